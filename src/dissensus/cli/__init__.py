@@ -1,0 +1,72 @@
+"""The command line: one module per verb, each imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from dissensus import __version__
+from dissensus.errors import DissensusError
+
+VERBS = {
+    "pairs": "Read a data set, a Hub id or a file into pairs.",
+    "judge": "Sample n judgments per pair into a store.",
+    "margin": "Turn judgments into margins and preferences.",
+    "train": "Train a reward model.",
+    "predict": "Score pairs with a trained reward model.",
+    "evaluate": "Compare predictions with the votes of people.",
+    "report": "Make the page of a run.",
+    "study": "Run everything from one YAML; resumes where it stopped.",
+    "demo": "Run the study of a simulated population, offline.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a verb when it is called, so that ``--help`` answers at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command = importlib.import_module(f"dissensus.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dissensus")
+def group() -> None:
+    """Reward models that know when people disagree.
+
+    Every verb takes files and gives files. Results go to stdout, progress to stderr.
+    """
+
+
+def main() -> None:
+    """Run the command line; a user's error is one line and exit code 2."""
+    try:
+        group.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except DissensusError as error:
+        click.echo(f"dissensus: {error}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("dissensus: stopped; run the same command again to go on", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; keep the interpreter from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -1,0 +1,216 @@
+"""The records that flow through the package, each one row of a file that anybody can open.
+
+A pair is judged, the judgments become a margin, a model is trained and predicts, and predictions are
+compared with votes in a metric. A stage adds records; none edits an earlier one. Records are joined by
+``pair_id``, never by row order. Data sets are neutral: ``response_a`` and ``response_b`` with a ``label``;
+*chosen* and *rejected* exist only where a loss or an outside format needs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    StringConstraints,
+    model_validator,
+)
+
+Choice = Literal["a", "b"]
+Label = Literal["a", "b", "tie"]
+Order = Literal["ab", "ba"]
+
+_Name = Annotated[str, StringConstraints(min_length=1)]
+_Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Record(BaseModel):
+    """A frozen row; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Message(Record):
+    """One turn of a chat transcript."""
+
+    role: _Name
+    content: str
+
+
+Text = str | tuple[Message, ...]
+"""A prompt or response: plain text, or chat messages."""
+
+
+def plain_text(text: Text) -> str:
+    """Render a text for people and for encoders that know no chat: turns as ``role: content``.
+
+    >>> plain_text((Message(role="user", content="Hi"), Message(role="assistant", content="Hello.")))
+    'user: Hi\\n\\nassistant: Hello.'
+    """
+    if isinstance(text, str):
+        return text
+    if len(text) == 1:
+        return text[0].content
+    return "\n\n".join(f"{turn.role}: {turn.content}" for turn in text)
+
+
+def content_id(prompt: Text, response_a: Text, response_b: Text) -> str:
+    """Identify a pair by its content: 16 hex digits of a SHA-256 over prompt and both responses, in order."""
+    parts = [t if isinstance(t, str) else [[m.role, m.content] for m in t] for t in (prompt, response_a, response_b)]
+    blob = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(blob).hexdigest()[:16]
+
+
+class Vote(Record):
+    """One person's vote on one pair."""
+
+    annotator: Annotated[str | None, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)] = None
+    vote: Label
+
+
+class Votes(Record):
+    """How many people prefer response a, response b, or neither."""
+
+    a: NonNegativeInt
+    b: NonNegativeInt
+    tie: NonNegativeInt = 0
+    annotations: tuple[Vote, ...] | None = None
+    """The raw votes, where the source has them; they add up to the counts."""
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        if self.n == 0:
+            raise ValueError("there are no votes; leave the vote columns empty where nobody voted")
+        if self.annotations is not None:
+            counted = tuple(sum(v.vote == side for v in self.annotations) for side in ("a", "b", "tie"))
+            if counted != (self.a, self.b, self.tie):
+                raise ValueError(
+                    f"votes lists {counted[0]} a, {counted[1]} b and {counted[2]} tie, "
+                    f"but the counts say {self.a}, {self.b} and {self.tie}"
+                )
+        return self
+
+    @property
+    def n(self) -> int:
+        """How many people voted."""
+        return self.a + self.b + self.tie
+
+    @property
+    def preference(self) -> float:
+        """The fraction that prefers response a, a tie counting half: (a + tie/2) / n. (Paper, eq. 2.)
+
+        >>> Votes(a=1, b=3, tie=1).preference
+        0.3
+        """
+        return (self.a + self.tie / 2) / self.n
+
+
+class Pair(Record):
+    """A prompt with two responses, of which people or a data set may prefer one."""
+
+    id: _Name
+    prompt: Text
+    response_a: Text
+    response_b: Text
+    label: Label | None = None
+    """The binary choice that a reward model is trained on; ``tie`` where the annotator saw no winner."""
+    dataset: str | None = None
+    domain: Literal["in", "out"] | None = None
+    """Whether the data set was also trained on (in-domain) or not."""
+    category: str | None = None
+    """``multiple`` or ``single`` correct answers in the paper's taxonomy; any name in other data."""
+    distinct: Literal["yes", "no"] | None = None
+    """Whether the two responses can be told apart (the paper's second dimension)."""
+    group: str = ""
+    """The unit of splits and of bootstrap clusters; the prompt unless the source names one."""
+    votes: Votes | None = None
+
+    @model_validator(mode="after")
+    def _texts_are_not_empty(self) -> Self:
+        for name in ("prompt", "response_a", "response_b"):
+            text = getattr(self, name)
+            if not (text.strip() if isinstance(text, str) else any(m.content.strip() for m in text)):
+                raise ValueError(f"{name} is empty")
+        if not self.group:
+            object.__setattr__(self, "group", plain_text(self.prompt))
+        return self
+
+
+class Judgment(Record):
+    """One judge's answer about one pair, in the pair's own terms."""
+
+    pair_id: str
+    judge: str
+    """Who judged, with a digest of everything that decides the answers: ``committee-1f0c…``."""
+    sample: NonNegativeInt
+    """Which of the judge's n answers this is, from 0."""
+    order: Order = "ab"
+    """Which response the judge saw first."""
+    choice: Choice | None
+    """None when the reply names no winner; never a vote."""
+    probability_a: _Fraction | None = None
+    reply: str = ""
+
+
+class Margin(Record):
+    """What n judgments say about one pair. (Paper, eq. 3.)"""
+
+    pair_id: str
+    margin: FiniteFloat
+    """|sum j - n/2| / (n/2): 1 where the judgments agree, 0 where they split evenly. Unsigned."""
+    preference_a: _Fraction | None = None
+    """The fraction of valid judgments for response a; None where a source gives a margin alone."""
+    n_judgments: NonNegativeInt = 0
+    """Valid judgments, the n of equation 3."""
+    n_invalid: NonNegativeInt = 0
+    """Replies that named no winner: counted, never a vote."""
+
+    def signed(self, label: Choice) -> float:
+        """The margin for the labelled response: negative where most judgments go against the label.
+
+        >>> Margin(pair_id="p", margin=0.6, preference_a=0.2).signed("a")
+        -0.6
+        """
+        if self.preference_a is None or self.preference_a == 0.5:
+            return self.margin
+        return self.margin if (self.preference_a > 0.5) == (label == "a") else -self.margin
+
+
+class Prediction(Record):
+    """A reward model's opinion of one pair."""
+
+    pair_id: str
+    model: str
+    seed: int | None = None
+    """The training seed, where one model was trained several times."""
+    reward_a: FiniteFloat
+    reward_b: FiniteFloat
+    preference_a: _Fraction
+    """sigma(reward_a - reward_b)."""
+
+
+class Metric(Record):
+    """One cell of a table: a metric of a model on a group of pairs, or of its difference to a baseline."""
+
+    model: str
+    group: str
+    """``all``, ``dataset=NAME``, ``domain=in``, ``category=multiple``, ``distinct=no``, joined with ``&``."""
+    metric: str
+    value: FiniteFloat | None
+    """None where the metric is undefined; ``note`` then says why."""
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+    n: NonNegativeInt
+    """Pairs that the value rests on."""
+    clusters: NonNegativeInt | None = None
+    """Distinct groups (prompts) among them: what the interval was resampled over."""
+    baseline: str | None = None
+    """Set on a paired difference: value = model - baseline on the same resamples."""
+    note: str | None = None
