@@ -1,0 +1,338 @@
+"""One training run from pairs to a folder: checkpointed, resumable, verified before it gets its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback, TrainingArguments, set_seed
+
+from dissensus.errors import ConfigError, OutputError, TrainingError
+from dissensus.files import write_json, write_text
+from dissensus.records import Margin, Pair, Text, content_id
+from dissensus.reward.batches import Collator, PairBatches
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.encoding import EncodedText, Encoding
+from dissensus.reward.model import CONFIG_FILE, load_backbone, score_texts
+from dissensus.reward.targets import Targets, build_targets
+from dissensus.reward.trainer import PairTrainer, ProgressBar, _against_labels
+
+LOG_FILE = "training.jsonl"
+_RELOAD_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a run did; the counts are pairs unless named otherwise."""
+
+    pairs: int
+    ties_dropped: int
+    unlabelled_dropped: int
+    validation_pairs: int
+    texts: int
+    """Distinct (prompt, response) texts."""
+    texts_truncated: int
+    steps: int
+    resumed_from: int
+    """The step of the checkpoint that this run went on from, 0 for a fresh run."""
+    seconds: float
+    nll: float | None
+    """The last logged Bradley-Terry NLL on the labels."""
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Encoded texts and what each pair needs of them."""
+
+    targets: Targets
+    encoded: list[EncodedText]
+    texts: np.ndarray[Any, np.dtype[np.int64]]
+    groups: np.ndarray[Any, np.dtype[np.int64]]
+
+
+def train(
+    pairs: Sequence[Pair],
+    config: TrainConfig,
+    out: str | Path,
+    *,
+    margins: Sequence[Margin] | None = None,
+    overwrite: bool = False,
+    report_to: Sequence[str] = (),
+    progress: bool = True,
+) -> TrainSummary:
+    """Train a reward model and save it to ``out``: a plain ``from_pretrained`` folder with our config.
+
+    Killed anywhere, the same call goes on from the last whole checkpoint in ``out``.part; a finished one
+    with the same config and data is left as it is, and one of another config or other data is refused, or
+    replaced with ``overwrite``. The folder gets its name only after the saved model was
+    loaded again and gave the same rewards.
+
+    Raises TrainingError for data that the objective cannot use, ConfigError when ``out`` holds another
+    run, OutputError when the model cannot be written.
+    """
+    out = Path(out)
+    started = time.perf_counter()
+    targets, held_out = _split(build_targets(pairs, margins, config), config)
+    fingerprint = _fingerprint(targets, config)
+    part = out.with_name(out.name + ".part")
+    if (done := _finished(out, fingerprint, overwrite=overwrite)) is not None:
+        return done
+    checkpoint = _last_checkpoint(part, fingerprint, overwrite=overwrite)
+    set_seed(config.seed)
+    model, tokenizer = load_backbone(config.model, new_head=True, dropout=config.dropout)
+    encoding = Encoding(tokenizer, config.max_length)
+    data = _encode(targets, encoding)
+    trainer = _trainer(model, tokenizer, data, held_out, encoding, config, part, fingerprint, report_to)
+    if progress:
+        trainer.add_callback(ProgressBar(out.name if out.name else config.objective))
+    try:
+        with warnings.catch_warnings():
+            # Autocast and pinned memory have nothing to say on a machine without a GPU.
+            warnings.filterwarnings("ignore", message=".*pin_memory.*")
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except OSError as error:
+        raise OutputError(f"{part}: {error.strerror or error}; free space and run again to go on") from error
+    log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
+    summary = TrainSummary(
+        pairs=len(targets.pairs),
+        ties_dropped=targets.ties_dropped,
+        unlabelled_dropped=targets.unlabelled_dropped,
+        validation_pairs=len(held_out.pairs) if held_out else 0,
+        texts=len(data.encoded),
+        texts_truncated=sum(text.truncated for text in data.encoded),
+        steps=trainer.state.global_step,
+        resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
+        seconds=round(time.perf_counter() - started, 1),
+        nll=next((entry["nll"] for entry in reversed(log) if "nll" in entry), None),
+    )
+    # Without accelerate's autocast, the trained model and the reloaded one can be compared to the last digit.
+    trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    _save(trained, tokenizer, data, config, part, out, {"fingerprint": fingerprint, "summary": summary}, log)
+    return summary
+
+
+def precision_is_bf16(config: TrainConfig) -> bool:
+    """Whether training runs under bfloat16 autocast: asked for, or there and not asked against."""
+    if config.precision == "auto":
+        if torch.cuda.is_available():
+            return torch.cuda.is_bf16_supported()
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return config.precision == "bf16"
+
+
+def _trainer(
+    model: Any,
+    tokenizer: Any,
+    data: _Data,
+    held_out: Targets | None,
+    encoding: Encoding,
+    config: TrainConfig,
+    part: Path,
+    fingerprint: str,
+    report_to: Sequence[str],
+) -> PairTrainer:
+    micro = min(config.micro_batch_size or config.batch_size, config.batch_size)
+    if config.batch_size % micro:
+        raise ConfigError(f"batch_size {config.batch_size} is not a multiple of micro_batch_size {micro}")
+    batches = PairBatches(
+        data.texts,
+        np.array([len(text.input_ids) for text in data.encoded]),
+        data.groups,
+        batch_size=micro,
+        seed=config.seed,
+        by_prompt=config.batching == "prompt",
+    )
+    steps = -(-len(batches) // (config.batch_size // micro)) * config.epochs
+    arguments = TrainingArguments(
+        output_dir=str(part),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=config.batch_size // micro,
+        learning_rate=config.learning_rate,
+        warmup_steps=round(config.warmup * steps),
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        bf16=precision_is_bf16(config),
+        use_cpu=not torch.cuda.is_available(),
+        seed=config.seed,
+        logging_steps=config.logging_steps,
+        # The filter would write the mean of earlier losses where there is none.
+        logging_nan_inf_filter=False,
+        eval_strategy="epoch" if held_out else "no",
+        save_strategy="steps",
+        save_steps=-(-config.checkpoint_steps // config.logging_steps) * config.logging_steps,
+        save_total_limit=1,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        report_to=list(report_to) or "none",
+    )
+    columns = {"target": data.targets.target, "margin": data.targets.margin, "label": data.targets.label}
+    return PairTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=range(len(data.texts)),
+        eval_dataset=range(1) if held_out else None,
+        data_collator=Collator(data.encoded, data.texts, columns, pad_id=tokenizer.pad_token_id),
+        batches=batches,
+        validate=_validator(_encode(held_out, encoding), tokenizer.pad_token_id) if held_out else None,
+        callbacks=[_MarkWhole(fingerprint)],
+    )
+
+
+class _MarkWhole(TrainerCallback):  # type: ignore[misc]
+    """Marks a checkpoint whose files are all written, with the run that it belongs to."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        write_json(folder / CONFIG_FILE, {"fingerprint": self.fingerprint})
+
+
+def _validator(data: _Data, pad_id: int) -> Any:
+    label = torch.from_numpy(data.targets.label)
+
+    def validate(model: Any) -> dict[str, float]:
+        rewards = torch.from_numpy(score_texts(model, data.encoded, pad_id=pad_id))
+        gap = rewards[data.texts[:, 0]] - rewards[data.texts[:, 1]]
+        nll, correct, n = _against_labels(gap, label).tolist()
+        return {"nll": nll / n, "accuracy": correct / n} if n else {}
+
+    return validate
+
+
+def _split(targets: Targets, config: TrainConfig) -> tuple[Targets, Targets | None]:
+    """Hold out whole prompts for validation, chosen by the seed."""
+    if not config.validation:
+        return targets, None
+    names = sorted({pair.group for pair in targets.pairs})
+    held = max(round(config.validation * len(names)), 1)
+    if held >= len(names):
+        raise TrainingError(f"validation needs at least two prompts (groups), the data has {len(names)}")
+    chosen = set(np.random.default_rng(config.seed).permutation(names)[:held].tolist())
+    inside = np.array([pair.group in chosen for pair in targets.pairs])
+    return _pick(targets, ~inside), _pick(targets, inside)
+
+
+def _pick(targets: Targets, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> Targets:
+    return Targets(
+        pairs=[pair for pair, keep in zip(targets.pairs, rows, strict=True) if keep],
+        target=targets.target[rows],
+        margin=targets.margin[rows],
+        label=targets.label[rows],
+        ties_dropped=targets.ties_dropped,
+        unlabelled_dropped=targets.unlabelled_dropped,
+    )
+
+
+def _encode(targets: Targets, encoding: Encoding) -> _Data:
+    position: dict[tuple[Text, Text], int] = {}
+    rows = [
+        [position.setdefault((pair.prompt, response), len(position)) for response in (pair.response_a, pair.response_b)]
+        for pair in targets.pairs
+    ]
+    _, groups = np.unique([pair.group for pair in targets.pairs], return_inverse=True)
+    return _Data(targets, encoding.encode(list(position)), np.array(rows), groups.astype(np.int64))
+
+
+def _fingerprint(targets: Targets, config: TrainConfig) -> str:
+    """Everything that decides the result: the config and, pair by pair, texts, target and margin."""
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for pair, row in zip(
+        targets.pairs, np.stack([targets.target, targets.margin, targets.label], axis=1), strict=True
+    ):
+        digest.update(content_id(pair.prompt, pair.response_a, pair.response_b).encode())
+        digest.update(pair.group.encode("utf-8", "surrogatepass") + row.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _finished(out: Path, fingerprint: str, *, overwrite: bool) -> TrainSummary | None:
+    if not out.exists():
+        return None
+    saved = out / CONFIG_FILE
+    if not saved.is_file():
+        raise ConfigError(f"{out} exists and is no model of ours; choose another --out")
+    content = json.loads(saved.read_text())
+    if content.get("fingerprint") == fingerprint:
+        return TrainSummary(**content["summary"])
+    if not overwrite:
+        raise ConfigError(
+            f"{out} holds a model of another config or other data; choose another --out, or pass --overwrite"
+        )
+    shutil.rmtree(out)
+    return None
+
+
+def _last_checkpoint(part: Path, fingerprint: str, *, overwrite: bool) -> Path | None:
+    """The newest checkpoint that was written whole; an unmarked one was cut off while saving."""
+    whole = [folder for folder in part.glob("checkpoint-*") if (folder / CONFIG_FILE).is_file()]
+    if not whole:
+        return None
+    newest = max(whole, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
+    if json.loads((newest / CONFIG_FILE).read_text()).get("fingerprint") == fingerprint:
+        return newest
+    if not overwrite:
+        raise ConfigError(
+            f"{newest} is a checkpoint of another config or other data; choose another --out, or pass --overwrite"
+        )
+    shutil.rmtree(part)
+    return None
+
+
+def _save(
+    model: Any,
+    tokenizer: Any,
+    data: _Data,
+    config: TrainConfig,
+    part: Path,
+    out: Path,
+    facts: dict[str, Any],
+    log: list[dict[str, Any]],
+) -> None:
+    folder = part / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except (OSError, RuntimeError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
+    _compare_rewards(model, folder, data, tokenizer.pad_token_id)
+    rows = [_log_row(entry) for entry in log]
+    write_text(folder / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows))
+    summary = asdict(facts["summary"])
+    write_json(folder / CONFIG_FILE, {"config": config.model_dump(mode="json"), **facts, "summary": summary})
+    folder.rename(out)
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def _compare_rewards(model: Any, folder: Path, data: _Data, pad_id: int) -> None:
+    """Load what was saved and score a few texts again: a head lost on the way must not go unseen."""
+    some = data.encoded[:16]
+    reloaded, _ = load_backbone(str(folder), new_head=False)
+    before = score_texts(model, some, pad_id=pad_id)
+    after = score_texts(reloaded.to(model.device), some, pad_id=pad_id)
+    worst = float(np.abs(before - after).max())
+    if not worst <= _RELOAD_TOLERANCE:
+        raise TrainingError(f"{folder}: the saved model gives rewards {worst:.2g} off those of the trained one")
+
+
+def _log_row(entry: dict[str, Any]) -> dict[str, Any]:
+    if "eval_nll" in entry:
+        return {
+            "step": entry["step"],
+            "epoch": entry["epoch"],
+            "validation_nll": entry["eval_nll"],
+            "validation_accuracy": entry["eval_accuracy"],
+        }
+    return {key: entry[key] for key in ("step", "epoch", "loss", "nll", "accuracy", "learning_rate") if key in entry}

@@ -1,0 +1,268 @@
+"""The stages of a study, in order, in one folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dissensus.errors import InputError, OutputError
+from dissensus.evaluate.scorecard import score
+from dissensus.files import read_pairs, read_records, sha256_of, write_records, write_text
+from dissensus.records import Margin, Metric, Pair, Prediction
+from dissensus.study.config import StudyConfig, VotesJudge
+from dissensus.study.manifest import Manifest, Stages
+from dissensus.study.split import one_vote_label, split_pairs
+
+_TRAIN, _TEST, _GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
+_MARGINS, _STORE, _SCORES, _REPORT = "margins.parquet", "judgments.db", "scores.json", "report.html"
+
+
+def run_study(
+    config: StudyConfig,
+    out: str | Path,
+    *,
+    command: str = "",
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+    progress: bool = True,
+) -> list[Metric]:
+    """Run a study into a folder; returns the rows of ``scores.json``.
+
+    Run again, it redoes only the stages whose settings or inputs changed; killed anywhere, it goes on where
+    it stopped.
+    """
+    folder = Path(out)
+    _make(folder)
+    with _only_one(folder):
+        return _Study(config, folder, command=command, say=say, progress=progress).run()
+
+
+class _Study:
+    def __init__(
+        self, config: StudyConfig, folder: Path, *, command: str, say: Callable[[str], None], progress: bool
+    ) -> None:
+        self.config, self.folder, self.progress = config, folder, progress
+        settings = config.model_dump(mode="json")
+        write_text(folder / "study.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        self.manifest = Manifest(folder, config=settings, name=folder.name, command=command)
+        total = 5 + len(config.models) * (1 + len(config.seeds))
+        self.stages = Stages(self.manifest, total=total, say=say)
+
+    def run(self) -> list[Metric]:
+        pairs = self._pairs()["outputs"]
+        margins = self._judge(pairs)["outputs"][_MARGINS]
+        predictions = [self._model(name, pairs, margins) for name in self.config.models]
+        self._evaluate(pairs[_TEST], predictions)
+        self.manifest.keep_only(self.stages.names)
+        self._report()
+        return list(read_records(self.folder / _SCORES, Metric))
+
+    def _pairs(self) -> dict[str, Any]:
+        config = self.config
+        source = Path(config.pairs)
+        sha256 = sha256_of(source) if source.is_file() else None
+        chosen = {"pairs", "columns", "split", "simulation", "label", "label_seed", "hold_out"}
+        stage = self.stages.run(
+            "pairs",
+            self._make_pairs,
+            settings=config.model_dump(mode="json", include=chosen - ({"pairs"} if sha256 else set())),
+            inputs=[sha256 or ""],
+            outputs=[_TRAIN, _TEST, _GOLD],
+        )
+        self.manifest.add_input(config.pairs, sha256, stage["counts"]["pairs"])
+        return stage
+
+    def _make_pairs(self) -> dict[str, Any]:
+        pairs = self._read()
+        if self.config.label == "one-vote":
+            pairs = [_with(pair, label=one_vote_label(pair, seed=self.config.label_seed)) for pair in pairs]
+        train, test = split_pairs(pairs, self.config.hold_out)
+        if not any(pair.votes for pair in test):
+            raise InputError(f"{self.config.pairs}: no held-out pair has votes to compare with; add votes_a and votes_b")
+        _make(self.folder / "pairs")
+        write_records(self.folder / _GOLD, train)
+        write_records(self.folder / _TRAIN, [_with(pair, votes=None) for pair in train])
+        write_records(self.folder / _TEST, test)
+        return {"pairs": len(pairs), "train": len(train), "test": len(test)}
+
+    def _read(self) -> list[Pair]:
+        if self.config.simulation is not None:
+            from dissensus.simulate import simulate
+
+            return simulate(self.config.simulation).pairs
+        return list(read_pairs(self.config.pairs, columns=self.config.columns or None, split=self.config.split))
+
+    def _judge(self, pairs: dict[str, str]) -> dict[str, Any]:
+        judging = self.config.judge
+        votes = isinstance(judging, VotesJudge)
+        judged = self.stages.run(
+            "judge",
+            self._make_judgments,
+            settings=judging.model_dump(mode="json"),
+            inputs=[pairs[_GOLD] if votes else pairs[_TRAIN]],
+            outputs=[],
+            unhashed=[_STORE],
+        )
+        return self.stages.run(
+            "margin",
+            lambda: self._make_margins(judged["counts"]["judge"]),
+            settings=[judged["counts"], self.config.allow_missing],
+            inputs=[judged["fingerprint"], pairs[_TRAIN]],
+            outputs=[_MARGINS],
+        )
+
+    def _make_judgments(self) -> dict[str, Any]:
+        from dissensus.encoder import load_encoder
+        from dissensus.judge import Committee, HumanVotes, Judge, JudgmentStore, judge_pairs
+
+        judging = self.config.judge
+        pairs = self._load(_GOLD if isinstance(judging, VotesJudge) else _TRAIN, Pair)
+        judge: Judge
+        if isinstance(judging, VotesJudge):
+            judge = HumanVotes(pairs, label_is_a_vote=self.config.label == "one-vote")
+        else:
+            encoder = load_encoder(judging.encoder, max_length=judging.max_length)
+            judge = Committee(pairs, judging, encoder, progress=self.progress)
+        with JudgmentStore(self.folder / _STORE) as store:
+            summary = judge_pairs(pairs, judge, store, progress=self.progress)
+        counts = {key: value for key, value in asdict(summary).items() if key in ("made", "reused", "invalid")}
+        return {"judge": judge.name, **counts}
+
+    def _make_margins(self, judge: str) -> dict[str, Any]:
+        from dissensus.judge import JudgmentStore
+        from dissensus.margin import margins_from_judgments
+
+        ids = [pair.id for pair in self._load(_TRAIN, Pair)]
+        with JudgmentStore(self.folder / _STORE) as store:
+            margins = margins_from_judgments(
+                store.judgments(judge=judge), ids, allow_missing=self.config.allow_missing
+            )
+        write_records(self.folder / _MARGINS, margins)
+        invalid = sum(margin.n_invalid for margin in margins)
+        return {"margins": len(margins), "invalid": invalid, "left_out": len(ids) - len(margins)}
+
+    def _model(self, name: str, pairs: dict[str, str], margins: str) -> str:
+        """Train a model with every seed and predict; returns the hash of its predictions."""
+        config = self.config.models[name]
+        weights: list[str] = []
+        for seed in self.config.seeds:
+            folder = f"models/{name}/seed-{seed}"
+            stage = self.stages.run(
+                f"train {name} seed {seed}",
+                lambda folder=folder, seed=seed: self._train(name, seed, folder),  # type: ignore[misc]
+                settings=config.model_copy(update={"seed": seed}).model_dump(mode="json"),
+                inputs=[pairs[_TRAIN], *([] if config.objective == "bradley-terry" else [margins])],
+                outputs=[f"{folder}/model.safetensors", f"{folder}/dissensus.json"],
+            )
+            weights.append(stage["outputs"][f"{folder}/model.safetensors"])
+        predicted = self.stages.run(
+            f"predict {name}",
+            lambda: self._predict(name),
+            settings=[name, list(self.config.seeds)],
+            inputs=[pairs[_TEST], *weights],
+            outputs=[f"predictions/{name}.parquet"],
+        )
+        sha256: str = predicted["outputs"][f"predictions/{name}.parquet"]
+        return sha256
+
+    def _train(self, name: str, seed: int, folder: str) -> dict[str, Any]:
+        from dissensus.reward.run import train
+
+        config = self.config.models[name].model_copy(update={"seed": seed})
+        margins = self._load(_MARGINS, Margin)
+        judged = {margin.pair_id for margin in margins}
+        pairs = self._load(_TRAIN, Pair)
+        if self.config.allow_missing:
+            # Every model sees the same pairs, or their comparison would be one of data.
+            pairs = [pair for pair in pairs if pair.id in judged]
+        _make((self.folder / folder).parent)
+        summary = train(
+            pairs, config, self.folder / folder, margins=margins, overwrite=True, progress=self.progress
+        )
+        shown = ("pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resumed_from", "nll")
+        return {key: value for key, value in asdict(summary).items() if key in shown}
+
+    def _predict(self, name: str) -> dict[str, Any]:
+        from dissensus.reward.model import RewardModel
+
+        test = self._load(_TEST, Pair)
+        predictions: list[Prediction] = []
+        for seed in self.config.seeds:
+            model = RewardModel.load(self.folder / f"models/{name}/seed-{seed}")
+            predictions += model.predict(test, name=name, seed=seed, progress=self.progress)
+        _make(self.folder / "predictions")
+        write_records(self.folder / f"predictions/{name}.parquet", predictions)
+        return {"predictions": len(predictions)}
+
+    def _evaluate(self, test: str, predictions: list[str]) -> None:
+        self.stages.run(
+            "evaluate",
+            self._score,
+            settings=[self.config.evaluation.model_dump(), self.config.baseline, list(self.config.models)],
+            inputs=[test, *predictions],
+            outputs=[_SCORES],
+        )
+
+    def _score(self) -> dict[str, Any]:
+        settings = self.config.evaluation
+        predictions = [
+            row for name in self.config.models for row in self._load(f"predictions/{name}.parquet", Prediction)
+        ]
+        metrics = score(
+            self._load(_TEST, Pair),
+            predictions,
+            baseline=self.config.baseline,
+            n_resamples=settings.resamples,
+            level=settings.level,
+            seed=settings.seed,
+            progress=self.progress,
+        )
+        write_records(self.folder / _SCORES, metrics)
+        return {"metrics": len(metrics)}
+
+    def _report(self) -> None:
+        from dissensus.report.page import write_report
+
+        def work() -> dict[str, Any]:
+            # The page shows the manifest, so it must be on disk as it stands.
+            self.manifest.write()
+            write_report(self.folder, self.folder / _REPORT)
+            return {}
+
+        made_from = [stage["fingerprint"] for stage in self.manifest.stages.values() if stage["name"] != "report"]
+        self.stages.run("report", work, settings=self.config.title, inputs=made_from, outputs=[_REPORT])
+
+    def _load(self, relative: str, record_type: type[Any]) -> list[Any]:
+        return list(read_records(self.folder / relative, record_type))
+
+
+def _with(pair: Pair, **changes: Any) -> Pair:
+    return pair.model_copy(update=changes)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
+
+
+@contextmanager
+def _only_one(folder: Path) -> Any:
+    """Keep a second process out of the run folder."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(f"{folder}: another process runs this study; wait for it or choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,66 @@
+"""Labels and the split of a study: who is trained on, with whose choice, and who is kept for the comparison."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from dissensus.errors import ConfigError
+from dissensus.records import Label, Pair
+from dissensus.study.config import HoldOut
+
+
+def one_vote_label(pair: Pair, *, seed: int) -> Label | None:
+    """Draw one annotator's vote for a or b as the binary label; ``tie`` where nobody chose, None without votes.
+
+    The draw depends on the seed and the pair's id alone, so the rows may stand in any order.
+    """
+    if pair.votes is None:
+        return None
+    chosen = pair.votes.a + pair.votes.b
+    if not chosen:
+        return "tie"
+    digest = hashlib.blake2b(pair.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    drawn = np.random.default_rng([seed, int.from_bytes(digest, "big")]).integers(chosen)
+    return "a" if drawn < pair.votes.a else "b"
+
+
+def split_pairs(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], list[Pair]]:
+    """Split into training and test pairs by whole values of a column; domain ``out`` is test always.
+
+    Raises ConfigError when a part would be empty, a held-out name does not occur, or a pair has no value.
+    """
+    inside = [pair for pair in pairs if pair.domain != "out"]
+    held = _held_out(inside, hold_out)
+    train = [pair for pair in inside if _value(pair, hold_out) not in held]
+    test = [pair for pair in pairs if pair.domain == "out" or _value(pair, hold_out) in held]
+    shared = {pair.group for pair in train} & {pair.group for pair in test if pair.domain != "out"}
+    if shared:
+        raise ConfigError(
+            f"hold_out by {hold_out.by} leaves {len(shared)} prompts (groups) on both sides; hold out by group"
+        )
+    if not train or not test:
+        raise ConfigError(f"hold_out leaves {len(train)} pairs to train on and {len(test)} to test; hold out less or more")
+    return train, test
+
+
+def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:
+    values = sorted({_value(pair, hold_out) for pair in pairs})
+    if hold_out.names is not None:
+        missing = sorted(set(hold_out.names) - set(values))
+        if missing:
+            raise ConfigError(f"hold_out.names: no {hold_out.by} '{missing[0]}'; the data has: {', '.join(values[:20])}")
+        return set(hold_out.names)
+    count = hold_out.count if hold_out.count is not None else max(round((hold_out.share or 0) * len(values)), 1)
+    if count >= len(values):
+        raise ConfigError(f"hold_out: {count} of {len(values)} values of {hold_out.by} leave nothing to train on")
+    return set(np.random.default_rng(hold_out.seed).permutation(values)[:count].tolist())
+
+
+def _value(pair: Pair, hold_out: HoldOut) -> str:
+    value = {"group": pair.group, "category": pair.category, "dataset": pair.dataset}[hold_out.by]
+    if value is None:
+        raise ConfigError(f"hold_out by {hold_out.by}: pair '{pair.id}' has no {hold_out.by}; hold out by group")
+    return value

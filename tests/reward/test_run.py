@@ -1,0 +1,183 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from dissensus.errors import ConfigError, InputError, OutputError, TrainingError
+from dissensus.records import Margin, Pair
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.model import RewardModel
+from dissensus.reward.run import TrainSummary, train
+from dissensus.reward.trainer import PairTrainer
+
+
+def _config(model: Path, **changes: Any) -> TrainConfig:
+    settings: dict[str, Any] = {
+        "model": str(model), "epochs": 3, "batch_size": 8, "learning_rate": 3e-3, "max_length": 32,
+        "logging_steps": 1, "checkpoint_steps": 2, "precision": "fp32",
+    }
+    return TrainConfig(**{**settings, **changes})
+
+
+def _train(pairs: list[Pair], config: TrainConfig, out: Path, **options: Any) -> TrainSummary:
+    return train(pairs, config, out, progress=False, **options)
+
+
+def _log(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("objective", ["bradley-terry", "margin", "soft", "blend"])
+def test_every_objective_learns_what_the_labels_say(
+    tiny_bert: Path, pairs: list[Pair], margins: list[Margin], tmp_path: Path, objective: str
+):
+    summary = _train(pairs, _config(tiny_bert, objective=objective, epochs=20), tmp_path / "m", margins=margins)
+    predictions = RewardModel.load(tmp_path / "m").predict(pairs, name="m")
+    right = [(row.preference_a > 0.5) == (pair.label == "a") for row, pair in zip(predictions, pairs, strict=True)]
+    assert sum(right) >= 22
+    assert (summary.pairs, summary.steps) == (24, 60)
+    assert not (tmp_path / "m.part").exists()
+
+
+@pytest.mark.parametrize("backbone", ["tiny_bert", "tiny_llama"])
+def test_the_folder_is_a_plain_sequence_classifier(
+    backbone: str, request: pytest.FixtureRequest, pairs: list[Pair], tmp_path: Path
+):
+    _train(pairs, _config(request.getfixturevalue(backbone), epochs=1), tmp_path / "m")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()
+    reward_model = RewardModel.load(tmp_path / "m")
+    text = (pairs[0].prompt, pairs[0].response_a)
+    [encoded] = reward_model.encoding.encode([text])
+    inputs = {"input_ids": torch.tensor([encoded.input_ids])}
+    if encoded.token_type_ids is not None:
+        inputs["token_type_ids"] = torch.tensor([encoded.token_type_ids])
+    theirs = model(**inputs).logits.item()
+    assert reward_model.rewards([text])[0] == pytest.approx(theirs, abs=1e-6)
+    assert AutoTokenizer.from_pretrained(tmp_path / "m").pad_token_id == reward_model.tokenizer.pad_token_id
+
+
+def test_a_killed_run_goes_on_with_the_same_losses(
+    tiny_bert: Path, pairs: list[Pair], margins: list[Margin], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = _config(tiny_bert, objective="margin", dropout=0.1)
+    _train(pairs, config, tmp_path / "whole", margins=margins)
+    calls = 0
+    inner = PairTrainer.compute_loss
+
+    def dies(self: PairTrainer, *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return inner(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(PairTrainer, "compute_loss", dies)
+        _train(pairs, config, tmp_path / "broken", margins=margins)
+    assert not (tmp_path / "broken").exists()
+    # A checkpoint that was cut off while saving has no mark and must be passed over.
+    (tmp_path / "broken.part" / "checkpoint-5").mkdir()
+    summary = _train(pairs, config, tmp_path / "broken", margins=margins)
+    assert summary.resumed_from == 4
+    assert _log(tmp_path / "broken") == _log(tmp_path / "whole")
+
+
+def test_micro_batches_give_the_mean_over_the_pairs_of_the_step(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
+    # 22 pairs: the last step of an epoch has fewer, and its last micro-batch fewer still.
+    _train(pairs[:22], _config(tiny_bert, micro_batch_size=8), tmp_path / "whole")
+    _train(pairs[:22], _config(tiny_bert, batch_size=22, micro_batch_size=22, epochs=1), tmp_path / "one")
+    _train(pairs[:22], _config(tiny_bert, batch_size=24, micro_batch_size=8, epochs=1), tmp_path / "three")
+    [one], [three] = _log(tmp_path / "one"), _log(tmp_path / "three")
+    assert one["loss"] == pytest.approx(three["loss"], abs=1e-6)
+    assert one["nll"] == pytest.approx(three["nll"], abs=1e-6)
+
+
+def test_a_finished_run_is_kept_and_another_config_refused(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
+    first = _train(pairs, _config(tiny_bert), tmp_path / "m")
+    stamp = (tmp_path / "m" / "model.safetensors").stat().st_mtime_ns
+    assert _train(pairs, _config(tiny_bert), tmp_path / "m") == first
+    assert (tmp_path / "m" / "model.safetensors").stat().st_mtime_ns == stamp
+    with pytest.raises(ConfigError, match="another config or other data; choose another --out"):
+        _train(pairs, _config(tiny_bert, epochs=1), tmp_path / "m")
+    assert _train(pairs, _config(tiny_bert, epochs=1), tmp_path / "m", overwrite=True).steps == 3
+
+
+def test_a_checkpoint_of_another_config_is_refused(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _train(pairs, _config(tiny_bert), tmp_path / "m")
+    shutil.copytree(tmp_path / "m", tmp_path / "n.part" / "checkpoint-2")
+    with pytest.raises(ConfigError, match=r"checkpoint-2 is a checkpoint of another config"):
+        _train(pairs, _config(tiny_bert, learning_rate=1e-4), tmp_path / "n")
+
+
+def test_a_full_disk_leaves_nothing_under_the_name(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    config = _config(tiny_bert, checkpoint_steps=1000)
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="free space and run again"):
+        patch.setattr("transformers.modeling_utils.PreTrainedModel.save_pretrained", full)
+        _train(pairs, config, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+    assert _train(pairs, config, tmp_path / "m").pairs == 24
+
+
+def test_validation_holds_out_whole_prompts(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
+    summary = _train(pairs, _config(tiny_bert, validation=0.34), tmp_path / "m")
+    assert (summary.pairs, summary.validation_pairs) == (16, 8)
+    rows = [row for row in _log(tmp_path / "m") if "validation_nll" in row]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+
+
+def test_the_head_and_the_loss_are_float32_under_autocast(tiny_bert: Path):
+    from dissensus.reward.model import load_backbone
+
+    model, tokenizer = load_backbone(str(tiny_bert), new_head=False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(**tokenizer("why", "good", return_tensors="pt")).logits
+    assert logits.dtype == torch.float32
+
+
+def test_each_distinct_text_is_scored_once(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
+    model = RewardModel.load(tiny_bert)
+    seen = 0
+    inner = model.model.forward
+
+    def counting(input_ids: torch.Tensor, **kwargs: Any) -> Any:
+        nonlocal seen
+        seen += len(input_ids)
+        return inner(input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(model.model, "forward", counting)
+    rewards = model.rewards([("why", "good"), ("why", "bad"), ("why", "good")])
+    assert seen == 2
+    assert rewards[0] == rewards[2] != rewards[1]
+
+
+def test_rewards_do_not_depend_on_the_batch(tiny_bert: Path, pairs: list[Pair]):
+    model = RewardModel.load(tiny_bert)
+    texts = [(p.prompt, p.response_a) for p in pairs]
+    alone = [model.rewards([text])[0] for text in texts]
+    assert model.rewards(texts) == pytest.approx(alone, abs=1e-6)
+    assert model.rewards(texts, tokens_per_batch=1) == pytest.approx(alone, abs=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("dissensus.reward.trainer.pair_losses", lambda gap, *_: gap * float("nan"))
+    with pytest.raises(TrainingError, match="the loss is nan at step 1"):
+        _train(pairs, _config(tiny_bert), tmp_path / "m")
+
+
+def test_a_model_that_is_not_there(pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="cannot load model '.*nowhere'"):
+        _train(pairs, _config(tmp_path / "nowhere"), tmp_path / "m")
