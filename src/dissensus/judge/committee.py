@@ -37,7 +37,9 @@ class CommitteeConfig(BaseModel):
     encoder: str = "minilm"
     max_length: int = Field(default=256, ge=8)
     """Tokens that the encoder reads of a prompt and a response."""
-    l2: PositiveFloat = 1000.0
+    feature_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the encoder's features that each member sees, drawn anew for each."""
+    l2: PositiveFloat = 300.0
     """Strength of the penalty l2/2 |w|^2 on heads that see standardised features, beside a loss summed over pairs."""
     seed: int = Field(default=0, ge=0)
 
@@ -59,7 +61,10 @@ class Committee:
     The groups of the pairs are dealt into folds, so that no member votes on a pair of a group it learned from. A
     member draws as many *groups* as the other folds have, with replacement, and learns from their labels: pairs of one
     prompt share texts and readers, so drawing single pairs would make the members agree more than the data warrant.
-    Pairs labelled ``tie`` or not at all are voted on and not learned from. Nothing depends on the order of the rows,
+    Each
+    member sees the length of the responses and a random part of their features (the random subspace method), which
+    makes members less alike and their vote shares truer than the bootstrap does alone. Pairs labelled ``tie`` or not
+    at all are voted on and not learned from. Nothing depends on the order of the rows,
     and swapping the responses of a pair (with its label) turns its votes over.
 
     A vote is the sign of the member's reward gap, and ``probability_a`` its sigmoid. Two responses with the same
@@ -93,7 +98,8 @@ class Committee:
             row = self._row[question.pair.id]
             asked.setdefault((int(self._folds[row]), question.sample), []).append(row)
         for (fold, member), rows in sorted(asked.items()):
-            gaps = self._differences[rows] @ self._train(fold, member)
+            columns, head = self._train(fold, member)
+            gaps = self._differences[np.ix_(rows, columns)] @ head
             for row, gap in zip(rows, gaps.tolist(), strict=True):
                 yield self._vote(row, member, gap)
 
@@ -106,26 +112,39 @@ class Committee:
             probability_a=float(_sigmoid(np.array(gap))),
         )
 
-    def _train(self, fold: int, member: int) -> Floats:
-        """Fit a member that votes on ``fold`` to a bootstrap of the groups of the other folds; shape (dim,)."""
+    def _train(self, fold: int, member: int) -> tuple[Ints, Floats]:
+        """Fit a member that votes on ``fold``; returns the columns it sees and its head, both of shape (columns,)."""
+        generator = np.random.default_rng([self._config.seed, fold, member])
         rows = np.flatnonzero((self._folds != fold) & ~np.isnan(self._labels))
         groups = np.unique(self._groups[rows])
-        generator = np.random.default_rng([self._config.seed, fold, member])
         drawn = generator.choice(groups, size=len(groups))
         times = np.bincount(drawn, minlength=int(self._groups.max()) + 1)[self._groups[rows]]
-        rows, times = rows[times > 0], times[times > 0]
-        return fit_bradley_terry(self._differences[rows], self._labels[rows], times.astype(float), l2=self._config.l2)
+        rows, times = rows[times > 0], times[times > 0].astype(float)
+        columns = self._draw_columns(generator)
+        head = fit_bradley_terry(
+            self._differences[np.ix_(rows, columns)], self._labels[rows], times, l2=self._config.l2
+        )
+        return columns, head
+
+    def _draw_columns(self, generator: np.random.Generator) -> Ints:
+        dim = self._differences.shape[1] - 1
+        seen = max(1, round(dim * self._config.feature_share))
+        return np.append(np.sort(generator.choice(dim, size=seen, replace=False)), dim)
 
     @functools.cached_property
     def _differences(self) -> Floats:
-        """Feature differences of response a and response b, in units of the features' spread; shape (pairs, dim)."""
-        sides = [[(plain_text(p.prompt), plain_text(r)) for p in self._pairs for r in (p.response_a, p.response_b)]]
-        texts = list(dict.fromkeys(sides[0]))
-        features = self._encoder.features(texts, progress=self._progress).astype(np.float64)
+        """Features of response a less those of response b, in units of their spread; shape (pairs, dim + 1).
+
+        The last column is the logarithm of the response's length, which mean-pooled features have lost.
+        """
+        sides = [(plain_text(p.prompt), plain_text(r)) for p in self._pairs for r in (p.response_a, p.response_b)]
+        texts = list(dict.fromkeys(sides))
+        lengths = np.log([[max(1, len(response))] for _, response in texts])
+        features = np.hstack([self._encoder.features(texts, progress=self._progress), lengths], dtype=np.float64)
         spread = features.std(axis=0)
-        features /= np.where(spread > 0, spread, 1.0)
+        features /= np.where(spread > 1e-12, spread, 1.0)
         row = {text: index for index, text in enumerate(texts)}
-        index = np.array([row[text] for text in sides[0]]).reshape(-1, 2)
+        index = np.array([row[text] for text in sides]).reshape(-1, 2)
         differences: Floats = features[index[:, 0]] - features[index[:, 1]]
         return differences
 
