@@ -1,0 +1,64 @@
+"""People as the judge: each pair's own votes, other than the one that became its label.
+
+This is what the paper calls gold margins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+from dissensus.errors import JudgeError
+from dissensus.judge.engine import Question
+from dissensus.records import Choice, Judgment, Label, Pair
+
+
+class HumanVotes:
+    """The votes of a pair, one judgment each.
+
+    With ``label_is_a_vote`` (the default) one vote equal to the label is left out, since the label was drawn from the
+    votes and a margin must not count it twice. A vote for a tie names no winner: its judgment has no choice, is
+    counted as invalid and moves neither margin nor preference. (`Votes.preference`, the fraction to be predicted, is
+    where a tie counts one half.)
+
+    Raises:
+        JudgeError: no pair has votes, or a label is none of its pair's votes.
+    """
+
+    def __init__(self, pairs: Iterable[Pair], *, label_is_a_vote: bool = True) -> None:
+        self._votes = {pair.id: _remaining(pair, label_is_a_vote=label_is_a_vote) for pair in pairs}
+        if not any(self._votes.values()):
+            raise JudgeError(
+                "no pair has a vote left to judge by; give pairs with votes (columns votes_a, votes_b), at least two "
+                "each, or use --judge committee"
+            )
+        blob = json.dumps(sorted(self._votes.items()))
+        self.name = f"votes-{hashlib.blake2b(blob.encode(), digest_size=4).hexdigest()}"
+
+    def questions(self, pair: Pair) -> Sequence[Question]:
+        """List one question for each vote that is left."""
+        return [Question(pair, sample) for sample in range(len(self._votes[pair.id]))]
+
+    def answer(self, questions: Sequence[Question]) -> Iterator[Judgment]:
+        """Read the votes off, each as a judgment with the vote as its reply."""
+        for question in questions:
+            vote = self._votes[question.pair.id][question.sample]
+            choice: Choice | None = None if vote == "tie" else vote
+            yield Judgment(pair_id=question.pair.id, judge=self.name, sample=question.sample, choice=choice, reply=vote)
+
+
+def _remaining(pair: Pair, *, label_is_a_vote: bool) -> list[Label]:
+    """List the pair's votes without the label's, in a fixed order: who voted first decides nothing."""
+    if pair.votes is None:
+        return []
+    counts: dict[Label, int] = {"a": pair.votes.a, "b": pair.votes.b, "tie": pair.votes.tie}
+    if label_is_a_vote and pair.label is not None:
+        if not counts[pair.label]:
+            raise JudgeError(
+                f"pair {pair.id!r}: the label {pair.label!r} is none of its votes "
+                f"({pair.votes.a} a, {pair.votes.b} b, {pair.votes.tie} tie); where labels are no votes, pass "
+                "--label-is-no-vote"
+            )
+        counts[pair.label] -= 1
+    return [vote for vote, count in counts.items() for _ in range(count)]
