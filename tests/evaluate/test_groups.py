@@ -44,7 +44,7 @@ def test_pairs_of_which_only_some_have_a_category(make_pair):
         ("all", "all", "all"),
         ("distinct=no", "indistinguishable", "distinct"),
         ("dataset=Q&A", "Q&A", "dataset"),
-        ("category=a=b&domain=out", "a=b, out-of-domain", "category&domain"),
+        ("category=a=b&domain=out", "a=b · out-of-domain", "category&domain"),
     ],
 )
 def test_labels(group, label, field):

@@ -48,11 +48,11 @@ def group_label(group: str) -> str:
     """Name a group for people.
 
     >>> group_label("category=multiple&domain=in")
-    'multiple correct, in-domain'
+    'multiple correct · in-domain'
     >>> group_label("dataset=webgpt")
     'webgpt'
     """
-    return ", ".join(_WORDS.get(part, part.partition("=")[2] or part) for part in _JOINT.split(group))
+    return " · ".join(_WORDS.get(part, part.partition("=")[2] or part) for part in _JOINT.split(group))
 
 
 def group_field(group: str) -> str:
