@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -125,7 +126,7 @@ def tables(metrics: Iterable[Metric], *, markdown: bool = False) -> str:
     scores = Scores(metrics)
     made = [group_table(scores, metric) for metric in ("pearson", "l1")] + [metric_table(scores)]
     parts = [table.as_markdown() if markdown else table.as_text() for table in made]
-    said = [f"* {_escape(note) if markdown else note}" for note in notes(scores)]
+    said = [f"* {_escape(note)}" if markdown else _wrap(f"* {note}") for note in notes(scores)]
     return "\n\n".join(parts + (["\n".join(said)] if said else []))
 
 
@@ -178,6 +179,10 @@ def _cells(scores: Scores, metric: str, group: str) -> list[str]:
         if scores.baseline is not None:
             cells.append(cell(scores.difference(model, metric, group)))
     return cells
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, MAX_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
