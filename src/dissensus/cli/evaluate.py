@@ -1,0 +1,51 @@
+"""``dissensus evaluate``: predictions against the votes of people."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import click
+
+from dissensus.records import Prediction
+
+
+@click.command()
+@click.argument("pairs")
+@click.option("--predictions", "files", type=Path, multiple=True, required=True, help="Of one or more models; repeat.")
+@click.option("--out", type=Path, required=True, help="scores.json: one row per model, group and metric.")
+@click.option("--baseline", help="The model that the others are compared with.")
+@click.option("--resamples", default=2000, show_default=True, type=click.IntRange(0), help="Bootstrap resamples.")
+@click.option("--level", default=0.95, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True))
+@click.option("--seed", default=0, show_default=True, help="Of the resamples.")
+@click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
+def command(
+    pairs: str,
+    files: tuple[Path, ...],
+    out: Path,
+    baseline: str | None,
+    resamples: int,
+    level: float,
+    seed: int,
+    markdown: bool,
+) -> None:
+    """Compare predictions with the votes that PAIRS carry.
+
+    Prints Pearson r and L1 by data set, domain and category, with intervals from a bootstrap over prompts.
+    """
+    from dissensus.evaluate.scorecard import score
+    from dissensus.evaluate.tables import tables
+    from dissensus.files import read_pairs, read_records, write_json
+
+    predictions = chain.from_iterable(read_records(file, Prediction) for file in files)
+    metrics = score(
+        read_pairs(pairs),
+        predictions,
+        baseline=baseline,
+        n_resamples=resamples,
+        level=level,
+        seed=seed,
+        progress=True,
+    )
+    write_json(out, [metric.model_dump() for metric in metrics])
+    click.echo(tables(metrics, markdown=markdown))

@@ -1,0 +1,115 @@
+"""Predictions and votes, brought together by pair id; a hole or a double is an error, never a guess."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dissensus.errors import EvaluationError
+from dissensus.records import Pair, Prediction
+from dissensus.stats.metrics import FloatArray
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The n pairs that people voted on, with what they and the models say."""
+
+    pairs: tuple[Pair, ...]
+    human: FloatArray
+    """Shape (n,): the fraction of people that prefers response a."""
+    predicted: Mapping[str, FloatArray]
+    """For each model, in the order of the predictions, preferences of shape (seeds, n)."""
+    without_votes: int = 0
+    """Pairs that were left out because nobody voted on them."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models."""
+        return tuple(self.predicted)
+
+
+def join(pairs: Iterable[Pair], predictions: Iterable[Prediction]) -> Joined:
+    """Join predictions with votes by pair id, for every model and seed.
+
+    Pairs without votes are left out and counted.
+
+    Raises:
+        EvaluationError: no pair carries votes; there are no predictions; a pair or a prediction occurs twice; a
+            prediction is for an unknown pair; a model or seed lacks a prediction for a pair with votes.
+    """
+    by_id = _unique(pairs)
+    voted = [pair for pair in by_id.values() if pair.votes is not None]
+    if not voted:
+        raise EvaluationError(
+            f"none of the {len(by_id)} pairs carries votes, so there is nothing to compare with; "
+            "give pairs with votes_a and votes_b (or a votes list)"
+        )
+    by_run = _by_run(predictions)
+    if not by_run:
+        raise EvaluationError("there are no predictions; run 'dissensus predict' first")
+    predicted: dict[str, list[list[float]]] = {}
+    for (model, seed), preference in by_run.items():
+        name = f"model {model!r}" + (f" (seed {seed})" if seed is not None else "")
+        _check_ids(name, preference, by_id, voted)
+        predicted.setdefault(model, []).append([preference[pair.id] for pair in voted])
+    return Joined(
+        pairs=tuple(voted),
+        human=np.array([pair.votes.preference for pair in voted if pair.votes is not None]),
+        predicted={model: np.array(rows) for model, rows in predicted.items()},
+        without_votes=len(by_id) - len(voted),
+    )
+
+
+def _unique(pairs: Iterable[Pair]) -> dict[str, Pair]:
+    listed = list(pairs)
+    if not listed:
+        raise EvaluationError("there are no pairs to evaluate on")
+    doubled = [pair_id for pair_id, count in Counter(pair.id for pair in listed).items() if count > 1]
+    if doubled:
+        raise EvaluationError(f"{_count(doubled, 'pair id')} more than once in the pairs: {_some(doubled)}")
+    return {pair.id: pair for pair in listed}
+
+
+def _by_run(predictions: Iterable[Prediction]) -> dict[tuple[str, int | None], dict[str, float]]:
+    by_run: dict[tuple[str, int | None], dict[str, float]] = {}
+    doubled: Counter[tuple[str, int | None, str]] = Counter()
+    for prediction in predictions:
+        preference = by_run.setdefault((prediction.model, prediction.seed), {})
+        if prediction.pair_id in preference:
+            doubled[prediction.model, prediction.seed, prediction.pair_id] += 1
+        preference[prediction.pair_id] = prediction.preference_a
+    if doubled:
+        models = ", ".join(sorted({repr(model) for model, _, _ in doubled}))
+        raise EvaluationError(
+            f"{_count(doubled, 'prediction')} given more than once by {models}: {_some(i for _, _, i in doubled)}; "
+            "was a file given twice, or does another model have the same name?"
+        )
+    return by_run
+
+
+def _check_ids(name: str, preference: Mapping[str, float], by_id: Mapping[str, Pair], voted: list[Pair]) -> None:
+    unknown = [pair_id for pair_id in preference if pair_id not in by_id]
+    missing = [pair.id for pair in voted if pair.id not in preference]
+    if unknown:
+        raise EvaluationError(
+            f"{name}: {len(unknown)} of {len(preference)} predictions are for pairs that are not among the "
+            f"{len(by_id)} pairs: {_some(unknown)}; give the pairs that the model predicted on"
+        )
+    if missing:
+        raise EvaluationError(
+            f"{name}: no prediction for {len(missing)} of {len(voted)} pairs with votes: {_some(missing)}; "
+            "every model must be compared on the same pairs, so predict again on all of them"
+        )
+
+
+def _count(things: Iterable[object], noun: str) -> str:
+    n = len(list(things))
+    return f"{n} {noun} is" if n == 1 else f"{n} {noun}s are"
+
+
+def _some(ids: Iterable[str], most: int = 3) -> str:
+    listed = list(ids)
+    return ", ".join(listed[:most]) + (", …" if len(listed) > most else "")

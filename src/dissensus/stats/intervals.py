@@ -1,0 +1,114 @@
+"""Bootstrap intervals for pairs that come in clusters.
+
+Pairs of one prompt resemble each other, so whole prompts are drawn, not pairs; and each data set keeps its number of
+prompts, so it is drawn by itself (a stratum). Drawing pairs one by one makes intervals that are far too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.stats.metrics import FloatArray
+
+IntArray = NDArray[np.int64]
+
+_CELLS = 2_000_000
+"""Weights held at once: 16 MB as float64."""
+
+_DEFINED = 0.9
+"""An interval needs this share of resamples in which the metric is defined."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval; NaN or None where there is none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which cluster each of n pairs belongs to, and which stratum each cluster belongs to."""
+
+    of_pair: IntArray
+    """Shape (n,): the cluster's number, from 0."""
+    strata: tuple[IntArray, ...]
+    """For each stratum the numbers of its clusters."""
+
+    @property
+    def count(self) -> int:
+        """How many clusters there are."""
+        return sum(s.size for s in self.strata)
+
+    @property
+    def vary(self) -> bool:
+        """Whether resampling changes anything: some stratum has two clusters."""
+        return any(s.size > 1 for s in self.strata)
+
+
+def find_clusters(clusters: NDArray[np.generic], strata: NDArray[np.generic]) -> Clusters:
+    """Number the clusters of n pairs, given a cluster and a stratum label per pair, both of shape (n,).
+
+    A cluster label that occurs in two strata names two clusters.
+    """
+    if clusters.shape != strata.shape or clusters.ndim != 1:
+        raise ValueError(f"clusters and strata must have one shape (n,), not {clusters.shape} and {strata.shape}")
+    stratum_names, stratum = np.unique(strata, return_inverse=True)
+    cluster = np.unique(clusters, return_inverse=True)[1]
+    keys, of_pair = np.unique(np.stack([stratum, cluster]), axis=1, return_inverse=True)
+    members = tuple(np.flatnonzero(keys[0] == s) for s in range(stratum_names.size))
+    return Clusters(of_pair=of_pair.reshape(-1), strata=members)
+
+
+def cluster_counts(
+    clusters: NDArray[np.generic], strata: NDArray[np.generic], n_resamples: int, rng: np.random.Generator
+) -> Iterator[IntArray]:
+    """Draw whole clusters with replacement within each stratum; yield how often each pair is in each resample.
+
+    Args:
+        clusters: the cluster of each pair, shape (n,).
+        strata: the stratum of each pair, shape (n,).
+        n_resamples: how many resamples to draw.
+        rng: the source of randomness; one generator state gives one set of resamples.
+
+    Yields:
+        Counts of shape (chunk, n). Chunks keep memory bounded; together they have ``n_resamples`` rows.
+    """
+    found = find_clusters(clusters, strata)
+    chunk = max(1, _CELLS // max(1, found.of_pair.size))
+    for start in range(0, n_resamples, chunk):
+        rows = min(chunk, n_resamples - start)
+        counts = np.empty((rows, found.count), dtype=np.int64)
+        for members in found.strata:
+            counts[:, members] = _draw(members.size, rows, rng)
+        yield counts[:, found.of_pair]
+
+
+def _draw(size: int, rows: int, rng: np.random.Generator) -> IntArray:
+    """Draw ``size`` of ``size`` things with replacement, ``rows`` times; counts of shape (rows, size)."""
+    drawn = rng.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
+    return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
+
+
+def percentile_interval(value: float, resampled: FloatArray, level: float = 0.95) -> Estimate:
+    """Give the percentile interval of a statistic from its resampled values, shape (n_resamples,).
+
+    Resamples in which the statistic is undefined (NaN) are left out; where they are more than a tenth, or the value
+    itself is NaN, there is no interval.
+
+    >>> percentile_interval(0.5, np.arange(5) / 4, level=0.5)
+    Estimate(value=0.5, low=0.25, high=0.75)
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, not {level}")
+    defined = resampled[np.isfinite(resampled)]
+    if not np.isfinite(value) or defined.size == 0 or defined.size < _DEFINED * resampled.size:
+        return Estimate(value)
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value, float(low), float(high))

@@ -1,0 +1,52 @@
+import pytest
+
+from dissensus.evaluate.groups import find_groups, group_field, group_label
+
+
+def test_the_rows_of_the_papers_tables(make_pair):
+    fields = [
+        {"dataset": d, "domain": o, "category": c, "distinct": s}
+        for d, o in (("webgpt", "in"), ("prism", "out"))
+        for c in ("multiple", "single")
+        for s in ("yes", "no")
+    ]
+    groups = find_groups([make_pair(str(i), 5, **row) for i, row in enumerate(fields)])
+    assert list(groups) == [
+        "all",
+        "dataset=prism",
+        "dataset=webgpt",
+        "domain=in",
+        "domain=out",
+        "category=multiple",
+        "category=single",
+        "category=multiple&domain=in",
+        "category=multiple&domain=out",
+        "category=single&domain=in",
+        "category=single&domain=out",
+        "distinct=yes",
+        "distinct=no",
+    ]
+    assert groups["category=multiple&domain=in"].tolist() == [True, True, False, False, False, False, False, False]
+
+
+def test_a_group_that_holds_everything_is_not_repeated(make_pair):
+    assert list(find_groups([make_pair("p", 3, dataset="x"), make_pair("q", 3, dataset="x")])) == ["all"]
+
+
+def test_pairs_of_which_only_some_have_a_category(make_pair):
+    groups = find_groups([make_pair("p", 3, category="math"), make_pair("q", 3)])
+    assert groups["category=math"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("group", "label", "field"),
+    [
+        ("all", "all", "all"),
+        ("distinct=no", "indistinguishable", "distinct"),
+        ("dataset=Q&A", "Q&A", "dataset"),
+        ("category=a=b&domain=out", "a=b · out-of-domain", "category&domain"),
+    ],
+)
+def test_labels(group, label, field):
+    assert group_label(group) == label
+    assert group_field(group) == field
