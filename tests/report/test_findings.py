@@ -20,10 +20,10 @@ def rows(**differences):
     [
         ({"blend": (0.01, 0.03)}, "blend follows people more closely than base."),
         ({"blend": (-0.03, -0.01)}, "blend follows people less closely than base."),
-        ({"blend": (-0.01, 0.03)}, "No difference is shown between blend and base."),
+        ({"blend": (-0.01, 0.03)}, "No difference from base is shown for blend."),
         (
             {"a": (0.01, 0.02), "b": (0.01, 0.02), "c": (-1, 1)},
-            "a and b follow people more closely than base. No difference is shown between c and base.",
+            "a and b follow people more closely than base. No difference from base is shown for c.",
         ),
     ],
 )

@@ -98,7 +98,7 @@ def test_an_unfinished_run_says_what_is_missing_and_shows_the_rest(run_data):
 
 def test_a_run_that_has_only_begun_is_a_page_too():
     page = Page(render(RunData(name="new", missing=("the manifest (manifest.json)",))))
-    assert "This run is unfinished." in page.text
+    assert "Not in this run (yet):" in page.text
 
 
 def test_predictions_without_scores_are_drawn(run_data):

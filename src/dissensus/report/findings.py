@@ -61,7 +61,7 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
         if models
     ]
     if by_verdict["open"]:
-        said.append(f"No difference is shown between {_list(by_verdict['open'])} and {scores.baseline}.")
+        said.append(f"No difference from {scores.baseline} is shown for {_list(by_verdict['open'])}.")
     return " ".join(said)
 
 
