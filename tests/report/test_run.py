@@ -70,7 +70,7 @@ def test_half_a_line_at_the_end_of_a_log_is_a_training_that_goes_on(folder):
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(InputError, match="neither manifest.json nor study.yaml"):
+    with pytest.raises(InputError, match=r"neither manifest\.json nor study\.yaml"):
         load_run(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         load_run(tmp_path / "nowhere")

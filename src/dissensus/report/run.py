@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from dissensus.errors import EvaluationError, InputError
 from dissensus.evaluate.join import Joined, join
@@ -135,7 +135,7 @@ def _read_metrics(path: Path) -> list[Metric]:
     if not isinstance(rows, list):
         raise InputError(f"{path}: expected a list of metrics; run 'dissensus evaluate' again")
     try:
-        return [Metric.model_validate(row) for row in rows]
+        return TypeAdapter(list[Metric]).validate_python(rows)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
