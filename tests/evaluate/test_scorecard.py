@@ -76,7 +76,13 @@ def test_one_prompt_has_no_interval(make_study):
     row = find(score(pairs, predictions, n_resamples=100), model="base", metric="l1")
     assert row.value is not None
     assert row.low is None
-    assert "one prompt cannot be resampled" in row.note
+    assert "one prompt is too few to resample" in row.note
+
+
+def test_two_prompts_get_no_interval_that_would_look_certain(make_study):
+    pairs, predictions = make_study(n=60, per_prompt=30)
+    rows = score(pairs, predictions, baseline="base", n_resamples=100)
+    assert all(r.low is None and "2 prompts are too few" in r.note for r in rows if r.group == "all")
 
 
 def test_equal_human_preferences_are_said_in_words(make_pair, make_prediction):

@@ -16,7 +16,13 @@ from dissensus.records import Prediction
 @click.option("--out", type=Path, required=True, help="scores.json: one row per model, group and metric.")
 @click.option("--baseline", help="The model that the others are compared with.")
 @click.option("--resamples", default=2000, show_default=True, type=click.IntRange(0), help="Bootstrap resamples.")
-@click.option("--level", default=0.95, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True))
+@click.option(
+    "--level",
+    default=0.95,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Coverage of the intervals.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the resamples.")
 @click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
 def command(

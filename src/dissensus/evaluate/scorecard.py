@@ -18,7 +18,10 @@ from dissensus.stats.intervals import Estimate, cluster_counts, find_clusters, p
 from dissensus.stats.metrics import METRICS, FloatArray
 
 FEW_CLUSTERS = 20
-"""Below this many prompts an interval says little about itself."""
+"""Below this many prompts an interval is noted as a rough one."""
+
+FEWEST_CLUSTERS = 5
+"""Below this many there is none: resamples of two prompts take three values, and would pass for certainty."""
 
 _NAMES = {"pearson": "Pearson", "pearson_symmetric": "symmetrised Pearson", "spearman": "Spearman"}
 
@@ -40,7 +43,8 @@ def score(
 
     A model trained with several seeds is scored by the mean of the metric over its seeds. Intervals are percentile
     bootstrap intervals over prompts (``Pair.group``), drawn within each data set; all models and metrics of a group
-    share the same resamples. Each group is resampled by itself, so its number of prompts is fixed.
+    share the same resamples. Each group is resampled by itself, so its number of prompts is fixed; a group of fewer
+    than five prompts gets no interval.
 
     Args:
         pairs: with votes; those without are left out and counted in a note.
@@ -101,7 +105,8 @@ class _Group:
 
 def _score_group(group: _Group, baseline: str | None, n_resamples: int, level: float, seed: int) -> list[Metric]:
     found = find_clusters(group.clusters, group.strata)
-    values, resampled = group.values(), _resample(group, n_resamples if found.vary else 0, seed)
+    enough = found.vary and found.count >= FEWEST_CLUSTERS
+    values, resampled = group.values(), _resample(group, n_resamples if enough else 0, seed)
 
     def row(model: str, metric: str, estimate: Estimate, against: str | None) -> Metric:
         defined = bool(np.isfinite(estimate.value))
@@ -146,8 +151,8 @@ def _note(
     if not np.isfinite(estimate.value):
         notes.append(_why_undefined(group, models, metric))
     elif n_resamples and estimate.low is None:
-        what = "one prompt" if clusters == 1 else f"{clusters} prompts"
-        notes.append(f"no interval: {what} cannot be resampled")
+        what = "one prompt is" if clusters == 1 else f"{clusters} prompts are"
+        notes.append(f"no interval: {what} too few to resample")
     elif n_resamples and clusters < FEW_CLUSTERS:
         notes.append(f"interval rests on only {clusters} prompts")
     if group.without_votes:

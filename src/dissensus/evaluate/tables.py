@@ -23,7 +23,7 @@ BETTER = {"l1": "lower", "brier": "lower"}
 """Which way is better; ``higher`` where a metric is not listed."""
 
 MAX_WIDTH = 120
-_LABEL_WIDTH = 28
+_LABEL_WIDTH = 31
 UNDEFINED = "—"
 DIFFERENCE = "Δ"
 

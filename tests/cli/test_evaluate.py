@@ -1,0 +1,61 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from dissensus.cli.evaluate import command
+from dissensus.errors import EvaluationError
+from dissensus.files import write_records
+from dissensus.records import Metric, Pair, Prediction, Votes
+
+
+def predictions(model, tilt):
+    return [
+        Prediction(pair_id=f"p{i}", model=model, reward_a=0, reward_b=0, preference_a=(i % 6) * tilt / 5)
+        for i in range(30)
+    ]
+
+
+@pytest.fixture
+def files(tmp_path):
+    pairs = [
+        Pair(id=f"p{i}", prompt=f"q{i}", response_a="x", response_b="y", votes=Votes(a=i % 6, b=5 - i % 6))
+        for i in range(30)
+    ]
+    write_records(tmp_path / "pairs.parquet", pairs)
+    write_records(tmp_path / "base.jsonl", predictions("base", 0.5))
+    write_records(tmp_path / "ours.csv", predictions("ours", 1.0))
+    return tmp_path
+
+
+def run(folder, *options):
+    arguments = [str(folder / "pairs.parquet"), "--predictions", str(folder / "base.jsonl")]
+    arguments += ["--predictions", str(folder / "ours.csv"), "--out", str(folder / "scores.json"), *options]
+    return CliRunner().invoke(command, arguments)
+
+
+def test_writes_the_rows_and_prints_the_tables(files):
+    result = run(files, "--baseline", "base", "--resamples", "50")
+    assert result.exit_code == 0, result.output
+    rows = [Metric.model_validate(row) for row in json.loads((files / "scores.json").read_text())]
+    [l1] = [r for r in rows if (r.model, r.metric, r.baseline) == ("ours", "l1", "base")]
+    assert l1.value == pytest.approx(-0.25)
+    assert "L1 (lower is better)" in result.stdout
+    assert "−.250" in result.stdout
+
+
+def test_prints_markdown(files):
+    assert "|---|" in run(files, "--resamples", "0", "--markdown").stdout
+
+
+def test_an_unknown_baseline_writes_nothing(files):
+    result = run(files, "--baseline", "bose")
+    assert isinstance(result.exception, EvaluationError)
+    assert not (files / "scores.json").exists()
+
+
+def test_pairs_without_votes(files):
+    write_records(files / "pairs.parquet", [Pair(id="p0", prompt="q", response_a="x", response_b="y")])
+    result = run(files)
+    assert isinstance(result.exception, EvaluationError)
+    assert "none of the 1 pairs carries votes" in str(result.exception)

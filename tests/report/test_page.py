@@ -1,0 +1,119 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from dissensus.report.page import IntervalBar, render
+from dissensus.report.run import RunData
+
+LOADING = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Every tag of a page with its attributes, and the text outside of them."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.open, self.text = [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def html(run_data):
+    return render(run_data)
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def test_nothing_is_loaded_from_anywhere(html, page):
+    for _, attributes in page.tags:
+        for name in LOADING:
+            target = attributes.get(name) or "#"
+            assert target.startswith(("#", "data:image/png;base64,"))
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert "xmlns" not in html
+
+
+def test_a_policy_forbids_what_escaping_should_already_prevent(page):
+    policy = next(a["content"] for t, a in page.tags if t == "meta" and "Content-Security-Policy" in a.values())
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_names_from_data_are_text_and_never_markup(page, hostile):
+    assert not {"script", "img", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert page.text.count("<script>alert") >= 5
+    assert hostile in page.text
+
+
+def test_every_tag_is_closed(page):
+    assert page.open == []
+
+
+def test_figures_follow_the_colours_of_the_page(html):
+    figures = re.findall(r"<figure>.*?</figure>", html, flags=re.DOTALL)
+    assert len(figures) == 8
+    for figure in figures:
+        assert "var(--" in figure
+        assert not re.search(r"#[0-9a-f]{6}\b", figure.split("base64,")[0])
+
+
+def test_no_nan_and_no_none_in_the_page(page):
+    assert not re.search(r"\b(nan|None|undefined)\b", page.text)
+
+
+def test_one_run_gives_one_page(run_data, html):
+    assert render(run_data) == html
+
+
+def test_the_page_is_small(html):
+    assert len(html) < 700_000
+
+
+def test_an_unfinished_run_says_what_is_missing_and_shows_the_rest(run_data):
+    html = render(replace(run_data, metrics=(), joined=None, missing=("the scores (scores.json)",)))
+    assert "This run has no scores yet." in html
+    assert "the scores (scores.json)" in html
+    assert "Bradley-Terry NLL" in html
+    assert "Predicted against human preference" not in html
+
+
+def test_a_run_that_has_only_begun_is_a_page_too():
+    page = Page(render(RunData(name="new", missing=("the manifest (manifest.json)",))))
+    assert "Not in this run (yet):" in page.text
+
+
+def test_predictions_without_scores_are_drawn(run_data):
+    assert "Predicted against human preference" in render(replace(run_data, metrics=()))
+
+
+def test_without_a_baseline_there_is_no_difference(run_data):
+    html = render(replace(run_data, metrics=[m for m in run_data.metrics if m.baseline is None]))
+    assert "Differences by group" not in html
+    assert "How closely base and" in html
+
+
+def test_bars_keep_their_place_on_one_scale(run_data):
+    row = next(m for m in run_data.metrics if m.baseline)
+    bar = IntervalBar(row, limit=0.2)
+    assert bar.at(0.0) == 50
+    assert bar.at(0.1) + bar.at(-0.1) == pytest.approx(100)
+    assert bar.at(0.2) > bar.at(0.1)

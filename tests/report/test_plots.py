@@ -1,0 +1,49 @@
+import builtins
+
+import numpy as np
+import pytest
+
+from dissensus.errors import MissingDependencyError
+from dissensus.report.plots import binned_mean, equal_mass_bins, margin_histogram, smooth, training_curves
+
+
+def test_smoothing_keeps_a_constant_and_lies_within_the_data():
+    assert smooth(np.full(50, 0.3)) == pytest.approx(0.3)
+    noisy = np.random.default_rng(0).normal(size=400)
+    assert np.std(smooth(noisy)) < 0.5 * np.std(noisy)
+    assert smooth(noisy).max() < noisy.max()
+
+
+def test_equal_mass_bins_hold_equally_many_and_keep_the_mean():
+    x = np.random.default_rng(0).random(1000) ** 3
+    means, targets = equal_mass_bins(x, x)
+    assert means == pytest.approx(targets)
+    assert means.mean() == pytest.approx(x.mean())
+    assert (np.diff(means) > 0).all()
+
+
+def test_bins_of_few_points_are_left_out():
+    x = np.array([0.1] * 5 + [0.9] * 4)
+    assert binned_mean(x, x, np.array([0, 0.5, 1]))[0] == pytest.approx([0.1])
+
+
+def test_a_quantity_that_was_never_logged_has_no_figure():
+    assert training_curves({"m": {"0": [{"step": 1, "loss": 0.3}]}}, "nll", "NLL", ["m"]) == ""
+
+
+@pytest.mark.parametrize("margins", [[0.4], [0.0, 1.0], list(np.linspace(0, 1, 500))])
+def test_any_margins_can_be_drawn(margins):
+    assert margin_histogram(np.array(margins)).startswith("<svg")
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch):
+    real = builtins.__import__
+
+    def blocked(name, *args, **kwargs):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", blocked)
+    with pytest.raises(MissingDependencyError, match=r"dissensus\[report\]"):
+        margin_histogram(np.array([0.2]))

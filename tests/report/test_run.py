@@ -1,0 +1,97 @@
+import json
+
+import pytest
+
+from dissensus.errors import InputError
+from dissensus.files import write_json, write_records
+from dissensus.report.page import write_report
+from dissensus.report.run import load_run
+
+
+@pytest.fixture
+def folder(tmp_path, run_data):
+    """The folder that a study would have left."""
+    run = tmp_path / "run"
+    (run / "pairs").mkdir(parents=True)
+    (run / "predictions").mkdir()
+    write_json(run / "manifest.json", dict(run_data.manifest))
+    (run / "study.yaml").write_text(run_data.config)
+    write_json(run / "scores.json", [row.model_dump() for row in run_data.metrics])
+    write_records(run / "pairs" / "test.parquet", run_data.joined.pairs)
+    write_records(run / "predictions" / "base.parquet", predictions(run_data))
+    write_records(run / "margins.parquet", run_data.margins)
+    log = run / "models" / "base" / "seed-0" / "training.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text("\n".join(json.dumps(row) for row in run_data.logs["base"]["0"]))
+    return run
+
+
+def predictions(run_data):
+    from dissensus.records import Prediction
+
+    return [
+        Prediction(pair_id=pair.id, model=model, seed=seed, reward_a=0, reward_b=0, preference_a=float(p))
+        for model, rows in run_data.joined.predicted.items()
+        for seed, row in enumerate(rows)
+        for pair, p in zip(run_data.joined.pairs, row, strict=True)
+    ]
+
+
+def test_a_finished_run_comes_back_whole(folder, run_data):
+    loaded = load_run(folder)
+    assert not loaded.missing
+    assert loaded.metrics == run_data.metrics
+    assert loaded.margins == run_data.margins
+    assert loaded.config == run_data.config
+    assert loaded.logs == {"base": {"0": run_data.logs["base"]["0"]}}
+    assert loaded.joined.human.tolist() == run_data.joined.human.tolist()
+    assert loaded.joined.models == run_data.joined.models
+
+
+def test_the_page_of_an_unfinished_run(folder):
+    (folder / "scores.json").unlink()
+    (folder / "margins.parquet").unlink()
+    out = folder / "report.html"
+    write_report(folder, out)
+    html = out.read_text()
+    assert "the scores (scores.json)" in html
+    assert "the margins (margins.parquet)" in html
+    assert "Predicted against human preference" in html
+
+
+def test_half_a_line_at_the_end_of_a_log_is_a_training_that_goes_on(folder):
+    log = folder / "models" / "base" / "seed-0" / "training.jsonl"
+    whole = load_run(folder).logs["base"]["0"]
+    log.write_text(log.read_text() + '\n{"step": 1')
+    assert load_run(folder).logs["base"]["0"] == whole
+    log.write_text('{"step": 1\n' + log.read_text())
+    with pytest.raises(InputError, match=r"training.jsonl:1: not a JSON object"):
+        load_run(folder)
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(InputError, match=r"neither manifest\.json nor study\.yaml"):
+        load_run(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        load_run(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("manifest.json", "{", "not valid JSON"),
+        ("manifest.json", "[]", "expected an object, found a list"),
+        ("scores.json", "{}", "expected a list of metrics"),
+        ("scores.json", '[{"model": "m"}]', "not a metric: 0.group: Field required"),
+    ],
+)
+def test_a_broken_file_is_named(folder, name, text, message):
+    (folder / name).write_text(text)
+    with pytest.raises(InputError, match=rf"{name}: {message}"):
+        load_run(folder)
+
+
+def test_predictions_of_other_pairs_are_an_error_of_the_run(folder, run_data):
+    write_records(folder / "pairs" / "test.parquet", run_data.joined.pairs[:-1])
+    with pytest.raises(InputError, match="not among the 79 pairs"):
+        load_run(folder)
