@@ -42,28 +42,35 @@ def command(
     committee  n small reward models, each voting on pairs it did not learn from
     votes      each pair's own human votes other than its label
     """
+
+    judges: dict[str, Callable[[list[Pair]], Judge]] = {
+        "committee": lambda rows: _committee(rows, n=n, seed=seed, encoder=encoder, progress=not quiet),
+        "votes": lambda rows: _votes(rows, label_is_a_vote=label_is_a_vote),
+    }
+    if judge_name not in judges:
+        raise InputError(f"--judge {judge_name}: no such judge; choose one of {', '.join(judges)}")
+
     from dissensus.files import read_pairs
     from dissensus.judge import JudgmentStore, judge_pairs
 
-    def committee(rows: list[Pair]) -> Judge:
-        from dissensus.encoder import load_encoder
-        from dissensus.judge import Committee, CommitteeConfig
-
-        config = CommitteeConfig(n=n, seed=seed, encoder=encoder)
-        return Committee(rows, config, load_encoder(encoder, max_length=config.max_length), progress=not quiet)
-
-    def votes(rows: list[Pair]) -> Judge:
-        from dissensus.judge import HumanVotes
-
-        return HumanVotes(rows, label_is_a_vote=label_is_a_vote)
-
-    judges: dict[str, Callable[[list[Pair]], Judge]] = {"committee": committee, "votes": votes}
-    if judge_name not in judges:
-        raise InputError(f"--judge {judge_name}: no such judge; choose one of {', '.join(judges)}")
     rows = list(read_pairs(pairs))
     judge = judges[judge_name](rows)
     with JudgmentStore(store) as opened:
         _print(judge_pairs(rows, judge, opened, progress=not quiet), store)
+
+
+def _committee(rows: list[Pair], *, n: int, seed: int, encoder: str, progress: bool) -> Judge:
+    from dissensus.encoder import load_encoder
+    from dissensus.judge import Committee, CommitteeConfig
+
+    config = CommitteeConfig(n=n, seed=seed, encoder=encoder)
+    return Committee(rows, config, load_encoder(encoder, max_length=config.max_length), progress=progress)
+
+
+def _votes(rows: list[Pair], *, label_is_a_vote: bool) -> Judge:
+    from dissensus.judge import HumanVotes
+
+    return HumanVotes(rows, label_is_a_vote=label_is_a_vote)
 
 
 def _print(summary: JudgeSummary, store: Path) -> None:

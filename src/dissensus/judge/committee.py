@@ -99,7 +99,7 @@ class Committee:
             asked.setdefault((int(self._folds[row]), question.sample), []).append(row)
         for (fold, member), rows in sorted(asked.items()):
             columns, head = self._train(fold, member)
-            gaps = self._differences[np.ix_(rows, columns)] @ head
+            gaps = self._differences[rows][:, columns] @ head
             for row, gap in zip(rows, gaps.tolist(), strict=True):
                 yield self._vote(row, member, gap)
 
@@ -119,11 +119,11 @@ class Committee:
         groups = np.unique(self._groups[rows])
         drawn = generator.choice(groups, size=len(groups))
         times = np.bincount(drawn, minlength=int(self._groups.max()) + 1)[self._groups[rows]]
-        rows, times = rows[times > 0], times[times > 0].astype(float)
+        rows = rows[times > 0]
+        weights: Floats = times[times > 0].astype(np.float64)
         columns = self._draw_columns(generator)
-        head = fit_bradley_terry(
-            self._differences[np.ix_(rows, columns)], self._labels[rows], times, l2=self._config.l2
-        )
+        differences = self._differences[rows][:, columns]
+        head = fit_bradley_terry(differences, self._labels[rows], weights, l2=self._config.l2)
         return columns, head
 
     def _draw_columns(self, generator: np.random.Generator) -> Ints:

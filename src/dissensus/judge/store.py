@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import sqlite3
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -66,8 +67,10 @@ class JudgmentStore:
             raise OutputError(f"{path}: cannot be opened as a store ({error}); does its folder exist?") from error
         try:
             self._prepare()
-        except BaseException:
+        except BaseException as error:
             self._connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise OutputError(f"{path}: cannot be used as a store ({error}); mend that and run again") from error
             raise
 
     def __enter__(self) -> Self:
@@ -138,6 +141,8 @@ class JudgmentStore:
             (tables,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             (application,) = self._connection.execute("PRAGMA application_id").fetchone()
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        except sqlite3.OperationalError:  # locked, unreadable: says nothing of what the file is
+            raise
         except sqlite3.DatabaseError as error:
             raise InputError(
                 f"{self.path}: not a store of judgments ({error}); name another file with --store"
@@ -151,10 +156,21 @@ class JudgmentStore:
                 f"{self.path}: a store of version {version}, and this dissensus reads up to version {_VERSION}; "
                 "upgrade dissensus, or name another file with --store"
             )
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._use_wal()
         self._connection.execute("PRAGMA synchronous = NORMAL")
         if not tables:
             self._create()
+
+    def _use_wal(self) -> None:
+        """Switch to WAL mode; SQLite does not wait where another process is switching, so wait here."""
+        for attempt in range(50):
+            try:
+                if self._connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
+                    return
+            except sqlite3.OperationalError:
+                if attempt == 49:
+                    raise
+            time.sleep(0.02)
 
     def _create(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")

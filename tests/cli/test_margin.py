@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from dissensus.cli.margin import command
+from dissensus.errors import InputError, JudgeError
+from dissensus.files import read_records, write_records
+from dissensus.judge import JudgmentStore
+from dissensus.records import Judgment, Margin, Pair
+
+PAIRS = [Pair(id=f"p{i}", prompt="q", response_a=f"yes {i}", response_b="no") for i in range(4)]
+BY_ID = {pair.id: pair for pair in PAIRS}
+
+
+def votes(judge: str, for_a: int, n: int, pairs: list[Pair]) -> list[Judgment]:
+    return [
+        Judgment(pair_id=pair.id, judge=judge, sample=i, choice="a" if i < for_a else "b")
+        for pair in pairs
+        for i in range(n)
+    ]
+
+
+@pytest.fixture
+def files(tmp_path) -> dict[str, Path]:
+    names = {"pairs": tmp_path / "pairs.jsonl", "store": tmp_path / "judgments.db", "out": tmp_path / "margins.parquet"}
+    write_records(names["pairs"], PAIRS)
+    with JudgmentStore(names["store"]) as store:
+        store.add(votes("alpha-00000001", 8, 10, PAIRS), BY_ID)
+    return names
+
+
+def margin(files: dict[str, Path], *arguments: str) -> str:
+    fixed = [str(files["pairs"]), "--store", str(files["store"]), "--out", str(files["out"])]
+    result = CliRunner().invoke(command, [*fixed, *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_margins_are_written_for_every_pair_in_order(files):
+    assert "4 of 4 pairs" in margin(files)
+    rows = list(read_records(files["out"], Margin))
+    assert [row.pair_id for row in rows] == [pair.id for pair in PAIRS]
+    assert [row.margin for row in rows] == pytest.approx([0.6] * 4)
+
+
+def test_the_first_n_judgments_can_be_used_alone(files):
+    margin(files, "--n", "4")
+    assert {(row.margin, row.n_judgments) for row in read_records(files["out"], Margin)} == {(1.0, 4)}
+
+
+def test_of_several_judges_one_is_chosen_by_the_beginning_of_its_name(files):
+    with JudgmentStore(files["store"]) as store:
+        store.add(votes("beta-00000002", 1, 4, PAIRS) + votes("alpha-00000003", 1, 1, PAIRS), BY_ID)
+    assert "beta-00000002" in margin(files, "--judge", "beta")
+    assert next(read_records(files["out"], Margin)).preference_a == 0.25
+    with pytest.raises(InputError, match=r"alpha-00000001 \(40 judgments\), alpha-00000003 \(4 judgments\)"):
+        margin(files, "--judge", "alpha")
+    with pytest.raises(InputError, match=r"several judges.*beta"):
+        margin(files)
+    with pytest.raises(InputError, match=r"no judge is called 'gamma'.*alpha-00000001"):
+        margin(files, "--judge", "gamma")
+
+
+def test_pairs_without_a_judgment_are_an_error_or_left_out(files):
+    write_records(files["pairs"], [*PAIRS, Pair(id="new", prompt="q", response_a="x", response_b="y")])
+    with pytest.raises(JudgeError, match=r"1 of 5 pairs.*new.*--allow-missing"):
+        margin(files)
+    assert not files["out"].exists()
+    printed = margin(files, "--allow-missing")
+    assert "4 of 5 pairs" in printed
+    assert "left out" in printed
+
+
+def test_judgments_of_other_pairs_give_no_empty_file(files):
+    write_records(files["pairs"], [Pair(id="new", prompt="q", response_a="x", response_b="y")])
+    with pytest.raises(InputError, match="nothing is written"):
+        margin(files, "--allow-missing")
+    assert not files["out"].exists()
+
+
+def test_a_store_that_is_missing_or_empty_says_what_to_run(files, tmp_path):
+    with pytest.raises(InputError, match="dissensus judge"):
+        margin(files | {"store": tmp_path / "none.db"})
+    JudgmentStore(tmp_path / "empty.db").close()
+    with pytest.raises(InputError, match="no judgments yet"):
+        margin(files | {"store": tmp_path / "empty.db"})

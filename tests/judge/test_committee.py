@@ -1,0 +1,229 @@
+import hashlib
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from dissensus.errors import JudgeError
+from dissensus.judge import Committee, CommitteeConfig, JudgmentStore, judge_pairs
+from dissensus.judge.committee import fit_bradley_terry
+from dissensus.margin import margins_from_judgments
+from dissensus.records import Label, Pair
+
+TRUE_HEAD = np.random.default_rng(0).normal(size=6)
+
+
+class RandomFeatures:
+    """An encoder that gives each text features of its own: a normal vector from a hash of its words."""
+
+    digest = "00ff"
+
+    def features(self, texts, *, progress=True):
+        return np.stack([_vector(*text) for text in texts]).astype(np.float32)
+
+
+def _vector(prompt: str, response: str) -> np.ndarray:
+    seed = int.from_bytes(hashlib.blake2b(f"{prompt}/{response}".encode(), digest_size=8).digest())
+    return np.random.default_rng(seed).normal(size=6)
+
+
+def make_pairs(groups: int = 30, each: int = 6, *, skill: float = 1.0, seed: int = 0) -> list[Pair]:
+    """Pairs whose labels follow ``skill * TRUE_HEAD`` on the features; at random where skill is 0."""
+    generator = np.random.default_rng(seed)
+    pairs = []
+    for group in range(groups):
+        prompt = f"prompt {group}"
+        for k in range(each):
+            a, b = f"response {2 * k:02}", f"response {2 * k + 1:02}"
+            gap = skill * TRUE_HEAD @ (_vector(prompt, a) - _vector(prompt, b))
+            label: Label = "a" if generator.random() < 1 / (1 + np.exp(-gap)) else "b"
+            pairs.append(Pair(id=f"{group}-{k}", prompt=prompt, response_a=a, response_b=b, label=label))
+    return pairs
+
+
+def votes_of(pairs: list[Pair], **changes) -> dict[tuple[str, int], str | None]:
+    config = CommitteeConfig(**{"n": 5, "l2": 5.0} | changes)
+    committee = Committee(pairs, config, RandomFeatures(), progress=False)
+    questions = [question for pair in pairs for question in committee.questions(pair)]
+    return {(j.pair_id, j.sample): j.choice for j in committee.answer(questions)}
+
+
+def accuracy(pairs: list[Pair], votes: dict[tuple[str, int], str | None]) -> float:
+    label = {pair.id: pair.label for pair in pairs}
+    return float(np.mean([choice == label[pair_id] for (pair_id, _), choice in votes.items()]))
+
+
+def swapped(pair: Pair) -> Pair:
+    label: dict[Label | None, Label | None] = {"a": "b", "b": "a"}
+    return pair.model_copy(
+        update={
+            "response_a": pair.response_b,
+            "response_b": pair.response_a,
+            "label": label.get(pair.label, pair.label),
+        }
+    )
+
+
+def test_members_learn_what_carries_over_to_other_groups():
+    pairs = make_pairs(60, 8, skill=3.0)
+    assert accuracy(pairs, votes_of(pairs, feature_share=1.0)) > 0.85
+
+
+def test_no_member_has_skill_on_random_labels():
+    """Oracle: a member that had seen a pair of the group would do better than a coin."""
+    pairs = make_pairs(40, 8, skill=0.0, seed=4)
+    assert accuracy(pairs, votes_of(pairs, l2=0.1)) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(len(pairs)))
+
+
+def test_nothing_is_carried_from_a_group_to_itself():
+    """Every group has its own coin for a label: within a group it can be learned, from others it cannot."""
+    generator = np.random.default_rng(5)
+    pairs = []
+    for group in range(40):
+        label: Label = "a" if generator.random() < 0.5 else "b"
+        pairs += [
+            Pair(id=f"{group}-{k}", prompt=f"p{group}", response_a="the same", response_b="as ever", label=label)
+            for k in range(6)
+        ]
+    by_row = [pair.model_copy(update={"group": pair.id}) for pair in pairs]
+    assert accuracy(by_row, votes_of(by_row, l2=0.1)) > accuracy(pairs, votes_of(pairs, l2=0.1)) + 0.1
+    assert accuracy(pairs, votes_of(pairs, l2=0.1)) < 0.6
+
+
+def test_a_seed_gives_the_same_votes_and_another_seed_others():
+    pairs = make_pairs()
+    assert votes_of(pairs) == votes_of(pairs)
+    assert votes_of(pairs) != votes_of(pairs, seed=1)
+
+
+def test_the_order_of_the_rows_decides_nothing():
+    pairs = make_pairs()
+    assert votes_of(pairs[::-1]) == votes_of(pairs)
+    names = {Committee(rows, CommitteeConfig(), RandomFeatures()).name for rows in (pairs, pairs[::-1])}
+    assert len(names) == 1
+
+
+def test_swapping_the_responses_with_the_label_turns_the_votes_over():
+    pairs = make_pairs()
+    turned = {"a": "b", "b": "a"}
+    some_swapped = [swapped(pair) if k % 3 else pair for k, pair in enumerate(pairs)]
+    which = {pair.id: k % 3 > 0 for k, pair in enumerate(pairs)}
+    expected = {key: turned[v] if which[key[0]] else v for key, v in votes_of(pairs).items()}
+    assert votes_of(some_swapped) == expected
+
+
+def test_more_members_leave_the_votes_of_the_first_as_they_are():
+    pairs = make_pairs()
+    few, many = votes_of(pairs, n=3), votes_of(pairs, n=7)
+    assert few.items() <= many.items()
+    assert len(many) == 7 * len(pairs)
+
+
+def test_ties_and_missing_labels_are_voted_on_and_not_learned_from():
+    pairs = make_pairs()
+    unlabelled = [p.model_copy(update={"label": [None, "tie"][k % 2]}) for k, p in enumerate(pairs) if k % 5 == 0]
+    rest = [pair for k, pair in enumerate(pairs) if k % 5]
+    votes = votes_of(rest + unlabelled)
+    assert {pair_id for pair_id, _ in votes} == {pair.id for pair in pairs}
+    flipped = [p.model_copy(update={"label": {None: "tie", "tie": None}[p.label]}) for p in unlabelled]
+    assert votes_of(rest + flipped) == votes
+
+
+def test_the_same_response_twice_has_no_winner():
+    pairs = make_pairs()
+    twin = pairs[0].model_copy(update={"id": "twin", "response_b": pairs[0].response_a, "label": None})
+    assert {choice for (pair_id, _), choice in votes_of([*pairs, twin]).items() if pair_id == "twin"} == {None}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"l2": 7.0}, {"folds": 4}, {"max_length": 128}, {"feature_share": 1.0}],
+)
+def test_a_changed_setting_is_another_judge(change):
+    pairs = make_pairs(4)
+    base, other = (Committee(pairs, CommitteeConfig(**c), RandomFeatures()).name for c in ({}, change))
+    assert base != other
+    assert base.startswith("committee-")
+
+
+def test_changed_labels_texts_or_encoder_are_another_judge_and_more_members_are_not():
+    pairs = make_pairs(4)
+    other_encoder = RandomFeatures()
+    other_encoder.digest = "1111"
+    names = [
+        Committee(pairs, CommitteeConfig(), RandomFeatures()).name,
+        Committee([swapped(pairs[0]), *pairs[1:]], CommitteeConfig(), RandomFeatures()).name,
+        Committee([pairs[0].model_copy(update={"label": "tie"}), *pairs[1:]], CommitteeConfig(), RandomFeatures()).name,
+        Committee(pairs[1:], CommitteeConfig(), RandomFeatures()).name,
+        Committee(pairs, CommitteeConfig(), other_encoder).name,
+    ]
+    assert len(set(names)) == 5
+    assert Committee(pairs, CommitteeConfig(n=20), RandomFeatures()).name == names[0]
+
+
+def test_fewer_groups_than_folds_still_vote_and_one_group_cannot():
+    pairs = make_pairs(2, 10)
+    assert len(votes_of(pairs)) == 5 * len(pairs)
+    with pytest.raises(JudgeError, match=r"one group.*at least two prompts"):
+        votes_of(make_pairs(1, 10))
+
+
+def test_labels_are_needed_in_more_than_one_fold():
+    pairs = make_pairs(6)
+    bare = [pair.model_copy(update={"label": None}) for pair in pairs]
+    with pytest.raises(JudgeError, match="no pair has a label"):
+        votes_of(bare)
+    with pytest.raises(JudgeError, match="one fold"):
+        votes_of([pairs[0], *bare[1:]])
+
+
+def test_the_head_is_at_the_minimum_of_the_bradley_terry_loss():
+    """Oracle: scipy's BFGS on the same loss."""
+    generator = np.random.default_rng(1)
+    x, y, weights = (
+        generator.normal(size=(200, 4)),
+        generator.integers(2, size=200) * 1.0,
+        generator.integers(1, 4, 200),
+    )
+    for l2 in (1e-3, 1.0, 100.0):
+        head = fit_bradley_terry(x, y, weights * 1.0, l2=l2)
+
+        def loss(w, l2=l2):
+            signed = (2 * y - 1) * (x @ w)
+            return weights @ np.log1p(np.exp(-signed)) + l2 / 2 * w @ w
+
+        np.testing.assert_allclose(head, minimize(loss, np.zeros(4), tol=1e-10).x, atol=1e-4)
+
+
+def test_separable_labels_still_have_a_finite_head():
+    x = np.linspace(-40, 40, 50)[:, None]
+    head = fit_bradley_terry(x, (x[:, 0] > 0) * 1.0, np.ones(50), l2=1e-3)
+    assert np.isfinite(head).all()
+    assert head[0] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_the_share_of_votes_follows_what_people_prefer(real_data_dir, tmp_path):
+    """One vote a pair as the label; the longer text alone has r = .47."""
+    import gzip
+    import json
+
+    from dissensus.encoder import load_encoder
+    from dissensus.records import Votes
+
+    generator = np.random.default_rng(0)
+    pairs = []
+    with gzip.open(real_data_dir / "arguments.jsonl.gz", "rt") as lines:
+        for row in map(json.loads, lines):
+            named = [vote["vote"] for vote in row["votes"] if vote["vote"] != "tie"] or ["tie"]
+            texts = {name: row[name] for name in ("id", "prompt", "response_a", "response_b", "group")}
+            votes = Votes(a=row["votes_a"], b=row["votes_b"], tie=row["votes_tie"])
+            pairs.append(Pair(**texts, label=generator.choice(named), votes=votes))
+    committee = Committee(pairs, CommitteeConfig(), load_encoder(cache=tmp_path), progress=False)
+    with JudgmentStore(tmp_path / "judgments.db") as store:
+        judge_pairs(pairs, committee, store, progress=False)
+        margins = margins_from_judgments(store.judgments(), [pair.id for pair in pairs], allow_missing=True)
+    human = {pair.id: pair.votes.preference for pair in pairs if pair.votes}
+    r = np.corrcoef([m.preference_a for m in margins], [human[m.pair_id] for m in margins])[0, 1]
+    assert r > 0.54

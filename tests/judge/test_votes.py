@@ -1,0 +1,59 @@
+import pytest
+
+from dissensus.errors import JudgeError
+from dissensus.judge import HumanVotes, JudgmentStore, judge_pairs
+from dissensus.margin import margins_from_judgments
+from dissensus.records import Pair, Votes
+
+
+def pair(a: int, b: int, tie: int = 0, label: str | None = None, name: str = "p") -> Pair:
+    return Pair(id=name, prompt="q", response_a="yes", response_b="no", label=label, votes=Votes(a=a, b=b, tie=tie))
+
+
+def choices(judged: Pair, **options) -> list[str | None]:
+    judge = HumanVotes([judged], **options)
+    return [judgment.choice for judgment in judge.answer(judge.questions(judged))]
+
+
+def test_the_votes_are_judged_without_the_one_that_is_the_label():
+    assert choices(pair(3, 2, label="b")) == ["a", "a", "a", "b"]
+    assert choices(pair(3, 2, label="b"), label_is_a_vote=False) == ["a", "a", "a", "b", "b"]
+    assert choices(pair(3, 2)) == ["a", "a", "a", "b", "b"]
+
+
+def test_a_tie_names_no_winner_and_moves_no_margin(tmp_path):
+    judged = pair(3, 1, tie=4, label="a")
+    assert choices(judged).count(None) == 4
+    with JudgmentStore(tmp_path / "judgments.db") as store:
+        summary = judge_pairs([judged], HumanVotes([judged]), store, progress=False)
+        (margin,) = margins_from_judgments(store.judgments(), ["p"])
+    assert (summary.made, summary.invalid) == (7, 4)
+    assert (margin.n_judgments, margin.n_invalid) == (3, 4)
+    assert margin.preference_a == pytest.approx(2 / 3)
+
+
+def test_gold_margins_are_those_of_the_remaining_votes(tmp_path):
+    judged = pair(4, 1, label="a")
+    with JudgmentStore(tmp_path / "judgments.db") as store:
+        judge_pairs([judged], HumanVotes([judged]), store, progress=False)
+        (margin,) = margins_from_judgments(store.judgments(), ["p"])
+    assert margin.margin == pytest.approx(0.5)  # 3 of 4: |3 - 2| / 2
+
+
+def test_a_label_that_nobody_voted_for_is_refused():
+    with pytest.raises(JudgeError, match=r"'p'.*none of its votes.*--label-is-no-vote"):
+        HumanVotes([pair(5, 0, label="b")])
+
+
+def test_pairs_without_votes_cannot_be_judged():
+    bare = Pair(id="p", prompt="q", response_a="yes", response_b="no")
+    with pytest.raises(JudgeError, match="votes_a"):
+        HumanVotes([bare])
+    with pytest.raises(JudgeError, match="at least two"):
+        HumanVotes([pair(1, 0, label="a")])
+
+
+def test_other_votes_are_another_judge_and_another_order_is_not():
+    one, two = pair(3, 2, name="one"), pair(1, 4, name="two")
+    assert HumanVotes([one, two]).name == HumanVotes([two, one]).name
+    assert HumanVotes([one, two]).name != HumanVotes([one, pair(2, 3, name="two")]).name
