@@ -57,7 +57,8 @@ def margins_from_judgments(
         )
     missing = [pair_id for pair_id in wanted if not counts[pair_id, "a"] + counts[pair_id, "b"]]
     if missing and not allow_missing:
-        raise JudgeError(_describe(missing, len(wanted)))
+        undecided = sum(counts[pair_id, None] > 0 for pair_id in missing)
+        raise JudgeError(_describe(missing, len(wanted), undecided))
     left_out = set(missing)
     return [
         _margin(pair_id, counts[pair_id, "a"], counts[pair_id, "b"], counts[pair_id, None])
@@ -73,9 +74,10 @@ def _margin(pair_id: str, for_a: int, for_b: int, invalid: int) -> Margin:
     )
 
 
-def _describe(missing: list[str], total: int) -> str:
+def _describe(missing: list[str], total: int, undecided: int) -> str:
     named = ", ".join(missing[:_NAMED]) + (", …" if len(missing) > _NAMED else "")
+    judged = f", {undecided} of them were judged without a winner" if undecided else ""
     return (
-        f"{len(missing)} of {total} pairs have no valid judgment ({named}); "
+        f"{len(missing)} of {total} pairs have no valid judgment ({named}){judged}; "
         "judge them first, or leave them out with --allow-missing"
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dissensus.errors import MissingDependencyError
-from dissensus.report.plots import binned_mean, equal_mass_bins, margin_histogram, smooth, training_curves
+from dissensus.report.plots import binned_mean, calibration, equal_mass_bins, margin_histogram, smooth, training_curves
 
 
 def test_smoothing_keeps_a_constant_and_lies_within_the_data():
@@ -28,12 +28,17 @@ def test_bins_of_few_points_are_left_out():
 
 
 def test_a_quantity_that_was_never_logged_has_no_figure():
-    assert training_curves({"m": {"0": [{"step": 1, "loss": 0.3}]}}, "nll", "NLL", ["m"]) == ""
+    assert training_curves({"m": {"0": [{"step": 1, "loss": 0.3}]}}, "nll", ["m"]) == ""
 
 
 @pytest.mark.parametrize("margins", [[0.4], [0.0, 1.0], list(np.linspace(0, 1, 500))])
 def test_any_margins_can_be_drawn(margins):
     assert margin_histogram(np.array(margins)).startswith("<svg")
+
+
+def test_names_in_any_script_are_left_to_the_browser_to_draw():
+    human = np.linspace(0, 1, 30)
+    assert "公平 ⚖️" in calibration({"公平 ⚖️": human[None], "b": human[None]}, human, ["公平 ⚖️", "b"])
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):

@@ -161,7 +161,7 @@ def _figures(run: RunData, scores: Scores, models: Sequence[str]) -> dict[str, l
         ]
     named = [*models, *(model for model in run.logs if model not in models)]
     for key, caption in (("nll", "Bradley-Terry NLL on the labels"), ("accuracy", "Accuracy on the labels")):
-        if drawn := plots.training_curves(run.logs, key, caption, named):
+        if drawn := plots.training_curves(run.logs, key, named):
             figures["training"].append((caption, drawn))
     if run.joined is not None:
         named = [*models, *(model for model in run.joined.models if model not in models)]

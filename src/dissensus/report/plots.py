@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ def forest(scores: Scores, metric: str) -> str:
     rows = [group for group in scores.groups if any(_drawable(scores, m, metric, group) for m in scores.others)]
     spread = 0.62 / max(1, len(scores.others))
     height = 0.75 + len(rows) * max(0.24, 0.17 * len(scores.others))
-    with _axes(f"forest-{metric}", 4.7, height) as (axes, svg):
+    with _axes(f"forest-{metric}", 4.3, height) as (axes, svg):
         axes.axvline(0, color=MUTED, linewidth=1)
         for k, model in enumerate(scores.others):
             for y, group in enumerate(rows):
@@ -80,13 +81,13 @@ def forest(scores: Scores, metric: str) -> str:
     return svg()
 
 
-def training_curves(logs: Mapping[str, Mapping[str, Log]], key: str, label: str, models: Sequence[str]) -> str:
+def training_curves(logs: Mapping[str, Mapping[str, Log]], key: str, models: Sequence[str]) -> str:
     """Draw a logged quantity over training: thin lines for seeds, dots for validation rows; empty if never logged."""
     series = {m: [_series(log, key) for log in seeds.values()] for m, seeds in logs.items()}
     series = {m: [s for s in lines if s[0].size] for m, lines in series.items()}
     if not any(series.values()):
         return ""
-    with _axes(f"training-{key}", 4.6, 2.9) as (axes, svg):
+    with _axes(f"training-{key}", 4.1, 2.7) as (axes, svg):
         for model, lines in series.items():
             for k, (x, y) in enumerate(lines):
                 x, y = _thin(x, smooth(y))
@@ -97,7 +98,6 @@ def training_curves(logs: Mapping[str, Mapping[str, Log]], key: str, label: str,
                 axes.plot(x, y, _marker(models, model), color=_colour(models, model), markersize=4)
         axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
         axes.set_xlabel(_time_axis(logs))
-        axes.set_ylabel(label)
         _legend(axes, len(series))
     return svg()
 
@@ -112,7 +112,7 @@ def density(model: str, predicted: FloatArray, human: FloatArray, models: Sequen
     shade[..., :3] = np.array(_SHADES[models.index(model) % len(_SHADES)]) / 255
     shade[..., 3] = 0.9 * np.sqrt(counts / max(1.0, counts.max()))
     centres, means = binned_mean(x, y, x_edges)
-    with _axes(f"density-{models.index(model)}", 3.2, 3.1) as (axes, svg):
+    with _axes(f"density-{models.index(model)}", 3.0, 2.9) as (axes, svg):
         axes.imshow(shade, extent=(-0.05, 1.05, 0, 1), origin="lower", aspect="auto", interpolation="none")
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         axes.plot(centres, means, "o-", color=INK, linewidth=1.6, markersize=3.4)
@@ -124,7 +124,7 @@ def density(model: str, predicted: FloatArray, human: FloatArray, models: Sequen
 
 def calibration(predicted: Mapping[str, FloatArray], human: FloatArray, models: Sequence[str]) -> str:
     """Draw mean human preference in ten equally full bins of the predicted one; a calibrated model is on the line."""
-    with _axes("calibration", 4.6, 3.4) as (axes, svg):
+    with _axes("calibration", 4.1, 3.2) as (axes, svg):
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         for model, rows in predicted.items():
             x, y = equal_mass_bins(rows.ravel(), np.tile(human, rows.shape[0]))
@@ -144,7 +144,7 @@ def margin_histogram(margins: FloatArray) -> str:
     if values.size > 24:
         counts, edges = np.histogram(margins, bins=24)
         values, width = (edges[1:] + edges[:-1]) / 2, 0.9 * (edges[1] - edges[0])
-    with _axes("margins", 4.6, 3.4) as (axes, svg):
+    with _axes("margins", 4.1, 3.2) as (axes, svg):
         axes.bar(values, counts, width=width, color=SERIES[1], alpha=0.85)
         axes.grid(axis="x", visible=False)
         axes.set_xlabel("margin: 0 an even split, 1 unanimous")
@@ -256,7 +256,10 @@ def _axes(name: str, width: float, height: float) -> Iterator[tuple[Axes, Callab
 def _save(figure: Figure) -> str:
     out = io.BytesIO()
     nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(out, format="svg", metadata=nothing)
+    with warnings.catch_warnings():
+        # The browser draws the text, with its own fonts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(out, format="svg", metadata=nothing)
     return out.getvalue().decode("utf-8")
 
 
