@@ -1,7 +1,20 @@
+"""Fixtures: the folder of real votes, and tiny backbones made on the spot."""
+
 import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from dissensus.records import Margin, Pair
 
 _spec = importlib.util.spec_from_file_location("real_data", Path(__file__).with_name("real_data.py"))
 assert _spec and _spec.loader
@@ -15,3 +28,83 @@ def real_data_dir() -> Path:
     if folder is None:
         pytest.skip("no real votes here; set DISSENSUS_REAL_DATA to their folder")
     return folder
+
+
+WORDS = "the a good bad answer question why how long short it is not very clear wrong right yes no maybe".split()
+CHAT = (
+    "{% for m in messages %}<s>{{ m['role'] }} : {{ m['content'] | trim }}</s>{% endfor %}"
+)
+
+
+def _tokenizer(specials: list[str], extra: list[str]) -> Tokenizer:
+    vocabulary = {word: i for i, word in enumerate([*specials, *extra, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=specials[1]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    backend = _tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], [])
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=64, num_labels=1, initializer_range=0.5,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    backend = _tokenizer(["[PAD]", "[UNK]", "<s>", "</s>"], ["user", "assistant", ":"])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", bos_token="<s>", eos_token="</s>",
+        chat_template=CHAT, model_input_names=["input_ids", "attention_mask"],
+    )
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, intermediate_size=32, max_position_embeddings=64, num_labels=1, pad_token_id=0,
+    )
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pairs() -> list[Pair]:
+    """24 pairs of 6 prompts; the better response says 'good', whichever side it stands on."""
+    rows = []
+    for i in range(24):
+        good, bad = f"a {'very ' * (i % 3)}good answer", f"a {'very ' * (i % 2)}bad answer {WORDS[i % 20]}"
+        flip = i % 2 == 1
+        rows.append(
+            Pair(
+                id=f"p{i}",
+                prompt=f"question why {WORDS[i % 6]}",
+                response_a=bad if flip else good,
+                response_b=good if flip else bad,
+                label="b" if flip else "a",
+            )
+        )
+    return rows
+
+
+@pytest.fixture(scope="session")
+def margins(pairs: list[Pair]) -> list[Margin]:
+    """Ten judgments each, all of them with the label."""
+    return [
+        Margin(pair_id=p.id, margin=(i % 6) / 5, preference_a=0.5 + (i % 6) / 10 * (1 if p.label == "a" else -1), n_judgments=10)
+        for i, p in enumerate(pairs)
+    ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -84,36 +85,46 @@ def load_backbone(name: str, *, new_head: bool, dropout: float = 0.0) -> tuple[A
     Raises InputError when the folder or id cannot be loaded.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging
 
     source = resolve_model(name)
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(source, padding_side="right")
+            if tokenizer.pad_token_id is None:
+                tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+            config = AutoConfig.from_pretrained(source, **({"num_labels": 1} if new_head else {}))
+            _adapt(config, dropout=dropout, new_head=new_head, pad_id=tokenizer.pad_token_id)
+            # The checkpoint's own dtype may be half precision, in which a fresh head overflows.
+            model = AutoModelForSequenceClassification.from_pretrained(source, config=config, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"cannot load model '{name}': {reason}; give a folder, a Hub id or 'minilm'") from error
+    keep_head_in_float32(model)
+    return model, tokenizer
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence the library's bars and its report of a fresh head, which is what is wanted here."""
+    from transformers.utils import logging
+
     shown = logging.get_verbosity()
-    # A fresh head is what is wanted here; the library's warning about it would only alarm.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="right")
-        config = AutoConfig.from_pretrained(source, **({"num_labels": 1} if new_head else {}))
-        for key, value in config.to_dict().items():
-            if _DROPOUT.search(key) and (value is None or isinstance(value, float)):
-                setattr(config, key, dropout)
-        if new_head:
-            config.problem_type = "regression"
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-        config.pad_token_id = tokenizer.pad_token_id
-        # The checkpoint's own dtype may be half precision, in which a fresh head overflows.
-        model = AutoModelForSequenceClassification.from_pretrained(source, config=config, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"cannot load model '{name}': {reason}; give a folder, a Hub id or 'minilm'"
-        ) from error
+        yield
     finally:
         logging.set_verbosity(shown)
         logging.enable_progress_bar()
-    keep_head_in_float32(model)
-    return model, tokenizer
+
+
+def _adapt(config: Any, *, dropout: float, new_head: bool, pad_id: int) -> None:
+    for key, value in config.to_dict().items():
+        if _DROPOUT.search(key) and (value is None or isinstance(value, float)):
+            setattr(config, key, dropout)
+    if new_head:
+        config.problem_type = "regression"
+    config.pad_token_id = pad_id
 
 
 def keep_head_in_float32(model: nn.Module) -> None:

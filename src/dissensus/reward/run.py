@@ -22,7 +22,7 @@ from dissensus.records import Margin, Pair, Text, content_id
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.encoding import EncodedText, Encoding
-from dissensus.reward.model import CONFIG_FILE, load_backbone, score_texts
+from dissensus.reward.model import CONFIG_FILE, load_backbone, quiet_transformers, score_texts
 from dissensus.reward.targets import Targets, build_targets
 from dissensus.reward.trainer import PairTrainer, ProgressBar, _against_labels
 
@@ -95,7 +95,7 @@ def train(
     if progress:
         trainer.add_callback(ProgressBar(out.name if out.name else config.objective))
     try:
-        with warnings.catch_warnings():
+        with quiet_transformers(), warnings.catch_warnings():
             # Autocast and pinned memory have nothing to say on a machine without a GPU.
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -302,8 +302,9 @@ def _save(
     folder = part / "model"
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        with quiet_transformers():
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error

@@ -58,7 +58,7 @@ class _Study:
         margins = self._judge(pairs)["outputs"][_MARGINS]
         predictions = [self._model(name, pairs, margins) for name in self.config.models]
         self._evaluate(pairs[_TEST], predictions)
-        self.manifest.keep_only(self.stages.names)
+        self.manifest.keep_only([*self.stages.names, "report"])
         self._report()
         return list(read_records(self.folder / _SCORES, Metric))
 

@@ -1,0 +1,69 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dissensus.errors import ConfigError
+from dissensus.study.config import load_study, presets
+
+STUDY: dict[str, Any] = {
+    "pairs": "pairs.jsonl",
+    "training": {"epochs": 3},
+    "models": {"plain": {"objective": "bradley-terry"}, "margin": {"objective": "margin", "epochs": 1}},
+    "baseline": "plain",
+}
+
+
+def _write(tmp_path: Path, changes: dict[str, Any]) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({**STUDY, **changes}, sort_keys=False))
+    return path
+
+
+def test_models_share_the_training_settings_and_may_differ(tmp_path: Path):
+    config = load_study(_write(tmp_path, {}))
+    assert (config.models["plain"].epochs, config.models["margin"].epochs) == (3, 1)
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_is_a_valid_study(name: str):
+    config = load_study(name)
+    assert config.baseline in config.models
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seedz": [1]}, "seedz: unknown setting; did you mean 'seeds'"),
+        ({"models": {"plain": {"objctive": "margin"}}}, r"models\.plain\.objctive: unknown setting; did you mean 'objective'"),
+        ({"models": {"plain": {"objective": "hinge"}}}, "models.plain.objective: unknown objective 'hinge'; choose one of bradley-terry"),
+        ({"judge": {"name": "committee", "members": 3}}, "judge.members: unknown setting"),
+        ({"judge": {"name": "oracle"}}, "judge: .*'committee', 'votes'"),
+        ({"baseline": "other"}, r"baseline 'other' is none of the models \(plain, margin\)"),
+        ({"hold_out": {"by": "group", "count": 2, "share": 0.1}}, "hold_out: give one of count, share and names"),
+        ({"models": {"../x": {}}, "baseline": "../x"}, "cannot name a folder"),
+        ({"simulation": {"prompts": 3}}, "'simulation' belongs to 'pairs: simulated'"),
+        ({"seeds": [1, 1]}, "seeds repeat"),
+        ({"training": {"epochs": 0}}, r"models\.plain\.epochs|training\.epochs"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_remedy(tmp_path: Path, changes: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_study(_write(tmp_path, changes))
+    assert "\n" not in str(caught.value)
+    assert "study.yaml" in str(caught.value)
+
+
+def test_a_study_that_is_not_there():
+    with pytest.raises(ConfigError, match="no study 'papr'; give a YAML file or one of: demo"):
+        load_study("papr")
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
+        load_study("nowhere.yaml")
+
+
+def test_broken_yaml_names_its_line(tmp_path: Path):
+    path = tmp_path / "study.yaml"
+    path.write_text("pairs: [\n")
+    with pytest.raises(ConfigError, match=r"study\.yaml: not YAML .*line"):
+        load_study(path)

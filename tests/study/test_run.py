@@ -1,0 +1,164 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dissensus.errors import InputError, OutputError
+from dissensus.files import read_records, write_records
+from dissensus.records import Margin, Metric, Pair, Prediction
+from dissensus.study import StudyConfig, run_study
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISSENSUS_CACHE", str(folder))
+        yield folder
+
+
+def _settings(backbone: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "pairs": "simulated",
+        "simulation": {"prompts": 24, "responses_per_prompt": 3, "votes_per_pair": 5},
+        "label": "one-vote",
+        "hold_out": {"by": "group", "share": 0.3},
+        "judge": {"name": "committee", "n": 4, "encoder": str(backbone), "max_length": 32},
+        "training": {"model": str(backbone), "epochs": 1, "batch_size": 8, "max_length": 32, "logging_steps": 1,
+                     "checkpoint_steps": 1, "learning_rate": 0.001},
+        "models": {"plain": {}, "margin": {"objective": "margin"}, "blend": {"objective": "blend"}},
+        "baseline": "plain",
+        "seeds": [0, 1],
+        "evaluation": {"resamples": 50},
+        **changes,
+    }
+
+
+def _run(settings: dict[str, Any], out: Path) -> tuple[list[Metric], list[str]]:
+    said: list[str] = []
+    metrics = run_study(StudyConfig.model_validate(settings), out, say=said.append, progress=False)
+    return metrics, said
+
+
+def _redone(said: list[str]) -> set[str]:
+    """The stages that were not kept."""
+    return {line.split("] ")[1].removesuffix(" …") for line in said if line.endswith(" …")}
+
+
+@pytest.fixture(scope="module")
+def original(tiny_bert: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("original") / "run"
+    _run(_settings(tiny_bert), folder)
+    return folder
+
+
+@pytest.fixture
+def finished(original: Path, tmp_path: Path) -> Path:
+    """A finished run of its own for each test."""
+    return Path(shutil.copytree(original, tmp_path / "run"))
+
+
+def test_pairs_in_report_out(finished: Path):
+    metrics = list(read_records(finished / "scores.json", Metric))
+    assert {m.model for m in metrics} == {"plain", "margin", "blend"}
+    assert {m.metric for m in metrics} >= {"pearson", "pearson_symmetric", "spearman", "l1", "brier", "accuracy"}
+    assert any(m.baseline == "plain" for m in metrics)
+    test = list(read_records(finished / "pairs/test.parquet", Pair))
+    train = list(read_records(finished / "pairs/train.parquet", Pair))
+    assert {p.group for p in train}.isdisjoint({p.group for p in test})
+    assert {m.pair_id for m in read_records(finished / "margins.parquet", Margin)} == {p.id for p in train}
+    predictions = list(read_records(finished / "predictions/margin.parquet", Prediction))
+    assert {(p.pair_id, p.seed) for p in predictions} == {(p.id, seed) for p in test for seed in (0, 1)}
+    assert "</html>" in (finished / "report.html").read_text()
+
+
+def test_votes_stay_out_of_training(finished: Path):
+    train = list(read_records(finished / "pairs/train.parquet", Pair))
+    assert all(pair.votes is None and pair.label in ("a", "b", "tie") for pair in train)
+
+
+def test_the_manifest_says_how_the_run_was_made(finished: Path):
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["config"] == yaml.safe_load((finished / "study.yaml").read_text())
+    assert {"python", "torch", "transformers", "dissensus"} <= set(manifest["environment"])
+    assert manifest["inputs"][0]["rows"] == 72
+    assert [stage["name"] for stage in manifest["stages"]][:3] == ["pairs", "judge", "margin"]
+    assert len(manifest["stages"]) == 5 + 3 * 3
+
+
+def test_only_what_changed_is_done_again(finished: Path, tiny_bert: Path):
+    scores = (finished / "scores.json").read_bytes()
+    assert _redone(_run(_settings(tiny_bert), finished)[1]) == set()
+    changed = _settings(tiny_bert, evaluation={"resamples": 60})
+    assert _redone(_run(changed, finished)[1]) == {"evaluate", "report"}
+    changed["models"] = {**changed["models"], "blend": {"objective": "blend", "label_weight": 0.9}}
+    assert _redone(_run(changed, finished)[1]) == {
+        "train blend seed 0", "train blend seed 1", "predict blend", "evaluate", "report",
+    }
+    assert _redone(_run(_settings(tiny_bert), finished)[1]) >= {"train blend seed 0", "evaluate"}
+    assert (finished / "scores.json").read_bytes() == scores
+
+
+def test_another_judge_leaves_the_baseline_alone(finished: Path, tiny_bert: Path):
+    redone = _redone(_run(_settings(tiny_bert, judge={"name": "votes"}, allow_missing=True), finished)[1])
+    assert "judge" in redone
+    assert "train margin seed 0" in redone
+
+
+def test_a_lost_output_is_made_again(finished: Path, tiny_bert: Path):
+    (finished / "predictions/margin.parquet").unlink()
+    assert _redone(_run(_settings(tiny_bert), finished)[1]) == {"predict margin"}
+
+
+def test_a_second_process_is_kept_out(finished: Path, tiny_bert: Path):
+    from filelock import FileLock
+
+    with FileLock(finished / ".lock"), pytest.raises(OutputError, match="another process runs this study"):
+        _run(_settings(tiny_bert), finished)
+
+
+def test_pairs_without_votes_cannot_be_studied(tmp_path: Path, tiny_bert: Path):
+    pairs = [
+        Pair(id=f"p{i}", prompt=f"x{i}", response_a="good", response_b="bad", label="a" if i % 2 else "b")
+        for i in range(10)
+    ]
+    write_records(tmp_path / "pairs.jsonl", pairs)
+    settings = _settings(tiny_bert, pairs=str(tmp_path / "pairs.jsonl"), label="own")
+    del settings["simulation"]
+    with pytest.raises(InputError, match=r"no held-out pair has votes to compare with; add votes_a"):
+        _run(settings, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_with_the_same_scores(
+    finished: Path, tiny_bert: Path, cache: Path, tmp_path: Path
+):
+    study, out = tmp_path / "study.yaml", tmp_path / "killed"
+    study.write_text(yaml.safe_dump(_settings(tiny_bert), sort_keys=False))
+    command = [sys.executable, "-m", "dissensus", "study", str(study), "--out", str(out)]
+    environment = {**os.environ, "DISSENSUS_CACHE": str(cache)}
+    kills = 0
+    for seconds in (5, 6, 7, 8, 9, 11, 13, 16, 20, 300):
+        with (tmp_path / "log").open("ab") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            started = time.monotonic()
+            while process.poll() is None and time.monotonic() - started < seconds:
+                time.sleep(0.05)
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+            else:
+                break
+    assert process.returncode == 0, (tmp_path / "log").read_text()
+    assert kills >= 1
+    assert (out / "scores.json").read_bytes() == (finished / "scores.json").read_bytes()

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from dissensus.errors import ConfigError
+from dissensus.records import Pair, Votes
+from dissensus.study.config import HoldOut
+from dissensus.study.split import one_vote_label, split_pairs
+
+
+def _pair(i: int, *, group: str = "g", votes: Votes | None = None, **fields: str) -> Pair:
+    return Pair(id=f"p{i}", prompt="x", response_a="a", response_b="b", group=group, votes=votes, **fields)
+
+
+def test_one_vote_is_drawn_as_often_as_people_cast_it():
+    votes = Votes(a=3, b=1, tie=1)
+    drawn = [one_vote_label(_pair(i, votes=votes), seed=0) for i in range(4000)]
+    # Among the votes for a or b, 3 of 4 are for a: four standard errors are 0.027.
+    assert np.mean([label == "a" for label in drawn]) == pytest.approx(0.75, abs=0.028)
+
+
+def test_a_draw_depends_on_seed_and_id_alone():
+    pairs = [_pair(i, votes=Votes(a=2, b=2)) for i in range(100)]
+    labels = {seed: [one_vote_label(pair, seed=seed) for pair in pairs] for seed in (0, 1)}
+    assert labels[0] != labels[1]
+    assert [one_vote_label(pair, seed=0) for pair in reversed(pairs)] == labels[0][::-1]
+
+
+def test_nobody_chose():
+    assert one_vote_label(_pair(0, votes=Votes(a=0, b=0, tie=2)), seed=0) == "tie"
+    assert one_vote_label(_pair(0), seed=0) is None
+
+
+def test_whole_groups_are_held_out():
+    pairs = [_pair(i, group=f"g{i % 10}") for i in range(50)]
+    train, test = split_pairs(pairs, HoldOut(by="group", share=0.3, seed=4))
+    assert {p.group for p in train} & {p.group for p in test} == set()
+    assert len({p.group for p in test}) == 3
+    assert len(train) + len(test) == 50
+
+
+def test_out_of_domain_pairs_are_never_trained_on():
+    pairs = [_pair(i, group=f"g{i}", domain="out" if i % 2 else "in") for i in range(20)]
+    train, test = split_pairs(pairs, HoldOut(by="group", count=2))
+    assert {p.domain for p in train} == {"in"}
+    assert sum(p.domain == "out" for p in test) == 10
+    assert sum(p.domain == "in" for p in test) == 2
+
+
+def test_a_split_that_leaks_a_prompt_is_refused():
+    pairs = [_pair(0, group="g", category="x"), _pair(1, group="g", category="y"), _pair(2, group="h", category="y")]
+    with pytest.raises(ConfigError, match="leaves 1 prompts .* on both sides"):
+        split_pairs(pairs, HoldOut(by="category", names=("x",)))
+
+
+@pytest.mark.parametrize(
+    ("hold_out", "message"),
+    [
+        (HoldOut(by="category", count=1), "pair 'p0' has no category; hold out by group"),
+        (HoldOut(by="group", count=2), "2 of 2 values of group leave nothing to train on"),
+        (HoldOut(by="group", names=("other",)), "no group 'other'; the data has: g0, g1"),
+    ],
+)
+def test_an_impossible_split_says_so(hold_out: HoldOut, message: str):
+    with pytest.raises(ConfigError, match=message):
+        split_pairs([_pair(i, group=f"g{i % 2}") for i in range(6)], hold_out)
