@@ -48,6 +48,4 @@ class MissingDependencyError(DissensusError):
     """An optional package that this step needs."""
 
     def __init__(self, package: str, *, extra: str, need: str) -> None:
-        super().__init__(
-            f"{need} needs {package}, which is not installed; run: pip install 'dissensus[{extra}]'"
-        )
+        super().__init__(f"{need} needs {package}, which is not installed; run: pip install 'dissensus[{extra}]'")

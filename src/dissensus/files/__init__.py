@@ -1,0 +1,20 @@
+"""Records in and out of .jsonl, .jsonl.gz, .parquet, .csv and .json files, TRL's formats and ``datasets``.
+
+Reading streams and names file and line of what is wrong; writing is atomic.
+"""
+
+from dissensus.files.atomic import atomic_path, sha256_of, write_json, write_text
+from dissensus.files.records import read_records, write_records, write_trl
+from dissensus.files.source import read_pairs, read_trl
+
+__all__ = [
+    "atomic_path",
+    "read_pairs",
+    "read_records",
+    "read_trl",
+    "sha256_of",
+    "write_json",
+    "write_records",
+    "write_text",
+    "write_trl",
+]

@@ -1,0 +1,86 @@
+"""Files that are whole or absent: written under a temporary name, synced, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dissensus.errors import OutputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; on success it becomes ``path``, on any error it is removed.
+
+    The folder is created where it is missing, and an older file under the name stays until the new one is
+    complete on disk. A symbolic link is followed.
+
+    Raises OutputError where the file cannot be written: a full disk, no permission, a folder or a device of
+    that name.
+    """
+    final = Path(os.path.realpath(path))
+    temporary = final.with_name(f".{final.name[:200]}.{secrets.token_hex(4)}.tmp")
+    try:
+        _refuse_what_is_no_file(final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+        yield temporary
+        _sync(temporary)
+        temporary.replace(final)
+        _sync(final.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(_explain(path, error)) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    # A rename would replace a device or pipe by a plain file, /dev/null included.
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is not a plain file, so it cannot be replaced; name a file")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explain(path: str | Path, error: OSError) -> str:
+    if error.errno in _FULL:
+        return f"{path}: disk full ({os.strerror(error.errno)}); nothing was left under that name; free space and run again"
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"{path}: cannot write ({reason}); nothing was left under that name; check the folder and its permissions"
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text to ``path`` at once or not at all. Raises OutputError."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON to ``path`` at once or not at all.
+
+    Raises OutputError where the file cannot be written, ValueError on NaN or infinity.
+    """
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hex digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
