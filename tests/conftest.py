@@ -17,7 +17,8 @@ from transformers import (
 from dissensus.records import Margin, Pair
 
 _spec = importlib.util.spec_from_file_location("real_data", Path(__file__).with_name("real_data.py"))
-assert _spec and _spec.loader
+assert _spec is not None
+assert _spec.loader is not None
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
 
@@ -30,10 +31,9 @@ def real_data_dir() -> Path:
     return folder
 
 
-WORDS = "the a good bad answer question why how long short it is not very clear wrong right yes no maybe".split()
-CHAT = (
-    "{% for m in messages %}<s>{{ m['role'] }} : {{ m['content'] | trim }}</s>{% endfor %}"
-)
+TEXT = "the a good bad answer question why how long short it is not very clear wrong right yes no maybe"
+WORDS = TEXT.split()
+CHAT = "{% for m in messages %}<s>{{ m['role'] }} : {{ m['content'] | trim }}</s>{% endfor %}"
 
 
 def _tokenizer(specials: list[str], extra: list[str]) -> Tokenizer:
@@ -51,13 +51,23 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=64, num_labels=1, initializer_range=0.5,
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        num_labels=1,
+        initializer_range=0.5,
     )
     BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -69,13 +79,25 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-llama")
     backend = _tokenizer(["[PAD]", "[UNK]", "<s>", "</s>"], ["user", "assistant", ":"])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", bos_token="<s>", eos_token="</s>",
-        chat_template=CHAT, model_input_names=["input_ids", "attention_mask"],
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        bos_token="<s>",
+        eos_token="</s>",
+        chat_template=CHAT,
+        model_input_names=["input_ids", "attention_mask"],
     )
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, intermediate_size=32, max_position_embeddings=64, num_labels=1, pad_token_id=0,
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        num_labels=1,
+        pad_token_id=0,
     )
     LlamaForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -105,6 +127,11 @@ def pairs() -> list[Pair]:
 def margins(pairs: list[Pair]) -> list[Margin]:
     """Ten judgments each, all of them with the label."""
     return [
-        Margin(pair_id=p.id, margin=(i % 6) / 5, preference_a=0.5 + (i % 6) / 10 * (1 if p.label == "a" else -1), n_judgments=10)
+        Margin(
+            pair_id=p.id,
+            margin=(i % 6) / 5,
+            preference_a=0.5 + (i % 6) / 10 * (1 if p.label == "a" else -1),
+            n_judgments=10,
+        )
         for i, p in enumerate(pairs)
     ]

@@ -34,7 +34,11 @@ def _imports(file: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "dissensus":
-            found |= {_layer(f"dissensus.{a.name}") for a in node.names} if node.module == "dissensus" else {_layer(node.module)}
+            found |= (
+                {_layer(f"dissensus.{a.name}") for a in node.names}
+                if node.module == "dissensus"
+                else {_layer(node.module)}
+            )
         elif isinstance(node, ast.Import):
             found |= {_layer(a.name) for a in node.names if a.name.split(".")[0] == "dissensus"}
     return found - {"__version__"}

@@ -40,8 +40,12 @@ def test_batches_by_prompt_share_responses():
     texts, groups = _complete_graph(3, 30)
     lengths = np.full(90, 10)
     distinct = {
-        by_prompt: np.mean([len(np.unique(texts[b])) for b in PairBatches(
-            texts, lengths, groups, batch_size=64, seed=0, by_prompt=by_prompt)])
+        by_prompt: np.mean(
+            [
+                len(np.unique(texts[b]))
+                for b in PairBatches(texts, lengths, groups, batch_size=64, seed=0, by_prompt=by_prompt)
+            ]
+        )
         for by_prompt in (False, True)
     }
     assert distinct[True] < 0.5 * distinct[False]

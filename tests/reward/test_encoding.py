@@ -52,7 +52,11 @@ def test_a_chat_keeps_header_and_response_when_cut(tiny_llama: Path):
 
 def test_chat_messages_are_turns(tiny_llama: Path):
     tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
-    prompt = (Message(role="user", content="why"), Message(role="assistant", content="no"), Message(role="user", content="how"))
+    prompt = (
+        Message(role="user", content="why"),
+        Message(role="assistant", content="no"),
+        Message(role="user", content="how"),
+    )
     [text] = Encoding(tokenizer, 64).encode([(prompt, "yes")])
     assert _tokens(tokenizer, text.input_ids) == (
         "<s> user : why </s> <s> assistant : no </s> <s> user : how </s> <s> assistant : yes </s>"

@@ -28,7 +28,9 @@ def test_no_margin_is_bradley_terry(rewards: list[float]):
 def test_certain_preference_is_bradley_terry(rewards: list[float]):
     chosen = torch.tensor(rewards)
     rejected = chosen.flip(0)
-    torch.testing.assert_close(soft_loss(chosen, rejected, torch.ones_like(chosen)), bradley_terry_loss(chosen, rejected))
+    torch.testing.assert_close(
+        soft_loss(chosen, rejected, torch.ones_like(chosen)), bradley_terry_loss(chosen, rejected)
+    )
 
 
 @given(NUMBERS, st.floats(0, 1), st.floats(0, 1))
@@ -41,7 +43,9 @@ def test_permuting_the_margins_changes_the_loss():
     # A margin broadcast to [pairs, pairs] is blind to its order (a bug of TRL up to 0.23).
     chosen, rejected = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 0.0])
     one, other = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
-    assert margin_loss(chosen, rejected, one).item() != pytest.approx(margin_loss(chosen, rejected, other).item(), abs=1e-3)
+    assert margin_loss(chosen, rejected, one).item() != pytest.approx(
+        margin_loss(chosen, rejected, other).item(), abs=1e-3
+    )
 
 
 def test_soft_loss_is_least_at_the_log_odds():
@@ -55,7 +59,9 @@ def test_soft_loss_is_least_at_the_log_odds():
 def test_named_objectives_are_the_one_formula():
     gap, ones, m = torch.tensor([1.5, -0.3]), torch.ones(2), torch.tensor([0.4, 0.9])
     torch.testing.assert_close(pair_losses(gap, ones, m).mean(), margin_loss(gap, torch.zeros(2), m))
-    torch.testing.assert_close(pair_losses(gap, ones * 0.3, ones * 0).mean(), soft_loss(gap, torch.zeros(2), ones * 0.3))
+    torch.testing.assert_close(
+        pair_losses(gap, ones * 0.3, ones * 0).mean(), soft_loss(gap, torch.zeros(2), ones * 0.3)
+    )
 
 
 def test_shapes_that_would_broadcast_are_refused():

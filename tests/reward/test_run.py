@@ -17,8 +17,14 @@ from dissensus.reward.trainer import PairTrainer
 
 def _config(model: Path, **changes: Any) -> TrainConfig:
     settings: dict[str, Any] = {
-        "model": str(model), "epochs": 3, "batch_size": 8, "learning_rate": 3e-3, "max_length": 32,
-        "logging_steps": 1, "checkpoint_steps": 2, "precision": "fp32",
+        "model": str(model),
+        "epochs": 3,
+        "batch_size": 8,
+        "learning_rate": 3e-3,
+        "max_length": 32,
+        "logging_steps": 1,
+        "checkpoint_steps": 2,
+        "precision": "fp32",
     }
     return TrainConfig(**{**settings, **changes})
 
@@ -75,9 +81,10 @@ def test_a_killed_run_goes_on_with_the_same_losses(
             raise KeyboardInterrupt
         return inner(self, *args, **kwargs)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(PairTrainer, "compute_loss", dies)
-        _train(pairs, config, tmp_path / "broken", margins=margins)
+        with pytest.raises(KeyboardInterrupt):
+            _train(pairs, config, tmp_path / "broken", margins=margins)
     assert not (tmp_path / "broken").exists()
     # A checkpoint that was cut off while saving has no mark and must be passed over.
     (tmp_path / "broken.part" / "checkpoint-5").mkdir()
@@ -122,9 +129,10 @@ def test_a_full_disk_leaves_nothing_under_the_name(
         raise OSError(28, "No space left on device")
 
     config = _config(tiny_bert, checkpoint_steps=1000)
-    with monkeypatch.context() as patch, pytest.raises(OutputError, match="free space and run again"):
+    with monkeypatch.context() as patch:
         patch.setattr("transformers.modeling_utils.PreTrainedModel.save_pretrained", full)
-        _train(pairs, config, tmp_path / "m")
+        with pytest.raises(OutputError, match="free space and run again"):
+            _train(pairs, config, tmp_path / "m")
     assert not (tmp_path / "m").exists()
     assert _train(pairs, config, tmp_path / "m").pairs == 24
 
@@ -179,5 +187,5 @@ def test_a_loss_that_is_no_number_stops_the_run(
 
 def test_a_model_that_is_not_there(pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(InputError, match="cannot load model '.*nowhere'"):
+    with pytest.raises(InputError, match=r"cannot load model '.*nowhere'"):
         _train(pairs, _config(tmp_path / "nowhere"), tmp_path / "m")

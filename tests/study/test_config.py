@@ -36,8 +36,14 @@ def test_every_preset_is_a_valid_study(name: str):
     ("changes", "message"),
     [
         ({"seedz": [1]}, "seedz: unknown setting; did you mean 'seeds'"),
-        ({"models": {"plain": {"objctive": "margin"}}}, r"models\.plain\.objctive: unknown setting; did you mean 'objective'"),
-        ({"models": {"plain": {"objective": "hinge"}}}, "models.plain.objective: unknown objective 'hinge'; choose one of bradley-terry"),
+        (
+            {"models": {"plain": {"objctive": "margin"}}},
+            r"models\.plain\.objctive: unknown setting; did you mean 'objective'",
+        ),
+        (
+            {"models": {"plain": {"objective": "hinge"}}},
+            "models.plain.objective: unknown objective 'hinge'; choose one of bradley-terry",
+        ),
         ({"judge": {"name": "committee", "members": 3}}, "judge.members: unknown setting"),
         ({"judge": {"name": "oracle"}}, "judge: .*'committee', 'votes'"),
         ({"baseline": "other"}, r"baseline 'other' is none of the models \(plain, margin\)"),

@@ -33,8 +33,15 @@ def _settings(backbone: Path, **changes: Any) -> dict[str, Any]:
         "label": "one-vote",
         "hold_out": {"by": "group", "share": 0.3},
         "judge": {"name": "committee", "n": 4, "encoder": str(backbone), "max_length": 32},
-        "training": {"model": str(backbone), "epochs": 1, "batch_size": 8, "max_length": 32, "logging_steps": 1,
-                     "checkpoint_steps": 1, "learning_rate": 0.001},
+        "training": {
+            "model": str(backbone),
+            "epochs": 1,
+            "batch_size": 8,
+            "max_length": 32,
+            "logging_steps": 1,
+            "checkpoint_steps": 1,
+            "learning_rate": 0.001,
+        },
         "models": {"plain": {}, "margin": {"objective": "margin"}, "blend": {"objective": "blend"}},
         "baseline": "plain",
         "seeds": [0, 1],
@@ -102,7 +109,11 @@ def test_only_what_changed_is_done_again(finished: Path, tiny_bert: Path):
     assert _redone(_run(changed, finished)[1]) == {"evaluate", "report"}
     changed["models"] = {**changed["models"], "blend": {"objective": "blend", "label_weight": 0.9}}
     assert _redone(_run(changed, finished)[1]) == {
-        "train blend seed 0", "train blend seed 1", "predict blend", "evaluate", "report",
+        "train blend seed 0",
+        "train blend seed 1",
+        "predict blend",
+        "evaluate",
+        "report",
     }
     assert _redone(_run(_settings(tiny_bert), finished)[1]) >= {"train blend seed 0", "evaluate"}
     assert (finished / "scores.json").read_bytes() == scores

@@ -48,7 +48,7 @@ def test_out_of_domain_pairs_are_never_trained_on():
 
 def test_a_split_that_leaks_a_prompt_is_refused():
     pairs = [_pair(0, group="g", category="x"), _pair(1, group="g", category="y"), _pair(2, group="h", category="y")]
-    with pytest.raises(ConfigError, match="leaves 1 prompts .* on both sides"):
+    with pytest.raises(ConfigError, match=r"leaves 1 prompts .* on both sides"):
         split_pairs(pairs, HoldOut(by="category", names=("x",)))
 
 

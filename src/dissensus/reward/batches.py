@@ -92,9 +92,10 @@ class Collator:
         self.encoded, self.texts, self.columns, self.pad_id = encoded, texts, columns, pad_id
 
     def __call__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Collate the pairs at these indices."""
         rows = np.asarray(indices)
-        distinct, where = np.unique(self.texts[rows], return_inverse=True)
-        where = torch.from_numpy(where.reshape(-1, 2))
+        distinct, inverse = np.unique(self.texts[rows], return_inverse=True)
+        where = torch.from_numpy(inverse.reshape(-1, 2))
         batch = pad_texts([self.encoded[i] for i in distinct], pad_id=self.pad_id)
         batch["a"], batch["b"] = where[:, 0], where[:, 1]
         return batch | {name: torch.from_numpy(values[rows]) for name, values in self.columns.items()}

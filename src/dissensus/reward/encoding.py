@@ -67,9 +67,7 @@ class Encoding:
         rendered = [self._render(prompt, response) for prompt, response in texts]
         batch = self.tokenizer([text for text, _, _ in rendered], add_special_tokens=False, return_offsets_mapping=True)
         encoded = []
-        for (text, start, end), ids, offsets in zip(
-            rendered, batch["input_ids"], batch["offset_mapping"], strict=True
-        ):
+        for (text, start, end), ids, offsets in zip(rendered, batch["input_ids"], batch["offset_mapping"], strict=True):
             ids = list(ids)
             if self.style == "text" and self._closing is not None:
                 ids.append(self._closing)

@@ -124,7 +124,7 @@ def precision_is_bf16(config: TrainConfig) -> bool:
     """Whether training runs under bfloat16 autocast: asked for, or there and not asked against."""
     if config.precision == "auto":
         if torch.cuda.is_available():
-            return torch.cuda.is_bf16_supported()
+            return bool(torch.cuda.is_bf16_supported())
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return config.precision == "bf16"
 
@@ -248,9 +248,7 @@ def _encode(targets: Targets, encoding: Encoding) -> _Data:
 def _fingerprint(targets: Targets, config: TrainConfig) -> str:
     """Everything that decides the result: the config and, pair by pair, texts, target and margin."""
     digest = hashlib.sha256(config.model_dump_json().encode())
-    for pair, row in zip(
-        targets.pairs, np.stack([targets.target, targets.margin, targets.label], axis=1), strict=True
-    ):
+    for pair, row in zip(targets.pairs, np.stack([targets.target, targets.margin, targets.label], axis=1), strict=True):
         digest.update(content_id(pair.prompt, pair.response_a, pair.response_b).encode())
         digest.update(pair.group.encode("utf-8", "surrogatepass") + row.tobytes())
     return digest.hexdigest()[:16]

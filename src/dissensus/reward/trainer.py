@@ -81,7 +81,9 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the held-out prompts: plain Bradley-Terry NLL and accuracy, whatever the objective."""
-        metrics = {f"eval_{name}": value for name, value in self._validate(self.model).items()} if self._validate else {}
+        metrics = (
+            {f"eval_{name}": value for name, value in self._validate(self.model).items()} if self._validate else {}
+        )
         self.log(dict(metrics))
         return metrics
 

@@ -115,7 +115,9 @@ class StudyConfig(_Settings):
 
 def presets() -> list[str]:
     """List the studies that come with the package."""
-    return sorted(file.name.removesuffix(".yaml") for file in _presets_folder().iterdir() if file.name.endswith(".yaml"))
+    return sorted(
+        file.name.removesuffix(".yaml") for file in _presets_folder().iterdir() if file.name.endswith(".yaml")
+    )
 
 
 def load_study(study: str | Path, *, overrides: dict[str, Any] | None = None) -> StudyConfig:

@@ -83,7 +83,9 @@ class _Study:
             pairs = [_with(pair, label=one_vote_label(pair, seed=self.config.label_seed)) for pair in pairs]
         train, test = split_pairs(pairs, self.config.hold_out)
         if not any(pair.votes for pair in test):
-            raise InputError(f"{self.config.pairs}: no held-out pair has votes to compare with; add votes_a and votes_b")
+            raise InputError(
+                f"{self.config.pairs}: no held-out pair has votes to compare with; add votes_a and votes_b"
+            )
         _make(self.folder / "pairs")
         write_records(self.folder / _GOLD, train)
         write_records(self.folder / _TRAIN, [_with(pair, votes=None) for pair in train])
@@ -111,7 +113,7 @@ class _Study:
         return self.stages.run(
             "margin",
             lambda: self._make_margins(judged["counts"]["judge"]),
-            settings=[judged["counts"], self.config.allow_missing],
+            settings=[judged["counts"]["judge"], judging.model_dump(mode="json"), self.config.allow_missing],
             inputs=[judged["fingerprint"], pairs[_TRAIN]],
             outputs=[_MARGINS],
         )
@@ -137,11 +139,13 @@ class _Study:
         from dissensus.judge import JudgmentStore
         from dissensus.margin import margins_from_judgments
 
-        ids = [pair.id for pair in self._load(_TRAIN, Pair)]
+        judging = self.config.judge
+        pairs = self._load(_TRAIN, Pair)
+        ids = [pair.id for pair in pairs]
+        n = None if isinstance(judging, VotesJudge) else judging.n
         with JudgmentStore(self.folder / _STORE) as store:
-            margins = margins_from_judgments(
-                store.judgments(judge=judge), ids, allow_missing=self.config.allow_missing
-            )
+            judgments = store.judgments(judge=judge, pairs=pairs, n=n)
+            margins = margins_from_judgments(judgments, ids, allow_missing=self.config.allow_missing)
         write_records(self.folder / _MARGINS, margins)
         invalid = sum(margin.n_invalid for margin in margins)
         return {"margins": len(margins), "invalid": invalid, "left_out": len(ids) - len(margins)}
@@ -181,9 +185,7 @@ class _Study:
             # Every model sees the same pairs, or their comparison would be one of data.
             pairs = [pair for pair in pairs if pair.id in judged]
         _make((self.folder / folder).parent)
-        summary = train(
-            pairs, config, self.folder / folder, margins=margins, overwrite=True, progress=self.progress
-        )
+        summary = train(pairs, config, self.folder / folder, margins=margins, overwrite=True, progress=self.progress)
         shown = ("pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resumed_from", "nll")
         return {key: value for key, value in asdict(summary).items() if key in shown}
 

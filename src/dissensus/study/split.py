@@ -42,7 +42,9 @@ def split_pairs(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], l
             f"hold_out by {hold_out.by} leaves {len(shared)} prompts (groups) on both sides; hold out by group"
         )
     if not train or not test:
-        raise ConfigError(f"hold_out leaves {len(train)} pairs to train on and {len(test)} to test; hold out less or more")
+        raise ConfigError(
+            f"hold_out leaves {len(train)} pairs to train on and {len(test)} to test; hold out less or more"
+        )
     return train, test
 
 
@@ -51,7 +53,9 @@ def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:
     if hold_out.names is not None:
         missing = sorted(set(hold_out.names) - set(values))
         if missing:
-            raise ConfigError(f"hold_out.names: no {hold_out.by} '{missing[0]}'; the data has: {', '.join(values[:20])}")
+            raise ConfigError(
+                f"hold_out.names: no {hold_out.by} '{missing[0]}'; the data has: {', '.join(values[:20])}"
+            )
         return set(hold_out.names)
     count = hold_out.count if hold_out.count is not None else max(round((hold_out.share or 0) * len(values)), 1)
     if count >= len(values):
