@@ -52,9 +52,9 @@ def command(
     found = read_trl(source, columns=_mapping(columns), split=split, skip_invalid=skip_invalid, notice=_notice)
     kept: list[tuple[str, float]] = []
     count = _Count()
-    with tqdm(found, unit=" pairs", desc="pairs") as bar:
-        pairs = count.watch(_keep_margins(bar, kept if margins else None))
-        n = write_trl(out, pairs, notice=_notice) if layout == "trl" else write_records(out, pairs)
+    shown = tqdm(found, unit=" pairs", desc="pairs")
+    pairs = count.watch(_keep_margins(shown, kept if margins else None))
+    n = write_trl(out, pairs, notice=_notice) if layout == "trl" else write_records(out, pairs)
     click.echo(f"{out}: {n} pairs\n{count.summary()}")
     if margins:
         if not kept:

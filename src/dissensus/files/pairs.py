@@ -50,7 +50,7 @@ def name_of(value: Any, column: str) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        return value
+        return _unicode(value, column)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise ValueError(f"{column} is {kind_of(value)}; expected text")
@@ -61,7 +61,7 @@ def text_of(value: Any, column: str) -> Text:
     if isinstance(value, str):
         if not value.strip():
             raise ValueError(f"{column} is empty")
-        return value
+        return _unicode(value, column)
     if isinstance(value, list):
         messages = tuple(_message(turn, f"{column}[{i}]") for i, turn in enumerate(value))
         if not any(message.content.strip() for message in messages):
@@ -78,7 +78,17 @@ def _message(turn: Any, place: str) -> Message:
     for key in ("role", "content"):
         if not isinstance(turn.get(key), str):
             raise ValueError(f"{place}.{key} is {kind_of(turn.get(key))}; expected text")
+        _unicode(turn[key], f"{place}.{key}")
     return Message(role=turn["role"], content=turn["content"])
+
+
+def _unicode(text: str, column: str) -> str:
+    """Refuse half a surrogate pair, which JSON can escape and UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{column} holds half a character (\\u{ord(text[error.start]):04x})") from error
+    return text
 
 
 def _votes(row: Mapping[str, Any], unused: set[str] | None) -> Votes | None:

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from dissensus.errors import InputError, OutputError
+from dissensus.errors import InputError
 from dissensus.files.columns import PAIR_COLUMNS, Notice
 from dissensus.files.faults import Faults, describe
 from dissensus.files.pairs import pair_from_row, row_from_pair

@@ -113,6 +113,7 @@ def _rows(source: str | Path, split: str | None, fault: Fault) -> Iterator[Row]:
         files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith("."))
         if not files:
             yield from read_dataset(str(source), split=split)
+            return
         for file in _of_split(files, path, split):
             yield from read_rows(file, fault)
     elif path.exists() or not is_hub_id(str(source)):

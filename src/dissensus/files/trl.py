@@ -10,7 +10,6 @@ stand the same way round, whichever was chosen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from os.path import commonprefix
 from typing import Any
 
 from dissensus.files.pairs import descriptive, name_of, text_of, text_value
@@ -73,7 +72,7 @@ def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
 
     The space in front of a response stays with it, so that prompt + response is the original text.
     """
-    common = commonprefix((chosen, rejected))
+    common = _common_start(chosen, rejected)
     cut = common.rfind(_REPLY)
     cut = cut + len(_REPLY) if cut >= 0 else _last_gap(common)
     prompt, chosen, rejected = common[:cut], chosen[cut:], rejected[cut:]
@@ -83,6 +82,11 @@ def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
         if not reply.strip():
             raise ValueError(f"the last reply of {name} is empty")
     return prompt, chosen, rejected
+
+
+def _common_start(one: str, two: str) -> str:
+    length = min(len(one), len(two))
+    return one[: next((i for i in range(length) if one[i] != two[i]), length)]
 
 
 def _last_gap(text: str) -> int:

@@ -91,8 +91,9 @@ def _write_csv(path: Path, rows: Iterable[Values], columns: Mapping[str, Any], *
     with path.open("wb") as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(columns)
-        for n, row in enumerate(rows, start=1):
+        for row in rows:
             writer.writerow([_cell(row[column], column, name) for column in columns])
+            n += 1
     return n
 
 
