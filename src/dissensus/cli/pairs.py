@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -69,7 +70,7 @@ def _notice(text: str) -> None:
     from tqdm import tqdm
 
     # Past the progress bar, on stderr.
-    tqdm.write(f"dissensus: {text}", file=click.get_text_stream("stderr"))
+    tqdm.write(f"dissensus: {text}", file=sys.stderr)
 
 
 def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
