@@ -29,7 +29,7 @@ def test_results_go_to_stdout_and_progress_to_stderr(tmp_path):
         "  dataset d: 2",
     ]
     assert "columns left alone, unknown here: extra" in done.stderr
-    assert "1 pairs stood there twice" in done.stderr
+    assert "repeated pairs (same id, same content) dropped: 1" in done.stderr
     assert "pairs/s" in done.stderr
 
 

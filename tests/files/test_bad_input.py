@@ -109,7 +109,7 @@ def test_an_id_with_two_contents_is_an_error_and_a_repeat_is_counted(tmp_path):
     notices = []
     path = jsonl(tmp_path / "x.jsonl", GOOD, GOOD, GOOD | {"id": "2"})
     assert [pair.id for pair in read_pairs(path, notice=notices.append)] == ["1", "2"]
-    assert notices == ["1 pairs stood there twice with the same content; each was kept once"]
+    assert notices == ["repeated pairs (same id, same content) dropped: 1"]
 
     path = jsonl(tmp_path / "y.jsonl", GOOD, GOOD | {"label": "a"})
     assert f"{path}:2: id '1' came before with other content" in failure(path)

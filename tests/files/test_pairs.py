@@ -40,7 +40,15 @@ def test_keys_of_single_votes_that_we_do_not_read_are_named(tmp_path):
     (tmp_path / "x.jsonl").write_text(json.dumps(row))
     notices = []
     assert len(list(read_pairs(tmp_path / "x.jsonl", notice=notices.append))) == 1
-    assert notices == ["keys of single votes left alone, unknown here: competence, from"]
+    assert notices == ["keys of votes or chat messages left alone, unknown here: competence, from"]
+
+
+def test_keys_of_chat_messages_that_we_do_not_read_are_named(tmp_path):
+    turns = [{"role": "user", "content": "Hi", "name": "Ann", "tool_calls": None}]
+    (tmp_path / "x.jsonl").write_text(json.dumps(ROW | {"prompt": turns}))
+    notices = []
+    assert len(list(read_pairs(tmp_path / "x.jsonl", notice=notices.append))) == 1
+    assert notices == ["keys of votes or chat messages left alone, unknown here: name"]
 
 
 def test_columns_are_renamed(tmp_path):

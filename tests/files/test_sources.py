@@ -42,6 +42,12 @@ def test_shards_of_several_splits_are_never_mixed(tmp_path):
         list(read_pairs(tmp_path, split="dev"))
 
 
+def test_several_files_of_one_split_belong_together(tmp_path):
+    write_records(tmp_path / "train-a.parquet", some(0))
+    write_records(tmp_path / "train-b.parquet", some(4))
+    assert list(read_pairs(tmp_path)) == list(read_pairs(tmp_path, split="train")) == some(0, 8)
+
+
 def test_a_bad_row_in_a_folder_is_named_by_its_file(tmp_path):
     write_records(tmp_path / "a.parquet", some(0))
     write_records(tmp_path / "b.parquet", some(3, label="tie"))

@@ -174,6 +174,12 @@ def test_a_pair_without_a_margin_is_named_and_nothing_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_missing_side_is_named(tmp_path):
+    (tmp_path / "x.jsonl").write_text(json.dumps({"prompt": "p", "chosen": "a", "worse": "b"}))
+    with pytest.raises(InputError, match=r"x\.jsonl:1: no column rejected; found prompt, chosen, worse"):
+        list(read_trl(tmp_path / "x.jsonl"))
+
+
 def test_misspelt_columns_are_named(tmp_path):
     (tmp_path / "x.jsonl").write_text(json.dumps({"chosen": "a b", "rejected": "a c", "margins": 1}))
     with pytest.raises(InputError, match="no column 'margin' but 'margins' looks like it"):

@@ -53,9 +53,9 @@ def command(
     found = read_trl(source, columns=_mapping(columns), split=split, skip_invalid=skip_invalid, notice=_notice)
     kept: list[tuple[str, float]] = []
     count = _Count()
-    shown = tqdm(found, unit=" pairs", desc="pairs")
-    pairs = count.watch(_keep_margins(shown, kept if margins else None))
-    n = write_trl(out, pairs, notice=_notice) if layout == "trl" else write_records(out, pairs)
+    with tqdm(found, unit=" pairs", desc="pairs") as shown:
+        pairs = count.watch(_keep_margins(shown, kept if margins else None))
+        n = write_trl(out, pairs, notice=_notice) if layout == "trl" else write_records(out, pairs)
     click.echo(f"{out}: {n} pairs\n{count.summary()}")
     if margins:
         if not kept:
