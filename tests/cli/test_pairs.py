@@ -89,6 +89,15 @@ def test_there_and_back_through_trl_with_margins(tmp_path):
     assert [row["id"] for row in back] == [row["pair_id"] for row in margins]
 
 
+@pytest.mark.parametrize(("name", "expected"), [("o.jsonl", "is also --out"), ("m.xlsx", "unknown extension")])
+def test_a_margins_file_that_cannot_be_is_refused_before_anything_is_written(tmp_path, name, expected):
+    source = jsonl(tmp_path / "in.jsonl", ROW)
+    done = dissensus(source, "--out", tmp_path / "o.jsonl", "--margins", tmp_path / name)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert not (tmp_path / "o.jsonl").exists()
+
+
 def test_margins_of_a_source_without_any(tmp_path):
     done = dissensus(
         jsonl(tmp_path / "in.jsonl", ROW), "--out", tmp_path / "o.jsonl", "--margins", tmp_path / "m.jsonl"

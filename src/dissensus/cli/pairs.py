@@ -46,10 +46,14 @@ def command(
     from tqdm import tqdm
 
     from dissensus.files import read_trl, write_records, write_trl
+    from dissensus.files.writing import check_writable_name
     from dissensus.records import Margin
 
-    for path in (out, margins):
+    for path in filter(None, (out, margins)):
         _refuse_source(source, path)
+        check_writable_name(path)
+    if margins and margins.resolve() == out.resolve():
+        raise ConfigError(f"--margins {margins}: is also --out; name another file")
     found = read_trl(source, columns=_mapping(columns), split=split, skip_invalid=skip_invalid, notice=_notice)
     kept: list[tuple[str, float]] = []
     count = _Count()
@@ -83,9 +87,9 @@ def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
     return mapping
 
 
-def _refuse_source(source: str, out: Path | None) -> None:
+def _refuse_source(source: str, out: Path) -> None:
     path = Path(source)
-    if out is not None and path.exists() and path.resolve() in (out.resolve(), out.resolve().parent):
+    if path.exists() and path.resolve() in (out.resolve(), out.resolve().parent):
         raise OutputError(f"{out}: is {source} or lies in it, which stays as it is; name another file")
 
 
