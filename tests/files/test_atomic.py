@@ -40,6 +40,7 @@ def test_a_full_disk_leaves_the_older_file_and_nothing_else(tmp_path, name):
     done = _run(_LIMITED, target)
     assert done.returncode == 2, done.stderr
     assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
     assert f"{target}: disk full" in done.stdout
     assert "free space and run again" in done.stdout
     assert target.read_text() == "older"
