@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -45,15 +46,19 @@ def command(
     from tqdm import tqdm
 
     from dissensus.files import read_trl, write_records, write_trl
+    from dissensus.files.writing import check_writable_name
     from dissensus.records import Margin
 
-    for path in (out, margins):
+    for path in filter(None, (out, margins)):
         _refuse_source(source, path)
+        check_writable_name(path)
+    if margins and margins.resolve() == out.resolve():
+        raise ConfigError(f"--margins {margins}: is also --out; name another file")
     found = read_trl(source, columns=_mapping(columns), split=split, skip_invalid=skip_invalid, notice=_notice)
     kept: list[tuple[str, float]] = []
     count = _Count()
-    with tqdm(found, unit=" pairs", desc="pairs") as bar:
-        pairs = count.watch(_keep_margins(bar, kept if margins else None))
+    with tqdm(found, unit=" pairs", desc="pairs") as shown:
+        pairs = count.watch(_keep_margins(shown, kept if margins else None))
         n = write_trl(out, pairs, notice=_notice) if layout == "trl" else write_records(out, pairs)
     click.echo(f"{out}: {n} pairs\n{count.summary()}")
     if margins:
@@ -69,7 +74,7 @@ def _notice(text: str) -> None:
     from tqdm import tqdm
 
     # Past the progress bar, on stderr.
-    tqdm.write(f"dissensus: {text}", file=click.get_text_stream("stderr"))
+    tqdm.write(f"dissensus: {text}", file=sys.stderr)
 
 
 def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
@@ -82,9 +87,9 @@ def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
     return mapping
 
 
-def _refuse_source(source: str, out: Path | None) -> None:
+def _refuse_source(source: str, out: Path) -> None:
     path = Path(source)
-    if out is not None and path.exists() and path.resolve() in (out.resolve(), out.resolve().parent):
+    if path.exists() and path.resolve() in (out.resolve(), out.resolve().parent):
         raise OutputError(f"{out}: is {source} or lies in it, which stays as it is; name another file")
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(final)
         _sync(final.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(_explain(path, error)) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    finally:
+        with suppress(OSError):  # gone after the rename; never there if the folder is at fault
+            temporary.unlink()
 
 
 def _refuse_what_is_no_file(path: Path) -> None:
@@ -61,9 +60,11 @@ def _sync(path: Path) -> None:
 
 def _explain(path: str | Path, error: OSError) -> str:
     if error.errno in _FULL:
-        return f"{path}: disk full ({os.strerror(error.errno)}); nothing was left under that name; free space and run again"
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    return f"{path}: cannot write ({reason}); nothing was left under that name; check the folder and its permissions"
+        reason, remedy = f"disk full ({os.strerror(error.errno)})", "free space and run again"
+    else:
+        reason = f"cannot write ({os.strerror(error.errno) if error.errno else error})"
+        remedy = "check the folder and its permissions"
+    return f"{path}: {reason}; nothing half-written was left under that name; {remedy}"
 
 
 def write_text(path: str | Path, text: str) -> None:

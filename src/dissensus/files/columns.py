@@ -121,7 +121,7 @@ class ColumnMap:
                 f"--column {ours}={theirs}"
             )
         if self.layout is None:
-            _refuse_missing([name for name in _REQUIRED[layout] if name not in names], names, place)
+            _refuse_missing(layout, names, place)
         self.layout = layout
         self._name_unknown(unknown)
 
@@ -136,10 +136,14 @@ def _is_trl(names: Collection[str]) -> bool:
     return not {"response_a", "response_b"} & set(names) and bool({"chosen", "rejected"} & set(names))
 
 
-def _refuse_missing(missing: list[str], names: Collection[str], place: str) -> None:
+def _refuse_missing(layout: Layout, names: Collection[str], place: str) -> None:
+    missing = [name for name in _REQUIRED[layout] if name not in names]
     if missing:
+        other = (
+            " (nor chosen and rejected)" if layout == "pairs" and not {"response_a", "response_b"} & set(names) else ""
+        )
         example = {"prompt": "question", "response_a": "answer_1", "response_b": "answer_2"}.get(missing[0], "NAME")
         raise InputError(
-            f"{place}: no column {' or '.join(missing)} (nor chosen and rejected); found {', '.join(names) or 'none'}; "
+            f"{place}: no column {' or '.join(missing)}{other}; found {', '.join(names) or 'none'}; "
             f"name it: --column {missing[0]}={example}"
         )

@@ -9,7 +9,7 @@ from dissensus.files.reading import kind_of
 
 
 class Faults:
-    """Called with the place and the reason of each bad row; raises InputError unless ``skip``."""
+    """Told of each bad row; stops at the first unless ``skip``."""
 
     def __init__(self, *, skip: bool = False, remedy: str = "mend the row or pass --skip-invalid") -> None:
         self._skip = skip
@@ -18,6 +18,7 @@ class Faults:
         self.first = ""
 
     def __call__(self, place: str, reason: str) -> None:
+        """Count the row, or raise InputError with place, reason and remedy."""
         if not self._skip:
             raise InputError(f"{place}: {reason}; {self._remedy}")
         self.n += 1

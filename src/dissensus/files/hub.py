@@ -32,13 +32,16 @@ def read_dataset(source: str, *, split: str | None) -> Iterator[Row]:
         import datasets
     except ImportError as error:
         raise MissingDependencyError("datasets", extra="hub", need=f"reading {source}") from error
-    from httpx import HTTPError  # what the Hub's client raises where the network fails
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # The HTTP client under the Hub's library has changed over time; its own base error is a parent of this one.
+    failures = (datasets.exceptions.DatasetsError, OSError, ValueError, *HfHubHTTPError.__bases__)
 
     try:
         data = _one_split(_load(datasets, source, split), source, split)
         for number, values in enumerate(data, start=1):
             yield Row(source, number, dict(values))
-    except (datasets.exceptions.DatasetsError, OSError, ValueError, HTTPError) as error:
+    except failures as error:
         raise InputError(_explain(source, error)) from error
 
 

@@ -22,9 +22,9 @@ _LABELS = (None, "a", "b", "tie")
 def pair_from_row(row: Mapping[str, Any], unused: set[str] | None = None) -> Pair:
     """Build a pair from a flat row; raises ValueError with one line on a bad value.
 
-    Keys of single votes that are not read (``competence``, …) are added to ``unused``.
+    Keys of single votes and of chat messages that are not read (``competence``, …) are added to ``unused``.
     """
-    prompt, a, b = (text_of(row.get(name), name) for name in ("prompt", "response_a", "response_b"))
+    prompt, a, b = (text_of(row.get(name), name, unused) for name in ("prompt", "response_a", "response_b"))
     label = None if row.get("label") == "" else row.get("label")
     if label not in _LABELS:
         raise ValueError(f"label is {kind_of(label)}; expected a, b, tie or nothing")
@@ -50,20 +50,20 @@ def name_of(value: Any, column: str) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        return value
+        return _unicode(value, column)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise ValueError(f"{column} is {kind_of(value)}; expected text")
 
 
-def text_of(value: Any, column: str) -> Text:
-    """Read plain text or chat messages; raises ValueError on anything else."""
+def text_of(value: Any, column: str, unused: set[str] | None = None) -> Text:
+    """Read plain text or chat messages; raises ValueError on anything else. ``unused`` as in ``pair_from_row``."""
     if isinstance(value, str):
         if not value.strip():
             raise ValueError(f"{column} is empty")
-        return value
+        return _unicode(value, column)
     if isinstance(value, list):
-        messages = tuple(_message(turn, f"{column}[{i}]") for i, turn in enumerate(value))
+        messages = tuple(_message(turn, f"{column}[{i}]", unused) for i, turn in enumerate(value))
         if not any(message.content.strip() for message in messages):
             raise ValueError(f"{column} is empty")
         return messages
@@ -72,13 +72,26 @@ def text_of(value: Any, column: str) -> Text:
     raise ValueError(f"{column} is {kind_of(value)}; expected text or a list of role and content")
 
 
-def _message(turn: Any, place: str) -> Message:
+def _message(turn: Any, place: str, unused: set[str] | None) -> Message:
     if not isinstance(turn, Mapping):
         raise ValueError(f"{place} is {kind_of(turn)}; expected an object with role and content")
     for key in ("role", "content"):
         if not isinstance(turn.get(key), str):
             raise ValueError(f"{place}.{key} is {kind_of(turn.get(key))}; expected text")
+        _unicode(turn[key], f"{place}.{key}")
+    if unused is not None and len(turn) > 2:
+        # Arrow fills the keys that a turn does not have with null.
+        unused.update(key for key, value in turn.items() if key not in ("role", "content") and value is not None)
     return Message(role=turn["role"], content=turn["content"])
+
+
+def _unicode(text: str, column: str) -> str:
+    """Refuse half a surrogate pair, which JSON can escape and UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{column} holds half a character (\\u{ord(text[error.start]):04x})") from error
+    return text
 
 
 def _votes(row: Mapping[str, Any], unused: set[str] | None) -> Votes | None:

@@ -116,7 +116,8 @@ def decode_json(text: str) -> Any:
 
 def _json_lines(path: Path, fault: Fault, *, compressed: bool) -> Iterator[Row]:
     for number, text in _lines(path, compressed=compressed):
-        if text.isspace() or not text:
+        text = text.strip("\r\n")
+        if not text:
             continue
         try:
             values = decode_json(text)
@@ -203,4 +204,4 @@ def kind_of(value: Any) -> str:
         return f"a number ({value!r:.40})" if isinstance(value, float) else f"a number ({str(value)[:40]})"
     if isinstance(value, str):
         return f"text ({value[:40]!r})"
-    return {list: "a list", dict: "an object"}.get(type(value), f"a {type(value).__name__}")
+    return "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else type(value).__name__

@@ -16,7 +16,7 @@ from dissensus.files.reading import Fault, Row, read_rows
 from dissensus.files.trl import pair_from_trl
 from dissensus.records import Margin, Pair
 
-_SPLIT = re.compile(r"(.+)-\d+-of-\d+|((?:train|test|valid|validation|val|dev|eval)\b.*)")
+_SPLIT = re.compile(r"(.+)-\d+-of-\d+|(train|test|validation|valid|val|dev|eval)(?:\W.*)?")
 
 
 def print_notice(text: str) -> None:
@@ -62,7 +62,8 @@ def read_trl(
     for row in _rows(source, split, faults):
         values = mapping.rename(row.values, row.place)
         try:
-            pair, margin = pair_from_trl(values) if mapping.layout == "trl" else (pair_from_row(values, unused), None)
+            is_trl = mapping.layout == "trl"
+            pair, margin = pair_from_trl(values, unused) if is_trl else (pair_from_row(values, unused), None)
             if seen.is_repeat(pair):
                 continue
         except ValueError as error:
@@ -78,9 +79,9 @@ def _close(source: str | Path, n: int, faults: Faults, seen: _Seen, unused: set[
         dropped = f"none of its {faults.n} rows can be used; the first: {faults.first}" if faults.n else "no rows in it"
         raise InputError(f"{source}: {dropped}; check that it is the file you mean")
     if unused:
-        notice(f"keys of single votes left alone, unknown here: {', '.join(sorted(unused))}")
+        notice(f"keys of votes or chat messages left alone, unknown here: {', '.join(sorted(unused))}")
     if seen.repeats:
-        notice(f"{seen.repeats} pairs stood there twice with the same content; each was kept once")
+        notice(f"repeated pairs (same id, same content) dropped: {seen.repeats}")
     if faults.n:
         notice(f"{faults.n} of {n + faults.n + seen.repeats} rows were dropped as invalid; the first: {faults.first}")
 
@@ -113,6 +114,7 @@ def _rows(source: str | Path, split: str | None, fault: Fault) -> Iterator[Row]:
         files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith("."))
         if not files:
             yield from read_dataset(str(source), split=split)
+            return
         for file in _of_split(files, path, split):
             yield from read_rows(file, fault)
     elif path.exists() or not is_hub_id(str(source)):

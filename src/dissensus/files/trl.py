@@ -10,7 +10,6 @@ stand the same way round, whichever was chosen.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from os.path import commonprefix
 from typing import Any
 
 from dissensus.files.pairs import descriptive, name_of, text_of, text_value
@@ -23,9 +22,9 @@ _REPLY = "\n\nAssistant:"
 TRL_COLUMNS: dict[str, Any] = {"id": str, "prompt": Text, "chosen": Text, "rejected": Text}
 
 
-def pair_from_trl(row: Mapping[str, Any]) -> tuple[Pair, Margin | None]:
+def pair_from_trl(row: Mapping[str, Any], unused: set[str] | None = None) -> tuple[Pair, Margin | None]:
     """Build a labelled pair, and its margin where the row has one; raises ValueError with one line."""
-    prompt, chosen, rejected = split_prompt(row)
+    prompt, chosen, rejected = split_prompt(row, unused)
     # Salted with the prompt, so that a response found under several prompts does not always come first.
     a, b = sorted((chosen, rejected), key=lambda text: content_id(prompt, text, text))
     pair = Pair(
@@ -47,7 +46,7 @@ def _margin(value: Any, pair_id: str) -> Margin | None:
     return Margin.model_validate({"pair_id": pair_id, "margin": value})
 
 
-def split_prompt(row: Mapping[str, Any]) -> tuple[Text, Text, Text]:
+def split_prompt(row: Mapping[str, Any], unused: set[str] | None = None) -> tuple[Text, Text, Text]:
     """Return (prompt, chosen, rejected), taking the prompt from the common start where it has no column.
 
     A string prompt beside whole conversations gives way to the messages that both share, as in TRL.
@@ -55,7 +54,7 @@ def split_prompt(row: Mapping[str, Any]) -> tuple[Text, Text, Text]:
     >>> split_prompt({"chosen": "The sky is blue.", "rejected": "The sky is grey."})
     ('The sky is', ' blue.', ' grey.')
     """
-    chosen, rejected = text_of(row.get("chosen"), "chosen"), text_of(row.get("rejected"), "rejected")
+    chosen, rejected = (text_of(row.get(name), name, unused) for name in ("chosen", "rejected"))
     if chosen == rejected:
         raise ValueError("chosen and rejected are the same")
     prompt = None if row.get("prompt") in (None, "", []) else text_of(row["prompt"], "prompt")
@@ -73,7 +72,7 @@ def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
 
     The space in front of a response stays with it, so that prompt + response is the original text.
     """
-    common = commonprefix((chosen, rejected))
+    common = _common_start(chosen, rejected)
     cut = common.rfind(_REPLY)
     cut = cut + len(_REPLY) if cut >= 0 else _last_gap(common)
     prompt, chosen, rejected = common[:cut], chosen[cut:], rejected[cut:]
@@ -83,6 +82,11 @@ def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
         if not reply.strip():
             raise ValueError(f"the last reply of {name} is empty")
     return prompt, chosen, rejected
+
+
+def _common_start(one: str, two: str) -> str:
+    length = min(len(one), len(two))
+    return one[: next((i for i in range(length) if one[i] != two[i]), length)]
 
 
 def _last_gap(text: str) -> int:

@@ -8,9 +8,10 @@ import io
 import json
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, BinaryIO, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -66,15 +67,16 @@ def _encode(row: Values) -> str:
 
 def _write_json_lines(path: Path, rows: Iterable[Values], *, compressed: bool) -> int:
     n = 0
-    with path.open("wb") as plain:
-        # No name and no time in the gzip header: equal rows give equal bytes.
-        out = gzip.GzipFile("", "wb", 6, plain, mtime=0) if compressed else plain
+    with path.open("wb") as plain, _gzip(plain) if compressed else nullcontext(plain) as out:
         for chunk in _chunks(rows):
             out.write("".join(f"{_encode(row)}\n" for row in chunk).encode("utf-8"))
             n += len(chunk)
-        if compressed:
-            out.close()
     return n
+
+
+def _gzip(plain: BinaryIO) -> gzip.GzipFile:
+    # No name and no time in the header: equal rows give equal bytes.
+    return gzip.GzipFile("", "wb", 6, plain, mtime=0)
 
 
 def _write_json_list(path: Path, rows: Iterable[Values]) -> int:
@@ -91,8 +93,9 @@ def _write_csv(path: Path, rows: Iterable[Values], columns: Mapping[str, Any], *
     with path.open("wb") as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(columns)
-        for n, row in enumerate(rows, start=1):
+        for row in rows:
             writer.writerow([_cell(row[column], column, name) for column in columns])
+            n += 1
     return n
 
 

@@ -1,0 +1,106 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+ROW = {"prompt": "Why?", "response_a": "So.", "response_b": "No.", "votes_a": 2, "votes_b": 1, "dataset": "d"}
+
+
+def dissensus(*arguments):
+    command = [sys.executable, "-m", "dissensus", "pairs", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def jsonl(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_results_go_to_stdout_and_progress_to_stderr(tmp_path):
+    source = jsonl(tmp_path / "in.jsonl", ROW, ROW | {"response_b": "!", "label": "a"}, ROW | {"extra": 1})
+    done = dissensus(source, "--out", tmp_path / "out.parquet")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{tmp_path / 'out.parquet'}: 2 pairs",
+        "  with votes        2 (6 votes)",
+        "  with label        1 (a 1)",
+        "  distinct prompts  1",
+        "  dataset d: 2",
+    ]
+    assert "columns left alone, unknown here: extra" in done.stderr
+    assert "repeated pairs (same id, same content) dropped: 1" in done.stderr
+    assert "pairs/s" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "no column prompt"),
+        (["--column", "prompt"], "expected OURS=THEIRS, as in --column prompt=question"),
+        (["--column", "prompt=none"], "no column 'none' to use as prompt"),
+        (["--split", "train"], "a single file has no splits"),
+    ],
+)
+def test_an_error_is_one_line_with_exit_code_2_and_nothing_is_written(tmp_path, options, expected):
+    source = jsonl(tmp_path / "in.jsonl", {"question": "Why?", "response_a": "a", "response_b": "b"})
+    done = dissensus(source, "--out", tmp_path / "out.jsonl", *options)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("dissensus: ")]
+    assert len(lines) == 1
+    assert expected in lines[0]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+    assert dissensus(source, "--out", tmp_path / "out.jsonl", "--column", "prompt=question").returncode == 0
+
+
+def test_bad_rows_are_dropped_on_request(tmp_path):
+    source = jsonl(tmp_path / "in.jsonl", ROW, ROW | {"response_a": ""})
+    assert dissensus(source, "--out", tmp_path / "out.csv").returncode == 2
+    done = dissensus(source, "--out", tmp_path / "out.csv", "--skip-invalid")
+    assert done.returncode == 0
+    assert f"1 of 2 rows were dropped as invalid; the first: {source}:2: response_a is empty" in done.stderr
+
+
+def test_the_source_is_never_written_over(tmp_path):
+    source = jsonl(tmp_path / "in.jsonl", ROW)
+    before = source.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(source)
+    for out in (source, tmp_path / "link.jsonl"):
+        done = dissensus(source, "--out", out)
+        assert done.returncode == 2
+        assert "name another file" in done.stderr
+    assert dissensus(tmp_path, "--out", tmp_path / "new.parquet").returncode == 2
+    assert source.read_bytes() == before
+
+
+def test_there_and_back_through_trl_with_margins(tmp_path):
+    rows = [{"prompt": f"p{i}", "chosen": "x", "rejected": "y", "margin": i / 4} for i in range(4)]
+    source = jsonl(tmp_path / "trl.jsonl", *rows)
+    done = dissensus(source, "--out", tmp_path / "p.jsonl", "--margins", tmp_path / "m.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path / 'm.jsonl'}: 4 margins" in done.stdout
+    margins = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert [row["margin"] for row in margins] == [0, 0.25, 0.5, 0.75]
+    assert dissensus(tmp_path / "p.jsonl", "--out", tmp_path / "back.jsonl", "--format", "trl").returncode == 0
+    back = [json.loads(line) for line in (tmp_path / "back.jsonl").read_text().splitlines()]
+    assert [(row["prompt"], row["chosen"], row["rejected"]) for row in back] == [(f"p{i}", "x", "y") for i in range(4)]
+    assert [row["id"] for row in back] == [row["pair_id"] for row in margins]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("o.jsonl", "is also --out"), ("m.xlsx", "unknown extension")])
+def test_a_margins_file_that_cannot_be_is_refused_before_anything_is_written(tmp_path, name, expected):
+    source = jsonl(tmp_path / "in.jsonl", ROW)
+    done = dissensus(source, "--out", tmp_path / "o.jsonl", "--margins", tmp_path / name)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_margins_of_a_source_without_any(tmp_path):
+    done = dissensus(
+        jsonl(tmp_path / "in.jsonl", ROW), "--out", tmp_path / "o.jsonl", "--margins", tmp_path / "m.jsonl"
+    )
+    assert done.returncode == 2
+    assert "has no margin column" in done.stderr
