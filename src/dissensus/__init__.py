@@ -1,3 +1,58 @@
 """Reward models that know when people disagree."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dissensus.evaluate.scorecard import score
+    from dissensus.files import read_pairs, read_records, write_records
+    from dissensus.margin import margins_from_judgments
+    from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Votes
+    from dissensus.reward.config import TrainConfig
+    from dissensus.reward.model import RewardModel
+    from dissensus.reward.run import train
+
 __version__ = "0.1.0"
+
+_HOME = {
+    "Judgment": "records",
+    "Margin": "records",
+    "Metric": "records",
+    "Pair": "records",
+    "Prediction": "records",
+    "RewardModel": "reward.model",
+    "TrainConfig": "reward.config",
+    "Votes": "records",
+    "margins_from_judgments": "margin",
+    "read_pairs": "files",
+    "read_records": "files",
+    "score": "evaluate.scorecard",
+    "train": "reward.run",
+    "write_records": "files",
+}
+
+__all__ = [
+    "Judgment",
+    "Margin",
+    "Metric",
+    "Pair",
+    "Prediction",
+    "RewardModel",
+    "TrainConfig",
+    "Votes",
+    "margins_from_judgments",
+    "read_pairs",
+    "read_records",
+    "score",
+    "train",
+    "write_records",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that the command line starts without torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'dissensus' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"dissensus.{_HOME[name]}"), name)

@@ -1,0 +1,85 @@
+"""Every command and every line of Python in the README runs as it stands, on a small population."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dissensus.files import write_records
+from dissensus.simulate import SimulationConfig, simulate
+
+README = Path(__file__).parents[1] / "README.md"
+STAND_INS = {
+    "SOURCE": "train.jsonl",
+    "PAIRS": "pairs.parquet",
+    "DIR": "model",
+    "FILE": "predictions.parquet",
+    "STUDY.yaml|PRESET": "study.yaml",
+    "runs/NAME": "run",
+    "RUN": "run",
+}
+STUDY = {
+    "pairs": "train.jsonl",
+    "hold_out": {"by": "group", "share": 0.3},
+    "judge": {"name": "committee", "n": 3},
+    "training": {"epochs": 1, "max_length": 32},
+    "models": {"plain": {}},
+    "baseline": "plain",
+    "evaluation": {"resamples": 20},
+}
+
+pytestmark = pytest.mark.slow
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def _commands() -> list[list[str]]:
+    lines = [line for block in _blocks("") for line in block.splitlines() if line.startswith("dissensus ")]
+    commands = [re.split(r"\s{2,}(?!--)", _squeeze(line))[0] for line in lines]
+    return [[STAND_INS.get(word, word) for word in shlex.split(command)] for command in commands]
+
+
+def _squeeze(line: str) -> str:
+    """Leave out what is optional, and keep one space after the verb; the next wide gap begins the explanation."""
+    return re.sub(r"^(dissensus \w+)\s+", r"\1 ", re.sub(r"\s\[[^\]]*\]", "", line))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("docs")
+    population = simulate(SimulationConfig(prompts=12, responses_per_prompt=3)).pairs
+    write_records(folder / "train.jsonl", population)
+    write_records(folder / "test.jsonl", population[:12])
+    (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    return folder
+
+
+def _run(arguments: list[str], folder: Path) -> None:
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{arguments}: {done.stderr}"
+
+
+def test_the_commands_run_one_after_the_other(folder: Path):
+    commands = _commands()
+    assert {command[1] for command in commands} == {
+        "pairs", "judge", "margin", "train", "predict", "evaluate", "report", "study", "demo",
+    }  # fmt: skip
+    # The demo and the study of real votes are whole studies; make demo and the real-data tests run them.
+    short = [command for command in commands if command[1] != "demo" and "real-votes" not in command]
+    for command in sorted(short, key=lambda command: command[1] == "report"):
+        _run(["-m", "dissensus", *command[1:]], folder)
+    assert (folder / "report.html").is_file()
+
+
+def test_the_python_example_runs(folder: Path):
+    [example] = _blocks("python")
+    (folder / "example.py").write_text(
+        example.replace('"model"', '"python-model"').replace("judgments.db", "python.db")
+    )
+    _run(["example.py"], folder)
