@@ -18,6 +18,7 @@ fix: .venv/.development
 
 .venv/.runtime: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check pip==26.3
 # torch first and by plain pip: left to itself, the resolver takes the newest build with its CUDA packages.
 	$(PIP) torch==2.13.0
 	$(PIP) hatchling editables

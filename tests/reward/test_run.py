@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from dissensus.errors import ConfigError, InputError, OutputError, TrainingError
+from dissensus.errors import ConfigError, InputError, TrainingError
+from dissensus.files import write_records
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.model import RewardModel
@@ -122,19 +125,34 @@ def test_a_checkpoint_of_another_config_is_refused(
         _train(pairs, _config(tiny_bert, learning_rate=1e-4), tmp_path / "n")
 
 
+@pytest.mark.parametrize("checkpoint_steps", [1, 1000])
 def test_a_full_disk_leaves_nothing_under_the_name(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, checkpoint_steps: int
 ):
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    config = _config(tiny_bert, checkpoint_steps=1000)
-    with monkeypatch.context() as patch:
-        patch.setattr("transformers.modeling_utils.PreTrainedModel.save_pretrained", full)
-        with pytest.raises(OutputError, match="free space and run again"):
-            _train(pairs, config, tmp_path / "m")
+    """A child may write no more than 8 kB to a file, so its weights do not fit: at a checkpoint, or at the end."""
+    config = _config(tiny_bert, checkpoint_steps=checkpoint_steps, epochs=1)
+    write_records(tmp_path / "pairs.jsonl", pairs)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from dissensus.errors import OutputError
+from dissensus.files import read_pairs
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.run import train
+folder = Path(sys.argv[1])
+pairs, config = list(read_pairs(folder / "pairs.jsonl")), (folder / "config.json").read_text()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+try:
+    train(pairs, TrainConfig.model_validate_json(config), folder / "m", progress=False)
+except OutputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "free space and run again" in done.stdout
     assert not (tmp_path / "m").exists()
-    assert _train(pairs, config, tmp_path / "m").pairs == 24
+    assert _train(pairs, config, tmp_path / "m").resumed_from == 0
 
 
 def test_validation_holds_out_whole_prompts(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):

@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 import time
-import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import TrainerCallback, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 
-from dissensus.errors import ConfigError, OutputError, TrainingError
-from dissensus.files import write_json, write_text
-from dissensus.records import Margin, Pair, Text, content_id
+from dissensus.errors import ConfigError, TrainingError
+from dissensus.records import Margin, Pair, Text
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.encoding import EncodedText, Encoding
-from dissensus.reward.model import CONFIG_FILE, load_backbone, quiet_transformers, score_texts
+from dissensus.reward.model import load_backbone, quiet_transformers, score_texts
+from dissensus.reward.saving import (
+    MarkWhole,
+    TrainSummary,
+    find_checkpoint,
+    find_finished,
+    fingerprint_of,
+    save_model,
+)
 from dissensus.reward.targets import Targets, build_targets
-from dissensus.reward.trainer import PairTrainer, ProgressBar, _against_labels
+from dissensus.reward.trainer import PairTrainer, ProgressBar, fit_to_labels
 
 LOG_FILE = "training.jsonl"
 _RELOAD_TOLERANCE = 1e-5
-
-
-@dataclass(frozen=True)
-class TrainSummary:
-    """What a run did; the counts are pairs unless named otherwise."""
-
-    pairs: int
-    ties_dropped: int
-    unlabelled_dropped: int
-    validation_pairs: int
-    texts: int
-    """Distinct (prompt, response) texts."""
-    texts_truncated: int
-    steps: int
-    resumed_from: int
-    """The step of the checkpoint that this run went on from, 0 for a fresh run."""
-    seconds: float
-    nll: float | None
-    """The last logged Bradley-Terry NLL on the labels."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +66,11 @@ def train(
     out = Path(out)
     started = time.perf_counter()
     targets, held_out = _split(build_targets(pairs, margins, config), config)
-    fingerprint = _fingerprint(targets, config)
+    fingerprint = fingerprint_of(targets, config)
     part = out.with_name(out.name + ".part")
-    if (done := _finished(out, fingerprint, overwrite=overwrite)) is not None:
+    if (done := find_finished(out, fingerprint, overwrite=overwrite)) is not None:
         return done
-    checkpoint = _last_checkpoint(part, fingerprint, overwrite=overwrite)
+    checkpoint = find_checkpoint(part, fingerprint, overwrite=overwrite)
     set_seed(config.seed)
     model, tokenizer = load_backbone(config.model, new_head=True, dropout=config.dropout)
     encoding = Encoding(tokenizer, config.max_length)
@@ -94,13 +78,8 @@ def train(
     trainer = _trainer(model, tokenizer, data, held_out, encoding, config, part, fingerprint, report_to)
     if progress:
         trainer.add_callback(ProgressBar(out.name if out.name else config.objective))
-    try:
-        with quiet_transformers(), warnings.catch_warnings():
-            # Autocast and pinned memory have nothing to say on a machine without a GPU.
-            warnings.filterwarnings("ignore", message=".*pin_memory.*")
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except OSError as error:
-        raise OutputError(f"{part}: {error.strerror or error}; free space and run again to go on") from error
+    with quiet_transformers():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
     summary = TrainSummary(
         pairs=len(targets.pairs),
@@ -116,7 +95,17 @@ def train(
     )
     # Without accelerate's autocast, the trained model and the reloaded one can be compared to the last digit.
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    _save(trained, tokenizer, data, config, part, out, {"fingerprint": fingerprint, "summary": summary}, log)
+    save_model(
+        trained,
+        tokenizer,
+        data.encoded,
+        config=config,
+        fingerprint=fingerprint,
+        summary=summary,
+        log=log,
+        part=part,
+        out=out,
+    )
     return summary
 
 
@@ -184,19 +173,8 @@ def _trainer(
         data_collator=Collator(data.encoded, data.texts, columns, pad_id=tokenizer.pad_token_id),
         batches=batches,
         validate=_validator(_encode(held_out, encoding), tokenizer.pad_token_id) if held_out else None,
-        callbacks=[_MarkWhole(fingerprint)],
+        callbacks=[MarkWhole(fingerprint)],
     )
-
-
-class _MarkWhole(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint whose files are all written, with the run that it belongs to."""
-
-    def __init__(self, fingerprint: str) -> None:
-        self.fingerprint = fingerprint
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_json(folder / CONFIG_FILE, {"fingerprint": self.fingerprint})
 
 
 def _validator(data: _Data, pad_id: int) -> Any:
@@ -205,7 +183,7 @@ def _validator(data: _Data, pad_id: int) -> Any:
     def validate(model: Any) -> dict[str, float]:
         rewards = torch.from_numpy(score_texts(model, data.encoded, pad_id=pad_id))
         gap = rewards[data.texts[:, 0]] - rewards[data.texts[:, 1]]
-        nll, correct, n = _against_labels(gap, label).tolist()
+        nll, correct, n = fit_to_labels(gap, label).tolist()
         return {"nll": nll / n, "accuracy": correct / n} if n else {}
 
     return validate
@@ -243,95 +221,3 @@ def _encode(targets: Targets, encoding: Encoding) -> _Data:
     ]
     _, groups = np.unique([pair.group for pair in targets.pairs], return_inverse=True)
     return _Data(targets, encoding.encode(list(position)), np.array(rows), groups.astype(np.int64))
-
-
-def _fingerprint(targets: Targets, config: TrainConfig) -> str:
-    """Everything that decides the result: the config and, pair by pair, texts, target and margin."""
-    digest = hashlib.sha256(config.model_dump_json().encode())
-    for pair, row in zip(targets.pairs, np.stack([targets.target, targets.margin, targets.label], axis=1), strict=True):
-        digest.update(content_id(pair.prompt, pair.response_a, pair.response_b).encode())
-        digest.update(pair.group.encode("utf-8", "surrogatepass") + row.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _finished(out: Path, fingerprint: str, *, overwrite: bool) -> TrainSummary | None:
-    if not out.exists():
-        return None
-    saved = out / CONFIG_FILE
-    if not saved.is_file():
-        raise ConfigError(f"{out} exists and is no model of ours; choose another --out")
-    content = json.loads(saved.read_text())
-    if content.get("fingerprint") == fingerprint:
-        return TrainSummary(**content["summary"])
-    if not overwrite:
-        raise ConfigError(
-            f"{out} holds a model of another config or other data; choose another --out, or pass --overwrite"
-        )
-    shutil.rmtree(out)
-    return None
-
-
-def _last_checkpoint(part: Path, fingerprint: str, *, overwrite: bool) -> Path | None:
-    """The newest checkpoint that was written whole; an unmarked one was cut off while saving."""
-    whole = [folder for folder in part.glob("checkpoint-*") if (folder / CONFIG_FILE).is_file()]
-    if not whole:
-        return None
-    newest = max(whole, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
-    if json.loads((newest / CONFIG_FILE).read_text()).get("fingerprint") == fingerprint:
-        return newest
-    if not overwrite:
-        raise ConfigError(
-            f"{newest} is a checkpoint of another config or other data; choose another --out, or pass --overwrite"
-        )
-    shutil.rmtree(part)
-    return None
-
-
-def _save(
-    model: Any,
-    tokenizer: Any,
-    data: _Data,
-    config: TrainConfig,
-    part: Path,
-    out: Path,
-    facts: dict[str, Any],
-    log: list[dict[str, Any]],
-) -> None:
-    folder = part / "model"
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        with quiet_transformers():
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-    except (OSError, RuntimeError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
-    _compare_rewards(model, folder, data, tokenizer.pad_token_id)
-    rows = [_log_row(entry) for entry in log]
-    write_text(folder / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows))
-    summary = asdict(facts["summary"])
-    write_json(folder / CONFIG_FILE, {"config": config.model_dump(mode="json"), **facts, "summary": summary})
-    folder.rename(out)
-    shutil.rmtree(part, ignore_errors=True)
-
-
-def _compare_rewards(model: Any, folder: Path, data: _Data, pad_id: int) -> None:
-    """Load what was saved and score a few texts again: a head lost on the way must not go unseen."""
-    some = data.encoded[:16]
-    reloaded, _ = load_backbone(str(folder), new_head=False)
-    before = score_texts(model, some, pad_id=pad_id)
-    after = score_texts(reloaded.to(model.device), some, pad_id=pad_id)
-    worst = float(np.abs(before - after).max())
-    if not worst <= _RELOAD_TOLERANCE:
-        raise TrainingError(f"{folder}: the saved model gives rewards {worst:.2g} off those of the trained one")
-
-
-def _log_row(entry: dict[str, Any]) -> dict[str, Any]:
-    if "eval_nll" in entry:
-        return {
-            "step": entry["step"],
-            "epoch": entry["epoch"],
-            "validation_nll": entry["eval_nll"],
-            "validation_accuracy": entry["eval_accuracy"],
-        }
-    return {key: entry[key] for key in ("step", "epoch", "loss", "nll", "accuracy", "learning_rate") if key in entry}

@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from dissensus.errors import TrainingError
+from dissensus.errors import OutputError, TrainingError
 from dissensus.reward.batches import PairBatches
 from dissensus.reward.loss import pair_losses
+
+WRITE_FAILURES = (OSError, RuntimeError, SafetensorError)
+"""What saving weights raises on a full disk: the system's error, torch's, or that of safetensors."""
 
 _TEXT_KEYS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -61,7 +65,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         gap = rewards[inputs["a"]] - rewards[inputs["b"]]
         losses = pair_losses(gap, inputs["target"], inputs["margin"])
         if model.training:
-            self._seen.append(_against_labels(gap.detach(), inputs["label"]))
+            self._seen.append(fit_to_labels(gap.detach(), inputs["label"]))
         loss = losses.sum() / (num_items_in_batch or len(losses))
         return (loss, outputs) if return_outputs else loss
 
@@ -79,6 +83,15 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
                 logs = {**logs, "nll": nll / n, "accuracy": correct / n}
         super().log(logs, start_time)
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except WRITE_FAILURES as error:
+            raise OutputError(
+                f"{self.args.output_dir}: no checkpoint can be written at step {self.state.global_step} ({error}); "
+                "free space and run again to go on from the last whole one"
+            ) from error
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the held-out prompts: plain Bradley-Terry NLL and accuracy, whatever the objective."""
         metrics = (
@@ -88,8 +101,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         return metrics
 
 
-def _against_labels(gap: Tensor, label: Tensor) -> Tensor:
-    """Sums of plain Bradley-Terry NLL and of correct signs over the pairs with a winner, and their number."""
+def fit_to_labels(gap: Tensor, label: Tensor) -> Tensor:
+    """Sum plain Bradley-Terry NLL and correct signs over the pairs with a winner, and count them; shape (3,)."""
     decided = label != 0.5
     gap, label = gap[decided], label[decided]
     nll = pair_losses(gap, label, torch.zeros_like(gap)).sum()

@@ -49,6 +49,8 @@ class VotesJudge(_Settings):
     """The pairs' own votes other than the label (the paper's gold margin)."""
 
     name: Literal["votes"]
+    label_is_a_vote: bool | None = None
+    """Whether the label is one of the votes, which is then not counted again; unless given, with ``one-vote``."""
 
 
 class Evaluation(_Settings):

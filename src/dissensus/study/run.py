@@ -16,7 +16,7 @@ from dissensus.evaluate.scorecard import score
 from dissensus.files import read_pairs, read_records, sha256_of, write_records, write_text
 from dissensus.records import Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig, VotesJudge
-from dissensus.study.manifest import Manifest, Stages
+from dissensus.study.manifest import Manifest, Stages, fingerprint_of
 from dissensus.study.split import one_vote_label, split_pairs
 
 _TRAIN, _TEST, _GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
@@ -65,7 +65,7 @@ class _Study:
     def _pairs(self) -> dict[str, Any]:
         config = self.config
         source = Path(config.pairs)
-        sha256 = sha256_of(source) if source.is_file() else None
+        sha256 = _content_of(source)
         chosen = {"pairs", "columns", "split", "simulation", "label", "label_seed", "hold_out"}
         stage = self.stages.run(
             "pairs",
@@ -105,7 +105,7 @@ class _Study:
         judged = self.stages.run(
             "judge",
             self._make_judgments,
-            settings=judging.model_dump(mode="json"),
+            settings=[judging.model_dump(mode="json"), self.config.label],
             inputs=[pairs[_GOLD] if votes else pairs[_TRAIN]],
             outputs=[],
             unhashed=[_STORE],
@@ -126,7 +126,9 @@ class _Study:
         pairs = self._load(_GOLD if isinstance(judging, VotesJudge) else _TRAIN, Pair)
         judge: Judge
         if isinstance(judging, VotesJudge):
-            judge = HumanVotes(pairs, label_is_a_vote=self.config.label == "one-vote")
+            drawn = self.config.label == "one-vote"
+            known = judging.label_is_a_vote
+            judge = HumanVotes(pairs, label_is_a_vote=drawn if known is None else known)
         else:
             encoder = load_encoder(judging.encoder, max_length=judging.max_length)
             judge = Committee(pairs, judging, encoder, progress=self.progress)
@@ -186,8 +188,9 @@ class _Study:
             pairs = [pair for pair in pairs if pair.id in judged]
         _make((self.folder / folder).parent)
         summary = train(pairs, config, self.folder / folder, margins=margins, overwrite=True, progress=self.progress)
+        counts = {**asdict(summary), "nll": None if summary.nll is None else round(summary.nll, 4)}
         shown = ("pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resumed_from", "nll")
-        return {key: value for key, value in asdict(summary).items() if key in shown}
+        return {key: value for key, value in counts.items() if key in shown}
 
     def _predict(self, name: str) -> dict[str, Any]:
         from dissensus.reward.model import RewardModel
@@ -245,6 +248,16 @@ class _Study:
 
 def _with(pair: Pair, **changes: Any) -> Pair:
     return pair.model_copy(update=changes)
+
+
+def _content_of(source: Path) -> str | None:
+    """Hash a file, or the files of a folder; None for what is neither (a Hub id is known by its name alone)."""
+    if source.is_file():
+        return sha256_of(source)
+    if source.is_dir():
+        files = sorted(file for file in source.rglob("*") if file.is_file())
+        return fingerprint_of([(str(file.relative_to(source)), sha256_of(file)) for file in files])
+    return None
 
 
 def _make(folder: Path) -> None:

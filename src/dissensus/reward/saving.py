@@ -1,0 +1,165 @@
+"""What a training run leaves on disk: whole checkpoints, and a model folder that gets its name last.
+
+Everything is written in ``NAME.part``. A checkpoint counts once it is marked, which happens after its files are
+written; the model is loaded again and its rewards compared before the folder is renamed to ``NAME``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import TrainerCallback
+
+from dissensus.errors import ConfigError, OutputError, TrainingError
+from dissensus.files import write_json, write_text
+from dissensus.records import content_id
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.encoding import EncodedText
+from dissensus.reward.model import CONFIG_FILE, load_backbone, quiet_transformers, score_texts
+from dissensus.reward.targets import Targets
+from dissensus.reward.trainer import WRITE_FAILURES
+
+LOG_FILE = "training.jsonl"
+_RELOAD_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a run did; the counts are pairs unless named otherwise."""
+
+    pairs: int
+    ties_dropped: int
+    unlabelled_dropped: int
+    validation_pairs: int
+    texts: int
+    """Distinct (prompt, response) texts."""
+    texts_truncated: int
+    steps: int
+    resumed_from: int
+    """The step of the checkpoint that this run went on from, 0 for a fresh run."""
+    seconds: float
+    nll: float | None
+    """The last logged Bradley-Terry NLL on the labels."""
+
+
+class MarkWhole(TrainerCallback):  # type: ignore[misc]
+    """Marks a checkpoint whose files are all written, with the run that it belongs to."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Mark the checkpoint that was just written."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        write_json(folder / CONFIG_FILE, {"fingerprint": self.fingerprint})
+
+
+def fingerprint_of(targets: Targets, config: TrainConfig) -> str:
+    """Hash everything that decides the result: the config and, pair by pair, texts, target and margin."""
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for pair, row in zip(targets.pairs, np.stack([targets.target, targets.margin, targets.label], axis=1), strict=True):
+        digest.update(content_id(pair.prompt, pair.response_a, pair.response_b).encode())
+        digest.update(pair.group.encode("utf-8", "surrogatepass") + row.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def find_finished(out: Path, fingerprint: str, *, overwrite: bool) -> TrainSummary | None:
+    """Return the summary of a finished run of the same config and data; None where ``out`` is free.
+
+    Raises ConfigError where it holds something else, which ``overwrite`` removes if it is a model of ours.
+    """
+    if not out.exists():
+        return None
+    saved = out / CONFIG_FILE
+    if not saved.is_file():
+        raise ConfigError(f"{out} exists and is no model of ours; choose another --out")
+    content = json.loads(saved.read_text())
+    if content.get("fingerprint") == fingerprint:
+        return TrainSummary(**content["summary"])
+    if not overwrite:
+        raise ConfigError(
+            f"{out} holds a model of another config or other data; choose another --out, or pass --overwrite"
+        )
+    shutil.rmtree(out)
+    return None
+
+
+def find_checkpoint(part: Path, fingerprint: str, *, overwrite: bool) -> Path | None:
+    """Find the newest checkpoint that was written whole; an unmarked one was cut off while saving.
+
+    Raises ConfigError where it belongs to another config or other data, which ``overwrite`` removes.
+    """
+    whole = [folder for folder in part.glob("checkpoint-*") if (folder / CONFIG_FILE).is_file()]
+    if not whole:
+        return None
+    newest = max(whole, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
+    if json.loads((newest / CONFIG_FILE).read_text()).get("fingerprint") == fingerprint:
+        return newest
+    if not overwrite:
+        raise ConfigError(
+            f"{newest} is a checkpoint of another config or other data; choose another --out, or pass --overwrite"
+        )
+    shutil.rmtree(part)
+    return None
+
+
+def save_model(
+    model: Any,
+    tokenizer: Any,
+    encoded: Sequence[EncodedText],
+    *,
+    config: TrainConfig,
+    fingerprint: str,
+    summary: TrainSummary,
+    log: Sequence[dict[str, Any]],
+    part: Path,
+    out: Path,
+) -> None:
+    """Write model, tokenizer, config and log, load the model again, and give the folder its name.
+
+    Raises OutputError when it cannot be written, TrainingError when the saved model gives other rewards.
+    """
+    folder = part / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with quiet_transformers():
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    except WRITE_FAILURES as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
+    _compare_rewards(model, folder, encoded, tokenizer.pad_token_id)
+    write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
+    content = {"config": config.model_dump(mode="json"), "fingerprint": fingerprint, "summary": asdict(summary)}
+    write_json(folder / CONFIG_FILE, content)
+    folder.rename(out)
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def _compare_rewards(model: Any, folder: Path, encoded: Sequence[EncodedText], pad_id: int) -> None:
+    """Load what was saved and score a few texts again: a head lost on the way must not go unseen."""
+    some = encoded[:16]
+    reloaded, _ = load_backbone(str(folder), new_head=False)
+    before = score_texts(model, some, pad_id=pad_id)
+    after = score_texts(reloaded.to(model.device), some, pad_id=pad_id)
+    worst = float(np.abs(before - after).max())
+    if not worst <= _RELOAD_TOLERANCE:
+        raise TrainingError(f"{folder}: the saved model gives rewards {worst:.2g} off those of the trained one")
+
+
+def _log_row(entry: dict[str, Any]) -> dict[str, Any]:
+    if "eval_nll" in entry:
+        return {
+            "step": entry["step"],
+            "epoch": entry["epoch"],
+            "validation_nll": entry["eval_nll"],
+            "validation_accuracy": entry["eval_accuracy"],
+        }
+    return {key: entry[key] for key in ("step", "epoch", "loss", "nll", "accuracy", "learning_rate") if key in entry}
