@@ -44,6 +44,8 @@ def test_soft_takes_the_judges_and_blend_weighs_them_with_the_label():
 def test_a_missing_margin_names_its_pair():
     with pytest.raises(TrainingError, match=r"1 of 4 pairs have no margin \(first: three\)"):
         build_targets(PAIRS, MARGINS[:3], TrainConfig(objective="margin"))
+    some = build_targets(PAIRS, MARGINS[:3], TrainConfig(objective="soft"), allow_missing=True)
+    assert ([pair.id for pair in some.pairs], some.unjudged_dropped) == (["one", "two", "four"], 1)
     with pytest.raises(TrainingError, match="needs margins"):
         build_targets(PAIRS, None, TrainConfig(objective="blend"))
     with pytest.raises(TrainingError, match="repeat a pair id"):

@@ -31,9 +31,16 @@ from dissensus.reward.config import OBJECTIVES
 @click.option("--checkpoint-steps", type=int)
 @click.option("--seed", type=int)
 @click.option("--report-to", multiple=True, help="wandb, tensorboard …; may be given several times.")
+@click.option("--allow-missing", is_flag=True, help="Leave pairs without a margin out, and count them.")
 @click.option("--overwrite", is_flag=True, help="Replace a model of another config or other data.")
 def command(
-    pairs: str, out: Path, margins_file: Path | None, report_to: tuple[str, ...], overwrite: bool, **settings: Any
+    pairs: str,
+    out: Path,
+    margins_file: Path | None,
+    report_to: tuple[str, ...],
+    allow_missing: bool,
+    overwrite: bool,
+    **settings: Any,
 ) -> None:
     """Train a reward model on PAIRS; killed anywhere, the same command goes on."""
     from pydantic import ValidationError
@@ -50,7 +57,15 @@ def command(
         option = "--" + str(problem["loc"][0]).replace("_", "-")
         raise ConfigError(f"{option}: {problem['msg']} (found {problem['input']!r})") from error
     margins = list(read_records(margins_file, Margin)) if margins_file else None
-    summary = train(list(read_pairs(pairs)), config, out, margins=margins, overwrite=overwrite, report_to=report_to)
+    summary = train(
+        list(read_pairs(pairs)),
+        config,
+        out,
+        margins=margins,
+        allow_missing=allow_missing,
+        overwrite=overwrite,
+        report_to=report_to,
+    )
     nll = f", nll {summary.nll:.4f}" if summary.nll is not None else ""
     click.echo(
         f"{out}: {config.objective} on {summary.pairs} pairs, {summary.steps} steps{nll}, {summary.seconds:.0f} s"
@@ -58,6 +73,7 @@ def command(
     for count, what in (
         (summary.ties_dropped, "pairs labelled tie dropped (this objective needs a winner)"),
         (summary.unlabelled_dropped, "pairs without a label dropped"),
+        (summary.unjudged_dropped, "pairs without a margin left out"),
         (summary.texts_truncated, f"of {summary.texts} texts cut to {config.max_length} tokens, prompt first"),
         (summary.resumed_from, "was the step of the checkpoint that this run went on from"),
     ):

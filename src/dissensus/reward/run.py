@@ -49,6 +49,7 @@ def train(
     out: str | Path,
     *,
     margins: Sequence[Margin] | None = None,
+    allow_missing: bool = False,
     overwrite: bool = False,
     report_to: Sequence[str] = (),
     progress: bool = True,
@@ -57,15 +58,15 @@ def train(
 
     Killed anywhere, the same call goes on from the last whole checkpoint in ``out``.part; a finished one
     with the same config and data is left as it is, and one of another config or other data is refused, or
-    replaced with ``overwrite``. The folder gets its name only after the saved model was
-    loaded again and gave the same rewards.
+    replaced with ``overwrite``. With ``allow_missing``, pairs without a margin are left out and counted. The
+    folder gets its name only after the saved model was loaded again and gave the same rewards.
 
     Raises TrainingError for data that the objective cannot use, ConfigError when ``out`` holds another
     run, OutputError when the model cannot be written.
     """
     out = Path(out)
     started = time.perf_counter()
-    targets, held_out = _split(build_targets(pairs, margins, config), config)
+    targets, held_out = _split(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
     fingerprint = fingerprint_of(targets, config)
     part = out.with_name(out.name + ".part")
     if (done := find_finished(out, fingerprint, overwrite=overwrite)) is not None:
@@ -85,6 +86,7 @@ def train(
         pairs=len(targets.pairs),
         ties_dropped=targets.ties_dropped,
         unlabelled_dropped=targets.unlabelled_dropped,
+        unjudged_dropped=targets.unjudged_dropped,
         validation_pairs=len(held_out.pairs) if held_out else 0,
         texts=len(data.encoded),
         texts_truncated=sum(text.truncated for text in data.encoded),
@@ -210,6 +212,7 @@ def _pick(targets: Targets, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> Target
         label=targets.label[rows],
         ties_dropped=targets.ties_dropped,
         unlabelled_dropped=targets.unlabelled_dropped,
+        unjudged_dropped=targets.unjudged_dropped,
     )
 
 

@@ -37,6 +37,7 @@ class TrainSummary:
     pairs: int
     ties_dropped: int
     unlabelled_dropped: int
+    unjudged_dropped: int
     validation_pairs: int
     texts: int
     """Distinct (prompt, response) texts."""

@@ -29,15 +29,24 @@ class Targets:
     """Shape (pairs,): the own label as 1, 0 or one half, for the plain Bradley-Terry NLL that is logged."""
     ties_dropped: int
     unlabelled_dropped: int
+    unjudged_dropped: int
+    """Pairs without a margin, where those may be left out."""
 
 
-def build_targets(pairs: Sequence[Pair], margins: Sequence[Margin] | None, config: TrainConfig) -> Targets:
+def build_targets(
+    pairs: Sequence[Pair], margins: Sequence[Margin] | None, config: TrainConfig, *, allow_missing: bool = False
+) -> Targets:
     """Pick the pairs that the objective can use and give each its target and margin.
 
     Binary objectives drop ties and pairs without a label, and count them; ``soft`` needs no label and
-    ``blend`` takes a tie as one half. Raises TrainingError where a margin is missing.
+    ``blend`` takes a tie as one half. Raises TrainingError where a margin is missing; with ``allow_missing``
+    such pairs are left out and counted.
     """
-    by_id = _margins_by_id(pairs, margins, config)
+    given = len(pairs)
+    by_id = _margins_by_id(margins, config)
+    if by_id is not None:
+        pairs = _judged(pairs, by_id, config, allow_missing=allow_missing)
+    margin_of = by_id or {}
     usable = [pair for pair in pairs if _usable(pair, config)]
     if not usable:
         raise TrainingError(
@@ -47,35 +56,44 @@ def build_targets(pairs: Sequence[Pair], margins: Sequence[Margin] | None, confi
     ties = sum(pair.label == "tie" for pair in pairs) - sum(pair.label == "tie" for pair in usable)
     return Targets(
         pairs=usable,
-        target=np.array([_target(pair, by_id.get(pair.id), config) for pair in usable], dtype=np.float32),
-        margin=np.array([_margin(pair, by_id.get(pair.id), config) for pair in usable], dtype=np.float32),
+        target=np.array([_target(pair, margin_of.get(pair.id), config) for pair in usable], dtype=np.float32),
+        margin=np.array([_margin(pair, margin_of.get(pair.id), config) for pair in usable], dtype=np.float32),
         label=np.array([LABEL_TARGET[pair.label or "tie"] for pair in usable], dtype=np.float32),
         ties_dropped=ties,
         unlabelled_dropped=len(pairs) - len(usable) - ties,
+        unjudged_dropped=given - len(pairs),
     )
 
 
-def _margins_by_id(pairs: Sequence[Pair], margins: Sequence[Margin] | None, config: TrainConfig) -> dict[str, Margin]:
+def _margins_by_id(margins: Sequence[Margin] | None, config: TrainConfig) -> dict[str, Margin] | None:
     if config.objective == "bradley-terry":
-        return {}
+        return None
     if margins is None:
         raise TrainingError(f"objective '{config.objective}' needs margins; make them with 'dissensus margin'")
     by_id = {margin.pair_id: margin for margin in margins}
     if len(by_id) < len(margins):
         raise TrainingError(f"{len(margins) - len(by_id)} margins repeat a pair id; make the file again")
+    return by_id
+
+
+def _judged(
+    pairs: Sequence[Pair], by_id: dict[str, Margin], config: TrainConfig, *, allow_missing: bool
+) -> Sequence[Pair]:
+    """Return the pairs that have a margin, which are all of them unless some may be left out."""
     missing = [pair.id for pair in pairs if pair.id not in by_id]
-    if missing:
+    if missing and not allow_missing:
         raise TrainingError(
             f"{len(missing)} of {len(pairs)} pairs have no margin (first: {', '.join(missing[:3])}); "
-            "judge them, or leave them out of the pairs"
+            "judge them, or leave them out with --allow-missing"
         )
-    bare = [pair.id for pair in pairs if by_id[pair.id].preference_a is None]
+    judged = [pair for pair in pairs if pair.id in by_id]
+    bare = [pair.id for pair in judged if by_id[pair.id].preference_a is None]
     if bare and config.objective in ("soft", "blend"):
         raise TrainingError(
             f"{len(bare)} margins carry no preference (first: {bare[0]}), which objective "
             f"'{config.objective}' needs; use objective 'margin' or margins made from judgments"
         )
-    return by_id
+    return judged
 
 
 def _usable(pair: Pair, config: TrainConfig) -> bool:
