@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,19 +83,7 @@ def train(
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
-    summary = TrainSummary(
-        pairs=len(targets.pairs),
-        ties_dropped=targets.ties_dropped,
-        unlabelled_dropped=targets.unlabelled_dropped,
-        unjudged_dropped=targets.unjudged_dropped,
-        validation_pairs=len(held_out.pairs) if held_out else 0,
-        texts=len(data.encoded),
-        texts_truncated=sum(text.truncated for text in data.encoded),
-        steps=trainer.state.global_step,
-        resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
-        seconds=round(time.perf_counter() - started, 1),
-        nll=next((entry["nll"] for entry in reversed(log) if "nll" in entry), None),
-    )
+    summary = _summarise(data, held_out, log, steps=trainer.state.global_step, checkpoint=checkpoint, started=started)
     # Without accelerate's autocast, the trained model and the reloaded one can be compared to the last digit.
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     save_model(
@@ -108,7 +97,40 @@ def train(
         part=part,
         out=out,
     )
+    _release(trainer)
     return summary
+
+
+def _summarise(
+    data: _Data,
+    held_out: Targets | None,
+    log: list[dict[str, Any]],
+    *,
+    steps: int,
+    checkpoint: Path | None,
+    started: float,
+) -> TrainSummary:
+    targets = data.targets
+    return TrainSummary(
+        pairs=len(targets.pairs),
+        ties_dropped=targets.ties_dropped,
+        unlabelled_dropped=targets.unlabelled_dropped,
+        unjudged_dropped=targets.unjudged_dropped,
+        validation_pairs=len(held_out.pairs) if held_out else 0,
+        texts=len(data.encoded),
+        texts_truncated=sum(text.truncated for text in data.encoded),
+        steps=steps,
+        resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
+        seconds=round(time.perf_counter() - started, 1),
+        nll=next((entry["nll"] for entry in reversed(log) if "nll" in entry), None),
+    )
+
+
+def _release(trainer: PairTrainer) -> None:
+    """Free weights, gradients and optimiser: they sit in reference cycles, and a study trains many models in turn."""
+    trainer.accelerator.free_memory()
+    trainer.model = trainer.model_wrapped = trainer.optimizer = trainer.lr_scheduler = None
+    gc.collect()
 
 
 def precision_is_bf16(config: TrainConfig) -> bool:
