@@ -5,11 +5,21 @@ from dissensus.records import Metric
 from dissensus.report.findings import Finding, find_findings, headline
 
 
-def rows(**differences):
+def rows(clusters=None, **differences):
     """Scores of models against ``base``: name to (low, high) of the difference in Pearson r."""
     made = [Metric(model=m, group="all", metric="pearson", value=0.7, n=9) for m in ("base", *differences)]
     made += [
-        Metric(model=m, group="all", metric="pearson", value=(a + b) / 2, low=a, high=b, n=9, baseline="base")
+        Metric(
+            model=m,
+            group="all",
+            metric="pearson",
+            value=(a + b) / 2,
+            low=a,
+            high=b,
+            n=9,
+            clusters=clusters,
+            baseline="base",
+        )
         for m, (a, b) in differences.items()
     ]
     return Scores(made)
@@ -30,6 +40,14 @@ def rows(**differences):
 def test_the_headline_says_no_more_than_the_intervals(differences, said):
     scores = rows(**differences)
     assert headline(find_findings(scores), scores) == said
+
+
+def test_few_prompts_make_a_hint_and_not_a_headline():
+    scores = rows(clusters=6, blend=(0.01, 0.03))
+    said = "blend follows people more closely than base. With only 6 prompts, take that as a hint."
+    assert headline(find_findings(scores), scores) == said
+    open_ones = rows(clusters=6, blend=(-0.01, 0.03))
+    assert "hint" not in headline(find_findings(open_ones), open_ones)
 
 
 def test_a_lower_error_is_better():

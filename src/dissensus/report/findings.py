@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dissensus.evaluate.scorecard import FEW_CLUSTERS
 from dissensus.evaluate.tables import BETTER, Scores
 from dissensus.records import Metric
 
@@ -62,6 +63,10 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
     ]
     if by_verdict["open"]:
         said.append(f"No difference from {scores.baseline} is shown for {_list(by_verdict['open'])}.")
+    prompts = min((row.clusters for f in findings for row in f.differences.values() if row and row.clusters), default=0)
+    if (by_verdict["better"] or by_verdict["worse"]) and 0 < prompts < FEW_CLUSTERS:
+        # A percentile interval over few clusters is too narrow to carry a headline by itself.
+        said.append(f"With only {prompts} prompts, take that as a hint.")
     return " ".join(said)
 
 
