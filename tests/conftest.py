@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -15,6 +16,10 @@ from transformers import (
 )
 
 from dissensus.records import Margin, Pair
+
+# A shared machine may be slow; what a property says does not depend on the clock.
+settings.register_profile("dissensus", deadline=None)
+settings.load_profile("dissensus")
 
 _spec = importlib.util.spec_from_file_location("real_data", Path(__file__).with_name("real_data.py"))
 assert _spec is not None

@@ -44,7 +44,7 @@ class RewardModel:
         model, tokenizer = load_backbone(str(folder), new_head=False)
         if model.config.num_labels != 1:
             raise InputError(f"{folder}: a reward model has one output, this model has {model.config.num_labels}")
-        model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model.eval().to(device or best_device())
         return cls(model, tokenizer, max_length=max_length or (config.max_length if config else 512), config=config)
 
     def rewards(
@@ -101,6 +101,13 @@ def load_backbone(name: str, *, new_head: bool, dropout: float = 0.0) -> tuple[A
         raise InputError(f"cannot load model '{name}': {reason}; give a folder, a Hub id or 'minilm'") from error
     keep_head_in_float32(model)
     return model, tokenizer
+
+
+def best_device() -> str:
+    """Name the accelerator of this machine, or the CPU."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from dissensus.records import Margin, Pair, Text
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.encoding import EncodedText, Encoding
-from dissensus.reward.model import load_backbone, quiet_transformers, score_texts
+from dissensus.reward.model import best_device, load_backbone, quiet_transformers, score_texts
 from dissensus.reward.saving import (
     MarkWhole,
     TrainSummary,
@@ -175,7 +175,7 @@ def _trainer(
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=precision_is_bf16(config),
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=best_device() == "cpu",
         seed=config.seed,
         logging_steps=config.logging_steps,
         # The filter would write the mean of earlier losses where there is none.
