@@ -203,6 +203,33 @@ def test_a_loss_that_is_no_number_stops_the_run(
         _train(pairs, _config(tiny_bert), tmp_path / "m")
 
 
+def test_a_window_longer_than_the_table_of_positions_is_refused(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
+    with pytest.raises(ConfigError, match="max_length 65 is more than the 64 positions"):
+        _train(pairs, _config(tiny_bert, max_length=65), tmp_path / "m")
+    with pytest.raises(InputError, match="max_length 65 is more than the 64 positions"):
+        RewardModel.load(tiny_bert, max_length=65)
+    assert RewardModel.load(tiny_bert).encoding.max_length == 64
+
+
+def test_positions_of_other_families():
+    from transformers import AutoModelForSequenceClassification, DebertaV2Config, LlamaConfig, RobertaConfig
+
+    from dissensus.reward.model import position_limit
+
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    small |= {"vocab_size": 20, "num_labels": 1, "pad_token_id": 1}
+    relative = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"]}
+    limits = {
+        position_limit(AutoModelForSequenceClassification.from_config(config))
+        for config in (
+            RobertaConfig(max_position_embeddings=34, **small),
+            DebertaV2Config(max_position_embeddings=34, **relative, **small),
+            LlamaConfig(max_position_embeddings=34, num_key_value_heads=2, **small),
+        )
+    }
+    assert limits == {32, None}
+
+
 def test_a_model_that_is_not_there(pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match=r"cannot load model '.*nowhere'"):

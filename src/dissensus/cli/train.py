@@ -53,9 +53,7 @@ def command(
     try:
         config = TrainConfig(**{key: value for key, value in settings.items() if value is not None})
     except ValidationError as error:
-        problem = error.errors()[0]
-        option = "--" + str(problem["loc"][0]).replace("_", "-")
-        raise ConfigError(f"{option}: {problem['msg']} (found {problem['input']!r})") from error
+        raise ConfigError(_first_problem(error.errors()[0])) from error
     margins = list(read_records(margins_file, Margin)) if margins_file else None
     summary = train(
         list(read_pairs(pairs)),
@@ -79,3 +77,10 @@ def command(
     ):
         if count:
             click.echo(f"  {count} {what}")
+
+
+def _first_problem(problem: Any) -> str:
+    if not problem["loc"]:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    option = "--" + str(problem["loc"][0]).replace("_", "-")
+    return f"{option}: {problem['msg']} (found {problem['input']!r})"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Objective = Literal["bradley-terry", "margin", "soft", "blend"]
 OBJECTIVES: tuple[Objective, ...] = ("bradley-terry", "margin", "soft", "blend")
@@ -54,3 +54,10 @@ class TrainConfig(BaseModel):
     logging_steps: PositiveInt = 10
     checkpoint_steps: PositiveInt = 100
     """Rounded up to a multiple of ``logging_steps``, so that a resumed run logs what an unbroken one does."""
+
+    @model_validator(mode="after")
+    def _batch_is_whole_micro_batches(self) -> Self:
+        micro = self.micro_batch_size or self.batch_size
+        if self.batch_size % min(micro, self.batch_size):
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of micro_batch_size {micro}")
+        return self

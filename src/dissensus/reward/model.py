@@ -45,7 +45,11 @@ class RewardModel:
         if model.config.num_labels != 1:
             raise InputError(f"{folder}: a reward model has one output, this model has {model.config.num_labels}")
         model.eval().to(device or best_device())
-        return cls(model, tokenizer, max_length=max_length or (config.max_length if config else 512), config=config)
+        limit = position_limit(model)
+        length = max_length or (config.max_length if config else min(512, limit or 512))
+        if limit is not None and length > limit:
+            raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
+        return cls(model, tokenizer, max_length=length, config=config)
 
     def rewards(
         self, texts: Sequence[tuple[Text, Text]], *, tokens_per_batch: int = 8192, progress: bool = False
@@ -101,6 +105,15 @@ def load_backbone(name: str, *, new_head: bool, dropout: float = 0.0) -> tuple[A
         raise InputError(f"cannot load model '{name}': {reason}; give a folder, a Hub id or 'minilm'") from error
     keep_head_in_float32(model)
     return model, tokenizer
+
+
+def position_limit(model: nn.Module) -> int | None:
+    """Return how many tokens a model with a table of positions can read; None for relative or rotary positions."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.rsplit(".", 1)[-1] in ("position_embeddings", "wpe"):
+            # RoBERTa's table begins behind the padding token's row.
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
 
 
 def best_device() -> str:

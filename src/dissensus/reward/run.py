@@ -18,7 +18,7 @@ from dissensus.records import Margin, Pair, Text
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.encoding import EncodedText, Encoding
-from dissensus.reward.model import best_device, load_backbone, quiet_transformers, score_texts
+from dissensus.reward.model import best_device, load_backbone, position_limit, quiet_transformers, score_texts
 from dissensus.reward.saving import (
     MarkWhole,
     TrainSummary,
@@ -75,6 +75,11 @@ def train(
     checkpoint = find_checkpoint(part, fingerprint, overwrite=overwrite)
     set_seed(config.seed)
     model, tokenizer = load_backbone(config.model, new_head=True, dropout=config.dropout)
+    limit = position_limit(model)
+    if limit is not None and config.max_length > limit:
+        raise ConfigError(
+            f"max_length {config.max_length} is more than the {limit} positions of '{config.model}'; lower it"
+        )
     encoding = Encoding(tokenizer, config.max_length)
     data = _encode(targets, encoding)
     trainer = _trainer(model, tokenizer, data, held_out, encoding, config, part, fingerprint, report_to)
@@ -154,8 +159,6 @@ def _trainer(
     report_to: Sequence[str],
 ) -> PairTrainer:
     micro = min(config.micro_batch_size or config.batch_size, config.batch_size)
-    if config.batch_size % micro:
-        raise ConfigError(f"batch_size {config.batch_size} is not a multiple of micro_batch_size {micro}")
     batches = PairBatches(
         data.texts,
         np.array([len(text.input_ids) for text in data.encoded]),
