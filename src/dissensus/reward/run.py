@@ -84,7 +84,7 @@ def train(
     data = _encode(targets, encoding)
     trainer = _trainer(model, tokenizer, data, held_out, encoding, config, part, fingerprint, report_to)
     if progress:
-        trainer.add_callback(ProgressBar(out.name if out.name else config.objective))
+        trainer.add_callback(ProgressBar(f"{config.objective}, seed {config.seed}"))
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
