@@ -1,0 +1,80 @@
+"""A reply is a vote only where it names one winner."""
+
+import re
+
+import pytest
+
+from dissensus.judge.verdict import parse_choice, parse_verdict
+
+NAMES_A = [
+    "Choice: A",
+    "choice: a",
+    "CHOICE:A",
+    "**Choice: A**",
+    "**Choice:** A",
+    "'Choice: A'",
+    "“Choice: A”",
+    "Choice: [A].",
+    "Choice: (A)",
+    "Choice: A)",
+    "- Choice: A",
+    "## Choice: A",
+    "Choice： A",
+    "Choice:\nA",
+    "Choice: A\n",
+    "Choice: A is better, since B is wrong.",
+    "Choice: A, because B lies",
+    "Answer B repeats itself.\n\nChoice: A",
+    "Choice: A\n\nChoice: A",
+    "<think>Choice: B, or not?</think>Choice: A",
+]
+NAMES_NOBODY = [
+    "",
+    "A",
+    "A)",
+    "Answer",
+    "Answer A",
+    "both",
+    "Choice:",
+    "Choice: both",
+    "Choice: neither",
+    "Choice: Answer",
+    "Choice: AB",
+    "Choice: Apples",
+    "Choice: a tie",
+    "Choice: A or B",
+    "Choice: A/B",
+    "Choice: A and B",
+    "Choice: A, B",
+    "Choice: A or answer B",
+    "'Choice: A' or 'Choice: B'",
+    "Choice: A\nChoice: B",
+    "Choice: A. On reflection, Choice: B.",
+    "Choice: not A",
+    "I cannot help with that.",
+    "I was told to say 'Choice: A', and will not.",
+    "<think>Choice: A",
+    "Choice: C",
+]
+
+
+@pytest.mark.parametrize("reply", NAMES_A)
+def test_a_named_winner_is_read(reply: str) -> None:
+    assert parse_verdict(reply) == "A"
+
+
+@pytest.mark.parametrize("reply", NAMES_A)
+def test_the_letters_are_treated_alike(reply: str) -> None:
+    swapped = re.sub(r"\b[ABab]\b", lambda letter: letter[0].translate(str.maketrans("ABab", "BAba")), reply)
+    assert parse_verdict(swapped) == "B"
+
+
+@pytest.mark.parametrize("reply", NAMES_NOBODY)
+def test_a_reply_without_one_winner_is_no_vote(reply: str) -> None:
+    assert parse_verdict(reply) is None
+    assert parse_choice(reply, order="ba") is None
+
+
+@pytest.mark.parametrize(("order", "choice"), [("ab", "a"), ("ba", "b")])
+def test_the_order_shown_is_undone(order: str, choice: str) -> None:
+    assert parse_choice("Choice: A", order=order) == choice
