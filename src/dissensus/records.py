@@ -157,6 +157,27 @@ class Judgment(Record):
     """None when the reply names no winner; never a vote."""
     probability_a: _Fraction | None = None
     reply: str = ""
+    persona: str = ""
+    """Whom the judge was told to be, if anybody."""
+
+
+class ChoiceProbabilities(Record):
+    """How probable each choice of a judge is, read off a model's distribution instead of sampled."""
+
+    pair_id: str
+    judge: str
+    order: Order
+    """Which response the judge saw first."""
+    persona: str = ""
+    probability_a: _Fraction
+    """Of a sampled reply that chooses response a, at the temperature and top-p asked for."""
+    probability_b: _Fraction
+    probability_none: _Fraction
+    """Of a reply that names no winner."""
+    error: _Fraction = 0.0
+    """How far off each may be, where too few tokens were seen to settle it."""
+    certified: bool
+    """Whether sampling freely would have begun with the prefix behind which the probabilities were read."""
 
 
 class Margin(Record):
@@ -167,6 +188,9 @@ class Margin(Record):
     """|sum j - n/2| / (n/2): 1 where the judgments agree, 0 where they split evenly. Unsigned."""
     preference_a: _Fraction | None = None
     """The fraction of valid judgments for response a; None where a source gives a margin alone."""
+    margin_limit: FiniteFloat | None = None
+    """What the margin tends to with ever more judgments, |2q - 1|, where the judge's probabilities are known. A margin
+    from n drawn votes is larger on average."""
     n_judgments: NonNegativeInt = 0
     """Valid judgments, the n of equation 3."""
     n_invalid: NonNegativeInt = 0

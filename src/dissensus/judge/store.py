@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from dissensus.errors import InputError, OutputError
+from dissensus.judge.reading import Reading
+from dissensus.judge.schema import APPLICATION_ID, VERSION, migrate
 from dissensus.records import Judgment, Order, Pair, content_id
 
-_APPLICATION_ID = 0x64697373  # "diss"
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE judgments (
-    key BLOB PRIMARY KEY,
-    judge TEXT NOT NULL,
-    pair_id TEXT NOT NULL,
-    content TEXT NOT NULL,
-    sample INTEGER NOT NULL,
-    shown TEXT NOT NULL,
-    choice TEXT,
-    probability_a REAL,
-    reply TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX judgments_by_pair ON judgments (judge, pair_id, sample, shown);
-"""
-_COLUMNS = "pair_id, judge, sample, shown, choice, probability_a, reply"
+_COLUMNS = "pair_id, judge, sample, shown, choice, probability_a, reply, persona"
 
 
 def judgment_key(judge: str, pair: Pair, sample: int, order: Order) -> bytes:
@@ -38,39 +27,74 @@ def judgment_key(judge: str, pair: Pair, sample: int, order: Order) -> bytes:
 
     Where the row stands in a file plays no part; a pair whose text has changed is a new question.
     """
-    parts = (judge, pair.id, _content(pair), str(sample), order)
+    return framed_digest(judge, pair.id, content_of(pair), str(sample), order)
+
+
+def content_key(judge: str, content: str, order: Order, persona: str, sample: int | None = None) -> bytes:
+    """Name an answer of a judge that sees texts alone: 16 bytes; ``sample`` is None for a reading.
+
+    The pair's id plays no part: pairs of the same texts share their answers.
+    """
+    return framed_digest(judge, content, order, persona, "" if sample is None else str(sample))
+
+
+def framed_digest(*parts: str) -> bytes:
+    """Hash texts so that no two lists of texts collide by where one ends; 16 bytes."""
     framed = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.blake2b(framed.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def content_of(pair: Pair) -> str:
+    """Hex digits over the texts of a pair."""
+    return content_id(pair.prompt, pair.response_a, pair.response_b)
+
+
+@dataclass(frozen=True)
+class StoredReading:
+    """A reading with what it is of."""
+
+    pair_id: str
+    judge: str
+    content: str
+    order: Order
+    persona: str
+    reading: Reading
 
 
 class JudgmentStore:
     """A file of judgments, each kept once.
 
-    SQLite in WAL mode: several processes may add at the same time, every batch is one transaction, and a process that
-    is killed leaves whole batches behind. Not for network file systems. Use it in a ``with`` block.
+    SQLite in WAL mode: several processes may add at the same time, every batch is one transaction that is on disk when
+    it returns, and a process that is killed leaves whole batches behind. Not for network file systems. Use it in a
+    ``with`` block.
     """
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         """Open the store at ``path``; make it first where there is none and ``create`` is true.
 
+        A store of an older version is brought up to date, in one transaction.
+
         Raises:
-            InputError: the file is missing (with ``create=False``), is no store of judgments or comes from a newer
-                version; it is left as it was.
+            InputError: the file is missing (with ``create=False``), is no store of judgments, is damaged or comes from
+                a newer version; it is left as it was.
             OutputError: the file cannot be made.
         """
         self.path = Path(path)
         if not create and not self.path.is_file():
             raise InputError(f"{path}: no such store of judgments; make one with: dissensus judge PAIRS --store {path}")
         try:
-            self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            # The engine writes from a thread of its own; only ever one thread uses the connection at a time.
+            self.connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise OutputError(f"{path}: cannot be opened as a store ({error}); does its folder exist?") from error
         try:
             self._prepare()
         except BaseException as error:
-            self._connection.close()
-            if isinstance(error, sqlite3.Error):
+            self.connection.close()
+            if isinstance(error, sqlite3.OperationalError):
                 raise OutputError(f"{path}: cannot be used as a store ({error}); mend that and run again") from error
+            if isinstance(error, sqlite3.DatabaseError):
+                raise self._damaged(error) from error
             raise
 
     def __enter__(self) -> Self:
@@ -81,7 +105,30 @@ class JudgmentStore:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write all or nothing.
+
+        Raises:
+            InputError: the file is damaged.
+            OutputError: the disk is full or the file cannot be written; nothing of the block is there.
+        """
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield self.connection
+            self.connection.execute("COMMIT")
+        except BaseException as error:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise OutputError(
+                    f"{self.path}: judgments cannot be written ({error}); mend that and run again"
+                ) from error
+            if isinstance(error, sqlite3.DatabaseError):
+                raise self._damaged(error) from error
+            raise
 
     def add(self, judgments: Iterable[Judgment], pairs: Mapping[str, Pair]) -> int:
         """Add judgments in one transaction and return how many were new; ``pairs`` maps their pair ids to the pairs.
@@ -89,26 +136,53 @@ class JudgmentStore:
         Raises:
             OutputError: the disk is full or the file cannot be written; the batch is not there in part.
         """
-        rows = [_row(judgment, pairs[judgment.pair_id]) for judgment in judgments]
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            before = self._connection.total_changes
-            self._connection.executemany("INSERT OR IGNORE INTO judgments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            new = self._connection.total_changes - before
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise OutputError(f"{self.path}: judgments cannot be written ({error}); mend that and run again") from error
-        return new
+        rows = [
+            (judgment_key(j.judge, pairs[j.pair_id], j.sample, j.order), content_of(pairs[j.pair_id]), j)
+            for j in judgments
+        ]
+        with self.transaction():
+            return self.insert(rows)
+
+    def insert(self, rows: Iterable[tuple[bytes, str, Judgment]]) -> int:
+        """Insert (key, content, judgment) rows that are not there yet, within a transaction; returns how many."""
+        before = self.connection.total_changes
+        self.connection.executemany(
+            f"INSERT OR IGNORE INTO judgments (key, content, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    key,
+                    content,
+                    j.pair_id,
+                    j.judge,
+                    j.sample,
+                    j.order,
+                    j.choice,
+                    j.probability_a,
+                    # A reply may hold half of a surrogate pair, which UTF-8 cannot.
+                    j.reply.encode("utf-8", "replace").decode(),
+                    j.persona,
+                )
+                for key, content, j in rows
+            ),
+        )
+        return self.connection.total_changes - before
+
+    def insert_readings(self, rows: Iterable[tuple[bytes, StoredReading]]) -> int:
+        """Insert (key, reading) rows that are not there yet, within a transaction; returns how many."""
+        before = self.connection.total_changes
+        self.connection.executemany(
+            "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((k, r.judge, r.pair_id, r.content, r.order, r.persona, r.reading.to_bytes()) for k, r in rows),
+        )
+        return self.connection.total_changes - before
 
     def missing(self, keys: Collection[bytes]) -> set[bytes]:
-        """Return those of ``keys`` (see `judgment_key`) that have no judgment."""
+        """Return those of ``keys`` (see `judgment_key`, `content_key`) that have no judgment and no reading."""
         found: set[bytes] = set()
         for batch in _chunks(keys, 500):
             marks = ", ".join("?" * len(batch))
-            query = f"SELECT key FROM judgments WHERE key IN ({marks})"
-            found.update(row[0] for row in self._connection.execute(query, batch))
+            for table in ("judgments", "readings"):
+                found.update(key for (key,) in self.rows(f"SELECT key FROM {table} WHERE key IN ({marks})", batch))
         return set(keys) - found
 
     def judgments(
@@ -118,91 +192,157 @@ class JudgmentStore:
 
         Args:
             judge: the full name of a judge; every judge's by default.
-            pairs: only judgments of these pairs as they read now, not of an earlier text under the same id.
+            pairs: only judgments of these pairs as they read now, not of an earlier text under the same id. What a
+                judge that sees texts alone said of a text holds for every pair that has it.
             n: only the first ``n`` samples of each pair.
         """
-        contents = None if pairs is None else {pair.id: _content(pair) for pair in pairs}
+        wanted = None if pairs is None else _Wanted(pairs, self._text_judges())
         query = f"SELECT content, {_COLUMNS} FROM judgments WHERE sample < ?"
         arguments: list[object] = [n if n is not None else 2**62]
         if judge is not None:
             query += " AND judge = ?"
             arguments.append(judge)
-        for content, *row in self._connection.execute(f"{query} ORDER BY judge, pair_id, sample, shown", arguments):
-            if contents is None or contents.get(row[0]) == content:
-                yield _judgment(row)
+        for content, *row in self.rows(f"{query} ORDER BY judge, pair_id, sample, shown", arguments):
+            judgment = _judgment(row)
+            for pair_id in wanted.ids(judgment.judge, judgment.pair_id, content) if wanted else (judgment.pair_id,):
+                yield judgment if pair_id == judgment.pair_id else judgment.model_copy(update={"pair_id": pair_id})
+
+    def readings(self, *, judge: str | None = None, pairs: Iterable[Pair] | None = None) -> Iterator[StoredReading]:
+        """Iterate over readings by judge and pair; ``pairs`` as for `judgments`.
+
+        Raises:
+            InputError: a reading is damaged.
+        """
+        wanted = None if pairs is None else _Wanted(pairs, self._text_judges())
+        query = "SELECT pair_id, judge, content, shown, persona, reading FROM readings"
+        if judge is not None:
+            query += " WHERE judge = ?"
+        arguments = () if judge is None else (judge,)
+        query += " ORDER BY judge, pair_id, shown, persona"
+        for pair_id, name, content, order, persona, blob in self.rows(query, arguments):
+            try:
+                reading = Reading.from_bytes(blob)
+            except ValueError as error:
+                raise InputError(
+                    f"{self.path}: the reading of pair {pair_id!r} by {name} is damaged ({error}); "
+                    f"find out more with: dissensus judgments verify --store {self.path}"
+                ) from error
+            for asked in wanted.ids(name, pair_id, content) if wanted else (pair_id,):
+                yield StoredReading(asked, name, content, order, persona, reading)
 
     def judges(self) -> dict[str, int]:
-        """Count the judgments of each judge."""
-        return dict(self._connection.execute("SELECT judge, COUNT(*) FROM judgments GROUP BY judge ORDER BY judge"))
+        """Count the judgments and readings of each judge."""
+        return dict(
+            self.rows(
+                "SELECT judge, SUM(n) FROM (SELECT judge, COUNT(*) AS n FROM judgments GROUP BY judge "
+                "UNION ALL SELECT judge, COUNT(*) FROM readings GROUP BY judge) GROUP BY judge ORDER BY judge"
+            )
+        )
+
+    def settings(self, judge: str) -> dict[str, Any]:
+        """Return what a judge was registered with; empty for one that never was."""
+        for (settings,) in self.rows("SELECT settings FROM judges WHERE name = ?", (judge,)):
+            return dict(json.loads(settings))
+        return {}
+
+    def register(self, judge: str, settings: Mapping[str, Any]) -> None:
+        """Note a judge's settings; the last ones count."""
+        with self.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO judges VALUES (?, ?)", (judge, json.dumps(dict(settings))))
+
+    def rows(self, query: str, arguments: Sequence[object] = ()) -> Iterator[Any]:
+        """Iterate over the rows of a query.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            yield from self.connection.execute(query, arguments)
+        except sqlite3.OperationalError as error:
+            raise OutputError(f"{self.path}: cannot be read ({error}); mend that and run again") from error
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
+
+    def _text_judges(self) -> set[str]:
+        """The judges that see texts alone."""
+        return {
+            name
+            for name, settings in self.rows("SELECT name, settings FROM judges")
+            if json.loads(settings).get("by_content")
+        }
 
     def _prepare(self) -> None:
         """Check that the file is a store of ours, or make it one; look first, write later."""
-        try:
-            (tables,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-            (application,) = self._connection.execute("PRAGMA application_id").fetchone()
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        except sqlite3.OperationalError:  # locked, unreadable: says nothing of what the file is
-            raise
-        except sqlite3.DatabaseError as error:
-            raise InputError(
-                f"{self.path}: not a store of judgments ({error}); name another file with --store"
-            ) from error
-        if (tables or application) and application != _APPLICATION_ID:
+        (tables,) = self._look("SELECT COUNT(*) FROM sqlite_master")
+        (application,) = self._look("PRAGMA application_id")
+        (version,) = self._look("PRAGMA user_version")
+        if (tables or application) and application != APPLICATION_ID:
             raise InputError(
                 f"{self.path}: an SQLite file, but not a store of judgments; name another file with --store"
             )
-        if version > _VERSION:
+        if version > VERSION:
             raise InputError(
-                f"{self.path}: a store of version {version}, and this dissensus reads up to version {_VERSION}; "
+                f"{self.path}: a store of version {version}, and this dissensus reads up to version {VERSION}; "
                 "upgrade dissensus, or name another file with --store"
             )
         self._use_wal()
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        if not tables:
-            self._create()
+        # A commit is on disk when it returns: answers were paid for.
+        self.connection.execute("PRAGMA synchronous = FULL")
+        if version < VERSION:
+            migrate(self.connection)
+
+    def _look(self, query: str) -> Any:
+        try:
+            return self.connection.execute(query).fetchone()
+        except sqlite3.OperationalError:  # locked, unreadable: says nothing of what the file is
+            raise
+        except sqlite3.DatabaseError as error:
+            if self._begins_like_sqlite():
+                raise
+            raise InputError(
+                f"{self.path}: not a store of judgments ({error}); name another file with --store"
+            ) from error
+
+    def _begins_like_sqlite(self) -> bool:
+        with self.path.open("rb") as file:
+            return file.read(16) == b"SQLite format 3\0"
+
+    def _damaged(self, error: sqlite3.Error) -> InputError:
+        return InputError(
+            f"{self.path}: the store is damaged ({error}); it is left as it is. Save what can be read with: "
+            f"dissensus judgments recover --store {self.path} --out RECOVERED.db"
+        )
 
     def _use_wal(self) -> None:
         """Switch to WAL mode; SQLite does not wait where another process is switching, so wait here."""
         for attempt in range(50):
             try:
-                if self._connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
+                if self.connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
                     return
             except sqlite3.OperationalError:
                 if attempt == 49:
                     raise
             time.sleep(0.02)
 
-    def _create(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        # Another process may have been first.
-        if not self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-            for statement in _SCHEMA.split(";")[:-1]:
-                self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            self._connection.execute(f"PRAGMA user_version = {_VERSION}")
-        self._connection.execute("COMMIT")
 
+class _Wanted:
+    """Which of the pairs asked for an answer is about."""
 
-def _content(pair: Pair) -> str:
-    return content_id(pair.prompt, pair.response_a, pair.response_b)
+    def __init__(self, pairs: Iterable[Pair], text_judges: set[str]) -> None:
+        self._text_judges = text_judges
+        self._content: dict[str, str] = {pair.id: content_of(pair) for pair in pairs}
+        self._ids: dict[str, list[str]] = {}
+        for pair_id, content in self._content.items():
+            self._ids.setdefault(content, []).append(pair_id)
 
-
-def _row(judgment: Judgment, pair: Pair) -> tuple[object, ...]:
-    return (
-        judgment_key(judgment.judge, pair, judgment.sample, judgment.order),
-        judgment.judge,
-        pair.id,
-        _content(pair),
-        judgment.sample,
-        judgment.order,
-        judgment.choice,
-        judgment.probability_a,
-        judgment.reply,
-    )
+    def ids(self, judge: str, pair_id: str, content: str) -> Iterable[str]:
+        if judge in self._text_judges:
+            return self._ids.get(content, ())
+        return (pair_id,) if self._content.get(pair_id) == content else ()
 
 
 def _judgment(row: list[object]) -> Judgment:
-    names = ("pair_id", "judge", "sample", "order", "choice", "probability_a", "reply")
+    names = ("pair_id", "judge", "sample", "order", "choice", "probability_a", "reply", "persona")
     return Judgment.model_validate(dict(zip(names, row, strict=True)))
 
 

@@ -1,0 +1,88 @@
+"""The tables of a store of judgments, and how older stores become current ones."""
+
+from __future__ import annotations
+
+import sqlite3
+
+APPLICATION_ID = 0x64697373  # "diss"
+VERSION = 2
+
+_JUDGMENTS = """
+CREATE TABLE judgments (
+    key BLOB PRIMARY KEY,
+    judge TEXT NOT NULL,
+    pair_id TEXT NOT NULL,
+    content TEXT NOT NULL,
+    sample INTEGER NOT NULL,
+    shown TEXT NOT NULL,
+    choice TEXT,
+    probability_a REAL,
+    reply TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX judgments_by_pair ON judgments (judge, pair_id, sample, shown);
+"""
+
+_LANGUAGE_MODELS = """
+ALTER TABLE judgments ADD COLUMN persona TEXT NOT NULL DEFAULT '';
+CREATE TABLE judges (
+    name TEXT PRIMARY KEY,
+    settings TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE readings (
+    key BLOB PRIMARY KEY,
+    judge TEXT NOT NULL,
+    pair_id TEXT NOT NULL,
+    content TEXT NOT NULL,
+    shown TEXT NOT NULL,
+    persona TEXT NOT NULL,
+    reading BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX readings_by_pair ON readings (judge, pair_id, shown, persona);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    judge TEXT NOT NULL,
+    host TEXT NOT NULL,
+    process TEXT NOT NULL,
+    started TEXT NOT NULL,
+    ended TEXT
+);
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs (id),
+    judge TEXT NOT NULL,
+    pair_id TEXT NOT NULL,
+    ask BLOB NOT NULL,
+    state TEXT NOT NULL,
+    error TEXT,
+    prompt_tokens INTEGER NOT NULL DEFAULT 0,
+    completion_tokens INTEGER NOT NULL DEFAULT 0,
+    estimated INTEGER NOT NULL DEFAULT 0,
+    cost REAL NOT NULL DEFAULT 0,
+    seconds REAL
+);
+CREATE INDEX attempts_in_flight ON attempts (ask) WHERE state = 'sent';
+CREATE INDEX attempts_by_judge ON attempts (judge, state);
+"""
+
+_STEPS = (_JUDGMENTS, _LANGUAGE_MODELS)
+"""What makes version n from version n - 1. A step is never edited once it was released."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a store, or an empty file, to the current version in one transaction.
+
+    Another process may do the same at the same time: whoever comes second finds nothing to do.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        for step in _STEPS[version:]:
+            for statement in filter(str.strip, step.split(";")):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {max(version, VERSION)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
