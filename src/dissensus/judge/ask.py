@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from dissensus.judge.reading import Reading
 from dissensus.records import Order, Pair
@@ -82,6 +82,7 @@ class AskError(Exception):
         kind: Literal["busy", "gone", "failed"] = "failed",
         retry_after: float | None = None,
         usage: Usage = Usage(),
+        billed: bool = False,
     ) -> None:
         super().__init__(reason)
         self.kind = kind
@@ -89,7 +90,9 @@ class AskError(Exception):
         self.retry_after = retry_after
         """Seconds that the server asked for."""
         self.usage = usage
-        """What the failed attempt took all the same."""
+        """What the failed attempt took all the same, where the server said."""
+        self.billed = billed
+        """Whether the server may have done the work (the answer was cut off, or never came): counted at an estimate."""
 
 
 class Backend(Protocol):
@@ -113,6 +116,16 @@ class BatchBackend(Backend, Protocol):
 
 class ServerBackend(Backend, Protocol):
     """A model behind a server: best asked many things at the same time."""
+
+    @property
+    def samples_per_request(self) -> int:
+        """How many replies one request may ask for."""
+
+    async def __aenter__(self) -> Self:
+        """Open the connections."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close them."""
 
     async def answer(self, ask: Ask, sampling: Sampling | None) -> Outcome:
         """Make one attempt; read (``sampling=None``) or sample replies.

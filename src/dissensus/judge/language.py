@@ -106,8 +106,8 @@ class LanguageJudge:
         """Name what is wanted of a pair: n judgments, or a reading for each order and persona."""
         content = content_of(pair)
         if self.config.mode == "exact":
-            return [content_key(self.name, content, order, persona) for order, persona in self.views(content)]
-        return [self._sample_key(content, planned) for planned in self.plan(content)]
+            return [self.reading_key(content, order, persona) for order, persona in self.views(content)]
+        return [self.sample_key(content, planned) for planned in self.plan(content)]
 
     def asks(self, pair: Pair, missing: set[bytes]) -> Iterator[Ask]:
         """Make one ask for each order and persona that has something missing; the two orders follow each other."""
@@ -115,12 +115,11 @@ class LanguageJudge:
         wanted: dict[tuple[Order, str], list[int]] = {}
         if self.config.mode == "exact":
             for order, persona in self.views(content):
-                key = content_key(self.name, content, order, persona)
-                if key in missing:
+                if (key := self.reading_key(content, order, persona)) in missing:
                     yield Ask(key, pair, order, self.template.render(pair, order, persona), persona)
             return
         for planned in self.plan(content):
-            if self._sample_key(content, planned) in missing:
+            if self.sample_key(content, planned) in missing:
                 wanted.setdefault((planned.order, planned.persona), []).append(planned.sample)
         for (order, persona), samples in sorted(wanted.items(), key=lambda item: (item[0][1], item[0][0])):
             yield self.ask_for(pair, order, persona, tuple(samples))
@@ -129,10 +128,6 @@ class LanguageJudge:
         """Make the ask for some replies of one order and persona."""
         key = framed_digest(self.name, content_of(pair), order, persona, *map(str, samples))
         return Ask(key, pair, order, self.template.render(pair, order, persona), persona, samples)
-
-    def key_of(self, ask: Ask, sample: int | None = None) -> bytes:
-        """Name the judgment ``sample`` of an ask, or its reading."""
-        return content_key(self.name, content_of(ask.pair), ask.order, ask.persona, sample)
 
     def plan(self, content: str) -> list[Planned]:
         """Deal a pair's n judgments to orders and personas, evenly, and the same whatever n is.
@@ -155,7 +150,12 @@ class LanguageJudge:
         """List the distinct (order, persona) that the plan of a pair shows it under."""
         return sorted({(planned.order, planned.persona) for planned in self.plan(content)}, key=lambda v: (v[1], v[0]))
 
-    def _sample_key(self, content: str, planned: Planned) -> bytes:
+    def reading_key(self, content: str, order: Order, persona: str) -> bytes:
+        """Name a reading."""
+        return content_key(self.name, content, order, persona)
+
+    def sample_key(self, content: str, planned: Planned) -> bytes:
+        """Name a judgment."""
         return content_key(self.name, content, planned.order, planned.persona, planned.sample)
 
     def _digest(self) -> str:

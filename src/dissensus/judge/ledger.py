@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,8 +99,7 @@ class Ledger:
             yield
         finally:
             with self._store.transaction() as connection:
-                connection.execute("UPDATE attempts SET state = 'lost' WHERE run = ? AND state = 'sent'", (self.run,))
-                connection.execute("UPDATE runs SET ended = ? WHERE id = ?", (_now(), self.run))
+                _close(connection, self.run)
 
     def claim(self, asks: Iterable[tuple[Ask, Usage, float]]) -> list[int | None]:
         """Note (ask, estimated usage, estimated cost) as sent; None in place of an id where another run has sent it."""
@@ -145,8 +145,14 @@ class Ledger:
         for run, where, process in open_runs:
             here = where == socket.gethostname()
             if (here and _process(int(process.split(":")[0])) != process) or (take_over and not here):
-                self._connection.execute("UPDATE attempts SET state = 'lost' WHERE run = ? AND state = 'sent'", (run,))
-                self._connection.execute("UPDATE runs SET ended = ? WHERE id = ?", (_now(), run))
+                _close(self._connection, run)
+
+
+def _close(connection: sqlite3.Connection, run: int) -> None:
+    """End a run; what it had in flight is lost, and was paid for if anything is paid for."""
+    connection.execute("DELETE FROM attempts WHERE run = ? AND state = 'sent' AND prompt_tokens = 0", (run,))
+    connection.execute("UPDATE attempts SET state = 'lost' WHERE run = ? AND state = 'sent'", (run,))
+    connection.execute("UPDATE runs SET ended = ? WHERE id = ?", (_now(), run))
 
 
 def spent(store: JudgmentStore, judge: str) -> Spent:

@@ -37,7 +37,7 @@ CREATE TABLE readings (
     persona TEXT NOT NULL,
     reading BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX readings_by_pair ON readings (judge, pair_id, shown, persona);
+CREATE INDEX readings_by_pair ON readings (judge, pair_id, content, persona, shown);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     judge TEXT NOT NULL,

@@ -218,17 +218,18 @@ class JudgmentStore:
         if judge is not None:
             query += " WHERE judge = ?"
         arguments = () if judge is None else (judge,)
-        query += " ORDER BY judge, pair_id, shown, persona"
+        query += " ORDER BY judge, pair_id, content, persona, shown"
         for pair_id, name, content, order, persona, blob in self.rows(query, arguments):
-            try:
-                reading = Reading.from_bytes(blob)
-            except ValueError as error:
-                raise InputError(
-                    f"{self.path}: the reading of pair {pair_id!r} by {name} is damaged ({error}); "
-                    f"find out more with: dissensus judgments verify --store {self.path}"
-                ) from error
+            reading = self._unpack(blob, pair_id)
             for asked in wanted.ids(name, pair_id, content) if wanted else (pair_id,):
                 yield StoredReading(asked, name, content, order, persona, reading)
+
+    def readings_of(self, keys: Collection[bytes]) -> Iterator[tuple[bytes, Reading]]:
+        """Iterate over those of the readings ``keys`` (see `content_key`) that there are, with their keys."""
+        for batch in _chunks(keys, 500):
+            marks = ", ".join("?" * len(batch))
+            for key, blob in self.rows(f"SELECT key, reading FROM readings WHERE key IN ({marks})", batch):
+                yield key, self._unpack(blob, key.hex())
 
     def judges(self) -> dict[str, int]:
         """Count the judgments and readings of each judge."""
@@ -249,6 +250,15 @@ class JudgmentStore:
         """Note a judge's settings; the last ones count."""
         with self.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO judges VALUES (?, ?)", (judge, json.dumps(dict(settings))))
+
+    def _unpack(self, blob: bytes, name: str) -> Reading:
+        try:
+            return Reading.from_bytes(blob)
+        except ValueError as error:
+            raise InputError(
+                f"{self.path}: the reading {name} is damaged ({error}); "
+                f"find out more with: dissensus judgments verify --store {self.path}"
+            ) from error
 
     def rows(self, query: str, arguments: Sequence[object] = ()) -> Iterator[Any]:
         """Iterate over the rows of a query.

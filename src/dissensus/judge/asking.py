@@ -1,0 +1,189 @@
+"""Asking a language model about pairs: what the store misses is asked, and nothing is asked or paid for twice."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import cast
+
+from dissensus.judge.ask import Ask, BatchBackend, ServerBackend, Usage
+from dissensus.judge.concurrent import ask_concurrently
+from dissensus.judge.display import Display, Tally
+from dissensus.judge.job import AskingOptions, BufferedWriter, Job
+from dissensus.judge.language import LanguageJudge
+from dissensus.judge.ledger import Attempt, Ledger, spent
+from dissensus.judge.store import JudgmentStore
+from dissensus.records import Pair
+
+_DEFAULTS = AskingOptions()
+_TRIAL = 8
+"""Pairs whose readings decide whether an exact run goes on as one."""
+
+
+@dataclass(frozen=True)
+class AskingSummary:
+    """What a run of a language model did."""
+
+    judge: str
+    """The judge whose name the judgments bear; that of mode ``sample`` where an exact run fell back to it."""
+    mode: str
+    pairs: int
+    tally: Tally
+    cost: float
+    """Dollars that the judge took in this store, over all runs, lost attempts at their estimate."""
+    seconds: float
+    stopped: str = ""
+    """Why the run ended before everything was asked; empty where it did not."""
+
+
+def ask_model(
+    pairs: Iterable[Pair],
+    judge: LanguageJudge,
+    backend: BatchBackend | ServerBackend,
+    store: JudgmentStore,
+    options: AskingOptions = _DEFAULTS,
+    *,
+    total: int | None = None,
+) -> AskingSummary:
+    """Have a model answer whatever ``store`` does not have of ``judge``'s plan for ``pairs``.
+
+    Pairs are read as a stream, and may be a million. Every answer is on disk before it is counted. Ctrl-C (once)
+    finishes what is in flight; so does reaching the most that may be spent. In mode ``exact`` a reading whose prefix
+    is not forced is accompanied by sampled replies, under the name of the judge's twin in mode ``sample``; where the
+    first few pairs show that hardly any is, the whole run is one of that twin.
+
+    Args:
+        pairs: any iterable that can be iterated twice.
+        judge: what to ask, and under which name to keep the answers.
+        backend: the model.
+        store: where the answers go.
+        options: how to ask.
+        total: how many pairs there are; counted where it is not given.
+
+    Raises:
+        JudgeError: the model cannot be asked (wrong key, server gone, …). What was answered is kept.
+    """
+    start = time.monotonic()
+    total = sum(1 for _ in pairs) if total is None else total
+    if judge.config.mode == "exact" and not options.force_prefix:
+        judge = _after_trial(list(itertools.islice(pairs, _TRIAL)), judge, backend, store, options)
+    tally, stopped = _run(pairs, judge, backend, store, options, total)
+    return AskingSummary(
+        judge.name,
+        judge.config.mode,
+        total,
+        tally,
+        spent(store, judge.name).cost,
+        time.monotonic() - start,
+        stopped,
+    )
+
+
+def _after_trial(
+    pairs: list[Pair],
+    judge: LanguageJudge,
+    backend: BatchBackend | ServerBackend,
+    store: JudgmentStore,
+    options: AskingOptions,
+) -> LanguageJudge:
+    """Read a few pairs, and return the judge that the run is to be one of."""
+    trial = replace(options, progress=False, force_prefix=True)
+    _run(pairs, judge, backend, store, trial, len(pairs))
+    readings = list(store.readings(judge=judge.name, pairs=pairs))
+    sampling = judge.config.sampling
+    forced = sum(r.reading.is_forced(temperature=sampling.temperature, top_p=sampling.top_p) for r in readings)
+    if not readings or forced >= len(readings) / 2:
+        return judge
+    with Display(Tally(0), judge.name, progress=options.progress) as display:
+        display.say(
+            f"{judge.name}: in {len(readings) - forced} of {len(readings)} readings the model would not surely begin "
+            "its reply with 'Choice:', so the probabilities behind it are not those of sampled replies; "
+            "sampling replies instead (--force-prefix keeps to exact)"
+        )
+    return judge.with_mode("sample")
+
+
+def _run(
+    pairs: Iterable[Pair],
+    judge: LanguageJudge,
+    backend: BatchBackend | ServerBackend,
+    store: JudgmentStore,
+    options: AskingOptions,
+    total: int,
+) -> tuple[Tally, str]:
+    store.register(judge.name, judge.settings())
+    ledger = Ledger(store, judge.name)
+    exact = judge.config.mode == "exact"
+    example = next(iter(pairs), None)
+    tally = Tally(wanted=total * (len(judge.keys(example)) if example else 0))
+    with (
+        ledger.running(take_over=options.take_over),
+        Display(tally, f"{judge.name} ({'exact' if exact else 'sampling'})", progress=options.progress) as display,
+    ):
+        job = Job(judge, store, ledger, options, tally, display)
+        if inspect.iscoroutinefunction(backend.answer):
+            stopped = ask_concurrently(pairs, job, cast(ServerBackend, backend))
+        else:
+            stopped = _ask_in_batches(pairs, job, cast(BatchBackend, backend))
+    return tally, stopped
+
+
+def _ask_in_batches(pairs: Iterable[Pair], job: Job, backend: BatchBackend) -> str:
+    """Ask a model in this process, window by window; returns why it stopped early."""
+    with _interrupts() as interrupted:
+        for asks in job.windows(pairs):
+            for some in (
+                [ask for ask in asks if not ask.samples],
+                [ask for ask in asks if ask.samples],
+            ):
+                beside = _answer(some, job, backend, interrupted)
+                _answer(beside, job, backend, interrupted)
+            if interrupted():
+                return "interrupted"
+    return ""
+
+
+def _answer(asks: list[Ask], job: Job, backend: BatchBackend, interrupted: Callable[[], bool]) -> list[Ask]:
+    """Answer asks that all want readings, or all replies; returns what is to be asked beside the readings."""
+    if not asks or interrupted():
+        return []
+    claims = job.write([], [(ask, Usage(), 0.0) for ask in asks])
+    claimed = {ask.key: attempt for ask, attempt in zip(asks, claims, strict=True) if attempt is not None}
+    job.tally.elsewhere += len(asks) - len(claimed)
+    writer = BufferedWriter(job)
+    beside: list[Ask] = []
+    for outcome in backend.answer([ask for ask in asks if ask.key in claimed], job.sampling_of(asks[0])):
+        if (needed := job.samples_beside(outcome)) is not None:
+            beside.append(needed)
+        attempt = Attempt(claimed[outcome.ask.key], "answered", Usage(), 0.0, 0.0)
+        writer.keep(job.kept(outcome, attempt), outcome)
+        if interrupted():
+            break
+    writer.flush()
+    return beside
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C ask for an end instead of making one; the second one makes it."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: object) -> None:
+        seen.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,332 @@
+"""Asking a server: many requests at the same time, each on disk before it is sent and after it was answered."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from dissensus.errors import JudgeError
+from dissensus.judge.ask import Ask, AskError, Outcome, Sampling, ServerBackend, TooLong, Usage
+from dissensus.judge.job import Job, Kept
+from dissensus.judge.ledger import Attempt, spent
+from dissensus.judge.limits import Breaker, Budget, Concurrency, Rate, backoff
+from dissensus.records import Pair
+
+_FAILED_IN_A_ROW = 20
+"""Questions that fail for good, one after the other, before the run is given up."""
+_CHARACTERS_PER_TOKEN = 3.0
+"""A first guess, until the server's own counts are there; low, so that costs are not guessed too low."""
+
+
+def ask_concurrently(pairs: Iterable[Pair], job: Job, backend: ServerBackend) -> str:
+    """Ask a server whatever the job plans for ``pairs``; returns why it stopped early, empty where it did not."""
+    return asyncio.run(_Run(job, backend).run(pairs))
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """An attempt that is on its way."""
+
+    id: int
+    reserved: float
+    estimate: Usage
+    at: float
+
+
+class _Run:
+    def __init__(self, job: Job, backend: ServerBackend) -> None:
+        self._job, self._backend, self._options = job, backend, job.options
+        self._slots = Concurrency(job.options.concurrency)
+        self._requests = Rate(job.options.requests_per_minute)
+        self._tokens = Rate(job.options.tokens_per_minute)
+        self._breaker = Breaker(job.options.patience)
+        self._budget = Budget(job.options.max_cost, spent=spent(job.store, job.judge.name).cost)
+        self._random = random.Random()  # of delays alone
+        self._characters, self._counted_tokens = 3.0, 1.0
+        self._failed_in_a_row = self._busy_in_a_row = 0
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._stopped = ""
+        self._error: Exception | None = None
+
+    async def run(self, pairs: Iterable[Pair]) -> str:
+        """Ask everything, or as much as can be."""
+        self._stop = asyncio.Event()
+        self._room = asyncio.Semaphore(2 * self._options.concurrency)
+        self._writer = _Writer(self._job)
+        showing = asyncio.create_task(self._show())
+        loop = asyncio.get_running_loop()
+        handles_signals = threading.current_thread() is threading.main_thread()
+        if handles_signals:
+            loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        try:
+            async with self._backend:
+                await self._ask_all(pairs)
+        finally:
+            if handles_signals:
+                loop.remove_signal_handler(signal.SIGINT)
+            showing.cancel()
+            await self._writer.close()
+        if self._error is not None:
+            raise self._error
+        return self._stopped
+
+    async def _ask_all(self, pairs: Iterable[Pair]) -> None:
+        windows = self._job.windows(pairs)
+        while not self._stop.is_set() and (asks := await self._writer.run(next, windows, None)) is not None:
+            for ask in self._split(asks):
+                await self._first(self._room.acquire())
+                if self._stop.is_set():
+                    break
+                task = asyncio.create_task(self._pursue(ask))
+                self._waiting.add(task)
+                task.add_done_callback(self._ended)
+        while tasks := self._waiting | self._sending:
+            await self._first(asyncio.wait(tasks))
+            if self._stop.is_set():
+                for task in self._waiting:
+                    task.cancel()
+                await asyncio.wait(tasks)
+
+    async def _first(self, work: Any) -> None:
+        """Wait for ``work`` or for the stop, whichever comes first."""
+        stop, working = asyncio.ensure_future(self._stop.wait()), asyncio.ensure_future(work)
+        await asyncio.wait((stop, working), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not working.done():
+            working.cancel()
+
+    def _split(self, asks: list[Ask]) -> Iterator[Ask]:
+        """Ask for as many replies at once as the server gives."""
+        most = self._backend.samples_per_request
+        for ask in asks:
+            if len(ask.samples) <= most:
+                yield ask
+            else:
+                for start in range(0, len(ask.samples), most):
+                    part = ask.samples[start : start + most]
+                    yield self._job.twin.ask_for(ask.pair, ask.order, ask.persona, part)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._waiting.discard(task)
+        self._sending.discard(task)
+        self._room.release()
+        if not task.cancelled() and (error := task.exception()) is not None and self._error is None:
+            self._error = error if isinstance(error, Exception) else RuntimeError(str(error))
+            self._halt("")
+
+    def _halt(self, why: str) -> None:
+        self._stopped = self._stopped or why
+        self._stop.set()
+
+    def _interrupt(self) -> None:
+        if self._stop.is_set():
+            for task in self._waiting | self._sending:
+                task.cancel()
+        else:
+            self._job.display.say("stopping: finishing what is in flight (Ctrl-C again to leave it)")
+            self._halt("interrupted")
+
+    async def _show(self) -> None:
+        while True:
+            await asyncio.sleep(0.2)
+            self._job.display.update()
+
+    async def _pursue(self, ask: Ask) -> None:
+        """Ask until there is an answer, keep it, and ask for the replies that a reading may need beside it."""
+        answered = await self._attempts(ask)
+        if answered is None:
+            return
+        outcome, attempt = answered
+        await self._writer.write(self._job.kept(outcome, attempt))
+        self._job.count(outcome)
+        beside = await self._writer.run(self._job.samples_beside, outcome)
+        for part in self._split([beside] if beside else []):
+            await self._pursue(part)
+
+    async def _attempts(self, ask: Ask) -> tuple[Outcome, Attempt] | None:
+        """Attempt until there is an outcome; None where there is none to be had, or another run has it in hand."""
+        sampling = self._job.sampling_of(ask)
+        failures = 0
+        while not self._stop.is_set():
+            scouting = await self._breaker.wait()
+            estimate = self._estimate(ask, sampling)
+            delay = max(self._requests.delay(1), self._tokens.delay(estimate.prompt_tokens))
+            if delay:
+                await asyncio.sleep(delay)
+            await self._slots.acquire()
+            try:
+                if self._breaker.is_open and not scouting:
+                    continue
+                self._enter()
+                sent = await self._send(ask, estimate)
+                if sent is None:
+                    return None
+                try:
+                    outcome = await self._backend.answer(ask, sampling)
+                except AskError as error:
+                    await self._fail(sent, error)
+                    failures += error.kind == "failed"
+                    if failures > self._options.retries:
+                        self._give_up(ask, error)
+                        return None
+                    wait = error.retry_after or 0.0
+                    if error.kind == "failed":
+                        wait = max(wait, backoff(failures, self._random))
+                else:
+                    return outcome, self._succeed(sent, outcome)
+            finally:
+                self._leave()
+                self._slots.release()
+                if scouting:
+                    self._breaker.abandoned()
+            await asyncio.sleep(wait)
+        return None
+
+    def _enter(self) -> None:
+        """From here on a stop waits for this task: money is on its way."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._waiting.discard(task)
+            self._sending.add(task)
+
+    def _leave(self) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._sending.discard(task)
+            self._waiting.add(task)
+
+    async def _send(self, ask: Ask, estimate: Usage) -> _Sent | None:
+        """Note the attempt on disk before it is made."""
+        cost = self._options.price.of(estimate)
+        if not self._budget.reserve(cost):
+            self._halt(f"the next request might pass the most that may be spent, ${self._budget.most:,.2f}")
+            return None
+        attempt = await self._writer.claim(ask, estimate, cost)
+        if attempt is None:
+            self._budget.settle(cost, 0.0)
+            self._job.tally.elsewhere += 1
+            return None
+        self._job.tally.attempts += 1
+        return _Sent(attempt, cost, estimate, time.monotonic())
+
+    def _succeed(self, sent: _Sent, outcome: Outcome) -> Attempt:
+        self._breaker.back()
+        self._slots.done()
+        self._failed_in_a_row = self._busy_in_a_row = 0
+        if isinstance(outcome, TooLong):
+            return self._settle(sent, "too long", Usage(), "longer than the context")
+        usage = outcome.usage
+        if not usage.estimated:
+            self._characters += len(outcome.ask.prompt)
+            self._counted_tokens += usage.prompt_tokens
+        self._tokens.correct(usage.prompt_tokens + usage.completion_tokens - sent.estimate.prompt_tokens)
+        return self._settle(sent, "answered", usage, None)
+
+    async def _fail(self, sent: _Sent, error: AskError) -> None:
+        usage = sent.estimate if error.billed and not error.usage.prompt_tokens else error.usage
+        await self._writer.write(Kept([self._settle(sent, "failed", usage, str(error))]))
+        self._job.tally.retries += 1
+        if error.kind == "busy":
+            self._slots.busy()
+            self._breaker.back()
+            self._busy_in_a_row += 1
+            pause = backoff(min(self._busy_in_a_row, 6), self._random) / 5
+            self._breaker.pause(pause if error.retry_after is None else error.retry_after)
+        elif error.kind == "gone":
+            self._breaker.gone(str(error))
+        else:
+            self._breaker.back()
+
+    def _settle(self, sent: _Sent, state: Any, usage: Usage, error: str | None) -> Attempt:
+        cost = self._options.price.of(usage)
+        self._budget.settle(sent.reserved, cost)
+        tally = self._job.tally
+        tally.cost += cost
+        tally.prompt_tokens += usage.prompt_tokens
+        tally.completion_tokens += usage.completion_tokens
+        return Attempt(sent.id, state, usage, cost, time.monotonic() - sent.at, error)
+
+    def _give_up(self, ask: Ask, error: AskError) -> None:
+        self._job.tally.failed += max(1, len(ask.samples))
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= _FAILED_IN_A_ROW:
+            raise JudgeError(
+                f"{_FAILED_IN_A_ROW} questions in a row failed {self._options.retries + 1} times each, the last one "
+                f"because: {error}. What was answered is kept; mend the server and run the same command again"
+            )
+
+    def _estimate(self, ask: Ask, sampling: Sampling | None) -> Usage:
+        """Guess the tokens of a request: the prompt by the tokens per character so far, the replies at their most."""
+        per_token = min(_CHARACTERS_PER_TOKEN, self._characters / self._counted_tokens)
+        replies = max(1, len(ask.samples)) * (sampling.max_tokens if sampling else 8)
+        return Usage(round(len(ask.prompt) / per_token) + 16, replies, estimated=True)
+
+
+class _Writer:
+    """Writes from a thread of its own, many rows in one transaction: while one is under way, the next ones gather."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._claims: list[tuple[tuple[Ask, Usage, float], asyncio.Future[int | None]]] = []
+        self._kept: list[tuple[Kept, asyncio.Future[None]]] = []
+        self._pump: asyncio.Task[None] | None = None
+
+    async def run(self, function: Any, *arguments: Any) -> Any:
+        """Run a function that uses the store, between transactions."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    async def claim(self, ask: Ask, usage: Usage, cost: float) -> int | None:
+        """Note an attempt as sent; returns when that is on disk."""
+        future: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._claims.append(((ask, usage, cost), future))
+        self._start()
+        return await future
+
+    async def write(self, kept: Kept) -> None:
+        """Write rows; returns when they are on disk."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._kept.append((kept, future))
+        self._start()
+        # Answers were paid for: they are written whatever becomes of the task that brought them.
+        await asyncio.shield(future)
+
+    async def close(self) -> None:
+        """Write what is left."""
+        if self._pump is not None:
+            with suppress(Exception):  # told to those who wait for it
+                await self._pump
+        self._pool.shutdown()
+
+    def _start(self) -> None:
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._write_all())
+
+    async def _write_all(self) -> None:
+        while self._claims or self._kept:
+            claims, self._claims = self._claims, []
+            kept, self._kept = self._kept, []
+            try:
+                rows, asked = [rows for rows, _ in kept], [claim for claim, _ in claims]
+                ids = await self.run(self._job.write, rows, asked)
+            except Exception as error:
+                waiting: list[asyncio.Future[Any]] = [*(f for _, f in claims), *(f for _, f in kept)]
+                for future in waiting:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, claimed), attempt in zip(claims, ids, strict=True):
+                if not claimed.done():
+                    claimed.set_result(attempt)
+            for _, written in kept:
+                if not written.done():
+                    written.set_result(None)

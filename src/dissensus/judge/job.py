@@ -1,0 +1,199 @@
+"""One run of a judge over a store: what to ask, and which rows come of an answer."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from dissensus.judge.ask import Answer, Ask, Outcome, Sampling, TooLong, Usage
+from dissensus.judge.display import Display, Tally
+from dissensus.judge.language import LanguageJudge, Planned
+from dissensus.judge.ledger import Attempt, Ledger, Price
+from dissensus.judge.reading import Reading
+from dissensus.judge.store import JudgmentStore, StoredReading, content_of
+from dissensus.judge.verdict import parse_choice
+from dissensus.records import Judgment, Order, Pair
+
+_WINDOW = 512
+"""Pairs that are planned at once; the store is asked once for all of them."""
+_SECONDS = 0.5
+"""Work of a model in this process that a kill may cost."""
+
+
+@dataclass(frozen=True)
+class AskingOptions:
+    """How a model is asked, none of which decides an answer."""
+
+    concurrency: int = 256
+    """Requests in flight at most; the engine finds out how many pay."""
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    price: Price = field(default_factory=Price)
+    max_cost: float | None = None
+    """Dollars that this judge may cost in this store, earlier runs included."""
+    patience: float = 600.0
+    """Seconds that a server may be gone."""
+    retries: int = 5
+    """How often a request is repeated that failed for other reasons than the server being busy or gone."""
+    force_prefix: bool = False
+    """Keep readings whose prefix the model would not surely write, instead of sampling replies for them."""
+    take_over: bool = False
+    """Take runs of other hosts that have not ended for dead."""
+    progress: bool = True
+
+
+@dataclass
+class Kept:
+    """Rows that are written in one transaction: what came of an ask, and how its attempt ended."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    judgments: list[tuple[bytes, str, Judgment]] = field(default_factory=list)
+    readings: list[tuple[bytes, StoredReading]] = field(default_factory=list)
+
+
+class Job:
+    """One run's judge with its store: plans what to ask, and turns what comes back into rows."""
+
+    def __init__(
+        self,
+        judge: LanguageJudge,
+        store: JudgmentStore,
+        ledger: Ledger,
+        options: AskingOptions,
+        tally: Tally,
+        display: Display,
+    ) -> None:
+        self.judge, self.store, self.ledger = judge, store, ledger
+        self.options, self.tally, self.display = options, tally, display
+        self.exact = judge.config.mode == "exact"
+        self.twin = judge.with_mode("sample") if self.exact else judge
+        """Whose name sampled replies bear."""
+        self._twin_is_registered = not self.exact
+
+    def sampling_of(self, ask: Ask) -> Sampling | None:
+        """Return how the replies of an ask are sampled; None where it wants a reading."""
+        return self.twin.config.sampling if ask.samples else None
+
+    def windows(self, pairs: Iterable[Pair]) -> Iterator[list[Ask]]:
+        """Plan window by window: the asks for whatever the store misses, pairs of one prompt next to each other."""
+        remaining = iter(pairs)
+        while window := list(itertools.islice(remaining, _WINDOW)):
+            yield self._plan(window)
+
+    def samples_beside(self, outcome: Outcome) -> Ask | None:
+        """Return the ask for the sampled replies that a reading needs beside it; None where it stands for itself."""
+        if isinstance(outcome, TooLong) or outcome.reading is None:
+            return None
+        ask = outcome.ask
+        return self._samples_beside(ask.pair, ask.order, ask.persona, outcome.reading)
+
+    def kept(self, outcome: Outcome, attempt: Attempt) -> Kept:
+        """Turn an outcome into rows."""
+        if isinstance(outcome, TooLong):
+            self.tally.note_too_long(outcome)
+            return Kept([replace(attempt, state="too long", error=self.tally.too_long_pairs[-1])])
+        ask = outcome.ask
+        content = content_of(ask.pair)
+        if outcome.reading is not None:
+            reading = StoredReading(ask.pair.id, self.judge.name, content, ask.order, ask.persona, outcome.reading)
+            return Kept([attempt], readings=[(self.judge.reading_key(content, ask.order, ask.persona), reading)])
+        # A server may send fewer replies than it was asked for; the others are asked again.
+        replies = zip(ask.samples, outcome.replies, strict=False)
+        return Kept([attempt], [self._judgment(ask, content, sample, reply) for sample, reply in replies])
+
+    def write(self, kept: Sequence[Kept], claims: Sequence[tuple[Ask, Usage, float]] = ()) -> list[int | None]:
+        """Write rows, and claims of what is about to be sent (see `Ledger.claim`), in one transaction."""
+        if not self._twin_is_registered and any(rows.judgments for rows in kept):
+            self.store.register(self.twin.name, self.twin.settings())
+            self._twin_is_registered = True
+        with self.store.transaction():
+            self.store.insert(itertools.chain.from_iterable(rows.judgments for rows in kept))
+            self.store.insert_readings(itertools.chain.from_iterable(rows.readings for rows in kept))
+            self.ledger.settle(itertools.chain.from_iterable(rows.attempts for rows in kept))
+            return self.ledger.claim(claims)
+
+    def count(self, outcome: Outcome) -> None:
+        """Count an answer that is on disk."""
+        if isinstance(outcome, Answer):
+            config = self.judge.config
+            if self.exact and outcome.reading is None:
+                self.tally.beside += len(outcome.replies)
+            else:
+                self.tally.count(outcome, temperature=config.temperature, top_p=config.top_p)
+        self.display.update()
+
+    def _judgment(self, ask: Ask, content: str, sample: int, reply: str) -> tuple[bytes, str, Judgment]:
+        judgment = Judgment(
+            pair_id=ask.pair.id,
+            judge=self.twin.name,
+            sample=sample,
+            order=ask.order,
+            choice=parse_choice(reply, order=ask.order),
+            reply=reply,
+            persona=ask.persona,
+        )
+        planned = Planned(sample, ask.order, ask.persona)
+        return self.twin.sample_key(content, planned), content, judgment
+
+    def _plan(self, window: list[Pair]) -> list[Ask]:
+        keys = [self.judge.keys(pair) for pair in window]
+        missing = self.store.missing(set(itertools.chain.from_iterable(keys)))
+        self.tally.reused += sum(key not in missing for own in keys for key in own)
+        asks: dict[bytes, Ask] = {}
+        for pair in window:
+            asks.update((ask.key, ask) for ask in self.judge.asks(pair, missing))
+        if self.exact:
+            asks.update((ask.key, ask) for ask in self._unfinished(window))
+        first_seen: dict[object, int] = {}
+        for ask in asks.values():
+            first_seen.setdefault(ask.pair.prompt, len(first_seen))
+        return sorted(asks.values(), key=lambda ask: first_seen[ask.pair.prompt])
+
+    def _unfinished(self, window: list[Pair]) -> Iterator[Ask]:
+        """Ask for replies beside readings that an earlier run left without them, or made for another top-p."""
+        by_key = {
+            self.judge.reading_key(content, order, persona): (pair, order, persona)
+            for pair in window
+            for content in (content_of(pair),)
+            for order, persona in self.judge.views(content)
+        }
+        for key, reading in self.store.readings_of(by_key):
+            if (ask := self._samples_beside(*by_key[key], reading)) is not None:
+                yield ask
+
+    def _samples_beside(self, pair: Pair, order: Order, persona: str, reading: Reading) -> Ask | None:
+        sampling = self.twin.config.sampling
+        if self.options.force_prefix or reading.is_forced(temperature=sampling.temperature, top_p=sampling.top_p):
+            return None
+        content = content_of(pair)
+        planned = [p for p in self.twin.plan(content) if (p.order, p.persona) == (order, persona)]
+        keys = {self.twin.sample_key(content, p): p.sample for p in planned}
+        missing = self.store.missing(keys)
+        samples = tuple(sample for key, sample in keys.items() if key in missing)
+        return self.twin.ask_for(pair, order, persona, samples) if samples else None
+
+
+class BufferedWriter:
+    """Writes rows a few times a second instead of one by one."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._rows: list[tuple[Kept, Outcome]] = []
+        self._last = time.monotonic()
+
+    def keep(self, kept: Kept, outcome: Outcome) -> None:
+        """Write the rows soon; the outcome is counted when they are on disk."""
+        self._rows.append((kept, outcome))
+        if time.monotonic() - self._last >= _SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is."""
+        if self._rows:
+            self._job.write([kept for kept, _ in self._rows])
+            for _, outcome in self._rows:
+                self._job.count(outcome)
+        self._rows.clear()
+        self._last = time.monotonic()
