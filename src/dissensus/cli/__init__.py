@@ -14,6 +14,7 @@ from dissensus.errors import DissensusError
 VERBS = {
     "pairs": "Read a data set, a Hub id or a file into pairs.",
     "judge": "Sample n judgments per pair into a store.",
+    "judgments": "List, check, export, import and compare judgments.",
     "margin": "Turn judgments into margins and preferences.",
     "train": "Train a reward model.",
     "predict": "Score pairs with a trained reward model.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -88,6 +89,12 @@ class Recall:
             known = {name: value for name, value in changes.items() if value is not None}
             config = LanguageConfig.model_validate({**self._language.config.model_dump(), **known})
             self._language = LanguageJudge(config, self._language.identity, template=self._language.template)
+
+    def again(self) -> Recall:
+        """Return the same recall with nothing counted yet."""
+        other = copy.copy(self)
+        other.found = Recalled()
+        return other
 
     @property
     def n(self) -> int | None:
