@@ -71,9 +71,12 @@ def ask_model(
     """
     start = time.monotonic()
     total = sum(1 for _ in pairs) if total is None else total
+    trial = None
     if judge.config.mode == "exact" and not options.force_prefix:
-        judge = _after_trial(list(itertools.islice(pairs, _TRIAL)), judge, backend, store, options)
+        judge, trial = _after_trial(list(itertools.islice(pairs, _TRIAL)), judge, backend, store, options)
     tally, stopped = _run(pairs, judge, backend, store, options, total)
+    if trial is not None:
+        tally.include(trial, judgments=judge.config.mode == "exact")
     return AskingSummary(
         judge.name,
         judge.config.mode,
@@ -91,22 +94,22 @@ def _after_trial(
     backend: BatchBackend | ServerBackend,
     store: JudgmentStore,
     options: AskingOptions,
-) -> LanguageJudge:
-    """Read a few pairs, and return the judge that the run is to be one of."""
+) -> tuple[LanguageJudge, Tally]:
+    """Read a few pairs, and return the judge that the run is to be one of, with what the trial took."""
     trial = replace(options, progress=False, force_prefix=True)
-    _run(pairs, judge, backend, store, trial, len(pairs))
+    tally, _ = _run(pairs, judge, backend, store, trial, len(pairs))
     readings = list(store.readings(judge=judge.name, pairs=pairs))
     sampling = judge.config.sampling
     forced = sum(r.reading.is_forced(temperature=sampling.temperature, top_p=sampling.top_p) for r in readings)
     if not readings or forced >= len(readings) / 2:
-        return judge
+        return judge, tally
     with Display(Tally(0), judge.name, progress=options.progress) as display:
         display.say(
             f"{judge.name}: in {len(readings) - forced} of {len(readings)} readings the model would not surely begin "
             "its reply with 'Choice:', so the probabilities behind it are not those of sampled replies; "
             "sampling replies instead (--force-prefix keeps to exact)"
         )
-    return judge.with_mode("sample")
+    return judge.with_mode("sample"), tally
 
 
 def _run(
@@ -159,8 +162,7 @@ def _answer(asks: list[Ask], job: Job, backend: BatchBackend, interrupted: Calla
     writer = BufferedWriter(job)
     beside: list[Ask] = []
     for outcome in backend.answer([ask for ask in asks if ask.key in claimed], job.sampling_of(asks[0])):
-        if (needed := job.samples_beside(outcome)) is not None:
-            beside.append(needed)
+        beside += job.further(outcome)
         attempt = Attempt(claimed[outcome.ask.key], "answered", Usage(), 0.0, 0.0)
         writer.keep(job.kept(outcome, attempt), outcome)
         if interrupted():

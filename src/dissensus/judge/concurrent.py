@@ -148,8 +148,8 @@ class _Run:
         outcome, attempt = answered
         await self._writer.write(self._job.kept(outcome, attempt))
         self._job.count(outcome)
-        beside = await self._writer.run(self._job.samples_beside, outcome)
-        for part in self._split([beside] if beside else []):
+        further = await self._writer.run(self._job.further, outcome)
+        for part in self._split(further):
             await self._pursue(part)
 
     async def _attempts(self, ask: Ask) -> tuple[Outcome, Attempt] | None:
@@ -207,9 +207,13 @@ class _Run:
     async def _send(self, ask: Ask, estimate: Usage) -> _Sent | None:
         """Note the attempt on disk before it is made."""
         cost = self._options.price.of(estimate)
-        if not self._budget.reserve(cost):
-            self._halt(f"the next request might pass the most that may be spent, ${self._budget.most:,.2f}")
-            return None
+        while not self._budget.reserve(cost):
+            if self._stop.is_set():
+                return None
+            if not self._budget.reserved:
+                self._halt(f"the next request might pass the most that may be spent, ${self._budget.most:,.2f}")
+                return None
+            await asyncio.sleep(0.02)  # what is in flight may cost less than was set aside for it
         attempt = await self._writer.claim(ask, estimate, cost)
         if attempt is None:
             self._budget.settle(cost, 0.0)

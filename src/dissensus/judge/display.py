@@ -59,6 +59,15 @@ class Tally:
         self.invalid += verdicts.count(None)
         self.first += verdicts.count("A")
 
+    def include(self, trial: Tally, *, judgments: bool) -> None:
+        """Add what a trial before the run took, and with ``judgments`` what it made, which the run found there."""
+        for name in ("attempts", "retries", "prompt_tokens", "completion_tokens", "cost"):
+            setattr(self, name, getattr(self, name) + getattr(trial, name))
+        if judgments:
+            self.reused -= trial.made
+            for name in ("made", "invalid", "first", "unforced"):
+                setattr(self, name, getattr(self, name) + getattr(trial, name))
+
     def note_too_long(self, outcome: TooLong) -> None:
         """Count a prompt that does not fit."""
         self.too_long += 1

@@ -82,12 +82,17 @@ class Job:
         while window := list(itertools.islice(remaining, _WINDOW)):
             yield self._plan(window)
 
-    def samples_beside(self, outcome: Outcome) -> Ask | None:
-        """Return the ask for the sampled replies that a reading needs beside it; None where it stands for itself."""
-        if isinstance(outcome, TooLong) or outcome.reading is None:
-            return None
+    def further(self, outcome: Outcome) -> list[Ask]:
+        """List what is still to be asked after an outcome: replies that did not come, or that a reading needs."""
+        if isinstance(outcome, TooLong):
+            return []
         ask = outcome.ask
-        return self._samples_beside(ask.pair, ask.order, ask.persona, outcome.reading)
+        if outcome.reading is not None:
+            beside = self._samples_beside(ask.pair, ask.order, ask.persona, outcome.reading)
+            return [] if beside is None else [beside]
+        if outcome.replies and (left := ask.samples[len(outcome.replies) :]):
+            return [self.twin.ask_for(ask.pair, ask.order, ask.persona, left)]
+        return []
 
     def kept(self, outcome: Outcome, attempt: Attempt) -> Kept:
         """Turn an outcome into rows."""
@@ -99,7 +104,7 @@ class Job:
         if outcome.reading is not None:
             reading = StoredReading(ask.pair.id, self.judge.name, content, ask.order, ask.persona, outcome.reading)
             return Kept([attempt], readings=[(self.judge.reading_key(content, ask.order, ask.persona), reading)])
-        # A server may send fewer replies than it was asked for; the others are asked again.
+        # A server may send fewer replies than it was asked for: see `further`.
         replies = zip(ask.samples, outcome.replies, strict=False)
         return Kept([attempt], [self._judgment(ask, content, sample, reply) for sample, reply in replies])
 

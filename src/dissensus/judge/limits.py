@@ -221,16 +221,21 @@ class Budget:
     def __init__(self, most: float | None, *, spent: float = 0.0) -> None:
         self.most = most
         self.spent = spent
-        self._reserved = 0.0
+        self.reserved = 0.0
+        """Set aside for what is in flight."""
+        self._in_flight = 0
 
     def reserve(self, cost: float) -> bool:
         """Set ``cost`` aside; False where it would pass the limit."""
-        if self.most is not None and self.spent + self._reserved + cost > self.most:
+        if self.most is not None and self.spent + self.reserved + cost > self.most:
             return False
-        self._reserved += cost
+        self._in_flight += 1
+        self.reserved += cost
         return True
 
     def settle(self, reserved: float, cost: float) -> None:
         """Turn what was set aside into what it cost."""
-        self._reserved -= reserved
+        self._in_flight -= 1
+        # With nothing in flight the sum is 0, not what rounding left of it.
+        self.reserved = self.reserved - reserved if self._in_flight else 0.0
         self.spent += cost

@@ -1,0 +1,372 @@
+"""Whatever a server does, every judgment is there once, and nothing is asked or paid for twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dissensus.errors import JudgeError
+from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
+from dissensus.judge.asking import ask_model
+from dissensus.judge.job import AskingOptions
+from dissensus.judge.language import LanguageConfig, LanguageJudge
+from dissensus.judge.ledger import Price, spent
+from dissensus.judge.position import position_bias
+from dissensus.judge.reading import Reading
+from dissensus.judge.recall import Recall
+from dissensus.judge.store import JudgmentStore
+from dissensus.records import Pair
+
+PAIRS = [Pair(id=f"p{i}", prompt=f"q{i // 4}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(40)]
+QUIET = AskingOptions(progress=False, patience=5.0)
+PRICE = Price(prompt=1000.0, completion=2000.0)
+
+
+def a_reading(*, first: float = 0.7, forced: float = 1.0) -> Reading:
+    return Reading(
+        np.log([first, 1 - first]), "AB" if first >= 0.5 else "BA", 2, 2, labels_complete=True, forced=forced
+    )
+
+
+class FakeServer:
+    """Answers as told by ``script``, a list of errors raised before the first answers; counts what it is asked."""
+
+    identity = {"model": "fake"}  # noqa: RUF012
+    context = None
+
+    def __init__(self, *, script: list[Exception] | None = None, n: int = 5, forced: float = 1.0, latency: float = 0.0):
+        self.script = list(script or [])
+        self.samples_per_request = n
+        self.forced = forced
+        self.latency = latency
+        self.asked: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
+        self.in_flight = self.most_in_flight = 0
+
+    async def __aenter__(self) -> FakeServer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def answer(self, ask: Ask, sampling: Sampling | None) -> Outcome:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(self.latency)
+            if self.script:
+                raise self.script.pop(0)
+            self.asked[ask.pair.id, ask.order, ask.samples] += 1
+            if sampling is None:
+                return Answer(ask, reading=a_reading(forced=self.forced_of(ask)), usage=Usage(100, 1))
+            return Answer(ask, self.replies(ask), usage=Usage(100, 5 * len(ask.samples)))
+        finally:
+            self.in_flight -= 1
+
+    def forced_of(self, ask: Ask) -> float:
+        return self.forced
+
+    def replies(self, ask: Ask) -> tuple[str, ...]:
+        return tuple("Choice: A" if sample % 3 else "both" for sample in ask.samples)
+
+
+class FakeModel:
+    identity = {"model": "fake"}  # noqa: RUF012
+    context = 1000
+
+    def __init__(self, *, forced: float = 1.0) -> None:
+        self.forced = forced
+        self.asked = 0
+
+    def answer(self, asks, sampling):
+        for ask in asks:
+            self.asked += 1
+            if ask.pair.id == "p7":
+                yield TooLong(ask, 1200, 1000)
+            elif sampling is None:
+                yield Answer(ask, reading=a_reading(forced=self.forced))
+            else:
+                yield Answer(ask, tuple("Choice: A" for _ in ask.samples))
+
+
+def a_judge(**settings: object) -> LanguageJudge:
+    return LanguageJudge(LanguageConfig(model="fake", **settings), FakeServer.identity)
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with JudgmentStore(tmp_path / "judgments.db") as opened:
+        yield opened
+
+
+def check_complete(store: JudgmentStore, judge: LanguageJudge, pairs: list[Pair] = PAIRS) -> None:
+    judgments = list(store.judgments(judge=judge.name, pairs=pairs))
+    places = Counter((j.pair_id, j.sample, j.order) for j in judgments)
+    assert set(places.values()) == {1}
+    assert len(judgments) == len(pairs) * judge.config.n
+    orders = Counter((j.pair_id, j.order) for j in judgments)
+    assert set(orders.values()) == {judge.config.n // 2}
+
+
+def test_every_judgment_is_made_once_and_none_again(store):
+    judge, server = a_judge(), FakeServer()
+    first = ask_model(PAIRS, judge, server, store, QUIET)
+    assert (first.tally.made, first.tally.reused, first.stopped) == (400, 0, "")
+    assert first.tally.invalid_share == pytest.approx(0.4)
+    check_complete(store, judge)
+    again = ask_model(PAIRS, judge, server, store, QUIET)
+    assert (again.tally.made, again.tally.reused) == (0, 400)
+    assert set(server.asked.values()) == {1}
+    assert len(server.asked) == 80
+
+
+def test_more_judgments_extend_the_ones_there_are(store):
+    ask_model(PAIRS, a_judge(n=4), FakeServer(), store, QUIET)
+    server = FakeServer()
+    more = ask_model(PAIRS, a_judge(n=10), server, store, QUIET)
+    assert (more.tally.reused, more.tally.made) == (160, 240)
+    check_complete(store, a_judge(n=10))
+
+
+def test_a_server_without_n_is_asked_once_for_each_judgment(store):
+    server = FakeServer(n=1)
+    ask_model(PAIRS, a_judge(), server, store, QUIET)
+    assert {len(samples) for _, _, samples in server.asked} == {1}
+    check_complete(store, a_judge())
+
+
+def test_pairs_of_the_same_texts_share_their_judgments(store):
+    twins = [PAIRS[0], PAIRS[0].model_copy(update={"id": "other"})]
+    server = FakeServer()
+    ask_model(twins, a_judge(), server, store, QUIET)
+    assert len(server.asked) == 2
+    check_complete(store, a_judge(), twins)
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [AskError("429", kind="busy", retry_after=0.05)] * 6,
+        [AskError("429", kind="busy")] * 4,
+        [AskError("500")] * 5,
+        [AskError("refused", kind="gone")] * 4,
+        [
+            AskError("cut off", billed=True),
+            AskError("429", kind="busy", retry_after=0.01),
+            AskError("refused", kind="gone"),
+        ],
+    ],
+    ids=["429 with Retry-After", "429", "500", "gone and back", "all of it"],
+)
+def test_errors_pass_and_everything_is_there(store, errors):
+    judge, server = a_judge(), FakeServer(script=errors)
+    summary = ask_model(PAIRS, judge, server, store, QUIET)
+    assert (summary.tally.failed, summary.tally.retries) == (0, len(errors))
+    check_complete(store, judge)
+    assert set(server.asked.values()) == {1}
+    assert spent(store, judge.name).failed == len(errors)
+
+
+def test_fewer_replies_than_asked_for_are_asked_for_again(store):
+    class Stingy(FakeServer):
+        def replies(self, ask: Ask) -> tuple[str, ...]:
+            return super().replies(ask)[:2]
+
+    ask_model(PAIRS, a_judge(), Stingy(), store, QUIET)
+    check_complete(store, a_judge())
+
+
+def test_a_question_that_always_fails_is_left_for_the_next_run(store):
+    class Moody(FakeServer):
+        cured = False
+
+        async def answer(self, ask, sampling):
+            if ask.pair.id == "p3" and not self.cured:
+                raise AskError("malformed JSON")
+            return await super().answer(ask, sampling)
+
+    server = Moody()
+    summary = ask_model(PAIRS, a_judge(), server, store, AskingOptions(progress=False, retries=1))
+    assert (summary.tally.failed, summary.tally.made) == (10, 390)
+    server.cured = True
+    assert ask_model(PAIRS, a_judge(), server, store, QUIET).tally.made == 10
+    check_complete(store, a_judge())
+
+
+def test_a_server_that_fails_everything_is_given_up(store):
+    class Broken(FakeServer):
+        async def answer(self, ask, sampling):
+            raise AskError("null log-probabilities")
+
+    with pytest.raises(JudgeError, match=r"20 questions in a row failed 1 times each.*null log-probabilities"):
+        ask_model(PAIRS, a_judge(), Broken(), store, AskingOptions(progress=False, retries=0))
+
+
+def test_a_server_that_stays_away_ends_the_run_with_a_remedy(store):
+    class Away(FakeServer):
+        async def answer(self, ask, sampling):
+            raise AskError("nobody answers at 127.0.0.1:1", kind="gone")
+
+    with pytest.raises(JudgeError, match=r"nobody answers.*start the server and run the same command again"):
+        ask_model(PAIRS, a_judge(), Away(), store, AskingOptions(progress=False, patience=0.3))
+
+
+def test_what_cannot_be_mended_by_waiting_ends_the_run_at_once_and_keeps_the_rest(store):
+    server = FakeServer(latency=0.001)
+    fatal = JudgeError("the key in OPENAI_API_KEY was refused (401)")
+
+    class Expires(FakeServer):
+        async def answer(self, ask, sampling):
+            if len(self.asked) >= 20:
+                raise fatal
+            return await super().answer(ask, sampling)
+
+    expiring = Expires()
+    with pytest.raises(JudgeError, match="was refused"):
+        ask_model(PAIRS, a_judge(), expiring, store, QUIET)
+    kept = sum(1 for _ in store.judgments(judge=a_judge().name))
+    assert kept >= 100
+    assert ask_model(PAIRS, a_judge(), server, store, QUIET).tally.reused == kept
+
+
+def test_cost_is_counted_for_every_attempt_and_never_passes_the_limit(store):
+    judge = a_judge()
+    limit = AskingOptions(progress=False, price=PRICE, max_cost=5.0)
+    server = FakeServer(script=[AskError("cut off", usage=Usage(100, 25))])
+    summary = ask_model(PAIRS, judge, server, store, limit)
+    assert "most that may be spent" in summary.stopped
+    answered = len(server.asked)
+    assert summary.cost == pytest.approx((answered + 1) * PRICE.of(Usage(100, 25)))
+    assert 4.5 < summary.cost <= 5.0
+    again = ask_model(PAIRS, judge, server, store, limit)
+    assert (again.tally.made, again.stopped != "") == (0, True)
+    ask_model(PAIRS, judge, server, store, AskingOptions(progress=False, price=PRICE))
+    assert spent(store, judge.name).cost == pytest.approx(81 * PRICE.of(Usage(100, 25)))
+    check_complete(store, judge)
+
+
+def test_ctrl_c_finishes_what_is_in_flight(store):
+    judge, server = a_judge(), FakeServer(latency=0.05)
+    options = AskingOptions(progress=False, concurrency=4)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    summary = ask_model(PAIRS, judge, server, store, options)
+    assert summary.stopped == "interrupted"
+    assert 0 < summary.tally.made < 400
+    assert sum(1 for _ in store.judgments(judge=judge.name)) == summary.tally.made == 5 * len(server.asked)
+    server.latency = 0.0
+    ask_model(PAIRS, judge, server, store, QUIET)
+    check_complete(store, judge)
+    assert set(server.asked.values()) == {1}
+
+
+def test_two_runs_at_once_share_the_work(tmp_path):
+    server = FakeServer(latency=0.005)
+
+    def run() -> None:
+        with JudgmentStore(tmp_path / "shared.db") as opened:
+            ask_model(PAIRS, a_judge(), server, opened, AskingOptions(progress=False, concurrency=8))
+
+    runs = [threading.Thread(target=run) for _ in range(2)]
+    for thread in runs:
+        thread.start()
+    for thread in runs:
+        thread.join()
+    assert set(server.asked.values()) == {1}
+    with JudgmentStore(tmp_path / "shared.db") as opened:
+        check_complete(opened, a_judge())
+
+
+def test_a_prompt_that_does_not_fit_is_counted_and_named(store):
+    summary = ask_model(PAIRS, a_judge(), FakeModel(), store, QUIET)
+    assert summary.tally.too_long == 2
+    assert summary.tally.too_long_pairs[0] == "p7 (1,200 tokens do not fit into the context of 1,000)"
+    assert summary.tally.made == 390
+
+
+def test_readings_give_votes_at_any_setting_without_asking_again(store):
+    judge, model = a_judge(mode="exact"), FakeServer()
+    summary = ask_model(PAIRS, judge, model, store, QUIET)
+    assert (summary.mode, summary.tally.made) == ("exact", 80)
+    assert sum(1 for _ in store.judgments()) == 0
+    drawn = list(Recall(store, judge.name, PAIRS).judgments())
+    assert len(drawn) == 400
+    # At top-p 0.6 the first token alone is kept: whoever is shown first wins, in both orders.
+    sure = list(Recall(store, judge.name, PAIRS, top_p=0.6).judgments())
+    assert {(j.order, j.choice) for j in sure} == {("ab", "a"), ("ba", "b")}
+    more = list(Recall(store, judge.name, PAIRS, n=1000).judgments())
+    share = np.mean([(j.choice == "a") == (j.order == "ab") for j in more])
+    assert share == pytest.approx(0.7, abs=4 * np.sqrt(0.21 / len(more)))
+    assert {(j.pair_id, j.sample): j.choice for j in drawn}.items() <= {
+        (j.pair_id, j.sample): j.choice for j in more
+    }.items()
+    assert set(model.asked.values()) == {1}
+
+
+def test_a_reading_whose_prefix_is_not_forced_gets_sampled_replies_beside_it(store):
+    class Uneven(FakeServer):
+        def forced_of(self, ask: Ask) -> float:
+            return 0.5 if ask.pair.id == "p30" else 1.0
+
+    judge = a_judge(mode="exact")
+    summary = ask_model(PAIRS, judge, Uneven(), store, QUIET)
+    assert (summary.mode, summary.tally.unforced, summary.tally.beside) == ("exact", 2, 10)
+    recall = Recall(store, judge.name, PAIRS)
+    replies = [j for j in recall.judgments() if j.reply]
+    assert {j.pair_id for j in replies} == {"p30"}
+    assert len(replies) == 10
+    assert recall.found.sampled_instead == 2
+    assert ask_model(PAIRS, judge, Uneven(), store, QUIET).tally.made == 0
+
+
+@pytest.mark.parametrize("backend", [FakeModel(forced=0.3), FakeServer(forced=0.3)], ids=["batches", "server"])
+def test_a_model_that_does_not_keep_to_the_prefix_is_sampled_instead_unless_told_otherwise(store, backend):
+    pairs = [pair for pair in PAIRS if pair.id != "p7"]
+    judge = a_judge(mode="exact")
+    summary = ask_model(pairs, judge, backend, store, QUIET)
+    assert summary.mode == "sample"
+    check_complete(store, judge.with_mode("sample"), pairs)
+    told = ask_model(pairs, judge, backend, store, AskingOptions(progress=False, force_prefix=True))
+    assert (told.mode, told.tally.made + told.tally.reused) == ("exact", 78)
+
+
+def test_personas_take_turns_in_both_orders(store):
+    judge = a_judge(personas=("You are a nurse.", "You are a poet."), n=8)
+    ask_model(PAIRS, judge, FakeServer(), store, QUIET)
+    seen = Counter((j.persona, j.order) for j in store.judgments(judge=judge.name))
+    assert set(seen.values()) == {2 * len(PAIRS)}
+    assert len(seen) == 4
+
+
+def test_a_judge_that_always_says_a_flips_on_every_swap(store):
+    judge = a_judge()
+    ask_model([p for p in PAIRS if p.id != "p7"], judge, FakeModel(), store, QUIET)
+    bias = position_bias(store, judge.name)
+    assert (bias.compared, bias.flips, bias.first) == (39, 39, 1.0)
+
+
+def test_pairs_are_read_as_they_are_needed(store):
+    """A stream of pairs is not read to its end before the first answer: a million need no more memory than 500."""
+    read: list[int] = []
+
+    class Stream:
+        def __iter__(self):
+            read.append(0)
+            for pair in (PAIRS[0].model_copy(update={"id": str(i), "prompt": f"q{i}"}) for i in range(3000)):
+                read[-1] += 1
+                yield pair
+
+    ahead: list[int] = []
+
+    class Watching(FakeServer):
+        async def answer(self, ask, sampling):
+            ahead.append(read[-1] - len(self.asked) // 2)
+            return await super().answer(ask, sampling)
+
+    ask_model(Stream(), a_judge(), Watching(), store, AskingOptions(progress=False, concurrency=16), total=3000)
+    assert max(ahead) <= 512 + 64
