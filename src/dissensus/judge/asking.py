@@ -71,11 +71,12 @@ def ask_model(
     """
     start = time.monotonic()
     total = sum(1 for _ in pairs) if total is None else total
-    trial = None
+    tally, stopped = Tally(0), ""
     if judge.config.mode == "exact" and not options.force_prefix:
-        judge, trial = _after_trial(list(itertools.islice(pairs, _TRIAL)), judge, backend, store, options)
-    tally, stopped = _run(pairs, judge, backend, store, options, total)
-    if trial is not None:
+        judge, tally, stopped = _after_trial(list(itertools.islice(pairs, _TRIAL)), judge, backend, store, options)
+    if not stopped:
+        trial = tally
+        tally, stopped = _run(pairs, judge, backend, store, options, total)
         tally.include(trial, judgments=judge.config.mode == "exact")
     return AskingSummary(
         judge.name,
@@ -94,22 +95,22 @@ def _after_trial(
     backend: BatchBackend | ServerBackend,
     store: JudgmentStore,
     options: AskingOptions,
-) -> tuple[LanguageJudge, Tally]:
-    """Read a few pairs, and return the judge that the run is to be one of, with what the trial took."""
+) -> tuple[LanguageJudge, Tally, str]:
+    """Read a few pairs, and return the judge that the run is to be one of, what the trial took, and why it stopped."""
     trial = replace(options, progress=False, force_prefix=True)
-    tally, _ = _run(pairs, judge, backend, store, trial, len(pairs))
+    tally, stopped = _run(pairs, judge, backend, store, trial, len(pairs))
     readings = list(store.readings(judge=judge.name, pairs=pairs))
     sampling = judge.config.sampling
     forced = sum(r.reading.is_forced(temperature=sampling.temperature, top_p=sampling.top_p) for r in readings)
-    if not readings or forced >= len(readings) / 2:
-        return judge, tally
+    if stopped or not readings or forced >= len(readings) / 2:
+        return judge, tally, stopped
     with Display(Tally(0), judge.name, progress=options.progress) as display:
         display.say(
             f"{judge.name}: in {len(readings) - forced} of {len(readings)} readings the model would not surely begin "
             "its reply with 'Choice:', so the probabilities behind it are not those of sampled replies; "
             "sampling replies instead (--force-prefix keeps to exact)"
         )
-    return judge.with_mode("sample"), tally
+    return judge.with_mode("sample"), tally, stopped
 
 
 def _run(

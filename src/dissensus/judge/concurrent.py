@@ -39,6 +39,7 @@ class _Sent:
     reserved: float
     estimate: Usage
     at: float
+    epoch: int
 
 
 class _Run:
@@ -220,7 +221,7 @@ class _Run:
             self._job.tally.elsewhere += 1
             return None
         self._job.tally.attempts += 1
-        return _Sent(attempt, cost, estimate, time.monotonic())
+        return _Sent(attempt, cost, estimate, time.monotonic(), self._slots.epoch)
 
     def _succeed(self, sent: _Sent, outcome: Outcome) -> Attempt:
         self._breaker.back()
@@ -240,7 +241,7 @@ class _Run:
         await self._writer.write(Kept([self._settle(sent, "failed", usage, str(error))]))
         self._job.tally.retries += 1
         if error.kind == "busy":
-            self._slots.busy()
+            self._slots.busy(sent.epoch)
             self._breaker.back()
             self._busy_in_a_row += 1
             pause = backoff(min(self._busy_in_a_row, 6), self._random) / 5

@@ -17,6 +17,8 @@ Clock = Callable[[], float]
 
 _PAYS = 1.05
 """Throughput must grow by this factor for more concurrency to pay."""
+_BURST = 2.0
+"""Seconds' worth of a rate that may go at once."""
 _HOLD = 8
 """Measurements between two tries to raise a limit that had stopped to pay."""
 
@@ -32,6 +34,8 @@ class Concurrency:
         self.most = most
         self.limit = min(start, most)
         self.active = 0
+        self.epoch = 0
+        """How often the limit was halved."""
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._doubling = True
@@ -62,14 +66,20 @@ class Concurrency:
     def done(self) -> None:
         """Count an answer, and weigh the limit when there are enough of them to tell."""
         self._count += 1
+        if self._count == 0:  # what was in flight at the last change has come back
+            self._since = self._clock()
         elapsed = self._clock() - self._since
         if self._count >= max(20, 2 * self.limit) and elapsed >= 0.2:
             self._weigh(self._count / elapsed)
             self._begin()
 
-    def busy(self) -> None:
-        """Halve the limit: the server asked for it. Requests sent before the last halving do not count again."""
-        if self._begun_at_limit() or self.limit == 1:
+    def busy(self, epoch: int) -> None:
+        """Halve the limit: the server asked for it of a request sent in ``epoch``.
+
+        Those sent before the last halving are no news.
+        """
+        if epoch == self.epoch:
+            self.epoch += 1
             self.limit = max(1, self.limit // 2)
             self._doubling = False
             self._best, self._best_limit, self._hold = 0.0, self.limit, _HOLD
@@ -97,12 +107,8 @@ class Concurrency:
         self.limit = min(self.most, grown)
 
     def _begin(self) -> None:
-        self._count = 0
+        self._count = -self.limit
         self._since = self._clock()
-
-    def _begun_at_limit(self) -> bool:
-        """Whether as many answers came since the last change as were in flight then, so that this one is news."""
-        return self._count >= self.limit or self._clock() - self._since > 1.0
 
     def _wake(self) -> None:
         while self._waiting and self.active < self.limit:
@@ -118,7 +124,7 @@ class Rate:
     def __init__(self, per_minute: float | None, *, clock: Clock = time.monotonic) -> None:
         self._per_second = None if per_minute is None else per_minute / 60
         self._clock = clock
-        self._ahead = clock()
+        self._ahead = clock() - _BURST
         """When all that was let through so far will have been due."""
 
     def delay(self, units: float) -> float:
@@ -126,7 +132,7 @@ class Rate:
         if self._per_second is None:
             return 0.0
         now = self._clock()
-        self._ahead = max(self._ahead, now - 2.0) + units / self._per_second
+        self._ahead = max(self._ahead, now - _BURST) + units / self._per_second
         return max(0.0, self._ahead - now - units / self._per_second)
 
     def correct(self, units: float) -> None:

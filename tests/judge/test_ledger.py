@@ -1,0 +1,90 @@
+"""An attempt is on disk before it is sent, and counts whatever becomes of it."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from dissensus.judge.ask import Ask, Usage
+from dissensus.judge.ledger import Attempt, Ledger, Price, open_runs, spent
+from dissensus.judge.store import JudgmentStore
+from dissensus.records import Pair
+
+PAIR = Pair(id="p", prompt="q", response_a="a", response_b="b")
+ASK = Ask(b"0" * 16, PAIR, "ab", "which?", samples=(0,))
+ESTIMATE = Usage(50, 10, estimated=True)
+
+
+def claim_and_die(path: Path) -> None:
+    with JudgmentStore(path) as store:
+        ledger = Ledger(store, "judge")
+        with ledger.running():
+            with store.transaction():
+                assert ledger.claim([(ASK, ESTIMATE, 0.25)]) != [None]
+            os._exit(9)
+
+
+def test_what_a_dead_run_had_in_flight_is_counted_and_free_again(tmp_path: Path) -> None:
+    path = tmp_path / "judgments.db"
+    process = multiprocessing.get_context("spawn").Process(target=claim_and_die, args=(path,))
+    process.start()
+    process.join()
+    with JudgmentStore(path) as store:
+        (run,) = open_runs(store)
+        assert run.in_flight == 1
+        ledger = Ledger(store, "judge")
+        with ledger.running():
+            assert spent(store, "judge").lost == 1
+            assert spent(store, "judge").cost == 0.25
+            with store.transaction():
+                (again,) = ledger.claim([(ASK, ESTIMATE, 0.25)])
+                assert again is not None
+                ledger.settle([Attempt(again, "answered", Usage(40, 5), 0.1, 1.0)])
+        assert open_runs(store) == []
+        total = spent(store, "judge")
+        assert (total.attempts, total.lost, total.prompt_tokens, total.estimated) == (2, 1, 90, 1)
+        assert total.cost == pytest.approx(0.35)
+
+
+def test_what_a_live_run_has_in_flight_is_not_asked_by_another(tmp_path: Path) -> None:
+    path = tmp_path / "judgments.db"
+    with JudgmentStore(path) as one, JudgmentStore(path) as two:
+        first, second = Ledger(one, "judge"), Ledger(two, "judge")
+        with first.running(), second.running():
+            with one.transaction():
+                assert first.claim([(ASK, ESTIMATE, 0.25)]) != [None]
+            with two.transaction():
+                assert second.claim([(ASK, ESTIMATE, 0.25)]) == [None]
+
+
+def test_runs_of_another_host_are_dead_only_if_somebody_says_so(tmp_path: Path) -> None:
+    with JudgmentStore(tmp_path / "judgments.db") as store:
+        with store.transaction() as connection:
+            connection.execute(
+                "INSERT INTO runs (judge, host, process, started) VALUES ('judge', 'elsewhere', '1:2', '')"
+            )
+            connection.execute(
+                "INSERT INTO attempts (run, judge, pair_id, ask, state, cost, prompt_tokens) "
+                "VALUES (1, 'judge', 'p', ?, 'sent', 0.25, 50)",
+                (ASK.key,),
+            )
+        here = Ledger(store, "judge")
+        with here.running(), store.transaction():
+            assert here.claim([(ASK, ESTIMATE, 0.25)]) == [None]
+        with here.running(take_over=True), store.transaction():
+            assert here.claim([(ASK, ESTIMATE, 0.25)]) != [None]
+
+
+def test_attempts_that_are_free_and_answered_leave_no_row(tmp_path: Path) -> None:
+    with JudgmentStore(tmp_path / "judgments.db") as store:
+        ledger = Ledger(store, "judge")
+        with ledger.running(), store.transaction():
+            (attempt,) = ledger.claim([(ASK, Usage(), 0.0)])
+            assert attempt is not None
+            ledger.settle([Attempt(attempt, "answered", Usage(), 0.0, 1.0)])
+        assert spent(store, "judge").attempts == 0
+
+
+def test_prices_are_per_million_tokens() -> None:
+    assert Price(0.5, 1.5).of(Usage(2_000_000, 1_000_000)) == pytest.approx(2.5)

@@ -1,0 +1,164 @@
+"""Limits against servers whose capacity is known, on a clock of their own."""
+
+import asyncio
+import heapq
+import random
+
+import pytest
+
+from dissensus.errors import JudgeError
+from dissensus.judge.limits import Breaker, Budget, Concurrency, Rate, backoff
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run_against(
+    slots: Concurrency, clock: Clock, *, workers: int, refuses_over: int = 10**9, requests: int = 20000
+) -> list[int]:
+    """Simulate a server with ``workers`` that each take 0.1 s, and more clients than slots; returns the limits."""
+    generator = random.Random(0)
+    free = [0.0] * workers
+    heapq.heapify(free)
+    ends: list[tuple[float, bool, int]] = []
+    limits = []
+    for _ in range(requests):
+        while slots.active < slots.limit:
+            slots.active += 1
+            if slots.active > refuses_over:
+                heapq.heappush(ends, (clock.now + 0.001, False, slots.epoch))
+                continue
+            start = max(clock.now, heapq.heappop(free))
+            end = start + 0.1 * generator.uniform(0.8, 1.2)
+            heapq.heappush(free, end)
+            heapq.heappush(ends, (end, True, slots.epoch))
+        clock.now, answered, epoch = heapq.heappop(ends)
+        slots.release()
+        if answered:
+            slots.done()
+        else:
+            slots.busy(epoch)
+        limits.append(slots.limit)
+    return limits
+
+
+@pytest.mark.parametrize("workers", [4, 30, 100])
+def test_concurrency_grows_to_what_pays_and_not_far_beyond(workers: int) -> None:
+    clock = Clock()
+    limits = run_against(Concurrency(512, start=4, clock=clock), clock, workers=workers)
+    settled = limits[len(limits) // 2 :]
+    assert min(settled) >= 0.75 * workers
+    assert sum(settled) / len(settled) <= max(20, 2 * workers)
+
+
+def test_a_server_that_refuses_is_asked_less() -> None:
+    clock = Clock()
+    limits = run_against(Concurrency(512, start=8, clock=clock), clock, workers=1000, refuses_over=40)
+    settled = limits[len(limits) // 2 :]
+    assert 15 <= sum(settled) / len(settled) <= 50
+
+
+def test_the_limit_is_never_passed() -> None:
+    async def scenario() -> int:
+        slots = Concurrency(5, start=5)
+        most = 0
+
+        async def work() -> None:
+            nonlocal most
+            await slots.acquire()
+            most = max(most, slots.active)
+            await asyncio.sleep(0.001)
+            slots.release()
+
+        await asyncio.gather(*(work() for _ in range(50)))
+        assert slots.active == 0
+        return most
+
+    assert asyncio.run(scenario()) == 5
+
+
+def test_a_slot_given_to_a_task_that_was_cancelled_is_not_lost() -> None:
+    async def scenario() -> None:
+        slots = Concurrency(1, start=1)
+        await slots.acquire()
+        waiting = asyncio.create_task(slots.acquire())
+        await asyncio.sleep(0)
+        slots.release()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await asyncio.wait_for(slots.acquire(), 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_rate_lets_through_what_it_says() -> None:
+    clock = Clock()
+    rate = Rate(600, clock=clock)
+    for _ in range(300):
+        clock.now += rate.delay(1)
+    # 10 a second, after two seconds' worth at once.
+    assert clock.now == pytest.approx((300 - 20) / 10, abs=0.2)
+    assert Rate(None).delay(10**9) == 0
+
+
+def test_tokens_that_were_more_than_guessed_are_charged() -> None:
+    clock = Clock()
+    rate = Rate(6000, clock=clock)
+    rate.correct(1000)
+    assert rate.delay(1) == pytest.approx(10, abs=2.1)
+
+
+def test_a_breaker_lets_one_ahead_and_then_all() -> None:
+    async def scenario() -> list[str]:
+        breaker = Breaker(60, seed=1)
+        breaker.gone("refused")
+        seen: list[str] = []
+
+        async def ask() -> None:
+            if await breaker.wait():
+                seen.append("scout")
+                await asyncio.sleep(0.01)
+                breaker.back()
+            else:
+                seen.append("after")
+
+        await asyncio.gather(*(ask() for _ in range(5)))
+        return seen
+
+    assert asyncio.run(scenario()) == ["scout", *["after"] * 4]
+
+
+def test_a_breaker_gives_up_after_its_patience() -> None:
+    clock = Clock()
+    breaker = Breaker(10, clock=clock)
+    breaker.gone("refused")
+    clock.now = 9.0
+    breaker.gone("refused")
+    clock.now = 11.0
+    with pytest.raises(JudgeError, match="refused; no answer for 11 s"):
+        breaker.gone("refused")
+
+
+def test_backoff_doubles_with_jitter_up_to_a_limit() -> None:
+    generator = random.Random(0)
+    for failures in range(1, 12):
+        waits = [backoff(failures, generator) for _ in range(100)]
+        most = min(30, 0.5 * 2 ** (failures - 1))
+        assert most / 2 <= min(waits)
+        assert max(waits) <= most
+        assert len(set(waits)) > 50
+
+
+def test_a_budget_counts_what_is_in_flight() -> None:
+    budget = Budget(1.0)
+    assert budget.reserve(0.6)
+    assert not budget.reserve(0.6)
+    budget.settle(0.6, 0.1)
+    assert budget.reserve(0.6)
+    assert Budget(None).reserve(10**9)
