@@ -204,7 +204,7 @@ def test_a_server_that_fails_everything_is_given_up(store):
         async def answer(self, ask, sampling):
             raise AskError("null log-probabilities")
 
-    with pytest.raises(JudgeError, match=r"20 questions in a row failed 1 times each.*null log-probabilities"):
+    with pytest.raises(JudgeError, match=r"20 questions in a row failed for good.*null log-probabilities"):
         ask_model(PAIRS, a_judge(), Broken(), store, AskingOptions(progress=False, retries=0))
 
 

@@ -79,14 +79,15 @@ class AskError(Exception):
         self,
         reason: str,
         *,
-        kind: Literal["busy", "gone", "failed"] = "failed",
+        kind: Literal["busy", "gone", "failed", "refused"] = "failed",
         retry_after: float | None = None,
         usage: Usage = Usage(),
         billed: bool = False,
     ) -> None:
         super().__init__(reason)
         self.kind = kind
-        """``busy``: asked to slow down (429, 503); ``gone``: nobody there; ``failed``: an answer that is none."""
+        """``busy``: asked to slow down (429, 503); ``gone``: nobody there; ``failed``: an answer that is none;
+        ``refused``: this very request will not be answered (400)."""
         self.retry_after = retry_after
         """Seconds that the server asked for."""
         self.usage = usage

@@ -176,7 +176,7 @@ class _Run:
                 except AskError as error:
                     await self._fail(sent, error)
                     failures += error.kind == "failed"
-                    if failures > self._options.retries:
+                    if failures > self._options.retries or error.kind == "refused":
                         self._give_up(ask, error)
                         return None
                     wait = error.retry_after or 0.0
@@ -265,8 +265,8 @@ class _Run:
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= _FAILED_IN_A_ROW:
             raise JudgeError(
-                f"{_FAILED_IN_A_ROW} questions in a row failed {self._options.retries + 1} times each, the last one "
-                f"because: {error}. What was answered is kept; mend the server and run the same command again"
+                f"{_FAILED_IN_A_ROW} questions in a row failed for good, the last one because: {error}. "
+                "What was answered is kept; mend the server and run the same command again"
             )
 
     def _estimate(self, ask: Ask, sampling: Sampling | None) -> Usage:

@@ -1,0 +1,118 @@
+"""What a server really honours, as the probe found it, and what follows for the way it is asked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from dissensus.errors import JudgeError
+
+Api = Literal["chat", "completions"]
+Plan = Literal["greedy", "prefill"]
+
+
+class ServerProfile(BaseModel):
+    """What one server does with the parameters it is sent; None where it could not be found out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    api: Api = "chat"
+    server: str = ""
+    """What it calls itself."""
+    fingerprint: str = ""
+    """Digest of what the server says of itself: another one is probed again."""
+    several: bool = False
+    """Whether ``n`` gives n replies."""
+    logprobs: int = 0
+    """How many of the most probable tokens it names at each position; 0 for none."""
+    raw: bool | None = None
+    """Whether log-probabilities are those of temperature 1, whatever temperature is asked for."""
+    temperature: bool | None = None
+    """Whether temperature 0 repeats itself and temperature 2 does not."""
+    top_p: bool | None = None
+    seed: bool | None = None
+    prefill: bool = False
+    """Whether a reply can be begun for the model."""
+    opening_tokens: int | None = None
+    """How many beginning-of-text tokens a prompt gets; 2 is a bug in the server's set-up."""
+    context: int | None = None
+    """Tokens that fit into a prompt with its reply."""
+    label_ids: dict[str, int] = {}
+    """The single tokens ``" A"`` and ``" B"``, where the server tells."""
+    asked_ids: bool = False
+    """Whether ``logprob_token_ids`` gives the log-probabilities of tokens asked for by id (vLLM)."""
+    usage: bool = False
+    """Whether it counts tokens."""
+    limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    neutral: tuple[str, ...] = ()
+    """Parameters beyond OpenAI's that it takes, and that are sent with values that change nothing."""
+    ignored: tuple[str, ...] = ()
+    """Parameters that it takes with a 200 and does not honour."""
+
+    @property
+    def plan(self) -> Plan | None:
+        """How a reading is to be had: by a greedy run (certificate included), behind a prefix, or (None) not at all."""
+        if not self.logprobs:
+            return None
+        if self.raw is not False or self.temperature:
+            return "greedy"
+        return "prefill" if self.prefill else None
+
+    def check(self, *, exact: bool) -> None:
+        """Refuse what this server cannot do.
+
+        Raises:
+            JudgeError: no readings can be had of it, or it does not sample as it is told.
+        """
+        if exact and self.plan is None:
+            raise JudgeError(
+                f"{self.model}: mode exact needs log-probabilities, and this server gives none; use --mode sample"
+            )
+        if not exact and (self.temperature is False or self.top_p is False):
+            what = " and ".join(name for name in ("temperature", "top_p") if getattr(self, name) is False)
+            raise JudgeError(
+                f"{self.model}: the server ignores {what}, so its replies would be drawn from another distribution; "
+                "use --mode exact, another server, or the judge local"
+            )
+
+    def describe(self) -> str:
+        """Write the profile as lines of a name and what was found."""
+        rows = [
+            ("model", self.model),
+            ("server", self.server or "does not say"),
+            ("api", self.api),
+            ("n", "honoured" if self.several else "one reply a request"),
+            ("log-probs", f"top {self.logprobs}, {_raw(self.raw)}" if self.logprobs else "none"),
+            ("temperature", _honoured(self.temperature)),
+            ("top_p", _honoured(self.top_p)),
+            ("seed", _honoured(self.seed)),
+            ("prefill", _honoured(self.prefill)),
+            ("opening", "not told" if self.opening_tokens is None else f"{self.opening_tokens} token(s)"),
+            ("context", "not told" if self.context is None else f"{self.context:,} tokens"),
+            ("labels", ", ".join(f"{text!r} = {i}" for text, i in self.label_ids.items()) or "not told"),
+            ("by id", _honoured(self.asked_ids)),
+            ("usage", "counted" if self.usage else "not told: tokens and cost are estimates"),
+            ("also sent", ", ".join(self.neutral) or "nothing"),
+            ("ignored", ", ".join(self.ignored) or "nothing that was tried"),
+            ("plan", self._plan_in_words()),
+        ]
+        return "\n".join(f"{name:<12} {value}" for name, value in rows)
+
+    def _plan_in_words(self) -> str:
+        sample = "one request for all replies of an order" if self.several else "one request for each reply"
+        exact = {
+            "greedy": "exact by one greedy reply, which certifies itself",
+            "prefill": "exact behind a prefix (not certified)",
+            None: "no exact",
+        }[self.plan]
+        return f"sample: {sample}; {exact}"
+
+
+def _honoured(value: bool | None) -> str:
+    return "not told" if value is None else "honoured" if value else "not honoured"
+
+
+def _raw(value: bool | None) -> str:
+    return "raw or scaled: not told" if value is None else "raw" if value else "scaled by temperature"
