@@ -7,7 +7,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from dissensus.judge.prompt import load_template
+from dissensus.judge.prompt import load_template, templates
+from dissensus.records import Pair
 
 PAD, BOS, END, USER, ASSISTANT = "<|pad|>", "<|begin|>", "<|end|>", "<|user|>", "<|assistant|>"
 CHAT = (
@@ -50,13 +51,15 @@ def make_judge(
     vocabulary: int | None = None,
     chat: bool = True,
     follows: dict[str, dict[str, float]] | None = None,
-    seed: int = 0,
+    spread: float = 1.5,
+    seed: int = 1,
     **settings: Any,
 ) -> Path:
     """Save a model of random weights whose head is built so that it knows which token follows which.
 
     ``follows`` gives, for the last token of a text, the logits of the next: by default ``Choice`` and ``:`` after the
     assistant's turn opens, then `` A`` or `` B`` as the random layers decide from the text before, then the end.
+    ``spread`` is the standard deviation, over texts, of the logit of the first of two or more that may follow.
     """
     tokenizer = make_tokenizer(chat=chat)
     torch.manual_seed(seed)
@@ -77,7 +80,7 @@ def make_judge(
         **settings,
     )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    _teach(model, tokenizer, follows or ANSWERS)
+    _teach(model, tokenizer, follows or ANSWERS, spread)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -90,11 +93,9 @@ ANSWERS = {
     " A": {END: 25.0},
     " B": {END: 25.0},
 }
-_SPREAD = 1.0
-"""Standard deviation, over random texts, of the logit of the first of two or more tokens that may follow."""
 
 
-def _teach(model: Any, tokenizer: Any, follows: dict[str, dict[str, float]]) -> None:
+def _teach(model: Any, tokenizer: Any, follows: dict[str, dict[str, float]], spread: float) -> None:
     """Write each rule into the head, along the states of texts that end with its token."""
     generator = torch.Generator().manual_seed(0)
     head = model.get_output_embeddings().weight
@@ -107,18 +108,21 @@ def _teach(model: Any, tokenizer: Any, follows: dict[str, dict[str, float]]) -> 
             for sign, (token, logit) in zip((1, -1, *[0] * len(logits)), logits.items(), strict=False):
                 head[_id(tokenizer, token)] += logit * dual
                 if len(logits) > 1:
-                    head[_id(tokenizer, token)] += sign * _SPREAD * _most_varied(state)
+                    head[_id(tokenizer, token)] += sign * spread * _most_varied(state)
 
 
 def _states(model: Any, token: int, tokenizer: Any, generator: torch.Generator) -> torch.Tensor:
     """Last hidden states of the paper's prompt with random answers and ``token`` behind it; shape (texts, hidden)."""
-    before, after = load_template("paper").text.split("{prompt}")
-    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (before, after)]
+    template = load_template("paper")
+    vocabulary = sorted({word for name in templates() for word in load_template(name).text.split()})
     states = []
-    for _ in range(32):
-        random = torch.randint(5, len(tokenizer), (2, 10), generator=generator).tolist()
-        text = torch.tensor([[*ids[0], *random[0], *ids[1], *random[1], token]])
-        states.append(model.base_model(input_ids=text).last_hidden_state[0, -1])
+    for _ in range(64):
+        lengths = torch.randint(1, 40, (3,), generator=generator).tolist()
+        drawn = [torch.randint(len(vocabulary), (n,), generator=generator).tolist() for n in lengths]
+        prompt, first, second = (" ".join(vocabulary[i] for i in words) for words in drawn)
+        pair = Pair(id="any", prompt=prompt, response_a=first, response_b=second)
+        ids = tokenizer(template.render(pair, "ab"), add_special_tokens=False)["input_ids"]
+        states.append(model.base_model(input_ids=torch.tensor([[*ids, token]])).last_hidden_state[0, -1])
     return torch.stack(states)
 
 

@@ -25,23 +25,22 @@ class Batch:
 
 
 def plan_batches(
-    rows: Sequence[Ids], groups: Sequence[Hashable], *, budget: int, tail: int, trunk: int = 0, weight: int = 1
+    rows: Sequence[Ids], groups: Sequence[Hashable], *, budget: int, tail: int, trunk: int = 0
 ) -> Iterator[Batch]:
     """Deal rows into batches of at most ``budget`` padded tokens, longest first; a longer row stands alone.
 
     Args:
         rows: token ids.
         groups: for each row what it is likely to begin like.
-        budget: tokens, padding counted, and each row ``weight`` times.
+        budget: tokens, padding counted.
         tail: tokens at each end that are never shared.
         trunk: tokens that all rows begin with and that are computed elsewhere.
-        weight: how many copies of each row will be made.
     """
     batch: list[list[int]] = []
     width = size = 0
-    for run in _runs(rows, groups, max(budget // weight, 1)):
+    for run in _runs(rows, groups, budget):
         longest = max(width, len(rows[run[0]]))
-        if batch and (size + len(run)) * longest * weight > budget:
+        if batch and (size + len(run)) * longest > budget:
             yield _batch(rows, batch, tail, trunk)
             batch, width, size = [], 0, 0
         batch.append(run)

@@ -17,7 +17,7 @@ from dissensus.judge.passes import State
 
 
 def generate(
-    loaded: LanguageModel, state: State, last: Sequence[int], asks: Sequence[Ask], sampling: Sampling
+    loaded: LanguageModel, state: State, last: Sequence[int], asks: Sequence[Ask], sampling: Sampling, *, at_once: int
 ) -> list[list[Ids]]:
     """Sample the replies that each ask wants; token ids up to and with the one that ends the reply.
 
@@ -27,20 +27,31 @@ def generate(
         last: the last tokens.
         asks: what is asked; their keys and the numbers of their samples seed the draws.
         sampling: the settings.
+        at_once: how many replies are written side by side.
     """
-    parents = [row for row, ask in enumerate(asks) for _ in ask.samples]
-    copies = state.select(parents)
-    device = state.mask.device
-    opening = torch.tensor([[last[row]] for row in parents], device=device)
+    wanted = [(row, sample) for row, ask in enumerate(asks) for sample in ask.samples]
+    replies: list[list[Ids]] = [[] for _ in asks]
+    for start in range(0, len(wanted), at_once):
+        part = wanted[start : start + at_once]
+        numbers = np.stack([_numbers(asks[row], sample, sampling) for row, sample in part])
+        parents = [row for row, _ in part]
+        opening = torch.tensor([[last[row]] for row in parents], device=state.mask.device)
+        for row, reply in zip(parents, _write(loaded, state.select(parents), opening, numbers, sampling), strict=True):
+            replies[row].append(reply)
+    return replies
+
+
+def _write(
+    loaded: LanguageModel, state: State, opening: torch.Tensor, numbers: NDArray[np.float64], sampling: Sampling
+) -> list[Ids]:
     written = loaded.model.generate(
         opening,
-        attention_mask=torch.cat([copies.mask, torch.ones_like(copies.mask[:, :1])], dim=1).long(),
-        past_key_values=copies.cache,
+        attention_mask=torch.cat([state.mask, torch.ones_like(state.mask[:, :1])], dim=1).long(),
+        past_key_values=state.cache,
         generation_config=_settings(loaded, sampling.max_tokens),
-        logits_processor=_draws(asks, sampling),
+        logits_processor=_draws(numbers, sampling),
     )
-    replies = iter([_until(reply, loaded.stops) for reply in written[:, 1:].tolist()])
-    return [[next(replies) for _ in ask.samples] for ask in asks]
+    return [_until(reply, loaded.stops) for reply in written[:, 1:].tolist()]
 
 
 def _settings(loaded: LanguageModel, max_tokens: int) -> GenerationConfig:
@@ -56,15 +67,14 @@ def _settings(loaded: LanguageModel, max_tokens: int) -> GenerationConfig:
     )
 
 
-def _draws(asks: Sequence[Ask], sampling: Sampling) -> LogitsProcessorList:
+def _draws(numbers: NDArray[np.float64], sampling: Sampling) -> LogitsProcessorList:
     """Temperature, then top-p over all tokens, by the library's own code; then a draw."""
     draws = LogitsProcessorList()
     if sampling.temperature != 1:
         draws.append(TemperatureLogitsWarper(sampling.temperature))
     if sampling.top_p < 1:
         draws.append(TopPLogitsWarper(sampling.top_p))
-    numbers = [_numbers(ask, sample, sampling) for ask in asks for sample in ask.samples]
-    draws.append(GivenDraws(np.stack(numbers)))
+    draws.append(GivenDraws(numbers))
     return draws
 
 

@@ -44,7 +44,7 @@ def load_language_model(
         if importlib.util.find_spec(package) is None:
             raise MissingDependencyError(package, extra="train", need="--judge local")
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     with quiet_transformers():
         config, tokenizer, origin = load_parts(name, revision=revision)
@@ -64,7 +64,10 @@ def load_language_model(
         raise InputError(f"--model {name}: its weights lack {first}; give a model with its language-model head")
     model.eval().requires_grad_(False).to(device or best_device())
     identity = {**origin, "dtype": str(model.dtype).removeprefix("torch.")}
-    return LanguageModel(model, tokenizer, identity, context_of(config, tokenizer), _stops(model, tokenizer))
+    stops = _stops(model, tokenizer)
+    # What generate is not told it would take from here: Llama 3 says temperature 0.6 and top-p 0.9.
+    model.generation_config = GenerationConfig(eos_token_id=list(stops), pad_token_id=stops[0])
+    return LanguageModel(model, tokenizer, identity, context_of(config, tokenizer), stops)
 
 
 def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, dict[str, Any]]:

@@ -91,8 +91,7 @@ class LocalModel:
             else:
                 fitting.append((ask, [*ids, *prefix]))
         if sampling:
-            most = max((len(ask.samples) for ask, _ in fitting), default=1)
-            yield from self._in_batches(fitting, functools.partial(self._sample, sampling), tail=2, weight=most)
+            yield from self._in_batches(fitting, functools.partial(self._sample, sampling), tail=2)
         else:
             yield from self._in_batches(fitting, self._read, tail=len(prefix) + 1)
 
@@ -102,7 +101,6 @@ class LocalModel:
         compute: Callable[[list[tuple[Ask, Ids]], Batch, State | None], list[Answer]],
         *,
         tail: int,
-        weight: int = 1,
     ) -> Iterator[Answer]:
         """Compute batch after batch, in smaller ones from where memory runs out."""
         import torch
@@ -110,7 +108,7 @@ class LocalModel:
         trunk = self._trunk([ids for _, ids in asked], tail)
         while asked:
             done: set[int] = set()
-            for batch in self._plan(asked, trunk, tail, weight):
+            for batch in self._plan(asked, trunk, tail):
                 try:
                     with torch.inference_mode():
                         answers = compute(asked, batch, trunk)
@@ -121,7 +119,7 @@ class LocalModel:
                 yield from answers
             asked = [row for index, row in enumerate(asked) if index not in done]
 
-    def _plan(self, asked: list[tuple[Ask, Ids]], trunk: State | None, tail: int, weight: int) -> Iterator[Batch]:
+    def _plan(self, asked: list[tuple[Ask, Ids]], trunk: State | None, tail: int) -> Iterator[Batch]:
         rows = [ids for _, ids in asked]
         groups = [(ask.persona, transcript(ask.pair.prompt)) for ask, _ in asked]
         return plan_batches(
@@ -130,7 +128,6 @@ class LocalModel:
             budget=0 if self._reader.recurrent else self.tokens_per_batch,
             tail=tail,
             trunk=trunk.mask.shape[1] if trunk else 0,
-            weight=weight,
         )
 
     def _shares(self, rows: list[Ids]) -> bool:
@@ -148,14 +145,14 @@ class LocalModel:
     def _shrink(self, batch: Batch, asked: list[tuple[Ask, Ids]], error: RuntimeError) -> None:
         import torch
 
-        if len(batch.rows) == 1:
-            tokens = len(asked[batch.rows[0]][1])
-            raise JudgeError(
-                f"a single prompt of {tokens} tokens does not fit into the accelerator's memory; use a smaller model, "
-                "--dtype bfloat16, or fewer samples"
-            ) from error
         rows = [asked[row][1] for row in batch.rows]
-        self.tokens_per_batch = max(map(len, rows)) * len(rows) // 2
+        longest = max(map(len, rows))
+        if len(rows) == 1 and self.tokens_per_batch <= longest:
+            raise JudgeError(
+                f"a prompt of {longest} tokens does not fit into the accelerator's memory; use a smaller model or "
+                "--dtype bfloat16"
+            ) from error
+        self.tokens_per_batch = (self.tokens_per_batch if len(rows) == 1 else longest * len(rows)) // 2
         torch.cuda.empty_cache()
 
     def _read(self, asked: list[tuple[Ask, Ids]], batch: Batch, trunk: State | None) -> list[Answer]:
@@ -181,7 +178,9 @@ class LocalModel:
 
         rows = [asked[row] for row in batch.rows]
         _, state = self._reader.read_batch([ids[:-1] for _, ids in asked], batch, trunk=trunk)
-        replies = generate(self._loaded, state, [ids[-1] for _, ids in rows], [ask for ask, _ in rows], sampling)
+        at_once = max(self.tokens_per_batch // (state.mask.shape[1] + sampling.max_tokens), 1)
+        last = [ids[-1] for _, ids in rows]
+        replies = generate(self._loaded, state, last, [ask for ask, _ in rows], sampling, at_once=at_once)
         return [
             Answer(
                 ask,
