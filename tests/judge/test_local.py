@@ -13,6 +13,7 @@ import torch
 from scipy import stats
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from dissensus.errors import JudgeError
 from dissensus.judge.ask import Answer, Ask, Sampling, TooLong
 from dissensus.judge.local import LocalModel
 from dissensus.judge.prompt import PREFIX, load_template

@@ -18,6 +18,7 @@ from dissensus.judge.reading import verdict_of_token
 
 _TODAY = datetime(2024, 7, 26)
 """Templates that write a date get this one, Llama 3.1's own default: a prompt must not change overnight."""
+_NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 _CONTENT = "Wherever this stands the message goes."
 _GAP = "\n\n"
 _LETTER = re.compile(r"[ABab](?!\w)")
@@ -107,15 +108,16 @@ class Rendering:
         from jinja2 import TemplateError
 
         try:
+            template = self.tokenizer.get_chat_template()
             rendered: str = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": content}],
+                chat_template=_NOW.sub(lambda call: repr(_TODAY.strftime(call[2])), template),
                 tokenize=False,
                 add_generation_prompt=True,
                 enable_thinking=False,
                 date_string=_TODAY.strftime("%d %b %Y"),
-                strftime_now=_TODAY.strftime,
             )
-        except TemplateError as error:
+        except (TemplateError, ValueError) as error:
             raise JudgeError(f"the chat template fails on a single user message ({error}); mend it") from error
         return rendered
 
