@@ -1,7 +1,9 @@
 """Fixtures: the folder of real votes, and tiny backbones made on the spot."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -21,16 +23,20 @@ from dissensus.records import Margin, Pair
 settings.register_profile("dissensus", deadline=None)
 settings.load_profile("dissensus")
 
-_spec = importlib.util.spec_from_file_location("real_data", Path(__file__).with_name("real_data.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
+
+def _beside(name: str) -> ModuleType:
+    """Import a module of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
 def real_data_dir() -> Path:
-    folder = _module.real_data_dir()
+    folder = _beside("real_data").real_data_dir()
     if folder is None:
         pytest.skip("no real votes here; set DISSENSUS_REAL_DATA to their folder")
     return folder
@@ -107,6 +113,18 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_judge() -> Callable[..., Path]:
+    """``make_judge(folder, **settings)`` saves a tiny language model that answers like a judge; see tiny_judges.py."""
+    return _beside("tiny_judges").make_judge
+
+
+@pytest.fixture(scope="session")
+def tiny_judge(make_judge: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chat model that always answers ``Choice: A`` or ``Choice: B``, as what it reads makes it."""
+    return make_judge(tmp_path_factory.mktemp("tiny-judge"))
 
 
 @pytest.fixture(scope="session")

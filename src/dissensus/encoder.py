@@ -137,7 +137,7 @@ class Encoder:
         from transformers import AutoModel
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        with _quiet_loading():
+        with quiet_transformers():
             model = AutoModel.from_pretrained(str(self._folder), dtype=torch.float32).to(device).eval()
         return model, set(inspect.signature(model.forward).parameters)
 
@@ -193,6 +193,31 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dissensus"
 
 
+def best_device() -> str:
+    """Name the accelerator of this machine, or the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence the library's bars, ours being the ones to watch, and its report of fresh heads, where they are meant."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def _download(name: str) -> Path:
     """Fetch a model from the Hub, or find it in the Hub's local cache."""
     missing = (
@@ -223,20 +248,6 @@ def _digest(folder: Path) -> str:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-@contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Hide the bar that transformers draws while it loads weights: ours is the one to watch."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _length_sorted_batches(encodings: dict[bytes, Any]) -> Iterator[list[bytes]]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dissensus.encoder import resolve_model
+from dissensus.encoder import best_device, quiet_transformers, resolve_model
 from dissensus.errors import InputError, TrainingError
 from dissensus.records import Pair, Prediction, Text
 from dissensus.reward.batches import pad_texts
@@ -114,28 +113,6 @@ def position_limit(model: nn.Module) -> int | None:
             # RoBERTa's table begins behind the padding token's row.
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return None
-
-
-def best_device() -> str:
-    """Name the accelerator of this machine, or the CPU."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence the library's bars and its report of a fresh head, which is what is wanted here."""
-    from transformers.utils import logging
-
-    shown = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(shown)
-        logging.enable_progress_bar()
 
 
 def _adapt(config: Any, *, dropout: float, new_head: bool, pad_id: int) -> None:

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from transformers import TrainingArguments, set_seed
 
+from dissensus.encoder import best_device, quiet_transformers
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.records import Margin, Pair, Text
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.encoding import EncodedText, Encoding
-from dissensus.reward.model import best_device, load_backbone, position_limit, quiet_transformers, score_texts
+from dissensus.reward.model import load_backbone, position_limit, score_texts
 from dissensus.reward.saving import (
     MarkWhole,
     TrainSummary,

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback
 
+from dissensus.encoder import quiet_transformers
 from dissensus.errors import ConfigError, OutputError, TrainingError
 from dissensus.files import write_json, write_text
 from dissensus.records import content_id
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.encoding import EncodedText
-from dissensus.reward.model import CONFIG_FILE, load_backbone, quiet_transformers, score_texts
+from dissensus.reward.model import CONFIG_FILE, load_backbone, score_texts
 from dissensus.reward.targets import Targets
 from dissensus.reward.trainer import WRITE_FAILURES
 
