@@ -5,9 +5,10 @@ Reading streams and names file and line of what is wrong; writing is atomic.
 
 from dissensus.files.atomic import atomic_path, sha256_of, write_json, write_text
 from dissensus.files.records import read_records, write_records, write_trl
-from dissensus.files.source import read_pairs, read_trl
+from dissensus.files.source import PairFile, read_pairs, read_trl
 
 __all__ = [
+    "PairFile",
     "atomic_path",
     "read_pairs",
     "read_records",

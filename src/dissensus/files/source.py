@@ -74,6 +74,24 @@ def read_trl(
     _close(source, n, faults, seen, unused, notice)
 
 
+class PairFile:
+    """The pairs of a source, to be streamed as often as needed without ever holding them all.
+
+    Making it reads the source once, to the end: what is wrong with a row shows before anything is done with the
+    others. ``len`` is then the number of pairs. Raises InputError as `read_pairs` does.
+    """
+
+    def __init__(self, source: str | Path, *, notice: Notice = print_notice) -> None:
+        self._source = source
+        self._n = sum(1 for _ in read_pairs(source, notice=notice))
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __iter__(self) -> Iterator[Pair]:
+        return read_pairs(self._source, notice=lambda _: None)
+
+
 def _close(source: str | Path, n: int, faults: Faults, seen: _Seen, unused: set[str], notice: Notice) -> None:
     if n == 0:
         dropped = f"none of its {faults.n} rows can be used; the first: {faults.first}" if faults.n else "no rows in it"

@@ -1,0 +1,104 @@
+"""Where a language model runs, and opening it there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveFloat
+
+from dissensus.errors import ConfigError
+from dissensus.judge.ask import BatchBackend, ServerBackend
+from dissensus.judge.loading import Dtype
+from dissensus.judge.profile import Api, ServerProfile
+
+BackendName = Literal["local", "server", "vllm"]
+BACKENDS: tuple[BackendName, ...] = ("local", "server", "vllm")
+
+
+class BackendConfig(BaseModel):
+    """Where a model runs; none of it decides an answer, but for the precision of a model in this process."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend: BackendName
+    device: str | None = None
+    """Of ``local``: ``cuda``, ``cpu``, …; this machine's accelerator by default."""
+    dtype: Dtype = "auto"
+    """Of ``local`` and ``vllm``: that of the weights by default."""
+    base_url: str | None = None
+    """Of ``server``: such as ``http://127.0.0.1:8000/v1``."""
+    api: Api = "chat"
+    key_variable: str = "OPENAI_API_KEY"
+    """The environment variable that holds the server's key."""
+    timeout: PositiveFloat = 300.0
+    """Seconds until an answer of the server must be whole."""
+
+
+def open_backend(
+    config: BackendConfig,
+    model: str | None,
+    *,
+    revision: str | None = None,
+    exact: bool = False,
+    refresh_probe: bool = False,
+) -> tuple[BatchBackend | ServerBackend, str]:
+    """Load a model, or probe the server that has it; returns it with the model's name.
+
+    Args:
+        config: where it runs.
+        model: a folder or a Hub id, or the server's name for it; None for a server's only model.
+        revision: of the model.
+        exact: whether readings are wanted, so that a server that gives none is refused at once.
+        refresh_probe: probe the server even if it is known.
+
+    Raises:
+        ConfigError: no model or no address is given.
+        InputError: there is no such model.
+        JudgeError: the server is not there, refuses the key or cannot do what is wanted.
+        MissingDependencyError: an extra is not installed.
+    """
+    if config.backend == "server":
+        return open_server(config, model, revision=revision, exact=exact, refresh_probe=refresh_probe)
+    if model is None:
+        raise ConfigError(f"--judge {config.backend}: no model; give a folder or a Hub id with --model")
+    if config.backend == "vllm":
+        from dissensus.judge.vllm import VllmModel
+
+        return VllmModel(model, revision=revision, dtype=config.dtype), model
+    from dissensus.judge.local import LocalModel
+
+    return LocalModel(model, revision=revision, device=config.device, dtype=config.dtype), model
+
+
+def open_server(
+    config: BackendConfig, model: str | None, *, revision: str | None, exact: bool, refresh_probe: bool
+) -> tuple[ServerBackend, str]:
+    """Probe a server (see `open_backend`) and return it, ready to be asked."""
+    from dissensus.judge.endpoint import Endpoint
+    from dissensus.judge.server import Server
+
+    profile = probe_server(config, model, refresh=refresh_probe)
+    profile.check(exact=exact)
+    endpoint = Endpoint(str(config.base_url), key_variable=config.key_variable, timeout=config.timeout)
+    return Server(endpoint, profile, revision=revision), profile.model
+
+
+def probe_server(config: BackendConfig, model: str | None, *, refresh: bool = False) -> ServerProfile:
+    """Find out what a server honours, or read what an earlier probe of it found.
+
+    Raises:
+        ConfigError: no address is given.
+        JudgeError: the server is not there, or refuses the key or the model.
+    """
+    from dissensus.judge.endpoint import Endpoint
+    from dissensus.judge.probe import cached_probe
+
+    if config.base_url is None:
+        raise ConfigError("--judge server: no address; give one such as --base-url http://127.0.0.1:8000/v1")
+
+    async def ask() -> ServerProfile:
+        async with Endpoint(str(config.base_url), key_variable=config.key_variable, timeout=config.timeout) as endpoint:
+            return await cached_probe(endpoint, model, api=config.api, refresh=refresh)
+
+    return asyncio.run(ask())
