@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,21 @@ def test_validation_holds_out_whole_prompts(tiny_bert: Path, pairs: list[Pair], 
     assert (summary.pairs, summary.validation_pairs) == (16, 8)
     rows = [row for row in _log(tmp_path / "m") if "validation_nll" in row]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
+
+
+def test_a_prompt_that_fills_a_megabyte_is_no_trouble(
+    tiny_bert: Path, pairs: list[Pair], peak_memory: Callable[[Callable[[], object]], int]
+):
+    from dissensus.reward.encoding import Encoding
+    from dissensus.reward.model import load_backbone
+    from dissensus.reward.run import _encode, _split
+    from dissensus.reward.targets import build_targets
+
+    config = _config(tiny_bert, validation=0.3)
+    groups = {pair.id: "x" * 1_000_000 if i == 0 else f"g{i}" for i, pair in enumerate(pairs)}
+    targets = build_targets([p.model_copy(update={"group": groups[p.id]}) for p in pairs], None, config)
+    encoding = Encoding(load_backbone(str(tiny_bert), new_head=False)[1], 32)
+    assert peak_memory(lambda: [_encode(part, encoding) for part in _split(targets, config) if part]) < 4_000_000
 
 
 def test_the_head_and_the_loss_are_float32_under_autocast(tiny_bert: Path):

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from dissensus.errors import JudgeError
 from dissensus.judge.engine import Question
 from dissensus.records import Judgment, Pair, plain_text
+from dissensus.stats.intervals import number_labels
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -150,14 +151,12 @@ class Committee:
 
     def _deal(self) -> tuple[Ints, Ints]:
         """Number the groups, and deal them into folds of about the same size; two arrays of shape (pairs,)."""
-        names = sorted({pair.group for pair in self._pairs})
+        names, groups = number_labels([pair.group for pair in self._pairs])
         if len(names) < 2:
             raise JudgeError(
                 f"all {len(self._pairs)} pairs are of one group, and a committee votes on groups it did not learn "
                 "from; give pairs of at least two prompts, or set the column group"
             )
-        number = {name: index for index, name in enumerate(names)}
-        groups = np.array([number[pair.group] for pair in self._pairs], dtype=np.intp)
         sizes = np.bincount(groups)
         order = np.random.default_rng(self._config.seed).permutation(len(names))
         folds = [(0, fold) for fold in range(min(self._config.folds, len(names)))]

@@ -29,6 +29,7 @@ from dissensus.reward.saving import (
 )
 from dissensus.reward.targets import Targets, build_targets
 from dissensus.reward.trainer import PairTrainer, ProgressBar, fit_to_labels
+from dissensus.stats.intervals import number_labels
 
 LOG_FILE = "training.jsonl"
 _RELOAD_TOLERANCE = 1e-5
@@ -224,7 +225,8 @@ def _split(targets: Targets, config: TrainConfig) -> tuple[Targets, Targets | No
     held = max(round(config.validation * len(names)), 1)
     if held >= len(names):
         raise TrainingError(f"validation needs at least two prompts (groups), the data has {len(names)}")
-    chosen = set(np.random.default_rng(config.seed).permutation(names)[:held].tolist())
+    order = np.random.default_rng(config.seed).permutation(len(names))
+    chosen = {names[index] for index in order[:held]}
     inside = np.array([pair.group in chosen for pair in targets.pairs])
     return _pick(targets, ~inside), _pick(targets, inside)
 
@@ -247,5 +249,5 @@ def _encode(targets: Targets, encoding: Encoding) -> _Data:
         [position.setdefault((pair.prompt, response), len(position)) for response in (pair.response_a, pair.response_b)]
         for pair in targets.pairs
     ]
-    _, groups = np.unique([pair.group for pair in targets.pairs], return_inverse=True)
+    _, groups = number_labels([pair.group for pair in targets.pairs])
     return _Data(targets, encoding.encode(list(position)), np.array(rows), groups.astype(np.int64))
