@@ -31,9 +31,6 @@ from dissensus.reward.targets import Targets, build_targets
 from dissensus.reward.trainer import PairTrainer, ProgressBar, fit_to_labels
 from dissensus.stats.intervals import number_labels
 
-LOG_FILE = "training.jsonl"
-_RELOAD_TOLERANCE = 1e-5
-
 
 @dataclass(frozen=True)
 class _Data:
