@@ -62,11 +62,10 @@ class Committee:
     The groups of the pairs are dealt into folds, so that no member votes on a pair of a group it learned from. A
     member draws as many *groups* as the other folds have, with replacement, and learns from their labels: pairs of one
     prompt share texts and readers, so drawing single pairs would make the members agree more than the data warrant.
-    Each
-    member sees the length of the responses and a random part of their features (the random subspace method), which
-    makes members less alike and their vote shares truer than the bootstrap does alone. Pairs labelled ``tie`` or not
-    at all are voted on and not learned from. Nothing depends on the order of the rows,
-    and swapping the responses of a pair (with its label) turns its votes over.
+    Each member sees the length of the responses and a random part of their features (the random subspace method),
+    which makes members less alike and their vote shares truer than the bootstrap does alone. Pairs labelled ``tie`` or
+    not at all are voted on and not learned from. Nothing depends on the order of the rows, and swapping the responses
+    of a pair (with its label) turns its votes over.
 
     A vote is the sign of the member's reward gap, and ``probability_a`` its sigmoid. Two responses with the same
     features have no gap: the member then names no winner.
