@@ -13,7 +13,7 @@ import yaml
 
 from dissensus.errors import InputError, OutputError
 from dissensus.evaluate.scorecard import score
-from dissensus.files import read_pairs, read_records, sha256_of, write_records, write_text
+from dissensus.files import read_pairs, read_records, sha256_of, write_json, write_records, write_text
 from dissensus.records import Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig, VotesJudge
 from dissensus.study.manifest import Manifest, Stages, fingerprint_of
@@ -21,6 +21,7 @@ from dissensus.study.split import one_vote_label, split_pairs
 
 _TRAIN, _TEST, _GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
 _MARGINS, _STORE, _SCORES, _REPORT = "margins.parquet", "judgments.db", "scores.json", "report.html"
+_LEFT_OUT = "left_out.json"
 
 
 def run_study(
@@ -55,7 +56,7 @@ class _Study:
 
     def run(self) -> list[Metric]:
         pairs = self._pairs()["outputs"]
-        margins = self._judge(pairs)["outputs"][_MARGINS]
+        margins = self._judge(pairs)["outputs"]
         predictions = [self._model(name, pairs, margins) for name in self.config.models]
         self._evaluate(pairs[_TEST], predictions)
         self.manifest.keep_only([*self.stages.names, "report"])
@@ -115,7 +116,7 @@ class _Study:
             lambda: self._make_margins(judged["counts"]["judge"]),
             settings=[judged["counts"]["judge"], judging.model_dump(mode="json"), self.config.allow_missing],
             inputs=[judged["fingerprint"], pairs[_TRAIN]],
-            outputs=[_MARGINS],
+            outputs=[_MARGINS, _LEFT_OUT],
         )
 
     def _make_judgments(self) -> dict[str, Any]:
@@ -149,12 +150,16 @@ class _Study:
             judgments = store.judgments(judge=judge, pairs=pairs, n=n)
             margins = margins_from_judgments(judgments, ids, allow_missing=self.config.allow_missing)
         write_records(self.folder / _MARGINS, margins)
+        left_out = sorted(set(ids) - {margin.pair_id for margin in margins})
+        write_json(self.folder / _LEFT_OUT, left_out)
         invalid = sum(margin.n_invalid for margin in margins)
-        return {"margins": len(margins), "invalid": invalid, "left_out": len(ids) - len(margins)}
+        return {"margins": len(margins), "invalid": invalid, "left_out": len(left_out)}
 
-    def _model(self, name: str, pairs: dict[str, str], margins: str) -> str:
+    def _model(self, name: str, pairs: dict[str, str], margins: dict[str, str]) -> str:
         """Train a model with every seed and predict; returns the hash of its predictions."""
         config = self.config.models[name]
+        # Without margins of its own, the baseline still trains on the pairs that the others can use.
+        judged = [margins[_LEFT_OUT], *([] if config.objective == "bradley-terry" else [margins[_MARGINS]])]
         weights: list[str] = []
         for seed in self.config.seeds:
             folder = f"models/{name}/seed-{seed}"
@@ -162,7 +167,7 @@ class _Study:
                 f"train {name} seed {seed}",
                 lambda folder=folder, seed=seed: self._train(name, seed, folder),  # type: ignore[misc]
                 settings=config.model_copy(update={"seed": seed}).model_dump(mode="json"),
-                inputs=[pairs[_TRAIN], *([] if config.objective == "bradley-terry" else [margins])],
+                inputs=[pairs[_TRAIN], *judged],
                 outputs=[f"{folder}/model.safetensors", f"{folder}/dissensus.json"],
             )
             weights.append(stage["outputs"][f"{folder}/model.safetensors"])
