@@ -112,9 +112,23 @@ def test_a_finished_run_is_kept_and_another_config_refused(tiny_bert: Path, pair
     stamp = (tmp_path / "m" / "model.safetensors").stat().st_mtime_ns
     assert _train(pairs, _config(tiny_bert), tmp_path / "m") == first
     assert (tmp_path / "m" / "model.safetensors").stat().st_mtime_ns == stamp
-    with pytest.raises(ConfigError, match="another config or other data; choose another --out"):
+    with pytest.raises(ConfigError, match="another config, backbone or data; choose another --out"):
         _train(pairs, _config(tiny_bert, epochs=1), tmp_path / "m")
     assert _train(pairs, _config(tiny_bert, epochs=1), tmp_path / "m", overwrite=True).steps == 3
+
+
+def test_a_backbone_with_other_weights_under_the_same_name_is_another_run(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path
+):
+    backbone = Path(shutil.copytree(tiny_bert, tmp_path / "backbone"))
+    _train(pairs, _config(backbone, epochs=1), tmp_path / "m")
+    weights = backbone / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 0x80]))
+    with pytest.raises(ConfigError, match="another config, backbone or data"):
+        _train(pairs, _config(backbone, epochs=1), tmp_path / "m")
+    weights.write_bytes(content)
+    _train(pairs, _config(backbone, epochs=1), tmp_path / "m")
 
 
 def test_a_checkpoint_of_another_config_is_refused(

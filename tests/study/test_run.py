@@ -148,6 +148,29 @@ def test_a_judge_that_leaves_other_pairs_out_changes_the_baseline_too(finished: 
     assert re.search(r" s; margins \d+, left out 1$", told)
 
 
+def test_other_weights_under_the_same_name_are_noticed(tiny_bert: Path, tmp_path: Path):
+    encoder, backbone = (Path(shutil.copytree(tiny_bert, tmp_path / name)) for name in ("encoder", "backbone"))
+    settings = _settings(backbone, models={"plain": {}}, seeds=[0])
+    settings["judge"] = {**settings["judge"], "encoder": str(encoder)}
+    _run(settings, tmp_path / "run")
+    assert _redone(_run(settings, tmp_path / "run")[1]) == set()
+    weights = backbone / "model.safetensors"
+    content = weights.read_bytes()
+    # The sign of the last number.
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 0x80]))
+    redone = _redone(_run(settings, tmp_path / "run")[1])
+    assert "train plain seed 0" in redone
+    assert not redone & {"pairs", "judge", "margin"}
+    configuration = encoder / "config.json"
+    # Nothing that a frozen encoder uses, so the margins stay what they were.
+    configuration.write_text(
+        configuration.read_text().replace('"hidden_dropout_prob": 0.1', '"hidden_dropout_prob": 0.2')
+    )
+    redone = _redone(_run(settings, tmp_path / "run")[1])
+    assert redone >= {"judge", "margin"}
+    assert "train plain seed 0" not in redone
+
+
 def test_a_lost_output_is_made_again(finished: Path, tiny_bert: Path):
     (finished / "predictions/margin.parquet").unlink()
     assert _redone(_run(_settings(tiny_bert), finished)[1]) == {"predict margin"}

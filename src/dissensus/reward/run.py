@@ -55,10 +55,10 @@ def train(
 ) -> TrainSummary:
     """Train a reward model and save it to ``out``: a plain ``from_pretrained`` folder with our config.
 
-    Killed anywhere, the same call goes on from the last whole checkpoint in ``out``.part; a finished one
-    with the same config and data is left as it is, and one of another config or other data is refused, or
-    replaced with ``overwrite``. With ``allow_missing``, pairs without a margin are left out and counted. The
-    folder gets its name only after the saved model was loaded again and gave the same rewards.
+    Killed anywhere, the same call goes on from the last whole checkpoint in ``out``.part; a finished one with
+    the same config, backbone and data is left as it is, and any other is refused, or replaced with
+    ``overwrite``. With ``allow_missing``, pairs without a margin are left out and counted. The folder gets its
+    name only after the saved model was loaded again and gave the same rewards.
 
     Raises TrainingError for data that the objective cannot use, ConfigError when ``out`` holds another
     run, OutputError when the model cannot be written.

@@ -13,10 +13,10 @@ import yaml
 
 from dissensus.errors import InputError, OutputError
 from dissensus.evaluate.scorecard import score
-from dissensus.files import read_pairs, read_records, sha256_of, write_json, write_records, write_text
+from dissensus.files import content_of, read_pairs, read_records, write_json, write_records, write_text
 from dissensus.records import Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig, VotesJudge
-from dissensus.study.manifest import Manifest, Stages, fingerprint_of
+from dissensus.study.manifest import Manifest, Stages
 from dissensus.study.split import one_vote_label, split_pairs
 
 _TRAIN, _TEST, _GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
@@ -65,8 +65,7 @@ class _Study:
 
     def _pairs(self) -> dict[str, Any]:
         config = self.config
-        source = Path(config.pairs)
-        sha256 = _content_of(source)
+        sha256 = content_of(config.pairs)
         chosen = {"pairs", "columns", "split", "simulation", "label", "label_seed", "hold_out"}
         stage = self.stages.run(
             "pairs",
@@ -102,12 +101,13 @@ class _Study:
 
     def _judge(self, pairs: dict[str, str]) -> dict[str, Any]:
         judging = self.config.judge
-        votes = isinstance(judging, VotesJudge)
         judged = self.stages.run(
             "judge",
             self._make_judgments,
             settings=[judging.model_dump(mode="json"), self.config.label],
-            inputs=[pairs[_GOLD] if votes else pairs[_TRAIN]],
+            inputs=[pairs[_GOLD]]
+            if isinstance(judging, VotesJudge)
+            else [pairs[_TRAIN], _model_content(judging.encoder)],
             outputs=[],
             unhashed=[_STORE],
         )
@@ -160,6 +160,7 @@ class _Study:
         config = self.config.models[name]
         # Without margins of its own, the baseline still trains on the pairs that the others can use.
         judged = [margins[_LEFT_OUT], *([] if config.objective == "bradley-terry" else [margins[_MARGINS]])]
+        backbone = _model_content(config.model)
         weights: list[str] = []
         for seed in self.config.seeds:
             folder = f"models/{name}/seed-{seed}"
@@ -167,7 +168,7 @@ class _Study:
                 f"train {name} seed {seed}",
                 lambda folder=folder, seed=seed: self._train(name, seed, folder),  # type: ignore[misc]
                 settings=config.model_copy(update={"seed": seed}).model_dump(mode="json"),
-                inputs=[pairs[_TRAIN], *judged],
+                inputs=[pairs[_TRAIN], backbone, *judged],
                 outputs=[f"{folder}/model.safetensors", f"{folder}/dissensus.json"],
             )
             weights.append(stage["outputs"][f"{folder}/model.safetensors"])
@@ -255,14 +256,11 @@ def _with(pair: Pair, **changes: Any) -> Pair:
     return pair.model_copy(update=changes)
 
 
-def _content_of(source: Path) -> str | None:
-    """Hash a file, or the files of a folder; None for what is neither (a Hub id is known by its name alone)."""
-    if source.is_file():
-        return sha256_of(source)
-    if source.is_dir():
-        files = sorted(file for file in source.rglob("*") if file.is_file())
-        return fingerprint_of([(str(file.relative_to(source)), sha256_of(file)) for file in files])
-    return None
+def _model_content(name: str) -> str:
+    """Hash the weights and settings of a model in a folder; nothing for an id of the Hub."""
+    from dissensus.encoder import resolve_model
+
+    return content_of(resolve_model(name)) or ""
 
 
 def _make(folder: Path) -> None:
