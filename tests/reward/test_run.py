@@ -70,6 +70,25 @@ def test_the_folder_is_a_plain_sequence_classifier(
     assert AutoTokenizer.from_pretrained(tmp_path / "m").pad_token_id == reward_model.tokenizer.pad_token_id
 
 
+@pytest.mark.parametrize(("logging_steps", "logged"), [(100, [9]), (4, [4, 8, 9]), (3, [3, 6, 9])])
+def test_the_last_step_is_logged_once(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, logging_steps: int, logged: list[int]
+):
+    summary = _train(pairs, _config(tiny_bert, logging_steps=logging_steps), tmp_path / "m")
+    rows = _log(tmp_path / "m")
+    assert [row["step"] for row in rows] == logged
+    assert summary.nll == rows[-1]["nll"]
+
+
+def test_one_entry_over_all_steps_is_the_mean_of_one_for_each(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
+    _train(pairs, _config(tiny_bert, logging_steps=100), tmp_path / "whole")
+    _train(pairs, _config(tiny_bert, logging_steps=1), tmp_path / "single")
+    [whole], single = _log(tmp_path / "whole"), _log(tmp_path / "single")
+    for key in ("loss", "nll", "accuracy"):
+        # 24 pairs in batches of 8: every step has as many pairs.
+        assert whole[key] == pytest.approx(sum(row[key] for row in single) / 9, abs=1e-5)
+
+
 def test_a_killed_run_goes_on_with_the_same_losses(
     tiny_bert: Path, pairs: list[Pair], margins: list[Margin], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

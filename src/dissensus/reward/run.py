@@ -28,7 +28,7 @@ from dissensus.reward.saving import (
     save_model,
 )
 from dissensus.reward.targets import Targets, build_targets
-from dissensus.reward.trainer import PairTrainer, ProgressBar, fit_to_labels
+from dissensus.reward.trainer import LogLastStep, PairTrainer, ProgressBar, fit_to_labels
 from dissensus.stats.intervals import number_labels
 
 
@@ -198,7 +198,7 @@ def _trainer(
         data_collator=Collator(data.encoded, data.texts, columns, pad_id=tokenizer.pad_token_id),
         batches=batches,
         validate=_validator(_encode(held_out, encoding), tokenizer.pad_token_id) if held_out else None,
-        callbacks=[MarkWhole(fingerprint)],
+        callbacks=[LogLastStep(), MarkWhole(fingerprint)],
     )
 
 
