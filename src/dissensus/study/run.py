@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from dissensus.errors import InputError, OutputError
 from dissensus.evaluate.scorecard import score
 from dissensus.files import content_of, read_pairs, read_records, write_json, write_records, write_text
-from dissensus.records import Margin, Metric, Pair, Prediction
+from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig, VotesJudge
 from dissensus.study.manifest import Manifest, Stages
 from dissensus.study.split import one_vote_label, split_pairs
@@ -146,14 +147,22 @@ class _Study:
         pairs = self._load(_TRAIN, Pair)
         ids = [pair.id for pair in pairs]
         n = None if isinstance(judging, VotesJudge) else judging.n
+        named: Counter[bool] = Counter()
+
+        def counted(judgments: Iterable[Judgment]) -> Iterator[Judgment]:
+            for judgment in judgments:
+                named[judgment.choice is not None] += 1
+                yield judgment
+
         with JudgmentStore(self.folder / _STORE) as store:
-            judgments = store.judgments(judge=judge, pairs=pairs, n=n)
+            judgments = counted(store.judgments(judge=judge, pairs=pairs, n=n))
             margins = margins_from_judgments(judgments, ids, allow_missing=self.config.allow_missing)
         write_records(self.folder / _MARGINS, margins)
         left_out = sorted(set(ids) - {margin.pair_id for margin in margins})
         write_json(self.folder / _LEFT_OUT, left_out)
-        invalid = sum(margin.n_invalid for margin in margins)
-        return {"margins": len(margins), "invalid": invalid, "left_out": len(left_out)}
+        # The judgments of pairs that are left out count too: no margin tells of them.
+        counts = {"judgments": named.total(), "invalid": named[False], "left_out": len(left_out)}
+        return {"margins": len(margins), **counts}
 
     def _model(self, name: str, pairs: dict[str, str], margins: dict[str, str]) -> str:
         """Train a model with every seed and predict; returns the hash of its predictions."""
