@@ -1,6 +1,7 @@
 """Fixtures: the folder of real votes, and tiny backbones made on the spot."""
 
 import importlib.util
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +41,21 @@ def real_data_dir() -> Path:
     if folder is None:
         pytest.skip("no real votes here; set DISSENSUS_REAL_DATA to their folder")
     return folder
+
+
+def _peak_memory(work: Callable[[], object]) -> int:
+    """Do some work and return the most bytes that it held at once."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture(scope="session")
+def peak_memory() -> Callable[[Callable[[], object]], int]:
+    return _peak_memory
 
 
 TEXT = "the a good bad answer question why how long short it is not very clear wrong right yes no maybe"

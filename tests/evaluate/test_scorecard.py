@@ -51,6 +51,12 @@ def test_intervals_surround_their_values(rows):
     assert all(r.low <= r.value <= r.high for r in rows if r.low is not None and r.metric in {"l1", "brier"})
 
 
+def test_a_prompt_that_fills_a_megabyte_is_no_trouble(study, peak_memory):
+    pairs, predictions = study
+    pairs = [pair.model_copy(update={"group": "x" * 1_000_000}) if i == 0 else pair for i, pair in enumerate(pairs)]
+    assert peak_memory(lambda: score(pairs, predictions, n_resamples=5)) < 20_000_000
+
+
 def test_a_copy_of_the_baseline_does_not_differ_from_it(study):
     pairs, predictions = study
     base = [p for p in predictions if p.model == "base"]

@@ -1,15 +1,13 @@
-import hashlib
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
 from dissensus.errors import OutputError
-from dissensus.files import atomic_path, sha256_of, write_json, write_text
+from dissensus.files import atomic_path, write_json, write_text
 
 _LIMITED = """
 import resource, signal, sys
@@ -107,10 +105,3 @@ def test_json_refuses_nan_and_keeps_the_older_file(tmp_path):
     with pytest.raises(ValueError):
         write_json(tmp_path / "x.json", float("nan"))
     assert (tmp_path / "x.json").read_text() == '{\n  "a": [\n    1\n  ]\n}\n'
-
-
-def test_the_digest_is_that_of_the_bytes(tmp_path):
-    Path(tmp_path / "x").write_bytes(b"abc")
-    # FIPS 180-2, appendix B.1
-    assert sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert sha256_of(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()

@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,25 @@ def test_the_folder_is_a_plain_sequence_classifier(
     assert AutoTokenizer.from_pretrained(tmp_path / "m").pad_token_id == reward_model.tokenizer.pad_token_id
 
 
+@pytest.mark.parametrize(("logging_steps", "logged"), [(100, [9]), (4, [4, 8, 9]), (3, [3, 6, 9])])
+def test_the_last_step_is_logged_once(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, logging_steps: int, logged: list[int]
+):
+    summary = _train(pairs, _config(tiny_bert, logging_steps=logging_steps), tmp_path / "m")
+    rows = _log(tmp_path / "m")
+    assert [row["step"] for row in rows] == logged
+    assert summary.nll == rows[-1]["nll"]
+
+
+def test_one_entry_over_all_steps_is_the_mean_of_one_for_each(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
+    _train(pairs, _config(tiny_bert, logging_steps=100), tmp_path / "whole")
+    _train(pairs, _config(tiny_bert, logging_steps=1), tmp_path / "single")
+    [whole], single = _log(tmp_path / "whole"), _log(tmp_path / "single")
+    for key in ("loss", "nll", "accuracy"):
+        # 24 pairs in batches of 8: every step has as many pairs.
+        assert whole[key] == pytest.approx(sum(row[key] for row in single) / 9, abs=1e-5)
+
+
 def test_a_killed_run_goes_on_with_the_same_losses(
     tiny_bert: Path, pairs: list[Pair], margins: list[Margin], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -111,9 +131,23 @@ def test_a_finished_run_is_kept_and_another_config_refused(tiny_bert: Path, pair
     stamp = (tmp_path / "m" / "model.safetensors").stat().st_mtime_ns
     assert _train(pairs, _config(tiny_bert), tmp_path / "m") == first
     assert (tmp_path / "m" / "model.safetensors").stat().st_mtime_ns == stamp
-    with pytest.raises(ConfigError, match="another config or other data; choose another --out"):
+    with pytest.raises(ConfigError, match="another config, backbone or data; choose another --out"):
         _train(pairs, _config(tiny_bert, epochs=1), tmp_path / "m")
     assert _train(pairs, _config(tiny_bert, epochs=1), tmp_path / "m", overwrite=True).steps == 3
+
+
+def test_a_backbone_with_other_weights_under_the_same_name_is_another_run(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path
+):
+    backbone = Path(shutil.copytree(tiny_bert, tmp_path / "backbone"))
+    _train(pairs, _config(backbone, epochs=1), tmp_path / "m")
+    weights = backbone / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 0x80]))
+    with pytest.raises(ConfigError, match="another config, backbone or data"):
+        _train(pairs, _config(backbone, epochs=1), tmp_path / "m")
+    weights.write_bytes(content)
+    _train(pairs, _config(backbone, epochs=1), tmp_path / "m")
 
 
 def test_a_checkpoint_of_another_config_is_refused(
@@ -160,6 +194,21 @@ def test_validation_holds_out_whole_prompts(tiny_bert: Path, pairs: list[Pair], 
     assert (summary.pairs, summary.validation_pairs) == (16, 8)
     rows = [row for row in _log(tmp_path / "m") if "validation_nll" in row]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
+
+
+def test_a_prompt_that_fills_a_megabyte_is_no_trouble(
+    tiny_bert: Path, pairs: list[Pair], peak_memory: Callable[[Callable[[], object]], int]
+):
+    from dissensus.reward.encoding import Encoding
+    from dissensus.reward.model import load_backbone
+    from dissensus.reward.run import _encode, _split
+    from dissensus.reward.targets import build_targets
+
+    config = _config(tiny_bert, validation=0.3)
+    groups = {pair.id: "x" * 1_000_000 if i == 0 else f"g{i}" for i, pair in enumerate(pairs)}
+    targets = build_targets([p.model_copy(update={"group": groups[p.id]}) for p in pairs], None, config)
+    encoding = Encoding(load_backbone(str(tiny_bert), new_head=False)[1], 32)
+    assert peak_memory(lambda: [_encode(part, encoding) for part in _split(targets, config) if part]) < 4_000_000
 
 
 def test_the_head_and_the_loss_are_float32_under_autocast(tiny_bert: Path):

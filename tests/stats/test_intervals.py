@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dissensus.stats.intervals import Estimate, cluster_counts, find_clusters, percentile_interval
+from dissensus.stats.intervals import Estimate, cluster_counts, find_clusters, number_labels, percentile_interval
 from dissensus.stats.metrics import mean_absolute_error
 
 
@@ -38,6 +40,19 @@ def test_a_name_in_two_strata_is_two_clusters():
     found = find_clusters(np.array(["p", "p"]), np.array(["x", "y"]))
     assert found.count == 2
     assert not found.vary
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0"), max_size=3)))
+def test_labels_are_numbered_as_by_numpy(labels):
+    names, numbers = number_labels(labels)
+    theirs, their_numbers = np.unique(np.array(labels, dtype=np.str_), return_inverse=True)
+    assert names == theirs.tolist()
+    assert numbers.tolist() == their_numbers.tolist()
+
+
+def test_a_label_takes_its_own_room_and_no_more(peak_memory):
+    labels = ["x" * 1_000_000, *(f"p{i}" for i in range(100))]
+    assert peak_memory(lambda: number_labels(labels)) < 1_000_000
 
 
 def test_many_pairs_come_in_chunks_of_bounded_size():

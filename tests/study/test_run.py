@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import yaml
 
 from dissensus.errors import InputError, OutputError
 from dissensus.files import read_records, write_records
-from dissensus.records import Margin, Metric, Pair, Prediction
+from dissensus.records import Margin, Metric, Pair, Prediction, Votes
 from dissensus.study import StudyConfig, run_study
 
 
@@ -121,8 +122,56 @@ def test_only_what_changed_is_done_again(finished: Path, tiny_bert: Path):
 
 def test_another_judge_leaves_the_baseline_alone(finished: Path, tiny_bert: Path):
     redone = _redone(_run(_settings(tiny_bert, judge={"name": "votes"}, allow_missing=True), finished)[1])
-    assert "judge" in redone
-    assert "train margin seed 0" in redone
+    assert redone >= {"judge", "margin", "train margin seed 0", "train blend seed 1"}
+    assert not redone & {"train plain seed 0", "train plain seed 1", "predict plain"}
+
+
+def test_a_judge_that_leaves_other_pairs_out_changes_the_baseline_too(finished: Path, tiny_bert: Path, tmp_path: Path):
+    pairs = [*read_records(finished / "pairs/train_votes.parquet", Pair)]
+    lone = next(pair for pair in pairs if pair.label in ("a", "b"))
+    own_and_ties = Votes(a=int(lone.label == "a"), b=int(lone.label == "b"), tie=3)
+    changed = [pair.model_copy(update={"votes": own_and_ties}) if pair is lone else pair for pair in pairs]
+    write_records(tmp_path / "pairs.jsonl", [*changed, *read_records(finished / "pairs/test.parquet", Pair)])
+    settings = _settings(tiny_bert, pairs=str(tmp_path / "pairs.jsonl"), label="own", allow_missing=True, seeds=[0])
+    del settings["simulation"]
+    settings["models"] = {"plain": {}}
+    _run(settings, tmp_path / "run")
+    assert json.loads((tmp_path / "run/left_out.json").read_text()) == []
+    before = json.loads((tmp_path / "run/models/plain/seed-0/dissensus.json").read_text())["summary"]
+    # But for the vote that is its label the pair has ties alone, which name no winner.
+    _, said = _run({**settings, "judge": {"name": "votes", "label_is_a_vote": True}}, tmp_path / "run")
+    assert json.loads((tmp_path / "run/left_out.json").read_text()) == [lone.id]
+    assert _redone(said) >= {"margin", "train plain seed 0", "predict plain"}
+    after = json.loads((tmp_path / "run/models/plain/seed-0/dissensus.json").read_text())["summary"]
+    assert after["pairs"] == before["pairs"] - 1
+    [told] = [line for line in said if " margin: " in line]
+    assert re.search(r" s; margins \d+, judgments \d+, invalid \d+, left out 1$", told)
+    ties = sum(pair.votes.tie - (pair.label == "tie") for pair in changed if pair.votes)
+    assert f"{ties} of " in (tmp_path / "run/report.html").read_text()
+    assert f", invalid {ties}, left out 1" in told
+
+
+def test_other_weights_under_the_same_name_are_noticed(tiny_bert: Path, tmp_path: Path):
+    encoder, backbone = (Path(shutil.copytree(tiny_bert, tmp_path / name)) for name in ("encoder", "backbone"))
+    settings = _settings(backbone, models={"plain": {}}, seeds=[0])
+    settings["judge"] = {**settings["judge"], "encoder": str(encoder)}
+    _run(settings, tmp_path / "run")
+    assert _redone(_run(settings, tmp_path / "run")[1]) == set()
+    weights = backbone / "model.safetensors"
+    content = weights.read_bytes()
+    # The sign of the last number.
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 0x80]))
+    redone = _redone(_run(settings, tmp_path / "run")[1])
+    assert "train plain seed 0" in redone
+    assert not redone & {"pairs", "judge", "margin"}
+    configuration = encoder / "config.json"
+    # Nothing that a frozen encoder uses, so the margins stay what they were.
+    configuration.write_text(
+        configuration.read_text().replace('"hidden_dropout_prob": 0.1', '"hidden_dropout_prob": 0.2')
+    )
+    redone = _redone(_run(settings, tmp_path / "run")[1])
+    assert redone >= {"judge", "margin"}
+    assert "train plain seed 0" not in redone
 
 
 def test_a_lost_output_is_made_again(finished: Path, tiny_bert: Path):

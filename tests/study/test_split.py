@@ -38,6 +38,17 @@ def test_whole_groups_are_held_out():
     assert len(train) + len(test) == 50
 
 
+def test_a_prompt_that_fills_a_megabyte_is_no_trouble(peak_memory):
+    pairs = [_pair(i, group="x" * 1_000_000 if i == 0 else f"g{i}") for i in range(100)]
+    assert peak_memory(lambda: split_pairs(pairs, HoldOut(by="group", share=0.3))) < 4_000_000
+
+
+def test_the_draw_is_that_of_the_names_themselves():
+    names = [f"g{i:02}" for i in range(20)]
+    _, test = split_pairs([_pair(i, group=name) for i, name in enumerate(names)], HoldOut(by="group", count=6, seed=3))
+    assert {pair.group for pair in test} == set(np.random.default_rng(3).permutation(names)[:6].tolist())
+
+
 def test_out_of_domain_pairs_are_never_trained_on():
     pairs = [_pair(i, group=f"g{i}", domain="out" if i % 2 else "in") for i in range(20)]
     train, test = split_pairs(pairs, HoldOut(by="group", count=2))

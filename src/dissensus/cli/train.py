@@ -32,7 +32,7 @@ from dissensus.reward.config import OBJECTIVES
 @click.option("--seed", type=int)
 @click.option("--report-to", multiple=True, help="wandb, tensorboard …; may be given several times.")
 @click.option("--allow-missing", is_flag=True, help="Leave pairs without a margin out, and count them.")
-@click.option("--overwrite", is_flag=True, help="Replace a model of another config or other data.")
+@click.option("--overwrite", is_flag=True, help="Replace a model of another config, backbone or data.")
 def command(
     pairs: str,
     out: Path,

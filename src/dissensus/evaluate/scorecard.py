@@ -14,7 +14,7 @@ from dissensus.evaluate.groups import ALL, find_groups
 from dissensus.evaluate.join import Joined, join
 from dissensus.records import Metric, Pair, Prediction
 from dissensus.stats.comparison import mean_over_seeds, paired_difference
-from dissensus.stats.intervals import Estimate, cluster_counts, find_clusters, percentile_interval
+from dissensus.stats.intervals import Estimate, cluster_counts, find_clusters, number_labels, percentile_interval
 from dissensus.stats.metrics import METRICS, FloatArray
 
 FEW_CLUSTERS = 20
@@ -78,8 +78,10 @@ class _Group:
     name: str
     human: FloatArray
     predicted: dict[str, FloatArray]
-    clusters: NDArray[np.str_]
-    strata: NDArray[np.str_]
+    clusters: NDArray[np.intp]
+    """Shape (n,): the number of each pair's prompt."""
+    strata: NDArray[np.intp]
+    """Shape (n,): the number of each pair's data set."""
     without_votes: int
 
     @classmethod
@@ -89,8 +91,8 @@ class _Group:
             name=name,
             human=joined.human[mask],
             predicted={model: rows[:, mask] for model, rows in joined.predicted.items()},
-            clusters=np.array([pair.group for pair in members]),
-            strata=np.array([pair.dataset or "" for pair in members]),
+            clusters=number_labels([pair.group for pair in members])[1],
+            strata=number_labels([pair.dataset or "" for pair in members])[1],
             without_votes=joined.without_votes if name == ALL else 0,
         )
 

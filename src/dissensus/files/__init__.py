@@ -3,13 +3,15 @@
 Reading streams and names file and line of what is wrong; writing is atomic.
 """
 
-from dissensus.files.atomic import atomic_path, sha256_of, write_json, write_text
+from dissensus.files.atomic import atomic_path, write_json, write_text
+from dissensus.files.content import content_of, sha256_of
 from dissensus.files.records import read_records, write_records, write_trl
 from dissensus.files.source import PairFile, read_pairs, read_trl
 
 __all__ = [
     "PairFile",
     "atomic_path",
+    "content_of",
     "read_pairs",
     "read_records",
     "read_trl",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import secrets
@@ -79,9 +78,3 @@ def write_json(path: str | Path, value: Any) -> None:
     Raises OutputError where the file cannot be written, ValueError on NaN or infinity.
     """
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
-
-
-def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hex digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

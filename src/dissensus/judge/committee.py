@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from dissensus.errors import JudgeError
 from dissensus.judge.engine import Question
 from dissensus.records import Judgment, Pair, plain_text
+from dissensus.stats.intervals import number_labels
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -61,11 +62,10 @@ class Committee:
     The groups of the pairs are dealt into folds, so that no member votes on a pair of a group it learned from. A
     member draws as many *groups* as the other folds have, with replacement, and learns from their labels: pairs of one
     prompt share texts and readers, so drawing single pairs would make the members agree more than the data warrant.
-    Each
-    member sees the length of the responses and a random part of their features (the random subspace method), which
-    makes members less alike and their vote shares truer than the bootstrap does alone. Pairs labelled ``tie`` or not
-    at all are voted on and not learned from. Nothing depends on the order of the rows,
-    and swapping the responses of a pair (with its label) turns its votes over.
+    Each member sees the length of the responses and a random part of their features (the random subspace method),
+    which makes members less alike and their vote shares truer than the bootstrap does alone. Pairs labelled ``tie`` or
+    not at all are voted on and not learned from. Nothing depends on the order of the rows, and swapping the responses
+    of a pair (with its label) turns its votes over.
 
     A vote is the sign of the member's reward gap, and ``probability_a`` its sigmoid. Two responses with the same
     features have no gap: the member then names no winner.
@@ -150,14 +150,12 @@ class Committee:
 
     def _deal(self) -> tuple[Ints, Ints]:
         """Number the groups, and deal them into folds of about the same size; two arrays of shape (pairs,)."""
-        names = sorted({pair.group for pair in self._pairs})
+        names, groups = number_labels([pair.group for pair in self._pairs])
         if len(names) < 2:
             raise JudgeError(
                 f"all {len(self._pairs)} pairs are of one group, and a committee votes on groups it did not learn "
                 "from; give pairs of at least two prompts, or set the column group"
             )
-        number = {name: index for index, name in enumerate(names)}
-        groups = np.array([number[pair.group] for pair in self._pairs], dtype=np.intp)
         sizes = np.bincount(groups)
         order = np.random.default_rng(self._config.seed).permutation(len(names))
         folds = [(0, fold) for fold in range(min(self._config.folds, len(names)))]

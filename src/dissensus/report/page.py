@@ -71,8 +71,7 @@ def render(run: RunData) -> str:
         notes=notes(scores),
         overall_notes=_overall_notes(run.metrics),
         figures=_figures(run, scores, models),
-        invalid=sum(margin.n_invalid for margin in run.margins),
-        judgments=sum(margin.n_judgments for margin in run.margins),
+        **_judged(run),
         config=run.config or _yaml(run.manifest.get("config")),
         environment=run.manifest.get("environment") or {},
         stages=run.manifest.get("stages") or [],
@@ -146,6 +145,19 @@ def _facts(run: RunData, scores: Scores) -> Iterator[tuple[str, str]]:
     seconds = [stage.get("seconds") for stage in run.manifest.get("stages") or []]
     if any(seconds):
         yield duration(sum(s for s in seconds if s)), "in all"
+
+
+def _judged(run: RunData) -> dict[str, int]:
+    """Count judgments, those that name no winner among them, and training pairs that are left out for want of one.
+
+    The manifest's counts hold those of pairs without a margin too; where it has none, the margins' own have to do.
+    """
+    stages = run.manifest.get("stages") or []
+    noted = next((stage.get("counts") or {} for stage in stages if stage.get("name") == "margin"), {})
+    invalid = sum(margin.n_invalid for margin in run.margins)
+    valid = sum(margin.n_judgments for margin in run.margins)
+    own = {"judgments": valid + invalid, "invalid": invalid, "left_out": 0}
+    return {name: noted.get(name, count) for name, count in own.items()}
 
 
 def _figures(run: RunData, scores: Scores, models: Sequence[str]) -> dict[str, list[tuple[str, Markup]]]:

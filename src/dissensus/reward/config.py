@@ -52,6 +52,7 @@ class TrainConfig(BaseModel):
     """Share of the prompts (groups) held out and scored after every epoch."""
     seed: int = 0
     logging_steps: PositiveInt = 10
+    """Steps between two entries of the log; the last step always has one."""
     checkpoint_steps: PositiveInt = 100
     """Rounded up to a multiple of ``logging_steps``, so that a resumed run logs what an unbroken one does."""
 

@@ -29,10 +29,8 @@ from dissensus.reward.saving import (
     save_model,
 )
 from dissensus.reward.targets import Targets, build_targets
-from dissensus.reward.trainer import PairTrainer, ProgressBar, fit_to_labels
-
-LOG_FILE = "training.jsonl"
-_RELOAD_TOLERANCE = 1e-5
+from dissensus.reward.trainer import LogLastStep, PairTrainer, ProgressBar, fit_to_labels
+from dissensus.stats.intervals import number_labels
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,10 @@ def train(
 ) -> TrainSummary:
     """Train a reward model and save it to ``out``: a plain ``from_pretrained`` folder with our config.
 
-    Killed anywhere, the same call goes on from the last whole checkpoint in ``out``.part; a finished one
-    with the same config and data is left as it is, and one of another config or other data is refused, or
-    replaced with ``overwrite``. With ``allow_missing``, pairs without a margin are left out and counted. The
-    folder gets its name only after the saved model was loaded again and gave the same rewards.
+    Killed anywhere, the same call goes on from the last whole checkpoint in ``out``.part; a finished one with
+    the same config, backbone and data is left as it is, and any other is refused, or replaced with
+    ``overwrite``. With ``allow_missing``, pairs without a margin are left out and counted. The folder gets its
+    name only after the saved model was loaded again and gave the same rewards.
 
     Raises TrainingError for data that the objective cannot use, ConfigError when ``out`` holds another
     run, OutputError when the model cannot be written.
@@ -201,7 +199,7 @@ def _trainer(
         data_collator=Collator(data.encoded, data.texts, columns, pad_id=tokenizer.pad_token_id),
         batches=batches,
         validate=_validator(_encode(held_out, encoding), tokenizer.pad_token_id) if held_out else None,
-        callbacks=[MarkWhole(fingerprint)],
+        callbacks=[LogLastStep(), MarkWhole(fingerprint)],
     )
 
 
@@ -225,7 +223,8 @@ def _split(targets: Targets, config: TrainConfig) -> tuple[Targets, Targets | No
     held = max(round(config.validation * len(names)), 1)
     if held >= len(names):
         raise TrainingError(f"validation needs at least two prompts (groups), the data has {len(names)}")
-    chosen = set(np.random.default_rng(config.seed).permutation(names)[:held].tolist())
+    order = np.random.default_rng(config.seed).permutation(len(names))
+    chosen = {names[index] for index in order[:held]}
     inside = np.array([pair.group in chosen for pair in targets.pairs])
     return _pick(targets, ~inside), _pick(targets, inside)
 
@@ -248,5 +247,5 @@ def _encode(targets: Targets, encoding: Encoding) -> _Data:
         [position.setdefault((pair.prompt, response), len(position)) for response in (pair.response_a, pair.response_b)]
         for pair in targets.pairs
     ]
-    _, groups = np.unique([pair.group for pair in targets.pairs], return_inverse=True)
+    _, groups = number_labels([pair.group for pair in targets.pairs])
     return _Data(targets, encoding.encode(list(position)), np.array(rows), groups.astype(np.int64))

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback
 
-from dissensus.encoder import quiet_transformers
+from dissensus.encoder import quiet_transformers, resolve_model
 from dissensus.errors import ConfigError, OutputError, TrainingError
-from dissensus.files import write_json, write_text
+from dissensus.files import content_of, write_json, write_text
 from dissensus.records import content_id
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.encoding import EncodedText
@@ -64,8 +64,12 @@ class MarkWhole(TrainerCallback):  # type: ignore[misc]
 
 
 def fingerprint_of(targets: Targets, config: TrainConfig) -> str:
-    """Hash everything that decides the result: the config and, pair by pair, texts, target and margin."""
+    """Hash everything that decides the result: config, backbone and, pair by pair, texts, target and margin.
+
+    A backbone in a folder counts with its content, an id of the Hub by its name alone.
+    """
     digest = hashlib.sha256(config.model_dump_json().encode())
+    digest.update((content_of(resolve_model(config.model)) or "").encode())
     for pair, row in zip(targets.pairs, np.stack([targets.target, targets.margin, targets.label], axis=1), strict=True):
         digest.update(content_id(pair.prompt, pair.response_a, pair.response_b).encode())
         digest.update(pair.group.encode("utf-8", "surrogatepass") + row.tobytes())
@@ -73,7 +77,7 @@ def fingerprint_of(targets: Targets, config: TrainConfig) -> str:
 
 
 def find_finished(out: Path, fingerprint: str, *, overwrite: bool) -> TrainSummary | None:
-    """Return the summary of a finished run of the same config and data; None where ``out`` is free.
+    """Return the summary of a finished run of the same config, backbone and data; None where ``out`` is free.
 
     Raises ConfigError where it holds something else, which ``overwrite`` removes if it is a model of ours.
     """
@@ -87,7 +91,7 @@ def find_finished(out: Path, fingerprint: str, *, overwrite: bool) -> TrainSumma
         return TrainSummary(**content["summary"])
     if not overwrite:
         raise ConfigError(
-            f"{out} holds a model of another config or other data; choose another --out, or pass --overwrite"
+            f"{out} holds a model of another config, backbone or data; choose another --out, or pass --overwrite"
         )
     shutil.rmtree(out)
     return None
@@ -96,7 +100,7 @@ def find_finished(out: Path, fingerprint: str, *, overwrite: bool) -> TrainSumma
 def find_checkpoint(part: Path, fingerprint: str, *, overwrite: bool) -> Path | None:
     """Find the newest checkpoint that was written whole; an unmarked one was cut off while saving.
 
-    Raises ConfigError where it belongs to another config or other data, which ``overwrite`` removes.
+    Raises ConfigError where it belongs to another config, backbone or data, which ``overwrite`` removes.
     """
     whole = [folder for folder in part.glob("checkpoint-*") if (folder / CONFIG_FILE).is_file()]
     if not whole:
@@ -106,7 +110,7 @@ def find_checkpoint(part: Path, fingerprint: str, *, overwrite: bool) -> Path | 
         return newest
     if not overwrite:
         raise ConfigError(
-            f"{newest} is a checkpoint of another config or other data; choose another --out, or pass --overwrite"
+            f"{newest} is a checkpoint of another config, backbone or data; choose another --out, or pass --overwrite"
         )
     shutil.rmtree(part)
     return None

@@ -6,7 +6,7 @@ prompts, so it is drawn by itself (a stratum). Drawing pairs one by one makes in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,10 +52,25 @@ class Clusters:
         return any(s.size > 1 for s in self.strata)
 
 
+def number_labels(labels: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+    """Number labels from 0 in sorted order; returns the distinct ones and the number of each, shape (len(labels),).
+
+    What ``np.unique`` gives, without its array of strings, in which every label takes the room of the longest: a label
+    may be a prompt of any length.
+
+    >>> number_labels(["q", "p", "q"])
+    (['p', 'q'], array([1, 0, 1]))
+    """
+    names = sorted(set(labels))
+    number = {name: index for index, name in enumerate(names)}
+    return names, np.array([number[label] for label in labels], dtype=np.intp)
+
+
 def find_clusters(clusters: NDArray[np.generic], strata: NDArray[np.generic]) -> Clusters:
     """Number the clusters of n pairs, given a cluster and a stratum label per pair, both of shape (n,).
 
-    A cluster label that occurs in two strata names two clusters.
+    A cluster label that occurs in two strata names two clusters. Labels that are text are numbered first
+    (`number_labels`).
     """
     if clusters.shape != strata.shape or clusters.ndim != 1:
         raise ValueError(f"clusters and strata must have one shape (n,), not {clusters.shape} and {strata.shape}")

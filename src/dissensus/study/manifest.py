@@ -8,7 +8,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,10 @@ class Manifest:
         """Note an input file by its content."""
         self.content["inputs"] = [{"path": path, "sha256": sha256, "rows": rows}]
 
-    def reusable(self, name: str, fingerprint: str) -> dict[str, Any] | None:
-        """Return the stage's earlier entry if it was made from the same and its outputs are as it left them."""
+    def reusable(self, name: str, fingerprint: str, outputs: Collection[str]) -> dict[str, Any] | None:
+        """Return the stage's earlier entry if it made these outputs from the same and they are as it left them."""
         stage = self.stages.get(name)
-        if stage is None or stage["fingerprint"] != fingerprint:
+        if stage is None or stage["fingerprint"] != fingerprint or set(stage["outputs"]) != set(outputs):
             return None
         for relative, sha256 in stage["outputs"].items():
             path = self.folder / relative
@@ -106,7 +106,7 @@ class Stages:
         self.names.append(name)
         count = f"[{len(self.names)}/{self.total}]"
         fingerprint = fingerprint_of([name, __version__, settings, inputs])
-        if (earlier := self.manifest.reusable(name, fingerprint)) is not None:
+        if (earlier := self.manifest.reusable(name, fingerprint, [*outputs, *(unhashed or [])])) is not None:
             self.say(f"{count} {name}: unchanged, kept")
             return earlier
         self.say(f"{count} {name} …")

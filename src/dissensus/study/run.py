@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,14 +14,15 @@ import yaml
 
 from dissensus.errors import InputError, OutputError
 from dissensus.evaluate.scorecard import score
-from dissensus.files import read_pairs, read_records, sha256_of, write_records, write_text
-from dissensus.records import Margin, Metric, Pair, Prediction
+from dissensus.files import content_of, read_pairs, read_records, write_json, write_records, write_text
+from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig, VotesJudge
-from dissensus.study.manifest import Manifest, Stages, fingerprint_of
+from dissensus.study.manifest import Manifest, Stages
 from dissensus.study.split import one_vote_label, split_pairs
 
 _TRAIN, _TEST, _GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
 _MARGINS, _STORE, _SCORES, _REPORT = "margins.parquet", "judgments.db", "scores.json", "report.html"
+_LEFT_OUT = "left_out.json"
 
 
 def run_study(
@@ -55,7 +57,7 @@ class _Study:
 
     def run(self) -> list[Metric]:
         pairs = self._pairs()["outputs"]
-        margins = self._judge(pairs)["outputs"][_MARGINS]
+        margins = self._judge(pairs)["outputs"]
         predictions = [self._model(name, pairs, margins) for name in self.config.models]
         self._evaluate(pairs[_TEST], predictions)
         self.manifest.keep_only([*self.stages.names, "report"])
@@ -64,8 +66,7 @@ class _Study:
 
     def _pairs(self) -> dict[str, Any]:
         config = self.config
-        source = Path(config.pairs)
-        sha256 = _content_of(source)
+        sha256 = content_of(config.pairs)
         chosen = {"pairs", "columns", "split", "simulation", "label", "label_seed", "hold_out"}
         stage = self.stages.run(
             "pairs",
@@ -101,12 +102,13 @@ class _Study:
 
     def _judge(self, pairs: dict[str, str]) -> dict[str, Any]:
         judging = self.config.judge
-        votes = isinstance(judging, VotesJudge)
         judged = self.stages.run(
             "judge",
             self._make_judgments,
             settings=[judging.model_dump(mode="json"), self.config.label],
-            inputs=[pairs[_GOLD] if votes else pairs[_TRAIN]],
+            inputs=[pairs[_GOLD]]
+            if isinstance(judging, VotesJudge)
+            else [pairs[_TRAIN], _model_content(judging.encoder)],
             outputs=[],
             unhashed=[_STORE],
         )
@@ -115,7 +117,7 @@ class _Study:
             lambda: self._make_margins(judged["counts"]["judge"]),
             settings=[judged["counts"]["judge"], judging.model_dump(mode="json"), self.config.allow_missing],
             inputs=[judged["fingerprint"], pairs[_TRAIN]],
-            outputs=[_MARGINS],
+            outputs=[_MARGINS, _LEFT_OUT],
         )
 
     def _make_judgments(self) -> dict[str, Any]:
@@ -145,16 +147,29 @@ class _Study:
         pairs = self._load(_TRAIN, Pair)
         ids = [pair.id for pair in pairs]
         n = None if isinstance(judging, VotesJudge) else judging.n
+        named: Counter[bool] = Counter()
+
+        def counted(judgments: Iterable[Judgment]) -> Iterator[Judgment]:
+            for judgment in judgments:
+                named[judgment.choice is not None] += 1
+                yield judgment
+
         with JudgmentStore(self.folder / _STORE) as store:
-            judgments = store.judgments(judge=judge, pairs=pairs, n=n)
+            judgments = counted(store.judgments(judge=judge, pairs=pairs, n=n))
             margins = margins_from_judgments(judgments, ids, allow_missing=self.config.allow_missing)
         write_records(self.folder / _MARGINS, margins)
-        invalid = sum(margin.n_invalid for margin in margins)
-        return {"margins": len(margins), "invalid": invalid, "left_out": len(ids) - len(margins)}
+        left_out = sorted(set(ids) - {margin.pair_id for margin in margins})
+        write_json(self.folder / _LEFT_OUT, left_out)
+        # The judgments of pairs that are left out count too: no margin tells of them.
+        counts = {"judgments": named.total(), "invalid": named[False], "left_out": len(left_out)}
+        return {"margins": len(margins), **counts}
 
-    def _model(self, name: str, pairs: dict[str, str], margins: str) -> str:
+    def _model(self, name: str, pairs: dict[str, str], margins: dict[str, str]) -> str:
         """Train a model with every seed and predict; returns the hash of its predictions."""
         config = self.config.models[name]
+        # Without margins of its own, the baseline still trains on the pairs that the others can use.
+        judged = [margins[_LEFT_OUT], *([] if config.objective == "bradley-terry" else [margins[_MARGINS]])]
+        backbone = _model_content(config.model)
         weights: list[str] = []
         for seed in self.config.seeds:
             folder = f"models/{name}/seed-{seed}"
@@ -162,7 +177,7 @@ class _Study:
                 f"train {name} seed {seed}",
                 lambda folder=folder, seed=seed: self._train(name, seed, folder),  # type: ignore[misc]
                 settings=config.model_copy(update={"seed": seed}).model_dump(mode="json"),
-                inputs=[pairs[_TRAIN], *([] if config.objective == "bradley-terry" else [margins])],
+                inputs=[pairs[_TRAIN], backbone, *judged],
                 outputs=[f"{folder}/model.safetensors", f"{folder}/dissensus.json"],
             )
             weights.append(stage["outputs"][f"{folder}/model.safetensors"])
@@ -250,14 +265,11 @@ def _with(pair: Pair, **changes: Any) -> Pair:
     return pair.model_copy(update=changes)
 
 
-def _content_of(source: Path) -> str | None:
-    """Hash a file, or the files of a folder; None for what is neither (a Hub id is known by its name alone)."""
-    if source.is_file():
-        return sha256_of(source)
-    if source.is_dir():
-        files = sorted(file for file in source.rglob("*") if file.is_file())
-        return fingerprint_of([(str(file.relative_to(source)), sha256_of(file)) for file in files])
-    return None
+def _model_content(name: str) -> str:
+    """Hash the weights and settings of a model in a folder; nothing for an id of the Hub."""
+    from dissensus.encoder import resolve_model
+
+    return content_of(resolve_model(name)) or ""
 
 
 def _make(folder: Path) -> None:

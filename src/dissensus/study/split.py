@@ -60,7 +60,8 @@ def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:
     count = hold_out.count if hold_out.count is not None else max(round((hold_out.share or 0) * len(values)), 1)
     if count >= len(values):
         raise ConfigError(f"hold_out: {count} of {len(values)} values of {hold_out.by} leave nothing to train on")
-    return set(np.random.default_rng(hold_out.seed).permutation(values)[:count].tolist())
+    order = np.random.default_rng(hold_out.seed).permutation(len(values))
+    return {values[index] for index in order[:count]}
 
 
 def _value(pair: Pair, hold_out: HoldOut) -> str:
