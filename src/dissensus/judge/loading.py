@@ -112,8 +112,8 @@ def folder_digest(folder: Path) -> str:
 def context_of(config: Any, tokenizer: Any) -> int | None:
     """Tokens that a prompt and its reply may have together; None where neither configuration nor tokenizer says."""
     text = config.get_text_config(decoder=True)
-    positions = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
-    limits = [positions, tokenizer.model_max_length if tokenizer.model_max_length < _UNBOUNDED else None]
+    limits = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    limits += [tokenizer.model_max_length if tokenizer.model_max_length < _UNBOUNDED else None]
     return min((int(limit) for limit in limits if limit), default=None)
 
 

@@ -177,10 +177,15 @@ class LocalModel:
         from dissensus.judge.generation import generate
 
         rows = [asked[row] for row in batch.rows]
-        _, state = self._reader.read_batch([ids[:-1] for _, ids in asked], batch, trunk=trunk)
-        at_once = max(self.tokens_per_batch // (state.mask.shape[1] + sampling.max_tokens), 1)
-        last = [ids[-1] for _, ids in rows]
-        replies = generate(self._loaded, state, last, [ask for ask, _ in rows], sampling, at_once=at_once)
+        if self._reader.recurrent:
+            # A carried state cannot be handed on to several replies; such rows stand alone in their batch.
+            state, unread = None, [ids for _, ids in rows]
+        else:
+            _, state = self._reader.read_batch([ids[:-1] for _, ids in asked], batch, trunk=trunk)
+            unread = [ids[-1:] for _, ids in rows]
+        longest = max(len(ids) for _, ids in rows) + sampling.max_tokens
+        at_once = max(self.tokens_per_batch // longest, 1)
+        replies = generate(self._loaded, state, unread, [ask for ask, _ in rows], sampling, at_once=at_once)
         return [
             Answer(
                 ask,
