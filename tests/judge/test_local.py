@@ -125,6 +125,13 @@ def test_the_tiny_judge_answers_as_a_judge_does(tiny_judge):
         assert answer.reading.is_forced(temperature=1.0, top_p=0.9)
 
 
+def test_layers_spread_over_all_devices_read_the_same(tiny_judge):
+    one, spread = (LocalModel(str(tiny_judge), device=device).answer(asks(2), None) for device in ("cpu", "auto"))
+    spread = by_key(spread)
+    for answer in one:
+        assert np.abs(answer.reading.logprobs - spread[answer.ask.key].reading.logprobs).max() < 1e-4
+
+
 def test_common_beginnings_are_read_once(tiny_judge, monkeypatch):
     read = []
     for share in (True, False):

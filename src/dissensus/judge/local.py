@@ -35,7 +35,7 @@ class LocalModel:
     Args:
         model: a folder or a Hub id.
         revision: of a Hub id; the commit it names becomes part of the identity.
-        device: ``cuda``, ``cpu``, …; by default the accelerator of this machine.
+        device: ``cuda``, ``cpu``, …; ``auto`` spreads the layers over all; by default the accelerator of this machine.
         dtype: ``auto`` is that of the weights.
         tokens_per_batch: padding counted; halved, for good, when an accelerator runs out of memory.
         share: compute common beginnings once.
@@ -160,16 +160,16 @@ class LocalModel:
 
         prefix = self._rendering.prefix
         logits, _ = self._reader.read_batch([ids for _, ids in asked], batch, trunk=trunk, keep=len(prefix) + 1)
-        readings = readings_of(logits, prefix, self._verdicts(logits.shape[-1]))
+        readings = readings_of(logits, prefix, self._verdicts)
         rows = [asked[row] for row in batch.rows]
         return [
             Answer(ask, reading=reading, usage=Usage(len(ids)))
             for (ask, ids), reading in zip(rows, readings, strict=True)
         ]
 
-    @functools.lru_cache(maxsize=1)  # noqa: B019
-    def _verdicts(self, vocabulary: int) -> NDArray[np.uint8]:
-        return self._rendering.verdicts(vocabulary)
+    @functools.cached_property
+    def _verdicts(self) -> NDArray[np.uint8]:
+        return self._rendering.verdicts(self._loaded.vocabulary)
 
     def _sample(
         self, sampling: Sampling, asked: list[tuple[Ask, Ids]], batch: Batch, trunk: State | None
