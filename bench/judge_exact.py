@@ -3,10 +3,10 @@
     python bench/judge_exact.py [--quick] [--json FILE]
 
 A Llama-architecture model of random weights is made on the spot; its answers begin with the prefix, so exact votes
-and sampled ones are the same distribution. Prompts of about 600 tokens, both orders of each pair, ten judgments
-of each. Contenders, in turn within each round: transformers' own ``generate`` with ten sequences per prompt (four new tokens, top-p 0.9), the
-package's exact mode (one forward pass, ten votes drawn), and its sample mode (real replies). The claim: exact makes at
-least ten times the judgments of ``generate``.
+and sampled ones are the same distribution. Prompts of about 600 tokens, both orders of each pair, ten judgments of
+each. Contenders, in turn within each round: transformers' own ``generate`` with ten sequences per prompt (four new
+tokens, top-p 0.9), the package's exact mode (one forward pass, ten votes drawn), and its sample mode (real replies).
+The claim: exact makes at least ten times the judgments of ``generate``.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, MambaConfig, MambaForCausalLM
 
 from dissensus.errors import JudgeError
 from dissensus.judge.ask import Answer, Ask, Sampling, TooLong
@@ -125,6 +125,13 @@ def test_the_tiny_judge_answers_as_a_judge_does(tiny_judge):
         assert answer.reading.is_forced(temperature=1.0, top_p=0.9)
 
 
+def test_layers_spread_over_all_devices_read_the_same(tiny_judge):
+    one, spread = (LocalModel(str(tiny_judge), device=device).answer(asks(2), None) for device in ("cpu", "auto"))
+    spread = by_key(spread)
+    for answer in one:
+        assert np.abs(answer.reading.logprobs - spread[answer.ask.key].reading.logprobs).max() < 1e-4
+
+
 def test_common_beginnings_are_read_once(tiny_judge, monkeypatch):
     read = []
     for share in (True, False):
@@ -213,6 +220,21 @@ def generated(folder, ask, sampling):
         num_return_sequences=DRAWS,
     )
     return tokenizer.batch_decode(written[:, ids["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def test_a_recurrent_model_reads_and_writes_each_prompt_by_itself(tmp_path, make_judge):
+    tokenizer = AutoTokenizer.from_pretrained(make_judge(tmp_path / "judge"))
+    config = MambaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, state_size=8, eos_token_id=2)
+    torch.manual_seed(0)
+    MambaForCausalLM(config).save_pretrained(tmp_path / "mamba")
+    tokenizer.save_pretrained(tmp_path / "mamba")
+    model = LocalModel(str(tmp_path / "mamba"), device="cpu")
+    for answer in model.answer(asks(2), None):
+        expected, _ = alone(tmp_path / "mamba", answer.ask)
+        assert np.abs(answer.reading.logprobs - expected[-1][answer.reading.tokens].numpy()).max() < 1e-4
+    sampling = Sampling(max_tokens=3)
+    whole, part = (by_key(model.answer(asks(2, samples=numbers), sampling)) for numbers in (range(4), (1, 3)))
+    assert all(part[key].replies == answer.replies[1::2] for key, answer in whole.items())
 
 
 def test_a_model_that_chats_first_has_no_forced_prefix(make_judge, tmp_path):

@@ -17,14 +17,20 @@ from dissensus.judge.passes import State
 
 
 def generate(
-    loaded: LanguageModel, state: State, last: Sequence[int], asks: Sequence[Ask], sampling: Sampling, *, at_once: int
+    loaded: LanguageModel,
+    state: State | None,
+    unread: Sequence[Ids],
+    asks: Sequence[Ask],
+    sampling: Sampling,
+    *,
+    at_once: int,
 ) -> list[list[Ids]]:
     """Sample the replies that each ask wants; token ids up to and with the one that ends the reply.
 
     Args:
         loaded: the model.
-        state: the prompts without their last tokens, one for each ask.
-        last: the last tokens.
+        state: what was read of the prompts, one text for each ask; None where nothing was.
+        unread: the rest of each prompt, all of one length.
         asks: what is asked; their keys and the numbers of their samples seed the draws.
         sampling: the settings.
         at_once: how many replies are written side by side.
@@ -35,23 +41,32 @@ def generate(
         part = wanted[start : start + at_once]
         numbers = np.stack([_numbers(asks[row], sample, sampling) for row, sample in part])
         parents = [row for row, _ in part]
-        opening = torch.tensor([[last[row]] for row in parents], device=state.mask.device)
-        for row, reply in zip(parents, _write(loaded, state.select(parents), opening, numbers, sampling), strict=True):
+        copies = state.select(parents) if state else None
+        for row, reply in zip(
+            parents, _write(loaded, copies, [unread[row] for row in parents], numbers, sampling), strict=True
+        ):
             replies[row].append(reply)
     return replies
 
 
 def _write(
-    loaded: LanguageModel, state: State, opening: torch.Tensor, numbers: NDArray[np.float64], sampling: Sampling
+    loaded: LanguageModel,
+    state: State | None,
+    unread: Sequence[Ids],
+    numbers: NDArray[np.float64],
+    sampling: Sampling,
 ) -> list[Ids]:
+    ids = torch.tensor(unread, device=loaded.model.device)
+    mask = torch.ones_like(ids)
+    begun = {"past_key_values": state.cache} if state else {}
     written = loaded.model.generate(
-        opening,
-        attention_mask=torch.cat([state.mask, torch.ones_like(state.mask[:, :1])], dim=1).long(),
-        past_key_values=state.cache,
+        ids,
+        attention_mask=torch.cat([state.mask.long(), mask], dim=1) if state else mask,
         generation_config=_settings(loaded, sampling.max_tokens),
         logits_processor=_draws(numbers, sampling),
+        **begun,
     )
-    return [_until(reply, loaded.stops) for reply in written[:, 1:].tolist()]
+    return [_until(reply, loaded.stops) for reply in written[:, ids.shape[1] :].tolist()]
 
 
 def _settings(loaded: LanguageModel, max_tokens: int) -> GenerationConfig:

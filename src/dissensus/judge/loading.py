@@ -27,6 +27,8 @@ class LanguageModel:
     tokenizer: Any
     identity: dict[str, Any]
     context: int | None
+    vocabulary: int
+    """Tokens that the model gives logits for, perhaps more than the tokenizer has."""
     stops: tuple[int, ...]
     """Tokens that end a reply."""
 
@@ -34,7 +36,7 @@ class LanguageModel:
 def load_language_model(
     name: str, *, revision: str | None = None, device: str | None = None, dtype: Dtype = "auto"
 ) -> LanguageModel:
-    """Load a folder or a Hub id; ``dtype`` ``auto`` is that of the weights.
+    """Load a folder or a Hub id; ``dtype`` ``auto`` is that of the weights, ``device`` ``auto`` all there are.
 
     Raises:
         InputError: there is no such model, or it is no causal language model.
@@ -55,6 +57,7 @@ def load_language_model(
                 config=config,
                 revision=revision,
                 dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                device_map="auto" if device == "auto" else None,
                 output_loading_info=True,
             )
         except (OSError, ValueError) as error:
@@ -62,12 +65,15 @@ def load_language_model(
     if loading["missing_keys"]:
         first = sorted(loading["missing_keys"])[0]
         raise InputError(f"--model {name}: its weights lack {first}; give a model with its language-model head")
-    model.eval().requires_grad_(False).to(device or best_device())
+    model.eval().requires_grad_(False)
+    if device != "auto":
+        model.to(device or best_device())
     identity = {**origin, "dtype": str(model.dtype).removeprefix("torch.")}
     stops = _stops(model, tokenizer)
     # What generate is not told it would take from here: Llama 3 says temperature 0.6 and top-p 0.9.
     model.generation_config = GenerationConfig(eos_token_id=list(stops), pad_token_id=stops[0])
-    return LanguageModel(model, tokenizer, identity, context_of(config, tokenizer), stops)
+    vocabulary = model.get_output_embeddings().weight.shape[0]
+    return LanguageModel(model, tokenizer, identity, context_of(config, tokenizer), vocabulary, stops)
 
 
 def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, dict[str, Any]]:
@@ -112,8 +118,8 @@ def folder_digest(folder: Path) -> str:
 def context_of(config: Any, tokenizer: Any) -> int | None:
     """Tokens that a prompt and its reply may have together; None where neither configuration nor tokenizer says."""
     text = config.get_text_config(decoder=True)
-    positions = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
-    limits = [positions, tokenizer.model_max_length if tokenizer.model_max_length < _UNBOUNDED else None]
+    limits = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    limits += [tokenizer.model_max_length if tokenizer.model_max_length < _UNBOUNDED else None]
     return min((int(limit) for limit in limits if limit), default=None)
 
 

@@ -35,7 +35,7 @@ class LocalModel:
     Args:
         model: a folder or a Hub id.
         revision: of a Hub id; the commit it names becomes part of the identity.
-        device: ``cuda``, ``cpu``, …; by default the accelerator of this machine.
+        device: ``cuda``, ``cpu``, …; ``auto`` spreads the layers over all; by default the accelerator of this machine.
         dtype: ``auto`` is that of the weights.
         tokens_per_batch: padding counted; halved, for good, when an accelerator runs out of memory.
         share: compute common beginnings once.
@@ -160,16 +160,16 @@ class LocalModel:
 
         prefix = self._rendering.prefix
         logits, _ = self._reader.read_batch([ids for _, ids in asked], batch, trunk=trunk, keep=len(prefix) + 1)
-        readings = readings_of(logits, prefix, self._verdicts(logits.shape[-1]))
+        readings = readings_of(logits, prefix, self._verdicts)
         rows = [asked[row] for row in batch.rows]
         return [
             Answer(ask, reading=reading, usage=Usage(len(ids)))
             for (ask, ids), reading in zip(rows, readings, strict=True)
         ]
 
-    @functools.lru_cache(maxsize=1)  # noqa: B019
-    def _verdicts(self, vocabulary: int) -> NDArray[np.uint8]:
-        return self._rendering.verdicts(vocabulary)
+    @functools.cached_property
+    def _verdicts(self) -> NDArray[np.uint8]:
+        return self._rendering.verdicts(self._loaded.vocabulary)
 
     def _sample(
         self, sampling: Sampling, asked: list[tuple[Ask, Ids]], batch: Batch, trunk: State | None
@@ -177,10 +177,15 @@ class LocalModel:
         from dissensus.judge.generation import generate
 
         rows = [asked[row] for row in batch.rows]
-        _, state = self._reader.read_batch([ids[:-1] for _, ids in asked], batch, trunk=trunk)
-        at_once = max(self.tokens_per_batch // (state.mask.shape[1] + sampling.max_tokens), 1)
-        last = [ids[-1] for _, ids in rows]
-        replies = generate(self._loaded, state, last, [ask for ask, _ in rows], sampling, at_once=at_once)
+        if self._reader.recurrent:
+            # A carried state cannot be handed on to several replies; such rows stand alone in their batch.
+            state, unread = None, [ids for _, ids in rows]
+        else:
+            _, state = self._reader.read_batch([ids[:-1] for _, ids in asked], batch, trunk=trunk)
+            unread = [ids[-1:] for _, ids in rows]
+        longest = max(len(ids) for _, ids in rows) + sampling.max_tokens
+        at_once = max(self.tokens_per_batch // longest, 1)
+        replies = generate(self._loaded, state, unread, [ask for ask, _ in rows], sampling, at_once=at_once)
         return [
             Answer(
                 ask,
