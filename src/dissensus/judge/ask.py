@@ -35,6 +35,8 @@ class Ask:
     persona: str = ""
     samples: tuple[int, ...] = ()
     """The numbers of the replies wanted; empty where a reading is."""
+    keys: tuple[bytes, ...] = ()
+    """Under which keys a store keeps what is wanted."""
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _run(
     tally = Tally(wanted=total * (len(judge.keys(example)) if example else 0))
     with (
         ledger.running(take_over=options.take_over),
-        Display(tally, f"{judge.name} ({'exact' if exact else 'sampling'})", progress=options.progress) as display,
+        Display(tally, judge.name, progress=options.progress, unit="reading" if exact else "judgment") as display,
     ):
         job = Job(judge, store, ledger, options, tally, display)
         if inspect.iscoroutinefunction(backend.answer):

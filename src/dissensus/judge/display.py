@@ -34,7 +34,7 @@ class Tally:
     too_long_pairs: list[str] = field(default_factory=list)
     """The first few pairs whose prompt the context cannot hold, with its length."""
     elsewhere: int = 0
-    """Asked by another run at this moment."""
+    """Asked by another run at this moment, or answered by it since they were planned."""
     beside: int = 0
     """Replies sampled beside readings whose prefix is not forced."""
     unforced: int = 0
@@ -105,19 +105,22 @@ class Tally:
 class Display:
     """Shows a tally on stderr. Use it in a ``with`` block."""
 
-    def __init__(self, tally: Tally, title: str, *, progress: bool, file: IO[str] | None = None) -> None:
+    def __init__(
+        self, tally: Tally, title: str, *, progress: bool, unit: str = "judgment", file: IO[str] | None = None
+    ) -> None:
         self._file = file or sys.stderr
         self._live = progress and self._file.isatty()
         self._plain = progress and not self._live
         self._tally = tally
         self._title = title
+        self._unit = unit
         self._start = time.monotonic()
         self._next = self._start + _FIRST_LINE
         self._bar = tqdm(
             total=tally.wanted,
             initial=tally.reused,
             desc=title,
-            unit="judgment",
+            unit=unit,
             smoothing=0.05,
             disable=not self._live,
             file=self._file,
@@ -155,7 +158,7 @@ class Display:
         rate = tally.made / seconds
         left = max(tally.wanted - tally.reused - tally.made, 0)
         ends = f", {_clock(left / rate)} left" if left and rate else ""
-        done = f"{tally.reused + tally.made:,} of {tally.wanted:,} judgments, {rate:,.1f}/s{ends}"
+        done = f"{tally.reused + tally.made:,} of {tally.wanted:,} {self._unit}s, {rate:,.1f}/s{ends}"
         return f"{self._title}: {done}, {', '.join(tally.notes())}"
 
     def _write(self, line: str) -> None:

@@ -116,7 +116,7 @@ class LanguageJudge:
         if self.config.mode == "exact":
             for order, persona in self.views(content):
                 if (key := self.reading_key(content, order, persona)) in missing:
-                    yield Ask(key, pair, order, self.template.render(pair, order, persona), persona)
+                    yield Ask(key, pair, order, self.template.render(pair, order, persona), persona, keys=(key,))
             return
         for planned in self.plan(content):
             if self.sample_key(content, planned) in missing:
@@ -126,8 +126,10 @@ class LanguageJudge:
 
     def ask_for(self, pair: Pair, order: Order, persona: str, samples: tuple[int, ...]) -> Ask:
         """Make the ask for some replies of one order and persona."""
-        key = framed_digest(self.name, content_of(pair), order, persona, *map(str, samples))
-        return Ask(key, pair, order, self.template.render(pair, order, persona), persona, samples)
+        content = content_of(pair)
+        key = framed_digest(self.name, content, order, persona, *map(str, samples))
+        keys = tuple(self.sample_key(content, Planned(sample, order, persona)) for sample in samples)
+        return Ask(key, pair, order, self.template.render(pair, order, persona), persona, samples, keys)
 
     def plan(self, content: str) -> list[Planned]:
         """Deal a pair's n judgments to orders and personas, evenly, and the same whatever n is.

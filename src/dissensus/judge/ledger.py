@@ -102,7 +102,10 @@ class Ledger:
                 _close(connection, self.run)
 
     def claim(self, asks: Iterable[tuple[Ask, Usage, float]]) -> list[int | None]:
-        """Note (ask, estimated usage, estimated cost) as sent; None in place of an id where another run has sent it."""
+        """Note (ask, estimated usage, estimated cost) as sent.
+
+        None in place of an id where another run has sent it, or has answered it since it was planned.
+        """
         return [self._claim(*ask) for ask in asks]
 
     def settle(self, attempts: Iterable[Attempt]) -> None:
@@ -130,7 +133,7 @@ class Ledger:
         taken = self._connection.execute(
             "SELECT 1 FROM attempts WHERE ask = ? AND state = 'sent' AND run != ?", (ask.key, self.run)
         ).fetchone()
-        if taken:
+        if taken or len(self._store.missing(ask.keys)) < len(ask.keys):
             return None
         row = self._connection.execute(
             "INSERT INTO attempts (run, judge, pair_id, ask, state, prompt_tokens, completion_tokens, estimated, cost) "
