@@ -252,10 +252,17 @@ def test_cost_is_counted_for_every_attempt_and_never_passes_the_limit(store):
 
 
 def test_ctrl_c_finishes_what_is_in_flight(store):
-    judge, server = a_judge(), FakeServer(latency=0.05)
-    options = AskingOptions(progress=False, concurrency=4)
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-    summary = ask_model(PAIRS, judge, server, store, options)
+    class Interrupted(FakeServer):
+        async def answer(self, ask, sampling):
+            if sum(self.asked.values()) >= 10 and not self.cured:
+                self.cured = True
+                os.kill(os.getpid(), signal.SIGINT)
+            return await super().answer(ask, sampling)
+
+        cured = False
+
+    judge, server = a_judge(), Interrupted(latency=0.01)
+    summary = ask_model(PAIRS, judge, server, store, AskingOptions(progress=False, concurrency=4))
     assert summary.stopped == "interrupted"
     assert 0 < summary.tally.made < 400
     assert sum(1 for _ in store.judgments(judge=judge.name)) == summary.tally.made == 5 * len(server.asked)

@@ -345,9 +345,7 @@ def _print_asked(summary: AskingSummary, store: JudgmentStore) -> None:
             f"too long   {tally.too_long:,} prompts, which were not cut: {', '.join(tally.too_long_pairs)}{more}"
         )
     if tally.elsewhere:
-        click.echo(
-            f"elsewhere  {tally.elsewhere:,} requests were left to another run; run the same command again to be sure"
-        )
+        click.echo(f"elsewhere  {tally.elsewhere:,} requests were left to another run; run this again to be sure")
     if tally.failed:
         click.echo(f"failed     {tally.failed:,} were not answered; run the same command again")
     if tally.attempts:
