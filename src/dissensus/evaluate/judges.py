@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +16,9 @@ from dissensus.evaluate.tables import UNDEFINED, Table, number, shorten
 from dissensus.records import Judgment, Order, Pair
 from dissensus.stats.agreement import (
     LEVELS,
+    NestedVerdicts,
     agreement_with_others,
+    as_all_orders,
     change_share,
     compared,
     first_preference,
@@ -96,9 +100,12 @@ class Component:
 
     level: str
     units: int
-    """How many pairs, cells or verdicts it is estimated from."""
+    """How many pairs, cells or verdicts there are at this level."""
     raw: Estimate | None
-    """The unbiased estimate, which can be negative; None where the level has no replication."""
+    """The unbiased estimate for two orders that are all there are; it can be negative. None where the level has no
+    replication."""
+    random: float | None
+    """The same with orders as random effects."""
     value: float
     """The estimate, 0 where it is negative or missing."""
     share: float
@@ -156,24 +163,26 @@ def decompose(
         raise EvaluationError("no judgment names a winner or a tie, so there is nothing to decompose")
     names = [np.array(column) for column in zip(*((j.pair_id, j.judge, j.order) for j, _ in valid), strict=True)]
     nested = nest(np.array([y for _, y in valid]), *names)
-    raw = _estimates(
-        [lambda w, i=i: nested.components(w)[..., i] for i in range(len(LEVELS))],
-        [by_id[pair_id] for pair_id in nested.pairs],
-        resampling or Resampling(),
-    )
+    judged = [by_id[pair_id] for pair_id in nested.pairs]
+    raw = _estimates([_component(nested, i) for i in range(len(LEVELS))], judged, resampling or Resampling())
     values = [max(estimate.value, 0.0) if np.isfinite(estimate.value) else 0.0 for estimate in raw]
     total = sum(values)
     return [
         Component(
             level=level,
-            units=units,
-            raw=None if level in nested.merged else estimate,
-            value=value,
-            share=value / total if total else float("nan"),
+            units=nested.units[i],
+            raw=None if level in nested.merged else raw[i],
+            random=None if level in nested.merged else float(nested.components()[i]),
+            value=values[i],
+            share=values[i] / total if total else float("nan"),
             merged=nested.merged.get(level),
         )
-        for level, units, estimate, value in zip(LEVELS, nested.units, raw, values, strict=True)
+        for i, level in enumerate(LEVELS)
     ]
+
+
+def _component(nested: NestedVerdicts, i: int) -> Statistic:
+    return lambda weights: as_all_orders(nested.components(weights), nested.merged)[..., i]
 
 
 def _collect(pairs: Iterable[Pair], judgments: Iterable[Judgment]) -> tuple[dict[str, Pair], dict[str, list[Judgment]]]:
@@ -200,6 +209,7 @@ def _score(judge: str, judgments: Sequence[Judgment], by_id: Mapping[str, Pair],
     judged = np.isfinite(ab) | np.isfinite(ba)
     pairs = [pair for pair, there in zip(by_id.values(), judged, strict=True) if there]
     ab, ba = ab[judged], ba[judged]
+    balanced = np.where(np.isnan(ab), ba, np.where(np.isnan(ba), ab, (ab + ba) / 2))
     flips, changes, first = _estimates(
         [
             lambda w: flip_share(ab, ba, w),
@@ -220,9 +230,7 @@ def _score(judge: str, judgments: Sequence[Judgment], by_id: Mapping[str, Pair],
         flips=flips,
         changes=changes,
         first=first,
-        people=_against_people(
-            pairs, np.where(np.isnan(ab), ba, np.where(np.isnan(ba), ab, (ab + ba) / 2)), resampling
-        ),
+        people=_against_people(pairs, balanced, resampling),
     )
 
 
@@ -289,35 +297,42 @@ def _estimates(statistics: Sequence[Statistic], pairs: Sequence[Pair], resamplin
 
 def judge_tables(scores: Sequence[JudgeScore]) -> list[Table]:
     """Make tables of judges: against people, where there are votes, and by the order shown."""
-    people = [(score, score.people) for score in scores if score.people is not None]
-    tables = []
-    if people:
-        header = ("", "pairs", "ties", "agreement", "all but one", "a person", "Pearson r", "L1")
-        rows = [
-            (
-                shorten(score.judge, 26),
-                str(p.pairs),
-                str(p.human_ties),
-                *(_cell(e) for e in (p.agreement, p.against_others, p.person, p.pearson, p.l1)),
-            )
-            for score, p in people
-        ]
-        tables.append(Table("Judges against people (ties: people split evenly)", header, tuple(rows)))
-    header = ("", "pairs", "judgments", "invalid", "ties", "compared", "flips", "changes", "first shown")
-    rows = [
+    labels = _labels([score.judge for score in scores])
+    against = [(score.judge, score.people) for score in scores if score.people is not None]
+    people = [
         (
-            shorten(s.judge, 26),
+            labels[judge],
+            str(p.pairs),
+            str(p.human_ties),
+            _cell(p.agreement),
+            _cell(p.against_others),
+            _cell(Estimate(p.person.value)),
+            _cell(p.pearson),
+            _cell(p.l1),
+        )
+        for judge, p in against
+    ]
+    orders = [
+        (
+            labels[s.judge],
             str(s.pairs),
             str(s.judgments),
             number(s.invalid),
             number(s.ties),
             str(s.compared),
-            *(_cell(e) for e in (s.flips, s.changes, s.first)),
+            *(_cell(estimate) for estimate in (s.flips, s.changes, s.first)),
         )
         for s in scores
     ]
-    return [*tables, Table("Judges when the order is swapped", header, tuple(rows))]
+    tables = [
+        Table(_PEOPLE, ("", "pairs", "even", "agreement", "all but one", "person", "Pearson r", "L1"), tuple(people))
+    ]
+    header = ("", "pairs", "n", "invalid", "ties", "compared", "flips", "changes", "first shown")
+    return (tables if people else []) + [Table(_ORDER, header, tuple(orders))]
 
+
+_PEOPLE = "Judges against people: the majority of all, the majority of all but one, that one person"
+_ORDER = "Judges when the order is swapped"
 
 _MEANING = {
     "pair": "pair (signal)",
@@ -335,20 +350,30 @@ def component_table(components: Sequence[Component]) -> Table:
             str(c.units),
             UNDEFINED if c.raw is None else _cell(c.raw),
             UNDEFINED if c.raw is None or not np.isfinite(c.share) else number(c.share),
-            "" if c.merged is None else f"in {c.merged}",
+            UNDEFINED if c.random is None or not np.isfinite(c.random) else number(c.random),
         )
         for c in components
     ]
-    return Table(
-        "Variance of verdicts (negative estimates count as 0)", ("", "units", "variance", "share", ""), tuple(rows)
-    )
+    merged = ", ".join(f"{c.level} in {c.merged}" for c in components if c.merged is not None)
+    title = "Variance of verdicts" + (f" (without replication: {merged})" if merged else "")
+    return Table(title, ("", "units", "variance", "share", "random orders"), tuple(rows))
+
+
+def _labels(judges: Sequence[str]) -> dict[str, str]:
+    """Name judges for people: without the digest where that is enough."""
+    short = {judge: _DIGEST.sub("", judge) for judge in judges}
+    times = Counter(short.values())
+    return {judge: shorten(name if times[name] == 1 else judge, _NAME_WIDTH) for judge, name in short.items()}
+
+
+_DIGEST = re.compile(r"-[0-9a-f]{8}\Z")
+_NAME_WIDTH = 20
 
 
 def _cell(estimate: Estimate) -> str:
     """Write ``.728 [.701, .752]``; a dash where the value is undefined."""
     if not np.isfinite(estimate.value):
         return UNDEFINED
-    bounds = (
-        "" if estimate.low is None or estimate.high is None else f" [{number(estimate.low)}, {number(estimate.high)}]"
-    )
-    return number(estimate.value) + bounds
+    if estimate.low is None or estimate.high is None:
+        return number(estimate.value)
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"

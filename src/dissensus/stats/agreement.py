@@ -27,7 +27,8 @@ class NestedVerdicts:
 
     The model is y = mu + P + J(P) + O(PJ) + e with independent random effects. Of the verdicts' variance, that between
     pairs is the signal; that between judges on one pair is disagreement; that between orders is what the position does
-    to a judge, its constant preference for a side included; that between repetitions is a judge's own noise.
+    to a judge, its constant preference for a side included; that between repetitions is a judge's own noise. There are
+    only two orders, and what one adds the other takes away: `as_all_orders` restates the components accordingly.
     """
 
     pairs: tuple[str, ...]
@@ -143,6 +144,34 @@ def nest(
         overlap=np.array([[shared(outer, inner) for inner in levels] for outer in levels]),
         counts=np.array([within_pairs(i, size**2) for i, size in enumerate(sizes)]),
     )
+
+
+def as_all_orders(components: FloatArray, merged: dict[str, str]) -> FloatArray:
+    """Restate components, shape (..., levels), for two orders that are all the orders there are.
+
+    Random orders vary independently, but of two that are all there are one lies as far above their mean as the other
+    below. A judge that always prefers the first response then has no disagreement to be seen by: the mean of its orders
+    is 1/2. As random effects its two orders look more alike than chance allows, and the component of judges comes out
+    negative. With an order's effect of +d and -d the covariance between two orders of a cell is J - E[d^2] and their
+    variances are J + E[d^2]; random effects have J_r and J_r + O_r in their place, so that J = J_r + O_r / 2 and
+    E[d^2] = O_r / 2 (the Sigma-restricted model; Searle, Casella & McCulloch, section 4.3). The sum stays.
+
+    Nothing changes where orders have no replication. Where repetitions have none, half of them counts as order and
+    half as what is outside it.
+
+    >>> always_first = np.array([0.0, -0.25, 0.5, 0.0])
+    >>> as_all_orders(always_first, {}).tolist()
+    [0.0, 0.0, 0.25, 0.0]
+    """
+    restated = np.array(components, dtype=np.float64)
+    order = LEVELS.index("order")
+    outer = merged.get("judge", "judge")
+    if "order" in merged or outer == "mean":
+        return restated
+    half = restated[..., order] / 2
+    restated[..., order] = half
+    restated[..., LEVELS.index(outer)] += half
+    return restated
 
 
 def flip_share(ab: FloatArray, ba: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
