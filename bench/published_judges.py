@@ -22,7 +22,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from dissensus.evaluate.judges import Resampling, component_table, decompose, judge_tables, score_judges
+from dissensus.evaluate.judge_tables import component_table, judge_tables
+from dissensus.evaluate.judges import Resampling, decompose, score_judges
 from dissensus.files import read_pairs
 from dissensus.judge import JudgmentStore, judge_pairs
 from dissensus.judge.published import read_published

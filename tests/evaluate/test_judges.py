@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.judges import Resampling, component_table, decompose, judge_tables, score_judges, verdict_of
+from dissensus.evaluate.judge_tables import component_table, judge_tables
+from dissensus.evaluate.judges import Resampling, decompose, score_judges, verdict_of
 from dissensus.files import read_pairs
 from dissensus.judge import JudgmentStore, judge_pairs
 from dissensus.judge.published import read_published

@@ -154,7 +154,8 @@ def as_all_orders(components: FloatArray, merged: dict[str, str]) -> FloatArray:
     is 1/2. As random effects its two orders look more alike than chance allows, and the component of judges comes out
     negative. With an order's effect of +d and -d the covariance between two orders of a cell is J - E[d^2] and their
     variances are J + E[d^2]; random effects have J_r and J_r + O_r in their place, so that J = J_r + O_r / 2 and
-    E[d^2] = O_r / 2 (the Sigma-restricted model; Searle, Casella & McCulloch, section 4.3). The sum stays.
+    E[d^2] = O_r / 2 (a model with Sigma-restrictions; Searle,
+    Casella & McCulloch, chapter 4). The sum stays. Where many cells lack one order, a constant pull does not cancel.
 
     Nothing changes where orders have no replication. Where repetitions have none, half of them counts as order and
     half as what is outside it.
