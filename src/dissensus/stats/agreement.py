@@ -151,11 +151,11 @@ def as_all_orders(components: FloatArray, merged: dict[str, str]) -> FloatArray:
 
     Random orders vary independently, but of two that are all there are one lies as far above their mean as the other
     below. A judge that always prefers the first response then has no disagreement to be seen by: the mean of its orders
-    is 1/2. As random effects its two orders look more alike than chance allows, and the component of judges comes out
-    negative. With an order's effect of +d and -d the covariance between two orders of a cell is J - E[d^2] and their
-    variances are J + E[d^2]; random effects have J_r and J_r + O_r in their place, so that J = J_r + O_r / 2 and
-    E[d^2] = O_r / 2 (a model with Sigma-restrictions; Searle,
-    Casella & McCulloch, chapter 4). The sum stays. Where many cells lack one order, a constant pull does not cancel.
+    is 1/2. As random effects, its two orders are less alike than verdicts of different judges, and the component of
+    judges comes out negative. With an order's effect of +d and -d, two orders of a cell have the covariance J - E[d^2]
+    and each has the variance J + E[d^2]; random effects have J_r and J_r + O_r there. So J = J_r + O_r / 2 and
+    E[d^2] = O_r / 2 (a model with Sigma-restrictions; Searle, Casella & McCulloch, chapter 4); the sum stays. Where
+    many cells lack one order, a constant pull does not cancel between cells.
 
     Nothing changes where orders have no replication. Where repetitions have none, half of them counts as order and
     half as what is outside it.
