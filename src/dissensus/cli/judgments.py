@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dissensus.cli.margin import choose_judge
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,6 +74,7 @@ def recover(store: Path, out: Path) -> None:
 def export(store: Path, judge_name: str | None, out: Path, readings: bool, hub: bool) -> None:
     """Write judgments to .parquet, .jsonl(.gz) or .csv, or to a folder that load_dataset reads."""
     from dissensus.judge import export as exporting
+    from dissensus.judge.recall import choose_judge
 
     with _open(store) as opened:
         judge = choose_judge(judge_name, opened.judges(), store) if judge_name else None

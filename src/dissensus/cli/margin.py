@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +56,7 @@ def command(
     """
     from dissensus.files import read_pairs, write_records
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.recall import Recall
+    from dissensus.judge.recall import Recall, choose_judge
     from dissensus.study.margins import make_margins
 
     rows = list(read_pairs(pairs))
@@ -69,19 +68,6 @@ def command(
         raise InputError(f"{store}: {judge} judged none of the {len(rows)} pairs of {pairs}; nothing is written")
     write_records(out, margins)
     _print(judge, margins, len(rows), out, recall.found)
-
-
-def choose_judge(name: str, judges: Mapping[str, int], store: Path) -> str:
-    """Find the one judge whose name is ``name`` or begins with it."""
-    if not judges:
-        raise InputError(f"{store}: holds no judgments yet; run: dissensus judge PAIRS --store {store}")
-    matching = [judge for judge in judges if judge == name] or [judge for judge in judges if judge.startswith(name)]
-    if len(matching) == 1:
-        return matching[0]
-    listed = ", ".join(f"{judge} ({judges[judge]:,} judgments)" for judge in matching or judges)
-    if matching:
-        raise InputError(f"{store}: holds several judges; choose one with --judge: {listed}")
-    raise InputError(f"{store}: no judge is called {name!r}; choose one with --judge: {listed}")
 
 
 def _print(judge: str, margins: list[Margin], pairs: int, out: Path, found: Recalled) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from dissensus.errors import JudgeError
+from dissensus.errors import InputError, JudgeError
 from dissensus.judge.language import LanguageConfig, LanguageJudge, Orders
 from dissensus.judge.reading import VerdictProbabilities, verdict_probabilities
 from dissensus.judge.store import JudgmentStore, StoredReading, content_of, framed_digest
@@ -19,6 +20,9 @@ _INEXACT = 1e-3
 class Recalled:
     """What stands behind judgments that were recalled; filled while they are iterated over."""
 
+    judgments: int = 0
+    invalid: int = 0
+    """Judgments that name no winner."""
     readings: int = 0
     uncertified: int = 0
     """Readings whose prefix the model would not surely write."""
@@ -103,6 +107,12 @@ class Recall:
 
     def judgments(self) -> Iterator[Judgment]:
         """Iterate over the judgments of the plan, in no particular order."""
+        for judgment in self._judgments():
+            self.found.judgments += 1
+            self.found.invalid += judgment.choice is None
+            yield judgment
+
+    def _judgments(self) -> Iterator[Judgment]:
         if self._language is None:
             yield from self._store.judgments(judge=self.judge, pairs=self._pairs, n=self._n)
         elif self.is_exact:
@@ -204,6 +214,23 @@ class Recall:
                 )
             )
         return drawn
+
+
+def choose_judge(name: str, judges: Mapping[str, int], store: str | Path) -> str:
+    """Find the one judge whose name is ``name`` or begins with it, among the judges of a store with their counts.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    if not judges:
+        raise InputError(f"{store}: holds no judgments yet; run: dissensus judge PAIRS --store {store}")
+    matching = [judge for judge in judges if judge == name] or [judge for judge in judges if judge.startswith(name)]
+    if len(matching) == 1:
+        return matching[0]
+    listed = ", ".join(f"{judge} ({judges[judge]:,} judgments)" for judge in matching or judges)
+    if matching:
+        raise InputError(f"{store}: holds several judges; choose one with --judge: {listed}")
+    raise InputError(f"{store}: no judge is called {name!r}; choose one with --judge: {listed}")
 
 
 def _uniform(seed: int, content: str, sample: int) -> float:

@@ -240,6 +240,14 @@ class JudgmentStore:
             )
         )
 
+    def digest(self, judge: str) -> str:
+        """Hash the keys of all that the store has of a judge; 16 hex digits."""
+        digest = hashlib.blake2b(digest_size=8)
+        for table in ("judgments", "readings"):
+            for (key,) in self.rows(f"SELECT key FROM {table} WHERE judge = ? ORDER BY key", (judge,)):
+                digest.update(key)
+        return digest.hexdigest()
+
     def settings(self, judge: str) -> dict[str, Any]:
         """Return what a judge was registered with; empty for one that never was."""
         for (settings,) in self.rows("SELECT settings FROM judges WHERE name = ?", (judge,)):

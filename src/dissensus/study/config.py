@@ -11,9 +11,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from dissensus.errors import ConfigError
-from dissensus.judge.committee import CommitteeConfig
 from dissensus.reward.config import OBJECTIVES, TrainConfig
 from dissensus.simulate import SimulationConfig
+from dissensus.study.judges import JUDGES, CommitteeJudge, JudgeSettings
 
 
 class _Settings(BaseModel):
@@ -37,20 +37,6 @@ class HoldOut(_Settings):
         if sum(given is not None for given in (self.count, self.share, self.names)) != 1:
             raise ValueError("give one of count, share and names")
         return self
-
-
-class CommitteeJudge(CommitteeConfig):
-    """The committee, in a study."""
-
-    name: Literal["committee"] = "committee"
-
-
-class VotesJudge(_Settings):
-    """The pairs' own votes other than the label (the paper's gold margin)."""
-
-    name: Literal["votes"]
-    label_is_a_vote: bool | None = None
-    """Whether the label is one of the votes, which is then not counted again; unless given, with ``one-vote``."""
 
 
 class Evaluation(_Settings):
@@ -78,7 +64,7 @@ class StudyConfig(_Settings):
     label_seed: int = 0
     hold_out: HoldOut = HoldOut(by="group", share=0.2)
     """Pairs of domain ``out`` are always held out."""
-    judge: Annotated[CommitteeJudge | VotesJudge, Field(discriminator="name")] = CommitteeJudge()
+    judge: JudgeSettings = CommitteeJudge()
     allow_missing: bool = False
     """Leave out training pairs without a valid judgment (counted) instead of stopping."""
     training: TrainConfig = TrainConfig()
@@ -166,7 +152,7 @@ def _first_problem(error: ValidationError) -> str:
     """One line for the first problem: which setting, what is wrong, what would be right."""
     problem = error.errors()[0]
     # A discriminated union puts its tag into the path; it is no setting.
-    where = ".".join(str(part) for part in problem["loc"] if part not in ("committee", "votes"))
+    where = ".".join(str(part) for part in problem["loc"] if part not in JUDGES)
     key = str(problem["loc"][-1]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         known = _known_keys(tuple(problem["loc"][:-1]))
@@ -192,7 +178,7 @@ def _known_keys(path: tuple[Any, ...]) -> list[str]:
         "simulation": SimulationConfig,
     }
     if path:
-        model = CommitteeJudge if path[0] == "judge" else sections.get(str(path[0]), StudyConfig)
-        if path[-1] == "votes":
-            model = VotesJudge
+        model = (
+            JUDGES.get(str(path[-1]), CommitteeJudge) if path[0] == "judge" else sections.get(str(path[0]), StudyConfig)
+        )
     return list(model.model_fields)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +14,16 @@ import yaml
 from dissensus.errors import InputError, OutputError
 from dissensus.evaluate.scorecard import score
 from dissensus.files import content_of, read_pairs, read_records, write_json, write_records, write_text
-from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
-from dissensus.study.config import StudyConfig, VotesJudge
+from dissensus.records import Margin, Metric, Pair, Prediction
+from dissensus.study.config import StudyConfig
+from dissensus.study.judges import (
+    CommitteeJudge,
+    ModelJudge,
+    StoreJudge,
+    VotesJudge,
+    make_judgments,
+    outside_content,
+)
 from dissensus.study.manifest import Manifest, Stages
 from dissensus.study.split import one_vote_label, split_pairs
 
@@ -102,67 +109,73 @@ class _Study:
 
     def _judge(self, pairs: dict[str, str]) -> dict[str, Any]:
         judging = self.config.judge
+        gold = isinstance(judging, VotesJudge)
         judged = self.stages.run(
             "judge",
             self._make_judgments,
             settings=[judging.model_dump(mode="json"), self.config.label],
-            inputs=[pairs[_GOLD]]
-            if isinstance(judging, VotesJudge)
-            else [pairs[_TRAIN], _model_content(judging.encoder)],
+            inputs=[pairs[_GOLD if gold else _TRAIN], *outside_content(judging, self.config.pairs)],
             outputs=[],
-            unhashed=[_STORE],
+            unhashed=[] if isinstance(judging, StoreJudge) else [_STORE],
         )
         return self.stages.run(
             "margin",
             lambda: self._make_margins(judged["counts"]["judge"]),
             settings=[judged["counts"]["judge"], judging.model_dump(mode="json"), self.config.allow_missing],
-            inputs=[judged["fingerprint"], pairs[_TRAIN]],
+            inputs=[judged["fingerprint"], pairs[_TRAIN], self._stored_content(judged["counts"]["judge"])],
             outputs=[_MARGINS, _LEFT_OUT],
         )
 
     def _make_judgments(self) -> dict[str, Any]:
-        from dissensus.encoder import load_encoder
-        from dissensus.judge import Committee, HumanVotes, Judge, JudgmentStore, judge_pairs
-
         judging = self.config.judge
-        pairs = self._load(_GOLD if isinstance(judging, VotesJudge) else _TRAIN, Pair)
-        judge: Judge
-        if isinstance(judging, VotesJudge):
-            drawn = self.config.label == "one-vote"
-            known = judging.label_is_a_vote
-            judge = HumanVotes(pairs, label_is_a_vote=drawn if known is None else known)
-        else:
-            encoder = load_encoder(judging.encoder, max_length=judging.max_length)
-            judge = Committee(pairs, judging, encoder, progress=self.progress)
-        with JudgmentStore(self.folder / _STORE) as store:
-            summary = judge_pairs(pairs, judge, store, progress=self.progress)
-        counts = {key: value for key, value in asdict(summary).items() if key in ("made", "reused", "invalid")}
-        return {"judge": judge.name, **counts}
+        return make_judgments(
+            judging,
+            self._load(_GOLD if isinstance(judging, VotesJudge) else _TRAIN, Pair),
+            self.folder / _STORE,
+            pairs_file=self.config.pairs,
+            drawn_label=self.config.label == "one-vote",
+            progress=self.progress,
+        )
 
     def _make_margins(self, judge: str) -> dict[str, Any]:
         from dissensus.judge import JudgmentStore
-        from dissensus.margin import margins_from_judgments
+        from dissensus.study.margins import make_margins
 
-        judging = self.config.judge
         pairs = self._load(_TRAIN, Pair)
         ids = [pair.id for pair in pairs]
-        n = None if isinstance(judging, VotesJudge) else judging.n
-        named: Counter[bool] = Counter()
-
-        def counted(judgments: Iterable[Judgment]) -> Iterator[Judgment]:
-            for judgment in judgments:
-                named[judgment.choice is not None] += 1
-                yield judgment
-
-        with JudgmentStore(self.folder / _STORE) as store:
-            judgments = counted(store.judgments(judge=judge, pairs=pairs, n=n))
-            margins = margins_from_judgments(judgments, ids, allow_missing=self.config.allow_missing)
+        judging = self.config.judge
+        votes = judging.votes if isinstance(judging, StoreJudge | ModelJudge) else "drawn"
+        with JudgmentStore(self._store_path(), create=False) as store:
+            recall = self._recall(store, judge, pairs)
+            margins = make_margins(recall, ids, votes=votes, allow_missing=self.config.allow_missing)
         write_records(self.folder / _MARGINS, margins)
         left_out = sorted(set(ids) - {margin.pair_id for margin in margins})
         write_json(self.folder / _LEFT_OUT, left_out)
         # The judgments of pairs that are left out count too: no margin tells of them.
-        counts = {"judgments": named.total(), "invalid": named[False], "left_out": len(left_out)}
-        return {"margins": len(margins), **counts}
+        counts = {"judgments": recall.found.judgments, "invalid": recall.found.invalid, "left_out": len(left_out)}
+        return {"margins": len(margins), **counts, "readings": recall.found.readings}
+
+    def _recall(self, store: Any, judge: str, pairs: list[Pair]) -> Any:
+        from dissensus.judge.recall import Recall
+
+        judging = self.config.judge
+        if isinstance(judging, StoreJudge):
+            names = ("n", "order", "temperature", "top_p", "seed")
+            return Recall(store, judge, pairs, **{name: getattr(judging, name) for name in names})
+        return Recall(store, judge, pairs, n=judging.n if isinstance(judging, CommitteeJudge) else None)
+
+    def _store_path(self) -> Path:
+        judging = self.config.judge
+        return Path(judging.store) if isinstance(judging, StoreJudge) else self.folder / _STORE
+
+    def _stored_content(self, judge: str) -> str:
+        """Digest what a store that is not the study's own has of the judge: others may add to it."""
+        if not isinstance(self.config.judge, StoreJudge):
+            return ""
+        from dissensus.judge import JudgmentStore
+
+        with JudgmentStore(self._store_path(), create=False) as store:
+            return store.digest(judge)
 
     def _model(self, name: str, pairs: dict[str, str], margins: dict[str, str]) -> str:
         """Train a model with every seed and predict; returns the hash of its predictions."""

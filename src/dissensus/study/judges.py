@@ -1,0 +1,205 @@
+"""The judges that a study can have, and having them judge its training pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from dissensus.encoder import resolve_model
+from dissensus.errors import InputError, JudgeError
+from dissensus.files import content_of
+from dissensus.judge.backends import BackendConfig
+from dissensus.judge.committee import CommitteeConfig
+from dissensus.judge.language import LanguageConfig, Orders
+from dissensus.judge.prompt import templates
+from dissensus.records import Pair
+from dissensus.study.margins import VoteKind
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CommitteeJudge(CommitteeConfig):
+    """The committee, in a study."""
+
+    name: Literal["committee"] = "committee"
+
+
+class VotesJudge(_Settings):
+    """The pairs' own votes other than the label (the paper's gold margin)."""
+
+    name: Literal["votes"]
+    label_is_a_vote: bool | None = None
+    """Whether the label is one of the votes, which is then not counted again; unless given, with ``one-vote``."""
+
+
+class PublishedJudge(_Settings):
+    """Verdicts that others published, in the file of the pairs or in one of their own."""
+
+    name: Literal["published"]
+    judge: str
+    """As the file calls it: ``gpt4``."""
+    file: str | None = None
+    """The study's pairs by default."""
+
+
+class StoreJudge(_Settings):
+    """Judgments that `dissensus judge` has made already."""
+
+    name: Literal["store"]
+    store: str
+    judge: str = ""
+    """Its full name, or the beginning of it; may be left out where the store has one judge."""
+    votes: VoteKind = "drawn"
+    n: PositiveInt | None = None
+    order: Orders | None = None
+    temperature: PositiveFloat | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: int | None = None
+
+
+class ModelJudge(LanguageConfig):
+    """A language model that the study asks itself."""
+
+    name: Literal["local", "server", "vllm"]
+    votes: VoteKind = "drawn"
+    device: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    base_url: str | None = None
+    api: Literal["chat", "completions"] = "chat"
+    key_variable: str = "OPENAI_API_KEY"
+    timeout: PositiveFloat = 300.0
+    concurrency: PositiveInt = 256
+    price_prompt: NonNegativeFloat = 0.0
+    """Dollars per million tokens."""
+    price_reply: NonNegativeFloat = 0.0
+    max_cost: NonNegativeFloat | None = None
+
+    @property
+    def backend(self) -> BackendConfig:
+        """Where the model runs."""
+        names = set(BackendConfig.model_fields) - {"backend"}
+        return BackendConfig(backend=self.name, **self.model_dump(include=names))
+
+    @property
+    def language(self) -> LanguageConfig:
+        """How it is asked."""
+        return LanguageConfig(**self.model_dump(include=set(LanguageConfig.model_fields)))
+
+
+JudgeSettings = Annotated[
+    CommitteeJudge | VotesJudge | PublishedJudge | StoreJudge | ModelJudge, Field(discriminator="name")
+]
+JUDGES: dict[str, type[BaseModel]] = {
+    "committee": CommitteeJudge,
+    "votes": VotesJudge,
+    "published": PublishedJudge,
+    "store": StoreJudge,
+    **dict.fromkeys(("local", "server", "vllm"), ModelJudge),
+}
+"""Name to settings, for messages."""
+
+
+def outside_content(judging: BaseModel, pairs_file: str) -> list[str]:
+    """Hash what a judge reads beside the study's pairs: models, templates, stores and files of verdicts."""
+    if isinstance(judging, CommitteeJudge):
+        return [content_of(resolve_model(judging.encoder)) or ""]
+    if isinstance(judging, PublishedJudge):
+        return [content_of(judging.file or pairs_file) or ""]
+    if isinstance(judging, ModelJudge):
+        template = "" if judging.template in templates() else content_of(judging.template) or ""
+        return [content_of(judging.model) or "", template]
+    return []
+
+
+def make_judgments(
+    judging: BaseModel, pairs: Sequence[Pair], store_path: Path, *, pairs_file: str, drawn_label: bool, progress: bool
+) -> dict[str, Any]:
+    """Have a judge judge ``pairs`` into a store; returns its full name and counts.
+
+    Args:
+        judging: one of the settings above.
+        pairs: with their votes, where the judge is ``votes``.
+        store_path: the study's store; one of the judge ``store`` is only looked into.
+        pairs_file: where the pairs came from.
+        drawn_label: whether the label was drawn from the votes.
+        progress: show it.
+
+    Raises:
+        JudgeError: it cannot, or was stopped, or left questions open.
+    """
+    if isinstance(judging, StoreJudge):
+        return {"judge": _stored_name(judging), "made": 0}
+    if isinstance(judging, ModelJudge):
+        return _ask_model(judging, pairs, store_path, progress=progress)
+    from dissensus.judge import JudgmentStore, judge_pairs
+
+    judge = _make_judge(judging, pairs, pairs_file, drawn_label=drawn_label, progress=progress)
+    with JudgmentStore(store_path) as store:
+        summary = judge_pairs(pairs, judge, store, progress=progress)
+    counts = {key: value for key, value in asdict(summary).items() if key in ("made", "reused", "invalid")}
+    return {"judge": judge.name, **counts}
+
+
+def _make_judge(
+    judging: BaseModel, pairs: Sequence[Pair], pairs_file: str, *, drawn_label: bool, progress: bool
+) -> Any:
+    from dissensus.encoder import load_encoder
+    from dissensus.judge import Committee, HumanVotes
+    from dissensus.judge.published import read_published
+
+    if isinstance(judging, VotesJudge):
+        known = judging.label_is_a_vote
+        return HumanVotes(pairs, label_is_a_vote=drawn_label if known is None else known)
+    if isinstance(judging, PublishedJudge):
+        file = judging.file or pairs_file
+        judges = read_published(Path(file), pairs, notice=lambda _: None)
+        if judging.judge not in judges:
+            raise InputError(f"{file}: no verdicts of a judge {judging.judge!r}; it has: {', '.join(sorted(judges))}")
+        return judges[judging.judge]
+    if not isinstance(judging, CommitteeJudge):
+        raise ValueError(f"no judge of {type(judging).__name__}")
+    encoder = load_encoder(judging.encoder, max_length=judging.max_length)
+    return Committee(pairs, judging, encoder, progress=progress)
+
+
+def _ask_model(judging: ModelJudge, pairs: Sequence[Pair], store_path: Path, *, progress: bool) -> dict[str, Any]:
+    from dissensus.judge import JudgmentStore
+    from dissensus.judge.asking import ask_model
+    from dissensus.judge.backends import open_backend
+    from dissensus.judge.job import AskingOptions
+    from dissensus.judge.language import LanguageJudge
+    from dissensus.judge.ledger import Price
+
+    exact = judging.mode == "exact"
+    backend, _ = open_backend(judging.backend, judging.model, revision=judging.revision, exact=exact)
+    options = AskingOptions(
+        concurrency=judging.concurrency,
+        price=Price(judging.price_prompt, judging.price_reply),
+        max_cost=judging.max_cost,
+        progress=progress,
+    )
+    with JudgmentStore(store_path) as store:
+        judge = LanguageJudge(judging.language, backend.identity)
+        summary = ask_model(pairs, judge, backend, store, options, total=len(pairs))
+    if summary.stopped == "interrupted":
+        raise KeyboardInterrupt
+    tally = summary.tally
+    if summary.stopped or tally.failed or tally.elsewhere:
+        why = summary.stopped or f"{tally.failed + tally.elsewhere} questions were not answered"
+        raise JudgeError(f"{summary.judge}: {why}; what was answered is kept, run the same command again to go on")
+    counts = {"made": tally.made, "reused": tally.reused, "invalid": round(tally.invalid), "too_long": tally.too_long}
+    return {"judge": summary.judge, "mode": summary.mode, **counts, "cost": round(summary.cost, 4)}
+
+
+def _stored_name(judging: StoreJudge) -> str:
+    from dissensus.judge import JudgmentStore
+    from dissensus.judge.recall import choose_judge
+
+    with JudgmentStore(judging.store, create=False) as store:
+        return choose_judge(judging.judge, store.judges(), judging.store)
