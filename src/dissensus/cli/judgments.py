@@ -86,6 +86,62 @@ def export(store: Path, judge_name: str | None, out: Path, readings: bool, hub: 
     click.echo(f"written    {count:,} {'readings' if readings else 'judgments'} to {out}")
 
 
+@command.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_STORE
+@click.option("--pairs", help="The pairs that the verdicts are about; FILE itself by default.")
+@click.option("--judge", "judge_name", help="One of the judges of FILE, as it calls them; all by default.")
+def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str | None) -> None:
+    """Read verdicts that others published into a store, one judge for each name.
+
+    FILE has rows of pairs with a column "judges" ({"gpt4": {"AB": [1, 0], "BA": 0.5}}: P(a) by the order shown), or
+    flat rows with pair_id, judge, choice or probability_a, order and sample.
+    """
+    from dissensus.files import read_pairs
+    from dissensus.judge import JudgmentStore, judge_pairs
+    from dissensus.judge.published import read_published
+
+    rows = list(read_pairs(pairs or file, notice=lambda _: None))
+    judges = read_published(file, rows)
+    if judge_name is not None:
+        if judge_name not in judges:
+            raise InputError(f"{file}: no judge {judge_name!r}; it has: {', '.join(sorted(judges))}")
+        judges = {judge_name: judges[judge_name]}
+    with JudgmentStore(store) as opened:
+        for judge in judges.values():
+            done = judge_pairs(rows, judge, opened, progress=False)
+            click.echo(f"{judge.name}: {done.made:,} new, {done.reused:,} already in {store}")
+
+
+@command.command()
+@click.argument("pairs")
+@_STORE
+@click.option(
+    "--judge", "judge_names", multiple=True, help="A judge's full name, or the beginning of it; all by default."
+)
+@click.option(
+    "--resamples", type=click.IntRange(min=0), default=2000, show_default=True, help="Of the bootstrap over prompts."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def compare(pairs: str, store: Path, judge_names: tuple[str, ...], resamples: int, seed: int) -> None:
+    """Hold judges against the votes of people, against themselves with the order swapped, and against each other."""
+    from dissensus.evaluate.judge_tables import component_table, judge_tables
+    from dissensus.evaluate.judges import Resampling, decompose, score_judges
+    from dissensus.files import read_pairs
+    from dissensus.judge.recall import Recall, choose_judge
+
+    rows = list(read_pairs(pairs))
+    with _open(store) as opened:
+        names = [choose_judge(name, opened.judges(), store) for name in judge_names] or list(opened.judges())
+        judgments = [judgment for name in names for judgment in Recall(opened, name, rows).judgments()]
+    if not judgments:
+        raise InputError(f"{store}: nobody judged any of the {len(rows):,} pairs of {pairs}")
+    resampling = Resampling(n=resamples, seed=seed)
+    tables = judge_tables(score_judges(rows, judgments, resampling))
+    for table in [*tables, component_table(decompose(rows, judgments, resampling))]:
+        click.echo(table.as_text() + "\n")
+
+
 def _open(store: Path) -> JudgmentStore:
     from dissensus.judge import JudgmentStore
 

@@ -1,0 +1,315 @@
+"""What a server sends is a judgment, a reading, or a failure with a meaning; what it ignores is found out."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import math
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from dissensus.errors import InputError, JudgeError
+from dissensus.judge.ask import Answer, AskError, Outcome, Sampling, TooLong, Usage
+from dissensus.judge.asking import ask_model
+from dissensus.judge.endpoint import Endpoint, retry_after
+from dissensus.judge.job import AskingOptions
+from dissensus.judge.language import LanguageConfig, LanguageJudge
+from dissensus.judge.ledger import Price, spent
+from dissensus.judge.probe import cached_probe, probe
+from dissensus.judge.profile import ServerProfile
+from dissensus.judge.reading import verdict_probabilities
+from dissensus.judge.server import Server
+from dissensus.judge.store import JudgmentStore
+from dissensus.records import Pair
+
+_spec = importlib.util.spec_from_file_location("stub_server", Path(__file__).with_name("stub_server.py"))
+stub_server = importlib.util.module_from_spec(_spec)
+sys.modules["stub_server"] = stub_server  # dataclasses look their module up
+_spec.loader.exec_module(stub_server)
+StubOptions, StubServer = stub_server.StubOptions, stub_server.StubServer
+
+PAIRS = [Pair(id=f"p{i}", prompt=f"q{i // 4}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(40)]
+PROFILE = ServerProfile(model="stub", several=True, logprobs=20, raw=True, temperature=True, prefill=True, usage=True)
+KEY = "sk-secret-0123456789"
+
+
+def a_judge(**settings: Any) -> LanguageJudge:
+    return LanguageJudge(LanguageConfig(model="stub", **settings), {"model": "stub", "revision": None, "api": "chat"})
+
+
+def an_ask(samples: int = 5, text: str = "q"):
+    pair = Pair(id="p", prompt=text, response_a="yes", response_b="no")
+    return a_judge().ask_for(pair, "ab", "", tuple(range(samples)))
+
+
+def answer(
+    stub: Any, ask: Any, sampling: Sampling | None, profile: ServerProfile = PROFILE, timeout: float = 5.0
+) -> Outcome:
+    async def once() -> Outcome:
+        async with Server(Endpoint(stub.url, timeout=timeout), profile) as server:
+            return await server.answer(ask, sampling)
+
+    return asyncio.run(once())
+
+
+def profile_of(options: Any) -> ServerProfile:
+    async def once(url: str) -> ServerProfile:
+        async with Endpoint(url) as endpoint:
+            return await probe(endpoint, None)
+
+    with StubServer(options) as stub:
+        return asyncio.run(once(stub.url))
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_a_reading_is_the_distribution_behind_the_prefix(api):
+    profile = PROFILE.model_copy(update={"api": api})
+    ask = an_ask(0)
+    sent = ask.prompt
+    with StubServer(StubOptions()) as stub:
+        greedy = answer(stub, ask, None, profile)
+        behind = answer(stub, ask, None, profile.model_copy(update={"raw": False, "temperature": None}))
+    truth = stub_server.label_probabilities(sent)
+    for outcome in (greedy, behind):
+        assert isinstance(outcome, Answer)
+        shares = verdict_probabilities(outcome.reading, temperature=1.0, top_p=1.0)
+        assert (shares.a, shares.b, shares.none) == pytest.approx((truth[" A"], truth[" B"], 0.02), abs=1e-6)
+    assert greedy.reading.forced == pytest.approx(0.995)
+    assert math.isnan(behind.reading.forced)
+
+
+def test_sampled_replies_agree_with_the_reading():
+    ask = an_ask(4000)
+    with StubServer(StubOptions()) as stub:
+        replies = answer(stub, ask, Sampling(temperature=1.0, top_p=0.9)).replies
+        reading = answer(stub, an_ask(0), None).reading
+    shares = verdict_probabilities(reading, temperature=1.0, top_p=0.9)
+    counted = Counter(replies)
+    seen = [counted["Choice: A"], counted["Choice: B"], counted["Choice: neither"]]
+    expected = [4000 * p for p in (shares.a, shares.b, shares.none)]
+    assert sum(seen) == 4000
+    kept = [(s, e) for s, e in zip(seen, expected, strict=True) if e > 0]
+    assert stats.chisquare(*zip(*kept, strict=True)).pvalue > 1e-3
+
+
+def test_the_seed_makes_replies_again():
+    with StubServer(StubOptions()) as stub:
+        one, two = (answer(stub, an_ask(50), Sampling(seed=3)).replies for _ in range(2))
+        other = answer(stub, an_ask(50), Sampling(seed=4)).replies
+    assert one == two != other
+
+
+def test_a_model_that_says_something_else_first_is_read_behind_the_prefix_and_not_certified():
+    with StubServer(StubOptions(forced=0.3)) as stub:
+        outcome = answer(stub, an_ask(0), None)
+    assert outcome.reading.forced == 0
+    assert verdict_probabilities(outcome.reading, temperature=1.0, top_p=1.0).a > 0.01
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "billed"),
+    [
+        ("429", "busy", False),
+        ("429-after", "busy", False),
+        ("503", "busy", False),
+        ("500", "failed", False),
+        ("reset", "failed", True),
+        ("reset-mid", "failed", True),
+        ("truncated", "failed", True),
+        ("malformed", "failed", True),
+        ("error-200", "failed", False),
+        ("empty-choices", "failed", True),
+        ("hang", "failed", True),
+    ],
+)
+def test_each_fault_is_a_failure_that_may_be_repeated(fault, kind, billed):
+    with StubServer(StubOptions(schedule=fault, retry_after=0.25)) as stub:
+        with pytest.raises(AskError) as caught:
+            answer(stub, an_ask(), Sampling(), timeout=0.5 if fault == "hang" else 5.0)
+        assert (caught.value.kind, caught.value.billed) == (kind, billed)
+        assert caught.value.retry_after == (0.25 if fault == "429-after" else None)
+        assert len(answer(stub, an_ask(), Sampling()).replies) == 5
+
+
+def test_null_log_probabilities_are_no_reading():
+    with StubServer(StubOptions(schedule="null-logprobs")) as stub, pytest.raises(AskError, match="null log-prob"):
+        answer(stub, an_ask(0), None)
+
+
+def test_a_slow_body_is_waited_for():
+    with StubServer(StubOptions(schedule="slow")) as stub:
+        assert len(answer(stub, an_ask(), Sampling()).replies) == 5
+
+
+@pytest.mark.parametrize(("fault", "replies"), [("wrong-n", 4), ("wrong-n-more", 5)])
+def test_another_number_of_replies_than_asked_for(fault, replies):
+    with StubServer(StubOptions(schedule=fault)) as stub:
+        assert len(answer(stub, an_ask(), Sampling()).replies) == replies
+
+
+def test_nobody_there():
+    with StubServer(StubOptions()) as stub:
+        url = stub.url
+    gone = type("Gone", (), {"url": url})
+    with pytest.raises(AskError, match="nobody answers at") as caught:
+        answer(gone, an_ask(), Sampling())
+    assert caught.value.kind == "gone"
+
+
+@pytest.mark.parametrize("style", ["openai", "vllm", "cut"])
+def test_a_prompt_longer_than_the_context_is_never_cut_silently(style):
+    with StubServer(StubOptions(context=60, context_style=style)) as stub:
+        outcome = answer(stub, an_ask(text="word " * 400), Sampling())
+    assert isinstance(outcome, TooLong)
+    assert outcome.limit == 60
+    assert (outcome.tokens > 400) == (style != "cut")
+
+
+@pytest.mark.parametrize("key", [None, "sk-wrong-0123456789"])
+def test_a_refused_key_is_named_and_never_shown(key, monkeypatch, tmp_path):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    with StubServer(StubOptions(api_key=KEY)) as stub:
+        for attempt in (lambda: answer(stub, an_ask(), Sampling()), lambda: profile_in(stub, tmp_path)):
+            with pytest.raises(JudgeError, match="OPENAI_API_KEY is") as caught:
+                attempt()
+            shown = repr(caught.value) + repr(caught.value.__cause__)
+            assert KEY not in shown
+            assert (key or KEY) not in shown
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with StubServer(StubOptions(api_key=KEY)) as stub:
+        assert len(answer(stub, an_ask(), Sampling()).replies) == 5
+        assert KEY not in repr(vars(Endpoint(stub.url)))
+
+
+def profile_in(stub: Any, cache: Path, *, refresh: bool = False, model: str | None = None) -> ServerProfile:
+    async def once() -> ServerProfile:
+        async with Endpoint(stub.url) as endpoint:
+            return await cached_probe(endpoint, model, cache=cache, refresh=refresh)
+
+    return asyncio.run(once())
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path):
+    with StubServer(StubOptions()) as stub, pytest.raises(JudgeError, match=r"gpt-9.*it has: stub"):
+        profile_in(stub, tmp_path, model="gpt-9")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://host/v1", "http://"])
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(InputError, match="not a URL"):
+        Endpoint(address)
+    with pytest.raises(InputError, match="put the key into"):
+        Endpoint("http://me:secret@host/v1")
+
+
+def test_a_probe_is_made_once_for_each_server(tmp_path):
+    with StubServer(StubOptions()) as stub:
+        first = profile_in(stub, tmp_path)
+        asked = stub.stats.requests
+        assert asked <= 30
+        assert profile_in(stub, tmp_path) == first
+        assert stub.stats.requests == asked
+        profile_in(stub, tmp_path, refresh=True)
+        assert stub.stats.requests > asked
+    with StubServer(StubOptions(context=4000, port=stub.port)) as other:
+        assert profile_in(other, tmp_path).context == 4000
+
+
+def test_an_honest_server_is_believed():
+    profile = profile_of(StubOptions(token_ids=True, context=4000))
+    assert profile.several
+    assert profile.prefill
+    assert profile.seed
+    assert profile.temperature
+    assert profile.top_p
+    assert profile.raw
+    assert profile.asked_ids
+    assert (profile.logprobs, profile.context, profile.opening_tokens) == (20, 4000, 1)
+    assert profile.label_ids == {" A": 12, " B": 13}
+    assert profile.ignored == ()
+    assert profile.plan == "greedy"
+
+
+@pytest.mark.parametrize("name", ["n", "logprobs", "seed", "temperature", "top_p", "prefill"])
+def test_a_parameter_that_is_ignored_with_a_200_is_found_out(name):
+    profile = profile_of(StubOptions(ignores=(name,)))
+    told = {"prefill": "continue_final_message"}.get(name, name)
+    assert told in profile.ignored
+    assert told in profile.describe()
+
+
+def test_what_a_server_cannot_do_is_refused_before_anything_is_asked():
+    nothing = profile_of(StubOptions(ignores=("logprobs", "temperature"), nulls=True))
+    with pytest.raises(JudgeError, match="use --mode sample"):
+        nothing.check(exact=True)
+    with pytest.raises(JudgeError, match="ignores temperature"):
+        nothing.check(exact=False)
+
+
+def test_scaled_log_probabilities_are_told_from_raw_ones():
+    assert profile_of(StubOptions(scaled=True)).raw is False
+    assert profile_of(StubOptions(most_logprobs=5)).logprobs == 5
+
+
+def test_an_opening_token_that_comes_twice_is_seen():
+    assert profile_of(StubOptions(token_ids=True, double_bos=True)).opening_tokens == 2
+
+
+def test_scaled_log_probabilities_are_read_at_temperature_1(tmp_path):
+    with StubServer(StubOptions(scaled=True)) as stub:
+        outcome = answer(stub, an_ask(0), None, PROFILE.model_copy(update={"raw": False}))
+    truth = stub_server.label_probabilities(an_ask(0).prompt)
+    assert verdict_probabilities(outcome.reading, temperature=1.0, top_p=1.0).a == pytest.approx(truth[" A"], abs=1e-6)
+
+
+def test_retry_after_in_seconds_milliseconds_or_a_date():
+    assert retry_after({"retry-after-ms": "1500"}) == 1.5
+    assert retry_after({"Retry-After": "Wed, 21 Oct 2015 07:28:10 GMT"}, now=1445412480.0) == 10.0
+    assert retry_after({"Retry-After": "soon"}) is None
+    assert retry_after({}) is None
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_a_server_with_every_fault_at_once_gives_every_judgment_once(tmp_path, mode):
+    kinds = ["429", "429-after", "500", "reset", "reset-mid", "truncated", "malformed", "error-200", "empty-choices"]
+    kinds += ["wrong-n", "null-logprobs"]
+    faults = ",".join(f"{kind}:0.03" for kind in kinds)
+    judge = a_judge(mode=mode)
+    with StubServer(StubOptions(faults=faults, retry_after=0.02)) as stub, JudgmentStore(tmp_path / "j.db") as store:
+        backend = Server(Endpoint(stub.url), PROFILE)
+        options = AskingOptions(progress=False, price=Price(1.0, 2.0), retries=8)
+        summary = ask_model(PAIRS, judge, backend, store, options)
+        assert (summary.tally.failed, summary.mode) == (0, mode)
+        made = list(store.readings()) if mode == "exact" else list(store.judgments())
+        assert len(made) == (80 if mode == "exact" else 400)
+        assert len({(m.pair_id, m.order, getattr(m, "sample", 0)) for m in made}) == len(made)
+        assert summary.tally.retries > 3
+        served = Usage(stub.stats.prompt_tokens, stub.stats.completion_tokens)
+        assert spent(store, judge.name).cost >= Price(1.0, 2.0).of(served)
+
+
+def test_a_server_that_dies_and_returns_is_waited_for(tmp_path):
+    with StubServer(StubOptions(latency=0.005)) as stub, JudgmentStore(tmp_path / "j.db") as store:
+
+        def die_and_return() -> None:
+            stub.stop()
+            time.sleep(0.5)
+            stub.start()
+
+        restart = threading.Timer(0.15, die_and_return)
+        restart.start()
+        backend = Server(Endpoint(stub.url), PROFILE.model_copy(update={"several": False}))
+        summary = ask_model(PAIRS, a_judge(), backend, store, AskingOptions(progress=False, concurrency=4))
+        restart.join()
+        assert summary.tally.failed == 0
+        assert sum(1 for _ in store.judgments()) == 400
+        assert summary.tally.retries > 0
