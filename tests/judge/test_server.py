@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import math
 import sys
 import threading
@@ -18,14 +19,14 @@ from scipy import stats
 from dissensus.errors import InputError, JudgeError
 from dissensus.judge.ask import Answer, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.asking import ask_model
-from dissensus.judge.endpoint import Endpoint, retry_after
+from dissensus.judge.endpoint import ContextExceededError, Endpoint, retry_after
 from dissensus.judge.job import AskingOptions
 from dissensus.judge.language import LanguageConfig, LanguageJudge
 from dissensus.judge.ledger import Price, spent
 from dissensus.judge.probe import cached_probe, probe
 from dissensus.judge.profile import ServerProfile
 from dissensus.judge.reading import verdict_probabilities
-from dissensus.judge.server import Server
+from dissensus.judge.server import Server, Step, make_reading
 from dissensus.judge.store import JudgmentStore
 from dissensus.records import Pair
 
@@ -269,6 +270,40 @@ def test_scaled_log_probabilities_are_read_at_temperature_1(tmp_path):
         outcome = answer(stub, an_ask(0), None, PROFILE.model_copy(update={"raw": False}))
     truth = stub_server.label_probabilities(an_ask(0).prompt)
     assert verdict_probabilities(outcome.reading, temperature=1.0, top_p=1.0).a == pytest.approx(truth[" A"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("message", "tokens", "limit"),
+    [
+        (
+            "This model's maximum context length is 8,192 tokens. However, your messages resulted in 9,001 tokens.",
+            9001,
+            8192,
+        ),
+        (
+            "This model's maximum context length is 2048 tokens, however you requested 15121 tokens (15105 in your "
+            "prompt; 16 for the completion). Please reduce your prompt; or completion length.",
+            15121,
+            2048,
+        ),
+        ("The decoder prompt (length 5000) is longer than the maximum model length of 4096.", 5000, 4096),
+        ("prompt is too long", 0, 0),
+    ],
+)
+def test_the_numbers_of_a_context_that_is_too_small_are_read(message, tokens, limit):
+    with StubServer(StubOptions()) as stub:
+        failure = Endpoint(stub.url)._failure(400, {}, json.dumps({"error": {"message": message}}))
+    assert isinstance(failure, ContextExceededError)
+    assert (failure.tokens, failure.limit) == (tokens, limit)
+
+
+def test_tokens_of_one_text_that_were_merged_leave_no_false_certainty():
+    """18 came of 20: two hide behind others' names, so only what outweighs all that is missing is surely the top."""
+    step = Step(" A", math.log(0.6), [(" A", math.log(0.6)), (" B", math.log(0.25)), (" C", math.log(0.01))])
+    assert make_reading(step, 1.0, asked=3).top == 3
+    merged = make_reading(step, 1.0, asked=20)
+    assert merged.top == 2
+    assert verdict_probabilities(merged, temperature=1.0, top_p=0.95).error > 0.001
 
 
 def test_retry_after_in_seconds_milliseconds_or_a_date():

@@ -17,8 +17,11 @@ from dissensus.judge.ask import AskError
 if TYPE_CHECKING:
     import aiohttp
 
-_CONTEXT = re.compile(r"context[ _]?(?:length|window|size)|maximum context|too many tokens|prompt is too long", re.I)
+_CONTEXT = re.compile(
+    r"context[ _]?(?:length|window|size)|maximum (?:context|model)|too many tokens|prompt is too long", re.I
+)
 _NUMBERS = re.compile(r"\b(\d{2,9})\b")
+_LIMIT = re.compile(r"(?:context|model)[ _](?:length|window|size)\D{0,30}(\d{2,9})\b", re.I)
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
 _CONNECTIONS = 1024
 
@@ -161,9 +164,13 @@ def retry_after(headers: Any, *, now: float | None = None) -> float | None:
 
 
 def _too_long(message: str) -> ContextExceededError:
-    """Find the two numbers in a message: the limit is the smaller, the prompt's length the larger."""
-    numbers = sorted({int(number) for number in _NUMBERS.findall(message.replace(",", ""))})
-    return ContextExceededError(numbers[-1] if len(numbers) > 1 else 0, numbers[0] if numbers else 0)
+    """Find the numbers in a message: the limit follows its name, and the prompt's length is the largest."""
+    plain = message.replace(",", "")
+    numbers = sorted(int(number) for number in _NUMBERS.findall(plain))
+    named = _LIMIT.search(plain)
+    limit = int(named.group(1)) if named else numbers[0] if numbers else 0
+    tokens = numbers[-1] if numbers and numbers[-1] > limit else 0
+    return ContextExceededError(tokens, limit)
 
 
 def _as_json(text: str) -> dict[str, Any]:

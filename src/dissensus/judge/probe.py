@@ -23,10 +23,9 @@ from dissensus.judge.server import Step, choices_of, path_of, reply_text, reques
 
 _QUESTION = "Write one sentence about the sea, and then another one about the mountains."
 _CONTEXT_NAMES = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx", "n_ctx_train")
-_NEUTRAL_SETS = (
-    ("top_k", "repetition_penalty", "repeat_penalty", "min_p"),  # strangers are let pass
-    ("top_k", "repetition_penalty", "min_p"),  # vLLM, SGLang
-    ("top_k", "repeat_penalty", "min_p"),  # llama.cpp
+_NEUTRAL_SETS: tuple[dict[str, float], ...] = (
+    {"top_k": -1, "repetition_penalty": 1.0, "min_p": 0.0},  # vLLM, SGLang
+    {"top_k": 0, "repeat_penalty": 1.0, "min_p": 0.0},  # llama.cpp, whose Python server defaults to 40 and 1.1
 )
 _TOKENIZERS = (("tokenize", "prompt"), ("extras/tokenize", "input"), ("tokenize", "content"))
 """Paths and the name of the text: vLLM, llama-cpp-python, llama.cpp."""
@@ -82,8 +81,8 @@ async def find_model(endpoint: Endpoint, model: str | None) -> tuple[str, dict[s
     try:
         response = await _patiently(lambda: endpoint.get("models"))
     except JudgeError as error:
-        if "404" in str(error) and model is not None:
-            return model, {}  # a server without a list
+        if model is not None and ("(404)" in str(error) or "status 5" in str(error)):
+            return model, {}  # a server without a list, or (transformers serve, offline) with a broken one
         raise
     entries = response.get("data")
     models = [e for e in entries if isinstance(e, dict) and e.get("id")] if isinstance(entries, list) else []
@@ -124,7 +123,7 @@ class _Probe:
     async def run(self, listing: dict[str, Any]) -> None:
         first = await self._hello(listing)
         usage = isinstance(first.get("usage"), dict) and bool(first["usage"].get("prompt_tokens"))
-        self._note(usage=usage, server=str(first.get("system_fingerprint") or first.get("object") or ""))
+        self._note(usage=usage, server=str(first.get("system_fingerprint") or ""))
         await self._neutral()
         await self._several()
         await self._logprobs()
@@ -166,9 +165,9 @@ class _Probe:
 
     async def _neutral(self) -> None:
         """Find the parameters that undo a server's own defaults and that it does not refuse."""
-        for names in _NEUTRAL_SETS:
+        for values in _NEUTRAL_SETS:
             before = self.profile
-            self._note(neutral=names)
+            self._note(neutral=values)
             if await self._try() is not None:
                 return
             self.profile = before
@@ -182,14 +181,18 @@ class _Probe:
 
     async def _logprobs(self) -> None:
         for wanted in (20, 5):
-            response = await self._try(logprobs=wanted)
+            # Behind a prefix a completion does not end at once.
+            prefix = PREFIX if self.profile.api == "completions" else ""
+            response = await self._try(logprobs=wanted, prefix=prefix)
             if response is None:
                 continue
             steps = _steps(response)
             if not steps:
                 self._ignored.append("logprobs")
                 return
-            self._note(logprobs=min(len(steps[0].top), wanted) or 1)
+            self._note(logprobs=wanted)
+            if len(steps[0].top) < wanted // 2:
+                self._note(logprobs=len(steps[0].top))
             await self._raw(steps[0])
             return
 

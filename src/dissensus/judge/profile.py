@@ -46,8 +46,8 @@ class ServerProfile(BaseModel):
     usage: bool = False
     """Whether it counts tokens."""
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    neutral: tuple[str, ...] = ()
-    """Parameters beyond OpenAI's that it takes, and that are sent with values that change nothing."""
+    neutral: dict[str, float] = {}
+    """Parameters beyond OpenAI's that it takes, with values that change nothing: servers have defaults of their own."""
     ignored: tuple[str, ...] = ()
     """Parameters that it takes with a 200 and does not honour."""
 
@@ -94,7 +94,7 @@ class ServerProfile(BaseModel):
             ("labels", ", ".join(f"{text!r} = {i}" for text, i in self.label_ids.items()) or "not told"),
             ("by id", _honoured(self.asked_ids)),
             ("usage", "counted" if self.usage else "not told: tokens and cost are estimates"),
-            ("also sent", ", ".join(self.neutral) or "nothing"),
+            ("also sent", ", ".join(f"{name} {value:g}" for name, value in self.neutral.items()) or "nothing"),
             ("ignored", ", ".join(self.ignored) or "nothing that was tried"),
             ("plan", self._plan_in_words()),
         ]

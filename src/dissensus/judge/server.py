@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -15,8 +16,6 @@ from dissensus.judge.reading import Reading, verdict_of_token
 
 _TOKENS_TO_LABEL = 8
 """A greedy reply that has not come to its label by then does not keep to the prefix."""
-_NEUTRAL: dict[str, float] = {"top_k": -1, "repetition_penalty": 1.0, "repeat_penalty": 1.0, "min_p": 0.0}
-"""Values that change nothing, for parameters whose defaults do (Llama's generation config; llama.cpp)."""
 
 
 class Step(NamedTuple):
@@ -105,7 +104,7 @@ class Server:
             return cut
         label, forced = find_label(steps)
         if label is not None:
-            return Answer(ask, reading=make_reading(label, forced), usage=usage)
+            return Answer(ask, reading=make_reading(label, forced, asked=self.profile.logprobs), usage=usage)
         if self.profile.prefill:
             return await self._read_behind_prefix(ask, usage, forced=0.0)
         # No distribution behind the prefix is known: all that is known is that the prefix is not forced.
@@ -129,7 +128,7 @@ class Server:
             by_id = steps_of(choices_of(response)[0])
             further = [(text, logprob) for text, logprob in by_id[0].top if text in unseen] if by_id else []
             usage = _sum(usage, usage_of(response, ask.prompt, []))
-        return Answer(ask, reading=make_reading(steps[0], forced, further), usage=usage)
+        return Answer(ask, reading=make_reading(steps[0], forced, further, asked=self.profile.logprobs), usage=usage)
 
 
 def path_of(profile: ServerProfile) -> str:
@@ -156,7 +155,7 @@ def request_body(
         "temperature": temperature,
         "top_p": top_p,
         "stream": False,
-        **{name: _NEUTRAL[name] for name in profile.neutral},
+        **profile.neutral,
     }
     if seed is not None:
         body["seed"] = seed
@@ -248,29 +247,28 @@ def find_label(steps: list[Step]) -> tuple[Step | None, float]:
     return None, 0.0
 
 
-def make_reading(step: Step, forced: float, further: list[tuple[str, float]] | None = None) -> Reading:
+def make_reading(step: Step, forced: float, further: Sequence[tuple[str, float]] = (), *, asked: int = 0) -> Reading:
     """Make a reading of the label's position; the token that was drawn is listed even if it is not among the top.
+
+    Where fewer of the top tokens came than were ``asked`` for, tokens of one text were merged on the way: only those
+    that outweigh all that is missing are then known to be the most probable.
 
     Raises:
         AskError: there are no log-probabilities, or they are no numbers.
     """
-    top = sorted(step.top, key=lambda entry: -entry[1])
-    if not top:
+    ranked = sorted(((text, min(value, 0.0)) for text, value in step.top if value > -math.inf), key=lambda e: -e[1])
+    if not ranked:
         raise AskError("no log-probabilities at the label", billed=True)
-    listed = {text for text, _ in top}
-    extra = {text: value for text, value in [(step.text, step.logprob), *(further or ())] if text not in listed}
-    entries = [*top, *extra.items()]
+    listed = {text for text, _ in ranked}
+    others = {text: min(value, 0.0) for text, value in ((step.text, step.logprob), *further) if text not in listed}
+    entries = [*ranked, *((text, value) for text, value in others.items() if value > -math.inf)]
     logprobs = np.array([value for _, value in entries], np.float64)
-    finite = np.isfinite(logprobs)
-    if not finite[: len(top)].any() or np.exp(logprobs[finite]).sum() > 1.01:
-        raise AskError(f"log-probabilities that are none (their sum is {np.exp(logprobs[finite]).sum():.3f})")
-    kept = [(text, value) for (text, value), is_finite in zip(entries, finite, strict=True) if is_finite]
-    return Reading(
-        np.minimum([value for _, value in kept], 0.0),
-        "".join(verdict_of_token(text) for text, _ in kept),
-        int(finite[: len(top)].sum()),
-        forced=forced,
-    )
+    mass = float(np.exp(logprobs).sum())
+    if not math.isfinite(mass) or mass > 1.01:
+        raise AskError(f"log-probabilities that are none (their sum is {mass:.3f})", billed=True)
+    merged = len(step.top) < asked
+    top = int((np.exp(logprobs[: len(ranked)]) >= 1 - mass).sum()) if merged else len(ranked)
+    return Reading(logprobs, "".join(verdict_of_token(text) for text, _ in entries), max(top, 1), forced=forced)
 
 
 def usage_of(response: dict[str, Any], prompt: str, replies: list[str]) -> Usage:

@@ -1,0 +1,109 @@
+"""Real servers on 127.0.0.1, with a tiny model made on the spot."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+
+class RealServer(NamedTuple):
+    base_url: str
+    model: str
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+@contextmanager
+def serving(command: list[str], url: str, log: Path) -> Iterator[None]:
+    """Start a server, wait until it answers anything at all, and end it by its own process id."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+    try:
+        deadline = time.monotonic() + 90
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command[0]} does not serve: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/models", timeout=5).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def transformers_server(tiny_judge: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """`transformers serve`, which ignores n and logprobs."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/v1"
+    program = Path(sys.executable).with_name("transformers")
+    command = [str(program), "serve", str(tiny_judge), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    with serving(command, url, tmp_path_factory.mktemp("transformers") / "serve.log"):
+        yield RealServer(url, str(tiny_judge))
+
+
+@pytest.fixture(scope="session")
+def llama_python() -> str:
+    """An interpreter with llama-cpp-python and gguf."""
+    named = os.environ.get("DISSENSUS_LLAMA_PYTHON") or str(HERE.parents[1] / ".llama-venv" / "bin" / "python")
+    if not Path(named).is_file():
+        pytest.skip("no llama-cpp-python; build it with scripts/install-llama-server, or set DISSENSUS_LLAMA_PYTHON")
+    return named
+
+
+@pytest.fixture(scope="session")
+def llama_server(
+    make_judge: Callable[..., Path], llama_python: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealServer]:
+    """llama-cpp-python's server with real log-probabilities."""
+    folder = tmp_path_factory.mktemp("llama")
+    model = folder / "tiny.gguf"
+    source = make_judge(folder / "model")
+    subprocess.run([llama_python, str(HERE / "tiny_gguf.py"), str(source), str(model)], check=True)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/v1"
+    command = [
+        llama_python,
+        "-m",
+        "llama_cpp.server",
+        "--model",
+        str(model),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    command += ["--logits_all", "true", "--n_ctx", "2048", "--n_threads", "1", "--verbose", "false"]
+    with serving(command, url, folder / "serve.log"):
+        yield RealServer(url, str(model))

@@ -1,0 +1,120 @@
+"""Servers that others wrote, with their own habits: the probe tells the truth, and judgments come of them."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dissensus.errors import JudgeError
+from dissensus.judge.asking import ask_model
+from dissensus.judge.backends import BackendConfig, open_backend
+from dissensus.judge.endpoint import Endpoint
+from dissensus.judge.job import AskingOptions
+from dissensus.judge.language import LanguageConfig, LanguageJudge
+from dissensus.judge.local import LocalModel
+from dissensus.judge.probe import probe
+from dissensus.judge.profile import ServerProfile
+from dissensus.judge.reading import verdict_probabilities
+from dissensus.judge.store import JudgmentStore
+from dissensus.records import Pair
+
+PAIRS = [Pair(id=f"p{i}", prompt=f"Is it {i}?", response_a="It is.", response_b=f"No, {i} is not.") for i in range(4)]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISSENSUS_CACHE", str(tmp_path / "cache"))
+
+
+def profile_of(server: Any, api: str = "chat") -> ServerProfile:
+    async def once() -> ServerProfile:
+        async with Endpoint(server.base_url) as endpoint:
+            return await probe(endpoint, server.model, api=api)
+
+    return asyncio.run(once())
+
+
+def judge_with(server: Any, store: JudgmentStore, pairs: list[Pair] = PAIRS, **settings: Any) -> Any:
+    config = BackendConfig(backend="server", base_url=server.base_url)
+    backend, model = open_backend(config, server.model, exact=settings.get("mode") == "exact")
+    judge = LanguageJudge(LanguageConfig(model=model, n=4, **settings), backend.identity)
+    return judge, ask_model(pairs, judge, backend, store, AskingOptions(progress=False))
+
+
+@pytest.mark.slow
+def test_transformers_serve_ignores_n_and_log_probabilities_and_that_is_seen(transformers_server):
+    profile = profile_of(transformers_server)
+    assert not profile.several
+    assert profile.logprobs == 0
+    assert {"n", "logprobs"} <= set(profile.ignored)
+    assert profile.usage
+
+
+@pytest.mark.slow
+def test_transformers_serve_gives_sampled_judgments_and_no_readings(transformers_server, tmp_path):
+    with JudgmentStore(tmp_path / "j.db") as store:
+        judge, summary = judge_with(transformers_server, store)
+        assert (summary.tally.made, summary.tally.failed) == (16, 0)
+        assert {j.reply for j in store.judgments(judge=judge.name)} <= {"Choice: A", "Choice: B"}
+        with pytest.raises(JudgeError, match="gives none; use --mode sample"):
+            judge_with(transformers_server, store, mode="exact")
+
+
+@pytest.mark.llama_server
+def test_llama_cpp_python_gives_raw_log_probabilities_and_ignores_n_and_prefill(llama_server):
+    profile = profile_of(llama_server)
+    assert not profile.several
+    assert not profile.prefill
+    assert profile.raw
+    assert profile.neutral == {"top_k": 0, "repeat_penalty": 1.0, "min_p": 0.0}
+    assert set(profile.label_ids) == {" A", " B"}
+    assert "n" in profile.ignored
+    assert profile.plan == "greedy"
+    completions = profile_of(llama_server, "completions")
+    assert completions.prefill
+    assert completions.logprobs
+
+
+@pytest.mark.llama_server
+def test_readings_of_llama_cpp_python_agree_with_transformers(llama_server, tmp_path):
+    """One model in two programs, through a server and in this process."""
+    with JudgmentStore(tmp_path / "j.db") as store:
+        judge, summary = judge_with(llama_server, store, mode="exact")
+        assert (summary.mode, summary.tally.made) == ("exact", 8)
+        served = {(r.pair_id, r.order): r.reading for r in store.readings(judge=judge.name)}
+    local = LocalModel(str(Path(llama_server.model).parent / "model"), device="cpu")
+    asks = [ask for pair in PAIRS for ask in judge.asks(pair, set(judge.keys(pair)))]
+    for outcome in local.answer(asks, None):
+        ours = verdict_probabilities(outcome.reading, temperature=1.0, top_p=1.0)
+        theirs = verdict_probabilities(served[outcome.ask.pair.id, outcome.ask.order], temperature=1.0, top_p=1.0)
+        np.testing.assert_allclose([theirs.a, theirs.b], [ours.a, ours.b], atol=2e-3)
+
+
+@pytest.mark.llama_server
+def test_llama_cpp_python_names_a_prompt_that_is_too_long(llama_server, tmp_path):
+    long = Pair(id="long", prompt="Why? " * 3000, response_a="Yes.", response_b="No.")
+    with JudgmentStore(tmp_path / "j.db") as store:
+        _, summary = judge_with(llama_server, store, [*PAIRS, long])
+        assert summary.tally.made == 16
+        assert summary.tally.too_long == 4
+        assert summary.tally.too_long_pairs[0].startswith("long (")
+        assert "2,048" in summary.tally.too_long_pairs[0]
+
+
+@pytest.mark.llama_server
+def test_the_command_judges_through_a_real_server(llama_server, tmp_path):
+    from dissensus.files import write_records
+
+    write_records(tmp_path / "pairs.jsonl", PAIRS)
+    command = [sys.executable, "-m", "dissensus", "judge", str(tmp_path / "pairs.jsonl"), "--judge", "server"]
+    command += ["--base-url", llama_server.base_url, "--store", str(tmp_path / "j.db"), "--mode", "exact", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "readings   8 new" in done.stdout
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "nothing new" in again.stdout
