@@ -1,11 +1,13 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dissensus.errors import JudgeError
-from dissensus.margin import margins_from_judgments, vote_margin
-from dissensus.records import Choice, Judgment
+from dissensus.margin import expected_margin, margins_from_judgments, margins_from_probabilities, vote_margin
+from dissensus.records import Choice, ChoiceProbabilities, Judgment
 
 counts = st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -78,3 +80,74 @@ def test_judgments_of_several_judges_are_not_mixed():
     rows = judgments("p", "a", judge="one-00000000") + judgments("p", "b", judge="two-00000000")
     with pytest.raises(JudgeError, match="one-00000000, two-00000000"):
         margins_from_judgments(rows, ["p"])
+
+
+def read_off(pair_id: str, order: str, a: float, b: float, persona: str = "") -> ChoiceProbabilities:
+    return ChoiceProbabilities(
+        pair_id=pair_id,
+        judge="j",
+        order=order,
+        persona=persona,
+        probability_a=a,
+        probability_b=b,
+        probability_none=max(0.0, 1 - a - b),
+        certified=True,
+    )
+
+
+@given(q=st.floats(0, 1), n=st.integers(1, 12))
+def test_the_expected_margin_of_one_order_is_the_binomials(q: float, n: int):
+    binomial = sum(math.comb(n, k) * q**k * (1 - q) ** (n - k) * abs(2 * k / n - 1) for k in range(n + 1))
+    assert expected_margin([q] * n, [1 - q] * n) == pytest.approx(binomial, abs=1e-9)
+
+
+@given(
+    shares=st.lists(st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)), min_size=2, max_size=6),
+)
+def test_a_few_votes_look_more_agreed_than_what_they_are_drawn_from(shares):
+    """Jensen, for the votes of one order that are all valid."""
+    valid = [a / (a + b) if a + b > 0.01 else 0.5 for a, b in shares]
+    q = sum(valid) / len(valid)
+    assert expected_margin(valid, [1 - v for v in valid]) >= abs(2 * q - 1) - 1e-9
+
+
+def test_expected_margins_agree_with_drawing_votes():
+    generator = np.random.default_rng(0)
+    a, b, order = [0.6] * 4 + [0.3] * 4, [0.3] * 4 + [0.5] * 4, [0] * 4 + [1] * 4
+    drawn = []
+    for _ in range(20_000):
+        at = generator.random(8)
+        choices = [("a" if u < x else "b" if u < x + y else None) for u, x, y in zip(at, a, b, strict=True)]
+        judgments = [
+            Judgment(pair_id="p", judge="j", sample=i, order=("ab", "ba")[o], choice=c)
+            for i, (c, o) in enumerate(zip(choices, order, strict=True))
+        ]
+        drawn += [m.margin for m in margins_from_judgments(judgments, ["p"], allow_missing=True)]
+    standard_error = np.std(drawn) / np.sqrt(len(drawn))
+    assert abs(np.mean(drawn) - expected_margin(a, b, orders=order)) < 4 * standard_error
+
+
+def test_both_orders_count_the_same_however_many_replies_were_valid():
+    """A judge that always names the first shown has no preference, even if half of one order's replies are invalid."""
+    replies = [("ab", "a")] * 5 + [("ba", "b")] * 2 + [("ba", None)] * 3
+    judgments = [Judgment(pair_id="p", judge="j", sample=i, order=o, choice=c) for i, (o, c) in enumerate(replies)]
+    (margin,) = margins_from_judgments(judgments, ["p"])
+    assert (margin.margin, margin.preference_a, margin.n_judgments, margin.n_invalid) == (0.0, 0.5, 7, 3)
+
+
+def test_the_limit_is_the_order_balanced_share_of_valid_votes():
+    rows = [read_off("p", "ab", 0.8, 0.2), read_off("p", "ba", 0.3, 0.1)]
+    (limit,) = margins_from_probabilities(rows, ["p"])
+    assert limit.preference_a == pytest.approx((0.8 + 0.75) / 2)
+    assert limit.margin == limit.margin_limit == pytest.approx(abs(2 * 0.775 - 1))
+    (expected,) = margins_from_probabilities(rows, ["p"], n=10)
+    assert expected.margin > limit.margin
+    many = margins_from_probabilities(rows, ["p"], n=60)[0]
+    assert many.margin == pytest.approx(limit.margin, abs=0.02)
+
+
+def test_a_pair_without_a_valid_vote_is_named_or_left_out():
+    rows = [read_off("p", "ab", 0.8, 0.2), read_off("q", "ab", 0.0, 0.0)]
+    with pytest.raises(JudgeError, match=r"2 of 3 pairs have no valid judgment \(q, r\), 1 of them"):
+        margins_from_probabilities(rows, ["p", "q", "r"])
+    assert [m.pair_id for m in margins_from_probabilities(rows, ["p", "q", "r"], allow_missing=True)] == ["p"]

@@ -1,0 +1,118 @@
+"""Language models on the command line: what is told, what is refused, and what can be changed afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from dissensus.cli.judge import command as judge_command
+from dissensus.cli.judgments import command as judgments_command
+from dissensus.cli.margin import command as margin_command
+from dissensus.errors import ConfigError, InputError, JudgeError
+from dissensus.files import read_records, write_records
+from dissensus.records import Margin, Pair
+
+PAIRS = [Pair(id=f"p{i}", prompt=f"Is it {i}?", response_a="It is.", response_b=f"No, {i} is not.") for i in range(6)]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    write_records(tmp_path / "pairs.jsonl", PAIRS)
+    return tmp_path / "pairs.jsonl"
+
+
+def run(command, *arguments: object) -> str:
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_read_once_and_margins_at_any_setting(pairs, tiny_judge, tmp_path):
+    store, out = tmp_path / "j.db", tmp_path / "m.jsonl"
+    common = [pairs, "--judge", "local", "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet"]
+    told = run(judge_command, *common)
+    assert "readings   12 new" in told
+    assert "first shown wins" in told
+    assert "nothing new" in run(judge_command, *common)
+    run(margin_command, pairs, "--store", store, "--out", out)
+    drawn = list(read_records(out, Margin))
+    assert {m.n_judgments + m.n_invalid for m in drawn} == {10}
+    assert all(m.margin_limit is not None for m in drawn)
+    run(margin_command, pairs, "--store", store, "--out", out, "--n", 400, "--top-p", 1)
+    many = list(read_records(out, Margin))
+    for margin in many:
+        assert margin.margin == pytest.approx(margin.margin_limit, abs=0.2)
+    run(margin_command, pairs, "--store", store, "--out", out, "--votes", "limit", "--temperature", 0.01)
+    # A cold judge is sure of itself in each order: it agrees with itself across orders, or contradicts itself.
+    assert {round(m.margin, 6) for m in read_records(out, Margin)} <= {0.0, 1.0}
+    assert "whole" in run(judgments_command, "verify", "--store", store)
+    listed = run(judgments_command, "list", "--store", store)
+    assert "mode exact, temperature 1.0, top-p 0.9" in listed
+
+
+def test_sampled_judgments_cannot_be_drawn_anew(pairs, tiny_judge, tmp_path):
+    store = tmp_path / "j.db"
+    told = run(judge_command, pairs, "--judge", "local", "--model", tiny_judge, "--n", 4, "--store", store, "--quiet")
+    assert "judgments  24 new" in told
+    with pytest.raises(JudgeError, match=r"--top-p cannot be changed any more; judge with --mode exact"):
+        run(margin_command, pairs, "--store", store, "--out", tmp_path / "m.jsonl", "--top-p", 0.5)
+    with pytest.raises(JudgeError, match="has sampled judgments and no probabilities"):
+        run(margin_command, pairs, "--store", store, "--out", tmp_path / "m.jsonl", "--votes", "limit")
+
+
+def test_one_order_of_both_can_be_used_alone(pairs, tiny_judge, tmp_path):
+    store, out = tmp_path / "j.db", tmp_path / "m.jsonl"
+    run(judge_command, pairs, "--judge", "local", "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet")
+    run(margin_command, pairs, "--store", store, "--out", out, "--order", "ab")
+    assert {m.n_judgments + m.n_invalid for m in read_records(out, Margin)} == {10}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["--judge", "gpt4"], InputError, r"no such judge; choose one of committee, votes, local, server, vllm"),
+        (["--judge", "local"], ConfigError, "give a folder or a Hub id with --model"),
+        (["--judge", "local", "--model", "./nowhere"], InputError, r"--model ./nowhere: no such model"),
+        (["--judge", "server"], ConfigError, "give one such as --base-url"),
+        (["--judge", "server", "--base-url", "http://127.0.0.1:9"], JudgeError, r"nobody answers at .*127.0.0.1:9"),
+        (["--judge", "server", "--base-url", "here"], InputError, "not a URL"),
+        (["--judge", "local", "--base-url", "http://x"], InputError, "--base-url means nothing to --judge local"),
+        (["--judge", "committee", "--top-p", "0.5"], InputError, "--top-p means nothing to --judge committee"),
+        (["--judge", "local", "--model", "m", "--template", "mine"], InputError, "no such template"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_a_remedy(pairs, tmp_path, arguments, error, message):
+    with pytest.raises(error, match=message):
+        run(judge_command, pairs, "--store", tmp_path / "j.db", *arguments)
+    assert not (tmp_path / "j.db").exists()
+
+
+def test_personas_from_a_file_take_turns(pairs, tiny_judge, tmp_path):
+    (tmp_path / "people.txt").write_text("You are a nurse.\n\nYou are a poet.\n")
+    store = tmp_path / "j.db"
+    common = [pairs, "--judge", "local", "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet"]
+    assert "readings   24 new" in run(judge_command, *common, "--persona-file", tmp_path / "people.txt")
+    with pytest.raises(InputError, match="personas repeat"):
+        run(judge_command, *common, "--persona", "You.", "--persona", "You.")
+
+
+def test_a_fault_in_the_last_line_shows_before_a_model_is_loaded(pairs, tmp_path):
+    with pairs.open("a") as file:
+        file.write('{"prompt": "q"}\n')
+    with pytest.raises(InputError, match=r"pairs.jsonl:7"):
+        run(judge_command, pairs, "--judge", "local", "--model", "./nowhere", "--store", tmp_path / "j.db")
+
+
+@pytest.mark.real_data
+def test_published_verdicts_come_in_and_are_held_against_people(real_data_dir, tmp_path):
+    file, store = real_data_dir / "vicuna80.jsonl.gz", tmp_path / "j.db"
+    told = run(judgments_command, "import", file, "--store", store)
+    assert told.count(" new, 0 already") == 5
+    assert "gpt4-732afd03: 0 new, 4,467 already" in run(
+        judgments_command, "import", file, "--store", store, "--judge", "gpt4"
+    )
+    compared = run(judgments_command, "compare", file, "--store", store, "--judge", "gpt4", "--resamples", 50)
+    assert ".680 [" in compared
+    assert "Variance of verdicts" in compared

@@ -1,0 +1,125 @@
+"""Studies whose judgments come from elsewhere: published, in a store, or from a language model asked on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dissensus.errors import ConfigError, InputError
+from dissensus.files import read_pairs, read_records, write_records
+from dissensus.judge.asking import ask_model
+from dissensus.judge.job import AskingOptions
+from dissensus.judge.language import LanguageConfig, LanguageJudge
+from dissensus.judge.local import LocalModel
+from dissensus.judge.store import JudgmentStore
+from dissensus.records import Margin, Pair
+from dissensus.simulate import SimulationConfig, simulate
+from dissensus.study import StudyConfig, load_study, run_study
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    rows = simulate(SimulationConfig(prompts=8, responses_per_prompt=2, votes_per_pair=3)).pairs
+    write_records(tmp_path / "pairs.jsonl", rows)
+    return tmp_path / "pairs.jsonl"
+
+
+def run(folder: Path, backbone: Path, pairs: Path, judge: dict[str, Any]) -> list[str]:
+    said: list[str] = []
+    settings = {
+        "pairs": str(pairs),
+        "label": "one-vote",
+        "hold_out": {"by": "group", "share": 0.3},
+        "judge": judge,
+        "allow_missing": True,
+        "training": {"model": str(backbone), "epochs": 1, "batch_size": 8, "max_length": 32},
+        "models": {"plain": {}, "margin": {"objective": "margin"}},
+        "baseline": "plain",
+        "evaluation": {"resamples": 20},
+    }
+    run_study(StudyConfig.model_validate(settings), folder, say=said.append, progress=False)
+    return said
+
+
+def test_a_study_asks_a_language_model_and_asks_nothing_twice(tmp_path, tiny_bert, tiny_judge, pairs):
+    judge = {"name": "local", "model": str(tiny_judge), "mode": "exact", "votes": "limit"}
+    said = run(tmp_path / "run", tiny_bert, pairs, judge)
+    margins = list(read_records(tmp_path / "run" / "margins.parquet", Margin))
+    assert margins
+    assert all(m.margin == m.margin_limit for m in margins)
+    again = run(tmp_path / "run", tiny_bert, pairs, {**judge, "votes": "drawn", "n": 6})
+    assert any("judge: " in line and "reused" in line for line in again)
+    assert not any("made" in line for line in again if "judge: " in line)
+    assert {m.n_judgments + m.n_invalid for m in read_records(tmp_path / "run" / "margins.parquet", Margin)} == {6}
+    assert "1" in str(said)
+
+
+def test_a_study_uses_a_store_that_was_filled_before(tmp_path, tiny_bert, tiny_judge, pairs):
+    rows = list(read_pairs(pairs))
+    model = LocalModel(str(tiny_judge), device="cpu")
+    judge = LanguageJudge(LanguageConfig(model="tiny", mode="exact"), model.identity)
+    with JudgmentStore(tmp_path / "j.db") as store:
+        ask_model(rows, judge, model, store, AskingOptions(progress=False))
+    settings = {"name": "store", "store": str(tmp_path / "j.db"), "judge": "tiny", "top_p": 1.0, "n": 20}
+    run(tmp_path / "run", tiny_bert, pairs, settings)
+    margins = list(read_records(tmp_path / "run" / "margins.parquet", Margin))
+    assert {m.n_judgments + m.n_invalid for m in margins} == {20}
+    assert all("unchanged" in line for line in run(tmp_path / "run", tiny_bert, pairs, settings) if "] " in line)
+    with pytest.raises(InputError, match="no judge is called 'gpt4'"):
+        run(tmp_path / "run", tiny_bert, pairs, {**settings, "judge": "gpt4"})
+
+
+def test_published_verdicts_become_margins(tmp_path, tiny_bert, pairs):
+    rows = list(read_pairs(pairs))
+    verdicts = [
+        {"pair_id": pair.id, "judge": "gpt4", "choice": choice, "order": order}
+        for pair in rows
+        for order, choice in (("ab", "a"), ("ba", "a" if hash(pair.id) % 2 else "b"))
+    ]
+    file = tmp_path / "verdicts.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in verdicts))
+    run(tmp_path / "run", tiny_bert, pairs, {"name": "published", "judge": "gpt4", "file": str(file)})
+    margins = list(read_records(tmp_path / "run" / "margins.parquet", Margin))
+    assert {(m.margin, m.n_judgments) for m in margins} == {(0.0, 2), (1.0, 2)}
+    with pytest.raises(InputError, match=r"no verdicts of a judge 'claude'; it has: gpt4"):
+        run(tmp_path / "run", tiny_bert, pairs, {"name": "published", "judge": "claude", "file": str(file)})
+
+
+def test_a_judge_that_is_none_and_a_setting_that_is_none_are_named(tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text("pairs: p\nbaseline: m\nmodels: {m: {}}\njudge: {name: local, model: m, top_q: 0.9}\n")
+    with pytest.raises(ConfigError, match=r"judge.top_q: unknown setting; did you mean 'top_p'"):
+        load_study(study)
+    study.write_text("pairs: p\nbaseline: m\nmodels: {m: {}}\njudge: {name: gpt}\n")
+    with pytest.raises(ConfigError, match="committee"):
+        load_study(study)
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_margins_from_the_published_verdicts_of_gpt4(tmp_path, tiny_bert, real_data_dir):
+    rows = [json.loads(line) for line in _lines(real_data_dir / "vicuna80.jsonl.gz")][::14]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    small = {"model": str(tiny_bert), "epochs": 1, "max_length": 32, "batch_size": 32}
+    overrides = {"pairs": str(tmp_path / "pairs.jsonl"), "training": small, "seeds": [0]}
+    config = load_study("published-verdicts", overrides=overrides)
+    run_study(config, tmp_path / "run", say=lambda _: None, progress=False)
+    margins = {m.pair_id: m for m in read_records(tmp_path / "run" / "margins.parquet", Margin)}
+    assert len(margins) > 100
+    for row in rows:
+        verdicts = [p for p in row["judges"].get("gpt4", {}).values() if p != 0.5]
+        if row["id"] in margins:
+            assert margins[row["id"]].margin == abs(2 * sum(verdicts) / len(verdicts) - 1)
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert (
+        len({pair.id for pair in read_records(tmp_path / "run" / "pairs" / "test.parquet", Pair)} & set(margins)) == 0
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    import gzip
+
+    return gzip.decompress(path.read_bytes()).decode().split("\n")[:-1]
