@@ -94,8 +94,9 @@ class Server:
             self.profile.check(exact=True)
         if self.profile.plan == "prefill":
             return await self._read_behind_prefix(ask, Usage(), forced=math.nan)
-        # Where log-probabilities are scaled, temperature 1 leaves them as they are, and a forced prefix is sampled.
-        temperature = 0.0 if self.profile.raw is not False else 1.0
+        # Where log-probabilities are (or may be) scaled, temperature 1 leaves them as they are; a forced prefix is
+        # drawn all the same.
+        temperature = 0.0 if self.profile.raw else 1.0
         body = request_body(self.profile, ask.prompt, limit=_TOKENS_TO_LABEL, temperature=temperature, logprobs=True)
         response = await self._endpoint.post(path_of(self.profile), body)
         steps = steps_of(choices_of(response)[0])
