@@ -26,7 +26,8 @@ from dissensus.judge.ledger import Price, spent
 from dissensus.judge.probe import cached_probe, probe
 from dissensus.judge.profile import ServerProfile
 from dissensus.judge.reading import verdict_probabilities
-from dissensus.judge.server import Server, Step, make_reading
+from dissensus.judge.response import Step, make_reading
+from dissensus.judge.server import Server
 from dissensus.judge.store import JudgmentStore
 from dissensus.records import Pair
 

@@ -12,7 +12,8 @@ from dissensus.judge.ask import AskError
 from dissensus.judge.endpoint import ContextExceededError, Endpoint
 from dissensus.judge.profile import ServerProfile
 from dissensus.judge.prompt import PREFIX
-from dissensus.judge.server import Step, choices_of, path_of, reply_text, request_body, steps_of
+from dissensus.judge.response import Step, choices_of, reply_text, steps_of
+from dissensus.judge.server import path_of, request_body
 
 _QUESTION = "Write one sentence about the sea, and then another one about the mountains."
 _CONTEXT_NAMES = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx", "n_ctx_train")
@@ -27,6 +28,7 @@ _HEATS = (100.0, 2.0, 1.0)
 _TOKENIZERS = (("tokenize", "prompt"), ("extras/tokenize", "input"), ("tokenize", "content"))
 """Paths and the name of the text: vLLM, llama-cpp-python, llama.cpp."""
 _ATTEMPTS = 4
+_LONGEST_WAIT = 30.0
 _SAME = 0.02
 """Log-probabilities of one token that are closer than this are the same, on a server that adds up in half precision."""
 
@@ -41,7 +43,7 @@ async def patiently(request: Callable[[], Any]) -> dict[str, Any]:
             if attempt == _ATTEMPTS - 1 or error.kind in ("gone", "refused"):
                 hint = "start it, or name another with --base-url" if error.kind == "gone" else "see its log"
                 raise JudgeError(f"{error}; {hint}") from error
-            await asyncio.sleep(error.retry_after or 0.2 * 2**attempt)
+            await asyncio.sleep(min(error.retry_after or 0.2 * 2**attempt, _LONGEST_WAIT))
     raise ValueError("unreachable")
 
 
@@ -72,9 +74,7 @@ class Inquiry:
 
     async def _ask(self, **settings: Any) -> dict[str, Any]:
         """Ask the same question with some settings."""
-        extra = settings.pop("extra", {})
-        prompt = settings.pop("prompt", _QUESTION)
-        body = {**request_body(self.profile, prompt, **{"limit": 1, "temperature": 0.0, **settings}), **extra}
+        body = request_body(self.profile, _QUESTION, **{"limit": 1, "temperature": 0.0, **settings})
         return await patiently(lambda: self._endpoint.post(path_of(self.profile), body))
 
     async def _try(self, **settings: Any) -> dict[str, Any] | None:
