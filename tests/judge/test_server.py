@@ -217,13 +217,27 @@ def test_a_probe_is_made_once_for_each_server(tmp_path):
     with StubServer(StubOptions()) as stub:
         first = profile_in(stub, tmp_path)
         asked = stub.stats.requests
-        assert asked <= 30
+        assert asked <= 25
         assert profile_in(stub, tmp_path) == first
-        assert stub.stats.requests == asked
+        assert stub.stats.requests == asked + 1
         profile_in(stub, tmp_path, refresh=True)
         assert stub.stats.requests > asked
     with StubServer(StubOptions(context=4000, port=stub.port)) as other:
         assert profile_in(other, tmp_path).context == 4000
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({"ignores": ("logprobs",)}, {}), ({}, {"scaled": True}), ({}, {"ignores": ("n",)}), ({}, {"refuses": ("n",)})],
+)
+def test_a_server_that_comes_back_with_other_settings_is_probed_again(before, after, tmp_path):
+    with StubServer(StubOptions(**before)) as stub:
+        first = profile_in(stub, tmp_path)
+    with StubServer(StubOptions(**after, port=stub.port)) as other:
+        second = profile_in(other, tmp_path)
+    assert first.fingerprint == second.fingerprint
+    assert second == profile_of(StubOptions(**after)).model_copy(update={"fingerprint": second.fingerprint})
+    assert second != first
 
 
 def test_an_honest_server_is_believed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +68,24 @@ class Inquiry:
         await self._prefill()
         await self._tokens(listing)
         self._note(ignored=tuple(self._ignored))
+        self._note(signature=await self.signature())
         return self.profile
+
+    async def signature(self) -> tuple[float, ...]:
+        """Ask for several things at once, and sum up what came in numbers that are compared with `alike`."""
+        number = self.profile.logprobs or 5
+        response = await self._try(n=2, temperature=1.5, logprobs=number, prefix=self._begun)
+        if response is None:
+            return ()
+        steps = _steps(response)
+        top = sorted((value for _, value in steps[0].top), reverse=True)[:2] if steps else []
+        gap = min(top[0] - top[1], 20.0) if len(top) == 2 else 0.0
+        return (len(choices_of(response)), len(top), gap, _prompt_tokens(response) or 0)
+
+    @property
+    def _begun(self) -> str:
+        """Behind a prefix a completion does not end at once."""
+        return PREFIX if self.profile.api == "completions" else ""
 
     def _note(self, **found: Any) -> None:
         self.profile = self.profile.model_copy(update=found)
@@ -152,10 +170,8 @@ class Inquiry:
             self._ignored.append("n" if len(replies) != 2 else "n (its replies with one seed are the same)")
 
     async def _logprobs(self) -> None:
-        # Behind a prefix a completion does not end at once.
-        prefix = PREFIX if self.profile.api == "completions" else ""
         for wanted in (20, 5):
-            response = await self._try(logprobs=wanted, prefix=prefix)
+            response = await self._try(logprobs=wanted, prefix=self._begun)
             if response is None:
                 continue
             steps = _steps(response)
@@ -165,15 +181,15 @@ class Inquiry:
             self._note(logprobs=wanted)
             if len(steps[0].top) < wanted // 2:
                 self._note(logprobs=len(steps[0].top))
-            await self._raw(steps[0], prefix)
+            await self._raw(steps[0])
             return
 
-    async def _raw(self, cold: Step, prefix: str) -> None:
+    async def _raw(self, cold: Step) -> None:
         """Compare the first token's log-probabilities at temperatures 0, 1 and 2."""
         if self.profile.temperature is False:
             return  # what is the same at every temperature may be scaled by the server's own
         number = self.profile.logprobs
-        answers = [await self._try(logprobs=number, temperature=t, prefix=prefix) for t in (1.0, 2.0)]
+        answers = [await self._try(logprobs=number, temperature=t, prefix=self._begun) for t in (1.0, 2.0)]
         cool, warm, hot = dict(cold.top), *(dict(steps[0].top) if (steps := _steps(a)) else {} for a in answers)
         shared = [cool[token] for token in cool if token in warm and token in hot]
         if len(shared) < 2 or max(shared) - min(shared) < 10 * _SAME:
@@ -247,6 +263,17 @@ class Inquiry:
             return await self._endpoint.get(url)
         except (AskError, JudgeError, ContextExceededError):
             return None
+
+
+def alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether two signatures are one server's: the same but for what half precision and batching change.
+
+    >>> alike((2, 2, 3.0, 21), (2, 2, 3.1, 21)), alike((2, 2, 3.0, 21), (2, 2, 1.5, 21)), alike((), (1, 0, 0.0, 21))
+    (True, False, False)
+    """
+    return len(one) == len(other) and all(
+        math.isclose(a, b, rel_tol=0.1, abs_tol=0.1) for a, b in zip(one, other, strict=True)
+    )
 
 
 def _steps(response: dict[str, Any] | None) -> list[Step]:

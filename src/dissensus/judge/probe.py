@@ -14,7 +14,7 @@ from dissensus.encoder import default_cache
 from dissensus.errors import JudgeError
 from dissensus.files import write_text
 from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.inquiry import Inquiry, patiently
+from dissensus.judge.inquiry import Inquiry, alike, patiently
 from dissensus.judge.profile import Api, ServerProfile
 
 
@@ -39,14 +39,16 @@ async def cached_probe(
 ) -> ServerProfile:
     """Return what an earlier probe of the same server found, or probe it.
 
-    The server is the same if its address, its list of models and the way it is asked are. Profiles are kept in the
-    folder ``probes`` of the cache (see `dissensus.encoder.default_cache`).
+    The server is the same if its address, what it lists of the model, the way it is asked and its answer to one request
+    are. Profiles are kept in the folder ``probes`` of the cache (see `dissensus.encoder.default_cache`).
     """
     model, listing = await find_model(endpoint, model)
     file = (cache or default_cache()) / "probes" / f"{_fingerprint(endpoint, model, api, listing)}.json"
     if file.is_file() and not refresh:
         try:
-            return ServerProfile.model_validate_json(file.read_text(encoding="utf-8"))
+            known = ServerProfile.model_validate_json(file.read_text(encoding="utf-8"))
+            if alike(known.signature, await Inquiry(endpoint, known).signature()):
+                return known
         except ValidationError:
             file.unlink()  # of another version
     profile = await probe(endpoint, model, api=api)

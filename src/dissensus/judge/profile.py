@@ -23,6 +23,8 @@ class ServerProfile(BaseModel):
     """What it calls itself."""
     fingerprint: str = ""
     """Digest of what the server says of itself: another one is probed again."""
+    signature: tuple[float, ...] = ()
+    """What one request with many parameters gave: a server that was started again with other settings gives another."""
     several: bool = False
     """Whether ``n`` gives n replies."""
     logprobs: int = 0
