@@ -39,7 +39,9 @@ class StubOptions:
     forced: float = 0.995
     """Probability of each token of the prefix."""
     ignores: tuple[str, ...] = ()
-    """Parameters that are let pass and not honoured: n, logprobs, seed, temperature, top_p, prefill."""
+    """Parameters that are let pass and not honoured: n, logprobs, seed, temperature, top_p, top_k, prefill (both of its
+    flags), continue (that one alone: the turn is closed, and none is opened), sampling (all replies are greedy), index
+    (the replies of one seed are the same)."""
     nulls: bool = False
     """Log-probabilities that are ignored come as null instead of being absent."""
     scaled: bool = False
@@ -114,8 +116,10 @@ def next_token(prompt: str, written: str, forced: float) -> dict[str, float]:
     return {}
 
 
-def tempered(probabilities: dict[str, float], temperature: float, top_p: float) -> dict[str, float]:
-    """Temperature, then top-p, then renormalise."""
+def tempered(
+    probabilities: dict[str, float], temperature: float, top_p: float, top_k: int | None = None
+) -> dict[str, float]:
+    """Temperature, then top-k, then top-p, then renormalise."""
     if temperature == 0:
         return {max(probabilities, key=probabilities.__getitem__): 1.0}
     weights = {token: p ** (1 / temperature) for token, p in probabilities.items() if p > 0}
@@ -123,7 +127,7 @@ def tempered(probabilities: dict[str, float], temperature: float, top_p: float) 
     kept: dict[str, float] = {}
     mass = 0.0
     for token, weight in sorted(weights.items(), key=lambda item: -item[1]):
-        if mass < top_p:
+        if mass < top_p and (top_k is None or top_k < 1 or len(kept) < top_k):
             kept[token] = weight / total
         mass += weight / total
     total = sum(kept.values())
@@ -310,7 +314,9 @@ class StubServer:
                 )
             tokens = options.context
         honoured = {
-            name: body.get(name) for name in ("n", "seed", "temperature", "top_p") if name not in options.ignores
+            name: body.get(name)
+            for name in ("n", "seed", "temperature", "top_p", "top_k")
+            if name not in options.ignores
         }
         count = (honoured.get("n") or 1) + {"wrong-n": -1, "wrong-n-more": 1}.get(fault, 0)
         choices = [self._choice(path, body, prompt, written, honoured, index, fault) for index in range(count)]
@@ -333,9 +339,11 @@ class StubServer:
             return text.removesuffix("Choice:").strip(), written, count_tokens(text)
         messages = body["messages"]
         tokens = sum(count_tokens(message["content"]) + WRAPPING for message in messages)
-        begun = messages[-1]["role"] == "assistant" and body.get("continue_final_message")
-        if begun and "prefill" not in self.options.ignores:
-            return messages[0]["content"], messages[-1]["content"], tokens - WRAPPING + OPENING
+        if messages[-1]["role"] == "assistant" and "prefill" not in self.options.ignores:
+            if body.get("continue_final_message") and "continue" not in self.options.ignores:
+                return messages[0]["content"], messages[-1]["content"], tokens - WRAPPING + OPENING
+            if not body.get("add_generation_prompt", True):
+                return messages[0]["content"], "", tokens
         return messages[0]["content"], "", tokens + OPENING
 
     def _choice(
@@ -350,6 +358,8 @@ class StubServer:
     ) -> dict[str, Any]:
         temperature = honoured.get("temperature")
         temperature = 1.0 if temperature is None else temperature
+        temperature = 0.0 if "sampling" in self.options.ignores else temperature
+        index = 0 if "index" in self.options.ignores else index
         top_p = honoured.get("top_p") or 1.0
         seed = honoured.get("seed")
         salt = (self.options.seed, self.stats.requests) if seed is None else seed
@@ -357,7 +367,7 @@ class StubServer:
         said: list[tuple[str, dict[str, float]]] = []
         text = written
         while len(said) < limit and (raw := next_token(prompt, text, self.options.forced)):
-            drawn_from = tempered(raw, temperature, top_p)
+            drawn_from = tempered(raw, temperature, top_p, honoured.get("top_k"))
             token = drawn(drawn_from, unit("draw", salt, prompt, index, len(said)))
             scaled = dict.fromkeys(raw, 1e-12) | tempered(raw, temperature, 1.0)
             told = scaled if self.options.scaled else raw

@@ -43,7 +43,7 @@ def profile_of(server: Any, api: str = "chat") -> ServerProfile:
 def judge_with(server: Any, store: JudgmentStore, pairs: list[Pair] = PAIRS, **settings: Any) -> Any:
     config = BackendConfig(backend="server", base_url=server.base_url)
     backend, model = open_backend(config, server.model, exact=settings.get("mode") == "exact")
-    judge = LanguageJudge(LanguageConfig(model=model, n=4, **settings), backend.identity)
+    judge = LanguageJudge(LanguageConfig(model=model, **{"n": 4, **settings}), backend.identity)
     return judge, ask_model(pairs, judge, backend, store, AskingOptions(progress=False))
 
 
@@ -54,6 +54,27 @@ def test_transformers_serve_ignores_n_and_log_probabilities_and_that_is_seen(tra
     assert profile.logprobs == 0
     assert {"n", "logprobs"} <= set(profile.ignored)
     assert profile.usage
+    assert profile.seed
+
+
+@pytest.mark.slow
+def test_transformers_serve_samples_as_it_is_told(transformers_server, tiny_judge, tmp_path):
+    """Left to itself it is greedy where the model's folder asks for no sampling, and cuts off all but 50 tokens."""
+    profile = profile_of(transformers_server)
+    assert (profile.temperature, profile.top_p) == (True, True)
+    with JudgmentStore(tmp_path / "j.db") as store:
+        judge, _ = judge_with(transformers_server, store, n=40, temperature=2.0, top_p=1.0)
+        judgments = list(store.judgments(judge=judge.name))
+    exact = LanguageJudge(judge.config.model_copy(update={"mode": "exact"}), judge.identity)
+    expected = variance = 0.0
+    asks = [ask for pair in PAIRS for ask in exact.asks(pair, set(exact.keys(pair)))]
+    for outcome in LocalModel(str(tiny_judge), device="cpu").answer(asks, None):
+        share = verdict_probabilities(outcome.reading, temperature=2.0, top_p=1.0)
+        expected += 20 * share.a
+        variance += 20 * share.a * (1 - share.a)
+    seen = sum(j.reply.startswith("Choice: A") for j in judgments)
+    assert 0 < seen < len(judgments) == 160
+    assert abs(seen - expected) < 4 * variance**0.5
 
 
 @pytest.mark.slow
@@ -76,9 +97,11 @@ def test_llama_cpp_python_gives_raw_log_probabilities_and_ignores_n_and_prefill(
     assert set(profile.label_ids) == {" A", " B"}
     assert "n" in profile.ignored
     assert profile.plan == "greedy"
+    assert (profile.temperature, profile.top_p, profile.seed) == (True, True, True)
     completions = profile_of(llama_server, "completions")
     assert completions.prefill
-    assert completions.logprobs
+    assert completions.raw
+    assert completions.logprobs == 20
 
 
 @pytest.mark.llama_server

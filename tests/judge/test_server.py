@@ -26,7 +26,8 @@ from dissensus.judge.ledger import Price, spent
 from dissensus.judge.probe import cached_probe, probe
 from dissensus.judge.profile import ServerProfile
 from dissensus.judge.reading import verdict_probabilities
-from dissensus.judge.server import Server, Step, make_reading
+from dissensus.judge.response import Step, make_reading
+from dissensus.judge.server import Server
 from dissensus.judge.store import JudgmentStore
 from dissensus.records import Pair
 
@@ -60,10 +61,10 @@ def answer(
     return asyncio.run(once())
 
 
-def profile_of(options: Any) -> ServerProfile:
+def profile_of(options: Any, api: str = "chat") -> ServerProfile:
     async def once(url: str) -> ServerProfile:
         async with Endpoint(url) as endpoint:
-            return await probe(endpoint, None)
+            return await probe(endpoint, None, api=api)
 
     with StubServer(options) as stub:
         return asyncio.run(once(stub.url))
@@ -216,13 +217,27 @@ def test_a_probe_is_made_once_for_each_server(tmp_path):
     with StubServer(StubOptions()) as stub:
         first = profile_in(stub, tmp_path)
         asked = stub.stats.requests
-        assert asked <= 30
+        assert asked <= 25
         assert profile_in(stub, tmp_path) == first
-        assert stub.stats.requests == asked
+        assert stub.stats.requests == asked + 1
         profile_in(stub, tmp_path, refresh=True)
         assert stub.stats.requests > asked
     with StubServer(StubOptions(context=4000, port=stub.port)) as other:
         assert profile_in(other, tmp_path).context == 4000
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({"ignores": ("logprobs",)}, {}), ({}, {"scaled": True}), ({}, {"ignores": ("n",)}), ({}, {"refuses": ("n",)})],
+)
+def test_a_server_that_comes_back_with_other_settings_is_probed_again(before, after, tmp_path):
+    with StubServer(StubOptions(**before)) as stub:
+        first = profile_in(stub, tmp_path)
+    with StubServer(StubOptions(**after, port=stub.port)) as other:
+        second = profile_in(other, tmp_path)
+    assert first.fingerprint == second.fingerprint
+    assert second == profile_of(StubOptions(**after)).model_copy(update={"fingerprint": second.fingerprint})
+    assert second != first
 
 
 def test_an_honest_server_is_believed():
@@ -240,12 +255,42 @@ def test_an_honest_server_is_believed():
     assert profile.plan == "greedy"
 
 
-@pytest.mark.parametrize("name", ["n", "logprobs", "seed", "temperature", "top_p", "prefill"])
+@pytest.mark.parametrize("name", ["n", "logprobs", "seed", "temperature", "top_p", "top_k", "prefill"])
 def test_a_parameter_that_is_ignored_with_a_200_is_found_out(name):
     profile = profile_of(StubOptions(ignores=(name,)))
     told = {"prefill": "continue_final_message"}.get(name, name)
     assert told in profile.ignored
     assert told in profile.describe()
+
+
+def test_replies_that_are_greedy_at_every_temperature_are_found_out():
+    profile = profile_of(StubOptions(ignores=("sampling",)))
+    assert profile.temperature is False
+    with pytest.raises(JudgeError, match="ignores temperature, so its replies"):
+        profile.check(exact=False)
+
+
+def test_log_probabilities_of_a_server_that_ignores_temperature_are_not_trusted():
+    profile = profile_of(StubOptions(ignores=("temperature",)))
+    assert (profile.logprobs, profile.raw, profile.plan) == (20, None, None)
+    with pytest.raises(JudgeError, match="nobody knows at which one"):
+        profile.check(exact=True)
+
+
+def test_a_turn_that_is_closed_and_has_none_after_it_is_no_prefill():
+    assert not profile_of(StubOptions(ignores=("continue",))).prefill
+
+
+def test_replies_that_repeat_each_other_under_one_seed_are_not_asked_for_together():
+    profile = profile_of(StubOptions(ignores=("index",)))
+    assert not profile.several
+    assert "with one seed are the same" in profile.describe()
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_raw_and_scaled_are_told_apart_by_either_api(api, scaled):
+    assert profile_of(StubOptions(scaled=scaled), api=api).raw is not scaled
 
 
 def test_what_a_server_cannot_do_is_refused_before_anything_is_asked():

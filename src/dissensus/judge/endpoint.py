@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from dissensus.errors import InputError, JudgeError, MissingDependencyError
 from dissensus.judge.ask import AskError
+from dissensus.judge.response import whole_characters
 
 if TYPE_CHECKING:
     import aiohttp
@@ -54,6 +55,8 @@ class Endpoint:
             raise InputError(f"--base-url {base_url}: not a URL; give one such as http://127.0.0.1:8000/v1")
         if parts.username or parts.password:
             raise InputError(f"--base-url: holds a name or password; put the key into {key_variable} instead")
+        if parts.query or parts.fragment:
+            raise InputError("--base-url: has a part after ? or #; give the address alone, such as http://host/v1")
         self.base_url = base_url.rstrip("/") + ("" if parts.path.strip("/") else "/v1")
         self.key_variable = key_variable
         self.timeout = timeout
@@ -65,7 +68,9 @@ class Endpoint:
         self._aiohttp = aiohttp
 
     async def __aenter__(self) -> Self:
-        key = os.environ.get(self.key_variable)
+        key = _key_in(self.key_variable)
+        if not (key.isascii() and key.isprintable()):
+            raise JudgeError(f"{self.key_variable} holds characters that no key has; set it again")
         self._session = self._aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=self._aiohttp.ClientTimeout(total=self.timeout, sock_connect=30),
@@ -98,36 +103,44 @@ class Endpoint:
             raise ValueError("the endpoint is not open; use it in an 'async with' block")
         url = path if path.startswith("http") else f"{self.base_url}/{path}"
         client = self._aiohttp
+        # No error of aiohttp's is kept as a cause: some hold the request's headers, and so the key.
         try:
-            async with self._session.request(method, url, json=body) as response:
-                text = await response.text(errors="replace")
+            async with self._session.request(method, url, json=body, allow_redirects=False) as response:
+                text = (await response.read()).decode("utf-8", "replace")
                 status, headers = response.status, response.headers
-        except client.ClientConnectorError as error:
-            raise AskError(f"nobody answers at {self.base_url} ({error.strerror or error})", kind="gone") from error
-        except TimeoutError as error:
-            raise AskError(f"no answer within {self.timeout:g} s", billed=True) from error
-        except client.ClientPayloadError as error:
-            raise AskError("the answer was cut off", billed=True) from error
+        except client.ClientSSLError as error:
+            reason = f"no secure connection ({type(error).__name__}); is it http://, or its certificate not trusted?"
+            raise JudgeError(f"{self.base_url}: {reason}") from None
+        except (client.ClientConnectorError, client.ConnectionTimeoutError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise AskError(f"nobody answers at {self.base_url} ({reason})", kind="gone") from None
+        except TimeoutError:
+            raise AskError(f"no answer within {self.timeout:g} s", billed=True) from None
+        except client.ClientPayloadError:
+            raise AskError("the answer was cut off", billed=True) from None
         except (client.ClientError, OSError) as error:
-            raise AskError(f"the connection broke ({type(error).__name__})", billed=True) from error
-        if status >= 400:
+            raise AskError(f"the connection broke ({type(error).__name__})", billed=True) from None
+        if status >= 300:
             raise self._failure(status, headers, text)
         return self._decode(text)
 
     def _decode(self, text: str) -> dict[str, Any]:
         try:
             values = json.loads(text)
-        except ValueError as error:
-            raise AskError(f"the answer is no JSON ({_shorten(text)!r})", billed=True) from error
+        except (ValueError, RecursionError):
+            raise AskError(f"the answer is no JSON ({self._quoted(text)!r})", billed=True) from None
         if not isinstance(values, dict):
-            raise AskError(f"the answer is no JSON object ({_shorten(text)!r})", billed=True)
+            raise AskError(f"the answer is no JSON object ({self._quoted(text)!r})", billed=True)
         if values.get("error"):
-            raise AskError(f"a 200 with an error: {_message(values)}")
+            raise AskError(f"a 200 with an error: {self._quoted(_message(values))}")
         return values
 
     def _failure(self, status: int, headers: Any, text: str) -> Exception:
         """Say what an error status means for the one who asked."""
-        message = _message(_as_json(text)) or _shorten(text)
+        message = self._quoted(_message(_as_json(text)) or text)
+        if status < 400:
+            place = self._quoted(headers.get("Location", "")).removesuffix("/chat/completions") or "nobody knows where"
+            return JudgeError(f"{self.base_url}: has moved ({status}) to {place}; give the new address as --base-url")
         if status in (401, 403):
             which = "is set, and was refused" if os.environ.get(self.key_variable) else "is not set"
             return JudgeError(f"{self.base_url}: the server wants a key ({status}); {self.key_variable} {which}")
@@ -142,6 +155,16 @@ class Endpoint:
         if status in (408, 409, 425) or status >= 500:
             return AskError(f"status {status}: {message}", retry_after=retry_after(headers))
         return AskError(f"status {status}: {message}", kind="refused")
+
+    def _quoted(self, text: str) -> str:
+        """Shorten what a server says to one line, without the key that it may repeat."""
+        key = _key_in(self.key_variable)
+        line = " ".join(whole_characters(text.replace(key, "[the key]") if len(key) > 7 else text).split())
+        return line if len(line) <= 300 else line[:297] + "…"
+
+
+def _key_in(variable: str) -> str:
+    return (os.environ.get(variable) or "").strip()
 
 
 def retry_after(headers: Any, *, now: float | None = None) -> float | None:
@@ -176,7 +199,7 @@ def _too_long(message: str) -> ContextExceededError:
 def _as_json(text: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
 
@@ -185,9 +208,4 @@ def _message(values: dict[str, Any]) -> str:
     """Find the message in the ways that servers write one."""
     error = values.get("error", values)
     message = error.get("message") or error.get("detail") if isinstance(error, dict) else error
-    return _shorten(message if isinstance(message, str) else json.dumps(message) if message else "")
-
-
-def _shorten(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 300 else line[:297] + "…"
+    return message if isinstance(message, str) else json.dumps(message) if message else ""

@@ -23,6 +23,8 @@ class ServerProfile(BaseModel):
     """What it calls itself."""
     fingerprint: str = ""
     """Digest of what the server says of itself: another one is probed again."""
+    signature: tuple[float, ...] = ()
+    """What one request with many parameters gave: a server that was started again with other settings gives another."""
     several: bool = False
     """Whether ``n`` gives n replies."""
     logprobs: int = 0
@@ -46,7 +48,7 @@ class ServerProfile(BaseModel):
     usage: bool = False
     """Whether it counts tokens."""
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    neutral: dict[str, float] = {}
+    neutral: dict[str, int | float | str] = {}
     """Parameters beyond OpenAI's that it takes, with values that change nothing: servers have defaults of their own."""
     ignored: tuple[str, ...] = ()
     """Parameters that it takes with a 200 and does not honour."""
@@ -54,11 +56,10 @@ class ServerProfile(BaseModel):
     @property
     def plan(self) -> Plan | None:
         """How a reading is to be had: by a greedy run (certificate included), behind a prefix, or (None) not at all."""
-        if not self.logprobs:
+        if not self.logprobs or (self.raw is None and self.temperature is False):
             return None
-        if self.raw is not False or self.temperature:
-            return "greedy"
-        return "prefill" if self.prefill else None
+        # At temperature 1 scaled log-probabilities are raw, but a reply is then drawn: a prefix is surer.
+        return "greedy" if self.raw or self.temperature or not self.prefill else "prefill"
 
     def check(self, *, exact: bool) -> None:
         """Refuse what this server cannot do.
@@ -66,9 +67,14 @@ class ServerProfile(BaseModel):
         Raises:
             JudgeError: no readings can be had of it, or it does not sample as it is told.
         """
-        if exact and self.plan is None:
+        if exact and not self.logprobs:
             raise JudgeError(
                 f"{self.model}: mode exact needs log-probabilities, and this server gives none; use --mode sample"
+            )
+        if exact and self.plan is None:
+            raise JudgeError(
+                f"{self.model}: the server ignores temperature, so nobody knows at which one its log-probabilities "
+                "are; use another server, or the judge local"
             )
         if not exact and (self.temperature is False or self.top_p is False):
             what = " and ".join(name for name in ("temperature", "top_p") if getattr(self, name) is False)
@@ -94,7 +100,7 @@ class ServerProfile(BaseModel):
             ("labels", ", ".join(f"{text!r} = {i}" for text, i in self.label_ids.items()) or "not told"),
             ("by id", _honoured(self.asked_ids)),
             ("usage", "counted" if self.usage else "not told: tokens and cost are estimates"),
-            ("also sent", ", ".join(f"{name} {value:g}" for name, value in self.neutral.items()) or "nothing"),
+            ("also sent", ", ".join(f"{name} {value}" for name, value in self.neutral.items()) or "nothing"),
             ("ignored", ", ".join(self.ignored) or "nothing that was tried"),
             ("plan", self._plan_in_words()),
         ]

@@ -1,0 +1,308 @@
+"""The questions of a probe: each compares what a server says with what it would say if it honoured a parameter."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from dissensus.errors import JudgeError
+from dissensus.judge.ask import AskError
+from dissensus.judge.endpoint import ContextExceededError, Endpoint
+from dissensus.judge.profile import ServerProfile
+from dissensus.judge.prompt import PREFIX
+from dissensus.judge.response import Step, choices_of, reply_text, steps_of
+from dissensus.judge.server import path_of, request_body
+
+_QUESTION = "Write one sentence about the sea, and then another one about the mountains."
+_CONTEXT_NAMES = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx", "n_ctx_train")
+_OWN = {"do_sample": True, "top_k": 0, "repetition_penalty": 1.0, "min_p": 0.0}
+_NEUTRAL_SETS: tuple[dict[str, int | float | str], ...] = (
+    {"top_k": -1, "repetition_penalty": 1.0, "min_p": 0.0},  # vLLM, SGLang
+    {"top_k": 0, "repeat_penalty": 1.0, "min_p": 0.0},  # llama.cpp, whose Python server defaults to 40 and 1.1
+    {"generation_config": json.dumps(_OWN)},  # transformers serve: else greedy whatever is asked for, or its top 50
+)
+_HEATS = (100.0, 2.0, 1.0)
+"""Temperatures at which replies should vary; not every server takes the first, which leaves no doubt."""
+_TOKENIZERS = (("tokenize", "prompt"), ("extras/tokenize", "input"), ("tokenize", "content"))
+"""Paths and the name of the text: vLLM, llama-cpp-python, llama.cpp."""
+_ATTEMPTS = 4
+_LONGEST_WAIT = 30.0
+_SAME = 0.02
+"""Log-probabilities of one token that are closer than this are the same, on a server that adds up in half precision."""
+
+
+async def patiently(request: Callable[[], Any]) -> dict[str, Any]:
+    """Make a request a few times where the server is busy."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            answer: dict[str, Any] = await request()
+            return answer
+        except AskError as error:
+            if attempt == _ATTEMPTS - 1 or error.kind in ("gone", "refused"):
+                hint = "start it, or name another with --base-url" if error.kind == "gone" else "see its log"
+                raise JudgeError(f"{error}; {hint}") from error
+            await asyncio.sleep(min(error.retry_after or 0.2 * 2**attempt, _LONGEST_WAIT))
+    raise ValueError("unreachable")
+
+
+class Inquiry:
+    """Questions to one server; fills a profile."""
+
+    def __init__(self, endpoint: Endpoint, profile: ServerProfile) -> None:
+        self._endpoint = endpoint
+        self.profile = profile
+        self._ignored: list[str] = []
+
+    async def run(self, listing: dict[str, Any]) -> ServerProfile:
+        """Ask all of them; ``listing`` is what the server lists of its model."""
+        first = await self._hello(listing)
+        usage = isinstance(first.get("usage"), dict) and bool(first["usage"].get("prompt_tokens"))
+        self._note(usage=usage, server=str(first.get("system_fingerprint") or ""))
+        await self._neutral()
+        if (heat := await self._sampling()) is not None:
+            await self._several(heat)
+        await self._logprobs()
+        await self._prefill()
+        await self._tokens(listing)
+        self._note(ignored=tuple(self._ignored))
+        self._note(signature=await self.signature())
+        return self.profile
+
+    async def signature(self) -> tuple[float, ...]:
+        """Ask for several things at once, and sum up what came in numbers that are compared with `alike`."""
+        number = self.profile.logprobs or 5
+        response = await self._try(n=2, temperature=1.5, logprobs=number, prefix=self._begun)
+        if response is None:
+            return ()
+        steps = _steps(response)
+        top = sorted((value for _, value in steps[0].top), reverse=True)[:2] if steps else []
+        gap = min(top[0] - top[1], 20.0) if len(top) == 2 else 0.0
+        return (len(choices_of(response)), len(top), gap, _prompt_tokens(response) or 0)
+
+    @property
+    def _begun(self) -> str:
+        """Behind a prefix a completion does not end at once."""
+        return PREFIX if self.profile.api == "completions" else ""
+
+    def _note(self, **found: Any) -> None:
+        self.profile = self.profile.model_copy(update=found)
+
+    async def _ask(self, **settings: Any) -> dict[str, Any]:
+        """Ask the same question with some settings."""
+        body = request_body(self.profile, _QUESTION, **{"limit": 1, "temperature": 0.0, **settings})
+        return await patiently(lambda: self._endpoint.post(path_of(self.profile), body))
+
+    async def _try(self, **settings: Any) -> dict[str, Any] | None:
+        """Ask, and return None where the server refuses the settings."""
+        try:
+            return await self._ask(**settings)
+        except (JudgeError, ContextExceededError):
+            return None
+
+    async def _hello(self, listing: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return await self._ask()
+        except ContextExceededError as error:
+            raise JudgeError(f"{self.profile.model}: its context of {error.limit} tokens holds no question") from error
+        except JudgeError as error:
+            if "max_completion_tokens" in str(error):
+                self._note(limit_name="max_completion_tokens")
+                return await self._ask()
+            if "404" in str(error):
+                known = f"; it has: {listing['unlisted']}" if "unlisted" in listing else ""
+                raise JudgeError(f"{error}{known}; choose one with --model, or another --api") from error
+            raise
+
+    async def _neutral(self) -> None:
+        """Find the parameters that undo a server's own defaults and that it does not refuse."""
+        for values in _NEUTRAL_SETS:
+            before = self.profile
+            self._note(neutral=values)
+            if await self._try() is not None:
+                return
+            self.profile = before
+
+    async def _sampling(self) -> float | None:
+        """Replies at temperature 0 repeat themselves, at a high one they do not; top-p and a seed make them again.
+
+        Returns the temperature at which they were asked for; None where the server refuses each.
+        """
+        cold = await self._texts(temperature=0.0)
+        for heat in _HEATS:
+            if hot := await self._texts(temperature=heat):
+                break
+        else:
+            return None
+        if len(hot) == 1:
+            # At 100 every model varies: such replies are greedy. At less, it may be sure of what it says.
+            greedy = heat == _HEATS[0]
+            self._note(temperature=False if greedy else None)
+            self._ignored += ["temperature"] * greedy
+            return heat
+        self._note(
+            temperature=len(cold) == 1,
+            top_p=len(await self._texts(temperature=heat, top_p=1e-6)) == 1,
+            seed=len(await self._texts(temperature=heat, seed=11)) == 1,
+        )
+        self._ignored += [name for name in ("temperature", "top_p", "seed") if getattr(self.profile, name) is False]
+        if "top_k" in self.profile.neutral and len(await self._texts(temperature=heat, extra={"top_k": 1})) > 1:
+            self._ignored.append("top_k")
+        return heat
+
+    async def _texts(self, **settings: Any) -> set[str]:
+        """The different ones of two replies; none where the server refuses the settings."""
+        answers = [await self._try(limit=16, **settings)]
+        if answers[0] is not None:
+            answers.append(await self._try(limit=16, **settings))
+        return {reply_text(choices_of(answer)[0]) for answer in answers if answer is not None}
+
+    async def _several(self, heat: float) -> None:
+        """Ask for two replies with one seed, as judgments are; two that are one and the same are no sample."""
+        response = await self._try(n=2, temperature=heat, seed=11, limit=16)
+        if response is None:
+            return
+        replies = [reply_text(choice) for choice in choices_of(response)]
+        self._note(several=len(replies) == 2 and (replies[0] != replies[1] or not self.profile.temperature))
+        if not self.profile.several:
+            self._ignored.append("n" if len(replies) != 2 else "n (its replies with one seed are the same)")
+
+    async def _logprobs(self) -> None:
+        for wanted in (20, 5):
+            response = await self._try(logprobs=wanted, prefix=self._begun)
+            if response is None:
+                continue
+            steps = _steps(response)
+            if not steps:
+                self._ignored.append("logprobs")
+                return
+            self._note(logprobs=wanted)
+            if len(steps[0].top) < wanted // 2:
+                self._note(logprobs=len(steps[0].top))
+            await self._raw(steps[0])
+            return
+
+    async def _raw(self, cold: Step) -> None:
+        """Compare the first token's log-probabilities at temperatures 0, 1 and 2."""
+        if self.profile.temperature is False:
+            return  # what is the same at every temperature may be scaled by the server's own
+        number = self.profile.logprobs
+        answers = [await self._try(logprobs=number, temperature=t, prefix=self._begun) for t in (1.0, 2.0)]
+        cool, warm, hot = dict(cold.top), *(dict(steps[0].top) if (steps := _steps(a)) else {} for a in answers)
+        shared = [cool[token] for token in cool if token in warm and token in hot]
+        if len(shared) < 2 or max(shared) - min(shared) < 10 * _SAME:
+            return  # a certain token tells nothing, nor do tokens that are all alike
+        self._note(raw=all(abs(cool[t] - other[t]) < _SAME for other in (warm, hot) for t in cool if t in other))
+
+    async def _prefill(self) -> None:
+        """Begin a reply: in a chat, fewer tokens are counted where the flag that leaves it open is honoured.
+
+        Neither request wants a turn opened after it: a server may honour that flag and not the other.
+        """
+        if self.profile.api == "completions":
+            self._note(prefill=True)
+            return
+        begun = await self._try(prefix=PREFIX)
+        closed = await self._try(prefix=PREFIX, extra={"continue_final_message": False})
+        tokens = [_prompt_tokens(answer) for answer in (begun, closed)]
+        if begun is None:
+            return
+        honoured = None not in tokens and tokens[0] < tokens[1]  # type: ignore[operator]
+        if not honoured:
+            self._ignored.append("continue_final_message")
+        self._note(prefill=honoured)
+
+    async def _tokens(self, listing: dict[str, Any]) -> None:
+        """Look for the context's length, the labels' ids and the tokens that a prompt opens with."""
+        context = _context_in(listing)
+        root = self._endpoint.base_url.removesuffix("/v1")
+        labels: dict[str, int] = {}
+        for path, name in (
+            (f"{root}/tokenize", "prompt"),
+            (f"{root}/extras/tokenize", "input"),
+            (f"{root}/tokenize", "content"),
+        ):
+            if ids := await self._label_ids(path, name):
+                labels = ids
+                break
+        if context is None and (properties := await self._get(f"{root}/props")):
+            context = _context_in(properties) or _context_in(properties.get("default_generation_settings") or {})
+        self._note(context=context, label_ids=labels)
+        opening = _opening(await self._try(extra={"return_token_ids": True}))
+        if opening:
+            self._note(opening_tokens=2 if opening[:1] == opening[1:2] else 1)
+        if labels and self.profile.logprobs:
+            await self._asked_ids(labels)
+
+    async def _label_ids(self, path: str, name: str) -> dict[str, int]:
+        """Encode the prefix with and without each label: one token more is the label's."""
+        found = {}
+        for label in (" A", " B"):
+            ids = []
+            for text in (PREFIX, PREFIX + label):
+                body = {"model": self.profile.model, name: text, "add_special_tokens": False}
+                try:
+                    response = await self._endpoint.post(path, body)
+                except (AskError, JudgeError, ContextExceededError):
+                    return {}
+                ids.append([i for i in response.get("tokens") or () if isinstance(i, int)])
+            if not ids[0] or ids[1][:-1] != ids[0]:
+                return {}
+            found[label] = ids[1][-1]
+        return found
+
+    async def _asked_ids(self, labels: dict[str, int]) -> None:
+        extra = {"logprob_token_ids": list(labels.values()), "top_logprobs": None}
+        steps = _steps(await self._try(logprobs=1, extra=extra))
+        self._note(asked_ids=bool(steps) and {" A", " B"} <= {text for text, _ in steps[0].top})
+
+    async def _get(self, url: str) -> dict[str, Any] | None:
+        try:
+            return await self._endpoint.get(url)
+        except (AskError, JudgeError, ContextExceededError):
+            return None
+
+
+def alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether two signatures are one server's: the same but for what half precision and batching change.
+
+    >>> alike((2, 2, 3.0, 21), (2, 2, 3.1, 21)), alike((2, 2, 3.0, 21), (2, 2, 1.5, 21)), alike((), (1, 0, 0.0, 21))
+    (True, False, False)
+    """
+    return len(one) == len(other) and all(
+        math.isclose(a, b, rel_tol=0.1, abs_tol=0.1) for a, b in zip(one, other, strict=True)
+    )
+
+
+def _steps(response: dict[str, Any] | None) -> list[Step]:
+    if response is None:
+        return []
+    try:
+        return [step for step in steps_of(choices_of(response)[0]) if step.top]
+    except AskError:
+        return []
+
+
+def _prompt_tokens(response: dict[str, Any] | None) -> int | None:
+    usage = (response or {}).get("usage")
+    return usage.get("prompt_tokens") if isinstance(usage, dict) else None
+
+
+def _opening(response: dict[str, Any] | None) -> list[int]:
+    if response is None:
+        return []
+    ids = response.get("prompt_token_ids") or choices_of(response)[0].get("prompt_token_ids")
+    return ids if isinstance(ids, list) else []
+
+
+def _context_in(listing: dict[str, Any]) -> int | None:
+    """Find the length of the context in what a server says of a model."""
+    places = [listing, listing.get("meta") if isinstance(listing.get("meta"), dict) else {}]
+    for place in places:
+        for name in _CONTEXT_NAMES:
+            value = (place or {}).get(name)
+            if isinstance(value, int) and value > 0:
+                return value
+    return None
