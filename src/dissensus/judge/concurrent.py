@@ -149,6 +149,7 @@ class _Run:
         outcome, attempt = answered
         await self._writer.write(self._job.kept(outcome, attempt))
         self._job.count(outcome)
+        self._leave()
         further = await self._writer.run(self._job.further, outcome)
         for part in self._split(further):
             await self._pursue(part)
@@ -157,6 +158,7 @@ class _Run:
         """Attempt until there is an outcome; None where there is none to be had, or another run has it in hand."""
         sampling = self._job.sampling_of(ask)
         failures = 0
+        answered = False
         while not self._stop.is_set():
             scouting = await self._breaker.wait()
             estimate = self._estimate(ask, sampling)
@@ -183,9 +185,11 @@ class _Run:
                     if error.kind == "failed":
                         wait = max(wait, backoff(failures, self._random))
                 else:
+                    answered = True  # a stop waits until this is on disk and counted
                     return outcome, self._succeed(sent, outcome)
             finally:
-                self._leave()
+                if not answered:
+                    self._leave()
                 self._slots.release()
                 if scouting:
                     self._breaker.abandoned()
