@@ -13,6 +13,7 @@ from dissensus.files import write_records
 from dissensus.simulate import SimulationConfig, simulate
 
 README = Path(__file__).parents[1] / "README.md"
+GUIDE = README.parent / "docs" / "judging.md"
 STAND_INS = {
     "SOURCE": "train.jsonl",
     "PAIRS": "pairs.parquet",
@@ -35,12 +36,13 @@ STUDY = {
 pytestmark = pytest.mark.slow
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.M | re.S)
+def _blocks(language: str, page: Path = README) -> list[str]:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return [text for tongue, text in blocks if tongue == language]
 
 
-def _commands() -> list[list[str]]:
-    lines = [line for block in _blocks("") for line in block.splitlines() if line.startswith("dissensus ")]
+def _commands(page: Path = README) -> list[list[str]]:
+    lines = [line for block in _blocks("", page) for line in block.splitlines() if line.startswith("dissensus ")]
     commands = [re.split(r"\s{2,}(?!--)", _squeeze(line))[0] for line in lines]
     return [[STAND_INS.get(word, word) for word in shlex.split(command)] for command in commands]
 
@@ -68,13 +70,26 @@ def _run(arguments: list[str], folder: Path) -> None:
 def test_the_commands_run_one_after_the_other(folder: Path):
     commands = _commands()
     assert {command[1] for command in commands} == {
-        "pairs", "judge", "margin", "train", "predict", "evaluate", "report", "study", "demo",
+        "pairs", "judge", "judgments", "margin", "train", "predict", "evaluate", "report", "study", "demo",
     }  # fmt: skip
     # The demo and the study of real votes are whole studies; make demo and the real-data tests run them.
     short = [command for command in commands if command[1] != "demo" and "real-votes" not in command]
     for command in sorted(short, key=lambda command: command[1] == "report"):
         _run(["-m", "dissensus", *command[1:]], folder)
     assert (folder / "report.html").is_file()
+
+
+def test_the_commands_of_the_judging_guide_run(folder: Path, tiny_judge: Path):
+    commands = [[str(tiny_judge) if word == "MODEL" else word for word in command] for command in _commands(GUIDE)]
+    assert {tuple(command[1:3]) for command in commands if command[1] == "judgments"} == {
+        ("judgments", verb) for verb in ("list", "verify", "export", "compare")
+    }
+    guide = folder / "guide"
+    guide.mkdir()
+    write_records(guide / "pairs.parquet", simulate(SimulationConfig(prompts=6, responses_per_prompt=2)).pairs)
+    for command in commands:
+        _run(["-m", "dissensus", *command[1:]], guide)
+    assert (guide / "hub" / "README.md").is_file()
 
 
 def test_the_python_example_runs(folder: Path):
