@@ -33,6 +33,8 @@ class StubOptions:
 
     port: int = 0
     model: str = "stub"
+    any_model: bool = False
+    """Answers to any model's name."""
     latency: float = 0.0
     capacity: int = 10**9
     """More requests in flight than this are answered with a 429."""
@@ -257,7 +259,7 @@ class StubServer:
 
     async def _answer(self, writer: asyncio.StreamWriter, path: str, body: dict[str, Any], number: int) -> bool | None:
         options = self.options
-        if body.get("model") != options.model:
+        if body.get("model") != options.model and not options.any_model:
             message = f"The model `{body.get('model')}` does not exist"
             return self._send(writer, 404, {"error": {"message": message, "code": "model_not_found"}})
         for name in options.refuses:

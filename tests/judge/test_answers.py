@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import math
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dissensus.errors import JudgeError
+from dissensus.judge import inquiry
 from dissensus.judge.ask import Answer, AskError, Outcome, Sampling, TooLong
 from dissensus.judge.language import LanguageConfig, LanguageJudge
+from dissensus.judge.probe import probe
 from dissensus.judge.profile import ServerProfile
 from dissensus.judge.reading import verdict_probabilities
 from dissensus.judge.server import Server
@@ -27,9 +31,14 @@ ASK = JUDGE.ask_for(Pair(id="p", prompt="q", response_a="yes", response_b="no"),
 class Canned:
     """An endpoint that has one answer to everything."""
 
+    base_url = "http://127.0.0.1/v1"
+
     def __init__(self, *responses: dict[str, Any]) -> None:
         self.responses = list(responses)
         self.bodies: list[dict[str, Any]] = []
+
+    async def get(self, _path: str) -> dict[str, Any]:
+        return self.responses[0]
 
     async def post(self, _path: str, body: dict[str, Any]) -> dict[str, Any]:
         self.bodies.append(body)
@@ -123,6 +132,19 @@ def test_an_answer_that_is_spoiled_anywhere_is_no_crash(spoiled_answer, sampling
             assert 0 <= shares.a <= 1
             assert 0 <= shares.b <= 1
             assert outcome.reading.to_bytes()
+
+
+LISTING = {"id": "m", "max_model_len": 4096, "meta": {"n_ctx": 4096}}
+ANY_ANSWER = {**CHAT, "data": [LISTING], "tokens": [1, 2], "prompt_token_ids": [1, 1, 2]}
+
+
+@settings(max_examples=150)
+@given(spoiled(ANY_ANSWER))
+def test_a_probe_of_a_server_that_says_anything_is_a_profile_or_an_error_for_people(response):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inquiry, "_ATTEMPTS", 1)
+        with contextlib.suppress(JudgeError):
+            assert asyncio.run(probe(Canned(response), "m")).describe()
 
 
 def test_a_label_written_in_two_ways_counts_with_both():

@@ -205,6 +205,26 @@ def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path):
         profile_in(stub, tmp_path, model="gpt-9")
 
 
+def test_a_server_that_answers_to_any_name_is_not_believed_to_be_the_model_asked_for(tmp_path):
+    with StubServer(StubOptions(any_model=True)) as stub:
+        with pytest.raises(JudgeError, match=r"has no model gpt-9, and answers to any name; it has: stub"):
+            profile_in(stub, tmp_path, model="gpt-9")
+        assert profile_in(stub, tmp_path, model="stub").model == "stub"
+
+
+def test_each_parameter_that_a_strict_server_takes_is_sent():
+    assert profile_of(StubOptions(refuses=("min_p", "repeat_penalty"))).neutral == {
+        "top_k": -1,
+        "repetition_penalty": 1.0,
+    }
+
+
+def test_a_probe_outlives_single_faults(tmp_path):
+    faults = "empty-choices,none,500,none,truncated,none,429-after,none,error-200,none,reset,none,malformed"
+    with StubServer(StubOptions(schedule=faults, retry_after=0.01)) as stub:
+        assert profile_in(stub, tmp_path).plan == "greedy"
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://host/v1", "http://"])
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(InputError, match="not a URL"):

@@ -18,12 +18,15 @@ from dissensus.judge.server import path_of, request_body
 
 _QUESTION = "Write one sentence about the sea, and then another one about the mountains."
 _CONTEXT_NAMES = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx", "n_ctx_train")
-_OWN = {"do_sample": True, "top_k": 0, "repetition_penalty": 1.0, "min_p": 0.0}
 _NEUTRAL_SETS: tuple[dict[str, int | float | str], ...] = (
     {"top_k": -1, "repetition_penalty": 1.0, "min_p": 0.0},  # vLLM, SGLang
     {"top_k": 0, "repeat_penalty": 1.0, "min_p": 0.0},  # llama.cpp, whose Python server defaults to 40 and 1.1
-    {"generation_config": json.dumps(_OWN)},  # transformers serve: else greedy whatever is asked for, or its top 50
 )
+_IN_ONE: dict[str, int | float | str] = {
+    "generation_config": json.dumps({"do_sample": True, "top_k": 0, "repetition_penalty": 1.0, "min_p": 0.0})
+}
+"""For transformers serve; without it replies are greedy, or of the top 50 tokens, as the model's folder has it."""
+_NO_MODEL = "a-model-that-nobody-has"
 _HEATS = (100.0, 2.0, 1.0)
 """Temperatures at which replies should vary; not every server takes the first, which leaves no doubt."""
 _TOKENIZERS = (("tokenize", "prompt"), ("extras/tokenize", "input"), ("tokenize", "content"))
@@ -59,8 +62,7 @@ class Inquiry:
     async def run(self, listing: dict[str, Any]) -> ServerProfile:
         """Ask all of them; ``listing`` is what the server lists of its model."""
         first = await self._hello(listing)
-        usage = isinstance(first.get("usage"), dict) and bool(first["usage"].get("prompt_tokens"))
-        self._note(usage=usage, server=str(first.get("system_fingerprint") or ""))
+        self._note(usage=_prompt_tokens(first) is not None, server=str(first.get("system_fingerprint") or ""))
         await self._neutral()
         if (heat := await self._sampling()) is not None:
             await self._several(heat)
@@ -93,7 +95,14 @@ class Inquiry:
     async def _ask(self, **settings: Any) -> dict[str, Any]:
         """Ask the same question with some settings."""
         body = request_body(self.profile, _QUESTION, **{"limit": 1, "temperature": 0.0, **settings})
-        return await patiently(lambda: self._endpoint.post(path_of(self.profile), body))
+        return await patiently(lambda: self._post(body))
+
+    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Make a request; an answer without replies is a failure, and is asked for again."""
+        response = await self._endpoint.post(path_of(self.profile), body)
+        for choice in choices_of(response):
+            reply_text(choice)
+        return response
 
     async def _try(self, **settings: Any) -> dict[str, Any] | None:
         """Ask, and return None where the server refuses the settings."""
@@ -104,26 +113,44 @@ class Inquiry:
 
     async def _hello(self, listing: dict[str, Any]) -> dict[str, Any]:
         try:
-            return await self._ask()
+            first = await self._ask()
         except ContextExceededError as error:
             raise JudgeError(f"{self.profile.model}: its context of {error.limit} tokens holds no question") from error
         except JudgeError as error:
             if "max_completion_tokens" in str(error):
                 self._note(limit_name="max_completion_tokens")
-                return await self._ask()
-            if "404" in str(error):
+                first = await self._ask()
+            elif "404" in str(error):
                 known = f"; it has: {listing['unlisted']}" if "unlisted" in listing else ""
                 raise JudgeError(f"{error}{known}; choose one with --model, or another --api") from error
-            raise
+            else:
+                raise
+        if "unlisted" in listing and await self._try(extra={"model": _NO_MODEL}) is not None:
+            raise JudgeError(
+                f"{self._endpoint.base_url}: has no model {self.profile.model}, and answers to any name; "
+                f"it has: {listing['unlisted']}; choose one with --model"
+            )
+        return first
 
     async def _neutral(self) -> None:
-        """Find the parameters that undo a server's own defaults and that it does not refuse."""
+        """Find the parameters that undo a server's own defaults and that it does not refuse: all, some, or its own."""
+        one_by_one = [{name: value} for values in _NEUTRAL_SETS for name, value in values.items()]
         for values in _NEUTRAL_SETS:
-            before = self.profile
-            self._note(neutral=values)
-            if await self._try() is not None:
+            if await self._takes(values):
                 return
+        for value in one_by_one:
+            if not value.keys() & self.profile.neutral.keys():
+                await self._takes({**self.profile.neutral, **value})
+        if not self.profile.neutral:
+            await self._takes(_IN_ONE)
+
+    async def _takes(self, values: dict[str, int | float | str]) -> bool:
+        """Whether the server takes these parameters; they are then sent with every request."""
+        before = self.profile
+        self._note(neutral=values)
+        if await self._try() is None:
             self.profile = before
+        return self.profile is not before
 
     async def _sampling(self) -> float | None:
         """Replies at temperature 0 repeat themselves, at a high one they do not; top-p and a seed make them again.
@@ -219,16 +246,12 @@ class Inquiry:
         context = _context_in(listing)
         root = self._endpoint.base_url.removesuffix("/v1")
         labels: dict[str, int] = {}
-        for path, name in (
-            (f"{root}/tokenize", "prompt"),
-            (f"{root}/extras/tokenize", "input"),
-            (f"{root}/tokenize", "content"),
-        ):
-            if ids := await self._label_ids(path, name):
+        for path, name in _TOKENIZERS:
+            if ids := await self._label_ids(f"{root}/{path}", name):
                 labels = ids
                 break
         if context is None and (properties := await self._get(f"{root}/props")):
-            context = _context_in(properties) or _context_in(properties.get("default_generation_settings") or {})
+            context = _context_in(properties) or _context_in(properties.get("default_generation_settings"))
         self._note(context=context, label_ids=labels)
         opening = _opening(await self._try(extra={"return_token_ids": True}))
         if opening:
@@ -247,7 +270,8 @@ class Inquiry:
                     response = await self._endpoint.post(path, body)
                 except (AskError, JudgeError, ContextExceededError):
                     return {}
-                ids.append([i for i in response.get("tokens") or () if isinstance(i, int)])
+                tokens = response.get("tokens")
+                ids.append([i for i in tokens if isinstance(i, int)] if isinstance(tokens, list) else [])
             if not ids[0] or ids[1][:-1] != ids[0]:
                 return {}
             found[label] = ids[1][-1]
@@ -287,7 +311,8 @@ def _steps(response: dict[str, Any] | None) -> list[Step]:
 
 def _prompt_tokens(response: dict[str, Any] | None) -> int | None:
     usage = (response or {}).get("usage")
-    return usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) and 0 < tokens < 2**31 else None
 
 
 def _opening(response: dict[str, Any] | None) -> list[int]:
@@ -297,12 +322,13 @@ def _opening(response: dict[str, Any] | None) -> list[int]:
     return ids if isinstance(ids, list) else []
 
 
-def _context_in(listing: dict[str, Any]) -> int | None:
+def _context_in(listing: Any) -> int | None:
     """Find the length of the context in what a server says of a model."""
-    places = [listing, listing.get("meta") if isinstance(listing.get("meta"), dict) else {}]
-    for place in places:
+    for place in (listing, listing.get("meta") if isinstance(listing, dict) else None):
+        if not isinstance(place, dict):
+            continue
         for name in _CONTEXT_NAMES:
-            value = (place or {}).get(name)
+            value = place.get(name)
             if isinstance(value, int) and value > 0:
                 return value
     return None
