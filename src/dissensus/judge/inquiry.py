@@ -33,6 +33,12 @@ _TOKENIZERS = (("tokenize", "prompt"), ("extras/tokenize", "input"), ("tokenize"
 """Paths and the name of the text: vLLM, llama-cpp-python, llama.cpp."""
 _ATTEMPTS = 4
 _LONGEST_WAIT = 30.0
+_HINTS = {
+    "gone": "start it, or name another with --base-url",
+    "refused": "see whether --model and --api are right",
+    "busy": "try again later",
+    "failed": "see the server's log",
+}
 _SAME = 0.02
 """Log-probabilities of one token that are closer than this are the same, on a server that adds up in half precision."""
 
@@ -45,8 +51,7 @@ async def patiently(request: Callable[[], Any]) -> dict[str, Any]:
             return answer
         except AskError as error:
             if attempt == _ATTEMPTS - 1 or error.kind in ("gone", "refused"):
-                hint = "start it, or name another with --base-url" if error.kind == "gone" else "see its log"
-                raise JudgeError(f"{error}; {hint}") from error
+                raise JudgeError(f"{error}; {_HINTS[error.kind]}") from error
             await asyncio.sleep(min(error.retry_after or 0.2 * 2**attempt, _LONGEST_WAIT))
     raise ValueError("unreachable")
 
