@@ -20,7 +20,7 @@ from dissensus.judge.language import LanguageConfig, LanguageJudge
 from dissensus.judge.ledger import Price, spent
 from dissensus.judge.position import position_bias
 from dissensus.judge.reading import Reading
-from dissensus.judge.recall import Recall
+from dissensus.judge.recall import Recall, choose_judge
 from dissensus.judge.store import JudgmentStore
 from dissensus.records import Pair
 
@@ -328,6 +328,8 @@ def test_a_reading_whose_prefix_is_not_forced_gets_sampled_replies_beside_it(sto
     assert {j.pair_id for j in replies} == {"p30"}
     assert len(replies) == 10
     assert recall.found.sampled_instead == 2
+    assert len(store.judges()) == 2
+    assert choose_judge("", store) == judge.name
     assert ask_model(PAIRS, judge, Uneven(), store, QUIET).tally.made == 0
 
 

@@ -93,6 +93,8 @@ def test_the_prefix_is_forced_only_where_its_tokens_alone_reach_top_p() -> None:
     assert reading.is_forced(temperature=1.0, top_p=0.9)
     assert not reading.is_forced(temperature=1.0, top_p=0.95)
     assert reading.is_forced(temperature=0.7, top_p=0.95)
+    assert not reading.is_forced(temperature=1.0, top_p=1)
+    assert Reading(np.log([0.9, 0.1]), "AB", 2, 2, forced=0.9995).is_forced(temperature=1.0, top_p=1)
     assert not reading.is_forced(temperature=2.0, top_p=0.9)
     assert not Reading(np.log([0.9]), "A", 1, forced=float("nan")).is_forced(temperature=1.0, top_p=0.1)
 

@@ -76,8 +76,8 @@ def test_published_verdicts_become_margins(tmp_path, tiny_bert, pairs):
     rows = list(read_pairs(pairs))
     verdicts = [
         {"pair_id": pair.id, "judge": "gpt4", "choice": choice, "order": order}
-        for pair in rows
-        for order, choice in (("ab", "a"), ("ba", "a" if hash(pair.id) % 2 else "b"))
+        for i, pair in enumerate(rows)
+        for order, choice in (("ab", "a"), ("ba", "ab"[i % 2]))
     ]
     file = tmp_path / "verdicts.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in verdicts))

@@ -77,7 +77,7 @@ def export(store: Path, judge_name: str | None, out: Path, readings: bool, hub: 
     from dissensus.judge.recall import choose_judge
 
     with _open(store) as opened:
-        judge = choose_judge(judge_name, opened.judges(), store) if judge_name else None
+        judge = choose_judge(judge_name, opened) if judge_name else None
         if hub:
             for part, count in exporting.export_data_set(opened, out, judge=judge).items():
                 click.echo(f"{part:<10} {count:,} rows in {out}")
@@ -132,7 +132,7 @@ def compare(pairs: str, store: Path, judge_names: tuple[str, ...], resamples: in
 
     rows = list(read_pairs(pairs))
     with _open(store) as opened:
-        names = [choose_judge(name, opened.judges(), store) for name in judge_names] or list(opened.judges())
+        names = [choose_judge(name, opened) for name in judge_names] or list(opened.judges())
         judgments = [judgment for name in names for judgment in Recall(opened, name, rows).judgments()]
     if not judgments:
         raise InputError(f"{store}: nobody judged any of the {len(rows):,} pairs of {pairs}")

@@ -61,7 +61,7 @@ def command(
 
     rows = list(read_pairs(pairs))
     with JudgmentStore(store, create=False) as opened:
-        judge = choose_judge(judge_name, opened.judges(), store)
+        judge = choose_judge(judge_name, opened)
         recall = Recall(opened, judge, rows, n=n, order=order, temperature=temperature, top_p=top_p, seed=seed)
         margins = make_margins(recall, [pair.id for pair in rows], votes=votes, allow_missing=allow_missing)
     if not margins:

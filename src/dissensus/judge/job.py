@@ -111,7 +111,8 @@ class Job:
     def write(self, kept: Sequence[Kept], claims: Sequence[tuple[Ask, Usage, float]] = ()) -> list[int | None]:
         """Write rows, and claims of what is about to be sent (see `Ledger.claim`), in one transaction."""
         if not self._twin_is_registered and any(rows.judgments for rows in kept):
-            self.store.register(self.twin.name, self.twin.settings())
+            if not self.store.settings(self.twin.name):
+                self.store.register(self.twin.name, {**self.twin.settings(), "beside": self.judge.name})
             self._twin_is_registered = True
         with self.store.transaction():
             self.store.insert(itertools.chain.from_iterable(rows.judgments for rows in kept))

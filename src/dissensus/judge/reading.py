@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 _LAYOUT = 1
 _HEADER = struct.Struct("<BBIIIfI")
 _CODES = "-AB"
+_NEARLY_SURE = 0.999
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +53,10 @@ class Reading:
         """Whether nucleus sampling writes the prefix whatever it draws: each of its tokens alone reaches ``top_p``.
 
         Only then do votes drawn from this reading agree with replies sampled freely. A lower temperature makes a token
-        of more than half the mass more probable still; at a higher one the bound may be too strict to certify.
+        of more than half the mass more probable still; at a higher one the bound may be too strict to certify. Above a
+        ``top_p`` of 0.999 a token of that probability will do: one reply in hundreds may then begin otherwise.
         """
-        return _sharpened(self.forced, temperature, self.vocabulary) >= top_p
+        return _sharpened(self.forced, temperature, self.vocabulary) >= min(top_p, _NEARLY_SURE)
 
     def to_bytes(self) -> bytes:
         """Pack for the store: float32 log-probabilities, verdicts, and ids where they are known."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dissensus.errors import InputError, JudgeError
 from dissensus.judge.language import LanguageConfig, LanguageJudge, Orders
@@ -216,21 +215,26 @@ class Recall:
         return drawn
 
 
-def choose_judge(name: str, judges: Mapping[str, int], store: str | Path) -> str:
-    """Find the one judge whose name is ``name`` or begins with it, among the judges of a store with their counts.
+def choose_judge(name: str, store: JudgmentStore) -> str:
+    """Find the one judge of a store whose name is ``name`` or begins with it.
+
+    Twins that have only sampled replies beside the readings of another judge do not count where that one does.
 
     Raises:
         InputError: there is none, or there are several.
     """
+    judges = store.judges()
     if not judges:
-        raise InputError(f"{store}: holds no judgments yet; run: dissensus judge PAIRS --store {store}")
+        raise InputError(f"{store.path}: holds no judgments yet; run: dissensus judge PAIRS --store {store.path}")
     matching = [judge for judge in judges if judge == name] or [judge for judge in judges if judge.startswith(name)]
+    if len(matching) > 1:
+        matching = [judge for judge in matching if store.settings(judge).get("beside") not in matching]
     if len(matching) == 1:
         return matching[0]
     listed = ", ".join(f"{judge} ({judges[judge]:,} judgments)" for judge in matching or judges)
     if matching:
-        raise InputError(f"{store}: holds several judges; choose one with --judge: {listed}")
-    raise InputError(f"{store}: no judge is called {name!r}; choose one with --judge: {listed}")
+        raise InputError(f"{store.path}: holds several judges; choose one with --judge: {listed}")
+    raise InputError(f"{store.path}: no judge is called {name!r}; choose one with --judge: {listed}")
 
 
 def _uniform(seed: int, content: str, sample: int) -> float:

@@ -202,4 +202,4 @@ def _stored_name(judging: StoreJudge) -> str:
     from dissensus.judge.recall import choose_judge
 
     with JudgmentStore(judging.store, create=False) as store:
-        return choose_judge(judging.judge, store.judges(), judging.store)
+        return choose_judge(judging.judge, store)
