@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dissensus.errors import JudgeError
+from dissensus.errors import InputError, JudgeError
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.asking import ask_model
 from dissensus.judge.job import AskingOptions
@@ -249,6 +249,18 @@ def test_cost_is_counted_for_every_attempt_and_never_passes_the_limit(store):
     ask_model(PAIRS, judge, server, store, AskingOptions(progress=False, price=PRICE))
     assert spent(store, judge.name).cost == pytest.approx(81 * PRICE.of(Usage(100, 25)))
     check_complete(store, judge)
+
+
+def test_a_fault_in_the_pairs_keeps_what_is_in_flight(store):
+    class Torn:
+        def __iter__(self):
+            yield from (PAIRS[0].model_copy(update={"id": str(i), "prompt": f"q{i}"}) for i in range(600))
+            raise InputError("pairs.jsonl:601: torn")
+
+    server = FakeServer(latency=0.01)
+    with pytest.raises(InputError, match="601: torn"):
+        ask_model(Torn(), a_judge(), server, store, QUIET, total=601)
+    assert sum(1 for _ in store.judgments()) == 5 * len(server.asked) > 0
 
 
 def test_ctrl_c_finishes_what_is_in_flight(store):

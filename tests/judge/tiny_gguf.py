@@ -7,7 +7,6 @@ import json
 import sys
 from pathlib import Path
 
-import gguf
 import numpy as np
 
 NAMES = {
@@ -49,6 +48,8 @@ def for_ggml(name: str, weight: np.ndarray, heads: int) -> np.ndarray:
 
 
 def main() -> None:
+    import gguf  # not among the development tools: pytest imports this file too
+
     folder, out = Path(sys.argv[1]), sys.argv[2]
     config = json.loads((folder / "config.json").read_text())
     tokenizer = json.loads((folder / "tokenizer.json").read_text())

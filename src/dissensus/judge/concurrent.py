@@ -65,14 +65,14 @@ class _Run:
         self._writer = _Writer(self._job)
         showing = asyncio.create_task(self._show())
         loop = asyncio.get_running_loop()
-        handles_signals = threading.current_thread() is threading.main_thread()
-        if handles_signals:
-            loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        if threading.current_thread() is threading.main_thread():
+            with suppress(NotImplementedError):  # Windows: Ctrl-C ends the run at once
+                loop.add_signal_handler(signal.SIGINT, self._interrupt)
         try:
             async with self._backend:
                 await self._ask_all(pairs)
         finally:
-            if handles_signals:
+            with suppress(NotImplementedError, ValueError):
                 loop.remove_signal_handler(signal.SIGINT)
             showing.cancel()
             await self._writer.close()
@@ -82,7 +82,7 @@ class _Run:
 
     async def _ask_all(self, pairs: Iterable[Pair]) -> None:
         windows = self._job.windows(pairs)
-        while not self._stop.is_set() and (asks := await self._writer.run(next, windows, None)) is not None:
+        while not self._stop.is_set() and (asks := await self._next(windows)) is not None:
             for ask in self._split(asks):
                 await self._first(self._room.acquire())
                 if self._stop.is_set():
@@ -96,6 +96,16 @@ class _Run:
                 for task in self._waiting:
                     task.cancel()
                 await asyncio.wait(tasks)
+
+    async def _next(self, windows: Iterator[list[Ask]]) -> list[Ask] | None:
+        """Plan the next window; where that fails, what is in flight is still waited for and kept."""
+        try:
+            asks: list[Ask] | None = await self._writer.run(next, windows, None)
+        except Exception as error:
+            self._error = error
+            self._halt("")
+            return None
+        return asks
 
     async def _first(self, work: Any) -> None:
         """Wait for ``work`` or for the stop, whichever comes first."""
@@ -161,14 +171,14 @@ class _Run:
         answered = False
         while not self._stop.is_set():
             scouting = await self._breaker.wait()
-            estimate = self._estimate(ask, sampling)
-            delay = max(self._requests.delay(1), self._tokens.delay(estimate.prompt_tokens))
-            if delay:
-                await asyncio.sleep(delay)
             await self._slots.acquire()
             try:
                 if self._breaker.is_open and not scouting:
                     continue
+                estimate = self._estimate(ask, sampling)
+                # Only what has a slot takes its share of the rates: what waits for one may yet wait for long.
+                if delay := max(self._requests.delay(1), self._tokens.delay(estimate.prompt_tokens)):
+                    await asyncio.sleep(delay)
                 self._enter()
                 sent = await self._send(ask, estimate)
                 if sent is None:
@@ -181,6 +191,7 @@ class _Run:
                     if failures > self._options.retries or error.kind == "refused":
                         self._give_up(ask, error)
                         return None
+                    self._job.tally.retries += 1
                     wait = error.retry_after or 0.0
                     if error.kind == "failed":
                         wait = max(wait, backoff(failures, self._random))
@@ -243,7 +254,6 @@ class _Run:
     async def _fail(self, sent: _Sent, error: AskError) -> None:
         usage = sent.estimate if error.billed and not error.usage.prompt_tokens else error.usage
         await self._writer.write(Kept([self._settle(sent, "failed", usage, str(error))]))
-        self._job.tally.retries += 1
         if error.kind == "busy":
             self._slots.busy(sent.epoch)
             self._breaker.back()
