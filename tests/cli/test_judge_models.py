@@ -80,6 +80,7 @@ def test_one_order_of_both_can_be_used_alone(pairs, tiny_judge, tmp_path):
         (["--judge", "server", "--base-url", "here"], InputError, "not a URL"),
         (["--judge", "local", "--base-url", "http://x"], InputError, "--base-url means nothing to --judge local"),
         (["--judge", "committee", "--top-p", "0.5"], InputError, "--top-p means nothing to --judge committee"),
+        (["--judge", "server", "--base-url", "http://x", "--max-cost", "5"], InputError, "without a price; give one"),
         (["--judge", "local", "--model", "m", "--template", "mine"], InputError, "no such template"),
     ],
 )

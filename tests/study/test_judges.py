@@ -93,6 +93,9 @@ def test_a_judge_that_is_none_and_a_setting_that_is_none_are_named(tmp_path):
     study.write_text("pairs: p\nbaseline: m\nmodels: {m: {}}\njudge: {name: local, model: m, top_q: 0.9}\n")
     with pytest.raises(ConfigError, match=r"judge.top_q: unknown setting; did you mean 'top_p'"):
         load_study(study)
+    study.write_text("pairs: p\nbaseline: m\nmodels: {m: {}}\njudge: {name: server, model: m, max_cost: 5}\n")
+    with pytest.raises(ConfigError, match="give price_prompt and price_reply"):
+        load_study(study)
     study.write_text("pairs: p\nbaseline: m\nmodels: {m: {}}\njudge: {name: gpt}\n")
     with pytest.raises(ConfigError, match="committee"):
         load_study(study)

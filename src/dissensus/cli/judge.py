@@ -242,6 +242,7 @@ def _language_model(options: dict[str, Any]) -> None:
     personas = _personas(options)
     # Before anything is loaded or paid for, the whole file is read once: a fault in its last line shows now.
     pairs = PairFile(options["pairs"])
+    asking = _asking(options)
     backend, model = open_backend(
         _backend(options),
         options["model"],
@@ -252,7 +253,7 @@ def _language_model(options: dict[str, Any]) -> None:
     config = _language_config(options, model, personas)
     judge = LanguageJudge(config, backend.identity, template=template)
     with JudgmentStore(options["store"]) as opened:
-        summary = ask_model(pairs, judge, backend, opened, _asking(options), total=len(pairs))
+        summary = ask_model(pairs, judge, backend, opened, asking, total=len(pairs))
         _print_asked(summary, opened)
     if summary.stopped == "interrupted":
         click.echo("dissensus: stopped; run the same command again to go on", err=True)
@@ -287,6 +288,8 @@ def _asking(options: dict[str, Any]) -> Any:
     from dissensus.judge.job import AskingOptions
     from dissensus.judge.ledger import Price
 
+    if options["max_cost"] is not None and not any(options["price"]):
+        raise InputError("--max-cost: nothing costs anything without a price; give one such as --price 0.5/1.5")
     return AskingOptions(
         concurrency=options["concurrency"],
         requests_per_minute=options["rpm"],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from dissensus.encoder import resolve_model
 from dissensus.errors import InputError, JudgeError
@@ -79,6 +79,12 @@ class ModelJudge(LanguageConfig):
     """Dollars per million tokens."""
     price_reply: NonNegativeFloat = 0.0
     max_cost: NonNegativeFloat | None = None
+
+    @model_validator(mode="after")
+    def _costs_something(self) -> Self:
+        if self.max_cost is not None and not (self.price_prompt or self.price_reply):
+            raise ValueError("max_cost: nothing costs anything without a price; give price_prompt and price_reply")
+        return self
 
     @property
     def backend(self) -> BackendConfig:
