@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from dissensus.cli import group
 from dissensus.files import write_records
 from dissensus.simulate import SimulationConfig, simulate
 
@@ -79,7 +81,7 @@ def test_the_commands_run_one_after_the_other(folder: Path):
     assert (folder / "report.html").is_file()
 
 
-def test_the_commands_of_the_judging_guide_run(folder: Path, tiny_judge: Path):
+def test_the_commands_of_the_judging_guide_run(folder: Path, tiny_judge: Path, monkeypatch: pytest.MonkeyPatch):
     commands = [[str(tiny_judge) if word == "MODEL" else word for word in command] for command in _commands(GUIDE)]
     assert {tuple(command[1:3]) for command in commands if command[1] == "judgments"} == {
         ("judgments", verb) for verb in ("list", "verify", "export", "compare")
@@ -87,8 +89,10 @@ def test_the_commands_of_the_judging_guide_run(folder: Path, tiny_judge: Path):
     guide = folder / "guide"
     guide.mkdir()
     write_records(guide / "pairs.parquet", simulate(SimulationConfig(prompts=6, responses_per_prompt=2)).pairs)
+    monkeypatch.chdir(guide)
     for command in commands:
-        _run(["-m", "dissensus", *command[1:]], guide)
+        # In this process: torch is loaded once instead of for each command.
+        assert CliRunner().invoke(group, command[1:], catch_exceptions=False).exit_code == 0
     assert (guide / "hub" / "README.md").is_file()
 
 

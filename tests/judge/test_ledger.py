@@ -1,7 +1,7 @@
 """An attempt is on disk before it is sent, and counts whatever becomes of it."""
 
-import multiprocessing
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,20 +16,26 @@ ASK = Ask(b"0" * 16, PAIR, "ab", "which?", samples=(0,))
 ESTIMATE = Usage(50, 10, estimated=True)
 
 
-def claim_and_die(path: Path) -> None:
-    with JudgmentStore(path) as store:
-        ledger = Ledger(store, "judge")
-        with ledger.running():
-            with store.transaction():
-                assert ledger.claim([(ASK, ESTIMATE, 0.25)]) != [None]
-            os._exit(9)
+CLAIM_AND_DIE = """
+import os, sys
+from dissensus.judge.ask import Ask, Usage
+from dissensus.judge.ledger import Ledger
+from dissensus.judge.store import JudgmentStore
+from dissensus.records import Pair
+ask = Ask(b"0" * 16, Pair(id="p", prompt="q", response_a="a", response_b="b"), "ab", "which?", samples=(0,))
+store = JudgmentStore(sys.argv[1])
+ledger = Ledger(store, "judge")
+with ledger.running():
+    with store.transaction():
+        assert ledger.claim([(ask, Usage(50, 10, estimated=True), 0.25)]) != [None]
+    os._exit(9)
+"""
 
 
 def test_what_a_dead_run_had_in_flight_is_counted_and_free_again(tmp_path: Path) -> None:
     path = tmp_path / "judgments.db"
-    process = multiprocessing.get_context("spawn").Process(target=claim_and_die, args=(path,))
-    process.start()
-    process.join()
+    died = subprocess.run([sys.executable, "-c", CLAIM_AND_DIE, str(path)], check=False)
+    assert died.returncode == 9
     with JudgmentStore(path) as store:
         (run,) = open_runs(store)
         assert run.in_flight == 1
