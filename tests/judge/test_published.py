@@ -9,6 +9,7 @@ import pytest
 from dissensus.errors import InputError
 from dissensus.files import read_pairs
 from dissensus.judge import JudgmentStore, judge_pairs
+from dissensus.judge.export import export
 from dissensus.judge.published import read_published
 from dissensus.records import Pair
 
@@ -110,6 +111,56 @@ def test_importing_twice_adds_nothing_and_a_changed_verdict_is_another_judge(tmp
         assert len(name) == len("gpt-") + 8
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
+def test_an_exported_judge_comes_back_as_itself(tmp_path, name):
+    rows = [
+        flat(choice="a", order="ab", reply="A, because", persona="a nurse"),
+        flat(choice=None, order="ab", reply="neither", persona="a pilot"),
+        flat(choice="tie", order="ba", persona="a nurse"),
+        flat(probability_a=0.25, order="ba", persona="a pilot"),
+    ]
+    with JudgmentStore(tmp_path / "judgments.db") as store:
+        (judge,) = read_published(write(tmp_path, rows), PAIRS).values()
+        judge_pairs(PAIRS, judge, store, progress=False)
+        before = {(j.order, j.sample): j for j in store.judgments()}
+        assert [before[place].persona for place in sorted(before)] == ["a nurse", "a pilot"] * 2
+        export(store, tmp_path / name)
+        (again,) = read_published(tmp_path / name, PAIRS).values()
+        assert judge_pairs(PAIRS, again, store, progress=False).made == 0
+        assert again.name == judge.name
+        assert {(j.order, j.sample): j for j in again.answer(again.questions(PAIRS[0]))} == before
+
+
+def test_a_whole_number_is_a_pair_s_name_zero_too(tmp_path):
+    pairs = [Pair(id=name, prompt="q", response_a="yes", response_b="no") for name in ("0", "7")]
+    rows = [{"pair_id": 0, "id": 7, "judge": "gpt", "choice": "a", "order": "ab"}]
+    assert judged(write(tmp_path, rows), pairs) == {"gpt": [("0", "ab", 0, "a", None)]}
+
+
+def test_several_rows_of_a_pair_may_hold_verdicts_of_several_judges(tmp_path):
+    rows = [{"id": "p0", "judges": {judge: {order: 1}}} for judge in ("x", "y") for order in ("AB", "BA")]
+    assert {name: len(answers) for name, answers in judged(write(tmp_path, rows)).items()} == {"x": 2, "y": 2}
+
+
+@pytest.mark.parametrize("rows", [[], [{"id": "p0", "judges": None}], [{"id": "p0", "judges": {"gpt": {"mean_p": 1}}}]])
+def test_a_file_without_verdicts_says_so(tmp_path, rows):
+    with pytest.raises(InputError, match=r"verdicts\.jsonl: no verdicts; expected rows of pairs with a column judges"):
+        read_published(write(tmp_path, rows), PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "message"),
+    [
+        ({"gpt": {"AB": 1}}, {"gpt": 1}, "the order shown is unknown for gpt here and was given before"),
+        ({"gpt": 1}, {"gpt": {"BA": 1}}, "the order shown is given for gpt here and was unknown before"),
+    ],
+)
+def test_verdicts_of_unknown_order_do_not_mix_with_others(tmp_path, first, then, message):
+    path = write(tmp_path, [{"id": "p0", "judges": first}, {"id": "p1", "judges": then}])
+    with pytest.raises(InputError, match=rf"verdicts\.jsonl:2: .*{message}; give it for all"):
+        read_published(path, PAIRS)
+
+
 def test_verdicts_on_other_pairs_are_told(tmp_path):
     said = []
     rows = [{"id": name, "judges": {"gpt": {"AB": 1}}} for name in ("p0", "q7")]
@@ -145,7 +196,15 @@ def flat(**values):
         (flat(choice="tie", probability_a=0.9), "a tie beside a probability_a of 0.9"),
         (flat(choice=None, probability_a=0.9), "choice is null beside a probability_a of 0.9"),
         (flat(choice="a", order="first"), r"order is text \('first'\); expected ab, ba"),
+        (flat(choice="a", order=["ab"]), "order is a list; expected ab, ba"),
         (flat(choice="a", sample=-1), r"sample is a number \(-1\)"),
+        (flat(choice="a", sample=2**63), "sample is a number"),
+        (flat(choice="a", sample="inf"), r"sample is text \('inf'\)"),
+        (flat(choice="a", sample="nan"), r"sample is text \('nan'\)"),
+        (flat(choice="a", judge=""), "judge is empty"),
+        ({"id": "p0", "judges": {"": {"AB": 1}}}, "a judge's name is empty"),
+        ({"id": "p0", "judges": {"\ud800": {"AB": 1}}}, "a judge's name holds half a character"),
+        ({"id": "p1", "judges": {"gpt": {"AB": 0}}}, "verdicts of gpt on pair 'p1' in order ab are there already"),
         (flat(choice="a", pair_id=None), "pair_id is empty"),
     ],
 )

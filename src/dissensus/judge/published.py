@@ -14,7 +14,11 @@ An aggregate (``mean_…``) is not a judgment and is passed over; so is a null o
 where there is nothing.
 
 Or flat rows, one verdict each: ``pair_id`` (or ``id``), ``judge``, and ``choice`` (a, b, tie, or null for a reply that
-named no winner) or ``probability_a`` or both; where known ``order`` (ab, ba), ``sample`` and ``reply``.
+named no winner) or ``probability_a`` or both; where known ``order`` (ab, ba), ``sample``, ``reply`` and ``persona``.
+So are the files that `dissensus.judge.export` writes. Without ``sample``, rows of one pair and order are repetitions.
+
+The order shown is known for all verdicts of a judge or for none: verdicts of unknown order, stored as ``ab`` among
+others, would look like position bias.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ from dissensus.records import Choice, Judgment, Order, Pair, content_id
 _TEXTS = ("prompt", "response_a", "response_b")
 _ORDERS: dict[str, Order] = {"ab": "ab", "ba": "ba"}
 _REMEDY = "mend the row"
+_SAMPLES = 2**63
+"""SQLite's integers end here."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Verdict:
     choice: Choice | None
     probability_a: float | None = None
     reply: str = ""
+    persona: str = ""
 
 
 Place = tuple[str, Order, int]
@@ -63,8 +70,10 @@ class PublishedVerdicts:
         self._of_pair: dict[str, list[Place]] = {}
         for place in self._verdicts:
             self._of_pair.setdefault(place[0], []).append(place)
-        blob = json.dumps([(*place, *astuple(verdict)) for place, verdict in self._verdicts.items()])
-        self.name = f"{short_name}-{hashlib.blake2b(blob.encode(), digest_size=4).hexdigest()}"
+        blob = json.dumps([(*place, *_content(verdict)) for place, verdict in self._verdicts.items()])
+        digest = hashlib.blake2b(blob.encode(), digest_size=4).hexdigest()
+        # Verdicts that were exported under their full name are the same judge.
+        self.name = short_name if short_name.endswith(f"-{digest}") else f"{short_name}-{digest}"
 
     def __len__(self) -> int:
         """Count the verdicts, those on pairs that nobody asks about included."""
@@ -102,15 +111,20 @@ def read_published(path: Path, pairs: Sequence[Pair], *, notice: Notice = print_
             fault(row.place, str(error))
     judges = {name: PublishedVerdicts(name, verdicts) for name, verdicts in found.verdicts.items()}
     judges = {name: judge for name, judge in judges.items() if any(judge.questions(pair) for pair in pairs)}
+    total = sum(map(len, found.verdicts.values()))
+    if not total:
+        raise InputError(
+            f"{path}: no verdicts; expected rows of pairs with a column judges that names some, "
+            "or rows with pair_id, judge and choice or probability_a"
+        )
     if not judges:
-        total = sum(map(len, found.verdicts.values()))
         raise InputError(
             f"{path}: {total} verdicts, none of them on one of the {len(pairs)} pairs; "
             "give the pairs that were judged, with the ids of the file"
         )
     if found.others:
         notice(f"{path}: {found.others} verdicts are on pairs that were not given; they are left out")
-    if unordered := [name for name in judges if name in found.unordered]:
+    if unordered := [name for name in judges if not found.ordered[name]]:
         notice(f"{path}: no order shown for {', '.join(unordered)}; stored as ab, so position bias cannot be seen")
     return judges
 
@@ -121,7 +135,8 @@ class _Found:
     def __init__(self, pairs: Mapping[str, Pair]) -> None:
         self._pairs = pairs
         self.verdicts: dict[str, dict[Place, Verdict]] = {}
-        self.unordered: set[str] = set()
+        self.ordered: dict[str, bool] = {}
+        """Whether the order shown is known, by judge."""
         self.others = 0
 
     def read(self, row: Row) -> None:
@@ -146,18 +161,22 @@ class _Found:
         if not isinstance(judges, dict):
             raise ValueError(f"judges is {kind_of(judges)}; expected an object from judge to verdicts")
         pair_id = self._pair_id(values)
-        for judge, given in judges.items():
+        for name, given in judges.items():
+            judge = _required(name, "a judge's name")
             for order, listed in _by_order(given, values, f"judges.{judge}"):
+                if listed and (pair_id, order or "ab", 0) in self.verdicts.get(judge, {}):
+                    raise ValueError(
+                        f"verdicts of {judge} on pair {pair_id!r} in order {order or 'ab'} are there already; "
+                        "give repetitions as a list"
+                    )
                 for value in listed:
                     self._add(judge, pair_id, order, None, _verdict(value, f"judges.{judge}"))
 
     def _read_flat(self, values: Mapping[str, Any]) -> None:
-        pair_id = name_of(values.get("pair_id") or values.get("id"), "pair_id")
-        judge = name_of(values["judge"], "judge")
-        if pair_id is None or judge is None:
-            raise ValueError(f"{'pair_id' if pair_id is None else 'judge'} is empty; expected a name")
+        pair_id = name_of(values.get("pair_id"), "pair_id") or _required(values.get("id"), "pair_id")
+        judge = _required(values["judge"], "judge")
         order = values.get("order")
-        if order is not None and order not in _ORDERS:
+        if order is not None and order not in tuple(_ORDERS):
             raise ValueError(f"order is {kind_of(order)}; expected ab, ba or nothing")
         self._add(judge, pair_id, _ORDERS.get(order or ""), _sample(values.get("sample")), _flat_verdict(values))
 
@@ -174,16 +193,35 @@ class _Found:
         return name or content
 
     def _add(self, judge: str, pair_id: str, order: Order | None, sample: int | None, verdict: Verdict) -> None:
-        if order is None:
-            self.unordered.add(judge)
+        if self.ordered.setdefault(judge, order is not None) != (order is not None):
+            raise ValueError(
+                f"the order shown is {'unknown' if order is None else 'given'} for {judge} here and was "
+                f"{'given' if order is None else 'unknown'} before; give it for all its verdicts or for none"
+            )
         known = self.verdicts.setdefault(judge, {})
         place = (pair_id, order or "ab", 0 if sample is None else sample)
         while sample is None and place in known:
             place = (pair_id, place[1], place[2] + 1)
         if place in known:
-            raise ValueError(f"sample {sample} of {judge} on pair {pair_id!r} in order {place[1]} is there twice")
+            raise ValueError(
+                f"sample {sample} of {judge} on pair {pair_id!r} in order {place[1]} is there twice; "
+                "number the samples apart, whatever the persona, or leave the column out"
+            )
         known[place] = verdict
         self.others += pair_id not in self._pairs
+
+
+def _content(verdict: Verdict) -> tuple[object, ...]:
+    """What a verdict adds to its judge's digest; no persona, as in most files, adds nothing."""
+    *said, persona = astuple(verdict)
+    return (*said, persona) if persona else tuple(said)
+
+
+def _required(value: Any, column: str) -> str:
+    name = name_of(value, column)
+    if name is None:
+        raise ValueError(f"{column} is empty; expected a name")
+    return name
 
 
 def _by_order(given: Any, values: Mapping[str, Any], where: str) -> Iterator[tuple[Order | None, list[Any]]]:
@@ -226,7 +264,7 @@ def _verdict(value: Any, where: str) -> Verdict:
 
 def _flat_verdict(values: Mapping[str, Any]) -> Verdict:
     choice, probability = values.get("choice"), _number(values.get("probability_a"))
-    reply = values.get("reply") or ""
+    reply, persona = values.get("reply") or "", name_of(values.get("persona"), "persona") or ""
     if not isinstance(reply, str):
         raise ValueError(f"reply is {kind_of(reply)}; expected text")
     if choice not in ("a", "b", "tie", None):
@@ -237,13 +275,13 @@ def _flat_verdict(values: Mapping[str, Any]) -> Verdict:
     if choice == "tie" or (choice is None and read.reply == "tie"):
         if probability not in (None, 0.5):
             raise ValueError(f"choice is a tie beside a probability_a of {probability}; give one of them")
-        return Verdict(None, 0.5, reply or "tie")
+        return Verdict(None, 0.5, reply or "tie", persona)
     if choice is None and probability is not None and "choice" in values:
         raise ValueError(
             f"choice is null beside a probability_a of {probability}; leave probability_a empty where no winner was "
             "named, or give the choice"
         )
-    return Verdict(choice or read.choice, read.probability_a, reply)
+    return Verdict(choice or read.choice, read.probability_a, reply, persona)
 
 
 def _number(value: Any) -> Any:
@@ -259,6 +297,7 @@ def _sample(value: Any) -> int | None:
     number = _number(value)
     if number is None:
         return None
-    if isinstance(number, bool) or not isinstance(number, int | float) or number < 0 or number != int(number):
+    whole = isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number < _SAMPLES
+    if not whole or number != int(number):
         raise ValueError(f"sample is {kind_of(value)}; expected a whole number from 0")
     return int(number)
