@@ -33,7 +33,7 @@ def free_port() -> int:
 @contextmanager
 def serving(command: list[str], url: str, log: Path) -> Iterator[None]:
     """Start a server, wait until it answers anything at all, and end it by its own process id."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(log.parent), "OMP_NUM_THREADS": "1"}
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
     try:

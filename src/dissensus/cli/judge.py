@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MODELS = ("local", "server", "vllm")
 _SERVER_OPTIONS = """
-    base_url api key_variable timeout concurrency rpm tpm price max_cost patience retries probe refresh_probe
+    base_url api key_variable context timeout concurrency rpm tpm price max_cost patience retries probe refresh_probe
 """
 _MODEL_OPTIONS = """
     model revision template personas persona_file order mode temperature top_p max_tokens force_prefix take_over
@@ -118,6 +118,7 @@ class _Price(click.ParamType[tuple[float, float]]):
     show_default=True,
     help="server: the environment variable that holds the key.",
 )
+@click.option("--context", type=click.IntRange(min=1), help="server: tokens its model holds, where it does not say.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -162,7 +163,7 @@ class _Price(click.ParamType[tuple[float, float]]):
 @click.option("--probe", is_flag=True, help="server: print what it really honours, and ask nothing else.")
 @click.option("--refresh-probe", is_flag=True, help="server: probe it even if it is known.")
 @click.pass_context
-def command(context: click.Context, /, **options: Any) -> None:
+def command(click_context: click.Context, /, **options: Any) -> None:
     """Judge PAIRS and keep the judgments in a store.
 
     PAIRS is a file of pairs. Judgments that the store has are not made again, so a run that was stopped goes on
@@ -183,13 +184,13 @@ def command(context: click.Context, /, **options: Any) -> None:
     }
     if name not in judges:
         raise InputError(f"--judge {name}: no such judge; choose one of {', '.join(judges)}")
-    _refuse_strangers(context, name)
+    _refuse_strangers(click_context, name)
     if options["probe"]:
         _probe(options)
         return
     for what, value in (("PAIRS", options["pairs"]), ("--store", options["store"])):
         if value is None:
-            raise click.UsageError(f"Missing {what}.", context)
+            raise click.UsageError(f"Missing {what}.", click_context)
     judges[name](options)
 
 
@@ -280,7 +281,7 @@ def _language_config(options: dict[str, Any], model: str, personas: tuple[str, .
 def _backend(options: dict[str, Any]) -> BackendConfig:
     from dissensus.judge.backends import BackendConfig
 
-    names = ("device", "dtype", "base_url", "api", "key_variable", "timeout")
+    names = ("device", "dtype", "base_url", "api", "key_variable", "context", "timeout")
     return BackendConfig(backend=options["judge_name"], **{name: options[name] for name in names})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from dissensus.errors import ConfigError
 from dissensus.judge.ask import BatchBackend, ServerBackend
@@ -31,6 +31,8 @@ class BackendConfig(BaseModel):
     api: Api = "chat"
     key_variable: str = "OPENAI_API_KEY"
     """The environment variable that holds the server's key."""
+    context: PositiveInt | None = None
+    """Tokens that the server's model holds, where the server does not say."""
     timeout: PositiveFloat = 300.0
     """Seconds until an answer of the server must be whole."""
 
@@ -79,6 +81,8 @@ def open_server(
     from dissensus.judge.server import Server
 
     profile = probe_server(config, model, refresh=refresh_probe)
+    if config.context is not None:
+        profile = profile.model_copy(update={"context": config.context})
     profile.check(exact=exact)
     endpoint = Endpoint(str(config.base_url), key_variable=config.key_variable, timeout=config.timeout)
     return Server(endpoint, profile, revision=revision), profile.model

@@ -71,7 +71,8 @@ class Tally:
     def note_too_long(self, outcome: TooLong) -> None:
         """Count a prompt that does not fit."""
         self.too_long += 1
-        if len(self.too_long_pairs) < _NAMED:
+        named = any(line.startswith(f"{outcome.ask.pair.id} (") for line in self.too_long_pairs)
+        if len(self.too_long_pairs) < _NAMED and not named:
             length = f"{outcome.tokens:,} tokens" if outcome.tokens else "its prompt"
             limit = f"the context of {outcome.limit:,}" if outcome.limit else "the context"
             self.too_long_pairs.append(f"{outcome.ask.pair.id} ({length} do not fit into {limit})")

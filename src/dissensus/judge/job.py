@@ -98,7 +98,8 @@ class Job:
         """Turn an outcome into rows."""
         if isinstance(outcome, TooLong):
             self.tally.note_too_long(outcome)
-            return Kept([replace(attempt, state="too long", error=self.tally.too_long_pairs[-1])])
+            error = f"{outcome.tokens or 'too many'} tokens for a context of {outcome.limit or 'unknown length'}"
+            return Kept([replace(attempt, state="too long", error=error)])
         ask = outcome.ask
         content = content_of(ask.pair)
         if outcome.reading is not None:

@@ -96,7 +96,7 @@ class ServerProfile(BaseModel):
             ("seed", _honoured(self.seed)),
             ("prefill", _honoured(self.prefill)),
             ("opening", "not told" if self.opening_tokens is None else f"{self.opening_tokens} token(s)"),
-            ("context", "not told" if self.context is None else f"{self.context:,} tokens"),
+            ("context", "not told: say it with --context" if self.context is None else f"{self.context:,} tokens"),
             ("labels", ", ".join(f"{text!r} = {i}" for text, i in self.label_ids.items()) or "not told"),
             ("by id", _honoured(self.asked_ids)),
             ("usage", "counted" if self.usage else "not told: tokens and cost are estimates"),

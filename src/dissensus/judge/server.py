@@ -139,6 +139,9 @@ class _Attempt:
         # A server that cuts prompts says nothing of it: fewer tokens than half the words cannot hold one.
         if not usage.estimated and usage.prompt_tokens < len(self._ask.prompt.split()) // 2:
             raise ContextExceededError(0, self._profile.context or usage.prompt_tokens)
+        # Others (transformers serve) answer beyond the positions that their model has.
+        if self._profile.context is not None and not usage.estimated and usage.prompt_tokens > self._profile.context:
+            raise ContextExceededError(usage.prompt_tokens, self._profile.context)
         return choices_of(response)
 
 

@@ -73,6 +73,7 @@ class ModelJudge(LanguageConfig):
     base_url: str | None = None
     api: Literal["chat", "completions"] = "chat"
     key_variable: str = "OPENAI_API_KEY"
+    context: PositiveInt | None = None
     timeout: PositiveFloat = 300.0
     concurrency: PositiveInt = 256
     price_prompt: NonNegativeFloat = 0.0
