@@ -106,7 +106,7 @@ class Collator:
         if not self.by_prompt:
             rows = rows[np.argsort(self.encoded.lengths[self.texts[rows]].sum(axis=1), kind="stable")]
         parts = self._parts(rows)[self.rank :: self.processes]
-        return {"micro_batches": [self._micro_batch(part) for part in parts], "pairs": len(indices)}
+        return {"micro_batches": [self._micro_batch(part) for part in parts], "indices": rows, "pairs": len(indices)}
 
     def _parts(self, rows: Ints) -> list[Ints]:
         """Cut pairs into micro-batches of like size: as few as the budget allows, as many for each process."""
@@ -127,7 +127,8 @@ class Collator:
         counted = np.zeros(len(flat), dtype=np.int64)
         _, first = np.unique(flat, return_index=True)
         counted[first] = self.encoded.lengths[flat[first]]
-        return counted.reshape(-1, 2).sum(axis=1)
+        new: Ints = counted.reshape(-1, 2).sum(axis=1)
+        return new
 
     def _micro_batch(self, rows: Ints) -> dict[str, Any]:
         weight = torch.ones(max(len(rows), 1))
@@ -154,3 +155,12 @@ def pad_texts(encoded: EncodedTexts, rows: Ints, *, pad_id: int, multiple: int =
             types[place, :n] = encoded.types(row)
     batch = {"input_ids": ids, "attention_mask": mask} | ({"token_type_ids": types} if encoded.typed else {})
     return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+def move(value: Any, device: torch.device) -> Any:
+    """Move the tensors of nested dicts and lists to a device."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: move(inner, device) for key, inner in value.items()}
+    return [move(inner, device) for inner in value] if isinstance(value, list) else value

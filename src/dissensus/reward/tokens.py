@@ -89,7 +89,8 @@ class EncodedTexts(Sequence[EncodedText]):
 
     def types(self, index: int) -> NDArray[np.int64]:
         """Return one text's token types."""
-        return (np.arange(self.lengths[index]) >= self.second[index]).astype(np.int64)
+        types: NDArray[np.int64] = (np.arange(self.lengths[index]) >= self.second[index]).astype(np.int64)
+        return types
 
 
 def _joined(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
@@ -128,10 +129,9 @@ def from_cache(rows: Rows, *, typed: bool, folder: Path, key: str) -> EncodedTex
     """
     path = folder / f"{key}.arrow"
     if not path.is_file():
-        with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-            with pa.ipc.new_file(sink, _SCHEMA) as writer:
-                for batch in _batches(rows):
-                    writer.write_batch(batch)
+        with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), _SCHEMA) as writer:
+            for batch in _batches(rows):
+                writer.write_batch(batch)
         _prune(folder)
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))

@@ -17,7 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from dissensus.errors import OutputError, TrainingError
 from dissensus.reward.batches import PairBatches
 from dissensus.reward.loss import pair_losses
-from dissensus.reward.objectives import Objective
+from dissensus.reward.objectives import ObjectiveFunction
 
 WRITE_FAILURES = (OSError, RuntimeError, SafetensorError)
 """What saving weights raises on a full disk: the system's error, torch's, or that of safetensors."""
@@ -36,7 +36,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self,
         *,
         batches: PairBatches,
-        objective: Objective,
+        objective: ObjectiveFunction,
         pair_ids: Sequence[str],
         validate: Callable[[Any], dict[str, float]] | None = None,
         **kwargs: Any,
@@ -86,7 +86,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         a, b, weight = logits[inputs["a"]], logits[inputs["b"]], inputs["weight"]
         losses = self._objective.losses(a, b, inputs["target"], inputs["margin"]) * weight
         with torch.no_grad():
-            gap = self._objective.reward(a) - self._objective.reward(b)
+            gap = self._objective.logit(a, b)
             # A pair of weight zero only fills in: as a tie it counts for nothing.
             self._seen.append(fit_to_labels(gap, torch.where(weight > 0, inputs["label"], 0.5)))
         # Gradients are averaged over the processes, so each part is scaled up by their number.
@@ -155,7 +155,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
             {f"eval_{name}": value for name, value in self._validate(self.model).items()} if self._validate else {}
         )
         self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 

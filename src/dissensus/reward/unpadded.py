@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dissensus.reward.batches import move
+
 Ints = NDArray[np.int64]
 
 _BACKBONES = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
@@ -162,7 +164,7 @@ def _layer(layer: Any, hidden: Tensor, *layout: Tensor) -> Tensor:
     """One layer of BERT on (tokens, hidden)."""
     own, out = layer.attention.self, layer.attention.output
     qkv = _project(hidden, (own.query, own.key, own.value)).view(len(hidden), 3, own.num_attention_heads, -1)
-    attend: Callable[..., Tensor] = _fused_attention if qkv.is_cuda else _GroupedAttention.apply  # type: ignore[assignment]
+    attend: Callable[..., Tensor] = _fused_attention if qkv.is_cuda else _GroupedAttention.apply
     seen = attend(qkv, own.dropout.p if layer.training else 0.0, *layout)
     hidden = out.LayerNorm(out.dropout(out.dense(seen.view(len(hidden), -1))) + hidden)
     return layer.output(layer.intermediate(hidden), hidden)  # type: ignore[no-any-return]
@@ -217,20 +219,20 @@ def first_position(model: Any) -> int:
     return 0 if table.padding_idx is None else table.padding_idx + 1
 
 
-def use_unpadded(model: nn.Module) -> str | None:
+def use_unpadded(model: nn.Module, *, gradients: bool = True) -> str | None:
     """Replace the forward pass of this model with the unpadded one; return None, or why it was left alone.
 
-    The check is made on the model itself: random texts of unlike lengths, in float32, against its own forward pass,
-    rewards and gradients.
+    The check is made on the model itself: random texts of unlike lengths, in float32, against its own forward pass;
+    logits and, unless they are not wanted, ``gradients``.
     """
     reason = _unfit(model)
     if reason is not None:
         return reason
     ours = UnpaddedForward(model)
-    difference = _largest_difference(model, ours)
+    difference = _largest_difference(model, ours, gradients=gradients)
     if not difference <= _TOLERANCE:
         return f"its numbers are {difference:.1g} off those of transformers"
-    model.forward = ours  # type: ignore[assignment]
+    model.forward = ours
     return None
 
 
@@ -245,7 +247,7 @@ def _unfit(model: Any) -> str | None:
     return None
 
 
-def _largest_difference(model: Any, ours: UnpaddedForward) -> float:
+def _largest_difference(model: Any, ours: UnpaddedForward, *, gradients: bool) -> float:
     """Compare both passes, each difference relative to the largest number of its kind."""
     rng = np.random.default_rng(0)
     limit = getattr(model, model.base_model_prefix).embeddings.position_embeddings.num_embeddings - 2
@@ -254,7 +256,7 @@ def _largest_difference(model: Any, ours: UnpaddedForward) -> float:
     ids = torch.from_numpy(rng.integers(min(5, model.config.vocab_size - 1), model.config.vocab_size, lengths.sum()))
     pad = model.config.pad_token_id or 0
     ids[ids == pad] = (pad + 1) % model.config.vocab_size
-    pieces = ids.split(lengths.tolist())
+    pieces = torch.split(ids, lengths.tolist())
     theirs = {
         "input_ids": nn.utils.rnn.pad_sequence(list(pieces), batch_first=True, padding_value=pad),
         "attention_mask": nn.utils.rnn.pad_sequence([torch.ones_like(p) for p in pieces], batch_first=True),
@@ -264,31 +266,24 @@ def _largest_difference(model: Any, ours: UnpaddedForward) -> float:
     was_training = model.training
     model.eval()
     try:
-        expected, found = _numbers(model, model, theirs), _numbers(model, ours, own)
+        expected, found = (
+            _numbers(model, forward, batch, gradients=gradients) for forward, batch in ((model, theirs), (ours, own))
+        )
     finally:
         model.train(was_training)
         model.zero_grad(set_to_none=True)
-    return max(
-        float((a - b).abs().max() / a.abs().max().clamp(min=1e-6)) for a, b in zip(expected, found, strict=True)
-    )
+    return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-6)) for a, b in zip(expected, found, strict=True))
 
 
-def _numbers(model: Any, forward: Callable[..., Any], batch: dict[str, Any]) -> list[Tensor]:
+def _numbers(model: Any, forward: Callable[..., Any], batch: dict[str, Any], *, gradients: bool) -> list[Tensor]:
     """Logits, and the gradients of a few weights from bottom to top."""
     model.zero_grad(set_to_none=True)
     device = model.device
-    with torch.autocast(device.type, enabled=False):
+    with torch.set_grad_enabled(gradients), torch.autocast(device.type, enabled=False):
         logits = forward(**move(batch, device)).logits
+    if not gradients:
+        return [logits.float()]
     logits.float().square().sum().backward()
     layer = getattr(model, model.base_model_prefix).encoder.layer[0]
     weights = (layer.attention.self.query.weight, layer.attention.self.value.weight, layer.intermediate.dense.weight)
     return [logits.detach().float(), *(weight.grad.float().clone() for weight in weights if weight.grad is not None)]
-
-
-def move(value: Any, device: torch.device) -> Any:
-    """Move the tensors of nested dicts and lists to a device."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {key: move(inner, device) for key, inner in value.items()}
-    return [move(inner, device) for inner in value] if isinstance(value, list) else value
