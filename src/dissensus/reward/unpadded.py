@@ -8,6 +8,7 @@ faster than ``scaled_dot_product_attention``, whose fused backward pass is slow 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -178,39 +179,34 @@ def _project(hidden: Tensor, parts: tuple[nn.Module, ...]) -> Tensor:
     return F.linear(hidden, weight, bias)
 
 
-class UnpaddedForward:
-    """The forward pass of a sequence classifier on a row of tokens; stands in for the model's own."""
+def unpadded_forward(
+    model: Any, *, input_ids: Tensor, position_ids: Tensor, layout: Layout, token_type_ids: Tensor | None = None
+) -> Any:
+    """Run a sequence classifier on a row of tokens: ids, positions and types have shape (tokens,).
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.backbone = getattr(model, model.base_model_prefix)
+    Returns ``logits`` of shape (texts, outputs), in a transformers output.
+    """
+    from transformers.modeling_outputs import SequenceClassifierOutput
 
-    def __call__(
-        self, input_ids: Tensor, position_ids: Tensor, layout: Layout, token_type_ids: Tensor | None = None
-    ) -> Any:
-        """Return ``logits`` of shape (texts, outputs); ids, positions and types have shape (tokens,)."""
-        from transformers.modeling_outputs import SequenceClassifierOutput
-
-        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-        embedded = self.backbone.embeddings(
-            input_ids=input_ids[None], token_type_ids=types[None], position_ids=position_ids[None]
-        )
-        hidden = embedded[0]
-        if hasattr(self.backbone, "embeddings_project"):
-            hidden = self.backbone.embeddings_project(hidden)
-        flat = [group[key] for group in layout["groups"] for key in ("taken", "bias", "places", "tokens")]
-        for layer in self.backbone.encoder.layer:
-            if getattr(layer, "gradient_checkpointing", False) and layer.training:
-                hidden = checkpoint(_layer, layer, hidden, *flat, use_reentrant=False)
-            else:
-                hidden = _layer(layer, hidden, *flat)
-        return SequenceClassifierOutput(logits=self._head(hidden[layout["first"]][:, None]))
-
-    def _head(self, first: Tensor) -> Tensor:
-        pooler = getattr(self.backbone, "pooler", None)
-        if pooler is None:
-            return self.model.classifier(first)  # type: ignore[no-any-return]
-        return self.model.classifier(self.model.dropout(pooler(first)))  # type: ignore[no-any-return]
+    backbone = getattr(model, model.base_model_prefix)
+    types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+    embedded = backbone.embeddings(
+        input_ids=input_ids[None], token_type_ids=types[None], position_ids=position_ids[None]
+    )
+    hidden = embedded[0]
+    if hasattr(backbone, "embeddings_project"):
+        hidden = backbone.embeddings_project(hidden)
+    flat = [group[key] for group in layout["groups"] for key in ("taken", "bias", "places", "tokens")]
+    for layer in backbone.encoder.layer:
+        if getattr(layer, "gradient_checkpointing", False) and layer.training:
+            hidden = checkpoint(_layer, layer, hidden, *flat, use_reentrant=False)
+        else:
+            hidden = _layer(layer, hidden, *flat)
+    # Heads read the first token of a text, given as the only one of its row.
+    first = hidden[layout["first"]][:, None]
+    pooler = getattr(backbone, "pooler", None)
+    logits = model.classifier(first if pooler is None else model.dropout(pooler(first)))
+    return SequenceClassifierOutput(logits=logits)
 
 
 def first_position(model: Any) -> int:
@@ -228,7 +224,7 @@ def use_unpadded(model: nn.Module, *, gradients: bool = True) -> str | None:
     reason = _unfit(model)
     if reason is not None:
         return reason
-    ours = UnpaddedForward(model)
+    ours = MethodType(unpadded_forward, model)
     difference = _largest_difference(model, ours, gradients=gradients)
     if not difference <= _TOLERANCE:
         return f"its numbers are {difference:.1g} off those of transformers"
@@ -247,7 +243,7 @@ def _unfit(model: Any) -> str | None:
     return None
 
 
-def _largest_difference(model: Any, ours: UnpaddedForward, *, gradients: bool) -> float:
+def _largest_difference(model: Any, ours: Callable[..., Any], *, gradients: bool) -> float:
     """Compare both passes, each difference relative to the largest number of its kind."""
     rng = np.random.default_rng(0)
     limit = getattr(model, model.base_model_prefix).embeddings.position_embeddings.num_embeddings - 2
