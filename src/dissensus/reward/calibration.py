@@ -113,12 +113,14 @@ def fit_calibration(
         options = {"ftol": 0, "gtol": 1e-12}
         fitted = minimize(loss, fitted, jac=gradient, bounds=[(least, None), (None, None)], options=options).x
     before, after = (_nll(design @ parameters, preference, weight) for parameters in (raw, fitted))
+    if after > before:  # by rounding, where the raw model is the best one
+        fitted, after = raw, before
     return Calibration(
         method=method,
         slope=float(fitted[0]) / scale,
         intercept=float(fitted[1]),
         nll_before=before,
-        nll_after=min(after, before),
+        nll_after=after,
         pairs=len(gap),
         votes=total,
         note=_note(gap, preference, method, contradicted=float(fitted[0]) <= 1.01 * least),
