@@ -18,8 +18,17 @@ from dissensus.encoder import best_device, quiet_transformers, resolve_model
 from dissensus.errors import InputError, TrainingError
 from dissensus.records import Pair, Prediction, Text
 from dissensus.reward.batches import pad_texts
+from dissensus.reward.calibration import (
+    Calibration,
+    CalibrationMethod,
+    fit_calibration,
+    load_calibration,
+    observed_preferences,
+)
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.encoding import EncodedText, Encoding
+from dissensus.reward.objectives import ScalarReward, objective_of
+from dissensus.reward.prediction import predictions_of, preference_logits
 
 CONFIG_FILE = "dissensus.json"
 _DROPOUT = re.compile(r"drop(out)?(_prob|_rate)?$|pdrop$|dropout")
@@ -28,9 +37,21 @@ _DROPOUT = re.compile(r"drop(out)?(_prob|_rate)?$|pdrop$|dropout")
 class RewardModel:
     """Scores responses; ``load`` needs a folder and nothing else."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, max_length: int, config: TrainConfig | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        config: TrainConfig | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.encoding = Encoding(tokenizer, max_length)
+        self.objective = objective_of(config) if config else ScalarReward(outputs=1)
+        """What the model's outputs mean."""
+        self.calibration = calibration
+        """How sure it may be, where that was fitted."""
 
     @classmethod
     def load(cls, folder: str | Path, *, max_length: int | None = None, device: str | None = None) -> Self:
@@ -41,19 +62,29 @@ class RewardModel:
         """
         config = _saved_config(Path(folder))
         model, tokenizer = load_backbone(str(folder), new_head=False)
-        if model.config.num_labels != 1:
-            raise InputError(f"{folder}: a reward model has one output, this model has {model.config.num_labels}")
+        outputs = objective_of(config).outputs if config else 1
+        if model.config.num_labels != outputs:
+            expected = f"'{config.objective}' has {outputs}" if config else "a reward model has one"
+            raise InputError(f"{folder}: {expected} output(s), this model has {model.config.num_labels}")
         model.eval().to(device or best_device())
         limit = position_limit(model)
         length = max_length or (config.max_length if config else min(512, limit or 512))
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
-        return cls(model, tokenizer, max_length=length, config=config)
+        return cls(model, tokenizer, max_length=length, config=config, calibration=load_calibration(folder))
 
     def rewards(
         self, texts: Sequence[tuple[Text, Text]], *, tokens_per_batch: int = 8192, progress: bool = False
     ) -> NDArray[np.float32]:
-        """Return the reward of each (prompt, response), shape (texts,); each distinct one is scored once."""
+        """Return the reward of each (prompt, response), shape (texts,): the mean where it is a distribution."""
+        outputs = self.outputs(texts, tokens_per_batch=tokens_per_batch, progress=progress)
+        rewards: NDArray[np.float32] = self.objective.reward(torch.from_numpy(outputs)).numpy()
+        return rewards
+
+    def outputs(
+        self, texts: Sequence[tuple[Text, Text]], *, tokens_per_batch: int = 8192, progress: bool = False
+    ) -> NDArray[np.float32]:
+        """Return the model's outputs for each (prompt, response), shape (texts, outputs); each distinct one once."""
         distinct = list(dict.fromkeys(texts))
         scored = score_texts(
             self.model,
@@ -63,23 +94,56 @@ class RewardModel:
             progress=progress,
         )
         position = {text: i for i, text in enumerate(distinct)}
-        return scored[[position[text] for text in texts]]
+        return scored.reshape(len(distinct), self.objective.outputs)[[position[text] for text in texts]]
 
     def predict(
-        self, pairs: Sequence[Pair], *, name: str, seed: int | None = None, progress: bool = False
+        self,
+        pairs: Sequence[Pair],
+        *,
+        name: str,
+        seed: int | None = None,
+        calibrated: bool = False,
+        progress: bool = False,
     ) -> list[Prediction]:
-        """Predict each pair: its two rewards, and sigma(reward_a - reward_b) as the preference for a."""
-        texts = [(p.prompt, response) for p in pairs for response in (p.response_a, p.response_b)]
-        rewards = self.rewards(texts, progress=progress).astype(float).reshape(-1, 2)
-        broken = int((~np.isfinite(rewards)).any(axis=1).sum())
-        if broken:
-            raise TrainingError(f"the model gives rewards that are not numbers for {broken} of {len(pairs)} pairs")
-        return [
-            Prediction(
-                pair_id=pair.id, model=name, seed=seed, reward_a=a, reward_b=b, preference_a=float(_sigmoid(a - b))
+        """Predict each pair: its two rewards, and the preference for a that they mean.
+
+        With ``calibrated``, the calibrated preference as well, beside the raw one. Raises InputError where the model
+        has no calibration, TrainingError where its rewards are not numbers.
+        """
+        if calibrated and self.calibration is None:
+            raise InputError(
+                f"model '{name}' has no calibration; fit one with 'dissensus calibrate' on pairs with votes, "
+                "or predict without it"
             )
-            for pair, (a, b) in zip(pairs, rewards.tolist(), strict=True)
-        ]
+        return predictions_of(
+            pairs,
+            self._outputs_of_pairs(pairs, progress=progress),
+            self.objective,
+            name=name,
+            seed=seed,
+            calibration=self.calibration if calibrated else None,
+        )
+
+    def calibrate(
+        self, pairs: Sequence[Pair], *, method: CalibrationMethod = "temperature", progress: bool = False
+    ) -> Calibration:
+        """Fit a calibration on the votes of pairs (their labels where they have none), and predict with it from now on.
+
+        ``save_calibration`` keeps it. The pairs should not have been trained on. Raises TrainingError where no pair
+        has votes or a label.
+        """
+        judged, preference, weight = observed_preferences(pairs)
+        if not judged:
+            raise TrainingError(
+                f"none of the {len(pairs)} pairs has votes or a label to calibrate on; give some that do"
+            )
+        logits = preference_logits(self.objective, self._outputs_of_pairs(judged, progress=progress))
+        self.calibration = fit_calibration(logits, preference, weight, method)
+        return self.calibration
+
+    def _outputs_of_pairs(self, pairs: Sequence[Pair], *, progress: bool) -> NDArray[np.float32]:
+        texts = [(p.prompt, response) for p in pairs for response in (p.response_a, p.response_b)]
+        return self.outputs(texts, progress=progress).reshape(len(pairs), 2, self.objective.outputs)
 
 
 def load_backbone(name: str, *, new_head: bool, dropout: float = 0.0) -> tuple[Any, Any]:
@@ -145,9 +209,10 @@ def score_texts(
     tokens_per_batch: int = 8192,
     progress: bool = False,
 ) -> NDArray[np.float32]:
-    """Score encoded texts in eval mode, longest first; rewards of shape (texts,)."""
+    """Score encoded texts in eval mode, longest first; rewards of shape (texts,), or (texts, outputs) of several."""
     order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i].input_ids))
-    rewards = np.empty(len(encoded), dtype=np.float32)
+    outputs = model.config.num_labels
+    rewards = np.empty(len(encoded) if outputs == 1 else (len(encoded), outputs), dtype=np.float32)
     was_training = model.training
     model.eval()
     with torch.inference_mode(), tqdm(total=len(order), desc="score", unit="text", disable=not progress) as bar:
@@ -179,7 +244,3 @@ def _saved_config(folder: Path) -> TrainConfig | None:
         return TrainConfig.model_validate(json.loads(path.read_text())["config"])
     except (ValueError, KeyError) as error:
         raise InputError(f"{path}: not written by this version of dissensus; train again") from error
-
-
-def _sigmoid(gap: float) -> float:
-    return float(0.5 * (1 + np.tanh(gap / 2)))
