@@ -6,6 +6,9 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+CONFIG_FILE = "dissensus.json"
+"""In a model's folder: how it was trained."""
+
 Objective = Literal["bradley-terry", "margin", "soft", "blend", "scaled", "mean-variance", "categorical"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
@@ -34,7 +37,7 @@ class TrainConfig(BaseModel):
     atoms: Annotated[int, Field(ge=2, le=1000)] = 10
     """Rewards that ``categorical`` spreads its probability over, evenly spaced from 0 to 1."""
     center: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the centre regulariser, the mean of (reward_a + reward_b)^2, which fixes the free constant of rewards."""
+    """Weight of the centre regulariser, the mean of (reward_a + reward_b)^2: it fixes the rewards' free constant."""
 
     learning_rate: PositiveFloat = 2e-5
     epochs: PositiveInt = 2
@@ -78,5 +81,7 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _calibration_has_something_to_look_at(self) -> Self:
         if self.calibration != "none" and not self.validation:
-            raise ValueError(f"calibration '{self.calibration}' is fitted on validation prompts; set validation as well")
+            raise ValueError(
+                f"calibration '{self.calibration}' is fitted on validation prompts; set validation as well"
+            )
         return self
