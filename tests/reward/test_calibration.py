@@ -158,10 +158,11 @@ def test_votes_come_before_the_label():
         pair("neither", None),
         pair("votes alone", None, Votes(a=0, b=1, tie=1)),
     ]
-    judged, preference, weight = observed_preferences(pairs)
-    assert [p.id for p in judged] == ["votes", "label", "tie", "votes alone"]
+    rows, preference, weight = observed_preferences(pairs)
+    assert [pairs[row].id for row in rows] == ["votes", "label", "tie", "votes alone"]
     assert preference.tolist() == [0.75, 0, 0.5, 0.25]
     assert weight.tolist() == [4, 1, 1, 2]
+    assert [array.tolist() for array in observed_preferences(pairs[3:4])] == [[], [], []]
 
 
 def test_a_calibration_comes_back_from_its_folder(tmp_path: Path):

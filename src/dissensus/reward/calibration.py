@@ -20,6 +20,7 @@ from scipy.special import expit
 from dissensus.errors import InputError, TrainingError
 from dissensus.files import write_json
 from dissensus.records import Pair
+from dissensus.reward.targets import LABEL_TARGET
 
 CALIBRATION_FILE = "calibration.json"
 CalibrationMethod = Literal["temperature", "platt"]
@@ -127,17 +128,20 @@ def fit_calibration(
     )
 
 
-def observed_preferences(pairs: Sequence[Pair]) -> tuple[list[Pair], FloatArray, FloatArray]:
-    """Return the pairs that people judged, with preference and weight, each of shape (pairs,), to fit on.
+def observed_preferences(pairs: Sequence[Pair]) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
+    """Return which pairs people judged, with preference and weight to fit on; each of shape (judged pairs,).
 
     A pair's votes count as many as they are; where it has none, its label counts as one vote, a tie as half a vote
     for each side. Other pairs are left out.
     """
-    judged = [pair for pair in pairs if pair.votes is not None or pair.label is not None]
-    of_label = {"a": 1.0, "b": 0.0, "tie": 0.5, None: 0.5}
-    preference = [pair.votes.preference if pair.votes is not None else of_label[pair.label] for pair in judged]
-    weight = [pair.votes.n if pair.votes is not None else 1 for pair in judged]
-    return judged, np.array(preference, dtype=float), np.array(weight, dtype=float)
+    found: list[tuple[int, float, int]] = []
+    for row, pair in enumerate(pairs):
+        if pair.votes is not None:
+            found.append((row, pair.votes.preference, pair.votes.n))
+        elif pair.label is not None:
+            found.append((row, LABEL_TARGET[pair.label], 1))
+    rows, preference, weight = zip(*found, strict=True) if found else ((), (), ())
+    return np.array(rows, dtype=np.intp), np.array(preference, dtype=float), np.array(weight, dtype=float)
 
 
 def save_calibration(folder: str | Path, calibration: Calibration) -> Path:

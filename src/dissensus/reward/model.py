@@ -132,12 +132,13 @@ class RewardModel:
         ``save_calibration`` keeps it. The pairs should not have been trained on. Raises TrainingError where no pair
         has votes or a label.
         """
-        judged, preference, weight = observed_preferences(pairs)
-        if not judged:
+        rows, preference, weight = observed_preferences(pairs)
+        if not rows.size:
             raise TrainingError(
                 f"none of the {len(pairs)} pairs has votes or a label to calibrate on; give some that do"
             )
-        logits = preference_logits(self.objective, self._outputs_of_pairs(judged, progress=progress))
+        outputs = self._outputs_of_pairs([pairs[row] for row in rows], progress=progress)
+        logits = preference_logits(self.objective, outputs)
         self.calibration = fit_calibration(logits, preference, weight, method)
         return self.calibration
 
