@@ -132,7 +132,7 @@ def test_a_margin_that_is_no_number_is_refused_with_its_pair(objective: Objectiv
     broken: dict[str, Any] = {"pair_id": "two", "margin": 0.6, "preference_a": 0.8} | {field: value}
     # As it may come from an array: records that are validated refuse it.
     margins = [MARGINS[0], Margin.model_construct(**broken), *MARGINS[2:]]
-    with pytest.raises(TrainingError, match=f"pair two: the {field[:6]}.* is {value}, expected a number"):
+    with pytest.raises(TrainingError, match=f"pair two: the {field[:6]}.* is -?{value}, expected a number"):
         build_targets(PAIRS, margins, TrainConfig(objective=objective, margin_sign="signed"))
 
 

@@ -17,6 +17,7 @@ VERBS = {
     "judgments": "List, check, export, import and compare judgments.",
     "margin": "Turn judgments into margins and preferences.",
     "train": "Train a reward model.",
+    "calibrate": "Fit how sure a reward model may be, on votes.",
     "predict": "Score pairs with a trained reward model.",
     "evaluate": "Compare predictions with the votes of people.",
     "report": "Make the page of a run.",

@@ -15,21 +15,39 @@ from dissensus.encoder import best_device
 from dissensus.errors import InputError, TrainingError
 from dissensus.records import Pair, Prediction, Text
 from dissensus.reward.backbone import load_backbone, position_limit
+from dissensus.reward.calibration import (
+    Calibration,
+    CalibrationMethod,
+    fit_calibration,
+    load_calibration,
+    observed_preferences,
+)
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
 from dissensus.reward.encoding import Encoding
 from dissensus.reward.layout import lay_out_for
 from dissensus.reward.objectives import ScalarReward, objective_of
+from dissensus.reward.prediction import predictions_of, preference_logits
 from dissensus.reward.scoring import TOKENS_PER_BATCH, score_texts
 
 
 class RewardModel:
     """Scores responses; ``load`` needs a folder and nothing else."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, max_length: int, config: TrainConfig | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        config: TrainConfig | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.encoding = Encoding(tokenizer, max_length)
         self.objective = objective_of(config) if config else ScalarReward(outputs=1)
         """What the model's outputs mean."""
+        self.calibration = calibration
+        """How sure it may be, where that was fitted."""
         fast = config.fast if config else True
         self.layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
 
@@ -51,7 +69,7 @@ class RewardModel:
         length = max_length or (config.max_length if config else min(512, limit or 512))
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
-        return cls(model, tokenizer, max_length=length, config=config)
+        return cls(model, tokenizer, max_length=length, config=config, calibration=load_calibration(folder))
 
     def outputs(
         self,
@@ -79,20 +97,54 @@ class RewardModel:
         return rewards
 
     def predict(
-        self, pairs: Sequence[Pair], *, name: str, seed: int | None = None, progress: bool = False
+        self,
+        pairs: Sequence[Pair],
+        *,
+        name: str,
+        seed: int | None = None,
+        calibrated: bool = False,
+        progress: bool = False,
     ) -> list[Prediction]:
-        """Predict each pair: its two rewards, and sigma(reward_a - reward_b) as the preference for a."""
-        texts = [(p.prompt, response) for p in pairs for response in (p.response_a, p.response_b)]
-        rewards = self.rewards(texts, progress=progress).astype(float).reshape(-1, 2)
-        broken = int((~np.isfinite(rewards)).any(axis=1).sum())
-        if broken:
-            raise TrainingError(f"the model gives rewards that are not numbers for {broken} of {len(pairs)} pairs")
-        return [
-            Prediction(
-                pair_id=pair.id, model=name, seed=seed, reward_a=a, reward_b=b, preference_a=float(_sigmoid(a - b))
+        """Predict each pair: its two rewards, and the preference for a that they mean.
+
+        With ``calibrated``, the calibrated preference as well, beside the raw one. Raises InputError where the model
+        has no calibration, TrainingError where its rewards are not numbers.
+        """
+        if calibrated and self.calibration is None:
+            raise InputError(
+                f"model '{name}' has no calibration; fit one with 'dissensus calibrate' on pairs with votes, "
+                "or predict without it"
             )
-            for pair, (a, b) in zip(pairs, rewards.tolist(), strict=True)
-        ]
+        return predictions_of(
+            pairs,
+            self._outputs_of_pairs(pairs, progress=progress),
+            self.objective,
+            name=name,
+            seed=seed,
+            calibration=self.calibration if calibrated else None,
+        )
+
+    def calibrate(
+        self, pairs: Sequence[Pair], *, method: CalibrationMethod = "temperature", progress: bool = False
+    ) -> Calibration:
+        """Fit a calibration on the votes of pairs (their labels where they have none), and predict with it from now on.
+
+        ``save_calibration`` keeps it. The pairs should not have been trained on. Raises TrainingError where no pair
+        has votes or a label.
+        """
+        rows, preference, weight = observed_preferences(pairs)
+        if not rows.size:
+            raise TrainingError(
+                f"none of the {len(pairs)} pairs has votes or a label to calibrate on; give some that do"
+            )
+        outputs = self._outputs_of_pairs([pairs[row] for row in rows], progress=progress)
+        logits = preference_logits(self.objective, outputs)
+        self.calibration = fit_calibration(logits, preference, weight, method)
+        return self.calibration
+
+    def _outputs_of_pairs(self, pairs: Sequence[Pair], *, progress: bool) -> NDArray[np.float32]:
+        texts = [(p.prompt, response) for p in pairs for response in (p.response_a, p.response_b)]
+        return self.outputs(texts, progress=progress).reshape(len(pairs), 2, self.objective.outputs)
 
 
 def _saved_config(folder: Path) -> TrainConfig | None:
@@ -103,7 +155,3 @@ def _saved_config(folder: Path) -> TrainConfig | None:
         return TrainConfig.model_validate(json.loads(path.read_text())["config"])
     except (ValueError, KeyError) as error:
         raise InputError(f"{path}: not written by this version of dissensus; train again") from error
-
-
-def _sigmoid(gap: float) -> float:
-    return float(0.5 * (1 + np.tanh(gap / 2)))
