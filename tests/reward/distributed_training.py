@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator, FullyShardedDataParallelPlugin
 from accelerate.state import AcceleratorState, DistributedType
+from torch.distributed._functional_collectives import AsyncCollectiveTensor
 
 from dissensus.files import read_pairs
 from dissensus.reward.config import TrainConfig
@@ -15,14 +17,17 @@ from dissensus.reward.run import train
 
 def _allow_fsdp_on_the_cpu() -> None:
     """Let accelerate shard where it would only copy: torch can do it with gloo, accelerate does not offer it."""
-    start = AcceleratorState.__init__
+    # A property of the class goes before what the instances share.
+    AcceleratorState.distributed_type = property(lambda self: DistributedType.FSDP, lambda self, value: None)
+    AcceleratorState.fsdp_plugin = FullyShardedDataParallelPlugin()
+    gather = Accelerator.get_state_dict
 
-    def sharded(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
-        start(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
-        if fsdp_plugin is not None:
-            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+    def gathered(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # On a GPU the copy to the CPU waits for them.
+        weights = gather(self, *args, **kwargs)
+        return {k: v.wait() if isinstance(v, AsyncCollectiveTensor) else v for k, v in weights.items()}
 
-    AcceleratorState.__init__ = sharded
+    Accelerator.get_state_dict = gathered
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def _launch(folder: Path, config: TrainConfig, pairs: list[Pair], out: Path, set
         "ACCELERATE_USE_CPU": "true",
     }
     done = subprocess.run(command, env=environment | settings, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.returncode == 0, done.stderr[-30000:]
     assert sorted(done.stdout.split()) == ["0/2", "1/2"]
 
 
@@ -84,4 +84,5 @@ def test_two_processes_train_what_one_does(
         assert mine == pytest.approx(theirs, abs=1e-5)
     texts = [(pair.prompt, pair.response_a) for pair in pairs]
     rewards = [RewardModel.load(tmp_path / name).rewards(texts) for name in ("one", "two")]
-    np.testing.assert_allclose(*rewards, atol=1e-4)
+    # Rewards have a free constant, which no loss holds.
+    np.testing.assert_allclose(*(values - values.mean() for values in rewards), atol=1e-4)
