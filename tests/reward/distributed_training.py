@@ -36,5 +36,5 @@ if __name__ == "__main__":
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
         _allow_fsdp_on_the_cpu()
     train(list(read_pairs(pairs)), TrainConfig.model_validate_json(config.read_text()), out, progress=False)
-    print(f"{torch.distributed.get_rank()}/{torch.distributed.get_world_size()}")
+    sys.stdout.write(f"{torch.distributed.get_rank()}/{torch.distributed.get_world_size()}\n")
     torch.distributed.destroy_process_group()

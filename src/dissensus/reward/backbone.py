@@ -31,8 +31,11 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
             config = AutoConfig.from_pretrained(source, **({"num_labels": outputs} if new_head else {}))
             _adapt(config, dropout=dropout, new_head=new_head, pad_id=tokenizer.pad_token_id)
             # The checkpoint's own dtype may be half precision, in which a fresh head overflows.
-            model = AutoModelForSequenceClassification.from_pretrained(source, config=config, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+            # A head of as many outputs is kept, so that a reward model can be trained further; another is made anew.
+            model = AutoModelForSequenceClassification.from_pretrained(
+                source, config=config, dtype=torch.float32, ignore_mismatched_sizes=new_head
+            )
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"cannot load model '{name}': {reason}; give a folder, a Hub id or 'minilm'") from error
     keep_head_in_float32(model)

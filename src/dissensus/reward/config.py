@@ -28,7 +28,7 @@ class TrainConfig(BaseModel):
     weighs as much as its margin), ``mean-variance`` and ``categorical`` (the reward is a distribution)."""
     margin_sign: Literal["unsigned", "signed"] = "unsigned"
     """``unsigned`` is the paper's: a judge majority against the label still earns a margin for it."""
-    margin_scale: Annotated[float, Field(ge=0)] = 1.0
+    margin_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """The margin is multiplied by this before it enters the loss."""
     label_weight: _Fraction = 0.5
     """``blend`` trains towards label_weight * own label + (1 - label_weight) * judgments' preference."""
@@ -36,8 +36,9 @@ class TrainConfig(BaseModel):
     """``mean-variance`` and ``categorical`` train towards the target of ``blend`` instead of the label."""
     atoms: Annotated[int, Field(ge=2, le=1000)] = 10
     """Rewards that ``categorical`` spreads its probability over, evenly spaced from 0 to 1."""
-    center: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the centre regulariser, the mean of (reward_a + reward_b)^2: it fixes the rewards' free constant."""
+    center: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Weight of the centre regulariser, the mean of (reward_a + reward_b)^2: it fixes the rewards' free constant.
+    Rewards of ``categorical``, from 0 to 1, are drawn to one half."""
 
     learning_rate: PositiveFloat = 2e-5
     epochs: PositiveInt = 2
@@ -77,6 +78,14 @@ class TrainConfig(BaseModel):
     """Steps between two entries of the log; the last step always has one."""
     checkpoint_steps: PositiveInt = 100
     """Rounded up to a multiple of ``logging_steps``, so that a resumed run logs what an unbroken one does."""
+
+    @model_validator(mode="after")
+    def _weights_are_not_negative(self) -> Self:
+        if self.objective == "scaled" and self.margin_sign == "signed":
+            raise ValueError(
+                "objective 'scaled' weighs pairs by their margin, which must not be negative: use unsigned"
+            )
+        return self
 
     @model_validator(mode="after")
     def _calibration_has_something_to_look_at(self) -> Self:

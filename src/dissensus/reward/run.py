@@ -15,16 +15,18 @@ from accelerate import PartialState
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from dissensus.encoder import best_device, default_cache, quiet_transformers
-from dissensus.errors import ConfigError
+from dissensus.errors import ConfigError, TrainingError
 from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.allocation import keep_freed_memory
 from dissensus.reward.backbone import load_backbone, position_limit
 from dissensus.reward.batches import Collator, PairBatches
+from dissensus.reward.calibration import Calibration, fit_calibration, observed_preferences
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.data import TrainingData, encode_targets, split_targets
 from dissensus.reward.encoding import Encoding
 from dissensus.reward.layout import Layout, lay_out_for
 from dissensus.reward.objectives import objective_of
+from dissensus.reward.prediction import preference_logits
 from dissensus.reward.saving import (
     MarkWhole,
     TrainSummary,
@@ -32,6 +34,7 @@ from dissensus.reward.saving import (
     find_finished,
     fingerprint_of,
     save_model,
+    trained_model,
 )
 from dissensus.reward.scoring import score_texts
 from dissensus.reward.targets import build_targets
@@ -104,9 +107,28 @@ def train(
     summary = _summarise(
         data, held, log, layout, steps=trainer.state.global_step, checkpoint=checkpoint, started=started
     )
-    save_model(trainer, tokenizer, layout, data.encoded, config, fingerprint, summary, log, part=part, out=out)
+    calibration = _calibration(trained_model(trainer), held, layout, config) if held else None
+    save_model(
+        trainer, tokenizer, layout, data.encoded, config, fingerprint, summary, log, calibration, part=part, out=out
+    )
     _release(trainer)
     return summary
+
+
+def _calibration(model: Any, held: TrainingData, layout: Layout, config: TrainConfig) -> Calibration | None:
+    """Fit the calibration asked for; where the held-out votes do not allow one, say so: the run is not lost for it."""
+    if config.calibration == "none":
+        return None
+    rows, preference, weight = observed_preferences(held.targets.pairs)
+    try:
+        if not rows.size:
+            raise TrainingError("no held-out pair has votes or a label")
+        outputs = score_texts(model, layout, held.encoded)[held.texts[rows]]
+        logits = preference_logits(objective_of(config), outputs)
+        return fit_calibration(logits, preference, weight, config.calibration)
+    except TrainingError as error:
+        print(f"not calibrated: {error}", file=sys.stderr)  # noqa: T201
+        return None
 
 
 def _is_sharded() -> bool:

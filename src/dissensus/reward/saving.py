@@ -24,6 +24,7 @@ from dissensus.errors import ConfigError, OutputError, TrainingError
 from dissensus.files import content_of, write_json, write_text
 from dissensus.records import content_id
 from dissensus.reward.backbone import load_backbone
+from dissensus.reward.calibration import Calibration, save_calibration
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
 from dissensus.reward.layout import Layout, lay_out_for
 from dissensus.reward.scoring import score_texts
@@ -130,6 +131,13 @@ def find_checkpoint(part: Path, fingerprint: str, *, overwrite: bool) -> Path | 
     return None
 
 
+def trained_model(trainer: PairTrainer) -> Any:
+    """Return what can be scored with: without accelerate's autocast, so that it agrees with the saved model."""
+    if trainer.accelerator.distributed_type == DistributedType.FSDP:
+        return trainer.model_wrapped
+    return trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+
+
 def save_model(
     trainer: PairTrainer,
     tokenizer: Any,
@@ -139,6 +147,7 @@ def save_model(
     fingerprint: str,
     summary: TrainSummary,
     log: Sequence[dict[str, Any]],
+    calibration: Calibration | None = None,
     *,
     part: Path,
     out: Path,
@@ -151,10 +160,8 @@ def save_model(
     accelerator = trainer.accelerator
     some = np.arange(min(_COMPARED, len(encoded)))
     weights = accelerator.get_state_dict(trainer.model_wrapped)
-    # Without accelerate's autocast, the trained model and the reloaded one can be compared to the last digit.
-    model = accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
-    sharded = accelerator.distributed_type == DistributedType.FSDP
-    before = score_texts(trainer.model_wrapped if sharded else model, layout, encoded, rows=some)
+    before = score_texts(trained_model(trainer), layout, encoded, rows=some)
+    model = accelerator.unwrap_model(trainer.model_wrapped)
     if accelerator.is_main_process:
         folder = part / "model"
         shutil.rmtree(folder, ignore_errors=True)
@@ -169,6 +176,8 @@ def save_model(
         write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
         content = {"config": config.model_dump(mode="json"), "fingerprint": fingerprint, "summary": asdict(summary)}
         write_json(folder / CONFIG_FILE, content)
+        if calibration is not None:
+            save_calibration(folder, calibration)
         folder.rename(out)
         shutil.rmtree(part, ignore_errors=True)
     accelerator.wait_for_everyone()
