@@ -63,6 +63,12 @@ def position_limit(model: nn.Module) -> int | None:
     return None
 
 
+def checkpoint_activations(model: Any) -> None:
+    """Keep only the inputs of each layer for the backward pass. The library's name for it changes with version 6."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def _adapt(config: Any, *, dropout: float, new_head: bool, pad_id: int) -> None:
     for key, value in config.to_dict().items():
         if _DROPOUT.search(key) and (value is None or isinstance(value, float)):

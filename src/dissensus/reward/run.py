@@ -18,7 +18,7 @@ from dissensus.encoder import best_device, default_cache, quiet_transformers
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.allocation import keep_freed_memory
-from dissensus.reward.backbone import load_backbone, position_limit
+from dissensus.reward.backbone import checkpoint_activations, load_backbone, position_limit
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.calibration import Calibration, fit_calibration, observed_preferences
 from dissensus.reward.config import TrainConfig
@@ -91,8 +91,7 @@ def train(
         held = encode_targets(held_out, encoding) if held_out else None
     _tell_of_newlines(encoding, data)
     if config.gradient_checkpointing:
-        # Not through TrainingArguments, whose names for this change between versions.
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(model)
     layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast and not _is_sharded())
     trainer = _trainer(model, tokenizer, data, held, layout, config, part, fingerprint, report_to)
     for callback in callbacks:
