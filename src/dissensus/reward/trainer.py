@@ -100,7 +100,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what was seen since the last entry; stop at a loss or gradient that is not a number."""
         if "loss" in logs:
-            if not (np.isfinite(logs["loss"]) and np.isfinite(logs.get("grad_norm", 0.0))):
+            # A gradient that overflows may spoil a weight that no later loss shows, so each step's norm counts.
+            if not (np.isfinite(logs["loss"]) and all(torch.isfinite(torch.stack(self._norms)).tolist())):
                 raise TrainingError(self._overflow(logs["loss"]))
             counts = self.accelerator.reduce(torch.stack(self._seen).sum(dim=0), reduction="sum")
             nll, correct, n = counts.tolist()
@@ -117,8 +118,9 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
 
         def recording(*args: Any, **kwargs: Any) -> Any:
             norm = clip(*args, **kwargs)
-            if isinstance(norm, Tensor):
-                self._norms.append(norm.detach())
+            # Sharded gradients have a norm that is spread as well.
+            whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+            self._norms.append(torch.as_tensor(whole).detach())
             return norm
 
         self.accelerator.clip_grad_norm_ = recording
