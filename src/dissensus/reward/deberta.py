@@ -8,8 +8,7 @@ one another, (tokens, hidden) instead of (texts, length, hidden), and only their
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,15 +17,10 @@ from transformers import DebertaV2ForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention, make_log_bucket_position
 
+from dissensus.reward.agreement import disagreement, probe
 from dissensus.reward.disentangled import Layout, disentangled_attention, make_layout
 
-_CHECKED_LENGTHS = (133, 40, 1)
-"""Tokens of the texts that a loaded model is checked on: past the logarithmic buckets' beginning, padded, and one."""
-_TOLERANCE = 1e-5
-"""Of the logits, relative to their scale (or absolute, where that is below one)."""
-_GRADIENT_TOLERANCE = 1e-4
-"""Of the gradients of a weight, relative to the largest among them (or to a thousandth of the largest of any)."""
-_CHECKED_WEIGHTS = ("rel_embeddings.weight", "query_proj.weight", "key_proj.weight", "value_proj.bias")
+_WEIGHTS = ("rel_embeddings.weight", "query_proj.weight", "key_proj.weight", "value_proj.bias")
 
 
 def use_fast_attention(model: nn.Module) -> str | None:
@@ -45,12 +39,12 @@ def use_fast_attention(model: nn.Module) -> str | None:
         return "its forward is not transformers' own"
     if model.dtype not in (torch.float32, torch.float64):
         return f"its weights are {model.dtype}; the check needs float32"
-    expected = _probe(model)
+    expected = probe(model, _WEIGHTS)
     _replace(model)
-    difference = _difference(_probe(model), expected)
-    if difference is not None:
+    reason = disagreement(probe(model, _WEIGHTS), expected)
+    if reason is not None:
         restore(model)
-    return difference
+    return reason
 
 
 def restore(model: nn.Module) -> None:
@@ -84,10 +78,10 @@ def _forward(
 ) -> Any:
     """Return the logits, (texts, outputs); ``lengths``, where given, spares asking the device for the mask's sums."""
     config = model.config
-    plain = position_ids is None and inputs_embeds is None and labels is None and input_ids is not None
     asked = (output_attentions, config.output_attentions), (output_hidden_states, config.output_hidden_states)
     extra = any(default if choice is None else choice for choice, default in asked)
-    if plain and not extra and (config.return_dict if return_dict is None else return_dict):
+    plain = not extra and (config.return_dict if return_dict is None else return_dict)
+    if plain and input_ids is not None and position_ids is None and inputs_embeds is None and labels is None:
         lengths = _lengths(input_ids, attention_mask) if lengths is None else lengths
         if lengths is not None:
             pooled = model.dropout(model.pooler(_first_tokens(model.deberta, input_ids, token_type_ids, lengths)))
@@ -150,16 +144,16 @@ def _first_tokens(deberta: Any, input_ids: Tensor, token_type_ids: Tensor | None
 def _convolve(conv: Any, embedded: Tensor, hidden: Tensor, layout: Layout, texts: int) -> Tensor:
     """Run the convolution of v2-xlarge, which reads neighbours, on padded texts."""
     width = layout.length
-    rows = torch.arange(texts, device=hidden.device)
     place = torch.zeros_like(layout.take)
     place[layout.starts] = 1
     place = (place.cumsum(0) - 1) * width + layout.positions
 
     def padded(x: Tensor) -> Tensor:
-        return x.new_zeros(len(rows) * width, x.shape[1]).index_copy(0, place, x).unflatten(0, (-1, width))
+        return x.new_zeros(texts * width, x.shape[1]).index_copy(0, place, x).view(texts, width, -1)
 
-    mask = place.new_zeros(texts * width).index_fill(0, place, 1).unflatten(0, (-1, width))
-    return conv(padded(embedded), padded(hidden), mask).flatten(0, 1)[place]
+    mask = place.new_zeros(texts * width).index_fill(0, place, 1).view(texts, width)
+    convolved: Tensor = conv(padded(embedded), padded(hidden), mask)
+    return convolved.flatten(0, 1)[place]
 
 
 def _attend(
@@ -170,62 +164,58 @@ def _attend(
     query_states: Tensor | None = None,
     relative_pos: Tensor | None = None,
     rel_embeddings: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None]:
+) -> Any:
     """Stand in for ``DisentangledSelfAttention.forward`` where the mask is a layout of tokens without padding."""
     if not isinstance(attention_mask, Layout):
         return type(attention).forward(
             attention, hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
         )
-    layout = attention_mask
-    device = hidden_states.device
-    if torch.is_autocast_enabled(device.type):
+    layout, device = attention_mask, hidden_states.device.type
+    if torch.is_autocast_enabled(device):
         # Once for the three projections, which would each do it again.
-        hidden_states = hidden_states.to(torch.get_autocast_dtype(device.type))
-    by_head = (-1, attention.num_attention_heads, attention.attention_head_size)
+        hidden_states = hidden_states.to(torch.get_autocast_dtype(device))
     query_states = hidden_states if query_states is None else query_states
-    queries, keys, values = (
-        projection(states).view(by_head)
-        for projection, states in (
-            (attention.query_proj, query_states),
-            (attention.key_proj, hidden_states),
-            (attention.value_proj, hidden_states),
-        )
-    )
-    kinds = attention.pos_att_type
-    used = [kind for kind in ("c2p", "p2c") if kind in kinds]
-    position_keys = position_queries = None
-    if attention.relative_attention and used:
-        first, stop, rows = _relative_rows(attention, layout.length, device)
-        relative = attention.pos_dropout(rel_embeddings[first:stop])
-        shared = attention.share_att_key
-        if "c2p" in used:
-            project = attention.key_proj if shared else attention.pos_key_proj
-            position_keys = project(relative)[rows.flip(0)].view(by_head)
-        if "p2c" in used:
-            project = attention.query_proj if shared else attention.pos_query_proj
-            position_queries = project(relative)[rows].view(by_head)
+    position_keys, position_queries = _position_rows(attention, layout, rel_embeddings)
+    used = sum(kind in attention.pos_att_type for kind in ("c2p", "p2c"))
     context = disentangled_attention(
-        queries,
-        keys,
-        values,
+        _by_head(attention, attention.query_proj(query_states)),
+        _by_head(attention, attention.key_proj(hidden_states)),
+        _by_head(attention, attention.value_proj(hidden_states)),
         position_keys,
         position_queries,
         layout,
-        scale=(attention.attention_head_size * (1 + len(used))) ** -0.5,
+        scale=(attention.attention_head_size * (1 + used)) ** -0.5,
         dropout=attention.dropout.p if attention.training else 0.0,
     )
     return context.flatten(1), None
 
 
-def _relative_rows(attention: Any, length: int, device: torch.device) -> tuple[int, int, Tensor]:
-    return _cached_rows(
-        length, attention.position_buckets, attention.max_relative_positions, attention.pos_ebd_size, device
-    )
+def _by_head(attention: Any, rows: Tensor) -> Tensor:
+    return rows.view(len(rows), attention.num_attention_heads, attention.attention_head_size)
+
+
+def _position_rows(attention: Any, layout: Layout, embeddings: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Project the relative embeddings in use and lay them out by difference, as keys and as queries."""
+    if embeddings is None:
+        return None, None
+    furthest, span = attention.max_relative_positions, attention.pos_ebd_size
+    first, stop, rows = _embedding_rows(layout.length, attention.position_buckets, furthest, span, embeddings.device)
+    used, shared = attention.pos_dropout(embeddings[first:stop]), attention.share_att_key
+    keys = queries = None
+    if "c2p" in attention.pos_att_type:
+        project = attention.key_proj if shared else attention.pos_key_proj
+        keys = _by_head(attention, project(used).index_select(0, rows.flip(0)))
+    if "p2c" in attention.pos_att_type:
+        project = attention.query_proj if shared else attention.pos_query_proj
+        queries = _by_head(attention, project(used).index_select(0, rows))
+    return keys, queries
 
 
 @functools.lru_cache(maxsize=1024)
-def _cached_rows(length: int, buckets: int, furthest: int, span: int, device: torch.device) -> tuple[int, int, Tensor]:
-    """Return the first and the last but one relative embedding in use, and which of them each difference has.
+def _embedding_rows(
+    length: int, buckets: int, furthest: int, span: int, device: torch.device
+) -> tuple[int, int, Tensor]:
+    """Return where the relative embeddings in use begin and stop, and which of them belongs to each difference.
 
     The differences query - key run from 1 - length to length - 1.
     """
@@ -236,50 +226,3 @@ def _cached_rows(length: int, buckets: int, furthest: int, span: int, device: to
         rows = (differences + span).clamp(0, 2 * span - 1)
         first, last = rows.min(), rows.max()
         return int(first), int(last) + 1, rows - first
-
-
-def _probe(model: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return logits of random texts and gradients of their sum by a few weights, without dropout."""
-    limit, vocabulary = model.config.max_position_embeddings, model.config.vocab_size
-    lengths = torch.tensor([min(length, limit) for length in _CHECKED_LENGTHS])
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(vocabulary, (len(lengths), int(lengths.max())), generator=generator)
-    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-    weights = {n: w for n, w in model.named_parameters() if w.requires_grad and n.endswith(_CHECKED_WEIGHTS)}
-    with _settled(model), torch.inference_mode(False), torch.enable_grad():
-        logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
-        found: Sequence[Tensor | None] = ()
-        if weights:
-            found = torch.autograd.grad(logits.sum(), list(weights.values()), allow_unused=True)
-    gradients = {name: gradient for name, gradient in zip(weights, found, strict=True) if gradient is not None}
-    return logits.detach(), gradients
-
-
-@contextmanager
-def _settled(model: nn.Module) -> Iterator[None]:
-    """Switch a model to evaluation in full precision, and back."""
-    training = {module: module.training for module in model.modules()}
-    device = next(model.parameters()).device.type
-    model.eval()
-    try:
-        with torch.autocast(device, enabled=False):
-            yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-
-
-def _difference(found: tuple[Tensor, dict[str, Tensor]], expected: tuple[Tensor, dict[str, Tensor]]) -> str | None:
-    """Say where two probes differ by more than rounding; None where they agree."""
-    scale = max(float(expected[0].abs().max()), 1.0)
-    gap = float((found[0] - expected[0]).abs().max())
-    if not gap <= _TOLERANCE * scale:
-        return f"its logits differ from transformers' own by {gap:.1e}"
-    if found[1].keys() != expected[1].keys():
-        return f"no gradient reaches {', '.join(sorted(found[1].keys() ^ expected[1].keys()))}"
-    largest = {name: float(gradient.abs().max()) for name, gradient in expected[1].items()}
-    for name, gradient in expected[1].items():
-        gap = float((found[1][name] - gradient).abs().max())
-        if not gap <= _GRADIENT_TOLERANCE * max(largest[name], 1e-3 * max(largest.values())):
-            return f"the gradient of {name} differs from transformers' own by {gap:.1e} (it is {largest[name]:.1e})"
-    return None

@@ -66,8 +66,8 @@ def make_layout(lengths: Sequence[int], width: int, *, heads: int, device: torch
     positions = torch.arange(int(counts.sum())) - starts.repeat_interleave(counts)
     take = order.repeat_interleave(counts) * width + positions
     groups = _groups([lengths[i] for i in ordered], heads=heads, device=device)
-    on = [tensor.to(device, non_blocking=True) for tensor in (order, take, positions, starts)]
-    return Layout(*on, groups=groups)
+    order, take, positions, starts = (x.to(device, non_blocking=True) for x in (order, take, positions, starts))
+    return Layout(order, take, positions, starts, groups)
 
 
 def _groups(lengths: list[int], *, heads: int, device: torch.device) -> tuple[Group, ...]:
@@ -153,7 +153,7 @@ class _Attention(torch.autograd.Function):
         return context
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]  # torch leaves it untyped
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         queries, keys, values, by_key, by_query, context, *kept = ctx.saved_tensors
         layout: Layout = ctx.layout
@@ -177,10 +177,10 @@ class _Attention(torch.autograd.Function):
             used = weights if drawn is None else weights * drawn
             _write(d_values, _bmm(used.transpose(-1, -2), g), group, layout)
             dq, dk = _bmm(slope, k), _bmm(slope.transpose(-1, -2), q)
-            if by_key is not None:
+            if by_key is not None and d_by_key is not None:
                 for rows in _blocks(q):
                     dq[:, :, rows] += _relative_backward(slope[:, :, rows], q[:, :, rows], by_key, d_by_key, rows.start)
-            if by_query is not None:
+            if by_query is not None and d_by_query is not None:
                 across = slope.transpose(-1, -2)
                 for rows in _blocks(k):
                     dk[:, :, rows] += _relative_backward(
@@ -205,7 +205,7 @@ def _read(rows: Tensor, group: Group, layout: Layout, scale: float = 1.0) -> Ten
         part, length = rows[group.tokens], group.length
         if group.rows is not None:
             part = part.index_select(0, group.rows)
-    part = part.unflatten(0, (-1, length)).permute(2, 0, 1, 3)
+    part = part.reshape(-1, length, *rows.shape[1:]).permute(2, 0, 1, 3)
     return (part * scale if scale != 1.0 else part).contiguous()
 
 
@@ -275,7 +275,7 @@ def _slice(table: Tensor, start: int, rows: int, columns: int) -> Tensor:
 
 
 def _skew(full: Tensor, texts: int, rows: int, columns: int) -> Tensor:
-    """View (heads, texts * rows, columns + rows - 1) as (heads, texts, rows, columns), row r from place rows - 1 - r."""
+    """View (heads, texts * rows, columns + rows - 1) as (heads, texts, rows, columns), row r from rows - 1 - r on."""
     width = columns + rows - 1
     strides = (texts * rows * width, rows * width, width - 1, 1)
     return full.as_strided((len(full), texts, rows, columns), strides, full.storage_offset() + rows - 1)
@@ -283,4 +283,4 @@ def _skew(full: Tensor, texts: int, rows: int, columns: int) -> Tensor:
 
 def _bmm(a: Tensor, b: Tensor) -> Tensor:
     """Multiply (heads, texts, ...) matrices."""
-    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])
+    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).view(*a.shape[:-1], b.shape[-1])
