@@ -1,0 +1,286 @@
+"""DeBERTa's disentangled attention (He et al. 2021, eq. 4) on texts without padding, with a backward of its own.
+
+The score of query i and key j is ``q_i . k_j + q_i . pos_k[i - j] + k_j . pos_q[i - j]``, times one scale. The two
+tables are laid out by the difference i - j, so that a product of a block of queries with a slice of a table holds
+all the scores of that block, shifted by one column from row to row. Read with a stride one short of the row's
+length, that product *is* the block of scores: nothing is gathered, and nothing scattered on the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_BLOCK = {"cpu": 64, "cuda": 256}
+"""Rows of one product with a table: few waste little on differences that no row needs, many start few kernels."""
+_ELEMENTS = 1 << 20
+"""Scores that a processor's cache holds well; texts go through attention in groups of about as many."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Texts of like length that go through attention together, behind one another among the tokens."""
+
+    texts: slice
+    tokens: slice
+    length: int
+    """Tokens of the longest text."""
+    rows: Tensor | None
+    """Where some are shorter: which token stands at each place, shape (texts * length,); places behind a text's
+    end repeat its last token."""
+    real: Tensor | None
+    """Where some are shorter: which places hold a token, shape (texts, length)."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tokens of a batch stand once the padding is gone: text behind text, the longest first."""
+
+    order: Tensor
+    """Which text of the batch stands at each place, shape (texts,)."""
+    take: Tensor
+    """Which place of the flattened padded batch each token comes from, shape (tokens,)."""
+    positions: Tensor
+    """The place of each token in its text, shape (tokens,)."""
+    starts: Tensor
+    """The first token of each text, shape (texts,)."""
+    groups: tuple[Group, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest text."""
+        return self.groups[0].length
+
+
+def make_layout(lengths: Sequence[int], width: int, *, heads: int, device: torch.device) -> Layout:
+    """Lay out texts of these lengths (each at least 1), padded on the right to ``width`` tokens."""
+    ordered = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    order = torch.tensor(ordered)
+    counts = torch.tensor(lengths)[order]
+    starts = counts.cumsum(0) - counts
+    positions = torch.arange(int(counts.sum())) - starts.repeat_interleave(counts)
+    take = order.repeat_interleave(counts) * width + positions
+    groups = _groups([lengths[i] for i in ordered], heads=heads, device=device)
+    order, take, positions, starts = (x.to(device, non_blocking=True) for x in (order, take, positions, starts))
+    return Layout(order, take, positions, starts, groups)
+
+
+def _groups(lengths: list[int], *, heads: int, device: torch.device) -> tuple[Group, ...]:
+    """Cut texts, longest first, where a group would grow past the cache or pad its texts by more than a sixteenth."""
+    groups, begin, token = [], 0, 0
+    while begin < len(lengths):
+        length, end = lengths[begin], begin + 1
+        room = max(_ELEMENTS // (heads * length * length), 1) if device.type == "cpu" else len(lengths)
+        shortest = length - length // 16 if device.type == "cpu" else 0
+        while end < len(lengths) and lengths[end] >= shortest and end - begin < room:
+            end += 1
+        group = _group(lengths[begin:end], slice(begin, end), token, device)
+        groups.append(group)
+        begin, token = end, group.tokens.stop
+    return tuple(groups)
+
+
+def _group(lengths: list[int], texts: slice, token: int, device: torch.device) -> Group:
+    length, tokens = lengths[0], slice(token, token + sum(lengths))
+    if lengths[-1] == length:
+        return Group(texts, tokens, length, None, None)
+    counts = torch.tensor(lengths)[:, None]
+    places = torch.arange(length)[None]
+    rows = counts.cumsum(0) - counts + torch.minimum(places, counts - 1)
+    return Group(texts, tokens, length, rows.flatten().to(device), (places < counts).to(device))
+
+
+def disentangled_attention(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    position_keys: Tensor | None,
+    position_queries: Tensor | None,
+    layout: Layout,
+    *,
+    scale: float,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attend within each text; softmax over its own tokens alone.
+
+    ``keys`` and ``values`` are (tokens, heads, size), ``queries`` the same or (texts, heads, size): those of the first
+    tokens. Row m of ``position_keys``, shape (2 * layout.length - 1, heads, size), belongs to the difference
+    query - key = layout.length - 1 - m; row m of ``position_queries`` to m - (layout.length - 1). Returns one row per
+    query, (queries, heads, size).
+    """
+    context: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        queries, keys, values, position_keys, position_queries, layout, scale, dropout
+    )
+    return context
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        position_keys: Tensor | None,
+        position_queries: Tensor | None,
+        layout: Layout,
+        scale: float,
+        dropout: float,
+    ) -> Tensor:
+        by_key, by_query = _by_head(position_keys, 1.0), _by_head(position_queries, scale)
+        context = torch.empty_like(queries, memory_format=torch.contiguous_format)
+        kept: list[Tensor | None] = []
+        for group in layout.groups:
+            q, k, v = _read(queries, group, layout, scale), _read(keys, group, layout), _read(values, group, layout)
+            weights = _scores(q, k, by_key, by_query)
+            if group.real is not None:
+                weights.masked_fill_(~group.real[:, None], -torch.inf)
+            weights.sub_(weights.amax(-1, keepdim=True)).exp_()
+            norm = weights.sum(-1, keepdim=True, dtype=torch.promote_types(weights.dtype, torch.float32)).mul_(
+                1 - dropout
+            )
+            drawn = torch.rand(weights.shape, device=weights.device) >= dropout if dropout else None
+            used = weights if drawn is None else weights * drawn
+            _write(context, (_bmm(used, v) / norm).to(context.dtype), group, layout)
+            kept += weights, norm, drawn
+        ctx.layout, ctx.scale, ctx.dropout = layout, scale, dropout
+        ctx.save_for_backward(queries, keys, values, by_key, by_query, context, *kept)
+        return context
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        queries, keys, values, by_key, by_query, context, *kept = ctx.saved_tensors
+        layout: Layout = ctx.layout
+        d_queries, d_keys, d_values = (torch.empty_like(x) for x in (queries, keys, values))
+        wide = torch.promote_types(grad.dtype, torch.float32)
+        d_by_key, d_by_query = (None if x is None else torch.zeros_like(x, dtype=wide) for x in (by_key, by_query))
+        for i, group in enumerate(layout.groups):
+            weights, norm, drawn = kept[3 * i : 3 * i + 3]
+            q, k, v = (_read(x, group, layout, s) for x, s in ((queries, ctx.scale), (keys, 1.0), (values, 1.0)))
+            g = _read(grad, group, layout)
+            if queries.shape == keys.shape and group.real is not None:
+                g = g * group.real[:, :, None]
+            g = g / norm
+            # The mean gradient under the softmax: its weights times their gradients, row by row.
+            mean = (g * _read(context, group, layout)).sum(-1, keepdim=True).mul_(1 - ctx.dropout).to(grad.dtype)
+            g = g.to(grad.dtype)
+            slope = _bmm(g, v.transpose(-1, -2))
+            if drawn is not None:
+                slope.mul_(drawn)
+            slope.sub_(mean).mul_(weights)
+            used = weights if drawn is None else weights * drawn
+            _write(d_values, _bmm(used.transpose(-1, -2), g), group, layout)
+            dq, dk = _bmm(slope, k), _bmm(slope.transpose(-1, -2), q)
+            if by_key is not None and d_by_key is not None:
+                for rows in _blocks(q):
+                    dq[:, :, rows] += _relative_backward(slope[:, :, rows], q[:, :, rows], by_key, d_by_key, rows.start)
+            if by_query is not None and d_by_query is not None:
+                across = slope.transpose(-1, -2)
+                for rows in _blocks(k):
+                    dk[:, :, rows] += _relative_backward(
+                        across[:, :, rows], k[:, :, rows], by_query, d_by_query, rows.start
+                    )
+            _write(d_queries, dq.mul_(ctx.scale), group, layout)
+            _write(d_keys, dk, group, layout)
+        d_position_keys = None if d_by_key is None else d_by_key.transpose(0, 1).to(grad.dtype)
+        d_position_queries = None if d_by_query is None else d_by_query.transpose(0, 1).mul(ctx.scale).to(grad.dtype)
+        return d_queries, d_keys, d_values, d_position_keys, d_position_queries, None, None, None
+
+
+def _by_head(table: Tensor | None, scale: float) -> Tensor | None:
+    return None if table is None else (table.transpose(0, 1) * scale).contiguous()
+
+
+def _read(rows: Tensor, group: Group, layout: Layout, scale: float = 1.0) -> Tensor:
+    """Return a group's rows, times ``scale``, as (heads, texts, length or 1, size), contiguous."""
+    if len(rows) == len(layout.order) and len(rows) != len(layout.take):
+        part, length = rows[group.texts], 1
+    else:
+        part, length = rows[group.tokens], group.length
+        if group.rows is not None:
+            part = part.index_select(0, group.rows)
+    part = part.reshape(-1, length, *rows.shape[1:]).permute(2, 0, 1, 3)
+    return (part * scale if scale != 1.0 else part).contiguous()
+
+
+def _write(rows: Tensor, values: Tensor, group: Group, layout: Layout) -> None:
+    """Put (heads, texts, length or 1, size) back among the rows, the inverse of ``_read``."""
+    values = values.permute(1, 2, 0, 3)
+    if len(rows) == len(layout.order) and len(rows) != len(layout.take):
+        rows[group.texts] = values.flatten(0, 1)
+    elif group.real is None:
+        rows[group.tokens] = values.flatten(0, 1)
+    else:
+        rows[group.tokens] = values[group.real]
+
+
+def _scores(q: Tensor, k: Tensor, by_key: Tensor | None, by_query: Tensor | None) -> Tensor:
+    """Return the scores of (heads, texts, queries, size) and (heads, texts, length, size) before the softmax."""
+    scores = q.new_empty(*q.shape[:3], k.shape[2])
+    if by_query is not None:
+        for rows in _blocks(k):
+            scores[..., rows] = _relative(k[:, :, rows], by_query, rows.start, q.shape[2]).transpose(-1, -2)
+    if by_key is not None:
+        for rows in _blocks(q):
+            part = _relative(q[:, :, rows], by_key, rows.start, k.shape[2])
+            if by_query is None:
+                scores[:, :, rows] = part
+            else:
+                scores[:, :, rows] += part
+    known = by_key is not None or by_query is not None
+    flat = scores.flatten(0, 1)
+    flat.baddbmm_(q.flatten(0, 1), k.flatten(0, 1).transpose(-1, -2), beta=1 if known else 0)
+    return scores
+
+
+def _blocks(x: Tensor) -> list[slice]:
+    rows = x.shape[2]
+    step = _BLOCK.get(x.device.type, 64)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _relative(x: Tensor, table: Tensor, start: int, columns: int) -> Tensor:
+    """Return the product of row ``start + r`` with the table's row of the difference to column c, for all r and c.
+
+    ``x`` is (heads, texts, rows, size) and ``table`` (heads, 2 * longest - 1, size); returns a view of shape
+    (heads, texts, rows, columns).
+    """
+    heads, texts, rows, size = x.shape
+    part = _slice(table, start, rows, columns)
+    full = torch.bmm(x.reshape(heads, texts * rows, size), part.transpose(1, 2))
+    return _skew(full, texts, rows, columns)
+
+
+def _relative_backward(grad: Tensor, x: Tensor, table: Tensor, d_table: Tensor, start: int) -> Tensor:
+    """Return the gradient of ``_relative`` by x; add that by the table to ``d_table``."""
+    heads, texts, rows, size = x.shape
+    columns = grad.shape[-1]
+    part = _slice(table, start, rows, columns)
+    full = grad.new_zeros(heads, texts * rows, part.shape[1])
+    _skew(full, texts, rows, columns).copy_(grad)
+    _slice(d_table, start, rows, columns).add_(torch.bmm(full.transpose(1, 2), x.reshape(heads, texts * rows, size)))
+    return torch.bmm(full, part).view(heads, texts, rows, size)
+
+
+def _slice(table: Tensor, start: int, rows: int, columns: int) -> Tensor:
+    """Return the table's rows of all differences between rows ``start`` to ``start + rows`` and the columns."""
+    first = (table.shape[1] + 1) // 2 - (start + rows)
+    return table[:, first : first + columns + rows - 1]
+
+
+def _skew(full: Tensor, texts: int, rows: int, columns: int) -> Tensor:
+    """View (heads, texts * rows, columns + rows - 1) as (heads, texts, rows, columns), row r from rows - 1 - r on."""
+    width = columns + rows - 1
+    strides = (texts * rows * width, rows * width, width - 1, 1)
+    return full.as_strided((len(full), texts, rows, columns), strides, full.storage_offset() + rows - 1)
+
+
+def _bmm(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply (heads, texts, ...) matrices."""
+    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).view(*a.shape[:-1], b.shape[-1])
