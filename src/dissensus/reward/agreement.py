@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dissensus.reward.backbone import position_limit
+
 _LENGTHS = (133, 40, 1)
 """Tokens of the texts looked at: past the beginning of DeBERTa's logarithmic buckets, padded, and one."""
 _TOLERANCE = 1e-5
@@ -45,9 +47,11 @@ def probe(model: Any, weights: Sequence[str] = ()) -> Probe:
 
 
 def _texts(model: Any) -> dict[str, Tensor]:
-    limit, vocabulary = model.config.max_position_embeddings, model.config.vocab_size
+    limit, vocabulary = position_limit(model) or max(_LENGTHS), model.config.vocab_size
     lengths = torch.tensor([min(length, limit) for length in _LENGTHS])
     ids = torch.randint(vocabulary, (len(lengths), int(lengths.max())), generator=torch.Generator().manual_seed(0))
+    # Padding within a text has a meaning of its own to some models.
+    ids[ids == model.config.pad_token_id] = (model.config.pad_token_id or 0) + 1
     mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
     return {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
 

@@ -23,14 +23,14 @@ from dissensus.reward.disentangled import Layout, disentangled_attention, make_l
 _WEIGHTS = ("rel_embeddings.weight", "query_proj.weight", "key_proj.weight", "value_proj.bias")
 
 
-def use_fast_attention(model: nn.Module) -> str | None:
+def use_fast_attention(model: nn.Module, *, gradients: bool = True) -> str | None:
     """Switch on the fast forward of this ``DebertaV2ForSequenceClassification``, if it agrees with transformers' own.
 
-    Both run on a few random texts; the logits must agree within 1e-5 of their scale and the gradients of some weights
-    within 1e-4. Returns None when it is on, and otherwise the reason why the model was left as it was. Weights,
-    hooks, adapters, gradient checkpointing and ``save_pretrained`` work as before. A call that asks for more than
-    logits (labels, hidden states, attentions), or whose mask is not a run of ones from the first token on, goes
-    through transformers' own forward.
+    Both run on a few random texts; the logits must agree within 1e-5 of their scale and, unless they are not wanted,
+    the ``gradients`` of some weights within 1e-4. Returns None when it is on, and otherwise the reason why the
+    model was left as it was. Weights, hooks, adapters, gradient checkpointing and ``save_pretrained`` work as before.
+    A call that asks for more than logits (labels, hidden states, attentions), or whose mask is not a run of ones from
+    the first token on, goes through transformers' own forward.
     """
     restore(model)
     if not isinstance(model, DebertaV2ForSequenceClassification):
@@ -39,9 +39,10 @@ def use_fast_attention(model: nn.Module) -> str | None:
         return "its forward is not transformers' own"
     if model.dtype not in (torch.float32, torch.float64):
         return f"its weights are {model.dtype}; the check needs float32"
-    expected = probe(model, _WEIGHTS)
+    weights = _WEIGHTS if gradients else ()
+    expected = probe(model, weights)
     _replace(model)
-    reason = disagreement(probe(model, _WEIGHTS), expected)
+    reason = disagreement(probe(model, weights), expected)
     if reason is not None:
         restore(model)
     return reason

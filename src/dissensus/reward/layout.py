@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dissensus.reward.batches import pad_texts
+from dissensus.reward.deberta import use_fast_attention
 from dissensus.reward.tokens import EncodedTexts
-from dissensus.reward.unpadded import first_position, unpadded_layout, use_unpadded
+from dissensus.reward.unpadded import use_unpadded
 
 Ints = NDArray[np.int64]
-Kind = Literal["padded", "unpadded"]
+_WAYS = {"deberta-v2": use_fast_attention}
+"""By model type; `use_unpadded` says of the others whether it is made for them."""
 
 
 @dataclass(frozen=True)
 class Layout:
     """Turns encoded texts into what the model's forward pass takes."""
 
-    kind: Kind
+    kind: str
+    """``padded`` or ``unpadded``."""
     pad_id: int
-    reason: str | None
+    reason: str | None = None
     """Why no faster way is used; None where one is."""
-    first_position: int = 0
 
     def __call__(self, encoded: EncodedTexts, rows: Ints) -> dict[str, Any]:
         """Lay these texts out; the model returns their logits in the same order."""
-        if self.kind == "unpadded":
-            return self._unpadded(encoded, rows)
-        return pad_texts(encoded, rows, pad_id=self.pad_id)
-
-    def _unpadded(self, encoded: EncodedTexts, rows: Ints) -> dict[str, Any]:
-        lengths = encoded.lengths[rows]
-        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        positions = np.arange(int(lengths.sum())) - starts + self.first_position
-        laid_out = {
-            "input_ids": torch.from_numpy(np.concatenate([encoded.ids(row) for row in rows]).astype(np.int64)),
-            "position_ids": torch.from_numpy(positions),
-            "layout": unpadded_layout(lengths),
-        }
-        if encoded.typed:
-            laid_out["token_type_ids"] = torch.from_numpy(np.concatenate([encoded.types(row) for row in rows]))
-        return laid_out
+        padded: dict[str, Any] = dict(pad_texts(encoded, rows, pad_id=self.pad_id))
+        # The model takes the padding out again, and need not ask the device where it is.
+        return padded | {"lengths": encoded.lengths[rows].tolist()} if self.kind == "unpadded" else padded
 
 
 def lay_out_for(model: Any, *, pad_id: int, fast: bool = True, training: bool = True) -> Layout:
@@ -54,7 +42,6 @@ def lay_out_for(model: Any, *, pad_id: int, fast: bool = True, training: bool = 
     """
     if not fast:
         return Layout("padded", pad_id, "switched off")
-    reason = use_unpadded(model, gradients=training)
-    if reason is None:
-        return Layout("unpadded", pad_id, None, first_position=first_position(model))
-    return Layout("padded", pad_id, reason)
+    way = _WAYS.get(model.config.model_type, use_unpadded)
+    reason = way(model, gradients=training)
+    return Layout("padded" if reason else "unpadded", pad_id, reason)
