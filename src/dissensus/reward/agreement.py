@@ -51,7 +51,9 @@ def _texts(model: Any) -> dict[str, Tensor]:
     lengths = torch.tensor([min(length, limit) for length in _LENGTHS])
     ids = torch.randint(vocabulary, (len(lengths), int(lengths.max())), generator=torch.Generator().manual_seed(0))
     # Padding within a text has a meaning of its own to some models.
-    ids[ids == model.config.pad_token_id] = (model.config.pad_token_id or 0) + 1
+    padding = getattr(model.config, "pad_token_id", None)
+    if padding is not None:
+        ids[ids == padding] = (padding + 1) % vocabulary
     mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
     return {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
 
