@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class PackingPlan:
     @property
     def tokens(self) -> int:
         """T, the tokens that the model reads."""
-        return self.input_ids.shape[1]
+        return int(self.input_ids.shape[1])
 
     @property
     def trunks(self) -> Ints:
@@ -112,21 +113,21 @@ def _share(rows: Sequence[Ints]) -> list[tuple[list[int], int]]:
     keys = [row.astype(">i8").tobytes() for row in rows]
     order = sorted(range(len(rows)), key=keys.__getitem__)
     # common[j]: tokens that texts j and j + 1 of the order share, leaving one at least to each.
-    common = np.array([_common_prefix(rows[i], rows[j]) for i, j in zip(order, order[1:], strict=False)], dtype=int)
+    common = np.array([_common_prefix(rows[i], rows[j]) for i, j in pairwise(order)], dtype=int)
     saved = np.zeros(len(rows) + 1, dtype=int)
-    size = np.ones(len(rows) + 1, dtype=int)
+    size = [0] * (len(rows) + 1)
     for n in range(1, len(rows) + 1):
         # A last run of 1, 2, ... texts that ends at text n.
         shared = np.concatenate([[0], np.minimum.accumulate(common[: n - 1][::-1])])
         savings = saved[:n][::-1] + np.arange(n) * shared
         size[n] = int(np.argmax(savings)) + 1
         saved[n] = savings[size[n] - 1]
-    groups = []
+    groups: list[tuple[list[int], int]] = []
     end = len(rows)
     while end:
         start = end - size[end]
-        shared = int(common[start : end - 1].min()) if size[end] > 1 else 0
-        groups.append((sorted(order[start:end]), shared))
+        trunk = int(common[start : end - 1].min()) if size[end] > 1 else 0
+        groups.append((sorted(order[start:end]), trunk))
         end = start
     return sorted(groups)
 
