@@ -157,6 +157,6 @@ def _metrics_of(name: str, scores: str | Path) -> list[Metric]:
         raise InputError(f"{scores}: holds no metrics; write it with 'dissensus evaluate'")
     if name not in names and len(names) > 1:
         found = ", ".join(names[:5])
-        raise InputError(f"{scores}: holds metrics of {found}, none of them '{name}'; evaluate with --name {name}")
+        raise InputError(f"{scores}: holds metrics of {found}, none of them '{name}'; predict with --name {name}")
     wanted = name if name in names else names[0]
     return [row for row in rows if row.model == wanted]
