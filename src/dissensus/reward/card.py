@@ -76,7 +76,7 @@ def render_card(folder: Path, scores: str | Path | None = None, *, repo: str | N
         mark=_Plain(MARK),
         name=repo.split("/")[-1] if repo else folder.resolve().name,
         repo=_Plain(repo) if repo else None,
-        base=_backbone_name(config.model),
+        base=backbone_name(config.model),
         config=config,
         outputs=objective_of(config).outputs,
         style=Encoding(tokenizer, config.max_length).style,
@@ -133,7 +133,8 @@ def _hub_id(model: str) -> str | None:
     return model if _HUB_ID.fullmatch(model) and not Path(model).exists() else None
 
 
-def _backbone_name(model: str) -> str:
+def backbone_name(model: str) -> str:
+    """Name a backbone for others: its id on the Hub, or the last part of a folder's path."""
     return _hub_id(model) or Path(model).name
 
 
