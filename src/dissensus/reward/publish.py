@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is that of httpx or of httpx2
     HfHubHTTPError,
     HFValidationError,
-    HTTPError,  # type: ignore[attr-defined]  # of httpx or httpx2, as the version has it
+    HTTPError,
     OfflineModeIsEnabled,
 )
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
