@@ -86,8 +86,9 @@ def test_weights_that_are_all_zero_teach_nothing(changes: dict[str, float]):
 
 
 def test_a_negative_weight_is_refused_with_its_pair():
+    negative = [MARGINS[0], MARGINS[1].model_copy(update={"margin": -0.6}), *MARGINS[2:]]
     with pytest.raises(TrainingError, match=r"pair two: objective 'scaled' would weigh it -0.6 \(1 negative"):
-        build_targets(PAIRS, MARGINS, TrainConfig(objective="scaled", margin_sign="signed"))
+        build_targets(PAIRS, negative, TrainConfig(objective="scaled"))
 
 
 @pytest.mark.parametrize("objective", ["mean-variance", "categorical"])
@@ -133,7 +134,7 @@ def test_a_margin_that_is_no_number_is_refused_with_its_pair(objective: Objectiv
     # As it may come from an array: records that are validated refuse it.
     margins = [MARGINS[0], Margin.model_construct(**broken), *MARGINS[2:]]
     with pytest.raises(TrainingError, match=f"pair two: the {field[:6]}.* is -?{value}, expected a number"):
-        build_targets(PAIRS, margins, TrainConfig(objective=objective, margin_sign="signed"))
+        build_targets(PAIRS, margins, TrainConfig(objective=objective))
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
