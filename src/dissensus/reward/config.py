@@ -78,7 +78,5 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _calibration_has_something_to_look_at(self) -> Self:
         if self.calibration != "none" and not self.validation:
-            raise ValueError(
-                f"calibration '{self.calibration}' is fitted on validation prompts; set validation as well"
-            )
+            raise ValueError(f"calibration '{self.calibration}' is fitted on validation prompts; set validation as well")
         return self
