@@ -5,8 +5,8 @@
 A model of random weights with DeBERTa-v3's architecture (small unless told: 6 layers, hidden size 768, 12 heads,
 128,100 words), no dropout. Texts of log-normal length, 30 to 512 tokens (median 180). Micro-batches under a budget of
 padded tokens, cut from texts sorted by length as in training, so that both contenders get batches that are trimmed
-alike; and one row of unsorted batches. Each micro-batch goes through both, in turn; the ratio is the median of theirs. The claim:
-at least twice the tokens a second in bfloat16 at 2,000 and 4,000 tokens.
+alike; and one row of unsorted batches. Each micro-batch goes through both, in turn; the ratio is the median of theirs.
+The claim: at least twice the tokens a second in bfloat16 at 2,000 and 4,000 tokens.
 """
 
 from __future__ import annotations
