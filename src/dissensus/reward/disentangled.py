@@ -57,6 +57,8 @@ class Layout:
         return self.groups[0].length
 
 
+# Lengths differ from call to call, and a compiler would specialise on each of them.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def make_layout(lengths: Sequence[int], width: int, *, heads: int, device: torch.device) -> Layout:
     """Lay out texts of these lengths (each at least 1), padded on the right to ``width`` tokens."""
     ordered = sorted(range(len(lengths)), key=lambda i: -lengths[i])
@@ -95,6 +97,7 @@ def _group(lengths: list[int], texts: slice, token: int, device: torch.device) -
     return Group(texts, tokens, length, rows.flatten().to(device), (places < counts).to(device))
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def disentangled_attention(
     queries: Tensor,
     keys: Tensor,
