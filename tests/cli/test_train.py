@@ -53,7 +53,7 @@ def test_train_then_predict(run, files: Path, tiny_bert: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--objective", "hinge"], "--objective: Input should be 'bradley-terry', 'margin', 'soft' or 'blend'"),
+        (["--objective", "hinge"], "--objective: Input should be 'bradley-terry', 'margin', 'soft'"),
         (["--objective", "margin"], "objective 'margin' needs margins; make them with 'dissensus margin'"),
         (["--epochs", "0"], "--epochs: Input should be greater than 0"),
         (["--calibration", "platt"], "calibration 'platt' is fitted on validation prompts; set validation as well"),

@@ -7,9 +7,9 @@ import pytest
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.records import Pair
 from dissensus.reward import sweep as module
-from dissensus.reward.config import TrainConfig
+from dissensus.reward.config import TrainConfig, parse_rates
 from dissensus.reward.model import RewardModel
-from dissensus.reward.sweep import parse_rates, sweep
+from dissensus.reward.sweep import sweep
 
 RATES = [3e-3, 1e-3, 1e-7]
 

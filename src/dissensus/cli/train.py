@@ -78,13 +78,14 @@ def command(
 
     from dissensus.files import read_pairs, read_records
     from dissensus.records import Margin
-    from dissensus.reward.config import TrainConfig
+    from dissensus.reward.config import TrainConfig, parse_rates
 
-    if sweep_rates and settings["validation"] is None:
-        settings["validation"] = _SWEEP_VALIDATION
-        click.echo(f"--validation {_SWEEP_VALIDATION}, since a sweep chooses on held-out prompts", err=True)
     if sweep_rates and settings["learning_rate"] is not None:
         raise ConfigError("--learning-rate and --sweep say two things; give one of them")
+    rates = parse_rates(sweep_rates, points=sweep_points) if sweep_rates else []
+    if rates and settings["validation"] is None:
+        settings["validation"] = _SWEEP_VALIDATION
+        click.echo(f"--validation {_SWEEP_VALIDATION}, since a sweep chooses on held-out prompts", err=True)
     try:
         config = TrainConfig(**{key: value for key, value in settings.items() if value is not None})
     except ValidationError as error:
@@ -95,10 +96,9 @@ def command(
         "overwrite": overwrite,
         "report_to": report_to,
     }
-    if sweep_rates:
-        from dissensus.reward.sweep import parse_rates, sweep
+    if rates:
+        from dissensus.reward.sweep import sweep
 
-        rates = parse_rates(sweep_rates, points=sweep_points)
         chosen = sweep(list(read_pairs(pairs)), config, rates, out, metric=sweep_metric, patience=patience, **options)  # type: ignore[arg-type]
         _show_sweep(out, chosen)
         return

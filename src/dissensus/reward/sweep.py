@@ -21,7 +21,6 @@ from dissensus.reward.run import train
 from dissensus.reward.saving import LOG_FILE
 
 SWEEP_FILE = "sweep.json"
-POINTS = 5
 Metric = Literal["nll", "accuracy"]
 METRICS: tuple[Metric, ...] = ("nll", "accuracy")
 
@@ -49,29 +48,6 @@ class SweepSummary:
     metric: Metric
     rates: list[SweptRate]
     best: float
-
-
-def parse_rates(text: str, *, points: int = POINTS) -> list[float]:
-    """Read ``1e-4..1e-6`` (so many points, evenly spaced on the log scale) or ``1e-4,3e-5,1e-5``; highest first.
-
-    Raises ConfigError for anything else.
-
-    >>> parse_rates("1e-6..1e-4", points=3)
-    [0.0001, 1e-05, 1e-06]
-    >>> parse_rates("3e-5,1e-4")
-    [0.0001, 3e-05]
-    """
-    try:
-        rates = [float(part) for part in text.replace("..", ",").split(",")]
-    except ValueError:
-        rates = []
-    if ".." in text and (len(rates) != 2 or points < 2):
-        rates = []
-    if not rates or not all(0 < rate < float("inf") for rate in rates):
-        raise ConfigError(f"--sweep {text}: expected two rates as in 1e-4..1e-6, or a list as in 1e-4,3e-5,1e-5")
-    if ".." in text:
-        rates = [float(f"{rate:.3g}") for rate in np.geomspace(rates[0], rates[1], points)]
-    return sorted(set(rates), reverse=True)
 
 
 class StopEarly(TrainerCallback):  # type: ignore[misc]

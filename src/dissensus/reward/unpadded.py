@@ -130,7 +130,8 @@ def _project(hidden: Tensor, parts: tuple[Any, ...]) -> Sequence[Tensor]:
 
 def _plain_attention(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout, dropout: float) -> Tensor:
     scale = queries.shape[2] ** -0.5
-    return disentangled_attention(queries, keys, values, None, None, layout, scale=scale, dropout=dropout)
+    seen: Tensor = disentangled_attention(queries, keys, values, None, None, layout, scale=scale, dropout=dropout)
+    return seen
 
 
 def _fused_attention(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout, dropout: float) -> Tensor:
