@@ -161,6 +161,8 @@ class _Attention(torch.autograd.Function):
         by_key, by_query = _rows(position_keys, 1.0), _rows(position_queries, scale)
         d_by_key, d_by_query = (None if x is None else torch.zeros_like(x, dtype=_wide(x)) for x in (by_key, by_query))
         d_queries, d_keys, d_values = torch.empty_like(context), grad.new_empty(ctx.shape), grad.new_empty(ctx.shape)
+        # The softmax's own gradient takes off each row its weighted mean, which is this product.
+        means = (grad * context).sum(-1, keepdim=True)
         for i, group in enumerate(layout.groups):
             q, k, v, weights, left = kept[5 * i : 5 * i + 5]
             g = _read(grad, group, layout)
@@ -169,9 +171,7 @@ class _Attention(torch.autograd.Function):
             _write(d_values, _bmm((weights if left is None else weights * left).transpose(-1, -2), g), group, layout)
             slope = _bmm(g, v.transpose(-1, -2))
             slope = slope if left is None else slope.mul_(left)
-            # The softmax's own gradient takes the weighted mean of each row off it, and that is this product.
-            mean = (g * _read(context, group, layout)).sum(-1, keepdim=True)
-            slope.sub_(mean).mul_(weights)
+            slope.sub_(_read(means, group, layout)).mul_(weights)
             dq, dk = _bmm(slope, k), _bmm(slope.transpose(-1, -2), q)
             _add_relative(dq, slope, q, by_key, d_by_key)
             _add_relative(dk, slope.transpose(-1, -2), k, by_query, d_by_query)
