@@ -187,12 +187,12 @@ def _wide(x: Tensor) -> torch.dtype:
 
 def _rows(table: Tensor | None, scale: float) -> Tensor | None:
     """Return a table by head, (heads, 2 * longest - 1, size)."""
-    return None if table is None else table.transpose(0, 1).contiguous().mul_(scale)
+    return None if table is None else table.transpose(0, 1).contiguous().mul(scale)
 
 
 def _columns(table: Tensor | None, scale: float) -> Tensor | None:
     """Return a table by head, (heads, size, 2 * longest - 1), as products read it fastest."""
-    return None if table is None else table.permute(1, 2, 0).contiguous().mul_(scale)
+    return None if table is None else table.permute(1, 2, 0).contiguous().mul(scale)
 
 
 def _read(rows: Tensor, group: Group, layout: Layout, *, blank: bool = False) -> Tensor:
