@@ -106,6 +106,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "convolution": {"conv_kernel_size": 3, "conv_act": "gelu", "num_labels": 3},
     "one convolved layer": {"conv_kernel_size": 3, "layers": 1},
     "narrow embeddings": {"embedding_size": 32},
+    "one head": {"heads": 1, "hidden": 16},
 }
 
 

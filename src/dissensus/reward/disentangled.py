@@ -161,16 +161,15 @@ class _Attention(torch.autograd.Function):
         by_key, by_query = _rows(position_keys, 1.0), _rows(position_queries, scale)
         d_by_key, d_by_query = (None if x is None else torch.zeros_like(x, dtype=_wide(x)) for x in (by_key, by_query))
         d_queries, d_keys, d_values = torch.empty_like(context), grad.new_empty(ctx.shape), grad.new_empty(ctx.shape)
+        # The softmax's own gradient takes off each row its weighted mean, which is this product.
+        means = (grad * context).sum(-1, keepdim=True)
         for i, group in enumerate(layout.groups):
             q, k, v, weights, left = kept[5 * i : 5 * i + 5]
-            g = _read(grad, group, layout)
-            if group.real is not None and q.shape == k.shape:
-                g.mul_(group.real[:, :, None])  # what stands behind a text's end is nobody's query
+            # What stands behind a text's end is nobody's query.
+            g, mean = (_read(rows, group, layout, blank=True) for rows in (grad, means))
             _write(d_values, _bmm((weights if left is None else weights * left).transpose(-1, -2), g), group, layout)
             slope = _bmm(g, v.transpose(-1, -2))
             slope = slope if left is None else slope.mul_(left)
-            # The softmax's own gradient takes the weighted mean of each row off it, and that is this product.
-            mean = (g * _read(context, group, layout)).sum(-1, keepdim=True)
             slope.sub_(mean).mul_(weights)
             dq, dk = _bmm(slope, k), _bmm(slope.transpose(-1, -2), q)
             _add_relative(dq, slope, q, by_key, d_by_key)
@@ -188,22 +187,27 @@ def _wide(x: Tensor) -> torch.dtype:
 
 def _rows(table: Tensor | None, scale: float) -> Tensor | None:
     """Return a table by head, (heads, 2 * longest - 1, size)."""
-    return None if table is None else table.transpose(0, 1).contiguous().mul_(scale)
+    return None if table is None else table.transpose(0, 1).contiguous().mul(scale)
 
 
 def _columns(table: Tensor | None, scale: float) -> Tensor | None:
     """Return a table by head, (heads, size, 2 * longest - 1), as products read it fastest."""
-    return None if table is None else table.permute(1, 2, 0).contiguous().mul_(scale)
+    return None if table is None else table.permute(1, 2, 0).contiguous().mul(scale)
 
 
-def _read(rows: Tensor, group: Group, layout: Layout) -> Tensor:
-    """Return a copy of a group's rows as (heads, texts, length or 1, size), contiguous."""
+def _read(rows: Tensor, group: Group, layout: Layout, *, blank: bool = False) -> Tensor:
+    """Return a copy of a group's rows as (heads, texts, length or 1, size), contiguous.
+
+    Behind the end of a text stand copies of its last row, or zeros where ``blank``.
+    """
     if len(rows) != len(layout.take):  # one for each text
         part, length = rows[group.texts], 1
     else:
         part, length = rows[group.tokens], group.length
-        if group.rows is not None:
+        if group.rows is not None and group.real is not None:
             part = part.index_select(0, group.rows)
+            if blank:
+                part.masked_fill_(~group.real.view(-1, 1, 1), 0)
     part = part.reshape(-1, length, *rows.shape[1:])
     return part.permute(2, 0, 1, 3).clone(memory_format=torch.contiguous_format)
 
