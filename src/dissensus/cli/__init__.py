@@ -19,6 +19,7 @@ VERBS = {
     "train": "Train a reward model.",
     "calibrate": "Fit how sure a reward model may be, on votes.",
     "predict": "Score pairs with a trained reward model.",
+    "push": "Put a trained model on the Hugging Face Hub.",
     "evaluate": "Compare predictions with the votes of people.",
     "report": "Make the page of a run.",
     "study": "Run everything from one YAML; resumes where it stopped.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback
 
 from dissensus.errors import OutputError, TrainingError
 from dissensus.reward.batches import PairBatches
@@ -141,6 +142,17 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
             f"{what} at step {step} (pairs {named}{more}); lower the learning rate or use precision fp32; "
             "the last checkpoint is from before and is kept"
         )
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        # A checkpoint is read back by the names that weights have in memory, so it must be written by them. Given the
+        # choice the library writes those of the file that it read (LayerNorm.gamma in older BERTs; transformers 5.0
+        # for every BERT) and, resuming, leaves out what it cannot find: the layer norms would be untrained again.
+        if isinstance(self.model, PreTrainedModel):
+            self.model.save_pretrained = partial(self.model.save_pretrained, save_original_format=False)
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            self.model.__dict__.pop("save_pretrained", None)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         try:
