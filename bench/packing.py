@@ -202,9 +202,10 @@ def attention_rows(texts: Texts, *, rounds: int) -> list[Row]:
     def by_piece() -> Tensor:
         return _by_piece(*row, packing, None, partial(_plain, scaling=DIM**-0.5, dropout=0.0)).transpose(1, 2)
 
+    fixed = [x.detach() for x in row]
+
     def flex() -> Tensor:
-        with torch.no_grad():
-            return compiled(*row, block_mask=blocks, enable_gqa=True)
+        return compiled(*fixed, block_mask=blocks, enable_gqa=True)
 
     routes = {"padded": padded, "a prompt at a time": by_group, "by trunk and branch": by_piece, "FlexAttention": flex}
     exact = by_group().detach()

@@ -66,11 +66,13 @@ def assert_same(
         assert gap <= rtol * max(gradient.abs().max(), 1e-3 * scale), name
 
 
-def check_float32(name: str, layers: int, lengths: tuple[int, ...]) -> None:
+def check_float32(name: str, layers: int, lengths: tuple[int, ...], only: tuple[str, ...] = ("",)) -> None:
     _, hidden, heads = SIZES[name]
     model, inputs = make(layers, hidden, heads), batch(lengths)
+    for weight, parameter in model.named_parameters():
+        parameter.requires_grad_(any(part in weight for part in only))
     expected = run(model, inputs)
-    assert use_fast_attention(model) is None
+    deberta._replace(model)  # without the check, which would take as long again
     found = run(model, inputs)
     assert (found[0] - expected[0]).abs().max() < 1e-6
     assert_same(found, expected, rtol=1e-4)
@@ -84,7 +86,9 @@ def test_two_layers_of_each_size_give_the_same_logits_and_gradients(name: str) -
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_the_whole_of_each_size_gives_the_same_logits_and_gradients(name: str) -> None:
-    check_float32(name, SIZES[name][0], (270, 12, 1))
+    layers = SIZES[name][0]
+    # Gradients of the deepest and the shallowest attention have passed through all that lies between.
+    check_float32(name, layers, (140, 1), only=("rel_embeddings", "layer.0.attention", f"layer.{layers - 1}.attention"))
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -102,6 +106,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "convolution": {"conv_kernel_size": 3, "conv_act": "gelu", "num_labels": 3},
     "one convolved layer": {"conv_kernel_size": 3, "layers": 1},
     "narrow embeddings": {"embedding_size": 32},
+    "one head": {"heads": 1, "hidden": 16},
 }
 
 

@@ -335,6 +335,28 @@ def test_distributed_wrappers_pass_the_packing_on(tmp_path: Path):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning:transformers")  # PEFT asks by an older name
+@pytest.mark.filterwarnings("ignore::FutureWarning:peft")
+@pytest.mark.parametrize("before", [True, False])
+def test_adapters_are_trained_on_packed_texts(before: bool):
+    """Packing goes on before or after PEFT wraps the model; the head is trained beside the adapters."""
+    peft = pytest.importorskip("peft")
+    texts, model = BATCHES["two responses to each of two prompts"], _model()
+    if before:
+        assert use_packing(model) is None
+    settings = peft.LoraConfig(
+        task_type="SEQ_CLS", r=2, target_modules=["q_proj"], modules_to_save=["score"], init_lora_weights=False
+    )
+    adapted = peft.get_peft_model(model, settings).eval()
+    expected = _alone(adapted, texts)
+    wanted = _gradients(adapted, expected)
+    assert use_packing(adapted) is None
+    found = packed_rewards(adapted, pack_texts(texts))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    for one, other in zip(_gradients(adapted, found), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import MethodType
 from typing import Any
 
 import torch
@@ -82,10 +83,11 @@ def keep_head_in_float32(model: nn.Module) -> None:
     """Run the head outside autocast: under bfloat16 its outputs would be 0.03 apart at a reward of 4."""
     named = dict(model.named_children())
     head = named.get("score") or named.get("classifier") or list(named.values())[-1]
-    inner = head.forward
+    head.forward = MethodType(_in_full_precision, head)
 
-    def forward(features: Tensor, *args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(features.device.type, enabled=False):
-            return inner(features.float(), *args, **kwargs)
 
-    head.forward = forward
+def _in_full_precision(head: nn.Module, features: Tensor, *args: Any, **kwargs: Any) -> Any:
+    # In the weights' own precision: float32, unless somebody chose float64.
+    precision = next(head.parameters()).dtype
+    with torch.autocast(features.device.type, enabled=False):
+        return type(head).forward(head, features.to(precision), *args, **kwargs)

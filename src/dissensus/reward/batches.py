@@ -161,6 +161,8 @@ def move(value: Any, device: torch.device) -> Any:
     """Move the tensors of nested dicts and lists to a device."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
+    if hasattr(value, "to"):
+        return value.to(device)
     if isinstance(value, dict):
         return {key: move(inner, device) for key, inner in value.items()}
     return [move(inner, device) for inner in value] if isinstance(value, list) else value

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from dissensus.errors import ConfigError
+
 CONFIG_FILE = "dissensus.json"
 """In a model's folder: how it was trained."""
 
@@ -94,3 +96,27 @@ class TrainConfig(BaseModel):
                 f"calibration '{self.calibration}' is fitted on validation prompts; set validation as well"
             )
         return self
+
+
+def parse_rates(text: str, *, points: int = 5) -> list[float]:
+    """Read ``1e-4..1e-6`` (so many points, evenly spaced on the log scale) or ``1e-4,3e-5,1e-5``; highest first.
+
+    Raises ConfigError for anything else.
+
+    >>> parse_rates("1e-6..1e-4", points=3)
+    [0.0001, 1e-05, 1e-06]
+    >>> parse_rates("3e-5,1e-4")
+    [0.0001, 3e-05]
+    """
+    try:
+        rates = [float(part) for part in text.replace("..", ",").split(",")]
+    except ValueError:
+        rates = []
+    if ".." in text and (len(rates) != 2 or points < 2):
+        rates = []
+    if not rates or not all(0 < rate < float("inf") for rate in rates):
+        raise ConfigError(f"--sweep {text}: expected two rates as in 1e-4..1e-6, or a list as in 1e-4,3e-5,1e-5")
+    if ".." in text:
+        step = (rates[1] / rates[0]) ** (1 / (points - 1))
+        rates = [float(f"{rates[0] * step**i:.3g}") for i in range(points)]
+    return sorted(set(rates), reverse=True)

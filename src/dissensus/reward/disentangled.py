@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 _BLOCK = {"cpu": 64, "cuda": 256}
 """Rows of one product with a table: few waste little on differences that no row needs, many start few kernels."""
-_ELEMENTS = 1 << 20
+_ELEMENTS = 1 << 21
 """Scores that a processor's cache holds well; texts go through attention in groups of about as many."""
 
 
@@ -57,6 +57,8 @@ class Layout:
         return self.groups[0].length
 
 
+# Lengths differ from call to call, and a compiler would specialise on each of them.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def make_layout(lengths: Sequence[int], width: int, *, heads: int, device: torch.device) -> Layout:
     """Lay out texts of these lengths (each at least 1), padded on the right to ``width`` tokens."""
     ordered = sorted(range(len(lengths)), key=lambda i: -lengths[i])
@@ -95,6 +97,7 @@ def _group(lengths: list[int], texts: slice, token: int, device: torch.device) -
     return Group(texts, tokens, length, rows.flatten().to(device), (places < counts).to(device))
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def disentangled_attention(
     queries: Tensor,
     keys: Tensor,
@@ -132,90 +135,90 @@ class _Attention(torch.autograd.Function):
         scale: float,
         dropout: float,
     ) -> Tensor:
-        by_key, by_query = _by_head(position_keys, 1.0), _by_head(position_queries, scale)
+        # Scaled queries scale two of the three terms; the third has its scale in the table.
+        by_key, by_query = _columns(position_keys, 1.0), _columns(position_queries, scale)
         context = torch.empty_like(queries, memory_format=torch.contiguous_format)
         kept: list[Tensor | None] = []
         for group in layout.groups:
-            q, k, v = _read(queries, group, layout, scale), _read(keys, group, layout), _read(values, group, layout)
-            weights = _scores(q, k, by_key, by_query)
+            q, k, v = (_read(rows, group, layout) for rows in (queries, keys, values))
+            scores = _scores(q.mul_(scale), k, by_key, by_query)
             if group.real is not None:
-                weights.masked_fill_(~group.real[:, None], -torch.inf)
-            weights.sub_(weights.amax(-1, keepdim=True)).exp_()
-            norm = weights.sum(-1, keepdim=True, dtype=torch.promote_types(weights.dtype, torch.float32)).mul_(
-                1 - dropout
-            )
-            drawn = torch.rand(weights.shape, device=weights.device) >= dropout if dropout else None
-            used = weights if drawn is None else weights * drawn
-            _write(context, (_bmm(used, v) / norm).to(context.dtype), group, layout)
-            kept += weights, norm, drawn
-        ctx.layout, ctx.scale, ctx.dropout = layout, scale, dropout
-        ctx.save_for_backward(queries, keys, values, by_key, by_query, context, *kept)
+                scores.masked_fill_(~group.real[:, None], -torch.inf)
+            weights = scores.softmax(-1, dtype=scores.dtype)
+            # What dropout leaves of each weight: nothing, or more than all of it.
+            left = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
+            _write(context, _bmm(weights if left is None else weights * left, v), group, layout)
+            kept += q, k, v, weights, left
+        ctx.layout, ctx.scale, ctx.shape = layout, scale, keys.shape
+        ctx.save_for_backward(context, position_keys, position_queries, *kept)
         return context
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        queries, keys, values, by_key, by_query, context, *kept = ctx.saved_tensors
-        layout: Layout = ctx.layout
-        d_queries, d_keys, d_values = (torch.empty_like(x) for x in (queries, keys, values))
-        wide = torch.promote_types(grad.dtype, torch.float32)
-        d_by_key, d_by_query = (None if x is None else torch.zeros_like(x, dtype=wide) for x in (by_key, by_query))
+        context, position_keys, position_queries, *kept = ctx.saved_tensors
+        layout, scale = ctx.layout, ctx.scale
+        by_key, by_query = _rows(position_keys, 1.0), _rows(position_queries, scale)
+        d_by_key, d_by_query = (None if x is None else torch.zeros_like(x, dtype=_wide(x)) for x in (by_key, by_query))
+        d_queries, d_keys, d_values = torch.empty_like(context), grad.new_empty(ctx.shape), grad.new_empty(ctx.shape)
+        # The softmax's own gradient takes off each row its weighted mean, which is this product.
+        means = (grad * context).sum(-1, keepdim=True)
         for i, group in enumerate(layout.groups):
-            weights, norm, drawn = kept[3 * i : 3 * i + 3]
-            q, k, v = (_read(x, group, layout, s) for x, s in ((queries, ctx.scale), (keys, 1.0), (values, 1.0)))
-            g = _read(grad, group, layout)
-            if queries.shape == keys.shape and group.real is not None:
-                g = g * group.real[:, :, None]
-            g = g / norm
-            # The mean gradient under the softmax: its weights times their gradients, row by row.
-            mean = (g * _read(context, group, layout)).sum(-1, keepdim=True).mul_(1 - ctx.dropout).to(grad.dtype)
-            g = g.to(grad.dtype)
+            q, k, v, weights, left = kept[5 * i : 5 * i + 5]
+            # What stands behind a text's end is nobody's query.
+            g, mean = (_read(rows, group, layout, blank=True) for rows in (grad, means))
+            _write(d_values, _bmm((weights if left is None else weights * left).transpose(-1, -2), g), group, layout)
             slope = _bmm(g, v.transpose(-1, -2))
-            if drawn is not None:
-                slope.mul_(drawn)
+            slope = slope if left is None else slope.mul_(left)
             slope.sub_(mean).mul_(weights)
-            used = weights if drawn is None else weights * drawn
-            _write(d_values, _bmm(used.transpose(-1, -2), g), group, layout)
             dq, dk = _bmm(slope, k), _bmm(slope.transpose(-1, -2), q)
-            if by_key is not None and d_by_key is not None:
-                for rows in _blocks(q):
-                    dq[:, :, rows] += _relative_backward(slope[:, :, rows], q[:, :, rows], by_key, d_by_key, rows.start)
-            if by_query is not None and d_by_query is not None:
-                across = slope.transpose(-1, -2)
-                for rows in _blocks(k):
-                    dk[:, :, rows] += _relative_backward(
-                        across[:, :, rows], k[:, :, rows], by_query, d_by_query, rows.start
-                    )
-            _write(d_queries, dq.mul_(ctx.scale), group, layout)
+            _add_relative(dq, slope, q, by_key, d_by_key)
+            _add_relative(dk, slope.transpose(-1, -2), k, by_query, d_by_query)
+            _write(d_queries, dq.mul_(scale), group, layout)
             _write(d_keys, dk, group, layout)
         d_position_keys = None if d_by_key is None else d_by_key.transpose(0, 1).to(grad.dtype)
-        d_position_queries = None if d_by_query is None else d_by_query.transpose(0, 1).mul(ctx.scale).to(grad.dtype)
+        d_position_queries = None if d_by_query is None else d_by_query.mul_(scale).transpose(0, 1).to(grad.dtype)
         return d_queries, d_keys, d_values, d_position_keys, d_position_queries, None, None, None
 
 
-def _by_head(table: Tensor | None, scale: float) -> Tensor | None:
-    return None if table is None else (table.transpose(0, 1) * scale).contiguous()
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
-def _read(rows: Tensor, group: Group, layout: Layout, scale: float = 1.0) -> Tensor:
-    """Return a group's rows, times ``scale``, as (heads, texts, length or 1, size), contiguous."""
-    if len(rows) == len(layout.order) and len(rows) != len(layout.take):
+def _rows(table: Tensor | None, scale: float) -> Tensor | None:
+    """Return a table by head, (heads, 2 * longest - 1, size)."""
+    return None if table is None else table.transpose(0, 1).contiguous().mul(scale)
+
+
+def _columns(table: Tensor | None, scale: float) -> Tensor | None:
+    """Return a table by head, (heads, size, 2 * longest - 1), as products read it fastest."""
+    return None if table is None else table.permute(1, 2, 0).contiguous().mul(scale)
+
+
+def _read(rows: Tensor, group: Group, layout: Layout, *, blank: bool = False) -> Tensor:
+    """Return a copy of a group's rows as (heads, texts, length or 1, size), contiguous.
+
+    Behind the end of a text stand copies of its last row, or zeros where ``blank``.
+    """
+    if len(rows) != len(layout.take):  # one for each text
         part, length = rows[group.texts], 1
     else:
         part, length = rows[group.tokens], group.length
-        if group.rows is not None:
+        if group.rows is not None and group.real is not None:
             part = part.index_select(0, group.rows)
-    part = part.reshape(-1, length, *rows.shape[1:]).permute(2, 0, 1, 3)
-    return (part * scale if scale != 1.0 else part).contiguous()
+            if blank:
+                part.masked_fill_(~group.real.view(-1, 1, 1), 0)
+    part = part.reshape(-1, length, *rows.shape[1:])
+    return part.permute(2, 0, 1, 3).clone(memory_format=torch.contiguous_format)
 
 
 def _write(rows: Tensor, values: Tensor, group: Group, layout: Layout) -> None:
     """Put (heads, texts, length or 1, size) back among the rows, the inverse of ``_read``."""
     values = values.permute(1, 2, 0, 3)
-    if len(rows) == len(layout.order) and len(rows) != len(layout.take):
-        rows[group.texts] = values.flatten(0, 1)
+    if len(rows) != len(layout.take):
+        rows[group.texts] = values[:, 0]
     elif group.real is None:
-        rows[group.tokens] = values.flatten(0, 1)
+        rows[group.tokens].view(values.shape).copy_(values)
     else:
         rows[group.tokens] = values[group.real]
 
@@ -246,32 +249,37 @@ def _blocks(x: Tensor) -> list[slice]:
 
 
 def _relative(x: Tensor, table: Tensor, start: int, columns: int) -> Tensor:
-    """Return the product of row ``start + r`` with the table's row of the difference to column c, for all r and c.
+    """Return the product of row ``start + r`` with the table's entry for the difference to column c, for all r and c.
 
-    ``x`` is (heads, texts, rows, size) and ``table`` (heads, 2 * longest - 1, size); returns a view of shape
+    ``x`` is (heads, texts, rows, size) and ``table`` (heads, size, 2 * longest - 1); returns a view of shape
     (heads, texts, rows, columns).
     """
     heads, texts, rows, size = x.shape
-    part = _slice(table, start, rows, columns)
-    full = torch.bmm(x.reshape(heads, texts * rows, size), part.transpose(1, 2))
-    return _skew(full, texts, rows, columns)
+    part = table[:, :, _differences(table.shape[2], start, rows, columns)]
+    return _skew(torch.bmm(x.reshape(heads, texts * rows, size), part), texts, rows, columns)
 
 
-def _relative_backward(grad: Tensor, x: Tensor, table: Tensor, d_table: Tensor, start: int) -> Tensor:
-    """Return the gradient of ``_relative`` by x; add that by the table to ``d_table``."""
-    heads, texts, rows, size = x.shape
+def _add_relative(dx: Tensor, grad: Tensor, x: Tensor, table: Tensor | None, d_table: Tensor | None) -> None:
+    """Add the gradients of all blocks of ``_relative`` to ``dx`` and ``d_table``, (heads, 2 * longest - 1, size)."""
+    if table is None or d_table is None:
+        return
+    heads, texts, _, size = x.shape
     columns = grad.shape[-1]
-    part = _slice(table, start, rows, columns)
-    full = grad.new_zeros(heads, texts * rows, part.shape[1])
-    _skew(full, texts, rows, columns).copy_(grad)
-    _slice(d_table, start, rows, columns).add_(torch.bmm(full.transpose(1, 2), x.reshape(heads, texts * rows, size)))
-    return torch.bmm(full, part).view(heads, texts, rows, size)
+    full: Tensor | None = None
+    for block in _blocks(x):
+        rows = block.stop - block.start
+        part = _differences(table.shape[1], block.start, rows, columns)
+        if full is None or full.shape[1] != texts * rows:  # else what is not written again is still zero
+            full = grad.new_zeros(heads, texts * rows, columns + rows - 1)
+        _skew(full, texts, rows, columns).copy_(grad[:, :, block])
+        d_table[:, part].add_(torch.bmm(full.transpose(1, 2), x[:, :, block].reshape(heads, texts * rows, size)))
+        dx[:, :, block] += torch.bmm(full, table[:, part]).view(heads, texts, rows, size)
 
 
-def _slice(table: Tensor, start: int, rows: int, columns: int) -> Tensor:
-    """Return the table's rows of all differences between rows ``start`` to ``start + rows`` and the columns."""
-    first = (table.shape[1] + 1) // 2 - (start + rows)
-    return table[:, first : first + columns + rows - 1]
+def _differences(entries: int, start: int, rows: int, columns: int) -> slice:
+    """Find the entries of all differences between rows ``start`` to ``start + rows`` and the columns."""
+    first = (entries + 1) // 2 - (start + rows)
+    return slice(first, first + columns + rows - 1)
 
 
 def _skew(full: Tensor, texts: int, rows: int, columns: int) -> Tensor:

@@ -41,13 +41,14 @@ def packed_rewards(model: nn.Module, plan: PackingPlan) -> Tensor:
     return logits
 
 
-def use_packing(model: Any) -> str | None:
+def use_packing(model: Any, *, gradients: bool = True) -> str | None:
     """Let a causal sequence classifier read packed texts; None when it does, else the reason why it cannot.
 
     Afterwards ``model(**packed_inputs(plan))`` returns logits of shape (texts, outputs), and a call without
     ``packing`` does what it did before. Weights, config on disk and class stay as they are. The model is tried on
-    a few random texts first, in evaluation mode: its rewards and some of its gradients must be those of each text
-    alone. Where they are not, or the architecture is one that we cannot serve, it is left untouched.
+    a few random texts first, in evaluation mode: its rewards and, unless they are not wanted, some of its
+    ``gradients`` must be those of each text alone. Where they are not, or the architecture is one that we cannot
+    serve, it is left untouched.
 
     ``model`` may be wrapped by PEFT, not yet by DDP, FSDP or ``torch.compile``.
     """
@@ -57,7 +58,7 @@ def use_packing(model: Any) -> str | None:
         return None
     reason = _unsuitable(inner, implementation)
     if reason is None:
-        with _evaluating(model):
+        with _evaluating(model, gradients=gradients):
             reason = _try(model, inner, implementation)
     return reason
 
@@ -167,6 +168,8 @@ def _with_gradients(model: nn.Module, logits: Tensor) -> list[Tensor]:
     """Return logits, and the gradients of their weighted sum for the first and last few trained parameters."""
     trained = [p for p in model.parameters() if p.requires_grad and p.numel() <= _LARGEST]
     some = trained[:2] + trained[2:][-4:]
+    if not torch.is_grad_enabled():
+        return [logits]
     weighted = (logits * torch.linspace(1, 2, logits.numel(), device=logits.device).view_as(logits)).sum()
     gradients = torch.autograd.grad(weighted, some, allow_unused=True) if some else ()
     return [logits.detach(), *(torch.zeros(()) if g is None else g for g in gradients)]
@@ -181,12 +184,12 @@ def _difference(expected: Sequence[Tensor], found: Sequence[Tensor]) -> str | No
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluating(model: nn.Module, *, gradients: bool) -> Iterator[None]:
     """Put every part of a model into evaluation mode, and each back into its own afterwards."""
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
-        with torch.enable_grad():
+        with torch.set_grad_enabled(gradients):
             yield
     finally:
         for part, training in modes:

@@ -92,7 +92,7 @@ def train(
     _tell_of_newlines(encoding, data)
     if config.gradient_checkpointing:
         checkpoint_activations(model)
-    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast and not _is_sharded())
+    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
     trainer = _trainer(model, tokenizer, data, held, layout, config, part, fingerprint, report_to)
     for callback in callbacks:
         trainer.add_callback(callback)

@@ -21,7 +21,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from dissensus.reward.agreement import disagreement, probe
 from dissensus.reward.disentangled import Layout, _read, disentangled_attention, make_layout
 
-_BACKBONES = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
+LIKE_BERT = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
 """Model types whose layers are laid out like BERT's."""
 _WEIGHTS = ("query.weight", "value.weight", "intermediate.dense.weight", "word_embeddings.weight")
 
@@ -47,7 +47,7 @@ def use_unpadded(model: nn.Module, *, gradients: bool = True) -> str | None:
 
 def _unfit(model: Any) -> str | None:
     config = model.config
-    if config.model_type not in _BACKBONES:
+    if config.model_type not in LIKE_BERT:
         return f"not written for model type '{config.model_type}'"
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
         return "the model is a decoder"
@@ -130,7 +130,8 @@ def _project(hidden: Tensor, parts: tuple[Any, ...]) -> Sequence[Tensor]:
 
 def _plain_attention(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout, dropout: float) -> Tensor:
     scale = queries.shape[2] ** -0.5
-    return disentangled_attention(queries, keys, values, None, None, layout, scale=scale, dropout=dropout)
+    seen: Tensor = disentangled_attention(queries, keys, values, None, None, layout, scale=scale, dropout=dropout)
+    return seen
 
 
 def _fused_attention(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout, dropout: float) -> Tensor:
