@@ -27,6 +27,7 @@ STAND_INS = {
     "STUDY.yaml|PRESET": "study.yaml",
     "runs/NAME": "run",
     "RUN": "run",
+    "ORGANISATION/NAME": "org/name",
 }
 STUDY = {
     "pairs": "train.jsonl",
@@ -75,7 +76,8 @@ def _run(arguments: list[str], folder: Path) -> None:
 def test_the_commands_run_one_after_the_other(folder: Path):
     commands = _commands()
     assert {command[1] for command in commands} == {
-        "pairs", "judge", "judgments", "margin", "train", "calibrate", "predict", "evaluate", "report", "study", "demo",
+        "pairs", "judge", "judgments", "margin", "train", "calibrate", "predict", "evaluate", "report", "push", "study",
+        "demo",
     }  # fmt: skip
     # The demo and the study of real votes are whole studies; make demo and the real-data tests run them.
     short = [command for command in commands if command[1] != "demo" and "real-votes" not in command]
