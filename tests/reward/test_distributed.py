@@ -55,17 +55,32 @@ def _log(folder: Path) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("backbone", "settings"),
-    [("tiny_bert", {}), ("tiny_llama", {}), ("tiny_llama", FSDP)],
-    ids=["ddp-bert", "ddp-llama", "fsdp-llama"],
+    ("backbone", "rank", "settings"),
+    [
+        ("tiny_bert", None, {}),
+        ("tiny_llama", None, {}),
+        ("tiny_llama", None, FSDP),
+        ("tiny_bert", 2, {}),
+        ("tiny_llama", 2, FSDP),
+    ],
+    ids=["ddp-bert", "ddp-llama", "fsdp-llama", "ddp-bert-lora", "fsdp-llama-lora"],
 )
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 def test_two_processes_train_what_one_does(
-    backbone: str, settings: dict[str, str], request: pytest.FixtureRequest, pairs: list[Pair], tmp_path: Path
+    backbone: str,
+    rank: int | None,
+    settings: dict[str, str],
+    request: pytest.FixtureRequest,
+    pairs: list[Pair],
+    tmp_path: Path,
 ):
+    if rank is not None:
+        pytest.importorskip("peft", reason="peft is not installed (extra lora)")
     # 23 pairs: the last step has seven, which two processes cannot share evenly; small batches need several passes.
     config = TrainConfig(
         model=str(request.getfixturevalue(backbone)),
         objective="bradley-terry",
+        lora_rank=rank,
         epochs=2,
         batch_size=8,
         tokens_per_batch=64,

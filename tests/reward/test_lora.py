@@ -15,7 +15,14 @@ from transformers import AutoModelForSequenceClassification, DebertaV2Config, De
 from dissensus.errors import MissingDependencyError, TrainingError
 from dissensus.reward.backbone import checkpoint_activations, load_backbone
 from dissensus.reward.layout import lay_out_for
-from dissensus.reward.lora import add_adapters, count_trained, head_modules, merge_adapters, save_adapter
+from dissensus.reward.lora import (
+    add_adapters,
+    count_trained,
+    head_modules,
+    merge_adapters,
+    rebuild_adapted,
+    save_adapter,
+)
 from dissensus.reward.tokens import in_memory
 
 peft = pytest.importorskip("peft", reason="peft is not installed (extra lora)")
@@ -163,6 +170,14 @@ def test_a_saved_adapter_brings_its_head_along(folder: Path, tmp_path: Path):
             nn.init.normal_(weight)
     loaded = peft.PeftModel.from_pretrained(base, tmp_path).eval()
     torch.testing.assert_close(_rewards(loaded), expected, atol=1e-6, rtol=0)
+
+
+def test_gathered_weights_make_the_same_model(folder: Path):
+    adapted = _train(add_adapters(_load(folder), 4))
+    expected = _rewards(adapted)
+    plain, _ = load_backbone(str(folder), new_head=True, outputs=1)
+    rebuilt = rebuild_adapted(plain.eval(), adapted, adapted.state_dict())
+    torch.testing.assert_close(_rewards(rebuilt), expected, atol=0, rtol=0)
 
 
 def test_our_forward_passes_run_through_the_adapters(folder: Path):

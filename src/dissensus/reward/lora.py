@@ -31,7 +31,7 @@ def add_adapters(model: Any, rank: int, alpha: float | None = None, *, dropout: 
     Raises TrainingError where no head or nothing to adapt can be found, MissingDependencyError without PEFT.
     """
     try:
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig
     except ImportError as error:
         raise MissingDependencyError("peft", extra="lora", need="training low-rank adapters") from error
     head = head_modules(model)
@@ -45,10 +45,7 @@ def add_adapters(model: Any, rank: int, alpha: float | None = None, *, dropout: 
         fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in layers),
     )
     # No task type: PEFT's wrapper for classifiers would hand our forward passes arguments that they do not take.
-    with warnings.catch_warnings():
-        # PEFT asks for gradient checkpointing by a name that transformers is about to drop.
-        warnings.simplefilter("ignore", FutureWarning)
-        adapted = get_peft_model(model, settings)
+    adapted = _wrap(model, settings)
     # With a name, every checkpoint would ask the Hub whether the vocabulary has grown since.
     adapted.peft_config[_NAME].base_model_name_or_path = None
     return adapted
@@ -90,6 +87,16 @@ def head_modules(model: Any) -> list[str]:
     return [*poolers, *head]
 
 
+def rebuild_adapted(plain: Any, model: Any, weights: dict[str, Tensor]) -> Any:
+    """Adapt ``plain``, the backbone loaded anew, as ``model`` is, with weights gathered from its shards.
+
+    Shards cannot be merged where they are.
+    """
+    adapted = _wrap(plain, model.peft_config[_NAME])
+    adapted.load_state_dict(weights)
+    return adapted
+
+
 def merge_adapters(model: Any) -> Any:
     """Add the adapters to the weights, in place, and return the plain sequence classifier with its trained head."""
     merged = model.merge_and_unload()
@@ -126,6 +133,15 @@ def count_trained(model: nn.Module) -> tuple[int, int]:
     """
     sizes = [(weight.requires_grad, weight.numel()) for weight in model.parameters()]
     return sum(size for trained, size in sizes if trained), sum(size for _, size in sizes)
+
+
+def _wrap(model: Any, settings: Any) -> Any:
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():
+        # PEFT asks for gradient checkpointing by a name that transformers is about to drop.
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(model, settings)
 
 
 def _layers_beside(model: Any, head: list[str]) -> list[str]:

@@ -25,6 +25,7 @@ from dissensus.reward.config import TrainConfig
 from dissensus.reward.data import TrainingData, encode_targets, split_targets
 from dissensus.reward.encoding import Encoding
 from dissensus.reward.layout import Layout, lay_out_for
+from dissensus.reward.lora import add_adapters
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.prediction import preference_logits
 from dissensus.reward.saving import (
@@ -93,6 +94,8 @@ def train(
     if config.gradient_checkpointing:
         checkpoint_activations(model)
     layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
+    if config.lora_rank is not None:
+        model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
     trainer = _trainer(model, tokenizer, data, held, layout, config, part, fingerprint, report_to)
     for callback in callbacks:
         trainer.add_callback(callback)

@@ -27,6 +27,7 @@ from dissensus.reward.backbone import load_backbone
 from dissensus.reward.calibration import Calibration, save_calibration
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
 from dissensus.reward.layout import Layout, lay_out_for
+from dissensus.reward.lora import ADAPTER_FOLDER, is_adapted, merge_adapters, rebuild_adapted, save_adapter
 from dissensus.reward.scoring import score_texts
 from dissensus.reward.targets import Targets
 from dissensus.reward.tokens import EncodedTexts
@@ -167,6 +168,12 @@ def save_model(
         shutil.rmtree(folder, ignore_errors=True)
         try:
             with quiet_transformers():
+                if is_adapted(model):
+                    save_adapter(model, folder / ADAPTER_FOLDER, base=config.model, weights=weights)
+                    if accelerator.distributed_type == DistributedType.FSDP:
+                        plain, _ = load_backbone(config.model, new_head=True, outputs=model.config.num_labels)
+                        model = rebuild_adapted(plain, model, weights)
+                    model, weights = merge_adapters(model), None
                 model.save_pretrained(folder, state_dict=weights)
                 tokenizer.save_pretrained(folder)
         except WRITE_FAILURES as error:
