@@ -116,7 +116,7 @@ def save_adapter(model: Any, folder: str | Path, *, base: str, weights: dict[str
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     content = json.loads(path.read_text(encoding="utf-8"))
-    content |= {"base_model_name_or_path": base, "task_type": "SEQ_CLS"}
+    content |= {"base_model_name_or_path": base, "task_type": "SEQ_CLS", "auto_mapping": None}
     path.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
 
 

@@ -25,6 +25,7 @@ from dissensus.files import content_of, write_json, write_text
 from dissensus.records import content_id
 from dissensus.reward.backbone import load_backbone
 from dissensus.reward.calibration import Calibration, save_calibration
+from dissensus.reward.card import backbone_name
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
 from dissensus.reward.layout import Layout, lay_out_for
 from dissensus.reward.lora import ADAPTER_FOLDER, is_adapted, merge_adapters, rebuild_adapted, save_adapter
@@ -169,7 +170,7 @@ def save_model(
         try:
             with quiet_transformers():
                 if is_adapted(model):
-                    save_adapter(model, folder / ADAPTER_FOLDER, base=config.model, weights=weights)
+                    save_adapter(model, folder / ADAPTER_FOLDER, base=backbone_name(config.model), weights=weights)
                     if accelerator.distributed_type == DistributedType.FSDP:
                         plain, _ = load_backbone(config.model, new_head=True, outputs=model.config.num_labels)
                         model = rebuild_adapted(plain, model, weights)
