@@ -53,10 +53,13 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
 
     ``bradley-terry`` reads neither: unlike TRL's own loss it leaves a column ``margin`` alone. The centre regulariser
     is that of ``center`` or of TRL's ``center_rewards_coefficient``. The head runs in float32. With ``by_length``,
-    pairs of like length stand in one batch, in an order drawn from ``args.seed`` and the epoch.
+    pairs of like length stand in one batch, in an order drawn from the epoch and ``args.data_seed`` (or ``args.seed``).
 
     Raises ConfigError for settings or a model that do not fit the objective, TrainingError for rows that do not.
     """
+
+    data_collator: Any
+    _signature_columns: list[str] | None
 
     def __init__(
         self,
@@ -106,7 +109,8 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         if not self._by_length or not hasattr(data, "__len__"):
             return super()._get_train_sampler(train_dataset)
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return LengthOrder(_lengths(data), batch_size=step, seed=self.args.seed)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return LengthOrder(_lengths(data), batch_size=step, seed=seed)
 
 
 class PreferenceCollator(DataCollatorForPreference):  # type: ignore[misc]  # TRL ships no types
@@ -145,7 +149,8 @@ class LengthOrder(Sampler[int]):
         return self._pairs
 
     def __iter__(self) -> Iterator[int]:
-        return chain.from_iterable(sorted(self._batches, key=lambda batch: len(batch) < self._size))
+        batches = sorted(self._batches, key=lambda batch: len(batch) < self._size)
+        return chain.from_iterable(batches)
 
 
 def _config_of(objective: str) -> TrainConfig:
