@@ -12,18 +12,22 @@ from click.testing import CliRunner
 
 from dissensus.cli import group
 from dissensus.files import write_records
+from dissensus.records import Margin, Pair, Votes
 from dissensus.simulate import SimulationConfig, simulate
 
 README = Path(__file__).parents[1] / "README.md"
 GUIDE = README.parent / "docs" / "judging.md"
+TRAINING = README.parent / "docs" / "training.md"
 STAND_INS = {
     "SOURCE": "train.jsonl",
     "PAIRS": "pairs.parquet",
+    "VALIDATION_PAIRS": "pairs.parquet",
     "DIR": "model",
     "FILE": "predictions.parquet",
     "STUDY.yaml|PRESET": "study.yaml",
     "runs/NAME": "run",
     "RUN": "run",
+    "ORGANISATION/NAME": "org/name",
 }
 STUDY = {
     "pairs": "train.jsonl",
@@ -43,8 +47,8 @@ def _blocks(language: str, page: Path = README) -> list[str]:
     return [text for tongue, text in blocks if tongue == language]
 
 
-def _commands(page: Path = README) -> list[list[str]]:
-    lines = [line for block in _blocks("", page) for line in block.splitlines() if line.startswith("dissensus ")]
+def _commands(page: Path = README, language: str = "") -> list[list[str]]:
+    lines = [line for block in _blocks(language, page) for line in block.splitlines() if line.startswith("dissensus ")]
     commands = [re.split(r"\s{2,}(?!--)", _squeeze(line))[0] for line in lines]
     return [[STAND_INS.get(word, word) for word in shlex.split(command)] for command in commands]
 
@@ -72,7 +76,8 @@ def _run(arguments: list[str], folder: Path) -> None:
 def test_the_commands_run_one_after_the_other(folder: Path):
     commands = _commands()
     assert {command[1] for command in commands} == {
-        "pairs", "judge", "judgments", "margin", "train", "predict", "evaluate", "report", "study", "demo",
+        "pairs", "judge", "judgments", "margin", "train", "calibrate", "predict", "evaluate", "report", "push", "study",
+        "demo",
     }  # fmt: skip
     # The demo and the study of real votes are whole studies; make demo and the real-data tests run them.
     short = [command for command in commands if command[1] != "demo" and "real-votes" not in command]
@@ -94,6 +99,25 @@ def test_the_commands_of_the_judging_guide_run(folder: Path, tiny_judge: Path, m
         # In this process: torch is loaded once instead of for each command.
         assert CliRunner().invoke(group, command[1:], catch_exceptions=False).exit_code == 0
     assert (guide / "hub" / "README.md").is_file()
+
+
+def test_the_commands_of_the_training_guide_run(
+    folder: Path, tiny_bert: Path, pairs: list[Pair], margins: list[Margin], monkeypatch: pytest.MonkeyPatch
+):
+    guide = folder / "training"
+    guide.mkdir()
+    voted = [pair.model_copy(update={"votes": Votes(a=3, b=i % 3)}) for i, pair in enumerate(pairs)]
+    write_records(guide / "pairs.parquet", voted)
+    write_records(guide / "margins.parquet", margins)
+    monkeypatch.chdir(guide)
+    commands = _commands(TRAINING) + _commands(TRAINING, "text")
+    assert [command[1] for command in commands].count("train") == 4
+    small = ["--model", str(tiny_bert), "--max-length", "32", "--overwrite"]
+    for command in commands:
+        extra = small if command[1] == "train" else []
+        done = CliRunner().invoke(group, [*command[1:], *extra], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert (guide / "scores.json").is_file()
 
 
 def test_the_python_example_runs(folder: Path):

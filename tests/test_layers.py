@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "stats": {"errors", "stats"},
     **{name: GROUND | {name} for name in SHARED},
     **{name: GROUND | SHARED | {name} for name in STAGES},
+    "trl": GROUND | SHARED | {"reward"},
     "report": GROUND | SHARED | STAGES | {"report"},
     "study": GROUND | SHARED | STAGES | {"report", "study"},
     "cli": GROUND | SHARED | STAGES | {"report", "study", "cli"},

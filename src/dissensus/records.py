@@ -29,6 +29,7 @@ Order = Literal["ab", "ba"]
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Record(BaseModel):
@@ -217,7 +218,12 @@ class Prediction(Record):
     reward_a: FiniteFloat
     reward_b: FiniteFloat
     preference_a: _Fraction
-    """sigma(reward_a - reward_b)."""
+    """sigma(reward_a - reward_b); where rewards are distributions, integrated over both."""
+    calibrated_a: _Fraction | None = None
+    """The same preference by the model's calibration, where that was asked for."""
+    variance_a: _NonNegative | None = None
+    """Of the reward of a, where rewards are distributions; ``reward_a`` is then the mean."""
+    variance_b: _NonNegative | None = None
 
 
 class Metric(Record):

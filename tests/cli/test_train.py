@@ -53,10 +53,13 @@ def test_train_then_predict(run, files: Path, tiny_bert: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--objective", "hinge"], "--objective: Input should be 'bradley-terry', 'margin', 'soft' or 'blend'"),
+        (["--objective", "hinge"], "--objective: Input should be 'bradley-terry', 'margin', 'soft'"),
         (["--objective", "margin"], "objective 'margin' needs margins; make them with 'dissensus margin'"),
         (["--epochs", "0"], "--epochs: Input should be greater than 0"),
-        (["--batch-size", "8", "--micro-batch-size", "3"], "batch_size 8 is not a multiple of micro_batch_size 3"),
+        (["--calibration", "platt"], "calibration 'platt' is fitted on validation prompts; set validation as well"),
+        (["--objective", "scaled", "--margin-sign", "signed"], "must not be negative: use unsigned"),
+        (["--sweep", "fast"], "--sweep fast: expected two rates as in 1e-4..1e-6"),
+        (["--sweep", "1e-4..1e-6", "--learning-rate", "1e-5"], "give one of them"),
     ],
 )
 def test_a_wrong_setting_is_one_line(run, files: Path, tiny_bert: Path, arguments: list[str], message: str):
@@ -85,3 +88,13 @@ def test_an_unknown_verb_lists_the_verbs(run):
     code, _, err = run("trian")
     assert code == 2
     assert "No such command 'trian'" in err
+
+
+def test_a_sweep_prints_its_table(run, files: Path, tiny_bert: Path):
+    settings = ["--model", tiny_bert, "--epochs", 1, "--max-length", 32, "--batch-size", 8]
+    code, out, err = run("train", files / "pairs.parquet", *settings, "--sweep", "1e-3,1e-5", "--out", files / "m")
+    assert code == 0
+    assert "--validation 0.1, since a sweep chooses on held-out prompts" in err
+    assert out.count("<- kept") == 1
+    assert [line.split()[0] for line in out.splitlines()[-2:]] == ["0.001", "1e-05"]
+    assert (files / "m" / "sweep.json").is_file()

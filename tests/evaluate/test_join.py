@@ -67,3 +67,15 @@ def test_nothing_to_join(make_pair, make_prediction):
         join([], [make_prediction("p", 0.5)])
     with pytest.raises(EvaluationError, match="no predictions"):
         join([make_pair("p", 3)], [])
+
+
+def test_calibrated_preferences_are_joined_where_they_are_asked_for(make_pair, make_prediction):
+    pairs = [make_pair("p1", 3), make_pair("p2", 5)]
+    raw = [make_prediction("p1", 0.9), make_prediction("p2", 0.8)]
+    calibrated = [row.model_copy(update={"calibrated_a": row.preference_a - 0.2}) for row in raw]
+    assert join(pairs, calibrated).predicted["m"].tolist() == [[0.9, 0.8]]
+    assert join(pairs, calibrated, calibrated=True).predicted["m"].tolist() == [
+        [pytest.approx(0.7), pytest.approx(0.6)]
+    ]
+    with pytest.raises(EvaluationError, match="model 'm': the prediction for p2 has no calibrated preference"):
+        join(pairs, [calibrated[0], raw[1]], calibrated=True)

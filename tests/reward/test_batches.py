@@ -1,9 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from dissensus.reward.batches import Collator, PairBatches
-from dissensus.reward.encoding import EncodedText
+from dissensus.reward.layout import Layout
+from dissensus.reward.tokens import EncodedText, EncodedTexts
 
 
 def _complete_graph(groups: int, texts: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,11 +66,53 @@ def test_batches_by_length_waste_little_padding():
     assert sorted_waste < 1.2 < random_waste
 
 
+def _collator(n: int = 40, **options: Any) -> Collator:
+    rng = np.random.default_rng(1)
+    encoded = EncodedTexts.of(EncodedText([1] * k, None, False) for k in rng.integers(1, 60, size=2 * n))
+    columns = {"target": np.arange(n, dtype=np.float32)}
+    layout = Layout("padded", 9, None)
+    return Collator(encoded, np.arange(2 * n).reshape(n, 2), columns, lay_out=layout, **options)
+
+
 def test_a_text_shared_by_pairs_is_encoded_once():
-    encoded = [EncodedText([1, 2, 3][: i + 1], None, False) for i in range(3)]
-    column = np.array([1, 0], dtype=np.float32)
-    batch = Collator(encoded, np.array([[0, 2], [2, 1]]), {"target": column}, pad_id=9)([1, 0])
-    assert batch["input_ids"].tolist() == [[1, 9, 9], [1, 2, 9], [1, 2, 3]]
-    assert batch["attention_mask"].sum(dim=1).tolist() == [1, 2, 3]
+    encoded = EncodedTexts.of(EncodedText([1, 2, 3][: i + 1], None, False) for i in range(3))
+    columns = {"target": np.array([1, 0], dtype=np.float32)}
+    layout = Layout("padded", 9, None)
+    collator = Collator(encoded, np.array([[0, 2], [2, 1]]), columns, lay_out=layout, budget=100, by_prompt=True)
+    [batch] = collator([1, 0])["micro_batches"]
+    assert batch["inputs"]["input_ids"].tolist() == [[1, 9, 9], [1, 2, 9], [1, 2, 3]]
+    assert batch["inputs"]["attention_mask"].sum(dim=1).tolist() == [1, 2, 3]
     assert (batch["a"].tolist(), batch["b"].tolist()) == ([2, 0], [1, 2])
     assert torch.equal(batch["target"], torch.tensor([0.0, 1.0]))
+    assert torch.equal(batch["weight"], torch.ones(2))
+
+
+@pytest.mark.parametrize("budget", [1, 60, 300, 10**6])
+def test_micro_batches_share_out_the_pairs_of_a_step(budget: int):
+    collator = _collator(budget=budget)
+    step = collator(list(range(3, 40)))
+    assert step["pairs"] == 37
+    served = [t for part in step["micro_batches"] for t in part["target"].tolist()]
+    assert sorted(served) == list(range(3, 40))
+    real = [int(part["inputs"]["attention_mask"].sum()) for part in step["micro_batches"]]
+    # A part's middle lies within its share, so it exceeds the budget by less than one pair.
+    assert max(real) <= budget + 120
+    assert len(real) <= -(-sum(real) // budget)
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 5, 40])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_every_process_has_as_many_micro_batches(pairs: int, processes: int):
+    shares = [
+        _collator(budget=200, rank=rank, processes=processes)(list(range(pairs)))["micro_batches"]
+        for rank in range(processes)
+    ]
+    assert len({len(share) for share in shares}) == 1
+    weighed = [
+        target
+        for share in shares
+        for part in share
+        for target, weight in zip(part["target"].tolist(), part["weight"].tolist(), strict=True)
+        if weight
+    ]
+    assert sorted(weighed) == list(range(pairs))

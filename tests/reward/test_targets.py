@@ -1,8 +1,15 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from dissensus.errors import TrainingError
+from dissensus.errors import InputError, TrainingError
+from dissensus.files import read_records
 from dissensus.records import Label, Margin, Pair
-from dissensus.reward.config import TrainConfig
+from dissensus.reward.config import Objective, TrainConfig
 from dissensus.reward.targets import build_targets
 
 
@@ -62,3 +69,85 @@ def test_a_margin_without_a_preference_is_no_soft_target():
 def test_no_usable_pair():
     with pytest.raises(TrainingError, match="none of the 2 pairs can train objective 'bradley-terry'"):
         build_targets(PAIRS[2:], None, TrainConfig())
+
+
+def test_scaled_weighs_each_pair_by_its_margin():
+    targets = build_targets(PAIRS, MARGINS, TrainConfig(objective="scaled", margin_scale=5))
+    assert targets.target.tolist() == [1, 0]
+    assert targets.margin.tolist() == pytest.approx([2.0, 3.0])
+    assert (targets.ties_dropped, targets.unlabelled_dropped) == (1, 1)
+
+
+@pytest.mark.parametrize("changes", [{"margin_scale": 0}, {}])
+def test_weights_that_are_all_zero_teach_nothing(changes: dict[str, float]):
+    flat = [Margin(pair_id=pair.id, margin=0.0 if not changes else 0.5, preference_a=0.5) for pair in PAIRS]
+    with pytest.raises(TrainingError, match="all 2 weights are 0, so nothing can be learnt"):
+        build_targets(PAIRS, flat, TrainConfig(objective="scaled", **changes))
+
+
+def test_a_negative_weight_is_refused_with_its_pair():
+    negative = [MARGINS[0], MARGINS[1].model_copy(update={"margin": -0.6}), *MARGINS[2:]]
+    with pytest.raises(TrainingError, match=r"pair two: objective 'scaled' would weigh it -0.6 \(1 negative"):
+        build_targets(PAIRS, negative, TrainConfig(objective="scaled"))
+
+
+@pytest.mark.parametrize("objective", ["mean-variance", "categorical"])
+def test_distributions_train_on_labels_unless_told_otherwise(objective: Objective):
+    plain = build_targets(PAIRS, None, TrainConfig(objective=objective))
+    assert (plain.target.tolist(), plain.ties_dropped, plain.unlabelled_dropped) == ([1, 0], 1, 1)
+    soft = build_targets(PAIRS, MARGINS, TrainConfig(objective=objective, soft_targets=True, label_weight=0.25))
+    blend = build_targets(PAIRS, MARGINS, TrainConfig(objective="blend", label_weight=0.25))
+    assert soft.target.tolist() == blend.target.tolist()
+    assert (soft.ties_dropped, soft.unlabelled_dropped) == (0, 1)
+    assert not soft.margin.any()
+    with pytest.raises(TrainingError, match=f"objective '{objective}' needs margins"):
+        build_targets(PAIRS, None, TrainConfig(objective=objective, soft_targets=True))
+    bare = [Margin(pair_id=pair.id, margin=1.0) for pair in PAIRS]
+    with pytest.raises(TrainingError, match="carry no preference"):
+        build_targets(PAIRS, bare, TrainConfig(objective=objective, soft_targets=True))
+
+
+def test_a_labelled_tie_is_dropped_where_a_winner_is_needed_and_one_half_elsewhere():
+    tie = [_pair("three", "tie"), _pair("one", "a")]
+    for objective in ("bradley-terry", "margin", "scaled", "mean-variance", "categorical"):
+        targets = build_targets(tie, MARGINS, TrainConfig(objective=objective))
+        assert ([pair.id for pair in targets.pairs], targets.ties_dropped) == (["one"], 1)
+    blend = build_targets(tie, MARGINS, TrainConfig(objective="blend", label_weight=1))
+    assert (blend.target.tolist(), blend.ties_dropped) == ([0.5, 1], 0)
+
+
+def test_margins_of_zero_are_bradley_terry():
+    flat = [Margin(pair_id=pair.id, margin=0.0, preference_a=0.5) for pair in PAIRS]
+    found = build_targets(PAIRS, flat, TrainConfig(objective="margin"))
+    plain = build_targets(PAIRS, None, TrainConfig())
+    for name in ("target", "margin", "label"):
+        assert np.array_equal(getattr(found, name), getattr(plain, name))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("objective", "field"),
+    [("margin", "margin"), ("margin", "preference_a"), ("scaled", "margin"), ("soft", "preference_a")],
+)
+def test_a_margin_that_is_no_number_is_refused_with_its_pair(objective: Objective, field: str, value: float):
+    broken: dict[str, Any] = {"pair_id": "two", "margin": 0.6, "preference_a": 0.8} | {field: value}
+    # As it may come from an array: records that are validated refuse it.
+    margins = [MARGINS[0], Margin.model_construct(**broken), *MARGINS[2:]]
+    with pytest.raises(TrainingError, match=f"pair two: the {field[:6]}.* is -?{value}, expected a number"):
+        build_targets(PAIRS, margins, TrainConfig(objective=objective))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("field", ["margin", "preference_a"])
+def test_a_file_of_margins_with_a_nan_is_refused_with_its_row(tmp_path: Path, suffix: str, field: str):
+    rows: list[dict[str, Any]] = [{"pair_id": name, "margin": 0.5, "preference_a": 0.75} for name in ("one", "two")]
+    rows[1][field] = float("nan")
+    file = tmp_path / f"margins.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    elif suffix == "csv":
+        file.write_text("\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]) + "\n")
+    else:
+        file.write_text("".join(str(row).replace("'", '"').replace("nan", "NaN") + "\n" for row in rows))
+    with pytest.raises(InputError, match=rf"margins\.{suffix}:{3 if suffix == 'csv' else 2}: .*(?i:nan)"):
+        list(read_records(file, Margin))

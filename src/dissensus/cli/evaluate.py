@@ -15,6 +15,7 @@ from dissensus.records import Prediction
 @click.option("--predictions", "files", type=Path, multiple=True, required=True, help="Of one or more models; repeat.")
 @click.option("--out", type=Path, required=True, help="scores.json: one row per model, group and metric.")
 @click.option("--baseline", help="The model that the others are compared with.")
+@click.option("--calibrated", is_flag=True, help="Score the calibrated preferences instead of the raw ones.")
 @click.option("--resamples", default=2000, show_default=True, type=click.IntRange(0), help="Bootstrap resamples.")
 @click.option(
     "--level",
@@ -30,6 +31,7 @@ def command(
     files: tuple[Path, ...],
     out: Path,
     baseline: str | None,
+    calibrated: bool,
     resamples: int,
     level: float,
     seed: int,
@@ -48,6 +50,7 @@ def command(
         read_pairs(pairs),
         predictions,
         baseline=baseline,
+        calibrated=calibrated,
         n_resamples=resamples,
         level=level,
         seed=seed,

@@ -14,12 +14,32 @@ import click
 @click.option("--name", help="The model's name in tables; its folder's name unless given.")
 @click.option("--seed", type=int, help="The training seed, where one model was trained several times.")
 @click.option("--max-length", type=int, help="Tokens per prompt and response; as trained unless given.")
-def command(pairs: str, model: str, out: Path, name: str | None, seed: int | None, max_length: int | None) -> None:
-    """Score PAIRS with a reward model; each distinct prompt and response once."""
-    from dissensus.files import read_pairs, write_records
-    from dissensus.reward.model import RewardModel
+@click.option("--calibrated", is_flag=True, help="Also the preference by the model's calibration ('calibrate').")
+def command(
+    pairs: str, model: str, out: Path, name: str | None, seed: int | None, max_length: int | None, calibrated: bool
+) -> None:
+    """Score PAIRS with a reward model: window by window, each distinct prompt and response of one once.
 
-    rows = list(read_pairs(pairs))
+    Killed anywhere, the same command goes on with the window that it was at.
+    """
+    from dissensus.encoder import resolve_model
+    from dissensus.files import PairFile, content_of
+    from dissensus.files.writing import check_writable_name
+    from dissensus.reward.model import RewardModel
+    from dissensus.reward.streaming import predict_file
+
+    check_writable_name(out)
+    rows = PairFile(pairs)
     scorer = RewardModel.load(model, max_length=max_length)
-    count = write_records(out, scorer.predict(rows, name=name or Path(model).name, seed=seed, progress=True))
+    count = predict_file(
+        scorer,
+        rows,
+        out,
+        name=name or Path(model).name,
+        identity=content_of(resolve_model(model)) or model,
+        seed=seed,
+        calibrated=calibrated,
+        total=len(rows),
+        progress=True,
+    )
     click.echo(f"{out}: {count} predictions")

@@ -31,14 +31,15 @@ class Joined:
         return tuple(self.predicted)
 
 
-def join(pairs: Iterable[Pair], predictions: Iterable[Prediction]) -> Joined:
-    """Join predictions with votes by pair id, for every model and seed.
+def join(pairs: Iterable[Pair], predictions: Iterable[Prediction], *, calibrated: bool = False) -> Joined:
+    """Join predictions with votes by pair id, for every model and seed; with ``calibrated``, calibrated ones.
 
     Pairs without votes are left out and counted.
 
     Raises:
         EvaluationError: no pair carries votes; there are no predictions; a pair or a prediction occurs twice; a
-            prediction is for an unknown pair; a model or seed lacks a prediction for a pair with votes.
+            prediction is for an unknown pair; a model or seed lacks a prediction for a pair with votes; calibrated
+            preferences are asked for and a prediction has none.
     """
     by_id = _unique(pairs)
     voted = [pair for pair in by_id.values() if pair.votes is not None]
@@ -47,7 +48,7 @@ def join(pairs: Iterable[Pair], predictions: Iterable[Prediction]) -> Joined:
             f"none of the {len(by_id)} pairs carries votes, so there is nothing to compare with; "
             "give pairs with votes_a and votes_b (or a votes list)"
         )
-    by_run = _by_run(predictions)
+    by_run = _by_run(predictions, calibrated=calibrated)
     if not by_run:
         raise EvaluationError("there are no predictions; run 'dissensus predict' first")
     predicted: dict[str, list[list[float]]] = {}
@@ -73,14 +74,14 @@ def _unique(pairs: Iterable[Pair]) -> dict[str, Pair]:
     return {pair.id: pair for pair in listed}
 
 
-def _by_run(predictions: Iterable[Prediction]) -> dict[tuple[str, int | None], dict[str, float]]:
+def _by_run(predictions: Iterable[Prediction], *, calibrated: bool) -> dict[tuple[str, int | None], dict[str, float]]:
     by_run: dict[tuple[str, int | None], dict[str, float]] = {}
     doubled: Counter[tuple[str, int | None, str]] = Counter()
     for prediction in predictions:
         preference = by_run.setdefault((prediction.model, prediction.seed), {})
         if prediction.pair_id in preference:
             doubled[prediction.model, prediction.seed, prediction.pair_id] += 1
-        preference[prediction.pair_id] = prediction.preference_a
+        preference[prediction.pair_id] = _calibrated(prediction) if calibrated else prediction.preference_a
     if doubled:
         models = ", ".join(sorted({repr(model) for model, _, _ in doubled}))
         raise EvaluationError(
@@ -88,6 +89,15 @@ def _by_run(predictions: Iterable[Prediction]) -> dict[tuple[str, int | None], d
             "was a file given twice, or does another model have the same name?"
         )
     return by_run
+
+
+def _calibrated(prediction: Prediction) -> float:
+    if prediction.calibrated_a is None:
+        raise EvaluationError(
+            f"model {prediction.model!r}: the prediction for {prediction.pair_id} has no calibrated preference; "
+            "make one with 'dissensus predict --calibrated', or evaluate the raw ones"
+        )
+    return prediction.calibrated_a
 
 
 def _check_ids(name: str, preference: Mapping[str, float], by_id: Mapping[str, Pair], voted: list[Pair]) -> None:

@@ -34,6 +34,7 @@ def score(
     predictions: Iterable[Prediction],
     *,
     baseline: str | None = None,
+    calibrated: bool = False,
     n_resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -50,6 +51,7 @@ def score(
         pairs: with votes; those without are left out and counted in a note.
         predictions: of one or more models, one per pair, model and seed.
         baseline: the model that the others are compared with; None for no comparison.
+        calibrated: score the calibrated preferences instead of the raw ones.
         n_resamples: bootstrap resamples; 0 for no intervals.
         level: coverage of the intervals.
         seed: of the resamples.
@@ -61,7 +63,7 @@ def score(
     """
     if not 0 < level < 1 or n_resamples < 0:
         raise ValueError(f"need 0 < level < 1 and n_resamples >= 0, not {level} and {n_resamples}")
-    joined = join(pairs, predictions)
+    joined = join(pairs, predictions, calibrated=calibrated)
     if baseline is not None and baseline not in joined.predicted:
         raise EvaluationError(f"no predictions of the baseline {baseline!r}; there are: {', '.join(joined.models)}")
     rows: list[Metric] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from dissensus.reward.encoding import EncodedText
+from dissensus.reward.tokens import EncodedTexts
 
 _WINDOW = 50
 """Batches whose pairs are sorted by length together: enough to waste little padding, few enough to stay random."""
@@ -19,7 +20,7 @@ Ints = NDArray[np.int64]
 
 
 class PairBatches(Sampler[list[int]]):
-    """Batches of pair indices, different in every epoch and fixed by (seed, epoch).
+    """The pairs of each optimiser step, different in every epoch and fixed by (seed, epoch).
 
     ``texts`` holds the two text indices of each pair, shape (pairs, 2); ``lengths`` the tokens of each
     text, shape (texts,); ``groups`` each pair's prompt, shape (pairs,). The last batch may be smaller.
@@ -75,45 +76,93 @@ class PairBatches(Sampler[list[int]]):
 
 
 class Collator:
-    """Turns pair indices into one padded batch in which each distinct text stands once.
+    """Turns the pairs of an optimiser step into micro-batches in which each distinct text stands once.
 
-    Returns ``input_ids`` and ``attention_mask`` of shape (texts, length), ``a`` and ``b`` of shape (pairs,)
-    pointing into them, and the rows of each column (target, margin, label), shape (pairs,).
+    A micro-batch holds at most ``budget`` tokens, unless a single pair has more. It is a dict of ``inputs`` (what
+    ``lay_out`` makes of its texts), ``a`` and ``b`` of shape (pairs,) pointing into them, the rows of each column
+    (target, margin, label) and ``weight``, all of shape (pairs,). Of ``processes`` that train together each gets as
+    many micro-batches as the others, so that they meet as often; where there are too few pairs for that, one of
+    weight zero fills in.
     """
 
     def __init__(
         self,
-        encoded: Sequence[EncodedText],
+        encoded: EncodedTexts,
         texts: Ints,
         columns: Mapping[str, NDArray[np.float32]],
         *,
-        pad_id: int,
+        lay_out: Callable[[EncodedTexts, Ints], dict[str, Any]],
+        budget: int,
+        by_prompt: bool = False,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
-        self.encoded, self.texts, self.columns, self.pad_id = encoded, texts, columns, pad_id
+        self.encoded, self.texts, self.columns, self.lay_out = encoded, texts, columns, lay_out
+        self.budget, self.by_prompt, self.rank, self.processes = budget, by_prompt, rank, processes
 
-    def __call__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Collate the pairs at these indices."""
+    def __call__(self, indices: Sequence[int]) -> dict[str, Any]:
+        """Collate the pairs at these indices; ``pairs`` counts those of all processes."""
         rows = np.asarray(indices)
+        if not self.by_prompt:
+            rows = rows[np.argsort(self.encoded.lengths[self.texts[rows]].sum(axis=1), kind="stable")]
+        parts = self._parts(rows)[self.rank :: self.processes]
+        return {"micro_batches": [self._micro_batch(part) for part in parts], "indices": rows, "pairs": len(indices)}
+
+    def _parts(self, rows: Ints) -> list[Ints]:
+        """Cut pairs into micro-batches of like size: as few as the budget allows, as many for each process."""
+        first_seen = self._new_tokens(rows)
+        wanted = -(-int(first_seen.sum()) // self.budget)
+        count = min(-(-wanted // self.processes) * self.processes, len(rows))
+        # The middle of a pair's tokens decides, so that no part is empty and none is much longer than the others.
+        middle = np.cumsum(first_seen) - first_seen / 2
+        part = np.minimum((middle / max(float(first_seen.sum()), 1.0) * count).astype(np.int64), count - 1)
+        parts = [rows[part == i] for i in range(count)]
+        parts = [part for part in parts if len(part)]
+        filling = -len(parts) % self.processes
+        return parts + [rows[:0]] * filling
+
+    def _new_tokens(self, rows: Ints) -> Ints:
+        """Count each pair's tokens that no pair before it has; shape (pairs,)."""
+        flat = self.texts[rows].reshape(-1)
+        counted = np.zeros(len(flat), dtype=np.int64)
+        _, first = np.unique(flat, return_index=True)
+        counted[first] = self.encoded.lengths[flat[first]]
+        new: Ints = counted.reshape(-1, 2).sum(axis=1)
+        return new
+
+    def _micro_batch(self, rows: Ints) -> dict[str, Any]:
+        weight = torch.ones(max(len(rows), 1))
+        if not len(rows):
+            rows, weight = np.zeros(1, dtype=np.int64), torch.zeros(1)
         distinct, inverse = np.unique(self.texts[rows], return_inverse=True)
         where = torch.from_numpy(inverse.reshape(-1, 2))
-        batch = pad_texts([self.encoded[i] for i in distinct], pad_id=self.pad_id)
-        batch["a"], batch["b"] = where[:, 0], where[:, 1]
-        return batch | {name: torch.from_numpy(values[rows]) for name, values in self.columns.items()}
+        columns = {name: torch.from_numpy(values[rows]) for name, values in self.columns.items()}
+        inputs = self.lay_out(self.encoded, distinct)
+        return {"inputs": inputs, "a": where[:, 0], "b": where[:, 1], "weight": weight, **columns}
 
 
-def pad_texts(encoded: Sequence[EncodedText], *, pad_id: int) -> dict[str, Tensor]:
-    """Pad on the right to the longest text; tensors of shape (texts, length)."""
-    length = max(len(text.input_ids) for text in encoded)
-    ids = torch.full((len(encoded), length), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(encoded), length), dtype=torch.long)
-    types = torch.zeros((len(encoded), length), dtype=torch.long)
-    for row, text in enumerate(encoded):
-        n = len(text.input_ids)
-        ids[row, :n] = torch.tensor(text.input_ids)
-        mask[row, :n] = 1
-        if text.token_type_ids is not None:
-            types[row, :n] = torch.tensor(text.token_type_ids)
-    batch = {"input_ids": ids, "attention_mask": mask}
-    if encoded[0].token_type_ids is not None:
-        batch["token_type_ids"] = types
-    return batch
+def pad_texts(encoded: EncodedTexts, rows: Ints, *, pad_id: int, multiple: int = 1) -> dict[str, Tensor]:
+    """Pad these texts on the right to the longest; tensors of shape (texts, length)."""
+    length = -(-int(encoded.lengths[rows].max()) // multiple) * multiple
+    ids = np.full((len(rows), length), pad_id, dtype=np.int64)
+    mask = np.zeros((len(rows), length), dtype=np.int64)
+    types = np.zeros((len(rows), length), dtype=np.int64)
+    for place, row in enumerate(rows):
+        n = int(encoded.lengths[row])
+        ids[place, :n] = encoded.ids(row)
+        mask[place, :n] = 1
+        if encoded.typed:
+            types[place, :n] = encoded.types(row)
+    batch = {"input_ids": ids, "attention_mask": mask} | ({"token_type_ids": types} if encoded.typed else {})
+    return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+def move(value: Any, device: torch.device) -> Any:
+    """Move the tensors of nested dicts and lists to a device."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if hasattr(value, "to"):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: move(inner, device) for key, inner in value.items()}
+    return [move(inner, device) for inner in value] if isinstance(value, list) else value

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-Objective = Literal["bradley-terry", "margin", "soft", "blend"]
-OBJECTIVES: tuple[Objective, ...] = ("bradley-terry", "margin", "soft", "blend")
+from dissensus.errors import ConfigError
+
+CONFIG_FILE = "dissensus.json"
+"""In a model's folder: how it was trained."""
+
+Objective = Literal["bradley-terry", "margin", "soft", "blend", "scaled", "mean-variance", "categorical"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -21,20 +26,28 @@ class TrainConfig(BaseModel):
     """Backbone: a folder, a Hub id, or ``minilm`` for the packaged all-MiniLM-L6-v2."""
     objective: Objective = "bradley-terry"
     """``bradley-terry`` (paper, eq. 1), ``margin`` (eq. 4), ``soft`` (cross-entropy to the judgments'
-    preference) or ``blend`` (cross-entropy to label and judgments weighed together)."""
+    preference), ``blend`` (cross-entropy to label and judgments weighed together), ``scaled`` (each pair
+    weighs as much as its margin), ``mean-variance`` and ``categorical`` (the reward is a distribution)."""
     margin_sign: Literal["unsigned", "signed"] = "unsigned"
     """``unsigned`` is the paper's: a judge majority against the label still earns a margin for it."""
-    margin_scale: Annotated[float, Field(ge=0)] = 1.0
+    margin_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """The margin is multiplied by this before it enters the loss."""
     label_weight: _Fraction = 0.5
     """``blend`` trains towards label_weight * own label + (1 - label_weight) * judgments' preference."""
+    soft_targets: bool = False
+    """``mean-variance`` and ``categorical`` train towards the target of ``blend`` instead of the label."""
+    atoms: Annotated[int, Field(ge=2, le=1000)] = 10
+    """Rewards that ``categorical`` spreads its probability over, evenly spaced from 0 to 1."""
+    center: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Weight of the centre regulariser, the mean of (reward_a + reward_b)^2: it fixes the rewards' free constant.
+    Rewards of ``categorical``, from 0 to 1, are drawn to one half."""
 
     learning_rate: PositiveFloat = 2e-5
     epochs: PositiveInt = 2
     batch_size: PositiveInt = 32
     """Pairs per optimiser step."""
-    micro_batch_size: PositiveInt | None = None
-    """Pairs per forward pass; the whole batch at once unless given."""
+    tokens_per_batch: Annotated[int, Field(ge=64)] | None = None
+    """Tokens per forward pass, which bounds memory and alters no loss; chosen by the device unless given."""
     batching: Literal["length", "prompt"] = "length"
     """``length`` fills batches with pairs of like length; ``prompt`` with pairs that share responses,
     each of which is encoded once: much faster where a prompt has many pairs."""
@@ -48,6 +61,18 @@ class TrainConfig(BaseModel):
     """Rewards of the same text must agree within a pair, so dropout is off by default."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """``auto`` uses bfloat16 autocast where the processor has it; head and loss are always float32."""
+    gradient_checkpointing: bool = False
+    """Keep only the inputs of each layer and compute it again on the way back: less memory, a third more time."""
+    fast: bool = True
+    """Use our own exact attention and packing where a check on the loaded model passes."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """``torch.compile``; ``auto`` where runs are long enough to earn the compilation back."""
+    lora_rank: PositiveInt | None = None
+    """Train low-rank adapters of this rank (PEFT) and the head instead of all weights; merged when saved."""
+    lora_alpha: PositiveFloat | None = None
+    """Scale of the adapters, twice the rank unless given."""
+    calibration: Literal["none", "temperature", "platt"] = "none"
+    """Fitted after training on the votes (labels where there are none) of the validation prompts."""
     validation: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the prompts (groups) held out and scored after every epoch."""
     seed: int = 0
@@ -57,8 +82,41 @@ class TrainConfig(BaseModel):
     """Rounded up to a multiple of ``logging_steps``, so that a resumed run logs what an unbroken one does."""
 
     @model_validator(mode="after")
-    def _batch_is_whole_micro_batches(self) -> Self:
-        micro = self.micro_batch_size or self.batch_size
-        if self.batch_size % min(micro, self.batch_size):
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of micro_batch_size {micro}")
+    def _weights_are_not_negative(self) -> Self:
+        if self.objective == "scaled" and self.margin_sign == "signed":
+            raise ValueError(
+                "objective 'scaled' weighs pairs by their margin, which must not be negative: use unsigned"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _calibration_has_something_to_look_at(self) -> Self:
+        if self.calibration != "none" and not self.validation:
+            raise ValueError(
+                f"calibration '{self.calibration}' is fitted on validation prompts; set validation as well"
+            )
+        return self
+
+
+def parse_rates(text: str, *, points: int = 5) -> list[float]:
+    """Read ``1e-4..1e-6`` (so many points, evenly spaced on the log scale) or ``1e-4,3e-5,1e-5``; highest first.
+
+    Raises ConfigError for anything else.
+
+    >>> parse_rates("1e-6..1e-4", points=3)
+    [0.0001, 1e-05, 1e-06]
+    >>> parse_rates("3e-5,1e-4")
+    [0.0001, 3e-05]
+    """
+    try:
+        rates = [float(part) for part in text.replace("..", ",").split(",")]
+    except ValueError:
+        rates = []
+    if ".." in text and (len(rates) != 2 or points < 2):
+        rates = []
+    if not rates or not all(0 < rate < float("inf") for rate in rates):
+        raise ConfigError(f"--sweep {text}: expected two rates as in 1e-4..1e-6, or a list as in 1e-4,3e-5,1e-5")
+    if ".." in text:
+        step = (rates[1] / rates[0]) ** (1 / (points - 1))
+        rates = [float(f"{rates[0] * step**i:.3g}") for i in range(points)]
+    return sorted(set(rates), reverse=True)

@@ -7,21 +7,22 @@ window alone loses its right end. Both are counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from dissensus.errors import OutputError
 from dissensus.records import Text, plain_text
+from dissensus.reward.tokens import EncodedText, EncodedTexts, cache_key, from_cache, in_memory
 
+__all__ = ["EncodedText", "EncodedTexts", "Encoding"]
 
-@dataclass(frozen=True)
-class EncodedText:
-    """Token ids of one prompt and response."""
-
-    input_ids: list[int]
-    token_type_ids: list[int] | None
-    truncated: bool
-    """The prompt lost its left end, or the response its right end."""
+_RECIPE = "1"
+"""Part of every cache key: change it when the way from text to tokens changes."""
+_BATCH = 1024
+_Row = tuple[list[int], int, bool]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class _Frame:
     before: list[int]
     between: list[int]
     after: list[int]
-    types: tuple[list[int], int, list[int], int, list[int]] | None
+    typed: bool
+    closing: int
+    """How many of the tokens between are of the second type; usually none."""
 
 
 class Encoding:
@@ -46,33 +49,66 @@ class Encoding:
         self.max_length = max_length
         self._frame = _pair_frame(tokenizer)
         self.style = "pair" if self._frame else "chat" if tokenizer.chat_template else "text"
+        self._opening = [] if self._frame else _opening(tokenizer)
 
-    def encode(self, texts: Sequence[tuple[Text, Text]], *, batch: int = 1024) -> list[EncodedText]:
-        """Encode prompts with their responses, in order; the tokenizer is called on batches of texts."""
-        encoded: list[EncodedText] = []
-        for start in range(0, len(texts), batch):
-            part = texts[start : start + batch]
-            encoded.extend(self._encode_pairs(part, self._frame) if self._frame else self._encode_whole(part))
-        return encoded
+    def encode(self, texts: Sequence[tuple[Text, Text]], *, cache: Path | None = None) -> EncodedTexts:
+        """Encode prompts with their responses, in order; the tokenizer is called on batches of texts.
 
-    def _encode_pairs(self, texts: Sequence[tuple[Text, Text]], frame: _Frame) -> list[EncodedText]:
-        prompts = self._ids([plain_text(prompt) for prompt, _ in texts])
-        responses = self._ids([plain_text(response) for _, response in texts])
+        With ``cache``, a folder, the tokens are kept there under a hash of tokenizer, window and texts and
+        memory-mapped; where that folder cannot be written they stay in memory, and a line on stderr says so.
+        """
+        typed = self._frame is not None and self._frame.typed
+        if cache is not None:
+            try:
+                return from_cache(self._rows(texts), typed=typed, folder=cache, key=self._key(texts))
+            except OutputError as error:
+                print(f"tokens are kept in memory: {error}", file=sys.stderr)  # noqa: T201
+        return in_memory(self._rows(texts), typed=typed)
+
+    def loses_newlines(self) -> bool:
+        """Whether the tokenizer reads a line break as a space, as DeBERTa-v3's does."""
+        one, other = self._ids(["a\nb", "a b"])
+        return one == other
+
+    def _key(self, texts: Sequence[tuple[Text, Text]]) -> str:
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        content = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
+        settings = (_RECIPE, content, str(self.tokenizer.chat_template), repr(self.tokenizer.special_tokens_map))
+        plain = (part for text in texts for part in map(_as_key, text))
+        return cache_key(*settings, str(self.max_length), *plain)
+
+    def _rows(self, texts: Sequence[tuple[Text, Text]]) -> Iterator[_Row]:
+        for start in range(0, len(texts), _BATCH):
+            part = texts[start : start + _BATCH]
+            yield from self._encode_pairs(part, self._frame) if self._frame else self._encode_whole(part)
+
+    def _encode_pairs(self, texts: Sequence[tuple[Text, Text]], frame: _Frame) -> list[_Row]:
         room = self.max_length - len(frame.before) - len(frame.between) - len(frame.after)
         if room < 2:
             raise ValueError(f"max_length {self.max_length} leaves no room beside the special tokens")
-        return [_fit(prompt, response, room, frame) for prompt, response in zip(prompts, responses, strict=True)]
+        # A prompt stands with two responses or more, and is tokenised once.
+        distinct = list(dict.fromkeys(plain_text(prompt) for prompt, _ in texts))
+        prompts = dict(zip(distinct, self._ids(distinct), strict=True))
+        responses = self._ids([plain_text(response) for _, response in texts])
+        return [
+            _fit(prompts[plain_text(prompt)], response, room, frame)
+            for (prompt, _), response in zip(texts, responses, strict=True)
+        ]
 
-    def _encode_whole(self, texts: Sequence[tuple[Text, Text]]) -> list[EncodedText]:
+    def _encode_whole(self, texts: Sequence[tuple[Text, Text]]) -> list[_Row]:
         rendered = [self._render(prompt, response) for prompt, response in texts]
         batch = self.tokenizer([text for text, _, _ in rendered], add_special_tokens=False, return_offsets_mapping=True)
         encoded = []
         for (text, start, end), ids, offsets in zip(rendered, batch["input_ids"], batch["offset_mapping"], strict=True):
             ids = list(ids)
-            if self.style == "text" and self._closing is not None:
-                ids.append(self._closing)
-                offsets = [*offsets, (len(text), len(text))]
-            encoded.append(_cut(ids, offsets, start, end, self.max_length))
+            if self.style == "text":
+                closing = [] if self._closing is None else [self._closing]
+                ids = [*self._opening, *ids, *closing]
+                offsets = [*[(0, 0)] * len(self._opening), *offsets, *[(len(text), len(text))] * len(closing)]
+            # Pooling steps over padding, so where the closing token is the padding it carries no reward.
+            while len(ids) > 1 and ids[-1] == self.tokenizer.pad_token_id:
+                ids.pop()
+            encoded.append(_cut(ids, offsets[: len(ids)], start, end, self.max_length))
         return encoded
 
     def _render(self, prompt: Text, response: Text) -> tuple[str, int, int]:
@@ -101,24 +137,21 @@ class Encoding:
         return ids
 
 
-def _fit(prompt: list[int], response: list[int], room: int, frame: _Frame) -> EncodedText:
+def _fit(prompt: list[int], response: list[int], room: int, frame: _Frame) -> _Row:
     truncated = len(prompt) + len(response) > room
     # A token of the prompt is kept even beside an endless response, so that the frame stays whole.
     response = response[: room - min(len(prompt), 1)]
     prompt = prompt[max(len(prompt) + len(response) - room, 0) :]
     ids = [*frame.before, *prompt, *frame.between, *response, *frame.after]
-    if frame.types is None:
-        return EncodedText(ids, None, truncated)
-    before, first, between, second, after = frame.types
-    types = [*before, *[first] * len(prompt), *between, *[second] * len(response), *after]
-    return EncodedText(ids, types, truncated)
+    second = len(frame.before) + len(prompt) + len(frame.between) - frame.closing
+    return ids, second, truncated
 
 
-def _cut(ids: list[int], offsets: list[tuple[int, int]], start: int, end: int, limit: int) -> EncodedText:
+def _cut(ids: list[int], offsets: list[tuple[int, int]], start: int, end: int, limit: int) -> _Row:
     """Remove the overflow after the header and before the response, then from the response's right end."""
     over = len(ids) - limit
     if over <= 0:
-        return EncodedText(ids, None, False)
+        return ids, len(ids), False
     header = next((i for i, (_, stop) in enumerate(offsets) if stop > start), 0)
     response = next((i for i, (_, stop) in enumerate(offsets) if stop > end), len(ids))
     removed = min(over, max(response - header - 1, 0))
@@ -126,7 +159,7 @@ def _cut(ids: list[int], offsets: list[tuple[int, int]], start: int, end: int, l
     if len(ids) > limit:
         # The last token closes the turn and is what a causal model's reward is read from.
         ids = ids[: limit - 1] + ids[-1:]
-    return EncodedText(ids, None, True)
+    return ids, len(ids), True
 
 
 def _turns(text: Text, role: str) -> list[dict[str, str]]:
@@ -144,14 +177,30 @@ def _pair_frame(tokenizer: Any) -> _Frame | None:
     first, last = owner.index(0), len(owner) - 1 - owner[::-1].index(0)
     second, end = owner.index(1), len(owner) - 1 - owner[::-1].index(1)
     ids = probe["input_ids"]
-    if second == last + 1:
+    # A causal tokenizer may begin each text with its own begin-of-text token: that separates nothing, it doubles it.
+    if all(token == tokenizer.bos_token_id != tokenizer.cls_token_id for token in ids[last + 1 : second]):
         return None
     types = probe.get("token_type_ids") if "token_type_ids" in tokenizer.model_input_names else None
+    between = slice(last + 1, second)
+    if types is not None and sorted(types) != types:
+        # Types that go back to the first one cannot be told by where the second begins: leave them to the model.
+        types = None
     return _Frame(
         before=ids[:first],
-        between=ids[last + 1 : second],
+        between=ids[between],
         after=ids[end + 1 :],
-        types=(types[:first], types[first], types[last + 1 : second], types[second], types[end + 1 :])
-        if types
-        else None,
+        typed=types is not None,
+        closing=sum(types[between]) if types is not None else 0,
     )
+
+
+def _opening(tokenizer: Any) -> list[int]:
+    """Read the special tokens before a single text: one begin-of-text token, or none."""
+    probe = tokenizer("a")
+    owner = probe.sequence_ids(0)
+    opening: list[int] = probe["input_ids"][: owner.index(0)] if 0 in owner else []
+    return opening
+
+
+def _as_key(text: Text) -> str:
+    return text if isinstance(text, str) else repr([(turn.role, turn.content) for turn in text])

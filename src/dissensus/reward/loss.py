@@ -1,53 +1,104 @@
-"""The objectives: pure functions of rewards, in float32, with shapes checked.
+"""Losses on scalar rewards: pure functions in float32 (float64 stays), with shapes checked.
 
-All four are one formula. With the reward gap d = r_a - r_b, a target t (1 if response a is preferred, 0
+They are one formula. With the reward gap d = r_a - r_b, a target t (1 if response a is preferred, 0
 if b, or a fraction between) and a margin m, the loss of a pair is
 
     t * -log sigma(d - m)  +  (1 - t) * -log sigma(-d - m)
 
-Bradley-Terry has t in {0, 1} and m = 0; the margin objective t in {0, 1}; the soft ones m = 0.
+Bradley-Terry has t in {0, 1} and m = 0; the margin objective t in {0, 1}; the soft ones m = 0; the scaled one
+multiplies Bradley-Terry by a weight. Rewards that are distributions have their losses in ``distributions``.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def pair_losses(gap: Tensor, target: Tensor, margin: Tensor) -> Tensor:
-    """Return the loss of each pair; all of shape (pairs,), float32.
+    """Return the loss of each pair; all of shape (pairs,).
 
     Raises ValueError when the shapes differ: broadcasting (pairs,) against (pairs, 1) would average every
     margin over every pair without a word.
     """
-    _check_same_shape(gap=gap, target=target, margin=margin)
-    gap, target, margin = gap.float(), target.float(), margin.float()
-    return -(target * F.logsigmoid(gap - margin) + (1 - target) * F.logsigmoid(-gap - margin))
+    check_same_shape(gap=gap, target=target, margin=margin)
+    gap, target, margin = in_float32(gap), in_float32(target), in_float32(margin)
+    return cross_entropy(F.logsigmoid(gap - margin), F.logsigmoid(-gap - margin), target)
+
+
+def cross_entropy(log_a: Tensor, log_b: Tensor, target: Tensor) -> Tensor:
+    """Return -(t log P(a) + (1 - t) log P(b)) for each pair; all of shape (pairs,)."""
+    check_same_shape(log_a=log_a, log_b=log_b, target=target)
+    return -(target * log_a + (1 - target) * log_b)
 
 
 def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """Mean of -log sigma(chosen - rejected); both of shape (pairs,). (Paper, eq. 1.)"""
-    _check_same_shape(chosen=chosen, rejected=rejected)
-    return -F.logsigmoid(chosen.float() - rejected.float()).mean()
+    """Mean of -log sigma(chosen - rejected); both of shape (pairs,).
+
+    Source: Bradley and Terry (1952), Biometrika 39; equation 1 of *Beyond the Binary* (Padmakumar et al., 2024).
+    """
+    check_same_shape(chosen=chosen, rejected=rejected)
+    return -F.logsigmoid(in_float32(chosen) - in_float32(rejected)).mean()
 
 
 def margin_loss(chosen: Tensor, rejected: Tensor, margin: Tensor) -> Tensor:
-    """Mean of -log sigma(chosen - rejected - margin); all of shape (pairs,). (Paper, eq. 4.)"""
-    _check_same_shape(chosen=chosen, rejected=rejected, margin=margin)
-    return -F.logsigmoid(chosen.float() - rejected.float() - margin.float()).mean()
+    """Mean of -log sigma(chosen - rejected - margin); all of shape (pairs,).
+
+    A signed margin is negative where the judges go against the label; a scale is a factor on the margin.
+    Source: Touvron et al. (2023), *Llama 2*, arXiv:2307.09288, equation 2; equation 4 of *Beyond the Binary*.
+    """
+    check_same_shape(chosen=chosen, rejected=rejected, margin=margin)
+    return -F.logsigmoid(in_float32(chosen) - in_float32(rejected) - in_float32(margin)).mean()
+
+
+def scaled_loss(chosen: Tensor, rejected: Tensor, margin: Tensor) -> Tensor:
+    """Mean of margin * -log sigma(chosen - rejected); all of shape (pairs,). A margin of 1 is Bradley-Terry.
+
+    Source: the scaled Bradley-Terry of Wang et al. (2024), *HelpSteer2-Preference*, arXiv:2410.01257.
+    """
+    check_same_shape(chosen=chosen, rejected=rejected, margin=margin)
+    return -(in_float32(margin) * F.logsigmoid(in_float32(chosen) - in_float32(rejected))).mean()
 
 
 def soft_loss(reward_a: Tensor, reward_b: Tensor, preference: Tensor) -> Tensor:
     """Mean cross-entropy between sigma(reward_a - reward_b) and a preference in [0, 1]; all of shape (pairs,).
 
-    Its optimum is the gap logit(preference), so unlike equation 4 it calibrates as well as orders.
+    Its optimum is the gap logit(preference), so unlike the margin's it calibrates as well as orders.
+    Source: the RLHF loss of Christiano et al. (2017), arXiv:1706.03741, section 2.2.3, whose target is a distribution.
     """
-    _check_same_shape(reward_a=reward_a, reward_b=reward_b, preference=preference)
-    gap = reward_a.float() - reward_b.float()
-    return F.binary_cross_entropy_with_logits(gap, preference.float())
+    check_same_shape(reward_a=reward_a, reward_b=reward_b, preference=preference)
+    gap = in_float32(reward_a) - in_float32(reward_b)
+    return pair_losses(gap, preference, torch.zeros_like(gap)).mean()
 
 
-def _check_same_shape(**tensors: Tensor) -> None:
+def blend_loss(reward_a: Tensor, reward_b: Tensor, label: Tensor, preference: Tensor, *, label_weight: float) -> Tensor:
+    """Soft loss towards label_weight * label + (1 - label_weight) * preference; all of shape (pairs,).
+
+    The label is 1, 0 or, for a tie, one half. Source: the interpolated target of Reed et al. (2015), *Training Deep
+    Neural Networks on Noisy Labels with Bootstrapping*, arXiv:1412.6596, with judgments for the model's own opinion.
+    """
+    check_same_shape(label=label, preference=preference)
+    return soft_loss(reward_a, reward_b, label_weight * label + (1 - label_weight) * preference)
+
+
+def center_penalty(reward_a: Tensor, reward_b: Tensor, *, middle: float = 0.0) -> Tensor:
+    """Return (reward_a + reward_b)^2 of each pair, rewards counted from ``middle``; all of shape (pairs,).
+
+    Preferences leave a constant of the rewards free; this fixes it. Source: Eisenstein et al. (2023), *Helping or
+    Herding?*, arXiv:2312.09244.
+    """
+    check_same_shape(reward_a=reward_a, reward_b=reward_b)
+    return (in_float32(reward_a) + in_float32(reward_b) - 2 * middle) ** 2
+
+
+def in_float32(tensor: Tensor) -> Tensor:
+    """Widen half precision (and integers) to float32; float64 stays as it is."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def check_same_shape(**tensors: Tensor) -> None:
+    """Raise ValueError unless all have one shape (pairs,)."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
         found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from transformers import TrainingArguments, set_seed
+from accelerate import PartialState
+from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from dissensus.encoder import best_device, quiet_transformers
+from dissensus.encoder import best_device, default_cache, quiet_transformers
 from dissensus.errors import ConfigError, TrainingError
-from dissensus.records import Margin, Pair, Text
+from dissensus.records import Margin, Pair, plain_text
+from dissensus.reward.allocation import keep_freed_memory
+from dissensus.reward.backbone import checkpoint_activations, load_backbone, position_limit
 from dissensus.reward.batches import Collator, PairBatches
+from dissensus.reward.calibration import Calibration, fit_calibration, observed_preferences
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.encoding import EncodedText, Encoding
-from dissensus.reward.model import load_backbone, position_limit, score_texts
+from dissensus.reward.data import TrainingData, encode_targets, split_targets
+from dissensus.reward.encoding import Encoding
+from dissensus.reward.layout import Layout, lay_out_for
+from dissensus.reward.lora import add_adapters
+from dissensus.reward.objectives import objective_of
+from dissensus.reward.prediction import preference_logits
 from dissensus.reward.saving import (
     MarkWhole,
     TrainSummary,
@@ -27,20 +35,14 @@ from dissensus.reward.saving import (
     find_finished,
     fingerprint_of,
     save_model,
+    trained_model,
 )
-from dissensus.reward.targets import Targets, build_targets
+from dissensus.reward.scoring import score_texts
+from dissensus.reward.targets import build_targets
 from dissensus.reward.trainer import LogLastStep, PairTrainer, ProgressBar, fit_to_labels
-from dissensus.stats.intervals import number_labels
 
-
-@dataclass(frozen=True)
-class _Data:
-    """Encoded texts and what each pair needs of them."""
-
-    targets: Targets
-    encoded: list[EncodedText]
-    texts: np.ndarray[Any, np.dtype[np.int64]]
-    groups: np.ndarray[Any, np.dtype[np.int64]]
+TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
+"""Tokens per forward pass: on a CPU as many as its caches hold, on a GPU enough to fill it."""
 
 
 def train(
@@ -52,6 +54,7 @@ def train(
     allow_missing: bool = False,
     overwrite: bool = False,
     report_to: Sequence[str] = (),
+    callbacks: Sequence[TrainerCallback] = (),
     progress: bool = True,
 ) -> TrainSummary:
     """Train a reward model and save it to ``out``: a plain ``from_pretrained`` folder with our config.
@@ -59,56 +62,96 @@ def train(
     Killed anywhere, the same call goes on from the last whole checkpoint in ``out``.part; a finished one with
     the same config, backbone and data is left as it is, and any other is refused, or replaced with
     ``overwrite``. With ``allow_missing``, pairs without a margin are left out and counted. The folder gets its
-    name only after the saved model was loaded again and gave the same rewards.
+    name only after the saved model was loaded again and gave the same rewards. Under ``accelerate launch`` every
+    process makes the same call; ``batch_size`` counts the pairs of all of them.
 
     Raises TrainingError for data that the objective cannot use, ConfigError when ``out`` holds another
     run, OutputError when the model cannot be written.
     """
     out = Path(out)
     started = time.perf_counter()
-    targets, held_out = _split(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
+    targets, held_out = split_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
     fingerprint = fingerprint_of(targets, config)
     part = out.with_name(out.name + ".part")
-    if (done := find_finished(out, fingerprint, overwrite=overwrite)) is not None:
-        return done
-    checkpoint = find_checkpoint(part, fingerprint, overwrite=overwrite)
+    processes = PartialState()
+    with processes.main_process_first():
+        if (done := find_finished(out, fingerprint, overwrite=overwrite)) is not None:
+            return done
+        checkpoint = find_checkpoint(part, fingerprint, overwrite=overwrite)
     set_seed(config.seed)
-    model, tokenizer = load_backbone(config.model, new_head=True, dropout=config.dropout)
+    objective = objective_of(config)
+    model, tokenizer = load_backbone(config.model, new_head=True, outputs=objective.outputs, dropout=config.dropout)
     limit = position_limit(model)
     if limit is not None and config.max_length > limit:
         raise ConfigError(
             f"max_length {config.max_length} is more than the {limit} positions of '{config.model}'; lower it"
         )
     encoding = Encoding(tokenizer, config.max_length)
-    data = _encode(targets, encoding)
-    trainer = _trainer(model, tokenizer, data, held_out, encoding, config, part, fingerprint, report_to)
-    if progress:
+    with processes.main_process_first():
+        data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
+        held = encode_targets(held_out, encoding) if held_out else None
+    _tell_of_newlines(encoding, data)
+    if config.gradient_checkpointing:
+        checkpoint_activations(model)
+    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
+    if config.lora_rank is not None:
+        model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
+    trainer = _trainer(model, tokenizer, data, held, layout, config, part, fingerprint, report_to)
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    if progress and processes.is_main_process:
         trainer.add_callback(ProgressBar(f"{config.objective}, seed {config.seed}"))
+    if best_device() == "cpu":
+        keep_freed_memory()
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
-    summary = _summarise(data, held_out, log, steps=trainer.state.global_step, checkpoint=checkpoint, started=started)
-    # Without accelerate's autocast, the trained model and the reloaded one can be compared to the last digit.
-    trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    summary = _summarise(
+        data, held, log, layout, steps=trainer.state.global_step, checkpoint=checkpoint, started=started
+    )
+    calibration = _calibration(trained_model(trainer), held, layout, config) if held else None
     save_model(
-        trained,
-        tokenizer,
-        data.encoded,
-        config=config,
-        fingerprint=fingerprint,
-        summary=summary,
-        log=log,
-        part=part,
-        out=out,
+        trainer, tokenizer, layout, data.encoded, config, fingerprint, summary, log, calibration, part=part, out=out
     )
     _release(trainer)
     return summary
 
 
+def _calibration(model: Any, held: TrainingData, layout: Layout, config: TrainConfig) -> Calibration | None:
+    """Fit the calibration asked for; where the held-out votes do not allow one, say so: the run is not lost for it."""
+    if config.calibration == "none":
+        return None
+    rows, preference, weight = observed_preferences(held.targets.pairs)
+    try:
+        if not rows.size:
+            raise TrainingError("no held-out pair has votes or a label")
+        outputs = score_texts(model, layout, held.encoded)[held.texts[rows]]
+        logits = preference_logits(objective_of(config), outputs)
+        return fit_calibration(logits, preference, weight, config.calibration)
+    except TrainingError as error:
+        print(f"not calibrated: {error}", file=sys.stderr)  # noqa: T201
+        return None
+
+
+def _is_sharded() -> bool:
+    """Whether weights are spread over processes layer by layer, which only the layers' own forward pass gathers."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def _tell_of_newlines(encoding: Encoding, data: TrainingData) -> None:
+    texts = (text for pair in data.targets.pairs for text in (pair.prompt, pair.response_a, pair.response_b))
+    if encoding.loses_newlines() and any("\n" in plain_text(text) for text in texts):
+        print(  # noqa: T201
+            "this tokenizer reads line breaks as spaces: the model sees no paragraphs, lists or code layout",
+            file=sys.stderr,
+        )
+
+
 def _summarise(
-    data: _Data,
-    held_out: Targets | None,
+    data: TrainingData,
+    held: TrainingData | None,
     log: list[dict[str, Any]],
+    layout: Layout,
     *,
     steps: int,
     checkpoint: Path | None,
@@ -120,9 +163,10 @@ def _summarise(
         ties_dropped=targets.ties_dropped,
         unlabelled_dropped=targets.unlabelled_dropped,
         unjudged_dropped=targets.unjudged_dropped,
-        validation_pairs=len(held_out.pairs) if held_out else 0,
+        validation_pairs=len(held.texts) if held else 0,
         texts=len(data.encoded),
-        texts_truncated=sum(text.truncated for text in data.encoded),
+        texts_truncated=int(data.encoded.truncated.sum()),
+        layout=layout.kind if layout.reason is None else f"{layout.kind}: {layout.reason}",
         steps=steps,
         resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
         seconds=round(time.perf_counter() - started, 1),
@@ -149,29 +193,56 @@ def precision_is_bf16(config: TrainConfig) -> bool:
 def _trainer(
     model: Any,
     tokenizer: Any,
-    data: _Data,
-    held_out: Targets | None,
-    encoding: Encoding,
+    data: TrainingData,
+    held: TrainingData | None,
+    layout: Layout,
     config: TrainConfig,
     part: Path,
     fingerprint: str,
     report_to: Sequence[str],
 ) -> PairTrainer:
-    micro = min(config.micro_batch_size or config.batch_size, config.batch_size)
+    by_prompt = config.batching == "prompt"
     batches = PairBatches(
         data.texts,
-        np.array([len(text.input_ids) for text in data.encoded]),
+        data.encoded.lengths,
         data.groups,
-        batch_size=micro,
+        batch_size=config.batch_size,
         seed=config.seed,
-        by_prompt=config.batching == "prompt",
+        by_prompt=by_prompt,
     )
-    steps = -(-len(batches) // (config.batch_size // micro)) * config.epochs
-    arguments = TrainingArguments(
+    arguments = _arguments(config, len(batches) * config.epochs, part, report_to, validate=held is not None)
+    columns = {"target": data.targets.target, "margin": data.targets.margin, "label": data.targets.label}
+    collator = Collator(
+        data.encoded,
+        data.texts,
+        columns,
+        lay_out=layout,
+        budget=config.tokens_per_batch or (TOKENS_ON_CPU if best_device() == "cpu" else TOKENS_ON_GPU),
+        by_prompt=by_prompt,
+        rank=arguments.process_index,
+        processes=arguments.world_size,
+    )
+    return PairTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=range(len(data.texts)),
+        eval_dataset=range(1) if held else None,
+        data_collator=collator,
+        batches=batches,
+        objective=objective_of(config),
+        pair_ids=[pair.id for pair in data.targets.pairs],
+        validate=_validator(held, layout, config) if held else None,
+        callbacks=[LogLastStep(), MarkWhole(fingerprint)],
+    )
+
+
+def _arguments(
+    config: TrainConfig, steps: int, part: Path, report_to: Sequence[str], *, validate: bool
+) -> TrainingArguments:
+    return TrainingArguments(
         output_dir=str(part),
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=config.batch_size // micro,
+        per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         warmup_steps=round(config.warmup * steps),
         weight_decay=config.weight_decay,
@@ -179,10 +250,11 @@ def _trainer(
         bf16=precision_is_bf16(config),
         use_cpu=best_device() == "cpu",
         seed=config.seed,
+        torch_compile=config.compile == "on",
         logging_steps=config.logging_steps,
         # The filter would write the mean of earlier losses where there is none.
         logging_nan_inf_filter=False,
-        eval_strategy="epoch" if held_out else "no",
+        eval_strategy="epoch" if validate else "no",
         save_strategy="steps",
         save_steps=-(-config.checkpoint_steps // config.logging_steps) * config.logging_steps,
         save_total_limit=1,
@@ -190,62 +262,16 @@ def _trainer(
         dataloader_pin_memory=False,
         report_to=list(report_to) or "none",
     )
-    columns = {"target": data.targets.target, "margin": data.targets.margin, "label": data.targets.label}
-    return PairTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=range(len(data.texts)),
-        eval_dataset=range(1) if held_out else None,
-        data_collator=Collator(data.encoded, data.texts, columns, pad_id=tokenizer.pad_token_id),
-        batches=batches,
-        validate=_validator(_encode(held_out, encoding), tokenizer.pad_token_id) if held_out else None,
-        callbacks=[LogLastStep(), MarkWhole(fingerprint)],
-    )
 
 
-def _validator(data: _Data, pad_id: int) -> Any:
-    label = torch.from_numpy(data.targets.label)
+def _validator(held: TrainingData, layout: Layout, config: TrainConfig) -> Any:
+    label = torch.from_numpy(held.targets.label)
+    objective = objective_of(config)
 
     def validate(model: Any) -> dict[str, float]:
-        rewards = torch.from_numpy(score_texts(model, data.encoded, pad_id=pad_id))
-        gap = rewards[data.texts[:, 0]] - rewards[data.texts[:, 1]]
-        nll, correct, n = fit_to_labels(gap, label).tolist()
+        outputs = torch.from_numpy(score_texts(model, layout, held.encoded))
+        logit = objective.logit(outputs[held.texts[:, 0]], outputs[held.texts[:, 1]])
+        nll, correct, n = fit_to_labels(logit, label).tolist()
         return {"nll": nll / n, "accuracy": correct / n} if n else {}
 
     return validate
-
-
-def _split(targets: Targets, config: TrainConfig) -> tuple[Targets, Targets | None]:
-    """Hold out whole prompts for validation, chosen by the seed."""
-    if not config.validation:
-        return targets, None
-    names = sorted({pair.group for pair in targets.pairs})
-    held = max(round(config.validation * len(names)), 1)
-    if held >= len(names):
-        raise TrainingError(f"validation needs at least two prompts (groups), the data has {len(names)}")
-    order = np.random.default_rng(config.seed).permutation(len(names))
-    chosen = {names[index] for index in order[:held]}
-    inside = np.array([pair.group in chosen for pair in targets.pairs])
-    return _pick(targets, ~inside), _pick(targets, inside)
-
-
-def _pick(targets: Targets, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> Targets:
-    return Targets(
-        pairs=[pair for pair, keep in zip(targets.pairs, rows, strict=True) if keep],
-        target=targets.target[rows],
-        margin=targets.margin[rows],
-        label=targets.label[rows],
-        ties_dropped=targets.ties_dropped,
-        unlabelled_dropped=targets.unlabelled_dropped,
-        unjudged_dropped=targets.unjudged_dropped,
-    )
-
-
-def _encode(targets: Targets, encoding: Encoding) -> _Data:
-    position: dict[tuple[Text, Text], int] = {}
-    rows = [
-        [position.setdefault((pair.prompt, response), len(position)) for response in (pair.response_a, pair.response_b)]
-        for pair in targets.pairs
-    ]
-    _, groups = number_labels([pair.group for pair in targets.pairs])
-    return _Data(targets, encoding.encode(list(position)), np.array(rows), groups.astype(np.int64))

@@ -15,20 +15,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import DistributedType, PartialState
+from numpy.typing import NDArray
 from transformers import TrainerCallback
 
 from dissensus.encoder import quiet_transformers, resolve_model
 from dissensus.errors import ConfigError, OutputError, TrainingError
 from dissensus.files import content_of, write_json, write_text
 from dissensus.records import content_id
-from dissensus.reward.config import TrainConfig
-from dissensus.reward.encoding import EncodedText
-from dissensus.reward.model import CONFIG_FILE, load_backbone, score_texts
+from dissensus.reward.backbone import load_backbone
+from dissensus.reward.calibration import Calibration, save_calibration
+from dissensus.reward.card import backbone_name
+from dissensus.reward.config import CONFIG_FILE, TrainConfig
+from dissensus.reward.layout import Layout, lay_out_for
+from dissensus.reward.lora import ADAPTER_FOLDER, is_adapted, merge_adapters, rebuild_adapted, save_adapter
+from dissensus.reward.scoring import score_texts
 from dissensus.reward.targets import Targets
-from dissensus.reward.trainer import WRITE_FAILURES
+from dissensus.reward.tokens import EncodedTexts
+from dissensus.reward.trainer import WRITE_FAILURES, PairTrainer
 
 LOG_FILE = "training.jsonl"
-_RELOAD_TOLERANCE = 1e-5
+_RELOAD_TOLERANCE = 1e-4
+_COMPARED = 16
+"""Texts that are scored again with the saved model."""
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,8 @@ class TrainSummary:
     texts: int
     """Distinct (prompt, response) texts."""
     texts_truncated: int
+    layout: str
+    """How the model was fed, and why not faster where it was not."""
     steps: int
     resumed_from: int
     """The step of the checkpoint that this run went on from, 0 for a fresh run."""
@@ -59,6 +72,10 @@ class MarkWhole(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Mark the checkpoint that was just written."""
+        # The others write their random state into the same folder.
+        PartialState().wait_for_everyone()
+        if not state.is_world_process_zero:
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         write_json(folder / CONFIG_FILE, {"fingerprint": self.fingerprint})
 
@@ -116,47 +133,73 @@ def find_checkpoint(part: Path, fingerprint: str, *, overwrite: bool) -> Path | 
     return None
 
 
+def trained_model(trainer: PairTrainer) -> Any:
+    """Return what can be scored with: without accelerate's autocast, so that it agrees with the saved model."""
+    if trainer.accelerator.distributed_type == DistributedType.FSDP:
+        return trainer.model_wrapped
+    return trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+
+
 def save_model(
-    model: Any,
+    trainer: PairTrainer,
     tokenizer: Any,
-    encoded: Sequence[EncodedText],
-    *,
+    layout: Layout,
+    encoded: EncodedTexts,
     config: TrainConfig,
     fingerprint: str,
     summary: TrainSummary,
     log: Sequence[dict[str, Any]],
+    calibration: Calibration | None = None,
+    *,
     part: Path,
     out: Path,
 ) -> None:
     """Write model, tokenizer, config and log, load the model again, and give the folder its name.
 
-    Raises OutputError when it cannot be written, TrainingError when the saved model gives other rewards.
+    Every process makes the call, one writes. Raises OutputError when it cannot be written, TrainingError when the
+    saved model gives other rewards.
     """
-    folder = part / "model"
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        with quiet_transformers():
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-    except WRITE_FAILURES as error:
+    accelerator = trainer.accelerator
+    some = np.arange(min(_COMPARED, len(encoded)))
+    weights = accelerator.get_state_dict(trainer.model_wrapped)
+    before = score_texts(trained_model(trainer), layout, encoded, rows=some)
+    model = accelerator.unwrap_model(trainer.model_wrapped)
+    if accelerator.is_main_process:
+        folder = part / "model"
         shutil.rmtree(folder, ignore_errors=True)
-        raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
-    _compare_rewards(model, folder, encoded, tokenizer.pad_token_id)
-    write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
-    content = {"config": config.model_dump(mode="json"), "fingerprint": fingerprint, "summary": asdict(summary)}
-    write_json(folder / CONFIG_FILE, content)
-    folder.rename(out)
-    shutil.rmtree(part, ignore_errors=True)
+        try:
+            with quiet_transformers():
+                if is_adapted(model):
+                    save_adapter(model, folder / ADAPTER_FOLDER, base=backbone_name(config.model), weights=weights)
+                    if accelerator.distributed_type == DistributedType.FSDP:
+                        plain, _ = load_backbone(config.model, new_head=True, outputs=model.config.num_labels)
+                        model = rebuild_adapted(plain, model, weights)
+                    model, weights = merge_adapters(model), None
+                model.save_pretrained(folder, state_dict=weights)
+                tokenizer.save_pretrained(folder)
+        except WRITE_FAILURES as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
+        _compare_rewards(before, folder, encoded, some, tokenizer.pad_token_id, str(trainer.args.device))
+        write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
+        content = {"config": config.model_dump(mode="json"), "fingerprint": fingerprint, "summary": asdict(summary)}
+        write_json(folder / CONFIG_FILE, content)
+        if calibration is not None:
+            save_calibration(folder, calibration)
+        folder.rename(out)
+        shutil.rmtree(part, ignore_errors=True)
+    accelerator.wait_for_everyone()
 
 
-def _compare_rewards(model: Any, folder: Path, encoded: Sequence[EncodedText], pad_id: int) -> None:
-    """Load what was saved and score a few texts again: a head lost on the way must not go unseen."""
-    some = encoded[:16]
+def _compare_rewards(
+    before: NDArray[np.float32], folder: Path, encoded: EncodedTexts, some: Ints, pad_id: int, device: str
+) -> None:
+    """Load what was saved and score a few texts again, as transformers would: a lost head must not go unseen."""
     reloaded, _ = load_backbone(str(folder), new_head=False)
-    before = score_texts(model, some, pad_id=pad_id)
-    after = score_texts(reloaded.to(model.device), some, pad_id=pad_id)
+    layout = lay_out_for(reloaded.to(device), pad_id=pad_id, fast=False)
+    after = score_texts(reloaded, layout, encoded, rows=some)
     worst = float(np.abs(before - after).max())
-    if not worst <= _RELOAD_TOLERANCE:
+    if not worst <= _RELOAD_TOLERANCE * max(1.0, float(np.abs(after).max())):
         raise TrainingError(f"{folder}: the saved model gives rewards {worst:.2g} off those of the trained one")
 
 

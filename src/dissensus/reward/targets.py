@@ -13,6 +13,9 @@ from dissensus.records import Label, Margin, Pair
 from dissensus.reward.config import TrainConfig
 
 LABEL_TARGET: dict[Label, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
+_DISTRIBUTED = ("mean-variance", "categorical")
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,11 @@ class Targets:
 
     pairs: list[Pair]
     """The pairs that can be trained on."""
-    target: NDArray[np.float32]
+    target: Floats
     """Shape (pairs,): 1 where response a is preferred, 0 for b, or a fraction."""
-    margin: NDArray[np.float32]
-    """Shape (pairs,): the data term m, 0 for objectives without one."""
-    label: NDArray[np.float32]
+    margin: Floats
+    """Shape (pairs,): the data term m, or the weight of ``scaled``; 0 for objectives without one."""
+    label: Floats
     """Shape (pairs,): the own label as 1, 0 or one half, for the plain Bradley-Terry NLL that is logged."""
     ties_dropped: int
     unlabelled_dropped: int
@@ -38,9 +41,11 @@ def build_targets(
 ) -> Targets:
     """Pick the pairs that the objective can use and give each its target and margin.
 
-    Binary objectives drop ties and pairs without a label, and count them; ``soft`` needs no label and
-    ``blend`` takes a tie as one half. Raises TrainingError where a margin is missing; with ``allow_missing``
-    such pairs are left out and counted.
+    Objectives that train on labels (also ``mean-variance`` and ``categorical`` without ``soft_targets``) drop ties and
+    pairs without a label, and count them. ``soft`` needs no label; ``blend`` takes a tie as one half.
+
+    Raises TrainingError where a margin is missing (with ``allow_missing`` such pairs are left out and counted), where
+    a margin or preference is not a number, and where the weights of ``scaled`` are negative or all 0.
     """
     given = len(pairs)
     by_id = _margins_by_id(margins, config)
@@ -54,10 +59,17 @@ def build_targets(
             "it needs pairs with a label a or b; add labels or draw one vote per pair"
         )
     ties = sum(pair.label == "tie" for pair in pairs) - sum(pair.label == "tie" for pair in usable)
+    target = np.array([_target(pair, margin_of.get(pair.id), config) for pair in usable], dtype=np.float32)
+    margin = np.array([_margin(pair, margin_of.get(pair.id), config) for pair in usable], dtype=np.float32)
+    judged = np.array([_preference(margin_of.get(pair.id)) for pair in usable], dtype=np.float32)
+    for name, values in (("margin", margin), ("preference", judged), ("target", target)):
+        _check_numbers(usable, name, values)
+    if config.objective == "scaled":
+        _check_weights(usable, margin)
     return Targets(
         pairs=usable,
-        target=np.array([_target(pair, margin_of.get(pair.id), config) for pair in usable], dtype=np.float32),
-        margin=np.array([_margin(pair, margin_of.get(pair.id), config) for pair in usable], dtype=np.float32),
+        target=target,
+        margin=margin,
         label=np.array([LABEL_TARGET[pair.label or "tie"] for pair in usable], dtype=np.float32),
         ties_dropped=ties,
         unlabelled_dropped=len(pairs) - len(usable) - ties,
@@ -66,7 +78,7 @@ def build_targets(
 
 
 def _margins_by_id(margins: Sequence[Margin] | None, config: TrainConfig) -> dict[str, Margin] | None:
-    if config.objective == "bradley-terry":
+    if config.objective == "bradley-terry" or (config.objective in _DISTRIBUTED and not config.soft_targets):
         return None
     if margins is None:
         raise TrainingError(f"objective '{config.objective}' needs margins; make them with 'dissensus margin'")
@@ -88,7 +100,7 @@ def _judged(
         )
     judged = [pair for pair in pairs if pair.id in by_id]
     bare = [pair.id for pair in judged if by_id[pair.id].preference_a is None]
-    if bare and config.objective in ("soft", "blend"):
+    if bare and (config.objective == "soft" or _blends(config)):
         raise TrainingError(
             f"{len(bare)} margins carry no preference (first: {bare[0]}), which objective "
             f"'{config.objective}' needs; use objective 'margin' or margins made from judgments"
@@ -96,26 +108,59 @@ def _judged(
     return judged
 
 
+def _blends(config: TrainConfig) -> bool:
+    return config.objective == "blend" or (config.objective in _DISTRIBUTED and config.soft_targets)
+
+
 def _usable(pair: Pair, config: TrainConfig) -> bool:
     if config.objective == "soft":
         return True
-    if config.objective == "blend":
+    if _blends(config):
         return pair.label is not None
     return pair.label in ("a", "b")
 
 
 def _target(pair: Pair, margin: Margin | None, config: TrainConfig) -> float:
-    judged = margin.preference_a if margin is not None and margin.preference_a is not None else 0.5
+    judged = _preference(margin)
     if config.objective == "soft":
         return judged
     own = LABEL_TARGET[pair.label or "tie"]
-    if config.objective == "blend":
+    if _blends(config):
         return config.label_weight * own + (1 - config.label_weight) * judged
     return own
 
 
+def _preference(margin: Margin | None) -> float:
+    return 0.5 if margin is None or margin.preference_a is None else margin.preference_a
+
+
 def _margin(pair: Pair, margin: Margin | None, config: TrainConfig) -> float:
-    if config.objective != "margin" or margin is None:
+    if config.objective not in ("margin", "scaled") or margin is None:
         return 0.0
     signed = config.margin_sign == "signed" and pair.label in ("a", "b")
     return config.margin_scale * (margin.signed("a" if pair.label == "a" else "b") if signed else margin.margin)
+
+
+def _check_numbers(pairs: Sequence[Pair], name: str, values: Floats) -> None:
+    """Refuse NaN and infinity: one of them would make every weight of the model NaN at the first step."""
+    broken = np.flatnonzero(~np.isfinite(values))
+    if broken.size:
+        raise TrainingError(
+            f"pair {pairs[broken[0]].id}: the {name} is {values[broken[0]]}, expected a number "
+            f"({broken.size} such pairs); make its margin again or leave the pair out"
+        )
+
+
+def _check_weights(pairs: Sequence[Pair], weight: Floats) -> None:
+    """Refuse weights of ``scaled`` that reward a mistake without bound, or that all are 0."""
+    negative = np.flatnonzero(weight < 0)
+    if negative.size:
+        raise TrainingError(
+            f"pair {pairs[negative[0]].id}: objective 'scaled' would weigh it {weight[negative[0]]:g} "
+            f"({negative.size} negative weights in all); use unsigned margins, or objective 'margin'"
+        )
+    if not weight.any():
+        raise TrainingError(
+            f"objective 'scaled' weighs a pair by its margin, and all {len(weight)} weights are 0, so nothing can be "
+            "learnt; use objective 'margin' or 'bradley-terry', or margins that are not all 0"
+        )

@@ -1,0 +1,213 @@
+"""Calibration after training: how sure a reward model may be, fitted on votes it was not trained on.
+
+A calibrated preference is sigma(slope * gap + intercept), the gap being the difference of two rewards, or the
+log-odds of the preference where rewards are distributions. The model itself stays as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, PositiveFloat, PositiveInt
+from scipy.optimize import brentq, minimize
+from scipy.special import expit
+
+from dissensus.errors import InputError, TrainingError
+from dissensus.files import write_json
+from dissensus.records import Pair
+from dissensus.reward.targets import LABEL_TARGET
+
+CALIBRATION_FILE = "calibration.json"
+CalibrationMethod = Literal["temperature", "platt"]
+
+FEW_PAIRS = 20
+"""A calibration on fewer pairs is noted as a rough one."""
+
+_PRIOR_DEVIATION = 10.0
+"""Of the prior on what calibration adds to a typical log-odds. One vote in favour weighs more, except where the data
+leave the slope free."""
+
+_LEAST_LOG_ODDS = 1e-3
+"""That a gap of typical size is calibrated to, where the votes contradict the model."""
+
+FloatArray = NDArray[np.float64]
+
+
+class Calibration(BaseModel):
+    """A fitted calibration; ``calibration.json`` in a model's folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: CalibrationMethod
+    slope: PositiveFloat
+    """Factor on the gap: 1 / temperature."""
+    intercept: FiniteFloat = 0.0
+    """Log-odds for response a at equal rewards; 0 for ``temperature``."""
+    nll_before: NonNegativeFloat
+    """Mean negative log-likelihood of a vote under sigma(gap)."""
+    nll_after: NonNegativeFloat
+    """The same under the calibrated preference, on the same votes: never more."""
+    pairs: PositiveInt
+    votes: PositiveFloat
+    """Sum of the weights: votes, and labels where a pair has none."""
+    note: str | None = None
+    """What to beware of."""
+
+    @property
+    def temperature(self) -> float:
+        """What the gap is divided by: above 1 where the model was too sure."""
+        return 1 / self.slope
+
+    def preference(self, gap: FloatArray) -> FloatArray:
+        """Return the calibrated probability that response a is preferred; shape (pairs,), as the gaps."""
+        calibrated: FloatArray = expit(self.slope * gap + self.intercept)
+        return calibrated
+
+
+def fit_calibration(
+    gap: FloatArray, preference: FloatArray, weight: FloatArray, method: CalibrationMethod = "temperature"
+) -> Calibration:
+    """Fit a calibration by maximum likelihood of votes; arrays of shape (pairs,).
+
+    ``preference`` is the fraction of a pair's votes for response a, ``weight`` the number of its votes.
+
+    ``temperature`` (Guo et al., 2017, arXiv:1706.04599) has one positive factor, which keeps the order of the gaps and
+    the antisymmetry of preferences. ``platt`` (Platt, 1999) adds an intercept: a preference for the side on which a
+    response stands. It breaks antisymmetry, since calibrated preferences of a pair and of its mirror image no longer
+    add up to 1; use it where the sides mean something (a is the current answer, say), and read the intercept.
+
+    The problem is convex. Where the gaps separate the votes without an error the likelihood has no maximum (the
+    temperature would fall to 0), so a weak normal prior holds what calibration adds to a log-odds of typical size to a
+    standard deviation of 10; elsewhere it is swamped by the first few votes. The prior is centred on no change, so the
+    fit is never less likely than the raw model. The slope stays positive: where the votes contradict the model it stops
+    where a typical gap means log-odds of 0.001. Both cases are told in ``note``.
+
+    Raises TrainingError where there are no pairs, or all gaps are 0, or a gap is not a number; ValueError where shapes
+    differ, a preference is outside [0, 1] or a weight is not positive.
+    """
+    _check(gap, preference, weight)
+    scale = float(np.sqrt(np.average(gap**2, weights=weight)))
+    if scale == 0:
+        raise TrainingError("the model gives both responses of every pair the same reward: nothing to calibrate")
+    total = float(weight.sum())
+    # In units of the typical gap, so that the fit is the same whatever unit rewards have.
+    design = np.stack([gap / scale, np.ones_like(gap)], axis=1)
+    raw, precision = np.array([scale, 0.0]), 1 / (_PRIOR_DEVIATION**2 * total)
+
+    def loss(parameters: FloatArray) -> float:
+        change = parameters - raw
+        return _nll(design @ parameters, preference, weight) + float(change @ change) * precision / 2
+
+    def gradient(parameters: FloatArray) -> FloatArray:
+        residual: FloatArray = weight * (expit(design @ parameters) - preference) / total
+        change: FloatArray = (parameters - raw) * precision
+        return np.asarray(design.T @ residual + change)
+
+    least = _LEAST_LOG_ODDS * min(scale, 1.0)
+    fitted = np.array([_root(lambda slope: float(gradient(np.array([slope, 0.0]))[0]), least, scale), 0.0])
+    if method == "platt":
+        options = {"ftol": 0, "gtol": 1e-12}
+        fitted = minimize(loss, fitted, jac=gradient, bounds=[(least, None), (None, None)], options=options).x
+    before, after = (_nll(design @ parameters, preference, weight) for parameters in (raw, fitted))
+    if after > before:  # by rounding, where the raw model is the best one
+        fitted, after = raw, before
+    return Calibration(
+        method=method,
+        slope=float(fitted[0]) / scale,
+        intercept=float(fitted[1]),
+        nll_before=before,
+        nll_after=after,
+        pairs=len(gap),
+        votes=total,
+        note=_note(gap, preference, method, contradicted=float(fitted[0]) <= 1.01 * least),
+    )
+
+
+def observed_preferences(pairs: Sequence[Pair]) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
+    """Return which pairs people judged, with preference and weight to fit on; each of shape (judged pairs,).
+
+    A pair's votes count as many as they are; where it has none, its label counts as one vote, a tie as half a vote
+    for each side. Other pairs are left out.
+    """
+    found: list[tuple[int, float, int]] = []
+    for row, pair in enumerate(pairs):
+        if pair.votes is not None:
+            found.append((row, pair.votes.preference, pair.votes.n))
+        elif pair.label is not None:
+            found.append((row, LABEL_TARGET[pair.label], 1))
+    rows, preference, weight = zip(*found, strict=True) if found else ((), (), ())
+    return np.array(rows, dtype=np.intp), np.array(preference, dtype=float), np.array(weight, dtype=float)
+
+
+def save_calibration(folder: str | Path, calibration: Calibration) -> Path:
+    """Write ``calibration.json`` into a model's folder, at once or not at all, and return its path.
+
+    Raises InputError where there is no such folder, OutputError where it cannot be written.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder; a calibration is kept in the folder of its model, so give that")
+    path = Path(folder) / CALIBRATION_FILE
+    write_json(path, calibration.model_dump(mode="json"))
+    return path
+
+
+def load_calibration(folder: str | Path) -> Calibration | None:
+    """Read the calibration of a model's folder; None where it has none. Raises InputError for a damaged file."""
+    path = Path(folder) / CALIBRATION_FILE
+    if not path.is_file():
+        return None
+    try:
+        return Calibration.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise InputError(f"{path}: not a calibration; run 'dissensus calibrate' again, or remove it") from error
+
+
+def _root(slope: Callable[[float], float], low: float, high: float) -> float:
+    """Find where an increasing function is 0; ``low`` where that lies below."""
+    if slope(low) >= 0:
+        return low
+    while slope(high) < 0:
+        high *= 2
+    return float(brentq(slope, low, high, rtol=1e-12))
+
+
+def _nll(z: FloatArray, preference: FloatArray, weight: FloatArray) -> float:
+    """Mean of -log of the probability of a vote under sigma(z), stable for every z."""
+    return float(np.average(np.logaddexp(0, z) - preference * z, weights=weight))
+
+
+def _note(gap: FloatArray, preference: FloatArray, method: CalibrationMethod, *, contradicted: bool) -> str | None:
+    notes = []
+    if len(gap) < FEW_PAIRS:
+        notes.append(f"rests on only {len(gap)} pairs")
+    if _separates(gap, preference, method):
+        notes.append("the model errs on none of these votes, so how sure it may be rests on the prior")
+    if contradicted:
+        notes.append("the votes contradict the model, so it may not be sure of anything")
+    return "; ".join(notes) or None
+
+
+def _separates(gap: FloatArray, preference: FloatArray, method: CalibrationMethod) -> bool:
+    for_a, for_b = gap[preference > 0], gap[preference < 1]
+    if method == "platt":
+        return bool(for_a.size == 0 or for_b.size == 0 or for_a.min() >= for_b.max())
+    return bool((for_a >= 0).all() and (for_b <= 0).all())
+
+
+def _check(gap: FloatArray, preference: FloatArray, weight: FloatArray) -> None:
+    if gap.ndim != 1 or gap.shape != preference.shape or gap.shape != weight.shape:
+        raise ValueError(f"expected one shape (pairs,), found {gap.shape}, {preference.shape} and {weight.shape}")
+    if gap.size == 0:
+        raise TrainingError("there are no pairs to calibrate on; give pairs with votes or labels")
+    if not ((preference >= 0) & (preference <= 1)).all():
+        raise ValueError("a preference is a fraction from 0 to 1")
+    if not ((weight > 0) & (weight < np.inf)).all():
+        raise ValueError("a weight is a number of votes above 0")
+    broken = int((~np.isfinite(gap)).sum())
+    if broken:
+        raise TrainingError(f"the model gives rewards that are not numbers for {broken} of {gap.size} pairs")

@@ -1,0 +1,294 @@
+"""DeBERTa's disentangled attention (He et al. 2021, eq. 4) on texts without padding, with a backward of its own.
+
+The score of query i and key j is ``q_i . k_j + q_i . pos_k[i - j] + k_j . pos_q[i - j]``, times one scale. The two
+tables are laid out by the difference i - j, so that a product of a block of queries with a slice of a table holds
+all the scores of that block, shifted by one column from row to row. Read with a stride one short of the row's
+length, that product *is* the block of scores: nothing is gathered, and nothing scattered on the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_BLOCK = {"cpu": 64, "cuda": 256}
+"""Rows of one product with a table: few waste little on differences that no row needs, many start few kernels."""
+_ELEMENTS = 1 << 21
+"""Scores that a processor's cache holds well; texts go through attention in groups of about as many."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Texts of like length that go through attention together, behind one another among the tokens."""
+
+    texts: slice
+    tokens: slice
+    length: int
+    """Tokens of the longest text."""
+    rows: Tensor | None
+    """Where some are shorter: which token stands at each place, shape (texts * length,); places behind a text's
+    end repeat its last token."""
+    real: Tensor | None
+    """Where some are shorter: which places hold a token, shape (texts, length)."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tokens of a batch stand once the padding is gone: text behind text, the longest first."""
+
+    order: Tensor
+    """Which text of the batch stands at each place, shape (texts,)."""
+    take: Tensor
+    """Which place of the flattened padded batch each token comes from, shape (tokens,)."""
+    positions: Tensor
+    """The place of each token in its text, shape (tokens,)."""
+    starts: Tensor
+    """The first token of each text, shape (texts,)."""
+    groups: tuple[Group, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest text."""
+        return self.groups[0].length
+
+
+# Lengths differ from call to call, and a compiler would specialise on each of them.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def make_layout(lengths: Sequence[int], width: int, *, heads: int, device: torch.device) -> Layout:
+    """Lay out texts of these lengths (each at least 1), padded on the right to ``width`` tokens."""
+    ordered = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    order = torch.tensor(ordered)
+    counts = torch.tensor(lengths)[order]
+    starts = counts.cumsum(0) - counts
+    positions = torch.arange(int(counts.sum())) - starts.repeat_interleave(counts)
+    take = order.repeat_interleave(counts) * width + positions
+    groups = _groups([lengths[i] for i in ordered], heads=heads, device=device)
+    order, take, positions, starts = (x.to(device, non_blocking=True) for x in (order, take, positions, starts))
+    return Layout(order, take, positions, starts, groups)
+
+
+def _groups(lengths: list[int], *, heads: int, device: torch.device) -> tuple[Group, ...]:
+    """Cut texts, longest first, where a group would grow past the cache or pad its texts by more than a sixteenth."""
+    groups, begin, token = [], 0, 0
+    while begin < len(lengths):
+        length, end = lengths[begin], begin + 1
+        room = max(_ELEMENTS // (heads * length * length), 1) if device.type == "cpu" else len(lengths)
+        shortest = length - length // 16 if device.type == "cpu" else 0
+        while end < len(lengths) and lengths[end] >= shortest and end - begin < room:
+            end += 1
+        group = _group(lengths[begin:end], slice(begin, end), token, device)
+        groups.append(group)
+        begin, token = end, group.tokens.stop
+    return tuple(groups)
+
+
+def _group(lengths: list[int], texts: slice, token: int, device: torch.device) -> Group:
+    length, tokens = lengths[0], slice(token, token + sum(lengths))
+    if lengths[-1] == length:
+        return Group(texts, tokens, length, None, None)
+    counts = torch.tensor(lengths)[:, None]
+    places = torch.arange(length)[None]
+    rows = counts.cumsum(0) - counts + torch.minimum(places, counts - 1)
+    return Group(texts, tokens, length, rows.flatten().to(device), (places < counts).to(device))
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def disentangled_attention(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    position_keys: Tensor | None,
+    position_queries: Tensor | None,
+    layout: Layout,
+    *,
+    scale: float,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attend within each text; softmax over its own tokens alone.
+
+    ``keys`` and ``values`` are (tokens, heads, size), ``queries`` the same or (texts, heads, size): those of the first
+    tokens. Row m of ``position_keys``, shape (2 * layout.length - 1, heads, size), belongs to the difference
+    query - key = layout.length - 1 - m; row m of ``position_queries`` to m - (layout.length - 1). Returns one row per
+    query, (queries, heads, size).
+    """
+    context: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        queries, keys, values, position_keys, position_queries, layout, scale, dropout
+    )
+    return context
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        position_keys: Tensor | None,
+        position_queries: Tensor | None,
+        layout: Layout,
+        scale: float,
+        dropout: float,
+    ) -> Tensor:
+        # Scaled queries scale two of the three terms; the third has its scale in the table.
+        by_key, by_query = _columns(position_keys, 1.0), _columns(position_queries, scale)
+        context = torch.empty_like(queries, memory_format=torch.contiguous_format)
+        kept: list[Tensor | None] = []
+        for group in layout.groups:
+            q, k, v = (_read(rows, group, layout) for rows in (queries, keys, values))
+            scores = _scores(q.mul_(scale), k, by_key, by_query)
+            if group.real is not None:
+                scores.masked_fill_(~group.real[:, None], -torch.inf)
+            weights = scores.softmax(-1, dtype=scores.dtype)
+            # What dropout leaves of each weight: nothing, or more than all of it.
+            left = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
+            _write(context, _bmm(weights if left is None else weights * left, v), group, layout)
+            kept += q, k, v, weights, left
+        ctx.layout, ctx.scale, ctx.shape = layout, scale, keys.shape
+        ctx.save_for_backward(context, position_keys, position_queries, *kept)
+        return context
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        context, position_keys, position_queries, *kept = ctx.saved_tensors
+        layout, scale = ctx.layout, ctx.scale
+        by_key, by_query = _rows(position_keys, 1.0), _rows(position_queries, scale)
+        d_by_key, d_by_query = (None if x is None else torch.zeros_like(x, dtype=_wide(x)) for x in (by_key, by_query))
+        d_queries, d_keys, d_values = torch.empty_like(context), grad.new_empty(ctx.shape), grad.new_empty(ctx.shape)
+        # The softmax's own gradient takes off each row its weighted mean, which is this product.
+        means = (grad * context).sum(-1, keepdim=True)
+        for i, group in enumerate(layout.groups):
+            q, k, v, weights, left = kept[5 * i : 5 * i + 5]
+            # What stands behind a text's end is nobody's query.
+            g, mean = (_read(rows, group, layout, blank=True) for rows in (grad, means))
+            _write(d_values, _bmm((weights if left is None else weights * left).transpose(-1, -2), g), group, layout)
+            slope = _bmm(g, v.transpose(-1, -2))
+            slope = slope if left is None else slope.mul_(left)
+            slope.sub_(mean).mul_(weights)
+            dq, dk = _bmm(slope, k), _bmm(slope.transpose(-1, -2), q)
+            _add_relative(dq, slope, q, by_key, d_by_key)
+            _add_relative(dk, slope.transpose(-1, -2), k, by_query, d_by_query)
+            _write(d_queries, dq.mul_(scale), group, layout)
+            _write(d_keys, dk, group, layout)
+        d_position_keys = None if d_by_key is None else d_by_key.transpose(0, 1).to(grad.dtype)
+        d_position_queries = None if d_by_query is None else d_by_query.mul_(scale).transpose(0, 1).to(grad.dtype)
+        return d_queries, d_keys, d_values, d_position_keys, d_position_queries, None, None, None
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _rows(table: Tensor | None, scale: float) -> Tensor | None:
+    """Return a table by head, (heads, 2 * longest - 1, size)."""
+    return None if table is None else table.transpose(0, 1).contiguous().mul(scale)
+
+
+def _columns(table: Tensor | None, scale: float) -> Tensor | None:
+    """Return a table by head, (heads, size, 2 * longest - 1), as products read it fastest."""
+    return None if table is None else table.permute(1, 2, 0).contiguous().mul(scale)
+
+
+def _read(rows: Tensor, group: Group, layout: Layout, *, blank: bool = False) -> Tensor:
+    """Return a copy of a group's rows as (heads, texts, length or 1, size), contiguous.
+
+    Behind the end of a text stand copies of its last row, or zeros where ``blank``.
+    """
+    if len(rows) != len(layout.take):  # one for each text
+        part, length = rows[group.texts], 1
+    else:
+        part, length = rows[group.tokens], group.length
+        if group.rows is not None and group.real is not None:
+            part = part.index_select(0, group.rows)
+            if blank:
+                part.masked_fill_(~group.real.view(-1, 1, 1), 0)
+    part = part.reshape(-1, length, *rows.shape[1:])
+    return part.permute(2, 0, 1, 3).clone(memory_format=torch.contiguous_format)
+
+
+def _write(rows: Tensor, values: Tensor, group: Group, layout: Layout) -> None:
+    """Put (heads, texts, length or 1, size) back among the rows, the inverse of ``_read``."""
+    values = values.permute(1, 2, 0, 3)
+    if len(rows) != len(layout.take):
+        rows[group.texts] = values[:, 0]
+    elif group.real is None:
+        rows[group.tokens].view(values.shape).copy_(values)
+    else:
+        rows[group.tokens] = values[group.real]
+
+
+def _scores(q: Tensor, k: Tensor, by_key: Tensor | None, by_query: Tensor | None) -> Tensor:
+    """Return the scores of (heads, texts, queries, size) and (heads, texts, length, size) before the softmax."""
+    scores = q.new_empty(*q.shape[:3], k.shape[2])
+    if by_query is not None:
+        for rows in _blocks(k):
+            scores[..., rows] = _relative(k[:, :, rows], by_query, rows.start, q.shape[2]).transpose(-1, -2)
+    if by_key is not None:
+        for rows in _blocks(q):
+            part = _relative(q[:, :, rows], by_key, rows.start, k.shape[2])
+            if by_query is None:
+                scores[:, :, rows] = part
+            else:
+                scores[:, :, rows] += part
+    known = by_key is not None or by_query is not None
+    flat = scores.flatten(0, 1)
+    flat.baddbmm_(q.flatten(0, 1), k.flatten(0, 1).transpose(-1, -2), beta=1 if known else 0)
+    return scores
+
+
+def _blocks(x: Tensor) -> list[slice]:
+    rows = x.shape[2]
+    step = _BLOCK.get(x.device.type, 64)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _relative(x: Tensor, table: Tensor, start: int, columns: int) -> Tensor:
+    """Return the product of row ``start + r`` with the table's entry for the difference to column c, for all r and c.
+
+    ``x`` is (heads, texts, rows, size) and ``table`` (heads, size, 2 * longest - 1); returns a view of shape
+    (heads, texts, rows, columns).
+    """
+    heads, texts, rows, size = x.shape
+    part = table[:, :, _differences(table.shape[2], start, rows, columns)]
+    return _skew(torch.bmm(x.reshape(heads, texts * rows, size), part), texts, rows, columns)
+
+
+def _add_relative(dx: Tensor, grad: Tensor, x: Tensor, table: Tensor | None, d_table: Tensor | None) -> None:
+    """Add the gradients of all blocks of ``_relative`` to ``dx`` and ``d_table``, (heads, 2 * longest - 1, size)."""
+    if table is None or d_table is None:
+        return
+    heads, texts, _, size = x.shape
+    columns = grad.shape[-1]
+    full: Tensor | None = None
+    for block in _blocks(x):
+        rows = block.stop - block.start
+        part = _differences(table.shape[1], block.start, rows, columns)
+        if full is None or full.shape[1] != texts * rows:  # else what is not written again is still zero
+            full = grad.new_zeros(heads, texts * rows, columns + rows - 1)
+        _skew(full, texts, rows, columns).copy_(grad[:, :, block])
+        d_table[:, part].add_(torch.bmm(full.transpose(1, 2), x[:, :, block].reshape(heads, texts * rows, size)))
+        dx[:, :, block] += torch.bmm(full, table[:, part]).view(heads, texts, rows, size)
+
+
+def _differences(entries: int, start: int, rows: int, columns: int) -> slice:
+    """Find the entries of all differences between rows ``start`` to ``start + rows`` and the columns."""
+    first = (entries + 1) // 2 - (start + rows)
+    return slice(first, first + columns + rows - 1)
+
+
+def _skew(full: Tensor, texts: int, rows: int, columns: int) -> Tensor:
+    """View (heads, texts * rows, columns + rows - 1) as (heads, texts, rows, columns), row r from rows - 1 - r on."""
+    width = columns + rows - 1
+    strides = (texts * rows * width, rows * width, width - 1, 1)
+    return full.as_strided((len(full), texts, rows, columns), strides, full.storage_offset() + rows - 1)
+
+
+def _bmm(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply (heads, texts, ...) matrices."""
+    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).view(*a.shape[:-1], b.shape[-1])

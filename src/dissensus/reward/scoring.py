@@ -1,0 +1,55 @@
+"""Scoring encoded texts in eval mode: sorted, under a token budget, each once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from dissensus.reward.batches import move
+from dissensus.reward.layout import Layout
+from dissensus.reward.tokens import EncodedTexts
+
+Ints = NDArray[np.int64]
+TOKENS_PER_BATCH = 4096
+
+
+def score_texts(
+    model: Any,
+    layout: Layout,
+    encoded: EncodedTexts,
+    *,
+    rows: Ints | None = None,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+    progress: bool = False,
+) -> NDArray[np.float32]:
+    """Return the model's outputs for these rows of the encoded texts (all of them unless given), longest first.
+
+    Shape (texts, outputs), in the order of the rows.
+    """
+    rows = np.arange(len(encoded)) if rows is None else rows
+    order = np.argsort(-encoded.lengths[rows], kind="stable")
+    outputs = np.empty((len(rows), model.config.num_labels), dtype=np.float32)
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    with torch.inference_mode(), tqdm(total=len(order), desc="score", unit="text", disable=not progress) as bar:
+        for part in _within_budget(order, encoded.lengths[rows], tokens_per_batch):
+            logits = model(**move(layout(encoded, rows[part]), device)).logits
+            outputs[part] = logits.float().cpu().numpy()
+            bar.update(len(part))
+    model.train(was_training)
+    return outputs
+
+
+def _within_budget(order: Ints, lengths: Ints, budget: int) -> list[Ints]:
+    """Cut an order, longest first, into parts of at most ``budget`` padded tokens."""
+    parts, begin = [], 0
+    for i in range(1, len(order) + 1):
+        if i == len(order) or (i + 1 - begin) * lengths[order[begin]] > budget:
+            parts.append(order[begin:i])
+            begin = i
+    return parts

@@ -1,0 +1,160 @@
+"""A learning-rate sweep: one resumable run for each rate, the best on validation kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from accelerate import PartialState
+from transformers import TrainerCallback
+
+from dissensus.errors import ConfigError, TrainingError
+from dissensus.files import write_json
+from dissensus.records import Margin, Pair
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.run import train
+from dissensus.reward.saving import LOG_FILE
+
+SWEEP_FILE = "sweep.json"
+Metric = Literal["nll", "accuracy"]
+METRICS: tuple[Metric, ...] = ("nll", "accuracy")
+
+
+@dataclass(frozen=True)
+class SweptRate:
+    """What one learning rate came to on validation."""
+
+    learning_rate: float
+    nll: float | None
+    """Plain Bradley-Terry NLL of the validation labels after the last epoch that was trained: that of the saved model.
+    None where the run failed."""
+    accuracy: float | None
+    epochs: float
+    """Epochs trained; fewer than asked for where the run was stopped early."""
+    seconds: float
+    failed: str | None = None
+    """Why the run gave no model."""
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """All rates, and the one that was kept."""
+
+    metric: Metric
+    rates: list[SweptRate]
+    best: float
+
+
+class StopEarly(TrainerCallback):  # type: ignore[misc]
+    """Stops a run whose validation NLL has been above its lowest for ``patience`` epochs."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Look at the whole log, which a resumed run brings along."""
+        curve = [entry["eval_nll"] for entry in state.log_history if "eval_nll" in entry]
+        if curve and len(curve) - 1 - int(np.argmin(curve)) >= self.patience:
+            control.should_training_stop = True
+
+
+def sweep(
+    pairs: Sequence[Pair],
+    config: TrainConfig,
+    rates: Sequence[float],
+    out: str | Path,
+    *,
+    metric: Metric = "nll",
+    patience: int = 1,
+    margins: Sequence[Margin] | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> SweepSummary:
+    """Train with each learning rate and keep the model that is best on validation as ``out``.
+
+    Runs live in ``out``.sweep, one folder a rate: killed anywhere, the same call goes on, and no rate is trained
+    twice. A rate is judged by its model as saved, so after its last epoch, and stopped when its validation NLL has
+    been above its lowest for ``patience`` epochs. A rate whose loss overflows counts as failed. Of equals the lower
+    rate is kept. Other ``options`` are those of `train`.
+
+    Raises ConfigError where ``config`` holds nothing out for validation, TrainingError where every rate failed.
+    """
+    out = Path(out)
+    if not config.validation:
+        raise ConfigError("a sweep chooses on held-out prompts; set validation, for example --validation 0.1")
+    folder = out.with_name(out.name + ".sweep")
+    options |= {"margins": margins, "progress": progress}
+    if not overwrite and (done := _finished(out, metric, rates)) is not None:
+        # Another config or other data is found out, and refused, where a single run would be.
+        train(pairs, config.model_copy(update={"learning_rate": done.best}), out, **options)
+        shutil.rmtree(folder, ignore_errors=True)
+        return done
+    tried = []
+    for rate in sorted(rates, reverse=True):
+        run = config.model_copy(update={"learning_rate": rate})
+        tried.append(_try(pairs, run, folder / f"lr-{rate:.3g}", patience, overwrite=overwrite, **options))
+    ranked = [row for row in tried if row.failed is None and row.nll is not None]
+    if not ranked:
+        raise TrainingError(f"every learning rate failed; the first: {tried[0].failed}; try lower rates")
+    best = min(ranked, key=lambda row: (_loss(row, metric), row.learning_rate))
+    summary = SweepSummary(metric, tried, best.learning_rate)
+    _keep(folder / f"lr-{best.learning_rate:.3g}", out, folder, summary, overwrite=overwrite)
+    return summary
+
+
+def _loss(row: SweptRate, metric: Metric) -> float:
+    value = row.nll if metric == "nll" else -(row.accuracy or 0.0)
+    return float("inf") if value is None else value
+
+
+def _try(pairs: Sequence[Pair], config: TrainConfig, folder: Path, patience: int, **options: Any) -> SweptRate:
+    failure = folder.with_suffix(".failed.json")
+    settings = config.model_dump(mode="json")
+    if failure.is_file() and (content := json.loads(failure.read_text()))["config"] == settings:
+        return SweptRate(**content["rate"])
+    try:
+        summary = train(pairs, config, folder, callbacks=[StopEarly(patience)], **options)
+    except TrainingError as error:
+        if not (folder.with_name(folder.name + ".part")).is_dir():
+            raise  # It never began: what is wrong is not the rate.
+        row = SweptRate(config.learning_rate, None, None, 0.0, 0.0, failed=str(error))
+        write_json(failure, {"config": settings, "rate": asdict(row)})
+        return row
+    rows = [json.loads(line) for line in (folder / LOG_FILE).read_text().splitlines()]
+    last = [row for row in rows if "validation_nll" in row][-1]
+    return SweptRate(
+        learning_rate=config.learning_rate,
+        nll=last["validation_nll"],
+        accuracy=last["validation_accuracy"],
+        epochs=last["epoch"],
+        seconds=summary.seconds,
+    )
+
+
+def _finished(out: Path, metric: Metric, rates: Sequence[float]) -> SweepSummary | None:
+    """Return the summary of the same sweep where it is done: its table is written last."""
+    path = out / SWEEP_FILE
+    content = json.loads(path.read_text()) if path.is_file() else {"rates": [], "metric": None}
+    if content["metric"] != metric or sorted(row["learning_rate"] for row in content["rates"]) != sorted(rates):
+        return None
+    return SweepSummary(metric, [SweptRate(**row) for row in content["rates"]], content["best"])
+
+
+def _keep(run: Path, out: Path, folder: Path, summary: SweepSummary, *, overwrite: bool) -> None:
+    """Give the best model its name and the table; then the other runs go."""
+    processes = PartialState()
+    if processes.is_main_process:
+        if out.exists():
+            if not overwrite:
+                raise ConfigError(f"{out} exists; choose another --out, or pass --overwrite")
+            shutil.rmtree(out)
+        write_json(run / SWEEP_FILE, asdict(summary))
+        run.rename(out)
+        shutil.rmtree(folder)
+    processes.wait_for_everyone()

@@ -1,0 +1,163 @@
+"""Encoded texts as columns: in memory, or memory-mapped from a cache on disk that content alone decides."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dissensus.errors import OutputError
+from dissensus.files.atomic import atomic_path
+
+CHUNK = 4096
+"""Texts in a record batch; every batch but the last has as many."""
+_SCHEMA = pa.schema([("input_ids", pa.list_(pa.int32())), ("second", pa.int32()), ("truncated", pa.bool_())])
+_LIMIT = 4 << 30
+"""Bytes that the cache may hold; what was used least recently goes first."""
+_FRESH = 24 * 3600
+"""Seconds for which a file is never removed: another run may be about to map it."""
+
+Rows = Iterable[tuple[Sequence[int], int, bool]]
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """Token ids of one prompt and response."""
+
+    input_ids: list[int]
+    token_type_ids: list[int] | None
+    truncated: bool
+    """The prompt lost its left end, or the response its right end."""
+
+
+class EncodedTexts(Sequence[EncodedText]):
+    """Encoded texts, kept as Arrow columns.
+
+    ``lengths`` (tokens) and ``truncated`` have shape (texts,). Where the tokenizer knows token types, a text's
+    tokens are of type 0 up to ``second`` and of type 1 from there.
+    """
+
+    def __init__(self, batches: Sequence[pa.RecordBatch], *, typed: bool) -> None:
+        self.typed = typed
+        lists = [batch.column("input_ids") for batch in batches]
+        self._ids = [column.values.to_numpy() for column in lists]
+        self._offsets = [column.offsets.to_numpy() for column in lists]
+        self.lengths = _joined([np.diff(offsets).astype(np.int64) for offsets in self._offsets], np.int64)
+        self.second = _joined([batch.column("second").to_numpy() for batch in batches], np.int32)
+        self.truncated = _joined(
+            [batch.column("truncated").to_numpy(zero_copy_only=False) for batch in batches], np.bool_
+        )
+
+    @classmethod
+    def of(cls, texts: Iterable[EncodedText]) -> EncodedTexts:
+        """Make columns of single texts."""
+        texts = list(texts)
+        rows = [(t.input_ids, _second(t.token_type_ids, len(t.input_ids)), t.truncated) for t in texts]
+        return cls(list(_batches(rows)), typed=bool(texts) and texts[0].token_type_ids is not None)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> EncodedText: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[EncodedText]: ...
+    def __getitem__(self, index: int | slice) -> EncodedText | list[EncodedText]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        types = self.types(index).tolist() if self.typed else None
+        return EncodedText(self.ids(index).tolist(), types, bool(self.truncated[index]))
+
+    def ids(self, index: int) -> NDArray[np.int32]:
+        """Return a view of one text's token ids."""
+        chunk, row = divmod(int(index), CHUNK)
+        offsets = self._offsets[chunk]
+        ids: NDArray[np.int32] = self._ids[chunk][offsets[row] : offsets[row + 1]]
+        return ids
+
+    def types(self, index: int) -> NDArray[np.int64]:
+        """Return one text's token types."""
+        types: NDArray[np.int64] = (np.arange(self.lengths[index]) >= self.second[index]).astype(np.int64)
+        return types
+
+
+def _joined(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype)
+
+
+def _second(types: list[int] | None, length: int) -> int:
+    return length - sum(types) if types is not None else length
+
+
+def _batches(rows: Rows) -> Iterator[pa.RecordBatch]:
+    part: list[tuple[Sequence[int], int, bool]] = []
+    for row in rows:
+        part.append(row)
+        if len(part) == CHUNK:
+            yield _batch(part)
+            part = []
+    if part:
+        yield _batch(part)
+
+
+def _batch(rows: list[tuple[Sequence[int], int, bool]]) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True)
+    return pa.record_batch([pa.array(list(c), t.type) for c, t in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA)
+
+
+def in_memory(rows: Rows, *, typed: bool) -> EncodedTexts:
+    """Keep rows of (ids, where the second type begins, truncated) in memory."""
+    return EncodedTexts(list(_batches(rows)), typed=typed)
+
+
+def from_cache(rows: Rows, *, typed: bool, folder: Path, key: str) -> EncodedTexts:
+    """Map the texts under this key, and write them first where there are none.
+
+    Raises OutputError where the cache cannot be written.
+    """
+    path = folder / f"{key}.arrow"
+    if not path.is_file():
+        with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), _SCHEMA) as writer:
+            for batch in _batches(rows):
+                writer.write_batch(batch)
+        _prune(folder)
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        texts = EncodedTexts([reader.get_batch(i) for i in range(reader.num_record_batches)], typed=typed)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise OutputError(f"{path}: a damaged cache of tokens ({error}); delete it and run again") from error
+    with suppress(OSError):
+        os.utime(path)
+    return texts
+
+
+def cache_key(*parts: str) -> str:
+    """Hash what decides the tokens."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        raw = part.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()
+
+
+def _prune(folder: Path) -> None:
+    """Remove what was used least recently until the rest is within the limit."""
+    with suppress(OSError):
+        files = sorted(folder.glob("*.arrow"), key=lambda path: path.stat().st_mtime, reverse=True)
+        held = 0
+        for path in files:
+            held += path.stat().st_size
+            if held > _LIMIT and time.time() - path.stat().st_mtime > _FRESH:
+                path.unlink()

@@ -1,0 +1,126 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import log_expit, logsumexp
+
+from dissensus.reward.distributions import log_atom_preference, log_expected_sigmoid
+
+
+def _by_brute_force(mean: float, deviation: float) -> float:
+    """Log E sigma(z) by a fine trapezoid rule around both ends of what matters."""
+    low, high = (
+        min(mean, -mean - deviation**2, 0) - 12 * deviation - 40,
+        max(mean, mean + deviation**2) + 12 * deviation,
+    )
+    z = np.linspace(low, high, 400_001)
+    log_density = -((z - mean) ** 2) / (2 * deviation**2) - math.log(deviation * math.sqrt(2 * math.pi))
+    return float(logsumexp(log_density + log_expit(z)) + math.log(z[1] - z[0]))
+
+
+@pytest.mark.parametrize("deviation", [0.05, 0.5, 1.0, 1.99, 2.0, 3.0, 8.0, 30.0])
+def test_the_integral_agrees_with_brute_force_far_into_the_tails(deviation: float):
+    means = [*np.linspace(-100, 100, 21), *np.linspace(-3 * deviation, 3 * deviation, 11)]
+    found = log_expected_sigmoid(
+        torch.tensor(means, dtype=torch.float64), torch.full((len(means),), deviation**2, dtype=torch.float64)
+    )
+    assert found.tolist() == pytest.approx([_by_brute_force(mean, deviation) for mean in means], abs=4e-7)
+
+
+def test_the_integral_worked_by_hand():
+    # No gap is a coin toss whatever the variance; a variance far above logistic noise leaves the probit.
+    assert log_expected_sigmoid(torch.zeros(3), torch.tensor([0.0, 1.0, 900.0])).exp().tolist() == pytest.approx(
+        [0.5] * 3
+    )
+    wide = log_expected_sigmoid(torch.tensor([1e4]), torch.tensor([1e8])).exp().item()
+    assert wide == pytest.approx(0.8413447, abs=1e-6)
+
+
+@given(st.floats(-200, 200))
+def test_no_variance_is_bradley_terry(mean: float):
+    found = log_expected_sigmoid(torch.tensor([mean]), torch.tensor([0.0]))
+    torch.testing.assert_close(found, torch.nn.functional.logsigmoid(torch.tensor([mean])), atol=5e-7, rtol=1e-6)
+
+
+@given(st.floats(0.01, 50), st.floats(0.1, 2500), st.floats(0.1, 2500))
+def test_variance_draws_a_preference_to_one_half(mean: float, one: float, other: float):
+    gap = torch.tensor([mean, mean], dtype=torch.float64)
+    less, more = log_expected_sigmoid(gap, torch.tensor(sorted([one, other]), dtype=torch.float64)).exp().tolist()
+    assert less >= more - 4e-7
+    assert more >= 0.5
+
+
+@given(st.floats(-100, 100), st.floats(0, 2500))
+def test_the_two_sides_add_up_to_one(mean: float, variance: float):
+    both = log_expected_sigmoid(torch.tensor([mean, -mean]), torch.tensor([variance, variance])).exp().sum()
+    assert both.item() == pytest.approx(1, abs=2e-6)
+
+
+def test_the_integral_has_the_gradients_of_its_differences():
+    mean = torch.tensor([-100, -20, -2, 0, 0.3, 5, 100, -30, -1, 4, 60], dtype=torch.float64, requires_grad=True)
+    variance = torch.tensor([0.5, 1, 0.1, 2, 0.01, 3, 1, 9, 25, 100, 900], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(log_expected_sigmoid, (mean, variance))
+
+
+@pytest.mark.parametrize("variance", [0.0, 1e-12, 1e-3, 1.0, 3.999, 4.0, 4.001, 100.0, 1e6])
+def test_gradients_survive_large_gaps(variance: float):
+    mean = torch.tensor([-100.0, -30, -1, 0, 1, 30, 100], requires_grad=True)
+    spread = torch.full((7,), variance, requires_grad=True)
+    log_expected_sigmoid(mean, spread).sum().backward()
+    assert mean.grad is not None
+    assert spread.grad is not None
+    assert torch.isfinite(mean.grad).all()
+    assert torch.isfinite(spread.grad).all()
+    assert (mean.grad >= 0).all()
+    assert (mean.grad[:3] > 0).all()
+
+
+def test_nodes_made_while_predicting_can_be_trained_through():
+    from dissensus.reward.distributions import _gauss_hermite, _logistic_nodes
+
+    _gauss_hermite.cache_clear(), _logistic_nodes.cache_clear()
+    with torch.inference_mode():
+        log_expected_sigmoid(torch.ones(1), torch.ones(1))
+    mean = torch.ones(1, requires_grad=True)
+    log_expected_sigmoid(mean, torch.ones(1)).backward()
+    assert mean.grad is not None
+
+
+def test_atoms_worked_by_hand():
+    # p = (1/4, 3/4), q = (1/2, 1/2): above 3/8, level 1/8 + 3/8, so 3/8 + 1/4.
+    found = log_atom_preference(torch.tensor([[0.0, math.log(3)]]), torch.zeros(1, 2))
+    assert found.exp().item() == pytest.approx(5 / 8, abs=1e-6)
+
+
+LOGITS = st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=2, max_size=7)
+
+
+@given(LOGITS)
+def test_atoms_agree_with_the_double_sum(logits: list[tuple[float, float]]):
+    a, b = torch.tensor(logits, dtype=torch.float64).T.unsqueeze(1)
+    p, q = a.softmax(-1)[0], b.softmax(-1)[0]
+    above = torch.ones(len(p), len(p), dtype=torch.float64).tril(-1) + 0.5 * torch.eye(len(p), dtype=torch.float64)
+    expected = (p[:, None] * q[None, :] * above).sum()
+    assert log_atom_preference(a, b).exp().item() == pytest.approx(expected.item(), abs=1e-12)
+    assert (log_atom_preference(a, b).exp() + log_atom_preference(b, a).exp()).item() == pytest.approx(1, abs=1e-12)
+
+
+def test_atoms_have_the_gradients_of_their_differences():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(4, 5, dtype=torch.float64, generator=generator) * 3 for _ in range(2))
+    assert torch.autograd.gradcheck(log_atom_preference, (a.requires_grad_(), b.requires_grad_()))
+
+
+def test_gradients_survive_atoms_that_are_all_but_impossible():
+    # All mass of a on the lowest atom, of b on the highest: a is preferred with probability e^-200 or so.
+    a = torch.tensor([[200.0, 0, 0, 0]], requires_grad=True)
+    b = torch.tensor([[0.0, 0, 0, 200]], requires_grad=True)
+    log = log_atom_preference(a, b)
+    log.sum().backward()
+    assert -202 < log.item() < -197
+    assert a.grad is not None
+    assert torch.isfinite(a.grad).all()
+    assert a.grad[0, 0].item() < -0.1

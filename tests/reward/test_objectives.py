@@ -1,0 +1,161 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dissensus.reward.config import OBJECTIVES, Objective, TrainConfig
+from dissensus.reward.loss import pair_losses
+from dissensus.reward.objectives import Categorical, MeanVariance, ObjectiveFunction, ScalarReward, objective_of
+
+FUNCTIONS = [
+    objective_of(TrainConfig(objective=name, atoms=5, center=center)) for name in OBJECTIVES for center in (0.0, 0.1)
+]
+every_objective = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f"{type(f).__name__}-{f.center}")
+SEEDS = st.integers(0, 10_000)
+
+
+def _batch(function: ObjectiveFunction, seed: int, pairs: int = 6) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    a, b = (torch.randn(pairs, function.outputs, generator=generator) * 4 for _ in range(2))
+    return a, b, torch.rand(pairs, generator=generator), torch.rand(pairs, generator=generator)
+
+
+@pytest.mark.parametrize(("name", "outputs"), [("soft", 1), ("scaled", 1), ("mean-variance", 2), ("categorical", 7)])
+def test_outputs_of_a_text(name: Objective, outputs: int):
+    assert objective_of(TrainConfig(objective=name, atoms=7)).outputs == outputs
+
+
+@every_objective
+@given(SEEDS)
+def test_swapping_the_responses_changes_no_loss(function: ObjectiveFunction, seed: int):
+    a, b, target, margin = _batch(function, seed)
+    swapped = function.losses(b, a, 1 - target, margin)
+    torch.testing.assert_close(function.losses(a, b, target, margin), swapped)
+    torch.testing.assert_close(function.preference(a, b), 1 - function.preference(b, a), atol=1e-6, rtol=0)
+
+
+@every_objective
+@given(SEEDS)
+def test_permuting_pairs_with_their_margins_permutes_the_losses(function: ObjectiveFunction, seed: int):
+    a, b, target, margin = _batch(function, seed)
+    order = torch.randperm(len(a), generator=torch.Generator().manual_seed(seed))
+    permuted = function.losses(a[order], b[order], target[order], margin[order])
+    torch.testing.assert_close(permuted, function.losses(a, b, target, margin)[order])
+
+
+@pytest.mark.parametrize("function", [ScalarReward(1), ScalarReward(1, scaled=True)])
+def test_permuting_the_margins_alone_changes_the_mean(function: ObjectiveFunction):
+    # A margin broadcast to [pairs, pairs] is blind to its order (a bug of TRL up to 0.23).
+    a, b, target = torch.tensor([[3.0], [0.0]]), torch.zeros(2, 1), torch.ones(2)
+    one = function.losses(a, b, target, torch.tensor([1.0, 0.0])).mean().item()
+    assert function.losses(a, b, target, torch.tensor([0.0, 1.0])).mean().item() != pytest.approx(one, abs=1e-3)
+
+
+@given(SEEDS)
+def test_a_loss_is_the_cross_entropy_of_its_preference(seed: int):
+    for function in FUNCTIONS[::2]:
+        a, b, target, _ = _batch(function, seed)
+        # No margin, or the weight 1, is the plain objective.
+        margin = torch.ones(6) if isinstance(function, ScalarReward) and function.scaled else torch.zeros(6)
+        p = function.preference(a.double(), b.double())
+        expected = -(target * p.log() + (1 - target) * (1 - p).log())
+        torch.testing.assert_close(function.losses(a, b, target, margin), expected.float(), atol=1e-5, rtol=1e-4)
+
+
+@given(SEEDS)
+def test_a_reward_without_variance_is_bradley_terry(seed: int):
+    a, b, target, margin = _batch(MeanVariance(), seed)
+    a[:, 1] = b[:, 1] = -1000.0
+    plain = ScalarReward(1)
+    expected = plain.losses(a[:, :1], b[:, :1], target, torch.zeros(6))
+    torch.testing.assert_close(MeanVariance().losses(a, b, target, margin), expected, atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(MeanVariance().logit(a, b), plain.logit(a[:, :1], b[:, :1]), atol=2e-6, rtol=1e-5)
+
+
+@every_objective
+@pytest.mark.parametrize("gap", [-100.0, 0.0, 100.0])
+@pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
+def test_gradients_are_finite_at_every_gap(function: ObjectiveFunction, gap: float, target: float):
+    a = torch.zeros(1, function.outputs)
+    a[0, 0] = gap
+    a.requires_grad_()
+    b = torch.zeros(1, function.outputs, requires_grad=True)
+    losses = function.losses(a, b, torch.tensor([target]), torch.tensor([0.5]))
+    losses.sum().backward()
+    for tensor in (losses, a.grad, b.grad):
+        assert tensor is not None
+        assert torch.isfinite(tensor).all()
+    wrong = losses.item() > 20 and target in (0.0, 1.0)
+    assert not wrong or (a.grad is not None and a.grad.abs().max() > 0.2), "a certain mistake must still be felt"
+
+
+@every_objective
+def test_gradients_are_those_of_the_differences(function: ObjectiveFunction):
+    a, b, target, margin = (tensor.double() for tensor in _batch(function, seed=1, pairs=3))
+    assert torch.autograd.gradcheck(
+        lambda a, b: function.losses(a, b, target, margin), (a.requires_grad_(), b.requires_grad_())
+    )
+
+
+def test_the_centre_is_added_per_pair_and_never_weighed_by_the_margin():
+    a, b, target = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [-1.0]]), torch.ones(2)
+    for scaled in (False, True):
+        plain, centred = ScalarReward(1, scaled=scaled), ScalarReward(1, center=0.1, scaled=scaled)
+        margin = torch.tensor([0.3, 2.0])
+        added = centred.losses(a, b, target, margin) - plain.losses(a, b, target, margin)
+        assert added.tolist() == pytest.approx([0.225, 0.1], abs=1e-6)
+
+
+def test_the_centre_takes_the_means_of_distributions():
+    # Means 2 and 1: 9. Atoms 0, 1/2, 1 with all mass on the last and an even spread: means 1 and 1/2, 1/2 off centre.
+    a, b = torch.tensor([[2.0, 5.0]]), torch.tensor([[1.0, -5.0]])
+    none = torch.zeros(1)
+    added = MeanVariance(center=1.0).losses(a, b, none, none) - MeanVariance().losses(a, b, none, none)
+    assert added.item() == pytest.approx(9, abs=1e-5)
+    a, b = torch.tensor([[0.0, 0.0, 50.0]]), torch.zeros(1, 3)
+    added = Categorical(3, center=1.0).losses(a, b, none, none) - Categorical(3).losses(a, b, none, none)
+    assert added.item() == pytest.approx(0.25, abs=1e-5)
+
+
+def test_mean_and_variance_worked_by_hand():
+    outputs = torch.tensor([[1.5, 0.0]])
+    assert MeanVariance().reward(outputs).item() == 1.5
+    assert MeanVariance().variance(outputs).item() == pytest.approx(math.log(2), abs=1e-6)
+    # Atoms 0, 1/2 and 1 with probabilities 1/4, 1/4 and 1/2: mean 5/8, mean square 9/16.
+    outputs = torch.tensor([[0.0, 0.0, math.log(2)]])
+    assert Categorical(3).reward(outputs).item() == pytest.approx(5 / 8, abs=1e-6)
+    assert Categorical(3).variance(outputs).item() == pytest.approx(9 / 16 - 25 / 64, abs=1e-6)
+    assert ScalarReward(1).variance(torch.zeros(4, 1)) is None
+
+
+def test_margins_of_zero_are_bradley_terry_to_the_last_digit():
+    a, b, target, _ = _batch(ScalarReward(1), seed=3)
+    label = (target > 0.5).float()
+    found = objective_of(TrainConfig(objective="margin")).losses(a, b, label, torch.zeros(6))
+    plain = objective_of(TrainConfig()).losses(a, b, label, torch.zeros(6))
+    assert torch.equal(found, plain)
+    assert torch.equal(found, pair_losses((a - b)[:, 0], label, torch.zeros(6)))
+
+
+@every_objective
+def test_other_shapes_are_refused(function: ObjectiveFunction):
+    a, b, target, margin = _batch(function, seed=0)
+    for wrong in (torch.zeros(6), torch.zeros(6, function.outputs + 1)):
+        with pytest.raises(ValueError, match="expected outputs of shape"):
+            function.losses(wrong, wrong, target, margin)
+    with pytest.raises(ValueError, match=r"one shape \(pairs,\)"):
+        function.losses(a, b, target[:, None], margin)
+    for call in (lambda: function.losses(a, b[:1], target, margin), lambda: function.preference(a, b[:1])):
+        with pytest.raises(ValueError, match="as many a as b, found 6 and 1"):
+            call()
+
+
+@every_objective
+def test_half_precision_is_widened(function: ObjectiveFunction):
+    a, b, target, margin = _batch(function, seed=0)
+    half = function.losses(a.bfloat16(), b.bfloat16(), target, margin)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, function.losses(a.bfloat16().float(), b.bfloat16().float(), target, margin))

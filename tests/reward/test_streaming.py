@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+
+from dissensus.files import read_records
+from dissensus.records import Pair, Prediction
+from dissensus.reward.model import RewardModel
+from dissensus.reward.streaming import predict_file
+
+
+@pytest.mark.parametrize("window", [1, 5, 24, 1000])
+def test_windows_change_no_prediction(tiny_bert: Path, pairs: list[Pair], tmp_path: Path, window: int):
+    model = RewardModel.load(tiny_bert)
+    count = predict_file(model, pairs, tmp_path / "p.parquet", name="m", identity="x", window=window)
+    assert count == len(pairs)
+    found = list(read_records(tmp_path / "p.parquet", Prediction))
+    for one, other in zip(found, model.predict(pairs, name="m"), strict=True):
+        assert one.pair_id == other.pair_id
+        assert one.reward_a == pytest.approx(other.reward_a, abs=1e-5)
+    assert not (tmp_path / "p.parquet.part").exists()
+
+
+def test_a_killed_run_scores_what_is_missing(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model, out = RewardModel.load(tiny_bert), tmp_path / "p.jsonl"
+    scored: list[str] = []
+    inner = RewardModel.predict
+
+    def dies(self: RewardModel, rows: list[Pair], **options: object) -> list[Prediction]:
+        if len(scored) == 8:
+            raise KeyboardInterrupt
+        scored.extend(row.id for row in rows)
+        return inner(self, rows, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RewardModel, "predict", dies)
+        with pytest.raises(KeyboardInterrupt):
+            predict_file(model, pairs, out, name="m", identity="x", window=4)
+    assert not out.exists()
+    asked: list[str] = []
+
+    def counted(self: RewardModel, rows: list[Pair], **options: object) -> list[Prediction]:
+        asked.extend(row.id for row in rows)
+        return inner(self, rows, **options)
+
+    monkeypatch.setattr(RewardModel, "predict", counted)
+    predict_file(model, pairs, out, name="m", identity="x", window=4)
+    assert scored + asked == [pair.id for pair in pairs]
+    assert [row.pair_id for row in read_records(out, Prediction)] == [pair.id for pair in pairs]
+
+
+def test_another_model_starts_anew(tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model, out = RewardModel.load(tiny_bert), tmp_path / "p.parquet"
+    names = set()
+    for identity, name in (("x", "m"), ("y", "m"), ("x", "n")):
+        with monkeypatch.context() as patch:
+            patch.setattr("dissensus.reward.streaming.write_records", _stop_at(out))
+            with pytest.raises(KeyboardInterrupt):
+                predict_file(model, pairs, out, name=name, identity=identity, window=100)
+        names.add(len(list((tmp_path / "p.parquet.part").iterdir())))
+    assert names == {1, 2, 3}
+
+
+def _stop_at(out: Path):  # type: ignore[no-untyped-def]
+    from dissensus.files import write_records
+
+    def write(path: Path, rows: object) -> int:
+        if path == out:
+            raise KeyboardInterrupt
+        return write_records(path, rows)  # type: ignore[arg-type]
+
+    return write

@@ -1,0 +1,271 @@
+"""The adapter for users of TRL, against TRL's own trainer and against our losses."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dissensus.errors import ConfigError, TrainingError
+from dissensus.reward.backbone import load_backbone
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.loss import blend_loss, soft_loss
+from dissensus.reward.objectives import objective_of
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+trl = pytest.importorskip("trl")
+datasets = pytest.importorskip("datasets")
+
+
+def _rows(n: int = 6, **columns: Any) -> list[dict[str, Any]]:
+    draw = np.random.default_rng(1)
+    rows = []
+    for i in range(n):
+        texts = {
+            name: [2, *draw.integers(4, 20, draw.integers(1, 20)).tolist(), 3]
+            for name in ("chosen_ids", "rejected_ids")
+        }
+        rows.append(texts | {name: values[i] for name, values in columns.items()})
+    return rows
+
+
+MARGIN = [0.0, 0.2, 1.0, 0.4, -0.6, 0.8]
+PREFERENCE = [0.5, 1.0, 0.7, 0.9, 0.2, 0.6]
+
+
+@pytest.fixture(autouse=True)
+def _without_telemetry(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    monkeypatch.setenv("CI", "1")
+
+
+def _trainer(
+    kind: Any, folder: Path, rows: list[dict[str, Any]], out: Path, *, outputs: int = 1, **options: Any
+) -> Any:
+    torch.manual_seed(5)
+    model, tokenizer = load_backbone(str(folder), new_head=True, outputs=outputs)
+    tokenizer.eos_token = tokenizer.eos_token or "[SEP]"
+    settings = options.pop("settings", {})
+    arguments = trl.RewardConfig(
+        **{
+            "output_dir": str(out),
+            "use_cpu": True,
+            "bf16": False,
+            "report_to": "none",
+            "gradient_checkpointing": False,
+            "disable_tqdm": True,
+            "per_device_train_batch_size": 4,
+            "logging_steps": 1,
+            "learning_rate": 3e-3,
+            "save_strategy": "no",
+            **settings,
+        }
+    )
+    data = datasets.Dataset.from_list(rows)
+    return kind(model=model, args=arguments, processing_class=tokenizer, train_dataset=data, **options)
+
+
+def _ours(*arguments: Any, **options: Any) -> Any:
+    from dissensus.trl import RewardTrainer
+
+    return _trainer(RewardTrainer, *arguments, **options)
+
+
+def _loss(trainer: Any, rows: list[dict[str, Any]]) -> tuple[float, list[Tensor], dict[str, Any]]:
+    model = trainer.model.train()
+    loss = trainer.compute_loss(model, dict(trainer.data_collator(rows)))
+    loss.backward()
+    gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    return loss.item(), gradients, dict(trainer._metrics["train"])
+
+
+@pytest.mark.parametrize("backbone", ["tiny_bert", "tiny_llama"])
+@pytest.mark.parametrize(("objective", "center"), [("bradley-terry", None), ("margin", None), ("margin", 0.1)])
+def test_loss_gradients_and_metrics_are_trls(
+    backbone: str, objective: str, center: float | None, request: pytest.FixtureRequest, tmp_path: Path
+):
+    folder = request.getfixturevalue(backbone)
+    rows = _rows(**({"margin": MARGIN} if objective == "margin" else {}))
+    settings = {"center_rewards_coefficient": center}
+    ours = _ours(folder, rows, tmp_path, objective=objective, settings=settings)
+    theirs = _trainer(trl.RewardTrainer, folder, rows, tmp_path, settings=settings)
+    # Their loss hands all columns to the model; BERT's signature has no use_cache and no margin.
+    forward = theirs.model.forward
+    theirs.model.forward = lambda input_ids, attention_mask, **_: forward(
+        input_ids=input_ids, attention_mask=attention_mask
+    )
+    our_loss, our_gradients, our_metrics = _loss(ours, rows)
+    their_loss, their_gradients, their_metrics = _loss(theirs, rows)
+    assert our_loss == pytest.approx(their_loss, abs=1e-6)
+    assert len(our_gradients) == len(their_gradients) > 0
+    for one, two in zip(our_gradients, their_gradients, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-6, rtol=0)
+    assert our_metrics.keys() == their_metrics.keys() >= {"accuracy", "margin", "num_tokens"}
+    for name, values in their_metrics.items():
+        assert our_metrics[name] == pytest.approx(values, abs=1e-6)
+
+
+def test_bradley_terry_leaves_a_margin_alone(tiny_bert: Path, tmp_path: Path):
+    with_margin, without = _rows(margin=MARGIN), _rows()
+    losses = [_loss(_ours(tiny_bert, rows, tmp_path), rows)[0] for rows in (with_margin, without)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-7)
+
+
+def _rewards(trainer: Any, rows: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+    """Each text alone, so that neither padding nor the order of rows plays a part."""
+    trainer.model.eval()
+    with torch.no_grad():
+        chosen, rejected = (
+            torch.cat([trainer.model(input_ids=torch.tensor([row[name]])).logits for row in rows])
+            for name in ("chosen_ids", "rejected_ids")
+        )
+    return chosen, rejected
+
+
+def test_soft_and_blend_are_our_losses_on_the_same_rewards(tiny_bert: Path, tmp_path: Path):
+    rows = _rows(preference=PREFERENCE)
+    for objective in ("soft", TrainConfig(objective="blend", label_weight=0.3)):
+        trainer = _ours(tiny_bert, rows, tmp_path, objective=objective)
+        chosen, rejected = (outputs[:, 0] for outputs in _rewards(trainer, rows))
+        preference = torch.tensor(PREFERENCE)
+        if objective == "soft":
+            expected = soft_loss(chosen, rejected, preference)
+        else:
+            expected = blend_loss(chosen, rejected, torch.ones(6), preference, label_weight=0.3)
+        assert _loss(trainer, rows)[0] == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("objective", ["mean-variance", "categorical"])
+def test_rewards_may_be_distributions(tiny_bert: Path, tmp_path: Path, objective: Any):
+    """TRL refuses more outputs than one; the model keeps its own and its config says so."""
+    rows, config = _rows(), TrainConfig(objective=objective, atoms=5)
+    function = objective_of(config)
+    trainer = _ours(tiny_bert, rows, tmp_path, objective=config, outputs=function.outputs)
+    assert trainer.model.config.num_labels == function.outputs
+    chosen, rejected = _rewards(trainer, rows)
+    expected = function.losses(chosen, rejected, torch.ones(6), torch.zeros(6)).mean().item()
+    assert _loss(trainer, rows)[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_scaled_weighs_each_pair_by_its_margin(tiny_bert: Path, tmp_path: Path):
+    rows = _rows(margin=[abs(margin) for margin in MARGIN])
+    trainer = _ours(tiny_bert, rows, tmp_path, objective="scaled")
+    chosen, rejected = (outputs[:, 0] for outputs in _rewards(trainer, rows))
+    plain = -torch.nn.functional.logsigmoid(chosen - rejected)
+    expected = (torch.tensor(MARGIN).abs() * plain).mean().item()
+    assert _loss(trainer, rows)[0] == pytest.approx(expected, abs=1e-6)
+
+
+def _texts(n: int) -> list[dict[str, Any]]:
+    words = ["yes", "no", "maybe", "very"]
+    return [
+        {
+            "prompt": f"question why {words[i % 4]} ",
+            "chosen": "a good answer " * (1 + i % 3),
+            "rejected": f"a bad answer {words[i % 4]}",
+            "preference": 0.5 + (i % 5) / 10,
+            "margin": (i % 5) / 5,
+        }
+        for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize("objective", ["soft", "margin"])
+def test_a_run_from_texts_learns_and_goes_on_from_a_checkpoint(tiny_bert: Path, tmp_path: Path, objective: str):
+    """TRL's own columns of texts; killed after the first epoch, the losses are those of an unbroken run."""
+
+    def run(out: Path, *, checkpoint: Path | None = None) -> tuple[Any, list[float]]:
+        settings = {"num_train_epochs": 3, "save_strategy": "epoch", "max_length": 32}
+        trainer = _ours(tiny_bert, _texts(18), out, objective=objective, settings=settings)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        return trainer, [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+    trainer, losses = run(tmp_path / "whole")
+    assert len(losses) == 15
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    accuracy = [row["accuracy"] for row in trainer.state.log_history if "accuracy" in row]
+    assert np.mean(accuracy[-5:]) > max(0.85, np.mean(accuracy[:5]))
+    assert run(tmp_path / "rest", checkpoint=tmp_path / "whole" / "checkpoint-5")[1] == losses
+
+
+def _padding(order: list[int], lengths: np.ndarray[Any, Any], batch: int) -> float:
+    """Padded tokens for each real one."""
+    parts = [lengths[order[i : i + batch]] for i in range(0, len(order), batch)]
+    return float(sum(part.max() * part.size for part in parts) / lengths.sum())
+
+
+def test_batches_are_of_like_length_seeded_and_new_in_every_epoch():
+    from dissensus.trl import LengthOrder
+
+    lengths = np.random.default_rng(0).integers(3, 200, (203, 2))
+
+    def order(seed: int = 0, epoch: int = 0) -> list[int]:
+        order = LengthOrder(lengths, batch_size=8, seed=seed)
+        order.set_epoch(epoch)
+        return list(order)
+
+    assert sorted(order()) == list(range(203))
+    assert order() == order()
+    assert order() != order(seed=1) != order(seed=1, epoch=1)
+    # What is left is padding within pairs, whose two texts are drawn apart here.
+    alone = float(2 * lengths.max(axis=1).sum() / lengths.sum())
+    random = np.random.default_rng(1).permutation(203).tolist()
+    assert _padding(order(), lengths, 8) < 1.03 * alone
+    assert _padding(random, lengths, 8) > 1.2 * alone
+
+
+def test_the_trainers_batches_are_those_of_the_order(tiny_bert: Path, tmp_path: Path):
+    rows = _rows(50)
+    trainer = _ours(tiny_bert, rows, tmp_path, settings={"train_sampling_strategy": "group_by_length"})
+    shapes = [batch["input_ids"].shape for batch in trainer.get_train_dataloader()]
+    # Twelve full batches of four pairs, and what is left last.
+    assert [shape[0] for shape in shapes] == [8] * 12 + [4]
+    plain = _ours(tiny_bert, rows, tmp_path, by_length=False)
+    assert sum(a * b for a, b in shapes) < sum(batch["input_ids"].numel() for batch in plain.get_train_dataloader())
+
+
+@pytest.mark.parametrize(
+    ("objective", "columns", "error", "message"),
+    [
+        ("soft", {}, TrainingError, "needs a column 'preference', found chosen_ids"),
+        ("margin", {"preference": PREFERENCE}, TrainingError, "needs a column 'margin'"),
+        ("soft", {"preference": [*PREFERENCE[:5], 1.5]}, TrainingError, "row 5: preference is 1.5.*from 0 to 1"),
+        ("margin", {"margin": [*MARGIN[:5], float("nan")]}, TrainingError, "row 5: margin is nan"),
+        ("scaled", {"margin": MARGIN}, TrainingError, "row 4: margin is -0.6, expected a weight"),
+        ("fair", {}, ConfigError, "objective 'fair': expected one of bradley-terry, margin"),
+        ("categorical", {}, ConfigError, "10 output.*num_labels=10"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    tiny_bert: Path, tmp_path: Path, objective: str, columns: dict[str, Any], error: Any, message: str
+):
+    with pytest.raises(error, match=message):
+        _ours(tiny_bert, _rows(**columns), tmp_path, objective=objective)
+
+
+def test_two_centre_coefficients_are_one_too_many(tiny_bert: Path, tmp_path: Path):
+    config = TrainConfig(center=0.2)
+    with pytest.raises(ConfigError, match="give one of them"):
+        _ours(tiny_bert, _rows(), tmp_path, objective=config, settings={"center_rewards_coefficient": 0.1})
+
+
+def test_the_head_is_in_float32_under_autocast(tiny_bert: Path, tmp_path: Path):
+    trainer = _ours(tiny_bert, _rows(), tmp_path)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        assert trainer.model(input_ids=torch.tensor([[2, 5, 3]])).logits.dtype == torch.float32
+
+
+def test_adapters_of_trl_keep_the_head(tiny_bert: Path, tmp_path: Path):
+    """TRL wraps the model by PEFT itself; head and loss are ours as before."""
+    peft = pytest.importorskip("peft", reason="peft is not installed (extra lora)")
+    rows = _rows(preference=PREFERENCE)
+    adapters = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"], modules_to_save=["classifier"])
+    plain, adapted = (_ours(tiny_bert, rows, tmp_path, objective="soft", peft_config=c) for c in (None, adapters))
+    # Fresh adapters add nothing.
+    assert _loss(adapted, rows)[0] == pytest.approx(_loss(plain, rows)[0], abs=1e-6)
+    head = adapted.model.get_base_model().classifier.modules_to_save["default"]
+    assert head.weight.grad is not None
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        assert adapted.model(input_ids=torch.tensor([[2, 5, 3]])).logits.dtype == torch.float32
