@@ -22,6 +22,7 @@ STAND_INS = {
     "SOURCE": "train.jsonl",
     "PAIRS": "pairs.parquet",
     "VALIDATION_PAIRS": "pairs.parquet",
+    "BACKBONE": "minilm",
     "DIR": "model",
     "FILE": "predictions.parquet",
     "STUDY.yaml|PRESET": "study.yaml",
@@ -111,7 +112,7 @@ def test_the_commands_of_the_training_guide_run(
     write_records(guide / "margins.parquet", margins)
     monkeypatch.chdir(guide)
     commands = _commands(TRAINING) + _commands(TRAINING, "text")
-    assert [command[1] for command in commands].count("train") == 4
+    assert [command[1] for command in commands].count("train") == 5
     small = ["--model", str(tiny_bert), "--max-length", "32", "--overwrite"]
     for command in commands:
         extra = small if command[1] == "train" else []

@@ -58,6 +58,7 @@ def test_train_then_predict(run, files: Path, tiny_bert: Path):
         (["--epochs", "0"], "--epochs: Input should be greater than 0"),
         (["--calibration", "platt"], "calibration 'platt' is fitted on validation prompts; set validation as well"),
         (["--objective", "scaled", "--margin-sign", "signed"], "must not be negative: use unsigned"),
+        (["--lora-alpha", "8"], "lora_alpha scales adapters, and there are none; set lora_rank as well"),
         (["--sweep", "fast"], "--sweep fast: expected two rates as in 1e-4..1e-6"),
         (["--sweep", "1e-4..1e-6", "--learning-rate", "1e-5"], "give one of them"),
     ],

@@ -53,3 +53,34 @@ def test_a_resumed_run_keeps_weights_that_the_backbone_calls_otherwise(
     assert train(pairs, config, tmp_path / "broken", progress=False).resumed_from == 2
     logs = [(tmp_path / name / "training.jsonl").read_text() for name in ("whole", "broken")]
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_run_killed_while_it_validates_does_so_again(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
+):
+    """The checkpoint of an epoch's last step must not stand before its validation."""
+    config = TrainConfig(
+        model=str(tiny_bert),
+        epochs=epochs,
+        batch_size=8,
+        learning_rate=3e-3,
+        max_length=32,
+        logging_steps=1,
+        checkpoint_steps=1,
+        precision="fp32",
+        validation=0.3,
+    )
+    train(pairs, config, tmp_path / "whole", progress=False)
+
+    def dies(self: PairTrainer, *args: Any, **kwargs: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PairTrainer, "evaluate", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(pairs, config, tmp_path / "broken", progress=False)
+    assert train(pairs, config, tmp_path / "broken", progress=False).resumed_from == 1
+    logs = [(tmp_path / name / "training.jsonl").read_text() for name in ("whole", "broken")]
+    assert logs[0] == logs[1]
+    assert logs[0].count("validation_nll") == epochs

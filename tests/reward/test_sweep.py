@@ -47,6 +47,10 @@ def test_the_best_on_validation_is_kept(config: TrainConfig, pairs: list[Pair], 
     assert summary.best == min(rate for rate, value in values.items() if value == best)
     assert RewardModel.load(out).config == config.model_copy(update={"learning_rate": summary.best})
     assert not (tmp_path / "m.sweep").exists()
+    # The other weights are gone, every rate's curve is there.
+    curves = {path.stem: path.read_text().count("validation_nll") for path in (out / "sweep").iterdir()}
+    assert curves == {f"lr-{rate:.3g}": 4 for rate in RATES}
+    assert len(list(out.rglob("*.safetensors"))) == 1
 
 
 def test_a_rate_is_never_trained_twice(
@@ -125,6 +129,38 @@ def test_a_run_that_gets_worse_is_stopped(
     # The lowest was at the second epoch; two worse ones after it are enough.
     assert summary.rates[0].epochs == 4
     assert summary.rates[0].nll == 0.64
+
+
+def test_a_rate_killed_after_it_stopped_early_stops_there_again(
+    config: TrainConfig, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With a checkpoint at every step, and killed before the model is saved."""
+    from dissensus.reward import run as run_module
+
+    config = config.model_copy(update={"learning_rate": 3e-2, "checkpoint_steps": 1, "epochs": 8})
+    whole = sweep(pairs, config, [3e-2], tmp_path / "whole", progress=False)
+    assert whole.rates[0].epochs < 8
+
+    def dies(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "save_model", dies)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(pairs, config, [3e-2], tmp_path / "broken", progress=False)
+    sweep(pairs, config, [3e-2], tmp_path / "broken", progress=False)
+    logs = [(tmp_path / name / "training.jsonl").read_text() for name in ("whole", "broken")]
+    assert logs[0] == logs[1]
+
+
+def test_a_sweep_without_a_label_to_choose_on_says_so(config: TrainConfig, pairs: list[Pair], tmp_path: Path):
+    from dissensus.records import Margin
+
+    ties = [pair.model_copy(update={"label": "tie"}) for pair in pairs]
+    margins = [Margin(pair_id=pair.id, margin=0.2, preference_a=0.6, n_judgments=10) for pair in pairs]
+    soft = config.model_copy(update={"objective": "soft", "epochs": 1})
+    with pytest.raises(TrainingError, match="no pair with a label a or b"):
+        sweep(ties, soft, [1e-3], tmp_path / "m", margins=margins, progress=False)
 
 
 def test_a_sweep_needs_something_to_choose_on(config: TrainConfig, pairs: list[Pair], tmp_path: Path):

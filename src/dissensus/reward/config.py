@@ -90,6 +90,12 @@ class TrainConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _alpha_scales_adapters(self) -> Self:
+        if self.lora_alpha is not None and self.lora_rank is None:
+            raise ValueError("lora_alpha scales adapters, and there are none; set lora_rank as well")
+        return self
+
+    @model_validator(mode="after")
     def _calibration_has_something_to_look_at(self) -> Self:
         if self.calibration != "none" and not self.validation:
             raise ValueError(

@@ -39,7 +39,7 @@ from dissensus.reward.saving import (
 )
 from dissensus.reward.scoring import score_texts
 from dissensus.reward.targets import build_targets
-from dissensus.reward.trainer import LogLastStep, PairTrainer, ProgressBar, fit_to_labels
+from dissensus.reward.trainer import LogLastStep, PairTrainer, ProgressBar, ValidateEpochs, fit_to_labels
 
 TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
 """Tokens per forward pass: on a CPU as many as its caches hold, on a GPU enough to fill it."""
@@ -210,7 +210,7 @@ def _trainer(
         seed=config.seed,
         by_prompt=by_prompt,
     )
-    arguments = _arguments(config, len(batches) * config.epochs, part, report_to, validate=held is not None)
+    arguments = _arguments(config, len(batches) * config.epochs, part, report_to)
     columns = {"target": data.targets.target, "margin": data.targets.margin, "label": data.targets.label}
     collator = Collator(
         data.encoded,
@@ -232,13 +232,11 @@ def _trainer(
         objective=objective_of(config),
         pair_ids=[pair.id for pair in data.targets.pairs],
         validate=_validator(held, layout, config) if held else None,
-        callbacks=[LogLastStep(), MarkWhole(fingerprint)],
+        callbacks=[LogLastStep(), MarkWhole(fingerprint), *([ValidateEpochs(len(batches))] if held else [])],
     )
 
 
-def _arguments(
-    config: TrainConfig, steps: int, part: Path, report_to: Sequence[str], *, validate: bool
-) -> TrainingArguments:
+def _arguments(config: TrainConfig, steps: int, part: Path, report_to: Sequence[str]) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(part),
         num_train_epochs=config.epochs,
@@ -254,7 +252,6 @@ def _arguments(
         logging_steps=config.logging_steps,
         # The filter would write the mean of earlier losses where there is none.
         logging_nan_inf_filter=False,
-        eval_strategy="epoch" if validate else "no",
         save_strategy="steps",
         save_steps=-(-config.checkpoint_steps // config.logging_steps) * config.logging_steps,
         save_total_limit=1,

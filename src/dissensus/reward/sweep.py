@@ -14,13 +14,15 @@ from accelerate import PartialState
 from transformers import TrainerCallback
 
 from dissensus.errors import ConfigError, TrainingError
-from dissensus.files import write_json
+from dissensus.files import write_json, write_text
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.run import train
 from dissensus.reward.saving import LOG_FILE
 
 SWEEP_FILE = "sweep.json"
+SWEEP_LOGS = "sweep"
+"""In a model's folder: the log of each rate."""
 Metric = Literal["nll", "accuracy"]
 METRICS: tuple[Metric, ...] = ("nll", "accuracy")
 
@@ -61,6 +63,8 @@ class StopEarly(TrainerCallback):  # type: ignore[misc]
         curve = [entry["eval_nll"] for entry in state.log_history if "eval_nll" in entry]
         if curve and len(curve) - 1 - int(np.argmin(curve)) >= self.patience:
             control.should_training_stop = True
+            # A checkpoint of this step would go on with the next epoch, if the run were killed before it is saved.
+            control.should_save = False
 
 
 def sweep(
@@ -127,7 +131,12 @@ def _try(pairs: Sequence[Pair], config: TrainConfig, folder: Path, patience: int
         write_json(failure, {"config": settings, "rate": asdict(row)})
         return row
     rows = [json.loads(line) for line in (folder / LOG_FILE).read_text().splitlines()]
-    last = [row for row in rows if "validation_nll" in row][-1]
+    scored = [row for row in rows if "validation_nll" in row]
+    if not scored:
+        raise TrainingError(
+            f"{config.validation:g} of the prompts hold no pair with a label a or b to choose on; raise --validation"
+        )
+    last = scored[-1]
     return SweptRate(
         learning_rate=config.learning_rate,
         nll=last["validation_nll"],
@@ -154,6 +163,9 @@ def _keep(run: Path, out: Path, folder: Path, summary: SweepSummary, *, overwrit
             if not overwrite:
                 raise ConfigError(f"{out} exists; choose another --out, or pass --overwrite")
             shutil.rmtree(out)
+        for log in folder.glob(f"*/{LOG_FILE}"):
+            # The curves of all rates stay, their weights do not.
+            write_text(run / SWEEP_LOGS / f"{log.parent.name}.jsonl", log.read_text(encoding="utf-8"))
         write_json(run / SWEEP_FILE, asdict(summary))
         run.rename(out)
         shutil.rmtree(folder)

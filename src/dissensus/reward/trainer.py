@@ -192,6 +192,21 @@ class _SetEpoch(TrainerCallback):  # type: ignore[misc]
         self.batches.set_epoch(state.global_step // len(self.batches))
 
 
+class ValidateEpochs(TrainerCallback):  # type: ignore[misc]
+    """Validates at the last step of each epoch, and so before the checkpoint of that step is written.
+
+    The library does it after the epoch: a run that was killed while it validated would go on with the next epoch.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for a validation where an epoch of so many steps ends."""
+        if state.global_step % self.steps == 0:
+            control.should_evaluate = True
+
+
 class LogLastStep(TrainerCallback):  # type: ignore[misc]
     """Logs at the last step, so that a run of fewer than ``logging_steps`` leaves a curve as well."""
 
