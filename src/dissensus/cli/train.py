@@ -46,7 +46,7 @@ _SWEEP_VALIDATION = 0.1
 @click.option("--precision", help="auto, bf16 or fp32.")
 @click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory, a third more time.")
 @click.option("--fast/--no-fast", default=None, help="Our own exact attention and packing, where its check passes.")
-@click.option("--compile", "compile", help="on or off: torch.compile.")
+@click.option("--compile", is_flag=True, default=None, help="Run the model through torch.compile.")
 @click.option("--lora-rank", type=int, help="Train adapters of this rank (PEFT) and the head.")
 @click.option("--lora-alpha", type=float, help="Scale of the adapters; twice the rank unless given.")
 @click.option("--calibration", help="none, temperature or platt, fitted on the validation votes.")

@@ -65,8 +65,8 @@ class TrainConfig(BaseModel):
     """Keep only the inputs of each layer and compute it again on the way back: less memory, a third more time."""
     fast: bool = True
     """Use our own exact attention and packing where a check on the loaded model passes."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """``torch.compile``; ``auto`` where runs are long enough to earn the compilation back."""
+    compile: bool = False
+    """Run the model through ``torch.compile``."""
     lora_rank: PositiveInt | None = None
     """Train low-rank adapters of this rank (PEFT) and the head instead of all weights; merged when saved."""
     lora_alpha: PositiveFloat | None = None

@@ -248,7 +248,7 @@ def _arguments(config: TrainConfig, steps: int, part: Path, report_to: Sequence[
         bf16=precision_is_bf16(config),
         use_cpu=best_device() == "cpu",
         seed=config.seed,
-        torch_compile=config.compile == "on",
+        torch_compile=config.compile,
         logging_steps=config.logging_steps,
         # The filter would write the mean of earlier losses where there is none.
         logging_nan_inf_filter=False,
