@@ -26,7 +26,7 @@ def _inputs(layout: Layout, *, first_only: bool) -> list[Tensor]:
 
 def _by_hand(q: Tensor, k: Tensor, v: Tensor, pk: Tensor | None, pq: Tensor | None, layout: Layout) -> Tensor:
     """softmax_j(scale * (q_i k_j + q_i pk[i - j] + k_j pq[i - j])) v_j, text by text."""
-    starts = [*layout.starts.tolist(), len(k)]
+    starts = [*layout.starts.tolist(), layout.tokens]
     contexts = []
     for text, (start, stop) in enumerate(pairwise(starts)):
         queries = q[start:stop] if len(q) == len(k) else q[text : text + 1]
@@ -38,7 +38,8 @@ def _by_hand(q: Tensor, k: Tensor, v: Tensor, pk: Tensor | None, pq: Tensor | No
             if pq is not None:
                 scores = scores + torch.einsum("jhd,jhd->hj", k[start:stop], pq[difference + layout.length - 1])
             contexts.append(torch.einsum("hj,jhd->hd", (0.3 * scores).softmax(-1), v[start:stop]))
-    return torch.stack(contexts)
+    fillers = [torch.zeros_like(v[0])] * (len(q) - len(contexts))
+    return torch.stack(contexts + fillers)
 
 
 @pytest.mark.parametrize("first_only", [False, True])
@@ -64,6 +65,7 @@ def test_it_is_the_formula_and_so_are_its_gradients(c2p: bool, p2c: bool, first_
 def test_dropout_keeps_the_mean_and_its_gradient_is_that_of_the_same_draw() -> None:
     layout = _layout([3, 2, 2, 1])
     inputs = _inputs(layout, first_only=False)
+    assert len(layout.take) == layout.tokens == 8
 
     def dropped(*rows: Tensor, seed: int = 0) -> Tensor:
         torch.manual_seed(seed)
@@ -98,19 +100,36 @@ def test_a_layout_holds_every_token_once_text_behind_text() -> None:
     lengths, width = [3, 5, 1, 5], 7
     layout = make_layout(lengths, width, heads=HEADS, device=torch.device("cpu"))
     real = [row * width + place for row, n in enumerate(lengths) for place in range(n)]
-    assert sorted(layout.take.tolist()) == real
+    assert sorted(layout.take[: layout.tokens].tolist()) == real
     assert (layout.take % width == layout.positions).all()
     assert layout.positions[layout.starts].tolist() == [0] * 4
     assert [lengths[i] for i in layout.order] == [5, 5, 3, 1]
 
 
 @pytest.mark.parametrize("lengths", [[1], [512] * 3, list(range(1, 200)), [7, 300, 299, 298, 20, 20]])
-def test_groups_cover_all_texts_and_pad_none_by_more_than_a_sixteenth(lengths: list[int]) -> None:
+def test_groups_cover_all_texts_and_pad_none_by_more_than_an_eighth(lengths: list[int]) -> None:
     layout = _layout(lengths)
     texts, tokens = 0, 0
     for group in layout.groups:
         assert (group.texts.start, group.tokens.start) == (texts, tokens)
         texts, tokens = group.texts.stop, group.tokens.stop
         padded = (group.texts.stop - group.texts.start) * group.length
-        assert group.tokens.stop - group.tokens.start >= padded * 15 / 16
+        assert group.tokens.stop - group.tokens.start >= padded * 7 / 8
     assert (texts, tokens) == (len(lengths), sum(lengths))
+    assert tokens == layout.tokens <= len(layout.take) <= tokens * 17 / 16
+
+
+def test_lengths_of_all_kinds_make_few_shapes() -> None:
+    layouts = [_layout([n, n - 1]) for n in range(33, 513)]
+    assert len({layout.length for layout in layouts}) == len({len(layout.take) for layout in layouts}) == 64
+
+
+def test_fillers_take_no_gradient() -> None:
+    layout = _layout([40, 40, 40])
+    inputs = _inputs(layout, first_only=False)
+    assert len(layout.take) > layout.tokens == 120
+    context = disentangled_attention(*inputs, layout, scale=0.3)
+    assert not context[120:].any()
+    for gradient in torch.autograd.grad((context**2).sum(), inputs[:3]):
+        assert gradient[:120].any(dim=(1, 2)).all()
+        assert not gradient[120:].any()

@@ -53,11 +53,12 @@ def test_every_objective_learns_what_the_labels_say(
     assert not (tmp_path / "m.part").exists()
 
 
-@pytest.mark.parametrize("backbone", ["tiny_bert", "tiny_llama"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("backbone", ["tiny_bert", "tiny_deberta", "tiny_llama"])
 def test_the_folder_is_a_plain_sequence_classifier(
-    backbone: str, request: pytest.FixtureRequest, pairs: list[Pair], tmp_path: Path
+    backbone: str, precision: str, request: pytest.FixtureRequest, pairs: list[Pair], tmp_path: Path
 ):
-    _train(pairs, _config(request.getfixturevalue(backbone), epochs=1), tmp_path / "m")
+    _train(pairs, _config(request.getfixturevalue(backbone), epochs=1, precision=precision), tmp_path / "m")
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()
     reward_model = RewardModel.load(tmp_path / "m")
     text = (pairs[0].prompt, pairs[0].response_a)
@@ -249,8 +250,8 @@ def test_rewards_do_not_depend_on_the_batch(tiny_bert: Path, pairs: list[Pair]):
     model = RewardModel.load(tiny_bert)
     texts = [(p.prompt, p.response_a) for p in pairs]
     alone = [model.rewards([text])[0] for text in texts]
-    assert model.rewards(texts) == pytest.approx(alone, abs=1e-6)
-    assert model.rewards(texts, tokens_per_batch=1) == pytest.approx(alone, abs=1e-6)
+    assert model.rewards(texts) == pytest.approx(alone, rel=2e-6, abs=1e-6)
+    assert model.rewards(texts, tokens_per_batch=1) == pytest.approx(alone, rel=2e-6, abs=1e-6)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(

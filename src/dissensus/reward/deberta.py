@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from types import MethodType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DebertaV2ForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -51,16 +53,16 @@ def use_fast_attention(model: nn.Module, *, gradients: bool = True) -> str | Non
 def restore(model: nn.Module) -> None:
     """Give a model back transformers' own forward; nothing happens to one that has it."""
     for module in model.modules():
-        if getattr(vars(module).get("forward"), "func", None) in (_forward, _attend):
+        if getattr(vars(module).get("forward"), "__func__", None) in (_forward, _attend):
             del module.forward
 
 
 def _replace(model: DebertaV2ForSequenceClassification) -> None:
-    # A partial, unlike a bound method, follows its module into a copy and through pickle.
-    model.forward = functools.partial(_forward, model)
+    # Bound methods and not partials: accelerate binds what is none to the model once more.
+    model.forward = MethodType(_forward, model)
     for module in model.modules():
         if isinstance(module, DisentangledSelfAttention):
-            module.forward = functools.partial(_attend, module)
+            module.forward = MethodType(_attend, module)
 
 
 def _forward(
@@ -147,14 +149,14 @@ def _convolve(conv: Any, embedded: Tensor, hidden: Tensor, layout: Layout, texts
     width = layout.length
     place = torch.zeros_like(layout.take)
     place[layout.starts] = 1
-    place = (place.cumsum(0) - 1) * width + layout.positions
+    place = ((place.cumsum(0) - 1) * width + layout.positions)[: layout.tokens]
 
     def padded(x: Tensor) -> Tensor:
-        return x.new_zeros(texts * width, x.shape[1]).index_copy(0, place, x).view(texts, width, -1)
+        return x.new_zeros(texts * width, x.shape[1]).index_copy(0, place, x[: layout.tokens]).view(texts, width, -1)
 
     mask = place.new_zeros(texts * width).index_fill(0, place, 1).view(texts, width)
     convolved: Tensor = conv(padded(embedded), padded(hidden), mask)
-    return convolved.flatten(0, 1)[place]
+    return F.pad(convolved.flatten(0, 1)[place], (0, 0, 0, len(hidden) - len(place)))
 
 
 def _attend(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -29,7 +30,7 @@ class Group:
     texts: slice
     tokens: slice
     length: int
-    """Tokens of the longest text."""
+    """Places of each text; the longest may leave a few of them."""
     rows: Tensor | None
     """Where some are shorter: which token stands at each place, shape (texts * length,); places behind a text's
     end repeat its last token."""
@@ -39,22 +40,31 @@ class Group:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens of a batch stand once the padding is gone: text behind text, the longest first."""
+    """Where the tokens of a batch stand once the padding is gone: text behind text, the longest first.
+
+    On a CPU a few *fillers* follow, copies of the first token that nothing reads and that get no gradient: each new
+    shape of a product costs time and memory there (oneDNN writes code for it), more than its rows do.
+    """
 
     order: Tensor
     """Which text of the batch stands at each place, shape (texts,)."""
     take: Tensor
     """Which place of the flattened padded batch each token comes from, shape (tokens,)."""
     positions: Tensor
-    """The place of each token in its text, shape (tokens,)."""
+    """The place of each token in its text, shape (tokens,); 0 for a filler."""
     starts: Tensor
     """The first token of each text, shape (texts,)."""
     groups: tuple[Group, ...]
 
     @property
     def length(self) -> int:
-        """Tokens of the longest text."""
+        """Places of the longest text."""
         return self.groups[0].length
+
+    @property
+    def tokens(self) -> int:
+        """Tokens before the fillers."""
+        return self.groups[-1].tokens.stop
 
 
 # Lengths differ from call to call, and a compiler would specialise on each of them.
@@ -67,9 +77,17 @@ def make_layout(lengths: Sequence[int], width: int, *, heads: int, device: torch
     starts = counts.cumsum(0) - counts
     positions = torch.arange(int(counts.sum())) - starts.repeat_interleave(counts)
     take = order.repeat_interleave(counts) * width + positions
+    fillers = (0, _few_sizes(len(take)) - len(take)) if device.type == "cpu" else (0, 0)
+    take, positions = F.pad(take, fillers), F.pad(positions, fillers)
     groups = _groups([lengths[i] for i in ordered], heads=heads, device=device)
     order, take, positions, starts = (x.to(device, non_blocking=True) for x in (order, take, positions, starts))
     return Layout(order, take, positions, starts, groups)
+
+
+def _few_sizes(size: int) -> int:
+    """Round up by at most a sixteenth, to one of sixteen sizes between each power of two and the next."""
+    step = 1 << max(size.bit_length() - 5, 0)
+    return -(-size // step) * step
 
 
 def _groups(lengths: list[int], *, heads: int, device: torch.device) -> tuple[Group, ...]:
@@ -89,6 +107,7 @@ def _groups(lengths: list[int], *, heads: int, device: torch.device) -> tuple[Gr
 
 def _group(lengths: list[int], texts: slice, token: int, device: torch.device) -> Group:
     length, tokens = lengths[0], slice(token, token + sum(lengths))
+    length = _few_sizes(length) if device.type == "cpu" else length
     if lengths[-1] == length:
         return Group(texts, tokens, length, None, None)
     counts = torch.tensor(lengths)[:, None]
@@ -137,7 +156,7 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         # Scaled queries scale two of the three terms; the third has its scale in the table.
         by_key, by_query = _columns(position_keys, 1.0), _columns(position_queries, scale)
-        context = torch.empty_like(queries, memory_format=torch.contiguous_format)
+        context = _unwritten(queries, queries.shape, layout)
         kept: list[Tensor | None] = []
         for group in layout.groups:
             q, k, v = (_read(rows, group, layout) for rows in (queries, keys, values))
@@ -160,7 +179,7 @@ class _Attention(torch.autograd.Function):
         layout, scale = ctx.layout, ctx.scale
         by_key, by_query = _rows(position_keys, 1.0), _rows(position_queries, scale)
         d_by_key, d_by_query = (None if x is None else torch.zeros_like(x, dtype=_wide(x)) for x in (by_key, by_query))
-        d_queries, d_keys, d_values = torch.empty_like(context), grad.new_empty(ctx.shape), grad.new_empty(ctx.shape)
+        d_queries, d_keys, d_values = (_unwritten(grad, shape, layout) for shape in (grad.shape, ctx.shape, ctx.shape))
         # The softmax's own gradient takes off each row its weighted mean, which is this product.
         means = (grad * context).sum(-1, keepdim=True)
         for i, group in enumerate(layout.groups):
@@ -193,6 +212,14 @@ def _rows(table: Tensor | None, scale: float) -> Tensor | None:
 def _columns(table: Tensor | None, scale: float) -> Tensor | None:
     """Return a table by head, (heads, size, 2 * longest - 1), as products read it fastest."""
     return None if table is None else table.permute(1, 2, 0).contiguous().mul(scale)
+
+
+def _unwritten(like: Tensor, shape: Sequence[int], layout: Layout) -> Tensor:
+    """Return memory for rows to be written, with zeros where no text writes."""
+    rows = like.new_empty(shape)
+    if len(rows) == len(layout.take):
+        rows[layout.tokens :] = 0
+    return rows
 
 
 def _read(rows: Tensor, group: Group, layout: Layout, *, blank: bool = False) -> Tensor:

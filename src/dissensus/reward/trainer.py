@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 
 from dissensus.errors import OutputError, TrainingError
 from dissensus.reward.batches import PairBatches
+from dissensus.reward.economy import RowGradients, casts_kept
 from dissensus.reward.loss import pair_losses
 from dissensus.reward.objectives import ObjectiveFunction
 
@@ -52,6 +53,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self._steps: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
         self._norms: list[Tensor] = []
         self._record_norms()
+        if self.args.world_size == 1 and not self.args.torch_compile:
+            RowGradients(self.model)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Serve whole optimiser steps; every process draws the same ones and its collator takes its share."""
@@ -68,13 +71,14 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         inputs = self._prepare_inputs(inputs)
         micro_batches = inputs["micro_batches"]
         total = torch.zeros((), device=self.args.device)
-        for i, micro_batch in enumerate(micro_batches):
-            alone = i < len(micro_batches) - 1
-            with self.accelerator.no_sync(model) if alone else contextlib.nullcontext():
-                with self.compute_loss_context_manager():
-                    loss = self.compute_loss(model, micro_batch, num_items_in_batch=inputs["pairs"])
-                self.accelerator.backward(loss)
-            total += loss.detach()
+        with casts_kept():
+            for i, micro_batch in enumerate(micro_batches):
+                alone = i < len(micro_batches) - 1
+                with self.accelerator.no_sync(model) if alone else contextlib.nullcontext():
+                    with self.compute_loss_context_manager():
+                        loss = self.compute_loss(model, micro_batch, num_items_in_batch=inputs["pairs"])
+                    self.accelerator.backward(loss)
+                total += loss.detach()
         self._steps.append((total, inputs["indices"]))
         return total
 
