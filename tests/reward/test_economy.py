@@ -67,15 +67,12 @@ def test_a_table_that_an_output_layer_shares_is_left_to_autograd() -> None:
     assert "forward" not in vars(model.get_input_embeddings())
 
 
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_casts_are_kept_within_a_step_and_made_anew_after_it(checkpointed: bool) -> None:
-    model = _bert().train()
+    model = _bert(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).train()
     if checkpointed:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model.config.hidden_dropout_prob = 0.0
-    for part in model.modules():
-        if isinstance(part, nn.Dropout):
-            part.p = 0.0
     plain = copy.deepcopy(model)
     for network, keep in ((plain, False), (model, True)):
         optimiser = torch.optim.SGD(network.parameters(), lr=0.1)

@@ -28,12 +28,12 @@ class RowGradients:
         plain = table.max_norm is None and not table.scale_grad_by_freq and not table.sparse
         if plain and len(users) == 1 and table.weight.requires_grad:
             self._zeros: Tensor | None = None
-            table.forward = MethodType(self._read, table)
+            table.forward = MethodType(self._read, table)  # type: ignore[method-assign]
 
     def _read(self, table: nn.Embedding, ids: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
             return F.embedding(ids, table.weight)
-        rows: Tensor = _Rows.apply(ids, table.weight, table.padding_idx, self)
+        rows: Tensor = _Rows.apply(ids, table.weight, table.padding_idx, self)  # type: ignore[no-untyped-call]
         return rows
 
     def add(self, weight: Tensor, ids: Tensor, gradient: Tensor, padding: int | None) -> None:
@@ -56,7 +56,7 @@ class _Rows(torch.autograd.Function):
         return F.embedding(ids, weight)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None, None]:
         ids, weight = ctx.saved_tensors
         padding, gradients = ctx.rest
         gradients.add(weight, ids, gradient, padding)
