@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dissensus.reward.disentangled import Layout, disentangled_attention, make_layout
+from dissensus.reward.disentangled import Layout, disentangled_attention, gathered, make_layout, spread_out
 
 HEADS, SIZE = 2, 4
 LENGTHS = [5, 70, 1, 69, 70, 68, 3]
@@ -109,14 +109,26 @@ def test_a_layout_holds_every_token_once_text_behind_text() -> None:
 @pytest.mark.parametrize("lengths", [[1], [512] * 3, list(range(1, 200)), [7, 300, 299, 298, 20, 20]])
 def test_groups_cover_all_texts_and_pad_none_by_more_than_an_eighth(lengths: list[int]) -> None:
     layout = _layout(lengths)
-    texts, tokens = 0, 0
+    ordered, texts, places = sorted(lengths, reverse=True), 0, 0
     for group in layout.groups:
-        assert (group.texts.start, group.tokens.start) == (texts, tokens)
-        texts, tokens = group.texts.stop, group.tokens.stop
-        padded = (group.texts.stop - group.texts.start) * group.length
-        assert group.tokens.stop - group.tokens.start >= padded * 7 / 8
-    assert (texts, tokens) == (len(lengths), sum(lengths))
-    assert tokens == layout.tokens <= len(layout.take) <= tokens * 17 / 16
+        own = ordered[group.texts]
+        assert (group.texts.start, group.rows.start) == (texts, places)
+        assert max(own) <= group.length <= min(own) * 8 / 7
+        texts, places = texts + len(own), places + len(own) * group.length * HEADS
+        assert group.rows.stop == places
+    assert (texts, places) == (len(lengths), len(layout.spread))
+    assert layout.tokens == sum(lengths) <= len(layout.take) <= layout.tokens * 17 / 16
+
+
+@pytest.mark.parametrize("first_only", [False, True])
+def test_rows_come_back_from_their_places(first_only: bool) -> None:
+    layout = _layout(LENGTHS)
+    rows = _inputs(layout, first_only=first_only)[0].detach()
+    assert len(layout.take) > layout.tokens
+    back = gathered(spread_out(rows, layout), layout)
+    real = len(rows) if first_only else layout.tokens
+    assert torch.equal(back[:real], rows[:real])
+    assert not back[real:].any()
 
 
 def test_lengths_of_all_kinds_make_few_shapes() -> None:
@@ -125,11 +137,11 @@ def test_lengths_of_all_kinds_make_few_shapes() -> None:
 
 
 def test_fillers_take_no_gradient() -> None:
-    layout = _layout([40, 40, 40])
+    layout = _layout([41, 40, 40])
     inputs = _inputs(layout, first_only=False)
-    assert len(layout.take) > layout.tokens == 120
+    assert len(layout.take) > layout.tokens == 121
     context = disentangled_attention(*inputs, layout, scale=0.3)
-    assert not context[120:].any()
+    assert not context[121:].any()
     for gradient in torch.autograd.grad((context**2).sum(), inputs[:3]):
-        assert gradient[:120].any(dim=(1, 2)).all()
-        assert not gradient[120:].any()
+        assert gradient[:121].any(dim=(1, 2)).all()
+        assert not gradient[121:].any()

@@ -25,17 +25,19 @@ _ELEMENTS = 1 << 21
 
 @dataclass(frozen=True)
 class Group:
-    """Texts of like length that go through attention together, behind one another among the tokens."""
+    """Texts of like length that go through attention together.
+
+    Each gets ``length`` places; those behind its end repeat its last token.
+    """
 
     texts: slice
-    tokens: slice
+    rows: slice
+    """Where the group's places stand among those of all groups and heads, by head, text and place."""
     length: int
-    """Places of each text; the longest may leave a few of them."""
-    rows: Tensor | None
-    """Where some are shorter: which token stands at each place, shape (texts * length,); places behind a text's
-    end repeat its last token."""
+    shortest: int
+    """Tokens of the shortest text."""
     real: Tensor | None
-    """Where some are shorter: which places hold a token, shape (texts, length)."""
+    """Which places hold a token, shape (texts, length); None where all do."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,18 @@ class Layout:
     starts: Tensor
     """The first token of each text, shape (texts,)."""
     groups: tuple[Group, ...]
+    heads: int
+    tokens: int
+    """Tokens before the fillers."""
+    spread: Tensor
+    """For each of the groups' places its row among those of (token, head)."""
+    gather: Tensor
+    """For each row of (token, head) its place; any for a filler's."""
 
     @property
     def length(self) -> int:
         """Places of the longest text."""
         return self.groups[0].length
-
-    @property
-    def tokens(self) -> int:
-        """Tokens before the fillers."""
-        return self.groups[-1].tokens.stop
 
 
 # Lengths differ from call to call, and a compiler would specialise on each of them.
@@ -75,13 +79,18 @@ def make_layout(lengths: Sequence[int], width: int, *, heads: int, device: torch
     order = torch.tensor(ordered)
     counts = torch.tensor(lengths)[order]
     starts = counts.cumsum(0) - counts
-    positions = torch.arange(int(counts.sum())) - starts.repeat_interleave(counts)
+    tokens = int(counts.sum())
+    positions = torch.arange(tokens) - starts.repeat_interleave(counts)
     take = order.repeat_interleave(counts) * width + positions
-    fillers = (0, _few_sizes(len(take)) - len(take)) if device.type == "cpu" else (0, 0)
-    take, positions = F.pad(take, fillers), F.pad(positions, fillers)
+    fillers = _few_sizes(tokens) - tokens if device.type == "cpu" else 0
+    take, positions = F.pad(take, (0, fillers)), F.pad(positions, (0, fillers))
     groups = _groups([lengths[i] for i in ordered], heads=heads, device=device)
-    order, take, positions, starts = (x.to(device, non_blocking=True) for x in (order, take, positions, starts))
-    return Layout(order, take, positions, starts, groups)
+    spread, gather = _places(groups, counts, starts, heads)
+    gather = F.pad(gather, (0, fillers * heads))
+    order, take, positions, starts, spread, gather = (
+        x.to(device, non_blocking=True) for x in (order, take, positions, starts, spread, gather)
+    )
+    return Layout(order, take, positions, starts, groups, heads, tokens, spread, gather)
 
 
 def _few_sizes(size: int) -> int:
@@ -92,28 +101,36 @@ def _few_sizes(size: int) -> int:
 
 def _groups(lengths: list[int], *, heads: int, device: torch.device) -> tuple[Group, ...]:
     """Cut texts, longest first, where a group would grow past the cache or pad its texts by more than a sixteenth."""
-    groups, begin, token = [], 0, 0
+    on_cpu = device.type == "cpu"
+    groups, begin, row = [], 0, 0
     while begin < len(lengths):
         length, end = lengths[begin], begin + 1
-        room = max(_ELEMENTS // (heads * length * length), 1) if device.type == "cpu" else len(lengths)
-        shortest = length - length // 16 if device.type == "cpu" else 0
-        while end < len(lengths) and lengths[end] >= shortest and end - begin < room:
+        room = max(_ELEMENTS // (heads * length * length), 1) if on_cpu else len(lengths)
+        least = length - length // 16 if on_cpu else 0
+        while end < len(lengths) and lengths[end] >= least and end - begin < room:
             end += 1
-        group = _group(lengths[begin:end], slice(begin, end), token, device)
-        groups.append(group)
-        begin, token = end, group.tokens.stop
+        length = _few_sizes(length) if on_cpu else length
+        rows = slice(row, row + heads * (end - begin) * length)
+        shortest, real = lengths[end - 1], None
+        if shortest < length:
+            real = torch.arange(length)[None] < torch.tensor(lengths[begin:end])[:, None]
+            real = real.to(device, non_blocking=True)
+        groups.append(Group(slice(begin, end), rows, length, shortest, real))
+        begin, row = end, rows.stop
     return tuple(groups)
 
 
-def _group(lengths: list[int], texts: slice, token: int, device: torch.device) -> Group:
-    length, tokens = lengths[0], slice(token, token + sum(lengths))
-    length = _few_sizes(length) if device.type == "cpu" else length
-    if lengths[-1] == length:
-        return Group(texts, tokens, length, None, None)
-    counts = torch.tensor(lengths)[:, None]
-    places = torch.arange(length)[None]
-    rows = counts.cumsum(0) - counts + torch.minimum(places, counts - 1)
-    return Group(texts, tokens, length, rows.flatten().to(device), (places < counts).to(device))
+def _places(groups: Sequence[Group], counts: Tensor, starts: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Return `Layout.spread` and, without fillers, `Layout.gather`."""
+    spread, gather, head = [], [], torch.arange(heads)
+    for group in groups:
+        own, start = counts[group.texts], starts[group.texts]
+        place = torch.arange(group.length)
+        tokens = start[:, None] + torch.minimum(place, own[:, None] - 1)
+        spread.append((tokens * heads + head[:, None, None]).flatten())
+        places = (torch.arange(len(own))[:, None] * group.length + place)[place < own[:, None]]
+        gather.append((group.rows.start + places[:, None] + head * len(own) * group.length).flatten())
+    return torch.cat(spread), torch.cat(gather)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -156,45 +173,48 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         # Scaled queries scale two of the three terms; the third has its scale in the table.
         by_key, by_query = _columns(position_keys, 1.0), _columns(position_queries, scale)
-        context = _unwritten(queries, queries.shape, layout)
+        q, k, v = (spread_out(rows, layout) for rows in (queries, keys, values))
+        q *= scale
+        context = torch.empty_like(q)
         kept: list[Tensor | None] = []
-        for group in layout.groups:
-            q, k, v = (_read(rows, group, layout) for rows in (queries, keys, values))
-            scores = _scores(q.mul_(scale), k, by_key, by_query)
-            if group.real is not None:
-                scores.masked_fill_(~group.real[:, None], -torch.inf)
+        for group, q_, k_, v_, seen in zip(layout.groups, *(views(x, layout) for x in (q, k, v, context)), strict=True):
+            scores = _scores(q_, k_, by_key, by_query)
+            _blank(scores, group, -torch.inf)
             weights = scores.softmax(-1, dtype=scores.dtype)
             # What dropout leaves of each weight: nothing, or more than all of it.
             left = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
-            _write(context, _bmm(weights if left is None else weights * left, v), group, layout)
-            kept += q, k, v, weights, left
-        ctx.layout, ctx.scale, ctx.shape = layout, scale, keys.shape
-        ctx.save_for_backward(context, position_keys, position_queries, *kept)
+            _bmm(weights if left is None else weights * left, v_, out=seen)
+            kept += weights, left
+        context = gathered(context, layout)
+        ctx.layout, ctx.scale = layout, scale
+        ctx.save_for_backward(context, position_keys, position_queries, q, k, v, *kept)
         return context
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        context, position_keys, position_queries, *kept = ctx.saved_tensors
+        context, position_keys, position_queries, q, k, v, *kept = ctx.saved_tensors
         layout, scale = ctx.layout, ctx.scale
         by_key, by_query = _rows(position_keys, 1.0), _rows(position_queries, scale)
         d_by_key, d_by_query = (None if x is None else torch.zeros_like(x, dtype=_wide(x)) for x in (by_key, by_query))
-        d_queries, d_keys, d_values = (_unwritten(grad, shape, layout) for shape in (grad.shape, ctx.shape, ctx.shape))
         # The softmax's own gradient takes off each row its weighted mean, which is this product.
-        means = (grad * context).sum(-1, keepdim=True)
-        for i, group in enumerate(layout.groups):
-            q, k, v, weights, left = kept[5 * i : 5 * i + 5]
-            # What stands behind a text's end is nobody's query.
-            g, mean = (_read(rows, group, layout, blank=True) for rows in (grad, means))
-            _write(d_values, _bmm((weights if left is None else weights * left).transpose(-1, -2), g), group, layout)
-            slope = _bmm(g, v.transpose(-1, -2))
+        g, means = spread_out(grad, layout), spread_out((grad * context).sum(-1, keepdim=True), layout)
+        dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
+        parts = (views(x, layout) for x in (q, k, v, g, means, dq, dk, dv))
+        for i, (group, q_, k_, v_, g_, mean, dq_, dk_, dv_) in enumerate(zip(layout.groups, *parts, strict=True)):
+            weights, left = kept[2 * i : 2 * i + 2]
+            if g_.shape[2] > 1:  # what stands behind a text's end is nobody's query
+                _blank(g_.transpose(-1, -2), group, 0)
+                _blank(mean.transpose(-1, -2), group, 0)
+            _bmm((weights if left is None else weights * left).transpose(-1, -2), g_, out=dv_)
+            slope = _bmm(g_, v_.transpose(-1, -2))
             slope = slope if left is None else slope.mul_(left)
             slope.sub_(mean).mul_(weights)
-            dq, dk = _bmm(slope, k), _bmm(slope.transpose(-1, -2), q)
-            _add_relative(dq, slope, q, by_key, d_by_key)
-            _add_relative(dk, slope.transpose(-1, -2), k, by_query, d_by_query)
-            _write(d_queries, dq.mul_(scale), group, layout)
-            _write(d_keys, dk, group, layout)
+            _bmm(slope, k_, out=dq_)
+            _bmm(slope.transpose(-1, -2), q_, out=dk_)
+            _add_relative(dq_, slope, q_, by_key, d_by_key)
+            _add_relative(dk_, slope.transpose(-1, -2), k_, by_query, d_by_query)
+        d_queries, d_keys, d_values = (gathered(x, layout) for x in (dq.mul_(scale), dk, dv))
         d_position_keys = None if d_by_key is None else d_by_key.transpose(0, 1).to(grad.dtype)
         d_position_queries = None if d_by_query is None else d_by_query.mul_(scale).transpose(0, 1).to(grad.dtype)
         return d_queries, d_keys, d_values, d_position_keys, d_position_queries, None, None, None
@@ -214,40 +234,43 @@ def _columns(table: Tensor | None, scale: float) -> Tensor | None:
     return None if table is None else table.permute(1, 2, 0).contiguous().mul(scale)
 
 
-def _unwritten(like: Tensor, shape: Sequence[int], layout: Layout) -> Tensor:
-    """Return memory for rows to be written, with zeros where no text writes."""
-    rows = like.new_empty(shape)
-    if len(rows) == len(layout.take):
-        rows[layout.tokens :] = 0
-    return rows
+def spread_out(rows: Tensor, layout: Layout) -> Tensor:
+    """Copy rows of tokens, (tokens, heads, size), to the groups' places, (places, size); see `views`.
 
-
-def _read(rows: Tensor, group: Group, layout: Layout, *, blank: bool = False) -> Tensor:
-    """Return a copy of a group's rows as (heads, texts, length or 1, size), contiguous.
-
-    Behind the end of a text stand copies of its last row, or zeros where ``blank``.
+    Rows of first tokens alone, (texts, heads, size), are put in the same order.
     """
-    if len(rows) != len(layout.take):  # one for each text
-        part, length = rows[group.texts], 1
-    else:
-        part, length = rows[group.tokens], group.length
-        if group.rows is not None and group.real is not None:
-            part = part.index_select(0, group.rows)
-            if blank:
-                part.masked_fill_(~group.real.view(-1, 1, 1), 0)
-    part = part.reshape(-1, length, *rows.shape[1:])
-    return part.permute(2, 0, 1, 3).clone(memory_format=torch.contiguous_format)
+    if len(rows) == len(layout.take):
+        return rows.reshape(-1, rows.shape[2]).index_select(0, layout.spread)
+    return torch.cat([rows[group.texts].transpose(0, 1).flatten(0, 1) for group in layout.groups])
 
 
-def _write(rows: Tensor, values: Tensor, group: Group, layout: Layout) -> None:
-    """Put (heads, texts, length or 1, size) back among the rows, the inverse of ``_read``."""
-    values = values.permute(1, 2, 0, 3)
-    if len(rows) != len(layout.take):
-        rows[group.texts] = values[:, 0]
-    elif group.real is None:
-        rows[group.tokens].view(values.shape).copy_(values)
-    else:
-        rows[group.tokens] = values[group.real]
+def gathered(places: Tensor, layout: Layout) -> Tensor:
+    """Copy what stands at the groups' places back to rows of tokens, the inverse of `spread_out`; 0 for fillers."""
+    if len(places) == len(layout.spread):
+        rows = places.index_select(0, layout.gather).view(-1, layout.heads, places.shape[1])
+        if len(rows) > layout.tokens:
+            rows[layout.tokens :] = 0
+        return rows
+    return torch.cat([part[:, :, 0].transpose(0, 1) for part in views(places, layout)])
+
+
+def views(places: Tensor, layout: Layout) -> list[Tensor]:
+    """View what `spread_out` returns group by group, as (heads, texts, length or 1, size)."""
+    size, every = places.shape[1], len(places) == len(layout.spread)
+    found = []
+    for group in layout.groups:
+        texts = group.texts.stop - group.texts.start
+        first = slice(group.texts.start * layout.heads, group.texts.stop * layout.heads)
+        part = places[group.rows if every else first]
+        found.append(part.view(layout.heads, texts, group.length if every else 1, size))
+    return found
+
+
+def _blank(scores: Tensor, group: Group, value: float) -> None:
+    """Fill the last dimension of (heads, texts, rows, length) behind the end of each text."""
+    if group.real is not None:
+        # Up to the end of the shortest there is nothing to fill.
+        scores[..., group.shortest :].masked_fill_(~group.real[:, None, group.shortest :], value)
 
 
 def _scores(q: Tensor, k: Tensor, by_key: Tensor | None, by_query: Tensor | None) -> Tensor:
@@ -316,6 +339,7 @@ def _skew(full: Tensor, texts: int, rows: int, columns: int) -> Tensor:
     return full.as_strided((len(full), texts, rows, columns), strides, full.storage_offset() + rows - 1)
 
 
-def _bmm(a: Tensor, b: Tensor) -> Tensor:
+def _bmm(a: Tensor, b: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Multiply (heads, texts, ...) matrices."""
-    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).view(*a.shape[:-1], b.shape[-1])
+    flat = None if out is None else out.flatten(0, 1)
+    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1), out=flat).view(*a.shape[:-1], b.shape[-1])

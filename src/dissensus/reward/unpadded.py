@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from dissensus.reward.agreement import disagreement, probe
-from dissensus.reward.disentangled import Layout, _read, disentangled_attention, make_layout
+from dissensus.reward.disentangled import Layout, disentangled_attention, gathered, make_layout, spread_out, views
 
 LIKE_BERT = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
 """Model types whose layers are laid out like BERT's."""
@@ -136,11 +136,11 @@ def _plain_attention(queries: Tensor, keys: Tensor, values: Tensor, layout: Layo
 
 def _fused_attention(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout, dropout: float) -> Tensor:
     """Attend through ``scaled_dot_product_attention``, which is the faster on a GPU."""
-    parts = []
-    for group in layout.groups:
-        query, key, value = (_read(rows, group, layout).transpose(0, 1) for rows in (queries, keys, values))
+    parts, size = [], queries.shape[2]
+    spread = (views(spread_out(rows, layout), layout) for rows in (queries, keys, values))
+    for group, *three in zip(layout.groups, *spread, strict=True):
+        query, key, value = (part.transpose(0, 1) for part in three)
         mask = None if group.real is None else group.real[:, None, None]
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout).transpose(1, 2)
-        whole = group.real is None or seen.shape[1] == 1
-        parts.append(seen.flatten(0, 1) if whole else seen[group.real])
-    return torch.cat(parts)
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        parts.append(seen.transpose(0, 1).reshape(-1, size))
+    return gathered(torch.cat(parts), layout)
