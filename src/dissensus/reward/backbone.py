@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from dissensus.encoder import quiet_transformers, resolve_model
@@ -41,6 +45,24 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
         raise InputError(f"cannot load model '{name}': {reason}; give a folder, a Hub id or 'minilm'") from error
     keep_head_in_float32(model)
     return model, tokenizer
+
+
+def model_file(name: str | Path, file: str) -> Path | None:
+    """Find a file of ours beside a model that ``load_backbone`` has loaded; None where there is none.
+
+    ``name`` is a folder or a Hub id. A line on stderr says so where the Hub could not be asked.
+    """
+    source = Path(resolve_model(str(name)))
+    if source.is_dir():
+        return source / file if (source / file).is_file() else None
+    try:
+        return Path(hf_hub_download(str(name), file))
+    except LocalEntryNotFoundError:
+        notice = f"{name}: the Hub cannot be asked for {file}; going on as if there were none"
+        print(notice, file=sys.stderr)  # noqa: T201
+        return None
+    except EntryNotFoundError:
+        return None
 
 
 def _need_padding(tokenizer: Any, name: str) -> None:

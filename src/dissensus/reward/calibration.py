@@ -159,8 +159,11 @@ def save_calibration(folder: str | Path, calibration: Calibration) -> Path:
 def load_calibration(folder: str | Path) -> Calibration | None:
     """Read the calibration of a model's folder; None where it has none. Raises InputError for a damaged file."""
     path = Path(folder) / CALIBRATION_FILE
-    if not path.is_file():
-        return None
+    return read_calibration(path) if path.is_file() else None
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read a calibration that ``save_calibration`` wrote. Raises InputError for a damaged file."""
     try:
         return Calibration.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:

@@ -185,31 +185,28 @@ class _Attention(torch.autograd.Function):
             left = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
             _bmm(weights if left is None else weights * left, v_, out=seen)
             kept += weights, left
-        context = gathered(context, layout)
         ctx.layout, ctx.scale = layout, scale
-        ctx.save_for_backward(context, position_keys, position_queries, q, k, v, *kept)
-        return context
+        ctx.save_for_backward(position_keys, position_queries, q, k, v, *kept)
+        return gathered(context, layout)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        context, position_keys, position_queries, q, k, v, *kept = ctx.saved_tensors
+        position_keys, position_queries, q, k, v, *kept = ctx.saved_tensors
         layout, scale = ctx.layout, ctx.scale
         by_key, by_query = _rows(position_keys, 1.0), _rows(position_queries, scale)
         d_by_key, d_by_query = (None if x is None else torch.zeros_like(x, dtype=_wide(x)) for x in (by_key, by_query))
-        # The softmax's own gradient takes off each row its weighted mean, which is this product.
-        g, means = spread_out(grad, layout), spread_out((grad * context).sum(-1, keepdim=True), layout)
+        g = spread_out(grad, layout)
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
-        parts = (views(x, layout) for x in (q, k, v, g, means, dq, dk, dv))
-        for i, (group, q_, k_, v_, g_, mean, dq_, dk_, dv_) in enumerate(zip(layout.groups, *parts, strict=True)):
+        parts = (views(x, layout) for x in (q, k, v, g, dq, dk, dv))
+        for i, (group, q_, k_, v_, g_, dq_, dk_, dv_) in enumerate(zip(layout.groups, *parts, strict=True)):
             weights, left = kept[2 * i : 2 * i + 2]
             if g_.shape[2] > 1:  # what stands behind a text's end is nobody's query
                 _blank(g_.transpose(-1, -2), group, 0)
-                _blank(mean.transpose(-1, -2), group, 0)
             _bmm((weights if left is None else weights * left).transpose(-1, -2), g_, out=dv_)
             slope = _bmm(g_, v_.transpose(-1, -2))
             slope = slope if left is None else slope.mul_(left)
-            slope.sub_(mean).mul_(weights)
+            slope = torch._softmax_backward_data(slope, weights, -1, weights.dtype)
             _bmm(slope, k_, out=dq_)
             _bmm(slope.transpose(-1, -2), q_, out=dk_)
             _add_relative(dq_, slope, q_, by_key, d_by_key)

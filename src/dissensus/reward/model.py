@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from dissensus.encoder import best_device
 from dissensus.errors import InputError, TrainingError
 from dissensus.records import Pair, Prediction, Text
-from dissensus.reward.backbone import load_backbone, position_limit
+from dissensus.reward.backbone import load_backbone, model_file, position_limit
 from dissensus.reward.calibration import (
+    CALIBRATION_FILE,
     Calibration,
     CalibrationMethod,
     fit_calibration,
-    load_calibration,
     observed_preferences,
+    read_calibration,
 )
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
 from dissensus.reward.encoding import Encoding
@@ -53,13 +54,14 @@ class RewardModel:
 
     @classmethod
     def load(cls, folder: str | Path, *, max_length: int | None = None, device: str | None = None) -> Self:
-        """Load a folder that ``train`` wrote, or any one-output sequence classifier (a folder or Hub id).
+        """Load what ``train`` wrote, or any one-output sequence classifier; a folder or Hub id.
 
         ``max_length`` defaults to that of training, or 512. Raises InputError when there is no such model,
         or it has more than one output.
         """
-        config = _saved_config(Path(folder))
         model, tokenizer = load_backbone(str(folder), new_head=False)
+        settings, calibration = (model_file(folder, file) for file in (CONFIG_FILE, CALIBRATION_FILE))
+        config = None if settings is None else _read_config(settings)
         outputs = objective_of(config).outputs if config else 1
         if model.config.num_labels != outputs:
             expected = f"'{config.objective}' has {outputs}" if config else "a reward model has one"
@@ -69,7 +71,8 @@ class RewardModel:
         length = max_length or (config.max_length if config else min(512, limit or 512))
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
-        return cls(model, tokenizer, max_length=length, config=config, calibration=load_calibration(folder))
+        fitted = None if calibration is None else read_calibration(calibration)
+        return cls(model, tokenizer, max_length=length, config=config, calibration=fitted)
 
     def outputs(
         self,
@@ -147,10 +150,7 @@ class RewardModel:
         return self.outputs(texts, progress=progress).reshape(len(pairs), 2, self.objective.outputs)
 
 
-def _saved_config(folder: Path) -> TrainConfig | None:
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        return None
+def _read_config(path: Path) -> TrainConfig:
     try:
         return TrainConfig.model_validate(json.loads(path.read_text())["config"])
     except (ValueError, KeyError) as error:

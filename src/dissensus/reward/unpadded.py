@@ -105,12 +105,10 @@ def _layer(layer: Any, hidden: Tensor, layout: Layout, last: bool) -> Tensor:
     own, out = layer.attention.self, layer.attention.output
     device = hidden.device.type
     narrow = hidden.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else hidden
+    keys, values = own.key(narrow), own.value(narrow)
     if last:
-        hidden = hidden[layout.starts]
-        queries = own.query(narrow[layout.starts])
-        keys, values = _project(narrow, (own.key, own.value))
-    else:
-        queries, keys, values = _project(narrow, (own.query, own.key, own.value))
+        hidden, narrow = hidden[layout.starts], narrow[layout.starts]
+    queries = own.query(narrow)
     shape = (-1, own.num_attention_heads, queries.shape[1] // own.num_attention_heads)
     attend = _fused_attention if device == "cuda" else _plain_attention
     dropout = own.dropout.p if layer.training else 0.0
@@ -118,14 +116,6 @@ def _layer(layer: Any, hidden: Tensor, layout: Layout, last: bool) -> Tensor:
     hidden = out.LayerNorm(out.dropout(out.dense(seen.flatten(1))) + hidden)
     after: Tensor = layer.output(layer.intermediate(hidden), hidden)
     return after
-
-
-def _project(hidden: Tensor, parts: tuple[Any, ...]) -> Sequence[Tensor]:
-    """Apply projections: as one product, unless one of them is more than a plain linear layer."""
-    if any(type(part) is not nn.Linear for part in parts):
-        return [part(hidden) for part in parts]
-    weight, bias = torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
-    return F.linear(hidden, weight, bias).chunk(len(parts), dim=1)
 
 
 def _plain_attention(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout, dropout: float) -> Tensor:
