@@ -53,7 +53,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self._steps: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
         self._norms: list[Tensor] = []
         self._record_norms()
-        if self.args.world_size == 1 and not self.args.torch_compile:
+        alone = self.args.world_size == 1 and not self.is_fsdp_enabled and not self.is_deepspeed_enabled
+        if alone and not self.args.torch_compile:
             RowGradients(self.model)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
