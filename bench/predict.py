@@ -2,10 +2,10 @@
 
     python bench/predict.py [--quick] [--json FILE] [--rounds 5]
 
-MiniLM with a fresh head scores (prompt, response) texts cut to 512 tokens in float32 on both sides, in turn;
-medians. The pipeline pads each batch in the order given, scores a text as often as it stands there, and is run at
-batch sizes 1, 8, 32 and 64 first; the best goes into the race. Two files: ``hh_harmless``, where every response is
-its own, and ``arguments``, where many pairs share texts and ours scores each once.
+MiniLM with a fresh head scores (prompt, response) texts cut to 512 tokens, in float32 on both sides and in bfloat16
+on both sides, in turn; medians. The pipeline pads each batch in the order given, scores a text as often as it stands
+there, and is run at batch sizes 1, 8, 32 and 64 first; the best goes into the race. Two files: ``hh_harmless``, where
+every response is its own, and ``arguments``, where many pairs share texts and ours scores each once.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from dissensus.files import read_pairs
 from dissensus.records import plain_text
 from dissensus.reward.model import RewardModel
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WINDOW, BATCH_SIZES, TARGET = 512, (1, 8, 32, 64), 3
 
 
@@ -71,11 +72,11 @@ def by_pipeline(classify: Any, texts: list[tuple[str, str]], size: int) -> np.nd
     return np.array([row[0]["score"] if isinstance(row, list) else row["score"] for row in scores])
 
 
-def race(folder: str, data: str, pairs: int, rounds: int) -> list[dict[str, Any]]:
+def race(folder: str, data: str, precision: str, pairs: int, rounds: int) -> list[dict[str, Any]]:
     texts = texts_of(data, pairs)
-    model = RewardModel.load(folder, max_length=WINDOW)
+    model = RewardModel.load(folder, max_length=WINDOW, precision=precision)
     with quiet_transformers():
-        network = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, dtype=torch.float32)
+        network = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, dtype=DTYPES[precision])
     tokenizer = AutoTokenizer.from_pretrained(folder, truncation_side="left")
     classify = pipeline("text-classification", model=network, tokenizer=tokenizer, device=-1)
     few = texts[: max(len(texts) // 4, 64)]
@@ -94,6 +95,7 @@ def race(folder: str, data: str, pairs: int, rounds: int) -> list[dict[str, Any]
     return [
         {
             "data": data,
+            "precision": precision,
             "contender": name,
             "batch_size": best if name == "pipeline" else "by tokens",
             "texts": len(texts),
@@ -117,7 +119,8 @@ def main() -> None:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions}")
     print(f"command: python {' '.join(sys.argv)}")
-    print(f"{'data':<14}{'contender':<11}{'batch':>10}{'texts':>8}{'distinct':>10}{'texts/s':>10}{'x pipeline':>12}")
+    head = f"{'data':<14}{'precision':<11}{'contender':<11}{'batch':>10}{'texts':>8}{'distinct':>10}"
+    print(f"{head}{'texts/s':>10}{'x pipeline':>12}")
     logging.set_verbosity_error()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -127,11 +130,12 @@ def main() -> None:
                 scratch
             )
             AutoTokenizer.from_pretrained(resolve_model("minilm")).save_pretrained(scratch)
-        for data, pairs in (("hh_harmless", 256), ("arguments", 1024)):
-            for row in race(scratch, data, 64 if options.quick else pairs, rounds):
+        cases = [(data, n, precision) for data, n in (("hh_harmless", 256), ("arguments", 512)) for precision in DTYPES]
+        for data, pairs, precision in cases:
+            for row in race(scratch, data, precision, 64 if options.quick else pairs, rounds):
                 rows.append(row)
                 print(
-                    f"{data:<14}{row['contender']:<11}{row['batch_size']!s:>10}{row['texts']:>8}{row['distinct']:>10}"
+                    f"{data:<14}{precision:<11}{row['contender']:<11}{row['batch_size']!s:>10}{row['texts']:>8}{row['distinct']:>10}"
                     f"{row['texts_per_second']:>10.1f}{row['ratio_over_pipeline']:>12.2f}",
                     flush=True,
                 )

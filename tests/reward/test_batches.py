@@ -3,6 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.layout import Layout
@@ -39,19 +41,24 @@ def test_the_order_is_fixed_by_seed_and_epoch(batches: PairBatches):
     assert list(batches) != first
 
 
-def test_batches_by_prompt_share_responses():
+def test_batches_by_prompt_have_few_responses():
     texts, groups = _complete_graph(3, 30)
-    lengths = np.full(90, 10)
-    distinct = {
-        by_prompt: np.mean(
-            [
-                len(np.unique(texts[b]))
-                for b in PairBatches(texts, lengths, groups, batch_size=64, seed=0, by_prompt=by_prompt)
-            ]
-        )
-        for by_prompt in (False, True)
-    }
-    assert distinct[True] < 0.5 * distinct[False]
+    batches = PairBatches(texts, np.full(90, 10), groups, batch_size=32, seed=0, by_prompt=True)
+    distinct = [len(np.unique(texts[batch])) for batch in batches]
+    # Nine texts have 36 pairs, so 32 pairs have nine texts at least; the last ones of a prompt are what is left over.
+    assert min(distinct) == 9
+    assert np.mean(distinct) < 12.5
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 5)), min_size=1), st.integers(1, 9))
+def test_batches_by_prompt_serve_every_pair_once_whatever_is_compared(rows: list[tuple[int, int, int]], size: int):
+    """Also the same pair twice, a text with itself, and prompts whose texts fall apart into several parts."""
+    texts = np.array([(6 * group + a, 6 * group + b) for group, a, b in rows])
+    _, groups = np.unique([group for group, _, _ in rows], return_inverse=True)
+    batches = PairBatches(texts, np.full(24, 3), groups, batch_size=size, seed=0, by_prompt=True)
+    served = list(batches)
+    assert sorted(i for batch in served for i in batch) == list(range(len(rows)))
+    assert [len(batch) for batch in served].count(size) >= len(rows) // size
 
 
 def test_batches_by_length_waste_little_padding():

@@ -293,3 +293,17 @@ def test_a_model_that_is_not_there(pairs: list[Pair], tmp_path: Path, monkeypatc
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match=r"cannot load model '.*nowhere'"):
         _train(pairs, _config(tmp_path / "nowhere"), tmp_path / "m")
+
+
+@pytest.mark.parametrize("backbone", ["tiny_bert", "tiny_deberta", "tiny_llama"])
+def test_rewards_in_bfloat16_are_near_those_in_float32_and_the_weights_stay(
+    backbone: str, request: pytest.FixtureRequest, pairs: list[Pair]
+):
+    folder = request.getfixturevalue(backbone)
+    texts = [(p.prompt, p.response_a) for p in pairs]
+    model = RewardModel.load(folder, precision="bf16")
+    whole, half = RewardModel.load(folder).rewards(texts), model.rewards(texts)
+    # Random weights as large as these make much of every rounding; MiniLM's differ by two hundredths.
+    assert 0 < abs(whole - half).max() < 0.3 * whole.std()
+    assert model.model.dtype == torch.float32
+    assert half.dtype == whole.dtype

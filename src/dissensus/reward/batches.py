@@ -54,25 +54,53 @@ class PairBatches(Sampler[list[int]]):
         return np.concatenate([part[np.argsort(self.pair_lengths[part], kind="stable")] for part in parts])
 
     def _order_by_prompt(self, rng: np.random.Generator) -> Ints:
-        """Order pairs so that neighbours share responses.
+        """Order pairs prompt by prompt, so that a batch of them has few responses."""
+        rows = np.argsort(self.groups, kind="stable")
+        parts = np.split(rows, np.cumsum(np.bincount(self.groups))[:-1])
+        order: list[int] = []
+        for group in rng.permutation(len(parts)):
+            room = self.batch_size - len(order) % self.batch_size
+            chosen = _by_shared_texts(self.texts[parts[group]], room, self.batch_size, rng)
+            order += parts[group][chosen].tolist()
+        return np.array(order, dtype=np.int64)
 
-        A prompt's responses fall into random blocks of about sqrt(batch_size); the pairs between two blocks
-        stand together, so that a batch of n pairs needs about 2 sqrt(n) responses instead of 2n.
-        """
-        side = max(round(self.batch_size**0.5), 1)
-        n_texts = int(self.texts.max()) + 1
-        text_group = np.zeros(n_texts, dtype=np.int64)
-        text_group[self.texts[:, 0]] = text_group[self.texts[:, 1]] = self.groups
-        # Rank of each text within its group under a random order, cut into blocks.
-        shuffled = rng.permutation(n_texts)
-        by_group = shuffled[np.argsort(text_group[shuffled], kind="stable")]
-        starts = np.searchsorted(text_group[by_group], text_group[by_group])
-        block = np.empty(n_texts, dtype=np.int64)
-        block[by_group] = (np.arange(n_texts) - starts) // side
-        blocks = np.sort(block[self.texts], axis=1)
-        group_order = rng.permutation(int(self.groups.max()) + 1)
-        ties = rng.permutation(len(self.texts))
-        return np.lexsort((ties, blocks[:, 1], blocks[:, 0], group_order[self.groups]))
+
+def _by_shared_texts(texts: Ints, room: int, batch_size: int, rng: np.random.Generator) -> list[int]:
+    """Order pairs, (pairs, 2), into batches of few distinct texts; the first batch has ``room`` left.
+
+    A batch begins at random and grows by the text that makes most pairs with those in it: where all texts of a prompt
+    are compared with each other, n pairs need little more than the sqrt(2n) texts that n pairs have at least.
+    """
+    names, ends = np.unique(texts, return_inverse=True)
+    ends = ends.reshape(-1, 2)
+    if len(texts) <= 2:
+        return list(range(len(texts)))
+    partners: list[list[tuple[int, int]]] = [[] for _ in names]
+    for pair, (a, b) in enumerate(ends.tolist()):
+        partners[a].append((pair, b))
+        partners[b].append((pair, a))
+    waiting = np.bincount(ends.reshape(-1), minlength=len(names))
+    order: list[int] = []
+    done = np.zeros(len(texts), dtype=bool)
+    while len(order) < len(texts):
+        inside = np.zeros(len(names), dtype=bool)
+        gain = np.where(waiting > 0, rng.random(len(names)) / 2, -1)  # between equals chance decides
+        while room and gain.max() >= 0:
+            text = int(gain.argmax())
+            inside[text], gain[text] = True, -1
+            for pair, other in partners[text]:
+                if done[pair]:
+                    continue
+                if not inside[other]:
+                    gain[other] += 1
+                elif room:
+                    done[pair] = True
+                    order.append(pair)
+                    np.subtract.at(waiting, ends[pair], 1)
+                    room -= 1
+            partners[text] = [row for row in partners[text] if not done[row[0]]]
+        room = room or batch_size
+    return order
 
 
 class Collator:

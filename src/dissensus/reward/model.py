@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ from dissensus.reward.objectives import ScalarReward, objective_of
 from dissensus.reward.prediction import predictions_of, preference_logits
 from dissensus.reward.scoring import TOKENS_PER_BATCH, score_texts
 
+Precision = Literal["fp32", "bf16"]
+
 
 class RewardModel:
     """Scores responses; ``load`` needs a folder and nothing else."""
@@ -42,7 +44,9 @@ class RewardModel:
         max_length: int,
         config: TrainConfig | None = None,
         calibration: Calibration | None = None,
+        precision: Precision = "fp32",
     ) -> None:
+        self.precision = precision
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.encoding = Encoding(tokenizer, max_length)
         self.objective = objective_of(config) if config else ScalarReward(outputs=1)
@@ -53,10 +57,19 @@ class RewardModel:
         self.layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
 
     @classmethod
-    def load(cls, folder: str | Path, *, max_length: int | None = None, device: str | None = None) -> Self:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        max_length: int | None = None,
+        device: str | None = None,
+        precision: Precision = "fp32",
+    ) -> Self:
         """Load what ``train`` wrote, or any one-output sequence classifier; a folder or Hub id.
 
-        ``max_length`` defaults to that of training, or 512. Raises InputError when there is no such model,
+        ``max_length`` defaults to that of training, or 512. With ``precision`` bf16, weights stay in float32 and
+        matrix products are made in bfloat16: two to three times faster where the processor has them, rewards up to
+        some hundredths of their spread apart. Raises InputError when there is no such model,
         or it has more than one output.
         """
         model, tokenizer = load_backbone(str(folder), new_head=False)
@@ -72,7 +85,7 @@ class RewardModel:
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
         fitted = None if calibration is None else read_calibration(calibration)
-        return cls(model, tokenizer, max_length=length, config=config, calibration=fitted)
+        return cls(model, tokenizer, max_length=length, config=config, calibration=fitted, precision=precision)
 
     def outputs(
         self,
@@ -84,7 +97,10 @@ class RewardModel:
         """Return the model's outputs for each (prompt, response), shape (texts, outputs); each distinct one once."""
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         encoded = self.encoding.encode(list(distinct))
-        scored = score_texts(self.model, self.layout, encoded, tokens_per_batch=tokens_per_batch, progress=progress)
+        half = self.precision == "bf16"
+        scored = score_texts(
+            self.model, self.layout, encoded, tokens_per_batch=tokens_per_batch, half=half, progress=progress
+        )
         return scored[[distinct[text] for text in texts]]
 
     def rewards(

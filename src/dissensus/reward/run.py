@@ -42,7 +42,8 @@ from dissensus.reward.targets import build_targets
 from dissensus.reward.trainer import LogLastStep, PairTrainer, ProgressBar, ValidateEpochs, fit_to_labels
 
 TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
-"""Tokens per forward pass: on a CPU as many as its caches hold, on a GPU enough to fill it."""
+"""Tokens per forward pass: on a CPU as many as its caches hold, on a GPU enough to fill it. Where pairs share texts,
+twice as many: what two forward passes of a step share is read twice."""
 
 
 def train(
@@ -217,7 +218,8 @@ def _trainer(
         data.texts,
         columns,
         lay_out=layout,
-        budget=config.tokens_per_batch or (TOKENS_ON_CPU if best_device() == "cpu" else TOKENS_ON_GPU),
+        budget=config.tokens_per_batch
+        or (1 + by_prompt) * (TOKENS_ON_CPU if best_device() == "cpu" else TOKENS_ON_GPU),
         by_prompt=by_prompt,
         rank=arguments.process_index,
         processes=arguments.world_size,

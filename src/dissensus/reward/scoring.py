@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,12 @@ def score_texts(
     *,
     rows: Ints | None = None,
     tokens_per_batch: int = TOKENS_PER_BATCH,
+    half: bool = False,
     progress: bool = False,
 ) -> NDArray[np.float32]:
     """Return the model's outputs for these rows of the encoded texts (all of them unless given), longest first.
 
-    Shape (texts, outputs), in the order of the rows.
+    Shape (texts, outputs), in the order of the rows. With ``half``, matrix products are made in bfloat16.
     """
     rows = np.arange(len(encoded)) if rows is None else rows
     order = np.argsort(-encoded.lengths[rows], kind="stable")
@@ -36,7 +38,13 @@ def score_texts(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    with torch.inference_mode(), tqdm(total=len(order), desc="score", unit="text", disable=not progress) as bar:
+    # Once around all batches, so that weights are cast once.
+    cast = torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+    with (
+        torch.inference_mode(),
+        cast,
+        tqdm(total=len(order), desc="score", unit="text", disable=not progress) as bar,
+    ):
         for part in _within_budget(order, encoded.lengths[rows], tokens_per_batch):
             logits = model(**move(layout(encoded, rows[part]), device)).logits
             outputs[part] = logits.float().cpu().numpy()

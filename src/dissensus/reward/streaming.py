@@ -37,7 +37,7 @@ def predict_file(
     pairs, so a second call scores only what is missing. ``out`` appears when all are there.
     """
     part = out.with_name(out.name + ".part")
-    settings = f"{identity}\0{name}\0{seed}\0{calibrated}\0{model.encoding.max_length}"
+    settings = f"{identity}\0{name}\0{seed}\0{calibrated}\0{model.encoding.max_length}\0{model.precision}"
     files = []
     with tqdm(total=total, desc="predict", unit="pair", disable=not progress) as bar:
         for i, rows in enumerate(_windows(pairs, window)):
