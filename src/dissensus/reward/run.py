@@ -17,7 +17,6 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from dissensus.encoder import best_device, default_cache, quiet_transformers
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.records import Margin, Pair, plain_text
-from dissensus.reward.allocation import keep_freed_memory
 from dissensus.reward.backbone import checkpoint_activations, load_backbone, position_limit
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.calibration import Calibration, fit_calibration, observed_preferences
@@ -102,8 +101,6 @@ def train(
         trainer.add_callback(callback)
     if progress and processes.is_main_process:
         trainer.add_callback(ProgressBar(f"{config.objective}, seed {config.seed}"))
-    if best_device() == "cpu":
-        keep_freed_memory()
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
