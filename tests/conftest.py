@@ -1,6 +1,7 @@
 """Fixtures: the folder of real votes, and tiny backbones made on the spot."""
 
 import importlib.util
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,11 @@ from dissensus.records import Margin, Pair
 # A shared machine may be slow; what a property says does not depend on the clock.
 settings.register_profile("dissensus", deadline=None)
 settings.load_profile("dissensus")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what the tests cache in the checkout, out of the user's own cache."""
+    os.environ.setdefault("DISSENSUS_CACHE", str(config.rootpath / ".pytest_cache" / "dissensus"))
 
 
 def _beside(name: str) -> ModuleType:

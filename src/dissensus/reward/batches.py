@@ -16,6 +16,9 @@ from dissensus.reward.tokens import EncodedTexts
 _WINDOW = 50
 """Batches whose pairs are sorted by length together: enough to waste little padding, few enough to stay random."""
 
+_TRIES = 16
+"""At the batches of a prompt."""
+
 Ints = NDArray[np.int64]
 
 
@@ -29,7 +32,7 @@ class PairBatches(Sampler[list[int]]):
     def __init__(
         self, texts: Ints, lengths: Ints, groups: Ints, *, batch_size: int, seed: int, by_prompt: bool = False
     ) -> None:
-        self.texts, self.groups = texts, groups
+        self.texts, self.lengths, self.groups = texts, lengths, groups
         self.pair_lengths = lengths[texts].max(axis=1)
         self.batch_size, self.seed, self.by_prompt, self.epoch = batch_size, seed, by_prompt, 0
 
@@ -60,21 +63,36 @@ class PairBatches(Sampler[list[int]]):
         order: list[int] = []
         for group in rng.permutation(len(parts)):
             room = self.batch_size - len(order) % self.batch_size
-            chosen = _by_shared_texts(self.texts[parts[group]], room, self.batch_size, rng)
+            chosen = _by_shared_texts(self.texts[parts[group]], self.lengths, room, self.batch_size, rng)
             order += parts[group][chosen].tolist()
         return np.array(order, dtype=np.int64)
 
 
-def _by_shared_texts(texts: Ints, room: int, batch_size: int, rng: np.random.Generator) -> list[int]:
+def _by_shared_texts(texts: Ints, lengths: Ints, room: int, batch_size: int, rng: np.random.Generator) -> list[int]:
     """Order pairs, (pairs, 2), into batches of few distinct texts; the first batch has ``room`` left.
 
-    A batch begins at random and grows by the text that makes most pairs with those in it: where all texts of a prompt
-    are compared with each other, n pairs need little more than the sqrt(2n) texts that n pairs have at least.
+    Chance decides between equals, and a few tries cost little: the one whose batches have the fewest tokens is taken.
+    """
+    if len(texts) <= room:
+        return list(range(len(texts)))
+    tries = [_grow_batches(texts, room, batch_size, rng) for _ in range(_TRIES)]
+    return min(tries, key=lambda order: _distinct_tokens(texts[order], lengths, room, batch_size))
+
+
+def _distinct_tokens(texts: Ints, lengths: Ints, room: int, batch_size: int) -> int:
+    """Count the tokens of batches of these pairs, (pairs, 2), in which each text stands once."""
+    cuts = range(room, len(texts), batch_size)
+    return sum(int(lengths[np.unique(part)].sum()) for part in np.split(texts, cuts))
+
+
+def _grow_batches(texts: Ints, room: int, batch_size: int, rng: np.random.Generator) -> list[int]:
+    """Build batches text by text: the next is the one that makes most pairs with those inside, and few outside.
+
+    Where all texts of a prompt are compared with each other, n pairs need little more than the sqrt(2n) texts that n
+    pairs have at least. Texts with few pairs left go first, or what remains for the last batch shares nothing.
     """
     names, ends = np.unique(texts, return_inverse=True)
     ends = ends.reshape(-1, 2)
-    if len(texts) <= 2:
-        return list(range(len(texts)))
     partners: list[list[tuple[int, int]]] = [[] for _ in names]
     for pair, (a, b) in enumerate(ends.tolist()):
         partners[a].append((pair, b))
@@ -83,11 +101,11 @@ def _by_shared_texts(texts: Ints, room: int, batch_size: int, rng: np.random.Gen
     order: list[int] = []
     done = np.zeros(len(texts), dtype=bool)
     while len(order) < len(texts):
-        inside = np.zeros(len(names), dtype=bool)
-        gain = np.where(waiting > 0, rng.random(len(names)) / 2, -1)  # between equals chance decides
-        while room and gain.max() >= 0:
-            text = int(gain.argmax())
-            inside[text], gain[text] = True, -1
+        inside, gain = np.zeros(len(names), dtype=bool), np.zeros(len(names))
+        while room and (waiting[~inside] > 0).any():
+            rank = (gain if inside.any() else 0) - (0.1 if inside.any() else 1) * waiting + rng.random(len(names)) / 2
+            text = int(np.where(inside | (waiting == 0), -np.inf, rank).argmax())
+            inside[text] = True
             for pair, other in partners[text]:
                 if done[pair]:
                     continue

@@ -38,6 +38,8 @@ LOG_FILE = "training.jsonl"
 _RELOAD_TOLERANCE = 1e-4
 _COMPARED = 16
 """Texts that are scored again with the saved model."""
+_COMPILED = "_orig_mod"
+"""Where torch.compile keeps the model that it compiled, and what it puts before the names of its weights."""
 
 Ints = NDArray[np.int64]
 
@@ -134,10 +136,15 @@ def find_checkpoint(part: Path, fingerprint: str, *, overwrite: bool) -> Path | 
 
 
 def trained_model(trainer: PairTrainer) -> Any:
-    """Return what can be scored with: without accelerate's autocast, so that it agrees with the saved model."""
+    """Return what can be scored with: not compiled, without accelerate's autocast, to agree with the saved model."""
     if trainer.accelerator.distributed_type == DistributedType.FSDP:
         return trainer.model_wrapped
-    return trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+    return _uncompiled(trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False))
+
+
+def _uncompiled(model: Any) -> Any:
+    """Return the model behind ``torch.compile``, whose code keeps the autocast that it was compiled with."""
+    return getattr(model, _COMPILED, model)
 
 
 def save_model(
@@ -161,9 +168,12 @@ def save_model(
     """
     accelerator = trainer.accelerator
     some = np.arange(min(_COMPARED, len(encoded)))
-    weights = accelerator.get_state_dict(trainer.model_wrapped)
+    weights: dict[str, Any] = {
+        name.replace(f"{_COMPILED}.", ""): value
+        for name, value in accelerator.get_state_dict(trainer.model_wrapped).items()
+    }
     before = score_texts(trained_model(trainer), layout, encoded, rows=some)
-    model = accelerator.unwrap_model(trainer.model_wrapped)
+    model = _uncompiled(accelerator.unwrap_model(trainer.model_wrapped))
     if accelerator.is_main_process:
         folder = part / "model"
         shutil.rmtree(folder, ignore_errors=True)
@@ -174,8 +184,9 @@ def save_model(
                     if accelerator.distributed_type == DistributedType.FSDP:
                         plain, _ = load_backbone(config.model, new_head=True, outputs=model.config.num_labels)
                         model = rebuild_adapted(plain, model, weights)
-                    model, weights = merge_adapters(model), None
-                model.save_pretrained(folder, state_dict=weights)
+                    merge_adapters(model).save_pretrained(folder)
+                else:
+                    model.save_pretrained(folder, state_dict=weights)
                 tokenizer.save_pretrained(folder)
         except WRITE_FAILURES as error:
             shutil.rmtree(folder, ignore_errors=True)
