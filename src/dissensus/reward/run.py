@@ -216,7 +216,7 @@ def _trainer(
         columns,
         lay_out=layout,
         budget=config.tokens_per_batch
-        or (1 + by_prompt) * (TOKENS_ON_CPU if best_device() == "cpu" else TOKENS_ON_GPU),
+        or (1 + 2 * by_prompt) * (TOKENS_ON_CPU if best_device() == "cpu" else TOKENS_ON_GPU),
         by_prompt=by_prompt,
         rank=arguments.process_index,
         processes=arguments.world_size,
