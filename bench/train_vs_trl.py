@@ -341,7 +341,7 @@ def run_case(case: str, rounds: int, pairs_per_epoch: int | None) -> Iterator[di
                 "case": case,
                 "contender": c.name,
                 "pairs_per_step": batch,
-                "micro_batch": names[c.name] or "2048 tokens",
+                "micro_batch": names[c.name] or "by tokens",
                 "pairs_per_second": len(pairs) / seconds[c.name],
                 "ratio_over_stock_trl": seconds["stock"] / seconds[c.name],
                 "ratio_over_tuned_trl": seconds["tuned"] / seconds[c.name],
