@@ -11,9 +11,11 @@ Contenders, each a process that keeps its trainer and is told in turn to train o
 
 TRL needs two things to run a BERT or DeBERTa at all: an end-of-text token (the separator) and a forward pass that lets
 go of ``use_cache`` and ``margin``. All pairs fit the window of 512 tokens, since TRL drops those that do not. Dropout
-is off everywhere: TRL switches it off. A timed unit is one epoch, the first one is not counted; tokenising and loading
-are outside it. The peak is that of square bf16 products, measured before each round; the work is counted as the model's
-matrix products per real token, three times the forward pass, whoever does how many of them.
+is off everywhere: TRL switches it off. A timed unit is one epoch of some pairs, or of `arguments`, whose pairs share
+texts as no sample of them would, so many pairs' steps through all 10,860 with a majority (769 texts). The first unit is
+not counted; tokenising and loading are outside it. The peak is that of square bf16 products, measured before each
+round; the work is counted as the model's matrix products per real token, three times the forward pass, whoever does
+how many of them.
 """
 
 from __future__ import annotations
@@ -51,9 +53,9 @@ CASES = {
     "minilm-8": ("minilm", "hh_harmless", 8, 96),
     "deberta-32": ("deberta", "hh_harmless", 32, 64),
     "deberta-8": ("deberta", "hh_harmless", 8, 32),
-    "arguments-32": ("minilm", "arguments", 32, 512),
+    "arguments-32": ("minilm", "arguments", 32, 768),
 }
-"""Backbone, data, pairs per optimiser step, pairs in an epoch."""
+"""Backbone, data, pairs per optimiser step, pairs in a timed unit."""
 QUICK_CASES = ["minilm-8"]
 
 
@@ -100,17 +102,15 @@ def deberta_v3_small(folder: Path) -> Path:
 
 
 def choose_pairs(data: str, count: int) -> list[Pair]:
-    """Pairs with a winner that fit the window, drawn evenly over the file; a vote's majority is the label."""
+    """Pairs with a winner that fit the window, drawn evenly; of `arguments` all, a majority being the label."""
     source = real_data_dir() / f"{data}.jsonl.gz"
     pairs = list(read_pairs(source, notice=lambda _: None))
     if data == "arguments":
-        # Its first groups whole: a group's pairs share their texts, and a sample of rows would not.
-        pairs = [
+        return [
             p.model_copy(update={"label": "a" if p.votes.a > p.votes.b else "b"})
             for p in pairs
             if p.votes.a != p.votes.b
         ]
-        return pairs[:count]
     encoding = Encoding(AutoTokenizer.from_pretrained(resolve_model("minilm")), 100_000)
     rows = np.random.default_rng(0).permutation(len(pairs))[: 2 * count]
     chosen = [pairs[i] for i in rows if pairs[i].label in ("a", "b")]
@@ -120,7 +120,7 @@ def choose_pairs(data: str, count: int) -> list[Pair]:
 
 
 class Turns(TrainerCallback):
-    """Trains an epoch at a time when told to, and tells the seconds; the first one is for warming up."""
+    """Trains a unit of so many steps when told to, and tells the seconds; the first one is for warming up."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.done, self.losses = steps, 0, []
@@ -160,24 +160,36 @@ def tell(row: dict[str, Any]) -> None:
     sys.__stdout__.flush()
 
 
-def child_ours(model: str, pairs: list[Pair], batch: int, rounds: int, folder: Path, by_prompt: bool) -> None:
+def child_ours(
+    model: str, pairs: list[Pair], batch: int, count: int, rounds: int, folder: Path, by_prompt: bool
+) -> None:
+    steps = -(-count // batch)
     config = TrainConfig(
         model=model,
         batch_size=batch,
-        epochs=rounds + 2,
+        epochs=epochs_for(len(pairs), count, rounds),
         max_length=WINDOW,
         precision="bf16",
-        logging_steps=-(-len(pairs) // batch),
+        logging_steps=steps,
         checkpoint_steps=10**6,
         batching="prompt" if by_prompt else "length",
     )
     tell({"imports_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
-    train(pairs, config, folder / "ours", callbacks=[Turns(-(-len(pairs) // batch))], progress=False)
+    train(pairs, config, folder / "ours", callbacks=[Turns(steps)], progress=False)
 
 
-def child_trl(model: str, pairs: list[Pair], batch: int, rounds: int, folder: Path, micro: int, tuned: bool) -> None:
+def epochs_for(pairs: int, count: int, rounds: int) -> int:
+    """So many that the run is not over before its last unit."""
+    return -(-count * (rounds + 2) // pairs)
+
+
+def child_trl(
+    model: str, pairs: list[Pair], batch: int, count: int, rounds: int, folder: Path, micro: int, tuned: bool
+) -> None:
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
+
+    steps, epochs = -(-count // batch), epochs_for(len(pairs), count, rounds)
 
     class Grouped(RewardTrainer):
         def _get_train_sampler(self, dataset: Any = None) -> Any:
@@ -202,14 +214,14 @@ def child_trl(model: str, pairs: list[Pair], batch: int, rounds: int, folder: Pa
     arguments = RewardConfig(
         output_dir=str(folder / "trl"),
         max_length=WINDOW,
-        num_train_epochs=rounds + 2,
+        num_train_epochs=epochs,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=batch // micro,
         learning_rate=2e-5,
         lr_scheduler_type="linear",
-        warmup_steps=round(0.1 * -(-len(pairs) // batch) * (rounds + 2)),
+        warmup_steps=round(0.1 * -(-len(pairs) // batch) * epochs),
         weight_decay=0.01,
-        logging_steps=-(-len(pairs) // batch),
+        logging_steps=steps,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -223,7 +235,7 @@ def child_trl(model: str, pairs: list[Pair], batch: int, rounds: int, folder: Pa
         args=arguments,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list(rows),
-        callbacks=[Turns(-(-len(pairs) // batch))],
+        callbacks=[Turns(steps)],
     )
     if len(trainer.train_dataset) != len(pairs):
         sys.exit(f"TRL dropped {len(pairs) - len(trainer.train_dataset)} pairs as too long")
@@ -231,7 +243,7 @@ def child_trl(model: str, pairs: list[Pair], batch: int, rounds: int, folder: Pa
 
 
 class Contender:
-    """A child process that trains an epoch on each ``go``."""
+    """A child process that trains a unit on each ``go``."""
 
     def __init__(self, name: str, arguments: list[str]) -> None:
         self.name, self.seconds, self.peak_mb, self.losses = name, [], 0.0, []
@@ -258,7 +270,7 @@ class Contender:
                 return json.loads(line)
         sys.exit(f"{self.name} ended with {self.process.wait()}; run again with --loud")
 
-    def epoch(self) -> float:
+    def unit(self) -> float:
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         heard = self._hear()
@@ -288,8 +300,8 @@ def matmul_peak() -> float:
     return 2 * side**3 / best / 1e9
 
 
-def work_per_epoch(model: str, pairs: list[Pair]) -> float:
-    """GFLOP of one forward and backward pass over each response of each pair, padding apart."""
+def work_per_pair(model: str, pairs: list[Pair]) -> float:
+    """GFLOP of one forward and backward pass over each response of a pair, padding apart; the mean over the pairs."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(model)
@@ -298,7 +310,7 @@ def work_per_epoch(model: str, pairs: list[Pair]) -> float:
     hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     linear = layers * (4 * hidden**2 + 2 * hidden * inner) * 2 * lengths.sum()
     attention = layers * 4 * hidden * (lengths.astype(float) ** 2).sum()
-    return 3 * (linear + attention) / 1e9
+    return 3 * (linear + attention) / len(pairs) / 1e9
 
 
 def best_micro_batch(case: str, batch: int, pairs: int, folder: Path) -> int:
@@ -306,15 +318,15 @@ def best_micro_batch(case: str, batch: int, pairs: int, folder: Path) -> int:
     seconds = {}
     for size in sizes:
         trial = Contender(f"trl {size}", [case, "tuned", "1", str(size), str(pairs), str(folder)])
-        trial.epoch()
-        seconds[size] = trial.epoch()
+        trial.unit()
+        seconds[size] = trial.unit()
         trial.close()
     return min(seconds, key=seconds.get)
 
 
-def run_case(case: str, rounds: int, pairs_per_epoch: int | None) -> Iterator[dict[str, Any]]:
+def run_case(case: str, rounds: int, pairs_per_unit: int | None) -> Iterator[dict[str, Any]]:
     backbone, data, batch, count = CASES[case]
-    count = pairs_per_epoch or count
+    count = pairs_per_unit or count
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model = model_of(backbone, folder)
@@ -326,15 +338,15 @@ def run_case(case: str, rounds: int, pairs_per_epoch: int | None) -> Iterator[di
             for name, size in names.items()
         ]
         for contender in contenders:
-            contender.epoch()
+            contender.unit()
         peaks = []
         for _ in range(rounds):
             peaks.append(matmul_peak())
             for contender in contenders:
-                contender.seconds.append(contender.epoch())
+                contender.seconds.append(contender.unit())
         for contender in contenders:
             contender.close()
-        work, peak = work_per_epoch(model, pairs), statistics.median(peaks)
+        work, peak = count * work_per_pair(model, pairs), statistics.median(peaks)
         seconds = {c.name: statistics.median(c.seconds) for c in contenders}
         for c in contenders:
             yield {
@@ -342,7 +354,7 @@ def run_case(case: str, rounds: int, pairs_per_epoch: int | None) -> Iterator[di
                 "contender": c.name,
                 "pairs_per_step": batch,
                 "micro_batch": names[c.name] or "by tokens",
-                "pairs_per_second": len(pairs) / seconds[c.name],
+                "pairs_per_second": count / seconds[c.name],
                 "ratio_over_stock_trl": seconds["stock"] / seconds[c.name],
                 "ratio_over_tuned_trl": seconds["tuned"] / seconds[c.name],
                 "share_of_peak": work / seconds[c.name] / peak,
@@ -350,7 +362,7 @@ def run_case(case: str, rounds: int, pairs_per_epoch: int | None) -> Iterator[di
                 "peak_memory_mb": c.peak_mb,
                 "imports_mb": c.imports_mb,
                 "seconds": c.seconds,
-                "loss_by_epoch": c.losses,
+                "loss_by_unit": c.losses,
             }
 
 
@@ -372,9 +384,9 @@ def child(arguments: list[str]) -> None:
     path.mkdir(exist_ok=True, parents=True)
     sys.stdout = sys.stderr
     if name == "ours":
-        child_ours(model, pairs, batch, int(rounds), path, data == "arguments")
+        child_ours(model, pairs, batch, int(count), int(rounds), path, data == "arguments")
     else:
-        child_trl(model, pairs, batch, int(rounds), path, int(micro), name == "tuned")
+        child_trl(model, pairs, batch, int(count), int(rounds), path, int(micro), name == "tuned")
 
 
 def main() -> None:
@@ -385,7 +397,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="MiniLM at 8 pairs, two rounds of 24 pairs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=CASES, action="append")
-    parser.add_argument("--pairs", type=int, help="pairs in an epoch")
+    parser.add_argument("--pairs", type=int, help="pairs in a timed unit")
     parser.add_argument("--loud", action="store_true", help="show what the contenders write")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -395,12 +407,12 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions}")
     print(f"command: python {' '.join(sys.argv)}")
     head = f"{'case':<14}{'contender':<11}{'micro-batch':>12}{'pairs/s':>9}{'x stock':>9}{'x tuned':>9}"
-    print(head + f"{'% of peak':>11}{'memory MB':>11}   loss by epoch")
+    print(head + f"{'% of peak':>11}{'memory MB':>11}   loss by unit")
     rows = []
     for case in cases:
         for row in run_case(case, rounds, count):
             rows.append(row)
-            losses = " ".join(f"{loss:.3f}" for loss in row["loss_by_epoch"])
+            losses = " ".join(f"{loss:.3f}" for loss in row["loss_by_unit"])
             print(
                 f"{case:<14}{row['contender']:<11}{row['micro_batch']!s:>12}{row['pairs_per_second']:>9.2f}"
                 f"{row['ratio_over_stock_trl']:>9.2f}{row['ratio_over_tuned_trl']:>9.2f}"

@@ -53,20 +53,6 @@ def test_every_objective_learns_what_the_labels_say(
     assert not (tmp_path / "m.part").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # the compiler itself warns
-@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_a_compiled_model_is_scored_and_saved_as_it_was_trained(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
-    """Compiled code keeps the autocast that it was compiled with, which must not reach what is compared and saved."""
-    _train(pairs, _config(tiny_bert, epochs=1, precision="bf16", compile=True), tmp_path / "compiled")
-    _train(pairs, _config(tiny_bert, epochs=1, precision="bf16"), tmp_path / "plain")
-    compiled, plain = (
-        [row.reward_a for row in RewardModel.load(tmp_path / name).predict(pairs, name="m")]
-        for name in ("compiled", "plain")
-    )
-    assert compiled == pytest.approx(plain, abs=0.05)
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("backbone", ["tiny_bert", "tiny_deberta", "tiny_llama"])
 def test_the_folder_is_a_plain_sequence_classifier(

@@ -66,7 +66,7 @@ class TrainConfig(BaseModel):
     fast: bool = True
     """Use our own exact attention and packing where a check on the loaded model passes."""
     compile: bool = False
-    """Run the model through ``torch.compile``."""
+    """Run what stands between the attentions through ``torch.compile``, which takes a minute and a C++ compiler."""
     lora_rank: PositiveInt | None = None
     """Train low-rank adapters of this rank (PEFT) and the head instead of all weights; merged when saved."""
     lora_alpha: PositiveFloat | None = None

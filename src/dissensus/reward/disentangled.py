@@ -21,6 +21,8 @@ _BLOCK = {"cpu": 64, "cuda": 256}
 """Rows of one product with a table: few waste little on differences that no row needs, many start few kernels."""
 _ELEMENTS = 1 << 21
 """Scores that a processor's cache holds well; texts go through attention in groups of about as many."""
+_SPARE = 1 << 19
+"""Scores of padding that cost a processor less than the calls for one more group."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,17 @@ def _few_sizes(size: int) -> int:
 
 
 def _groups(lengths: list[int], *, heads: int, device: torch.device) -> tuple[Group, ...]:
-    """Cut texts, longest first, where a group would grow past the cache or pad its texts by more than a sixteenth."""
+    """Cut texts, longest first, where a group would grow past the cache or its padding cost more than a group."""
     on_cpu = device.type == "cpu"
     groups, begin, row = [], 0, 0
     while begin < len(lengths):
         length, end = lengths[begin], begin + 1
         room = max(_ELEMENTS // (heads * length * length), 1) if on_cpu else len(lengths)
-        least = length - length // 16 if on_cpu else 0
-        while end < len(lengths) and lengths[end] >= least and end - begin < room:
+        least, spare = length - length // 16 if on_cpu else 0, _SPARE
+        while end < len(lengths) and end - begin < room:
+            spare -= heads * (length**2 - lengths[end] ** 2)
+            if lengths[end] < least and spare < 0:
+                break
             end += 1
         length = _few_sizes(length) if on_cpu else length
         rows = slice(row, row + heads * (end - begin) * length)

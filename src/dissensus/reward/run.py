@@ -20,6 +20,7 @@ from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.backbone import checkpoint_activations, load_backbone, position_limit
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.calibration import Calibration, fit_calibration, observed_preferences
+from dissensus.reward.compiling import compile_between_attentions
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.data import TrainingData, encode_targets, split_targets
 from dissensus.reward.encoding import Encoding
@@ -96,6 +97,8 @@ def train(
     layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
     if config.lora_rank is not None:
         model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
+    if config.compile:
+        compile_between_attentions(model)
     trainer = _trainer(model, tokenizer, data, held, layout, config, part, fingerprint, report_to)
     for callback in callbacks:
         trainer.add_callback(callback)
@@ -247,7 +250,6 @@ def _arguments(config: TrainConfig, steps: int, part: Path, report_to: Sequence[
         bf16=precision_is_bf16(config),
         use_cpu=best_device() == "cpu",
         seed=config.seed,
-        torch_compile=config.compile,
         logging_steps=config.logging_steps,
         # The filter would write the mean of earlier losses where there is none.
         logging_nan_inf_filter=False,

@@ -38,8 +38,6 @@ LOG_FILE = "training.jsonl"
 _RELOAD_TOLERANCE = 1e-4
 _COMPARED = 16
 """Texts that are scored again with the saved model."""
-_COMPILED = "_orig_mod"
-"""Where torch.compile keeps the model that it compiled, and what it puts before the names of its weights."""
 
 Ints = NDArray[np.int64]
 
@@ -136,15 +134,10 @@ def find_checkpoint(part: Path, fingerprint: str, *, overwrite: bool) -> Path | 
 
 
 def trained_model(trainer: PairTrainer) -> Any:
-    """Return what can be scored with: not compiled, without accelerate's autocast, to agree with the saved model."""
+    """Return what can be scored with: without accelerate's autocast, to agree with the saved model."""
     if trainer.accelerator.distributed_type == DistributedType.FSDP:
         return trainer.model_wrapped
-    return _uncompiled(trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False))
-
-
-def _uncompiled(model: Any) -> Any:
-    """Return the model behind ``torch.compile``, whose code keeps the autocast that it was compiled with."""
-    return getattr(model, _COMPILED, model)
+    return trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
 
 
 def save_model(
@@ -168,12 +161,9 @@ def save_model(
     """
     accelerator = trainer.accelerator
     some = np.arange(min(_COMPARED, len(encoded)))
-    weights: dict[str, Any] = {
-        name.replace(f"{_COMPILED}.", ""): value
-        for name, value in accelerator.get_state_dict(trainer.model_wrapped).items()
-    }
+    weights = accelerator.get_state_dict(trainer.model_wrapped)
     before = score_texts(trained_model(trainer), layout, encoded, rows=some)
-    model = _uncompiled(accelerator.unwrap_model(trainer.model_wrapped))
+    model = accelerator.unwrap_model(trainer.model_wrapped)
     if accelerator.is_main_process:
         folder = part / "model"
         shutil.rmtree(folder, ignore_errors=True)

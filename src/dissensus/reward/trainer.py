@@ -54,7 +54,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self._norms: list[Tensor] = []
         self._record_norms()
         alone = self.args.world_size == 1 and not self.is_fsdp_enabled and not self.is_deepspeed_enabled
-        if alone and not self.args.torch_compile:
+        if alone:
             RowGradients(self.model)
 
     def get_train_dataloader(self) -> DataLoader[Any]:

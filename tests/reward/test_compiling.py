@@ -1,0 +1,51 @@
+"""Compiled training is the same training, and a new number of tokens compiles nothing anew."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import torch._dynamo
+from transformers import AutoModelForSequenceClassification
+
+from dissensus.records import Pair
+from dissensus.reward.compiling import compile_between_attentions
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.model import RewardModel
+from dissensus.reward.run import train
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # the compiler itself warns
+    pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _a_compiler_that_may_not_give_up():
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(("backbone", "parts"), [("tiny_bert", 3), ("tiny_deberta", 3), ("tiny_llama", 3)])
+def test_a_compiled_run_is_the_plain_one(
+    backbone: str, parts: int, request: pytest.FixtureRequest, pairs: list[Pair], tmp_path: Path
+):
+    """Losses and saved rewards agree, and the compiler does not give up on ever new shapes."""
+    folder = request.getfixturevalue(backbone)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert compile_between_attentions(model) == parts * model.config.num_hidden_layers
+    losses, rewards = [], []
+    for compiled in (True, False):
+        config = TrainConfig(
+            model=str(folder), batch_size=7, epochs=2, precision="fp32", logging_steps=1, compile=compiled
+        )
+        train(pairs, config, tmp_path / str(compiled), progress=False)
+        log = (tmp_path / str(compiled) / "training.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in log])
+        rewards.append([row.reward_a for row in RewardModel.load(tmp_path / str(compiled)).predict(pairs, name="m")])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert rewards[0] == pytest.approx(rewards[1], abs=1e-4)
