@@ -2,8 +2,8 @@
 
 Every layer works on the tokens of all texts in one long row; only attention needs to know which text a token belongs
 to. A text's reward is read off its first token, so the last layer computes queries, and all that follows them, for
-first tokens alone. On a CPU attention runs as plain matrix products (`disentangled_attention` without its relative
-terms), several times faster than ``scaled_dot_product_attention``, whose fused backward pass is slow there.
+first tokens alone. Training on a CPU, attention runs as plain matrix products (`disentangled_attention` without its
+relative terms), several times faster than ``scaled_dot_product_attention``, whose fused backward pass is slow there.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def _layer(layer: Any, hidden: Tensor, layout: Layout, last: bool) -> Tensor:
         hidden, narrow = hidden[layout.starts], narrow[layout.starts]
     queries = own.query(narrow)
     shape = (-1, own.num_attention_heads, queries.shape[1] // own.num_attention_heads)
-    attend = _fused_attention if device == "cuda" else _plain_attention
+    fused = device == "cuda" or not torch.is_grad_enabled()
+    attend = _fused_attention if fused else _plain_attention
     dropout = own.dropout.p if layer.training else 0.0
     seen = attend(queries.view(shape), keys.view(shape), values.view(shape), layout, dropout)
     hidden = out.LayerNorm(out.dropout(out.dense(seen.flatten(1))) + hidden)
@@ -125,7 +126,7 @@ def _plain_attention(queries: Tensor, keys: Tensor, values: Tensor, layout: Layo
 
 
 def _fused_attention(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout, dropout: float) -> Tensor:
-    """Attend through ``scaled_dot_product_attention``, which is the faster on a GPU."""
+    """Attend through ``scaled_dot_product_attention``, which is the faster on a GPU and without gradients."""
     parts, size = [], queries.shape[2]
     spread = (views(spread_out(rows, layout), layout) for rows in (queries, keys, values))
     for group, *three in zip(layout.groups, *spread, strict=True):
