@@ -41,7 +41,13 @@ def test_a_compiled_run_is_the_plain_one(
     losses, rewards = [], []
     for compiled in (True, False):
         config = TrainConfig(
-            model=str(folder), batch_size=7, epochs=2, precision="fp32", logging_steps=1, compile=compiled
+            model=str(folder),
+            batch_size=7,
+            epochs=2,
+            max_length=64,
+            precision="fp32",
+            logging_steps=1,
+            compile=compiled,
         )
         train(pairs, config, tmp_path / str(compiled), progress=False)
         log = (tmp_path / str(compiled) / "training.jsonl").read_text().splitlines()
