@@ -406,7 +406,7 @@ def main() -> None:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")}
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions}")
     print(f"command: python {' '.join(sys.argv)}")
-    head = f"{'case':<14}{'contender':<11}{'micro-batch':>12}{'pairs/s':>9}{'x stock':>9}{'x tuned':>9}"
+    head = f"{'case':<18}{'contender':<11}{'micro-batch':>12}{'pairs/s':>9}{'x stock':>9}{'x tuned':>9}"
     print(head + f"{'% of peak':>11}{'memory MB':>11}   loss by unit")
     rows = []
     for case in cases:
@@ -414,7 +414,7 @@ def main() -> None:
             rows.append(row)
             losses = " ".join(f"{loss:.3f}" for loss in row["loss_by_unit"])
             print(
-                f"{case:<14}{row['contender']:<11}{row['micro_batch']!s:>12}{row['pairs_per_second']:>9.2f}"
+                f"{case:<18}{row['contender']:<11}{row['micro_batch']!s:>12}{row['pairs_per_second']:>9.2f}"
                 f"{row['ratio_over_stock_trl']:>9.2f}{row['ratio_over_tuned_trl']:>9.2f}"
                 f"{100 * row['share_of_peak']:>11.0f}{row['peak_memory_mb']:>11.0f}   {losses}",
                 flush=True,
