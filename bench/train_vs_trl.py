@@ -2,7 +2,7 @@
 
     python bench/train_vs_trl.py [--quick] [--json FILE] [--rounds 5] [--only NAME]
 
-Contenders, each a process that keeps its trainer and is told in turn to train one more epoch over the same pairs:
+Contenders, each a process that keeps its trainer and is told in turn to train one more unit of the same pairs:
 
 - ours: ``dissensus.reward.run.train`` as it comes, bf16;
 - stock: TRL as it comes (bf16, gradient checkpointing, micro-batches of 8 in random order);

@@ -30,14 +30,25 @@ def _a_compiler_that_may_not_give_up():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize(("backbone", "parts"), [("tiny_bert", 3), ("tiny_deberta", 3), ("tiny_llama", 3)])
+@pytest.mark.parametrize(
+    ("backbone", "precision", "rounding"),
+    [
+        ("tiny_bert", "fp32", 1e-4),
+        ("tiny_bert", "bf16", 0.05),
+        ("tiny_deberta", "fp32", 1e-4),
+        ("tiny_llama", "fp32", 1e-4),
+    ],
+)
 def test_a_compiled_run_is_the_plain_one(
-    backbone: str, parts: int, request: pytest.FixtureRequest, pairs: list[Pair], tmp_path: Path
+    backbone: str, precision: str, rounding: float, request: pytest.FixtureRequest, pairs: list[Pair], tmp_path: Path
 ):
-    """Losses and saved rewards agree, and the compiler does not give up on ever new shapes."""
+    """Losses and saved rewards agree, and the compiler does not give up on ever new shapes.
+
+    Under bfloat16 the saved rewards show that what was compiled with autocast is compared and saved without it.
+    """
     folder = request.getfixturevalue(backbone)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    assert compile_between_attentions(model) == parts * model.config.num_hidden_layers
+    assert compile_between_attentions(model) == 3 * model.config.num_hidden_layers
     losses, rewards = [], []
     for compiled in (True, False):
         config = TrainConfig(
@@ -45,7 +56,7 @@ def test_a_compiled_run_is_the_plain_one(
             batch_size=7,
             epochs=2,
             max_length=64,
-            precision="fp32",
+            precision=precision,
             logging_steps=1,
             compile=compiled,
         )
@@ -53,5 +64,5 @@ def test_a_compiled_run_is_the_plain_one(
         log = (tmp_path / str(compiled) / "training.jsonl").read_text().splitlines()
         losses.append([json.loads(line)["loss"] for line in log])
         rewards.append([row.reward_a for row in RewardModel.load(tmp_path / str(compiled)).predict(pairs, name="m")])
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    assert rewards[0] == pytest.approx(rewards[1], abs=1e-4)
+    assert losses[0] == pytest.approx(losses[1], abs=rounding / 10)
+    assert rewards[0] == pytest.approx(rewards[1], abs=rounding)
