@@ -26,6 +26,7 @@ from pydantic import (
 Choice = Literal["a", "b"]
 Label = Literal["a", "b", "tie"]
 Order = Literal["ab", "ba"]
+Kind = Literal["model", "judge", "reference", "ceiling", "people"]
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -244,3 +245,20 @@ class Metric(Record):
     baseline: str | None = None
     """Set on a paired difference: value = model - baseline on the same resamples."""
     note: str | None = None
+    kind: Kind = "model"
+    """What ``model`` names: a reward model; the judge; a reference that anybody has for nothing; the ceiling that these
+    votes set to any model; or the people themselves (their agreement)."""
+    target: Literal["votes", "dawid-skene", "mace"] = "votes"
+    """What predictions were compared with: the fraction of votes, or a model's estimate from them."""
+    method: Literal["bca", "zou", "percentile"] | None = None
+    """How the interval was made."""
+    p_value: _Fraction | None = None
+    """Of a paired swap test, on differences."""
+    p_holm: _Fraction | None = None
+    """The same, adjusted by Holm over the groups that are shown of this model and metric."""
+    seeds: NonNegativeInt | None = None
+    """Training seeds that the value is the mean of."""
+    seed_sd: _NonNegative | None = None
+    """Standard deviation of the metric between seeds, on the same pairs."""
+    data_se: _NonNegative | None = None
+    """Standard error of the value for the choice of prompts, from the resamples; seeds are held fixed."""
