@@ -100,7 +100,7 @@ def test_the_manifest_says_how_the_run_was_made(finished: Path):
     assert {"python", "torch", "transformers", "dissensus"} <= set(manifest["environment"])
     assert manifest["inputs"][0]["rows"] == 72
     assert [stage["name"] for stage in manifest["stages"]][:3] == ["pairs", "judge", "margin"]
-    assert len(manifest["stages"]) == 5 + 3 * 3
+    assert len(manifest["stages"]) == 5 + 3 * 3 + 1
 
 
 def test_only_what_changed_is_done_again(finished: Path, tiny_bert: Path):

@@ -66,18 +66,18 @@ class PublishedVerdicts:
 
     def __init__(self, short_name: str, verdicts: Mapping[Place, Verdict]) -> None:
         """Keep the verdicts; the digest in the name is over all of them, whatever pairs they are asked of."""
-        self._verdicts = dict(sorted(verdicts.items(), key=lambda item: item[0]))
+        self.verdicts = dict(sorted(verdicts.items(), key=lambda item: item[0]))
         self._of_pair: dict[str, list[Place]] = {}
-        for place in self._verdicts:
+        for place in self.verdicts:
             self._of_pair.setdefault(place[0], []).append(place)
-        blob = json.dumps([(*place, *_content(verdict)) for place, verdict in self._verdicts.items()])
+        blob = json.dumps([(*place, *_content(verdict)) for place, verdict in self.verdicts.items()])
         digest = hashlib.blake2b(blob.encode(), digest_size=4).hexdigest()
         # Verdicts that were exported under their full name are the same judge.
         self.name = short_name if short_name.endswith(f"-{digest}") else f"{short_name}-{digest}"
 
     def __len__(self) -> int:
         """Count the verdicts, those on pairs that nobody asks about included."""
-        return len(self._verdicts)
+        return len(self.verdicts)
 
     def questions(self, pair: Pair) -> Sequence[Question]:
         """List a question for each verdict on the pair; none where it was not judged."""
@@ -88,7 +88,7 @@ class PublishedVerdicts:
         for question in questions:
             place = (question.pair.id, question.order, question.sample)
             pair_id, order, sample = place
-            yield Judgment(pair_id=pair_id, judge=self.name, sample=sample, order=order, **vars(self._verdicts[place]))
+            yield Judgment(pair_id=pair_id, judge=self.name, sample=sample, order=order, **vars(self.verdicts[place]))
 
 
 def read_published(path: Path, pairs: Sequence[Pair], *, notice: Notice = print_notice) -> dict[str, PublishedVerdicts]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from dissensus.errors import ConfigError
 from dissensus.reward.config import OBJECTIVES, TrainConfig
@@ -39,6 +39,21 @@ class HoldOut(_Settings):
         return self
 
 
+class TestSet(_Settings):
+    """Pairs that are only tested on."""
+
+    __test__ = False  # for pytest: no test case
+
+    pairs: str
+    """A file, a folder of Parquet or a Hub id."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    split: str | None = None
+
+
+def _as_test_set(value: Any) -> Any:
+    return {"pairs": value} if isinstance(value, str) else value
+
+
 class Evaluation(_Settings):
     """How predictions are compared with votes."""
 
@@ -56,6 +71,8 @@ class StudyConfig(_Settings):
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column name → the source's, where they differ."""
     split: str | None = None
+    dataset: str | None = None
+    """The name of the data set, for pairs that name none."""
     simulation: SimulationConfig | None = None
     """The population, where ``pairs`` is ``simulated``."""
     label: Literal["own", "one-vote"] = "own"
@@ -64,7 +81,12 @@ class StudyConfig(_Settings):
     label_seed: int = 0
     hold_out: HoldOut = HoldOut(by="group", share=0.2)
     """Pairs of domain ``out`` are always held out."""
+    out_of_domain: dict[str, Annotated[TestSet, BeforeValidator(_as_test_set)]] = Field(default_factory=dict)
+    """Data sets that are only tested on: name → source, or its settings."""
     judge: JudgeSettings = CommitteeJudge()
+    test_judges: tuple[JudgeSettings, ...] | None = None
+    """Judges that judge the test pairs and are compared with people as the models are. Unless given, the study's own
+    judge where that costs nothing: a committee, published or stored verdicts."""
     allow_missing: bool = False
     """Leave out training pairs without a valid judgment (counted) instead of stopping."""
     training: TrainConfig = TrainConfig()
@@ -91,6 +113,8 @@ class StudyConfig(_Settings):
     def _fits_together(self) -> Self:
         if self.baseline not in self.models:
             raise ValueError(f"baseline '{self.baseline}' is none of the models ({', '.join(self.models)})")
+        if any(judge.name == "votes" for judge in self.test_judges or ()):
+            raise ValueError("test_judges: people's votes are what judges are compared with; choose another judge")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds repeat")
         if (self.pairs == "simulated") != (self.simulation is not None):
@@ -174,11 +198,14 @@ def _known_keys(path: tuple[Any, ...]) -> list[str]:
         "training": TrainConfig,
         "models": TrainConfig,
         "hold_out": HoldOut,
+        "out_of_domain": TestSet,
         "evaluation": Evaluation,
         "simulation": SimulationConfig,
     }
     if path:
         model = (
-            JUDGES.get(str(path[-1]), CommitteeJudge) if path[0] == "judge" else sections.get(str(path[0]), StudyConfig)
+            JUDGES.get(str(path[-1]), CommitteeJudge)
+            if path[0] in ("judge", "test_judges")
+            else sections.get(str(path[0]), StudyConfig)
         )
     return list(model.model_fields)

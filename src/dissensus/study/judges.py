@@ -125,7 +125,14 @@ def outside_content(judging: BaseModel, pairs_file: str) -> list[str]:
 
 
 def make_judgments(
-    judging: BaseModel, pairs: Sequence[Pair], store_path: Path, *, pairs_file: str, drawn_label: bool, progress: bool
+    judging: BaseModel,
+    pairs: Sequence[Pair],
+    store_path: Path,
+    *,
+    pairs_file: str,
+    drawn_label: bool,
+    progress: bool,
+    only: Sequence[Pair] | None = None,
 ) -> dict[str, Any]:
     """Have a judge judge ``pairs`` into a store; returns its full name and counts.
 
@@ -136,6 +143,7 @@ def make_judgments(
         pairs_file: where the pairs came from.
         drawn_label: whether the label was drawn from the votes.
         progress: show it.
+        only: what is judged, where ``pairs`` holds more that a judge learns from; all of them by default.
 
     Raises:
         JudgeError: it cannot, or was stopped, or left questions open.
@@ -143,12 +151,12 @@ def make_judgments(
     if isinstance(judging, StoreJudge):
         return {"judge": _stored_name(judging), "made": 0}
     if isinstance(judging, ModelJudge):
-        return _ask_model(judging, pairs, store_path, progress=progress)
+        return _ask_model(judging, pairs if only is None else only, store_path, progress=progress)
     from dissensus.judge import JudgmentStore, judge_pairs
 
     judge = _make_judge(judging, pairs, pairs_file, drawn_label=drawn_label, progress=progress)
     with JudgmentStore(store_path) as store:
-        summary = judge_pairs(pairs, judge, store, progress=progress)
+        summary = judge_pairs(pairs if only is None else only, judge, store, progress=progress)
     counts = {key: value for key, value in asdict(summary).items() if key in ("made", "reused", "invalid")}
     return {"judge": judge.name, **counts}
 

@@ -41,7 +41,7 @@ class Manifest:
 
     def add_input(self, path: str, sha256: str | None, rows: int) -> None:
         """Note an input file by its content."""
-        self.content["inputs"] = [{"path": path, "sha256": sha256, "rows": rows}]
+        self.content["inputs"].append({"path": path, "sha256": sha256, "rows": rows})
 
     def reusable(self, name: str, fingerprint: str, outputs: Collection[str]) -> dict[str, Any] | None:
         """Return the stage's earlier entry if it made these outputs from the same and they are as it left them."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from dissensus.errors import InputError, OutputError
+from dissensus.errors import OutputError
 from dissensus.evaluate.scorecard import score
-from dissensus.files import content_of, read_pairs, read_records, write_json, write_records, write_text
+from dissensus.files import content_of, read_records, write_json, write_records, write_text
 from dissensus.records import Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig
 from dissensus.study.judges import (
@@ -25,7 +25,8 @@ from dissensus.study.judges import (
     outside_content,
 )
 from dissensus.study.manifest import Manifest, Stages
-from dissensus.study.split import one_vote_label, split_pairs
+from dissensus.study.sets import read_sets
+from dissensus.study.testing import judge_test_pairs, judged_content, judges_of_test_pairs
 
 _TRAIN, _TEST, _GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
 _MARGINS, _STORE, _SCORES, _REPORT = "margins.parquet", "judgments.db", "scores.json", "report.html"
@@ -59,53 +60,47 @@ class _Study:
         settings = config.model_dump(mode="json")
         write_text(folder / "study.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
         self.manifest = Manifest(folder, config=settings, name=folder.name, command=command)
-        total = 5 + len(config.models) * (1 + len(config.seeds))
+        self.test_judges = judges_of_test_pairs(config)
+        total = 5 + len(config.models) * (1 + len(config.seeds)) + len(self.test_judges)
         self.stages = Stages(self.manifest, total=total, say=say)
 
     def run(self) -> list[Metric]:
         pairs = self._pairs()["outputs"]
         margins = self._judge(pairs)["outputs"]
         predictions = [self._model(name, pairs, margins) for name in self.config.models]
-        self._evaluate(pairs[_TEST], predictions)
+        judged = [self._judge_test(name, pairs) for name in self.test_judges]
+        self._evaluate(pairs[_TEST], predictions, judged)
         self.manifest.keep_only([*self.stages.names, "report"])
         self._report()
         return list(read_records(self.folder / _SCORES, Metric))
 
     def _pairs(self) -> dict[str, Any]:
         config = self.config
-        sha256 = content_of(config.pairs)
-        chosen = {"pairs", "columns", "split", "simulation", "label", "label_seed", "hold_out"}
+        sources = [config.pairs, *(given.pairs for given in config.out_of_domain.values())]
+        contents = [content_of(source) for source in sources]
+        chosen = {"columns", "split", "dataset", "simulation", "label", "label_seed", "hold_out", "out_of_domain"}
+        settings = config.model_dump(mode="json", include=chosen)
+        for given in settings["out_of_domain"].values():
+            given.pop("pairs")  # its content counts, and its name where that is not known
+        named = [source for source, sha256 in zip(sources, contents, strict=True) if not sha256]
         stage = self.stages.run(
             "pairs",
             self._make_pairs,
-            settings=config.model_dump(mode="json", include=chosen - ({"pairs"} if sha256 else set())),
-            inputs=[sha256 or ""],
+            settings=[settings, named],
+            inputs=[sha256 or "" for sha256 in contents],
             outputs=[_TRAIN, _TEST, _GOLD],
         )
-        self.manifest.add_input(config.pairs, sha256, stage["counts"]["pairs"])
+        for source, sha256, rows in zip(sources, contents, stage["counts"]["rows"], strict=True):
+            self.manifest.add_input(source, sha256, rows)
         return stage
 
     def _make_pairs(self) -> dict[str, Any]:
-        pairs = self._read()
-        if self.config.label == "one-vote":
-            pairs = [_with(pair, label=one_vote_label(pair, seed=self.config.label_seed)) for pair in pairs]
-        train, test = split_pairs(pairs, self.config.hold_out)
-        if not any(pair.votes for pair in test):
-            raise InputError(
-                f"{self.config.pairs}: no held-out pair has votes to compare with; add votes_a and votes_b"
-            )
+        sets = read_sets(self.config)
         _make(self.folder / "pairs")
-        write_records(self.folder / _GOLD, train)
-        write_records(self.folder / _TRAIN, [_with(pair, votes=None) for pair in train])
-        write_records(self.folder / _TEST, test)
-        return {"pairs": len(pairs), "train": len(train), "test": len(test)}
-
-    def _read(self) -> list[Pair]:
-        if self.config.simulation is not None:
-            from dissensus.simulate import simulate
-
-            return simulate(self.config.simulation).pairs
-        return list(read_pairs(self.config.pairs, columns=self.config.columns or None, split=self.config.split))
+        write_records(self.folder / _GOLD, sets.train)
+        write_records(self.folder / _TRAIN, [pair.model_copy(update={"votes": None}) for pair in sets.train])
+        write_records(self.folder / _TEST, sets.test)
+        return {"train": len(sets.train), "test": len(sets.test), "rows": sets.rows}
 
     def _judge(self, pairs: dict[str, str]) -> dict[str, Any]:
         judging = self.config.judge
@@ -232,12 +227,36 @@ class _Study:
         write_records(self.folder / f"predictions/{name}.parquet", predictions)
         return {"predictions": len(predictions)}
 
-    def _evaluate(self, test: str, predictions: list[str]) -> None:
+    def _judge_test(self, name: str, pairs: dict[str, str]) -> str:
+        """Have a judge judge the test pairs; returns the hash of its judgments."""
+        judging = self.test_judges[name]
+        out = f"judged/{name}.parquet"
+        learns = [pairs[_TRAIN]] if isinstance(judging, CommitteeJudge) else []
+        stage = self.stages.run(
+            f"judge the test pairs: {name}",
+            lambda: judge_test_pairs(
+                name,
+                judging,
+                self.config,
+                self._load(_TRAIN, Pair),
+                self._load(_TEST, Pair),
+                store=self.folder / _STORE,
+                out=self.folder / out,
+                progress=self.progress,
+            ),
+            settings=[name, judging.model_dump(mode="json")],
+            inputs=[pairs[_TEST], *learns, *judged_content(judging, self.config)],
+            outputs=[out],
+        )
+        sha256: str = stage["outputs"][out]
+        return sha256
+
+    def _evaluate(self, test: str, predictions: list[str], judged: list[str]) -> None:
         self.stages.run(
             "evaluate",
             self._score,
             settings=[self.config.evaluation.model_dump(), self.config.baseline, list(self.config.models)],
-            inputs=[test, *predictions],
+            inputs=[test, *predictions, *judged],
             outputs=[_SCORES],
         )
 
@@ -272,10 +291,6 @@ class _Study:
 
     def _load(self, relative: str, record_type: type[Any]) -> list[Any]:
         return list(read_records(self.folder / relative, record_type))
-
-
-def _with(pair: Pair, **changes: Any) -> Pair:
-    return pair.model_copy(update=changes)
 
 
 def _model_content(name: str) -> str:
