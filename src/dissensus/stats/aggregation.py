@@ -63,7 +63,7 @@ def dawid_skene(
     wrong: float = 1.0,
     symmetric: bool = False,
     max_iterations: int = 1000,
-    tolerance: float = 1e-7,
+    tolerance: float = 1e-8,
 ) -> DawidSkene:
     """Estimate true categories and each annotator's confusion matrix (Dawid & Skene 1979).
 
@@ -117,7 +117,7 @@ def mace(
     shape: tuple[int, int, int] | None = None,
     smoothing: float = 1.0,
     max_iterations: int = 1000,
-    tolerance: float = 1e-7,
+    tolerance: float = 1e-8,
 ) -> Mace:
     """Estimate true categories and each annotator's competence (MACE; Hovy, Berg-Kirkpatrick, Vaswani & Hovy 2013).
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -27,7 +29,7 @@ def total(w: FloatArray, statistic: FloatArray | sparse.csr_array) -> FloatArray
     if isinstance(statistic, np.ndarray):
         summed: FloatArray = np.asarray(w @ statistic)
         return summed
-    flat = w.reshape(-1, w.shape[-1])
+    flat = w.reshape(math.prod(w.shape[:-1]), w.shape[-1])
     return np.asarray((statistic.T @ flat.T).T).reshape(*w.shape[:-1], statistic.shape[1])
 
 
