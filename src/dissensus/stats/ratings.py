@@ -1,0 +1,199 @@
+"""What several people said about the same items, reduced once to what the coefficients of agreement need.
+
+Ratings have shape (n items, annotators): any numbers, NaN for "not rated". A vote is 1 for response a, 0 for b, 1/2 for
+a tie. Where every item has annotators of its own (crowd votes), a column is just a place to put a rating.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from dissensus.stats.metrics import FloatArray
+
+_DECIMALS = 12
+"""Ratings equal to so many decimals are one category: 0.1 * 3 is not 0.3."""
+
+VOTES = (0.0, 0.5, 1.0)
+"""The scale of votes: b, a tie, a."""
+
+
+@dataclass(frozen=True)
+class RatingTable:
+    """Ratings as sufficient statistics of each item; from `tabulate`. Sums are of ratings less ``origin``."""
+
+    values: FloatArray
+    """The scale, shape (categories,), ascending."""
+    counts: sparse.csr_array
+    """How many annotators gave an item each value, shape (n, categories)."""
+    sums_by_annotator: sparse.csr_array
+    """The ratings themselves less ``origin``, shape (n, annotators)."""
+    ratings_by_annotator: sparse.csr_array
+    """1 where there is a rating, shape (n, annotators)."""
+    size: FloatArray
+    """Ratings of each item, shape (n,)."""
+    total: FloatArray
+    """Sum of each item's ratings, shape (n,)."""
+    squares: FloatArray
+    """Sum of the squares of each item's ratings, shape (n,)."""
+    origin: float
+    """A value of the scale near the middle: keeps sums of squares precise."""
+
+    @cached_property
+    def rated(self) -> FloatArray:
+        """1 for items with a rating, shape (n,)."""
+        return np.asarray(self.size >= 1, dtype=np.float64)
+
+    @cached_property
+    def paired(self) -> FloatArray:
+        """1 for items with two ratings or more, which alone tell of agreement, shape (n,)."""
+        return np.asarray(self.size >= 2, dtype=np.float64)
+
+    @cached_property
+    def matches(self) -> FloatArray:
+        """Share of an item's pairs of ratings that are equal, shape (n,); 0 where there is no pair."""
+        same: FloatArray = self.counts.power(2).sum(axis=1) - self.size
+        return self.paired * same / self._pairs
+
+    @cached_property
+    def distance(self) -> FloatArray:
+        """Mean squared difference of an item's pairs of ratings, shape (n,); 0 where there is no pair."""
+        return self.paired * 2 * (self.size * self.squares - self.total**2) / self._pairs
+
+    @cached_property
+    def shares(self) -> sparse.csr_array:
+        """Share of an item's ratings in each category, shape (n, categories)."""
+        return scale_rows(self.counts, 1 / np.maximum(self.size, 1))
+
+    @cached_property
+    def paired_counts(self) -> sparse.csr_array:
+        """``counts``, without items of one rating."""
+        return scale_rows(self.counts, self.paired)
+
+    @cached_property
+    def coincidences(self) -> tuple[NDArray[np.intp], NDArray[np.intp], sparse.csr_array]:
+        """Krippendorff's coincidences of unequal values.
+
+        Returns the lower and the higher category of each cell that occurs, shape (cells,), and what each item adds to
+        it, r_c r_k / (r - 1), shape (n, cells).
+        """
+        rows, columns, counts = self.counts.tocoo().row, self.counts.indices, self.counts.data
+        used = np.diff(self.counts.indptr)
+        # Each category that an item has, with each that it has: the entries of a row lie side by side.
+        partners = used[rows]
+        first = np.repeat(np.arange(columns.size), partners)
+        start = np.repeat(self.counts.indptr[rows] - (np.cumsum(partners) - partners), partners)
+        second = np.arange(first.size) + start
+        unequal = columns[first] < columns[second]
+        first, second = first[unequal], second[unequal]
+        codes = columns[first].astype(np.int64) * self.values.size + columns[second]
+        cells, cell = np.unique(codes, return_inverse=True)
+        added = counts[first] * counts[second] / (self.size[rows[first]] - 1)
+        by_item = sparse.csr_array((added, (rows[first], cell)), shape=(self.size.size, cells.size))
+        return cells // self.values.size, cells % self.values.size, by_item
+
+    @cached_property
+    def _pairs(self) -> FloatArray:
+        """Ordered pairs of an item's ratings; 1, as a divisor, where there are none."""
+        return np.maximum(self.size * (self.size - 1), 1)
+
+
+def tabulate(ratings: FloatArray | RatingTable, categories: FloatArray | None = None) -> RatingTable:
+    """Reduce ratings of shape (n, annotators), NaN for "not rated", to what the coefficients need.
+
+    The coefficients do this themselves; do it once where they are asked many times. A table is returned as it is.
+
+    Args:
+        ratings: shape (n, annotators).
+        categories: the scale, where it has values that nobody used; by default the values in ``ratings``. Matters to
+            Gwet's coefficients alone.
+
+    >>> tabulate(np.array([[1.0, 0.0], [np.nan, 1.0]])).size.tolist()
+    [2.0, 1.0]
+    """
+    if isinstance(ratings, RatingTable):
+        return ratings
+    r = np.asarray(ratings, dtype=np.float64)
+    if r.ndim != 2:
+        raise ValueError(f"ratings must have shape (items, annotators), not {r.shape}")
+    if np.isinf(r).any():
+        raise ValueError("ratings must be finite, or NaN where there is none")
+    item, annotator = np.nonzero(~np.isnan(r))
+    given = np.round(r[item, annotator], _DECIMALS) + 0.0  # no -0
+    values, code = _scale(given, categories)
+    origin = float(values[values.size // 2]) if values.size else 0.0
+    given -= origin
+    return RatingTable(
+        values=values,
+        counts=_sparse(item, code, np.ones(item.size), (r.shape[0], values.size)),
+        sums_by_annotator=_sparse(item, annotator, given, r.shape),
+        ratings_by_annotator=_sparse(item, annotator, np.ones(item.size), r.shape),
+        size=np.bincount(item, minlength=r.shape[0]).astype(np.float64),
+        total=np.bincount(item, given, minlength=r.shape[0]).astype(np.float64),
+        squares=np.bincount(item, given**2, minlength=r.shape[0]).astype(np.float64),
+        origin=origin,
+    )
+
+
+def ratings_from_votes(votes: NDArray[np.integer]) -> FloatArray:
+    """Spread counts of votes for a, for b and for a tie, shape (n, 3), into ratings, shape (n, most votes).
+
+    For sources that tell how many voted for what, and not who. The columns are no annotators: a row begins with its
+    votes for a.
+
+    >>> ratings_from_votes(np.array([[2, 1, 0], [0, 0, 1]])).tolist()
+    [[1.0, 1.0, 0.0], [0.5, nan, nan]]
+    """
+    counts = np.asarray(votes)
+    if counts.ndim != 2 or counts.shape[1] != 3 or not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
+        raise ValueError(f"votes must be counts, not negative, of shape (n, 3), not {counts.dtype} of {counts.shape}")
+    ends = counts.cumsum(axis=1)
+    place = np.arange(ends[:, 2].max(initial=0))
+    conditions = [place < ends[:, [0]], place < ends[:, [1]], place < ends[:, [2]]]
+    return np.select(conditions, [1.0, 0.0, 0.5], default=np.nan)
+
+
+def both_ways(ratings: FloatArray) -> FloatArray:
+    """Enter each item both ways, as x and as 1 - x: (n, annotators) to (2n, annotators); the weights likewise.
+
+    Which response is called a is arbitrary. It changes how often a and b occur, hence what kappa, alpha and AC1 take
+    for agreement by chance. Of items entered both ways a and b occur equally often. For ratings from 0 to 1.
+    """
+    r = np.asarray(ratings, dtype=np.float64)
+    if ((r < 0) | (r > 1)).any():
+        raise ValueError("ratings to be entered both ways must be from 0 to 1")
+    return np.concatenate([r, 1 - r])
+
+
+def scale_rows(matrix: sparse.csr_array, factors: FloatArray) -> sparse.csr_array:
+    """Multiply each row by its factor."""
+    scaled = matrix.copy()
+    scaled.data *= np.repeat(factors, np.diff(matrix.indptr))
+    return scaled
+
+
+def _scale(given: FloatArray, categories: FloatArray | None) -> tuple[FloatArray, NDArray[np.intp]]:
+    """The scale, and the place on it of each rating."""
+    if categories is None:
+        values, code = np.unique(given, return_inverse=True)
+        return values, code
+    values = np.unique(np.round(np.asarray(categories, dtype=np.float64), _DECIMALS))
+    if not np.isfinite(values).all():
+        raise ValueError("categories must be finite")
+    outside = np.setdiff1d(given, values)
+    if outside.size:
+        raise ValueError(f"rating {outside[0]:g} is none of the categories {values.tolist()}")
+    return values, np.searchsorted(values, given)
+
+
+def _sparse(
+    row: NDArray[np.intp], column: NDArray[np.intp], data: FloatArray, shape: tuple[int, ...]
+) -> sparse.csr_array:
+    """Sum entries into a matrix in canonical form: columns ascending within a row, none twice."""
+    matrix = sparse.coo_array((data, (row, column)), shape=shape).tocsr()
+    matrix.sum_duplicates()
+    return matrix

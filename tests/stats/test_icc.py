@@ -1,0 +1,84 @@
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from dissensus.stats.icc import icc_1k, icc_2k
+from dissensus.stats.ratings import ratings_from_votes
+
+NAN = np.nan
+
+# Shrout & Fleiss, "Intraclass correlations" (1979), table 2: six targets, four judges.
+SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]])
+
+
+def single(average, k):
+    """The reliability of one rating, from that of the mean of k (Spearman-Brown)."""
+    return average / (k - (k - 1) * average)
+
+
+def test_shrout_and_fleiss_published_example():
+    assert icc_1k(SHROUT_FLEISS) == pytest.approx(0.44, abs=5e-3)
+    assert icc_2k(SHROUT_FLEISS) == pytest.approx(0.62, abs=5e-3)
+    assert single(icc_1k(SHROUT_FLEISS), 4) == pytest.approx(0.17, abs=5e-3)
+    assert single(icc_2k(SHROUT_FLEISS), 4) == pytest.approx(0.29, abs=5e-3)
+
+
+def test_of_complete_ratings_they_are_what_the_mean_squares_give():
+    x = np.random.default_rng(0).normal(size=(30, 1)) + np.random.default_rng(1).normal(size=(30, 5))
+    n, k = x.shape
+    between = k * x.mean(axis=1).var(ddof=1)
+    judges = n * x.mean(axis=0).var(ddof=1)
+    error = ((x - x.mean(axis=1, keepdims=True) - x.mean(axis=0) + x.mean()) ** 2).sum() / ((n - 1) * (k - 1))
+    assert_allclose(icc_2k(x), (between - error) / (between + (judges - error) / n), rtol=1e-9)
+    assert_allclose(icc_1k(x), 1 - 1 / stats.f_oneway(*x).statistic, rtol=1e-9)
+
+
+def simulate(n, columns, rated, seed, spread_of_annotators=0.7):
+    """Items, annotators and error with standard deviations 1, ``spread_of_annotators`` and 1.2; a share was rated."""
+    rng = np.random.default_rng(seed)
+    y = rng.normal(0, 1, (n, 1)) + rng.normal(0, spread_of_annotators, columns) + rng.normal(0, 1.2, (n, columns))
+    return np.where(rng.random((n, columns)) < rated, y, NAN)
+
+
+def truth(ratings, spread_of_annotators=0.7):
+    size = np.isfinite(ratings).sum(axis=1)
+    error = (spread_of_annotators**2 + 1.2**2) * (1 / size[size > 1]).mean()
+    return 1 / (1 + error)
+
+
+def test_missing_ratings_do_not_bias():
+    y = simulate(4000, 150, 0.03, seed=3)
+    assert icc_2k(y) == pytest.approx(truth(y), abs=0.02)
+    assert icc_1k(y) == pytest.approx(truth(y), abs=0.03)  # annotators that differ between items are error
+
+
+def test_lenient_annotators_lower_absolute_agreement_and_not_consistency():
+    y = simulate(300, 4, 1, seed=4, spread_of_annotators=0)
+    lenient = y + np.array([0, 1, 2, 3])
+    assert icc_2k(lenient) < icc_2k(y) - 0.1
+
+
+def test_annotators_of_a_crowd_cannot_be_told_from_chance():
+    """Each rated one item: there is a one-way correlation, and no two-way one."""
+    y = np.full((20, 60), NAN)
+    for i, values in enumerate(simulate(20, 3, 1, seed=5)):
+        y[i, 3 * i : 3 * i + 3] = values
+    assert math.isnan(icc_2k(y))
+    assert np.isfinite(icc_1k(y))
+
+
+def test_one_way_correlation_of_votes_does_not_see_the_columns():
+    votes = np.random.default_rng(6).multinomial(5, [0.5, 0.3, 0.2], size=400)
+    ratings = ratings_from_votes(votes)
+    shuffled = np.random.default_rng(7).permuted(ratings, axis=1)
+    assert_allclose(icc_1k(ratings), icc_1k(shuffled), rtol=1e-9)
+    # In columns at random, annotators do not differ: both are the same but for noise.
+    assert_allclose(icc_2k(shuffled), icc_1k(shuffled), atol=0.02)
+
+
+@pytest.mark.parametrize("icc", [icc_1k, icc_2k])
+def test_a_far_origin_costs_no_precision(icc):
+    assert_allclose(icc(SHROUT_FLEISS + 1e6), icc(SHROUT_FLEISS), rtol=1e-9)
