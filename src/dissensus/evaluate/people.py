@@ -1,0 +1,159 @@
+"""What the people say among themselves: how well they agree, and what models of annotators make of their votes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dissensus.evaluate.groups import ALL, find_groups, group_field
+from dissensus.records import Metric, Pair
+from dissensus.stats.aggregation import dawid_skene, mace
+from dissensus.stats.coefficients import COEFFICIENTS, agreement_intervals
+from dissensus.stats.intervals import Estimate, find_clusters, number_labels
+from dissensus.stats.metrics import FloatArray
+from dissensus.stats.ratings import VOTES, ratings_from_votes
+
+PEOPLE = "people"
+_VALUES = {"b": 0, "tie": 1, "a": 2}  # the order that symmetric Dawid-Skene expects
+_MOST_CELLS = 2_000_000
+"""Of a matrix of pairs by annotators; beyond, annotators are a crowd, of whom most saw few pairs."""
+_FEWEST_CLUSTERS = 5
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """The votes on n pairs as ratings: 1 for a, 0 for b, 1/2 for a tie, NaN for none."""
+
+    values: FloatArray
+    """Shape (n, annotators)."""
+    crossed: bool
+    """Whether a column is one annotator; otherwise every pair has annotators of its own."""
+
+
+def ratings_of(pairs: Sequence[Pair]) -> Ratings:
+    """Lay the votes on pairs, all of which have some, out as ratings.
+
+    A column is an annotator where all votes name one, none voted twice on a pair, and they are few enough for most to
+    have met on some pairs; otherwise it is a place for a vote.
+    """
+    crossed = _by_annotator(pairs)
+    if crossed is not None:
+        return Ratings(crossed, crossed=True)
+    counts = np.array([(v.a, v.b, v.tie) for pair in pairs if (v := pair.votes) is not None], dtype=np.int64)
+    return Ratings(ratings_from_votes(counts.reshape(-1, 3)), crossed=False)
+
+
+def score_people(pairs: Sequence[Pair], *, n_resamples: int, level: float, seed: int) -> list[Metric]:
+    """Tell how well people agree: every coefficient for all pairs, each data set and each domain.
+
+    Intervals are percentile bootstrap intervals over prompts within data sets. ICC(2,k) needs annotators who met on
+    several pairs; for a crowd it is ICC(1,k), and a note says so.
+    """
+    rows: list[Metric] = []
+    for group, mask in find_groups(pairs).items():
+        if group == ALL or group_field(group) in ("dataset", "domain"):
+            members = [pair for pair, inside in zip(pairs, mask, strict=True) if inside]
+            rows += _score_group(group, members, n_resamples, level, seed)
+    return rows
+
+
+def aggregated_preferences(pairs: Sequence[Pair]) -> dict[str, FloatArray]:
+    """Estimate preferences by models of annotators: ``dawid-skene`` and ``mace`` to shape (n,), for n pairs with votes.
+
+    Each data set is fitted by itself. NaN for pairs of a data set in which some vote does not name its annotator, or
+    nobody voted on two pairs: there is nothing to learn about an annotator then.
+    """
+    estimates = {target: np.full(len(pairs), np.nan) for target in ("dawid-skene", "mace")}
+    for dataset in dict.fromkeys(pair.dataset for pair in pairs):
+        rows = [row for row, pair in enumerate(pairs) if pair.dataset == dataset]
+        for target, preference in _aggregate([pairs[row] for row in rows]).items():
+            estimates[target][rows] = preference
+    return estimates
+
+
+def _aggregate(pairs: Sequence[Pair]) -> dict[str, FloatArray]:
+    named = [
+        (row, vote.annotator, _VALUES[vote.vote])
+        for row, pair in enumerate(pairs)
+        if pair.votes is not None
+        for vote in pair.votes.annotations or ()
+        if vote.annotator is not None
+    ]
+    annotators, annotator = number_labels([name for _, name, _ in named])
+    total = sum(pair.votes.n for pair in pairs if pair.votes is not None)
+    if len(named) < total or len(annotators) == len(named):
+        return {}
+    item, category = [row for row, _, _ in named], [value for _, _, value in named]
+    shape = (len(pairs), len(annotators), len(_VALUES))
+    fits = {
+        "dawid-skene": dawid_skene(item, annotator, category, shape=shape, symmetric=True).posterior,
+        "mace": mace(item, annotator, category, shape=shape).posterior,
+    }
+    return {target: posterior[:, 2] + posterior[:, 1] / 2 for target, posterior in fits.items()}
+
+
+def _by_annotator(pairs: Sequence[Pair]) -> FloatArray | None:
+    """Ratings with a column for each annotator of a data set; None where they are a crowd, or not all named."""
+    columns: dict[tuple[str | None, str], int] = {}
+    cells: dict[tuple[int, int], float] = {}
+    for row, pair in enumerate(pairs):
+        votes = pair.votes
+        if votes is None or votes.annotations is None:
+            return None
+        for vote in votes.annotations:
+            if vote.annotator is None:
+                return None
+            cell = row, columns.setdefault((pair.dataset, vote.annotator), len(columns))
+            if cell in cells:
+                return None
+            cells[cell] = {"a": 1.0, "b": 0.0, "tie": 0.5}[vote.vote]
+    if len(pairs) * len(columns) > _MOST_CELLS:
+        return None
+    values = np.full((len(pairs), len(columns)), np.nan)
+    for cell, value in cells.items():
+        values[cell] = value
+    return values
+
+
+def _score_group(group: str, pairs: Sequence[Pair], n_resamples: int, level: float, seed: int) -> list[Metric]:
+    ratings = ratings_of(pairs)
+    clusters = number_labels([pair.group for pair in pairs])[1]
+    strata = number_labels([pair.dataset or "" for pair in pairs])[1]
+    count = find_clusters(clusters, strata).count
+    found = agreement_intervals(
+        ratings.values,
+        clusters,
+        strata,
+        n_resamples if count >= _FEWEST_CLUSTERS else 0,
+        np.random.default_rng(seed),
+        level,
+        categories=np.array(VOTES) if (ratings.values == 0.5).any() else np.array(VOTES)[[0, 2]],
+        crossed=ratings.crossed,
+    )
+    found = {("icc_2k" if name == "icc_1k" else name): estimate for name, estimate in found.items()}
+    rated = int((np.isfinite(ratings.values).sum(axis=1) >= 2).sum())
+    return [_row(group, name, found[name], rated, count, crossed=ratings.crossed) for name in COEFFICIENTS]
+
+
+def _row(group: str, metric: str, estimate: Estimate, n: int, clusters: int, *, crossed: bool) -> Metric:
+    defined = bool(np.isfinite(estimate.value))
+    notes = []
+    if not defined:
+        notes.append("undefined: no pair has two votes" if n == 0 else "undefined: the votes do not vary")
+    elif metric == "icc_2k" and not crossed:
+        notes.append("ICC(1,k): every pair has annotators of its own")
+    return Metric(
+        model=PEOPLE,
+        kind="people",
+        group=group,
+        metric=metric,
+        value=estimate.value if defined else None,
+        low=estimate.low,
+        high=estimate.high,
+        method=None if estimate.low is None else "percentile",
+        n=n,
+        clusters=clusters,
+        note="; ".join(notes) or None,
+    )

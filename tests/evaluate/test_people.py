@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dissensus.evaluate.people import aggregated_preferences, ratings_of, score_people
+from dissensus.files import read_pairs
+from dissensus.records import Pair, Vote, Votes
+
+
+def _pair(row: int, votes: list[tuple[str | None, str]], dataset: str = "d") -> Pair:
+    counts = {side: sum(vote == side for _, vote in votes) for side in ("a", "b", "tie")}
+    return Pair(
+        id=f"{dataset}{row}",
+        prompt=f"prompt {row}",
+        response_a="x",
+        response_b="y",
+        dataset=dataset,
+        votes=Votes(**counts, annotations=tuple(Vote(annotator=name, vote=vote) for name, vote in votes)),
+    )
+
+
+def _population(rng: np.random.Generator, pairs: int, dataset: str = "d") -> tuple[list[Pair], np.ndarray]:
+    """Three annotators who are right 9 times of 10, and one who guesses."""
+    truth = rng.random(pairs) < 0.5
+    rows = []
+    for row, true in enumerate(truth):
+        says = [true if rng.random() < 0.9 else not true for _ in range(3)] + [bool(rng.random() < 0.5)]
+        rows.append(_pair(row, [(f"w{k}", "a" if said else "b") for k, said in enumerate(says)], dataset))
+    return rows, truth
+
+
+def test_annotators_who_met_are_columns_and_a_crowd_is_not():
+    rng = np.random.default_rng(0)
+    pairs, _ = _population(rng, 20)
+    crossed = ratings_of(pairs)
+    assert crossed.crossed
+    assert crossed.values.shape == (20, 4)
+    unnamed = [pair.model_copy(update={"votes": pair.votes.model_copy(update={"annotations": None})}) for pair in pairs]
+    crowd = ratings_of(unnamed)
+    assert not crowd.crossed
+    # Either way each pair's ratings average to its preference.
+    human = [pair.votes.preference for pair in pairs]
+    assert np.nanmean(crossed.values, axis=1) == pytest.approx(human)
+    assert np.nanmean(crowd.values, axis=1) == pytest.approx(human)
+
+
+def test_one_name_in_two_data_sets_is_two_people_and_one_who_votes_twice_no_column():
+    two = [_pair(0, [("w", "a"), ("v", "b")], "d"), _pair(0, [("w", "a"), ("v", "a")], "e")]
+    assert ratings_of(two).values.shape == (2, 4)
+    assert not ratings_of([_pair(0, [("w", "a"), ("w", "a")])]).crossed
+
+
+def test_unanimous_people_agree_and_single_votes_tell_nothing():
+    same = [_pair(row, [("v", side), ("w", side)]) for row, side in enumerate("ab" * 10)]
+    rows = {row.metric: row for row in score_people(same, n_resamples=200, level=0.95, seed=0)}
+    assert {row.value for row in rows.values()} == {1.0}
+    assert {row.kind for row in rows.values()} == {"people"}
+    single = [_pair(row, [("v", side)]) for row, side in enumerate("ab" * 10)]
+    rows = {row.metric: row for row in score_people(single, n_resamples=200, level=0.95, seed=0)}
+    assert {row.value for row in rows.values()} == {None}
+    assert {row.note for row in rows.values()} == {"undefined: no pair has two votes"}
+
+
+def test_each_data_set_and_all_have_rows_with_intervals():
+    rng = np.random.default_rng(1)
+    pairs = _population(rng, 60, "d")[0] + _population(rng, 60, "e")[0]
+    rows = score_people(pairs, n_resamples=200, level=0.95, seed=0)
+    assert {row.group for row in rows} == {"all", "dataset=d", "dataset=e"}
+    assert all(row.low <= row.value <= row.high for row in rows)
+
+
+def test_models_of_annotators_see_through_one_who_guesses():
+    pairs, truth = _population(np.random.default_rng(2), 300)
+    votes = np.array([pair.votes.preference for pair in pairs])
+    for preference in aggregated_preferences(pairs).values():
+        assert np.abs(preference - truth).mean() < np.abs(votes - truth).mean()
+
+
+def test_a_data_set_without_names_is_left_out_of_the_sensitivity():
+    named, _ = _population(np.random.default_rng(3), 10, "d")
+    unnamed = [
+        pair.model_copy(update={"votes": Votes(a=2, b=1), "dataset": "e", "id": "e" + pair.id}) for pair in named
+    ]
+    for preference in aggregated_preferences([*named, *unnamed]).values():
+        assert np.isfinite(preference[:10]).all()
+        assert np.isnan(preference[10:]).all()
+
+
+@pytest.mark.real_data
+def test_real_judgments_of_arguments(real_data_dir: Path):
+    pairs = list(read_pairs(real_data_dir / "arguments.jsonl.gz", notice=lambda _: None))[::10]
+    rows = {row.metric: row for row in score_people(pairs, n_resamples=0, level=0.95, seed=0) if row.group == "all"}
+    assert 0.2 < rows["fleiss_kappa"].value < 0.35
+    for preference in aggregated_preferences(pairs).values():
+        human = [pair.votes.preference for pair in pairs]
+        assert np.corrcoef(preference, human)[0, 1] > 0.85
