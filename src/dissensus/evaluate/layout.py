@@ -45,7 +45,7 @@ def paper_lines(groups: Sequence[str], missing: Sequence[str] = ()) -> list[Line
     Data sets of each domain before the domain itself, categories before their combinations with a domain, responses
     that can or cannot be told apart, and all pairs last. Groups of other fields keep their order.
 
-    >>> [line.label for line in paper_lines(["all", "dataset=prism", "domain=in", "domain=out", "dataset=hh-rlhf"])]
+    >>> [line.label for line in paper_lines(["all", "dataset=prism", "domain=in", "dataset=hh-rlhf", "domain=out"])]
     ['prism', 'All ID', 'hh-rlhf', 'All OOD', 'All pairs']
     """
     domains = dataset_domains(groups, missing)
