@@ -171,6 +171,11 @@ def test_calibration_shows_what_chance_alone_gives():
     assert [cell(entry) for entry in table.rows[0][2:]] == [".090", ".080", ".100", "1.200"]
 
 
+def test_who_has_no_calibration_is_not_in_its_table(make_scorecard):
+    rows = [*make_scorecard(metrics=("ece", "brier")), row("gpt", "brier", kind="judge"), row("x", "ece", kind="judge")]
+    assert names(table_of(rows, "calibration"))[:3] == ["base", "margin", "x"]
+
+
 def test_ways_to_aggregate_stand_beside_each_other(make_scorecard):
     rows = make_scorecard() + [
         row(m, "pearson", baseline=b, target=t, value=0.1)

@@ -77,7 +77,7 @@ def _float(table: Table, columns: Sequence[int], number: int) -> Iterator[str]:
         yield _line([text_of(entries[c]) for c in columns])
     yield r"\bottomrule"
     yield r"\end{tabular}"
-    for note in table.notes:
+    for note in table.notes if number == len(columns_that_fit(table, _WIDTH)) - 1 else ():
         yield rf"\par\smallskip\raggedright {latex_text(note)}."
     yield r"\end{table}"
 

@@ -95,9 +95,9 @@ def aligned_texts(table: Table) -> list[list[str]]:
 
 
 def column_widths(table: Table) -> list[int]:
-    """Measure the columns of a terminal, in characters; rows of a section are indented by two."""
+    """Measure the columns of a terminal, in characters. Rows of a section are indented by two; its title may overhang."""
     lines = [list(table.header), *aligned_texts(table)]
     widths = [max(len(line[c]) for line in lines) for c in range(len(table.header))]
     if table.sections:
-        widths[0] = max(widths[0] + 2, *(len(title) for _, title in table.sections))
+        widths[0] += 2
     return widths

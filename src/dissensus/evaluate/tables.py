@@ -147,7 +147,13 @@ def metric_table(scores: Scores, group: str = ALL) -> Table:
     ]
     header = ("", *_model_columns(scores), *(["noise ceiling"] if has_ceiling else []))
     said = (_NOTES["stars"],) if _has_stars(rows) else ()
-    return Table(f"All metrics, {group_label(group)}", header, tuple(rows), "metrics", notes=said)
+    return Table(
+        f"All metrics, {'all pairs' if group == ALL else group_label(group)}",
+        header,
+        tuple(rows),
+        "metrics",
+        notes=said,
+    )
 
 
 def baseline_table(scores: Scores) -> Table:
@@ -174,9 +180,13 @@ def baseline_table(scores: Scores) -> Table:
 
 def calibration_table(scores: Scores) -> Table:
     """Make a table of calibration: ECE beside what chance alone gives, Brier's score in its parts, NLL."""
-    if not {"ece", "brier_reliability", "nll"} & set(scores.metrics):
-        return Table("Calibration", ("",), ())
-    names = short_names([*scores.models, *scores.judges, *scores.references], _NAME_WIDTH)
+    everybody = [*scores.models, *scores.judges, *scores.references]
+    telling = [m for m in _CALIBRATION if m != "brier"]
+    names = {
+        name: short
+        for name, short in short_names(everybody, _NAME_WIDTH).items()
+        if any(scores.value(name, metric) is not None for metric in telling)
+    }
     columns = {m: title for m, title in _CALIBRATION.items() if m in scores.metrics}
     blocks = {
         group_row_label(group): [
@@ -192,10 +202,12 @@ def calibration_table(scores: Scores) -> Table:
 
 def majority_table(scores: Scores) -> Table:
     """Make a table of accuracy by how large the majority of the votes is."""
-    rows = [(group_row_label(group), *_entries(scores, "accuracy", group)) for group in scores.majorities]
-    header = ("", "n", *_model_columns(scores))
+    titles = ["", "n", *_model_columns(scores)]
+    rows = [[group_row_label(group), *_entries(scores, "accuracy", group)] for group in scores.majorities]
+    kept = [c for c, title in enumerate(titles) if title != DIFFERENCE or any(row[c] is not None for row in rows)]
+    header, body = tuple(titles[c] for c in kept), tuple(tuple(row[c] for c in kept) for row in rows)
     said = (_NOTES["majority"],)
-    return Table("Accuracy by the majority's share of the votes", header, tuple(rows), "majority", notes=said)
+    return Table("Accuracy by the majority's share of the votes", header, body, "majority", notes=said)
 
 
 def people_table(scores: Scores) -> Table:
