@@ -95,7 +95,7 @@ def aligned_texts(table: Table) -> list[list[str]]:
 
 
 def column_widths(table: Table) -> list[int]:
-    """Measure the columns of a terminal, in characters. Rows of a section are indented by two; its title may overhang."""
+    """Measure the columns of a terminal, in characters. Rows of a section are indented; its title may overhang."""
     lines = [list(table.header), *aligned_texts(table)]
     widths = [max(len(line[c]) for line in lines) for c in range(len(table.header))]
     if table.sections:
