@@ -45,7 +45,14 @@ def test_writes_the_rows_and_prints_the_tables(files):
 
 
 def test_prints_markdown(files):
-    assert "|---|" in run(files, "--resamples", "0", "--markdown").stdout
+    text = run(files, "--resamples", "0", "--format", "markdown").stdout
+    assert "|---|" in text
+    assert run(files, "--resamples", "0", "--markdown").stdout == text
+
+
+def test_results_alone_go_to_stdout(files):
+    result = run(files, "--resamples", "0", "--format", "json", "--against", "paper")
+    assert "paper: baseline" in {c["column"] for c in json.loads(result.stdout)["tables"][0]["rows"][0]["cells"]}
 
 
 def test_an_unknown_baseline_writes_nothing(files):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dissensus.records import Pair, Prediction, Votes
+from dissensus.records import Metric, Pair, Prediction, Votes
 
 
 def _make_pair(pair_id, a=None, n=10, prompt=None, **fields):
@@ -55,3 +55,37 @@ def make_prediction():
 @pytest.fixture(scope="session")
 def make_study():
     return _make_study
+
+
+PAPER_GROUPS = (
+    "all", "dataset=hh-rlhf", "dataset=summarize-from-feedback", "dataset=synthetic-instruct", "dataset=webgpt",
+    "domain=in", "dataset=prism", "dataset=ultrafeedback", "domain=out", "category=multiple", "category=single",
+    "category=multiple&domain=in", "category=multiple&domain=out", "category=single&domain=in",
+    "category=single&domain=out", "distinct=yes", "distinct=no",
+)  # fmt: skip
+"""As ``find_groups`` lists them."""
+
+
+def _make_scorecard(models=("base", "margin"), groups=PAPER_GROUPS, baseline="base", metrics=("pearson", "l1")):
+    """Rows of a scorecard, each with a value of its own and an interval around it."""
+    rows = []
+
+    def add(model, group, metric, against=None, **fields):
+        value = 0.3 + (len(rows) * 37 % 500) / 1000
+        if against is not None:
+            value -= 0.5
+        fields = {"low": value - 0.1, "high": value + 0.1, "n": 25, "clusters": 25, "method": "bca"} | fields
+        rows.append(Metric(model=model, group=group, metric=metric, value=value, baseline=against, **fields))
+
+    for group in groups:
+        for metric in metrics:
+            for model in models:
+                add(model, group, metric)
+                if baseline is not None and model != baseline:
+                    add(model, group, metric, baseline, p_value=0.004, p_holm=0.03)
+    return rows
+
+
+@pytest.fixture(scope="session")
+def make_scorecard():
+    return _make_scorecard

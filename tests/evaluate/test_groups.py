@@ -13,9 +13,9 @@ def test_the_rows_of_the_papers_tables(make_pair):
     groups = find_groups([make_pair(str(i), 5, **row) for i, row in enumerate(fields)])
     assert list(groups) == [
         "all",
-        "dataset=prism",
         "dataset=webgpt",
         "domain=in",
+        "dataset=prism",
         "domain=out",
         "category=multiple",
         "category=single",
@@ -27,6 +27,14 @@ def test_the_rows_of_the_papers_tables(make_pair):
         "distinct=no",
     ]
     assert groups["category=multiple&domain=in"].tolist() == [True, True, False, False, False, False, False, False]
+
+
+def test_data_sets_of_no_domain_or_of_both_stand_after_the_domains(make_pair):
+    fields = [("a", "in"), ("b", "in"), ("b", "out"), ("c", None), ("d", "out")]
+    groups = find_groups([make_pair(str(i), 5, dataset=d, domain=o) for i, (d, o) in enumerate(fields)])
+    assert list(groups) == [
+        "all", "dataset=a", "domain=in", "dataset=d", "domain=out", "dataset=b", "dataset=c",
+    ]  # fmt: skip
 
 
 def test_a_group_that_holds_everything_is_not_repeated(make_pair):

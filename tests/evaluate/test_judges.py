@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
+from dissensus.evaluate.formats import terminal_table
 from dissensus.evaluate.judge_tables import component_table, judge_tables
 from dissensus.evaluate.judges import Resampling, decompose, score_judges, verdict_of
 from dissensus.files import read_pairs
@@ -71,7 +72,9 @@ def test_without_votes_the_order_and_the_variance_are_still_known(make_pair):
     assert (repetition.raw, repetition.merged) == (None, "order")
     assert judge.random == pytest.approx(-0.25)
     assert len(judge_tables(scores)) == 1
-    assert "without replication: repetition in order" in component_table([pair, judge, order, repetition]).as_text()
+    assert "without replication: repetition in order" in terminal_table(
+        component_table([pair, judge, order, repetition])
+    )
 
 
 def test_few_prompts_give_no_interval(make_pair):
@@ -109,8 +112,8 @@ def test_tables_fit_a_terminal(make_pair):
     name = "a-judge-with-quite-a-long-name-0123abcd"
     judgments = [judgment(p.id, rng.choice(["a", "b"]), o, judge=name) for p in pairs for o in ("ab", "ba")]
     for table in judge_tables(score_judges(pairs, judgments, Resampling(n=50))):
-        assert table.as_text().count("─\n") == 1
-        assert max(map(len, table.as_text().splitlines())) <= 120
+        assert terminal_table(table).count("─\n") == 1
+        assert max(map(len, terminal_table(table).splitlines())) <= 120
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 import pytest
 
 from dissensus.evaluate.scorecard import score
-from dissensus.evaluate.tables import Scores, cell, group_table, metric_table, notes, number, tables
+from dissensus.evaluate.tables import Scores, cell, group_table, make_tables, metric_table, notes, number
+from dissensus.evaluate.words import short_names, stars
 from dissensus.records import Metric
 
 
@@ -10,44 +11,68 @@ def rows(make_study):
     return score(*make_study(models=("base", "margin", "blend")), baseline="base", n_resamples=60)
 
 
+def row(model, metric, group="all", value=0.5, **fields):
+    return Metric(**{"model": model, "group": group, "metric": metric, "value": value, "n": 90} | fields)
+
+
+def table_of(rows, name):
+    return next((table for table in make_tables(Scores(rows)) if table.name == name), None)
+
+
+def names(table):
+    return [entries[0] for entries in table.rows]
+
+
 def test_columns_are_the_baseline_then_each_model_with_its_difference(rows):
     table = group_table(Scores(rows), "pearson")
     assert table.header == ("", "n", "base", "margin", "Δ", "blend", "Δ")
-    assert [row[0] for row in table.rows][:5] == ["all", "prism", "web", "in-domain", "out-of-domain"]
+    assert names(table)[:4] == ["web", "All ID", "prism", "All OOD"]
+    assert names(table)[-1] == "All pairs"
 
 
-def test_lines_are_aligned_and_fit_a_terminal(rows):
-    lines = tables(rows).splitlines()
-    assert max(map(len, lines)) <= 120
-    for block in group_table(Scores(rows), "l1").as_text().partition("\n")[2].split("\n\n"):
-        assert len({len(line) for line in block.splitlines()}) == 1
+def test_without_a_baseline_there_are_no_differences(make_study):
+    table = metric_table(Scores(score(*make_study(), n_resamples=0)))
+    assert table.header == ("", "base", "better")
 
 
-def test_many_models_are_split_into_blocks_that_fit(make_study):
-    rows = score(*make_study(models=tuple(f"model-{i}" for i in range(9))), baseline="model-0", n_resamples=20)
-    text = tables(rows)
-    assert max(map(len, text.splitlines())) <= 120
-    assert all(f"model-{i}" in text for i in range(9))
+def test_one_model_alone(make_scorecard):
+    table = group_table(Scores(make_scorecard(models=("only",), baseline=None)), "l1")
+    assert table.header == ("", "n", "only")
 
 
 def test_a_cell_is_value_and_interval():
-    row = Metric(model="m", group="all", metric="l1", value=0.0141, low=-0.003, high=0.03, n=9)
-    assert cell(row) == ".014 [−.003, .030]"
-    assert cell(row.model_copy(update={"baseline": "b"})) == "+.014 [−.003, .030]"
-    assert cell(row.model_copy(update={"value": None, "low": None})) == "—"
-    assert cell(row.model_copy(update={"low": None})) == ".014"
+    m = row("m", "l1", value=0.0141, low=-0.003, high=0.03)
+    assert cell(m) == ".014 [−.003, .030]"
+    assert cell(m.model_copy(update={"baseline": "b"})) == "+.014 [−.003, .030]"
+    assert cell(m.model_copy(update={"value": None, "low": None})) == "—"
+    assert cell(m.model_copy(update={"low": None})) == ".014"
+    assert cell(m.model_copy(update={"baseline": "b", "p_holm": 0.002})) == "+.014 [−.003, .030]**"
+
+
+def test_marks_need_an_adjusted_p_value_below_the_level():
+    difference = row("m", "l1", baseline="b", p_value=0.001)
+    assert stars(difference) == ""
+    marks = {p: stars(difference.model_copy(update={"p_holm": p})) for p in (0.0, 0.0099, 0.01, 0.049, 0.05, 1.0)}
+    assert marks == {0.0: "**", 0.0099: "**", 0.01: "*", 0.049: "*", 0.05: "", 1.0: ""}
+    assert stars(difference.model_copy(update={"p_holm": 0.001, "group": "contested=yes"})) == ""
+
+
+def test_the_legend_stands_where_there_were_tests(make_scorecard, rows):
+    said = " ".join(group_table(Scores(make_scorecard()), "pearson").notes)
+    assert "paired swap test" in said
+    assert "Holm" in said
+    untested = [r.model_copy(update={"p_value": None, "p_holm": None}) for r in make_scorecard()]
+    assert group_table(Scores(untested), "pearson").notes == ()
 
 
 def test_a_rounded_zero_has_no_sign():
     assert number(-0.0001) == number(0.0001, signed=True) == ".000"
 
 
-def test_undefined_values_are_a_dash_and_a_note(make_pair, make_prediction):
+def test_undefined_values_are_a_note(make_pair, make_prediction):
     pairs = [make_pair(f"p{i}", 5) for i in range(4)]
-    text = tables(score(pairs, [make_prediction(p.id, 0.2 + i / 10) for i, p in enumerate(pairs)], n_resamples=20))
-    assert "—" in text
-    assert "all: all human preferences are equal: Pearson is undefined" in text
-    assert "nan" not in text.lower()
+    scores = Scores(score(pairs, [make_prediction(p.id, 0.2 + i / 10) for i, p in enumerate(pairs)], n_resamples=20))
+    assert any("all: all human preferences are equal: Pearson is undefined" in note for note in notes(scores))
 
 
 def test_notes_are_said_once_with_their_groups(rows):
@@ -56,12 +81,130 @@ def test_notes_are_said_once_with_their_groups(rows):
     assert any(note.endswith("interval rests on only 10 prompts") for note in said)
 
 
-def test_names_cannot_break_a_markdown_table(make_study):
-    rows = score(*make_study(models=("a|b", "c")), baseline="c", n_resamples=20)
-    lines = metric_table(Scores(rows)).as_markdown().splitlines()[2:]
-    assert {line.replace("\\|", "").count("|") for line in lines} == {5}
+def test_over_several_data_sets_the_mean_within_them_comes_first(make_scorecard):
+    rows = make_scorecard() + [
+        row(m, "pearson_within", g, baseline=b)
+        for g in ("all", "domain=in")
+        for m, b in (("base", None), ("margin", None), ("margin", "base"))
+    ]
+    table = group_table(Scores(rows), "pearson")
+    assert names(table)[4:6] == ["All ID · within", "All ID · pooled"]
+    assert names(table)[-2:] == ["All pairs · within", "All pairs · pooled"]
+    assert table.rows[4][2].metric == "pearson_within"
+    assert any(note.startswith("within:") for note in table.notes)
+    assert "All ID" in names(group_table(Scores(rows), "l1"))
 
 
-def test_without_a_baseline_there_are_no_differences(make_study):
-    table = metric_table(Scores(score(*make_study(), n_resamples=0)))
-    assert table.header == ("", "base", "better")
+def test_the_ceiling_is_a_column_of_its_own(make_scorecard):
+    ceilings = [row("ceiling", m, g, kind="ceiling") for m in ("pearson", "l1") for g in ("all", "domain=in")]
+    for metric, title in (("pearson", "noise ceiling"), ("l1", "noise floor")):
+        table = group_table(Scores(make_scorecard() + ceilings), metric)
+        assert table.header[-1] == title
+        shown = {entries[0] for entries in table.rows if entries[-1] is not None}
+        assert shown == {"All ID", "All pairs"}
+    assert metric_table(Scores(make_scorecard() + ceilings)).header[-1] == "noise ceiling"
+
+
+def test_against_the_paper_every_row_of_it_is_there(make_scorecard):
+    rows = make_scorecard(groups=("all", "dataset=vicuna80", "dataset=webgpt"))
+    table = group_table(Scores(rows), "pearson", against="paper")
+    assert table.header[-4:] == ("paper: n", "paper: baseline", "paper: regularised", "paper: Δ")
+    by_name = {entries[0]: entries for entries in table.rows}
+    assert len(by_name) == 16 + 2
+    assert by_name["prism"][1:5] == (None,) * 4
+    assert [by_name["prism"][-4], *(m.value for m in by_name["prism"][-3:])] == [25, 0.472, 0.658, 0.186]
+    assert by_name["vicuna80"][-4:] == (None,) * 4
+    assert isinstance(by_name["webgpt"][2], Metric)
+    assert any("look exchanged" in note for note in table.notes)
+    assert any("Fisher" in note for note in table.notes)
+
+
+def test_the_papers_pooled_r_stands_beside_our_pooled_r(make_scorecard):
+    rows = [*make_scorecard(), row("base", "pearson_within", "domain=in")]
+    table = group_table(Scores(rows), "pearson", against="paper")
+    by_name = {entries[0]: entries for entries in table.rows}
+    assert by_name["All ID · within"][-1] is None
+    assert by_name["All ID · pooled"][-1].value == 0.015
+
+
+def test_references_and_judges_have_a_table_of_their_own(make_scorecard):
+    rows = [
+        *make_scorecard(),
+        row("one half", "l1", kind="reference"),
+        row("longer response", "pearson", kind="reference"),
+        row("gpt-4", "pearson", kind="judge"),
+        row("gpt-4", "accuracy", "domain=out", kind="judge"),
+        row("ceiling", "pearson", kind="ceiling"),
+    ]
+    table = table_of(rows, "baselines")
+    assert table.header == ("", "n", "Pearson r", "L1", "Brier", "accuracy")
+    assert names(table)[:6] == ["one half", "longer response", "gpt-4", "base", "margin", "noise ceiling"]
+    assert [title for _, title in table.sections] == ["All pairs", "All OOD"]
+    assert table_of(make_scorecard(), "baselines") is None
+
+
+def test_the_majoritys_share():
+    groups = ("majority=0.5-0.7", "majority=0.7-0.9", "majority=0.9-1", "majority=1")
+    rows = [row("m", "pearson"), *(row("m", "accuracy", group) for group in groups)]
+    table = table_of(rows, "majority")
+    assert names(table) == ["> 50 to 70 %", "> 70 to 90 %", "> 90 to 100 %", "unanimous"]
+    assert names(table_of(rows, "pearson")) == ["All pairs"]
+
+
+def test_agreement_of_people_by_data_set(make_scorecard):
+    rows = make_scorecard() + [
+        row("people", metric, group, kind="people")
+        for group in ("all", "dataset=prism")
+        for metric in ("fleiss_kappa", "icc_2k")
+    ]
+    table = table_of(rows, "people")
+    assert table.header == ("", "n", "Fleiss κ", "ICC(2,k)")
+    assert names(table) == ["prism", "All pairs"]
+
+
+def test_calibration_shows_what_chance_alone_gives():
+    rows = [
+        row("m", metric, value=v) for metric, v in (("ece", 0.09), ("ece_null", 0.08), ("brier", 0.1), ("nll", 1.2))
+    ]
+    table = table_of(rows, "calibration")
+    assert table.header == ("", "n", "ECE", "ECE if calibrated", "Brier", "NLL")
+    assert [cell(entry) for entry in table.rows[0][2:]] == [".090", ".080", ".100", "1.200"]
+
+
+def test_who_has_no_calibration_is_not_in_its_table(make_scorecard):
+    rows = [*make_scorecard(metrics=("ece", "brier")), row("gpt", "brier", kind="judge"), row("x", "ece", kind="judge")]
+    assert names(table_of(rows, "calibration"))[:3] == ["base", "margin", "x"]
+
+
+def test_ways_to_aggregate_stand_beside_each_other(make_scorecard):
+    rows = make_scorecard() + [
+        row(m, "pearson", baseline=b, target=t, value=0.1)
+        for t in ("dawid-skene", "mace")
+        for m, b in (("base", None), ("margin", None), ("margin", "base"))
+    ]
+    table = table_of(rows, "targets")
+    assert table.header == ("", "votes", "Dawid-Skene", "MACE")
+    assert names(table) == ["base", "margin", "Δ margin"]
+    assert table_of(make_scorecard(), "targets") is None
+
+
+def test_the_spread_between_seeds_is_apart_from_that_of_the_data():
+    rows = [row("m", "pearson", seeds=3, seed_sd=0.012, data_se=0.04), row("m", "l1", seeds=1)]
+    table = table_of(rows, "seeds")
+    assert [entries[0:2] + entries[3:] for entries in table.rows] == [("m", 3, ".012", ".040")]
+
+
+def test_tables_without_rows_are_left_out(make_scorecard):
+    assert [table.name for table in make_tables(Scores(make_scorecard()))] == ["pearson", "l1", "metrics"]
+    assert make_tables(Scores([])) == []
+
+
+def test_a_scorecard_of_people_alone():
+    assert [t.name for t in make_tables(Scores([row("people", "fleiss_kappa", kind="people")]))] == ["people"]
+
+
+def test_names_that_would_look_alike_are_numbered():
+    long = [f"reward-model-with-a-long-name-{i}-of-the-large-backbone" for i in range(12)]
+    short = short_names(long, 20)
+    assert len(set(short.values())) == 12
+    assert max(map(len, short.values())) <= 20

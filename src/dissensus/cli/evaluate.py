@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import click
 
+from dissensus.cli.tables import table_options
 from dissensus.records import Prediction
 
 
@@ -25,7 +27,8 @@ from dissensus.records import Prediction
     help="Coverage of the intervals.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the resamples.")
-@click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
+@click.option("--markdown", is_flag=True, hidden=True, help="The same as --format markdown.")
+@table_options
 def command(
     pairs: str,
     files: tuple[Path, ...],
@@ -36,13 +39,16 @@ def command(
     level: float,
     seed: int,
     markdown: bool,
+    form: str,
+    against: Literal["paper"] | None,
 ) -> None:
     """Compare predictions with the votes that PAIRS carry.
 
-    Prints Pearson r and L1 by data set, domain and category, with intervals from a bootstrap over prompts.
+    Prints Pearson r and L1 by data set, domain and category, with intervals from a bootstrap over prompts, and more
+    tables where there is something to put in them. "dissensus tables" prints them again.
     """
+    from dissensus.evaluate.formats import render
     from dissensus.evaluate.scorecard import score
-    from dissensus.evaluate.tables import tables
     from dissensus.files import read_pairs, read_records, write_json
 
     predictions = chain.from_iterable(read_records(file, Prediction) for file in files)
@@ -57,4 +63,4 @@ def command(
         progress=True,
     )
     write_json(out, [metric.model_dump() for metric in metrics])
-    click.echo(tables(metrics, markdown=markdown))
+    click.echo(render(metrics, "markdown" if markdown else form, against=against))

@@ -125,6 +125,7 @@ def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str 
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def compare(pairs: str, store: Path, judge_names: tuple[str, ...], resamples: int, seed: int) -> None:
     """Hold judges against the votes of people, against themselves with the order swapped, and against each other."""
+    from dissensus.evaluate.formats import terminal_table
     from dissensus.evaluate.judge_tables import component_table, judge_tables
     from dissensus.evaluate.judges import Resampling, decompose, score_judges
     from dissensus.files import read_pairs
@@ -139,7 +140,7 @@ def compare(pairs: str, store: Path, judge_names: tuple[str, ...], resamples: in
     resampling = Resampling(n=resamples, seed=seed)
     tables = judge_tables(score_judges(rows, judgments, resampling))
     for table in [*tables, component_table(decompose(rows, judgments, resampling))]:
-        click.echo(table.as_text() + "\n")
+        click.echo(terminal_table(table) + "\n")
 
 
 def _open(store: Path) -> JudgmentStore:

@@ -15,6 +15,8 @@ ALL: Final = "all"
 FIELDS: Final = ("dataset", "domain", "category", "distinct")
 _JOINT: Final = re.compile(rf"&(?=(?:{'|'.join(FIELDS)})=)")
 
+_Masks = dict[str, NDArray[np.bool_]]
+
 _WORDS: Final = {
     "domain=in": "in-domain",
     "domain=out": "out-of-domain",
@@ -29,13 +31,14 @@ def find_groups(pairs: Sequence[Pair]) -> dict[str, NDArray[np.bool_]]:
     """Find the groups among n pairs: names to masks of shape (n,), in the order of the paper's tables.
 
     There is a group for each value of a field. One that holds every pair would repeat ``all`` and is left out.
+    Data sets stand before the domain that they lie in; those of no domain or of both, after the domains.
     Where both vary, category and domain also combine: ``category=multiple&domain=in``.
     """
     everything = np.ones(len(pairs), dtype=np.bool_)
     parts = {field: _split(pairs, field) for field in FIELDS}
     groups = {ALL: everything}
-    for field in ("dataset", "domain", "category"):
-        groups |= parts[field]
+    groups |= _sets_by_domain(parts["dataset"], parts["domain"])
+    groups |= parts["category"]
     if len(parts["category"]) > 1 and len(parts["domain"]) > 1:
         for category, members in parts["category"].items():
             for domain, mask in parts["domain"].items():
@@ -62,6 +65,14 @@ def group_field(group: str) -> str:
     'category&domain'
     """
     return "&".join(part.partition("=")[0] for part in _JOINT.split(group))
+
+
+def _sets_by_domain(sets: _Masks, domains: _Masks) -> _Masks:
+    ordered: _Masks = {}
+    for domain, inside in domains.items():
+        ordered |= {name: mask for name, mask in sets.items() if not (mask & ~inside).any()}
+        ordered[domain] = inside
+    return ordered | sets
 
 
 def _split(pairs: Sequence[Pair], field: str) -> dict[str, NDArray[np.bool_]]:

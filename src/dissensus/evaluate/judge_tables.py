@@ -1,4 +1,4 @@
-"""Tables of judges for terminals and Markdown."""
+"""Tables of judges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dissensus.evaluate.judges import Component, JudgeScore
-from dissensus.evaluate.tables import UNDEFINED, Table, number, shorten
+from dissensus.evaluate.table import Table
+from dissensus.evaluate.words import UNDEFINED, number, shorten
 from dissensus.stats.intervals import Estimate
 
 _PEOPLE = "Judges against people: the majority of all, the majority of all but one, that one person"

@@ -1,201 +1,333 @@
-"""Tables for terminals and Markdown: groups of pairs by models, as in the paper's tables 1 and 2."""
+"""Which tables a scorecard makes, and what stands in their rows and columns.
+
+The names of ``words``, ``scores`` and ``table`` that belong to them can be imported from here.
+"""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 from dissensus.evaluate.groups import ALL, group_label
+from dissensus.evaluate.layout import Line, group_row_label, paper_lines
+from dissensus.evaluate.published import COUNTS_NOTE, INTERVAL_NOTE, missing_groups, published
+from dissensus.evaluate.scores import Scores, notes
+from dissensus.evaluate.table import DIFFERENCE, PUBLISHED_PREFIX, Entry, Table
+from dissensus.evaluate.words import (
+    BETTER,
+    TITLES,
+    UNDEFINED,
+    cell,
+    interval,
+    number,
+    plain,
+    short_names,
+    shorten,
+)
 from dissensus.records import Metric
 
-TITLES = {
-    "pearson": "Pearson r",
-    "pearson_symmetric": "Pearson r, symmetrised",
-    "spearman": "Spearman ρ",
-    "l1": "L1",
-    "brier": "Brier score",
-    "accuracy": "Accuracy",
+__all__ = [
+    "BETTER",
+    "DIFFERENCE",
+    "TITLES",
+    "UNDEFINED",
+    "Scores",
+    "Table",
+    "cell",
+    "group_table",
+    "interval",
+    "make_tables",
+    "metric_table",
+    "notes",
+    "number",
+    "shorten",
+]
+
+Against = Literal["paper"]
+
+_LABEL_WIDTH = 28
+_NAME_WIDTH = 20
+_WITHIN = "pearson_within"
+_PEOPLE = {
+    "agreement_raw": "raw",
+    "fleiss_kappa": "Fleiss κ",
+    "krippendorff_nominal": "α nominal",
+    "krippendorff_ordinal": "α ordinal",
+    "krippendorff_interval": "α interval",
+    "gwet_ac1": "AC1",
+    "gwet_ac2": "AC2",
+    "icc_2k": "ICC(2,k)",
 }
-"""The metrics' names for people."""
+_CALIBRATION = {
+    "ece": "ECE",
+    "ece_null": "ECE if calibrated",
+    "brier": "Brier",
+    "brier_reliability": "reliability",
+    "brier_resolution": "resolution",
+    "brier_uncertainty": "uncertainty",
+    "nll": "NLL",
+}
+_TARGETS = {"votes": "votes", "dawid-skene": "Dawid-Skene", "mace": "MACE"}
+_NOT_IN_METRICS = {"ece_null", "brier_reliability", "brier_resolution", "brier_uncertainty"}
 
-BETTER = {"l1": "lower", "brier": "lower"}
-"""Which way is better; ``higher`` where a metric is not listed."""
-
-MAX_WIDTH = 120
-_LABEL_WIDTH = 31
-UNDEFINED = "—"
-DIFFERENCE = "Δ"
-
-
-class Scores:
-    """The rows of a scorecard, found by model, group and metric."""
-
-    def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._rows = {(m.model, m.group, m.metric, m.baseline): m for m in metrics}
-        keys = list(self._rows)
-        models = dict.fromkeys(model for model, _, _, _ in keys)
-        self.groups = list(dict.fromkeys(group for _, group, _, _ in keys))
-        self.metrics = list(dict.fromkeys(metric for _, _, metric, _ in keys))
-        self.baseline = next((baseline for *_, baseline in keys if baseline is not None), None)
-        self.others = [model for model in models if model != self.baseline]
-        self.models = ([self.baseline] if self.baseline is not None else []) + self.others
-
-    def value(self, model: str, metric: str, group: str = ALL) -> Metric | None:
-        """Find a metric of a model."""
-        return self._rows.get((model, group, metric, None))
-
-    def difference(self, model: str, metric: str, group: str = ALL) -> Metric | None:
-        """Find the paired difference of a model to the baseline."""
-        return self._rows.get((model, group, metric, self.baseline)) if self.baseline is not None else None
+_NOTES = {
+    "stars": "* p < .05, ** p < .01: paired swap test, p adjusted by Holm over the groups shown; groups chosen by the "
+    "votes themselves are exploratory and carry no mark",
+    "within": "within: mean over data sets of r inside each of them (Fisher z); pooled: all pairs together, where "
+    "differences between data sets count as well",
+    "ceiling": "noise {}: what a perfect model could reach with this many votes a pair",
+    "calibrated": "ECE if calibrated: what a perfectly calibrated model would get at this n; "
+    "Brier = reliability − resolution + uncertainty",
+    "majority": "of each pair's votes, the share that its majority has",
+    "seeds": "SD: between training seeds, on the same pairs; SE: for the choice of prompts, seeds held fixed",
+    "targets": "what predictions are compared with: the fraction of votes, or a model's estimate from the same votes",
+    "people": "how far people agree with each other; α is Krippendorff's, AC1 and AC2 are Gwet's",
+}
 
 
-@dataclass(frozen=True)
-class Table:
-    """Cells of text: the first column is of names, the others of numbers."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def as_text(self) -> str:
-        """Align for a terminal; split into blocks where one would be wider than 120 columns."""
-        blocks = [self._block(columns) for columns in self._columns_that_fit()]
-        return "\n\n".join([self.title + "\n" + blocks[0], *blocks[1:]])
-
-    def as_markdown(self) -> str:
-        """Write as a Markdown table; names cannot break it."""
-        lines = [[_escape(cell) for cell in line] for line in (self.header, *self.rows)]
-        rule = "|---|" + "---:|" * (len(self.header) - 1)
-        body = ["| " + " | ".join(line) + " |" for line in lines]
-        return "\n".join([f"**{_escape(self.title)}**", "", body[0], rule, *body[1:]])
-
-    def _columns_that_fit(self) -> list[list[int]]:
-        """Numbers of the columns of each block; every block starts with the names."""
-        fitting: list[list[int]] = [[0]]
-        column = 1
-        while column < len(self.header):
-            # A model and its difference stay together.
-            unit = [column, column + 1] if self.header[column + 1 : column + 2] == (DIFFERENCE,) else [column]
-            if sum(self._width(c) + 2 for c in [*fitting[-1], *unit]) > MAX_WIDTH and len(fitting[-1]) > 1:
-                fitting.append([0])
-            fitting[-1] += unit
-            column += len(unit)
-        return fitting
-
-    def _width(self, column: int) -> int:
-        return max(len(line[column]) for line in (self.header, *self.rows))
-
-    def _block(self, columns: Sequence[int]) -> str:
-        widths = [self._width(c) for c in columns]
-        lines = [[line[c] for c in columns] for line in (self.header, *self.rows)]
-        text = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
-        return "\n".join([text[0], "─" * (sum(widths) + 2 * len(widths) - 2), *text[1:]])
-
-
-def group_table(scores: Scores, metric: str) -> Table:
-    """Make a table of one metric: a row per group, the baseline, then each model with its difference."""
-    rows = [
-        (shorten(group_label(group), _LABEL_WIDTH), _pairs(scores, metric, group), *_cells(scores, metric, group))
-        for group in scores.groups
+def make_tables(scores: Scores, *, against: Against | None = None) -> list[Table]:
+    """Make every table that there are rows for, the paper's two first."""
+    made = [group_table(scores, metric, against=against) for metric in ("pearson", "l1")]
+    made += [
+        metric_table(scores),
+        baseline_table(scores),
+        calibration_table(scores),
+        majority_table(scores),
+        people_table(scores),
+        target_table(scores),
+        seed_table(scores),
     ]
-    title = f"{TITLES.get(metric, metric)} ({BETTER.get(metric, 'higher')} is better)"
-    return Table(title, ("", "n", *_model_columns(scores)), tuple(rows))
+    return [table for table in made if table.rows]
+
+
+def group_table(scores: Scores, metric: str, *, against: Against | None = None) -> Table:
+    """Make the paper's table of one metric: a row per group, the baseline, each model with its difference, the ceiling.
+
+    Where a group spans several data sets and the metric is Pearson r, the mean within them comes first.
+    """
+    groups = [g for g in scores.groups if any(scores.value(m, metric, g) is not None for m in scores.models)]
+    if not groups:
+        return Table(_title(metric), ("",), ())
+    lines = paper_lines(groups, missing_groups(groups) if against == "paper" else ())
+    has_ceiling = any(scores.ceiling(metric, group) is not None for group in groups)
+    rows: list[tuple[Entry, ...]] = []
+    sections: list[tuple[int, str]] = []
+    for line in lines:
+        if not sections or sections[-1][1] != line.section:
+            sections.append((len(rows), line.section))
+        for label, shown in _variants(scores, metric, line):
+            ceiling = [scores.ceiling(shown, line.group)] if has_ceiling else []
+            paper = _paper_entries(shown, line.group) if against == "paper" else []
+            rows.append((label, *_entries(scores, shown, line.group), *ceiling, *paper))
+    header = ["", "n", *_model_columns(scores)] + ([_ceiling_title(metric)] if has_ceiling else [])
+    header += (
+        [f"{PUBLISHED_PREFIX}{what}" for what in ("n", "baseline", "regularised", DIFFERENCE)]
+        if against == "paper"
+        else []
+    )
+    said = [_NOTES["stars"]] if _has_stars(rows) else []
+    said += [_NOTES["within"]] if any(str(row[0]).endswith("· pooled") for row in rows) else []
+    said += [_NOTES["ceiling"].format(_ceiling_title(metric).removeprefix("noise "))] if has_ceiling else []
+    said += [COUNTS_NOTE, INTERVAL_NOTE] if against == "paper" else []
+    return Table(_title(metric), tuple(header), tuple(rows), metric, tuple(sections), tuple(said))
 
 
 def metric_table(scores: Scores, group: str = ALL) -> Table:
     """Make a table of one group: a row per metric."""
-    rows = [(TITLES.get(metric, metric), *_cells(scores, metric, group)) for metric in scores.metrics]
-    return Table(f"All metrics, {group_label(group)}", ("", *_model_columns(scores)), tuple(rows))
+    order = [*(m for m in TITLES if m in scores.metrics), *(m for m in scores.metrics if m not in TITLES)]
+    metrics = [metric for metric in order if metric not in _NOT_IN_METRICS]
+    has_ceiling = any(scores.ceiling(metric, group) is not None for metric in metrics)
+    rows = [
+        (
+            TITLES.get(metric, metric),
+            *_entries(scores, metric, group)[1:],
+            *([scores.ceiling(metric, group)] if has_ceiling else []),
+        )
+        for metric in metrics
+    ]
+    header = ("", *_model_columns(scores), *(["noise ceiling"] if has_ceiling else []))
+    said = (_NOTES["stars"],) if _has_stars(rows) else ()
+    return Table(
+        f"All metrics, {'all pairs' if group == ALL else group_label(group)}",
+        header,
+        tuple(rows),
+        "metrics",
+        notes=said,
+    )
 
 
-def notes(scores: Scores) -> list[str]:
-    """List what the tables rest on, each note once with the groups that it holds for."""
-    found: dict[str, dict[str, None]] = {}
-    for group in scores.groups:
-        for model in scores.models:
-            for metric in scores.metrics:
-                for row in (scores.value(model, metric, group), scores.difference(model, metric, group)):
-                    for note in row.note.split("; ") if row is not None and row.note is not None else ():
-                        found.setdefault(note, {})[group_label(group)] = None
-    return [f"{_some(list(groups))}: {note}" for note, groups in found.items()]
+def baseline_table(scores: Scores) -> Table:
+    """Make a table of what anybody has for nothing and of the judges, with the models and the ceiling beside them."""
+    extra = [*scores.references, *scores.judges]
+    columns = {"pearson": "Pearson r", "l1": "L1", "brier": "Brier", "accuracy": "accuracy"}
+    groups = [ALL, "domain=in", "domain=out"] if extra else []
+    names = short_names([*extra, *scores.models], _NAME_WIDTH)
+
+    def row(name: str, group: str) -> list[Entry]:
+        return [scores.value(name, metric, group) for metric in columns]
+
+    blocks = {
+        group_row_label(group): [
+            *((short, *_count(row(name, group)), *row(name, group)) for name, short in names.items()),
+            ("noise ceiling", *_count(ceiling), *ceiling),
+        ]
+        for group in groups
+        if any(entry is not None for name in extra for entry in row(name, group))
+        for ceiling in [[scores.ceiling(metric, group) for metric in columns]]
+    }
+    return _sectioned("Baselines and judges", ("", "n", *columns.values()), blocks, "baselines")
 
 
-def tables(metrics: Iterable[Metric], *, markdown: bool = False) -> str:
-    """Render Pearson and L1 by group, all metrics together, and the notes."""
-    scores = Scores(metrics)
-    made = [group_table(scores, metric) for metric in ("pearson", "l1")] + [metric_table(scores)]
-    parts = [table.as_markdown() if markdown else table.as_text() for table in made]
-    said = [f"* {_escape(note)}" if markdown else _wrap(f"* {note}") for note in notes(scores)]
-    return "\n\n".join(parts + (["\n".join(said)] if said else []))
+def calibration_table(scores: Scores) -> Table:
+    """Make a table of calibration: ECE beside what chance alone gives, Brier's score in its parts, NLL."""
+    everybody = [*scores.models, *scores.judges, *scores.references]
+    telling = [m for m in _CALIBRATION if m != "brier"]
+    names = {
+        name: short
+        for name, short in short_names(everybody, _NAME_WIDTH).items()
+        if any(scores.value(name, metric) is not None for metric in telling)
+    }
+    columns = {m: title for m, title in _CALIBRATION.items() if m in scores.metrics}
+    blocks = {
+        group_row_label(group): [
+            (short, *_count(found), *found)
+            for name, short in names.items()
+            for found in [[scores.value(name, metric, group) for metric in columns]]
+        ]
+        for group in (ALL, "domain=in", "domain=out")
+    }
+    header = ("", "n", *columns.values())
+    return _sectioned("Calibration, lower is better but for resolution", header, blocks, "calibration", "calibrated")
 
 
-def number(value: float, *, signed: bool = False) -> str:
-    """Write a number between -1 and 1 with three digits and no leading zero, as journals do.
-
-    >>> number(0.7284), number(-0.5), number(0.0141, signed=True), number(1.0)
-    ('.728', '−.500', '+.014', '1.000')
-    """
-    digits = f"{abs(value):.3f}"
-    sign = "" if digits == "0.000" else "−" if value < 0 else "+" if signed else ""
-    return sign + digits.removeprefix("0")
-
-
-def cell(row: Metric | None) -> str:
-    """Write a value with its interval: ``.728 [.701, .752]``; a dash where it is undefined."""
-    if row is None or row.value is None:
-        return UNDEFINED
-    return number(row.value, signed=row.baseline is not None) + interval(row)
+def majority_table(scores: Scores) -> Table:
+    """Make a table of accuracy by how large the majority of the votes is."""
+    titles = ["", "n", *_model_columns(scores)]
+    rows = [[group_row_label(group), *_entries(scores, "accuracy", group)] for group in scores.majorities]
+    kept = [c for c, title in enumerate(titles) if title != DIFFERENCE or any(row[c] is not None for row in rows)]
+    header, body = tuple(titles[c] for c in kept), tuple(tuple(row[c] for c in kept) for row in rows)
+    said = (_NOTES["majority"],)
+    return Table("Accuracy by the majority's share of the votes", header, body, "majority", notes=said)
 
 
-def interval(row: Metric) -> str:
-    """Write an interval in brackets, after a blank; nothing where there is none."""
-    return "" if row.low is None or row.high is None else f" [{number(row.low)}, {number(row.high)}]"
+def people_table(scores: Scores) -> Table:
+    """Make a table of the people's agreement: a row per data set, and one for all."""
+    columns = {
+        m: title for m, title in _PEOPLE.items() if any(r.metric == m for r in scores.rows if r.kind == "people")
+    }
+    lines = paper_lines(scores.groups_of("people"))
+    rows = [
+        (shorten(plain(line.label), _LABEL_WIDTH), *_count(found), *found)
+        for line in lines
+        for found in [[scores.people(metric, line.group) for metric in columns]]
+    ]
+    said = (_NOTES["people"],)
+    return Table("Agreement of people", ("", "n", *columns.values()), tuple(rows), "people", notes=said)
 
 
-def shorten(name: str, width: int) -> str:
-    """Cut a long name in the middle, where slugs differ least.
+def target_table(scores: Scores) -> Table:
+    """Make a table of how much hangs on the way votes are aggregated."""
+    targets = [t for t in _TARGETS if any(row.target == t for row in scores.rows)]
+    if targets in ([], ["votes"]):
+        return Table("Sensitivity", ("",), ())
+    names = short_names(scores.models, _NAME_WIDTH)
 
-    >>> shorten("is-the-school-uniform-a-good-or-bad-idea", 20)
-    'is-the-sch…-bad-idea'
-    """
-    if len(name) <= width:
-        return name
-    tail = (width - 1) // 2
-    return name[: width - 1 - tail] + "…" + name[len(name) - tail :]
+    def rows(metric: str) -> list[tuple[Entry, ...]]:
+        own = [(names[m], *(scores.value(m, metric, target=t) for t in targets)) for m in scores.models]
+        differences = [
+            (f"{DIFFERENCE} {names[m]}", *(scores.difference(m, metric, target=t) for t in targets))
+            for m in scores.others
+        ]
+        return [*own, *differences]
+
+    blocks = {_title(metric): rows(metric) for metric in (_WITHIN, "pearson", "l1")}
+    header = ("", *(_TARGETS[t] for t in targets))
+    # A metric that was not scored on the other targets says nothing here.
+    telling = {title: b for title, b in blocks.items() if any(entry is not None for row in b for entry in row[2:])}
+    return _sectioned("Sensitivity to how votes are aggregated", header, telling, "targets", "targets")
+
+
+def seed_table(scores: Scores) -> Table:
+    """Make a table of models that were trained several times: the spread between seeds apart from that of the data."""
+
+    def rows(metric: str) -> list[tuple[Entry, ...]]:
+        found = [(names[m], scores.value(m, metric)) for m in scores.models]
+        found += [(f"{DIFFERENCE} {names[m]}", scores.difference(m, metric)) for m in scores.others]
+        return [
+            (name, row.seeds, row, *(UNDEFINED if v is None else number(v) for v in (row.seed_sd, row.data_se)))
+            for name, row in found
+            if row is not None and (row.seeds or 0) > 1
+        ]
+
+    names = short_names(scores.models, _NAME_WIDTH)
+    blocks = {_title(metric): rows(metric) for metric in (_WITHIN, "pearson", "l1", "brier")}
+    header = ("", "seeds", "mean", "SD between seeds", "SE for prompts")
+    return _sectioned("Seeds and data", header, blocks, "seeds", "seeds")
+
+
+def _sectioned(
+    title: str,
+    header: tuple[str, ...],
+    blocks: dict[str, list[tuple[Entry, ...]]],
+    name: str,
+    note: str | None = None,
+) -> Table:
+    """Put blocks of rows below each other, leaving out rows and blocks in which nothing stands."""
+    rows: list[tuple[Entry, ...]] = []
+    sections = []
+    for heading, block in blocks.items():
+        if full := [row for row in block if any(isinstance(entry, Metric) for entry in row)]:
+            sections.append((len(rows), heading))
+            rows += full
+    return Table(title, header, tuple(rows), name, tuple(sections), () if note is None else (_NOTES[note],))
+
+
+def _variants(scores: Scores, metric: str, line: Line) -> list[tuple[str, str]]:
+    """Name the rows of a group, each with its metric: one, or for Pearson over several data sets two."""
+    label = plain(line.label)
+    spans = metric == "pearson" and any(scores.value(m, _WITHIN, line.group) is not None for m in scores.models)
+    if not spans:
+        return [(shorten(label, _LABEL_WIDTH), metric)]
+    parts = (("· within", _WITHIN), ("· pooled", "pearson"))
+    return [(f"{shorten(label, _LABEL_WIDTH - 1 - len(part))} {part}", shown) for part, shown in parts]
+
+
+def _entries(scores: Scores, metric: str, group: str) -> list[Entry]:
+    """List n, the baseline, then each other model with its difference."""
+    found: list[Metric | None] = []
+    found += [] if scores.baseline is None else [scores.value(scores.baseline, metric, group)]
+    for model in scores.others:
+        found.append(scores.value(model, metric, group))
+        if scores.baseline is not None:
+            found.append(scores.difference(model, metric, group))
+    return [*_count(found), *found]
+
+
+def _count(entries: Sequence[Entry]) -> tuple[Entry]:
+    """Count the pairs that a row rests on."""
+    return (next((entry.n for entry in entries if isinstance(entry, Metric)), None),)
+
+
+def _paper_entries(metric: str, group: str) -> list[Entry]:
+    cells = published(metric, group)
+    return [None] * 4 if cells is None else [cells[0].n, *cells]
 
 
 def _model_columns(scores: Scores) -> list[str]:
-    columns = [] if scores.baseline is None else [shorten(scores.baseline, 20)]
+    names = short_names(scores.models, _NAME_WIDTH)
+    columns = [] if scores.baseline is None else [names[scores.baseline]]
     for model in scores.others:
-        columns += [shorten(model, 20)] + ([] if scores.baseline is None else [DIFFERENCE])
+        columns += [names[model]] + ([] if scores.baseline is None else [DIFFERENCE])
     return columns
 
 
-def _cells(scores: Scores, metric: str, group: str) -> list[str]:
-    cells = [] if scores.baseline is None else [cell(scores.value(scores.baseline, metric, group))]
-    for model in scores.others:
-        cells.append(cell(scores.value(model, metric, group)))
-        if scores.baseline is not None:
-            cells.append(cell(scores.difference(model, metric, group)))
-    return cells
+def _title(metric: str) -> str:
+    return f"{TITLES.get(metric, metric)} ({BETTER.get(metric, 'higher')} is better)"
 
 
-def _wrap(text: str) -> str:
-    return textwrap.fill(text, MAX_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+def _ceiling_title(metric: str) -> str:
+    return "noise floor" if metric in BETTER else "noise ceiling"
 
 
-def _some(names: Sequence[str], most: int = 3) -> str:
-    shown = names if len(names) <= most + 1 else names[:most]
-    rest = len(names) - len(shown)
-    return ", ".join(shorten(name, _LABEL_WIDTH) for name in shown) + (f" and {rest} more groups" if rest else "")
-
-
-def _pairs(scores: Scores, metric: str, group: str) -> str:
-    return next((str(row.n) for m in scores.models if (row := scores.value(m, metric, group)) is not None), "0")
-
-
-def _escape(text: str) -> str:
-    for mark in "\\|`*_<>[]":
-        text = text.replace(mark, "\\" + mark)
-    return " ".join(text.split())
+def _has_stars(rows: Iterable[Sequence[Entry]]) -> bool:
+    return any(isinstance(entry, Metric) and entry.p_holm is not None for row in rows for entry in row)

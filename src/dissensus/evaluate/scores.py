@@ -1,0 +1,99 @@
+"""The rows of a scorecard, found by what they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dissensus.evaluate.groups import ALL, group_field, group_label
+from dissensus.evaluate.words import shorten
+from dissensus.records import Kind, Metric
+
+_KINDS: tuple[Kind, ...] = ("model", "judge", "reference", "ceiling", "people")
+_LABEL_WIDTH = 31
+
+_Key = tuple[str, str, str, str, str, str | None]
+"""Kind, target, model, group, metric and baseline."""
+
+
+class Scores:
+    """The rows of a scorecard, found by model, group and metric.
+
+    Attributes:
+        rows: all of them, in their order.
+        models: reward models, the baseline first.
+        others: reward models but the baseline.
+        baseline: the model that the others are compared with; None where there is none.
+        judges: judges that were scored like models.
+        references: what anybody has for nothing: ``one half``, ``longer response``, ``one person``.
+        groups: the groups that reward models were scored on, but for those by the votes' majority.
+        majorities: groups by the share of the majority, where accuracy was scored on them.
+        metrics: the metrics of reward models, on those groups.
+    """
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self.rows = list(metrics)
+        # A model, a judge and a reference may share a name: kinds are kept apart.
+        self._rows: dict[_Key, Metric] = {
+            (m.kind, m.target, m.model, m.group, m.metric, m.baseline): m for m in self.rows
+        }
+        own = [m for m in self.rows if m.kind == "model" and m.target == "votes"]
+        names = _distinct(m.model for m in self.rows if m.kind == "model")
+        by_majority = {m.group for m in self.rows if group_field(m.group) == "majority"}
+        self.baseline = next((m.baseline for m in own if m.baseline is not None), None)
+        self.others = [name for name in names if name != self.baseline]
+        self.models = ([self.baseline] if self.baseline is not None else []) + self.others
+        self.judges = self._names("judge")
+        self.references = self._names("reference")
+        self.groups = _distinct(m.group for m in own if m.group not in by_majority)
+        self.majorities = _distinct(m.group for m in self.rows if m.group in by_majority)
+        self.metrics = _distinct(m.metric for m in own if m.group not in by_majority)
+
+    def value(self, model: str, metric: str, group: str = ALL, *, target: str = "votes") -> Metric | None:
+        """Find a metric of a reward model, or of a judge or reference where no model has that name."""
+        return self._find(model, metric, group, None, target)
+
+    def difference(self, model: str, metric: str, group: str = ALL, *, target: str = "votes") -> Metric | None:
+        """Find the paired difference of a model to the baseline."""
+        return None if self.baseline is None else self._find(model, metric, group, self.baseline, target)
+
+    def ceiling(self, metric: str, group: str = ALL) -> Metric | None:
+        """Find what a perfect model could reach on these votes."""
+        return self._first("ceiling", metric, group)
+
+    def people(self, metric: str, group: str = ALL) -> Metric | None:
+        """Find a measure of the people's agreement with each other."""
+        return self._first("people", metric, group)
+
+    def groups_of(self, kind: Kind) -> list[str]:
+        """List the groups that rows of a kind are about."""
+        return _distinct(m.group for m in self.rows if m.kind == kind)
+
+    def _names(self, kind: Kind) -> list[str]:
+        return _distinct(m.model for m in self.rows if m.kind == kind)
+
+    def _find(self, model: str, metric: str, group: str, baseline: str | None, target: str) -> Metric | None:
+        found = (self._rows.get((kind, target, model, group, metric, baseline)) for kind in _KINDS)
+        return next((row for row in found if row is not None), None)
+
+    def _first(self, kind: Kind, metric: str, group: str) -> Metric | None:
+        found = (self._rows.get((kind, "votes", name, group, metric, None)) for name in self._names(kind))
+        return next((row for row in found if row is not None), None)
+
+
+def notes(scores: Scores) -> list[str]:
+    """List what the tables rest on, each note once with the groups that it holds for."""
+    found: dict[str, dict[str, None]] = {}
+    for row in scores.rows:
+        for note in row.note.split("; ") if row.note is not None else ():
+            found.setdefault(note, {})[group_label(row.group)] = None
+    return [f"{_some(list(groups))}: {note}" for note, groups in found.items()]
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    shown = names if len(names) <= most + 1 else names[:most]
+    rest = len(names) - len(shown)
+    return ", ".join(shorten(name, _LABEL_WIDTH) for name in shown) + (f" and {rest} more groups" if rest else "")
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))

@@ -1,0 +1,69 @@
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from dissensus.cli.tables import _FORMATS, command
+from dissensus.errors import InputError
+from dissensus.evaluate.formats import FORMATS
+from dissensus.files import write_json
+
+OLD_ROW = {"model": "m", "group": "all", "metric": "pearson", "value": 0.5, "low": 0.4, "high": 0.6, "n": 30}
+
+
+@pytest.fixture
+def scores(tmp_path):
+    # As a scorecard was written before there were kinds, targets and tests.
+    rows = [OLD_ROW, OLD_ROW | {"metric": "l1", "value": 0.2, "low": None, "high": None, "clusters": 9, "note": "few"}]
+    write_json(tmp_path / "scores.json", rows)
+    return tmp_path / "scores.json"
+
+
+def run(*arguments):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def test_the_choices_are_the_formats():
+    assert list(_FORMATS) == list(FORMATS)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_prints_a_scorecard_again(scores, form):
+    result = run(scores, "--format", form)
+    assert result.exit_code == 0, result.output
+    assert ".500" in result.stdout or "0.5" in result.stdout
+
+
+def test_a_runs_folder_will_do(scores):
+    assert run(scores.parent).stdout == run(scores).stdout
+
+
+def test_csv_and_json_can_be_read_from_stdout(scores):
+    assert next(csv.DictReader(io.StringIO(run(scores, "--format", "csv").stdout)))["value"] == "0.5"
+    assert json.loads(run(scores, "--format", "json").stdout)["tables"][0]["name"] == "pearson"
+
+
+def test_against_the_paper(scores):
+    result = run(scores, "--against", "paper")
+    assert "paper: regularised" in result.stdout
+    assert ".749" in result.stdout
+
+
+def test_what_is_no_scorecard(tmp_path):
+    write_json(tmp_path / "empty.json", [])
+    for file, said in ((tmp_path / "empty.json", "there are no rows"), (tmp_path / "none.json", "none.json")):
+        result = run(file)
+        assert isinstance(result.exception, InputError)
+        assert said in str(result.exception)
+    assert "scores.json" in str(run(tmp_path).exception)
+
+
+def test_the_commands_of_the_guide_run(scores):
+    guide = (Path(__file__).parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^dissensus tables SCORES(.*?)(?:\s{2,}\w.*)?$", guide, flags=re.M)
+    assert [command.split() for command in commands] == [[], ["--format", "latex"], ["--against", "paper"]]
+    assert all(run(scores, *command.split()).exit_code == 0 for command in commands)

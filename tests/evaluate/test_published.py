@@ -1,0 +1,110 @@
+"""The paper's cells, each checked against what else the paper prints."""
+
+import numpy as np
+import pytest
+
+from dissensus.evaluate.published import (
+    IN_DOMAIN,
+    OUT_OF_DOMAIN,
+    PUBLISHED,
+    fisher_interval,
+    missing_groups,
+    paper_dataset,
+    published,
+)
+
+PRINTED_DIFFERENCES = {
+    "dataset=webgpt": -0.040,
+    "dataset=hh-rlhf": 0.000,
+    "dataset=summarize-from-feedback": 0.117,
+    "dataset=synthetic-instruct": -0.029,
+    "domain=in": 0.015,
+    "dataset=prism": 0.186,
+    "domain=out": 0.111,
+    "category=multiple": 0.054,
+    "category=single": -0.003,
+    "category=multiple&domain=in": 0.024,
+    "category=single&domain=in": -0.011,
+    "category=multiple&domain=out": 0.133,
+    "category=single&domain=out": 0.072,
+    "distinct=yes": 0.046,
+    "distinct=no": 0.021,
+}
+"""The Δ column of table 1; that of UltraFeedback cannot be read in the copy at hand."""
+
+
+@pytest.mark.parametrize("group", PRINTED_DIFFERENCES)
+def test_the_differences_are_those_that_table_1_prints(group):
+    _, _, difference = published("pearson", group)
+    assert difference.value == pytest.approx(PRINTED_DIFFERENCES[group], abs=1e-9)
+
+
+def test_the_l1_of_a_domain_is_the_mean_of_its_data_sets():
+    # 25 pairs each, so the pooled mean is the mean of the means, up to their rounding.
+    for sets, domain in ((IN_DOMAIN, "domain=in"), (OUT_OF_DOMAIN, "domain=out")):
+        means = np.mean([PUBLISHED[f"dataset={name}"].l1 for name in sets], axis=0)
+        np.testing.assert_allclose(PUBLISHED[domain].l1, means, atol=0.001)
+
+
+def test_two_counts_are_exchanged_in_print():
+    cells = {(c, d): PUBLISHED[f"category={c}&domain={d}"] for c in ("multiple", "single") for d in ("in", "out")}
+    printed = {cell: row.n for cell, row in cells.items()}
+    mended = printed | {("single", "in"): 34, ("multiple", "out"): 40}
+    assert (printed["single", "in"], printed["multiple", "out"]) == (40, 34)
+    wholes = {"category=multiple": 0, "category=single": 0, "domain=in": 1, "domain=out": 1}
+    for whole, place in wholes.items():
+        parts = [cell for cell in cells if cell[place] == whole.partition("=")[2]]
+        counts = [mended[cell] for cell in parts]
+        assert sum(counts) == PUBLISHED[whole].n != sum(printed[cell] for cell in parts)
+        means = np.average([cells[cell].l1 for cell in parts], axis=0, weights=counts)
+        np.testing.assert_allclose(means, PUBLISHED[whole].l1, atol=0.001)
+
+
+def test_numbers_that_the_text_of_the_paper_rests_on():
+    baseline, regularised, _ = published("l1", "domain=in")
+    assert (baseline.value, regularised.value, baseline.n) == (0.218, 0.198, 100)
+    assert [m.value for m in published("pearson", "distinct=no")[:2]] == [0.631, 0.652]
+
+
+def test_fishers_interval_is_scipys():
+    from scipy.stats import pearsonr
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=25)
+    y = x + rng.normal(size=25)
+    found = pearsonr(x, y)
+    assert fisher_interval(found.statistic, 25) == pytest.approx(tuple(found.confidence_interval(0.95)))
+    assert fisher_interval(found.statistic, 25, 0.8) == pytest.approx(tuple(found.confidence_interval(0.8)))
+
+
+def test_intervals_are_marked_as_ours_and_l1_has_none():
+    row = published("pearson", "dataset=webgpt")[0]
+    assert row.low < row.value < row.high
+    assert "computed here" in row.note
+    assert published("l1", "dataset=webgpt")[0].low is None
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("webgpt", "webgpt"),
+        ("openai/webgpt_comparisons", "webgpt"),
+        ("Anthropic/hh-rlhf", "hh-rlhf"),
+        ("hh_harmless", "hh-rlhf"),
+        ("openai/summarize_from_feedback", "summarize-from-feedback"),
+        ("Dahoas/synthetic-instruct-gptj-pairwise", "synthetic-instruct"),
+        ("InstructGPT-J", "synthetic-instruct"),
+        ("HannahRoseKirk/prism-alignment", "prism"),
+        ("HuggingFaceH4/ultrafeedback_binarized", "ultrafeedback"),
+        ("prismatic", None),
+        ("my-webgpt", None),
+    ],
+)
+def test_data_sets_are_known_by_their_names_on_the_hub(name, known):
+    assert paper_dataset(name) == known
+
+
+def test_what_the_paper_has_no_row_for():
+    assert published("pearson", "all") is None
+    assert published("brier", "domain=in") is None
+    assert "domain=in" not in missing_groups(["domain=in"])
