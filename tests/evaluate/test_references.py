@@ -48,7 +48,7 @@ def test_one_half():
 
 def test_the_slope_of_length_is_found_and_is_that_of_logistic_regression():
     linear_model = pytest.importorskip("sklearn.linear_model")
-    pairs = population()
+    pairs = population(n=2000)
     slopes = slope_of(longer_response(pairs), pairs)[0]
     assert slopes == pytest.approx(1.5, abs=0.15)
     # Votes one by one, without an intercept and unpenalised, on the pairs outside the fold of the first pair.

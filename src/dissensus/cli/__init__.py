@@ -21,6 +21,7 @@ VERBS = {
     "predict": "Score pairs with a trained reward model.",
     "push": "Put a trained model on the Hugging Face Hub.",
     "evaluate": "Compare predictions with the votes of people.",
+    "power": "Plan a test set: how many pairs a difference needs.",
     "report": "Make the page of a run.",
     "study": "Run everything from one YAML; resumes where it stopped.",
     "demo": "Run the study of a simulated population, offline.",

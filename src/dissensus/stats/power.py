@@ -8,13 +8,13 @@ are drawn around the true preference, and the package's question is put: do the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, ndtr, ndtri
+from scipy.special import betaincinv, ndtr
 
 from dissensus.errors import InputError
 from dissensus.stats.metrics import FloatArray
@@ -28,9 +28,6 @@ and data sets numbers of shape (pairs,), the p-values of shape (studies,)."""
 
 FEWEST_PAIRS = 4
 """Per data set: with three pairs Fisher's z has no variance."""
-
-MOST_PAIRS = 100_000
-"""Where the search for enough pairs ends."""
 
 _CELLS = 500_000
 """Simulated pairs held at once."""
@@ -75,6 +72,23 @@ class Design:
                 f"two models with r = {self.r_baseline:.3f} and {self.r_model:.3f} to the true preferences cannot "
                 f"correlate {self.between:.3f} with each other, only between {low:.3f} and {high:.3f}"
             )
+
+    @classmethod
+    def from_observed(cls, r: float, delta: float, **fields: Any) -> Design:
+        """Make a design in which the models are seen to have r and r + delta against these annotators.
+
+        Their r with the true preferences is larger (`attenuation`), and so is its difference.
+
+        Raises:
+            InputError: as few annotators would not let that much be seen, or the design is impossible.
+        """
+        ceiling = cls(**{**fields, "r_baseline": 0.0, "r_model": 0.0, "between": 0.0}).attenuation()
+        if max(abs(r), abs(r + delta)) >= ceiling:
+            raise InputError(
+                f"r = {max(r, r + delta, key=abs):.3f} cannot be observed: with these annotators a perfect model would "
+                f"have {ceiling:.3f}; give r as observed with them, more annotators, or r with the true preferences"
+            )
+        return cls(r_baseline=r / ceiling, r_model=(r + delta) / ceiling, **fields)
 
     @property
     def possible_between(self) -> tuple[float, float]:
@@ -151,7 +165,8 @@ class _Marginal:
     def of_scores(self, scores: NDArray[np.floating]) -> FloatArray:
         # The nearest point of the table: five times as fast as interpolation, and off by less than a thousandth.
         index = np.clip((scores + 6) * ((_SCORES.size - 1) / 12) + 0.5, 0, _SCORES.size - 1)
-        return self.values[index.astype(np.int32)]
+        values: FloatArray = self.values[index.astype(np.int32)]
+        return values
 
 
 def _correlations(values: FloatArray, terms: int = 60) -> tuple[FloatArray, FloatArray]:
@@ -190,101 +205,6 @@ def estimate_power(
         drawn = design.draw(min(chunk, studies - start), rng)
         rejected += int((test(*drawn, *design.labels, rng) <= alpha).sum())
     return rejected / studies
-
-
-def find_pairs(
-    design: Design,
-    power: float = 0.8,
-    *,
-    alpha: float = 0.05,
-    seed: int = 0,
-    test: PairedTest = swap_test,
-    progress: Callable[[], object] = lambda: None,
-) -> int | None:
-    """Find the fewest pairs at which a study of this design (but for its size) reaches a power.
-
-    Power is simulated at some sizes around a first guess from the normal approximation; a line through its probits
-    over sqrt(n), monotone as power is, gives the size. Known to some 3 percent, and rounded up to whole prompts in
-    each data set.
-
-    Args:
-        progress: called after each of `SEARCH_STEPS` simulations.
-
-    Returns:
-        None where more than `MOST_PAIRS` are needed.
-
-    Raises:
-        InputError: the two models do not differ.
-    """
-    if design.r_model == design.r_baseline:
-        raise InputError(
-            "the two models are equally good: no number of pairs finds a difference; give one that is not 0"
-        )
-    unit = design.data_sets * design.per_prompt
-    guess = _first_guess(design, power, alpha, seed)
-    if guess > 1.5 * MOST_PAIRS:
-        return None
-    sizes, powers, weights = [], [], []
-    for step, factor in enumerate(SEARCH_STEPS):
-        size = _whole(guess * factor, unit, design.data_sets)
-        studies = int(np.clip(1_500_000 / size, 100, 800))
-        found = estimate_power(replace(design, pairs=size), alpha=alpha, studies=studies, seed=seed + step, test=test)
-        sizes.append(size)
-        powers.append((found * studies + 0.5) / (studies + 1))
-        weights.append(studies)
-        progress()
-    needed = _cross(np.array(sizes), np.array(powers), np.array(weights), power)
-    size = _whole(needed, unit, design.data_sets)
-    return size if size <= MOST_PAIRS else None
-
-
-SEARCH_STEPS = (0.5, 0.7, 0.9, 1.1, 1.4, 1.8)
-"""Sizes at which `find_pairs` simulates, in terms of its first guess."""
-
-
-def _first_guess(design: Design, power: float, alpha: float, seed: int) -> float:
-    """n from the normal approximation, with the standard error of a simulated difference of Fisher's z."""
-    size = _whole(200, design.data_sets * design.per_prompt, design.data_sets)
-    pilot = replace(design, pairs=size)
-    baseline, model, human = pilot.draw(400, np.random.default_rng([seed, 1]))
-    spread = (_fisher(model, human, pilot) - _fisher(baseline, human, pilot)).std() * np.sqrt(size)
-    shrink = design.attenuation()
-    distance = abs(np.arctanh(design.r_model * shrink) - np.arctanh(design.r_baseline * shrink))
-    return float(((ndtri(1 - alpha / 2) + ndtri(power)) * spread / distance) ** 2)
-
-
-def _fisher(predicted: FloatArray, human: FloatArray, design: Design) -> FloatArray:
-    """Mean over the data sets of Fisher's z, shape (studies,)."""
-    starts = np.flatnonzero(np.diff(design.labels[1], prepend=-1))
-    parts = zip(np.split(predicted, starts[1:], axis=1), np.split(human, starts[1:], axis=1), strict=True)
-    result: FloatArray = np.mean([np.arctanh(_r(p, h)) for p, h in parts], axis=0)
-    return result
-
-
-def _r(x: FloatArray, y: FloatArray) -> FloatArray:
-    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
-    bottom = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
-    result: FloatArray = np.clip((x * y).sum(axis=1) / np.maximum(bottom, 1e-12), -0.999, 0.999)
-    return result
-
-
-def _cross(sizes: FloatArray, powers: FloatArray, studies: FloatArray, power: float) -> float:
-    """Where a weighted line through probits over sqrt(n) reaches a power; it rises, whatever chance did to the shares."""
-    probits, root = ndtri(powers), np.sqrt(sizes)
-    weight = studies * np.exp(-(probits**2)) / (powers * (1 - powers))
-    mean_root, mean_probit = np.average(root, weights=weight), np.average(probits, weights=weight)
-    above = root - mean_root
-    bottom = weight @ above**2
-    slope = weight @ (above * (probits - mean_probit)) / bottom if bottom > 0 else 0.0
-    if slope <= 0:
-        return float(np.min(sizes) if mean_probit >= ndtri(power) else np.max(sizes))
-    return float(max(mean_root + (ndtri(power) - mean_probit) / slope, 0) ** 2)
-
-
-def _whole(size: float, unit: int, data_sets: int) -> int:
-    """Round up to whole prompts in each data set, of which each needs `FEWEST_PAIRS`."""
-    least = max(size, FEWEST_PAIRS * data_sets)
-    return int(np.ceil(least / unit)) * unit
 
 
 def _check_ranges(design: Design) -> None:
