@@ -38,23 +38,24 @@ def expected_vote_error(counts: NDArray[np.integer], weights: FloatArray) -> Flo
     """
     counts = np.stack([counts[:, :2].max(axis=1), counts[:, :2].min(axis=1), counts[:, 2]], axis=1)
     patterns, of_pair = np.unique(counts, axis=0, return_inverse=True)
-    by_pattern = weights @ _indicator(of_pair.reshape(-1), len(patterns))
+    by_pattern = _sum_by(of_pair.reshape(-1), weights)
     points = _grid(ties=bool(patterns[:, 2].any()))
     spread = _fit(_turned_probability(patterns, points), by_pattern)
     sizes, of_pattern = np.unique(patterns.sum(axis=1), return_inverse=True)
     error = spread @ np.stack([_error_of(int(size), points) for size in sizes], axis=1)
-    by_size = by_pattern @ _indicator(of_pattern, sizes.size)
+    by_size = _sum_by(of_pattern, by_pattern)
     total = by_size.sum(axis=1)
     result: FloatArray = np.full(total.shape, np.nan)
     np.divide((error * by_size).sum(axis=1), total, out=result, where=total > 0)
     return result
 
 
-def _indicator(member: NDArray[np.integer], size: int) -> FloatArray:
-    """Which of ``size`` kinds each is of, as ones and zeros, shape (n, size)."""
-    ones = np.zeros((member.size, size))
-    ones[np.arange(member.size), member] = 1
-    return ones
+def _sum_by(kind: NDArray[np.integer], weights: FloatArray) -> FloatArray:
+    """Add up the columns of each kind, numbered from 0 without a gap: (resamples, n) to (resamples, kinds)."""
+    order = np.argsort(kind, kind="stable")
+    starts = np.flatnonzero(np.diff(kind[order], prepend=-1))
+    result: FloatArray = np.add.reduceat(weights[:, order], starts, axis=1)
+    return result
 
 
 def _grid(*, ties: bool) -> FloatArray:
