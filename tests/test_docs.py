@@ -17,6 +17,7 @@ from dissensus.simulate import SimulationConfig, simulate
 
 README = Path(__file__).parents[1] / "README.md"
 GUIDE = README.parent / "docs" / "judging.md"
+POWER = README.parent / "docs" / "power.md"
 TRAINING = README.parent / "docs" / "training.md"
 STAND_INS = {
     "SOURCE": "train.jsonl",
@@ -119,6 +120,17 @@ def test_the_commands_of_the_training_guide_run(
         done = CliRunner().invoke(group, [*command[1:], *extra], catch_exceptions=False)
         assert done.exit_code == 0, done.output
     assert (guide / "scores.json").is_file()
+
+
+def test_the_commands_of_the_power_guide_print_what_it_shows():
+    shown = _blocks("text", POWER)
+    commands = _commands(POWER)
+    assert len(commands) == len(shown) == 3
+    for command, output in zip(commands, shown, strict=True):
+        done = CliRunner().invoke(group, command[1:], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        # Another processor may round otherwise, and turn a study or two: words and layout are the same all the same.
+        assert re.sub(r"[ \d.%─]", "", done.stdout) == re.sub(r"[ \d.%─]", "", output)
 
 
 def test_the_python_example_runs(folder: Path):

@@ -22,6 +22,7 @@ VERBS = {
     "push": "Put a trained model on the Hugging Face Hub.",
     "evaluate": "Compare predictions with the votes of people.",
     "tables": "Print the tables of a scorecard again, in any format.",
+    "power": "Plan a test set: how many pairs a difference needs.",
     "report": "Make the page of a run.",
     "study": "Run everything from one YAML; resumes where it stopped.",
     "demo": "Run the study of a simulated population, offline.",
