@@ -130,7 +130,7 @@ def ece_null(
         n_simulations: how often shares are drawn.
         level: the share of simulated values within the band.
     """
-    return ece_of_shares(predicted, simulate_shares(predicted, n_votes, rng, n_simulations), level=level)
+    return null_band(simulated_ece(predicted, simulate_shares(predicted, n_votes, rng, n_simulations)), level)
 
 
 def simulate_shares(
@@ -141,12 +141,21 @@ def simulate_shares(
     return drawn
 
 
-def ece_of_shares(predicted: FloatArray, shares: FloatArray, *, level: float = 0.95) -> NullBand:
-    """Summarise the ECE of predictions, shape (n,), against each row of shares, shape (simulations, n)."""
+def simulated_ece(predicted: FloatArray, shares: FloatArray) -> FloatArray:
+    """Compute the ECE of predictions, shape (n,), against each row of shares, shape (simulations, n)."""
     in_order = np.argsort(predicted, kind="stable")
     numbers = bin_of(predicted[in_order], equal_mass_edges(predicted))
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     gaps = np.add.reduceat(shares[:, in_order] - predicted[in_order], starts, axis=1)
-    simulated = np.abs(gaps).sum(axis=1) / predicted.size
+    error: FloatArray = np.abs(gaps).sum(axis=1) / predicted.size
+    return error
+
+
+def null_band(simulated: FloatArray, level: float = 0.95) -> NullBand:
+    """Summarise simulated values, shape (simulations,).
+
+    >>> null_band(np.arange(41) / 40, level=0.9)
+    NullBand(mean=0.5, low=0.05, high=0.95)
+    """
     low, high = np.quantile(simulated, [(1 - level) / 2, (1 + level) / 2])
     return NullBand(float(simulated.mean()), float(low), float(high))

@@ -12,12 +12,23 @@ from dissensus.stats.metrics import FloatArray
 
 
 def paired_difference(
-    model: float, baseline: float, model_resampled: FloatArray, baseline_resampled: FloatArray, level: float = 0.95
+    model: float,
+    baseline: float,
+    model_resampled: FloatArray,
+    baseline_resampled: FloatArray,
+    level: float = 0.95,
+    spare: tuple[int, int] | None = None,
 ) -> Estimate:
     """Compare a model with a baseline: model - baseline, with the percentile interval of the paired differences.
 
     Both were computed on the same resamples, row by row, shape (n_resamples,): what makes a resample hard for both
-    cancels, so the interval is narrower than two separate intervals suggest.
+    cancels, so the interval is narrower than two separate intervals suggest. ``spare`` (clusters and strata) widens it
+    for few clusters, as in :func:`dissensus.stats.intervals.bca_interval`.
+
+    Differences have no acceleration to speak of, and estimating one from 25 clusters costs more coverage than it
+    earns: on a simulated population the widened percentile interval held the true difference of r or L1 in 93 to 95 %
+    of samples of 25 to 150 prompts, BCa in 91 to 94 %, and Zou's construction in 94 to 99 % (most, and twice as wide,
+    where the two models are nearly alike).
 
     >>> same = np.array([0.1, 0.4, 0.2])
     >>> paired_difference(0.2, 0.2, same, same)
@@ -27,7 +38,7 @@ def paired_difference(
         raise ValueError(
             f"the resamples differ in shape, {model_resampled.shape} and {baseline_resampled.shape}: not paired"
         )
-    return percentile_interval(model - baseline, model_resampled - baseline_resampled, level)
+    return percentile_interval(model - baseline, model_resampled - baseline_resampled, level, spare)
 
 
 def mover_difference(first: Estimate, second: Estimate, correlation: float) -> Estimate:

@@ -115,17 +115,21 @@ def _draw(size: int, rows: int, rng: np.random.Generator) -> IntArray:
     return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
 
 
-def percentile_interval(value: float, resampled: FloatArray, level: float = 0.95) -> Estimate:
+def percentile_interval(
+    value: float, resampled: FloatArray, level: float = 0.95, spare: tuple[int, int] | None = None
+) -> Estimate:
     """Give the percentile interval of a statistic from its resampled values, shape (n_resamples,).
 
     Resamples in which the statistic is undefined (NaN) are left out; where they are more than a tenth, or the value
-    itself is NaN, there is no interval.
+    itself is NaN, there is no interval. With ``spare``, the numbers of clusters and of strata, it is widened for few
+    clusters: see :func:`bca_interval`.
 
     >>> percentile_interval(0.5, np.arange(5) / 4, level=0.5)
     Estimate(value=0.5, low=0.25, high=0.75)
     """
     defined = _defined(value, resampled, level)
-    return Estimate(value) if defined is None else _between(value, defined, (1 - level) / 2, (1 + level) / 2)
+    z = _quantile(level, spare)
+    return Estimate(value) if defined is None else _between(value, defined, float(ndtr(-z)), float(ndtr(z)))
 
 
 def bca_interval(
