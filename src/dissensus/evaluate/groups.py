@@ -13,7 +13,8 @@ from dissensus.records import Pair
 from dissensus.stats.metrics import FloatArray
 
 ALL: Final = "all"
-FIELDS: Final = ("dataset", "domain", "category", "distinct", "contested", "majority")
+_OF_PAIRS: Final = ("dataset", "domain", "category", "distinct")
+FIELDS: Final = (*_OF_PAIRS, "contested", "majority")
 CONTESTED: Final = 0.3
 """A pair is contested where at least this share of its votes is for the less preferred response."""
 _MAJORITIES: Final = {"0.5-0.7": (0.5, 0.7), "0.7-0.9": (0.7, 0.9), "0.9-1": (0.9, 1.0), "1": (1.0, 2.0)}
@@ -44,7 +45,7 @@ def find_groups(pairs: Sequence[Pair]) -> dict[str, NDArray[np.bool_]]:
     themselves, which are also what predictions are compared with: such groups are exploratory.
     """
     everything = np.ones(len(pairs), dtype=np.bool_)
-    parts = {field: _split(pairs, field) for field in FIELDS}
+    parts = {field: _split(pairs, field) for field in _OF_PAIRS}
     groups = {ALL: everything}
     for field in ("dataset", "domain", "category"):
         groups |= parts[field]
@@ -91,7 +92,8 @@ def group_field(group: str) -> str:
 def _majority_share(pairs: Sequence[Pair]) -> FloatArray:
     """The share of the votes for the more preferred response, shape (n,); NaN where nobody voted."""
     preference = np.array([np.nan if pair.votes is None else pair.votes.preference for pair in pairs])
-    return np.maximum(preference, 1 - preference)
+    share: FloatArray = np.maximum(preference, 1 - preference)
+    return share
 
 
 def _between(share: FloatArray, low: float, high: float) -> NDArray[np.bool_]:

@@ -12,14 +12,12 @@ Weights lie as (clusters, resamples) here, so that a pair's weights in a block o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dissensus.stats.calibration import bin_of, equal_mass_edges
 from dissensus.stats.intervals import Clusters, IntArray
@@ -214,7 +212,7 @@ def evaluate(cells: Cells[Key], weights: FloatArray) -> dict[Key, FloatArray]:
     Returns arrays of shape (len(ROWS), resamples); NaN where a metric is undefined for any seed, since a mean over
     the others would compare unlike things.
     """
-    return {key: sum(cell(weights) for cell in seeds) / len(seeds) for key, seeds in cells.items()}
+    return {key: np.mean([cell(weights) for cell in seeds], axis=0) for key, seeds in cells.items()}
 
 
 def bootstrap(
@@ -305,5 +303,3 @@ def delete_blocks(clusters: Clusters, rng: np.random.Generator, most: int = 200)
 def ones(clusters: Clusters) -> FloatArray:
     """Weights that leave the sample as it is, shape (clusters, 1)."""
     return np.ones((clusters.count, 1))
-
-

@@ -154,8 +154,8 @@ def simulated_ece(predicted: FloatArray, shares: FloatArray) -> FloatArray:
 def null_band(simulated: FloatArray, level: float = 0.95) -> NullBand:
     """Summarise simulated values, shape (simulations,).
 
-    >>> null_band(np.arange(41) / 40, level=0.9)
-    NullBand(mean=0.5, low=0.05, high=0.95)
+    >>> null_band(np.arange(5) / 4, level=0.5)
+    NullBand(mean=0.5, low=0.25, high=0.75)
     """
     low, high = np.quantile(simulated, [(1 - level) / 2, (1 + level) / 2])
     return NullBand(float(simulated.mean()), float(low), float(high))

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.stats.calibration import brier_reliability, brier_resolution, brier_uncertainty, ece
-from dissensus.stats.weighted import FloatArray, divide, prepare
+from dissensus.stats.weighted import FloatArray as FloatArray
+from dissensus.stats.weighted import divide, prepare
 
 Function = Callable[..., FloatArray]
 
