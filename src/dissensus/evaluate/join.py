@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def join(pairs: Iterable[Pair], predictions: Iterable[Prediction], *, calibrated
     Raises:
         EvaluationError: no pair carries votes; there are no predictions; a pair or a prediction occurs twice; a
             prediction is for an unknown pair; a model or seed lacks a prediction for a pair with votes; calibrated
-            preferences are asked for and a prediction has none.
+            preferences are asked for and a prediction has none; a reward is not a number.
     """
     by_id = _unique(pairs)
     voted = [pair for pair in by_id.values() if pair.votes is not None]
@@ -81,6 +82,7 @@ def _by_run(predictions: Iterable[Prediction], *, calibrated: bool) -> dict[tupl
         preference = by_run.setdefault((prediction.model, prediction.seed), {})
         if prediction.pair_id in preference:
             doubled[prediction.model, prediction.seed, prediction.pair_id] += 1
+        _check_numbers(prediction)
         preference[prediction.pair_id] = _calibrated(prediction) if calibrated else prediction.preference_a
     if doubled:
         models = ", ".join(sorted({repr(model) for model, _, _ in doubled}))
@@ -89,6 +91,16 @@ def _by_run(predictions: Iterable[Prediction], *, calibrated: bool) -> dict[tupl
             "was a file given twice, or does another model have the same name?"
         )
     return by_run
+
+
+def _check_numbers(prediction: Prediction) -> None:
+    """Refuse what is no number: files cannot hold it, but records that were made without validation can."""
+    numbers = (prediction.reward_a, prediction.reward_b, prediction.preference_a)
+    if not all(map(math.isfinite, numbers)):
+        raise EvaluationError(
+            f"model {prediction.model!r}: the rewards of pair {prediction.pair_id} are {numbers[0]} and {numbers[1]}, "
+            f"its preference {numbers[2]}; all must be numbers, so look at the model (did its training diverge?)"
+        )
 
 
 def _calibrated(prediction: Prediction) -> float:

@@ -1,32 +1,60 @@
-"""Every metric of every model on every group of pairs, with intervals and paired differences."""
+"""Every metric of every model on every group of pairs, with intervals, tests and paired differences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.groups import ALL, find_groups
+from dissensus.evaluate.groups import ALL
 from dissensus.evaluate.join import Joined, join
+from dissensus.evaluate.measure import FEWEST_CLUSTERS, Contender, Key, Measured, Part, Sample, measure
+from dissensus.evaluate.remarks import FEW_CLUSTERS, about_interval, about_seeds, about_stories, why_undefined
 from dissensus.records import Metric, Pair, Prediction
-from dissensus.stats.comparison import mean_over_seeds, paired_difference
-from dissensus.stats.intervals import Estimate, cluster_counts, find_clusters, number_labels, percentile_interval
-from dissensus.stats.metrics import METRICS, FloatArray
+from dissensus.stats.bootstrap import ROWS
+from dissensus.stats.comparison import holm, paired_difference
+from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration
+from dissensus.stats.metrics import FloatArray
 
-FEW_CLUSTERS = 20
-"""Below this many prompts an interval is noted as a rough one."""
+__all__ = ["FEWEST_CLUSTERS", "FEW_CLUSTERS", "Reference", "score"]
 
-FEWEST_CLUSTERS = 5
-"""Below this many there is none: resamples of two prompts take three values, and would pass for certainty."""
+_ORDER = (
+    "pearson_within",
+    "pearson",
+    "pearson_symmetric",
+    "spearman",
+    "l1",
+    "brier",
+    "brier_reliability",
+    "brier_resolution",
+    "brier_uncertainty",
+    "ece",
+    "ece_null",
+    "nll",
+    "accuracy",
+)
+_NOT_COMPARED = frozenset({"ece_null", "brier_uncertainty"})
+_BINNED = frozenset({"ece", "brier_reliability", "brier_resolution"})
+"""Resampling noise adds to these, so their resamples are off centre; BCa mends that, also for differences."""
 
-_NAMES = {"pearson": "Pearson", "pearson_symmetric": "symmetrised Pearson", "spearman": "Spearman"}
 
-_Values = dict[tuple[str, str], FloatArray]
-"""(model, metric) to a metric averaged over the model's seeds."""
+@dataclass(frozen=True)
+class Reference:
+    """Something to hold models against: a judge, or what anybody has for nothing."""
+
+    name: str
+    kind: Literal["judge", "reference"]
+    predicted: FloatArray
+    """Preferences for response a of the pairs with votes, in the order of ``pairs``: shape (n,), or (draws, n) where
+    they rest on a random choice. NaN where there is none: the pair is left out."""
+    human: FloatArray | None = None
+    """What to compare with, of the same shape, where that is not the fraction of all votes (one person is compared
+    with the others)."""
 
 
 def score(
@@ -35,143 +63,270 @@ def score(
     *,
     baseline: str | None = None,
     calibrated: bool = False,
+    references: Sequence[Reference] = (),
     n_resamples: int = 2000,
+    n_swaps: int = 9999,
     level: float = 0.95,
     seed: int = 0,
     progress: bool = False,
 ) -> list[Metric]:
     """Compare predictions with votes: metrics for each group and model, and paired differences to the baseline.
 
-    A model trained with several seeds is scored by the mean of the metric over its seeds. Intervals are percentile
-    bootstrap intervals over prompts (``Pair.group``), drawn within each data set; all models and metrics of a group
-    share the same resamples. Each group is resampled by itself, so its number of prompts is fixed; a group of fewer
-    than five prompts gets no interval.
+    A model trained with several seeds is scored by the mean of the metric over its seeds, and the spread between them
+    is given apart. Resamples draw prompts (``Pair.group``) within each data set; all groups, models and metrics share
+    them. Intervals are BCa intervals widened for few prompts, those of differences percentile intervals so widened
+    (see ``stats.intervals.bca_interval`` and ``stats.comparison.paired_difference``, also for how often they hold
+    the truth); they hold seeds fixed. A group of fewer than five prompts gets no interval. Differences are tested
+    by swapping the predictions of whole prompts, and their p-values adjusted by Holm over the groups shown.
 
     Args:
         pairs: with votes; those without are left out and counted in a note.
         predictions: of one or more models, one per pair, model and seed.
         baseline: the model that the others are compared with; None for no comparison.
         calibrated: score the calibrated preferences instead of the raw ones.
+        references: scored as models are; those of kind "judge" are compared with the baseline too, on the pairs that
+            were judged.
         n_resamples: bootstrap resamples; 0 for no intervals.
+        n_swaps: swaps of each test; 0 for no tests.
         level: coverage of the intervals.
-        seed: of the resamples.
+        seed: of the resamples and swaps.
         progress: show a bar on stderr.
 
     Raises:
         EvaluationError: the baseline is unknown, or predictions and votes do not fit (see :func:`join`).
-        ValueError: a level or a number of resamples that makes no sense.
+        ValueError: a level, a number of resamples or a reference's shape that makes no sense.
     """
-    if not 0 < level < 1 or n_resamples < 0:
-        raise ValueError(f"need 0 < level < 1 and n_resamples >= 0, not {level} and {n_resamples}")
+    if not 0 < level < 1 or n_resamples < 0 or n_swaps < 0:
+        raise ValueError(f"need 0 < level < 1, n_resamples >= 0 and n_swaps >= 0: {level}, {n_resamples}, {n_swaps}")
     joined = join(pairs, predictions, calibrated=calibrated)
     if baseline is not None and baseline not in joined.predicted:
         raise EvaluationError(f"no predictions of the baseline {baseline!r}; there are: {', '.join(joined.models)}")
-    rows: list[Metric] = []
-    groups = find_groups(joined.pairs)
-    for group, mask in tqdm(groups.items(), desc="scoring groups", unit="group", disable=not progress):
-        rows += _score_group(_Group.of(joined, group, mask), baseline, n_resamples, level, seed)
-    return rows
+    sample, contenders = Sample.of(joined), _contenders(joined, baseline, references)
+    with tqdm(desc="resampling", unit="block", disable=not progress) as bar:
+        found = measure(
+            sample,
+            contenders,
+            n_resamples=n_resamples,
+            n_swaps=n_swaps,
+            level=level,
+            seed=seed,
+            report=bar.update,
+        )
+    return _with_holm(
+        [row for group in sample.all_groups for row in _Rows(sample, contenders, found, level, n_resamples).of(group)]
+    )
+
+
+def _contenders(joined: Joined, baseline: str | None, references: Sequence[Reference]) -> list[Contender]:
+    """Number everybody: models, references, and the baseline again for each judge that judged other pairs."""
+    everywhere = np.ones(joined.human.size, dtype=np.bool_)
+    place = None if baseline is None else joined.models.index(baseline)
+    found = [
+        Contender(
+            name, "model", predicted, np.broadcast_to(joined.human, predicted.shape), everywhere,
+            rival=None if name == baseline else place,
+        )
+        for name, predicted in joined.predicted.items()
+    ]  # fmt: skip
+    hidden: list[Contender] = []
+    for reference in references:
+        contender = _refer(reference, joined)
+        if reference.kind == "judge" and place is not None and reference.human is None:
+            rival = place
+            if not contender.inside.all():
+                rival = len(joined.predicted) + len(references) + len(hidden)
+                hidden.append(replace(found[place], inside=contender.inside, shown=False))
+            contender = replace(contender, rival=rival)
+        found.append(contender)
+    return found + hidden
+
+
+def _refer(reference: Reference, joined: Joined) -> Contender:
+    predicted = np.atleast_2d(np.asarray(reference.predicted, dtype=np.float64))
+    human = joined.human if reference.human is None else np.asarray(reference.human, dtype=np.float64)
+    if predicted.shape[1:] != joined.human.shape or human.shape[-1:] != joined.human.shape:
+        raise ValueError(
+            f"{reference.name}: predicted and human must have a value for each of the {joined.human.size} pairs with "
+            f"votes, not shapes {predicted.shape} and {human.shape}"
+        )
+    human = np.broadcast_to(human, predicted.shape)
+    inside: NDArray[np.bool_] = np.all(np.isfinite(predicted + human), axis=0)
+    return Contender(reference.name, reference.kind, predicted, human, inside, votes=reference.human is None)
 
 
 @dataclass(frozen=True)
-class _Group:
-    """The n pairs of one group."""
+class _Rows:
+    """Turns what was measured into rows."""
 
-    name: str
-    human: FloatArray
-    predicted: dict[str, FloatArray]
-    clusters: NDArray[np.intp]
-    """Shape (n,): the number of each pair's prompt."""
-    strata: NDArray[np.intp]
-    """Shape (n,): the number of each pair's data set."""
-    without_votes: int
+    sample: Sample
+    contenders: list[Contender]
+    found: Measured
+    level: float
+    n_resamples: int
 
-    @classmethod
-    def of(cls, joined: Joined, name: str, mask: NDArray[np.bool_]) -> _Group:
-        members = [pair for pair, inside in zip(joined.pairs, mask, strict=True) if inside]
-        return cls(
-            name=name,
-            human=joined.human[mask],
-            predicted={model: rows[:, mask] for model, rows in joined.predicted.items()},
-            clusters=number_labels([pair.group for pair in members])[1],
-            strata=number_labels([pair.dataset or "" for pair in members])[1],
-            without_votes=joined.without_votes if name == ALL else 0,
+    def of(self, group: str) -> Iterator[Metric]:
+        """All rows of a group: each contender's own, then the differences."""
+        metrics = ("accuracy",) if group in self.sample.accuracy_groups else _ORDER
+        keys = [(i, group) for i, c in enumerate(self.contenders) if c.shown and (i, group) in self.found.parts]
+        for key in keys:
+            yield from (row for metric in metrics if (row := self._own(key, metric)) is not None)
+        for key in keys:
+            if self.contenders[key[0]].rival is not None:
+                compared = (m for m in metrics if m not in _NOT_COMPARED and self._has(key, m))
+                yield from (self._difference(key, metric) for metric in compared)
+
+    def _has(self, key: Key, metric: str) -> bool:
+        """Within-data-set values are for groups that span data sets, the null for what is compared with votes."""
+        if metric == "pearson_within":
+            return bool(np.ptp(self.sample.stratum[self.found.parts[key].inside]) > 0)
+        return metric != "ece_null" or key in self.found.calibrated
+
+    def _own(self, key: Key, metric: str) -> Metric | None:
+        if not self._has(key, metric):
+            return None
+        contender = self.contenders[key[0]]
+        if metric == "ece_null":
+            band = self.found.calibrated[key]
+            return self._row(key, metric, Estimate(band.mean, band.low, band.high), None)
+        estimate = self._estimate(key, metric)
+        note = self._story(estimate, self._estimate(key, "pearson_within"), key, None) if metric == "pearson" else None
+        values = self.found.by_draw[key][:, ROWS.index(metric)]
+        spread = float(values.std(ddof=1)) if contender.kind == "model" and values.size > 1 else None
+        return self._row(key, metric, estimate, self._resampled(key, metric), seed_sd=spread, note=note)
+
+    def _difference(self, key: Key, metric: str) -> Metric:
+        rival = self._rival(key)
+        estimate = self._compare(key, metric)
+        note = self._story(estimate, self._compare(key, "pearson_within"), key, rival) if metric == "pearson" else None
+        ours, theirs = self._resampled(key, metric), self._resampled(rival, metric)
+        return self._row(
+            key,
+            metric,
+            estimate,
+            None if ours is None or theirs is None else ours - theirs,
+            rival=rival,
+            seed_sd=self._spread_of_difference(key, rival, metric),
+            p_value=self.found.p_values.get(key, {}).get(metric),
+            note=note,
         )
 
-    def values(self, weights: NDArray[np.int64] | None = None) -> _Values:
-        """All metrics of all models: shape () without weights, (resamples,) with."""
-        return {
-            (model, metric): mean_over_seeds(np.array([f(p, self.human, weights) for p in rows]))
-            for model, rows in self.predicted.items()
-            for metric, f in METRICS.items()
-        }
+    def _rival(self, key: Key) -> Key:
+        rival = self.contenders[key[0]].rival
+        if rival is None:
+            raise ValueError(f"{self.contenders[key[0]].name} is compared with nobody")
+        return rival, key[1]
 
+    def _resampled(self, key: Key, metric: str) -> FloatArray | None:
+        return self.found.resampled[key][ROWS.index(metric)] if key in self.found.resampled else None
 
-def _score_group(group: _Group, baseline: str | None, n_resamples: int, level: float, seed: int) -> list[Metric]:
-    found = find_clusters(group.clusters, group.strata)
-    enough = found.vary and found.count >= FEWEST_CLUSTERS
-    values, resampled = group.values(), _resample(group, n_resamples if enough else 0, seed)
+    def _estimate(self, key: Key, metric: str) -> Estimate:
+        value, resampled = self.found.value(key, metric), self._resampled(key, metric)
+        if resampled is None:
+            return Estimate(value)
+        return self._bca(value, resampled, self.found.jackknife[key][ROWS.index(metric)], self.found.parts[key])
 
-    def row(model: str, metric: str, estimate: Estimate, against: str | None) -> Metric:
-        defined = bool(np.isfinite(estimate.value))
+    def _compare(self, key: Key, metric: str) -> Estimate:
+        rival, row = self._rival(key), ROWS.index(metric)
+        ours, theirs = self.found.value(key, metric), self.found.value(rival, metric)
+        if key not in self.found.resampled:
+            return Estimate(ours - theirs)
+        mine, other = (self.found.resampled[k][row] for k in (key, rival))
+        if metric in _BINNED:
+            jackknife = self.found.jackknife[key][row] - self.found.jackknife[rival][row]
+            return self._bca(ours - theirs, mine - other, jackknife, self.found.parts[key])
+        return paired_difference(ours, theirs, mine, other, self.level, self.found.parts[key].spare)
+
+    def _bca(self, value: float, resampled: FloatArray, jackknife: FloatArray, part: Part) -> Estimate:
+        acceleration = find_acceleration(jackknife, self.found.blocks)
+        return bca_interval(value, resampled, acceleration, self.level, part.spare)
+
+    def _spread_of_difference(self, key: Key, rival: Key, metric: str) -> float | None:
+        """Between seeds, which are independent of one another; a model of one seed adds nothing that is known."""
+        sides = [self.found.by_draw[k][:, ROWS.index(metric)] for k in (key, rival)]
+        spreads = [float(side.var(ddof=1)) for side in sides if side.size > 1]
+        return float(np.sqrt(sum(spreads))) if spreads and self.contenders[key[0]].kind == "model" else None
+
+    def _story(self, pooled: Estimate, within: Estimate, key: Key, rival: Key | None) -> str | None:
+        if not self._has(key, "pearson_within") or key not in self.found.resampled:
+            return None
+        gaps = [self.found.resampled[k] for k in (key, rival) if k is not None]
+        gap = [g[ROWS.index("pearson")] - g[ROWS.index("pearson_within")] for g in gaps]
+        other = np.zeros_like(gap[0]) if rival is None else gap[1]
+        difference = paired_difference(pooled.value, within.value, gap[0], other, self.level)
+        return about_stories(pooled, within, difference)
+
+    def _row(
+        self,
+        key: Key,
+        metric: str,
+        estimate: Estimate,
+        resampled: FloatArray | None,
+        *,
+        rival: Key | None = None,
+        seed_sd: float | None = None,
+        p_value: float | None = None,
+        note: str | None = None,
+    ) -> Metric:
+        contender, part = self.contenders[key[0]], self.found.parts[key]
+        against = None if rival is None else self.contenders[rival[0]]
+        seeds = contender.predicted.shape[0]
+        data_se = _spread(resampled)
+        everyone = [contender] if against is None else [contender, against]
+        notes = [
+            note,
+            why_undefined(part, everyone, metric)
+            if not np.isfinite(estimate.value)
+            else about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
+            about_seeds(seed_sd, seeds, data_se),
+            self._left_out(contender, part, key[1]),
+            "exploratory: grouped by the votes that predictions are compared with"
+            if key[1].startswith(("contested=", "majority="))
+            else None,
+        ]
         return Metric(
-            model=model,
-            group=group.name,
+            model=contender.name,
+            group=key[1],
             metric=metric,
-            value=estimate.value if defined else None,
+            value=estimate.value if np.isfinite(estimate.value) else None,
             low=estimate.low,
             high=estimate.high,
-            n=int((group.human != 0.5).sum()) if metric == "accuracy" else group.human.size,
-            clusters=found.count,
-            baseline=against,
-            note=_note(group, (model, against), metric, estimate, found.count, n_resamples),
+            n=round(float((contender.human[:, part.inside] != 0.5).sum(axis=1).mean()))
+            if metric == "accuracy"
+            else part.n,
+            clusters=part.clusters,
+            baseline=None if against is None else against.name,
+            note="; ".join(text for text in notes if text) or None,
+            kind=contender.kind,
+            method=estimate.method if estimate.low is not None else None,
+            p_value=p_value if p_value is not None and np.isfinite(p_value) else None,
+            seeds=seeds if seed_sd is not None else None,
+            seed_sd=seed_sd if seed_sd is not None and np.isfinite(seed_sd) else None,
+            data_se=data_se,
         )
 
-    rows = []
-    for model, metric in values:
-        own = float(values[model, metric]), resampled[model, metric]
-        rows.append(row(model, metric, percentile_interval(*own, level), None))
-    for model, metric in values:
-        if baseline is not None and model != baseline:
-            ours, theirs = (float(values[m, metric]) for m in (model, baseline))
-            estimate = paired_difference(ours, theirs, resampled[model, metric], resampled[baseline, metric], level)
-            rows.append(row(model, metric, estimate, baseline))
+    def _left_out(self, contender: Contender, part: Part, group: str) -> str | None:
+        without, total = self.sample.joined.without_votes, len(self.sample.joined.pairs)
+        notes = []
+        if without and group == ALL:
+            notes.append(f"{without} of {total + without} pairs carry no votes and are left out")
+        if not contender.inside.all() and group == ALL:
+            notes.append(f"{total - part.n} of {total} pairs have no opinion of {contender.name} and are left out")
+        return "; ".join(notes) or None
+
+
+def _spread(resampled: FloatArray | None) -> float | None:
+    defined = np.zeros(0) if resampled is None else resampled[np.isfinite(resampled)]
+    return float(defined.std(ddof=1)) if defined.size > 1 else None
+
+
+def _with_holm(rows: list[Metric]) -> list[Metric]:
+    """Adjust the p-values of each model and metric over the groups."""
+    families: dict[tuple[str, str], list[int]] = {}
+    for number, row in enumerate(rows):
+        if row.p_value is not None:
+            families.setdefault((row.model, row.metric), []).append(number)
+    for numbers in families.values():
+        adjusted = holm([p for number in numbers if (p := rows[number].p_value) is not None])
+        for number, p in zip(numbers, adjusted, strict=True):
+            rows[number] = rows[number].model_copy(update={"p_holm": p})
     return rows
-
-
-def _resample(group: _Group, n_resamples: int, seed: int) -> _Values:
-    """Compute all metrics on each resample; empty arrays where there is nothing to resample."""
-    if n_resamples == 0:
-        return {(model, metric): np.zeros(0) for model in group.predicted for metric in METRICS}
-    draws = cluster_counts(group.clusters, group.strata, n_resamples, np.random.default_rng(seed))
-    parts = [group.values(weights) for weights in draws]
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-
-
-def _note(
-    group: _Group, models: tuple[str, str | None], metric: str, estimate: Estimate, clusters: int, n_resamples: int
-) -> str | None:
-    notes = []
-    if not np.isfinite(estimate.value):
-        notes.append(_why_undefined(group, models, metric))
-    elif n_resamples and estimate.low is None:
-        what = "one prompt is" if clusters == 1 else f"{clusters} prompts are"
-        notes.append(f"no interval: {what} too few to resample")
-    elif n_resamples and clusters < FEW_CLUSTERS:
-        notes.append(f"interval rests on only {clusters} prompts")
-    if group.without_votes:
-        total = group.without_votes + group.human.size
-        notes.append(f"{group.without_votes} of {total} pairs carry no votes and are left out")
-    return "; ".join(notes) or None
-
-
-def _why_undefined(group: _Group, models: tuple[str, str | None], metric: str) -> str:
-    if metric == "accuracy":
-        return "people are split evenly on every pair: accuracy is undefined"
-    name = _NAMES[metric]
-    if group.human.size == 1:
-        return f"there is only one pair: {name} is undefined"
-    if np.ptp(group.human) == 0:
-        return f"all human preferences are equal: {name} is undefined"
-    constant = [m for m in models if m is not None and (np.ptp(group.predicted[m], axis=1) == 0).any()]
-    return f"all predictions of {' and '.join(constant or models[:1])} are equal: {name} is undefined"

@@ -7,10 +7,12 @@ prompts, so it is drawn by itself (a stratum). Drawing pairs one by one makes in
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri, stdtrit
 
 from dissensus.stats.metrics import FloatArray
 
@@ -30,6 +32,8 @@ class Estimate:
     value: float
     low: float | None = None
     high: float | None = None
+    method: Literal["bca", "zou", "percentile"] | None = field(default=None, repr=False, compare=False)
+    """How the interval was made, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -111,19 +115,105 @@ def _draw(size: int, rows: int, rng: np.random.Generator) -> IntArray:
     return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
 
 
-def percentile_interval(value: float, resampled: FloatArray, level: float = 0.95) -> Estimate:
+def percentile_interval(
+    value: float, resampled: FloatArray, level: float = 0.95, spare: tuple[int, int] | None = None
+) -> Estimate:
     """Give the percentile interval of a statistic from its resampled values, shape (n_resamples,).
 
     Resamples in which the statistic is undefined (NaN) are left out; where they are more than a tenth, or the value
-    itself is NaN, there is no interval.
+    itself is NaN, there is no interval. With ``spare``, the numbers of clusters and of strata, it is widened for few
+    clusters: see :func:`bca_interval`.
 
     >>> percentile_interval(0.5, np.arange(5) / 4, level=0.5)
     Estimate(value=0.5, low=0.25, high=0.75)
     """
+    defined = _defined(value, resampled, level)
+    z = _quantile(level, spare)
+    return Estimate(value) if defined is None else _between(value, defined, float(ndtr(-z)), float(ndtr(z)))
+
+
+def bca_interval(
+    value: float, resampled: FloatArray, acceleration: float, level: float = 0.95, spare: tuple[int, int] | None = None
+) -> Estimate:
+    """Give the bias-corrected and accelerated interval (Efron, 1987) of a statistic from its resampled values.
+
+    The bias correction counts resamples that equal the value as one half each. Where the correction breaks down (all
+    resamples on one side of the value, or no acceleration), the interval is the percentile one, and its ``method``
+    says so.
+
+    A bootstrap of few clusters is too narrow: their resampled variance is too small by (clusters - strata) / clusters,
+    and the normal quantiles behind BCa know no degrees of freedom. With ``spare`` both are made good: the normal
+    quantile becomes that of t, times the root of clusters / (clusters - strata) (Hesterberg, 2015, calls it the
+    expanded interval). At 25 clusters that is 7.5 % wider, at 150 it is 1.1 %.
+
+    Args:
+        value: of the statistic on the sample.
+        resampled: shape (n_resamples,), without order; NaN where undefined.
+        acceleration: as by :func:`find_acceleration`.
+        level: coverage.
+        spare: the numbers of clusters and of strata; None for the interval of Efron.
+    """
+    defined = _defined(value, resampled, level)
+    if defined is None:
+        return Estimate(value)
+    z = _quantile(level, spare)
+    below = ((defined < value).sum() + (defined == value).sum() / 2) / defined.size
+    bias = float(ndtri(below))
+    shares = [_corrected(bias, acceleration, tail) for tail in (-z, z)]
+    if not np.isfinite(bias) or not all(np.isfinite(shares)):
+        return _between(value, defined, float(ndtr(-z)), float(ndtr(z)))
+    return _between(value, defined, shares[0], shares[1], "bca")
+
+
+def find_acceleration(jackknife: FloatArray, strata: NDArray[np.integer]) -> float:
+    """Estimate the acceleration of BCa from a jackknife over blocks of clusters, within strata.
+
+    With l = (b - 1)(mean - value without the block) and b blocks in the stratum, it is
+    sum l^3 / b^3 / 6 (sum l^2 / b^2)^(3/2) (Davison and Hinkley, 1997, chapters 5.3 and 3.2).
+
+    Args:
+        jackknife: the statistic without each block, shape (blocks,); blocks where it is undefined are left out.
+        strata: the stratum of each block, shape (blocks,).
+
+    Returns:
+        The acceleration; NaN where the statistic does not vary.
+    """
+    second = third = 0.0
+    for stratum in np.unique(strata):
+        values = jackknife[(strata == stratum) & np.isfinite(jackknife)]
+        if values.size > 1:
+            influence = (values.size - 1) * (values.mean() - values) / values.size
+            second += float((influence**2).sum())
+            third += float((influence**3).sum())
+    return third / (6 * second**1.5) if second > 0 else float("nan")
+
+
+def _defined(value: float, resampled: FloatArray, level: float) -> FloatArray | None:
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, not {level}")
     defined = resampled[np.isfinite(resampled)]
     if not np.isfinite(value) or defined.size == 0 or defined.size < _DEFINED * resampled.size:
-        return Estimate(value)
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high))
+        return None
+    return defined
+
+
+def _between(
+    value: float, defined: FloatArray, low: float, high: float, method: Literal["bca", "percentile"] = "percentile"
+) -> Estimate:
+    ends = np.quantile(defined, [low, high])
+    return Estimate(value, float(ends[0]), float(ends[1]), method)
+
+
+def _quantile(level: float, spare: tuple[int, int] | None) -> float:
+    """How many standard errors the interval reaches out, each side, before BCa bends it."""
+    if spare is None:
+        return float(ndtri((1 + level) / 2))
+    clusters, strata = spare
+    freedom = max(1, clusters - strata)
+    return float(stdtrit(freedom, (1 + level) / 2) * np.sqrt(clusters / freedom))
+
+
+def _corrected(bias: float, acceleration: float, z: float) -> float:
+    """The share of resamples below an end of the interval; NaN where the correction has none."""
+    stretch = 1 - acceleration * (bias + z)
+    return float(ndtr(bias + (bias + z) / stretch)) if stretch > 0 else float("nan")

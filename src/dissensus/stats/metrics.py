@@ -13,11 +13,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from dissensus.stats.calibration import brier_reliability, brier_resolution, brier_uncertainty, ece
+from dissensus.stats.weighted import FloatArray as FloatArray
+from dissensus.stats.weighted import divide, prepare
+
 Function = Callable[..., FloatArray]
 
 # A variance below this share of the second moment is rounding: the input is constant.
 _CONSTANT = 1e-12
+_NEARLY_ONE = 1 - 1e-12
 
 
 def pearson(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
@@ -28,7 +32,7 @@ def pearson(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generi
     >>> round(float(pearson(np.array([0.1, 0.4, 0.9]), np.array([0.0, 0.5, 1.0]))), 3)
     0.99
     """
-    p, h, w = _prepare(predicted, human, weights)
+    p, h, w = prepare(predicted, human, weights)
     return _correlation(p - _mean(p), h - _mean(h), w)
 
 
@@ -45,14 +49,14 @@ def pearson_symmetric(
     >>> bool(np.isclose(pearson_symmetric(p, h), pearson_symmetric(np.where(flipped, 1 - p, p), abs(flipped - h))))
     True
     """
-    p, h, w = _prepare(predicted, human, weights)
+    p, h, w = prepare(predicted, human, weights)
     p, h = p - 0.5, h - 0.5
-    return _divide(w @ (p * h), np.sqrt(w @ (p * p)) * np.sqrt(w @ (h * h)))
+    return divide(w @ (p * h), np.sqrt(w @ (p * p)) * np.sqrt(w @ (h * h)))
 
 
 def spearman(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
     """Spearman's rank correlation with mid-ranks for ties; NaN where either side is constant."""
-    p, h, w = _prepare(predicted, human, weights)
+    p, h, w = prepare(predicted, human, weights)
     ranks_p, ranks_h = _mid_ranks(p, w), _mid_ranks(h, w)
     # The mean rank is (W + 1) / 2 whatever the ties.
     centre = (w.sum(axis=-1, keepdims=True) + 1) / 2
@@ -62,7 +66,7 @@ def spearman(predicted: FloatArray, human: FloatArray, weights: NDArray[np.gener
     covariance = np.einsum("...n,...n->...", weighted, ranks_p)
     variance_h = np.einsum("...n,...n->...", weighted, ranks_h)
     variance_p = np.einsum("...n,...n,...n->...", w, ranks_p, ranks_p)
-    return _divide(covariance, np.sqrt(variance_p) * np.sqrt(variance_h))
+    return divide(covariance, np.sqrt(variance_p) * np.sqrt(variance_h))
 
 
 def mean_absolute_error(
@@ -73,14 +77,44 @@ def mean_absolute_error(
     >>> round(float(mean_absolute_error(np.array([0.2, 0.9]), np.array([0.0, 1.0]))), 3)
     0.15
     """
-    p, h, w = _prepare(predicted, human, weights)
-    return _divide(w @ np.abs(p - h), w.sum(axis=-1))
+    p, h, w = prepare(predicted, human, weights)
+    return divide(w @ np.abs(p - h), w.sum(axis=-1))
 
 
 def brier(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
     """Brier score against the fraction of people: mean (p - h)^2; NaN where no pair is left."""
-    p, h, w = _prepare(predicted, human, weights)
-    return _divide(w @ (p - h) ** 2, w.sum(axis=-1))
+    p, h, w = prepare(predicted, human, weights)
+    return divide(w @ (p - h) ** 2, w.sum(axis=-1))
+
+
+NLL_CLIP = 1e-6
+"""Predictions are kept this far from 0 and 1 in :func:`nll`, so one pair costs 13.8 at most, not infinity."""
+
+
+def nll(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
+    """Negative log-likelihood of a vote: mean -(h log p + (1 - h) log(1 - p)), in nats; NaN where no pair is left.
+
+    Predictions are clipped to [NLL_CLIP, 1 - NLL_CLIP]. Against soft targets the least value is their mean entropy,
+    not zero.
+
+    >>> round(float(nll(np.array([0.5, 0.9]), np.array([1.0, 1.0]))), 3)
+    0.399
+    """
+    p, h, w = prepare(predicted, human, weights)
+    return divide(w @ vote_loss(p, h), w.sum(axis=-1))
+
+
+def vote_loss(predicted: FloatArray, human: FloatArray) -> FloatArray:
+    """Cross-entropy of each pair, shape (n,): what :func:`nll` is the mean of."""
+    p = np.clip(predicted, NLL_CLIP, 1 - NLL_CLIP)
+    loss: FloatArray = -(human * np.log(p) + (1 - human) * np.log1p(-p))
+    return loss
+
+
+def winner_credit(predicted: FloatArray, human: FloatArray) -> FloatArray:
+    """What each pair earns in :func:`accuracy`, shape (n,): 1, 1/2 or 0; 0 where people have no winner."""
+    right = np.where(predicted == 0.5, 0.5, (predicted > 0.5) == (human > 0.5))
+    return np.where(human == 0.5, 0.0, right)
 
 
 def accuracy(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
@@ -92,11 +126,46 @@ def accuracy(predicted: FloatArray, human: FloatArray, weights: NDArray[np.gener
     >>> float(accuracy(np.array([0.7, 0.5, 0.1]), np.array([1.0, 0.0, 0.5])))
     0.75
     """
-    p, h, w = _prepare(predicted, human, weights)
-    decided = h != 0.5
-    credit = np.where(p == 0.5, 0.5, (p > 0.5) == (h > 0.5))
-    w = w[..., decided]
-    return _divide(w @ credit[decided], w.sum(axis=-1))
+    p, h, w = prepare(predicted, human, weights)
+    return divide(w @ winner_credit(p, h), w @ (h != 0.5))
+
+
+def pearson_within(
+    predicted: FloatArray,
+    human: FloatArray,
+    strata: NDArray[np.generic],
+    weights: NDArray[np.generic] | None = None,
+) -> FloatArray:
+    """Mean of Pearson's r over strata (data sets), on Fisher's z scale: tanh(sum (n_d - 3) z_d / sum (n_d - 3)).
+
+    Pooled r also rises when data sets merely differ in their means; this one does not. The weights are the inverse
+    variances of z for normal data, so large data sets count for more. Strata of three pairs or fewer, and those where
+    r is undefined, are left out; NaN where none remains.
+
+    Args:
+        predicted: shape (n,).
+        human: shape (n,).
+        strata: the data set of each pair, shape (n,).
+        weights: shape (..., n), as in every metric.
+    """
+    p, h, w = prepare(predicted, human, weights)
+    names, numbers = np.unique(strata, return_inverse=True)
+    inside = [numbers.reshape(-1) == s for s in range(names.size)]
+    r = np.array([pearson(p[m], h[m], w[..., m]) for m in inside]).reshape(names.size, *w.shape[:-1])
+    sizes = np.array([w[..., m].sum(axis=-1) for m in inside]).reshape(r.shape)
+    return fisher_mean(r, sizes)
+
+
+def fisher_mean(r: FloatArray, sizes: FloatArray) -> FloatArray:
+    """Average correlations of shape (strata, ...) with the numbers of pairs they rest on; see :func:`pearson_within`.
+
+    >>> round(float(fisher_mean(np.array([0.2, 0.8]), np.array([25.0, 25.0]))), 3)
+    0.572
+    """
+    weights = np.where(np.isfinite(r), np.maximum(sizes - 3, 0), 0.0)
+    # r = 1 has an infinite z, which no mean would come back from.
+    z = np.arctanh(np.clip(np.where(np.isfinite(r), r, 0.0), -_NEARLY_ONE, _NEARLY_ONE))
+    return np.tanh(divide((weights * z).sum(axis=0), weights.sum(axis=0)))
 
 
 METRICS: dict[str, Function] = {
@@ -105,46 +174,41 @@ METRICS: dict[str, Function] = {
     "spearman": spearman,
     "l1": mean_absolute_error,
     "brier": brier,
+    "brier_reliability": brier_reliability,
+    "brier_resolution": brier_resolution,
+    "brier_uncertainty": brier_uncertainty,
+    "ece": ece,
+    "nll": nll,
     "accuracy": accuracy,
 }
-"""The metrics by the names that files and tables use."""
+"""The metrics by the names that files and tables use; :func:`pearson_within` needs strata as well."""
 
-LOWER_IS_BETTER = frozenset({"l1", "brier"})
-
-
-def _prepare(
-    predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    p, h = np.asarray(predicted, dtype=np.float64), np.asarray(human, dtype=np.float64)
-    if p.ndim != 1 or p.shape != h.shape:
-        raise ValueError(f"predicted and human must have one shape (n,), not {p.shape} and {h.shape}")
-    w = np.ones(p.shape) if weights is None else np.asarray(weights, dtype=np.float64)
-    if w.shape[-1:] != p.shape:
-        raise ValueError(f"weights must have shape (..., {p.size}), not {w.shape}")
-    return p, h, w
+CORRELATIONS = frozenset({"pearson", "pearson_within", "pearson_symmetric", "spearman"})
+LOWER_IS_BETTER = frozenset({"l1", "brier", "brier_reliability", "brier_uncertainty", "ece", "nll"})
 
 
 def _mean(x: FloatArray) -> float:
     return float(x.mean()) if x.size else 0.0
 
 
-def _divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Divide; NaN, without a warning, where the denominator is zero."""
-    denominator = np.asarray(denominator)
-    quotient: FloatArray = np.full(denominator.shape, np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
-    return quotient
-
-
 def _correlation(x: FloatArray, y: FloatArray, w: FloatArray) -> FloatArray:
     """Weighted correlation of x and y, which the caller has centred roughly (for precision)."""
-    total = w.sum(axis=-1)
-    mean_x, mean_y = _divide(w @ x, total), _divide(w @ y, total)
-    second_x, second_y = _divide(w @ (x * x), total), _divide(w @ (y * y), total)
+    return correlation_of_sums(w.sum(axis=-1), w @ x, w @ y, w @ (x * x), w @ (y * y), w @ (x * y))
+
+
+def correlation_of_sums(
+    n: FloatArray, x: FloatArray, y: FloatArray, xx: FloatArray, yy: FloatArray, xy: FloatArray
+) -> FloatArray:
+    """Pearson's r from the weighted sums of 1, x, y, x^2, y^2 and xy, with x and y roughly centred.
+
+    NaN where either side is constant up to rounding.
+    """
+    mean_x, mean_y = divide(x, n), divide(y, n)
+    second_x, second_y = divide(xx, n), divide(yy, n)
     variance_x = np.where(second_x - mean_x**2 > _CONSTANT * second_x, second_x - mean_x**2, 0)
     variance_y = np.where(second_y - mean_y**2 > _CONSTANT * second_y, second_y - mean_y**2, 0)
-    covariance = _divide(w @ (x * y), total) - mean_x * mean_y
-    return np.clip(_divide(covariance, np.sqrt(variance_x) * np.sqrt(variance_y)), -1, 1)
+    covariance = divide(xy, n) - mean_x * mean_y
+    return np.clip(divide(covariance, np.sqrt(variance_x) * np.sqrt(variance_y)), -1, 1)
 
 
 def _mid_ranks(x: FloatArray, w: FloatArray) -> FloatArray:

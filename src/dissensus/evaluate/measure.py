@@ -1,0 +1,213 @@
+"""The numbers behind a scorecard: every metric of every contender in every group, on the sample and its resamples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.evaluate.groups import find_groups, find_majority_groups
+from dissensus.evaluate.join import Joined
+from dissensus.records import Kind
+from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, evaluate, ones
+from dissensus.stats.calibration import NullBand, null_band, simulate_shares, simulated_ece
+from dissensus.stats.intervals import Clusters, IntArray, find_clusters, number_labels
+from dissensus.stats.metrics import FloatArray
+from dissensus.stats.permutation import Swap, swap_test
+
+FEWEST_CLUSTERS = 5
+"""Below this many prompts there is no interval: resamples of two take three values, and would pass for certainty."""
+
+_SIMULATIONS = 1000
+_DRAWN_AT_ONCE = 2_000_000
+
+Key = tuple[int, str]
+"""A contender's number and a group's name."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Whoever has an opinion of the n pairs: a model, the judge, a reference."""
+
+    name: str
+    kind: Kind
+    predicted: FloatArray
+    """Shape (draws, n): a draw is a model's seed, or one of the random choices that a reference rests on."""
+    human: FloatArray
+    """Shape (draws, n): what each draw is compared with."""
+    inside: NDArray[np.bool_]
+    """Shape (n,): the pairs that it has an opinion of."""
+    rival: int | None = None
+    """The number of the contender that it is compared with, on the same pairs."""
+    shown: bool = True
+    """False for a baseline on fewer pairs, which is there to be compared with."""
+    votes: bool = True
+    """Whether ``human`` is what all n pairs' voters said."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The pairs, their clusters and groups."""
+
+    joined: Joined
+    clusters: Clusters
+    stratum: IntArray
+    """Shape (n,): the number of each pair's data set."""
+    groups: Mapping[str, NDArray[np.bool_]]
+    accuracy_groups: Mapping[str, NDArray[np.bool_]]
+    """Groups that are there for accuracy alone."""
+
+    @classmethod
+    def of(cls, joined: Joined) -> Sample:
+        """Number the prompts and data sets of the pairs, and find their groups."""
+        prompts = number_labels([pair.group for pair in joined.pairs])[1]
+        stratum = number_labels([pair.dataset or "" for pair in joined.pairs])[1].astype(np.int64)
+        return cls(
+            joined=joined,
+            clusters=find_clusters(prompts, stratum),
+            stratum=stratum,
+            groups=find_groups(joined.pairs),
+            accuracy_groups=find_majority_groups(joined.pairs),
+        )
+
+    @property
+    def all_groups(self) -> dict[str, NDArray[np.bool_]]:
+        """Every group, those for accuracy alone last."""
+        return {**self.groups, **self.accuracy_groups}
+
+
+@dataclass(frozen=True)
+class Part:
+    """The pairs of a group that a contender has an opinion of."""
+
+    inside: NDArray[np.bool_]
+    clusters: int
+    spare: tuple[int, int]
+    """Clusters, and strata that resamples hold fixed: see :func:`dissensus.stats.intervals.bca_interval`."""
+    resampled: bool
+    """Whether there are clusters enough to resample."""
+
+    @property
+    def n(self) -> int:
+        """How many pairs there are."""
+        return int(self.inside.sum())
+
+
+@dataclass
+class Measured:
+    """What was computed; arrays have a row for each metric of ``ROWS``."""
+
+    parts: dict[Key, Part]
+    by_draw: dict[Key, FloatArray]
+    """Shape (draws, metrics): on the sample."""
+    resampled: dict[Key, FloatArray] = field(default_factory=dict)
+    """Shape (metrics, resamples): means over draws."""
+    jackknife: dict[Key, FloatArray] = field(default_factory=dict)
+    """Shape (metrics, blocks)."""
+    blocks: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """The stratum of each block of the jackknife."""
+    p_values: dict[Key, dict[str, float]] = field(default_factory=dict)
+    """Of the contender's difference to its rival."""
+    calibrated: dict[Key, NullBand] = field(default_factory=dict)
+    """The ECE of a perfectly calibrated model."""
+
+    def value(self, key: Key, metric: str) -> float:
+        """The mean over draws."""
+        return float(self.by_draw[key][:, ROWS.index(metric)].mean())
+
+
+def measure(
+    sample: Sample,
+    contenders: Sequence[Contender],
+    *,
+    n_resamples: int,
+    n_swaps: int,
+    level: float,
+    seed: int,
+    report: Callable[[int], object] = lambda done: None,
+) -> Measured:
+    """Compute everything from one set of resamples and one set of swaps, for all contenders and groups."""
+    rngs = np.random.default_rng(seed).spawn(4)
+    parts = {
+        (i, name): part
+        for name, mask in sample.all_groups.items()
+        for i, contender in enumerate(contenders)
+        if (part := _part(sample, mask & contender.inside)).n
+    }
+    cells = {key: _cells(sample, contenders[key[0]], part.inside) for key, part in parts.items()}
+    unweighted = ones(sample.clusters)
+    found = Measured(
+        parts=parts,
+        by_draw={key: np.array([cell(unweighted)[:, 0] for cell in draws]) for key, draws in cells.items()},
+    )
+    enough = {key: draws for key, draws in cells.items() if parts[key].resampled}
+    if n_resamples and enough:
+        weights, found.blocks = delete_blocks(sample.clusters, rngs[0])
+        found.jackknife = evaluate(enough, weights)
+        found.resampled = bootstrap(enough, sample.clusters, n_resamples, rngs[1], report=report)
+    if n_swaps:
+        swaps = _swaps(sample, contenders, parts)
+        found.p_values = swap_test(swaps, sample.clusters.count, n_swaps, rngs[2], report=report)
+    found.calibrated = _calibrated(sample, contenders, parts, level, rngs[3])
+    return found
+
+
+def _part(sample: Sample, inside: NDArray[np.bool_]) -> Part:
+    mine = np.unique(sample.clusters.of_pair[inside])
+    sizes = [(np.isin(members, mine).sum(), members.size) for members in sample.clusters.strata]
+    held = [(here, there) for here, there in sizes if here]
+    # A stratum that the group shares with other groups does not fix how many of the group's clusters are drawn.
+    fixed = sum(here == there for here, there in held)
+    strata = fixed + (len(held) > fixed)
+    vary = any(there > 1 for _, there in held)
+    return Part(inside, mine.size, (mine.size, strata), bool(vary and mine.size >= FEWEST_CLUSTERS))
+
+
+def _cells(sample: Sample, contender: Contender, inside: NDArray[np.bool_]) -> list[Cell]:
+    clusters, strata = sample.clusters.of_pair[inside], sample.stratum[inside]
+    draws = zip(contender.predicted, contender.human, strict=True)
+    return [Cell(predicted[inside], human[inside], clusters, strata) for predicted, human in draws]
+
+
+def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[Key, Part]) -> dict[Key, list[Swap]]:
+    """Pair every contender with its rival; of several seeds, seed i with seed i, from the start where one has fewer."""
+    swaps = {}
+    for (i, group), part in parts.items():
+        rival = contenders[i].rival
+        # Two clusters can be swapped in four ways: no p-value of theirs says anything.
+        if rival is None or not part.resampled:
+            continue
+        first, second = contenders[i].predicted[:, part.inside], contenders[rival].predicted[:, part.inside]
+        human, clusters = contenders[i].human[0, part.inside], sample.clusters.of_pair[part.inside]
+        swaps[i, group] = [
+            Swap(first[k % len(first)], second[k % len(second)], human, clusters, sample.stratum[part.inside])
+            for k in range(max(len(first), len(second)))
+        ]
+    return swaps
+
+
+def _calibrated(
+    sample: Sample, contenders: Sequence[Contender], parts: Mapping[Key, Part], level: float, rng: np.random.Generator
+) -> dict[Key, NullBand]:
+    votes = np.array([0 if pair.votes is None else pair.votes.n for pair in sample.joined.pairs])
+    found: dict[Key, NullBand] = {}
+    for i, contender in enumerate(contenders):
+        if not (contender.votes and contender.shown):
+            continue
+        simulated: dict[str, list[FloatArray]] = {group: [] for group in sample.groups if (i, group) in parts}
+        for predicted in contender.predicted:
+            known = np.where(contender.inside, predicted, 0.5)
+            for n in _in_blocks(-(-_SIMULATIONS // len(contender.predicted)), known.size):
+                shares = simulate_shares(known, votes, rng, n)
+                for group, values in simulated.items():
+                    inside = parts[i, group].inside
+                    values.append(simulated_ece(known[inside], shares[:, inside]))
+        found |= {(i, group): null_band(np.concatenate(values), level) for group, values in simulated.items()}
+    return found
+
+
+def _in_blocks(n: int, width: int) -> list[int]:
+    size = max(1, _DRAWN_AT_ONCE // max(1, width))
+    return [min(size, n - start) for start in range(0, n, size)]

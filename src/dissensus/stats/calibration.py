@@ -1,0 +1,161 @@
+"""Whether a predicted preference of .7 means that seven people in ten agree.
+
+Predictions are put into bins of equal mass, and each bin's mean prediction is held against its mean human preference.
+Human preferences are fractions (soft targets), not 0 or 1. The functions take the arguments of all metrics (see
+``metrics``) and ``edges``, the inner edges of the bins; without them the bins are those of the unweighted predictions,
+so resamples of one sample share their bins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.stats.weighted import FloatArray, divide, prepare
+
+BINS = 10
+"""How many bins there are, where predictions are not tied and not fewer."""
+
+_Weights = NDArray[np.generic] | None
+
+
+def equal_mass_edges(predicted: FloatArray, bins: int = BINS) -> FloatArray:
+    """Find the inner edges of bins that hold equally many of the n predictions; fewer than ``bins`` where they tie.
+
+    Bins are open below and closed above, so that equal predictions share a bin.
+
+    >>> equal_mass_edges(np.array([0.1, 0.2, 0.3, 0.9]), bins=2)
+    array([0.25])
+    """
+    if predicted.size == 0:
+        return np.zeros(0)
+    return np.unique(np.quantile(predicted, np.arange(1, bins) / bins))
+
+
+def bin_of(predicted: FloatArray, edges: FloatArray) -> NDArray[np.intp]:
+    """Number the bin of each prediction from 0: bin k is (edges[k - 1], edges[k]]."""
+    return np.searchsorted(edges, predicted, side="left")
+
+
+def ece(
+    predicted: FloatArray, human: FloatArray, weights: _Weights = None, edges: FloatArray | None = None
+) -> FloatArray:
+    """Expected calibration error with soft targets: the mean over pairs of |mean p - mean h| of the pair's bin.
+
+    It is above zero for a perfectly calibrated model too, since few votes and few pairs to a bin are noisy: compare
+    with :func:`ece_null`. NaN where no pair is left.
+    """
+    _, gaps, total = _bins(predicted, human, weights, edges)
+    return divide(np.abs(gaps).sum(axis=-1), total)
+
+
+def brier_reliability(
+    predicted: FloatArray, human: FloatArray, weights: _Weights = None, edges: FloatArray | None = None
+) -> FloatArray:
+    """Reliability, the part of the Brier score that calibration would remove: mean (mean p - mean h)^2 of the bins.
+
+    Lower is better. ``brier = reliability - resolution + uncertainty`` (Murphy, 1973), exactly; see
+    :func:`brier_resolution`.
+    """
+    counts, gaps, total = _bins(predicted, human, weights, edges)
+    per_bin = np.where(counts > 0, divide(gaps**2, counts), 0.0)
+    return divide(per_bin.sum(axis=-1), total)
+
+
+def brier_resolution(
+    predicted: FloatArray, human: FloatArray, weights: _Weights = None, edges: FloatArray | None = None
+) -> FloatArray:
+    """Resolution, the part of the variance of human preferences that the predictions tell apart. Higher is better.
+
+    Predictions vary within a bin, so Murphy's three terms do not add up to the Brier score. Stephenson, Coelho and
+    Jolliffe (2008) add two: the variance of p within bins, which costs, and twice the covariance of p and h within
+    bins, which earns. They fold both into a generalised resolution, which this is: variance of h between bins
+    - variance of p within bins + 2 * covariance within bins. It can fall below zero.
+    """
+    p, h, w = prepare(predicted, human, weights)
+    brier = divide(w @ (p - h) ** 2, w.sum(axis=-1))
+    return brier_reliability(p, h, w, edges) + brier_uncertainty(p, h, w) - brier
+
+
+def brier_uncertainty(predicted: FloatArray, human: FloatArray, weights: _Weights = None) -> FloatArray:
+    """Uncertainty, the variance of human preferences: the Brier score of always predicting their mean.
+
+    It is the same for every model, and depends on which response is called a.
+    """
+    _, h, w = prepare(predicted, human, weights)
+    centred = h - (h.mean() if h.size else 0.0)
+    total = w.sum(axis=-1)
+    return divide(w @ centred**2, total) - divide(w @ centred, total) ** 2
+
+
+def _bins(
+    predicted: FloatArray, human: FloatArray, weights: _Weights, edges: FloatArray | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Count, and sum p - h, by bin: two arrays of shape (..., bins); and the total weight, of shape (...)."""
+    p, h, w = prepare(predicted, human, weights)
+    edges = equal_mass_edges(p) if edges is None else edges
+    member = (bin_of(p, edges)[:, None] == np.arange(edges.size + 1)).astype(np.float64)
+    return w @ member, w @ (member * (p - h)[:, None]), w.sum(axis=-1)
+
+
+@dataclass(frozen=True)
+class NullBand:
+    """What a metric would be were a model perfectly calibrated: its mean and an interval of its distribution."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def ece_null(
+    predicted: FloatArray,
+    n_votes: NDArray[np.integer],
+    rng: np.random.Generator,
+    *,
+    n_simulations: int = 1000,
+    level: float = 0.95,
+) -> NullBand:
+    """Simulate the ECE that a perfectly calibrated model would get with these predictions and this many votes.
+
+    Human shares are drawn as Binomial(votes, p) / votes, independently between pairs. That is the least noise a
+    calibrated model can meet: where pairs with one prediction differ in their true preference, or the pairs of a
+    prompt err together, the ECE of a calibrated model is larger than this.
+
+    Args:
+        predicted: shape (n,).
+        n_votes: people who voted on each pair, shape (n,).
+        rng: the source of randomness.
+        n_simulations: how often shares are drawn.
+        level: the share of simulated values within the band.
+    """
+    return null_band(simulated_ece(predicted, simulate_shares(predicted, n_votes, rng, n_simulations)), level)
+
+
+def simulate_shares(
+    predicted: FloatArray, n_votes: NDArray[np.integer], rng: np.random.Generator, n_simulations: int
+) -> FloatArray:
+    """Draw human shares for a perfectly calibrated model, shape (n_simulations, n)."""
+    drawn: FloatArray = rng.binomial(n_votes, predicted, size=(n_simulations, predicted.size)) / n_votes
+    return drawn
+
+
+def simulated_ece(predicted: FloatArray, shares: FloatArray) -> FloatArray:
+    """Compute the ECE of predictions, shape (n,), against each row of shares, shape (simulations, n)."""
+    in_order = np.argsort(predicted, kind="stable")
+    numbers = bin_of(predicted[in_order], equal_mass_edges(predicted))
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    gaps = np.add.reduceat(shares[:, in_order] - predicted[in_order], starts, axis=1)
+    error: FloatArray = np.abs(gaps).sum(axis=1) / predicted.size
+    return error
+
+
+def null_band(simulated: FloatArray, level: float = 0.95) -> NullBand:
+    """Summarise simulated values, shape (simulations,).
+
+    >>> null_band(np.arange(5) / 4, level=0.5)
+    NullBand(mean=0.5, low=0.25, high=0.75)
+    """
+    low, high = np.quantile(simulated, [(1 - level) / 2, (1 + level) / 2])
+    return NullBand(float(simulated.mean()), float(low), float(high))
