@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.references import judge_reference, longer_response, one_half, one_person
+from dissensus.evaluate.references import judge_references, longer_response, one_half, one_person
 from dissensus.files import read_pairs
-from dissensus.records import Margin, Message, Pair, Votes
+from dissensus.records import Judgment, Message, Pair, Votes
 from dissensus.stats.metrics import mean_absolute_error, pearson, pearson_symmetric
 
 
@@ -136,22 +136,30 @@ def test_one_person_reaches_what_the_spread_of_preferences_allows():
     assert r == pytest.approx(spread / np.sqrt(one_vote * (spread + (one_vote - spread) / 4)), abs=0.02)
 
 
-def test_a_judge_is_joined_by_pair_id():
-    margins = [Margin(pair_id="p1", margin=0.4, preference_a=0.7), Margin(pair_id="p0", margin=1.0)]
-    margins.append(Margin(pair_id="elsewhere", margin=1.0, preference_a=1.0))
-    found = judge_reference([pair(0), pair(1)], margins, "llama")
-    assert found.kind == "judge"
-    assert found.predicted.shape == (1, 2)
-    assert np.isnan(found.predicted[0, 0])
-    assert found.predicted[0, 1] == 0.7
+def judgment(pair_id, choice, order="ab", judge="llama", **fields):
+    return Judgment(pair_id=pair_id, judge=judge, sample=fields.pop("sample", 0), order=order, choice=choice, **fields)
+
+
+def test_a_judge_is_the_balanced_mean_of_its_verdicts_and_silent_where_it_did_not_judge():
+    judgments = [
+        judgment("p1", "a", sample=0),
+        judgment("p1", "a", sample=1),
+        judgment("p1", None, "ba", reply="tie"),
+        judgment("elsewhere", "b"),
+        judgment("p0", "b", judge="other"),
+        judgment("p0", None, judge="other", sample=1, reply="I cannot say"),
+    ]
+    llama, other = judge_references([pair(0), pair(1)], judgments)
+    assert (llama.name, llama.kind, llama.predicted.shape) == ("llama", "judge", (1, 2))
+    assert np.isnan(llama.predicted[0, 0])
+    assert llama.predicted[0, 1] == 0.75
+    assert other.predicted[0, 0] == 0.0
+    assert judge_references([pair(0)], []) == []
 
 
 def test_bad_input():
-    with pytest.raises(EvaluationError, match="none of the 1 voted pairs is among its 1 judged"):
-        judge_reference([pair(0)], [Margin(pair_id="q", margin=1, preference_a=1)], "llama")
-    twice = [Margin(pair_id="p0", margin=1, preference_a=1)] * 2
-    with pytest.raises(EvaluationError, match="p0 has two margins"):
-        judge_reference([pair(0)], twice, "llama")
+    with pytest.raises(EvaluationError, match="none of the 1 pairs with votes is among the pairs of the 1 judgments"):
+        judge_references([pair(0)], [judgment("q", "a")])
     without = [pair(0), pair(1).model_copy(update={"votes": None})]
     for reference in (longer_response, one_person):
         with pytest.raises(EvaluationError, match="1 of 2 pairs carry no votes"):

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissensus.stats.ceiling import ceiling, correct_for_attenuation, ratings_from_counts
+from dissensus.stats.ceiling import ceiling, correct_for_attenuation
 from dissensus.stats.intervals import cluster_counts
 from dissensus.stats.metrics import mean_absolute_error, pearson, pearson_symmetric
+from dissensus.stats.ratings import ratings_from_votes
 
 SPREADS = {
     "flat": lambda rng, n: rng.random(n),
@@ -64,7 +65,7 @@ def test_unequal_numbers_of_votes_and_ties():
     n = 100_000
     a, b, tie = rng.dirichlet([1, 1, 0.5], n).T
     counts = rng.multinomial(rng.choice([2, 3, 5, 7], n), np.stack([a, b, tie], axis=1))
-    votes = ratings_from_counts(counts)
+    votes = ratings_from_votes(counts)
     p, human, found = a + tie / 2, np.nanmean(votes, axis=1), ceiling(votes)
     assert found.pearson == pytest.approx(pearson(p, human), abs=0.01)
     assert found.l1 == pytest.approx(mean_absolute_error(p, human), abs=0.003)
@@ -180,12 +181,12 @@ def test_ratings_that_are_no_fractions_are_a_mistake():
     with pytest.raises(ValueError, match="weights"):
         ceiling(np.ones((3, 2)), np.ones(2))
     with pytest.raises(ValueError, match="counts"):
-        ratings_from_counts(np.array([[1, -1, 0]]))
+        ratings_from_votes(np.array([[1, -1, 0]]))
 
 
 def test_counts_are_written_out_as_ratings():
     counts = np.random.default_rng(0).integers(0, 4, (50, 3))
-    ratings = ratings_from_counts(counts)
+    ratings = ratings_from_votes(counts)
     assert [[(row == v).sum() for v in (1, 0, 0.5)] for row in ratings] == counts.tolist()
 
 
@@ -213,7 +214,7 @@ def test_clustered_intervals_cover_the_ceiling():
 def test_five_votes_on_arguments_allow_an_r_of_867(real_data_dir):
     with gzip.open(real_data_dir / "arguments.jsonl.gz", "rt", encoding="utf-8") as file:
         counts = np.array([[row[f"votes_{side}"] for side in ("a", "b", "tie")] for row in map(json.loads, file)])
-    found = ceiling(ratings_from_counts(counts))
+    found = ceiling(ratings_from_votes(counts))
     assert found.pearson == pytest.approx(0.867, abs=0.001)
     assert found.pearson_symmetric == pytest.approx(0.867, abs=0.001)
     assert 0.10 < found.l1 < 0.14

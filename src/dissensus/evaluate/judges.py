@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.scorecard import FEWEST_CLUSTERS
+from dissensus.evaluate.measure import FEWEST_CLUSTERS
 from dissensus.records import Judgment, Order, Pair
 from dissensus.stats.agreement import (
     LEVELS,
@@ -146,6 +146,23 @@ def score_judges(
     return [_score(judge, found, by_id, resampling) for judge, found in by_judge.items()]
 
 
+def judge_preferences(pairs: Sequence[Pair], judgments: Iterable[Judgment]) -> dict[str, FloatArray]:
+    """Average each judge's verdicts on n pairs, each order counting one half: judge to shape (n,), NaN where it has none.
+
+    Judgments of other pairs are passed over.
+    """
+    ids = tuple(pair.id for pair in pairs)
+    known = frozenset(ids)
+    by_judge: dict[str, list[Judgment]] = {}
+    for judgment in judgments:
+        if judgment.pair_id in known:
+            by_judge.setdefault(judgment.judge, []).append(judgment)
+    return {
+        judge: _balanced(*_preferences(found, [verdict_of(judgment) for judgment in found], ids))
+        for judge, found in by_judge.items()
+    }
+
+
 def decompose(
     pairs: Iterable[Pair], judgments: Iterable[Judgment], resampling: Resampling | None = None
 ) -> list[Component]:
@@ -206,7 +223,7 @@ def _score(judge: str, judgments: Sequence[Judgment], by_id: Mapping[str, Pair],
     judged = np.isfinite(ab) | np.isfinite(ba)
     pairs = [pair for pair, there in zip(by_id.values(), judged, strict=True) if there]
     ab, ba = ab[judged], ba[judged]
-    balanced = np.where(np.isnan(ab), ba, np.where(np.isnan(ba), ab, (ab + ba) / 2))
+    balanced = _balanced(ab, ba)
     flips, changes, first = _estimates(
         [
             lambda w: flip_share(ab, ba, w),
@@ -244,6 +261,11 @@ def _preferences(
             count[cell] += 1
     ab, ba = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     return ab, ba
+
+
+def _balanced(ab: FloatArray, ba: FloatArray) -> FloatArray:
+    """The mean of both orders, or the one that is there."""
+    return np.where(np.isnan(ab), ba, np.where(np.isnan(ba), ab, (ab + ba) / 2))
 
 
 def _against_people(pairs: Sequence[Pair], preference: FloatArray, resampling: Resampling) -> AgainstPeople | None:

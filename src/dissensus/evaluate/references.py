@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +11,15 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from dissensus.errors import EvaluationError
-from dissensus.records import Margin, Pair, Votes, plain_text
+from dissensus.evaluate.judges import judge_preferences
+from dissensus.evaluate.scorecard import Reference
+from dissensus.records import Judgment, Pair, Votes, plain_text
 from dissensus.stats.metrics import FloatArray
 
 ONE_HALF, LONGER_RESPONSE, ONE_PERSON = "one half", "longer response", "one person"
 
 _STEEPEST = 20.0
 """Bound on the slope in the log ratio of lengths: a tenth longer then wins with .87."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Predictions for n voted pairs that come from no reward model."""
-
-    name: str
-    kind: Literal["reference", "judge"]
-    predicted: FloatArray
-    """Preferences of shape (draws, n); NaN where there is none. A metric is the mean over draws, as over seeds."""
-    human: FloatArray | None = None
-    """What each draw is compared with, shape (draws, n), where that is not the mean of all votes."""
 
 
 def one_half(pairs: Sequence[Pair]) -> Reference:
@@ -85,25 +73,20 @@ def one_person(pairs: Sequence[Pair], *, draws: int = 20, seed: int = 0) -> Refe
     return Reference(ONE_PERSON, "reference", predicted, human)
 
 
-def judge_reference(pairs: Sequence[Pair], margins: Iterable[Margin], name: str) -> Reference:
-    """Predict the votes by the fraction of a judge's judgments; NaN for pairs that it has not judged.
+def judge_references(pairs: Sequence[Pair], judgments: Iterable[Judgment]) -> list[Reference]:
+    """Predict the votes by the verdicts of judges, ties counting half; NaN for pairs that a judge has not judged.
 
     Raises:
-        EvaluationError: a pair has two margins, or none of the pairs has a preference among the margins.
+        EvaluationError: there are judgments, and none on any of the pairs.
     """
-    found: dict[str, float] = {}
-    for margin in margins:
-        if margin.pair_id in found:
-            raise EvaluationError(f"judge {name!r}: pair {margin.pair_id} has two margins; give one file per judge")
-        if margin.preference_a is not None:
-            found[margin.pair_id] = margin.preference_a
-    predicted = np.array([found.get(pair.id, np.nan) for pair in pairs])
-    if not np.isfinite(predicted).any():
+    judgments = list(judgments)
+    found = judge_preferences(pairs, judgments)
+    if judgments and not found:
         raise EvaluationError(
-            f"judge {name!r}: none of the {len(pairs)} voted pairs is among its {len(found)} judged ones; "
+            f"none of the {len(pairs)} pairs with votes is among the pairs of the {len(judgments)} judgments; "
             "judge the pairs that are evaluated, or leave the judge out"
         )
-    return Reference(name, "judge", predicted[None])
+    return [Reference(judge, "judge", preference[None]) for judge, preference in found.items()]
 
 
 def _votes(pairs: Sequence[Pair]) -> list[Votes]:

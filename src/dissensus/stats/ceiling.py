@@ -97,20 +97,6 @@ def correct_for_attenuation(r: FloatArray, reliability: FloatArray) -> FloatArra
     return result
 
 
-def ratings_from_counts(counts: NDArray[np.integer]) -> FloatArray:
-    """Write out counts of votes (a, b, tie), shape (n, 3), as ratings of shape (n, most votes), padded with NaN.
-
-    >>> ratings_from_counts(np.array([[1, 1, 0], [2, 0, 1]])).tolist()
-    [[1.0, 0.0, nan], [1.0, 1.0, 0.5]]
-    """
-    counts = np.asarray(counts)
-    if counts.ndim != 2 or counts.shape[1] != 3 or (counts < 0).any():
-        raise ValueError(f"counts must have shape (n, 3) and none below 0, not {counts.shape}")
-    place = np.arange(counts.sum(axis=1).max(initial=0))
-    to_a, to_b, to_tie = (edge[:, None] for edge in np.cumsum(counts, axis=1).T)
-    return np.select([place < to_a, place < to_b, place < to_tie], [1.0, 0.0, 0.5], np.nan)
-
-
 def _prepare(ratings: FloatArray, weights: NDArray[np.generic] | None) -> tuple[FloatArray, FloatArray]:
     x = np.asarray(ratings, dtype=np.float64)
     if x.ndim != 2:

@@ -1,0 +1,103 @@
+"""What these votes allow: the noise ceiling of every group, and r corrected for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.evaluate.groups import find_groups
+from dissensus.evaluate.join import Joined
+from dissensus.evaluate.measure import FEWEST_CLUSTERS
+from dissensus.records import Metric, Pair
+from dissensus.stats.ceiling import Ceiling, ceiling, correct_for_attenuation
+from dissensus.stats.intervals import cluster_counts, find_clusters, number_labels, percentile_interval
+from dissensus.stats.metrics import FloatArray, pearson
+from dissensus.stats.ratings import ratings_from_votes
+
+CEILING = "ceiling"
+_MOST_RESAMPLES = 1000
+"""Enough for the limits of what is itself only a yardstick."""
+
+Statistic = Callable[[NDArray[np.generic] | None], FloatArray]
+
+
+def score_ceilings(joined: Joined, *, n_resamples: int, level: float, seed: int) -> list[Metric]:
+    """Find the noise ceiling of r and L1 in every group, and each model's r corrected for attenuation.
+
+    Pairs of a single vote say nothing of the noise and are left out; n says of how many pairs this is. Intervals are
+    percentile bootstrap intervals over prompts within data sets; those of the corrected r resample the ceiling with it.
+    """
+    rows: list[Metric] = []
+    n_resamples = min(n_resamples, _MOST_RESAMPLES)
+    for group, mask in find_groups(joined.pairs).items():
+        rated = np.array([pair.votes is not None and pair.votes.n >= 2 for pair in joined.pairs])
+        rows += _Group(joined, group, mask & rated, n_resamples, level, seed).rows() if (mask & rated).any() else []
+    return rows
+
+
+class _Group:
+    """The pairs of a group that have two votes."""
+
+    def __init__(
+        self, joined: Joined, name: str, mask: NDArray[np.bool_], n_resamples: int, level: float, seed: int
+    ) -> None:
+        self.name, self.level = name, level
+        self.pairs = [pair for pair, inside in zip(joined.pairs, mask, strict=True) if inside]
+        self.human = joined.human[mask]
+        self.predicted: Mapping[str, FloatArray] = {model: rows[:, mask] for model, rows in joined.predicted.items()}
+        self.ratings = _ratings(self.pairs)
+        self.clusters = number_labels([pair.group for pair in self.pairs])[1]
+        self.strata = number_labels([pair.dataset or "" for pair in self.pairs])[1]
+        found = find_clusters(self.clusters, self.strata)
+        self.count = found.count
+        self.n_resamples = n_resamples if found.vary and found.count >= FEWEST_CLUSTERS else 0
+        self.seed = seed
+
+    def rows(self) -> list[Metric]:
+        """One for each ceiling, then one for each model's corrected r."""
+        values = self._values(None)
+        draws = cluster_counts(self.clusters, self.strata, self.n_resamples, np.random.default_rng(self.seed))
+        parts = [self._values(weights) for weights in draws]
+        return [self._row(key, value, [part[key] for part in parts]) for key, value in values.items()]
+
+    def _values(self, weights: NDArray[np.generic] | None) -> dict[tuple[str, str], FloatArray]:
+        found = ceiling(self.ratings, weights)
+        values = {(CEILING, metric): getattr(found, metric) for metric in ("pearson", "pearson_symmetric", "l1")}
+        for model, rows in self.predicted.items():
+            r = np.mean([pearson(row, self.human, weights) for row in rows], axis=0)
+            values[model, "pearson_corrected"] = _corrected(r, found)
+        return values
+
+    def _row(self, key: tuple[str, str], value: FloatArray, resampled: list[FloatArray]) -> Metric:
+        model, metric = key
+        estimate = percentile_interval(float(value), np.concatenate([*resampled, np.zeros(0)]), self.level)
+        defined = bool(np.isfinite(estimate.value))
+        note = None if defined else "undefined: votes that do not vary, or that agree no better than chance"
+        if metric == "pearson_corrected" and defined:
+            note = "corrected for the noise of the votes, which no model can follow"
+        return Metric(
+            model=model,
+            kind="ceiling" if model == CEILING else "model",
+            group=self.name,
+            metric=metric,
+            value=estimate.value if defined else None,
+            low=estimate.low,
+            high=estimate.high,
+            method=None if estimate.low is None else "percentile",
+            n=len(self.pairs),
+            clusters=self.count,
+            note=note,
+        )
+
+
+def _corrected(r: FloatArray, found: Ceiling) -> FloatArray:
+    """NaN where the reliability is so low that the quotient means nothing."""
+    usable = np.where(found.reliability > 0.05, found.reliability, np.nan)
+    return np.asarray(correct_for_attenuation(r, usable))
+
+
+def _ratings(pairs: list[Pair]) -> FloatArray:
+    counts = np.array([(v.a, v.b, v.tie) for pair in pairs if (v := pair.votes) is not None], dtype=np.int64)
+    return ratings_from_votes(counts.reshape(-1, 3))
