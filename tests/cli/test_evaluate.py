@@ -38,7 +38,7 @@ def test_writes_the_rows_and_prints_the_tables(files):
     result = run(files, "--baseline", "base", "--resamples", "50")
     assert result.exit_code == 0, result.output
     rows = [Metric.model_validate(row) for row in json.loads((files / "scores.json").read_text())]
-    [l1] = [r for r in rows if (r.model, r.metric, r.baseline) == ("ours", "l1", "base")]
+    [l1] = [r for r in rows if (r.model, r.metric, r.group, r.baseline) == ("ours", "l1", "all", "base")]
     assert l1.value == pytest.approx(-0.25)
     assert "L1 (lower is better)" in result.stdout
     assert "−.250" in result.stdout

@@ -28,7 +28,9 @@ def test_people_prefer_longer_answers_and_the_categories_add_up(pairs):
     assert overall.low > 0.1
     assert overall.clusters == 80
     in_categories = [
-        r.n for (m, group, metric), r in found.items() if group != "all" and (m, metric) == ("length-1", "l1")
+        r.n
+        for (m, group, metric), r in found.items()
+        if group.startswith("category=") and (m, metric) == ("length-1", "l1")
     ]
     assert sum(in_categories) == overall.n
     # A model that hardly dares to differ from 1/2 ranks the pairs alike, but is far from people.

@@ -25,9 +25,28 @@ def rows(study):
 def test_every_model_metric_and_group_has_one_row(rows):
     keys = [(r.model, r.metric, r.group, r.baseline) for r in rows]
     assert len(keys) == len(set(keys))
-    groups = {r.group for r in rows}
-    assert {"all", "dataset=web", "domain=out", "category=multiple&domain=in"} <= groups
-    assert len(keys) == 3 * len(METRICS) * len(groups)
+    groups = {r.group for r in rows if not r.group.startswith("majority=")}
+    assert {"all", "dataset=web", "domain=out", "category=multiple&domain=in", "contested=yes"} <= groups
+    for group in groups:
+        expected = set(METRICS) | {"ece_null"} | ({"pearson_within"} if spans_data_sets(group) else set())
+        for model in ("base", "better"):
+            assert {r.metric for r in rows if (r.model, r.group, r.baseline) == (model, group, None)} == expected
+        compared = {r.metric for r in rows if r.group == group and r.baseline == "base"}
+        assert compared == expected - {"ece_null", "brier_uncertainty"}
+
+
+def spans_data_sets(group):
+    return "dataset" not in group and "domain" not in group  # each domain of the study has one data set
+
+
+def test_groups_by_majority_are_for_accuracy_alone(study, rows):
+    shares = [max(p.votes.preference, 1 - p.votes.preference) for p in study[0]]
+    groups = {r.group: r for r in rows if r.group.startswith("majority=") and r.model == "base"}
+    assert {r.metric for r in rows if r.group in groups} == {"accuracy"}
+    assert groups["majority=0.5-0.7"].n == sum(0.5 < s <= 0.7 for s in shares)
+    assert groups["majority=1"].n == sum(s == 1 for s in shares)
+    assert sum(r.n for r in groups.values()) == sum(s > 0.5 for s in shares)
+    assert "exploratory" in groups["majority=1"].note
 
 
 def test_value_is_the_mean_over_seeds(study, rows):
@@ -73,7 +92,7 @@ def test_clusters_are_prompts_and_few_of_them_are_noted(make_study):
     pairs, predictions = make_study(n=60, per_prompt=10)
     row = find(score(pairs, predictions, n_resamples=100), model="base", metric="l1")
     assert (row.n, row.clusters) == (60, 6)
-    assert row.note == "interval rests on only 6 prompts"
+    assert row.note.split("; ")[0] == "interval rests on only 6 prompts"
 
 
 def test_one_prompt_has_no_interval(make_study):
@@ -88,7 +107,8 @@ def test_one_prompt_has_no_interval(make_study):
 def test_two_prompts_get_no_interval_that_would_look_certain(make_study):
     pairs, predictions = make_study(n=60, per_prompt=30)
     rows = score(pairs, predictions, baseline="base", n_resamples=100)
-    assert all(r.low is None and "2 prompts are too few" in r.note for r in rows if r.group == "all")
+    assert all(r.low is None and "2 prompts are too few" in r.note for r in rows if r.group == "all" and r.metric != "ece_null")
+    assert all(r.p_value is None for r in rows)
 
 
 def test_equal_human_preferences_are_said_in_words(make_pair, make_prediction):

@@ -2,15 +2,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
+from sklearn.metrics import log_loss
 from sklearn.metrics import mean_absolute_error as sklearn_l1
 
+from dissensus.stats.calibration import brier_resolution, brier_uncertainty, equal_mass_edges
 from dissensus.stats.metrics import (
     METRICS,
     accuracy,
     brier,
     mean_absolute_error,
+    nll,
     pearson,
     pearson_symmetric,
+    pearson_within,
     spearman,
 )
 
@@ -30,10 +34,21 @@ def test_symmetric_pearson_is_pearson_of_both_orientations_at_once():
     assert_allclose(pearson_symmetric(PREDICTED, HUMAN), both, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", METRICS)
+BINNED = {"ece", "brier_reliability", "brier_resolution"}
+
+
+@pytest.mark.parametrize("name", sorted(set(METRICS) - BINNED))
 def test_a_weight_of_k_is_a_pair_that_is_there_k_times(name):
     weights = RNG.integers(0, 4, (5, HUMAN.size))
     repeated = [METRICS[name](np.repeat(PREDICTED, w), np.repeat(HUMAN, w)) for w in weights]
+    assert_allclose(METRICS[name](PREDICTED, HUMAN, weights), repeated, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", sorted(BINNED))
+def test_a_weight_of_k_is_a_pair_that_is_there_k_times_in_the_same_bins(name):
+    edges = equal_mass_edges(PREDICTED)
+    weights = RNG.integers(0, 4, (5, HUMAN.size))
+    repeated = [METRICS[name](np.repeat(PREDICTED, w), np.repeat(HUMAN, w), edges=edges) for w in weights]
     assert_allclose(METRICS[name](PREDICTED, HUMAN, weights), repeated, rtol=1e-10)
 
 
@@ -43,7 +58,7 @@ def test_the_order_of_the_pairs_does_not_matter(name):
     assert_allclose(METRICS[name](PREDICTED[order], HUMAN[order]), METRICS[name](PREDICTED, HUMAN), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(set(METRICS) - {"pearson", "spearman"}))
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"pearson", "spearman", "brier_uncertainty"} - BINNED))
 def test_which_response_is_called_a_does_not_matter(name):
     flip = RNG.random(HUMAN.size) < 0.5
     predicted, human = np.where(flip, 1 - PREDICTED, PREDICTED), np.where(flip, 1 - HUMAN, HUMAN)
@@ -64,13 +79,61 @@ def test_correlations_ignore_scale_and_ranks_ignore_any_monotone_map():
 
 
 def test_a_perfect_model():
-    assert_allclose([METRICS[m](HUMAN, HUMAN) for m in METRICS], [1, 1, 1, 0, 0, 1], atol=1e-12)
+    for name in ("pearson", "pearson_symmetric", "spearman", "accuracy"):
+        assert_allclose(METRICS[name](HUMAN, HUMAN), 1)
+    for name in ("l1", "brier", "brier_reliability", "ece"):
+        assert_allclose(METRICS[name](HUMAN, HUMAN), 0, atol=1e-12)
+    # It resolves all there is to resolve; what is left of its log loss is that people disagree.
+    assert_allclose(brier_resolution(HUMAN, HUMAN), brier_uncertainty(HUMAN, HUMAN))
+    assert_allclose(nll(HUMAN, HUMAN), stats.entropy([HUMAN, 1 - HUMAN]).mean(), atol=1e-4)
 
 
 def test_accuracy_by_hand():
     predicted = np.array([0.9, 0.2, 0.5, 0.8])
     human = np.array([0.6, 0.8, 0.2, 0.5])  # right, wrong, a tie, no winner
     assert accuracy(predicted, human) == pytest.approx(1.5 / 3)
+
+
+def test_log_loss_agrees_with_scikit_learn_on_hard_targets_and_is_linear_in_soft_ones():
+    hard = (HUMAN > 0.5).astype(float)
+    inside = np.clip(PREDICTED, 0.01, 0.99)
+    assert_allclose(nll(inside, hard), log_loss(hard, inside), rtol=1e-12)
+    ones, zeros = np.ones(1), np.zeros(1)
+    mixed = 0.3 * nll(inside[:1], ones) + 0.7 * nll(inside[:1], zeros)
+    assert_allclose(nll(inside[:1], np.array([0.3])), mixed, rtol=1e-12)
+
+
+def test_a_certain_and_wrong_prediction_costs_much_but_not_infinity():
+    assert nll(np.array([1.0]), np.array([0.0])) == pytest.approx(6 * np.log(10), rel=1e-4)
+
+
+def simpson(n=200):
+    """Two data sets within which the model knows nothing, though it knows which is which."""
+    strata = np.repeat([0, 1], n)
+    return strata / 2 + RNG.uniform(0, 0.4, 2 * n), strata / 2 + RNG.uniform(0, 0.4, 2 * n), strata
+
+
+def test_pooled_r_can_come_from_differences_between_data_sets_alone():
+    predicted, human, strata = simpson()
+    assert pearson(predicted, human) > 0.6
+    assert abs(pearson_within(predicted, human, strata)) < 0.2
+
+
+def test_within_data_sets_is_fishers_mean_by_hand_and_weights_repeat_pairs():
+    predicted, human, strata = simpson(30)
+    predicted[:30] += human[:30]
+    z = [np.arctanh(stats.pearsonr(predicted[strata == s], human[strata == s]).statistic) for s in (0, 1)]
+    assert_allclose(pearson_within(predicted, human, strata), np.tanh(np.mean(z)))
+    w = RNG.integers(0, 4, 60)
+    repeated = pearson_within(np.repeat(predicted, w), np.repeat(human, w), np.repeat(strata, w))
+    assert_allclose(pearson_within(predicted, human, strata, w), repeated)
+
+
+def test_a_data_set_without_a_correlation_is_left_out_of_the_mean():
+    predicted, human, strata = simpson(30)
+    predicted[:30] = 0.4
+    assert_allclose(pearson_within(predicted, human, strata), pearson(predicted[30:], human[30:]))
+    assert np.isnan(pearson_within(predicted[:30], human[:30], strata[:30]))
 
 
 def test_brier_by_hand():

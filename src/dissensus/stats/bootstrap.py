@@ -66,25 +66,30 @@ class Cell:
         self._ranks = _Ranks(p, h)
         self._bins = _bin_slices(p)
         self._gaps = np.stack([np.ones(p.size), p - h])
-        self._within = None if strata is None or np.ptp(strata) == 0 else _Within(p, h, strata[order])
+        spans = strata is not None and np.ptp(strata) > 0
+        self._within = _Within(predicted, human, clusters, strata) if spans and strata is not None else None
 
     def __call__(self, weights: FloatArray) -> FloatArray:
         """Compute all metrics for weights of shape (clusters, resamples); returns shape (len(ROWS), resamples)."""
         step = max(8, _IN_CACHE // max(1, self._clusters.size))
-        blocks = [weights[:, i : i + step] for i in range(0, weights.shape[1], step)]
-        return np.concatenate([self._block(block) for block in blocks], axis=1)
-
-    def _block(self, weights: FloatArray) -> FloatArray:
         # Taking rows of a contiguous block is four times as fast as of a slice.
-        padded = np.take(np.ascontiguousarray(weights), self._clusters, axis=0)
+        blocks = (np.ascontiguousarray(weights[:, i : i + step]) for i in range(0, weights.shape[1], step))
+        sums = [np.concatenate(parts, axis=-1) for parts in zip(*map(self._sums, blocks), strict=True)]
+        moments, bins, ranks, within = sums
+        found = _moment_metrics(moments, *self._centre)
+        found |= _binned(bins, found)
+        found["spearman"] = divide(ranks[0], np.sqrt(ranks[1]) * np.sqrt(ranks[2]))
+        found["pearson_within"] = _within(within)
+        return np.stack([found[name] for name in ROWS])
+
+    def _sums(self, weights: FloatArray) -> tuple[FloatArray, ...]:
+        """All that metrics need of a block of weights; resamples are the last axis of each."""
+        padded = np.take(weights, self._clusters, axis=0)
         padded[self._n :] = 0
         w = padded[: self._n]
-        found = _moment_metrics(self._features @ w, *self._centre)
-        found |= _binned(np.array([self._gaps[:, s] @ w[s] for s in self._bins]), found)
-        found["spearman"] = self._ranks.correlation(padded)
-        undefined = np.full(w.shape[1], np.nan)
-        found["pearson_within"] = undefined if self._within is None else self._within.correlation(w)
-        return np.stack([found[name] for name in ROWS])
+        bins = [self._gaps[:, s] @ w[s] for s in self._bins]
+        within = np.zeros((0, 6, w.shape[1])) if self._within is None else self._within.sums(weights)
+        return self._features @ w, np.reshape(bins, (-1, 2, w.shape[1])), self._ranks.sums(padded), within
 
 
 def _features(p: FloatArray, h: FloatArray, centre: tuple[float, float]) -> FloatArray:
@@ -147,10 +152,10 @@ class _Ranks:
         few = values.size <= _FEW_LEVELS
         self._member = (self._level == np.arange(values.size)[:, None]).astype(np.float64) if few else None
 
-    def correlation(self, padded: FloatArray) -> FloatArray:
-        """Correlate for weights of shape (n and zeros up to a multiple of the run, resamples)."""
+    def sums(self, padded: FloatArray) -> FloatArray:
+        """Covariance and the two variances of the ranks, times n, for weights of shape (padded n, resamples)."""
         if self._n == 0:
-            return np.full(padded.shape[1], np.nan)
+            return np.zeros((3, padded.shape[1]))
         w = padded[: self._n]
         total = w.sum(axis=0)
         of_level = self._member @ w if self._member is not None else self._sum_levels(w)
@@ -162,7 +167,7 @@ class _Ranks:
             covariance = np.einsum("nr,nr->r", weighted, ranks_h[self._level])
         variance_p = (total**3 - np.einsum("nr,nr->r", tied * tied, tied)) / 12
         variance_h = np.einsum("lr,lr->r", of_level, ranks_h * ranks_h)
-        return divide(covariance, np.sqrt(variance_p) * np.sqrt(variance_h))
+        return np.stack([covariance, variance_p, variance_h])
 
     def _weighted_ranks(self, padded: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Weight times mid-rank (less 1/2) of each pair; and the weights of the tied predictions."""
@@ -190,16 +195,26 @@ def _running_sum(w: FloatArray) -> FloatArray:
 
 
 class _Within:
-    """Fisher's mean of r over strata, of weighted pairs."""
+    """Sums over the weighted pairs of each stratum."""
 
-    def __init__(self, p: FloatArray, h: FloatArray, strata: IntArray) -> None:
-        self._members = [np.flatnonzero(strata == s) for s in np.unique(strata)]
-        self._features = [_features(p[m], h[m], (float(p[m].mean()), float(h[m].mean())))[:6] for m in self._members]
+    def __init__(self, p: FloatArray, h: FloatArray, clusters: IntArray, strata: IntArray) -> None:
+        members = [np.flatnonzero(strata == s) for s in np.unique(strata)]
+        self._features = [_features(p[m], h[m], (float(p[m].mean()), float(h[m].mean())))[:6] for m in members]
+        self._clusters = clusters[np.concatenate(members)]
+        ends = np.cumsum([m.size for m in members])
+        self._slices = [slice(end - m.size, end) for m, end in zip(members, ends, strict=True)]
 
-    def correlation(self, w: FloatArray) -> FloatArray:
-        sums = np.array([f @ w[m] for f, m in zip(self._features, self._members, strict=True)])
-        r = np.array([correlation_of_sums(*stratum) for stratum in sums])
-        return fisher_mean(r, sums[:, 0])
+    def sums(self, weights: FloatArray) -> FloatArray:
+        """Sums of 1, p, h, p^2, h^2 and ph, centred in the stratum; shape (strata, 6, resamples)."""
+        w = np.take(weights, self._clusters, axis=0)
+        return np.array([f @ w[s] for f, s in zip(self._features, self._slices, strict=True)])
+
+
+def _within(sums: FloatArray) -> FloatArray:
+    """Fisher's mean of r over strata, from sums of shape (strata, 6, resamples)."""
+    if not len(sums):
+        return np.full(sums.shape[-1], np.nan)
+    return fisher_mean(correlation_of_sums(*np.moveaxis(sums, 1, 0)), sums[:, 0])
 
 
 Cells = Mapping[Key, Sequence[Cell]]

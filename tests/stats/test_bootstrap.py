@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, evaluate, ones
+from dissensus.stats.intervals import bca_interval, find_acceleration, find_clusters
+from dissensus.stats.metrics import METRICS, pearson_within
+
+RNG = np.random.default_rng(21)
+
+
+def sample(n=230, levels=6, decimals=None, seed=0):
+    """Pairs of about 70 prompts in three data sets; predictions tie where they are rounded."""
+    rng = np.random.default_rng(seed)
+    strata = rng.integers(0, 3, n)
+    human = rng.random(n) if levels is None else rng.integers(0, levels, n) / (levels - 1)
+    predicted = np.clip(0.5 * human + 0.25 + rng.normal(0, 0.15, n), 0, 1)
+    predicted = predicted if decimals is None else predicted.round(decimals)
+    return predicted, human, find_clusters(rng.integers(0, 70, n), strata), strata
+
+
+def plain(name, predicted, human, strata, weights):
+    if name == "pearson_within":
+        return pearson_within(predicted, human, strata, weights)
+    return METRICS[name](predicted, human, weights)
+
+
+@pytest.mark.parametrize("levels", [2, 6, None])
+@pytest.mark.parametrize("decimals", [None, 1, 0])
+def test_the_engine_is_the_plain_metrics(levels, decimals):
+    predicted, human, clusters, strata = sample(levels=levels, decimals=decimals)
+    weights = np.concatenate([ones(clusters), draw_clusters(clusters, 300, RNG)], axis=1)
+    found = Cell(predicted, human, clusters.of_pair, strata)(weights)
+    for name, values in zip(ROWS, found, strict=True):
+        expected = plain(name, predicted, human, strata, weights[clusters.of_pair].T)
+        assert_allclose(values, expected, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 33])
+def test_the_engine_is_the_plain_metrics_for_a_handful_of_pairs(n):
+    predicted, human, clusters, strata = sample(n)
+    weights = draw_clusters(clusters, 40, RNG)
+    found = Cell(predicted, human, clusters.of_pair, strata)(weights)
+    for name, values in zip(ROWS, found, strict=True):
+        if name != "pearson_within" or np.ptp(strata) > 0:
+            expected = plain(name, predicted, human, strata, weights[clusters.of_pair].T)
+            assert_allclose(values, expected, rtol=1e-7, atol=1e-9, err_msg=name)
+
+
+def test_constant_predictions_are_undefined_as_in_the_plain_metrics():
+    _, human, clusters, strata = sample()
+    found = dict(zip(ROWS, Cell(np.full(human.size, 0.7), human, clusters.of_pair, strata)(ones(clusters)), strict=True))
+    assert {name for name, value in found.items() if np.isnan(value)} == {"pearson", "pearson_within", "spearman"}
+
+
+def test_groups_and_models_share_the_resamples():
+    predicted, human, clusters, strata = sample()
+    whole = Cell(predicted, human, clusters.of_pair, strata)
+    part = strata == 1
+    cells = {"all": [whole], "again": [whole], "part": [Cell(predicted[part], human[part], clusters.of_pair[part])]}
+    found = bootstrap(cells, clusters, 50, np.random.default_rng(1))
+    assert_allclose(found["all"], found["again"])
+    weights = draw_clusters(clusters, 50, np.random.default_rng(1).spawn(1)[0])
+    l1 = METRICS["l1"](predicted[part], human[part], weights[clusters.of_pair[part]].T)
+    assert_allclose(found["part"][ROWS.index("l1")], l1)
+
+
+def test_seeds_are_averaged_and_one_undefined_seed_makes_the_mean_undefined():
+    predicted, human, clusters, _ = sample()
+    first, flat = (Cell(p, human, clusters.of_pair) for p in (predicted, np.full(predicted.size, 0.4)))
+    both = evaluate({"m": [first, flat]}, ones(clusters))["m"]
+    expected = (first(ones(clusters)) + flat(ones(clusters))) / 2
+    assert_allclose(both, expected)
+    assert np.isnan(both[ROWS.index("pearson")])
+
+
+def test_draws_are_of_whole_clusters_within_each_stratum():
+    clusters = sample()[2]
+    weights = draw_clusters(clusters, 2000, RNG)
+    for members in clusters.strata:
+        assert (weights[members].sum(axis=0) == members.size).all()
+    assert weights.mean(axis=1) == pytest.approx(1, abs=0.12)
+
+
+def test_a_small_sample_is_jackknifed_one_by_one_and_a_large_one_in_blocks():
+    small = find_clusters(np.arange(40), np.repeat([0, 1], 20))
+    weights, strata = delete_blocks(small, RNG)
+    assert (weights.sum(axis=0) == 39).all()
+    assert np.bincount(strata).tolist() == [20, 20]
+    large = find_clusters(np.arange(1000), np.repeat([0, 1], [990, 10]))
+    weights, strata = delete_blocks(large, RNG)
+    assert ((1 - weights).sum(axis=1) == 1).all()  # each is left out once
+    assert np.bincount(strata).tolist() == [198, 2]
+
+
+def test_bca_agrees_with_scipy():
+    """Every pair its own cluster, in one stratum, without the widening: then it is the plain BCa interval."""
+    rng = np.random.default_rng(3)
+    human = rng.integers(0, 6, 80) / 5
+    predicted = np.clip(0.5 * human + 0.25 + rng.normal(0, 0.2, 80), 0, 1)
+    clusters = find_clusters(np.arange(80), np.zeros(80))
+    cell = [Cell(predicted, human, clusters.of_pair)]
+    resampled = bootstrap({0: cell}, clusters, 20_000, rng)[0]
+    weights, strata = delete_blocks(clusters, rng)
+    jackknife = evaluate({0: cell}, weights)[0]
+    for name, statistic in {
+        "pearson": lambda p, h, axis: stats.pearsonr(p, h, axis=axis).statistic,
+        "l1": lambda p, h, axis: np.abs(p - h).mean(axis=axis),
+    }.items():
+        theirs = stats.bootstrap(
+            (predicted, human), statistic, paired=True, vectorized=True, n_resamples=20_000, rng=rng
+        ).confidence_interval
+        row = ROWS.index(name)
+        value = float(cell[0](ones(clusters))[row, 0])
+        ours = bca_interval(value, resampled[row], find_acceleration(jackknife[row], strata))
+        width = theirs.high - theirs.low
+        assert abs(ours.low - theirs.low) < 0.03 * width
+        assert abs(ours.high - theirs.high) < 0.03 * width

@@ -1,0 +1,107 @@
+import itertools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from dissensus.stats.bootstrap import ROWS
+from dissensus.stats.metrics import METRICS, pearson_within
+from dissensus.stats.permutation import Swap, swap_test
+
+
+def sample(n=120, seed=0, gain=0.0):
+    rng = np.random.default_rng(seed)
+    human = rng.integers(0, 6, n) / 5
+    first, second = (np.clip(0.4 * human + 0.3 + rng.normal(0, s, n), 0, 1) for s in (0.2 - gain, 0.2))
+    return first, second, human, np.arange(n) // 2, rng.integers(0, 3, n)
+
+
+def test_without_a_swap_the_statistic_is_the_difference():
+    first, second, human, clusters, strata = sample()
+    found = Swap(first, second, human, clusters, strata)(np.zeros((60, 1)))[:, 0]
+    for name, value in zip(ROWS, found, strict=True):
+        if name in {"ece", "brier_reliability", "brier_resolution", "brier_uncertainty"}:
+            continue
+        metric = (lambda p, h: pearson_within(p, h, strata)) if name == "pearson_within" else METRICS[name]
+        assert_allclose(value, metric(first, human) - metric(second, human), atol=1e-10, err_msg=name)
+
+
+def test_swapping_everything_reverses_the_sign():
+    first, second, human, clusters, strata = sample()
+    swap = Swap(first, second, human, clusters, strata)
+    assert_allclose(swap(np.ones((60, 1))), -swap(np.zeros((60, 1))), atol=1e-10)
+
+
+def test_a_swap_is_the_metrics_of_swapped_predictions():
+    first, second, human, clusters, _ = sample()
+    swapped = np.random.default_rng(0).integers(0, 2, (60, 20)).astype(float)
+    found = Swap(first, second, human, clusters)(swapped)
+    there = swapped[clusters].T > 0
+    for name in ("l1", "brier", "nll", "accuracy"):
+        expected = [
+            METRICS[name](np.where(s, second, first), human) - METRICS[name](np.where(s, first, second), human)
+            for s in there
+        ]
+        assert_allclose(found[ROWS.index(name)], expected, atol=1e-10, err_msg=name)
+    scaled = [(p - p.mean()) / p.std() for p in (first, second)]
+    expected = [
+        METRICS["pearson"](np.where(s, scaled[1], scaled[0]), human)
+        - METRICS["pearson"](np.where(s, scaled[0], scaled[1]), human)
+        for s in there
+    ]
+    assert_allclose(found[ROWS.index("pearson")], expected, atol=1e-10)
+
+
+def test_a_model_is_not_told_from_its_copy_and_a_difference_is_found():
+    first, second, human, clusters, strata = sample(gain=0.15)
+    pairs = {
+        "copy": [Swap(first, first, human, clusters, strata)],
+        "better": [Swap(first, second, human, clusters, strata)],
+    }
+    found = swap_test(pairs, 60, 999, np.random.default_rng(0))
+    assert all(p == 1 for name, p in found["copy"].items() if name != "brier_uncertainty")
+    assert found["better"]["pearson"] <= 0.01
+    assert found["better"]["l1"] <= 0.01
+
+
+def test_few_clusters_agree_with_trying_every_swap_and_with_scipy():
+    first, second, human, _, _ = sample(9)
+    exact = np.array(list(itertools.product([0.0, 1.0], repeat=9))).T
+    swap = Swap(first, second, human, np.arange(9))
+    values = np.abs(swap(exact)[ROWS.index("l1")])
+    p = (values >= abs(swap(np.zeros((9, 1)))[ROWS.index("l1"), 0]) - 1e-12).mean()
+    drawn = swap_test({0: [swap]}, 9, 20_000, np.random.default_rng(0))[0]["l1"]
+    assert drawn == pytest.approx(p, abs=0.012)
+    gaps = np.abs(first - human), np.abs(second - human)
+    theirs = stats.permutation_test(
+        gaps, lambda x, y, axis: x.mean(axis) - y.mean(axis), permutation_type="samples", vectorized=True
+    )
+    assert p == pytest.approx(theirs.pvalue)
+
+
+def test_the_threads_do_not_decide_the_answer(monkeypatch):
+    first, second, human, clusters, strata = sample()
+    swaps = {0: [Swap(first, second, human, clusters, strata)]}
+    one = swap_test(swaps, 60, 500, np.random.default_rng(5))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    assert_allclose(list(one[0].values()), list(swap_test(swaps, 60, 500, np.random.default_rng(5))[0].values()))
+
+
+@pytest.mark.slow
+def test_two_models_alike_are_told_apart_in_one_case_in_twenty():
+    """Prompts of three pairs, whose errors go together: swapping pairs one by one would reject far too often."""
+    rng = np.random.default_rng(8)
+    names = ("pearson", "spearman", "l1", "brier", "nll", "accuracy", "ece")
+    rejected = dict.fromkeys(names, 0)
+    for _ in range(1500):
+        shared = np.repeat(rng.normal(0, 1, (2, 20)), 3, axis=1)
+        truth = rng.normal(0, 1.5, 60)
+        human = rng.binomial(5, 1 / (1 + np.exp(-truth))) / 5
+        first, second = (1 / (1 + np.exp(-(0.7 * truth + e + rng.normal(0, 0.7, 60)))) for e in shared)
+        found = swap_test({0: [Swap(first, second, human, np.arange(60) // 3)]}, 20, 199, rng)[0]
+        for name in names:
+            rejected[name] += found[name] <= 0.05
+    # Accuracy takes few values with 20 prompts, so its p-values do too, and err on the safe side.
+    assert rejected.pop("accuracy") / 1500 <= 0.07
+    assert {name for name, n in rejected.items() if not 0.03 <= n / 1500 <= 0.07} == set()
