@@ -4,7 +4,8 @@ import pytest
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.formats import terminal_table
 from dissensus.evaluate.judge_tables import component_table, judge_tables
-from dissensus.evaluate.judges import Resampling, decompose, score_judges, verdict_of
+from dissensus.evaluate.judges import decompose, score_judges, verdict_of
+from dissensus.evaluate.measure import Resampling
 from dissensus.files import read_pairs
 from dissensus.judge import JudgmentStore, judge_pairs
 from dissensus.judge.published import read_published

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import aggregated_preferences, ratings_of, score_people
 from dissensus.files import read_pairs
 from dissensus.records import Pair, Vote, Votes
@@ -53,11 +54,11 @@ def test_one_name_in_two_data_sets_is_two_people_and_one_who_votes_twice_no_colu
 
 def test_unanimous_people_agree_and_single_votes_tell_nothing():
     same = [_pair(row, [("v", side), ("w", side)]) for row, side in enumerate("ab" * 10)]
-    rows = {row.metric: row for row in score_people(same, n_resamples=200, level=0.95, seed=0)}
+    rows = {row.metric: row for row in score_people(same, Resampling(n=200))}
     assert {row.value for row in rows.values()} == {1.0}
     assert {row.kind for row in rows.values()} == {"people"}
     single = [_pair(row, [("v", side)]) for row, side in enumerate("ab" * 10)]
-    rows = {row.metric: row for row in score_people(single, n_resamples=200, level=0.95, seed=0)}
+    rows = {row.metric: row for row in score_people(single, Resampling(n=200))}
     assert {row.value for row in rows.values()} == {None}
     assert {row.note for row in rows.values()} == {"undefined: no pair has two votes"}
 
@@ -65,7 +66,7 @@ def test_unanimous_people_agree_and_single_votes_tell_nothing():
 def test_each_data_set_and_all_have_rows_with_intervals():
     rng = np.random.default_rng(1)
     pairs = _population(rng, 60, "d")[0] + _population(rng, 60, "e")[0]
-    rows = score_people(pairs, n_resamples=200, level=0.95, seed=0)
+    rows = score_people(pairs, Resampling(n=200))
     assert {row.group for row in rows} == {"all", "dataset=d", "dataset=e"}
     assert all(row.low <= row.value <= row.high for row in rows)
 
@@ -90,7 +91,7 @@ def test_a_data_set_without_names_is_left_out_of_the_sensitivity():
 @pytest.mark.real_data
 def test_real_judgments_of_arguments(real_data_dir: Path):
     pairs = list(read_pairs(real_data_dir / "arguments.jsonl.gz", notice=lambda _: None))[::10]
-    rows = {row.metric: row for row in score_people(pairs, n_resamples=0, level=0.95, seed=0) if row.group == "all"}
+    rows = {row.metric: row for row in score_people(pairs, Resampling(n=0)) if row.group == "all"}
     assert 0.2 < rows["fleiss_kappa"].value < 0.35
     for preference in aggregated_preferences(pairs).values():
         human = [pair.votes.preference for pair in pairs]

@@ -107,7 +107,9 @@ def test_one_prompt_has_no_interval(make_study):
 def test_two_prompts_get_no_interval_that_would_look_certain(make_study):
     pairs, predictions = make_study(n=60, per_prompt=30)
     rows = score(pairs, predictions, baseline="base", n_resamples=100)
-    assert all(r.low is None and "2 prompts are too few" in r.note for r in rows if r.group == "all" and r.metric != "ece_null")
+    assert all(
+        r.low is None and "2 prompts are too few" in r.note for r in rows if r.group == "all" and r.metric != "ece_null"
+    )
     assert all(r.p_value is None for r in rows)
 
 

@@ -27,7 +27,7 @@ def test_columns_are_the_baseline_then_each_model_with_its_difference(rows):
     table = group_table(Scores(rows), "pearson")
     assert table.header == ("", "n", "base", "margin", "Δ", "blend", "Δ")
     assert names(table)[:4] == ["web", "All ID", "prism", "All OOD"]
-    assert names(table)[-1] == "All pairs"
+    assert names(table)[-2:] == ["All pairs · within", "All pairs · pooled"]
 
 
 def test_without_a_baseline_there_are_no_differences(make_study):

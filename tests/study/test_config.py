@@ -78,7 +78,7 @@ def test_broken_yaml_names_its_line(tmp_path: Path):
 
 def test_the_study_in_the_guide_is_valid_and_knows_every_preset(tmp_path: Path):
     guide = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
-    [block] = re.findall(r"^```yaml\n(.*?)^```", guide, flags=re.M | re.S)
-    (tmp_path / "study.yaml").write_text(block)
+    blocks = re.findall(r"^```yaml\n(.*?)^```", guide, flags=re.M | re.S)
+    (tmp_path / "study.yaml").write_text("\n".join(blocks))
     assert load_study(tmp_path / "study.yaml").baseline == "bradley-terry"
     assert all(f"| `{name}` |" in guide for name in presets())

@@ -77,7 +77,10 @@ def finished(original: Path, tmp_path: Path) -> Path:
 
 def test_pairs_in_report_out(finished: Path):
     metrics = list(read_records(finished / "scores.json", Metric))
-    assert {m.model for m in metrics} == {"plain", "margin", "blend"}
+    assert {m.model for m in metrics if m.kind == "model"} == {"plain", "margin", "blend"}
+    assert {m.model for m in metrics if m.kind == "judge"} == {"committee"}
+    assert {m.model for m in metrics if m.kind == "reference"} == {"one half", "longer response", "one person"}
+    assert {m.kind for m in metrics} >= {"ceiling", "people"}
     assert {m.metric for m in metrics} >= {"pearson", "pearson_symmetric", "spearman", "l1", "brier", "accuracy"}
     assert any(m.baseline == "plain" for m in metrics)
     test = list(read_records(finished / "pairs/test.parquet", Pair))

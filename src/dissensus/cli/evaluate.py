@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -9,13 +10,20 @@ from typing import Literal
 import click
 
 from dissensus.cli.tables import table_options
-from dissensus.records import Prediction
+from dissensus.records import Judgment, Pair, Prediction
 
 
 @click.command()
 @click.argument("pairs")
 @click.option("--predictions", "files", type=Path, multiple=True, required=True, help="Of one or more models; repeat.")
 @click.option("--out", type=Path, required=True, help="scores.json: one row per model, group and metric.")
+@click.option(
+    "--judgments",
+    "judged",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="Of judges on PAIRS, as rows beside the models: a store, or a file that it was exported to; repeat.",
+)
 @click.option("--baseline", help="The model that the others are compared with.")
 @click.option("--calibrated", is_flag=True, help="Score the calibrated preferences instead of the raw ones.")
 @click.option("--resamples", default=2000, show_default=True, type=click.IntRange(0), help="Bootstrap resamples.")
@@ -33,6 +41,7 @@ def command(
     pairs: str,
     files: tuple[Path, ...],
     out: Path,
+    judged: tuple[Path, ...],
     baseline: str | None,
     calibrated: bool,
     resamples: int,
@@ -47,16 +56,18 @@ def command(
     Prints Pearson r and L1 by data set, domain and category, with intervals from a bootstrap over prompts, and more
     tables where there is something to put in them. "dissensus tables" prints them again.
     """
+    from dissensus.evaluate.evaluation import evaluate
     from dissensus.evaluate.formats import render
-    from dissensus.evaluate.scorecard import score
     from dissensus.files import read_pairs, read_records, write_json
 
     predictions = chain.from_iterable(read_records(file, Prediction) for file in files)
-    metrics = score(
-        read_pairs(pairs),
+    given = list(read_pairs(pairs))
+    metrics = evaluate(
+        given,
         predictions,
         baseline=baseline,
         calibrated=calibrated,
+        judgments=chain.from_iterable(_judgments(file, given) for file in judged),
         n_resamples=resamples,
         level=level,
         seed=seed,
@@ -64,3 +75,19 @@ def command(
     )
     write_json(out, [metric.model_dump() for metric in metrics])
     click.echo(render(metrics, "markdown" if markdown else form, against=against))
+
+
+def _judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:
+    """Read what judges said of the pairs, from a store or a file of judgments."""
+    from dissensus.files import read_records
+    from dissensus.judge import JudgmentStore
+    from dissensus.judge.recall import Recall
+
+    with file.open("rb") as opened:
+        is_store = opened.read(16) == b"SQLite format 3\0"
+    if not is_store:
+        yield from read_records(file, Judgment)
+        return
+    with JudgmentStore(file, create=False) as store:
+        for judge in store.judges():
+            yield from Recall(store, judge, pairs).judgments()

@@ -127,7 +127,8 @@ def compare(pairs: str, store: Path, judge_names: tuple[str, ...], resamples: in
     """Hold judges against the votes of people, against themselves with the order swapped, and against each other."""
     from dissensus.evaluate.formats import terminal_table
     from dissensus.evaluate.judge_tables import component_table, judge_tables
-    from dissensus.evaluate.judges import Resampling, decompose, score_judges
+    from dissensus.evaluate.judges import decompose, score_judges
+    from dissensus.evaluate.measure import Resampling
     from dissensus.files import read_pairs
     from dissensus.judge.recall import Recall, choose_judge
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.evaluate.groups import find_groups
 from dissensus.evaluate.join import Joined
-from dissensus.evaluate.measure import FEWEST_CLUSTERS
+from dissensus.evaluate.measure import FEWEST_CLUSTERS, Resampling
 from dissensus.records import Metric, Pair
 from dissensus.stats.ceiling import Ceiling, ceiling, correct_for_attenuation
 from dissensus.stats.intervals import cluster_counts, find_clusters, number_labels, percentile_interval
@@ -20,30 +21,26 @@ CEILING = "ceiling"
 _MOST_RESAMPLES = 1000
 """Enough for the limits of what is itself only a yardstick."""
 
-Statistic = Callable[[NDArray[np.generic] | None], FloatArray]
 
-
-def score_ceilings(joined: Joined, *, n_resamples: int, level: float, seed: int) -> list[Metric]:
+def score_ceilings(joined: Joined, resampling: Resampling) -> list[Metric]:
     """Find the noise ceiling of r and L1 in every group, and each model's r corrected for attenuation.
 
     Pairs of a single vote say nothing of the noise and are left out; n says of how many pairs this is. Intervals are
     percentile bootstrap intervals over prompts within data sets; those of the corrected r resample the ceiling with it.
     """
     rows: list[Metric] = []
-    n_resamples = min(n_resamples, _MOST_RESAMPLES)
+    resampling = replace(resampling, n=min(resampling.n, _MOST_RESAMPLES))
     for group, mask in find_groups(joined.pairs).items():
         rated = np.array([pair.votes is not None and pair.votes.n >= 2 for pair in joined.pairs])
-        rows += _Group(joined, group, mask & rated, n_resamples, level, seed).rows() if (mask & rated).any() else []
+        rows += _Group(joined, group, mask & rated, resampling).rows() if (mask & rated).any() else []
     return rows
 
 
 class _Group:
     """The pairs of a group that have two votes."""
 
-    def __init__(
-        self, joined: Joined, name: str, mask: NDArray[np.bool_], n_resamples: int, level: float, seed: int
-    ) -> None:
-        self.name, self.level = name, level
+    def __init__(self, joined: Joined, name: str, mask: NDArray[np.bool_], resampling: Resampling) -> None:
+        self.name, self.resampling = name, resampling
         self.pairs = [pair for pair, inside in zip(joined.pairs, mask, strict=True) if inside]
         self.human = joined.human[mask]
         self.predicted: Mapping[str, FloatArray] = {model: rows[:, mask] for model, rows in joined.predicted.items()}
@@ -52,13 +49,14 @@ class _Group:
         self.strata = number_labels([pair.dataset or "" for pair in self.pairs])[1]
         found = find_clusters(self.clusters, self.strata)
         self.count = found.count
-        self.n_resamples = n_resamples if found.vary and found.count >= FEWEST_CLUSTERS else 0
-        self.seed = seed
+        self.n_resamples = resampling.n if found.vary and found.count >= FEWEST_CLUSTERS else 0
 
     def rows(self) -> list[Metric]:
         """One for each ceiling, then one for each model's corrected r."""
         values = self._values(None)
-        draws = cluster_counts(self.clusters, self.strata, self.n_resamples, np.random.default_rng(self.seed))
+        draws = cluster_counts(
+            self.clusters, self.strata, self.n_resamples, np.random.default_rng(self.resampling.seed)
+        )
         parts = [self._values(weights) for weights in draws]
         return [self._row(key, value, [part[key] for part in parts]) for key, value in values.items()]
 
@@ -72,7 +70,7 @@ class _Group:
 
     def _row(self, key: tuple[str, str], value: FloatArray, resampled: list[FloatArray]) -> Metric:
         model, metric = key
-        estimate = percentile_interval(float(value), np.concatenate([*resampled, np.zeros(0)]), self.level)
+        estimate = percentile_interval(float(value), np.concatenate([*resampled, np.zeros(0)]), self.resampling.level)
         defined = bool(np.isfinite(estimate.value))
         note = None if defined else "undefined: votes that do not vary, or that agree no better than chance"
         if metric == "pearson_corrected" and defined:

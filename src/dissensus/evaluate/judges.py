@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.measure import FEWEST_CLUSTERS
+from dissensus.evaluate.measure import FEWEST_CLUSTERS, Resampling
 from dissensus.records import Judgment, Order, Pair
 from dissensus.stats.agreement import (
     LEVELS,
@@ -30,20 +30,6 @@ _ORDERS: tuple[Order, Order] = ("ab", "ba")
 
 Statistic = Callable[[NDArray[np.generic] | None], FloatArray]
 """A statistic of weighted pairs: None to (), weights (resamples, n) to (resamples,)."""
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """How intervals are made: by drawing whole prompts (``Pair.group``) within each data set."""
-
-    n: int = 2000
-    """Resamples; 0 for no intervals."""
-    level: float = 0.95
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.level < 1 or self.n < 0:
-            raise ValueError(f"need 0 < level < 1 and n >= 0, not {self.level} and {self.n}")
 
 
 @dataclass(frozen=True)
@@ -147,7 +133,7 @@ def score_judges(
 
 
 def judge_preferences(pairs: Sequence[Pair], judgments: Iterable[Judgment]) -> dict[str, FloatArray]:
-    """Average each judge's verdicts on n pairs, each order counting one half: judge to shape (n,), NaN where it has none.
+    """Average each judge's verdicts on n pairs, each order counting one half: shape (n,), NaN where it has none.
 
     Judgments of other pairs are passed over.
     """

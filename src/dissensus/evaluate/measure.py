@@ -28,6 +28,20 @@ Key = tuple[int, str]
 
 
 @dataclass(frozen=True)
+class Resampling:
+    """How intervals are made: by drawing whole prompts (``Pair.group``) within each data set."""
+
+    n: int = 2000
+    """Resamples; 0 for no intervals."""
+    level: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1 or self.n < 0:
+            raise ValueError(f"need 0 < level < 1 and n >= 0, not {self.level} and {self.n}")
+
+
+@dataclass(frozen=True)
 class Contender:
     """Whoever has an opinion of the n pairs: a model, the judge, a reference."""
 

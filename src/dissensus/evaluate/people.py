@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dissensus.evaluate.groups import ALL, find_groups, group_field
+from dissensus.evaluate.measure import FEWEST_CLUSTERS, Resampling
 from dissensus.records import Metric, Pair
 from dissensus.stats.aggregation import dawid_skene, mace
 from dissensus.stats.coefficients import COEFFICIENTS, agreement_intervals
@@ -19,7 +20,6 @@ PEOPLE = "people"
 _VALUES = {"b": 0, "tie": 1, "a": 2}  # the order that symmetric Dawid-Skene expects
 _MOST_CELLS = 2_000_000
 """Of a matrix of pairs by annotators; beyond, annotators are a crowd, of whom most saw few pairs."""
-_FEWEST_CLUSTERS = 5
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def ratings_of(pairs: Sequence[Pair]) -> Ratings:
     return Ratings(ratings_from_votes(counts.reshape(-1, 3)), crossed=False)
 
 
-def score_people(pairs: Sequence[Pair], *, n_resamples: int, level: float, seed: int) -> list[Metric]:
+def score_people(pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
     """Tell how well people agree: every coefficient for all pairs, each data set and each domain.
 
     Intervals are percentile bootstrap intervals over prompts within data sets. ICC(2,k) needs annotators who met on
@@ -55,7 +55,7 @@ def score_people(pairs: Sequence[Pair], *, n_resamples: int, level: float, seed:
     for group, mask in find_groups(pairs).items():
         if group == ALL or group_field(group) in ("dataset", "domain"):
             members = [pair for pair, inside in zip(pairs, mask, strict=True) if inside]
-            rows += _score_group(group, members, n_resamples, level, seed)
+            rows += _score_group(group, members, resampling)
     return rows
 
 
@@ -117,7 +117,7 @@ def _by_annotator(pairs: Sequence[Pair]) -> FloatArray | None:
     return values
 
 
-def _score_group(group: str, pairs: Sequence[Pair], n_resamples: int, level: float, seed: int) -> list[Metric]:
+def _score_group(group: str, pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
     ratings = ratings_of(pairs)
     clusters = number_labels([pair.group for pair in pairs])[1]
     strata = number_labels([pair.dataset or "" for pair in pairs])[1]
@@ -126,9 +126,9 @@ def _score_group(group: str, pairs: Sequence[Pair], n_resamples: int, level: flo
         ratings.values,
         clusters,
         strata,
-        n_resamples if count >= _FEWEST_CLUSTERS else 0,
-        np.random.default_rng(seed),
-        level,
+        resampling.n if count >= FEWEST_CLUSTERS else 0,
+        np.random.default_rng(resampling.seed),
+        resampling.level,
         categories=np.array(VOTES) if (ratings.values == 0.5).any() else np.array(VOTES)[[0, 2]],
         crossed=ratings.crossed,
     )

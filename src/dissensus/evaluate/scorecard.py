@@ -96,9 +96,32 @@ def score(
         EvaluationError: the baseline is unknown, or predictions and votes do not fit (see :func:`join`).
         ValueError: a level, a number of resamples or a reference's shape that makes no sense.
     """
+    return score_joined(
+        join(pairs, predictions, calibrated=calibrated),
+        baseline=baseline,
+        references=references,
+        n_resamples=n_resamples,
+        n_swaps=n_swaps,
+        level=level,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def score_joined(
+    joined: Joined,
+    *,
+    baseline: str | None = None,
+    references: Sequence[Reference] = (),
+    n_resamples: int = 2000,
+    n_swaps: int = 9999,
+    level: float = 0.95,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Metric]:
+    """Score predictions that were joined with votes before; the rest as for `score`."""
     if not 0 < level < 1 or n_resamples < 0 or n_swaps < 0:
         raise ValueError(f"need 0 < level < 1, n_resamples >= 0 and n_swaps >= 0: {level}, {n_resamples}, {n_swaps}")
-    joined = join(pairs, predictions, calibrated=calibrated)
     if baseline is not None and baseline not in joined.predicted:
         raise EvaluationError(f"no predictions of the baseline {baseline!r}; there are: {', '.join(joined.models)}")
     sample, contenders = Sample.of(joined), _contenders(joined, baseline, references)

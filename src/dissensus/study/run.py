@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from dissensus.errors import OutputError
-from dissensus.evaluate.scorecard import score
+from dissensus.evaluate.evaluation import evaluate
 from dissensus.files import content_of, read_records, write_json, write_records, write_text
-from dissensus.records import Margin, Metric, Pair, Prediction
+from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig
 from dissensus.study.judges import (
     CommitteeJudge,
@@ -265,10 +265,12 @@ class _Study:
         predictions = [
             row for name in self.config.models for row in self._load(f"predictions/{name}.parquet", Prediction)
         ]
-        metrics = score(
+        judgments = [row for name in self.test_judges for row in self._load(f"judged/{name}.parquet", Judgment)]
+        metrics = evaluate(
             self._load(_TEST, Pair),
             predictions,
             baseline=self.config.baseline,
+            judgments=judgments,
             n_resamples=settings.resamples,
             level=settings.level,
             seed=settings.seed,

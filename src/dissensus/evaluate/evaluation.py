@@ -1,0 +1,120 @@
+"""The whole evaluation: models, judges and what anybody has for nothing, ceilings, and the people themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from dissensus.errors import EvaluationError
+from dissensus.evaluate.ceilings import score_ceilings
+from dissensus.evaluate.groups import ALL, group_field
+from dissensus.evaluate.join import Joined, join
+from dissensus.evaluate.measure import Resampling
+from dissensus.evaluate.people import aggregated_preferences, score_people
+from dissensus.evaluate.references import judge_references, longer_response, one_half, one_person
+from dissensus.evaluate.scorecard import Reference, score_joined
+from dissensus.records import Judgment, Metric, Pair, Prediction
+
+_SENSITIVE = ("pearson_within", "pearson", "l1")
+
+
+def evaluate(
+    pairs: Iterable[Pair],
+    predictions: Iterable[Prediction],
+    *,
+    baseline: str | None = None,
+    calibrated: bool = False,
+    judgments: Iterable[Judgment] = (),
+    n_resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Metric]:
+    """Compare predictions with votes, and put beside them what they have to be seen against.
+
+    Beside the rows of `dissensus.evaluate.scorecard.score`: references (one half, the longer response, one person held
+    out), judges, noise ceilings, r corrected for attenuation, how well people agree, and the models against
+    preferences as Dawid-Skene and MACE aggregate them.
+
+    Args:
+        pairs: with votes; those without are left out and counted in a note.
+        predictions: of one or more models, one per pair, model and seed.
+        baseline: the model that the others are compared with; None for no comparison.
+        calibrated: score the calibrated preferences instead of the raw ones.
+        judgments: of judges that are compared with people as the models are; of all of the pairs or of some.
+        n_resamples: bootstrap resamples; 0 for no intervals.
+        level: coverage of the intervals.
+        seed: of the resamples.
+        progress: show bars on stderr.
+
+    Raises:
+        EvaluationError: predictions, judgments and votes do not fit together.
+        ValueError: a level or a number of resamples that makes no sense.
+    """
+    joined = join(pairs, predictions, calibrated=calibrated)
+    references = _references(joined, judgments)
+    resampling = Resampling(n_resamples, level, seed)
+    rows = score_joined(
+        joined,
+        baseline=baseline,
+        references=references,
+        n_resamples=n_resamples,
+        level=level,
+        seed=seed,
+        progress=progress,
+    )
+    with tqdm(total=3, desc="ceilings, people, targets", unit="part", disable=not progress) as bar:
+        rows += score_ceilings(joined, resampling)
+        bar.update()
+        rows += score_people(joined.pairs, resampling)
+        bar.update()
+        rows += _score_targets(joined, baseline, resampling)
+        bar.update()
+    return rows
+
+
+def _references(joined: Joined, judgments: Iterable[Judgment]) -> list[Reference]:
+    pairs = joined.pairs
+    references = [one_half(pairs), *filter(None, [longer_response(pairs)])]
+    if any(pair.votes is not None and pair.votes.n >= 2 for pair in pairs):
+        references.append(one_person(pairs))
+    references += judge_references(pairs, judgments)
+    taken = [reference.name for reference in references if reference.name in joined.predicted]
+    if taken:
+        raise EvaluationError(f"a model is called {taken[0]!r}, as is a judge or a reference; give it another name")
+    return references
+
+
+def _score_targets(joined: Joined, baseline: str | None, resampling: Resampling) -> list[Metric]:
+    """Compare the models with other aggregates of the votes, on the pairs that have them."""
+    rows: list[Metric] = []
+    targets: Sequence[Literal["dawid-skene", "mace"]] = ("dawid-skene", "mace")
+    estimates = aggregated_preferences(joined.pairs)
+    for target in targets:
+        known = np.isfinite(estimates[target])
+        if not known.any():
+            continue
+        there = replace(
+            joined,
+            pairs=tuple(pair for pair, inside in zip(joined.pairs, known, strict=True) if inside),
+            human=estimates[target][known],
+            predicted={model: values[:, known] for model, values in joined.predicted.items()},
+        )
+        scored = score_joined(
+            there,
+            baseline=baseline,
+            n_resamples=resampling.n,
+            n_swaps=0,
+            level=resampling.level,
+            seed=resampling.seed,
+        )
+        rows += [
+            row.model_copy(update={"target": target, "note": "against estimates, not votes"})
+            for row in scored
+            if row.metric in _SENSITIVE and (row.group == ALL or group_field(row.group) in ("dataset", "domain"))
+        ]
+    return rows
