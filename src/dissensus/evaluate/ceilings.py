@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.evaluate.groups import find_groups
+from dissensus.evaluate.groups import find_groups, group_field
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import FEWEST_CLUSTERS, Resampling
 from dissensus.records import Metric, Pair
 from dissensus.stats.ceiling import Ceiling, ceiling, correct_for_attenuation
 from dissensus.stats.intervals import cluster_counts, find_clusters, number_labels, percentile_interval
-from dissensus.stats.metrics import FloatArray, pearson
+from dissensus.stats.metrics import FloatArray, fisher_mean, pearson
 from dissensus.stats.ratings import ratings_from_votes
 
 CEILING = "ceiling"
@@ -25,14 +25,17 @@ _MOST_RESAMPLES = 1000
 def score_ceilings(joined: Joined, resampling: Resampling) -> list[Metric]:
     """Find the noise ceiling of r and L1 in every group, and each model's r corrected for attenuation.
 
-    Pairs of a single vote say nothing of the noise and are left out; n says of how many pairs this is. Intervals are
-    percentile bootstrap intervals over prompts within data sets; those of the corrected r resample the ceiling with it.
+    Pairs of a single vote say nothing of the noise and are left out; n says of how many pairs this is. Groups that were
+    chosen by the votes themselves have no ceiling: the noise that it is about is what they were chosen by. Intervals
+    are percentile bootstrap intervals over prompts within data sets; those of the corrected r resample the ceiling
+    with it.
     """
     rows: list[Metric] = []
     resampling = replace(resampling, n=min(resampling.n, _MOST_RESAMPLES))
+    rated = np.array([pair.votes is not None and pair.votes.n >= 2 for pair in joined.pairs])
     for group, mask in find_groups(joined.pairs).items():
-        rated = np.array([pair.votes is not None and pair.votes.n >= 2 for pair in joined.pairs])
-        rows += _Group(joined, group, mask & rated, resampling).rows() if (mask & rated).any() else []
+        if (mask & rated).any() and group_field(group) != "contested":
+            rows += _Group(joined, group, mask & rated, resampling).rows()
     return rows
 
 
@@ -46,7 +49,8 @@ class _Group:
         self.predicted: Mapping[str, FloatArray] = {model: rows[:, mask] for model, rows in joined.predicted.items()}
         self.ratings = _ratings(self.pairs)
         self.clusters = number_labels([pair.group for pair in self.pairs])[1]
-        self.strata = number_labels([pair.dataset or "" for pair in self.pairs])[1]
+        names, self.strata = number_labels([pair.dataset or "" for pair in self.pairs])
+        self.sets = len(names)
         found = find_clusters(self.clusters, self.strata)
         self.count = found.count
         self.n_resamples = resampling.n if found.vary and found.count >= FEWEST_CLUSTERS else 0
@@ -63,10 +67,19 @@ class _Group:
     def _values(self, weights: NDArray[np.generic] | None) -> dict[tuple[str, str], FloatArray]:
         found = ceiling(self.ratings, weights)
         values = {(CEILING, metric): getattr(found, metric) for metric in ("pearson", "pearson_symmetric", "l1")}
+        if self.sets > 1:
+            values[CEILING, "pearson_within"] = self._within(weights)
         for model, rows in self.predicted.items():
             r = np.mean([pearson(row, self.human, weights) for row in rows], axis=0)
             values[model, "pearson_corrected"] = _corrected(r, found)
         return values
+
+    def _within(self, weights: NDArray[np.generic] | None) -> FloatArray:
+        """The mean ceiling of the data sets, on Fisher's scale as for the models."""
+        w = np.ones(self.human.size) if weights is None else np.asarray(weights, dtype=np.float64)
+        inside = [self.strata == number for number in range(self.sets)]
+        ceilings = np.array([ceiling(self.ratings[m], w[..., m]).pearson for m in inside])
+        return fisher_mean(ceilings, np.array([w[..., m].sum(axis=-1) for m in inside]))
 
     def _row(self, key: tuple[str, str], value: FloatArray, resampled: list[FloatArray]) -> Metric:
         model, metric = key

@@ -81,9 +81,14 @@ class Scores:
 
 
 def notes(scores: Scores) -> list[str]:
-    """List what the tables rest on, each note once with the groups that it holds for."""
+    """List what the tables rest on, each note once with the groups that it holds for.
+
+    That one half has no correlation with anything goes without saying.
+    """
     found: dict[str, dict[str, None]] = {}
     for row in scores.rows:
+        if row.kind == "reference" and row.value is None:
+            continue
         for note in row.note.split("; ") if row.note is not None else ():
             found.setdefault(note, {})[group_label(row.group)] = None
     return [f"{_some(list(groups))}: {note}" for note, groups in found.items()]
