@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+
+from dissensus.errors import EvaluationError
+from dissensus.evaluate.evaluation import evaluate
+from dissensus.records import Judgment, Pair, Prediction, Vote, Votes
+
+
+@pytest.fixture(scope="module")
+def population():
+    """Pairs of two data sets with named annotators, predictions of two models, and a judge of one of the sets."""
+    rng = np.random.default_rng(0)
+    pairs, predictions, judgments = [], [], []
+    for row in range(80):
+        p = float(rng.beta(0.7, 0.7))
+        votes = ["a" if rng.random() < p else "b" for _ in range(4)]
+        annotations = tuple(Vote(annotator=f"w{k}", vote=vote) for k, vote in enumerate(votes))
+        pairs.append(
+            Pair(
+                id=f"p{row}",
+                prompt=f"prompt {row}",
+                response_a="x" * int(10 + 40 * p),
+                response_b="y" * int(50 - 40 * p),
+                dataset="de"[row % 2],
+                domain=("in", "out")[row % 2],
+                votes=Votes(a=votes.count("a"), b=votes.count("b"), annotations=annotations),
+            )
+        )
+        for model, noise in (("base", 1.5), ("better", 0.3)):
+            gap = float(np.log((p + 0.01) / (1.01 - p)) + rng.normal() * noise)
+            predictions.append(
+                Prediction(
+                    pair_id=f"p{row}", model=model, reward_a=gap, reward_b=0, preference_a=float(1 / (1 + np.exp(-gap)))
+                )
+            )
+        if row % 2:
+            for order in ("ab", "ba"):
+                choice = "a" if p > 0.5 else "b"
+                judgments.append(Judgment(pair_id=f"p{row}", judge="gpt4", sample=0, order=order, choice=choice))
+    return pairs, predictions, judgments
+
+
+@pytest.fixture(scope="module")
+def rows(population):
+    pairs, predictions, judgments = population
+    return evaluate(pairs, predictions, baseline="base", judgments=judgments, n_resamples=200)
+
+
+def _value(rows, model, metric, group="all", **fields):
+    fields = {"baseline": None, "target": "votes", **fields}
+    [row] = [
+        row
+        for row in rows
+        if (row.model, row.metric, row.group) == (model, metric, group)
+        and all(getattr(row, name) == value for name, value in fields.items())
+    ]
+    return row
+
+
+def test_everything_stands_beside_the_models(rows):
+    assert {row.model for row in rows if row.kind == "reference"} == {"one half", "longer response", "one person"}
+    assert {row.model for row in rows if row.kind == "judge"} == {"gpt4"}
+    assert {row.model for row in rows if row.kind == "ceiling"} == {"ceiling"}
+    assert {row.group for row in rows if row.kind == "people"} == {
+        "all",
+        "dataset=d",
+        "dataset=e",
+        "domain=in",
+        "domain=out",
+    }
+    assert {row.target for row in rows} == {"votes", "dawid-skene", "mace"}
+
+
+def test_the_order_of_things_is_what_it_must_be(rows):
+    r = {model: _value(rows, model, "pearson").value for model in ("base", "better", "longer response", "ceiling")}
+    assert r["base"] < r["better"] < r["ceiling"] + 0.05
+    assert r["longer response"] > 0.5  # by construction of the lengths
+    l1 = {model: _value(rows, model, "l1").value for model in ("better", "one half", "ceiling")}
+    assert l1["ceiling"] - 0.02 < l1["better"] < l1["one half"]  # the ceiling is an estimate
+    corrected = _value(rows, "better", "pearson_corrected").value
+    assert corrected == pytest.approx(r["better"] / r["ceiling"], rel=1e-9)
+
+
+def test_a_judge_of_one_data_set_is_compared_there(rows):
+    judge = _value(rows, "gpt4", "pearson")
+    assert judge.n == 40
+    assert judge.value == pytest.approx(_value(rows, "gpt4", "pearson", "dataset=e").value)
+    difference = _value(rows, "gpt4", "l1", baseline="base")
+    there = _value(rows, "gpt4", "l1").value - _value(rows, "base", "l1", "dataset=e").value
+    assert difference.value == pytest.approx(there)
+
+
+def test_aggregates_of_the_votes_are_a_target_of_their_own(rows):
+    for target in ("dawid-skene", "mace"):
+        assert _value(rows, "better", "pearson", target=target).value != _value(rows, "better", "pearson").value
+        assert _value(rows, "better", "l1", target=target, baseline="base").value is not None
+
+
+def test_one_annotator_only(population):
+    pairs, predictions, _ = population
+    single = [
+        pair.model_copy(update={"votes": Votes(a=int(pair.votes.a > 2), b=int(pair.votes.a <= 2))}) for pair in pairs
+    ]
+    rows = evaluate(single, predictions, baseline="base", n_resamples=50)
+    assert not [row for row in rows if row.kind == "ceiling" or row.model == "one person"]
+    assert {row.note for row in rows if row.kind == "people"} == {"undefined: no pair has two votes"}
+    assert _value(rows, "better", "pearson").value is not None
+
+
+def test_a_judge_must_have_judged_these_pairs_and_not_be_called_like_a_model(population):
+    pairs, predictions, judgments = population
+    elsewhere = [judgment.model_copy(update={"pair_id": "q"}) for judgment in judgments[:3]]
+    with pytest.raises(EvaluationError, match="none of the 80 pairs with votes is among the pairs of the 3 judgments"):
+        evaluate(pairs, predictions, judgments=elsewhere, n_resamples=0)
+    called = [judgment.model_copy(update={"judge": "base"}) for judgment in judgments]
+    with pytest.raises(EvaluationError, match="a model is called 'base', as is a judge or a reference"):
+        evaluate(pairs, predictions, judgments=called, n_resamples=0)
+
+
+def test_without_resamples_there_are_values_and_no_intervals(population):
+    pairs, predictions, judgments = population
+    rows = evaluate(pairs, predictions, baseline="base", judgments=judgments, n_resamples=0)
+    assert all(row.low is None for row in rows if row.metric != "ece_null")
+    assert _value(rows, "better", "pearson").value is not None
