@@ -229,7 +229,9 @@ def show(rows: list[Row]) -> None:
     for row in rows:
         if "case" in row:
             times = "" if row["times_scipy"] is None else f"{row['times_scipy']:8.0f} x scipy"
-            print(f"{row['case']:36}{row['pairs']:>7} pairs{row['resamples']:>7} resamples{row['seconds']:>9.2f} s{times}")
+            print(
+                f"{row['case']:36}{row['pairs']:>7} pairs{row['resamples']:>7} resamples{row['seconds']:>9.2f} s{times}"
+            )
         else:
             limits = f"[{row['low']:.4f}, {row['high']:.4f}]"
             print(f"{row['metric']:20}{limits:>20}  apart {row['low_apart']:+.1f} {row['high_apart']:+.1f} s.e.")

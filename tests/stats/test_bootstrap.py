@@ -50,7 +50,9 @@ def test_the_engine_is_the_plain_metrics_for_a_handful_of_pairs(n):
 
 def test_constant_predictions_are_undefined_as_in_the_plain_metrics():
     _, human, clusters, strata = sample()
-    found = dict(zip(ROWS, Cell(np.full(human.size, 0.7), human, clusters.of_pair, strata)(ones(clusters)), strict=True))
+    found = dict(
+        zip(ROWS, Cell(np.full(human.size, 0.7), human, clusters.of_pair, strata)(ones(clusters)), strict=True)
+    )
     assert {name for name, value in found.items() if np.isnan(value)} == {"pearson", "pearson_within", "spearman"}
 
 
