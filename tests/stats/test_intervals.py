@@ -14,6 +14,7 @@ from dissensus.stats.intervals import (
     find_clusters,
     number_labels,
     percentile_interval,
+    recentred_interval,
 )
 from dissensus.stats.metrics import mean_absolute_error
 
@@ -114,6 +115,14 @@ def test_equal_resamples_count_half_on_each_side():
 def test_where_bca_breaks_down_the_interval_is_the_percentile_one_and_says_so(value, acceleration):
     found, plain = bca_interval(value, RESAMPLED, acceleration), percentile_interval(value, RESAMPLED)
     assert (found.low, found.high, found.method) == (plain.low, plain.high, "percentile")
+
+
+def test_recentred_resamples_surround_the_value_and_stop_at_the_floor():
+    found = recentred_interval(0.05, RESAMPLED, floor=0)
+    assert found.low == 0
+    assert found.high == pytest.approx(0.05 + np.quantile(RESAMPLED, 0.975) - RESAMPLED.mean())
+    assert recentred_interval(0.05, RESAMPLED).low < 0
+    assert recentred_interval(float("nan"), RESAMPLED).low is None
 
 
 def test_few_clusters_widen_as_student_did():
@@ -224,3 +233,26 @@ def test_intervals_hold_the_truth_in_19_cases_of_20(n_prompts, per_prompt, repea
         hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
     covered = dict(zip(("r", "L1", "difference of r", "difference of L1"), hits / repeats, strict=True))
     assert {name: share for name, share in covered.items() if not 0.93 <= share <= 0.97} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tilt", [1.0, 0.6])
+def test_the_interval_of_a_calibration_error_holds_its_mean_over_samples(tilt):
+    """A calibrated and a timid model; BCa holds that mean in two thirds of the samples of the first."""
+    rng = np.random.default_rng(5)
+    rows = [ROWS.index("ece"), ROWS.index("brier_reliability")]
+    clusters = find_clusters(np.arange(150), np.zeros(150))
+
+    def draw():
+        utility = rng.normal(0.3, 1.5, 150)
+        human = rng.binomial(5, 1 / (1 + np.exp(-utility))) / 5
+        return Cell(1 / (1 + np.exp(-tilt * utility)), human, clusters.of_pair)
+
+    truth = np.mean([draw()(ones(clusters))[rows, 0] for _ in range(3000)], axis=0)
+    hits = np.zeros(2)
+    for _ in range(1000):
+        cell = draw()
+        values, resampled = cell(ones(clusters))[rows, 0], bootstrap({0: [cell]}, clusters, 400, rng)[0][rows]
+        found = [recentred_interval(v, r, spare=(150, 1), floor=0) for v, r in zip(values, resampled, strict=True)]
+        hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
+    assert (hits / 1000 >= 0.93).all()

@@ -18,7 +18,7 @@ from dissensus.evaluate.remarks import FEW_CLUSTERS, about_interval, about_seeds
 from dissensus.records import Metric, Pair, Prediction
 from dissensus.stats.bootstrap import ROWS
 from dissensus.stats.comparison import holm, paired_difference
-from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration
+from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration, recentred_interval
 from dissensus.stats.metrics import FloatArray
 
 __all__ = ["FEWEST_CLUSTERS", "FEW_CLUSTERS", "Reference", "score"]
@@ -39,8 +39,8 @@ _ORDER = (
     "accuracy",
 )
 _NOT_COMPARED = frozenset({"ece_null", "brier_uncertainty"})
-_BINNED = frozenset({"ece", "brier_reliability", "brier_resolution"})
-"""Resampling noise adds to these, so their resamples are off centre; BCa mends that, also for differences."""
+_INFLATED = frozenset({"ece", "brier_reliability"})
+"""Resampling adds noise to these, so their resamples lie above the value."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,11 @@ def score(
 
     A model trained with several seeds is scored by the mean of the metric over its seeds, and the spread between them
     is given apart. Resamples draw prompts (``Pair.group``) within each data set; all groups, models and metrics share
-    them. Intervals are BCa intervals widened for few prompts, those of differences percentile intervals so widened
-    (see ``stats.intervals.bca_interval`` and ``stats.comparison.paired_difference``, also for how often they hold
-    the truth); they hold seeds fixed. A group of fewer than five prompts gets no interval. Differences are tested
-    by swapping the predictions of whole prompts, and their p-values adjusted by Holm over the groups shown.
+    them. Intervals are BCa intervals widened for few prompts; those of differences are percentile intervals so
+    widened, and so are those of ECE and reliability (see ``bca_interval`` and ``recentred_interval`` in
+    ``stats.intervals``, and ``stats.comparison.paired_difference``, also for how often they hold the truth). They hold
+    seeds fixed. A group of fewer than five prompts gets no interval. Differences are tested by swapping the predictions
+    of whole prompts, and their p-values adjusted by Holm over the groups shown.
 
     Args:
         pairs: with votes; those without are left out and counted in a note.
@@ -220,25 +221,23 @@ class _Rows:
         return self.found.resampled[key][ROWS.index(metric)] if key in self.found.resampled else None
 
     def _estimate(self, key: Key, metric: str) -> Estimate:
-        value, resampled = self.found.value(key, metric), self._resampled(key, metric)
+        value, resampled, part = self.found.value(key, metric), self._resampled(key, metric), self.found.parts[key]
         if resampled is None:
             return Estimate(value)
-        return self._bca(value, resampled, self.found.jackknife[key][ROWS.index(metric)], self.found.parts[key])
+        if metric in _INFLATED:
+            return recentred_interval(value, resampled, self.level, part.spare, floor=0)
+        acceleration = find_acceleration(self.found.jackknife[key][ROWS.index(metric)], self.found.blocks)
+        return bca_interval(value, resampled, acceleration, self.level, part.spare)
 
     def _compare(self, key: Key, metric: str) -> Estimate:
-        rival, row = self._rival(key), ROWS.index(metric)
+        rival, part = self._rival(key), self.found.parts[key]
         ours, theirs = self.found.value(key, metric), self.found.value(rival, metric)
-        if key not in self.found.resampled:
+        mine, other = self._resampled(key, metric), self._resampled(rival, metric)
+        if mine is None or other is None:
             return Estimate(ours - theirs)
-        mine, other = (self.found.resampled[k][row] for k in (key, rival))
-        if metric in _BINNED:
-            jackknife = self.found.jackknife[key][row] - self.found.jackknife[rival][row]
-            return self._bca(ours - theirs, mine - other, jackknife, self.found.parts[key])
-        return paired_difference(ours, theirs, mine, other, self.level, self.found.parts[key].spare)
-
-    def _bca(self, value: float, resampled: FloatArray, jackknife: FloatArray, part: Part) -> Estimate:
-        acceleration = find_acceleration(jackknife, self.found.blocks)
-        return bca_interval(value, resampled, acceleration, self.level, part.spare)
+        if metric in _INFLATED:
+            return recentred_interval(ours - theirs, mine - other, self.level, part.spare)
+        return paired_difference(ours, theirs, mine, other, self.level, part.spare)
 
     def _spread_of_difference(self, key: Key, rival: Key, metric: str) -> float | None:
         """Between seeds, which are independent of one another; a model of one seed adds nothing that is known."""
