@@ -304,3 +304,15 @@ def test_shown_models_do_not_depend_on_who_else_is_scored(study):
     alone = score(pairs, [p for p in predictions if p.model == "base"], n_resamples=60, n_swaps=0)
     together = [r for r in score(pairs, predictions, n_resamples=60, n_swaps=0) if r.model == "base"]
     assert [r for r in alone if r.metric != "ece_null"] == [r for r in together if r.metric != "ece_null"]
+
+
+def test_a_reference_with_the_name_of_a_model_is_refused(study):
+    with pytest.raises(EvaluationError, match="have one name: base, better, base"):
+        score(*study, references=[Reference("base", "reference", np.full(60, 0.5))])
+
+
+def test_what_cannot_vary_has_an_interval_of_no_width(study):
+    rows = score(*study, n_resamples=100, references=[Reference("one half", "reference", np.full(60, 0.5))])
+    for metric, value in {"nll": np.log(2), "brier_resolution": 0, "accuracy": 0.5}.items():
+        row = find(rows, model="one half", metric=metric)
+        assert row.value == row.low == row.high == pytest.approx(value)

@@ -94,7 +94,8 @@ def score(
         progress: show a bar on stderr.
 
     Raises:
-        EvaluationError: the baseline is unknown, or predictions and votes do not fit (see :func:`join`).
+        EvaluationError: the baseline is unknown, predictions and votes do not fit (see :func:`join`), or a reference
+            has the name of a model.
         ValueError: a level, a number of resamples or a reference's shape that makes no sense.
     """
     if not 0 < level < 1 or n_resamples < 0 or n_swaps < 0:
@@ -130,6 +131,9 @@ def _contenders(joined: Joined, baseline: str | None, references: Sequence[Refer
         for name, predicted in joined.predicted.items()
     ]  # fmt: skip
     hidden: list[Contender] = []
+    names = [contender.name for contender in found] + [reference.name for reference in references]
+    if len(set(names)) < len(names):
+        raise EvaluationError(f"two models, judges or references have one name: {', '.join(names)}; rename one")
     for reference in references:
         contender = _refer(reference, joined)
         if reference.kind == "judge" and place is not None and reference.human is None:
@@ -286,9 +290,9 @@ class _Rows:
             model=contender.name,
             group=key[1],
             metric=metric,
-            value=estimate.value if np.isfinite(estimate.value) else None,
-            low=estimate.low,
-            high=estimate.high,
+            value=_digits(estimate.value),
+            low=_digits(estimate.low),
+            high=_digits(estimate.high),
             n=round(float((contender.human[:, part.inside] != 0.5).sum(axis=1).mean()))
             if metric == "accuracy"
             else part.n,
@@ -299,8 +303,8 @@ class _Rows:
             method=estimate.method if estimate.low is not None else None,
             p_value=p_value if p_value is not None and np.isfinite(p_value) else None,
             seeds=seeds if seed_sd is not None else None,
-            seed_sd=seed_sd if seed_sd is not None and np.isfinite(seed_sd) else None,
-            data_se=data_se,
+            seed_sd=_digits(seed_sd),
+            data_se=_digits(data_se),
         )
 
     def _left_out(self, contender: Contender, part: Part, group: str) -> str | None:
@@ -311,6 +315,11 @@ class _Rows:
         if not contender.inside.all() and group == ALL:
             notes.append(f"{total - part.n} of {total} pairs have no opinion of {contender.name} and are left out")
         return "; ".join(notes) or None
+
+
+def _digits(value: float | None) -> float | None:
+    """Drop the digits that are rounding: a metric that cannot vary would have an interval that leaves it out."""
+    return None if value is None or not np.isfinite(value) else round(value, 12)
 
 
 def _spread(resampled: FloatArray | None) -> float | None:

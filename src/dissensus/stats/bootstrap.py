@@ -34,8 +34,8 @@ ROWS: tuple[str, ...] = (*METRICS, "pearson_within")
 _CELLS = 1_000_000
 """Weights drawn at once: 8 MB."""
 
-_IN_CACHE = 200_000
-"""Weights of one cell handled at once: 1.6 MB, so that a copy stays in the second-level cache."""
+_IN_CACHE = 300_000
+"""Weights of one cell handled at once: 2.4 MB, so that one copy stays in the second-level cache."""
 
 _RUN = 16
 """Running sums are taken within runs of this length by one small matrix product, then across runs."""
@@ -154,8 +154,9 @@ class _Ranks:
         self.levels, self._level = np.unique(h, return_inverse=True)
         self._by_level = np.argsort(self._level, kind="stable")
         self._level_starts = np.searchsorted(self._level[self._by_level], np.arange(self.levels.size))
-        few = self.levels.size <= _FEW_LEVELS
-        self._member = (self._level == np.arange(self.levels.size)[:, None]).astype(np.float64) if few else None
+        self._member: FloatArray | None = None
+        if self.levels.size <= _FEW_LEVELS:
+            self._member = (self._level == np.arange(self.levels.size)[:, None]).astype(np.float64)
 
     def sum_levels(self, w: FloatArray) -> FloatArray:
         """Sum weights of shape (n, resamples) by the distinct values of h, ``levels``."""
