@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from dissensus.evaluate.groups import find_groups, group_field, group_label
+from dissensus.evaluate.groups import find_groups, find_majority_groups, group_field, group_label
 
 
 def test_the_rows_of_the_papers_tables(make_pair):
@@ -46,9 +47,30 @@ def test_pairs_of_which_only_some_have_a_category(make_pair):
     assert groups["category=math"].tolist() == [True, False]
 
 
+def test_contested_pairs_are_those_whose_minority_is_three_in_ten_or_more(make_pair):
+    pairs = [make_pair(str(a), a) for a in (2, 3, 5, 7, 8, 10)]
+    groups = find_groups(pairs)
+    assert list(groups) == ["all", "contested=yes", "contested=no"]
+    assert groups["contested=yes"].tolist() == [False, True, True, True, False, False]
+
+
+def test_majorities_are_open_below_and_unanimity_is_apart(make_pair):
+    pairs = [make_pair(str(a), a) for a in (10, 9, 8, 7, 6, 5, 0)] + [make_pair("19", 19, n=20), make_pair("none")]
+    groups = {name: np.flatnonzero(mask).tolist() for name, mask in find_majority_groups(pairs).items()}
+    assert groups == {
+        "majority=0.5-0.7": [3, 4],
+        "majority=0.7-0.9": [1, 2],
+        "majority=0.9-1": [7],
+        "majority=1": [0, 6],
+    }
+    assert find_majority_groups(pairs[:1]) == {}
+
+
 @pytest.mark.parametrize(
     ("group", "label", "field"),
     [
+        ("contested=yes", "contested", "contested"),
+        ("majority=1", "unanimous", "majority"),
         ("all", "all", "all"),
         ("distinct=no", "indistinguishable", "distinct"),
         ("dataset=Q&A", "Q&A", "dataset"),

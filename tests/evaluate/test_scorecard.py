@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.scorecard import score
+from dissensus.evaluate.scorecard import Reference, score
 from dissensus.stats.metrics import METRICS
 
 
@@ -157,3 +158,161 @@ def test_unknown_baseline_lists_the_models(study):
 def test_a_level_in_percent_is_a_mistake(study):
     with pytest.raises(ValueError, match="level"):
         score(*study, level=95)
+
+
+def test_every_difference_is_tested_and_adjusted_by_holm(rows):
+    differences = [r for r in rows if r.baseline and r.low is not None]
+    assert differences
+    assert all(0 < r.p_value <= r.p_holm <= 1 for r in differences)
+    family = [r for r in differences if r.metric == "l1"]
+    assert [r.p_holm for r in family] == pytest.approx(multipletests([r.p_value for r in family], method="holm")[1])
+    assert find(rows, model="better", metric="l1", baseline="base").p_holm < 0.05
+    assert all(r.p_value is None for r in rows if r.baseline is None)
+
+
+def test_a_copy_is_not_told_from_the_baseline(study):
+    pairs, predictions = study
+    base = [p for p in predictions if p.model == "base"]
+    rows = score(pairs, base + [p.model_copy(update={"model": "copy"}) for p in base], baseline="base", n_swaps=99)
+    assert {r.p_holm for r in rows if r.baseline} == {1}
+
+
+def test_the_spread_between_seeds_is_given_apart_from_that_of_the_data(study, rows):
+    pairs, predictions = study
+    human = np.array([pair.votes.preference for pair in pairs])
+    by_seed = [
+        METRICS["l1"](np.array([p.preference_a for p in predictions if (p.model, p.seed) == ("base", s)]), human)
+        for s in (0, 1)
+    ]
+    row = find(rows, model="base", metric="l1")
+    assert (row.seeds, row.seed_sd) == (2, pytest.approx(np.std(by_seed, ddof=1)))
+    assert row.data_se == pytest.approx((row.high - row.low) / 4, rel=0.35)
+    one = find(score(*study_of_one_seed(study), n_resamples=50), model="base", metric="l1")
+    assert (one.seeds, one.seed_sd) == (None, None)
+    assert one.data_se > 0
+
+
+def study_of_one_seed(study):
+    return study[0], [p for p in study[1] if p.seed == 0]
+
+
+def test_intervals_say_how_they_were_made(rows):
+    assert find(rows, model="base", metric="pearson").method == "bca"
+    assert find(rows, model="better", metric="pearson", baseline="base").method == "percentile"
+    assert find(rows, model="base", metric="ece_null").method is None
+
+
+def test_calibration_error_stands_beside_what_a_calibrated_model_would_have(make_pair, make_prediction):
+    rng = np.random.default_rng(1)
+    truth = rng.uniform(0.02, 0.98, 200)
+    pairs = [make_pair(f"p{i}", int(rng.binomial(10, q))) for i, q in enumerate(truth)]
+    calibrated = [make_prediction(f"p{i}", q, "calibrated") for i, q in enumerate(truth)]
+    bold = [make_prediction(f"p{i}", np.clip(2 * q - 0.5, 0.01, 0.99), "bold") for i, q in enumerate(truth)]
+    rows = score(pairs, calibrated + bold, n_resamples=0)
+    null = find(rows, model="calibrated", metric="ece_null")
+    assert null.low < find(rows, model="calibrated", metric="ece").value < null.high
+    assert find(rows, model="bold", metric="ece").value > find(rows, model="bold", metric="ece_null").high
+
+
+def test_references_are_rows_and_a_judge_is_compared_with_the_baseline(study):
+    pairs, predictions = study
+    human = np.array([pair.votes.preference for pair in pairs])
+    judge = np.clip(human + np.random.default_rng(0).normal(0, 0.2, 60), 0, 1)
+    judge[:6] = np.nan
+    rows = score(
+        pairs,
+        predictions,
+        baseline="base",
+        n_resamples=100,
+        references=[Reference("one half", "reference", np.full(60, 0.5)), Reference("gpt", "judge", judge)],
+    )
+    half = find(rows, model="one half", metric="l1")
+    assert (half.kind, half.value) == ("reference", pytest.approx(np.abs(human - 0.5).mean()))
+    assert find(rows, model="one half", metric="pearson").note.startswith("all predictions of one half are equal")
+    row = find(rows, model="gpt", metric="l1")
+    assert (row.kind, row.n, row.seeds) == ("judge", 54, None)
+    assert "6 of 60 pairs have no opinion of gpt" in row.note
+    compared = find(rows, model="gpt", metric="l1", baseline="base")
+    seeds = [[p.preference_a for p in predictions if (p.model, p.seed) == ("base", s)][6:] for s in (0, 1)]
+    on_the_same = np.mean([METRICS["l1"](np.array(p), human[6:]) for p in seeds])
+    assert compared.value == pytest.approx(row.value - on_the_same)
+    assert compared.p_value is not None
+    assert not [r for r in rows if r.model == "one half" and r.baseline]
+    assert len([r for r in rows if (r.model, r.metric, r.group, r.baseline) == ("base", "l1", "all", None)]) == 1
+
+
+def test_one_person_is_compared_with_the_others_vote(study):
+    pairs, predictions = study
+    human = np.array([pair.votes.preference for pair in pairs])
+    person = (np.random.default_rng(0).random((4, 60)) < human).astype(float)
+    others = (10 * human - person) / 9
+    rows = score(
+        pairs, predictions, n_resamples=60, references=[Reference("one person", "reference", person, human=others)]
+    )
+    row = find(rows, model="one person", metric="l1")
+    assert row.value == pytest.approx(np.abs(person - others).mean())
+    assert (row.seeds, row.n) == (None, 60)
+    assert row.low < row.value < row.high
+    assert not [r for r in rows if r.model == "one person" and r.metric == "ece_null"]
+
+
+def test_a_reference_of_another_length_is_a_mistake(study):
+    with pytest.raises(ValueError, match="60 pairs"):
+        score(*study, references=[Reference("short", "reference", np.zeros(59))])
+
+
+def test_pooled_and_within_data_sets_that_tell_different_stories_are_noted(make_pair, make_prediction):
+    """Six data sets that differ in their means; within each the model knows nothing (facts of the field: Simpson)."""
+    rng = np.random.default_rng(1)
+    pairs, predictions = [], []
+    for i in range(180):
+        level = (i % 6) / 6
+        pairs.append(make_pair(f"p{i}", int(10 * level + rng.integers(0, 4)), dataset=f"d{i % 6}", n=12))
+        predictions.append(make_prediction(f"p{i}", 0.05 + 0.7 * level + 0.2 * rng.random()))
+    rows = score(pairs, predictions, n_resamples=300)
+    pooled = find(rows, model="m", metric="pearson")
+    assert pooled.value > 0.7
+    assert abs(find(rows, model="m", metric="pearson_within").value) < 0.25
+    assert pooled.note.startswith("pooled and within data sets differ")
+
+
+def test_a_sample_of_one_data_set_has_no_second_story(make_study):
+    pairs, predictions = make_study()
+    pairs = [pair.model_copy(update={"dataset": "web"}) for pair in pairs]
+    assert not [r for r in score(pairs, predictions, n_resamples=50) if r.metric == "pearson_within"]
+
+
+def test_a_group_of_two_pairs_has_values_and_no_interval(make_study):
+    pairs, predictions = make_study(n=60, per_prompt=1)
+    pairs = [pair.model_copy(update={"distinct": "no" if i < 2 else "yes"}) for i, pair in enumerate(pairs)]
+    rows = score(pairs, predictions, baseline="base", n_resamples=100)
+    small = [r for r in rows if r.group == "distinct=no" and r.metric == "l1"]
+    assert len(small) == 3
+    assert all(r.value is not None and r.low is None and r.p_value is None for r in small)
+    assert all("2 prompts are too few to resample" in r.note for r in small)
+
+
+def test_a_reward_that_is_no_number_is_named(study):
+    pairs, predictions = study
+    broken = predictions[5].model_construct(**predictions[5].model_dump() | {"reward_a": float("nan")})
+    with pytest.raises(EvaluationError, match="model 'base': the rewards of pair p5 are nan"):
+        score(pairs, [*predictions[:5], broken, *predictions[6:]])
+
+
+def test_shown_models_do_not_depend_on_who_else_is_scored(study):
+    pairs, predictions = study
+    alone = score(pairs, [p for p in predictions if p.model == "base"], n_resamples=60, n_swaps=0)
+    together = [r for r in score(pairs, predictions, n_resamples=60, n_swaps=0) if r.model == "base"]
+    assert [r for r in alone if r.metric != "ece_null"] == [r for r in together if r.metric != "ece_null"]
+
+
+def test_a_reference_with_the_name_of_a_model_is_refused(study):
+    with pytest.raises(EvaluationError, match="have one name: base, better, base"):
+        score(*study, references=[Reference("base", "reference", np.full(60, 0.5))])
+
+
+def test_what_cannot_vary_has_an_interval_of_no_width(study):
+    rows = score(*study, n_resamples=100, references=[Reference("one half", "reference", np.full(60, 0.5))])
+    for metric, value in {"nll": np.log(2), "brier_resolution": 0, "accuracy": 0.5}.items():
+        row = find(rows, model="one half", metric=metric)
+        assert row.value == row.low == row.high == pytest.approx(value)

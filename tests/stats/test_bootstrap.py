@@ -119,3 +119,12 @@ def test_bca_agrees_with_scipy():
         width = theirs.high - theirs.low
         assert abs(ours.low - theirs.low) < 0.03 * width
         assert abs(ours.high - theirs.high) < 0.03 * width
+
+
+def test_the_threads_do_not_decide_the_answer(monkeypatch):
+    predicted, human, clusters, _ = sample()
+    cells = {0: [Cell(predicted, human, clusters.of_pair)]}
+    monkeypatch.setattr("dissensus.stats.bootstrap._CELLS", 2000)  # several blocks
+    two = bootstrap(cells, clusters, 100, np.random.default_rng(5))[0]
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    assert_allclose(bootstrap(cells, clusters, 100, np.random.default_rng(5))[0], two)

@@ -2,8 +2,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm, skew, t
 
-from dissensus.stats.intervals import Estimate, cluster_counts, find_clusters, number_labels, percentile_interval
+from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, evaluate, ones
+from dissensus.stats.comparison import paired_difference
+from dissensus.stats.intervals import (
+    Estimate,
+    bca_interval,
+    cluster_counts,
+    find_acceleration,
+    find_clusters,
+    number_labels,
+    percentile_interval,
+    recentred_interval,
+)
 from dissensus.stats.metrics import mean_absolute_error
 
 
@@ -70,6 +82,74 @@ def test_interval_is_left_out_where_the_value_or_most_resamples_are_undefined():
     assert percentile_interval(0.5, mostly).low == pytest.approx(0.025)
 
 
+RESAMPLED = np.random.default_rng(0).gamma(4, 0.1, 4000)
+
+
+def test_without_bias_and_acceleration_bca_is_the_percentile_interval():
+    median = float(np.median(RESAMPLED))
+    bca, percentile = bca_interval(median, RESAMPLED, 0.0), percentile_interval(median, RESAMPLED)
+    assert (bca.low, bca.high) == pytest.approx((percentile.low, percentile.high))
+    assert (bca.method, percentile.method) == ("bca", "percentile")
+
+
+def test_bca_respects_transformations():
+    """The interval of exp(t) is exp of the interval of t, which intervals of the form t -+ error are not."""
+    plain, grown = bca_interval(0.4, RESAMPLED, 0.05), bca_interval(np.exp(0.4), np.exp(RESAMPLED), 0.05)
+    assert np.exp([plain.low, plain.high]) == pytest.approx([grown.low, grown.high], rel=1e-3)
+
+
+def test_bca_agrees_with_efrons_formula_by_hand():
+    bias, z = norm.ppf((RESAMPLED < 0.4).mean()), norm.ppf(0.975)
+    shares = [norm.cdf(bias + (bias + end) / (1 - 0.05 * (bias + end))) for end in (-z, z)]
+    found = bca_interval(0.4, RESAMPLED, 0.05)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(RESAMPLED, shares)))
+
+
+def test_equal_resamples_count_half_on_each_side():
+    resampled = np.repeat([0.4, 0.5, 0.6], [300, 400, 300])
+    assert bca_interval(0.5, resampled, 0.0).method == "bca"
+    assert (bca_interval(0.5, resampled, 0.0).low, bca_interval(0.5, resampled, 0.0).high) == (0.4, 0.6)
+
+
+@pytest.mark.parametrize(("value", "acceleration"), [(-1.0, 0.0), (9.0, 0.0), (0.4, float("nan")), (0.4, 0.9)])
+def test_where_bca_breaks_down_the_interval_is_the_percentile_one_and_says_so(value, acceleration):
+    found, plain = bca_interval(value, RESAMPLED, acceleration), percentile_interval(value, RESAMPLED)
+    assert (found.low, found.high, found.method) == (plain.low, plain.high, "percentile")
+
+
+def test_recentred_resamples_surround_the_value_and_stop_at_the_floor():
+    found = recentred_interval(0.05, RESAMPLED, floor=0)
+    assert found.low == 0
+    assert found.high == pytest.approx(0.05 + np.quantile(RESAMPLED, 0.975) - RESAMPLED.mean())
+    assert recentred_interval(0.05, RESAMPLED).low < 0
+    assert recentred_interval(float("nan"), RESAMPLED).low is None
+
+
+def test_few_clusters_widen_as_student_did():
+    """At the quantile t of 24 degrees of freedom times the root of 25/24, where the normal has 1.96."""
+    normal = np.random.default_rng(1).normal(0, 1, 200_000)
+    found = percentile_interval(0.0, normal, spare=(25, 1))
+    assert found.high == pytest.approx(t.ppf(0.975, 24) * np.sqrt(25 / 24), abs=0.03)
+    assert bca_interval(0.0, normal, 0.0, spare=(25, 1)).high == pytest.approx(found.high, abs=0.03)
+
+
+def test_acceleration_of_a_mean_is_a_sixth_of_its_skewness_over_root_n():
+    x = np.random.default_rng(2).gamma(2, 1, 60)
+    jackknife = (x.sum() - x) / 59
+    expected = skew(x) / 6 / np.sqrt(60)
+    assert find_acceleration(jackknife, np.zeros(60, dtype=int)) == pytest.approx(expected)
+    assert np.isnan(find_acceleration(np.ones(60), np.zeros(60, dtype=int)))
+
+
+def test_acceleration_from_blocks_is_near_that_from_single_clusters():
+    rng = np.random.default_rng(2)
+    x = rng.gamma(1, 1, 2000)
+    total = x.sum()
+    exact = find_acceleration((total - x) / 1999, np.zeros(2000, dtype=int))
+    blocks = x.reshape(200, 10).sum(axis=1)
+    assert find_acceleration((total - blocks) / 1990, np.zeros(200, dtype=int)) == pytest.approx(exact, rel=0.4)
+
+
 def test_a_level_that_is_no_fraction_is_a_mistake():
     with pytest.raises(ValueError, match="level"):
         percentile_interval(0.5, np.arange(3.0), level=95)
@@ -95,3 +175,84 @@ def coverage(by_cluster, repeats=200):
 def test_clustered_intervals_cover_and_pairwise_ones_do_not():
     assert coverage(by_cluster=True) > 0.89
     assert coverage(by_cluster=False) < 0.85
+
+
+NOISE = {"apart": (0.9, 1.1), "alike": (0.3, 0.4)}
+"""How noisy two models are. What "alike" ones say has a correlation of .95, as that of two fine-tuned models."""
+
+
+def preferences(n_prompts, per_prompt, rng, noise):
+    """Five votes on each pair, whose true shares pile up near 0 and 1; two models that err together and apart.
+
+    Pairs of a prompt share a component of what people think and of the models' error.
+    """
+    n = n_prompts * per_prompt
+    spread = [np.repeat(rng.normal(0, s, n_prompts), per_prompt) + rng.normal(0, s, n) for s in (1.3, 0.8)]
+    utility, error = 0.5 + spread[0], spread[1]
+    human = rng.binomial(5, 1 / (1 + np.exp(-1.3 * utility))) / 5
+    return human, [1 / (1 + np.exp(-0.7 * (utility + error + rng.normal(0, s, n)))) for s in noise]
+
+
+def truths(noise, per_prompt, rows):
+    human, models = preferences(1_000_000 // per_prompt, per_prompt, np.random.default_rng(0), noise)
+    whole = np.zeros(human.size, dtype=int)
+    first, second = (Cell(p, human, whole)(np.ones((1, 1)))[rows, 0] for p in models)
+    return np.concatenate([first, first - second])
+
+
+def intervals(human, models, clusters, rows, n_resamples, rng):
+    """Those of a scorecard: of each metric of the first model, and of its difference to the second."""
+    cells = {m: [Cell(p, human, clusters.of_pair)] for m, p in enumerate(models)}
+    resampled = bootstrap(cells, clusters, n_resamples, rng)
+    weights, strata = delete_blocks(clusters, rng)
+    jackknife = evaluate({0: cells[0]}, weights)[0]
+    values = [cells[m][0](ones(clusters))[:, 0] for m in (0, 1)]
+    spare = (clusters.count, len(clusters.strata))
+    for row in rows:
+        acceleration = find_acceleration(jackknife[row], strata)
+        yield bca_interval(values[0][row], resampled[0][row], acceleration, spare=spare)
+    for row in rows:
+        mine, other = resampled[0][row], resampled[1][row]
+        yield paired_difference(values[0][row], values[1][row], mine, other, spare=spare)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", NOISE)
+@pytest.mark.parametrize(
+    ("n_prompts", "per_prompt", "repeats"), [(25, 1, 2000), (25, 4, 2000), (150, 1, 1500), (1000, 1, 1000)]
+)
+def test_intervals_hold_the_truth_in_19_cases_of_20(n_prompts, per_prompt, repeats, noise):
+    rng = np.random.default_rng(17)
+    rows = [ROWS.index("pearson"), ROWS.index("l1")]
+    truth = truths(NOISE[noise], per_prompt, rows)
+    clusters = find_clusters(np.repeat(np.arange(n_prompts), per_prompt), np.zeros(n_prompts * per_prompt))
+    hits = np.zeros(4)
+    for _ in range(repeats):
+        human, models = preferences(n_prompts, per_prompt, rng, NOISE[noise])
+        found = intervals(human, models, clusters, rows, 800, rng)
+        hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
+    covered = dict(zip(("r", "L1", "difference of r", "difference of L1"), hits / repeats, strict=True))
+    assert {name: share for name, share in covered.items() if not 0.93 <= share <= 0.97} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tilt", [1.0, 0.6])
+def test_the_interval_of_a_calibration_error_holds_its_mean_over_samples(tilt):
+    """A calibrated and a timid model; BCa holds that mean in two thirds of the samples of the first."""
+    rng = np.random.default_rng(5)
+    rows = [ROWS.index("ece"), ROWS.index("brier_reliability")]
+    clusters = find_clusters(np.arange(150), np.zeros(150))
+
+    def draw():
+        utility = rng.normal(0.3, 1.5, 150)
+        human = rng.binomial(5, 1 / (1 + np.exp(-utility))) / 5
+        return Cell(1 / (1 + np.exp(-tilt * utility)), human, clusters.of_pair)
+
+    truth = np.mean([draw()(ones(clusters))[rows, 0] for _ in range(3000)], axis=0)
+    hits = np.zeros(2)
+    for _ in range(1000):
+        cell = draw()
+        values, resampled = cell(ones(clusters))[rows, 0], bootstrap({0: [cell]}, clusters, 400, rng)[0][rows]
+        found = [recentred_interval(v, r, spare=(150, 1), floor=0) for v, r in zip(values, resampled, strict=True)]
+        hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
+    assert (hits / 1000 >= 0.93).all()

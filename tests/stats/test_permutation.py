@@ -89,19 +89,21 @@ def test_the_threads_do_not_decide_the_answer(monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_models_alike_are_told_apart_in_one_case_in_twenty():
-    """Prompts of three pairs, whose errors go together: swapping pairs one by one would reject far too often."""
+@pytest.mark.parametrize(("n_prompts", "per_prompt"), [(25, 1), (20, 3), (150, 1)])
+def test_two_models_alike_are_told_apart_in_one_case_in_twenty(n_prompts, per_prompt):
+    """The errors of a prompt's pairs go together: swapping pairs one by one would reject far too often."""
     rng = np.random.default_rng(8)
-    names = ("pearson", "spearman", "l1", "brier", "nll", "accuracy", "ece")
+    n, clusters = n_prompts * per_prompt, np.repeat(np.arange(n_prompts), per_prompt)
+    names = ("pearson", "pearson_symmetric", "spearman", "l1", "brier", "nll", "accuracy", "ece")
     rejected = dict.fromkeys(names, 0)
     for _ in range(1500):
-        shared = np.repeat(rng.normal(0, 1, (2, 20)), 3, axis=1)
-        truth = rng.normal(0, 1.5, 60)
+        shared = np.repeat(rng.normal(0, 1, (2, n_prompts)), per_prompt, axis=1)
+        truth = rng.normal(0, 1.5, n)
         human = rng.binomial(5, 1 / (1 + np.exp(-truth))) / 5
-        first, second = (1 / (1 + np.exp(-(0.7 * truth + e + rng.normal(0, 0.7, 60)))) for e in shared)
-        found = swap_test({0: [Swap(first, second, human, np.arange(60) // 3)]}, 20, 199, rng)[0]
+        first, second = (1 / (1 + np.exp(-(0.7 * truth + e + rng.normal(0, 0.7, n)))) for e in shared)
+        found = swap_test({0: [Swap(first, second, human, clusters)]}, n_prompts, 199, rng)[0]
         for name in names:
             rejected[name] += found[name] <= 0.05
-    # Accuracy takes few values with 20 prompts, so its p-values do too, and err on the safe side.
+    # Accuracy takes few values with few prompts, so its p-values do too, and err on the safe side.
     assert rejected.pop("accuracy") / 1500 <= 0.07
-    assert {name for name, n in rejected.items() if not 0.03 <= n / 1500 <= 0.07} == set()
+    assert {name: count / 1500 for name, count in rejected.items() if not 0.03 <= count / 1500 <= 0.07} == {}

@@ -73,7 +73,7 @@ def about_seeds(seed_sd: float | None, seeds: int, data_se: float | None) -> str
     """Say where the spread between seeds, which the interval leaves out, is no small part of the uncertainty."""
     if seed_sd is None or not data_se or seed_sd / np.sqrt(seeds) <= data_se / 2:
         return None
-    return f"the spread between the {seeds} seeds is not small beside the interval, which holds them fixed"
+    return f"the spread between the {seeds} seeds is no small part of the uncertainty, and the interval leaves it out"
 
 
 def _sign(estimate: Estimate) -> int | None:

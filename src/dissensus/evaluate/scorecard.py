@@ -18,7 +18,7 @@ from dissensus.evaluate.remarks import FEW_CLUSTERS, about_interval, about_seeds
 from dissensus.records import Metric, Pair, Prediction
 from dissensus.stats.bootstrap import ROWS
 from dissensus.stats.comparison import holm, paired_difference
-from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration
+from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration, recentred_interval
 from dissensus.stats.metrics import FloatArray
 
 __all__ = ["FEWEST_CLUSTERS", "FEW_CLUSTERS", "Reference", "score"]
@@ -39,8 +39,8 @@ _ORDER = (
     "accuracy",
 )
 _NOT_COMPARED = frozenset({"ece_null", "brier_uncertainty"})
-_BINNED = frozenset({"ece", "brier_reliability", "brier_resolution"})
-"""Resampling noise adds to these, so their resamples are off centre; BCa mends that, also for differences."""
+_INFLATED = frozenset({"ece", "brier_reliability"})
+"""Resampling adds noise to these, so their resamples lie above the value."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,11 @@ def score(
 
     A model trained with several seeds is scored by the mean of the metric over its seeds, and the spread between them
     is given apart. Resamples draw prompts (``Pair.group``) within each data set; all groups, models and metrics share
-    them. Intervals are BCa intervals widened for few prompts, those of differences percentile intervals so widened
-    (see ``stats.intervals.bca_interval`` and ``stats.comparison.paired_difference``, also for how often they hold
-    the truth); they hold seeds fixed. A group of fewer than five prompts gets no interval. Differences are tested
-    by swapping the predictions of whole prompts, and their p-values adjusted by Holm over the groups shown.
+    them. Intervals are BCa intervals widened for few prompts; those of differences are percentile intervals so
+    widened, and so are those of ECE and reliability (see ``bca_interval`` and ``recentred_interval`` in
+    ``stats.intervals``, and ``stats.comparison.paired_difference``, also for how often they hold the truth). They hold
+    seeds fixed. A group of fewer than five prompts gets no interval. Differences are tested by swapping the predictions
+    of whole prompts, and their p-values adjusted by Holm over the groups shown.
 
     Args:
         pairs: with votes; those without are left out and counted in a note.
@@ -93,7 +94,8 @@ def score(
         progress: show a bar on stderr.
 
     Raises:
-        EvaluationError: the baseline is unknown, or predictions and votes do not fit (see :func:`join`).
+        EvaluationError: the baseline is unknown, predictions and votes do not fit (see :func:`join`), or a reference
+            has the name of a model.
         ValueError: a level, a number of resamples or a reference's shape that makes no sense.
     """
     return score_joined(
@@ -152,6 +154,9 @@ def _contenders(joined: Joined, baseline: str | None, references: Sequence[Refer
         for name, predicted in joined.predicted.items()
     ]  # fmt: skip
     hidden: list[Contender] = []
+    names = [contender.name for contender in found] + [reference.name for reference in references]
+    if len(set(names)) < len(names):
+        raise EvaluationError(f"two models, judges or references have one name: {', '.join(names)}; rename one")
     for reference in references:
         contender = _refer(reference, joined)
         if reference.kind == "judge" and place is not None and reference.human is None:
@@ -243,25 +248,23 @@ class _Rows:
         return self.found.resampled[key][ROWS.index(metric)] if key in self.found.resampled else None
 
     def _estimate(self, key: Key, metric: str) -> Estimate:
-        value, resampled = self.found.value(key, metric), self._resampled(key, metric)
+        value, resampled, part = self.found.value(key, metric), self._resampled(key, metric), self.found.parts[key]
         if resampled is None:
             return Estimate(value)
-        return self._bca(value, resampled, self.found.jackknife[key][ROWS.index(metric)], self.found.parts[key])
+        if metric in _INFLATED:
+            return recentred_interval(value, resampled, self.level, part.spare, floor=0)
+        acceleration = find_acceleration(self.found.jackknife[key][ROWS.index(metric)], self.found.blocks)
+        return bca_interval(value, resampled, acceleration, self.level, part.spare)
 
     def _compare(self, key: Key, metric: str) -> Estimate:
-        rival, row = self._rival(key), ROWS.index(metric)
+        rival, part = self._rival(key), self.found.parts[key]
         ours, theirs = self.found.value(key, metric), self.found.value(rival, metric)
-        if key not in self.found.resampled:
+        mine, other = self._resampled(key, metric), self._resampled(rival, metric)
+        if mine is None or other is None:
             return Estimate(ours - theirs)
-        mine, other = (self.found.resampled[k][row] for k in (key, rival))
-        if metric in _BINNED:
-            jackknife = self.found.jackknife[key][row] - self.found.jackknife[rival][row]
-            return self._bca(ours - theirs, mine - other, jackknife, self.found.parts[key])
-        return paired_difference(ours, theirs, mine, other, self.level, self.found.parts[key].spare)
-
-    def _bca(self, value: float, resampled: FloatArray, jackknife: FloatArray, part: Part) -> Estimate:
-        acceleration = find_acceleration(jackknife, self.found.blocks)
-        return bca_interval(value, resampled, acceleration, self.level, part.spare)
+        if metric in _INFLATED:
+            return recentred_interval(ours - theirs, mine - other, self.level, part.spare)
+        return paired_difference(ours, theirs, mine, other, self.level, part.spare)
 
     def _spread_of_difference(self, key: Key, rival: Key, metric: str) -> float | None:
         """Between seeds, which are independent of one another; a model of one seed adds nothing that is known."""
@@ -310,9 +313,9 @@ class _Rows:
             model=contender.name,
             group=key[1],
             metric=metric,
-            value=estimate.value if np.isfinite(estimate.value) else None,
-            low=estimate.low,
-            high=estimate.high,
+            value=_digits(estimate.value),
+            low=_digits(estimate.low),
+            high=_digits(estimate.high),
             n=round(float((contender.human[:, part.inside] != 0.5).sum(axis=1).mean()))
             if metric == "accuracy"
             else part.n,
@@ -323,8 +326,8 @@ class _Rows:
             method=estimate.method if estimate.low is not None else None,
             p_value=p_value if p_value is not None and np.isfinite(p_value) else None,
             seeds=seeds if seed_sd is not None else None,
-            seed_sd=seed_sd if seed_sd is not None and np.isfinite(seed_sd) else None,
-            data_se=data_se,
+            seed_sd=_digits(seed_sd),
+            data_se=_digits(data_se),
         )
 
     def _left_out(self, contender: Contender, part: Part, group: str) -> str | None:
@@ -335,6 +338,11 @@ class _Rows:
         if not contender.inside.all() and group == ALL:
             notes.append(f"{total - part.n} of {total} pairs have no opinion of {contender.name} and are left out")
         return "; ".join(notes) or None
+
+
+def _digits(value: float | None) -> float | None:
+    """Drop the digits that are rounding: a metric that cannot vary would have an interval that leaves it out."""
+    return None if value is None or not np.isfinite(value) else round(value, 12)
 
 
 def _spread(resampled: FloatArray | None) -> float | None:

@@ -14,10 +14,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import AbstractContextManager
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from dissensus.stats.calibration import bin_of, equal_mass_edges
 from dissensus.stats.intervals import Clusters, IntArray
@@ -32,8 +34,8 @@ ROWS: tuple[str, ...] = (*METRICS, "pearson_within")
 _CELLS = 1_000_000
 """Weights drawn at once: 8 MB."""
 
-_IN_CACHE = 100_000
-"""Weights of one cell handled at once: 0.8 MB, of which three copies fit the second-level cache."""
+_IN_CACHE = 300_000
+"""Weights of one cell handled at once: 2.4 MB, so that one copy stays in the second-level cache."""
 
 _RUN = 16
 """Running sums are taken within runs of this length by one small matrix product, then across runs."""
@@ -64,6 +66,8 @@ class Cell:
         self._centre = (float(p.mean()), float(h.mean())) if p.size else (0.0, 0.0)
         self._features = _features(p, h, self._centre)
         self._ranks = _Ranks(p, h)
+        y = self._ranks.levels - self._centre[1]
+        self._of_level = np.stack([np.ones(y.size), y, y * y, self._ranks.levels != 0.5])
         self._bins = _bin_slices(p)
         self._gaps = np.stack([np.ones(p.size), p - h])
         spans = strata is not None and np.ptp(strata) > 0
@@ -88,19 +92,20 @@ class Cell:
         padded[self._n :] = 0
         w = padded[: self._n]
         bins = [self._gaps[:, s] @ w[s] for s in self._bins]
+        levels = self._ranks.sum_levels(w)
+        moments = np.concatenate([self._of_level @ levels, self._features @ w])
         within = np.zeros((0, 6, w.shape[1])) if self._within is None else self._within.sums(weights)
-        return self._features @ w, np.reshape(bins, (-1, 2, w.shape[1])), self._ranks.sums(padded), within
+        return moments, np.reshape(bins, (-1, 2, w.shape[1])), self._ranks.sums(padded, levels), within
 
 
 def _features(p: FloatArray, h: FloatArray, centre: tuple[float, float]) -> FloatArray:
-    """What is summed, shape (11, n); p and h centred, for precision."""
+    """What is summed of pairs beside what depends on h alone, shape (7, n); p and h centred, for precision."""
     x, y = p - centre[0], h - centre[1]
-    pairwise = (np.abs(p - h), (p - h) ** 2, vote_loss(p, h), winner_credit(p, h), h != 0.5)
-    return np.stack([np.ones(p.size), x, y, x * x, y * y, x * y, *pairwise])
+    return np.stack([x, x * x, x * y, np.abs(p - h), (p - h) ** 2, vote_loss(p, h), winner_credit(p, h)])
 
 
 def _moment_metrics(sums: FloatArray, centre_p: float, centre_h: float) -> dict[str, FloatArray]:
-    n, x, y, xx, yy, xy, l1, brier, loss, credit, decided = sums
+    n, y, yy, decided, x, xx, xy, l1, brier, loss, credit = sums
     a, b = centre_p - 0.5, centre_h - 0.5  # from the mean to 1/2
     about_half = (xy + a * y + b * x + a * b * n, xx + 2 * a * x + a * a * n, yy + 2 * b * y + b * b * n)
     spread = np.sqrt(np.maximum(about_half[1], 0)) * np.sqrt(np.maximum(about_half[2], 0))
@@ -146,19 +151,25 @@ class _Ranks:
         self._n = p.size
         starts = np.flatnonzero(np.diff(p, prepend=np.nan) != 0)
         self._ties = None if starts.size == p.size else (starts, np.diff([*starts, p.size]))
-        values, self._level = np.unique(h, return_inverse=True)
+        self.levels, self._level = np.unique(h, return_inverse=True)
         self._by_level = np.argsort(self._level, kind="stable")
-        self._level_starts = np.searchsorted(self._level[self._by_level], np.arange(values.size))
-        few = values.size <= _FEW_LEVELS
-        self._member = (self._level == np.arange(values.size)[:, None]).astype(np.float64) if few else None
+        self._level_starts = np.searchsorted(self._level[self._by_level], np.arange(self.levels.size))
+        self._member: FloatArray | None = None
+        if self.levels.size <= _FEW_LEVELS:
+            self._member = (self._level == np.arange(self.levels.size)[:, None]).astype(np.float64)
 
-    def sums(self, padded: FloatArray) -> FloatArray:
+    def sum_levels(self, w: FloatArray) -> FloatArray:
+        """Sum weights of shape (n, resamples) by the distinct values of h, ``levels``."""
+        if self._member is not None:
+            return self._member @ w
+        summed: FloatArray = np.add.reduceat(w[self._by_level], self._level_starts, axis=0)
+        return summed
+
+    def sums(self, padded: FloatArray, of_level: FloatArray) -> FloatArray:
         """Covariance and the two variances of the ranks, times n, for weights of shape (padded n, resamples)."""
         if self._n == 0:
             return np.zeros((3, padded.shape[1]))
-        w = padded[: self._n]
-        total = w.sum(axis=0)
-        of_level = self._member @ w if self._member is not None else self._sum_levels(w)
+        total = of_level.sum(axis=0)
         ranks_h = np.cumsum(of_level, axis=0) - of_level / 2 - total / 2
         weighted, tied = self._weighted_ranks(padded)
         if self._member is not None:
@@ -172,26 +183,27 @@ class _Ranks:
     def _weighted_ranks(self, padded: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Weight times mid-rank (less 1/2) of each pair; and the weights of the tied predictions."""
         if self._ties is None:
-            ranks, w = _running_sum(padded)[: self._n], padded[: self._n]
-            ranks -= w / 2
+            ranks, w = _half_way_sum(padded)[: self._n], padded[: self._n]
             return np.multiply(ranks, w, out=ranks), w
         starts, lengths = self._ties
         tied = np.add.reduceat(padded[: self._n], starts, axis=0)
         ranks = np.repeat(np.cumsum(tied, axis=0) - tied / 2, lengths, axis=0)
         return ranks * padded[: self._n], tied
 
-    def _sum_levels(self, w: FloatArray) -> FloatArray:
-        return np.add.reduceat(w[self._by_level], self._level_starts, axis=0)
+
+_TRIANGLE = np.tril(np.ones((_RUN, _RUN)), -1) + np.eye(_RUN) / 2
 
 
-_TRIANGLE = np.tril(np.ones((_RUN, _RUN)))
-
-
-def _running_sum(w: FloatArray) -> FloatArray:
-    """``np.cumsum(w, axis=0)`` for a multiple of _RUN rows, some times faster: it is a product within each run."""
-    runs = _TRIANGLE @ w.reshape(-1, _RUN, w.shape[1])
-    runs[1:] += np.cumsum(runs[:-1, -1], axis=0)[:, None]
+def _half_way_sum(w: FloatArray) -> FloatArray:
+    """``np.cumsum(w, axis=0) - w / 2`` for a multiple of _RUN rows, some times faster: a product within each run."""
+    within = w.reshape(-1, _RUN, w.shape[1])
+    runs = _TRIANGLE @ within
+    runs[1:] += np.cumsum(runs[:-1, -1] + within[:-1, -1] / 2, axis=0)[:, None]
     return runs.reshape(w.shape)
+
+
+def _first_and_second(x: FloatArray, y: FloatArray) -> FloatArray:
+    return np.stack([np.ones(x.size), x, y, x * x, y * y, x * y])
 
 
 class _Within:
@@ -199,7 +211,7 @@ class _Within:
 
     def __init__(self, p: FloatArray, h: FloatArray, clusters: IntArray, strata: IntArray) -> None:
         members = [np.flatnonzero(strata == s) for s in np.unique(strata)]
-        self._features = [_features(p[m], h[m], (float(p[m].mean()), float(h[m].mean())))[:6] for m in members]
+        self._features = [_first_and_second(p[m] - p[m].mean(), h[m] - h[m].mean()) for m in members]
         self._clusters = clusters[np.concatenate(members)]
         ends = np.cumsum([m.size for m in members])
         self._slices = [slice(end - m.size, end) for m, end in zip(members, ends, strict=True)]
@@ -227,6 +239,11 @@ def evaluate(cells: Cells[Key], weights: FloatArray) -> dict[Key, FloatArray]:
     Returns arrays of shape (len(ROWS), resamples); NaN where a metric is undefined for any seed, since a mean over
     the others would compare unlike things.
     """
+    with one_blas_thread():
+        return _evaluate(cells, weights)
+
+
+def _evaluate(cells: Cells[Key], weights: FloatArray) -> dict[Key, FloatArray]:
     return {key: np.mean([cell(weights) for cell in seeds], axis=0) for key, seeds in cells.items()}
 
 
@@ -255,7 +272,7 @@ def bootstrap(
     blocks = block_sizes(n_resamples, clusters.count)
 
     def work(rows: int, generator: np.random.Generator) -> dict[Key, FloatArray]:
-        return evaluate(cells, draw_clusters(clusters, rows, generator))
+        return _evaluate(cells, draw_clusters(clusters, rows, generator))
 
     parts = in_threads([partial(work, *job) for job in zip(blocks, rng.spawn(len(blocks)), strict=True)], report)
     return {key: np.concatenate([np.zeros((len(ROWS), 0)), *(part[key] for part in parts)], axis=1) for key in cells}
@@ -290,8 +307,23 @@ def in_threads(jobs: Sequence[Callable[[], Any]], report: Callable[[int], object
         report(1)
         return result
 
-    with ThreadPoolExecutor(processors) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(processors) as pool:
         return list(pool.map(run, jobs))
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Keep matrix products on the thread that asks for them.
+
+    The products here are small and many: BLAS's own threads would wait for each other more than they compute, and
+    fight with those of :func:`in_threads`. On a busy machine that makes tenfold the time.
+    """
+    limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+    return limit
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def delete_blocks(clusters: Clusters, rng: np.random.Generator, most: int = 200) -> tuple[FloatArray, IntArray]:

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from scipy.stats import rankdata
 
-from dissensus.stats.bootstrap import ROWS, Key, block_sizes, in_threads
+from dissensus.stats.bootstrap import ROWS, Key, block_sizes, in_threads, one_blas_thread
 from dissensus.stats.calibration import bin_of, equal_mass_edges
 from dissensus.stats.intervals import IntArray
 from dissensus.stats.metrics import correlation_of_sums, fisher_mean, vote_loss, winner_credit
@@ -83,7 +83,8 @@ def swap_test(
     Returns:
         For each key and metric the p-value; NaN where the difference is undefined.
     """
-    observed = {key: _mean(seeds, np.zeros((n_clusters, 1))) for key, seeds in pairs.items()}
+    with one_blas_thread():
+        observed = {key: _mean(seeds, np.zeros((n_clusters, 1))) for key, seeds in pairs.items()}
     limits = {key: np.abs(value) - _TOLERANCE for key, value in observed.items()}
 
     def work(n: int, generator: np.random.Generator) -> dict[Key, FloatArray]:
