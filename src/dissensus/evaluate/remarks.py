@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dissensus.evaluate.measure import Contender, Part
+from dissensus.evaluate.words import number
 from dissensus.stats.intervals import Estimate
 
 FEW_CLUSTERS = 20
@@ -50,10 +51,11 @@ def why_undefined(part: Part, contenders: Sequence[Contender], metric: str) -> s
     return f"no data set has four pairs that differ: {name} is undefined"
 
 
-def about_stories(pooled: Estimate, within: Estimate, gap: Estimate) -> str | None:
+def about_stories(what: str, pooled: Estimate, within: Estimate, gap: Estimate) -> str | None:
     """Warn where the correlation over all pairs and the mean within data sets tell different stories.
 
     Args:
+        what: the correlation's name for people.
         pooled: over all pairs, a correlation or a difference of two.
         within: the same within data sets.
         gap: pooled - within, with the interval of the paired difference.
@@ -64,8 +66,8 @@ def about_stories(pooled: Estimate, within: Estimate, gap: Estimate) -> str | No
     if None in verdicts or not (opposed or apart):
         return None
     return (
-        f"pooled and within data sets differ, {pooled.value:.2f} and {within.value:.2f}: part of the pooled value "
-        "comes from differences between data sets"
+        f"{what} is {number(within.value)} within data sets and {number(pooled.value)} pooled: the pooled one also has "
+        "what is between data sets, so look at each"
     )
 
 

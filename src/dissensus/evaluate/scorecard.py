@@ -279,7 +279,9 @@ class _Rows:
         gap = [g[ROWS.index("pearson")] - g[ROWS.index("pearson_within")] for g in gaps]
         other = np.zeros_like(gap[0]) if rival is None else gap[1]
         difference = paired_difference(pooled.value, within.value, gap[0], other, self.level)
-        return about_stories(pooled, within, difference)
+        name = self.contenders[key[0]].name
+        what = f"r of {name}" if rival is None else f"the difference in r of {name} to {self.contenders[rival[0]].name}"
+        return about_stories(what, pooled, within, difference)
 
     def _row(
         self,
