@@ -16,7 +16,7 @@ class Board:
         rows = [row for row in metrics if row.target == "votes"]
         self.scores = Scores(row for row in rows if row.kind == "model")
         """Of the reward models alone."""
-        self._others = {
+        self._others: dict[tuple[Kind, str, str, str], Metric] = {
             (row.kind, row.model, row.group, row.metric): row
             for row in rows
             if row.kind != "model" and row.baseline is None

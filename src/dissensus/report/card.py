@@ -68,10 +68,10 @@ def _rows(run: RunData, board: Board, coefficients: Sequence[str]) -> Iterator[C
     assert run.joined is not None
     pairs = run.joined.pairs
     names = sorted({pair.dataset for pair in pairs if pair.dataset is not None})
-    parts = [("all", pairs, run.training)]
-    for name in names if len(names) > 1 or not pairs else []:
-        own = [pair for pair in pairs if pair.dataset == name]
-        parts.append((f"dataset={name}", own, [pair for pair in run.training if pair.dataset == name]))
+    parts: list[tuple[str, Sequence[Pair], Sequence[Pair]]] = [("all", pairs, run.training)]
+    for name in names if len(names) > 1 else []:
+        mine = [pair for pair in pairs if pair.dataset == name]
+        parts.append((f"dataset={name}", mine, [pair for pair in run.training if pair.dataset == name]))
     for group, own, training in parts:
         people = {row.metric: row for row in board.people(group)}
         yield CardRow(

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from dissensus.evaluate.join import Joined
 from dissensus.evaluate.tables import BETTER, TITLES, Scores, number
-from dissensus.records import Metric
 from dissensus.report import plots
 from dissensus.report.board import Board
 from dissensus.report.group_tables import label_of
-from dissensus.report.reliability import Reliability, reliability
+from dissensus.report.reliability import reliability
 from dissensus.report.run import Log, RunData
+from dissensus.stats.intervals import IntArray
 from dissensus.stats.metrics import FloatArray
 
 Cell = str | int | float | None
@@ -33,6 +34,23 @@ class Figure:
     rows: Sequence[Sequence[Cell]]
 
 
+@dataclass(frozen=True)
+class _People:
+    """What people say of n pairs, arrays of shape (n,)."""
+
+    human: FloatArray
+    votes: FloatArray
+    clusters: IntArray
+    """The number of each pair's prompt."""
+
+    @classmethod
+    def of(cls, joined: Joined) -> _People:
+        prompts: dict[tuple[str | None, str], int] = {}
+        clusters = [prompts.setdefault((pair.dataset, pair.group), len(prompts)) for pair in joined.pairs]
+        votes = [pair.votes.n if pair.votes else 1 for pair in joined.pairs]
+        return cls(joined.human, np.array(votes, dtype=np.float64), np.array(clusters, dtype=np.int64))
+
+
 def draw_figures(run: RunData, board: Board, models: Sequence[str]) -> dict[str, list[Figure]]:
     """Draw what there is data for: section names to figures."""
     figures = {
@@ -43,9 +61,9 @@ def draw_figures(run: RunData, board: Board, models: Sequence[str]) -> dict[str,
     joined = run.joined
     if joined is not None:
         in_order = {model: joined.predicted[model] for model in models if model in joined.predicted}
-        votes = np.array([pair.votes.n if pair.votes else 1 for pair in joined.pairs], dtype=np.float64)
+        people = _People.of(joined)
         figures["density"] = [_density(m, rows, joined.human, models) for m, rows in in_order.items()]
-        figures["calibration"] = [_calibration(m, p, joined.human, votes, board, models) for m, p in in_order.items()]
+        figures["calibration"] = [_calibration(m, p, people, board, models) for m, p in in_order.items()]
     return figures
 
 
@@ -105,31 +123,22 @@ def _density(model: str, predicted: FloatArray, human: FloatArray, models: Seque
     return Figure(f"predicted-{models.index(model)}", model, Markup(svg), header, rows)
 
 
-def _calibration(
-    model: str, predicted: FloatArray, human: FloatArray, votes: FloatArray, board: Board, models: Sequence[str]
-) -> Figure:
-    found = reliability(predicted, human, votes)
+def _calibration(model: str, predicted: FloatArray, people: _People, board: Board, models: Sequence[str]) -> Figure:
+    found = reliability(predicted, people.human, people.votes, people.clusters)
     svg = plots.calibration(model, found, predicted, models)
-    header = ("bin", "predictions", "mean predicted", "people for a", "null low", "null high")
-    columns = (found.counts.astype(int), found.predicted, found.observed, found.low, found.high)
+    header = ("bin", "predictions", "mean predicted", "people for a", "standard error", "null low", "null high")
+    columns = (found.counts.astype(int), found.predicted, found.observed, found.error, found.low, found.high)
     rows = [(k + 1, *cells) for k, cells in enumerate(zip(*(c.tolist() for c in columns), strict=True))]
-    caption = f"{model}{_error(board, model)}; {_outside(found)}"
+    caption = f"{model}{_error(board, model)}: {found.misses} of {found.counts.size} bins off the dashes"
     return Figure(f"calibration-{models.index(model)}", caption, Markup(svg), header, rows)
 
 
 def _error(board: Board, model: str) -> str:
-    ece, null = (board.scores.value(model, metric) for metric in ("ece", "ece_null"))
-    said = f" · ECE {number(ece.value)}" if _defined(ece) else ""
-    return said + (f" (calibrated would give {number(null.value)})" if said and _defined(null) else "")
-
-
-def _defined(row: Metric | None) -> bool:
-    return row is not None and row.value is not None
-
-
-def _outside(found: Reliability) -> str:
-    outside = int(((found.observed < found.low) | (found.observed > found.high)).sum())
-    return f"{outside} of {found.observed.size} bins outside the band"
+    rows = (board.scores.value(model, metric) for metric in ("ece", "ece_null"))
+    ece, null = (row.value if row is not None else None for row in rows)
+    if ece is None:
+        return ""
+    return f" · ECE {number(ece)}" + ("" if null is None else f" (calibrated would give {number(null)})")
 
 
 def _margins(run: RunData) -> Iterator[Figure]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dissensus.evaluate.scorecard import FEW_CLUSTERS
@@ -11,6 +11,8 @@ from dissensus.records import Metric
 from dissensus.report.embed import isolate
 
 CONTESTED = "contested=yes"
+ALPHA = 0.05
+"""A difference whose adjusted p value is not below this is not shown as one in the tables of groups."""
 _NAMES = {"pearson_within": "r within data sets", "pearson": "r", "l1": "L1"}
 
 
@@ -90,14 +92,16 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
     return " ".join(said)
 
 
-def details(scores: Scores) -> Iterator[tuple[str, str, str]]:
-    """Say each change on its own, as (model, verdict, sentence): of L1, and on the contested pairs."""
-    for finding in find_findings(scores):
-        if (row := finding.differences["l1"]) is not None and row.value is not None:
-            yield finding.model, Finding.verdict_on(row), f"on all pairs {_change(row)}"
-    for finding in find_findings(scores, CONTESTED):
-        for row in finding.changes:
-            yield finding.model, Finding.verdict_on(row), f"on contested pairs {_change(row)}"
+def details(scores: Scores) -> dict[str, list[tuple[str, str]]]:
+    """Say for each model, as (verdict, words), how L1 changes, and what changes on the contested pairs."""
+    said: dict[str, list[tuple[str, str]]] = {}
+    for group, place in (("all", "on all pairs"), (CONTESTED, "on contested pairs")):
+        for finding in find_findings(scores, group):
+            for row in finding.changes:
+                if group == CONTESTED or row.metric == "l1":
+                    words = f"{_change(row)} {place}"
+                    said.setdefault(finding.model, []).append((Finding.verdict_on(row), words))
+    return said
 
 
 def _changes(findings: Sequence[Finding]) -> str:
@@ -108,7 +112,8 @@ def _changes(findings: Sequence[Finding]) -> str:
             continue
         first, *rest = finding.changes
         opposed = [row for row in rest if {finding.verdict, Finding.verdict_on(row)} == {"better", "worse"}]
-        said.append(" but ".join(_change(row) for row in (first, *opposed)))
+        own = f" with {isolate(finding.model)}" if len(findings) > 1 else ""
+        said.append(" but ".join(_change(row) for row in (first, *opposed)) + own)
     return "; ".join(said)
 
 
@@ -122,14 +127,15 @@ def _change(row: Metric) -> str:
     """
     assert row.value is not None
     name = _NAMES.get(row.metric, row.metric)
+    doubt = f" (p {number(row.p_holm)} by Holm)" if row.p_holm and row.p_holm >= ALPHA else ""
     if Finding.verdict_on(row) == "open":
         return f"{name} changes by {number(row.value, signed=True)}{interval(row)}"
     if row.value > 0:
-        return f"{name} rises by {number(row.value)}{interval(row)}"
+        return f"{name} rises by {number(row.value)}{interval(row)}{doubt}"
     assert row.low is not None
     assert row.high is not None
     turned = row.model_copy(update={"value": -row.value, "low": -row.high, "high": -row.low})
-    return f"{name} falls by {number(-row.value)}{interval(turned)}"
+    return f"{name} falls by {number(-row.value)}{interval(turned)}{doubt}"
 
 
 def _unless_empty(said: str) -> str:

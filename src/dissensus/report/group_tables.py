@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from dissensus.evaluate.groups import group_field, group_label
 from dissensus.evaluate.tables import BETTER, TITLES
-from dissensus.records import Metric
+from dissensus.records import Kind, Metric
 from dissensus.report.board import Board
-from dissensus.report.findings import Finding
+from dissensus.report.findings import ALPHA, Finding
 
+_AROUND: tuple[Kind, ...] = ("judge", "reference", "ceiling")
 _FIELD_TITLES = {
     "all": "",
     "dataset": "Data set",
@@ -38,7 +39,9 @@ class IntervalBar:
 
     @property
     def verdict(self) -> str:
-        """``better``, ``worse``, or ``open`` where the interval holds zero."""
+        """``better``, ``worse``, or ``open`` where the interval holds zero or the adjusted p value is not small."""
+        if self.row.p_holm is not None and self.row.p_holm >= ALPHA:
+            return "open"
         return Finding.verdict_on(self.row)
 
 
@@ -66,22 +69,24 @@ class GroupTable:
     better: str
     sections: Mapping[str, Sequence[Line]]
     limit: float
-    """The largest end of an interval of a difference: the common scale of the bars."""
-    around: Sequence[tuple[str, str]]
+    """The common scale of the bars: four of five intervals fit into it, the widest are cut at its ends."""
+    around: Sequence[tuple[Kind, str]]
     """Columns beside the reward models', as (kind, name)."""
 
     @classmethod
     def of(cls, board: Board, metric: str) -> GroupTable:
         """Make the table of ``pearson``, with r within data sets where there is one, or of ``l1``."""
-        names = [(kind, name) for kind in ("judge", "reference", "ceiling") for name in board.names(kind)]
+        names = [(kind, name) for kind in _AROUND for name in board.names(kind)]
         around = [(kind, name) for kind, name in names if _has(board, kind, name, metric)]
         sections: dict[str, list[Line]] = {}
         for line in _lines(board, metric, around):
             title = _FIELD_TITLES.get(group_field(line.group), group_field(line.group))
             sections.setdefault(title, []).append(line)
-        found = [row for lines in sections.values() for line in lines for row in line.differences.values() if row]
-        ends = [abs(end) for row in found for end in (row.value, row.low, row.high) if end is not None]
-        return cls(metric, TITLES[metric], BETTER.get(metric, "higher"), sections, max(ends, default=0.0), around)
+        rows = [row for lines in sections.values() for line in lines for row in line.differences.values()]
+        found = [row for row in rows if row is not None and row.value is not None]
+        ends = sorted(max(abs(end) for end in (row.value, row.low, row.high) if end is not None) for row in found)
+        limit = ends[int(0.8 * (len(ends) - 1))] if ends else 0.0
+        return cls(metric, TITLES[metric], BETTER.get(metric, "higher"), sections, limit, around)
 
 
 def label_of(group: str) -> str:
@@ -89,7 +94,7 @@ def label_of(group: str) -> str:
     return _WORDS.get(group, group_label(group))
 
 
-def _lines(board: Board, metric: str, around: Sequence[tuple[str, str]]) -> Iterator[Line]:
+def _lines(board: Board, metric: str, around: Sequence[tuple[Kind, str]]) -> Iterator[Line]:
     scores = board.scores
     within = board.groups("pearson_within") if metric == "pearson" else []
     for group in board.groups(metric):
@@ -105,10 +110,10 @@ def _lines(board: Board, metric: str, around: Sequence[tuple[str, str]]) -> Iter
                 n=next((row.n for row in values.values() if row is not None), None),
                 values=values,
                 differences={model: scores.difference(model, shown, group) for model in scores.others},
-                around=[board.find(kind, name, shown, group) for kind, name in around],  # type: ignore[arg-type]
+                around=[board.find(kind, name, shown, group) for kind, name in around],
             )
 
 
-def _has(board: Board, kind: str, name: str, metric: str) -> bool:
+def _has(board: Board, kind: Kind, name: str, metric: str) -> bool:
     groups = board.scores.groups
-    return any((row := board.find(kind, name, metric, g)) is not None and row.value is not None for g in groups)  # type: ignore[arg-type]
+    return any((row := board.find(kind, name, metric, g)) is not None and row.value is not None for g in groups)

@@ -21,7 +21,9 @@ def methods_paragraph(run: RunData, board: Board) -> str:
     """Write the paragraph; what is not known of the run is left out of it."""
     config = run.manifest.get("config")
     settings: Mapping[str, Any] = config if isinstance(config, dict) else {}
-    return " ".join(sentence for part in (_data, _models, _judge, _evaluation) for sentence in part(run, board, settings))
+    return " ".join(
+        sentence for part in (_data, _models, _judge, _evaluation) for sentence in part(run, board, settings)
+    )
 
 
 def _data(run: RunData, board: Board, settings: Mapping[str, Any]) -> Iterator[str]:
@@ -35,7 +37,7 @@ def _data(run: RunData, board: Board, settings: Mapping[str, Any]) -> Iterator[s
         prompts = len({(pair.dataset, pair.group) for pair in run.joined.pairs})
         yield (
             f"The test set holds {len(votes):,} pairs of {_count(prompts, 'prompt')}{_of(run.joined.pairs)}, on which "
-            f"people cast {sum(votes):,} votes ({sum(votes) / len(votes):.1f} a pair on average)."
+            f"people cast {sum(votes):,} votes ({sum(votes) / len(votes):.3g} a pair)."
         )
 
 
@@ -43,8 +45,9 @@ def _models(run: RunData, board: Board, settings: Mapping[str, Any]) -> Iterator
     models = settings.get("models")
     if not isinstance(models, dict) or not all(isinstance(own, dict) for own in models.values()):
         return
-    objectives = "; ".join(f"{name}: {own.get('objective', 'bradley-terry')}" for name, own in models.items())
-    yield f"Objectives were {objectives}."
+    objectives = {name: str(own.get("objective", "bradley-terry")) for name, own in models.items()}
+    said = [name if name == own else f"{own} ({name})" for name, own in objectives.items()]
+    yield f"{'Objectives were' if len(said) > 1 else 'The objective was'} {', '.join(said)}."
     shared = [
         (label, _shared(models, key))
         for key, label in (
@@ -63,7 +66,7 @@ def _judge(run: RunData, board: Board, settings: Mapping[str, Any]) -> Iterator[
         return
     n = sum(m.n_judgments + m.n_invalid for m in known) / len(known)
     yield (
-        f"Margins m = |Σj − n/2| / (n/2) rest on {n:.1f} judgments a pair on average"
+        f"Margins m = |Σj − n/2| / (n/2) rest on {n:.3g} judgments a pair"
         f"{_by(run.judged.judges)}; replies that named no winner were not counted as votes."
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def render(*runs: RunData) -> str:
     loader = environment.loader
     assert loader is not None
     style, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
-    titles = [str(run.manifest.get("title") or run.name) for run in runs]
+    titles = _name_runs(runs)
     page = environment.get_template("report.html").render(
         title=" · ".join(dict.fromkeys(titles)),
         style=Markup(style),
@@ -69,6 +69,12 @@ def render(*runs: RunData) -> str:
         runs=[_describe(run, title, k, len(runs)) for k, (run, title) in enumerate(zip(runs, titles, strict=True))],
     )
     return clean(page)
+
+
+def _name_runs(runs: Sequence[RunData]) -> list[str]:
+    """Name runs by their titles, with the folder's name where two have the same."""
+    titles = [str(run.manifest.get("title") or run.name) for run in runs]
+    return [f"{t} ({run.name})" if titles.count(t) > 1 else t for run, t in zip(runs, titles, strict=True)]
 
 
 def _environment() -> Environment:
@@ -112,7 +118,7 @@ def _describe(run: RunData, title: str, place: int, of: int) -> dict[str, Any]:
         "title": title,
         "place": place,
         "headline": headline(findings, scores),
-        "details": list(details(scores)),
+        "details": details(scores),
         "findings": findings,
         "facts": list(_facts(run, scores)),
         "board": board,

@@ -36,7 +36,7 @@ def forest(scores: Scores, metric: str) -> str:
                 if found.low is not None and found.high is not None:
                     axes.plot([found.low, found.high], [at, at], color=colour, linewidth=1.8, solid_capstyle="round")
                 axes.plot(found.value, at, marker_of(scores.models, model), color=colour, markersize=4.2)
-        axes.set_yticks(range(len(rows)), [clean(shorten(label_of(group), 30)) for group in rows])
+        axes.set_yticks(range(len(rows)), [clean(shorten(label_of(group), 36)) for group in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.grid(axis="y", visible=False)
@@ -48,7 +48,7 @@ def forest(scores: Scores, metric: str) -> str:
 
 def training_curves(logs: Mapping[str, Mapping[str, Log]], key: str, models: Sequence[str]) -> str:
     """Draw a logged quantity over training: thin lines for seeds, dots for validation rows; empty if never logged."""
-    series = {m: [_series(log, key) for log in seeds.values()] for m, seeds in logs.items()}
+    series = {m: [_series(log, key) for log in logs[m].values()] for m in models if m in logs}
     series = {m: [s for s in lines if s[0].size] for m, lines in series.items()}
     if not any(series.values()):
         return ""
@@ -97,8 +97,9 @@ def calibration(model: str, found: Reliability, predicted: FloatArray, models: S
             found.predicted, found.low, found.high, color=colour_of(models, model), alpha=0.22, linewidth=0
         )
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-        style = f"{marker_of(models, model)}-"
-        axes.plot(found.predicted, found.observed, style, color=colour_of(models, model), linewidth=1.4, markersize=4.5)
+        style, colour = f"{marker_of(models, model)}-", colour_of(models, model)
+        half = 1.96 * found.error
+        axes.errorbar(found.predicted, found.observed, half, fmt=style, color=colour, linewidth=1.4, markersize=4.5)
         _fractions(axes)
         axes.set_xlabel("predicted")
         axes.set_ylabel("people that prefer response a")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dissensus.stats.intervals import IntArray
 from dissensus.stats.metrics import FloatArray
 
 BINS = 10
@@ -22,14 +24,23 @@ class Reliability:
     """Mean prediction."""
     observed: FloatArray
     """Mean fraction of people that prefers response a."""
+    error: FloatArray
+    """Standard error of the observed mean, whole prompts being what could have been drawn otherwise."""
     counts: FloatArray
     """Predictions in the bin, all seeds together."""
     low: FloatArray
-    """The null band: where a perfectly calibrated model's bins lie in 95 of 100 draws of as many votes."""
+    """The null band: where the bins lie in 95 of 100 draws, if each vote is cast with the predicted probability."""
     high: FloatArray
 
+    @property
+    def misses(self) -> int:
+        """How many bins have a 95 % interval that leaves out their mean prediction."""
+        return int((abs(self.observed - self.predicted) > 1.96 * self.error).sum())
 
-def reliability(predicted: FloatArray, human: FloatArray, votes: FloatArray, *, seed: int = 0) -> Reliability:
+
+def reliability(
+    predicted: FloatArray, human: FloatArray, votes: FloatArray, clusters: IntArray, *, seed: int = 0
+) -> Reliability:
     """Bin predictions of shape (seeds, n) and compare them with people.
 
     The null band assumes that each of a pair's votes is for a with the predicted probability. Seeds share the votes:
@@ -39,29 +50,38 @@ def reliability(predicted: FloatArray, human: FloatArray, votes: FloatArray, *, 
         predicted: preferences, shape (seeds, n).
         human: fraction of people that prefers response a, shape (n,).
         votes: how many voted, shape (n,), positive.
+        clusters: the number of each pair's prompt, from 0, shape (n,).
         seed: of the simulated votes.
 
     >>> p = np.array([[0.1, 0.2, 0.8, 0.9]])
-    >>> r = reliability(p, np.array([0.0, 0.2, 0.6, 1.0]), np.full(4, 5.0))
+    >>> r = reliability(p, np.array([0.0, 0.2, 0.6, 1.0]), np.full(4, 5.0), np.arange(4))
     >>> r.observed.tolist(), r.counts.tolist()
     ([0.0, 0.2, 0.6, 1.0], [1.0, 1.0, 1.0, 1.0])
     """
     flat = predicted.ravel()
     parts = np.array_split(np.argsort(flat, kind="stable"), min(BINS, flat.size))
-    drawn = _simulate(predicted, votes.astype(int), np.random.default_rng(seed))
+    drawn = _simulate(predicted, votes.astype(np.int64), np.random.default_rng(seed))
     null = np.array([drawn[:, part].mean(axis=1) for part in parts])
     low, high = np.quantile(null, (0.025, 0.975), axis=1)
     tiled = np.tile(human, predicted.shape[0])
     return Reliability(
         predicted=np.array([flat[part].mean() for part in parts]),
         observed=np.array([tiled[part].mean() for part in parts]),
+        error=np.array([_error(tiled[part], np.tile(clusters, predicted.shape[0])[part]) for part in parts]),
         counts=np.array([float(part.size) for part in parts]),
         low=low,
         high=high,
     )
 
 
-def _simulate(predicted: FloatArray, votes: np.ndarray, rng: np.random.Generator) -> FloatArray:
+def _error(values: FloatArray, clusters: IntArray) -> float:
+    """The standard error of a mean of values that come in clusters."""
+    sums = np.bincount(clusters, weights=values - values.mean())
+    found = np.unique(clusters).size
+    return float(np.sqrt((sums**2).sum() * found / max(1, found - 1)) / values.size)
+
+
+def _simulate(predicted: FloatArray, votes: IntArray, rng: np.random.Generator) -> NDArray[np.float32]:
     """Draw fractions of votes from the predictions, shape (draws, seeds * n)."""
     draws = int(np.clip(_CELLS // max(1, votes.sum()), 50, _DRAWS))
     starts = np.concatenate([[0], np.cumsum(votes)[:-1]])
@@ -70,4 +90,4 @@ def _simulate(predicted: FloatArray, votes: np.ndarray, rng: np.random.Generator
     for row in drawn:
         uniform = rng.random(chances.shape[1])
         row[:] = (np.add.reduceat((uniform < chances).astype(np.float32), starts, axis=1) / votes).ravel()
-    return drawn.astype(np.float64) if drawn.size < _CELLS else drawn
+    return drawn

@@ -86,7 +86,8 @@ class Scatter {
     this.svg.addEventListener("pointermove", (event) => this.atPointer(event, (place) => explorer.point(place), true));
     this.svg.addEventListener("pointerleave", () => explorer.point(null));
     this.svg.addEventListener("keydown", (event) => this.onKey(event));
-    this.svg.addEventListener("focusin", (event) => this.onFocus(event));
+    // Chromium makes a drawing that listens to focus a stop of the Tab key itself.
+    this.figure.addEventListener("focusin", (event) => this.onFocus(event));
   }
 
   drawAxes() {
@@ -172,6 +173,7 @@ class Explorer {
     this.panel = section.querySelector(".pair");
     this.spread = new Set(this.pairs.map((pair) => pair.human)).size <= 25 ? 1 : 0;
     this.scatters = this.models.map((_, model) => new Scatter(this, model));
+    section.querySelector(".without-script").hidden = true;
     section.querySelector(".scatters").append(...this.scatters.map((scatter) => scatter.figure));
     this.startChoices();
     for (const button of section.querySelectorAll("button.open")) {
@@ -226,10 +228,9 @@ class Explorer {
     this.panel.replaceChildren(...describe(this, this.pairs[place], place));
     this.panel.hidden = false;
     watchOverflow(this.panel);
-    if (moves) {
-      this.panel.focus({ preventScroll: true });
-      this.panel.scrollIntoView({ block: "nearest" });
-    }
+    if (moves) this.panel.focus({ preventScroll: true });
+    const top = this.panel.getBoundingClientRect().top;
+    if (origin !== null && (top < 0 || top > innerHeight - 160)) this.panel.scrollIntoView();
   }
 
   goBack() {
@@ -257,7 +258,7 @@ function describe(explorer, pair, place) {
 function people(pair) {
   const total = pair.votes.reduce((sum, n) => sum + n, 0);
   const names = ["a", "b", "tie"];
-  const said = names.map((name, k) => `${pair.votes[k]} ${k < 2 ? "for " + name : "a tie"}`).filter((_, k) => k < 2 || pair.votes[k]);
+  const sides = [`${pair.votes[0]} for a`, ...(pair.votes[2] ? [`${pair.votes[2]} a tie`] : []), `${pair.votes[1]} for b`];
   const bar = make("svg", { class: "votes", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" });
   let start = 0;
   for (const k of [0, 2, 1]) {
@@ -266,8 +267,9 @@ function people(pair) {
     start += width;
   }
   return make("div", {},
-    make("p", {}, make("b", {}, `People: ${number(pair.human)}`), ` prefer a (${total} votes: ${said.join(", ")})`),
+    make("p", {}, make("b", {}, `People: ${number(pair.human)}`), ` prefer a (${total} vote${total === 1 ? "" : "s"})`),
     bar,
+    make("p", { class: "sides" }, ...sides.map((side) => make("span", {}, side))),
     pair.label ? make("p", { class: "quiet" }, `Label: ${pair.label}`) : null,
     pair.margin ? make("p", { class: "quiet" }, `Margin: ${pair.margin}`) : null);
 }
@@ -275,7 +277,7 @@ function people(pair) {
 function models(explorer, pair) {
   const heads = ["Model", "Predicted", "Reward a", "Reward b"].map((text) => make("th", { scope: "col" }, text));
   const lines = explorer.models.map((name, model) => {
-    const seeds = (column) => pair.rewards[model].map((row) => row[column].toFixed(2)).join(" · ") || "—";
+    const seeds = (column) => pair.rewards[model].map((row) => row[column].toFixed(2).replace("-", "−")).join(" · ") || "—";
     const mark = make("svg", { class: `mark s${model % 8}`, viewBox: "-6 -6 12 12", "aria-hidden": "true" }, make("path", { d: explorer.shape(model) }));
     return make("tr", {},
       make("th", { scope: "row" }, mark, make("bdi", {}, name)),
