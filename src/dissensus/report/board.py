@@ -14,7 +14,7 @@ class Board:
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         rows = [row for row in metrics if row.target == "votes"]
-        self.scores = Scores(row for row in rows if row.kind == "model")
+        self.scores = Scores([row for row in rows if row.kind == "model"])
         """Of the reward models alone."""
         self._others: dict[tuple[Kind, str, str, str], Metric] = {
             (row.kind, row.model, row.group, row.metric): row

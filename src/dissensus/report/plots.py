@@ -47,20 +47,22 @@ def forest(scores: Scores, metric: str) -> str:
 
 
 def training_curves(logs: Mapping[str, Mapping[str, Log]], key: str, models: Sequence[str]) -> str:
-    """Draw a logged quantity over training: thin lines for seeds, dots for validation rows; empty if never logged."""
+    """Draw a quantity over training: a line for each seed, hollow marks for validation; empty if never logged."""
     series = {m: [_series(log, key) for log in logs[m].values()] for m in models if m in logs}
     series = {m: [s for s in lines if s[0].size] for m, lines in series.items()}
     if not any(series.values()):
         return ""
     with drawing(f"training-{key}", 4.1, 2.7) as (axes, svg):
         for model, lines in series.items():
+            colour, mark = colour_of(models, model), marker_of(models, model)
             for k, (x, y) in enumerate(lines):
                 x, y = _thin(x, smooth(y))
                 name = clean(shorten(model, 24)) if k == 0 else None
-                axes.plot(x, y, color=colour_of(models, model), linewidth=1.4, alpha=0.85, label=name)
+                each = (k, max(1, len(x) // 5))
+                axes.plot(x, y, mark + "-", markevery=each, markersize=3.6, color=colour, linewidth=1.4, label=name)
             for log in logs[model].values():
                 x, y = _series(log, f"validation_{key}")
-                axes.plot(x, y, marker_of(models, model), color=colour_of(models, model), markersize=4)
+                axes.plot(x, y, mark, color=colour, markersize=6, markerfacecolor="none")
         axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
         axes.set_xlabel(_time_axis(logs))
         _legend(axes, len(series))
