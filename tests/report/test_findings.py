@@ -98,6 +98,6 @@ def test_contested_pairs_are_told_apart():
 
 def test_an_adjusted_p_value_that_says_otherwise_is_told():
     rows = [row.model_copy(update={"p_holm": 0.12 if row.baseline else None}) for row in _difference("l1", 0.01, 0.03)]
-    said = "L1 rises by .020 [.010, .030] (p .120 by Holm)."
+    said = "No difference from base is shown for blend: L1 changes by +.020 [.010, .030] (p .120 by Holm)."
     assert said in headline(find_findings(Scores(rows)), Scores(rows))
     assert IntervalBar(rows[-1], 1).verdict == "open"

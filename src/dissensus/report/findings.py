@@ -12,7 +12,7 @@ from dissensus.report.embed import isolate
 
 CONTESTED = "contested=yes"
 ALPHA = 0.05
-"""A difference whose adjusted p value is not below this is not shown as one in the tables of groups."""
+"""A difference whose adjusted p value is not below this is not called one."""
 _NAMES = {"pearson_within": "r within data sets", "pearson": "r", "l1": "L1"}
 
 
@@ -39,9 +39,10 @@ class Finding:
 
     @staticmethod
     def verdict_on(row: Metric | None) -> str:
-        """Judge a difference: ``open`` unless its interval leaves zero out."""
-        if row is None or row.low is None or row.high is None or row.low <= 0 <= row.high:
+        """Judge a difference: ``open`` unless its interval leaves zero out and its adjusted p value is small."""
+        if row is None or not _leaves_zero_out(row) or (row.p_holm is not None and row.p_holm >= ALPHA):
             return "open"
+        assert row.low is not None
         return "better" if (row.low > 0) == (row.metric not in BETTER) else "worse"
 
 
@@ -127,15 +128,20 @@ def _change(row: Metric) -> str:
     """
     assert row.value is not None
     name = _NAMES.get(row.metric, row.metric)
-    doubt = f" (p {number(row.p_holm)} by Holm)" if row.p_holm and row.p_holm >= ALPHA else ""
     if Finding.verdict_on(row) == "open":
-        return f"{name} changes by {number(row.value, signed=True)}{interval(row)}"
+        # The interval alone would say otherwise.
+        doubt = f" (p {number(row.p_holm)} by Holm)" if row.p_holm is not None and _leaves_zero_out(row) else ""
+        return f"{name} changes by {number(row.value, signed=True)}{interval(row)}{doubt}"
     if row.value > 0:
-        return f"{name} rises by {number(row.value)}{interval(row)}{doubt}"
+        return f"{name} rises by {number(row.value)}{interval(row)}"
     assert row.low is not None
     assert row.high is not None
     turned = row.model_copy(update={"value": -row.value, "low": -row.high, "high": -row.low})
-    return f"{name} falls by {number(-row.value)}{interval(turned)}{doubt}"
+    return f"{name} falls by {number(-row.value)}{interval(turned)}"
+
+
+def _leaves_zero_out(row: Metric) -> bool:
+    return row.low is not None and row.high is not None and not row.low <= 0 <= row.high
 
 
 def _unless_empty(said: str) -> str:

@@ -9,7 +9,7 @@ from dissensus.evaluate.groups import group_field, group_label
 from dissensus.evaluate.tables import BETTER, TITLES
 from dissensus.records import Kind, Metric
 from dissensus.report.board import Board
-from dissensus.report.findings import ALPHA, Finding
+from dissensus.report.findings import Finding
 
 _AROUND: tuple[Kind, ...] = ("judge", "reference", "ceiling")
 _FIELD_TITLES = {
@@ -39,9 +39,7 @@ class IntervalBar:
 
     @property
     def verdict(self) -> str:
-        """``better``, ``worse``, or ``open`` where the interval holds zero or the adjusted p value is not small."""
-        if self.row.p_holm is not None and self.row.p_holm >= ALPHA:
-            return "open"
+        """``better``, ``worse``, or ``open`` where no difference is shown."""
         return Finding.verdict_on(self.row)
 
 

@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from dissensus import __version__
 from dissensus.evaluate.tables import TITLES, UNDEFINED, Scores, interval, notes, number
-from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.card import COEFFICIENTS, make_card
 from dissensus.report.compare import compare
@@ -126,7 +125,8 @@ def _describe(run: RunData, title: str, place: int, of: int) -> dict[str, Any]:
         "models": models,
         "tables": [GroupTable.of(board, metric) for metric in ("pearson", "l1")] if scores.models else [],
         "notes": notes(scores),
-        "overall_notes": _overall_notes(run.metrics),
+        "overall_notes": _overall_notes(scores),
+        "measures": {"pearson_within": "r within data sets", "pearson": "Pearson r", "l1": "L1"},
         "tested": any(row.p_holm is not None for row in run.metrics),
         "figures": draw_figures(run, board, models),
         "view": view_pairs(run, models, budget=BUDGET // of),
@@ -140,9 +140,11 @@ def _describe(run: RunData, title: str, place: int, of: int) -> dict[str, Any]:
     }
 
 
-def _overall_notes(metrics: Sequence[Metric]) -> list[str]:
-    said = [row.note.split("; ") for row in metrics if row.group == "all" and row.note]
-    return list(dict.fromkeys(note for parts in said for note in parts if "undefined" not in note))
+def _overall_notes(scores: Scores) -> list[str]:
+    """The notes of what stands in the cards, each once, as sentences."""
+    rows = [scores.value(m, metric) for m in scores.models for metric in ("pearson_within", "pearson", "l1")]
+    said = [note for row in rows if row is not None and row.note for note in row.note.split("; ")]
+    return [note[0].upper() + note[1:] + "." for note in dict.fromkeys(said) if note and "undefined" not in note]
 
 
 def _facts(run: RunData, scores: Scores) -> Iterator[tuple[str, str]]:
