@@ -35,7 +35,7 @@ def rows(clusters=None, **differences):
         (
             {"a": (0.01, 0.02), "b": (0.01, 0.02), "c": (-1, 1)},
             "a and b follow people more closely than base: r rises by .015 [.010, .020] with a; "
-            "r rises by .015 [.010, .020] with b. "
+            "by .015 [.010, .020] with b. "
             "No difference from base is shown for c: r changes by .000 [−1.000, 1.000].",
         ),
     ],

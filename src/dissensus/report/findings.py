@@ -115,7 +115,20 @@ def _changes(findings: Sequence[Finding]) -> str:
         opposed = [row for row in rest if {finding.verdict, Finding.verdict_on(row)} == {"better", "worse"}]
         own = f" with {isolate(finding.model)}" if len(findings) > 1 else ""
         said.append(" but ".join(_change(row) for row in (first, *opposed)) + own)
-    return "; ".join(said)
+    return "; ".join(_without_repeats(said))
+
+
+def _without_repeats(said: Sequence[str]) -> list[str]:
+    """Leave out what the change before has said already.
+
+    >>> _without_repeats(["r rises by .02 with a", "r rises by .03 with b", "r falls by .04 with c"])
+    ['r rises by .02 with a', 'by .03 with b', 'r falls by .04 with c']
+    """
+    heads = [words.partition(" by ")[0] for words in said]
+    return [
+        words.removeprefix(f"{head} ") if k and head == heads[k - 1] else words
+        for k, (head, words) in enumerate(zip(heads, said, strict=True))
+    ]
 
 
 def _change(row: Metric) -> str:
