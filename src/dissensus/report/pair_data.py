@@ -83,7 +83,7 @@ def view_pairs(run: RunData, models: Sequence[str], *, budget: int = BUDGET, see
 
     return PairView(
         models=shown,
-        data={"models": [clean(m)[:_NAME] for m in shown], "pairs": items},
+        data={"models": [_short(m) for m in shown], "pairs": items},
         shown=len(items),
         total=len(joined.pairs),
         disputed=rows(disputed, None),
@@ -119,7 +119,7 @@ def _row(place: int, pair: Pair, human: float, predicted: FloatArray, measure: f
     return Row(
         place=place,
         prompt=prompt[:140] + ("…" if len(prompt) > 140 else ""),
-        dataset=(pair.dataset or "")[:_NAME],
+        dataset=_short(pair.dataset or ""),
         votes=pair.votes,
         human=float(human),
         predicted=predicted.tolist(),
@@ -163,16 +163,17 @@ class _Writer:
             "predicted": [round(float(mean), 4) for mean in means],
             "rewards": [self._rewards(pair, model) for model in self.models],
             "margin": _margin(self.margins.get(pair.id)),
-            "judges": [_judge(verdicts) for verdicts in self.run.judged.verdicts.get(pair.id, [])[:6]],
+            "judges": [_judge(verdicts) for verdicts in self.run.judged.verdicts.get(pair.id, [])],
         }
 
     def _rewards(self, pair: Pair, model: str) -> list[list[Any]]:
-        rows = self.rewards.get((pair.id, model), [])[:8]
+        rows = self.rewards.get((pair.id, model), [])
         return [[row.seed, round(row.reward_a, 3), round(row.reward_b, 3), round(row.preference_a, 3)] for row in rows]
 
 
 def _short(text: str) -> str:
-    return clean(cut(text, _NAME)[0])
+    kept, left = cut(text, _NAME)
+    return clean(kept) + ("…" if left else "")
 
 
 def _text(text: Text) -> list[Any]:
