@@ -262,7 +262,8 @@ def _attack(run):
         "title": everything, "name": everything, "command": everything, "git_commit": everything,
         "created": everything, "environment": {everything: everything},
         "inputs": [{"path": everything, "sha256": everything, "rows": 3}],
-        "stages": [{"name": everything, "fingerprint": everything, "counts": {everything: everything}}],
+        "stages": [{"name": everything, "fingerprint": everything, "counts": {everything: everything}}]
+        + [{"name": text, "outputs": {text: text}} for text in PAYLOADS],
         "config": {"models": {everything: {"model": everything, "objective": everything}}, "seeds": [everything]},
     }  # fmt: skip
     return replace(

@@ -22,6 +22,7 @@ def folder(tmp_path, run_data):
     write_records(run / "pairs" / "test.parquet", run_data.joined.pairs)
     write_records(run / "predictions" / "base.parquet", predictions(run_data))
     write_records(run / "margins.parquet", run_data.margins)
+    JudgmentStore(run / "judgments.db").close()
     log = run / "models" / "base" / "seed-0" / "training.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text("\n".join(json.dumps(row) for row in run_data.logs["base"]["0"]))
@@ -53,11 +54,13 @@ def test_a_finished_run_comes_back_whole(folder, run_data):
 def test_the_page_of_an_unfinished_run(folder):
     (folder / "scores.json").unlink()
     (folder / "margins.parquet").unlink()
+    (folder / "judgments.db").unlink()
     out = folder / "report.html"
     write_report(folder, out)
     html = out.read_text()
     assert "the scores (scores.json)" in html
     assert "the margins (margins.parquet)" in html
+    assert "the judgments (judgments.db)" in html
     assert "Predicted against human preference" in html
 
 

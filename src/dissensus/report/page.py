@@ -136,6 +136,7 @@ def _describe(run: RunData, title: str, place: int, of: int) -> dict[str, Any]:
         "config": run.config or _yaml(run.manifest.get("config")),
         "environment": run.manifest.get("environment") or {},
         "stages": run.manifest.get("stages") or [],
+        "hashes": _hashes(run),
         "inputs": run.manifest.get("inputs") or [],
     }
 
@@ -165,6 +166,12 @@ def _facts(run: RunData, scores: Scores) -> Iterator[tuple[str, str]]:
     seconds = [stage.get("seconds") for stage in run.manifest.get("stages") or []]
     if any(seconds):
         yield duration(sum(s for s in seconds if s)), "in all"
+
+
+def _hashes(run: RunData) -> dict[str, str]:
+    """The hashes of the stages' outputs, by path."""
+    outputs = [stage.get("outputs") or {} for stage in run.manifest.get("stages") or []]
+    return {path: sha256 for stage in outputs for path, sha256 in stage.items() if sha256}
 
 
 def _judged(run: RunData) -> dict[str, int]:

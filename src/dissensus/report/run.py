@@ -79,6 +79,8 @@ def load_run(folder: Path) -> RunData:
     gold = folder / "pairs" / "train_votes.parquet"
     training = _read_pairs(gold) if gold.exists() else []
     store = _store(folder, manifest)
+    if store is None and is_study:
+        missing.append("the judgments (judgments.db)")
     judged = load_judged(store, [*training, *(pairs or [])], pairs or []) if store else Judged()
     return RunData(
         name=str(manifest.get("name") or folder.resolve().name),
