@@ -21,3 +21,16 @@ def test_out_names_another_place(tmp_path):
 
 def test_a_folder_that_is_no_run_is_an_error(tmp_path):
     assert isinstance(CliRunner().invoke(command, [str(tmp_path)]).exception, InputError)
+
+
+def test_several_runs_need_a_file_for_their_page(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.yaml").write_text("title: x\n")
+    folders = [str(tmp_path / "one"), str(tmp_path / "two")]
+    result = CliRunner().invoke(command, folders)
+    assert result.exit_code == 2
+    assert "--out" in result.stderr
+    out = tmp_path / "both.html"
+    assert CliRunner().invoke(command, [*folders, "--out", str(out)]).stdout.strip() == str(out)
+    assert "2 runs compared" in out.read_text()

@@ -2,7 +2,8 @@ import pytest
 
 from dissensus.evaluate.tables import Scores
 from dissensus.records import Metric
-from dissensus.report.findings import Finding, find_findings, headline
+from dissensus.report.findings import Finding, details, find_findings, headline
+from dissensus.report.group_tables import IntervalBar
 
 
 def rows(clusters=None, **differences):
@@ -28,12 +29,14 @@ def rows(clusters=None, **differences):
 @pytest.mark.parametrize(
     ("differences", "said"),
     [
-        ({"blend": (0.01, 0.03)}, "blend follows people more closely than base."),
-        ({"blend": (-0.03, -0.01)}, "blend follows people less closely than base."),
-        ({"blend": (-0.01, 0.03)}, "No difference from base is shown for blend."),
+        ({"blend": (0.01, 0.03)}, "blend follows people more closely than base: r rises by .020 [.010, .030]."),
+        ({"blend": (-0.03, -0.01)}, "blend follows people less closely than base: r falls by .020 [.010, .030]."),
+        ({"blend": (-0.01, 0.03)}, "No difference from base is shown for blend: r changes by +.010 [−.010, .030]."),
         (
             {"a": (0.01, 0.02), "b": (0.01, 0.02), "c": (-1, 1)},
-            "a and b follow people more closely than base. No difference from base is shown for c.",
+            "a and b follow people more closely than base: r rises by .015 [.010, .020] with a; "
+            "by .015 [.010, .020] with b. "
+            "No difference from base is shown for c: r changes by .000 [−1.000, 1.000].",
         ),
     ],
 )
@@ -44,7 +47,10 @@ def test_the_headline_says_no_more_than_the_intervals(differences, said):
 
 def test_few_prompts_make_a_hint_and_not_a_headline():
     scores = rows(clusters=6, blend=(0.01, 0.03))
-    said = "blend follows people more closely than base. With only 6 prompts, take that as a hint."
+    said = (
+        "blend follows people more closely than base: r rises by .020 [.010, .030]. "
+        "With only 6 prompts, take that as a hint."
+    )
     assert headline(find_findings(scores), scores) == said
     open_ones = rows(clusters=6, blend=(-0.01, 0.03))
     assert "hint" not in headline(find_findings(open_ones), open_ones)
@@ -63,3 +69,35 @@ def test_without_an_interval_no_difference_is_claimed():
 
 def test_without_scores():
     assert headline([], Scores([])) == "This run has no scores yet."
+
+
+def _difference(metric, low, high, group="all"):
+    own = {"model": "blend", "group": group, "metric": metric, "n": 9}
+    return [
+        Metric(value=0.5, **{**own, "model": "base"}),
+        Metric(value=0.5, **own),
+        Metric(value=(low + high) / 2, low=low, high=high, baseline="base", **own),
+    ]
+
+
+def test_r_within_data_sets_comes_first():
+    scores = Scores([*_difference("pearson", 0.1, 0.2), *_difference("pearson_within", -0.02, 0.04)])
+    said = "No difference from base is shown for blend: r within data sets changes by +.010 [−.020, .040]."
+    assert headline(find_findings(scores), scores) == said
+
+
+def test_where_r_and_l1_say_the_opposite_the_headline_says_both():
+    scores = Scores([*_difference("pearson", 0.01, 0.03), *_difference("l1", 0.01, 0.03)])
+    assert "r rises by .020 [.010, .030] but L1 rises by .020 [.010, .030]." in headline(find_findings(scores), scores)
+
+
+def test_contested_pairs_are_told_apart():
+    rows = [*_difference("pearson", 0.01, 0.03), *_difference("pearson", 0.01, 0.05, "contested=yes")]
+    assert details(Scores(rows)) == {"blend": [("better", "r rises by .030 [.010, .050] on contested pairs")]}
+
+
+def test_an_adjusted_p_value_that_says_otherwise_is_told():
+    rows = [row.model_copy(update={"p_holm": 0.12 if row.baseline else None}) for row in _difference("l1", 0.01, 0.03)]
+    said = "No difference from base is shown for blend: L1 changes by +.020 [.010, .030] (p .120 by Holm)."
+    assert said in headline(find_findings(Scores(rows)), Scores(rows))
+    assert IntervalBar(rows[-1], 1).verdict == "open"

@@ -4,7 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dissensus.report.page import IntervalBar, render
+from dissensus.report.group_tables import IntervalBar
+from dissensus.report.page import render
 from dissensus.report.run import RunData
 
 LOADING = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
@@ -16,7 +17,7 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.open, self.text = [], [], ""
+        self.tags, self.open, self.text, self.script = [], [], "", ""
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
@@ -32,6 +33,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+        if self.open[-1:] == ["script"]:
+            self.script = data
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +58,24 @@ def test_nothing_is_loaded_from_anywhere(html, page):
 
 def test_a_policy_forbids_what_escaping_should_already_prevent(page):
     policy = next(a["content"] for t, a in page.tags if t == "meta" and "Content-Security-Policy" in a.values())
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert re.fullmatch(
+        r"default-src 'none'; script-src 'sha256-[\w+/=]{44}'; style-src 'sha256-[\w+/=]{44}'; img-src data:; "
+        r"base-uri 'none'; form-action 'none'",
+        policy,
+    )
+
+
+def test_no_element_has_a_style_or_a_handler_of_its_own(page):
+    for _, attributes in page.tags:
+        assert not {name for name in attributes if name == "style" or name.startswith("on")}
 
 
 def test_names_from_data_are_text_and_never_markup(page, hostile):
-    assert not {"script", "img", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert not {"img", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [
+        {"type": "application/json", "class": "data"},
+        {},
+    ]
     assert page.text.count("<script>alert") >= 5
     assert hostile in page.text
 
@@ -69,15 +85,17 @@ def test_every_tag_is_closed(page):
 
 
 def test_figures_follow_the_colours_of_the_page(html):
-    figures = re.findall(r"<figure>.*?</figure>", html, flags=re.DOTALL)
-    assert len(figures) == 8
+    figures = re.findall(r'<figure class="tabled">.*?</figure>', html, flags=re.DOTALL)
+    assert len(figures) == 9
     for figure in figures:
         assert "var(--" in figure
+        assert "<summary>Table</summary>" in figure
         assert not re.search(r"#[0-9a-f]{6}\b", figure.split("base64,")[0])
 
 
 def test_no_nan_and_no_none_in_the_page(page):
-    assert not re.search(r"\b(nan|None|undefined)\b", page.text)
+    text = page.text.replace(page.script, "")
+    assert not re.search(r"\b(nan|None|undefined)\b", text)
 
 
 def test_one_run_gives_one_page(run_data, html):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dissensus.errors import MissingDependencyError
-from dissensus.report.plots import binned_mean, calibration, equal_mass_bins, margin_histogram, smooth, training_curves
+from dissensus.report.plots import binned_mean, count_margins, margin_histogram, smooth, training_curves
 
 
 def test_smoothing_keeps_a_constant_and_lies_within_the_data():
@@ -12,14 +12,6 @@ def test_smoothing_keeps_a_constant_and_lies_within_the_data():
     noisy = np.random.default_rng(0).normal(size=400)
     assert np.std(smooth(noisy)) < 0.5 * np.std(noisy)
     assert smooth(noisy).max() < noisy.max()
-
-
-def test_equal_mass_bins_hold_equally_many_and_keep_the_mean():
-    x = np.random.default_rng(0).random(1000) ** 3
-    means, targets = equal_mass_bins(x, x)
-    assert means == pytest.approx(targets)
-    assert means.mean() == pytest.approx(x.mean())
-    assert (np.diff(means) > 0).all()
 
 
 def test_bins_of_few_points_are_left_out():
@@ -31,14 +23,23 @@ def test_a_quantity_that_was_never_logged_has_no_figure():
     assert training_curves({"m": {"0": [{"step": 1, "loss": 0.3}]}}, "nll", ["m"]) == ""
 
 
-@pytest.mark.parametrize("margins", [[0.4], [0.0, 1.0], list(np.linspace(0, 1, 500))])
+@pytest.mark.parametrize("margins", [[0.4], [0.0, 1.0], [0.2, 0.2, 1.0], list(np.linspace(0, 1, 500))])
 def test_any_margins_can_be_drawn(margins):
-    assert margin_histogram(np.array(margins)).startswith("<svg")
+    values, counts, width = count_margins(np.array(margins))
+    assert margin_histogram(values, counts, width).startswith("<svg")
+    assert counts.sum() == len(margins)
+    assert 0 < width <= 0.08
 
 
 def test_names_in_any_script_are_left_to_the_browser_to_draw():
-    human = np.linspace(0, 1, 30)
-    assert "公平 ⚖️" in calibration({"公平 ⚖️": human[None], "b": human[None]}, human, ["公平 ⚖️", "b"])
+    log = {"0": [{"step": 1, "nll": 0.7}, {"step": 2, "nll": 0.6}]}
+    assert "公平 ⚖️" in training_curves({"公平 ⚖️": log, "b": log}, "nll", ["公平 ⚖️", "b"])
+
+
+def test_a_drawing_needs_no_style_of_its_own():
+    svg = margin_histogram(np.array([0.2, 0.8]), np.array([3.0, 4.0]), 0.05)
+    assert "style" not in svg
+    assert "var(--series-1)" in svg
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
@@ -51,4 +52,4 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", blocked)
     with pytest.raises(MissingDependencyError, match=r"dissensus\[report\]"):
-        margin_histogram(np.array([0.2]))
+        margin_histogram(np.array([0.2]), np.array([1.0]), 0.08)

@@ -4,6 +4,8 @@ import pytest
 
 from dissensus.errors import InputError
 from dissensus.files import write_json, write_records
+from dissensus.judge import JudgmentStore
+from dissensus.records import Judgment
 from dissensus.report.page import write_report
 from dissensus.report.run import load_run
 
@@ -20,6 +22,7 @@ def folder(tmp_path, run_data):
     write_records(run / "pairs" / "test.parquet", run_data.joined.pairs)
     write_records(run / "predictions" / "base.parquet", predictions(run_data))
     write_records(run / "margins.parquet", run_data.margins)
+    JudgmentStore(run / "judgments.db").close()
     log = run / "models" / "base" / "seed-0" / "training.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text("\n".join(json.dumps(row) for row in run_data.logs["base"]["0"]))
@@ -51,12 +54,46 @@ def test_a_finished_run_comes_back_whole(folder, run_data):
 def test_the_page_of_an_unfinished_run(folder):
     (folder / "scores.json").unlink()
     (folder / "margins.parquet").unlink()
+    (folder / "judgments.db").unlink()
     out = folder / "report.html"
     write_report(folder, out)
     html = out.read_text()
     assert "the scores (scores.json)" in html
     assert "the margins (margins.parquet)" in html
+    assert "the judgments (judgments.db)" in html
     assert "Predicted against human preference" in html
+
+
+def test_a_folder_of_an_evaluation_alone(folder, tmp_path, run_data):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for old, new in {
+        "scores.json": "scores.json",
+        "pairs/test.parquet": "pairs.parquet",
+        "predictions/base.parquet": "predictions.parquet",
+    }.items():
+        (folder / old).rename(alone / new)
+    loaded = load_run(alone)
+    assert not loaded.missing
+    assert loaded.metrics == run_data.metrics
+    assert loaded.joined.models == run_data.joined.models
+    assert len(loaded.predictions) == 320
+
+
+def test_the_run_s_own_store_is_read(folder, run_data):
+    pairs = run_data.joined.pairs[:3]
+    judgments = [
+        Judgment(pair_id=pair.id, judge="j", sample=k, order=order, choice=choice)
+        for pair in pairs
+        for k, (order, choice) in enumerate([("ab", "a"), ("ab", None), ("ba", "b"), ("ba", "b")])
+    ]
+    with JudgmentStore(folder / "judgments.db") as store:
+        store.add(judgments, {pair.id: pair for pair in pairs})
+    judged = load_run(folder).judged
+    assert [(j.judge, j.pairs, j.judgments, j.invalid) for j in judged.judges] == [("j", 3, 12, 0.25)]
+    assert judged.judges[0].first.value == 1.0
+    assert judged.judges[0].flips.value == 1.0
+    assert judged.verdicts[pairs[0].id][0].orders == {"ab": [1, 0, 0, 1], "ba": [0, 2, 0, 0]}
 
 
 def test_half_a_line_at_the_end_of_a_log_is_a_training_that_goes_on(folder):

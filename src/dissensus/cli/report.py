@@ -1,4 +1,4 @@
-"""``dissensus report``: the page of a run."""
+"""``dissensus report``: the page of a run, or of several."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import click
 
 
 @click.command()
-@click.argument("run", type=Path)
-@click.option("--out", type=Path, help="Default: RUN/report.html")
-def command(run: Path, out: Path | None) -> None:
-    """Make one self-contained page of RUN, a study's folder, and print its path."""
+@click.argument("runs", type=Path, nargs=-1, required=True, metavar="RUN [RUN …]")
+@click.option("--out", type=Path, help="Default: RUN/report.html; needed for several runs.")
+def command(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Make one self-contained page of RUN, a study's folder or one with scores.json, and print its path.
+
+    Several runs are compared on one page.
+    """
     from dissensus.report.page import write_report
 
-    out = out or run / "report.html"
-    write_report(run, out)
+    if out is None and len(runs) > 1:
+        raise click.UsageError("several runs need --out FILE for their common page")
+    out = out or runs[0] / "report.html"
+    write_report(runs, out)
     click.echo(out)

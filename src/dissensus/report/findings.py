@@ -1,4 +1,4 @@
-"""What a scorecard says, in words: which models follow people more closely than the baseline."""
+"""What a scorecard says, in words: which models follow people more closely than the baseline, and by how much."""
 
 from __future__ import annotations
 
@@ -6,47 +6,68 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dissensus.evaluate.scorecard import FEW_CLUSTERS
-from dissensus.evaluate.tables import BETTER, Scores
+from dissensus.evaluate.tables import BETTER, Scores, interval, number
 from dissensus.records import Metric
+from dissensus.report.embed import isolate
 
-_MEASURES = ("pearson", "l1")
+CONTESTED = "contested=yes"
+ALPHA = 0.05
+"""A difference whose adjusted p value is not below this is not called one."""
+_NAMES = {"pearson_within": "r within data sets", "pearson": "r", "l1": "L1"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One model, compared with the baseline where there is one."""
+    """One model on one group, compared with the baseline where there is one."""
 
     model: str
     rows: dict[str, Metric | None]
-    """Metric names to the model's own value."""
+    """``pearson`` (within data sets, where there is that) and ``l1`` to the model's own value."""
     baseline: dict[str, Metric | None]
     differences: dict[str, Metric | None]
 
     @property
     def verdict(self) -> str:
         """``better``, ``worse`` or ``open``, by Pearson r, or by L1 where r is undefined."""
-        found = [row for row in self.differences.values() if row is not None and row.value is not None]
+        found = self.changes
         return self.verdict_on(found[0]) if found else "open"
+
+    @property
+    def changes(self) -> list[Metric]:
+        """The differences that there are: of r, then of L1."""
+        return [row for row in self.differences.values() if row is not None and row.value is not None]
 
     @staticmethod
     def verdict_on(row: Metric | None) -> str:
-        """Judge a difference: ``open`` unless its interval leaves zero out."""
-        if row is None or row.low is None or row.high is None or row.low <= 0 <= row.high:
+        """Judge a difference: ``open`` unless its interval leaves zero out and its adjusted p value is small."""
+        if row is None or not _leaves_zero_out(row) or (row.p_holm is not None and row.p_holm >= ALPHA):
             return "open"
+        assert row.low is not None
         return "better" if (row.low > 0) == (row.metric not in BETTER) else "worse"
 
 
-def find_findings(scores: Scores) -> list[Finding]:
+def find_findings(scores: Scores, group: str = "all") -> list[Finding]:
     """Find one for each model but the baseline, or for each model where there is no baseline."""
+    r = correlation(scores, group)
+    measures = {"pearson": r, "l1": "l1"}
     return [
         Finding(
             model,
-            {metric: scores.value(model, metric) for metric in _MEASURES},
-            {metric: scores.value(scores.baseline, metric) if scores.baseline else None for metric in _MEASURES},
-            {metric: scores.difference(model, metric) for metric in _MEASURES},
+            {name: scores.value(model, metric, group) for name, metric in measures.items()},
+            {
+                name: scores.value(scores.baseline, m, group) if scores.baseline else None
+                for name, m in measures.items()
+            },
+            {name: scores.difference(model, metric, group) for name, metric in measures.items()},
         )
         for model in scores.others
     ]
+
+
+def correlation(scores: Scores, group: str = "all") -> str:
+    """Name the r to show first: within data sets where that is defined for a model, else over all pairs."""
+    rows = (scores.value(model, "pearson_within", group) for model in scores.models)
+    return "pearson_within" if any(row is not None and row.value is not None for row in rows) else "pearson"
 
 
 def headline(findings: Sequence[Finding], scores: Scores) -> str:
@@ -55,24 +76,99 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
         return "This run has no scores yet."
     if scores.baseline is None or not findings:
         return f"How closely {_list(scores.models)} {_verb(scores.models, 'follow')} people."
-    by_verdict = {v: [f.model for f in findings if f.verdict == v] for v in ("better", "worse", "open")}
+    base = isolate(scores.baseline)
+    by_verdict = {v: [f for f in findings if f.verdict == v] for v in ("better", "worse", "open")}
     said = [
-        f"{_list(models)} {_verb(models, 'follow')} people {how} closely than {scores.baseline}."
-        for how, models in (("more", by_verdict["better"]), ("less", by_verdict["worse"]))
-        if models
+        f"{_names(found)} {_verb(found, 'follow')} people {how} closely than {base}: {_changes(found)}."
+        for how, found in (("more", by_verdict["better"]), ("less", by_verdict["worse"]))
+        if found
     ]
     if by_verdict["open"]:
-        said.append(f"No difference from {scores.baseline} is shown for {_list(by_verdict['open'])}.")
-    prompts = min((row.clusters for f in findings for row in f.differences.values() if row and row.clusters), default=0)
+        found = by_verdict["open"]
+        said.append(f"No difference from {base} is shown for {_names(found)}{_unless_empty(_changes(found))}.")
+    prompts = min((row.clusters for f in findings for row in f.changes if row.clusters), default=0)
     if (by_verdict["better"] or by_verdict["worse"]) and 0 < prompts < FEW_CLUSTERS:
         # A percentile interval over few clusters is too narrow to carry a headline by itself.
         said.append(f"With only {prompts} prompts, take that as a hint.")
     return " ".join(said)
 
 
+def details(scores: Scores) -> dict[str, list[tuple[str, str]]]:
+    """Say for each model, as (verdict, words), how L1 changes, and what changes on the contested pairs."""
+    said: dict[str, list[tuple[str, str]]] = {}
+    for group, place in (("all", "on all pairs"), (CONTESTED, "on contested pairs")):
+        for finding in find_findings(scores, group):
+            for row in finding.changes:
+                if group == CONTESTED or row.metric == "l1":
+                    words = f"{_change(row)} {place}"
+                    said.setdefault(finding.model, []).append((Finding.verdict_on(row), words))
+    return said
+
+
+def _changes(findings: Sequence[Finding]) -> str:
+    """The change of r by each model, or of L1 where r is undefined; and of L1 where it says the opposite."""
+    said = []
+    for finding in findings:
+        if not finding.changes:
+            continue
+        first, *rest = finding.changes
+        opposed = [row for row in rest if {finding.verdict, Finding.verdict_on(row)} == {"better", "worse"}]
+        own = f" with {isolate(finding.model)}" if len(findings) > 1 else ""
+        said.append(" but ".join(_change(row) for row in (first, *opposed)) + own)
+    return "; ".join(_without_repeats(said))
+
+
+def _without_repeats(said: Sequence[str]) -> list[str]:
+    """Leave out what the change before has said already.
+
+    >>> _without_repeats(["r rises by .02 with a", "r rises by .03 with b", "r falls by .04 with c"])
+    ['r rises by .02 with a', 'by .03 with b', 'r falls by .04 with c']
+    """
+    heads = [words.partition(" by ")[0] for words in said]
+    return [
+        words.removeprefix(f"{head} ") if k and head == heads[k - 1] else words
+        for k, (head, words) in enumerate(zip(heads, said, strict=True))
+    ]
+
+
+def _change(row: Metric) -> str:
+    """Say a difference: r rises by .020 [.010, .030].
+
+    >>> _change(Metric(model="m", group="all", metric="l1", value=-.02, low=-.03, high=-.01, n=9, baseline="b"))
+    'L1 falls by .020 [.010, .030]'
+    >>> _change(Metric(model="m", group="all", metric="pearson", value=.02, low=-.01, high=.05, n=9, baseline="b"))
+    'r changes by +.020 [−.010, .050]'
+    """
+    assert row.value is not None
+    name = _NAMES.get(row.metric, row.metric)
+    if Finding.verdict_on(row) == "open":
+        # The interval alone would say otherwise.
+        doubt = f" (p {number(row.p_holm)} by Holm)" if row.p_holm is not None and _leaves_zero_out(row) else ""
+        return f"{name} changes by {number(row.value, signed=True)}{interval(row)}{doubt}"
+    if row.value > 0:
+        return f"{name} rises by {number(row.value)}{interval(row)}"
+    assert row.low is not None
+    assert row.high is not None
+    turned = row.model_copy(update={"value": -row.value, "low": -row.high, "high": -row.low})
+    return f"{name} falls by {number(-row.value)}{interval(turned)}"
+
+
+def _leaves_zero_out(row: Metric) -> bool:
+    return row.low is not None and row.high is not None and not row.low <= 0 <= row.high
+
+
+def _unless_empty(said: str) -> str:
+    return f": {said}" if said else ""
+
+
+def _names(findings: Sequence[Finding]) -> str:
+    return _list([finding.model for finding in findings])
+
+
 def _list(names: Sequence[str]) -> str:
+    names = [isolate(name) for name in names]
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
-def _verb(names: Sequence[str], verb: str) -> str:
+def _verb(names: Sequence[object], verb: str) -> str:
     return verb + "s" if len(names) == 1 else verb

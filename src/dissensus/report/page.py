@@ -1,130 +1,151 @@
-"""One self-contained HTML page of a run, which opens offline."""
+"""One self-contained HTML page of a run, or of several, which opens offline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from dissensus import __version__
-from dissensus.evaluate.groups import group_field, group_label
-from dissensus.evaluate.tables import BETTER, TITLES, UNDEFINED, Scores, interval, notes, number
-from dissensus.records import Metric
-from dissensus.report import plots
-from dissensus.report.findings import Finding, find_findings, headline
+from dissensus.evaluate.tables import TITLES, UNDEFINED, Scores, interval, notes, number
+from dissensus.report.board import Board
+from dissensus.report.card import COEFFICIENTS, make_card
+from dissensus.report.compare import compare
+from dissensus.report.embed import clean, isolate, source_hash
+from dissensus.report.figures import draw_figures
+from dissensus.report.findings import details, find_findings, headline
+from dissensus.report.group_tables import GroupTable, IntervalBar
+from dissensus.report.methods import methods_paragraph
+from dissensus.report.pair_data import BUDGET, view_pairs
 from dissensus.report.run import RunData, load_run
 
-_FIELD_TITLES = {
-    "all": "",
-    "dataset": "Data set",
-    "domain": "Domain",
-    "category": "Category",
-    "category&domain": "Category by domain",
-    "distinct": "Responses",
+_TITLES = {
+    "pearson_within": "Pearson r, within data sets",
+    "pearson_corrected": "Pearson r, corrected for attenuation",
+    "brier_reliability": "Brier: reliability (lower is better)",
+    "brier_resolution": "Brier: resolution (higher is better)",
+    "brier_uncertainty": "Brier: uncertainty (of the votes)",
+    "ece": "ECE",
+    "ece_null": "ECE, if perfectly calibrated",
+    "nll": "NLL",
+    **TITLES,
 }
+"""Names for people; those of the tables come first."""
 
 
-def write_report(run: Path, out: Path) -> None:
-    """Write the page of a run's folder; an unfinished run gives a page that names what is missing.
+def write_report(run: Path | Sequence[Path], out: Path) -> None:
+    """Write the page of a run's folder, or of several; an unfinished run gives a page that names what is missing.
 
     Raises:
-        InputError: ``run`` is no run folder, or holds a file that cannot be read.
+        InputError: a folder is no run, or holds a file that cannot be read.
         MissingDependencyError: matplotlib is not installed.
         OutputError: the page cannot be written.
     """
     from dissensus.files import write_text
 
-    write_text(out, render(load_run(run)))
+    folders = [run] if isinstance(run, Path) else run
+    write_text(out, render(*(load_run(folder) for folder in folders)))
 
 
-def render(run: RunData) -> str:
-    """Render a run's page as HTML."""
+def render(*runs: RunData) -> str:
+    """Render the page of one run, or of several that it compares, as HTML."""
+    environment = _environment()
+    loader = environment.loader
+    assert loader is not None
+    style, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
+    titles = _name_runs(runs)
+    page = environment.get_template("report.html").render(
+        title=" · ".join(dict.fromkeys(titles)),
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
+        version=__version__,
+        comparison=compare(runs, titles),
+        runs=[_describe(run, title, k, len(runs)) for k, (run, title) in enumerate(zip(runs, titles, strict=True))],
+    )
+    return clean(page)
+
+
+def _name_runs(runs: Sequence[RunData]) -> list[str]:
+    """Name runs by their titles, with the folder's name where two have the same."""
+    titles = [str(run.manifest.get("title") or run.name) for run in runs]
+    return [f"{t} ({run.name})" if titles.count(t) > 1 else t for run, t in zip(runs, titles, strict=True)]
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("dissensus.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(interval_bar=IntervalBar, undefined=UNDEFINED)
+    environment.globals.update(
+        interval_bar=IntervalBar, raw=_raw, undefined=UNDEFINED, titles=_TITLES, coefficients=COEFFICIENTS
+    )
     environment.filters.update(
-        number=number, signed=lambda value: number(value, signed=True), interval=interval, duration=duration
+        number=number,
+        signed=lambda value: number(value, signed=True),
+        interval=interval,
+        duration=duration,
+        cell=_cell,
+        isolate=isolate,
     )
-    scores = Scores(run.metrics)
-    models = scores.models or (list(run.joined.models) if run.joined else list(run.logs))
+    return environment
+
+
+def _policy(style: str, script: str) -> str:
+    """Allow what this page is made of, by its hash, and nothing else."""
+    return (
+        f"default-src 'none'; script-src {source_hash(script)}; style-src {source_hash(style)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _describe(run: RunData, title: str, place: int, of: int) -> dict[str, Any]:
+    """Gather what one run's part of the page shows."""
+    board = Board(run.metrics)
+    scores = board.scores
     findings = find_findings(scores)
-    return environment.get_template("report.html").render(
-        run=run,
-        title=run.manifest.get("title") or run.name,
-        version=__version__,
-        headline=headline(findings, scores),
-        findings=findings,
-        facts=list(_facts(run, scores)),
-        scores=scores,
-        titles=TITLES,
-        tables=[_GroupTable.of(scores, metric) for metric in ("pearson", "l1")] if run.metrics else [],
-        notes=notes(scores),
-        overall_notes=_overall_notes(run.metrics),
-        figures=_figures(run, scores, models),
+    named = scores.models or (list(run.joined.models) if run.joined else [])
+    models = list(dict.fromkeys([*named, *(run.joined.models if run.joined else ()), *run.logs]))
+    return {
+        "run": run,
+        "title": title,
+        "place": place,
+        "headline": headline(findings, scores),
+        "details": details(scores),
+        "findings": findings,
+        "facts": list(_facts(run, scores)),
+        "board": board,
+        "scores": scores,
+        "models": models,
+        "tables": [GroupTable.of(board, metric) for metric in ("pearson", "l1")] if scores.models else [],
+        "notes": notes(scores),
+        "overall_notes": _overall_notes(scores),
+        "measures": {"pearson_within": "r within data sets", "pearson": "Pearson r", "l1": "L1"},
+        "tested": any(row.p_holm is not None for row in run.metrics),
+        "figures": draw_figures(run, board, models),
+        "view": view_pairs(run, models, budget=BUDGET // of),
+        "card": make_card(run, board),
+        "methods": methods_paragraph(run, board),
         **_judged(run),
-        config=run.config or _yaml(run.manifest.get("config")),
-        environment=run.manifest.get("environment") or {},
-        stages=run.manifest.get("stages") or [],
-        inputs=run.manifest.get("inputs") or [],
-    )
+        "config": run.config or _yaml(run.manifest.get("config")),
+        "environment": run.manifest.get("environment") or {},
+        "stages": run.manifest.get("stages") or [],
+        "hashes": _hashes(run),
+        "inputs": run.manifest.get("inputs") or [],
+    }
 
 
-@dataclass(frozen=True)
-class IntervalBar:
-    """Where an interval lies on an axis from -limit to limit, in percent of its width."""
-
-    row: Metric
-    limit: float
-
-    def at(self, value: float | None) -> float:
-        """Place a value: 0 at the left end, 50 at no difference, 100 at the right end."""
-        share = 0.0 if value is None or self.limit == 0 else value / self.limit
-        return round(50 + 46 * min(1.0, max(-1.0, share)), 2)
-
-    @property
-    def verdict(self) -> str:
-        """``better``, ``worse``, or ``open`` where the interval holds zero."""
-        return Finding.verdict_on(self.row)
-
-
-@dataclass(frozen=True)
-class _GroupTable:
-    """One of the paper's tables: sections of groups, each with the models' cells."""
-
-    metric: str
-    title: str
-    better: str
-    sections: Mapping[str, Sequence[tuple[str, str]]]
-    """Section titles to (group, label)."""
-    limit: float
-    """The largest end of an interval of a difference: the common scale of the bars."""
-
-    @classmethod
-    def of(cls, scores: Scores, metric: str) -> _GroupTable:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        ends = [0.0]
-        for group in scores.groups:
-            title = _FIELD_TITLES.get(group_field(group), group_field(group))
-            sections.setdefault(title, []).append((group, "All pairs" if group == "all" else group_label(group)))
-            for model in scores.others:
-                row = scores.difference(model, metric, group)
-                ends += [abs(end) for end in (row.value, row.low, row.high) if end is not None] if row else []
-        return cls(metric, TITLES[metric], BETTER.get(metric, "higher"), sections, max(ends))
-
-
-def _overall_notes(metrics: Sequence[Metric]) -> list[str]:
-    said = [row.note.split("; ") for row in metrics if row.group == "all" and row.note]
-    return list(dict.fromkeys(note for parts in said for note in parts if "undefined" not in note))
+def _overall_notes(scores: Scores) -> list[str]:
+    """The notes of what stands in the cards, each once, as sentences."""
+    rows = [scores.value(m, metric) for m in scores.models for metric in ("pearson_within", "pearson", "l1")]
+    said = [note for row in rows if row is not None and row.note for note in row.note.split("; ")]
+    return [note[0].upper() + note[1:] + "." for note in dict.fromkeys(said) if note and "undefined" not in note]
 
 
 def _facts(run: RunData, scores: Scores) -> Iterator[tuple[str, str]]:
@@ -147,6 +168,12 @@ def _facts(run: RunData, scores: Scores) -> Iterator[tuple[str, str]]:
         yield duration(sum(s for s in seconds if s)), "in all"
 
 
+def _hashes(run: RunData) -> dict[str, str]:
+    """The hashes of the stages' outputs, by path."""
+    outputs = [stage.get("outputs") or {} for stage in run.manifest.get("stages") or []]
+    return {path: sha256 for stage in outputs for path, sha256 in stage.items() if sha256}
+
+
 def _judged(run: RunData) -> dict[str, int]:
     """Count judgments, those that name no winner among them, and training pairs that are left out for want of one.
 
@@ -160,31 +187,16 @@ def _judged(run: RunData) -> dict[str, int]:
     return {name: noted.get(name, count) for name, count in own.items()}
 
 
-def _figures(run: RunData, scores: Scores, models: Sequence[str]) -> dict[str, list[tuple[str, Markup]]]:
-    """Draw what there is data for: section names to (caption, SVG)."""
-    figures: dict[str, list[tuple[str, str]]] = {
-        "forest": [], "training": [], "density": [], "calibration": [], "margins": []
-    }  # fmt: skip
-    if scores.baseline is not None and scores.others:
-        figures["forest"] = [
-            (f"{TITLES[m]}: {'left' if m in BETTER else 'right'} of the line is better", plots.forest(scores, m))
-            for m in ("pearson", "l1")
-            if any((row := scores.difference(o, m)) is not None and row.value is not None for o in scores.others)
-        ]
-    named = [*models, *(model for model in run.logs if model not in models)]
-    for key, caption in (("nll", "Bradley-Terry NLL on the labels"), ("accuracy", "Accuracy on the labels")):
-        if drawn := plots.training_curves(run.logs, key, named):
-            figures["training"].append((caption, drawn))
-    if run.joined is not None:
-        named = [*models, *(model for model in run.joined.models if model not in models)]
-        in_order = {model: run.joined.predicted[model] for model in named if model in run.joined.predicted}
-        figures["density"] = [(m, plots.density(m, p, run.joined.human, named)) for m, p in in_order.items()]
-        figures["calibration"] = [("", plots.calibration(in_order, run.joined.human, named))]
-    if run.margins:
-        margins = np.array([margin.margin for margin in run.margins])
-        figures["margins"] = [("", plots.margin_histogram(margins))]
-    # matplotlib has escaped every text in them.
-    return {name: [(caption, Markup(svg)) for caption, svg in drawn] for name, drawn in figures.items()}
+def _cell(value: Any) -> str:
+    """Write a cell of a figure's table."""
+    if value is None:
+        return UNDEFINED
+    return f"{value:,}" if isinstance(value, int) else number(value) if isinstance(value, float) else str(value)
+
+
+def _raw(*values: Any) -> list[Any]:
+    """Write numbers for a file: six digits are more than any has."""
+    return [round(value, 6) if isinstance(value, float) else "" if value is None else value for value in values]
 
 
 def duration(seconds: float) -> str:

@@ -1,57 +1,22 @@
-"""The report's figures, drawn by matplotlib and returned as inline SVG that follows the page's colours."""
+"""The report's static figures, as inline SVG."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dissensus.errors import MissingDependencyError
-from dissensus.evaluate.groups import group_label
 from dissensus.evaluate.tables import TITLES, Scores, shorten
+from dissensus.report.embed import clean
+from dissensus.report.group_tables import label_of
+from dissensus.report.reliability import Reliability
 from dissensus.report.run import Log
+from dissensus.report.svg import INK, MUTED, SERIES, SHADES, colour_of, drawing, marker_of
 from dissensus.stats.metrics import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# matplotlib draws in these stand-ins; each becomes a variable of the page, so that figures follow light and dark.
-INK, MUTED, GRID = "#010101", "#020202", "#030303"
-SERIES = tuple(f"#0000{16 + k:02x}" for k in range(8))
-_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)"} | {
-    colour: f"var(--series-{k})" for k, colour in enumerate(SERIES)
-}
-_MARKERS = "osD^vPX*"
-
-_STYLE = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "xtick.color": GRID,
-    "ytick.color": GRID,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-    "legend.frameon": False,
-    "path.simplify": True,
-}
 
 
 def forest(scores: Scores, metric: str) -> str:
@@ -59,7 +24,7 @@ def forest(scores: Scores, metric: str) -> str:
     rows = [group for group in scores.groups if any(_drawable(scores, m, metric, group) for m in scores.others)]
     spread = 0.62 / max(1, len(scores.others))
     height = 0.75 + len(rows) * max(0.24, 0.17 * len(scores.others))
-    with _axes(f"forest-{metric}", 4.3, height) as (axes, svg):
+    with drawing(f"forest-{metric}", 4.3, height) as (axes, svg):
         axes.axvline(0, color=MUTED, linewidth=1)
         for k, model in enumerate(scores.others):
             for y, group in enumerate(rows):
@@ -67,35 +32,37 @@ def forest(scores: Scores, metric: str) -> str:
                 if found is None or found.value is None:
                     continue
                 at = y + (k - (len(scores.others) - 1) / 2) * spread
-                colour = _colour(scores.models, model)
+                colour = colour_of(scores.models, model)
                 if found.low is not None and found.high is not None:
                     axes.plot([found.low, found.high], [at, at], color=colour, linewidth=1.8, solid_capstyle="round")
-                axes.plot(found.value, at, _marker(scores.models, model), color=colour, markersize=4.2)
-        axes.set_yticks(range(len(rows)), [shorten(group_label(group), 30) for group in rows])
+                axes.plot(found.value, at, marker_of(scores.models, model), color=colour, markersize=4.2)
+        axes.set_yticks(range(len(rows)), [clean(shorten(label_of(group), 36)) for group in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
         axes.locator_params(axis="x", nbins=5)
-        axes.set_xlabel(f"Δ {TITLES.get(metric, metric)} to {shorten(scores.baseline or '', 24)}")
+        axes.set_xlabel(clean(f"Δ {TITLES.get(metric, metric)} to {shorten(scores.baseline or '', 24)}"))
     return svg()
 
 
 def training_curves(logs: Mapping[str, Mapping[str, Log]], key: str, models: Sequence[str]) -> str:
-    """Draw a logged quantity over training: thin lines for seeds, dots for validation rows; empty if never logged."""
-    series = {m: [_series(log, key) for log in seeds.values()] for m, seeds in logs.items()}
+    """Draw a quantity over training: a line for each seed, hollow marks for validation; empty if never logged."""
+    series = {m: [_series(log, key) for log in logs[m].values()] for m in models if m in logs}
     series = {m: [s for s in lines if s[0].size] for m, lines in series.items()}
     if not any(series.values()):
         return ""
-    with _axes(f"training-{key}", 4.1, 2.7) as (axes, svg):
+    with drawing(f"training-{key}", 4.1, 2.7) as (axes, svg):
         for model, lines in series.items():
+            colour, mark = colour_of(models, model), marker_of(models, model)
             for k, (x, y) in enumerate(lines):
                 x, y = _thin(x, smooth(y))
-                name = shorten(model, 24) if k == 0 else None
-                axes.plot(x, y, color=_colour(models, model), linewidth=1.4, alpha=0.85, label=name)
+                name = clean(shorten(model, 24)) if k == 0 else None
+                each = (k, max(1, len(x) // 5))
+                axes.plot(x, y, mark + "-", markevery=each, markersize=3.6, color=colour, linewidth=1.4, label=name)
             for log in logs[model].values():
                 x, y = _series(log, f"validation_{key}")
-                axes.plot(x, y, _marker(models, model), color=_colour(models, model), markersize=4)
+                axes.plot(x, y, mark, color=colour, markersize=6, markerfacecolor="none")
         axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
         axes.set_xlabel(_time_axis(logs))
         _legend(axes, len(series))
@@ -109,10 +76,10 @@ def density(model: str, predicted: FloatArray, human: FloatArray, models: Sequen
     counts = np.histogram2d(x, y, bins=[x_edges, y_edges])[0].T
     shade = np.zeros((*counts.shape, 4))
     # The picture cannot follow the page's colours, so it is one mid-tone whose opacity is the count.
-    shade[..., :3] = np.array(_SHADES[models.index(model) % len(_SHADES)]) / 255
+    shade[..., :3] = np.array(SHADES[models.index(model) % len(SHADES)]) / 255
     shade[..., 3] = 0.9 * np.sqrt(counts / max(1.0, counts.max()))
     centres, means = binned_mean(x, y, x_edges)
-    with _axes(f"density-{models.index(model)}", 3.0, 2.9) as (axes, svg):
+    with drawing(f"density-{models.index(model)}", 3.0, 2.9) as (axes, svg):
         axes.imshow(shade, extent=(-0.05, 1.05, 0, 1), origin="lower", aspect="auto", interpolation="none")
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         axes.plot(centres, means, "o-", color=INK, linewidth=1.6, markersize=3.4)
@@ -122,34 +89,60 @@ def density(model: str, predicted: FloatArray, human: FloatArray, models: Sequen
     return svg()
 
 
-def calibration(predicted: Mapping[str, FloatArray], human: FloatArray, models: Sequence[str]) -> str:
-    """Draw mean human preference in ten equally full bins of the predicted one; a calibrated model is on the line."""
-    with _axes("calibration", 4.1, 3.2) as (axes, svg):
+def calibration(model: str, found: Reliability, predicted: FloatArray, models: Sequence[str]) -> str:
+    """Draw a model's bins with their null band, and below how its predictions are spread."""
+    place = models.index(model)
+    with drawing(f"calibration-{place}", 3.0, 2.9) as (axes, svg):
+        counts, edges = np.histogram(predicted.ravel(), bins=20, range=(0, 1))
+        axes.bar(edges[:-1], 0.16 * counts / max(1, counts.max()), width=0.05, align="edge", color=MUTED, alpha=0.25)
+        axes.fill_between(
+            found.predicted, found.low, found.high, color=colour_of(models, model), alpha=0.22, linewidth=0
+        )
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-        for model, rows in predicted.items():
-            x, y = equal_mass_bins(rows.ravel(), np.tile(human, rows.shape[0]))
-            style = f"{_marker(models, model)}-"
-            axes.plot(x, y, style, color=_colour(models, model), linewidth=1.4, markersize=4, label=shorten(model, 24))
+        style, colour = f"{marker_of(models, model)}-", colour_of(models, model)
+        half = 1.96 * found.error
+        axes.errorbar(found.predicted, found.observed, half, fmt=style, color=colour, linewidth=1.4, markersize=4.5)
         _fractions(axes)
-        axes.set_xlabel("predicted preference for response a")
+        axes.set_xlabel("predicted")
         axes.set_ylabel("people that prefer response a")
-        _legend(axes, len(predicted))
     return svg()
 
 
-def margin_histogram(margins: FloatArray) -> str:
-    """Draw how many pairs have each margin; a bar per value where there are few values."""
-    values, counts = np.unique(margins.round(6), return_counts=True)
-    width = 0.8 * np.diff(values).min() if 1 < values.size <= 24 else 0.08
-    if values.size > 24:
-        counts, edges = np.histogram(margins, bins=24)
-        values, width = (edges[1:] + edges[:-1]) / 2, 0.9 * (edges[1] - edges[0])
-    with _axes("margins", 4.1, 3.2) as (axes, svg):
+def margin_histogram(values: FloatArray, counts: FloatArray, width: float) -> str:
+    """Draw how many pairs have each margin (see `count_margins`)."""
+    with drawing("margins", 4.1, 2.9) as (axes, svg):
         axes.bar(values, counts, width=width, color=SERIES[1], alpha=0.85)
         axes.grid(axis="x", visible=False)
+        low, high = min(0.0, float(values.min())), max(1.0, float(values.max()))
+        axes.set_xlim(low - 0.06, high + 0.06)
         axes.set_xlabel("margin: 0 an even split, 1 unanimous")
         axes.set_ylabel("training pairs")
     return svg()
+
+
+def margin_against_people(margins: FloatArray, people: FloatArray, half_width: FloatArray) -> str:
+    """Draw the mean margin of people's votes at each margin, all of shape (bins,); with normal 95 % intervals."""
+    with drawing("margin-people", 4.1, 2.9) as (axes, svg):
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+        axes.errorbar(margins, people, half_width, fmt="o-", color=SERIES[1], linewidth=1.4, markersize=4.5)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("margin by the judge")
+        axes.set_ylabel("margin by people's votes")
+    return svg()
+
+
+def count_margins(margins: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """Count margins of shape (n,): values, counts, and a bar's width; a bar per value where there are few.
+
+    >>> count_margins(np.array([0.2, 1.0, 1.0]))
+    (array([0.2, 1. ]), array([1., 2.]), 0.08)
+    """
+    values, counts = np.unique(margins.round(6), return_counts=True)
+    if values.size > 24:
+        counts, edges = np.histogram(margins, bins=24)
+        return (edges[1:] + edges[:-1]) / 2, counts.astype(float), float(0.9 * (edges[1] - edges[0]))
+    closest = float(np.diff(values).min()) if values.size > 1 else 1.0
+    return values, counts.astype(float), min(0.08, 0.8 * closest)
 
 
 def smooth(values: FloatArray, memory: float = 0.9) -> FloatArray:
@@ -171,33 +164,6 @@ def binned_mean(x: FloatArray, y: FloatArray, edges: FloatArray, fewest: int = 5
     members = [np.digitize(x, edges) == k for k in range(1, len(edges))]
     members = [inside for inside in members if inside.sum() >= fewest]
     return np.array([x[m].mean() for m in members]), np.array([y[m].mean() for m in members])
-
-
-def equal_mass_bins(x: FloatArray, y: FloatArray, bins: int = 10) -> tuple[FloatArray, FloatArray]:
-    """Average x and y within bins of x that hold equally many points."""
-    parts = np.array_split(np.argsort(x, kind="stable"), min(bins, x.size))
-    return np.array([x[p].mean() for p in parts]), np.array([y[p].mean() for p in parts])
-
-
-# Mid-tones of the Okabe-Ito palette that show on white and on black.
-_SHADES = (
-    (120, 128, 140),
-    (30, 120, 190),
-    (213, 94, 0),
-    (0, 158, 115),
-    (190, 110, 160),
-    (205, 145, 10),
-    (86, 160, 210),
-    (150, 140, 60),
-)
-
-
-def _colour(models: Sequence[str], model: str) -> str:
-    return SERIES[models.index(model) % len(SERIES)]
-
-
-def _marker(models: Sequence[str], model: str) -> str:
-    return _MARKERS[models.index(model) % len(_MARKERS)]
 
 
 def _drawable(scores: Scores, model: str, metric: str, group: str) -> bool:
@@ -234,45 +200,3 @@ def _fractions(axes: Axes) -> None:
 def _legend(axes: Axes, series: int) -> None:
     if series > 1:
         axes.legend(loc="best", labelcolor=INK, handlelength=1.6, fontsize=9)
-
-
-@contextmanager
-def _axes(name: str, width: float, height: float) -> Iterator[tuple[Axes, Callable[[], str]]]:
-    """Give axes of a new figure, in inches, and a function that returns it as SVG once it is drawn."""
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError("matplotlib", extra="report", need="the report") from error
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        drawn: list[str] = []
-        yield figure.subplots(), lambda: drawn[0]
-        drawn.append(_inline(_save(figure)))
-
-
-def _save(figure: Figure) -> str:
-    out = io.BytesIO()
-    nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with warnings.catch_warnings():
-        # The browser draws the text, with its own fonts.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(out, format="svg", metadata=nothing)
-    return out.getvalue().decode("utf-8")
-
-
-def _inline(svg: str) -> str:
-    """Make a file's SVG part of a page: no prologue, no addresses, no ids but the ones in use, colours by name."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
-    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
-    svg = re.sub(r"#[0-9a-f]{6}", lambda found: _VARIABLES.get(found[0], found[0]), svg)
-    return re.sub(r"\s*\n\s*", "\n", svg)

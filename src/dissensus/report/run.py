@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from dissensus.errors import EvaluationError, InputError
 from dissensus.evaluate.join import Joined, join
 from dissensus.records import Margin, Metric, Pair, Prediction
+from dissensus.report.judged import Judged, load_judged
 
 Log = Sequence[Mapping[str, Any]]
 """The rows of one training.jsonl."""
@@ -31,6 +32,11 @@ class RunData:
     metrics: Sequence[Metric] = ()
     joined: Joined | None = None
     """Votes and predictions of the test pairs."""
+    predictions: Sequence[Prediction] = ()
+    """What ``joined`` was made from, with the rewards."""
+    training: Sequence[Pair] = ()
+    """The training pairs, with the votes that training did not see."""
+    judged: Judged = field(default_factory=Judged)
     margins: Sequence[Margin] = ()
     logs: Mapping[str, Mapping[str, Log]] = field(default_factory=dict)
     """For each model and seed the rows of its training log."""
@@ -39,36 +45,71 @@ class RunData:
 
 
 def load_run(folder: Path) -> RunData:
-    """Load what a study's folder holds.
+    """Load what a study's folder holds, or one with the files of an evaluation alone.
+
+    Such a folder has ``scores.json``, and beside it pairs and predictions where single pairs are to be shown.
 
     Raises:
         InputError: the folder is no run folder, or a file in it cannot be read.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder that 'dissensus study --out' wrote")
-    if not (folder / "manifest.json").is_file() and not (folder / "study.yaml").is_file():
+    is_study = (folder / "manifest.json").is_file() or (folder / "study.yaml").is_file()
+    if not is_study and not (folder / "scores.json").is_file():
         raise InputError(
-            f"{folder}: neither manifest.json nor study.yaml is here, so this is not a run; "
+            f"{folder}: neither manifest.json nor study.yaml is here, nor scores.json, so this is not a run; "
             "give the folder that 'dissensus study --out' wrote"
         )
     missing: list[str] = []
 
-    def part(path: Path, what: str, read: Callable[[Path], _T]) -> _T | None:
+    def part(path: Path, what: str, read: Callable[[Path], _T], *, of_study: bool = True) -> _T | None:
         if path.exists():
             return read(path)
-        missing.append(f"{what} ({path.relative_to(folder)})")
+        if is_study or not of_study:
+            missing.append(f"{what} ({path.relative_to(folder)})")
         return None
 
     manifest = part(folder / "manifest.json", "the manifest", _read_object) or {}
     config = part(folder / "study.yaml", "the settings", lambda path: path.read_text(encoding="utf-8")) or ""
     margins = part(folder / "margins.parquet", "the margins", _read_margins) or []
     logs = part(folder / "models", "the trained models", _read_logs) or {}
-    pairs = part(folder / "pairs" / "test.parquet", "the test pairs", _read_pairs)
-    predictions = part(folder / "predictions", "the predictions", _read_predictions)
-    metrics = part(folder / "scores.json", "the scores", _read_metrics) or []
-    joined = _join(folder, pairs, predictions) if pairs and predictions else None
-    name = str(manifest.get("name") or folder.resolve().name)
-    return RunData(name, manifest, config, metrics, joined, margins, logs, missing)
+    pairs = part(_first_of(folder, _PAIRS), "the test pairs", _read_pairs, of_study=False)
+    predictions = part(_first_of(folder, _PREDICTIONS), "the predictions", _read_predictions, of_study=False)
+    metrics = part(folder / "scores.json", "the scores", _read_metrics, of_study=False) or []
+    gold = folder / "pairs" / "train_votes.parquet"
+    training = _read_pairs(gold) if gold.exists() else []
+    store = _store(folder, manifest)
+    if store is None and is_study:
+        missing.append("the judgments (judgments.db)")
+    judged = load_judged(store, [*training, *(pairs or [])], pairs or []) if store else Judged()
+    return RunData(
+        name=str(manifest.get("name") or folder.resolve().name),
+        manifest=manifest,
+        config=config,
+        metrics=metrics,
+        joined=_join(folder, pairs, predictions) if pairs and predictions else None,
+        predictions=predictions or [],
+        training=training,
+        judged=judged,
+        margins=margins,
+        logs=logs,
+        missing=missing,
+    )
+
+
+_PAIRS = ("pairs/test.parquet", "pairs.parquet", "pairs.jsonl", "pairs.csv")
+_PREDICTIONS = ("predictions", "predictions.parquet", "predictions.jsonl")
+
+
+def _first_of(folder: Path, names: Sequence[str]) -> Path:
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
+
+
+def _store(folder: Path, manifest: Mapping[str, Any]) -> Path | None:
+    """The run's own store of judgments, or the one that its settings name; None where neither is there."""
+    judge = (manifest.get("config") or {}).get("judge") or {}
+    named = [judge["store"]] if isinstance(judge, dict) and isinstance(judge.get("store"), str) else []
+    return next((path for path in (folder / "judgments.db", *map(Path, named)) if path.is_file()), None)
 
 
 def _join(folder: Path, pairs: list[Pair], predictions: list[Prediction]) -> Joined:
@@ -90,10 +131,11 @@ def _read_margins(path: Path) -> list[Margin]:
     return list(read_records(path, Margin))
 
 
-def _read_predictions(folder: Path) -> list[Prediction]:
+def _read_predictions(path: Path) -> list[Prediction]:
     from dissensus.files import read_records
 
-    return [row for path in sorted(folder.glob("*.parquet")) for row in read_records(path, Prediction)]
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    return [row for file in files for row in read_records(file, Prediction)]
 
 
 def _read_logs(folder: Path) -> dict[str, dict[str, Log]]:

@@ -1,0 +1,116 @@
+"""The card of the data sets: what was compared, how many voted, how far they agree, and what that allows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dissensus.records import Metric, Pair
+from dissensus.report.board import Board
+from dissensus.report.run import RunData
+
+COEFFICIENTS = {
+    "agreement_raw": "raw agreement",
+    "fleiss_kappa": "Fleiss' κ",
+    "krippendorff_nominal": "Krippendorff's α, nominal",
+    "krippendorff_ordinal": "Krippendorff's α, ordinal",
+    "krippendorff_interval": "Krippendorff's α, interval",
+    "gwet_ac1": "Gwet's AC1",
+    "gwet_ac2": "Gwet's AC2",
+    "icc_2k": "ICC(2,k)",
+}
+
+
+@dataclass(frozen=True)
+class CardRow:
+    """One data set, or all of them."""
+
+    name: str
+    training: int
+    pairs: int
+    prompts: int
+    votes: str
+    """Votes per pair."""
+    split: str
+    """How the votes are split over a, b and tie."""
+    labels: str
+    categories: str
+    agreement: Sequence[Metric | None]
+    """In the order of the card's coefficients."""
+    ceilings: Sequence[Metric | None]
+    """Of Pearson r and L1."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """The data sets of a run, with the coefficients that are known of any."""
+
+    coefficients: Sequence[str]
+    rows: Sequence[CardRow]
+
+    @property
+    def has_ceilings(self) -> bool:
+        """Whether any is known."""
+        return any(row is not None for line in self.rows for row in line.ceilings)
+
+
+def make_card(run: RunData, board: Board) -> Card | None:
+    """Make the card of the test pairs; None where there are none yet."""
+    if run.joined is None:
+        return None
+    known = {row.metric for row in run.metrics if row.kind == "people"}
+    coefficients = [name for name in COEFFICIENTS if name in known]
+    return Card(coefficients, list(_rows(run, board, coefficients)))
+
+
+def _rows(run: RunData, board: Board, coefficients: Sequence[str]) -> Iterator[CardRow]:
+    assert run.joined is not None
+    pairs = run.joined.pairs
+    names = sorted({pair.dataset for pair in pairs if pair.dataset is not None})
+    parts: list[tuple[str, Sequence[Pair], Sequence[Pair]]] = [("all", pairs, run.training)]
+    for name in names if len(names) > 1 else []:
+        mine = [pair for pair in pairs if pair.dataset == name]
+        parts.append((f"dataset={name}", mine, [pair for pair in run.training if pair.dataset == name]))
+    for group, own, training in parts:
+        people = {row.metric: row for row in board.people(group)}
+        yield CardRow(
+            name=group.removeprefix("dataset=") if group != "all" else names[0] if len(names) == 1 else "All",
+            training=len(training),
+            pairs=len(own),
+            prompts=len({(pair.dataset, pair.group) for pair in own}),
+            votes=_votes_per_pair(own),
+            split=_shares(_count_votes(own)),
+            labels=_shares(Counter(pair.label or "none" for pair in own)),
+            categories=", ".join(f"{name} {count:,}" for name, count in _categories(own).most_common(6)),
+            agreement=[people.get(name) for name in coefficients],
+            ceilings=[board.ceiling("pearson", group), board.ceiling("l1", group)],
+        )
+
+
+def _votes_per_pair(pairs: Sequence[Pair]) -> str:
+    counts = [pair.votes.n for pair in pairs if pair.votes is not None]
+    if min(counts) == max(counts):
+        return str(counts[0])
+    return f"{sum(counts) / len(counts):.1f} ({min(counts)}–{max(counts)})"
+
+
+def _count_votes(pairs: Sequence[Pair]) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    for pair in pairs:
+        if pair.votes is not None:
+            counted.update({"a": pair.votes.a, "b": pair.votes.b, "tie": pair.votes.tie})
+    return counted
+
+
+def _categories(pairs: Sequence[Pair]) -> Counter[str]:
+    found = [pair.category for pair in pairs if pair.category is not None]
+    found += [{"yes": "distinguishable", "no": "indistinguishable"}[p.distinct] for p in pairs if p.distinct]
+    return Counter(found)
+
+
+def _shares(counts: Counter[str]) -> str:
+    """Write shares: a 51 %, b 49 %; what never occurs is left out."""
+    total = sum(counts.values())
+    shown = [name for name in ("a", "b", "tie", "none") if counts[name]]
+    return ", ".join(f"{name} {100 * counts[name] / total:.0f} %" for name in shown)

@@ -1,0 +1,93 @@
+"""Reliability of preferences against fractions of votes: bins that hold equally many pairs, and the null band."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.stats.intervals import IntArray
+from dissensus.stats.metrics import FloatArray
+
+BINS = 10
+_DRAWS = 200
+_CELLS = 4_000_000
+"""Votes simulated at most for a band's draw over all its repetitions; fewer repetitions beyond that."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A model's bins, each array of shape (bins,), in order of the predictions."""
+
+    predicted: FloatArray
+    """Mean prediction."""
+    observed: FloatArray
+    """Mean fraction of people that prefers response a."""
+    error: FloatArray
+    """Standard error of the observed mean, whole prompts being what could have been drawn otherwise."""
+    counts: FloatArray
+    """Predictions in the bin, all seeds together."""
+    low: FloatArray
+    """The null band: where the bins lie in 95 of 100 draws, if each vote is cast with the predicted probability."""
+    high: FloatArray
+
+    @property
+    def misses(self) -> int:
+        """How many bins have a 95 % interval that leaves out their mean prediction."""
+        return int((abs(self.observed - self.predicted) > 1.96 * self.error).sum())
+
+
+def reliability(
+    predicted: FloatArray, human: FloatArray, votes: FloatArray, clusters: IntArray, *, seed: int = 0
+) -> Reliability:
+    """Bin predictions of shape (seeds, n) and compare them with people.
+
+    The null band assumes that each of a pair's votes is for a with the predicted probability. Seeds share the votes:
+    one draw of uniform numbers serves them all, as one set of people has voted.
+
+    Args:
+        predicted: preferences, shape (seeds, n).
+        human: fraction of people that prefers response a, shape (n,).
+        votes: how many voted, shape (n,), positive.
+        clusters: the number of each pair's prompt, from 0, shape (n,).
+        seed: of the simulated votes.
+
+    >>> p = np.array([[0.1, 0.2, 0.8, 0.9]])
+    >>> r = reliability(p, np.array([0.0, 0.2, 0.6, 1.0]), np.full(4, 5.0), np.arange(4))
+    >>> r.observed.tolist(), r.counts.tolist()
+    ([0.0, 0.2, 0.6, 1.0], [1.0, 1.0, 1.0, 1.0])
+    """
+    flat = predicted.ravel()
+    parts = np.array_split(np.argsort(flat, kind="stable"), min(BINS, flat.size))
+    drawn = _simulate(predicted, votes.astype(np.int64), np.random.default_rng(seed))
+    null = np.array([drawn[:, part].mean(axis=1) for part in parts])
+    low, high = np.quantile(null, (0.025, 0.975), axis=1)
+    tiled = np.tile(human, predicted.shape[0])
+    return Reliability(
+        predicted=np.array([flat[part].mean() for part in parts]),
+        observed=np.array([tiled[part].mean() for part in parts]),
+        error=np.array([_error(tiled[part], np.tile(clusters, predicted.shape[0])[part]) for part in parts]),
+        counts=np.array([float(part.size) for part in parts]),
+        low=low,
+        high=high,
+    )
+
+
+def _error(values: FloatArray, clusters: IntArray) -> float:
+    """The standard error of a mean of values that come in clusters."""
+    sums = np.bincount(clusters, weights=values - values.mean())
+    found = np.unique(clusters).size
+    return float(np.sqrt((sums**2).sum() * found / max(1, found - 1)) / values.size)
+
+
+def _simulate(predicted: FloatArray, votes: IntArray, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Draw fractions of votes from the predictions, shape (draws, seeds * n)."""
+    draws = int(np.clip(_CELLS // max(1, votes.sum()), 50, _DRAWS))
+    starts = np.concatenate([[0], np.cumsum(votes)[:-1]])
+    chances = np.repeat(predicted, votes, axis=1)
+    drawn = np.empty((draws, predicted.size), dtype=np.float32)
+    for row in drawn:
+        uniform = rng.random(chances.shape[1])
+        row[:] = (np.add.reduceat((uniform < chances).astype(np.float32), starts, axis=1) / votes).ravel()
+    return drawn

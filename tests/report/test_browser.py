@@ -1,0 +1,362 @@
+"""The page in a real browser: opened from disk, without a network."""
+
+import contextlib
+import csv
+import io
+import os
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dissensus.evaluate.join import join
+from dissensus.evaluate.scorecard import score
+from dissensus.records import Metric, Pair, Prediction, Votes
+from dissensus.report.judged import Judged, JudgeSummary, Verdicts
+from dissensus.report.page import render
+from dissensus.stats.intervals import Estimate
+
+from .payloads import PAYLOADS
+
+CHROMIUM = os.environ.get("DISSENSUS_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: run scripts/install-browser or set DISSENSUS_CHROMIUM"),
+]
+PHONE = {"width": 360, "height": 740}
+DESK = {"width": 1200, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def run(run_data):
+    """The hostile run with what else a finished study has."""
+    pairs = run_data.joined.pairs
+    verdicts = {pairs[0].id: [Verdicts("judge", {"ab": [3, 1, 0, 1], "ba": [2, 2, 1, 0]}, 0.6, "Choice: A")]}
+    summary = JudgeSummary("judge", 80, 800, 0.05, Estimate(0.55, 0.5, 0.6), 70, Estimate(0.2, 0.1, 0.3))
+    return replace(run_data, judged=Judged([summary], verdicts), predictions=_predictions(run_data.joined))
+
+
+def _predictions(joined):
+    return [
+        Prediction(pair_id=pair.id, model=m, seed=s, reward_a=1.5, reward_b=-0.25, preference_a=float(p))
+        for m, rows in joined.predicted.items()
+        for s, row in enumerate(rows)
+        for pair, p in zip(joined.pairs, row, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def file(run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render(run), encoding="utf-8")
+    return path
+
+
+class Seen:
+    """What a page did that it should not have done."""
+
+    def __init__(self, page):
+        self.wrong = []
+        page.on("console", lambda message: self.wrong.append(("console", message.text)))
+        page.on("pageerror", lambda error: self.wrong.append(("error", str(error))))
+        page.on("dialog", lambda dialog: (self.wrong.append(("dialog", dialog.message)), dialog.dismiss()))
+        page.on("popup", lambda _: self.wrong.append(("popup", "")))
+        page.on("request", lambda request: self.wrong.append(("request", request.url[:200])))
+
+
+@contextlib.contextmanager
+def opened(browser, path: Path, **settings):
+    context = browser.new_context(**{"offline": True, "viewport": DESK, **settings})
+    try:
+        page = context.new_page()
+        page.seen = Seen(page)
+        page.goto(path.as_uri())
+        yield page
+    finally:
+        context.close()
+
+
+def panel(page):
+    return page.locator(".pair")
+
+
+def chosen(page):
+    return panel(page).locator("code").inner_text()
+
+
+def test_it_opens_from_disk_alone_and_says_nothing_to_the_console(browser, file):
+    with opened(browser, file) as page:
+        assert page.locator(".scatter").count() == 2
+        page.mouse.wheel(0, 5000)
+        page.wait_for_timeout(100)
+        # The file itself and its inline pictures.
+        assert [what for what in page.seen.wrong if not what[1].startswith(("data:", file.as_uri()))] == []
+
+
+def test_a_click_on_a_point_shows_its_pair_in_every_model(browser, file, run):
+    with opened(browser, file) as page:
+        before = chosen(page)
+        mark = page.locator(".scatter").nth(1).locator(".mark").nth(17)
+        mark.scroll_into_view_if_needed()
+        box = mark.bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        pair = next(p for p in run.joined.pairs if p.id == chosen(page))
+        assert pair.id != before
+        text = panel(page).inner_text()
+        for said in (pair.prompt, f"{pair.votes.a} for a", f"{pair.votes.b} for b", "1.50 · 1.50", "−0.25 · −0.25"):
+            assert said in text
+        at = [page.locator(".scatter").nth(k).locator('.mark[aria-pressed="true"]').count() for k in (0, 1)]
+        assert at == [1, 1]
+        assert page.locator(".ring[visibility=visible]").count() == 2
+
+
+def test_the_keyboard_alone_reaches_points_and_pairs(browser, file):
+    with opened(browser, file) as page:
+        page.locator(".all-pairs").focus()
+        page.keyboard.press("Tab")
+        first = page.evaluate("document.activeElement.getAttribute('aria-label')")
+        assert re.match(r"people \d?\.\d+, predicted ", first)
+        for key in ("ArrowRight", "ArrowRight", "ArrowUp"):
+            page.keyboard.press(key)
+        label = page.evaluate("document.activeElement.getAttribute('aria-label')")
+        assert label != first
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.classList.contains('pair')")
+        assert label.split(": ")[1][:9] in panel(page).inner_text()
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == label
+        # One stop of the Tab key for a whole plot.
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('.scatter') !== document.querySelector('.scatter')")
+
+
+def test_up_and_right_are_up_and_right(browser, file):
+    with opened(browser, file) as page:
+        place = "(({ at }) => at)(document.activeElement)"
+        page.locator(".mark").nth(30).focus()
+        start = page.evaluate(place)
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate(place)[0] >= start[0]
+        start = page.evaluate(place)
+        page.keyboard.press("ArrowUp")
+        assert page.evaluate(place)[1] <= start[1]
+
+
+def test_the_lists_open_pairs_too(browser, file):
+    with opened(browser, file) as page:
+        button = page.locator("button.open").nth(3)
+        button.click()
+        assert button.inner_text() in panel(page).inner_text()
+        panel(page).get_by_text("Back to where you were").click()
+        assert page.evaluate("document.activeElement.className") == "open"
+
+
+def test_a_model_can_be_chosen(browser, file):
+    with opened(browser, file) as page:
+        page.locator(".by-model").select_option("1")
+        assert page.locator(".scatter:visible").count() == 1
+
+
+def test_judgments_and_replies_are_shown(browser, file, run):
+    with opened(browser, file) as page:
+        places = page.evaluate("JSON.parse(document.querySelector('script.data').textContent).pairs.map((p) => p.id)")
+        page.locator(".mark").nth(places.index(run.joined.pairs[0].id)).focus()
+        page.keyboard.press("Enter")
+        text = panel(page).locator(".judges").inner_text()
+        assert "a shown first: 3 for a, 1 for b, 1 without a winner; b shown first: 2 for a, 2 for b, 1 a tie" in text
+        assert "Choice: A" in text
+
+
+def test_tables_can_be_downloaded(browser, file, run):
+    with opened(browser, file, accept_downloads=True) as page:
+        with page.expect_download() as download:
+            page.locator('button.csv[data-name="pearson"]').click()
+        text = Path(download.value.path()).read_bytes().decode("utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text)))
+        assert rows[0][:5] == ["Pairs", "n", "base", "base low", "base high"]
+        assert {len(row) for row in rows} == {len(rows[0])}
+        value = next(
+            m for m in run.metrics if (m.model, m.group, m.metric, m.baseline) == ("base", "all", "pearson", None)
+        )
+        assert float(rows[1][2]) == pytest.approx(value.value, abs=1e-6)
+        for rows in page.evaluate("[...document.querySelectorAll('.tabled table')].map((table) => tableRows(table))"):
+            assert {len(row) for row in rows} == {len(rows[0])}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, file, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    with opened(browser, file, color_scheme=scheme, bypass_csp=True) as page:
+        page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        page.wait_for_timeout(200)
+        options = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
+        found = axe.Axe().run(page, options=options).response["violations"]
+        serious = [v for v in found if v["impact"] in ("serious", "critical")]
+        assert [(v["id"], v["nodes"][0]["html"][:300], v["nodes"][0]["failureSummary"]) for v in serious] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_scrolls_down_only(browser, file, scheme):
+    with opened(browser, file, viewport=PHONE, color_scheme=scheme) as page:
+        page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_on_paper_nothing_is_cut_off(browser, file):
+    # A4 on its side, less the margins.
+    with opened(browser, file, color_scheme="dark", viewport={"width": 1030, "height": 700}) as page:
+        page.emulate_media(media="print")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.evaluate("document.querySelector('.choices').checkVisibility()") is False
+        assert page.evaluate("document.documentElement.scrollWidth") == 1030
+        assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_without_scripts_the_rest_is_there(browser, file):
+    with opened(browser, file, java_script_enabled=False) as page:
+        assert page.locator("figure svg").count() > 5
+        assert page.get_by_text("The marks need scripts").is_visible()
+        assert page.locator("button.csv:visible").count() == 0
+
+
+# --- data that attacks -------------------------------------------------------------------------------------------
+
+
+def _attack(run):
+    """A run whose every field of data is a payload; names, of which there are few, are many payloads at once."""
+    everything = "\n".join([*PAYLOADS, "\ud800"])
+    pairs = [
+        Pair(
+            id=f"{text}{k}", prompt=text, response_a=text * 2, response_b=f"{text}!", dataset=text, domain="in",
+            category=text, group=f"{text}{k}", votes=Votes(a=k % 5, b=5 - k % 5),
+        )
+        for k, text in enumerate(PAYLOADS)
+    ]  # fmt: skip
+    names = ["base", *("".join(PAYLOADS[k::4]) for k in range(4))]
+    rng = np.random.default_rng(0)
+    predictions = [
+        Prediction(pair_id=p.id, model=m, seed=0, reward_a=0, reward_b=0, preference_a=float(rng.random()))
+        for m in names
+        for p in pairs
+    ]
+    metrics = score(pairs, predictions, baseline="base", n_resamples=0)
+    metrics = [row.model_copy(update={"note": everything}) if row.metric == "l1" else row for row in metrics]
+    metrics += [Metric(model=x, group="all", metric="l1", value=0.2, n=9, kind="reference") for x in PAYLOADS[:9]]
+    metrics += [Metric(model=everything, group="all", metric="pearson", value=0.2, n=9, kind="judge")]
+    summary = JudgeSummary(everything, 9, 90, 0.1, None, 0, None)
+    verdicts = {p.id: [Verdicts(p.prompt, {"ab": [1, 2, 0, 1]}, 0.5, p.prompt * 20)] for p in pairs}
+    manifest = {
+        "title": everything, "name": everything, "command": everything, "git_commit": everything,
+        "created": everything, "environment": {everything: everything},
+        "inputs": [{"path": everything, "sha256": everything, "rows": 3}],
+        "stages": [{"name": everything, "fingerprint": everything, "counts": {everything: everything}}]
+        + [{"name": text, "outputs": {text: text}} for text in PAYLOADS],
+        "config": {"models": {everything: {"model": everything, "objective": everything}}, "seeds": [everything]},
+    }  # fmt: skip
+    return replace(
+        run, name=everything, manifest=manifest, config=everything, metrics=metrics, joined=join(pairs, predictions),
+        predictions=predictions, judged=Judged([summary], verdicts), missing=PAYLOADS,
+        logs={name: {everything: run.logs["base"]["0"]} for name in names},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one run", "two runs"])
+def attack(request, run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("attack") / "report.html"
+    path.write_text(render(*[_attack(run)] * request.param), encoding="utf-8")
+    return path, request.param
+
+
+@pytest.mark.parametrize("bypass_csp", [True, False], ids=["escaping alone", "with the policy"])
+def test_a_hundred_payloads_in_every_field_do_nothing(browser, attack, bypass_csp):
+    assert len(set(PAYLOADS)) >= 100
+    path, runs = attack
+    with opened(browser, path, bypass_csp=bypass_csp) as page:
+        count = "[...document.querySelectorAll('script, iframe, img, object, embed, link, base, form, style')].length"
+        before = page.evaluate(count)
+        assert before == 1 + 1 + 2 * runs  # our style and script; for each run its data and the form of choices
+        page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        page.evaluate("document.querySelectorAll('.scatter:first-of-type .mark').forEach((m) => { m.focus(); })")
+        shown = page.evaluate(
+            """() => [...document.querySelector('.scatter').querySelectorAll('.mark')].map((mark) => {
+                mark.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true }));
+                return document.querySelector('.pair .text').textContent;
+            })"""
+        )
+        expected = {re.sub("[\x00-\x08\x0b-\x1f]", "\ufffd", text.replace("\r\n", "\n")) for text in PAYLOADS}
+        assert set(shown) == expected
+        page.wait_for_timeout(300)
+        assert page.evaluate("window.__xss") is None
+        assert page.evaluate(count) == before
+        attributes = "[...document.querySelectorAll('*')].flatMap((e) => [...e.attributes].map((a) => a.name))"
+        assert not [name for name in page.evaluate(attributes) if name.startswith("on")]
+        assert [what for what in page.seen.wrong if not what[1].startswith(("data:image/png", path.as_uri()))] == []
+
+
+def test_a_spreadsheet_gets_no_formulas(browser, attack):
+    with opened(browser, attack[0], accept_downloads=True) as page:
+        with page.expect_download() as download:
+            page.locator(".all-pairs").first.click()
+        rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_bytes().decode("utf-8-sig"), newline="")))
+        assert len(rows) == len(PAYLOADS) + 1
+        assert {len(row) for row in rows} == {len(rows[0])}
+        assert not [cell for row in rows for cell in row if re.match(r"[=+@-](?![\d.]+$)", cell)]
+
+
+def test_texts_of_a_megabyte_are_cut_where_one_can_see_it(browser, run, tmp_path):
+    long = "long \u05d0\u202e" + "x" * 1_000_000
+    pairs = [pair.model_copy(update={"prompt": long}) for pair in run.joined.pairs]
+    path = tmp_path / "long.html"
+    path.write_text(render(replace(run, joined=replace(run.joined, pairs=tuple(pairs)))), encoding="utf-8")
+    assert path.stat().st_size < 1_500_000
+    with opened(browser, path, viewport=PHONE) as page:
+        assert "… 998,507 more characters" in panel(page).inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_two_runs_stand_side_by_side(browser, run, tmp_path):
+    path = tmp_path / "two.html"
+    path.write_text(render(run, run), encoding="utf-8")
+    with opened(browser, path, viewport=PHONE) as page:
+        assert page.get_by_text("All runs were tested on the same pairs").is_visible()
+        assert page.locator(".pair").count() == 2
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        assert [what for what in page.seen.wrong if what[0] != "request"] == []
+
+
+def test_sixteen_thousand_pairs_fit_into_three_megabytes(run):
+    votes = [Votes(a=k % 6, b=5 - k % 6) for k in range(6)]
+    text = "A sentence of people, <b>emphasis</b> & \u201cquotes\u201d about nothing much. " * 40
+    pairs = [
+        Pair(
+            id=f"p{k}",
+            prompt=f"{k} {text}",
+            response_a=text,
+            response_b=text[9:],
+            dataset=f"set {k % 6}",
+            votes=votes[k % 6],
+        )
+        for k in range(16_000)
+    ]
+    rng = np.random.default_rng(0)
+    predictions = [
+        Prediction(pair_id=p.id, model=m, seed=0, reward_a=0, reward_b=0, preference_a=float(x))
+        for m in ("one", "two", "three")
+        for p, x in zip(pairs, rng.random(len(pairs)), strict=True)
+    ]
+    html = render(replace(run, joined=join(pairs, predictions), predictions=predictions))
+    assert len(html.encode("utf-8")) < 3_000_000
+    assert "of 16,000 pairs" in html

@@ -1,0 +1,52 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from dissensus.records import Votes
+from dissensus.report.pair_data import disagreement, view_pairs
+
+
+def test_disagreement_is_the_chance_that_two_people_differ():
+    votes = Votes(a=3, b=2, tie=1)
+    people = ["a"] * 3 + ["b"] * 2 + ["tie"]
+    couples = [(p, q) for i, p in enumerate(people) for q in people[:i]]
+    assert disagreement(votes) == pytest.approx(sum(p != q for p, q in couples) / len(couples))
+    assert disagreement(Votes(a=1, b=0)) == 0
+
+
+def test_the_lists_are_in_order_and_have_one_pair_of_each_prompt(run_data):
+    view = view_pairs(run_data, run_data.joined.models)
+    disputed = [row.measure for row in view.disputed]
+    assert disputed == sorted(disputed, reverse=True)
+    assert disputed[0] == max(disagreement(pair.votes) for pair in run_data.joined.pairs)
+    for rows in view.wrong.values():
+        errors = [abs(row.measure) for row in rows]
+        assert errors == sorted(errors, reverse=True)
+        assert len({row.prompt for row in rows}) == len(rows) == 10
+
+
+def test_an_error_is_what_is_predicted_less_what_people_say(run_data):
+    view = view_pairs(run_data, run_data.joined.models)
+    for k, rows in enumerate(view.wrong.values()):
+        assert all(row.measure == pytest.approx(row.predicted[k] - row.human) for row in rows)
+
+
+def test_a_small_budget_keeps_what_matters_most(run_data):
+    everything = view_pairs(run_data, run_data.joined.models)
+    little = view_pairs(run_data, run_data.joined.models, budget=9000)
+    assert (everything.shown, everything.total) == (80, 80)
+    assert 10 < little.shown < 80
+    assert len(little.json) < 9200
+    assert [row.prompt for row in little.disputed] == [row.prompt for row in everything.disputed]
+    assert json.loads(little.json)["pairs"] == json.loads(everything.json)["pairs"][: little.shown]
+
+
+def test_texts_that_are_cut_say_by_how_much(run_data):
+    pairs = [pair.model_copy(update={"response_b": "x" * 2000}) for pair in run_data.joined.pairs]
+    view = view_pairs(replace(run_data, joined=replace(run_data.joined, pairs=tuple(pairs))), run_data.joined.models)
+    assert json.loads(view.json)["pairs"][0]["texts"][2] == ["x" * 1500, 500]
+
+
+def test_a_run_without_predictions_has_no_pairs_to_show(run_data):
+    assert view_pairs(replace(run_data, joined=None), []) is None
