@@ -176,7 +176,9 @@ class _Ranks:
             covariance = np.einsum("lr,lr->r", ranks_h, self._member @ weighted)
         else:
             covariance = np.einsum("nr,nr->r", weighted, ranks_h[self._level])
-        variance_p = (total**3 - np.einsum("nr,nr->r", tied * tied, tied)) / 12
+        # Memory that is at hand costs less than the product itself.
+        squares = np.multiply(tied, tied, out=weighted[: len(tied)])
+        variance_p = (total**3 - np.einsum("nr,nr->r", squares, tied)) / 12
         variance_h = np.einsum("lr,lr->r", of_level, ranks_h * ranks_h)
         return np.stack([covariance, variance_p, variance_h])
 
