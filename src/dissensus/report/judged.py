@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dissensus.evaluate.judges import JudgeScore, Resampling, score_judges, verdict_of
+from dissensus.evaluate.judges import JudgeScore, score_judges, verdict_of
+from dissensus.evaluate.measure import Resampling
 from dissensus.judge import JudgmentStore
 from dissensus.judge.position import position_bias
 from dissensus.judge.reading import verdict_probabilities
