@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import permutation_test
 
 from dissensus.errors import InputError
+from dissensus.stats import permutation
 from dissensus.stats.ceiling import ceiling
 from dissensus.stats.planning import find_pairs, plan
 from dissensus.stats.power import Design, estimate_power
@@ -65,6 +66,17 @@ def test_the_swap_test_is_that_of_scipy():
     labels = np.arange(8), np.zeros(8, dtype=int)
     ours = [swap_test(baseline[None], model[None], human[None], *labels, rng)[0] for _ in range(100)]
     assert np.mean(ours) == pytest.approx(exact, abs=0.02)
+
+
+def test_the_swap_test_is_that_of_the_evaluation():
+    rng = np.random.default_rng(1)
+    truth = rng.random(40)
+    human, baseline, model = (np.clip(truth + rng.normal(0, sd, 40), 0, 1) for sd in (0.2, 0.2, 0.1))
+    model = (model - model.mean()) * baseline.std() / model.std() + baseline.mean()  # one scale, as the test wants it
+    labels = np.arange(40) // 2, np.zeros(40, dtype=int)
+    ours = [swap_test(baseline[None], model[None], human[None], *labels, rng)[0] for _ in range(100)]
+    evaluated = permutation.swap_test({0: [permutation.Swap(model, baseline, human, labels[0])]}, 20, 9999, rng)
+    assert np.mean(ours) == pytest.approx(evaluated[0]["pearson"], abs=0.02)
 
 
 def test_the_swap_test_knows_neither_sides_nor_the_order_of_models():

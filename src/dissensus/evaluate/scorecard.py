@@ -38,6 +38,8 @@ _ORDER = (
     "nll",
     "accuracy",
 )
+_UNTESTED = frozenset({"ece", "brier_reliability", "brier_resolution"})
+"""Models that err in opposite directions are equal in these and still not exchangeable: a swap test would find that."""
 _NOT_COMPARED = frozenset({"ece_null", "brier_uncertainty"})
 _INFLATED = frozenset({"ece", "brier_reliability"})
 """Resampling adds noise to these, so their resamples lie above the value."""
@@ -234,7 +236,7 @@ class _Rows:
             None if ours is None or theirs is None else ours - theirs,
             rival=rival,
             seed_sd=self._spread_of_difference(key, rival, metric),
-            p_value=self.found.p_values.get(key, {}).get(metric),
+            p_value=None if metric in _UNTESTED else self.found.p_values.get(key, {}).get(metric),
             note=note,
         )
 

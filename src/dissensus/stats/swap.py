@@ -1,4 +1,4 @@
-"""The paired swap test of many simulated studies at once."""
+"""The paired swap test of r in many simulated studies at once; `permutation` has that of every metric of one study."""
 
 from __future__ import annotations
 
