@@ -12,11 +12,14 @@ from click.testing import CliRunner
 
 from dissensus.cli import group
 from dissensus.files import write_records
-from dissensus.records import Margin, Pair, Votes
+from dissensus.judge import HumanVotes, JudgmentStore, judge_pairs
+from dissensus.records import Margin, Pair, Prediction, Votes
 from dissensus.simulate import SimulationConfig, simulate
 
 README = Path(__file__).parents[1] / "README.md"
 GUIDE = README.parent / "docs" / "judging.md"
+EVALUATION = README.parent / "docs" / "evaluation.md"
+TABLES = README.parent / "docs" / "tables.md"
 POWER = README.parent / "docs" / "power.md"
 TRAINING = README.parent / "docs" / "training.md"
 STAND_INS = {
@@ -25,6 +28,7 @@ STAND_INS = {
     "VALIDATION_PAIRS": "pairs.parquet",
     "BACKBONE": "minilm",
     "DIR": "model",
+    "SCORES": "scores.json",
     "FILE": "predictions.parquet",
     "STUDY.yaml|PRESET": "study.yaml",
     "runs/NAME": "run",
@@ -79,11 +83,11 @@ def test_the_commands_run_one_after_the_other(folder: Path):
     commands = _commands()
     assert {command[1] for command in commands} == {
         "pairs", "judge", "judgments", "margin", "train", "calibrate", "predict", "evaluate", "report", "push", "study",
-        "demo",
+        "demo", "tables", "power",
     }  # fmt: skip
     # The demo and the study of real votes are whole studies; make demo and the real-data tests run them.
     short = [command for command in commands if command[1] != "demo" and "real-votes" not in command]
-    for command in sorted(short, key=lambda command: command[1] == "report"):
+    for command in sorted(short, key=lambda command: command[1] in ("report", "tables")):
         _run(["-m", "dissensus", *command[1:]], folder)
     assert (folder / "report.html").is_file()
 
@@ -120,6 +124,36 @@ def test_the_commands_of_the_training_guide_run(
         done = CliRunner().invoke(group, [*command[1:], *extra], catch_exceptions=False)
         assert done.exit_code == 0, done.output
     assert (guide / "scores.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs with votes, predictions of two models, and a store of judgments."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    pairs = simulate(SimulationConfig(prompts=12, responses_per_prompt=3)).pairs
+    write_records(folder / "pairs.parquet", pairs)
+    write_records(folder / "test.jsonl", pairs)
+    predictions = [
+        Prediction(pair_id=p.id, model=model, reward_a=0, reward_b=0, preference_a=(i * k % 11) / 10)
+        for model, k in (("bradley-terry", 3), ("blend", 7))
+        for i, p in enumerate(pairs)
+    ]
+    write_records(folder / "predictions.parquet", predictions)
+    with JudgmentStore(folder / "judgments.db") as store:
+        judge_pairs(pairs, HumanVotes(pairs, label_is_a_vote=False), store, progress=False)
+    return folder
+
+
+def test_the_commands_of_the_evaluation_guides_run(evaluated: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(evaluated)
+    commands = _commands(EVALUATION) + _commands(TABLES)
+    assert [command[1] for command in commands] == ["evaluate", *["tables"] * 4]
+    for command in commands:
+        done = CliRunner().invoke(group, command[1:], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert "bradley-terry" in done.stdout
+    [example] = _blocks("python", EVALUATION)
+    exec(compile(example, str(EVALUATION), "exec"), {})
 
 
 def test_the_commands_of_the_power_guide_print_what_it_shows():

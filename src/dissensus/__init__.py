@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dissensus.evaluate.scorecard import score
+    from dissensus.evaluate.evaluation import evaluate_predictions
     from dissensus.files import read_pairs, read_records, write_records
     from dissensus.margin import margins_from_judgments
     from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Votes
@@ -25,10 +25,10 @@ _HOME = {
     "RewardModel": "reward.model",
     "TrainConfig": "reward.config",
     "Votes": "records",
+    "evaluate_predictions": "evaluate.evaluation",
     "margins_from_judgments": "margin",
     "read_pairs": "files",
     "read_records": "files",
-    "score": "evaluate.scorecard",
     "train": "reward.run",
     "write_records": "files",
 }
@@ -42,10 +42,10 @@ __all__ = [
     "RewardModel",
     "TrainConfig",
     "Votes",
+    "evaluate_predictions",
     "margins_from_judgments",
     "read_pairs",
     "read_records",
-    "score",
     "train",
     "write_records",
 ]

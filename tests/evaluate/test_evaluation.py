@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.evaluation import evaluate
+from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.records import Judgment, Pair, Prediction, Vote, Votes
 
 
@@ -43,7 +43,7 @@ def population():
 @pytest.fixture(scope="module")
 def rows(population):
     pairs, predictions, judgments = population
-    return evaluate(pairs, predictions, baseline="base", judgments=judgments, n_resamples=200)
+    return evaluate_predictions(pairs, predictions, baseline="base", judgments=judgments, n_resamples=200)
 
 
 def _value(rows, model, metric, group="all", **fields):
@@ -101,7 +101,7 @@ def test_one_annotator_only(population):
     single = [
         pair.model_copy(update={"votes": Votes(a=int(pair.votes.a > 2), b=int(pair.votes.a <= 2))}) for pair in pairs
     ]
-    rows = evaluate(single, predictions, baseline="base", n_resamples=50)
+    rows = evaluate_predictions(single, predictions, baseline="base", n_resamples=50)
     assert not [row for row in rows if row.kind == "ceiling" or row.model == "one person"]
     assert {row.note for row in rows if row.kind == "people"} == {"undefined: no pair has two votes"}
     assert _value(rows, "better", "pearson").value is not None
@@ -111,14 +111,14 @@ def test_a_judge_must_have_judged_these_pairs_and_not_be_called_like_a_model(pop
     pairs, predictions, judgments = population
     elsewhere = [judgment.model_copy(update={"pair_id": "q"}) for judgment in judgments[:3]]
     with pytest.raises(EvaluationError, match="none of the 80 pairs with votes is among the pairs of the 3 judgments"):
-        evaluate(pairs, predictions, judgments=elsewhere, n_resamples=0)
+        evaluate_predictions(pairs, predictions, judgments=elsewhere, n_resamples=0)
     called = [judgment.model_copy(update={"judge": "base"}) for judgment in judgments]
     with pytest.raises(EvaluationError, match="a model is called 'base', as is a judge or a reference"):
-        evaluate(pairs, predictions, judgments=called, n_resamples=0)
+        evaluate_predictions(pairs, predictions, judgments=called, n_resamples=0)
 
 
 def test_without_resamples_there_are_values_and_no_intervals(population):
     pairs, predictions, judgments = population
-    rows = evaluate(pairs, predictions, baseline="base", judgments=judgments, n_resamples=0)
+    rows = evaluate_predictions(pairs, predictions, baseline="base", judgments=judgments, n_resamples=0)
     assert all(row.low is None for row in rows if row.metric != "ece_null")
     assert _value(rows, "better", "pearson").value is not None

@@ -53,16 +53,16 @@ def command(
 ) -> None:
     """Compare predictions with the votes that PAIRS carry.
 
-    Prints Pearson r and L1 by data set, domain and category, with intervals from a bootstrap over prompts, and more
-    tables where there is something to put in them. "dissensus tables" prints them again.
+    Prints Pearson r and L1 by data set, domain and category, with intervals from a bootstrap over prompts, and what
+    anybody gets for nothing. "dissensus tables" prints all tables; so does any other format.
     """
-    from dissensus.evaluate.evaluation import evaluate
-    from dissensus.evaluate.formats import render
+    from dissensus.evaluate.evaluation import evaluate_predictions
+    from dissensus.evaluate.formats import render, render_brief
     from dissensus.files import read_pairs, read_records, write_json
 
     predictions = chain.from_iterable(read_records(file, Prediction) for file in files)
     given = list(read_pairs(pairs))
-    metrics = evaluate(
+    metrics = evaluate_predictions(
         given,
         predictions,
         baseline=baseline,
@@ -74,7 +74,8 @@ def command(
         progress=True,
     )
     write_json(out, [metric.model_dump() for metric in metrics])
-    click.echo(render(metrics, "markdown" if markdown else form, against=against))
+    form = "markdown" if markdown else form
+    click.echo(render_brief(metrics, against=against) if form == "terminal" else render(metrics, form, against=against))
 
 
 def _judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:

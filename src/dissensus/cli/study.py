@@ -46,11 +46,11 @@ def _named(given: str) -> tuple[str, str]:
 
 def run(study: str, out: Path, overrides: dict[str, Any]) -> None:
     """Run a study, print its table and where the report is."""
-    from dissensus.evaluate.formats import render
+    from dissensus.evaluate.formats import render_brief
     from dissensus.study import load_study, run_study
 
     command_line = shlex.join(["dissensus", *sys.argv[1:]])
     config = load_study(study, overrides=overrides)
     metrics = run_study(config, out, command=command_line)
-    click.echo(render(metrics))
+    click.echo(render_brief(metrics))
     click.echo(f"report: {out / 'report.html'}")

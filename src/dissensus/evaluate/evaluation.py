@@ -22,7 +22,7 @@ from dissensus.records import Judgment, Metric, Pair, Prediction
 _SENSITIVE = ("pearson_within", "pearson", "l1")
 
 
-def evaluate(
+def evaluate_predictions(
     pairs: Iterable[Pair],
     predictions: Iterable[Prediction],
     *,

@@ -17,12 +17,24 @@ from dissensus.evaluate.words import plain
 from dissensus.records import Metric
 
 MAX_WIDTH = 120
+_FIRST = ("pearson", "l1", "baselines")
 
 
 def render(metrics: Iterable[Metric], form: str = "terminal", *, against: Against | None = None) -> str:
     """Write all tables of a scorecard, and the notes on what they rest on, in one of ``FORMATS``."""
     scores = Scores(metrics)
     return FORMATS[form](make_tables(scores, against=against), notes(scores))
+
+
+def render_brief(metrics: Iterable[Metric], *, against: Against | None = None) -> str:
+    """Write for a terminal what one looks at first: r, L1 and baselines; the last line names the tables left out."""
+    scores = Scores(metrics)
+    made = make_tables(scores, against=against)
+    shown = [table for table in made if table.name in _FIRST]
+    rows = [row for row in scores.rows if row.metric in _FIRST or row.metric == "pearson_within"]
+    others = ", ".join(table.name for table in made if table.name not in _FIRST)
+    rest = [_wrap(f"more, with 'dissensus tables': {others}")] if others else []
+    return "\n\n".join([_terminal(shown, notes(Scores(rows))), *rest])
 
 
 def terminal_table(table: Table) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from dissensus.errors import OutputError
-from dissensus.evaluate.evaluation import evaluate
+from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.files import content_of, read_records, write_json, write_records, write_text
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig
@@ -266,7 +266,7 @@ class _Study:
             row for name in self.config.models for row in self._load(f"predictions/{name}.parquet", Prediction)
         ]
         judgments = [row for name in self.test_judges for row in self._load(f"judged/{name}.parquet", Judgment)]
-        metrics = evaluate(
+        metrics = evaluate_predictions(
             self._load(_TEST, Pair),
             predictions,
             baseline=self.config.baseline,
