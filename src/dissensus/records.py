@@ -257,7 +257,7 @@ class Metric(Record):
     p_holm: _Fraction | None = None
     """The same, adjusted by Holm over the groups that are shown of this model and metric."""
     seeds: NonNegativeInt | None = None
-    """Training seeds that the value is the mean of."""
+    """Training seeds that the value is the mean of; of a difference, those of the side that has more."""
     seed_sd: _NonNegative | None = None
     """Standard deviation of the metric between seeds, on the same pairs."""
     data_se: _NonNegative | None = None

@@ -53,6 +53,30 @@ def test_every_group_has_a_ceiling_with_its_interval_but_not_one_chosen_by_the_v
     assert ("ceiling", "dataset=d", "pearson_within") not in rows
 
 
+def test_a_unanimous_data_set_does_not_lift_the_ceiling_of_the_others():
+    joined = _joined(n=100, datasets=("d", "e"))
+    rng = np.random.default_rng(1)
+    sure = [
+        Pair(
+            id=f"s{row}",
+            prompt=f"sure {row}",
+            response_a="x",
+            response_b="y",
+            dataset="s",
+            votes=Votes(a=5 * (row % 2), b=5 * (1 - row % 2)),
+        )
+        for row in range(20)
+    ]
+    both = replace(
+        joined,
+        pairs=(*joined.pairs, *sure),
+        human=np.concatenate([joined.human, [row % 2 for row in range(20)]]),
+        predicted={"true": np.concatenate([joined.predicted["true"], rng.random((1, 20))], axis=1)},
+    )
+    alone, together = (_rows(j, n=0)["ceiling", "all", "pearson_within"].value for j in (joined, both))
+    assert together**2 == pytest.approx((100 * alone**2 + 20) / 120)
+
+
 def test_pairs_of_a_single_vote_are_left_out():
     assert _rows(_joined(singles=100))["ceiling", "all", "pearson"].n == 300
     assert _rows(_joined(n=100, singles=100)) == {}

@@ -3,6 +3,7 @@ import pytest
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.evaluation import evaluate_predictions
+from dissensus.evaluate.tables import Scores, make_tables
 from dissensus.records import Judgment, Pair, Prediction, Vote, Votes
 
 
@@ -96,6 +97,21 @@ def test_aggregates_of_the_votes_are_a_target_of_their_own(rows):
         assert _value(rows, "better", "l1", target=target, baseline="base").value is not None
 
 
+def test_aggregates_are_compared_with_votes_on_the_same_pairs_alone(population):
+    """One data set names its annotators, the other does not: no aggregate of everything, then."""
+    pairs, predictions, _ = population
+    mixed = [
+        pair.model_copy(update={"votes": Votes(a=pair.votes.a, b=pair.votes.b)}) if pair.dataset == "e" else pair
+        for pair in pairs
+    ]
+    rows = evaluate_predictions(mixed, predictions, baseline="base", n_resamples=50)
+    aggregated = [row for row in rows if row.target != "votes"]
+    assert {row.group for row in aggregated} == {"dataset=d", "domain=in"}
+    assert {row.n for row in aggregated} == {40}
+    [table] = [table for table in make_tables(Scores(rows)) if table.name == "targets"]
+    assert {section.partition(":")[0] for _, section in table.sections} == {"d"}
+
+
 def test_one_annotator_only(population):
     pairs, predictions, _ = population
     single = [
@@ -109,12 +125,29 @@ def test_one_annotator_only(population):
 
 def test_a_judge_must_have_judged_these_pairs_and_not_be_called_like_a_model(population):
     pairs, predictions, judgments = population
-    elsewhere = [judgment.model_copy(update={"pair_id": "q"}) for judgment in judgments[:3]]
-    with pytest.raises(EvaluationError, match="none of the 80 pairs with votes is among the pairs of the 3 judgments"):
+    elsewhere = [judgment.model_copy(update={"pair_id": "q"}) for judgment in judgments[:1]]
+    with pytest.raises(EvaluationError, match="judge 'gpt4' has judged none of the 80 pairs with votes"):
         evaluate_predictions(pairs, predictions, judgments=elsewhere, n_resamples=0)
     called = [judgment.model_copy(update={"judge": "base"}) for judgment in judgments]
-    with pytest.raises(EvaluationError, match="a model is called 'base', as is a judge or a reference"):
+    with pytest.raises(EvaluationError, match="a model is called 'base', as another row"):
         evaluate_predictions(pairs, predictions, judgments=called, n_resamples=0)
+
+
+def test_a_judge_that_says_nothing_or_everything_twice_is_an_error(population):
+    pairs, predictions, judgments = population
+    silent = [judgment.model_copy(update={"choice": None}) for judgment in judgments]
+    with pytest.raises(EvaluationError, match="judge 'gpt4' has named a winner or a tie on none of the 80 pairs"):
+        evaluate_predictions(pairs, predictions, judgments=silent, n_resamples=0)
+    with pytest.raises(EvaluationError, match="is given twice; was a store or file given twice"):
+        evaluate_predictions(pairs, predictions, judgments=judgments * 2, n_resamples=0)
+
+
+@pytest.mark.parametrize("name", ["ceiling", "people", "one half"])
+def test_names_of_rows_are_no_names_of_models(population, name):
+    pairs, predictions, _ = population
+    called = [prediction.model_copy(update={"model": name}) for prediction in predictions[::2]]
+    with pytest.raises(EvaluationError, match=f"a model is called '{name}'"):
+        evaluate_predictions(pairs, called, n_resamples=0)
 
 
 def test_without_resamples_there_are_values_and_no_intervals(population):

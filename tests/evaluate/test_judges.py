@@ -78,6 +78,12 @@ def test_without_votes_the_order_and_the_variance_are_still_known(make_pair):
     )
 
 
+def test_a_prompt_that_fills_a_megabyte_is_no_trouble_to_a_judge(make_pair, peak_memory):
+    pairs = [make_pair(f"p{i}", group="x" * 1_000_000 if i == 0 else f"g{i}") for i in range(60)]
+    judgments = [Judgment(pair_id=pair.id, judge="j", sample=0, choice="a") for pair in pairs]
+    assert peak_memory(lambda: score_judges(pairs, judgments, Resampling(n=5))) < 20_000_000
+
+
 def test_few_prompts_give_no_interval(make_pair):
     pairs = [make_pair(f"p{i}", i % 10, prompt=f"prompt {i % 4}") for i in range(20)]
     (score,) = score_judges(pairs, [judgment(p.id, "a", o) for p in pairs for o in ("ab", "ba")])

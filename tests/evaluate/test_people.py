@@ -47,9 +47,23 @@ def test_annotators_who_met_are_columns_and_a_crowd_is_not():
 
 
 def test_one_name_in_two_data_sets_is_two_people_and_one_who_votes_twice_no_column():
-    two = [_pair(0, [("w", "a"), ("v", "b")], "d"), _pair(0, [("w", "a"), ("v", "a")], "e")]
-    assert ratings_of(two).values.shape == (2, 4)
+    two = [_pair(row, [("w", "a"), ("v", "b")], dataset) for dataset in "de" for row in range(2)]
+    assert ratings_of(two).values.shape == (4, 4)
     assert not ratings_of([_pair(0, [("w", "a"), ("w", "a")])]).crossed
+
+
+def test_a_crowd_that_never_meets_again_is_no_matrix_of_annotators():
+    crowd = [_pair(row, [(f"w{row}-{k}", "ab"[(row + k) % 2]) for k in range(3)]) for row in range(20)]
+    assert not ratings_of(crowd).crossed
+    rows = {row.metric: row for row in score_people(crowd, Resampling(n=0))}
+    assert rows["icc_2k"].value is not None
+    assert rows["icc_2k"].note == "ICC(1,k): every pair has annotators of its own"
+
+
+def test_prompts_that_cannot_be_drawn_give_no_interval():
+    """One prompt in each data set: every resample is the sample, and an interval would have no width."""
+    pairs = [_pair(row, [("v", "a"), ("w", "ab"[row % 2])], dataset=f"d{row}") for row in range(6)]
+    assert {row.low for row in score_people(pairs, Resampling(n=100))} == {None}
 
 
 def test_unanimous_people_agree_and_single_votes_tell_nothing():

@@ -7,7 +7,6 @@ from dissensus.evaluate.published import (
     IN_DOMAIN,
     OUT_OF_DOMAIN,
     PUBLISHED,
-    fisher_interval,
     missing_groups,
     paper_dataset,
     published,
@@ -64,17 +63,6 @@ def test_numbers_that_the_text_of_the_paper_rests_on():
     baseline, regularised, _ = published("l1", "domain=in")
     assert (baseline.value, regularised.value, baseline.n) == (0.218, 0.198, 100)
     assert [m.value for m in published("pearson", "distinct=no")[:2]] == [0.631, 0.652]
-
-
-def test_fishers_interval_is_scipys():
-    from scipy.stats import pearsonr
-
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=25)
-    y = x + rng.normal(size=25)
-    found = pearsonr(x, y)
-    assert fisher_interval(found.statistic, 25) == pytest.approx(tuple(found.confidence_interval(0.95)))
-    assert fisher_interval(found.statistic, 25, 0.8) == pytest.approx(tuple(found.confidence_interval(0.8)))
 
 
 def test_intervals_are_marked_as_ours_and_l1_has_none():

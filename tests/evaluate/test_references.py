@@ -158,7 +158,7 @@ def test_a_judge_is_the_balanced_mean_of_its_verdicts_and_silent_where_it_did_no
 
 
 def test_bad_input():
-    with pytest.raises(EvaluationError, match="none of the 1 pairs with votes is among the pairs of the 1 judgments"):
+    with pytest.raises(EvaluationError, match="judge 'llama' has judged none of the 1 pairs with votes"):
         judge_references([pair(0)], [judgment("q", "a")])
     without = [pair(0), pair(1).model_copy(update={"votes": None})]
     for reference in (longer_response, one_person):

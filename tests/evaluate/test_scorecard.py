@@ -3,8 +3,11 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from dissensus.errors import EvaluationError
+from dissensus.evaluate.join import join
+from dissensus.evaluate.measure import Contender, Part, Sample, _swaps
 from dissensus.evaluate.scorecard import Reference, score
 from dissensus.stats.metrics import METRICS
+from dissensus.stats.permutation import TESTED
 
 
 def find(rows, **wanted):
@@ -48,6 +51,29 @@ def test_groups_by_majority_are_for_accuracy_alone(study, rows):
     assert groups["majority=1"].n == sum(s == 1 for s in shares)
     assert sum(r.n for r in groups.values()) == sum(s > 0.5 for s in shares)
     assert "exploratory" in groups["majority=1"].note
+
+
+def test_of_unequal_numbers_of_seeds_the_difference_that_is_shown_is_tested(study):
+    """Each seed weighs the same in the test, whatever order they come in, as it does in the mean."""
+    pairs, predictions = study
+    extra = [p.model_copy(update={"seed": 2}) for p in predictions if (p.model, p.seed) == ("base", 0)]
+    rows = score(pairs, [*predictions, *extra], baseline="base", n_resamples=0, n_swaps=199)
+    turned = score(pairs, [*extra, *predictions[::-1]], baseline="base", n_resamples=0, n_swaps=199)
+    for metric in ("pearson", "l1"):
+        here, there = (find(r, model="better", metric=metric, baseline="base") for r in (rows, turned))
+        assert here.p_value == there.p_value
+    joined = join(pairs, [*predictions, *extra])
+    sample = Sample.of(joined)
+    n = joined.human.size
+    everywhere = np.ones(n, dtype=bool)
+    contenders = [
+        Contender(m, "model", p, np.broadcast_to(joined.human, p.shape), everywhere, rival=rival)
+        for (m, p), rival in zip(joined.predicted.items(), (None, 0), strict=True)
+    ]
+    parts = {(i, "all"): Part(everywhere, sample.clusters.count, (sample.clusters.count, 1), True) for i in (0, 1)}
+    swaps = _swaps(sample, contenders, parts)[1, "all"]
+    unswapped = np.mean([swap(np.zeros((sample.clusters.count, 1)))[TESTED.index("l1"), 0] for swap in swaps])
+    assert unswapped == pytest.approx(find(rows, model="better", metric="l1", baseline="base").value)
 
 
 def test_value_is_the_mean_over_seeds(study, rows):

@@ -183,7 +183,7 @@ def test_ways_to_aggregate_stand_beside_each_other(make_scorecard):
         for m, b in (("base", None), ("margin", None), ("margin", "base"))
     ]
     table = table_of(rows, "targets")
-    assert table.header == ("", "votes", "Dawid-Skene", "MACE")
+    assert table.header == ("", "n", "votes", "Dawid-Skene", "MACE")
     assert names(table) == ["base", "margin", "Δ margin"]
     assert table_of(make_scorecard(), "targets") is None
 

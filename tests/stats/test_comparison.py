@@ -8,7 +8,6 @@ from dissensus.stats.comparison import (
     correlation_of_correlations,
     fisher_interval,
     holm,
-    mean_over_seeds,
     mover_difference,
     paired_difference,
     zou_interval,
@@ -40,12 +39,6 @@ def test_swapping_the_models_mirrors_the_interval():
 def test_resamples_of_different_length_are_not_paired():
     with pytest.raises(ValueError, match="not paired"):
         paired_difference(0.1, 0.2, np.zeros(3), np.zeros(4))
-
-
-def test_one_undefined_seed_makes_the_mean_undefined():
-    values = mean_over_seeds(np.array([[0.6, np.nan], [0.8, 0.5]]))
-    assert values[0] == pytest.approx(0.7)
-    assert np.isnan(values[1])
 
 
 def test_fishers_interval_agrees_with_scipy():

@@ -34,7 +34,7 @@ from dissensus.records import Judgment, Pair, Prediction
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Coverage of the intervals.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the resamples.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the resamples.")
 @click.option("--markdown", is_flag=True, hidden=True, help="The same as --format markdown.")
 @table_options
 def command(

@@ -53,8 +53,8 @@ def command(
 ) -> None:
     """Tell how often a test set would find a difference of DELTA in r, and how many pairs it needs.
 
-    Studies of the given design are simulated and tested by exchanging the two models' predictions at random, as
-    'dissensus evaluate' does. The same two models are then shown with other numbers of annotators per pair.
+    Studies of the given design are simulated and tested by exchanging the two models' predictions at random,
+    the paired swap test of r. The same two models are then shown with other numbers of annotators per pair.
     """
     from tqdm import tqdm
 

@@ -14,8 +14,9 @@ from dissensus.evaluate.measure import FEWEST_CLUSTERS, Resampling
 from dissensus.records import Metric, Pair
 from dissensus.stats.ceiling import Ceiling, ceiling, correct_for_attenuation
 from dissensus.stats.intervals import cluster_counts, find_clusters, number_labels, percentile_interval
-from dissensus.stats.metrics import FloatArray, fisher_mean, pearson
+from dissensus.stats.metrics import FloatArray, large_strata, pearson
 from dissensus.stats.ratings import ratings_from_votes
+from dissensus.stats.weighted import divide
 
 CEILING = "ceiling"
 _MOST_RESAMPLES = 1000
@@ -67,7 +68,7 @@ class _Group:
     def _values(self, weights: NDArray[np.generic] | None) -> dict[tuple[str, str], FloatArray]:
         found = ceiling(self.ratings, weights)
         values = {(CEILING, metric): getattr(found, metric) for metric in ("pearson", "pearson_symmetric", "l1")}
-        if self.sets > 1:
+        if self.sets > 1 and large_strata(self.strata):
             values[CEILING, "pearson_within"] = self._within(weights)
         for model, rows in self.predicted.items():
             r = np.mean([pearson(row, self.human, weights) for row in rows], axis=0)
@@ -75,11 +76,15 @@ class _Group:
         return values
 
     def _within(self, weights: NDArray[np.generic] | None) -> FloatArray:
-        """The mean ceiling of the data sets, on Fisher's scale as for the models."""
+        """The ceiling of the mean within data sets: the root of their mean reliability.
+
+        Fisher's z is for correlations of samples; that of a unanimous data set, whose ceiling is 1, would be infinite.
+        """
         w = np.ones(self.human.size) if weights is None else np.asarray(weights, dtype=np.float64)
-        inside = [self.strata == number for number in range(self.sets)]
-        ceilings = np.array([ceiling(self.ratings[m], w[..., m]).pearson for m in inside])
-        return fisher_mean(ceilings, np.array([w[..., m].sum(axis=-1) for m in inside]))
+        inside = large_strata(self.strata)
+        reliable = np.array([ceiling(self.ratings[m], w[..., m]).pearson ** 2 for m in inside])
+        pairs = np.array([w[..., m].sum(axis=-1) for m in inside]) * np.isfinite(reliable)
+        return np.sqrt(divide(np.nansum(pairs * reliable, axis=0), pairs.sum(axis=0)))
 
     def _row(self, key: tuple[str, str], value: FloatArray, resampled: list[FloatArray]) -> Metric:
         model, metric = key
@@ -90,7 +95,7 @@ class _Group:
             note = "corrected for the noise of the votes, which no model can follow"
         return Metric(
             model=model,
-            kind="ceiling" if model == CEILING else "model",
+            kind="model" if metric == "pearson_corrected" else "ceiling",
             group=self.name,
             metric=metric,
             value=estimate.value if defined else None,

@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.ceilings import score_ceilings
-from dissensus.evaluate.groups import ALL, group_field
+from dissensus.evaluate.ceilings import CEILING, score_ceilings
+from dissensus.evaluate.groups import ALL, find_groups, group_field
 from dissensus.evaluate.join import Joined, join
 from dissensus.evaluate.measure import Resampling
-from dissensus.evaluate.people import aggregated_preferences, score_people
+from dissensus.evaluate.people import PEOPLE, aggregated_preferences, score_people
 from dissensus.evaluate.references import judge_references, longer_response, one_half, one_person
 from dissensus.evaluate.scorecard import Reference, score_joined
 from dissensus.records import Judgment, Metric, Pair, Prediction
@@ -83,20 +84,22 @@ def _references(joined: Joined, judgments: Iterable[Judgment]) -> list[Reference
     if any(pair.votes is not None and pair.votes.n >= 2 for pair in pairs):
         references.append(one_person(pairs))
     references += judge_references(pairs, judgments)
-    taken = [reference.name for reference in references if reference.name in joined.predicted]
+    names = [reference.name for reference in references] + [CEILING, PEOPLE]
+    taken = [name for name in names if name in joined.predicted]
     if taken:
-        raise EvaluationError(f"a model is called {taken[0]!r}, as is a judge or a reference; give it another name")
+        raise EvaluationError(f"a model is called {taken[0]!r}, as another row of the tables; give it another name")
     return references
 
 
 def _score_targets(joined: Joined, baseline: str | None, resampling: Resampling) -> list[Metric]:
-    """Compare the models with other aggregates of the votes, on the pairs that have them."""
+    """Compare the models with other aggregates of the votes, in the groups of which all pairs have them."""
     rows: list[Metric] = []
     targets: Sequence[Literal["dawid-skene", "mace"]] = ("dawid-skene", "mace")
     estimates = aggregated_preferences(joined.pairs)
     for target in targets:
         known = np.isfinite(estimates[target])
-        if not known.any():
+        groups = {name: mask[known] for name, mask in _whole_groups(joined, known).items()}
+        if not groups:
             continue
         there = replace(
             joined,
@@ -111,10 +114,20 @@ def _score_targets(joined: Joined, baseline: str | None, resampling: Resampling)
             n_swaps=0,
             level=resampling.level,
             seed=resampling.seed,
+            groups=groups,
         )
         rows += [
             row.model_copy(update={"target": target, "note": "against estimates, not votes"})
             for row in scored
-            if row.metric in _SENSITIVE and (row.group == ALL or group_field(row.group) in ("dataset", "domain"))
+            if row.metric in _SENSITIVE
         ]
     return rows
+
+
+def _whole_groups(joined: Joined, known: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+    """The groups by data set and domain that lie within the known pairs: others would compare unlike pairs."""
+    return {
+        name: mask
+        for name, mask in find_groups(joined.pairs).items()
+        if (name == ALL or group_field(name) in ("dataset", "domain")) and not (mask & ~known).any()
+    }

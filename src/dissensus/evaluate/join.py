@@ -53,7 +53,11 @@ def join(pairs: Iterable[Pair], predictions: Iterable[Prediction], *, calibrated
     if not by_run:
         raise EvaluationError("there are no predictions; run 'dissensus predict' first")
     predicted: dict[str, list[list[float]]] = {}
-    for (model, seed), preference in by_run.items():
+    # Models in the order in which they come, each one's seeds by number: seed i is compared with seed i.
+    models = list(dict.fromkeys(model for model, _ in by_run))
+    in_order = sorted(by_run, key=lambda run: (models.index(run[0]), -1 if run[1] is None else run[1]))
+    for model, seed in in_order:
+        preference = by_run[model, seed]
         name = f"model {model!r}" + (f" (seed {seed})" if seed is not None else "")
         _check_ids(name, preference, by_id, voted)
         predicted.setdefault(model, []).append([preference[pair.id] for pair in voted])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from dissensus.stats.agreement import (
     nest,
     person_agreement,
 )
-from dissensus.stats.intervals import Estimate, cluster_counts, find_clusters, percentile_interval
+from dissensus.stats.intervals import Estimate, cluster_counts, find_clusters, number_labels, percentile_interval
 from dissensus.stats.metrics import FloatArray, accuracy, mean_absolute_error, pearson, pearson_symmetric
 
 _ORDERS: tuple[Order, Order] = ("ab", "ba")
@@ -136,11 +136,14 @@ def judge_preferences(pairs: Sequence[Pair], judgments: Iterable[Judgment]) -> d
     """Average each judge's verdicts on n pairs, each order counting one half: shape (n,), NaN where it has none.
 
     Judgments of other pairs are passed over.
+
+    Raises:
+        EvaluationError: a judgment is there twice.
     """
     ids = tuple(pair.id for pair in pairs)
     known = frozenset(ids)
     by_judge: dict[str, list[Judgment]] = {}
-    for judgment in judgments:
+    for judgment in _once(judgments):
         if judgment.pair_id in known:
             by_judge.setdefault(judgment.judge, []).append(judgment)
     return {
@@ -188,19 +191,30 @@ def _component(nested: NestedVerdicts, i: int) -> Statistic:
 def _collect(pairs: Iterable[Pair], judgments: Iterable[Judgment]) -> tuple[dict[str, Pair], dict[str, list[Judgment]]]:
     by_id = {pair.id: pair for pair in pairs}
     by_judge: dict[str, list[Judgment]] = {}
-    seen: set[tuple[str, str, str, int, str]] = set()
-    for judgment in judgments:
-        key = (judgment.judge, judgment.pair_id, judgment.order, judgment.sample, judgment.persona)
-        what = f"sample {judgment.sample} of judge {judgment.judge!r} on pair {judgment.pair_id!r}"
-        if key in seen:
-            raise EvaluationError(f"{what} is given twice; was a store or file given twice?")
+    for judgment in _once(judgments):
         if judgment.pair_id not in by_id:
-            raise EvaluationError(f"{what}: the pair is not among the {len(by_id)} pairs; give the pairs judged")
-        seen.add(key)
+            raise EvaluationError(
+                f"{_name(judgment)}: the pair is not among the {len(by_id)} pairs; give the pairs judged"
+            )
         by_judge.setdefault(judgment.judge, []).append(judgment)
     if not by_judge:
         raise EvaluationError("there are no judgments; judge the pairs first: dissensus judge PAIRS")
     return by_id, by_judge
+
+
+def _once(judgments: Iterable[Judgment]) -> Iterator[Judgment]:
+    """Pass judgments on; one that comes twice is an error."""
+    seen: set[tuple[str, str, str, int, str]] = set()
+    for judgment in judgments:
+        key = (judgment.judge, judgment.pair_id, judgment.order, judgment.sample, judgment.persona)
+        if key in seen:
+            raise EvaluationError(f"{_name(judgment)} is given twice; was a store or file given twice?")
+        seen.add(key)
+        yield judgment
+
+
+def _name(judgment: Judgment) -> str:
+    return f"sample {judgment.sample} of judge {judgment.judge!r} on pair {judgment.pair_id!r}"
 
 
 def _score(judge: str, judgments: Sequence[Judgment], by_id: Mapping[str, Pair], resampling: Resampling) -> JudgeScore:
@@ -288,7 +302,8 @@ def _against_people(pairs: Sequence[Pair], preference: FloatArray, resampling: R
 def _estimates(statistics: Sequence[Statistic], pairs: Sequence[Pair], resampling: Resampling) -> list[Estimate]:
     """Compute statistics of n pairs with percentile intervals, all on the same resamples."""
     values = [float(statistic(None)) for statistic in statistics]
-    clusters, strata = np.array([p.group for p in pairs]), np.array([p.dataset or "" for p in pairs])
+    clusters = number_labels([pair.group for pair in pairs])[1]
+    strata = number_labels([pair.dataset or "" for pair in pairs])[1]
     found = find_clusters(clusters, strata) if pairs else None
     if resampling.n == 0 or found is None or not found.vary or found.count < FEWEST_CLUSTERS:
         return [Estimate(value) for value in values]

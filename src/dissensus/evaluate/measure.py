@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -72,18 +73,21 @@ class Sample:
     groups: Mapping[str, NDArray[np.bool_]]
     accuracy_groups: Mapping[str, NDArray[np.bool_]]
     """Groups that are there for accuracy alone."""
+    of_votes: bool = True
+    """Whether ``joined.human`` is the fraction of the pairs' votes."""
 
     @classmethod
-    def of(cls, joined: Joined) -> Sample:
-        """Number the prompts and data sets of the pairs, and find their groups."""
+    def of(cls, joined: Joined, groups: Mapping[str, NDArray[np.bool_]] | None = None) -> Sample:
+        """Number the prompts and data sets of the pairs, and find their groups unless they are given."""
         prompts = number_labels([pair.group for pair in joined.pairs])[1]
         stratum = number_labels([pair.dataset or "" for pair in joined.pairs])[1].astype(np.int64)
         return cls(
             joined=joined,
             clusters=find_clusters(prompts, stratum),
             stratum=stratum,
-            groups=find_groups(joined.pairs),
-            accuracy_groups=find_majority_groups(joined.pairs),
+            groups=find_groups(joined.pairs) if groups is None else groups,
+            accuracy_groups=find_majority_groups(joined.pairs) if groups is None else {},
+            of_votes=groups is None,
         )
 
     @property
@@ -143,7 +147,7 @@ def measure(
     report: Callable[[int], object] = lambda done: None,
 ) -> Measured:
     """Compute everything from one set of resamples and one set of swaps, for all contenders and groups."""
-    rngs = np.random.default_rng(seed).spawn(4)
+    rngs = np.random.default_rng(seed).spawn(3)
     parts = {
         (i, name): part
         for name, mask in sample.all_groups.items()
@@ -162,9 +166,12 @@ def measure(
         found.jackknife = evaluate(enough, weights)
         found.resampled = bootstrap(enough, sample.clusters, n_resamples, rngs[1], report=report)
     if n_swaps:
-        swaps = _swaps(sample, contenders, parts)
-        found.p_values = swap_test(swaps, sample.clusters.count, n_swaps, rngs[2], report=report)
-    found.calibrated = _calibrated(sample, contenders, parts, level, rngs[3])
+        for group in sample.all_groups:  # by group, for memory; every group draws the same swaps
+            swaps = _swaps(sample, contenders, {key: part for key, part in parts.items() if key[1] == group})
+            rng = np.random.default_rng([seed, 2])
+            found.p_values |= swap_test(swaps, sample.clusters.count, n_swaps, rng, report=report)
+    if sample.of_votes:
+        found.calibrated = _calibrated(sample, contenders, parts, level, rngs[2])
     return found
 
 
@@ -186,7 +193,11 @@ def _cells(sample: Sample, contender: Contender, inside: NDArray[np.bool_]) -> l
 
 
 def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[Key, Part]) -> dict[Key, list[Swap]]:
-    """Pair every contender with its rival; of several seeds, seed i with seed i, from the start where one has fewer."""
+    """Pair every contender with its rival: of several seeds, seed i with seed i.
+
+    Where their numbers differ, each side goes round until all of its seeds weigh the same: the mean over the pairs is
+    then the difference of the means.
+    """
     swaps = {}
     for (i, group), part in parts.items():
         rival = contenders[i].rival
@@ -197,7 +208,7 @@ def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[Key, 
         human, clusters = contenders[i].human[0, part.inside], sample.clusters.of_pair[part.inside]
         swaps[i, group] = [
             Swap(first[k % len(first)], second[k % len(second)], human, clusters, sample.stratum[part.inside])
-            for k in range(max(len(first), len(second)))
+            for k in range(math.lcm(len(first), len(second)))
         ]
     return swaps
 

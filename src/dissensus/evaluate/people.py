@@ -109,7 +109,8 @@ def _by_annotator(pairs: Sequence[Pair]) -> FloatArray | None:
             if cell in cells:
                 return None
             cells[cell] = {"a": 1.0, "b": 0.0, "tie": 0.5}[vote.vote]
-    if len(pairs) * len(columns) > _MOST_CELLS:
+    pairs_of = np.bincount([column for _, column in cells], minlength=len(columns))
+    if len(pairs) * len(columns) > _MOST_CELLS or np.median(pairs_of) < 2:
         return None
     values = np.full((len(pairs), len(columns)), np.nan)
     for cell, value in cells.items():
@@ -121,12 +122,13 @@ def _score_group(group: str, pairs: Sequence[Pair], resampling: Resampling) -> l
     ratings = ratings_of(pairs)
     clusters = number_labels([pair.group for pair in pairs])[1]
     strata = number_labels([pair.dataset or "" for pair in pairs])[1]
-    count = find_clusters(clusters, strata).count
+    drawn = find_clusters(clusters, strata)
+    count = drawn.count
     found = agreement_intervals(
         ratings.values,
         clusters,
         strata,
-        resampling.n if count >= FEWEST_CLUSTERS else 0,
+        resampling.n if drawn.vary and count >= FEWEST_CLUSTERS else 0,
         np.random.default_rng(resampling.seed),
         resampling.level,
         categories=np.array(VOTES) if (ratings.values == 0.5).any() else np.array(VOTES)[[0, 2]],
@@ -141,7 +143,9 @@ def _row(group: str, metric: str, estimate: Estimate, n: int, clusters: int, *, 
     defined = bool(np.isfinite(estimate.value))
     notes = []
     if not defined:
-        notes.append("undefined: no pair has two votes" if n == 0 else "undefined: the votes do not vary")
+        alone = metric == "icc_2k" and crossed
+        reason = "annotators cannot be told from chance, or the votes do not vary" if alone else "the votes do not vary"
+        notes.append("undefined: no pair has two votes" if n == 0 else f"undefined: {reason}")
     elif metric == "icc_2k" and not crossed:
         notes.append("ICC(1,k): every pair has annotators of its own")
     return Metric(

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scipy.special import ndtri
-
 from dissensus.records import Metric
+from dissensus.stats.comparison import fisher_interval
+from dissensus.stats.intervals import Estimate
 
 BASELINE = "paper: baseline"
 REGULARISED = "paper: regularised"
@@ -124,19 +123,7 @@ def published(metric: str, group: str) -> tuple[Metric, Metric, Metric] | None:
     return values[0], values[1], difference
 
 
-def fisher_interval(r: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Compute Fisher's interval of a Pearson correlation from n > 3 independent pairs.
-
-    tanh(artanh r ± z / sqrt(n − 3)).
-
-    >>> [round(end, 3) for end in fisher_interval(0.64, 25)]
-    [0.328, 0.826]
-    """
-    reach = float(ndtri((1 + level) / 2)) / math.sqrt(n - 3)
-    return math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)
-
-
 def _cell(model: str, group: str, metric: str, value: float, n: int) -> Metric:
-    low, high = fisher_interval(value, n) if metric == "pearson" else (None, None)
+    found = fisher_interval(value, n) if metric == "pearson" else Estimate(value)
     note = "interval computed here from n" if metric == "pearson" else None
-    return Metric(model=model, group=group, metric=metric, value=value, low=low, high=high, n=n, note=note)
+    return Metric(model=model, group=group, metric=metric, value=value, low=found.low, high=found.high, n=n, note=note)

@@ -77,15 +77,18 @@ def judge_references(pairs: Sequence[Pair], judgments: Iterable[Judgment]) -> li
     """Predict the votes by the verdicts of judges, ties counting half; NaN for pairs that a judge has not judged.
 
     Raises:
-        EvaluationError: there are judgments, and none on any of the pairs.
+        EvaluationError: a judge has judged none of the pairs, or has named a winner or a tie on none; a judgment is
+            there twice.
     """
     judgments = list(judgments)
     found = judge_preferences(pairs, judgments)
-    if judgments and not found:
-        raise EvaluationError(
-            f"none of the {len(pairs)} pairs with votes is among the pairs of the {len(judgments)} judgments; "
-            "judge the pairs that are evaluated, or leave the judge out"
-        )
+    for judge in dict.fromkeys(judgment.judge for judgment in judgments):
+        if judge not in found or not np.isfinite(found[judge]).any():
+            what = "named a winner or a tie on" if judge in found else "judged"
+            raise EvaluationError(
+                f"judge {judge!r} has {what} none of the {len(pairs)} pairs with votes; "
+                "judge the pairs that are evaluated, or leave the judge out"
+            )
     return [Reference(judge, "judge", preference[None]) for judge, preference in found.items()]
 
 

@@ -71,11 +71,11 @@ def about_stories(what: str, pooled: Estimate, within: Estimate, gap: Estimate) 
     )
 
 
-def about_seeds(seed_sd: float | None, seeds: int, data_se: float | None) -> str | None:
-    """Say where the spread between seeds, which the interval leaves out, is no small part of the uncertainty."""
-    if seed_sd is None or not data_se or seed_sd / np.sqrt(seeds) <= data_se / 2:
+def about_seeds(seed_error: float, data_se: float | None) -> str | None:
+    """Say where the choice of seeds, which the interval leaves out, is no small part of the uncertainty."""
+    if not data_se or seed_error <= data_se / 2:
         return None
-    return f"the spread between the {seeds} seeds is no small part of the uncertainty, and the interval leaves it out"
+    return "the spread between seeds is no small part of the uncertainty, and the interval leaves it out"
 
 
 def _sign(estimate: Estimate) -> int | None:

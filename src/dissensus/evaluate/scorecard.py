@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -38,8 +38,6 @@ _ORDER = (
     "nll",
     "accuracy",
 )
-_UNTESTED = frozenset({"ece", "brier_reliability", "brier_resolution"})
-"""Models that err in opposite directions are equal in these and still not exchangeable: a swap test would find that."""
 _NOT_COMPARED = frozenset({"ece_null", "brier_uncertainty"})
 _INFLATED = frozenset({"ece", "brier_reliability"})
 """Resampling adds noise to these, so their resamples lie above the value."""
@@ -122,13 +120,18 @@ def score_joined(
     level: float = 0.95,
     seed: int = 0,
     progress: bool = False,
+    groups: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> list[Metric]:
-    """Score predictions that were joined with votes before; the rest as for `score`."""
+    """Score predictions that were joined with votes before; the rest as for `score`.
+
+    ``groups``, names to masks of shape (n,), are those of `find_groups` unless given. Given, they are all there is: no
+    accuracy by majority, and no ECE of a calibrated model, which is about votes.
+    """
     if not 0 < level < 1 or n_resamples < 0 or n_swaps < 0:
         raise ValueError(f"need 0 < level < 1, n_resamples >= 0 and n_swaps >= 0: {level}, {n_resamples}, {n_swaps}")
     if baseline is not None and baseline not in joined.predicted:
         raise EvaluationError(f"no predictions of the baseline {baseline!r}; there are: {', '.join(joined.models)}")
-    sample, contenders = Sample.of(joined), _contenders(joined, baseline, references)
+    sample, contenders = Sample.of(joined, groups), _contenders(joined, baseline, references)
     with tqdm(desc="resampling", unit="block", disable=not progress) as bar:
         found = measure(
             sample,
@@ -185,6 +188,18 @@ def _refer(reference: Reference, joined: Joined) -> Contender:
 
 
 @dataclass(frozen=True)
+class _Seeds:
+    """How a value varies between seeds."""
+
+    count: int
+    """Of the side that has more, where it is a difference."""
+    spread: float
+    """Standard deviation."""
+    error: float
+    """Standard error of the mean over seeds."""
+
+
+@dataclass(frozen=True)
 class _Rows:
     """Turns what was measured into rows."""
 
@@ -214,15 +229,14 @@ class _Rows:
     def _own(self, key: Key, metric: str) -> Metric | None:
         if not self._has(key, metric):
             return None
-        contender = self.contenders[key[0]]
         if metric == "ece_null":
             band = self.found.calibrated[key]
             return self._row(key, metric, Estimate(band.mean, band.low, band.high), None)
         estimate = self._estimate(key, metric)
         note = self._story(estimate, self._estimate(key, "pearson_within"), key, None) if metric == "pearson" else None
-        values = self.found.by_draw[key][:, ROWS.index(metric)]
-        spread = float(values.std(ddof=1)) if contender.kind == "model" and values.size > 1 else None
-        return self._row(key, metric, estimate, self._resampled(key, metric), seed_sd=spread, note=note)
+        return self._row(
+            key, metric, estimate, self._resampled(key, metric), seeds=self._seeds([key], metric), note=note
+        )
 
     def _difference(self, key: Key, metric: str) -> Metric:
         rival = self._rival(key)
@@ -235,8 +249,8 @@ class _Rows:
             estimate,
             None if ours is None or theirs is None else ours - theirs,
             rival=rival,
-            seed_sd=self._spread_of_difference(key, rival, metric),
-            p_value=None if metric in _UNTESTED else self.found.p_values.get(key, {}).get(metric),
+            seeds=self._seeds([key, rival], metric),
+            p_value=self.found.p_values.get(key, {}).get(metric),
             note=note,
         )
 
@@ -268,11 +282,19 @@ class _Rows:
             return recentred_interval(ours - theirs, mine - other, self.level, part.spare)
         return paired_difference(ours, theirs, mine, other, self.level, part.spare)
 
-    def _spread_of_difference(self, key: Key, rival: Key, metric: str) -> float | None:
-        """Between seeds, which are independent of one another; a model of one seed adds nothing that is known."""
-        sides = [self.found.by_draw[k][:, ROWS.index(metric)] for k in (key, rival)]
-        spreads = [float(side.var(ddof=1)) for side in sides if side.size > 1]
-        return float(np.sqrt(sum(spreads))) if spreads and self.contenders[key[0]].kind == "model" else None
+    def _seeds(self, keys: Sequence[Key], metric: str) -> _Seeds | None:
+        """How a value, or a difference of two, varies with the seeds of its sides, which are independent of each other.
+
+        A side of one seed adds nothing that is known. None where there is no side of several, or no model.
+        """
+        if self.contenders[keys[0][0]].kind != "model":
+            return None
+        sides = [side for k in keys if (side := self.found.by_draw[k][:, ROWS.index(metric)]).size > 1]
+        variances = [float(side.var(ddof=1)) for side in sides]
+        if not sides or not np.isfinite(variances).all():
+            return None
+        error = sum(variance / side.size for variance, side in zip(variances, sides, strict=True))
+        return _Seeds(max(side.size for side in sides), float(np.sqrt(sum(variances))), float(np.sqrt(error)))
 
     def _story(self, pooled: Estimate, within: Estimate, key: Key, rival: Key | None) -> str | None:
         if not self._has(key, "pearson_within") or key not in self.found.resampled:
@@ -293,13 +315,12 @@ class _Rows:
         resampled: FloatArray | None,
         *,
         rival: Key | None = None,
-        seed_sd: float | None = None,
+        seeds: _Seeds | None = None,
         p_value: float | None = None,
         note: str | None = None,
     ) -> Metric:
         contender, part = self.contenders[key[0]], self.found.parts[key]
         against = None if rival is None else self.contenders[rival[0]]
-        seeds = contender.predicted.shape[0]
         data_se = _spread(resampled)
         everyone = [contender] if against is None else [contender, against]
         notes = [
@@ -307,7 +328,7 @@ class _Rows:
             why_undefined(part, everyone, metric)
             if not np.isfinite(estimate.value)
             else about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
-            about_seeds(seed_sd, seeds, data_se),
+            None if seeds is None else about_seeds(seeds.error, data_se),
             self._left_out(contender, part, key[1]),
             "exploratory: grouped by the votes that predictions are compared with"
             if key[1].startswith(("contested=", "majority="))
@@ -329,8 +350,8 @@ class _Rows:
             kind=contender.kind,
             method=estimate.method if estimate.low is not None else None,
             p_value=p_value if p_value is not None and np.isfinite(p_value) else None,
-            seeds=seeds if seed_sd is not None else None,
-            seed_sd=_digits(seed_sd),
+            seeds=None if seeds is None else seeds.count,
+            seed_sd=None if seeds is None else _digits(seeds.spread),
             data_se=_digits(data_se),
         )
 

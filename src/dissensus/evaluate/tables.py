@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from dissensus.evaluate.groups import ALL, group_label
+from dissensus.evaluate.groups import ALL, group_field, group_label
 from dissensus.evaluate.layout import Line, group_row_label, paper_lines
 from dissensus.evaluate.published import COUNTS_NOTE, INTERVAL_NOTE, missing_groups, published
+from dissensus.evaluate.references import ONE_PERSON
 from dissensus.evaluate.scores import Scores, notes
 from dissensus.evaluate.table import DIFFERENCE, PUBLISHED_PREFIX, Entry, Table
 from dissensus.evaluate.words import (
@@ -76,6 +77,8 @@ _NOTES = {
     "within": "within: mean over data sets of r inside each of them (Fisher z); pooled: all pairs together, where "
     "differences between data sets count as well",
     "ceiling": "noise {}: what a perfect model could reach with this many votes a pair",
+    "baselines": "one person: each pair's votes but one, predicted by that one, a noisier target than all votes; "
+    "judges: on the n pairs that they judged",
     "calibrated": "ECE if calibrated: what a perfectly calibrated model would get at this n; "
     "Brier = reliability − resolution + uncertainty",
     "majority": "of each pair's votes, the share that its majority has",
@@ -175,7 +178,7 @@ def baseline_table(scores: Scores) -> Table:
         if any(entry is not None for name in extra for entry in row(name, group))
         for ceiling in [[scores.ceiling(metric, group) for metric in columns]]
     }
-    return _sectioned("Baselines and judges", ("", "n", *columns.values()), blocks, "baselines")
+    return _sectioned("Baselines and judges", ("", "n", *columns.values()), blocks, "baselines", "baselines")
 
 
 def calibration_table(scores: Scores) -> Table:
@@ -185,7 +188,8 @@ def calibration_table(scores: Scores) -> Table:
     names = {
         name: short
         for name, short in short_names(everybody, _NAME_WIDTH).items()
-        if any(scores.value(name, metric) is not None for metric in telling)
+        # One person's target is not all votes, so its calibration is of something else.
+        if name != ONE_PERSON and any(scores.value(name, metric) is not None for metric in telling)
     }
     columns = {m: title for m, title in _CALIBRATION.items() if m in scores.metrics}
     blocks = {
@@ -231,19 +235,32 @@ def target_table(scores: Scores) -> Table:
     if targets in ([], ["votes"]):
         return Table("Sensitivity", ("",), ())
     names = short_names(scores.models, _NAME_WIDTH)
+    groups = [group for group in scores.groups if any(r.target != "votes" and r.group == group for r in scores.rows)]
+    # The whole where it has them; a domain of one data set would repeat it.
+    groups = [ALL] if ALL in groups else [group for group in groups if group_field(group) == "dataset"]
 
-    def rows(metric: str) -> list[tuple[Entry, ...]]:
-        own = [(names[m], *(scores.value(m, metric, target=t) for t in targets)) for m in scores.models]
+    def rows(metric: str, group: str) -> list[tuple[Entry, ...]]:
+        own = [
+            (
+                names[m],
+                row.n if (row := scores.value(m, metric, group)) else None,
+                *(scores.value(m, metric, group, target=t) for t in targets),
+            )
+            for m in scores.models
+        ]
         differences = [
-            (f"{DIFFERENCE} {names[m]}", *(scores.difference(m, metric, target=t) for t in targets))
+            (f"{DIFFERENCE} {names[m]}", None, *(scores.difference(m, metric, group, target=t) for t in targets))
             for m in scores.others
         ]
         return [*own, *differences]
 
-    blocks = {_title(metric): rows(metric) for metric in (_WITHIN, "pearson", "l1")}
-    header = ("", *(_TARGETS[t] for t in targets))
+    def title(metric: str, group: str) -> str:
+        return _title(metric) if group == ALL else f"{group_label(group)}: {_title(metric)}"
+
+    blocks = {title(m, group): rows(m, group) for group in groups for m in (_WITHIN, "pearson", "l1")}
+    header = ("", "n", *(_TARGETS[t] for t in targets))
     # A metric that was not scored on the other targets says nothing here.
-    telling = {title: b for title, b in blocks.items() if any(entry is not None for row in b for entry in row[2:])}
+    telling = {title: b for title, b in blocks.items() if any(entry is not None for row in b for entry in row[3:])}
     return _sectioned("Sensitivity to how votes are aggregated", header, telling, "targets", "targets")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.stats.metrics import FloatArray
+from dissensus.stats.weighted import FloatArray, divide
 
 IntArray = NDArray[np.int64]
 
@@ -87,18 +87,18 @@ class NestedVerdicts:
                 loading = self._loading(level, inner, w, n) - self._loading(outer, inner, w, n)
                 rest = rest - components[..., inner - 1] * loading
             own = self._loading(level, level, w, n) - self._loading(outer, level, w, n)
-            components[..., level - 1] = _ratio(rest, np.where(own > 1e-9 * n, own, 0))
+            components[..., level - 1] = divide(rest, np.where(own > 1e-9 * n, own, 0))
         return components
 
     def _squares(self, level: int, w: FloatArray, n: FloatArray) -> FloatArray:
         """The raw sum of squares of a level; of the mean for level 0."""
-        result: FloatArray = _ratio((w @ self.total) ** 2, n) if level == 0 else w @ self.squares[level - 1]
+        result: FloatArray = divide((w @ self.total) ** 2, n) if level == 0 else w @ self.squares[level - 1]
         return result
 
     def _loading(self, level: int, component: int, w: FloatArray, n: FloatArray) -> FloatArray:
         """How often a component is in the expected raw sum of squares of a level."""
         if level == 0:
-            return _ratio(w @ self.counts[component - 1], n)
+            return divide(w @ self.counts[component - 1], n)
         result: FloatArray = w @ self.overlap[level - 1, component - 1]
         return result
 
@@ -186,7 +186,7 @@ def flip_share(ab: FloatArray, ba: FloatArray, weights: NDArray[np.generic] | No
     """
     w = _weights(weights, ab)
     won = compared(ab, ba)
-    return _ratio(w @ (won & ((ab > 0.5) != (ba > 0.5))), w @ won)
+    return divide(w @ (won & ((ab > 0.5) != (ba > 0.5))), w @ won)
 
 
 def compared(ab: FloatArray, ba: FloatArray) -> NDArray[np.bool_]:
@@ -205,7 +205,7 @@ def change_share(ab: FloatArray, ba: FloatArray, weights: NDArray[np.generic] | 
     """
     w = _weights(weights, ab)
     both = np.isfinite(ab) & np.isfinite(ba)
-    return _ratio(w @ (both & (np.sign(ab - 0.5) != np.sign(ba - 0.5))), w @ both)
+    return divide(w @ (both & (np.sign(ab - 0.5) != np.sign(ba - 0.5))), w @ both)
 
 
 def first_preference(ab: FloatArray, ba: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
@@ -218,7 +218,7 @@ def first_preference(ab: FloatArray, ba: FloatArray, weights: NDArray[np.generic
     """
     w = _weights(weights, ab)
     both = np.isfinite(ab) & np.isfinite(ba)
-    return _ratio(w @ np.where(both, (ab + 1 - ba) / 2, 0), w @ both)
+    return divide(w @ np.where(both, (ab + 1 - ba) / 2, 0), w @ both)
 
 
 def agreement_with_others(
@@ -238,7 +238,7 @@ def agreement_with_others(
     for_a, for_b = _majorities(votes)
     credit_a = np.where(predicted == 0.5, 0.5, predicted > 0.5)
     credit = credit_a[:, None] * for_a + (1 - credit_a)[:, None] * for_b
-    return _ratio(w @ credit.sum(axis=1), w @ (for_a + for_b).sum(axis=1))
+    return divide(w @ credit.sum(axis=1), w @ (for_a + for_b).sum(axis=1))
 
 
 def person_agreement(votes: IntArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
@@ -252,7 +252,7 @@ def person_agreement(votes: IntArray, weights: NDArray[np.generic] | None = None
     w = _weights(weights, votes[:, 0])
     for_a, for_b = _majorities(votes)
     credit = for_a * [1, 0, 0.5] + for_b * [0, 1, 0.5]
-    return _ratio(w @ credit.sum(axis=1), w @ (for_a + for_b).sum(axis=1))
+    return divide(w @ credit.sum(axis=1), w @ (for_a + for_b).sum(axis=1))
 
 
 def _majorities(votes: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -279,11 +279,3 @@ def _first(unit: IntArray, outer: IntArray) -> IntArray:
 
 def _weights(weights: NDArray[np.generic] | None, like: NDArray[np.generic]) -> FloatArray:
     return np.ones(like.shape) if weights is None else np.asarray(weights, dtype=np.float64)
-
-
-def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Divide; NaN, without a warning, where the denominator is not positive."""
-    denominator = np.asarray(denominator, dtype=np.float64)
-    quotient: FloatArray = np.full(denominator.shape, np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
-    return quotient

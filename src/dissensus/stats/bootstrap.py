@@ -23,7 +23,14 @@ from threadpoolctl import ThreadpoolController
 
 from dissensus.stats.calibration import bin_of, equal_mass_edges
 from dissensus.stats.intervals import Clusters, IntArray
-from dissensus.stats.metrics import METRICS, correlation_of_sums, fisher_mean, vote_loss, winner_credit
+from dissensus.stats.metrics import (
+    METRICS,
+    correlation_of_sums,
+    fisher_mean,
+    large_strata,
+    vote_loss,
+    winner_credit,
+)
 from dissensus.stats.weighted import FloatArray, divide
 
 Key = TypeVar("Key", bound=Hashable)
@@ -212,16 +219,17 @@ class _Within:
     """Sums over the weighted pairs of each stratum."""
 
     def __init__(self, p: FloatArray, h: FloatArray, clusters: IntArray, strata: IntArray) -> None:
-        members = [np.flatnonzero(strata == s) for s in np.unique(strata)]
+        members = [np.flatnonzero(inside) for inside in large_strata(strata)]
         self._features = [_first_and_second(p[m] - p[m].mean(), h[m] - h[m].mean()) for m in members]
-        self._clusters = clusters[np.concatenate(members)]
+        self._clusters = clusters[np.concatenate([*members, np.zeros(0, dtype=np.intp)])]
         ends = np.cumsum([m.size for m in members])
         self._slices = [slice(end - m.size, end) for m, end in zip(members, ends, strict=True)]
 
     def sums(self, weights: FloatArray) -> FloatArray:
         """Sums of 1, p, h, p^2, h^2 and ph, centred in the stratum; shape (strata, 6, resamples)."""
         w = np.take(weights, self._clusters, axis=0)
-        return np.array([f @ w[s] for f, s in zip(self._features, self._slices, strict=True)])
+        sums = [f @ w[s] for f, s in zip(self._features, self._slices, strict=True)]
+        return np.reshape(sums, (-1, 6, weights.shape[1]))
 
 
 def _within(sums: FloatArray) -> FloatArray:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.mixing import expected_vote_error
+from dissensus.stats.weighted import divide
 
 _MOST_SPLITS = 130
 """All splits of ten raters into halves are 126; of more raters, so many are drawn."""
@@ -71,9 +72,9 @@ def ceiling(ratings: FloatArray, weights: NDArray[np.generic] | None = None) -> 
     x, flat = x[enough], flat[:, enough]
     noise, human = _noise(x), np.nanmean(x, axis=1) if x.size else np.zeros(0)
     total = flat.sum(axis=1)
-    mean_noise = _divide(flat @ noise, total)
-    reliability = 1 - _divide(mean_noise, _variance(human, flat, total))
-    about_half = 1 - _divide(mean_noise, _divide(flat @ (human - 0.5) ** 2, total))
+    mean_noise = divide(flat @ noise, total)
+    reliability = 1 - divide(mean_noise, _variance(human, flat, total))
+    about_half = 1 - divide(mean_noise, divide(flat @ (human - 0.5) ** 2, total))
     return Ceiling(
         *(
             part.reshape(w.shape[:-1])
@@ -120,10 +121,10 @@ def _noise(x: FloatArray) -> FloatArray:
 def _variance(human: FloatArray, w: FloatArray, total: FloatArray) -> FloatArray:
     """Weighted variance of h with the divisor n - 1; 0, not rounding, where h is constant."""
     centred = human - (human.mean() if human.size else 0)
-    mean = _divide(w @ centred, total)
+    mean = divide(w @ centred, total)
     squares = w @ centred**2
     rest = squares - total * mean**2
-    return _divide(np.where(rest > 1e-12 * squares, rest, 0), total - 1)
+    return divide(np.where(rest > 1e-12 * squares, rest, 0), total - 1)
 
 
 def _mean_error(x: FloatArray, w: FloatArray) -> FloatArray:
@@ -133,7 +134,7 @@ def _mean_error(x: FloatArray, w: FloatArray) -> FloatArray:
     if np.isin(x[np.isfinite(x)], (0, 0.5, 1)).all():
         counts = np.stack([(x == value).sum(axis=1) for value in (1, 0, 0.5)], axis=1)
         return expected_vote_error(counts, w)
-    return _divide(w @ _split_error(x), w.sum(axis=1))
+    return divide(w @ _split_error(x), w.sum(axis=1))
 
 
 def _split_error(x: FloatArray) -> FloatArray:
@@ -168,9 +169,3 @@ def _splits(m: int, half: int) -> Iterator[NDArray[np.bool_]]:
 def _root(reliability: FloatArray) -> FloatArray:
     result: FloatArray = np.sqrt(np.maximum(reliability, 0))
     return result
-
-
-def _divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    quotient: FloatArray = np.full(np.shape(denominator), np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
-    return quotient

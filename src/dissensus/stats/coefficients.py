@@ -22,7 +22,8 @@ from dissensus.stats.icc import icc_1k, icc_2k
 from dissensus.stats.intervals import Estimate, cluster_counts, percentile_interval
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.ratings import RatingTable, both_ways, tabulate
-from dissensus.stats.totals import positive, prepare, ratio, total
+from dissensus.stats.totals import positive, prepare, total
+from dissensus.stats.weighted import divide
 
 Weights = NDArray[np.generic] | None
 Ratings = FloatArray | RatingTable
@@ -176,22 +177,22 @@ def agreement_intervals(
 
 def _observed(table: RatingTable, w: FloatArray, agreement: FloatArray) -> FloatArray:
     """Mean agreement within an item over items with two ratings."""
-    return ratio(total(w, agreement), total(w, table.paired))
+    return divide(total(w, agreement), total(w, table.paired))
 
 
 def _prevalence(table: RatingTable, w: FloatArray) -> FloatArray:
     """How often each value occurs, each item counting once; shape (..., categories)."""
-    return ratio(total(w, table.shares), total(w, table.rated)[..., None])
+    return divide(total(w, table.shares), total(w, table.rated)[..., None])
 
 
 def _corrected(observed: FloatArray, expected: FloatArray) -> FloatArray:
     """Agreement beyond chance, as a share of what there could be."""
-    return ratio(observed - expected, positive(1 - expected, 1.0))
+    return divide(observed - expected, positive(1 - expected, 1.0))
 
 
 def _alpha(observed: FloatArray, expected: FloatArray, n: FloatArray) -> FloatArray:
     """1 - disagreement within items / disagreement over all n ratings; both as sums over ordered pairs."""
-    return 1 - ratio(observed * (n - 1), expected)
+    return 1 - divide(observed * (n - 1), expected)
 
 
 def _gwet(table: RatingTable, w: FloatArray, observed: FloatArray, all_credits: float) -> FloatArray:

@@ -116,12 +116,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(p.size)
     adjusted[order] = np.minimum(stepped, 1)
     return [float(value) for value in adjusted]
-
-
-def mean_over_seeds(values: FloatArray) -> FloatArray:
-    """Average a metric over the seeds of one model: (seeds, ...) to (...).
-
-    NaN where it is undefined for any seed: a mean over the others would compare unlike things.
-    """
-    mean: FloatArray = np.asarray(values, dtype=np.float64).mean(axis=0)
-    return mean

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.ratings import RatingTable, scale_rows
-from dissensus.stats.totals import positive, prepare, ratio, total
+from dissensus.stats.totals import positive, prepare, total
+from dissensus.stats.weighted import divide
 
 # A determinant below this share of the product of its rows: the components cannot be told apart.
 _SINGULAR = 1e-9
@@ -28,8 +29,8 @@ def icc_1k(ratings: FloatArray | RatingTable, weights: NDArray[np.generic] | Non
     """
     table, w = prepare(ratings, weights)
     sums = _Sums(table, w)
-    error = ratio(sums.all - sums.items, sums.n - sums.n_items)
-    item = ratio(sums.items - sums.mean - (sums.n_items - 1) * error, sums.n - sums.mean_size)
+    error = divide(sums.all - sums.items, sums.n - sums.n_items)
+    item = divide(sums.items - sums.mean - (sums.n_items - 1) * error, sums.n - sums.mean_size)
     return sums.reliability(item, error)
 
 
@@ -44,9 +45,9 @@ def icc_2k(ratings: FloatArray | RatingTable, weights: NDArray[np.generic] | Non
     sums = _Sums(table, w)
     rated = total(w, scale_rows(table.ratings_by_annotator, table.paired))
     by_annotator = total(w, scale_rows(table.sums_by_annotator, table.paired))
-    annotators = ratio(by_annotator**2, rated)
+    annotators = divide(by_annotator**2, rated)
     n_annotators = (rated > 0).sum(axis=-1).astype(np.float64)
-    mean_load = ratio((rated**2).sum(axis=-1), sums.n)
+    mean_load = divide((rated**2).sum(axis=-1), sums.n)
     # Expected sums of squares less that of the mean; unknown: item, annotator, error.
     left = [
         [sums.n - sums.mean_size, sums.n_items - mean_load, sums.n_items - 1],
@@ -67,14 +68,14 @@ class _Sums:
         self.n_items = total(w, table.paired)
         self.all = total(w, table.squares * table.paired)
         self.items = total(w, table.total**2 / size * table.paired)
-        self.mean = ratio(total(w, table.total * table.paired) ** 2, self.n)
-        self.mean_size = ratio(total(w, table.size**2 * table.paired), self.n)
-        self._inverse_k = ratio(total(w, table.paired / size), self.n_items)
+        self.mean = divide(total(w, table.total * table.paired) ** 2, self.n)
+        self.mean_size = divide(total(w, table.size**2 * table.paired), self.n)
+        self._inverse_k = divide(total(w, table.paired / size), self.n_items)
 
     def reliability(self, item: FloatArray, error: FloatArray) -> FloatArray:
         """Variance between items as a share of that of their means."""
-        scale = ratio(self.all, self.n)
-        return ratio(item, positive(item + error * self._inverse_k, scale))
+        scale = divide(self.all, self.n)
+        return divide(item, positive(item + error * self._inverse_k, scale))
 
 
 def _solve(left: FloatArray, right: FloatArray) -> FloatArray:

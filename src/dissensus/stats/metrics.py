@@ -24,6 +24,10 @@ _CONSTANT = 1e-12
 _NEARLY_ONE = 1 - 1e-12
 
 
+FEWEST_IN_STRATUM = 10
+"""Pairs that a data set must have to count in :func:`pearson_within`."""
+
+
 def pearson(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
     """Pearson's r, in the orientation of the data; NaN where either side is constant.
 
@@ -139,8 +143,8 @@ def pearson_within(
     """Mean of Pearson's r over strata (data sets), on Fisher's z scale: tanh(sum (n_d - 3) z_d / sum (n_d - 3)).
 
     Pooled r also rises when data sets merely differ in their means; this one does not. The weights are the inverse
-    variances of z for normal data, so large data sets count for more. Strata of three pairs or fewer, and those where
-    r is undefined, are left out; NaN where none remains.
+    variances of z for normal data, so large data sets count for more. Strata of fewer than ten pairs, in which a
+    resample easily has r = 1 and an infinite z, and those where r is undefined are left out; NaN where none remains.
 
     Args:
         predicted: shape (n,).
@@ -149,11 +153,16 @@ def pearson_within(
         weights: shape (..., n), as in every metric.
     """
     p, h, w = prepare(predicted, human, weights)
-    names, numbers = np.unique(strata, return_inverse=True)
-    inside = [numbers.reshape(-1) == s for s in range(names.size)]
-    r = np.array([pearson(p[m], h[m], w[..., m]) for m in inside]).reshape(names.size, *w.shape[:-1])
+    inside = large_strata(strata)
+    r = np.array([pearson(p[m], h[m], w[..., m]) for m in inside]).reshape(len(inside), *w.shape[:-1])
     sizes = np.array([w[..., m].sum(axis=-1) for m in inside]).reshape(r.shape)
     return fisher_mean(r, sizes)
+
+
+def large_strata(strata: NDArray[np.generic]) -> list[NDArray[np.bool_]]:
+    """Find the pairs, shape (n,), of each stratum that :func:`pearson_within` counts: those of ten pairs or more."""
+    names, numbers, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    return [numbers.reshape(-1) == s for s in range(names.size) if sizes[s] >= FEWEST_IN_STRATUM]
 
 
 def fisher_mean(r: FloatArray, sizes: FloatArray) -> FloatArray:
@@ -182,9 +191,6 @@ METRICS: dict[str, Function] = {
     "accuracy": accuracy,
 }
 """The metrics by the names that files and tables use; :func:`pearson_within` needs strata as well."""
-
-CORRELATIONS = frozenset({"pearson", "pearson_within", "pearson_symmetric", "spearman"})
-LOWER_IS_BETTER = frozenset({"l1", "brier", "brier_reliability", "brier_uncertainty", "ece", "nll"})
 
 
 def _mean(x: FloatArray) -> float:

@@ -36,11 +36,3 @@ def total(w: FloatArray, statistic: FloatArray | sparse.csr_array) -> FloatArray
 def positive(difference: FloatArray, terms: FloatArray | float) -> FloatArray:
     """The difference, or 0 where it is but the rounding of its terms."""
     return np.where(difference > _ROUNDING * np.asarray(terms), difference, 0.0)
-
-
-def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Divide; NaN, without a warning, where the denominator is not positive."""
-    top, bottom = np.broadcast_arrays(np.asarray(numerator), np.asarray(denominator))
-    quotient: FloatArray = np.full(top.shape, np.nan)
-    np.divide(top, bottom, out=quotient, where=bottom > 0)
-    return quotient
