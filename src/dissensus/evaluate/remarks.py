@@ -22,6 +22,9 @@ _NAMES = {
 _STORIES_DIFFER = 0.05
 """By this much at least the pooled and the within-data-set correlation must differ to be told apart."""
 
+_VERDICTS_DIFFER = 0.02
+"""By this much at least, where one of them shows something and the other does not, or the contrary."""
+
 
 def about_interval(part: Part, estimate: Estimate, *, asked: bool) -> str | None:
     """Say why there is no interval, or that it rests on little; None where all is well."""
@@ -61,7 +64,7 @@ def about_stories(what: str, pooled: Estimate, within: Estimate, gap: Estimate) 
         gap: pooled - within, with the interval of the paired difference.
     """
     verdicts = [_sign(pooled), _sign(within)]
-    opposed = verdicts[0] != verdicts[1]
+    opposed = verdicts[0] != verdicts[1] and abs(gap.value) >= _VERDICTS_DIFFER
     apart = abs(gap.value) >= _STORIES_DIFFER and _sign(gap) not in (0, None)
     if None in verdicts or not (opposed or apart):
         return None

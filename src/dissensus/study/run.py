@@ -24,7 +24,7 @@ from dissensus.study.judges import (
     make_judgments,
     outside_content,
 )
-from dissensus.study.manifest import Manifest, Stages
+from dissensus.study.manifest import Manifest, Stages, fingerprint_of
 from dissensus.study.sets import read_sets
 from dissensus.study.testing import judge_test_pairs, judged_content, judges_of_test_pairs
 
@@ -288,7 +288,11 @@ class _Study:
             write_report(self.folder, self.folder / _REPORT)
             return {}
 
-        made_from = [stage["fingerprint"] for stage in self.manifest.stages.values() if stage["name"] != "report"]
+        made_from = [
+            fingerprint_of([stage["fingerprint"], stage["outputs"]])
+            for stage in self.manifest.stages.values()
+            if stage["name"] != "report"
+        ]
         self.stages.run("report", work, settings=self.config.title, inputs=made_from, outputs=[_REPORT])
 
     def _load(self, relative: str, record_type: type[Any]) -> list[Any]:
