@@ -1,12 +1,12 @@
 """How often 95 % intervals hold the truth, and how often a test finds a difference that is not there.
 
-    python bench/coverage.py [--quick] [--json FILE]
+    python bench/interval_coverage.py [--quick] [--json FILE]
 
 Studies of 25, 150 and 1,000 prompts are simulated: five votes on each pair, whose true shares pile up near 0 and 1, and
 two models that err together and apart ("apart", or "alike", whose predictions are as close as those of two fine-tuned
 models). For Pearson r, L1 and the differences of both, intervals from one set of resamples: those that the scorecard
-shows, BCa and percentile intervals as they are, and Zou's interval for the difference of r. Then, of two models that are
-exchangeable, the share of studies in which the paired swap test rejects at .05. A share of 1,000 studies has a standard
+shows, BCa and percentile intervals as they are, and Zou's interval for the difference of r. Then, of two models that can
+be exchanged, the share of studies in which the paired swap test rejects at .05. A share of 1,000 studies has a standard
 error of .007.
 """
 
