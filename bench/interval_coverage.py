@@ -2,12 +2,12 @@
 
     python bench/interval_coverage.py [--quick] [--json FILE]
 
-Studies of 25, 150 and 1,000 prompts are simulated: five votes on each pair, whose true shares pile up near 0 and 1, and
-two models that err together and apart ("apart", or "alike", whose predictions are as close as those of two fine-tuned
-models). For Pearson r, L1 and the differences of both, intervals from one set of resamples: those that the scorecard
-shows, BCa and percentile intervals as they are, and Zou's interval for the difference of r. Then, of two models of which
-neither is better, the share of studies in which the paired swap test rejects at .05. A share of 1,000 studies has a
-standard error of .007.
+Studies of 25, 150 and 1,000 prompts are simulated: five votes on each pair, whose true shares pile up near 0 and 1,
+and two models that err together and apart ("apart", or "alike", whose predictions are as close as those of two fine-
+tuned models). For Pearson r, L1 and the differences of both, intervals from one set of resamples: those that the
+scorecard shows, BCa and percentile intervals as they are, and Zou's interval for the difference of r. Then, of two
+models of which neither is better, the share of studies in which the paired swap test rejects at .05. A share of 1,000
+studies has a standard error of .007.
 """
 
 from __future__ import annotations
