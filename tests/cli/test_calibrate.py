@@ -43,7 +43,7 @@ def test_calibrate_then_predict_then_evaluate(files: Path, method: str, shown: s
         scored = ["evaluate", pairs, "--predictions", files / "sure.parquet", "--resamples", 0]
         assert run(*scored, "--out", files / "scores.json", *options).exit_code == 0
         rows = [Metric.model_validate(row) for row in json.loads((files / "scores.json").read_text())]
-        [l1[bool(options)]] = [row.value for row in rows if (row.group, row.metric) == ("all", "l1")]
+        [l1[bool(options)]] = [row.value for row in rows if (row.kind, row.group, row.metric) == ("model", "all", "l1")]
     assert l1[True] < l1[False]
     result = run("evaluate", pairs, "--predictions", files / "raw.parquet", "--out", files / "s.json", "--calibrated")
     assert isinstance(result.exception, EvaluationError)

@@ -219,7 +219,7 @@ def intervals(human, models, clusters, rows, n_resamples, rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISE)
 @pytest.mark.parametrize(
-    ("n_prompts", "per_prompt", "repeats"), [(25, 1, 2000), (25, 4, 2000), (150, 1, 1500), (1000, 1, 1000)]
+    ("n_prompts", "per_prompt", "repeats"), [(25, 1, 1000), (25, 4, 1000), (150, 1, 700), (1000, 1, 400)]
 )
 def test_intervals_hold_the_truth_in_19_cases_of_20(n_prompts, per_prompt, repeats, noise):
     rng = np.random.default_rng(17)
