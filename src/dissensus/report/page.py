@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,20 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from dissensus import __version__
-from dissensus.evaluate.tables import TITLES, UNDEFINED, Scores, interval, notes, number
+from dissensus.evaluate.tables import TITLES, UNDEFINED, Scores, interval, number
 from dissensus.report.board import Board
 from dissensus.report.card import COEFFICIENTS, make_card
-from dissensus.report.compare import compare
+from dissensus.report.compare import RESAMPLES, compare
 from dissensus.report.embed import clean, isolate, source_hash
 from dissensus.report.figures import draw_figures
 from dissensus.report.findings import details, find_findings, headline
 from dissensus.report.group_tables import GroupTable, IntervalBar
-from dissensus.report.methods import methods_paragraph
+from dissensus.report.judged import RESAMPLES as JUDGE_RESAMPLES
+from dissensus.report.methods import methods_paragraph, percent
+from dissensus.report.notes import Notes
 from dissensus.report.pair_data import BUDGET, view_pairs
 from dissensus.report.run import RunData, load_run
+from dissensus.report.seeds import seed_rows
 
 _TITLES = {
     "pearson_within": "Pearson r, within data sets",
@@ -35,6 +38,13 @@ _TITLES = {
     **TITLES,
 }
 """Names for people; those of the tables come first."""
+
+
+LIMIT = 3_000_000
+"""Bytes that a page should not have more of."""
+_SLACK = 50_000
+_FEWEST_BYTES = 30_000
+"""Of each run's pairs: below this there is little to look at."""
 
 
 def write_report(run: Path | Sequence[Path], out: Path) -> None:
@@ -52,28 +62,69 @@ def write_report(run: Path | Sequence[Path], out: Path) -> None:
 
 
 def render(*runs: RunData) -> str:
-    """Render the page of one run, or of several that it compares, as HTML."""
+    """Render the page of one run, or of several that it compares, as HTML.
+
+    The more runs, the less of each: fewer of its pairs, and beyond that no pictures of all pairs and seeds, so that a
+    page of up to twelve stays within ``LIMIT`` bytes.
+    """
     environment = _environment()
     loader = environment.loader
     assert loader is not None
     style, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     titles = _name_runs(runs)
-    page = environment.get_template("report.html").render(
-        title=" · ".join(dict.fromkeys(titles)),
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(style, script),
-        version=__version__,
-        comparison=compare(runs, titles),
-        runs=[_describe(run, title, k, len(runs)) for k, (run, title) in enumerate(zip(runs, titles, strict=True))],
-    )
-    return clean(page)
+    parts = [_describe(run, title, k) for k, (run, title) in enumerate(zip(runs, titles, strict=True))]
+    known = {
+        "title": " · ".join(dict.fromkeys(titles)),
+        "style": Markup(style),
+        "script": Markup(script),
+        "policy": _policy(style, script),
+        "version": __version__,
+        "comparison": compare(runs, titles),
+        "runs": parts,
+    }
+
+    def write(budget: int) -> str:
+        for part in parts:
+            part["view"] = view_pairs(part["run"], part["models"], budget=budget)
+        return clean(environment.get_template("report.html").render(known))
+
+    page = _shrink(write, len(runs))
+    if page is None:
+        for part in parts:
+            part["figures"] = {**part["figures"], "density": []}
+            part["is_short"] = True
+        page = _shrink(write, len(runs))
+    return page if page is not None else write(_FEWEST_BYTES)
+
+
+def _shrink(write: Callable[[int], str], runs: int) -> str | None:
+    """Write with as much room for pairs as there is; None where there is none to speak of."""
+    budget = BUDGET // runs
+    while budget >= _FEWEST_BYTES:
+        page = write(budget)
+        over = len(page.encode("utf-8")) - (LIMIT - _SLACK)
+        if over <= 0:
+            return page
+        # A pair in a list takes room outside of the data too.
+        budget -= max(over // runs, _FEWEST_BYTES // 4)
+    return None
 
 
 def _name_runs(runs: Sequence[RunData]) -> list[str]:
-    """Name runs by their titles, with the folder's name where two have the same."""
+    """Name runs by their titles; where two have the same, with the name, the folder or else a number."""
     titles = [str(run.manifest.get("title") or run.name) for run in runs]
-    return [f"{t} ({run.name})" if titles.count(t) > 1 else t for run, t in zip(runs, titles, strict=True)]
+    named = list(titles)
+    for tell in (lambda k: runs[k].name, lambda k: runs[k].folder, lambda k: str(k + 1)):
+        same = [k for k, title in enumerate(named) if named.count(title) > 1]
+        more = {k: tell(k) for k in same}
+        for k in same:
+            rivals = [more[j] for j in same if named[j] == named[k]]
+            if more[k] and len(set(rivals)) == len(rivals):
+                more[k] = f"{titles[k]} ({more[k]})"
+            else:
+                more[k] = named[k]
+        named = [more.get(k, title) for k, title in enumerate(named)]
+    return named
 
 
 def _environment() -> Environment:
@@ -84,7 +135,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        interval_bar=IntervalBar, raw=_raw, undefined=UNDEFINED, titles=_TITLES, coefficients=COEFFICIENTS
+        interval_bar=IntervalBar,
+        raw=_raw,
+        undefined=UNDEFINED,
+        titles=_TITLES,
+        coefficients=COEFFICIENTS,
+        resamples={"judges": JUDGE_RESAMPLES, "comparison": RESAMPLES},
     )
     environment.filters.update(
         number=number,
@@ -93,6 +149,7 @@ def _environment() -> Environment:
         duration=duration,
         cell=_cell,
         isolate=isolate,
+        percent=percent,
     )
     return environment
 
@@ -105,7 +162,7 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _describe(run: RunData, title: str, place: int, of: int) -> dict[str, Any]:
+def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
     """Gather what one run's part of the page shows."""
     board = Board(run.metrics)
     scores = board.scores
@@ -124,12 +181,14 @@ def _describe(run: RunData, title: str, place: int, of: int) -> dict[str, Any]:
         "scores": scores,
         "models": models,
         "tables": [GroupTable.of(board, metric) for metric in ("pearson", "l1")] if scores.models else [],
-        "notes": notes(scores),
+        "notes": Notes([row for row in run.metrics if row.kind != "people" or row.value is not None], place),
+        "seeds": seed_rows(scores),
+        "percent": percent(run.level),
+        "is_short": False,
         "overall_notes": _overall_notes(scores),
         "measures": {"pearson_within": "r within data sets", "pearson": "Pearson r", "l1": "L1"},
         "tested": any(row.p_holm is not None for row in run.metrics),
         "figures": draw_figures(run, board, models),
-        "view": view_pairs(run, models, budget=BUDGET // of),
         "card": make_card(run, board),
         "methods": methods_paragraph(run, board),
         **_judged(run),
@@ -143,7 +202,9 @@ def _describe(run: RunData, title: str, place: int, of: int) -> dict[str, Any]:
 
 def _overall_notes(scores: Scores) -> list[str]:
     """The notes of what stands in the cards, each once, as sentences."""
-    rows = [scores.value(m, metric) for m in scores.models for metric in ("pearson_within", "pearson", "l1")]
+    metrics = ("pearson_within", "pearson", "l1")
+    rows = [scores.value(m, metric) for m in scores.models for metric in metrics]
+    rows += [scores.difference(m, metric) for m in scores.others for metric in metrics]
     said = [note for row in rows if row is not None and row.note for note in row.note.split("; ")]
     return [note[0].upper() + note[1:] + "." for note in dict.fromkeys(said) if note and "undefined" not in note]
 
@@ -175,7 +236,7 @@ def _hashes(run: RunData) -> dict[str, str]:
 
 
 def _judged(run: RunData) -> dict[str, int]:
-    """Count judgments, those that name no winner among them, and training pairs that are left out for want of one.
+    """Count judgments, ties and invalid ones among them, and training pairs that are left out for want of a winner.
 
     The manifest's counts hold those of pairs without a margin too; where it has none, the margins' own have to do.
     """
