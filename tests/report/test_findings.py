@@ -31,7 +31,10 @@ def rows(clusters=None, **differences):
     [
         ({"blend": (0.01, 0.03)}, "blend follows people more closely than base: r rises by .020 [.010, .030]."),
         ({"blend": (-0.03, -0.01)}, "blend follows people less closely than base: r falls by .020 [.010, .030]."),
-        ({"blend": (-0.01, 0.03)}, "No difference in r from base is shown for blend: r changes by +.010 [−.010, .030]."),
+        (
+            {"blend": (-0.01, 0.03)},
+            "No difference in r from base is shown for blend: r changes by +.010 [−.010, .030].",
+        ),
         (
             {"a": (0.01, 0.02), "b": (0.01, 0.02), "c": (-1, 1)},
             "a and b follow people more closely than base: r rises by .015 [.010, .020] with a; "
@@ -82,7 +85,10 @@ def _difference(metric, low, high, group="all"):
 
 def test_r_within_data_sets_comes_first():
     scores = Scores([*_difference("pearson", 0.1, 0.2), *_difference("pearson_within", -0.02, 0.04)])
-    said = "No difference in r within data sets from base is shown for blend: r within data sets changes by +.010 [−.020, .040]."
+    said = (
+        "No difference in r within data sets from base is shown for blend: "
+        "r within data sets changes by +.010 [−.020, .040]."
+    )
     assert headline(find_findings(scores), scores) == said
 
 

@@ -64,9 +64,7 @@ def draw_figures(run: RunData, board: Board, models: Sequence[str]) -> dict[str,
         in_order = {model: joined.predicted[model] for model in models if model in joined.predicted}
         people = _People.of(joined)
         figures["density"] = [_density(m, rows, joined.human, models) for m, rows in in_order.items()]
-        figures["calibration"] = [
-            _calibration(m, p, people, board, models, run.level) for m, p in in_order.items()
-        ]
+        figures["calibration"] = [_calibration(m, p, people, board, models, run.level) for m, p in in_order.items()]
     return figures
 
 
@@ -106,7 +104,7 @@ def _training(logs: Mapping[str, Mapping[str, Log]], models: Sequence[str]) -> I
             yield Figure(f"training-{key}", caption, Markup(drawn), header, rows)
 
 
-def _spread(log: Log, most: int = 40) -> Log:
+def _spread(log: Log, most: int = 20) -> Log:
     """Keep so many rows of a long log, evenly spread, and all of its validations."""
     kept = set(np.linspace(0, len(log) - 1, min(most, len(log))).round().astype(int).tolist())
     return [row for k, row in enumerate(log) if k in kept or any(key.startswith("validation_") for key in row)]

@@ -97,7 +97,7 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
 
 
 def details(scores: Scores) -> dict[str, list[tuple[str, str]]]:
-    """Say for each model, as (verdict, words), what the headline leaves out: an L1 that is open, and contested pairs."""
+    """Say for each model, as (verdict, words), what the headline leaves out: an open L1, and the contested pairs."""
     said: dict[str, list[tuple[str, str]]] = {}
     for group, place in (("all", "on all pairs"), (CONTESTED, "on contested pairs")):
         for finding in find_findings(scores, group):

@@ -77,9 +77,7 @@ class Judged:
     """Pair ids to verdicts, for the pairs of the test set."""
 
 
-def load_judged(
-    sources: Sources, training: Sequence[Pair], test: Sequence[Pair], *, level: float = 0.95
-) -> Judged:
+def load_judged(sources: Sources, training: Sequence[Pair], test: Sequence[Pair], *, level: float = 0.95) -> Judged:
     """Summarise the judges over the training and the test pairs, and gather what they said of the test pairs.
 
     Raises:

@@ -19,9 +19,7 @@ _SHOWN = ("pearson_within", "pearson", "l1")
 def methods_paragraph(run: RunData, board: Board) -> str:
     """Write the paragraph; what is not known of the run is left out of it."""
     names = _compared(run, board)
-    return " ".join(
-        sentence for part in (_data, _models, _judge, _evaluation) for sentence in part(run, board, names)
-    )
+    return " ".join(sentence for part in (_data, _models, _judge, _evaluation) for sentence in part(run, board, names))
 
 
 def percent(level: float) -> str:

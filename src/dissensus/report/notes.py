@@ -40,7 +40,8 @@ class Notes:
 
     def of(self, row: Metric | None) -> list[Note]:
         """Find the notes of a row."""
-        return [] if row is None else [self._by_text[text] for text in _texts(row)]
+        found = [] if row is None else [self._by_text[text] for text in _texts(row)]
+        return sorted(found, key=lambda note: note.number)
 
 
 def _texts(row: Metric) -> Sequence[str]:

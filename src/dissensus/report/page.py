@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,16 @@ _TITLES = {
 
 LIMIT = 3_000_000
 """Bytes that a page should not have more of."""
-_SLACK = 50_000
-_FEWEST_BYTES = 30_000
+_FEWEST_BYTES = 45_000
 """Of each run's pairs: below this there is little to look at."""
+_DISPENSABLE = {
+    "density": "pictures of all pairs and seeds",
+    "training": "training curves",
+    "forest": "drawings of the differences by group",
+    "calibration": "reliability diagrams",
+    "margins": "drawings of the margins",
+}
+"""Figures that a page of many runs does without, the first first."""
 
 
 def write_report(run: Path | Sequence[Path], out: Path) -> None:
@@ -64,8 +72,8 @@ def write_report(run: Path | Sequence[Path], out: Path) -> None:
 def render(*runs: RunData) -> str:
     """Render the page of one run, or of several that it compares, as HTML.
 
-    The more runs, the less of each: fewer of its pairs, and beyond that no pictures of all pairs and seeds, so that a
-    page of up to twelve stays within ``LIMIT`` bytes.
+    The more runs, the less of each, so that the page stays within ``LIMIT`` bytes: fewer of its pairs, and beyond that
+    fewer kinds of figures, of which the page tells. Some twelve runs fit; of more the page grows.
     """
     environment = _environment()
     loader = environment.loader
@@ -86,44 +94,39 @@ def render(*runs: RunData) -> str:
     def write(budget: int) -> str:
         for part in parts:
             part["view"] = view_pairs(part["run"], part["models"], budget=budget)
-        return clean(environment.get_template("report.html").render(known))
+        page = environment.get_template("report.html").render(known)
+        return clean(re.sub(r"\s*\n\s*(?=<(?:td|th|tr)\b)", "\n", page))
 
-    page = _shrink(write, len(runs))
-    if page is None:
+    page = write(BUDGET // len(runs))
+    if _size(page) <= LIMIT:
+        return page
+    page = write(_FEWEST_BYTES)
+    for kind, words in _DISPENSABLE.items():
+        if _size(page) <= LIMIT:
+            break
         for part in parts:
-            part["figures"] = {**part["figures"], "density": []}
-            part["is_short"] = True
-        page = _shrink(write, len(runs))
-    return page if page is not None else write(_FEWEST_BYTES)
+            part["figures"] = {**part["figures"], kind: []}
+            part["without"] = [*part["without"], words]
+        page = write(_FEWEST_BYTES)
+    room = (LIMIT - _size(page)) // len(runs)
+    # Pairs in the lists take room outside of the data too, so not all of the room is for the data.
+    fuller = write(_FEWEST_BYTES + room // 2) if room > 4_000 else page
+    return fuller if _size(fuller) <= LIMIT else page
 
 
-def _shrink(write: Callable[[int], str], runs: int) -> str | None:
-    """Write with as much room for pairs as there is; None where there is none to speak of."""
-    budget = BUDGET // runs
-    while budget >= _FEWEST_BYTES:
-        page = write(budget)
-        over = len(page.encode("utf-8")) - (LIMIT - _SLACK)
-        if over <= 0:
-            return page
-        # A pair in a list takes room outside of the data too.
-        budget -= max(over // runs, _FEWEST_BYTES // 4)
-    return None
+def _size(page: str) -> int:
+    return len(page.encode("utf-8"))
 
 
 def _name_runs(runs: Sequence[RunData]) -> list[str]:
     """Name runs by their titles; where two have the same, with the name, the folder or else a number."""
     titles = [str(run.manifest.get("title") or run.name) for run in runs]
     named = list(titles)
-    for tell in (lambda k: runs[k].name, lambda k: runs[k].folder, lambda k: str(k + 1)):
-        same = [k for k, title in enumerate(named) if named.count(title) > 1]
-        more = {k: tell(k) for k in same}
-        for k in same:
-            rivals = [more[j] for j in same if named[j] == named[k]]
-            if more[k] and len(set(rivals)) == len(rivals):
-                more[k] = f"{titles[k]} ({more[k]})"
-            else:
-                more[k] = named[k]
-        named = [more.get(k, title) for k, title in enumerate(named)]
+    for title in dict.fromkeys(titles):
+        same = [k for k, own in enumerate(titles) if own == title]
+        tells = ([runs[k].name for k in same], [runs[k].folder for k in same], [str(k + 1) for k in same])
+        for k, tell in zip(same, next(told for told in tells if len(set(told)) == len(same)), strict=True):
+            named[k] = f"{title} ({tell})" if len(same) > 1 else title
     return named
 
 
@@ -184,7 +187,7 @@ def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
         "notes": Notes([row for row in run.metrics if row.kind != "people" or row.value is not None], place),
         "seeds": seed_rows(scores),
         "percent": percent(run.level),
-        "is_short": False,
+        "without": [],
         "overall_notes": _overall_notes(scores),
         "measures": {"pearson_within": "r within data sets", "pearson": "Pearson r", "l1": "L1"},
         "tested": any(row.p_holm is not None for row in run.metrics),

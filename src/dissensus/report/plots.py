@@ -41,7 +41,7 @@ def forest(scores: Scores, metric: str) -> str:
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
-        axes.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])
+        axes.locator_params(axis="x", nbins=4, steps=[1, 2, 2.5, 5, 10])
         axes.set_xlabel(clean(f"Δ to {shorten(scores.baseline or '', 20)}"), loc="right")
     return svg()
 
@@ -100,7 +100,9 @@ def calibration(model: str, found: Reliability, predicted: FloatArray, models: S
         )
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         style, colour = f"{marker_of(models, model)}-", colour_of(models, model)
-        axes.errorbar(found.predicted, found.observed, found.reach, fmt=style, color=colour, linewidth=1.4, markersize=4.5)
+        axes.errorbar(
+            found.predicted, found.observed, found.reach, fmt=style, color=colour, linewidth=1.4, markersize=4.5
+        )
         _fractions(axes)
         axes.set_xlabel("predicted")
         axes.set_ylabel("people that prefer response a")
