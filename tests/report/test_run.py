@@ -1,10 +1,14 @@
 import json
 
+import numpy as np
 import pytest
 
 from dissensus.errors import InputError
 from dissensus.files import write_json, write_records
 from dissensus.judge import JudgmentStore
+from dissensus.judge.position import position_bias
+from dissensus.judge.reading import Reading
+from dissensus.judge.store import StoredReading, content_key, content_of
 from dissensus.records import Judgment, Pair, Votes
 from dissensus.report.page import write_report
 from dissensus.report.run import load_run
@@ -129,6 +133,35 @@ def test_of_a_test_judge_the_margins_are_made_and_the_rest_of_the_store_is_left_
     assert second.orders == {"ab": [0, 0, 1, 1]}
     assert second.margin is None
     assert test[2].id not in judged.verdicts
+
+
+def test_a_position_bias_is_of_the_run_s_pairs_and_not_of_the_whole_store(folder, run_data, tmp_path):
+    rng = np.random.default_rng(0)
+    own, foreign = run_data.joined.pairs[:40:2], [pair.model_copy(update={"id": f"f{pair.id}"}) for pair in PAIRS]
+
+    def fill(path, pairs, share):
+        rows = []
+        for pair in pairs:
+            for order in ("ab", "ba"):
+                a = share()
+                reading = Reading(np.log([a, 0.99 - a]), "AB", 2, 2)
+                row = StoredReading(pair.id, "j-1", content_of(pair), order, "", reading)
+                rows.append((content_key("j-1", row.content, order, ""), row))
+        with JudgmentStore(path) as store:
+            store.insert_readings(rows)
+
+    fill(tmp_path / "alone.db", own, lambda: 0.1 + 0.8 * rng.random())
+    with JudgmentStore(tmp_path / "alone.db") as store:
+        rows = [(content_key("j-1", row.content, row.order, ""), row) for row in store.readings()]
+        expected = position_bias(store, "j-1")
+    with JudgmentStore(folder / "judgments.db") as store:
+        store.insert_readings(rows)
+    fill(folder / "judgments.db", foreign, lambda: 0.98)
+    (found,) = load_run(folder).judged.judges
+    assert 0 < expected.flips < 20
+    assert (found.pairs, found.compared) == (20, expected.compared)
+    assert found.first.value == pytest.approx(expected.first)
+    assert found.flips.value == pytest.approx(expected.flip_share)
 
 
 def test_models_that_are_not_trained_and_have_not_predicted_are_named(folder):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
 from dissensus.evaluate.judges import JudgeScore, score_judges, verdict_of
@@ -160,9 +159,12 @@ def _position(
     """
     votes = {"ab": [0.0, 0.0], "ba": [0.0, 0.0]}
     compared = flips = 0
-    for _, group in groupby(zip(rows, shares, strict=True), key=lambda both: (both[0].pair_id, both[0].persona)):
+    by_pair: dict[tuple[str, str], list[tuple[StoredReading, tuple[float, float, float]]]] = {}
+    for row, share in zip(rows, shares, strict=True):
+        by_pair.setdefault((row.pair_id, row.persona), []).append((row, share))
+    for views in by_pair.values():
         winners = {}
-        for row, (a, b, _) in group:
+        for row, (a, b, _) in views:
             votes[row.order][0] += a if row.order == "ab" else b
             votes[row.order][1] += a + b
             if a != b:
