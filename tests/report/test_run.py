@@ -2,7 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from dissensus.cli.report import command
 from dissensus.errors import InputError
 from dissensus.files import write_json, write_records
 from dissensus.judge import JudgmentStore
@@ -173,6 +175,15 @@ def test_models_that_are_not_trained_and_have_not_predicted_are_named(folder):
         "the model margin, seed 1 (models/margin/seed-1)",
         "the predictions of margin (predictions/margin.parquet)",
     ]
+
+
+def test_a_page_of_too_many_runs_is_warned_of(folder, monkeypatch):
+    quiet = CliRunner().invoke(command, [str(folder)])
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+    monkeypatch.setattr("dissensus.report.page.LIMIT", 1000)
+    loud = CliRunner().invoke(command, [str(folder)])
+    assert loud.exit_code == 0
+    assert "nothing more can be left out; give fewer" in loud.stderr
 
 
 def test_half_a_line_at_the_end_of_a_log_is_a_training_that_goes_on(folder):
