@@ -1,11 +1,14 @@
 """A finished run in memory, with names that try to break out of the page."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.evaluate.join import join
 from dissensus.evaluate.scorecard import score
-from dissensus.records import Margin, Pair, Prediction, Votes
+from dissensus.records import Judgment, Margin, Pair, Prediction, Votes
 from dissensus.report.run import RunData
 
 HOSTILE = '</svg></style><script>alert("x")</script><img src=https://evil.example/x.png>'
@@ -63,3 +66,30 @@ def run_data():
         margins=[Margin(pair_id=f"t{i}", margin=(i % 6) / 5, n_judgments=9, n_invalid=1) for i in range(50)],
         logs={"base": {"0": log, "1": log}, HOSTILE: {"0": log}},
     )
+
+
+@pytest.fixture(scope="session")
+def full_run(run_data):
+    """A run whose scorecard has rows of every kind: data sets, domains, ties, judges, references, ceilings, people."""
+    rng = np.random.default_rng(1)
+    pairs = [
+        pair.model_copy(
+            update={
+                "dataset": f"set {k // 27}",
+                "domain": "in" if k < 54 else "out",
+                "distinct": "yes" if k % 3 else "no",
+                "votes": Votes(a=(tie := pair.votes.a // 3) + pair.votes.a % 3, b=pair.votes.b, tie=2 * tie),
+            }
+        )
+        for k, pair in enumerate(run_data.joined.pairs)
+    ]
+    predictions = [row.model_copy(update={"reward_a": 1.5, "reward_b": -0.25}) for row in _predictions(pairs, rng)]
+    judgments = [
+        Judgment(pair_id=pair.id, judge=judge, sample=k, order=order, choice=choice)
+        for judge in ("committee", "gpt-3.5-turbo")
+        for pair in pairs
+        for k, order in enumerate(("ab", "ba"))
+        for choice in [rng.choice(["a", "b"])]
+    ]
+    metrics = evaluate_predictions(pairs, predictions, baseline="base", judgments=judgments, n_resamples=50)
+    return replace(run_data, metrics=metrics, joined=join(pairs, predictions), predictions=predictions)

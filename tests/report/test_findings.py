@@ -31,12 +31,15 @@ def rows(clusters=None, **differences):
     [
         ({"blend": (0.01, 0.03)}, "blend follows people more closely than base: r rises by .020 [.010, .030]."),
         ({"blend": (-0.03, -0.01)}, "blend follows people less closely than base: r falls by .020 [.010, .030]."),
-        ({"blend": (-0.01, 0.03)}, "No difference from base is shown for blend: r changes by +.010 [−.010, .030]."),
+        (
+            {"blend": (-0.01, 0.03)},
+            "No difference in r from base is shown for blend: r changes by +.010 [−.010, .030].",
+        ),
         (
             {"a": (0.01, 0.02), "b": (0.01, 0.02), "c": (-1, 1)},
             "a and b follow people more closely than base: r rises by .015 [.010, .020] with a; "
             "by .015 [.010, .020] with b. "
-            "No difference from base is shown for c: r changes by .000 [−1.000, 1.000].",
+            "No difference in r from base is shown for c: r changes by .000 [−1.000, 1.000].",
         ),
     ],
 )
@@ -82,7 +85,10 @@ def _difference(metric, low, high, group="all"):
 
 def test_r_within_data_sets_comes_first():
     scores = Scores([*_difference("pearson", 0.1, 0.2), *_difference("pearson_within", -0.02, 0.04)])
-    said = "No difference from base is shown for blend: r within data sets changes by +.010 [−.020, .040]."
+    said = (
+        "No difference in r within data sets from base is shown for blend: "
+        "r within data sets changes by +.010 [−.020, .040]."
+    )
     assert headline(find_findings(scores), scores) == said
 
 
@@ -98,6 +104,42 @@ def test_contested_pairs_are_told_apart():
 
 def test_an_adjusted_p_value_that_says_otherwise_is_told():
     rows = [row.model_copy(update={"p_holm": 0.12 if row.baseline else None}) for row in _difference("l1", 0.01, 0.03)]
-    said = "No difference from base is shown for blend: L1 changes by +.020 [.010, .030] (p .120 by Holm)."
+    said = "No difference in L1 from base is shown for blend: L1 changes by +.020 [.010, .030] (p .120 by Holm)."
     assert said in headline(find_findings(Scores(rows)), Scores(rows))
     assert IntervalBar(rows[-1], 1).verdict == "open"
+
+
+def test_an_l1_that_differs_is_never_denied():
+    scores = Scores([*_difference("pearson", -0.01, 0.03), *_difference("l1", -0.12, -0.08)])
+    (finding,) = find_findings(scores)
+    assert headline([finding], scores) == (
+        "No difference in r from base is shown for blend: "
+        "r changes by +.010 [−.010, .030] but L1 falls by .100 [.080, .120]."
+    )
+    assert (finding.verdict, finding.outcome) == ("open", "better")
+    assert details(scores) == {}
+
+
+def test_both_measures_together_make_the_outcome():
+    def outcome(r, l1):
+        return find_findings(Scores([*_difference("pearson", *r), *_difference("l1", *l1)]))[0].outcome
+
+    up, down, unclear = (0.01, 0.03), (-0.03, -0.01), (-0.03, 0.01)
+    assert outcome(up, down) == outcome(unclear, down) == outcome(up, unclear) == "better"
+    assert outcome(down, unclear) == outcome(unclear, up) == "worse"
+    assert (outcome(up, up), outcome(unclear, unclear)) == ("mixed", "open")
+
+
+def test_two_changes_in_one_direction_are_joined_by_and():
+    scores = Scores([*_difference("pearson", 0.01, 0.03), *_difference("l1", -0.03, -0.01)])
+    assert "r rises by .020 [.010, .030] and L1 falls by .020 [.010, .030]." in headline(find_findings(scores), scores)
+
+
+def test_an_open_l1_is_told_below_the_headline():
+    scores = Scores([*_difference("pearson", 0.01, 0.03), *_difference("l1", -0.03, 0.01)])
+    assert details(scores) == {"blend": [("open", "L1 changes by −.010 [−.030, .010] on all pairs")]}
+
+
+def test_where_nothing_can_be_subtracted_the_headline_says_so():
+    scores = Scores([*_difference("accuracy", 0.01, 0.03)])
+    assert headline(find_findings(scores), scores) == "The difference from base is undefined for blend."

@@ -1,25 +1,41 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dissensus.records import Votes
 from dissensus.report.pair_data import disagreement, view_pairs
 
 
-def test_disagreement_is_the_chance_that_two_people_differ():
-    votes = Votes(a=3, b=2, tie=1)
-    people = ["a"] * 3 + ["b"] * 2 + ["tie"]
-    couples = [(p, q) for i, p in enumerate(people) for q in people[:i]]
-    assert disagreement(votes) == pytest.approx(sum(p != q for p, q in couples) / len(couples))
-    assert disagreement(Votes(a=1, b=0)) == 0
+def test_many_votes_that_are_split_are_more_surely_disputed_than_few():
+    couple, crowd = disagreement(Votes(a=1, b=1)), disagreement(Votes(a=10, b=10))
+    assert couple < disagreement(Votes(a=3, b=3)) < crowd < 0.5
+    assert disagreement(Votes(a=1, b=1, tie=1)) < crowd
+    assert disagreement(Votes(a=20, b=0)) < disagreement(Votes(a=15, b=5)) < crowd
+
+
+def test_with_ever_more_votes_it_is_the_chance_that_two_people_differ():
+    votes = Votes(a=30_000, b=20_000, tie=10_000)
+    assert disagreement(votes) == pytest.approx(1 - (1 / 4 + 1 / 9 + 1 / 36), abs=0.005)
+
+
+def test_it_holds_in_nineteen_of_twenty_populations():
+    rng = np.random.default_rng(0)
+    shares = rng.beta(0.5, 0.5, 400)
+    held = [
+        disagreement(Votes(a=int(k), b=7 - int(k)), ties=False, draws=1000) <= 2 * p * (1 - p)
+        for p, k in zip(shares, rng.binomial(7, shares), strict=True)
+    ]
+    # Three standard errors of 400 draws at .95 are .033.
+    assert np.mean(held) == pytest.approx(0.95, abs=0.033)
 
 
 def test_the_lists_are_in_order_and_have_one_pair_of_each_prompt(run_data):
     view = view_pairs(run_data, run_data.joined.models)
     disputed = [row.measure for row in view.disputed]
     assert disputed == sorted(disputed, reverse=True)
-    assert disputed[0] == max(disagreement(pair.votes) for pair in run_data.joined.pairs)
+    assert disputed[0] == max(disagreement(pair.votes, ties=False) for pair in run_data.joined.pairs)
     for rows in view.wrong.values():
         errors = [abs(row.measure) for row in rows]
         assert errors == sorted(errors, reverse=True)

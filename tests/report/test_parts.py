@@ -1,7 +1,9 @@
 """The tables, the card, the comparison and the methods of a run that has every kind of row."""
 
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dissensus.records import Metric
@@ -10,8 +12,10 @@ from dissensus.report.card import make_card
 from dissensus.report.compare import compare
 from dissensus.report.findings import find_findings, headline
 from dissensus.report.group_tables import GroupTable
+from dissensus.report.judged import Judged, JudgeSummary
 from dissensus.report.methods import methods_paragraph
-from dissensus.report.page import render
+from dissensus.report.page import _name_runs, render
+from dissensus.report.seeds import seed_rows
 
 
 def _row(kind, model, metric, value, group="all", **more):
@@ -74,7 +78,8 @@ def test_the_card_counts(full):
     (row,) = card.rows
     assert (row.pairs, row.prompts, row.votes, row.name) == (80, 40, "5", "All")
     assert row.agreement[0].value == 0.35
-    assert row.ceilings[0].value == 0.9
+    found = {name: cells[0].value for name, cells in card.agreement}
+    assert found == {"fleiss_kappa": 0.35, "ceiling_pearson": 0.9, "ceiling_l1": 0.1}
     votes = [pair.votes for pair in full.joined.pairs]
     share = sum(v.a for v in votes) / sum(v.n for v in votes)
     assert row.split.startswith(f"a {100 * share:.0f} %")
@@ -116,6 +121,131 @@ def test_the_methods_say_what_was_done_and_found(full):
     for part in ("80 pairs of 40 prompts", "400 votes", "backbone minilm, epochs 2", "2 seeds (0, 1)", "90 %", "1,234"):
         assert part in said
     assert headline(find_findings(board.scores), board.scores) in said
+
+
+def _with(run, config, *stages):
+    return replace(run, manifest={**run.manifest, "config": config, "stages": list(stages)})
+
+
+def _said(run):
+    return methods_paragraph(run, Board(run.metrics))
+
+
+def test_the_methods_name_both_kinds_of_intervals(run_data):
+    said = _said(_with(run_data, {"evaluation": {"resamples": 50, "level": 0.95}}))
+    assert (
+        "Brackets are 95 % bootstrap intervals (50 resamples) over prompts, drawn within each data set: "
+        "bias-corrected and accelerated (BCa) for values; percentiles of the paired differences for Δ;"
+    ) in said
+
+
+def test_only_models_that_have_predicted_are_called_compared(run_data):
+    joined = replace(run_data.joined, predicted={"base": run_data.joined.predicted["base"]})
+    config = {"models": {"base": {}, "late": {"objective": "margin"}}, "seeds": [0]}
+    said = _said(_with(replace(run_data, joined=joined, metrics=[]), config))
+    assert said.startswith("We evaluated one reward model: base.")
+    assert "late" not in said
+
+
+def test_margins_rest_on_the_judge_of_the_training_pairs_alone(run_data):
+    summaries = [JudgeSummary(name, 9, 90, 0.1, None, 0, None) for name in ("mine-1f", "gpt4")]
+    stages = [
+        {"name": "judge", "counts": {"judge": "mine-1f"}},
+        {"name": "margin", "counts": {"judgments": 500, "invalid": 50, "left_out": 3}},
+        {"name": "judge the test pairs: gpt4", "counts": {"judge": "gpt4-af"}},
+    ]
+    said = _said(_with(replace(run_data, judged=Judged(summaries)), {}, *stages))
+    assert (
+        "rest on 10 judgments a pair by mine-1f; those that named no winner (10.0 %), ties and invalid replies alike,"
+    ) in said
+    assert "gpt4" not in said
+
+
+def test_what_models_were_trained_on_is_what_training_counted(run_data, hostile):
+    config = {"models": {"base": {}, hostile: {"objective": "categorical"}}, "seeds": [0]}
+    stages = [
+        {"name": "margin", "counts": {"left_out": 11}},
+        {"name": "train base seed 0", "counts": {"pairs": 9099, "ties_dropped": 77}},
+        {"name": f"train {hostile} seed 0", "counts": {"pairs": 9176, "ties_dropped": 0}},
+    ]
+    said = _said(_with(run_data, config, *stages))
+    assert "11 had no judgment that names a winner and were left out; base was trained on 9,099 (77 ties drop" in said
+    assert f"{hostile} was trained on 9,176." in said
+    assert f"σ(r_a − r_b), for {hostile}, whose rewards are distributions, integrated over both rewards;" in said
+
+
+def test_the_ceiling_of_a_card_is_that_of_its_r(full):
+    own = [_row("model", m, "pearson_within", 0.4) for m in Board(full.metrics).scores.models]
+    metrics = [*full.metrics, *own, _row("ceiling", "ceiling", "pearson_within", 0.777)]
+    html = render(replace(full, metrics=metrics))
+    cards = html[html.index('<section class="cards">') : html.index("Δ is the paired difference")]
+    assert "ceiling .777" in cards
+    assert "ceiling .900" not in cards
+
+
+def test_runs_that_cannot_be_told_apart_are_numbered(run_data):
+    run = replace(run_data, name="run", manifest={"name": "run"})
+    assert _name_runs([run, run]) == ["run (1)", "run (2)"]
+    folders = [replace(run, folder=folder) for folder in ("a/run", "b/run")]
+    assert _name_runs(folders) == ["run (a/run)", "run (b/run)"]
+    assert _name_runs([*folders, folders[0]]) == ["run (1)", "run (2)", "run (3)"]
+    assert _name_runs([run, replace(run, name="other"), run]) == ["run (1)", "other", "run (3)"]
+
+
+def test_one_statistic_is_compared_throughout(full):
+    within = [_row("model", m, "pearson_within", 0.4) for m in Board(full.metrics).scores.models]
+    has = replace(full, metrics=[*full.metrics, *within])
+    none = replace(full, metrics=[row for row in full.metrics if row.metric != "pearson_within"])
+    assert compare([has, none], ["one", "two"]).r == "pearson"
+    assert {row.pearson.metric for row in compare([has, none], ["one", "two"]).rows} == {"pearson"}
+    assert compare([has, has], ["one", "two"]).r == "pearson_within"
+
+
+def test_differences_between_runs_are_those_within_a_run(run_data, hostile):
+    """A second run with the same predictions in another order has the differences that the scorecard gives."""
+    joined = run_data.joined
+    order = np.random.default_rng(0).permutation(len(joined.pairs))
+    other = replace(
+        joined,
+        pairs=tuple(joined.pairs[i] for i in order),
+        human=joined.human[order],
+        predicted={model: rows[:, order] for model, rows in joined.predicted.items()},
+    )
+    found = compare([run_data, replace(run_data, joined=other)], ["one", "two"])
+    assert found.baseline == (0, "base")
+    by_model = {(row.run, row.model): row.differences for row in found.rows}
+    assert by_model[0, "base"] == {}
+    assert (by_model[1, "base"]["pearson"].value, by_model[1, "base"]["l1"].low) == (0, 0)
+    scores = Board(run_data.metrics).scores
+    for metric in ("pearson", "l1"):
+        row, known = by_model[1, hostile][metric], scores.difference(hostile, metric)
+        assert row == by_model[0, hostile][metric]
+        assert row.value == pytest.approx(known.value)
+        # The scorecard's own interval is of 50 resamples.
+        assert (row.low, row.high) == pytest.approx((known.low, known.high), abs=0.35 * (known.high - known.low))
+
+
+def test_without_the_same_pairs_there_is_no_difference(full):
+    fewer = replace(full, joined=replace(full.joined, pairs=full.joined.pairs[:70]))
+    found = compare([full, fewer], ["one", "two"])
+    assert "Differences between the runs cannot be computed." in found.warning
+    assert found.baseline is None
+    assert all(row.differences == {} for row in found.rows)
+
+
+def test_notes_are_numbered_and_listed(run_data):
+    noted = [row.model_copy(update={"note": "take care; look twice"}) for row in run_data.metrics[:1]]
+    html = render(replace(run_data, metrics=[*noted, *run_data.metrics[1:]]))
+    for number, text in ((1, "take care"), (2, "look twice")):
+        assert f'href="#note-0-{number}"' in html
+        assert re.search(rf'<li id="note-0-{number}"><bdi>[^<]*: {text}', html)
+    assert 'title="' not in html
+
+
+def test_seeds_are_told_apart_from_data(run_data):
+    rows = seed_rows(Board(run_data.metrics).scores)["L1"]
+    assert [(row.name, row.is_difference) for row in rows][::2] == [("base", False), (rows[1].name, True)]
+    assert "SD between 2 seeds" in render(run_data)
 
 
 @pytest.mark.parametrize("config", [None, [], {"models": 3}, {"seeds": "x", "evaluation": 4, "models": {"a": None}}])

@@ -1,13 +1,23 @@
 import json
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from dissensus.cli.report import command
 from dissensus.errors import InputError
 from dissensus.files import write_json, write_records
 from dissensus.judge import JudgmentStore
-from dissensus.records import Judgment
+from dissensus.judge.position import position_bias
+from dissensus.judge.reading import Reading
+from dissensus.judge.store import StoredReading, content_key, content_of
+from dissensus.records import Judgment, Pair, Votes
 from dissensus.report.page import write_report
 from dissensus.report.run import load_run
+
+PAIRS = [
+    Pair(id=f"q{k}", prompt=f"question {k}", response_a="x", response_b="y", votes=Votes(a=1, b=0)) for k in range(2)
+]
 
 
 @pytest.fixture
@@ -94,6 +104,86 @@ def test_the_run_s_own_store_is_read(folder, run_data):
     assert judged.judges[0].first.value == 1.0
     assert judged.judges[0].flips.value == 1.0
     assert judged.verdicts[pairs[0].id][0].orders == {"ab": [1, 0, 0, 1], "ba": [0, 2, 0, 0]}
+
+
+def test_of_a_test_judge_the_margins_are_made_and_the_rest_of_the_store_is_left_alone(folder, run_data):
+    test, train = run_data.joined.pairs[:3], [pair.model_copy(update={"id": f"t{pair.id}"}) for pair in PAIRS]
+    write_records(folder / "pairs" / "train_votes.parquet", train)
+    manifest = {"name": "run", "stages": [{"name": "judge", "counts": {"judge": "mine-1f"}}]}
+    write_json(folder / "manifest.json", manifest)
+
+    def judgment(pair, judge, k, choice, **more):
+        return Judgment(pair_id=pair.id, judge=judge, sample=k, choice=choice, **more)
+
+    in_store = [judgment(train[0], "mine-1f", k, "a") for k in range(4)]
+    in_store += [judgment(train[1], "another-2e", 0, "b"), judgment(test[0], "gpt4-3d", 0, "a")]
+    by_id = {pair.id: pair for pair in [*train, *test]}
+    with JudgmentStore(folder / "judgments.db") as store:
+        store.add(in_store, by_id)
+    (folder / "judged").mkdir()
+    own = [judgment(test[0], "gpt4", k, choice) for k, choice in enumerate(["a", "a", "b", "a"])]
+    own += [judgment(test[1], "gpt4", 0, None, probability_a=0.5), judgment(test[1], "gpt4", 1, None)]
+    write_records(folder / "judged" / "gpt4.parquet", own)
+    judged = load_run(folder).judged
+    assert [(j.judge, j.of, j.judgments) for j in judged.judges] == [
+        ("mine-1f", "training pairs", 4),
+        ("gpt4", "test pairs", 6),
+    ]
+    assert (judged.judges[1].ties, judged.judges[1].invalid) == (1 / 6, 1 / 6)
+    (first,), (second,) = judged.verdicts[test[0].id], judged.verdicts[test[1].id]
+    assert (first.margin.margin, first.margin.n_judgments) == (0.5, 4)
+    assert second.orders == {"ab": [0, 0, 1, 1]}
+    assert second.margin is None
+    assert test[2].id not in judged.verdicts
+
+
+def test_a_position_bias_is_of_the_run_s_pairs_and_not_of_the_whole_store(folder, run_data, tmp_path):
+    rng = np.random.default_rng(0)
+    own, foreign = run_data.joined.pairs[:40:2], [pair.model_copy(update={"id": f"f{pair.id}"}) for pair in PAIRS]
+
+    def fill(path, pairs, share):
+        rows = []
+        for pair in pairs:
+            for order in ("ab", "ba"):
+                a = share()
+                reading = Reading(np.log([a, 0.99 - a]), "AB", 2, 2)
+                row = StoredReading(pair.id, "j-1", content_of(pair), order, "", reading)
+                rows.append((content_key("j-1", row.content, order, ""), row))
+        with JudgmentStore(path) as store:
+            store.insert_readings(rows)
+
+    fill(tmp_path / "alone.db", own, lambda: 0.1 + 0.8 * rng.random())
+    with JudgmentStore(tmp_path / "alone.db") as store:
+        rows = [(content_key("j-1", row.content, row.order, ""), row) for row in store.readings()]
+        expected = position_bias(store, "j-1")
+    with JudgmentStore(folder / "judgments.db") as store:
+        store.insert_readings(rows)
+    fill(folder / "judgments.db", foreign, lambda: 0.98)
+    (found,) = load_run(folder).judged.judges
+    assert 0 < expected.flips < 20
+    assert (found.pairs, found.compared) == (20, expected.compared)
+    assert found.first.value == pytest.approx(expected.first)
+    assert found.flips.value == pytest.approx(expected.flip_share)
+
+
+def test_models_that_are_not_trained_and_have_not_predicted_are_named(folder):
+    config = {"models": {"base": {}, "margin": {}}, "seeds": [0, 1]}
+    write_json(folder / "manifest.json", {"name": "run", "config": config})
+    assert list(load_run(folder).missing) == [
+        "the model base, seed 1 (models/base/seed-1)",
+        "the model margin, seed 0 (models/margin/seed-0)",
+        "the model margin, seed 1 (models/margin/seed-1)",
+        "the predictions of margin (predictions/margin.parquet)",
+    ]
+
+
+def test_a_page_of_too_many_runs_is_warned_of(folder, monkeypatch):
+    quiet = CliRunner().invoke(command, [str(folder)])
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+    monkeypatch.setattr("dissensus.report.page.LIMIT", 1000)
+    loud = CliRunner().invoke(command, [str(folder)])
+    assert loud.exit_code == 0
+    assert "nothing more can be left out; give fewer" in loud.stderr
 
 
 def test_half_a_line_at_the_end_of_a_log_is_a_training_that_goes_on(folder):

@@ -15,10 +15,13 @@ def command(runs: tuple[Path, ...], out: Path | None) -> None:
 
     Several runs are compared on one page.
     """
-    from dissensus.report.page import write_report
+    from dissensus.report.page import LIMIT, write_report
 
     if out is None and len(runs) > 1:
         raise click.UsageError("several runs need --out FILE for their common page")
     out = out or runs[0] / "report.html"
     write_report(runs, out)
+    size = out.stat().st_size
+    if size > LIMIT:
+        click.echo(f"{out} has {size / 1e6:.1f} MB: of so many runs nothing more can be left out; give fewer", err=True)
     click.echo(out)

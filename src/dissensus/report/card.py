@@ -19,7 +19,12 @@ COEFFICIENTS = {
     "gwet_ac1": "Gwet's AC1",
     "gwet_ac2": "Gwet's AC2",
     "icc_2k": "ICC(2,k)",
+    "ceiling_pearson_within": "ceiling of r, within data sets",
+    "ceiling_pearson": "ceiling of r",
+    "ceiling_l1": "ceiling of L1",
 }
+"""How far people agree, and what a perfect model could reach with their votes."""
+_CEILINGS = ("pearson_within", "pearson", "l1")
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,6 @@ class CardRow:
     categories: str
     agreement: Sequence[Metric | None]
     """In the order of the card's coefficients."""
-    ceilings: Sequence[Metric | None]
-    """Of Pearson r and L1."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,9 @@ class Card:
     rows: Sequence[CardRow]
 
     @property
-    def has_ceilings(self) -> bool:
-        """Whether any is known."""
-        return any(row is not None for line in self.rows for row in line.ceilings)
+    def agreement(self) -> list[tuple[str, list[Metric | None]]]:
+        """A coefficient's name with its value on each data set: few of the one and many of the other fit on paper."""
+        return [(name, [row.agreement[k] for row in self.rows]) for k, name in enumerate(self.coefficients)]
 
 
 def make_card(run: RunData, board: Board) -> Card | None:
@@ -60,6 +63,7 @@ def make_card(run: RunData, board: Board) -> Card | None:
     if run.joined is None:
         return None
     known = {row.metric for row in run.metrics if row.kind == "people"}
+    known |= {f"ceiling_{row.metric}" for row in run.metrics if row.kind == "ceiling"}
     coefficients = [name for name in COEFFICIENTS if name in known]
     return Card(coefficients, list(_rows(run, board, coefficients)))
 
@@ -73,7 +77,8 @@ def _rows(run: RunData, board: Board, coefficients: Sequence[str]) -> Iterator[C
         mine = [pair for pair in pairs if pair.dataset == name]
         parts.append((f"dataset={name}", mine, [pair for pair in run.training if pair.dataset == name]))
     for group, own, training in parts:
-        people = {row.metric: row for row in board.people(group)}
+        people: dict[str, Metric | None] = {row.metric: row for row in board.people(group)}
+        people |= {f"ceiling_{metric}": board.ceiling(metric, group) for metric in _CEILINGS}
         yield CardRow(
             name=group.removeprefix("dataset=") if group != "all" else names[0] if len(names) == 1 else "All",
             training=len(training),
@@ -84,7 +89,6 @@ def _rows(run: RunData, board: Board, coefficients: Sequence[str]) -> Iterator[C
             labels=_shares(Counter(pair.label or "none" for pair in own)),
             categories=", ".join(f"{name} {count:,}" for name, count in _categories(own).most_common(6)),
             agreement=[people.get(name) for name in coefficients],
-            ceilings=[board.ceiling("pearson", group), board.ceiling("l1", group)],
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
+from scipy.special import ndtri
 
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.tables import BETTER, TITLES, Scores, number
@@ -63,7 +64,7 @@ def draw_figures(run: RunData, board: Board, models: Sequence[str]) -> dict[str,
         in_order = {model: joined.predicted[model] for model in models if model in joined.predicted}
         people = _People.of(joined)
         figures["density"] = [_density(m, rows, joined.human, models) for m, rows in in_order.items()]
-        figures["calibration"] = [_calibration(m, p, people, board, models) for m, p in in_order.items()]
+        figures["calibration"] = [_calibration(m, p, people, board, models, run.level) for m, p in in_order.items()]
     return figures
 
 
@@ -103,7 +104,7 @@ def _training(logs: Mapping[str, Mapping[str, Log]], models: Sequence[str]) -> I
             yield Figure(f"training-{key}", caption, Markup(drawn), header, rows)
 
 
-def _spread(log: Log, most: int = 40) -> Log:
+def _spread(log: Log, most: int = 20) -> Log:
     """Keep so many rows of a long log, evenly spread, and all of its validations."""
     kept = set(np.linspace(0, len(log) - 1, min(most, len(log))).round().astype(int).tolist())
     return [row for k, row in enumerate(log) if k in kept or any(key.startswith("validation_") for key in row)]
@@ -123,8 +124,10 @@ def _density(model: str, predicted: FloatArray, human: FloatArray, models: Seque
     return Figure(f"predicted-{models.index(model)}", model, Markup(svg), header, rows)
 
 
-def _calibration(model: str, predicted: FloatArray, people: _People, board: Board, models: Sequence[str]) -> Figure:
-    found = reliability(predicted, people.human, people.votes, people.clusters)
+def _calibration(
+    model: str, predicted: FloatArray, people: _People, board: Board, models: Sequence[str], level: float
+) -> Figure:
+    found = reliability(predicted, people.human, people.votes, people.clusters, level=level)
     svg = plots.calibration(model, found, predicted, models)
     header = ("bin", "predictions", "mean predicted", "people for a", "standard error", "null low", "null high")
     columns = (found.counts.astype(int), found.predicted, found.observed, found.error, found.low, found.high)
@@ -154,7 +157,8 @@ def _margins(run: RunData) -> Iterator[Figure]:
         drawn = Markup(plots.margin_against_people(margin, people, half))
         table = [(m, n, p, p - h, p + h) for m, p, h, n in bins]
         header = ("margin", "pairs", "people's margin", "low", "high")
-        yield Figure("margin-people", "Mean margin of people's votes on the same pairs", drawn, header, table)
+        caption = f"Mean margin of people's votes on the same pairs, with {100 * run.level:g} % intervals"
+        yield Figure("margin-people", caption, drawn, header, table)
 
 
 def _people_by_margin(run: RunData, fewest: int = 5) -> list[tuple[float, float, float, int]]:
@@ -165,6 +169,7 @@ def _people_by_margin(run: RunData, fewest: int = 5) -> list[tuple[float, float,
     if not both:
         return []
     x, y = np.array(both).T
+    reach = float(ndtri((1 + run.level) / 2))
     few = np.unique(x.round(6)).size <= 12
     keys = x.round(6) if few else np.clip((x * 10).astype(int), 0, 9)
     found = []
@@ -172,6 +177,6 @@ def _people_by_margin(run: RunData, fewest: int = 5) -> list[tuple[float, float,
         inside = keys == key
         n = int(inside.sum())
         if n >= fewest:
-            half = 1.96 * float(y[inside].std(ddof=1)) / n**0.5
+            half = reach * float(y[inside].std(ddof=1)) / n**0.5
             found.append((float(x[inside].mean()), float(y[inside].mean()), half, n))
     return found

@@ -29,8 +29,13 @@ class Finding:
     @property
     def verdict(self) -> str:
         """``better``, ``worse`` or ``open``, by Pearson r, or by L1 where r is undefined."""
-        found = self.changes
-        return self.verdict_on(found[0]) if found else "open"
+        return self.verdict_on(self.changes[0]) if self.changes else "open"
+
+    @property
+    def outcome(self) -> str:
+        """What all measures together say: ``better`` or ``worse`` by any of them, ``mixed``, or ``open``."""
+        said = {self.verdict_on(row) for row in self.changes} - {"open"}
+        return "mixed" if len(said) == 2 else said.pop() if said else "open"
 
     @property
     def changes(self) -> list[Metric]:
@@ -83,38 +88,48 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
         for how, found in (("more", by_verdict["better"]), ("less", by_verdict["worse"]))
         if found
     ]
-    if by_verdict["open"]:
-        found = by_verdict["open"]
-        said.append(f"No difference from {base} is shown for {_names(found)}{_unless_empty(_changes(found))}.")
+    said += _open(by_verdict["open"], base)
     prompts = min((row.clusters for f in findings for row in f.changes if row.clusters), default=0)
-    if (by_verdict["better"] or by_verdict["worse"]) and 0 < prompts < FEW_CLUSTERS:
+    if any(finding.outcome != "open" for finding in findings) and 0 < prompts < FEW_CLUSTERS:
         # A percentile interval over few clusters is too narrow to carry a headline by itself.
         said.append(f"With only {prompts} prompts, take that as a hint.")
     return " ".join(said)
 
 
 def details(scores: Scores) -> dict[str, list[tuple[str, str]]]:
-    """Say for each model, as (verdict, words), how L1 changes, and what changes on the contested pairs."""
+    """Say for each model, as (verdict, words), what the headline leaves out: an open L1, and the contested pairs."""
     said: dict[str, list[tuple[str, str]]] = {}
     for group, place in (("all", "on all pairs"), (CONTESTED, "on contested pairs")):
         for finding in find_findings(scores, group):
             for row in finding.changes:
-                if group == CONTESTED or row.metric == "l1":
-                    words = f"{_change(row)} {place}"
-                    said.setdefault(finding.model, []).append((Finding.verdict_on(row), words))
+                verdict = Finding.verdict_on(row)
+                if group == CONTESTED or (row is not finding.changes[0] and verdict == "open"):
+                    said.setdefault(finding.model, []).append((verdict, f"{_change(row)} {place}"))
+    return said
+
+
+def _open(findings: Sequence[Finding], base: str) -> list[str]:
+    """Say of which measure no difference is shown: r alone says nothing of L1."""
+    said = []
+    for measure in dict.fromkeys(f.changes[0].metric for f in findings if f.changes):
+        found = [finding for finding in findings if finding.changes and finding.changes[0].metric == measure]
+        name = _NAMES.get(measure, measure)
+        said.append(f"No difference in {name} from {base} is shown for {_names(found)}: {_changes(found)}.")
+    if unknown := [finding for finding in findings if not finding.changes]:
+        said.append(f"The difference from {base} is undefined for {_names(unknown)}.")
     return said
 
 
 def _changes(findings: Sequence[Finding]) -> str:
-    """The change of r by each model, or of L1 where r is undefined; and of L1 where it says the opposite."""
+    """The change of r by each model, or of L1 where r is undefined; and of L1 wherever it is not open."""
     said = []
     for finding in findings:
-        if not finding.changes:
-            continue
         first, *rest = finding.changes
-        opposed = [row for row in rest if {finding.verdict, Finding.verdict_on(row)} == {"better", "worse"}]
-        own = f" with {isolate(finding.model)}" if len(findings) > 1 else ""
-        said.append(" but ".join(_change(row) for row in (first, *opposed)) + own)
+        words = _change(first)
+        for row in rest:
+            if (verdict := Finding.verdict_on(row)) != "open":
+                words += f" {'and' if verdict == finding.verdict else 'but'} {_change(row)}"
+        said.append(words + (f" with {isolate(finding.model)}" if len(findings) > 1 else ""))
     return "; ".join(_without_repeats(said))
 
 
@@ -155,10 +170,6 @@ def _change(row: Metric) -> str:
 
 def _leaves_zero_out(row: Metric) -> bool:
     return row.low is not None and row.high is not None and not row.low <= 0 <= row.high
-
-
-def _unless_empty(said: str) -> str:
-    return f": {said}" if said else ""
 
 
 def _names(findings: Sequence[Finding]) -> str:

@@ -6,32 +6,46 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dissensus import __version__
+from dissensus.evaluate.tables import number
 from dissensus.report.board import Board
 from dissensus.report.findings import find_findings, headline
-from dissensus.report.judged import JudgeSummary
 from dissensus.report.run import RunData
 
-_INTERVALS = {
-    "bca": "bias-corrected and accelerated (BCa) bootstrap intervals",
-    "percentile": "percentile bootstrap intervals",
-}
+_DISTRIBUTED = ("mean-variance", "categorical")
+"""Objectives whose rewards are distributions."""
+_SHOWN = ("pearson_within", "pearson", "l1")
 
 
 def methods_paragraph(run: RunData, board: Board) -> str:
     """Write the paragraph; what is not known of the run is left out of it."""
-    config = run.manifest.get("config")
-    settings: Mapping[str, Any] = config if isinstance(config, dict) else {}
-    return " ".join(
-        sentence for part in (_data, _models, _judge, _evaluation) for sentence in part(run, board, settings)
-    )
+    names = _compared(run, board)
+    return " ".join(sentence for part in (_data, _models, _judge, _evaluation) for sentence in part(run, board, names))
 
 
-def _data(run: RunData, board: Board, settings: Mapping[str, Any]) -> Iterator[str]:
-    names = board.scores.models or list(run.logs)
-    if names:
+def percent(level: float) -> str:
+    """Write a level: 95 %.
+
+    >>> percent(0.95), percent(0.999)
+    ('95 %', '99.9 %')
+    """
+    return f"{100 * level:g} %"
+
+
+def _compared(run: RunData, board: Board) -> list[str]:
+    """The models that have predicted: of one that is not trained yet nothing can be said."""
+    scored = board.scores.models
+    if run.joined is None:
+        return scored
+    known = run.joined.models
+    return [name for name in scored if name in known] + [name for name in known if name not in scored]
+
+
+def _data(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
+    if len(names) > 1:
         yield f"We compared {_count(len(names), 'reward model')}: {', '.join(names)}."
-    if run.training:
-        yield f"They were trained on {len(run.training):,} preference pairs{_of(run.training)}."
+    elif names:
+        yield f"We evaluated one reward model: {names[0]}."
+    yield from _training(run, names)
     if run.joined is not None:
         votes = [pair.votes.n for pair in run.joined.pairs if pair.votes is not None]
         prompts = len({(pair.dataset, pair.group) for pair in run.joined.pairs})
@@ -41,9 +55,37 @@ def _data(run: RunData, board: Board, settings: Mapping[str, Any]) -> Iterator[s
         )
 
 
-def _models(run: RunData, board: Board, settings: Mapping[str, Any]) -> Iterator[str]:
-    models = settings.get("models")
-    if not isinstance(models, dict) or not all(isinstance(own, dict) for own in models.values()):
+def _training(run: RunData, names: Sequence[str]) -> Iterator[str]:
+    """Say on how many pairs each model was trained, by the counts of its training."""
+    there = f"{len(run.training):,} training pairs{_of(run.training)}" if run.training else "the training pairs"
+    by_count: dict[tuple[int, int], list[str]] = {}
+    for name in names:
+        counts = _counts_of_training(run, name)
+        if isinstance(counts.get("pairs"), int):
+            by_count.setdefault((counts["pairs"], counts.get("ties_dropped") or 0), []).append(name)
+    said = [
+        f"{'it' if len(names) == 1 else ' and '.join(found)} {'was' if len(found) == 1 else 'were'} trained on {n:,}"
+        + (f" ({_count(ties, 'tie')} dropped)" if ties else "")
+        for (n, ties), found in by_count.items()
+    ]
+    if not said:
+        return
+    left_out = run.counts("margin").get("left_out")
+    start = f"Of {there}, "
+    if left_out:
+        start += f"{left_out:,} had no judgment that names a winner and {_was(left_out)} left out; "
+    yield start + "; ".join(said) + "."
+
+
+def _counts_of_training(run: RunData, name: str) -> Mapping[str, Any]:
+    seeds = run.settings.get("seeds")
+    found = (run.counts(f"train {name} seed {seed}") for seed in (seeds if isinstance(seeds, list) else []))
+    return next((counts for counts in found if counts), {})
+
+
+def _models(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
+    models = {name: run.models[name] for name in names if name in run.models}
+    if not models:
         return
     objectives = {name: str(own.get("objective", "bradley-terry")) for name, own in models.items()}
     said = [name if name == own else f"{own} ({name})" for name, own in objectives.items()]
@@ -55,44 +97,76 @@ def _models(run: RunData, board: Board, settings: Mapping[str, Any]) -> Iterator
             ("batch_size", "batch size"), ("max_length", "maximum length"),
         )
     ]  # fmt: skip
-    yield f"Training used {', '.join(f'{label} {value}' for label, value in shared if value)}."
-    if isinstance(seeds := settings.get("seeds"), list) and seeds:
-        yield f"Each model was trained with {_count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})."
+    if any(value for _, value in shared):
+        yield f"Training used {', '.join(f'{label} {value}' for label, value in shared if value)}."
+    if isinstance(seeds := run.settings.get("seeds"), list) and seeds:
+        each = "Each model" if len(models) > 1 else "It"
+        yield f"{each} was trained with {_count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})."
 
 
-def _judge(run: RunData, board: Board, settings: Mapping[str, Any]) -> Iterator[str]:
+def _judge(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
     known = [m for m in run.margins if m.n_judgments]
     if not known:
         return
     n = sum(m.n_judgments + m.n_invalid for m in known) / len(known)
+    judge = run.counts("judge").get("judge")
+    noted = run.counts("margin")
+    invalid, judgments = noted.get("invalid"), noted.get("judgments")
+    share = f" ({100 * invalid / judgments:.1f} %)" if judgments and isinstance(invalid, int) else ""
     yield (
-        f"Margins m = |Σj − n/2| / (n/2) rest on {n:.3g} judgments a pair"
-        f"{_by(run.judged.judges)}; replies that named no winner were not counted as votes."
+        f"Margins m = |Σj − n/2| / (n/2) rest on {n:.3g} judgments a pair{f' by {judge}' if judge else ''}; those that "
+        f"named no winner{share}, ties and invalid replies alike, were not counted as votes."
     )
 
 
-def _evaluation(run: RunData, board: Board, settings: Mapping[str, Any]) -> Iterator[str]:
+def _evaluation(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
     scores = board.scores
     if not scores.models:
         return
     yield (
-        "The predicted preference is σ(r_a − r_b); it was compared with the fraction of votes for response a by "
-        "Pearson's r and by the mean absolute difference (L1), averaged over seeds."
+        f"The predicted preference is {_preference(run, names)}; it was compared with the fraction of votes for "
+        "response a by Pearson's r and by the mean absolute difference (L1), averaged over seeds."
     )
-    evaluation = settings.get("evaluation")
-    chosen: Mapping[str, Any] = evaluation if isinstance(evaluation, dict) else {}
-    resamples = f" ({chosen['resamples']:,} resamples)" if isinstance(chosen.get("resamples"), int) else ""
-    level = chosen.get("level", 0.95)
-    methods = {row.method for row in run.metrics if row.method is not None}
-    intervals = next((words for name, words in _INTERVALS.items() if name in methods), "bootstrap intervals")
-    zou = "; differences of r have Zou's interval for dependent correlations" if "zou" in methods else ""
-    percent = f"{100 * level:g} %" if isinstance(level, float) else "95 %"
-    yield f"Brackets are {percent} {intervals}{resamples} over prompts, drawn within each data set{zou}."
+    yield from _intervals(run, board)
     if any(row.p_holm is not None for row in run.metrics):
         yield "P values are of paired swap tests, adjusted by Holm over the groups shown."
     yield headline(find_findings(scores), scores)
     commit = run.manifest.get("git_commit")
     yield f"Made with dissensus {__version__}{f' (commit {str(commit)[:12]})' if commit else ''}."
+
+
+def _preference(run: RunData, names: Sequence[str]) -> str:
+    spread = [name for name in names if run.models.get(name, {}).get("objective") in _DISTRIBUTED]
+    if not spread:
+        return "σ(r_a − r_b)"
+    which = "" if len(spread) == len(names) else f" for {', '.join(spread)},"
+    return f"σ(r_a − r_b),{which} whose rewards are distributions, integrated over both rewards"
+
+
+def _intervals(run: RunData, board: Board) -> Iterator[str]:
+    """Say how the intervals of values were made, and how those of differences."""
+    rows = [row for row in run.metrics if row.kind == "model" and row.target == "votes" and row.metric in _SHOWN]
+    values = {row.method for row in rows if row.baseline is None and row.method is not None}
+    differences = {row.method for row in rows if row.baseline is not None and row.method is not None}
+    if not values | differences:
+        return
+    resamples = run.evaluation.get("resamples")
+    counted = f" ({resamples:,} resamples)" if isinstance(resamples, int) else ""
+    made = {
+        "bias-corrected and accelerated (BCa) for values": "bca" in values,
+        "percentile for values": values == {"percentile"},
+        "percentiles of the paired differences for Δ": "percentile" in differences,
+    }
+    how = "; ".join(words for words, there in made.items() if there)
+    yield (
+        f"Brackets are {percent(run.level)} bootstrap intervals{counted} over prompts, drawn within each data set: "
+        f"{how}; all are widened for small numbers of prompts."
+    )
+    scores = board.scores
+    spread = [row.seed_sd for m in scores.models if (row := scores.value(m, "pearson")) is not None and row.seed_sd]
+    if spread:
+        ends = list(dict.fromkeys((number(min(spread)), number(max(spread)))))
+        yield f"They hold the seeds fixed, between which the standard deviation of r was {' to '.join(ends)}."
 
 
 def _shared(models: Mapping[str, Mapping[str, Any]], key: str) -> str:
@@ -106,12 +180,9 @@ def _of(pairs: Sequence[Any]) -> str:
     return f" ({', '.join(shown)})" if shown else ""
 
 
-def _by(judges: Sequence[JudgeSummary]) -> str:
-    if not judges:
-        return ""
-    said = [f"{judge.judge} ({100 * judge.invalid:.1f} % without a winner)" for judge in judges[:3]]
-    return f" by {', '.join(said)}"
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"

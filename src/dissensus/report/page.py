@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,20 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from dissensus import __version__
-from dissensus.evaluate.tables import TITLES, UNDEFINED, Scores, interval, notes, number
+from dissensus.evaluate.tables import TITLES, UNDEFINED, Scores, interval, number
 from dissensus.report.board import Board
 from dissensus.report.card import COEFFICIENTS, make_card
-from dissensus.report.compare import compare
+from dissensus.report.compare import RESAMPLES, compare
 from dissensus.report.embed import clean, isolate, source_hash
 from dissensus.report.figures import draw_figures
 from dissensus.report.findings import details, find_findings, headline
 from dissensus.report.group_tables import GroupTable, IntervalBar
-from dissensus.report.methods import methods_paragraph
+from dissensus.report.judged import RESAMPLES as JUDGE_RESAMPLES
+from dissensus.report.methods import methods_paragraph, percent
+from dissensus.report.notes import Notes
 from dissensus.report.pair_data import BUDGET, view_pairs
 from dissensus.report.run import RunData, load_run
+from dissensus.report.seeds import seed_rows
 
 _TITLES = {
     "pearson_within": "Pearson r, within data sets",
@@ -35,6 +39,20 @@ _TITLES = {
     **TITLES,
 }
 """Names for people; those of the tables come first."""
+
+
+LIMIT = 3_000_000
+"""Bytes that a page should not have more of."""
+_FEWEST_BYTES = 45_000
+"""Of each run's pairs: below this there is little to look at."""
+_DISPENSABLE = {
+    "density": "pictures of all pairs and seeds",
+    "training": "training curves",
+    "forest": "drawings of the differences by group",
+    "calibration": "reliability diagrams",
+    "margins": "drawings of the margins",
+}
+"""Figures that a page of many runs does without, the first first."""
 
 
 def write_report(run: Path | Sequence[Path], out: Path) -> None:
@@ -52,28 +70,64 @@ def write_report(run: Path | Sequence[Path], out: Path) -> None:
 
 
 def render(*runs: RunData) -> str:
-    """Render the page of one run, or of several that it compares, as HTML."""
+    """Render the page of one run, or of several that it compares, as HTML.
+
+    The more runs, the less of each, so that the page stays within ``LIMIT`` bytes: fewer of its pairs, and beyond that
+    fewer kinds of figures, of which the page tells. Some twelve runs fit; of more the page grows.
+    """
     environment = _environment()
     loader = environment.loader
     assert loader is not None
     style, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     titles = _name_runs(runs)
-    page = environment.get_template("report.html").render(
-        title=" · ".join(dict.fromkeys(titles)),
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(style, script),
-        version=__version__,
-        comparison=compare(runs, titles),
-        runs=[_describe(run, title, k, len(runs)) for k, (run, title) in enumerate(zip(runs, titles, strict=True))],
-    )
-    return clean(page)
+    parts = [_describe(run, title, k) for k, (run, title) in enumerate(zip(runs, titles, strict=True))]
+    known = {
+        "title": " · ".join(dict.fromkeys(titles)),
+        "style": Markup(style),
+        "script": Markup(script),
+        "policy": _policy(style, script),
+        "version": __version__,
+        "comparison": compare(runs, titles),
+        "runs": parts,
+    }
+
+    def write(budget: int) -> str:
+        for part in parts:
+            part["view"] = view_pairs(part["run"], part["models"], budget=budget)
+        page = environment.get_template("report.html").render(known)
+        return clean(re.sub(r"\s*\n\s*(?=<(?:td|th|tr)\b)", "\n", page))
+
+    page = write(BUDGET // len(runs))
+    if _size(page) <= LIMIT:
+        return page
+    page = write(_FEWEST_BYTES)
+    for kind, words in _DISPENSABLE.items():
+        if _size(page) <= LIMIT:
+            break
+        for part in parts:
+            part["figures"] = {**part["figures"], kind: []}
+            part["without"] = [*part["without"], words]
+        page = write(_FEWEST_BYTES)
+    room = (LIMIT - _size(page)) // len(runs)
+    # Pairs in the lists take room outside of the data too, so not all of the room is for the data.
+    fuller = write(_FEWEST_BYTES + room // 2) if room > 4_000 else page
+    return fuller if _size(fuller) <= LIMIT else page
+
+
+def _size(page: str) -> int:
+    return len(page.encode("utf-8"))
 
 
 def _name_runs(runs: Sequence[RunData]) -> list[str]:
-    """Name runs by their titles, with the folder's name where two have the same."""
+    """Name runs by their titles; where two have the same, with the name, the folder or else a number."""
     titles = [str(run.manifest.get("title") or run.name) for run in runs]
-    return [f"{t} ({run.name})" if titles.count(t) > 1 else t for run, t in zip(runs, titles, strict=True)]
+    named = list(titles)
+    for title in dict.fromkeys(titles):
+        same = [k for k, own in enumerate(titles) if own == title]
+        tells = ([runs[k].name for k in same], [runs[k].folder for k in same], [str(k + 1) for k in same])
+        for k, tell in zip(same, next(told for told in tells if len(set(told)) == len(same)), strict=True):
+            named[k] = f"{title} ({tell})" if len(same) > 1 else title
+    return named
 
 
 def _environment() -> Environment:
@@ -84,7 +138,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        interval_bar=IntervalBar, raw=_raw, undefined=UNDEFINED, titles=_TITLES, coefficients=COEFFICIENTS
+        interval_bar=IntervalBar,
+        raw=_raw,
+        undefined=UNDEFINED,
+        titles=_TITLES,
+        coefficients=COEFFICIENTS,
+        resamples={"judges": JUDGE_RESAMPLES, "comparison": RESAMPLES},
     )
     environment.filters.update(
         number=number,
@@ -93,6 +152,7 @@ def _environment() -> Environment:
         duration=duration,
         cell=_cell,
         isolate=isolate,
+        percent=percent,
     )
     return environment
 
@@ -105,7 +165,7 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _describe(run: RunData, title: str, place: int, of: int) -> dict[str, Any]:
+def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
     """Gather what one run's part of the page shows."""
     board = Board(run.metrics)
     scores = board.scores
@@ -124,12 +184,14 @@ def _describe(run: RunData, title: str, place: int, of: int) -> dict[str, Any]:
         "scores": scores,
         "models": models,
         "tables": [GroupTable.of(board, metric) for metric in ("pearson", "l1")] if scores.models else [],
-        "notes": notes(scores),
+        "notes": Notes([row for row in run.metrics if row.kind != "people" or row.value is not None], place),
+        "seeds": seed_rows(scores),
+        "percent": percent(run.level),
+        "without": [],
         "overall_notes": _overall_notes(scores),
         "measures": {"pearson_within": "r within data sets", "pearson": "Pearson r", "l1": "L1"},
         "tested": any(row.p_holm is not None for row in run.metrics),
         "figures": draw_figures(run, board, models),
-        "view": view_pairs(run, models, budget=BUDGET // of),
         "card": make_card(run, board),
         "methods": methods_paragraph(run, board),
         **_judged(run),
@@ -143,7 +205,9 @@ def _describe(run: RunData, title: str, place: int, of: int) -> dict[str, Any]:
 
 def _overall_notes(scores: Scores) -> list[str]:
     """The notes of what stands in the cards, each once, as sentences."""
-    rows = [scores.value(m, metric) for m in scores.models for metric in ("pearson_within", "pearson", "l1")]
+    metrics = ("pearson_within", "pearson", "l1")
+    rows = [scores.value(m, metric) for m in scores.models for metric in metrics]
+    rows += [scores.difference(m, metric) for m in scores.others for metric in metrics]
     said = [note for row in rows if row is not None and row.note for note in row.note.split("; ")]
     return [note[0].upper() + note[1:] + "." for note in dict.fromkeys(said) if note and "undefined" not in note]
 
@@ -175,7 +239,7 @@ def _hashes(run: RunData) -> dict[str, str]:
 
 
 def _judged(run: RunData) -> dict[str, int]:
-    """Count judgments, those that name no winner among them, and training pairs that are left out for want of one.
+    """Count judgments, ties and invalid ones among them, and training pairs that are left out for want of a winner.
 
     The manifest's counts hold those of pairs without a margin too; where it has none, the margins' own have to do.
     """

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from dissensus.evaluate.tables import number
 from dissensus.records import Margin, Pair, Prediction, Text, Votes, plain_text
 from dissensus.report.embed import clean, cut, script_json
 from dissensus.report.judged import Verdicts
@@ -65,7 +64,8 @@ def view_pairs(run: RunData, models: Sequence[str], *, budget: int = BUDGET, see
         return None
     shown = [model for model in models if model in joined.predicted]
     means = np.array([joined.predicted[model].mean(axis=0) for model in shown])
-    disputed = _order(joined.pairs, np.array([disagreement(pair.votes) for pair in joined.pairs if pair.votes]))
+    dispute = _disputes(joined.pairs)
+    disputed = _order(joined.pairs, dispute)
     wrong = {model: _order(joined.pairs, abs(mean - joined.human)) for model, mean in zip(shown, means, strict=True)}
     chosen = list(dict.fromkeys([*disputed, *(i for order in wrong.values() for i in order)]))
     rest = np.setdiff1d(np.arange(len(joined.pairs)), chosen)
@@ -74,11 +74,9 @@ def view_pairs(run: RunData, models: Sequence[str], *, budget: int = BUDGET, see
     items = list(_within(budget, (writer.write(joined.pairs[i], means[:, i]) for i in chosen[:_MOST])))
     places = {index: place for place, index in enumerate(chosen[: len(items)])}
 
-    def rows(order: Sequence[int], measure: FloatArray | None) -> list[Row]:
+    def rows(order: Sequence[int], measure: FloatArray) -> list[Row]:
         return [
-            _row(places[i], joined.pairs[i], joined.human[i], means[:, i], measure[i] if measure is not None else None)
-            for i in order
-            if i in places
+            _row(places[i], joined.pairs[i], joined.human[i], means[:, i], measure[i]) for i in order if i in places
         ]
 
     return PairView(
@@ -86,19 +84,42 @@ def view_pairs(run: RunData, models: Sequence[str], *, budget: int = BUDGET, see
         data={"models": [_short(m) for m in shown], "pairs": items},
         shown=len(items),
         total=len(joined.pairs),
-        disputed=rows(disputed, None),
+        disputed=rows(disputed, dispute),
         wrong={model: rows(wrong[model], mean - joined.human) for model, mean in zip(shown, means, strict=True)},
     )
 
 
-def disagreement(votes: Votes) -> float:
-    """How likely two of the people who voted disagree; 0 where only one did.
+def disagreement(votes: Votes, *, ties: bool = True, draws: int = 4000) -> float:
+    """Say how likely two people disagree at the least: the lower end of a one-sided 95 % interval.
 
-    >>> round(disagreement(Votes(a=2, b=2)), 3), disagreement(Votes(a=0, b=0, tie=4))
-    (0.667, 0.0)
+    How people at large are split is not known; before anybody votes it has a Dirichlet distribution with Jeffreys'
+    half a vote for each choice. So few votes say less than many: of three votes 1 : 1 : 1 every couple disagrees.
+
+    Args:
+        votes: on one pair.
+        ties: whether voters could say that neither response is better.
+        draws: from the distribution, always the same ones.
+
+    >>> disagreement(Votes(a=10, b=10)) > disagreement(Votes(a=1, b=1, tie=1)) > disagreement(Votes(a=3, b=0))
+    True
     """
-    n, counts = votes.n, (votes.a, votes.b, votes.tie)
-    return 1 - sum(k * (k - 1) for k in counts) / (n * (n - 1)) if n > 1 else 0.0
+    counts = [votes.a, votes.b, *([votes.tie] if ties or votes.tie else [])]
+    shares = np.random.default_rng(0).dirichlet(np.array(counts) + 0.5, size=draws)
+    return float(np.quantile(1 - (shares**2).sum(axis=1), 0.05))
+
+
+def _disputes(pairs: Sequence[Pair]) -> FloatArray:
+    """Each pair's disagreement, shape (n,); ties are possible where anybody has said one."""
+    votes = [pair.votes for pair in pairs if pair.votes is not None]
+    ties = any(own.tie for own in votes)
+    known: dict[tuple[int, int, int], float] = {}
+    for own in votes:
+        # Which side is a makes no difference.
+        low, high = sorted((own.a, own.b))
+        key = (high, low, own.tie)
+        if key not in known:
+            known[key] = disagreement(Votes(a=high, b=low, tie=own.tie), ties=ties)
+    return np.array([known[max(own.a, own.b), min(own.a, own.b), own.tie] for own in votes])
 
 
 def _order(pairs: Sequence[Pair], measure: FloatArray) -> list[int]:
@@ -113,7 +134,7 @@ def _order(pairs: Sequence[Pair], measure: FloatArray) -> list[int]:
     return list(picked.values())
 
 
-def _row(place: int, pair: Pair, human: float, predicted: FloatArray, measure: float | None) -> Row:
+def _row(place: int, pair: Pair, human: float, predicted: FloatArray, measure: float) -> Row:
     assert pair.votes is not None
     prompt = " ".join(clean(cut(plain_text(pair.prompt), 600)[0]).split())
     return Row(
@@ -123,7 +144,7 @@ def _row(place: int, pair: Pair, human: float, predicted: FloatArray, measure: f
         votes=pair.votes,
         human=float(human),
         predicted=predicted.tolist(),
-        measure=disagreement(pair.votes) if measure is None else float(measure),
+        measure=float(measure),
     )
 
 
@@ -182,11 +203,9 @@ def _text(text: Text) -> list[Any]:
     return [clean(plain), left]
 
 
-def _margin(margin: Margin | None) -> str:
-    if margin is None:
-        return ""
-    votes = f" ({margin.n_judgments} judgments, {margin.n_invalid} without a winner)" if margin.n_judgments else ""
-    return number(margin.margin) + votes
+def _margin(margin: Margin | None) -> list[Any] | None:
+    """A margin with the judgments that it rests on: those that name a winner, and the others."""
+    return None if margin is None else [round(margin.margin, 4), margin.n_judgments, margin.n_invalid]
 
 
 def _judge(verdicts: Verdicts) -> dict[str, Any]:
@@ -194,6 +213,7 @@ def _judge(verdicts: Verdicts) -> dict[str, Any]:
         "name": _short(verdicts.judge),
         "orders": verdicts.orders,
         "probability": None if verdicts.probability_a is None else round(verdicts.probability_a, 3),
+        "margin": _margin(verdicts.margin),
         "reply": clean(cut(verdicts.reply, _REPLY)[0]),
         "left": cut(verdicts.reply, _REPLY)[1],
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dissensus.evaluate.tables import TITLES, Scores, shorten
+from dissensus.evaluate.tables import Scores, shorten
 from dissensus.report.embed import clean
 from dissensus.report.group_tables import label_of
 from dissensus.report.reliability import Reliability
@@ -36,13 +36,13 @@ def forest(scores: Scores, metric: str) -> str:
                 if found.low is not None and found.high is not None:
                     axes.plot([found.low, found.high], [at, at], color=colour, linewidth=1.8, solid_capstyle="round")
                 axes.plot(found.value, at, marker_of(scores.models, model), color=colour, markersize=4.2)
-        axes.set_yticks(range(len(rows)), [clean(shorten(label_of(group), 36)) for group in rows])
+        axes.set_yticks(range(len(rows)), [clean(shorten(label_of(group), 24)) for group in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
-        axes.locator_params(axis="x", nbins=5)
-        axes.set_xlabel(clean(f"Δ {TITLES.get(metric, metric)} to {shorten(scores.baseline or '', 24)}"))
+        axes.locator_params(axis="x", nbins=4, steps=[1, 2, 2.5, 5, 10])
+        axes.set_xlabel(clean(f"Δ to {shorten(scores.baseline or '', 20)}"), loc="right")
     return svg()
 
 
@@ -100,8 +100,9 @@ def calibration(model: str, found: Reliability, predicted: FloatArray, models: S
         )
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         style, colour = f"{marker_of(models, model)}-", colour_of(models, model)
-        half = 1.96 * found.error
-        axes.errorbar(found.predicted, found.observed, half, fmt=style, color=colour, linewidth=1.4, markersize=4.5)
+        axes.errorbar(
+            found.predicted, found.observed, found.reach, fmt=style, color=colour, linewidth=1.4, markersize=4.5
+        )
         _fractions(axes)
         axes.set_xlabel("predicted")
         axes.set_ylabel("people that prefer response a")
@@ -121,7 +122,7 @@ def margin_histogram(values: FloatArray, counts: FloatArray, width: float) -> st
 
 
 def margin_against_people(margins: FloatArray, people: FloatArray, half_width: FloatArray) -> str:
-    """Draw the mean margin of people's votes at each margin, all of shape (bins,); with normal 95 % intervals."""
+    """Draw the mean margin of people's votes at each margin, all of shape (bins,), with intervals."""
     with drawing("margin-people", 4.1, 2.9) as (axes, svg):
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         axes.errorbar(margins, people, half_width, fmt="o-", color=SERIES[1], linewidth=1.4, markersize=4.5)

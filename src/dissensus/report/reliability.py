@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from dissensus.stats.intervals import IntArray
 from dissensus.stats.metrics import FloatArray
@@ -29,17 +30,30 @@ class Reliability:
     counts: FloatArray
     """Predictions in the bin, all seeds together."""
     low: FloatArray
-    """The null band: where the bins lie in 95 of 100 draws, if each vote is cast with the predicted probability."""
+    """The null band: where the bins lie in that share of draws, if each vote is cast with the predicted probability."""
     high: FloatArray
+    level: float = 0.95
+    """Of the band and of the bins' intervals."""
+
+    @property
+    def reach(self) -> FloatArray:
+        """Half the width of each bin's normal interval."""
+        return float(ndtri((1 + self.level) / 2)) * self.error
 
     @property
     def misses(self) -> int:
-        """How many bins have a 95 % interval that leaves out their mean prediction."""
-        return int((abs(self.observed - self.predicted) > 1.96 * self.error).sum())
+        """How many bins have an interval that leaves out their mean prediction."""
+        return int((abs(self.observed - self.predicted) > self.reach).sum())
 
 
 def reliability(
-    predicted: FloatArray, human: FloatArray, votes: FloatArray, clusters: IntArray, *, seed: int = 0
+    predicted: FloatArray,
+    human: FloatArray,
+    votes: FloatArray,
+    clusters: IntArray,
+    *,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Reliability:
     """Bin predictions of shape (seeds, n) and compare them with people.
 
@@ -51,6 +65,7 @@ def reliability(
         human: fraction of people that prefers response a, shape (n,).
         votes: how many voted, shape (n,), positive.
         clusters: the number of each pair's prompt, from 0, shape (n,).
+        level: of the null band and of the bins' intervals.
         seed: of the simulated votes.
 
     >>> p = np.array([[0.1, 0.2, 0.8, 0.9]])
@@ -62,7 +77,7 @@ def reliability(
     parts = np.array_split(np.argsort(flat, kind="stable"), min(BINS, flat.size))
     drawn = _simulate(predicted, votes.astype(np.int64), np.random.default_rng(seed))
     null = np.array([drawn[:, part].mean(axis=1) for part in parts])
-    low, high = np.quantile(null, (0.025, 0.975), axis=1)
+    low, high = np.quantile(null, ((1 - level) / 2, (1 + level) / 2), axis=1)
     tiled = np.tile(human, predicted.shape[0])
     return Reliability(
         predicted=np.array([flat[part].mean() for part in parts]),
@@ -71,6 +86,7 @@ def reliability(
         counts=np.array([float(part.size) for part in parts]),
         low=low,
         high=high,
+        level=level,
     )
 
 

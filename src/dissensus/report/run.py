@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from dissensus.errors import EvaluationError, InputError
 from dissensus.evaluate.join import Joined, join
-from dissensus.records import Margin, Metric, Pair, Prediction
-from dissensus.report.judged import Judged, load_judged
+from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
+from dissensus.report.judged import Judged, Sources, load_judged
 
 Log = Sequence[Mapping[str, Any]]
 """The rows of one training.jsonl."""
@@ -42,6 +42,37 @@ class RunData:
     """For each model and seed the rows of its training log."""
     missing: Sequence[str] = ()
     """What the folder lacks, in words."""
+    folder: str = ""
+    """Where it was loaded from."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings that the manifest has noted; empty where it has none."""
+        config = self.manifest.get("config")
+        return config if isinstance(config, dict) else {}
+
+    @property
+    def models(self) -> Mapping[str, Mapping[str, Any]]:
+        """The reward models of the settings, with their own settings."""
+        models = self.settings.get("models")
+        return {name: own for name, own in models.items() if isinstance(own, dict)} if isinstance(models, dict) else {}
+
+    @property
+    def evaluation(self) -> Mapping[str, Any]:
+        """The settings of the evaluation."""
+        found = self.settings.get("evaluation")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def level(self) -> float:
+        """The coverage of the intervals: as set, or what is used where nothing is."""
+        level = self.evaluation.get("level")
+        return level if isinstance(level, float) and 0 < level < 1 else 0.95
+
+    def counts(self, stage: str) -> Mapping[str, Any]:
+        """What a stage has counted; empty where it has not run."""
+        found = (row.get("counts") for row in self.manifest.get("stages") or [] if row.get("name") == stage)
+        return next((counts for counts in found if isinstance(counts, dict)), {})
 
 
 def load_run(folder: Path) -> RunData:
@@ -75,13 +106,18 @@ def load_run(folder: Path) -> RunData:
     logs = part(folder / "models", "the trained models", _read_logs) or {}
     pairs = part(_first_of(folder, _PAIRS), "the test pairs", _read_pairs, of_study=False)
     predictions = part(_first_of(folder, _PREDICTIONS), "the predictions", _read_predictions, of_study=False)
+    noted = RunData(name="", manifest=manifest)
+    missing += _untrained(folder, noted)
     metrics = part(folder / "scores.json", "the scores", _read_metrics, of_study=False) or []
     gold = folder / "pairs" / "train_votes.parquet"
     training = _read_pairs(gold) if gold.exists() else []
     store = _store(folder, manifest)
     if store is None and is_study:
         missing.append("the judgments (judgments.db)")
-    judged = load_judged(store, [*training, *(pairs or [])], pairs or []) if store else Judged()
+    judgments = _read_judgments(folder / "judged")
+    known = noted.counts("judge").get("judge")
+    sources = Sources(store, judgments, None if known is None else str(known))
+    judged = load_judged(sources, training, pairs or [], level=noted.level)
     return RunData(
         name=str(manifest.get("name") or folder.resolve().name),
         manifest=manifest,
@@ -94,6 +130,7 @@ def load_run(folder: Path) -> RunData:
         margins=margins,
         logs=logs,
         missing=missing,
+        folder=str(folder),
     )
 
 
@@ -110,6 +147,20 @@ def _store(folder: Path, manifest: Mapping[str, Any]) -> Path | None:
     judge = (manifest.get("config") or {}).get("judge") or {}
     named = [judge["store"]] if isinstance(judge, dict) and isinstance(judge.get("store"), str) else []
     return next((path for path in (folder / "judgments.db", *map(Path, named)) if path.is_file()), None)
+
+
+def _untrained(folder: Path, run: RunData) -> list[str]:
+    """Name the models of the settings that are not trained, or have not predicted, by now."""
+    seeds = run.settings.get("seeds")
+    wanted = [
+        (f"the model {name}, seed {seed}", f"models/{name}/seed-{seed}")
+        for name in run.models
+        for seed in (seeds if isinstance(seeds, list) else [])
+        if (folder / "models").is_dir()
+    ]
+    if (folder / "predictions").is_dir():
+        wanted += [(f"the predictions of {name}", f"predictions/{name}.parquet") for name in run.models]
+    return [f"{what} ({path})" for what, path in wanted if not (folder / path).exists()]
 
 
 def _join(folder: Path, pairs: list[Pair], predictions: list[Prediction]) -> Joined:
@@ -136,6 +187,12 @@ def _read_predictions(path: Path) -> list[Prediction]:
 
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     return [row for file in files for row in read_records(file, Prediction)]
+
+
+def _read_judgments(folder: Path) -> list[Judgment]:
+    from dissensus.files import read_records
+
+    return [row for file in sorted(folder.glob("*.parquet")) for row in read_records(file, Judgment)]
 
 
 def _read_logs(folder: Path) -> dict[str, dict[str, Log]]:

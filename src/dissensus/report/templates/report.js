@@ -194,12 +194,14 @@ class Explorer {
     form.querySelector(".sets").hidden = sets.length < 2;
     bySet.append(...sets.map((name, k) => make("option", { value: k }, name || "none")));
     const apply = () => {
+      this.model = byModel.value === "" ? null : Number(byModel.value);
+      this.isShown = (pair) => bySet.value === "" || pair.dataset === sets[Number(bySet.value)];
       for (const scatter of this.scatters) {
-        scatter.figure.hidden = byModel.value !== "" && Number(byModel.value) !== scatter.model;
-        scatter.show((pair) => bySet.value === "" || pair.dataset === sets[Number(bySet.value)]);
+        scatter.figure.hidden = this.model !== null && this.model !== scatter.model;
+        scatter.show(this.isShown);
         scatter.mark(scatter.ring, this.place ?? null);
       }
-      this.section.querySelector(".scatters").classList.toggle("one", byModel.value !== "" || this.models.length === 1);
+      this.section.querySelector(".scatters").classList.toggle("one", this.model !== null || this.models.length === 1);
     };
     form.addEventListener("change", apply);
     form.addEventListener("submit", (event) => event.preventDefault());
@@ -208,10 +210,17 @@ class Explorer {
     apply();
   }
 
+  // What is chosen above: the pairs of a data set, the predictions of a model.
   rows() {
-    const header = ["id", "dataset", "votes a", "votes b", "votes tie", "people for a", ...this.models, "margin", "prompt", "response a", "response b"];
-    const line = (p) => [p.id, p.dataset, ...p.votes, p.human, ...p.predicted, p.margin, ...p.texts.map(([text]) => text)];
-    return [header, ...this.pairs.map(line)];
+    const pairs = this.pairs.filter(this.isShown);
+    const models = this.models.map((_, model) => model).filter((model) => this.model === null || model === this.model);
+    const judges = [...new Set(pairs.flatMap((p) => p.judges.map((one) => one.name)))];
+    const margin = (one) => (one?.margin ? one.margin[0] : "");
+    const header = ["id", "dataset", "votes a", "votes b", "votes tie", "people for a", ...models.map((m) => `predicted: ${this.models[m]}`),
+      ...(judges.length === 1 ? ["judge margin"] : judges.map((name) => `judge margin: ${name}`)), "prompt", "response a", "response b"];
+    const line = (p) => [p.id, p.dataset, ...p.votes, p.human, ...models.map((m) => p.predicted[m]),
+      ...judges.map((name) => margin(p.judges.find((one) => one.name === name))), ...p.texts.map(([text]) => text)];
+    return [header, ...pairs.map(line)];
   }
 
   point(place) {
@@ -249,7 +258,7 @@ function describe(explorer, pair, place) {
   return [
     make("div", { class: "head" }, make("h3", {}, `Pair ${place + 1} of ${explorer.pairs.length}`), make("code", { dir: "auto" }, pair.id), ...tags, back),
     make("div", { class: "said" }, people(pair), models(explorer, pair)),
-    pair.judges.length ? make("div", { class: "judges" }, ...pair.judges.map(judge)) : null,
+    judges(pair),
     passage("Prompt", prompt),
     make("div", { class: "responses" }, passage("Response a", a), passage("Response b", b)),
   ].filter((part) => part !== null);
@@ -271,7 +280,7 @@ function people(pair) {
     bar,
     make("p", { class: "sides" }, ...sides.map((side) => make("span", {}, side))),
     pair.label ? make("p", { class: "quiet" }, `Label: ${pair.label}`) : null,
-    pair.margin ? make("p", { class: "quiet" }, `Margin: ${pair.margin}`) : null);
+    pair.margin ? make("p", { class: "quiet" }, `Margin in training: ${marginWords(pair.margin)}`) : null);
 }
 
 function models(explorer, pair) {
@@ -285,21 +294,32 @@ function models(explorer, pair) {
       make("td", {}, seeds(1)), make("td", {}, seeds(2)));
   });
   const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...lines));
-  return make("div", { class: "scroll", role: "region", "aria-label": "Rewards by each model; several seeds stand side by side" }, table);
+  return make("div", { class: "scroll", role: "group", "aria-label": "Rewards by each model; several seeds stand side by side" }, table);
+}
+
+function judges(pair) {
+  if (!pair.judges.length) return make("p", { class: "judges quiet" }, "Judges: not judged");
+  return make("div", { class: "judges" }, make("h4", {}, "Judges"), ...pair.judges.map(judge));
+}
+
+function marginWords([margin, valid, none]) {
+  const rest = none ? `, ${none} without a winner` : "";
+  return number(margin) + (valid ? ` (${valid} judgment${valid === 1 ? "" : "s"} for a or b${rest})` : "");
 }
 
 function judge(verdicts) {
-  const shown = Object.entries(verdicts.orders).map(([order, [a, b, tie, none]]) =>
-    `${order === "ab" ? "a" : "b"} shown first: ${a} for a, ${b} for b` + (tie ? `, ${tie} a tie` : "") + (none ? `, ${none} without a winner` : ""));
+  const shown = Object.entries(verdicts.orders).map(([order, [a, b, tie, invalid]]) =>
+    `${order === "ab" ? "a" : "b"} shown first: ${a} for a, ${b} for b` + (tie ? `, ${tie} a tie` : "") + (invalid ? `, ${invalid} invalid` : ""));
   if (verdicts.probability !== null) shown.push(`probability of a ${number(verdicts.probability)}`);
+  shown.push(verdicts.margin ? `margin ${marginWords(verdicts.margin)}` : verdicts.probability === null ? "no margin: no judgment names a winner" : "");
   const reply = verdicts.reply ? make("q", { dir: "auto" }, verdicts.reply + more(verdicts.left)) : null;
-  return make("p", {}, make("b", {}, make("bdi", {}, verdicts.name)), ` ${shown.join("; ")} `, reply);
+  return make("p", {}, make("b", {}, make("bdi", {}, verdicts.name)), ` ${shown.filter((words) => words).join("; ")} `, reply);
 }
 
 const more = (left) => (left ? ` … ${left.toLocaleString("en")} more characters` : "");
 
 function passage(title, [text, left]) {
-  const body = make("div", { class: "text", dir: "auto", role: "region", "aria-label": title }, text);
+  const body = make("div", { class: "text", dir: "auto", role: "group", "aria-label": title }, text);
   if (left) body.append(make("span", { class: "left-out", dir: "ltr" }, more(left)));
   return make("div", {}, make("h4", {}, title), body);
 }
