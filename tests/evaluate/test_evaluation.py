@@ -150,6 +150,12 @@ def test_names_of_rows_are_no_names_of_models(population, name):
         evaluate_predictions(pairs, called, n_resamples=0)
 
 
+def test_one_person_is_no_row_where_the_votes_chose_the_pairs(rows):
+    """Of a contested pair, one vote says the contrary of the others more often than not."""
+    assert not [row for row in rows if row.model == "one person" and row.group.startswith("contested")]
+    assert [row for row in rows if row.model == "longer response" and row.group.startswith("contested")]
+
+
 def test_without_resamples_there_are_values_and_no_intervals(population):
     pairs, predictions, judgments = population
     rows = evaluate_predictions(pairs, predictions, baseline="base", judgments=judgments, n_resamples=0)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.evaluate.groups import find_groups, group_field
+from dissensus.evaluate.groups import find_groups, is_exploratory
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import FEWEST_CLUSTERS, Resampling
 from dissensus.records import Metric, Pair
@@ -35,7 +35,7 @@ def score_ceilings(joined: Joined, resampling: Resampling) -> list[Metric]:
     resampling = replace(resampling, n=min(resampling.n, _MOST_RESAMPLES))
     rated = np.array([pair.votes is not None and pair.votes.n >= 2 for pair in joined.pairs])
     for group, mask in find_groups(joined.pairs).items():
-        if (mask & rated).any() and group_field(group) != "contested":
+        if (mask & rated).any() and not is_exploratory(group):
             rows += _Group(joined, group, mask & rated, resampling).rows()
     return rows
 

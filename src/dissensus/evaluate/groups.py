@@ -72,6 +72,11 @@ def find_majority_groups(pairs: Sequence[Pair]) -> dict[str, NDArray[np.bool_]]:
     return {name: mask for name, mask in groups.items() if mask.any() and not mask.all()}
 
 
+def is_exploratory(group: str) -> bool:
+    """Tell whether the votes that predictions are compared with decide who is in a group: nothing is tested there."""
+    return group.startswith(("contested=", "majority="))
+
+
 def group_label(group: str) -> str:
     """Name a group for people.
 

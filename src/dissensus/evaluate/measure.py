@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import filterfalse
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.evaluate.groups import find_groups, find_majority_groups
+from dissensus.evaluate.groups import find_groups, find_majority_groups, is_exploratory
 from dissensus.evaluate.join import Joined
 from dissensus.records import Kind
 from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, evaluate, ones
@@ -152,7 +153,8 @@ def measure(
         (i, name): part
         for name, mask in sample.all_groups.items()
         for i, contender in enumerate(contenders)
-        if (part := _part(sample, mask & contender.inside)).n
+        # Of pairs chosen by all their votes, one vote says the contrary of the others.
+        if (contender.votes or not is_exploratory(name)) and (part := _part(sample, mask & contender.inside)).n
     }
     cells = {key: _cells(sample, contenders[key[0]], part.inside) for key, part in parts.items()}
     unweighted = ones(sample.clusters)
@@ -166,7 +168,7 @@ def measure(
         found.jackknife = evaluate(enough, weights)
         found.resampled = bootstrap(enough, sample.clusters, n_resamples, rngs[1], report=report)
     if n_swaps:
-        for group in sample.all_groups:  # by group, for memory; every group draws the same swaps
+        for group in filterfalse(is_exploratory, sample.all_groups):  # one by one, for memory; the swaps are the same
             swaps = _swaps(sample, contenders, {key: part for key, part in parts.items() if key[1] == group})
             rng = np.random.default_rng([seed, 2])
             found.p_values |= swap_test(swaps, sample.clusters.count, n_swaps, rng, report=report)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.groups import ALL
+from dissensus.evaluate.groups import ALL, is_exploratory
 from dissensus.evaluate.join import Joined, join
 from dissensus.evaluate.measure import FEWEST_CLUSTERS, Contender, Key, Measured, Part, Sample, measure
 from dissensus.evaluate.remarks import FEW_CLUSTERS, about_interval, about_seeds, about_stories, why_undefined
@@ -330,9 +330,7 @@ class _Rows:
             else about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
             None if seeds is None else about_seeds(seeds.error, data_se),
             self._left_out(contender, part, key[1]),
-            "exploratory: grouped by the votes that predictions are compared with"
-            if key[1].startswith(("contested=", "majority="))
-            else None,
+            "exploratory: grouped by the votes that predictions are compared with" if is_exploratory(key[1]) else None,
         ]
         return Metric(
             model=contender.name,

@@ -12,7 +12,7 @@ from dissensus.evaluate.measure import FEWEST_CLUSTERS, Sample
 from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.run import RunData
-from dissensus.stats.comparison import mean_over_seeds, paired_difference
+from dissensus.stats.comparison import paired_difference
 from dissensus.stats.intervals import IntArray, cluster_counts
 from dissensus.stats.metrics import FloatArray, mean_absolute_error, pearson, pearson_within
 
@@ -136,7 +136,7 @@ class _Differences:
         return mean_absolute_error(predicted, self.sample.joined.human, weights)
 
     def _mean(self, key: tuple[int, str], name: str, weights: IntArray | None) -> FloatArray:
-        return mean_over_seeds(np.array([self.statistics[name](row, weights) for row in self.predicted[key]]))
+        return np.asarray(np.mean([self.statistics[name](row, weights) for row in self.predicted[key]], axis=0))
 
     def _resample(self) -> dict[tuple[tuple[int, str], str], FloatArray]:
         parts: dict[tuple[tuple[int, str], str], list[FloatArray]] = {}
