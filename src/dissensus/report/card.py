@@ -87,7 +87,7 @@ def _rows(run: RunData, board: Board, coefficients: Sequence[str]) -> Iterator[C
             votes=_votes_per_pair(own),
             split=_shares(_count_votes(own)),
             labels=_shares(Counter(pair.label or "none" for pair in own)),
-            categories=", ".join(f"{name} {count:,}" for name, count in _categories(own).most_common(6)),
+            categories=_listed(_categories(own)),
             agreement=[people.get(name) for name in coefficients],
         )
 
@@ -111,6 +111,16 @@ def _categories(pairs: Sequence[Pair]) -> Counter[str]:
     found = [pair.category for pair in pairs if pair.category is not None]
     found += [{"yes": "distinguishable", "no": "indistinguishable"}[p.distinct] for p in pairs if p.distinct]
     return Counter(found)
+
+
+def _listed(counts: Counter[str], most: int = 6) -> str:
+    """Name the largest, and say how many are not named.
+
+    >>> _listed(Counter(coding=3, math=2, writing=1), most=2)
+    'coding 3, math 2 and 1 more'
+    """
+    named = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(most))
+    return named + (f" and {len(counts) - most} more" if len(counts) > most else "")
 
 
 def _shares(counts: Counter[str]) -> str:
