@@ -42,7 +42,7 @@ STUDY = {
     "training": {"epochs": 1, "max_length": 32},
     "models": {"plain": {}},
     "baseline": "plain",
-    "evaluation": {"resamples": 20},
+    "evaluation": {"resamples": 20, "swaps": 99},
 }
 
 pytestmark = pytest.mark.slow

@@ -4,6 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from dissensus.evaluate.evaluation import evaluate_predictions
+from dissensus.evaluate.join import join
+from dissensus.records import Prediction, Votes
 from dissensus.report.group_tables import IntervalBar
 from dissensus.report.page import render
 from dissensus.report.run import RunData
@@ -144,6 +147,20 @@ def test_judgments_of_pairs_that_are_left_out_are_counted_too(run_data):
 
 def test_predictions_without_scores_are_drawn(run_data):
     assert "Predicted against human preference" in render(replace(run_data, metrics=()))
+
+
+@pytest.mark.parametrize("votes", [Votes(a=3, b=0), Votes(a=1, b=0), Votes(a=0, b=0, tie=2)])
+def test_votes_of_which_nothing_can_be_told_make_a_page_too(run_data, votes):
+    """All alike, one each, ties alone: neither agreement nor a ceiling nor a correlation is defined."""
+    pairs = [pair.model_copy(update={"votes": votes}) for pair in run_data.joined.pairs]
+    predictions = [
+        Prediction(pair_id=pair.id, model=model, reward_a=0, reward_b=0, preference_a=(k * step % 10) / 10)
+        for model, step in (("base", 3), ("other", 7))
+        for k, pair in enumerate(pairs)
+    ]
+    metrics = evaluate_predictions(pairs, predictions, baseline="base", n_resamples=20)
+    html = render(replace(run_data, metrics=metrics, joined=join(pairs, predictions), predictions=predictions))
+    assert "undefined: " in html
 
 
 def test_without_a_baseline_there_is_no_difference(run_data):

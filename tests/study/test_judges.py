@@ -38,7 +38,7 @@ def run(folder: Path, backbone: Path, pairs: Path, judge: dict[str, Any]) -> lis
         "training": {"model": str(backbone), "epochs": 1, "batch_size": 8, "max_length": 32},
         "models": {"plain": {}, "margin": {"objective": "margin"}},
         "baseline": "plain",
-        "evaluation": {"resamples": 20},
+        "evaluation": {"resamples": 20, "swaps": 99},
     }
     run_study(StudyConfig.model_validate(settings), folder, say=said.append, progress=False)
     return said

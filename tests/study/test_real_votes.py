@@ -43,7 +43,7 @@ def test_real_votes_in_report_out(arguments: list[Pair], tiny_bert: Path, tmp_pa
             "judge": {"name": "votes"},
             "training": small,
             "seeds": [0],
-            "evaluation": {"resamples": 50},
+            "evaluation": {"resamples": 50, "swaps": 99},
         },
     )
     run_study(config, tmp_path / "run", say=lambda _: None, progress=False)

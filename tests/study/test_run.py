@@ -46,7 +46,7 @@ def _settings(backbone: Path, **changes: Any) -> dict[str, Any]:
         "models": {"plain": {}, "margin": {"objective": "margin"}, "blend": {"objective": "blend"}},
         "baseline": "plain",
         "seeds": [0, 1],
-        "evaluation": {"resamples": 50},
+        "evaluation": {"resamples": 50, "swaps": 99},
         **changes,
     }
 
@@ -109,7 +109,7 @@ def test_the_manifest_says_how_the_run_was_made(finished: Path):
 def test_only_what_changed_is_done_again(finished: Path, tiny_bert: Path):
     scores = (finished / "scores.json").read_bytes()
     assert _redone(_run(_settings(tiny_bert), finished)[1]) == set()
-    changed = _settings(tiny_bert, evaluation={"resamples": 60})
+    changed = _settings(tiny_bert, evaluation={"resamples": 60, "swaps": 99})
     assert _redone(_run(changed, finished)[1]) == {"evaluate", "report"}
     changed["models"] = {**changed["models"], "blend": {"objective": "blend", "label_weight": 0.9}}
     assert _redone(_run(changed, finished)[1]) == {

@@ -48,7 +48,7 @@ def _settings(folder: Path, backbone: Path, **changes: Any) -> dict[str, Any]:
         "training": {"model": str(backbone), "epochs": 1, "batch_size": 8, "max_length": 32},
         "models": {"plain": {}},
         "baseline": "plain",
-        "evaluation": {"resamples": 20},
+        "evaluation": {"resamples": 20, "swaps": 99},
         **changes,
     }
 

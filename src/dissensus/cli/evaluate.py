@@ -27,6 +27,7 @@ from dissensus.records import Judgment, Pair, Prediction
 @click.option("--baseline", help="The model that the others are compared with.")
 @click.option("--calibrated", is_flag=True, help="Score the calibrated preferences instead of the raw ones.")
 @click.option("--resamples", default=2000, show_default=True, type=click.IntRange(0), help="Bootstrap resamples.")
+@click.option("--swaps", default=9999, show_default=True, type=click.IntRange(0), help="Of each test of a difference.")
 @click.option(
     "--level",
     default=0.95,
@@ -45,6 +46,7 @@ def command(
     baseline: str | None,
     calibrated: bool,
     resamples: int,
+    swaps: int,
     level: float,
     seed: int,
     markdown: bool,
@@ -69,6 +71,7 @@ def command(
         calibrated=calibrated,
         judgments=chain.from_iterable(_judgments(file, given) for file in judged),
         n_resamples=resamples,
+        n_swaps=swaps,
         level=level,
         seed=seed,
         progress=True,

@@ -31,6 +31,7 @@ def evaluate_predictions(
     calibrated: bool = False,
     judgments: Iterable[Judgment] = (),
     n_resamples: int = 2000,
+    n_swaps: int = 9999,
     level: float = 0.95,
     seed: int = 0,
     progress: bool = False,
@@ -48,6 +49,7 @@ def evaluate_predictions(
         calibrated: score the calibrated preferences instead of the raw ones.
         judgments: of judges that are compared with people as the models are; of all of the pairs or of some.
         n_resamples: bootstrap resamples; 0 for no intervals.
+        n_swaps: swaps of each test of a difference; 0 for no tests.
         level: coverage of the intervals.
         seed: of the resamples.
         progress: show bars on stderr.
@@ -64,6 +66,7 @@ def evaluate_predictions(
         baseline=baseline,
         references=references,
         n_resamples=n_resamples,
+        n_swaps=n_swaps,
         level=level,
         seed=seed,
         progress=progress,

@@ -184,7 +184,7 @@ def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
         "scores": scores,
         "models": models,
         "tables": [GroupTable.of(board, metric) for metric in ("pearson", "l1")] if scores.models else [],
-        "notes": Notes([row for row in run.metrics if row.kind != "people" or row.value is not None], place),
+        "notes": Notes(run.metrics, place),
         "seeds": seed_rows(scores),
         "percent": percent(run.level),
         "without": [],

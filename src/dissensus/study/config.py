@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from dissensus.errors import ConfigError
 from dissensus.reward.config import OBJECTIVES, TrainConfig
@@ -58,6 +67,8 @@ class Evaluation(_Settings):
     """How predictions are compared with votes."""
 
     resamples: PositiveInt = 2000
+    swaps: NonNegativeInt = 9999
+    """Of each test of a difference; 0 for no tests."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     seed: int = 0
 

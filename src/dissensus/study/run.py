@@ -272,6 +272,7 @@ class _Study:
             baseline=self.config.baseline,
             judgments=judgments,
             n_resamples=settings.resamples,
+            n_swaps=settings.swaps,
             level=settings.level,
             seed=settings.seed,
             progress=self.progress,
