@@ -75,6 +75,13 @@ class Vote(Record):
 
     annotator: Annotated[str | None, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)] = None
     vote: Label
+    estimate: _Fraction | None = None
+    """The fraction of people who this annotator thinks prefer response a, where that was asked ("of 10 people …")."""
+
+    @property
+    def rating(self) -> float:
+        """What was said, as a number: the estimate, or 1 for a, 0 for b, 1/2 for a tie."""
+        return self.estimate if self.estimate is not None else {"a": 1.0, "b": 0.0, "tie": 0.5}[self.vote]
 
 
 class Votes(Record):
@@ -97,6 +104,8 @@ class Votes(Record):
                     f"votes lists {counted[0]} a, {counted[1]} b and {counted[2]} tie, "
                     f"but the counts say {self.a}, {self.b} and {self.tie}"
                 )
+            if len({vote.estimate is None for vote in self.annotations}) > 1:
+                raise ValueError("votes has estimates of some annotators and not of others; give all or none")
         return self
 
     @property
@@ -105,12 +114,28 @@ class Votes(Record):
         return self.a + self.b + self.tie
 
     @property
+    def are_estimates(self) -> bool:
+        """Whether annotators said what fraction of people prefers response a, not only what they prefer."""
+        return bool(self.annotations) and all(vote.estimate is not None for vote in self.annotations or ())
+
+    @property
+    def ratings(self) -> tuple[float, ...]:
+        """What each person said, as a number: an estimate, or 1 for a, 0 for b and 1/2 for a tie."""
+        if self.annotations is not None:
+            return tuple(vote.rating for vote in self.annotations)
+        return (1.0,) * self.a + (0.0,) * self.b + (0.5,) * self.tie
+
+    @property
     def preference(self) -> float:
         """The fraction that prefers response a, a tie counting half: (a + tie/2) / n. (Paper, eq. 2.)
+
+        The mean of the estimates where annotators gave them, as in the paper's test set.
 
         >>> Votes(a=1, b=3, tie=1).preference
         0.3
         """
+        if self.are_estimates:
+            return sum(self.ratings) / self.n
         return (self.a + self.tie / 2) / self.n
 
 

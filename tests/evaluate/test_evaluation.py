@@ -150,6 +150,25 @@ def test_names_of_rows_are_no_names_of_models(population, name):
         evaluate_predictions(pairs, called, n_resamples=0)
 
 
+def test_annotators_who_estimate_are_evaluated_by_their_mean(population):
+    pairs, predictions, _ = population
+    rng = np.random.default_rng(3)
+    estimated = []
+    for pair in pairs:
+        said = np.clip(np.round(pair.votes.preference + rng.normal(0, 0.15, 3), 1), 0, 1)
+        votes = [Vote(annotator=f"w{k}", vote="a" if x > 0.5 else "b", estimate=x) for k, x in enumerate(said)]
+        for_a = sum(vote.vote == "a" for vote in votes)
+        estimated.append(pair.model_copy(update={"votes": Votes(a=for_a, b=3 - for_a, annotations=votes)}))
+    rows = evaluate_predictions(estimated, predictions, baseline="base", n_resamples=50, n_swaps=99)
+    human = [np.mean([vote.estimate for vote in pair.votes.annotations]) for pair in estimated]
+    better = [p.preference_a for p in predictions if p.model == "better"]
+    assert _value(rows, "better", "l1").value == pytest.approx(np.abs(np.array(better) - human).mean())
+    assert _value(rows, "ceiling", "pearson").value > 0.9
+    assert _value(rows, "people", "krippendorff_interval").value > _value(rows, "people", "agreement_raw").value
+    # Nobody knows how an estimate varies where its mean is the prediction.
+    assert not [row for row in rows if row.metric == "ece_null"]
+
+
 def test_one_person_is_no_row_where_the_votes_chose_the_pairs(rows):
     """Of a contested pair, one vote says the contrary of the others more often than not."""
     assert not [row for row in rows if row.model == "one person" and row.group.startswith("contested")]

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from dissensus.files import read_pairs, write_records
-from dissensus.files.pairs import pair_from_row
-from dissensus.records import Votes, content_id
+from dissensus.files.pairs import pair_from_row, row_from_pair
+from dissensus.records import Pair, Vote, Votes, content_id
 
 ROW = {"prompt": "Why?", "response_a": "So.", "response_b": "No."}
 
@@ -33,6 +33,35 @@ def test_a_count_of_ties_is_optional_and_whole_floats_are_counts():
 )
 def test_where_nobody_voted_there_are_no_votes(nobody):
     assert pair_from_row(ROW | nobody).votes is None
+
+
+def test_estimates_are_read_beside_votes_or_in_their_place():
+    row = {
+        "prompt": "p",
+        "response_a": "x",
+        "response_b": "y",
+        "votes": [{"annotator": "v", "estimate": 0.7}, {"annotator": "w", "vote": "b", "estimate": 0.5}],
+    }
+    votes = pair_from_row(row).votes
+    assert (votes.a, votes.b, votes.tie) == (1, 1, 0)
+    assert votes.ratings == (0.7, 0.5)
+    assert votes.preference == pytest.approx(0.6)
+    assert pair_from_row(row_from_pair(pair_from_row(row))) == pair_from_row(row)
+    with pytest.raises(ValueError, match=r"votes\[0\].estimate is .*; expected the fraction of people that prefers a"):
+        pair_from_row({**row, "votes": [{"estimate": 7}]})
+    with pytest.raises(ValueError, match="estimates of some annotators and not of others"):
+        pair_from_row({**row, "votes": [{"vote": "a", "estimate": 0.7}, {"vote": "b"}]})
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.parquet", "pairs.csv"])
+def test_estimates_survive_every_format(tmp_path, name):
+    said = [Vote(annotator=str(k), vote="a", estimate=0.6 + k / 10) for k in range(3)]
+    pairs = [
+        Pair(id="e", prompt="p", response_a="x", response_b="y", votes=Votes(a=3, b=0, annotations=said)),
+        Pair(id="v", prompt="q", response_a="x", response_b="y", votes=Votes(a=1, b=0, annotations=[Vote(vote="a")])),
+    ]
+    write_records(tmp_path / name, pairs)
+    assert list(read_pairs(tmp_path / name)) == pairs
 
 
 def test_keys_of_single_votes_that_we_do_not_read_are_named(tmp_path):

@@ -111,7 +111,9 @@ def test_columns_keep_their_types_where_the_first_batches_are_null(tmp_path):
     schema = pq.read_schema(tmp_path / "x.parquet")
     assert schema.field("votes_a").type == pa.int64()
     assert schema.field("label").type == pa.string()
-    assert schema.field("votes").type == pa.list_(pa.struct([("annotator", pa.string()), ("vote", pa.string())]))
+    assert schema.field("votes").type == pa.list_(
+        pa.struct([("annotator", pa.string()), ("vote", pa.string()), ("estimate", pa.float64())])
+    )
     assert pq.ParquetFile(tmp_path / "x.parquet").num_row_groups == 3
     assert list(read_pairs(tmp_path / "x.parquet"))[-1] == voted
     write_records(tmp_path / "m.parquet", [Margin(pair_id="1", margin=1)])

@@ -6,7 +6,7 @@ import pytest
 
 from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.evaluate.join import join
-from dissensus.records import Prediction, Votes
+from dissensus.records import Prediction, Vote, Votes
 from dissensus.report.group_tables import IntervalBar
 from dissensus.report.page import render
 from dissensus.report.run import RunData
@@ -149,9 +149,12 @@ def test_predictions_without_scores_are_drawn(run_data):
     assert "Predicted against human preference" in render(replace(run_data, metrics=()))
 
 
-@pytest.mark.parametrize("votes", [Votes(a=3, b=0), Votes(a=1, b=0), Votes(a=0, b=0, tie=2)])
+ESTIMATES = Votes(a=2, b=0, annotations=(Vote(vote="a", estimate=0.7), Vote(vote="a", estimate=0.9)))
+
+
+@pytest.mark.parametrize("votes", [Votes(a=3, b=0), Votes(a=1, b=0), Votes(a=0, b=0, tie=2), ESTIMATES])
 def test_votes_of_which_nothing_can_be_told_make_a_page_too(run_data, votes):
-    """All alike, one each, ties alone: neither agreement nor a ceiling nor a correlation is defined."""
+    """All alike, one each, ties or estimates alone: neither agreement nor a ceiling nor a correlation is defined."""
     pairs = [pair.model_copy(update={"votes": votes}) for pair in run_data.joined.pairs]
     predictions = [
         Prediction(pair_id=pair.id, model=model, reward_a=0, reward_b=0, preference_a=(k * step % 10) / 10)
@@ -161,6 +164,8 @@ def test_votes_of_which_nothing_can_be_told_make_a_page_too(run_data, votes):
     metrics = evaluate_predictions(pairs, predictions, baseline="base", n_resamples=20)
     html = render(replace(run_data, metrics=metrics, joined=join(pairs, predictions), predictions=predictions))
     assert "undefined: " in html
+    page = Page(html)
+    assert not re.search(r"\b(nan|None)\b", page.text.replace(page.script, ""))
 
 
 def test_without_a_baseline_there_is_no_difference(run_data):

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from dissensus.evaluate.groups import find_groups, is_exploratory
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import FEWEST_CLUSTERS, Resampling
-from dissensus.records import Metric, Pair
+from dissensus.evaluate.people import rating_matrix
+from dissensus.records import Metric
 from dissensus.stats.ceiling import Ceiling, ceiling, correct_for_attenuation
 from dissensus.stats.intervals import cluster_counts, find_clusters, number_labels, percentile_interval
 from dissensus.stats.metrics import FloatArray, large_strata, pearson
-from dissensus.stats.ratings import ratings_from_votes
 from dissensus.stats.weighted import divide
 
 CEILING = "ceiling"
@@ -48,7 +48,7 @@ class _Group:
         self.pairs = [pair for pair, inside in zip(joined.pairs, mask, strict=True) if inside]
         self.human = joined.human[mask]
         self.predicted: Mapping[str, FloatArray] = {model: rows[:, mask] for model, rows in joined.predicted.items()}
-        self.ratings = _ratings(self.pairs)
+        self.ratings = rating_matrix(self.pairs)
         self.clusters = number_labels([pair.group for pair in self.pairs])[1]
         names, self.strata = number_labels([pair.dataset or "" for pair in self.pairs])
         self.sets = len(names)
@@ -112,8 +112,3 @@ def _corrected(r: FloatArray, found: Ceiling) -> FloatArray:
     """NaN where the reliability is so low that the quotient means nothing."""
     usable = np.where(found.reliability > 0.05, found.reliability, np.nan)
     return np.asarray(correct_for_attenuation(r, usable))
-
-
-def _ratings(pairs: list[Pair]) -> FloatArray:
-    counts = np.array([(v.a, v.b, v.tie) for pair in pairs if (v := pair.votes) is not None], dtype=np.int64)
-    return ratings_from_votes(counts.reshape(-1, 3))

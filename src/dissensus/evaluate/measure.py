@@ -75,7 +75,7 @@ class Sample:
     accuracy_groups: Mapping[str, NDArray[np.bool_]]
     """Groups that are there for accuracy alone."""
     of_votes: bool = True
-    """Whether ``joined.human`` is the fraction of the pairs' votes."""
+    """Whether ``joined.human`` is the fraction of the pairs' votes, not a mean of estimates or an aggregate."""
 
     @classmethod
     def of(cls, joined: Joined, groups: Mapping[str, NDArray[np.bool_]] | None = None) -> Sample:
@@ -88,7 +88,7 @@ class Sample:
             stratum=stratum,
             groups=find_groups(joined.pairs) if groups is None else groups,
             accuracy_groups=find_majority_groups(joined.pairs) if groups is None else {},
-            of_votes=groups is None,
+            of_votes=groups is None and not any(pair.votes and pair.votes.are_estimates for pair in joined.pairs),
         )
 
     @property

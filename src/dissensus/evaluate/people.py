@@ -14,7 +14,7 @@ from dissensus.stats.aggregation import dawid_skene, mace
 from dissensus.stats.coefficients import COEFFICIENTS, agreement_intervals
 from dissensus.stats.intervals import Estimate, find_clusters, number_labels
 from dissensus.stats.metrics import FloatArray
-from dissensus.stats.ratings import VOTES, ratings_from_votes
+from dissensus.stats.ratings import VOTES
 
 PEOPLE = "people"
 _VALUES = {"b": 0, "tie": 1, "a": 2}  # the order that symmetric Dawid-Skene expects
@@ -24,7 +24,7 @@ _MOST_CELLS = 2_000_000
 
 @dataclass(frozen=True)
 class Ratings:
-    """The votes on n pairs as ratings: 1 for a, 0 for b, 1/2 for a tie, NaN for none."""
+    """The votes on n pairs as ratings: 1 for a, 0 for b, 1/2 for a tie, or estimates; NaN for none."""
 
     values: FloatArray
     """Shape (n, annotators)."""
@@ -41,8 +41,16 @@ def ratings_of(pairs: Sequence[Pair]) -> Ratings:
     crossed = _by_annotator(pairs)
     if crossed is not None:
         return Ratings(crossed, crossed=True)
-    counts = np.array([(v.a, v.b, v.tie) for pair in pairs if (v := pair.votes) is not None], dtype=np.int64)
-    return Ratings(ratings_from_votes(counts.reshape(-1, 3)), crossed=False)
+    return Ratings(rating_matrix(pairs), crossed=False)
+
+
+def rating_matrix(pairs: Sequence[Pair]) -> FloatArray:
+    """Lay out what people said of n pairs, all of which have votes: shape (n, most votes); a column is no annotator."""
+    said = [pair.votes.ratings for pair in pairs if pair.votes is not None]
+    values = np.full((len(said), max(map(len, said), default=0)), np.nan)
+    for row, ratings in enumerate(said):
+        values[row, : len(ratings)] = ratings
+    return values
 
 
 def score_people(pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
@@ -108,7 +116,7 @@ def _by_annotator(pairs: Sequence[Pair]) -> FloatArray | None:
             cell = row, columns.setdefault((pair.dataset, vote.annotator), len(columns))
             if cell in cells:
                 return None
-            cells[cell] = {"a": 1.0, "b": 0.0, "tie": 0.5}[vote.vote]
+            cells[cell] = vote.rating
     pairs_of = np.bincount([column for _, column in cells], minlength=len(columns))
     if len(pairs) * len(columns) > _MOST_CELLS or np.median(pairs_of) < 2:
         return None
@@ -131,12 +139,21 @@ def _score_group(group: str, pairs: Sequence[Pair], resampling: Resampling) -> l
         resampling.n if drawn.vary and count >= FEWEST_CLUSTERS else 0,
         np.random.default_rng(resampling.seed),
         resampling.level,
-        categories=np.array(VOTES) if (ratings.values == 0.5).any() else np.array(VOTES)[[0, 2]],
+        categories=_scale(ratings.values),
         crossed=ratings.crossed,
     )
     found = {("icc_2k" if name == "icc_1k" else name): estimate for name, estimate in found.items()}
     rated = int((np.isfinite(ratings.values).sum(axis=1) >= 2).sum())
     return [_row(group, name, found[name], rated, count, crossed=ratings.crossed) for name in COEFFICIENTS]
+
+
+def _scale(ratings: FloatArray) -> FloatArray | None:
+    """The values that people could choose from, as far as is known: those of votes, or eleven steps."""
+    used = np.unique(ratings[np.isfinite(ratings)])
+    for scale in ((0.0, 1.0), VOTES, tuple(step / 10 for step in range(11))):
+        if np.isin(used, scale).all():
+            return np.array(scale)
+    return None
 
 
 def _row(group: str, metric: str, estimate: Estimate, n: int, clusters: int, *, crossed: bool) -> Metric:

@@ -1,8 +1,8 @@
 """A flat row to a Pair and back.
 
-Votes come as counts (``votes_a``, ``votes_b``, ``votes_tie``), as a list of ``{"annotator", "vote"}``, or as both,
-which must agree. The list alone gives the counts. Counts that are null or all zero mean that nobody voted: the
-pair then has no votes.
+Votes come as counts (``votes_a``, ``votes_b``, ``votes_tie``), as a list of ``{"annotator", "vote", "estimate"}``, or
+as both, which must agree. The list alone gives the counts; an estimate without a vote is a vote for the side it is on.
+Counts that are null or all zero mean that nobody voted: the pair then has no votes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 from dissensus.files.columns import DESCRIPTIVE
 from dissensus.files.reading import decode_json, kind_of
-from dissensus.records import Message, Pair, Text, Votes, content_id, plain_text
+from dissensus.records import Message, Pair, Text, Vote, Votes, content_id, plain_text
 
 _SIDES = ("a", "b", "tie")
-_VOTE_KEYS = {"annotator", "vote"}
+_VOTE_KEYS = {"annotator", "vote", "estimate"}
 _LABELS = (None, "a", "b", "tie")
 
 
@@ -142,13 +142,34 @@ def _vote_list(value: Any, unused: set[str] | None) -> list[dict[str, Any]]:
         raise ValueError(f"votes is {kind_of(value)}; expected a list of objects with vote and annotator")
     votes = []
     for i, vote in enumerate(value):
-        if not isinstance(vote, Mapping) or vote.get("vote") not in _SIDES:
-            found = kind_of(vote.get("vote") if isinstance(vote, Mapping) else vote)
-            raise ValueError(f"votes[{i}].vote is {found}; expected a, b or tie")
-        votes.append({"annotator": name_of(vote.get("annotator"), f"votes[{i}].annotator"), "vote": vote["vote"]})
+        if not isinstance(vote, Mapping):
+            raise ValueError(f"votes[{i}].vote is {kind_of(vote)}; expected a, b or tie")
+        estimate = _estimate(vote.get("estimate"), f"votes[{i}].estimate")
+        side = vote.get("vote") if estimate is None or vote.get("vote") is not None else _side_of(estimate)
+        if side not in _SIDES:
+            raise ValueError(f"votes[{i}].vote is {kind_of(side)}; expected a, b or tie")
+        annotator = name_of(vote.get("annotator"), f"votes[{i}].annotator")
+        votes.append({"annotator": annotator, "vote": side, "estimate": estimate})
         if unused is not None and len(vote) > 1:
             unused.update(vote.keys() - _VOTE_KEYS)
     return votes
+
+
+def _estimate(value: Any, place: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{place} is {kind_of(value)}; expected the fraction of people that prefers a, from 0 to 1")
+    return float(value)
+
+
+def _side_of(estimate: float) -> str:
+    return "tie" if estimate == 0.5 else "a" if estimate > 0.5 else "b"
+
+
+def _listed(vote: Vote) -> dict[str, Any]:
+    said = {"annotator": vote.annotator, "vote": vote.vote}
+    return said if vote.estimate is None else {**said, "estimate": vote.estimate}
 
 
 def row_from_pair(pair: Pair) -> dict[str, Any]:
@@ -174,7 +195,7 @@ def row_from_pair(pair: Pair) -> dict[str, Any]:
         "votes_a": votes.a if votes else None,
         "votes_b": votes.b if votes else None,
         "votes_tie": votes.tie if votes else None,
-        "votes": [{"annotator": vote.annotator, "vote": vote.vote} for vote in listed] if listed else None,
+        "votes": [_listed(vote) for vote in listed] if listed else None,
     }
 
 

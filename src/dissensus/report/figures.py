@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from dissensus.evaluate.join import Joined
@@ -43,13 +44,16 @@ class _People:
     votes: FloatArray
     clusters: IntArray
     """The number of each pair's prompt."""
+    are_estimates: bool
+    """Whether some gave estimates, of which no chance is known that a null band could be drawn from."""
 
     @classmethod
     def of(cls, joined: Joined) -> _People:
         prompts: dict[tuple[str | None, str], int] = {}
         clusters = [prompts.setdefault((pair.dataset, pair.group), len(prompts)) for pair in joined.pairs]
         votes = [pair.votes.n if pair.votes else 1 for pair in joined.pairs]
-        return cls(joined.human, np.array(votes, dtype=np.float64), np.array(clusters, dtype=np.int64))
+        estimates = any(pair.votes is not None and pair.votes.are_estimates for pair in joined.pairs)
+        return cls(joined.human, np.array(votes, dtype=np.float64), np.array(clusters, dtype=np.int64), estimates)
 
 
 def draw_figures(run: RunData, board: Board, models: Sequence[str]) -> dict[str, list[Figure]]:
@@ -128,9 +132,16 @@ def _calibration(
     model: str, predicted: FloatArray, people: _People, board: Board, models: Sequence[str], level: float
 ) -> Figure:
     found = reliability(predicted, people.human, people.votes, people.clusters, level=level)
+    header: tuple[str, ...] = ("bin", "predictions", "mean predicted", "people for a", "standard error")
+    columns: tuple[NDArray[np.generic], ...] = (
+        found.counts.astype(int), found.predicted, found.observed, found.error
+    )  # fmt: skip
+    if people.are_estimates:
+        nowhere = np.full_like(found.low, np.nan)
+        found = replace(found, low=nowhere, high=nowhere)
+    else:
+        header, columns = (*header, "null low", "null high"), (*columns, found.low, found.high)
     svg = plots.calibration(model, found, predicted, models)
-    header = ("bin", "predictions", "mean predicted", "people for a", "standard error", "null low", "null high")
-    columns = (found.counts.astype(int), found.predicted, found.observed, found.error, found.low, found.high)
     rows = [(k + 1, *cells) for k, cells in enumerate(zip(*(c.tolist() for c in columns), strict=True))]
     caption = f"{model}{_error(board, model)}: {found.misses} of {found.counts.size} bins off the dashes"
     return Figure(f"calibration-{models.index(model)}", caption, Markup(svg), header, rows)
