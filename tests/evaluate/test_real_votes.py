@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from dissensus.evaluate.join import join
 from dissensus.evaluate.scorecard import score
 from dissensus.files import read_pairs
 from dissensus.records import Prediction, plain_text
@@ -22,7 +23,9 @@ def length_model(pairs, scale):
 
 
 def test_people_prefer_longer_answers_and_the_categories_add_up(pairs):
-    rows = score(pairs, [*length_model(pairs, 1), *length_model(pairs, 0.01)], baseline="length-1", n_resamples=200)
+    rows = score(
+        join(pairs, [*length_model(pairs, 1), *length_model(pairs, 0.01)]), baseline="length-1", n_resamples=200
+    )
     found = {(r.model, r.group, r.metric): r for r in rows if r.baseline is None}
     overall = found["length-1", "all", "pearson_symmetric"]
     assert overall.low > 0.1

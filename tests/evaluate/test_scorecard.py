@@ -3,12 +3,17 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from dissensus.errors import EvaluationError
+from dissensus.evaluate import scorecard
 from dissensus.evaluate.groups import is_exploratory
 from dissensus.evaluate.join import join
 from dissensus.evaluate.measure import Contender, Part, Sample, _swaps
-from dissensus.evaluate.scorecard import Reference, score
+from dissensus.evaluate.scorecard import Reference
 from dissensus.stats.metrics import METRICS
 from dissensus.stats.permutation import TESTED
+
+
+def score(pairs, predictions, **settings):
+    return scorecard.score(join(pairs, predictions), **settings)
 
 
 def find(rows, **wanted):

@@ -1,5 +1,6 @@
 import pytest
 
+from dissensus.evaluate.join import join
 from dissensus.evaluate.scorecard import score
 from dissensus.evaluate.tables import Scores, cell, group_table, make_tables, metric_table, notes, number
 from dissensus.evaluate.words import short_names, stars
@@ -8,7 +9,7 @@ from dissensus.records import Metric
 
 @pytest.fixture(scope="module")
 def rows(make_study):
-    return score(*make_study(models=("base", "margin", "blend")), baseline="base", n_resamples=60)
+    return score(join(*make_study(models=("base", "margin", "blend"))), baseline="base", n_resamples=60)
 
 
 def row(model, metric, group="all", value=0.5, **fields):
@@ -31,7 +32,7 @@ def test_columns_are_the_baseline_then_each_model_with_its_difference(rows):
 
 
 def test_without_a_baseline_there_are_no_differences(make_study):
-    table = metric_table(Scores(score(*make_study(), n_resamples=0)))
+    table = metric_table(Scores(score(join(*make_study()), n_resamples=0)))
     assert table.header == ("", "base", "better")
 
 
@@ -71,7 +72,9 @@ def test_a_rounded_zero_has_no_sign():
 
 def test_undefined_values_are_a_note(make_pair, make_prediction):
     pairs = [make_pair(f"p{i}", 5) for i in range(4)]
-    scores = Scores(score(pairs, [make_prediction(p.id, 0.2 + i / 10) for i, p in enumerate(pairs)], n_resamples=20))
+    scores = Scores(
+        score(join(pairs, [make_prediction(p.id, 0.2 + i / 10) for i, p in enumerate(pairs)]), n_resamples=20)
+    )
     assert any("all: all human preferences are equal: Pearson is undefined" in note for note in notes(scores))
 
 

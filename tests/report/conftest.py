@@ -61,7 +61,7 @@ def run_data():
             "stages": [{"name": "pairs", "seconds": 61.0, "finished": "today", "counts": {"test": 80}, "outputs": {}}],
         },
         config=f"name: run\n# see https://example.org {HOSTILE}\n",
-        metrics=score(pairs, predictions, baseline="base", n_resamples=50),
+        metrics=score(join(pairs, predictions), baseline="base", n_resamples=50),
         joined=join(pairs, predictions),
         margins=[Margin(pair_id=f"t{i}", margin=(i % 6) / 5, n_judgments=9, n_invalid=1) for i in range(50)],
         logs={"base": {"0": log, "1": log}, HOSTILE: {"0": log}},

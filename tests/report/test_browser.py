@@ -333,7 +333,7 @@ def _attack(run):
         for m in names
         for p in pairs
     ]
-    metrics = score(pairs, predictions, baseline="base", n_resamples=0)
+    metrics = score(join(pairs, predictions), baseline="base", n_resamples=0)
     metrics = [row.model_copy(update={"note": everything}) if row.metric == "l1" else row for row in metrics]
     metrics += [Metric(model=x, group="all", metric="l1", value=0.2, n=9, kind="reference") for x in PAYLOADS[:9]]
     metrics += [Metric(model=everything, group="all", metric="pearson", value=0.2, n=9, kind="judge")]

@@ -17,7 +17,7 @@ from dissensus.evaluate.join import Joined, join
 from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import PEOPLE, aggregated_preferences, score_people
 from dissensus.evaluate.references import judge_references, longer_response, one_half, one_person
-from dissensus.evaluate.scorecard import Reference, score_joined
+from dissensus.evaluate.scorecard import Reference, score
 from dissensus.records import Judgment, Metric, Pair, Prediction
 
 _SENSITIVE = ("pearson_within", "pearson", "l1")
@@ -61,7 +61,7 @@ def evaluate_predictions(
     joined = join(pairs, predictions, calibrated=calibrated)
     references = _references(joined, judgments)
     resampling = Resampling(n_resamples, level, seed)
-    rows = score_joined(
+    rows = score(
         joined,
         baseline=baseline,
         references=references,
@@ -110,7 +110,7 @@ def _score_targets(joined: Joined, baseline: str | None, resampling: Resampling)
             human=estimates[target][known],
             predicted={model: values[:, known] for model, values in joined.predicted.items()},
         )
-        scored = score_joined(
+        scored = score(
             there,
             baseline=baseline,
             n_resamples=resampling.n,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.groups import ALL, is_exploratory
-from dissensus.evaluate.join import Joined, join
+from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import FEWEST_CLUSTERS, Contender, Key, Measured, Part, Sample, measure
 from dissensus.evaluate.remarks import FEW_CLUSTERS, about_interval, about_seeds, about_stories, why_undefined
-from dissensus.records import Metric, Pair, Prediction
+from dissensus.records import Metric
 from dissensus.stats.bootstrap import ROWS
 from dissensus.stats.comparison import holm, paired_difference
 from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration, recentred_interval
@@ -58,17 +58,16 @@ class Reference:
 
 
 def score(
-    pairs: Iterable[Pair],
-    predictions: Iterable[Prediction],
+    joined: Joined,
     *,
     baseline: str | None = None,
-    calibrated: bool = False,
     references: Sequence[Reference] = (),
     n_resamples: int = 2000,
     n_swaps: int = 9999,
     level: float = 0.95,
     seed: int = 0,
     progress: bool = False,
+    groups: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> list[Metric]:
     """Compare predictions with votes: metrics for each group and model, and paired differences to the baseline.
 
@@ -81,10 +80,8 @@ def score(
     of whole prompts, and their p-values adjusted by Holm over the groups shown.
 
     Args:
-        pairs: with votes; those without are left out and counted in a note.
-        predictions: of one or more models, one per pair, model and seed.
+        joined: pairs with votes, and the predictions of one or more models, one per pair, model and seed.
         baseline: the model that the others are compared with; None for no comparison.
-        calibrated: score the calibrated preferences instead of the raw ones.
         references: scored as models are; those of kind "judge" are compared with the baseline too, on the pairs that
             were judged.
         n_resamples: bootstrap resamples; 0 for no intervals.
@@ -92,40 +89,12 @@ def score(
         level: coverage of the intervals.
         seed: of the resamples and swaps.
         progress: show a bar on stderr.
+        groups: names to masks of shape (n,); those of `find_groups` unless given. Given, they are all there is: no
+            accuracy by majority, and no ECE of a calibrated model, which is about votes.
 
     Raises:
-        EvaluationError: the baseline is unknown, predictions and votes do not fit (see :func:`join`), or a reference
-            has the name of a model.
+        EvaluationError: the baseline is unknown, or a reference has the name of a model.
         ValueError: a level, a number of resamples or a reference's shape that makes no sense.
-    """
-    return score_joined(
-        join(pairs, predictions, calibrated=calibrated),
-        baseline=baseline,
-        references=references,
-        n_resamples=n_resamples,
-        n_swaps=n_swaps,
-        level=level,
-        seed=seed,
-        progress=progress,
-    )
-
-
-def score_joined(
-    joined: Joined,
-    *,
-    baseline: str | None = None,
-    references: Sequence[Reference] = (),
-    n_resamples: int = 2000,
-    n_swaps: int = 9999,
-    level: float = 0.95,
-    seed: int = 0,
-    progress: bool = False,
-    groups: Mapping[str, NDArray[np.bool_]] | None = None,
-) -> list[Metric]:
-    """Score predictions that were joined with votes before; the rest as for `score`.
-
-    ``groups``, names to masks of shape (n,), are those of `find_groups` unless given. Given, they are all there is: no
-    accuracy by majority, and no ECE of a calibrated model, which is about votes.
     """
     if not 0 < level < 1 or n_resamples < 0 or n_swaps < 0:
         raise ValueError(f"need 0 < level < 1, n_resamples >= 0 and n_swaps >= 0: {level}, {n_resamples}, {n_swaps}")
