@@ -229,7 +229,7 @@ def test_intervals_hold_the_truth_in_19_cases_of_20(n_prompts, per_prompt, repea
     hits = np.zeros(4)
     for _ in range(repeats):
         human, models = preferences(n_prompts, per_prompt, rng, NOISE[noise])
-        found = intervals(human, models, clusters, rows, 800, rng)
+        found = intervals(human, models, clusters, rows, 800 if n_prompts < 100 else 400, rng)
         hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
     covered = dict(zip(("r", "L1", "difference of r", "difference of L1"), hits / repeats, strict=True))
     assert {name: share for name, share in covered.items() if not 0.93 <= share <= 0.97} == {}
