@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from dissensus.errors import ConfigError, InputError
+from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import read_records, write_records
+from dissensus.judge import Committee
 from dissensus.records import Judgment, Pair
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.study import StudyConfig, run_study
@@ -106,6 +107,26 @@ def test_a_judge_without_a_verdict_is_an_error_only_where_it_was_asked_for(tmp_p
     quiet |= {"judge": {"name": "published", "judge": "gpt4"}, "out_of_domain": {}}
     _run(quiet, tmp_path / "quiet")
     assert (tmp_path / "quiet/judged/gpt4.parquet").is_file()
+
+
+def test_a_committee_that_cannot_judge_the_test_pairs_ends_a_study_only_where_it_was_asked_for(
+    tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Among many test prompts, the few labelled ones may all be dealt into one fold."""
+    original = Committee.__init__
+
+    def refuse(self: Committee, pairs: Any, *arguments: Any, **settings: Any) -> None:
+        pairs = list(pairs)
+        if any(pair.label is None for pair in pairs):
+            raise JudgeError("the labelled pairs are all in one fold")
+        original(self, pairs, *arguments, **settings)
+
+    monkeypatch.setattr(Committee, "__init__", refuse)
+    settings = _settings(tmp_path, tiny_bert)
+    _run(settings, tmp_path / "run")
+    assert list(read_records(tmp_path / "run/judged/committee.parquet", Judgment)) == []
+    with pytest.raises(JudgeError, match="in one fold"):
+        _run({**settings, "test_judges": [settings["judge"]]}, tmp_path / "run")
 
 
 def test_people_are_no_judge_of_the_test_pairs(tmp_path: Path, tiny_bert: Path):

@@ -244,7 +244,8 @@ class _Study:
                 out=self.folder / out,
                 progress=self.progress,
             ),
-            settings=[name, judging.model_dump(mode="json")],
+            # Whether it was asked for decides whether having nothing to say is an error.
+            settings=[name, judging.model_dump(mode="json"), self.config.test_judges is not None],
             inputs=[pairs[_TEST], *learns, *judged_content(judging, self.config)],
             outputs=[out],
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dissensus.errors import InputError
+from dissensus.errors import InputError, JudgeError
 from dissensus.files import content_of, write_records
 from dissensus.records import Judgment, Pair
 from dissensus.study.config import StudyConfig
@@ -70,11 +70,11 @@ def judge_test_pairs(
     """Have a judge judge the test pairs and write the judgments to a file; returns its full name and counts.
 
     A committee learns from the labels of the training pairs alone. Pairs that a judge says nothing of are left out; a
-    judge that nobody asked for by name may say nothing at all.
+    judge that nobody asked for by name may say nothing at all, or be unable to.
 
     Raises:
-        InputError: published verdicts, or a store, have nothing on any test pair.
-        JudgeError: the judge cannot judge them, or was stopped.
+        InputError: published verdicts, or a store, have nothing on any test pair; only for judges that were asked for.
+        JudgeError: the judge cannot judge them, or was stopped; likewise.
     """
     unlabelled = [pair.model_copy(update={"label": None}) for pair in test]
     try:
@@ -82,7 +82,7 @@ def judge_test_pairs(
         found = _judgments(judging, judged["judge"], unlabelled, store)
         if not found:
             raise InputError(f"test_judges: {name} has judged none of the {len(test)} test pairs")
-    except InputError:
+    except (InputError, JudgeError):  # nobody asked for it: a study must not end for want of a row
         if config.test_judges is not None:
             raise
         judged, found = {}, []
