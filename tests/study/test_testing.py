@@ -154,6 +154,10 @@ def test_default_names_of_judges_do_not_collide(tmp_path: Path, tiny_bert: Path)
     settings = _settings(tmp_path, tiny_bert)
     settings["test_judges"] = [{"name": "published", "judge": "a/gpt 4"}, {"name": "published", "judge": "gpt_4"}]
     assert list(judges_of_test_pairs(StudyConfig.model_validate(settings))) == ["gpt_4", "gpt_4-2"]
+    called = {**_settings(tmp_path, tiny_bert), "models": {"committee": {}}, "baseline": "committee"}
+    assert list(judges_of_test_pairs(StudyConfig.model_validate(called))) == ["committee-2"]
+    with pytest.raises(ValueError, match="model name 'ceiling' is that of a row in the tables"):
+        StudyConfig.model_validate({**called, "models": {"ceiling": {}}, "baseline": "ceiling"})
 
 
 def test_empty_judgments_are_read_back(tmp_path: Path):

@@ -20,6 +20,8 @@ from pydantic import (
 )
 
 from dissensus.errors import ConfigError
+from dissensus.evaluate.ceilings import CEILING
+from dissensus.evaluate.people import PEOPLE
 from dissensus.reward.config import OBJECTIVES, TrainConfig
 from dissensus.simulate import SimulationConfig
 from dissensus.study.judges import JUDGES, CommitteeJudge, JudgeSettings
@@ -133,6 +135,8 @@ class StudyConfig(_Settings):
         for name in self.models:
             if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
                 raise ValueError(f"model name '{name}' cannot name a folder; use letters, digits, - _ and .")
+            if name in (CEILING, PEOPLE):
+                raise ValueError(f"model name '{name}' is that of a row in the tables; choose another")
         return self
 
 

@@ -26,7 +26,7 @@ from dissensus.study.judges import (
 def judges_of_test_pairs(config: StudyConfig) -> dict[str, BaseModel]:
     """List the judges of the test pairs by name: those asked for, or the study's own where that costs nothing.
 
-    Names are short: ``committee``, ``gpt4``, ``Llama-3-70B-Instruct``; a second one of a name is called ``gpt4-2``.
+    Names are short: ``committee``, ``gpt4``, ``Llama-3-70B-Instruct``; a second one of a name, or of a model's, is called ``gpt4-2``.
     """
     judges = config.test_judges
     if judges is None:
@@ -34,7 +34,7 @@ def judges_of_test_pairs(config: StudyConfig) -> dict[str, BaseModel]:
     named: dict[str, BaseModel] = {}
     for judging in judges:
         name, count = _short_name(judging), 1
-        while name in named:
+        while name in named or name in config.models:
             count += 1
             name = f"{_short_name(judging)}-{count}"
         named[name] = judging
