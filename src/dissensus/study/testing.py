@@ -26,7 +26,8 @@ from dissensus.study.judges import (
 def judges_of_test_pairs(config: StudyConfig) -> dict[str, BaseModel]:
     """List the judges of the test pairs by name: those asked for, or the study's own where that costs nothing.
 
-    Names are short: ``committee``, ``gpt4``, ``Llama-3-70B-Instruct``; a second one of a name, or of a model's, is called ``gpt4-2``.
+    Names are short: ``committee``, ``gpt4``, ``Llama-3-70B-Instruct``. A second one of a name is called ``gpt4-2``,
+    as is one whose name a model has.
     """
     judges = config.test_judges
     if judges is None:
