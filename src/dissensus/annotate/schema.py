@@ -122,9 +122,7 @@ revisions = Table(
     Column("assignment_id", ForeignKey("assignments.id"), nullable=False),
     Column("revision", Integer, nullable=False),  # 1, 2, … per assignment
     Column("idempotency_key", Text, nullable=False),  # chosen by the client, one per act of saving
-    Column(
-        "digest", LargeBinary(32), nullable=False
-    ),  # of what came with it: a key is never used twice
+    Column("digest", LargeBinary(32), nullable=False),  # of what came with it: a key is never used twice
     Column("kind", Text, nullable=False),
     # What was said, in the pair's own terms, never in those of the screen:
     Column("correct", Text),  # 'single' | 'multiple'

@@ -1,0 +1,165 @@
+"""Where a project lives: an SQLite file that only its owner can read, or a PostgreSQL database."""
+
+# ruff: noqa: N818 (these are named after what happened)
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DataError as UnfitData
+
+from dissensus.errors import InputError, MissingDependencyError, OutputError
+
+BUSY_SECONDS = 15
+_LOCK = 0x646973736E  # of every writing transaction on PostgreSQL; any fixed number that others do not use
+_SQLITE_FULL, _POSTGRES_FULL = 13, "53100"
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+)
+_OWNER_ONLY = 0o600
+_SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+class StorageUnavailable(OutputError):
+    """The database cannot be reached, or is locked or broken; nothing of what was asked was done."""
+
+
+class StorageFull(OutputError):
+    """The disk is full; nothing of what was asked was done."""
+
+
+def locate(database: str | Path) -> Path | URL:
+    """Read where a database is: a path, or a URL of PostgreSQL. Raises InputError for other URLs."""
+    text = str(database)
+    if "://" not in text:
+        return Path(database)
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise InputError("the database's address cannot be read; expected postgresql://USER@HOST/NAME") from None
+    if url.drivername == "sqlite" and url.database:
+        return Path(url.database)
+    if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise InputError(f"a database of type {url.drivername} is not supported; give a file or a postgresql:// URL")
+    if importlib.util.find_spec("psycopg") is None:
+        raise MissingDependencyError("psycopg", extra="postgres", need="an annotation project in PostgreSQL")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def is_there(place: Path | URL) -> bool:
+    """Tell whether a database may be opened: a server is asked, and of files only those of SQLite."""
+    if not isinstance(place, Path):
+        return True
+    try:
+        with place.open("rb") as file:
+            return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+    except OSError:
+        return False
+
+
+def name_of(place: Path | URL) -> str:
+    """Name a database in a message, without its password."""
+    return str(place) if isinstance(place, Path) else place.render_as_string(hide_password=True)
+
+
+def open_engine(place: Path | URL) -> Engine:
+    """Make an engine whose transactions read, or write where the connection's option ``writing`` is set."""
+    if isinstance(place, Path):
+        engine = create_engine(URL.create("sqlite", database=str(place)), connect_args={"check_same_thread": False})
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        engine = create_engine(place, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS})
+        event.listen(engine, "begin", _begin_postgres)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun by us: the driver would begin them late, and deferred
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that reads and then writes fails at once when another process wrote in between.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if _is_writing(connection) else "BEGIN")
+
+
+def _begin_postgres(connection: Connection) -> None:
+    if _is_writing(connection):  # one writer at a time, as on SQLite: what is counted stays counted until the commit
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    else:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+def _is_writing(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("writing", False))
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file that only its owner can read; SQLite gives its journals the same mode. Raises InputError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNER_ONLY))
+    except FileExistsError:
+        raise InputError(f"{path}: there is a file of that name already; choose another name") from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made ({os.strerror(error.errno or 0)}); check the folder") from error
+
+
+def read_secret(path: Path) -> bytes:
+    """Read an install's secret of 32 bytes, or make it where there is none, mode 0600.
+
+    Raises InputError where others may read the file or it is no secret, OutputError where it cannot be made.
+    """
+    try:
+        if not path.exists():
+            _make_secret(path)
+        secret = path.read_bytes()
+    except OSError as error:
+        raise OutputError(f"{path}: no secret can be kept there ({os.strerror(error.errno or 0)})") from error
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise InputError(f"{path}: others can read this secret; run chmod 600 on it, or remove it and invite anew")
+    if len(secret) != 32:
+        raise InputError(f"{path}: expected a secret of 32 bytes, found {len(secret)}; remove it and invite anew")
+    return secret
+
+
+def _make_secret(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNER_ONLY)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_of_one_call(error: Exception) -> bool:
+    """Tell a refusal, or a row that does not fit, from a fault of the database that everybody has."""
+    return not isinstance(error, DBAPIError) or (
+        isinstance(error, (IntegrityError, ProgrammingError, UnfitData)) and not error.connection_invalidated
+    )
+
+
+def as_storage_error(error: DBAPIError, place: Path | URL) -> OutputError:
+    """Say what is wrong with the database."""
+    original: Any = error.orig
+    name = name_of(place)
+    is_full = (getattr(original, "sqlite_errorcode", None) or 0) & 0xFF == _SQLITE_FULL
+    if is_full or getattr(original, "sqlstate", None) == _POSTGRES_FULL:
+        return StorageFull(f"{name}: the disk is full; nothing was saved; free space, then send it again")
+    reason = str(original).strip().split("\n", 1)[0]
+    return StorageUnavailable(f"{name}: the database cannot be used now ({reason}); nothing was saved; try again")
