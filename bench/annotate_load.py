@@ -4,7 +4,7 @@
 
 Twenty simulated annotators give 1,000 answers each over real HTTP, each of them the next as soon as the last is
 acknowledged, as quickly as the server lets them; all see all 1,000 pairs. In the run with kills the server is ended by
-``kill -9`` ten times at even distances and started again; an annotator whose request fails sends it again under the same
+``kill -9`` ten times at even distances and started again; an annotator whose request fails sends it again with the same
 idempotency key, as the page in the browser does. The steady run has no kills. Server and annotators share the machine.
 Afterwards every acknowledged answer is looked up in the database, the rows are counted, and the integrity check of
 ``dissensus annotations verify`` is run.
