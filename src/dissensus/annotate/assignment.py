@@ -333,7 +333,7 @@ def _add_some(c: Connection, pairs: Sequence[Pair], known: Mapping[str, KnownAns
         if _content(earlier) != _content(pair):
             raise InputError(f"pair {pair.id!r} is there already with other texts; give it another id, or leave it out")
     if new:
-        c.execute(insert(items), [_item(pair, known.get(pair.id)) for pair in new.values()])
+        c.execute(insert(items), [item_columns(pair, known.get(pair.id)) for pair in new.values()])
     return len(new)
 
 
@@ -341,7 +341,8 @@ def _content(pair: Pair) -> str:
     return content_id(pair.prompt, pair.response_a, pair.response_b)
 
 
-def _item(pair: Pair, known: KnownAnswer | None) -> dict[str, Any]:
+def item_columns(pair: Pair, known: KnownAnswer | None) -> dict[str, Any]:
+    """Lay a pair out as a row of items. Raises InputError for an id that databases do not keep."""
     if "\0" in pair.id:
         raise InputError(f"pair {pair.id!r}: its id has a zero character, which databases do not keep; rename it")
     return {

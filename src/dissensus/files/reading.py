@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from dissensus.errors import InputError
+from dissensus.files.cells import ESCAPED, restore_cells
 
 Format = Literal["jsonl", "jsonl.gz", "parquet", "csv", "json"]
 SUFFIXES: dict[str, Format] = {
@@ -156,7 +157,8 @@ def _csv(path: Path, fault: Fault) -> Iterator[Row]:
             raise InputError(f"{path}:1: column {twice!r} stands twice in the header; rename one")
         for line, cells in _starts(reader):
             if len(cells) == len(header):
-                yield Row(str(path), line, dict(zip(header, (cell or None for cell in cells), strict=True)))
+                values = dict(zip(header, (cell or None for cell in cells), strict=True))
+                yield Row(str(path), line, restore_cells(values) if ESCAPED in values else values)
             elif cells:
                 fault(
                     f"{path}:{line}", f"{len(cells)} cells where the header has {len(header)}; quote commas in a text"

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from dissensus.errors import OutputError
 from dissensus.files.atomic import atomic_path
+from dissensus.files.cells import ESCAPED, escape_cells
 from dissensus.files.reading import SUFFIXES, format_of
 from dissensus.records import Message, Text
 
@@ -32,11 +33,14 @@ def check_writable_name(path: str | Path) -> None:
         raise OutputError(f"{path}: unknown extension; expected {', '.join(SUFFIXES)}; choose one of them")
 
 
-def write_rows(path: str | Path, rows: Iterable[Values], columns: Mapping[str, Any]) -> int:
+def write_rows(
+    path: str | Path, rows: Iterable[Values], columns: Mapping[str, Any], *, for_spreadsheets: bool = False
+) -> int:
     """Write rows in the format that the extension names, streaming, and return their number.
 
     ``columns`` maps every column to its annotation, which gives Parquet its types: a column that is null in
-    the first million rows still gets the right one. Raises OutputError; nothing half-written is left.
+    the first million rows still gets the right one. ``for_spreadsheets``: cells of a CSV that a spreadsheet would run
+    are escaped (see cells.py). Raises OutputError; nothing half-written is left.
     """
     check_writable_name(path)
     with atomic_path(path) as temporary:
@@ -44,7 +48,7 @@ def write_rows(path: str | Path, rows: Iterable[Values], columns: Mapping[str, A
         if form == "parquet":
             return _write_parquet(temporary, rows, columns, name=path)
         if form == "csv":
-            return _write_csv(temporary, rows, columns, name=path)
+            return _write_csv(temporary, rows, columns, name=path, escape=for_spreadsheets)
         if form == "json":
             return _write_json_list(temporary, rows)
         return _write_json_lines(temporary, rows, compressed=form == "jsonl.gz")
@@ -88,13 +92,16 @@ def _write_json_list(path: Path, rows: Iterable[Values]) -> int:
     return n
 
 
-def _write_csv(path: Path, rows: Iterable[Values], columns: Mapping[str, Any], *, name: str | Path) -> int:
+def _write_csv(
+    path: Path, rows: Iterable[Values], columns: Mapping[str, Any], *, name: str | Path, escape: bool
+) -> int:
     n = 0
     with path.open("wb") as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
-        writer.writerow(columns)
+        writer.writerow([*columns, ESCAPED] if escape else columns)
         for row in rows:
-            writer.writerow([_cell(row[column], column, name) for column in columns])
+            cells = [_cell(row[column], column, name) for column in columns]
+            writer.writerow(escape_cells(cells, list(columns)) if escape else cells)
             n += 1
     return n
 

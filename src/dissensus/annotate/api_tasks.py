@@ -1,0 +1,181 @@
+"""What annotators ask for and say. In the terms of the screen, and blind: nothing tells where a response comes from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy import Connection
+
+from dissensus.annotate import answers, assignment, desk
+from dissensus.annotate.access import Person
+from dissensus.annotate.answers import Saved, Submission
+from dissensus.annotate.desk import Feedback, Progress, Task
+from dissensus.annotate.entry import cookie_in_openapi, read_as, store_of, write_as
+from dissensus.annotate.messages import Collided, documented
+from dissensus.annotate.refusals import Conflict
+from dissensus.annotate.store import now
+from dissensus.annotate.terms import Kind, Role, Shown, State, as_shown, undo_sides
+
+router = APIRouter(prefix="/api/tasks", tags=["tasks"], dependencies=[Depends(cookie_in_openapi)])
+
+_ROLES: tuple[Role, ...] = ("annotator",)
+Key = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="A task's key.")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Wanted(_Body):
+    """What the browser holds, and how many more it wants."""
+
+    have: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=200)] = []
+    want: Annotated[int, Field(ge=0, le=50)] = 0
+
+
+class Given(BaseModel):
+    """New tasks, those that are the person's no longer, and how things stand."""
+
+    tasks: list[Task]
+    gone: list[str]
+    waiting: int
+    progress: Progress
+
+
+class Entry(BaseModel):
+    """A task in the list of one's own."""
+
+    key: str
+    number: int
+    state: State
+    practice: bool
+    revision: int
+
+
+class Project(BaseModel):
+    """What the page has to know."""
+
+    name: str
+    own_choice: bool
+    lease_minutes: float
+    prefetch: int
+
+
+class Own(BaseModel):
+    """All that a person was ever given."""
+
+    tasks: list[Entry]
+    progress: Progress
+    project: Project
+
+
+class Saying(_Body):
+    """One act of saving."""
+
+    id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{8,64}$")]
+    """Made by the browser, new for each act and the same whenever it is sent again."""
+    base: Annotated[int, Field(ge=0, le=2**31 - 2)]
+    """The revision that the person saw; 0 where there was none."""
+    kind: Kind
+    answer: Shown | None = None
+    reason: Annotated[str, StringConstraints(max_length=1000)] = ""
+
+
+class Acknowledged(BaseModel):
+    """What is in the database now."""
+
+    revision: int
+    saved_at: int
+    state: State
+    repeated: bool
+    feedback: Feedback | None
+
+
+class Draft(_Body):
+    """What is being written."""
+
+    base: Annotated[int, Field(ge=0, le=2**31 - 2)]
+    body: dict[str, Any]
+
+
+@router.post("", responses=documented(507))
+async def get_more(wanted: Wanted, request: Request) -> Given:
+    """Keep what the browser holds, and give it more."""
+    store = store_of(request)
+
+    def lease(c: Connection, person: Person) -> Given:
+        leased = assignment.lease(c, store.config, store.seed, person.id, want=wanted.want, have=wanted.have, now=now())
+        tasks = desk.lay_out(c, leased.tasks)
+        progress = desk.progress_of(c, store.config, person.id)
+        return Given(tasks=tasks, gone=leased.gone, waiting=leased.waiting, progress=progress)
+
+    return await write_as(request, _ROLES, lease)
+
+
+@router.get("", responses=documented())
+async def list_own(request: Request) -> Own:
+    """List what the person was given, in their order."""
+    config = store_of(request).config
+
+    def read(c: Connection, person: Person) -> Own:
+        tasks = [
+            Entry(key=a.key, number=a.number, state=desk.told(a.state), practice=a.practice, revision=a.revision)
+            for a in assignment.own(c, person.id)
+        ]
+        project = Project(**config.model_dump(include=set(Project.model_fields)))
+        return Own(tasks=tasks, progress=desk.progress_of(c, config, person.id), project=project)
+
+    return await read_as(request, _ROLES, read)
+
+
+@router.get("/{key}", responses=documented(404))
+async def get_one(key: Key, request: Request) -> Task:
+    """Return one task."""
+
+    def read(c: Connection, person: Person) -> Task:
+        return desk.lay_out(c, [assignment.find(c, person.id, key)])[0]
+
+    return await read_as(request, _ROLES, read)
+
+
+@router.post("/{key}/revisions", responses=documented(404, 409, 507))
+async def save(key: Key, saying: Saying, request: Request) -> Acknowledged:
+    """Save an answer, a skip or the undoing of either: exactly once, however often it is sent."""
+    config = store_of(request).config
+
+    def submit(c: Connection, person: Person) -> tuple[Saved, Feedback | None]:
+        task = assignment.find(c, person.id, key)
+        said = None if saying.answer is None else undo_sides(saying.answer, task.shown)
+        submission = Submission(saying.id, saying.base, saying.kind, said, saying.reason)
+        try:
+            saved = answers.submit(c, person.id, key, submission, now(), config)
+        except Conflict as refusal:
+            current = refusal.current.answer
+            raise Collided(refusal, None if current is None else as_shown(current, task.shown)) from refusal
+        return saved, desk.feedback(c, task, said) if task.practice and said is not None else None
+
+    saved, feedback = await write_as(request, _ROLES, submit)
+    return Acknowledged(
+        revision=saved.revision,
+        saved_at=saved.saved_at,
+        state=desk.told(saved.state),
+        repeated=saved.repeated,
+        feedback=feedback,
+    )
+
+
+@router.put("/{key}/draft", status_code=204, responses=documented(404, 409, 507))
+async def keep_draft(key: Key, draft: Draft, request: Request) -> None:
+    """Keep what is being written."""
+
+    def keep(c: Connection, person: Person) -> None:
+        task = assignment.find(c, person.id, key)
+        try:
+            answers.save_draft(c, person.id, key, draft.body, draft.base, now())
+        except Conflict as refusal:
+            current = refusal.current.answer
+            raise Collided(refusal, None if current is None else as_shown(current, task.shown)) from refusal
+
+    await write_as(request, _ROLES, keep)

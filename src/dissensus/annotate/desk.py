@@ -1,0 +1,174 @@
+"""What lies before an annotator: tasks as they are shown, progress, and what is right about practice pairs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import Connection, bindparam, exists, func, select
+
+from dissensus.annotate.answers import draft, newest
+from dissensus.annotate.assignment import Assignment
+from dissensus.annotate.config import AnnotationConfig
+from dissensus.annotate.rendering import Turn, render, render_turns
+from dissensus.annotate.schema import assignments, items, revisions
+from dissensus.annotate.terms import Correct, Distinct, KnownAnswer, Said, Shown, State, as_shown
+from dissensus.records import Pair
+
+_TIMED = 50
+
+
+class Draft(BaseModel):
+    """What is being written, and the revision that it started from."""
+
+    base: int
+    body: dict[str, Any]
+
+
+class Task(BaseModel):
+    """A pair as one person sees it."""
+
+    key: str
+    number: int
+    practice: bool
+    revision: int
+    state: State
+    prompt: list[Turn]
+    left: list[Turn]
+    right: list[Turn]
+    answer: Shown | None
+    draft: Draft | None
+
+
+class Progress(BaseModel):
+    """How far a person is."""
+
+    answered: int
+    skipped: int
+    practice_left: int
+    left: int
+    """Pairs that the person holds or could still be given."""
+    seconds_per_item: float | None
+    """The median of their last answers' active time; None before the first."""
+
+
+class CategoryFeedback(BaseModel):
+    """Whether a category was right."""
+
+    right: bool
+    expected: str
+
+
+class EstimateFeedback(BaseModel):
+    """Whether an estimate was within what is accepted."""
+
+    right: bool
+    least: int
+    most: int
+
+
+class Feedback(BaseModel):
+    """What is right about a practice pair, in the terms of the screen."""
+
+    correct: CategoryFeedback
+    distinct: CategoryFeedback
+    left: EstimateFeedback
+    because: str
+    """HTML."""
+
+
+_PAIRS = select(items.c.id, items.c.pair).where(items.c.id.in_(bindparam("ids", expanding=True)))
+_KNOWN = select(items.c.known).where(items.c.id == bindparam("item"))
+_STATES = (
+    select(items.c.practice, assignments.c.state, func.count())
+    .join(items, items.c.id == assignments.c.item_id)
+    .where(assignments.c.person_id == bindparam("person"))
+    .group_by(items.c.practice, assignments.c.state)
+)
+_NOT_GIVEN = ~exists().where(assignments.c.item_id == items.c.id, assignments.c.person_id == bindparam("person"))
+_OPEN = select(func.count()).select_from(items).where(~items.c.practice, items.c.taken < bindparam("k"), _NOT_GIVEN)
+_PRACTICE_OPEN = select(func.count()).select_from(items).where(items.c.practice, _NOT_GIVEN)
+_SECONDS = (
+    select(revisions.c.seconds)
+    .join(assignments, assignments.c.id == revisions.c.assignment_id)
+    .where(
+        assignments.c.person_id == bindparam("person"),
+        assignments.c.item_id.not_in(select(items.c.id).where(items.c.practice)),
+        revisions.c.kind == "answer",
+        revisions.c.revision == 1,
+        revisions.c.seconds.is_not(None),
+    )
+    .order_by(revisions.c.id.desc())
+    .limit(_TIMED)
+)
+
+
+def told(state: State) -> State:
+    """Return what a person is told of a state: an answer that came too late is an answer to them."""
+    return "answered" if state == "surplus" else state
+
+
+def lay_out(c: Connection, tasks: Sequence[Assignment]) -> list[Task]:
+    """Show tasks as their person sees them."""
+    if not tasks:
+        return []
+    rows = c.execute(_PAIRS, {"ids": [task.item_id for task in tasks]}).tuples()
+    pairs = {item: Pair.model_validate_json(text) for item, text in rows}
+    return [_task(c, task, pairs[task.item_id]) for task in tasks]
+
+
+def _task(c: Connection, task: Assignment, pair: Pair) -> Task:
+    sides = (pair.response_a, pair.response_b)
+    left, right = sides if task.shown == "ab" else sides[::-1]
+    said = newest(c, task.id) if task.revision else None
+    kept = draft(c, task.id)
+    return Task(
+        key=task.key,
+        number=task.number,
+        practice=task.practice,
+        revision=task.revision,
+        state=told(task.state),
+        prompt=render_turns(pair.prompt, "user"),
+        left=render_turns(left),
+        right=render_turns(right),
+        answer=None if said is None else as_shown(said, task.shown),
+        draft=None if kept is None else Draft.model_validate(kept),
+    )
+
+
+def progress_of(c: Connection, config: AnnotationConfig, person_id: int) -> Progress:
+    """Count what a person did and what is left for them."""
+    counts: dict[tuple[bool, str], int] = {}
+    for practice, state, n in c.execute(_STATES, {"person": person_id}).tuples():
+        counts[bool(practice), state] = n
+    open_items = int(c.execute(_OPEN, {"person": person_id, "k": config.annotators}).scalar_one())
+    practice = 0
+    if config.practice:
+        unseen = int(c.execute(_PRACTICE_OPEN, {"person": person_id}).scalar_one())
+        practice = unseen + counts.get((True, "leased"), 0) + counts.get((True, "released"), 0)
+    seconds = c.execute(_SECONDS, {"person": person_id}).scalars().all()
+    return Progress(
+        answered=counts.get((False, "answered"), 0) + counts.get((False, "surplus"), 0),
+        skipped=counts.get((False, "skipped"), 0),
+        practice_left=practice,
+        left=open_items + counts.get((False, "leased"), 0),
+        seconds_per_item=statistics.median(seconds) if seconds else None,
+    )
+
+
+def feedback(c: Connection, task: Assignment, said: Said) -> Feedback:
+    """Compare what was said about a practice pair with what is known about it."""
+    known = KnownAnswer.model_validate_json(c.execute(_KNOWN, {"item": task.item_id}).scalar_one())
+    least, most = known.estimates
+    shown = (least, most) if task.shown == "ab" else (10 - most, 10 - least)
+    expected: tuple[Correct, Distinct] = (known.correct, known.distinct)
+    return Feedback(
+        correct=CategoryFeedback(right=said.correct == expected[0], expected=expected[0]),
+        distinct=CategoryFeedback(right=said.distinct == expected[1], expected=expected[1]),
+        left=EstimateFeedback(
+            right=said.estimate is not None and least <= said.estimate <= most, least=shown[0], most=shown[1]
+        ),
+        because=render(known.because),
+    )

@@ -1,0 +1,189 @@
+"""Projects made from files: an export of our own, any pairs, and what Label Studio and Argilla export."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, insert, select, update
+
+from dissensus.annotate import history
+from dissensus.annotate.answers import digest_of, said_columns
+from dissensus.annotate.assignment import add_items
+from dissensus.annotate.config import AnnotationConfig
+from dissensus.annotate.export import HISTORY
+from dissensus.annotate.practice import practice_pairs
+from dissensus.annotate.schema import assignments, items, people, revisions
+from dissensus.annotate.store import AnnotationStore, now
+from dissensus.annotate.terms import KnownAnswer, Said
+from dissensus.errors import InputError
+from dissensus.files.faults import describe
+from dissensus.files.pairs import pair_from_row
+from dissensus.files.reading import decode_json, kind_of, read_rows
+from dissensus.records import Order, Pair
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """One person's answer to one pair, from another tool."""
+
+    pair_id: str
+    annotator: str
+    kind: Literal["answer", "skip"]
+    said: Said | None
+    shown: Order = "ab"
+    reason: str = ""
+    at: int | None = None
+    """Milliseconds since 1970; None where the tool does not say."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came in."""
+
+    pairs: int
+    answers: int
+    people: int
+    left_out: int = 0
+    """Answers that are drafts, or empty."""
+
+
+def add_practice(c: Connection) -> None:
+    """Add the practice pairs."""
+    pairs, known = practice_pairs()
+    add_items(c, pairs, known)
+
+
+def is_export(path: Path) -> bool:
+    """Tell whether a file is an export of a project."""
+    first = next(iter(read_rows(path, _raise)), None)
+    return first is not None and HISTORY in first.values
+
+
+def import_export(path: Path, database: str | Path, *, secret: Path | None = None) -> Imported:
+    """Make a project out of an export: what is exported of it is the same to the byte.
+
+    Raises InputError with file and line for what is no export, or where there is a project already.
+    """
+    found: list[tuple[Pair, KnownAnswer | None, history.Values]] = []
+    project: history.Values | None = None
+    for row in read_rows(path, _raise):
+        try:
+            told = _history(row.values.get(HISTORY))
+            flat = {**row.values, **told["source"]}
+            found.append((pair_from_row(flat), None, told))
+            project = told.get("project", project)
+        except (ValueError, KeyError, TypeError) as error:
+            reason = describe(error) if isinstance(error, ValueError) else f"the history lacks {error}"
+            raise InputError(f"{row.place}: {reason}; export the project again, or import it as pairs") from error
+    if project is None:
+        raise InputError(f"{path}: no row tells of the project; export it whole, its first row included")
+    return _make(path, database, project, found, secret)
+
+
+def _make(
+    path: Path,
+    database: str | Path,
+    project: history.Values,
+    found: list[tuple[Pair, KnownAnswer | None, history.Values]],
+    secret: Path | None,
+) -> Imported:
+    try:
+        config = AnnotationConfig.model_validate(project["config"])
+        practice = [
+            (Pair.model_validate_json(row["pair"]), KnownAnswer.model_validate(row["known"]), row["history"])
+            for row in project["practice"]
+        ]
+    except (KeyError, TypeError, ValidationError) as error:
+        raise InputError(f"{path}: what it tells of the project cannot be read; export it again") from error
+
+    def write(c: Connection) -> None:
+        history.write_project(c, project)
+        history.write_items(c, [*practice, *found])
+
+    with AnnotationStore.create(database, config, secret=secret) as store:
+        try:
+            store.write(write)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: a history in it lacks {error}; export the project again") from error
+    answers = sum(given["state"] == "answered" for _, _, told in found for given in told["assignments"])
+    return Imported(len(found), answers, len(project["people"]))
+
+
+def _history(value: Any) -> history.Values:
+    told = decode_json(value) if isinstance(value, str) else value
+    if not isinstance(told, dict) or not isinstance(told.get("source"), dict):
+        raise ValueError(f"{HISTORY} is {kind_of(value)}; expected the history that an export has")
+    return told
+
+
+def _raise(place: str, reason: str) -> NoReturn:
+    raise InputError(f"{place}: {reason}")
+
+
+def import_foreign(store: AnnotationStore, pairs: Sequence[Pair], answers: Iterable[Foreign]) -> Imported:
+    """Add pairs and the answers of other tools to them; people are added by name, without a link.
+
+    Every answer counts that finds a place (`AnnotationConfig.annotators` people per pair); the others are kept as
+    surplus. Raises InputError where somebody answers a pair twice.
+    """
+    given = list(answers)
+
+    def write(c: Connection) -> int:
+        add_items(c, pairs)
+        return _write_answers(c, given, store.config.annotators)
+
+    return Imported(len(pairs), len(given), store.write(write))
+
+
+def _write_answers(c: Connection, given: Sequence[Foreign], k: int) -> int:
+    at = now()
+    by_name = {name: person for person, name in c.execute(select(people.c.id, people.c.name)).tuples()}
+    ids = {pair_id: item for item, pair_id in c.execute(select(items.c.id, items.c.pair_id)).tuples()}
+    taken = dict(c.execute(select(items.c.id, items.c.taken)).tuples().all())
+    numbers: dict[int, int] = {}
+    for row in c.execute(select(assignments.c.person_id, assignments.c.number)):
+        numbers[row.person_id] = max(row.number, numbers.get(row.person_id, 0))
+    had = {(row.item_id, row.person_id) for row in c.execute(select(assignments.c.item_id, assignments.c.person_id))}
+    for answer in given:
+        person = by_name.get(answer.annotator) or _add_person(c, answer.annotator, at)
+        by_name[answer.annotator] = person
+        item = ids[answer.pair_id]
+        if (item, person) in had:
+            raise InputError(f"{answer.annotator!r} answers pair {answer.pair_id!r} twice; leave one of the two out")
+        had.add((item, person))
+        numbers[person] = numbers.get(person, 0) + 1
+        state = "skipped" if answer.kind == "skip" else "answered" if taken[item] < k else "surplus"
+        taken[item] += state == "answered"
+        _write_answer(c, answer, item, person, numbers[person], state, answer.at or at)
+    for item, n in taken.items():
+        c.execute(update(items).where(items.c.id == item).values(taken=n))
+    return len({answer.annotator for answer in given})
+
+
+def _add_person(c: Connection, name: str, at: int) -> int:
+    values = {"name": name, "role": "annotator", "created_at": at}
+    return int(c.execute(insert(people).values(values).returning(people.c.id)).scalar_one())
+
+
+def _write_answer(c: Connection, answer: Foreign, item: int, person: int, number: int, state: str, at: int) -> None:
+    values = {"key": secrets.token_hex(8), "item_id": item, "person_id": person, "number": number, "revision": 1}
+    values |= {"shown": answer.shown, "state": state, "created_at": at}
+    assignment = c.execute(insert(assignments).values(values).returning(assignments.c.id)).scalar_one()
+    c.execute(
+        insert(revisions).values(
+            assignment_id=assignment,
+            revision=1,
+            idempotency_key=secrets.token_hex(16),
+            digest=digest_of(answer.kind, answer.said, answer.reason),
+            kind=answer.kind,
+            **said_columns(answer.said),
+            reason=answer.reason,
+            seconds=None if answer.said is None else answer.said.seconds,
+            created_at=at,
+        )
+    )

@@ -1,0 +1,383 @@
+// The annotator's page: one pair at a time, nothing lost on the way.
+import { Refused, Unreachable, ask } from "./api.js";
+import { Clock } from "./clock.js";
+import { Desk } from "./desk.js";
+import { listen } from "./keys.js";
+import { linkScrolling, toggleLink } from "./scrolling.js";
+import { Sender } from "./sender.js";
+import { Shelf } from "./shelf.js";
+import { at, describe, fillForm, lacking, notice, readForm, say, sayLacking, showEnd, showFeedback, showProgress, showTask } from "./view.js";
+
+const DRAFT_AFTER = 1_500;
+const LOOK_AGAIN = 20_000;
+
+class Work {
+  constructor() {
+    const page = at("work").dataset;
+    this.shelf = new Shelf(page.project, page.person);
+    this.sender = new Sender(this.shelf, this);
+    this.desk = new Desk();
+    this.clock = new Clock();
+    this.current = null;
+    this.done = []; // keys of what was said, in order: what undo goes back through
+    this.listening = null; // the practice act whose feedback is awaited
+  }
+
+  async start() {
+    try {
+      await this.desk.open();
+      for (const { act } of this.shelf.acts()) this.foresee(act);
+      await this.desk.more(this.queued());
+    } catch (problem) {
+      if (this.cannotGoOn(problem)) return;
+      say("The server cannot be reached; trying again …", "bad");
+      setTimeout(() => this.start(), 3_000);
+      return;
+    }
+    this.sender.run();
+    this.changed();
+    const named = location.hash.slice(1);
+    if (named && this.desk.entry(named)) await this.go(named, false);
+    else await this.goNext();
+    this.nextConflict();
+    setInterval(() => this.lookAgain(), LOOK_AGAIN);
+  }
+
+  // --- Going from pair to pair -----------------------------------------------------------------------------
+
+  async go(key, remember = true) {
+    this.keepDraft();
+    let task;
+    try {
+      task = await this.desk.task(key);
+    } catch (problem) {
+      if (!this.cannotGoOn(problem)) notice(problem instanceof Unreachable ? "That pair cannot be fetched without a network." : problem.message);
+      return;
+    }
+    notice("");
+    this.current = task;
+    const kept = this.latest(task);
+    showTask(task);
+    fillForm(kept);
+    this.clock.start(kept?.seconds ?? 0);
+    if (remember && location.hash !== `#${key}`) history.pushState(null, "", `#${key}`);
+    this.changed();
+  }
+
+  // What the person said last about a pair: a draft of theirs, here or on the server, or the answer.
+  latest(task) {
+    const here = this.shelf.draft(task.key);
+    if (here && here.base >= task.revision) return here.body;
+    if (task.draft && task.draft.base >= task.revision) return task.draft.body;
+    return task.answer;
+  }
+
+  async goNext() {
+    const next = this.desk.next(this.current?.number ?? 0);
+    if (next) return this.go(next.key);
+    if (await this.fetchMore()) return this.goNext();
+    this.current = null;
+    this.end();
+  }
+
+  end() {
+    const practice = this.desk.progress.practice_left > 0;
+    if (this.sender.waiting()) showEnd("All that this browser holds is answered", "Your answers wait here for the network. Leave this page open.");
+    else if (this.desk.waiting > 0) {
+      const n = this.desk.waiting;
+      showEnd("Nothing to do just now", `Other people still have ${n} ${n === 1 ? "pair" : "pairs"}. If they leave any, you get them here; you may close this page and look again later.`);
+    } else if (practice) showEnd("One moment", "More pairs are on their way.");
+    else showEnd("All done", "There is nothing left for you to answer. Thank you!");
+  }
+
+  async fetchMore() {
+    try {
+      const found = await this.desk.more(this.queued());
+      this.changed();
+      return found;
+    } catch (problem) {
+      this.cannotGoOn(problem);
+      return false;
+    }
+  }
+
+  queued() {
+    return this.shelf.acts().map(({ act }) => act.key);
+  }
+
+  async lookAgain() {
+    if (document.hidden || this.sender.state === "stopped") return;
+    await this.fetchMore();
+    if (!this.current && at("pair").hidden) await this.goNext();
+  }
+
+  async back() {
+    await this.turn(-1);
+  }
+
+  async forward() {
+    await this.turn(1);
+  }
+
+  async turn(step) {
+    const entry = this.desk.beside(this.current?.key, this.current ? step : 0);
+    if (entry) await this.go(entry.key);
+    else notice(step < 0 ? "This is your first pair." : "This is the last pair that you have now.");
+  }
+
+  // --- Saying something ------------------------------------------------------------------------------------
+
+  pick(name, value) {
+    const input = document.querySelector(`#form input[name="${name}"][value="${value}"]`);
+    if (!input) return false;
+    input.checked = true;
+    this.edited();
+    return true;
+  }
+
+  step(towardsA) {
+    const { left } = readForm();
+    this.pick("left", String(left === null ? 5 : Math.min(10, Math.max(0, left + towardsA))));
+  }
+
+  note() {
+    at("note").focus();
+  }
+
+  edited() {
+    at("lacks").textContent = "";
+    if (!this.current) return;
+    this.dirty = true;
+    this.keepDraft();
+    clearTimeout(this.drafting);
+    this.drafting = setTimeout(() => this.sendDraft(), DRAFT_AFTER);
+  }
+
+  answer() {
+    return { ...readForm(), seconds: this.clock.read() };
+  }
+
+  keepDraft() {
+    if (this.current && this.dirty) this.shelf.keepDraft(this.current.key, { base: this.current.revision, body: this.answer() });
+    if (!this.shelf.works) notice("This browser keeps nothing (its storage is full or off): answers are only safe once “Saved” is shown.");
+  }
+
+  async sendDraft() {
+    const task = this.current;
+    if (!task || !this.dirty || this.shelf.acts().some(({ act }) => act.key === task.key)) return;
+    const body = this.answer();
+    try {
+      await ask("PUT", `/api/tasks/${task.key}/draft`, { base: task.revision, body });
+    } catch (problem) {
+      if (!(problem instanceof Refused)) return; // it is kept here
+      if (problem.status === 409 && this.current === task) this.conflict({ key: task.key, body: { kind: "answer", answer: body } }, problem);
+      else this.cannotGoOn(problem);
+    }
+  }
+
+  save() {
+    const task = this.current;
+    if (!task || this.listening) return;
+    const names = lacking();
+    if (names.length) return sayLacking(names);
+    this.act(task, { kind: "answer", answer: this.answer(), reason: "" });
+    if (!task.practice) return this.goNext();
+    this.listening = task.key;
+    say("Looking at your answer …");
+  }
+
+  act(task, said) {
+    clearTimeout(this.drafting);
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    const id = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    const act = { key: task.key, body: { id, base: task.revision, ...said } };
+    this.shelf.add(act);
+    this.dirty = false;
+    this.shelf.dropDraft(task.key);
+    this.foresee(act);
+    if (said.kind !== "withdraw") this.done.push(task.key);
+    this.sender.hurry();
+    this.changed();
+    if (this.desk.unanswered().length < this.desk.project.prefetch / 2) this.fetchMore();
+  }
+
+  // How the pair will stand once an act is saved; what comes after starts from there.
+  foresee({ key, body }) {
+    const state = { answer: "answered", skip: "skipped", withdraw: "leased" }[body.kind];
+    const answer = body.kind === "answer" ? body.answer : body.kind === "withdraw" ? (this.desk.tasks.get(key)?.answer ?? null) : null;
+    this.desk.change(key, { state, revision: body.base + 1, answer, draft: null });
+  }
+
+  async undo() {
+    const task = this.current;
+    const said = task && (task.state === "answered" || task.state === "skipped");
+    const key = said ? task.key : this.done.at(-1);
+    if (!key) return notice("There is nothing to undo.");
+    this.done = this.done.filter((other) => other !== key);
+    if (key !== task?.key) await this.go(key);
+    if (this.current?.key !== key || !["answered", "skipped"].includes(this.current.state)) return;
+    this.act(this.current, { kind: "withdraw", answer: null, reason: "" });
+    fillForm(this.current.answer);
+    this.dirty = true;
+    this.keepDraft();
+    notice("Undone. What you had said is still filled in; change it and save again.");
+  }
+
+  skip() {
+    if (!this.current || this.listening) return;
+    for (const input of document.querySelectorAll("#skip-form input")) input.checked = false;
+    at("reason-words").value = "";
+    at("skip-lacks").textContent = "";
+    at("skipping").showModal();
+    document.querySelector("#skip-form input").focus();
+  }
+
+  skipped(event) {
+    event.preventDefault();
+    const reason = document.querySelector("#skip-form input:checked")?.value;
+    const words = at("reason-words").value.trim();
+    if (!reason && !words) {
+      at("skip-lacks").textContent = "Choose a reason, or write one.";
+      return;
+    }
+    at("skipping").close();
+    this.act(this.current, { kind: "skip", answer: null, reason: [reason, words].filter(Boolean).join(": ") });
+    this.goNext();
+  }
+
+  link() {
+    toggleLink();
+  }
+
+  guide() {
+    at("guide").showModal();
+  }
+
+  help() {
+    at("keys").showModal();
+  }
+
+  // --- What the sender tells -------------------------------------------------------------------------------
+
+  saved(act, reply) {
+    const later = this.shelf.acts().some((other) => other.act.key === act.key);
+    if (!later) this.desk.change(act.key, { state: reply.state, revision: reply.revision });
+    this.justSaved = true;
+    if (act.body.kind === "answer" && this.desk.progress) this.count(act.key, reply);
+    if (this.listening === act.key) {
+      if (reply.feedback) showFeedback(reply.feedback, act.body.answer);
+      else this.heard();
+    }
+  }
+
+  count(key, reply) {
+    if (reply.repeated || reply.revision > 1 || this.desk.entry(key)?.practice) return;
+    this.desk.progress.answered += 1;
+    this.desk.progress.left -= 1;
+  }
+
+  heard() {
+    this.listening = null;
+    const wasLast = this.desk.progress.practice_left > 0 && !this.desk.unanswered().some((entry) => entry.practice);
+    if (this.desk.progress.practice_left > 0) this.desk.progress.practice_left -= 1;
+    this.goNext().then(() => wasLast && notice("That was the practice. Now come the real pairs."));
+  }
+
+  conflict(act, refused) {
+    this.shelf.keepConflict(act.key, act, refused.current);
+    if (this.listening === act.key) this.listening = null;
+    this.nextConflict();
+  }
+
+  nextConflict() {
+    const [conflict] = this.shelf.conflicts();
+    if (!conflict || at("conflict").open) return;
+    const { key, act, current } = conflict;
+    describe(at("mine"), act.body.answer);
+    describe(at("theirs"), current.answer);
+    this.desk.change(key, { state: current.state === "surplus" ? "answered" : current.state, revision: current.revision, answer: current.answer, draft: null });
+    at("conflict").dataset.key = key;
+    at("conflict").showModal();
+  }
+
+  async settle(mine) {
+    const key = at("conflict").dataset.key;
+    const conflict = this.shelf.conflicts().find((other) => other.key === key);
+    at("conflict").close();
+    if (!conflict) return;
+    this.dirty = false;
+    this.shelf.dropConflict(key);
+    this.shelf.dropDraft(key);
+    const { answer } = conflict.act.body;
+    const task = { key, revision: conflict.current.revision };
+    if (mine && isComplete(answer, at("task-choice") !== null)) this.act(task, { kind: "answer", answer, reason: "" });
+    else if (mine) this.shelf.keepDraft(key, { base: task.revision, body: answer });
+    if (this.current?.key === key) await this.go(key, false);
+    this.nextConflict();
+  }
+
+  refused(act, problem) {
+    if (this.listening === act.key) this.listening = null;
+    notice(`One answer was not taken: ${problem.message}. It is kept in this browser; tell the organiser.`);
+  }
+
+  signedOut(problem) {
+    const n = this.sender.waiting();
+    const kept = n ? ` ${n} ${n === 1 ? "answer waits" : "answers wait"} in this browser and will be sent once you are signed in again.` : "";
+    notice(`Sorry: ${problem.message}.${kept}`);
+  }
+
+  changed() {
+    const waits = this.sender.waiting();
+    if (this.desk.progress) showProgress(this.desk.progress, this.waitingNew());
+    if (this.sender.state === "waiting" && this.listening) this.heard(); // work goes on without the remarks
+    if (this.sender.state === "stopped") say("Signed out", "bad");
+    else if (this.sender.state === "waiting") say(`Waiting for the network: ${waits} ${waits === 1 ? "answer" : "answers"} kept in this browser`, "bad");
+    else if (waits) say("Saving …");
+    else if (this.justSaved) say("Saved", "good");
+  }
+
+  waitingNew() {
+    const fresh = this.shelf.acts().filter(({ act }) => act.body.kind !== "withdraw" && act.body.base === 0);
+    return fresh.filter(({ act }) => !this.desk.entry(act.key)?.practice).length;
+  }
+
+  // Signed out or revoked: say so; true where nothing more can be asked.
+  cannotGoOn(problem) {
+    if (!(problem instanceof Refused) || ![401, 403].includes(problem.status)) return false;
+    this.sender.state = "stopped";
+    this.signedOut(problem);
+    this.changed();
+    return true;
+  }
+}
+
+function isComplete(answer, asksChoice) {
+  const asked = ["correct", "distinct", "left", ...(asksChoice ? ["choice"] : [])];
+  return asked.every((name) => answer[name] !== null && answer[name] !== undefined);
+}
+
+const work = new Work();
+listen(work);
+linkScrolling();
+at("form").addEventListener("input", () => work.edited());
+at("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  work.save();
+});
+for (const name of ["back", "forward", "undo", "skip", "link", "help"]) at(name).addEventListener("click", () => work[name]());
+at("open-guide").addEventListener("click", () => work.guide());
+at("skip-form").addEventListener("submit", (event) => work.skipped(event));
+at("skip-not").addEventListener("click", () => at("skipping").close());
+at("feedback-on").addEventListener("click", () => at("feedback").close());
+at("feedback").addEventListener("close", () => work.heard());
+at("keep-mine").addEventListener("click", () => work.settle(true));
+at("keep-theirs").addEventListener("click", () => work.settle(false));
+at("conflict").addEventListener("cancel", (event) => event.preventDefault()); // there is something to choose
+for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
+window.addEventListener("popstate", () => location.hash && work.go(location.hash.slice(1), false));
+window.addEventListener("pagehide", () => work.keepDraft());
+window.addEventListener("beforeunload", (event) => {
+  if (work.shelf.unsaved.size || (work.dirty && !work.shelf.works)) event.preventDefault();
+});
+work.start();

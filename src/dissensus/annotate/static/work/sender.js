@@ -1,0 +1,89 @@
+// Sends what waits, in order, each act until it is acknowledged, under the id that it was given when it was done.
+import { Refused, Unreachable, ask } from "./api.js";
+
+const FIRST_WAIT = 500;
+const LONGEST_WAIT = 8_000;
+
+export class Sender {
+  // on: { saved(act, reply), conflict(act, refused), refused(act, refused), signedOut(refused), changed() }
+  constructor(shelf, on) {
+    this.shelf = shelf;
+    this.on = on;
+    this.state = "idle"; // idle, sending, waiting (for the network or the server), stopped (signed out)
+    this.wait = FIRST_WAIT;
+    window.addEventListener("online", () => this.hurry());
+    window.addEventListener("storage", () => this.on.changed());
+  }
+
+  waiting() {
+    return this.shelf.acts().length;
+  }
+
+  hurry() {
+    this.wait = FIRST_WAIT;
+    clearTimeout(this.timer);
+    this.run();
+  }
+
+  async run() {
+    if (this.running || this.state === "stopped") return;
+    this.running = true;
+    try {
+      // One window at a time. Where there are no locks (plain http), the ids keep what is sent twice from counting twice.
+      if (navigator.locks) await navigator.locks.request(`${this.shelf.root}/outbox`, () => this.empty());
+      else await this.empty();
+    } finally {
+      this.running = false;
+      this.on.changed();
+    }
+    // What was done after the last look, or was sent by another window's act, is not left lying.
+    if (this.state === "idle" && this.waiting()) this.run();
+  }
+
+  async empty() {
+    for (let next = this.shelf.acts()[0]; next; next = this.shelf.acts()[0]) {
+      this.set("sending");
+      try {
+        const reply = await ask("POST", `/api/tasks/${next.act.key}/revisions`, next.act.body);
+        this.shelf.done(next.name);
+        this.wait = FIRST_WAIT;
+        this.on.saved(next.act, reply);
+      } catch (problem) {
+        if (!this.settle(next, problem)) return;
+      }
+    }
+    this.set("idle");
+  }
+
+  // Decide what a problem means; true where the next act can go.
+  settle({ name, act }, problem) {
+    if (problem instanceof Unreachable || problem.status >= 500 || problem.status === 429) {
+      this.set("waiting");
+      this.timer = setTimeout(() => this.run(), Math.max(this.wait, (problem.wait ?? 0) * 1000));
+      this.wait = Math.min(LONGEST_WAIT, this.wait * 2);
+      return false;
+    }
+    if (!(problem instanceof Refused)) throw problem;
+    if (problem.status === 401 || problem.status === 403) {
+      this.set("stopped");
+      this.on.signedOut(problem);
+      return false;
+    }
+    if (problem.status === 409 && act.body.kind === "answer") {
+      // Later acts about the same pair started from what never was; the newest of them is what the person means.
+      const later = this.shelf.acts().filter((other) => other.act.key === act.key);
+      const latest = later.at(-1).act;
+      for (const other of later) this.shelf.done(other.name);
+      this.on.conflict(latest.body.kind === "answer" ? latest : act, problem);
+      return true;
+    }
+    this.shelf.setAside(name, act, problem.message);
+    this.on.refused(act, problem);
+    return true;
+  }
+
+  set(state) {
+    this.state = state;
+    this.on.changed();
+  }
+}

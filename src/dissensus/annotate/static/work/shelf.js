@@ -1,0 +1,80 @@
+// What this browser keeps, for one person of one project: acts that wait to be saved, and drafts.
+// Each has an entry of its own, so that two windows never overwrite each other's.
+
+export class Shelf {
+  constructor(project, person) {
+    this.root = `dissensus/${project}/${person}`;
+    this.unsaved = new Map(); // what could not be kept here
+    this.works = true;
+  }
+
+  // Acts, in the order in which they were done.
+  acts() {
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(`${this.root}/outbox/`));
+    const kept = names.map((name) => ({ name, act: read(name) })).filter(({ act }) => act !== null);
+    const rest = [...this.unsaved].map(([name, act]) => ({ name, act }));
+    return [...kept, ...rest].sort((one, other) => (one.name < other.name ? -1 : 1));
+  }
+
+  add(act) {
+    const latest = this.acts().at(-1)?.name.split("/").at(-1).split("-")[0] ?? "0";
+    const place = Math.max(Date.now(), Number(latest) + 1); // in order even where the clock is set back
+    const name = `${this.root}/outbox/${String(place).padStart(15, "0")}-${act.body.id}`;
+    if (!this.put(name, act)) this.unsaved.set(name, act);
+  }
+
+  done(name) {
+    localStorage.removeItem(name);
+    this.unsaved.delete(name);
+  }
+
+  // Acts that the server will never take; kept, for they are somebody's work.
+  setAside(name, act, why) {
+    this.put(name.replace("/outbox/", "/refused/"), { ...act, why });
+    this.done(name);
+  }
+
+  // Answers that met another one on the server, until the person has chosen.
+  conflicts() {
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(`${this.root}/conflict/`));
+    return names.map((name) => read(name)).filter((conflict) => conflict !== null);
+  }
+
+  keepConflict(key, act, current) {
+    this.put(`${this.root}/conflict/${key}`, { key, act, current });
+  }
+
+  dropConflict(key) {
+    localStorage.removeItem(`${this.root}/conflict/${key}`);
+  }
+
+  draft(key) {
+    return read(`${this.root}/draft/${key}`);
+  }
+
+  keepDraft(key, draft) {
+    return this.put(`${this.root}/draft/${key}`, draft);
+  }
+
+  dropDraft(key) {
+    localStorage.removeItem(`${this.root}/draft/${key}`);
+  }
+
+  put(name, value) {
+    try {
+      localStorage.setItem(name, JSON.stringify(value));
+      this.works = true;
+    } catch {
+      this.works = false;
+    }
+    return this.works;
+  }
+}
+
+function read(name) {
+  try {
+    return JSON.parse(localStorage.getItem(name));
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,135 @@
+// What is on the screen.
+
+const SPEAKERS = { user: "User", assistant: "Assistant", system: "System", tool: "Tool", other: "Speaker" };
+const WORDS = {
+  correct: { single: "one correct answer", multiple: "several correct answers" },
+  distinct: { yes: "clearly different", no: "essentially the same" },
+  choice: { left: "answer A", right: "answer B", tie: "neither" },
+};
+export const at = (id) => document.getElementById(id);
+
+export function showTask(task) {
+  at("pair").hidden = false;
+  at("end").hidden = true;
+  for (const part of ["prompt", "left", "right"]) {
+    const spoken = task[part].length > 1 || (part !== "prompt" && task.prompt.length > 1);
+    at(part).replaceChildren(...task[part].map((turn) => turnOf(turn, spoken)));
+    at(part).scrollTop = 0;
+  }
+  at("practice-tag").hidden = !task.practice;
+  window.scrollTo(0, 0);
+}
+
+function turnOf(turn, spoken) {
+  const box = document.createElement("div");
+  box.className = spoken ? `turn spoken ${turn.role}` : "turn";
+  box.dir = "auto";
+  box.innerHTML = turn.html; // made by rendering.py on the server, which lets nothing through that runs or loads
+  if (spoken) {
+    const speaker = document.createElement("span");
+    speaker.className = "speaker";
+    speaker.textContent = SPEAKERS[turn.role];
+    box.prepend(speaker);
+  }
+  return box;
+}
+
+export function readForm() {
+  const picked = (name) => document.querySelector(`#form input[name="${name}"]:checked`)?.value ?? null;
+  const left = picked("left");
+  return { correct: picked("correct"), distinct: picked("distinct"), left: left === null ? null : Number(left),
+    choice: picked("choice"), note: at("note").value };
+}
+
+export function fillForm(answer) {
+  for (const input of document.querySelectorAll("#form input[type=radio]")) {
+    const value = answer?.[input.name];
+    input.checked = value !== null && value !== undefined && String(value) === input.value;
+  }
+  at("note").value = answer?.note ?? "";
+  at("lacks").textContent = "";
+}
+
+// The names of the questions that have no answer yet.
+export function lacking() {
+  const asked = [...document.querySelectorAll("#form fieldset")];
+  return asked.filter((fieldset) => !fieldset.querySelector(":checked")).map((fieldset) => fieldset.id.replace("task-", ""));
+}
+
+export function sayLacking(names) {
+  const titles = names.map((name) => at(`task-${name}`).querySelector(".task").textContent.split(":")[0].toLowerCase());
+  at("lacks").textContent = `Not answered yet: ${titles.join(", ")}.`;
+  at(`task-${names[0]}`).querySelector("input").focus();
+}
+
+export function showProgress(progress, waits) {
+  const done = progress.answered + progress.skipped + waits;
+  const left = Math.max(0, progress.left - waits);
+  at("bar").max = Math.max(1, done + left);
+  at("bar").value = done;
+  at("bar").setAttribute("aria-valuetext", `${done} of ${done + left}`);
+  const parts = [`${done} of ${done + left} pairs done`];
+  if (progress.practice_left > 0) parts.unshift(`Practice: ${progress.practice_left} to go`);
+  if (progress.seconds_per_item !== null && left > 0) parts.push(`about ${duration(left * progress.seconds_per_item)} left`);
+  at("progress").textContent = parts.join(" · ");
+}
+
+function duration(seconds) {
+  const minutes = Math.max(1, Math.round(seconds / 60));
+  return minutes < 90 ? `${minutes} min` : `${Math.round(minutes / 30) / 2} h`;
+}
+
+export function say(words, kind = "") {
+  at("saved").textContent = words;
+  at("saved").className = kind;
+}
+
+export function notice(words) {
+  at("notice").textContent = words;
+  at("notice").hidden = !words;
+}
+
+export function showEnd(title, words) {
+  at("pair").hidden = true;
+  at("end").hidden = false;
+  at("end-title").textContent = title;
+  at("end-words").textContent = words;
+}
+
+export function describe(list, answer) {
+  const rows = answer === null ? [["Answer", "none: skipped or undone"]] : [
+    ["Task 1", WORDS.correct[answer.correct] ?? "–"],
+    ["Task 2", WORDS.distinct[answer.distinct] ?? "–"],
+    ["Task 3", answer.left === null || answer.left === undefined ? "–" : `${answer.left}A-${10 - answer.left}B`],
+    ...(answer.choice ? [["Own preference", WORDS.choice[answer.choice]]] : []),
+    ...(answer.note ? [["Note", answer.note]] : []),
+  ];
+  list.replaceChildren(...rows.flatMap(([name, value]) => [cell("dt", name), cell("dd", value)]));
+}
+
+export function showFeedback(feedback, answer) {
+  const lines = [
+    [feedback.correct.right, `Task 1: you said ${WORDS.correct[answer.correct]}; expected: ${WORDS.correct[feedback.correct.expected]}`],
+    [feedback.distinct.right, `Task 2: you said ${WORDS.distinct[answer.distinct]}; expected: ${WORDS.distinct[feedback.distinct.expected]}`],
+    [feedback.left.right, `Task 3: you said ${answer.left} of 10 prefer A; expected: ${span(feedback.left)}`],
+  ];
+  at("feedback-title").textContent = lines.every(([right]) => right) ? "Practice: as expected" : "Practice: not quite as expected";
+  at("feedback-list").replaceChildren(...lines.map(([right, words]) => {
+    const line = cell("li", `${right ? "✓" : "✗"} ${words}.`);
+    line.className = right ? "good" : "bad";
+    return line;
+  }));
+  at("feedback-because").innerHTML = feedback.because; // made by rendering.py on the server
+  at("feedback").showModal();
+  at("feedback-on").focus();
+}
+
+function span({ least, most }) {
+  return least === most ? `${least}` : `${least} to ${most}`;
+}
+
+function cell(tag, words) {
+  const made = document.createElement(tag);
+  made.textContent = words;
+  return made;
+}
