@@ -5,7 +5,9 @@ export class Desk {
   constructor() {
     this.entries = []; // {key, number, state, practice, revision}, by number
     this.tasks = new Map(); // key → task with its texts
-    this.progress = null;
+    this.total = null; // of real pairs: done, held, and still to be given
+    this.practice = null; // of practice pairs
+    this.pace = null; // seconds per pair
     this.project = null;
     this.waiting = 0;
   }
@@ -13,7 +15,6 @@ export class Desk {
   async open() {
     const own = await ask("GET", "/api/tasks");
     this.entries = own.tasks;
-    this.progress = own.progress;
     this.project = own.project;
   }
 
@@ -25,7 +26,10 @@ export class Desk {
     const given = await ask("POST", "/api/tasks", { have, want });
     for (const key of given.gone) if (!queued.includes(key)) this.change(key, { state: "released" });
     for (const task of given.tasks) this.take(task);
-    this.progress = given.progress;
+    const { answered, skipped, left, practice_left, seconds_per_item } = given.progress;
+    this.total = answered + skipped + left;
+    this.practice = practice_left + this.done(true).filter((entry) => !queued.includes(entry.key)).length;
+    this.pace = seconds_per_item;
     this.waiting = given.waiting;
     return given.tasks.length > 0;
   }
@@ -56,6 +60,15 @@ export class Desk {
   // Held and not answered, in order.
   unanswered() {
     return this.entries.filter((entry) => entry.state === "leased" && this.tasks.has(entry.key));
+  }
+
+  // Answered or skipped, saved or on the way there.
+  done(practice) {
+    return this.entries.filter((entry) => entry.practice === practice && ["answered", "skipped"].includes(entry.state));
+  }
+
+  practiceLeft() {
+    return Math.max(0, this.practice - this.done(true).length);
   }
 
   // The next to answer: practice first, then the one after `number`, then the first.

@@ -81,7 +81,7 @@ class Work {
   }
 
   end() {
-    const practice = this.desk.progress.practice_left > 0;
+    const practice = this.desk.practiceLeft() > 0;
     if (this.sender.waiting()) showEnd("All that this browser holds is answered", "Your answers wait here for the network. Leave this page open.");
     else if (this.desk.waiting > 0) {
       const n = this.desk.waiting;
@@ -263,23 +263,15 @@ class Work {
     const later = this.shelf.acts().some((other) => other.act.key === act.key);
     if (!later) this.desk.change(act.key, { state: reply.state, revision: reply.revision });
     this.justSaved = true;
-    if (act.body.kind === "answer" && this.desk.progress) this.count(act.key, reply);
     if (this.listening === act.key) {
       if (reply.feedback) showFeedback(reply.feedback, act.body.answer);
       else this.heard();
     }
   }
 
-  count(key, reply) {
-    if (reply.repeated || reply.revision > 1 || this.desk.entry(key)?.practice) return;
-    this.desk.progress.answered += 1;
-    this.desk.progress.left -= 1;
-  }
-
   heard() {
     this.listening = null;
-    const wasLast = this.desk.progress.practice_left > 0 && !this.desk.unanswered().some((entry) => entry.practice);
-    if (this.desk.progress.practice_left > 0) this.desk.progress.practice_left -= 1;
+    const wasLast = this.desk.practiceLeft() === 0;
     this.goNext().then(() => wasLast && notice("That was the practice. Now come the real pairs."));
   }
 
@@ -329,17 +321,12 @@ class Work {
 
   changed() {
     const waits = this.sender.waiting();
-    if (this.desk.progress) showProgress(this.desk.progress, this.waitingNew());
+    if (this.desk.total !== null) showProgress(this.desk);
     if (this.sender.state === "waiting" && this.listening) this.heard(); // work goes on without the remarks
     if (this.sender.state === "stopped") say("Signed out", "bad");
     else if (this.sender.state === "waiting") say(`Waiting for the network: ${waits} ${waits === 1 ? "answer" : "answers"} kept in this browser`, "bad");
     else if (waits) say("Saving …");
     else if (this.justSaved) say("Saved", "good");
-  }
-
-  waitingNew() {
-    const fresh = this.shelf.acts().filter(({ act }) => act.body.kind !== "withdraw" && act.body.base === 0);
-    return fresh.filter(({ act }) => !this.desk.entry(act.key)?.practice).length;
   }
 
   // Signed out or revoked: say so; true where nothing more can be asked.

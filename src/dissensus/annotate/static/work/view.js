@@ -62,15 +62,15 @@ export function sayLacking(names) {
   at(`task-${names[0]}`).querySelector("input").focus();
 }
 
-export function showProgress(progress, waits) {
-  const done = progress.answered + progress.skipped + waits;
-  const left = Math.max(0, progress.left - waits);
+export function showProgress(desk) {
+  const done = desk.done(false).length;
+  const left = Math.max(0, desk.total - done);
   at("bar").max = Math.max(1, done + left);
   at("bar").value = done;
   at("bar").setAttribute("aria-valuetext", `${done} of ${done + left}`);
   const parts = [`${done} of ${done + left} pairs done`];
-  if (progress.practice_left > 0) parts.unshift(`Practice: ${progress.practice_left} to go`);
-  if (progress.seconds_per_item !== null && left > 0) parts.push(`about ${duration(left * progress.seconds_per_item)} left`);
+  if (desk.practiceLeft() > 0) parts.unshift(`Practice: ${desk.practiceLeft()} to go`);
+  if (desk.pace !== null && left > 0) parts.push(`about ${duration(left * desk.pace)} left`);
   at("progress").textContent = parts.join(" · ");
 }
 
