@@ -89,8 +89,8 @@ class ItemShown(BaseModel):
 def summaries(c: Connection, show: Show = "all", least_spread: float = 2.0) -> list[ItemSummary]:
     """List the real pairs that somebody answered or skipped, those with the most disagreement first.
 
-    ``disagreement``: a category or an own choice on which answers differ, or estimates with a spread of at least
-    ``least_spread``.
+    ``disagreement``: a category on which answers differ, or estimates with a spread of at least ``least_spread``. That
+    people prefer different responses themselves is no disagreement about the pair.
     """
     by_item: defaultdict[int, list[Row]] = defaultdict(list)
     for row in read_rows(c):
@@ -101,9 +101,7 @@ def summaries(c: Connection, show: Show = "all", least_spread: float = 2.0) -> l
         if summary := _summary(key, pair, by_item[item], decided=item in decided):
             found.append(summary)
     wanted = [summary for summary in found if _is_shown(summary, show, least_spread)]
-    return sorted(
-        wanted, key=lambda s: (-(s.split_correct + s.split_distinct + s.split_choice), -(s.spread or 0), s.key)
-    )
+    return sorted(wanted, key=lambda s: (-(s.split_correct + s.split_distinct), -(s.spread or 0), s.key))
 
 
 def _summary(key: str, pair: str, rows: Sequence[Row], *, decided: bool) -> ItemSummary | None:
@@ -133,10 +131,9 @@ def _differ(values: Sequence[str | None]) -> bool:
 
 
 def _is_shown(summary: ItemSummary, show: Show, least_spread: float) -> bool:
-    disagree = summary.split_correct or summary.split_distinct or summary.split_choice
     return {
         "all": True,
-        "disagreement": disagree or (summary.spread or 0) >= least_spread,
+        "disagreement": summary.split_correct or summary.split_distinct or (summary.spread or 0) >= least_spread,
         "undecided": not summary.decided,
         "decided": summary.decided,
         "skipped": summary.skips > 0,

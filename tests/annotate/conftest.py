@@ -1,0 +1,40 @@
+"""Projects in SQLite and in PostgreSQL."""
+
+import pytest
+
+from . import postgres
+from .people import make_project
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    if postgres.binaries() is None:
+        pytest.skip("no PostgreSQL: install Debian's package postgresql")
+    pytest.importorskip("psycopg")
+    with postgres.server() as fresh:
+        yield fresh
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    """The name of an empty database, in each of the two."""
+    if request.param == "sqlite":
+        return tmp_path / "annotations.db"
+    return request.getfixturevalue("postgres_server")()
+
+
+@pytest.fixture
+def open_project(tmp_path):
+    """``open_project(database=None, **settings)``: see people.make_project; SQLite unless a database is given."""
+    projects = []
+
+    def make(database=None, **settings):
+        number = len(projects)
+        folder = tmp_path / f"project{number}"
+        folder.mkdir()
+        projects.append(make_project(database or folder / "annotations.db", folder, **settings))
+        return projects[-1]
+
+    yield make
+    for project in projects:
+        project.store.close()
