@@ -40,12 +40,12 @@ from pathlib import Path
 
 import aiohttp
 import numpy as np
-from dissensus.annotate.store import AnnotationStore
 from sqlalchemy import select
 
 from dissensus.annotate import access, assignment, integrity
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.schema import assignments, revisions
+from dissensus.annotate.store import AnnotationStore
 from dissensus.records import Pair
 
 Row = dict[str, object]

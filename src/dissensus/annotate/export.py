@@ -76,19 +76,23 @@ def _annotate(item: int, source: Pair, rows: Sequence[Row], decision: Said | Non
 
 
 def _votes(rows: Sequence[Row], decision: Said | None, found: Aggregate, rules: Rules) -> Votes | None:
-    if found.preference is None:
-        return None
     is_decided = rules.decisions and decision is not None and decision.estimate is not None
-    if is_decided or rules.estimates != "mean":
+    if found.preference is not None and (is_decided or rules.estimates != "mean"):
         votes = [Vote(annotator="aggregate", vote=_side(found.preference), estimate=found.preference)]
     else:
-        votes = [
-            Vote(annotator=row.name, vote=row.choice or _side(row.estimate / 10), estimate=row.estimate / 10)
-            for row in sorted(rows, key=lambda row: row.name)
-            if row.estimate is not None
-        ]
+        votes = _votes_of_people(sorted(rows, key=lambda row: row.name))
     counts = {side: sum(vote.vote == side for vote in votes) for side in ("a", "b", "tie")}
-    return Votes(**counts, annotations=tuple(votes))
+    return Votes(**counts, annotations=tuple(votes)) if votes else None
+
+
+def _votes_of_people(rows: Sequence[Row]) -> list[Vote]:
+    estimates = [
+        Vote(annotator=row.name, vote=row.choice or _side(row.estimate / 10), estimate=row.estimate / 10)
+        for row in rows
+        if row.estimate is not None
+    ]
+    # Answers from other tools may have choices alone; the two kinds are not mixed in one pair.
+    return estimates or [Vote(annotator=row.name, vote=row.choice) for row in rows if row.choice is not None]
 
 
 def _side(preference: float) -> Label:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, insert, select, update
@@ -16,29 +16,16 @@ from dissensus.annotate.answers import digest_of, said_columns
 from dissensus.annotate.assignment import add_items
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.export import HISTORY
+from dissensus.annotate.foreign import Foreign, Found
 from dissensus.annotate.practice import practice_pairs
 from dissensus.annotate.schema import assignments, items, people, revisions
 from dissensus.annotate.store import AnnotationStore, now
-from dissensus.annotate.terms import KnownAnswer, Said
+from dissensus.annotate.terms import KnownAnswer
 from dissensus.errors import InputError
 from dissensus.files.faults import describe
 from dissensus.files.pairs import pair_from_row
 from dissensus.files.reading import decode_json, kind_of, read_rows
-from dissensus.records import Order, Pair
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """One person's answer to one pair, from another tool."""
-
-    pair_id: str
-    annotator: str
-    kind: Literal["answer", "skip"]
-    said: Said | None
-    shown: Order = "ab"
-    reason: str = ""
-    at: int | None = None
-    """Milliseconds since 1970; None where the tool does not say."""
+from dissensus.records import Pair
 
 
 @dataclass(frozen=True)
@@ -125,19 +112,18 @@ def _raise(place: str, reason: str) -> NoReturn:
     raise InputError(f"{place}: {reason}")
 
 
-def import_foreign(store: AnnotationStore, pairs: Sequence[Pair], answers: Iterable[Foreign]) -> Imported:
-    """Add pairs and the answers of other tools to them; people are added by name, without a link.
+def import_foreign(store: AnnotationStore, found: Found) -> Imported:
+    """Add pairs and the answers that another tool holds; people are added by name, without a link.
 
     Every answer counts that finds a place (`AnnotationConfig.annotators` people per pair); the others are kept as
     surplus. Raises InputError where somebody answers a pair twice.
     """
-    given = list(answers)
 
     def write(c: Connection) -> int:
-        add_items(c, pairs)
-        return _write_answers(c, given, store.config.annotators)
+        add_items(c, found.pairs)
+        return _write_answers(c, found.answers, store.config.annotators)
 
-    return Imported(len(pairs), len(given), store.write(write))
+    return Imported(len(found.pairs), len(found.answers), store.write(write), found.left_out)
 
 
 def _write_answers(c: Connection, given: Sequence[Foreign], k: int) -> int:

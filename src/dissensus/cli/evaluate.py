@@ -12,6 +12,8 @@ import click
 from dissensus.cli.tables import table_options
 from dissensus.records import Judgment, Pair, Prediction
 
+_SQLITE_MAGIC = b"SQLite format 3\0"
+
 
 @click.command()
 @click.argument("pairs")
@@ -53,17 +55,17 @@ def command(
     form: str,
     against: Literal["paper"] | None,
 ) -> None:
-    """Compare predictions with the votes that PAIRS carry.
+    """Compare predictions with the votes that PAIRS carry: a file, or the database of "dissensus annotate".
 
     Prints Pearson r and L1 by data set, domain and category, with intervals from a bootstrap over prompts, and what
     anybody gets for nothing. "dissensus tables" prints all tables; so does any other format.
     """
     from dissensus.evaluate.evaluation import evaluate_predictions
     from dissensus.evaluate.formats import render, render_brief
-    from dissensus.files import read_pairs, read_records, write_json
+    from dissensus.files import read_records, write_json
 
     predictions = chain.from_iterable(read_records(file, Prediction) for file in files)
-    given = list(read_pairs(pairs))
+    given = _pairs(pairs)
     metrics = evaluate_predictions(
         given,
         predictions,
@@ -79,6 +81,27 @@ def command(
     write_json(out, [metric.model_dump() for metric in metrics])
     form = "markdown" if markdown else form
     click.echo(render_brief(metrics, against=against) if form == "terminal" else render(metrics, form, against=against))
+
+
+def _pairs(source: str) -> list[Pair]:
+    from dissensus.files import read_pairs
+
+    if not _is_database(source):
+        return list(read_pairs(source))
+    from dissensus.annotate.export import read_annotated
+    from dissensus.annotate.store import AnnotationStore
+
+    with AnnotationStore(source) as store:
+        return read_annotated(store)
+
+
+def _is_database(source: str) -> bool:
+    if source.startswith(("postgres://", "postgresql://", "postgresql+psycopg://")):
+        return True
+    if not Path(source).is_file():
+        return False
+    with Path(source).open("rb") as file:
+        return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
 
 
 def _judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:

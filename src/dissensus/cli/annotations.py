@@ -1,0 +1,248 @@
+"""``dissensus annotations``: what people said, out of a project and into one; who they are; whether all is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dissensus.errors import InputError
+
+if TYPE_CHECKING:
+    from dissensus.annotate.access import Person
+    from dissensus.annotate.aggregation import Rules
+    from dissensus.annotate.foreign import Names
+    from dissensus.annotate.store import AnnotationStore
+
+_DATABASE = click.argument("database", metavar="DB")
+_ROLES = ["annotator", "adjudicator", "organiser"]
+_SECRET = click.option("--secret-file", type=Path, help="The secret that hashes links.  [default: beside the database]")
+
+
+@click.group(name="annotations")
+def command() -> None:
+    """Export, import and check what people said; invite them and let them in no more.
+
+    DB is an SQLite file or a postgresql:// URL. All of this is safe while the app runs.
+    """
+
+
+def rules_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose how answers to a pair become one."""
+    choices = {
+        "--categories": (["majority", "unanimous"], "Categories that count."),
+        "--estimates": (["mean", "median", "trimmed"], "What estimates become; the paper takes the mean."),
+    }
+    for name, (values, words) in reversed(choices.items()):
+        kind = click.Choice(values)
+        command = click.option(name, type=kind, default=values[0], show_default=True, help=words)(command)
+
+
+@command.command(name="export")
+@_DATABASE
+@click.option("--out", type=Path, required=True, help=".jsonl, .jsonl.gz, .parquet or .csv")
+@rules_options
+def export_project(database: str, out: Path, **rules: Any) -> None:
+    """Write pairs with categories, votes, estimates and the whole history."""
+    from dissensus.annotate.export import export
+
+    with _open(database) as store:
+        done = export(store, out, _rules(rules))
+        k = store.config.annotators
+    click.echo(f"{out}: {done.pairs:,} pairs, {done.answers:,} answers, {done.complete:,} pairs with all {k}")
+    if done.tied:
+        click.echo(f"{done.tied} categories have no majority and are left empty", err=True)
+
+
+@command.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--db", "database", required=True, help="The project; made where there is none.")
+@click.option(
+    "--from",
+    "tool",
+    type=click.Choice(["dissensus", "label-studio", "argilla"]),
+    default="dissensus",
+    show_default=True,
+    help="What wrote FILE. An export of dissensus makes the project anew.",
+)
+@click.option("--annotators", type=click.IntRange(1, 1000), help="People per pair, of a new project.  [default: 3]")
+@click.option("--field", "fields", multiple=True, metavar="OURS=THEIRS", help="prompt, response_a, response_b; repeat.")
+@click.option("--question", "questions", multiple=True, metavar="OURS=THEIRS", help="correct, distinct, estimate, …")
+@click.option("--value", "values", multiple=True, metavar="QUESTION:THEIRS=OURS", help="correct:Yes=single; repeat.")
+@_SECRET
+def import_file(
+    file: Path,
+    database: str,
+    tool: str,
+    annotators: int | None,
+    secret_file: Path | None,
+    **names: tuple[str, ...],
+) -> None:
+    """Bring in an export of a project, or answers from Label Studio or Argilla (their JSON)."""
+    from dissensus.annotate.imports import import_export, import_foreign
+
+    if tool == "dissensus":
+        if annotators is not None or any(names.values()):
+            raise InputError("--annotators, --field, --question and --value are for other tools; leave them out")
+        done = import_export(file, database, secret=secret_file)
+    else:
+        found = _readers()[tool](file, _names(**names))
+        with _open_or_make(database, annotators, secret_file) as store:
+            done = import_foreign(store, found)
+    left = f", {done.left_out} drafts, repeats or empty answers left out" if done.left_out else ""
+    click.echo(f"{file}: {done.pairs:,} pairs, {done.answers:,} answers of {done.people} people{left}")
+
+
+def _readers() -> dict[str, Any]:
+    from dissensus.annotate.argilla import read_argilla
+    from dissensus.annotate.label_studio import read_label_studio
+
+    return {"label-studio": read_label_studio, "argilla": read_argilla}
+
+
+def _open_or_make(database: str, annotators: int | None, secret: Path | None) -> AnnotationStore:
+    from dissensus.annotate.config import AnnotationConfig
+    from dissensus.annotate.store import AnnotationStore
+
+    if not AnnotationStore.exists(database):
+        return AnnotationStore.create(database, AnnotationConfig(annotators=annotators or 3), secret=secret)
+    store = AnnotationStore(database, secret=secret)
+    if annotators not in (None, store.config.annotators):
+        store.close()
+        raise InputError(f"{database}: wants {store.config.annotators} people per pair; leave --annotators out")
+    return store
+
+
+def _names(fields: tuple[str, ...], questions: tuple[str, ...], values: tuple[str, ...]) -> Names:
+    from dissensus.annotate.foreign import Names
+
+    mapped = {}
+    for given in values:
+        question, colon, rest = given.partition(":")
+        theirs, sign, ours = rest.rpartition("=")
+        if not (colon and sign):
+            raise InputError(f"--value {given!r}: expected QUESTION:THEIRS=OURS, such as correct:Yes=single")
+        mapped[question, theirs] = ours
+    return Names(dict(_split(fields, "--field")), dict(_split(questions, "--question")), mapped)
+
+
+def _split(given: tuple[str, ...], option: str) -> list[tuple[str, str]]:
+    found = []
+    for text in given:
+        ours, sign, theirs = text.partition("=")
+        if not sign:
+            raise InputError(f"{option} {text!r}: expected OURS=THEIRS")
+        found.append((ours, theirs))
+    return found
+
+
+@command.command()
+@_DATABASE
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice(["annotator", "adjudicator", "organiser"]),
+    help="Of somebody new.  [default: annotator]",
+)
+@click.option("--origin", default="http://127.0.0.1:8700", show_default=True, help="Where people reach the app.")
+@_SECRET
+def invite(database: str, name: str, role: str | None, origin: str, secret_file: Path | None) -> None:
+    """Add NAME, or find them, and print a link that lets them in once."""
+    from dissensus.annotate import access
+    from dissensus.annotate.store import now
+
+    with _open(database, secret_file) as store:
+
+        def work(c: Any) -> str:
+            known = next((person for person in access.people(c) if person.name == name.strip()), None)
+            if known is not None and role not in (None, known.role):
+                raise InputError(f"{name!r} is {known.role} already; leave --role out, or take another name")
+            person = known or access.add_person(c, name, role or "annotator", now())  # type: ignore[arg-type]
+            return access.invite(c, store, person.id, now())
+
+        click.echo(f"{origin.rstrip('/')}/join#{store.write(work)}")
+
+
+@command.command()
+@_DATABASE
+def people(database: str) -> None:
+    """List who may come in, what became of their links, and how many pairs they answered."""
+    from dissensus.annotate import access
+    from dissensus.annotate.store import now
+
+    with _open(database) as store:
+        everybody = store.read(access.people)
+    width = max((len(person.name) for person in everybody), default=0)
+    for person in everybody:
+        link = "revoked" if person.revoked else f"link {person.invite_state(now()) or 'none'}"
+        click.echo(f"{person.name:<{width}}  {person.role:<11}  {person.answered:>6,} answered  {link}")
+    if not everybody:
+        click.echo(f'nobody yet; invite somebody: dissensus annotations invite {database} "NAME"', err=True)
+
+
+@command.command()
+@_DATABASE
+@click.argument("name")
+def revoke(database: str, name: str) -> None:
+    """Let NAME in no more: signed out at once, links dead. Their answers stay."""
+    from dissensus.annotate import access
+    from dissensus.annotate.store import now
+
+    with _open(database) as store:
+
+        def work(c: Any) -> Person:
+            found = [person for person in access.people(c) if person.name == name]
+            if not found:
+                raise InputError(
+                    f"{database}: there is nobody called {name!r}; see: dissensus annotations people {database}"
+                )
+            access.revoke(c, found[0].id, now())
+            return found[0]
+
+        click.echo(f"{store.write(work).name} is let in no more")
+
+
+@command.command()
+@_DATABASE
+def verify(database: str) -> None:
+    """Check that the database is whole and says the same in all its places."""
+    from dissensus.annotate.integrity import check
+
+    with _open(database) as store:
+        faults = check(store)
+        name = store.name
+    for fault in faults:
+        click.echo(fault)
+    if faults:
+        raise InputError(f"{name}: {len(faults)} faults; export what is there, and tell us how it came about")
+    click.echo(f"{name}: whole")
+
+
+@command.command(name="agreement")
+@_DATABASE
+def show_agreement(database: str) -> None:
+    """Print how well people agree, with 95 % intervals over pairs."""
+    from dissensus.annotate.agreement import agreement
+    from dissensus.annotate.answered import read_rows
+
+    with _open(database) as store:
+        rows, config = store.read(read_rows), store.config
+    click.echo(f"{'':<10}{'':<8}{'value':>7}  {'95 % interval':<16}{'pairs':>6}{'people':>8}")
+    for found in agreement(rows, own_choice=config.own_choice):
+        value = "–" if found.value is None else f"{found.value:.2f}"
+        interval = "" if found.low is None else f"[{found.low:.2f}, {found.high:.2f}]"
+        click.echo(f"{found.question:<10}{found.name:<8}{value:>7}  {interval:<16}{found.pairs:>6}{found.people:>8}")
+
+
+def _open(database: str, secret: Path | None = None) -> AnnotationStore:
+    from dissensus.annotate.store import AnnotationStore
+
+    return AnnotationStore(database, secret=secret)
+
+
+def _rules(given: dict[str, Any]) -> Rules:
+    from dissensus.annotate.aggregation import Rules
+
+    return Rules(**given)
