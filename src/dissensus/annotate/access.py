@@ -89,9 +89,7 @@ def people(c: Connection) -> list[Person]:
             .join(items, items.c.id == assignments.c.item_id)
             .where(assignments.c.state == "answered", ~items.c.practice)
             .group_by(assignments.c.person_id)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     links = {link.person_id: link for link in c.execute(select(invites).order_by(invites.c.id))}
     rows = c.execute(select(schema.people).order_by(schema.people.c.id))

@@ -97,7 +97,7 @@ def summaries(c: Connection, show: Show = "all", least_spread: float = 2.0) -> l
         by_item[row.item_id].append(row)
     decided = decisions(c)
     found = []
-    for item, key, pair in c.execute(select(items.c.id, items.c.key, items.c.pair).where(~items.c.practice)).tuples():
+    for item, key, pair in c.execute(select(items.c.id, items.c.key, items.c.pair).where(~items.c.practice)):
         if summary := _summary(key, pair, by_item[item], decided=item in decided):
             found.append(summary)
     wanted = [summary for summary in found if _is_shown(summary, show, least_spread)]

@@ -274,9 +274,9 @@ class _Desk:
     def _sides(self, item_ids: Sequence[int]) -> list[Order]:
         if not item_ids:
             return []
-        mine: Counter[str] = Counter(dict(self._c.execute(_SIDES, {"person": self._person}).tuples().all()))
+        mine: Counter[str] = Counter(dict(self._c.execute(_SIDES, {"person": self._person}).all()))
         theirs: Counter[tuple[int, str]] = Counter()
-        for item, shown, n in self._c.execute(_SIDES_OF_ITEMS, {"ids": list(item_ids)}).tuples():
+        for item, shown, n in self._c.execute(_SIDES_OF_ITEMS, {"ids": list(item_ids)}):
             theirs[item, shown] = n
         sides: list[Order] = []
         for item in item_ids:
@@ -325,7 +325,7 @@ def add_items(c: Connection, pairs: Iterable[Pair], known: Mapping[str, KnownAns
 
 def _add_some(c: Connection, pairs: Sequence[Pair], known: Mapping[str, KnownAnswer]) -> int:
     ids = [pair.id for pair in pairs]
-    rows = c.execute(select(items.c.pair_id, items.c.pair).where(items.c.pair_id.in_(ids))).tuples()
+    rows = c.execute(select(items.c.pair_id, items.c.pair).where(items.c.pair_id.in_(ids)))
     there = {pair_id: Pair.model_validate_json(pair) for pair_id, pair in rows}
     new: dict[str, Pair] = {}
     for pair in pairs:

@@ -114,7 +114,7 @@ def lay_out(c: Connection, tasks: Sequence[Assignment]) -> list[Task]:
     """Show tasks as their person sees them."""
     if not tasks:
         return []
-    rows = c.execute(_PAIRS, {"ids": [task.item_id for task in tasks]}).tuples()
+    rows = c.execute(_PAIRS, {"ids": [task.item_id for task in tasks]})
     pairs = {item: Pair.model_validate_json(text) for item, text in rows}
     return [_task(c, task, pairs[task.item_id]) for task in tasks]
 
@@ -141,7 +141,7 @@ def _task(c: Connection, task: Assignment, pair: Pair) -> Task:
 def progress_of(c: Connection, config: AnnotationConfig, person_id: int) -> Progress:
     """Count what a person did and what is left for them."""
     counts: dict[tuple[bool, str], int] = {}
-    for practice, state, n in c.execute(_STATES, {"person": person_id}).tuples():
+    for practice, state, n in c.execute(_STATES, {"person": person_id}):
         counts[bool(practice), state] = n
     open_items = int(c.execute(_OPEN, {"person": person_id, "k": config.annotators}).scalar_one())
     practice = 0

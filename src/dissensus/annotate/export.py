@@ -60,7 +60,7 @@ def annotated_pairs(c: Connection, rules: Rules | None = None) -> list[Annotated
     decided = decisions(c)
     found = []
     query = select(items.c.id, items.c.pair).where(~items.c.practice).order_by(items.c.id)
-    for item, text in c.execute(query).tuples():
+    for item, text in c.execute(query):
         decision = decided[item].said if item in decided else None
         found.append(_annotate(item, Pair.model_validate_json(text), by_item[item], decision, rules))
     return found

@@ -49,7 +49,7 @@ def habits(c: Connection, rows: Sequence[Row]) -> list[Habits]:
 
 
 def _words(c: Connection) -> dict[int, int]:
-    pairs = c.execute(select(items.c.id, items.c.pair).where(~items.c.practice)).tuples()
+    pairs = c.execute(select(items.c.id, items.c.pair).where(~items.c.practice))
     return {item: _count(Pair.model_validate_json(pair)) for item, pair in pairs}
 
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, insert, select, update
 
 from dissensus.annotate.answers import digest_of
 from dissensus.annotate.assignment import item_columns
@@ -45,7 +45,7 @@ def read_histories(c: Connection) -> dict[int, Values]:
     """Return what happened to each item, by its id."""
     said: defaultdict[int, list[Values]] = defaultdict(list)
     for row in c.execute(select(revisions).order_by(revisions.c.assignment_id, revisions.c.revision)).mappings():
-        said[row["assignment_id"]].append({name: row[name] for name in _REVISION})
+        said[row["assignment_id"]].append(_told(row, _REVISION))
     written = {row.assignment_id: row for row in c.execute(select(drafts))}
     found: defaultdict[int, Values] = defaultdict(lambda: {"assignments": [], "decisions": []})
     named = select(assignments, people.c.name).join(people, people.c.id == assignments.c.person_id)
@@ -63,9 +63,9 @@ def read_histories(c: Connection) -> dict[int, Values]:
         )
     deciders = select(adjudications, people.c.name).join(people, people.c.id == adjudications.c.person_id)
     for row in c.execute(deciders.order_by(adjudications.c.item_id, adjudications.c.revision)).mappings():
-        decision = {"annotator": row["name"], **{name: row[name] for name in _DECISION}}
+        decision = {"annotator": row["name"], **_told(row, _DECISION)}
         found[row["item_id"]]["decisions"].append(decision)
-    keys = c.execute(select(items.c.id, items.c.key)).tuples()
+    keys = c.execute(select(items.c.id, items.c.key))
     return {item: {"item": item, "key": key, **found[item]} for item, key in keys}
 
 
@@ -91,7 +91,7 @@ def write_items(c: Connection, found: Sequence[tuple[Pair, KnownAnswer | None, V
     if rows:
         c.execute(insert(items), rows)
         _go_on_counting(c, items)
-    by_name = {name: person for person, name in c.execute(select(people.c.id, people.c.name)).tuples()}
+    by_name = {name: person for person, name in c.execute(select(people.c.id, people.c.name))}
     for _, _, history in found:
         _write_history(c, history, by_name)
 
@@ -114,26 +114,29 @@ def _write_history(c: Connection, history: Values, by_name: dict[str, int]) -> N
         if given["draft"] is not None:
             c.execute(insert(drafts).values(assignment_id=assignment, **given["draft"]))
     for number, row in enumerate(history["decisions"], 1):
-        values = {name: row[name] for name in _DECISION}
-        values |= {"item_id": history["item"], "person_id": by_name[row["annotator"]], "revision": number}
+        values = _columns(row, _DECISION) | {"item_id": history["item"], "person_id": by_name[row["annotator"]]}
+        values |= {"revision": number}
         c.execute(insert(adjudications).values(**values, digest=digest_of("decision", _said(row))))
 
 
 def _revision(assignment: int, number: int, row: Values) -> Values:
     said = _said(row) if row["kind"] == "answer" else None
     digest = digest_of(row["kind"], said, row["reason"])
-    return {
-        "assignment_id": assignment,
-        "revision": number,
-        "digest": digest,
-        **{name: row[name] for name in _REVISION},
-    }
+    return {"assignment_id": assignment, "revision": number, "digest": digest, **_columns(row, _REVISION)}
+
+
+def _told(row: RowMapping, columns: Sequence[str]) -> Values:
+    return {column.rstrip("_"): row[column] for column in columns}
+
+
+def _columns(row: Values, columns: Sequence[str]) -> Values:
+    return {column: row[column.rstrip("_")] for column in columns}
 
 
 def _said(row: Values) -> Said:
     return Said(
         correct=row["correct"],
-        distinct=row["distinct_"],
+        distinct=row["distinct"],
         estimate=row["estimate"],
         choice=row["choice"],
         note=row["note"],

@@ -128,9 +128,9 @@ def import_foreign(store: AnnotationStore, found: Found) -> Imported:
 
 def _write_answers(c: Connection, given: Sequence[Foreign], k: int) -> int:
     at = now()
-    by_name = {name: person for person, name in c.execute(select(people.c.id, people.c.name)).tuples()}
-    ids = {pair_id: item for item, pair_id in c.execute(select(items.c.id, items.c.pair_id)).tuples()}
-    taken = dict(c.execute(select(items.c.id, items.c.taken)).tuples().all())
+    by_name = {name: person for person, name in c.execute(select(people.c.id, people.c.name))}
+    ids = {pair_id: item for item, pair_id in c.execute(select(items.c.id, items.c.pair_id))}
+    taken = dict(c.execute(select(items.c.id, items.c.taken)).all())
     numbers: dict[int, int] = {}
     for row in c.execute(select(assignments.c.person_id, assignments.c.number)):
         numbers[row.person_id] = max(row.number, numbers.get(row.person_id, 0))

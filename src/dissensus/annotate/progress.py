@@ -101,7 +101,7 @@ def _person(person: Person, rows: Sequence[Row], known: Mapping[int, KnownAnswer
 
 def known_answers(c: Connection) -> dict[int, KnownAnswer]:
     """Return what is known about the practice pairs, by item id."""
-    found = c.execute(select(items.c.id, items.c.known).where(items.c.known.is_not(None))).tuples()
+    found = c.execute(select(items.c.id, items.c.known).where(items.c.known.is_not(None)))
     return {item: KnownAnswer.model_validate_json(known) for item, known in found}
 
 
@@ -129,7 +129,7 @@ def item_progress(c: Connection, rows: Sequence[Row]) -> list[ItemProgress]:
     states: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for row in rows:
         states[row.item_id][row.state] += 1
-    found = c.execute(select(items.c.id, items.c.key).where(~items.c.practice).order_by(items.c.id)).tuples()
+    found = c.execute(select(items.c.id, items.c.key).where(~items.c.practice).order_by(items.c.id))
     return [
         ItemProgress(
             key=key,

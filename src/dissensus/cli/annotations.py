@@ -31,13 +31,16 @@ def command() -> None:
 
 def rules_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose how answers to a pair become one."""
-    choices = {
-        "--categories": (["majority", "unanimous"], "Categories that count."),
-        "--estimates": (["mean", "median", "trimmed"], "What estimates become; the paper takes the mean."),
-    }
-    for name, (values, words) in reversed(choices.items()):
-        kind = click.Choice(values)
-        command = click.option(name, type=kind, default=values[0], show_default=True, help=words)(command)
+    kind = click.Choice(["majority", "unanimous"])
+    command = click.option("--categories", type=kind, default="majority", show_default=True, help=_CATEGORIES)(command)
+    kind = click.Choice(["mean", "median", "trimmed"])
+    command = click.option("--estimates", type=kind, default="mean", show_default=True, help=_ESTIMATES)(command)
+    return click.option("--decisions/--no-decisions", default=True, show_default=True, help=_DECISIONS)(command)
+
+
+_CATEGORIES = "Whether most people have to name a category, or all."
+_ESTIMATES = "What the estimates of a pair become; the paper takes the mean."
+_DECISIONS = "Whether adjudicators' decisions stand in place of that."
 
 
 @command.command(name="export")

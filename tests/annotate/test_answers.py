@@ -1,0 +1,253 @@
+"""What people say is saved once, in order, and never lost."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import func, select
+
+from dissensus.annotate import access, answers, integrity
+from dissensus.annotate.database import StorageFull
+from dissensus.annotate.refusals import Incomplete, Reused, Stale, Taken, Unknown
+from dissensus.annotate.schema import assignments, items, revisions
+from dissensus.annotate.store import AnnotationStore
+from dissensus.annotate.terms import Said
+
+from .people import make_project, said
+
+
+def _count(project, table=revisions):
+    return project.read(lambda c: c.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def test_fifty_copies_of_one_submission_are_one_answer(database, open_project):
+    project = open_project(database)
+    [task] = project.lease("Ada").tasks
+    start = threading.Barrier(50)
+
+    def send(_):
+        start.wait()
+        return project.answer("Ada", task.key, 7, id="the-same-act")
+
+    with ThreadPoolExecutor(50) as pool:
+        saved = list(pool.map(send, range(50)))
+    assert [one.repeated for one in saved].count(False) == 1
+    assert {(one.revision, one.saved_at, one.state) for one in saved} == {(1, project.now, "answered")}
+    assert _count(project) == 1
+    assert project.read(lambda c: c.execute(select(items.c.taken).where(items.c.id == task.item_id)).scalar_one()) == 1
+    assert integrity.check(project.store) == []
+
+
+def test_a_key_of_saving_never_means_two_things(open_project):
+    project = open_project()
+    [task] = project.lease("Ada").tasks
+    project.answer("Ada", task.key, 7, id="the-same-act")
+    with pytest.raises(Reused) as refused:
+        project.answer("Ada", task.key, 3, id="the-same-act")
+    assert refused.value.current.answer.estimate == 7
+    assert _count(project) == 1
+
+
+def test_of_two_tabs_the_second_is_told_what_the_first_saved(database, open_project):
+    project = open_project(database)
+    [task] = project.lease("Ada").tasks
+    project.answer("Ada", task.key, 7)
+    with pytest.raises(Stale) as refused:
+        project.answer("Ada", task.key, 2)
+    assert (refused.value.current.revision, refused.value.current.answer.estimate) == (1, 7)
+    assert project.answer("Ada", task.key, 2, base=1).revision == 2
+
+
+def test_answers_are_only_ever_added_to(open_project):
+    project = open_project()
+    [task] = project.lease("Ada").tasks
+    for base, (kind, answer) in enumerate(
+        [("answer", said(7)), ("withdraw", None), ("skip", None), ("withdraw", None), ("answer", said(1))]
+    ):
+        state = project.submit("Ada", task.key, answer, base=base, kind=kind).state
+    assert state == "answered"
+    kinds = project.read(lambda c: c.execute(select(revisions.c.kind).order_by(revisions.c.revision)).scalars().all())
+    assert kinds == ["answer", "withdraw", "skip", "withdraw", "answer"]
+    assert integrity.check(project.store) == []
+
+
+@pytest.mark.parametrize("lacks", ["correct", "distinct", "estimate", "choice"])
+def test_an_answer_lacks_nothing_that_is_asked(lacks, open_project):
+    project = open_project(own_choice=True)
+    [task] = project.lease("Ada").tasks
+    whole = said(choice="a")
+    with pytest.raises(Incomplete, match="no answer yet"):
+        project.submit("Ada", task.key, whole.model_copy(update={lacks: None}))
+    assert project.submit("Ada", task.key, whole).revision == 1
+
+
+def test_nobody_answers_for_somebody_else(open_project):
+    project = open_project()
+    [task] = project.lease("Ada").tasks
+    for key in (task.key, "0" * 16, "../../etc", ""):
+        with pytest.raises(Unknown, match="there is no such task"):
+            project.answer("Grace", key)
+
+
+def test_an_answer_that_comes_too_late_waits_for_a_place(open_project):
+    project = open_project(pairs=1, annotators=1)
+    [late] = project.lease("Ada").tasks
+    project.now += 31 * 60_000
+    [quick] = project.lease("Grace").tasks
+    project.answer("Grace", quick.key)
+    assert project.answer("Ada", late.key, 9).state == "surplus"
+    assert integrity.check(project.store) == []
+    project.submit("Grace", quick.key, kind="skip", base=1, reason="on second thoughts")
+    state = project.read(lambda c: c.execute(select(assignments.c.state).where(assignments.c.key == late.key)).scalar())
+    assert state == "answered"
+    with pytest.raises(Taken):
+        project.submit("Grace", quick.key, kind="withdraw", base=2)
+    assert integrity.check(project.store) == []
+
+
+def test_a_draft_is_kept_until_the_answer_takes_its_place(open_project):
+    project = open_project()
+    [task] = project.lease("Ada").tasks
+
+    def draft():
+        return project.read(lambda c: answers.draft(c, task.id))
+
+    ada = project.people["Ada"]
+    project.write(lambda c: answers.save_draft(c, ada, task.key, {"note": "half a thou"}, 0, project.now))
+    assert draft() == {"base": 0, "body": {"note": "half a thou"}}
+    project.answer("Ada", task.key)
+    assert draft() is None
+    with pytest.raises(Stale):
+        project.write(lambda c: answers.save_draft(c, ada, task.key, {}, 0, project.now))
+
+
+def test_a_full_disk_leaves_nothing_half_written(open_project):
+    project = open_project(pairs=40)
+    tasks = project.lease("Ada", want=20).tasks
+
+    def pages(limit):
+        with project.store.engine.connect() as c:  # SQLite keeps the limit for this connection, which is in the pool
+            return c.exec_driver_sql(f"PRAGMA max_page_count = {limit}").scalar()
+
+    project.store.engine.dispose()
+    pages(1)  # the least that is possible: as many as there are
+
+    def fill_up():
+        for task in tasks:
+            project.submit("Ada", task.key, said(note="x" * 4000))
+
+    with pytest.raises(StorageFull, match=r"disk is full; nothing was saved"):
+        fill_up()
+    before = _count(project)
+    pages(1_000_000)
+    assert integrity.check(project.store) == []
+    assert project.submit("Ada", tasks[-1].key, said()).revision == 1
+    assert _count(project) == before + 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0 or not sys.platform.startswith("linux"), reason="mounts a small disk, as root")
+def test_a_really_full_disk_is_told_and_got_over(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        project = make_project(disk / "a.db", tmp_path, pairs=100)
+        tasks = project.lease("Ada", want=50).tasks
+        ballast = disk / "ballast"
+
+        def fill_up():
+            for task in tasks:
+                ballast.write_bytes(b"x" * (ballast.stat().st_size + 40_000 if ballast.exists() else 300_000))
+                project.submit("Ada", task.key, said(note="x" * 4000))
+
+        with pytest.raises(StorageFull):
+            fill_up()
+        saved = _count(project)
+        ballast.unlink()
+        assert integrity.check(project.store) == []
+        project.submit("Ada", tasks[-1].key, said())
+        assert _count(project) == saved + 1
+        project.store.close()
+    except OSError as error:  # the ballast itself found no room
+        pytest.fail(f"the disk was full before the database noticed: {error}")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+_WRITER = """
+import sys
+from dissensus.annotate import answers, assignment
+from dissensus.annotate.answers import Submission
+from dissensus.annotate.store import AnnotationStore, now
+from dissensus.annotate.terms import Said
+from pathlib import Path
+store = AnnotationStore(sys.argv[1], secret=Path(sys.argv[2]))
+given = store.write(lambda c: assignment.lease(c, store.config, store.seed, 1, want=50, have=[], now=now())).tasks
+for n, task in enumerate(given):
+    act = Submission(f"act-{n:06}", 0, "answer", Said(correct="single", distinct="yes", estimate=n % 11))
+    store.write(lambda c: answers.submit(c, 1, task.key, act, now(), store.config))
+    print(task.key, n % 11, flush=True)
+"""
+
+
+def test_what_was_acknowledged_survives_kill_9(tmp_path, open_project):
+    project = open_project(pairs=60, prefetch=50)
+    command = [sys.executable, "-c", _WRITER, project.database, str(project.secret)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        acknowledged = [writer.stdout.readline().split() for _ in range(17)]
+        writer.send_signal(signal.SIGKILL)
+        acknowledged += [line.split() for line in writer.stdout.read().splitlines() if len(line.split()) == 2]
+    with AnnotationStore(project.database, secret=project.secret) as store:
+        rows = store.read(
+            lambda c: c.execute(select(assignments.c.key, revisions.c.estimate).join_from(revisions, assignments)).all()
+        )
+        assert integrity.check(store) == []
+    stored = {row.key: row.estimate for row in rows}
+    assert len(acknowledged) >= 17
+    assert all(stored[key] == int(estimate) for key, estimate in acknowledged)
+
+
+def test_settings_of_sqlite_are_those_of_careful_people(open_project):
+    with open_project().store.engine.connect() as c:
+        found = {
+            name: c.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_a_write_waits_for_another_process_and_is_done_then(open_project):
+    project = open_project()
+    [task] = project.lease("Ada").tasks
+    other = sqlite3.connect(project.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(project.answer, "Ada", task.key, 4)
+        assert not waiting.done()
+        other.execute("ROLLBACK")
+        assert waiting.result(timeout=10).revision == 1
+    other.close()
+
+
+def test_zero_characters_do_no_harm(database, open_project):
+    project = open_project(database)
+    [task] = project.lease("Ada").tasks
+    project.submit("Ada", task.key, Said(correct="single", distinct="no", estimate=5, note="a\0b"))
+    assert project.read(lambda c: answers.newest(c, task.id)).note == "ab"
+
+
+def test_revoked_people_keep_what_they_said_and_give_back_what_they_hold(open_project):
+    project = open_project(pairs=2, annotators=1)
+    first, second = project.lease("Ada", want=2).tasks
+    project.answer("Ada", first.key)
+    project.write(lambda c: access.revoke(c, project.people["Ada"], project.now))
+    [again] = project.lease("Grace", want=5).tasks
+    assert again.item_id == second.item_id
+    assert integrity.check(project.store) == []
