@@ -2,6 +2,8 @@
 
 import pytest
 
+from dissensus.annotate.store import now
+
 from . import postgres
 from .people import make_project
 
@@ -38,3 +40,19 @@ def open_project(tmp_path):
     yield make
     for project in projects:
         project.store.close()
+
+
+@pytest.fixture
+def open_site(open_project):
+    """``open_site(**settings)``: the app of a project with three annotators, an adjudicator and an organiser."""
+    pytest.importorskip("fastapi")
+    from .web import Site
+
+    def make(database=None, **settings):
+        project = open_project(database, **settings)
+        project.now = now()
+        project.add("Judith", "adjudicator")
+        project.add("Olga", "organiser")
+        return Site(project)
+
+    return make

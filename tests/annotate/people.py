@@ -37,6 +37,7 @@ class Project:
     secret: object
     now: int = START
     people: dict = field(default_factory=dict)
+    annotators: list = field(default_factory=list)
     acts: object = field(default_factory=itertools.count)
 
     @property
@@ -51,6 +52,7 @@ class Project:
 
     def add(self, name, role="annotator"):
         self.people[name] = self.write(lambda c: access.add_person(c, name, role, self.now)).id
+        self.annotators += [name] if role == "annotator" else []
         return self.people[name]
 
     def invite(self, name):
@@ -97,7 +99,7 @@ def fill(project, seed=0, share=0.9):
     """Let people answer most pairs, with opinions that agree more often than not."""
     draw = random.Random(seed)
     truth = {}
-    for name in [n for n in project.people if project.people[n]]:
+    for name in project.annotators:
         while tasks := project.lease(name, want=25).tasks:
             for task in tasks:
                 true = truth.setdefault(task.item_id, (draw.random() < 0.7, draw.random() < 0.8, draw.randint(1, 9)))

@@ -1,6 +1,8 @@
 """What people say is saved once, in order, and never lost."""
 
+import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -157,28 +159,25 @@ def test_a_really_full_disk_is_told_and_got_over(tmp_path):
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:
         pytest.skip("no disk can be mounted here")
-    try:
+    with contextlib.ExitStack() as undone:
+        undone.callback(subprocess.run, ["umount", disk], check=True)
         project = make_project(disk / "a.db", tmp_path, pairs=100)
+        undone.callback(project.store.close)
         tasks = project.lease("Ada", want=50).tasks
-        ballast = disk / "ballast"
+        room = disk / "room"
+        room.write_bytes(b"x" * (shutil.disk_usage(disk).free - 60_000))
 
         def fill_up():
             for task in tasks:
-                ballast.write_bytes(b"x" * (ballast.stat().st_size + 40_000 if ballast.exists() else 300_000))
                 project.submit("Ada", task.key, said(note="x" * 4000))
 
         with pytest.raises(StorageFull):
             fill_up()
         saved = _count(project)
-        ballast.unlink()
+        room.unlink()
         assert integrity.check(project.store) == []
         project.submit("Ada", tasks[-1].key, said())
         assert _count(project) == saved + 1
-        project.store.close()
-    except OSError as error:  # the ballast itself found no room
-        pytest.fail(f"the disk was full before the database noticed: {error}")
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 _WRITER = """

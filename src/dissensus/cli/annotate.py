@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dissensus.annotate.config import AnnotationConfig
     from dissensus.annotate.hosts import Hosts
     from dissensus.annotate.store import AnnotationStore
+    from dissensus.records import Pair
 
 _DEMO_PEOPLE = ("Ada", "Grace", "Kofi")
 
@@ -62,7 +63,9 @@ def command(
     Prints a link that signs the organiser in once. Settings are kept in the project; later starts need --db alone, and
     PAIRS only to add more. Stop it with Ctrl-C; it can be killed at any time.
     """
+    from dissensus.annotate.practice import demo_pairs
     from dissensus.annotate.serve import Listening, open_socket, serve
+    from dissensus.files import read_pairs
 
     listening = Listening(host, port, trusted_host, tls_cert, tls_key)
     with ExitStack() as until_the_end:
@@ -73,8 +76,9 @@ def command(
                 raise InputError("--db is missing: where is the project? Give a file such as annotations.db, or --demo")
             folder = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="dissensus-demo-"))
             database = str(Path(folder) / "demo.db")
-        store = until_the_end.enter_context(_open(database, settings, secret_file, is_fillable=bool(pairs) or demo))
-        _fill(store, pairs, demo=demo)
+        given = list(read_pairs(pairs)) if pairs else demo_pairs() if demo else []
+        store = until_the_end.enter_context(_open(database, settings, secret_file, is_fillable=bool(given)))
+        _fill(store, given, pairs)
         _greet(store, hosts, organiser, demo=demo)
         serve(store, listening, taken, hosts, demo=demo)
 
@@ -129,24 +133,19 @@ def _refuse_changes(name: str, config: AnnotationConfig, given: dict[str, Any]) 
             )
 
 
-def _fill(store: AnnotationStore, pairs: str | None, *, demo: bool) -> None:
+def _fill(store: AnnotationStore, given: list[Pair], name: str | None) -> None:
     from sqlalchemy import func, select
 
-    from dissensus.annotate import practice
     from dissensus.annotate.assignment import add_items
     from dissensus.annotate.imports import add_practice
     from dissensus.annotate.schema import items
-    from dissensus.files import read_pairs
 
     if store.config.practice:
         store.write(add_practice)
-    if demo and pairs is None:
-        store.write(lambda c: add_items(c, practice.demo_pairs()))
-    if pairs is not None:
-        given = list(read_pairs(pairs))
-        added = store.write(lambda c: add_items(c, given))
+    added = store.write(lambda c: add_items(c, given))
+    if name is not None:
         known = len(given) - added
-        click.echo(f"{pairs}: {added} pairs added" + (f", {known} were there already" if known else ""), err=True)
+        click.echo(f"{name}: {added} pairs added" + (f", {known} were there already" if known else ""), err=True)
     if not store.read(lambda c: c.execute(select(func.count()).where(~items.c.practice)).scalar_one()):
         raise InputError(f"{store.name}: the project has no pairs; name some: dissensus annotate PAIRS --db …")
 

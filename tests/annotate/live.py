@@ -1,0 +1,95 @@
+"""The app on a real port, and people in real browsers."""
+
+import contextlib
+import os
+import shutil
+import socket
+import threading
+import time
+
+import pytest
+import uvicorn
+
+from dissensus.annotate.app import create_app
+from dissensus.annotate.hosts import hosts_for
+
+CHROMIUM = os.environ.get("DISSENSUS_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+NEEDS_CHROMIUM = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: run scripts/install-browser or set DISSENSUS_CHROMIUM"),
+]
+PHONE = {"width": 360, "height": 740}
+LAPTOP = {"width": 1280, "height": 720}
+
+
+@contextlib.contextmanager
+def served(project):
+    """Yield the origin under which a project is served."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        hosts = hosts_for(taken.getsockname()[1])
+        config = uvicorn.Config(create_app(project.store, hosts=hosts), log_level="error", lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield hosts.origin
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextlib.contextmanager
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+class Seen:
+    """What a page did that it should not have done."""
+
+    def __init__(self, page, origin):
+        self.wrong = []
+        self.expected = ()
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.wrong.append(("error", str(error))))
+        page.on("dialog", lambda dialog: (self.wrong.append(("dialog", dialog.message)), dialog.dismiss()))
+        page.on("popup", lambda _: self.wrong.append(("popup", "")))
+        page.on("request", lambda request: self._request(request, origin))
+
+    def _console(self, message):
+        # Browsers report every refused request here; the tests look at what becomes of those.
+        if "Failed to load resource" not in message.text:
+            self.wrong.append(("console", message.text))
+
+    def _request(self, request, origin):
+        if not request.url.startswith((f"{origin}/", "data:")):
+            self.wrong.append(("request", request.url[:200]))
+
+
+@contextlib.contextmanager
+def person(browser, origin, project, name, **settings):
+    """Yield the page of somebody who has just opened their link."""
+    context = browser.new_context(**{"viewport": LAPTOP, **settings})
+    page = context.new_page()
+    page.set_default_timeout(8_000)
+    page.seen = Seen(page, origin)
+    try:
+        page.goto(f"{origin}/join#{project.invite(name)}")
+        page.click("#start")
+        page.wait_for_url(lambda url: not url.endswith("/join"))
+        yield page
+    finally:
+        context.close()
+
+
+def grave(page):
+    """What axe-core finds that is serious or critical."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [(each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")]

@@ -1,0 +1,363 @@
+"""An annotator in a real browser: by keyboard, without a network, in two tabs, on a phone, under attack."""
+
+import os
+import time
+
+import pytest
+from sqlalchemy import select
+
+from dissensus.annotate import integrity
+from dissensus.annotate.schema import assignments, items, revisions
+from dissensus.annotate.store import now
+from dissensus.records import Message, Pair
+
+from ..report.payloads import PAYLOADS
+from .live import NEEDS_CHROMIUM, PHONE, chromium, grave, person, served
+
+pytestmark = NEEDS_CHROMIUM
+
+OUTAGE = float(os.environ.get("DISSENSUS_OUTAGE_SECONDS", "4"))
+"""How long the network is away; the queue does not know how long that is, and a minute is a minute of every run."""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as launched:
+        yield launched
+
+
+@pytest.fixture
+def serve(open_project):
+    """``serve(**settings)``: (project, origin) of a project that is served until the test ends."""
+    with _stack() as stack:
+
+        def make(**settings):
+            project = open_project(**settings)
+            project.now = now()
+            return project, stack.enter_context(served(project))
+
+        yield make
+
+
+def _stack():
+    import contextlib
+
+    return contextlib.ExitStack()
+
+
+def _ready(page):
+    page.wait_for_selector("#pair:not([hidden])")
+
+
+def _say(page, left="7", save=True):
+    page.keyboard.press("m")
+    page.keyboard.press("d")
+    page.keyboard.press(left)
+    if save:
+        page.keyboard.press("Enter")
+
+
+def _saved(page):
+    page.wait_for_function("document.getElementById('saved').textContent === 'Saved'")
+
+
+def _stored(project):
+    """Rows of revisions with the side that was shown, oldest first."""
+    query = select(assignments.c.key, assignments.c.shown, revisions.c.kind, revisions.c.estimate, revisions.c.note)
+    return project.read(lambda c: c.execute(query.join_from(revisions, assignments).order_by(revisions.c.id)).all())
+
+
+def _lefts(project):
+    return [row.estimate if row.shown == "ab" else 10 - row.estimate for row in _stored(project) if row.kind == "answer"]
+
+
+@pytest.mark.slow
+def test_all_150_pairs_by_keyboard_alone(browser, serve):
+    project, origin = serve(pairs=150, annotators=1)
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+        steps = ["0", "3", "7", "9", "t"]
+        for n in range(150):
+            _say(page, steps[n % 5])
+            if n % 25 == 24:
+                _saved(page)
+        page.wait_for_selector("#end:not([hidden])")
+        assert page.inner_text("#end-title") == "All done"
+        assert page.inner_text("#progress").startswith("150 of 150 pairs done")
+        assert page.seen.wrong == []
+    assert len(_stored(project)) == 150
+    assert sorted(_lefts(project)) == sorted([0, 3, 7, 9, 10] * 30)
+    assert integrity.check(project.store) == []
+
+
+def test_twenty_answers_without_a_network_all_land_in_order(browser, serve):
+    project, origin = serve(pairs=40, annotators=1)
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+        page.wait_for_load_state("networkidle")
+        page.context.set_offline(True)
+        began = time.monotonic()
+        for n in range(20):
+            _say(page, str(n % 10))
+        page.wait_for_function("document.getElementById('saved').textContent.includes('20 answers kept')")
+        assert _stored(project) == []  # and nothing is called saved
+        time.sleep(max(0, OUTAGE - (time.monotonic() - began)))
+        page.context.set_offline(False)
+        _saved(page)
+        assert page.seen.wrong == []
+    assert _lefts(project) == [n % 10 for n in range(20)]
+    assert integrity.check(project.store) == []
+
+
+def test_what_waits_survives_a_reload(browser, serve):
+    project, origin = serve(pairs=10, annotators=1)
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+        page.route("**/revisions", lambda route: route.abort())
+        for left in "123":
+            _say(page, left)
+        page.wait_for_function("document.getElementById('saved').textContent.includes('3 answers kept')")
+        page.unroute("**/revisions")
+        page.route("**/revisions", lambda route: route.abort())
+        page.reload()
+        _ready(page)
+        page.wait_for_function("document.getElementById('saved').textContent.includes('3 answers kept')")
+        assert page.inner_text("#progress").startswith("3 of 10")
+        page.unroute("**/revisions")
+        _saved(page)
+    assert _lefts(project) == [1, 2, 3]
+
+
+def test_saved_is_said_after_the_server_said_so(browser, serve):
+    project, origin = serve(pairs=10, annotators=1)
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+        held = []
+        page.route("**/revisions", lambda route: held.append(route))
+        _say(page)
+        page.wait_for_timeout(300)
+        assert page.inner_text("#saved") == "Saving …"
+        assert _stored(project) == []
+        held[0].continue_()
+        _saved(page)
+    assert len(_stored(project)) == 1
+
+
+def test_an_answer_whose_acknowledgement_is_lost_is_saved_once(browser, serve):
+    project, origin = serve(pairs=10, annotators=1)
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+        lost = []
+
+        def lose(route):
+            if lost:
+                route.continue_()
+            else:
+                lost.append(route.fetch())  # it reaches the server; the reply does not reach the page
+                route.abort()
+
+        page.route("**/revisions", lose)
+        _say(page)
+        _saved(page)
+    assert lost
+    assert len(_stored(project)) == 1
+
+
+def test_double_enter_is_one_answer(browser, serve):
+    project, origin = serve(pairs=10, annotators=1)
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+        _say(page, save=False)
+        page.evaluate(
+            """() => { for (let i = 0; i < 2; i++)
+              document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true })); }"""
+        )
+        _saved(page)
+        page.wait_for_function("document.getElementById('lacks').textContent !== ''")  # the next one is not answered
+    assert len(_stored(project)) == 1
+
+
+def test_back_forward_and_reload_keep_what_was_written(browser, serve):
+    project, origin = serve(pairs=10, annotators=1)
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+        _say(page, "2")
+        _saved(page)
+        page.keyboard.press("s")
+        page.keyboard.press("n")
+        page.keyboard.type("mdk, said the note")  # letters are text while somebody writes
+        page.keyboard.press("Escape")
+        page.reload()
+        _ready(page)
+        assert page.input_value("#note") == "mdk, said the note"
+        assert page.is_checked("input[name=correct][value=single]")
+        assert not page.is_checked("input[name=distinct][value=yes]")
+        page.go_back()
+        page.wait_for_function("document.querySelector('input[name=left][value=\\"2\\"]').checked")
+        page.keyboard.press("]")
+        page.wait_for_function("document.getElementById('note').value === 'mdk, said the note'")
+        page.keyboard.press("Backspace")
+        page.wait_for_function("document.querySelector('input[name=left][value=\\"2\\"]').checked")
+        page.keyboard.press("ArrowLeft")
+        assert page.is_checked("input[name=left][value='3']")
+        page.keyboard.press("Enter")
+        _saved(page)
+        assert page.seen.wrong == []
+    assert _lefts(project) == [2, 3]
+
+
+def test_undo_and_skip(browser, serve):
+    project, origin = serve(pairs=10, annotators=1)
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+        _say(page, "2")
+        _saved(page)
+        page.keyboard.press("u")
+        page.wait_for_function("document.getElementById('notice').textContent.startsWith('Undone')")
+        assert page.is_checked("input[name=left][value='2']")
+        page.keyboard.press("k")
+        page.keyboard.press("Enter")  # without a reason
+        assert "reason" in page.inner_text("#skip-lacks")
+        page.keyboard.press("2")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#skipping", state="hidden")
+        _saved(page)
+    assert [row.kind for row in _stored(project)] == ["answer", "withdraw", "skip"]
+
+
+def test_two_tabs_show_both_answers_and_lose_neither(browser, serve):
+    project, origin = serve(pairs=10, annotators=1)
+    with person(browser, origin, project, "Ada") as first:
+        _ready(first)
+        second = first.context.new_page()
+        second.goto(f"{origin}/work{first.url.split('/work')[1]}")
+        _ready(second)
+        _say(first, "1")
+        _saved(first)
+        _say(second, "9")
+        second.wait_for_selector("#conflict[open]")
+        assert "9A-1B" in second.inner_text("#mine")
+        assert "1A-9B" in second.inner_text("#theirs")
+        second.reload()  # both are still there
+        second.wait_for_selector("#conflict[open]")
+        assert "9A-1B" in second.inner_text("#mine")
+        second.keyboard.press("1")
+        _saved(second)
+    assert _lefts(project) == [1, 9]
+
+
+def test_somebody_revoked_is_told_and_their_answers_stay_in_the_browser(browser, serve):
+    from dissensus.annotate import access
+
+    project, origin = serve(pairs=10, annotators=1)
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+        project.write(lambda c: access.revoke(c, project.people["Ada"], project.now))
+        _say(page)
+        page.wait_for_function("document.getElementById('notice').textContent.includes('1 answer waits')")
+        assert page.inner_text("#saved") == "Signed out"
+
+
+def test_practice_teaches_and_then_the_real_pairs_come(browser, serve):
+    project, origin = serve(pairs=4, annotators=1, practice=True)
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+        assert page.is_visible("#practice-tag")
+        _say(page)
+        page.wait_for_selector("#feedback[open]")
+        assert "There are two" in page.inner_text("#feedback-because")
+        assert grave(page) == []
+        page.keyboard.press("Enter")
+        page.wait_for_function("document.getElementById('notice').textContent.startsWith('That was the practice')")
+        assert not page.is_visible("#practice-tag")
+
+
+def test_touch_and_mouse_reach_everything_on_a_phone(browser, serve):
+    long = "A sentence that goes on. " * 120
+    project, origin = serve(pairs=[Pair(id="x", prompt="Why?", response_a=long, response_b=f"`{'x' * 300}`")])
+    with person(browser, origin, project, "Ada", viewport=PHONE, has_touch=True, is_mobile=True) as page:
+        _ready(page)
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        for target in ("input[name=correct][value=single]", "input[name=distinct][value=no]", "input[name=left][value='4']"):
+            page.tap(target)
+        small = page.evaluate(
+            """() => [...document.querySelectorAll("#form label, #form button")]
+              .filter((e) => e.getBoundingClientRect().height < 44 && !e.classList.contains("note")).map((e) => e.outerHTML)"""
+        )
+        assert small == []
+        page.tap("#save")
+        _saved(page)
+    assert _lefts(project) == [4]
+
+
+def test_long_answers_scroll_together_until_told_not_to(browser, serve):
+    texts = {"response_a": "line\n\n" * 200, "response_b": "word\n\n" * 400}
+    project, origin = serve(pairs=[Pair(id="x", prompt="Why?", **texts)])
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+
+        def scroll(share):
+            page.evaluate(
+                f"() => {{ const e = document.getElementById('left'); e.scrollTop = {share} * (e.scrollHeight - e.clientHeight); }}"
+            )
+            page.wait_for_timeout(250)
+            return page.evaluate(
+                "() => { const e = document.getElementById('right'); return e.scrollTop / (e.scrollHeight - e.clientHeight); }"
+            )
+
+        assert scroll(0.5) == pytest.approx(0.5, abs=0.02)
+        page.keyboard.press("l")
+        assert scroll(0.9) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(scheme, browser, serve):
+    project, origin = serve(pairs=3, annotators=1, own_choice=True)
+    with person(browser, origin, project, "Ada", color_scheme=scheme) as page:
+        _ready(page)
+        assert grave(page) == []
+        for key, dialog in (("?", "#keys"), ("g", "#guide"), ("k", "#skipping")):
+            page.keyboard.press(key)
+            page.wait_for_selector(f"{dialog}[open]")
+            assert grave(page) == [], dialog
+            page.keyboard.press("Escape")
+        for path in ("/guide", "/join", "/nowhere"):
+            page.goto(origin + path)
+            assert grave(page) == [], path
+
+
+ATTACKS = [*PAYLOADS, "![x](https://evil.example/x.png)", '<img src="https://evil.example/y.png">']
+
+
+@pytest.mark.slow
+def test_nothing_that_stands_in_a_text_runs_or_loads(browser, serve):
+    pairs = [
+        Pair(
+            id=f"{attack} {n}",
+            prompt=(Message(role=attack[:40] or "x", content=f"{attack}\n\n{n}"), Message(role="user", content=attack)),
+            response_a=attack,
+            response_b=f"[{attack}]({attack})\n\n```\n{attack}\n```\n\n> {attack}",
+            dataset=attack,
+        )
+        for n, attack in enumerate(ATTACKS)
+    ]
+    project, origin = serve(
+        pairs=pairs, annotators=1, people=(ATTACKS[0], "Grace"), name=ATTACKS[1][:200], guide="\n\n".join(ATTACKS)
+    )
+    with person(browser, origin, project, ATTACKS[0]) as page:
+        for _ in pairs:
+            _ready(page)
+            page.fill("#note", ATTACKS[2])
+            page.keyboard.press("Escape")
+            _say(page)
+        page.wait_for_selector("#end:not([hidden])")
+        page.keyboard.press("[")
+        page.goto(f"{origin}/work#{_stored(project)[0].key}")
+        _ready(page)
+        page.keyboard.press("g")
+        for path in ("/guide", "/nowhere", "/join#<script>window.__xss=1</script>"):
+            page.goto(origin + path)
+        assert page.evaluate("window.__xss") is None
+        assert page.seen.wrong == []
+    assert len(_stored(project)) == len(pairs)
+    assert project.read(lambda c: c.execute(select(items.c.id)).all())

@@ -1,0 +1,274 @@
+"""Strangers: other sites, other hosts, other people's cookies, paths that lead elsewhere."""
+
+import logging
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy import select
+
+from dissensus.annotate.hosts import hosts_for
+from dissensus.annotate.refusals import Unknown
+from dissensus.annotate.schema import metadata, sessions
+from dissensus.annotate.throttle import Throttle, Throttled
+from dissensus.errors import InputError
+
+from .test_api import BODIES, MATRIX
+from .web import ORIGIN, Browser, saying
+
+WRITES = sorted({route for route in MATRIX if route[0] != "GET"})
+
+
+@pytest.fixture
+def site(open_site):
+    return open_site(pairs=10)
+
+
+def _fill_in(site, path):
+    task = site.project.lease("Ada").tasks[0]
+    item = site.project.read(lambda c: c.exec_driver_sql("SELECT key FROM items WHERE id = 1").scalar())
+    return path.format(task=task.key, item=item, person=site.project.people["Kofi"])
+
+
+def _everything(project):
+    return project.read(lambda c: [c.execute(select(table)).all() for table in metadata.sorted_tables])
+
+
+def _owner(site, path):
+    if path.startswith("/api/tasks"):
+        return site.browser("Ada")
+    return site.browser("Judith" if path.startswith("/api/items") else "Olga")
+
+
+FOREIGN = {
+    "another site": {"origin": "https://evil.example"},
+    "null": {"origin": "null"},
+    "another port": {"origin": "http://127.0.0.1:9999"},
+    "another scheme": {"origin": "https://127.0.0.1:8700"},
+    "a name that begins alike": {"origin": "http://127.0.0.1:8700.evil.example"},
+    "the same site, by its own word": {"origin": "http://evil.127.0.0.1:8700", "sec-fetch-site": "same-site"},
+    "cross-site with a right origin": {"origin": ORIGIN, "sec-fetch-site": "cross-site"},
+    "same-site with a right origin": {"origin": ORIGIN, "sec-fetch-site": "same-site"},
+    "typed by hand": {"origin": ORIGIN, "sec-fetch-site": "none"},
+    "none": {},
+    "empty": {"origin": ""},
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_writes_come_from_the_apps_own_pages(name, site):
+    for verb, path in WRITES:
+        browser = _owner(site, path)
+        del browser.headers["origin"]
+        address = _fill_in(site, path)
+        before = _everything(site.project)
+        body = BODIES.get((verb, path), lambda: None)()
+        reply = browser.request(verb, address, json=body, headers=FOREIGN[name])
+        assert reply.status_code == 403, f"{verb} {path}: {reply.status_code}"
+        assert _everything(site.project) == before, f"{verb} {path}"
+
+
+def test_two_origins_are_none(site):
+    ada = site.browser("Ada")
+    del ada.headers["origin"]
+    for others in ("https://evil.example", ORIGIN):
+        headers = [("origin", ORIGIN), ("origin", others)]
+        assert ada.post("/api/tasks", json={}, headers=headers).status_code == 403
+
+
+def test_browsers_that_send_no_origin_are_known_by_fetch_metadata(site):
+    ada = site.browser("Ada")
+    del ada.headers["origin"]
+    assert ada.post("/api/tasks", json={}, headers={"sec-fetch-site": "same-origin"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8700", "127.0.0.1", "127.0.0.1:80", "localhost.evil.example:8700", ""]
+)
+def test_other_hosts_names_are_not_answered_to(host, site):
+    for path in ("/", "/healthz", "/api/tasks", "/static/style.css"):
+        reply = site.browser("Ada").get(path, headers={"host": host})
+        assert reply.status_code == 421
+        assert "--trusted-host" in reply.json()["detail"]
+
+
+def test_two_hosts_are_none(site):
+    assert (
+        site.nobody.get("/healthz", headers=[("host", "127.0.0.1:8700"), ("host", "evil.example")]).status_code == 421
+    )
+
+
+def test_a_planted_session_is_not_the_one_after_signing_in(site):
+    planted = "p" * 43
+    browser = Browser(site.app)
+    browser.cookies.set("dissensus", planted, domain="127.0.0.1", path="/")
+    assert browser.sign_in(site.project.invite("Ada")).status_code == 200
+    token = browser.cookies["dissensus"]
+    assert token != planted
+    assert len(token) == 43
+    intruder = Browser(site.app)
+    intruder.cookies.set("dissensus", planted)
+    assert intruder.get("/api/tasks").status_code == 401
+
+
+def test_signing_in_ends_the_browsers_earlier_session(site):
+    browser, old = site.browser("Ada"), Browser(site.app)
+    old.cookies.update(browser.cookies)
+    browser.sign_in(site.project.invite("Grace"))
+    assert browser.get("/api/session").json()["name"] == "Grace"
+    assert old.get("/api/session").status_code == 401
+
+
+TAMPERED = {
+    "another last letter": lambda token: token[:-1] + ("A" if token[-1] != "A" else "B"),
+    "one letter more": lambda token: token + "A",
+    "another case": lambda token: token.swapcase(),
+    "nothing": lambda token: "",
+    "far too long": lambda token: "x" * 5000,
+    "no ASCII": lambda token: "é",
+}
+
+
+@pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
+def test_a_tampered_cookie_opens_nothing(change, site):
+    browser = site.browser("Ada")
+    changed = quote(change(browser.cookies["dissensus"]))
+    intruder = Browser(site.app)
+    for path in ("/api/tasks", "/work"):
+        assert intruder.get(path, headers={"cookie": f"dissensus={changed}"}).status_code == 401
+    assert browser.get("/api/tasks").status_code == 200
+
+
+def test_signing_out_ends_the_session_on_the_server(site):
+    browser, copy = site.browser("Ada"), Browser(site.app)
+    copy.cookies.update(browser.cookies)
+    reply = browser.delete("/api/session")
+    assert "Max-Age=0" in reply.headers["set-cookie"]
+    assert copy.get("/api/tasks").status_code == 401
+    assert site.project.read(lambda c: c.execute(select(sessions)).all()) == []
+
+
+@pytest.mark.parametrize(("trusted", "secure"), [(None, False), ("https://annotate.example.org", True)])
+def test_the_cookie_is_for_this_app_alone(trusted, secure, site):
+    from dissensus.annotate.app import create_app
+
+    hosts = hosts_for(8700, trusted)
+    browser = Browser(create_app(site.project.store, hosts=hosts))
+    browser.base_url = hosts.origin
+    reply = browser.post("/api/session", json={"token": site.project.invite("Ada")}, headers={"origin": hosts.origin})
+    cookie = reply.headers["set-cookie"]
+    assert cookie.startswith("__Host-dissensus=" if secure else "dissensus=")
+    assert all(word in cookie for word in ("HttpOnly", "SameSite=strict", "Path=/"))
+    assert ("Secure" in cookie) == secure
+    assert "Domain" not in cookie
+    assert ("strict-transport-security" in reply.headers) == secure
+
+
+PATHS = [
+    "../../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/pages.py", "..\\..\\pages.py", "....//pages.py",
+    "%00", "a/b", "/etc/passwd", "é", "x" * 3000, "' OR 1=1 --", "0" * 16,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_path_leads_elsewhere(path, site):
+    olga, ada = site.browser("Olga"), site.browser("Ada")
+    for verb, route in MATRIX:
+        if "{" not in route and not route.startswith(("/static", "/api/export")):
+            continue
+        place = route.replace("style.css", "{x}").replace("jsonl", "{x}")
+        address = place.format(task=path, item=path, person=path, x=path)
+        browser = ada if route.startswith("/api/tasks") else olga
+        reply = browser.request(verb, address, json=BODIES.get((verb, route), lambda: None)())
+        assert reply.status_code in (404, 405, 422), f"{verb} {address[:80]}: {reply.status_code}"
+        assert "root:" not in reply.text
+        assert "APIRouter" not in reply.text
+
+
+def test_every_reply_says_what_browsers_may_do(site):
+    ada = site.browser("Ada")
+    places = ((site.nobody, "/"), (site.nobody, "/nowhere"), (ada, "/api/tasks"), (site.nobody, "/static/style.css"))
+    for browser, path in places:
+        headers = browser.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store" or path.startswith("/static")
+        assert "server" not in headers
+
+
+def test_bodies_are_small_json(site):
+    ada = site.browser("Ada")
+
+    def send(content, kind):
+        return ada.post("/api/tasks", content=content, headers={"content-type": kind}).status_code
+
+    assert send(b"have=1", "application/x-www-form-urlencoded") == 415
+    assert send(b"{}", "text/plain") == 415
+    assert send(b"{" + b" " * 300_000 + b"}", "application/json") == 413
+    assert send(iter([b"{}"]), "application/json") == 411  # in chunks, without a length
+    assert send(b"{", "application/json") == 422
+
+
+def test_failed_sign_ins_are_slowed_down_by_address(site):
+    link = site.project.invite("Ada")
+    statuses = [site.nobody.sign_in("x" * 43).status_code for _ in range(12)]
+    assert statuses == [404] * 10 + [429] * 2
+    throttled = site.nobody.sign_in(link)
+    assert throttled.status_code == 429
+    assert 0 < int(throttled.headers["retry-after"]) <= 300
+    elsewhere = Browser(site.app)
+    elsewhere._transport.client = ("10.0.0.9", 1234)
+    assert elsewhere.sign_in(link).status_code == 200
+
+
+def test_the_throttle_forgets_and_stays_small():
+    time = [0.0]
+    throttle = Throttle(allowed=2, window=10, addresses=100, clock=lambda: time[0])
+    for n in range(1000):
+        throttle.failed(f"address {n}")
+    assert len(throttle._failed) == 100
+    throttle.failed("address 999")
+    with pytest.raises(Throttled):
+        throttle.check("address 999")
+    time[0] = 11
+    throttle.check("address 999")
+
+
+def test_tokens_are_in_no_log(site, caplog, capsys):
+    caplog.set_level(logging.DEBUG)
+    link = site.project.invite("Ada")
+    browser = Browser(site.app)
+    browser.sign_in(link)
+    session = browser.cookies["dissensus"]
+    browser.sign_in(link)
+    browser.save(browser.more()[0]["key"])
+    browser.get("/nowhere")
+    spoken = caplog.text + "".join(capsys.readouterr())
+    assert link not in spoken
+    assert session not in spoken
+
+
+@pytest.mark.parametrize("given", ["evil.example/path", "ftp://x", "a b", "", "x:99999", "http://user@host"])
+def test_a_trusted_host_is_a_host(given):
+    with pytest.raises(InputError, match="--trusted-host"):
+        hosts_for(8700, given)
+
+
+def test_links_are_made_with_the_name_that_people_use():
+    assert hosts_for(8700).origin == "http://127.0.0.1:8700"
+    assert hosts_for(8700, tls=True).origin == "https://127.0.0.1:8700"
+    assert hosts_for(8700, "lab.example").origin == "http://lab.example:8700"
+    assert hosts_for(443, "lab.example", tls=True).origin == "https://lab.example"
+    behind = hosts_for(8700, "https://lab.example")
+    assert (behind.origin, behind.secure) == ("https://lab.example", True)
+    assert behind.origins == {"https://lab.example"}
+
+
+def test_nobody_is_found_by_a_number_that_is_none(site):
+    olga = site.browser("Olga")
+    for number in ("0", "-1", "999", "99999999999999999999", "1.5", "x"):
+        assert olga.post(f"/api/people/{number}/invite").status_code in (404, 422)
+    with pytest.raises(Unknown):
+        site.project.answer("Ada", saying()["id"])

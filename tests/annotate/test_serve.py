@@ -1,0 +1,146 @@
+"""The app as a process: started, killed, ended, and refusing to be seen by strangers."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from click.testing import CliRunner
+
+from dissensus.annotate.config import AnnotationConfig
+from dissensus.annotate.serve import Listening, check, open_socket
+from dissensus.annotate.store import AnnotationStore
+from dissensus.cli import group
+from dissensus.errors import InputError, OutputError
+from dissensus.files import write_records
+
+from .people import make_pairs
+
+pytestmark = pytest.mark.slow
+
+
+class Running:
+    """``dissensus annotate`` on a free port."""
+
+    def __init__(self, folder, *arguments):
+        self.log = (folder / "log").open("w+")
+        command = [sys.executable, "-m", "dissensus", "annotate", *arguments, "--port", "0"]
+        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.links = [self.process.stdout.readline().strip()]
+        self.origin = self.links[0].split(": ")[-1].split("/join#")[0]
+
+    def get(self, path):
+        with urllib.request.urlopen(f"{self.origin}{path}", timeout=10) as reply:
+            return reply.read()
+
+    def wait(self):
+        for _ in range(200):
+            try:
+                return self.get("/healthz")
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError("it does not answer")
+
+    def end(self, number):
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=15)
+        self.log.seek(0)
+        told = self.log.read()
+        self.process.stdout.close()
+        self.log.close()
+        return code, told
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    write_records(tmp_path / "pairs.jsonl", make_pairs(5))
+    return tmp_path
+
+
+def test_it_is_started_ended_and_started_again(pairs):
+    app = Running(pairs, "pairs.jsonl", "--db", "a.db", "--no-practice")
+    assert json.loads(app.wait()) == {"status": "ok"}
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/join#[\w-]{43}", app.links[0])
+    token = app.links[0].split("#")[1]
+    code, told = app.end(signal.SIGTERM)
+    assert code == 0, told
+    assert "5 pairs added" in told
+    assert token not in told
+    assert "Traceback" not in told
+    again = Running(pairs, "pairs.jsonl", "--db", "a.db")
+    again.wait()
+    code, told = again.end(signal.SIGINT)
+    assert code == 130
+    assert "0 pairs added, 5 were there already" in told
+    assert "Traceback" not in told
+
+
+def test_it_is_killed_and_back(pairs):
+    app = Running(pairs, "pairs.jsonl", "--db", "a.db")
+    app.wait()
+    app.end(signal.SIGKILL)
+    again = Running(pairs, "--db", "a.db")
+    assert json.loads(again.wait()) == {"status": "ok"}
+    assert again.end(signal.SIGTERM)[0] == 0
+
+
+def test_the_demo_needs_nothing(tmp_path):
+    app = Running(tmp_path, "--demo")
+    app.wait()
+    app.links += [app.process.stdout.readline().strip() for _ in range(3)]
+    assert [link.split(": ")[0] for link in app.links] == ["Organiser", "Ada", "Grace", "Kofi"]
+    assert app.end(signal.SIGTERM)[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]  # nothing is left behind
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "lab.example"])
+def test_strangers_see_nothing_without_tls(host, tmp_path):
+    with pytest.raises(InputError, match="without TLS"):
+        check(Listening(host))
+    check(Listening(host, trusted_host="lab.example"))
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.touch()
+    with pytest.raises(InputError, match="go together"):
+        check(Listening(host, certificate=certificate))
+    with pytest.raises(InputError, match="no such file"):
+        check(Listening(host, certificate=certificate, key=key))
+    key.touch()
+    check(Listening(host, certificate=certificate, key=key))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.7"])
+def test_this_machine_is_no_stranger(host):
+    check(Listening(host))
+
+
+def test_a_port_that_is_taken_is_said_so_and_no_project_is_made(pairs):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OutputError, match=rf"127.0.0.1:{port}: cannot listen there .* another --port"):
+            open_socket(Listening(port=port))
+        arguments = ["annotate", str(pairs / "pairs.jsonl"), "--db", str(pairs / "a.db"), "--port", str(port)]
+        assert isinstance(CliRunner().invoke(group, arguments).exception, OutputError)
+    assert not (pairs / "a.db").exists()
+
+
+def _fails(*arguments):
+    done = CliRunner().invoke(group, ["annotate", "--port", "0", *arguments])
+    assert isinstance(done.exception, InputError), done.output
+    return str(done.exception)
+
+
+def test_what_is_wrong_is_said_with_its_remedy(pairs, monkeypatch):
+    monkeypatch.chdir(pairs)
+    assert "--db is missing" in _fails("pairs.jsonl")
+    assert "name the PAIRS" in _fails("--db", "a.db")
+    assert "no such file" in _fails("missing.jsonl", "--db", "a.db")
+    assert not (pairs / "a.db").exists()
+    AnnotationStore.create("a.db", AnnotationConfig()).close()
+    assert "was settled when the project was made (3)" in _fails("pairs.jsonl", "--db", "a.db", "--annotators", "5")
+    (pairs / "bad.md").write_bytes(b"\xff")
+    assert "is not UTF-8" in _fails("pairs.jsonl", "--db", "b.db", "--guide", "bad.md")
