@@ -93,3 +93,11 @@ def grave(page):
 
     found = Axe().run(page).response["violations"]
     return [(each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")]
+
+
+def until(page, expression, seconds=8):
+    """Wait until an expression is true. (Playwright's own way evaluates text in the page, which its policy forbids.)"""
+    end = time.monotonic() + seconds
+    while not page.evaluate(f"() => {expression}"):
+        assert time.monotonic() < end, f"never: {expression}"
+        page.wait_for_timeout(20)

@@ -1,5 +1,6 @@
 """An annotator in a real browser: by keyboard, without a network, in two tabs, on a phone, under attack."""
 
+import contextlib
 import os
 import time
 
@@ -12,7 +13,7 @@ from dissensus.annotate.store import now
 from dissensus.records import Message, Pair
 
 from ..report.payloads import PAYLOADS
-from .live import NEEDS_CHROMIUM, PHONE, chromium, grave, person, served
+from .live import NEEDS_CHROMIUM, PHONE, chromium, grave, person, served, until
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -29,7 +30,7 @@ def browser():
 @pytest.fixture
 def serve(open_project):
     """``serve(**settings)``: (project, origin) of a project that is served until the test ends."""
-    with _stack() as stack:
+    with contextlib.ExitStack() as stack:
 
         def make(**settings):
             project = open_project(**settings)
@@ -37,12 +38,6 @@ def serve(open_project):
             return project, stack.enter_context(served(project))
 
         yield make
-
-
-def _stack():
-    import contextlib
-
-    return contextlib.ExitStack()
 
 
 def _ready(page):
@@ -58,7 +53,11 @@ def _say(page, left="7", save=True):
 
 
 def _saved(page):
-    page.wait_for_function("document.getElementById('saved').textContent === 'Saved'")
+    until(page, "document.getElementById('saved').textContent === 'Saved'")
+
+
+def _picked(page, left):
+    until(page, f"document.querySelector('#form input[name=left]:checked')?.value === '{left}'")
 
 
 def _stored(project):
@@ -68,7 +67,8 @@ def _stored(project):
 
 
 def _lefts(project):
-    return [row.estimate if row.shown == "ab" else 10 - row.estimate for row in _stored(project) if row.kind == "answer"]
+    said = [row for row in _stored(project) if row.kind == "answer"]
+    return [row.estimate if row.shown == "ab" else 10 - row.estimate for row in said]
 
 
 @pytest.mark.slow
@@ -82,8 +82,10 @@ def test_all_150_pairs_by_keyboard_alone(browser, serve):
             if n % 25 == 24:
                 _saved(page)
         page.wait_for_selector("#end:not([hidden])")
-        assert page.inner_text("#end-title") == "All done"
+        until(page, "document.getElementById('end-title').textContent === 'All done'")
         assert page.inner_text("#progress").startswith("150 of 150 pairs done")
+        page.keyboard.press("[")
+        _picked(page, 10)  # the last of them, still there to be changed
         assert page.seen.wrong == []
     assert len(_stored(project)) == 150
     assert sorted(_lefts(project)) == sorted([0, 3, 7, 9, 10] * 30)
@@ -99,7 +101,7 @@ def test_twenty_answers_without_a_network_all_land_in_order(browser, serve):
         began = time.monotonic()
         for n in range(20):
             _say(page, str(n % 10))
-        page.wait_for_function("document.getElementById('saved').textContent.includes('20 answers kept')")
+        until(page, "document.getElementById('saved').textContent.includes('20 answers kept')")
         assert _stored(project) == []  # and nothing is called saved
         time.sleep(max(0, OUTAGE - (time.monotonic() - began)))
         page.context.set_offline(False)
@@ -116,12 +118,12 @@ def test_what_waits_survives_a_reload(browser, serve):
         page.route("**/revisions", lambda route: route.abort())
         for left in "123":
             _say(page, left)
-        page.wait_for_function("document.getElementById('saved').textContent.includes('3 answers kept')")
+        until(page, "document.getElementById('saved').textContent.includes('3 answers kept')")
         page.unroute("**/revisions")
         page.route("**/revisions", lambda route: route.abort())
         page.reload()
         _ready(page)
-        page.wait_for_function("document.getElementById('saved').textContent.includes('3 answers kept')")
+        until(page, "document.getElementById('saved').textContent.includes('3 answers kept')")
         assert page.inner_text("#progress").startswith("3 of 10")
         page.unroute("**/revisions")
         _saved(page)
@@ -173,7 +175,8 @@ def test_double_enter_is_one_answer(browser, serve):
               document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true })); }"""
         )
         _saved(page)
-        page.wait_for_function("document.getElementById('lacks').textContent !== ''")  # the next one is not answered
+        assert page.inner_text("#lacks") == ""
+        assert page.locator("#form input:checked").count() == 0  # the next pair, untouched
     assert len(_stored(project)) == 1
 
 
@@ -193,11 +196,11 @@ def test_back_forward_and_reload_keep_what_was_written(browser, serve):
         assert page.is_checked("input[name=correct][value=single]")
         assert not page.is_checked("input[name=distinct][value=yes]")
         page.go_back()
-        page.wait_for_function("document.querySelector('input[name=left][value=\\"2\\"]').checked")
+        _picked(page, 2)
         page.keyboard.press("]")
-        page.wait_for_function("document.getElementById('note').value === 'mdk, said the note'")
+        until(page, "document.getElementById('note').value === 'mdk, said the note'")
         page.keyboard.press("Backspace")
-        page.wait_for_function("document.querySelector('input[name=left][value=\\"2\\"]').checked")
+        _picked(page, 2)
         page.keyboard.press("ArrowLeft")
         assert page.is_checked("input[name=left][value='3']")
         page.keyboard.press("Enter")
@@ -213,7 +216,7 @@ def test_undo_and_skip(browser, serve):
         _say(page, "2")
         _saved(page)
         page.keyboard.press("u")
-        page.wait_for_function("document.getElementById('notice').textContent.startsWith('Undone')")
+        until(page, "document.getElementById('notice').textContent.startsWith('Undone')")
         assert page.is_checked("input[name=left][value='2']")
         page.keyboard.press("k")
         page.keyboard.press("Enter")  # without a reason
@@ -254,7 +257,7 @@ def test_somebody_revoked_is_told_and_their_answers_stay_in_the_browser(browser,
         _ready(page)
         project.write(lambda c: access.revoke(c, project.people["Ada"], project.now))
         _say(page)
-        page.wait_for_function("document.getElementById('notice').textContent.includes('1 answer waits')")
+        until(page, "document.getElementById('notice').textContent.includes('1 answer waits')")
         assert page.inner_text("#saved") == "Signed out"
 
 
@@ -268,7 +271,7 @@ def test_practice_teaches_and_then_the_real_pairs_come(browser, serve):
         assert "There are two" in page.inner_text("#feedback-because")
         assert grave(page) == []
         page.keyboard.press("Enter")
-        page.wait_for_function("document.getElementById('notice').textContent.startsWith('That was the practice')")
+        until(page, "document.getElementById('notice').textContent.startsWith('That was the practice')")
         assert not page.is_visible("#practice-tag")
 
 
@@ -278,11 +281,11 @@ def test_touch_and_mouse_reach_everything_on_a_phone(browser, serve):
     with person(browser, origin, project, "Ada", viewport=PHONE, has_touch=True, is_mobile=True) as page:
         _ready(page)
         assert page.evaluate("document.documentElement.scrollWidth") == 360
-        for target in ("input[name=correct][value=single]", "input[name=distinct][value=no]", "input[name=left][value='4']"):
-            page.tap(target)
+        for name, value in (("correct", "single"), ("distinct", "no"), ("left", "4")):
+            page.tap(f"#form input[name={name}][value='{value}']")
         small = page.evaluate(
-            """() => [...document.querySelectorAll("#form label, #form button")]
-              .filter((e) => e.getBoundingClientRect().height < 44 && !e.classList.contains("note")).map((e) => e.outerHTML)"""
+            """() => [...document.querySelectorAll("#form label:not(.note), #form button")]
+              .filter((target) => target.getBoundingClientRect().height < 44).map((target) => target.outerHTML)"""
         )
         assert small == []
         page.tap("#save")
@@ -298,12 +301,15 @@ def test_long_answers_scroll_together_until_told_not_to(browser, serve):
 
         def scroll(share):
             page.evaluate(
-                f"() => {{ const e = document.getElementById('left'); e.scrollTop = {share} * (e.scrollHeight - e.clientHeight); }}"
+                """(share) => {
+                  const box = document.getElementById("left");
+                  box.scrollTop = share * (box.scrollHeight - box.clientHeight);
+                }""",
+                share,
             )
             page.wait_for_timeout(250)
-            return page.evaluate(
-                "() => { const e = document.getElementById('right'); return e.scrollTop / (e.scrollHeight - e.clientHeight); }"
-            )
+            box = page.locator("#right")
+            return box.evaluate("(box) => box.scrollTop / (box.scrollHeight - box.clientHeight)")
 
         assert scroll(0.5) == pytest.approx(0.5, abs=0.02)
         page.keyboard.press("l")
@@ -333,7 +339,7 @@ ATTACKS = [*PAYLOADS, "![x](https://evil.example/x.png)", '<img src="https://evi
 def test_nothing_that_stands_in_a_text_runs_or_loads(browser, serve):
     pairs = [
         Pair(
-            id=f"{attack} {n}",
+            id=f"{attack} {n}".replace("\0", ""),
             prompt=(Message(role=attack[:40] or "x", content=f"{attack}\n\n{n}"), Message(role="user", content=attack)),
             response_a=attack,
             response_b=f"[{attack}]({attack})\n\n```\n{attack}\n```\n\n> {attack}",

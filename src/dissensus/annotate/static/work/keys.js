@@ -10,13 +10,20 @@ export function listen(work) {
     const at = event.target;
     const dialog = document.querySelector("dialog[open]");
     if (dialog) return inDialog(event, dialog);
-    if (document.getElementById("pair").hidden) return;
+    if (document.getElementById("pair").hidden) return atTheEnd(event, work);
     if (at instanceof HTMLTextAreaElement) return inNote(event, at, work);
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "Enter") return onEnter(event, at, work);
     if (!act(event, at, work)) return;
     event.preventDefault();
   });
+}
+
+function atTheEnd(event, work) {
+  const name = ACTS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (event.ctrlKey || event.altKey || event.metaKey || !["back", "undo", "guide", "help"].includes(name)) return;
+  event.preventDefault();
+  if (!event.repeat) work[name]();
 }
 
 function act(event, at, work) {

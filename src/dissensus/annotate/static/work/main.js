@@ -73,11 +73,16 @@ class Work {
   }
 
   async goNext() {
-    const next = this.desk.next(this.current?.number ?? 0);
-    if (next) return this.go(next.key);
-    if (await this.fetchMore()) return this.goNext();
-    this.current = null;
-    this.end();
+    this.moving = true; // what is pressed meanwhile is not about the pair that was left
+    try {
+      let next = this.desk.next(this.current?.number ?? 0);
+      if (!next && (await this.fetchMore())) next = this.desk.next(this.current?.number ?? 0);
+      if (next) return await this.go(next.key);
+      this.current = null;
+      this.end();
+    } finally {
+      this.moving = false;
+    }
   }
 
   end() {
@@ -177,7 +182,7 @@ class Work {
 
   save() {
     const task = this.current;
-    if (!task || this.listening) return;
+    if (!task || this.listening || this.moving) return;
     const names = lacking();
     if (names.length) return sayLacking(names);
     this.act(task, { kind: "answer", answer: this.answer(), reason: "" });
@@ -224,7 +229,7 @@ class Work {
   }
 
   skip() {
-    if (!this.current || this.listening) return;
+    if (!this.current || this.listening || this.moving) return;
     for (const input of document.querySelectorAll("#skip-form input")) input.checked = false;
     at("reason-words").value = "";
     at("skip-lacks").textContent = "";
@@ -322,6 +327,7 @@ class Work {
   changed() {
     const waits = this.sender.waiting();
     if (this.desk.total !== null) showProgress(this.desk);
+    if (!at("end").hidden) this.end();
     if (this.sender.state === "waiting" && this.listening) this.heard(); // work goes on without the remarks
     if (this.sender.state === "stopped") say("Signed out", "bad");
     else if (this.sender.state === "waiting") say(`Waiting for the network: ${waits} ${waits === 1 ? "answer" : "answers"} kept in this browser`, "bad");
@@ -353,6 +359,7 @@ at("form").addEventListener("submit", (event) => {
   work.save();
 });
 for (const name of ["back", "forward", "undo", "skip", "link", "help"]) at(name).addEventListener("click", () => work[name]());
+at("end-back").addEventListener("click", () => work.back());
 at("open-guide").addEventListener("click", () => work.guide());
 at("skip-form").addEventListener("submit", (event) => work.skipped(event));
 at("skip-not").addEventListener("click", () => at("skipping").close());
