@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from dissensus.annotate import schema
 from dissensus.annotate.assignment import release_person
@@ -160,18 +160,20 @@ def redeem(c: Connection, store: AnnotationStore, token: str, now: int) -> str:
     return session_token
 
 
-_SIGNED_IN = select(schema.people).join(sessions, sessions.c.person_id == schema.people.c.id)
+_SIGNED_IN = (
+    select(schema.people)
+    .join(sessions, sessions.c.person_id == schema.people.c.id)
+    .where(
+        sessions.c.token_hash == bindparam("hash"),
+        sessions.c.expires_at > bindparam("now"),
+        schema.people.c.revoked_at.is_(None),
+    )
+)
 
 
 def session(c: Connection, store: AnnotationStore, token: str, now: int) -> Person | None:
     """Return who is signed in with this token; None where nobody is."""
-    row = c.execute(
-        _SIGNED_IN.where(
-            sessions.c.token_hash == store.hash_token(token),
-            sessions.c.expires_at > now,
-            schema.people.c.revoked_at.is_(None),
-        )
-    ).one_or_none()
+    row = c.execute(_SIGNED_IN, {"hash": store.hash_token(token), "now": now}).one_or_none()
     return None if row is None else _person(row)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, insert, select
 
-from dissensus.annotate.answers import Saved, check_act, digest_of, said_columns, said_in
+from dissensus.annotate.answers import check_act, digest_of, said_columns, said_in
 from dissensus.annotate.assignment import KEY
 from dissensus.annotate.refusals import Current, Incomplete, Reused, Stale, Unknown
 from dissensus.annotate.schema import adjudications, items
@@ -25,7 +25,17 @@ class Decision:
     decided_at: int
 
 
-def decide(c: Connection, person_id: int, item_key: str, id: str, base: int, decision: Said, now: int) -> Saved:
+@dataclass(frozen=True)
+class Decided:
+    """What is in the database."""
+
+    revision: int
+    saved_at: int
+    repeated: bool
+    """Whether it was there before."""
+
+
+def decide(c: Connection, person_id: int, item_key: str, id: str, base: int, decision: Said, now: int) -> Decided:
     """Save a decision, exactly once however often it is sent; ``id`` and ``base`` are as in `answers.Submission`.
 
     Raises Unknown where there is no such item (practice pairs are not decided), Incomplete, Stale, and Reused.
@@ -43,12 +53,12 @@ def decide(c: Connection, person_id: int, item_key: str, id: str, base: int, dec
     if earlier is not None:
         if earlier.digest != digest:
             raise Reused("this was sent before with other content; reload the page and save again", current)
-        return Saved(earlier.revision, earlier.created_at, "answered", repeated=True)
+        return Decided(earlier.revision, earlier.created_at, repeated=True)
     if base != current.revision:
         raise Stale("somebody decided this pair in the meantime; look at both and save again", current)
     values = {"item_id": item_id, "person_id": person_id, "revision": base + 1, "idempotency_key": id}
     c.execute(insert(adjudications).values(**values, digest=digest, created_at=now, **said_columns(decision)))
-    return Saved(base + 1, now, "answered", repeated=False)
+    return Decided(base + 1, now, repeated=False)
 
 
 def find_item(c: Connection, key: str) -> int:

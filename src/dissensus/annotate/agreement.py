@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel
 
 from dissensus.annotate.answered import Row
-from dissensus.stats.coefficients import (
-    agreement_raw,
-    fleiss_kappa,
-    gwet_ac1,
-    krippendorff_interval,
-    krippendorff_nominal,
-)
-from dissensus.stats.intervals import Estimate, cluster_counts, percentile_interval
-from dissensus.stats.metrics import FloatArray
-from dissensus.stats.ratings import RatingTable, tabulate
+
+if TYPE_CHECKING:
+    from dissensus.stats.intervals import Estimate
+    from dissensus.stats.metrics import FloatArray
+    from dissensus.stats.ratings import RatingTable
+
+# The statistics are imported where they are used: the app starts without them.
 
 RESAMPLES = 1000
 FEWEST = 10
 """Pairs with two answers or more, below which there is no interval."""
 
-Coefficient = Callable[[RatingTable, FloatArray | None], FloatArray]
+Coefficient = Callable[["RatingTable", "FloatArray | None"], "FloatArray"]
 
 
 class Agreement(BaseModel):
@@ -45,12 +43,6 @@ class Agreement(BaseModel):
 _CORRECT = {"single": 0.0, "multiple": 1.0}
 _DISTINCT = {"no": 0.0, "yes": 1.0}
 _CHOICE = {"b": 0.0, "tie": 0.5, "a": 1.0}
-_NOMINAL: dict[str, Coefficient] = {
-    "raw": agreement_raw,
-    "alpha": krippendorff_nominal,
-    "kappa": fleiss_kappa,
-    "ac1": gwet_ac1,
-}
 
 
 def spread(table: RatingTable, weights: FloatArray | None = None) -> FloatArray:
@@ -58,6 +50,7 @@ def spread(table: RatingTable, weights: FloatArray | None = None) -> FloatArray:
 
     Pairs with one answer are left out; NaN where there are no others.
 
+    >>> from dissensus.stats.ratings import tabulate
     >>> float(spread(tabulate(np.array([[4.0, 6.0], [5.0, 5.0]]))).round(3))
     0.707
     """
@@ -76,25 +69,31 @@ def agreement(rows: Sequence[Row], *, own_choice: bool, resamples: int = RESAMPL
     (of ten, how many prefer a) the spread and Krippendorff's α for intervals. Intervals are 95 % percentile bootstrap
     intervals over pairs; the same answers give the same intervals.
     """
+    from dissensus.stats import coefficients as of
+
+    nominal = {
+        "raw": of.agreement_raw,
+        "alpha": of.krippendorff_nominal,
+        "kappa": of.fleiss_kappa,
+        "ac1": of.gwet_ac1,
+    }
     counted = [row for row in rows if row.counts and row.kind == "answer"]
     found = [
+        *_measure("correct", _matrix(counted, lambda row: _CORRECT.get(row.correct or "")), nominal, [0, 1], resamples),
         *_measure(
-            "correct", _matrix(counted, lambda row: _CORRECT.get(row.correct or "")), _NOMINAL, [0, 1], resamples
-        ),
-        *_measure(
-            "distinct", _matrix(counted, lambda row: _DISTINCT.get(row.distinct or "")), _NOMINAL, [0, 1], resamples
+            "distinct", _matrix(counted, lambda row: _DISTINCT.get(row.distinct or "")), nominal, [0, 1], resamples
         ),
         *_measure(
             "estimate",
             _matrix(counted, lambda row: row.estimate),
-            {"spread": spread, "alpha": krippendorff_interval},
+            {"spread": spread, "alpha": of.krippendorff_interval},
             list(range(11)),
             resamples,
         ),
     ]
     if own_choice:
         matrix = _matrix(counted, lambda row: _CHOICE.get(row.choice or ""))
-        found += _measure("choice", matrix, _NOMINAL, [0, 0.5, 1], resamples)
+        found += _measure("choice", matrix, nominal, [0, 0.5, 1], resamples)
     return found
 
 
@@ -109,8 +108,11 @@ def _matrix(rows: Sequence[Row], value: Callable[[Row], float | None]) -> FloatA
 
 
 def _measure(
-    question: str, ratings: FloatArray, coefficients: dict[str, Coefficient], scale: list[float], resamples: int
+    question: str, ratings: FloatArray, coefficients: Mapping[str, Coefficient], scale: list[float], resamples: int
 ) -> list[Agreement]:
+    from dissensus.stats.intervals import cluster_counts
+    from dissensus.stats.ratings import tabulate
+
     several = ratings[np.isfinite(ratings).sum(axis=1) >= 2] if ratings.size else ratings
     n, people = several.shape[0], int(np.isfinite(several).any(axis=0).sum()) if several.size else 0
     if n == 0:
@@ -127,6 +129,8 @@ def _measure(
 
 
 def _estimate(value: FloatArray, drawn: Sequence[FloatArray]) -> Estimate:
+    from dissensus.stats.intervals import percentile_interval
+
     return percentile_interval(float(value), np.concatenate([*drawn, np.zeros(0)]), 0.95)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ from dissensus.annotate.assignment import KEY, find, no_such_task
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.places import expire_of, give_back, lease_end, settings, take
 from dissensus.annotate.refusals import Current, Incomplete, Reused, Stale, Taken
-from dissensus.annotate.schema import assignments, drafts, people, revisions
-from dissensus.annotate.terms import Kind, Said, State
+from dissensus.annotate.schema import assignments, drafts, items, people, revisions
+from dissensus.annotate.terms import Kind, Said, Shown, State, undo_sides
+from dissensus.records import Order
 
 _ACT = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _SEEN_EVERY = 60_000
@@ -31,9 +33,19 @@ class Submission:
     base: int
     """The revision that the person saw; 0 where nothing was said yet."""
     kind: Kind
-    answer: Said | None = None
+    answer: Said | Shown | None = None
+    """`Shown` comes from a screen: its sides are undone when it is saved."""
     reason: str = ""
     """Of a skip."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The item that an answer is about, and the side that it was shown on."""
+
+    item_id: int
+    shown: Order
+    practice: bool
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,8 @@ class Saved:
     """Of the assignment now."""
     repeated: bool
     """Whether it was there before."""
+    task: Task
+    """What it is about."""
 
 
 _TASK = (
@@ -53,8 +67,10 @@ _TASK = (
         assignments.c.id,
         assignments.c.item_id,
         assignments.c.state,
+        assignments.c.shown,
         assignments.c.leased_until,
         assignments.c.revision,
+        items.c.practice,
         people.c.seen_at,
         drafts.c.base.label("draft"),
         revisions.c.revision.label("saved"),
@@ -62,6 +78,7 @@ _TASK = (
         revisions.c.digest,
     )
     .join(people, people.c.id == assignments.c.person_id)
+    .join(items, items.c.id == assignments.c.item_id)
     .outerjoin(drafts, drafts.c.assignment_id == assignments.c.id)
     .outerjoin(
         revisions,
@@ -81,6 +98,7 @@ _NEWEST = (
     .order_by(revisions.c.revision.desc())
     .limit(1)
 )
+_DRAFTS = select(drafts).where(drafts.c.assignment_id.in_(bindparam("ids", expanding=True)))
 _FORGET_DRAFT = delete(drafts).where(drafts.c.assignment_id == bindparam("assignment"))
 _SEEN = update(people).where(people.c.id == bindparam("person")).values(seen_at=bindparam("now"))
 _RENEW = (
@@ -104,18 +122,22 @@ def submit(
     place was given to somebody else. An answer whose lease ran out counts where a place is free; else it is kept as
     surplus, and counts as soon as one is.
     """
-    _check(submission, config)
+    check_act(submission.id)
     row = _task(c, person_id, key, submission.id)
-    digest = _digest(submission)
+    task = Task(row.item_id, row.shown, row.practice)
+    said = submission.answer
+    said = undo_sides(said, task.shown) if isinstance(said, Shown) else said
+    _check(submission.kind, said, config)
+    digest = digest_of(submission.kind, said, submission.reason)
     if row.saved is not None:
         if row.digest != digest:
             raise Reused("this was sent before with other content; reload the page and save again", _current(c, row))
-        return Saved(row.saved, row.saved_at, row.state, repeated=True)
+        return Saved(row.saved, row.saved_at, row.state, repeated=True, task=task)
     if submission.base != row.revision:
         raise Stale("this pair was saved somewhere else in the meantime; look at both and save again", _current(c, row))
     state = _next_state(c, row, submission.kind, now, config)
     revision = row.revision + 1
-    c.execute(_ADD, _columns(row.id, revision, submission, digest, now))
+    c.execute(_ADD, _columns(row.id, revision, submission, said, digest, now))
     until = lease_end(config, now) if state == "leased" else None
     c.execute(_POINT, {"assignment": row.id, "to": state, "newest": revision, "until": until})
     if row.state in _HOLDING and state not in _HOLDING:
@@ -124,7 +146,7 @@ def submit(
         c.execute(_FORGET_DRAFT, {"assignment": row.id})
     if row.seen_at is None or row.seen_at < now - _SEEN_EVERY:
         _hear_of(c, person_id, now, config)
-    return Saved(revision, now, state, repeated=False)
+    return Saved(revision, now, state, repeated=False, task=task)
 
 
 _HOLDING = frozenset({"leased", "answered"})
@@ -171,12 +193,10 @@ def _hear_of(c: Connection, person_id: int, now: int, config: AnnotationConfig) 
     c.execute(_RENEW, {"person": person_id, "now": now, "until": lease_end(config, now)})
 
 
-def _check(submission: Submission, config: AnnotationConfig) -> None:
-    check_act(submission.id)
-    answer = submission.answer
-    if submission.kind != "answer":
+def _check(kind: Kind, answer: Said | None, config: AnnotationConfig) -> None:
+    if kind != "answer":
         if answer is not None:
-            raise Incomplete(f"a {submission.kind} comes without an answer")
+            raise Incomplete(f"a {kind} comes without an answer")
         return
     asked = {"correct": "task 1", "distinct": "task 2", "estimate": "task 3"}
     if config.own_choice:
@@ -190,10 +210,6 @@ def check_act(key: str) -> None:
     """Check the key of an act of saving. Raises Incomplete."""
     if not _ACT.fullmatch(key):
         raise Incomplete("the id of an act of saving is 8 to 64 letters, digits, - or _")
-
-
-def _digest(submission: Submission) -> bytes:
-    return digest_of(submission.kind, submission.answer, submission.reason)
 
 
 def digest_of(kind: str, said: Said | None, reason: str = "") -> bytes:
@@ -227,16 +243,18 @@ def said_in(row: Row[Any]) -> Said:
     )
 
 
-def _columns(assignment_id: int, revision: int, submission: Submission, digest: bytes, now: int) -> dict[str, Any]:
+def _columns(
+    assignment_id: int, revision: int, submission: Submission, said: Said | None, digest: bytes, now: int
+) -> dict[str, Any]:
     return {
         "assignment_id": assignment_id,
         "revision": revision,
         "idempotency_key": submission.id,
         "digest": digest,
         "kind": submission.kind,
-        **said_columns(submission.answer),
+        **said_columns(said),
         "reason": submission.reason.replace("\0", ""),
-        "seconds": None if submission.answer is None else submission.answer.seconds,
+        "seconds": None if said is None else said.seconds,
         "created_at": now,
     }
 
@@ -253,7 +271,7 @@ def newest(c: Connection, assignment_id: int) -> Said | None:
 
 
 def _current(c: Connection, row: Any) -> Current:
-    return Current(row.revision, row.state, newest(c, row.id))
+    return Current(row.revision, row.state, newest(c, row.id), row.shown)
 
 
 def save_draft(c: Connection, person_id: int, key: str, body: dict[str, Any], base: int, now: int) -> None:
@@ -263,7 +281,7 @@ def save_draft(c: Connection, person_id: int, key: str, body: dict[str, Any], ba
     """
     task = find(c, person_id, key)
     if base != task.revision:
-        current = Current(task.revision, task.state, newest(c, task.id))
+        current = Current(task.revision, task.state, newest(c, task.id), task.shown)
         raise Stale("this pair was saved somewhere else in the meantime; the draft was not kept", current)
     text = json.dumps(body)
     if len(text) > _MOST_DRAFT:
@@ -275,5 +293,10 @@ def save_draft(c: Connection, person_id: int, key: str, body: dict[str, Any], ba
 
 def draft(c: Connection, assignment_id: int) -> dict[str, Any] | None:
     """Return what is being written, as ``{"base": …, "body": …}``; None where nothing is."""
-    row = c.execute(select(drafts.c.base, drafts.c.body).where(drafts.c.assignment_id == assignment_id)).one_or_none()
-    return None if row is None else {"base": row.base, "body": json.loads(row.body)}
+    return drafts_of(c, [assignment_id]).get(assignment_id)
+
+
+def drafts_of(c: Connection, assignment_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return the same for several assignments, by their ids; those without a draft are left out."""
+    rows = c.execute(_DRAFTS, {"ids": list(assignment_ids)})
+    return {row.assignment_id: {"base": row.base, "body": json.loads(row.body)} for row in rows}

@@ -89,7 +89,7 @@ async def decide(key: Key, deciding: Deciding, request: Request) -> DecisionSave
         try:
             saved = adjudication.decide(c, person.id, key, deciding.id, deciding.base, said, now())
         except Conflict as refusal:
-            raise Collided(refusal, refusal.current.answer) from refusal
+            raise Collided(refusal, refusal.current.answer, refusal.current.state) from refusal
         return DecisionSaved(revision=saved.revision, saved_at=saved.saved_at, repeated=saved.repeated)
 
     return await write_as(request, _ROLES, work)

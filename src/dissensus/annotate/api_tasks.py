@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -16,7 +18,7 @@ from dissensus.annotate.entry import cookie_in_openapi, read_as, store_of, write
 from dissensus.annotate.messages import Collided, documented
 from dissensus.annotate.refusals import Conflict
 from dissensus.annotate.store import now
-from dissensus.annotate.terms import Kind, Role, Shown, State, as_shown, undo_sides
+from dissensus.annotate.terms import Kind, Role, Shown, State, as_shown
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"], dependencies=[Depends(cookie_in_openapi)])
 
@@ -145,18 +147,14 @@ async def save(key: Key, saying: Saying, request: Request) -> Acknowledged:
     """Save an answer, a skip or the undoing of either: exactly once, however often it is sent."""
     config = store_of(request).config
 
-    def submit(c: Connection, person: Person) -> tuple[Saved, Feedback | None]:
-        task = assignment.find(c, person.id, key)
-        said = None if saying.answer is None else undo_sides(saying.answer, task.shown)
-        submission = Submission(saying.id, saying.base, saying.kind, said, saying.reason)
-        try:
-            saved = answers.submit(c, person.id, key, submission, now(), config)
-        except Conflict as refusal:
-            current = refusal.current.answer
-            raise Collided(refusal, None if current is None else as_shown(current, task.shown)) from refusal
-        return saved, desk.feedback(c, task, said) if task.practice and said is not None else None
+    submission = Submission(saying.id, saying.base, saying.kind, saying.answer, saying.reason)
 
-    saved, feedback = await write_as(request, _ROLES, submit)
+    def submit(c: Connection, person: Person) -> tuple[Saved, Feedback | None]:
+        saved = answers.submit(c, person.id, key, submission, now(), config)
+        return saved, desk.feedback(c, saved.task, saying.answer) if saved.task.practice and saying.answer else None
+
+    with _as_shown():
+        saved, feedback = await write_as(request, _ROLES, submit)
     return Acknowledged(
         revision=saved.revision,
         saved_at=saved.saved_at,
@@ -171,11 +169,18 @@ async def keep_draft(key: Key, draft: Draft, request: Request) -> None:
     """Keep what is being written."""
 
     def keep(c: Connection, person: Person) -> None:
-        task = assignment.find(c, person.id, key)
-        try:
-            answers.save_draft(c, person.id, key, draft.body, draft.base, now())
-        except Conflict as refusal:
-            current = refusal.current.answer
-            raise Collided(refusal, None if current is None else as_shown(current, task.shown)) from refusal
+        answers.save_draft(c, person.id, key, draft.body, draft.base, now())
 
-    await write_as(request, _ROLES, keep)
+    with _as_shown():
+        await write_as(request, _ROLES, keep)
+
+
+@contextmanager
+def _as_shown() -> Iterator[None]:
+    """Tell of a conflict in the terms of the screen that it came from."""
+    try:
+        yield
+    except Conflict as refusal:
+        current = refusal.current
+        shown = None if current.answer is None or current.shown is None else as_shown(current.answer, current.shown)
+        raise Collided(refusal, shown, desk.told(current.state)) from refusal

@@ -77,7 +77,9 @@ def open_engine(place: Path | URL) -> Engine:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     else:
-        engine = create_engine(place, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS})
+        # Plans are not kept: those made while the tables were empty read them from end to end ever after.
+        arguments = {"connect_timeout": BUSY_SECONDS, "prepare_threshold": None}
+        engine = create_engine(place, pool_pre_ping=True, connect_args=arguments)
         event.listen(engine, "begin", _begin_postgres)
     return engine
 

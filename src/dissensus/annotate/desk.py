@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import Connection, bindparam, exists, func, select
 
-from dissensus.annotate.answers import draft, newest
+from dissensus.annotate import answers
 from dissensus.annotate.assignment import Assignment
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.rendering import Turn, render, render_turns
 from dissensus.annotate.schema import assignments, items, revisions
-from dissensus.annotate.terms import Correct, Distinct, KnownAnswer, Said, Shown, State, as_shown
+from dissensus.annotate.terms import KnownAnswer, Shown, State, as_shown
 from dissensus.records import Pair
 
 _TIMED = 50
@@ -116,14 +116,14 @@ def lay_out(c: Connection, tasks: Sequence[Assignment]) -> list[Task]:
         return []
     rows = c.execute(_PAIRS, {"ids": [task.item_id for task in tasks]})
     pairs = {item: Pair.model_validate_json(text) for item, text in rows}
-    return [_task(c, task, pairs[task.item_id]) for task in tasks]
+    kept = answers.drafts_of(c, [task.id for task in tasks])
+    return [_task(c, task, pairs[task.item_id], kept.get(task.id)) for task in tasks]
 
 
-def _task(c: Connection, task: Assignment, pair: Pair) -> Task:
+def _task(c: Connection, task: Assignment, pair: Pair, kept: dict[str, Any] | None) -> Task:
     sides = (pair.response_a, pair.response_b)
     left, right = sides if task.shown == "ab" else sides[::-1]
-    said = newest(c, task.id) if task.revision else None
-    kept = draft(c, task.id)
+    said = answers.newest(c, task.id) if task.revision else None
     return Task(
         key=task.key,
         number=task.number,
@@ -158,17 +158,15 @@ def progress_of(c: Connection, config: AnnotationConfig, person_id: int) -> Prog
     )
 
 
-def feedback(c: Connection, task: Assignment, said: Said) -> Feedback:
+def feedback(c: Connection, task: answers.Task, shown: Shown) -> Feedback:
     """Compare what was said about a practice pair with what is known about it."""
     known = KnownAnswer.model_validate_json(c.execute(_KNOWN, {"item": task.item_id}).scalar_one())
     least, most = known.estimates
-    shown = (least, most) if task.shown == "ab" else (10 - most, 10 - least)
-    expected: tuple[Correct, Distinct] = (known.correct, known.distinct)
+    if task.shown == "ba":
+        least, most = 10 - most, 10 - least
     return Feedback(
-        correct=CategoryFeedback(right=said.correct == expected[0], expected=expected[0]),
-        distinct=CategoryFeedback(right=said.distinct == expected[1], expected=expected[1]),
-        left=EstimateFeedback(
-            right=said.estimate is not None and least <= said.estimate <= most, least=shown[0], most=shown[1]
-        ),
+        correct=CategoryFeedback(right=shown.correct == known.correct, expected=known.correct),
+        distinct=CategoryFeedback(right=shown.distinct == known.distinct, expected=known.distinct),
+        left=EstimateFeedback(right=shown.left is not None and least <= shown.left <= most, least=least, most=most),
         because=render(known.because),
     )

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
-from scipy.stats import binomtest
 from sqlalchemy import Connection, select
 
 from dissensus.annotate.answered import Row
@@ -60,20 +59,34 @@ def _count(pair: Pair) -> int:
 def _habits(person: int, rows: Sequence[Row], words: Mapping[int, int]) -> Habits:
     lean = [row.left for row in rows if row.left is not None and row.left != 5]
     left = sum(value > 5 for value in lean)
-    interval = binomtest(left, len(lean)).proportion_ci() if lean else None
+    low, high = exact_interval(left, len(lean)) if lean else (None, None)
     most = Counter((row.correct, row.distinct, row.estimate) for row in rows).most_common(1)
     speeds = sorted(60 * words[row.item_id] / row.seconds for row in rows if row.seconds and row.item_id in words)
     found = Habits(
         person_id=person,
         leans=len(lean),
         left=left,
-        left_low=float(interval.low) if interval else None,
-        left_high=float(interval.high) if interval else None,
+        left_low=low,
+        left_high=high,
         same=most[0][1] / len(rows) if most else None,
         words_per_minute=speeds[len(speeds) // 2] if speeds else None,
         remarks=[],
     )
     return found.model_copy(update={"remarks": _remarks(found, len(rows))})
+
+
+def exact_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return Clopper and Pearson's interval (1934) of a share.
+
+    >>> tuple(round(bound, 3) for bound in exact_interval(7, 10))
+    (0.348, 0.933)
+    """
+    from scipy.special import betaincinv  # a second of imports that starting the app need not wait for
+
+    tail = (1 - level) / 2
+    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
+    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
+    return low, high
 
 
 def _remarks(habits: Habits, n: int) -> list[str]:

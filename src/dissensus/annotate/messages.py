@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from dissensus.annotate import pages
 from dissensus.annotate.database import StorageFull, StorageUnavailable
 from dissensus.annotate.entry import SignedOut
-from dissensus.annotate.refusals import Conflict, Current, NotYours, Spent, Unknown
+from dissensus.annotate.refusals import Conflict, NotYours, Spent, Unknown
 from dissensus.annotate.terms import Said, Shown, State
 from dissensus.annotate.throttle import Throttled
 from dissensus.errors import DissensusError
@@ -58,10 +58,9 @@ class Collision(Problem):
 class Collided(Exception):  # noqa: N818 (named after what happened)
     """A conflict in the terms of those who are told of it."""
 
-    def __init__(self, refusal: Conflict, answer: Shown | Said | None) -> None:
+    def __init__(self, refusal: Conflict, answer: Shown | Said | None, state: State) -> None:
         super().__init__(str(refusal))
-        self.current: Current = refusal.current
-        self.answer = answer
+        self.current = CurrentAnswer(revision=refusal.current.revision, state=state, answer=answer)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -104,8 +103,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _collided(request: Request, error: Exception) -> Response:
     assert isinstance(error, Collided)
-    current = CurrentAnswer(revision=error.current.revision, state=error.current.state, answer=error.answer)
-    return JSONResponse(Collision(detail=str(error), current=current).model_dump(mode="json"), HTTPStatus.CONFLICT)
+    collision = Collision(detail=str(error), current=error.current)
+    return JSONResponse(collision.model_dump(mode="json"), HTTPStatus.CONFLICT)
 
 
 async def _malformed(request: Request, error: Exception) -> Response:

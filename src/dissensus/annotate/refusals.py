@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from dissensus.annotate.terms import Said, State
 from dissensus.errors import InputError
+from dissensus.records import Order
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Current:
     revision: int
     state: State
     answer: Said | None
+    shown: Order | None = None
+    """The side that the person saw; None where there are no sides."""
 
 
 class Unknown(InputError):
