@@ -7,19 +7,107 @@ about, so equal projects give equal bytes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, RowMapping, Table, insert, select, update
 
 from dissensus.annotate.answers import digest_of
 from dissensus.annotate.assignment import item_columns
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.schema import adjudications, assignments, drafts, items, people, project, revisions
-from dissensus.annotate.terms import KnownAnswer, Said
-from dissensus.records import Pair
+from dissensus.annotate.terms import Correct, Distinct, Kind, KnownAnswer, Role, Said, State
+from dissensus.records import Label, Order, Pair
 
 Values = dict[str, Any]
+
+_Time = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _RevisionTold(_Told):
+    idempotency_key: str
+    kind: Kind
+    correct: Correct | None
+    distinct: Distinct | None
+    estimate: Annotated[int, Field(ge=0, le=10)] | None
+    choice: Label | None
+    note: str
+    reason: str
+    seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None
+    created_at: _Time
+
+
+class _DraftTold(_Told):
+    base: Annotated[int, Field(ge=0)]
+    body: str
+    updated_at: _Time
+
+
+class _AssignmentTold(_Told):
+    annotator: str
+    key: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    number: Annotated[int, Field(ge=1)]
+    shown: Order
+    state: State
+    leased_until: _Time | None
+    created_at: _Time
+    revisions: list[_RevisionTold]
+    draft: _DraftTold | None
+
+
+class _DecisionTold(_Told):
+    annotator: str
+    idempotency_key: str
+    correct: Correct | None
+    distinct: Distinct | None
+    estimate: Annotated[int, Field(ge=0, le=10)] | None
+    choice: Label | None
+    note: str
+    created_at: _Time
+
+
+class _ItemTold(_Told):
+    item: Annotated[int, Field(ge=1, lt=2**31)]
+    key: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    assignments: list[_AssignmentTold]
+    decisions: list[_DecisionTold]
+
+
+class _PersonTold(_Told):
+    id: Annotated[int, Field(ge=1, lt=2**31)]
+    name: str
+    role: Role
+    created_at: _Time
+    seen_at: _Time | None
+    revoked_at: _Time | None
+
+
+class _ProjectTold(_Told):
+    config: dict[str, Any]
+    seed: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    created_at: _Time
+    people: list[_PersonTold]
+
+
+def check_project(values: Values) -> set[str]:
+    """Return the names of a project's people. Raises ValueError for what is no project, or not whole."""
+    told = _ProjectTold.model_validate(values)
+    AnnotationConfig.model_validate(told.config)
+    return {person.name for person in told.people}
+
+
+def check_item(values: Values, names: Collection[str]) -> None:
+    """Raise ValueError for what is no history of an item, or names people who are not in the project."""
+    told = _ItemTold.model_validate(values)
+    for name in [*(each.annotator for each in told.assignments), *(each.annotator for each in told.decisions)]:
+        if name not in names:
+            raise ValueError(f"{name!r} is none of the project's people")
+
 
 _SAID = ("correct", "distinct_", "estimate", "choice", "note")
 _REVISION = ("idempotency_key", "kind", *_SAID, "reason", "seconds", "created_at")
@@ -69,8 +157,13 @@ def read_histories(c: Connection) -> dict[int, Values]:
     return {item: {"item": item, "key": key, **found[item]} for item, key in keys}
 
 
-def write_project(c: Connection, values: Values) -> None:
-    """Put settings, seed and people into a project that was just made."""
+def write(c: Connection, project: Values, found: Sequence[tuple[Pair, KnownAnswer | None, Values]]) -> None:
+    """Put a project, its pairs and their histories into a project that was just made and has none."""
+    _write_project(c, project)
+    _write_items(c, found)
+
+
+def _write_project(c: Connection, values: Values) -> None:
     config = AnnotationConfig.model_validate(values["config"])
     c.execute(
         update(project).values(
@@ -82,8 +175,8 @@ def write_project(c: Connection, values: Values) -> None:
         _go_on_counting(c, people)
 
 
-def write_items(c: Connection, found: Sequence[tuple[Pair, KnownAnswer | None, Values]]) -> None:
-    """Put pairs with their histories into a project that has none: the same numbers, so the same shuffles."""
+def _write_items(c: Connection, found: Sequence[tuple[Pair, KnownAnswer | None, Values]]) -> None:
+    # With the numbers that they had, so that shuffles stay the same.
     rows = [
         {**item_columns(pair, known), "id": history["item"], "key": history["key"], "taken": _held(history)}
         for pair, known, history in sorted(found, key=lambda each: int(each[2]["item"]))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, insert, select, update
 
 from dissensus.annotate import history
@@ -24,7 +23,7 @@ from dissensus.annotate.terms import KnownAnswer
 from dissensus.errors import InputError
 from dissensus.files.faults import describe
 from dissensus.files.pairs import pair_from_row
-from dissensus.files.reading import decode_json, kind_of, read_rows
+from dissensus.files.reading import Row, decode_json, kind_of, read_rows
 from dissensus.records import Pair
 
 
@@ -45,67 +44,71 @@ def add_practice(c: Connection) -> None:
     add_items(c, pairs, known)
 
 
-def is_export(path: Path) -> bool:
-    """Tell whether a file is an export of a project."""
-    first = next(iter(read_rows(path, _raise)), None)
-    return first is not None and HISTORY in first.values
-
-
 def import_export(path: Path, database: str | Path, *, secret: Path | None = None) -> Imported:
     """Make a project out of an export: what is exported of it is the same to the byte.
 
-    Raises InputError with file and line for what is no export, or where there is a project already.
+    Raises InputError with file and line for what is no export or not whole (no project is made then), and where there
+    is a project already.
     """
-    found: list[tuple[Pair, KnownAnswer | None, history.Values]] = []
-    project: history.Values | None = None
-    for row in read_rows(path, _raise):
-        try:
-            told = _history(row.values.get(HISTORY))
-            flat = {**row.values, **told["source"]}
-            found.append((pair_from_row(flat), None, told))
-            project = told.get("project", project)
-        except (ValueError, KeyError, TypeError) as error:
-            reason = describe(error) if isinstance(error, ValueError) else f"the history lacks {error}"
-            raise InputError(f"{row.place}: {reason}; export the project again, or import it as pairs") from error
-    if project is None:
+    rows = [(row, _history(row)) for row in read_rows(path, _raise)]
+    project = next((told["project"] for _, told in rows if "project" in told), None)
+    if not isinstance(project, dict) or not isinstance(project.get("practice"), list):
         raise InputError(f"{path}: no row tells of the project; export it whole, its first row included")
-    return _make(path, database, project, found, secret)
-
-
-def _make(
-    path: Path,
-    database: str | Path,
-    project: history.Values,
-    found: list[tuple[Pair, KnownAnswer | None, history.Values]],
-    secret: Path | None,
-) -> Imported:
+    practice = project.pop("practice")
     try:
-        config = AnnotationConfig.model_validate(project["config"])
-        practice = [
-            (Pair.model_validate_json(row["pair"]), KnownAnswer.model_validate(row["known"]), row["history"])
-            for row in project["practice"]
-        ]
-    except (KeyError, TypeError, ValidationError) as error:
-        raise InputError(f"{path}: what it tells of the project cannot be read; export it again") from error
-
-    def write(c: Connection) -> None:
-        history.write_project(c, project)
-        history.write_items(c, [*practice, *found])
-
-    with AnnotationStore.create(database, config, secret=secret) as store:
-        try:
-            store.write(write)
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{path}: a history in it lacks {error}; export the project again") from error
+        names = history.check_project(project)
+        known = [_practice(row, names) for row in practice]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: the project cannot be read ({_reason(error)}); export it again") from error
+    found = [_item(row, told, names) for row, told in rows]
+    _refuse_repeats(path, [told for _, _, told in (*known, *found)])
+    with AnnotationStore.create(database, AnnotationConfig(**project["config"]), secret=secret) as store:
+        store.write(lambda c: history.write(c, project, [*known, *found]))
     answers = sum(given["state"] == "answered" for _, _, told in found for given in told["assignments"])
-    return Imported(len(found), answers, len(project["people"]))
+    return Imported(len(found), answers, len(names))
 
 
-def _history(value: Any) -> history.Values:
-    told = decode_json(value) if isinstance(value, str) else value
+_Item = tuple[Pair, KnownAnswer | None, history.Values]
+
+
+def _practice(row: Any, names: Collection[str]) -> _Item:
+    history.check_item(row["history"], names)
+    return Pair.model_validate_json(row["pair"]), KnownAnswer.model_validate(row["known"]), row["history"]
+
+
+def _item(row: Row, told: history.Values, names: Collection[str]) -> _Item:
+    source = told.pop("source")
+    told.pop("project", None)
+    try:
+        history.check_item(told, names)
+        return pair_from_row({**row.values, **source}), None, told
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{row.place}: {_reason(error)}; export the project again") from error
+
+
+def _history(row: Row) -> history.Values:
+    told = row.values.get(HISTORY)
+    try:
+        told = decode_json(told) if isinstance(told, str) else told
+    except ValueError as error:
+        raise InputError(f"{row.place}: {HISTORY}: {error}; export the project again") from error
     if not isinstance(told, dict) or not isinstance(told.get("source"), dict):
-        raise ValueError(f"{HISTORY} is {kind_of(value)}; expected the history that an export has")
+        raise InputError(
+            f"{row.place}: {HISTORY} is {kind_of(told)}; expected the history that an export has; to annotate plain "
+            "pairs: dissensus annotate PAIRS --db …"
+        )
     return told
+
+
+def _refuse_repeats(path: Path, told: Sequence[history.Values]) -> None:
+    for name in ("item", "key"):
+        values = [each[name] for each in told]
+        if len(set(values)) < len(values):
+            raise InputError(f"{path}: two rows are of one {name}; export the project again")
+
+
+def _reason(error: Exception) -> str:
+    return describe(error) if isinstance(error, ValueError) else f"it lacks {error}"
 
 
 def _raise(place: str, reason: str) -> NoReturn:

@@ -1,0 +1,137 @@
+"""Agreement, progress and habits, against figures worked out another way."""
+
+import itertools
+import statistics
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from statsmodels.stats.inter_rater import aggregate_raters
+from statsmodels.stats.inter_rater import fleiss_kappa as oracle_kappa
+
+from dissensus.annotate.agreement import agreement
+from dissensus.annotate.answered import Row, read_rows
+from dissensus.annotate.habits import exact_interval, habits
+from dissensus.annotate.progress import item_progress, person_progress, totals
+
+from .people import fill, said
+
+
+def _row(item, person, **said):
+    told = {"kind": "answer", "correct": None, "distinct": None, "estimate": None, "choice": None, **said}
+    rest = {"practice": False, "name": f"P{person}", "shown": "ab", "state": "answered", "note": "", "reason": ""}
+    return Row(
+        assignment_id=100 * item + person, item_id=item, person_id=person, seconds=10.0, said_at=0, **rest, **told
+    )
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(1)
+    made = []
+    for item in range(40):
+        true = rng.random() < 0.6
+        for person in range(3):
+            correct = "multiple" if (rng.random() < 0.85) == true else "single"
+            made.append(_row(item, person, correct=correct, distinct="yes", estimate=int(rng.integers(0, 11))))
+    return made
+
+
+def _found(rows, question, name, **options):
+    return next(a for a in agreement(rows, own_choice=False, **options) if (a.question, a.name) == (question, name))
+
+
+def _matrix(rows, value):
+    items = sorted({row.item_id for row in rows})
+    return np.array([[value(row) for row in rows if row.item_id == item] for item in items])
+
+
+def test_kappa_and_raw_agreement_are_what_others_compute(rows):
+    codes = _matrix(rows, lambda row: int(row.correct == "multiple"))
+    table, _ = aggregate_raters(codes)
+    assert _found(rows, "correct", "kappa").value == pytest.approx(oracle_kappa(table))
+    raw = np.mean([np.mean([a == b for a, b in itertools.combinations(line, 2)]) for line in codes])
+    assert _found(rows, "correct", "raw").value == pytest.approx(raw)
+    p = codes.mean()
+    ac1_chance = 2 * p * (1 - p)
+    assert _found(rows, "correct", "ac1").value == pytest.approx((raw - ac1_chance) / (1 - ac1_chance))
+
+
+def test_the_spread_is_the_mean_standard_deviation(rows):
+    estimates = _matrix(rows, lambda row: row.estimate)
+    expected = statistics.fmean(statistics.stdev(map(float, line)) for line in estimates)
+    assert _found(rows, "estimate", "spread").value == pytest.approx(expected)
+
+
+def test_intervals_hold_the_value_and_narrow_with_pairs(rows):
+    few, many = (_found(some, "correct", "raw") for some in (rows[:45], rows))
+    assert few.low < few.value < few.high
+    assert many.high - many.low < few.high - few.low
+
+
+def test_where_nothing_can_be_said_nothing_is(rows):
+    assert _found([], "correct", "alpha").value is None
+    assert _found(rows[:3], "correct", "raw").low is None  # one pair
+    same = _found(rows, "distinct", "alpha")
+    assert same.value is None or same.value == 1  # one value throughout: undefined
+
+
+def test_neither_names_nor_order_matter(rows):
+    renamed = [row._replace(person_id=7 - row.person_id) for row in reversed(rows)]
+    for one, other in zip(agreement(rows, own_choice=False), agreement(renamed, own_choice=False), strict=True):
+        assert one.value == pytest.approx(other.value, nan_ok=True) if one.value is not None else other.value is None
+
+
+def test_only_answers_that_count_are_counted(rows):
+    extra = [row._replace(item_id=row.item_id, person_id=9, state="surplus", correct="single") for row in rows[::3]]
+    practice = [row._replace(practice=True, item_id=999) for row in rows]
+    assert agreement([*rows, *extra, *practice], own_choice=False) == agreement(rows, own_choice=False)
+
+
+def test_progress_is_what_was_done(open_project):
+    project = open_project(pairs=25, annotators=2, practice=True)
+    fill(project, share=0.8)
+    rows = project.read(read_rows)
+    people = project.read(lambda c: person_progress(c, rows, project.now))
+    pairs = project.read(lambda c: item_progress(c, rows))
+    whole = totals(pairs, rows, 2)
+
+    def count(sql):
+        return project.read(lambda c: c.exec_driver_sql(sql).scalar())
+
+    real = "FROM assignments a JOIN items i ON i.id = a.item_id WHERE NOT i.practice"
+    assert (
+        whole.answered == count(f"SELECT count(*) {real} AND a.state = 'answered'") == sum(p.answered for p in people)
+    )
+    assert whole.skipped == count(f"SELECT count(*) {real} AND a.state = 'skipped'") == sum(p.skipped for p in people)
+    assert [pair.number for pair in pairs] == list(range(1, 26))
+    assert whole.complete == sum(pair.answered == 2 for pair in pairs)
+    assert whole.wanted == 50
+    assert all(person.practice_done == 1 for person in people)
+    assert all(person.practice_right in (0, 1 / 3, 2 / 3, 1) for person in people)
+    times = [row.seconds for row in rows if row.name == "Ada" and row.kind == "answer" and not row.practice]
+    assert people[0].seconds[1] == pytest.approx(statistics.median(times))
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 5), (5, 5), (7, 10), (1, 100), (50, 100)])
+def test_the_interval_of_a_share_is_clopper_and_pearsons(successes, n):
+    expected = binomtest(successes, n).proportion_ci(method="exact")
+    assert exact_interval(successes, n) == pytest.approx((expected.low, expected.high))
+
+
+def test_habits_are_noticed_and_chance_is_not(open_project):
+    project = open_project(pairs=40, annotators=3, people=("Lefty", "Same", "Fair"))
+    for task in project.lease("Lefty", want=25).tasks:
+        project.submit("Lefty", task.key, said(8 if task.shown == "ab" else 2, seconds=30.0))
+    for n, task in enumerate(project.lease("Same", want=20).tasks):
+        project.submit("Same", task.key, said(5, seconds=0.3 + n / 1000))
+    for n, task in enumerate(project.lease("Fair", want=20).tasks):
+        left = (3, 8, 4, 6)[n % 4]
+        project.submit("Fair", task.key, said(left if task.shown == "ab" else 10 - left, seconds=30.0))
+    rows = project.read(read_rows)
+    lefty, same, fair = project.read(lambda c: habits(c, rows))
+    assert lefty.left == lefty.leans > 10
+    assert any("left" in remark for remark in lefty.remarks)
+    assert any("one and the same" in remark for remark in same.remarks)
+    assert any("faster than people read" in remark for remark in same.remarks)
+    assert fair.remarks == []
