@@ -21,6 +21,7 @@ GUIDE = README.parent / "docs" / "judging.md"
 EVALUATION = README.parent / "docs" / "evaluation.md"
 TABLES = README.parent / "docs" / "tables.md"
 POWER = README.parent / "docs" / "power.md"
+ANNOTATING = README.parent / "docs" / "annotating.md"
 TRAINING = README.parent / "docs" / "training.md"
 STAND_INS = {
     "SOURCE": "train.jsonl",
@@ -83,17 +84,47 @@ def test_the_commands_run_one_after_the_other(folder: Path, monkeypatch: pytest.
     commands = _commands()
     assert {command[1] for command in commands} == {
         "pairs", "judge", "judgments", "margin", "train", "calibrate", "predict", "evaluate", "report", "push", "study",
-        "demo", "tables", "power",
+        "demo", "tables", "power", "annotate", "annotations",
     }  # fmt: skip
     # The demo and the study of real votes are whole studies; make demo and the real-data tests run them.
     short = [command for command in commands if command[1] != "demo" and "real-votes" not in command]
     _run(["-m", "dissensus", *short[0][1:]], folder)
     monkeypatch.chdir(folder)
+    [serving] = [command for command in short if command[1] == "annotate"]
+    _serve(serving, folder)
     for command in sorted(short[1:], key=lambda command: command[1] in ("report", "tables")):
+        if command is serving:
+            continue
         # In this process: torch is loaded once instead of for each command.
         done = CliRunner().invoke(group, command[1:], catch_exceptions=False)
         assert done.exit_code == 0, f"{command}: {done.output}"
     assert (folder / "report.html").is_file()
+
+
+def _serve(command: list[str], folder: Path) -> None:
+    """Start the app and end it once it has printed its link."""
+    with subprocess.Popen([sys.executable, "-m", *command], cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "/join#" in process.stdout.readline()
+        process.terminate()
+    assert process.returncode == 0
+
+
+def test_the_commands_of_the_annotating_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from dissensus.annotate.assignment import add_items
+    from dissensus.annotate.config import AnnotationConfig
+    from dissensus.annotate.store import AnnotationStore
+
+    monkeypatch.chdir(tmp_path)
+    with AnnotationStore.create("annotations.db", AnnotationConfig()) as store:
+        pairs = simulate(SimulationConfig(prompts=3, responses_per_prompt=2)).pairs
+        store.write(lambda c: add_items(c, pairs))
+    commands = _commands(ANNOTATING)
+    assert [command[2] for command in commands] == ["invite", "people", "revoke", "agreement", "export", "import"]
+    for command in commands:
+        done = CliRunner().invoke(group, command[1:], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "copy.db").is_file()
 
 
 def test_the_commands_of_the_judging_guide_run(folder: Path, tiny_judge: Path, monkeypatch: pytest.MonkeyPatch):

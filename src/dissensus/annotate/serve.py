@@ -97,9 +97,13 @@ def serve(store: AnnotationStore, listening: Listening, taken: socket.socket, ho
         lifespan="off",
         ws="none",
     )
-    signal.signal(signal.SIGTERM, _end)  # uvicorn finishes, then hands the signal on
     with taken:
         uvicorn.Server(config).run(sockets=[taken])
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end the process as if it had come to its end; uvicorn finishes first, then hands the signal on."""
+    signal.signal(signal.SIGTERM, _end)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

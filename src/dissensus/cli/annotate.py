@@ -64,9 +64,10 @@ def command(
     PAIRS only to add more. Stop it with Ctrl-C; it can be killed at any time.
     """
     from dissensus.annotate.practice import demo_pairs
-    from dissensus.annotate.serve import Listening, open_socket, serve
+    from dissensus.annotate.serve import Listening, end_on_sigterm, open_socket, serve
     from dissensus.files import read_pairs
 
+    end_on_sigterm()
     listening = Listening(host, port, trusted_host, tls_cert, tls_key)
     with ExitStack() as until_the_end:
         taken, hosts = open_socket(listening)  # first: a port that is in use is no reason to make a project
