@@ -30,7 +30,15 @@ class Running:
     def __init__(self, folder, *arguments):
         self.log = (folder / "log").open("w+")
         command = [sys.executable, "-m", "dissensus", "annotate", *arguments, "--port", "0"]
-        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        # A suite that runs in the background hands SIGINT down as ignored; a terminal does not.
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        )
         self.links = [self.process.stdout.readline().strip()]
         self.origin = self.links[0].split(": ")[-1].split("/join#")[0]
 
