@@ -37,7 +37,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.links = [self.process.stdout.readline().strip()]
         self.origin = self.links[0].split(": ")[-1].split("/join#")[0]

@@ -1,4 +1,4 @@
-"""One process of a distributed run: ``distributed_training.py PAIRS CONFIG OUT``; started by a launcher."""
+"""One process of distributed runs, one after the other: ``PAIRS CONFIG OUT [CONFIG OUT …]``; started by a launcher."""
 
 import os
 import sys
@@ -31,10 +31,11 @@ def _allow_fsdp_on_the_cpu() -> None:
 
 
 if __name__ == "__main__":
-    pairs, config, out = map(Path, sys.argv[1:])
+    pairs, *runs = map(Path, sys.argv[1:])
     torch.set_num_threads(1)
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
         _allow_fsdp_on_the_cpu()
-    train(list(read_pairs(pairs)), TrainConfig.model_validate_json(config.read_text()), out, progress=False)
+    for config, out in zip(runs[::2], runs[1::2], strict=True):
+        train(list(read_pairs(pairs)), TrainConfig.model_validate_json(config.read_text()), out, progress=False)
     sys.stdout.write(f"{torch.distributed.get_rank()}/{torch.distributed.get_world_size()}\n")
     torch.distributed.destroy_process_group()

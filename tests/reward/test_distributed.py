@@ -32,12 +32,16 @@ def _free_port() -> int:
         return port
 
 
-def _launch(folder: Path, config: TrainConfig, pairs: list[Pair], out: Path, settings: dict[str, str]) -> None:
+def _launch(folder: Path, configs: dict[str, TrainConfig], pairs: list[Pair], settings: dict[str, str]) -> None:
+    """Train each configuration into ``folder/NAME-two``, in processes that are started once: most of it is imports."""
     write_records(folder / "pairs.jsonl", pairs)
-    (folder / "config.json").write_text(config.model_dump_json())
+    runs: list[str] = []
+    for name, config in configs.items():
+        (folder / f"{name}.json").write_text(config.model_dump_json())
+        runs += [str(folder / f"{name}.json"), str(folder / f"{name}-two")]
     # What 'accelerate launch' starts on GPUs; on a CPU it would start one process alone.
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={_free_port()}"]
-    command = [*launch, str(SCRIPT), str(folder / "pairs.jsonl"), str(folder / "config.json"), str(out)]
+    command = [*launch, str(SCRIPT), str(folder / "pairs.jsonl"), *runs]
     environment = {
         **os.environ,
         "DISSENSUS_CACHE": str(folder / "cache"),
@@ -53,32 +57,10 @@ def _log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("backbone", "rank", "settings"),
-    [
-        ("tiny_bert", None, {}),
-        ("tiny_llama", None, {}),
-        ("tiny_llama", None, FSDP),
-        ("tiny_bert", 2, {}),
-        ("tiny_llama", 2, FSDP),
-    ],
-    ids=["ddp-bert", "ddp-llama", "fsdp-llama", "ddp-bert-lora", "fsdp-llama-lora"],
-)
-@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
-def test_two_processes_train_what_one_does(
-    backbone: str,
-    rank: int | None,
-    settings: dict[str, str],
-    request: pytest.FixtureRequest,
-    pairs: list[Pair],
-    tmp_path: Path,
-):
-    if rank is not None:
-        pytest.importorskip("peft", reason="peft is not installed (extra lora)")
+def _config(backbone: Path, rank: int | None) -> TrainConfig:
     # 23 pairs: the last step has seven, which two processes cannot share evenly; small batches need several passes.
-    config = TrainConfig(
-        model=str(request.getfixturevalue(backbone)),
+    return TrainConfig(
+        model=str(backbone),
         objective="bradley-terry",
         lora_rank=rank,
         epochs=2,
@@ -91,13 +73,35 @@ def test_two_processes_train_what_one_does(
         precision="fp32",
         validation=0.2,
     )
-    train(pairs[:23], config, tmp_path / "one", progress=False)
-    _launch(tmp_path, config, pairs[:23], tmp_path / "two", settings)
-    one, two = _log(tmp_path / "one"), _log(tmp_path / "two")
-    assert len(one) == len(two) > 4
-    for mine, theirs in zip(one, two, strict=True):
-        assert mine == pytest.approx(theirs, abs=1e-5)
-    texts = [(pair.prompt, pair.response_a) for pair in pairs]
-    rewards = [RewardModel.load(tmp_path / name).rewards(texts) for name in ("one", "two")]
-    # Rewards have a free constant, which no loss holds.
-    np.testing.assert_allclose(*(values - values.mean() for values in rewards), atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("runs", "settings"),
+    [
+        ({"bert": ("tiny_bert", None), "llama": ("tiny_llama", None), "bert-lora": ("tiny_bert", 2)}, {}),
+        ({"llama": ("tiny_llama", None), "llama-lora": ("tiny_llama", 2)}, FSDP),
+    ],
+    ids=["ddp", "fsdp"],
+)
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+def test_two_processes_train_what_one_does(
+    runs: dict[str, tuple[str, int | None]],
+    settings: dict[str, str],
+    request: pytest.FixtureRequest,
+    pairs: list[Pair],
+    tmp_path: Path,
+):
+    pytest.importorskip("peft", reason="peft is not installed (extra lora)")
+    configs = {name: _config(request.getfixturevalue(backbone), rank) for name, (backbone, rank) in runs.items()}
+    _launch(tmp_path, configs, pairs[:23], settings)
+    for name, config in configs.items():
+        train(pairs[:23], config, tmp_path / f"{name}-one", progress=False)
+        one, two = _log(tmp_path / f"{name}-one"), _log(tmp_path / f"{name}-two")
+        assert len(one) == len(two) > 4
+        for mine, theirs in zip(one, two, strict=True):
+            assert mine == pytest.approx(theirs, abs=1e-5), name
+        texts = [(pair.prompt, pair.response_a) for pair in pairs]
+        rewards = [RewardModel.load(tmp_path / f"{name}-{count}").rewards(texts) for count in ("one", "two")]
+        # Rewards have a free constant, which no loss holds.
+        np.testing.assert_allclose(*(values - values.mean() for values in rewards), atol=1e-4, err_msg=name)
