@@ -11,7 +11,7 @@ from statsmodels.stats.inter_rater import fleiss_kappa as oracle_kappa
 
 from dissensus.annotate.agreement import agreement
 from dissensus.annotate.answered import Row, read_rows
-from dissensus.annotate.habits import exact_interval, habits
+from dissensus.annotate.habits import count_words, exact_interval, habits
 from dissensus.annotate.progress import item_progress, person_progress, totals
 
 from .people import fill, said
@@ -129,7 +129,9 @@ def test_habits_are_noticed_and_chance_is_not(open_project):
         left = (3, 8, 4, 6)[n % 4]
         project.submit("Fair", task.key, said(left if task.shown == "ab" else 10 - left, seconds=30.0))
     rows = project.read(read_rows)
-    lefty, same, fair = project.read(lambda c: habits(c, rows))
+    words = project.read(count_words)
+    assert project.read(lambda c: count_words(c, words)) == words
+    lefty, same, fair = habits(rows, words)
     assert lefty.left == lefty.leans > 10
     assert any("left" in remark for remark in lefty.remarks)
     assert any("one and the same" in remark for remark in same.remarks)

@@ -117,7 +117,7 @@ def test_a_draft_is_kept_until_the_answer_takes_its_place(open_project):
     [task] = project.lease("Ada").tasks
 
     def draft():
-        return project.read(lambda c: answers.draft(c, task.id))
+        return project.read(lambda c: answers.drafts_of(c, [task.id])).get(task.id)
 
     ada = project.people["Ada"]
     project.write(lambda c: answers.save_draft(c, ada, task.key, {"note": "half a thou"}, 0, project.now))

@@ -2,14 +2,16 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
-from dissensus.annotate.schema import metadata, revisions
+from dissensus.annotate.schema import metadata, people, revisions
 from dissensus.annotate.terms import Said
 from dissensus.records import Message, Pair
 
+from ..report.payloads import PAYLOADS
 from .people import fill
 from .web import Browser, saying
 
@@ -374,3 +376,27 @@ def test_a_choice_in_the_export_is_in_the_pairs_own_terms(open_site):
 
 def _item(site):
     return site.project.read(lambda c: c.exec_driver_sql("SELECT key FROM items WHERE id = 1").scalar())
+
+
+class _Tags(HTMLParser):
+    def __init__(self, html):
+        super().__init__()
+        self.found = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, tuple(name for name, _ in attributes)))
+
+
+def test_no_name_becomes_part_of_a_page(site):
+    """The project's and people's names, every payload, on every page that has them: the same elements as ever."""
+    olga, pages = site.browser("Olga"), ("/organise", "/people", "/adjudicate", "/guide", "/join", "/nowhere")
+    plain = {path: _Tags(olga.get(path).text).found for path in pages}
+    person = update(people).where(people.c.name == "Olga").returning(people.c.id)
+    me = site.project.write(lambda c: c.execute(person.values(name="Olga")).scalar_one())
+    for payload in PAYLOADS:
+        name = payload.replace("\0", "")[:150]
+        site.project.store.config = site.project.config.model_copy(update={"name": name})
+        site.project.write(lambda c, name=name: c.execute(update(people).where(people.c.id == me).values(name=name)))
+        for path in pages:
+            assert _Tags(olga.get(path).text).found == plain[path], (path, payload)

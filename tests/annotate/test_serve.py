@@ -1,9 +1,12 @@
 """The app as a process: started, killed, ended, and refusing to be seen by strangers."""
 
+import http.client
 import json
 import re
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -104,6 +107,41 @@ def test_the_demo_needs_nothing(tmp_path):
     assert [link.split(": ")[0] for link in app.links] == ["Organiser", "Ada", "Grace", "Kofi"]
     assert app.end(signal.SIGTERM)[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["log"]  # nothing is left behind
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
+def test_it_does_tls_itself(pairs):
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+    make += [
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
+        "-subj",
+        "/CN=127.0.0.1",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    subprocess.run(make, cwd=pairs, check=True, capture_output=True)
+    app = Running(pairs, "pairs.jsonl", "--db", "a.db", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
+    assert app.origin.startswith("https://127.0.0.1:")
+    trusted = ssl.create_default_context(cafile=pairs / "cert.pem")
+    web = http.client.HTTPSConnection(app.origin.removeprefix("https://"), context=trusted)
+    body, headers = json.dumps({"token": app.links[0].split("#")[1]}), {"Origin": app.origin}
+    for _ in range(200):
+        try:
+            web.request("POST", "/api/session", body, {**headers, "Content-Type": "application/json"})
+            break
+        except ConnectionError:
+            time.sleep(0.02)
+    reply = web.getresponse()
+    assert reply.status == 200
+    cookie = reply.getheader("set-cookie")
+    assert cookie.startswith("__Host-dissensus=")
+    assert "Secure" in cookie
+    assert reply.getheader("strict-transport-security")
+    web.close()
+    assert app.end(signal.SIGTERM)[0] == 0
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "lab.example"])

@@ -291,12 +291,7 @@ def save_draft(c: Connection, person_id: int, key: str, body: dict[str, Any], ba
     _hear_of(c, person_id, now, settings(c))
 
 
-def draft(c: Connection, assignment_id: int) -> dict[str, Any] | None:
-    """Return what is being written, as ``{"base": …, "body": …}``; None where nothing is."""
-    return drafts_of(c, [assignment_id]).get(assignment_id)
-
-
 def drafts_of(c: Connection, assignment_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return the same for several assignments, by their ids; those without a draft are left out."""
+    """Return what is being written, as ``{"base": …, "body": …}``, by assignment id; the others are left out."""
     rows = c.execute(_DRAFTS, {"ids": list(assignment_ids)})
     return {row.assignment_id: {"base": row.base, "body": json.loads(row.body)} for row in rows}

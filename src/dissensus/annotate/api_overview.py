@@ -14,7 +14,7 @@ from dissensus.annotate.access import Person
 from dissensus.annotate.agreement import Agreement, agreement
 from dissensus.annotate.answered import Row, read_rows
 from dissensus.annotate.entry import allow, cookie_in_openapi, store_of
-from dissensus.annotate.habits import Habits, habits
+from dissensus.annotate.habits import Habits, count_words, habits
 from dissensus.annotate.messages import documented
 from dissensus.annotate.progress import ItemProgress, PersonProgress, Totals, item_progress, person_progress, totals
 from dissensus.annotate.schema import revisions
@@ -47,6 +47,7 @@ class Board:
         self._lock = threading.Lock()
         self._overview: tuple[float, Overview] | None = None
         self._agreement: tuple[object, list[Agreement]] | None = None
+        self._words: dict[int, int] = {}
 
     def read(self, store: AnnotationStore) -> Overview:
         """Return an overview of now, or of two seconds ago."""
@@ -58,12 +59,13 @@ class Board:
     def _make(self, store: AnnotationStore) -> Overview:
         at, k = now(), store.config.annotators
 
-        def read(c: Connection) -> tuple[list[Row], int, list[PersonProgress], list[ItemProgress], list[Habits]]:
+        def read(c: Connection) -> tuple[list[Row], int, list[PersonProgress], list[ItemProgress]]:
             rows = read_rows(c)
             newest = int(c.execute(select(func.coalesce(func.max(revisions.c.id), 0))).scalar_one())
-            return rows, newest, person_progress(c, rows, at), item_progress(c, rows), habits(c, rows)
+            self._words = count_words(c, self._words)
+            return rows, newest, person_progress(c, rows, at), item_progress(c, rows)
 
-        rows, newest, people, pairs, found = store.read(read)
+        rows, newest, people, pairs = store.read(read)
         # An answer may begin to count without anything new being said: a place became free.
         seen = (newest, sum(row.counts for row in rows))
         if self._agreement is None or self._agreement[0] != seen:
@@ -75,7 +77,7 @@ class Board:
             people=people,
             pairs=pairs,
             agreement=self._agreement[1],
-            habits=found,
+            habits=habits(rows, self._words),
             at=at,
         )
 

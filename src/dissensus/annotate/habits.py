@@ -37,19 +37,20 @@ class Habits(BaseModel):
     remarks: list[str]
 
 
-def habits(c: Connection, rows: Sequence[Row]) -> list[Habits]:
-    """Describe everybody who answered something."""
+def habits(rows: Sequence[Row], words: Mapping[int, int]) -> list[Habits]:
+    """Describe everybody who answered something. ``words``: how many each item has, by `count_words`."""
     said: defaultdict[int, list[Row]] = defaultdict(list)
     for row in rows:
         if not row.practice and row.kind == "answer":
             said[row.person_id].append(row)
-    words = _words(c)
     return [_habits(person, answers, words) for person, answers in sorted(said.items())]
 
 
-def _words(c: Connection) -> dict[int, int]:
-    pairs = c.execute(select(items.c.id, items.c.pair).where(~items.c.practice))
-    return {item: _count(Pair.model_validate_json(pair)) for item, pair in pairs}
+def count_words(c: Connection, counted: Mapping[int, int] | None = None) -> dict[int, int]:
+    """Count the words of real pairs, by item id. Items do not change: those that were counted are not read again."""
+    known = dict(counted or {})
+    fresh = select(items.c.id, items.c.pair).where(~items.c.practice, items.c.id > max(known, default=0))
+    return known | {item: _count(Pair.model_validate_json(pair)) for item, pair in c.execute(fresh)}
 
 
 def _count(pair: Pair) -> int:

@@ -1,37 +1,23 @@
 // What is on the screen.
+import { at, element, showTurns } from "../page.js";
 
-const SPEAKERS = { user: "User", assistant: "Assistant", system: "System", tool: "Tool", other: "Speaker" };
 const WORDS = {
   correct: { single: "one correct answer", multiple: "several correct answers" },
   distinct: { yes: "clearly different", no: "essentially the same" },
   choice: { left: "answer A", right: "answer B", tie: "neither" },
 };
-export const at = (id) => document.getElementById(id);
+export { at };
 
 export function showTask(task) {
   at("pair").hidden = false;
   at("end").hidden = true;
   for (const part of ["prompt", "left", "right"]) {
     const spoken = task[part].length > 1 || (part !== "prompt" && task.prompt.length > 1);
-    at(part).replaceChildren(...task[part].map((turn) => turnOf(turn, spoken)));
+    showTurns(at(part), task[part], spoken);
     at(part).scrollTop = 0;
   }
   at("practice-tag").hidden = !task.practice;
   window.scrollTo(0, 0);
-}
-
-function turnOf(turn, spoken) {
-  const box = document.createElement("div");
-  box.className = spoken ? `turn spoken ${turn.role}` : "turn";
-  box.dir = "auto";
-  box.innerHTML = turn.html; // made by rendering.py on the server, which lets nothing through that runs or loads
-  if (spoken) {
-    const speaker = document.createElement("span");
-    speaker.className = "speaker";
-    speaker.textContent = SPEAKERS[turn.role];
-    box.prepend(speaker);
-  }
-  return box;
 }
 
 export function readForm() {
@@ -104,7 +90,7 @@ export function describe(list, answer) {
     ...(answer.choice ? [["Own preference", WORDS.choice[answer.choice]]] : []),
     ...(answer.note ? [["Note", answer.note]] : []),
   ];
-  list.replaceChildren(...rows.flatMap(([name, value]) => [cell("dt", name), cell("dd", value)]));
+  list.replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
 }
 
 export function showFeedback(feedback, answer) {
@@ -115,9 +101,7 @@ export function showFeedback(feedback, answer) {
   ];
   at("feedback-title").textContent = lines.every(([right]) => right) ? "Practice: as expected" : "Practice: not quite as expected";
   at("feedback-list").replaceChildren(...lines.map(([right, words]) => {
-    const line = cell("li", `${right ? "✓" : "✗"} ${words}.`);
-    line.className = right ? "good" : "bad";
-    return line;
+    return element("li", `${right ? "✓" : "✗"} ${words}.`, right ? "good" : "bad");
   }));
   at("feedback-because").innerHTML = feedback.because; // made by rendering.py on the server
   at("feedback").showModal();
@@ -126,10 +110,4 @@ export function showFeedback(feedback, answer) {
 
 function span({ least, most }) {
   return least === most ? `${least}` : `${least} to ${most}`;
-}
-
-function cell(tag, words) {
-  const made = document.createElement(tag);
-  made.textContent = words;
-  return made;
 }
