@@ -308,15 +308,15 @@ def test_intervals_cover():
         share = 1 / (1 + np.exp(-(np.repeat(shared, 2) + rng.normal(0, 1, 2 * prompts))))
         return (rng.random((2 * prompts, 3)) < share[:, None]).astype(float)
 
-    large = draw(300_000)
+    large = draw(100_000)
     truth = {name: float(f(large)) for name, f in COEFFICIENTS.items()}
-    hits, repeats = dict.fromkeys(COEFFICIENTS, 0), 800
+    hits, repeats = dict.fromkeys(COEFFICIENTS, 0), 400
     for _ in range(repeats):
         found = agreement_intervals(draw(100), np.repeat(np.arange(100), 2), np.zeros(200), 400, rng)
         for name, e in found.items():
             hits[name] += e.low <= truth[name] <= e.high
     for name, n in hits.items():
-        assert 0.925 <= n / repeats <= 0.975, name
+        assert 0.915 <= n / repeats <= 0.985, name
 
 
 @pytest.mark.real_data

@@ -219,7 +219,7 @@ def intervals(human, models, clusters, rows, n_resamples, rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISE)
 @pytest.mark.parametrize(
-    ("n_prompts", "per_prompt", "repeats"), [(25, 1, 1000), (25, 4, 1000), (150, 1, 700), (1000, 1, 400)]
+    ("n_prompts", "per_prompt", "repeats"), [(25, 1, 500), (25, 4, 500), (150, 1, 350), (1000, 1, 150)]
 )
 def test_intervals_hold_the_truth_in_19_cases_of_20(n_prompts, per_prompt, repeats, noise):
     rng = np.random.default_rng(17)
@@ -232,7 +232,8 @@ def test_intervals_hold_the_truth_in_19_cases_of_20(n_prompts, per_prompt, repea
         found = intervals(human, models, clusters, rows, 800 if n_prompts < 100 else 400, rng)
         hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
     covered = dict(zip(("r", "L1", "difference of r", "difference of L1"), hits / repeats, strict=True))
-    assert {name: share for name, share in covered.items() if not 0.93 <= share <= 0.97} == {}
+    chance = 3 * np.sqrt(0.05 * 0.95 / repeats)  # bench/interval_coverage.py repeats it thousands of times
+    assert {name: share for name, share in covered.items() if abs(share - 0.95) > chance} == {}
 
 
 @pytest.mark.slow
@@ -248,11 +249,11 @@ def test_the_interval_of_a_calibration_error_holds_its_mean_over_samples(tilt):
         human = rng.binomial(5, 1 / (1 + np.exp(-utility))) / 5
         return Cell(1 / (1 + np.exp(-tilt * utility)), human, clusters.of_pair)
 
-    truth = np.mean([draw()(ones(clusters))[rows, 0] for _ in range(3000)], axis=0)
+    truth = np.mean([draw()(ones(clusters))[rows, 0] for _ in range(1500)], axis=0)
     hits = np.zeros(2)
-    for _ in range(1000):
+    for _ in range(500):
         cell = draw()
         values, resampled = cell(ones(clusters))[rows, 0], bootstrap({0: [cell]}, clusters, 400, rng)[0][rows]
         found = [recentred_interval(v, r, spare=(150, 1), floor=0) for v, r in zip(values, resampled, strict=True)]
         hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
-    assert (hits / 1000 >= 0.93).all()
+    assert (hits / 500 >= 0.93).all()
