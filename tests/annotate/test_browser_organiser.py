@@ -106,6 +106,29 @@ def test_a_pair_is_decided_by_keyboard(browser, serve):
         assert stale.value.current.answer == Said(correct="single", distinct="yes", estimate=7, note="sure")
 
 
+def test_majority_and_mean_are_shown_and_fill_in_without_undoing_a_choice(browser, serve):
+    project, origin = serve(
+        pairs=[Pair(id="x", prompt="Why?", response_a="So.", response_b="No.")], filled=False, own_choice=True
+    )
+    for name, estimate, correct in (("Ada", 9, "single"), ("Grace", 6, "single"), ("Kofi", 0, "multiple")):
+        [task] = project.lease(name).tasks
+        project.submit(name, task.key, said(estimate, correct, choice="b"))
+    with person(browser, origin, project, "Judith") as page:
+        page.select_option("#show", "correct")
+        until(page, "document.querySelectorAll('#items a').length === 1")
+        page.locator("#items a").first.click()
+        page.wait_for_selector("#answers section")
+        assert "5 of 10 prefer response a" in page.inner_text("#suggested")
+        for key in ("A", "F"):  # Caps Lock is on
+            page.keyboard.press(key)
+        assert page.is_checked("input[name=choice][value=a]")
+        assert page.is_checked("input[name=correct][value=single]")
+        assert page.input_value("#estimate") == "5"
+        for key, told in (("]", "last"), ("[", "first")):
+            page.keyboard.press(key)
+            until(page, f"document.getElementById('notice').textContent.includes('{told}')")
+
+
 def test_two_adjudicators_see_both_decisions(browser, serve):
     project, origin = serve(pairs=4)
     with person(browser, origin, project, "Judith") as page:
@@ -167,6 +190,7 @@ def test_nothing_that_people_or_files_say_runs_or_loads(browser, serve):
         page.select_option("#show", "all")
         until(page, "document.querySelectorAll('#items a').length > 40")
         for address in page.eval_on_selector_all("#items a", "links => links.map((link) => link.href)")[:60]:
+            project.decide("Judith", address.split("/")[-1], Said(correct="single", note=next(words)))
             page.goto(address)
             page.wait_for_selector("#answers section")
         time.sleep(0.2)

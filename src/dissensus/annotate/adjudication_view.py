@@ -18,7 +18,9 @@ from dissensus.annotate.schema import items
 from dissensus.annotate.terms import Correct, Distinct
 from dissensus.records import Label, Pair
 
-Show = Literal["all", "disagreement", "undecided", "decided", "skipped", "notes"]
+Show = Literal[
+    "all", "disagreement", "correct", "distinct", "estimate", "choice", "undecided", "decided", "skipped", "notes"
+]
 
 
 class ItemSummary(BaseModel):
@@ -134,6 +136,10 @@ def _is_shown(summary: ItemSummary, show: Show, least_spread: float) -> bool:
     return {
         "all": True,
         "disagreement": summary.split_correct or summary.split_distinct or (summary.spread or 0) >= least_spread,
+        "correct": summary.split_correct,
+        "distinct": summary.split_distinct,
+        "estimate": (summary.spread or 0) >= least_spread,
+        "choice": summary.split_choice,
         "undecided": not summary.decided,
         "decided": summary.decided,
         "skipped": summary.skips > 0,

@@ -12,6 +12,7 @@ let suggestion = null;
 let base = 0;
 let act = null; // {id, body}: the same id until it is acknowledged
 let theirs = null;
+const show = (n) => (Number.isInteger(n) ? `${n}` : n.toFixed(1));
 
 async function load() {
   const reply = await ask("GET", `/api/items/${key}`);
@@ -21,6 +22,8 @@ async function load() {
   showTurns(at("prompt"), item.prompt, spoken);
   for (const name of ["response_a", "response_b"]) showTurns(at(name), item[name], spoken || item[name].length > 1);
   suggestion = item.suggestion;
+  at("suggested").replaceChildren();
+  describe(at("suggested"), { ...suggestion, estimate: suggestion.estimate === null ? null : show(suggestion.estimate) });
   const splits = Object.fromEntries(["correct", "distinct", "estimate", "choice"].map((name) => {
     const said = item.answers.filter((answer) => answer.state !== "skipped").map((answer) => answer[name]);
     return [name, new Set(said.filter((value) => value !== null)).size > 1];
@@ -31,6 +34,19 @@ async function load() {
     fill(item.decision);
     at("decided").textContent = `decided ${new Date(item.decision.decided_at).toLocaleString()}`;
   }
+}
+
+// Majority and mean, where there are any; what was chosen about anything else stays. A mean between two steps is left
+// to the adjudicator, who sees it.
+function suggest() {
+  if (!suggestion) return;
+  for (const name of ["correct", "distinct"]) {
+    const input = suggestion[name] && document.querySelector(`#form input[name="${name}"][value="${suggestion[name]}"]`);
+    if (input) input.checked = true;
+  }
+  if (Number.isInteger(suggestion.estimate)) at("estimate").value = String(suggestion.estimate);
+  else if (suggestion.estimate !== null) at("estimate").focus();
+  act = null;
 }
 
 function card(answer, splits) {
@@ -58,8 +74,8 @@ function fill(said) {
     const input = document.querySelector(`#form input[name="${name}"][value="${said[name] ?? ""}"]`);
     if (input) input.checked = true;
   }
-  at("estimate").value = said.estimate === null || said.estimate === undefined ? "" : String(Math.round(said.estimate));
-  if (said.note !== undefined) at("note").value = said.note;
+  at("estimate").value = said.estimate === null ? "" : String(said.estimate);
+  at("note").value = said.note;
   act = null;
 }
 
@@ -100,15 +116,16 @@ async function decide() {
 function settle(mine) {
   at("conflict").close();
   base = theirs.revision;
-  if (mine) decide();
-  else fill(theirs.answer);
+  if (mine) return decide();
+  fill(theirs.answer);
+  at("decided").textContent = "decided by somebody else just now";
 }
 
-function next() {
+function turn(step) {
   const keys = JSON.parse(sessionStorage.getItem("adjudicate") ?? "[]");
-  const following = keys[keys.indexOf(key) + 1];
-  if (following) location.assign(`/adjudicate/${following}`);
-  else notice("That was the last pair of the list.");
+  const beside = keys.includes(key) ? keys[keys.indexOf(key) + step] : undefined;
+  if (beside) location.assign(`/adjudicate/${beside}`);
+  else notice(step > 0 ? "That was the last pair of the list." : "That was the first pair of the list.");
 }
 
 function notice(words) {
@@ -120,8 +137,9 @@ at("form").addEventListener("submit", (event) => {
   event.preventDefault();
   decide();
 });
-at("fill").addEventListener("click", () => suggestion && fill(suggestion));
-at("next").addEventListener("click", next);
+at("fill").addEventListener("click", suggest);
+at("next").addEventListener("click", () => turn(1));
+at("previous").addEventListener("click", () => turn(-1));
 at("keep-mine").addEventListener("click", () => settle(true));
 at("keep-theirs").addEventListener("click", () => settle(false));
 at("conflict").addEventListener("cancel", (event) => event.preventDefault());
@@ -137,14 +155,15 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (!free) return;
-  const [name, value] = PICKS[event.key.toLowerCase()] ?? [];
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // whatever Caps Lock is at
+  const [name, value] = PICKS[key] ?? [];
   const input = name && document.querySelector(`#form input[name="${name}"][value="${value}"]`);
   if (input) input.checked = true;
-  else if (/^[0-9t]$/i.test(event.key)) at("estimate").value = event.key.toLowerCase() === "t" ? "10" : event.key;
-  else if (event.key === "f") suggestion && fill(suggestion);
-  else if (event.key === "n") at("note").focus();
-  else if (event.key === "]") next();
-  else if (event.key === "Enter" && !(event.target instanceof HTMLButtonElement || event.target instanceof HTMLAnchorElement)) decide();
+  else if (/^[0-9t]$/.test(key)) at("estimate").value = key === "t" ? "10" : key;
+  else if (key === "f") suggest();
+  else if (key === "n") at("note").focus();
+  else if (key === "[" || key === "]") turn(key === "]" ? 1 : -1);
+  else if (key === "Enter" && !(event.target instanceof HTMLButtonElement || event.target instanceof HTMLAnchorElement)) decide();
   else return;
   event.preventDefault();
 });

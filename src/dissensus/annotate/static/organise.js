@@ -5,9 +5,13 @@ const EVERY = 4_000;
 const QUESTIONS = { correct: "Task 1: one or several correct", distinct: "Task 2: distinguishable", estimate: "Task 3: of ten, how many", choice: "Own preference" };
 const MEASURES = { raw: "raw", alpha: "α", kappa: "κ", ac1: "AC1", spread: "spread" };
 
+let asking = false; // one at a time: an older reply never comes after a newer one
+
 async function refresh() {
-  if (document.hidden) return;
+  if (document.hidden || asking) return;
+  asking = true;
   const reply = await ask("GET", "/api/overview");
+  asking = false;
   if (!isFine(reply)) {
     at("at").textContent = sentence(reply);
     at("at").className = "bad";
