@@ -50,6 +50,12 @@ def _say(page, left="7", save=True):
     page.keyboard.press(left)
     if save:
         page.keyboard.press("Enter")
+        # As a person does, wait for the next pair (or what takes its place) before answering it.
+        until(
+            page,
+            "!document.querySelector('#form input:checked') || document.querySelector('dialog[open]') || "
+            "!document.getElementById('end').hidden",
+        )
 
 
 def _saved(page):

@@ -45,26 +45,43 @@ class Running:
         self.links = [self.process.stdout.readline().strip()]
         self.origin = self.links[0].split(": ")[-1].split("/join#")[0]
 
-    def get(self, path):
-        with urllib.request.urlopen(f"{self.origin}{path}", timeout=10) as reply:
-            return reply.read()
-
-    def wait(self):
-        for _ in range(200):
+    def wait(self, trusted=None):
+        for _ in range(500):
             try:
-                return self.get("/healthz")
+                with urllib.request.urlopen(f"{self.origin}/healthz", timeout=10, context=trusted) as reply:
+                    return reply.read()
             except OSError:
                 time.sleep(0.02)
         raise AssertionError("it does not answer")
 
     def end(self, number):
         self.process.send_signal(number)
-        code = self.process.wait(timeout=15)
+        code = self.process.wait(timeout=30)
         self.log.seek(0)
         told = self.log.read()
+        self.close()
+        return code, told
+
+    def close(self):
+        """End it for good, whatever came before."""
+        self.process.kill()
+        self.process.wait()
         self.process.stdout.close()
         self.log.close()
-        return code, told
+
+
+@pytest.fixture
+def run(tmp_path):
+    """``run(*arguments)``: the app, which is gone when the test is over."""
+    started = []
+
+    def start(*arguments):
+        started.append(Running(tmp_path, *arguments))
+        return started[-1]
+
+    yield start
+    for app in started:
+        app.close()
 
 
 @pytest.fixture
@@ -73,8 +90,8 @@ def pairs(tmp_path):
     return tmp_path
 
 
-def test_it_is_started_ended_and_started_again(pairs):
-    app = Running(pairs, "pairs.jsonl", "--db", "a.db", "--no-practice")
+def test_it_is_started_ended_and_started_again(pairs, run):
+    app = run("pairs.jsonl", "--db", "a.db", "--no-practice")
     assert json.loads(app.wait()) == {"status": "ok"}
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/join#[\w-]{43}", app.links[0])
     token = app.links[0].split("#")[1]
@@ -83,7 +100,7 @@ def test_it_is_started_ended_and_started_again(pairs):
     assert "5 pairs added" in told
     assert token not in told
     assert "Traceback" not in told
-    again = Running(pairs, "pairs.jsonl", "--db", "a.db")
+    again = run("pairs.jsonl", "--db", "a.db")
     again.wait()
     code, told = again.end(signal.SIGINT)
     assert code == 130
@@ -91,17 +108,17 @@ def test_it_is_started_ended_and_started_again(pairs):
     assert "Traceback" not in told
 
 
-def test_it_is_killed_and_back(pairs):
-    app = Running(pairs, "pairs.jsonl", "--db", "a.db")
+def test_it_is_killed_and_back(pairs, run):
+    app = run("pairs.jsonl", "--db", "a.db")
     app.wait()
     app.end(signal.SIGKILL)
-    again = Running(pairs, "--db", "a.db")
+    again = run("--db", "a.db")
     assert json.loads(again.wait()) == {"status": "ok"}
     assert again.end(signal.SIGTERM)[0] == 0
 
 
-def test_the_demo_needs_nothing(tmp_path):
-    app = Running(tmp_path, "--demo")
+def test_the_demo_needs_nothing(tmp_path, run):
+    app = run("--demo")
     app.wait()
     app.links += [app.process.stdout.readline().strip() for _ in range(3)]
     assert [link.split(": ")[0] for link in app.links] == ["Organiser", "Ada", "Grace", "Kofi"]
@@ -110,7 +127,7 @@ def test_the_demo_needs_nothing(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
-def test_it_does_tls_itself(pairs):
+def test_it_does_tls_itself(pairs, run):
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
     make += [
         "-keyout",
@@ -123,17 +140,13 @@ def test_it_does_tls_itself(pairs):
         "subjectAltName=IP:127.0.0.1",
     ]
     subprocess.run(make, cwd=pairs, check=True, capture_output=True)
-    app = Running(pairs, "pairs.jsonl", "--db", "a.db", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
+    app = run("pairs.jsonl", "--db", "a.db", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
     assert app.origin.startswith("https://127.0.0.1:")
     trusted = ssl.create_default_context(cafile=pairs / "cert.pem")
     web = http.client.HTTPSConnection(app.origin.removeprefix("https://"), context=trusted)
     body, headers = json.dumps({"token": app.links[0].split("#")[1]}), {"Origin": app.origin}
-    for _ in range(200):
-        try:
-            web.request("POST", "/api/session", body, {**headers, "Content-Type": "application/json"})
-            break
-        except ConnectionError:
-            time.sleep(0.02)
+    app.wait(trusted)
+    web.request("POST", "/api/session", body, {**headers, "Content-Type": "application/json"})
     reply = web.getresponse()
     assert reply.status == 200
     cookie = reply.getheader("set-cookie")

@@ -134,7 +134,7 @@ class Work {
 
   pick(name, value) {
     const input = document.querySelector(`#form input[name="${name}"][value="${value}"]`);
-    if (!input) return false;
+    if (!input || this.moving) return Boolean(input);
     input.checked = true;
     this.edited();
     return true;
@@ -151,7 +151,7 @@ class Work {
 
   edited() {
     at("lacks").textContent = "";
-    if (!this.current) return;
+    if (!this.current || this.moving) return;
     this.dirty = true;
     this.keepDraft();
     clearTimeout(this.drafting);
