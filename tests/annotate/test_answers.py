@@ -71,7 +71,7 @@ def test_answers_are_only_ever_added_to(open_project):
     for base, (kind, answer) in enumerate(
         [("answer", said(7)), ("withdraw", None), ("skip", None), ("withdraw", None), ("answer", said(1))]
     ):
-        state = project.submit("Ada", task.key, answer, base=base, kind=kind).state
+        state = project.submit("Ada", task.key, answer, base=base, kind=kind, reason="broken").state
     assert state == "answered"
     kinds = project.read(lambda c: c.execute(select(revisions.c.kind).order_by(revisions.c.revision)).scalars().all())
     assert kinds == ["answer", "withdraw", "skip", "withdraw", "answer"]
@@ -86,6 +86,14 @@ def test_an_answer_lacks_nothing_that_is_asked(lacks, open_project):
     with pytest.raises(Incomplete, match="no answer yet"):
         project.submit("Ada", task.key, whole.model_copy(update={lacks: None}))
     assert project.submit("Ada", task.key, whole).revision == 1
+
+
+def test_a_skip_says_why(open_project):
+    project = open_project()
+    [task] = project.lease("Ada").tasks
+    with pytest.raises(Incomplete, match="comes with a reason"):
+        project.submit("Ada", task.key, kind="skip", reason=" ")
+    assert project.submit("Ada", task.key, kind="skip", reason="cut off").state == "skipped"
 
 
 def test_nobody_answers_for_somebody_else(open_project):

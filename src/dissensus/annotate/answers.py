@@ -127,7 +127,7 @@ def submit(
     task = Task(row.item_id, row.shown, row.practice)
     said = submission.answer
     said = undo_sides(said, task.shown) if isinstance(said, Shown) else said
-    _check(submission.kind, said, config)
+    _check(submission, said, config)
     digest = digest_of(submission.kind, said, submission.reason)
     if row.saved is not None:
         if row.digest != digest:
@@ -193,10 +193,12 @@ def _hear_of(c: Connection, person_id: int, now: int, config: AnnotationConfig) 
     c.execute(_RENEW, {"person": person_id, "now": now, "until": lease_end(config, now)})
 
 
-def _check(kind: Kind, answer: Said | None, config: AnnotationConfig) -> None:
-    if kind != "answer":
+def _check(submission: Submission, answer: Said | None, config: AnnotationConfig) -> None:
+    if submission.kind != "answer":
         if answer is not None:
-            raise Incomplete(f"a {kind} comes without an answer")
+            raise Incomplete(f"a {submission.kind} comes without an answer")
+        if submission.kind == "skip" and not submission.reason.strip():
+            raise Incomplete("a skip comes with a reason; say why this pair cannot be judged")
         return
     asked = {"correct": "task 1", "distinct": "task 2", "estimate": "task 3"}
     if config.own_choice:
