@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*unclosed.*:ResourceWarning"),
 ]
 
-EXAMPLES = 12
+EXAMPLES = 8
 
 
 @pytest.mark.parametrize("name", ["Ada", "Judith", "Olga", None])
