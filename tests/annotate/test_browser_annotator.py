@@ -255,6 +255,29 @@ def test_two_tabs_show_both_answers_and_lose_neither(browser, serve):
     assert _lefts(project) == [1, 9]
 
 
+def test_a_window_that_sends_for_another_still_tells_of_its_answer(browser, serve):
+    project, origin = serve(pairs=10, annotators=1)
+    with person(browser, origin, project, "Ada") as first:
+        _ready(first)
+        second = first.context.new_page()
+        second.goto(f"{origin}/work{first.url.split('/work')[1]}")
+        _ready(second)
+        first.route("**/revisions", lambda route: route.abort())
+        _say(first, "1")
+        until(first, "document.getElementById('saved').textContent.includes('1 answer kept')")
+        second.evaluate("window.dispatchEvent(new Event('online'))")  # the windows share what waits
+        _saved(second)
+        _say(second, "9", save=False)
+        second.keyboard.press("Enter")
+        second.wait_for_selector("#conflict[open]")
+        assert "1A-9B" in second.inner_text("#theirs")
+        second.keyboard.press("1")
+        until(second, "!document.querySelector('dialog[open]')")
+        _saved(second)
+        first.unroute("**/revisions")
+    assert _lefts(project) == [1, 9]
+
+
 def test_somebody_revoked_is_told_and_their_answers_stay_in_the_browser(browser, serve):
     from dissensus.annotate import access
 

@@ -20,6 +20,7 @@ class Work {
     this.clock = new Clock();
     this.current = null;
     this.done = []; // keys of what was said, in order: what undo goes back through
+    this.own = new Set(); // ids of acts that were done in this window
     this.listening = null; // the practice act whose feedback is awaited
   }
 
@@ -196,6 +197,7 @@ class Work {
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     const id = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
     const act = { key: task.key, body: { id, base: task.revision, ...said } };
+    this.own.add(id);
     this.shelf.add(act);
     this.dirty = false;
     this.shelf.dropDraft(task.key);
@@ -266,7 +268,9 @@ class Work {
 
   saved(act, reply) {
     const later = this.shelf.acts().some((other) => other.act.key === act.key);
-    if (!later) this.desk.change(act.key, { state: reply.state, revision: reply.revision });
+    // Windows share what waits. What another one said about the pair on this screen is told when this one saves.
+    const ofAnother = act.key === this.current?.key && !this.own.has(act.body.id);
+    if (!later && !ofAnother) this.desk.change(act.key, { state: reply.state, revision: reply.revision });
     this.justSaved = true;
     if (this.listening === act.key) {
       if (reply.feedback) showFeedback(reply.feedback, act.body.answer);
