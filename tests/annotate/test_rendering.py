@@ -65,6 +65,11 @@ def test_what_markdown_is_for_is_kept():
         assert part in html
 
 
+def test_what_is_nested_deeply_is_not_dropped():
+    assert "deep" in render("> " * 40 + "deep")
+    assert "item 19" in render("\n".join("  " * n + f"- item {n}" for n in range(20)))
+
+
 def test_headings_stay_below_the_pages_own():
     assert render("# one\n## two\n###### six").count("<h") == 3
     assert {tag for tag, _ in Tags(render("# one\n## two\n###### six")).found} == {"h4", "h5", "h6"}

@@ -95,7 +95,7 @@ def _lower(tag: str) -> str:
 
 
 def _make() -> MarkdownIt:
-    settings: dict[str, Any] = {"html": False, "breaks": True, "linkify": False}
+    settings: dict[str, Any] = {"html": False, "breaks": True, "linkify": False, "maxNesting": 100}
     return MarkdownIt("commonmark", settings, renderer_cls=_Renderer).enable(["table", "strikethrough"])
 
 

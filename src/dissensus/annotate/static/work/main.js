@@ -14,6 +14,7 @@ const LOOK_AGAIN = 20_000;
 class Work {
   constructor() {
     const page = at("work").dataset;
+    this.name = page.name;
     this.shelf = new Shelf(page.project, page.person);
     this.sender = new Sender(this.shelf, this);
     this.desk = new Desk();
@@ -48,6 +49,9 @@ class Work {
 
   async go(key, remember = true) {
     this.keepDraft();
+    clearTimeout(this.drafting);
+    this.sendDraft(); // of the pair that is left, where it was edited
+    this.dirty = false;
     let task;
     try {
       task = await this.desk.task(key);
@@ -319,7 +323,11 @@ class Work {
 
   refused(act, problem) {
     if (this.listening === act.key) this.listening = null;
-    notice(`One answer was not taken: ${problem.message}. It is kept in this browser; tell the organiser.`);
+    const now = problem.current;
+    const there = now && { state: now.state, revision: now.revision, answer: now.answer, draft: null };
+    this.desk.change(act.key, there || { state: "released" }); // not as was foreseen
+    const kept = now ? "" : " It is kept in this browser; tell the organiser.";
+    notice(`What you did was not taken: ${problem.message}.${kept}`);
   }
 
   signedOut(problem) {
@@ -376,6 +384,6 @@ for (const button of document.querySelectorAll("[data-close]")) button.addEventL
 window.addEventListener("popstate", () => location.hash && work.go(location.hash.slice(1), false));
 window.addEventListener("pagehide", () => work.keepDraft());
 window.addEventListener("beforeunload", (event) => {
-  if (work.shelf.unsaved.size || (work.dirty && !work.shelf.works)) event.preventDefault();
+  if (work.shelf.unsaved.size || work.shelf.open.size || work.shelf.aside.size || (work.dirty && !work.shelf.works)) event.preventDefault();
 });
 work.start();

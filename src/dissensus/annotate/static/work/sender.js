@@ -49,14 +49,14 @@ export class Sender {
         this.wait = FIRST_WAIT;
         this.on.saved(next.act, reply);
       } catch (problem) {
-        if (!this.settle(next, problem)) return;
+        if (!(await this.settle(next, problem))) return;
       }
     }
     this.set("idle");
   }
 
   // Decide what a problem means; true where the next act can go.
-  settle({ name, act }, problem) {
+  async settle({ name, act }, problem) {
     if (problem instanceof Unreachable || problem.status >= 500 || problem.status === 429) {
       this.set("waiting");
       this.timer = setTimeout(() => this.run(), Math.max(this.wait, (problem.wait ?? 0) * 1000));
@@ -69,17 +69,29 @@ export class Sender {
       this.on.signedOut(problem);
       return false;
     }
-    if (problem.status === 409 && act.body.kind === "answer") {
+    if (problem.status === 404 && (await this.isSomebodyElse())) {
+      this.set("stopped");
+      this.on.signedOut(new Error("somebody else is signed in with this browser now"));
+      return false;
+    }
+    if (problem.status === 409) {
       // Later acts about the same pair started from what never was; the newest of them is what the person means.
       const later = this.shelf.acts().filter((other) => other.act.key === act.key);
-      const latest = later.at(-1).act;
+      const latest = later.map((other) => other.act).findLast((other) => other.body.kind === "answer");
       for (const other of later) this.shelf.done(other.name);
-      this.on.conflict(latest.body.kind === "answer" ? latest : act, problem);
+      if (latest) this.on.conflict(latest, problem);
+      else this.on.refused(act, problem);
       return true;
     }
     this.shelf.setAside(name, act, problem.message);
     this.on.refused(act, problem);
     return true;
+  }
+
+  // Tasks of one person are unknown to another: what waits is kept for whom it belongs to.
+  async isSomebodyElse() {
+    const who = await ask("GET", "/api/session").catch(() => null);
+    return who === null || who.name !== this.on.name;
   }
 
   set(state) {

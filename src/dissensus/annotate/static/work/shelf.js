@@ -5,6 +5,8 @@ export class Shelf {
   constructor(project, person) {
     this.root = `dissensus/${project}/${person}`;
     this.unsaved = new Map(); // what could not be kept here
+    this.open = new Map(); // conflicts of which the same is true
+    this.aside = new Map(); // and acts that were refused
     this.works = true;
   }
 
@@ -30,22 +32,23 @@ export class Shelf {
 
   // Acts that the server will never take; kept, for they are somebody's work.
   setAside(name, act, why) {
-    this.put(name.replace("/outbox/", "/refused/"), { ...act, why });
+    if (!this.put(name.replace("/outbox/", "/refused/"), { ...act, why })) this.aside.set(name, act);
     this.done(name);
   }
 
   // Answers that met another one on the server, until the person has chosen.
   conflicts() {
     const names = Object.keys(localStorage).filter((name) => name.startsWith(`${this.root}/conflict/`));
-    return names.map((name) => read(name)).filter((conflict) => conflict !== null);
+    return [...names.map((name) => read(name)).filter((conflict) => conflict !== null), ...this.open.values()];
   }
 
   keepConflict(key, act, current) {
-    this.put(`${this.root}/conflict/${key}`, { key, act, current });
+    if (!this.put(`${this.root}/conflict/${key}`, { key, act, current })) this.open.set(key, { key, act, current });
   }
 
   dropConflict(key) {
     localStorage.removeItem(`${this.root}/conflict/${key}`);
+    this.open.delete(key);
   }
 
   draft(key) {
