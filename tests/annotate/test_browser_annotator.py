@@ -278,6 +278,51 @@ def test_a_window_that_sends_for_another_still_tells_of_its_answer(browser, serv
     assert _lefts(project) == [1, 9]
 
 
+FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') }"
+NONE = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError') } })"
+
+
+@pytest.mark.parametrize("script", [FULL, NONE], ids=["full", "none"])
+def test_a_browser_that_keeps_nothing_still_saves_and_shows_conflicts(script, browser, serve):
+    project, origin = serve(pairs=10, annotators=1)
+    with person(browser, origin, project, "Ada") as first:
+        _ready(first)
+        second = first.context.new_page()
+        second.add_init_script(script)
+        second.goto(f"{origin}/work{first.url.split('/work')[1]}")
+        _ready(second)
+        _say(first, "1")
+        _saved(first)
+        _say(second, "9", save=False)
+        second.keyboard.press("Enter")
+        second.wait_for_selector("#conflict[open]")
+        second.keyboard.press("1")
+        until(second, "!document.querySelector('dialog[open]')")
+        _saved(second)
+    assert _lefts(project) == [1, 9]
+
+
+def test_what_waits_is_never_sent_as_somebody_elses(browser, serve):
+    project, origin = serve(pairs=10, annotators=2)
+    with person(browser, origin, project, "Ada") as page:
+        _ready(page)
+        page.route("**/revisions", lambda route: route.abort())
+        _say(page, "3")
+        until(page, "document.getElementById('saved').textContent.includes('1 answer kept')")
+        other = page.context.new_page()
+        other.goto(f"{origin}/join#{project.invite('Grace')}")
+        other.click("#start")
+        _ready(other)
+        page.unroute("**/revisions")
+        until(page, "document.getElementById('saved').textContent === 'Signed out'", seconds=12)
+        assert _stored(project) == []
+        page.goto(f"{origin}/join#{project.invite('Ada')}")
+        page.click("#start")
+        _ready(page)
+        _saved(page)
+    assert _lefts(project) == [3]
+
+
 def test_somebody_revoked_is_told_and_their_answers_stay_in_the_browser(browser, serve):
     from dissensus.annotate import access
 

@@ -1,6 +1,21 @@
 // What this browser keeps, for one person of one project: acts that wait to be saved, and drafts.
 // Each has an entry of its own, so that two windows never overwrite each other's.
 
+const kept = storage();
+
+// The browser's storage, or one that forgets everything: some browsers refuse it altogether.
+function storage() {
+  try {
+    Object.keys(localStorage);
+    return localStorage;
+  } catch {
+    const refuse = () => {
+      throw new Error("this browser keeps nothing");
+    };
+    return Object.create({ getItem: () => null, removeItem: () => {}, setItem: refuse });
+  }
+}
+
 export class Shelf {
   constructor(project, person) {
     this.root = `dissensus/${project}/${person}`;
@@ -12,10 +27,10 @@ export class Shelf {
 
   // Acts, in the order in which they were done.
   acts() {
-    const names = Object.keys(localStorage).filter((name) => name.startsWith(`${this.root}/outbox/`));
-    const kept = names.map((name) => ({ name, act: read(name) })).filter(({ act }) => act !== null);
+    const names = Object.keys(kept).filter((name) => name.startsWith(`${this.root}/outbox/`));
+    const found = names.map((name) => ({ name, act: read(name) })).filter(({ act }) => act !== null);
     const rest = [...this.unsaved].map(([name, act]) => ({ name, act }));
-    return [...kept, ...rest].sort((one, other) => (one.name < other.name ? -1 : 1));
+    return [...found, ...rest].sort((one, other) => (one.name < other.name ? -1 : 1));
   }
 
   add(act) {
@@ -26,7 +41,7 @@ export class Shelf {
   }
 
   done(name) {
-    localStorage.removeItem(name);
+    kept.removeItem(name);
     this.unsaved.delete(name);
   }
 
@@ -38,7 +53,7 @@ export class Shelf {
 
   // Answers that met another one on the server, until the person has chosen.
   conflicts() {
-    const names = Object.keys(localStorage).filter((name) => name.startsWith(`${this.root}/conflict/`));
+    const names = Object.keys(kept).filter((name) => name.startsWith(`${this.root}/conflict/`));
     return [...names.map((name) => read(name)).filter((conflict) => conflict !== null), ...this.open.values()];
   }
 
@@ -47,7 +62,7 @@ export class Shelf {
   }
 
   dropConflict(key) {
-    localStorage.removeItem(`${this.root}/conflict/${key}`);
+    kept.removeItem(`${this.root}/conflict/${key}`);
     this.open.delete(key);
   }
 
@@ -60,12 +75,12 @@ export class Shelf {
   }
 
   dropDraft(key) {
-    localStorage.removeItem(`${this.root}/draft/${key}`);
+    kept.removeItem(`${this.root}/draft/${key}`);
   }
 
   put(name, value) {
     try {
-      localStorage.setItem(name, JSON.stringify(value));
+      kept.setItem(name, JSON.stringify(value));
       this.works = true;
     } catch {
       this.works = false;
@@ -76,7 +91,7 @@ export class Shelf {
 
 function read(name) {
   try {
-    return JSON.parse(localStorage.getItem(name));
+    return JSON.parse(kept.getItem(name));
   } catch {
     return null;
   }
