@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -31,6 +31,13 @@ Kind = Literal["model", "judge", "reference", "ceiling", "people"]
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _as_dict(value: Any) -> Any:
+    """Take a map as Parquet (a list of name and value) and CSV (JSON) give it back."""
+    if isinstance(value, str):
+        return json.loads(value)
+    return dict(value) if isinstance(value, list) else value
 
 
 class Record(BaseModel):
@@ -68,6 +75,17 @@ def content_id(prompt: Text, response_a: Text, response_b: Text) -> str:
     parts = [t if isinstance(t, str) else [[m.role, m.content] for m in t] for t in (prompt, response_a, response_b)]
     blob = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     return hashlib.sha256(blob).hexdigest()[:16]
+
+
+class Annotator(Record):
+    """One person who voted, as far as a source describes them; joined to votes by ``Vote.annotator``.
+
+    In a file of their own, so that pairs can be passed on without what is personal.
+    """
+
+    id: _Name
+    attributes: Annotated[dict[str, str], BeforeValidator(_as_dict)] = {}
+    """What is known of them, in the source's words: ``{"gender": "Female", "age": "35-44 years old"}``."""
 
 
 class Vote(Record):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dissensus.errors import OutputError
 from dissensus.files import read_pairs, read_records, sha256_of, write_records
-from dissensus.records import Judgment, Margin, Message, Metric, Pair, Prediction, Vote, Votes
+from dissensus.records import Annotator, Judgment, Margin, Message, Metric, Pair, Prediction, Vote, Votes
 
 FORMATS = ["jsonl", "jsonl.gz", "parquet", "csv", "json"]
 
@@ -63,12 +63,13 @@ RECORDS = [
         Prediction(pair_id="1", model="m", seed=3, reward_a=1, reward_b=2, preference_a=0.25),
     ],
     [Metric(model="m", group="all", metric="pearson", value=None, n=0, note="no pairs")],
+    [Annotator(id="user0", attributes={"gender": "Female", "age": ""}), Annotator(id="7")],
     [],
 ]
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("written", RECORDS, ids=["judgment", "margin", "prediction", "metric", "none"])
+@pytest.mark.parametrize("written", RECORDS, ids=["judgment", "margin", "prediction", "metric", "annotator", "none"])
 def test_records_come_back_as_they_went(tmp_path, form, written):
     path = tmp_path / f"x.{form}"
     assert write_records(path, iter(written)) == len(written)

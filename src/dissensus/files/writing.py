@@ -111,7 +111,7 @@ def _cell(value: Any, column: str, path: str | Path) -> Any:
         if value and "role" in value[0]:
             raise OutputError(f"{path}: {column} holds chat messages, which CSV cannot hold; write .jsonl or .parquet")
         return json.dumps(value, ensure_ascii=False)
-    return value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
 def _write_parquet(path: Path, rows: Iterable[Values], columns: Mapping[str, Any], *, name: str | Path) -> int:
@@ -182,4 +182,6 @@ def arrow_type(annotation: Any) -> Any:
         return pa.string()
     if origin is tuple:
         return pa.list_(arrow_type(arguments[0]))
+    if origin is dict:
+        return pa.map_(*map(arrow_type, arguments))
     return {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}[annotation]
