@@ -1,8 +1,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from dissensus.files import read_pairs, read_records
+from dissensus.records import Annotator, Margin
 
 ROW = {"prompt": "Why?", "response_a": "So.", "response_b": "No.", "votes_a": 2, "votes_b": 1, "dataset": "d"}
 
@@ -104,3 +108,43 @@ def test_margins_of_a_source_without_any(tmp_path):
     )
     assert done.returncode == 2
     assert "has no margin column" in done.stderr
+
+
+SETS = Path(__file__).parents[1] / "sources" / "fixtures"
+
+
+def test_a_public_data_set_by_name_with_its_margins_and_people(tmp_path):
+    out, margins, people = (tmp_path / f"{name}.parquet" for name in ("p", "m", "a"))
+    done = dissensus("prism", "--from", SETS, "--out", out, "--margins", margins, "--annotators", people)
+    assert done.returncode == 0, done.stderr
+    assert f"{out}: 5 pairs" in done.stdout
+    assert "with label        5 (a 3, b 1, tie 1)" in done.stdout
+    assert f"{people}: 2 annotators" in done.stdout
+    assert "prism: 1 turns whose chosen answer was scored below another" in done.stderr
+    assert len(list(read_pairs(out))) == len(list(read_records(margins, Margin))) == 5
+    assert {one.attributes["study_locale"] for one in read_records(people, Annotator)} == {"uk", "us"}
+
+
+def test_the_list_of_public_data_sets():
+    done = dissensus("--list")
+    assert done.returncode == 0
+    for expected in ("hh-rlhf  (Anthropic/hh-rlhf)", "licence  MIT", "trained on in the paper", "4 people by name"):
+        assert expected in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["x.jsonl", "--from", "."], "--from is for public data sets"),
+        (["x.jsonl", "--annotators", "a.jsonl"], "--annotators is for public data sets"),
+        (["webgpt", "--from", SETS, "--annotators", "a.jsonl"], "says nothing of who voted"),
+        (["shp", "--from", SETS, "--margins", "m.jsonl"], "has no strength of preference"),
+        (["webgpt", "--from", SETS, "--split", "test"], "no split 'test'"),
+        (["webgpt", "--from", SETS, "--margins", "m.jsonl", "--annotators", "m.jsonl"], "is also --margins"),
+    ],
+)
+def test_what_a_public_data_set_cannot_give_is_said(tmp_path, monkeypatch, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    done = dissensus(*arguments, "--out", "out.jsonl")
+    assert done.returncode == 2
+    assert expected in done.stderr

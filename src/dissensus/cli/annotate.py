@@ -65,7 +65,7 @@ def command(
     """
     from dissensus.annotate.practice import demo_pairs
     from dissensus.annotate.serve import Listening, end_on_sigterm, open_socket, serve
-    from dissensus.files import read_pairs
+    from dissensus.sources import read_pairs
 
     end_on_sigterm()
     listening = Listening(host, port, trusted_host, tls_cert, tls_key)

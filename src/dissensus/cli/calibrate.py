@@ -32,9 +32,9 @@ def command(pairs: str, model: Path, method: CalibrationMethod) -> None:
     A pair without votes counts with its label. 'dissensus predict --calibrated' applies the calibration; the model and
     its raw predictions stay as they are.
     """
-    from dissensus.files import read_pairs
     from dissensus.reward.calibration import save_calibration
     from dissensus.reward.model import RewardModel
+    from dissensus.sources import read_pairs
 
     calibration = RewardModel.load(model).calibrate(list(read_pairs(pairs)), method=method, progress=True)
     path = save_calibration(model, calibration)

@@ -84,7 +84,7 @@ def command(
 
 
 def _pairs(source: str) -> list[Pair]:
-    from dissensus.files import read_pairs
+    from dissensus.sources import read_pairs
 
     if not _is_database(source):
         return list(read_pairs(source))

@@ -222,8 +222,8 @@ def _votes(options: dict[str, Any]) -> None:
 
 
 def _judge(options: dict[str, Any], make: Callable[[list[Pair]], Any]) -> None:
-    from dissensus.files import read_pairs
     from dissensus.judge import JudgmentStore, judge_pairs
+    from dissensus.sources import read_pairs
 
     rows = list(read_pairs(options["pairs"]))
     judge = make(rows)
@@ -238,11 +238,12 @@ def _language_model(options: dict[str, Any]) -> None:
     from dissensus.judge.backends import open_backend
     from dissensus.judge.language import LanguageJudge
     from dissensus.judge.prompt import load_template
+    from dissensus.sources import read_pairs
 
     template = load_template(options["template"])
     personas = _personas(options)
     # Before anything is loaded or paid for, the whole file is read once: a fault in its last line shows now.
-    pairs = PairFile(options["pairs"])
+    pairs = PairFile(options["pairs"], read=read_pairs)
     asking = _asking(options)
     backend, model = open_backend(
         _backend(options),

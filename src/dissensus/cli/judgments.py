@@ -97,9 +97,9 @@ def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str 
     FILE has rows of pairs with a column "judges" ({"gpt4": {"AB": [1, 0], "BA": 0.5}}: P(a) by the order shown), or
     flat rows with pair_id, judge, choice or probability_a, order and sample.
     """
-    from dissensus.files import read_pairs
     from dissensus.judge import JudgmentStore, judge_pairs
     from dissensus.judge.published import read_published
+    from dissensus.sources import read_pairs
 
     rows = list(read_pairs(pairs or file, notice=lambda _: None))
     judges = read_published(file, rows)
@@ -129,8 +129,8 @@ def compare(pairs: str, store: Path, judge_names: tuple[str, ...], resamples: in
     from dissensus.evaluate.judge_tables import component_table, judge_tables
     from dissensus.evaluate.judges import decompose, score_judges
     from dissensus.evaluate.measure import Resampling
-    from dissensus.files import read_pairs
     from dissensus.judge.recall import Recall, choose_judge
+    from dissensus.sources import read_pairs
 
     rows = list(read_pairs(pairs))
     with _open(store) as opened:

@@ -54,9 +54,10 @@ def command(
     Where each pair was judged in both presentation orders, both count the same. A judge in mode exact has stored raw
     log-probabilities: its margins can be made again at another temperature, top-p or n without asking it anything.
     """
-    from dissensus.files import read_pairs, write_records
+    from dissensus.files import write_records
     from dissensus.judge import JudgmentStore
     from dissensus.judge.recall import Recall, choose_judge
+    from dissensus.sources import read_pairs
     from dissensus.study.margins import make_margins
 
     rows = list(read_pairs(pairs))

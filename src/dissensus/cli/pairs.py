@@ -17,12 +17,24 @@ if TYPE_CHECKING:
 
 
 @click.command("pairs")
-@click.argument("source")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help=".jsonl, .jsonl.gz, .parquet or .csv.")
+@click.argument("source", required=False)
+@click.option("--out", type=click.Path(path_type=Path), help=".jsonl, .jsonl.gz, .parquet or .csv.")
+@click.option("--list", "show", is_flag=True, help="Show the public data sets that are known by name.")
+@click.option(
+    "--from",
+    "root",
+    type=click.Path(path_type=Path),
+    help="Folder with copies of public data sets, instead of the Hub.",
+)
 @click.option("--split", metavar="NAME", help="Split of a data set that has several.")
 @click.option("--column", "columns", multiple=True, metavar="OURS=THEIRS", help="Use their column as ours; repeatable.")
 @click.option("--skip-invalid", is_flag=True, help="Drop rows that cannot be used, and count them.")
-@click.option("--margins", type=click.Path(path_type=Path), help="Write the margin column of a TRL source here.")
+@click.option(
+    "--margins",
+    type=click.Path(path_type=Path),
+    help="Write margins here: a TRL source's column, or a public data set's own strengths of preference, 0 to 1.",
+)
+@click.option("--annotators", type=click.Path(path_type=Path), help="Write who voted, with their attributes, here.")
 @click.option(
     "--format",
     "layout",
@@ -31,30 +43,49 @@ if TYPE_CHECKING:
     help="Layout of the output; trl is chosen and rejected. auto: pairs.",
 )
 def command(
-    source: str,
-    out: Path,
+    source: str | None,
+    out: Path | None,
+    show: bool,
+    root: Path | None,
     split: str | None,
     columns: tuple[str, ...],
     skip_invalid: bool,
     margins: Path | None,
+    annotators: Path | None,
     layout: str,
 ) -> None:
-    """Read SOURCE into pairs: a file, a folder of Parquet, or a Hub id (org/name).
+    """Read SOURCE into pairs: a public data set by name, a file, a folder of Parquet, or a Hub id (org/name).
 
-    Flat pairs and TRL's chosen/rejected are told apart by their columns. SOURCE itself is never changed.
+    A public data set is named as in hh-rlhf, hh-rlhf:helpful-base or hh-rlhf:helpful-base@REVISION; --list shows them.
+    Of other sources, flat pairs and TRL's chosen/rejected are told apart by their columns. SOURCE itself is never
+    changed.
     """
+    if show:
+        _list()
+        return
+    if source is None or out is None:
+        raise click.UsageError("give a SOURCE and --out FILE, or --list")
     from tqdm import tqdm
 
     from dissensus.files import read_trl, write_records, write_trl
     from dissensus.files.writing import check_writable_name
     from dissensus.records import Margin
+    from dissensus.sources import find_source, open_source
 
-    for path in filter(None, (out, margins)):
-        _refuse_source(source, path)
+    known = None if columns else find_source(source)
+    _refuse_clashes(source, root, {"--out": out, "--margins": margins, "--annotators": annotators})
+    for path in filter(None, (out, margins, annotators)):
         check_writable_name(path)
-    if margins and margins.resolve() == out.resolve():
-        raise ConfigError(f"--margins {margins}: is also --out; name another file")
-    found = read_trl(source, columns=_mapping(columns), split=split, skip_invalid=skip_invalid, notice=_notice)
+    if known is None and (root or annotators):
+        option = "--from" if root else "--annotators"
+        raise ConfigError(f"{option} is for public data sets, and {source!r} is none of them; see --list")
+    found: Iterable[tuple[Pair, Margin | None]]
+    opened = None
+    if known is not None:
+        opened = open_source(source, split=split, root=root, skip_invalid=skip_invalid, notice=_notice)
+        found = opened
+    else:
+        found = read_trl(source, columns=_mapping(columns), split=split, skip_invalid=skip_invalid, notice=_notice)
     kept: list[tuple[str, float]] = []
     count = _Count()
     with tqdm(found, unit=" pairs", desc="pairs") as shown:
@@ -64,10 +95,50 @@ def command(
     if margins:
         if not kept:
             raise ConfigError(
-                f"{source}: has no margin column, so {margins} was not written ({out} was); leave out --margins"
+                f"{source}: has no strength of preference, so {margins} was not written ({out} was); "
+                "leave out --margins"
+                if known
+                else f"{source}: has no margin column, so {margins} was not written ({out} was); leave out --margins"
             )
         n = write_records(margins, (Margin(pair_id=pair_id, margin=margin) for pair_id, margin in kept))
         click.echo(f"{margins}: {n} margins")
+    if annotators and opened is not None:
+        people = opened.annotators
+        if not people:
+            raise ConfigError(f"{source}: says nothing of who voted, so {annotators} was not written ({out} was)")
+        click.echo(f"{annotators}: {write_records(annotators, people)} annotators")
+
+
+def _list() -> None:
+    from dissensus.sources import SOURCES
+
+    click.echo("Public data sets, by the name that SOURCE takes; the first part is read unless another is named.\n")
+    for source in SOURCES.values():
+        paper = {"in": "trained on in the paper", "out": "tested on in the paper", None: ""}[source.paper]
+        click.echo(f"{source.name}  ({source.hub})")
+        parts = "; ".join(f"{part}: {', '.join(source.splits(part))}" for part in source.parts)
+        for title, text in (
+            ("what", source.what),
+            ("rows", source.rows),
+            ("votes", source.votes),
+            ("parts", parts),
+            ("licence", source.licence),
+            ("domain", paper),
+        ):
+            if text:
+                click.echo(f"  {title:8} {text}")
+
+
+def _refuse_clashes(source: str, root: Path | None, given: dict[str, Path | None]) -> None:
+    taken: dict[Path, str] = {}
+    for option, path in given.items():
+        if path is None:
+            continue
+        _refuse_source(source, path)
+        if root is not None and root.is_file():
+            _refuse_source(str(root), path)
+        if (other := taken.setdefault(path.resolve(), option)) != option:
+            raise ConfigError(f"{option} {path}: is also {other}; name another file")
 
 
 def _notice(text: str) -> None:

@@ -42,9 +42,10 @@ def command(
     from dissensus.files.writing import check_writable_name
     from dissensus.reward.model import RewardModel
     from dissensus.reward.streaming import predict_file
+    from dissensus.sources import read_pairs
 
     check_writable_name(out)
-    rows = PairFile(pairs)
+    rows = PairFile(pairs, read=read_pairs)
     scorer = RewardModel.load(model, max_length=max_length, precision=precision)
     count = predict_file(
         scorer,

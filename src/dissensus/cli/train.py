@@ -76,9 +76,10 @@ def command(
     """
     from pydantic import ValidationError
 
-    from dissensus.files import read_pairs, read_records
+    from dissensus.files import read_records
     from dissensus.records import Margin
     from dissensus.reward.config import TrainConfig, parse_rates
+    from dissensus.sources import read_pairs
 
     if sweep_rates and settings["learning_rate"] is not None:
         raise ConfigError("--learning-rate and --sweep say two things; give one of them")

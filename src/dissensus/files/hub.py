@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,63 @@ def is_hub_id(source: str) -> bool:
     return bool(_HUB_ID.fullmatch(source)) and format_of(source) is None
 
 
+@dataclass(frozen=True)
+class HubTable:
+    """One table of a data set on the Hub, at a revision."""
+
+    hub: str
+    """``org/name``."""
+    split: str
+    config: str | None = None
+    data_dir: str | None = None
+    data_files: str | None = None
+    """Files of the repository, where no configuration names them."""
+    revision: str | None = None
+
+
 def read_dataset(source: str, *, split: str | None) -> Iterator[Row]:
     """Stream the rows of a Hub data set (``org/name``, ``org/name:config``) or of a local folder.
 
     Raises MissingDependencyError without ``datasets``; InputError without a network, for an unknown id, and
     where several splits are there and none is named.
     """
+    return _rows(source, lambda datasets: _one_split(_load(datasets, source, split), source, split))
+
+
+def read_hub_table(table: HubTable) -> Iterator[Row]:
+    """Stream the rows of one table of a Hub data set. Raises as `read_dataset`."""
+    files = None if table.data_files is None else {table.split: table.data_files}
+
+    def load(datasets: Any) -> Any:
+        return datasets.load_dataset(
+            table.hub,
+            table.config,
+            data_dir=table.data_dir,
+            data_files=files,
+            split=table.split,
+            revision=table.revision,
+            streaming=True,
+        )
+
+    return _rows(table.hub, load)
+
+
+def read_saved(folder: Path, split: str) -> Iterator[Row]:
+    """Stream the rows of a split that `datasets` saved with `save_to_disk`; a folder of one split is taken as it."""
+    return _rows(str(folder), lambda datasets: _one_split(datasets.load_from_disk(str(folder)), str(folder), split))
+
+
+def commit_of(hub: str, revision: str | None) -> str | None:
+    """Ask the Hub for the commit that a revision names now; None where it does not answer."""
+    try:
+        from huggingface_hub import HfApi
+
+        return HfApi().dataset_info(hub, revision=revision, timeout=10).sha
+    except Exception:  # no network, a mirror without the API, a gated set: the commit is a courtesy
+        return None
+
+
+def _rows(source: str, load: Callable[[Any], Any]) -> Iterator[Row]:
     try:
         import datasets
     except ImportError as error:
@@ -35,11 +87,10 @@ def read_dataset(source: str, *, split: str | None) -> Iterator[Row]:
     from huggingface_hub.errors import HfHubHTTPError
 
     # The HTTP client under the Hub's library has changed over time; its own base error is a parent of this one.
-    failures = (datasets.exceptions.DatasetsError, OSError, ValueError, *HfHubHTTPError.__bases__)
+    failures = (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError, *HfHubHTTPError.__bases__)
 
     try:
-        data = _one_split(_load(datasets, source, split), source, split)
-        for number, values in enumerate(data, start=1):
+        for number, values in enumerate(load(datasets), start=1):
             yield Row(source, number, dict(values))
     except failures as error:
         raise InputError(_explain(source, error)) from error

@@ -56,12 +56,14 @@ def format_of(path: str | Path) -> Format | None:
     return next((form for suffix, form in SUFFIXES.items() if name.endswith(suffix)), None)
 
 
-def read_rows(path: Path, fault: Fault) -> Iterator[Row]:
+def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterator[Row]:
     """Yield the rows of one file, streaming (a ``.json`` list is read whole).
 
-    A single bad row goes to ``fault``. Raises InputError for a file that cannot be read as what it is called.
+    ``form`` overrides what the extension says; a line of JSON that is a list is then the row ``{"items": [...]}``. A
+    single bad row goes to ``fault``. Raises InputError for a file that cannot be read as what it is called.
     """
-    form = format_of(path)
+    lists = form is not None
+    form = form or format_of(path)
     if form is None:
         raise InputError(f"{path}: unknown extension; expected {', '.join(SUFFIXES)}; rename or convert the file")
     try:
@@ -72,7 +74,7 @@ def read_rows(path: Path, fault: Fault) -> Iterator[Row]:
         elif form == "json":
             yield from _json_list(path, fault)
         else:
-            yield from _json_lines(path, fault, compressed=form == "jsonl.gz")
+            yield from _json_lines(path, fault, compressed=form == "jsonl.gz", lists=lists)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; check the name") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -115,7 +117,7 @@ def decode_json(text: str) -> Any:
         raise ValueError("malformed JSON (nested too deeply)") from error
 
 
-def _json_lines(path: Path, fault: Fault, *, compressed: bool) -> Iterator[Row]:
+def _json_lines(path: Path, fault: Fault, *, compressed: bool, lists: bool) -> Iterator[Row]:
     for number, text in _lines(path, compressed=compressed):
         text = text.strip("\r\n")
         if not text:
@@ -127,6 +129,8 @@ def _json_lines(path: Path, fault: Fault, *, compressed: bool) -> Iterator[Row]:
             continue
         if isinstance(values, dict):
             yield Row(str(path), number, values)
+        elif lists and isinstance(values, list):
+            yield Row(str(path), number, {"items": values})
         else:
             fault(f"{path}:{number}", f"expected a JSON object, found {kind_of(values)}")
 

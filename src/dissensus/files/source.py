@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from dissensus.errors import InputError
@@ -78,18 +78,25 @@ class PairFile:
     """The pairs of a source, to be streamed as often as needed without ever holding them all.
 
     Making it reads the source once, to the end: what is wrong with a row shows before anything is done with the
-    others. ``len`` is then the number of pairs. Raises InputError as `read_pairs` does.
+    others. ``len`` is then the number of pairs. ``read`` is `read_pairs` unless given. Raises InputError as it does.
     """
 
-    def __init__(self, source: str | Path, *, notice: Notice = print_notice) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        notice: Notice = print_notice,
+        read: Callable[..., Iterator[Pair]] | None = None,
+    ) -> None:
         self._source = source
-        self._n = sum(1 for _ in read_pairs(source, notice=notice))
+        self._read = read or read_pairs
+        self._n = sum(1 for _ in self._read(source, notice=notice))
 
     def __len__(self) -> int:
         return self._n
 
     def __iter__(self) -> Iterator[Pair]:
-        return read_pairs(self._source, notice=lambda _: None)
+        return self._read(self._source, notice=lambda _: None)
 
 
 def _close(source: str | Path, n: int, faults: Faults, seen: _Seen, unused: set[str], notice: Notice) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from dissensus.files.pairs import descriptive, name_of, text_of, text_value
 from dissensus.files.reading import kind_of
-from dissensus.records import Margin, Message, Pair, Text, content_id
+from dissensus.records import Choice, Margin, Message, Pair, Text, content_id
 
 _REPLY = "\n\nAssistant:"
 """Where a reply starts in a plain transcript, as in HH-RLHF."""
@@ -25,17 +25,26 @@ TRL_COLUMNS: dict[str, Any] = {"id": str, "prompt": Text, "chosen": Text, "rejec
 def pair_from_trl(row: Mapping[str, Any], unused: set[str] | None = None) -> tuple[Pair, Margin | None]:
     """Build a labelled pair, and its margin where the row has one; raises ValueError with one line."""
     prompt, chosen, rejected = split_prompt(row, unused)
-    # Salted with the prompt, so that a response found under several prompts does not always come first.
-    a, b = sorted((chosen, rejected), key=lambda text: content_id(prompt, text, text))
+    a, b, label = orient(prompt, chosen, rejected)
     pair = Pair(
         id=name_of(row.get("id"), "id") or content_id(prompt, a, b),
         prompt=prompt,
         response_a=a,
         response_b=b,
-        label="a" if a == chosen else "b",
+        label=label,
         **descriptive(row),
     )
     return pair, _margin(row.get("margin"), pair.id)
+
+
+def orient(prompt: Text, chosen: Text, rejected: Text) -> tuple[Text, Text, Choice]:
+    """Put two responses in an order that carries no information; returns response a, response b and the label.
+
+    The order is that of their hashes, salted with the prompt, so that a response found under several prompts does not
+    always come first.
+    """
+    a, b = sorted((chosen, rejected), key=lambda text: content_id(prompt, text, text))
+    return a, b, "a" if a == chosen else "b"
 
 
 def _margin(value: Any, pair_id: str) -> Margin | None:

@@ -1,0 +1,143 @@
+"""nvidia/HelpSteer2: preferences of three to five people on pairs, and ratings of single responses.
+
+``preference``: a strength from -3 to 3, negative where response 1 is better, with every person's own. ``ratings`` and
+``disagreements``: rows that follow each other share a prompt; the pair's label is the more helpful of the two.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from itertools import pairwise
+from statistics import fmean
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from dissensus.files.reading import Row, decode_json
+from dissensus.records import Margin, Message, Vote
+from dissensus.sources.reading import Labelled, Reading, SourceRow, side_of, votes_of
+
+_TURN = "\n<extra_id_1>"
+_ROLES = {"Assistant\n": "assistant", "User\n": "user"}
+_NEITHER = -100
+"""A person's strength where neither response is valid: no vote."""
+_STRONGEST, _HIGHEST = 3, 4
+_SPLITS = {"train": "train", "validation": "val"}
+
+
+def _as_list(value: Any) -> Any:
+    """Take a list that came through CSV: JSON, or Python's own notation."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return decode_json(value)
+    except ValueError:
+        try:
+            return ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise ValueError("is text that is no list") from error
+
+
+def _check_strength(value: int) -> int:
+    if value != _NEITHER and abs(value) > _STRONGEST:
+        raise ValueError(f"is {value}; expected -3 to 3, or -100 where neither response is valid")
+    return value
+
+
+class Opinion(SourceRow):
+    """One person's preference."""
+
+    strength: Annotated[int, AfterValidator(_check_strength)]
+
+
+class Preference(SourceRow):
+    """A row of ``preference``."""
+
+    split: Literal["train", "val"]
+    prompt: str
+    response_1: str
+    response_2: str
+    preference_strength: Annotated[int, Field(ge=-3, le=3)]
+    all_preferences_unprocessed: Annotated[list[Opinion], BeforeValidator(_as_list)]
+
+
+_Score = Annotated[int, Field(ge=0, le=4)]
+
+
+class Rated(SourceRow):
+    """A row of the ratings: one response; a score, or one for each person."""
+
+    prompt: str
+    response: str
+    helpfulness: _Score | Annotated[list[_Score], Field(min_length=1), BeforeValidator(_as_list)]
+
+    @property
+    def score(self) -> float:
+        """The score, or the mean of the people's."""
+        return fmean(self.helpfulness) if isinstance(self.helpfulness, list) else self.helpfulness
+
+
+def read_preferences(reading: Reading) -> Iterator[Labelled]:
+    """Read preferences with a vote for each person; the margin is the size of the strength over 3."""
+    wanted = _SPLITS[reading.tables[0].split]
+    for row, found in reading.rows(Preference):
+        if found.split != wanted:
+            continue
+        strengths = [opinion.strength for opinion in found.all_preferences_unprocessed]
+        said = [Vote(vote=side_of(-strength)) for strength in strengths if strength != _NEITHER]
+        reading.count("people who found neither response valid (no vote)", len(strengths) - len(said))
+        pair = reading.pair(
+            row,
+            prompt=split_turns(found.prompt),
+            a=found.response_1,
+            b=found.response_2,
+            label=side_of(-found.preference_strength),
+            votes=votes_of(said),
+        )
+        if pair is not None and reading.fresh(pair):
+            yield pair, Margin(pair_id=pair.id, margin=abs(found.preference_strength) / _STRONGEST)
+
+
+def read_ratings(reading: Reading) -> Iterator[Labelled]:
+    """Read rows by twos; the margin is the difference in helpfulness over 4."""
+    waiting: tuple[Row, Rated] | None = None
+    for row, found in reading.rows(Rated):
+        if waiting is None or waiting[1].prompt != found.prompt:
+            reading.count("dropped: a response without a second one to its prompt", int(waiting is not None))
+            waiting = row, found
+            continue
+        (first_row, first), waiting = waiting, None
+        gap = first.score - found.score
+        pair = reading.pair(
+            first_row,
+            prompt=split_turns(found.prompt),
+            a=first.response,
+            b=found.response,
+            label=side_of(gap),
+        )
+        if pair is not None and reading.fresh(pair):
+            yield pair, Margin(pair_id=pair.id, margin=abs(gap) / _HIGHEST)
+    reading.count("dropped: a response without a second one to its prompt", int(waiting is not None))
+
+
+def split_turns(prompt: str) -> tuple[Message, ...]:
+    """Cut a prompt into messages at its tags; without tags it is one message of the user.
+
+    >>> [turn.role for turn in split_turns("Hi\\n<extra_id_1>Assistant\\nYes?\\n<extra_id_1>User\\nBye")]
+    ['user', 'assistant', 'user']
+    """
+    marks = [0]
+    while (at := prompt.find(_TURN, marks[-1] + 1)) >= 0:
+        marks.append(at)
+    turns = []
+    for start, end in pairwise([*marks, len(prompt)]):
+        part = prompt[start:end]
+        role = next((tag for tag in _ROLES if part.startswith(_TURN + tag)), None)
+        if role is not None:
+            turns.append(Message(role=_ROLES[role], content=part[len(_TURN + role) :]))
+        elif turns:  # a tag inside a text
+            turns[-1] = Message(role=turns[-1].role, content=turns[-1].content + part)
+        else:
+            turns.append(Message(role="user", content=part))
+    return tuple(turns)

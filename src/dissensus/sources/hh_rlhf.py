@@ -1,0 +1,76 @@
+"""Anthropic/hh-rlhf: two transcripts that differ in the assistant's last reply; a crowdworker chose one.
+
+The prompt is everything before the last reply, as chat messages. Where the transcripts differ before it, there is no
+common prompt: such rows are dropped, and counted. Which response is a is a matter of their hash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from dissensus.files.trl import orient
+from dissensus.records import Message
+from dissensus.sources.reading import Labelled, Reading, SourceRow
+
+_REPLY = "\n\nAssistant:"
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+class Comparison(SourceRow):
+    """A row: two whole transcripts."""
+
+    chosen: str
+    rejected: str
+
+
+def read(reading: Reading) -> Iterator[Labelled]:
+    """Read comparisons; splits go by how a conversation opens."""
+    for row, found in reading.rows(Comparison):
+        wrong = _wrong(found)
+        if wrong:
+            reading.fault(row.place, wrong)
+            continue
+        (prompt, chosen), (other, rejected) = _split(found.chosen), _split(found.rejected)
+        if prompt != other:
+            reading.count("dropped: transcripts that differ before the last reply")
+            continue
+        if "\n\nHuman:" in chosen or "\n\nHuman:" in rejected:
+            reading.count("dropped: a transcript that ends with the human")
+            continue
+        turns = split_turns(prompt)
+        if any(one.role == two.role for one, two in pairwise(turns)):
+            reading.count("prompts with two turns of one speaker in a row")
+        a, b, label = orient(turns, chosen, rejected)
+        pair = reading.pair(row, prompt=turns, a=a, b=b, label=label, group=turns[0].content)
+        if pair is not None and reading.fresh(pair):
+            yield pair, None
+
+
+def split_turns(transcript: str) -> tuple[Message, ...]:
+    """Cut a transcript into messages; the space behind a speaker's name is no part of what was said.
+
+    >>> [turn.role for turn in split_turns("\\n\\nHuman: Hi\\n\\nAssistant: Yes?\\n\\nHuman: Bye")]
+    ['user', 'assistant', 'user']
+    """
+    _, *parts = _TURN.split(transcript)
+    return tuple(
+        Message(role=_ROLES[speaker], content=text.removeprefix(" "))
+        for speaker, text in zip(parts[::2], parts[1::2], strict=True)
+    )
+
+
+def _wrong(found: Comparison) -> str:
+    for name, text in (("chosen", found.chosen), ("rejected", found.rejected)):
+        if not text.startswith("\n\nHuman:"):
+            return f"{name} does not begin with a blank line and 'Human:'"
+        if _REPLY not in text:
+            return f"{name} has no reply of the assistant"
+    return ""
+
+
+def _split(transcript: str) -> tuple[str, str]:
+    prompt, _, reply = transcript.rpartition(_REPLY)
+    return prompt, reply.removeprefix(" ")

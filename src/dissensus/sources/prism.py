@@ -1,0 +1,142 @@
+"""HannahRoseKirk/prism-alignment: people from many countries rate, 1 to 100, what models answer to their own prompts.
+
+Scores are compared within a person's turn alone. The first turn has up to four models' answers, later ones two of the
+chosen model's; the prompt of a turn is the conversation with the chosen answers so far. The survey gives annotators
+their attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from dissensus.files.reading import Row
+from dissensus.records import Annotator, Margin, Message, Vote
+from dissensus.sources.reading import Labelled, Reading, SourceRow, merge_votes, side_of, votes_of
+
+EMPTY = "EMPTY STRING"
+"""What stands for a missing or empty text in this data set."""
+_SCALE = 99
+"""From the lowest score, 1, to the highest, 100."""
+
+
+class Utterance(SourceRow):
+    """One model's answer to one prompt, as its user rated it."""
+
+    interaction_id: str
+    conversation_id: str
+    user_id: str
+    turn: Annotated[int, Field(ge=0)]
+    user_prompt: str
+    model_response: str
+    score: Annotated[int, Field(ge=1, le=100)]
+    if_chosen: bool
+
+
+class Categories(SourceRow):
+    """A free answer with the authors' categories."""
+
+    categorised: str | None = None
+    simplified: str | None = None
+
+
+class Location(SourceRow):
+    """Where somebody was born and lives."""
+
+    birth_country: str | None = None
+    reside_country: str | None = None
+    birth_subregion: str | None = None
+    reside_subregion: str | None = None
+    special_region: str | None = None
+
+
+class Participant(SourceRow):
+    """What a person said of themselves."""
+
+    user_id: str
+    age: str | None = None
+    gender: str | None = None
+    education: str | None = None
+    employment_status: str | None = None
+    marital_status: str | None = None
+    english_proficiency: str | None = None
+    lm_familiarity: str | None = None
+    study_locale: str | None = None
+    religion: Categories | None = None
+    ethnicity: Categories | None = None
+    location: Location | None = None
+
+
+def read(reading: Reading) -> Iterator[Labelled]:
+    """Read all pairs of each turn, with the person's vote; the margin is the difference of scores over 99."""
+    conversations: dict[str, dict[int, list[tuple[Row, Utterance]]]] = {}
+    for row, found in reading.rows(Utterance, "utterances"):
+        turns = conversations.setdefault(found.conversation_id, {})
+        turns.setdefault(found.turn, []).append((row, found))
+    yield from merge_votes((one for turns in conversations.values() for one in _conversation(turns, reading)), reading)
+    voted = set(reading.annotators)
+    for _, participant in reading.rows(Participant, "survey"):
+        if participant.user_id in voted:
+            attributes = dict(_attributes(participant))
+            reading.annotators[participant.user_id] = Annotator(id=participant.user_id, attributes=attributes)
+
+
+def _conversation(turns: dict[int, list[tuple[Row, Utterance]]], reading: Reading) -> Iterator[Labelled]:
+    context: tuple[Message, ...] = ()
+    for number, (turn, answers) in enumerate(sorted(turns.items())):
+        said = answers[0][1]
+        for row, answer in answers:
+            if (answer.user_prompt, answer.user_id) != (said.user_prompt, said.user_id):
+                reading.fault(row.place, f"turn {turn} of {said.conversation_id} has another prompt or user elsewhere")
+                return
+        if turn != number or said.user_prompt == EMPTY:
+            what = "an empty prompt" if turn == number else "a turn whose conversation is not there"
+            reading.count(f"dropped: {what}", len(answers) * (len(answers) - 1) // 2)
+            return
+        prompt = (*context, Message(role="user", content=said.user_prompt))
+        yield from _turn(prompt, answers, reading)
+        chosen = next((answer for _, answer in answers if answer.if_chosen), None)
+        if chosen is None or chosen.model_response == EMPTY:
+            later = sum(len(more) * (len(more) - 1) // 2 for at, more in turns.items() if at > turn)
+            if later:
+                reading.count("dropped: a turn whose conversation is not there", later)
+            return
+        context = (*prompt, Message(role="assistant", content=chosen.model_response))
+
+
+def _turn(prompt: tuple[Message, ...], answers: list[tuple[Row, Utterance]], reading: Reading) -> Iterator[Labelled]:
+    best = max(answer.score for _, answer in answers)
+    if any(answer.if_chosen and answer.score < best for _, answer in answers):
+        reading.count("turns whose chosen answer was scored below another (the scores count)")
+    for (row, one), (_, two) in combinations(answers, 2):
+        if EMPTY in (one.model_response, two.model_response):
+            reading.count("dropped: an empty response")
+            continue
+        label = side_of(one.score - two.score)
+        pair = reading.pair(
+            row,
+            prompt=prompt,
+            a=one.model_response,
+            b=two.model_response,
+            label=label,
+            votes=votes_of([Vote(annotator=one.user_id, vote=label)]),
+            group=f"prism:{one.conversation_id}",
+        )
+        if pair is not None:
+            reading.annotators.setdefault(one.user_id, Annotator(id=one.user_id))
+            yield pair, Margin(pair_id=pair.id, margin=abs(one.score - two.score) / _SCALE)
+
+
+def _attributes(value: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Flatten what was answered: ``gender``, ``religion_simplified``, ``reside_country``."""
+    for name in type(value).model_fields:
+        inside: Any = getattr(value, name)
+        if isinstance(inside, Categories):
+            yield from _attributes(inside, f"{name}_")
+        elif isinstance(inside, Location):
+            yield from _attributes(inside)
+        elif inside not in (None, "", EMPTY) and name != "user_id":
+            yield prefix + name, inside

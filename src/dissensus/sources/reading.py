@@ -1,0 +1,189 @@
+"""One reading of a data set: its rows in, checked against their schema; pairs out, and what came of every row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dissensus.files.faults import describe
+from dissensus.files.reading import Fault, Row
+from dissensus.records import Annotator, Label, Margin, Message, Pair, Text, Vote, Votes, content_id, plain_text
+from dissensus.sources.table import Table
+
+Labelled = tuple[Pair, Margin | None]
+
+
+class SourceRow(BaseModel):
+    """The columns of a row that a reader uses; others are left alone. Types are strict: no number out of text."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class Turn(SourceRow):
+    """One message of a chat."""
+
+    role: str
+    content: str
+
+
+R = TypeVar("R", bound=SourceRow)
+
+
+class Reading:
+    """What a reader is given: validated rows of the tables that are read, and places to tell what became of them."""
+
+    def __init__(
+        self, dataset: str, tables: Sequence[Table], rows: Callable[[Table], Iterator[Row]], fault: Fault
+    ) -> None:
+        self.dataset = dataset
+        self.tables = tables
+        self.fault = fault
+        self.counts: Counter[str] = Counter()
+        """What was dropped, repeated or remarkable, in words."""
+        self.annotators: dict[str, Annotator] = {}
+        """People who voted, with what the source says of them."""
+        self._rows = rows
+        self._seen: dict[int, int] = {}
+
+    def rows(self, model: type[R], table: str = "") -> Iterator[tuple[Row, R]]:
+        """Stream the rows of the tables of that name, each validated; a bad one goes to ``fault`` with its place."""
+        for described in self.tables:
+            if described.name != table:
+                continue
+            for row in self._rows(described):
+                try:
+                    yield row, model.model_validate(row.values)
+                except ValidationError as error:
+                    self.fault(row.place, describe(error))
+
+    def count(self, what: str, n: int = 1) -> None:
+        """Count something to be told when all is read."""
+        self.counts[what] += n
+
+    def pair(
+        self,
+        row: Row,
+        *,
+        prompt: Text,
+        a: Text,
+        b: Text,
+        label: Label | None = None,
+        votes: Votes | None = None,
+        source_id: str | None = None,
+        **fields: Any,
+    ) -> Pair | None:
+        """Make a pair; None, and counted, where a text is empty or both responses are the same.
+
+        ``source_id`` is the source's own name of the pair, made unique by the data set's; without one the id is a hash
+        of the texts.
+        """
+        prompt, a, b = (self._whole(text) for text in (prompt, a, b))
+        if not plain_text(prompt).strip():
+            self.count("dropped: an empty prompt")
+        elif not (plain_text(a).strip() and plain_text(b).strip()):
+            self.count("dropped: an empty response")
+        elif a == b:
+            self.count("dropped: both responses the same")
+        else:
+            name = content_id(prompt, a, b) if source_id is None else f"{self.dataset}:{source_id}"
+            try:
+                return Pair(
+                    id=name,
+                    prompt=prompt,
+                    response_a=a,
+                    response_b=b,
+                    label=label,
+                    votes=votes,
+                    dataset=self.dataset,
+                    **fields,
+                )
+            except ValidationError as error:
+                self.fault(row.place, describe(error))
+        return None
+
+    def fresh(self, pair: Pair) -> bool:
+        """Tell whether a pair comes for the first time, in either orientation; counts it otherwise.
+
+        For sources without annotators: where the same two responses come again with the other label, the first stands.
+        """
+        ends = sorted((plain_text(pair.response_a), plain_text(pair.response_b)))
+        key = hash((plain_text(pair.prompt), *ends))
+        chosen = hash(plain_text(pair.response_a if pair.label == "a" else pair.response_b)) if pair.label else 0
+        verdict = 1 if pair.label == "tie" else chosen
+        if key not in self._seen:
+            self._seen[key] = verdict
+            return True
+        same = self._seen[key] == verdict
+        self.count("dropped: a pair that came before" + ("" if same else ", with another label"))
+        return False
+
+    def _whole(self, text: Text) -> Text:
+        """Replace halves of surrogate pairs, which JSON can escape and UTF-8 cannot hold."""
+        if isinstance(text, str):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                self.count("texts with half a character, replaced by �")
+                return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return text
+        return tuple(Message(role=turn.role, content=str(self._whole(turn.content))) for turn in text)
+
+
+def majority(votes: Votes) -> Label:
+    """Name the response with more votes; ``tie`` where both have as many."""
+    return "tie" if votes.a == votes.b else "a" if votes.a > votes.b else "b"
+
+
+def votes_of(said: Sequence[Vote]) -> Votes | None:
+    """Count votes; None without any."""
+    if not said:
+        return None
+    counts = {side: sum(vote.vote == side for vote in said) for side in ("a", "b", "tie")}
+    return Votes(**counts, annotations=tuple(said))
+
+
+def side_of(strength: float) -> Label:
+    """Turn a strength that is positive for response a into a label."""
+    return "tie" if strength == 0 else "a" if strength > 0 else "b"
+
+
+def messages(turns: Sequence[Turn]) -> tuple[Message, ...]:
+    """Turn a source's chat into ours."""
+    return tuple(Message(role=turn.role, content=turn.content) for turn in turns)
+
+
+def merge_votes(found: Iterator[Labelled], reading: Reading) -> Iterator[Labelled]:
+    """Make one pair of all that have the same texts in either orientation, with the votes of all.
+
+    The first orientation stands, and the label is the majority's. One annotator's same vote twice is one; the mean of
+    the margins, signed by their labels, is the margin. Holds all pairs in memory: votes on a pair may lie far apart.
+    """
+    kept: dict[tuple[Any, ...], tuple[Pair, list[Vote], list[float]]] = {}
+    for pair, margin in found:
+        key, swapped = (pair.prompt, pair.response_a, pair.response_b), (pair.prompt, pair.response_b, pair.response_a)
+        turned = swapped in kept
+        first, said, strengths = kept.setdefault(swapped if turned else key, (pair, [], []))
+        for vote in pair.votes.annotations or () if pair.votes else ():
+            own = _turn(vote) if turned else vote
+            if own.annotator is not None and own in said:
+                reading.count("dropped: an annotator's same vote on the same pair again")
+            else:
+                said.append(own)
+        if margin is not None:
+            sign = {"a": 1, "b": -1, "tie": 0}[pair.label or "tie"]
+            strengths.append(-sign * margin.margin if turned else sign * margin.margin)
+    for first, said, strengths in kept.values():
+        votes = votes_of(said)
+        label = majority(votes) if votes else first.label
+        if votes and min(votes.a, votes.b):
+            reading.count("pairs with votes for both sides")
+        merged = first.model_copy(update={"votes": votes, "label": label})
+        strength = abs(sum(strengths) / len(strengths)) if strengths else None
+        yield merged, None if strength is None else Margin(pair_id=first.id, margin=strength)
+
+
+def _turn(vote: Vote) -> Vote:
+    return vote.model_copy(update={"vote": {"a": "b", "b": "a", "tie": "tie"}[vote.vote]})

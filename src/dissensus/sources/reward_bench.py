@@ -1,0 +1,80 @@
+"""allenai/reward-bench and reward-bench-2: prompts with good and bad completions, for testing reward models.
+
+No person voted on the pairs; the category is the subset. In the second, every good completion of a prompt is paired
+with every bad one, and a prompt's pairs are one group: its own score (best of four) needs all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from dissensus.files.trl import orient
+from dissensus.sources.reading import Labelled, Reading, SourceRow
+
+
+class Comparison(SourceRow):
+    """A row of reward-bench."""
+
+    id: int
+    prompt: str
+    chosen: str
+    rejected: str
+    subset: str
+
+
+_Texts = Annotated[list[str], Field(min_length=1)]
+
+
+class Choices(SourceRow):
+    """A row of reward-bench-2."""
+
+    id: str
+    prompt: str
+    chosen: _Texts
+    rejected: _Texts
+    num_correct: int
+    num_incorrect: int
+    subset: str
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        if (len(self.chosen), len(self.rejected)) != (self.num_correct, self.num_incorrect):
+            raise ValueError(
+                f"{len(self.chosen)} chosen and {len(self.rejected)} rejected, "
+                f"but num_correct is {self.num_correct} and num_incorrect {self.num_incorrect}"
+            )
+        return self
+
+
+def read_first(reading: Reading) -> Iterator[Labelled]:
+    """Read comparisons."""
+    for row, found in reading.rows(Comparison):
+        a, b, label = orient(found.prompt, found.chosen, found.rejected)
+        pair = reading.pair(
+            row, prompt=found.prompt, a=a, b=b, label=label, source_id=str(found.id), category=found.subset
+        )
+        if pair is not None and reading.fresh(pair):
+            yield pair, None
+
+
+def read_second(reading: Reading) -> Iterator[Labelled]:
+    """Read every good completion against every bad one."""
+    for row, found in reading.rows(Choices):
+        for (i, chosen), (j, rejected) in product(enumerate(found.chosen), enumerate(found.rejected)):
+            a, b, label = orient(found.prompt, chosen, rejected)
+            pair = reading.pair(
+                row,
+                prompt=found.prompt,
+                a=a,
+                b=b,
+                label=label,
+                source_id=f"{found.id}:{i}-{j}",
+                category=found.subset,
+                group=f"reward-bench-2:{found.id}",
+            )
+            if pair is not None and reading.fresh(pair):
+                yield pair, None

@@ -1,0 +1,118 @@
+"""UltraFeedback: four models' completions rated by GPT-4, and two sets of pairs made of it. No person voted.
+
+The original's ``overall_score`` is not used: its first release turned a 1 into a 10, and what was mended later was not
+all of it. The score of a completion is the mean of its four ratings, as UltraRM has it. The binarised sets were made
+with the overall score; theirs is taken as it is, and what may be the old mistake counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from statistics import fmean
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dissensus.files.trl import orient
+from dissensus.records import Label, Margin
+from dissensus.sources.reading import Labelled, Reading, SourceRow, Turn, side_of
+
+_SUSPECT, _LOW = 10, 4
+"""An overall score of 10 beside ratings whose mean is at most 4."""
+_RATING_STEPS, _SCORE_STEPS = 4, 9
+_ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
+
+
+class Aspect(SourceRow):
+    """One of the four ratings."""
+
+    Rating: Literal["1", "2", "3", "4", "5", "N/A"]
+
+
+class Annotations(SourceRow):
+    """The four ratings of a completion."""
+
+    instruction_following: Aspect
+    honesty: Aspect
+    truthfulness: Aspect
+    helpfulness: Aspect
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the ratings that were given; None without any."""
+        given: list[str] = [getattr(self, name).Rating for name in _ASPECTS]
+        numbers = [int(rating) for rating in given if rating != "N/A"]
+        return fmean(numbers) if numbers else None
+
+
+class Completion(SourceRow):
+    """One model's completion."""
+
+    response: str
+    annotations: Annotations
+    overall_score: float | None = None
+
+
+class Prompt(SourceRow):
+    """A row of the original: an instruction with its completions."""
+
+    instruction: str
+    completions: list[Completion]
+
+
+_Score = Annotated[float, Field(ge=1, le=10)]
+
+
+class Binarised(SourceRow):
+    """A row of a binarised set: two conversations of one instruction, with GPT-4's overall scores."""
+
+    chosen: list[Turn]
+    rejected: list[Turn]
+    score_chosen: _Score
+    score_rejected: _Score
+
+    @model_validator(mode="after")
+    def _two_replies(self) -> Self:
+        for name, turns in (("chosen", self.chosen), ("rejected", self.rejected)):
+            if [turn.role for turn in turns] != ["user", "assistant"]:
+                raise ValueError(f"{name} is not a user's message and an assistant's")
+        if self.chosen[0] != self.rejected[0]:
+            raise ValueError("chosen and rejected answer different messages")
+        if self.score_chosen < self.score_rejected:
+            raise ValueError(f"score_chosen {self.score_chosen} is below score_rejected {self.score_rejected}")
+        return self
+
+
+def read_original(reading: Reading) -> Iterator[Labelled]:
+    """Read all pairs of each instruction's completions; the margin is the difference of their means over 4."""
+    for row, found in reading.rows(Prompt):
+        if len(found.completions) < 2:
+            reading.count("dropped: an instruction with fewer than two completions")
+        rated = []
+        for completion in found.completions:
+            mean = completion.annotations.mean
+            if mean is None:
+                reading.count("dropped: a completion without a rating")
+                continue
+            if completion.overall_score == _SUSPECT and mean <= _LOW:
+                reading.count("completions with an overall score of 10 and low ratings (the ratings count)")
+            rated.append((mean, completion.response))
+        for (one, a), (two, b) in combinations(rated, 2):
+            pair = reading.pair(row, prompt=found.instruction, a=a, b=b, label=side_of(one - two))
+            if pair is not None and reading.fresh(pair):
+                yield pair, Margin(pair_id=pair.id, margin=abs(one - two) / _RATING_STEPS)
+
+
+def read_binarised(reading: Reading) -> Iterator[Labelled]:
+    """Read pairs; equal scores are a tie whichever is called chosen, and the margin is their difference over 9."""
+    for row, found in reading.rows(Binarised):
+        if found.score_chosen == _SUSPECT:
+            reading.count("pairs with an overall score of 10, some of which may be the old mistake for 1")
+        prompt = found.chosen[0].content
+        a, b, chosen = orient(prompt, found.chosen[1].content, found.rejected[1].content)
+        gap = found.score_chosen - found.score_rejected
+        label: Label = chosen if gap else "tie"
+        pair = reading.pair(row, prompt=prompt, a=a, b=b, label=label)
+        if pair is not None and reading.fresh(pair):
+            yield pair, Margin(pair_id=pair.id, margin=gap / _SCORE_STEPS)
