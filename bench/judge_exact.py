@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -35,6 +34,7 @@ from dissensus.judge.ask import Ask, Sampling
 from dissensus.judge.local import LocalModel
 from dissensus.judge.prompt import load_template
 from dissensus.judge.reading import verdict_probabilities
+from dissensus.judge.tiny import make_judge as make_tiny
 from dissensus.judge.verdict import parse_verdict
 from dissensus.records import Pair
 
@@ -44,11 +44,7 @@ Counts = dict[str | None, int]
 
 
 def make_judge(folder: Path, *, hidden: int, layers: int) -> Path:
-    path = Path(__file__).resolve().parents[1] / "tests" / "tiny_judges.py"
-    spec = importlib.util.spec_from_file_location("tiny_judges", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_judge(folder, hidden=hidden, layers=layers, vocabulary=32_000)
+    return make_tiny(folder, hidden=hidden, layers=layers, vocabulary=32_000)
 
 
 def make_asks(pairs: int, tokenizer: object) -> list[Ask]:

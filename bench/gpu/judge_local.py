@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -23,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
@@ -33,6 +31,7 @@ from dissensus.judge.ask import Ask
 from dissensus.judge.local import LocalModel
 from dissensus.judge.passes import Reader
 from dissensus.judge.prompt import load_template
+from dissensus.judge.tiny import make_tokenizer
 from dissensus.records import Pair
 
 BILLION = {"hidden_size": 2048, "num_hidden_layers": 16, "intermediate_size": 8192, "vocab_size": 128_256}
@@ -40,17 +39,9 @@ TINY = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 256, "vo
 TOKENS, TARGET = 600, 0.5
 
 
-def tiny_judges() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "tests" / "tiny_judges.py"
-    spec = importlib.util.spec_from_file_location("tiny_judges", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def make_model(folder: Path, shape: dict[str, int], device: str) -> int:
     """Save a model of random weights; returns its weights apart from the embeddings."""
-    tokenizer = tiny_judges().make_tokenizer()
+    tokenizer = make_tokenizer()
     config = LlamaConfig(
         **shape,
         num_attention_heads=shape["hidden_size"] // 64,
@@ -70,7 +61,7 @@ def make_model(folder: Path, shape: dict[str, int], device: str) -> int:
 
 
 def make_asks(pairs: int) -> list[Ask]:
-    tokenizer = tiny_judges().make_tokenizer()
+    tokenizer = make_tokenizer()
     draw, template = random.Random(0), load_template("paper")
     words = sorted(set(template.text.split()))
     per_word = len(tokenizer(" ".join(words))["input_ids"]) / len(words)

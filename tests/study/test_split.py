@@ -3,7 +3,7 @@ import pytest
 
 from dissensus.errors import ConfigError
 from dissensus.records import Pair, Votes
-from dissensus.study.config import HoldOut
+from dissensus.study.parts import HoldOut
 from dissensus.study.split import one_vote_label, split_pairs
 
 

@@ -12,8 +12,6 @@ import click
 from dissensus.cli.tables import table_options
 from dissensus.records import Judgment, Pair, Prediction
 
-_SQLITE_MAGIC = b"SQLite format 3\0"
-
 
 @click.command()
 @click.argument("pairs")
@@ -85,23 +83,9 @@ def command(
 
 def _pairs(source: str) -> list[Pair]:
     from dissensus.sources import read_pairs
+    from dissensus.study.annotated import is_database, read_database
 
-    if not _is_database(source):
-        return list(read_pairs(source))
-    from dissensus.annotate.export import read_annotated
-    from dissensus.annotate.store import AnnotationStore
-
-    with AnnotationStore(source) as store:
-        return read_annotated(store)
-
-
-def _is_database(source: str) -> bool:
-    if source.startswith(("postgres://", "postgresql://", "postgresql+psycopg://")):
-        return True
-    if not Path(source).is_file():
-        return False
-    with Path(source).open("rb") as file:
-        return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+    return read_database(source) if is_database(source) else list(read_pairs(source))
 
 
 def _judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
-from dissensus.errors import ConfigError
+from dissensus.errors import ConfigError, MissingDependencyError
 from dissensus.judge.ask import BatchBackend, ServerBackend
 from dissensus.judge.loading import Dtype
 from dissensus.judge.profile import Api, ServerProfile
 
 BackendName = Literal["local", "server", "vllm"]
+TINY = "tiny"
+"""The name of a tiny model that is made on the spot (see tiny.py)."""
 BACKENDS: tuple[BackendName, ...] = ("local", "server", "vllm")
 
 
@@ -70,6 +74,12 @@ def open_backend(
         return VllmModel(model, revision=revision, dtype=config.dtype), model
     from dissensus.judge.local import LocalModel
 
+    if model == TINY and not Path(model).exists():
+        if importlib.util.find_spec("transformers") is None:
+            raise MissingDependencyError("transformers", extra="train", need="--judge local")
+        from dissensus.judge.tiny import tiny_model
+
+        return LocalModel(str(tiny_model()), device=config.device, dtype=config.dtype), model
     return LocalModel(model, revision=revision, device=config.device, dtype=config.dtype), model
 
 

@@ -94,11 +94,16 @@ def sweep(
         raise ConfigError("a sweep chooses on held-out prompts; set validation, for example --validation 0.1")
     folder = out.with_name(out.name + ".sweep")
     options |= {"margins": margins, "progress": progress}
-    if not overwrite and (done := _finished(out, metric, rates)) is not None:
-        # Another config or other data is found out, and refused, where a single run would be.
-        train(pairs, config.model_copy(update={"learning_rate": done.best}), out, **options)
-        shutil.rmtree(folder, ignore_errors=True)
-        return done
+    if (done := _finished(out, metric, rates)) is not None:
+        try:
+            # Another config or other data is found out, and refused, where a single run would be.
+            train(pairs, config.model_copy(update={"learning_rate": done.best}), out, **options)
+        except ConfigError:
+            if not overwrite:
+                raise
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            return done
     tried = []
     for rate in sorted(rates, reverse=True):
         run = config.model_copy(update={"learning_rate": rate})

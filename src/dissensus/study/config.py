@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -11,10 +12,7 @@ import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    NonNegativeInt,
-    PositiveInt,
     ValidationError,
     model_validator,
 )
@@ -24,79 +22,57 @@ from dissensus.evaluate.ceilings import CEILING
 from dissensus.evaluate.people import PEOPLE
 from dissensus.reward.config import OBJECTIVES, TrainConfig
 from dissensus.simulate import SimulationConfig
-from dissensus.study.judges import JUDGES, CommitteeJudge, JudgeSettings
+from dissensus.study.judges import JUDGES, CommitteeJudge, JudgeSettings, PublishedJudge
+from dissensus.study.parts import (
+    Categories,
+    DrawnTest,
+    Evaluation,
+    HoldOut,
+    ModelSettings,
+    Settings,
+    Speed,
+    Sweep,
+    TestSet,
+    TrainSet,
+    as_set,
+)
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HoldOut(_Settings):
-    """Which pairs are kept for evaluation: whole groups, never single rows."""
-
-    by: Literal["group", "category", "dataset"] = "group"
-    count: PositiveInt | None = None
-    """How many values of ``by`` are drawn by the seed."""
-    share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The share of the values of ``by`` that is drawn instead."""
-    names: tuple[str, ...] | None = None
-    """The values themselves, instead."""
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if sum(given is not None for given in (self.count, self.share, self.names)) != 1:
-            raise ValueError("give one of count, share and names")
-        return self
-
-
-class TestSet(_Settings):
-    """Pairs that are only tested on."""
-
-    __test__ = False  # for pytest: no test case
-
-    pairs: str
-    """A file, a folder of Parquet or a Hub id."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    split: str | None = None
-
-
-def _as_test_set(value: Any) -> Any:
-    return {"pairs": value} if isinstance(value, str) else value
-
-
-class Evaluation(_Settings):
-    """How predictions are compared with votes."""
-
-    resamples: PositiveInt = 2000
-    swaps: NonNegativeInt = 9999
-    """Of each test of a difference; 0 for no tests."""
-    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    seed: int = 0
-
-
-class StudyConfig(_Settings):
+class StudyConfig(Settings):
     """Everything that decides a study's numbers."""
 
     title: str = "Reward models and people's preferences"
-    pairs: str
-    """A file, a folder of Parquet, a Hub id, or ``simulated``."""
+    pairs: str = ""
+    """A public data set by name, a file, a folder of Parquet, a Hub id, or ``simulated``."""
+    in_domain: dict[str, Annotated[TrainSet, BeforeValidator(as_set)]] = Field(default_factory=dict)
+    """Several sets that are trained on, instead of ``pairs``: name → source, or its settings."""
+    copies: str | None = None
+    """Folder with copies of the public data sets that are named; the Hub unless given. ``simulated``: copies are
+    written whose rows have the sets' schemas and the simulated population's texts and votes."""
+    test: DrawnTest | None = None
+    """Draw test pairs from every set; instead of ``hold_out``."""
+    annotations: str | None = None
+    """What people said of the test pairs: an export of `dissensus annotations`, a file of pairs with votes, or the
+    annotation database itself; joined by id."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column name → the source's, where they differ."""
     split: str | None = None
     dataset: str | None = None
     """The name of the data set, for pairs that name none."""
     simulation: SimulationConfig | None = None
-    """The population, where ``pairs`` is ``simulated``."""
+    """The population, where ``pairs`` or ``copies`` is ``simulated``."""
     label: Literal["own", "one-vote"] = "own"
     """``one-vote`` draws one annotator's vote per pair as the binary label, among the votes for a or b; the
     other votes stay out of training, but for the judge ``votes``."""
     label_seed: int = 0
     hold_out: HoldOut = HoldOut(by="group", share=0.2)
     """Pairs of domain ``out`` are always held out."""
-    out_of_domain: dict[str, Annotated[TestSet, BeforeValidator(_as_test_set)]] = Field(default_factory=dict)
+    out_of_domain: dict[str, Annotated[TestSet, BeforeValidator(as_set)]] = Field(default_factory=dict)
     """Data sets that are only tested on: name → source, or its settings."""
     judge: JudgeSettings = CommitteeJudge()
+    """Whose judgments the margins are made of."""
+    judges: dict[str, JudgeSettings] = Field(default_factory=dict)
+    """Further judges of the training pairs, by a name that models give as ``judge``."""
     test_judges: tuple[JudgeSettings, ...] | None = None
     """Judges that judge the test pairs and are compared with people as the models are. Unless given, the study's own
     judge where that costs nothing: a committee, published or stored verdicts."""
@@ -104,12 +80,19 @@ class StudyConfig(_Settings):
     """Leave out training pairs without a valid judgment (counted) instead of stopping."""
     training: TrainConfig = TrainConfig()
     """Settings shared by all models."""
-    models: dict[str, TrainConfig]
+    sweep: Sweep | None = None
+    """Choose each model's learning rate on its ``validation`` share; that of ``training`` unless given."""
+    models: dict[str, ModelSettings]
     """Name → what differs from ``training``; validated together with it."""
+    pretrained: dict[str, str] = Field(default_factory=dict)
+    """Reward models that are only tested: name → folder or Hub id."""
+    categories: Categories | None = None
+    """Categories of test pairs by machine, where people gave none."""
     baseline: str
     """The model that the others are compared with."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     evaluation: Evaluation = Evaluation()
+    speed: Speed = Speed()
 
     @model_validator(mode="before")
     @classmethod
@@ -124,20 +107,50 @@ class StudyConfig(_Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.baseline not in self.models:
-            raise ValueError(f"baseline '{self.baseline}' is none of the models ({', '.join(self.models)})")
+        predicted = [*self.models, *self.pretrained]
+        if self.baseline not in predicted:
+            raise ValueError(f"baseline '{self.baseline}' is none of the models ({', '.join(predicted)})")
+        self._sets_fit()
+        self._judges_fit()
         if any(judge.name == "votes" for judge in self.test_judges or ()):
             raise ValueError("test_judges: people's votes are what judges are compared with; choose another judge")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds repeat")
-        if (self.pairs == "simulated") != (self.simulation is not None):
-            raise ValueError("'simulation' belongs to 'pairs: simulated', and to that alone")
-        for name in self.models:
+        if ("simulated" in (self.pairs, self.copies)) != (self.simulation is not None):
+            raise ValueError("'simulation' belongs to 'pairs: simulated' or 'copies: simulated', and to them alone")
+        if len(set(predicted)) < len(predicted):
+            raise ValueError("a model and a pretrained model share a name")
+        for name in predicted:
             if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
                 raise ValueError(f"model name '{name}' cannot name a folder; use letters, digits, - _ and .")
             if name in (CEILING, PEOPLE):
                 raise ValueError(f"model name '{name}' is that of a row in the tables; choose another")
         return self
+
+    def _sets_fit(self) -> None:
+        if bool(self.pairs) == bool(self.in_domain):
+            raise ValueError("give either pairs or in_domain")
+        if self.in_domain and self.test is None:
+            raise ValueError("in_domain: say how many test pairs are drawn of each set, as in test: {per_set: 25}")
+        if self.test is not None and not self.in_domain:
+            raise ValueError("test draws from in_domain's sets; with pairs, use hold_out")
+        if both := sorted(self.in_domain.keys() & self.out_of_domain.keys()):
+            raise ValueError(f"set '{both[0]}' is in_domain and out_of_domain; leave it out of one")
+
+    def _judges_fit(self) -> None:
+        for name, model in self.models.items():
+            if model.judge and model.judge not in self.judges:
+                raise ValueError(
+                    f"model '{name}': judge '{model.judge}' is none of the judges ({', '.join(self.judges)})"
+                )
+            if self.sweep is not None and not model.validation:
+                raise ValueError(f"sweep: model '{name}' holds nothing out to choose on; set validation, as in 0.05")
+        for judging in (self.judge, *self.judges.values()):
+            if self.in_domain and isinstance(judging, PublishedJudge) and judging.file is None:
+                raise ValueError("judge published: with in_domain's sets, name the file of its verdicts")
+        for name in self.judges:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+                raise ValueError(f"judge name '{name}' cannot name a file; use letters, digits, - _ and .")
 
 
 def presets() -> list[str]:
@@ -147,12 +160,41 @@ def presets() -> list[str]:
     )
 
 
-def load_study(study: str | Path, *, overrides: dict[str, Any] | None = None) -> StudyConfig:
-    """Read a study from a YAML file or by the name of a preset; ``overrides`` replace top-level settings.
+def scales(preset: str) -> list[str]:
+    """List the scales of a preset: other settings for the same study, on smaller machines."""
+    start, end = f"{preset}.", ".yaml"
+    return sorted(
+        file.name.removeprefix(start).removesuffix(end)
+        for file in (_presets_folder() / "scales").iterdir()
+        if file.name.startswith(start) and file.name.endswith(end)
+    )
+
+
+def load_study(study: str | Path, *, overrides: dict[str, Any] | None = None, scale: str | None = None) -> StudyConfig:
+    """Read a study from a YAML file or by the name of a preset.
+
+    Args:
+        study: the file or the preset.
+        overrides: replace top-level settings, last of all; ``in_domain`` and ``out_of_domain`` by the set.
+        scale: of a preset: settings that replace its own, as in ``small``.
 
     Raises ConfigError naming the file, the setting and what was expected.
     """
     place, text = _study_text(study)
+    data = _settings_in(text, place)
+    if scale is not None:
+        if scale not in (known := scales(str(study))):
+            raise ConfigError(f"{place}: no scale '{scale}'; it has: {', '.join(known) or 'none'}")
+        scaled = _presets_folder() / "scales" / f"{study}.{scale}.yaml"
+        data = _replace(data, _settings_in(scaled.read_text(encoding="utf-8"), scaled.name))
+    data = _replace(data, overrides or {})
+    try:
+        return StudyConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{place}: {_first_problem(error)}") from error
+
+
+def _settings_in(text: str, place: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -160,11 +202,17 @@ def load_study(study: str | Path, *, overrides: dict[str, Any] | None = None) ->
         raise ConfigError(f"{place}: not YAML ({reason})") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{place}: expected settings (key: value), found {type(data).__name__}")
-    data = {**data, **(overrides or {})}
-    try:
-        return StudyConfig.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(f"{place}: {_first_problem(error)}") from error
+    return data
+
+
+def _replace(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Replace settings; of sets, only those that are named. A null takes a setting away."""
+    changed = dict(data)
+    for key, value in changes.items():
+        known = data.get(key)
+        by_set = key in ("in_domain", "out_of_domain") and isinstance(known, dict) and isinstance(value, dict)
+        changed[key] = {**known, **value} if by_set and known is not None else value
+    return {key: value for key, value in changed.items() if value is not None}
 
 
 def _study_text(study: str | Path) -> tuple[str, str]:
@@ -211,16 +259,21 @@ def _known_keys(path: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = StudyConfig
     sections: dict[str, type[BaseModel]] = {
         "training": TrainConfig,
-        "models": TrainConfig,
+        "models": ModelSettings,
         "hold_out": HoldOut,
+        "in_domain": TrainSet,
         "out_of_domain": TestSet,
+        "test": DrawnTest,
+        "sweep": Sweep,
+        "categories": Categories,
+        "speed": Speed,
         "evaluation": Evaluation,
         "simulation": SimulationConfig,
     }
     if path:
         model = (
             JUDGES.get(str(path[-1]), CommitteeJudge)
-            if path[0] in ("judge", "test_judges")
+            if path[0] in ("judge", "judges", "test_judges")
             else sections.get(str(path[0]), StudyConfig)
         )
     return list(model.model_fields)

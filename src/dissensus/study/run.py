@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig
 from dissensus.study.judges import (
     CommitteeJudge,
+    JudgeSettings,
     ModelJudge,
     StoreJudge,
     VotesJudge,
@@ -25,12 +27,13 @@ from dissensus.study.judges import (
     outside_content,
 )
 from dissensus.study.manifest import Manifest, Stages, fingerprint_of
-from dissensus.study.sets import read_sets
+from dissensus.study.sets import annotations_content, read_sets, source_content
 from dissensus.study.testing import judge_test_pairs, judged_content, judges_of_test_pairs
 
 _TRAIN, _TEST, _GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
 _MARGINS, _STORE, _SCORES, _REPORT = "margins.parquet", "judgments.db", "scores.json", "report.html"
 _LEFT_OUT = "left_out.json"
+_COPIES = "copies"
 
 
 def run_study(
@@ -61,68 +64,120 @@ class _Study:
         write_text(folder / "study.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
         self.manifest = Manifest(folder, config=settings, name=folder.name, command=command)
         self.test_judges = judges_of_test_pairs(config)
-        total = 5 + len(config.models) * (1 + len(config.seeds)) + len(self.test_judges)
+        self.judging: dict[str, JudgeSettings] = {"": config.judge, **config.judges}
+        trained = len(config.models) * (1 + len(config.seeds)) + len(config.pretrained)
+        total = 3 + 2 * len(self.judging) + trained + len(self.test_judges) + (config.copies == "simulated")
         self.stages = Stages(self.manifest, total=total, say=say)
 
     def run(self) -> list[Metric]:
+        if self.config.copies == "simulated":
+            self._copies()
         pairs = self._pairs()["outputs"]
-        margins = self._judge(pairs)["outputs"]
+        margins = {name: self._judge(name, pairs)["outputs"] for name in self.judging}
         predictions = [self._model(name, pairs, margins) for name in self.config.models]
+        predictions += [self._pretrained(name, source, pairs) for name, source in self.config.pretrained.items()]
         judged = [self._judge_test(name, pairs) for name in self.test_judges]
+        if not any(pair.votes for pair in self._load(_TEST, Pair)):
+            self._ask_for_people()
+            return []
         self._evaluate(pairs[_TEST], predictions, judged)
         self.manifest.keep_only([*self.stages.names, "report"])
         self._report()
         return list(read_records(self.folder / _SCORES, Metric))
 
-    def _pairs(self) -> dict[str, Any]:
+    def _ask_for_people(self) -> None:
+        test = self.folder / _TEST
+        self.manifest.keep_only(self.stages.names)
+        self.stages.say(
+            f"nobody has annotated the test pairs ({test}). Let people do it:\n"
+            f"  dissensus annotate {test} --db {self.folder / 'annotations.db'} --annotators 3\n"
+            f"then run the same study again with --annotations {self.folder / 'annotations.db'}; nothing is done twice"
+        )
+
+    def _copies(self) -> None:
+        from dissensus.study.copies import copy_files, write_copies
+
         config = self.config
-        sources = [config.pairs, *(given.pairs for given in config.out_of_domain.values())]
-        contents = [content_of(source) for source in sources]
+        names = {name: given.pairs for name, given in {**config.in_domain, **config.out_of_domain}.items()}
+        assert config.simulation is not None  # the settings see to it
+        simulation = config.simulation
+        self.stages.run(
+            "copies",
+            lambda: write_copies(self.folder / _COPIES, names, simulation),
+            settings=[names, simulation.model_dump(mode="json")],
+            inputs=[],
+            outputs=[f"{_COPIES}/{file}" for file in copy_files(names)],
+        )
+
+    @property
+    def _copies_folder(self) -> str | None:
+        return str(self.folder / _COPIES) if self.config.copies == "simulated" else self.config.copies
+
+    def _pairs(self) -> dict[str, Any]:
+        config = self._with_annotations()
+        given = {**config.in_domain, **config.out_of_domain}
+        sources = [*([config.pairs] if config.pairs else []), *(one.pairs for one in given.values())]
+        contents = [source_content(source, self._copies_folder) for source in sources]
         chosen = {"columns", "split", "dataset", "simulation", "label", "label_seed", "hold_out", "out_of_domain"}
+        if config.in_domain:
+            chosen |= {"in_domain", "test"}
         settings = config.model_dump(mode="json", include=chosen)
-        for given in settings["out_of_domain"].values():
-            given.pop("pairs")  # its content counts, and its name where that is not known
+        for one in (*settings["out_of_domain"].values(), *settings.get("in_domain", {}).values()):
+            one.pop("pairs")  # its content counts, and its name where that is not known
         named = [source for source, sha256 in zip(sources, contents, strict=True) if not sha256]
+        annotated = [] if config.annotations is None else [annotations_content(config.annotations)]
         stage = self.stages.run(
             "pairs",
-            self._make_pairs,
+            lambda: self._make_pairs(config),
             settings=[settings, named],
-            inputs=[sha256 or "" for sha256 in contents],
+            inputs=[*(sha256 or "" for sha256 in contents), *annotated],
             outputs=[_TRAIN, _TEST, _GOLD],
         )
         for source, sha256, rows in zip(sources, contents, stage["counts"]["rows"], strict=True):
             self.manifest.add_input(source, sha256, rows)
         return stage
 
-    def _make_pairs(self) -> dict[str, Any]:
-        sets = read_sets(self.config)
+    def _with_annotations(self) -> StudyConfig:
+        """Let the simulated population annotate its copies, unless people are named."""
+        if self.config.copies != "simulated" or self.config.annotations is not None:
+            return self.config
+        from dissensus.study.copies import ANNOTATIONS
+
+        return self.config.model_copy(update={"annotations": str(self.folder / _COPIES / ANNOTATIONS)})
+
+    def _make_pairs(self, config: StudyConfig) -> dict[str, Any]:
+        sets = read_sets(config, self._copies_folder)
         _make(self.folder / "pairs")
         write_records(self.folder / _GOLD, sets.train)
         write_records(self.folder / _TRAIN, [pair.model_copy(update={"votes": None}) for pair in sets.train])
         write_records(self.folder / _TEST, sets.test)
-        return {"train": len(sets.train), "test": len(sets.test), "rows": sets.rows}
+        voted = sum(pair.votes is not None for pair in sets.test)
+        counts = {"train": len(sets.train), "test": len(sets.test), "rows": sets.rows, **sets.counts}
+        return counts if voted == len(sets.test) else {**counts, "test_without_votes": len(sets.test) - voted}
 
-    def _judge(self, pairs: dict[str, str]) -> dict[str, Any]:
-        judging = self.config.judge
+    def _judge(self, name: str, pairs: dict[str, str]) -> dict[str, Any]:
+        """Have a judge judge the training pairs, and make margins; returns the stage of the margins."""
+        judging = self.judging[name]
         gold = isinstance(judging, VotesJudge)
+        margins, left_out = _margin_files(name)
         judged = self.stages.run(
-            "judge",
-            self._make_judgments,
+            f"judge {name}".strip(),
+            lambda: self._make_judgments(judging),
             settings=[judging.model_dump(mode="json"), self.config.label],
             inputs=[pairs[_GOLD if gold else _TRAIN], *outside_content(judging, self.config.pairs)],
             outputs=[],
             unhashed=[] if isinstance(judging, StoreJudge) else [_STORE],
         )
+        full_name = judged["counts"]["judge"]
         return self.stages.run(
-            "margin",
-            lambda: self._make_margins(judged["counts"]["judge"]),
-            settings=[judged["counts"]["judge"], judging.model_dump(mode="json"), self.config.allow_missing],
-            inputs=[judged["fingerprint"], pairs[_TRAIN], self._stored_content(judged["counts"]["judge"])],
-            outputs=[_MARGINS, _LEFT_OUT],
+            f"margin {name}".strip(),
+            lambda: self._make_margins(judging, full_name, margins, left_out),
+            settings=[full_name, judging.model_dump(mode="json"), self.config.allow_missing],
+            inputs=[judged["fingerprint"], pairs[_TRAIN], _stored_content(judging, full_name)],
+            outputs=[margins, left_out],
         )
 
-    def _make_judgments(self) -> dict[str, Any]:
-        judging = self.config.judge
+    def _make_judgments(self, judging: JudgeSettings) -> dict[str, Any]:
         return make_judgments(
             judging,
             self._load(_GOLD if isinstance(judging, VotesJudge) else _TRAIN, Pair),
@@ -132,68 +187,69 @@ class _Study:
             progress=self.progress,
         )
 
-    def _make_margins(self, judge: str) -> dict[str, Any]:
+    def _make_margins(
+        self, judging: JudgeSettings, judge: str, margins_file: str, left_out_file: str
+    ) -> dict[str, Any]:
         from dissensus.judge import JudgmentStore
         from dissensus.study.margins import make_margins
 
         pairs = self._load(_TRAIN, Pair)
         ids = [pair.id for pair in pairs]
-        judging = self.config.judge
         votes = judging.votes if isinstance(judging, StoreJudge | ModelJudge) else "drawn"
-        with JudgmentStore(self._store_path(), create=False) as store:
-            recall = self._recall(store, judge, pairs)
+        path = Path(judging.store) if isinstance(judging, StoreJudge) else self.folder / _STORE
+        with JudgmentStore(path, create=False) as store:
+            recall = _recall(judging, store, judge, pairs)
             margins = make_margins(recall, ids, votes=votes, allow_missing=self.config.allow_missing)
-        write_records(self.folder / _MARGINS, margins)
+        _make((self.folder / margins_file).parent)
+        write_records(self.folder / margins_file, margins)
         left_out = sorted(set(ids) - {margin.pair_id for margin in margins})
-        write_json(self.folder / _LEFT_OUT, left_out)
+        write_json(self.folder / left_out_file, left_out)
         # The judgments of pairs that are left out count too: no margin tells of them.
         counts = {"judgments": recall.found.judgments, "invalid": recall.found.invalid, "left_out": len(left_out)}
         return {"margins": len(margins), **counts, "readings": recall.found.readings}
 
-    def _recall(self, store: Any, judge: str, pairs: list[Pair]) -> Any:
-        from dissensus.judge.recall import Recall
-
-        judging = self.config.judge
-        if isinstance(judging, StoreJudge):
-            names = ("n", "order", "temperature", "top_p", "seed")
-            return Recall(store, judge, pairs, **{name: getattr(judging, name) for name in names})
-        return Recall(store, judge, pairs, n=judging.n if isinstance(judging, CommitteeJudge) else None)
-
-    def _store_path(self) -> Path:
-        judging = self.config.judge
-        return Path(judging.store) if isinstance(judging, StoreJudge) else self.folder / _STORE
-
-    def _stored_content(self, judge: str) -> str:
-        """Digest what a store that is not the study's own has of the judge: others may add to it."""
-        if not isinstance(self.config.judge, StoreJudge):
-            return ""
-        from dissensus.judge import JudgmentStore
-
-        with JudgmentStore(self._store_path(), create=False) as store:
-            return store.digest(judge)
-
-    def _model(self, name: str, pairs: dict[str, str], margins: dict[str, str]) -> str:
+    def _model(self, name: str, pairs: dict[str, str], margins: dict[str, dict[str, str]]) -> str:
         """Train a model with every seed and predict; returns the hash of its predictions."""
         config = self.config.models[name]
         # Without margins of its own, the baseline still trains on the pairs that the others can use.
-        judged = [margins[_LEFT_OUT], *([] if config.objective == "bradley-terry" else [margins[_MARGINS]])]
+        judged = [margins[judge][_margin_files(judge)[1]] for judge in margins]
+        if config.objective != "bradley-terry":
+            judged.append(margins[config.judge][_margin_files(config.judge)[0]])
         backbone = _model_content(config.model)
         weights: list[str] = []
+        folders = [(seed, f"{self.folder}/models/{name}/seed-{seed}") for seed in self.config.seeds]
         for seed in self.config.seeds:
             folder = f"models/{name}/seed-{seed}"
+            settings: Any = config.training().model_copy(update={"seed": seed}).model_dump(mode="json")
+            if self.config.sweep is not None:
+                # Seeds after the first take its rate, so that they depend on it.
+                settings = [settings, self.config.sweep.model_dump(mode="json"), weights[:1]]
             stage = self.stages.run(
                 f"train {name} seed {seed}",
                 lambda folder=folder, seed=seed: self._train(name, seed, folder),  # type: ignore[misc]
-                settings=config.model_copy(update={"seed": seed}).model_dump(mode="json"),
+                settings=settings,
                 inputs=[pairs[_TRAIN], backbone, *judged],
                 outputs=[f"{folder}/model.safetensors", f"{folder}/dissensus.json"],
             )
             weights.append(stage["outputs"][f"{folder}/model.safetensors"])
         predicted = self.stages.run(
             f"predict {name}",
-            lambda: self._predict(name),
+            lambda: self._predict(name, dict(folders)),
             settings=[name, list(self.config.seeds)],
             inputs=[pairs[_TEST], *weights],
+            outputs=[f"predictions/{name}.parquet"],
+        )
+        sha256: str = predicted["outputs"][f"predictions/{name}.parquet"]
+        return sha256
+
+    def _pretrained(self, name: str, source: str, pairs: dict[str, str]) -> str:
+        """Predict with a model that somebody else has trained; returns the hash of its predictions."""
+        content = _model_content(source)
+        predicted = self.stages.run(
+            f"predict {name}",
+            lambda: self._predict(name, {None: source}),
+            settings=[name, "" if content else source],
+            inputs=[pairs[_TEST], content],
             outputs=[f"predictions/{name}.parquet"],
         )
         sha256: str = predicted["outputs"][f"predictions/{name}.parquet"]
@@ -202,26 +258,50 @@ class _Study:
     def _train(self, name: str, seed: int, folder: str) -> dict[str, Any]:
         from dissensus.reward.run import train
 
-        config = self.config.models[name].model_copy(update={"seed": seed})
-        margins = self._load(_MARGINS, Margin)
-        judged = {margin.pair_id for margin in margins}
+        settings = self.config.models[name]
+        config = settings.training().model_copy(update={"seed": seed})
+        by_judge = {judge: self._load(_margin_files(judge)[0], Margin) for judge in self.judging}
+        margins = by_judge[settings.judge]
         pairs = self._load(_TRAIN, Pair)
         if self.config.allow_missing:
             # Every model sees the same pairs, or their comparison would be one of data.
-            pairs = [pair for pair in pairs if pair.id in judged]
+            usable = set.intersection(*({margin.pair_id for margin in found} for found in by_judge.values()))
+            pairs = [pair for pair in pairs if pair.id in usable]
         _make((self.folder / folder).parent)
-        summary = train(pairs, config, self.folder / folder, margins=margins, overwrite=True, progress=self.progress)
-        counts = {**asdict(summary), "nll": None if summary.nll is None else round(summary.nll, 4)}
-        shown = ("pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resumed_from", "nll")
-        return {key: value for key, value in counts.items() if key in shown}
+        options: dict[str, Any] = {"margins": margins, "overwrite": True, "progress": self.progress}
+        first = self.config.seeds[0]
+        swept = {}
+        if self.config.sweep is not None and seed == first:
+            from dissensus.reward.sweep import sweep
 
-    def _predict(self, name: str) -> dict[str, Any]:
+            chosen = sweep(
+                pairs,
+                config,
+                self.config.sweep.values(),
+                self.folder / folder,
+                metric=self.config.sweep.metric,
+                patience=self.config.sweep.patience,
+                **options,
+            )
+            config = config.model_copy(update={"learning_rate": chosen.best})
+            swept = {"rates": len(chosen.rates), "learning_rate": chosen.best}
+            counted = json.loads((self.folder / folder / "dissensus.json").read_text())["summary"]
+        else:
+            if self.config.sweep is not None:
+                rate = json.loads((self.folder / f"models/{name}/seed-{first}" / "sweep.json").read_text())["best"]
+                config = config.model_copy(update={"learning_rate": rate})
+            counted = asdict(train(pairs, config, self.folder / folder, **options))
+        counts = {**counted, "nll": None if counted["nll"] is None else round(counted["nll"], 4)}
+        shown = ("pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resumed_from", "nll")
+        return {**{key: value for key, value in counts.items() if key in shown}, **swept}
+
+    def _predict(self, name: str, models: Mapping[Any, str]) -> dict[str, Any]:
         from dissensus.reward.model import RewardModel
 
         test = self._load(_TEST, Pair)
         predictions: list[Prediction] = []
-        for seed in self.config.seeds:
-            model = RewardModel.load(self.folder / f"models/{name}/seed-{seed}")
+        for seed, source in models.items():
+            model = RewardModel.load(source)
             predictions += model.predict(test, name=name, seed=seed, progress=self.progress)
         _make(self.folder / "predictions")
         write_records(self.folder / f"predictions/{name}.parquet", predictions)
@@ -252,20 +332,22 @@ class _Study:
         sha256: str = stage["outputs"][out]
         return sha256
 
+    @property
+    def _predicted(self) -> list[str]:
+        return [*self.config.models, *self.config.pretrained]
+
     def _evaluate(self, test: str, predictions: list[str], judged: list[str]) -> None:
         self.stages.run(
             "evaluate",
             self._score,
-            settings=[self.config.evaluation.model_dump(), self.config.baseline, list(self.config.models)],
+            settings=[self.config.evaluation.model_dump(), self.config.baseline, self._predicted],
             inputs=[test, *predictions, *judged],
             outputs=[_SCORES],
         )
 
     def _score(self) -> dict[str, Any]:
         settings = self.config.evaluation
-        predictions = [
-            row for name in self.config.models for row in self._load(f"predictions/{name}.parquet", Prediction)
-        ]
+        predictions = [row for name in self._predicted for row in self._load(f"predictions/{name}.parquet", Prediction)]
         judgments = [row for name in self.test_judges for row in self._load(f"judged/{name}.parquet", Judgment)]
         metrics = evaluate_predictions(
             self._load(_TEST, Pair),
@@ -299,6 +381,30 @@ class _Study:
 
     def _load(self, relative: str, record_type: type[Any]) -> list[Any]:
         return list(read_records(self.folder / relative, record_type))
+
+
+def _margin_files(judge: str) -> tuple[str, str]:
+    """Name the files of a judge's margins and of the pairs it left out."""
+    return (f"margins/{judge}.parquet", f"margins/{judge}.left_out.json") if judge else (_MARGINS, _LEFT_OUT)
+
+
+def _recall(judging: JudgeSettings, store: Any, judge: str, pairs: list[Pair]) -> Any:
+    from dissensus.judge.recall import Recall
+
+    if isinstance(judging, StoreJudge):
+        names = ("n", "order", "temperature", "top_p", "seed")
+        return Recall(store, judge, pairs, **{name: getattr(judging, name) for name in names})
+    return Recall(store, judge, pairs, n=judging.n if isinstance(judging, CommitteeJudge) else None)
+
+
+def _stored_content(judging: JudgeSettings, judge: str) -> str:
+    """Digest what a store that is not the study's own has of the judge: others may add to it."""
+    if not isinstance(judging, StoreJudge):
+        return ""
+    from dissensus.judge import JudgmentStore
+
+    with JudgmentStore(Path(judging.store), create=False) as store:
+        return store.digest(judge)
 
 
 def _model_content(name: str) -> str:

@@ -1,18 +1,21 @@
-"""The pairs of a study: the set that is trained on, and sets that are only tested on."""
+"""The pairs of a study: the sets that are trained on, and sets that are only tested on."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dissensus.errors import InputError
-from dissensus.files import read_pairs
-from dissensus.records import Pair
+from dissensus.errors import ConfigError, InputError
+from dissensus.files import content_of
+from dissensus.records import Message, Pair, Text
+from dissensus.sources import find_source, read_pairs
+from dissensus.study.annotated import is_database, read_annotations, read_database, with_annotations
 from dissensus.study.config import StudyConfig
-from dissensus.study.split import one_vote_label, split_pairs
+from dissensus.study.parts import DrawnTest, TestSet
+from dissensus.study.split import draw_some, draw_test, one_vote_label, split_pairs
 
 
 @dataclass(frozen=True)
@@ -23,52 +26,172 @@ class Sets:
     test: list[Pair]
     rows: list[int]
     """Pairs of each source: the study's own first, then the sets out of domain."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What was left out, in words."""
 
 
-def read_sets(config: StudyConfig) -> Sets:
+def read_sets(config: StudyConfig, copies: str | None = None) -> Sets:
     """Read a study's pairs and split them into training and test pairs; those of out-of-domain sets are tested on.
 
     Pairs without a data set or a domain get them: the set's name, and ``out`` or, where there are sets out of domain,
-    ``in``.
+    ``in``. Of several sets (``in_domain``), test pairs are drawn; every set gives its name and domain to its pairs.
+
+    Args:
+        config: the study.
+        copies: the folder with copies of public data sets; the Hub by default.
 
     Raises:
-        InputError: a source cannot be read, two sets share a pair id, or no test pair has votes.
+        InputError: a source cannot be read, two sets share a pair id, or no test pair has votes where people are not
+            to be asked yet.
         ConfigError: the split leaves nothing on a side.
     """
-    train, test = split_pairs(list(_own(config)), config.hold_out)
-    others = [list(_outside(config, name)) for name in config.out_of_domain]
-    outside = [pair for pairs in others for pair in pairs]
-    for pair_id, count in Counter(pair.id for pair in [*train, *test, *outside]).items():
-        if count > 1:
-            raise InputError(f"out_of_domain: pair id {pair_id!r} is in two of the sets; give each pair its own id")
-    if not any(pair.votes for pair in [*test, *outside]):
+    sets = _drawn(config, copies) if config.in_domain else _split(config, copies)
+    if config.annotations is not None:
+        annotated = with_annotations(sets.test, read_annotations(config.annotations), config.annotations)
+        sets = Sets(sets.train, annotated, sets.rows, sets.counts)
+    if not config.in_domain and not any(pair.votes for pair in sets.test):
         raise InputError(f"{config.pairs}: no held-out pair has votes to compare with; add votes_a and votes_b")
+    return sets
+
+
+def source_content(source: str, copies: str | None) -> str | None:
+    """Hash what a source is read from: a file, a folder, or the copies of a public data set; None for the Hub."""
+    known = find_source(source)
+    if known is None:
+        return content_of(source)
+    if copies is None:
+        return None
+    # One folder may hold many sets: what belongs to this one counts.
+    places = [
+        Path(copies) / place for place in (known.source.hub, known.source.hub.partition("/")[2], known.source.name)
+    ]
+    return content_of(next((place for place in places if place.is_dir()), Path(copies)))
+
+
+def annotations_content(source: str) -> str:
+    """Digest what people said: of a database, what is in it and not its bytes, which change while it is open."""
+    if not is_database(source):
+        return content_of(source) or ""
+    said = "\n".join(pair.model_dump_json() for pair in read_database(source))
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _split(config: StudyConfig, copies: str | None) -> Sets:
+    train, test = split_pairs(list(_own(config, copies)), config.hold_out)
+    others = [list(_outside(config, name, copies)) for name in config.out_of_domain]
+    outside = [pair for pairs in others for pair in pairs]
+    seen: set[str] = set()
+    for pair in [*train, *test, *outside]:
+        if pair.id in seen:
+            raise InputError(f"out_of_domain: pair id {pair.id!r} is in two of the sets; give each pair its own id")
+        seen.add(pair.id)
     return Sets(train, [*test, *outside], [len(train) + len(test), *map(len, others)])
 
 
-def _own(config: StudyConfig) -> Iterator[Pair]:
+def _drawn(config: StudyConfig, copies: str | None) -> Sets:
+    draw = config.test
+    assert draw is not None  # the settings see to it
+    sets = {name: list(_read(given, copies)) for name, given in config.in_domain.items()}
+    test: dict[str, Pair] = {}
+    rows = []
+    for name, given in config.in_domain.items():
+        where = given.test_split
+        candidates = sets[name] if where is None else list(_read(given.model_copy(update={"split": where}), copies))
+        _draw_into(test, candidates, draw, name, "in")
+        rows.append(len(sets[name]))
+    for name, outside in config.out_of_domain.items():
+        candidates = list(_read(outside, copies))
+        _draw_into(test, candidates, draw, name, "out")
+        rows.append(len(candidates))
+    train, counts = _training(sets, config, draw, list(test.values()))
+    for name in config.in_domain:
+        if not any(pair.dataset == name for pair in train):
+            raise ConfigError(f"in_domain: the {draw.per_set} test prompts of {name} leave nothing to train on")
+    train, drawn = _same_kind(train, list(test.values()))
+    return Sets(train, drawn, rows, counts)
+
+
+def _draw_into(test: dict[str, Pair], pairs: Sequence[Pair], draw: DrawnTest, name: str, domain: str) -> None:
+    """Draw a set's test pairs, passing over those that another set has as well."""
+    known = {pair.group for pair in test.values()}
+    for pair in draw_test([pair for pair in pairs if pair.group not in known], draw, name=name):
+        test.setdefault(pair.id, _with(pair, dataset=name, domain=domain))
+
+
+def _training(
+    sets: dict[str, list[Pair]], config: StudyConfig, draw: DrawnTest, test: list[Pair]
+) -> tuple[list[Pair], dict[str, int]]:
+    """Keep what shares no prompt with a test pair of any set; one pair of those that two sets have."""
+    tested = {pair.group for pair in test}
+    kept: dict[str, Pair] = {}
+    counts = {"held_out_with_a_test_prompt": 0, "in_two_sets": 0, "over_the_limit": 0}
+    for name, pairs in sets.items():
+        free = [pair for pair in pairs if pair.group not in tested]
+        counts["held_out_with_a_test_prompt"] += len(pairs) - len(free)
+        some = draw_some(free, config.in_domain[name].limit, seed=draw.seed, name=name)
+        counts["over_the_limit"] += len(free) - len(some)
+        for pair in some:
+            counts["in_two_sets"] += pair.id in kept
+            kept.setdefault(pair.id, _with(pair, dataset=name, domain="in", label=_label(pair, config)))
+    return list(kept.values()), counts
+
+
+def _label(pair: Pair, config: StudyConfig) -> str | None:
+    """The source's label; one of its votes where it has none, or where that was asked for."""
+    if pair.votes is not None and (pair.label is None or config.label == "one-vote"):
+        return one_vote_label(pair, seed=config.label_seed)
+    return pair.label
+
+
+def _same_kind(train: list[Pair], test: list[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Turn all prompts, or all responses, into chat messages where some are: a column of a file holds one kind."""
+    every = [*train, *test]
+    chat = {
+        "prompt": any(not isinstance(pair.prompt, str) for pair in every),
+        "response": any(not isinstance(t, str) for pair in every for t in (pair.response_a, pair.response_b)),
+    }
+    if not any(chat.values()):
+        return train, test
+
+    def converted(pair: Pair) -> Pair:
+        changes: dict[str, Any] = {"prompt": _messages(pair.prompt, "user")} if chat["prompt"] else {}
+        if chat["response"]:
+            changes |= {name: _messages(getattr(pair, name), "assistant") for name in ("response_a", "response_b")}
+        return _with(pair, **changes)
+
+    return [converted(pair) for pair in train], [converted(pair) for pair in test]
+
+
+def _messages(text: Text, role: str) -> tuple[Message, ...]:
+    return (Message(role=role, content=text),) if isinstance(text, str) else text
+
+
+def _own(config: StudyConfig, copies: str | None) -> Iterator[Pair]:
     named: dict[str, Any] = {}
     if config.out_of_domain:
         named = {"dataset": config.dataset or _stem(config.pairs), "domain": "in"}
     elif config.dataset:
         named = {"dataset": config.dataset}
-    for pair in _read(config):
+    for pair in _read_own(config, copies):
         drawn = {"label": one_vote_label(pair, seed=config.label_seed)} if config.label == "one-vote" else {}
         yield _with(pair, **{key: getattr(pair, key) or value for key, value in named.items()}, **drawn)
 
 
-def _read(config: StudyConfig) -> Iterator[Pair]:
-    if config.simulation is None:
-        return read_pairs(config.pairs, columns=config.columns or None, split=config.split)
-    from dissensus.simulate import simulate
+def _read_own(config: StudyConfig, copies: str | None) -> Iterator[Pair]:
+    if config.pairs != "simulated":
+        return _read(TestSet(pairs=config.pairs, columns=config.columns, split=config.split), copies)
+    from dissensus.simulate import SimulationConfig, simulate
 
-    return iter(simulate(config.simulation).pairs)
+    return iter(simulate(config.simulation or SimulationConfig()).pairs)
 
 
-def _outside(config: StudyConfig, name: str) -> Iterator[Pair]:
-    given = config.out_of_domain[name]
-    for pair in read_pairs(given.pairs, columns=given.columns or None, split=given.split):
+def _outside(config: StudyConfig, name: str, copies: str | None) -> Iterator[Pair]:
+    for pair in _read(config.out_of_domain[name], copies):
         yield _with(pair, dataset=pair.dataset or name, domain="out")
+
+
+def _read(given: TestSet, copies: str | None) -> Iterator[Pair]:
+    return read_pairs(given.pairs, columns=given.columns or None, split=given.split, root=copies)
 
 
 def _stem(source: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dissensus.errors import ConfigError
 from dissensus.records import Label, Pair
-from dissensus.study.config import HoldOut
+from dissensus.study.parts import DrawnTest, HoldOut
 
 
 def one_vote_label(pair: Pair, *, seed: int) -> Label | None:
@@ -46,6 +46,34 @@ def split_pairs(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], l
             f"hold_out leaves {len(train)} pairs to train on and {len(test)} to test; hold out less or more"
         )
     return train, test
+
+
+def draw_test(pairs: Sequence[Pair], draw: DrawnTest, *, name: str) -> list[Pair]:
+    """Draw test pairs of a set, no two of one prompt (group), in the order of their ids.
+
+    The draw depends on the seed, the set's name and the ids alone. Where there are fewer prompts, each has a pair.
+    """
+    ordered = sorted(pairs, key=lambda pair: pair.id)
+    drawn: dict[str, Pair] = {}
+    for index in _generator(draw.seed, name).permutation(len(ordered)):
+        if len(drawn) == draw.per_set:
+            break
+        drawn.setdefault(ordered[index].group, ordered[index])
+    return sorted(drawn.values(), key=lambda pair: pair.id)
+
+
+def draw_some(pairs: Sequence[Pair], limit: int | None, *, seed: int, name: str) -> list[Pair]:
+    """Draw at most ``limit`` pairs, in their order; the draw depends on the seed, the set's name and the ids alone."""
+    if limit is None or len(pairs) <= limit:
+        return list(pairs)
+    ids = sorted(pair.id for pair in pairs)
+    chosen = {ids[index] for index in _generator(seed, name).permutation(len(ids))[:limit]}
+    return [pair for pair in pairs if pair.id in chosen]
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest, "big")])
 
 
 def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:

@@ -35,7 +35,7 @@ def judges_of_test_pairs(config: StudyConfig) -> dict[str, BaseModel]:
     named: dict[str, BaseModel] = {}
     for judging in judges:
         name, count = _short_name(judging), 1
-        while name in named or name in config.models:
+        while name in named or name in config.models or name in config.pretrained:
             count += 1
             name = f"{_short_name(judging)}-{count}"
         named[name] = judging
@@ -143,4 +143,5 @@ def _judge_from_files(
 
 
 def _sources(config: StudyConfig) -> list[str]:
-    return [config.pairs, *(given.pairs for given in config.out_of_domain.values())]
+    sets = {**config.in_domain, **config.out_of_domain}
+    return [*([config.pairs] if config.pairs else []), *(given.pairs for given in sets.values())]

@@ -1,5 +1,13 @@
-"""Tiny language models made on the spot that answer like a judge; tests and benchmarks share them."""
+"""A tiny language model made on the spot that answers in a judge's form and knows nothing: for trying things out.
 
+Its weights are random. Which answer it chooses is decided by them from the texts, so its judgments are noise that
+comes out the same everywhere; what it exercises is everything around a judge.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +15,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from dissensus.judge.prompt import load_template, templates
+from dissensus.encoder import default_cache
+from dissensus.judge.prompt import load_template
 from dissensus.records import Pair
 
+_TEMPLATES = ("paper", "people")
+_VERSION = 1
+"""Part of the name of the folder that keeps it: change it when the model changes."""
 PAD, BOS, END, USER, ASSISTANT = "<|pad|>", "<|begin|>", "<|end|>", "<|user|>", "<|assistant|>"
 CHAT = (
     "<|begin|>{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] | trim }}<|end|>{% endfor %}"
@@ -17,9 +29,25 @@ CHAT = (
 )
 
 
+def tiny_model() -> Path:
+    """Return the folder of the tiny model, which is made in the cache (`DISSENSUS_CACHE`) on first use."""
+    folder = default_cache() / f"tiny-judge-{_VERSION}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".tiny-"))
+        try:
+            make_judge(made / "model").rename(folder)
+        except OSError:
+            if not folder.is_dir():  # another process was first otherwise
+                raise
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
 def make_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
     """Train byte-level BPE on the shipped templates, in which ``Choice``, ``:``, `` A`` and `` B`` are tokens."""
-    corpus = [load_template(name).text for name in ("paper", "people")] + ["Choice: A", "Choice: B", " the", " is"] * 2
+    corpus = [load_template(name).text for name in _TEMPLATES] + ["Choice: A", "Choice: B", " the", " is"] * 2
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -114,7 +142,7 @@ def _teach(model: Any, tokenizer: Any, follows: dict[str, dict[str, float]], spr
 def _states(model: Any, token: int, tokenizer: Any, generator: torch.Generator) -> torch.Tensor:
     """Last hidden states of the paper's prompt with random answers and ``token`` behind it; shape (texts, hidden)."""
     template = load_template("paper")
-    vocabulary = sorted({word for name in templates() for word in load_template(name).text.split()})
+    vocabulary = sorted({word for name in _TEMPLATES for word in load_template(name).text.split()})
     states = []
     for _ in range(64):
         lengths = torch.randint(1, 40, (3,), generator=generator).tolist()

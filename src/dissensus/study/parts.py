@@ -1,0 +1,140 @@
+"""The parts of a study's settings: its sets, what is held out, the sweep, the categories, the evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from dissensus.errors import ConfigError
+from dissensus.reward.config import TrainConfig, parse_rates
+from dissensus.study.judges import ModelJudge
+
+
+class Settings(BaseModel):
+    """Frozen; an unknown setting is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HoldOut(Settings):
+    """Which pairs are kept for evaluation: whole groups, never single rows."""
+
+    by: Literal["group", "category", "dataset"] = "group"
+    count: PositiveInt | None = None
+    """How many values of ``by`` are drawn by the seed."""
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The share of the values of ``by`` that is drawn instead."""
+    names: tuple[str, ...] | None = None
+    """The values themselves, instead."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum(given is not None for given in (self.count, self.share, self.names)) != 1:
+            raise ValueError("give one of count, share and names")
+        return self
+
+
+class TestSet(Settings):
+    """Pairs that are only tested on."""
+
+    __test__ = False  # for pytest: no test case
+
+    pairs: str
+    """A public data set by name, a file, a folder of Parquet or a Hub id."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our column name → the source's, where they differ."""
+    split: str | None = None
+    """Where the source has several."""
+
+
+class TrainSet(TestSet):
+    """One of several sets that are trained on."""
+
+    test_split: str | None = None
+    """The split that test pairs are drawn from; that of training unless given. Their prompts are not trained on."""
+    limit: PositiveInt | None = None
+    """At most so many training pairs, drawn by the seed of the test pairs; all of them unless given."""
+
+
+def as_set(value: Any) -> Any:
+    """Take a set that is given by its source alone."""
+    return {"pairs": value} if isinstance(value, str) else value
+
+
+class DrawnTest(Settings):
+    """Test pairs drawn from every set, in domain and out, as in the paper."""
+
+    per_set: PositiveInt = 25
+    """Pairs of each set, no two of one prompt; all of them where a set has fewer prompts."""
+    seed: int = 0
+
+
+class Sweep(Settings):
+    """A choice of the learning rate on validation, for each model, with its first seed; other seeds take the same."""
+
+    rates: str = "1e-4..1e-6"
+    """Two ends, or a list: 1e-4,3e-5,1e-5."""
+    points: PositiveInt = 5
+    """Rates between two ends, evenly spaced in the logarithm."""
+    metric: Literal["nll", "accuracy"] = "nll"
+    patience: PositiveInt = 1
+    """Epochs without a better NLL after which a rate is given up."""
+
+    @model_validator(mode="after")
+    def _rates_are_rates(self) -> Self:
+        try:
+            self.values()
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def values(self) -> list[float]:
+        """List the rates."""
+        return parse_rates(self.rates, points=self.points)
+
+
+class Categories(Settings):
+    """Where the categories of test pairs come from that people have not put into any."""
+
+    name: Literal["offline", "judge"] = "offline"
+    """``offline``: the shipped classifiers; ``judge``: a language model with the paper's own questions."""
+    judge: ModelJudge | None = None
+    """The model, for ``judge``; its template and order are given by the questions."""
+
+    @model_validator(mode="after")
+    def _judge_is_named(self) -> Self:
+        if (self.name == "judge") != (self.judge is not None):
+            raise ValueError("name: judge and the settings of one (judge: …) belong together")
+        return self
+
+
+class Speed(Settings):
+    """What ``--dry-run`` reckons with; it decides no number of the study."""
+
+    judgments_per_second: PositiveFloat | None = None
+    """Readings, or sampled replies, of the judge."""
+    pairs_per_second: PositiveFloat | None = None
+    """Training pairs of one model."""
+
+
+class ModelSettings(TrainConfig):
+    """One model of a study: how it is trained, and on whose margins."""
+
+    judge: str = ""
+    """One of ``judges``; the study's ``judge`` unless given."""
+
+    def training(self) -> TrainConfig:
+        """Return how it is trained."""
+        return TrainConfig(**self.model_dump(exclude={"judge"}))
+
+
+class Evaluation(Settings):
+    """How predictions are compared with votes."""
+
+    resamples: PositiveInt = 2000
+    swaps: NonNegativeInt = 9999
+    """Of each test of a difference; 0 for no tests."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: int = 0
