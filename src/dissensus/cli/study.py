@@ -13,44 +13,80 @@ import click
 @click.command("study")
 @click.argument("study")
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder; runs/NAME unless given.")
-@click.option("--pairs", help="Replaces the study's pairs: a file, a folder or a Hub id.")
+@click.option("--pairs", help="Replaces the study's pairs: a data set, a file, a folder or a Hub id.")
 @click.option("--seeds", help="Replaces the study's seeds: 0,1,2.")
+@click.option(
+    "--in-domain",
+    "inside",
+    metavar="NAME=SOURCE",
+    multiple=True,
+    help="Adds or replaces a set that is trained on; repeat.",
+)
 @click.option(
     "--out-of-domain",
     "outside",
     metavar="NAME=SOURCE",
     multiple=True,
-    help="Replaces the study's sets that are only tested on; repeat.",
+    help="Adds or replaces a set that is only tested on; repeat.",
 )
-def command(study: str, out: Path | None, pairs: str | None, seeds: str | None, outside: tuple[str, ...]) -> None:
+@click.option("--from", "copies", metavar="DIR", help="Folder with copies of public data sets, instead of the Hub.")
+@click.option("--annotations", metavar="FILE", help="What people said of the test pairs: an export or the database.")
+@click.option("--scale", metavar="NAME", help="Of a preset: the same study on a smaller machine, as in small.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, with counts, hours and cost, and do nothing.")
+def command(
+    study: str,
+    out: Path | None,
+    pairs: str | None,
+    seeds: str | None,
+    inside: tuple[str, ...],
+    outside: tuple[str, ...],
+    copies: str | None,
+    annotations: str | None,
+    scale: str | None,
+    dry_run: bool,
+) -> None:
     """Run STUDY, a YAML file or a preset, from pairs to report.
 
     Run again, it redoes only what changed; killed anywhere, it goes on where it stopped.
     """
-    overrides: dict[str, Any] = {}
-    if pairs is not None:
-        overrides["pairs"] = pairs
+    overrides: dict[str, Any] = {
+        name: value for name, value in (("pairs", pairs), ("copies", copies), ("annotations", annotations)) if value
+    }
     if seeds is not None:
         overrides["seeds"] = seeds.split(",")
-    if outside:
-        overrides["out_of_domain"] = dict(_named(given) for given in outside)
-    run(study, out or Path("runs") / Path(study).stem, overrides)
+    for name, given in (("in_domain", inside), ("out_of_domain", outside)):
+        if given:
+            overrides[name] = dict(_named(one, name) for one in given)
+    if dry_run:
+        _reckon(study, overrides, scale)
+        return
+    name = Path(study).stem if scale is None else f"{study}-{scale}"
+    run(study, out or Path("runs") / name, overrides, scale=scale)
 
 
-def _named(given: str) -> tuple[str, str]:
+def _named(given: str, option: str) -> tuple[str, str]:
     name, found, source = given.partition("=")
     if not (name and found and source):
-        raise click.BadParameter(f"{given!r}; expected NAME=SOURCE", param_hint="--out-of-domain")
+        raise click.BadParameter(f"{given!r}; expected NAME=SOURCE", param_hint=f"--{option.replace('_', '-')}")
     return name, source
 
 
-def run(study: str, out: Path, overrides: dict[str, Any]) -> None:
+def _reckon(study: str, overrides: dict[str, Any], scale: str | None) -> None:
+    from dissensus.study import load_study
+    from dissensus.study.reckoning import reckon
+
+    click.echo(reckon(load_study(study, overrides=overrides, scale=scale)))
+
+
+def run(study: str, out: Path, overrides: dict[str, Any], *, scale: str | None = None) -> None:
     """Run a study, print its table and where the report is."""
     from dissensus.evaluate.formats import render_brief
     from dissensus.study import load_study, run_study
 
     command_line = shlex.join(["dissensus", *sys.argv[1:]])
-    config = load_study(study, overrides=overrides)
+    config = load_study(study, overrides=overrides, scale=scale)
     metrics = run_study(config, out, command=command_line)
+    if not metrics:  # people are to be asked first; the run has said so
+        return
     click.echo(render_brief(metrics))
     click.echo(f"report: {out / 'report.html'}")

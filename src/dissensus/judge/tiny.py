@@ -160,7 +160,8 @@ def _most_varied(states: torch.Tensor) -> torch.Tensor:
     direction = torch.linalg.svd(centred).Vh[0]
     mean = states.mean(0)
     direction = direction - mean * (direction @ mean) / (mean @ mean)
-    return direction / (centred @ direction).std()
+    varied: torch.Tensor = direction / (centred @ direction).std()
+    return varied
 
 
 def _id(tokenizer: Any, text: str) -> int:

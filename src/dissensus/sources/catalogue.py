@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from dissensus.sources import (
@@ -52,6 +52,8 @@ class Source:
     """The first is read unless another is named."""
     paper: Literal["in", "out"] | None = None
     """Whether the paper trained on it, or tested on it alone."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Pairs of the first part, about, by split: what a dry run reckons with."""
 
     def splits(self, part: str) -> list[str]:
         """List the splits of a part."""
@@ -112,6 +114,7 @@ _ALL = (
             )
         },
         "in",
+        sizes={"train": 19578},
     ),
     Source(
         "hh-rlhf",
@@ -122,6 +125,7 @@ _ALL = (
         "1 person; no ties",
         {"all": _hh(*_HH_PARTS), **{part: _hh(part) for part in _HH_PARTS}},
         "in",
+        sizes={"train": 160800, "test": 8552},
     ),
     Source(
         "summarize-from-feedback",
@@ -137,6 +141,7 @@ _ALL = (
             "axis": _summaries(summarize.read_axis, "axis", ("validation", "test"), _AXIS_FILES),
         },
         "in",
+        sizes={"train": 92858, "validation": 86086},
     ),
     Source(
         "synthetic-instruct",
@@ -147,6 +152,7 @@ _ALL = (
         "nobody: the stronger model is the chosen one",
         {"comparisons": _plain(synthetic_instruct.read, "train")},
         "in",
+        sizes={"train": 33143},
     ),
     Source(
         "prism",
@@ -165,6 +171,7 @@ _ALL = (
             )
         },
         "out",
+        sizes={"train": 67000},
     ),
     Source(
         "ultrafeedback",
@@ -175,6 +182,7 @@ _ALL = (
         "GPT-4's ratings; ties",
         {"completions": Part(ultrafeedback.read_original, (Table("train", files=("*.jsonl",)),))},
         "out",
+        sizes={"train": 380000},
     ),
     Source(
         "ultrafeedback-binarized",
@@ -185,6 +193,7 @@ _ALL = (
         "GPT-4's overall score; ties",
         {"prefs": _plain(ultrafeedback.read_binarised, "train_prefs", "test_prefs")},
         "out",
+        sizes={"train_prefs": 61135, "test_prefs": 2000},
     ),
     Source(
         "ultrafeedback-trl",
@@ -211,6 +220,7 @@ _ALL = (
             ),
             "disagreements": _helpsteer2(helpsteer2.read_ratings, "disagreements"),
         },
+        sizes={"train": 8700, "validation": 450},
     ),
     Source(
         "helpsteer3",
@@ -228,6 +238,7 @@ _ALL = (
                 ),
             )
         },
+        sizes={"train": 38459, "validation": 2017},
     ),
     Source(
         "multipref",
@@ -237,6 +248,7 @@ _ALL = (
         "ODC-By",
         "4 people by name, two of them experts, five steps; ties",
         {"comparisons": _plain(multipref.read, "train", config="default")},
+        sizes={"train": 10461},
     ),
     Source(
         "mt-bench",

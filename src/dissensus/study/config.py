@@ -30,9 +30,9 @@ from dissensus.study.parts import (
     HoldOut,
     ModelSettings,
     Settings,
-    Speed,
     Sweep,
     TestSet,
+    Throughput,
     TrainSet,
     as_set,
 )
@@ -92,7 +92,7 @@ class StudyConfig(Settings):
     """The model that the others are compared with."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     evaluation: Evaluation = Evaluation()
-    speed: Speed = Speed()
+    throughput: Throughput = Throughput()
 
     @model_validator(mode="before")
     @classmethod
@@ -266,7 +266,7 @@ def _known_keys(path: tuple[Any, ...]) -> list[str]:
         "test": DrawnTest,
         "sweep": Sweep,
         "categories": Categories,
-        "speed": Speed,
+        "throughput": Throughput,
         "evaluation": Evaluation,
         "simulation": SimulationConfig,
     }

@@ -110,7 +110,7 @@ class Categories(Settings):
         return self
 
 
-class Speed(Settings):
+class Throughput(Settings):
     """What ``--dry-run`` reckons with; it decides no number of the study."""
 
     judgments_per_second: PositiveFloat | None = None
