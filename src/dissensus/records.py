@@ -252,6 +252,24 @@ class Margin(Record):
         return self.margin if (self.preference_a > 0.5) == (label == "a") else -self.margin
 
 
+class Classification(Record):
+    """One of the two categories of a pair, as somebody or something judged it. (Paper, section 3.1.)"""
+
+    pair_id: str
+    question: Literal["correct", "distinct"]
+    """``correct``: has the prompt a single or multiple correct answers? ``distinct``: do the responses differ?"""
+    value: Literal["single", "multiple", "yes", "no"] | None
+    """None where the judgments are divided evenly, or none is valid."""
+    probability: _Fraction | None = None
+    """Of ``multiple``, or of ``yes``: a classifier's, or the share of a judge's valid judgments."""
+    origin: _Name
+    """Who says so: ``people``, ``source``, ``judge:NAME``, ``prompts-minilm``, ``similarity-minilm``."""
+    n: NonNegativeInt = 1
+    """Valid judgments that it rests on."""
+    n_invalid: NonNegativeInt = 0
+    """Replies that named no option: counted, never a vote."""
+
+
 class Prediction(Record):
     """A reward model's opinion of one pair."""
 

@@ -13,6 +13,7 @@ from dissensus.errors import DissensusError
 
 VERBS = {
     "pairs": "Read a data set, a Hub id or a file into pairs.",
+    "classify": "Put pairs into the paper's categories.",
     "judge": "Sample n judgments per pair into a store.",
     "judgments": "List, check, export, import and compare judgments.",
     "margin": "Turn judgments into margins and preferences.",

@@ -55,6 +55,23 @@ def fleiss_kappa(ratings: Ratings, weights: Weights = None) -> FloatArray:
     return _corrected(_observed(table, w, table.matches), (_prevalence(table, w) ** 2).sum(axis=-1))
 
 
+def cohen_kappa(first: NDArray[np.generic], second: NDArray[np.generic], weights: Weights = None) -> FloatArray:
+    """Cohen's kappa (1960) of two raters who both put each of n items into a category; both of shape (n,).
+
+    Each rater's own frequencies give the agreement by chance. NaN where both use one and the same category throughout.
+
+    >>> float(cohen_kappa(np.array([1, 1, 0, 0]), np.array([1, 0, 0, 0])))
+    0.5
+    """
+    w = np.ones(first.shape) if weights is None else np.asarray(weights, np.float64)
+    n = w.sum(axis=-1)
+    observed = divide((w * (first == second)).sum(axis=-1), n)
+    expected = np.zeros_like(n)
+    for value in np.union1d(first, second):
+        expected += divide((w * (first == value)).sum(axis=-1), n) * divide((w * (second == value)).sum(axis=-1), n)
+    return divide(observed - expected, 1 - expected)
+
+
 def krippendorff_nominal(ratings: Ratings, weights: Weights = None) -> FloatArray:
     """Krippendorff's alpha for unordered values: 1 - observed / expected disagreement, over pairable ratings.
 

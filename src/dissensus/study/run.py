@@ -27,6 +27,7 @@ from dissensus.study.judges import (
     outside_content,
 )
 from dissensus.study.manifest import Manifest, Stages, fingerprint_of
+from dissensus.study.parts import Categories
 from dissensus.study.sets import annotations_content, read_sets, source_content
 from dissensus.study.testing import judge_test_pairs, judged_content, judges_of_test_pairs
 
@@ -34,6 +35,9 @@ _TRAIN, _TEST, _GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train
 _MARGINS, _STORE, _SCORES, _REPORT = "margins.parquet", "judgments.db", "scores.json", "report.html"
 _LEFT_OUT = "left_out.json"
 _COPIES = "copies"
+_DRAWN = "pairs/test_as_drawn.parquet"
+"""Test pairs before machines put them into categories, where they are to."""
+_CATEGORIES, _CATEGORY_AGREEMENT = "categories.parquet", "categories_agreement.json"
 
 
 def run_study(
@@ -66,13 +70,22 @@ class _Study:
         self.test_judges = judges_of_test_pairs(config)
         self.judging: dict[str, JudgeSettings] = {"": config.judge, **config.judges}
         trained = len(config.models) * (1 + len(config.seeds)) + len(config.pretrained)
-        total = 3 + 2 * len(self.judging) + trained + len(self.test_judges) + (config.copies == "simulated")
+        total = (
+            3
+            + 2 * len(self.judging)
+            + trained
+            + len(self.test_judges)
+            + (config.copies == "simulated")
+            + (config.categories is not None)
+        )
         self.stages = Stages(self.manifest, total=total, say=say)
 
     def run(self) -> list[Metric]:
         if self.config.copies == "simulated":
             self._copies()
         pairs = self._pairs()["outputs"]
+        if self.config.categories is not None:
+            pairs = {**pairs, **self._categories(self.config.categories, pairs[_DRAWN])["outputs"]}
         margins = {name: self._judge(name, pairs)["outputs"] for name in self.judging}
         predictions = [self._model(name, pairs, margins) for name in self.config.models]
         predictions += [self._pretrained(name, source, pairs) for name, source in self.config.pretrained.items()]
@@ -131,7 +144,7 @@ class _Study:
             lambda: self._make_pairs(config),
             settings=[settings, named],
             inputs=[*(sha256 or "" for sha256 in contents), *annotated],
-            outputs=[_TRAIN, _TEST, _GOLD],
+            outputs=[_TRAIN, self._test_file, _GOLD],
         )
         for source, sha256, rows in zip(sources, contents, stage["counts"]["rows"], strict=True):
             self.manifest.add_input(source, sha256, rows)
@@ -150,10 +163,39 @@ class _Study:
         _make(self.folder / "pairs")
         write_records(self.folder / _GOLD, sets.train)
         write_records(self.folder / _TRAIN, [pair.model_copy(update={"votes": None}) for pair in sets.train])
-        write_records(self.folder / _TEST, sets.test)
+        write_records(self.folder / self._test_file, sets.test)
         voted = sum(pair.votes is not None for pair in sets.test)
         counts = {"train": len(sets.train), "test": len(sets.test), "rows": sets.rows, **sets.counts}
         return counts if voted == len(sets.test) else {**counts, "test_without_votes": len(sets.test) - voted}
+
+    @property
+    def _test_file(self) -> str:
+        return _TEST if self.config.categories is None else _DRAWN
+
+    def _categories(self, settings: Categories, drawn: str) -> dict[str, Any]:
+        judge = settings.judge
+        return self.stages.run(
+            "categories",
+            lambda: self._classify(settings),
+            settings=settings.model_dump(mode="json"),
+            inputs=[drawn, *([] if judge is None else outside_content(judge, self.config.pairs))],
+            outputs=[_TEST, _CATEGORIES, _CATEGORY_AGREEMENT],
+        )
+
+    def _classify(self, settings: Categories) -> dict[str, Any]:
+        from dissensus.study.categories import agreement_rows, classify
+        from dissensus.taxonomy import agreement_with_people, classify_pairs, known_classifications
+
+        drawn = self._load(_DRAWN, Pair)
+        found = classify(drawn, settings, self.folder / _STORE, progress=self.progress)
+        agreements = agreement_with_people(drawn, found)
+        classified, changes = classify_pairs(drawn, found)
+        known = known_classifications(drawn, origin="people" if self._with_annotations().annotations else "source")
+        write_records(self.folder / _TEST, classified)
+        write_records(self.folder / _CATEGORIES, [*known, *found])
+        write_json(self.folder / _CATEGORY_AGREEMENT, agreement_rows(agreements))
+        kappas = {f"kappa_{one.question}": round(one.kappa.value, 2) for one in agreements if one.kappa.low is not None}
+        return {"set": sum(changes.set.values()), "by_people": sum(changes.kept.values()), **kappas}
 
     def _judge(self, name: str, pairs: dict[str, str]) -> dict[str, Any]:
         """Have a judge judge the training pairs, and make margins; returns the stage of the margins."""

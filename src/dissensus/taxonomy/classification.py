@@ -1,0 +1,114 @@
+"""Judgments to categories, and categories to pairs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dissensus.records import Classification, Judgment, Pair, plain_text
+
+Question = Literal["correct", "distinct"]
+QUESTIONS: tuple[Question, ...] = ("correct", "distinct")
+TEMPLATES: dict[Question, str] = {"correct": "paper-correct", "distinct": "paper-distinct"}
+"""The shipped judge templates that ask the paper's questions; option A comes first in each."""
+_FIELDS: dict[Question, str] = {"correct": "category", "distinct": "distinct"}
+_OPTIONS: dict[Question, tuple[Any, Any]] = {"correct": ("single", "multiple"), "distinct": ("no", "yes")}
+"""What options A and B of the paper's questions mean."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What became of the categories of pairs; counts by question."""
+
+    set: dict[str, int]
+    kept: dict[str, int]
+    """Pairs that had a category already."""
+    undecided: dict[str, int]
+    """Pairs without a category before and after."""
+
+
+def classifications_from_judgments(
+    judgments: Iterable[Judgment], question: Question, *, origin: str
+) -> list[Classification]:
+    """Turn a language model's answers to one of the paper's questions into a category for each pair.
+
+    The judgments are those of the template of `TEMPLATES`, asked in order ``ab`` alone: choice a is option A. The
+    majority of the valid ones decides; an even split gives no category. Replies that name no option are counted.
+    """
+    counts: dict[str, Counter[str | None]] = {}
+    for judgment in judgments:
+        if judgment.order != "ab":
+            raise ValueError("options have a fixed order: ask in order ab")
+        counts.setdefault(judgment.pair_id, Counter())[judgment.choice] += 1
+    return [_classification(pair_id, counted, question, origin) for pair_id, counted in counts.items()]
+
+
+def _classification(pair_id: str, counted: Counter[str | None], question: Question, origin: str) -> Classification:
+    first, second = counted["a"], counted["b"]
+    valid = first + second
+    value = None if first == second else _OPTIONS[question][0 if first > second else 1]
+    return Classification(
+        pair_id=pair_id,
+        question=question,
+        value=value,
+        probability=second / valid if valid else None,
+        origin=origin,
+        n=valid,
+        n_invalid=counted[None],
+    )
+
+
+def from_probability(pair_id: str, question: Question, probability: float, *, origin: str) -> Classification:
+    """Make a classifier's category out of its probability of ``multiple`` or ``yes``.
+
+    >>> from_probability("p", "distinct", 0.2, origin="similarity-minilm").value
+    'no'
+    """
+    value = _OPTIONS[question][1 if probability >= 0.5 else 0]
+    return Classification(pair_id=pair_id, question=question, value=value, probability=probability, origin=origin)
+
+
+def one_pair_per_prompt(pairs: Sequence[Pair]) -> dict[str, list[str]]:
+    """Choose a pair for each prompt, to be asked about the prompt alone: its id → the ids of all the prompt's pairs."""
+    by_prompt: dict[str, list[str]] = {}
+    for pair in pairs:
+        by_prompt.setdefault(plain_text(pair.prompt), []).append(pair.id)
+    return {ids[0]: ids for ids in by_prompt.values()}
+
+
+def known_classifications(pairs: Iterable[Pair], *, origin: str = "people") -> list[Classification]:
+    """List the paper's categories that pairs have already; other names of categories are none of the paper's."""
+    return [
+        Classification(pair_id=pair.id, question=question, value=value, origin=origin)
+        for pair in pairs
+        for question in QUESTIONS
+        if (value := getattr(pair, _FIELDS[question])) in _OPTIONS[question]
+    ]
+
+
+def classify_pairs(
+    pairs: Iterable[Pair], classifications: Iterable[Classification], *, replace: bool = False
+) -> tuple[list[Pair], Changes]:
+    """Put categories into pairs, joined by id, and count what changed.
+
+    A pair that has one of the paper's categories keeps it, from whomever it is, unless ``replace``; any other name in
+    ``category`` gives way.
+    """
+    found = {(c.pair_id, c.question): c.value for c in classifications}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in ("set", "kept", "undecided")}
+    classified = []
+    for pair in pairs:
+        changes: dict[str, Any] = {}
+        for question in QUESTIONS:
+            field = _FIELDS[question]
+            is_known = getattr(pair, field) in _OPTIONS[question]
+            value = found.get((pair.id, question))
+            if value is not None and (replace or not is_known):
+                changes[field] = value
+                counts["set"][question] += 1
+            else:
+                counts["kept" if is_known else "undecided"][question] += 1
+        classified.append(pair.model_copy(update=changes))
+    return classified, Changes(**{name: {q: counted[q] for q in QUESTIONS} for name, counted in counts.items()})
