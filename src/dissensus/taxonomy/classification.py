@@ -111,4 +111,5 @@ def classify_pairs(
             else:
                 counts["kept" if is_known else "undecided"][question] += 1
         classified.append(pair.model_copy(update=changes))
-    return classified, Changes(**{name: {q: counted[q] for q in QUESTIONS} for name, counted in counts.items()})
+    by_question: dict[str, dict[str, int]] = {n: {q: c[q] for q in QUESTIONS} for n, c in counts.items()}
+    return classified, Changes(**by_question)
