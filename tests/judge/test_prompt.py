@@ -42,7 +42,8 @@ def test_a_chat_reads_as_turns() -> None:
 
 
 def test_shipped_templates_pass_their_own_check(tmp_path: Path) -> None:
-    for name in templates():
+    # The questions about categories show no answers, or ask something else of them; no template of one's own may.
+    for name in set(templates()) - {"paper-correct", "paper-distinct"}:
         copy = tmp_path / f"copy-of-{name}.txt"
         copy.write_text(load_template(name).text)
         assert load_template(copy).digest == load_template(name).digest
@@ -67,5 +68,5 @@ def test_a_bad_template_is_refused_on_load(tmp_path: Path, text: str, message: s
 
 
 def test_an_unknown_template_lists_the_known() -> None:
-    with pytest.raises(InputError, match="no such template; give a text file or one of: paper, people"):
+    with pytest.raises(InputError, match="no such template; give a text file or one of: paper, paper-correct"):
         load_template("papr")

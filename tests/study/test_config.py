@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from dissensus.errors import ConfigError
-from dissensus.study.config import load_study, presets
+from dissensus.study.config import load_study, presets, scales
 
 STUDY: dict[str, Any] = {
     "pairs": "pairs.jsonl",
@@ -30,7 +30,9 @@ def test_models_share_the_training_settings_and_may_differ(tmp_path: Path):
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_is_a_valid_study(name: str):
     config = load_study(name)
-    assert config.baseline in config.models
+    assert config.baseline in {*config.models, *config.pretrained}
+    for scale in scales(name):
+        assert load_study(name, scale=scale).copies == "simulated"
 
 
 @pytest.mark.parametrize(

@@ -90,13 +90,19 @@ class _Study:
         predictions = [self._model(name, pairs, margins) for name in self.config.models]
         predictions += [self._pretrained(name, source, pairs) for name, source in self.config.pretrained.items()]
         judged = [self._judge_test(name, pairs) for name in self.test_judges]
-        if not any(pair.votes for pair in self._load(_TEST, Pair)):
+        if self._waits_for_people():
             self._ask_for_people()
             return []
         self._evaluate(pairs[_TEST], predictions, judged)
         self.manifest.keep_only([*self.stages.names, "report"])
         self._report()
         return list(read_records(self.folder / _SCORES, Metric))
+
+    def _waits_for_people(self) -> bool:
+        """Drawn test pairs are compared with what people say of all of them, not with the few votes some sets bring."""
+        config = self._with_annotations()
+        voted = [pair.votes is not None for pair in self._load(_TEST, Pair)]
+        return not any(voted) or (config.test is not None and config.annotations is None and not all(voted))
 
     def _ask_for_people(self) -> None:
         test = self.folder / _TEST

@@ -1,0 +1,258 @@
+"""Studies of several sets: what is drawn for the test, what is left to train on, who annotates it."""
+
+import itertools
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from dissensus.cli import group
+from dissensus.errors import ConfigError, InputError
+from dissensus.files import read_pairs, read_records, write_records
+from dissensus.records import Message, Pair, Vote, Votes
+from dissensus.simulate import SimulationConfig
+from dissensus.study import StudyConfig, load_study, run_study
+from dissensus.study.annotated import with_annotations
+from dissensus.study.copies import ANNOTATIONS, copy_files, write_copies
+from dissensus.study.parts import DrawnTest
+from dissensus.study.reckoning import reckon
+from dissensus.study.sets import read_sets
+from dissensus.study.split import draw_some, draw_test
+
+PAPER = {
+    "webgpt": "webgpt",
+    "hh-rlhf": "hh-rlhf",
+    "summarize-from-feedback": "summarize-from-feedback",
+    "synthetic-instruct": "synthetic-instruct",
+    "prism": "prism",
+    "ultrafeedback": "ultrafeedback-binarized",
+}
+SMALL = SimulationConfig(prompts=60, responses_per_prompt=3, out_of_domain_share=0.4)
+
+
+def some(name: str, prompts: int, per_prompt: int = 3, **fields: Any) -> list[Pair]:
+    return [
+        Pair(id=f"{name}-{i}-{j}", prompt=f"{name} {i}", response_a="a", response_b=f"b{j}", label="a", **fields)
+        for i in range(prompts)
+        for j in range(per_prompt)
+    ]
+
+
+def test_a_draw_has_no_two_pairs_of_a_prompt_and_depends_on_seed_and_name_alone():
+    pairs = some("s", 30)
+    drawn = draw_test(pairs, DrawnTest(per_set=25), name="s")
+    assert len(drawn) == len({pair.group for pair in drawn}) == 25
+    assert drawn == draw_test(pairs[::-1], DrawnTest(per_set=25), name="s")
+    assert drawn != draw_test(pairs, DrawnTest(per_set=25, seed=1), name="s")
+    assert drawn != draw_test(pairs, DrawnTest(per_set=25), name="other")
+    assert len(draw_test(pairs, DrawnTest(per_set=99), name="s")) == 30
+    counts = Counter(p.id for seed in range(300) for p in draw_test(pairs, DrawnTest(per_set=10, seed=seed), name="s"))
+    # Each of 90 pairs is drawn with a chance of 1/9: 33 times of 300, and 5.4 is a standard deviation.
+    assert min(counts.values()) > 33 - 4 * 5.4
+    assert max(counts.values()) < 33 + 4 * 5.4
+
+
+def test_a_limit_keeps_the_order():
+    pairs = some("s", 20)
+    kept = draw_some(pairs, 7, seed=0, name="s")
+    assert len(kept) == 7
+    assert kept == [pair for pair in pairs if pair in kept]
+    assert draw_some(pairs, None, seed=0, name="s") == pairs
+
+
+def study(tmp_path: Path, **changes: Any) -> StudyConfig:
+    return StudyConfig.model_validate(
+        {
+            "in_domain": {"one": str(tmp_path / "one.jsonl"), "two": str(tmp_path / "two.jsonl")},
+            "out_of_domain": {"three": str(tmp_path / "three.jsonl")},
+            "test": {"per_set": 4},
+            "models": {"plain": {}},
+            "baseline": "plain",
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    shared = [Pair(id=f"shared-{i}", prompt=f"three {i}", response_a="x", response_b="y", label="b") for i in range(12)]
+    chat = Pair(id="chat", prompt=(Message(role="user", content="Hi"),), response_a="a", response_b="b", label="a")
+    write_records(tmp_path / "one.jsonl", [*some("one", 12), *shared])
+    write_records(tmp_path / "two.jsonl", [*some("two", 12, votes=Votes(a=1, b=2)), *some("one", 2), chat])
+    write_records(tmp_path / "three.jsonl", some("three", 12))
+    return tmp_path
+
+
+def test_no_prompt_of_any_test_pair_is_trained_on(three: Path):
+    sets = read_sets(study(three))
+    assert Counter(pair.dataset for pair in sets.test) == {"one": 4, "two": 4, "three": 4}
+    assert Counter(pair.domain for pair in sets.test) == {"in": 8, "out": 4}
+    assert {pair.group for pair in sets.train}.isdisjoint({pair.group for pair in sets.test})
+    assert {pair.dataset for pair in sets.train} == {"one", "two"}
+    # The prompts of set three that were drawn are in set one as well.
+    assert sum(pair.id.startswith("shared") for pair in sets.train) <= 8
+    assert len({pair.id for pair in sets.train}) == len(sets.train)
+    assert sets.counts["in_two_sets"] + sets.counts["held_out_with_a_test_prompt"] >= 6
+
+
+def test_chat_in_one_set_makes_chat_of_all_prompts_so_that_a_file_holds_them(three: Path, tmp_path: Path):
+    sets = read_sets(study(three))
+    assert all(isinstance(pair.prompt, tuple) for pair in [*sets.train, *sets.test])
+    assert all(isinstance(pair.response_a, str) for pair in sets.train)
+    write_records(tmp_path / "x.parquet", sets.train)
+    assert list(read_records(tmp_path / "x.parquet", Pair)) == sets.train
+
+
+def test_a_limit_and_a_test_split_of_a_set(three: Path, tmp_path: Path):
+    folder = tmp_path / "split"
+    write_records(folder / "train.parquet", some("s", 10)) if folder.mkdir() is None else None
+    write_records(folder / "test.parquet", some("t", 10))
+    given = {"pairs": str(folder), "split": "train", "test_split": "test", "limit": 9}
+    sets = read_sets(study(three, in_domain={"one": given}))
+    assert {pair.id[0] for pair in sets.test if pair.dataset == "one"} == {"t"}
+    assert len(sets.train) == 9
+    assert sets.counts["over_the_limit"] == 21
+
+
+def test_people_give_votes_and_categories_by_id(three: Path):
+    sets = read_sets(study(three))
+    first, second = sets.test[:2]
+    votes = Votes(a=2, b=1, annotations=(Vote(vote="a"), Vote(vote="a"), Vote(vote="b")))
+    said = first.model_copy(update={"votes": votes, "category": "single", "distinct": "no", "prompt": "as text"})
+    joined = with_annotations(sets.test, [said], "x.db")
+    assert (joined[0].votes, joined[0].category, joined[0].distinct) == (votes, "single", "no")
+    assert joined[1] == second
+    assert joined[0].prompt == first.prompt
+    with pytest.raises(InputError, match=r"x.db: none of its 1 pairs is among the 12 test pairs"):
+        with_annotations(sets.test, [said.model_copy(update={"id": "other"})], "x.db")
+    with pytest.raises(InputError, match="has other responses"):
+        with_annotations(sets.test, [said.model_copy(update={"response_a": "other"})], "x.db")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pairs": "x.jsonl"}, "give either pairs or in_domain"),
+        ({"test": None}, "say how many test pairs are drawn"),
+        ({"out_of_domain": {"one": "x"}}, "set 'one' is in_domain and out_of_domain"),
+        ({"models": {"plain": {"judge": "nobody"}}}, "judge 'nobody' is none of the judges"),
+        ({"sweep": {}}, "holds nothing out to choose on"),
+        ({"sweep": {"rates": "high"}}, "expected two rates"),
+        ({"judge": {"name": "published", "judge": "gpt4"}}, "name the file of its verdicts"),
+        ({"copies": "simulated"}, "'simulation' belongs to"),
+        ({"categories": {"name": "judge"}}, "belong together"),
+        ({"pretrained": {"plain": "x"}}, "share a name"),
+        ({"baseline": "x"}, "none of the models"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(three: Path, changes: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        study(three, **changes)
+
+
+def test_copies_go_through_the_readers_with_the_truth_beside_them(tmp_path: Path):
+    counts = write_copies(tmp_path, PAPER, SMALL)
+    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jsonl")} == set(copy_files(PAPER))
+    config = study(tmp_path, in_domain={k: PAPER[k] for k in list(PAPER)[:4]}, out_of_domain={"prism": "prism"})
+    sets = read_sets(config.model_copy(update={"annotations": str(tmp_path / ANNOTATIONS)}), str(tmp_path))
+    assert counts == {"sets": 6, "annotated": len(list(read_pairs(tmp_path / ANNOTATIONS)))}
+    assert all(pair.votes.n == 3 and pair.votes.are_estimates for pair in sets.test)
+    assert {pair.category for pair in sets.test} == {"single", "multiple"}
+    # Those whom a set asked and those who annotate come from one population: their preferences go together.
+    train = {pair.id: pair.label for pair in sets.train}
+    told = [pair for pair in read_pairs(tmp_path / ANNOTATIONS) if train.get(pair.id) in ("a", "b")]
+    right = [(pair.votes.preference > 0.5) == (train[pair.id] == "a") for pair in told if pair.votes.preference != 0.5]
+    assert sum(right) / len(right) > 0.65
+
+
+def test_no_prompt_is_in_two_copies(tmp_path: Path):
+    write_copies(tmp_path, PAPER, SMALL)
+    by_set: dict[str, set[str]] = {}
+    for pair in read_pairs(tmp_path / ANNOTATIONS):
+        by_set.setdefault(str(pair.dataset), set()).add(frozenset((str(pair.response_a), str(pair.response_b))))
+    assert all(one.isdisjoint(other) for one, other in itertools.combinations(by_set.values(), 2))
+
+
+def test_a_set_without_copies_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no simulated copies of shp; there are of webgpt"):
+        write_copies(tmp_path, {"shp": "shp"}, SMALL)
+
+
+@pytest.mark.parametrize("preset", ["paper", "paper-gold"])
+def test_a_dry_run_counts_and_writes_nothing(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    whole = reckon(load_study(preset))
+    assert "5 learning rates: 5 runs" in whole
+    assert "people: " in whole
+    small = reckon(load_study(preset, scale="small"))
+    assert "(counted)" in small
+    done = CliRunner().invoke(group, ["study", preset, "--scale", "small", "--dry-run"], catch_exceptions=False)
+    assert done.stdout.strip() == small.strip()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="no scale 'tiny'; it has: small"):
+        load_study(preset, scale="tiny")
+
+
+def test_the_papers_preset_asks_six_hundred_thousand_readings_and_says_hours_and_cost():
+    priced = {
+        "name": "server",
+        "model": "m",
+        "base_url": "http://127.0.0.1:1/v1",
+        "mode": "sample",
+        "price_prompt": 1.0,
+    }
+    config = load_study("paper", overrides={"judge": priced, "throughput": {"judgments_per_second": 100}})
+    told = reckon(config)
+    assert "train on 306,379 pairs" in told
+    assert "test on 150 pairs, 25 of each set" in told
+    assert "3,063,790 replies" in told  # ten for each pair
+    assert "cost $1,838.27" in told  # 306,379 × 10 × 600 tokens at a dollar a million
+    assert "about 8.5 hours at 100 a second" in told
+    assert "450 answers" in told
+
+
+@pytest.mark.slow
+def test_a_study_of_sets_waits_for_people_and_goes_on(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sweep, a pretrained model, two judges and categories; then annotations come, and nothing is trained again."""
+    monkeypatch.setenv("DISSENSUS_CACHE", str(tmp_path / "cache"))
+    write_copies(tmp_path / "copies", PAPER, SMALL)
+    committee = {"name": "committee", "n": 2, "encoder": str(tiny_bert), "max_length": 32}
+    settings: dict[str, Any] = {
+        "in_domain": {"webgpt": "webgpt", "hh-rlhf": "hh-rlhf"},
+        "out_of_domain": {"prism": "prism"},
+        "copies": str(tmp_path / "copies"),
+        "test": {"per_set": 5},
+        "judge": committee,
+        "judges": {"other": {**committee, "n": 3}},
+        "allow_missing": True,
+        "training": {"model": str(tiny_bert), "epochs": 1, "max_length": 32, "validation": 0.2},
+        "sweep": {"rates": "1e-3,1e-4"},
+        "models": {"plain": {}, "margin": {"objective": "margin"}, "other": {"objective": "margin", "judge": "other"}},
+        "baseline": "plain",
+        "seeds": [0, 1],
+        "evaluation": {"resamples": 20, "swaps": 9},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(settings))
+    said: list[str] = []
+    out = tmp_path / "run"
+    assert run_study(load_study(tmp_path / "study.yaml"), out, say=said.append, progress=False) == []
+    assert "dissensus annotate" in said[-1]
+    assert not (out / "scores.json").exists()
+    rates = [line for line in said if "learning rate" in line]
+    assert len(rates) == 3
+    annotated = tmp_path / "copies" / ANNOTATIONS
+    said.clear()
+    more = {"annotations": str(annotated), "pretrained": {"given": f"{out}/models/plain/seed-0"}}
+    config = load_study(tmp_path / "study.yaml", overrides=more)
+    metrics = run_study(config, out, say=said.append, progress=False)
+    assert not any(line.endswith(" …") and " train " in line for line in said)
+    assert {m.model for m in metrics if m.kind == "model"} == {"plain", "margin", "other", "given"}
+    given = {m.value for m in metrics if m.model == "given" and (m.group, m.metric, m.baseline) == ("all", "l1", None)}
+    assert len(given) == 1
+    assert {m.group for m in metrics} >= {"dataset=webgpt", "domain=out", "category=multiple"}
+    said.clear()
+    run_study(config, out, say=said.append, progress=False)
+    assert all("unchanged" in line for line in said)
