@@ -250,8 +250,6 @@ def test_a_study_of_sets_waits_for_people_and_goes_on(tiny_bert: Path, tmp_path:
     metrics = run_study(config, out, say=said.append, progress=False)
     assert not any(line.endswith(" …") and " train " in line for line in said)
     assert {m.model for m in metrics if m.kind == "model"} == {"plain", "margin", "other", "given"}
-    given = {m.value for m in metrics if m.model == "given" and (m.group, m.metric, m.baseline) == ("all", "l1", None)}
-    assert len(given) == 1
     assert {m.group for m in metrics} >= {"dataset=webgpt", "domain=out", "category=multiple"}
     said.clear()
     run_study(config, out, say=said.append, progress=False)
