@@ -10,7 +10,7 @@ import dissensus
 SOURCE = Path(dissensus.__file__).parent
 GROUND = {"errors", "records", "stats"}
 SHARED = {"files", "encoder"}
-STAGES = {"sources", "simulate", "judge", "margin", "taxonomy", "reward", "evaluate", "annotate"}
+STAGES = {"sources", "simulate", "judge", "margin", "aggregation", "taxonomy", "reward", "evaluate", "annotate"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "records": {"errors"},

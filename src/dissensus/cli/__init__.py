@@ -17,6 +17,7 @@ VERBS = {
     "judge": "Sample n judgments per pair into a store.",
     "judgments": "List, check, export, import and compare judgments.",
     "margin": "Turn judgments into margins and preferences.",
+    "aggregate": "Make one preference of several people's votes, under a rule.",
     "train": "Train a reward model.",
     "calibrate": "Fit how sure a reward model may be, on votes.",
     "predict": "Score pairs with a trained reward model.",

@@ -1,0 +1,23 @@
+"""Several people's votes to one preference, under a rule: aggregation is a choice of values, so it is a parameter.
+
+The paper weighs everybody the same and names other rules as open (its social impacts statement).
+"""
+
+from dissensus.aggregation.ballots import Ballots, ballots_from_judgments, ballots_from_votes
+from dissensus.aggregation.rules import RULES, Rule, Uniform, parse_rule
+from dissensus.aggregation.verdict import Aggregated, Change, Comparison, aggregate, compare
+
+__all__ = [
+    "RULES",
+    "Aggregated",
+    "Ballots",
+    "Change",
+    "Comparison",
+    "Rule",
+    "Uniform",
+    "aggregate",
+    "ballots_from_judgments",
+    "ballots_from_votes",
+    "compare",
+    "parse_rule",
+]
