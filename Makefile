@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP := .venv/bin/pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check fix clean
+.PHONY: demo test check fix docs release clean
 demo: .venv/.runtime
 	.venv/bin/dissensus demo --out runs/demo
 
@@ -15,6 +15,12 @@ check: .venv/.development
 
 fix: .venv/.development
 	scripts/fix
+
+docs: .venv/.development
+	.venv/bin/mkdocs build --strict
+
+release: .venv/.development
+	scripts/release
 
 .venv/.runtime: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv

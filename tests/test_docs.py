@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from dissensus.cli import group
-from dissensus.files import write_records
+from dissensus.files import write_records, write_trl
 from dissensus.judge import HumanVotes, JudgmentStore, judge_pairs
 from dissensus.records import Margin, Pair, Prediction, Votes
 from dissensus.simulate import SimulationConfig, simulate
@@ -200,6 +201,51 @@ def test_the_commands_of_the_power_guide_print_what_it_shows():
         assert done.exit_code == 0, done.output
         # Another processor may round otherwise, and turn a study or two: words and layout are the same all the same.
         assert re.sub(r"[ \d.%─]", "", done.stdout) == re.sub(r"[ \d.%─]", "", output)
+
+
+DOCS = README.parent / "docs"
+COVERED = {"judging", "evaluation", "tables", "power", "annotating", "training"}
+"""Guides whose commands have tests of their own, above."""
+
+
+@pytest.mark.parametrize("page", ["index", "data", "aggregation", "categories", "cookbook/trl", "cookbook/your-data"])
+def test_the_commands_of_the_other_pages_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    population = simulate(SimulationConfig(prompts=10, responses_per_prompt=3)).pairs
+    write_records("train.jsonl", population)
+    write_records("pairs.parquet", population)
+    write_records("test.jsonl", population[:12])
+    write_trl("trl.jsonl", population, notice=lambda _: None)
+    commands = _commands(DOCS / f"{page}.md")
+    assert commands
+    for command in commands:
+        small = ["--epochs", "1", "--max-length", "32"] if command[1] == "train" else []
+        done = CliRunner().invoke(group, [*command[1:], *small], catch_exceptions=False)
+        assert done.exit_code == 0, f"{command}: {done.output}"
+
+
+def test_every_page_with_commands_has_a_test_and_every_other_command_exists():
+    """Blocks marked text need a network, a server or an hour: their verbs and options must be there all the same."""
+    tested = {"index", "data", "aggregation", "categories", "cookbook/trl", "cookbook/your-data"} | COVERED
+    pages = {str(page.relative_to(DOCS))[:-3]: page for page in DOCS.rglob("*.md")}
+    for name, page in pages.items():
+        if name not in ("results", "architecture"):
+            assert name in tested or not _commands(page), f"{name}.md has commands that no test runs"
+        for language in ("", "text"):
+            for command in _commands(page, language):
+                _check_options(command)
+
+
+def _check_options(command: list[str]) -> None:
+    known: click.Command | None = group.get_command(click.Context(group), command[1])
+    assert known is not None, f"no verb {command[1]}"
+    rest = command[2:]
+    if isinstance(known, click.Group):
+        known = known.get_command(click.Context(known), rest[0])
+        assert known is not None, f"no verb {command[1]} {rest[0]}"
+    options = {option for parameter in known.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    given = {word.partition("=")[0] for word in rest if word.startswith("--")}
+    assert given <= options | {"--help"}, f"{' '.join(command)}: {sorted(given - options)}"
 
 
 def test_the_python_example_runs(folder: Path):

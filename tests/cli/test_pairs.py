@@ -125,6 +125,14 @@ def test_a_public_data_set_by_name_with_its_margins_and_people(tmp_path):
     assert {one.attributes["study_locale"] for one in read_records(people, Annotator)} == {"uk", "us"}
 
 
+def test_a_data_card_says_where_the_pairs_are_from(tmp_path):
+    card = tmp_path / "README.md"
+    assert dissensus("multipref", "--from", SETS, "--out", tmp_path / "p.jsonl", "--card", card).returncode == 0
+    text = card.read_text()
+    for expected in ("allenai/multipref", "| ODC-By |", "| pairs | 3 |", "- 2 pairs with votes for both sides"):
+        assert expected in text
+
+
 def test_the_list_of_public_data_sets():
     done = dissensus("--list")
     assert done.returncode == 0

@@ -30,6 +30,8 @@ VERBS = {
     "report": "Make the page of a run.",
     "study": "Run everything from one YAML; resumes where it stopped.",
     "demo": "Run the study of a simulated population, offline.",
+    "new": "Write a study of your own, every setting explained.",
+    "completion": "Print the script that completes commands in a shell.",
 }
 
 

@@ -14,6 +14,7 @@ from dissensus.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from dissensus.records import Margin, Pair
+    from dissensus.sources import OpenSource
 
 
 @click.command("pairs")
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Write margins here: a TRL source's column, or a public data set's own strengths of preference, 0 to 1.",
 )
+@click.option("--card", type=click.Path(path_type=Path), help="Write a data card (Markdown) of a public data set here.")
 @click.option("--annotators", type=click.Path(path_type=Path), help="Write who voted, with their attributes, here.")
 @click.option(
     "--format",
@@ -51,6 +53,7 @@ def command(
     columns: tuple[str, ...],
     skip_invalid: bool,
     margins: Path | None,
+    card: Path | None,
     annotators: Path | None,
     layout: str,
 ) -> None:
@@ -76,8 +79,8 @@ def command(
     _refuse_clashes(source, root, {"--out": out, "--margins": margins, "--annotators": annotators})
     for path in filter(None, (out, margins, annotators)):
         check_writable_name(path)
-    if known is None and (root or annotators):
-        option = "--from" if root else "--annotators"
+    if known is None and (root or annotators or card):
+        option = "--from" if root else "--annotators" if annotators else "--card"
         raise ConfigError(f"{option} is for public data sets, and {source!r} is none of them; see --list")
     found: Iterable[tuple[Pair, Margin | None]]
     opened = None
@@ -102,11 +105,45 @@ def command(
             )
         n = write_records(margins, (Margin(pair_id=pair_id, margin=margin) for pair_id, margin in kept))
         click.echo(f"{margins}: {n} margins")
+    if card and opened is not None:
+        _write_card(card, opened, count)
     if annotators and opened is not None:
         people = opened.annotators
         if not people:
             raise ConfigError(f"{source}: says nothing of who voted, so {annotators} was not written ({out} was)")
         click.echo(f"{annotators}: {write_records(annotators, people)} annotators")
+
+
+def _write_card(path: Path, opened: OpenSource, count: _Count) -> None:
+    import shlex
+    from datetime import UTC, datetime
+    from importlib import resources
+
+    from jinja2 import Environment, StrictUndefined
+
+    from dissensus import __version__
+    from dissensus.files import write_text
+
+    source, part, revision = opened.name
+    text = (resources.files("dissensus.sources") / "templates" / "data_card.md").read_text(encoding="utf-8")
+    # Markdown, not HTML: nothing to escape.
+    template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(text)
+    card = template.render(
+        title=f"{source.name}: {part}",
+        version=__version__,
+        date=datetime.now(UTC).date(),
+        command=shlex.join(["dissensus", *sys.argv[1:]]),
+        source=source.hub,
+        split=opened.split,
+        revision=revision or "not pinned",
+        what=source.what,
+        licence=source.licence,
+        votes_by=source.votes,
+        counts=opened.counts,
+        **count.facts(),
+    )
+    write_text(path, card)
+    click.echo(f"{path}: data card")
 
 
 def _list() -> None:
@@ -177,17 +214,29 @@ class _Count:
     def __init__(self) -> None:
         self._labels: Counter[str] = Counter()
         self._datasets: Counter[str] = Counter()
-        self._with_votes = self._votes = 0
+        self._pairs = self._with_votes = self._votes = 0
         self._prompts: set[int] = set()
 
     def watch(self, pairs: Iterable[Pair]) -> Iterator[Pair]:
         for pair in pairs:
+            self._pairs += 1
             self._labels.update([pair.label] if pair.label else [])
             self._datasets.update([pair.dataset] if pair.dataset else [])
             self._with_votes += pair.votes is not None
             self._votes += pair.votes.n if pair.votes else 0
             self._prompts.add(hash(pair.prompt))
             yield pair
+
+    def facts(self) -> dict[str, object]:
+        """What a data card says."""
+        labels = ", ".join(f"{label} {n}" for label, n in sorted(self._labels.items()))
+        return {
+            "pairs": self._pairs,
+            "prompts": len(self._prompts),
+            "with_votes": self._with_votes,
+            "votes": self._votes,
+            "labels": labels or "none",
+        }
 
     def summary(self) -> str:
         lines = [f"  with votes        {self._with_votes} ({self._votes} votes)"]

@@ -107,8 +107,8 @@ def correlation_of_correlations(r_12: float, r_13: float, r_23: float) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values of one family so that, with any dependence, the chance of one false find is kept (Holm, 1979).
 
-    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
+    >>> tuple(round(p, 3) for p in holm([0.01, 0.04, 0.03]))
+    (0.03, 0.06, 0.06)
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")

@@ -42,6 +42,7 @@ class StudyConfig(Settings):
     """Everything that decides a study's numbers."""
 
     title: str = "Reward models and people's preferences"
+    """What the report is called."""
     pairs: str = ""
     """A public data set by name, a file, a folder of Parquet, a Hub id, or ``simulated``."""
     in_domain: dict[str, Annotated[TrainSet, BeforeValidator(as_set)]] = Field(default_factory=dict)
@@ -57,6 +58,7 @@ class StudyConfig(Settings):
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column name → the source's, where they differ."""
     split: str | None = None
+    """Of ``pairs``, where it has several."""
     dataset: str | None = None
     """The name of the data set, for pairs that name none."""
     simulation: SimulationConfig | None = None
@@ -65,8 +67,10 @@ class StudyConfig(Settings):
     """``one-vote`` draws one annotator's vote per pair as the binary label, among the votes for a or b; the
     other votes stay out of training, but for the judge ``votes``."""
     label_seed: int = 0
+    """Of the votes that ``one-vote`` draws."""
     hold_out: HoldOut = HoldOut(by="group", share=0.2)
-    """Pairs of domain ``out`` are always held out."""
+    """Which pairs are kept for the comparison, by whole prompts (group), categories or data sets. Pairs of domain
+    ``out`` are always held out."""
     out_of_domain: dict[str, Annotated[TestSet, BeforeValidator(as_set)]] = Field(default_factory=dict)
     """Data sets that are only tested on: name → source, or its settings."""
     judge: JudgeSettings = CommitteeJudge()
@@ -91,8 +95,11 @@ class StudyConfig(Settings):
     baseline: str
     """The model that the others are compared with."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Each model is trained once with each; its numbers are means over them."""
     evaluation: Evaluation = Evaluation()
+    """Resamples of the intervals, swaps of the tests, the intervals' level, and their seed."""
     throughput: Throughput = Throughput()
+    """What ``--dry-run`` reckons hours with: judgments_per_second, pairs_per_second."""
 
     @model_validator(mode="before")
     @classmethod
@@ -170,6 +177,14 @@ def scales(preset: str) -> list[str]:
     )
 
 
+def preset_text(name: str) -> str:
+    """Return the YAML of a preset. Raises ConfigError where there is none of the name."""
+    if name not in presets():
+        raise ConfigError(f"no preset '{name}'; choose one of: {_choices()}")
+    text: str = (_presets_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    return text
+
+
 def load_study(study: str | Path, *, overrides: dict[str, Any] | None = None, scale: str | None = None) -> StudyConfig:
     """Read a study from a YAML file or by the name of a preset.
 
@@ -224,7 +239,7 @@ def _study_text(study: str | Path) -> tuple[str, str]:
             raise ConfigError(f"{path}: cannot be read ({error}); give a YAML file or one of: {_choices()}") from error
     if str(study) not in presets():
         raise ConfigError(f"no study '{study}'; give a YAML file or one of: {_choices()}")
-    return f"preset {study}", (_presets_folder() / f"{study}.yaml").read_text(encoding="utf-8")
+    return f"preset {study}", preset_text(str(study))
 
 
 def _presets_folder() -> Any:

@@ -1,0 +1,84 @@
+"""A commented study to begin with, made from the settings' own descriptions so that it cannot drift from them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from itertools import pairwise
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from dissensus.reward.config import TrainConfig
+from dissensus.study.config import StudyConfig, preset_text
+
+__all__ = ["preset_text", "template"]
+
+_START: dict[str, Any] = {
+    "title": "My study",
+    "pairs": "pairs.jsonl",
+    "label": "one-vote",
+    "hold_out": {"by": "group", "share": 0.25},
+    "judge": {"name": "committee", "n": 10},
+    "training": {"model": "minilm", "epochs": 1, "batch_size": 32, "learning_rate": 5e-5, "max_length": 256},
+    "models": {
+        "bradley-terry": {"objective": "bradley-terry"},
+        "margin": {"objective": "margin"},
+        "blend": {"objective": "blend"},
+    },
+    "baseline": "bradley-terry",
+    "seeds": [0],
+}
+"""What stands uncommented; every other setting stands commented out with its default."""
+_WIDTH = 100
+
+
+def template() -> str:
+    """Write a study of a file of pairs with votes, in which every setting, those of training too, is explained."""
+    lines = [
+        "# A study, from pairs to report. 'dissensus study FILE' runs it; with --dry-run it says what it would do.",
+        "",
+    ]
+    for name, words, default in _fields(StudyConfig):
+        given = _START.get(name)
+        lines += _comment(words)
+        setting = _yaml({name: default if given is None else given})
+        lines += setting if given is not None else [f"# {line}" for line in setting]
+        if name == "training":
+            for own, about, value in _fields(TrainConfig):
+                lines += [f"  {line}" for line in _comment(f"{own}: {_yaml(value)[0]} unless given. {about}".strip())]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _yaml(value: Any) -> list[str]:
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=_WIDTH)).rstrip().splitlines()
+
+
+def _fields(model: type[BaseModel]) -> list[tuple[str, str, Any]]:
+    """List fields with what their descriptions say, and their defaults."""
+    words = _descriptions(model)
+    found = []
+    for name, field in model.model_fields.items():
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        dumped = default.model_dump(mode="json", exclude_none=True) if isinstance(default, BaseModel) else default
+        found.append((name, words.get(name, ""), list(dumped) if isinstance(dumped, tuple) else dumped))
+    return found
+
+
+def _descriptions(model: type[BaseModel]) -> dict[str, str]:
+    """Read the texts that stand below the fields in the source."""
+    [body] = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, below in pairwise(body.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
+    return found
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False)

@@ -1,0 +1,95 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from dissensus.cli import group
+from dissensus.errors import ConfigError, OutputError
+from dissensus.files import write_records
+from dissensus.records import Pair, Votes
+from dissensus.reward.config import TrainConfig
+from dissensus.study import StudyConfig, load_study
+from dissensus.study.config import preset_text
+
+
+def new(*arguments: str) -> str:
+    done = CliRunner().invoke(group, ["new", *arguments], standalone_mode=False, catch_exceptions=False)
+    return done.output
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_setting_is_there_with_words_and_the_study_is_valid():
+    assert "dissensus study mine.yaml --dry-run" in new("mine")
+    text = Path("mine.yaml").read_text(encoding="utf-8")
+    assert load_study("mine.yaml").baseline == "bradley-terry"
+    lines = text.splitlines()
+    for name in StudyConfig.model_fields:
+        [at] = [i for i, line in enumerate(lines) if line.startswith((f"{name}:", f"# {name}:"))]
+        assert lines[at - 1].startswith("# "), f"{name} is not explained"
+    assert all(f"  # {name}: " in text for name in TrainConfig.model_fields)
+
+
+def test_what_is_commented_out_is_the_default():
+    new("mine")
+    lines = Path("mine.yaml").read_text(encoding="utf-8").splitlines()
+    one_line = [
+        line[2:] for line in lines if line.startswith("# ") and line.split(":")[0][2:] in StudyConfig.model_fields
+    ]
+    for line in one_line:
+        [(name, value)] = yaml.safe_load(line).items()
+        default = StudyConfig.model_fields[name].get_default(call_default_factory=True)
+        if value is not None and not hasattr(default, "model_dump"):
+            assert value == (list(default) if isinstance(default, tuple) else default)
+
+
+def test_nothing_is_written_over_and_presets_can_begin_one():
+    new("mine", "--preset", "paper")
+    assert Path("mine.yaml").read_text(encoding="utf-8") == preset_text("paper")
+    with pytest.raises(OutputError, match="is not written over"):
+        new("mine")
+    with pytest.raises(ConfigError, match="no preset 'papr'; choose one of: demo, paper"):
+        new("other", "--preset", "papr")
+
+
+@pytest.mark.slow
+def test_it_runs_as_written_but_for_the_pairs(tiny_bert: Path):
+    new("mine")
+    pairs = [
+        Pair(id=f"{i}-{j}", prompt=f"p {i}", response_a="good", response_b=f"bad {j}", votes=Votes(a=3, b=j))
+        for i in range(20)
+        for j in range(2)
+    ]
+    write_records("pairs.jsonl", pairs)
+    done = CliRunner().invoke(group, ["study", "mine.yaml", "--out", "run"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert Path("run/report.html").is_file()
+
+
+def complete(words: str) -> list[str]:
+    code = "import sys; sys.argv = ['dissensus']; from dissensus.cli import main; main()"
+    asked = {"_DISSENSUS_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()
+
+
+def test_verbs_options_and_files_are_completed():
+    assert complete("dissensus ju") == ["plain,judge", "plain,judgments"]
+    assert "plain,--objective" in complete("dissensus train --ob")
+    assert [line.split(",")[0] for line in complete("dissensus margin p --store ")] == ["file"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_each_shell_calls_us(shell: str):
+    done = CliRunner().invoke(group, ["completion", shell], catch_exceptions=False)
+    assert f"_DISSENSUS_COMPLETE={shell}_complete" in done.output
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=done.output, text=True, check=True)
