@@ -12,6 +12,7 @@ BINARY = Path(sys.executable).with_name("dissensus")
 
 
 def run(*arguments: str, code: int = 0) -> str:
+    """Run the installed command and return what it printed."""
     done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
@@ -28,22 +29,18 @@ def main() -> None:
         for i in range(12)
     ]  # fmt: skip
     (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    predicted = [
-        {
-            "pair_id": row["id"],
-            "model": "m",
-            "reward_a": 0.1 * row["votes_a"],
-            "reward_b": 0.0,
-            "preference_a": 0.5 + 0.1 * row["votes_a"],
-        }
-        for row in rows
-    ]
+    predicted = []
+    for row in rows:
+        gap = 0.1 * int(str(row["votes_a"]))
+        predicted.append(
+            {"pair_id": row["id"], "model": "m", "reward_a": gap, "reward_b": 0.0, "preference_a": 0.5 + gap}
+        )
     (folder / "predicted.jsonl").write_text("".join(json.dumps(row) + "\n" for row in predicted))
     assert "study" in run("--help")
     assert "hh-rlhf" in run("pairs", "--list")
     pairs, store = str(folder / "pairs.parquet"), str(folder / "judgments.db")
     run("pairs", str(folder / "in.jsonl"), "--out", pairs)
-    run("judge", pairs, "--judge", "votes", "--store", store)
+    run("judge", pairs, "--judge", "votes", "--label-is-no-vote", "--store", store)
     run("margin", pairs, "--store", store, "--out", str(folder / "margins.parquet"), "--allow-missing")
     run("aggregate", pairs, "--rule", "quorum", "--out", str(folder / "quorum.parquet"))
     run("evaluate", pairs, "--predictions", str(folder / "predicted.jsonl"), "--out", str(folder / "scores.json"))

@@ -29,3 +29,19 @@ def test_help_needs_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "study" in done.stdout
+
+
+MISSING = [("torch", "train", "train"), ("sqlalchemy", "annotations", "annotate")]
+
+
+@pytest.mark.parametrize(("module", "verb", "extra"), MISSING)
+def test_what_is_not_installed_is_said_with_its_extra(module: str, verb: str, extra: str, tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "p", "response_a": "a", "response_b": "b", "label": "a"}\n')
+    arguments = {"train": ["p.jsonl", "--out", "m"], "annotations": ["people", "x.db"]}[verb]
+    code = f"import sys; sys.modules[{module!r}] = None; sys.argv = {['dissensus', verb, *arguments]!r}\n"
+    code += "from dissensus.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"dissensus: this needs {module}, which is not installed; run: pip install 'dissensus[{extra}]'"
+    )

@@ -9,7 +9,7 @@ import sys
 import click
 
 from dissensus import __version__
-from dissensus.errors import DissensusError
+from dissensus.errors import DissensusError, MissingDependencyError
 
 VERBS = {
     "pairs": "Read a data set, a Hub id or a file into pairs.",
@@ -33,6 +33,20 @@ VERBS = {
     "new": "Write a study of your own, every setting explained.",
     "completion": "Print the script that completes commands in a shell.",
 }
+
+
+_EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "accelerate", "tokenizers"), "train"),
+    "matplotlib": "report",
+    **dict.fromkeys(("datasets", "huggingface_hub"), "hub"),
+    "peft": "lora",
+    "trl": "trl",
+    "aiohttp": "server",
+    **dict.fromkeys(("fastapi", "sqlalchemy", "uvicorn", "starlette", "nh3", "markdown_it"), "annotate"),
+    "psycopg": "postgres",
+    "vllm": "vllm",
+}
+"""Packages to the extra that brings them."""
 
 
 class _LazyGroup(click.Group):
@@ -73,6 +87,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     except DissensusError as error:
         click.echo(f"dissensus: {error}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        click.echo(f"dissensus: {MissingDependencyError(package, extra=_EXTRAS[package], need='this')}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("dissensus: stopped; run the same command again to go on", err=True)
