@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from dissensus import __version__
 from dissensus.encoder import best_device, quiet_transformers
 from dissensus.judge.ask import Ask
 from dissensus.judge.local import LocalModel
@@ -161,7 +162,8 @@ def main() -> None:
     if device == "cpu" and not args.quick:
         raise SystemExit("no accelerator here; --quick runs a tiny model on the CPU")
     name = torch.cuda.get_device_name() if device == "cuda" else device
-    versions = {package: importlib.metadata.version(package) for package in ("dissensus", "torch", "transformers")}
+    versions = {"dissensus": __version__}
+    versions |= {package: importlib.metadata.version(package) for package in ("torch", "transformers")}
     print(f"{name}, {platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
     print(", ".join(f"{package} {version}" for package, version in versions.items()))
     print("command:", " ".join([Path(sys.executable).name, *sys.argv]))
