@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -71,25 +68,3 @@ def test_it_runs_as_written_but_for_the_pairs(tiny_bert: Path):
     done = CliRunner().invoke(group, ["study", "mine.yaml", "--out", "run"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert Path("run/report.html").is_file()
-
-
-def complete(words: str) -> list[str]:
-    code = "import sys; sys.argv = ['dissensus']; from dissensus.cli import main; main()"
-    asked = {"_DISSENSUS_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, check=False)
-    return done.stdout.splitlines()
-
-
-def test_verbs_options_and_files_are_completed():
-    assert complete("dissensus ju") == ["plain,judge", "plain,judgments"]
-    assert "plain,--objective" in complete("dissensus train --ob")
-    assert [line.split(",")[0] for line in complete("dissensus margin p --store ")] == ["file"]
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_each_shell_calls_us(shell: str):
-    done = CliRunner().invoke(group, ["completion", shell], catch_exceptions=False)
-    assert f"_DISSENSUS_COMPLETE={shell}_complete" in done.output
-    if shell == "bash":
-        subprocess.run(["bash", "-n"], input=done.output, text=True, check=True)

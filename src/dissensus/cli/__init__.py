@@ -7,6 +7,7 @@ import os
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from dissensus import __version__
 from dissensus.errors import DissensusError, MissingDependencyError
@@ -61,6 +62,11 @@ class _LazyGroup(click.Group):
         command = importlib.import_module(f"dissensus.cli.{name}").command
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # As click does it, but with the words above: it would import every verb to read what each says of itself.
+        verbs = [CompletionItem(verb, help=words) for verb, words in VERBS.items() if verb.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dissensus.cli.completing import complete_source
 from dissensus.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _SHOWN = 5
 
 
 @click.command("aggregate")
-@click.argument("pairs")
+@click.argument("pairs", shell_complete=complete_source)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Margins with their preferences.")
 @click.option(
     "--rule", default="uniform", show_default=True, help="uniform, weighted, post-stratified, worst-off, quorum."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dissensus.cli.completing import complete_file, complete_source
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,8 +22,13 @@ _DEMO_PEOPLE = ("Ada", "Grace", "Kofi")
 
 
 @click.command()
-@click.argument("pairs", required=False)
-@click.option("--db", "database", help="The project: an SQLite file (made where it is missing) or a postgresql:// URL.")
+@click.argument("pairs", required=False, shell_complete=complete_source)
+@click.option(
+    "--db",
+    "database",
+    shell_complete=complete_file,
+    help="The project: an SQLite file (made where it is missing) or a postgresql:// URL.",
+)
 @click.option("--name", help="Shown to annotators.")
 @click.option("--annotators", type=click.IntRange(1, 1000), help="People per pair.  [default: 3]")
 @click.option("--own-choice/--no-own-choice", default=None, help="Ask which answer people prefer themselves, too.")
@@ -37,10 +43,12 @@ _DEMO_PEOPLE = ("Ada", "Grace", "Kofi")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=8700, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
 @click.option("--trusted-host", help="The name that people use: HOST, or https://HOST behind a proxy that does TLS.")
-@click.option("--tls-cert", type=Path, help="Certificate (PEM), to do TLS here.")
-@click.option("--tls-key", type=Path, help="Its key (PEM).")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate (PEM), to do TLS here.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Its key (PEM).")
 @click.option(
-    "--secret-file", type=Path, help="Where the secret that hashes links is kept.  [default: beside the database]"
+    "--secret-file",
+    type=click.Path(path_type=Path),
+    help="Where the secret that hashes links is kept.  [default: beside the database]",
 )
 @click.option(
     "--demo", is_flag=True, help="A practice project with made-up pairs; gone afterwards unless --db is given."

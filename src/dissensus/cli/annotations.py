@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dissensus.cli.completing import complete_file
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
     from dissensus.annotate.foreign import Names
     from dissensus.annotate.store import AnnotationStore
 
-_DATABASE = click.argument("database", metavar="DB")
+_DATABASE = click.argument("database", metavar="DB", shell_complete=complete_file)
 _ROLES = ["annotator", "adjudicator", "organiser"]
-_SECRET = click.option("--secret-file", type=Path, help="The secret that hashes links.  [default: beside the database]")
+_SECRET = click.option(
+    "--secret-file",
+    type=click.Path(path_type=Path),
+    help="The secret that hashes links.  [default: beside the database]",
+)
 
 
 @click.group(name="annotations")
@@ -45,7 +50,7 @@ _DECISIONS = "Whether adjudicators' decisions stand in place of that."
 
 @command.command(name="export")
 @_DATABASE
-@click.option("--out", type=Path, required=True, help=".jsonl, .jsonl.gz, .parquet or .csv")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=".jsonl, .jsonl.gz, .parquet or .csv")
 @rules_options
 def export_project(database: str, out: Path, **rules: Any) -> None:
     """Write pairs with categories, votes, estimates and the whole history."""
@@ -61,7 +66,9 @@ def export_project(database: str, out: Path, **rules: Any) -> None:
 
 @command.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--db", "database", required=True, help="The project; made where there is none.")
+@click.option(
+    "--db", "database", required=True, shell_complete=complete_file, help="The project; made where there is none."
+)
 @click.option(
     "--from",
     "tool",

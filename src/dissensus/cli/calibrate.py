@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dissensus.cli.completing import complete_source
+
 if TYPE_CHECKING:
     from dissensus.reward.calibration import CalibrationMethod
 
 
 @click.command("calibrate")
-@click.argument("pairs")
+@click.argument("pairs", shell_complete=complete_source)
 @click.option(
     "--model",
     required=True,

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from dissensus.cli.completing import complete_file, complete_source
 from dissensus.errors import ConfigError
 
 
 @click.command("classify")
-@click.argument("pairs")
+@click.argument("pairs", shell_complete=complete_source)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The pairs with their categories.")
 @click.option(
     "--by",
@@ -20,7 +21,11 @@ from dissensus.errors import ConfigError
     show_default=True,
     help="The shipped classifiers, or a language model that is asked the paper's own questions.",
 )
-@click.option("--model", help="Of local, vllm and server: a folder, a Hub id, or the server's name for it.")
+@click.option(
+    "--model",
+    shell_complete=complete_file,
+    help="Of local, vllm and server: a folder, a Hub id, or the server's name for it.",
+)
 @click.option("--base-url", help="Of server: such as http://127.0.0.1:8000/v1.")
 @click.option("--mode", type=click.Choice(["sample", "exact"]), default="exact", show_default=True)
 @click.option("--n", type=int, default=1, show_default=True, help="Answers to each question; the majority counts.")

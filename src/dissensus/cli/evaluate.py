@@ -9,14 +9,24 @@ from typing import Literal
 
 import click
 
+from dissensus.cli.completing import complete_source
 from dissensus.cli.tables import table_options
 from dissensus.records import Judgment, Pair, Prediction
 
 
 @click.command()
-@click.argument("pairs")
-@click.option("--predictions", "files", type=Path, multiple=True, required=True, help="Of one or more models; repeat.")
-@click.option("--out", type=Path, required=True, help="scores.json: one row per model, group and metric.")
+@click.argument("pairs", shell_complete=complete_source)
+@click.option(
+    "--predictions",
+    "files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="Of one or more models; repeat.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="scores.json: one row per model, group and metric."
+)
 @click.option(
     "--judgments",
     "judged",

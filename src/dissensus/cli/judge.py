@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from dissensus.cli.completing import complete_file, complete_source
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class _Price(click.ParamType[tuple[float, float]]):
 
 
 @click.command(name="judge")
-@click.argument("pairs", required=False)
+@click.argument("pairs", required=False, shell_complete=complete_source)
 @click.option(
     "--judge", "judge_name", default="committee", show_default=True, help="committee, votes, local, server or vllm."
 )
@@ -67,7 +68,11 @@ class _Price(click.ParamType[tuple[float, float]]):
     show_default=True,
     help="votes: whether the label is one of the votes, and so is left out of them.",
 )
-@click.option("--model", help="Models: a folder, a Hub id, or the server's name for it (default: its only one).")
+@click.option(
+    "--model",
+    shell_complete=complete_file,
+    help="Models: a folder, a Hub id, or the server's name for it (default: its only one).",
+)
 @click.option("--revision", help="Models: of a Hub id.")
 @click.option(
     "--mode",

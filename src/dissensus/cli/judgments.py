@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dissensus.cli.completing import complete_source
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def export(store: Path, judge_name: str | None, out: Path, readings: bool, hub: 
 @command.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @_STORE
-@click.option("--pairs", help="The pairs that the verdicts are about; FILE itself by default.")
+@click.option(
+    "--pairs", shell_complete=complete_source, help="The pairs that the verdicts are about; FILE itself by default."
+)
 @click.option("--judge", "judge_name", help="One of the judges of FILE, as it calls them; all by default.")
 def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str | None) -> None:
     """Read verdicts that others published into a store, one judge for each name.
@@ -114,7 +117,7 @@ def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str 
 
 
 @command.command()
-@click.argument("pairs")
+@click.argument("pairs", shell_complete=complete_source)
 @_STORE
 @click.option(
     "--judge", "judge_names", multiple=True, help="A judge's full name, or the beginning of it; all by default."

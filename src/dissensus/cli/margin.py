@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dissensus.cli.completing import complete_source
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="margin")
-@click.argument("pairs")
+@click.argument("pairs", shell_complete=complete_source)
 @click.option("--store", type=click.Path(path_type=Path), required=True, help="The SQLite file of judgments.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Margins: .parquet, .jsonl(.gz) or .csv.")
 @click.option("--judge", "judge_name", default="", help="A judge's full name, or the beginning of it.")

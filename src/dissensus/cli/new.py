@@ -6,12 +6,17 @@ from pathlib import Path
 
 import click
 
+from dissensus.cli.completing import complete_preset
 from dissensus.errors import OutputError
 
 
 @click.command("new")
 @click.argument("name")
-@click.option("--preset", help="Begin with a shipped study instead: paper, paper-gold, real-votes, …")
+@click.option(
+    "--preset",
+    shell_complete=complete_preset,
+    help="Begin with a shipped study instead: paper, paper-gold, real-votes, …",
+)
 def command(name: str, preset: str | None) -> None:
     """Write NAME.yaml, a study with a comment for every setting."""
     from dissensus.files import write_text

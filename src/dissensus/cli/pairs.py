@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dissensus.cli.completing import complete_source
 from dissensus.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("pairs")
-@click.argument("source", required=False)
+@click.argument("source", required=False, shell_complete=complete_source)
 @click.option("--out", type=click.Path(path_type=Path), help=".jsonl, .jsonl.gz, .parquet or .csv.")
 @click.option("--list", "show", is_flag=True, help="Show the public data sets that are known by name.")
 @click.option(

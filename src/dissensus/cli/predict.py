@@ -7,10 +7,17 @@ from typing import Literal
 
 import click
 
+from dissensus.cli.completing import complete_file, complete_source
+
 
 @click.command("predict")
-@click.argument("pairs")
-@click.option("--model", required=True, help="A trained folder, or any one-output sequence classifier.")
+@click.argument("pairs", shell_complete=complete_source)
+@click.option(
+    "--model",
+    shell_complete=complete_file,
+    required=True,
+    help="A trained folder, or any one-output sequence classifier.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Predictions: .parquet, .jsonl or .csv.")
 @click.option("--name", help="The model's name in tables; its folder's name unless given.")
 @click.option("--seed", type=int, help="The training seed, where one model was trained several times.")

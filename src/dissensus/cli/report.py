@@ -8,8 +8,8 @@ import click
 
 
 @click.command()
-@click.argument("runs", type=Path, nargs=-1, required=True, metavar="RUN [RUN …]")
-@click.option("--out", type=Path, help="Default: RUN/report.html; needed for several runs.")
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN [RUN …]")
+@click.option("--out", type=click.Path(path_type=Path), help="Default: RUN/report.html; needed for several runs.")
 def command(runs: tuple[Path, ...], out: Path | None) -> None:
     """Make one self-contained page of RUN, a study's folder or one with scores.json, and print its path.
 

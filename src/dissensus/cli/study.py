@@ -9,11 +9,17 @@ from typing import Any
 
 import click
 
+from dissensus.cli.completing import complete_source, complete_study
+
 
 @click.command("study")
-@click.argument("study")
+@click.argument("study", shell_complete=complete_study)
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder; runs/NAME unless given.")
-@click.option("--pairs", help="Replaces the study's pairs: a data set, a file, a folder or a Hub id.")
+@click.option(
+    "--pairs",
+    shell_complete=complete_source,
+    help="Replaces the study's pairs: a data set, a file, a folder or a Hub id.",
+)
 @click.option("--seeds", help="Replaces the study's seeds: 0,1,2.")
 @click.option(
     "--in-domain",

@@ -27,7 +27,7 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("scores", type=Path)
+@click.argument("scores", type=click.Path(path_type=Path))
 @table_options
 def command(scores: Path, form: str, against: Literal["paper"] | None) -> None:
     """Print the tables of SCORES, a scores.json or the folder of a run that has one. Nothing is computed again."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dissensus.cli.completing import complete_file, complete_source
 from dissensus.errors import ConfigError
 from dissensus.reward.config import OBJECTIVES
 
@@ -18,11 +19,17 @@ _SWEEP_VALIDATION = 0.1
 
 
 @click.command("train")
-@click.argument("pairs")
+@click.argument("pairs", shell_complete=complete_source)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the trained model.")
 @click.option("--margins", "margins_file", type=click.Path(path_type=Path), help="Margins of 'dissensus margin'.")
 @click.option("--objective", default="bradley-terry", show_default=True, help=", ".join(OBJECTIVES) + ".")
-@click.option("--model", default="minilm", show_default=True, help="Backbone: a folder, a Hub id or minilm.")
+@click.option(
+    "--model",
+    shell_complete=complete_file,
+    default="minilm",
+    show_default=True,
+    help="Backbone: a folder, a Hub id or minilm.",
+)
 @click.option("--margin-sign", help="unsigned (the paper's) or signed.")
 @click.option("--margin-scale", type=float, help="Factor on the margin.")
 @click.option("--label-weight", type=float, help="Weight of the own label in 'blend'.")
