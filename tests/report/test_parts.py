@@ -131,6 +131,27 @@ def _said(run):
     return methods_paragraph(run, Board(run.metrics))
 
 
+def test_the_methods_tell_of_sweeps_other_judges_and_categories(full):
+    """The rates of the settings were not those of the models; margins of two judges are two things."""
+    names = full.joined.models
+    own = {"objective": "margin", "learning_rate": 2e-5, "model": "minilm"}
+    config = {
+        "models": {name: {**own, "judge": "panel"} for name in names},
+        "sweep": {"rates": "1e-4..1e-6", "metric": "nll"},
+        "seeds": [0],
+        "categories": {"name": "offline", "judge": None},
+    }
+    stages = [{"name": f"train {name} seed 0", "counts": {"learning_rate": 3e-6}} for name in names]
+    stages += [{"name": "judge panel", "counts": {"judge": "committee-12ab"}}]
+    stages += [{"name": "categories", "counts": {"set": 4, "by_people": 76, "kappa_correct": 0.71}}]
+    said = _said(_with(full, config, *stages))
+    assert "2e-05" not in said
+    assert f"chosen among 1e-4..1e-6 by the nll of held-out training prompts: 3e-06 for {names[0]}" in said
+    assert "76 are people's and 4 by machine (shipped classifiers); its agreement with people is κ = 0.71" in said
+    if any(margin.n_judgments for margin in full.margins):
+        assert f"The margins of {names[0]} are those of committee-12ab instead." in said
+
+
 def test_the_methods_name_both_kinds_of_intervals(run_data):
     said = _said(_with(run_data, {"evaluation": {"resamples": 50, "level": 0.95}}))
     assert (

@@ -91,6 +91,19 @@ def test_a_finished_sweep_is_left_as_it_is(config: TrainConfig, pairs: list[Pair
         sweep(pairs[:-1], config, RATES[1:], out, progress=False)
 
 
+def test_a_finished_sweep_is_not_made_again_where_it_may_be_overwritten(
+    config: TrainConfig, pairs: list[Pair], tmp_path: Path
+):
+    """As a study calls it: killed before it noted that a sweep was done, it must not train every rate once more."""
+    out = tmp_path / "m"
+    first = sweep(pairs, config, RATES[1:], out, progress=False)
+    stamp = (out / "model.safetensors").stat().st_mtime_ns
+    assert sweep(pairs, config, RATES[1:], out, progress=False, overwrite=True) == first
+    assert (out / "model.safetensors").stat().st_mtime_ns == stamp
+    sweep(pairs[:-1], config, RATES[1:], out, progress=False, overwrite=True)
+    assert (out / "model.safetensors").stat().st_mtime_ns != stamp
+
+
 def test_a_rate_that_overflows_is_a_row_of_the_table(
     config: TrainConfig, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

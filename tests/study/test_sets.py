@@ -196,6 +196,15 @@ def test_a_dry_run_counts_and_writes_nothing(preset: str, tmp_path: Path, monkey
         load_study(preset, scale="tiny")
 
 
+def test_a_dry_run_of_one_set_on_the_hub_asks_the_hub_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dissensus.files.hub._rows", lambda *_: pytest.fail("the Hub was asked"))
+    common: dict[str, Any] = {"models": {"plain": {}}, "baseline": "plain", "hold_out": {"by": "group", "share": 0.25}}
+    told = reckon(StudyConfig.model_validate({**common, "pairs": "helpsteer3"}))
+    assert "train on 28,844 pairs (as published" in told
+    assert "test on 9,615 pairs" in told
+    assert "train on 0 pairs" in reckon(StudyConfig.model_validate({**common, "pairs": "org/unknown"}))
+
+
 def test_the_papers_preset_asks_six_hundred_thousand_readings_and_says_hours_and_cost():
     priced = {
         "name": "server",

@@ -53,7 +53,8 @@ def command(
 ) -> None:
     """Run STUDY, a YAML file or a preset, from pairs to report.
 
-    Run again, it redoes only what changed; killed anywhere, it goes on where it stopped.
+    Run again, it redoes only what changed; killed anywhere, it goes on where it stopped. Exit code 3: people are to
+    annotate the test pairs before it can end.
     """
     overrides: dict[str, Any] = {
         name: value for name, value in (("pairs", pairs), ("copies", copies), ("annotations", annotations)) if value
@@ -93,6 +94,6 @@ def run(study: str, out: Path, overrides: dict[str, Any], *, scale: str | None =
     config = load_study(study, overrides=overrides, scale=scale)
     metrics = run_study(config, out, command=command_line)
     if not metrics:  # people are to be asked first; the run has said so
-        return
+        sys.exit(3)
     click.echo(render_brief(metrics))
     click.echo(f"report: {out / 'report.html'}")

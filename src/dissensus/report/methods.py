@@ -19,7 +19,9 @@ _SHOWN = ("pearson_within", "pearson", "l1")
 def methods_paragraph(run: RunData, board: Board) -> str:
     """Write the paragraph; what is not known of the run is left out of it."""
     names = _compared(run, board)
-    return " ".join(sentence for part in (_data, _models, _judge, _evaluation) for sentence in part(run, board, names))
+    return " ".join(
+        sentence for part in (_data, _categories, _models, _judge, _evaluation) for sentence in part(run, board, names)
+    )
 
 
 def percent(level: float) -> str:
@@ -53,6 +55,23 @@ def _data(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
             f"The test set holds {len(votes):,} pairs of {_count(prompts, 'prompt')}{_of(run.joined.pairs)}, on which "
             f"people cast {sum(votes):,} votes ({sum(votes) / len(votes):.3g} a pair)."
         )
+
+
+def _categories(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
+    """Say who put test pairs into categories, where a machine did or could be compared with people."""
+    settings, counts = run.settings.get("categories"), run.counts("categories")
+    if not isinstance(settings, dict) or not counts:
+        return
+    judge = settings.get("judge")
+    who = str(judge.get("model")) if isinstance(judge, dict) else "shipped classifiers"
+    kappas = [
+        f"{counts[f'kappa_{question}']:.2f} ({words})"
+        for question, words in (("correct", "one correct answer or several"), ("distinct", "told apart or not"))
+        if isinstance(counts.get(f"kappa_{question}"), float)
+    ]
+    agreed = f"; its agreement with people is κ = {' and '.join(kappas)}" if kappas else ""
+    people = counts.get("by_people") or 0
+    yield f"Of the categories {people:,} are people's and {counts.get('set') or 0:,} by machine ({who}){agreed}."
 
 
 def _training(run: RunData, names: Sequence[str]) -> Iterator[str]:
@@ -90,18 +109,32 @@ def _models(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
     objectives = {name: str(own.get("objective", "bradley-terry")) for name, own in models.items()}
     said = [name if name == own else f"{own} ({name})" for name, own in objectives.items()]
     yield f"{'Objectives were' if len(said) > 1 else 'The objective was'} {', '.join(said)}."
+    swept = _swept(run, list(models))
     shared = [
         (label, _shared(models, key))
         for key, label in (
-            ("model", "backbone"), ("learning_rate", "learning rate"), ("epochs", "epochs"),
+            ("model", "backbone"), *([] if swept else [("learning_rate", "learning rate")]), ("epochs", "epochs"),
             ("batch_size", "batch size"), ("max_length", "maximum length"),
         )
     ]  # fmt: skip
     if any(value for _, value in shared):
         yield f"Training used {', '.join(f'{label} {value}' for label, value in shared if value)}."
+    if swept:
+        yield swept
     if isinstance(seeds := run.settings.get("seeds"), list) and seeds:
         each = "Each model" if len(models) > 1 else "It"
         yield f"{each} was trained with {_count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})."
+
+
+def _swept(run: RunData, names: Sequence[str]) -> str:
+    """Say which learning rates a sweep has chosen; nothing where there was none."""
+    sweep = run.settings.get("sweep")
+    if not isinstance(sweep, dict):
+        return ""
+    best = {name: _counts_of_training(run, name).get("learning_rate") for name in names}
+    chosen = ", ".join(f"{rate:g} for {name}" for name, rate in best.items() if isinstance(rate, float))
+    among = f"Learning rates were chosen among {sweep.get('rates')} by the {sweep.get('metric')} of held-out training"
+    return f"{among} prompts{f': {chosen}' if chosen else ''}."
 
 
 def _judge(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
@@ -117,6 +150,11 @@ def _judge(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
         f"Margins m = |Σj − n/2| / (n/2) rest on {n:.3g} judgments a pair{f' by {judge}' if judge else ''}; those that "
         f"named no winner{share}, ties and invalid replies alike, were not counted as votes."
     )
+    for name in names:
+        other = run.models.get(name, {}).get("judge")
+        if other and run.models[name].get("objective") != "bradley-terry":
+            full = run.counts(f"judge {other}").get("judge")
+            yield f"The margins of {name} are those of {full or other} instead."
 
 
 def _evaluation(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from dissensus.study.parts import Categories
 from dissensus.taxonomy import (
     Agreement,
     Question,
+    agreement_with_people,
     classifications_from_judgments,
     classify_offline,
+    classify_pairs,
+    known_classifications,
     one_pair_per_prompt,
 )
 from dissensus.taxonomy.classification import QUESTIONS, TEMPLATES
@@ -38,6 +42,31 @@ def classify(
     return [
         found for question in QUESTIONS for found in _ask(pairs, question, settings.judge, store, progress=progress)
     ]
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Test pairs with their categories, and everything that is to be told of them."""
+
+    pairs: list[Pair]
+    classifications: list[Classification]
+    """Those that pairs had, and the machine's."""
+    agreement: list[dict[str, Any]]
+    counts: dict[str, Any]
+
+
+def classify_test_pairs(
+    pairs: Sequence[Pair], settings: Categories, store: Path, *, origin: str, progress: bool
+) -> Classified:
+    """Put a study's test pairs into categories where they have none; ``origin`` is whose those are that they have."""
+    found = classify(pairs, settings, store, progress=progress)
+    agreements = agreement_with_people(pairs, found)
+    classified, changes = classify_pairs(pairs, found)
+    kappas = {f"kappa_{one.question}": round(one.kappa.value, 2) for one in agreements if one.kappa.low is not None}
+    counts = {"set": sum(changes.set.values()), f"by_{origin}": sum(changes.kept.values()), **kappas}
+    return Classified(
+        classified, [*known_classifications(pairs, origin=origin), *found], agreement_rows(agreements), counts
+    )
 
 
 def _ask(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from dissensus.files.hub import is_hub_id
 from dissensus.judge.language import LanguageConfig
 from dissensus.records import plain_text
 from dissensus.sources import find_source
@@ -61,7 +62,7 @@ def _count(config: StudyConfig) -> _Counts:
             annotations = config.annotations or str(Path(folder) / ANNOTATIONS)
             return _counted(read_sets(config.model_copy(update={"annotations": annotations}), folder))
     sources = [config.pairs, *(s.pairs for s in (*config.in_domain.values(), *config.out_of_domain.values()))]
-    if config.copies is None and any(source and find_source(source) for source in sources):
+    if config.copies is None and any(_is_remote(source) for source in sources):
         return _published(config)
     return _counted(read_sets(config, config.copies))
 
@@ -82,21 +83,32 @@ def _counted(sets: Sets) -> _Counts:
 
 
 def _published(config: StudyConfig) -> _Counts:
-    rows = []
+    rows: list[tuple[str, str, int]] = []
     train = test = 0
+    if config.pairs:
+        size = _size(config.pairs, config.split)
+        rows.append((config.dataset or config.pairs, "in", size))
+        test = round(size * (config.hold_out.share or 0))
+        train = size - test
     for domain, sets in (("in", config.in_domain), ("out", config.out_of_domain)):
         for name, given in sets.items():
             size = _size(given.pairs, given.split)
             limit = getattr(given, "limit", None)
             rows.append((name, domain, min(size, limit) if limit else size))
             train += rows[-1][2] if domain == "in" else 0
-            test += config.test.per_set if config.test else 0
+            test += config.test.per_set if config.test else rows[-1][2] if domain == "out" else 0
     return _Counts(train, test, _PROMPT_TOKENS, exact=False, sets=rows, without_votes=test)
+
+
+def _is_remote(source: str) -> bool:
+    return find_source(source) is not None or (is_hub_id(source) and not Path(source).exists())
 
 
 def _size(source: str, split: str | None) -> int:
     found = find_source(source)
     if found is None:
+        if _is_remote(source):
+            return 0  # nobody knows without asking the Hub
         from dissensus.sources import read_pairs
 
         return sum(1 for _ in read_pairs(source, split=split, notice=lambda _: None))

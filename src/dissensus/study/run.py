@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +68,8 @@ class _Study:
         self.test_judges = judges_of_test_pairs(config)
         self.judging: dict[str, JudgeSettings] = {"": config.judge, **config.judges}
         trained = len(config.models) * (1 + len(config.seeds)) + len(config.pretrained)
-        total = (
-            3
-            + 2 * len(self.judging)
-            + trained
-            + len(self.test_judges)
-            + (config.copies == "simulated")
-            + (config.categories is not None)
-        )
+        optional = (config.copies == "simulated") + (config.categories is not None)
+        total = 3 + optional + 2 * len(self.judging) + trained + len(self.test_judges)
         self.stages = Stages(self.manifest, total=total, say=say)
 
     def run(self) -> list[Metric]:
@@ -189,19 +181,19 @@ class _Study:
         )
 
     def _classify(self, settings: Categories) -> dict[str, Any]:
-        from dissensus.study.categories import agreement_rows, classify
-        from dissensus.taxonomy import agreement_with_people, classify_pairs, known_classifications
+        from dissensus.study.categories import classify_test_pairs
 
-        drawn = self._load(_DRAWN, Pair)
-        found = classify(drawn, settings, self.folder / _STORE, progress=self.progress)
-        agreements = agreement_with_people(drawn, found)
-        classified, changes = classify_pairs(drawn, found)
-        known = known_classifications(drawn, origin="people" if self._with_annotations().annotations else "source")
-        write_records(self.folder / _TEST, classified)
-        write_records(self.folder / _CATEGORIES, [*known, *found])
-        write_json(self.folder / _CATEGORY_AGREEMENT, agreement_rows(agreements))
-        kappas = {f"kappa_{one.question}": round(one.kappa.value, 2) for one in agreements if one.kappa.low is not None}
-        return {"set": sum(changes.set.values()), "by_people": sum(changes.kept.values()), **kappas}
+        found = classify_test_pairs(
+            self._load(_DRAWN, Pair),
+            settings,
+            self.folder / _STORE,
+            origin="people" if self._with_annotations().annotations else "source",
+            progress=self.progress,
+        )
+        write_records(self.folder / _TEST, found.pairs)
+        write_records(self.folder / _CATEGORIES, found.classifications)
+        write_json(self.folder / _CATEGORY_AGREEMENT, found.agreement)
+        return found.counts
 
     def _judge(self, name: str, pairs: dict[str, str]) -> dict[str, Any]:
         """Have a judge judge the training pairs, and make margins; returns the stage of the margins."""
@@ -304,44 +296,21 @@ class _Study:
         return sha256
 
     def _train(self, name: str, seed: int, folder: str) -> dict[str, Any]:
-        from dissensus.reward.run import train
+        from dissensus.study.training import train_model, usable_pairs
 
         settings = self.config.models[name]
-        config = settings.training().model_copy(update={"seed": seed})
-        by_judge = {judge: self._load(_margin_files(judge)[0], Margin) for judge in self.judging}
-        margins = by_judge[settings.judge]
+        margins = {judge: self._load(_margin_files(judge)[0], Margin) for judge in self.judging}
         pairs = self._load(_TRAIN, Pair)
-        if self.config.allow_missing:
-            # Every model sees the same pairs, or their comparison would be one of data.
-            usable = set.intersection(*({margin.pair_id for margin in found} for found in by_judge.values()))
-            pairs = [pair for pair in pairs if pair.id in usable]
         _make((self.folder / folder).parent)
-        options: dict[str, Any] = {"margins": margins, "overwrite": True, "progress": self.progress}
-        first = self.config.seeds[0]
-        swept = {}
-        if self.config.sweep is not None and seed == first:
-            from dissensus.reward.sweep import sweep
-
-            chosen = sweep(
-                pairs,
-                config,
-                self.config.sweep.values(),
-                self.folder / folder,
-                metric=self.config.sweep.metric,
-                patience=self.config.sweep.patience,
-                **options,
-            )
-            config = config.model_copy(update={"learning_rate": chosen.best})
-            swept = {"rates": len(chosen.rates), "learning_rate": chosen.best}
-            counted = json.loads((self.folder / folder / "dissensus.json").read_text())["summary"]
-        else:
-            if self.config.sweep is not None:
-                rate = json.loads((self.folder / f"models/{name}/seed-{first}" / "sweep.json").read_text())["best"]
-                config = config.model_copy(update={"learning_rate": rate})
-            counted = asdict(train(pairs, config, self.folder / folder, **options))
-        counts = {**counted, "nll": None if counted["nll"] is None else round(counted["nll"], 4)}
-        shown = ("pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resumed_from", "nll")
-        return {**{key: value for key, value in counts.items() if key in shown}, **swept}
+        return train_model(
+            usable_pairs(pairs, margins) if self.config.allow_missing else pairs,
+            settings.training().model_copy(update={"seed": seed}),
+            self.folder / folder,
+            margins=margins[settings.judge],
+            sweep=self.config.sweep,
+            first=self.folder / f"models/{name}/seed-{self.config.seeds[0]}",
+            progress=self.progress,
+        )
 
     def _predict(self, name: str, models: Mapping[Any, str]) -> dict[str, Any]:
         from dissensus.reward.model import RewardModel
