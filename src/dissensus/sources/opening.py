@@ -53,7 +53,7 @@ def find_source(name: str) -> SourceName | None:
 
 
 class OpenSource:
-    """The pairs of a data set, streamed once; `counts`, `annotators` and `commit` are whole when they are read.
+    """The pairs of a data set, streamed once; `counts` and `annotators` are whole when they are read.
 
     Iterating gives each pair with the margin of the source's own strength of preference, where it has one.
     """
