@@ -239,7 +239,7 @@ def test_a_study_of_sets_waits_for_people_and_goes_on(tiny_bert: Path, tmp_path:
         "allow_missing": True,
         "training": {"model": str(tiny_bert), "epochs": 1, "max_length": 32, "validation": 0.2},
         "sweep": {"rates": "1e-3,1e-4"},
-        "models": {"plain": {}, "margin": {"objective": "margin"}, "other": {"objective": "margin", "judge": "other"}},
+        "models": {"plain": {}, "other": {"objective": "margin", "judge": "other"}},
         "baseline": "plain",
         "seeds": [0, 1],
         "evaluation": {"resamples": 20, "swaps": 9},
@@ -251,14 +251,14 @@ def test_a_study_of_sets_waits_for_people_and_goes_on(tiny_bert: Path, tmp_path:
     assert "dissensus annotate" in said[-1]
     assert not (out / "scores.json").exists()
     rates = [line for line in said if "learning rate" in line]
-    assert len(rates) == 3
+    assert len(rates) == 2
     annotated = tmp_path / "copies" / ANNOTATIONS
     said.clear()
     more = {"annotations": str(annotated), "pretrained": {"given": f"{out}/models/plain/seed-0"}}
     config = load_study(tmp_path / "study.yaml", overrides=more)
     metrics = run_study(config, out, say=said.append, progress=False)
     assert not any(line.endswith(" …") and " train " in line for line in said)
-    assert {m.model for m in metrics if m.kind == "model"} == {"plain", "margin", "other", "given"}
+    assert {m.model for m in metrics if m.kind == "model"} == {"plain", "other", "given"}
     assert {m.group for m in metrics} >= {"dataset=webgpt", "domain=out", "category=multiple"}
     said.clear()
     run_study(config, out, say=said.append, progress=False)
