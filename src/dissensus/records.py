@@ -309,8 +309,9 @@ class Metric(Record):
     kind: Kind = "model"
     """What ``model`` names: a reward model; the judge; a reference that anybody has for nothing; the ceiling that these
     votes set to any model; or the people themselves (their agreement)."""
-    target: Literal["votes", "dawid-skene", "mace"] = "votes"
-    """What predictions were compared with: the fraction of votes, or a model's estimate from them."""
+    target: str = "votes"
+    """What predictions were compared with: the fraction of ``votes``; an estimate from them, ``dawid-skene`` or
+    ``mace``; or preferences under another rule, by the name that they were given."""
     method: Literal["bca", "zou", "percentile"] | None = None
     """How the interval was made."""
     p_value: _Fraction | None = None

@@ -4,9 +4,9 @@ import pytest
 from click.testing import CliRunner
 
 from dissensus.cli.evaluate import command
-from dissensus.errors import EvaluationError
+from dissensus.errors import ConfigError, EvaluationError
 from dissensus.files import write_records
-from dissensus.records import Metric, Pair, Prediction, Votes
+from dissensus.records import Margin, Metric, Pair, Prediction, Votes
 
 
 def predictions(model, tilt):
@@ -66,3 +66,26 @@ def test_pairs_without_votes(files):
     result = run(files)
     assert isinstance(result.exception, EvaluationError)
     assert "none of the 1 pairs carries votes" in str(result.exception)
+
+
+def test_another_rule_has_a_table_of_its_own(files):
+    rule = [Margin(pair_id=f"p{i}", margin=1.0, preference_a=float(i % 6 >= 3)) for i in range(30)]
+    write_records(files / "worst-off.parquet", rule)
+    result = run(files, "--baseline", "base", "--resamples", "0", "--target", str(files / "worst-off.parquet"))
+    assert result.exit_code == 0, result.output
+    assert "Sensitivity to how votes are aggregated" in result.stdout
+    [l1] = [
+        row
+        for row in json.loads((files / "scores.json").read_text())
+        if (row["target"], row["model"], row["metric"], row["group"]) == ("worst-off", "ours", "l1", "all")
+        and row["baseline"] is None
+    ]
+    assert l1["value"] == pytest.approx(0.2)  # 0, .2 and .4 off on either side of one half
+
+
+def test_rules_of_one_name_are_refused(files):
+    (files / "other").mkdir()
+    twice = [files / "rule.jsonl", files / "other" / "rule.parquet"]
+    result = run(files, *(word for file in twice for word in ("--target", str(file))))
+    assert isinstance(result.exception, ConfigError)
+    assert "two are the same" in str(result.exception)

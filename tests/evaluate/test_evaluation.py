@@ -4,7 +4,7 @@ import pytest
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.evaluate.tables import Scores, make_tables
-from dissensus.records import Judgment, Pair, Prediction, Vote, Votes
+from dissensus.records import Judgment, Margin, Pair, Prediction, Vote, Votes
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +180,41 @@ def test_without_resamples_there_are_values_and_no_intervals(population):
     rows = evaluate_predictions(pairs, predictions, baseline="base", judgments=judgments, n_resamples=0)
     assert all(row.low is None for row in rows if row.metric != "ece_null")
     assert _value(rows, "better", "pearson").value is not None
+
+
+def _rule(pairs, preference):
+    return [Margin(pair_id=p.id, margin=abs(2 * q - 1), preference_a=q) for p, q in zip(pairs, preference, strict=True)]
+
+
+def test_the_votes_themselves_as_a_rule_are_the_votes(population, rows):
+    pairs, predictions, _ = population
+    same = _rule(pairs, [pair.votes.preference for pair in pairs])
+    found = evaluate_predictions(pairs, predictions, baseline="base", targets={"uniform": same}, n_resamples=50)
+    for name, baseline in (("base", None), ("better", None), ("better", "base")):
+        for metric in ("pearson", "pearson_within", "l1"):
+            one, other = (_value(found, name, metric, target=t, baseline=baseline) for t in ("votes", "uniform"))
+            assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
+
+
+def test_a_rule_without_some_pairs_is_scored_on_the_others_and_says_so(population):
+    pairs, predictions, _ = population
+    rule = _rule(pairs[:30], [0.9 if i % 3 else 0.2 for i in range(30)])
+    elsewhere = Margin(pair_id="of a larger set", margin=1.0, preference_a=1.0)
+    found = evaluate_predictions(pairs, predictions, targets={"quorum": [*rule, elsewhere]}, n_resamples=0)
+    [row] = [r for r in found if r.target == "quorum" and r.metric == "l1" and r.group == "all" and r.model == "better"]
+    by_id = {p.pair_id: p.preference_a for p in predictions if p.model == "better"}
+    assert row.value == pytest.approx(np.mean([abs(by_id[m.pair_id] - m.preference_a) for m in rule]))
+    assert (row.n, row.note) == (30, f"quorum: on 30 of {len(pairs)} pairs")
+
+
+def test_rules_that_say_nothing_of_the_pairs_are_refused(population):
+    pairs, predictions, _ = population
+    [one] = _rule(pairs[:1], [0.5])
+    for name, margins, said in (
+        ("mace", [one], "the name is taken"),
+        ("rule", [one, one], "comes more than once"),
+        ("rule", [Margin(pair_id=pairs[0].id, margin=0.5)], "without a preference"),
+        ("rule", [Margin(pair_id="other", margin=0.0, preference_a=0.5)], "none of its 1 preferences"),
+    ):
+        with pytest.raises(EvaluationError, match=said):
+            evaluate_predictions(pairs, predictions, targets={name: margins}, n_resamples=0, n_swaps=0)

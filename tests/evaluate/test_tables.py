@@ -182,11 +182,11 @@ def test_who_has_no_calibration_is_not_in_its_table(make_scorecard):
 def test_ways_to_aggregate_stand_beside_each_other(make_scorecard):
     rows = make_scorecard() + [
         row(m, "pearson", baseline=b, target=t, value=0.1)
-        for t in ("dawid-skene", "mace")
+        for t in ("worst-off", "dawid-skene", "mace")
         for m, b in (("base", None), ("margin", None), ("margin", "base"))
     ]
     table = table_of(rows, "targets")
-    assert table.header == ("", "n", "votes", "Dawid-Skene", "MACE")
+    assert table.header == ("", "n", "votes", "Dawid-Skene", "MACE", "worst-off")
     assert names(table) == ["base", "margin", "Δ margin"]
     assert table_of(make_scorecard(), "targets") is None
 

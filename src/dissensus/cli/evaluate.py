@@ -11,7 +11,8 @@ import click
 
 from dissensus.cli.completing import complete_source
 from dissensus.cli.tables import table_options
-from dissensus.records import Judgment, Pair, Prediction
+from dissensus.errors import ConfigError
+from dissensus.records import Judgment, Margin, Pair, Prediction
 
 
 @click.command()
@@ -34,6 +35,13 @@ from dissensus.records import Judgment, Pair, Prediction
     multiple=True,
     help="Of judges on PAIRS, as rows beside the models: a store, or a file that it was exported to; repeat.",
 )
+@click.option(
+    "--target",
+    "targets",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Preferences under another rule, as aggregate wrote them, that models are compared with as well; repeat.",
+)
 @click.option("--baseline", help="The model that the others are compared with.")
 @click.option("--calibrated", is_flag=True, help="Score the calibrated preferences instead of the raw ones.")
 @click.option("--resamples", default=2000, show_default=True, type=click.IntRange(0), help="Bootstrap resamples.")
@@ -53,6 +61,7 @@ def command(
     files: tuple[Path, ...],
     out: Path,
     judged: tuple[Path, ...],
+    targets: tuple[Path, ...],
     baseline: str | None,
     calibrated: bool,
     resamples: int,
@@ -72,6 +81,9 @@ def command(
     from dissensus.evaluate.formats import render, render_brief
     from dissensus.files import read_records, write_json
 
+    rules = {target.name.split(".")[0]: target for target in targets}
+    if len(rules) < len(targets):
+        raise ConfigError("--target: the files' names name the rules in the tables, and two are the same; rename one")
     predictions = chain.from_iterable(read_records(file, Prediction) for file in files)
     given = _pairs(pairs)
     metrics = evaluate_predictions(
@@ -80,6 +92,7 @@ def command(
         baseline=baseline,
         calibrated=calibrated,
         judgments=chain.from_iterable(_judgments(file, given) for file in judged),
+        targets={name: read_records(file, Margin) for name, file in rules.items()},
         n_resamples=resamples,
         n_swaps=swaps,
         level=level,

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Iterable, Mapping
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.ceilings import CEILING, score_ceilings
-from dissensus.evaluate.groups import ALL, find_groups, group_field
 from dissensus.evaluate.join import Joined, join
 from dissensus.evaluate.measure import Resampling
-from dissensus.evaluate.people import PEOPLE, aggregated_preferences, score_people
+from dissensus.evaluate.people import PEOPLE, score_people
 from dissensus.evaluate.references import judge_references, longer_response, one_half, one_person
 from dissensus.evaluate.scorecard import Reference, score
-from dissensus.records import Judgment, Metric, Pair, Prediction
-
-_SENSITIVE = ("pearson_within", "pearson", "l1")
+from dissensus.evaluate.targets import score_targets
+from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 
 
 def evaluate_predictions(
@@ -30,6 +24,7 @@ def evaluate_predictions(
     baseline: str | None = None,
     calibrated: bool = False,
     judgments: Iterable[Judgment] = (),
+    targets: Mapping[str, Iterable[Margin]] | None = None,
     n_resamples: int = 2000,
     n_swaps: int = 9999,
     level: float = 0.95,
@@ -40,7 +35,7 @@ def evaluate_predictions(
 
     Beside the rows of `dissensus.evaluate.scorecard.score`: references (one half, the longer response, one person held
     out), judges, noise ceilings, r corrected for attenuation, how well people agree, and the models against
-    preferences as Dawid-Skene and MACE aggregate them.
+    preferences as Dawid-Skene, MACE and any other rule aggregate them.
 
     Args:
         pairs: with votes; those without are left out and counted in a note.
@@ -48,6 +43,8 @@ def evaluate_predictions(
         baseline: the model that the others are compared with; None for no comparison.
         calibrated: score the calibrated preferences instead of the raw ones.
         judgments: of judges that are compared with people as the models are; of all of the pairs or of some.
+        targets: preferences under other rules of aggregation (`dissensus.aggregation`), by a name for each; the models
+            are compared with them as well.
         n_resamples: bootstrap resamples; 0 for no intervals.
         n_swaps: swaps of each test of a difference; 0 for no tests.
         level: coverage of the intervals.
@@ -55,7 +52,7 @@ def evaluate_predictions(
         progress: show bars on stderr.
 
     Raises:
-        EvaluationError: predictions, judgments and votes do not fit together.
+        EvaluationError: predictions, judgments, targets and votes do not fit together.
         ValueError: a level or a number of resamples that makes no sense.
     """
     joined = join(pairs, predictions, calibrated=calibrated)
@@ -76,7 +73,7 @@ def evaluate_predictions(
         bar.update()
         rows += score_people(joined.pairs, resampling)
         bar.update()
-        rows += _score_targets(joined, baseline, resampling)
+        rows += score_targets(joined, targets or {}, baseline=baseline, resampling=resampling)
         bar.update()
     return rows
 
@@ -92,45 +89,3 @@ def _references(joined: Joined, judgments: Iterable[Judgment]) -> list[Reference
     if taken:
         raise EvaluationError(f"a model is called {taken[0]!r}, as another row of the tables; give it another name")
     return references
-
-
-def _score_targets(joined: Joined, baseline: str | None, resampling: Resampling) -> list[Metric]:
-    """Compare the models with other aggregates of the votes, in the groups of which all pairs have them."""
-    rows: list[Metric] = []
-    targets: Sequence[Literal["dawid-skene", "mace"]] = ("dawid-skene", "mace")
-    estimates = aggregated_preferences(joined.pairs)
-    for target in targets:
-        known = np.isfinite(estimates[target])
-        groups = {name: mask[known] for name, mask in _whole_groups(joined, known).items()}
-        if not groups:
-            continue
-        there = replace(
-            joined,
-            pairs=tuple(pair for pair, inside in zip(joined.pairs, known, strict=True) if inside),
-            human=estimates[target][known],
-            predicted={model: values[:, known] for model, values in joined.predicted.items()},
-        )
-        scored = score(
-            there,
-            baseline=baseline,
-            n_resamples=resampling.n,
-            n_swaps=0,
-            level=resampling.level,
-            seed=resampling.seed,
-            groups=groups,
-        )
-        rows += [
-            row.model_copy(update={"target": target, "note": "against estimates, not votes"})
-            for row in scored
-            if row.metric in _SENSITIVE
-        ]
-    return rows
-
-
-def _whole_groups(joined: Joined, known: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
-    """The groups by data set and domain that lie within the known pairs: others would compare unlike pairs."""
-    return {
-        name: mask
-        for name, mask in find_groups(joined.pairs).items()
-        if (name == ALL or group_field(name) in ("dataset", "domain")) and not (mask & ~known).any()
-    }

@@ -12,7 +12,7 @@ from typing import Any
 from dissensus.evaluate.latex import latex_table, latex_text
 from dissensus.evaluate.scores import Scores, notes
 from dissensus.evaluate.table import Entry, Table, aligned_texts, column_widths, columns_that_fit
-from dissensus.evaluate.tables import Against, make_tables
+from dissensus.evaluate.tables import TARGETS, Against, make_tables
 from dissensus.evaluate.words import plain
 from dissensus.records import Metric
 
@@ -27,12 +27,17 @@ def render(metrics: Iterable[Metric], form: str = "terminal", *, against: Agains
 
 
 def render_brief(metrics: Iterable[Metric], *, against: Against | None = None) -> str:
-    """Write for a terminal what one looks at first: r, L1 and baselines; the last line names the tables left out."""
+    """Write for a terminal what one looks at first: r, L1, baselines, and other rules if they were asked for.
+
+    The last line names the tables that are left out.
+    """
     scores = Scores(metrics)
     made = make_tables(scores, against=against)
-    shown = [table for table in made if table.name in _FIRST]
+    asked = any(row.target not in TARGETS for row in scores.rows)
+    first = {*_FIRST, "targets"} if asked else set(_FIRST)
+    shown = [table for table in made if table.name in first]
     rows = [row for row in scores.rows if row.metric in _FIRST or row.metric == "pearson_within"]
-    others = ", ".join(table.name for table in made if table.name not in _FIRST)
+    others = ", ".join(table.name for table in made if table.name not in first)
     rest = [_wrap(f"more, with 'dissensus tables': {others}")] if others else []
     return "\n\n".join([_terminal(shown, notes(Scores(rows))), *rest])
 

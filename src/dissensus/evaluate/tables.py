@@ -68,7 +68,8 @@ _CALIBRATION = {
     "brier_uncertainty": "uncertainty",
     "nll": "NLL",
 }
-_TARGETS = {"votes": "votes", "dawid-skene": "Dawid-Skene", "mace": "MACE"}
+TARGETS = {"votes": "votes", "dawid-skene": "Dawid-Skene", "mace": "MACE"}
+"""Those that are always looked at; others were asked for."""
 _NOT_IN_METRICS = {"ece_null", "brier_reliability", "brier_resolution", "brier_uncertainty"}
 
 _NOTES = {
@@ -83,7 +84,8 @@ _NOTES = {
     "Brier = reliability − resolution + uncertainty",
     "majority": "of each pair's votes, the share that its majority has",
     "seeds": "SD: between training seeds, on the same pairs; SE: for the choice of prompts, seeds held fixed",
-    "targets": "what predictions are compared with: the fraction of votes, or a model's estimate from the same votes",
+    "targets": "what predictions are compared with: the fraction of votes, a model's estimate from the same votes, or "
+    "preferences under another rule",
     "people": "how far people agree with each other; α is Krippendorff's, AC1 and AC2 are Gwet's",
 }
 
@@ -231,7 +233,8 @@ def people_table(scores: Scores) -> Table:
 
 def target_table(scores: Scores) -> Table:
     """Make a table of how much hangs on the way votes are aggregated."""
-    targets = [t for t in _TARGETS if any(row.target == t for row in scores.rows)]
+    there = dict.fromkeys(row.target for row in scores.rows)
+    targets = [t for t in TARGETS if t in there] + [t for t in there if t not in TARGETS]
     if targets in ([], ["votes"]):
         return Table("Sensitivity", ("",), ())
     names = short_names(scores.models, _NAME_WIDTH)
@@ -258,7 +261,7 @@ def target_table(scores: Scores) -> Table:
         return _title(metric) if group == ALL else f"{group_label(group)}: {_title(metric)}"
 
     blocks = {title(m, group): rows(m, group) for group in groups for m in (_WITHIN, "pearson", "l1")}
-    header = ("", "n", *(_TARGETS[t] for t in targets))
+    header = ("", "n", *short_names([TARGETS.get(t, t) for t in targets], _NAME_WIDTH).values())
     # A metric that was not scored on the other targets says nothing here.
     telling = {title: b for title, b in blocks.items() if any(entry is not None for row in b for entry in row[3:])}
     return _sectioned("Sensitivity to how votes are aggregated", header, telling, "targets", "targets")
