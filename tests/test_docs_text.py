@@ -1,0 +1,163 @@
+"""The commands of the pages that need a network, a server or an accelerator run with a stand-in for it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from dissensus.cli import group
+from dissensus.files import write_records
+from dissensus.records import Pair, Prediction
+from dissensus.simulate import SimulationConfig, simulate
+from dissensus.sources import open_source
+
+TESTS = Path(__file__).parent
+PAGES = [TESTS.parent / "README.md", *sorted((TESTS.parent / "docs").rglob("*.md"))]
+SETS = TESTS / "sources" / "fixtures"
+ELSEWHERE = {
+    "results.md": "the commands of long runs whose figures it reports",
+    "training.md": "test_docs.py runs them",
+    "demo": "make demo",
+    "study real-votes": "tests/study, with real data",
+    "study paper": "tests/study: its dry run and its parts; the whole needs the Hub and accelerators",
+    "study mine.yaml --out": "the template's study is run by tests/study",
+    "postgresql://": "tests/annotate, with PostgreSQL",
+    "--trusted-host": "tests/annotate/test_serve.py",
+    "push": "test_docs.py runs it with a model",
+}
+"""Beginning, or part, of commands that are run elsewhere → where."""
+
+pytestmark = pytest.mark.slow
+
+
+def _load(path: Path):
+    name = f"docs_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def _text_commands() -> Iterator[tuple[str, list[str]]]:
+    docs = _load(TESTS / "test_docs.py")
+    for page in PAGES:
+        for command in docs._commands(page, "text"):
+            line = shlex.join(command[1:])
+            if page.name not in ELSEWHERE and not any(part in line for part in ELSEWHERE if part[-3:] != ".md"):
+                yield page.name, command[1:]
+
+
+COMMANDS = list(_text_commands())
+
+
+@pytest.fixture
+def world(tmp_path: Path, tiny_judge: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with every file that the pages speak of."""
+    monkeypatch.chdir(tmp_path)
+    population = simulate(SimulationConfig(prompts=4, responses_per_prompt=3)).pairs
+    for name in ("pairs.jsonl", "pairs.parquet", "part-03.jsonl"):
+        write_records(name, population)
+    write_records(
+        "predictions.parquet",
+        [Prediction(pair_id=i, model="m", reward_a=0, reward_b=0, preference_a=0.4) for i in ("1", "r1")],
+    )
+    opened = open_source("prism", root=SETS, notice=lambda _: None)
+    write_records("prism.parquet", [pair for pair, _ in opened])
+    write_records("people.parquet", opened.annotators)
+    genders = {one.attributes["gender"] for one in opened.annotators if "gender" in one.attributes}
+    Path("shares.yaml").write_text("".join(f"{json.dumps(name)}: 0.5\n" for name in sorted(genders)))
+    _judge_with_personas(tiny_judge, population)
+    _annotated()
+    run(["new", "mine"])
+    return tmp_path
+
+
+def _judge_with_personas(model: Path, pairs: list[Pair]) -> None:
+    Path("personas.txt").write_text("You are a nurse.\nYou are a cook.\n")
+    Path("weights.yaml").write_text("You are a nurse.: 2\nYou are a cook.: 1\n")
+    run(["judge", "pairs.parquet", "--judge", "local", "--model", str(model), "--mode", "exact", "--n", "4",
+         "--persona-file", "personas.txt", "--store", "judgments.db", "--quiet"])  # fmt: skip
+
+
+def _annotated() -> None:
+    """What Label Studio and Argilla export, each with two people's answers to one pair."""
+    foreign = _load(TESTS / "annotate" / "test_foreign.py")
+    picked = [foreign._result("pick", "pairwise", selected="left")]
+    people = [foreign._annotation(number, number, picked) for number in (1, 2)]
+    task = foreign._task(1, people, response_a="Yes.", response_b="No.")
+    Path("export.json").write_text(json.dumps([task]))
+    answers = {
+        "estimate": [{"value": value, "user_id": f"u{value}"} for value in (3, 8)],
+        "correct": [{"value": "Yes", "user_id": "u3"}],
+    }
+    Path("records.json").write_text(json.dumps([foreign._record(1, answers)]))
+
+
+def run(arguments: list[str]) -> str:
+    done = CliRunner().invoke(group, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, f"{arguments}: {done.output}"
+    return done.stdout
+
+
+def test_every_exception_is_one():
+    """A part of a command that no page has any more would leave others out unseen."""
+    docs = _load(TESTS / "test_docs.py")
+    lines = [shlex.join(command[1:]) for page in PAGES for command in docs._commands(page, "text")]
+    names = {page.name for page in PAGES}
+    assert all(part in names or any(part in line for line in lines) for part in ELSEWHERE)
+    assert len(COMMANDS) >= 20
+
+
+def test_the_commands_run_with_a_stand_in(world: Path, tiny_judge: Path):
+    stub = _load(TESTS / "judge" / "stub_server.py")
+    # What people said is looked at once all of it is there.
+    late = sorted(COMMANDS, key=lambda found: found[1][0] in ("evaluate", "classify"))
+    with stub.StubServer(stub.StubOptions()) as server:
+        for page, command in late:
+            fitted = _fitted(command, page, server.url, str(tiny_judge))
+            if command[0] == "annotate":
+                _serve(fitted)
+            else:
+                run(fitted)
+    made = ("helpful.parquet", "strengths.parquet", "margins-03.jsonl", "m.parquet", "classified.jsonl", "scores.json")
+    assert all(Path(name).stat().st_size for name in made)
+
+
+def _fitted(command: list[str], page: str, url: str, model: str) -> list[str]:
+    stand_ins = {
+        "PAIRS": "pairs.parquet",
+        "MODEL": model,
+        "MIRROR": str(SETS),
+        "helpsteer2@COMMIT": "helpsteer2",
+        "http://127.0.0.1:8000/v1": url,
+        "vllm": "local",
+        # Each page begins with none; what people say in categories.md is in the pairs' own categories here.
+        "annotations.db": "pairs.parquet" if page == "categories.md" else f"{page}.db",
+    }
+    if command[0] in ("judge", "classify"):
+        stand_ins["judgments.db"] = f"{page}.judgments.db"  # the store of the personas has one judge
+    fitted = [model if word.startswith("meta-llama/") else stand_ins.get(word, word) for word in command]
+    if command[0] == "pairs" and "--from" not in fitted:
+        fitted += ["--from", str(SETS)]
+    return fitted
+
+
+def _serve(command: list[str]) -> None:
+    """Start the app and end it once it has printed its link."""
+    arguments = [sys.executable, "-m", "dissensus", *command, "--port", "0"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "/join#" in process.stdout.readline()
+        process.terminate()
+    assert process.returncode == 0
