@@ -98,6 +98,50 @@ def test_no_prompt_of_any_test_pair_is_trained_on(three: Path):
     assert sets.counts["in_two_sets"] + sets.counts["held_out_with_a_test_prompt"] >= 6
 
 
+def test_a_prompt_is_known_by_its_text_where_sets_group_otherwise(tmp_path: Path):
+    """PRISM groups by conversation, MultiPref by number: their groups are never those of another set."""
+
+    def pairs(name: str, group: str = "", **fields: Any) -> list[Pair]:
+        return [
+            Pair(id=f"{name}-{i}", prompt=f"{name[0]}sk  {i} " if group else f"{name[0]}SK {i}", response_a=f"{name} x",
+                 response_b="y", label="a", group=group and f"{group}{i}", **fields)
+            for i in range(12)
+        ]  # fmt: skip
+
+    write_records(tmp_path / "one.jsonl", pairs("a"))
+    write_records(tmp_path / "two.jsonl", pairs("b"))
+    write_records(tmp_path / "three.jsonl", pairs("also", "conversation "))
+    sets = read_sets(study(tmp_path))
+    texts = [{" ".join(str(p.prompt).split()).casefold() for p in part} for part in (sets.train, sets.test)]
+    assert texts[0].isdisjoint(texts[1])
+    assert Counter(pair.dataset for pair in sets.test) == {"one": 4, "two": 4, "three": 4}
+    assert len(texts[1]) == 12
+    again = [Pair(id=f"{i}", prompt="Hello" if i % 2 else f"p{i}", group=str(i), response_a="x", response_b="y")
+             for i in range(9)]  # fmt: skip
+    assert [pair.prompt for pair in draw_test(again, DrawnTest(per_set=9), name="s")].count("Hello") == 1
+
+
+def test_prompts_of_a_set_out_of_domain_are_not_trained_on(tmp_path: Path):
+    votes = Votes(a=2, b=1)
+    own = [Pair(id=f"o{i}", prompt=f"Q{i}", response_a="x", response_b="y", label="a", votes=votes) for i in range(10)]
+    other = [
+        Pair(id=f"e{i}", prompt=f"q{i}", response_a="u", response_b="v", votes=votes, group=f"g{i}") for i in (2, 5)
+    ]
+    write_records(tmp_path / "own.jsonl", own)
+    write_records(tmp_path / "other.jsonl", other)
+    given = {
+        "pairs": str(tmp_path / "own.jsonl"), "out_of_domain": {"e": str(tmp_path / "other.jsonl")},
+        "hold_out": {"by": "group", "share": 0.2}, "models": {"plain": {}}, "baseline": "plain",
+    }  # fmt: skip
+    sets = read_sets(StudyConfig.model_validate(given))
+    held = {"o2", "o5"} - {pair.id for pair in sets.test}
+    assert {pair.id for pair in sets.train}.isdisjoint({"o2", "o5"})
+    assert sets.counts.get("held_out_with_a_test_prompt", 0) == len(held)
+    write_records(tmp_path / "other.jsonl", [pair.model_copy(update={"id": f"e{pair.id}"}) for pair in own])
+    with pytest.raises(ConfigError, match="all prompts to train on"):
+        read_sets(StudyConfig.model_validate(given))
+
+
 def test_chat_in_one_set_makes_chat_of_all_prompts_so_that_a_file_holds_them(three: Path, tmp_path: Path):
     sets = read_sets(study(three))
     assert all(isinstance(pair.prompt, tuple) for pair in [*sets.train, *sets.test])

@@ -15,7 +15,9 @@ from dissensus.sources import find_source, read_pairs
 from dissensus.study.annotated import is_database, read_annotations, read_database, with_annotations
 from dissensus.study.config import StudyConfig
 from dissensus.study.parts import DrawnTest, TestSet
-from dissensus.study.split import draw_some, draw_test, one_vote_label, split_pairs
+from dissensus.study.split import apart_from, draw_some, draw_test, one_vote_label, prompts_of, split_pairs
+
+_HELD = "held_out_with_a_test_prompt"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,12 @@ def _split(config: StudyConfig, copies: str | None) -> Sets:
         if pair.id in seen:
             raise InputError(f"out_of_domain: pair id {pair.id!r} is in two of the sets; give each pair its own id")
         seen.add(pair.id)
-    return Sets(train, [*test, *outside], [len(train) + len(test), *map(len, others)])
+    # Within the study's own pairs, hold_out says what belongs together; a set from elsewhere may have the same prompts.
+    free = apart_from(train, prompts_of([*outside, *(pair for pair in test if pair.domain == "out")]))
+    if not free:
+        raise ConfigError("out_of_domain: all prompts to train on are prompts of these sets as well; give other sets")
+    counts = {_HELD: len(train) - len(free)} if len(free) < len(train) else {}
+    return Sets(free, [*test, *outside], [len(train) + len(test), *map(len, others)], counts)
 
 
 def _drawn(config: StudyConfig, copies: str | None) -> Sets:
@@ -106,15 +113,17 @@ def _drawn(config: StudyConfig, copies: str | None) -> Sets:
     train, counts = _training(sets, config, draw, list(test.values()))
     for name in config.in_domain:
         if not any(pair.dataset == name for pair in train):
-            raise ConfigError(f"in_domain: the {draw.per_set} test prompts of {name} leave nothing to train on")
+            raise ConfigError(
+                f"in_domain: the test prompts leave nothing of {name} to train on; pairs whose prompt has the group or "
+                "the text of a test pair's are not trained on, so give it more prompts or draw fewer test pairs"
+            )
     train, drawn = _same_kind(train, list(test.values()))
     return Sets(train, drawn, rows, counts)
 
 
 def _draw_into(test: dict[str, Pair], pairs: Sequence[Pair], draw: DrawnTest, name: str, domain: str) -> None:
     """Draw a set's test pairs, passing over those that another set has as well."""
-    known = {pair.group for pair in test.values()}
-    for pair in draw_test([pair for pair in pairs if pair.group not in known], draw, name=name):
+    for pair in draw_test(apart_from(pairs, prompts_of(test.values())), draw, name=name):
         test.setdefault(pair.id, _with(pair, dataset=name, domain=domain))
 
 
@@ -122,12 +131,12 @@ def _training(
     sets: dict[str, list[Pair]], config: StudyConfig, draw: DrawnTest, test: list[Pair]
 ) -> tuple[list[Pair], dict[str, int]]:
     """Keep what shares no prompt with a test pair of any set; one pair of those that two sets have."""
-    tested = {pair.group for pair in test}
+    tested = prompts_of(test)
     kept: dict[str, Pair] = {}
-    counts = {"held_out_with_a_test_prompt": 0, "in_two_sets": 0, "over_the_limit": 0}
+    counts = {_HELD: 0, "in_two_sets": 0, "over_the_limit": 0}
     for name, pairs in sets.items():
-        free = [pair for pair in pairs if pair.group not in tested]
-        counts["held_out_with_a_test_prompt"] += len(pairs) - len(free)
+        free = apart_from(pairs, tested)
+        counts[_HELD] += len(pairs) - len(free)
         some = draw_some(free, config.in_domain[name].limit, seed=draw.seed, name=name)
         counts["over_the_limit"] += len(free) - len(some)
         for pair in some:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from dissensus.errors import ConfigError
-from dissensus.records import Label, Pair
+from dissensus.records import Label, Pair, plain_text
 from dissensus.study.parts import DrawnTest, HoldOut
 
 
@@ -25,6 +25,24 @@ def one_vote_label(pair: Pair, *, seed: int) -> Label | None:
     digest = hashlib.blake2b(pair.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     drawn = np.random.default_rng([seed, int.from_bytes(digest, "big")]).integers(chosen)
     return "a" if drawn < pair.votes.a else "b"
+
+
+def prompts_of(pairs: Iterable[Pair]) -> set[str]:
+    """Name the prompts of pairs, to find them again in other sets: by group and by text.
+
+    Sets group by what they know (a conversation, a post), so that two of them never share a group; their texts are
+    compared without case and runs of white space.
+    """
+    return {key for pair in pairs for key in _keys(pair)}
+
+
+def apart_from(pairs: Iterable[Pair], prompts: set[str]) -> list[Pair]:
+    """Keep the pairs of none of these prompts, as ``prompts_of`` names them."""
+    return [pair for pair in pairs if prompts.isdisjoint(_keys(pair))]
+
+
+def _keys(pair: Pair) -> tuple[str, str]:
+    return f"group {pair.group}", f"text {' '.join(plain_text(pair.prompt).split()).casefold()}"
 
 
 def split_pairs(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], list[Pair]]:
@@ -49,17 +67,20 @@ def split_pairs(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], l
 
 
 def draw_test(pairs: Sequence[Pair], draw: DrawnTest, *, name: str) -> list[Pair]:
-    """Draw test pairs of a set, no two of one prompt (group), in the order of their ids.
+    """Draw test pairs of a set, no two of one prompt (group or text), in the order of their ids.
 
     The draw depends on the seed, the set's name and the ids alone. Where there are fewer prompts, each has a pair.
     """
     ordered = sorted(pairs, key=lambda pair: pair.id)
-    drawn: dict[str, Pair] = {}
+    drawn: list[Pair] = []
+    prompts: set[str] = set()
     for index in _generator(draw.seed, name).permutation(len(ordered)):
         if len(drawn) == draw.per_set:
             break
-        drawn.setdefault(ordered[index].group, ordered[index])
-    return sorted(drawn.values(), key=lambda pair: pair.id)
+        if prompts.isdisjoint(_keys(ordered[index])):
+            drawn.append(ordered[index])
+            prompts.update(_keys(ordered[index]))
+    return sorted(drawn, key=lambda pair: pair.id)
 
 
 def draw_some(pairs: Sequence[Pair], limit: int | None, *, seed: int, name: str) -> list[Pair]:
