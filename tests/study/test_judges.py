@@ -18,6 +18,7 @@ from dissensus.judge.store import JudgmentStore
 from dissensus.records import Margin, Pair
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.study import StudyConfig, load_study, run_study
+from dissensus.study.judges import ModelJudge, make_judgments, recall
 
 
 @pytest.fixture
@@ -70,6 +71,28 @@ def test_a_study_uses_a_store_that_was_filled_before(tmp_path, tiny_bert, tiny_j
     assert all("unchanged" in line for line in run(tmp_path / "run", tiny_bert, pairs, settings) if "] " in line)
     with pytest.raises(InputError, match="no judge is called 'gpt4'"):
         run(tmp_path / "run", tiny_bert, pairs, {**settings, "judge": "gpt4"})
+
+
+def test_judges_of_one_model_keep_their_own_settings(tmp_path, tiny_judge, pairs):
+    """What can be changed afterwards is not in a judge's name, so the store knows the last one's settings alone."""
+    rows = list(read_pairs(pairs))
+    common = {"name": "local", "model": str(tiny_judge), "mode": "exact", "device": "cpu"}
+    one = ModelJudge(**common, n=10, top_p=0.9)
+    two = ModelJudge(**common, n=3, top_p=1.0, order="ab")
+
+    def asked(judging):
+        return make_judgments(judging, rows, tmp_path / "j.db", pairs_file="", drawn_label=False, progress=False)
+
+    def recalled(judging, name):
+        with JudgmentStore(tmp_path / "j.db", create=False) as store:
+            return sorted(recall(judging, store, name, rows).judgments(), key=lambda j: (j.pair_id, j.sample))
+
+    name = asked(one)["judge"]
+    first = recalled(one, name)
+    assert asked(two)["judge"] == name
+    assert recalled(one, name) == first
+    assert len(first) == 10 * len(rows)
+    assert {(j.order, j.sample) for j in recalled(two, name)} == {("ab", 0), ("ab", 1), ("ab", 2)}
 
 
 def test_published_verdicts_become_margins(tmp_path, tiny_bert, pairs):

@@ -55,6 +55,19 @@ def test_option_a_is_single_and_the_same_option_b_multiple_and_distinct():
         classifications_from_judgments(said("1", "a", order="ba"), "correct", origin="x")
 
 
+def test_the_likelier_option_is_the_category_and_not_what_was_drawn():
+    drawn = [
+        Judgment(pair_id=str(i), judge="j", sample=0, order="ab", choice=choice, probability_a=p)
+        for i, (choice, p) in enumerate([("a", 0.12), ("b", 0.9), (None, 0.7)])
+    ]
+    found = classifications_from_judgments(drawn, "correct", origin="judge:x")
+    assert [(c.value, c.probability) for c in found] == [
+        ("multiple", pytest.approx(0.88)),
+        ("single", pytest.approx(0.1)),
+        ("single", pytest.approx(0.3)),
+    ]
+
+
 def test_people_come_first_and_names_of_other_taxonomies_give_way():
     pairs = [pair("1", category="single"), pair("2", category="coding"), pair("3", distinct="no"), pair("4")]
     found = [Classification(pair_id=p.id, question="correct", value="multiple", origin="x") for p in pairs[:3]]

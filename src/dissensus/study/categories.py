@@ -10,7 +10,7 @@ from typing import Any
 
 from dissensus.encoder import load_encoder
 from dissensus.records import Classification, Pair
-from dissensus.study.judges import ModelJudge, make_judgments
+from dissensus.study.judges import ModelJudge, make_judgments, recall
 from dissensus.study.parts import Categories
 from dissensus.taxonomy import (
     Agreement,
@@ -73,7 +73,6 @@ def _ask(
     pairs: Sequence[Pair], question: Question, judge: ModelJudge, store: Path, *, progress: bool
 ) -> list[Classification]:
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.recall import Recall
 
     # The options stand in a fixed order, so nothing is swapped.
     judging = judge.model_copy(update={"template": TEMPLATES[question], "order": "ab"})
@@ -81,7 +80,7 @@ def _ask(
     asked = [pair for pair in pairs if pair.id in groups]
     made = make_judgments(judging, asked, store, pairs_file="", drawn_label=False, progress=progress)
     with JudgmentStore(store, create=False) as opened:
-        judgments = list(Recall(opened, made["judge"], asked, n=judging.n).judgments())
+        judgments = list(recall(judging, opened, made["judge"], asked).judgments())
     found = classifications_from_judgments(judgments, question, origin=f"judge:{made['judge']}")
     return [one.model_copy(update={"pair_id": same}) for one in found for same in groups[one.pair_id]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -18,6 +18,10 @@ from dissensus.judge.language import LanguageConfig, Orders
 from dissensus.judge.prompt import templates
 from dissensus.records import Pair
 from dissensus.study.margins import VoteKind
+
+if TYPE_CHECKING:
+    from dissensus.judge import JudgmentStore
+    from dissensus.judge.recall import Recall
 
 
 class _Settings(BaseModel):
@@ -159,6 +163,25 @@ def make_judgments(
         summary = judge_pairs(pairs if only is None else only, judge, store, progress=progress)
     counts = {key: value for key, value in asdict(summary).items() if key in ("made", "reused", "invalid")}
     return {"judge": judge.name, **counts}
+
+
+def recall(judging: BaseModel, store: JudgmentStore, judge: str, pairs: Sequence[Pair]) -> Recall:
+    """Recall what a store has of a judge about ``pairs``, as these settings would have it.
+
+    The store knows the settings that the judge was last asked with; judges of one model that differ in what can be
+    changed afterwards share a name, so each has to name its own.
+    """
+    from dissensus.judge.recall import Recall
+
+    names: tuple[str, ...] = ()
+    if isinstance(judging, CommitteeJudge):
+        names = ("n",)
+    elif isinstance(judging, StoreJudge):
+        names = ("n", "order", "temperature", "top_p", "seed")
+    elif isinstance(judging, ModelJudge):
+        is_exact = store.settings(judge)["mode"] == "exact"
+        names = ("n", "order", "temperature", "top_p", "seed") if is_exact else ("n", "order")
+    return Recall(store, judge, pairs, **{name: getattr(judging, name) for name in names})
 
 
 def _make_judge(

@@ -23,6 +23,7 @@ from dissensus.study.judges import (
     VotesJudge,
     make_judgments,
     outside_content,
+    recall,
 )
 from dissensus.study.manifest import Manifest, Stages, fingerprint_of
 from dissensus.study.parts import Categories
@@ -238,15 +239,15 @@ class _Study:
         votes = judging.votes if isinstance(judging, StoreJudge | ModelJudge) else "drawn"
         path = Path(judging.store) if isinstance(judging, StoreJudge) else self.folder / _STORE
         with JudgmentStore(path, create=False) as store:
-            recall = _recall(judging, store, judge, pairs)
-            margins = make_margins(recall, ids, votes=votes, allow_missing=self.config.allow_missing)
+            found = recall(judging, store, judge, pairs)
+            margins = make_margins(found, ids, votes=votes, allow_missing=self.config.allow_missing)
         _make((self.folder / margins_file).parent)
         write_records(self.folder / margins_file, margins)
         left_out = sorted(set(ids) - {margin.pair_id for margin in margins})
         write_json(self.folder / left_out_file, left_out)
         # The judgments of pairs that are left out count too: no margin tells of them.
-        counts = {"judgments": recall.found.judgments, "invalid": recall.found.invalid, "left_out": len(left_out)}
-        return {"margins": len(margins), **counts, "readings": recall.found.readings}
+        counts = {"judgments": found.found.judgments, "invalid": found.found.invalid, "left_out": len(left_out)}
+        return {"margins": len(margins), **counts, "readings": found.found.readings}
 
     def _model(self, name: str, pairs: dict[str, str], margins: dict[str, dict[str, str]]) -> str:
         """Train a model with every seed and predict; returns the hash of its predictions."""
@@ -403,15 +404,6 @@ class _Study:
 def _margin_files(judge: str) -> tuple[str, str]:
     """Name the files of a judge's margins and of the pairs it left out."""
     return (f"margins/{judge}.parquet", f"margins/{judge}.left_out.json") if judge else (_MARGINS, _LEFT_OUT)
-
-
-def _recall(judging: JudgeSettings, store: Any, judge: str, pairs: list[Pair]) -> Any:
-    from dissensus.judge.recall import Recall
-
-    if isinstance(judging, StoreJudge):
-        names = ("n", "order", "temperature", "top_p", "seed")
-        return Recall(store, judge, pairs, **{name: getattr(judging, name) for name in names})
-    return Recall(store, judge, pairs, n=judging.n if isinstance(judging, CommitteeJudge) else None)
 
 
 def _stored_content(judging: JudgeSettings, judge: str) -> str:

@@ -20,6 +20,7 @@ from dissensus.study.judges import (
     StoreJudge,
     make_judgments,
     outside_content,
+    recall,
 )
 
 
@@ -105,14 +106,10 @@ def _judge(
 
 def _judgments(judging: BaseModel, judge: str, pairs: list[Pair], store: Path) -> list[Judgment]:
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.recall import Recall
 
-    settings: dict[str, Any] = {"n": judging.n if isinstance(judging, CommitteeJudge | StoreJudge) else None}
-    if isinstance(judging, StoreJudge):
-        store = Path(judging.store)
-        settings |= {name: getattr(judging, name) for name in ("order", "temperature", "top_p", "seed")}
-    with JudgmentStore(store, create=False) as opened:
-        return list(Recall(opened, judge, pairs, **settings).judgments())
+    path = Path(judging.store) if isinstance(judging, StoreJudge) else store
+    with JudgmentStore(path, create=False) as opened:
+        return list(recall(judging, opened, judge, pairs).judgments())
 
 
 def _judge_from_files(

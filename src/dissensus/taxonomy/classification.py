@@ -34,18 +34,24 @@ def classifications_from_judgments(
 ) -> list[Classification]:
     """Turn a language model's answers to one of the paper's questions into a category for each pair.
 
-    The judgments are those of the template of `TEMPLATES`, asked in order ``ab`` alone: choice a is option A. The
-    majority of the valid ones decides; an even split gives no category. Replies that name no option are counted.
+    The judgments are those of the template of `TEMPLATES`, asked in order ``ab`` alone: choice a is option A. Where
+    they were drawn from probabilities, the likelier option is the category, not what a draw happened to be; of replies
+    the majority of the valid ones decides. An even split gives no category. Replies that name no option are counted.
     """
-    counts: dict[str, Counter[str | None]] = {}
+    by_pair: dict[str, list[Judgment]] = {}
     for judgment in judgments:
         if judgment.order != "ab":
             raise ValueError("options have a fixed order: ask in order ab")
-        counts.setdefault(judgment.pair_id, Counter())[judgment.choice] += 1
-    return [_classification(pair_id, counted, question, origin) for pair_id, counted in counts.items()]
+        by_pair.setdefault(judgment.pair_id, []).append(judgment)
+    return [_classification(pair_id, given, question, origin) for pair_id, given in by_pair.items()]
 
 
-def _classification(pair_id: str, counted: Counter[str | None], question: Question, origin: str) -> Classification:
+def _classification(pair_id: str, given: list[Judgment], question: Question, origin: str) -> Classification:
+    known = [1 - one.probability_a for one in given if one.probability_a is not None]
+    if len(known) == len(given):
+        found = from_probability(pair_id, question, sum(known) / len(known), origin=origin)
+        return found.model_copy(update={"n": len(known)})
+    counted: Counter[str | None] = Counter(one.choice for one in given)
     first, second = counted["a"], counted["b"]
     valid = first + second
     value = None if first == second else _OPTIONS[question][0 if first > second else 1]
