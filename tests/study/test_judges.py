@@ -10,6 +10,7 @@ import pytest
 
 from dissensus.errors import ConfigError, InputError
 from dissensus.files import read_pairs, read_records, write_records
+from dissensus.judge import HumanVotes, judge_pairs
 from dissensus.judge.asking import ask_model
 from dissensus.judge.job import AskingOptions
 from dissensus.judge.language import LanguageConfig, LanguageJudge
@@ -28,7 +29,11 @@ def pairs(tmp_path: Path) -> Path:
     return tmp_path / "pairs.jsonl"
 
 
-def run(folder: Path, backbone: Path, pairs: Path, judge: dict[str, Any]) -> list[str]:
+def read_margins(path: Path) -> list[Margin]:
+    return list(read_records(path, Margin))
+
+
+def run(folder: Path, backbone: Path, pairs: Path, judge: dict[str, Any], **changes: Any) -> list[str]:
     said: list[str] = []
     settings = {
         "pairs": str(pairs),
@@ -40,6 +45,7 @@ def run(folder: Path, backbone: Path, pairs: Path, judge: dict[str, Any]) -> lis
         "models": {"plain": {}, "margin": {"objective": "margin"}},
         "baseline": "plain",
         "evaluation": {"resamples": 20, "swaps": 99},
+        **changes,
     }
     run_study(StudyConfig.model_validate(settings), folder, say=said.append, progress=False)
     return said
@@ -93,6 +99,29 @@ def test_judges_of_one_model_keep_their_own_settings(tmp_path, tiny_judge, pairs
     assert recalled(one, name) == first
     assert len(first) == 10 * len(rows)
     assert {(j.order, j.sample) for j in recalled(two, name)} == {("ab", 0), ("ab", 1), ("ab", 2)}
+
+
+def test_a_store_that_was_lost_is_filled_again_for_every_judge(tmp_path, tiny_bert, pairs):
+    more = {"judges": {"other": {"name": "votes", "label_is_a_vote": False}}}
+    run(tmp_path / "run", tiny_bert, pairs, {"name": "votes"}, **more)
+    before = read_margins(tmp_path / "run" / "margins" / "other.parquet")
+    (tmp_path / "run" / "judgments.db").unlink()
+    said = run(tmp_path / "run", tiny_bert, pairs, {"name": "votes"}, **more)
+    assert sum("made" in line for line in said if "] judge" in line) == 2
+    assert read_margins(tmp_path / "run" / "margins" / "other.parquet") == before
+    assert before
+
+
+def test_another_judge_in_a_store_is_noticed(tmp_path, tiny_bert, pairs):
+    rows = list(read_pairs(pairs))
+    settings = {"name": "store", "store": str(tmp_path / "j.db")}
+    for label_is_a_vote in (True, False):
+        (tmp_path / "j.db").unlink(missing_ok=True)
+        with JudgmentStore(tmp_path / "j.db") as store:
+            judge = HumanVotes(rows, label_is_a_vote=label_is_a_vote)
+            judge.name = f"people-{label_is_a_vote}"
+            judge_pairs(rows, judge, store, progress=False)
+        assert any(judge.name in line for line in run(tmp_path / "run", tiny_bert, pairs, settings))
 
 
 def test_published_verdicts_become_margins(tmp_path, tiny_bert, pairs):

@@ -117,7 +117,7 @@ JUDGES: dict[str, type[BaseModel]] = {
 
 
 def outside_content(judging: BaseModel, pairs_file: str) -> list[str]:
-    """Hash what a judge reads beside the study's pairs: models, templates, stores and files of verdicts."""
+    """Hash what a judge reads beside the study's pairs: models, templates, files of verdicts; name a store's judge."""
     if isinstance(judging, CommitteeJudge):
         return [content_of(resolve_model(judging.encoder)) or ""]
     if isinstance(judging, PublishedJudge):
@@ -125,7 +125,17 @@ def outside_content(judging: BaseModel, pairs_file: str) -> list[str]:
     if isinstance(judging, ModelJudge):
         template = "" if judging.template in templates() else content_of(judging.template) or ""
         return [content_of(judging.model) or "", template]
+    if isinstance(judging, StoreJudge):
+        return [_stored_name(judging)]  # what it has said of which pairs counts where it is read
     return []
+
+
+def stored_content(judging: StoreJudge) -> str:
+    """Digest what a store has of the judge: its bytes change while it is open, and others may add to it."""
+    from dissensus.judge import JudgmentStore
+
+    with JudgmentStore(Path(judging.store), create=False) as store:
+        return store.digest(_stored_name(judging))
 
 
 def make_judgments(
@@ -161,8 +171,9 @@ def make_judgments(
     judge = _make_judge(judging, pairs, pairs_file, drawn_label=drawn_label, progress=progress)
     with JudgmentStore(store_path) as store:
         summary = judge_pairs(pairs if only is None else only, judge, store, progress=progress)
+        stored = store.judges().get(judge.name, 0)
     counts = {key: value for key, value in asdict(summary).items() if key in ("made", "reused", "invalid")}
-    return {"judge": judge.name, **counts}
+    return {"judge": judge.name, **counts, "stored": stored}
 
 
 def recall(judging: BaseModel, store: JudgmentStore, judge: str, pairs: Sequence[Pair]) -> Recall:
@@ -225,6 +236,7 @@ def _ask_model(judging: ModelJudge, pairs: Sequence[Pair], store_path: Path, *, 
     with JudgmentStore(store_path) as store:
         judge = LanguageJudge(judging.language, backend.identity)
         summary = ask_model(pairs, judge, backend, store, options, total=len(pairs))
+        stored = store.judges().get(summary.judge, 0)
     if summary.stopped == "interrupted":
         raise KeyboardInterrupt
     tally = summary.tally
@@ -232,7 +244,7 @@ def _ask_model(judging: ModelJudge, pairs: Sequence[Pair], store_path: Path, *, 
         why = summary.stopped or f"{tally.failed + tally.elsewhere} questions were not answered"
         raise JudgeError(f"{summary.judge}: {why}; what was answered is kept, run the same command again to go on")
     counts = {"made": tally.made, "reused": tally.reused, "invalid": round(tally.invalid), "too_long": tally.too_long}
-    return {"judge": summary.judge, "mode": summary.mode, **counts, "cost": round(summary.cost, 4)}
+    return {"judge": summary.judge, "mode": summary.mode, **counts, "cost": round(summary.cost, 4), "stored": stored}
 
 
 def _stored_name(judging: StoreJudge) -> str:

@@ -50,12 +50,12 @@ class Manifest:
             return None
         for relative, sha256 in stage["outputs"].items():
             path = self.folder / relative
-            if not path.is_file() or (sha256 is not None and sha256_of(path) != sha256):
+            if not path.is_file() or sha256_of(path) != sha256:
                 return None
         return stage
 
     def finish(
-        self, name: str, fingerprint: str, *, seconds: float, counts: dict[str, Any], outputs: dict[str, str | None]
+        self, name: str, fingerprint: str, *, seconds: float, counts: dict[str, Any], outputs: dict[str, str]
     ) -> dict[str, Any]:
         """Note a finished stage and write the manifest."""
         stage = {
@@ -96,25 +96,25 @@ class Stages:
         settings: Any,
         inputs: list[str],
         outputs: list[str],
-        unhashed: list[str] | None = None,
+        holds: Callable[[dict[str, Any]], bool] = lambda counts: True,
     ) -> dict[str, Any]:
         """Run one stage or reuse it; returns its manifest entry.
 
-        ``inputs`` are hashes of what it reads, ``outputs`` the files it writes, relative to the run folder;
-        ``unhashed`` outputs need only exist (a database's bytes are no content).
+        ``inputs`` are hashes of what it reads, ``outputs`` the files it writes, relative to the run folder. What is in
+        a database, whose bytes are no content, is looked at by ``holds``, which gets the counts of the earlier run.
         """
         self.names.append(name)
         count = f"[{len(self.names)}/{self.total}]"
         fingerprint = fingerprint_of([name, __version__, settings, inputs])
-        if (earlier := self.manifest.reusable(name, fingerprint, [*outputs, *(unhashed or [])])) is not None:
+        earlier = self.manifest.reusable(name, fingerprint, outputs)
+        if earlier is not None and holds(earlier["counts"]):
             self.say(f"{count} {name}: unchanged, kept")
             return earlier
         self.say(f"{count} {name} …")
         started = time.perf_counter()
         counts = work()
         seconds = time.perf_counter() - started
-        hashes: dict[str, str | None] = {path: sha256_of(self.manifest.folder / path) for path in outputs}
-        hashes |= dict.fromkeys(unhashed or [])
+        hashes = {path: sha256_of(self.manifest.folder / path) for path in outputs}
         stage = self.manifest.finish(name, fingerprint, seconds=seconds, counts=counts, outputs=hashes)
         told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in counts.items() if value not in (None, 0))
         self.say(f"{count} {name}: {seconds:.1f} s{'; ' + told if told else ''}")

@@ -24,6 +24,7 @@ from dissensus.study.judges import (
     make_judgments,
     outside_content,
     recall,
+    stored_content,
 )
 from dissensus.study.manifest import Manifest, Stages, fingerprint_of
 from dissensus.study.parts import Categories
@@ -207,16 +208,30 @@ class _Study:
             settings=[judging.model_dump(mode="json"), self.config.label],
             inputs=[pairs[_GOLD if gold else _TRAIN], *outside_content(judging, self.config.pairs)],
             outputs=[],
-            unhashed=[] if isinstance(judging, StoreJudge) else [_STORE],
+            holds=lambda counts: isinstance(judging, StoreJudge) or self._has_judged(counts),
         )
         full_name = judged["counts"]["judge"]
         return self.stages.run(
             f"margin {name}".strip(),
             lambda: self._make_margins(judging, full_name, margins, left_out),
             settings=[full_name, judging.model_dump(mode="json"), self.config.allow_missing],
-            inputs=[judged["fingerprint"], pairs[_TRAIN], _stored_content(judging, full_name)],
+            inputs=[
+                judged["fingerprint"],
+                pairs[_TRAIN],
+                *([stored_content(judging)] if isinstance(judging, StoreJudge) else []),
+            ],
             outputs=[margins, left_out],
         )
+
+    def _has_judged(self, counts: dict[str, Any]) -> bool:
+        """Tell whether the store has at least what it had: others may have added to it, but it may have been lost."""
+        from dissensus.judge import JudgmentStore
+
+        path = self.folder / _STORE
+        if not path.is_file():
+            return False
+        with JudgmentStore(path, create=False) as store:
+            return store.judges().get(counts["judge"], 0) >= int(counts.get("stored", 1))
 
     def _make_judgments(self, judging: JudgeSettings) -> dict[str, Any]:
         return make_judgments(
@@ -404,16 +419,6 @@ class _Study:
 def _margin_files(judge: str) -> tuple[str, str]:
     """Name the files of a judge's margins and of the pairs it left out."""
     return (f"margins/{judge}.parquet", f"margins/{judge}.left_out.json") if judge else (_MARGINS, _LEFT_OUT)
-
-
-def _stored_content(judging: JudgeSettings, judge: str) -> str:
-    """Digest what a store that is not the study's own has of the judge: others may add to it."""
-    if not isinstance(judging, StoreJudge):
-        return ""
-    from dissensus.judge import JudgmentStore
-
-    with JudgmentStore(Path(judging.store), create=False) as store:
-        return store.digest(judge)
 
 
 def _model_content(name: str) -> str:

@@ -21,6 +21,7 @@ from dissensus.study.judges import (
     make_judgments,
     outside_content,
     recall,
+    stored_content,
 )
 
 
@@ -52,7 +53,7 @@ def _short_name(judging: BaseModel) -> str:
 def judged_content(judging: BaseModel, config: StudyConfig) -> list[str]:
     """Hash what a judge of the test pairs reads beside them."""
     if isinstance(judging, StoreJudge):
-        return [content_of(judging.store) or ""]
+        return [*outside_content(judging, config.pairs), stored_content(judging)]
     if isinstance(judging, PublishedJudge) and judging.file is None:
         return [content_of(source) or "" for source in _sources(config)]
     return outside_content(judging, config.pairs)
