@@ -72,3 +72,22 @@ def test_what_is_missing_is_said(pairs: Path, options: list[str], expected: str)
             group, ["classify", str(pairs), "--out", str(pairs.parent / "o.jsonl"), *options],
             standalone_mode=False, catch_exceptions=False,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--out", "pairs.jsonl"], "--out .*: is the file of PAIRS"),
+        (["--out", "o.jsonl", "--categories", "pairs.jsonl"], "--categories .*: is the file of PAIRS"),
+        (["--out", "o.jsonl", "--categories", "./o.jsonl"], "--categories .*: is the file of --out"),
+        (["--out", "people.jsonl", "--people", "people.jsonl"], "--out .*: is the file of --people"),
+    ],
+)
+def test_nothing_is_written_over_what_is_read(
+    pairs: Path, options: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(pairs.parent)
+    before = pairs.read_bytes()
+    with pytest.raises(ConfigError, match=said):
+        CliRunner().invoke(group, ["classify", pairs.name, *options], catch_exceptions=False)
+    assert pairs.read_bytes() == before

@@ -67,7 +67,7 @@ def test_a_rate_is_never_trained_twice(
     monkeypatch.setattr(module, "train", dies)
     with pytest.raises(KeyboardInterrupt):
         sweep(pairs, config, RATES, tmp_path / "m", progress=False)
-    first = (tmp_path / "m.sweep" / "lr-0.003" / "model.safetensors").stat().st_mtime_ns
+    first = (tmp_path / "m.sweep" / "patience-1" / "lr-0.003" / "model.safetensors").stat().st_mtime_ns
     kept: list[int] = []
     monkeypatch.setattr(module, "_keep", lambda run, out, folder, *_, **__: kept.append(_stamp(folder)))
     sweep(pairs, config, RATES, tmp_path / "m", progress=False)
@@ -75,7 +75,7 @@ def test_a_rate_is_never_trained_twice(
 
 
 def _stamp(folder: Path) -> int:
-    return (folder / "lr-0.003" / "model.safetensors").stat().st_mtime_ns
+    return (folder / "patience-1" / "lr-0.003" / "model.safetensors").stat().st_mtime_ns
 
 
 def test_a_finished_sweep_is_left_as_it_is(config: TrainConfig, pairs: list[Pair], tmp_path: Path):
@@ -102,6 +102,33 @@ def test_a_finished_sweep_is_not_made_again_where_it_may_be_overwritten(
     assert (out / "model.safetensors").stat().st_mtime_ns == stamp
     sweep(pairs[:-1], config, RATES[1:], out, progress=False, overwrite=True)
     assert (out / "model.safetensors").stat().st_mtime_ns != stamp
+
+
+def test_another_patience_is_another_sweep_and_a_failure_says_nothing_of_other_data(
+    config: TrainConfig, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    inner, trained = module.train, []
+
+    def noted(pairs: Any, config: TrainConfig, out: Path, **options: Any) -> Any:
+        trained.append(config.learning_rate)
+        if len(pairs) < 20:
+            out.with_name(out.name + ".part").mkdir(parents=True, exist_ok=True)
+            raise TrainingError("the loss is inf")
+        return inner(pairs, config, out, **options)
+
+    monkeypatch.setattr(module, "train", noted)
+    options: dict[str, Any] = {"progress": False, "overwrite": True}
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="every learning rate failed"):
+            sweep(pairs[:19], config, RATES[1:2], tmp_path / "m", **options)
+    assert trained == RATES[1:2]
+    assert sweep(pairs, config, RATES[1:2], tmp_path / "m", **options).patience == 1
+    trained.clear()
+    with pytest.raises(ConfigError, match="is not this sweep"):
+        sweep(pairs, config, RATES[1:2], tmp_path / "m", patience=5, progress=False)
+    assert not trained
+    assert sweep(pairs, config, RATES[1:2], tmp_path / "m", patience=5, **options).patience == 5
+    assert trained == RATES[1:2]
 
 
 def test_a_rate_that_overflows_is_a_row_of_the_table(

@@ -50,17 +50,13 @@ def command(
     A category that a pair has already is kept: people's come first. Killed anywhere, the same command goes on.
     """
     from dissensus.files import write_records
-    from dissensus.files.writing import check_writable_name
     from dissensus.sources import read_pairs
     from dissensus.study.annotated import read_annotations
     from dissensus.study.categories import classify, describe_agreement
     from dissensus.study.parts import Categories
     from dissensus.taxonomy import agreement_with_people, classify_pairs, known_classifications
 
-    for path in filter(None, (out, categories)):
-        check_writable_name(path)
-    if Path(pairs).exists() and Path(pairs).resolve() == out.resolve():
-        raise ConfigError(f"--out {out}: is {pairs}, which stays as it is; name another file")
+    _check_outputs({"--out": out, "--categories": categories}, {"PAIRS": pairs, "--people": people, "--store": store})
     if by != "offline" and store is None:
         raise ConfigError(f"--by {by}: name a store for the model's answers, as in --store judgments.db")
     settings = Categories() if by == "offline" else Categories(name="judge", judge=_judge(by, options))
@@ -83,6 +79,20 @@ def command(
     if categories:
         every = [*known_classifications(rows, origin="source"), *found]
         click.echo(f"{categories}: {write_records(categories, every)} categories with their origins")
+
+
+def _check_outputs(outputs: dict[str, Path | None], inputs: dict[str, str | Path | None]) -> None:
+    """Refuse a file that would be written over what is read, or over another result."""
+    from dissensus.files.writing import check_writable_name
+
+    taken = {Path(given).resolve(): name for name, given in inputs.items() if given is not None}
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        check_writable_name(path)
+        if path.resolve() in taken:
+            raise ConfigError(f"{name} {path}: is the file of {taken[path.resolve()]} as well; name another")
+        taken[path.resolve()] = name
 
 
 def _judge(by: str, options: dict[str, Any]) -> Any:

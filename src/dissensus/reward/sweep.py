@@ -17,8 +17,10 @@ from dissensus.errors import ConfigError, TrainingError
 from dissensus.files import write_json, write_text
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
+from dissensus.reward.data import split_targets
 from dissensus.reward.run import train
-from dissensus.reward.saving import LOG_FILE
+from dissensus.reward.saving import LOG_FILE, fingerprint_of
+from dissensus.reward.targets import build_targets
 
 SWEEP_FILE = "sweep.json"
 SWEEP_LOGS = "sweep"
@@ -50,6 +52,7 @@ class SweepSummary:
     metric: Metric
     rates: list[SweptRate]
     best: float
+    patience: int = 1
 
 
 class StopEarly(TrainerCallback):  # type: ignore[misc]
@@ -82,10 +85,10 @@ def sweep(
 ) -> SweepSummary:
     """Train with each learning rate and keep the model that is best on validation as ``out``.
 
-    Runs live in ``out``.sweep, one folder a rate: killed anywhere, the same call goes on, and no rate is trained
-    twice. A rate is judged by its model as saved, so after its last epoch, and stopped when its validation NLL has
-    been above its lowest for ``patience`` epochs. A rate whose loss overflows counts as failed. Of equals the lower
-    rate is kept. Other ``options`` are those of `train`.
+    Runs live in ``out``.sweep, one folder a rate, those of another patience apart: killed anywhere, the same call goes
+    on, and no rate is trained twice. A rate is judged by its model as saved, so after its last epoch, and stopped when
+    its validation NLL has been above its lowest for ``patience`` epochs. A rate whose loss overflows counts as failed.
+    Of equals the lower rate is kept. Other ``options`` are those of `train`.
 
     Raises ConfigError where ``config`` holds nothing out for validation, TrainingError where every rate failed.
     """
@@ -94,7 +97,7 @@ def sweep(
         raise ConfigError("a sweep chooses on held-out prompts; set validation, for example --validation 0.1")
     folder = out.with_name(out.name + ".sweep")
     options |= {"margins": margins, "progress": progress}
-    if (done := _finished(out, metric, rates)) is not None:
+    if (done := _finished(out, metric, rates, patience)) is not None:
         try:
             # Another config or other data is found out, and refused, where a single run would be.
             train(pairs, config.model_copy(update={"learning_rate": done.best}), out, **options)
@@ -104,16 +107,19 @@ def sweep(
         else:
             shutil.rmtree(folder, ignore_errors=True)
             return done
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists, and is not this sweep; choose another --out, or pass --overwrite")
+    runs = folder / f"patience-{patience}"
     tried = []
     for rate in sorted(rates, reverse=True):
         run = config.model_copy(update={"learning_rate": rate})
-        tried.append(_try(pairs, run, folder / f"lr-{rate:.3g}", patience, overwrite=overwrite, **options))
+        tried.append(_try(pairs, run, runs / f"lr-{rate:.3g}", patience, overwrite=overwrite, **options))
     ranked = [row for row in tried if row.failed is None and row.nll is not None]
     if not ranked:
         raise TrainingError(f"every learning rate failed; the first: {tried[0].failed}; try lower rates")
     best = min(ranked, key=lambda row: (_loss(row, metric), row.learning_rate))
-    summary = SweepSummary(metric, tried, best.learning_rate)
-    _keep(folder / f"lr-{best.learning_rate:.3g}", out, folder, summary, overwrite=overwrite)
+    summary = SweepSummary(metric, tried, best.learning_rate, patience)
+    _keep(runs / f"lr-{best.learning_rate:.3g}", out, folder, summary)
     return summary
 
 
@@ -124,8 +130,8 @@ def _loss(row: SweptRate, metric: Metric) -> float:
 
 def _try(pairs: Sequence[Pair], config: TrainConfig, folder: Path, patience: int, **options: Any) -> SweptRate:
     failure = folder.with_suffix(".failed.json")
-    settings = config.model_dump(mode="json")
-    if failure.is_file() and (content := json.loads(failure.read_text()))["config"] == settings:
+    known = _fingerprint(pairs, config, **options)
+    if failure.is_file() and (content := json.loads(failure.read_text())).get("fingerprint") == known:
         return SweptRate(**content["rate"])
     try:
         summary = train(pairs, config, folder, callbacks=[StopEarly(patience)], **options)
@@ -133,7 +139,7 @@ def _try(pairs: Sequence[Pair], config: TrainConfig, folder: Path, patience: int
         if not (folder.with_name(folder.name + ".part")).is_dir():
             raise  # It never began: what is wrong is not the rate.
         row = SweptRate(config.learning_rate, None, None, 0.0, 0.0, failed=str(error))
-        write_json(failure, {"config": settings, "rate": asdict(row)})
+        write_json(failure, {"fingerprint": known, "rate": asdict(row)})
         return row
     rows = [json.loads(line) for line in (folder / LOG_FILE).read_text().splitlines()]
     scored = [row for row in rows if "validation_nll" in row]
@@ -151,24 +157,36 @@ def _try(pairs: Sequence[Pair], config: TrainConfig, folder: Path, patience: int
     )
 
 
-def _finished(out: Path, metric: Metric, rates: Sequence[float]) -> SweepSummary | None:
+def _fingerprint(
+    pairs: Sequence[Pair],
+    config: TrainConfig,
+    margins: Sequence[Margin] | None,
+    allow_missing: bool = False,
+    **others: Any,
+) -> str:
+    """Hash a run's settings and data, as `train` does: a failure says nothing of other data."""
+    targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
+    return fingerprint_of(split_targets(targets, config)[0], config)
+
+
+def _finished(out: Path, metric: Metric, rates: Sequence[float], patience: int) -> SweepSummary | None:
     """Return the summary of the same sweep where it is done: its table is written last."""
     path = out / SWEEP_FILE
     content = json.loads(path.read_text()) if path.is_file() else {"rates": [], "metric": None}
-    if content["metric"] != metric or sorted(row["learning_rate"] for row in content["rates"]) != sorted(rates):
+    if (content["metric"], content.get("patience", 1)) != (metric, patience):
         return None
-    return SweepSummary(metric, [SweptRate(**row) for row in content["rates"]], content["best"])
+    if sorted(row["learning_rate"] for row in content["rates"]) != sorted(rates):
+        return None
+    return SweepSummary(metric, [SweptRate(**row) for row in content["rates"]], content["best"], patience)
 
 
-def _keep(run: Path, out: Path, folder: Path, summary: SweepSummary, *, overwrite: bool) -> None:
+def _keep(run: Path, out: Path, folder: Path, summary: SweepSummary) -> None:
     """Give the best model its name and the table; then the other runs go."""
     processes = PartialState()
     if processes.is_main_process:
         if out.exists():
-            if not overwrite:
-                raise ConfigError(f"{out} exists; choose another --out, or pass --overwrite")
             shutil.rmtree(out)
-        for log in folder.glob(f"*/{LOG_FILE}"):
+        for log in run.parent.glob(f"*/{LOG_FILE}"):
             # The curves of all rates stay, their weights do not.
             write_text(run / SWEEP_LOGS / f"{log.parent.name}.jsonl", log.read_text(encoding="utf-8"))
         write_json(run / SWEEP_FILE, asdict(summary))
