@@ -121,6 +121,20 @@ def test_a_prompt_is_known_by_its_text_where_sets_group_otherwise(tmp_path: Path
     assert [pair.prompt for pair in draw_test(again, DrawnTest(per_set=9), name="s")].count("Hello") == 1
 
 
+@pytest.mark.parametrize("label", ["own", "one-vote"])
+def test_a_vote_that_became_the_label_is_no_judgment_as_well(tmp_path: Path, label: str):
+    from dissensus.judge import HumanVotes
+
+    for name in ("one", "two", "three"):
+        unlabelled = [pair.model_copy(update={"label": None}) for pair in some(name, 9, votes=Votes(a=2, b=1))]
+        write_records(tmp_path / f"{name}.jsonl", unlabelled)
+    train = read_sets(study(tmp_path, label=label, judge={"name": "votes"})).train
+    judge = HumanVotes(train, label_is_a_vote=label == "one-vote")
+    for pair in train:
+        others = sorted(str(judgment.choice) for judgment in judge.answer(judge.questions(pair)))
+        assert sorted([*others, pair.label]) == ["a", "a", "b"]
+
+
 def test_prompts_of_a_set_out_of_domain_are_not_trained_on(tmp_path: Path):
     votes = Votes(a=2, b=1)
     own = [Pair(id=f"o{i}", prompt=f"Q{i}", response_a="x", response_b="y", label="a", votes=votes) for i in range(10)]

@@ -10,10 +10,11 @@ from typing import Any
 
 from dissensus.errors import ConfigError, InputError
 from dissensus.files import content_of
-from dissensus.records import Message, Pair, Text
+from dissensus.records import Message, Pair, Text, Votes
 from dissensus.sources import find_source, read_pairs
 from dissensus.study.annotated import is_database, read_annotations, read_database, with_annotations
 from dissensus.study.config import StudyConfig
+from dissensus.study.judges import VotesJudge
 from dissensus.study.parts import DrawnTest, TestSet
 from dissensus.study.split import apart_from, draw_some, draw_test, one_vote_label, prompts_of, split_pairs
 
@@ -141,15 +142,24 @@ def _training(
         counts["over_the_limit"] += len(free) - len(some)
         for pair in some:
             counts["in_two_sets"] += pair.id in kept
-            kept.setdefault(pair.id, _with(pair, dataset=name, domain="in", label=_label(pair, config)))
+            kept.setdefault(pair.id, _with(_labelled(pair, config), dataset=name, domain="in"))
     return list(kept.values()), counts
 
 
-def _label(pair: Pair, config: StudyConfig) -> str | None:
-    """The source's label; one of its votes where it has none, or where that was asked for."""
-    if pair.votes is not None and (pair.label is None or config.label == "one-vote"):
-        return one_vote_label(pair, seed=config.label_seed)
-    return pair.label
+def _labelled(pair: Pair, config: StudyConfig) -> Pair:
+    """Give a pair the source's label; one of its votes where it has none, or where that was asked for.
+
+    Where sources' own labels are no votes (``own``), a vote that became a label is taken off the others here: judges
+    of such a study count every vote that they see.
+    """
+    if pair.votes is None or (pair.label is not None and config.label == "own"):
+        return pair
+    label = one_vote_label(pair, seed=config.label_seed)
+    judges = (config.judge, *config.judges.values())
+    if config.label == "one-vote" or any(isinstance(one, VotesJudge) and one.label_is_a_vote for one in judges):
+        return _with(pair, label=label)
+    left = {side: getattr(pair.votes, side) - (side == label) for side in ("a", "b", "tie")}
+    return _with(pair, label=label, votes=Votes(**left) if any(left.values()) else None)
 
 
 def _same_kind(train: list[Pair], test: list[Pair]) -> tuple[list[Pair], list[Pair]]:
