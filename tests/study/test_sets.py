@@ -315,9 +315,14 @@ def test_a_study_of_sets_waits_for_people_and_goes_on(tiny_bert: Path, tmp_path:
     more = {"annotations": str(annotated), "pretrained": {"given": f"{out}/models/plain/seed-0"}}
     config = load_study(tmp_path / "study.yaml", overrides=more)
     metrics = run_study(config, out, say=said.append, progress=False)
-    assert not any(line.endswith(" …") and " train " in line for line in said)
+    begun = [line.partition("] ")[2].removesuffix(" …") for line in said if line.endswith(" …")]
+    assert begun == ["pairs", "predict given", "evaluate", "report"]
+    assert "test annotated 15" in said[1]
     assert {m.model for m in metrics if m.kind == "model"} == {"plain", "other", "given"}
     assert {m.group for m in metrics} >= {"dataset=webgpt", "domain=out", "category=multiple"}
     said.clear()
     run_study(config, out, say=said.append, progress=False)
     assert all("unchanged" in line for line in said)
+    assert run_study(load_study(tmp_path / "study.yaml"), out, say=said.append, progress=False) == []
+    assert not (out / "scores.json").exists()  # of people who are not asked any more
+    assert not (out / "report.html").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ class _Study:
             pairs = {**pairs, **self._categories(self.config.categories, pairs[_DRAWN])["outputs"]}
         margins = {name: self._judge(name, pairs)["outputs"] for name in self.judging}
         predictions = [self._model(name, pairs, margins) for name in self.config.models]
-        predictions += [self._pretrained(name, source, pairs) for name, source in self.config.pretrained.items()]
+        predictions += [self._pretrained(name, source) for name, source in self.config.pretrained.items()]
         judged = [self._judge_test(name, pairs) for name in self.test_judges]
         if self._waits_for_people():
             self._ask_for_people()
@@ -92,6 +93,12 @@ class _Study:
         self._report()
         return list(read_records(self.folder / _SCORES, Metric))
 
+    @cached_property
+    def _test_texts(self) -> str:
+        """Hash what models and judges see of the test pairs: people's votes and categories change nothing of it."""
+        seen = {"id", "prompt", "response_a", "response_b"}
+        return fingerprint_of([pair.model_dump(mode="json", include=seen) for pair in self._load(_TEST, Pair)])
+
     def _waits_for_people(self) -> bool:
         """Drawn test pairs are compared with what people say of all of them, not with the few votes some sets bring."""
         config = self._with_annotations()
@@ -100,6 +107,8 @@ class _Study:
 
     def _ask_for_people(self) -> None:
         test = self.folder / _TEST
+        for stale in (_SCORES, _REPORT):  # of an earlier run that had annotations: not this study's any more
+            (self.folder / stale).unlink(missing_ok=True)
         self.manifest.keep_only(self.stages.names)
         self.stages.say(
             f"nobody has annotated the test pairs ({test}). Let people do it:\n"
@@ -166,6 +175,8 @@ class _Study:
         write_records(self.folder / self._test_file, sets.test)
         voted = sum(pair.votes is not None for pair in sets.test)
         counts = {"train": len(sets.train), "test": len(sets.test), "rows": sets.rows, **sets.counts}
+        if config.annotations is not None:
+            counts["test_annotated"] = sets.annotated
         return counts if voted == len(sets.test) else {**counts, "test_without_votes": len(sets.test) - voted}
 
     @property
@@ -292,20 +303,20 @@ class _Study:
             f"predict {name}",
             lambda: self._predict(name, dict(folders)),
             settings=[name, list(self.config.seeds)],
-            inputs=[pairs[_TEST], *weights],
+            inputs=[self._test_texts, *weights],
             outputs=[f"predictions/{name}.parquet"],
         )
         sha256: str = predicted["outputs"][f"predictions/{name}.parquet"]
         return sha256
 
-    def _pretrained(self, name: str, source: str, pairs: dict[str, str]) -> str:
+    def _pretrained(self, name: str, source: str) -> str:
         """Predict with a model that somebody else has trained; returns the hash of its predictions."""
         content = _model_content(source)
         predicted = self.stages.run(
             f"predict {name}",
             lambda: self._predict(name, {None: source}),
             settings=[name, "" if content else source],
-            inputs=[pairs[_TEST], content],
+            inputs=[self._test_texts, content],
             outputs=[f"predictions/{name}.parquet"],
         )
         sha256: str = predicted["outputs"][f"predictions/{name}.parquet"]
@@ -359,7 +370,11 @@ class _Study:
             ),
             # Whether it was asked for decides whether having nothing to say is an error.
             settings=[name, judging.model_dump(mode="json"), self.config.test_judges is not None],
-            inputs=[pairs[_TEST], *learns, *judged_content(judging, self.config)],
+            inputs=[
+                pairs[_TEST] if isinstance(judging, VotesJudge) else self._test_texts,
+                *learns,
+                *judged_content(judging, self.config),
+            ],
             outputs=[out],
         )
         sha256: str = stage["outputs"][out]

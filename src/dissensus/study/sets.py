@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Sets:
     """Pairs of each source: the study's own first, then the sets out of domain."""
     counts: dict[str, int] = field(default_factory=dict)
     """What was left out, in words."""
+    annotated: int = 0
+    """Test pairs with votes out of the study's annotations; the others keep the votes that their set has, if any."""
 
 
 def read_sets(config: StudyConfig, copies: str | None = None) -> Sets:
@@ -50,8 +52,10 @@ def read_sets(config: StudyConfig, copies: str | None = None) -> Sets:
     """
     sets = _drawn(config, copies) if config.in_domain else _split(config, copies)
     if config.annotations is not None:
-        annotated = with_annotations(sets.test, read_annotations(config.annotations), config.annotations)
-        sets = Sets(sets.train, annotated, sets.rows, sets.counts)
+        said = read_annotations(config.annotations)
+        test = with_annotations(sets.test, said, config.annotations)
+        voted = {pair.id for pair in said if pair.votes is not None}
+        sets = replace(sets, test=test, annotated=sum(pair.id in voted for pair in test))
     if not config.in_domain and not any(pair.votes for pair in sets.test):
         raise InputError(f"{config.pairs}: no held-out pair has votes to compare with; add votes_a and votes_b")
     return sets
