@@ -260,7 +260,36 @@ def test_a_dry_run_of_one_set_on_the_hub_asks_the_hub_nothing(monkeypatch: pytes
     told = reckon(StudyConfig.model_validate({**common, "pairs": "helpsteer3"}))
     assert "train on 28,844 pairs (as published" in told
     assert "test on 9,615 pairs" in told
-    assert "train on 0 pairs" in reckon(StudyConfig.model_validate({**common, "pairs": "org/unknown"}))
+    told = reckon(StudyConfig.model_validate({**common, "pairs": "org/unknown"}))
+    assert "how many of org/unknown is known once they are read" in told
+    assert "org/unknown                 in         unknown" in told
+    by_name = {**common, "pairs": "helpsteer3", "hold_out": {"by": "category", "count": 2}}
+    assert "how many of helpsteer3 is known once" in reckon(StudyConfig.model_validate(by_name))
+
+
+def test_a_dry_run_counts_personas_categories_annotations_and_renamed_columns(tmp_path: Path):
+    rows = "".join(f'{{"id": "o{i}", "question": "Q{i}", "response_a": "x", "response_b": "y"}}\n' for i in range(7))
+    (tmp_path / "own.jsonl").write_text(rows)
+    write_records(tmp_path / "said.jsonl", some("s", 3, 1, votes=Votes(a=1, b=0)))
+    model = {"name": "local", "model": "m", "mode": "exact", "n": 10}
+    given: dict[str, Any] = {
+        "in_domain": {"own": {"pairs": str(tmp_path / "own.jsonl"), "columns": {"prompt": "question"}}},
+        "out_of_domain": {"prism": "prism"},
+        "test": {"per_set": 5},
+        "judge": {**model, "personas": [f"You are {name}." for name in "abcdefgh"]},
+        "categories": {
+            "name": "judge",
+            "judge": {**model, "name": "server", "base_url": "http://x", "price_prompt": 1},
+        },
+        "annotations": str(tmp_path / "said.jsonl"),
+        "models": {"plain": {}},
+        "baseline": "plain",
+    }
+    told = reckon(StudyConfig.model_validate(given))
+    assert "7 pairs, 70 readings" in told  # ten judgments show a pair to five of the eight
+    assert "categories of prompts, and of pairs: m (server), 20 pairs, 20 readings" in told
+    assert "cost $0.01 at $1.0" in told
+    assert "people: 7 test pairs" in told
 
 
 def test_the_papers_preset_asks_six_hundred_thousand_readings_and_says_hours_and_cost():
@@ -276,7 +305,7 @@ def test_the_papers_preset_asks_six_hundred_thousand_readings_and_says_hours_and
     assert "train on 306,379 pairs" in told
     assert "test on 150 pairs, 25 of each set" in told
     assert "3,063,790 replies" in told  # ten for each pair
-    assert "cost $1,838.27" in told  # 306,379 × 10 × 600 tokens at a dollar a million
+    assert "cost $367.65" in told  # 306,379 pairs, two orders of 600 tokens each, at a dollar a million
     assert "about 8.5 hours at 100 a second" in told
     assert "450 answers" in told
 

@@ -141,6 +141,8 @@ class StudyConfig(Settings):
             raise ValueError("in_domain: say how many test pairs are drawn of each set, as in test: {per_set: 25}")
         if self.test is not None and not self.in_domain:
             raise ValueError("test draws from in_domain's sets; with pairs, use hold_out")
+        if self.copies == "simulated" and not self.in_domain:
+            raise ValueError("copies: simulated stands for in_domain's sets; with pairs, use pairs: simulated")
         if both := sorted(self.in_domain.keys() & self.out_of_domain.keys()):
             raise ValueError(f"set '{both[0]}' is in_domain and out_of_domain; leave it out of one")
 
@@ -155,6 +157,11 @@ class StudyConfig(Settings):
         for judging in (self.judge, *self.judges.values()):
             if self.in_domain and isinstance(judging, PublishedJudge) and judging.file is None:
                 raise ValueError("judge published: with in_domain's sets, name the file of its verdicts")
+        for judging in self.test_judges or ():
+            if getattr(judging, "votes", "drawn") != "drawn":
+                raise ValueError(
+                    "test_judges: 'votes' is about margins; judges of test pairs are scored by their verdicts"
+                )
         for name in self.judges:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
                 raise ValueError(f"judge name '{name}' cannot name a file; use letters, digits, - _ and .")

@@ -13,9 +13,12 @@ from dissensus.files.hub import is_hub_id
 from dissensus.judge.language import LanguageConfig
 from dissensus.records import plain_text
 from dissensus.sources import find_source
+from dissensus.study.annotated import read_annotations
 from dissensus.study.config import StudyConfig
 from dissensus.study.judges import CommitteeJudge, ModelJudge
+from dissensus.study.parts import TestSet
 from dissensus.study.sets import Sets, read_sets
+from dissensus.taxonomy import one_pair_per_prompt
 
 _PROMPT_TOKENS = 600
 """Of a judge's prompt with a pair in it, where the pairs are not at hand."""
@@ -39,6 +42,10 @@ class _Counts:
     sets: Sequence[tuple[str, str, int]]
     """Name, domain and pairs."""
     without_votes: int
+    prompts: int
+    """Distinct prompts of the test pairs."""
+    unknown: Sequence[str] = ()
+    """Sets whose size, or share in the test, nobody knows before they are read."""
 
 
 def reckon(config: StudyConfig) -> str:
@@ -79,47 +86,77 @@ def _counted(sets: Sets) -> _Counts:
         exact=True,
         sets=rows,
         without_votes=sum(pair.votes is None for pair in sets.test),
+        prompts=len(one_pair_per_prompt(sets.test)),
     )
 
 
 def _published(config: StudyConfig) -> _Counts:
     rows: list[tuple[str, str, int]] = []
+    unknown: list[str] = []
+
+    def add(name: str, domain: str, given: TestSet) -> int:
+        size = _size(given)
+        if size is None:
+            unknown.append(name)
+        limit = getattr(given, "limit", None)
+        rows.append((name, domain, min(size or 0, limit) if limit else size or 0))
+        return rows[-1][2]
+
     train = test = 0
     if config.pairs:
-        size = _size(config.pairs, config.split)
-        rows.append((config.dataset or config.pairs, "in", size))
+        name = config.dataset or config.pairs
+        size = add(name, "in", TestSet(pairs=config.pairs, columns=config.columns, split=config.split))
+        if config.hold_out.share is None and name not in unknown:
+            unknown.append(name)
         test = round(size * (config.hold_out.share or 0))
         train = size - test
-    for domain, sets in (("in", config.in_domain), ("out", config.out_of_domain)):
-        for name, given in sets.items():
-            size = _size(given.pairs, given.split)
-            limit = getattr(given, "limit", None)
-            rows.append((name, domain, min(size, limit) if limit else size))
-            train += rows[-1][2] if domain == "in" else 0
-            test += config.test.per_set if config.test else rows[-1][2] if domain == "out" else 0
-    return _Counts(train, test, _PROMPT_TOKENS, exact=False, sets=rows, without_votes=test)
+    for name, given in config.in_domain.items():
+        train += add(name, "in", given)
+    for name, outside in config.out_of_domain.items():
+        size = add(name, "out", outside)
+        test += 0 if config.test else size
+    if config.test:
+        test = config.test.per_set * (len(config.in_domain) + len(config.out_of_domain))
+    annotated = 0
+    if config.annotations is not None:
+        annotated = sum(pair.votes is not None for pair in read_annotations(config.annotations))
+    return _Counts(
+        train,
+        test,
+        _PROMPT_TOKENS,
+        exact=False,
+        sets=rows,
+        without_votes=max(0, test - annotated),
+        prompts=test,
+        unknown=unknown,
+    )
 
 
 def _is_remote(source: str) -> bool:
     return find_source(source) is not None or (is_hub_id(source) and not Path(source).exists())
 
 
-def _size(source: str, split: str | None) -> int:
-    found = find_source(source)
-    if found is None:
-        if _is_remote(source):
-            return 0  # nobody knows without asking the Hub
-        from dissensus.sources import read_pairs
+def _size(given: TestSet) -> int | None:
+    """Pairs of a set: as published, or counted where it is on this machine; None where only the Hub knows."""
+    found = find_source(given.pairs)
+    if found is not None:
+        return found.source.sizes.get(given.split or found.source.splits(found.part)[0])
+    if _is_remote(given.pairs):
+        return None
+    from dissensus.sources import read_pairs
 
-        return sum(1 for _ in read_pairs(source, split=split, notice=lambda _: None))
-    return found.source.sizes.get(split or found.source.splits(found.part)[0], 0)
+    rows = read_pairs(given.pairs, columns=given.columns or None, split=given.split, notice=lambda _: None)
+    return sum(1 for _ in rows)
 
 
 def _about_sets(config: StudyConfig, counts: _Counts) -> Iterator[str]:
     yield f"{'set':28}{'domain':8}{'pairs':>10}"
     for name, domain, pairs in counts.sets:
-        yield f"{name:28}{domain:8}{pairs:>10,}"
+        size = "unknown" if name in counts.unknown and not pairs else f"{pairs:,}"
+        yield f"{name:28}{domain:8}{size:>10}"
     how = "counted" if counts.exact else "as published; empty, repeated and test prompts are still in it"
+    if counts.unknown:
+        how += f"; how many of {', '.join(counts.unknown)} is known once they are read: what follows is without them"
     yield f"train on {counts.train:,} pairs ({how})"
     yield f"test on {counts.test:,} pairs" + (f", {config.test.per_set} of each set" if config.test else "")
 
@@ -129,16 +166,24 @@ def _about_judges(config: StudyConfig, counts: _Counts) -> Iterator[str]:
         yield from _about_judge(f"judge {name}".strip(), judging, counts.train, counts.tokens, config)
     for judging in config.test_judges or ():
         yield from _about_judge("judge of the test pairs", judging, counts.test, counts.tokens, config)
+    if config.categories is not None and config.categories.judge is not None:
+        # Options stand in a fixed order; whether several answers are correct is asked once for each prompt.
+        judging = config.categories.judge.model_copy(update={"order": "ab"})
+        asked = counts.test + counts.prompts
+        yield from _about_judge("categories of prompts, and of pairs", judging, asked, counts.tokens, config)
 
 
 def _about_judge(title: str, judging: BaseModel, pairs: int, tokens: float, config: StudyConfig) -> Iterator[str]:
     if isinstance(judging, CommitteeJudge):
         yield f"{title}: a committee, {pairs:,} pairs × {judging.n} = {pairs * judging.n:,} judgments; no cost"
     elif isinstance(judging, ModelJudge):
-        asked = pairs * _asks(judging.language)
-        read = asked * tokens
+        prompts = pairs * _prompts(judging.language)
+        asked = prompts if judging.mode == "exact" else pairs * judging.n
+        read = prompts * tokens
         written = asked * _REPLY_TOKENS if judging.mode == "sample" else asked
-        what = "readings of one forward pass" if judging.mode == "exact" else "replies"
+        what = "readings of one forward pass"
+        if judging.mode == "sample":
+            what = f"replies to {prompts:,} prompts (as many requests where n is honoured)"
         yield f"{title}: {judging.model} ({judging.name}), {pairs:,} pairs, {asked:,} {what}"
         yield f"  tokens read {_short(read)}, written {_short(written)}; votes per pair {judging.n}"
         if judging.price_prompt or judging.price_reply:
@@ -149,11 +194,10 @@ def _about_judge(title: str, judging: BaseModel, pairs: int, tokens: float, conf
         yield f"{title}: {getattr(judging, 'name', '')}, no cost"
 
 
-def _asks(language: LanguageConfig) -> int:
-    """Forward passes, or replies, for one pair."""
-    if language.mode == "sample":
-        return language.n
-    return (2 if language.order == "both" else 1) * max(1, len(language.personas))
+def _prompts(language: LanguageConfig) -> int:
+    """Distinct prompts about one pair: each order that it is shown in, to each persona, while there are judgments."""
+    shown = (2 if language.order == "both" else 1) * max(1, len(language.personas))
+    return min(language.n, shown)
 
 
 def _about_training(config: StudyConfig, counts: _Counts) -> Iterator[str]:

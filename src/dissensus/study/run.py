@@ -370,11 +370,7 @@ class _Study:
             ),
             # Whether it was asked for decides whether having nothing to say is an error.
             settings=[name, judging.model_dump(mode="json"), self.config.test_judges is not None],
-            inputs=[
-                pairs[_TEST] if isinstance(judging, VotesJudge) else self._test_texts,
-                *learns,
-                *judged_content(judging, self.config),
-            ],
+            inputs=[self._test_texts, *learns, *judged_content(judging, self.config)],
             outputs=[out],
         )
         sha256: str = stage["outputs"][out]
