@@ -48,12 +48,20 @@ def test_every_preset_is_a_valid_study(name: str):
             "models.plain.objective: unknown objective 'hinge'; choose one of bradley-terry",
         ),
         ({"judge": {"name": "committee", "members": 3}}, "judge.members: unknown setting"),
-        ({"judge": {"name": "oracle"}}, "judge: .*'committee', 'votes'"),
+        ({"judge": {"name": "oracle"}}, "judge: .*committee, votes"),
         ({"baseline": "other"}, r"baseline 'other' is none of the models \(plain, margin\)"),
         ({"hold_out": {"by": "group", "count": 2, "share": 0.1}}, "hold_out: give one of count, share and names"),
         ({"models": {"../x": {}}, "baseline": "../x"}, "cannot name a folder"),
         ({"simulation": {"prompts": 3}}, "'simulation' belongs to 'pairs: simulated'"),
         ({"seeds": [1, 1]}, "seeds repeat"),
+        ({"judges": {"committee": {"name": "committee", "m": 10}}}, r"judges\.committee\.m: unknown setting"),
+        ({"judge": {"name": "votess"}}, r"judge: no judge is called 'votess'; did you mean 'votes'\?"),
+        ({"judge": {"name": "x"}}, "no judge is called 'x'; choose one of committee, votes"),
+        (
+            {"categories": {"name": "judge", "judge": {"name": "local", "modell": "m"}}},
+            r"categories\.judge\.modell: unknown setting; did you mean 'model'\?",
+        ),
+        ({"test_judges": [{"name": "store", "store": "j.db", "votes": "limit"}]}, "'votes' is about margins"),
         ({"training": {"epochs": 0}}, r"models\.plain\.epochs|training\.epochs"),
     ],
 )
@@ -62,6 +70,11 @@ def test_a_wrong_setting_is_named_with_its_remedy(tmp_path: Path, changes: dict[
         load_study(_write(tmp_path, changes))
     assert "\n" not in str(caught.value)
     assert "study.yaml" in str(caught.value)
+
+
+def test_a_scale_of_a_study_of_ones_own(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no scale 'small'; only presets that come with the package have some"):
+        load_study(_write(tmp_path, {}), scale="small")
 
 
 def test_a_study_that_is_not_there():

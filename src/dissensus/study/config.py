@@ -22,7 +22,7 @@ from dissensus.evaluate.ceilings import CEILING
 from dissensus.evaluate.people import PEOPLE
 from dissensus.reward.config import OBJECTIVES, TrainConfig
 from dissensus.simulate import SimulationConfig
-from dissensus.study.judges import JUDGES, CommitteeJudge, JudgeSettings, PublishedJudge
+from dissensus.study.judges import JUDGES, CommitteeJudge, JudgeSettings, ModelJudge, PublishedJudge
 from dissensus.study.parts import (
     Categories,
     DrawnTest,
@@ -206,7 +206,8 @@ def load_study(study: str | Path, *, overrides: dict[str, Any] | None = None, sc
     data = _settings_in(text, place)
     if scale is not None:
         if scale not in (known := scales(str(study))):
-            raise ConfigError(f"{place}: no scale '{scale}'; it has: {', '.join(known) or 'none'}")
+            has = f"it has: {', '.join(known)}" if known else "only presets that come with the package have some"
+            raise ConfigError(f"{place}: no scale '{scale}'; {has}")
         scaled = _presets_folder() / "scales" / f"{study}.{scale}.yaml"
         data = _replace(data, _settings_in(scaled.read_text(encoding="utf-8"), scaled.name))
     data = _replace(data, overrides or {})
@@ -259,15 +260,21 @@ def _choices() -> str:
 
 def _first_problem(error: ValidationError) -> str:
     """One line for the first problem: which setting, what is wrong, what would be right."""
-    problem = error.errors()[0]
-    # A discriminated union puts its tag into the path; it is no setting.
-    where = ".".join(str(part) for part in problem["loc"] if part not in JUDGES)
+    errors = error.errors()
+    # A misspelt setting is missing under its right name as well: the spelling is what to mend.
+    problem = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    where = ".".join(str(part) for part in _without_tag(problem["loc"]))
     key = str(problem["loc"][-1]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         known = _known_keys(tuple(problem["loc"][:-1]))
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
         return f"{where}: unknown setting; {hint}"
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        found = problem["input"].get("name") if isinstance(problem["input"], dict) else problem["input"]
+        close = difflib.get_close_matches(str(found), JUDGES, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(JUDGES)}"
+        return f"{where}: no judge is called {found!r}; {hint}"
     if problem["type"] == "missing":
         return f"{where}: missing; add it"
     if key == "objective":
@@ -275,6 +282,12 @@ def _first_problem(error: ValidationError) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     found = "" if problem["type"] == "value_error" else f" (found {problem['input']!r})"
     return f"{where + ': ' if where else ''}{message}{found}"
+
+
+def _without_tag(path: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Leave out the tag that a union of judges puts into the path behind the setting, or behind a judge's name."""
+    at = {"judge": 1, "judges": 2, "test_judges": 2}.get(str(path[0])) if path else None
+    return path if at is None else (*path[:at], *path[at + 1 :])
 
 
 def _known_keys(path: tuple[Any, ...]) -> list[str]:
@@ -296,6 +309,8 @@ def _known_keys(path: tuple[Any, ...]) -> list[str]:
         model = (
             JUDGES.get(str(path[-1]), CommitteeJudge)
             if path[0] in ("judge", "judges", "test_judges")
+            else ModelJudge
+            if path[:2] == ("categories", "judge")
             else sections.get(str(path[0]), StudyConfig)
         )
     return list(model.model_fields)
