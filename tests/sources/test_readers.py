@@ -98,7 +98,10 @@ COUNTS = {
         "dropped: both responses the same": 1,
         "pairs with an overall score of 10, some of which may be the old mistake for 1": 1,
     },
-    "helpsteer2": {"people who found neither response valid (no vote)": 4},
+    "helpsteer2": {
+        "people who found neither response valid (no vote)": 4,
+        "pairs with votes for both sides": 1,
+    },
     "helpsteer2:ratings": {"dropped: a response without a second one to its prompt": 1},
     "multipref": {"pairs with votes for both sides": 2},
     "mt-bench": {

@@ -51,7 +51,7 @@ class Part(SourceRow):
 class PartTurn(SourceRow):
     """A message of several pieces, perhaps of none."""
 
-    role: str
+    role: Annotated[str, Field(min_length=1)]
     content: list[Part]
 
 
@@ -101,6 +101,10 @@ def read_mt_bench_gpt4(reading: Reading) -> Iterator[Labelled]:
 
 def read_conversations(reading: Reading) -> Iterator[Labelled]:
     """Read battles with one vote each."""
+    return merge_votes(_conversations(reading), reading)
+
+
+def _conversations(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(Battle):
         a, b = messages(found.conversation_a), messages(found.conversation_b)
         yield from _battle(row, reading, found.question_id, a, b, found.winner, found.judge or found.judge_hash)
@@ -108,6 +112,10 @@ def read_conversations(reading: Reading) -> Iterator[Labelled]:
 
 def read_parts(reading: Reading) -> Iterator[Labelled]:
     """Read battles whose messages have pieces; those with an image are dropped. A session's battles are one group."""
+    return merge_votes(_parts(reading), reading)
+
+
+def _parts(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(PartBattle):
         turns = (*found.conversation_a, *found.conversation_b)
         if any(part.type != "text" for turn in turns for part in turn.content):
@@ -120,6 +128,10 @@ def read_parts(reading: Reading) -> Iterator[Labelled]:
 
 def read_texts(reading: Reading) -> Iterator[Labelled]:
     """Read battles out of lists of texts; a turn that is null was empty."""
+    return merge_votes(_texts(reading), reading)
+
+
+def _texts(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(TextBattle):
         if found.winner_model_a + found.winner_model_b + found.winner_tie != 1:
             reading.fault(row.place, "not exactly one of winner_model_a, winner_model_b and winner_tie is 1")
@@ -175,6 +187,9 @@ def _battle(
     if [turn for turn in a if turn.role == "user"] != [turn for turn in b if turn.role == "user"]:
         reading.fault(row.place, "the user said different things to the two models")
         return
+    if not all(any(turn.content.strip() for turn in side if turn.role == "assistant") for side in (a, b)):
+        reading.count("dropped: an empty response")
+        return
     if winner in _BAD:
         reading.count("ties where both were called bad")
     label = _label(winner)
@@ -188,7 +203,7 @@ def _battle(
         source_id=name,
         **fields,
     )
-    if pair is not None and reading.fresh(pair):
+    if pair is not None:
         yield pair, None
 
 

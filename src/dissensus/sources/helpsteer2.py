@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from dissensus.files.reading import Row, decode_json
 from dissensus.records import Margin, Message, Vote
-from dissensus.sources.reading import Labelled, Reading, SourceRow, side_of, votes_of
+from dissensus.sources.reading import Labelled, Reading, SourceRow, merge_votes, side_of, votes_of
 
 _TURN = "\n<extra_id_1>"
 _ROLES = {"Assistant\n": "assistant", "User\n": "user"}
@@ -80,6 +80,10 @@ class Rated(SourceRow):
 
 def read_preferences(reading: Reading) -> Iterator[Labelled]:
     """Read preferences with a vote for each person; the margin is the size of the strength over 3."""
+    return merge_votes(_preferences(reading), reading)
+
+
+def _preferences(reading: Reading) -> Iterator[Labelled]:
     wanted = _SPLITS[reading.tables[0].split]
     for row, found in reading.rows(Preference):
         if found.split != wanted:
@@ -95,7 +99,7 @@ def read_preferences(reading: Reading) -> Iterator[Labelled]:
             label=side_of(-found.preference_strength),
             votes=votes_of(said),
         )
-        if pair is not None and reading.fresh(pair):
+        if pair is not None:
             yield pair, Margin(pair_id=pair.id, margin=abs(found.preference_strength) / _STRONGEST)
 
 

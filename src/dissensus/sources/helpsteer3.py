@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from dissensus.records import Margin, Vote
-from dissensus.sources.reading import Labelled, Reading, SourceRow, Turn, messages, side_of, votes_of
+from dissensus.sources.reading import Labelled, Reading, SourceRow, Turn, merge_votes, messages, side_of, votes_of
 
 _STRONGEST = 3
 _Strength = Annotated[int, Field(ge=-3, le=3)]
@@ -33,6 +33,10 @@ class Preference(SourceRow):
 
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read preferences with a vote for each person; the category is the source's domain (code, stem, …)."""
+    return merge_votes(_preferences(reading), reading)
+
+
+def _preferences(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(Preference):
         if found.context[-1].role != "user":
             reading.fault(row.place, f"context ends with the role {found.context[-1].role!r}; expected user")
@@ -46,5 +50,5 @@ def read(reading: Reading) -> Iterator[Labelled]:
             votes=votes_of([Vote(vote=side_of(-opinion.score)) for opinion in found.individual_preference]),
             category=found.domain,
         )
-        if pair is not None and reading.fresh(pair):
+        if pair is not None:
             yield pair, Margin(pair_id=pair.id, margin=abs(found.overall_preference) / _STRONGEST)

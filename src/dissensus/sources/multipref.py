@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Literal
 
 from dissensus.records import Annotator, Margin, Vote
-from dissensus.sources.reading import Labelled, Reading, SourceRow, majority, side_of, votes_of
+from dissensus.sources.reading import Labelled, Reading, SourceRow, majority, merge_votes, side_of, votes_of
 
 _STRENGTHS = {
     "A-is-clearly-better": 2,
@@ -45,6 +45,10 @@ def read(reading: Reading) -> Iterator[Labelled]:
 
     The label is the majority's, the margin the size of the mean of the steps over 2.
     """
+    return merge_votes(_comparisons(reading), reading)
+
+
+def _comparisons(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(Comparison):
         kinds = {"normal": found.normal_worker_annotations, "expert": found.expert_worker_annotations}
         said = [
@@ -65,12 +69,11 @@ def read(reading: Reading) -> Iterator[Labelled]:
             category=found.category,
             group=f"multipref:{found.prompt_id}",
         )
-        if pair is None or not reading.fresh(pair):
+        if pair is None:
             continue
         for kind, workers in kinds.items():
             for a in workers:
-                reading.annotators.setdefault(a.evaluator, Annotator(id=a.evaluator, attributes={"worker": kind}))
-        if min(votes.a, votes.b):
-            reading.count("pairs with votes for both sides")
+                if not reading.annotators[a.evaluator].attributes:
+                    reading.annotators[a.evaluator] = Annotator(id=a.evaluator, attributes={"worker": kind})
         strength = fmean(_STRENGTHS[a.overall_pref] for k in kinds.values() for a in k)
         yield pair, Margin(pair_id=pair.id, margin=abs(strength) / 2)

@@ -88,23 +88,32 @@ def _conversation(turns: dict[int, list[tuple[Row, Utterance]]], reading: Readin
     context: tuple[Message, ...] = ()
     for number, (turn, answers) in enumerate(sorted(turns.items())):
         said = answers[0][1]
-        for row, answer in answers:
-            if (answer.user_prompt, answer.user_id) != (said.user_prompt, said.user_id):
-                reading.fault(row.place, f"turn {turn} of {said.conversation_id} has another prompt or user elsewhere")
-                return
-        if turn != number or said.user_prompt == EMPTY:
-            what = "an empty prompt" if turn == number else "a turn whose conversation is not there"
-            reading.count(f"dropped: {what}", len(answers) * (len(answers) - 1) // 2)
+        other = [row for row, one in answers if (one.user_prompt, one.user_id) != (said.user_prompt, said.user_id)]
+        if turn != number or other:
+            if other:
+                reading.fault(
+                    other[0].place, f"turn {turn} of {said.conversation_id} has another prompt or user elsewhere"
+                )
+            _drop(turns, turn, reading)
+            return
+        if said.user_prompt == EMPTY:
+            reading.count("dropped: an empty prompt", len(answers) * (len(answers) - 1) // 2)
+            _drop(turns, turn + 1, reading)
             return
         prompt = (*context, Message(role="user", content=said.user_prompt))
         yield from _turn(prompt, answers, reading)
         chosen = next((answer for _, answer in answers if answer.if_chosen), None)
         if chosen is None or chosen.model_response == EMPTY:
-            later = sum(len(more) * (len(more) - 1) // 2 for at, more in turns.items() if at > turn)
-            if later:
-                reading.count("dropped: a turn whose conversation is not there", later)
+            _drop(turns, turn + 1, reading)
             return
         context = (*prompt, Message(role="assistant", content=chosen.model_response))
+
+
+def _drop(turns: dict[int, list[tuple[Row, Utterance]]], first: int, reading: Reading) -> None:
+    """Count the pairs of all turns from ``first`` on: what they answer is not known."""
+    lost = sum(len(answers) * (len(answers) - 1) // 2 for turn, answers in turns.items() if turn >= first)
+    if lost:
+        reading.count("dropped: a turn whose conversation is not there", lost)
 
 
 def _turn(prompt: tuple[Message, ...], answers: list[tuple[Row, Utterance]], reading: Reading) -> Iterator[Labelled]:
@@ -126,7 +135,6 @@ def _turn(prompt: tuple[Message, ...], answers: list[tuple[Row, Utterance]], rea
             group=f"prism:{one.conversation_id}",
         )
         if pair is not None:
-            reading.annotators.setdefault(one.user_id, Annotator(id=one.user_id))
             yield pair, Margin(pair_id=pair.id, margin=abs(one.score - two.score) / _SCALE)
 
 

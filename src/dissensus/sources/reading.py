@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dissensus.files.faults import describe
 from dissensus.files.reading import Fault, Row
@@ -25,7 +26,7 @@ class SourceRow(BaseModel):
 class Turn(SourceRow):
     """One message of a chat."""
 
-    role: str
+    role: Annotated[str, Field(min_length=1)]
     content: str
 
 
@@ -47,6 +48,7 @@ class Reading:
         """People who voted, with what the source says of them."""
         self._rows = rows
         self._seen: dict[int, int] = {}
+        self._contents: dict[str, str] = {}
 
     def rows(self, model: type[R], table: str = "") -> Iterator[tuple[Row, R]]:
         """Stream the rows of the tables of that name, each validated; a bad one goes to ``fault`` with its place."""
@@ -89,6 +91,11 @@ class Reading:
             self.count("dropped: both responses the same")
         else:
             name = content_id(prompt, a, b) if source_id is None else f"{self.dataset}:{source_id}"
+            if source_id is not None and not self._is_new(name, content_id(prompt, a, b), row):
+                return None
+            for vote in votes.annotations or () if votes else ():
+                if vote.annotator is not None:
+                    self.annotators.setdefault(vote.annotator, Annotator(id=vote.annotator))
             try:
                 return Pair(
                     id=name,
@@ -103,6 +110,18 @@ class Reading:
             except ValidationError as error:
                 self.fault(row.place, describe(error))
         return None
+
+    def _is_new(self, name: str, content: str, row: Row) -> bool:
+        """Tell whether an id of the source comes for the first time; it may not come again with other texts."""
+        before = self._contents.get(name)
+        self._contents.setdefault(name, content)
+        if before is None:
+            return True
+        if before == content:
+            self.count("dropped: a pair that came before")
+        else:
+            self.fault(row.place, f"the id {name!r} came before with other texts; ids name one pair each")
+        return False
 
     def fresh(self, pair: Pair) -> bool:
         """Tell whether a pair comes for the first time, in either orientation; counts it otherwise.
@@ -155,34 +174,72 @@ def messages(turns: Sequence[Turn]) -> tuple[Message, ...]:
     return tuple(Message(role=turn.role, content=turn.content) for turn in turns)
 
 
+@dataclass
+class _Merged:
+    """What is known of one pair so far, in the orientation that came first."""
+
+    first: Pair
+    margin: Margin | None
+    said: list[Vote] = field(default_factory=list)
+    strengths: list[float] = field(default_factory=list)
+    rows: list[Votes | None] = field(default_factory=list)
+
+
 def merge_votes(found: Iterator[Labelled], reading: Reading) -> Iterator[Labelled]:
     """Make one pair of all that have the same texts in either orientation, with the votes of all.
 
-    The first orientation stands, and the label is the majority's. One annotator's same vote twice is one; the mean of
-    the margins, signed by their labels, is the margin. Holds all pairs in memory: votes on a pair may lie far apart.
+    The first orientation stands. Of a pair that comes once nothing changes. Of several, the label is the majority's and
+    the margin the size of the mean of the margins, signed by their labels; 0 where that mean is against the majority.
+    One annotator's same vote twice is one, different ones are a tie. Holds all pairs in memory: votes on a pair may lie
+    far apart.
     """
-    kept: dict[tuple[Any, ...], tuple[Pair, list[Vote], list[float]]] = {}
+    kept: dict[tuple[Any, ...], _Merged] = {}
     for pair, margin in found:
         key, swapped = (pair.prompt, pair.response_a, pair.response_b), (pair.prompt, pair.response_b, pair.response_a)
         turned = swapped in kept
-        first, said, strengths = kept.setdefault(swapped if turned else key, (pair, [], []))
-        for vote in pair.votes.annotations or () if pair.votes else ():
-            own = _turn(vote) if turned else vote
-            if own.annotator is not None and own in said:
-                reading.count("dropped: an annotator's same vote on the same pair again")
-            else:
-                said.append(own)
+        merged = kept.setdefault(swapped if turned else key, _Merged(pair, margin))
+        said = pair.votes.annotations or () if pair.votes else ()
+        is_named = any(vote.annotator is not None for vote in said)
+        if not is_named and pair.id == merged.first.id and pair.votes in merged.rows:
+            reading.count("dropped: a pair that came before")  # a row again, and not other people's
+            continue
+        merged.rows.append(pair.votes)
+        for vote in said:
+            _add(_turn(vote) if turned else vote, merged.said, reading)
         if margin is not None:
             sign = {"a": 1, "b": -1, "tie": 0}[pair.label or "tie"]
-            strengths.append(-sign * margin.margin if turned else sign * margin.margin)
-    for first, said, strengths in kept.values():
-        votes = votes_of(said)
-        label = majority(votes) if votes else first.label
-        if votes and min(votes.a, votes.b):
-            reading.count("pairs with votes for both sides")
-        merged = first.model_copy(update={"votes": votes, "label": label})
-        strength = abs(sum(strengths) / len(strengths)) if strengths else None
-        yield merged, None if strength is None else Margin(pair_id=first.id, margin=strength)
+            merged.strengths.append(-sign * margin.margin if turned else sign * margin.margin)
+    for merged in kept.values():
+        yield _settled(merged, reading)
+
+
+def _add(vote: Vote, said: list[Vote], reading: Reading) -> None:
+    """Add a vote, or settle it with what its annotator has said of the pair before."""
+    before = [place for place, one in enumerate(said) if one.annotator == vote.annotator is not None]
+    if not before:
+        said.append(vote)
+    elif said[before[0]].vote == vote.vote:
+        reading.count("dropped: an annotator's same vote on the same pair again")
+    else:
+        reading.count("an annotator's different votes on the same pair, counted as a tie")
+        said[before[0]] = said[before[0]].model_copy(update={"vote": "tie"})
+
+
+def _settled(merged: _Merged, reading: Reading) -> Labelled:
+    votes = votes_of(merged.said)
+    if votes and min(votes.a, votes.b):
+        reading.count("pairs with votes for both sides")
+    if len(merged.rows) == 1 and votes == merged.first.votes:
+        return merged.first, merged.margin
+    label = majority(votes) if votes else merged.first.label
+    pair = merged.first.model_copy(update={"votes": votes, "label": label})
+    if not merged.strengths:
+        return pair, None
+    strength = sum(merged.strengths) / len(merged.strengths)
+    if strength * {"a": 1, "b": -1, "tie": 0}[label or "tie"] < 0:
+        reading.count("pairs whose strength is against the majority, with a margin of 0")
+        strength = 0.0
+    return pair, Margin(pair_id=pair.id, margin=abs(strength))
 
 
 def _turn(vote: Vote) -> Vote:
