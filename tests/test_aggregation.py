@@ -139,6 +139,25 @@ def test_groups_that_are_missing_are_told_and_can_be_required():
     assert found.left_out["pairs on which groups of less than 75% of the population voted"] == 1
 
 
+def test_coverage_is_of_the_whole_population_not_of_those_who_are_here():
+    shares = {"N": 0.2, "S": 0.2, "W": 0.6}  # nobody of W votes
+    rule = {"name": "post-stratified", "by": "town", "shares": shares, "min_coverage": 0.5}
+    found = aggregate(ballots_from_votes([pair("1", a="a", d="b")], PEOPLE), parse_rule(rule))
+    assert found.preference == {}
+    rule["min_coverage"] = 0.4
+    assert preference(rule, pair("1", a="a", d="b")) == {"1": 0.5}
+
+
+def test_only_votes_that_count_are_counted():
+    for rule, votes, groups in (
+        ({"name": "weighted", "weights": {"f": 0, "a": 1}, "default": 1}, 5, {}),
+        ({"name": "weighted", "by": "town", "weights": {"N": 1, "S": 0, "E": 1}}, 4, {"N": 3, "S": 0, "E": 1}),
+        ({"name": "worst-off", "by": "town", "min_votes": 2}, 5, {"N": 3, "S": 2, "E": 0}),
+    ):
+        found = aggregate(ballots_from_votes([pair("1", **ONE)], PEOPLE), parse_rule(rule))
+        assert ([margin.n_judgments for margin in found.margins()], found.groups) == ([votes], groups)
+
+
 def test_people_without_the_attribute_are_left_out_or_a_group_of_their_own():
     one = pair("1", a="a", z="b")
     left = aggregate(ballots_from_votes([one], PEOPLE), parse_rule({"name": "worst-off", "by": "town"}))

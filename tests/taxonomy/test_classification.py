@@ -58,13 +58,14 @@ def test_option_a_is_single_and_the_same_option_b_multiple_and_distinct():
 def test_the_likelier_option_is_the_category_and_not_what_was_drawn():
     drawn = [
         Judgment(pair_id=str(i), judge="j", sample=0, order="ab", choice=choice, probability_a=p)
-        for i, (choice, p) in enumerate([("a", 0.12), ("b", 0.9), (None, 0.7)])
+        for i, (choice, p) in enumerate([("a", 0.12), ("b", 0.9), (None, 0.7), ("a", 0.5)])
     ]
     found = classifications_from_judgments(drawn, "correct", origin="judge:x")
-    assert [(c.value, c.probability) for c in found] == [
-        ("multiple", pytest.approx(0.88)),
-        ("single", pytest.approx(0.1)),
-        ("single", pytest.approx(0.3)),
+    assert [(c.value, c.probability, c.n, c.n_invalid) for c in found] == [
+        ("multiple", pytest.approx(0.88), 1, 0),
+        ("single", pytest.approx(0.1), 1, 0),
+        (None, None, 0, 1),
+        (None, 0.5, 1, 0),
     ]
 
 

@@ -76,12 +76,15 @@ def weighted_preference(rating: ArrayLike, pair: ArrayLike, weight: ArrayLike, *
     return _settle(_ratio(part, total))
 
 
-def stratified_preference(cells: Cells, share: ArrayLike, *, n_pairs: int) -> tuple[FloatArray, FloatArray]:
+def stratified_preference(
+    cells: Cells, share: ArrayLike, *, n_pairs: int, population: float | None = None
+) -> tuple[FloatArray, FloatArray]:
     """Compute each pair's share-weighted mean of its groups' means, and which share of the population these groups are.
 
-    ``share`` of shape (groups,) is positive and is divided by its sum. Both results are of shape (n_pairs,). Where
-    groups are missing, the shares of those that are there are scaled up: it is supposed that the missing ones would
-    have voted as these do.
+    ``share`` of shape (groups,) is positive and is divided by ``population``, the sum of all groups' shares, of those
+    that nobody here belongs to among them; their own sum by default. Both results are of shape (n_pairs,). Where groups
+    are missing, the shares of those that are there are scaled up: it is supposed that the missing ones would have voted
+    as these do.
 
     >>> cells = group_means([1, 1, 0, 1], [0, 0, 0, 1], [0, 0, 1, 0])
     >>> [x.tolist() for x in stratified_preference(cells, [1, 3], n_pairs=2)]
@@ -90,7 +93,7 @@ def stratified_preference(cells: Cells, share: ArrayLike, *, n_pairs: int) -> tu
     shares = np.asarray(share, np.float64)
     if not (np.isfinite(shares) & (shares > 0)).all():
         raise ValueError("shares must be finite and positive")
-    weight = (shares / shares.sum())[cells.group]
+    weight = (shares / (shares.sum() if population is None else population))[cells.group]
     coverage = np.minimum(np.bincount(cells.pair, weight, minlength=n_pairs), 1.0)
     return weighted_preference(cells.mean, cells.pair, weight, n_pairs=n_pairs), coverage
 

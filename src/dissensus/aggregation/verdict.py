@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dissensus.aggregation.ballots import Ballots
 from dissensus.aggregation.preference import (
@@ -24,6 +25,8 @@ from dissensus.errors import EvaluationError
 from dissensus.records import Margin
 
 _NAMED = 12
+_Mask = NDArray[np.bool_]
+"""Which votes count; shape (votes,)."""
 
 
 @dataclass(frozen=True)
@@ -83,22 +86,23 @@ def aggregate(ballots: Ballots, rule: Rule) -> Aggregated:
     left_out: Counter[str] = Counter()
     groups: dict[str, int] = {}
     if isinstance(rule, Weighted) and rule.by is None:
-        preference = _by_voter_weight(ballots, rule)
+        preference, counted = _by_voter_weight(ballots, rule, left_out)
         kept = ballots
     elif isinstance(rule, Weighted | PostStratified | WorstOff):
         kept, group, names = _grouped(ballots, rule, left_out)
-        counts = np.bincount(group, minlength=len(names))
+        preference, counted = _by_group(kept, group, names, rule, left_out, n)
+        counts = np.bincount(group[counted], minlength=len(names))
         groups = {name: int(count) for name, count in zip(names, counts, strict=True)}
-        preference = _by_group(kept, group, names, rule, left_out, n)
     else:
         kept = ballots
         preference = weighted_preference(ballots.rating, ballots.pair, 1.0, n_pairs=n)
+        counted = np.ones(len(ballots.rating), dtype=np.bool_)
     undecided = np.zeros(n, dtype=np.bool_)
     if isinstance(rule, Quorum):
         cells = group_means(ballots.rating, ballots.pair, np.zeros_like(ballots.pair), ballots.voter)
         undecided = ~has_quorum(preference, cells.voters, quorum=rule.quorum, min_votes=rule.min_votes)
         preference = np.where(undecided, 0.5, preference)
-    votes = np.bincount(kept.pair, minlength=n)
+    votes = np.bincount(kept.pair[counted], minlength=n)
     heard = np.isfinite(preference)
     left_out["pairs without a vote that counts"] += int((~heard).sum())
     return Aggregated(
@@ -130,7 +134,7 @@ def _side(preference: float) -> int:
     return 0 if abs(preference - 0.5) < 1e-12 else 1 if preference > 0.5 else -1
 
 
-def _by_voter_weight(ballots: Ballots, rule: Weighted) -> FloatArray:
+def _by_voter_weight(ballots: Ballots, rule: Weighted, left_out: Counter[str]) -> tuple[FloatArray, _Mask]:
     here = {name for name in ballots.voters if name is not None}
     _refuse_strangers(rule.weights, here, "weights", "annotator")
     unnamed = [name for name in ballots.voters if name is None or name not in rule.weights]
@@ -141,7 +145,14 @@ def _by_voter_weight(ballots: Ballots, rule: Weighted) -> FloatArray:
             "give them one, or a default for all others"
         )
     weight = np.array([rule.weights.get(name or "", rule.default or 0.0) for name in ballots.voters])
-    return weighted_preference(ballots.rating, ballots.pair, weight[ballots.voter], n_pairs=len(ballots.pair_ids))
+    return _weighted(ballots, weight[ballots.voter], left_out)
+
+
+def _weighted(ballots: Ballots, weight: FloatArray, left_out: Counter[str]) -> tuple[FloatArray, _Mask]:
+    """Weigh votes; returns the preferences, and which votes count."""
+    counted = weight > 0
+    left_out["votes with a weight of 0"] += int((~counted).sum())
+    return weighted_preference(ballots.rating, ballots.pair, weight, n_pairs=len(ballots.pair_ids)), counted
 
 
 def _grouped(
@@ -173,19 +184,22 @@ def _by_group(
     rule: Weighted | PostStratified | WorstOff,
     left_out: Counter[str],
     n: int,
-) -> FloatArray:
+) -> tuple[FloatArray, _Mask]:
+    """Apply a rule of groups; returns the preferences, and which votes count."""
     if isinstance(rule, Weighted):
-        weights = _of_groups(rule.weights, names, "weights", default=rule.default)
-        return weighted_preference(ballots.rating, ballots.pair, weights[group], n_pairs=n)
+        return _weighted(ballots, _of_groups(rule.weights, names, "weights", default=rule.default)[group], left_out)
     cells = group_means(ballots.rating, ballots.pair, group, ballots.voter)
     heard = cells.of_at_least(rule.min_votes)
     left_out[f"groups on a pair with fewer than {rule.min_votes} voters"] += len(cells.pair) - len(heard.pair)
+    counted = np.isin(ballots.pair * len(names) + group, heard.pair * len(names) + heard.group)
     if isinstance(rule, WorstOff):
-        return maximin_preference(heard, n_pairs=n)
-    preference, coverage = stratified_preference(heard, _of_groups(rule.shares, names, "shares"), n_pairs=n)
+        return maximin_preference(heard, n_pairs=n), counted
+    shares = _of_groups(rule.shares, names, "shares")
+    population = sum(rule.shares.values())
+    preference, coverage = stratified_preference(heard, shares, n_pairs=n, population=population)
     thin = np.isfinite(preference) & (coverage < rule.min_coverage)
     left_out[f"pairs on which groups of less than {rule.min_coverage:.0%} of the population voted"] += int(thin.sum())
-    return np.where(thin, np.nan, preference)
+    return np.where(thin, np.nan, preference), counted
 
 
 def _of_groups(given: Mapping[str, float], names: list[str], what: str, *, default: float | None = None) -> FloatArray:

@@ -47,12 +47,13 @@ def classifications_from_judgments(
 
 
 def _classification(pair_id: str, given: list[Judgment], question: Question, origin: str) -> Classification:
-    known = [1 - one.probability_a for one in given if one.probability_a is not None]
-    if len(known) == len(given):
-        found = from_probability(pair_id, question, sum(known) / len(known), origin=origin)
-        return found.model_copy(update={"n": len(known)})
     counted: Counter[str | None] = Counter(one.choice for one in given)
     first, second = counted["a"], counted["b"]
+    known = [1 - one.probability_a for one in given if one.probability_a is not None and one.choice is not None]
+    if known and len(known) == first + second:
+        found = from_probability(pair_id, question, sum(known) / len(known), origin=origin)
+        value = None if found.probability == 0.5 else found.value
+        return found.model_copy(update={"value": value, "n": len(known), "n_invalid": counted[None]})
     valid = first + second
     value = None if first == second else _OPTIONS[question][0 if first > second else 1]
     return Classification(
