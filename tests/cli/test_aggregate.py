@@ -94,3 +94,16 @@ def test_files_that_cannot_be_are_refused(prism: Path):
                 group, ["aggregate", "prism.jsonl", "--out", "m.jsonl", *options],
                 standalone_mode=False, catch_exceptions=False,
             )  # fmt: skip
+
+
+def test_names_in_yaml_stay_as_they_are_and_nothing_is_written_over(in_a_folder):
+    said = (Vote(annotator="001", vote="a"), Vote(annotator="no", vote="b"))
+    write_records("pairs.jsonl", [Pair(id="1", prompt="p", response_a="x", response_b="y",
+                                       votes=Votes(a=1, b=1, annotations=said))])  # fmt: skip
+    Path("w.yaml").write_text("001: 3\nno: 1\n")
+    run("pairs.jsonl", "--rule", "weighted", "--weights", "w.yaml", "--out", "m.jsonl")
+    assert [margin.preference_a for margin in read_records("m.jsonl", Margin)] == [0.75]
+    before = Path("pairs.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match=r"--out pairs\.jsonl: is the file of PAIRS"):
+        run("pairs.jsonl", "--out", "pairs.jsonl")
+    assert Path("pairs.jsonl").read_bytes() == before

@@ -74,7 +74,7 @@ def test_one_file_can_stand_for_one_table_alone(tmp_path):
     file = tmp_path / "any-name.jsonl"
     shutil.copy(FIXTURES / "hh-rlhf" / "helpful-base" / "train.jsonl", file)
     assert len(texts("hh-rlhf:helpful-base", file)) == 3
-    with pytest.raises(InputError, match="has several tables; name a part"):
+    with pytest.raises(InputError, match="has several tables; give the folder that holds them, or name"):
         texts("hh-rlhf", file)
 
 
@@ -195,3 +195,46 @@ def test_the_papers_six_sets_are_known_by_the_names_of_its_tables():
     for domain, names in (("in", IN_DOMAIN), ("out", OUT_OF_DOMAIN)):
         assert {source.name for source in SOURCES.values() if source.paper == domain} >= set(names)
     assert paper_dataset("ultrafeedback-binarized") == "ultrafeedback"
+
+
+def test_one_file_of_prism_is_its_conversations():
+    assert len(texts("prism", FIXTURES / "prism" / "utterances.jsonl")) == 5
+
+
+def test_a_mirror_can_be_read_from_inside(tmp_path, monkeypatch):
+    shutil.copytree(FIXTURES / "hh-rlhf", tmp_path / "hh-rlhf")
+    monkeypatch.chdir(tmp_path)
+    assert find_source("hh-rlhf") is None  # the folder hides the data set …
+    assert texts("hh-rlhf", ".") == texts("hh-rlhf", FIXTURES)  # … unless a place for data sets is named
+
+
+def test_openais_own_names_of_folders(tmp_path):
+    shutil.copytree(FIXTURES / "summarize-from-feedback" / "axis", tmp_path / "axis_evals")
+    found = texts("summarize-from-feedback:axis", tmp_path, "test")
+    assert found == texts("summarize-from-feedback:axis", FIXTURES, "test")
+    assert found
+
+
+def test_a_saved_set_of_all_parts_is_read_once(tmp_path):
+    import datasets
+
+    rows = [row for file in sorted((FIXTURES / "hh-rlhf").rglob("train.jsonl*")) for row in _lines(file)]
+    datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)}).save_to_disk(tmp_path / "saved")
+    opened = open_source("hh-rlhf", root=tmp_path / "saved", notice=lambda _: None)
+    assert {pair.id for pair, _ in opened} == {pair.id for pair in texts("hh-rlhf", FIXTURES)}
+    assert opened.counts["dropped: a pair that came before"] < len(rows)
+
+
+def _lines(file):
+    text = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    return [json.loads(line) for line in text.decode().splitlines()]
+
+
+def test_the_commit_to_pin_is_of_what_was_read(monkeypatch):
+    asked = []
+    monkeypatch.setattr("dissensus.sources.opening.commit_of", lambda hub, revision: asked.append(revision))
+    monkeypatch.setattr("dissensus.sources.opening.hub_rows", lambda *_: iter(()))
+    for name in ("webgpt", "hh-rlhf", "webgpt@abc"):
+        with pytest.raises(InputError, match="no pair in its"):
+            list(open_source(name, notice=lambda _: None))
+    assert asked == ["refs/convert/parquet", None, "abc"]

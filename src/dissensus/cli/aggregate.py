@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dissensus.cli.completing import complete_source
+from dissensus.cli.outputs import check_outputs
 from dissensus.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ def command(
     from dissensus.records import Annotator
     from dissensus.sources import read_pairs
 
+    check_outputs(
+        {"--out": out, "--changed": changed},
+        {"PAIRS": pairs, "--annotators": annotators, "--weights": weights, "--shares": shares, "--store": store},
+    )
     check_writable_name(out)
     if changed is not None and changed.suffix != ".csv":
         raise ConfigError(f"--changed {changed}: is written as CSV; name a .csv file")
@@ -85,12 +90,21 @@ def _numbers(path: Path, option: str) -> dict[str, float]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # Names stay as they are written: no, yes and 001 are groups and people here.
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"--{option} {path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"--{option} {path}: expected lines of name: number")
-    return {str(name): number for name, number in content.items()}
+    return {str(name): _number(number) for name, number in content.items()}
+
+
+def _number(text: Any) -> Any:
+    """Make a number of what stands there, if it is one; what is wrong with anything else, the rule says."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return text
 
 
 def _personas(pairs: str, store: Path, judge_name: str) -> Ballots:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dissensus.cli.completing import complete_file, complete_source
+from dissensus.cli.outputs import check_outputs
 from dissensus.errors import ConfigError
 
 
@@ -50,13 +51,18 @@ def command(
     A category that a pair has already is kept: people's come first. Killed anywhere, the same command goes on.
     """
     from dissensus.files import write_records
+    from dissensus.files.writing import check_writable_name
     from dissensus.sources import read_pairs
     from dissensus.study.annotated import read_annotations
     from dissensus.study.categories import classify, describe_agreement
     from dissensus.study.parts import Categories
     from dissensus.taxonomy import agreement_with_people, classify_pairs, known_classifications
 
-    _check_outputs({"--out": out, "--categories": categories}, {"PAIRS": pairs, "--people": people, "--store": store})
+    check_outputs({"--out": out, "--categories": categories}, {"PAIRS": pairs, "--people": people, "--store": store})
+    for path in filter(None, (out, categories)):
+        check_writable_name(path)
+    if by == "offline" and (given := _given_for_a_model()):
+        raise ConfigError(f"{', '.join(given)}: for a language model; say which with --by local, server or vllm")
     if by != "offline" and store is None:
         raise ConfigError(f"--by {by}: name a store for the model's answers, as in --store judgments.db")
     settings = Categories() if by == "offline" else Categories(name="judge", judge=_judge(by, options))
@@ -81,23 +87,18 @@ def command(
         click.echo(f"{categories}: {write_records(categories, every)} categories with their origins")
 
 
-def _check_outputs(outputs: dict[str, Path | None], inputs: dict[str, str | Path | None]) -> None:
-    """Refuse a file that would be written over what is read, or over another result."""
-    from dissensus.files.writing import check_writable_name
-
-    taken = {Path(given).resolve(): name for name, given in inputs.items() if given is not None}
-    for name, path in outputs.items():
-        if path is None:
-            continue
-        check_writable_name(path)
-        if path.resolve() in taken:
-            raise ConfigError(f"{name} {path}: is the file of {taken[path.resolve()]} as well; name another")
-        taken[path.resolve()] = name
+def _given_for_a_model() -> list[str]:
+    """List the options of a language model that were given."""
+    context = click.get_current_context()
+    names = ("model", "base_url", "mode", "n", "store", "price", "max_cost")
+    given = [name for name in names if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    return [f"--{name.replace('_', '-')}" for name in given]
 
 
 def _judge(by: str, options: dict[str, Any]) -> Any:
     from pydantic import ValidationError
 
+    from dissensus.files.faults import describe
     from dissensus.study.judges import ModelJudge
 
     if options["model"] is None:
@@ -110,5 +111,4 @@ def _judge(by: str, options: dict[str, Any]) -> Any:
     try:
         return ModelJudge(name=by, **given)
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise ConfigError(f"--by {by}: {problem['msg'].removeprefix('Value error, ')}") from error
+        raise ConfigError(f"--by {by}: {describe(error)}") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dissensus.cli.completing import complete_source
+from dissensus.cli.outputs import check_outputs
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def command(
     from dissensus.sources import read_pairs
     from dissensus.study.margins import make_margins
 
+    check_outputs({"--out": out}, {"PAIRS": pairs, "--store": store})
     rows = list(read_pairs(pairs))
     with JudgmentStore(store, create=False) as opened:
         judge = choose_judge(judge_name, opened)

@@ -76,8 +76,8 @@ def command(
     from dissensus.records import Margin
     from dissensus.sources import find_source, open_source
 
-    known = None if columns else find_source(source)
-    _refuse_clashes(source, root, {"--out": out, "--margins": margins, "--annotators": annotators})
+    known = None if columns else find_source(source, root=root)
+    _refuse_clashes(source, root, {"--out": out, "--margins": margins, "--annotators": annotators, "--card": card})
     for path in filter(None, (out, margins, annotators)):
         check_writable_name(path)
     if known is None and (root or annotators or card):

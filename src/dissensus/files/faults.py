@@ -7,11 +7,18 @@ from pydantic import ValidationError
 from dissensus.errors import InputError
 from dissensus.files.reading import kind_of
 
+_REMEDY = "mend the row, or drop such rows with 'dissensus pairs --skip-invalid'"
+
 
 class Faults:
     """Told of each bad row; stops at the first unless ``skip``."""
 
-    def __init__(self, *, skip: bool = False, remedy: str = "mend the row or pass --skip-invalid") -> None:
+    def __init__(
+        self,
+        *,
+        skip: bool = False,
+        remedy: str = "mend the row, or drop such rows with 'dissensus pairs --skip-invalid'",
+    ) -> None:
         self._skip = skip
         self._remedy = remedy
         self.n = 0

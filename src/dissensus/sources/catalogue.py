@@ -61,7 +61,7 @@ class Source:
 
 
 _HH_PARTS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
-_AXIS_FILES = ("axis/*.json", "axis/*.jsonl")
+_AXIS_FILES = ("axis_evals/*.json", "axis_evals/*.jsonl", "axis/*.json", "axis/*.jsonl")
 _COMPARISON_FILES = ("comparisons/*.json", "comparisons/*.jsonl")
 
 

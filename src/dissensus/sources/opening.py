@@ -19,7 +19,7 @@ from dissensus.files.source import print_notice
 from dissensus.records import Annotator, Pair
 from dissensus.sources.catalogue import SOURCES, Source
 from dissensus.sources.reading import Labelled, Reading
-from dissensus.sources.table import Table, folder_rows, hub_rows
+from dissensus.sources.table import PARQUET, Table, folder_rows, hub_rows, is_whole
 
 _NAME = re.compile(r"(?P<name>[\w./-]+?)(?::(?P<part>[\w-]+))?(?:@(?P<revision>[\w./-]+))?")
 
@@ -32,16 +32,16 @@ class SourceName(NamedTuple):
     revision: str | None
 
 
-def find_source(name: str) -> SourceName | None:
+def find_source(name: str, *, root: str | Path | None = None) -> SourceName | None:
     """Find a data set by its name here or its id on the Hub, perhaps with a part and a revision.
 
-    None for anything else, and for a file or folder of that name.
+    None for anything else; for a file or folder of that name, too, unless ``root`` says where data sets lie.
 
     Raises:
         ConfigError: the data set has no such part.
     """
     match = _NAME.fullmatch(name)
-    if match is None or Path(name).exists():
+    if match is None or (root is None and Path(name).exists()):
         return None
     source = SOURCES.get(match["name"]) or next((s for s in SOURCES.values() if s.hub == match["name"]), None)
     if source is None:
@@ -65,7 +65,7 @@ class OpenSource:
         self._faults = Faults(skip=skip_invalid)
         part = name.source.parts[name.part]
         tables = [table for table in part.tables if table.split == split]
-        self._alone = len(tables) == 1
+        self._needed = [table for table in tables if not table.is_optional]
         self._root = root
         self._read = part.read
         self._reading = Reading(name.source.name, tables, self._rows, self._faults)
@@ -94,11 +94,16 @@ class OpenSource:
         source = self.name.source
         if self._root is None:
             return hub_rows(source.hub, table, self.name.revision)
-        return folder_rows(self._root, source.hub, source.name, table, self._faults, alone=self._alone)
+        alone = self._needed == [table]
+        if table not in self._needed[:1] and is_whole(self._root, source.hub, source.name):
+            return iter(())  # the rows of all tables lie in one place, and were read with the first
+        return folder_rows(self._root, source.hub, source.name, table, self._faults, alone=alone)
 
     def _say_commit(self) -> None:
         source, part, revision = self.name
-        commit = commit_of(source.hub, revision)
+        # Of a data set that is a script, its conversion is read, which has commits of its own.
+        converted = any(table.is_script for table in self._reading.tables)
+        commit = commit_of(source.hub, revision or (PARQUET if converted else None))
         if commit and commit != revision:
             self._notice(f"{source.hub} is at {commit}; to pin it: {source.name}:{part}@{commit}")
 
@@ -135,7 +140,7 @@ def open_source(
         ConfigError: there is no such data set, part or split.
         InputError: while reading: nothing is there, or a row is not as its schema says.
     """
-    found = find_source(name)
+    found = find_source(name, root=root)
     if found is None:
         close = difflib.get_close_matches(name.partition(":")[0], SOURCES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(SOURCES)}"
@@ -168,7 +173,7 @@ def read_pairs(
     ``columns`` are for the latter: with them even a known data set is read as its columns stand. ``root`` is where
     data sets of ``SOURCES`` lie.
     """
-    if columns or find_source(str(source)) is None:
+    if columns or find_source(str(source), root=root) is None:
         return read_any_pairs(source, columns=columns, split=split, skip_invalid=skip_invalid, notice=notice)
     opened = open_source(str(source), split=split, root=root, skip_invalid=skip_invalid, notice=notice)
     return (pair for pair, _ in opened)

@@ -64,14 +64,19 @@ def folder_rows(root: Path, hub: str, name: str, table: Table, fault: Fault, *, 
         InputError: there is nothing to read; lists what was looked for.
     """
     if root.is_file():
+        if not alone and table.is_optional:
+            return
         if not alone:
-            raise InputError(f"{root}: is one file, but {name} has several tables; name a part, as in {name}:PART")
+            raise InputError(
+                f"{root}: is one file, but {name} has several tables; give the folder that holds them, or name a part "
+                f"that is one table, as in {name}:PART (dissensus pairs --list)"
+            )
         yield from read_rows(root, fault, form=_form(root, table))
         return
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give a copy of {hub}, or leave out --from to read from the Hub")
-    folder = next((path for path in (root / hub, root / hub.partition("/")[2], root / name) if path.is_dir()), root)
-    if any((folder / mark).exists() for mark in ("state.json", "dataset_dict.json")):
+    folder = _folder(root, hub, name)
+    if _is_saved(folder):
         yield from read_saved(folder, table.hub_split or table.split)
         return
     tried = list(_patterns(table, alone=alone))
@@ -85,6 +90,19 @@ def folder_rows(root: Path, hub: str, name: str, table: Table, fault: Fault, *, 
         raise InputError(
             f"{folder}: no {table.split} rows of {name}; looked for {', '.join(tried)}; copy the repository {hub} there"
         )
+
+
+def is_whole(root: Path, hub: str, name: str) -> bool:
+    """Tell whether what lies there holds all rows of a split in one place: a folder of `save_to_disk`."""
+    return _is_saved(_folder(root, hub, name))
+
+
+def _folder(root: Path, hub: str, name: str) -> Path:
+    return next((path for path in (root / hub, root / hub.partition("/")[2], root / name) if path.is_dir()), root)
+
+
+def _is_saved(folder: Path) -> bool:
+    return any((folder / mark).exists() for mark in ("state.json", "dataset_dict.json"))
 
 
 def _form(path: Path, table: Table) -> Format | None:
