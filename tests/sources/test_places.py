@@ -223,6 +223,10 @@ def test_a_saved_set_of_all_parts_is_read_once(tmp_path):
     opened = open_source("hh-rlhf", root=tmp_path / "saved", notice=lambda _: None)
     assert {pair.id for pair, _ in opened} == {pair.id for pair in texts("hh-rlhf", FIXTURES)}
     assert opened.counts["dropped: a pair that came before"] < len(rows)
+    parquet(tmp_path / "converted" / "default" / "train" / "0000.parquet", rows)
+    assert texts("hh-rlhf", tmp_path / "converted") == texts("hh-rlhf", tmp_path / "saved")
+    with pytest.raises(InputError, match="no train rows of hh-rlhf"):  # of all four: which these are is not known
+        texts("hh-rlhf:helpful-base", tmp_path / "converted")
 
 
 def _lines(file):

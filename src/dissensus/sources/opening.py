@@ -95,9 +95,10 @@ class OpenSource:
         if self._root is None:
             return hub_rows(source.hub, table, self.name.revision)
         alone = self._needed == [table]
-        if table not in self._needed[:1] and is_whole(self._root, source.hub, source.name):
+        whole = len(self._reading.tables) > 1 and is_whole(self._root, source.hub, source.name, table)
+        if whole and table not in self._needed[:1]:
             return iter(())  # the rows of all tables lie in one place, and were read with the first
-        return folder_rows(self._root, source.hub, source.name, table, self._faults, alone=alone)
+        return folder_rows(self._root, source.hub, source.name, table, self._faults, alone=alone, whole=whole)
 
     def _say_commit(self) -> None:
         source, part, revision = self.name

@@ -10,6 +10,8 @@ from dissensus.errors import InputError
 from dissensus.files.hub import HubTable, read_hub_table, read_saved
 from dissensus.files.reading import SUFFIXES, Fault, Format, Row, format_of, read_rows
 
+_CONVERTED = "default"
+"""Where the Hub's conversion has the rows of all folders of a data set without configs."""
 PARQUET = "refs/convert/parquet"
 """The Hub's own conversion of a data set: for those that come as a script, which `datasets` no longer runs."""
 
@@ -47,7 +49,9 @@ def hub_rows(hub: str, table: Table, revision: str | None) -> Iterator[Row]:
     return read_hub_table(table.on_hub(hub, revision))
 
 
-def folder_rows(root: Path, hub: str, name: str, table: Table, fault: Fault, *, alone: bool) -> Iterator[Row]:
+def folder_rows(
+    root: Path, hub: str, name: str, table: Table, fault: Fault, *, alone: bool, whole: bool
+) -> Iterator[Row]:
     """Stream the rows of a table from a folder or file.
 
     Args:
@@ -59,6 +63,7 @@ def folder_rows(root: Path, hub: str, name: str, table: Table, fault: Fault, *, 
         table: what is read.
         fault: told of bad rows.
         alone: no other table is read, so that a file need not say which it belongs to.
+        whole: the rows of other tables of the split lie in the same place, and are wanted with these.
 
     Raises:
         InputError: there is nothing to read; lists what was looked for.
@@ -79,7 +84,7 @@ def folder_rows(root: Path, hub: str, name: str, table: Table, fault: Fault, *, 
     if _is_saved(folder):
         yield from read_saved(folder, table.hub_split or table.split)
         return
-    tried = list(_patterns(table, alone=alone))
+    tried = [f"{_CONVERTED}/{table.split}/*.parquet"] if whole else list(_patterns(table, alone=alone))
     for pattern in tried:
         files = sorted(path for path in folder.glob(pattern) if path.is_file())
         if files:
@@ -92,9 +97,12 @@ def folder_rows(root: Path, hub: str, name: str, table: Table, fault: Fault, *, 
         )
 
 
-def is_whole(root: Path, hub: str, name: str) -> bool:
-    """Tell whether what lies there holds all rows of a split in one place: a folder of `save_to_disk`."""
-    return _is_saved(_folder(root, hub, name))
+def is_whole(root: Path, hub: str, name: str, table: Table) -> bool:
+    """Tell whether all rows of a split lie in one place there: a folder of `save_to_disk`, or the Hub's conversion."""
+    folder = _folder(root, hub, name)
+    return _is_saved(folder) or (
+        table.data_dir is not None and any(folder.glob(f"{_CONVERTED}/{table.split}/*.parquet"))
+    )
 
 
 def _folder(root: Path, hub: str, name: str) -> Path:
