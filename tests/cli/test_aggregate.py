@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from dissensus.cli import group
-from dissensus.errors import ConfigError
+from dissensus.errors import ConfigError, OutputError
 from dissensus.files import read_records, write_records
 from dissensus.judge import JudgmentStore
 from dissensus.records import Annotator, Margin, Pair, Vote, Votes
@@ -104,6 +104,6 @@ def test_names_in_yaml_stay_as_they_are_and_nothing_is_written_over(in_a_folder)
     run("pairs.jsonl", "--rule", "weighted", "--weights", "w.yaml", "--out", "m.jsonl")
     assert [margin.preference_a for margin in read_records("m.jsonl", Margin)] == [0.75]
     before = Path("pairs.jsonl").read_bytes()
-    with pytest.raises(ConfigError, match=r"--out pairs\.jsonl: is the file of PAIRS"):
+    with pytest.raises(OutputError, match=r"--out pairs\.jsonl: is what PAIRS gives"):
         run("pairs.jsonl", "--out", "pairs.jsonl")
     assert Path("pairs.jsonl").read_bytes() == before

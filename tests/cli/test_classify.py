@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from dissensus.cli import group
-from dissensus.errors import ConfigError
+from dissensus.errors import ConfigError, OutputError
 from dissensus.files import read_pairs, read_records, write_records
 from dissensus.records import Classification
 from dissensus.simulate import SimulationConfig, simulate
@@ -77,10 +77,10 @@ def test_what_is_missing_is_said(pairs: Path, options: list[str], expected: str)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--out", "pairs.jsonl"], "--out .*: is the file of PAIRS"),
-        (["--out", "o.jsonl", "--categories", "pairs.jsonl"], "--categories .*: is the file of PAIRS"),
-        (["--out", "o.jsonl", "--categories", "./o.jsonl"], "--categories .*: is the file of --out"),
-        (["--out", "people.jsonl", "--people", "people.jsonl"], "--out .*: is the file of --people"),
+        (["--out", "pairs.jsonl"], "--out .*: is what PAIRS gives"),
+        (["--out", "o.jsonl", "--categories", "pairs.jsonl"], "--categories .*: is what PAIRS gives"),
+        (["--out", "o.jsonl", "--categories", "./o.jsonl"], "--categories .*: is also --out"),
+        (["--out", "people.jsonl", "--people", "people.jsonl"], "--out .*: is what --people gives"),
     ],
 )
 def test_nothing_is_written_over_what_is_read(
@@ -88,7 +88,7 @@ def test_nothing_is_written_over_what_is_read(
 ):
     monkeypatch.chdir(pairs.parent)
     before = pairs.read_bytes()
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(OutputError, match=said):
         CliRunner().invoke(group, ["classify", pairs.name, *options], catch_exceptions=False)
     assert pairs.read_bytes() == before
 

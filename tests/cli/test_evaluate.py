@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from dissensus.cli.evaluate import command
-from dissensus.errors import ConfigError, EvaluationError
+from dissensus.errors import ConfigError, EvaluationError, OutputError
 from dissensus.files import write_records
 from dissensus.records import Margin, Metric, Pair, Prediction, Votes
 
@@ -89,3 +89,11 @@ def test_rules_of_one_name_are_refused(files):
     result = run(files, *(word for file in twice for word in ("--target", str(file))))
     assert isinstance(result.exception, ConfigError)
     assert "two are the same" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["pairs.parquet", "base.jsonl"])
+def test_nothing_that_is_read_is_written_over(files, name):
+    before = (files / name).read_bytes()
+    result = run(files, "--out", str(files / name))
+    assert isinstance(result.exception, OutputError)
+    assert (files / name).read_bytes() == before

@@ -10,6 +10,7 @@ from typing import Literal
 import click
 
 from dissensus.cli.completing import complete_source
+from dissensus.cli.outputs import check_outputs
 from dissensus.cli.tables import table_options
 from dissensus.errors import ConfigError
 from dissensus.records import Judgment, Margin, Pair, Prediction
@@ -81,6 +82,7 @@ def command(
     from dissensus.evaluate.formats import render, render_brief
     from dissensus.files import read_records, write_json
 
+    check_outputs({"--out": out}, {"PAIRS": pairs, "--predictions": files, "--judgments": judged, "--target": targets})
     rules = {target.name.split(".")[0]: target for target in targets}
     if len(rules) < len(targets):
         raise ConfigError("--target: the files' names name the rules in the tables, and two are the same; rename one")

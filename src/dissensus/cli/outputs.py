@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dissensus.errors import ConfigError
+from dissensus.errors import OutputError
+
+Given = str | Path | tuple[Path, ...] | None
 
 
-def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str | Path | None]) -> None:
-    """Refuse a file that would be written over what is read, or over another result; names are the options'."""
-    taken = {Path(given).resolve(): name for name, given in inputs.items() if given is not None}
-    for name, path in outputs.items():
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Given]) -> None:
+    """Refuse a file that would be written over what is read, or into a folder of it, or over another result.
+
+    Both map options to what was given for them; inputs that are no paths (a data set's name) do no harm.
+    """
+    read = {
+        Path(one).resolve(): option
+        for option, given in inputs.items()
+        for one in (given if isinstance(given, tuple) else (given,))
+        if one is not None and Path(one).exists()
+    }
+    written: dict[Path, str] = {}
+    for option, path in outputs.items():
         if path is None:
             continue
-        if (other := taken.setdefault(path.resolve(), name)) != name:
-            raise ConfigError(f"{name} {path}: is the file of {other} as well; name another")
+        whole = path.resolve()
+        if (source := read.get(whole) or read.get(whole.parent)) is not None:
+            raise OutputError(
+                f"{option} {path}: is what {source} gives, or lies in it, and stays as it is; name another"
+            )
+        if (other := written.setdefault(whole, option)) != option:
+            raise OutputError(f"{option} {path}: is also {other}; name another file")

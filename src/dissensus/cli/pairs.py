@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dissensus.cli.completing import complete_source
-from dissensus.errors import ConfigError, OutputError
+from dissensus.cli.outputs import check_outputs
+from dissensus.errors import ConfigError
 
 if TYPE_CHECKING:
     from dissensus.records import Margin, Pair
@@ -77,7 +78,10 @@ def command(
     from dissensus.sources import find_source, open_source
 
     known = None if columns else find_source(source, root=root)
-    _refuse_clashes(source, root, {"--out": out, "--margins": margins, "--annotators": annotators, "--card": card})
+    check_outputs(
+        {"--out": out, "--margins": margins, "--annotators": annotators, "--card": card},
+        {"SOURCE": source, "--from": root if root is not None and root.is_file() else None},
+    )
     for path in filter(None, (out, margins, annotators)):
         check_writable_name(path)
     if known is None and (root or annotators or card):
@@ -167,18 +171,6 @@ def _list() -> None:
                 click.echo(f"  {title:8} {text}")
 
 
-def _refuse_clashes(source: str, root: Path | None, given: dict[str, Path | None]) -> None:
-    taken: dict[Path, str] = {}
-    for option, path in given.items():
-        if path is None:
-            continue
-        _refuse_source(source, path)
-        if root is not None and root.is_file():
-            _refuse_source(str(root), path)
-        if (other := taken.setdefault(path.resolve(), option)) != option:
-            raise ConfigError(f"{option} {path}: is also {other}; name another file")
-
-
 def _notice(text: str) -> None:
     from tqdm import tqdm
 
@@ -194,12 +186,6 @@ def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
             raise ConfigError(f"--column {option}: expected OURS=THEIRS, as in --column prompt=question")
         mapping[ours] = theirs
     return mapping
-
-
-def _refuse_source(source: str, out: Path) -> None:
-    path = Path(source)
-    if path.exists() and path.resolve() in (out.resolve(), out.resolve().parent):
-        raise OutputError(f"{out}: is {source} or lies in it, which stays as it is; name another file")
 
 
 def _keep_margins(found: Iterable[tuple[Pair, Margin | None]], kept: list[tuple[str, float]] | None) -> Iterator[Pair]:

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from dissensus.cli.completing import complete_file, complete_source
+from dissensus.cli.outputs import check_outputs
 
 
 @click.command("predict")
@@ -51,6 +52,7 @@ def command(
     from dissensus.reward.streaming import predict_file
     from dissensus.sources import read_pairs
 
+    check_outputs({"--out": out}, {"PAIRS": pairs})
     check_writable_name(out)
     rows = PairFile(pairs, read=read_pairs)
     scorer = RewardModel.load(model, max_length=max_length, precision=precision)

@@ -265,15 +265,15 @@ class _Study:
         votes = judging.votes if isinstance(judging, StoreJudge | ModelJudge) else "drawn"
         path = Path(judging.store) if isinstance(judging, StoreJudge) else self.folder / _STORE
         with JudgmentStore(path, create=False) as store:
-            found = recall(judging, store, judge, pairs)
-            margins = make_margins(found, ids, votes=votes, allow_missing=self.config.allow_missing)
+            recalled = recall(judging, store, judge, pairs)
+            margins = make_margins(recalled, ids, votes=votes, allow_missing=self.config.allow_missing)
         _make((self.folder / margins_file).parent)
         write_records(self.folder / margins_file, margins)
         left_out = sorted(set(ids) - {margin.pair_id for margin in margins})
         write_json(self.folder / left_out_file, left_out)
         # The judgments of pairs that are left out count too: no margin tells of them.
-        counts = {"judgments": found.found.judgments, "invalid": found.found.invalid, "left_out": len(left_out)}
-        return {"margins": len(margins), **counts, "readings": found.found.readings}
+        counts = {"judgments": recalled.found.judgments, "invalid": recalled.found.invalid, "left_out": len(left_out)}
+        return {"margins": len(margins), **counts, "readings": recalled.found.readings}
 
     def _model(self, name: str, pairs: dict[str, str], margins: dict[str, dict[str, str]]) -> str:
         """Train a model with every seed and predict; returns the hash of its predictions."""
