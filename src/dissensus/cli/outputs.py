@@ -27,8 +27,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Given
             continue
         whole = path.resolve()
         if (source := read.get(whole) or read.get(whole.parent)) is not None:
-            raise OutputError(
-                f"{option} {path}: is what {source} gives, or lies in it, and stays as it is; name another"
-            )
+            what = f"is what {source} gives, or lies in it, and that stays as it is"
+            raise OutputError(f"{option} {path}: {what}; name another file")
         if (other := written.setdefault(whole, option)) != option:
             raise OutputError(f"{option} {path}: is also {other}; name another file")
