@@ -40,9 +40,9 @@ def margins_from_judgments(
     """Turn one judge's judgments into a margin for each of ``pair_ids``, in their order.
 
     Where a pair was judged in both presentation orders, each order counts one half, so that invalid replies in one of
-    them bring no position bias back; with as many valid votes in both this is equation 3 over all votes. A tie is a vote
-    that counts one half for each response, as in `Votes.preference`: ten ties have a margin of 0. Judgments without a
-    choice are counted and have no other part. Judgments of other pairs are passed over.
+    them bring no position bias back; with as many valid votes in both this is equation 3 over all votes. A tie is a
+    vote that counts one half for each response, as in `Votes.preference`: ten ties have a margin of 0. Judgments
+    without a choice are counted and have no other part. Judgments of other pairs are passed over.
 
     Raises:
         JudgeError: a pair has no valid judgment (with ``allow_missing`` it is left out instead), or the judgments come

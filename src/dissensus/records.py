@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -147,6 +148,13 @@ class Votes(Record):
         return (1.0,) * self.a + (0.0,) * self.b + (0.5,) * self.tie
 
     @property
+    def rating_counts(self) -> Counter[float]:
+        """How many people said what, by the rating: no larger than the distinct ones, however many voted."""
+        if self.annotations is not None:
+            return Counter(vote.rating for vote in self.annotations)
+        return +Counter({1.0: self.a, 0.0: self.b, 0.5: self.tie})
+
+    @property
     def preference(self) -> float:
         """The fraction that prefers response a, a tie counting half: (a + tie/2) / n. (Paper, eq. 2.)
 
@@ -202,7 +210,7 @@ class Judgment(Record):
     order: Order = "ab"
     """Which response the judge saw first."""
     choice: Label | None
-    """``tie`` where a person, or a published verdict, sees no winner: a vote that counts one half for each. None where a
+    """``tie`` where a person or a published verdict sees no winner: a vote that counts one half for each. None where a
     reply names no winner: never a vote."""
     probability_a: _Fraction | None = None
     reply: str = ""

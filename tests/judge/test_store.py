@@ -192,8 +192,8 @@ def test_an_older_store_gets_the_right_votes_of_what_was_paid_for(tmp_path):
         rows = [(model.name, i, before, None, reply) for i, (reply, (before, _)) in enumerate(replies.items())]
         rows += [(judge, 10 + i, None, probability, reply) for i, (judge, probability, reply) in enumerate(others)]
         for judge, i, choice, probability, reply in rows:
-            values = dict(pair_id="p0", judge=judge, sample=i, choice=choice, probability_a=probability, reply=reply)
-            store.add([Judgment(**values)], PAIRS)
+            kept = Judgment(pair_id="p0", judge=judge, sample=i, choice=choice, probability_a=probability, reply=reply)
+            store.add([kept], PAIRS)
         store.connection.execute("PRAGMA user_version = 2")
     with JudgmentStore(path, create=False) as store:
         found = {j.sample: j.choice for j in store.judgments()}
