@@ -199,7 +199,11 @@ def test_a_second_process_is_kept_out(finished: Path, tiny_bert: Path):
 
 def test_a_run_writes_over_nothing_that_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    settings = {"pairs": "runs/x/pairs/train.parquet", "models": {"margin": {"objective": "margin"}}}
+    settings = {
+        "pairs": "runs/x/pairs/train.parquet",
+        "models": {"margin": {"objective": "margin"}},
+        "baseline": "margin",
+    }
     own = yaml.safe_dump({**settings, "pairs": "hh-rlhf"}) + "# why this rate\n"
     for path in (Path("exp/study.yaml"), Path("s.yaml"), Path("runs/x/pairs/train.parquet")):
         path.parent.mkdir(parents=True, exist_ok=True)

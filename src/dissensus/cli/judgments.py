@@ -38,7 +38,7 @@ def list_judges(store: Path) -> None:
 @command.command()
 @_STORE
 def verify(store: Path) -> None:
-    """Check that a store is whole: pages, keys, readings, and that each choice is what its reply says."""
+    """Check that a store is whole: pages, keys, checksums, and that each choice is what its reply says."""
     from dissensus.judge.upkeep import verify as check
 
     with _open(store) as opened:
@@ -52,7 +52,8 @@ def verify(store: Path) -> None:
             f"{store}: {found.damaged:,} rows are not as they should be; save the rest with: "
             f"dissensus judgments recover --store {store} --out RECOVERED.db"
         )
-    click.echo("whole      every row is as it should be")
+    left = "".join(f"; {count:,} {why}" for why, count in found.unverifiable.items())
+    click.echo(f"ok         {found.verified:,} rows verified, {found.unverifiable.total():,} not verifiable{left}")
 
 
 @command.command()
@@ -62,8 +63,11 @@ def recover(store: Path, out: Path) -> None:
     """Copy what can be read of a damaged store into a new one; the damaged file is left as it is."""
     from dissensus.judge.upkeep import recover as save
 
-    for table, count in save(store, out).items():
+    found = save(store, out)
+    for table, count in found.saved.items():
         click.echo(f"{table:<10} {count:,} rows saved")
+    if found.damaged:
+        click.echo(f"left out   {found.damaged:,} rows that can be read and are not as they were stored")
     click.echo(f"written    {out}; run dissensus judge with it, and only what is missing is asked")
 
 

@@ -88,7 +88,7 @@ def check_outputs(command: click.Command, ctx: click.Context) -> None:
     read, written = list(_read(command, ctx)), list(_written(command, ctx))
     for index, (option, path, role) in enumerate(written):
         for source, given, is_shared in read:
-            if not (is_shared and not path.exists()) and _clash(path, role, given):
+            if not (is_shared and given.is_dir() and not path.exists()) and _clash(path, role, given):
                 what = f"is what {source} gives, or lies in it, and that stays as it is"
                 raise OutputError(f"{option} {path}: {what}; name another {_noun(role)}")
         for other, earlier, _ in written[:index]:

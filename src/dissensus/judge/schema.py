@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 APPLICATION_ID = 0x64697373  # "diss"
-VERSION = 2
+VERSION = 3
 
 _JUDGMENTS = """
 CREATE TABLE judgments (
@@ -64,7 +64,14 @@ CREATE INDEX attempts_in_flight ON attempts (ask) WHERE state = 'sent';
 CREATE INDEX attempts_by_judge ON attempts (judge, state);
 """
 
-_STEPS = (_JUDGMENTS, _LANGUAGE_MODELS)
+# Null in rows that are older than this version.
+_CHECKSUMS = """
+ALTER TABLE judgments ADD COLUMN checksum INTEGER;
+ALTER TABLE judges ADD COLUMN checksum INTEGER;
+ALTER TABLE readings ADD COLUMN checksum INTEGER;
+"""
+
+_STEPS = (_JUDGMENTS, _LANGUAGE_MODELS, _CHECKSUMS)
 """What makes version n from version n - 1. A step is never edited once it was released."""
 
 
