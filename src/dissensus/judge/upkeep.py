@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -211,9 +211,9 @@ _STATES = {"sent", "answered", "failed", "lost"}
 def _copy(store: JudgmentStore, pages: PageReader) -> Recovered:
     saved = dict.fromkeys(_COLUMNS, 0)
     batches: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
-    bad: set[Any] = set()
-    good: set[Any] = set()
-    for table, row, is_right in _recognised(pages):
+    bad: set[tuple[str, Any]] = set()
+    good: set[tuple[str, Any]] = set()
+    for table, row, is_right in _recognised(pages, good):
         (good if is_right else bad).add((table, row[0]))
         if not is_right:
             continue
@@ -233,16 +233,21 @@ def _insert(store: JudgmentStore, table: str, rows: list[tuple[Any, ...]]) -> in
     return store.connection.total_changes - before
 
 
-def _recognised(pages: PageReader) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
-    """Yield the rows of the tables: which table, the values, and whether they are right."""
+def _recognised(pages: PageReader, good: Container[tuple[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
+    """Yield the rows of the tables: which table, the values, and whether they are right.
+
+    Old states of a page (a log has many) are looked at for what is not among ``good`` (table, name) yet.
+    """
     shapes = {(shape.kind, shape.columns): shape.table for shape in _SHAPES}
     for row in pages.rows():
         table = shapes.get((row.kind, len(row.values)))
+        if table is None or (not row.is_current and (table, row.values[0]) in good):
+            continue
         if table == "judges":
             yield from _judge(row)
         elif table == "judgments" or table == "readings":
             yield from _answer(table, row)
-        elif table is not None and row.is_current and _is_bookkeeping(table, row.values):
+        elif row.is_current and _is_bookkeeping(table, row.values):
             yield table, (row.rowid, *row.values[1:]), True
 
 
