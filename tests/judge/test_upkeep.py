@@ -177,6 +177,13 @@ def test_the_folder_for_the_hub_loads_as_a_data_set(tmp_path: Path) -> None:
     assert load_dataset(folder, split="train", cache_dir=cache).num_rows == 3000
     assert load_dataset(folder, "readings", split="train", cache_dir=cache)[0]["verdicts"] == "AB"
     card = (tmp_path / "hub" / "README.md").read_text()
+    with JudgmentStore(tmp_path / "judgments.db") as store:
+        assert export_data_set(store, tmp_path / "hub") == {"judgments": 3000, "readings": 600}  # again, over its own
+        (tmp_path / "README.md").write_text("# mine")
+        with pytest.raises(OutputError, match="stays as it is"):
+            export_data_set(store, tmp_path)
+    assert (tmp_path / "README.md").read_text() == "# mine"
+    assert not (tmp_path / "judgments").exists()
     assert "top_p: 0.9" in card
     assert "I am going to give you a prompt and two answers." in card
 
