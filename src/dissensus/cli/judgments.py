@@ -52,8 +52,9 @@ def verify(store: Path) -> None:
             f"{store}: {found.damaged:,} rows are not as they should be; save the rest with: "
             f"dissensus judgments recover --store {store} --out RECOVERED.db"
         )
-    left = "".join(f"; {count:,} {why}" for why, count in found.unverifiable.items())
-    click.echo(f"ok         {found.verified:,} rows verified, {found.unverifiable.total():,} not verifiable{left}")
+    why = "; ".join(f"{count:,} {reason}" for reason, count in found.unverifiable.items())
+    left = f"{found.unverifiable.total():,} not verifiable" + (f" ({why})" if why else "")
+    click.echo(f"ok: {found.verified:,} rows verified, {left}")
 
 
 @command.command()

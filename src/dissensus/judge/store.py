@@ -108,7 +108,7 @@ class JudgmentStore:
             self._prepare()
         except BaseException as error:
             self.connection.close()
-            if isinstance(error, sqlite3.DatabaseError):
+            if isinstance(error, sqlite3.DatabaseError | UnicodeDecodeError):
                 raise self._explain(error, "cannot be used as a store") from error
             raise
 
@@ -285,7 +285,7 @@ class JudgmentStore:
             # No "yield from": a reader that stops early would close a cursor of a store that is closed by then.
             for row in self.connection.execute(query, arguments):  # noqa: UP028
                 yield row
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise self._explain(error, "cannot be read") from error
 
     def _text_judges(self) -> set[str]:
@@ -351,16 +351,17 @@ class JudgmentStore:
         with self.path.open("rb") as file:
             return file.read(16) == b"SQLite format 3\0"
 
-    def _explain(self, error: sqlite3.DatabaseError, what: str) -> Exception:
+    def _explain(self, error: sqlite3.DatabaseError | UnicodeDecodeError, what: str) -> Exception:
         """Say what SQLite's error means: a full disk, something else outside the file, or a damaged file."""
         if isinstance(error, sqlite3.ProgrammingError):
             return error
-        # An error of Python's own has no code: text that is no UTF-8 any more.
+        # An error of Python's own has no code: a text, or SQLite's words on one, is no UTF-8 any more.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         # The memory that readers share is a file, too, and where it cannot grow SQLite says no more than "I/O error".
         if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(self.path.parent)):
             return OutputError(f"{self.path}: {what}: the disk is full ({error}); free space and run again")
-        if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_CORRUPT:
+        # SQLITE_ERROR of our own queries: the tables are not what they were.
+        if isinstance(error, sqlite3.OperationalError) and code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
             return OutputError(f"{self.path}: {what} ({error}); put that right and run again")
         return InputError(
             f"{self.path}: the store is damaged ({error}); it is left as it is. Save what can be read with: "

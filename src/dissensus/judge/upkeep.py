@@ -44,8 +44,8 @@ class Findings:
             self.problems.append(problem)
 
 
-_OLD = "rows from before there were checksums (their keys are right)"
-_COSTS = "rows of attempts and runs (they change, and have no checksum)"
+_OLD = "from before rows had checksums: their keys are right"
+_COSTS = "of attempts and runs, which change and have no checksum"
 
 
 def verify(store: JudgmentStore) -> Findings:
