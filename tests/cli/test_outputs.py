@@ -118,6 +118,7 @@ def test_nothing_that_is_read_is_written_over(
 def test_every_verb_says_of_each_option_whether_it_is_a_path(verb: tuple[str, ...]) -> None:
     command = VERBS[verb]
     assert isinstance(command, Verb)
+    assert all(isinstance(param.type, Output) for param in command.params if "--out" in param.opts)
     unknown = [
         param.name
         for param in command.params
