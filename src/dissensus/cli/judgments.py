@@ -165,6 +165,7 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
         how = f"{config['model']}, template {settings['template']['name']}, order {config['order']}"
         click.echo(
             f"  asked      {how}, mode {config['mode']}, temperature {config['temperature']}, top-p {config['top_p']}"
+            + ("" if exact else f", seed {config['seed']}, at most {config['max_tokens']:,} tokens")
         )
     if exact:
         click.echo(f"  readings   {count:,}")

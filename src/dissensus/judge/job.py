@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from dissensus.judge.ask import Answer, Ask, Outcome, Sampling, TooLong, Usage
+from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.display import Display, Tally
 from dissensus.judge.language import LanguageJudge, Planned
-from dissensus.judge.ledger import Attempt, Ledger, Price
+from dissensus.judge.ledger import Attempt, Ledger, Price, refused_view
 from dissensus.judge.reading import Reading
 from dissensus.judge.store import JudgmentStore, StoredReading, content_of
 from dissensus.judge.verdict import parse_choice
@@ -34,11 +34,13 @@ class AskingOptions:
     max_cost: float | None = None
     """Dollars that this judge may cost in this store, earlier runs included."""
     patience: float = 600.0
-    """Seconds that a server may be gone."""
+    """Seconds that a server may be gone, or busy."""
     retries: int = 5
     """How often a request is repeated that failed for other reasons than the server being busy or gone."""
     force_prefix: bool = False
     """Keep readings whose prefix the model would not surely write, instead of sampling replies for them."""
+    ask_refused: bool = False
+    """Ask once more what the server refused in an earlier run."""
     take_over: bool = False
     """Take runs of other hosts that have not ended for dead."""
     progress: bool = True
@@ -71,6 +73,7 @@ class Job:
         self.twin = judge.with_mode("sample") if self.exact else judge
         """Whose name sampled replies bear."""
         self._twin_is_registered = not self.exact
+        self._refused = {} if options.ask_refused else ledger.refused()
 
     def sampling_of(self, ask: Ask) -> Sampling | None:
         """Return how the replies of an ask are sampled; None where it wants a reading."""
@@ -81,6 +84,21 @@ class Job:
         remaining = iter(pairs)
         while window := list(itertools.islice(remaining, _WINDOW)):
             yield self._plan(window)
+
+    def refused(self, ask: Ask) -> str | None:
+        """Return why the server will not answer an ask, where it said so of it or of its prompt; None elsewhere."""
+        if not self._refused:
+            return None
+        return self._refused.get(ask.key) or self._refused.get(self._view(ask))
+
+    def note_refused(self, ask: Ask, attempt: Attempt, error: AskError) -> Attempt:
+        """Remember that an ask was refused, and its prompt if it is that; returns what the store is to keep of it."""
+        key = ask.key if error.kind == "withheld" else self._view(ask)
+        self._refused[key] = str(error)
+        return replace(attempt, state="refused", refused=key)
+
+    def _view(self, ask: Ask) -> bytes:
+        return refused_view(content_of(ask.pair), ask.order, ask.persona)
 
     def further(self, outcome: Outcome) -> list[Ask]:
         """List what is still to be asked after an outcome: replies that did not come, or that a reading needs."""

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from dissensus.judge.ask import Ask, Usage
-from dissensus.judge.store import JudgmentStore
+from dissensus.judge.store import JudgmentStore, framed_digest
 
-State = Literal["answered", "failed", "too long"]
+State = Literal["answered", "failed", "too long", "refused"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Attempt:
     cost: float
     seconds: float
     error: str | None = None
+    refused: bytes | None = None
+    """What a server will not answer (see `refused_view`), in place of the key of what was asked."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Ledger:
                 continue
             self._connection.execute(
                 "UPDATE attempts SET state = ?, error = ?, prompt_tokens = ?, completion_tokens = ?, estimated = ?, "
-                "cost = ?, seconds = ? WHERE id = ?",
+                "cost = ?, seconds = ?, ask = COALESCE(?, ask) WHERE id = ?",
                 (
                     attempt.state,
                     attempt.error,
@@ -125,9 +127,15 @@ class Ledger:
                     attempt.usage.estimated,
                     attempt.cost,
                     round(attempt.seconds, 4),
+                    attempt.refused,
                     attempt.id,
                 ),
             )
+
+    def refused(self) -> dict[bytes, str]:
+        """List what the server would not answer in earlier runs, with its reasons."""
+        query = "SELECT ask, error FROM attempts WHERE judge = ? AND state = 'refused'"
+        return {bytes(key): error or "" for key, error in self._store.rows(query, (self.judge,))}
 
     def _claim(self, ask: Ask, usage: Usage, cost: float) -> int | None:
         taken = self._connection.execute(
@@ -156,6 +164,11 @@ def _close(connection: sqlite3.Connection, run: int) -> None:
     connection.execute("DELETE FROM attempts WHERE run = ? AND state = 'sent' AND prompt_tokens = 0", (run,))
     connection.execute("UPDATE attempts SET state = 'lost' WHERE run = ? AND state = 'sent'", (run,))
     connection.execute("UPDATE runs SET ended = ? WHERE id = ?", (_now(), run))
+
+
+def refused_view(content: str, order: str, persona: str) -> bytes:
+    """Name a prompt: what a judge is shown of a pair, whatever number of replies is asked for."""
+    return framed_digest("refused", content, order, persona)
 
 
 def spent(store: JudgmentStore, judge: str) -> Spent:
