@@ -183,8 +183,8 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
     if cost.attempts:
         tokens = f"{cost.prompt_tokens:,} + {cost.completion_tokens:,} tokens"
         click.echo(
-            f"  attempts   {cost.attempts:,} ({cost.failed:,} failed, {cost.lost:,} lost), {tokens}, ${cost.cost:,.4f}"
-            + (f" ({cost.estimated:,} attempts estimated)" if cost.estimated else "")
+            f"  attempts   {cost.attempts:,} ({cost.failed:,} failed, {cost.refused:,} refused, {cost.lost:,} lost), "
+            f"{tokens}, ${cost.cost:,.4f}" + (f" ({cost.estimated:,} attempts estimated)" if cost.estimated else "")
         )
 
 

@@ -88,6 +88,7 @@ class AskError(Exception):
         retry_after: float | None = None,
         usage: Usage = Usage(),
         billed: bool = False,
+        status: int = 0,
     ) -> None:
         super().__init__(reason)
         self.kind = kind
@@ -100,6 +101,8 @@ class AskError(Exception):
         """What the failed attempt took all the same, where the server said."""
         self.billed = billed
         """Whether the server may have done the work (the answer was cut off, or never came): counted at an estimate."""
+        self.status = status
+        """Of HTTP; 0 where the server gave none."""
 
 
 class Backend(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from dissensus.errors import ConfigError, MissingDependencyError
 from dissensus.judge.ask import BatchBackend, Sampling, ServerBackend
 from dissensus.judge.loading import Dtype
+from dissensus.judge.loop import run_async
 from dissensus.judge.profile import Api, ServerProfile
 
 BackendName = Literal["local", "server", "vllm"]
@@ -128,4 +128,4 @@ def probe_server(
         async with Endpoint(str(config.base_url), key_variable=config.key_variable, timeout=config.timeout) as endpoint:
             return await cached_probe(endpoint, model, api=config.api, refresh=refresh, breaker=breaker)
 
-    return asyncio.run(ask())
+    return run_async(ask())

@@ -18,6 +18,7 @@ from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, Server
 from dissensus.judge.job import Job, Kept
 from dissensus.judge.ledger import Attempt, spent
 from dissensus.judge.limits import Breaker, Budget, Concurrency, Rate, backoff
+from dissensus.judge.loop import run_async
 from dissensus.judge.suspects import IN_A_ROW, Suspects, given_up, plain_question
 from dissensus.records import Pair
 
@@ -29,7 +30,7 @@ _CHARACTERS_PER_TOKEN = 3.0
 
 def ask_concurrently(pairs: Iterable[Pair], job: Job, backend: ServerBackend) -> str:
     """Ask a server whatever the job plans for ``pairs``; returns why it stopped early, empty where it did not."""
-    return asyncio.run(_Run(job, backend).run(pairs))
+    return run_async(_Run(job, backend).run(pairs))
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class _Run:
             kept.attempts += self._suspects.cleared()
         await self._writer.write(kept)
         self._job.count(outcome)
-        if self._job.tally.hopeless:
+        if self._job.tally.hopeless and not await self._writer.run(self._job.has_verdict):
             self._halt("every reply so far was cut before it named a winner")
         self._leave()
         further = await self._writer.run(self._job.further, outcome)
@@ -204,7 +205,9 @@ class _Run:
                     outcome = await self._backend.answer(ask, sampling)
                 except AskError as error:
                     attempt = await self._fail(sent, error)
-                    failures += error.kind in ("failed", "withheld")
+                    failures += error.kind == "failed"
+                    if error.kind == "withheld":
+                        failures = max(failures + 1, self._job.withheld(ask))
                     if failures > self._options.retries or error.kind == "refused":
                         await self._give_up(ask, attempt, error)
                         return None

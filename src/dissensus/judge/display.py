@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -103,7 +104,7 @@ class Tally:
         self.refused_new += count * new
         named = any(line.startswith(f"{ask.pair.id} (") for line in self.refused_pairs)
         if len(self.refused_pairs) < _NAMED and not named:
-            self.refused_pairs.append(f"{ask.pair.id} ({reason})")
+            self.refused_pairs.append(f"{ask.pair.id} ({textwrap.shorten(reason, 160, placeholder='…')})")
 
     def note_too_long(self, outcome: TooLong) -> None:
         """Count a prompt that does not fit."""

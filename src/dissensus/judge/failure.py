@@ -15,7 +15,7 @@ from dissensus.judge.ask import AskError
 _CONTEXT = re.compile(
     r"context[ _]?(?:length|window|size|limit)|maximum (?:context|model|prompt)|too many tokens"
     r"|(?:prompt|input|request|message)s? (?:is|are|was) too (?:long|large)|input (?:token|length)[^.]{0,40}exceed"
-    r"|inputs? (?:must|should) have less than|inputs? tokens? \+|string_above_max_length",
+    r"|inputs?\W+(?:must|should) have less than|inputs?\W+tokens?\W+\+|string_above_max_length",
     re.I,
 )
 _NUMBERS = re.compile(r"\b(\d{2,9})\b")
@@ -23,6 +23,15 @@ _LIMIT = re.compile(r"(?:context|model)[ _](?:length|window|size)\D{0,30}(\d{2,9
 _NO_CREDIT = re.compile(
     r"insufficient[_ ](?:quota|balance|credits?|funds)|billing_hard_limit|exceeded_current_quota"
     r"|credit balance is too low|all available credits|spending limit|out of credits?|arrear|no credits? left",
+    re.I,
+)
+_NO_KEY = re.compile(
+    r"(?:invalid|incorrect|missing|expired|no)\s+api[ _-]?key"
+    r"|api[ _-]?key\W+(?:is |was |has )?(?:not|invalid|missing|expired|incorrect)",
+    re.I,
+)
+_NO_MODEL = re.compile(
+    r"model_not_found|\bmodel\b.{0,60}(?:not found|does not exist)|(?:invalid|unknown|no such) model|not a valid model",
     re.I,
 )
 _TOO_LARGE = re.compile(r"limit:?\s*([\d,]+)\b.*?requested:?\s*~?([\d,]+)\b", re.I | re.S)
@@ -35,7 +44,7 @@ _CODES = (*_WORDS, "code", "type", "status", "error_type", "error_code", "innere
 _TAG = re.compile(r"(?is)<(script|style|head)\b.*?</\1>|<[^>]*>")
 _IN_WORDS = re.compile(
     r"(?:try again|retry|wait|available|reset)\w*[^.\d]{0,20}"
-    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|h|hours?|hrs?|m|minutes?|mins?|s|seconds?|secs?)\b\s*)+)",
+    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|h|hours?|hrs?|m|minutes?|mins?|s|seconds?|secs?)(?![a-z])\s*)+)",
     re.I,
 )
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|h|m|s)", re.I)
@@ -75,10 +84,10 @@ def failure(place: str, status: int, headers: Any, text: str, *, message: str, k
         return JudgeError(f"{place}: the account has no credit left ({message}); add some and run this again")
     if status in (400, 413, 422, 500) and _CONTEXT.search(words):
         return too_long(message)
-    if status == 401:
-        return JudgeError(f"{place}: the server wants a key (401): {message}; {key}")
-    if status == 404:
-        return JudgeError(f"{place}: not found (404): {message}")
+    if status == 401 or (status in (400, 403) and _NO_KEY.search(words)):
+        return JudgeError(f"{place}: the server wants a key ({status}): {message}; {key}")
+    if status == 404 or (status in (400, 403) and _NO_MODEL.search(words)):
+        return JudgeError(f"{place}: not found ({status}): {message}")
     if status in (413, 429) and (numbers := _TOO_LARGE.search(words)) and _more(numbers.group(2), numbers.group(1)):
         return AskError(f"status {status}: {message}", kind="refused")
     if status in _BUSY:
@@ -86,7 +95,7 @@ def failure(place: str, status: int, headers: Any, text: str, *, message: str, k
     if status in _PASSING or status >= 500:
         return AskError(f"status {status}: {message}", retry_after=pause_asked_for(headers, text))
     about_key = f"; {key}" if status == 403 else ""
-    return AskError(f"status {status}: {message}{about_key}", kind="refused")
+    return AskError(f"status {status}: {message}{about_key}", kind="refused", status=status)
 
 
 def pause_asked_for(headers: Any, text: str) -> float | None:

@@ -15,9 +15,9 @@ from dissensus.judge.listing import context_in
 from dissensus.judge.patience import PATIENCE, AwayError, RefusedError, patiently
 from dissensus.judge.profile import ServerProfile
 from dissensus.judge.prompt import PREFIX
-from dissensus.judge.response import Step, choices_of, reply_text, steps_of
+from dissensus.judge.response import Step, check_end, choices_of, reply_text, steps_of
 from dissensus.judge.server import path_of, request_body
-from dissensus.judge.ways import ENOUGH, Way, likeness, next_way, other_ways
+from dissensus.judge.ways import ENOUGH, Way, likeness, next_way, other_ways, reasons_in
 
 _QUESTION = "Write one sentence about the sea, and then another one about the mountains."
 _NEUTRAL_SETS: tuple[dict[str, int | float | str], ...] = (
@@ -45,6 +45,7 @@ class Inquiry:
         self._breaker = breaker or Breaker(PATIENCE)
         self.profile = profile
         self._ignored: list[str] = []
+        self._refusal = ""
 
     async def run(self, listing: dict[str, Any]) -> ServerProfile:
         """Ask all of them; ``listing`` is what the server lists of its model."""
@@ -91,6 +92,7 @@ class Inquiry:
         """Make a request; an answer without replies is a failure, and is asked for again."""
         response = await self._endpoint.post(path_of(self.profile), body)
         for choice in choices_of(response):
+            check_end(choice)
             reply_text(choice)
         return response
 
@@ -100,6 +102,9 @@ class Inquiry:
             return await self._ask(**settings)
         except AwayError:
             raise
+        except RefusedError as error:
+            self._refusal = error.said
+            return None
         except (JudgeError, ContextExceededError):
             return None
 
@@ -109,9 +114,11 @@ class Inquiry:
         except ContextExceededError as error:
             raise JudgeError(f"{self.profile.model}: its context of {error.limit} tokens holds no question") from error
         except RefusedError as error:
+            if error.status == 403:  # the key may not, however it asks
+                raise
             first = await self._other_ways(error)
         except JudgeError as error:
-            if "404" not in str(error):
+            if "not found (" not in str(error):
                 raise
             known = f"; it has: {listing['unlisted']}" if "unlisted" in listing else ""
             raise JudgeError(f"{error}{known}; choose one with --model, or another --api") from error
@@ -128,31 +135,33 @@ class Inquiry:
         Raises:
             JudgeError: it refuses them all.
         """
-        plain, said, way = self.profile, str(refusal), Way()
+        plain, said, way = self.profile, [refusal.said], Way()
         untried = other_ways()
         while untried:
-            way = next_way(way, untried, said)
+            way = next_way(way, untried, said[-1])
             untried.remove(way)
-            self.profile = way.profile(plain, said)
+            self.profile = way.profile(plain)
             try:
                 first = await self._ask(limit=way.limit)
             except RefusedError as error:
-                said = str(error)
+                said.append(error.said)
                 continue
+            self._note(too_few=way.too_few, reasons=reasons_in(said))
             await self._both_said()
             return first
         raise refusal
 
     async def _both_said(self) -> None:
         """Find out what the server refuses: top-p at 1, top-p at all, or a temperature beside it."""
+        if "top_p" in self.profile.unsaid:
+            return
         if "temperature" in self.profile.unsaid:
-            if "top_p" not in self.profile.unsaid and await self._try(top_p=0.9) is None:
-                self._note(unsaid=(*self.profile.unsaid, "top_p"))
+            if await self._try(top_p=0.9) is None:
+                self._note(unsaid=("temperature", "top_p"), reasons={**self.profile.reasons, "top_p": self._refusal})
         elif "top_p=1" in self.profile.unsaid and await self._try(temperature=0.7, top_p=0.9) is None:
-            if await self._try(temperature=1.0, top_p=0.9, extra={"temperature": None}) is None:
-                self._note(unsaid=("top_p",))
-            else:
-                self._note(unsaid=(), together=False)
+            self._note(unsaid=(), together=False, reasons={**self.profile.reasons, "top_p": self._refusal})
+            if await self._try(temperature=1.0, top_p=0.9) is None:
+                self._note(unsaid=("top_p",), together=True)
 
     async def _neutral(self) -> None:
         """Find the parameters that undo a server's own defaults and that it does not refuse: all, some, or its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -73,6 +74,8 @@ class Job:
         self.twin = judge.with_mode("sample") if self.exact else judge
         """Whose name sampled replies bear."""
         self._twin_is_registered = not self.exact
+        self._has_verdict = False
+        self._withheld: Counter[bytes] = Counter()
         self._refused = {} if options.ask_refused else ledger.refused()
 
     def sampling_of(self, ask: Ask) -> Sampling | None:
@@ -86,19 +89,26 @@ class Job:
             yield self._plan(window)
 
     def refused(self, ask: Ask) -> str | None:
-        """Return why the server will not answer an ask, where it said so of it or of its prompt; None elsewhere."""
-        if not self._refused:
-            return None
-        return self._refused.get(ask.key) or self._refused.get(self._view(ask))
+        """Return why the server will not answer the prompt of an ask, where it said so; None elsewhere."""
+        return self._refused.get(_view(ask)) if self._refused else None
 
     def note_refused(self, ask: Ask, attempt: Attempt, error: AskError) -> Attempt:
-        """Remember that an ask was refused, and its prompt if it is that; returns what the store is to keep of it."""
-        key = ask.key if error.kind == "withheld" else self._view(ask)
+        """Remember that the prompt of an ask was refused; returns what the store is to keep of it."""
+        key = _view(ask)
         self._refused[key] = str(error)
         return replace(attempt, state="refused", refused=key)
 
-    def _view(self, ask: Ask) -> bytes:
-        return refused_view(content_of(ask.pair), ask.order, ask.persona)
+    def withheld(self, ask: Ask) -> int:
+        """Count a reply that was held back; returns how many were of its prompt, since one was not."""
+        self._withheld[_view(ask)] += 1
+        return self._withheld[_view(ask)]
+
+    def has_verdict(self) -> bool:
+        """Whether the store has a verdict of the judge."""
+        if not self._has_verdict:
+            query = "SELECT 1 FROM judgments WHERE judge = ? AND choice IS NOT NULL LIMIT 1"
+            self._has_verdict = any(self.store.rows(query, (self.twin.name,)))
+        return self._has_verdict
 
     def further(self, outcome: Outcome) -> list[Ask]:
         """List what is still to be asked after an outcome: replies that did not come, or that a reading needs."""
@@ -142,6 +152,8 @@ class Job:
     def count(self, outcome: Outcome) -> None:
         """Count an answer that is on disk."""
         if isinstance(outcome, Answer):
+            if self._withheld:
+                self._withheld.pop(_view(outcome.ask), None)
             config = self.judge.config
             if self.exact and outcome.reading is None:
                 self.tally.beside += len(outcome.replies)
@@ -198,6 +210,10 @@ class Job:
         missing = self.store.missing(keys)
         samples = tuple(sample for key, sample in keys.items() if key in missing)
         return self.twin.ask_for(pair, order, persona, samples) if samples else None
+
+
+def _view(ask: Ask) -> bytes:
+    return refused_view(content_of(ask.pair), ask.order, ask.persona)
 
 
 class BufferedWriter:

@@ -54,6 +54,7 @@ class Spent:
 
     attempts: int
     failed: int
+    refused: int
     lost: int
     """Attempts whose process died before the answer was kept; counted at their estimate."""
     prompt_tokens: int
@@ -174,7 +175,8 @@ def refused_view(content: str, order: str, persona: str) -> bytes:
 def spent(store: JudgmentStore, judge: str) -> Spent:
     """Add up the attempts of a judge, over all runs."""
     (row,) = store.rows(
-        "SELECT COUNT(*), SUM(state = 'failed'), SUM(state = 'lost'), SUM(prompt_tokens), SUM(completion_tokens), "
+        "SELECT COUNT(*), SUM(state = 'failed'), SUM(state = 'refused'), SUM(state = 'lost'), "
+        "SUM(prompt_tokens), SUM(completion_tokens), "
         "SUM(cost), SUM(estimated) FROM attempts WHERE judge = ? AND state != 'sent'",
         (judge,),
     )

@@ -263,7 +263,7 @@ class Breaker:
             self._scout = None
 
     def _given_up(self, reason: str, now: float, asked: float | None) -> str:
-        since = now - (self._silent_since or now)
+        since = 0.0 if self._silent_since is None else now - self._silent_since
         if asked is None or since + asked <= self._patience:
             return (
                 f"{reason}; busy for {since:.0f} s, and --patience is {self._patience:g}. "

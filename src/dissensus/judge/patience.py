@@ -23,7 +23,12 @@ _HINTS = {
 
 
 class RefusedError(JudgeError):
-    """The server will not answer such a request."""
+    """The server will not answer such a request; ``said`` is what it says of it."""
+
+    def __init__(self, error: AskError) -> None:
+        super().__init__(f"{error}; {_HINTS['refused']}")
+        self.said = str(error)
+        self.status = error.status
 
 
 class AwayError(JudgeError):
@@ -56,7 +61,7 @@ async def patiently(request: Callable[[], Any], breaker: Breaker | None = None) 
             if error.kind == "gone":
                 raise AwayError(f"{error}; {_HINTS['gone']}") from error
             if error.kind == "refused":
-                raise RefusedError(f"{error}; {_HINTS['refused']}") from error
+                raise RefusedError(error) from error
             if failures == _ATTEMPTS:
                 raise JudgeError(f"{error}; {_HINTS[error.kind]}") from error
             await asyncio.sleep(min(error.retry_after or 0.0, _LONGEST_WAIT) or 0.2 * 2**failures)

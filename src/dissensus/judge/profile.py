@@ -58,8 +58,8 @@ class ServerProfile(BaseModel):
     """The lowest temperature that it takes."""
     too_few: int = 0
     """The most tokens of a reply that it refuses for being too few."""
-    reason: str = ""
-    """What it said when it refused them."""
+    reasons: dict[str, str] = {}
+    """What it said when it refused them, by the names of the parameters that it said it of."""
     neutral: dict[str, int | float | str] = {}
     """Parameters beyond OpenAI's that it takes, with values that change nothing: servers have defaults of their own."""
     ignored: tuple[str, ...] = ()
@@ -106,21 +106,26 @@ class ServerProfile(BaseModel):
             return
         asked = {"temperature": sampling.temperature, "top_p": sampling.top_p}
         options = {"temperature": "--temperature", "top_p": "--top-p"}
-        said = f" ({self.reason})" if self.reason else ""
         refused = [name for name in asked if name in self.unsaid and asked[name] != 1]
         if refused:
             remedy = " ".join(f"{options[name]} 1" for name in refused)
-            raise JudgeError(f"{self.model}: the server takes no {' and no '.join(refused)} but 1{said}; give {remedy}")
+            raise JudgeError(
+                f"{self.model}: the server takes no {' and no '.join(refused)} but 1"
+                f"{self._said(refused[0])}; give {remedy}"
+            )
         if not self.together and 1 not in asked.values():
             raise JudgeError(
-                f"{self.model}: the server takes temperature or top_p and not both{said}; "
+                f"{self.model}: the server takes temperature or top_p and not both{self._said('top_p')}; "
                 "give --temperature 1 or --top-p 1"
             )
         if sampling.max_tokens <= self.too_few:
             raise JudgeError(
-                f"{self.model}: the server refuses replies of {sampling.max_tokens} tokens{said}; "
+                f"{self.model}: the server refuses replies of {sampling.max_tokens} tokens{self._said('tokens')}; "
                 "give more with --max-tokens, such as 1000"
             )
+
+    def _said(self, name: str) -> str:
+        return f" ({self.reasons[name]})" if name in self.reasons else ""
 
     def describe(self) -> str:
         """Write the profile as lines of a name and what was found."""

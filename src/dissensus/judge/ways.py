@@ -40,35 +40,55 @@ class Way:
         """Tokens of the reply."""
         return _LIMITS[self.few]
 
-    def profile(self, plain: ServerProfile, said: str) -> ServerProfile:
-        """Return the profile of a server that is to be asked in this way, having said something of another."""
-        too_few = _LIMITS[self.few - 1] if self.few else 0
-        return plain.model_copy(update={**self.tempered, "limit_name": self.name, "too_few": too_few, "reason": said})
+    @property
+    def too_few(self) -> int:
+        """The most tokens of a reply that are refused, where this is the first way that is not."""
+        return _LIMITS[self.few - 1] if self.few else 0
+
+    def profile(self, plain: ServerProfile) -> ServerProfile:
+        """Return the profile of a server that is to be asked in this way."""
+        return plain.model_copy(update={**self.tempered, "limit_name": self.name})
 
     def distance(self, other: Way, said: str) -> int:
-        """Tell how far another way is, where what is said of this one counts for the parameters that it names."""
-        tempered = self.tempered != other.tempered
+        """Tell how far another way is: what changes a parameter that is named in what is said of this one is near."""
         changes = (
             (self.name != other.name, "max_completion_tokens" in said),
-            (
-                tempered and any(name in str(other.tempered) for name in ("temperature", "coldest")),
-                "temperature" in said,
-            ),
-            (tempered and "top_p" in str(other.tempered), "top_p" in said),
+            (self._temperature != other._temperature, "temperature" in said),
+            (self._top_p != other._top_p, "top_p" in said),
             (self.few != other.few, _ASKS_FOR_MORE.search(said) is not None),
         )
-        return sum(-1 if named else 1 for changed, named in changes if changed)
+        changed = [named for differs, named in changes if differs]
+        return len(changed) + 3 * changed.count(False) - 2 * any(changed)
+
+    @property
+    def _temperature(self) -> tuple[bool, bool]:
+        return "coldest" in self.tempered, "temperature" in self.tempered.get("unsaid", ())
+
+    @property
+    def _top_p(self) -> tuple[str, ...]:
+        return tuple(name for name in self.tempered.get("unsaid", ()) if name != "temperature")
 
 
 def other_ways() -> list[Way]:
     """List all ways but the plain one, by how much they change."""
     ways = [Way(name, tempered, few) for few, name, tempered in itertools.product(range(3), _NAMES, _TEMPERED)]
-    return sorted(ways[1:], key=lambda way: (way.name != _NAMES[0]) + len(str(way.tempered).split(",")) + way.few)
+    return sorted(ways[1:], key=lambda way: (way.name != _NAMES[0]) + _TEMPERED.index(way.tempered) + way.few)
 
 
 def next_way(tried: Way, untried: Sequence[Way], said: str) -> Way:
     """Choose what to try next by what the server said of what was tried last."""
     return min(untried, key=lambda way: tried.distance(way, said))
+
+
+def reasons_in(said: Sequence[str]) -> dict[str, str]:
+    """Sort what a server said when it refused something by the parameters that it names.
+
+    >>> reasons_in(["top_p has to be 1", "ask for a higher limit of tokens"])
+    {'top_p': 'top_p has to be 1', 'tokens': 'ask for a higher limit of tokens'}
+    """
+    reasons = {name: text for text in said for name in ("temperature", "top_p") if name in text}
+    more = [text for text in said if _ASKS_FOR_MORE.search(text)]
+    return {**reasons, "tokens": more[-1]} if more else reasons
 
 
 def likeness(replies: Sequence[str]) -> float:
