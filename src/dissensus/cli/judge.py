@@ -167,7 +167,7 @@ class _Price(click.ParamType[tuple[float, float]]):
     help="server: how often a failed request is repeated.",
 )
 @click.option("--ask-refused", is_flag=True, help="server: ask again what it refused in an earlier run.")
-@click.option("--probe", is_flag=True, help="server: print what it really honours, and ask nothing else.")
+@click.option("--probe", is_flag=True, help="server: print what it really supports, and ask nothing else.")
 @click.option("--refresh-probe", is_flag=True, help="server: probe it even if it is known.")
 @click.pass_context
 def command(click_context: click.Context, /, **options: Any) -> None:

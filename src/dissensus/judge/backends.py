@@ -106,7 +106,7 @@ def open_server(
 def probe_server(
     config: BackendConfig, model: str | None, *, refresh: bool = False, patience: float = 600.0
 ) -> ServerProfile:
-    """Find out what a server honours, or read what an earlier probe of it found.
+    """Find out what a server supports, or read what an earlier probe of it found.
 
     Raises:
         ConfigError: no address is given.

@@ -1,4 +1,4 @@
-"""The questions of a probe: each compares what a server says with what it would say if it honoured a parameter."""
+"""The questions of a probe: each compares what a server says with what it would say if it supported a parameter."""
 
 from __future__ import annotations
 
@@ -286,9 +286,9 @@ class Inquiry:
         self._note(raw=all(abs(cool[t] - other[t]) < _SAME for other in (warm, hot) for t in cool if t in other))
 
     async def _prefill(self) -> None:
-        """Begin a reply: in a chat, fewer tokens are counted where the flag that leaves it open is honoured.
+        """Begin a reply: in a chat, fewer tokens are counted where the flag that leaves it open is supported.
 
-        Neither request wants a turn opened after it: a server may honour that flag and not the other.
+        Neither request wants a turn opened after it: a server may support that flag and not the other.
         """
         if self.profile.api == "completions":
             self._note(prefill=True)
@@ -298,10 +298,10 @@ class Inquiry:
         tokens = [_prompt_tokens(answer) for answer in (begun, closed)]
         if begun is None:
             return
-        honoured = None not in tokens and tokens[0] < tokens[1]  # type: ignore[operator]
-        if not honoured:
+        supported = None not in tokens and tokens[0] < tokens[1]  # type: ignore[operator]
+        if not supported:
             self._ignored.append("continue_final_message")
-        self._note(prefill=honoured)
+        self._note(prefill=supported)
 
     async def _tokens(self, listing: dict[str, Any]) -> None:
         """Look for the context's length, the labels' ids and the tokens that a prompt opens with."""

@@ -1,4 +1,4 @@
-"""Asking a server once what it really honours: parameters that are ignored with a 200 are found out."""
+"""Asking a server once what it really supports: parameters that are ignored with a 200 are found out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _VERSION = 2
 async def probe(
     endpoint: Endpoint, model: str | None, *, api: Api = "chat", breaker: Breaker | None = None
 ) -> ServerProfile:
-    """Find out what the server behind an open endpoint honours, with some twenty short requests.
+    """Find out what the server behind an open endpoint supports, with some twenty short requests.
 
     Args:
         endpoint: open.

@@ -1,4 +1,4 @@
-"""What a server really honours, as the probe found it, and what follows for the way it is asked."""
+"""What a server really supports, as the probe found it, and what follows for the way it is asked."""
 
 from __future__ import annotations
 
@@ -135,14 +135,14 @@ class ServerProfile(BaseModel):
             ("api", self.api),
             ("n", "supported" if self.several else "one reply a request"),
             ("log-probs", f"top {self.logprobs}, {_raw(self.raw)}" if self.logprobs else "none"),
-            ("temperature", _honoured(self.temperature)),
-            ("top_p", _honoured(self.top_p)),
-            ("seed", _honoured(self.seed)),
-            ("prefill", _honoured(self.prefill)),
+            ("temperature", _supported(self.temperature)),
+            ("top_p", _supported(self.top_p)),
+            ("seed", _supported(self.seed)),
+            ("prefill", _supported(self.prefill)),
             ("opening", "not told" if self.opening_tokens is None else f"{self.opening_tokens} token(s)"),
             ("context", "not told: say it with --context" if self.context is None else f"{self.context:,} tokens"),
             ("labels", ", ".join(f"{text!r} = {i}" for text, i in self.label_ids.items()) or "not told"),
-            ("by id", _honoured(self.asked_ids)),
+            ("by id", _supported(self.asked_ids)),
             ("usage", "counted" if self.usage else "not told: tokens and cost are estimates"),
             ("not sent", ", ".join(self._left_out()) or "nothing that is refused"),
             ("also sent", ", ".join(f"{name} {value}" for name, value in self.neutral.items()) or "nothing"),
@@ -165,7 +165,7 @@ class ServerProfile(BaseModel):
         return f"sample: {sample}; {exact}"
 
 
-def _honoured(value: bool | None) -> str:
+def _supported(value: bool | None) -> str:
     return "not told" if value is None else "supported" if value else "not supported"
 
 

@@ -40,7 +40,7 @@ class Server:
 
     Args:
         endpoint: where it is.
-        profile: what it honours (see `probe`).
+        profile: what it supports (see `probe`).
         revision: of the model, where the server's name for it does not tell; part of the identity.
     """
 
