@@ -343,7 +343,7 @@ class StubServer:
         if takes == "tgi" and (temperature == 0 or (top_p is not None and not 0 < top_p < 1)):
             name = "temperature is not above 0" if temperature == 0 else "top_p is not within 0 and 1"
             return 422, {"error": f"validation: {name}", "error_type": "validation"}
-        if "flagged" not in json.dumps(body.get("messages") or body.get("prompt")):
+        if not self.options.flags or "flagged" not in json.dumps(body.get("messages") or body.get("prompt")):
             return None
         inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"violence": {"filtered": True}}}
         azure = {"message": "the prompt was filtered", "code": "content_filter", "innererror": inner}

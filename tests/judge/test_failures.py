@@ -13,7 +13,7 @@ from dissensus.judge.endpoint import Endpoint
 from dissensus.judge.failure import ContextExceededError, message_of, pause_asked_for
 from dissensus.judge.listing import context_in, models_in
 from dissensus.judge.loop import run_async
-from dissensus.judge.response import replies_of, usage_of
+from dissensus.judge.response import choices_of, replies_of, usage_of
 
 AT = "http://127.0.0.1:1/v1"
 
@@ -79,7 +79,7 @@ def test_a_busy_server_is_waited_for(status):
     assert meaning(status, "<html>over capacity</html>", {"Retry-After": "7"}).retry_after == 7
 
 
-@pytest.mark.parametrize("status", [408, 409, 425, 499, 500, 502, 504, 520, 524])
+@pytest.mark.parametrize("status", [408, 409, 424, 425, 499, 500, 502, 504, 520, 524])
 def test_a_failure_is_repeated(status):
     assert meaning(status, "<html><body>gateway</body></html>").kind == "failed"
 

@@ -51,7 +51,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|h|m|s)", re.I)
 _UNITS = {"ms": 0.001, "milli": 0.001, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DELAY = re.compile(r'"retry_?(?:delay|after)(?:_seconds)?"\s*:\s*"?(\d+(?:\.\d+)?)s?"?', re.I)
 _BUSY = (420, 429, 498, 503, 529)
-_PASSING = (408, 409, 425, 499)
+_PASSING = (408, 409, 424, 425, 499)
 
 
 class ContextExceededError(Exception):

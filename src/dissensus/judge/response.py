@@ -20,6 +20,7 @@ _LEAST = -500.0
 _MOST_TOKENS = 2**31
 _CUT = ("length", "max_tokens", "max_length", "model_length", "max_output_tokens")
 _FAILED = re.compile(r"error|abort|cancel|fail|time_?out|insufficient|overload|unload|interrupt|preempt")
+_BLOCKED = re.compile(r'(?i)"filtered": true|"block_?reason": "')
 _ENDS = (
     "", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "tool_calls", "tool_use",
     "function_call", *_CUT,
@@ -44,7 +45,8 @@ def choices_of(response: dict[str, Any]) -> list[dict[str, Any]]:
     """
     choices = response.get("choices")
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
-        raise AskError("an answer without choices", billed=True)
+        blocked = choices == [] and _BLOCKED.search(json.dumps(response))
+        raise AskError("an answer without choices", kind="withheld" if blocked else "failed", billed=True)
     return choices
 
 
