@@ -144,7 +144,7 @@ def test_a_judge_is_the_balanced_mean_of_its_verdicts_and_silent_where_it_did_no
     judgments = [
         judgment("p1", "a", sample=0),
         judgment("p1", "a", sample=1),
-        judgment("p1", None, "ba", reply="tie"),
+        judgment("p1", "tie", "ba"),
         judgment("elsewhere", "b"),
         judgment("p0", "b", judge="other"),
         judgment("p0", None, judge="other", sample=1, reply="I cannot say"),
@@ -155,6 +155,17 @@ def test_a_judge_is_the_balanced_mean_of_its_verdicts_and_silent_where_it_did_no
     assert llama.predicted[0, 1] == 0.75
     assert other.predicted[0, 0] == 0.0
     assert judge_references([pair(0)], []) == []
+
+
+def test_a_judge_without_a_verdict_is_left_out_with_a_notice():
+    said = []
+    judgments = [judgment("p0", "a"), judgment("p0", None, judge="mute"), judgment("q", "a", judge="elsewhere")]
+    (kept,) = judge_references([pair(0)], judgments, notice=said.append)
+    assert kept.name == "llama"
+    assert [text.split(";")[0] for text in said] == [
+        "judge 'mute' names a winner or a tie on none of the 1 pairs with votes",
+        "judge 'elsewhere' has judged none of the 1 pairs with votes",
+    ]
 
 
 def test_bad_input():

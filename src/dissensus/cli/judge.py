@@ -114,7 +114,7 @@ class _Price(click.ParamType[tuple[float, float]]):
     type=click.Choice(["auto", "float32", "bfloat16"]),
     default="auto",
     show_default=True,
-    help="local, vllm: precision; auto is the weights' own.",
+    help="local, vllm: precision; auto is the weights' own, or float32 where the processor only emulates it.",
 )
 @click.option("--base-url", help="server: such as http://127.0.0.1:8000/v1.")
 @click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
