@@ -173,6 +173,14 @@ def test_a_reply_with_a_text_is_one_however_its_end_is_called(finish):
     assert replies_of([choice("Choice: A", finish)]) == (("Choice: A",), (False,))
 
 
+def test_an_answer_without_choices_says_whether_they_were_blocked():
+    blocked = {"choices": [], "prompt_filter_results": [{"content_filter_results": {"hate": {"filtered": True}}}]}
+    for response, kind in ((blocked, "withheld"), ({"choices": []}, "failed"), ({}, "failed")):
+        with pytest.raises(AskError, match="without choices") as caught:
+            choices_of(response)
+        assert caught.value.kind == kind
+
+
 @pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
 def test_a_reply_that_was_cut_is_a_reply_and_told(finish):
     assert replies_of([choice("I think that", finish), choice(None, finish)]) == (("I think that", ""), (True, True))

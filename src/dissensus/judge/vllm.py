@@ -124,7 +124,7 @@ class VllmModel:
             own = [next(runs) for _ in ask.samples]
             written = sum(len(run.token_ids) for run in own)
             replies = tuple(self._rendering.reply(list(run.token_ids)) for run in own)
-            cut = tuple(len(run.token_ids) >= sampling.max_tokens and run.finish_reason != "stop" for run in own)
+            cut = tuple(run.finish_reason == "length" for run in own)
             yield Answer(ask, replies, usage=Usage(len(ids), written), cut=cut)
 
     def _run(self, prompts: list[Ids], settings: list[dict[str, Any]]) -> list[Any]:
