@@ -99,6 +99,27 @@ def test_a_server_that_refuses_everything_says_so_and_nothing_is_kept_as_refused
     assert not list(store.rows("SELECT 1 FROM attempts WHERE state = 'refused'"))
 
 
+def test_prompts_that_a_server_falls_over_stop_no_others(store):
+    class Falls(Server):
+        async def answer(self, ask: Any, sampling: Any) -> Any:
+            if "flagged" in ask.prompt:
+                raise AskError("status 500: it fell over")
+            return await super().answer(ask, sampling)
+
+    with StubServer(StubOptions()) as stub:
+        backend = Falls(Endpoint(stub.url), ONE_EACH)
+        options = AskingOptions(progress=False, retries=0, concurrency=1)
+        summary = ask_model([*FLAGGED, *GOOD], judge_of(), backend, store, options)
+    assert (summary.tally.made, summary.tally.failed, summary.tally.refused) == (60, 30, 0)
+
+
+def test_a_pause_is_shown_while_it_lasts(store, capsys, monkeypatch):
+    monkeypatch.setattr(limits, "_NOTICED", 0.2)
+    with StubServer(StubOptions(schedule="429-after", retry_after=0.4)) as stub:
+        assert asked(stub, GOOD, store).tally.made == 60
+    assert capsys.readouterr().err.count("busy (429): no reason given: waiting 0 s, until ") == 1
+
+
 def test_where_every_prompt_is_refused_and_a_plain_one_is_not_nothing_was_judged(store):
     with StubServer(StubOptions(flags="azure")) as stub:
         summary = asked(stub, FLAGGED, store, ONE_EACH)

@@ -155,8 +155,10 @@ def message_of(text: str) -> str:
     >>> message_of("<html><head><title>x</title></head><body><h1>403</h1> Forbidden</body></html>")
     '403 Forbidden'
     """
-    found = dict.fromkeys(_texts(as_json(text), _WORDS))
-    return "; ".join(found) or " ".join(_TAG.sub(" ", text).split())
+    values = as_json(text)
+    if values in ({}, [], ""):
+        return ""
+    return "; ".join(dict.fromkeys(_texts(values, _WORDS))) or " ".join(_TAG.sub(" ", text).split())
 
 
 def as_json(text: str) -> Any:
