@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from dissensus.cli.completing import complete_file, complete_source
 from dissensus.cli.outputs import Output, Source, Verb
-from dissensus.errors import InputError
+from dissensus.errors import InputError, JudgeError
 
 if TYPE_CHECKING:
     from dissensus.judge import JudgeSummary, JudgmentStore
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _MODELS = ("local", "server", "vllm")
 _SERVER_OPTIONS = """
-    base_url api key_variable context timeout concurrency rpm tpm price max_cost patience retries probe refresh_probe
+    base_url api key_variable context timeout concurrency rpm tpm price max_cost patience retries ask_refused probe
+    refresh_probe
 """
 _MODEL_OPTIONS = """
     model revision template personas persona_file order mode temperature top_p max_tokens force_prefix take_over
@@ -165,7 +166,7 @@ class _Price(click.ParamType[tuple[float, float]]):
     type=click.FloatRange(min=0),
     default=600.0,
     show_default=True,
-    help="server: seconds that it may be gone.",
+    help="server: seconds that it may be gone, or too busy to answer.",
 )
 @click.option(
     "--retries",
@@ -174,7 +175,8 @@ class _Price(click.ParamType[tuple[float, float]]):
     show_default=True,
     help="server: how often a failed request is repeated.",
 )
-@click.option("--probe", is_flag=True, help="server: print what it really honours, and ask nothing else.")
+@click.option("--ask-refused", is_flag=True, help="server: ask again what it refused in an earlier run.")
+@click.option("--probe", is_flag=True, help="server: print what it really supports, and ask nothing else.")
 @click.option("--refresh-probe", is_flag=True, help="server: probe it even if it is known.")
 @click.pass_context
 def command(click_context: click.Context, /, **options: Any) -> None:
@@ -248,7 +250,8 @@ def _judge(options: dict[str, Any], make: Callable[[list[Pair]], Any]) -> None:
 def _language_model(options: dict[str, Any]) -> None:
     from dissensus.files import PairFile
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.asking import ask_model
+    from dissensus.judge.ask import Sampling
+    from dissensus.judge.asking import ask_model, nothing_judged
     from dissensus.judge.backends import open_backend
     from dissensus.judge.language import LanguageJudge
     from dissensus.judge.prompt import load_template
@@ -264,6 +267,8 @@ def _language_model(options: dict[str, Any]) -> None:
         options["model"],
         revision=options["revision"],
         exact=options["mode"] == "exact",
+        sampling=Sampling(options["temperature"], options["top_p"], options["max_tokens"], options["seed"]),
+        patience=options["patience"],
         refresh_probe=options["refresh_probe"],
     )
     config = _language_config(options, model, personas)
@@ -271,9 +276,12 @@ def _language_model(options: dict[str, Any]) -> None:
     with JudgmentStore(options["store"]) as opened:
         summary = ask_model(pairs, judge, backend, opened, asking, total=len(pairs))
         _print_asked(summary, opened)
+        why = nothing_judged(summary, opened)
     if summary.stopped == "interrupted":
         click.echo("dissensus: stopped; run the same command again to go on", err=True)
         sys.exit(130)
+    if why:
+        raise JudgeError(why)
 
 
 def _personas(options: dict[str, Any]) -> tuple[str, ...]:
@@ -315,6 +323,7 @@ def _asking(options: dict[str, Any]) -> Any:
         patience=options["patience"],
         retries=options["retries"],
         force_prefix=options["force_prefix"],
+        ask_refused=options["ask_refused"],
         take_over=options["take_over"],
         progress=not options["quiet"],
     )
@@ -323,7 +332,7 @@ def _asking(options: dict[str, Any]) -> Any:
 def _probe(options: dict[str, Any]) -> None:
     from dissensus.judge.backends import probe_server
 
-    click.echo(probe_server(_backend(options), options["model"], refresh=True).describe())
+    click.echo(probe_server(_backend(options), options["model"], refresh=True, patience=options["patience"]).describe())
 
 
 def _print(summary: JudgeSummary, store: Path) -> None:
@@ -346,12 +355,16 @@ def _print_asked(summary: AskingSummary, store: JudgmentStore) -> None:
     click.echo(f"judge      {summary.judge}")
     click.echo(f"mode       {summary.mode}")
     click.echo(f"pairs      {summary.pairs:,}")
-    if tally.made == 0 and not (tally.failed or tally.too_long or summary.stopped):
+    if tally.made == 0 and not (tally.failed or tally.too_long or tally.refused or summary.stopped):
         click.echo(f"{what:<10} nothing new: {path} has all {tally.reused:,}")
     else:
         click.echo(f"{what:<10} {tally.made:,} new, {tally.reused:,} already in {path}")
     if tally.made:
         click.echo(f"invalid    {tally.invalid_share:.1%} of the new ones name no winner")
+    if tally.cut:
+        short = f", {tally.cut_short:,} of them before they named a winner; give more with --max-tokens"
+        most = store.settings(summary.judge)["config"]["max_tokens"]
+        click.echo(f"cut        {tally.cut:,} replies ended at {most:,} tokens{short if tally.cut_short else ''}")
     _print_bias(summary, store)
     if tally.unforced:
         click.echo(
@@ -363,6 +376,10 @@ def _print_asked(summary: AskingSummary, store: JudgmentStore) -> None:
         click.echo(
             f"too long   {tally.too_long:,} prompts, which were not cut: {', '.join(tally.too_long_pairs)}{more}"
         )
+    if tally.refused:
+        earlier = tally.refused - tally.refused_new
+        again = f", {earlier:,} of them in an earlier run (--ask-refused asks again)" if earlier else ""
+        click.echo(f"refused    {tally.refused:,} by the server{again}: {', '.join(tally.refused_pairs)}")
     if tally.elsewhere:
         click.echo(f"elsewhere  {tally.elsewhere:,} requests were left to another run; run this again to be sure")
     if tally.failed:

@@ -174,6 +174,7 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
         how = f"{config['model']}, template {settings['template']['name']}, order {config['order']}"
         click.echo(
             f"  asked      {how}, mode {config['mode']}, temperature {config['temperature']}, top-p {config['top_p']}"
+            + ("" if exact else f", seed {config['seed']}, at most {config['max_tokens']:,} tokens")
         )
     if exact:
         click.echo(f"  readings   {count:,}")
@@ -191,8 +192,8 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
     if cost.attempts:
         tokens = f"{cost.prompt_tokens:,} + {cost.completion_tokens:,} tokens"
         click.echo(
-            f"  attempts   {cost.attempts:,} ({cost.failed:,} failed, {cost.lost:,} lost), {tokens}, ${cost.cost:,.4f}"
-            + (f" ({cost.estimated:,} attempts estimated)" if cost.estimated else "")
+            f"  attempts   {cost.attempts:,} ({cost.failed:,} failed, {cost.refused:,} refused, {cost.lost:,} lost), "
+            f"{tokens}, ${cost.cost:,.4f}" + (f" ({cost.estimated:,} attempts estimated)" if cost.estimated else "")
         )
 
 

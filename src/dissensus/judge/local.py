@@ -191,6 +191,7 @@ class LocalModel:
                 ask,
                 tuple(self._rendering.reply(reply) for reply in own),
                 usage=Usage(len(ids), sum(map(len, own))),
+                cut=tuple(reply[-1] not in self._loaded.stops for reply in own),
             )
             for (ask, ids), own in zip(rows, replies, strict=True)
         ]

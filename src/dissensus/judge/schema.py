@@ -77,7 +77,8 @@ ALTER TABLE readings ADD COLUMN checksum INTEGER;
 
 def _read_again(connection: sqlite3.Connection) -> None:
     """Give ties their own choice, and read the replies of language models by today's rules: they were paid for."""
-    models = [name for name, settings in connection.execute("SELECT name, settings FROM judges") if "config" in json.loads(settings)]
+    judges = connection.execute("SELECT name, settings FROM judges")
+    models = [name for name, settings in judges if "config" in json.loads(settings)]
     marks = ", ".join("?" * len(models))
     connection.execute(
         "UPDATE judgments SET choice = 'tie' WHERE choice IS NULL AND (reply = 'tie' OR probability_a = 0.5) "
