@@ -194,19 +194,6 @@ def test_weights_in_several_files_are_outputs_each(
     assert "train plain seed 0" in _redone(_run(settings, finished)[1])
 
 
-def test_another_length_predicts_again_though_the_weights_are_the_same(finished: Path, tiny_bert: Path):
-    settings = _settings(tiny_bert, models={"plain": {}}, seeds=[0], simulation={"prompts": 24, "words": 4})
-    del settings["simulation"]["words"]
-    weights = finished / "models/plain/seed-0/model.safetensors"
-    found = []
-    for length in (64, 63):
-        settings["training"] = {**settings["training"], "max_length": length}
-        redone = _redone(_run(settings, finished)[1])
-        found.append(weights.read_bytes())
-    assert found[0] == found[1]
-    assert "predict plain" in redone
-
-
 def test_each_stage_keeps_what_made_it(finished: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
     def stages() -> dict[str, dict[str, Any]]:
         return {stage["name"]: stage for stage in json.loads((finished / "manifest.json").read_text())["stages"]}
