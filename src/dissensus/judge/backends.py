@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ from dissensus.errors import ConfigError, MissingDependencyError
 from dissensus.judge.ask import BatchBackend, ServerBackend
 from dissensus.judge.loading import Dtype
 from dissensus.judge.profile import Api, ServerProfile
+from dissensus.loops import run_async
 
 BackendName = Literal["local", "server", "vllm"]
 TINY = "tiny"
@@ -115,4 +115,4 @@ def probe_server(config: BackendConfig, model: str | None, *, refresh: bool = Fa
         async with Endpoint(str(config.base_url), key_variable=config.key_variable, timeout=config.timeout) as endpoint:
             return await cached_probe(endpoint, model, api=config.api, refresh=refresh)
 
-    return asyncio.run(ask())
+    return run_async(ask())

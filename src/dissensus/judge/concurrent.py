@@ -18,6 +18,7 @@ from dissensus.judge.ask import Ask, AskError, Outcome, Sampling, ServerBackend,
 from dissensus.judge.job import Job, Kept
 from dissensus.judge.ledger import Attempt, spent
 from dissensus.judge.limits import Breaker, Budget, Concurrency, Rate, backoff
+from dissensus.loops import run_async
 from dissensus.records import Pair
 
 _FAILED_IN_A_ROW = 20
@@ -28,7 +29,7 @@ _CHARACTERS_PER_TOKEN = 3.0
 
 def ask_concurrently(pairs: Iterable[Pair], job: Job, backend: ServerBackend) -> str:
     """Ask a server whatever the job plans for ``pairs``; returns why it stopped early, empty where it did not."""
-    return asyncio.run(_Run(job, backend).run(pairs))
+    return run_async(_Run(job, backend).run(pairs))
 
 
 @dataclass(frozen=True)
