@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -22,3 +23,13 @@ def one_vote_label(pair: Pair, *, seed: int) -> Label | None:
     digest = hashlib.blake2b(pair.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     drawn = np.random.default_rng([seed, int.from_bytes(digest, "big")]).integers(chosen)
     return "a" if drawn < pair.votes.a else "b"
+
+
+def draw_labels(pairs: Iterable[Pair], *, seed: int) -> Iterator[Pair]:
+    """Give pairs one of their votes as the label; a pair without votes keeps the label that it has.
+
+    The votes stay whole: whoever counts them beside the label has to leave out the one that is the label.
+    """
+    for pair in pairs:
+        drawn = {} if pair.votes is None else {"label": one_vote_label(pair, seed=seed)}
+        yield pair.model_copy(update=drawn)

@@ -60,13 +60,24 @@ def split_pairs(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], l
     shared = {pair.group for pair in train} & {pair.group for pair in test if pair.domain != "out"}
     if shared:
         raise ConfigError(
-            f"hold_out by {hold_out.by} leaves {len(shared)} prompts (groups) on both sides; hold out by group"
+            f"holding out by {hold_out.by} leaves {len(shared)} prompts (groups) on both sides; hold out by group"
         )
     if not train or not test:
         raise ConfigError(
-            f"hold_out leaves {len(train)} pairs to train on and {len(test)} to test; hold out less or more"
+            f"holding out by {hold_out.by} leaves {len(train)} pairs to train on and {len(test)} to test; "
+            "hold out less or more"
         )
     return train, test
+
+
+def check_groups_stay_whole(train: Iterable[Pair], test: Iterable[Pair]) -> None:
+    """Refuse a split in which a group is on both sides, as where some of its pairs are of domain ``out``."""
+    shared = {pair.group for pair in train} & {pair.group for pair in test}
+    if shared:
+        raise ConfigError(
+            f"{len(shared)} groups have pairs of domain out, which are held out always, and pairs to train on (first: "
+            f"{min(shared)[:60]!r}); give the pairs of a group one domain"
+        )
 
 
 def draw_test(pairs: Sequence[Pair], draw: DrawnTest, *, name: str) -> list[Pair]:
@@ -131,12 +142,12 @@ def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:
         missing = sorted(set(hold_out.names) - set(values))
         if missing:
             raise ConfigError(
-                f"hold_out.names: no {hold_out.by} '{missing[0]}'; the data has: {', '.join(values[:20])}"
+                f"holding out by name: no {hold_out.by} '{missing[0]}'; the data has: {', '.join(values[:20])}"
             )
         return set(hold_out.names)
     count = hold_out.count if hold_out.count is not None else max(round((hold_out.share or 0) * len(values)), 1)
     if count >= len(values):
-        raise ConfigError(f"hold_out: {count} of {len(values)} values of {hold_out.by} leave nothing to train on")
+        raise ConfigError(f"holding out {count} of {len(values)} values of {hold_out.by} leave nothing to train on")
     order = np.random.default_rng(hold_out.seed).permutation(len(values))
     return {values[index] for index in order[:count]}
 
@@ -144,5 +155,5 @@ def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:
 def _value(pair: Pair, hold_out: HoldOut) -> str:
     value = {"group": pair.group, "category": pair.category, "dataset": pair.dataset}[hold_out.by]
     if value is None:
-        raise ConfigError(f"hold_out by {hold_out.by}: pair '{pair.id}' has no {hold_out.by}; hold out by group")
+        raise ConfigError(f"holding out by {hold_out.by}: pair '{pair.id}' has no {hold_out.by}; hold out by group")
     return value
