@@ -57,13 +57,13 @@ def test_it_says_what_went_where(folder):
     lines = split("--by", "category", "--name", "c2").stdout.splitlines()
     assert lines == [
         "train.parquet: 45 pairs, 15 groups",
-        "  with label  45 (a 22, b 23)",
+        "  with label  45 (a 25, b 20)",
         "  with votes  45",
         "  category c0: 15",
         "  category c1: 15",
         "  category c3: 15",
         "test.jsonl: 15 pairs, 5 groups",
-        "  with label  15 (a 8, b 7)",
+        "  with label  15 (a 5, b 10)",
         "  with votes  15",
         "  category c2: 15",
     ]
