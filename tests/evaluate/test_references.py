@@ -157,17 +157,6 @@ def test_a_judge_is_the_balanced_mean_of_its_verdicts_and_silent_where_it_did_no
     assert judge_references([pair(0)], []) == []
 
 
-def test_a_judge_without_a_verdict_is_left_out_with_a_notice():
-    said = []
-    judgments = [judgment("p0", "a"), judgment("p0", None, judge="mute"), judgment("q", "a", judge="elsewhere")]
-    (kept,) = judge_references([pair(0)], judgments, notice=said.append)
-    assert kept.name == "llama"
-    assert [text.split(";")[0] for text in said] == [
-        "judge 'mute' names a winner or a tie on none of the 1 pairs with votes",
-        "judge 'elsewhere' has judged none of the 1 pairs with votes",
-    ]
-
-
 def test_bad_input():
     with pytest.raises(EvaluationError, match="judge 'llama' has judged none of the 1 pairs with votes"):
         judge_references([pair(0)], [judgment("q", "a")])

@@ -15,6 +15,7 @@ from dissensus.errors import DissensusError, MissingDependencyError
 
 VERBS = {
     "pairs": "Read a data set, a Hub id or a file into pairs.",
+    "split": "Split pairs into pairs to train on and pairs to test with, by whole prompts.",
     "classify": "Put pairs into the paper's categories.",
     "judge": "Sample n judgments per pair into a store.",
     "judgments": "List, check, export, import and compare judgments.",

@@ -43,6 +43,11 @@ from dissensus.records import Judgment, Margin, Pair, Prediction
 )
 @click.option("--baseline", help="The model that the others are compared with.")
 @click.option("--calibrated", is_flag=True, help="Score the calibrated preferences instead of the raw ones.")
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Leave out (and count) pairs that a model or seed has no prediction for, instead of stopping.",
+)
 @click.option("--resamples", default=2000, show_default=True, type=click.IntRange(0), help="Bootstrap resamples.")
 @click.option("--swaps", default=9999, show_default=True, type=click.IntRange(0), help="Of each test of a difference.")
 @click.option(
@@ -63,6 +68,7 @@ def command(
     targets: tuple[Path, ...],
     baseline: str | None,
     calibrated: bool,
+    allow_missing: bool,
     resamples: int,
     swaps: int,
     level: float,
@@ -72,6 +78,8 @@ def command(
     against: Literal["paper"] | None,
 ) -> None:
     """Compare predictions with the votes that PAIRS carry: a file, or the database of "dissensus annotate".
+
+    PAIRS may be some of those that were predicted: predictions for others are passed over and counted.
 
     Prints Pearson r and L1 by data set, domain and category, with intervals from a bootstrap over prompts, and what
     anybody gets for nothing. "dissensus tables" prints all tables; so does any other format.
@@ -96,6 +104,7 @@ def command(
         n_swaps=swaps,
         level=level,
         seed=seed,
+        allow_missing=allow_missing,
         progress=True,
     )
     write_json(out, [metric.model_dump() for metric in metrics])

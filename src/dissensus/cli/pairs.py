@@ -40,6 +40,13 @@ if TYPE_CHECKING:
 @click.option("--card", type=Output(), help="Write a data card (Markdown) of a public data set here.")
 @click.option("--annotators", type=Output(), help="Write who voted, with their attributes, here.")
 @click.option(
+    "--label",
+    type=click.Choice(["one-vote"]),
+    help="one-vote: draw one of each pair's votes for a or b as its label. The votes stay whole; the judge of votes "
+    "leaves the label out of them.",
+)
+@click.option("--label-seed", default=0, show_default=True, type=click.IntRange(0), help="Of the votes that are drawn.")
+@click.option(
     "--format",
     "layout",
     type=click.Choice(["auto", "pairs", "trl"]),
@@ -57,6 +64,8 @@ def command(
     margins: Path | None,
     card: Path | None,
     annotators: Path | None,
+    label: str | None,
+    label_seed: int,
     layout: str,
 ) -> None:
     """Read SOURCE into pairs: a public data set by name, a file, a folder of Parquet, or a Hub id (org/name).
@@ -76,6 +85,7 @@ def command(
     from dissensus.files.writing import check_writable_name
     from dissensus.records import Margin
     from dissensus.sources import find_source, open_source
+    from dissensus.sources.labels import draw_labels
 
     known = None if columns else find_source(source, root=root)
     for path in filter(None, (out, margins, annotators)):
@@ -93,9 +103,12 @@ def command(
     kept: list[tuple[str, float]] = []
     count = _Count()
     with tqdm(found, unit=" pairs", desc="pairs") as shown:
-        pairs = count.watch(_keep_margins(shown, kept if margins else None))
+        pairs = _keep_margins(shown, kept if margins else None)
+        pairs = count.watch(draw_labels(pairs, seed=label_seed) if label else pairs)
         n = write_trl(out, pairs, notice=_notice) if layout == "trl" else write_records(out, pairs)
     click.echo(f"{out}: {n} pairs\n{count.summary()}")
+    if label and not count.facts()["with_votes"]:
+        raise ConfigError(f"{source}: no pair has votes to draw a label of, so {out} has its own; leave out --label")
     if margins:
         if not kept:
             raise ConfigError(

@@ -84,24 +84,30 @@ def judge_references(
 ) -> list[Reference]:
     """Predict the votes by the verdicts of judges, ties counting half; NaN for pairs that a judge has not judged.
 
-    A judge without a verdict on any of the pairs is left out, and ``notice`` is told: it stops no other.
+    A judge that has judged none of the pairs, or has named a winner or a tie on none, is left out, which ``notice`` is
+    told: it says nothing against the others.
 
     Raises:
-        EvaluationError: no judge has a verdict on any of the pairs; a judgment is there twice.
+        EvaluationError: no judge has judged any of the pairs; a judgment is there twice.
     """
     judgments = list(judgments)
     found = judge_preferences(pairs, judgments)
-    silent = []
-    for judge in dict.fromkeys(judgment.judge for judgment in judgments):
+    judges = list(dict.fromkeys(judgment.judge for judgment in judgments))
+    if judges and not found:
+        who = f"judge {judges[0]!r} has" if len(judges) == 1 else f"judges {', '.join(map(repr, judges))} have"
+        raise EvaluationError(
+            f"{who} judged none of the {len(pairs)} pairs with votes; "
+            "judge the pairs that are evaluated, or leave the judgments out"
+        )
+    for judge in judges:
         if judge not in found or not np.isfinite(found[judge]).any():
-            what = "names a winner or a tie on" if judge in found else "has judged"
-            silent.append(f"judge {judge!r} {what} none of the {len(pairs)} pairs with votes")
-            found.pop(judge, None)
-    if silent and not found:
-        raise EvaluationError(f"{'; '.join(silent)}; judge the pairs that are evaluated, or leave --judgments out")
-    for reason in silent:
-        notice(f"{reason}; it is left out")
-    return [Reference(judge, "judge", preference[None]) for judge, preference in found.items()]
+            what = "named a winner or a tie on" if judge in found else "judged"
+            notice(f"judge {judge!r} has {what} none of the {len(pairs)} pairs with votes, and is left out")
+    return [
+        Reference(judge, "judge", preference[None])
+        for judge, preference in found.items()
+        if np.isfinite(preference).any()
+    ]
 
 
 def _votes(pairs: Sequence[Pair]) -> list[Votes]:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from dissensus.errors import ConfigError, MissingDependencyError
 from dissensus.judge.ask import BatchBackend, Sampling, ServerBackend
 from dissensus.judge.loading import Dtype
-from dissensus.judge.loop import run_async
 from dissensus.judge.profile import Api, ServerProfile
+from dissensus.loops import run_async
 
 BackendName = Literal["local", "server", "vllm"]
 TINY = "tiny"

@@ -75,6 +75,7 @@ ALTER TABLE judges ADD COLUMN checksum INTEGER;
 ALTER TABLE readings ADD COLUMN checksum INTEGER;
 """
 
+
 def _read_again(connection: sqlite3.Connection) -> None:
     """Give ties their own choice, and read the replies of language models by today's rules: they were paid for."""
     judges = connection.execute("SELECT name, settings FROM judges")

@@ -28,7 +28,13 @@ from dissensus.study.judges import (
 )
 from dissensus.study.manifest import Manifest, Stages, fingerprint_of
 from dissensus.study.parts import Categories
-from dissensus.study.sets import annotations_content, read_sets, source_content
+from dissensus.study.sets import (
+    annotations_content,
+    label_counts_as_vote,
+    named_by_the_study,
+    read_sets,
+    source_content,
+)
 from dissensus.study.testing import judge_test_pairs, judged_content, judges_of_test_pairs
 
 _TRAIN, _TEST, _GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
@@ -145,6 +151,10 @@ class _Study:
         settings = config.model_dump(mode="json", include=chosen)
         for one in (*settings["out_of_domain"].values(), *settings.get("in_domain", {}).values()):
             one.pop("pairs")  # its content counts, and its name where that is not known
+        if config.pairs:
+            settings["named"] = named_by_the_study(config)  # a file of another name gives another data set
+        if config.label == "own" and label_counts_as_vote(config):
+            settings["votes_stay_whole"] = True  # also of the pairs whose label is one of them
         named = [source for source, sha256 in zip(sources, contents, strict=True) if not sha256]
         annotated = [] if config.annotations is None else [annotations_content(config.annotations)]
         stage = self.stages.run(
@@ -184,10 +194,12 @@ class _Study:
 
     def _categories(self, settings: Categories, drawn: str) -> dict[str, Any]:
         judge = settings.judge
+        # Whoever gave the categories that test pairs have already stands in the file.
+        given = {"origin": "people"} if self._with_annotations().annotations else {}
         return self.stages.run(
             "categories",
             lambda: self._classify(settings),
-            settings=settings.model_dump(mode="json"),
+            settings={**settings.model_dump(mode="json"), **given},
             inputs=[drawn, *([] if judge is None else outside_content(judge, self.config.pairs))],
             outputs=[_TEST, _CATEGORIES, _CATEGORY_AGREEMENT],
         )
@@ -276,10 +288,12 @@ class _Study:
 
     def _model(self, name: str, pairs: dict[str, str], margins: dict[str, dict[str, str]]) -> str:
         """Train a model with every seed and predict; returns the hash of its predictions."""
+        from dissensus.reward.targets import uses_margins
+
         config = self.config.models[name]
         # Without margins of its own, the baseline still trains on the pairs that the others can use.
         judged = [margins[judge][_margin_files(judge)[1]] for judge in margins]
-        if config.objective != "bradley-terry":
+        if uses_margins(config):
             judged.append(margins[config.judge][_margin_files(config.judge)[0]])
         backbone = _model_content(config.model)
         weights: list[str] = []
@@ -295,13 +309,13 @@ class _Study:
                 lambda folder=folder, seed=seed: self._train(name, seed, folder),  # type: ignore[misc]
                 settings=settings,
                 inputs=[pairs[_TRAIN], backbone, *judged],
-                outputs=[f"{folder}/model.safetensors", f"{folder}/dissensus.json"],
+                outputs=[f"{folder}/model*.safetensors*", f"{folder}/dissensus.json"],
             )
-            weights.append(stage["outputs"][f"{folder}/model.safetensors"])
+            weights.append(_weights_of(stage))
         predicted = self.stages.run(
             f"predict {name}",
             lambda: self._predict(name, dict(folders)),
-            settings=[name, list(self.config.seeds)],
+            settings=[name, list(self.config.seeds), config.max_length],
             inputs=[self._test_texts, *weights],
             outputs=[f"predictions/{name}.parquet"],
         )
@@ -429,6 +443,12 @@ class _Study:
 def _margin_files(judge: str) -> tuple[str, str]:
     """Name the files of a judge's margins and of the pairs it left out."""
     return (f"margins/{judge}.parquet", f"margins/{judge}.left_out.json") if judge else (_MARGINS, _LEFT_OUT)
+
+
+def _weights_of(stage: Mapping[str, Any]) -> str:
+    """Hash the weights that a stage trained: one file, or the parts of a large model and their index."""
+    files = {path: sha256 for path, sha256 in stage["outputs"].items() if ".safetensors" in path}
+    return next(iter(files.values())) if len(files) == 1 else fingerprint_of(files)
 
 
 def _model_content(name: str) -> str:
