@@ -28,6 +28,7 @@ from dissensus.reward.layout import Layout, lay_out_for
 from dissensus.reward.lora import add_adapters
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.prediction import preference_logits
+from dissensus.reward.reading import encoding_of, recorded
 from dissensus.reward.saving import (
     MarkWhole,
     TrainSummary,
@@ -87,7 +88,8 @@ def train(
         raise ConfigError(
             f"max_length {config.max_length} is more than the {limit} positions of '{config.model}'; lower it"
         )
-    encoding = Encoding(tokenizer, config.max_length)
+    # A reward model that is trained further reads as it did before.
+    encoding = encoding_of(tokenizer, config.max_length, (recorded(model.config) or {}).get("reading"))
     with processes.main_process_first():
         data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
         held = encode_targets(held_out, encoding) if held_out else None
@@ -112,7 +114,18 @@ def train(
     )
     calibration = _calibration(trained_model(trainer), held, layout, config) if held else None
     save_model(
-        trainer, tokenizer, layout, data.encoded, config, fingerprint, summary, log, calibration, part=part, out=out
+        trainer,
+        tokenizer,
+        layout,
+        data.encoded,
+        config,
+        fingerprint,
+        summary,
+        log,
+        calibration,
+        reading=encoding.style,
+        part=part,
+        out=out,
     )
     _release(trainer)
     return summary

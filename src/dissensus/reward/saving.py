@@ -151,6 +151,7 @@ def save_model(
     log: Sequence[dict[str, Any]],
     calibration: Calibration | None = None,
     *,
+    reading: str,
     part: Path,
     out: Path,
 ) -> None:
@@ -183,7 +184,12 @@ def save_model(
             raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
         _compare_rewards(before, folder, encoded, some, tokenizer.pad_token_id, str(trainer.args.device))
         write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
-        content = {"config": config.model_dump(mode="json"), "fingerprint": fingerprint, "summary": asdict(summary)}
+        content = {
+            "config": config.model_dump(mode="json"),
+            "reading": reading,
+            "fingerprint": fingerprint,
+            "summary": asdict(summary),
+        }
         write_json(folder / CONFIG_FILE, content)
         if calibration is not None:
             save_calibration(folder, calibration)
