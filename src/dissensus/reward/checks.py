@@ -16,7 +16,7 @@ from dissensus.reward.identity import RunIdentity, TrainSummary, find_finished
 from dissensus.reward.reporters import check_reporters
 from dissensus.reward.targets import build_targets
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 def check_settings(config: TrainConfig, out: Path, report_to: Sequence[str] = ()) -> None:
@@ -25,7 +25,7 @@ def check_settings(config: TrainConfig, out: Path, report_to: Sequence[str] = ()
     Raises ConfigError, InputError, MissingDependencyError or OutputError.
     """
     check_reporters(report_to)
-    _check_backbone(config.model)
+    check_model(config.model)
     if config.lora_rank is not None and importlib.util.find_spec("peft") is None:
         raise MissingDependencyError("peft", extra="lora", need="training low-rank adapters")
     if (file := next((parent for parent in out.parents if parent.is_file()), None)) is not None:
@@ -49,7 +49,8 @@ def check_data(
     return None if overwrite else find_finished(out, RunIdentity(targets, config), overwrite=False)
 
 
-def _check_backbone(model: str) -> None:
+def check_model(model: str) -> None:
+    """Raise InputError for the name of a model that is no folder of one, nor could be an id on the Hub."""
     folder = Path(resolve_model(model))
     if folder.is_dir():
         fault = None if (folder / "config.json").is_file() else "the folder has no config.json"

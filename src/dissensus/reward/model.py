@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from dissensus.encoder import best_device
-from dissensus.errors import InputError, TrainingError
+from dissensus.errors import InputError
 from dissensus.records import Pair, Prediction, Text
 from dissensus.reward.backbone import load_backbone, model_file, position_limit
 from dissensus.reward.calibration import (
     CALIBRATION_FILE,
     Calibration,
     CalibrationMethod,
+    check_observed,
     fit_calibration,
     observed_preferences,
     read_calibration,
@@ -160,11 +161,8 @@ class RewardModel:
         ``save_calibration`` keeps it. The pairs should not have been trained on. Raises TrainingError where no pair
         has votes or a label.
         """
+        check_observed(pairs)
         rows, preference, weight = observed_preferences(pairs)
-        if not rows.size:
-            raise TrainingError(
-                f"none of the {len(pairs)} pairs has votes or a label to calibrate on; give some that do"
-            )
         outputs = self._outputs_of_pairs([pairs[row] for row in rows], progress=progress)
         logits = preference_logits(self.objective, outputs)
         self.calibration = fit_calibration(logits, preference, weight, method)

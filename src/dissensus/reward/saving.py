@@ -130,7 +130,10 @@ def _keep_reports(part: Path, folder: Path) -> None:
             continue
         target = folder / REPORTS if left.name == REPORTS else folder / REPORTS / left.name
         target.parent.mkdir(exist_ok=True)
-        (shutil.copytree if left.is_dir() else shutil.copy2)(left, target)
+        if left.is_dir():
+            shutil.copytree(left, target, dirs_exist_ok=True)
+        else:
+            shutil.copy2(left, target)
 
 
 def _compare_rewards(

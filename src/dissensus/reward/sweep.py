@@ -193,7 +193,9 @@ def _keep(run: Path, out: Path, folder: Path, summary: SweepSummary) -> None:
         for reports in run.parent.glob(f"*/{REPORTS}"):
             # So do reports, those of rates that failed included; the best one's are where a single run has them.
             if reports.parent != run:
-                shutil.copytree(reports, run / SWEEP_LOGS / reports.parent.name.removesuffix(".part"))
+                shutil.copytree(
+                    reports, run / SWEEP_LOGS / reports.parent.name.removesuffix(".part"), dirs_exist_ok=True
+                )
         write_json(run / SWEEP_FILE, asdict(summary))
         run.rename(out)
         shutil.rmtree(folder)
