@@ -117,7 +117,7 @@ def test_a_run_that_moves_and_learns_nothing_says_so(tiny_bert: Path, pairs: lis
     note = train([*pairs, *flipped], _config(tiny_bert, epochs=4), tmp_path / "m", progress=False).note
     assert note is not None
     assert note.startswith("nothing was learnt in 24 steps at learning rate 0.003: ")
-    assert "accuracy 0.5" in note
+    assert note.endswith("or look at the labels")
 
 
 def test_rewards_that_collapse_are_told_of(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):

@@ -51,20 +51,23 @@ class LearningCheck:
         where = f"in {steps} steps at learning rate {self._config.learning_rate:g}"
         losses = f"loss {self._before.loss:.3f} before, {after.loss:.3f} after"
         scored = f"{len(after.gaps)} training pairs"
-        longer = "(--sweep 1e-3..1e-5 finds one) or train longer (--epochs)"
+        search = "(--sweep 1e-3..1e-5 finds one)"
         if size < _COLLAPSED * size_before and no_better:
             return (
                 f"nothing was learnt {where}: all responses have nearly the same reward now ({losses} on {scored}); "
-                f"lower --learning-rate {longer}"
+                f"lower --learning-rate {search}, or look at the labels"
             )
         if moved < _STANDSTILL * max(1.0, size_before):
             return (
                 f"the run ends where it began: {where} the log-odds of {scored} moved by {moved:.2g} on average "
-                f"({losses}); raise --learning-rate {longer}"
+                f"({losses}); raise --learning-rate {search} or train longer (--epochs)"
             )
         if by_chance and no_better:
             accuracy = f", accuracy {right / counted:.2f} over the run" if counted else ""
-            return f"nothing was learnt {where}: {losses} on {scored}{accuracy}; try another --learning-rate {longer}"
+            return (
+                f"nothing was learnt {where}: {losses} on {scored}{accuracy}; try another --learning-rate {search}, "
+                "train longer (--epochs), or look at the labels"
+            )
         return None
 
     def _score(self, model: Any) -> _Score:
