@@ -173,3 +173,22 @@ def test_rows_that_were_tokenised_elsewhere_are_told_of(
 def test_chats_without_a_template_are_refused(tiny_bert: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="the rows are chats and the tokenizer has no chat template; set"):
         _trained(tiny_bert, CHATS, tmp_path / "m")
+
+
+def test_what_alters_nothing_is_told_of(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A margin that TRL's own loss would read, and a fresh head that adapters leave as it is."""
+    peft = pytest.importorskip("peft", reason="peft is not installed (extra lora)")
+    from dissensus.trl import RewardTrainer
+
+    rows = [{"chosen_ids": [2, 5, 3], "rejected_ids": [2, 6, 3], "margin": 0.5}] * 4
+    settings = trl.RewardConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none")
+    RewardTrainer(
+        AutoModelForSequenceClassification.from_pretrained(tiny_bert),
+        settings,
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(tiny_bert),
+        peft_config=peft.LoraConfig(r=2, target_modules=["query"]),
+    )
+    told = capsys.readouterr().err
+    assert "the column 'margin' is left alone: objective 'bradley-terry' does not read it" in told
+    assert "the head is not trained: name it in peft_config" in told

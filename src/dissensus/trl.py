@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -94,7 +96,9 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         if type(self.data_collator) is DataCollatorForPreference:
             self.data_collator = PreferenceCollator(**vars(self.data_collator))
         inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        keep_head_in_float32(inner)
+        head = keep_head_in_float32(inner)
+        if inner is not self.model and not any(weight.requires_grad for weight in head.parameters()):
+            _tell("the head is not trained: name it in peft_config, as in modules_to_save=['score']")
         # Decoders keep keys and values for generation unless told not to; encoders do not know the word.
         caches = "use_cache" in inspect.signature(type(inner).forward).parameters
         self._inputs = {"use_cache": False} if caches else {}
@@ -350,6 +354,9 @@ def _targets(inputs: Mapping[str, Any], pairs: int, config: TrainConfig) -> tupl
 def _check_rows(dataset: Any, config: TrainConfig) -> None:
     """Refuse rows that the objective cannot use, before the first step; rows that are streamed are not looked at."""
     column = _needed(config)
+    for other in set(_COLUMNS) - {column}:
+        if other in (dataset.column_names or ()):
+            _tell(f"the column '{other}' is left alone: objective '{config.objective}' does not read it")
     if column is None or not hasattr(dataset, "__len__"):
         return
     if column not in dataset.column_names:
@@ -366,8 +373,13 @@ def _check_rows(dataset: Any, config: TrainConfig) -> None:
         )
         raise TrainingError(
             f"row {wrong[0]}: {column} is {values[wrong[0]]}, expected {expected} ({wrong.size} such rows); "
-            "mend or remove them"
+            "fix or remove them"
         )
+
+
+def _tell(line: str) -> None:
+    if PartialState().is_main_process:
+        print(line, file=sys.stderr)  # noqa: T201
 
 
 def _lengths(dataset: Any) -> NDArray[np.int64]:

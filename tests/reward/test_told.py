@@ -127,6 +127,18 @@ def test_rewards_that_collapse_are_told_of(tiny_bert: Path, pairs: list[Pair], t
     assert "raise" not in note
 
 
+def test_the_logged_loss_is_a_mean_over_pairs(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
+    """Nine pairs in steps of eight and one: at rate zero an entry is that of all nine, however they are cut."""
+    logged = []
+    for size in (8, 9):
+        config = _config(tiny_bert, batch_size=size, epochs=1, learning_rate=1e-12)
+        train(pairs[:9], config, tmp_path / str(size), progress=False)
+        [entry] = [json.loads(line) for line in (tmp_path / str(size) / "training.jsonl").read_text().splitlines()]
+        logged.append(entry)
+    assert logged[0]["loss"] == pytest.approx(logged[1]["loss"], abs=1e-6)
+    assert logged[0]["loss"] == pytest.approx(logged[0]["nll"], abs=1e-6)
+
+
 def test_a_signed_margin_needs_a_preference(pairs: list[Pair], margins: list[Margin]):
     """A margin alone has no side; trained on as it is, a margin against the label would count for it."""
     bare = [m.model_copy(update={"preference_a": None}) if i < 2 else m for i, m in enumerate(margins)]

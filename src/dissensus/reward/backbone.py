@@ -101,10 +101,12 @@ def _adapt(config: Any, *, dropout: float, new_head: bool, pad_id: int) -> None:
     config.pad_token_id = pad_id
 
 
-def keep_head_in_float32(model: nn.Module) -> None:
-    """Keep and run the head in float32: in bfloat16 its outputs would be 0.03 apart at a reward of 4."""
+def keep_head_in_float32(model: nn.Module) -> nn.Module:
+    """Keep and run the head in float32, and return it: in bfloat16 its outputs would be 0.03 apart at a reward of 4."""
     named = dict(model.named_children())
-    run_in_float32(named.get("score") or named.get("classifier") or list(named.values())[-1])
+    head = named.get("score") or named.get("classifier") or list(named.values())[-1]
+    run_in_float32(head)
+    return head
 
 
 def run_in_float32(head: nn.Module) -> None:
