@@ -1,8 +1,11 @@
 """The verbs of a model: train, predict, and the study that does all of it."""
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from dissensus.cli import main
@@ -61,6 +64,9 @@ def test_train_then_predict(run, files: Path, tiny_bert: Path):
         (["--lora-alpha", "8"], "lora_alpha scales adapters, and there are none; set lora_rank as well"),
         (["--sweep", "fast"], "--sweep fast: expected two rates as in 1e-4..1e-6"),
         (["--sweep", "1e-4..1e-6", "--learning-rate", "1e-5"], "give one of them"),
+        (["--report-to", "tensorbord"], "--report-to tensorbord: expected one of"),
+        (["--model", "./nowhere"], "cannot load model './nowhere': no such folder; give a folder, a Hub id or"),
+        (["--model", __file__], "it is a file; give a folder"),
     ],
 )
 def test_a_wrong_setting_is_one_line(run, files: Path, tiny_bert: Path, arguments: list[str], message: str):
@@ -99,3 +105,89 @@ def test_a_sweep_prints_its_table(run, files: Path, tiny_bert: Path):
     assert out.count("<- kept") == 1
     assert [line.split()[0] for line in out.splitlines()[-2:]] == ["0.001", "1e-05"]
     assert (files / "m" / "sweep.json").is_file()
+
+
+def test_faults_show_before_torch_is_loaded(files: Path, tiny_bert: Path):
+    """Of options, of input files, of data and of the place to write to: torch alone takes seconds."""
+    (files / "bad.jsonl").write_text('{"prompt": "why", "response_a": "a"}\n')
+    (files / "empty").mkdir()
+    pairs, out = str(files / "pairs.parquet"), ["--out", str(files / "m")]
+    runs = [
+        ["train", str(files / "none.jsonl"), *out],
+        ["train", str(files / "bad.jsonl"), *out],
+        ["train", pairs, *out, "--epochs", "0"],
+        ["train", pairs, *out, "--model", str(files / "empty")],
+        ["train", pairs, *out, "--objective", "blend"],
+        ["train", pairs, *out, "--objective", "blend", "--margins", str(files / "none.jsonl")],
+        ["train", pairs, "--out", str(files / "empty")],
+        ["train", pairs, "--out", str(files / "bad.jsonl" / "m")],
+        ["train", pairs, "--out", str(tiny_bert), "--model", str(tiny_bert), "--overwrite"],
+        ["train", pairs, *out, "--sweep", "1e-3,1e-4", "--objective", "soft"],
+        ["calibrate", str(files / "none.jsonl"), "--model", str(tiny_bert)],
+        ["calibrate", pairs, "--model", str(files / "empty")],
+    ]
+    code = """
+import json, sys
+from dissensus.cli import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["dissensus", *arguments]
+    try:
+        main()
+    except SystemExit as stop:
+        assert stop.code == 2, arguments
+    else:
+        raise AssertionError(arguments)
+    assert not {"torch", "transformers"} & set(sys.modules), arguments
+"""
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(runs)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == len(runs) + 1  # the sweep says what it holds out
+
+
+def test_the_help_shows_every_default_and_choice(run):
+    from dissensus.cli.calibrate import command as calibrate
+    from dissensus.cli.train import command as train
+
+    code, out, _ = run("train", "--help")
+    assert code == 0
+    for command in (train, calibrate):
+        options = [option for option in command.params if isinstance(option, click.Option)]
+        assert [option.name for option in options if not (option.required or option.show_default)] == []
+        assert [option.name for option in options if not option.help] == []
+    for shown in ("[length|prompt]", "[auto|bf16|fp32]", "[none|temperature|platt]", "[default: 2e-05]", "tensorboard"):
+        assert shown in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--margins", "none.parquet"], "--margins is left alone: objective 'bradley-terry' reads no margins"),
+        (["--label-weight", "0.5"], "--label-weight is left alone: objective 'bradley-terry' does not read it"),
+        (["--soft-targets"], "--soft-targets is left alone: objective 'bradley-terry' does not read it"),
+        (["--atoms", "5"], "--atoms is left alone"),
+        (["--patience", "2"], "--patience is left alone: it belongs to --sweep"),
+        (["--allow-missing"], "--allow-missing is left alone"),
+    ],
+)
+def test_an_option_that_alters_nothing_is_told_of(run, files: Path, arguments: list[str], message: str):
+    """The run itself ends at once, at a place that holds something else."""
+    code, _, err = run("train", files / "pairs.parquet", "--out", files, *arguments)
+    assert code == 2
+    assert err.splitlines()[0].startswith(message)
+    assert len(err.splitlines()) == 2
+
+
+def test_the_run_shows_validation_and_temperature(run, files: Path, tiny_bert: Path):
+    settings = ["--model", tiny_bert, "--epochs", 1, "--max-length", 32, "--batch-size", 8, "--learning-rate", 1e-3]
+    train = ["train", files / "pairs.parquet", *settings, "--out", files / "m", "--validation", 0.34]
+    shown = [run(*train, "--calibration", "temperature") for _ in range(2)]
+    # The second time the run is there already, and is told of as before.
+    assert shown[0][:2] == shown[1][:2]
+    lines = shown[0][1].splitlines()
+    assert lines[1].startswith("  validation: nll 0.")
+    assert lines[1].endswith(" on 8 pairs")
+    assert lines[2].startswith("  temperature ")
+    assert "fitted on 8 pairs (8 votes): nll" in lines[2]
+    code, _, err = run(*train)
+    assert code == 2
+    assert "holds this model with calibration 'temperature'; fit another with 'dissensus calibrate'" in err

@@ -35,11 +35,17 @@ def command(pairs: str, model: Path, method: CalibrationMethod) -> None:
     A pair without votes counts with its label. 'dissensus predict --calibrated' applies the calibration; the model and
     its raw predictions stay as they are.
     """
-    from dissensus.reward.calibration import save_calibration
-    from dissensus.reward.model import RewardModel
+    from dissensus.reward.calibration import check_observed, save_calibration
+    from dissensus.reward.checks import check_model
     from dissensus.sources import read_pairs
 
-    calibration = RewardModel.load(model).calibrate(list(read_pairs(pairs)), method=method, progress=True)
+    check_model(str(model))
+    every = list(read_pairs(pairs))
+    check_observed(every)
+    # Torch is loaded from here on.
+    from dissensus.reward.model import RewardModel
+
+    calibration = RewardModel.load(model).calibrate(every, method=method, progress=True)
     path = save_calibration(model, calibration)
     intercept = f", intercept {calibration.intercept:+.3f}" if method == "platt" else ""
     click.echo(

@@ -144,6 +144,12 @@ def observed_preferences(pairs: Sequence[Pair]) -> tuple[NDArray[np.intp], Float
     return np.array(rows, dtype=np.intp), np.array(preference, dtype=float), np.array(weight, dtype=float)
 
 
+def check_observed(pairs: Sequence[Pair]) -> None:
+    """Raise TrainingError where people judged none of these pairs."""
+    if not observed_preferences(pairs)[0].size:
+        raise TrainingError(f"none of the {len(pairs)} pairs has votes or a label to calibrate on; give some that do")
+
+
 def save_calibration(folder: str | Path, calibration: Calibration) -> Path:
     """Write ``calibration.json`` into a model's folder, at once or not at all, and return its path.
 

@@ -40,15 +40,17 @@ class _Frame:
 class Encoding:
     """Encodes (prompt, response) for one tokenizer and window.
 
-    ``max_length`` counts all tokens, special ones included. Raises ValueError when the special tokens
-    alone would fill it.
+    ``max_length`` counts all tokens, special ones included. The tokenizer says how prompt and response are put
+    together, unless a ``style`` does. Raises ValueError when the special tokens alone would fill the window.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, *, style: str | None = None) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self._frame = _pair_frame(tokenizer)
+        self._frame = _pair_frame(tokenizer) if style in (None, "pair") else None
         self.style = "pair" if self._frame else "chat" if tokenizer.chat_template else "text"
+        if style not in (None, "pair"):
+            self.style = style
         self._opening = [] if self._frame else _opening(tokenizer)
 
     def encode(self, texts: Sequence[tuple[Text, Text]], *, cache: Path | None = None) -> EncodedTexts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,22 +12,23 @@ import torch
 from numpy.typing import NDArray
 
 from dissensus.encoder import best_device
-from dissensus.errors import InputError, TrainingError
+from dissensus.errors import InputError
 from dissensus.records import Pair, Prediction, Text
 from dissensus.reward.backbone import load_backbone, model_file, position_limit
 from dissensus.reward.calibration import (
     CALIBRATION_FILE,
     Calibration,
     CalibrationMethod,
+    check_observed,
     fit_calibration,
     observed_preferences,
     read_calibration,
 )
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
-from dissensus.reward.encoding import Encoding
 from dissensus.reward.layout import lay_out_for
 from dissensus.reward.objectives import ScalarReward, objective_of
 from dissensus.reward.prediction import predictions_of, preference_logits
+from dissensus.reward.reading import encoding_of, recorded
 from dissensus.reward.scoring import TOKENS_PER_BATCH, score_texts
 
 Precision = Literal["fp32", "bf16"]
@@ -45,10 +46,11 @@ class RewardModel:
         config: TrainConfig | None = None,
         calibration: Calibration | None = None,
         precision: Precision = "fp32",
+        reading: str | None = None,
     ) -> None:
         self.precision = precision
         self.model, self.tokenizer, self.config = model, tokenizer, config
-        self.encoding = Encoding(tokenizer, max_length)
+        self.encoding = encoding_of(tokenizer, max_length, reading)
         self.objective = objective_of(config) if config else ScalarReward(outputs=1)
         """What the model's outputs mean."""
         self.calibration = calibration
@@ -74,7 +76,7 @@ class RewardModel:
         """
         model, tokenizer = load_backbone(str(folder), new_head=False)
         settings, calibration = (model_file(folder, file) for file in (CONFIG_FILE, CALIBRATION_FILE))
-        config = None if settings is None else _read_config(settings)
+        config, reading = _read_settings(settings, recorded(model.config))
         outputs = objective_of(config).outputs if config else 1
         if model.config.num_labels != outputs:
             expected = f"'{config.objective}' has {outputs}" if config else "a reward model has one"
@@ -85,7 +87,15 @@ class RewardModel:
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
         fitted = None if calibration is None else read_calibration(calibration)
-        return cls(model, tokenizer, max_length=length, config=config, calibration=fitted, precision=precision)
+        return cls(
+            model,
+            tokenizer,
+            max_length=length,
+            config=config,
+            calibration=fitted,
+            precision=precision,
+            reading=reading,
+        )
 
     def outputs(
         self,
@@ -151,11 +161,8 @@ class RewardModel:
         ``save_calibration`` keeps it. The pairs should not have been trained on. Raises TrainingError where no pair
         has votes or a label.
         """
+        check_observed(pairs)
         rows, preference, weight = observed_preferences(pairs)
-        if not rows.size:
-            raise TrainingError(
-                f"none of the {len(pairs)} pairs has votes or a label to calibrate on; give some that do"
-            )
         outputs = self._outputs_of_pairs([pairs[row] for row in rows], progress=progress)
         logits = preference_logits(self.objective, outputs)
         self.calibration = fit_calibration(logits, preference, weight, method)
@@ -166,8 +173,13 @@ class RewardModel:
         return self.outputs(texts, progress=progress).reshape(len(pairs), 2, self.objective.outputs)
 
 
-def _read_config(path: Path) -> TrainConfig:
+def _read_settings(path: Path | None, beside: Mapping[str, Any] | None) -> tuple[TrainConfig | None, str | None]:
+    """Read how a model was trained, from our file or from what `dissensus.trl` leaves in the model's own config."""
     try:
-        return TrainConfig.model_validate(json.loads(path.read_text())["config"])
+        content = beside if path is None else json.loads(path.read_text())
+        return (
+            (None, None) if content is None else (TrainConfig.model_validate(content["config"]), content.get("reading"))
+        )
     except (ValueError, KeyError) as error:
-        raise InputError(f"{path}: not written by this version of dissensus; train again") from error
+        where = path or "config.json"
+        raise InputError(f"{where}: not written by this version of dissensus; train again") from error

@@ -29,9 +29,10 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
     """Trains rewards on pairs.
 
     A batch is an optimiser step: the micro-batches of this process (``Collator``), whose losses add up to the mean
-    over the pairs of all processes. Besides that it differs from its parent in what it logs (``nll`` and
-    ``accuracy`` against the labels, comparable between objectives), in how it evaluates, and in that it stops, naming
-    the pairs, at a loss or gradient that is not a number. Nothing waits for the device except at a log entry.
+    over the pairs of all processes. Besides that it differs from its parent in what it logs (the loss as a mean over
+    pairs; ``nll`` and ``accuracy`` against the labels, comparable between objectives), in how it evaluates, and in that
+    it stops, naming the pairs, at a loss or gradient that is not a number. Nothing waits for the device except at a log
+    entry.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self.add_callback(_SetEpoch(batches))
         self._batches, self._objective, self._pair_ids = batches, objective, pair_ids
         self._validate = validate
+        self.right, self.counted = 0.0, 0.0
+        """Of the pairs with a winner that this process was told of while it trained: those put right, and all."""
         self._seen: list[Tensor] = []
         self._steps: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
         self._norms: list[Tensor] = []
@@ -111,12 +114,21 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
                 raise TrainingError(self._overflow(logs["loss"]))
             counts = self.accelerator.reduce(torch.stack(self._seen).sum(dim=0), reduction="sum")
             nll, correct, n = counts.tolist()
+            logs = {**logs, "loss": self._mean_loss()}
             self._seen.clear()
             self._steps.clear()
             self._norms.clear()
+            self.right, self.counted = self.right + correct, self.counted + n
             if n:
                 logs = {**logs, "nll": nll / n, "accuracy": correct / n}
         super().log(logs, start_time)
+
+    def _mean_loss(self) -> float:
+        """Return the mean over the pairs since the last entry; that over steps gives a smaller one too much weight."""
+        totals = self.accelerator.reduce(torch.stack([total for total, _ in self._steps]), reduction="sum").double()
+        sizes = torch.tensor([len(indices) for _, indices in self._steps], device=totals.device)
+        mean: float = ((totals * sizes).sum() / sizes.sum()).item() / self.args.world_size
+        return mean
 
     def _record_norms(self) -> None:
         """Keep the gradient norm of each step on the device, where the parent has it computed."""

@@ -288,12 +288,10 @@ class _Study:
 
     def _model(self, name: str, pairs: dict[str, str], margins: dict[str, dict[str, str]]) -> str:
         """Train a model with every seed and predict; returns the hash of its predictions."""
-        from dissensus.reward.targets import uses_margins
-
         config = self.config.models[name]
         # Without margins of its own, the baseline still trains on the pairs that the others can use.
         judged = [margins[judge][_margin_files(judge)[1]] for judge in margins]
-        if uses_margins(config):
+        if config.reads_margins:
             judged.append(margins[config.judge][_margin_files(config.judge)[0]])
         backbone = _model_content(config.model)
         weights: list[str] = []

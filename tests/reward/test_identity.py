@@ -1,0 +1,199 @@
+"""What decides a model is told from how it is run: a run is known again after changes of the latter, and no others."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dissensus.errors import ConfigError
+from dissensus.files import write_records
+from dissensus.records import Margin, Pair
+from dissensus.reward.config import CONFIG_FILE, TrainConfig
+from dissensus.reward.identity import RunIdentity
+from dissensus.reward.model import RewardModel
+from dissensus.reward.run import train
+from dissensus.reward.targets import build_targets
+from dissensus.reward.trainer import PairTrainer
+
+RUN = {"tokens_per_batch": 64, "logging_steps": 3, "checkpoint_steps": 100, "fast": False}
+
+
+def _config(model: Path, **changes: Any) -> TrainConfig:
+    settings: dict[str, Any] = {
+        "model": str(model),
+        "epochs": 2,
+        "batch_size": 8,
+        "learning_rate": 3e-3,
+        "max_length": 32,
+        "logging_steps": 1,
+        "checkpoint_steps": 2,
+        "precision": "fp32",
+    }
+    return TrainConfig(**{**settings, **changes})
+
+
+def _identity(pairs: list[Pair], margins: list[Margin] | None, config: TrainConfig) -> RunIdentity:
+    return RunIdentity(build_targets(pairs, margins, config), config)
+
+
+def _rewards(folder: Path, pairs: list[Pair]) -> Any:
+    return RewardModel.load(folder).rewards([(pair.prompt, pair.response_a) for pair in pairs])
+
+
+def _killed(pairs: list[Pair], config: TrainConfig, out: Path, monkeypatch: pytest.MonkeyPatch, step: int = 4) -> None:
+    """Train to a step and stop in it; the checkpoints before it are kept."""
+    calls = 0
+    inner = PairTrainer.training_step
+
+    def dies(self: PairTrainer, *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            raise KeyboardInterrupt
+        return inner(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PairTrainer, "training_step", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(pairs, config, out, progress=False)
+
+
+def test_a_killed_run_goes_on_under_other_run_settings(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = _config(tiny_bert)
+    train(pairs, config, tmp_path / "whole", progress=False)
+    _killed(pairs, config, tmp_path / "m", monkeypatch)
+    moved = Path(shutil.copytree(tiny_bert, tmp_path / "elsewhere"))
+    other = config.model_copy(update={**RUN, "model": str(moved), "label_weight": 0.1, "atoms": 3})
+    assert train(pairs, other, tmp_path / "m", progress=False).resumed_from == 2
+    assert _rewards(tmp_path / "m", pairs) == pytest.approx(_rewards(tmp_path / "whole", pairs), abs=1e-3)
+    # Finished, it is known again under the first settings and the second.
+    for known in (config, other):
+        assert train(pairs, known, tmp_path / "m", progress=False).resumed_from == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 1e-3},
+        {"batch_size": 4},
+        {"batching": "prompt"},
+        {"max_length": 16},
+        {"epochs": 3},
+        {"seed": 1},
+        {"dropout": 0.1},
+        {"precision": "auto"},
+        {"center": 0.1},
+        {"validation": 0.2},
+        {"lora_rank": 2},
+        {"objective": "mean-variance"},
+    ],
+)
+def test_what_decides_weights_makes_another_run(tiny_bert: Path, pairs: list[Pair], change: dict[str, Any]):
+    config = _config(tiny_bert)
+    other = TrainConfig(**{**config.model_dump(), **change})
+    assert not _identity(pairs, None, config).matches(_identity(pairs, None, other).fingerprint)
+
+
+def test_only_what_the_objective_reads_counts(tiny_bert: Path, pairs: list[Pair], margins: list[Margin]):
+    others = [margin.model_copy(update={"margin": 0.5}) for margin in margins]
+    unread = {"label_weight": 0.9, "margin_scale": 2.0, "margin_sign": "signed"}
+    plain, margin = _config(tiny_bert), _config(tiny_bert, objective="margin")
+    known = _identity(pairs, None, plain).fingerprint
+    for config in (plain, plain.model_copy(update=unread)):
+        for given in (None, margins, others):
+            assert _identity(pairs, given, config).fingerprint == known
+    prints = {
+        _identity(pairs, given, margin.model_copy(update=change)).fingerprint
+        for given in (margins, others)
+        for change in ({}, {"margin_scale": 2.0}, {"label_weight": 0.9})
+    }
+    assert len(prints) == 4
+    readers = {name for name in ("bradley-terry", "margin", "soft", "blend", "scaled", "mean-variance", "categorical")
+               if TrainConfig(objective=name).reads_margins}  # fmt: skip
+    assert readers == {"margin", "soft", "blend", "scaled"}
+    assert TrainConfig(objective="categorical", soft_targets=True).reads_margins
+
+
+def _as_before(path: Path, fingerprint: str) -> None:
+    """Put the mark of a version whose fingerprint covered all settings in place of today's."""
+    content = json.loads(path.read_text())
+    content["fingerprint"] = fingerprint
+    content.pop("reading", None)
+    if "summary" in content:
+        for name in ("validation_nll", "validation_accuracy", "temperature", "note"):
+            del content["summary"][name]
+    else:
+        del content["config"]
+    path.write_text(json.dumps(content))
+
+
+def test_folders_of_earlier_versions_are_known(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = _config(tiny_bert)
+    identity = _identity(pairs, None, config)
+    first = identity._hash(config.model_dump_json())
+    assert first != identity.fingerprint
+    _killed(pairs, config, tmp_path / "m", monkeypatch)
+    _as_before(tmp_path / "m.part" / "checkpoint-2" / CONFIG_FILE, first)
+    assert train(pairs, config, tmp_path / "m", progress=False).resumed_from == 2
+    _as_before(tmp_path / "m" / CONFIG_FILE, first)
+    summary = train(pairs, config, tmp_path / "m", progress=False)
+    assert (summary.resumed_from, summary.validation_nll) == (2, None)
+    assert np.isfinite(_rewards(tmp_path / "m", pairs)).all()
+
+
+def test_a_message_names_what_changed(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = _config(tiny_bert, validation=0.34)
+    _killed(pairs, config, tmp_path / "m", monkeypatch)
+    changed = config.model_copy(update={"learning_rate": 1e-3, "logging_steps": 2})
+    expected = r"or pass --overwrite \(learning_rate was 0.003, is 0.001\)$"
+    with pytest.raises(ConfigError, match=r"checkpoint-2 is a checkpoint of another config.*" + expected):
+        train(pairs, changed, tmp_path / "m", progress=False)
+    train(pairs, config, tmp_path / "m", progress=False)
+    with pytest.raises(ConfigError, match="m holds a model of another config.*" + expected):
+        train(pairs, changed, tmp_path / "m", progress=False)
+    calibrated = config.model_copy(update={"calibration": "temperature"})
+    with pytest.raises(ConfigError, match="with calibration 'none'; fit another with 'dissensus calibrate'"):
+        train(pairs, calibrated, tmp_path / "m", progress=False)
+
+
+def test_kill_9_and_the_same_command_give_the_weights_of_an_unbroken_run(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path
+):
+    config = _config(tiny_bert, dropout=0.1)
+    write_records(tmp_path / "pairs.jsonl", pairs)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    code = """
+import os, signal, sys
+from pathlib import Path
+from dissensus.files import read_pairs
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.run import train
+from dissensus.reward.trainer import PairTrainer
+folder = Path(sys.argv[1])
+inner, calls = PairTrainer.training_step, []
+def dies(self, *args, **kwargs):
+    calls.append(1)
+    if len(calls) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return inner(self, *args, **kwargs)
+PairTrainer.training_step = dies
+config = TrainConfig.model_validate_json((folder / "config.json").read_text())
+train(list(read_pairs(folder / "pairs.jsonl")), config, folder / "killed", progress=False)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert train(pairs, config, tmp_path / "killed", progress=False).resumed_from == 2
+    train(pairs, config, tmp_path / "whole", progress=False)
+    assert np.array_equal(_rewards(tmp_path / "killed", pairs), _rewards(tmp_path / "whole", pairs))
