@@ -77,8 +77,8 @@ def _check_tokenizer(tokenizer: Any) -> None:
     templates = tokenizer.chat_template
     if None not in specials and not templates and specials.isdisjoint(tokenizer("a", "b")["input_ids"]):
         raise InputError(
-            f"its tokenizer has {tokenizer.cls_token} and {tokenizer.sep_token} and puts neither around a text; give it "
-            "a post-processor (tokenizers.processors.TemplateProcessing) and save it again"
+            f"its tokenizer has {tokenizer.cls_token} and {tokenizer.sep_token} and puts neither around a text; give "
+            "it a post-processor (tokenizers.processors.TemplateProcessing) and save it again"
         )
     if isinstance(templates, dict) and "default" not in templates:
         raise InputError(

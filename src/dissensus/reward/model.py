@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from dissensus.encoder import best_device
 from dissensus.errors import InputError, TrainingError
 from dissensus.records import Pair, Prediction, Text
-from dissensus.reward.backbone import load_backbone, model_file, position_limit
+from dissensus.reward.backbone import load_backbone, model_file, position_limit, stated_positions
 from dissensus.reward.calibration import (
     CALIBRATION_FILE,
     Calibration,
@@ -23,14 +24,33 @@ from dissensus.reward.calibration import (
     observed_preferences,
     read_calibration,
 )
+from dissensus.reward.company import settle
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
+from dissensus.reward.data import Shortened, encode_pairs
 from dissensus.reward.encoding import Encoding
 from dissensus.reward.layout import lay_out_for
 from dissensus.reward.objectives import ScalarReward, objective_of
 from dissensus.reward.prediction import predictions_of, preference_logits
 from dissensus.reward.scoring import TOKENS_PER_BATCH, score_texts
+from dissensus.reward.tokens import EncodedTexts
 
 Precision = Literal["fp32", "bf16"]
+
+
+SHORTEST = 8
+"""Tokens that a window has at least."""
+_WIDEST = 8192
+"""Tokens of a window that nobody asked for: attention over more may not fit into memory."""
+_UNBOUNDED = 10**9
+"""Tokenizers without a limit say so with an enormous one."""
+
+
+def window_of(model: Any, tokenizer: Any) -> int:
+    """Return how many tokens a text may have for a model and its tokenizer, where nobody says: 8192 at most, or 512
+    where they do not say either."""
+    stated = tokenizer.model_max_length if tokenizer.model_max_length < _UNBOUNDED else None
+    limits = [limit for limit in (position_limit(model), stated_positions(model), stated) if limit]
+    return max(min(*limits, _WIDEST), SHORTEST) if limits else 512
 
 
 class RewardModel:
@@ -54,7 +74,8 @@ class RewardModel:
         self.calibration = calibration
         """How sure it may be, where that was fitted."""
         fast = config.fast if config else True
-        self.layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
+        layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
+        self.layout = settle(model, layout, self.encoding)
 
     @classmethod
     def load(
@@ -67,7 +88,8 @@ class RewardModel:
     ) -> Self:
         """Load what ``train`` wrote, or any one-output sequence classifier; a folder or Hub id.
 
-        ``max_length`` defaults to that of training, or 512. With ``precision`` bf16, weights stay in float32 and
+        ``max_length`` defaults to that of training, or to what model and tokenizer were made for (at most 8192, which
+        bounds memory). With ``precision`` bf16, weights stay in float32 and
         matrix products are made in bfloat16: two to three times faster where the processor has them, rewards up to
         some hundredths of their spread apart. Raises InputError when there is no such model,
         or it has more than one output.
@@ -81,7 +103,12 @@ class RewardModel:
             raise InputError(f"{folder}: {expected} output(s), this model has {model.config.num_labels}")
         model.eval().to(device or best_device())
         limit = position_limit(model)
-        length = max_length or (config.max_length if config else min(512, limit or 512))
+        length = max_length or (config.max_length if config else window_of(model, tokenizer))
+        if max_length is None and config is None:
+            notice = f"{folder}: texts longer than {length} tokens are cut; max_length (--max-length) sets another window"
+            print(notice, file=sys.stderr)  # noqa: T201
+        if length < SHORTEST:
+            raise InputError(f"max_length {length} leaves no room beside special tokens; give at least {SHORTEST}")
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
         fitted = None if calibration is None else read_calibration(calibration)
@@ -97,10 +124,7 @@ class RewardModel:
         """Return the model's outputs for each (prompt, response), shape (texts, outputs); each distinct one once."""
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         encoded = self.encoding.encode(list(distinct))
-        half = self.precision == "bf16"
-        scored = score_texts(
-            self.model, self.layout, encoded, tokens_per_batch=tokens_per_batch, half=half, progress=progress
-        )
+        scored = self._score(encoded, tokens_per_batch=tokens_per_batch, progress=progress)
         return scored[[distinct[text] for text in texts]]
 
     def rewards(
@@ -126,22 +150,37 @@ class RewardModel:
     ) -> list[Prediction]:
         """Predict each pair: its two rewards, and the preference for a that they mean.
 
-        With ``calibrated``, the calibrated preference as well, beside the raw one. Raises InputError where the model
-        has no calibration, TrainingError where its rewards are not numbers.
+        With ``calibrated``, the calibrated preference as well, beside the raw one. What of the texts does not fit into
+        the window is told on stderr. Raises InputError where the model has no calibration or its chat template refuses
+        a text, TrainingError where its rewards are not numbers.
         """
+        predictions, lost = self.predict_counting(pairs, name=name, seed=seed, calibrated=calibrated, progress=progress)
+        self.tell(lost)
+        return predictions
+
+    def predict_counting(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        name: str,
+        seed: int | None = None,
+        calibrated: bool = False,
+        progress: bool = False,
+    ) -> tuple[list[Prediction], Shortened]:
+        """Predict as `predict` does, and count what did not fit into the window instead of telling of it."""
         if calibrated and self.calibration is None:
             raise InputError(
                 f"model '{name}' has no calibration; fit one with 'dissensus calibrate' on pairs with votes, "
                 "or predict without it"
             )
-        return predictions_of(
-            pairs,
-            self._outputs_of_pairs(pairs, progress=progress),
-            self.objective,
-            name=name,
-            seed=seed,
-            calibration=self.calibration if calibrated else None,
-        )
+        outputs, lost = self._outputs_of_pairs(pairs, progress=progress)
+        calibration = self.calibration if calibrated else None
+        return predictions_of(pairs, outputs, self.objective, name=name, seed=seed, calibration=calibration), lost
+
+    def tell(self, lost: Shortened) -> None:
+        """Say on stderr what of the texts did not fit into the window; nothing where all did."""
+        for line in lost.notes(self.encoding.max_length):
+            print(line, file=sys.stderr)  # noqa: T201
 
     def calibrate(
         self, pairs: Sequence[Pair], *, method: CalibrationMethod = "temperature", progress: bool = False
@@ -156,14 +195,24 @@ class RewardModel:
             raise TrainingError(
                 f"none of the {len(pairs)} pairs has votes or a label to calibrate on; give some that do"
             )
-        outputs = self._outputs_of_pairs([pairs[row] for row in rows], progress=progress)
+        outputs, lost = self._outputs_of_pairs([pairs[row] for row in rows], progress=progress)
+        self.tell(lost)
         logits = preference_logits(self.objective, outputs)
         self.calibration = fit_calibration(logits, preference, weight, method)
         return self.calibration
 
-    def _outputs_of_pairs(self, pairs: Sequence[Pair], *, progress: bool) -> NDArray[np.float32]:
-        texts = [(p.prompt, response) for p in pairs for response in (p.response_a, p.response_b)]
-        return self.outputs(texts, progress=progress).reshape(len(pairs), 2, self.objective.outputs)
+    def _outputs_of_pairs(self, pairs: Sequence[Pair], *, progress: bool) -> tuple[NDArray[np.float32], Shortened]:
+        """Return outputs of shape (pairs, 2, outputs), and what was cut."""
+        encoded, texts = encode_pairs(pairs, self.encoding)
+        return self._score(encoded, progress=progress)[texts], Shortened.of(encoded, texts)
+
+    def _score(
+        self, encoded: EncodedTexts, *, tokens_per_batch: int = TOKENS_PER_BATCH, progress: bool
+    ) -> NDArray[np.float32]:
+        half = self.precision == "bf16"
+        return score_texts(
+            self.model, self.layout, encoded, tokens_per_batch=tokens_per_batch, half=half, progress=progress
+        )
 
 
 def _read_config(path: Path) -> TrainConfig:

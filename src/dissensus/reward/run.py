@@ -20,10 +20,11 @@ from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.backbone import checkpoint_activations, load_backbone, position_limit
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.calibration import Calibration, fit_calibration, observed_preferences
+from dissensus.reward.company import settle
 from dissensus.reward.compiling import compile_between_attentions
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.data import TrainingData, encode_targets, split_targets
-from dissensus.reward.encoding import Encoding
+from dissensus.reward.data import Shortened, TrainingData, encode_targets, split_targets
+from dissensus.reward.encoding import Encoding, style_to_train
 from dissensus.reward.layout import Layout, lay_out_for
 from dissensus.reward.lora import add_adapters
 from dissensus.reward.objectives import objective_of
@@ -87,7 +88,7 @@ def train(
         raise ConfigError(
             f"max_length {config.max_length} is more than the {limit} positions of '{config.model}'; lower it"
         )
-    encoding = Encoding(tokenizer, config.max_length)
+    encoding = Encoding(tokenizer, config.max_length, style=style_to_train(tokenizer))
     with processes.main_process_first():
         data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
         held = encode_targets(held_out, encoding) if held_out else None
@@ -95,6 +96,7 @@ def train(
     if config.gradient_checkpointing:
         checkpoint_activations(model)
     layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
+    layout = settle(model, layout, encoding)
     if config.lora_rank is not None:
         model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
     if config.compile:
@@ -158,20 +160,22 @@ def _summarise(
     checkpoint: Path | None,
     started: float,
 ) -> TrainSummary:
-    targets = data.targets
+    targets, lost = data.targets, Shortened.of(data.encoded, data.texts)
     return TrainSummary(
         pairs=len(targets.pairs),
         ties_dropped=targets.ties_dropped,
         unlabelled_dropped=targets.unlabelled_dropped,
         unjudged_dropped=targets.unjudged_dropped,
         validation_pairs=len(held.texts) if held else 0,
-        texts=len(data.encoded),
-        texts_truncated=int(data.encoded.truncated.sum()),
+        texts=lost.texts,
+        texts_truncated=lost.cut,
         layout=layout.kind if layout.reason is None else f"{layout.kind}: {layout.reason}",
         steps=steps,
         resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
         seconds=round(time.perf_counter() - started, 1),
         nll=next((entry["nll"] for entry in reversed(log) if "nll" in entry), None),
+        responses_cut=lost.responses_cut,
+        pairs_alike=lost.pairs_alike,
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from dissensus.reward.backbone import load_backbone
 from dissensus.reward.calibration import Calibration, save_calibration
 from dissensus.reward.card import backbone_name
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
-from dissensus.reward.layout import Layout, lay_out_for
+from dissensus.reward.data import Shortened
+from dissensus.reward.layout import Layout
 from dissensus.reward.lora import ADAPTER_FOLDER, is_adapted, merge_adapters, rebuild_adapted, save_adapter
 from dissensus.reward.scoring import score_texts
 from dissensus.reward.targets import Targets
@@ -62,6 +63,15 @@ class TrainSummary:
     seconds: float
     nll: float | None
     """The last logged Bradley-Terry NLL on the labels."""
+    responses_cut: int = 0
+    """Texts whose response lost its end, the prompt not being enough."""
+    pairs_alike: int = 0
+    """Pairs whose two responses differ, and are read as the same tokens."""
+
+    @property
+    def lost(self) -> Shortened:
+        """What of the texts did not fit into the window."""
+        return Shortened(self.texts, self.texts_truncated, self.responses_cut, self.pairs_alike)
 
 
 class MarkWhole(TrainerCallback):  # type: ignore[misc]
@@ -181,7 +191,7 @@ def save_model(
         except WRITE_FAILURES as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
-        _compare_rewards(before, folder, encoded, some, tokenizer.pad_token_id, str(trainer.args.device))
+        _compare_rewards(before, folder, encoded, some, layout, str(trainer.args.device))
         write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
         content = {"config": config.model_dump(mode="json"), "fingerprint": fingerprint, "summary": asdict(summary)}
         write_json(folder / CONFIG_FILE, content)
@@ -193,12 +203,12 @@ def save_model(
 
 
 def _compare_rewards(
-    before: NDArray[np.float32], folder: Path, encoded: EncodedTexts, some: Ints, pad_id: int, device: str
+    before: NDArray[np.float32], folder: Path, encoded: EncodedTexts, some: Ints, layout: Layout, device: str
 ) -> None:
     """Load what was saved and score a few texts again, as transformers would: a lost head must not go unseen."""
     reloaded, _ = load_backbone(str(folder), new_head=False)
-    layout = lay_out_for(reloaded.to(device), pad_id=pad_id, fast=False)
-    after = score_texts(reloaded, layout, encoded, rows=some)
+    padded = replace(layout, kind="padded")
+    after = score_texts(reloaded.to(device), padded, encoded, rows=some)
     worst = float(np.abs(before - after).max())
     if not worst <= _RELOAD_TOLERANCE * max(1.0, float(np.abs(after).max())):
         raise TrainingError(f"{folder}: the saved model gives rewards {worst:.2g} off those of the trained one")
