@@ -17,6 +17,8 @@ from dissensus.errors import DissensusError, InputError
 _SECONDS = 10.0
 """For the Hub to say whether it has a model."""
 _SHOWN = 3
+_POSITIONS = ("position_embeddings", "wpe", "embed_positions", "positions_embed")
+"""Names of tables of positions."""
 _NUMBER = re.compile(r"\.\d+(?=\.)")
 _LONGEST = 300
 _ADAPTERS = (
@@ -71,7 +73,7 @@ def _on_the_hub(name: str, revision: str | None) -> bool:
         cached = isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
         get_hf_file_metadata(url, timeout=_SECONDS)
     except HFValidationError as error:
-        raise InputError("there is no such folder, and no model on the Hub can have this name; check it") from error
+        raise InputError("there is no such folder, and no model on the Hub can have this name; give a folder or a Hub id") from error
     except GatedRepoError as error:
         raise InputError(
             "the Hub gives it to those who asked for it; ask on its page, and log in with 'hf auth login'"
@@ -194,3 +196,36 @@ def _some(names: list[str]) -> str:
 
 def _shape(shape: Any) -> str:
     return "x".join(str(size) for size in shape)
+
+
+def check_table(model: Any, tokenizer: Any) -> None:
+    """Check that each token that the tokenizer knows has a row in the table of embeddings."""
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows)
+    if beyond:
+        number, token = beyond[0]
+        raise InputError(
+            f"its tokenizer has {len(beyond)} tokens more than its table of embeddings, which has {rows} rows (token "
+            f"{number}, {token!r}, is the first); give its own tokenizer, or call "
+            "model.resize_token_embeddings(len(tokenizer)) and save it again"
+        )
+
+
+def position_limit(model: Any) -> int | None:
+    """Return how many tokens a model with a table of positions can read; None for relative or rotary positions."""
+    from torch import nn
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.rsplit(".", 1)[-1] in _POSITIONS:
+            # RoBERTa's table begins behind the padding token's row, OPT's and BART's at a row that they name.
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            rows = module.num_embeddings - int(getattr(module, "offset", first))
+            # Others have rows that no position is given.
+            return min(rows, stated_positions(model) or rows)
+    return None
+
+
+def stated_positions(model: Any) -> int | None:
+    """Return how many positions the configuration says that a model was made for; None where it does not say."""
+    stated = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return stated if isinstance(stated, int) and stated > 0 else None

@@ -12,16 +12,26 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from dissensus.reward.model import RewardModel
 
-WORDS = "the a good bad answer question why how long short it is not very clear user assistant :".split()
+TEXT = "the a good bad answer question why how long short it is not very clear user assistant :"
+WORDS = TEXT.split()
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
 CHAT = "{% for m in messages %}<s> {{ m['role'] }} : {{ m['content'] }} </s>{% endfor %}"
 SIZE = {
-    "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.3
+    "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "initializer_range": 0.3,
 }  # fmt: skip
 GPT2 = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64, "initializer_range": 0.3}
 GROUPED = {**SIZE, "num_key_value_heads": 2, "head_dim": 8}
 SMALL = {"max_position_embeddings": 64, **SIZE}
-T5 = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, "initializer_factor": 2.0}
+T5 = {
+    "decoder_start_token_id": 0,
+    "d_model": 16,
+    "d_kv": 8,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_heads": 2,
+    "initializer_factor": 2.0,
+}
 BART = {
     "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
     "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 64, "init_std": 0.3,
@@ -30,7 +40,14 @@ LINEAR = {
     "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
     "linear_conv_kernel_dim": 2, "layer_types": ["linear_attention", "full_attention"],
 }  # fmt: skip
-SEEING = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16, "patch_size": 14}
+SEEING = {
+    "depth": 1,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_heads": 2,
+    "out_hidden_size": 16,
+    "patch_size": 14,
+}
 EYE = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28}
 
 ENCODERS: dict[str, dict[str, Any]] = {
@@ -38,10 +55,23 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "Bert": SMALL,
     "Deberta": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0, **SMALL},
     "DebertaV2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0, **SMALL},
-    "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 64},
+    "DistilBert": {
+        "dim": 16,
+        "n_layers": 2,
+        "n_heads": 2,
+        "hidden_dim": 24,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.3,
+    },
     "Electra": {"embedding_size": 16, **SMALL},
     "MPNet": SMALL,
-    "ModernBert": {**SMALL, "global_attn_every_n_layers": 2, "local_attention": 8, "cls_token_id": 2, "sep_token_id": 3},
+    "ModernBert": {
+        **SMALL,
+        "global_attn_every_n_layers": 2,
+        "local_attention": 8,
+        "cls_token_id": 2,
+        "sep_token_id": 3,
+    },
     "Roberta": {**SMALL, "pad_token_id": 1},
     "XLMRoberta": SMALL,
     "Camembert": SMALL,
@@ -61,8 +91,8 @@ CAUSAL: dict[str, dict[str, Any]] = {
     "Gemma3": {"text_config": {**GROUPED, "sliding_window": 8}, "vision_config": EYE},
     "Llama": GROUPED,
     "Mistral": GROUPED,
-    "OPT": {"hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "word_embed_proj_dim": 16,
-            "max_position_embeddings": 64, "init_std": 0.3},
+    "OPT": {"hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "word_embed_proj_dim": 16, "max_position_embeddings": 64, "init_std": 0.3},
     "Phi": {**SMALL, "partial_rotary_factor": 0.5},
     "Qwen2": GROUPED,
     "Qwen3": GROUPED,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissensus.reward.backbone import position_limit
+from dissensus.pretrained import position_limit
 
 _LENGTHS = (133, 40, 1)
 """Tokens of the texts looked at: past the beginning of DeBERTa's logarithmic buckets, padded, and one."""

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from dissensus.encoder import quiet_transformers, resolve_model
 from dissensus.errors import ConfigError, InputError
-from dissensus.pretrained import check_weights, explained, locate
+from dissensus.pretrained import check_table, check_weights, explained, locate, position_limit
 
-_POSITIONS = ("position_embeddings", "wpe", "embed_positions", "positions_embed")
-"""Names of tables of positions."""
+__all__ = ["checkpoint_activations", "keep_head_in_float32", "load_backbone", "model_file", "position_limit"]
+
 _DROPOUT = re.compile(r"drop(out)?(_prob|_rate)?$|pdrop$|dropout")
 
 
@@ -51,7 +51,7 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
             **options,
         )
         made = check_weights(model, report, spared=lambda weight: new_head and _in_head(model, weight))
-        _check_table(model, tokenizer)
+        check_table(model, tokenizer)
     if made and PartialState().is_main_process:
         print(f"{name}: a new head is made ({', '.join(made)})", file=sys.stderr)  # noqa: T201
     _fit_token_types(model, tokenizer)
@@ -84,19 +84,6 @@ def _check_tokenizer(tokenizer: Any) -> None:
         raise InputError(
             f"its tokenizer has the chat templates {', '.join(sorted(templates))} and none called default; set "
             "tokenizer.chat_template to one of them and save it again"
-        )
-
-
-def _check_table(model: Any, tokenizer: Any) -> None:
-    """Check that each token that the tokenizer knows has a row in the table of embeddings."""
-    rows = int(model.get_input_embeddings().weight.shape[0])
-    beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows)
-    if beyond:
-        number, token = beyond[0]
-        raise InputError(
-            f"its tokenizer has {len(beyond)} tokens more than its table of embeddings, which has {rows} rows (token "
-            f"{number}, {token!r}, is the first); give its own tokenizer, or call "
-            "model.resize_token_embeddings(len(tokenizer)) and save it again"
         )
 
 
@@ -135,24 +122,6 @@ def _need_padding(tokenizer: Any) -> None:
             "its tokenizer has neither a padding nor an unknown nor an end-of-text token; set tokenizer.pad_token and "
             "save it again"
         )
-
-
-def position_limit(model: nn.Module) -> int | None:
-    """Return how many tokens a model with a table of positions can read; None for relative or rotary positions."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and name.rsplit(".", 1)[-1] in _POSITIONS:
-            # RoBERTa's table begins behind the padding token's row, OPT's and BART's at a row that they name.
-            first = 0 if module.padding_idx is None else module.padding_idx + 1
-            rows = module.num_embeddings - int(getattr(module, "offset", first))
-            # Others have rows that no position is given.
-            return min(rows, stated_positions(model) or rows)
-    return None
-
-
-def stated_positions(model: Any) -> int | None:
-    """Return how many positions the configuration says that a model was made for; None where it does not say."""
-    stated = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return stated if isinstance(stated, int) and stated > 0 else None
 
 
 def checkpoint_activations(model: Any) -> None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from dissensus.encoder import best_device
 from dissensus.errors import InputError, TrainingError
+from dissensus.pretrained import position_limit, stated_positions
 from dissensus.records import Pair, Prediction, Text
-from dissensus.reward.backbone import load_backbone, model_file, position_limit, stated_positions
+from dissensus.reward.backbone import load_backbone, model_file
 from dissensus.reward.calibration import (
     CALIBRATION_FILE,
     Calibration,
@@ -105,7 +106,9 @@ class RewardModel:
         limit = position_limit(model)
         length = max_length or (config.max_length if config else window_of(model, tokenizer))
         if max_length is None and config is None:
-            notice = f"{folder}: texts longer than {length} tokens are cut; max_length (--max-length) sets another window"
+            notice = (
+                f"{folder}: texts longer than {length} tokens are cut; max_length (--max-length) sets another window"
+            )
             print(notice, file=sys.stderr)  # noqa: T201
         if length < SHORTEST:
             raise InputError(f"max_length {length} leaves no room beside special tokens; give at least {SHORTEST}")
