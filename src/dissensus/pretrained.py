@@ -73,7 +73,9 @@ def _on_the_hub(name: str, revision: str | None) -> bool:
         cached = isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
         get_hf_file_metadata(url, timeout=_SECONDS)
     except HFValidationError as error:
-        raise InputError("there is no such folder, and no model on the Hub can have this name; give a folder or a Hub id") from error
+        raise InputError(
+            "there is no such folder, and no model on the Hub can have this name; give a folder or a Hub id"
+        ) from error
     except GatedRepoError as error:
         raise InputError(
             "the Hub gives it to those who asked for it; ask on its page, and log in with 'hf auth login'"
