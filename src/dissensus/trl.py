@@ -13,8 +13,10 @@ a script already::
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -26,13 +28,15 @@ from torch.utils.data import Sampler
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from dissensus.errors import ConfigError, MissingDependencyError, TrainingError
-from dissensus.reward.backbone import keep_head_in_float32
+from dissensus.reward.backbone import keep_head_in_float32, position_limit
 from dissensus.reward.batches import PairBatches
 from dissensus.reward.config import OBJECTIVES, TrainConfig
 from dissensus.reward.objectives import objective_of
+from dissensus.reward.reading import JOINED, TOKENS, record_reading
 
 try:
     from trl import RewardTrainer as _RewardTrainer
+    from trl.data_utils import is_conversational
     from trl.trainer.reward_trainer import DataCollatorForPreference
 except ImportError as error:
     raise MissingDependencyError("trl", extra="trl", need="dissensus.trl") from error
@@ -52,8 +56,17 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
       distributions with ``soft_targets``.
 
     ``bradley-terry`` reads neither: unlike TRL's own loss it leaves a column ``margin`` alone. The centre regulariser
-    is that of ``center`` or of TRL's ``center_rewards_coefficient``. The head runs in float32. With ``by_length``,
-    pairs of like length stand in one batch, in an order drawn from the epoch and ``args.data_seed`` (or ``args.seed``).
+    is that of ``center`` or of TRL's ``center_rewards_coefficient``. The head is and runs in float32, whatever the
+    model's own dtype. With ``by_length``, pairs of like length stand in one batch, in an order drawn from the epoch and
+    ``args.data_seed`` (or ``args.seed``).
+
+    What is logged is exact over rows, in any batches and over any processes, where TRL averages the values of batches:
+    ``accuracy`` (a tie counts one half), ``margin`` (the mean reward gap), the least, mean and greatest reward, and the
+    loss of an evaluation. Several evaluation sets are told apart (``eval_NAME_accuracy``). ``predict`` returns outputs
+    of shape (pairs, 2, outputs), the chosen response first.
+
+    How prompt and response were read is kept in the model's config, with the objective: `RewardModel.load` reads texts
+    as this trainer did. A tokenizer without an end-of-text token, as BERT's, has none appended.
 
     Raises ConfigError for settings or a model that do not fit the objective, TrainingError for rows that do not.
     """
@@ -74,6 +87,8 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         self._config = config.model_copy(update={"center": _center(config, args)})
         self._objective = objective_of(self._config)
         self._by_length = by_length
+        self._seen = {"train": _Seen(), "eval": _Seen()}
+        self._reading: str | None = None
         with _looking_scalar(model, self._config, self._objective.outputs):
             super().__init__(model, args, *arguments, **options)
         if type(self.data_collator) is DataCollatorForPreference:
@@ -84,6 +99,7 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         caches = "use_cache" in inspect.signature(type(inner).forward).parameters
         self._inputs = {"use_cache": False} if caches else {}
         _check_rows(self.train_dataset, self._config)
+        record_reading(inner.config, self._reading, self._config, max_length=self._window(inner))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -93,12 +109,80 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         outputs = model(**read, **self._inputs)
         chosen, rejected = outputs.logits.chunk(2)
         target, margin = _targets(inputs, len(chosen), self._config)
-        loss = self._objective.losses(chosen, rejected, target.to(chosen.device), margin.to(chosen.device)).mean()
+        losses = self._objective.losses(chosen, rejected, target.to(chosen.device), margin.to(chosen.device))
         with torch.no_grad():
             # What TRL logs of a batch it records in its own loss: let it, on rewards that are there already.
-            rewards = SequenceClassifierOutput(logits=self._objective.reward(outputs.logits)[:, None])
-            super().compute_loss(lambda **_: rewards, dict(inputs))
-        return (loss, outputs) if return_outputs else loss
+            rewards = self._objective.reward(outputs.logits)
+            super().compute_loss(lambda **_: SequenceClassifierOutput(logits=rewards[:, None]), dict(inputs))
+            one, other = inputs["input_ids"].chunk(2)
+            # Kernels round the same text in two rows of a batch differently.
+            logit = self._objective.logit(chosen, rejected).masked_fill((one == other).all(dim=1), 0)
+            self._record(logit, rewards, losses)
+        return (losses.mean(), outputs) if return_outputs else losses.mean()
+
+    def _record(self, logit: Tensor, rewards: Tensor, losses: Tensor) -> None:
+        """Count the batch's rows, of all processes, and put what is known so far in place of TRL's means of batches."""
+        chosen, rejected = rewards.chunk(2)
+        mode = "train" if self.model.training else "eval"
+        # An evaluation's last batch is filled up with rows that were there before; a training step takes these too.
+        gather = self.accelerator.gather if mode == "train" else self.accelerator.gather_for_metrics
+        right = (1 + torch.sign(logit)) / 2
+        rows = torch.stack([values.detach().float() for values in (right, chosen, rejected, losses)], dim=1)
+        self._seen[mode].add(gather(rows).cpu().double().numpy())
+        self._metrics[mode].update({name: [value] for name, value in self._seen[mode].metrics().items()})
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as TRL does; what comes next is counted anew."""
+        super().log(logs, start_time)
+        self._seen["train" if self.model.training else "eval"] = _Seen()
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> Any:
+        """Evaluate, or predict, over all batches; the metrics are of these rows and no others."""
+        self._seen["eval"] = _Seen()
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        found = {name: values[0] for name, values in self._metrics["eval"].items()}
+        if self._seen["eval"].pairs:
+            found["loss"] = self._seen["eval"].loss()
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in found.items()})
+        # TRL would add them to the next log entry, under the name of whichever set that is.
+        self._metrics["eval"].clear()
+        return output
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[Any, Any, Any]:
+        """Return loss, outputs of shape (pairs, 2, outputs) and no labels: rows, which can be gathered and counted."""
+        loss, outputs, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        return loss, torch.stack(outputs.chunk(2), dim=1) if isinstance(outputs, Tensor) else outputs, labels
+
+    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
+        reading = _reading_of(dataset)
+        if dataset_name == "train":
+            self._reading = reading
+        if reading == "chat" and not processing_class.chat_template:
+            raise ConfigError(
+                "the rows are chats and the tokenizer has no chat template; set RewardConfig's chat_template_path, or "
+                "give rows of text"
+            )
+        tokenizer = processing_class
+        if reading == JOINED and processing_class.eos_token is None:
+            tokenizer = _Endless(processing_class)
+        return super()._prepare_dataset(dataset, tokenizer, args, dataset_name)
+
+    def _window(self, model: Any) -> int | None:
+        """How many tokens a text may have: as many as TRL lets through, and the model has positions for."""
+        window = self.args.max_length
+        if window is None and hasattr(self.train_dataset, "__len__"):
+            window = int(_lengths(self.train_dataset).max(initial=TrainConfig().max_length))
+        limits = [limit for limit in (window, position_limit(model)) if limit is not None]
+        return min(limits, default=None)
 
     def _set_signature_columns_if_needed(self) -> None:
         if self._signature_columns is None:
@@ -111,6 +195,51 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         return LengthOrder(_lengths(data), batch_size=step, seed=seed)
+
+
+@dataclass
+class _Seen:
+    """Sums over rows, so that no metric is a mean of batches."""
+
+    pairs: int = 0
+    sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
+    """Of the right ones, the rewards of the chosen and of the rejected, and the losses."""
+    least: float = math.inf
+    greatest: float = -math.inf
+
+    def add(self, rows: NDArray[np.float64]) -> None:
+        """Count rows of shape (pairs, 4)."""
+        if len(rows):
+            self.pairs += len(rows)
+            self.sums += rows.sum(axis=0)
+            self.least = min(self.least, float(rows[:, 1:3].min()))
+            self.greatest = max(self.greatest, float(rows[:, 1:3].max()))
+
+    def metrics(self) -> dict[str, float]:
+        """Name them as TRL does."""
+        right, chosen, rejected, _ = (self.sums / max(self.pairs, 1)).tolist()
+        return {
+            "accuracy": right,
+            "margin": chosen - rejected,
+            "mean_reward": (chosen + rejected) / 2,
+            "min_reward": self.least,
+            "max_reward": self.greatest,
+        }
+
+    def loss(self) -> float:
+        return float(self.sums[3]) / max(self.pairs, 1)
+
+
+class _Endless:
+    """A tokenizer whose end-of-text token is the empty text, which TRL finds at the end of every text."""
+
+    eos_token = ""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, text: str) -> Any:
+        return self._tokenizer(text=text)
 
 
 class PreferenceCollator(DataCollatorForPreference):  # type: ignore[misc]  # TRL ships no types
@@ -186,6 +315,14 @@ def _looking_scalar(model: Any, config: TrainConfig, outputs: int) -> Iterator[N
         yield
     finally:
         settings.id2label, settings.label2id = names, numbers
+
+
+def _reading_of(dataset: Any) -> str:
+    """Say how TRL will put prompt and response together; by the first row, as TRL does."""
+    first: Mapping[str, Any] = next(iter(dataset), {})
+    if {"chosen_ids", "chosen_input_ids"} & set(first):
+        return TOKENS
+    return "chat" if is_conversational(first) else JOINED
 
 
 def _needed(config: TrainConfig) -> str | None:

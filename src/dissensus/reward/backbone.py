@@ -149,10 +149,21 @@ def _adapt(config: Any, tokenizer: Any, *, dropout: float, new_head: bool) -> No
 
 
 def keep_head_in_float32(model: nn.Module) -> None:
-    """Run the head outside autocast: under bfloat16 its outputs would be 0.03 apart at a reward of 4."""
+    """Keep and run the head in float32: in bfloat16 its outputs would be 0.03 apart at a reward of 4."""
     named = dict(model.named_children())
-    head = named.get("score") or named.get("classifier") or list(named.values())[-1]
+    run_in_float32(named.get("score") or named.get("classifier") or list(named.values())[-1])
+
+
+def run_in_float32(head: nn.Module) -> None:
+    """Widen half-precision weights of a module of one tensor to float32, and run it outside autocast."""
+    if is_half(head):
+        head.float()
     head.forward = MethodType(_in_full_precision, head)
+
+
+def is_half(module: nn.Module) -> bool:
+    """Whether any weights are in half precision."""
+    return any(weight.dtype in (torch.bfloat16, torch.float16) for weight in module.parameters())
 
 
 def _in_full_precision(head: nn.Module, features: Tensor, *args: Any, **kwargs: Any) -> Any:

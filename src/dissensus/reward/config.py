@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -13,6 +13,23 @@ CONFIG_FILE = "dissensus.json"
 
 Objective = Literal["bradley-terry", "margin", "soft", "blend", "scaled", "mean-variance", "categorical"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+DISTRIBUTED = ("mean-variance", "categorical")
+"""Objectives whose rewards are distributions."""
+
+OBJECTIVE_SETTINGS = (
+    "objective",
+    "margin_sign",
+    "margin_scale",
+    "label_weight",
+    "soft_targets",
+    "atoms",
+    "center",
+)
+"""What says which loss a model is trained with."""
+_RUN_SETTINGS = frozenset({
+    "tokens_per_batch", "gradient_checkpointing", "fast", "compile", "calibration", "logging_steps", "checkpoint_steps"
+})  # fmt: skip
+"""What says how a model is trained, logged and looked at, and alters no weight beyond rounding."""
 
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -80,6 +97,37 @@ class TrainConfig(BaseModel):
     """Steps between two entries of the log; the last step always has one."""
     checkpoint_steps: PositiveInt = 100
     """Rounded up to a multiple of ``logging_steps``, so that a resumed run logs what an unbroken one does."""
+
+    @property
+    def reads_margins(self) -> bool:
+        """Whether the objective reads margins, or the preferences that come with them."""
+        return self.objective in ("margin", "soft", "scaled") or self.blends
+
+    @property
+    def blends(self) -> bool:
+        """Whether the target is that of ``blend``: own label and judgments, weighed together."""
+        return self.objective == "blend" or (self.objective in DISTRIBUTED and self.soft_targets)
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Settings that alter nothing, because the objective does not read them."""
+        read = {
+            **dict.fromkeys(("margin_sign", "margin_scale"), self.objective in ("margin", "scaled")),
+            "label_weight": self.blends,
+            "soft_targets": self.objective in DISTRIBUTED,
+            "atoms": self.objective == "categorical",
+        }
+        return frozenset(name for name, is_read in read.items() if not is_read)
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the settings that decide a model's weights: all but those of how it is run and those unread.
+
+        >>> "tokens_per_batch" in TrainConfig().deciding()
+        False
+        >>> TrainConfig(label_weight=0.3).deciding() == TrainConfig().deciding()
+        True
+        """
+        return self.model_dump(mode="json", exclude=set(_RUN_SETTINGS | self.unread))
 
     @model_validator(mode="after")
     def _weights_are_not_negative(self) -> Self:

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dissensus.errors import MissingDependencyError, TrainingError
 from dissensus.reward.agreement import probe
+from dissensus.reward.backbone import is_half, run_in_float32
 
 ADAPTER_FOLDER = "adapter"
 """In a model's folder: the adapters and the head for PEFT; the model beside it has them merged."""
@@ -26,7 +27,8 @@ def add_adapters(model: Any, rank: int, alpha: float | None = None, *, dropout: 
     """Freeze a sequence classifier, and return it wrapped: all linear layers of its backbone adapted, its head trained.
 
     ``alpha`` is twice the rank unless given. A forward pass that was replaced (``lay_out_for``) stays, so it is best
-    replaced first: its check then sees all gradients. The first rewards are those of the model as it was.
+    replaced first: its check then sees all gradients. The first rewards are those of the model as it was. Adapters and
+    head are trained in float32, whatever the model's own dtype.
 
     Raises TrainingError where no head or nothing to adapt can be found, MissingDependencyError without PEFT.
     """
@@ -36,6 +38,10 @@ def add_adapters(model: Any, rank: int, alpha: float | None = None, *, dropout: 
         raise MissingDependencyError("peft", extra="lora", need="training low-rank adapters") from error
     head = head_modules(model)
     layers = _layers_beside(model, head)
+    for part in map(model.get_submodule, head):
+        # PEFT widens its adapters, and not its trained copies of other modules.
+        if is_half(part):
+            run_in_float32(part)
     settings = LoraConfig(
         r=rank,
         lora_alpha=2 * rank if alpha is None else alpha,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -28,10 +28,10 @@ from dissensus.reward.calibration import (
 from dissensus.reward.company import settle
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
 from dissensus.reward.data import Shortened, encode_pairs
-from dissensus.reward.encoding import Encoding
 from dissensus.reward.layout import lay_out_for
 from dissensus.reward.objectives import ScalarReward, objective_of
 from dissensus.reward.prediction import predictions_of, preference_logits
+from dissensus.reward.reading import encoding_of, recorded
 from dissensus.reward.scoring import TOKENS_PER_BATCH, score_texts
 from dissensus.reward.tokens import EncodedTexts
 
@@ -66,10 +66,11 @@ class RewardModel:
         config: TrainConfig | None = None,
         calibration: Calibration | None = None,
         precision: Precision = "fp32",
+        reading: str | None = None,
     ) -> None:
         self.precision = precision
         self.model, self.tokenizer, self.config = model, tokenizer, config
-        self.encoding = Encoding(tokenizer, max_length)
+        self.encoding = encoding_of(tokenizer, max_length, reading)
         self.objective = objective_of(config) if config else ScalarReward(outputs=1)
         """What the model's outputs mean."""
         self.calibration = calibration
@@ -97,7 +98,7 @@ class RewardModel:
         """
         model, tokenizer = load_backbone(str(folder), new_head=False)
         settings, calibration = (model_file(folder, file) for file in (CONFIG_FILE, CALIBRATION_FILE))
-        config = None if settings is None else _read_config(settings)
+        config, reading = _read_settings(settings, recorded(model.config))
         outputs = objective_of(config).outputs if config else 1
         if model.config.num_labels != outputs:
             expected = f"'{config.objective}' has {outputs}" if config else "a reward model has one"
@@ -115,7 +116,15 @@ class RewardModel:
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
         fitted = None if calibration is None else read_calibration(calibration)
-        return cls(model, tokenizer, max_length=length, config=config, calibration=fitted, precision=precision)
+        return cls(
+            model,
+            tokenizer,
+            max_length=length,
+            config=config,
+            calibration=fitted,
+            precision=precision,
+            reading=reading,
+        )
 
     def outputs(
         self,
@@ -218,8 +227,13 @@ class RewardModel:
         )
 
 
-def _read_config(path: Path) -> TrainConfig:
+def _read_settings(path: Path | None, beside: Mapping[str, Any] | None) -> tuple[TrainConfig | None, str | None]:
+    """Read how a model was trained, from our file or from what `dissensus.trl` leaves in the model's own config."""
     try:
-        return TrainConfig.model_validate(json.loads(path.read_text())["config"])
+        content = beside if path is None else json.loads(path.read_text())
+        return (
+            (None, None) if content is None else (TrainConfig.model_validate(content["config"]), content.get("reading"))
+        )
     except (ValueError, KeyError) as error:
-        raise InputError(f"{path}: not written by this version of dissensus; train again") from error
+        where = path or "config.json"
+        raise InputError(f"{where}: not written by this version of dissensus; train again") from error

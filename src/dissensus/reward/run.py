@@ -20,24 +20,20 @@ from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.backbone import checkpoint_activations, load_backbone, position_limit
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.calibration import Calibration, fit_calibration, observed_preferences
+from dissensus.reward.checks import check_settings
 from dissensus.reward.company import settle
 from dissensus.reward.compiling import compile_between_attentions
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.data import Shortened, TrainingData, encode_targets, split_targets
 from dissensus.reward.encoding import Encoding, style_to_train
+from dissensus.reward.identity import RunIdentity, TrainSummary, find_checkpoint, find_finished
 from dissensus.reward.layout import Layout, lay_out_for
+from dissensus.reward.learning import LearningCheck
 from dissensus.reward.lora import add_adapters
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.prediction import preference_logits
-from dissensus.reward.saving import (
-    MarkWhole,
-    TrainSummary,
-    find_checkpoint,
-    find_finished,
-    fingerprint_of,
-    save_model,
-    trained_model,
-)
+from dissensus.reward.reading import encoding_of, recorded
+from dissensus.reward.saving import MarkWhole, save_model, trained_model
 from dissensus.reward.scoring import score_texts
 from dissensus.reward.targets import build_targets
 from dissensus.reward.trainer import LogLastStep, PairTrainer, ProgressBar, ValidateEpochs, fit_to_labels
@@ -72,14 +68,15 @@ def train(
     """
     out = Path(out)
     started = time.perf_counter()
+    check_settings(config, out, report_to)
     targets, held_out = split_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
-    fingerprint = fingerprint_of(targets, config)
+    identity = RunIdentity(targets, config)
     part = out.with_name(out.name + ".part")
     processes = PartialState()
     with processes.main_process_first():
-        if (done := find_finished(out, fingerprint, overwrite=overwrite)) is not None:
+        if (done := find_finished(out, identity, overwrite=overwrite)) is not None:
             return done
-        checkpoint = find_checkpoint(part, fingerprint, overwrite=overwrite)
+        checkpoint = find_checkpoint(part, identity, overwrite=overwrite)
     set_seed(config.seed)
     objective = objective_of(config)
     model, tokenizer = load_backbone(config.model, new_head=True, outputs=objective.outputs, dropout=config.dropout)
@@ -88,7 +85,9 @@ def train(
         raise ConfigError(
             f"max_length {config.max_length} is more than the {limit} positions of '{config.model}'; lower it"
         )
-    encoding = Encoding(tokenizer, config.max_length, style=style_to_train(tokenizer))
+    # A reward model that is trained further reads as it did before.
+    reading = (recorded(model.config) or {}).get("reading") or style_to_train(tokenizer)
+    encoding = encoding_of(tokenizer, config.max_length, reading)
     with processes.main_process_first():
         data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
         held = encode_targets(held_out, encoding) if held_out else None
@@ -101,20 +100,44 @@ def train(
         model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
     if config.compile:
         compile_between_attentions(model)
-    trainer = _trainer(model, tokenizer, data, held, layout, config, part, fingerprint, report_to)
+    trainer = _trainer(model, tokenizer, data, held, layout, identity, part, report_to)
     for callback in callbacks:
         trainer.add_callback(callback)
     if progress and processes.is_main_process:
         trainer.add_callback(ProgressBar(f"{config.objective}, seed {config.seed}"))
+    # Weights that are spread over processes cannot be scored with before they are.
+    learning = None if _is_sharded() else LearningCheck(trained_model(trainer), data, layout, config)
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
+    trained, steps = trained_model(trainer), trainer.state.global_step
+    calibration = _calibration(trained, held, layout, config) if held else None
+    note = learning.note(trained, steps=steps, right=trainer.right, counted=trainer.counted) if learning else None
+    if note is not None and processes.is_main_process:
+        print(note, file=sys.stderr)  # noqa: T201
     summary = _summarise(
-        data, held, log, layout, steps=trainer.state.global_step, checkpoint=checkpoint, started=started
+        data,
+        held,
+        log,
+        layout,
+        steps=steps,
+        checkpoint=checkpoint,
+        started=started,
+        temperature=calibration.temperature if calibration else None,
+        note=note,
     )
-    calibration = _calibration(trained_model(trainer), held, layout, config) if held else None
     save_model(
-        trainer, tokenizer, layout, data.encoded, config, fingerprint, summary, log, calibration, part=part, out=out
+        trainer,
+        tokenizer,
+        layout,
+        data.encoded,
+        identity,
+        summary,
+        log,
+        calibration,
+        reading=encoding.style,
+        part=part,
+        out=out,
     )
     _release(trainer)
     return summary
@@ -159,8 +182,11 @@ def _summarise(
     steps: int,
     checkpoint: Path | None,
     started: float,
+    temperature: float | None,
+    note: str | None,
 ) -> TrainSummary:
     targets, lost = data.targets, Shortened.of(data.encoded, data.texts)
+    validated: dict[str, Any] = next((entry for entry in reversed(log) if "eval_nll" in entry), {})
     return TrainSummary(
         pairs=len(targets.pairs),
         ties_dropped=targets.ties_dropped,
@@ -174,6 +200,10 @@ def _summarise(
         resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
         seconds=round(time.perf_counter() - started, 1),
         nll=next((entry["nll"] for entry in reversed(log) if "nll" in entry), None),
+        validation_nll=validated.get("eval_nll"),
+        validation_accuracy=validated.get("eval_accuracy"),
+        temperature=temperature,
+        note=note,
         responses_cut=lost.responses_cut,
         pairs_alike=lost.pairs_alike,
     )
@@ -201,11 +231,11 @@ def _trainer(
     data: TrainingData,
     held: TrainingData | None,
     layout: Layout,
-    config: TrainConfig,
+    identity: RunIdentity,
     part: Path,
-    fingerprint: str,
     report_to: Sequence[str],
 ) -> PairTrainer:
+    config = identity.config
     by_prompt = config.batching == "prompt"
     batches = PairBatches(
         data.texts,
@@ -238,13 +268,14 @@ def _trainer(
         objective=objective_of(config),
         pair_ids=[pair.id for pair in data.targets.pairs],
         validate=_validator(held, layout, config) if held else None,
-        callbacks=[LogLastStep(), MarkWhole(fingerprint), *([ValidateEpochs(len(batches))] if held else [])],
+        callbacks=[LogLastStep(), MarkWhole(identity), *([ValidateEpochs(len(batches))] if held else [])],
     )
 
 
 def _arguments(config: TrainConfig, steps: int, part: Path, report_to: Sequence[str]) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(part),
+        run_name=part.name.removesuffix(".part"),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,

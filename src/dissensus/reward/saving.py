@@ -6,11 +6,10 @@ written; the model is loaded again and its rewards compared before the folder is
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,23 @@ from accelerate import DistributedType, PartialState
 from numpy.typing import NDArray
 from transformers import TrainerCallback
 
-from dissensus.encoder import quiet_transformers, resolve_model
-from dissensus.errors import ConfigError, OutputError, TrainingError
-from dissensus.files import content_of, write_json, write_text
-from dissensus.records import content_id
+from dissensus.encoder import quiet_transformers
+from dissensus.errors import OutputError, TrainingError
+from dissensus.files import write_json, write_text
 from dissensus.reward.backbone import load_backbone
 from dissensus.reward.calibration import Calibration, save_calibration
 from dissensus.reward.card import backbone_name
-from dissensus.reward.config import CONFIG_FILE, TrainConfig
-from dissensus.reward.data import Shortened
+from dissensus.reward.config import CONFIG_FILE
+from dissensus.reward.identity import RunIdentity, TrainSummary
 from dissensus.reward.layout import Layout
 from dissensus.reward.lora import ADAPTER_FOLDER, is_adapted, merge_adapters, rebuild_adapted, save_adapter
 from dissensus.reward.scoring import score_texts
-from dissensus.reward.targets import Targets
 from dissensus.reward.tokens import EncodedTexts
 from dissensus.reward.trainer import WRITE_FAILURES, PairTrainer
 
 LOG_FILE = "training.jsonl"
+REPORTS = "runs"
+"""In a model's folder: what reporters wrote while it was trained; where TensorBoard looks, and the Hub."""
 _RELOAD_TOLERANCE = 1e-4
 _COMPARED = 16
 """Texts that are scored again with the saved model."""
@@ -43,42 +42,11 @@ _COMPARED = 16
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class TrainSummary:
-    """What a run did; the counts are pairs unless named otherwise."""
-
-    pairs: int
-    ties_dropped: int
-    unlabelled_dropped: int
-    unjudged_dropped: int
-    validation_pairs: int
-    texts: int
-    """Distinct (prompt, response) texts."""
-    texts_truncated: int
-    layout: str
-    """How the model was fed, and why not faster where it was not."""
-    steps: int
-    resumed_from: int
-    """The step of the checkpoint that this run went on from, 0 for a fresh run."""
-    seconds: float
-    nll: float | None
-    """The last logged Bradley-Terry NLL on the labels."""
-    responses_cut: int = 0
-    """Texts whose response lost its end, the prompt not being enough."""
-    pairs_alike: int = 0
-    """Pairs whose two responses differ, and are read as the same tokens."""
-
-    @property
-    def lost(self) -> Shortened:
-        """What of the texts did not fit into the window."""
-        return Shortened(self.texts, self.texts_truncated, self.responses_cut, self.pairs_alike)
-
-
 class MarkWhole(TrainerCallback):  # type: ignore[misc]
     """Marks a checkpoint whose files are all written, with the run that it belongs to."""
 
-    def __init__(self, fingerprint: str) -> None:
-        self.fingerprint = fingerprint
+    def __init__(self, identity: RunIdentity) -> None:
+        self._mark = {"fingerprint": identity.fingerprint, "config": identity.config.deciding()}
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Mark the checkpoint that was just written."""
@@ -87,60 +55,7 @@ class MarkWhole(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_json(folder / CONFIG_FILE, {"fingerprint": self.fingerprint})
-
-
-def fingerprint_of(targets: Targets, config: TrainConfig) -> str:
-    """Hash everything that decides the result: config, backbone and, pair by pair, texts, target and margin.
-
-    A backbone in a folder counts with its content, an id of the Hub by its name alone.
-    """
-    digest = hashlib.sha256(config.model_dump_json().encode())
-    digest.update((content_of(resolve_model(config.model)) or "").encode())
-    for pair, row in zip(targets.pairs, np.stack([targets.target, targets.margin, targets.label], axis=1), strict=True):
-        digest.update(content_id(pair.prompt, pair.response_a, pair.response_b).encode())
-        digest.update(pair.group.encode("utf-8", "surrogatepass") + row.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def find_finished(out: Path, fingerprint: str, *, overwrite: bool) -> TrainSummary | None:
-    """Return the summary of a finished run of the same config, backbone and data; None where ``out`` is free.
-
-    Raises ConfigError where it holds something else, which ``overwrite`` removes if it is a model of ours.
-    """
-    if not out.exists():
-        return None
-    saved = out / CONFIG_FILE
-    if not saved.is_file():
-        raise ConfigError(f"{out} exists and is no model of ours; choose another --out")
-    content = json.loads(saved.read_text())
-    if content.get("fingerprint") == fingerprint:
-        return TrainSummary(**content["summary"])
-    if not overwrite:
-        raise ConfigError(
-            f"{out} holds a model of another config, backbone or data; choose another --out, or pass --overwrite"
-        )
-    shutil.rmtree(out)
-    return None
-
-
-def find_checkpoint(part: Path, fingerprint: str, *, overwrite: bool) -> Path | None:
-    """Find the newest checkpoint that was written whole; an unmarked one was cut off while saving.
-
-    Raises ConfigError where it belongs to another config, backbone or data, which ``overwrite`` removes.
-    """
-    whole = [folder for folder in part.glob("checkpoint-*") if (folder / CONFIG_FILE).is_file()]
-    if not whole:
-        return None
-    newest = max(whole, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
-    if json.loads((newest / CONFIG_FILE).read_text()).get("fingerprint") == fingerprint:
-        return newest
-    if not overwrite:
-        raise ConfigError(
-            f"{newest} is a checkpoint of another config, backbone or data; choose another --out, or pass --overwrite"
-        )
-    shutil.rmtree(part)
-    return None
+        write_json(folder / CONFIG_FILE, self._mark)
 
 
 def trained_model(trainer: PairTrainer) -> Any:
@@ -155,12 +70,12 @@ def save_model(
     tokenizer: Any,
     layout: Layout,
     encoded: EncodedTexts,
-    config: TrainConfig,
-    fingerprint: str,
+    identity: RunIdentity,
     summary: TrainSummary,
     log: Sequence[dict[str, Any]],
     calibration: Calibration | None = None,
     *,
+    reading: str,
     part: Path,
     out: Path,
 ) -> None:
@@ -169,7 +84,7 @@ def save_model(
     Every process makes the call, one writes. Raises OutputError when it cannot be written, TrainingError when the
     saved model gives other rewards.
     """
-    accelerator = trainer.accelerator
+    accelerator, config = trainer.accelerator, identity.config
     some = np.arange(min(_COMPARED, len(encoded)))
     weights = accelerator.get_state_dict(trainer.model_wrapped)
     before = score_texts(trained_model(trainer), layout, encoded, rows=some)
@@ -193,13 +108,29 @@ def save_model(
             raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
         _compare_rewards(before, folder, encoded, some, layout, str(trainer.args.device))
         write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
-        content = {"config": config.model_dump(mode="json"), "fingerprint": fingerprint, "summary": asdict(summary)}
+        content = {
+            "config": config.model_dump(mode="json"),
+            "reading": reading,
+            "fingerprint": identity.fingerprint,
+            "summary": asdict(summary),
+        }
         write_json(folder / CONFIG_FILE, content)
         if calibration is not None:
             save_calibration(folder, calibration)
+        _keep_reports(part, folder)
         folder.rename(out)
         shutil.rmtree(part, ignore_errors=True)
     accelerator.wait_for_everyone()
+
+
+def _keep_reports(part: Path, folder: Path) -> None:
+    """Copy what reporters wrote into the run's folder (TensorBoard's events, say) into the model's."""
+    for left in part.iterdir():
+        if left == folder or left.name.startswith("checkpoint-"):
+            continue
+        target = folder / REPORTS if left.name == REPORTS else folder / REPORTS / left.name
+        target.parent.mkdir(exist_ok=True)
+        (shutil.copytree if left.is_dir() else shutil.copy2)(left, target)
 
 
 def _compare_rewards(

@@ -18,8 +18,9 @@ from dissensus.files import write_json, write_text
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.data import split_targets
+from dissensus.reward.identity import RunIdentity
 from dissensus.reward.run import train
-from dissensus.reward.saving import LOG_FILE, fingerprint_of
+from dissensus.reward.saving import LOG_FILE, REPORTS
 from dissensus.reward.targets import build_targets
 
 SWEEP_FILE = "sweep.json"
@@ -130,8 +131,8 @@ def _loss(row: SweptRate, metric: Metric) -> float:
 
 def _try(pairs: Sequence[Pair], config: TrainConfig, folder: Path, patience: int, **options: Any) -> SweptRate:
     failure = folder.with_suffix(".failed.json")
-    known = _fingerprint(pairs, config, **options)
-    if failure.is_file() and (content := json.loads(failure.read_text())).get("fingerprint") == known:
+    known = _identity(pairs, config, **options)
+    if failure.is_file() and known.matches((content := json.loads(failure.read_text())).get("fingerprint")):
         return SweptRate(**content["rate"])
     try:
         summary = train(pairs, config, folder, callbacks=[StopEarly(patience)], **options)
@@ -139,7 +140,7 @@ def _try(pairs: Sequence[Pair], config: TrainConfig, folder: Path, patience: int
         if not (folder.with_name(folder.name + ".part")).is_dir():
             raise  # It never began: what is wrong is not the rate.
         row = SweptRate(config.learning_rate, None, None, 0.0, 0.0, failed=str(error))
-        write_json(failure, {"fingerprint": known, "rate": asdict(row)})
+        write_json(failure, {"fingerprint": known.fingerprint, "rate": asdict(row)})
         return row
     rows = [json.loads(line) for line in (folder / LOG_FILE).read_text().splitlines()]
     scored = [row for row in rows if "validation_nll" in row]
@@ -157,16 +158,16 @@ def _try(pairs: Sequence[Pair], config: TrainConfig, folder: Path, patience: int
     )
 
 
-def _fingerprint(
+def _identity(
     pairs: Sequence[Pair],
     config: TrainConfig,
     margins: Sequence[Margin] | None,
     allow_missing: bool = False,
     **others: Any,
-) -> str:
-    """Hash a run's settings and data, as `train` does: a failure says nothing of other data."""
+) -> RunIdentity:
+    """Identify a run by its settings and data, as `train` does: a failure says nothing of other data."""
     targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
-    return fingerprint_of(split_targets(targets, config)[0], config)
+    return RunIdentity(split_targets(targets, config)[0], config)
 
 
 def _finished(out: Path, metric: Metric, rates: Sequence[float], patience: int) -> SweepSummary | None:
@@ -189,6 +190,10 @@ def _keep(run: Path, out: Path, folder: Path, summary: SweepSummary) -> None:
         for log in run.parent.glob(f"*/{LOG_FILE}"):
             # The curves of all rates stay, their weights do not.
             write_text(run / SWEEP_LOGS / f"{log.parent.name}.jsonl", log.read_text(encoding="utf-8"))
+        for reports in run.parent.glob(f"*/{REPORTS}"):
+            # So do reports, those of rates that failed included; the best one's are where a single run has them.
+            if reports.parent != run:
+                shutil.copytree(reports, run / SWEEP_LOGS / reports.parent.name.removesuffix(".part"))
         write_json(run / SWEEP_FILE, asdict(summary))
         run.rename(out)
         shutil.rmtree(folder)

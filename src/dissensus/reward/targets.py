@@ -13,7 +13,6 @@ from dissensus.records import Label, Margin, Pair
 from dissensus.reward.config import TrainConfig
 
 LABEL_TARGET: dict[Label, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
-_DISTRIBUTED = ("mean-variance", "categorical")
 
 Floats = NDArray[np.float32]
 
@@ -45,7 +44,8 @@ def build_targets(
     pairs without a label, and count them. ``soft`` needs no label; ``blend`` takes a tie as one half.
 
     Raises TrainingError where a margin is missing (with ``allow_missing`` such pairs are left out and counted), where
-    a margin or preference is not a number, and where the weights of ``scaled`` are negative or all 0.
+    it has no preference and the target or its sign needs one, where a margin or preference is not a number, and where
+    the weights of ``scaled`` are negative or all 0.
     """
     given = len(pairs)
     by_id = _margins_by_id(margins, config)
@@ -78,7 +78,7 @@ def build_targets(
 
 
 def _margins_by_id(margins: Sequence[Margin] | None, config: TrainConfig) -> dict[str, Margin] | None:
-    if config.objective == "bradley-terry" or (config.objective in _DISTRIBUTED and not config.soft_targets):
+    if not config.reads_margins:
         return None
     if margins is None:
         raise TrainingError(f"objective '{config.objective}' needs margins; make them with 'dissensus margin'")
@@ -100,22 +100,25 @@ def _judged(
         )
     judged = [pair for pair in pairs if pair.id in by_id]
     bare = [pair.id for pair in judged if by_id[pair.id].preference_a is None]
-    if bare and (config.objective == "soft" or _blends(config)):
+    # An unsigned margin without a preference has no side, so there is no sign to give it.
+    signed = config.objective == "margin" and config.margin_sign == "signed"
+    if bare and (signed or config.objective == "soft" or config.blends):
+        needed, instead = (
+            ("margin_sign 'signed'", "margin_sign 'unsigned'")
+            if signed
+            else (f"objective '{config.objective}'", "objective 'margin'")
+        )
         raise TrainingError(
-            f"{len(bare)} margins carry no preference (first: {bare[0]}), which objective "
-            f"'{config.objective}' needs; use objective 'margin' or margins made from judgments"
+            f"{len(bare)} of {len(judged)} margins carry no preference (first: {', '.join(bare[:3])}), which {needed} "
+            f"needs; use {instead}, or margins made from judgments or votes"
         )
     return judged
-
-
-def _blends(config: TrainConfig) -> bool:
-    return config.objective == "blend" or (config.objective in _DISTRIBUTED and config.soft_targets)
 
 
 def _usable(pair: Pair, config: TrainConfig) -> bool:
     if config.objective == "soft":
         return True
-    if _blends(config):
+    if config.blends:
         return pair.label is not None
     return pair.label in ("a", "b")
 
@@ -125,7 +128,7 @@ def _target(pair: Pair, margin: Margin | None, config: TrainConfig) -> float:
     if config.objective == "soft":
         return judged
     own = LABEL_TARGET[pair.label or "tie"]
-    if _blends(config):
+    if config.blends:
         return config.label_weight * own + (1 - config.label_weight) * judged
     return own
 

@@ -49,6 +49,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self.add_callback(_SetEpoch(batches))
         self._batches, self._objective, self._pair_ids = batches, objective, pair_ids
         self._validate = validate
+        self.right, self.counted = 0.0, 0.0
+        """Of the pairs with a winner that this process was told of while it trained: those put right, and all."""
         self._seen: list[Tensor] = []
         self._steps: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
         self._norms: list[Tensor] = []
@@ -114,6 +116,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
             self._seen.clear()
             self._steps.clear()
             self._norms.clear()
+            self.right, self.counted = self.right + correct, self.counted + n
             if n:
                 logs = {**logs, "nll": nll / n, "accuracy": correct / n}
         super().log(logs, start_time)

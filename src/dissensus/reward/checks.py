@@ -1,0 +1,61 @@
+"""What can be said of a run before torch is loaded, which takes seconds: faults of settings and data, or its result."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dissensus.encoder import resolve_model
+from dissensus.errors import InputError, MissingDependencyError, OutputError
+from dissensus.records import Margin, Pair
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.data import split_targets
+from dissensus.reward.identity import RunIdentity, TrainSummary, find_finished
+from dissensus.reward.reporters import check_reporters
+from dissensus.reward.targets import build_targets
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def check_settings(config: TrainConfig, out: Path, report_to: Sequence[str] = ()) -> None:
+    """Look at what needs no data: reporters, backbone, packages and the place to write to.
+
+    Raises ConfigError, InputError, MissingDependencyError or OutputError.
+    """
+    check_reporters(report_to)
+    _check_backbone(config.model)
+    if config.lora_rank is not None and importlib.util.find_spec("peft") is None:
+        raise MissingDependencyError("peft", extra="lora", need="training low-rank adapters")
+    if (file := next((parent for parent in out.parents if parent.is_file()), None)) is not None:
+        raise OutputError(f"{out}: {file} is a file and no folder; choose another --out")
+
+
+def check_data(
+    pairs: Sequence[Pair],
+    margins: Sequence[Margin] | None,
+    config: TrainConfig,
+    out: Path,
+    *,
+    allow_missing: bool = False,
+    overwrite: bool = False,
+) -> TrainSummary | None:
+    """Build the targets and look for the result: return its summary where the run is finished already.
+
+    Raises TrainingError for data that the objective cannot use, ConfigError where ``out`` holds another run.
+    """
+    targets, _ = split_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
+    return None if overwrite else find_finished(out, RunIdentity(targets, config), overwrite=False)
+
+
+def _check_backbone(model: str) -> None:
+    folder = Path(resolve_model(model))
+    if folder.is_dir():
+        fault = None if (folder / "config.json").is_file() else "the folder has no config.json"
+    elif folder.exists():
+        fault = "it is a file"
+    else:
+        fault = None if _HUB_ID.fullmatch(model) else "no such folder"
+    if fault is not None:
+        raise InputError(f"cannot load model '{model}': {fault}; give a folder, a Hub id or 'minilm'")

@@ -1,0 +1,95 @@
+"""Rows of tokens and a trainer for the tests of ``dissensus.trl``; also one of two processes: ``FOLDER OUT``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def token_rows(n: int, seed: int = 1, **columns: Any) -> list[dict[str, Any]]:
+    """Draw pairs of texts of random length."""
+    draw = np.random.default_rng(seed)
+    rows = []
+    for i in range(n):
+        texts = {
+            name: [2, *draw.integers(4, 20, draw.integers(1, 20)).tolist(), 3]
+            for name in ("chosen_ids", "rejected_ids")
+        }
+        rows.append(texts | {name: values[i] for name, values in columns.items()})
+    return rows
+
+
+def make_trainer(model: Any, tokenizer: Any, rows: list[dict[str, Any]], out: Path, **options: Any) -> Any:
+    """Make our trainer on the CPU; ``settings`` are TRL's arguments."""
+    from datasets import Dataset
+    from trl import RewardConfig
+
+    from dissensus.trl import RewardTrainer
+
+    settings = {
+        "output_dir": str(out),
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "gradient_checkpointing": False,
+        "disable_tqdm": True,
+        "per_device_train_batch_size": 4,
+        "per_device_eval_batch_size": 4,
+        "logging_steps": 1,
+        "learning_rate": 3e-3,
+        "save_strategy": "no",
+    } | options.pop("settings", {})
+    return RewardTrainer(
+        model=model,
+        args=RewardConfig(**settings),
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list(rows),
+        **options,
+    )
+
+
+def exact(model: Any, rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Reckon the metrics of rows from each text's own reward."""
+    model.eval()
+    with torch.no_grad():
+        rewards = np.array(
+            [
+                [model(input_ids=torch.tensor([row[name]])).logits.item() for name in ("chosen_ids", "rejected_ids")]
+                for row in rows
+            ]
+        )
+    gap = rewards[:, 0] - rewards[:, 1]
+    return {
+        "accuracy": float(np.mean((1 + np.sign(gap)) / 2)),
+        "margin": float(gap.mean()),
+        "mean_reward": float(rewards.mean()),
+        "min_reward": float(rewards.min()),
+        "max_reward": float(rewards.max()),
+        "loss": float(np.mean(np.logaddexp(0, -gap))),
+    }
+
+
+def _one_of_several(folder: str, out: str) -> None:
+    from dissensus.reward.backbone import load_backbone
+
+    torch.set_num_threads(1)
+    model, tokenizer = load_backbone(folder, new_head=False)
+    rows = token_rows(11)
+    expected = {n: exact(model, rows[:n]) for n in (3, 5, 8, 11)}
+    trainer = make_trainer(model, tokenizer, rows, Path(out), settings={"per_device_eval_batch_size": 2})
+    from datasets import Dataset
+
+    found = {n: trainer.evaluate(Dataset.from_list(rows[:n])) for n in expected}
+    predicted = trainer.predict(trainer.train_dataset)
+    if trainer.args.process_index == 0:
+        shape = list(predicted.predictions.shape)
+        content = {"expected": expected, "found": found, "processes": trainer.args.world_size, "shape": shape}
+        Path(out).with_suffix(".json").write_text(json.dumps(content))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    _one_of_several(*sys.argv[1:])
