@@ -159,35 +159,32 @@ class RewardModel:
         seed: int | None = None,
         calibrated: bool = False,
         progress: bool = False,
+        lost: list[Shortened] | None = None,
     ) -> list[Prediction]:
         """Predict each pair: its two rewards, and the preference for a that they mean.
 
         With ``calibrated``, the calibrated preference as well, beside the raw one. What of the texts does not fit into
-        the window is told on stderr. Raises InputError where the model has no calibration or its chat template refuses
-        a text, TrainingError where its rewards are not numbers.
+        the window is told on stderr, or added to ``lost``. Raises InputError where the model has no calibration or its
+        chat template refuses a text, TrainingError where its rewards are not numbers.
         """
-        predictions, lost = self.predict_counting(pairs, name=name, seed=seed, calibrated=calibrated, progress=progress)
-        self.tell(lost)
-        return predictions
-
-    def predict_counting(
-        self,
-        pairs: Sequence[Pair],
-        *,
-        name: str,
-        seed: int | None = None,
-        calibrated: bool = False,
-        progress: bool = False,
-    ) -> tuple[list[Prediction], Shortened]:
-        """Predict as `predict` does, and count what did not fit into the window instead of telling of it."""
         if calibrated and self.calibration is None:
             raise InputError(
                 f"model '{name}' has no calibration; fit one with 'dissensus calibrate' on pairs with votes, "
                 "or predict without it"
             )
-        outputs, lost = self._outputs_of_pairs(pairs, progress=progress)
-        calibration = self.calibration if calibrated else None
-        return predictions_of(pairs, outputs, self.objective, name=name, seed=seed, calibration=calibration), lost
+        outputs, shortened = self._outputs_of_pairs(pairs, progress=progress)
+        if lost is None:
+            self.tell(shortened)
+        else:
+            lost.append(shortened)
+        return predictions_of(
+            pairs,
+            outputs,
+            self.objective,
+            name=name,
+            seed=seed,
+            calibration=self.calibration if calibrated else None,
+        )
 
     def tell(self, lost: Shortened) -> None:
         """Say on stderr what of the texts did not fit into the window; nothing where all did."""

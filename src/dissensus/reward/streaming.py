@@ -47,8 +47,9 @@ def predict_file(
         for i, rows in enumerate(_windows(pairs, window)):
             file = part / f"{i:06d}-{_digest(settings, rows)}.parquet"
             if not (file.is_file() and _counts(file).is_file()):
-                predictions, shortened = model.predict_counting(rows, name=name, seed=seed, calibrated=calibrated)
-                write_json(_counts(file), asdict(shortened))
+                cut: list[Shortened] = []
+                predictions = model.predict(rows, name=name, seed=seed, calibrated=calibrated, lost=cut)
+                write_json(_counts(file), asdict(sum(cut, Shortened())))
                 write_records(file, predictions)
             lost += Shortened(**json.loads(_counts(file).read_text()))
             files.append(file)
