@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ _POSITIONS = ("position_embeddings", "wpe", "embed_positions", "positions_embed"
 """Names of tables of positions."""
 _NUMBER = re.compile(r"\.\d+(?=\.)")
 _LONGEST = 300
+TODAY = datetime(2024, 7, 26)
+"""The date of every text, Llama 3.1's own default: what a model reads must not change overnight."""
+_NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 _ADAPTERS = (
     "it holds adapters (PEFT) and no whole model; merge them into their base model with merge_and_unload(), save that "
     "with its tokenizer, and give its folder"
@@ -231,3 +235,12 @@ def stated_positions(model: Any) -> int | None:
     """Return how many positions the configuration says that a model was made for; None where it does not say."""
     stated = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return stated if isinstance(stated, int) and stated > 0 else None
+
+
+def fix_date(template: str) -> str:
+    """Return a chat template that writes `TODAY` where it would ask for the date.
+
+    >>> fix_date("Today is {{ strftime_now('%d %b') }}.")
+    "Today is {{ '26 Jul' }}."
+    """
+    return _NOW.sub(lambda call: repr(TODAY.strftime(call[2])), template)

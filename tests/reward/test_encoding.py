@@ -172,3 +172,9 @@ def test_a_new_head_reads_chats_where_texts_are_ended_and_not_separated(tiny_lla
     assert Encoding(tokenizer, 30).style == "pair"
     for folder in (tiny_bert, tiny_llama):
         assert style_to_train(AutoTokenizer.from_pretrained(folder)) is None
+
+
+def test_a_template_that_writes_the_date_writes_the_same_one_every_day(tiny_llama: Path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }} " + FORGETTING
+    assert Encoding(tokenizer, 30)._render("why", "yes", 0).startswith("26 Jul 2024 <s> user : why")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dissensus.errors import InputError, OutputError
-from dissensus.pretrained import first_line
+from dissensus.pretrained import first_line, fix_date
 from dissensus.records import Text, plain_text
 from dissensus.reward.tokens import EncodedText, EncodedTexts, cache_key, from_cache, in_memory
 
@@ -71,6 +71,7 @@ class Encoding:
         if style not in (None, "pair"):
             self.style = style
         self._opening = [] if self._frame else _opening(tokenizer)
+        self._template = fix_date(tokenizer.get_chat_template()) if self.style == "chat" else None
 
     def encode(self, texts: Sequence[tuple[Text, Text]], *, cache: Path | None = None) -> EncodedTexts:
         """Encode prompts with their responses, in order; the tokenizer is called on batches of texts.
@@ -158,7 +159,7 @@ class Encoding:
 
     def _chat(self, turns: list[dict[str, str]], index: int) -> str:
         try:
-            text: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
+            text: str = self.tokenizer.apply_chat_template(turns, chat_template=self._template, tokenize=False)
         except Exception as error:
             # A template is a program of the model's author, which may raise anything, and on purpose.
             raise UnreadableTextError(index, first_line(error)) from error
