@@ -9,7 +9,7 @@ import dissensus
 
 SOURCE = Path(dissensus.__file__).parent
 GROUND = {"errors", "loops", "records", "stats"}
-SHARED = {"files", "encoder"}
+SHARED = {"files", "pretrained", "encoder"}
 STAGES = {"sources", "simulate", "judge", "margin", "aggregation", "taxonomy", "reward", "evaluate", "annotate"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "records": {"errors"},
     "stats": {"errors", "stats"},
     **{name: GROUND | {name} for name in SHARED},
+    "encoder": GROUND | {"pretrained", "encoder"},
     **{name: GROUND | SHARED | {name} for name in STAGES},
     "trl": GROUND | SHARED | {"reward"},
     "report": GROUND | SHARED | STAGES | {"report"},

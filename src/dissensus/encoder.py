@@ -12,7 +12,7 @@ import importlib.util
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dissensus.errors import InputError, MissingDependencyError, OutputError
+from dissensus.pretrained import check_table, check_weights, explained, first_line, locate, position_limit
 
 if TYPE_CHECKING:
     import torch
@@ -123,10 +124,17 @@ class Encoder:
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(str(self._folder)).backend_tokenizer
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        with self._explained():
+            tokenizer = AutoTokenizer.from_pretrained(str(self._folder), **locate(str(self._folder)))
+            if not tokenizer.is_fast:
+                raise InputError(f"its tokenizer ({type(tokenizer).__name__}) has no fast form; give another encoder")
+            backend = tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        return backend
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(f"{self.name}: no such encoder", "give 'minilm', a folder or the id of a model on the Hub")
 
     @functools.cached_property
     def _model(self) -> tuple[Any, set[str]]:
@@ -137,8 +145,22 @@ class Encoder:
         from transformers import AutoModel
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        with quiet_transformers():
-            model = AutoModel.from_pretrained(str(self._folder), dtype=torch.float32).to(device).eval()
+        with self._explained(), quiet_transformers():
+            model, report = AutoModel.from_pretrained(
+                str(self._folder),
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **locate(str(self._folder)),
+            )
+            # Hidden states are averaged: what would pool them is not read.
+            check_weights(model, report, spared=lambda weight: weight.startswith("pooler."))
+            check_table(model, self._tokenizer)
+            if (limit := position_limit(model)) is not None and limit < self.max_length:
+                raise InputError(f"it has {limit} positions and max_length is {self.max_length}; lower it")
+            if model.config.is_encoder_decoder:
+                model = model.get_encoder()
+            model.to(device).eval()
         return model, set(inspect.signature(model.forward).parameters)
 
 
@@ -242,8 +264,7 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{missing} ({reason})") from error
+        raise InputError(f"{missing} ({first_line(error)})") from error
 
 
 def _digest(folder: Path) -> str:

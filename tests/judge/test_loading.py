@@ -66,7 +66,7 @@ def test_the_context_is_the_tighter_of_model_and_tokenizer(tiny_judge):
 
 
 def test_a_missing_model_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"--model .*nowhere: no such model .* give a folder"):
+    with pytest.raises(InputError, match=r"--model .*nowhere: no such model: .* give a folder"):
         load(tmp_path / "nowhere")
 
 

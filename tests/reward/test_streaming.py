@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,3 +72,30 @@ def _stop_at(out: Path):  # type: ignore[no-untyped-def]
         return write_records(path, rows)  # type: ignore[arg-type]
 
     return write
+
+
+def test_what_was_cut_is_counted_across_windows_and_interruptions(
+    tiny_bert: Path,
+    pairs: list[Pair],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    model, out = RewardModel.load(tiny_bert, max_length=9), tmp_path / "p.jsonl"
+    long = [pair.model_copy(update={"prompt": "why how " * 20 + pair.id}) for pair in pairs]
+    inner, calls = RewardModel.predict, []
+
+    def dies(self: RewardModel, rows: list[Pair], **options: Any) -> list[Prediction]:
+        calls.append(len(rows))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return inner(self, rows, **options)
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(RewardModel, "predict", dies)
+        with pytest.raises(KeyboardInterrupt):
+            predict_file(model, long, out, name="m", identity="x", window=4)
+    assert "cut to" not in capsys.readouterr().err
+    predict_file(model, long, out, name="m", identity="x", window=4)
+    assert "48 of 48 texts cut to 9 tokens, prompt first" in capsys.readouterr().err

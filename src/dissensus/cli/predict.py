@@ -23,7 +23,9 @@ from dissensus.cli.outputs import Output, Source, Verb
 @click.option("--out", type=Output(), required=True, help="Predictions: .parquet, .jsonl or .csv.")
 @click.option("--name", help="The model's name in tables; its folder's name unless given.")
 @click.option("--seed", type=int, help="The training seed, where one model was trained several times.")
-@click.option("--max-length", type=int, help="Tokens per prompt and response; as trained unless given.")
+@click.option(
+    "--max-length", type=int, help="Tokens per prompt and response; as trained, or what the model takes, unless given."
+)
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16"]),

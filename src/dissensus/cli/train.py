@@ -200,11 +200,12 @@ def _show(out: Path, config: TrainConfig, summary: TrainSummary) -> None:
         (summary.ties_dropped, "pairs labelled tie dropped (this objective needs a winner)"),
         (summary.unlabelled_dropped, "pairs without a label dropped"),
         (summary.unjudged_dropped, "pairs without a margin left out"),
-        (summary.texts_truncated, f"of {summary.texts} texts cut to {config.max_length} tokens, prompt first"),
         (summary.resumed_from, "was the step of the checkpoint that this run went on from"),
     ):
         if count:
             click.echo(f"  {count} {what}")
+    for line in summary.lost.notes(config.max_length):
+        click.echo(f"  {line}")
 
 
 def _show_calibration(out: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from dissensus.encoder import best_device, has_bfloat16, quiet_transformers
 from dissensus.errors import InputError, JudgeError, MissingDependencyError
 from dissensus.files.source import print_notice
+from dissensus.pretrained import check_table, check_weights, explained, locate
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -55,20 +56,19 @@ def load_language_model(
     with quiet_transformers():
         config, tokenizer, origin = load_parts(name, revision=revision)
         revision = origin.get("revision", revision)
-        try:
+        with explained(f"--model {name}: cannot be loaded", "give another model"):
             model, loading = AutoModelForCausalLM.from_pretrained(
                 name,
                 config=config,
                 revision=revision,
                 dtype=dtype if dtype == "auto" else getattr(torch, dtype),
                 device_map="auto" if device == "auto" else None,
+                ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **locate(name, revision=revision),
             )
-        except (OSError, ValueError) as error:
-            raise InputError(f"--model {name}: cannot be loaded ({_first_line(error)})") from error
-    if loading["missing_keys"]:
-        first = sorted(loading["missing_keys"])[0]
-        raise InputError(f"--model {name}: its weights lack {first}; give a model with its language-model head")
+            check_weights(model, loading)
+            check_table(model, tokenizer)
     model.eval().requires_grad_(False)
     if device != "auto":
         device = device or best_device()
@@ -97,15 +97,13 @@ def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, dic
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    try:
-        config = AutoConfig.from_pretrained(name, revision=revision)
-        _check_causal(name, config)
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"--model {name}: no such model ({_first_line(error)}); give a folder with config.json, weights and a "
-            "tokenizer, or the id of a model on the Hub"
-        ) from error
+    remedy = "give a folder with config.json, weights and a tokenizer, or the id of a model on the Hub"
+    with explained(f"--model {name}: no such model", remedy):
+        options = {"revision": revision, **locate(name, revision=revision)}
+        config = AutoConfig.from_pretrained(name, **options)
+    _check_causal(name, config)
+    with explained(f"--model {name}: no such model", remedy):
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", **options)
     if Path(name).is_dir():
         return config, tokenizer, {"model": "folder", "digest": folder_digest(Path(name))}
     return config, tokenizer, {"model": name, "revision": config._commit_hash or revision or "main"}
@@ -153,7 +151,3 @@ def _stops(model: Any, tokenizer: Any) -> tuple[int, ...]:
     if not stops:
         raise JudgeError("the model names no end-of-text token, so its replies would not end; set eos_token_id")
     return tuple(sorted(stops))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,8 @@ from numpy.typing import NDArray
 from dissensus.errors import JudgeError
 from dissensus.judge.prompt import PREFIX
 from dissensus.judge.reading import verdict_of_token
+from dissensus.pretrained import TODAY, fix_date
 
-_TODAY = datetime(2024, 7, 26)
-"""Templates that write a date get this one, Llama 3.1's own default: a prompt must not change overnight."""
-_NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 _CONTENT = "Wherever this stands the message goes."
 _GAP = "\n\n"
 _LETTER = re.compile(r"[ABab](?!\w)")
@@ -111,11 +108,11 @@ class Rendering:
             template = self.tokenizer.get_chat_template()
             rendered: str = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": content}],
-                chat_template=_NOW.sub(lambda call: repr(_TODAY.strftime(call[2])), template),
+                chat_template=fix_date(template),
                 tokenize=False,
                 add_generation_prompt=True,
                 enable_thinking=False,
-                date_string=_TODAY.strftime("%d %b %Y"),
+                date_string=TODAY.strftime("%d %b %Y"),
             )
         except (TemplateError, ValueError) as error:
             raise JudgeError(f"the chat template fails on a single user message ({error}); mend it") from error

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dissensus.reward.backbone import position_limit
+from dissensus.pretrained import position_limit
 
 _LENGTHS = (133, 40, 1)
 """Tokens of the texts looked at: past the beginning of DeBERTa's logarithmic buckets, padded, and one."""
@@ -37,7 +37,7 @@ def probe(model: Any, weights: Sequence[str] = ()) -> Probe:
     as it was, its own gradients included.
     """
     wanted = {n: w for n, w in model.named_parameters() if w.requires_grad and n.endswith(tuple(weights))}
-    with _settled(model), _full_precision(), torch.inference_mode(False), torch.enable_grad():
+    with settled(model), full_precision(), torch.inference_mode(False), torch.enable_grad():
         logits = model(**_texts(model)).logits
         found: Sequence[Tensor | None] = ()
         if wanted:
@@ -47,11 +47,12 @@ def probe(model: Any, weights: Sequence[str] = ()) -> Probe:
 
 
 def _texts(model: Any) -> dict[str, Tensor]:
-    limit, vocabulary = position_limit(model) or max(_LENGTHS), model.config.vocab_size
+    settings = model.config.get_text_config()
+    limit, vocabulary = position_limit(model) or max(_LENGTHS), settings.vocab_size
     lengths = torch.tensor([min(length, limit) for length in _LENGTHS])
     ids = torch.randint(vocabulary, (len(lengths), int(lengths.max())), generator=torch.Generator().manual_seed(0))
     # Padding within a text has a meaning of its own to some models.
-    padding = getattr(model.config, "pad_token_id", None)
+    padding = getattr(settings, "pad_token_id", None)
     if padding is not None:
         ids[ids == padding] = (padding + 1) % vocabulary
     mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
@@ -74,7 +75,7 @@ def disagreement(found: Probe, expected: Probe) -> str | None:
 
 
 @contextmanager
-def _settled(model: nn.Module) -> Iterator[None]:
+def settled(model: nn.Module) -> Iterator[None]:
     """Switch off dropout and autocast, and set every module back to what it was."""
     training = {module: module.training for module in model.modules()}
     model.eval()
@@ -87,7 +88,7 @@ def _settled(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """Keep float32 products in float32 where they were set to run in TF32 or bfloat16."""
     switches: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
     # Older releases have one switch, which newer ones refuse to read beside these.

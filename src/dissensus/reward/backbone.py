@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
+from inspect import signature
 from pathlib import Path
 from types import MethodType
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from dissensus.encoder import quiet_transformers, resolve_model
-from dissensus.errors import InputError
+from dissensus.errors import ConfigError, InputError
+from dissensus.pretrained import check_table, check_weights, explained, locate, position_limit
+
+__all__ = ["checkpoint_activations", "keep_head_in_float32", "load_backbone", "model_file", "position_limit"]
 
 _DROPOUT = re.compile(r"drop(out)?(_prob|_rate)?$|pdrop$|dropout")
 
@@ -29,22 +34,64 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     source = resolve_model(name)
-    try:
-        with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(source, padding_side="right")
-            _need_padding(tokenizer, name)
-            config = AutoConfig.from_pretrained(source, **({"num_labels": outputs} if new_head else {}))
-            _adapt(config, dropout=dropout, new_head=new_head, pad_id=tokenizer.pad_token_id)
-            # The checkpoint's own dtype may be half precision, in which a fresh head overflows.
-            # A head of as many outputs is kept, so that a reward model can be trained further; another is made anew.
-            model = AutoModelForSequenceClassification.from_pretrained(
-                source, config=config, dtype=torch.float32, ignore_mismatched_sizes=new_head
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"cannot load model '{name}': {reason}; give a folder, a Hub id or 'minilm'") from error
+    with explained(f"cannot load model '{name}'", "give a folder, a Hub id or 'minilm'"), quiet_transformers():
+        options = locate(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="right", **options)
+        _check_tokenizer(tokenizer)
+        config = AutoConfig.from_pretrained(source, **options, **({"num_labels": outputs} if new_head else {}))
+        _adapt(config, tokenizer, dropout=dropout, new_head=new_head)
+        # The checkpoint's own dtype may be half precision, in which a fresh head overflows.
+        # A head of as many outputs is kept, so that a reward model can be trained further; another is made anew.
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            config=config,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+        made = check_weights(model, report, spared=lambda weight: new_head and _in_head(model, weight))
+        check_table(model, tokenizer)
+    if made and PartialState().is_main_process:
+        print(f"{name}: a new head is made ({', '.join(made)})", file=sys.stderr)  # noqa: T201
+    _fit_token_types(model, tokenizer)
     keep_head_in_float32(model)
     return model, tokenizer
+
+
+def _in_head(model: Any, name: str) -> bool:
+    """Whether a weight belongs to the head: what stands outside the backbone, and its pooler."""
+    prefix = f"{model.base_model_prefix}."
+    return not name.startswith(prefix) or name.removeprefix(prefix).startswith("pooler.")
+
+
+def _check_tokenizer(tokenizer: Any) -> None:
+    """Check that texts can be encoded and templates chosen, and name a token to pad with where there is none."""
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"its tokenizer ({type(tokenizer).__name__}) has no fast form, in which places of texts are known; "
+            "give a model with a tokenizer.json"
+        )
+    _need_padding(tokenizer)
+    specials = {tokenizer.cls_token_id, tokenizer.sep_token_id}
+    templates = tokenizer.chat_template
+    if None not in specials and not templates and specials.isdisjoint(tokenizer("a", "b")["input_ids"]):
+        raise InputError(
+            f"its tokenizer has {tokenizer.cls_token} and {tokenizer.sep_token} and puts neither around a text; give "
+            "it a post-processor (tokenizers.processors.TemplateProcessing) and save it again"
+        )
+    if isinstance(templates, dict) and "default" not in templates:
+        raise InputError(
+            f"its tokenizer has the chat templates {', '.join(sorted(templates))} and none called default; set "
+            "tokenizer.chat_template to one of them and save it again"
+        )
+
+
+def _fit_token_types(model: Any, tokenizer: Any) -> None:
+    """Leave out token types that the model does not take, or has but one of."""
+    takes = "token_type_ids" in signature(model.forward).parameters
+    if not takes or getattr(model.config, "type_vocab_size", None) == 1:
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
 
 
 def model_file(name: str | Path, file: str) -> Path | None:
@@ -65,40 +112,40 @@ def model_file(name: str | Path, file: str) -> Path | None:
         return None
 
 
-def _need_padding(tokenizer: Any, name: str) -> None:
+def _need_padding(tokenizer: Any) -> None:
     """Name a token to pad with: masks hide it, but pooling must be able to tell it from the text's last token."""
     if tokenizer.pad_token_id is not None:
         return
     tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise InputError(
-            f"cannot load model '{name}': its tokenizer has neither a padding nor an unknown nor an end-of-text token; "
-            "set tokenizer.pad_token and save it again"
+            "its tokenizer has neither a padding nor an unknown nor an end-of-text token; set tokenizer.pad_token and "
+            "save it again"
         )
 
 
-def position_limit(model: nn.Module) -> int | None:
-    """Return how many tokens a model with a table of positions can read; None for relative or rotary positions."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and name.rsplit(".", 1)[-1] in ("position_embeddings", "wpe"):
-            # RoBERTa's table begins behind the padding token's row.
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None
-
-
 def checkpoint_activations(model: Any) -> None:
-    """Keep only the inputs of each layer for the backward pass. The library's name for it changes with version 6."""
+    """Keep only the inputs of each layer for the backward pass. The library's name for it changes with version 6.
+
+    Raises ConfigError where the architecture cannot.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise ConfigError(f"{type(model).__name__} has no gradient checkpointing; leave out --gradient-checkpointing")
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 
 
-def _adapt(config: Any, *, dropout: float, new_head: bool, pad_id: int) -> None:
-    for key, value in config.to_dict().items():
-        if _DROPOUT.search(key) and (value is None or isinstance(value, float)):
-            setattr(config, key, dropout)
+def _adapt(config: Any, tokenizer: Any, *, dropout: float, new_head: bool) -> None:
+    # Models that see as well keep the settings of their language model apart, and pool by the padding named there.
+    for part in {id(part): part for part in (config, config.get_text_config())}.values():
+        for key, value in part.to_dict().items():
+            if _DROPOUT.search(key) and (value is None or isinstance(value, float)):
+                setattr(part, key, dropout)
+        # RoBERTa and its kin count positions from the padding that they were trained with.
+        if tokenizer.cls_token_id is None or getattr(part, "pad_token_id", None) is None:
+            part.pad_token_id = tokenizer.pad_token_id
     if new_head:
         config.problem_type = "regression"
-    config.pad_token_id = pad_id
 
 
 def keep_head_in_float32(model: nn.Module) -> nn.Module:

@@ -187,18 +187,21 @@ class Collator:
         return {"inputs": inputs, "a": where[:, 0], "b": where[:, 1], "weight": weight, **columns}
 
 
-def pad_texts(encoded: EncodedTexts, rows: Ints, *, pad_id: int, multiple: int = 1) -> dict[str, Tensor]:
-    """Pad these texts on the right to the longest; tensors of shape (texts, length)."""
+def pad_texts(
+    encoded: EncodedTexts, rows: Ints, *, pad_id: int, multiple: int = 1, left: bool = False
+) -> dict[str, Tensor]:
+    """Pad these texts, on the right unless ``left``, to the longest; tensors of shape (texts, length)."""
     length = -(-int(encoded.lengths[rows].max()) // multiple) * multiple
     ids = np.full((len(rows), length), pad_id, dtype=np.int64)
     mask = np.zeros((len(rows), length), dtype=np.int64)
     types = np.zeros((len(rows), length), dtype=np.int64)
     for place, row in enumerate(rows):
         n = int(encoded.lengths[row])
-        ids[place, :n] = encoded.ids(row)
-        mask[place, :n] = 1
+        filled = slice(length - n, length) if left else slice(n)
+        ids[place, filled] = encoded.ids(row)
+        mask[place, filled] = 1
         if encoded.typed:
-            types[place, :n] = encoded.types(row)
+            types[place, filled] = encoded.types(row)
     batch = {"input_ids": ids, "attention_mask": mask} | ({"token_type_ids": types} if encoded.typed else {})
     return {name: torch.from_numpy(values) for name, values in batch.items()}
 

@@ -16,6 +16,7 @@ from transformers import AutoTokenizer
 from dissensus import __version__
 from dissensus.errors import InputError
 from dissensus.files import read_records, write_text
+from dissensus.pretrained import explained, locate
 from dissensus.records import Metric
 from dissensus.reward.calibration import load_calibration
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
@@ -70,7 +71,8 @@ def render_card(folder: Path, scores: str | Path | None = None, *, repo: str | N
         finalize=lambda value: value if isinstance(value, _Plain) else escape_markdown(value),
     )
     settings = {name: value for name, value in config.model_dump().items() if name not in _TOLD_ELSEWHERE}
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with explained(f"cannot load model '{folder}'", "train it again"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, **locate(str(folder)))
     return environment.get_template("card.md").render(
         front_matter=_Plain(_front_matter(config)),
         mark=_Plain(MARK),

@@ -3,6 +3,9 @@
 An encoder's tokenizer puts its separators between prompt and response; a causal model's chat template
 writes the turns. Either way the prompt loses its left end first, and only a response that fills the
 window alone loses its right end. Both are counted.
+
+Templates rewrite what they are given: they trim it, wrap reasoning anew or leave it out. So where prompt and response
+stand in a rendered text is found by rendering it with other contents: what is before them stays as it is.
 """
 
 from __future__ import annotations
@@ -13,16 +16,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dissensus.errors import OutputError
+from dissensus.errors import InputError, OutputError
+from dissensus.pretrained import first_line, fix_date
 from dissensus.records import Text, plain_text
 from dissensus.reward.tokens import EncodedText, EncodedTexts, cache_key, from_cache, in_memory
 
-__all__ = ["EncodedText", "EncodedTexts", "Encoding"]
+__all__ = ["EncodedText", "EncodedTexts", "Encoding", "UnreadableTextError"]
 
-_RECIPE = "1"
+_RECIPE = "2"
 """Part of every cache key: change it when the way from text to tokens changes."""
 _BATCH = 1024
-_Row = tuple[list[int], int, bool]
+_CONTENTS = ("one", "two")
+"""Put in place of a text's own contents: of two that begin unlike, one at least differs from any other at once."""
+_Row = tuple[list[int], int, bool, bool]
+
+
+class UnreadableTextError(InputError):
+    """A text that the tokenizer's chat template refuses; ``index`` is its place among those encoded."""
+
+    def __init__(self, index: int, said: str) -> None:
+        super().__init__(
+            f"the tokenizer's chat template refuses it ({said}); change its messages (most templates want user and "
+            "assistant in turn, the user first; some no system message), or give a model whose template takes them"
+        )
+        self.index = index
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,8 @@ class _Frame:
     typed: bool
     closing: int
     """How many of the tokens between are of the second type; usually none."""
+    after_types: tuple[int, ...]
+    """Types of the tokens after, where they are others than the second."""
 
 
 class Encoding:
@@ -52,20 +71,25 @@ class Encoding:
         if style not in (None, "pair"):
             self.style = style
         self._opening = [] if self._frame else _opening(tokenizer)
+        self._template = fix_date(tokenizer.get_chat_template()) if self.style == "chat" else None
 
     def encode(self, texts: Sequence[tuple[Text, Text]], *, cache: Path | None = None) -> EncodedTexts:
         """Encode prompts with their responses, in order; the tokenizer is called on batches of texts.
 
         With ``cache``, a folder, the tokens are kept there under a hash of tokenizer, window and texts and
         memory-mapped; where that folder cannot be written they stay in memory, and a line on stderr says so.
+
+        Raises UnreadableTextError where the chat template refuses a text.
         """
         typed = self._frame is not None and self._frame.typed
+        closing = self._frame.after_types if self._frame else ()
         if cache is not None:
             try:
-                return from_cache(self._rows(texts), typed=typed, folder=cache, key=self._key(texts))
+                key = self._key(texts)
+                return from_cache(self._rows(texts), typed=typed, closing=closing, folder=cache, key=key)
             except OutputError as error:
                 print(f"tokens are kept in memory: {error}", file=sys.stderr)  # noqa: T201
-        return in_memory(self._rows(texts), typed=typed)
+        return in_memory(self._rows(texts), typed=typed, closing=closing)
 
     def loses_newlines(self) -> bool:
         """Whether the tokenizer reads a line break as a space, as DeBERTa-v3's does."""
@@ -82,7 +106,7 @@ class Encoding:
     def _rows(self, texts: Sequence[tuple[Text, Text]]) -> Iterator[_Row]:
         for start in range(0, len(texts), _BATCH):
             part = texts[start : start + _BATCH]
-            yield from self._encode_pairs(part, self._frame) if self._frame else self._encode_whole(part)
+            yield from self._encode_pairs(part, self._frame) if self._frame else self._encode_whole(part, start)
 
     def _encode_pairs(self, texts: Sequence[tuple[Text, Text]], frame: _Frame) -> list[_Row]:
         room = self.max_length - len(frame.before) - len(frame.between) - len(frame.after)
@@ -97,36 +121,53 @@ class Encoding:
             for (prompt, _), response in zip(texts, responses, strict=True)
         ]
 
-    def _encode_whole(self, texts: Sequence[tuple[Text, Text]]) -> list[_Row]:
-        rendered = [self._render(prompt, response) for prompt, response in texts]
-        batch = self.tokenizer([text for text, _, _ in rendered], add_special_tokens=False, return_offsets_mapping=True)
+    def _encode_whole(self, texts: Sequence[tuple[Text, Text]], first: int) -> list[_Row]:
+        rendered = [self._render(*text, first + i) for i, text in enumerate(texts)]
+        batch = self.tokenizer(rendered, add_special_tokens=False, verbose=False)
         encoded = []
-        for (text, start, end), ids, offsets in zip(rendered, batch["input_ids"], batch["offset_mapping"], strict=True):
+        for i, (ids, places) in enumerate(zip(batch["input_ids"], batch.encodings, strict=True)):
             ids = list(ids)
-            if self.style == "text":
-                closing = [] if self._closing is None else [self._closing]
-                ids = [*self._opening, *ids, *closing]
-                offsets = [*[(0, 0)] * len(self._opening), *offsets, *[(len(text), len(text))] * len(closing)]
+            before, after = (self._opening, self._ending) if self.style == "text" else ([], [])
+            ids = [*before, *ids, *after]
             # Pooling steps over padding, so where the closing token is the padding it carries no reward.
             while len(ids) > 1 and ids[-1] == self.tokenizer.pad_token_id:
                 ids.pop()
-            encoded.append(_cut(ids, offsets[: len(ids)], start, end, self.max_length))
+            if len(ids) <= self.max_length:
+                encoded.append((ids, len(ids), False, False))
+                continue
+            end = (len(rendered[i]),) * 2
+            offsets = [*[(0, 0)] * len(before), *places.offsets, *[end] * len(after)]
+            begin, response = self._places(*texts[i], rendered[i], first + i)
+            encoded.append(_cut(ids, offsets[: len(ids)], begin, response, self.max_length))
         return encoded
 
-    def _render(self, prompt: Text, response: Text) -> tuple[str, int, int]:
-        """Return the whole text, where the prompt's content begins, and where the response begins."""
+    def _render(self, prompt: Text, response: Text, index: int) -> str:
         if self.style == "text":
-            head = plain_text(prompt) + "\n\n"
-            return head + plain_text(response), 0, len(head)
-        turns = _turns(prompt, "user")
-        # Templates trim the content, so look for what is left of it.
-        text: str = self.tokenizer.apply_chat_template(turns + _turns(response, "assistant"), tokenize=False)
-        start = max(text.find(turns[0]["content"].strip()), 0)
-        end = text.rfind(plain_text(response).strip()) if isinstance(response, str) else -1
-        if end < 0:
-            last = _turns(response, "assistant")[-1]["content"].strip()
-            end = max(text.rfind(last), start)
-        return text, start, end
+            return f"{plain_text(prompt)}\n\n{plain_text(response)}"
+        return self._chat(_turns(prompt, "user") + _turns(response, "assistant"), index)
+
+    def _places(self, prompt: Text, response: Text, text: str, index: int) -> tuple[int, int]:
+        """Return where the prompt's content begins in a rendered text, and where the response begins."""
+        if self.style == "text":
+            return 0, len(plain_text(prompt)) + 2
+        turns, answer = _turns(prompt, "user"), _turns(response, "assistant")
+        begins = [[{**turn, "content": content} for turn in turns] + answer for content in _CONTENTS]
+        ends = [[*turns, {"role": "assistant", "content": content}] for content in _CONTENTS]
+        begin, end = (min(_alike(text, self._chat(other, index)) for other in others) for others in (begins, ends))
+        end = _skip_space(text, end)
+        return min(_skip_space(text, begin), end), end
+
+    def _chat(self, turns: list[dict[str, str]], index: int) -> str:
+        try:
+            text: str = self.tokenizer.apply_chat_template(turns, chat_template=self._template, tokenize=False)
+        except Exception as error:
+            # A template is a program of the model's author, which may raise anything, and on purpose.
+            raise UnreadableTextError(index, first_line(error)) from error
+        return text
+
+    @property
+    def _ending(self) -> list[int]:
+        return [] if self._closing is None else [self._closing]
 
     @property
     def _closing(self) -> int | None:
@@ -139,29 +180,55 @@ class Encoding:
         return ids
 
 
+def style_to_train(tokenizer: Any) -> str | None:
+    """Return the style in which a new head should read: ``chat`` where pairs are told apart by an end of text alone.
+
+    A tokenizer with a chat template, and no separator, that ends each text (Qwen3-Embedding's) is one of chats. A model
+    that was trained already, by whomever, is left to what its tokenizer does; None leaves it to that as well.
+    """
+    frame = _pair_frame(tokenizer)
+    ends = {tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id} - {tokenizer.sep_token_id}
+    return "chat" if frame and tokenizer.chat_template and ends.issuperset(frame.between) else None
+
+
 def _fit(prompt: list[int], response: list[int], room: int, frame: _Frame) -> _Row:
     truncated = len(prompt) + len(response) > room
     # A token of the prompt is kept even beside an endless response, so that the frame stays whole.
-    response = response[: room - min(len(prompt), 1)]
+    whole, response = len(response), response[: room - min(len(prompt), 1)]
     prompt = prompt[max(len(prompt) + len(response) - room, 0) :]
     ids = [*frame.before, *prompt, *frame.between, *response, *frame.after]
     second = len(frame.before) + len(prompt) + len(frame.between) - frame.closing
-    return ids, second, truncated
+    return ids, second, truncated, len(response) < whole
 
 
 def _cut(ids: list[int], offsets: list[tuple[int, int]], start: int, end: int, limit: int) -> _Row:
     """Remove the overflow after the header and before the response, then from the response's right end."""
     over = len(ids) - limit
     if over <= 0:
-        return ids, len(ids), False
+        return ids, len(ids), False, False
     header = next((i for i, (_, stop) in enumerate(offsets) if stop > start), 0)
     response = next((i for i, (_, stop) in enumerate(offsets) if stop > end), len(ids))
     removed = min(over, max(response - header - 1, 0))
     ids = ids[:header] + ids[header + removed :]
-    if len(ids) > limit:
+    response_cut = len(ids) > limit
+    if response_cut:
         # The last token closes the turn and is what a causal model's reward is read from.
         ids = ids[: limit - 1] + ids[-1:]
-    return ids, len(ids), True
+    return ids, len(ids), True, response_cut
+
+
+def _alike(one: str, other: str) -> int:
+    """Count the characters with which both texts begin."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        least, most = (middle, most) if one.startswith(other[:middle]) else (least, middle - 1)
+    return least
+
+
+def _skip_space(text: str, place: int) -> int:
+    """Step over white space, which templates trim off contents and tokens take in."""
+    return len(text) - len(text[place:].lstrip())
 
 
 def _turns(text: Text, role: str) -> list[dict[str, str]]:
@@ -193,6 +260,7 @@ def _pair_frame(tokenizer: Any) -> _Frame | None:
         after=ids[end + 1 :],
         typed=types is not None,
         closing=sum(types[between]) if types is not None else 0,
+        after_types=() if types is None or max(types) < 2 else tuple(types[end + 1 :]),
     )
 
 

@@ -17,6 +17,7 @@ from dissensus.errors import ConfigError
 from dissensus.files import content_of
 from dissensus.records import content_id
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
+from dissensus.reward.data import Shortened
 from dissensus.reward.targets import Targets
 
 _FIRST_SETTINGS = {
@@ -55,6 +56,15 @@ class TrainSummary:
     """Fitted on the held-out votes, where a calibration was asked for; above 1: the model was too sure."""
     note: str | None = None
     """What to beware of: that nothing was learnt."""
+    responses_cut: int = 0
+    """Texts whose response lost its end, the prompt not being enough."""
+    pairs_alike: int = 0
+    """Pairs whose two responses differ, and are read as the same tokens."""
+
+    @property
+    def lost(self) -> Shortened:
+        """What of the texts did not fit into the window."""
+        return Shortened(self.texts, self.texts_truncated, self.responses_cut, self.pairs_alike)
 
 
 class RunIdentity:

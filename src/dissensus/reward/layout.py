@@ -29,12 +29,15 @@ class Layout:
     pad_id: int
     reason: str | None = None
     """Why no faster way is used; None where one is."""
+    left: bool = False
+    """Pad on the left: some models read the reward off the end of the row."""
 
     def __call__(self, encoded: EncodedTexts, rows: Ints) -> dict[str, Any]:
         """Lay these texts out; the model returns their logits in the same order."""
         if self.kind == "packed":
-            return packed_inputs(pack_texts([encoded.ids(row) for row in rows]))  # type: ignore[misc]
-        padded: dict[str, Any] = dict(pad_texts(encoded, rows, pad_id=self.pad_id))
+            texts = [encoded.ids(row) for row in rows]
+            return packed_inputs(pack_texts(texts, pad_id=self.pad_id))  # type: ignore[arg-type]
+        padded: dict[str, Any] = dict(pad_texts(encoded, rows, pad_id=self.pad_id, left=self.left))
         # The model takes the padding out again, and need not ask the device where it is.
         return padded | {"lengths": encoded.lengths[rows].tolist()} if self.kind == "unpadded" else padded
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from dissensus.encoder import best_device
 from dissensus.errors import InputError
+from dissensus.pretrained import position_limit, stated_positions
 from dissensus.records import Pair, Prediction, Text
-from dissensus.reward.backbone import load_backbone, model_file, position_limit
+from dissensus.reward.backbone import load_backbone, model_file
 from dissensus.reward.calibration import (
     CALIBRATION_FILE,
     Calibration,
@@ -24,14 +26,33 @@ from dissensus.reward.calibration import (
     observed_preferences,
     read_calibration,
 )
+from dissensus.reward.company import settle
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
+from dissensus.reward.data import Shortened, encode_pairs
 from dissensus.reward.layout import lay_out_for
 from dissensus.reward.objectives import ScalarReward, objective_of
 from dissensus.reward.prediction import predictions_of, preference_logits
 from dissensus.reward.reading import encoding_of, recorded
 from dissensus.reward.scoring import TOKENS_PER_BATCH, score_texts
+from dissensus.reward.tokens import EncodedTexts
 
 Precision = Literal["fp32", "bf16"]
+
+
+SHORTEST = 8
+"""Tokens that a window has at least."""
+_WIDEST = 8192
+"""Tokens of a window that nobody asked for: attention over more may not fit into memory."""
+_UNBOUNDED = 10**9
+"""Tokenizers without a limit say so with an enormous one."""
+
+
+def window_of(model: Any, tokenizer: Any) -> int:
+    """Return how many tokens a text may have for a model and its tokenizer, where nobody says: 8192 at most, or 512
+    where they do not say either."""
+    stated = tokenizer.model_max_length if tokenizer.model_max_length < _UNBOUNDED else None
+    limits = [limit for limit in (position_limit(model), stated_positions(model), stated) if limit]
+    return max(min(*limits, _WIDEST), SHORTEST) if limits else 512
 
 
 class RewardModel:
@@ -56,7 +77,8 @@ class RewardModel:
         self.calibration = calibration
         """How sure it may be, where that was fitted."""
         fast = config.fast if config else True
-        self.layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
+        layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
+        self.layout = settle(model, layout, self.encoding)
 
     @classmethod
     def load(
@@ -69,7 +91,8 @@ class RewardModel:
     ) -> Self:
         """Load what ``train`` wrote, or any one-output sequence classifier; a folder or Hub id.
 
-        ``max_length`` defaults to that of training, or 512. With ``precision`` bf16, weights stay in float32 and
+        ``max_length`` defaults to that of training, or to what model and tokenizer were made for (at most 8192, which
+        bounds memory). With ``precision`` bf16, weights stay in float32 and
         matrix products are made in bfloat16: two to three times faster where the processor has them, rewards up to
         some hundredths of their spread apart. Raises InputError when there is no such model,
         or it has more than one output.
@@ -83,7 +106,14 @@ class RewardModel:
             raise InputError(f"{folder}: {expected} output(s), this model has {model.config.num_labels}")
         model.eval().to(device or best_device())
         limit = position_limit(model)
-        length = max_length or (config.max_length if config else min(512, limit or 512))
+        length = max_length or (config.max_length if config else window_of(model, tokenizer))
+        if max_length is None and config is None:
+            notice = (
+                f"{folder}: texts longer than {length} tokens are cut; max_length (--max-length) sets another window"
+            )
+            print(notice, file=sys.stderr)  # noqa: T201
+        if length < SHORTEST:
+            raise InputError(f"max_length {length} leaves no room beside special tokens; give at least {SHORTEST}")
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
         fitted = None if calibration is None else read_calibration(calibration)
@@ -107,10 +137,7 @@ class RewardModel:
         """Return the model's outputs for each (prompt, response), shape (texts, outputs); each distinct one once."""
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         encoded = self.encoding.encode(list(distinct))
-        half = self.precision == "bf16"
-        scored = score_texts(
-            self.model, self.layout, encoded, tokens_per_batch=tokens_per_batch, half=half, progress=progress
-        )
+        scored = self._score(encoded, tokens_per_batch=tokens_per_batch, progress=progress)
         return scored[[distinct[text] for text in texts]]
 
     def rewards(
@@ -133,25 +160,37 @@ class RewardModel:
         seed: int | None = None,
         calibrated: bool = False,
         progress: bool = False,
+        lost: list[Shortened] | None = None,
     ) -> list[Prediction]:
         """Predict each pair: its two rewards, and the preference for a that they mean.
 
-        With ``calibrated``, the calibrated preference as well, beside the raw one. Raises InputError where the model
-        has no calibration, TrainingError where its rewards are not numbers.
+        With ``calibrated``, the calibrated preference as well, beside the raw one. What of the texts does not fit into
+        the window is told on stderr, or added to ``lost``. Raises InputError where the model has no calibration or its
+        chat template refuses a text, TrainingError where its rewards are not numbers.
         """
         if calibrated and self.calibration is None:
             raise InputError(
                 f"model '{name}' has no calibration; fit one with 'dissensus calibrate' on pairs with votes, "
                 "or predict without it"
             )
+        outputs, shortened = self._outputs_of_pairs(pairs, progress=progress)
+        if lost is None:
+            self.tell(shortened)
+        else:
+            lost.append(shortened)
         return predictions_of(
             pairs,
-            self._outputs_of_pairs(pairs, progress=progress),
+            outputs,
             self.objective,
             name=name,
             seed=seed,
             calibration=self.calibration if calibrated else None,
         )
+
+    def tell(self, lost: Shortened) -> None:
+        """Say on stderr what of the texts did not fit into the window; nothing where all did."""
+        for line in lost.notes(self.encoding.max_length):
+            print(line, file=sys.stderr)  # noqa: T201
 
     def calibrate(
         self, pairs: Sequence[Pair], *, method: CalibrationMethod = "temperature", progress: bool = False
@@ -163,14 +202,24 @@ class RewardModel:
         """
         check_observed(pairs)
         rows, preference, weight = observed_preferences(pairs)
-        outputs = self._outputs_of_pairs([pairs[row] for row in rows], progress=progress)
+        outputs, lost = self._outputs_of_pairs([pairs[row] for row in rows], progress=progress)
+        self.tell(lost)
         logits = preference_logits(self.objective, outputs)
         self.calibration = fit_calibration(logits, preference, weight, method)
         return self.calibration
 
-    def _outputs_of_pairs(self, pairs: Sequence[Pair], *, progress: bool) -> NDArray[np.float32]:
-        texts = [(p.prompt, response) for p in pairs for response in (p.response_a, p.response_b)]
-        return self.outputs(texts, progress=progress).reshape(len(pairs), 2, self.objective.outputs)
+    def _outputs_of_pairs(self, pairs: Sequence[Pair], *, progress: bool) -> tuple[NDArray[np.float32], Shortened]:
+        """Return outputs of shape (pairs, 2, outputs), and what was cut."""
+        encoded, texts = encode_pairs(pairs, self.encoding)
+        return self._score(encoded, progress=progress)[texts], Shortened.of(encoded, texts)
+
+    def _score(
+        self, encoded: EncodedTexts, *, tokens_per_batch: int = TOKENS_PER_BATCH, progress: bool
+    ) -> NDArray[np.float32]:
+        half = self.precision == "bf16"
+        return score_texts(
+            self.model, self.layout, encoded, tokens_per_batch=tokens_per_batch, half=half, progress=progress
+        )
 
 
 def _read_settings(path: Path | None, beside: Mapping[str, Any] | None) -> tuple[TrainConfig | None, str | None]:

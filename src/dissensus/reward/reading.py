@@ -28,7 +28,7 @@ class JoinedEncoding(Encoding):
     def _key(self, texts: Sequence[tuple[Text, Text]]) -> str:
         return f"{JOINED}-{super()._key(texts)}"
 
-    def _rows(self, texts: Sequence[tuple[Text, Text]]) -> Iterator[tuple[list[int], int, bool]]:
+    def _rows(self, texts: Sequence[tuple[Text, Text]]) -> Iterator[tuple[list[int], int, bool, bool]]:
         end, padding = self.tokenizer.eos_token or "", self.tokenizer.pad_token_id
         for start in range(0, len(texts), _BATCH):
             prompts, responses = zip(*texts[start : start + _BATCH], strict=True)

@@ -21,10 +21,11 @@ from dissensus.reward.backbone import checkpoint_activations, load_backbone, pos
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.calibration import Calibration, fit_calibration, observed_preferences
 from dissensus.reward.checks import check_settings
+from dissensus.reward.company import settle
 from dissensus.reward.compiling import compile_between_attentions
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.data import TrainingData, encode_targets, split_targets
-from dissensus.reward.encoding import Encoding
+from dissensus.reward.data import Shortened, TrainingData, encode_targets, split_targets
+from dissensus.reward.encoding import Encoding, style_to_train
 from dissensus.reward.identity import RunIdentity, TrainSummary, find_checkpoint, find_finished
 from dissensus.reward.layout import Layout, lay_out_for
 from dissensus.reward.learning import LearningCheck
@@ -85,7 +86,8 @@ def train(
             f"max_length {config.max_length} is more than the {limit} positions of '{config.model}'; lower it"
         )
     # A reward model that is trained further reads as it did before.
-    encoding = encoding_of(tokenizer, config.max_length, (recorded(model.config) or {}).get("reading"))
+    reading = (recorded(model.config) or {}).get("reading") or style_to_train(tokenizer)
+    encoding = encoding_of(tokenizer, config.max_length, reading)
     with processes.main_process_first():
         data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
         held = encode_targets(held_out, encoding) if held_out else None
@@ -93,6 +95,7 @@ def train(
     if config.gradient_checkpointing:
         checkpoint_activations(model)
     layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
+    layout = settle(model, layout, encoding)
     if config.lora_rank is not None:
         model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
     if config.compile:
@@ -182,7 +185,7 @@ def _summarise(
     temperature: float | None,
     note: str | None,
 ) -> TrainSummary:
-    targets = data.targets
+    targets, lost = data.targets, Shortened.of(data.encoded, data.texts)
     validated: dict[str, Any] = next((entry for entry in reversed(log) if "eval_nll" in entry), {})
     return TrainSummary(
         pairs=len(targets.pairs),
@@ -190,8 +193,8 @@ def _summarise(
         unlabelled_dropped=targets.unlabelled_dropped,
         unjudged_dropped=targets.unjudged_dropped,
         validation_pairs=len(held.texts) if held else 0,
-        texts=len(data.encoded),
-        texts_truncated=int(data.encoded.truncated.sum()),
+        texts=lost.texts,
+        texts_truncated=lost.cut,
         layout=layout.kind if layout.reason is None else f"{layout.kind}: {layout.reason}",
         steps=steps,
         resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
@@ -201,6 +204,8 @@ def _summarise(
         validation_accuracy=validated.get("eval_accuracy"),
         temperature=temperature,
         note=note,
+        responses_cut=lost.responses_cut,
+        pairs_alike=lost.pairs_alike,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from dissensus.reward.calibration import Calibration, save_calibration
 from dissensus.reward.card import backbone_name
 from dissensus.reward.config import CONFIG_FILE
 from dissensus.reward.identity import RunIdentity, TrainSummary
-from dissensus.reward.layout import Layout, lay_out_for
+from dissensus.reward.layout import Layout
 from dissensus.reward.lora import ADAPTER_FOLDER, is_adapted, merge_adapters, rebuild_adapted, save_adapter
 from dissensus.reward.scoring import score_texts
 from dissensus.reward.tokens import EncodedTexts
@@ -106,7 +106,7 @@ def save_model(
         except WRITE_FAILURES as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
-        _compare_rewards(before, folder, encoded, some, tokenizer.pad_token_id, str(trainer.args.device))
+        _compare_rewards(before, folder, encoded, some, layout, str(trainer.args.device))
         write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
         content = {
             "config": config.model_dump(mode="json"),
@@ -137,12 +137,12 @@ def _keep_reports(part: Path, folder: Path) -> None:
 
 
 def _compare_rewards(
-    before: NDArray[np.float32], folder: Path, encoded: EncodedTexts, some: Ints, pad_id: int, device: str
+    before: NDArray[np.float32], folder: Path, encoded: EncodedTexts, some: Ints, layout: Layout, device: str
 ) -> None:
     """Load what was saved and score a few texts again, as transformers would: a lost head must not go unseen."""
     reloaded, _ = load_backbone(str(folder), new_head=False)
-    layout = lay_out_for(reloaded.to(device), pad_id=pad_id, fast=False)
-    after = score_texts(reloaded, layout, encoded, rows=some)
+    padded = replace(layout, kind="padded")
+    after = score_texts(reloaded.to(device), padded, encoded, rows=some)
     worst = float(np.abs(before - after).max())
     if not worst <= _RELOAD_TOLERANCE * max(1.0, float(np.abs(after).max())):
         raise TrainingError(f"{folder}: the saved model gives rewards {worst:.2g} off those of the trained one")

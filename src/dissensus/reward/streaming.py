@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
 
-from dissensus.files import read_records, write_records
+from dissensus.files import read_records, write_json, write_records
 from dissensus.records import Pair, Prediction
+from dissensus.reward.data import Shortened
 from dissensus.reward.model import RewardModel
 
 WINDOW = 8192
@@ -31,24 +34,35 @@ def predict_file(
     total: int | None = None,
     progress: bool = False,
 ) -> int:
-    """Predict pairs window by window and write them to ``out``; returns how many.
+    """Predict pairs window by window and write them to ``out``; returns how many. What was cut is told at the end.
 
     Finished windows wait in ``out``.part under a hash of ``identity`` (what decides the model), the settings and the
     pairs, so a second call scores only what is missing. ``out`` appears when all are there.
     """
     part = out.with_name(out.name + ".part")
     settings = f"{identity}\0{name}\0{seed}\0{calibrated}\0{model.encoding.max_length}\0{model.precision}"
-    files = []
+    files: list[Path] = []
+    lost = Shortened()
     with tqdm(total=total, desc="predict", unit="pair", disable=not progress) as bar:
         for i, rows in enumerate(_windows(pairs, window)):
             file = part / f"{i:06d}-{_digest(settings, rows)}.parquet"
-            if not file.is_file():
-                write_records(file, model.predict(rows, name=name, seed=seed, calibrated=calibrated))
+            if not (file.is_file() and _counts(file).is_file()):
+                cut: list[Shortened] = []
+                predictions = model.predict(rows, name=name, seed=seed, calibrated=calibrated, lost=cut)
+                write_json(_counts(file), asdict(sum(cut, Shortened())))
+                write_records(file, predictions)
+            lost += Shortened(**json.loads(_counts(file).read_text()))
             files.append(file)
             bar.update(len(rows))
     count = write_records(out, (row for file in files for row in read_records(file, Prediction)))
     shutil.rmtree(part, ignore_errors=True)
+    model.tell(lost)
     return count
+
+
+def _counts(file: Path) -> Path:
+    """Where it is kept what was cut of a window's texts; written before the window."""
+    return file.with_suffix(".json")
 
 
 def _windows(pairs: Iterable[Pair], size: int) -> Iterator[list[Pair]]:

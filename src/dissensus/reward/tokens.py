@@ -20,13 +20,21 @@ from dissensus.files.atomic import atomic_path
 
 CHUNK = 4096
 """Texts in a record batch; every batch but the last has as many."""
-_SCHEMA = pa.schema([("input_ids", pa.list_(pa.int32())), ("second", pa.int32()), ("truncated", pa.bool_())])
+_SCHEMA = pa.schema(
+    [
+        ("input_ids", pa.list_(pa.int32())),
+        ("second", pa.int32()),
+        ("truncated", pa.bool_()),
+        ("response_cut", pa.bool_()),
+    ]
+)
 _LIMIT = 4 << 30
 """Bytes that the cache may hold; what was used least recently goes first."""
 _FRESH = 24 * 3600
 """Seconds for which a file is never removed: another run may be about to map it."""
 
-Rows = Iterable[tuple[Sequence[int], int, bool]]
+Row = tuple[Sequence[int], int, bool, bool]
+Rows = Iterable[Row]
 
 
 @dataclass(frozen=True)
@@ -37,31 +45,35 @@ class EncodedText:
     token_type_ids: list[int] | None
     truncated: bool
     """The prompt lost its left end, or the response its right end."""
+    response_cut: bool = False
+    """The response lost its right end."""
 
 
 class EncodedTexts(Sequence[EncodedText]):
     """Encoded texts, kept as Arrow columns.
 
-    ``lengths`` (tokens) and ``truncated`` have shape (texts,). Where the tokenizer knows token types, a text's
-    tokens are of type 0 up to ``second`` and of type 1 from there.
+    ``lengths`` (tokens), ``truncated`` and ``response_cut`` have shape (texts,). Where the tokenizer knows token types,
+    a text's tokens are of type 0 up to ``second`` and of type 1 from there; its last ones of the types of ``closing``,
+    where that is given.
     """
 
-    def __init__(self, batches: Sequence[pa.RecordBatch], *, typed: bool) -> None:
-        self.typed = typed
+    def __init__(self, batches: Sequence[pa.RecordBatch], *, typed: bool, closing: Sequence[int] = ()) -> None:
+        self.typed, self.closing = typed, np.array(closing, dtype=np.int64)
         lists = [batch.column("input_ids") for batch in batches]
         self._ids = [column.values.to_numpy() for column in lists]
         self._offsets = [column.offsets.to_numpy() for column in lists]
         self.lengths = _joined([np.diff(offsets).astype(np.int64) for offsets in self._offsets], np.int64)
         self.second = _joined([batch.column("second").to_numpy() for batch in batches], np.int32)
-        self.truncated = _joined(
-            [batch.column("truncated").to_numpy(zero_copy_only=False) for batch in batches], np.bool_
+        self.truncated, self.response_cut = (
+            _joined([batch.column(name).to_numpy(zero_copy_only=False) for batch in batches], np.bool_)
+            for name in ("truncated", "response_cut")
         )
 
     @classmethod
     def of(cls, texts: Iterable[EncodedText]) -> EncodedTexts:
         """Make columns of single texts."""
         texts = list(texts)
-        rows = [(t.input_ids, _second(t.token_type_ids, len(t.input_ids)), t.truncated) for t in texts]
+        rows = [(t.input_ids, _second(t.token_type_ids, len(t.input_ids)), t.truncated, t.response_cut) for t in texts]
         return cls(list(_batches(rows)), typed=bool(texts) and texts[0].token_type_ids is not None)
 
     def __len__(self) -> int:
@@ -78,7 +90,7 @@ class EncodedTexts(Sequence[EncodedText]):
             raise IndexError(index)
         index %= len(self)
         types = self.types(index).tolist() if self.typed else None
-        return EncodedText(self.ids(index).tolist(), types, bool(self.truncated[index]))
+        return EncodedText(self.ids(index).tolist(), types, bool(self.truncated[index]), bool(self.response_cut[index]))
 
     def ids(self, index: int) -> NDArray[np.int32]:
         """Return a view of one text's token ids."""
@@ -90,6 +102,8 @@ class EncodedTexts(Sequence[EncodedText]):
     def types(self, index: int) -> NDArray[np.int64]:
         """Return one text's token types."""
         types: NDArray[np.int64] = (np.arange(self.lengths[index]) >= self.second[index]).astype(np.int64)
+        if len(self.closing):
+            types[-len(self.closing) :] = self.closing
         return types
 
 
@@ -102,7 +116,7 @@ def _second(types: list[int] | None, length: int) -> int:
 
 
 def _batches(rows: Rows) -> Iterator[pa.RecordBatch]:
-    part: list[tuple[Sequence[int], int, bool]] = []
+    part: list[Row] = []
     for row in rows:
         part.append(row)
         if len(part) == CHUNK:
@@ -112,17 +126,17 @@ def _batches(rows: Rows) -> Iterator[pa.RecordBatch]:
         yield _batch(part)
 
 
-def _batch(rows: list[tuple[Sequence[int], int, bool]]) -> pa.RecordBatch:
+def _batch(rows: list[Row]) -> pa.RecordBatch:
     columns = zip(*rows, strict=True)
     return pa.record_batch([pa.array(list(c), t.type) for c, t in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA)
 
 
-def in_memory(rows: Rows, *, typed: bool) -> EncodedTexts:
-    """Keep rows of (ids, where the second type begins, truncated) in memory."""
-    return EncodedTexts(list(_batches(rows)), typed=typed)
+def in_memory(rows: Rows, *, typed: bool, closing: Sequence[int] = ()) -> EncodedTexts:
+    """Keep rows of (ids, where the second type begins, truncated, response cut) in memory."""
+    return EncodedTexts(list(_batches(rows)), typed=typed, closing=closing)
 
 
-def from_cache(rows: Rows, *, typed: bool, folder: Path, key: str) -> EncodedTexts:
+def from_cache(rows: Rows, *, typed: bool, closing: Sequence[int] = (), folder: Path, key: str) -> EncodedTexts:
     """Map the texts under this key, and write them first where there are none.
 
     Raises OutputError where the cache cannot be written.
@@ -135,7 +149,8 @@ def from_cache(rows: Rows, *, typed: bool, folder: Path, key: str) -> EncodedTex
         _prune(folder)
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        texts = EncodedTexts([reader.get_batch(i) for i in range(reader.num_record_batches)], typed=typed)
+        batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        texts = EncodedTexts(batches, typed=typed, closing=closing)
     except (pa.ArrowInvalid, OSError) as error:
         raise OutputError(f"{path}: a damaged cache of tokens ({error}); delete it and run again") from error
     with suppress(OSError):

@@ -1,0 +1,79 @@
+"""Does a reward depend on the texts beside it? Asked of the loaded model, on rendered texts, before it is used.
+
+Most models hide padding behind a mask. Some read it: off the end of the row (XLNet), in convolutions or transforms over
+the row, or because their padding is not the tokenizer's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dissensus.errors import InputError
+from dissensus.pretrained import first_line
+from dissensus.reward.agreement import full_precision, settled
+from dissensus.reward.batches import move
+from dissensus.reward.encoding import Encoding
+from dissensus.reward.layout import Layout
+from dissensus.reward.tokens import EncodedTexts
+
+_TEXTS = (
+    ("Which is longer?", "A day."),
+    ("How do I look after basil, which likes neither frost nor wet feet?", "Keep the pot at a window, and be patient."),
+)
+_TOLERANCE = 1e-4
+"""Of rewards, relative to the largest (or absolute, below a tenth): float32 rounding over many layers is below it."""
+
+
+def settle(model: Any, layout: Layout, encoding: Encoding) -> Layout:
+    """Return how to feed a model so that each text has the reward that it has alone.
+
+    That is ``layout`` where it does, padding on the left where that does (the tokenizer is told), or padding at all
+    where packing does not. Two short texts are scored alone, padded and as ``layout`` lays them out.
+
+    Raises InputError where no way does, or the model cannot read two texts.
+    """
+    encoded = encoding.encode(_TEXTS)
+    padded = Layout("padded", layout.pad_id)
+    try:
+        with settled(model), full_precision(), torch.inference_mode():
+            alone = torch.cat([_logits(model, padded, encoded, [row]) for row in range(len(_TEXTS))])
+            gaps = {}
+            for left in (False, True):
+                gaps[left] = _gap(alone, _logits(model, replace(padded, left=left), encoded, [0, 1]))
+                if gaps[left] is None:
+                    break
+            else:
+                raise InputError(
+                    f"{type(model).__name__} gives a text another reward beside a longer one, by {gaps[False]:.2g}: it "
+                    "reads the padding; take another architecture"
+                )
+            if layout.kind != "padded":
+                gap = _gap(alone, _logits(model, layout, encoded, [0, 1]))
+                if gap is not None:
+                    reason = f"{layout.kind}, its rewards differ from those of each text alone by {gap:.2g}"
+                    layout = replace(layout, kind="padded", reason=reason)
+    except (IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise InputError(
+            f"{type(model).__name__} cannot read two texts in one batch ({first_line(error)}); "
+            "check that tokenizer and configuration belong to it"
+        ) from error
+    if left:
+        encoding.tokenizer.padding_side = "left"
+    return replace(layout, left=left)
+
+
+def _logits(model: Any, layout: Layout, encoded: EncodedTexts, rows: list[int]) -> Tensor:
+    device = next(model.parameters()).device
+    logits: Tensor = model(**move(layout(encoded, np.array(rows)), device)).logits
+    return logits.float()
+
+
+def _gap(expected: Tensor, found: Tensor) -> float | None:
+    """Return the largest difference, None where it is within rounding."""
+    worst = float((expected - found).abs().max())
+    return None if worst <= _TOLERANCE * max(float(expected.abs().max()), 0.1) else worst

@@ -1,0 +1,82 @@
+"""Rewards that depend on the texts beside them: put right, or refused before anything is scored."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import processors
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, FNetConfig, FNetForSequenceClassification
+
+from dissensus.errors import ConfigError, InputError
+from dissensus.records import Pair
+from dissensus.reward.backbone import checkpoint_activations, load_backbone
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.model import RewardModel
+from dissensus.reward.run import train
+
+
+def test_a_tokenizer_that_ends_with_its_padding(tiny_llama: Path, pairs: list[Pair], tmp_path: Path):
+    """Packed or not, the reward is read where transformers reads it: at the last token that is no padding."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A [PAD]", pair="$A [PAD] $B [PAD]", special_tokens=[("[PAD]", 0)]
+    )
+    plain = AutoModelForSequenceClassification.from_pretrained(tiny_llama).eval()
+    plain.save_pretrained(tmp_path / "b")
+    tokenizer.save_pretrained(tmp_path / "b")
+    model = RewardModel.load(tmp_path / "b", device="cpu")
+    assert model.layout.kind == "packed"
+    texts = [(pair.prompt, pair.response_a) for pair in pairs]
+    with torch.no_grad():
+        theirs = [plain(**tokenizer(*text, return_tensors="pt")).logits.item() for text in texts]
+    np.testing.assert_allclose(model.rewards(texts), theirs, atol=1e-5)
+    # What is trained reads chats, and remembers it.
+    config = TrainConfig(model=str(tmp_path / "b"), epochs=1, max_length=32, precision="fp32")
+    train(pairs, config, tmp_path / "m", progress=False)
+    assert RewardModel.load(tmp_path / "m", device="cpu").encoding.style == "chat"
+
+
+def test_an_architecture_that_reads_padding_is_refused(tiny_bert: Path, tmp_path: Path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    torch.manual_seed(0)
+    config = FNetConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, intermediate_size=16, num_labels=1,
+        pad_token_id=0, initializer_range=0.5, max_position_embeddings=64,
+    )  # fmt: skip
+    FNetForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"another reward beside a longer one, .*: it reads the padding"):
+        RewardModel.load(tmp_path, device="cpu")
+
+
+def test_a_model_that_cannot_read_a_batch_is_one_line(tiny_llama: Path):
+    model, tokenizer = load_backbone(str(tiny_llama), new_head=False)
+    broken = copy.deepcopy(model)
+    broken.config.pad_token_id = None
+    broken.forward = lambda **_: (_ for _ in ()).throw(ValueError("Cannot handle batch sizes > 1\nat all"))
+    with pytest.raises(
+        InputError, match=r"cannot read two texts in one batch \(Cannot handle batch sizes > 1\); check"
+    ):
+        RewardModel(broken, tokenizer, max_length=32)
+
+
+def test_gradient_checkpointing_that_is_not_there(tiny_bert: Path):
+    model, _ = load_backbone(str(tiny_bert), new_head=True)
+    checkpoint_activations(model)
+    model.supports_gradient_checkpointing = False
+    with pytest.raises(ConfigError, match="BertForSequenceClassification has no gradient checkpointing; leave out"):
+        checkpoint_activations(model)
+
+
+def test_what_is_cut_is_told_at_the_end(tiny_bert: Path, pairs: list[Pair], capsys: pytest.CaptureFixture[str]):
+    model = RewardModel.load(tiny_bert, max_length=9, device="cpu")
+    long = [pair.model_copy(update={"prompt": "why how " * 20}) for pair in pairs]
+    capsys.readouterr()
+    model.predict(pairs[:2], name="m", lost=[])
+    assert "cut to" not in capsys.readouterr().err
+    model.predict(long, name="m")
+    assert "texts cut to 9 tokens, prompt first" in capsys.readouterr().err
+    model.calibrate(long)
+    assert "texts cut to 9 tokens, prompt first" in capsys.readouterr().err
