@@ -7,6 +7,7 @@ window alone loses its right end. Both are counted.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dissensus.errors import OutputError
-from dissensus.records import Text, plain_text
+from dissensus.records import Message, Text, plain_text
 from dissensus.reward.tokens import EncodedText, EncodedTexts, cache_key, from_cache, in_memory
 
 __all__ = ["EncodedText", "EncodedTexts", "Encoding"]
@@ -118,7 +119,10 @@ class Encoding:
             return head + plain_text(response), 0, len(head)
         turns = _turns(prompt, "user")
         # Templates trim the content, so look for what is left of it.
-        text: str = self.tokenizer.apply_chat_template(turns + _turns(response, "assistant"), tokenize=False)
+        tools = json.loads(prompt[0].tools) if not isinstance(prompt, str) and prompt[0].tools else None
+        text: str = self.tokenizer.apply_chat_template(
+            turns + _turns(response, "assistant"), tools=tools, tokenize=False
+        )
         start = max(text.find(turns[0]["content"].strip()), 0)
         end = text.rfind(plain_text(response).strip()) if isinstance(response, str) else -1
         if end < 0:
@@ -162,10 +166,10 @@ def _cut(ids: list[int], offsets: list[tuple[int, int]], start: int, end: int, l
     return ids, len(ids), True
 
 
-def _turns(text: Text, role: str) -> list[dict[str, str]]:
+def _turns(text: Text, role: str) -> list[dict[str, Any]]:
     if isinstance(text, str):
         return [{"role": role, "content": text}]
-    return [{"role": turn.role, "content": turn.content} for turn in text]
+    return [turn.as_turn() for turn in text]
 
 
 def _pair_frame(tokenizer: Any) -> _Frame | None:
@@ -203,4 +207,9 @@ def _opening(tokenizer: Any) -> list[int]:
 
 
 def _as_key(text: Text) -> str:
-    return text if isinstance(text, str) else repr([(turn.role, turn.content) for turn in text])
+    return text if isinstance(text, str) else repr([(turn.role, turn.content, *_tools(turn)) for turn in text])
+
+
+def _tools(turn: Message) -> list[str]:
+    # Nothing of a turn without tools, so that its tokens stay where they are kept.
+    return [part for part in (turn.tool_calls, turn.name, turn.tools) if part]
