@@ -188,7 +188,8 @@ class Votes(Record):
         if self.n == 0:
             raise ValueError("there are no votes; leave the vote columns empty where nobody voted")
         if self.annotations is not None:
-            counted = tuple(sum(v.vote == side for v in self.annotations) for side in ("a", "b", "tie"))
+            said = [vote.vote for vote in self.annotations]
+            counted = (said.count("a"), said.count("b"), said.count("tie"))
             if counted != (self.a, self.b, self.tie):
                 raise ValueError(
                     f"votes lists {counted[0]} a, {counted[1]} b and {counted[2]} tie, "

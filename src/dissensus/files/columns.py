@@ -103,7 +103,8 @@ class ColumnMap:
 
     def __init__(self, columns: Mapping[str, str] | None, notice: Notice, people: Collection[str] = ()) -> None:
         self.ours = {ours: theirs for ours, theirs in (columns or {}).items() if theirs}
-        self._left_alone = {ours for ours, theirs in (columns or {}).items() if not theirs}
+        self.left_alone = {ours for ours, theirs in (columns or {}).items() if not theirs}
+        """Our columns that are not to be read."""
         self._people = frozenset(people)
         self._notice = notice
         self._named: set[str] = set()
@@ -116,7 +117,7 @@ class ColumnMap:
 
     def _refuse_unknown_names(self) -> None:
         known = dict.fromkeys((*_KNOWN["pairs"], *_KNOWN["trl"]))
-        for ours in (*self.ours, *self._left_alone):
+        for ours in (*self.ours, *self.left_alone):
             if ours not in known:
                 raise InputError(f"column mapping: {ours!r} is none of our columns; choose from {', '.join(known)}")
 
@@ -125,7 +126,7 @@ class ColumnMap:
 
         Raises InputError where the first row lacks a required column, or where any row holds a near miss.
         """
-        if self.ours or self._left_alone or self._people:
+        if self.ours or self.left_alone or self._people:
             values = self._renamed(values, place)
         names = tuple(values)
         if names not in self._checked:
@@ -145,7 +146,7 @@ class ColumnMap:
                         f"{place}: no column {theirs!r} to {use or 'read votes from'}; found {', '.join(values)}; "
                         "mend the mapping"
                     )
-        taken = {*self.ours.values(), *self.ours, *self._left_alone} - self._people
+        taken = {*self.ours.values(), *self.ours, *self.left_alone} - self._people
         rest = {name: value for name, value in values.items() if name not in taken}
         return rest | {ours: values.get(theirs) for ours, theirs in self.ours.items()}
 
@@ -155,7 +156,7 @@ class ColumnMap:
         unknown = [name for name in names if name not in known and name not in self._people]
         candidates = [name for name in unknown if _is_candidate(name)]
         unknown = [name for name in unknown if name not in candidates]
-        absent = [name for name in known if name not in names and name not in self._left_alone]
+        absent = [name for name in known if name not in names and name not in self.left_alone]
         for ours, theirs in near_misses(absent, unknown).items():
             raise InputError(
                 f"{place}: there is no column {ours!r} but {theirs!r} looks like it; rename it, or pass "

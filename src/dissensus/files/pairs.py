@@ -105,8 +105,8 @@ def _votes(row: Mapping[str, Any], remarks: Remarks | None) -> Votes | None:
     given = {side: _count(row.get(f"votes_{side}"), f"votes_{side}") for side in _SIDES}
     listed = _vote_list(row.get("votes"), remarks)
     if listed:
-        counted = {side: sum(vote["vote"] == side for vote in listed) for side in _SIDES}
-        counts = {side: counted[side] if given[side] is None else given[side] for side in _SIDES}
+        said = [vote["vote"] for vote in listed]
+        counts = {side: said.count(side) if given[side] is None else given[side] for side in _SIDES}
         return Votes.model_validate({**counts, "annotations": listed})
     if not any(given.values()):
         return None

@@ -6,6 +6,7 @@ in words and numbers of other tools; votes may stand in a column for each annota
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -97,7 +98,7 @@ class Survey:
             self.observe(row)
         used = {self._label, self._prompt, *self._people}
         self._mapping.leave([name for name in self._mapping.candidates if name not in used])
-        has_votes = bool(self._people) or any(row.get(name) for row in rows for name in ("votes", *_COUNTS))
+        has_votes = bool(self._people) or _have_votes(rows)
         has_label = any(not is_blank(row.get(self._label)) for row in rows)
         self.is_choices = self._voters.are_rows or (
             not has_votes and (self._mapping.layout == "trl" or (has_label and not self._words.is_share))
@@ -224,19 +225,26 @@ class Survey:
         if self._voters.are_columns:
             self._people = list(self._voters.votes)
             return
-        if self._mapping.layout != "pairs" or any(row.get(name) for row in rows for name in ("votes", *_COUNTS)):
+        if self._mapping.layout != "pairs" or "votes" in self._mapping.left_alone or _have_votes(rows):
             return
         found = [name for name in self._mapping.candidates if is_person(name)]
         reads = Words("vote", self._of("vote", "votes", *found))
         readable = [name for name in found if self._is_readable(name, rows, reads)]
         if len(readable) > 1:
             self._people = readable
-            self._notice(f"votes are read from the columns {', '.join(readable)}, one for each annotator")
+            self._notice(
+                f"votes are read from the columns {', '.join(readable)}, one for each annotator; "
+                "--column votes= leaves them alone"
+            )
 
     def _find_label(self, rows: Sequence[Values]) -> None:
-        if self._mapping.layout != "pairs" or self._people or "label" in self._mapping.ours:
+        if (
+            self._mapping.layout != "pairs"
+            or self._people
+            or "label" in (*self._mapping.ours, *self._mapping.left_alone)
+        ):
             return
-        if any(not is_blank(row.get(name)) for row in rows for name in ("label", "votes", *_COUNTS)):
+        if _have_votes(rows) or any(not is_blank(row.get("label")) for row in rows):
             return
         for wanted in CHOICES:
             for name in self._mapping.candidates:
@@ -244,6 +252,16 @@ class Survey:
                     self._label = name
                     self._notice(f"column {name} is read as label; --column label= leaves it alone")
                     return
+        for name in self._mapping.candidates:
+            value = next((row[name] for row in rows if not is_blank(row.get(name))), None)
+            if plain_name(name) in CHOICES and value is not None:
+                option = shlex.quote(f"{name}:{str(value).strip()[:40]}=a")
+                self._notice(
+                    f"column {name} is left alone; if it says who won, say what each of its values means, as in "
+                    f"--column label={shlex.quote(name)} --value {option}"
+                )
+                self._mapping.candidates.pop(name)
+                return
 
     def _is_readable(self, name: str, rows: Sequence[Values], words: Words) -> bool:
         found = [(row[name], row) for row in rows if not is_blank(row.get(name))]
@@ -280,6 +298,10 @@ def _is_ours(name: str, value: Any, given: Mapping[str, str]) -> bool:
         return value in OURS[name] or str(value).lower() in given
     is_whole = isinstance(value, float) and value.is_integer()
     return isinstance(value, str) or is_whole or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _have_votes(rows: Sequence[Values]) -> bool:
+    return any(row.get(name) for row in rows for name in ("votes", *_COUNTS))
 
 
 def _is_reply(value: Any) -> bool:

@@ -9,7 +9,6 @@ stand the same way round, whichever was chosen.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,22 +71,19 @@ def split_prompt(row: Mapping[str, Any], remarks: Remarks | None = None) -> tupl
     return prompt, chosen, rejected
 
 
-def trl_from_pair(pair: Pair, *, conversational: bool) -> dict[str, Any]:
-    """Return the TRL row of a pair labelled a or b; text becomes messages where asked or where any part is chat."""
+def trl_from_pair(pair: Pair, *, conversational: bool, tools_apart: bool = True) -> dict[str, Any]:
+    """Return the TRL row of a pair labelled a or b; text becomes messages where asked or where any part is chat.
+
+    ``tools_apart``: tools that the prompt tells of become a column, as TRL has them.
+    """
     chosen, rejected = (pair.response_a, pair.response_b) if pair.label == "a" else (pair.response_b, pair.response_a)
     texts: dict[str, Text] = {"prompt": pair.prompt, "chosen": chosen, "rejected": rejected}
     if conversational or not all(isinstance(text, str) for text in texts.values()):
         texts = {name: _messages(text, "user" if name == "prompt" else "assistant") for name, text in texts.items()}
     row: dict[str, Any] = {"id": pair.id} | {name: text_value(text) for name, text in texts.items()}
-    if tools := tools_in(pair):
-        row["tools"] = json.loads(tools)
-        row["prompt"][0].pop("tools")
+    if tools_apart and not isinstance(pair.prompt, str) and pair.prompt[0].tools:
+        row["tools"] = row["prompt"][0].pop("tools")
     return row
-
-
-def tools_in(pair: Pair) -> str | None:
-    """Return the tools that a pair's prompt tells of, as JSON text."""
-    return None if isinstance(pair.prompt, str) else pair.prompt[0].tools
 
 
 def _messages(text: Text, role: str) -> tuple[Message, ...]:

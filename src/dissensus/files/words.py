@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,8 +27,8 @@ _BETTER = re.compile(rf"(?:{_STEM}_)?(a|b)_is_(?:(?:much|clearly|slightly|a_bit|
 _SYMBOL = re.compile(r"(a|b)(>+|<+|=+)(a|b)")
 _PLACES = {"first": "a", "second": "b"}
 _TIES = frozenset(
-    ("tie", "tied", "ties", "draw", "equal", "equally_good", "equally_bad", "same", "about_the_same", "even", "both")
-    + ("neither", "both_good", "both_bad", "bothbad", "no_preference", "no_difference", "no_winner", "[[c]]", "[c]")
+    {"tie", "tied", "ties", "draw", "equal", "equally_good", "equally_bad", "same", "about_the_same", "even", "both"}
+    | {"neither", "both_good", "both_bad", "bothbad", "no_preference", "no_difference", "no_winner", "[[c]]", "[c]"}
 )
 _FRACTION = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
@@ -116,9 +117,11 @@ class Words:
             if side is not None:
                 return side
         shown = str(value).strip()[:40]
+        meanings = {shown: "a"} if not isinstance(value, bool) else {"true": "a", "false": "b"}
+        options = " ".join(f"--value {shlex.quote(f'{self.column}:{v}={ours}')}" for v, ours in meanings.items())
         raise ValueError(
-            f"{self.column} is {kind_of(value)}; expected a, b, tie or nothing; say what it means: "
-            f"--value {_quoted(f'{self.column}:{shown}=a')} (or b, tie, or nothing)"
+            f"{self.column} is {kind_of(value)}; expected a, b, tie or nothing; say what it means, as in {options} (or "
+            "b, tie or nothing)"
         )
 
     def share(self, value: Any) -> float | None:
@@ -161,9 +164,10 @@ class Words:
 
     def _advice(self) -> str:
         numbers = sorted(self._numbers)[:4]
-        zero = {0.0: "tie", 1.0: "a", 2.0: "b"} if len(numbers) > 2 else {0.0: "b", 1.0: "a", 2.0: "b", -1.0: "b"}
+        middle = "tie" if len(numbers) > 2 else "b"
+        sides = {-1.0: "b", 0.0: middle, 1.0: "a", 2.0: "b"}
         return "say what each means, as in " + " ".join(
-            f"--value {self.column}:{number:g}={zero.get(number, 'tie')}" for number in numbers
+            f"--value {self.column}:{number:g}={sides.get(number, 'tie')}" for number in numbers
         )
 
 
@@ -186,7 +190,3 @@ def _meaning(plain: str) -> str | float | None:
     if (match := _SYMBOL.fullmatch(plain)) and match[1] != match[3]:
         return "tie" if match[2][0] == "=" else match[1] if match[2][0] == ">" else match[3]
     return float(plain) if _FRACTION.fullmatch(plain) else None
-
-
-def _quoted(option: str) -> str:
-    return f"'{option}'" if re.search(r"[^\w:=.-]", option) else option
