@@ -41,7 +41,7 @@ BAD_ROWS = {
     "boolean vote": (GOOD | {"votes_a": True, "votes_b": 2}, "votes_a is a boolean (True)"),
     "one count": (GOOD | {"votes_a": 1}, "votes_b is missing beside other counts"),
     "votes": (GOOD | {"votes": 3}, "votes is a number (3)"),
-    "vote word": (GOOD | {"votes": [{"vote": "left"}]}, "votes[0].vote is text ('left'); expected a, b or tie"),
+    "vote word": (GOOD | {"votes": [{"vote": "left"}]}, "votes is text ('left'); expected a, b, tie or nothing"),
     "votes disagree": (GOOD | {"votes": [{"vote": "a"}], "votes_a": 0, "votes_b": 1}, "but the counts say 0, 1 and 0"),
     "malformed": ('{"prompt": x}', "malformed JSON (Expecting value at column 12)"),
     "NaN": ('{"prompt": NaN}', "NaN is not a JSON value"),

@@ -94,7 +94,7 @@ def name_of(value: Any, column: str, remarks: Remarks | None = None) -> str | No
         return unicode_of(value, column)
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         if remarks is not None:
-            remarks.count(f"values of {column} were whole numbers such as {value:.1f}, read as {value:.0f}")
+            remarks.count(f"values of {column} were whole numbers with a point, read without it: 1.0 as 1")
         return str(int(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)

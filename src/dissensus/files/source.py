@@ -175,6 +175,8 @@ def _ids_name_prompts(head: Sequence[tuple[str, dict[str, Any]]], survey: Survey
             _pair_of(told, mapping, None)
         except ValueError:
             continue
+        if told.get("id") is None:
+            return False  # left alone already
         key, _ = texts_key(told)
         clashes += texts.setdefault(str(row["id"]), key) != key
     return clashes * 10 >= len(head) and clashes > 0

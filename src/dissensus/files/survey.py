@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -115,7 +116,8 @@ class Survey:
             said = _listed(row["votes"])
             if said is None or any(not isinstance(vote, Mapping) or vote.get("vote") not in SIDES for vote in said):
                 self._votes_are_odd = True
-                self._votes.observe(vote for _, vote in _entries(row["votes"]))
+                with suppress(ValueError):  # told of when its turn comes
+                    self._votes.observe(vote for _, vote in _entries(row["votes"]))
 
     @property
     def is_open(self) -> bool:
@@ -337,7 +339,7 @@ def _entries(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from ((who, vote) for who, vote in found.items() if vote is not None) if _counts(found) is None else ()
         return
     if not isinstance(found, list):
-        raise InputError(
+        raise ValueError(
             f"votes is {kind_of(value)}; expected a list of votes, or of objects with vote and annotator; leave the "
             "column alone: --column votes="
         )
