@@ -35,8 +35,9 @@ _SPEAKERS = {
 _ANSWERING = ("tool", "function", "ipython")
 _TEXT_PARTS = (None, "text", "input_text", "output_text")
 _LARGEST_CELL = 4_000_000
-_LITERAL_GAP = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|\}\s+\{""", re.DOTALL)
-"""A string of a Python literal, or two objects with nothing between them, as numpy prints arrays of objects."""
+_LITERAL = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_GAP = re.compile(rf"({_LITERAL})(\s+(?=['\"]))?|\}}\s+\{{", re.DOTALL)
+"""Strings of Python, and where numpy prints two strings or objects with nothing but a space between them."""
 
 
 def text_of(value: Any, column: str, remarks: Remarks | None = None) -> Text:
@@ -104,10 +105,16 @@ def decode_cell(text: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes that Python does not know
-            found = ast.literal_eval(_LITERAL_GAP.sub(lambda match: match[1] or "}, {", text.strip()))
+            found = ast.literal_eval(_GAP.sub(_with_comma, text.strip()))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
     return list(found) if isinstance(found, tuple) else found
+
+
+def _with_comma(match: re.Match[str]) -> str:
+    if match[1] is None:
+        return "}, {"
+    return f"{match[1]}, " if match[2] else match[1]
 
 
 def conversation_of(text: Any) -> Any:

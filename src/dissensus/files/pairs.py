@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dissensus.files.chat import text_of, text_value, tools_of, unicode_of
+from dissensus.files.chat import decode_cell, text_of, text_value, tools_of, unicode_of
 from dissensus.files.columns import DESCRIPTIVE
 from dissensus.files.prompts import split_texts
 from dissensus.files.reading import decode_json, kind_of
@@ -142,7 +142,8 @@ def _whole_number(value: Any) -> int | None:
 
 def _vote_list(value: Any, remarks: Remarks | None) -> list[dict[str, Any]]:
     if isinstance(value, str):  # a CSV cell
-        value = decode_json(value)
+        found = decode_cell(value)
+        value = decode_json(value) if found is None else found
     if value is None:
         return []
     if not isinstance(value, list):

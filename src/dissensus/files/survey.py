@@ -231,8 +231,10 @@ class Survey:
             return
         found = [name for name in self._mapping.candidates if is_person(name)]
         reads = Words("vote", self._of("vote", "votes", *found))
-        readable = [name for name in found if self._is_readable(name, rows, reads)]
-        if len(readable) > 1:
+        filled = [name for name in found if any(not is_blank(row.get(name)) for row in rows)]
+        odd = {name for name in filled if not self._is_readable(name, rows, reads)}
+        readable = [name for name in found if name not in odd]
+        if len(set(filled) - odd) > 1:
             self._people = readable
             self._notice(
                 f"votes are read from the columns {', '.join(readable)}, one for each annotator; "
