@@ -33,6 +33,7 @@ TABLES = {
     "a stream of datasets": lambda path: datasets.Dataset.from_pandas(pd.read_parquet(path)).to_iterable_dataset(),
     "a split": lambda path: datasets.DatasetDict(train=datasets.Dataset.from_pandas(pd.read_parquet(path))),
     "rows": lambda path: pq.read_table(path).to_pylist(),
+    "a reader that is used up": lambda path: pq.read_table(path).to_reader(),
     "polars": lambda path: pytest.importorskip("polars").read_parquet(path),
 }
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dissensus.errors import InputError
 from dissensus.files.hub import is_hub_id, is_saved, read_dataset
 from dissensus.files.reading import Fault, Row, format_of, read_rows
-from dissensus.files.tables import table_rows
+from dissensus.files.tables import Table
 
 _SPLIT = re.compile(r"(.+)-\d+-of-\d+|(train|test|validation|valid|val|dev|eval)(?:\W.*)?")
 _ABOUT = ("dataset_infos.json", "dataset_info.json", "state.json", "metadata.json", "config.json")
 
 
-def rows_of(source: Any, split: str | None, fault: Fault) -> Iterator[Row]:
+def rows_of(source: str | Path | Table, split: str | None, fault: Fault) -> Iterator[Row]:
     """Stream the rows of a path, a Hub id or a table in memory. Raises InputError where there is nothing to read."""
-    if not isinstance(source, str | Path):
-        yield from table_rows(source, split)
+    if isinstance(source, Table):
+        yield from source.rows(split)
         return
     path = Path(source)
     if path.is_dir():

@@ -19,6 +19,7 @@ from dissensus.files.pairs import name_of, pair_from_row
 from dissensus.files.reading import Row, format_of
 from dissensus.files.remarks import Remarks
 from dissensus.files.survey import Survey, Voters
+from dissensus.files.tables import Table, as_table
 from dissensus.files.trl import pair_from_trl
 from dissensus.records import Margin, Pair
 
@@ -92,6 +93,7 @@ def read_trl(
     notice: Notice = print_notice,
 ) -> Iterator[tuple[Pair, Margin | None]]:
     """Stream pairs with the margins of a ``margin`` column; None where there is none. Otherwise as ``read_pairs``."""
+    source = source if isinstance(source, str | Path) else as_table(source)
     voters = Voters(annotator, tuple(votes))
     if voters.are_columns and annotator:
         raise InputError("an annotator's column goes with one column of votes; with several, each is an annotator's")
@@ -212,7 +214,7 @@ def _close(
 ) -> None:
     if n == 0:
         dropped = f"none of its {faults.n} rows can be used; the first: {faults.first}" if faults.n else "no rows in it"
-        name = source if isinstance(source, str | Path) else type(source).__name__
+        name = source.name if isinstance(source, Table) else source
         raise InputError(f"{name}: {dropped}; check that it is the file you mean")
     if remarks.unused:
         notice(f"keys of votes or chat messages left alone, unknown here: {', '.join(sorted(remarks.unused))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dissensus.errors import InputError
@@ -11,52 +12,61 @@ from dissensus.files.reading import Row, kind_of
 _BATCH = 512
 
 
-def table_rows(table: Any, split: str | None) -> Iterator[Row]:
-    """Stream the rows of a table; what has Arrow's interface is read through it.
+@dataclass(frozen=True)
+class Table:
+    """A table in memory that can be read more than once."""
 
-    Of several splits (a ``DatasetDict``) ``split`` names one. Raises InputError for what is no table.
-    """
-    name = type(table).__name__
-    if isinstance(table, Mapping):
-        if split is None and len(table) == 1:
-            split = str(next(iter(table)))
-        if split not in table:
-            found = f"there is no split {split!r}" if split else "there are several splits"
-            raise InputError(f"{name}: {found}; name one with split=: {', '.join(map(str, table))}")
-        table, split = table[split], None
-    if split is not None:
-        raise InputError(f"{name}: has no splits; leave out split=")
-    for number, values in enumerate(_values(table, name), start=1):
-        if not isinstance(values, Mapping):
-            raise InputError(f"{name}:{number}: expected a row with named columns, found {kind_of(values)}")
-        yield Row(name, number, {str(key): _plain(value) for key, value in values.items()})
+    name: str
+    """The kind of thing it was given as, for messages."""
+    data: Any
+
+    def rows(self, split: str | None) -> Iterator[Row]:
+        """Stream the rows; of several splits (a ``DatasetDict``) ``split`` names one. Raises InputError."""
+        data = self.data
+        if isinstance(data, Mapping):
+            if split is None and len(data) == 1:
+                split = str(next(iter(data)))
+            if split not in data:
+                found = f"there is no split {split!r}" if split else "there are several splits"
+                raise InputError(f"{self.name}: {found}; name one with split=: {', '.join(map(str, data))}")
+            data, split = as_table(data[split]).data, None
+        if split is not None:
+            raise InputError(f"{self.name}: has no splits; leave out split=")
+        for number, values in enumerate(_values(data), start=1):
+            if not isinstance(values, Mapping):
+                raise InputError(f"{self.name}:{number}: expected a row with named columns, found {kind_of(values)}")
+            yield Row(self.name, number, {str(key): _plain(value) for key, value in values.items()})
 
 
-def _values(table: Any, name: str) -> Iterator[Any]:
-    if isinstance(table, Iterator):
-        raise InputError(f"{name}: can be read once only, and pairs may be read twice; give a list")
-    if hasattr(table, "__arrow_c_stream__"):
+def as_table(source: Any) -> Table:
+    """Take what has Arrow's interface as an Arrow table, once; raises InputError for what is no table."""
+    name = type(source).__name__
+    if hasattr(source, "__arrow_c_stream__"):
         import pyarrow as pa
 
         try:
-            reader = pa.RecordBatchReader.from_stream(table)
+            return Table(name, pa.RecordBatchReader.from_stream(source).read_all())
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:  # pandas: a column of text and of lists
-            if not hasattr(table, "to_dict"):
+            if not hasattr(source, "to_dict"):
                 raise InputError(f"{name}: not readable through Arrow ({str(error).splitlines()[0]})") from error
-        else:
-            for batch in reader:
-                for start in range(0, batch.num_rows, _BATCH):
-                    yield from map(_without_index, batch.slice(start, _BATCH).to_pylist())
-            return
-    if hasattr(table, "to_dict") and hasattr(table, "columns"):
-        yield from table.to_dict("records")
-    elif isinstance(table, Iterable) and not isinstance(table, bytes):
-        yield from table
-    else:
-        raise InputError(
-            f"{name}: is no source of pairs; give the name of a file or data set, a DataFrame, a Dataset, an Arrow "
-            "table or a list of rows"
-        )
+    if isinstance(source, Iterator):
+        raise InputError(f"{name}: can be read once only, and pairs may be read twice; give a list")
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):
+        return Table(name, source.to_dict("records"))
+    if isinstance(source, Iterable) and not isinstance(source, bytes):
+        return Table(name, source)
+    raise InputError(
+        f"{name}: is no source of pairs; give the name of a file or data set, a DataFrame, a Dataset, an Arrow table "
+        "or a list of rows"
+    )
+
+
+def _values(data: Any) -> Iterator[Any]:
+    if not hasattr(data, "to_batches"):
+        yield from data
+        return
+    for batch in data.to_batches(max_chunksize=_BATCH):
+        yield from map(_without_index, batch.to_pylist())
 
 
 def _without_index(row: dict[str, Any]) -> dict[str, Any]:
