@@ -20,7 +20,9 @@ from pydantic import (
     Field,
     FiniteFloat,
     NonNegativeInt,
+    SerializerFunctionWrapHandler,
     StringConstraints,
+    model_serializer,
     model_validator,
 )
 
@@ -38,10 +40,22 @@ _NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def _as_dict(value: Any) -> Any:
-    """Take a map as Parquet (a list of name and value) and CSV (JSON) give it back."""
+    """Take a map as Parquet (a list of name and value, once pairs of them) and CSV (JSON) give it back."""
     if isinstance(value, str):
         return json.loads(value)
-    return dict(value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    return dict((entry["name"], entry["value"]) if isinstance(entry, dict) else entry for entry in value)
+
+
+def _as_json(value: Any) -> Any:
+    """Take what a message says of tools as JSON text; an empty list is nothing."""
+    if isinstance(value, list | tuple):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value else None
+    return value
+
+
+_JsonText = Annotated[str | None, BeforeValidator(_as_json)]
 
 
 class Record(BaseModel):
@@ -51,10 +65,58 @@ class Record(BaseModel):
 
 
 class Message(Record):
-    """One turn of a chat transcript."""
+    """One turn of a chat transcript.
+
+    Calls and tools are JSON text, so that a message can be hashed and stored in one column whatever their arguments
+    are; given as lists they become it.
+    """
 
     role: _Name
     content: str
+    tool_calls: _JsonText = None
+    """The tools that this turn calls, with their arguments: a JSON list in the shape of TRL and OpenAI."""
+    name: str | None = None
+    """Of a tool's turn: which tool answers."""
+    tool_call_id: str | None = None
+    """Of a tool's turn: which call it answers."""
+    tools: _JsonText = None
+    """On the first turn of a prompt: the tools that a model may call, a JSON list that chat templates take."""
+
+    @model_serializer(mode="wrap")
+    def _without_nulls(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """The tool calls as objects; none is an empty list."""
+        return json.loads(self.tool_calls) if self.tool_calls else []
+
+    @property
+    def said(self) -> str:
+        """The content, and each call in a line of its own.
+
+        >>> call = {"type": "function", "function": {"name": "price", "arguments": {"item": "figs"}}}
+        >>> Message(role="assistant", content="", tool_calls=[call]).said
+        'price({"item": "figs"})'
+        """
+        if not self.tool_calls:
+            return self.content
+        return "\n".join([*filter(None, [self.content]), *map(_call_as_text, self.calls)])
+
+    def as_turn(self) -> dict[str, Any]:
+        """Return the turn as chat templates take it: role, content, and calls as objects where there are any."""
+        turn: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.tool_calls:
+            turn["tool_calls"] = self.calls
+        turn |= {key: value for key in ("name", "tool_call_id") if (value := getattr(self, key)) is not None}
+        return turn
+
+
+def _call_as_text(call: dict[str, Any]) -> str:
+    function = call.get("function") or call
+    arguments = function.get("arguments", {})
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return f"{function.get('name', 'tool')}({text})"
 
 
 Text = str | tuple[Message, ...]
@@ -70,15 +132,25 @@ def plain_text(text: Text) -> str:
     if isinstance(text, str):
         return text
     if len(text) == 1:
-        return text[0].content
-    return "\n\n".join(f"{turn.role}: {turn.content}" for turn in text)
+        return text[0].said
+    return "\n\n".join(f"{turn.role}: {turn.said}" for turn in text)
+
+
+def is_empty(text: Text) -> bool:
+    """Whether a text says nothing: no words, and no tool is called."""
+    return not (text.strip() if isinstance(text, str) else any(turn.said.strip() for turn in text))
 
 
 def content_id(prompt: Text, response_a: Text, response_b: Text) -> str:
     """Identify a pair by its content: 16 hex digits of a SHA-256 over prompt and both responses, in order."""
-    parts = [t if isinstance(t, str) else [[m.role, m.content] for m in t] for t in (prompt, response_a, response_b)]
+    parts = [t if isinstance(t, str) else [_identity(m) for m in t] for t in (prompt, response_a, response_b)]
     blob = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     return hashlib.sha256(blob).hexdigest()[:16]
+
+
+def _identity(message: Message) -> list[str]:
+    calls = [message.tool_calls] if message.tool_calls else []
+    return [message.role, message.content, *calls]
 
 
 class Annotator(Record):
@@ -120,7 +192,8 @@ class Votes(Record):
         if self.n == 0:
             raise ValueError("there are no votes; leave the vote columns empty where nobody voted")
         if self.annotations is not None:
-            counted = tuple(sum(v.vote == side for v in self.annotations) for side in ("a", "b", "tie"))
+            said = [vote.vote for vote in self.annotations]
+            counted = (said.count("a"), said.count("b"), said.count("tie"))
             if counted != (self.a, self.b, self.tie):
                 raise ValueError(
                     f"votes lists {counted[0]} a, {counted[1]} b and {counted[2]} tie, "
@@ -191,8 +264,7 @@ class Pair(Record):
     @model_validator(mode="after")
     def _texts_are_not_empty(self) -> Self:
         for name in ("prompt", "response_a", "response_b"):
-            text = getattr(self, name)
-            if not (text.strip() if isinstance(text, str) else any(m.content.strip() for m in text)):
+            if is_empty(getattr(self, name)):
                 raise ValueError(f"{name} is empty")
         if not self.group:
             object.__setattr__(self, "group", plain_text(self.prompt))

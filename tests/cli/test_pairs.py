@@ -174,3 +174,39 @@ def test_one_vote_is_drawn_as_the_label_and_the_votes_stay_whole(tmp_path):
     done = dissensus(jsonl(tmp_path / "in.jsonl", without), "--label", "one-vote", "--out", tmp_path / "out.jsonl")
     assert done.returncode == 2
     assert "no pair has votes to draw a label of" in done.stderr
+
+
+def test_votes_of_people_in_other_words(tmp_path):
+    lines = [
+        "prompt,response_a,response_b,worker,choice",
+        "Why?,So.,No.,ann,1",
+        "Why?,So.,No.,bob,2",
+        "How?,So.,No.,ann,0",
+    ]
+    (tmp_path / "in.csv").write_text("\n".join(lines) + "\n")
+    options = ["--annotator", "worker", "--vote", "choice"]
+    done = dissensus(tmp_path / "in.csv", "--out", tmp_path / "out.jsonl", *options)
+    assert done.returncode == 2
+    meaning = ["--value", "choice:0=tie", "--value", "choice:1=a", "--value", "choice:2=b"]
+    assert " ".join(meaning) in done.stderr
+    done = dissensus(tmp_path / "in.csv", "--out", tmp_path / "out.jsonl", *options, *meaning)
+    assert done.returncode == 0, done.stderr
+    first, second = read_pairs(tmp_path / "out.jsonl")
+    assert (first.votes.a, first.votes.b, first.label) == (1, 1, "tie")
+    assert [vote.annotator for vote in first.votes.annotations] == ["ann", "bob"]
+    assert (second.votes.tie, second.label) == (1, "tie")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--value", "label"], "expected COLUMN:THEIRS=OURS, as in --value winner:1=a"),
+        (["--annotator", "extra", "--vote", "label", "--vote", "votes_a"], "goes with one column of votes"),
+        (["--annotator", "nobody"], "no column 'nobody' to read votes from"),
+    ],
+)
+def test_a_wrong_option_is_named(tmp_path, options, expected):
+    source = jsonl(tmp_path / "in.jsonl", ROW | {"label": "a", "extra": 1})
+    done = dissensus(source, "--out", tmp_path / "out.jsonl", *options)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert expected in done.stderr

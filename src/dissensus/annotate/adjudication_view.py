@@ -113,7 +113,7 @@ def _summary(key: str, pair: str, rows: Sequence[Row], *, decided: bool) -> Item
         return None
     estimates = [row.estimate for row in said if row.estimate is not None]
     turns = Pair.model_validate_json(pair).prompt
-    start = turns if isinstance(turns, str) else turns[-1].content
+    start = turns if isinstance(turns, str) else turns[-1].said
     return ItemSummary(
         key=key,
         answers=len(said),

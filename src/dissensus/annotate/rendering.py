@@ -63,7 +63,7 @@ def render_turns(text: Text, role: str = "assistant") -> list[Turn]:
     >>> [turn.role for turn in render_turns("Human: Hi\\n\\nAssistant: Hello.\\n\\nHuman: Bye")]
     ['user', 'assistant', 'user']
     """
-    turns = [(m.role, m.content) for m in text] if not isinstance(text, str) else _transcript(text) or [(role, text)]
+    turns = [(m.role, m.said) for m in text] if not isinstance(text, str) else _transcript(text) or [(role, text)]
     said = [(speaker, content) for speaker, content in turns if content.strip()]
     return [Turn(role=speaker if speaker in _ROLES else "other", html=render(content)) for speaker, content in said]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("pairs", cls=Verb)
 @click.argument("source", required=False, type=Source(), shell_complete=complete_source)
-@click.option("--out", type=Output(), help=".jsonl, .jsonl.gz, .parquet or .csv.")
+@click.option("--out", type=Output(), help=".jsonl, .jsonl.gz, .parquet, .csv or .tsv.")
 @click.option("--list", "show", is_flag=True, help="Show the public data sets that are known by name.")
 @click.option(
     "--from",
@@ -30,7 +30,28 @@ if TYPE_CHECKING:
     help="Folder with copies of public data sets, instead of the Hub.",
 )
 @click.option("--split", metavar="NAME", help="Split of a data set that has several.")
-@click.option("--column", "columns", multiple=True, metavar="OURS=THEIRS", help="Use their column as ours; repeatable.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="Use their column as ours; OURS= leaves ours alone; repeatable.",
+)
+@click.option(
+    "--value",
+    "values",
+    multiple=True,
+    metavar="COLUMN:THEIRS=OURS",
+    help="What a value means, as in winner:1=a; OURS is a, b, tie or nothing; repeatable.",
+)
+@click.option("--annotator", metavar="COLUMN", help="Each row is one person's vote; this column names who.")
+@click.option(
+    "--vote",
+    "votes",
+    multiple=True,
+    metavar="COLUMN",
+    help="The column of that vote; given several times, each is a column of one annotator.",
+)
 @click.option("--skip-invalid", is_flag=True, help="Drop rows that cannot be used, and count them.")
 @click.option(
     "--margins",
@@ -60,6 +81,9 @@ def command(
     root: Path | None,
     split: str | None,
     columns: tuple[str, ...],
+    values: tuple[str, ...],
+    annotator: str | None,
+    votes: tuple[str, ...],
     skip_invalid: bool,
     margins: Path | None,
     card: Path | None,
@@ -68,7 +92,7 @@ def command(
     label_seed: int,
     layout: str,
 ) -> None:
-    """Read SOURCE into pairs: a public data set by name, a file, a folder of Parquet, or a Hub id (org/name).
+    """Read SOURCE into pairs: a public data set by name, a file, a folder of files, or a Hub id (org/name).
 
     A public data set is named as in hh-rlhf, hh-rlhf:helpful-base or hh-rlhf:helpful-base@REVISION; --list shows them.
     Of other sources, flat pairs and TRL's chosen/rejected are told apart by their columns. SOURCE itself is never
@@ -87,7 +111,8 @@ def command(
     from dissensus.sources import find_source, open_source
     from dissensus.sources.labels import draw_labels
 
-    known = None if columns else find_source(source, root=root)
+    asked = columns or values or annotator or votes
+    known = None if asked else find_source(source, root=root)
     for path in filter(None, (out, margins, annotators)):
         check_writable_name(path)
     if known is None and (root or annotators or card):
@@ -99,7 +124,16 @@ def command(
         opened = open_source(source, split=split, root=root, skip_invalid=skip_invalid, notice=_notice)
         found = opened
     else:
-        found = read_trl(source, columns=_mapping(columns), split=split, skip_invalid=skip_invalid, notice=_notice)
+        found = read_trl(
+            source,
+            columns=_mapping(columns),
+            split=split,
+            skip_invalid=skip_invalid,
+            values=_values(values),
+            annotator=annotator,
+            votes=votes,
+            notice=_notice,
+        )
     kept: list[tuple[str, float]] = []
     count = _Count()
     with tqdm(found, unit=" pairs", desc="pairs") as shown:
@@ -191,10 +225,21 @@ def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
     mapping = {}
     for option in columns:
         ours, equals, theirs = option.partition("=")
-        if not (ours and equals and theirs):
+        if not (ours and equals):
             raise ConfigError(f"--column {option}: expected OURS=THEIRS, as in --column prompt=question")
         mapping[ours] = theirs
     return mapping
+
+
+def _values(options: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    values: dict[str, dict[str, str]] = {}
+    for option in options:
+        column, colon, meaning = option.partition(":")
+        theirs, equals, ours = meaning.rpartition("=")
+        if not (column and colon and theirs and equals):
+            raise ConfigError(f"--value {option}: expected COLUMN:THEIRS=OURS, as in --value winner:1=a")
+        values.setdefault(column, {})[theirs] = ours
+    return values
 
 
 def _keep_margins(found: Iterable[tuple[Pair, Margin | None]], kept: list[tuple[str, float]] | None) -> Iterator[Pair]:

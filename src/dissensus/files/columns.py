@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from difflib import SequenceMatcher
 from typing import Any, Literal
@@ -30,13 +32,24 @@ PAIR_COLUMNS: dict[str, Any] = {
 }
 """The columns of a flat pair with their types."""
 
+CHOICES = ("winner", "preference", "preferred", "choice", "better", "vote")
+"""Columns of other people's that hold who won, where there is neither a label nor votes."""
+CONVERSATIONS = ("conversations", "conversation", "messages")
+"""Columns that hold the prompt of chosen and rejected replies, in ShareGPT's and other layouts."""
+
 DESCRIPTIVE = ("dataset", "domain", "category", "distinct", "group")
 """Columns that a pair takes over as they are, from either layout."""
 
 _KNOWN: dict[Layout, tuple[str, ...]] = {
-    "pairs": tuple(PAIR_COLUMNS),
-    "trl": ("id", "prompt", "chosen", "rejected", "margin", *DESCRIPTIVE),
+    "pairs": (*PAIR_COLUMNS, "tools"),
+    "trl": ("id", "prompt", "chosen", "rejected", "margin", "tools", *DESCRIPTIVE),
 }
+_PROMPTS = ("question", "instruction", "query", "input", "prompts", "context", "post", "problem", "text", "user")
+_NO_TEXTS = ("model", "vote", "score", "rating", "winner", "annotator", "rater", "worker", "label")
+_PERSON = re.compile(
+    r"(?:annotator|rater|worker|labeler|labeller|votes?|label|participant|reviewer|evaluator|expert|coder|person|user)"
+    r"_?\d+(?:_(?:vote|label|choice|preference))?"
+)
 _REQUIRED: dict[Layout, tuple[str, ...]] = {
     "pairs": ("prompt", "response_a", "response_b"),
     "trl": ("chosen", "rejected"),
@@ -60,30 +73,51 @@ def near_misses(absent: Collection[str], unknown: Collection[str]) -> dict[str, 
 
 
 def _likeness(ours: str, theirs: str) -> float:
-    plain = theirs.strip().lower().replace("-", "_").replace(" ", "_")
+    plain = plain_name(theirs)
     if sorted(plain) == sorted(ours):  # letters swapped: lable
         return 1.0
     return SequenceMatcher(None, ours, plain).ratio()
 
 
+def plain_name(name: str) -> str:
+    """Write a column's name as ours are written."""
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def is_person(name: str) -> bool:
+    """Whether a column is named like one annotator's of several: ``annotator_1``, ``Rater 2``, ``vote3``."""
+    return _PERSON.fullmatch(plain_name(name)) is not None
+
+
+def _is_candidate(name: str) -> bool:
+    """Whether a column may hold who won, or a conversation, under a name of its own; its values will tell."""
+    return plain_name(name) in (*CHOICES, *CONVERSATIONS) or is_person(name)
+
+
 class ColumnMap:
     """Renames the columns of a source to ours, and checks each new set of names once.
 
-    ``columns`` maps our name to theirs. Unknown columns are named once through ``notice`` and left alone.
+    ``columns`` maps our name to theirs; to nothing, our column is not read at all. Unknown columns are named once
+    through ``notice`` and left alone. ``people`` are columns that somebody has asked for besides.
     """
 
-    def __init__(self, columns: Mapping[str, str] | None, notice: Notice) -> None:
-        self._ours = dict(columns or {})
+    def __init__(self, columns: Mapping[str, str] | None, notice: Notice, people: Collection[str] = ()) -> None:
+        self.ours = {ours: theirs for ours, theirs in (columns or {}).items() if theirs}
+        self.left_alone = {ours for ours, theirs in (columns or {}).items() if not theirs}
+        """Our columns that are not to be read."""
+        self._people = frozenset(people)
         self._notice = notice
         self._named: set[str] = set()
         self._checked: set[tuple[str, ...]] = set()
         self.layout: Layout | None = None
         """Set by the first row: flat pairs, or a trainer's chosen and rejected."""
+        self.candidates: dict[str, None] = {}
+        """Columns that may hold what ours do under names of their own, in the order of the file."""
         self._refuse_unknown_names()
 
     def _refuse_unknown_names(self) -> None:
         known = dict.fromkeys((*_KNOWN["pairs"], *_KNOWN["trl"]))
-        for ours in self._ours:
+        for ours in (*self.ours, *self.left_alone):
             if ours not in known:
                 raise InputError(f"column mapping: {ours!r} is none of our columns; choose from {', '.join(known)}")
 
@@ -92,7 +126,7 @@ class ColumnMap:
 
         Raises InputError where the first row lacks a required column, or where any row holds a near miss.
         """
-        if self._ours:
+        if self.ours or self.left_alone or self._people:
             values = self._renamed(values, place)
         names = tuple(values)
         if names not in self._checked:
@@ -100,29 +134,38 @@ class ColumnMap:
             self._checked.add(names)
         return values
 
+    def leave(self, names: Collection[str]) -> None:
+        """Say that candidates turned out to hold nothing of ours."""
+        self._name_unknown(list(names))
+
     def _renamed(self, values: dict[str, Any], place: str) -> dict[str, Any]:
         if self.layout is None:
-            for ours, theirs in self._ours.items():
+            for theirs, use in (*((t, f"use as {o}") for o, t in self.ours.items()), *((t, "") for t in self._people)):
                 if theirs not in values:
                     raise InputError(
-                        f"{place}: no column {theirs!r} to use as {ours}; found {', '.join(values)}; mend the mapping"
+                        f"{place}: no column {theirs!r} to {use or 'read votes from'}; found {', '.join(values)}; "
+                        "mend the mapping"
                     )
-        taken = set(self._ours.values())
-        rest = {name: value for name, value in values.items() if name not in taken and name not in self._ours}
-        return rest | {ours: values.get(theirs) for ours, theirs in self._ours.items()}
+        taken = {*self.ours.values(), *self.ours, *self.left_alone} - self._people
+        rest = {name: value for name, value in values.items() if name not in taken}
+        return rest | {ours: values.get(theirs) for ours, theirs in self.ours.items()}
 
     def _check(self, names: tuple[str, ...], place: str) -> None:
         layout = self.layout or ("trl" if _is_trl(names) else "pairs")
         known = _KNOWN[layout]
-        unknown = [name for name in names if name not in known]
-        for ours, theirs in near_misses([name for name in known if name not in names], unknown).items():
+        unknown = [name for name in names if name not in known and name not in self._people]
+        candidates = [name for name in unknown if _is_candidate(name)]
+        unknown = [name for name in unknown if name not in candidates]
+        absent = [name for name in known if name not in names and name not in self.left_alone]
+        for ours, theirs in near_misses(absent, unknown).items():
             raise InputError(
                 f"{place}: there is no column {ours!r} but {theirs!r} looks like it; rename it, or pass "
-                f"--column {ours}={theirs}"
+                f"--column {ours}={shlex.quote(theirs)}, or leave it alone with --column {ours}="
             )
         if self.layout is None:
             _refuse_missing(layout, names, place)
         self.layout = layout
+        self.candidates.update(dict.fromkeys(candidates))
         self._name_unknown(unknown)
 
     def _name_unknown(self, unknown: list[str]) -> None:
@@ -142,8 +185,32 @@ def _refuse_missing(layout: Layout, names: Collection[str], place: str) -> None:
         other = (
             " (nor chosen and rejected)" if layout == "pairs" and not {"response_a", "response_b"} & set(names) else ""
         )
-        example = {"prompt": "question", "response_a": "answer_1", "response_b": "answer_2"}.get(missing[0], "NAME")
-        raise InputError(
-            f"{place}: no column {' or '.join(missing)}{other}; found {', '.join(names) or 'none'}; "
-            f"name it: --column {missing[0]}={example}"
+        options = " ".join(
+            f"--column {ours}={shlex.quote(theirs)}" for ours, theirs in likely_columns(missing, names).items()
         )
+        raise InputError(
+            f"{place}: no column {' or '.join(missing)}{other}; found {', '.join(names) or 'none'}; name it: {options}"
+        )
+
+
+def likely_columns(missing: Collection[str], names: Collection[str]) -> dict[str, str]:
+    """Say which of a file's columns each missing one may be; NAME where none looks like it.
+
+    >>> likely_columns(["prompt", "response_a", "response_b"], ["question", "answer_1", "answer_2"])
+    {'prompt': 'question', 'response_a': 'answer_1', 'response_b': 'answer_2'}
+    """
+    two = ("NAME", "NAME")
+    for one in names:
+        twin = _twin(one)
+        if twin in names and twin is not None and not one.lower().startswith(_NO_TEXTS):
+            two = (one, twin)
+            break
+    sides = {"response_a": two[0], "response_b": two[1]}
+    prompt = next((name for name in names if plain_name(name) in _PROMPTS), "NAME")
+    return {ours: prompt if ours == "prompt" else sides.get(ours, "NAME") for ours in missing}
+
+
+def _twin(name: str) -> str | None:
+    """Name the other response's column: ``answer_2`` of ``answer_1``."""
+    following = {"a": "b", "A": "B", "0": "1", "1": "2"}.get(name[-1:])
+    return None if following is None else name[:-1] + following

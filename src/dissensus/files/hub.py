@@ -69,6 +69,11 @@ def read_saved(folder: Path, split: str) -> Iterator[Row]:
     return _rows(str(folder), lambda datasets: _one_split(datasets.load_from_disk(str(folder)), str(folder), split))
 
 
+def is_saved(folder: Path) -> bool:
+    """Whether `datasets` made a folder with `save_to_disk`."""
+    return any((folder / name).exists() for name in ("state.json", "dataset_dict.json"))
+
+
 def commit_of(hub: str, revision: str | None) -> str | None:
     """Ask the Hub for the commit that a revision names now; None where it does not answer."""
     try:
@@ -98,7 +103,7 @@ def _rows(source: str, load: Callable[[Any], Any]) -> Iterator[Row]:
 
 def _load(datasets: Any, source: str, split: str | None) -> Any:
     folder = Path(source)
-    if any((folder / name).exists() for name in ("state.json", "dataset_dict.json")):  # made by save_to_disk
+    if is_saved(folder):
         return datasets.load_from_disk(source)
     name, _, config = (source, "", "") if folder.exists() else source.partition(":")
     return datasets.load_dataset(name, config or None, split=split, streaming=True)

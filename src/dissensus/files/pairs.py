@@ -10,96 +10,103 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dissensus.files.chat import decode_cell, text_of, text_value, tools_of, unicode_of
 from dissensus.files.columns import DESCRIPTIVE
+from dissensus.files.prompts import split_texts
 from dissensus.files.reading import decode_json, kind_of
+from dissensus.files.remarks import Remarks
+from dissensus.files.words import OURS
 from dissensus.records import Message, Pair, Text, Vote, Votes, content_id, plain_text
+
+__all__ = ["descriptive", "name_of", "pair_from_row", "row_from_pair", "text_of", "text_value", "texts_of"]
 
 _SIDES = ("a", "b", "tie")
 _VOTE_KEYS = {"annotator", "vote", "estimate"}
 _LABELS = (None, "a", "b", "tie")
+_EXACT = 2**53
+"""From here on a float is no exact whole number."""
 
 
-def pair_from_row(row: Mapping[str, Any], unused: set[str] | None = None) -> Pair:
+def pair_from_row(row: Mapping[str, Any], remarks: Remarks | None = None) -> Pair:
     """Build a pair from a flat row; raises ValueError with one line on a bad value.
 
-    Keys of single votes and of chat messages that are not read (``competence``, …) are added to ``unused``.
+    What is not read of it (``competence`` of a vote, …) is added to ``remarks``, as is a prompt that the responses
+    have again.
     """
-    prompt, a, b = (text_of(row.get(name), name, unused) for name in ("prompt", "response_a", "response_b"))
+    prompt, a, b = texts_of(row, ("response_a", "response_b"), remarks)
     label = None if row.get("label") == "" else row.get("label")
     if label not in _LABELS:
         raise ValueError(f"label is {kind_of(label)}; expected a, b, tie or nothing")
     return Pair(
-        id=name_of(row.get("id"), "id") or content_id(prompt, a, b),
+        id=name_of(row.get("id"), "id", remarks) or content_id(prompt, a, b),
         prompt=prompt,
         response_a=a,
         response_b=b,
         label=label,
-        votes=_votes(row, unused),
-        **descriptive(row),
+        votes=_votes(row, remarks),
+        **descriptive(row, remarks),
     )
 
 
-def descriptive(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Take the columns that describe a pair (data set, domain, …), those that are not empty."""
-    named = {name: name_of(row.get(name), name) for name in DESCRIPTIVE}
+def texts_of(row: Mapping[str, Any], names: tuple[str, str], remarks: Remarks | None = None) -> tuple[Text, Text, Text]:
+    """Read prompt and both responses, whose columns are ``names``; the tools of a chat go onto its first turn.
+
+    Without a prompt of its own, a trainer's row has it at the start of both. Raises ValueError.
+    """
+    is_given = names == ("response_a", "response_b") or row.get("prompt") not in (None, "", [])
+    prompt = text_of(row.get("prompt"), "prompt", remarks) if is_given else None
+    one, two = (text_of(row.get(name), name, remarks) for name in names)
+    if one == two and not is_given:
+        raise ValueError(f"{names[0]} and {names[1]} are the same")
+    prompt, one, two = split_texts(prompt, one, two, names, remarks)
+    return _with_tools(prompt, row.get("tools"), (one, two), remarks), one, two
+
+
+def _with_tools(prompt: Text, given: Any, responses: tuple[Text, Text], remarks: Remarks | None) -> Text:
+    if given is None or not (tools := tools_of(given)):
+        return prompt
+    if isinstance(prompt, str):
+        if not any(turn.tool_calls for text in responses if not isinstance(text, str) for turn in text):
+            if remarks is not None:
+                remarks.count("pairs of plain text had tools, which only a chat can be told of; they are left alone")
+            return prompt
+        prompt = (Message(role="user", content=prompt),)
+    return (prompt[0].model_copy(update={"tools": tools}), *prompt[1:])
+
+
+def descriptive(row: Mapping[str, Any], remarks: Remarks | None = None) -> dict[str, Any]:
+    """Take the columns that describe a pair (data set, domain, …), those that are not empty. Raises ValueError."""
+    named = {name: name_of(row.get(name), name, remarks) for name in DESCRIPTIVE}
+    for name in ("domain", "distinct"):
+        if named[name] is not None and named[name] not in OURS[name]:
+            raise ValueError(
+                f"{name} is {kind_of(named[name])}; expected {' or '.join(OURS[name])}; leave the column alone: "
+                f"--column {name}="
+            )
     return {name: value for name, value in named.items() if value is not None}
 
 
-def name_of(value: Any, column: str) -> str | None:
-    """Read a name: text, or a whole number as text; empty is None. Raises ValueError."""
+def name_of(value: Any, column: str, remarks: Remarks | None = None) -> str | None:
+    """Read a name: text, or a whole number as text (``1.0`` as 1); empty is None. Raises ValueError."""
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        return _unicode(value, column)
+        return unicode_of(value, column)
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        if remarks is not None:
+            remarks.count(f"values of {column} were whole numbers with a point, read without it: 1.0 as 1")
+        return str(int(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"{column} is {kind_of(value)}; expected text")
+    raise ValueError(f"{column} is {kind_of(value)}; expected text; leave the column alone: --column {column}=")
 
 
-def text_of(value: Any, column: str, unused: set[str] | None = None) -> Text:
-    """Read plain text or chat messages; raises ValueError on anything else. ``unused`` as in ``pair_from_row``."""
-    if isinstance(value, str):
-        if not value.strip():
-            raise ValueError(f"{column} is empty")
-        return _unicode(value, column)
-    if isinstance(value, list):
-        messages = tuple(_message(turn, f"{column}[{i}]", unused) for i, turn in enumerate(value))
-        if not any(message.content.strip() for message in messages):
-            raise ValueError(f"{column} is empty")
-        return messages
-    if value is None:
-        raise ValueError(f"{column} is missing or null")
-    raise ValueError(f"{column} is {kind_of(value)}; expected text or a list of role and content")
-
-
-def _message(turn: Any, place: str, unused: set[str] | None) -> Message:
-    if not isinstance(turn, Mapping):
-        raise ValueError(f"{place} is {kind_of(turn)}; expected an object with role and content")
-    for key in ("role", "content"):
-        if not isinstance(turn.get(key), str):
-            raise ValueError(f"{place}.{key} is {kind_of(turn.get(key))}; expected text")
-        _unicode(turn[key], f"{place}.{key}")
-    if unused is not None and len(turn) > 2:
-        # Arrow fills the keys that a turn does not have with null.
-        unused.update(key for key, value in turn.items() if key not in ("role", "content") and value is not None)
-    return Message(role=turn["role"], content=turn["content"])
-
-
-def _unicode(text: str, column: str) -> str:
-    """Refuse half a surrogate pair, which JSON can escape and UTF-8 cannot hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{column} holds half a character (\\u{ord(text[error.start]):04x})") from error
-    return text
-
-
-def _votes(row: Mapping[str, Any], unused: set[str] | None) -> Votes | None:
+def _votes(row: Mapping[str, Any], remarks: Remarks | None) -> Votes | None:
     given = {side: _count(row.get(f"votes_{side}"), f"votes_{side}") for side in _SIDES}
-    listed = _vote_list(row.get("votes"), unused)
+    listed = _vote_list(row.get("votes"), remarks)
     if listed:
-        counted = {side: sum(vote["vote"] == side for vote in listed) for side in _SIDES}
-        counts = {side: counted[side] if given[side] is None else given[side] for side in _SIDES}
+        said = [vote["vote"] for vote in listed]
+        counts = {side: said.count(side) if given[side] is None else given[side] for side in _SIDES}
         return Votes.model_validate({**counts, "annotations": listed})
     if not any(given.values()):
         return None
@@ -133,13 +140,17 @@ def _whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _vote_list(value: Any, unused: set[str] | None) -> list[dict[str, Any]]:
+def _vote_list(value: Any, remarks: Remarks | None) -> list[dict[str, Any]]:
     if isinstance(value, str):  # a CSV cell
-        value = decode_json(value)
+        found = decode_cell(value)
+        value = decode_json(value) if found is None else found
     if value is None:
         return []
     if not isinstance(value, list):
-        raise ValueError(f"votes is {kind_of(value)}; expected a list of objects with vote and annotator")
+        raise ValueError(
+            f"votes is {kind_of(value)}; expected a list of objects with vote and annotator; leave the column alone: "
+            "--column votes="
+        )
     votes = []
     for i, vote in enumerate(value):
         if not isinstance(vote, Mapping):
@@ -150,8 +161,8 @@ def _vote_list(value: Any, unused: set[str] | None) -> list[dict[str, Any]]:
             raise ValueError(f"votes[{i}].vote is {kind_of(side)}; expected a, b or tie")
         annotator = name_of(vote.get("annotator"), f"votes[{i}].annotator")
         votes.append({"annotator": annotator, "vote": side, "estimate": estimate})
-        if unused is not None and len(vote) > 1:
-            unused.update(vote.keys() - _VOTE_KEYS)
+        if remarks is not None and len(vote) > 1:
+            remarks.unused.update(vote.keys() - _VOTE_KEYS)
     return votes
 
 
@@ -197,8 +208,3 @@ def row_from_pair(pair: Pair) -> dict[str, Any]:
         "votes_tie": votes.tie if votes else None,
         "votes": [_listed(vote) for vote in listed] if listed else None,
     }
-
-
-def text_value(text: Text) -> str | list[dict[str, str]]:
-    """Turn a text into what a file holds: itself, or a list of role and content."""
-    return text if isinstance(text, str) else [{"role": turn.role, "content": turn.content} for turn in text]

@@ -13,12 +13,13 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from dissensus.errors import InputError
 from dissensus.files.cells import ESCAPED, restore_cells
 
-Format = Literal["jsonl", "jsonl.gz", "parquet", "csv", "json"]
+Format = Literal["jsonl", "jsonl.gz", "parquet", "csv", "tsv", "json"]
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".jsonl.gz": "jsonl.gz",
     ".parquet": "parquet",
     ".csv": "csv",
+    ".tsv": "tsv",
     ".json": "json",
 }
 
@@ -69,8 +70,8 @@ def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterat
     try:
         if form == "parquet":
             yield from _parquet(path)
-        elif form == "csv":
-            yield from _csv(path, fault)
+        elif form in ("csv", "tsv"):
+            yield from _csv(path, fault, "\t" if form == "tsv" else ",")
         elif form == "json":
             yield from _json_list(path, fault)
         else:
@@ -151,8 +152,8 @@ def _json_list(path: Path, fault: Fault) -> Iterator[Row]:
             fault(f"{path}:{number}", f"expected a JSON object, found {kind_of(item)}")
 
 
-def _csv(path: Path, fault: Fault) -> Iterator[Row]:
-    reader = csv.reader((text for _, text in _lines(path)), strict=True)
+def _csv(path: Path, fault: Fault, delimiter: str) -> Iterator[Row]:
+    reader = csv.reader((text for _, text in _lines(path)), strict=True, delimiter=_delimiter(path, delimiter))
     line = 1
     try:
         header = next(reader, [])
@@ -169,6 +170,13 @@ def _csv(path: Path, fault: Fault) -> Iterator[Row]:
                 )
     except csv.Error as error:
         raise InputError(f"{path}:{line}: malformed CSV at or after this row ({error}); quote the cells") from error
+
+
+def _delimiter(path: Path, expected: str) -> str:
+    """Say what separates cells: a header without the expected mark may have a semicolon or a tab instead."""
+    _, header = next(_lines(path), (1, ""))
+    found = [mark for mark in (expected, ";", "\t", ",") if mark in header]
+    return found[0] if found else expected
 
 
 def _starts(reader: Any) -> Iterator[tuple[int, list[str]]]:

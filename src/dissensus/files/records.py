@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, overload
 
 from dissensus.errors import InputError
 from dissensus.files.columns import PAIR_COLUMNS, Notice
 from dissensus.files.faults import Faults, describe
 from dissensus.files.pairs import pair_from_row, row_from_pair
-from dissensus.files.reading import read_rows
+from dissensus.files.reading import format_of, read_rows
 from dissensus.files.source import print_notice
 from dissensus.files.trl import TRL_COLUMNS, trl_from_pair
 from dissensus.files.writing import check_writable_name, write_rows
@@ -45,36 +45,56 @@ def _record(values: dict[str, Any], record_type: type[R]) -> R:
             raise ValueError(f"column {min(unknown)!r} is unknown")
         return pair_from_row(values)  # type: ignore[return-value]
     fields = record_type.model_fields
-    # CSV knows no difference between null and empty text: a field that cannot be null takes its default.
-    given = {
-        name: value
-        for name, value in values.items()
-        if value is not None or name not in fields or type(None) in get_args(fields[name].annotation)
-    }
+    given = {}
+    for name, value in values.items():
+        field = fields.get(name)
+        if value is None and field is not None and type(None) not in get_args(field.annotation):
+            # An empty text or map and nothing are the same, and CSV cannot tell them apart; another default would
+            # say what the file does not.
+            if not field.is_required() and field.default not in ("", {}):
+                raise ValueError(
+                    f"{name} is null or empty; give its value, or leave the column out for {field.default!r} throughout"
+                )
+            continue
+        given[name] = value
     return record_type.model_validate(given)
 
 
-def write_records(path: str | Path, records: Iterable[Record]) -> int:
+@overload
+def write_records(path: str | Path, records: Iterable[Record]) -> int: ...
+@overload
+def write_records(path: Iterable[Record], records: str | Path) -> int: ...
+def write_records(path: str | Path | Iterable[Record], records: Iterable[Record] | str | Path) -> int:
     """Write records, streaming, in the format that the extension names, and return their number; a Pair is flattened.
 
-    The file appears whole or not at all. Raises OutputError where it cannot be written or cannot hold the
-    records (chat messages in CSV, text and chat mixed in one Parquet column).
+    Path first or records first: both work. The file appears whole or not at all. Raises OutputError where it cannot be
+    written or cannot hold the records (chat messages in CSV, text and chat mixed in one Parquet column).
     """
+    path, every_record = _ordered(path, records)
     check_writable_name(path)
-    iterator = iter(records)
+    iterator = iter(every_record)
     first = next(iterator, None)
     if first is None:
         return write_rows(path, (), {})
     every = chain((first,), iterator)
     if isinstance(first, Pair):
-        return write_rows(path, (row_from_pair(pair) for pair in every), PAIR_COLUMNS)  # type: ignore[arg-type]
+        return write_rows(path, (row_from_pair(pair) for pair in every), PAIR_COLUMNS)
     columns = {name: field.annotation for name, field in type(first).model_fields.items()}
     return write_rows(path, (record.model_dump() for record in every), columns)
 
 
+def _ordered(one: Any, two: Any) -> tuple[str | Path, Iterable[Any]]:
+    """Tell the path from the records, whichever was given first."""
+    if isinstance(one, str | Path):
+        return one, two
+    if isinstance(two, str | Path):
+        return two, one
+    raise TypeError(f"expected a path and records, found {type(one).__name__} and {type(two).__name__}")
+
+
 def write_trl(
-    path: str | Path,
-    pairs: Iterable[Pair],
+    path: str | Path | Iterable[Pair],
+    pairs: Iterable[Pair] | str | Path,
     margins: Iterable[Margin] | None = None,
     *,
     conversational: bool = False,
@@ -82,21 +102,24 @@ def write_trl(
 ) -> int:
     """Write pairs as TRL's id, prompt, chosen, rejected and, with ``margins``, margin; return their number.
 
-    Margins are joined by pair id. A pair whose label is a tie or missing has no chosen response: it is left out and
-    counted in a notice. Raises InputError where a pair has no margin or none has a winner, and OutputError as
-    ``write_records``.
+    Path first or pairs first: both work. Margins are joined by pair id. A pair whose label is a tie or missing has no
+    chosen response: it is left out and counted in a notice. Raises InputError where a pair has no margin or none has a
+    winner, and OutputError as ``write_records``.
     """
+    path, given = _ordered(path, pairs)
     known = None if margins is None else {margin.pair_id: margin.margin for margin in margins}
     columns = TRL_COLUMNS | ({} if known is None else {"margin": float})
+    # A Parquet column cannot hold tools of any shape: there they stay on the prompt's first turn, as JSON text.
+    has_column = (format_of(path) or "").startswith("json")
     skipped = 0
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal skipped
-        for pair in pairs:
+        for pair in given:
             if pair.label not in ("a", "b"):
                 skipped += 1
                 continue
-            row = trl_from_pair(pair, conversational=conversational)
+            row = trl_from_pair(pair, conversational=conversational, tools_apart=has_column)
             yield row if known is None else row | {"margin": _margin_of(pair.id, known)}
 
     n = write_rows(path, rows(), columns)

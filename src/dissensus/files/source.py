@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from dissensus.errors import InputError
+from dissensus.files.choices import Choices, texts_key, with_vote
 from dissensus.files.columns import ColumnMap, Notice
 from dissensus.files.faults import Faults, describe
-from dissensus.files.hub import is_hub_id, read_dataset
-from dissensus.files.pairs import pair_from_row
-from dissensus.files.reading import Fault, Row, read_rows
+from dissensus.files.location import rows_of
+from dissensus.files.pairs import name_of, pair_from_row
+from dissensus.files.reading import Row, format_of
+from dissensus.files.remarks import Remarks
+from dissensus.files.survey import Survey, Voters
+from dissensus.files.tables import Table, as_table
 from dissensus.files.trl import pair_from_trl
 from dissensus.records import Margin, Pair
 
-_SPLIT = re.compile(r"(.+)-\d+-of-\d+|(train|test|validation|valid|val|dev|eval)(?:\W.*)?")
+_HEAD = 1000
+"""Rows that are looked at before the first pair is given."""
+_IDS_ARE_MADE = (
+    "column id names several pairs at a time, as a prompt's id does: it is left alone and ids are made from the texts; "
+    "--column group=id takes it as the group"
+)
 
 
 def print_notice(text: str) -> None:
@@ -25,53 +37,151 @@ def print_notice(text: str) -> None:
 
 
 def read_pairs(
-    source: str | Path,
+    source: str | Path | Any,
     *,
     columns: Mapping[str, str] | None = None,
     split: str | None = None,
     skip_invalid: bool = False,
+    values: Mapping[str, Mapping[str, str]] | None = None,
+    annotator: str | None = None,
+    votes: Sequence[str] = (),
     notice: Notice = print_notice,
 ) -> Iterator[Pair]:
-    """Stream the pairs of a file, a folder of Parquet, a folder of ``datasets`` or a Hub id (``org/name``).
+    """Stream the pairs of a file, a folder of files, a folder of ``datasets``, a Hub id or a table in memory.
 
-    Files end in .jsonl, .jsonl.gz, .parquet, .csv or .json and hold flat pairs, or TRL's chosen and rejected; which
-    of them is told by the columns. ``columns`` maps our names to theirs, ``split`` names one where there are
-    several. Unknown columns and dropped rows are told to ``notice``.
+    Files end in .jsonl, .jsonl.gz, .parquet, .csv, .tsv or .json. They, DataFrames of pandas and polars, Arrow tables,
+    ``datasets.Dataset`` and lists of rows hold flat pairs, or TRL's chosen and rejected; which of them is told by the
+    columns. Where rows hold one choice each and the same two responses come again, chosen the other way, they are one
+    pair with the votes of all; to find them such a source is read twice.
 
-    Raises InputError with file and line at the first row that cannot be used; with ``skip_invalid`` such rows are
-    dropped and counted. A pair that is there twice is dropped; one id with two contents is an error.
+    Args:
+        source: a path, ``org/name`` on the Hub, or a table.
+        columns: our names to theirs; to "", our column is left alone.
+        split: one of several.
+        skip_invalid: drop and count rows that cannot be used.
+        values: what a column's values mean, as in ``{"winner": {"1": "a", "2": "b"}}``.
+        annotator: the column that names who voted: each row is one person's vote.
+        votes: the column of that vote; or several, one for each annotator.
+        notice: told of what is left alone, dropped, merged or understood in one of several ways.
+
+    Raises:
+        InputError: with file and line at the first row that cannot be used. A pair that is there twice is dropped; one
+            id with two contents is an error, unless most ids are so: then they name prompts, and ids are made.
     """
-    found = read_trl(source, columns=columns, split=split, skip_invalid=skip_invalid, notice=notice)
+    found = read_trl(
+        source,
+        columns=columns,
+        split=split,
+        skip_invalid=skip_invalid,
+        values=values,
+        annotator=annotator,
+        votes=votes,
+        notice=notice,
+    )
     return (pair for pair, _ in found)
 
 
 def read_trl(
-    source: str | Path,
+    source: str | Path | Any,
     *,
     columns: Mapping[str, str] | None = None,
     split: str | None = None,
     skip_invalid: bool = False,
+    values: Mapping[str, Mapping[str, str]] | None = None,
+    annotator: str | None = None,
+    votes: Sequence[str] = (),
     notice: Notice = print_notice,
 ) -> Iterator[tuple[Pair, Margin | None]]:
     """Stream pairs with the margins of a ``margin`` column; None where there is none. Otherwise as ``read_pairs``."""
+    source = source if isinstance(source, str | Path) else as_table(source)
+    voters = Voters(annotator, tuple(votes))
+    if voters.are_columns and annotator:
+        raise InputError("an annotator's column goes with one column of votes; with several, each is an annotator's")
+    if voters.are_rows and votes:
+        columns = {**(columns or {}), "label": votes[0]}
+    asked = tuple(votes) if voters.are_columns else (annotator,) if annotator else ()
     faults = Faults(skip=skip_invalid)
-    mapping = ColumnMap(columns, notice)
+    remarks = Remarks()
+    mapping = ColumnMap(columns, notice, asked)
+    survey = Survey(mapping, values or {}, voters, notice)
+
+    def renamed(rows: Iterable[Row]) -> Iterator[tuple[str, dict[str, Any]]]:
+        return ((row.place, mapping.rename(row.values, row.place)) for row in rows)
+
+    rows = renamed(rows_of(source, split, faults))
+    head = list(islice(rows, _HEAD))
+    survey.look([row for _, row in head])
+    for place, row in rows if survey.is_open else ():
+        head.append((place, row))
+        survey.observe(row)
+        if not survey.is_open:
+            break
+    survey.decide()
+    if _ids_name_prompts(head, survey, mapping):
+        survey.ids_are_made = True
+        notice(_IDS_ARE_MADE)
+    choices = Choices(remarks, always=voters.are_rows)
+    if survey.is_choices:
+        is_all = len(head) < _HEAD
+        every = head if is_all else renamed(rows_of(source, split, Faults(skip=True)))
+        choices.scan(_readable(every, survey))
     seen = _Seen()
-    unused: set[str] = set()
+    floats = _Floats() if _is_csv(source) else None
     n = 0
-    for row in _rows(source, split, faults):
-        values = mapping.rename(row.values, row.place)
+    for place, given in chain(head, rows):
         try:
-            is_trl = mapping.layout == "trl"
-            pair, margin = pair_from_trl(values, unused) if is_trl else (pair_from_row(values, unused), None)
-            if seen.is_repeat(pair):
+            row = survey.apply(given)
+            pair, margin = _pair_of(row, mapping, remarks)
+            if voters.are_rows:
+                pair = with_vote(pair, name_of(survey.annotator_of(given), "annotator", remarks))
+            if floats is not None:
+                floats.look(row)
+            key = choices.key_of(row)
+            done = (pair, margin) if key is None else choices.add(key, pair, margin)
+            if done is None or seen.is_repeat(done[0]):
                 continue
         except ValueError as error:
-            faults(row.place, describe(error))
+            faults(place, describe(error))
             continue
         n += 1
-        yield pair, margin
-    _close(source, n, faults, seen, unused, notice)
+        yield done
+    for done in choices.rest():
+        n += 1
+        yield done
+    _close(source, n, faults, seen, remarks, choices, notice)
+    if floats is not None:
+        floats.report(notice)
+
+
+def _pair_of(row: dict[str, Any], mapping: ColumnMap, remarks: Remarks | None) -> tuple[Pair, Margin | None]:
+    return pair_from_trl(row, remarks) if mapping.layout == "trl" else (pair_from_row(row, remarks), None)
+
+
+def _readable(rows: Iterable[tuple[str, dict[str, Any]]], survey: Survey) -> Iterator[dict[str, Any]]:
+    for _, row in rows:
+        with suppress(ValueError):  # told of when its turn comes
+            yield survey.apply(row)
+
+
+def _ids_name_prompts(head: Sequence[tuple[str, dict[str, Any]]], survey: Survey, mapping: ColumnMap) -> bool:
+    """Whether one in ten of the first rows has the id of another pair: then ids are no pair's own."""
+    often = {name for name, n in Counter(str(row.get("id")) for _, row in head if row.get("id")).items() if n > 1}
+    often |= {"0"} if sum(row.get("id") == 0 for _, row in head) > 1 else set()
+    texts: dict[str, int] = {}
+    clashes = 0
+    for _, row in head:
+        if str(row.get("id")) not in often:
+            continue
+        try:
+            told = survey.apply(row)
+            _pair_of(told, mapping, None)
+        except ValueError:
+            continue
+        if told.get("id") is None:
+            return False  # left alone already
+        key, _ = texts_key(told)
+        clashes += texts.setdefault(str(row["id"]), key) != key
+    return clashes * 10 >= len(head) and clashes > 0
 
 
 class PairFile:
@@ -99,16 +209,55 @@ class PairFile:
         return self._read(self._source, notice=lambda _: None)
 
 
-def _close(source: str | Path, n: int, faults: Faults, seen: _Seen, unused: set[str], notice: Notice) -> None:
+def _close(
+    source: Any, n: int, faults: Faults, seen: _Seen, remarks: Remarks, choices: Choices, notice: Notice
+) -> None:
     if n == 0:
         dropped = f"none of its {faults.n} rows can be used; the first: {faults.first}" if faults.n else "no rows in it"
-        raise InputError(f"{source}: {dropped}; check that it is the file you mean")
-    if unused:
-        notice(f"keys of votes or chat messages left alone, unknown here: {', '.join(sorted(unused))}")
+        name = source.name if isinstance(source, Table) else source
+        raise InputError(f"{name}: {dropped}; check that it is the file you mean")
+    if remarks.unused:
+        notice(f"keys of votes or chat messages left alone, unknown here: {', '.join(sorted(remarks.unused))}")
+    if choices.pairs:
+        notice(
+            f"{choices.rows} rows are choices between the same two responses as others: read as {choices.pairs} pairs "
+            f"with {choices.votes} votes, labelled by the majority"
+        )
+    for what, count in sorted(remarks.counts.items()):
+        notice(f"{count} {what}")
     if seen.repeats:
         notice(f"repeated pairs (same id, same content) dropped: {seen.repeats}")
     if faults.n:
-        notice(f"{faults.n} of {n + faults.n + seen.repeats} rows were dropped as invalid; the first: {faults.first}")
+        total = n + faults.n + seen.repeats + choices.rows - choices.pairs
+        notice(f"{faults.n} of {total} rows were dropped as invalid; the first: {faults.first}")
+
+
+def _is_csv(source: Any) -> bool:
+    return isinstance(source, str | Path) and format_of(source) in ("csv", "tsv")
+
+
+class _Floats:
+    """Texts and names of a CSV that end in .0: whole numbers that pandas writes so beside empty cells."""
+
+    _COLUMNS = ("id", "prompt", "response_a", "response_b", "chosen", "rejected", "category", "group")
+
+    def __init__(self) -> None:
+        self._found: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def look(self, row: Mapping[str, Any]) -> None:
+        for column in self._COLUMNS:
+            value = row.get(column)
+            if isinstance(value, str) and value.endswith(".0") and value[:-2].lstrip("-").isdecimal():
+                self._found[column] += 1
+                self._first.setdefault(column, value)
+
+    def report(self, notice: Notice) -> None:
+        for column, n in self._found.items():
+            notice(
+                f"{n} values of {column} are such as {self._first[column]}, as pandas writes whole numbers beside "
+                "empty cells; they are kept as they are: if they were whole, write the file again with them as text"
+            )
 
 
 class _Seen:
@@ -127,36 +276,8 @@ class _Seen:
             return False
         if known != content:
             raise ValueError(
-                f"id {pair.id!r} came before with other content (texts, label or votes); give every pair its own id"
+                f"id {pair.id!r} came before with other content (texts, label or votes); give every pair its own id, "
+                "or leave the column alone, and ids are made from the texts: --column id="
             )
         self.repeats += 1
         return True
-
-
-def _rows(source: str | Path, split: str | None, fault: Fault) -> Iterator[Row]:
-    path = Path(source)
-    if path.is_dir():
-        files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith("."))
-        if not files:
-            yield from read_dataset(str(source), split=split)
-            return
-        for file in _of_split(files, path, split):
-            yield from read_rows(file, fault)
-    elif path.exists() or not is_hub_id(str(source)):
-        if split is not None:
-            raise InputError(f"{source}: a single file has no splits; leave out --split")
-        yield from read_rows(path, fault)
-    else:
-        yield from read_dataset(str(source), split=split)
-
-
-def _of_split(files: list[Path], folder: Path, split: str | None) -> list[Path]:
-    """Keep the files of one split, told by names such as ``train-00000-of-00002.parquet`` or ``test.parquet``."""
-    matches = {file: _SPLIT.fullmatch(file.stem) for file in files}
-    names = {file: (match[1] or match[2]) if match else None for file, match in matches.items()}
-    found = sorted({name for name in names.values() if name})
-    if split is None and len(found) > 1:
-        raise InputError(f"{folder}: there are several splits; name one with --split: {', '.join(found)}")
-    if split is not None and split not in found:
-        raise InputError(f"{folder}: no split {split!r}; found {', '.join(found) or 'none'}; mend --split")
-    return [file for file in files if split is None or names[file] == split]

@@ -19,11 +19,12 @@ from dissensus.errors import OutputError
 from dissensus.files.atomic import atomic_path
 from dissensus.files.cells import ESCAPED, escape_cells
 from dissensus.files.reading import SUFFIXES, format_of
-from dissensus.records import Message, Text
+from dissensus.records import Text
 
 Values = dict[str, Any]
 
 _CHUNK = 512
+_PLAIN_TURN = ("role", "content")
 _ROW_GROUP = 8 * _CHUNK
 
 
@@ -47,8 +48,8 @@ def write_rows(
         form = format_of(path)
         if form == "parquet":
             return _write_parquet(temporary, rows, columns, name=path)
-        if form == "csv":
-            return _write_csv(temporary, rows, columns, name=path, escape=for_spreadsheets)
+        if form in ("csv", "tsv"):
+            return _write_csv(temporary, rows, columns, name=path, escape=for_spreadsheets, is_tsv=form == "tsv")
         if form == "json":
             return _write_json_list(temporary, rows)
         return _write_json_lines(temporary, rows, compressed=form == "jsonl.gz")
@@ -93,11 +94,11 @@ def _write_json_list(path: Path, rows: Iterable[Values]) -> int:
 
 
 def _write_csv(
-    path: Path, rows: Iterable[Values], columns: Mapping[str, Any], *, name: str | Path, escape: bool
+    path: Path, rows: Iterable[Values], columns: Mapping[str, Any], *, name: str | Path, escape: bool, is_tsv: bool
 ) -> int:
     n = 0
     with path.open("wb") as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="") as out:
-        writer = csv.writer(out)
+        writer = csv.writer(out, delimiter="\t" if is_tsv else ",")
         writer.writerow([*columns, ESCAPED] if escape else columns)
         for row in rows:
             cells = [_cell(row[column], column, name) for column in columns]
@@ -121,11 +122,13 @@ def _write_parquet(path: Path, rows: Iterable[Values], columns: Mapping[str, Any
     n = 0
     chunks = _chunks(rows)
     first = next(chunks, [])
-    schema, chat = _schema(columns, first[0] if first else {})
+    schema, chat = _schema(columns, first)
+    maps = [column for column, kind in columns.items() if _is_map(kind)]
     batches: list[Any] = []
     with path.open("wb") as out, pq.ParquetWriter(out, schema, compression="zstd") as writer:
         for chunk in _prepend(first, chunks):
             _refuse_mixed(chunk, chat, name)
+            chunk = [_for_arrow(row, maps, chat) for row in chunk] if maps or any(chat.values()) else chunk
             batches.append(pa.RecordBatch.from_pylist(chunk, schema=schema))
             n += len(chunk)
             if sum(batch.num_rows for batch in batches) >= _ROW_GROUP:
@@ -142,32 +145,67 @@ def _prepend(first: list[Values], rest: Iterator[list[Values]]) -> Iterator[list
     yield from rest
 
 
-def _refuse_mixed(rows: list[Values], chat: Mapping[str, bool], path: str | Path) -> None:
-    for column, is_chat in chat.items():
-        if any(isinstance(row[column], str) == is_chat for row in rows):
+def _refuse_mixed(rows: list[Values], chat: Mapping[str, frozenset[str]], path: str | Path) -> None:
+    for column, keys in chat.items():
+        if any(isinstance(row[column], str) == bool(keys) for row in rows):
             raise OutputError(
                 f"{path}: {column} is text in some rows and chat messages in others, which a Parquet column cannot "
                 "hold; write .jsonl instead"
             )
+        if keys and any(turn.keys() - keys for row in rows for turn in row[column]):
+            raise OutputError(
+                f"{path}: {column} has tool calls in some rows and none in the first {_CHUNK}, from which a Parquet "
+                "column gets its type; write .jsonl instead"
+            )
 
 
-def _schema(columns: Mapping[str, Any], first: Values) -> tuple[Any, dict[str, bool]]:
-    """Build the Arrow schema; a text column is chat where its first row is. Returns it with those columns."""
+def _for_arrow(row: Values, maps: list[str], chat: Mapping[str, frozenset[str]]) -> Values:
+    """Write maps as lists of name and value, and tool calls as JSON text: types that every reader knows."""
+    given = {column: [{"name": key, "value": value} for key, value in row[column].items()] for column in maps}
+    chats = [column for column, keys in chat.items() if len(keys) > len(_PLAIN_TURN)]
+    turns = {column: [{key: _as_text(part) for key, part in turn.items()} for turn in row[column]] for column in chats}
+    return row | given | turns
+
+
+def _as_text(part: Any) -> Any:
+    return json.dumps(part, ensure_ascii=False) if isinstance(part, list) else part
+
+
+def _schema(columns: Mapping[str, Any], first: list[Values]) -> tuple[Any, dict[str, frozenset[str]]]:
+    """Build the Arrow schema; a text column is chat where its first row is.
+
+    Returns it with the keys of messages by text column, none where it is plain text: role and content, and the others
+    that messages of the first rows have.
+    """
     import pyarrow as pa
 
-    chat = {name: not isinstance(first.get(name, ""), str) for name, kind in columns.items() if kind == Text}
-    fields = [
-        (name, arrow_type(tuple[Message, ...] if chat.get(name) else str if name in chat else kind))
-        for name, kind in columns.items()
-    ]
+    chat: dict[str, frozenset[str]] = {}
+    fields = []
+    for name, kind in columns.items():
+        if kind != Text:
+            fields.append((name, arrow_type(kind)))
+            continue
+        values = [row.get(name, "") for row in first]
+        is_chat = bool(values) and not isinstance(values[0], str)
+        found = (
+            {key for value in values if isinstance(value, list) for turn in value for key in turn} if is_chat else ()
+        )
+        chat[name] = frozenset((*_PLAIN_TURN, *found)) if is_chat else frozenset()
+        turn = pa.struct([(key, pa.string()) for key in (*_PLAIN_TURN, *sorted(set(found) - set(_PLAIN_TURN)))])
+        fields.append((name, pa.list_(turn) if is_chat else pa.string()))
     return pa.schema(fields), chat
+
+
+def _is_map(annotation: Any) -> bool:
+    kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return get_origin(kind) is dict
 
 
 def arrow_type(annotation: Any) -> Any:
     """Derive the Arrow type from an annotation of a record: the same whatever the first rows hold.
 
-    >>> arrow_type(float | None), arrow_type(tuple[Message, ...])
-    (DataType(double), ListType(list<item: struct<role: string, content: string>>))
+    >>> arrow_type(float | None), arrow_type(tuple[str, ...])
+    (DataType(double), ListType(list<item: string>))
     """
     import pyarrow as pa
 
@@ -183,5 +221,6 @@ def arrow_type(annotation: Any) -> Any:
     if origin is tuple:
         return pa.list_(arrow_type(arguments[0]))
     if origin is dict:
-        return pa.map_(*map(arrow_type, arguments))
+        # No map: `datasets` cannot open it.
+        return pa.list_(pa.struct([("name", arrow_type(arguments[0])), ("value", arrow_type(arguments[1]))]))
     return {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}[annotation]

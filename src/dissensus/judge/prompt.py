@@ -74,8 +74,8 @@ def transcript(text: Text) -> str:
     if isinstance(text, str):
         return text.strip()
     if len(text) == 1:
-        return text[0].content.strip()
-    return "\n\n".join(f"{turn.role.capitalize()}: {turn.content.strip()}" for turn in text)
+        return text[0].said.strip()
+    return "\n\n".join(f"{turn.role.capitalize()}: {turn.said.strip()}" for turn in text)
 
 
 def load_template(template: str | Path = "paper") -> Template:

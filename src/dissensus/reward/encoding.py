@@ -10,6 +10,7 @@ stand in a rendered text is found by rendering it with other contents: what is b
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any
 
 from dissensus.errors import InputError, OutputError
 from dissensus.pretrained import first_line, fix_date
-from dissensus.records import Text, plain_text
+from dissensus.records import Message, Text, plain_text
 from dissensus.reward.tokens import EncodedText, EncodedTexts, cache_key, from_cache, in_memory
 
 __all__ = ["EncodedText", "EncodedTexts", "Encoding", "UnreadableTextError"]
@@ -144,22 +145,26 @@ class Encoding:
     def _render(self, prompt: Text, response: Text, index: int) -> str:
         if self.style == "text":
             return f"{plain_text(prompt)}\n\n{plain_text(response)}"
-        return self._chat(_turns(prompt, "user") + _turns(response, "assistant"), index)
+        return self._chat(_turns(prompt, "user") + _turns(response, "assistant"), _tools_of(prompt), index)
 
     def _places(self, prompt: Text, response: Text, text: str, index: int) -> tuple[int, int]:
         """Return where the prompt's content begins in a rendered text, and where the response begins."""
         if self.style == "text":
             return 0, len(plain_text(prompt)) + 2
-        turns, answer = _turns(prompt, "user"), _turns(response, "assistant")
+        turns, answer, tools = _turns(prompt, "user"), _turns(response, "assistant"), _tools_of(prompt)
         begins = [[{**turn, "content": content} for turn in turns] + answer for content in _CONTENTS]
         ends = [[*turns, {"role": "assistant", "content": content}] for content in _CONTENTS]
-        begin, end = (min(_alike(text, self._chat(other, index)) for other in others) for others in (begins, ends))
+        begin, end = (
+            min(_alike(text, self._chat(other, tools, index)) for other in others) for others in (begins, ends)
+        )
         end = _skip_space(text, end)
         return min(_skip_space(text, begin), end), end
 
-    def _chat(self, turns: list[dict[str, str]], index: int) -> str:
+    def _chat(self, turns: list[dict[str, Any]], tools: list[Any] | None, index: int) -> str:
         try:
-            text: str = self.tokenizer.apply_chat_template(turns, chat_template=self._template, tokenize=False)
+            text: str = self.tokenizer.apply_chat_template(
+                turns, tools=tools, chat_template=self._template, tokenize=False
+            )
         except Exception as error:
             # A template is a program of the model's author, which may raise anything, and on purpose.
             raise UnreadableTextError(index, first_line(error)) from error
@@ -231,10 +236,15 @@ def _skip_space(text: str, place: int) -> int:
     return len(text) - len(text[place:].lstrip())
 
 
-def _turns(text: Text, role: str) -> list[dict[str, str]]:
+def _turns(text: Text, role: str) -> list[dict[str, Any]]:
     if isinstance(text, str):
         return [{"role": role, "content": text}]
-    return [{"role": turn.role, "content": turn.content} for turn in text]
+    return [turn.as_turn() for turn in text]
+
+
+def _tools_of(prompt: Text) -> list[Any] | None:
+    """The tools that the prompt offers, as chat templates take them."""
+    return None if isinstance(prompt, str) or not prompt[0].tools else json.loads(prompt[0].tools)
 
 
 def _pair_frame(tokenizer: Any) -> _Frame | None:
@@ -273,4 +283,9 @@ def _opening(tokenizer: Any) -> list[int]:
 
 
 def _as_key(text: Text) -> str:
-    return text if isinstance(text, str) else repr([(turn.role, turn.content) for turn in text])
+    return text if isinstance(text, str) else repr([(turn.role, turn.content, *_tools(turn)) for turn in text])
+
+
+def _tools(turn: Message) -> list[str]:
+    # Nothing of a turn without tools, so that its tokens stay where they are kept.
+    return [part for part in (turn.tool_calls, turn.name, turn.tools) if part]

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dissensus.errors import ConfigError, InputError
 from dissensus.files import read_pairs as read_any_pairs
@@ -161,7 +161,7 @@ def open_source(
 
 
 def read_pairs(
-    source: str | Path,
+    source: str | Path | Any,
     *,
     columns: Mapping[str, str] | None = None,
     split: str | None = None,
@@ -174,7 +174,8 @@ def read_pairs(
     ``columns`` are for the latter: with them even a known data set is read as its columns stand. ``root`` is where
     data sets of ``SOURCES`` lie.
     """
-    if columns or find_source(str(source), root=root) is None:
+    is_table = not isinstance(source, str | Path)
+    if columns or is_table or find_source(str(source), root=root) is None:
         return read_any_pairs(source, columns=columns, split=split, skip_invalid=skip_invalid, notice=notice)
     opened = open_source(str(source), split=split, root=root, skip_invalid=skip_invalid, notice=notice)
     return (pair for pair, _ in opened)

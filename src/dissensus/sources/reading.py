@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dissensus.files.faults import describe
+from dissensus.files.merging import Merged, majority, votes_of
 from dissensus.files.reading import Fault, Row
-from dissensus.records import Annotator, Label, Margin, Message, Pair, Text, Vote, Votes, content_id, plain_text
+from dissensus.records import Annotator, Label, Margin, Message, Pair, Text, Votes, content_id, plain_text
 from dissensus.sources.table import Table
+
+__all__ = ["Labelled", "Reading", "SourceRow", "Turn", "majority", "merge_votes", "messages", "side_of", "votes_of"]
 
 Labelled = tuple[Pair, Margin | None]
 
@@ -151,19 +153,6 @@ class Reading:
         return tuple(Message(role=turn.role, content=str(self._whole(turn.content))) for turn in text)
 
 
-def majority(votes: Votes) -> Label:
-    """Name the response with more votes; ``tie`` where both have as many."""
-    return "tie" if votes.a == votes.b else "a" if votes.a > votes.b else "b"
-
-
-def votes_of(said: Sequence[Vote]) -> Votes | None:
-    """Count votes; None without any."""
-    if not said:
-        return None
-    counts = {side: sum(vote.vote == side for vote in said) for side in ("a", "b", "tie")}
-    return Votes(**counts, annotations=tuple(said))
-
-
 def side_of(strength: float) -> Label:
     """Turn a strength that is positive for response a into a label."""
     return "tie" if strength == 0 else "a" if strength > 0 else "b"
@@ -174,17 +163,6 @@ def messages(turns: Sequence[Turn]) -> tuple[Message, ...]:
     return tuple(Message(role=turn.role, content=turn.content) for turn in turns)
 
 
-@dataclass
-class _Merged:
-    """What is known of one pair so far, in the orientation that came first."""
-
-    first: Pair
-    margin: Margin | None
-    said: list[Vote] = field(default_factory=list)
-    strengths: list[float] = field(default_factory=list)
-    rows: list[Votes | None] = field(default_factory=list)
-
-
 def merge_votes(found: Iterator[Labelled], reading: Reading) -> Iterator[Labelled]:
     """Make one pair of all that have the same texts in either orientation, with the votes of all.
 
@@ -193,54 +171,15 @@ def merge_votes(found: Iterator[Labelled], reading: Reading) -> Iterator[Labelle
     One annotator's same vote twice is one, different ones are a tie. Holds all pairs in memory: votes on a pair may lie
     far apart.
     """
-    kept: dict[tuple[Any, ...], _Merged] = {}
+    kept: dict[tuple[Any, ...], Merged] = {}
     for pair, margin in found:
         key, swapped = (pair.prompt, pair.response_a, pair.response_b), (pair.prompt, pair.response_b, pair.response_a)
-        turned = swapped in kept
-        merged = kept.setdefault(swapped if turned else key, _Merged(pair, margin))
+        merged = kept.setdefault(swapped if swapped in kept else key, Merged(pair, margin))
         said = pair.votes.annotations or () if pair.votes else ()
         is_named = any(vote.annotator is not None for vote in said)
         if not is_named and pair.id == merged.first.id and pair.votes in merged.rows:
             reading.count("dropped: a pair that came before")  # a row again, and not other people's
             continue
-        merged.rows.append(pair.votes)
-        for vote in said:
-            _add(_turn(vote) if turned else vote, merged.said, reading)
-        if margin is not None:
-            sign = {"a": 1, "b": -1, "tie": 0}[pair.label or "tie"]
-            merged.strengths.append(-sign * margin.margin if turned else sign * margin.margin)
+        merged.add(pair, margin, reading.count)
     for merged in kept.values():
-        yield _settled(merged, reading)
-
-
-def _add(vote: Vote, said: list[Vote], reading: Reading) -> None:
-    """Add a vote, or settle it with what its annotator has said of the pair before."""
-    before = [place for place, one in enumerate(said) if one.annotator == vote.annotator is not None]
-    if not before:
-        said.append(vote)
-    elif said[before[0]].vote == vote.vote:
-        reading.count("dropped: an annotator's same vote on the same pair again")
-    else:
-        reading.count("an annotator's different votes on the same pair, counted as a tie")
-        said[before[0]] = said[before[0]].model_copy(update={"vote": "tie"})
-
-
-def _settled(merged: _Merged, reading: Reading) -> Labelled:
-    votes = votes_of(merged.said)
-    if votes and min(votes.a, votes.b):
-        reading.count("pairs with votes for both sides")
-    if len(merged.rows) == 1 and votes == merged.first.votes:
-        return merged.first, merged.margin
-    label = majority(votes) if votes else merged.first.label
-    pair = merged.first.model_copy(update={"votes": votes, "label": label})
-    if not merged.strengths:
-        return pair, None
-    strength = sum(merged.strengths) / len(merged.strengths)
-    if strength * {"a": 1, "b": -1, "tie": 0}[label or "tie"] < 0:
-        reading.count("pairs whose strength is against the majority, with a margin of 0")
-        strength = 0.0
-    return pair, Margin(pair_id=pair.id, margin=abs(strength))
-
-
-def _turn(vote: Vote) -> Vote:
-    return vote.model_copy(update={"vote": {"a": "b", "b": "a", "tie": "tie"}[vote.vote]})
+        yield merged.settle(reading.count)

@@ -1,0 +1,117 @@
+"""Rows that are one choice each: the same two responses may come again, chosen the other way, by somebody else.
+
+A first look at all rows finds which come several times, by hashes of their texts; only those are held until all of
+their rows are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from dissensus.files.merging import Merged, votes_of
+from dissensus.files.remarks import Remarks
+from dissensus.records import Margin, Pair, Vote
+
+_SIDES = {"a": 1, "b": 2, "tie": 4}
+_FIRST_COUNT = 8
+
+
+class Choices:
+    """The votes that rows of one source are."""
+
+    def __init__(self, remarks: Remarks, *, always: bool) -> None:
+        self._remarks = remarks
+        self._always = always
+        self._left: dict[int, int] = {}
+        self._held: dict[int, Merged] = {}
+        self.rows = 0
+        """Rows that came to pairs with others."""
+        self.pairs = 0
+        """The pairs that they became."""
+        self.votes = 0
+        """The votes on these pairs."""
+
+    def scan(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Find the pairs that come several times; unless `always`, only where some pair is chosen both ways.
+
+        Takes some hundred bytes a pair, and keeps what it needs of those that come again.
+        """
+        seen: dict[int, int] = {}  # the sides that were chosen in the lowest three bits, above them the count
+        for row in rows:
+            key, side = _key_of(row)
+            known = seen.get(key, 0)
+            seen[key] = (known | side) + _FIRST_COUNT
+        if self._always or any(known & 7 not in (0, 1, 2, 4) for known in seen.values()):
+            self._left = {key: known >> 3 for key, known in seen.items() if known >> 3 > 1}
+
+    def key_of(self, row: dict[str, Any]) -> int | None:
+        """Return what the row is held under; None where its pair comes once."""
+        if not self._left:
+            return None
+        key, _ = _key_of(row)
+        return key if key in self._left else None
+
+    def add(self, key: int, pair: Pair, margin: Margin | None) -> tuple[Pair, Margin | None] | None:
+        """Take one row's choice; returns the pair when all of its rows are there."""
+        merged = self._held.setdefault(key, Merged(pair, margin))
+        merged.add(_as_votes(pair), margin, self._remarks.count)
+        self._left[key] -= 1
+        return None if self._left[key] else self._settle(self._held.pop(key))
+
+    def rest(self) -> Iterator[tuple[Pair, Margin | None]]:
+        """Yield the pairs of which not all rows were usable."""
+        while self._held:
+            yield self._settle(self._held.pop(next(iter(self._held))))
+
+    def _settle(self, merged: Merged) -> tuple[Pair, Margin | None]:
+        pair, margin = merged.settle(self._remarks.count)
+        self.rows += len(merged.rows)
+        self.pairs += 1
+        self.votes += pair.votes.n if pair.votes else 0
+        return _without_nobody(pair), margin
+
+
+def with_vote(pair: Pair, annotator: str | None) -> Pair:
+    """Make the label of a pair the vote of somebody; without a label nobody voted."""
+    if pair.label is None or pair.votes is not None:
+        return pair
+    votes = votes_of([Vote(annotator=annotator, vote=pair.label)])
+    return _without_nobody(pair.model_copy(update={"votes": votes}))
+
+
+def _without_nobody(pair: Pair) -> Pair:
+    """Leave only the counts of votes of which no annotator is known."""
+    said = pair.votes.annotations if pair.votes else None
+    if pair.votes is None or not said or any(v.annotator is not None or v.estimate is not None for v in said):
+        return pair
+    return pair.model_copy(update={"votes": pair.votes.model_copy(update={"annotations": None})})
+
+
+def _as_votes(pair: Pair) -> Pair:
+    if pair.votes is None:
+        said = [Vote(vote=pair.label)] if pair.label else []
+        return pair.model_copy(update={"votes": votes_of(said)})
+    if pair.votes.annotations is not None:
+        return pair
+    counts = {"a": pair.votes.a, "b": pair.votes.b, "tie": pair.votes.tie}
+    said = [Vote.model_validate({"vote": side}) for side, n in counts.items() for _ in range(n)]
+    return pair.model_copy(update={"votes": votes_of(said)})
+
+
+def texts_key(row: dict[str, Any]) -> tuple[int, bool]:
+    """Hash the texts of a row, whichever response stands first; and whether the first of its two does."""
+    names = ("chosen", "rejected") if "chosen" in row else ("response_a", "response_b")
+    prompt, one, two = (_hash_of(row.get(name)) for name in ("prompt", *names))
+    return hash((prompt, min(one, two), max(one, two))), one <= two
+
+
+def _key_of(row: dict[str, Any]) -> tuple[int, int]:
+    key, is_first = texts_key(row)
+    label = "a" if "chosen" in row else row.get("label")
+    side = _SIDES.get(label, 0) if isinstance(label, str) else 0
+    return key, side if is_first or side not in (1, 2) else 3 - side
+
+
+def _hash_of(value: Any) -> int:
+    return hash(value if isinstance(value, str) else repr(value))

@@ -1,0 +1,83 @@
+"""Rows that hold the same two responses, either way round, as one pair with the votes of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dissensus.records import Label, Margin, Pair, Vote, Votes
+
+Count = Callable[[str], None]
+"""Told in words of each thing that is counted."""
+_SIGN = {"a": 1, "b": -1, "tie": 0}
+
+
+def majority(votes: Votes) -> Label:
+    """Name the response with more votes; ``tie`` where both have as many."""
+    return "tie" if votes.a == votes.b else "a" if votes.a > votes.b else "b"
+
+
+def votes_of(said: Sequence[Vote]) -> Votes | None:
+    """Count votes; None without any."""
+    if not said:
+        return None
+    counts = {side: sum(vote.vote == side for vote in said) for side in ("a", "b", "tie")}
+    return Votes(**counts, annotations=tuple(said))
+
+
+@dataclass
+class Merged:
+    """What is known of one pair so far, in the orientation that came first."""
+
+    first: Pair
+    margin: Margin | None
+    """Of the first row."""
+    said: list[Vote] = field(default_factory=list)
+    strengths: list[float] = field(default_factory=list)
+    rows: list[Votes | None] = field(default_factory=list)
+
+    def add(self, pair: Pair, margin: Margin | None, count: Count) -> None:
+        """Take what a row says of the pair, in either orientation."""
+        turned = pair.response_a == self.first.response_b and pair.response_b == self.first.response_a
+        self.rows.append(pair.votes)
+        for vote in pair.votes.annotations or () if pair.votes else ():
+            self._add_vote(_turn(vote) if turned else vote, count)
+        if margin is not None:
+            sign = _SIGN[pair.label or "tie"]
+            self.strengths.append(-sign * margin.margin if turned else sign * margin.margin)
+
+    def _add_vote(self, vote: Vote, count: Count) -> None:
+        """Add a vote, or settle it with what its annotator has said of the pair before."""
+        before = [place for place, one in enumerate(self.said) if one.annotator == vote.annotator is not None]
+        if not before:
+            self.said.append(vote)
+        elif self.said[before[0]].vote == vote.vote:
+            count("dropped: an annotator's same vote on the same pair again")
+        else:
+            count("an annotator's different votes on the same pair, counted as a tie")
+            self.said[before[0]] = self.said[before[0]].model_copy(update={"vote": "tie"})
+
+    def settle(self, count: Count) -> tuple[Pair, Margin | None]:
+        """Make the pair, with the majority's label.
+
+        The margin is the size of the mean of the margins, signed by their labels; 0 where that mean is against the
+        majority. A pair that came once is as it came.
+        """
+        votes = votes_of(self.said)
+        if votes and min(votes.a, votes.b):
+            count("pairs with votes for both sides")
+        if len(self.rows) == 1 and votes == self.first.votes:
+            return self.first, self.margin
+        label = majority(votes) if votes else self.first.label
+        pair = self.first.model_copy(update={"votes": votes, "label": label})
+        if not self.strengths:
+            return pair, None
+        strength = sum(self.strengths) / len(self.strengths)
+        if strength * _SIGN[label or "tie"] < 0:
+            count("pairs whose strength is against the majority, with a margin of 0")
+            strength = 0.0
+        return pair, Margin(pair_id=pair.id, margin=abs(strength))
+
+
+def _turn(vote: Vote) -> Vote:
+    return vote.model_copy(update={"vote": {"a": "b", "b": "a", "tie": "tie"}[vote.vote]})

@@ -1,0 +1,355 @@
+"""What the first rows of a source say of all of them: which columns mean what ours do, and how choices are written.
+
+Optional columns that hold something of the file's own are left alone, with a notice that names them; who won may stand
+in words and numbers of other tools; votes may stand in a column for each annotator; conversations may be text.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from dissensus.errors import InputError
+from dissensus.files.chat import conversation_of, decode_cell, is_conversation
+from dissensus.files.columns import (
+    CHOICES,
+    CONVERSATIONS,
+    DESCRIPTIVE,
+    ColumnMap,
+    Notice,
+    is_person,
+    plain_name,
+)
+from dissensus.files.reading import kind_of
+from dissensus.files.words import OURS, SIDES, Words, is_blank
+
+Values = dict[str, Any]
+
+_TEXTS = ("prompt", "chosen", "rejected", "response_a", "response_b")
+_COUNTS = ("votes_a", "votes_b", "votes_tie")
+_MODELS = (("model_a", "model_b"), ("model_1", "model_2"), ("response_a_model", "response_b_model"))
+_FINE = (None, *SIDES)
+_VOTE_KEYS = ("vote", "label", "choice", "preference", "winner")
+_ANNOTATOR_KEYS = ("annotator", "annotator_id", "worker", "worker_id", "rater", "rater_id", "user_id", "user")
+
+
+@dataclass(frozen=True)
+class Voters:
+    """Where a source has its people, as somebody has said (``--annotator``, ``--vote``)."""
+
+    annotator: str | None = None
+    """The column that names who voted: each row is one vote."""
+    votes: tuple[str, ...] = ()
+    """The column of the vote; several are one for each annotator."""
+
+    @property
+    def are_columns(self) -> bool:
+        """Whether each annotator has a column."""
+        return len(self.votes) > 1
+
+    @property
+    def are_rows(self) -> bool:
+        """Whether each row is one vote."""
+        return not self.are_columns and (self.annotator is not None or bool(self.votes))
+
+
+class Survey:
+    """Looks at the first rows, and then puts every row into our terms.
+
+    ``values`` maps a column's values to ours (``--value``), by our name of the column or theirs.
+    """
+
+    def __init__(
+        self, mapping: ColumnMap, values: Mapping[str, Mapping[str, str]], voters: Voters, notice: Notice
+    ) -> None:
+        self._mapping = mapping
+        self._given = values
+        self._voters = voters
+        self._notice = notice
+        self._left: set[str] = set()
+        self._cells: set[str] = set()
+        self._people: list[str] = []
+        self._label = "label"
+        self._prompt = "prompt"
+        self._votes_are_odd = False
+        self._words = self._votes = Words("label")
+        self.ids_are_made = False
+        """Whether ids are made from the texts, as the file's own name something else."""
+        self.is_choices = False
+        """Whether rows hold one choice each and no votes, so that several may be of one pair."""
+
+    def look(self, rows: Sequence[Values]) -> None:
+        """Take in the first rows. Raises InputError for ``values`` of columns that are not there."""
+        self._leave_alone(rows)
+        self._find_cells(rows)
+        self._find_prompt(rows)
+        self._find_people(rows)
+        self._find_label(rows)
+        self._check_given()
+        named = {t: o[-1] for o, t in self._mapping.ours.items() if o in ("response_a", "response_b")}
+        theirs = self._mapping.ours.get("label", self._label)
+        self._words = Words(theirs, self._of("label", theirs, "vote"), named)
+        people = self._people[0] if self._people else self._mapping.ours.get("votes", "votes")
+        self._votes = Words(people, self._of("votes", "vote", *self._people), named)
+        for row in rows:
+            self.observe(row)
+        used = {self._label, self._prompt, *self._people}
+        self._mapping.leave([name for name in self._mapping.candidates if name not in used])
+        has_votes = bool(self._people) or _have_votes(rows)
+        has_label = any(not is_blank(row.get(self._label)) for row in rows)
+        self.is_choices = self._voters.are_rows or (
+            not has_votes and (self._mapping.layout == "trl" or (has_label and not self._words.is_share))
+        )
+
+    def observe(self, row: Values) -> None:
+        """Take note of one row's choices."""
+        label = row.get(self._label)
+        if label not in _FINE and not self._is_name(label, row):
+            self._words.observe([label])
+        if self._people:
+            self._votes.observe(row.get(name) for name in self._people)
+        elif row.get("votes") is not None:
+            said = _listed(row["votes"])
+            if said is None or any(not isinstance(vote, Mapping) or vote.get("vote") not in SIDES for vote in said):
+                self._votes_are_odd = True
+                with suppress(ValueError):  # told of when its turn comes
+                    self._votes.observe(vote for _, vote in _entries(row["votes"]))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more rows are needed to tell what numbers mean."""
+        return self._words.is_open or self._votes.is_open
+
+    def decide(self) -> None:
+        """Settle what numbers mean, with a notice. Raises InputError where they may mean several things."""
+        for words in (self._words, self._votes):
+            if notice := words.decide():
+                self._notice(notice)
+        if self._words.is_share:
+            self.is_choices = False
+
+    def apply(self, row: Values) -> Values:
+        """Return the row in our terms. Raises ValueError for a choice that cannot be read."""
+        label = row.get(self._label)
+        is_plain = not (self._left or self._cells or self._people or self._votes_are_odd or self.ids_are_made)
+        if is_plain and self._label == "label" and self._prompt == "prompt" and not self._given and label in _FINE:
+            return row
+        row = {name: value for name, value in row.items() if name not in self._left}
+        if self.ids_are_made:
+            row.pop("id", None)
+        if self._prompt != "prompt":
+            row["prompt"] = row[self._prompt]
+        for name in self._cells:
+            row[name] = conversation_of(row.get(name))
+        if self._words.is_share:
+            share = self._words.share(label)
+            row |= {"label": None, "votes": None if share is None else [{"estimate": share}]}
+        elif "label" in row or self._label != "label":
+            row["label"] = label if label in _FINE else self._words.read(label, _models(row))
+        if self._people:
+            said = {name: self._votes.read(row.get(name), _models(row)) for name in self._people}
+            row["votes"] = [{"annotator": name, "vote": vote} for name, vote in said.items() if vote is not None]
+        elif self._votes_are_odd and row.get("votes") is not None:
+            row["votes"] = self._vote_list(row["votes"], row)
+        return self._mapped(row)
+
+    def annotator_of(self, row: Values) -> Any:
+        """Return who voted in a row, as it stands there."""
+        return row.get(self._voters.annotator) if self._voters.annotator else None
+
+    def _mapped(self, row: Values) -> Values:
+        for name in ("domain", "distinct"):
+            if given := self._of(name, self._mapping.ours.get(name, name)):
+                row[name] = given.get(str(row.get(name)).lower(), row.get(name))
+        return row
+
+    def _of(self, *names: str) -> dict[str, str]:
+        """Collect what was given for a column, by any of its names."""
+        return {theirs.lower(): ours for name in names for theirs, ours in self._given.get(name, {}).items()}
+
+    def _check_given(self) -> None:
+        theirs = {self._mapping.ours.get(name, name) for name in OURS}
+        known = ("label", "vote", "votes", "domain", "distinct", *theirs, self._label, *self._people)
+        for name, values in self._given.items():
+            if name not in known:
+                raise InputError(
+                    f"--value {name}: is no column of choices here; choose from {', '.join(dict.fromkeys(known))}, or "
+                    f"name it: --column label={name}"
+                )
+            column = next((ours for ours in OURS if name in (ours, self._mapping.ours.get(ours))), "label")
+            for value, ours in values.items():
+                if ours not in OURS[column]:
+                    raise InputError(
+                        f"--value {name}:{value}={ours}: {column} is {', '.join(filter(None, OURS[column]))}"
+                    )
+
+    def _leave_alone(self, rows: Sequence[Values]) -> None:
+        for name in ("id", *DESCRIPTIVE):
+            given = self._of(name, self._mapping.ours.get(name, name)) if name in OURS else {}
+            found = [row[name] for row in rows if not is_blank(row.get(name))]
+            odd = [value for value in found if not _is_ours(name, value, given)]
+            if odd and len(odd) == len(found):
+                self._left.add(name)
+                way = (
+                    f"--column {name}=NAME names another"
+                    if name not in OURS
+                    else f"--value {name}:NAME=" + "|".join(OURS[name])
+                )
+                self._notice(
+                    f"column {name} is left alone, as it holds {kind_of(odd[0])} and not what {name} means here "
+                    f"({_MEANING[name]}); {way}, and --column {name}= leaves it alone without this notice"
+                )
+
+    def _find_cells(self, rows: Sequence[Values]) -> None:
+        for name in (*_TEXTS, *self._mapping.candidates):
+            texts = (row[name] for row in rows if isinstance(row.get(name), str) and row[name].strip())
+            first = next(texts, None)
+            if first is not None and all(conversation_of(text) is not text for text in chain([first], texts)):
+                self._cells.add(name)
+
+    def _find_prompt(self, rows: Sequence[Values]) -> None:
+        if self._mapping.layout != "trl" or any(not is_blank(row.get("prompt")) for row in rows):
+            return
+        for name in self._mapping.candidates:
+            if plain_name(name) not in CONVERSATIONS:
+                continue
+            found = [(conversation_of(row.get(name)), conversation_of(row.get("chosen"))) for row in rows]
+            if found and all(is_conversation(prompt) and _is_reply(chosen) for prompt, chosen in found):
+                self._prompt = name
+                self._notice(f"column {name} is read as prompt")
+                return
+
+    def _find_people(self, rows: Sequence[Values]) -> None:
+        if self._voters.are_columns:
+            self._people = list(self._voters.votes)
+            return
+        if self._mapping.layout != "pairs" or "votes" in self._mapping.left_alone or _have_votes(rows):
+            return
+        found = [name for name in self._mapping.candidates if is_person(name)]
+        reads = Words("vote", self._of("vote", "votes", *found))
+        filled = [name for name in found if any(not is_blank(row.get(name)) for row in rows)]
+        odd = {name for name in filled if not self._is_readable(name, rows, reads)}
+        readable = [name for name in found if name not in odd]
+        if len(set(filled) - odd) > 1:
+            self._people = readable
+            self._notice(
+                f"votes are read from the columns {', '.join(readable)}, one for each annotator; "
+                "--column votes= leaves them alone"
+            )
+
+    def _find_label(self, rows: Sequence[Values]) -> None:
+        if (
+            self._mapping.layout != "pairs"
+            or self._people
+            or "label" in (*self._mapping.ours, *self._mapping.left_alone)
+        ):
+            return
+        if _have_votes(rows) or any(not is_blank(row.get("label")) for row in rows):
+            return
+        for wanted in CHOICES:
+            for name in self._mapping.candidates:
+                if plain_name(name) == wanted and self._is_readable(name, rows, Words(name, self._of("label", name))):
+                    self._label = name
+                    self._notice(f"column {name} is read as label; --column label= leaves it alone")
+                    return
+        for name in self._mapping.candidates:
+            value = next((row[name] for row in rows if not is_blank(row.get(name))), None)
+            if plain_name(name) in CHOICES and value is not None:
+                option = shlex.quote(f"{name}:{str(value).strip()[:40]}=a")
+                self._notice(
+                    f"column {name} is left alone; if it says who won, say what each of its values means, as in "
+                    f"--column label={shlex.quote(name)} --value {option}"
+                )
+                self._mapping.candidates.pop(name)
+                return
+
+    def _is_readable(self, name: str, rows: Sequence[Values], words: Words) -> bool:
+        found = [(row[name], row) for row in rows if not is_blank(row.get(name))]
+        return bool(found) and all(words.can_read(value, _models(row)) for value, row in found)
+
+    @staticmethod
+    def _is_name(value: Any, row: Values) -> bool:
+        return isinstance(value, str) and value in _models(row)
+
+    def _vote_list(self, value: Any, row: Values) -> list[Values]:
+        if (counts := _counts(value)) is not None:
+            return [{"vote": side} for side in SIDES for _ in range(counts.get(side, 0))]
+        said = []
+        for given, vote in _entries(value):
+            rest = dict(given) if isinstance(given, Mapping) else {"annotator": given}
+            side = self._votes.read(vote, _models(row))
+            if side is not None or rest.get("estimate") is not None:
+                said.append({**rest, "vote": side})
+        return said
+
+
+_MEANING = {
+    "id": "a pair's own name",
+    "dataset": "the name of a data set",
+    "domain": "in or out",
+    "category": "a name",
+    "distinct": "yes or no: whether the responses can be told apart",
+    "group": "a name that prompts share",
+}
+
+
+def _is_ours(name: str, value: Any, given: Mapping[str, str]) -> bool:
+    if name in OURS:
+        return value in OURS[name] or str(value).lower() in given
+    is_whole = isinstance(value, float) and value.is_integer()
+    return isinstance(value, str) or is_whole or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _have_votes(rows: Sequence[Values]) -> bool:
+    return any(row.get(name) for row in rows for name in ("votes", *_COUNTS))
+
+
+def _is_reply(value: Any) -> bool:
+    return isinstance(value, str | Mapping) or (isinstance(value, list) and len(value) == 1)
+
+
+def _models(row: Values) -> dict[str, str]:
+    """Map the names of the two models of a row to their sides; nothing where they are the same."""
+    for a, b in _MODELS:
+        one, two = row.get(a), row.get(b)
+        if isinstance(one, str) and isinstance(two, str) and one != two:
+            return {one: "a", two: "b"}
+    return {}
+
+
+def _listed(value: Any) -> list[Any] | None:
+    found = decode_cell(value) if isinstance(value, str) else value
+    return found if isinstance(found, list) else None
+
+
+def _counts(value: Any) -> dict[str, int] | None:
+    """Return votes that are counts, as in ``{"a": 2, "b": 1}``."""
+    found = decode_cell(value) if isinstance(value, str) else value
+    if isinstance(found, Mapping) and set(found) <= set(SIDES) and all(type(n) is int for n in found.values()):
+        return dict(found)
+    return None
+
+
+def _entries(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield (who, or all that is said of the vote; the vote) of votes in any shape."""
+    found = decode_cell(value) if isinstance(value, str) else value
+    if isinstance(found, Mapping):
+        yield from ((who, vote) for who, vote in found.items() if vote is not None) if _counts(found) is None else ()
+        return
+    if not isinstance(found, list):
+        raise ValueError(
+            f"votes is {kind_of(value)}; expected a list of votes, or of objects with vote and annotator; leave the "
+            "column alone: --column votes="
+        )
+    for entry in found:
+        if not isinstance(entry, Mapping):
+            yield None, entry
+            continue
+        vote = next((key for key in _VOTE_KEYS if entry.get(key) is not None), "vote")
+        who = next((key for key in _ANNOTATOR_KEYS if entry.get(key) is not None), "annotator")
+        rest = {key: part for key, part in entry.items() if key not in (vote, who)}
+        yield {**rest, "annotator": entry.get(who)}, entry.get(vote)

@@ -1,0 +1,192 @@
+"""Who won, in the words and numbers of other tools: A, model_b, answer_1, 1 and 2, 0 and 1, draw."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dissensus.errors import InputError
+from dissensus.files.reading import kind_of
+
+SIDES = ("a", "b", "tie")
+OURS: dict[str, tuple[str, ...]] = {
+    "label": ("a", "b", "tie", ""),
+    "domain": ("in", "out"),
+    "distinct": ("yes", "no"),
+}
+"""The values of a column that has few of them; an empty one says nothing."""
+
+_STEM = (
+    r"(?:response|model|answer|output|completion|assistant|option|candidate|text|reply|summary|system|choice|"
+    r"generation|chatbot|bot|conversation)"
+)
+_NAMED = re.compile(rf"\[{{0,2}}(?:{_STEM}_?)?(a|b|0|1|2)\]{{0,2}}(?:_(?:wins|won|better|preferred))?")
+_BETTER = re.compile(rf"(?:{_STEM}_)?(a|b)_is_(?:(?:much|clearly|slightly|a_bit|significantly)_)?better")
+_SYMBOL = re.compile(r"(a|b)(>+|<+|=+)(a|b)")
+_PLACES = {"first": "a", "second": "b"}
+_TIES = frozenset(
+    {"tie", "tied", "ties", "draw", "equal", "equally_good", "equally_bad", "same", "about_the_same", "even", "both"}
+    | {"neither", "both_good", "both_bad", "bothbad", "no_preference", "no_difference", "no_winner", "[[c]]", "[c]"}
+)
+_FRACTION = re.compile(r"[+-]?\d+(?:\.\d+)?")
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a value says nothing."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+class Words:
+    """Reads the choices of one source, whose numbers count from 0 or from 1 throughout.
+
+    ``given`` maps their values, as text, to ours (``--value``); ``named`` maps names of their columns that stand for
+    the two responses. ``observe`` the first choices, then `decide`.
+    """
+
+    def __init__(
+        self, column: str, given: Mapping[str, str] | None = None, named: Mapping[str, str] | None = None
+    ) -> None:
+        self.column = column
+        """What the column is called by them."""
+        self._given = {_plain(value): ours for value, ours in (given or {}).items()}
+        self._named = {_plain(name): side for name, side in (named or {}).items()}
+        self.base: int | None = None
+        """The number of the first response."""
+        self.is_share = False
+        """Whether values are the share of people that prefers response a."""
+        self._numbers: set[float] = set()
+
+    def observe(self, values: Iterable[Any]) -> None:
+        """Take note of the numbers among some choices."""
+        for value in values:
+            found = self._find(value)
+            if isinstance(found, float):
+                self._numbers.add(found)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more choices may tell what the numbers mean: there is a 1, and neither 0 nor 2."""
+        return self._numbers == {1.0}
+
+    def decide(self) -> str | None:
+        """Settle what the numbers mean; returns a notice, or None where there are no numbers.
+
+        Raises InputError where they may mean several things.
+        """
+        if not self._numbers:
+            return None
+        low, high = min(self._numbers), max(self._numbers)
+        whole = self._numbers <= {0.0, 0.5, 1.0}
+        if "preference" in _plain(self.column) and low >= 0 and high <= 1:
+            if whole:
+                raise InputError(f"{self._unclear()}, or the share of people that prefers response_a; {self._advice()}")
+            self.is_share = True
+            return (
+                f"{self.column} has numbers from 0 to 1: read as the share of people that prefers response_a, one "
+                "estimate a pair"
+            )
+        if whole and low < 1:
+            self.base = 0
+        elif self._numbers <= {1.0, 1.5, 2.0} and high > 1:
+            self.base = 1
+        else:
+            raise InputError(f"{self._unclear()}; {self._advice()}")
+        first, second = self.base, self.base + 1
+        other = "if they mean something else" if self.base else "if 1 means that response_a is the better one"
+        return (
+            f"{self.column} has the numbers {first} and {second}: read as {first} = response_a, {second} = response_b; "
+            f"{other}, pass --value {self.column}:{second}=a --value {self.column}:{first}=b"
+        )
+
+    def read(self, value: Any, names: Mapping[str, str] | None = None) -> str | None:
+        """Return a, b or tie; None for an empty value. ``names`` are of this row, such as the two models'.
+
+        Raises ValueError with how to map a value that cannot be read.
+        """
+        if is_blank(value):
+            return None
+        found = self._find(value)
+        if isinstance(found, str):
+            return found or None
+        if isinstance(value, str) and names and (side := names.get(value)):
+            return side
+        if isinstance(found, float) and self.base is not None:
+            side = {0.0: "a", 0.5: "tie", 1.0: "b"}.get(found - self.base)
+            if side is not None:
+                return side
+        shown = str(value).strip()[:40]
+        meanings = {shown: "a"} if not isinstance(value, bool) else {"true": "a", "false": "b"}
+        options = " ".join(f"--value {shlex.quote(f'{self.column}:{v}={ours}')}" for v, ours in meanings.items())
+        raise ValueError(
+            f"{self.column} is {kind_of(value)}; expected a, b, tie or nothing; say what it means, as in {options} (or "
+            "b, tie or nothing)"
+        )
+
+    def share(self, value: Any) -> float | None:
+        """Return the share that prefers a. Raises ValueError."""
+        if is_blank(value):
+            return None
+        found = self._find(value)
+        if isinstance(found, str):
+            return {"a": 1.0, "b": 0.0, "tie": 0.5}.get(found)
+        if found is None or not 0 <= found <= 1:
+            raise ValueError(f"{self.column} is {kind_of(value)}; expected the share that prefers a, from 0 to 1")
+        return found
+
+    def can_read(self, value: Any, names: Mapping[str, str] | None = None) -> bool:
+        """Whether a value looks like a choice, before it is known how numbers count."""
+        return self._find(value) is not None or (isinstance(value, str) and bool(names and value in names))
+
+    def _find(self, value: Any) -> str | float | None:
+        """Return the side that a value names ('' where ``given`` says nothing of it), a number, or None."""
+        if value is None:
+            return None
+        plain = _plain(value)
+        if plain in self._given:
+            return self._given[plain]
+        if isinstance(value, bool):
+            return None
+        if isinstance(value, int | float):
+            return float(value)
+        if not isinstance(value, str):
+            return None
+        if plain in SIDES:
+            return plain
+        return self._named.get(plain) or _meaning(plain)
+
+    def _unclear(self) -> str:
+        shown = ", ".join(f"{number:g}" for number in sorted(self._numbers)[:6])
+        return (
+            f"{self.column} has the number{'s' if len(self._numbers) > 1 else ''} {shown}, which may count from 0 or 1"
+        )
+
+    def _advice(self) -> str:
+        numbers = sorted(self._numbers)[:4]
+        middle = "tie" if len(numbers) > 2 else "b"
+        sides = {-1.0: "b", 0.0: middle, 1.0: "a", 2.0: "b"}
+        return "say what each means, as in " + " ".join(
+            f"--value {self.column}:{number:g}={sides.get(number, 'tie')}" for number in numbers
+        )
+
+
+def _plain(value: Any) -> str:
+    text = str(value).strip().lower()
+    if _FRACTION.fullmatch(text):
+        return str(int(float(text))) if float(text).is_integer() else text
+    return re.sub(r"[\s_-]+", "_", text)
+
+
+def _meaning(plain: str) -> str | float | None:
+    if plain in _PLACES:
+        return _PLACES[plain]
+    if plain in _TIES or plain.startswith("tie_("):
+        return "tie"
+    if match := _NAMED.fullmatch(plain):
+        return match[1] if match[1] in SIDES else float(match[1])
+    if match := _BETTER.fullmatch(plain):
+        return match[1]
+    if (match := _SYMBOL.fullmatch(plain)) and match[1] != match[3]:
+        return "tie" if match[2][0] == "=" else match[1] if match[2][0] == ">" else match[3]
+    return float(plain) if _FRACTION.fullmatch(plain) else None

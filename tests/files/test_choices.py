@@ -1,0 +1,227 @@
+"""Who won, in the words, numbers and columns of other tools; and rows that are one person's choice each."""
+
+import json
+import shlex
+
+import pytest
+
+from dissensus.cli.pairs import _mapping, _values
+from dissensus.errors import InputError
+from dissensus.files import read_pairs, read_trl
+from dissensus.records import Vote
+
+TEXTS = [{"prompt": f"Why {i}?", "response_a": f"So {i}.", "response_b": f"No {i}."} for i in range(4)]
+
+
+def rows(column, values):
+    return [text | {column: value} for text, value in zip(TEXTS, values, strict=False)]
+
+
+def read(source, **options):
+    notices = []
+    return list(read_pairs(source, notice=notices.append, **options)), notices
+
+
+def labels(source, **options):
+    return [pair.label for pair in read(source, **options)[0]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", "b", "tie"],
+        ["A", "B", "Tie"],
+        [1, 2, 1.5],
+        ["1", "2", "1.5"],
+        [0, 1, 0.5],
+        ["0", "1.0", "0.5"],
+        ["model_a", "model_b", "tie (bothbad)"],
+        ["response_a", "Response B", "both_bad"],
+        ["answer_1", "answer_2", "neither"],
+        ["response_0", "response_1", "draw"],
+        ["first", "Second", "no preference"],
+        ["A-is-clearly-better", "B-is-slightly-better", "Tie"],
+        ["A>B", "B>>A", "A=B"],
+        ["[[A]]", "[[B]]", "[[C]]"],
+        ["assistant_a", "assistant_b", "equally good"],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("column", ["label", "winner"])
+def test_the_winner_is_read_in_the_words_of_other_tools(column, values):
+    assert labels(rows(column, values)) == ["a", "b", "tie"]
+
+
+def test_numbers_are_settled_over_the_file_and_reported():
+    late = rows("label", [1]) + [
+        {"prompt": f"p {i}", "response_a": "x", "response_b": "y", "label": 1} for i in range(1200)
+    ]
+    found, notices = read([*late, TEXTS[1] | {"label": 0}])
+    assert {pair.label for pair in found[:-1]} == {"b"}
+    assert found[-1].label == "a"
+    assert notices[0].startswith("label has the numbers 0 and 1: read as 0 = response_a, 1 = response_b")
+    found, notices = read([*late, TEXTS[1] | {"label": 2}])
+    assert {pair.label for pair in found[:-1]} == {"a"}
+    assert found[-1].label == "b"
+
+
+UNCLEAR = {
+    "one number": ("label", [1, 1, 1], ["a", "a", "a"]),
+    "three numbers": ("label", [0, 1, 2], ["tie", "a", "b"]),
+    "signs": ("label", [1, -1, 0], ["a", "b", "tie"]),
+    "booleans": ("label", [True, False, True], ["a", "b", "a"]),
+    "a preference of 0 and 1": ("preference", [1, 0, 1], ["a", "b", "a"]),
+    "unknown words": ("label", ["left", "left"], ["a", "a"]),
+    "quoted words": ("label", ["the left", "the left"], ["a", "a"]),
+}
+
+
+@pytest.mark.parametrize("case", UNCLEAR)
+def test_what_a_message_says_to_do_works(case):
+    column, values, expected = UNCLEAR[case]
+    given: tuple[str, ...] = ()
+    for _ in range(3):
+        try:
+            assert labels(rows(column, values), values=_values(given)) == expected
+            return
+        except InputError as error:
+            words = shlex.split(str(error).replace("(", "").replace(",", " ").replace(";", " "))
+            given += tuple(words[i + 1] for i, word in enumerate(words) if word == "--value")
+    pytest.fail("the hint leads nowhere")
+
+
+def test_a_column_of_unknown_words_is_named_with_a_way_that_works():
+    found, (notice,) = read(rows("choice", ["left", "left"]))
+    assert [pair.label for pair in found] == [None, None]
+    words = shlex.split(notice)
+    option = {word: words[i + 1] for i, word in enumerate(words[:-1]) if word.startswith("--")}
+    columns, values = _mapping((option["--column"],)), _values((option["--value"],))
+    assert labels(rows("choice", ["left", "left"]), columns=columns, values=values) == ["a", "a"]
+    assert labels(rows("winner", ["A", "B"]), columns={"label": ""}) == [None, None]
+
+
+def test_a_missing_column_is_named_with_options_that_work():
+    given = [
+        {"Question": t["prompt"], "answer_1": t["response_a"], "answer_2": t["response_b"], "winner": 2} for t in TEXTS
+    ]
+    given[0]["winner"] = 1
+    with pytest.raises(InputError) as caught:
+        read(given)
+    words = shlex.split(str(caught.value))
+    columns = _mapping(tuple(words[i + 1] for i, word in enumerate(words) if word == "--column"))
+    found, _ = read(given, columns=columns)
+    assert [pair.label for pair in found] == ["a", "b", "b", "b"]
+    assert found[0].response_b == "No 0."
+
+
+def test_their_own_names_of_the_responses_and_models_are_understood():
+    given = [{"prompt": "p", "answer_0": f"x{w}", "answer_1": "y", "winner": w} for w in ("answer_1", "answer_0")]
+    assert labels(given, columns={"response_a": "answer_0", "response_b": "answer_1"}) == ["b", "a"]
+    given = [row | {"model_a": "m", "model_b": "n"} for row in rows("winner", ["n", "m", "tie"])]
+    assert labels(given) == ["b", "a", "tie"]
+
+
+def test_a_wrong_value_option_is_refused():
+    with pytest.raises(InputError, match="--value colour: is no column of choices here; choose from label"):
+        read(rows("label", ["A"]), values={"colour": {"1": "a"}})
+    with pytest.raises(InputError, match="--value label:1=left: label is a, b, tie"):
+        read(rows("label", ["A"]), values={"label": {"1": "left"}})
+
+
+def test_a_share_is_an_estimate():
+    found, notices = read(rows("preference", [0.2, 1, 0.5]))
+    assert [pair.votes.preference for pair in found] == [0.2, 1, 0.5]
+    assert "share of people that prefers response_a" in notices[-1]
+
+
+@pytest.mark.parametrize(
+    "votes",
+    [
+        ["A", "B", "A"],
+        [1, 2, 1],
+        "['a', 'b', 'a']",
+        '["a", "b", "a"]',
+        {"a": 2, "b": 1},
+        {"ann": "A", "bob": "B", "cem": "A"},
+        [{"worker": "w", "choice": "A"}, {"worker": "v", "choice": "B"}, {"worker": "u", "choice": "A"}],
+    ],
+    ids=str,
+)
+def test_votes_in_any_shape_are_counted(votes):
+    (pair,), _ = read([TEXTS[0] | {"votes": votes}])
+    assert (pair.votes.a, pair.votes.b, pair.votes.tie) == (2, 1, 0)
+
+
+def test_a_column_for_each_annotator(tmp_path):
+    (tmp_path / "wide.csv").write_text(
+        "prompt,response_a,response_b,annotator_1,annotator_2,annotator_3\nWhy?,So.,No.,A,B,A\nHow?,So.,No.,tie,,B\n"
+    )
+    found, notices = read(tmp_path / "wide.csv")
+    assert [(pair.votes.a, pair.votes.b, pair.votes.tie) for pair in found] == [(2, 1, 0), (0, 1, 1)]
+    assert found[1].votes.annotations == (
+        Vote(annotator="annotator_1", vote="tie"),
+        Vote(annotator="annotator_3", vote="b"),
+    )
+    assert "votes are read from the columns annotator_1, annotator_2, annotator_3" in notices[0]
+    given = [text | {"ann": a, "bob": b} for text, a, b in zip(TEXTS, (1, 2, 1, 2), (2, 2, 1, 1), strict=True)]
+    found, _ = read(given, votes=["ann", "bob"])
+    assert [(pair.votes.a, pair.votes.b) for pair in found] == [(1, 1), (0, 2), (2, 0), (1, 1)]
+    with pytest.raises(InputError, match="no column 'cem' to read votes from"):
+        read(given, votes=["ann", "cem"])
+
+
+def test_a_row_for_each_annotator_whichever_way_round():
+    given = [TEXTS[i // 3] | {"worker": f"w{i % 3}", "choice": side, "id": i} for i, side in enumerate("ABAAAA")]
+    turned = given[1] | {"response_a": given[1]["response_b"], "response_b": given[1]["response_a"], "choice": "A"}
+    for one in (given[1], turned):
+        found, notices = read([given[0], one, *given[2:]], annotator="worker", votes=["choice"])
+        assert [(pair.votes.a, pair.votes.b, pair.label) for pair in found] == [(2, 1, "a"), (3, 0, "a")]
+        assert [vote.annotator for vote in found[0].votes.annotations] == ["w0", "w1", "w2"]
+        assert any(text.startswith("6 rows are choices between the same two responses") for text in notices)
+    # Somebody who says both is a tie.
+    found, notices = read([given[0], given[1] | {"worker": "w0"}], annotator="worker", votes=["choice"])
+    assert (found[0].votes.tie, found[0].label) == (1, "tie")
+
+
+def choices(order=(0, 1, 2), n=4):
+    return [
+        {"prompt": f"p {i}", "chosen": "x" if k != 1 else "y", "rejected": "y" if k != 1 else "x", "margin": 1.0}
+        for k in order
+        for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+@pytest.mark.parametrize("with_ids", [False, True])
+def test_rows_that_choose_the_other_way_are_votes(order, with_ids):
+    given = [row | ({"id": i} if with_ids else {}) for i, row in enumerate(choices(order))]
+    notices = []
+    found = list(read_trl(given, notice=notices.append))
+    assert len(found) == 4
+    for pair, margin in found:
+        chosen = pair.response_a if pair.label == "a" else pair.response_b
+        assert chosen == "x"
+        assert sorted((pair.votes.a, pair.votes.b)) == [1, 2]
+        assert pair.votes.annotations is None
+        assert margin.margin == pytest.approx(1 / 3)
+    assert any("12 rows are choices" in text and "4 pairs with 12 votes" in text for text in notices)
+
+
+def test_rows_far_apart_are_merged_and_equal_rows_alone_are_repeats(tmp_path):
+    many = choices(n=1100)
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in many))
+    found, _ = read(path)
+    assert len(found) == 1100
+    assert all(sorted((pair.votes.a, pair.votes.b)) == [1, 2] for pair in found)
+    found, notices = read(choices((0, 2)))
+    assert [pair.votes for pair in found] == [None] * 4
+    assert notices == ["repeated pairs (same id, same content) dropped: 4"]
+
+
+def test_a_bad_row_among_choices_is_dropped_and_the_others_count():
+    given = choices(n=1)
+    given[2]["margin"] = "wide"
+    (pair,), notices = read(given, skip_invalid=True)
+    assert (pair.votes.a, pair.votes.b, pair.label) == (1, 1, "tie")
+    assert any(text.startswith("1 of 3 rows were dropped") for text in notices)

@@ -1,0 +1,234 @@
+"""Prompts and responses in the shapes that other tools write: all give the same pairs."""
+
+import json
+
+import pytest
+
+from dissensus.errors import InputError
+from dissensus.files import read_pairs, write_records, write_trl
+from dissensus.files.chat import decode_cell, text_of
+from dissensus.files.trl import split_prompt
+from dissensus.records import Message, Pair, content_id, plain_text
+
+USER, GOOD, BAD = ("user", "Why is the sky blue?"), ("assistant", "It's light."), ("assistant", 'A "lie".\n')
+CHATS = ([USER, GOOD], [USER, BAD])
+
+
+def messages(turns, role="role", content="content"):
+    return [{role: speaker, content: text} for speaker, text in turns]
+
+
+def as_numpy_prints(turns):
+    return "[" + "\n ".join(map(str, messages(turns))) + "]"
+
+
+SHAPES = {
+    "plain": messages,
+    "parts": lambda turns: [{"role": r, "content": [{"type": "text", "text": t}]} for r, t in turns],
+    "parts and nulls": lambda turns: [
+        {"role": r, "content": [{"type": "text", "text": t[:5], "image": None}, {"type": "text", "text": t[5:]}]}
+        for r, t in turns
+    ],
+    "one part": lambda turns: [{"role": r, "content": {"type": "text", "text": t}} for r, t in turns],
+    "sharegpt": lambda turns: messages(
+        [({"user": "human", "assistant": "gpt"}[r], t) for r, t in turns], "from", "value"
+    ),
+    "struct of lists": lambda turns: {"role": [r for r, _ in turns], "content": [t for _, t in turns]},
+    "lists in ShareGPT's words": lambda turns: {"from": ["human", "gpt"], "value": [t for _, t in turns]},
+    "inside messages": lambda turns: {"messages": messages(turns)},
+    "JSON text": lambda turns: json.dumps(messages(turns)),
+    "Python text": lambda turns: str(messages(turns)),
+    "numpy's text": as_numpy_prints,
+    "null keys": lambda turns: [turn | {"tool_calls": None, "name": None} for turn in messages(turns)],
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_of_a_conversation_gives_the_same_pair(shape):
+    chosen, rejected = map(SHAPES[shape], CHATS)
+    (pair,) = read_pairs([{"chosen": chosen, "rejected": rejected}], notice=lambda text: None)
+    (plain,) = read_pairs([{"chosen": messages(CHATS[0]), "rejected": messages(CHATS[1])}])
+    assert pair == plain
+    assert pair.id == content_id(pair.prompt, pair.response_a, pair.response_b)
+
+
+@pytest.mark.parametrize("prompt", [messages([USER]), messages([USER])[0], "text"], ids=["list", "one", "text"])
+def test_one_message_is_a_list_of_one(prompt):
+    (pair,) = read_pairs([{"prompt": prompt, "chosen": messages([GOOD])[0], "rejected": messages([BAD])[0]}])
+    assert {plain_text(pair.response_a), plain_text(pair.response_b)} == {GOOD[1], BAD[1]}
+
+
+def test_sharegpt_preferences_have_the_prompt_in_conversations():
+    row = {"conversations": [{"from": "human", "value": USER[1]}]}
+    row |= {"chosen": {"from": "gpt", "value": GOOD[1]}, "rejected": {"from": "gpt", "value": BAD[1]}}
+    notices = []
+    (pair,) = read_pairs([row], notice=notices.append)
+    assert pair.prompt == (Message(role="user", content=USER[1]),)
+    assert notices == ["column conversations is read as prompt"]
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [({"type": "image"}, "(image)"), ({"type": "image_url", "image_url": {"url": "x"}}, "(image_url)"), (3, "number")],
+)
+def test_what_is_no_text_is_refused_by_its_name(part, named):
+    with pytest.raises(ValueError, match=r"prompt\[0\].content\[1\]") as caught:
+        text_of([{"role": "user", "content": [{"type": "text", "text": "What is it?"}, part]}], "prompt")
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["42", "null", '"x"', "[1, 2]", '{"a": 1}', '["a"]', "[1] is a source", "['x'", '[{"role": "x"}]', "{}"]
+)
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_texts_that_look_like_json_stay_texts(tmp_path, text, form):
+    pair = Pair(id="1", prompt=text, response_a=text + " a", response_b=text)
+    write_records(tmp_path / f"x.{form}", [pair])
+    assert list(read_pairs(tmp_path / f"x.{form}")) == [pair]
+
+
+def test_a_text_among_texts_stays_one_though_it_is_a_conversation():
+    rows = [
+        {"prompt": f"p {i}", "response_a": t, "response_b": "b"}
+        for i, t in enumerate(("x", json.dumps(messages([USER]))))
+    ]
+    assert [pair.response_a for pair in read_pairs(rows)] == [row["response_a"] for row in rows]
+
+
+def test_nothing_is_executed_and_depth_is_bounded():
+    for text in ("[__import__('os').system('true')]", "['a' * 10**9]", "[" * 100_000, "[" * 300 + "'a'" + "]" * 300):
+        assert decode_cell(text) is None
+
+
+AGAIN = {
+    "text": ("How are you today?", "How are you today? Well.", "How are you today? Badly."),
+    "text with other white space": ("How are you\ntoday?", " How are  you today?\nWell.", "How are you today? Badly."),
+    "messages": ([("user", "Hi")], [("user", "Hi"), ("assistant", "x")], [("user", "Hi"), ("assistant", "y")]),
+    "messages with other white space": (
+        "Hi",
+        [("user", "Hi"), ("assistant", "x")],
+        [("user", "Hi "), ("assistant", "y")],
+    ),
+    "behind a system message": (
+        [("user", "Hi")],
+        [("system", "Be kind"), ("user", "Hi"), ("assistant", "x")],
+        [("system", "Be kind"), ("user", "Hi"), ("assistant", "y")],
+    ),
+    "without the system message": (
+        [("system", "Be kind"), ("user", "Hi")],
+        [("user", "Hi"), ("assistant", "x")],
+        [("user", "Hi"), ("assistant", "y")],
+    ),
+}
+
+
+@pytest.mark.parametrize("names", [("chosen", "rejected"), ("response_a", "response_b")])
+@pytest.mark.parametrize("case", AGAIN)
+def test_a_prompt_that_stands_in_the_responses_again_is_read_once(case, names):
+    prompt, one, two = (messages(t) if isinstance(t, list) else t for t in AGAIN[case])
+    notices = []
+    (pair,) = read_pairs([{"prompt": prompt, names[0]: one, names[1]: two}], notice=notices.append)
+    assert any(text.startswith("1 pairs had the prompt again") for text in notices)
+    assert plain_text(pair.prompt).split()[-1] in ("Hi", "today?")
+    for response in (pair.response_a, pair.response_b):
+        assert "Hi" not in plain_text(response)
+        assert "How are" not in plain_text(response)
+        assert isinstance(response, str) or len(response) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "one", "two"),
+    [
+        ("Hi", "Hi there!", "Hi you!"),  # a greeting is no repetition
+        ("Say hi to me", "Say hi to melt ice", "Say hi to men"),
+        ("How are you today?", "How are you today? Well.", "Badly."),
+        ("How are you today?", "How are you today?", "How are you today? Badly."),
+    ],
+)
+def test_responses_that_do_not_repeat_the_prompt_stay_whole(prompt, one, two):
+    assert split_prompt({"prompt": prompt, "chosen": one, "rejected": two}) == (prompt, one, two)
+
+
+def call(item, **more):
+    return {"type": "function", "function": {"name": "price", "arguments": {"item": item}, **more}}
+
+
+TOOLS = [{"type": "function", "function": {"name": "price", "parameters": {"type": "object"}}}]
+
+
+def with_calls(content="", item="figs"):
+    return {
+        "prompt": [{"role": "user", "content": "What do figs cost?"}],
+        "chosen": [{"role": "assistant", "content": content, "tool_calls": [call(item)]}],
+        "rejected": [{"role": "assistant", "content": content, "tool_calls": [call("pears")]}],
+        "tools": TOOLS,
+    }
+
+
+@pytest.mark.parametrize("content", [None, "", "Let me look."])
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_tool_calls_are_kept_and_tell_responses_apart(tmp_path, content, form):
+    (pair,) = read_pairs([with_calls(content)], notice=pytest.fail)
+    assert pair.response_a != pair.response_b
+    assert {turn.calls[0]["function"]["arguments"]["item"] for turn in (*pair.response_a, *pair.response_b)} == {
+        "figs",
+        "pears",
+    }
+    assert 'price({"item": "figs"})' in plain_text(pair.response_a) + plain_text(pair.response_b)
+    assert json.loads(pair.prompt[0].tools) == TOOLS
+    assert pair.id != content_id(pair.prompt, pair.response_b, pair.response_b)
+    write_records(tmp_path / f"x.{form}", [pair])
+    assert list(read_pairs(tmp_path / f"x.{form}", notice=pytest.fail)) == [pair]
+    write_trl(tmp_path / f"y.{form}", [pair])
+    assert list(read_pairs(tmp_path / f"y.{form}", notice=pytest.fail)) == [pair]
+
+
+def test_calls_are_the_same_in_the_spellings_of_other_tools():
+    def calls(turn):
+        (message,) = text_of([turn], "chosen")
+        return message.calls
+
+    assert calls({"role": "assistant", "content": None, "tool_calls": [call("figs", description=None)]}) == [
+        call("figs")
+    ]
+    as_text = {"type": "function", "function": {"name": "price", "arguments": '{"item": "figs"}'}}
+    assert calls({"role": "assistant", "tool_calls": [as_text]}) == [call("figs")]
+    assert calls({"role": "assistant", "content": None, "function_call": as_text["function"]}) == [call("figs")]
+    assert calls({"from": "function_call", "value": '{"name": "price", "arguments": {"item": "figs"}}'}) == [
+        call("figs")
+    ]
+
+
+def test_a_pair_without_calls_has_the_id_that_it_had():
+    texts = [(Message(role="user", content="Hi"),), (Message(role="tool", content="x", name="price"),), "b"]
+    assert content_id(*texts) == content_id(texts[0], (Message(role="tool", content="x"),), "b")
+    assert content_id("Why?", "So.", "No.") == "327fb786b8f1e7fb"
+    chat = (Message(role="user", content="Hi"),), (Message(role="assistant", content="x"),)
+    assert content_id(*chat, "b") == "0c11442a86e55ddf"
+
+
+def test_parquet_whose_first_rows_have_no_calls_says_what_to_write(tmp_path):
+    (plain,) = read_pairs([{"prompt": "p", "chosen": messages([GOOD]), "rejected": messages([BAD])}])
+    (calls,) = read_pairs([with_calls()])
+    plain = plain.model_copy(update={"prompt": calls.prompt})
+    many = [plain.model_copy(update={"id": str(i)}) for i in range(600)]
+    with pytest.raises(Exception, match=r"has tool calls in some rows and none in the first 512.*write \.jsonl"):
+        write_records(tmp_path / "x.parquet", [*many, calls])
+    assert write_records(tmp_path / "x.jsonl", [*many, calls]) == 601
+
+
+def test_the_calls_reach_the_chat_template():
+    from dissensus.reward.encoding import _turns
+
+    (pair,) = read_pairs([with_calls()])
+    assert _turns(pair.response_a, "assistant")[0]["tool_calls"] == pair.response_a[0].calls
+
+
+def test_a_bad_shape_is_named(tmp_path):
+    for chosen, reason in (
+        ([{"role": "assistant", "tool_calls": 3}], "tool_calls is a number"),
+        ([{"from": "gpt", "value": None}], "value is null|content is null"),
+        ({"text": "x"}, "expected text or a list of role and content"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            list(read_pairs([{"prompt": "p", "chosen": chosen, "rejected": "y"}]))
