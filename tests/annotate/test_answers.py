@@ -193,7 +193,7 @@ import sys
 from dissensus.annotate import answers, assignment
 from dissensus.annotate.answers import Submission
 from dissensus.annotate.store import AnnotationStore, now
-from dissensus.annotate.terms import Said, Shown
+from dissensus.annotate.terms import Said
 from pathlib import Path
 store = AnnotationStore(sys.argv[1], secret=Path(sys.argv[2]))
 given = store.write(lambda c: assignment.lease(c, store.config, store.seed, 1, want=50, have=[], now=now())).tasks

@@ -90,7 +90,19 @@ _STATES = (
     .group_by(items.c.practice, assignments.c.state)
 )
 _NOT_GIVEN = ~exists().where(assignments.c.item_id == items.c.id, assignments.c.person_id == bindparam("person"))
-_OPEN = select(func.count()).select_from(items).where(~items.c.practice, items.c.taken < bindparam("k"), _NOT_GIVEN)
+_OPEN = (
+    select(func.count())
+    .select_from(items)
+    .where(
+        ~items.c.practice,
+        items.c.taken < bindparam("k"),
+        ~exists().where(
+            assignments.c.item_id == items.c.id,
+            assignments.c.person_id == bindparam("person"),
+            assignments.c.state != "released",
+        ),
+    )
+)
 _PRACTICE_OPEN = select(func.count()).select_from(items).where(items.c.practice, _NOT_GIVEN)
 _SECONDS = (
     select(revisions.c.seconds)

@@ -73,6 +73,7 @@ def command(
     Prints a link that signs the organiser in once. Settings are kept in the project; later starts need --db alone, and
     PAIRS only to add more. Stop it with Ctrl-C; it can be killed at any time.
     """
+    from dissensus.annotate.hosts import is_everywhere
     from dissensus.annotate.practice import demo_pairs
     from dissensus.annotate.serve import Listening, end_on_sigterm, open_socket, serve
     from dissensus.sources import read_pairs
@@ -89,7 +90,10 @@ def command(
             database = str(Path(folder) / "demo.db")
         given = list(read_pairs(pairs)) if pairs else demo_pairs() if demo else []
         store = until_the_end.enter_context(_open(database, settings, secret_file, given, pairs))
+        _note_origin(store, hosts)
         _greet(store, hosts, organiser, demo=demo)
+        if is_everywhere(host) and trusted_host is None:
+            click.echo(f"Others cannot open links to {hosts.origin}: name this machine with --trusted-host.", err=True)
         serve(store, listening, taken, hosts, demo=demo)
 
 
@@ -184,6 +188,13 @@ def _tell_added(source: str | None, added: int, pairs: list[Pair]) -> None:
     if source is not None:
         known = len(pairs) - added
         click.echo(f"{source}: {added} pairs added" + (f", {known} were there already" if known else ""), err=True)
+
+
+def _note_origin(store: AnnotationStore, hosts: Hosts) -> None:
+    from dissensus.annotate import access
+    from dissensus.annotate.store import now
+
+    store.write(lambda c: access.note_origin(c, hosts.origin, now()))
 
 
 def _greet(store: AnnotationStore, hosts: Hosts, organiser: str, *, demo: bool) -> None:

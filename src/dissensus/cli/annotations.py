@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dissensus.annotate.store import AnnotationStore
 
 _MOST_PEOPLE = 1000
+_ORIGIN = "http://127.0.0.1:8700"
 _DATABASE = click.argument("database", metavar="DB", shell_complete=complete_file)
 _ROLES = ["annotator", "adjudicator", "organiser"]
 _SECRET = click.option(
@@ -198,9 +199,11 @@ def _split(given: tuple[str, ...], option: str) -> list[tuple[str, str]]:
     type=click.Choice(["annotator", "adjudicator", "organiser"]),
     help="Of somebody new.  [default: annotator]",
 )
-@click.option("--origin", default="http://127.0.0.1:8700", show_default=True, help="Where people reach the app.")
+@click.option(
+    "--origin", help="Where people reach the app, such as https://HOST.  [default: where it was started last]"
+)
 @_SECRET
-def invite(database: str, name: str, role: str | None, origin: str, secret_file: Path | None) -> None:
+def invite(database: str, name: str, role: str | None, origin: str | None, secret_file: Path | None) -> None:
     """Add NAME, or find them, and print a link that lets them in once."""
     from dissensus.annotate import access
     from dissensus.annotate.store import now
@@ -214,6 +217,11 @@ def invite(database: str, name: str, role: str | None, origin: str, secret_file:
             person = known or access.add_person(c, name, role or "annotator", now())  # type: ignore[arg-type]
             return access.invite(c, store, person.id, now())
 
+        if origin is None and (origin := store.read(access.noted_origin)) is None:
+            origin = _ORIGIN
+            click.echo(
+                f"the app was not started on {database} yet; --origin names another place than {origin}", err=True
+            )
         click.echo(f"{origin.rstrip('/')}/join#{store.write(work)}")
 
 
