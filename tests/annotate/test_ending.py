@@ -67,6 +67,16 @@ def test_a_lease_that_ran_out_is_left_for_its_person_while_a_place_is_free(open_
     assert (_left(project, "Ada"), project.lease("Ada", want=1).waiting) == (0, 1)
 
 
+def test_a_lease_that_ran_out_and_was_taken_does_not_hide_another_that_is_free(open_project):
+    project = open_project(pairs=2, annotators=1, people=["Ada", "Grace"])
+    first, second = project.lease("Ada", want=2).tasks
+    project.now += 40 * MINUTE
+    given = {task.item_id: task for task in project.lease("Grace", want=2).tasks}
+    project.answer("Grace", given[first.item_id].key)
+    project.submit("Grace", given[second.item_id].key, kind="skip", reason="broken")
+    assert [task.item_id for task in project.lease("Ada", want=2).tasks] == [second.item_id]
+
+
 def test_nobody_is_told_that_nothing_is_left_while_they_could_take_something(open_project):
     for seed in range(3):
         draw = random.Random(seed)

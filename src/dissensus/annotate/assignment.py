@@ -93,6 +93,7 @@ _PRACTISED = exists().where(
 _UNPRACTISED = select(items.c.id).where(items.c.practice, ~_PRACTISED).limit(1)
 _WITH_PLACES = and_(~items.c.practice, items.c.taken < bindparam("k"))
 _CANDIDATES = select(items.c.id).where(_WITH_PLACES, ~_GIVEN).order_by(items.c.id)
+_FREE_OF = select(items.c.id).where(_WITH_PLACES, items.c.id.in_(bindparam("ids", expanding=True)))
 _FREE: Select[Any] = select(func.coalesce(func.sum(bindparam("k") - items.c.taken), 0)).where(_WITH_PLACES)
 _LEASED_NOW = (
     select(func.count())
@@ -248,11 +249,17 @@ class _Desk:
 
     def _give_back_what_ran_out(self, room: int) -> int:
         practice = [a for a in self._released if a.practice]
-        real = [] if self._is_practising() else [a for a in self._released if not a.practice]
+        real = [] if self._is_practising() else self._with_places([a for a in self._released if not a.practice])
         back = self._take_back([*practice[:room], *real[: self._share(room)]][:room])
         self._leased += back
         self._given += [a.item_id for a in back]
         return len(back)
+
+    def _with_places(self, lapsed: Sequence[Assignment]) -> list[Assignment]:
+        free: set[int] = set()
+        for some in _chunks(a.item_id for a in lapsed):
+            free |= set(self._c.execute(_FREE_OF, {"ids": some, "k": self._config.annotators}).scalars())
+        return [a for a in lapsed if a.item_id in free]
 
     def _give_practice(self, room: int) -> int:
         found = self._c.execute(_PRACTICE, {"person": self._person, "most": room}).scalars().all()

@@ -113,7 +113,7 @@ class Work {
   // Nobody is thanked before the server, asked while nothing was held or on its way, said that nothing is left.
   end() {
     if (this.sender.waiting()) showEnd("All that this browser holds is answered", "Your answers wait here for the network. Leave this page open.");
-    else if (!this.desk.isSettled) showEnd("One moment", "This page asks whether there are more pairs for you.");
+    else if (!this.desk.isSettled || this.desk.next()) showEnd("One moment", "This page asks whether there are more pairs for you.");
     else if (this.desk.waiting > 0) {
       const n = this.desk.waiting;
       showEnd("Nothing to do just now", `Other people still have ${n} ${n === 1 ? "pair" : "pairs"}. This page asks every few seconds and shows you any that becomes free; you may also close it and look again later.`);
