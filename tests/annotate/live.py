@@ -12,6 +12,7 @@ import uvicorn
 
 from dissensus.annotate.app import create_app
 from dissensus.annotate.hosts import hosts_for
+from dissensus.annotate.serve import settings
 
 CHROMIUM = os.environ.get("DISSENSUS_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 NEEDS_CHROMIUM = [
@@ -27,8 +28,7 @@ def served(project):
     """Yield the origin under which a project is served."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         hosts = hosts_for(taken.getsockname()[1])
-        config = uvicorn.Config(create_app(project.store, hosts=hosts), log_level="error", lifespan="off", ws="none")
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(settings(create_app(project.store, hosts=hosts)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
         thread.start()
         while not server.started:
@@ -72,8 +72,8 @@ class Seen:
 
 
 @contextlib.contextmanager
-def person(browser, origin, project, name, **settings):
-    """Yield the page of somebody who has just opened their link."""
+def person(browser, origin, project, name, *, reads=True, **settings):
+    """Yield the page of somebody who has just opened their link and, unless told otherwise, read the guide."""
     context = browser.new_context(**{"viewport": LAPTOP, **settings})
     page = context.new_page()
     page.set_default_timeout(8_000)
@@ -82,9 +82,17 @@ def person(browser, origin, project, name, **settings):
         page.goto(f"{origin}/join#{project.invite(name)}")
         page.click("#start")
         page.wait_for_url(lambda url: not url.endswith("/join"))
+        if reads and "/work" in page.url:
+            read_guide(page)
         yield page
     finally:
         context.close()
+
+
+def read_guide(page):
+    page.wait_for_selector("#guide[open]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#guide", state="hidden")
 
 
 def grave(page):

@@ -18,7 +18,7 @@ from dissensus.annotate.database import StorageFull
 from dissensus.annotate.refusals import Incomplete, Reused, Stale, Taken, Unknown
 from dissensus.annotate.schema import assignments, items, revisions
 from dissensus.annotate.store import AnnotationStore
-from dissensus.annotate.terms import Said
+from dissensus.annotate.terms import Said, Shown
 
 from .people import make_project, said
 
@@ -128,12 +128,12 @@ def test_a_draft_is_kept_until_the_answer_takes_its_place(open_project):
         return project.read(lambda c: answers.drafts_of(c, [task.id])).get(task.id)
 
     ada = project.people["Ada"]
-    project.write(lambda c: answers.save_draft(c, ada, task.key, {"note": "half a thou"}, 0, project.now))
-    assert draft() == {"base": 0, "body": {"note": "half a thou"}}
+    project.write(lambda c: answers.save_draft(c, ada, task.key, Shown(note="half a thou"), 0, project.now))
+    assert draft() == (0, Shown(note="half a thou"))
     project.answer("Ada", task.key)
     assert draft() is None
     with pytest.raises(Stale):
-        project.write(lambda c: answers.save_draft(c, ada, task.key, {}, 0, project.now))
+        project.write(lambda c: answers.save_draft(c, ada, task.key, Shown(), 0, project.now))
 
 
 def test_a_full_disk_leaves_nothing_half_written(open_project):

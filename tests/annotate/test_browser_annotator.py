@@ -13,7 +13,7 @@ from dissensus.annotate.store import now
 from dissensus.records import Message, Pair
 
 from ..report.payloads import PAYLOADS
-from .live import NEEDS_CHROMIUM, PHONE, chromium, grave, person, served, until
+from .live import NEEDS_CHROMIUM, PHONE, chromium, grave, person, read_guide, served, until
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -290,6 +290,8 @@ def test_a_browser_that_keeps_nothing_still_saves_and_shows_conflicts(script, br
         second = first.context.new_page()
         second.add_init_script(script)
         second.goto(f"{origin}/work{first.url.split('/work')[1]}")
+        if script == NONE:  # nor does it keep that the guide was read
+            read_guide(second)
         _ready(second)
         _say(first, "1")
         _saved(first)

@@ -13,7 +13,7 @@ from dissensus.annotate.aggregation import Rules, aggregate, aggregate_estimates
 from dissensus.annotate.export import annotated_pairs, export, read_annotated
 from dissensus.annotate.imports import import_export
 from dissensus.annotate.store import AnnotationStore
-from dissensus.annotate.terms import Said
+from dissensus.annotate.terms import Said, Shown
 from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
 from dissensus.files import read_pairs
@@ -58,7 +58,9 @@ def _twists(project):
         project.decide("Judith", key, Said(correct="single", estimate=draw.randint(0, 10), note=draw.choice(HOSTILE)))
     project.decide("Judith", keys[0], Said(distinct="no"), base=1)
     held = project.read(lambda c: c.exec_driver_sql("SELECT key, revision, person_id FROM assignments LIMIT 1").one())
-    project.write(lambda c: answers.save_draft(c, held.person_id, held.key, {"note": "…"}, held.revision, project.now))
+    project.write(
+        lambda c: answers.save_draft(c, held.person_id, held.key, Shown(note="…"), held.revision, project.now)
+    )
     project.write(lambda c: access.revoke(c, project.people["Kofi"], project.now))
 
 

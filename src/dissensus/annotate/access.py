@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, inspect, select, update
 
 from dissensus.annotate import schema
 from dissensus.annotate.assignment import release_person
@@ -190,3 +190,17 @@ def revoke(c: Connection, person_id: int, now: int) -> None:
     c.execute(delete(sessions).where(sessions.c.person_id == person_id))
     c.execute(delete(invites).where(invites.c.person_id == person_id, invites.c.used_at.is_(None)))
     release_person(c, person_id, now)
+
+
+def note_origin(c: Connection, origin: str, now: int) -> None:
+    """Keep where the app was started, for links that are made beside it."""
+    schema.metadata.create_all(c, tables=[schema.served])  # in a project of an older version, too
+    c.execute(delete(schema.served))
+    c.execute(insert(schema.served).values(id=1, origin=origin, at=now))
+
+
+def noted_origin(c: Connection) -> str | None:
+    """Return where the app was started last; None where it never was."""
+    if not inspect(c).has_table(schema.served.name):
+        return None
+    return c.execute(select(schema.served.c.origin)).scalar_one_or_none()

@@ -6,9 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, select, update
 
 from dissensus.annotate.assignment import KEY, find, no_such_task
@@ -21,7 +23,6 @@ from dissensus.records import Order
 
 _ACT = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _SEEN_EVERY = 60_000
-_MOST_DRAFT = 65_536
 
 
 @dataclass(frozen=True)
@@ -276,24 +277,25 @@ def _current(c: Connection, row: Any) -> Current:
     return Current(row.revision, row.state, newest(c, row.id), row.shown)
 
 
-def save_draft(c: Connection, person_id: int, key: str, body: dict[str, Any], base: int, now: int) -> None:
+def save_draft(c: Connection, person_id: int, key: str, body: Shown, base: int, now: int) -> None:
     """Keep what is being written; a sign of life that renews their leases too.
 
-    ``body``: as JSON, in the terms of the screen. Raises Unknown, Stale, and Incomplete where it is too long.
+    ``body``: in the terms of the screen, with what has no answer yet left empty. Raises Unknown and Stale.
     """
     task = find(c, person_id, key)
     if base != task.revision:
         current = Current(task.revision, task.state, newest(c, task.id), task.shown)
         raise Stale("this pair was saved somewhere else in the meantime; the draft was not kept", current)
-    text = json.dumps(body)
-    if len(text) > _MOST_DRAFT:
-        raise Incomplete(f"a draft of {len(text)} characters is too long; {_MOST_DRAFT} are kept at most")
+    text = json.dumps(body.model_dump(mode="json"))
     c.execute(_FORGET_DRAFT, {"assignment": task.id})
     c.execute(insert(drafts).values(assignment_id=task.id, base=base, body=text, updated_at=now))
     _hear_of(c, person_id, now, settings(c))
 
 
-def drafts_of(c: Connection, assignment_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return what is being written, as ``{"base": …, "body": …}``, by assignment id; the others are left out."""
-    rows = c.execute(_DRAFTS, {"ids": list(assignment_ids)})
-    return {row.assignment_id: {"base": row.base, "body": json.loads(row.body)} for row in rows}
+def drafts_of(c: Connection, assignment_ids: Sequence[int]) -> dict[int, tuple[int, Shown]]:
+    """Return what is being written as (base, body) by assignment id; what cannot be read is left out."""
+    found: dict[int, tuple[int, Shown]] = {}
+    for row in c.execute(_DRAFTS, {"ids": list(assignment_ids)}):
+        with suppress(ValidationError):  # nobody is kept from a pair by what they once began to write
+            found[row.assignment_id] = row.base, Shown.model_validate_json(row.body)
+    return found

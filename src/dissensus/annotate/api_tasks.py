@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -99,7 +99,7 @@ class Draft(_Body):
     """What is being written."""
 
     base: Annotated[int, Field(ge=0, le=2**31 - 2)]
-    body: dict[str, Any]
+    body: Shown
 
 
 @router.post("", responses=documented(507))

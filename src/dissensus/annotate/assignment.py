@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, exists, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, exists, func, insert, or_, select, update
 
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.places import expire, lease_end, leave, settings, take
@@ -56,7 +56,8 @@ class Leased:
     gone: list[str]
     """Keys in the browser that are theirs no longer."""
     waiting: int
-    """Places held by others that may become free; counted only where fewer tasks came than were wanted."""
+    """Pairs that this person may still be given: others hold them, or they are kept for others now. Counted only where
+    fewer tasks came than were wanted; 0 means that there is nothing left for this person."""
 
 
 _OWN = (
@@ -84,8 +85,15 @@ _OWN_KEYS = select(assignments.c.key).where(
 )
 _GIVEN = exists().where(assignments.c.item_id == items.c.id, assignments.c.person_id == bindparam("person"))
 _PRACTICE = select(items.c.id).where(items.c.practice, ~_GIVEN).order_by(items.c.id).limit(bindparam("most"))
+_PRACTISED = exists().where(
+    assignments.c.item_id == items.c.id,
+    assignments.c.person_id == bindparam("person"),
+    assignments.c.state.in_(("answered", "skipped")),
+)
+_UNPRACTISED = select(items.c.id).where(items.c.practice, ~_PRACTISED).limit(1)
 _WITH_PLACES = and_(~items.c.practice, items.c.taken < bindparam("k"))
 _CANDIDATES = select(items.c.id).where(_WITH_PLACES, ~_GIVEN).order_by(items.c.id)
+_FREE_OF = select(items.c.id).where(_WITH_PLACES, items.c.id.in_(bindparam("ids", expanding=True)))
 _FREE: Select[Any] = select(func.coalesce(func.sum(bindparam("k") - items.c.taken), 0)).where(_WITH_PLACES)
 _LEASED_NOW = (
     select(func.count())
@@ -93,11 +101,14 @@ _LEASED_NOW = (
     .where(assignments.c.state == "leased", ~items.c.practice)
 )
 _mine = assignments.alias("mine")
-_WAITING = _LEASED_NOW.where(
-    assignments.c.person_id != bindparam("person"),
-    ~exists().where(
-        _mine.c.item_id == assignments.c.item_id, _mine.c.person_id == bindparam("person"), _mine.c.state != "released"
-    ),
+_HELD = exists().where(assignments.c.item_id == items.c.id, assignments.c.state == "leased")
+_DONE_OR_HELD_BY_ME = exists().where(
+    _mine.c.item_id == items.c.id, _mine.c.person_id == bindparam("person"), _mine.c.state != "released"
+)
+_WAITING = (
+    select(func.count())
+    .select_from(items)
+    .where(~items.c.practice, or_(items.c.taken < bindparam("k"), _HELD), ~_DONE_OR_HELD_BY_ME)
 )
 _ACTIVE = (
     select(func.count())
@@ -162,8 +173,9 @@ def lease(
     """Keep what a browser holds, and give it up to ``want`` more.
 
     ``have``: the keys in the browser; their leases start anew, and what ran out is theirs again where a place is
-    free. New ones are, in this order: theirs but not in the browser; theirs until the lease ran out; practice; items
-    in their own shuffled order, never more than their share. Raises NotYours for who is no annotator or was revoked.
+    free. New ones are, in this order: theirs but not in the browser; theirs until the lease ran out; practice; and once
+    that is over, items in their own shuffled order, never more than their share. Raises NotYours for who is no
+    annotator or was revoked.
     """
     _check_annotator(c, person_id)
     expire(c, now, config.annotators)
@@ -214,7 +226,7 @@ class _Desk:
             room -= self._give_back_what_ran_out(room)
         if room > 0 and self._config.practice:
             room -= self._give_practice(room)
-        if room > 0:
+        if room > 0 and not self._is_practising():
             self._give_fresh(room)
 
     def given(self) -> list[Assignment]:
@@ -225,8 +237,9 @@ class _Desk:
         return [_assignment(row) for row in rows]
 
     def waiting(self) -> int:
-        """Count the places that others hold of items that this person could still be given."""
-        return int(self._c.execute(_WAITING, {"person": self._person}).scalar_one())
+        """Count the real items that this person has neither done nor got, and that have not all their answers."""
+        values = {"person": self._person, "k": self._config.annotators}
+        return int(self._c.execute(_WAITING, values).scalar_one())
 
     def _known(self, keys: set[str]) -> set[str]:
         found: set[str] = set()
@@ -236,11 +249,17 @@ class _Desk:
 
     def _give_back_what_ran_out(self, room: int) -> int:
         practice = [a for a in self._released if a.practice]
-        real = [a for a in self._released if not a.practice]
+        real = [] if self._is_practising() else self._with_places([a for a in self._released if not a.practice])
         back = self._take_back([*practice[:room], *real[: self._share(room)]][:room])
         self._leased += back
         self._given += [a.item_id for a in back]
         return len(back)
+
+    def _with_places(self, lapsed: Sequence[Assignment]) -> list[Assignment]:
+        free: set[int] = set()
+        for some in _chunks(a.item_id for a in lapsed):
+            free |= set(self._c.execute(_FREE_OF, {"ids": some, "k": self._config.annotators}).scalars())
+        return [a for a in lapsed if a.item_id in free]
 
     def _give_practice(self, room: int) -> int:
         found = self._c.execute(_PRACTICE, {"person": self._person, "most": room}).scalars().all()
@@ -258,6 +277,12 @@ class _Desk:
         got = take(self._c, order, k)
         found = [item for item in order if item in got]
         self._assign(found, self._sides(found))
+
+    def _is_practising(self) -> bool:
+        """Whether the practice is not over: nobody begins with real items before."""
+        if not self._config.practice:
+            return False
+        return self._c.execute(_UNPRACTISED, {"person": self._person}).first() is not None
 
     def _share(self, room: int) -> int:
         """Count how many real items may be added: places are few at the end, and others want some too."""

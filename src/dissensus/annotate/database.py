@@ -7,8 +7,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError
@@ -30,6 +33,17 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 
 class StorageUnavailable(OutputError):
     """The database cannot be reached, or is locked or broken; nothing of what was asked was done."""
+
+
+class StorageMoved(StorageUnavailable):
+    """The database's file is no longer where it was when it was opened, or is another."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: the database was moved, deleted or replaced while it was open; nothing was saved; put the file "
+            "back there, or end the app and start it with the file's new name"
+        )
+        self.file = path.name
 
 
 class StorageFull(OutputError):
@@ -73,7 +87,7 @@ def name_of(place: Path | URL) -> str:
 def open_engine(place: Path | URL) -> Engine:
     """Make an engine whose transactions read, or write where the connection's option ``writing`` is set."""
     if isinstance(place, Path):
-        engine = create_engine(URL.create("sqlite", database=str(place)), connect_args={"check_same_thread": False})
+        engine = create_engine(URL.create("sqlite", database=str(place)), creator=_connector(place))
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     else:
@@ -82,6 +96,32 @@ def open_engine(place: Path | URL) -> Engine:
         engine = create_engine(place, pool_pre_ping=True, connect_args=arguments)
         event.listen(engine, "begin", _begin_postgres)
     return engine
+
+
+def _connector(path: Path) -> Callable[[], sqlite3.Connection]:
+    # A file that is gone is not made anew, as SQLite would by itself.
+    address = f"file:{quote(str(path.absolute()))}?mode=rw"
+    return lambda: sqlite3.connect(address, uri=True, check_same_thread=False)
+
+
+class Anchor:
+    """Notices that a database's file was moved, deleted or replaced while it is open: SQLite goes on without it."""
+
+    def __init__(self, place: Path | URL) -> None:
+        self._path = place.absolute() if isinstance(place, Path) else None
+        self._file = self._identity()
+
+    def check(self) -> None:
+        """Raise StorageMoved where the name means another file than at first, or none."""
+        if self._path is not None and self._identity() != self._file:
+            raise StorageMoved(self._path)
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = None if self._path is None else self._path.stat()
+        except OSError:
+            return None
+        return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
@@ -106,15 +146,56 @@ def _is_writing(connection: Connection) -> bool:
     return bool(connection.get_execution_options().get("writing", False))
 
 
-def make_file(path: Path) -> None:
-    """Make an empty file that only its owner can read; SQLite gives its journals the same mode. Raises InputError."""
+def make_file(path: Path) -> Path:
+    """Make an empty file beside ``path`` that only its owner can read; SQLite gives its journals the same mode.
+
+    Returns its name; `publish` gives it the other. Raises InputError where ``path`` exists, and OutputError.
+    """
+    if os.path.lexists(path):
+        raise _exists(path)
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNER_ONLY))
-    except FileExistsError:
-        raise InputError(f"{path}: there is a file of that name already; choose another name") from None
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNER_ONLY))
     except OSError as error:
         raise OutputError(f"{path}: cannot be made ({os.strerror(error.errno or 0)}); check the folder") from error
+    return temporary
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a file that is whole its name, where there is none of that name. Raises InputError and OutputError."""
+    try:
+        _link(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made ({os.strerror(error.errno or 0)}); check the folder") from error
+
+
+def _link(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)  # unlike a rename it replaces nothing
+    except FileExistsError:
+        raise
+    except OSError:  # some file systems have no links
+        if os.path.lexists(path):
+            raise FileExistsError from None
+        temporary.rename(path)
+
+
+def _exists(path: Path) -> InputError:
+    return InputError(f"{path}: there is a file of that name already; choose another name, or remove it")
+
+
+def remove(path: Path) -> None:
+    """Remove a database's file and its journals."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
 
 
 def read_secret(path: Path) -> bytes:

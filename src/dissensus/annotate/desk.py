@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import Connection, bindparam, exists, func, select
@@ -18,13 +18,15 @@ from dissensus.annotate.terms import KnownAnswer, Shown, State, as_shown
 from dissensus.records import Pair
 
 _TIMED = 50
+_UNSHOWABLE = "<p>This pair cannot be shown. Please skip it and say so; the organiser can see why.</p>"
+_log = logging.getLogger("dissensus.annotate")
 
 
 class Draft(BaseModel):
     """What is being written, and the revision that it started from."""
 
     base: int
-    body: dict[str, Any]
+    body: Shown
 
 
 class Task(BaseModel):
@@ -88,7 +90,19 @@ _STATES = (
     .group_by(items.c.practice, assignments.c.state)
 )
 _NOT_GIVEN = ~exists().where(assignments.c.item_id == items.c.id, assignments.c.person_id == bindparam("person"))
-_OPEN = select(func.count()).select_from(items).where(~items.c.practice, items.c.taken < bindparam("k"), _NOT_GIVEN)
+_OPEN = (
+    select(func.count())
+    .select_from(items)
+    .where(
+        ~items.c.practice,
+        items.c.taken < bindparam("k"),
+        ~exists().where(
+            assignments.c.item_id == items.c.id,
+            assignments.c.person_id == bindparam("person"),
+            assignments.c.state != "released",
+        ),
+    )
+)
 _PRACTICE_OPEN = select(func.count()).select_from(items).where(items.c.practice, _NOT_GIVEN)
 _SECONDS = (
     select(revisions.c.seconds)
@@ -111,18 +125,16 @@ def told(state: State) -> State:
 
 
 def lay_out(c: Connection, tasks: Sequence[Assignment]) -> list[Task]:
-    """Show tasks as their person sees them."""
+    """Show tasks as their person sees them; a pair that cannot be shown says so in its place, and can be skipped."""
     if not tasks:
         return []
-    rows = c.execute(_PAIRS, {"ids": [task.item_id for task in tasks]})
-    pairs = {item: Pair.model_validate_json(text) for item, text in rows}
+    texts = dict(c.execute(_PAIRS, {"ids": [task.item_id for task in tasks]}).all())
     kept = answers.drafts_of(c, [task.id for task in tasks])
-    return [_task(c, task, pairs[task.item_id], kept.get(task.id)) for task in tasks]
+    return [_task(c, task, texts[task.item_id], kept.get(task.id)) for task in tasks]
 
 
-def _task(c: Connection, task: Assignment, pair: Pair, kept: dict[str, Any] | None) -> Task:
-    sides = (pair.response_a, pair.response_b)
-    left, right = sides if task.shown == "ab" else sides[::-1]
+def _task(c: Connection, task: Assignment, text: str, kept: tuple[int, Shown] | None) -> Task:
+    prompt, left, right = _sides(task, text)
     said = answers.newest(c, task.id) if task.revision else None
     return Task(
         key=task.key,
@@ -130,12 +142,25 @@ def _task(c: Connection, task: Assignment, pair: Pair, kept: dict[str, Any] | No
         practice=task.practice,
         revision=task.revision,
         state=told(task.state),
-        prompt=render_turns(pair.prompt, "user"),
-        left=render_turns(left),
-        right=render_turns(right),
+        prompt=prompt,
+        left=left,
+        right=right,
         answer=None if said is None else as_shown(said, task.shown),
-        draft=None if kept is None else Draft.model_validate(kept),
+        draft=None if kept is None else Draft(base=kept[0], body=kept[1]),
     )
+
+
+def _sides(task: Assignment, text: str) -> tuple[list[Turn], list[Turn], list[Turn]]:
+    try:
+        pair = Pair.model_validate_json(text)
+        sides = (pair.response_a, pair.response_b)
+        left, right = sides if task.shown == "ab" else sides[::-1]
+        return render_turns(pair.prompt, "user"), render_turns(left), render_turns(right)
+    except (ValueError, RecursionError, AttributeError, LookupError, TypeError):
+        # Whatever the renderer meets in one text, it does not keep anybody from the other pairs.
+        _log.exception("item %s cannot be shown", task.item_id)
+        nothing = [Turn(role="assistant", html="<p>–</p>")]
+        return [Turn(role="user", html=_UNSHOWABLE)], nothing, nothing
 
 
 def progress_of(c: Connection, config: AnnotationConfig, person_id: int) -> Progress:

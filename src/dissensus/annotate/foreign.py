@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+import gzip
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from pydantic import ValidationError
 
+from dissensus.annotate.ranking import preferred, tiers
 from dissensus.annotate.terms import Said
 from dissensus.annotate.wording import DISTINGUISHABILITY, PREFERENCE, SUBJECTIVITY
 from dissensus.errors import InputError
+from dissensus.files.faults import describe
 from dissensus.files.pairs import descriptive, name_of, text_of
-from dissensus.files.reading import decode_json, kind_of
-from dissensus.records import Order, Pair, content_id
+from dissensus.files.reading import decode_json, format_of, kind_of, read_rows
+from dissensus.records import Label, Order, Pair, content_id
 
 FIELDS = ("prompt", "response_a", "response_b")
+_DESCRIPTIVE = ("dataset", "domain", "group")
 QUESTIONS = ("correct", "distinct", "estimate", "choice", "note")
 
 _WORDS: dict[str, dict[str, str]] = {
     "correct": {option.words.lower(): option.value for option in SUBJECTIVITY.options},
     "distinct": {option.words.lower(): option.value for option in DISTINGUISHABILITY.options},
     "estimate": {option.words.lower(): option.value for option in PREFERENCE.options},
-    "choice": {"left": "a", "right": "b", "response_a": "a", "response_b": "b", "equal": "tie", "neither": "tie"},
+    "choice": {
+        "left": "a",
+        "right": "b",
+        "answer a": "a",
+        "answer b": "b",
+        "response a": "a",
+        "response b": "b",
+        "equal": "tie",
+        "neither": "tie",
+        "both": "tie",
+        "same": "tie",
+        "draw": "tie",
+        "no preference": "tie",
+    },
 }
 _OURS: dict[str, tuple[str, ...]] = {
     "correct": ("single", "multiple"),
@@ -53,8 +72,11 @@ class Names:
             if question not in _OURS:
                 raise InputError(f"--value {question}: is none of our questions; choose from {', '.join(_OURS)}")
 
-    def pair(self, data: Mapping[str, Any], identity: Any, place: str) -> Pair:
-        """Make a pair of a tool's fields. Raises InputError."""
+    def pair(self, data: Mapping[str, Any], identity: Any, place: str, unfit: set[str]) -> Pair:
+        """Make a pair of a tool's fields. Raises InputError.
+
+        Columns that are called as ours and mean something else are left out, and added to ``unfit``.
+        """
         lacking = [self.fields.get(name, name) for name in FIELDS if self.fields.get(name, name) not in data]
         if lacking:
             ours = next(name for name in FIELDS if self.fields.get(name, name) == lacking[0])
@@ -62,41 +84,95 @@ class Names:
             raise InputError(f"{place}: no field {lacking[0]!r}; found {found}; name it: --field {ours}=NAME")
         try:
             texts = {name: text_of(_spoken(data[self.fields.get(name, name)]), name) for name in FIELDS}
-            return Pair(
-                id=name_of(identity, "id") or content_id(*texts.values()),
-                **texts,
-                **descriptive({name: value for name, value in data.items() if name not in ("category", "distinct")}),
-            )
+            return Pair(id=name_of(identity, "id") or content_id(*texts.values()), **texts, **_described(data, unfit))
         except ValueError as error:
-            raise InputError(f"{place}: {error}; mend the row") from error
+            raise InputError(f"{place}: {describe(error)}; fix the row") from error
 
     def said(self, values: Mapping[str, Any], seconds: float | None, place: str) -> Said | None:
         """Make what one person said of the values by the tool's question names; None where nothing of ours is in it."""
         ours = {
             name: values[self.questions.get(name, name)]
             for name in QUESTIONS
-            if self.questions.get(name, name) in values
+            if not _is_nothing(values.get(self.questions.get(name, name)))
         }
         if not ours:
             return None
         told: dict[str, Any] = {
-            name: str(value) if name == "note" else self._value(name, value, place) for name, value in ours.items()
+            name: _words(value) if name == "note" else self._value(name, value, place) for name, value in ours.items()
         }
         try:
             return Said(**told, seconds=seconds)
         except ValidationError as error:
-            raise InputError(f"{place}: {error.errors()[0]['msg']}; mend the answer") from error
+            raise InputError(f"{place}: {error.errors()[0]['msg']}; fix the answer") from error
 
     def _value(self, question: str, value: Any, place: str) -> str | int:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
-        text = str(int(value)) if number else str(value).strip()
-        known = self.values.get((question, text)) or _WORDS[question].get(text.lower(), text.lower())
+        ranking = tiers(value)
+        if ranking is not None:
+            return self._ranked(question, ranking, place)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        theirs, expected = self.questions.get(question, question), ", ".join(_OURS[question])
+        if isinstance(value, list | Mapping):
+            raise InputError(
+                f"{place}: {theirs} is {kind_of(value)}; expected one of {expected}; name another question"
+            )
+        text = _text(value)
+        known = self._side(text) if question == "choice" else self._ours(question, text)
         if known not in _OURS[question]:
             raise InputError(
-                f"{place}: {self.questions.get(question, question)} is {kind_of(value)}; expected "
-                f"{', '.join(_OURS[question])}; map it: --value {question}:{text}={_OURS[question][0]}"
+                f"{place}: {theirs} is {kind_of(value)}; expected {expected}; "
+                f"map it: --value '{question}:{text}={_OURS[question][0]}'"
             )
         return int(known) if question == "estimate" else known
+
+    def _ours(self, question: str, text: str) -> str:
+        return self.values.get((question, text)) or _WORDS[question].get(text.lower(), text.lower())
+
+    def _side(self, text: str) -> Label | None:
+        of_fields = {self.fields.get(name, name): side for name, side in (("response_a", "a"), ("response_b", "b"))}
+        found = self.values.get(("choice", text)) or of_fields.get(text) or self._ours("choice", text)
+        return found if found in _OURS["choice"] else None  # type: ignore[return-value]
+
+    def _ranked(self, question: str, ranking: Sequence[Sequence[str]], place: str) -> Label:
+        names = [name for names in ranking for name in names]
+        theirs = self.questions.get(question, question)
+        if question != "choice":
+            raise InputError(
+                f"{place}: {theirs} ranks {', '.join(names)}; a ranking is a choice: --question choice={theirs}"
+            )
+        found = preferred(ranking, self._side)
+        if found is None:
+            raise InputError(
+                f"{place}: {theirs} ranks {', '.join(names)}; which of them the two responses are is not known; "
+                f"name them: --value 'choice:{names[0]}=a' --value 'choice:{names[1]}=b'"
+            )
+        return found
+
+
+def _described(data: Mapping[str, Any], unfit: set[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for column in _DESCRIPTIVE:
+        try:
+            value = descriptive({column: data.get(column)})
+            Pair(id="x", prompt="x", response_a="x", response_b="x", **value)
+        except ValueError:
+            unfit.add(column)
+        else:
+            found |= value
+    return found
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or value in ("", []) or (isinstance(value, float) and math.isnan(value))
+
+
+def _text(value: Any) -> str:
+    is_whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if is_whole else str(value).strip()
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _spoken(value: Any) -> Any:
@@ -126,8 +202,103 @@ class Found:
 
     pairs: list[Pair]
     answers: list[Foreign]
-    left_out: int
-    """Answers that are drafts, empty, or not the newest of a person."""
+    left_out: Mapping[str, int]
+    """Answers that do not come in, by reason."""
+    unread: tuple[str, ...] = ()
+    """Questions of the file that were not asked for."""
+    assumed: int = 0
+    """Answers whose status the file does not say."""
+    unfit: tuple[str, ...] = ()
+    """Columns that are called as ours and mean something else."""
+
+
+class Gathering:
+    """What is gathered of an export while it is read."""
+
+    def __init__(self, path: Path, names: Names) -> None:
+        names.check()
+        self._path, self._names = path, names
+        self._pairs: dict[str, Pair] = {}
+        self._answers: list[Foreign] = []
+        self._questions: dict[str, None] = {}
+        self._columns: dict[str, None] = {}
+        self._left_out: Counter[str] = Counter()
+        self._lengths: set[int] = set()
+        self._unfit: set[str] = set()
+        self._given = 0
+        self.assumed = 0
+
+    def pair(self, data: Mapping[str, Any], identity: Any, place: str) -> Pair:
+        """Add the pair of a tool's fields, once. Raises InputError."""
+        pair = self._names.pair(data, identity, place, self._unfit)
+        earlier = self._pairs.setdefault(pair.id, pair)
+        if (earlier.prompt, earlier.response_a, earlier.response_b) != (pair.prompt, pair.response_a, pair.response_b):
+            raise InputError(
+                f"{place}: pair {pair.id!r} stands in the file with other texts; give each an id of its own"
+            )
+        return earlier
+
+    def asked(self, questions: Iterable[str]) -> None:
+        """Note the names of questions that the file has."""
+        self._questions.update(dict.fromkeys(questions))
+
+    def may_ask(self, columns: Iterable[str]) -> None:
+        """Note the names of columns that may be questions."""
+        self._columns.update(dict.fromkeys(columns))
+
+    def leave_out(self, reason: str, n: int = 1) -> None:
+        """Count answers that do not come in."""
+        self._left_out[reason] += n
+
+    def add(
+        self, pair: Pair, person: str, values: Mapping[str, Any], place: str, seconds: float | None, at: int | None
+    ) -> None:
+        """Add what a person said, by the tool's question names. Raises InputError."""
+        choice = values.get(self._names.questions.get("choice", "choice"))
+        if isinstance(choice, list):
+            self._lengths.add(len(choice))
+        said = self._names.said(values, seconds, place)
+        self._given += bool(values)
+        if said is None:
+            self.leave_out("without an answer to what was asked for")
+        else:
+            self._answers.append(Foreign(pair.id, person, "answer", said, at=at))
+
+    def skip(self, pair: Pair, person: str, reason: str, at: int | None = None) -> None:
+        """Add that a person skipped a pair."""
+        self._answers.append(Foreign(pair.id, person, "skip", None, reason=reason, at=at))
+
+    def found(self) -> Found:
+        """Return what was gathered. Raises InputError where the file's questions are not the ones asked for."""
+        there = self._questions | self._columns
+        for ours, theirs in self._names.questions.items():
+            if there and theirs not in there:
+                raise InputError(f"{self._path}: --question {ours}={theirs}: no such question; found {_listed(there)}")
+        known = {self._names.questions.get(name, name) for name in QUESTIONS}
+        votes = known - {self._names.questions.get("note", "note")}
+        unread = tuple(name for name in self._questions if name not in known)
+        if self._given and not votes & set(there):
+            first = next((name for name in there if name not in known), "NAME")
+            raise InputError(
+                f"{self._path}: none of its questions is called {', '.join(_OURS)}; found {_listed(there)}; "
+                f"say which is which: --question choice={first}"
+            )
+        if 1 in self._lengths and len(self._lengths) > 1:
+            theirs = self._names.questions.get("choice", "choice")
+            raise InputError(
+                f"{self._path}: {theirs} is one name in some answers and several in others, so several are no ranking; "
+                "leave those out, or ask for another question: --question choice=NAME"
+            )
+        kept, replaced = newest(self._answers)
+        if replaced:
+            self.leave_out("replaced by a newer one of the same person", replaced)
+        return Found(
+            list(self._pairs.values()), kept, dict(self._left_out), unread, self.assumed, tuple(sorted(self._unfit))
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def newest(answers: Iterable[Foreign]) -> tuple[list[Foreign], int]:
@@ -141,17 +312,33 @@ def newest(answers: Iterable[Foreign]) -> tuple[list[Foreign], int]:
     return list(kept.values()), len(given) - len(kept)
 
 
-def read_list(path: Path, tool: str) -> list[dict[str, Any]]:
-    """Read a JSON list of objects, or one object a line. Raises InputError."""
+def read_objects(path: Path, tool: str) -> list[dict[str, Any]]:
+    """Read a JSON list of objects, one object a line, Parquet or CSV. Raises InputError."""
+    form = format_of(path)
+    if form is not None and not form.startswith("json"):
+        return [row.values for row in read_rows(path, _raise)]
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = gzip.decompress(path.read_bytes()).decode() if form == "jsonl.gz" else path.read_text("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text; export it from {tool} as JSON") from error
     try:
-        is_lines = path.suffix == ".jsonl"
-        found = [decode_json(line) for line in text.splitlines() if line.strip()] if is_lines else decode_json(text)
-    except (ValueError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: {error}; export it from {tool} as JSON") from error
+        found = decode_json(text)
+    except ValueError as error:
+        found = _lines(text, f"{path}: {error}; export it from {tool} as JSON")
+    if isinstance(found, dict):
+        found = [found]  # one line of JSON Lines
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise InputError(f"{path}: expected a list of objects, as {tool} exports it")
     return found
+
+
+def _lines(text: str, otherwise: str) -> list[Any]:
+    # datasets writes JSON Lines under the name .json.
+    try:
+        return [decode_json(line) for line in text.split("\n") if line.strip()]
+    except ValueError as error:
+        raise InputError(otherwise) from error
+
+
+def _raise(place: str, reason: str) -> NoReturn:
+    raise InputError(f"{place}: {reason}")

@@ -17,7 +17,7 @@ from dissensus.annotate.answers import digest_of
 from dissensus.annotate.assignment import item_columns
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.schema import adjudications, assignments, drafts, items, people, project, revisions
-from dissensus.annotate.terms import Correct, Distinct, Kind, KnownAnswer, Role, Said, State
+from dissensus.annotate.terms import Correct, Distinct, Kind, KnownAnswer, Note, Role, Said, State
 from dissensus.records import Label, Order, Pair
 
 Values = dict[str, Any]
@@ -36,7 +36,7 @@ class _RevisionTold(_Told):
     distinct: Distinct | None
     estimate: Annotated[int, Field(ge=0, le=10)] | None
     choice: Label | None
-    note: str
+    note: Note
     reason: str
     seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None
     created_at: _Time
@@ -67,7 +67,7 @@ class _DecisionTold(_Told):
     distinct: Distinct | None
     estimate: Annotated[int, Field(ge=0, le=10)] | None
     choice: Label | None
-    note: str
+    note: Note
     created_at: _Time
 
 

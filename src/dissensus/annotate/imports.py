@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,11 @@ class Imported:
     pairs: int
     answers: int
     people: int
-    left_out: int = 0
-    """Answers that are drafts, or empty."""
+    skips: int = 0
+    surplus: int = 0
+    """Answers that do not count, for their pairs have all that are wanted."""
+    most: int = 0
+    """Answers to the pair that has most of them in the file."""
 
 
 def add_practice(c: Connection) -> None:
@@ -62,8 +66,10 @@ def import_export(path: Path, database: str | Path, *, secret: Path | None = Non
         raise InputError(f"{path}: the project cannot be read ({_reason(error)}); export it again") from error
     found = [_item(row, told, names) for row, told in rows]
     _refuse_repeats(path, [told for _, _, told in (*known, *found)])
-    with AnnotationStore.create(database, AnnotationConfig(**project["config"]), secret=secret) as store:
-        store.write(lambda c: history.write(c, project, [*known, *found]))
+    config = AnnotationConfig(**project["config"])
+    AnnotationStore.create(
+        database, config, secret=secret, fill=lambda c: history.write(c, project, [*known, *found])
+    ).close()
     answers = sum(given["state"] == "answered" for _, _, told in found for given in told["assignments"])
     return Imported(len(found), answers, len(names))
 
@@ -115,21 +121,36 @@ def _raise(place: str, reason: str) -> NoReturn:
     raise InputError(f"{place}: {reason}")
 
 
+def most_answers(found: Found) -> int:
+    """Count the answers to the pair that has most of them."""
+    counts = Counter(answer.pair_id for answer in found.answers if answer.kind == "answer")
+    return max(counts.values(), default=0)
+
+
 def import_foreign(store: AnnotationStore, found: Found) -> Imported:
     """Add pairs and the answers that another tool holds; people are added by name, without a link.
 
     Every answer counts that finds a place (`AnnotationConfig.annotators` people per pair); the others are kept as
-    surplus. Raises InputError where somebody answers a pair twice.
+    surplus, and counted. Raises InputError where somebody answers a pair twice.
     """
-
-    def write(c: Connection) -> int:
-        add_items(c, found.pairs)
-        return _write_answers(c, found.answers, store.config.annotators)
-
-    return Imported(len(found.pairs), len(found.answers), store.write(write), found.left_out)
+    return store.write(lambda c: write_foreign(c, found, store.config.annotators))
 
 
-def _write_answers(c: Connection, given: Sequence[Foreign], k: int) -> int:
+def write_foreign(c: Connection, found: Found, k: int) -> Imported:
+    """`import_foreign` in a transaction that was begun; ``k``: the people per pair of the project."""
+    add_items(c, found.pairs)
+    states = _write_answers(c, found.answers, k)
+    return Imported(
+        pairs=len(found.pairs),
+        answers=states["answered"] + states["surplus"],
+        people=len({answer.annotator for answer in found.answers}),
+        skips=states["skipped"],
+        surplus=states["surplus"],
+        most=most_answers(found),
+    )
+
+
+def _write_answers(c: Connection, given: Sequence[Foreign], k: int) -> Counter[str]:
     at = now()
     by_name = {name: person for person, name in c.execute(select(people.c.id, people.c.name))}
     ids = {pair_id: item for item, pair_id in c.execute(select(items.c.id, items.c.pair_id))}
@@ -138,6 +159,7 @@ def _write_answers(c: Connection, given: Sequence[Foreign], k: int) -> int:
     for row in c.execute(select(assignments.c.person_id, assignments.c.number)):
         numbers[row.person_id] = max(row.number, numbers.get(row.person_id, 0))
     had = {(row.item_id, row.person_id) for row in c.execute(select(assignments.c.item_id, assignments.c.person_id))}
+    states: Counter[str] = Counter()
     for answer in given:
         person = by_name.get(answer.annotator) or _add_person(c, answer.annotator, at)
         by_name[answer.annotator] = person
@@ -148,10 +170,11 @@ def _write_answers(c: Connection, given: Sequence[Foreign], k: int) -> int:
         numbers[person] = numbers.get(person, 0) + 1
         state = "skipped" if answer.kind == "skip" else "answered" if taken[item] < k else "surplus"
         taken[item] += state == "answered"
+        states[state] += 1
         _write_answer(c, answer, item, person, numbers[person], state, answer.at or at)
     for item, n in taken.items():
         c.execute(update(items).where(items.c.id == item).values(taken=n))
-    return len({answer.annotator for answer in given})
+    return states
 
 
 def _add_person(c: Connection, name: str, at: int) -> int:

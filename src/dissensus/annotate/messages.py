@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from dissensus.annotate import pages
-from dissensus.annotate.database import StorageFull, StorageUnavailable
+from dissensus.annotate.database import StorageFull, StorageMoved, StorageUnavailable
 from dissensus.annotate.entry import SignedOut
 from dissensus.annotate.refusals import Conflict, NotYours, Spent, Unknown
 from dissensus.annotate.terms import Said, Shown, State
@@ -98,6 +98,8 @@ async def _refused(request: Request, error: Exception) -> Response:
         headers["retry-after"] = str(_RETRY_SECONDS)
         _log.error("%s", words)
         words = "nothing was saved, for the server's storage cannot be used now; try again soon"
+        if isinstance(error, StorageMoved):
+            words = f"nothing was saved, for {error.file} is no longer where it was on the server; tell the organiser"
     return _reply(request, _status_of(error), words, headers)
 
 

@@ -11,6 +11,7 @@
     revisions      what was said, only ever added to; the assignment points at the newest
     drafts         what is being written
     adjudications  what an adjudicator decided about an item, only ever added to
+    served         one row: where the app was started last; missing in projects that older versions made
 """
 
 from __future__ import annotations
@@ -165,4 +166,13 @@ adjudications = Table(
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("item_id", "revision", name="one_decision_per_revision"),
     UniqueConstraint("item_id", "idempotency_key", name="one_decision_per_act"),
+)
+
+served = Table(
+    "served",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("origin", Text, nullable=False),  # as links name it
+    Column("at", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="served_last"),
 )

@@ -9,11 +9,14 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from dissensus.annotate.app import create_app
 from dissensus.annotate.hosts import Hosts, hosts_for
+from dissensus.annotate.patience import Patient
 from dissensus.annotate.store import AnnotationStore
 from dissensus.errors import InputError, OutputError
 
@@ -75,7 +78,7 @@ def open_socket(listening: Listening) -> tuple[socket.socket, Hosts]:
         ) from error
     port = int(taken.getsockname()[1])
     try:
-        return taken, hosts_for(port, listening.trusted_host, tls=listening.tls)
+        return taken, hosts_for(port, listening.trusted_host, tls=listening.tls, host=listening.host)
     except InputError:
         taken.close()
         raise
@@ -84,22 +87,31 @@ def open_socket(listening: Listening) -> tuple[socket.socket, Hosts]:
 def serve(store: AnnotationStore, listening: Listening, taken: socket.socket, hosts: Hosts, *, demo: bool) -> None:
     """Serve until SIGINT or SIGTERM; what is being saved is finished first."""
     logging.getLogger("dissensus.annotate").setLevel(logging.INFO)
-    config = uvicorn.Config(
+    config = settings(
         create_app(store, hosts=hosts, demo=demo),
+        proxy_headers=hosts.secure and not listening.tls,
+        ssl_certfile=listening.certificate,
+        ssl_keyfile=listening.key,
+    )
+    with taken:
+        uvicorn.Server(config).run(sockets=[taken])
+
+
+def settings(app: FastAPI, **more: Any) -> uvicorn.Config:
+    """Return how the app is served, wherever that is."""
+    return uvicorn.Config(
+        app,
+        http=Patient,
         # Lines of accesses would hold addresses; links keep their tokens out of those, and nothing else needs them.
         access_log=False,
         log_level="warning",
         use_colors=False,
         server_header=False,
-        proxy_headers=hosts.secure and not listening.tls,
-        ssl_certfile=listening.certificate,
-        ssl_keyfile=listening.key,
         timeout_graceful_shutdown=5,
         lifespan="off",
         ws="none",
+        **more,
     )
-    with taken:
-        uvicorn.Server(config).run(sockets=[taken])
 
 
 def end_on_sigterm() -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.database import (
+    Anchor,
     as_storage_error,
     is_of_one_call,
     is_there,
@@ -25,6 +26,8 @@ from dissensus.annotate.database import (
     make_file,
     name_of,
     open_engine,
+    publish,
+    remove,
 )
 from dissensus.annotate.database import read_secret as _read_secret
 from dissensus.annotate.schema import SCHEMA_VERSION, metadata, project
@@ -52,6 +55,7 @@ class AnnotationStore:
         self._place = locate(database)
         if not is_there(self._place):
             raise InputError(f"{self.name}: there is no annotation project; make one, or check the name")
+        self._anchor = Anchor(self._place)
         self._engine = open_engine(self._place)
         self._secret_path = secret or _secret_beside(self._place)
         try:
@@ -59,28 +63,41 @@ class AnnotationStore:
         except BaseException:
             self._engine.dispose()
             raise
-        self._writer = Writer(self._engine, self._place)
+        self._writer = Writer(self._engine, self._place, self._anchor)
 
     @classmethod
-    def create(cls, database: str | Path, config: AnnotationConfig, *, secret: Path | None = None) -> AnnotationStore:
-        """Make a project and open it. Raises InputError where the file, or a project in the database, exists."""
+    def create(
+        cls,
+        database: str | Path,
+        config: AnnotationConfig,
+        *,
+        secret: Path | None = None,
+        fill: Callable[[Connection], object] = lambda c: None,
+    ) -> AnnotationStore:
+        """Make a project and open it.
+
+        ``fill`` puts in what the project begins with. It is there with all of that or not at all, also where ``fill``
+        raises or the process is killed. Raises InputError where the file, or a project in the database, exists.
+        """
         place = locate(database)
-        if isinstance(place, Path):
-            make_file(place)
-        engine = open_engine(place)
+        begun = make_file(place) if isinstance(place, Path) else place
+        engine = open_engine(begun)
         try:
-            if isinstance(place, Path):
+            if isinstance(begun, Path):
                 _write_ahead(engine)
             with engine.connect() as c, c.execution_options(writing=True).begin():
                 _make_tables(c, place, config)
-        except BaseException as error:
+                fill(c)
+            engine.dispose()  # which brings what was written ahead into the file
+            _read_secret(secret or _secret_beside(place))
+            if isinstance(begun, Path) and isinstance(place, Path):
+                publish(begun, place)
+        except DBAPIError as error:
+            raise as_storage_error(error, place) from error
+        finally:
             engine.dispose()
-            _remove_what_was_begun(place)
-            if isinstance(error, DBAPIError):
-                raise as_storage_error(error, place) from error
-            raise
-        engine.dispose()
-        _read_secret(secret or _secret_beside(place))
+            if isinstance(begun, Path):
+                remove(begun)
         return cls(database, secret=secret)
 
     @staticmethod
@@ -110,6 +127,7 @@ class AnnotationStore:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction of its own that only reads: all it sees is of one moment."""
+        self._anchor.check()
         try:
             with self._engine.connect() as connection, connection.begin():
                 return work(connection)
@@ -192,12 +210,6 @@ def _make_tables(c: Connection, place: Path | URL, config: AnnotationConfig) -> 
             created_at=now(),
         )
     )
-
-
-def _remove_what_was_begun(place: Path | URL) -> None:
-    if isinstance(place, Path):
-        for name in (place.name, f"{place.name}-wal", f"{place.name}-shm"):
-            place.with_name(name).unlink(missing_ok=True)
 
 
 def _secret_beside(place: Path | URL) -> Path:

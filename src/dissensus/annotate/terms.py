@@ -16,7 +16,7 @@ State = Literal["leased", "answered", "skipped", "released", "surplus"]
 Role = Literal["annotator", "adjudicator", "organiser"]
 
 _TenPeople = Annotated[int, Field(ge=0, le=10)]
-_Note = Annotated[str, StringConstraints(max_length=4000)]
+Note = Annotated[str, StringConstraints(max_length=4000)]
 _Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -33,7 +33,7 @@ class Shown(BaseModel):
     """Task 3: of 10 people, how many prefer the answer on the left."""
     choice: Side | None = None
     """The annotator's own preference, where that is asked."""
-    note: _Note = ""
+    note: Note = ""
     seconds: _Seconds | None = None
 
 
@@ -47,7 +47,7 @@ class Said(BaseModel):
     estimate: _TenPeople | None = None
     """Of 10 people, how many prefer response a."""
     choice: Label | None = None
-    note: _Note = ""
+    note: Note = ""
     seconds: _Seconds | None = None
 
 

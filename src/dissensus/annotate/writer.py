@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from dissensus.annotate.database import StorageUnavailable, as_storage_error, is_of_one_call, name_of
+from dissensus.annotate.database import Anchor, StorageUnavailable, as_storage_error, is_of_one_call, name_of
 
 _MOST_PER_COMMIT = 256
 
@@ -43,9 +43,10 @@ class _Call:
 class Writer:
     """Runs writes in the order they came, many in a transaction, each in a savepoint of its own."""
 
-    def __init__(self, engine: Engine, place: Path | URL) -> None:
+    def __init__(self, engine: Engine, place: Path | URL, anchor: Anchor) -> None:
         self._engine = engine
         self._place = place
+        self._anchor = anchor
         self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
@@ -107,9 +108,11 @@ class Writer:
 
     def _commit(self, calls: list[_Call]) -> None:
         try:
+            self._anchor.check()
             with self._engine.connect() as fresh, fresh.execution_options(writing=True).begin():
                 for call in calls:
                     _attempt(call, fresh)
+            self._anchor.check()  # what went into a file that nobody will find was not saved
         except DBAPIError as error:
             problem: Exception = as_storage_error(error, self._place)
             problem.__cause__ = error

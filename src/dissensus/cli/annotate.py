@@ -14,6 +14,8 @@ from dissensus.cli.outputs import Database, Source, Verb
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from dissensus.annotate.config import AnnotationConfig
     from dissensus.annotate.hosts import Hosts
     from dissensus.annotate.store import AnnotationStore
@@ -73,6 +75,7 @@ def command(
     Prints a link that signs the organiser in once. Settings are kept in the project; later starts need --db alone, and
     PAIRS only to add more. Stop it with Ctrl-C; it can be killed at any time.
     """
+    from dissensus.annotate.hosts import is_everywhere
     from dissensus.annotate.practice import demo_pairs
     from dissensus.annotate.serve import Listening, end_on_sigterm, open_socket, serve
     from dissensus.sources import read_pairs
@@ -88,27 +91,50 @@ def command(
             folder = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="dissensus-demo-"))
             database = str(Path(folder) / "demo.db")
         given = list(read_pairs(pairs)) if pairs else demo_pairs() if demo else []
-        store = until_the_end.enter_context(_open(database, settings, secret_file, is_fillable=bool(given)))
-        _fill(store, given, pairs)
+        store = until_the_end.enter_context(_open(database, settings, secret_file, given, pairs))
+        _note_origin(store, hosts)
         _greet(store, hosts, organiser, demo=demo)
+        if is_everywhere(host) and trusted_host is None:
+            click.echo(f"Others cannot open links to {hosts.origin}: name this machine with --trusted-host.", err=True)
         serve(store, listening, taken, hosts, demo=demo)
 
 
-def _open(database: str, settings: dict[str, Any], secret: Path | None, *, is_fillable: bool) -> AnnotationStore:
+def _open(
+    database: str, settings: dict[str, Any], secret: Path | None, pairs: list[Pair], source: str | None
+) -> AnnotationStore:
     from dissensus.annotate.store import AnnotationStore
 
     given = _given(settings)
-    if AnnotationStore.exists(database):
-        store = AnnotationStore(database, secret=secret)
-        try:
-            _refuse_changes(store.name, store.config, given)
-        except BaseException:
-            store.close()
-            raise
-        return store
-    if not is_fillable:
+    if not AnnotationStore.exists(database):
+        return _make(database, given, secret, pairs, source)
+    store = AnnotationStore(database, secret=secret)
+    try:
+        _refuse_changes(store.name, store.config, given)
+        added = store.write(lambda c: _fill(c, store.config, store.name, pairs))
+    except BaseException:
+        store.close()
+        raise
+    _tell_added(source, added, pairs)
+    return store
+
+
+def _make(
+    database: str, given: dict[str, Any], secret: Path | None, pairs: list[Pair], source: str | None
+) -> AnnotationStore:
+    from dissensus.annotate.database import locate, name_of
+    from dissensus.annotate.store import AnnotationStore
+
+    if not pairs:
         raise InputError(f"{database}: there is no project yet; name the PAIRS to make one of")
-    return AnnotationStore.create(database, _config(given), secret=secret)
+    config, added = _config(given), 0
+
+    def fill(c: Connection) -> None:
+        nonlocal added
+        added = _fill(c, config, name_of(locate(database)), pairs)
+
+    store = AnnotationStore.create(database, config, secret=secret, fill=fill)
+    _tell_added(source, added, pairs)
+    return store
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:
@@ -144,21 +170,33 @@ def _refuse_changes(name: str, config: AnnotationConfig, given: dict[str, Any]) 
             )
 
 
-def _fill(store: AnnotationStore, given: list[Pair], name: str | None) -> None:
+def _fill(c: Connection, config: AnnotationConfig, name: str, pairs: list[Pair]) -> int:
+    """Add what is new; returns how many pairs were."""
     from sqlalchemy import func, select
 
     from dissensus.annotate.assignment import add_items
     from dissensus.annotate.imports import add_practice
     from dissensus.annotate.schema import items
 
-    if store.config.practice:
-        store.write(add_practice)
-    added = store.write(lambda c: add_items(c, given))
-    if name is not None:
-        known = len(given) - added
-        click.echo(f"{name}: {added} pairs added" + (f", {known} were there already" if known else ""), err=True)
-    if not store.read(lambda c: c.execute(select(func.count()).where(~items.c.practice)).scalar_one()):
-        raise InputError(f"{store.name}: the project has no pairs; name some: dissensus annotate PAIRS --db …")
+    if config.practice:
+        add_practice(c)
+    added = add_items(c, pairs)
+    if not c.execute(select(func.count()).where(~items.c.practice)).scalar_one():
+        raise InputError(f"{name}: the project has no pairs; name some: dissensus annotate PAIRS --db …")
+    return added
+
+
+def _tell_added(source: str | None, added: int, pairs: list[Pair]) -> None:
+    if source is not None:
+        known = len(pairs) - added
+        click.echo(f"{source}: {added} pairs added" + (f", {known} were there already" if known else ""), err=True)
+
+
+def _note_origin(store: AnnotationStore, hosts: Hosts) -> None:
+    from dissensus.annotate import access
+    from dissensus.annotate.store import now
+
+    store.write(lambda c: access.note_origin(c, hosts.origin, now()))
 
 
 def _greet(store: AnnotationStore, hosts: Hosts, organiser: str, *, demo: bool) -> None:

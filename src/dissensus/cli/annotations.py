@@ -15,9 +15,12 @@ from dissensus.errors import InputError
 if TYPE_CHECKING:
     from dissensus.annotate.access import Person
     from dissensus.annotate.aggregation import Rules
-    from dissensus.annotate.foreign import Names
+    from dissensus.annotate.foreign import Found, Names
+    from dissensus.annotate.imports import Imported
     from dissensus.annotate.store import AnnotationStore
 
+_MOST_PEOPLE = 1000
+_ORIGIN = "http://127.0.0.1:8700"
 _DATABASE = click.argument("database", type=Source(), metavar="DB", shell_complete=complete_file)
 _ROLES = ["annotator", "adjudicator", "organiser"]
 _SECRET = click.option(
@@ -83,52 +86,92 @@ def export_project(database: str, out: Path, **rules: Any) -> None:
     show_default=True,
     help="What wrote FILE. An export of dissensus makes the project anew.",
 )
-@click.option("--annotators", type=click.IntRange(1, 1000), help="People per pair, of a new project.  [default: 3]")
+@click.option(
+    "--annotators", type=click.IntRange(1, 1000), help="People per pair, of a new project.  [default: as FILE has]"
+)
 @click.option("--field", "fields", multiple=True, metavar="OURS=THEIRS", help="prompt, response_a, response_b; repeat.")
 @click.option("--question", "questions", multiple=True, metavar="OURS=THEIRS", help="correct, distinct, estimate, …")
 @click.option("--value", "values", multiple=True, metavar="QUESTION:THEIRS=OURS", help="correct:Yes=single; repeat.")
+@click.option("--assume-submitted", is_flag=True, help="Take Argilla's responses without a status as submitted.")
 @_SECRET
 def import_file(
     file: Path,
     database: str,
     tool: str,
     annotators: int | None,
+    assume_submitted: bool,
     secret_file: Path | None,
     **names: tuple[str, ...],
 ) -> None:
-    """Bring in an export of a project, or answers from Label Studio or Argilla (their JSON)."""
-    from dissensus.annotate.imports import import_export, import_foreign
+    """Bring in an export of a project, or answers from Label Studio or Argilla.
 
+    Label Studio's JSON, JSON_MIN and CSV are read, and Argilla's records as JSON (Lines) or Parquet.
+    """
+    from dissensus.annotate.imports import import_export
+
+    if assume_submitted and tool != "argilla":
+        raise InputError("--assume-submitted is for Argilla's exports; leave it out, or give --from argilla")
     if tool == "dissensus":
         if annotators is not None or any(names.values()):
             raise InputError("--annotators, --field, --question and --value are for other tools; leave them out")
         done = import_export(file, database, secret=secret_file)
-    else:
-        found = _readers()[tool](file, _names(**names))
-        with _open_or_make(database, annotators, secret_file) as store:
-            done = import_foreign(store, found)
-    left = f", {done.left_out} drafts, repeats or empty answers left out" if done.left_out else ""
-    click.echo(f"{file}: {done.pairs:,} pairs, {done.answers:,} answers of {done.people} people{left}")
+        click.echo(f"{file}: {done.pairs:,} pairs, {done.answers:,} answers of {done.people} people")
+        return
+    found = _read(file, tool, _names(**names), assume_submitted=assume_submitted)
+    done, k = _import(found, database, annotators, secret_file)
+    skips = f", {done.skips:,} skipped" if done.skips else ""
+    click.echo(
+        f"{file}: {done.pairs:,} pairs, {done.answers:,} answers of {done.people} people{skips}; {k} people per pair"
+    )
+    for line in _notes(found, done, k):
+        click.echo(line, err=True)
 
 
-def _readers() -> dict[str, Any]:
+def _read(file: Path, tool: str, names: Names, *, assume_submitted: bool) -> Found:
     from dissensus.annotate.argilla import read_argilla
     from dissensus.annotate.label_studio import read_label_studio
 
-    return {"label-studio": read_label_studio, "argilla": read_argilla}
+    if tool == "argilla":
+        return read_argilla(file, names, assume_submitted=assume_submitted)
+    return read_label_studio(file, names)
 
 
-def _open_or_make(database: str, annotators: int | None, secret: Path | None) -> AnnotationStore:
+def _import(found: Found, database: str, annotators: int | None, secret: Path | None) -> tuple[Imported, int]:
     from dissensus.annotate.config import AnnotationConfig
+    from dissensus.annotate.imports import import_foreign, most_answers, write_foreign
     from dissensus.annotate.store import AnnotationStore
 
-    if not AnnotationStore.exists(database):
-        return AnnotationStore.create(database, AnnotationConfig(annotators=annotators or 3), secret=secret)
-    store = AnnotationStore(database, secret=secret)
-    if annotators not in (None, store.config.annotators):
-        store.close()
-        raise InputError(f"{database}: wants {store.config.annotators} people per pair; leave --annotators out")
-    return store
+    if AnnotationStore.exists(database):
+        with AnnotationStore(database, secret=secret) as store:
+            if annotators not in (None, store.config.annotators):
+                wants = store.config.annotators
+                raise InputError(f"{database}: wants {wants} people per pair; leave --annotators out")
+            return import_foreign(store, found), store.config.annotators
+    k = annotators or min(_MOST_PEOPLE, most_answers(found)) or AnnotationConfig().annotators
+    told: list[Imported] = []
+    AnnotationStore.create(
+        database,
+        AnnotationConfig(annotators=k),
+        secret=secret,
+        fill=lambda c: told.append(write_foreign(c, found, k)),
+    ).close()
+    return told[0], k
+
+
+def _notes(found: Found, done: Imported, k: int) -> list[str]:
+    notes = [f"{n:,} left out: {reason}" for reason, n in found.left_out.items() if n]
+    if done.surplus:
+        notes.append(
+            f"{done.surplus:,} answers do not count, for the project takes {k} people per pair and the file has up to "
+            f"{done.most}; to count all, import into a new --db with --annotators {done.most}"
+        )
+    if found.assumed:
+        notes.append(f"{found.assumed:,} responses have no status and were taken for submitted")
+    if found.unfit:
+        notes.append(f"columns that mean something else than ours and were left out: {', '.join(found.unfit)}")
+    if found.unread:
+        notes.append(f"questions that were not read: {', '.join(found.unread)}")
+    return notes
 
 
 def _names(fields: tuple[str, ...], questions: tuple[str, ...], values: tuple[str, ...]) -> Names:
@@ -162,9 +205,11 @@ def _split(given: tuple[str, ...], option: str) -> list[tuple[str, str]]:
     type=click.Choice(["annotator", "adjudicator", "organiser"]),
     help="Of somebody new.  [default: annotator]",
 )
-@click.option("--origin", default="http://127.0.0.1:8700", show_default=True, help="Where people reach the app.")
+@click.option(
+    "--origin", help="Where people reach the app, such as https://HOST.  [default: where it was started last]"
+)
 @_SECRET
-def invite(database: str, name: str, role: str | None, origin: str, secret_file: Path | None) -> None:
+def invite(database: str, name: str, role: str | None, origin: str | None, secret_file: Path | None) -> None:
     """Add NAME, or find them, and print a link that lets them in once."""
     from dissensus.annotate import access
     from dissensus.annotate.store import now
@@ -178,6 +223,11 @@ def invite(database: str, name: str, role: str | None, origin: str, secret_file:
             person = known or access.add_person(c, name, role or "annotator", now())  # type: ignore[arg-type]
             return access.invite(c, store, person.id, now())
 
+        if origin is None and (origin := store.read(access.noted_origin)) is None:
+            origin = _ORIGIN
+            click.echo(
+                f"the app was not started on {database} yet; --origin names another place than {origin}", err=True
+            )
         click.echo(f"{origin.rstrip('/')}/join#{store.write(work)}")
 
 

@@ -10,6 +10,7 @@ export class Desk {
     this.pace = null; // seconds per pair
     this.project = null;
     this.waiting = 0;
+    this.isSettled = false; // whether the server was asked while nothing was held and nothing was on its way
   }
 
   async open() {
@@ -24,6 +25,7 @@ export class Desk {
     const have = [...new Set([...queued, ...open])].slice(0, 200);
     const want = Math.max(0, Math.min(50, this.project.prefetch - open.length));
     const given = await ask("POST", "/api/tasks", { have, want });
+    this.isSettled = have.length === 0;
     for (const key of given.gone) if (!queued.includes(key)) this.change(key, { state: "released" });
     for (const task of given.tasks) this.take(task);
     const { answered, skipped, left, practice_left, seconds_per_item } = given.progress;
@@ -53,6 +55,7 @@ export class Desk {
   }
 
   change(key, values) {
+    this.isSettled = false;
     Object.assign(this.entry(key) ?? {}, values);
     Object.assign(this.tasks.get(key) ?? {}, values);
   }

@@ -65,6 +65,12 @@ function inDialog(event, dialog) {
     dialog.querySelector("form").requestSubmit();
     return;
   }
+  const close = dialog.querySelector("[data-close]");
+  if (event.key === "Enter" && close && !(event.target instanceof HTMLAnchorElement)) {
+    event.preventDefault();
+    close.click();
+    return;
+  }
   const shown = [...dialog.querySelectorAll("label kbd, button kbd")].find((kbd) => /^[0-9]$/.test(event.key) && kbd.textContent === event.key);
   if (!shown) return;
   event.preventDefault();

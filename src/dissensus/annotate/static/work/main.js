@@ -10,6 +10,7 @@ import { at, describe, fillForm, lacking, notice, readForm, say, sayLacking, sho
 
 const DRAFT_AFTER = 1_500;
 const LOOK_AGAIN = 20_000;
+const LOOK_AT_THE_END = 5_000;
 
 class Work {
   constructor() {
@@ -42,7 +43,25 @@ class Work {
     if (named && this.desk.entry(named)) await this.go(named, false);
     else await this.goNext();
     this.nextConflict();
+    if (this.isNew()) this.welcome();
     setInterval(() => this.lookAgain(), LOOK_AGAIN);
+    setInterval(() => at("end").hidden || this.lookAgain(), LOOK_AT_THE_END);
+    document.addEventListener("visibilitychange", () => this.lookAgain());
+  }
+
+  // Nothing said yet, on the server or here, and the guide not read.
+  isNew() {
+    return !this.shelf.hasRead("guide") && !this.shelf.acts().length && this.desk.entries.every((entry) => entry.revision === 0);
+  }
+
+  welcome() {
+    at("guide-close").textContent = "Start";
+    this.guide();
+    at("guide").addEventListener("close", () => {
+      at("guide-close").textContent = "Close";
+      this.shelf.read("guide");
+      this.clock.start(0); // reading the guide is no work on the first pair
+    }, { once: true });
   }
 
   // --- Going from pair to pair -----------------------------------------------------------------------------
@@ -81,6 +100,7 @@ class Work {
     this.moving = true; // what is pressed meanwhile is not about the pair that was left
     try {
       let next = this.desk.next(this.current?.number ?? 0);
+      if (!next) await this.sender.pause(); // what the server does not know to be done counts as held
       if (!next && (await this.fetchMore())) next = this.desk.next(this.current?.number ?? 0);
       if (next) return await this.go(next.key);
       this.current = null;
@@ -90,14 +110,22 @@ class Work {
     }
   }
 
+  // Nobody is thanked before the server, asked while nothing was held or on its way, said that nothing is left.
   end() {
-    const practice = this.desk.practiceLeft() > 0;
     if (this.sender.waiting()) showEnd("All that this browser holds is answered", "Your answers wait here for the network. Leave this page open.");
+    else if (!this.desk.isSettled || this.desk.next()) showEnd("One moment", "This page asks whether there are more pairs for you.");
     else if (this.desk.waiting > 0) {
       const n = this.desk.waiting;
-      showEnd("Nothing to do just now", `Other people still have ${n} ${n === 1 ? "pair" : "pairs"}. If they leave any, you get them here; you may close this page and look again later.`);
-    } else if (practice) showEnd("One moment", "More pairs are on their way.");
+      showEnd("Nothing to do just now", `Other people still have ${n} ${n === 1 ? "pair" : "pairs"}. This page asks every few seconds and shows you any that becomes free; you may also close it and look again later.`);
+    } else if (this.desk.practiceLeft() > 0) showEnd("One moment", "More pairs are on their way.");
     else showEnd("All done", "There is nothing left for you to answer. Thank you!");
+  }
+
+  // At the end: once what waited is saved, there may be more.
+  async askAtTheEnd() {
+    const isOver = this.current || at("end").hidden || this.desk.isSettled;
+    if (isOver || this.moving || this.sender.waiting() || this.sender.state === "stopped") return;
+    await this.goNext();
   }
 
   async fetchMore() {
@@ -116,9 +144,9 @@ class Work {
   }
 
   async lookAgain() {
-    if (document.hidden || this.sender.state === "stopped") return;
+    if (document.hidden || this.moving || this.sender.state === "stopped") return;
     await this.fetchMore();
-    if (!this.current && at("pair").hidden) await this.goNext();
+    if (!this.current && at("pair").hidden && !this.moving) await this.goNext();
   }
 
   async back() {
@@ -262,6 +290,7 @@ class Work {
 
   guide() {
     at("guide").showModal();
+    at("guide").scrollTop = 0; // the text has the focus, so that it scrolls by keys; its title stands above
   }
 
   help() {
@@ -339,7 +368,10 @@ class Work {
   changed() {
     const waits = this.sender.waiting();
     if (this.desk.total !== null) showProgress(this.desk);
-    if (!at("end").hidden) this.end();
+    if (!at("end").hidden) {
+      this.end();
+      this.askAtTheEnd();
+    }
     if (this.sender.state === "waiting" && this.listening) this.heard(); // work goes on without the remarks
     if (this.sender.state === "stopped") say("Signed out", "bad");
     else if (this.sender.state === "waiting") say(`Waiting for the network: ${waits} ${waits === 1 ? "answer" : "answers"} kept in this browser`, "bad");

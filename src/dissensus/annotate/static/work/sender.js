@@ -19,6 +19,13 @@ export class Sender {
     return this.shelf.acts().length;
   }
 
+  // Until what waits is sent, or cannot be now; not for long, for the person waits too.
+  async pause(longest = 3_000) {
+    const end = performance.now() + longest;
+    while (this.waiting() && ["idle", "sending"].includes(this.state) && performance.now() < end)
+      await new Promise((go) => setTimeout(go, 20));
+  }
+
   hurry() {
     this.wait = FIRST_WAIT;
     clearTimeout(this.timer);

@@ -78,6 +78,15 @@ export class Shelf {
     kept.removeItem(`${this.root}/draft/${key}`);
   }
 
+  // What the person has read once.
+  hasRead(text) {
+    return read(`${this.root}/read/${text}`) === true;
+  }
+
+  read(text) {
+    this.put(`${this.root}/read/${text}`, true);
+  }
+
   put(name, value) {
     try {
       kept.setItem(name, JSON.stringify(value));

@@ -17,14 +17,19 @@ export function showTask(task) {
     at(part).scrollTop = 0;
   }
   at("practice-tag").hidden = !task.practice;
-  window.scrollTo(0, 0);
+  window.scrollTo({ top: 0, behavior: "instant" }); // on a phone the next pair begins a long way up
 }
 
 export function readForm() {
   const picked = (name) => document.querySelector(`#form input[name="${name}"]:checked`)?.value ?? null;
   const left = picked("left");
   return { correct: picked("correct"), distinct: picked("distinct"), left: left === null ? null : Number(left),
-    choice: picked("choice"), note: at("note").value };
+    choice: picked("choice"), note: wellFormed(at("note").value) };
+}
+
+// A text that was cut within a character, as pasting into a full field does, would be refused.
+function wellFormed(text) {
+  return text.toWellFormed?.() ?? text;
 }
 
 export function fillForm(answer) {

@@ -1,0 +1,182 @@
+"""Several people at once in real browsers: how they begin, and that nobody leaves while a pair is open."""
+
+import contextlib
+import time
+
+import pytest
+from sqlalchemy import func, select
+
+from dissensus.annotate import integrity
+from dissensus.annotate.schema import assignments
+from dissensus.annotate.store import now
+
+from .live import NEEDS_CHROMIUM, PHONE, chromium, grave, person, served, until
+
+pytestmark = NEEDS_CHROMIUM
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as launched:
+        yield launched
+
+
+@pytest.fixture
+def serve(open_project):
+    """``serve(**settings)``: (project, origin) of a project that is served until the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**settings):
+            project = open_project(**settings)
+            project.now = now()
+            return project, stack.enter_context(served(project))
+
+        yield make
+
+
+def _answered(project):
+    return project.read(lambda c: c.execute(select(func.count()).where(assignments.c.state == "answered")).scalar_one())
+
+
+def _title(page):
+    return page.evaluate(
+        "() => document.getElementById('end').hidden ? '' : document.getElementById('end-title').textContent"
+    )
+
+
+def _ends(page, title):
+    until(
+        page,
+        f"!document.getElementById('end').hidden && document.getElementById('end-title').textContent === '{title}'",
+    )
+
+
+def _say(page, last="Enter"):
+    for key in ("m", "d", "7", last):
+        page.keyboard.press(key)
+
+
+def test_several_people_give_every_answer_that_is_wanted(browser, serve):
+    names = ("Ada", "Grace", "Kofi")
+    project, origin = serve(pairs=8, annotators=2, people=names, prefetch=4)
+    with contextlib.ExitStack() as stack:
+        pages = [stack.enter_context(person(browser, origin, project, name)) for name in names]
+        for page in pages:  # a slow way to the server: what was said is on its way while the page asks for more
+            page.route("**/revisions", lambda route: (time.sleep(0.1), route.continue_()))
+        end = time.monotonic() + 60
+        while {_title(page) for page in pages} != {"All done"}:
+            assert time.monotonic() < end, [_title(page) for page in pages]
+            for page in pages:
+                if page.is_visible("#pair") and not page.evaluate("() => !!document.querySelector('#form :checked')"):
+                    _say(page)
+                if _title(page) == "All done":
+                    assert _open_to_others_alone(project, page)
+            pages[0].wait_for_timeout(20)
+        assert all(page.seen.wrong == [] for page in pages)
+    assert _answered(project) == 16
+    assert integrity.check(project.store) == []
+
+
+def _open_to_others_alone(project, page):
+    """Whether whoever is thanked has done every pair that lacks answers."""
+    name = page.get_attribute("#work", "data-name")
+    me = project.people[name]
+    rows = project.read(
+        lambda c: c.exec_driver_sql(
+            "SELECT count(CASE WHEN state = 'answered' THEN 1 END), count(CASE WHEN person_id = ? THEN 1 END) "
+            "FROM assignments GROUP BY item_id",
+            (me,),
+        ).all()
+    )
+    return len(rows) == 8 and all(answered == 2 or mine for answered, mine in rows)
+
+
+def test_whoever_waits_gets_what_somebody_leaves(browser, serve):
+    project, origin = serve(pairs=1, annotators=1, people=("Ada", "Grace"))
+    [held] = project.lease("Grace").tasks
+    with person(browser, origin, project, "Ada") as page:
+        _ends(page, "Nothing to do just now")
+        assert "still have 1 pair." in page.inner_text("#end-words")
+        project.submit("Grace", held.key, kind="skip", reason="broken")
+        page.wait_for_selector("#pair:not([hidden])")
+        _say(page)
+        _ends(page, "All done")
+    assert _answered(project) == 1
+
+
+def test_answers_kept_without_a_network_do_not_end_the_work(browser, serve):
+    project, origin = serve(pairs=3, annotators=1, people=("Ada",), prefetch=2)
+    with person(browser, origin, project, "Ada") as page:
+        page.wait_for_load_state("networkidle")
+        page.context.set_offline(True)
+        for _ in range(2):
+            until(page, "!document.querySelector('#form :checked')")
+            _say(page)
+        _ends(page, "All that this browser holds is answered")
+        page.context.set_offline(False)
+        page.wait_for_selector("#pair:not([hidden])")  # the third, at once
+        _say(page)
+        _ends(page, "All done")
+    assert _answered(project) == 3
+
+
+@pytest.mark.parametrize(
+    "view", [{}, {"viewport": PHONE, "has_touch": True, "is_mobile": True}], ids=["laptop", "phone"]
+)
+def test_the_guide_is_shown_first_and_once(view, browser, serve):
+    project, origin = serve(pairs=4, annotators=1, practice=True)
+    with person(browser, origin, project, "Ada", reads=False, **view) as page:
+        page.wait_for_selector("#guide[open]")
+        assert "How to annotate" in page.inner_text("#guide")
+        assert page.evaluate("document.getElementById('guide').scrollTop") == 0
+        assert page.locator("#guide [data-close]").is_visible()
+        assert page.inner_text("#guide-close") == "Start"
+        assert grave(page) == []
+        page.reload()  # it was not read yet
+        page.wait_for_selector("#guide[open]")
+        page.click("#guide [data-close]")
+        assert page.is_visible("#practice-tag")
+        page.reload()
+        page.wait_for_selector("#pair:not([hidden])")
+        page.wait_for_timeout(200)
+        assert not page.is_visible("#guide")
+
+
+def test_nobody_who_has_begun_is_shown_the_guide_again(browser, serve):
+    project, origin = serve(pairs=4, annotators=1)
+    [task] = project.lease("Ada").tasks
+    project.answer("Ada", task.key)
+    with person(browser, origin, project, "Ada", reads=False) as page:  # in a browser that knows nothing of it
+        page.wait_for_selector("#pair:not([hidden])")
+        page.wait_for_timeout(200)
+        assert not page.is_visible("#guide")
+
+
+@pytest.mark.parametrize("height", [800, 720])
+def test_all_four_questions_fit_on_a_laptop(height, browser, serve):
+    project, origin = serve(pairs=4, annotators=1, own_choice=True)
+    with person(browser, origin, project, "Ada", viewport={"width": 1280, "height": height}) as page:
+        page.wait_for_selector("#pair:not([hidden])")
+        foot = page.locator(".foot").bounding_box()
+        for part in ("#task-correct", "#task-choice", "#note"):
+            box = page.locator(part).bounding_box()
+            assert box["y"] + box["height"] <= foot["y"]
+        assert foot["y"] + foot["height"] <= height
+
+
+@pytest.mark.parametrize("size", [(360, 740), (390, 844)])
+def test_a_phone_has_no_keys_to_press_and_nothing_to_scroll_together(size, browser, serve):
+    project, origin = serve(pairs=4, annotators=1, own_choice=True)
+    view = {"width": size[0], "height": size[1]}
+    with person(browser, origin, project, "Ada", viewport=view, has_touch=True, is_mobile=True) as page:
+        page.wait_for_selector("#pair:not([hidden])")
+        assert not page.is_visible("#link")
+        assert not page.is_visible("#help")
+        shown = page.evaluate("[...document.querySelectorAll('kbd')].filter((key) => key.checkVisibility()).length")
+        assert shown == 0
+        assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+        for name, value in (("correct", "single"), ("distinct", "no"), ("left", "4"), ("choice", "tie")):
+            page.tap(f"#form input[name={name}][value='{value}']")
+        page.tap("#save")
+        until(page, "!document.querySelector('#form :checked')")
+        assert page.evaluate("scrollY") == 0  # the next pair is read from its beginning
