@@ -19,6 +19,7 @@ from dissensus.report.compare import RESAMPLES, compare
 from dissensus.report.embed import clean, isolate, source_hash
 from dissensus.report.figures import draw_figures
 from dissensus.report.findings import details, find_findings, headline
+from dissensus.report.folder import check_page
 from dissensus.report.group_tables import GroupTable, IntervalBar
 from dissensus.report.judged import RESAMPLES as JUDGE_RESAMPLES
 from dissensus.report.methods import methods_paragraph, percent
@@ -55,18 +56,31 @@ _DISPENSABLE = {
 """Figures that a page of many runs does without, the first first."""
 
 
-def write_report(run: Path | Sequence[Path], out: Path) -> None:
+def write_report(run: Path | Sequence[Path], out: Path, *, store: Path | None = None) -> list[str]:
     """Write the page of a run's folder, or of several; an unfinished run gives a page that names what is missing.
+
+    The page replaces nothing but an earlier page.
+
+    Args:
+        run: the folder, or several.
+        out: the page.
+        store: the judgments of a single run, where they are not in its folder.
+
+    Returns:
+        What was not read because it leads out of a folder or is no plain file, in words.
 
     Raises:
         InputError: a folder is no run, or holds a file that cannot be read.
         MissingDependencyError: matplotlib is not installed.
-        OutputError: the page cannot be written.
+        OutputError: the page cannot be written, or something else has its name.
     """
     from dissensus.files import write_text
 
     folders = [run] if isinstance(run, Path) else run
-    write_text(out, render(*(load_run(folder) for folder in folders)))
+    check_page(out)
+    runs = [load_run(folder, store=store) for folder in folders]
+    write_text(out, render(*runs))
+    return [f"{run.folder}/{words}" for run in runs for words in run.refused]
 
 
 def render(*runs: RunData) -> str:
@@ -243,12 +257,11 @@ def _judged(run: RunData) -> dict[str, int]:
 
     The manifest's counts hold those of pairs without a margin too; where it has none, the margins' own have to do.
     """
-    stages = run.manifest.get("stages") or []
-    noted = next((stage.get("counts") or {} for stage in stages if stage.get("name") == "margin"), {})
     invalid = sum(margin.n_invalid for margin in run.margins)
     valid = sum(margin.n_judgments for margin in run.margins)
     own = {"judgments": valid + invalid, "invalid": invalid, "left_out": 0}
-    return {name: noted.get(name, count) for name, count in own.items()}
+    noted = {name: run.count("margin", name) for name in own}
+    return {name: own[name] if count is None else count for name, count in noted.items()}
 
 
 def _cell(value: Any) -> str:
