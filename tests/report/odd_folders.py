@@ -78,10 +78,11 @@ def make_loose(study, folder):
 
 
 _DEEP = "[" * 300 + "]" * 300
-_DEEPER = "[" * 100_000 + "]" * 100_000
+_DEEPEST = "[" * 100_000 + "]" * 100_000
 _ODD = [
     "null", "true", "-1", "0", "0.5", "1e308", "-1e308", "1" + "0" * 400, "1" * 5000, "NaN", "Infinity", '""', '"x"',
-    '"\\ud800"', '"\\u0000"', '"../../x"', '"/etc/passwd"', "[]", "{}", "[[]]", '[null]', '["x"]', '{"a": []}', '{"": {}}',
+    '"\\ud800"', '"\\u0000"', '"../../x"', '"/etc/passwd"', "[]", "{}", "[[]]", "[null]", '["x"]',
+    '{"a": []}', '{"": {}}',
     '"' + "x" * 10_000 + '"', _DEEP,
 ]  # fmt: skip
 
@@ -147,7 +148,7 @@ FILES = {
     "text": _as_bytes(lambda _: b'"x"'),
     "list": _as_bytes(lambda _: b"[[1], 2]"),
     "object": _as_bytes(lambda _: b'{"a": 1}'),
-    "deep": _as_bytes(lambda _: _DEEPER.encode()),
+    "deep": _as_bytes(lambda _: _DEEPEST.encode()),
     "many digits": _as_bytes(lambda _: b'{"name": ' + b"1" * 5000 + b"}"),
     "a folder": _as_folder,
     "a pipe": _as_pipe,

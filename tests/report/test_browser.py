@@ -266,7 +266,7 @@ def test_tables_can_be_downloaded(browser, file, run):
             page.locator('button.csv[data-name="pearson"]').click()
         text = Path(download.value.path()).read_bytes().decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text)))
-        assert rows[0][:5] == ["Pairs", "n", "base", "base low", "base high"]
+        assert rows[0][:5] == ["Pairs", "n", "value: base", "low: base", "high: base"]
         assert {len(row) for row in rows} == {len(rows[0])}
         value = next(
             m

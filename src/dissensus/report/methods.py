@@ -8,7 +8,7 @@ from typing import Any
 from dissensus import __version__
 from dissensus.evaluate.tables import number
 from dissensus.report.board import Board
-from dissensus.report.findings import find_findings, headline
+from dissensus.report.findings import find_findings, statement
 from dissensus.report.run import RunData
 
 _DISTRIBUTED = ("mean-variance", "categorical")
@@ -168,7 +168,7 @@ def _evaluation(run: RunData, board: Board, names: Sequence[str]) -> Iterator[st
     yield from _intervals(run, board)
     if any(row.p_holm is not None for row in run.metrics):
         yield "P values are of paired swap tests, adjusted by Holm over the groups shown."
-    yield headline(find_findings(scores), scores)
+    yield statement(find_findings(scores), scores)
     commit = run.manifest.get("git_commit")
     yield f"Made with dissensus {__version__}{f' (commit {str(commit)[:12]})' if commit else ''}."
 

@@ -13,12 +13,14 @@ from markupsafe import Markup
 
 from dissensus import __version__
 from dissensus.evaluate.tables import TITLES, UNDEFINED, Scores, interval, number
+from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.card import COEFFICIENTS, make_card
 from dissensus.report.compare import RESAMPLES, compare
+from dissensus.report.contents import contents
 from dissensus.report.embed import clean, isolate, source_hash
 from dissensus.report.figures import draw_figures
-from dissensus.report.findings import details, find_findings, headline
+from dissensus.report.findings import find_findings, headline
 from dissensus.report.folder import check_page
 from dissensus.report.group_tables import GroupTable, IntervalBar
 from dissensus.report.judged import RESAMPLES as JUDGE_RESAMPLES
@@ -27,6 +29,7 @@ from dissensus.report.notes import Notes
 from dissensus.report.pair_data import BUDGET, view_pairs
 from dissensus.report.run import RunData, load_run
 from dissensus.report.seeds import seed_rows
+from dissensus.report.summary import summarise
 
 _TITLES = {
     "pearson_within": "Pearson r, within data sets",
@@ -108,6 +111,7 @@ def render(*runs: RunData) -> str:
     def write(budget: int) -> str:
         for part in parts:
             part["view"] = view_pairs(part["run"], part["models"], budget=budget)
+            part["contents"] = contents(part)
         page = environment.get_template("report.html").render(known)
         return clean(re.sub(r"\s*\n\s*(?=<(?:td|th|tr)\b)", "\n", page))
 
@@ -154,6 +158,8 @@ def _environment() -> Environment:
     environment.globals.update(
         interval_bar=IntervalBar,
         raw=_raw,
+        ends=_ends,
+        columns=_columns,
         undefined=UNDEFINED,
         titles=_TITLES,
         coefficients=COEFFICIENTS,
@@ -183,16 +189,14 @@ def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
     """Gather what one run's part of the page shows."""
     board = Board(run.metrics)
     scores = board.scores
-    findings = find_findings(scores)
     named = scores.models or (list(run.joined.models) if run.joined else [])
     models = list(dict.fromkeys([*named, *(run.joined.models if run.joined else ()), *run.logs]))
     return {
         "run": run,
         "title": title,
         "place": place,
-        "headline": headline(findings, scores),
-        "details": details(scores),
-        "findings": findings,
+        "headline": headline(find_findings(scores), scores),
+        "summary": summarise(board),
         "facts": list(_facts(run, scores)),
         "board": board,
         "scores": scores,
@@ -274,6 +278,20 @@ def _cell(value: Any) -> str:
 def _raw(*values: Any) -> list[Any]:
     """Write numbers for a file: six digits are more than any has."""
     return [round(value, 6) if isinstance(value, float) else "" if value is None else value for value in values]
+
+
+def _ends(row: Metric | None) -> tuple[float | None, float | None, float | None]:
+    """A value and its interval."""
+    return (None, None, None) if row is None else (row.value, row.low, row.high)
+
+
+def _columns(*names: str, of: str = "") -> list[str]:
+    """Name the columns of a file that one column of a table becomes; a name from data never stands first in them.
+
+    >>> _columns("value", "low", of="=cmd")
+    ['value: =cmd', 'low: =cmd']
+    """
+    return [f"{name}: {of}" if of else name for name in names]
 
 
 def duration(seconds: float) -> str:
