@@ -150,7 +150,7 @@ def _markdown(text: str) -> str:
     return _MARKS.sub(r"\\\g<0>", plain(text))
 
 
-_MARKS = re.compile(r"[\\|`*_<>\[\]~&$#]|^[-+]|(?<=^\d)[.)]|(?<=^\d\d)[.)]")
+_MARKS = re.compile(r"[\\|`*_<>\[\]~&$#]|^[-+]|(?<=^\d)[.)](?=\s)|(?<=^\d\d)[.)](?=\s)")
 """The last three make a list only where a text begins with them."""
 
 
