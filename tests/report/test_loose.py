@@ -117,6 +117,13 @@ def test_other_files_do_no_harm(loose):
     assert loaded.logs["model"][""] == [{"step": 1, "epoch": 1, "nll": 0.5}]
 
 
+def test_the_yaml_of_a_study_to_come_may_lie_beside_them(loose):
+    (loose / "study.yaml").write_text("title: to come\n")
+    assert load_run(loose).joined.models == ("base", "other")
+    (loose / "card.json").unlink()
+    assert load_run(loose).config == "title: to come\n"
+
+
 def test_without_a_scorecard_there_is_nothing(loose):
     (loose / "card.json").unlink()
     assert find_loose(RunFolder(loose)) is None

@@ -103,9 +103,15 @@ def load_run(path: Path, *, store: Path | None = None) -> RunData:
         InputError: the folder is no run folder, or a file in it cannot be read.
     """
     folder = RunFolder(path)
-    is_study = folder.file("manifest.json", "study.yaml") is not None
-    run = _of_study(folder, store) if is_study else _of_verbs(folder, store)
+    run = _of_study(folder, store) if _is_study(folder) else _of_verbs(folder, store)
     return replace(run, missing=[*run.missing, *folder.refused], refused=folder.refused, folder=str(path))
+
+
+def _is_study(folder: RunFolder) -> bool:
+    """Tell whether a study has run here, or begun; its YAML alone may lie beside what the verbs wrote."""
+    if folder.file("manifest.json") is not None:
+        return True
+    return folder.file("study.yaml") is not None and (folder.has_folder("pairs") or find_loose(folder) is None)
 
 
 def _of_verbs(folder: RunFolder, store: Path | None) -> RunData:
