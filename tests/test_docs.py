@@ -15,6 +15,7 @@ from dissensus.cli import group
 from dissensus.files import write_records, write_trl
 from dissensus.judge import HumanVotes, JudgmentStore, judge_pairs
 from dissensus.records import Margin, Pair, Prediction, Votes
+from dissensus.report.run import load_run
 from dissensus.simulate import SimulationConfig, simulate
 
 README = Path(__file__).parents[1] / "README.md"
@@ -100,6 +101,13 @@ def test_the_commands_run_one_after_the_other(folder: Path, monkeypatch: pytest.
         done = CliRunner().invoke(group, command[1:], catch_exceptions=False)
         assert done.exit_code == 0, f"{command}: {done.output}"
     assert (folder / "report.html").is_file()
+    # The folder itself, with what all these commands have left in it, is one that a page can be made of.
+    done = CliRunner().invoke(group, ["report", "."], catch_exceptions=False)
+    assert (done.exit_code, done.stderr) == (0, "")
+    loaded = load_run(Path())
+    assert (loaded.joined.models, loaded.missing) == (("model",), [])
+    assert len(loaded.margins) == len(loaded.joined.pairs) == loaded.judged.judges[0].pairs
+    assert loaded.logs["model"]
 
 
 def _serve(command: list[str], folder: Path) -> None:

@@ -5,10 +5,12 @@ import re
 
 import pytest
 
-from dissensus.evaluate.formats import FORMATS, markdown_table, render, terminal_table
+from dissensus.evaluate.formats import FORMATS, markdown_table, render, render_brief, terminal_table
 from dissensus.evaluate.latex import latex_table, latex_text
+from dissensus.evaluate.scores import ESTIMATES_NOTE, notes
 from dissensus.evaluate.table import Table
 from dissensus.evaluate.tables import Scores, group_table, metric_table
+from dissensus.files.cells import ESCAPED, restore_cells
 from dissensus.records import Metric
 
 NASTY = r"a_b & 5% $x$ #1 {y} ~z ^w \end{table} | `c` <script> [d] *"
@@ -186,3 +188,68 @@ def test_a_table_of_plain_text_needs_no_sections():
 def test_nothing_to_show():
     assert render([]) == ""
     assert json.loads(render([], "json")) == {"tables": [], "notes": []}
+
+
+def test_csv_holds_no_formulas_and_gives_every_name_back(make_scorecard):
+    """Numbers below zero stay numbers; what was escaped is named in the last column."""
+    names = ("=cmd", "+1", "-0.5", "@x", "\trun", "'quoted", "a,b")
+    rows = make_scorecard(models=names)
+    rows = [r.model_copy(update={"group": "dataset=+1"}) if r.group.startswith("dataset") else r for r in rows]
+    written = list(csv.DictReader(io.StringIO(render(rows, "csv"), newline="")))
+    cells = [value for row in written for name, value in row.items() if name not in ("value", "low", "high")]
+    assert not [value for value in cells if value.startswith(tuple("=+-@\t\r"))]
+    assert {restore_cells(row)["model"] for row in written} >= set(names)
+    assert {restore_cells(row)["row"] for row in written} >= {"+1"}
+    below = [row for row in written if row["value"].startswith("-")]
+    assert below
+    assert all(float(row["value"]) < 0 and "value" not in row[ESCAPED].split() for row in below)
+
+
+@pytest.mark.parametrize("against", [None, "paper"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_is_said_of_estimates_does_not_stand_under_the_votes(rows, form, against):
+    estimated = [
+        r.model_copy(update={"target": "dawid-skene", "note": ESTIMATES_NOTE}) for r in rows if r.metric == "pearson"
+    ]
+    assert notes(Scores([*rows, *estimated])) == notes(Scores(rows))
+    if form not in ("csv", "json"):
+        assert ESTIMATES_NOTE not in render([*rows, *estimated], form, against=against)
+    assert ESTIMATES_NOTE not in render_brief([*rows, *estimated])
+    assert "Dawid-Skene" in render([*rows, *estimated])
+
+
+def test_a_note_on_a_rule_that_was_asked_for_is_still_said(rows):
+    own = [r.model_copy(update={"target": "quorum", "note": "quorum: on 3 of 9 pairs"}) for r in rows]
+    assert "quorum: on 3 of 9 pairs" in render([*rows, *own])
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("~~old~~ & &lt;b&gt; $x$ #1", r"\~\~old\~\~ \& \&lt;b\&gt; \$x\$ \#1"),
+        ("- item", r"\- item"),
+        ("+ item", r"\+ item"),
+        ("1. item", r"1\. item"),
+        ("12) item", r"12\) item"),
+        ("1.5 to -2 - x", "1.5 to -2 - x"),
+    ],
+)
+def test_no_mark_of_markdown_is_left_a_mark(text, written):
+    note = Metric(model="m", group="all", metric="l1", value=0.1, n=3, note="x")
+    page = render([note.model_copy(update={"group": f"dataset={text}"})], "markdown")
+    assert f"| {written} | 3 |" in page
+    assert f"* {written}: x" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("a--b---c", "a-{}-b-{}-{}-c"),
+        ("``x''", "`{}`x'{}'"),
+        ("?`!`", "?{}`!{}`"),
+        (",,x", ",{},x"),
+        ("a-b, c", "a-b, c"),
+    ],
+)
+def test_latex_makes_no_other_sign_of_two(text, written):
+    assert latex_text(text) == written

@@ -11,6 +11,8 @@ from dissensus.evaluate.scorecard import score
 from dissensus.records import Judgment, Margin, Pair, Prediction, Votes
 from dissensus.report.run import RunData
 
+from .opening import CHROMIUM
+
 HOSTILE = '</svg></style><script>alert("x")</script><img src=https://evil.example/x.png>'
 
 
@@ -93,3 +95,13 @@ def full_run(run_data):
     ]
     metrics = evaluate_predictions(pairs, predictions, baseline="base", judgments=judgments, n_resamples=50)
     return replace(run_data, metrics=metrics, joined=join(pairs, predictions), predictions=predictions)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, started once."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()

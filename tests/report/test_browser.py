@@ -1,12 +1,9 @@
 """The page in a real browser: opened from disk, without a network."""
 
-import contextlib
 import csv
 import functools
 import io
-import os
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,25 +17,11 @@ from dissensus.report.judged import Judged, JudgeSummary, Verdicts
 from dissensus.report.page import render
 from dissensus.stats.intervals import Estimate
 
+from .opening import NEEDS_CHROMIUM, opened
 from .payloads import PAYLOADS
 
-CHROMIUM = os.environ.get("DISSENSUS_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: run scripts/install-browser or set DISSENSUS_CHROMIUM"),
-]
+pytestmark = NEEDS_CHROMIUM
 PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1200, "height": 900}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -56,30 +39,6 @@ def file(run, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render(run), encoding="utf-8")
     return path
-
-
-class Seen:
-    """What a page did that it should not have done."""
-
-    def __init__(self, page):
-        self.wrong = []
-        page.on("console", lambda message: self.wrong.append(("console", message.text)))
-        page.on("pageerror", lambda error: self.wrong.append(("error", str(error))))
-        page.on("dialog", lambda dialog: (self.wrong.append(("dialog", dialog.message)), dialog.dismiss()))
-        page.on("popup", lambda _: self.wrong.append(("popup", "")))
-        page.on("request", lambda request: self.wrong.append(("request", request.url[:200])))
-
-
-@contextlib.contextmanager
-def opened(browser, path: Path, **settings):
-    context = browser.new_context(**{"offline": True, "viewport": DESK, **settings})
-    try:
-        page = context.new_page()
-        page.seen = Seen(page)
-        page.goto(path.as_uri())
-        yield page
-    finally:
-        context.close()
 
 
 def panel(page):
@@ -266,7 +225,7 @@ def test_tables_can_be_downloaded(browser, file, run):
             page.locator('button.csv[data-name="pearson"]').click()
         text = Path(download.value.path()).read_bytes().decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text)))
-        assert rows[0][:5] == ["Pairs", "n", "base", "base low", "base high"]
+        assert rows[0][:5] == ["Pairs", "n", "value: base", "low: base", "high: base"]
         assert {len(row) for row in rows} == {len(rows[0])}
         value = next(
             m

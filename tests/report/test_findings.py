@@ -2,8 +2,10 @@ import pytest
 
 from dissensus.evaluate.tables import Scores
 from dissensus.records import Metric
-from dissensus.report.findings import Finding, details, find_findings, headline
+from dissensus.report.board import Board
+from dissensus.report.findings import Finding, find_findings, headline, statement
 from dissensus.report.group_tables import IntervalBar
+from dissensus.report.summary import summarise
 
 
 def rows(clusters=None, **differences):
@@ -29,6 +31,49 @@ def rows(clusters=None, **differences):
 @pytest.mark.parametrize(
     ("differences", "said"),
     [
+        ({"blend": (0.01, 0.03)}, "blend follows people more closely than base."),
+        ({"blend": (-0.03, -0.01)}, "blend follows people less closely than base."),
+        ({"blend": (-0.01, 0.03)}, "blend is not shown to follow people more or less closely than base."),
+        ({"a": (-1, 1), "b": (-1, 1)}, "No model is shown to follow people more or less closely than base."),
+        (
+            {"a": (0.01, 0.02), "b": (0.01, 0.02), "c": (-1, 1), "d": (-0.2, -0.1)},
+            "a and b follow people more closely than base; d less closely; for c no difference is shown.",
+        ),
+        (
+            dict.fromkeys("abcd", (0.01, 0.02)) | {"e": (-1, 1)},
+            "4 models follow people more closely than base; for e no difference is shown.",
+        ),
+    ],
+)
+def test_the_headline_is_one_sentence_that_says_no_more_than_the_intervals(differences, said):
+    scores = rows(**differences)
+    assert headline(find_findings(scores), scores) == said
+
+
+@pytest.mark.parametrize(
+    ("r", "l1", "said"),
+    [
+        ((0.01, 0.03), (-0.03, -0.01), "blend follows people more closely than base."),
+        ((0.01, 0.03), (-0.03, 0.01), "blend follows people more closely than base."),
+        ((-0.01, 0.03), (-0.12, -0.08), "blend follows people more closely than base in L1 alone."),
+        ((-0.01, 0.03), (0.08, 0.12), "blend follows people less closely than base in L1 alone."),
+        ((0.01, 0.03), (0.01, 0.03), "blend follows people more closely than base in r and less closely in L1."),
+        ((-0.03, -0.01), (-0.03, -0.01), "blend follows people less closely than base in r and more closely in L1."),
+    ],
+)
+def test_neither_measure_is_passed_over(r, l1, said):
+    scores = Scores([*_difference("pearson", *r), *_difference("l1", *l1)])
+    assert headline(find_findings(scores), scores) == said
+
+
+def test_a_long_name_does_not_fill_the_headline():
+    scores = rows(**{"x" * 200: (0.01, 0.02)})
+    assert len(headline(find_findings(scores), scores)) < 100
+
+
+@pytest.mark.parametrize(
+    ("differences", "said"),
+    [
         ({"blend": (0.01, 0.03)}, "blend follows people more closely than base: r rises by .020 [.010, .030]."),
         ({"blend": (-0.03, -0.01)}, "blend follows people less closely than base: r falls by .020 [.010, .030]."),
         (
@@ -43,18 +88,20 @@ def rows(clusters=None, **differences):
         ),
     ],
 )
-def test_the_headline_says_no_more_than_the_intervals(differences, said):
+def test_the_statement_has_the_numbers(differences, said):
     scores = rows(**differences)
-    assert headline(find_findings(scores), scores) == said
+    assert statement(find_findings(scores), scores) == said
 
 
 def test_few_prompts_make_a_hint_and_not_a_headline():
     scores = rows(clusters=6, blend=(0.01, 0.03))
-    said = (
+    assert headline(find_findings(scores), scores) == (
+        "blend follows people more closely than base: on only 6 prompts, a hint."
+    )
+    assert statement(find_findings(scores), scores) == (
         "blend follows people more closely than base: r rises by .020 [.010, .030]. "
         "With only 6 prompts, take that as a hint."
     )
-    assert headline(find_findings(scores), scores) == said
     open_ones = rows(clusters=6, blend=(-0.01, 0.03))
     assert "hint" not in headline(find_findings(open_ones), open_ones)
 
@@ -89,35 +136,44 @@ def test_r_within_data_sets_comes_first():
         "No difference in r within data sets from base is shown for blend: "
         "r within data sets changes by +.010 [−.020, .040]."
     )
-    assert headline(find_findings(scores), scores) == said
+    assert statement(find_findings(scores), scores) == said
 
 
 def test_where_r_and_l1_say_the_opposite_the_headline_says_both():
     scores = Scores([*_difference("pearson", 0.01, 0.03), *_difference("l1", 0.01, 0.03)])
-    assert "r rises by .020 [.010, .030] but L1 rises by .020 [.010, .030]." in headline(find_findings(scores), scores)
+    assert "r rises by .020 [.010, .030] but L1 rises by .020 [.010, .030]." in statement(find_findings(scores), scores)
 
 
-def test_contested_pairs_are_told_apart():
+def test_the_summary_tells_contested_pairs_apart():
     rows = [*_difference("pearson", 0.01, 0.03), *_difference("pearson", 0.01, 0.05, "contested=yes")]
-    assert details(Scores(rows)) == {"blend": [("better", "r rises by .030 [.010, .050] on contested pairs")]}
+    rows += [*_difference("l1", -0.01, 0.01), *_difference("l1", -0.01, 0.01, "contested=yes")]
+    summary = summarise(Board(rows))
+    everything, contested = summary.sections.values()
+    assert [(row.name, row.words) for row in everything] == [("base", "baseline"), ("blend", "closer to people")]
+    assert contested[1].differences[0].high == 0.05
+    assert summary.limits == [0.05, 0.01]
+
+
+def test_the_summary_says_where_only_one_measure_differs():
+    rows = [*_difference("pearson", -0.01, 0.03), *_difference("l1", 0.01, 0.03)]
+    assert summarise(Board(rows)).sections["All pairs"][1].words == "further from people, in L1 alone"
 
 
 def test_an_adjusted_p_value_that_says_otherwise_is_told():
     rows = [row.model_copy(update={"p_holm": 0.12 if row.baseline else None}) for row in _difference("l1", 0.01, 0.03)]
     said = "No difference in L1 from base is shown for blend: L1 changes by +.020 [.010, .030] (p .120 by Holm)."
-    assert said in headline(find_findings(Scores(rows)), Scores(rows))
+    assert said in statement(find_findings(Scores(rows)), Scores(rows))
     assert IntervalBar(rows[-1], 1).verdict == "open"
 
 
 def test_an_l1_that_differs_is_never_denied():
     scores = Scores([*_difference("pearson", -0.01, 0.03), *_difference("l1", -0.12, -0.08)])
     (finding,) = find_findings(scores)
-    assert headline([finding], scores) == (
+    assert statement([finding], scores) == (
         "No difference in r from base is shown for blend: "
         "r changes by +.010 [−.010, .030] but L1 falls by .100 [.080, .120]."
     )
     assert (finding.verdict, finding.outcome) == ("open", "better")
-    assert details(scores) == {}
 
 
 def test_both_measures_together_make_the_outcome():
@@ -132,14 +188,10 @@ def test_both_measures_together_make_the_outcome():
 
 def test_two_changes_in_one_direction_are_joined_by_and():
     scores = Scores([*_difference("pearson", 0.01, 0.03), *_difference("l1", -0.03, -0.01)])
-    assert "r rises by .020 [.010, .030] and L1 falls by .020 [.010, .030]." in headline(find_findings(scores), scores)
-
-
-def test_an_open_l1_is_told_below_the_headline():
-    scores = Scores([*_difference("pearson", 0.01, 0.03), *_difference("l1", -0.03, 0.01)])
-    assert details(scores) == {"blend": [("open", "L1 changes by −.010 [−.030, .010] on all pairs")]}
+    assert "r rises by .020 [.010, .030] and L1 falls by .020 [.010, .030]." in statement(find_findings(scores), scores)
 
 
 def test_where_nothing_can_be_subtracted_the_headline_says_so():
     scores = Scores([*_difference("accuracy", 0.01, 0.03)])
-    assert headline(find_findings(scores), scores) == "The difference from base is undefined for blend."
+    assert headline(find_findings(scores), scores) == "No difference from base is defined."
+    assert statement(find_findings(scores), scores) == "The difference from base is undefined for blend."

@@ -10,7 +10,7 @@ from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.card import make_card
 from dissensus.report.compare import compare
-from dissensus.report.findings import find_findings, headline
+from dissensus.report.findings import find_findings, statement
 from dissensus.report.group_tables import GroupTable
 from dissensus.report.judged import Judged, JudgeSummary
 from dissensus.report.methods import methods_paragraph
@@ -120,7 +120,7 @@ def test_the_methods_say_what_was_done_and_found(full):
     said = methods_paragraph(replace(full, manifest={**full.manifest, "config": config}), board)
     for part in ("80 pairs of 40 prompts", "400 votes", "backbone minilm, epochs 2", "2 seeds (0, 1)", "90 %", "1,234"):
         assert part in said
-    assert headline(find_findings(board.scores), board.scores) in said
+    assert statement(find_findings(board.scores), board.scores) in said
 
 
 def _with(run, config, *stages):
@@ -195,13 +195,13 @@ def test_what_models_were_trained_on_is_what_training_counted(run_data, hostile)
     assert f"σ(r_a − r_b), for {hostile}, whose rewards are distributions, integrated over both rewards;" in said
 
 
-def test_the_ceiling_of_a_card_is_that_of_its_r(full):
+def test_the_ceiling_of_the_summary_is_that_of_its_r(full):
     own = [_row("model", m, "pearson_within", 0.4) for m in Board(full.metrics).scores.models]
     metrics = [*full.metrics, *own, _row("ceiling", "ceiling", "pearson_within", 0.777)]
     html = render(replace(full, metrics=metrics))
-    cards = html[html.index('<section class="cards">') : html.index("Δ is the paired difference")]
-    assert "ceiling .777" in cards
-    assert "ceiling .900" not in cards
+    summary = html[html.index('<table class="summary">') : html.index("Δ is the paired difference")]
+    assert '<b class="big">.777</b>' in summary
+    assert ".900" not in summary
 
 
 def test_runs_that_cannot_be_told_apart_are_numbered(run_data):
@@ -266,7 +266,7 @@ def test_notes_are_numbered_and_listed(run_data):
 def test_seeds_are_told_apart_from_data(run_data):
     rows = seed_rows(Board(run_data.metrics).scores)["L1"]
     assert [(row.name, row.is_difference) for row in rows][::2] == [("base", False), (rows[1].name, True)]
-    assert "SD between 2 seeds" in render(run_data)
+    assert "SD between seeds" in render(run_data)
 
 
 @pytest.mark.parametrize("config", [None, [], {"models": 3}, {"seeds": "x", "evaluation": 4, "models": {"a": None}}])

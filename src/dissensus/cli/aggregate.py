@@ -53,8 +53,9 @@ def command(
 ) -> None:
     """Make one preference of the votes on each of PAIRS under a rule, and show what it changes.
 
-    The margins that are written train any objective (dissensus train --margins). Changes are against the uniform rule,
-    in which every vote counts the same.
+    What is written are margins with preferences for dissensus train --margins: objective soft follows the rule, blend
+    mixes it with the label, margin and scaled take the margin alone, bradley-terry reads none. Changes are against the
+    uniform rule, in which every vote counts the same.
     """
     from dissensus.aggregation import Uniform, aggregate, ballots_from_votes, compare, parse_rule
     from dissensus.files import read_records, write_records, write_text

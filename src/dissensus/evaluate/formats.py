@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from dissensus.evaluate.scores import Scores, notes
 from dissensus.evaluate.table import Entry, Table, aligned_texts, column_widths, columns_that_fit
 from dissensus.evaluate.tables import TARGETS, Against, make_tables
 from dissensus.evaluate.words import plain
+from dissensus.files.cells import ESCAPED, escape_cells
 from dissensus.records import Metric
 
 MAX_WIDTH = 120
@@ -77,16 +79,20 @@ def _latex(tables: Sequence[Table], said: Sequence[str]) -> str:
 
 
 def _csv(tables: Sequence[Table], said: Sequence[str]) -> str:
-    """One row per cell that holds a metric, with everything that is known of it; its notes are in its own field."""
+    """One row per cell that holds a metric, with everything that is known of it; its notes are in its own field.
+
+    Texts that a spreadsheet would run as formulas are escaped, and a last column says which (`dissensus.files.cells`).
+    """
     out = io.StringIO()
-    writer = csv.DictWriter(out, ["table", "section", "row", "column", *Metric.model_fields], lineterminator="\n")
-    writer.writeheader()
+    columns = ["table", "section", "row", "column", *Metric.model_fields]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*columns, ESCAPED])
     for table in tables:
         for number, row in enumerate(table.rows):
-            place = {"table": table.name, "section": table.section_of(number), "row": row[0]}
+            place = (table.name, table.section_of(number), row[0])
             for column, entry in zip(table.header, row, strict=True):
                 if isinstance(entry, Metric):
-                    writer.writerow({**place, "column": column, **entry.model_dump()})
+                    writer.writerow(escape_cells([*place, column, *entry.model_dump().values()], columns))
     return out.getvalue().rstrip("\n")
 
 
@@ -140,10 +146,12 @@ def _markdown_line(texts: Sequence[str]) -> str:
 
 
 def _markdown(text: str) -> str:
-    text = plain(text)
-    for mark in "\\|`*_<>[]":
-        text = text.replace(mark, "\\" + mark)
-    return text
+    """Escape every mark that Markdown, or GitHub's, gives a meaning to: in a cell, a title or an item of a list."""
+    return _MARKS.sub(r"\\\g<0>", plain(text))
+
+
+_MARKS = re.compile(r"[\\|`*_<>\[\]~&$#]|^[-+]|(?<=^\d)[.)](?=\s)|(?<=^\d\d)[.)](?=\s)")
+"""The last three make a list only where a text begins with them."""
 
 
 FORMATS: dict[str, Callable[[Sequence[Table], Sequence[str]], str]] = {

@@ -39,6 +39,8 @@ _SYMBOLS = {
     "ρ": r"$\rho$",
     "σ": r"$\sigma$",
 }
+_LIGATURES = re.compile(r"(?<=-)(?=-)|(?<=`)(?=`)|(?<=')(?=')|(?<=,)(?=,)|(?<=[?!])(?=`)")
+"""Between two characters that fonts would make one sign of."""
 _STARS = re.compile(r"(?<=[\d\]])(\*+)\Z")
 
 
@@ -48,7 +50,8 @@ def latex_text(text: str) -> str:
     >>> print(latex_text("a_b & 5 % of −.012"))
     a\_b \& 5 \% of $-$.012
     """
-    escaped = "".join(_SYMBOLS.get(c, c) for c in unicodedata.normalize("NFC", plain(text)))
+    apart = _LIGATURES.sub("\0", unicodedata.normalize("NFC", plain(text)))
+    escaped = "".join("{}" if c == "\0" else _SYMBOLS.get(c, c) for c in apart)
     # A bracket or star right after \\ would be its argument.
     return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
 

@@ -10,6 +10,8 @@ from dissensus.records import Kind, Metric
 
 _KINDS: tuple[Kind, ...] = ("model", "judge", "reference", "ceiling", "people")
 _LABEL_WIDTH = 31
+ESTIMATES_NOTE = "against estimates, not votes"
+"""Of each row that compares with what a model of annotators makes of the votes."""
 
 _Key = tuple[str, str, str, str, str, str | None]
 """Kind, target, model, group, metric and baseline."""
@@ -83,14 +85,16 @@ class Scores:
 def notes(scores: Scores) -> list[str]:
     """List what the tables rest on, each note once with the groups that it holds for.
 
-    That one half has no correlation with anything goes without saying.
+    That one half has no correlation with anything goes without saying; and that an estimate is not the votes is said
+    by its column, and would be untrue of the others.
     """
     found: dict[str, dict[str, None]] = {}
     for row in scores.rows:
         if row.kind == "reference" and row.value is None:
             continue
         for note in row.note.split("; ") if row.note is not None else ():
-            found.setdefault(note, {})[group_label(row.group)] = None
+            if note != ESTIMATES_NOTE:
+                found.setdefault(note, {})[group_label(row.group)] = None
     return [f"{_some(list(groups))}: {note}" for note, groups in found.items()]
 
 

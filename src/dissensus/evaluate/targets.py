@@ -13,6 +13,7 @@ from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import aggregated_preferences
 from dissensus.evaluate.scorecard import score
+from dissensus.evaluate.scores import ESTIMATES_NOTE
 from dissensus.records import Margin, Metric
 from dissensus.stats.metrics import FloatArray
 
@@ -34,7 +35,7 @@ class Target:
 def estimated_targets(joined: Joined) -> list[Target]:
     """Make targets of the models of annotators: Dawid-Skene and MACE."""
     estimates = aggregated_preferences(joined.pairs)
-    return [Target(name, estimates[name], "against estimates, not votes") for name in _ESTIMATED]
+    return [Target(name, estimates[name], ESTIMATES_NOTE) for name in _ESTIMATED]
 
 
 def given_target(name: str, margins: Iterable[Margin], joined: Joined) -> Target:

@@ -1,11 +1,13 @@
 """Cells of a CSV that a spreadsheet would run as formulas: escaped with a quote, and read back as they were.
 
 A last column names the escaped cells of each row, so a text that itself begins with a quote is no riddle, and files
-without that column are read as they stand.
+without that column are read as they stand. Names are set apart by blanks; where one has blanks itself, as in the tables
+of a report, they are a JSON list.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +23,7 @@ def escape_cells(cells: Sequence[Any], columns: Sequence[str]) -> list[Any]:
     """
     is_run = [isinstance(cell, str) and cell.startswith(_RUN_BY_SPREADSHEETS) for cell in cells]
     named = [column for column, escaped in zip(columns, is_run, strict=True) if escaped]
-    return [f"'{cell}" if escaped else cell for cell, escaped in zip(cells, is_run, strict=True)] + [" ".join(named)]
+    return [f"'{cell}" if escaped else cell for cell, escaped in zip(cells, is_run, strict=True)] + [_listed(named)]
 
 
 def restore_cells(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,9 +32,21 @@ def restore_cells(values: Mapping[str, Any]) -> dict[str, Any]:
     >>> restore_cells({"prompt": "'=1+1", "note": "'t is", "escaped_cells": "prompt"})
     {'prompt': '=1+1', 'note': "'t is"}
     """
-    escaped = set((values[ESCAPED] or "").split(" "))
+    escaped = _names(values[ESCAPED] or "")
     return {
         name: value[1:] if name in escaped and isinstance(value, str) and value.startswith("'") else value
         for name, value in values.items()
         if name != ESCAPED
     }
+
+
+def _listed(names: Sequence[str]) -> str:
+    return json.dumps(names, ensure_ascii=False) if any(" " in name for name in names) else " ".join(names)
+
+
+def _names(listed: str) -> set[str]:
+    try:
+        names = json.loads(listed) if listed.startswith("[") else listed.split(" ")
+    except ValueError:
+        names = listed.split(" ")
+    return {name for name in names if isinstance(name, str)}

@@ -81,7 +81,8 @@ def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterat
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: damaged or truncated gzip ({error}); fetch the file again") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
+        reason = str(error.strerror or error).splitlines()[0]
+        raise InputError(f"{path}: cannot be read ({reason}); check the file") from error
 
 
 def _lines(path: Path, *, compressed: bool = False) -> Iterator[tuple[int, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dissensus.evaluate.scorecard import FEW_CLUSTERS
-from dissensus.evaluate.tables import BETTER, Scores, interval, number
+from dissensus.evaluate.tables import BETTER, Scores, interval, number, shorten
 from dissensus.records import Metric
 from dissensus.report.embed import isolate
 
@@ -76,11 +76,65 @@ def correlation(scores: Scores, group: str = "all") -> str:
 
 
 def headline(findings: Sequence[Finding], scores: Scores) -> str:
-    """Say in a sentence or two what was found; honest where the intervals include zero."""
+    """Say in one plain sentence what was found, without numbers; honest where the intervals include zero."""
     if not scores.models:
         return "This run has no scores yet."
     if scores.baseline is None or not findings:
-        return f"How closely {_list(scores.models)} {_verb(scores.models, 'follow')} people."
+        return f"How closely {_some(scores.models)} {_verb(scores.models, 'follow')} people."
+    base = _some([scores.baseline])
+    if not any(finding.changes for finding in findings):
+        return f"No difference from {base} is defined."
+    by_words = {words: [f.model for f in findings if _outcome_words(f) == words] for words in _OUTCOMES}
+    told = {words: names for words, names in by_words.items() if names}
+    if not told:
+        who = f"{_some(scores.others)} is not" if len(findings) == 1 else "No model is"
+        return f"{who} shown to follow people more or less closely than {base}."
+    said = [f"{_some(names)} {words.format(than='')}" for words, names in told.items()]
+    words, names = next(iter(told.items()))
+    said[0] = f"{_some(names)} {_verb(names, 'follow')} people {words.format(than=f' than {base}')}"
+    if rest := [finding.model for finding in findings if finding.outcome == "open"]:
+        said.append(f"for {_some(rest)} no difference is shown")
+    prompts = _fewest_prompts(findings)
+    # A percentile interval over few clusters is too narrow to carry a headline by itself.
+    return "; ".join(said) + (f": on only {prompts} prompts, a hint." if 0 < prompts < FEW_CLUSTERS else ".")
+
+
+_OUTCOMES = (
+    "more closely{than}",
+    "more closely{than} in L1 alone",
+    "more closely{than} in r and less closely in L1",
+    "less closely{than} in r and more closely in L1",
+    "less closely{than} in L1 alone",
+    "less closely{than}",
+)
+"""What can be said of a model, in the order in which a headline says it."""
+
+
+def _outcome_words(finding: Finding) -> str:
+    """One of the above; empty where no difference is shown."""
+    how = {"better": "more closely", "worse": "less closely"}
+    if finding.outcome == "mixed":
+        r, l1 = (how[Finding.verdict_on(row)] for row in finding.changes)
+        return f"{r}{{than}} in r and {l1} in L1"
+    if finding.outcome == "open":
+        return ""
+    alone = " in L1 alone" if finding.verdict == "open" else ""
+    return how[finding.outcome] + "{than}" + alone
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """Name a few models, shortened, and count many."""
+    return _list([shorten(name, 40) for name in names]) if len(names) <= most else f"{len(names)} models"
+
+
+def _fewest_prompts(findings: Sequence[Finding]) -> int:
+    return min((row.clusters for f in findings for row in f.changes if row.clusters), default=0)
+
+
+def statement(findings: Sequence[Finding], scores: Scores) -> str:
+    """Say what was found with every number: what the headline leaves to the table below it."""
+    if not scores.models or scores.baseline is None or not findings:
+        return headline(findings, scores)
     base = isolate(scores.baseline)
     by_verdict = {v: [f for f in findings if f.verdict == v] for v in ("better", "worse", "open")}
     said = [
@@ -89,23 +143,11 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
         if found
     ]
     said += _open(by_verdict["open"], base)
-    prompts = min((row.clusters for f in findings for row in f.changes if row.clusters), default=0)
+    prompts = _fewest_prompts(findings)
     if any(finding.outcome != "open" for finding in findings) and 0 < prompts < FEW_CLUSTERS:
         # A percentile interval over few clusters is too narrow to carry a headline by itself.
         said.append(f"With only {prompts} prompts, take that as a hint.")
     return " ".join(said)
-
-
-def details(scores: Scores) -> dict[str, list[tuple[str, str]]]:
-    """Say for each model, as (verdict, words), what the headline leaves out: an open L1, and the contested pairs."""
-    said: dict[str, list[tuple[str, str]]] = {}
-    for group, place in (("all", "on all pairs"), (CONTESTED, "on contested pairs")):
-        for finding in find_findings(scores, group):
-            for row in finding.changes:
-                verdict = Finding.verdict_on(row)
-                if group == CONTESTED or (row is not finding.changes[0] and verdict == "open"):
-                    said.setdefault(finding.model, []).append((verdict, f"{_change(row)} {place}"))
-    return said
 
 
 def _open(findings: Sequence[Finding], base: str) -> list[str]:

@@ -71,6 +71,16 @@ class GroupTable:
     around: Sequence[tuple[Kind, str]]
     """Columns beside the reward models', as (kind, name)."""
 
+    @property
+    def ceilings(self) -> list[int]:
+        """Which of ``around`` stand beside the models: what those could reach at best."""
+        return [k for k, (kind, _) in enumerate(self.around) if kind == "ceiling"]
+
+    @property
+    def others(self) -> list[int]:
+        """Which of ``around`` have a table of their own, as many columns do not fit beside the models."""
+        return [k for k, (kind, _) in enumerate(self.around) if kind != "ceiling"]
+
     @classmethod
     def of(cls, board: Board, metric: str) -> GroupTable:
         """Make the table of ``pearson``, with r within data sets where there is one, or of ``l1``."""

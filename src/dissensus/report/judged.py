@@ -13,6 +13,7 @@ from dissensus.judge.reading import verdict_probabilities
 from dissensus.judge.store import StoredReading
 from dissensus.margin import margins_from_judgments
 from dissensus.records import Judgment, Margin, Pair
+from dissensus.report.readonly import ReadOnlyStore
 from dissensus.stats.intervals import Estimate
 
 RESAMPLES = 500
@@ -81,11 +82,10 @@ def load_judged(sources: Sources, training: Sequence[Pair], test: Sequence[Pair]
 
     Raises:
         InputError: the store is damaged or is none.
-        OutputError: it cannot be opened.
     """
     if sources.store is None:
         return _gather(sources, None, training, test, level)
-    with JudgmentStore(sources.store, create=False) as store:
+    with ReadOnlyStore(sources.store) as store:
         return _gather(sources, store, training, test, level)
 
 

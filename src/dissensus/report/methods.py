@@ -8,7 +8,7 @@ from typing import Any
 from dissensus import __version__
 from dissensus.evaluate.tables import number
 from dissensus.report.board import Board
-from dissensus.report.findings import find_findings, headline
+from dissensus.report.findings import find_findings, statement
 from dissensus.report.run import RunData
 
 _DISTRIBUTED = ("mean-variance", "categorical")
@@ -70,8 +70,8 @@ def _categories(run: RunData, board: Board, names: Sequence[str]) -> Iterator[st
         if isinstance(counts.get(f"kappa_{question}"), float)
     ]
     agreed = f"; its agreement with people is κ = {' and '.join(kappas)}" if kappas else ""
-    people = counts.get("by_people") or 0
-    yield f"Of the categories {people:,} are people's and {counts.get('set') or 0:,} by machine ({who}){agreed}."
+    people, by_machine = (run.count("categories", name) or 0 for name in ("by_people", "set"))
+    yield f"Of the categories {people:,} are people's and {by_machine:,} by machine ({who}){agreed}."
 
 
 def _training(run: RunData, names: Sequence[str]) -> Iterator[str]:
@@ -80,8 +80,9 @@ def _training(run: RunData, names: Sequence[str]) -> Iterator[str]:
     by_count: dict[tuple[int, int], list[str]] = {}
     for name in names:
         counts = _counts_of_training(run, name)
-        if isinstance(counts.get("pairs"), int):
-            by_count.setdefault((counts["pairs"], counts.get("ties_dropped") or 0), []).append(name)
+        pairs, ties = counts.get("pairs"), counts.get("ties_dropped") or 0
+        if isinstance(pairs, int) and isinstance(ties, int):
+            by_count.setdefault((pairs, ties), []).append(name)
     said = [
         f"{'it' if len(names) == 1 else ' and '.join(found)} {'was' if len(found) == 1 else 'were'} trained on {n:,}"
         + (f" ({_count(ties, 'tie')} dropped)" if ties else "")
@@ -89,7 +90,7 @@ def _training(run: RunData, names: Sequence[str]) -> Iterator[str]:
     ]
     if not said:
         return
-    left_out = run.counts("margin").get("left_out")
+    left_out = run.count("margin", "left_out")
     start = f"Of {there}, "
     if left_out:
         start += f"{left_out:,} had no judgment that names a winner and {_was(left_out)} left out; "
@@ -143,9 +144,8 @@ def _judge(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
         return
     n = sum(m.n_judgments + m.n_invalid for m in known) / len(known)
     judge = run.counts("judge").get("judge")
-    noted = run.counts("margin")
-    invalid, judgments = noted.get("invalid"), noted.get("judgments")
-    share = f" ({100 * invalid / judgments:.1f} %)" if judgments and isinstance(invalid, int) else ""
+    invalid, judgments = (run.count("margin", name) for name in ("invalid", "judgments"))
+    share = f" ({100 * invalid / judgments:.1f} %)" if judgments and invalid is not None else ""
     yield (
         f"Margins m = |Σj − n/2| / (n/2) rest on {n:.3g} judgments a pair{f' by {judge}' if judge else ''}; those that "
         f"named no winner{share}, ties and invalid replies alike, were not counted as votes."
@@ -168,7 +168,7 @@ def _evaluation(run: RunData, board: Board, names: Sequence[str]) -> Iterator[st
     yield from _intervals(run, board)
     if any(row.p_holm is not None for row in run.metrics):
         yield "P values are of paired swap tests, adjusted by Holm over the groups shown."
-    yield headline(find_findings(scores), scores)
+    yield statement(find_findings(scores), scores)
     commit = run.manifest.get("git_commit")
     yield f"Made with dissensus {__version__}{f' (commit {str(commit)[:12]})' if commit else ''}."
 

@@ -13,12 +13,15 @@ from markupsafe import Markup
 
 from dissensus import __version__
 from dissensus.evaluate.tables import TITLES, UNDEFINED, Scores, interval, number
+from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.card import COEFFICIENTS, make_card
 from dissensus.report.compare import RESAMPLES, compare
+from dissensus.report.contents import contents
 from dissensus.report.embed import clean, isolate, source_hash
 from dissensus.report.figures import draw_figures
-from dissensus.report.findings import details, find_findings, headline
+from dissensus.report.findings import find_findings, headline
+from dissensus.report.folder import check_page
 from dissensus.report.group_tables import GroupTable, IntervalBar
 from dissensus.report.judged import RESAMPLES as JUDGE_RESAMPLES
 from dissensus.report.methods import methods_paragraph, percent
@@ -26,6 +29,7 @@ from dissensus.report.notes import Notes
 from dissensus.report.pair_data import BUDGET, view_pairs
 from dissensus.report.run import RunData, load_run
 from dissensus.report.seeds import seed_rows
+from dissensus.report.summary import summarise
 
 _TITLES = {
     "pearson_within": "Pearson r, within data sets",
@@ -55,18 +59,31 @@ _DISPENSABLE = {
 """Figures that a page of many runs does without, the first first."""
 
 
-def write_report(run: Path | Sequence[Path], out: Path) -> None:
+def write_report(run: Path | Sequence[Path], out: Path, *, store: Path | None = None) -> list[str]:
     """Write the page of a run's folder, or of several; an unfinished run gives a page that names what is missing.
+
+    The page replaces nothing but an earlier page.
+
+    Args:
+        run: the folder, or several.
+        out: the page.
+        store: the judgments of a single run, where they are not in its folder.
+
+    Returns:
+        What was not read because it leads out of a folder or is no plain file, in words.
 
     Raises:
         InputError: a folder is no run, or holds a file that cannot be read.
         MissingDependencyError: matplotlib is not installed.
-        OutputError: the page cannot be written.
+        OutputError: the page cannot be written, or something else has its name.
     """
     from dissensus.files import write_text
 
     folders = [run] if isinstance(run, Path) else run
-    write_text(out, render(*(load_run(folder) for folder in folders)))
+    check_page(out)
+    runs = [load_run(folder, store=store) for folder in folders]
+    write_text(out, render(*runs))
+    return [f"{run.folder}/{words}" for run in runs for words in run.refused]
 
 
 def render(*runs: RunData) -> str:
@@ -94,6 +111,7 @@ def render(*runs: RunData) -> str:
     def write(budget: int) -> str:
         for part in parts:
             part["view"] = view_pairs(part["run"], part["models"], budget=budget)
+            part["contents"] = contents(part)
         page = environment.get_template("report.html").render(known)
         return clean(re.sub(r"\s*\n\s*(?=<(?:td|th|tr)\b)", "\n", page))
 
@@ -140,6 +158,8 @@ def _environment() -> Environment:
     environment.globals.update(
         interval_bar=IntervalBar,
         raw=_raw,
+        ends=_ends,
+        columns=_columns,
         undefined=UNDEFINED,
         titles=_TITLES,
         coefficients=COEFFICIENTS,
@@ -169,16 +189,14 @@ def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
     """Gather what one run's part of the page shows."""
     board = Board(run.metrics)
     scores = board.scores
-    findings = find_findings(scores)
     named = scores.models or (list(run.joined.models) if run.joined else [])
     models = list(dict.fromkeys([*named, *(run.joined.models if run.joined else ()), *run.logs]))
     return {
         "run": run,
         "title": title,
         "place": place,
-        "headline": headline(findings, scores),
-        "details": details(scores),
-        "findings": findings,
+        "headline": headline(find_findings(scores), scores),
+        "summary": summarise(board),
         "facts": list(_facts(run, scores)),
         "board": board,
         "scores": scores,
@@ -243,12 +261,11 @@ def _judged(run: RunData) -> dict[str, int]:
 
     The manifest's counts hold those of pairs without a margin too; where it has none, the margins' own have to do.
     """
-    stages = run.manifest.get("stages") or []
-    noted = next((stage.get("counts") or {} for stage in stages if stage.get("name") == "margin"), {})
     invalid = sum(margin.n_invalid for margin in run.margins)
     valid = sum(margin.n_judgments for margin in run.margins)
     own = {"judgments": valid + invalid, "invalid": invalid, "left_out": 0}
-    return {name: noted.get(name, count) for name, count in own.items()}
+    noted = {name: run.count("margin", name) for name in own}
+    return {name: own[name] if count is None else count for name, count in noted.items()}
 
 
 def _cell(value: Any) -> str:
@@ -261,6 +278,20 @@ def _cell(value: Any) -> str:
 def _raw(*values: Any) -> list[Any]:
     """Write numbers for a file: six digits are more than any has."""
     return [round(value, 6) if isinstance(value, float) else "" if value is None else value for value in values]
+
+
+def _ends(row: Metric | None) -> tuple[float | None, float | None, float | None]:
+    """A value and its interval."""
+    return (None, None, None) if row is None else (row.value, row.low, row.high)
+
+
+def _columns(*names: str, of: str = "") -> list[str]:
+    """Name the columns of a file that one column of a table becomes; a name from data never stands first in them.
+
+    >>> _columns("value", "low", of="=cmd")
+    ['value: =cmd', 'low: =cmd']
+    """
+    return [f"{name}: {of}" if of else name for name in names]
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,8 @@ BINS = 10
 _DRAWS = 200
 _CELLS = 4_000_000
 """Votes simulated at most for a band's draw over all its repetitions; fewer repetitions beyond that."""
+_MANY = 1000
+"""Votes a pair whose fractions are as good as normal."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def reliability(
     """
     flat = predicted.ravel()
     parts = np.array_split(np.argsort(flat, kind="stable"), min(BINS, flat.size))
-    drawn = _simulate(predicted, votes.astype(np.int64), np.random.default_rng(seed))
+    drawn = _simulate(predicted, votes, np.random.default_rng(seed))
     null = np.array([drawn[:, part].mean(axis=1) for part in parts])
     low, high = np.quantile(null, ((1 - level) / 2, (1 + level) / 2), axis=1)
     tiled = np.tile(human, predicted.shape[0])
@@ -97,13 +99,25 @@ def _error(values: FloatArray, clusters: IntArray) -> float:
     return float(np.sqrt((sums**2).sum() * found / max(1, found - 1)) / values.size)
 
 
-def _simulate(predicted: FloatArray, votes: IntArray, rng: np.random.Generator) -> NDArray[np.float32]:
+def _simulate(predicted: FloatArray, votes: FloatArray, rng: np.random.Generator) -> NDArray[np.float32]:
     """Draw fractions of votes from the predictions, shape (draws, seeds * n)."""
+    if votes.sum() > _CELLS and votes.mean() > _MANY:
+        return _simulate_many(predicted, votes, rng)
     draws = int(np.clip(_CELLS // max(1, votes.sum()), 50, _DRAWS))
-    starts = np.concatenate([[0], np.cumsum(votes)[:-1]])
-    chances = np.repeat(predicted, votes, axis=1)
+    counts = votes.astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    chances = np.repeat(predicted, counts, axis=1)
     drawn = np.empty((draws, predicted.size), dtype=np.float32)
     for row in drawn:
         uniform = rng.random(chances.shape[1])
         row[:] = (np.add.reduceat((uniform < chances).astype(np.float32), starts, axis=1) / votes).ravel()
+    return drawn
+
+
+def _simulate_many(predicted: FloatArray, votes: FloatArray, rng: np.random.Generator) -> NDArray[np.float32]:
+    """As above without a number for each vote: fractions of many votes are nearly normal."""
+    spread = np.sqrt(predicted * (1 - predicted) / votes)
+    drawn = np.empty((50, predicted.size), dtype=np.float32)
+    for row in drawn:
+        row[:] = np.clip(predicted + spread * rng.standard_normal(predicted.shape[1]), 0, 1).ravel()
     return drawn

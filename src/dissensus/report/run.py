@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
 from dissensus.errors import EvaluationError, InputError
 from dissensus.evaluate.join import Joined, join
-from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
+from dissensus.records import Margin, Metric, Pair, Prediction
+from dissensus.report.folder import RunFolder
 from dissensus.report.judged import Judged, Sources, load_judged
-
-Log = Sequence[Mapping[str, Any]]
-"""The rows of one training.jsonl."""
+from dissensus.report.loose import find_loose
+from dissensus.report.reading import (
+    Log,
+    read_judgments,
+    read_log,
+    read_manifest,
+    read_margins,
+    read_metrics,
+    read_pairs,
+    read_predictions,
+    read_text,
+)
 
 _T = TypeVar("_T")
 
@@ -42,6 +49,8 @@ class RunData:
     """For each model and seed the rows of its training log."""
     missing: Sequence[str] = ()
     """What the folder lacks, in words."""
+    refused: Sequence[str] = ()
+    """What was not read because it leads out of the folder or is no plain file; in ``missing`` too."""
     folder: str = ""
     """Where it was loaded from."""
 
@@ -67,7 +76,12 @@ class RunData:
     def level(self) -> float:
         """The coverage of the intervals: as set, or what is used where nothing is."""
         level = self.evaluation.get("level")
-        return level if isinstance(level, float) and 0 < level < 1 else 0.95
+        return level if isinstance(level, float) and 1e-6 < level < 1 - 1e-6 else 0.95
+
+    def count(self, stage: str, name: str) -> int | None:
+        """One number that a stage has counted; None where it has not."""
+        found = self.counts(stage).get(name)
+        return found if isinstance(found, int) else None
 
     def counts(self, stage: str) -> Mapping[str, Any]:
         """What a stage has counted; empty where it has not run."""
@@ -75,167 +89,138 @@ class RunData:
         return next((counts for counts in found if isinstance(counts, dict)), {})
 
 
-def load_run(folder: Path) -> RunData:
-    """Load what a study's folder holds, or one with the files of an evaluation alone.
+def load_run(path: Path, *, store: Path | None = None) -> RunData:
+    """Load what a study's folder holds, or one with what the verbs of an evaluation wrote.
 
-    Such a folder has ``scores.json``, and beside it pairs and predictions where single pairs are to be shown.
+    Of the latter, ``scores.json`` and what belongs to it are found by content. Nothing outside of the folder is read,
+    whatever its links and settings say, and nothing in it is written.
+
+    Args:
+        path: the folder.
+        store: the judgments, where they are in another place.
 
     Raises:
         InputError: the folder is no run folder, or a file in it cannot be read.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the folder that 'dissensus study --out' wrote")
-    is_study = (folder / "manifest.json").is_file() or (folder / "study.yaml").is_file()
-    if not is_study and not (folder / "scores.json").is_file():
+    folder = RunFolder(path)
+    run = _of_study(folder, store) if _is_study(folder) else _of_verbs(folder, store)
+    return replace(run, missing=[*run.missing, *folder.refused], refused=folder.refused, folder=str(path))
+
+
+def _is_study(folder: RunFolder) -> bool:
+    """Tell whether a study has run here, or begun; its YAML alone may lie beside what the verbs wrote."""
+    if folder.file("manifest.json") is not None:
+        return True
+    return folder.file("study.yaml") is not None and (folder.has_folder("pairs") or find_loose(folder) is None)
+
+
+def _of_verbs(folder: RunFolder, store: Path | None) -> RunData:
+    found = find_loose(folder)
+    if found is None:
         raise InputError(
-            f"{folder}: neither manifest.json nor study.yaml is here, nor scores.json, so this is not a run; "
-            "give the folder that 'dissensus study --out' wrote"
+            f"{folder.path}: neither manifest.json nor study.yaml is here, nor scores.json, so this is not a run"
+            f"{''.join(f' ({words})' for words in folder.refused[:1])}; give the folder that 'dissensus study --out' "
+            "wrote, or one with what 'dissensus evaluate' wrote"
         )
-    missing: list[str] = []
-
-    def part(path: Path, what: str, read: Callable[[Path], _T], *, of_study: bool = True) -> _T | None:
-        if path.exists():
-            return read(path)
-        if is_study or not of_study:
-            missing.append(f"{what} ({path.relative_to(folder)})")
-        return None
-
-    manifest = part(folder / "manifest.json", "the manifest", _read_object) or {}
-    config = part(folder / "study.yaml", "the settings", lambda path: path.read_text(encoding="utf-8")) or ""
-    margins = part(folder / "margins.parquet", "the margins", _read_margins) or []
-    logs = part(folder / "models", "the trained models", _read_logs) or {}
-    pairs = part(_first_of(folder, _PAIRS), "the test pairs", _read_pairs, of_study=False)
-    predictions = part(_first_of(folder, _PREDICTIONS), "the predictions", _read_predictions, of_study=False)
-    noted = RunData(name="", manifest=manifest)
-    missing += _untrained(folder, noted)
-    metrics = part(folder / "scores.json", "the scores", _read_metrics, of_study=False) or []
-    gold = folder / "pairs" / "train_votes.parquet"
-    training = _read_pairs(gold) if gold.exists() else []
-    store = _store(folder, manifest)
-    if store is None and is_study:
-        missing.append("the judgments (judgments.db)")
-    judgments = _read_judgments(folder / "judged")
-    known = noted.counts("judge").get("judge")
-    sources = Sources(store, judgments, None if known is None else str(known))
-    judged = load_judged(sources, training, pairs or [], level=noted.level)
     return RunData(
-        name=str(manifest.get("name") or folder.resolve().name),
-        manifest=manifest,
-        config=config,
-        metrics=metrics,
-        joined=_join(folder, pairs, predictions) if pairs and predictions else None,
-        predictions=predictions or [],
-        training=training,
-        judged=judged,
-        margins=margins,
-        logs=logs,
-        missing=missing,
-        folder=str(folder),
+        name=folder.path.resolve().name,
+        metrics=found.metrics,
+        joined=_join(folder.path, found.pairs, found.predictions) if found.pairs and found.predictions else None,
+        predictions=found.predictions,
+        training=found.training,
+        judged=_judged(folder, Sources(store or found.store, found.judgments), found.training, found.pairs),
+        margins=found.margins,
+        logs=found.logs,
+        missing=found.missing,
     )
 
 
-_PAIRS = ("pairs/test.parquet", "pairs.parquet", "pairs.jsonl", "pairs.csv")
-_PREDICTIONS = ("predictions", "predictions.parquet", "predictions.jsonl")
+def _of_study(folder: RunFolder, store: Path | None) -> RunData:
+    missing: list[str] = []
+
+    def part(name: str, what: str, read: Callable[[Path], _T]) -> _T | None:
+        if (path := folder.file(name)) is not None:
+            return read(path)
+        missing.append(f"{what} ({name})")
+        return None
+
+    manifest = part("manifest.json", "the manifest", read_manifest) or {}
+    config = part("study.yaml", "the settings", read_text) or ""
+    margins = part("margins.parquet", "the margins", read_margins) or []
+    noted = RunData(name="", manifest=manifest)
+    if not folder.has_folder("models"):
+        missing.append("the trained models (models)")
+    pairs = part("pairs/test.parquet", "the test pairs", read_pairs)
+    if not folder.has_folder("predictions"):
+        missing.append("the predictions (predictions)")
+    predictions = read_predictions(folder.path / name for name in folder.find("predictions/*.parquet"))
+    missing += _untrained(folder, noted)
+    metrics = part("scores.json", "the scores", read_metrics) or []
+    training = read_pairs(gold) if (gold := folder.file("pairs/train_votes.parquet")) else []
+    own = store or folder.file("judgments.db")
+    if own is None:
+        missing.append(_no_store(noted))
+    judgments = read_judgments(folder.path / name for name in folder.find("judged/*.parquet"))
+    known = noted.counts("judge").get("judge")
+    sources = Sources(own, judgments, None if known is None else str(known))
+    return RunData(
+        name=str(manifest.get("name") or folder.path.resolve().name),
+        manifest=manifest,
+        config=config,
+        metrics=metrics,
+        joined=_join(folder.path, pairs, predictions) if pairs and predictions else None,
+        predictions=predictions,
+        training=training,
+        judged=_judged(folder, sources, training, pairs or [], noted.level),
+        margins=margins,
+        logs=_logs(folder),
+        missing=missing,
+    )
 
 
-def _first_of(folder: Path, names: Sequence[str]) -> Path:
-    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
+def _judged(
+    folder: RunFolder, sources: Sources, training: Sequence[Pair], test: Sequence[Pair], level: float = 0.95
+) -> Judged:
+    known = sources if test else replace(sources, of_test=())
+    try:
+        return load_judged(known, training, test, level=level)
+    except EvaluationError as error:
+        raise InputError(f"{folder.path}: {error}") from error
 
 
-def _store(folder: Path, manifest: Mapping[str, Any]) -> Path | None:
-    """The run's own store of judgments, or the one that its settings name; None where neither is there."""
-    judge = (manifest.get("config") or {}).get("judge") or {}
-    named = [judge["store"]] if isinstance(judge, dict) and isinstance(judge.get("store"), str) else []
-    return next((path for path in (folder / "judgments.db", *map(Path, named)) if path.is_file()), None)
+def _no_store(run: RunData) -> str:
+    judge = run.settings.get("judge")
+    named = judge.get("store") if isinstance(judge, dict) else None
+    elsewhere = f"; the settings name {named}, which is read where --store gives it" if isinstance(named, str) else ""
+    return f"the judgments (judgments.db{elsewhere})"
 
 
-def _untrained(folder: Path, run: RunData) -> list[str]:
+def _logs(folder: RunFolder) -> dict[str, dict[str, Log]]:
+    logs: dict[str, dict[str, Log]] = {}
+    for name in folder.find("models/*/seed-*/training.jsonl"):
+        _, model, seed, _ = name.split("/")
+        logs.setdefault(model, {})[seed.removeprefix("seed-")] = read_log(folder.path / name)
+    return logs
+
+
+def _untrained(folder: RunFolder, run: RunData) -> list[str]:
     """Name the models of the settings that are not trained, or have not predicted, by now."""
     seeds = run.settings.get("seeds")
     wanted = [
         (f"the model {name}, seed {seed}", f"models/{name}/seed-{seed}")
         for name in run.models
         for seed in (seeds if isinstance(seeds, list) else [])
-        if (folder / "models").is_dir()
+        if folder.has_folder("models")
     ]
-    if (folder / "predictions").is_dir():
-        wanted += [(f"the predictions of {name}", f"predictions/{name}.parquet") for name in run.models]
-    return [f"{what} ({path})" for what, path in wanted if not (folder / path).exists()]
+    absent = [f"{what} ({path})" for what, path in wanted if not folder.has_folder(path)]
+    if folder.has_folder("predictions"):
+        named = {name: f"predictions/{name}.parquet" for name in run.models}
+        absent += [f"the predictions of {name} ({path})" for name, path in named.items() if not folder.file(path)]
+    return absent
 
 
-def _join(folder: Path, pairs: list[Pair], predictions: list[Prediction]) -> Joined:
+def _join(folder: Path, pairs: Sequence[Pair], predictions: Sequence[Prediction]) -> Joined:
     try:
         return join(pairs, predictions)
     except EvaluationError as error:
         raise InputError(f"{folder}: {error}") from error
-
-
-def _read_pairs(path: Path) -> list[Pair]:
-    from dissensus.files import read_records
-
-    return list(read_records(path, Pair))
-
-
-def _read_margins(path: Path) -> list[Margin]:
-    from dissensus.files import read_records
-
-    return list(read_records(path, Margin))
-
-
-def _read_predictions(path: Path) -> list[Prediction]:
-    from dissensus.files import read_records
-
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    return [row for file in files for row in read_records(file, Prediction)]
-
-
-def _read_judgments(folder: Path) -> list[Judgment]:
-    from dissensus.files import read_records
-
-    return [row for file in sorted(folder.glob("*.parquet")) for row in read_records(file, Judgment)]
-
-
-def _read_logs(folder: Path) -> dict[str, dict[str, Log]]:
-    logs: dict[str, dict[str, Log]] = {}
-    for path in sorted(folder.glob("*/seed-*/training.jsonl")):
-        logs.setdefault(path.parts[-3], {})[path.parts[-2].removeprefix("seed-")] = _read_log(path)
-    return logs
-
-
-def _read_log(path: Path) -> Log:
-    rows = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break  # A training that is still running, or was killed, may leave half a line.
-            raise InputError(f"{path}:{number}: not a JSON object ({error.msg}); train the model again") from error
-    return rows
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); run the study again") from error
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    value = _read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected an object, found a {type(value).__name__}; run the study again")
-    return value
-
-
-def _read_metrics(path: Path) -> list[Metric]:
-    rows = _read_json(path)
-    if not isinstance(rows, list):
-        raise InputError(f"{path}: expected a list of metrics; run 'dissensus evaluate' again")
-    try:
-        return TypeAdapter(list[Metric]).validate_python(rows)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: not a metric: {where}: {first['msg']}; run 'dissensus evaluate' again") from error

@@ -424,7 +424,9 @@ class _Study:
         def work() -> dict[str, Any]:
             # The page shows the manifest, so it must be on disk as it stands.
             self.manifest.write()
-            write_report(self.folder, self.folder / _REPORT)
+            judge = self.config.judge
+            store = Path(judge.store) if isinstance(judge, StoreJudge) else None
+            write_report(self.folder, self.folder / _REPORT, store=store)
             return {}
 
         made_from = [

@@ -22,11 +22,21 @@ function number(value, signed = false) {
 
 // --- tables as files ---------------------------------------------------------------------------------------------
 
-function csvCell(value) {
-  let text = String(value ?? "");
-  // A spreadsheet would run a text that begins like a formula.
-  if (typeof value !== "number" && !/^[+-]?\d*\.?\d+(e[+-]?\d+)?$/i.test(text) && /^[=+\-@\t\r]/.test(text)) text = "'" + text;
+const csvCell = (value) => {
+  const text = String(value ?? "");
   return /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+};
+
+// A spreadsheet would run a text that begins like a formula. It is escaped with a quote, and a last column names the
+// escaped cells of each row, so that they can be read back; numbers are numbers and stay as they are.
+function escapeCells(rows) {
+  const isRun = (value) => typeof value === "string" && /^[=+\-@\t\r]/.test(value);
+  if (!rows.some((row) => row.some(isRun))) return rows;
+  const [header, ...rest] = rows;
+  const names = (row) => row.flatMap((value, k) => (isRun(value) ? [header[k]] : []));
+  const listed = (found) => (found.some((name) => name.includes(" ")) ? JSON.stringify(found) : found.join(" "));
+  const escaped = (row) => row.map((value) => (isRun(value) ? "'" + value : value));
+  return [[...escaped(header), "escaped_cells"], ...rest.map((row) => [...escaped(row), listed(names(row))])];
 }
 
 function tableRows(table) {
@@ -35,7 +45,7 @@ function tableRows(table) {
 }
 
 function save(name, rows) {
-  const text = rows.map((row) => row.map(csvCell).join(",")).join("\r\n") + "\r\n";
+  const text = escapeCells(rows).map((row) => row.map(csvCell).join(",")).join("\r\n") + "\r\n";
   const address = URL.createObjectURL(new Blob(["\ufeff" + text], { type: "text/csv" }));
   make("a", { href: address, download: name.replace(/[^\w.-]+/g, "-") + ".csv" }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10000);
@@ -324,12 +334,27 @@ function passage(title, [text, left]) {
   return make("div", {}, make("h4", {}, title), body);
 }
 
-// Only what scrolls needs a stop of its own on the way of the Tab key.
+// Only what scrolls needs a stop of its own on the way of the Tab key, and a hint where it does so sideways.
 function watchOverflow(root) {
   for (const box of root.querySelectorAll(".scroll, .text, pre")) {
+    box.classList.toggle("wide", box.matches(".scroll") && box.scrollWidth > box.clientWidth + 1);
     const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
     if (scrolls) box.setAttribute("tabindex", "0");
     else box.removeAttribute("tabindex");
+  }
+}
+
+// The section that stands at the top of the window is marked in its list of contents.
+function followContents() {
+  for (const list of document.querySelectorAll("nav.contents")) {
+    const links = [...list.querySelectorAll("a")];
+    const sections = links.map((link) => document.getElementById(link.hash.slice(1)));
+    const mark = () => {
+      const passed = sections.filter((section) => section.getBoundingClientRect().top < innerHeight / 3).length;
+      links.forEach((link, k) => (k === passed - 1 ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current")));
+    };
+    addEventListener("scroll", mark, { passive: true });
+    mark();
   }
 }
 
@@ -337,5 +362,6 @@ startDownloads();
 startCopying();
 document.querySelectorAll(".explore").forEach((section) => new Explorer(section));
 watchOverflow(document);
+followContents();
 addEventListener("resize", () => watchOverflow(document));
 document.addEventListener("toggle", () => watchOverflow(document), true);

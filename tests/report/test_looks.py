@@ -1,0 +1,156 @@
+"""How the page is read, copied and walked through, on a desk and on a phone."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dissensus.files.cells import ESCAPED, restore_cells
+from dissensus.records import Metric
+from dissensus.report.page import render
+
+from .opening import NEEDS_CHROMIUM, opened
+
+pytestmark = NEEDS_CHROMIUM
+PHONE = {"width": 390, "height": 844}
+LAPTOP = {"width": 1280, "height": 800}
+NAMES = ("bradley-terry", "margin", "blend", "soft")
+
+
+def _renamed(row, model):
+    return row.model_copy(update={"model": model, "baseline": row.baseline and NAMES[0]})
+
+
+@pytest.fixture(scope="module")
+def four(full_run, hostile):
+    """The full run with ordinary names and four models; every value has two notes."""
+    rows = []
+    for row in full_run.metrics:
+        rows += [_renamed(row, model) for model in {"base": NAMES[:1], hostile: NAMES[1:]}.get(row.model, [row.model])]
+    rows = [row.model_copy(update={"note": "few prompts; seeds differ"}) if row.value else row for row in rows]
+    return replace(full_run, metrics=rows, manifest={"title": "Four objectives"}, logs={}, joined=None, predictions=[])
+
+
+@pytest.fixture(scope="module")
+def file(four, tmp_path_factory):
+    path = tmp_path_factory.mktemp("looks") / "report.html"
+    path.write_text(render(four), encoding="utf-8")
+    return path
+
+
+def _select(page, selector):
+    return page.evaluate(
+        """(selector) => {
+            getSelection().selectAllChildren(document.querySelector(selector));
+            return getSelection().toString();
+        }""",
+        selector,
+    )
+
+
+def test_marks_of_notes_are_seen_and_not_copied(browser, file, four):
+    with opened(browser, file) as page:
+        cell = "#s0-l1 tr.all td.v"
+        assert page.locator(f"{cell} a.fn").count() >= 2
+        value = next(
+            row.value for row in four.metrics if row.model == NAMES[0] and row.metric == "l1" and row.group == "all"
+        )
+        number = f"{value:.3f}"[1:]
+        for copied in (
+            _select(page, cell),
+            page.locator(cell).first.inner_text(),
+            page.locator(cell).first.text_content(),
+        ):
+            first = copied.split("[")[0].strip()
+            assert first == number
+        seen = "getComputedStyle(document.querySelector('a.fn'), '::after').content"
+        assert page.evaluate(seen) in ('"1"', "attr(data-n)")
+        assert page.locator("a.fn").first.get_attribute("aria-label") == "note 1"
+
+
+def test_a_row_is_copied_as_numbers_and_brackets_alone(browser, file):
+    with opened(browser, file) as page:
+        copied = _select(page, "#s0-pearson tr.all")
+        assert len(copied.split()) > 10
+        words = copied.replace("All pairs, within data sets", "").replace("p < ", "").replace("p ", "").split()
+        assert [word for word in words if not re.fullmatch(r"\[?[+−]?\d*\.?\d+[],]?", word)] == []
+
+
+@pytest.mark.parametrize("table", ["pearson", "l1"])
+def test_at_1280_no_column_is_lost(browser, file, table):
+    with opened(browser, file, viewport=LAPTOP) as page:
+        last = page.locator(f"#s0-{table} > .scroll thead th").last
+        assert last.inner_text() == "Ceiling"
+        assert last.evaluate("(cell) => cell.getBoundingClientRect().right") <= 1280
+        assert page.locator(f"#s0-{table} > .scroll.wide").count() == 0
+
+
+def test_on_a_phone_the_headline_is_short_and_the_summary_fits(browser, file):
+    with opened(browser, file, viewport=PHONE) as page:
+        lines = "(h) => h.getBoundingClientRect().height / parseFloat(getComputedStyle(h).lineHeight)"
+        assert page.locator("h1").evaluate(lines) < 5.5
+        box = page.locator("#s0-summary .scroll")
+        assert box.evaluate("(box) => box.scrollWidth <= box.clientWidth")
+
+
+def test_what_scrolls_sideways_says_so_and_can_be_reached(browser, file):
+    with opened(browser, file, viewport=PHONE) as page:
+        box = page.locator("#s0-l1 > .scroll")
+        assert box.evaluate("(box) => box.scrollWidth > box.clientWidth")
+        assert "Scroll sideways" in box.evaluate("(box) => getComputedStyle(box, '::before').content")
+        assert "gradient" in box.evaluate("(box) => getComputedStyle(box).backgroundImage")
+        assert box.get_attribute("tabindex") == "0"
+        assert box.get_attribute("aria-label") == "L1"
+        box.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("() => document.querySelector('#s0-l1 > .scroll').scrollLeft > 0")
+
+
+def test_the_contents_lead_to_every_section_and_stay_in_sight(browser, file):
+    with opened(browser, file, viewport=LAPTOP) as page:
+        links = page.locator("nav.contents a")
+        targets = [link.get_attribute("href") for link in links.all()]
+        assert targets == [f"#{one.get_attribute('id')}" for one in page.locator("main section").all()]
+        page.locator('nav.contents a[href="#s0-metrics"]').click()
+        page.wait_for_function("() => document.querySelector('a[aria-current]')?.hash === '#s0-metrics'")
+        bar = page.locator("nav.contents").bounding_box()
+        assert bar["y"] == 0
+        assert page.locator("#s0-metrics h2").bounding_box()["y"] >= bar["height"]
+
+
+def test_a_run_without_anything_has_no_contents():
+    from dissensus.report.run import RunData
+
+    assert "nav class=" not in render(RunData(name="new"))
+
+
+def test_downloaded_names_that_a_spreadsheet_would_run_can_be_read_back(browser, four, tmp_path):
+    names = {"bradley-terry": "=cmd", "margin": "@x", "blend": "-1", "soft": "+1"}
+    rows = [
+        row.model_copy(update={"model": names.get(row.model, row.model), "baseline": row.baseline and "=cmd"})
+        for row in four.metrics
+        if row.group in ("all", "dataset=set 0")
+    ]
+    rows = [row.model_copy(update={"group": "dataset=+1"}) if row.group != "all" else row for row in rows]
+    rows.append(Metric(model="\tjudge", group="all", metric="l1", value=0.3, n=9, kind="judge"))
+    path = tmp_path / "page.html"
+    path.write_text(render(replace(four, metrics=rows)), encoding="utf-8")
+    with opened(browser, path, accept_downloads=True) as page:
+
+        def table(name):
+            with page.expect_download() as download:
+                page.locator(f'button.csv[data-name="{name}"]').click()
+            text = Path(download.value.path()).read_bytes().decode("utf-8-sig")
+            return list(csv.DictReader(io.StringIO(text, newline="")))
+
+        seeds = table("summary")
+        assert [restore_cells(row)["Model"] for row in seeds][:4] == ["=cmd", "@x", "-1", "+1"]
+        assert [row["Model"] for row in seeds][:2] == ["'=cmd", "'@x"]
+        groups = table("l1")
+        assert [(row["Pairs"], row[ESCAPED]) for row in groups] == [("All pairs", ""), ("'+1", "Pairs")]
+        assert float(groups[0]["difference: @x"]) < 1
+        assert any(value.startswith("-0.") for row in groups for value in row.values())
+        assert "value: =cmd" in groups[0]

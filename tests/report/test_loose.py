@@ -1,0 +1,129 @@
+"""A folder with what the verbs wrote, without a study: its files are found by what is in them."""
+
+import shutil
+
+import pytest
+
+from dissensus.errors import InputError
+from dissensus.evaluate.join import join
+from dissensus.evaluate.scorecard import score
+from dissensus.files import read_records, write_json, write_records
+from dissensus.records import Annotator, Margin, Pair, Prediction
+from dissensus.report.folder import RunFolder
+from dissensus.report.loose import find_loose
+from dissensus.report.run import load_run
+
+from . import odd_folders
+
+
+@pytest.fixture
+def loose(tmp_path):
+    odd_folders.make(tmp_path / "run")
+    odd_folders.make_loose(tmp_path / "run", tmp_path / "loose")
+    return tmp_path / "loose"
+
+
+@pytest.fixture
+def pairs(loose):
+    return list(read_records(loose / "asked.parquet", Pair))
+
+
+@pytest.fixture
+def predictions(loose):
+    return list(read_records(loose / "said.parquet", Prediction))
+
+
+def test_each_part_is_found_whatever_it_is_called(loose):
+    loaded = load_run(loose)
+    assert len(loaded.metrics) > 20
+    assert loaded.joined.models == ("base", "other")
+    assert len(loaded.joined.pairs) == 12
+    assert len(loaded.margins) == 12
+    assert [(judge.judge, judge.of) for judge in loaded.judged.judges] == [("j", "test pairs")]
+    assert loaded.missing == []
+
+
+def test_of_several_files_of_pairs_the_evaluated_ones_are_chosen(loose, pairs):
+    """Not the training pairs, not those without votes, and of two copies the one that is in categories."""
+    training = [pair.model_copy(update={"id": f"t{pair.id}"}) for pair in pairs]
+    write_records(loose / "pairs.parquet", training)
+    write_records(loose / "pairs-unlabelled.jsonl", [pair.model_copy(update={"votes": None}) for pair in pairs])
+    write_records(loose / "some.csv", pairs[:6])
+    write_records(loose / "classified.parquet", [pair.model_copy(update={"distinct": "yes"}) for pair in pairs])
+    write_records(loose / "m.parquet", [Margin(pair_id=pair.id, margin=1, n_judgments=2) for pair in training])
+    loaded = load_run(loose)
+    assert {pair.distinct for pair in loaded.joined.pairs} == {"yes"}
+    assert len(loaded.joined.pairs) == 12
+    assert [pair.id for pair in loaded.training] == [pair.id for pair in training]
+
+
+def test_predictions_of_several_files_and_on_more_pairs_than_were_evaluated(loose, pairs, predictions):
+    (loose / "said.parquet").unlink()
+    more = [row.model_copy(update={"pair_id": f"x{row.pair_id}"}) for row in predictions]
+    for model in ("base", "other"):
+        write_records(loose / f"{model}.jsonl", [row for row in [*predictions, *more] if row.model == model])
+    write_records(loose / "unscored.parquet", [row.model_copy(update={"model": "new"}) for row in predictions])
+    loaded = load_run(loose)
+    assert loaded.joined.models == ("base", "other")
+    assert len(loaded.joined.pairs) == len(pairs)
+
+
+def test_a_second_file_of_the_same_model_is_left_aside_and_named(loose, predictions):
+    shutil.move(loose / "said.parquet", loose / "predictions.parquet")
+    write_records(loose / "calibrated.jsonl", [row for row in predictions if row.model == "base"])
+    loaded = load_run(loose)
+    assert loaded.joined.predicted["base"].shape == (2, 12)
+    assert loaded.missing == ["calibrated.jsonl: left aside, as other files have predictions of base too"]
+
+
+def test_margins_of_judgments_come_before_preferences_under_another_rule(loose, pairs):
+    shutil.move(loose / "m.parquet", loose / "margins.parquet")
+    write_records(loose / "all.parquet", [Margin(pair_id=pair.id, margin=0.1, preference_a=0.5) for pair in pairs])
+    assert {margin.margin for margin in load_run(loose).margins} == {0.5}
+
+
+def test_what_fits_nothing_is_named(loose, pairs):
+    write_records(loose / "asked.parquet", pairs[:1])
+    (loose / "said.parquet").unlink()
+    (said,) = load_run(loose).missing
+    assert said == "the predictions (no file here has those of a model that was scored)"
+
+
+def test_pairs_that_were_not_predicted_are_not_shown(loose, pairs):
+    write_records(loose / "asked.parquet", [pair.model_copy(update={"id": f"x{pair.id}"}) for pair in pairs])
+    assert "the test pairs (no file here has pairs with votes that all of the predictions are of)" in (
+        load_run(loose).missing
+    )
+
+
+def test_several_scorecards_need_a_name(loose, pairs, predictions):
+    other = [row.model_dump() for row in score(join(pairs, predictions), n_resamples=0)]
+    write_json(loose / "other.json", other)
+    with pytest.raises(InputError, match=r"several scorecards \(card\.json, other\.json\); name the one to show"):
+        load_run(loose)
+    shutil.move(loose / "other.json", loose / "scores.json")
+    assert len(load_run(loose).metrics) == len(other)
+
+
+def test_other_files_do_no_harm(loose):
+    write_records(loose / "people.jsonl", [Annotator(id="x", attributes={"age": "7"})])
+    (loose / "notes.csv").write_text('a,b\n"')
+    (loose / "config.json").write_text('{"a": 1}')
+    (loose / "empty.jsonl").write_text("")
+    (loose / "model").mkdir()
+    (loose / "model" / "training.jsonl").write_text('{"step": 1, "epoch": 1, "nll": 0.5}\n')
+    loaded = load_run(loose)
+    assert loaded.missing == []
+    assert loaded.logs["model"][""] == [{"step": 1, "epoch": 1, "nll": 0.5}]
+
+
+def test_the_yaml_of_a_study_to_come_may_lie_beside_them(loose):
+    (loose / "study.yaml").write_text("title: to come\n")
+    assert load_run(loose).joined.models == ("base", "other")
+    (loose / "card.json").unlink()
+    assert load_run(loose).config == "title: to come\n"
+
+
+def test_without_a_scorecard_there_is_nothing(loose):
+    (loose / "card.json").unlink()
+    assert find_loose(RunFolder(loose)) is None
