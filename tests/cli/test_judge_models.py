@@ -49,7 +49,7 @@ def test_read_once_and_margins_at_any_setting(pairs, tiny_judge, tmp_path):
     run(margin_command, pairs, "--store", store, "--out", out, "--votes", "limit", "--temperature", 0.01)
     # A cold judge is sure of itself in each order: it agrees with itself across orders, or contradicts itself.
     assert {round(m.margin, 6) for m in read_records(out, Margin)} <= {0.0, 1.0}
-    assert "whole" in run(judgments_command, "verify", "--store", store)
+    assert "ok: 13 rows verified" in run(judgments_command, "verify", "--store", store)
     listed = run(judgments_command, "list", "--store", store)
     assert "mode exact, temperature 1.0, top-p 0.9" in listed
 

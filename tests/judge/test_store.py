@@ -194,6 +194,8 @@ def test_an_older_store_gets_the_right_votes_of_what_was_paid_for(tmp_path):
         for judge, i, choice, probability, reply in rows:
             kept = Judgment(pair_id="p0", judge=judge, sample=i, choice=choice, probability_a=probability, reply=reply)
             store.add([kept], PAIRS)
+        for table in ("judgments", "judges", "readings"):
+            store.connection.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
         store.connection.execute("PRAGMA user_version = 2")
     with JudgmentStore(path, create=False) as store:
         found = {j.sample: j.choice for j in store.judgments()}

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from dissensus.cli.completing import complete_file, complete_source
+from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import InputError, JudgeError
 
 if TYPE_CHECKING:
@@ -53,16 +54,22 @@ class _Price(click.ParamType[tuple[float, float]]):
         return prompt, reply
 
 
-@click.command(name="judge")
-@click.argument("pairs", required=False, shell_complete=complete_source)
+@click.command(name="judge", cls=Verb)
+@click.argument("pairs", required=False, type=Source(), shell_complete=complete_source)
 @click.option(
     "--judge", "judge_name", default="committee", show_default=True, help="committee, votes, local, server or vllm."
 )
-@click.option("--store", type=click.Path(path_type=Path), help="The SQLite file of judgments.  [required]")
+@click.option("--store", type=Output("store"), help="The SQLite file of judgments.  [required]")
 @click.option("--n", type=click.IntRange(min=1), default=10, show_default=True, help="Judgments per pair.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--encoder", default="minilm", show_default=True, help="committee: minilm, a model's folder or a Hub id.")
+@click.option(
+    "--encoder",
+    type=Source(),
+    default="minilm",
+    show_default=True,
+    help="committee: minilm, a model's folder or a Hub id.",
+)
 @click.option(
     "--label-is-a-vote/--label-is-no-vote",
     default=True,
@@ -71,6 +78,7 @@ class _Price(click.ParamType[tuple[float, float]]):
 )
 @click.option(
     "--model",
+    type=Source(),
     shell_complete=complete_file,
     help="Models: a folder, a Hub id, or the server's name for it (default: its only one).",
 )
@@ -91,6 +99,7 @@ class _Price(click.ParamType[tuple[float, float]]):
 )
 @click.option(
     "--template",
+    type=Source(),
     default="paper",
     show_default=True,
     help="Models: paper, people or a text file with {prompt}, {answer_0}, {answer_1}.",

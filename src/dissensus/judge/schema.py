@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dissensus.judge.verdict import parse_choice
 
 APPLICATION_ID = 0x64697373  # "diss"
-VERSION = 3
+VERSION = 4
 
 _JUDGMENTS = """
 CREATE TABLE judgments (
@@ -68,10 +68,21 @@ CREATE INDEX attempts_in_flight ON attempts (ask) WHERE state = 'sent';
 CREATE INDEX attempts_by_judge ON attempts (judge, state);
 """
 
+# Null in rows that are older than this version.
+_CHECKSUMS = """
+ALTER TABLE judgments ADD COLUMN checksum INTEGER;
+ALTER TABLE judges ADD COLUMN checksum INTEGER;
+ALTER TABLE readings ADD COLUMN checksum INTEGER;
+"""
+
 
 def _read_again(connection: sqlite3.Connection) -> None:
     """Give ties their own choice, and read the replies of language models by today's rules: they were paid for."""
-    models = [name for name, settings in connection.execute("SELECT * FROM judges") if "config" in json.loads(settings)]
+    models = [
+        name
+        for name, settings in connection.execute("SELECT name, settings FROM judges")
+        if "config" in json.loads(settings)
+    ]
     marks = ", ".join("?" * len(models))
     connection.execute(
         "UPDATE judgments SET choice = 'tie' WHERE choice IS NULL AND (reply = 'tie' OR probability_a = 0.5) "
@@ -88,7 +99,12 @@ def _read_again(connection: sqlite3.Connection) -> None:
     connection.executemany("UPDATE judgments SET choice = ? WHERE key = ?", changed)
 
 
-_STEPS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (_JUDGMENTS, _LANGUAGE_MODELS, _read_again)
+_STEPS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
+    _JUDGMENTS,
+    _LANGUAGE_MODELS,
+    _read_again,
+    _CHECKSUMS,
+)
 """What makes version n from version n - 1. A step is never edited once it was released."""
 
 
