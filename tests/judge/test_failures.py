@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 
 import pytest
 
@@ -13,6 +14,7 @@ from dissensus.judge.endpoint import Endpoint
 from dissensus.judge.failure import ContextExceededError, message_of, pause_asked_for
 from dissensus.judge.listing import context_in, models_in
 from dissensus.judge.response import choices_of, replies_of, usage_of
+from dissensus.judge.ways import more_alike
 from dissensus.loops import run_async
 
 AT = "http://127.0.0.1:1/v1"
@@ -260,3 +262,15 @@ def test_work_is_done_where_a_loop_runs_already():
         return run_async(number())
 
     assert run_async(number()) == asyncio.run(notebook()) == 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_replies_that_differ_in_a_few_words_are_told_from_replies_that_share_none(seed):
+    draw = random.Random(seed)
+    words = [f"word{draw.randrange(1000)}" for _ in range(16)]
+    hot = [" ".join(f"word{draw.randrange(1000)}" for _ in range(16)) for _ in range(4)]
+    first = [" ".join([f"new{i}", *words[1:]]) for i in range(4)]
+    last = [" ".join([*words[:8], *(f"word{draw.randrange(1000)}" for _ in range(8))]) for _ in range(4)]
+    assert more_alike(first, hot)
+    assert more_alike(last, hot)
+    assert not more_alike(hot, [" ".join(words), *hot[:3]])

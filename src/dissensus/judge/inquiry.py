@@ -17,7 +17,7 @@ from dissensus.judge.profile import ServerProfile
 from dissensus.judge.prompt import PREFIX
 from dissensus.judge.response import Step, check_end, choices_of, reply_text, steps_of
 from dissensus.judge.server import path_of, request_body
-from dissensus.judge.ways import ENOUGH, Way, likeness, next_way, other_ways, reasons_in
+from dissensus.judge.ways import ENOUGH, Way, more_alike, next_way, other_ways, reasons_in
 
 _QUESTION = "Write one sentence about the sea, and then another one about the mountains."
 _NEUTRAL_SETS: tuple[dict[str, int | float | str], ...] = (
@@ -226,7 +226,7 @@ class Inquiry:
             return True if replies else None
         replies = replies + await self._texts(**{"temperature": heat, **settings})
         hot = hot + await self._texts(temperature=heat)
-        if len(set(replies)) < len(replies) or likeness(replies) > 2 * likeness(hot) + 0.1:
+        if len(set(replies)) < len(replies) or more_alike(replies, hot):
             return True
         return False if heat > 1 else None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from typing import Any, Literal
 
 from dissensus.judge.profile import ServerProfile
@@ -91,14 +92,24 @@ def reasons_in(said: Sequence[str]) -> dict[str, str]:
     return {**reasons, "tokens": more[-1]} if more else reasons
 
 
-def likeness(replies: Sequence[str]) -> float:
-    """Compute the mean share of words that two replies begin with alike.
+def more_alike(replies: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether replies are far more alike than others: by the words that they begin with, or by those in one order.
 
-    >>> likeness(["a b c d", "a b d c"])
-    0.5
+    >>> more_alike(["a b c d", "a b c e"], ["k l m n", "o p q r"]), more_alike(["a b", "c d"], ["e f", "g h"])
+    (True, False)
     """
-    shares = []
-    for one, other in itertools.combinations([reply.split() for reply in replies], 2):
-        alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-        shares.append(sum(1 for _ in alike) / max(len(one), len(other), 1))
+    return any(_mean(share, replies) > 2 * _mean(share, others) + 0.1 for share in (_beginning, _in_order))
+
+
+def _mean(share: Callable[[list[str], list[str]], float], replies: Sequence[str]) -> float:
+    shares = [share(one, other) for one, other in itertools.combinations([reply.split() for reply in replies], 2)]
     return sum(shares) / len(shares) if shares else 0.0
+
+
+def _beginning(one: list[str], other: list[str]) -> float:
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in alike) / max(len(one), len(other), 1)
+
+
+def _in_order(one: list[str], other: list[str]) -> float:
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()

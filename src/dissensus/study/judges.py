@@ -226,7 +226,13 @@ def _ask_model(judging: ModelJudge, pairs: Sequence[Pair], store_path: Path, *, 
     from dissensus.judge.ledger import Price
 
     exact = judging.mode == "exact"
-    backend, _ = open_backend(judging.backend, judging.model, revision=judging.revision, exact=exact)
+    backend, _ = open_backend(
+        judging.backend,
+        judging.model,
+        revision=judging.revision,
+        exact=exact,
+        sampling=judging.language.sampling,
+    )
     options = AskingOptions(
         concurrency=judging.concurrency,
         price=Price(judging.price_prompt, judging.price_reply),
