@@ -61,6 +61,14 @@ def test_without_a_final_channel_there_is_no_reply(cut: str) -> None:
     assert without_reasoning(cut) == ""
 
 
+def test_a_cut_reply_may_be_a_thought_whose_end_is_missing() -> None:
+    """Its opening mark is part of the prompt and its closing one was not reached."""
+    assert parse_verdict(GUESS) == "B"
+    assert parse_verdict(GUESS, cut=True) is None
+    for whole in ("Choice: A, because it", "**Choice: A**", "A is longer.\n\nChoice: A", "Why?\n\n**Choice: A**"):
+        assert parse_verdict(whole, cut=True) == "A"
+
+
 @pytest.mark.parametrize(
     "reply",
     [

@@ -62,6 +62,10 @@ class Answer:
     cut: tuple[bool, ...] = ()
     """Which of the replies ended because they had as many tokens as they may have; none of them where it is empty."""
 
+    def ended(self) -> list[tuple[str, bool]]:
+        """List the replies, each with whether it was cut."""
+        return list(zip(self.replies, self.cut or [False] * len(self.replies), strict=True))
+
 
 @dataclass(frozen=True)
 class TooLong:

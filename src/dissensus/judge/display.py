@@ -68,7 +68,7 @@ class Tally:
             self.first += shares.a
             self.unforced += not answer.reading.is_forced(temperature=temperature, top_p=top_p)
             return
-        verdicts = [parse_verdict(reply) for reply in answer.replies]
+        verdicts = [parse_verdict(reply, cut=cut) for reply, cut in answer.ended()]
         self.made += len(verdicts)
         self.invalid += verdicts.count(None)
         self.first += verdicts.count("A")

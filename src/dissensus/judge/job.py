@@ -134,8 +134,8 @@ class Job:
             reading = StoredReading(ask.pair.id, self.judge.name, content, ask.order, ask.persona, outcome.reading)
             return Kept([attempt], readings=[(self.judge.reading_key(content, ask.order, ask.persona), reading)])
         # A server may send fewer replies than it was asked for: see `further`.
-        replies = zip(ask.samples, outcome.replies, strict=False)
-        return Kept([attempt], [self._judgment(ask, content, sample, reply) for sample, reply in replies])
+        replies = zip(ask.samples, outcome.ended(), strict=False)
+        return Kept([attempt], [self._judgment(ask, content, sample, *reply) for sample, reply in replies])
 
     def write(self, kept: Sequence[Kept], claims: Sequence[tuple[Ask, Usage, float]] = ()) -> list[int | None]:
         """Write rows, and claims of what is about to be sent (see `Ledger.claim`), in one transaction."""
@@ -161,13 +161,13 @@ class Job:
                 self.tally.count(outcome, temperature=config.temperature, top_p=config.top_p)
         self.display.update()
 
-    def _judgment(self, ask: Ask, content: str, sample: int, reply: str) -> tuple[bytes, str, Judgment]:
+    def _judgment(self, ask: Ask, content: str, sample: int, reply: str, cut: bool) -> tuple[bytes, str, Judgment]:
         judgment = Judgment(
             pair_id=ask.pair.id,
             judge=self.twin.name,
             sample=sample,
             order=ask.order,
-            choice=parse_choice(reply, order=ask.order),
+            choice=parse_choice(reply, order=ask.order, cut=cut),
             reply=reply,
             persona=ask.persona,
         )

@@ -40,13 +40,16 @@ _NO_VERB = re.compile(
 _BOX = re.compile(r"\\(?:boxed|text|textbf|mathbf|mathrm)\{")
 
 
-def parse_verdict(reply: str) -> Verdict | None:
+def parse_verdict(reply: str, *, cut: bool = False) -> Verdict | None:
     """Read the winner from a reply: a line that begins ``Choice: A`` or ``Choice: B``; None where none is named.
 
     Bold, quotes, brackets, case and trailing text are let pass; reasoning is taken off first (see
     `dissensus.judge.reasoning`). A letter alone, both letters, two choices that contradict each other, a tie ("Choice:
     A tie"), a refusal and a thought that never ends name no winner. What follows the letter decides alike for A, which
     may be an article, and for B, which cannot: otherwise ties would be votes for the response shown first.
+
+    A reply that was ``cut`` where its tokens ended may be a thought without marks whose end is missing: it names
+    a winner only where it begins or ends with it.
 
     >>> parse_verdict("**Choice: B**, since it is shorter")
     'B'
@@ -55,7 +58,7 @@ def parse_verdict(reply: str) -> Verdict | None:
     """
     text = _BOX.sub(" ", without_reasoning(reply))
     named = {_letter_at(text, anchor.end()) for anchor in _ANCHOR.finditer(text)}
-    if len(named) != 1:
+    if len(named) != 1 or (cut and not _at_an_end(text)):
         return None
     (verdict,) = named
     # A choice quoted inside a line does not name a winner, but it can contradict one.
@@ -63,13 +66,13 @@ def parse_verdict(reply: str) -> Verdict | None:
     return verdict if others <= {verdict} else None
 
 
-def parse_choice(reply: str, *, order: Order) -> Choice | None:
+def parse_choice(reply: str, *, order: Order, cut: bool = False) -> Choice | None:
     """Read the winner from a reply and undo the presentation order.
 
     >>> parse_choice("Choice: B", order="ba")
     'a'
     """
-    verdict = parse_verdict(reply)
+    verdict = parse_verdict(reply, cut=cut)
     return None if verdict is None else shown_as(verdict, order)
 
 
@@ -80,6 +83,14 @@ def shown_as(verdict: Verdict, order: Order) -> Choice:
     ('a', 'b')
     """
     return "a" if (verdict == "A") == (order == "ab") else "b"
+
+
+def _at_an_end(text: str) -> bool:
+    """Whether a text begins with a choice, or ends with one."""
+    return any(
+        not text[: a.start()].strip() or not text[a.end() + 1 :].strip(" \t\n*_`.)]}\"'")
+        for a in _ANCHOR.finditer(text)
+    )
 
 
 def _letter_at(text: str, start: int) -> Verdict | None:
