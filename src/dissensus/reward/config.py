@@ -81,6 +81,12 @@ class TrainConfig(BaseModel):
     checkpoint_steps: PositiveInt = 100
     """Rounded up to a multiple of ``logging_steps``, so that a resumed run logs what an unbroken one does."""
 
+    @property
+    def reads_margins(self) -> bool:
+        """Whether the objective reads margins, or the preferences that come with them."""
+        distributed = self.objective in ("mean-variance", "categorical")
+        return self.soft_targets if distributed else self.objective != "bradley-terry"
+
     @model_validator(mode="after")
     def _weights_are_not_negative(self) -> Self:
         if self.objective == "scaled" and self.margin_sign == "signed":

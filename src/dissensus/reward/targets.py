@@ -77,13 +77,8 @@ def build_targets(
     )
 
 
-def uses_margins(config: TrainConfig) -> bool:
-    """Tell whether the objective reads margins, so that a model depends on them."""
-    return config.objective != "bradley-terry" and (config.objective not in _DISTRIBUTED or config.soft_targets)
-
-
 def _margins_by_id(margins: Sequence[Margin] | None, config: TrainConfig) -> dict[str, Margin] | None:
-    if not uses_margins(config):
+    if config.objective == "bradley-terry" or (config.objective in _DISTRIBUTED and not config.soft_targets):
         return None
     if margins is None:
         raise TrainingError(f"objective '{config.objective}' needs margins; make them with 'dissensus margin'")
