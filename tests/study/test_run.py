@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
 from dissensus.files import read_records, write_records
 from dissensus.records import Margin, Metric, Pair, Prediction, Votes
@@ -277,10 +279,53 @@ def test_a_lost_output_is_made_again(finished: Path, tiny_bert: Path):
 
 
 def test_a_second_process_is_kept_out(finished: Path, tiny_bert: Path):
-    from filelock import FileLock
+    hold = (
+        "import sys; from dissensus.files.claims import sole_writer\n"
+        "with sole_writer(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", hold, str(finished)], **pipes) as process:
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(OutputError, match=f"process {process.pid} .* is writing it"):
+            _run(_settings(tiny_bert), finished)
+        process.stdin.close()
 
-    with FileLock(finished / ".lock"), pytest.raises(OutputError, match="another process runs this study"):
-        _run(_settings(tiny_bert), finished)
+
+def test_a_run_writes_over_nothing_that_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {
+        "pairs": "runs/x/pairs/train.parquet",
+        "models": {"margin": {"objective": "margin"}},
+        "baseline": "margin",
+    }
+    own = yaml.safe_dump({**settings, "pairs": "hh-rlhf"}) + "# why this rate\n"
+    for path in (Path("exp/study.yaml"), Path("s.yaml"), Path("runs/x/pairs/train.parquet")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(own if path.name == "study.yaml" else yaml.safe_dump(settings))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    Path("linked").symlink_to("exp")
+    for study, out, said in (
+        ("exp/study.yaml", "exp", "the study would be written over"),
+        ("exp/study.yaml", "linked", "the study would be written over"),
+        ("s.yaml", "exp", "no run has written it"),
+        ("s.yaml", "runs/x", "the study reads it"),
+    ):
+        with pytest.raises(OutputError, match=said):
+            CliRunner().invoke(group, ["study", study, "--out", out], catch_exceptions=False)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_settings_of_a_run_run_it_again_and_those_of_a_killed_one_are_its_own(finished: Path, tmp_path: Path):
+    from dissensus.study.folder import keep_settings, refuse_own_inputs
+
+    kept = finished / "study.yaml"
+    settings = yaml.safe_load(kept.read_text())
+    refuse_own_inputs(str(kept), StudyConfig.model_validate(settings), finished)
+    with pytest.raises(OutputError, match="the study would be written over"):
+        refuse_own_inputs(str(kept), StudyConfig.model_validate({**settings, "seeds": [5]}), finished)
+    keep_settings(tmp_path, settings)  # killed: there is no manifest yet
+    keep_settings(tmp_path, {**settings, "seeds": [5]})
+    assert yaml.safe_load((tmp_path / "study.yaml").read_text())["seeds"] == [5]
 
 
 def test_pairs_without_votes_cannot_be_studied(tmp_path: Path, tiny_bert: Path):

@@ -10,14 +10,14 @@ from typing import Literal
 import click
 
 from dissensus.cli.completing import complete_source
-from dissensus.cli.outputs import check_outputs
+from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.cli.tables import table_options
 from dissensus.errors import ConfigError
 from dissensus.records import Judgment, Margin, Pair, Prediction
 
 
-@click.command()
-@click.argument("pairs", shell_complete=complete_source)
+@click.command(cls=Verb)
+@click.argument("pairs", type=Source(), shell_complete=complete_source)
 @click.option(
     "--predictions",
     "files",
@@ -26,9 +26,7 @@ from dissensus.records import Judgment, Margin, Pair, Prediction
     required=True,
     help="Of one or more models; repeat.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="scores.json: one row per model, group and metric."
-)
+@click.option("--out", type=Output(), required=True, help="scores.json: one row per model, group and metric.")
 @click.option(
     "--judgments",
     "judged",
@@ -90,7 +88,6 @@ def command(
     from dissensus.evaluate.formats import render, render_brief
     from dissensus.files import read_records, write_json
 
-    check_outputs({"--out": out}, {"PAIRS": pairs, "--predictions": files, "--judgments": judged, "--target": targets})
     rules = {target.name.split(".")[0]: target for target in targets}
     if len(rules) < len(targets):
         raise ConfigError("--target: the files' names name the rules in the tables, and two are the same; rename one")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dissensus.cli.completing import complete_source
-from dissensus.cli.outputs import check_outputs
+from dissensus.cli.outputs import Copies, Output, Source, Verb
 from dissensus.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from dissensus.sources import OpenSource
 
 
-@click.command("pairs")
-@click.argument("source", required=False, shell_complete=complete_source)
-@click.option("--out", type=click.Path(path_type=Path), help=".jsonl, .jsonl.gz, .parquet or .csv.")
+@click.command("pairs", cls=Verb)
+@click.argument("source", required=False, type=Source(), shell_complete=complete_source)
+@click.option("--out", type=Output(), help=".jsonl, .jsonl.gz, .parquet or .csv.")
 @click.option("--list", "show", is_flag=True, help="Show the public data sets that are known by name.")
 @click.option(
     "--from",
     "root",
-    type=click.Path(path_type=Path),
+    type=Copies(),
     help="Folder with copies of public data sets, instead of the Hub.",
 )
 @click.option("--split", metavar="NAME", help="Split of a data set that has several.")
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 @click.option("--skip-invalid", is_flag=True, help="Drop rows that cannot be used, and count them.")
 @click.option(
     "--margins",
-    type=click.Path(path_type=Path),
+    type=Output(),
     help="Write margins here: a TRL source's column, or a public data set's own strengths of preference, 0 to 1.",
 )
-@click.option("--card", type=click.Path(path_type=Path), help="Write a data card (Markdown) of a public data set here.")
-@click.option("--annotators", type=click.Path(path_type=Path), help="Write who voted, with their attributes, here.")
+@click.option("--card", type=Output(), help="Write a data card (Markdown) of a public data set here.")
+@click.option("--annotators", type=Output(), help="Write who voted, with their attributes, here.")
 @click.option(
     "--label",
     type=click.Choice(["one-vote"]),
@@ -88,10 +88,6 @@ def command(
     from dissensus.sources.labels import draw_labels
 
     known = None if columns else find_source(source, root=root)
-    check_outputs(
-        {"--out": out, "--margins": margins, "--annotators": annotators, "--card": card},
-        {"SOURCE": source, "--from": root if root is not None and root.is_file() else None},
-    )
     for path in filter(None, (out, margins, annotators)):
         check_writable_name(path)
     if known is None and (root or annotators or card):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dissensus.cli.completing import complete_file, complete_source
+from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import ConfigError
 from dissensus.reward.config import OBJECTIVES
 
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 _SWEEP_VALIDATION = 0.1
 
 
-@click.command("train")
-@click.argument("pairs", shell_complete=complete_source)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the trained model.")
+@click.command("train", cls=Verb)
+@click.argument("pairs", type=Source(), shell_complete=complete_source)
+@click.option("--out", type=Output("folder"), required=True, help="Folder of the trained model.")
 @click.option("--margins", "margins_file", type=click.Path(path_type=Path), help="Margins of 'dissensus margin'.")
 @click.option("--objective", default="bradley-terry", show_default=True, help=", ".join(OBJECTIVES) + ".")
 @click.option(
     "--model",
+    type=Source(),
     shell_complete=complete_file,
     default="minilm",
     show_default=True,

@@ -69,9 +69,13 @@ def one_person(pairs: Sequence[Pair], *, draws: int = 20, seed: int = 0) -> Refe
     human = np.full((draws, len(pairs)), np.nan)
     for i, (pair, votes) in enumerate(zip(pairs, _votes(pairs), strict=True)):
         if votes.n >= 2:
-            ballots = np.sort(votes.ratings)[::-1]  # who stands first in the file decides nothing
-            drawn = ballots[np.random.default_rng(_number(seed, pair.id)).integers(votes.n, size=draws)]
-            predicted[:, i], human[:, i] = drawn, (ballots.sum() - drawn) / (votes.n - 1)
+            # In order of the ratings: who stands first in the file decides nothing.
+            ratings, counts = (
+                np.array(part) for part in zip(*sorted(votes.rating_counts.items(), reverse=True), strict=True)
+            )
+            voter = np.random.default_rng(_number(seed, pair.id)).integers(votes.n, size=draws)
+            drawn = ratings[np.searchsorted(counts.cumsum(), voter, side="right")]
+            predicted[:, i], human[:, i] = drawn, (ratings @ counts - drawn) / (votes.n - 1)
     return Reference(ONE_PERSON, "reference", predicted, human)
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dissensus.errors import OutputError
 from dissensus.evaluate.evaluation import evaluate_predictions
-from dissensus.files import content_of, read_records, write_json, write_records, write_text
+from dissensus.files import content_of, read_records, write_json, write_records
+from dissensus.files.claims import sole_writer
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig
+from dissensus.study.folder import keep_settings
 from dissensus.study.judges import (
     CommitteeJudge,
     JudgeSettings,
@@ -63,7 +62,7 @@ def run_study(
     """
     folder = Path(out)
     _make(folder)
-    with _only_one(folder):
+    with sole_writer(folder):
         return _Study(config, folder, command=command, say=say, progress=progress).run()
 
 
@@ -73,7 +72,7 @@ class _Study:
     ) -> None:
         self.config, self.folder, self.progress = config, folder, progress
         settings = config.model_dump(mode="json")
-        write_text(folder / "study.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        keep_settings(folder, settings)
         self.manifest = Manifest(folder, config=settings, name=folder.name, command=command)
         self.test_judges = judges_of_test_pairs(config)
         self.judging: dict[str, JudgeSettings] = {"": config.judge, **config.judges}
@@ -463,19 +462,3 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
-
-
-@contextmanager
-def _only_one(folder: Path) -> Any:
-    """Keep a second process out of the run folder."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise OutputError(f"{folder}: another process runs this study; wait for it or choose another --out") from error
-    try:
-        yield
-    finally:
-        lock.release()
