@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from dissensus.cli.completing import complete_source
-from dissensus.cli.outputs import check_outputs
+from dissensus.cli.outputs import Output, Source, Verb
 
 if TYPE_CHECKING:
     from dissensus.records import Pair
@@ -20,10 +20,10 @@ By = Literal["group", "category", "dataset"]
 _SHARE = 0.2
 
 
-@click.command("split")
-@click.argument("pairs", shell_complete=complete_source)
-@click.option("--out-train", type=click.Path(path_type=Path), required=True, help="Pairs that are not held out.")
-@click.option("--out-test", type=click.Path(path_type=Path), required=True, help="Pairs that are held out.")
+@click.command("split", cls=Verb)
+@click.argument("pairs", type=Source(), shell_complete=complete_source)
+@click.option("--out-train", type=Output(), required=True, help="Pairs that are not held out.")
+@click.option("--out-test", type=Output(), required=True, help="Pairs that are held out.")
 @click.option(
     "--by",
     type=click.Choice(["group", "category", "dataset"]),
@@ -64,7 +64,6 @@ def command(
     from dissensus.study.parts import HoldOut
     from dissensus.study.split import apart_from, check_groups_stay_whole, prompts_of, split_pairs
 
-    check_outputs({"--out-train": out_train, "--out-test": out_test}, {"PAIRS": pairs})
     for path in (out_train, out_test):
         check_writable_name(path)
     if share is None and count is None and not names:
