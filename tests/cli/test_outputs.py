@@ -16,7 +16,7 @@ from dissensus.errors import OutputError
 NO_PATHS = """
     base_url baseline batching by calibration columns device fields host judge_name judge_names key_variable
     margin_sign name objective organiser origin personas precision preset questions quorum repo report_to revision
-    rule scale seeds split sweep_rates trusted_host values
+    names rule scale seeds split sweep_rates trusted_host values
 """
 """Options whose text is no path. A new one is put here, or gets a type of cli/outputs.py."""
 

@@ -62,6 +62,9 @@ def test_a_study_asks_a_language_model_and_asks_nothing_twice(tmp_path, tiny_ber
     assert not any("made" in line for line in again if "judge: " in line)
     assert {m.n_judgments + m.n_invalid for m in read_records(tmp_path / "run" / "margins.parquet", Margin)} == {6}
     assert "1" in str(said)
+    otherwise = {"concurrency": 3, "timeout": 7.0, "device": "cpu", "price_prompt": 1.0, "max_cost": 5.0}
+    kept = run(tmp_path / "run", tiny_bert, pairs, {**judge, "votes": "drawn", "n": 6, **otherwise})
+    assert all("unchanged, kept" in line for line in kept)
 
 
 def test_a_study_uses_a_store_that_was_filled_before(tmp_path, tiny_bert, tiny_judge, pairs):

@@ -116,6 +116,15 @@ JUDGES: dict[str, type[BaseModel]] = {
 """Name to settings, for messages."""
 
 
+_HOW_ASKED = ("device", "key_variable", "timeout", "concurrency", "price_prompt", "price_reply", "max_cost")
+
+
+def deciding(judging: BaseModel) -> dict[str, Any]:
+    """Return the settings that decide what a judge says; how a model is asked, and what it costs, are as by default."""
+    usual = {name: ModelJudge.model_fields[name].default for name in _HOW_ASKED}
+    return judging.model_dump(mode="json") | (usual if isinstance(judging, ModelJudge) else {})
+
+
 def outside_content(judging: BaseModel, pairs_file: str) -> list[str]:
     """Hash what a judge reads beside the study's pairs: models, templates, files of verdicts; name a store's judge."""
     if isinstance(judging, CommitteeJudge):

@@ -21,6 +21,7 @@ from dissensus.study.judges import (
     ModelJudge,
     StoreJudge,
     VotesJudge,
+    deciding,
     make_judgments,
     outside_content,
     recall,
@@ -199,7 +200,7 @@ class _Study:
         return self.stages.run(
             "categories",
             lambda: self._classify(settings),
-            settings={**settings.model_dump(mode="json"), **given},
+            settings={"name": settings.name, "judge": None if judge is None else deciding(judge), **given},
             inputs=[drawn, *([] if judge is None else outside_content(judge, self.config.pairs))],
             outputs=[_TEST, _CATEGORIES, _CATEGORY_AGREEMENT],
         )
@@ -227,7 +228,7 @@ class _Study:
         judged = self.stages.run(
             f"judge {name}".strip(),
             lambda: self._make_judgments(judging),
-            settings=[judging.model_dump(mode="json"), self.config.label],
+            settings=[deciding(judging), self.config.label],
             inputs=[pairs[_GOLD if gold else _TRAIN], *outside_content(judging, self.config.pairs)],
             outputs=[],
             holds=lambda counts: isinstance(judging, StoreJudge) or self._has_judged(counts),
@@ -236,7 +237,7 @@ class _Study:
         return self.stages.run(
             f"margin {name}".strip(),
             lambda: self._make_margins(judging, full_name, margins, left_out),
-            settings=[full_name, judging.model_dump(mode="json"), self.config.allow_missing],
+            settings=[full_name, deciding(judging), self.config.allow_missing],
             inputs=[
                 judged["fingerprint"],
                 pairs[_TRAIN],
@@ -380,7 +381,7 @@ class _Study:
                 progress=self.progress,
             ),
             # Whether it was asked for decides whether having nothing to say is an error.
-            settings=[name, judging.model_dump(mode="json"), self.config.test_judges is not None],
+            settings=[name, deciding(judging), self.config.test_judges is not None],
             inputs=[self._test_texts, *learns, *judged_content(judging, self.config)],
             outputs=[out],
         )
