@@ -97,11 +97,9 @@ def _annotated() -> None:
     people = [foreign._annotation(number, number, picked) for number in (1, 2)]
     task = foreign._task(1, people, response_a="Yes.", response_b="No.")
     Path("export.json").write_text(json.dumps([task]))
-    answers = {
-        "estimate": [{"value": value, "user_id": f"u{value}"} for value in (3, 8)],
-        "correct": [{"value": "Yes", "user_id": "u3"}],
-    }
-    Path("records.json").write_text(json.dumps([foreign._record(1, answers)]))
+    argilla = _load(TESTS / "annotate" / "test_argilla.py")
+    answers = {"estimate": {"u3": 3, "u8": 8}, "correct": {"u3": "Yes"}}
+    Path("records.json").write_text(json.dumps([argilla._flat(answers)]))
 
 
 def run(arguments: list[str]) -> str:

@@ -81,6 +81,12 @@ def test_any_name_will_do(name, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}.secret"])
 
 
+def test_a_project_without_pairs_does_not_pass_for_whole(open_project):
+    for pairs, told in ((0, "has no pairs"), (1, None)):
+        done = CliRunner().invoke(group, ["annotations", "verify", open_project(pairs=pairs).database])
+        assert told in str(done.exception) if told else done.exit_code == 0
+
+
 def _move(path):
     path.rename(path.with_name("elsewhere.db"))
 

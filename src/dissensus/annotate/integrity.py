@@ -17,6 +17,11 @@ def check(store: AnnotationStore) -> list[str]:
     return store.read(lambda c: [*_database(c), *_places(c, k), *_revisions(c), *_states(c), *_decisions(c)])
 
 
+def count_pairs(c: Connection) -> int:
+    """Count the real pairs; a project without any is none that was begun with this version."""
+    return int(c.execute(select(func.count()).select_from(items).where(~items.c.practice)).scalar_one())
+
+
 def _database(c: Connection) -> list[str]:
     if c.dialect.name != "sqlite":
         return []

@@ -274,11 +274,13 @@ def revoke(database: str, name: str) -> None:
 @_DATABASE
 def verify(database: str) -> None:
     """Check that the database is whole and says the same in all its places."""
-    from dissensus.annotate.integrity import check
+    from dissensus.annotate.integrity import check, count_pairs
 
     with _open(database) as store:
-        faults = check(store)
+        faults, pairs = check(store), store.read(count_pairs)
         name = store.name
+    if not pairs:
+        raise InputError(f"{name}: has no pairs; if an import was cut off, remove the file and import again")
     for fault in faults:
         click.echo(fault)
     if faults:

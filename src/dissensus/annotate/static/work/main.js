@@ -6,7 +6,7 @@ import { listen } from "./keys.js";
 import { linkScrolling, toggleLink } from "./scrolling.js";
 import { Sender } from "./sender.js";
 import { Shelf } from "./shelf.js";
-import { at, describe, fillForm, lacking, notice, readForm, say, sayLacking, showEnd, showFeedback, showProgress, showTask } from "./view.js";
+import { at, describe, fillForm, lacking, notice, readForm, say, sayLacking, showEnd, showFeedback, showProgress, showTask, wellFormed } from "./view.js";
 
 const DRAFT_AFTER = 1_500;
 const LOOK_AGAIN = 20_000;
@@ -274,7 +274,7 @@ class Work {
   skipped(event) {
     event.preventDefault();
     const reason = document.querySelector("#skip-form input:checked")?.value;
-    const words = at("reason-words").value.trim();
+    const words = wellFormed(at("reason-words").value.trim());
     if (!reason && !words) {
       at("skip-lacks").textContent = "Choose a reason, or write one.";
       return;

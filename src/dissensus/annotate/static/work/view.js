@@ -28,7 +28,7 @@ export function readForm() {
 }
 
 // A text that was cut within a character, as pasting into a full field does, would be refused.
-function wellFormed(text) {
+export function wellFormed(text) {
   return text.toWellFormed?.() ?? text;
 }
 
