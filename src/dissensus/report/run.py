@@ -221,6 +221,6 @@ def _untrained(folder: RunFolder, run: RunData) -> list[str]:
 
 def _join(folder: Path, pairs: Sequence[Pair], predictions: Sequence[Prediction]) -> Joined:
     try:
-        return join(pairs, predictions)
+        return join(pairs, predictions, allow_missing=True)
     except EvaluationError as error:
         raise InputError(f"{folder}: {error}") from error
