@@ -86,7 +86,7 @@ def test_the_commands_run_one_after_the_other(folder: Path, monkeypatch: pytest.
     commands = _commands()
     assert {command[1] for command in commands} == {
         "pairs", "judge", "judgments", "margin", "train", "calibrate", "predict", "evaluate", "report", "push", "study",
-        "demo", "tables", "power", "annotate", "annotations", "classify", "aggregate", "new", "completion",
+        "demo", "tables", "power", "annotate", "annotations", "classify", "aggregate", "new", "completion", "split",
     }  # fmt: skip
     # The demo and the study of real votes are whole studies; make demo and the real-data tests run them.
     short = [command for command in commands if command[1] != "demo" and "real-votes" not in command]

@@ -18,9 +18,12 @@ EVIL = "a\x1b]0;owned\x07\x1b[2J\x9b31mb\u202e\rc"
 
 def test_whoever_prints_prints_visible_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     out, err = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    monkeypatch.setattr(err, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
     with visible_output():
+        assert (sys.stdout.isatty(), sys.stderr.isatty()) == (False, True)
         click.echo(EVIL)
         sys.stdout.writelines([EVIL])
         click.echo(EVIL, err=True)

@@ -45,6 +45,10 @@ class _Visible:
         for line in lines:
             self.write(line)
 
+    def isatty(self) -> bool:
+        # Libraries colour what they print on a terminal, and colours would be shown as their characters.
+        return self._has_bars and self._stream.isatty()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
