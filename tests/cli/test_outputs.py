@@ -14,9 +14,9 @@ from dissensus.cli.outputs import Database, NamedSource, Output, Source, Verb
 from dissensus.errors import OutputError
 
 NO_PATHS = """
-    base_url baseline batching by calibration columns device fields host judge_name judge_names key_variable
+    annotator base_url baseline batching by calibration columns device fields host judge_name judge_names key_variable
     margin_sign name objective organiser origin personas precision preset questions quorum repo report_to revision
-    names rule scale seeds split sweep_rates trusted_host values
+    names rule scale seeds split sweep_rates trusted_host values votes
 """
 """Options whose text is no path. A new one is put here, or gets a type of cli/outputs.py."""
 
@@ -149,7 +149,7 @@ def test_the_page_of_a_run_may_be_made_again_in_its_folder(place: Path) -> None:
     for out in ("folder/report.html", "folder/new"):
         with pytest.raises(Exception, match="folder") as caught:
             CliRunner().invoke(group, ["report", "folder", "--out", out], catch_exceptions=False)
-        assert "name another" not in str(caught.value)
+        assert "stays as it is" not in str(caught.value), "what is in the page's way is for the report to say"
 
 
 def test_names_that_are_no_paths_do_no_harm(place: Path) -> None:
