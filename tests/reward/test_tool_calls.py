@@ -6,7 +6,8 @@ from dissensus.records import Message
 from dissensus.reward.encoding import Encoding
 
 TEMPLATE = (
-    "{% for t in tools or [] %}the {{ t.function.name }} {% endfor %}{% for m in messages %}{{ m.role }} : {{ m.content }} "
+    "{% for t in tools or [] %}the {{ t.function.name }} {% endfor %}"
+    "{% for m in messages %}{{ m.role }} : {{ m.content }} "
     "{% for c in m.tool_calls or [] %}{{ c.function.name }} {{ c.function.arguments.of }} {% endfor %}</s> {% endfor %}"
 )
 
