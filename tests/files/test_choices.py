@@ -225,3 +225,35 @@ def test_a_bad_row_among_choices_is_dropped_and_the_others_count():
     (pair,), notices = read(given, skip_invalid=True)
     assert (pair.votes.a, pair.votes.b, pair.label) == (1, 1, "tie")
     assert any(text.startswith("1 of 3 rows were dropped") for text in notices)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [{"votes_a": 1, "votes_b": 0}, {"votes_a": 0, "votes_b": 1}, {"votes_a": 1, "votes_b": 0}],
+        [{"votes": [{"annotator": who, "vote": vote}]} for who, vote in (("x", "a"), ("y", "b"), ("z", "a"))],
+        [{"votes": ["A"]}, {"votes": ["B"]}, {"votes": ["A"]}],
+    ],
+    ids=["counts", "lists", "words"],
+)
+def test_votes_of_one_pair_in_several_rows_add_up(said):
+    (pair,), _ = read([TEXTS[0] | one for one in said])
+    assert (pair.votes.a, pair.votes.b) == (2, 1)
+
+
+def test_votes_of_several_people_that_come_again_count_once():
+    given = [{"votes_a": 3, "votes_b": 2}, {"votes_a": 3, "votes_b": 2}, {"votes_a": 0, "votes_b": 1}]
+    (pair,), notices = read([TEXTS[0] | one for one in given])
+    assert (pair.votes.a, pair.votes.b) == (3, 3)
+    assert any("are dropped" in text for text in notices)
+
+
+def test_a_label_beside_chosen_and_rejected_is_left_alone():
+    found, notices = read([{"prompt": "p", "chosen": "x", "rejected": "y", "label": 1}])
+    assert len(found) == 1
+    assert notices == ["columns left alone, unknown here: label"]
+
+
+def test_a_row_without_a_label_beside_one_with_it_is_named_without_an_id():
+    with pytest.raises(InputError, match="list:2: the same texts came before with another label"):
+        read([TEXTS[0], TEXTS[0] | {"label": "a"}])

@@ -147,7 +147,9 @@ def _turns(value: Any) -> list[Any] | None:
     role, content = _key(value, _ROLE_KEYS), _key(value, _CONTENT_KEYS)
     if isinstance(value.get(role), list):  # an object of lists, as `datasets` stores a Sequence of objects
         lists = {key: part for key, part in value.items() if isinstance(part, list)}
-        return [dict(zip(lists, turn, strict=False)) for turn in zip(*lists.values(), strict=False)]
+        if len({len(part) for part in lists.values()}) > 1:
+            return None
+        return [dict(zip(lists, turn, strict=True)) for turn in zip(*lists.values(), strict=True)]
     if role in value and (content in value or value.get("tool_calls")):
         return [value]
     inner = next(iter(value.values())) if len(value) == 1 else None

@@ -14,7 +14,6 @@ from dissensus.files.remarks import Remarks
 from dissensus.records import Margin, Pair, Vote
 
 _SIDES = {"a": 1, "b": 2, "tie": 4}
-_FIRST_COUNT = 8
 
 
 class Choices:
@@ -35,15 +34,17 @@ class Choices:
     def scan(self, rows: Iterable[dict[str, Any]]) -> None:
         """Find the pairs that come several times; unless `always`, only where some pair is chosen both ways.
 
-        Takes some hundred bytes a pair, and keeps what it needs of those that come again.
+        Takes some two hundred bytes a pair, and keeps what it needs of those that come again.
         """
-        seen: dict[int, int] = {}  # the sides that were chosen in the lowest three bits, above them the count
+        counts: dict[int, int] = {}
+        verdicts: dict[int, int] = {}
+        differ = self._always
         for row in rows:
-            key, side = _key_of(row)
-            known = seen.get(key, 0)
-            seen[key] = (known | side) + _FIRST_COUNT
-        if self._always or any(known & 7 not in (0, 1, 2, 4) for known in seen.values()):
-            self._left = {key: known >> 3 for key, known in seen.items() if known >> 3 > 1}
+            key, verdict = _key_of(row)
+            counts[key] = counts.get(key, 0) + 1
+            if verdict:
+                differ |= verdicts.setdefault(key, verdict) != verdict
+        self._left = {key: n for key, n in counts.items() if n > 1} if differ else {}
 
     def key_of(self, row: dict[str, Any]) -> int | None:
         """Return what the row is held under; None where its pair comes once."""
@@ -55,7 +56,11 @@ class Choices:
     def add(self, key: int, pair: Pair, margin: Margin | None) -> tuple[Pair, Margin | None] | None:
         """Take one row's choice; returns the pair when all of its rows are there."""
         merged = self._held.setdefault(key, Merged(pair, margin))
-        merged.add(_as_votes(pair), margin, self._remarks.count)
+        voted = _as_votes(pair)
+        if pair.votes is not None and pair.votes.n > 1 and not _is_named(voted) and voted.votes in merged.rows:
+            self._remarks.count("pairs came before with the same votes of several people, and are dropped")
+        else:
+            merged.add(voted, margin, self._remarks.count)
         self._left[key] -= 1
         return None if self._left[key] else self._settle(self._held.pop(key))
 
@@ -88,6 +93,11 @@ def _without_nobody(pair: Pair) -> Pair:
     return pair.model_copy(update={"votes": pair.votes.model_copy(update={"annotations": None})})
 
 
+def _is_named(pair: Pair) -> bool:
+    said = pair.votes.annotations if pair.votes else None
+    return any(vote.annotator is not None for vote in said or ())
+
+
 def _as_votes(pair: Pair) -> Pair:
     if pair.votes is None:
         said = [Vote(vote=pair.label)] if pair.label else []
@@ -108,6 +118,9 @@ def texts_key(row: dict[str, Any]) -> tuple[int, bool]:
 
 def _key_of(row: dict[str, Any]) -> tuple[int, int]:
     key, is_first = texts_key(row)
+    votes = [row.get(name) for name in ("votes", "votes_a", "votes_b", "votes_tie")]
+    if any(votes):
+        return key, hash((is_first, repr(votes)))
     label = "a" if "chosen" in row else row.get("label")
     side = _SIDES.get(label, 0) if isinstance(label, str) else 0
     return key, side if is_first or side not in (1, 2) else 3 - side

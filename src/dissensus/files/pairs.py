@@ -121,7 +121,10 @@ def _count(value: Any, column: str) -> int | None:
         return None
     number = _whole_number(value)
     if number is None:
-        raise ValueError(f"{column} is {kind_of(value)}; expected a whole number of votes")
+        raise ValueError(
+            f"{column} is {kind_of(value)}; expected a whole number of votes; leave the column alone: "
+            f"--column {column}="
+        )
     if number < 0:
         raise ValueError(f"{column} is {number}; votes cannot be negative")
     return number

@@ -21,7 +21,7 @@ from dissensus.files.remarks import Remarks
 from dissensus.files.survey import Survey, Voters
 from dissensus.files.tables import Table, as_table
 from dissensus.files.trl import pair_from_trl
-from dissensus.records import Margin, Pair
+from dissensus.records import Margin, Pair, content_id
 
 _HEAD = 1000
 """Rows that are looked at before the first pair is given."""
@@ -221,7 +221,7 @@ def _close(
     if choices.pairs:
         notice(
             f"{choices.rows} rows are choices between the same two responses as others: read as {choices.pairs} pairs "
-            f"with {choices.votes} votes, labelled by the majority"
+            f"with {choices.votes} votes, labelled by the majority; --annotator COLUMN says who voted"
         )
     for what, count in sorted(remarks.counts.items()):
         notice(f"{count} {what}")
@@ -275,6 +275,8 @@ class _Seen:
             self._content[key] = content
             return False
         if known != content:
+            if pair.id == content_id(pair.prompt, pair.response_a, pair.response_b):
+                raise ValueError("the same texts came before with another label or other votes; keep one of the rows")
             raise ValueError(
                 f"id {pair.id!r} came before with other content (texts, label or votes); give every pair its own id, "
                 "or leave the column alone, and ids are made from the texts: --column id="

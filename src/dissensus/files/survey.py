@@ -80,7 +80,7 @@ class Survey:
         self.ids_are_made = False
         """Whether ids are made from the texts, as the file's own name something else."""
         self.is_choices = False
-        """Whether rows hold one choice each and no votes, so that several may be of one pair."""
+        """Whether several rows may be choices, or votes, of one pair."""
 
     def look(self, rows: Sequence[Values]) -> None:
         """Take in the first rows. Raises InputError for ``values`` of columns that are not there."""
@@ -101,12 +101,15 @@ class Survey:
         self._mapping.leave([name for name in self._mapping.candidates if name not in used])
         has_votes = bool(self._people) or _have_votes(rows)
         has_label = any(not is_blank(row.get(self._label)) for row in rows)
+        has_ids = any(not is_blank(row.get("id")) for row in rows)
         self.is_choices = self._voters.are_rows or (
-            not has_votes and (self._mapping.layout == "trl" or (has_label and not self._words.is_share))
+            not has_ids if has_votes else self._mapping.layout == "trl" or has_label
         )
 
     def observe(self, row: Values) -> None:
         """Take note of one row's choices."""
+        if self._mapping.layout == "trl":
+            return
         label = row.get(self._label)
         if label not in _FINE and not self._is_name(label, row):
             self._words.observe([label])
@@ -134,7 +137,7 @@ class Survey:
 
     def apply(self, row: Values) -> Values:
         """Return the row in our terms. Raises ValueError for a choice that cannot be read."""
-        label = row.get(self._label)
+        label = None if self._mapping.layout == "trl" else row.get(self._label)
         is_plain = not (self._left or self._cells or self._people or self._votes_are_odd or self.ids_are_made)
         if is_plain and self._label == "label" and self._prompt == "prompt" and not self._given and label in _FINE:
             return row
@@ -148,7 +151,7 @@ class Survey:
         if self._words.is_share:
             share = self._words.share(label)
             row |= {"label": None, "votes": None if share is None else [{"estimate": share}]}
-        elif "label" in row or self._label != "label":
+        elif label is not None:
             row["label"] = label if label in _FINE else self._words.read(label, _models(row))
         if self._people:
             said = {name: self._votes.read(row.get(name), _models(row)) for name in self._people}

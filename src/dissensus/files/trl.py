@@ -51,7 +51,7 @@ def orient(prompt: Text, chosen: Text, rejected: Text) -> tuple[Text, Text, Choi
 def _margin(value: Any, pair_id: str) -> Margin | None:
     if value is None:
         return None
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"margin is {kind_of(value)}; expected a number; leave the column alone: --column margin=")
     return Margin.model_validate({"pair_id": pair_id, "margin": value})
 

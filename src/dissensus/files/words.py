@@ -48,6 +48,7 @@ class Words:
     def __init__(
         self, column: str, given: Mapping[str, str] | None = None, named: Mapping[str, str] | None = None
     ) -> None:
+        self.ours = "votes" if column == "votes" else "label"
         self.column = column
         """What the column is called by them."""
         self._given = {_plain(value): ours for value, ours in (given or {}).items()}
@@ -121,7 +122,7 @@ class Words:
         options = " ".join(f"--value {shlex.quote(f'{self.column}:{v}={ours}')}" for v, ours in meanings.items())
         raise ValueError(
             f"{self.column} is {kind_of(value)}; expected a, b, tie or nothing; say what it means, as in {options} (or "
-            "b, tie or nothing)"
+            f"b, tie or nothing); or leave the column alone: --column {self.ours}="
         )
 
     def share(self, value: Any) -> float | None:
