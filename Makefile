@@ -7,6 +7,7 @@ demo: .venv/.runtime
 	.venv/bin/dissensus demo --out runs/demo
 
 test: .venv/.development
+	scripts/install-test-tools
 	scripts/check
 	scripts/test
 

@@ -8,11 +8,12 @@ import pytest
 import dissensus
 
 SOURCE = Path(dissensus.__file__).parent
-GROUND = {"errors", "records", "stats"}
+GROUND = {"errors", "loops", "records", "stats"}
 SHARED = {"files", "encoder"}
 STAGES = {"sources", "simulate", "judge", "margin", "aggregation", "taxonomy", "reward", "evaluate", "annotate"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "loops": set(),
     "records": {"errors"},
     "stats": {"errors", "stats"},
     **{name: GROUND | {name} for name in SHARED},

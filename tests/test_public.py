@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,25 @@ def test_the_lazy_table_and_the_list_agree():
     assert sorted(dissensus._HOME) == sorted(dissensus.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         dissensus.nothing  # noqa: B018
+
+
+def test_what_a_notebook_completes_is_what_is_public():
+    names = dir(dissensus)
+    assert set(dissensus.__all__) <= set(names)
+    assert not {"annotations", "importlib", "TYPE_CHECKING", "Any", "cli"} & set(names)
+    folder = Path(dissensus.__file__).parent
+    there = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    inner = {"__init__", "__main__", "cli", "loops"}
+    assert {name for name in names if name not in dissensus.__all__} == {*there - inner, "__version__"}
+
+
+def test_a_submodule_is_there_without_being_imported():
+    code = "import dissensus; print(dissensus.stats.__name__, dissensus.margin.__name__, dissensus.Pair.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "dissensus.stats dissensus.margin Pair\n"
+    code = "import sys, dissensus; dir(dissensus); print([m for m in sys.modules if m.startswith('dissensus.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_help_needs_nothing_heavy():

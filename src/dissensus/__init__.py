@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dissensus.evaluate.evaluation import evaluate_predictions
+    from dissensus.evaluate.frame import metrics_frame
     from dissensus.files import read_pairs, read_records, write_records
     from dissensus.margin import margins_from_judgments
     from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Votes
@@ -27,6 +28,7 @@ _HOME = {
     "Votes": "records",
     "evaluate_predictions": "evaluate.evaluation",
     "margins_from_judgments": "margin",
+    "metrics_frame": "evaluate.frame",
     "read_pairs": "files",
     "read_records": "files",
     "train": "reward.run",
@@ -44,6 +46,7 @@ __all__ = [
     "Votes",
     "evaluate_predictions",
     "margins_from_judgments",
+    "metrics_frame",
     "read_pairs",
     "read_records",
     "train",
@@ -51,8 +54,36 @@ __all__ = [
 ]
 
 
+_SUBMODULES = (
+    "aggregation",
+    "annotate",
+    "encoder",
+    "errors",
+    "evaluate",
+    "files",
+    "judge",
+    "margin",
+    "records",
+    "report",
+    "reward",
+    "simulate",
+    "sources",
+    "stats",
+    "study",
+    "taxonomy",
+    "trl",
+)
+
+
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that the command line starts without torch."""
+    """Import a public name or a submodule when it is first used, so that the command line starts without torch."""
+    if name in _SUBMODULES:
+        return importlib.import_module(f"dissensus.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'dissensus' has no attribute {name!r}")
     return getattr(importlib.import_module(f"dissensus.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List what is public: the names and the submodules, and not what the package itself imports."""
+    return sorted([*__all__, *_SUBMODULES, "__version__"])

@@ -202,6 +202,17 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def has_bfloat16(device: str) -> bool:
+    """Whether a device computes in bfloat16; a processor without the instructions emulates it, 40 times slower."""
+    import torch
+
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
+    if device.startswith("cpu"):
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return True
+
+
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Silence the library's bars, ours being the ones to watch, and its report of fresh heads, where they are meant."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import JudgeError
-from dissensus.records import Choice, ChoiceProbabilities, Judgment, Margin, Order
+from dissensus.records import ChoiceProbabilities, Judgment, Label, Margin, Order
 
 _NAMED = 3
 
@@ -40,7 +40,8 @@ def margins_from_judgments(
     """Turn one judge's judgments into a margin for each of ``pair_ids``, in their order.
 
     Where a pair was judged in both presentation orders, each order counts one half, so that invalid replies in one of
-    them bring no position bias back; with as many valid votes in both this is equation 3 over all votes. Judgments
+    them bring no position bias back; with as many valid votes in both this is equation 3 over all votes. A tie is a
+    vote that counts one half for each response, as in `Votes.preference`: ten ties have a margin of 0. Judgments
     without a choice are counted and have no other part. Judgments of other pairs are passed over.
 
     Raises:
@@ -48,7 +49,7 @@ def margins_from_judgments(
             from several judges.
     """
     wanted = dict.fromkeys(pair_ids)
-    counts: dict[str, Counter[tuple[Order, Choice | None]]] = {pair_id: Counter() for pair_id in wanted}
+    counts: dict[str, Counter[tuple[Order, Label | None]]] = {pair_id: Counter() for pair_id in wanted}
     judges: set[str] = set()
     for judgment in judgments:
         if judgment.pair_id in wanted:
@@ -167,14 +168,14 @@ def _expected_of(orders: list[list[ChoiceProbabilities]], n: int) -> float:
     return expected_margin([v.probability_a for v in dealt], [v.probability_b for v in dealt], orders=sides)
 
 
-def _margin(pair_id: str, counts: Counter[tuple[Order, Choice | None]]) -> Margin | None:
+def _margin(pair_id: str, counts: Counter[tuple[Order, Label | None]]) -> Margin | None:
     """Make the margin of a pair; None where no judgment is valid."""
     shares = []
     n = 0
     for order in ("ab", "ba"):
-        for_a, valid = counts[order, "a"], counts[order, "a"] + counts[order, "b"]
-        if valid:
-            shares.append(Fraction(for_a, valid))
+        for_a, for_b, ties = (counts[order, side] for side in ("a", "b", "tie"))
+        if valid := for_a + for_b + ties:
+            shares.append(Fraction(2 * for_a + ties, 2 * valid))
             n += valid
     if not shares:
         return None

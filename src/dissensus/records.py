@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -27,6 +28,9 @@ Choice = Literal["a", "b"]
 Label = Literal["a", "b", "tie"]
 Order = Literal["ab", "ba"]
 Kind = Literal["model", "judge", "reference", "ceiling", "people"]
+
+LABEL_VALUE: dict[Label, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
+"""What a vote adds to the fraction that prefers response a: a tie is half a vote for each."""
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -99,7 +103,7 @@ class Vote(Record):
     @property
     def rating(self) -> float:
         """What was said, as a number: the estimate, or 1 for a, 0 for b, 1/2 for a tie."""
-        return self.estimate if self.estimate is not None else {"a": 1.0, "b": 0.0, "tie": 0.5}[self.vote]
+        return self.estimate if self.estimate is not None else LABEL_VALUE[self.vote]
 
 
 class Votes(Record):
@@ -142,6 +146,13 @@ class Votes(Record):
         if self.annotations is not None:
             return tuple(vote.rating for vote in self.annotations)
         return (1.0,) * self.a + (0.0,) * self.b + (0.5,) * self.tie
+
+    @property
+    def rating_counts(self) -> Counter[float]:
+        """How many people said what, by the rating: no larger than the distinct ones, however many voted."""
+        if self.annotations is not None:
+            return Counter(vote.rating for vote in self.annotations)
+        return +Counter({1.0: self.a, 0.0: self.b, 0.5: self.tie})
 
     @property
     def preference(self) -> float:
@@ -198,12 +209,21 @@ class Judgment(Record):
     """Which of the judge's n answers this is, from 0."""
     order: Order = "ab"
     """Which response the judge saw first."""
-    choice: Choice | None
-    """None when the reply names no winner; never a vote."""
+    choice: Label | None
+    """``tie`` where a person or a published verdict sees no winner: a vote that counts one half for each. None where a
+    reply names no winner: never a vote."""
     probability_a: _Fraction | None = None
     reply: str = ""
     persona: str = ""
     """Whom the judge was told to be, if anybody."""
+
+    @property
+    def value(self) -> float | None:
+        """The vote as a number: 1 for a, 0 for b, 1/2 for a tie, None where no winner is named.
+
+        A choice counts as it was made, whatever its probability.
+        """
+        return None if self.choice is None else LABEL_VALUE[self.choice]
 
 
 class ChoiceProbabilities(Record):
@@ -230,9 +250,10 @@ class Margin(Record):
 
     pair_id: str
     margin: FiniteFloat
-    """|sum j - n/2| / (n/2): 1 where the judgments agree, 0 where they split evenly. Unsigned."""
+    """|sum j - n/2| / (n/2), a tie counting one half in the sum: 1 where the judgments agree, 0 where they split evenly
+    or all are ties. Unsigned."""
     preference_a: _Fraction | None = None
-    """The fraction of valid judgments for response a; None where a source gives a margin alone."""
+    """The fraction of valid judgments for response a, a tie counting half; None where a source gives a margin alone."""
     margin_limit: FiniteFloat | None = None
     """What the margin tends to with ever more judgments, |2q - 1|, where the judge's probabilities are known. A margin
     from n drawn votes is larger on average."""

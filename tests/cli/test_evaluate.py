@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from dissensus.cli.evaluate import command
 from dissensus.errors import ConfigError, EvaluationError, OutputError
-from dissensus.files import write_records
+from dissensus.files import read_records, write_records
 from dissensus.records import Margin, Metric, Pair, Prediction, Votes
 
 
@@ -59,6 +59,18 @@ def test_an_unknown_baseline_writes_nothing(files):
     result = run(files, "--baseline", "bose")
     assert isinstance(result.exception, EvaluationError)
     assert not (files / "scores.json").exists()
+
+
+def test_a_part_of_what_was_predicted(files):
+    write_records(files / "pairs.parquet", list(read_records(files / "pairs.parquet", Pair))[:12])
+    result = run(files, "--resamples", "0")
+    assert result.exit_code == 0, result.output
+    assert "predictions for 18 pairs that are not among the 12 given were passed over" in result.stderr
+    write_records(files / "base.jsonl", predictions("base", 0.5)[:6])
+    assert "--allow-missing" in str(run(files, "--resamples", "0").exception)
+    result = run(files, "--resamples", "0", "--allow-missing")
+    assert result.exit_code == 0, result.output
+    assert "6 of 12 pairs lack a prediction" in (files / "scores.json").read_text()
 
 
 def test_pairs_without_votes(files):

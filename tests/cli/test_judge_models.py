@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,7 +49,7 @@ def test_read_once_and_margins_at_any_setting(pairs, tiny_judge, tmp_path):
     run(margin_command, pairs, "--store", store, "--out", out, "--votes", "limit", "--temperature", 0.01)
     # A cold judge is sure of itself in each order: it agrees with itself across orders, or contradicts itself.
     assert {round(m.margin, 6) for m in read_records(out, Margin)} <= {0.0, 1.0}
-    assert "whole" in run(judgments_command, "verify", "--store", store)
+    assert "ok: 13 rows verified" in run(judgments_command, "verify", "--store", store)
     listed = run(judgments_command, "list", "--store", store)
     assert "mode exact, temperature 1.0, top-p 0.9" in listed
 
@@ -117,3 +119,57 @@ def test_published_verdicts_come_in_and_are_held_against_people(real_data_dir, t
     compared = run(judgments_command, "compare", file, "--store", store, "--judge", "gpt4", "--resamples", 50)
     assert ".680 [" in compared
     assert "Variance of verdicts" in compared
+
+
+def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **options: object):
+    monkeypatch.setenv("DISSENSUS_CACHE", str(tmp_path / "cache"))
+    file = Path(__file__).parents[1] / "judge" / "stub_server.py"
+    spec = importlib.util.spec_from_file_location("stub_server", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["stub_server"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module.StubServer(module.StubOptions(**options))
+
+
+def asking(pairs: Path, store: Path, url: str, *more: object) -> list[object]:
+    common = [pairs, "--judge", "server", "--base-url", url, "--model", "stub", "--store", store, "--quiet", "--n", 2]
+    return [*common, *more]
+
+
+def test_replies_that_are_all_cut_are_an_error_that_names_the_option_once(pairs, tmp_path, monkeypatch):
+    store = tmp_path / "j.db"
+    with serving(tmp_path, monkeypatch, reasoning=300) as stub:
+        arguments = [str(argument) for argument in asking(pairs, store, stub.url)]
+        result = CliRunner().invoke(judge_command, arguments)
+        assert isinstance(result.exception, JudgeError)
+        assert "nothing was judged: none of the" in str(result.exception)
+        assert "--max-tokens" not in str(result.exception)
+        assert result.stdout.count("--max-tokens") == 1
+        assert "replies ended at 16 tokens" in result.stdout
+        told = run(judge_command, *asking(pairs, store, stub.url, "--max-tokens", 400))
+        assert "--max-tokens" not in told
+    listed = run(judgments_command, "list", "--store", store)
+    assert "at most 16 tokens" in listed
+    assert "at most 400 tokens" in listed
+
+
+def test_what_is_refused_is_named_with_its_reason_and_is_no_error(tmp_path, monkeypatch):
+    flagged = PAIRS[0].model_copy(update={"id": "flagged", "prompt": "something flagged"})
+    write_records(tmp_path / "pairs.jsonl", [flagged, *PAIRS])
+    pairs, store = tmp_path / "pairs.jsonl", tmp_path / "j.db"
+    with serving(tmp_path, monkeypatch, flags="azure") as stub:
+        told = run(judge_command, *asking(pairs, store, stub.url))
+        assert "refused    2 by the server: flagged (status 400: the prompt was filtered)" in told
+        again = run(judge_command, *asking(pairs, store, stub.url))
+        assert "judgments  0 new, 12 already in" in again
+        assert "2 of them in an earlier run (--ask-refused asks again)" in again
+        once_more = run(judge_command, *asking(pairs, store, stub.url, "--ask-refused"))
+        assert "in an earlier run" not in once_more
+    assert "refused, 0 lost" in run(judgments_command, "list", "--store", store)
+
+
+def test_a_sampling_that_cannot_be_had_names_the_option_to_change(pairs, tmp_path, monkeypatch):
+    with serving(tmp_path, monkeypatch, takes="reasoning") as stub:
+        with pytest.raises(JudgeError, match=r"takes no top_p but 1 \(.*top_p.*\); give --top-p 1"):
+            run(judge_command, *asking(pairs, tmp_path / "j.db", stub.url, "--max-tokens", 500))
+        run(judge_command, *asking(pairs, tmp_path / "j.db", stub.url, "--max-tokens", 500, "--top-p", 1))

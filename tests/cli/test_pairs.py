@@ -156,3 +156,21 @@ def test_what_a_public_data_set_cannot_give_is_said(tmp_path, monkeypatch, argum
     done = dissensus(*arguments, "--out", "out.jsonl")
     assert done.returncode == 2
     assert expected in done.stderr
+
+
+def test_one_vote_is_drawn_as_the_label_and_the_votes_stay_whole(tmp_path):
+    from dissensus.study.split import labelled
+
+    rows = [ROW | {"response_b": f"{i}", "label": "b"} for i in range(30)]
+    without = {key: value for key, value in ROW.items() if not key.startswith("votes")} | {"label": "b"}
+    source = jsonl(tmp_path / "in.jsonl", *rows, without | {"response_b": "none"})
+    done = dissensus(source, "--label", "one-vote", "--label-seed", 4, "--out", tmp_path / "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    pairs = list(read_pairs(tmp_path / "out.jsonl"))
+    given = list(read_pairs(source))
+    assert pairs == [labelled(pair, "one-vote", seed=4, votes_stay_whole=True) for pair in given]
+    assert {pair.label for pair in pairs} == {"a", "b"}
+    assert [pair.votes for pair in pairs] == [pair.votes for pair in given]
+    done = dissensus(jsonl(tmp_path / "in.jsonl", without), "--label", "one-vote", "--out", tmp_path / "out.jsonl")
+    assert done.returncode == 2
+    assert "no pair has votes to draw a label of" in done.stderr

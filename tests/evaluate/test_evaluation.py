@@ -133,13 +133,48 @@ def test_a_judge_must_have_judged_these_pairs_and_not_be_called_like_a_model(pop
         evaluate_predictions(pairs, predictions, judgments=called, n_resamples=0)
 
 
-def test_a_judge_that_says_nothing_or_everything_twice_is_an_error(population):
+def test_a_judge_that_says_nothing_of_these_pairs_does_not_stop_the_others(population):
     pairs, predictions, judgments = population
-    silent = [judgment.model_copy(update={"choice": None}) for judgment in judgments]
-    with pytest.raises(EvaluationError, match="judge 'gpt4' has named a winner or a tie on none of the 80 pairs"):
-        evaluate_predictions(pairs, predictions, judgments=silent, n_resamples=0)
+    silent = [judgment.model_copy(update={"judge": "mute", "choice": None}) for judgment in judgments]
+    elsewhere = [judgment.model_copy(update={"judge": "away", "pair_id": "q"}) for judgment in judgments[:1]]
+    told = []
+    rows = evaluate_predictions(
+        pairs, predictions, judgments=[*silent, *judgments, *elsewhere], n_resamples=0, n_swaps=0, notice=told.append
+    )
+    assert {row.model for row in rows if row.kind == "judge"} == {"gpt4"}
+    assert told == [
+        "judge 'mute' has named a winner or a tie on none of the 80 pairs with votes, and is left out",
+        "judge 'away' has judged none of the 80 pairs with votes, and is left out",
+    ]
+    rows = evaluate_predictions(pairs, predictions, judgments=silent, n_resamples=0, n_swaps=0, notice=lambda _: None)
+    assert {row.model for row in rows if row.kind == "model"} >= {"base", "better"}
+
+
+def test_a_judgment_given_twice_is_an_error(population):
+    pairs, predictions, judgments = population
     with pytest.raises(EvaluationError, match="is given twice; was a store or file given twice"):
         evaluate_predictions(pairs, predictions, judgments=judgments * 2, n_resamples=0)
+
+
+def test_some_of_what_was_predicted_is_scored_as_if_nothing_else_had_been(population):
+    pairs, predictions, judgments = population
+    some = pairs[::3]
+    kept = {pair.id for pair in some}
+    told = []
+    options = {"baseline": "base", "judgments": judgments, "n_resamples": 20, "n_swaps": 99}
+    rows = evaluate_predictions(some, predictions, **options, notice=told.append)
+    alone = [prediction for prediction in predictions if prediction.pair_id in kept]
+    assert rows == evaluate_predictions(some, alone, **options)
+    assert told == ["predictions for 53 pairs that are not among the 27 given were passed over"]
+
+
+def test_pairs_that_not_every_model_predicted_are_left_out_where_that_is_asked_for(population):
+    pairs, predictions, _ = population
+    fewer = [p for p in predictions if p.model != "better" or p.pair_id != pairs[0].id]
+    rows = evaluate_predictions(pairs, fewer, n_resamples=0, n_swaps=0, allow_missing=True)
+    alone = evaluate_predictions(pairs[1:], [p for p in fewer if p.pair_id != pairs[0].id], n_resamples=0, n_swaps=0)
+    assert [row.value for row in rows] == [row.value for row in alone]
+    assert "1 of 80 pairs lack a prediction of some model and are left out" in str(_value(rows, "base", "l1").note)
 
 
 @pytest.mark.parametrize("name", ["ceiling", "people", "one half"])

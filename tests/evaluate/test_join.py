@@ -57,9 +57,29 @@ def test_doubled_pairs(make_pair, make_prediction):
         join([make_pair("p", 3)] * 2, [make_prediction("p", 0.5)])
 
 
-def test_predictions_for_unknown_pairs(make_pair, make_prediction):
-    with pytest.raises(EvaluationError, match="1 of 2 predictions are for pairs that are not among the 1 pairs: z"):
-        join([make_pair("p", 3)], [make_prediction("p", 0.5), make_prediction("z", 0.5)])
+def test_predictions_for_other_pairs_are_passed_over_and_counted(make_pair, make_prediction):
+    predictions = [make_prediction(i, 0.5, seed=seed) for i in "pzy" for seed in (0, 1)]
+    joined = join([make_pair("p", 3)], predictions)
+    assert joined.predicted["m"].tolist() == [[0.5], [0.5]]
+    assert joined.predicted_elsewhere == 2
+    elsewhere = [make_prediction(i, 0.5, model="other") for i in "zy"]
+    with pytest.raises(
+        EvaluationError, match="model 'other': none of its 2 predictions is for one of the 1 pairs: z, y"
+    ):
+        join([make_pair("p", 3)], [*predictions, *elsewhere])
+
+
+def test_a_hole_may_be_left_out(make_pair, make_prediction):
+    pairs = [make_pair("p", 3), make_pair("q", 4), make_pair("r")]
+    predictions = [make_prediction("p", 0.5), make_prediction("q", 0.4), make_prediction("q", 0.3, model="n")]
+    with pytest.raises(EvaluationError, match=r"model 'n': no prediction for 1 of 2 pairs .*evaluate --allow-missing"):
+        join(pairs, predictions)
+    joined = join(pairs, predictions, allow_missing=True)
+    assert [pair.id for pair in joined.pairs] == ["q"]
+    assert (joined.without_votes, joined.without_predictions) == (1, 1)
+    apart = [make_prediction("p", 0.5), make_prediction("q", 0.3, model="n")]
+    with pytest.raises(EvaluationError, match="no pair with votes has a prediction of every model and seed"):
+        join(pairs, apart, allow_missing=True)
 
 
 def test_nothing_to_join(make_pair, make_prediction):

@@ -4,7 +4,7 @@ import pytest
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.formats import terminal_table
 from dissensus.evaluate.judge_tables import component_table, judge_tables
-from dissensus.evaluate.judges import decompose, score_judges, verdict_of
+from dissensus.evaluate.judges import decompose, score_judges
 from dissensus.evaluate.measure import Resampling
 from dissensus.files import read_pairs
 from dissensus.judge import JudgmentStore, judge_pairs
@@ -16,15 +16,13 @@ NONE = Resampling(n=0)
 
 
 def judgment(pair_id, choice, order="ab", sample=0, judge="j", **fields):
-    choice, fields = (None, fields | {"reply": "tie"}) if choice == "tie" else (choice, fields)
     return Judgment(pair_id=pair_id, judge=judge, sample=sample, order=order, choice=choice, **fields)
 
 
 def test_a_reply_without_winner_is_no_verdict_and_a_tie_is_one_half():
-    assert verdict_of(judgment("p", "a", probability_a=0.2)) == 1
-    assert verdict_of(judgment("p", "tie")) == 0.5
-    assert verdict_of(judgment("p", None, probability_a=0.5)) == 0.5
-    assert verdict_of(judgment("p", None, probability_a=0.9, reply="Choice: both")) is None
+    assert judgment("p", "a", probability_a=0.2).value == 1
+    assert judgment("p", "tie").value == 0.5
+    assert judgment("p", None, probability_a=0.9, reply="Choice: both").value is None
 
 
 def test_a_judge_worked_by_hand(make_pair):
@@ -163,7 +161,7 @@ def test_a_jury_that_repeats_itself_has_all_four_components(published):
     # The noise is the pooled variance within cells, by definition.
     cells = {}
     for j in judgments:
-        cells.setdefault((j.pair_id, j.judge, j.order), []).append(verdict_of(j))
+        cells.setdefault((j.pair_id, j.judge, j.order), []).append(j.value)
     squares = sum(len(y) * np.var(y) for y in cells.values())
     assert components["repetition"].value == pytest.approx(squares / sum(len(y) - 1 for y in cells.values()))
     assert components["pair"].raw.low > components["judge"].raw.high

@@ -7,6 +7,8 @@ from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import aggregated_preferences, ratings_of, score_people
 from dissensus.files import read_pairs
 from dissensus.records import Pair, Vote, Votes
+from dissensus.stats.ceiling import ceiling
+from dissensus.stats.ratings import ratings_from_votes
 
 
 def _pair(row: int, votes: list[tuple[str | None, str]], dataset: str = "d") -> Pair:
@@ -36,19 +38,19 @@ def test_annotators_who_met_are_columns_and_a_crowd_is_not():
     pairs, _ = _population(rng, 20)
     crossed = ratings_of(pairs)
     assert crossed.crossed
-    assert crossed.values.shape == (20, 4)
+    assert crossed.table.ratings_by_annotator.shape == (20, 4)
     unnamed = [pair.model_copy(update={"votes": pair.votes.model_copy(update={"annotations": None})}) for pair in pairs]
     crowd = ratings_of(unnamed)
     assert not crowd.crossed
     # Either way each pair's ratings average to its preference.
     human = [pair.votes.preference for pair in pairs]
-    assert np.nanmean(crossed.values, axis=1) == pytest.approx(human)
-    assert np.nanmean(crowd.values, axis=1) == pytest.approx(human)
+    for table in (crossed.table, crowd.table):
+        assert table.total / table.size + table.origin == pytest.approx(human)
 
 
 def test_one_name_in_two_data_sets_is_two_people_and_one_who_votes_twice_no_column():
     two = [_pair(row, [("w", "a"), ("v", "b")], dataset) for dataset in "de" for row in range(2)]
-    assert ratings_of(two).values.shape == (4, 4)
+    assert ratings_of(two).table.ratings_by_annotator.shape == (4, 4)
     assert not ratings_of([_pair(0, [("w", "a"), ("w", "a")])]).crossed
 
 
@@ -110,3 +112,17 @@ def test_real_judgments_of_arguments(real_data_dir: Path):
     for preference in aggregated_preferences(pairs).values():
         human = [pair.votes.preference for pair in pairs]
         assert np.corrcoef(preference, human)[0, 1] > 0.85
+
+
+def test_memory_does_not_grow_with_how_many_voted():
+    """One pair of an A/B test among pairs of a few votes: its votes are counts, and no column each."""
+    few = Pair(id="few", prompt="q", response_a="yes", response_b="no", votes=Votes(a=2, b=1))
+    many = few.model_copy(update={"id": "many", "votes": Votes(a=3 * 10**7, b=10**7, tie=10**7)})
+    table = ratings_of([few, many]).table
+    assert table.counts.nnz == 5
+    assert (table.total / table.size + table.origin).tolist() == [few.votes.preference, many.votes.preference]
+    found = ceiling(table)
+    assert found.l1 < 0.2
+    assert ceiling(ratings_from_votes(np.array([[2, 1, 0], [3, 1, 1]]))) == ceiling(
+        ratings_of([few, many.model_copy(update={"votes": Votes(a=3, b=1, tie=1)})]).table
+    )

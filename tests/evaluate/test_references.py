@@ -144,7 +144,7 @@ def test_a_judge_is_the_balanced_mean_of_its_verdicts_and_silent_where_it_did_no
     judgments = [
         judgment("p1", "a", sample=0),
         judgment("p1", "a", sample=1),
-        judgment("p1", None, "ba", reply="tie"),
+        judgment("p1", "tie", "ba"),
         judgment("elsewhere", "b"),
         judgment("p0", "b", judge="other"),
         judgment("p0", None, judge="other", sample=1, reply="I cannot say"),

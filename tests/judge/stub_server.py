@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -58,7 +59,23 @@ class StubOptions:
     api_key: str = ""
     context: int = 10**9
     context_style: str = "openai"
-    """How a prompt over the context is refused: openai, vllm, or cut (silently)."""
+    """How a prompt over the context is refused: openai, vllm, cut or halved (silently)."""
+    listing: str = "data"
+    """How models are listed: data, bare, models (by name), google (longer names), html, trained (n_ctx_train), or the
+    status of a refusal."""
+    takes: str = ""
+    """Whose parameters are taken: reasoning (the new limit's name, temperature 1, top-p 1, not few tokens), no-top-p
+    (reasoning, and no top-p at all), claude (temperature or top-p), tgi (temperature above 0, top-p below 1)."""
+    flags: str = ""
+    """How a prompt with the word ``flagged`` is refused: 400, azure, 403, waf (HTML), 413, 451, 429 (too large),
+    withheld (an empty reply), choice (an error in the choice)."""
+    shaky: bool = False
+    """Replies at temperature 0 begin alike and differ then, as hosted models' do."""
+    counts: str = "whole"
+    """How usage is counted: whole, uncached (what no earlier prompt began with), apart (cached tokens beside), total
+    (reasoning in the total alone), details (in the details alone), null, float."""
+    reasoning: int = 0
+    """Tokens of a thought that is told apart, before a reply."""
     faults: str = ""
     """KIND:RATE,… at random, by a hash of the request's number."""
     schedule: str = ""
@@ -95,6 +112,11 @@ def count_tokens(text: str) -> int:
     return len(re.findall(r"\w+|[^\w\s]", text))
 
 
+def common_beginning(one: str, other: str) -> str:
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return "".join(letter for letter, _ in same)
+
+
 def label_probabilities(prompt: str) -> dict[str, float]:
     """What follows ``Choice:``: the truth that tests compare with."""
     first = 0.05 + 0.9 * unit("label", prompt)
@@ -104,7 +126,7 @@ def label_probabilities(prompt: str) -> dict[str, float]:
 def next_token(prompt: str, written: str, forced: float) -> dict[str, float]:
     """What follows: a judge's reply where the prompt asks for one, else words about anything."""
     if "Choice:" not in prompt:
-        return {f" word{i}": p for i, p in enumerate(_ZIPF)}
+        return {} if written.count(" ") >= 40 else {f" word{i}": p for i, p in enumerate(_ZIPF)}
     if written == "":
         return {"Choice": forced, "I": 1 - forced}
     if written == "Choice":
@@ -151,6 +173,7 @@ class StubServer:
         self.options = options
         self.stats = Stats()
         self.port = options.port
+        self._prompts: set[str] = set()
         self._schedule = [kind for kind in options.schedule.split(",") if kind]
         self._faults = [
             (kind, float(rate)) for kind, _, rate in (f.partition(":") for f in options.faults.split(",") if f)
@@ -228,10 +251,21 @@ class StubServer:
     def _get(self, writer: asyncio.StreamWriter, path: str) -> bool:
         if path != "/v1/models":
             return self._send(writer, 404, {"error": {"message": "no such path"}})
-        entry: dict[str, Any] = {"id": self.options.model, "object": "model"}
+        name, style = self.options.model, self.options.listing
+        entry: dict[str, Any] = {"id": name, "object": "model"}
         if self.options.context < 10**9:
             entry["max_model_len"] = self.options.context
-        return self._send(writer, 200, {"object": "list", "data": [entry]})
+        if style.isdigit():
+            return self._send(writer, int(style), {"detail": "not here"})
+        lists: dict[str, Any] = {
+            "data": {"object": "list", "data": [entry]},
+            "bare": [entry],
+            "models": {"models": [{"name": name, "context_length": 4096}]},
+            "google": {"data": [{"id": f"models/{name}"}, {"id": "models/other"}]},
+            "html": "<html><body>welcome</body></html>",
+            "trained": {"data": [{**entry, "meta": {"n_ctx_train": 512, "n_vocab": 9}}]},
+        }
+        return self._send(writer, 200, lists[style])
 
     async def _post(self, writer: asyncio.StreamWriter, path: str, body: dict[str, Any]) -> bool:
         if path == "/tokenize" and self.options.token_ids:
@@ -280,14 +314,50 @@ class StubServer:
             return None
         if fault == "hang":
             await asyncio.sleep(3600)
+        if fault == "429-inside":
+            return self._send(writer, 200, {"error": {"code": 429, "message": "too many; try again in 20ms"}})
         if fault == "error-200":
             return self._send(writer, 200, {"error": {"message": "the model fell over"}})
         if fault == "empty-choices":
             return self._send(writer, 200, {"choices": []})
+        if (refused := self._refused(body)) is not None:
+            return self._send(writer, *refused)
         response = self._respond(path, body, fault)
         if isinstance(response, str):
             return self._send(writer, 400, {"error": {"message": response, "code": "context_length_exceeded"}})
         return await self._send_body(writer, json.dumps(response).encode(), fault)
+
+    def _refused(self, body: dict[str, Any]) -> tuple[int, Any] | None:
+        """What is refused for its parameters or for what it says, in words of our own."""
+        takes, temperature, top_p = self.options.takes, body.get("temperature"), body.get("top_p")
+        if takes in ("reasoning", "no-top-p"):
+            if "max_tokens" in body:
+                return 400, {"error": {"message": "max_tokens is old; max_completion_tokens is what this model takes"}}
+            for name in ("temperature", "top_p"):
+                if body.get(name) not in (None, 1) or (name in body and takes == "no-top-p"):
+                    return 400, {"error": {"message": f"a value of {name} that this model cannot do", "param": name}}
+            if body["max_completion_tokens"] < 64:
+                return 400, {"error": {"message": "no word was reached; a higher limit of tokens may do"}}
+        if takes == "claude" and temperature is not None and top_p is not None:
+            return 400, {"type": "error", "error": {"message": "say temperature or top_p, not both"}}
+        if takes == "tgi" and (temperature == 0 or (top_p is not None and not 0 < top_p < 1)):
+            name = "temperature is not above 0" if temperature == 0 else "top_p is not within 0 and 1"
+            return 422, {"error": f"validation: {name}", "error_type": "validation"}
+        if not self.options.flags or "flagged" not in json.dumps(body.get("messages") or body.get("prompt")):
+            return None
+        inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"violence": {"filtered": True}}}
+        azure = {"message": "the prompt was filtered", "code": "content_filter", "innererror": inner}
+        large = "too large for tokens per minute: Limit 6000, Requested 9000. Try again in 3s"
+        bodies: dict[str, tuple[int, Any]] = {
+            "400": (400, {"error": {"message": "this cannot be served"}}),
+            "azure": (400, {"error": azure}),
+            "403": (403, {"error": {"code": 403, "message": "flagged by moderation", "metadata": {"reasons": ["x"]}}}),
+            "waf": (403, "<html><head><title>no</title></head><body><h1>Denied</h1></body></html>"),
+            "413": (413, "<html><body><center>Entity Too Large</center></body></html>"),
+            "451": (451, {"message": "not for legal reasons"}),
+            "429": (429, {"error": {"message": large, "code": "rate_limit_exceeded"}}),
+        }
+        return bodies.get(self.options.flags)
 
     def _fault(self, number: int) -> str:
         if self._schedule:
@@ -314,7 +384,7 @@ class StubServer:
                     f"The decoder prompt (length {tokens}) is longer than the maximum model length of "
                     f"{options.context}: too many tokens"
                 )
-            tokens = options.context
+            tokens = options.context // (2 if options.context_style == "halved" else 1)
         honoured = {
             name: body.get(name)
             for name in ("n", "seed", "temperature", "top_p", "top_k")
@@ -328,10 +398,30 @@ class StubServer:
         self.stats.completion_tokens += completion
         response: dict[str, Any] = {"object": "stub", "model": options.model, "choices": choices}
         if options.usage:
-            response["usage"] = {"prompt_tokens": tokens, "completion_tokens": completion}
+            response["usage"] = self._usage(prompt, tokens, completion)
         if options.token_ids and body.get("return_token_ids"):
             response["prompt_token_ids"] = [1] * (2 if options.double_bos else 1) + [99] * tokens
         return response
+
+    def _usage(self, prompt: str, tokens: int, completion: int) -> dict[str, Any]:
+        thought, counts = self.options.reasoning, self.options.counts
+        usage: dict[str, Any] = {"prompt_tokens": tokens, "completion_tokens": completion + thought}
+        if counts in ("uncached", "apart"):
+            known = max((len(common_beginning(prompt, other)) for other in self._prompts), default=0)
+            self._prompts.add(prompt)
+            cached = min(count_tokens(prompt[:known]), tokens - 1)
+            usage["prompt_tokens"] = tokens - cached
+            if counts == "apart":
+                usage["prompt_tokens_details"] = {"cached_tokens": cached}
+                usage["total_tokens"] = tokens + completion
+        if counts in ("total", "details"):
+            usage["completion_tokens"] = completion
+            usage["completion_tokens_details"] = {"reasoning_tokens": thought}
+            if counts == "total":
+                usage |= {"completion_tokens_details": None, "total_tokens": tokens + completion + thought}
+        if counts == "null":
+            usage = {"prompt_tokens": None, "completion_tokens": None, "total_tokens": 0}
+        return {name: float(value) for name, value in usage.items()} if counts == "float" else usage
 
     def _prompt(self, path: str, body: dict[str, Any]) -> tuple[str, str, int]:
         """The prompt that the model judges, what of its reply is written already, and the tokens of both."""
@@ -370,13 +460,29 @@ class StubServer:
         text = written
         while len(said) < limit and (raw := next_token(prompt, text, self.options.forced)):
             drawn_from = tempered(raw, temperature, top_p, honoured.get("top_k"))
+            if self.options.shaky and len(said) >= 6 and "Choice:" not in prompt:
+                drawn_from = raw  # from here on nothing is what it was before
             token = drawn(drawn_from, unit("draw", salt, prompt, index, len(said)))
             scaled = dict.fromkeys(raw, 1e-12) | tempered(raw, temperature, 1.0)
             told = scaled if self.options.scaled else raw
             said.append((token, told))
             text += token
         reply = "".join(token for token, _ in said)
-        choice: dict[str, Any] = {"index": index, "finish_reason": "stop", "tokens": len(said)}
+        ended, thought = "stop", self.options.reasoning
+        if next_token(prompt, text, self.options.forced):
+            ended = "length"
+        if thought and thought >= limit:
+            reply, ended = None, "length"
+        if self.options.flags in ("withheld", "choice") and "flagged" in prompt:
+            reply, ended = None, "content_filter"
+        ended = {"finish-error": "error", "finish-abort": "abort"}.get(fault, ended)
+        choice: dict[str, Any] = {"index": index, "finish_reason": ended, "tokens": len(said)}
+        if ended == "content_filter" and self.options.flags == "choice":
+            choice["error"] = {"code": 403, "message": "flagged"}
+        if fault == "choice-error":
+            choice |= {"finish_reason": "error", "error": {"code": 502, "message": "the provider went away"}}
+        if fault == "withheld":
+            reply, choice["finish_reason"] = None, "content_filter"
         chat = path.endswith("chat/completions")
         choice |= {"message": {"role": "assistant", "content": reply}} if chat else {"text": reply}
         if body.get("logprobs") and "logprobs" not in self.options.ignores and fault != "null-logprobs":
@@ -417,7 +523,7 @@ class StubServer:
         }
 
     def _send(self, writer: asyncio.StreamWriter, status: int, body: Any, headers: str = "") -> bool:
-        payload = json.dumps(body).encode()
+        payload = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.stats.by_status[status] += 1
         writer.write(_head(status, len(payload), headers) + payload)
         return True

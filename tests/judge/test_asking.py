@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dissensus.errors import InputError, JudgeError
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
@@ -362,6 +364,43 @@ def test_personas_take_turns_in_both_orders(store):
     seen = Counter((j.persona, j.order) for j in store.judgments(judge=judge.name))
     assert set(seen.values()) == {2 * len(PAIRS)}
     assert len(seen) == 4
+
+
+@given(people=st.integers(1, 9), n=st.integers(1, 40), first=st.sampled_from("08f"))
+def test_every_persona_is_asked_before_one_is_asked_again(people, n, first):
+    names = tuple(f"You are number {i}." for i in range(people))
+    n = max(n, people)
+    plan = a_judge(personas=names, n=n).plan(f"{first}0")
+    asked = Counter(planned.persona for planned in plan)
+    assert len(asked) == people
+    assert max(asked.values()) - min(asked.values()) <= 1
+    orders = Counter(planned.order for planned in plan)
+    assert abs(orders["ab"] - orders["ba"]) <= 1
+    cells = Counter((planned.persona, planned.order) for planned in plan)
+    assert max(cells.values()) <= -(-n // (2 * people)), "both orders of a persona before either comes again"
+    assert a_judge(personas=names, n=n + 5).plan(f"{first}0")[:n] == plan, "more judgments ask nothing anew"
+
+
+def test_ten_judgments_of_ten_personas_ask_all_ten(store):
+    judge = a_judge(personas=tuple(f"You are number {i}." for i in range(10)), n=10)
+    ask_model(PAIRS, judge, FakeServer(), store, QUIET)
+    asked = Counter((j.pair_id, j.persona) for j in store.judgments(judge=judge.name, pairs=PAIRS))
+    assert set(asked.values()) == {1}
+    assert len(asked) == 10 * len(PAIRS)
+
+
+def test_a_store_of_version_0_1_keeps_its_plan(store):
+    """Its samples were dealt otherwise, and its judge's settings do not say so."""
+    before = a_judge(personas=("You are a nurse.", "You are a poet."), n=6, deal="pairs")
+    ask_model(PAIRS, before, FakeServer(), store, QUIET)
+    settings = before.settings()
+    del settings["config"]["deal"]
+    store.register(before.name, settings)
+    recalled = list(Recall(store, before.name, PAIRS).judgments())
+    assert len(recalled) == 6 * len(PAIRS)
+    after = a_judge(personas=("You are a nurse.", "You are a poet."), n=6)
+    assert after.name != before.name
+    assert a_judge(n=6).name == a_judge(n=6, deal="pairs").name, "without personas nothing has changed"
 
 
 def test_a_judge_that_always_says_a_flips_on_every_swap(store):

@@ -129,10 +129,10 @@ def test_ties_and_missing_labels_are_voted_on_and_not_learned_from():
     assert votes_of(rest + flipped) == votes
 
 
-def test_the_same_response_twice_has_no_winner():
+def test_the_same_response_twice_is_a_tie():
     pairs = make_pairs()
     twin = pairs[0].model_copy(update={"id": "twin", "response_b": pairs[0].response_a, "label": None})
-    assert {choice for (pair_id, _), choice in votes_of([*pairs, twin]).items() if pair_id == "twin"} == {None}
+    assert {choice for (pair_id, _), choice in votes_of([*pairs, twin]).items() if pair_id == "twin"} == {"tie"}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import json
 import shutil
 
 import pytest
-from transformers import AutoConfig, AutoTokenizer
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from dissensus.errors import InputError
 from dissensus.judge.loading import context_of
@@ -43,6 +44,17 @@ def test_whatever_decides_the_answers_is_part_of_the_identity(tiny_judge, make_j
 def test_precision_is_part_of_the_identity(tiny_judge):
     assert load(tiny_judge).identity["dtype"] == "float32"
     assert load(tiny_judge, dtype="bfloat16").identity["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("saved", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("native", [True, False])
+def test_what_a_processor_emulates_is_computed_in_float32(tiny_judge, tmp_path, monkeypatch, capsys, saved, native):
+    folder = shutil.copytree(tiny_judge, tmp_path / "half")
+    AutoModelForCausalLM.from_pretrained(tiny_judge, dtype=saved).save_pretrained(folder)
+    monkeypatch.setattr("dissensus.judge.loading.has_bfloat16", lambda device: native)
+    assert load(folder).identity["dtype"] == (str(saved).removeprefix("torch.") if native else "float32")
+    assert ("emulates" in capsys.readouterr().err) == (not native)
+    assert load(folder, dtype="bfloat16").identity["dtype"] == "bfloat16", "what was asked for stands"
 
 
 def test_the_context_is_the_tighter_of_model_and_tokenizer(tiny_judge):

@@ -36,7 +36,7 @@ def judged(path, pairs=PAIRS, **options):
 
 def test_the_model_shown_first_gives_the_order(tmp_path):
     rows = [{"id": "p0", "model_a": "x", "model_b": "y", "judges": {"gpt": {"first=y": 1.0, "first=x": 0.5}}}]
-    assert judged(write(tmp_path, rows)) == {"gpt": [("p0", "ab", 0, None, 0.5), ("p0", "ba", 0, "a", 1.0)]}
+    assert judged(write(tmp_path, rows)) == {"gpt": [("p0", "ab", 0, "tie", 0.5), ("p0", "ba", 0, "a", 1.0)]}
 
 
 def test_repetitions_are_samples_and_an_aggregate_is_no_judgment(tmp_path):
@@ -62,7 +62,7 @@ def test_flat_rows_in_every_format(tmp_path):
         {"pair_id": "p0", "judge": "gpt", "choice": "tie", "probability_a": None, "order": "ab", "sample": None},
         {"pair_id": "p0", "judge": "gpt", "choice": None, "probability_a": None, "order": "ab", "sample": None},
     ]
-    expected = {"gpt": [("p0", "ab", 0, None, 0.5), ("p0", "ab", 1, None, None), ("p0", "ba", 4, "a", 0.75)]}
+    expected = {"gpt": [("p0", "ab", 0, "tie", 0.5), ("p0", "ab", 1, None, None), ("p0", "ba", 4, "a", 0.75)]}
     assert judged(write(tmp_path, rows)) == expected
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "verdicts.parquet")
     assert judged(tmp_path / "verdicts.parquet") == expected
@@ -73,13 +73,24 @@ def test_flat_rows_in_every_format(tmp_path):
 
 def test_a_probability_alone_gives_the_choice_of_the_larger_side(tmp_path):
     rows = [{"id": f"p{i}", "judge": "gpt", "probability_a": p, "order": "ab"} for i, p in enumerate((0.2, 0.5, 0.7))]
-    assert [answer[3] for answer in judged(write(tmp_path, rows))["gpt"]] == ["b", None, "a"]
+    assert [answer[3] for answer in judged(write(tmp_path, rows))["gpt"]] == ["b", "tie", "a"]
 
 
 def test_a_tie_says_so_and_a_reply_without_winner_does_not(tmp_path):
     rows = [{"id": "p0", "judge": "gpt", "choice": choice, "order": "ab"} for choice in ("tie", None)]
     (judge,) = read_published(write(tmp_path, rows), PAIRS).values()
-    assert [(j.probability_a, j.reply) for j in judge.answer(judge.questions(PAIRS[0]))] == [(0.5, "tie"), (None, "")]
+    told = [(j.choice, j.probability_a, j.reply) for j in judge.answer(judge.questions(PAIRS[0]))]
+    assert told == [("tie", 0.5, "tie"), (None, None, "")]
+
+
+@pytest.mark.parametrize(
+    "values", [{"choice": "Tie"}, {"choice": "tie", "reply": "tie"}, {"choice": None, "reply": "tie"}]
+)
+def test_a_tie_is_read_however_it_was_written(tmp_path, values):
+    rows = [{"pair_id": "p0", "judge": "gpt", "order": "ab", **values}]
+    (judge,) = read_published(write(tmp_path, rows), PAIRS).values()
+    assert [(j.choice, j.probability_a) for j in judge.answer(judge.questions(PAIRS[0]))] == [("tie", 0.5)]
+    assert judge.name == "gpt-1dcb03c8", "the name under which stores of earlier versions have it"
 
 
 def test_nulls_that_parquet_fills_in_are_no_verdicts(tmp_path):

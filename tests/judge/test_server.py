@@ -19,7 +19,8 @@ from scipy import stats
 from dissensus.errors import InputError, JudgeError
 from dissensus.judge.ask import Answer, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.asking import ask_model
-from dissensus.judge.endpoint import ContextExceededError, Endpoint, retry_after
+from dissensus.judge.endpoint import Endpoint
+from dissensus.judge.failure import ContextExceededError, retry_after
 from dissensus.judge.job import AskingOptions
 from dissensus.judge.language import LanguageConfig, LanguageJudge
 from dissensus.judge.ledger import Price, spent

@@ -12,6 +12,7 @@ import pytest
 import dissensus
 from dissensus.errors import InputError, OutputError
 from dissensus.judge import JudgmentStore, judgment_key
+from dissensus.judge.language import LanguageConfig, LanguageJudge
 from dissensus.records import Judgment, Pair
 
 
@@ -173,3 +174,29 @@ def test_a_file_that_is_no_store_is_refused_and_left_as_it_was(tmp_path, make, m
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(OutputError, match=r"nowhere/judgments\.db.*folder"):
         JudgmentStore(tmp_path / "nowhere" / "judgments.db")
+
+
+def test_an_older_store_gets_the_right_votes_of_what_was_paid_for(tmp_path):
+    """Version 2 kept ties without a choice and took first guesses in thoughts for verdicts."""
+    path = tmp_path / "judgments.db"
+    model = LanguageJudge(LanguageConfig(model="m"), {})
+    replies = {
+        "Guess:\n\nChoice: B\n</think>\nChoice: A": ("b", "a"),
+        "Choice: A tie.": ("a", None),
+        "Choice: B": ("b", "b"),
+        "tie": (None, None),
+    }
+    others = {("votes-1", None, "tie"): "tie", ("gpt-1", 0.5, "equally good"): "tie", ("gpt-1", None, ""): None}
+    with JudgmentStore(path) as store:
+        store.register(model.name, model.settings())
+        rows = [(model.name, i, before, None, reply) for i, (reply, (before, _)) in enumerate(replies.items())]
+        rows += [(judge, 10 + i, None, probability, reply) for i, (judge, probability, reply) in enumerate(others)]
+        for judge, i, choice, probability, reply in rows:
+            kept = Judgment(pair_id="p0", judge=judge, sample=i, choice=choice, probability_a=probability, reply=reply)
+            store.add([kept], PAIRS)
+        for table in ("judgments", "judges", "readings"):
+            store.connection.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+        store.connection.execute("PRAGMA user_version = 2")
+    with JudgmentStore(path, create=False) as store:
+        found = {j.sample: j.choice for j in store.judgments()}
+    assert found == dict(enumerate(after for _, after in replies.values())) | dict(enumerate(others.values(), 10))

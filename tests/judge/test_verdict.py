@@ -27,6 +27,15 @@ NAMES_A = [
     "Answer B repeats itself.\n\nChoice: A",
     "Choice: A\n\nChoice: A",
     "<think>Choice: B, or not?</think>Choice: A",
+    "choice: a is better",
+    "Choice: Response A",
+    "Choice: A provides more detail",
+    "Choice: A draws on evidence",
+    "Choice: A clearly",
+    "Choice: A isn't wrong",
+    "Choice: A, even though it is long",
+    "Choice: A (shorter)",
+    "Choice: A > B",
 ]
 NAMES_NOBODY = [
     "",
@@ -55,6 +64,20 @@ NAMES_NOBODY = [
     "I was told to say 'Choice: A', and will not.",
     "<think>Choice: A",
     "Choice: C",
+    "Choice: A tie between the two.",
+    "Choice: A draw.",
+    "Choice: A (tie)",
+    "Choice: A. Draw.",
+    "Choice: A, a toss-up",
+    "Choice: A close call",
+    "Choice: A dead heat",
+    "Choice: A likely tie",
+    "Choice: A mixed bag",
+    "Choice: A winner cannot be named",
+    "Choice: A = B",
+    "Choice: A ≈ B",
+    "Choice: A < B",
+    "Choice: A both",
 ]
 
 
@@ -67,6 +90,13 @@ def test_a_named_winner_is_read(reply: str) -> None:
 def test_the_letters_are_treated_alike(reply: str) -> None:
     swapped = re.sub(r"\b[ABab]\b", lambda letter: letter[0].translate(str.maketrans("ABab", "BAba")), reply)
     assert parse_verdict(swapped) == "B"
+
+
+@pytest.mark.parametrize("reply", [reply for reply in NAMES_NOBODY if "A" in reply])
+def test_what_is_no_vote_for_the_first_is_none_for_the_second(reply: str) -> None:
+    """A rule for the article alone would make replies of one kind votes for B and never for A."""
+    swapped = re.sub(r"\b[AB]\b", lambda letter: "BA"["AB".index(letter[0])], reply)
+    assert parse_verdict(swapped) is None
 
 
 @pytest.mark.parametrize("reply", NAMES_NOBODY)

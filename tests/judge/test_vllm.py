@@ -73,7 +73,9 @@ class LLM:
             seen.append({t: Logprob(float(raw[t]), rank) for rank, t in enumerate(dict.fromkeys([token, *best]), 1)})
             written.append(token)
         logprobs = seen if params.logprobs is not None else None
-        return types.SimpleNamespace(outputs=[types.SimpleNamespace(token_ids=written, logprobs=logprobs)])
+        ended = "stop" if self.model.generation_config.eos_token_id in written else "length"
+        output = types.SimpleNamespace(token_ids=written, logprobs=logprobs, finish_reason=ended)
+        return types.SimpleNamespace(outputs=[output])
 
     def _draw(self, raw, params, generator):
         scaled = (raw / params.temperature).softmax(-1)

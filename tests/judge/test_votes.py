@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from dissensus.errors import JudgeError
 from dissensus.judge import HumanVotes, JudgmentStore, judge_pairs
@@ -21,15 +23,26 @@ def test_the_votes_are_judged_without_the_one_that_is_the_label():
     assert choices(pair(3, 2)) == ["a", "a", "a", "b", "b"]
 
 
-def test_a_tie_names_no_winner_and_moves_no_margin(tmp_path):
+def test_a_tie_is_half_a_vote_for_each(tmp_path):
     judged = pair(3, 1, tie=4, label="a")
-    assert choices(judged).count(None) == 4
+    assert choices(judged).count("tie") == 4
     with JudgmentStore(tmp_path / "judgments.db") as store:
         summary = judge_pairs([judged], HumanVotes([judged]), store, progress=False)
         (margin,) = margins_from_judgments(store.judgments(), ["p"])
-    assert (summary.made, summary.invalid) == (7, 4)
-    assert (margin.n_judgments, margin.n_invalid) == (3, 4)
-    assert margin.preference_a == pytest.approx(2 / 3)
+    assert (summary.made, summary.invalid) == (7, 0)
+    assert (margin.n_judgments, margin.n_invalid) == (7, 0)
+    assert margin.preference_a == pytest.approx((2 + 4 / 2) / 7)
+
+
+@given(a=st.integers(0, 6), b=st.integers(0, 6), tie=st.integers(0, 6))
+def test_gold_preferences_are_the_fraction_to_be_predicted(a, b, tie):
+    assume(a + b + tie)
+    judged = pair(a, b, tie)
+    judge = HumanVotes([judged])
+    (margin,) = margins_from_judgments(judge.answer(judge.questions(judged)), ["p"])
+    assert margin.preference_a == pytest.approx(judged.votes.preference)
+    assert margin.margin == pytest.approx(abs(2 * judged.votes.preference - 1))
+    assert margin.n_judgments == a + b + tie
 
 
 def test_gold_margins_are_those_of_the_remaining_votes(tmp_path):

@@ -5,11 +5,13 @@ import pytest
 from scipy.stats import permutation_test
 
 from dissensus.errors import InputError
+from dissensus.evaluate.evaluation import evaluate_predictions
+from dissensus.records import Pair, Prediction, Votes
 from dissensus.stats import permutation
 from dissensus.stats.ceiling import ceiling
 from dissensus.stats.planning import find_pairs, plan
 from dissensus.stats.power import Design, estimate_power
-from dissensus.stats.swap import swap_test
+from dissensus.stats.swap import swap_test, swapped_differences
 
 EQUAL = Design(r_baseline=0.7, r_model=0.7)
 
@@ -58,9 +60,10 @@ def test_the_attenuation_is_the_noise_ceiling_of_such_people():
 def test_the_swap_test_is_that_of_scipy():
     rng = np.random.default_rng(0)
     human, baseline, model = rng.random((3, 8))
+    baseline, model = ((x - x.mean()) / x.std() for x in (baseline, model))
 
     def difference(x, y):
-        return np.arctanh(np.corrcoef(y, human)[0, 1]) - np.arctanh(np.corrcoef(x, human)[0, 1])
+        return np.corrcoef(y, human)[0, 1] - np.corrcoef(x, human)[0, 1]
 
     exact = permutation_test((baseline, model), difference, permutation_type="samples", n_resamples=np.inf).pvalue
     labels = np.arange(8), np.zeros(8, dtype=int)
@@ -68,15 +71,55 @@ def test_the_swap_test_is_that_of_scipy():
     assert np.mean(ours) == pytest.approx(exact, abs=0.02)
 
 
-def test_the_swap_test_is_that_of_the_evaluation():
+@pytest.mark.parametrize(
+    ("design", "metric"),
+    [
+        (Design(pairs=40, per_prompt=2), "pearson"),
+        (Design(pairs=60, per_prompt=3, data_sets=3), "pearson_within"),
+        (Design(pairs=57, per_prompt=2, data_sets=5, ratings="estimates"), "pearson_within"),
+        (Design(pairs=30, data_sets=6), "pearson"),  # of data sets of five pairs there is no r within them
+    ],
+)
+def test_the_swap_test_is_that_of_the_evaluation(design, metric):
     rng = np.random.default_rng(1)
-    truth = rng.random(40)
-    human, baseline, model = (np.clip(truth + rng.normal(0, sd, 40), 0, 1) for sd in (0.2, 0.2, 0.1))
-    model = (model - model.mean()) * baseline.std() / model.std() + baseline.mean()  # one scale, as the test wants it
-    labels = np.arange(40) // 2, np.zeros(40, dtype=int)
-    ours = [swap_test(baseline[None], model[None], human[None], *labels, rng)[0] for _ in range(100)]
-    evaluated = permutation.swap_test({0: [permutation.Swap(model, baseline, human, labels[0])]}, 20, 9999, rng)
-    assert np.mean(ours) == pytest.approx(evaluated[0]["pearson"], abs=0.02)
+    baseline, model, human = design.draw(3, rng)
+    prompts, data_sets = design.labels
+    model = model**2  # on a scale of its own, as a trained model's predictions are
+    swapped = rng.integers(2, size=(prompts.max() + 1, 40)).astype(float)
+    ours = swapped_differences(baseline, model, human, prompts, data_sets, swapped)
+    for i in range(3):
+        evaluated = permutation.Swap(model[i], baseline[i], human[i], prompts, data_sets)(swapped)
+        assert ours[i] == pytest.approx(evaluated[permutation.TESTED.index(metric)], abs=1e-12)
+
+
+def test_a_study_is_tested_as_evaluate_tests_it():
+    design = Design(pairs=36, per_prompt=2, data_sets=3, r_model=0.8)
+    baseline, model, human = design.draw(1, np.random.default_rng(3))
+    prompts, data_sets = design.labels
+    pairs = [
+        Pair(id=str(i), prompt=f"{prompts[i]}", response_a="a", response_b=f"b{i}", dataset=f"{data_sets[i]}",
+             votes=Votes(a=round(3 * human[0, i]), b=3 - round(3 * human[0, i])))
+        for i in range(36)
+    ]  # fmt: skip
+    predictions = [
+        Prediction(pair_id=str(i), model=name, reward_a=0, reward_b=0, preference_a=float(found[0, i]))
+        for name, found in (("baseline", baseline), ("model", model))
+        for i in range(36)
+    ]
+    rows = evaluate_predictions(pairs, predictions, baseline="baseline", n_resamples=0, n_swaps=4999)
+    [evaluated] = [
+        row.p_value for row in rows if (row.group, row.metric, row.baseline) == ("all", "pearson_within", "baseline")
+    ]
+    ours = [swap_test(baseline, model, human, prompts, data_sets, np.random.default_rng(i))[0] for i in range(100)]
+    assert np.mean(ours) == pytest.approx(evaluated, abs=0.02)
+
+
+def test_what_an_evaluation_does_not_test_is_never_found():
+    few = Design(pairs=40, per_prompt=10, r_baseline=0.1, r_model=0.9, between=0.1)
+    assert estimate_power(few, studies=100) == 0
+    one_prompt_each = Design(pairs=80, per_prompt=10, data_sets=8, r_baseline=0.1, r_model=0.9, between=0.1)
+    assert estimate_power(one_prompt_each, studies=100) == 0
+    assert estimate_power(replace(few, per_prompt=5), studies=100) > 0
 
 
 def test_the_swap_test_knows_neither_sides_nor_the_order_of_models():

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
 from dissensus.files import read_records, write_records
 from dissensus.records import Margin, Metric, Pair, Prediction, Votes
@@ -154,6 +156,100 @@ def test_a_judge_that_leaves_other_pairs_out_changes_the_baseline_too(finished: 
     assert f", invalid {ties}, left out 1" in told
 
 
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_distribution_that_reads_no_margin_is_not_trained_again_for_other_margins(
+    finished: Path, tiny_bert: Path, soft: bool
+):
+    settings = _settings(tiny_bert, models={"plain": {}}, seeds=[0], allow_missing=True)
+    settings["models"]["spread"] = {"objective": "mean-variance", "soft_targets": soft}
+    _run(settings, finished)
+    redone = _redone(_run({**settings, "judge": {**settings["judge"], "n": 5}}, finished)[1])
+    assert "margin" in redone
+    assert ("train spread seed 0" in redone) == soft
+
+
+def test_weights_in_several_files_are_outputs_each(
+    finished: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from transformers import PreTrainedModel
+
+    whole = PreTrainedModel.save_pretrained
+
+    def in_parts(self, folder, **options):
+        return whole(self, folder, **{**options, "max_shard_size": "20KB"})
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", in_parts)
+    settings = _settings(tiny_bert, models={"plain": {"learning_rate": 0.002}}, seeds=[0])
+    _run(settings, finished)
+    parts = sorted((finished / "models/plain/seed-0").glob("model-*.safetensors"))
+    assert len(parts) > 1
+    assert _redone(_run(settings, finished)[1]) == set()
+    [stage] = [
+        s for s in json.loads((finished / "manifest.json").read_text())["stages"] if s["name"].startswith("train")
+    ]
+    assert {Path(path).name for path in stage["outputs"]} == {
+        *(part.name for part in parts),
+        "model.safetensors.index.json",
+        "dissensus.json",
+    }
+    shutil.rmtree(finished / "models/plain/seed-0")
+    assert "train plain seed 0" in _redone(_run(settings, finished)[1])
+
+
+def test_each_stage_keeps_what_made_it(finished: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
+    def stages() -> dict[str, dict[str, Any]]:
+        return {stage["name"]: stage for stage in json.loads((finished / "manifest.json").read_text())["stages"]}
+
+    before = stages()
+    assert {"python", "torch", "dissensus"} <= set(before["train plain seed 0"]["environment"])
+    assert all({"command", "git_commit", "environment"} <= set(stage) for stage in before.values())
+    monkeypatch.setattr("dissensus.study.manifest.git_commit", lambda: "later")
+    monkeypatch.setattr("dissensus.study.manifest.environment", lambda: {"torch": "later"})
+    changed = StudyConfig.model_validate(_settings(tiny_bert, evaluation={"resamples": 60, "swaps": 99}))
+    run_study(changed, finished, command="dissensus study later", say=lambda _: None, progress=False)
+    after = stages()
+    assert after["evaluate"]["command"] == "dissensus study later"
+    assert after["evaluate"]["git_commit"] == after["report"]["git_commit"] == "later"
+    assert after["evaluate"]["environment"] == {"torch": "later"}
+    assert [name for name in before if before[name] != after[name]] == ["evaluate", "report"]
+
+
+def test_a_model_that_was_found_trained_keeps_what_made_it(
+    finished: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = finished / "manifest.json"
+    manifest = json.loads(path.read_text())
+    [stage] = [stage for stage in manifest["stages"] if stage["name"] == "train plain seed 0"]
+    stage |= {"fingerprint": "another", "seconds": 1234.5}
+    path.write_text(json.dumps(manifest))
+    monkeypatch.setattr("dissensus.study.manifest.git_commit", lambda: "later")
+    assert _redone(_run(_settings(tiny_bert), finished)[1]) == {"train plain seed 0"}
+    [after] = [s for s in json.loads(path.read_text())["stages"] if s["name"] == "train plain seed 0"]
+    assert (after["seconds"], after["git_commit"]) == (1234.5, stage["git_commit"])
+    assert after["fingerprint"] != "another"
+
+
+def test_a_manifest_that_says_once_what_made_it_all_still_opens(finished: Path, tiny_bert: Path):
+    path = finished / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for stage in manifest["stages"]:
+        for key in ("command", "git_commit", "environment"):
+            del stage[key]
+    manifest |= {"git_commit": "then", "environment": {"torch": "then"}}
+    path.write_text(json.dumps(manifest))
+    assert _redone(_run(_settings(tiny_bert), finished)[1]) == set()
+    after = json.loads(path.read_text())
+    assert {stage["git_commit"] for stage in after["stages"]} == {"then"}
+    assert after["environment"] != {"torch": "then"}
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[]", "{}", '{"stages": [1]}', '{"stages": [{"name": "pairs"}]}'])
+def test_what_is_no_manifest_is_said(tmp_path: Path, tiny_bert: Path, content: str):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(InputError, match=r"manifest.json: not a manifest \(.*remove it"):
+        _run(_settings(tiny_bert), tmp_path)
+
+
 def test_other_weights_under_the_same_name_are_noticed(tiny_bert: Path, tmp_path: Path):
     encoder, backbone = (Path(shutil.copytree(tiny_bert, tmp_path / name)) for name in ("encoder", "backbone"))
     settings = _settings(backbone, models={"plain": {}}, seeds=[0])
@@ -183,10 +279,53 @@ def test_a_lost_output_is_made_again(finished: Path, tiny_bert: Path):
 
 
 def test_a_second_process_is_kept_out(finished: Path, tiny_bert: Path):
-    from filelock import FileLock
+    hold = (
+        "import sys; from dissensus.files.claims import sole_writer\n"
+        "with sole_writer(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", hold, str(finished)], **pipes) as process:
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(OutputError, match=f"process {process.pid} .* is writing it"):
+            _run(_settings(tiny_bert), finished)
+        process.stdin.close()
 
-    with FileLock(finished / ".lock"), pytest.raises(OutputError, match="another process runs this study"):
-        _run(_settings(tiny_bert), finished)
+
+def test_a_run_writes_over_nothing_that_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {
+        "pairs": "runs/x/pairs/train.parquet",
+        "models": {"margin": {"objective": "margin"}},
+        "baseline": "margin",
+    }
+    own = yaml.safe_dump({**settings, "pairs": "hh-rlhf"}) + "# why this rate\n"
+    for path in (Path("exp/study.yaml"), Path("s.yaml"), Path("runs/x/pairs/train.parquet")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(own if path.name == "study.yaml" else yaml.safe_dump(settings))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    Path("linked").symlink_to("exp")
+    for study, out, said in (
+        ("exp/study.yaml", "exp", "the study would be written over"),
+        ("exp/study.yaml", "linked", "the study would be written over"),
+        ("s.yaml", "exp", "no run has written it"),
+        ("s.yaml", "runs/x", "the study reads it"),
+    ):
+        with pytest.raises(OutputError, match=said):
+            CliRunner().invoke(group, ["study", study, "--out", out], catch_exceptions=False)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_settings_of_a_run_run_it_again_and_those_of_a_killed_one_are_its_own(finished: Path, tmp_path: Path):
+    from dissensus.study.folder import keep_settings, refuse_own_inputs
+
+    kept = finished / "study.yaml"
+    settings = yaml.safe_load(kept.read_text())
+    refuse_own_inputs(str(kept), StudyConfig.model_validate(settings), finished)
+    with pytest.raises(OutputError, match="the study would be written over"):
+        refuse_own_inputs(str(kept), StudyConfig.model_validate({**settings, "seeds": [5]}), finished)
+    keep_settings(tmp_path, settings)  # killed: there is no manifest yet
+    keep_settings(tmp_path, {**settings, "seeds": [5]})
+    assert yaml.safe_load((tmp_path / "study.yaml").read_text())["seeds"] == [5]
 
 
 def test_pairs_without_votes_cannot_be_studied(tmp_path: Path, tiny_bert: Path):

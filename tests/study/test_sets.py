@@ -122,6 +122,78 @@ def test_a_prompt_is_known_by_its_text_where_sets_group_otherwise(tmp_path: Path
 
 
 @pytest.mark.parametrize("label", ["own", "one-vote"])
+@pytest.mark.parametrize(
+    "judge", [{"name": "committee"}, {"name": "votes"}, {"name": "votes", "label_is_a_vote": True}]
+)
+def test_a_file_gives_the_same_pairs_through_either_door(tmp_path: Path, label: str, judge: dict[str, Any]):
+    kinds: list[dict[str, Any]] = [
+        {"label": None, "votes": Votes(a=3, b=2)},
+        {"label": "b", "votes": Votes(a=3, b=2, tie=1)},
+        {"label": "b", "votes": None},
+        {"label": None, "votes": Votes(a=0, b=0, tie=2)},
+        {"label": None, "votes": Votes(a=1, b=0)},
+        {"label": None, "votes": None},
+    ]
+    pairs = [
+        Pair(id=f"{i}-{j}", prompt=f"p{i}", response_a="x", response_b=f"y{j}", dataset="s", domain="in", **kind)
+        for i in range(40)
+        for j, kind in enumerate(kinds)
+    ]
+    write_records(tmp_path / "s.jsonl", pairs)
+    source = str(tmp_path / "s.jsonl")
+    common = {"label": label, "label_seed": 3, "judge": judge, "models": {"plain": {}}, "baseline": "plain"}
+    hold = {"pairs": source, "hold_out": {"by": "group", "count": 4}}
+    drawn = {"in_domain": {"s": source}, "test": {"per_set": 4}}
+    one, other = (read_sets(StudyConfig.model_validate({**common, **door})) for door in (hold, drawn))
+    for part in ("train", "test"):
+        found = [{pair.id: pair for pair in getattr(sets, part)} for sets in (one, other)]
+        both = found[0].keys() & found[1].keys()
+        assert both or part == "test"
+        assert all(found[0][key] == found[1][key] for key in both)
+    original = {pair.id: pair for pair in pairs}
+    assert all(pair == original[pair.id] for pair in [*one.test, *other.test])
+
+
+def test_a_draw_is_of_prompts_and_not_of_pairs():
+    crowd = [pair for i in range(3) for pair in some(f"crowd{i}", 1, 50)]
+    pairs = [*crowd, *some("lone", 27, 1)]
+    taken = Counter(
+        pair.prompt for seed in range(300) for pair in draw_test(pairs, DrawnTest(per_set=10, seed=seed), name="s")
+    )
+    # Each of 30 prompts is drawn with a chance of 1/3: 100 times of 300, and 8.2 is a standard deviation.
+    assert len(taken) == 30
+    assert min(taken.values()) > 100 - 4 * 8.2
+    assert max(taken.values()) < 100 + 4 * 8.2
+    within = Counter(p.id for seed in range(300) for p in draw_test(crowd, DrawnTest(per_set=1, seed=seed), name="s"))
+    assert len(within) > 100  # of 150 pairs, each with a chance of 1/150
+
+
+def test_a_limit_takes_prompts_in_turn():
+    pairs = [*some("crowd", 1, 90), *some("lone", 9, 1)]
+    for limit, of_the_crowd in ((5, {0, 1}), (10, {1}), (12, {3}), (99, {90})):
+        kept = draw_some(pairs, limit, seed=1, name="s")
+        assert len(kept) == limit
+        assert sum(pair.prompt == "crowd 0" for pair in kept) in of_the_crowd
+    assert draw_some(pairs[::-1], 12, seed=1, name="s")[::-1] == draw_some(pairs, 12, seed=1, name="s")
+
+
+def test_chat_out_of_domain_beside_text_is_chat_in_both(tmp_path: Path):
+    votes = Votes(a=2, b=1)
+    write_records(tmp_path / "own.jsonl", some("own", 6, 1, votes=votes))
+    chat = [Pair(id=f"c{i}", prompt=(Message(role="user", content=f"hi {i}"),), response_a="a", response_b="b",
+                 votes=votes, dataset="elsewhere") for i in range(3)]  # fmt: skip
+    write_records(tmp_path / "chat.jsonl", chat)
+    given = {
+        "pairs": str(tmp_path / "own.jsonl"), "out_of_domain": {"chat": str(tmp_path / "chat.jsonl")},
+        "hold_out": {"by": "group", "count": 2}, "models": {"plain": {}}, "baseline": "plain",
+    }  # fmt: skip
+    sets = read_sets(StudyConfig.model_validate(given))
+    assert Counter(pair.dataset for pair in sets.test) == {"own": 2, "chat": 3}
+    assert all(isinstance(pair.prompt, tuple) for pair in [*sets.train, *sets.test])
+    write_records(tmp_path / "x.parquet", sets.test)
+
+
+@pytest.mark.parametrize("label", ["own", "one-vote"])
 def test_a_vote_that_became_the_label_is_no_judgment_as_well(tmp_path: Path, label: str):
     from dissensus.judge import HumanVotes
 

@@ -54,17 +54,17 @@ def ballots_from_votes(pairs: Iterable[Pair], annotators: Iterable[Annotator] = 
 def ballots_from_judgments(judgments: Iterable[Judgment]) -> Ballots:
     """Lay out the judgments of a judge's personas: each is an annotator with the attribute ``persona``.
 
-    A persona's judgments of a pair are averaged first, each presentation order counting half; replies without a winner
-    are no vote.
+    A persona's judgments of a pair are averaged first, each presentation order counting half, a tie counting half for
+    each response; replies without a winner are no vote.
 
     Raises:
         EvaluationError: the judge has no personas, or has named no winner.
     """
     said: dict[tuple[str, str], dict[str, list[float]]] = {}
     for judgment in judgments:
-        if judgment.choice is not None:
+        if judgment.value is not None:
             orders = said.setdefault((judgment.pair_id, judgment.persona), {})
-            orders.setdefault(judgment.order, []).append(float(judgment.choice == "a"))
+            orders.setdefault(judgment.order, []).append(judgment.value)
     personas = {persona for _, persona in said}
     if not personas - {""}:
         raise EvaluationError("the judge had no personas, so there is nobody to aggregate; judge with --persona")

@@ -89,6 +89,7 @@ def serve(store: AnnotationStore, listening: Listening, taken: socket.socket, ho
         # Lines of accesses would hold addresses; links keep their tokens out of those, and nothing else needs them.
         access_log=False,
         log_level="warning",
+        use_colors=False,
         server_header=False,
         proxy_headers=hosts.secure and not listening.tls,
         ssl_certfile=listening.certificate,

@@ -10,10 +10,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from dissensus import __version__
+from dissensus.cli.terminal import visible_output
 from dissensus.errors import DissensusError, MissingDependencyError
 
 VERBS = {
     "pairs": "Read a data set, a Hub id or a file into pairs.",
+    "split": "Split pairs into pairs to train on and pairs to test with, by whole prompts.",
     "classify": "Put pairs into the paper's categories.",
     "judge": "Sample n judgments per pair into a store.",
     "judgments": "List, check, export, import and compare judgments.",
@@ -84,6 +86,19 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line; a user's error is one line and exit code 2."""
+    refuse_other_systems(os.name)
+    with visible_output():
+        _run()
+
+
+def refuse_other_systems(name: str) -> None:
+    """Exit where the system (as `os.name` calls it) is not POSIX: locks, signals and renames are others there."""
+    if name != "posix":
+        click.echo("dissensus: needs Linux, macOS or another POSIX system; on Windows, run it in WSL", err=True)
+        sys.exit(2)
+
+
+def _run() -> None:
     try:
         group.main(standalone_mode=False)
     except click.exceptions.Exit as stop:

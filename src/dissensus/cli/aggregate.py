@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dissensus.cli.completing import complete_source
-from dissensus.cli.outputs import check_outputs
+from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-@click.command("aggregate")
-@click.argument("pairs", shell_complete=complete_source)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Margins with their preferences.")
+@click.command("aggregate", cls=Verb)
+@click.argument("pairs", type=Source(), shell_complete=complete_source)
+@click.option("--out", required=True, type=Output(), help="Margins with their preferences.")
 @click.option(
     "--rule", default="uniform", show_default=True, help="uniform, weighted, post-stratified, worst-off, quorum."
 )
@@ -38,7 +38,7 @@ _SHOWN = 5
 @click.option("--missing", type=click.Choice(["leave-out", "unknown"]), help="People without the attribute.")
 @click.option("--store", type=click.Path(path_type=Path), help="Aggregate the personas of a judge instead of people.")
 @click.option("--judge", "judge_name", default="", help="Of the store: its full name, or the beginning of it.")
-@click.option("--changed", type=click.Path(path_type=Path), help="Write the pairs that change sides here (.csv).")
+@click.option("--changed", type=Output(), help="Write the pairs that change sides here (.csv).")
 def command(
     pairs: str,
     out: Path,
@@ -62,10 +62,6 @@ def command(
     from dissensus.records import Annotator
     from dissensus.sources import read_pairs
 
-    check_outputs(
-        {"--out": out, "--changed": changed},
-        {"PAIRS": pairs, "--annotators": annotators, "--weights": weights, "--shares": shares, "--store": store},
-    )
     check_writable_name(out)
     if changed is not None and changed.suffix != ".csv":
         raise ConfigError(f"--changed {changed}: is written as CSV; name a .csv file")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dissensus.cli.completing import complete_file, complete_source
+from dissensus.cli.outputs import Database, Source, Verb
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 _DEMO_PEOPLE = ("Ada", "Grace", "Kofi")
 
 
-@click.command()
-@click.argument("pairs", required=False, shell_complete=complete_source)
+@click.command(cls=Verb)
+@click.argument("pairs", required=False, type=Source(), shell_complete=complete_source)
 @click.option(
     "--db",
     "database",
+    type=Database(),
     shell_complete=complete_file,
     help="The project: an SQLite file (made where it is missing) or a postgresql:// URL.",
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dissensus.cli.completing import complete_file
+from dissensus.cli.outputs import Database, Output, Source, VerbGroup
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from dissensus.annotate.foreign import Names
     from dissensus.annotate.store import AnnotationStore
 
-_DATABASE = click.argument("database", metavar="DB", shell_complete=complete_file)
+_DATABASE = click.argument("database", type=Source(), metavar="DB", shell_complete=complete_file)
 _ROLES = ["annotator", "adjudicator", "organiser"]
 _SECRET = click.option(
     "--secret-file",
@@ -26,7 +27,7 @@ _SECRET = click.option(
 )
 
 
-@click.group(name="annotations")
+@click.group(name="annotations", cls=VerbGroup)
 def command() -> None:
     """Export, import and check what people said; invite them and let them in no more.
 
@@ -50,7 +51,7 @@ _DECISIONS = "Whether adjudicators' decisions stand in place of that."
 
 @command.command(name="export")
 @_DATABASE
-@click.option("--out", type=click.Path(path_type=Path), required=True, help=".jsonl, .jsonl.gz, .parquet or .csv")
+@click.option("--out", type=Output(), required=True, help=".jsonl, .jsonl.gz, .parquet or .csv")
 @rules_options
 def export_project(database: str, out: Path, **rules: Any) -> None:
     """Write pairs with categories, votes, estimates and the whole history."""
@@ -67,7 +68,12 @@ def export_project(database: str, out: Path, **rules: Any) -> None:
 @command.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option(
-    "--db", "database", required=True, shell_complete=complete_file, help="The project; made where there is none."
+    "--db",
+    "database",
+    type=Database(),
+    required=True,
+    shell_complete=complete_file,
+    help="The project; made where there is none.",
 )
 @click.option(
     "--from",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from dissensus.cli.completing import complete_source
+from dissensus.cli.outputs import Source, Verb
 
 if TYPE_CHECKING:
     from dissensus.reward.calibration import CalibrationMethod
 
 
-@click.command("calibrate")
-@click.argument("pairs", shell_complete=complete_source)
+@click.command("calibrate", cls=Verb)
+@click.argument("pairs", type=Source(), shell_complete=complete_source)
 @click.option(
     "--model",
     required=True,

@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from dissensus.cli.completing import complete_file, complete_source
-from dissensus.cli.outputs import check_outputs
+from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import ConfigError
 
 
-@click.command("classify")
-@click.argument("pairs", shell_complete=complete_source)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The pairs with their categories.")
+@click.command("classify", cls=Verb)
+@click.argument("pairs", type=Source(), shell_complete=complete_source)
+@click.option("--out", required=True, type=Output(), help="The pairs with their categories.")
 @click.option(
     "--by",
     type=click.Choice(["offline", "local", "server", "vllm"]),
@@ -24,17 +24,22 @@ from dissensus.errors import ConfigError
 )
 @click.option(
     "--model",
+    type=Source(),
     shell_complete=complete_file,
     help="Of local, vllm and server: a folder, a Hub id, or the server's name for it.",
 )
 @click.option("--base-url", help="Of server: such as http://127.0.0.1:8000/v1.")
 @click.option("--mode", type=click.Choice(["sample", "exact"]), default="exact", show_default=True)
 @click.option("--n", type=int, default=1, show_default=True, help="Answers to each question; the majority counts.")
-@click.option("--store", type=click.Path(path_type=Path), help="Keeps a model's answers; needed with one.")
+@click.option("--store", type=Output("store"), help="Keeps a model's answers; needed with one.")
 @click.option("--price", type=(float, float), help="Dollars per million tokens read, and written.")
 @click.option("--max-cost", type=float, help="Stop before more dollars than these are spent.")
-@click.option("--people", help="Pairs with people's categories, or an annotation database: says how far they agree.")
-@click.option("--categories", type=click.Path(path_type=Path), help="Write each category with its origin here.")
+@click.option(
+    "--people",
+    type=Source(),
+    help="Pairs with people's categories, or an annotation database: says how far they agree.",
+)
+@click.option("--categories", type=Output(), help="Write each category with its origin here.")
 @click.option("--replace", is_flag=True, help="Replace categories that pairs have already.")
 def command(
     pairs: str,
@@ -58,7 +63,6 @@ def command(
     from dissensus.study.parts import Categories
     from dissensus.taxonomy import agreement_with_people, classify_pairs, known_classifications
 
-    check_outputs({"--out": out, "--categories": categories}, {"PAIRS": pairs, "--people": people, "--store": store})
     for path in filter(None, (out, categories)):
         check_writable_name(path)
     if by == "offline" and (given := _given_for_a_model()):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from dissensus.cli.outputs import Verb
 
-@click.command("completion")
+
+@click.command("completion", cls=Verb)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
     """Print the completion script for SHELL; for bash: eval "$(dissensus completion bash)" in ~/.bashrc."""

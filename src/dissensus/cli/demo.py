@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from dissensus.cli.outputs import Output, Verb
 from dissensus.cli.study import run
 
 
-@click.command("demo")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
+@click.command("demo", cls=Verb)
+@click.option("--out", type=Output("run"), default=Path("runs/demo"), show_default=True)
 def command(out: Path) -> None:
     """Run the study of a simulated population: offline, in minutes."""
     run("demo", out, {})

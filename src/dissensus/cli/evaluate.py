@@ -10,14 +10,14 @@ from typing import Literal
 import click
 
 from dissensus.cli.completing import complete_source
-from dissensus.cli.outputs import check_outputs
+from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.cli.tables import table_options
 from dissensus.errors import ConfigError
 from dissensus.records import Judgment, Margin, Pair, Prediction
 
 
-@click.command()
-@click.argument("pairs", shell_complete=complete_source)
+@click.command(cls=Verb)
+@click.argument("pairs", type=Source(), shell_complete=complete_source)
 @click.option(
     "--predictions",
     "files",
@@ -26,9 +26,7 @@ from dissensus.records import Judgment, Margin, Pair, Prediction
     required=True,
     help="Of one or more models; repeat.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="scores.json: one row per model, group and metric."
-)
+@click.option("--out", type=Output(), required=True, help="scores.json: one row per model, group and metric.")
 @click.option(
     "--judgments",
     "judged",
@@ -45,6 +43,11 @@ from dissensus.records import Judgment, Margin, Pair, Prediction
 )
 @click.option("--baseline", help="The model that the others are compared with.")
 @click.option("--calibrated", is_flag=True, help="Score the calibrated preferences instead of the raw ones.")
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Leave out (and count) pairs that a model or seed has no prediction for, instead of stopping.",
+)
 @click.option("--resamples", default=2000, show_default=True, type=click.IntRange(0), help="Bootstrap resamples.")
 @click.option("--swaps", default=9999, show_default=True, type=click.IntRange(0), help="Of each test of a difference.")
 @click.option(
@@ -65,6 +68,7 @@ def command(
     targets: tuple[Path, ...],
     baseline: str | None,
     calibrated: bool,
+    allow_missing: bool,
     resamples: int,
     swaps: int,
     level: float,
@@ -75,6 +79,8 @@ def command(
 ) -> None:
     """Compare predictions with the votes that PAIRS carry: a file, or the database of "dissensus annotate".
 
+    PAIRS may be some of those that were predicted: predictions for others are passed over and counted.
+
     Prints Pearson r and L1 by data set, domain and category, with intervals from a bootstrap over prompts, and what
     anybody gets for nothing. "dissensus tables" prints all tables; so does any other format.
     """
@@ -82,7 +88,6 @@ def command(
     from dissensus.evaluate.formats import render, render_brief
     from dissensus.files import read_records, write_json
 
-    check_outputs({"--out": out}, {"PAIRS": pairs, "--predictions": files, "--judgments": judged, "--target": targets})
     rules = {target.name.split(".")[0]: target for target in targets}
     if len(rules) < len(targets):
         raise ConfigError("--target: the files' names name the rules in the tables, and two are the same; rename one")
@@ -99,6 +104,7 @@ def command(
         n_swaps=swaps,
         level=level,
         seed=seed,
+        allow_missing=allow_missing,
         progress=True,
     )
     write_json(out, [metric.model_dump() for metric in metrics])

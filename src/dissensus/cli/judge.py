@@ -11,7 +11,8 @@ import click
 from click.core import ParameterSource
 
 from dissensus.cli.completing import complete_file, complete_source
-from dissensus.errors import InputError
+from dissensus.cli.outputs import Output, Source, Verb
+from dissensus.errors import InputError, JudgeError
 
 if TYPE_CHECKING:
     from dissensus.judge import JudgeSummary, JudgmentStore
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 _MODELS = ("local", "server", "vllm")
 _SERVER_OPTIONS = """
-    base_url api key_variable context timeout concurrency rpm tpm price max_cost patience retries probe refresh_probe
+    base_url api key_variable context timeout concurrency rpm tpm price max_cost patience retries ask_refused probe
+    refresh_probe
 """
 _MODEL_OPTIONS = """
     model revision template personas persona_file order mode temperature top_p max_tokens force_prefix take_over
@@ -52,16 +54,22 @@ class _Price(click.ParamType[tuple[float, float]]):
         return prompt, reply
 
 
-@click.command(name="judge")
-@click.argument("pairs", required=False, shell_complete=complete_source)
+@click.command(name="judge", cls=Verb)
+@click.argument("pairs", required=False, type=Source(), shell_complete=complete_source)
 @click.option(
     "--judge", "judge_name", default="committee", show_default=True, help="committee, votes, local, server or vllm."
 )
-@click.option("--store", type=click.Path(path_type=Path), help="The SQLite file of judgments.  [required]")
+@click.option("--store", type=Output("store"), help="The SQLite file of judgments.  [required]")
 @click.option("--n", type=click.IntRange(min=1), default=10, show_default=True, help="Judgments per pair.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--encoder", default="minilm", show_default=True, help="committee: minilm, a model's folder or a Hub id.")
+@click.option(
+    "--encoder",
+    type=Source(),
+    default="minilm",
+    show_default=True,
+    help="committee: minilm, a model's folder or a Hub id.",
+)
 @click.option(
     "--label-is-a-vote/--label-is-no-vote",
     default=True,
@@ -70,6 +78,7 @@ class _Price(click.ParamType[tuple[float, float]]):
 )
 @click.option(
     "--model",
+    type=Source(),
     shell_complete=complete_file,
     help="Models: a folder, a Hub id, or the server's name for it (default: its only one).",
 )
@@ -90,6 +99,7 @@ class _Price(click.ParamType[tuple[float, float]]):
 )
 @click.option(
     "--template",
+    type=Source(),
     default="paper",
     show_default=True,
     help="Models: paper, people or a text file with {prompt}, {answer_0}, {answer_1}.",
@@ -113,7 +123,7 @@ class _Price(click.ParamType[tuple[float, float]]):
     type=click.Choice(["auto", "float32", "bfloat16"]),
     default="auto",
     show_default=True,
-    help="local, vllm: precision; auto is the weights' own.",
+    help="local, vllm: precision; auto is the weights' own, or float32 where the processor only emulates it.",
 )
 @click.option("--base-url", help="server: such as http://127.0.0.1:8000/v1.")
 @click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
@@ -156,7 +166,7 @@ class _Price(click.ParamType[tuple[float, float]]):
     type=click.FloatRange(min=0),
     default=600.0,
     show_default=True,
-    help="server: seconds that it may be gone.",
+    help="server: seconds that it may be gone, or too busy to answer.",
 )
 @click.option(
     "--retries",
@@ -165,7 +175,8 @@ class _Price(click.ParamType[tuple[float, float]]):
     show_default=True,
     help="server: how often a failed request is repeated.",
 )
-@click.option("--probe", is_flag=True, help="server: print what it really honours, and ask nothing else.")
+@click.option("--ask-refused", is_flag=True, help="server: ask again what it refused in an earlier run.")
+@click.option("--probe", is_flag=True, help="server: print what it really supports, and ask nothing else.")
 @click.option("--refresh-probe", is_flag=True, help="server: probe it even if it is known.")
 @click.pass_context
 def command(click_context: click.Context, /, **options: Any) -> None:
@@ -239,7 +250,8 @@ def _judge(options: dict[str, Any], make: Callable[[list[Pair]], Any]) -> None:
 def _language_model(options: dict[str, Any]) -> None:
     from dissensus.files import PairFile
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.asking import ask_model
+    from dissensus.judge.ask import Sampling
+    from dissensus.judge.asking import ask_model, nothing_judged
     from dissensus.judge.backends import open_backend
     from dissensus.judge.language import LanguageJudge
     from dissensus.judge.prompt import load_template
@@ -255,6 +267,8 @@ def _language_model(options: dict[str, Any]) -> None:
         options["model"],
         revision=options["revision"],
         exact=options["mode"] == "exact",
+        sampling=Sampling(options["temperature"], options["top_p"], options["max_tokens"], options["seed"]),
+        patience=options["patience"],
         refresh_probe=options["refresh_probe"],
     )
     config = _language_config(options, model, personas)
@@ -262,9 +276,12 @@ def _language_model(options: dict[str, Any]) -> None:
     with JudgmentStore(options["store"]) as opened:
         summary = ask_model(pairs, judge, backend, opened, asking, total=len(pairs))
         _print_asked(summary, opened)
+        why = nothing_judged(summary, opened)
     if summary.stopped == "interrupted":
         click.echo("dissensus: stopped; run the same command again to go on", err=True)
         sys.exit(130)
+    if why:
+        raise JudgeError(why)
 
 
 def _personas(options: dict[str, Any]) -> tuple[str, ...]:
@@ -306,6 +323,7 @@ def _asking(options: dict[str, Any]) -> Any:
         patience=options["patience"],
         retries=options["retries"],
         force_prefix=options["force_prefix"],
+        ask_refused=options["ask_refused"],
         take_over=options["take_over"],
         progress=not options["quiet"],
     )
@@ -314,7 +332,7 @@ def _asking(options: dict[str, Any]) -> Any:
 def _probe(options: dict[str, Any]) -> None:
     from dissensus.judge.backends import probe_server
 
-    click.echo(probe_server(_backend(options), options["model"], refresh=True).describe())
+    click.echo(probe_server(_backend(options), options["model"], refresh=True, patience=options["patience"]).describe())
 
 
 def _print(summary: JudgeSummary, store: Path) -> None:
@@ -337,12 +355,16 @@ def _print_asked(summary: AskingSummary, store: JudgmentStore) -> None:
     click.echo(f"judge      {summary.judge}")
     click.echo(f"mode       {summary.mode}")
     click.echo(f"pairs      {summary.pairs:,}")
-    if tally.made == 0 and not (tally.failed or tally.too_long or summary.stopped):
+    if tally.made == 0 and not (tally.failed or tally.too_long or tally.refused or summary.stopped):
         click.echo(f"{what:<10} nothing new: {path} has all {tally.reused:,}")
     else:
         click.echo(f"{what:<10} {tally.made:,} new, {tally.reused:,} already in {path}")
     if tally.made:
         click.echo(f"invalid    {tally.invalid_share:.1%} of the new ones name no winner")
+    if tally.cut:
+        short = f", {tally.cut_short:,} of them before they named a winner; give more with --max-tokens"
+        most = store.settings(summary.judge)["config"]["max_tokens"]
+        click.echo(f"cut        {tally.cut:,} replies ended at {most:,} tokens{short if tally.cut_short else ''}")
     _print_bias(summary, store)
     if tally.unforced:
         click.echo(
@@ -354,6 +376,10 @@ def _print_asked(summary: AskingSummary, store: JudgmentStore) -> None:
         click.echo(
             f"too long   {tally.too_long:,} prompts, which were not cut: {', '.join(tally.too_long_pairs)}{more}"
         )
+    if tally.refused:
+        earlier = tally.refused - tally.refused_new
+        again = f", {earlier:,} of them in an earlier run (--ask-refused asks again)" if earlier else ""
+        click.echo(f"refused    {tally.refused:,} by the server{again}: {', '.join(tally.refused_pairs)}")
     if tally.elsewhere:
         click.echo(f"elsewhere  {tally.elsewhere:,} requests were left to another run; run this again to be sure")
     if tally.failed:

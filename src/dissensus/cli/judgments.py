@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dissensus.cli.completing import complete_source
+from dissensus.cli.outputs import Output, Source, VerbGroup
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _STORE = click.option("--store", type=click.Path(path_type=Path), required=True,
 _JUDGE = click.option("--judge", "judge_name", help="A judge's full name, or the beginning of it; all by default.")
 
 
-@click.group(name="judgments")
+@click.group(name="judgments", cls=VerbGroup)
 def command() -> None:
     """List, check, export, import and compare the judgments of a store."""
 
@@ -37,7 +38,7 @@ def list_judges(store: Path) -> None:
 @command.command()
 @_STORE
 def verify(store: Path) -> None:
-    """Check that a store is whole: pages, keys, readings, and that each choice is what its reply says."""
+    """Check that a store is whole: pages, keys, checksums, and that each choice is what its reply says."""
     from dissensus.judge.upkeep import verify as check
 
     with _open(store) as opened:
@@ -51,25 +52,30 @@ def verify(store: Path) -> None:
             f"{store}: {found.damaged:,} rows are not as they should be; save the rest with: "
             f"dissensus judgments recover --store {store} --out RECOVERED.db"
         )
-    click.echo("whole      every row is as it should be")
+    why = "; ".join(f"{count:,} {reason}" for reason, count in found.unverifiable.items())
+    left = f"{found.unverifiable.total():,} not verifiable" + (f" ({why})" if why else "")
+    click.echo(f"ok: {found.verified:,} rows verified, {left}")
 
 
 @command.command()
 @_STORE
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The new store.")
+@click.option("--out", type=Output(), required=True, help="The new store.")
 def recover(store: Path, out: Path) -> None:
     """Copy what can be read of a damaged store into a new one; the damaged file is left as it is."""
     from dissensus.judge.upkeep import recover as save
 
-    for table, count in save(store, out).items():
+    found = save(store, out)
+    for table, count in found.saved.items():
         click.echo(f"{table:<10} {count:,} rows saved")
+    if found.damaged:
+        click.echo(f"left out   {found.damaged:,} rows that can be read and are not as they were stored")
     click.echo(f"written    {out}; run dissensus judge with it, and only what is missing is asked")
 
 
 @command.command()
 @_STORE
 @_JUDGE
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A file, or a folder with --hub.")
+@click.option("--out", type=Output(), required=True, help="A file, or a folder with --hub.")
 @click.option("--readings", is_flag=True, help="The raw log-probabilities of judges in mode exact instead.")
 @click.option("--hub", is_flag=True, help="A folder with a card, ready to be pushed to the Hub.")
 def export(store: Path, judge_name: str | None, out: Path, readings: bool, hub: bool) -> None:
@@ -89,9 +95,12 @@ def export(store: Path, judge_name: str | None, out: Path, readings: bool, hub: 
 
 @command.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@_STORE
+@click.option("--store", type=Output("store"), required=True, help="The SQLite file of judgments.")
 @click.option(
-    "--pairs", shell_complete=complete_source, help="The pairs that the verdicts are about; FILE itself by default."
+    "--pairs",
+    type=Source(),
+    shell_complete=complete_source,
+    help="The pairs that the verdicts are about; FILE itself by default.",
 )
 @click.option("--judge", "judge_name", help="One of the judges of FILE, as it calls them; all by default.")
 def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str | None) -> None:
@@ -117,7 +126,7 @@ def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str 
 
 
 @command.command()
-@click.argument("pairs", shell_complete=complete_source)
+@click.argument("pairs", type=Source(), shell_complete=complete_source)
 @_STORE
 @click.option(
     "--judge", "judge_names", multiple=True, help="A judge's full name, or the beginning of it; all by default."
@@ -165,6 +174,7 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
         how = f"{config['model']}, template {settings['template']['name']}, order {config['order']}"
         click.echo(
             f"  asked      {how}, mode {config['mode']}, temperature {config['temperature']}, top-p {config['top_p']}"
+            + ("" if exact else f", seed {config['seed']}, at most {config['max_tokens']:,} tokens")
         )
     if exact:
         click.echo(f"  readings   {count:,}")
@@ -182,8 +192,8 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
     if cost.attempts:
         tokens = f"{cost.prompt_tokens:,} + {cost.completion_tokens:,} tokens"
         click.echo(
-            f"  attempts   {cost.attempts:,} ({cost.failed:,} failed, {cost.lost:,} lost), {tokens}, ${cost.cost:,.4f}"
-            + (f" ({cost.estimated:,} attempts estimated)" if cost.estimated else "")
+            f"  attempts   {cost.attempts:,} ({cost.failed:,} failed, {cost.refused:,} refused, {cost.lost:,} lost), "
+            f"{tokens}, ${cost.cost:,.4f}" + (f" ({cost.estimated:,} attempts estimated)" if cost.estimated else "")
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dissensus.cli.completing import complete_source
-from dissensus.cli.outputs import check_outputs
+from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from dissensus.study.margins import VoteKind
 
 
-@click.command(name="margin")
-@click.argument("pairs", shell_complete=complete_source)
+@click.command(name="margin", cls=Verb)
+@click.argument("pairs", type=Source(), shell_complete=complete_source)
 @click.option("--store", type=click.Path(path_type=Path), required=True, help="The SQLite file of judgments.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Margins: .parquet, .jsonl(.gz) or .csv.")
+@click.option("--out", type=Output(), required=True, help="Margins: .parquet, .jsonl(.gz) or .csv.")
 @click.option("--judge", "judge_name", default="", help="A judge's full name, or the beginning of it.")
 @click.option(
     "--n", type=click.IntRange(min=1), help="Use N judgments of each pair; as many as were asked for by default."
@@ -62,7 +62,6 @@ def command(
     from dissensus.sources import read_pairs
     from dissensus.study.margins import make_margins
 
-    check_outputs({"--out": out}, {"PAIRS": pairs, "--store": store})
     rows = list(read_pairs(pairs))
     with JudgmentStore(store, create=False) as opened:
         judge = choose_judge(judge_name, opened)

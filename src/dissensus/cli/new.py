@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from dissensus.cli.completing import complete_preset
+from dissensus.cli.outputs import Verb
 from dissensus.errors import OutputError
 
 
-@click.command("new")
+@click.command("new", cls=Verb)
 @click.argument("name")
 @click.option(
     "--preset",

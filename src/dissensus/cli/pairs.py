@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dissensus.cli.completing import complete_source
-from dissensus.cli.outputs import check_outputs
+from dissensus.cli.outputs import Copies, Output, Source, Verb
 from dissensus.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from dissensus.sources import OpenSource
 
 
-@click.command("pairs")
-@click.argument("source", required=False, shell_complete=complete_source)
-@click.option("--out", type=click.Path(path_type=Path), help=".jsonl, .jsonl.gz, .parquet or .csv.")
+@click.command("pairs", cls=Verb)
+@click.argument("source", required=False, type=Source(), shell_complete=complete_source)
+@click.option("--out", type=Output(), help=".jsonl, .jsonl.gz, .parquet or .csv.")
 @click.option("--list", "show", is_flag=True, help="Show the public data sets that are known by name.")
 @click.option(
     "--from",
     "root",
-    type=click.Path(path_type=Path),
+    type=Copies(),
     help="Folder with copies of public data sets, instead of the Hub.",
 )
 @click.option("--split", metavar="NAME", help="Split of a data set that has several.")
@@ -34,11 +34,18 @@ if TYPE_CHECKING:
 @click.option("--skip-invalid", is_flag=True, help="Drop rows that cannot be used, and count them.")
 @click.option(
     "--margins",
-    type=click.Path(path_type=Path),
+    type=Output(),
     help="Write margins here: a TRL source's column, or a public data set's own strengths of preference, 0 to 1.",
 )
-@click.option("--card", type=click.Path(path_type=Path), help="Write a data card (Markdown) of a public data set here.")
-@click.option("--annotators", type=click.Path(path_type=Path), help="Write who voted, with their attributes, here.")
+@click.option("--card", type=Output(), help="Write a data card (Markdown) of a public data set here.")
+@click.option("--annotators", type=Output(), help="Write who voted, with their attributes, here.")
+@click.option(
+    "--label",
+    type=click.Choice(["one-vote"]),
+    help="one-vote: draw one of each pair's votes for a or b as its label. The votes stay whole; the judge of votes "
+    "leaves the label out of them.",
+)
+@click.option("--label-seed", default=0, show_default=True, type=click.IntRange(0), help="Of the votes that are drawn.")
 @click.option(
     "--format",
     "layout",
@@ -57,6 +64,8 @@ def command(
     margins: Path | None,
     card: Path | None,
     annotators: Path | None,
+    label: str | None,
+    label_seed: int,
     layout: str,
 ) -> None:
     """Read SOURCE into pairs: a public data set by name, a file, a folder of Parquet, or a Hub id (org/name).
@@ -76,12 +85,9 @@ def command(
     from dissensus.files.writing import check_writable_name
     from dissensus.records import Margin
     from dissensus.sources import find_source, open_source
+    from dissensus.sources.labels import draw_labels
 
     known = None if columns else find_source(source, root=root)
-    check_outputs(
-        {"--out": out, "--margins": margins, "--annotators": annotators, "--card": card},
-        {"SOURCE": source, "--from": root if root is not None and root.is_file() else None},
-    )
     for path in filter(None, (out, margins, annotators)):
         check_writable_name(path)
     if known is None and (root or annotators or card):
@@ -97,9 +103,12 @@ def command(
     kept: list[tuple[str, float]] = []
     count = _Count()
     with tqdm(found, unit=" pairs", desc="pairs") as shown:
-        pairs = count.watch(_keep_margins(shown, kept if margins else None))
+        pairs = _keep_margins(shown, kept if margins else None)
+        pairs = count.watch(draw_labels(pairs, seed=label_seed) if label else pairs)
         n = write_trl(out, pairs, notice=_notice) if layout == "trl" else write_records(out, pairs)
     click.echo(f"{out}: {n} pairs\n{count.summary()}")
+    if label and not count.facts()["with_votes"]:
+        raise ConfigError(f"{source}: no pair has votes to draw a label of, so {out} has its own; leave out --label")
     if margins:
         if not kept:
             raise ConfigError(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dissensus.cli.outputs import Verb
+
 if TYPE_CHECKING:
     from dissensus.stats.planning import Plan
     from dissensus.stats.power import Design
@@ -16,7 +18,7 @@ _COMPARED = (1, 3, 5, 10)
 _FRACTION = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.option("--pairs", default=150, show_default=True, help="In all data sets together.")
 @click.option("--annotators", default=3, show_default=True, help="Per pair.")
 @click.option("--r", required=True, type=float, help="Pearson's r of the baseline.")

@@ -8,18 +8,19 @@ from typing import Literal
 import click
 
 from dissensus.cli.completing import complete_file, complete_source
-from dissensus.cli.outputs import check_outputs
+from dissensus.cli.outputs import Output, Source, Verb
 
 
-@click.command("predict")
-@click.argument("pairs", shell_complete=complete_source)
+@click.command("predict", cls=Verb)
+@click.argument("pairs", type=Source(), shell_complete=complete_source)
 @click.option(
     "--model",
+    type=Source(),
     shell_complete=complete_file,
     required=True,
     help="A trained folder, or any one-output sequence classifier.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Predictions: .parquet, .jsonl or .csv.")
+@click.option("--out", type=Output(), required=True, help="Predictions: .parquet, .jsonl or .csv.")
 @click.option("--name", help="The model's name in tables; its folder's name unless given.")
 @click.option("--seed", type=int, help="The training seed, where one model was trained several times.")
 @click.option("--max-length", type=int, help="Tokens per prompt and response; as trained unless given.")
@@ -52,7 +53,6 @@ def command(
     from dissensus.reward.streaming import predict_file
     from dissensus.sources import read_pairs
 
-    check_outputs({"--out": out}, {"PAIRS": pairs})
     check_writable_name(out)
     rows = PairFile(pairs, read=read_pairs)
     scorer = RewardModel.load(model, max_length=max_length, precision=precision)

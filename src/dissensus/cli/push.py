@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from dissensus.cli.outputs import Verb
 
-@click.command("push")
+
+@click.command("push", cls=Verb)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
 @click.option("--repo", required=True, help="ORGANISATION/NAME on the Hub; made where there is none.")
 @click.option(

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from dissensus.cli.outputs import Output, Verb
 
-@click.command()
+
+@click.command(cls=Verb)
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN [RUN …]")
-@click.option("--out", type=click.Path(path_type=Path), help="Default: RUN/report.html; needed for several runs.")
+@click.option("--out", type=Output("page"), help="Default: RUN/report.html; needed for several runs.")
 def command(runs: tuple[Path, ...], out: Path | None) -> None:
     """Make one self-contained page of RUN, a study's folder or one with scores.json, and print its path.
 

@@ -10,13 +10,15 @@ from typing import Any
 import click
 
 from dissensus.cli.completing import complete_source, complete_study
+from dissensus.cli.outputs import NamedSource, Output, Source, Verb
 
 
-@click.command("study")
-@click.argument("study", shell_complete=complete_study)
-@click.option("--out", type=click.Path(path_type=Path), help="The run's folder; runs/NAME unless given.")
+@click.command("study", cls=Verb)
+@click.argument("study", type=Source(), shell_complete=complete_study)
+@click.option("--out", type=Output("run"), help="The run's folder; runs/NAME unless given.")
 @click.option(
     "--pairs",
+    type=Source(),
     shell_complete=complete_source,
     help="Replaces the study's pairs: a data set, a file, a folder or a Hub id.",
 )
@@ -24,6 +26,7 @@ from dissensus.cli.completing import complete_source, complete_study
 @click.option(
     "--in-domain",
     "inside",
+    type=NamedSource(),
     metavar="NAME=SOURCE",
     multiple=True,
     help="Adds or replaces a set that is trained on; repeat.",
@@ -31,12 +34,20 @@ from dissensus.cli.completing import complete_source, complete_study
 @click.option(
     "--out-of-domain",
     "outside",
+    type=NamedSource(),
     metavar="NAME=SOURCE",
     multiple=True,
     help="Adds or replaces a set that is only tested on; repeat.",
 )
-@click.option("--from", "copies", metavar="DIR", help="Folder with copies of public data sets, instead of the Hub.")
-@click.option("--annotations", metavar="FILE", help="What people said of the test pairs: an export or the database.")
+@click.option(
+    "--from", "copies", type=Source(), metavar="DIR", help="Folder with copies of public data sets, instead of the Hub."
+)
+@click.option(
+    "--annotations",
+    type=Source(),
+    metavar="FILE",
+    help="What people said of the test pairs: an export or the database.",
+)
 @click.option("--scale", metavar="NAME", help="Of a preset: the same study on a smaller machine, as in small.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, with counts, hours and cost, and do nothing.")
 def command(
@@ -89,9 +100,11 @@ def run(study: str, out: Path, overrides: dict[str, Any], *, scale: str | None =
     """Run a study, print its table and where the report is."""
     from dissensus.evaluate.formats import render_brief
     from dissensus.study import load_study, run_study
+    from dissensus.study.folder import refuse_own_inputs
 
     command_line = shlex.join(["dissensus", *sys.argv[1:]])
     config = load_study(study, overrides=overrides, scale=scale)
+    refuse_own_inputs(study, config, out)
     metrics = run_study(config, out, command=command_line)
     if not metrics:  # people are to be asked first; the run has said so
         sys.exit(3)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import click
 
+from dissensus.cli.outputs import Verb
 from dissensus.errors import InputError
 from dissensus.records import Metric
 
@@ -26,7 +27,7 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return form(against(command))
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("scores", type=click.Path(path_type=Path))
 @table_options
 def command(scores: Path, form: str, against: Literal["paper"] | None) -> None:

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from dissensus.cli.completing import complete_file, complete_source
-from dissensus.cli.outputs import check_outputs
+from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import ConfigError
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.reporters import REPORTERS
@@ -34,9 +34,9 @@ def _setting(name: str, about: str, **options: Any) -> Callable[[Any], Any]:
     return click.option(f"--{option}", **({"type": type(field.default)} | options))
 
 
-@click.command("train")
-@click.argument("pairs", shell_complete=complete_source)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the trained model.")
+@click.command("train", cls=Verb)
+@click.argument("pairs", type=Source(), shell_complete=complete_source)
+@click.option("--out", type=Output("folder"), required=True, help="Folder of the trained model.")
 @click.option(
     "--margins",
     "margins_file",
@@ -45,7 +45,7 @@ def _setting(name: str, about: str, **options: Any) -> Callable[[Any], Any]:
     help="Margins of 'dissensus margin', for the objectives that read them.",
 )
 @_setting("objective", "What is trained towards.")
-@_setting("model", "Backbone: a folder, a Hub id or minilm.", shell_complete=complete_file)
+@_setting("model", "Backbone: a folder, a Hub id or minilm.", type=Source(), shell_complete=complete_file)
 @_setting("margin_sign", "unsigned: the paper's.")
 @_setting("margin_scale", "Factor on the margin.")
 @_setting("label_weight", "Weight of the own label in 'blend'.")
@@ -138,7 +138,6 @@ def command(
         click.echo(f"--validation {_SWEEP_VALIDATION}, since a sweep chooses on held-out prompts", err=True)
     config = _config(settings)
     _tell_of_unread(given, config, rates=sweep_rates)
-    check_outputs({"--out": out}, {"PAIRS": pairs, "--margins": margins_file, "--model": config.model})
     check_settings(config, out, report_to)
     margins = list(read_records(margins_file, Margin)) if margins_file and config.reads_margins else None
     every = list(read_pairs(pairs))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dissensus.evaluate.groups import find_groups, is_exploratory
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import FEWEST_CLUSTERS, Resampling
-from dissensus.evaluate.people import rating_matrix
+from dissensus.evaluate.people import rating_counts
 from dissensus.records import Metric
 from dissensus.stats.ceiling import Ceiling, ceiling, correct_for_attenuation
 from dissensus.stats.intervals import cluster_counts, find_clusters, number_labels, percentile_interval
@@ -48,7 +48,7 @@ class _Group:
         self.pairs = [pair for pair, inside in zip(joined.pairs, mask, strict=True) if inside]
         self.human = joined.human[mask]
         self.predicted: Mapping[str, FloatArray] = {model: rows[:, mask] for model, rows in joined.predicted.items()}
-        self.ratings = rating_matrix(self.pairs)
+        self.ratings = rating_counts(self.pairs)
         self.clusters = number_labels([pair.group for pair in self.pairs])[1]
         names, self.strata = number_labels([pair.dataset or "" for pair in self.pairs])
         self.sets = len(names)
@@ -82,7 +82,7 @@ class _Group:
         """
         w = np.ones(self.human.size) if weights is None else np.asarray(weights, dtype=np.float64)
         inside = large_strata(self.strata)
-        reliable = np.array([ceiling(self.ratings[m], w[..., m]).pearson ** 2 for m in inside])
+        reliable = np.array([ceiling(self.ratings.rows(m), w[..., m]).pearson ** 2 for m in inside])
         pairs = np.array([w[..., m].sum(axis=-1) for m in inside]) * np.isfinite(reliable)
         return np.sqrt(divide(np.nansum(pairs * reliable, axis=0), pairs.sum(axis=0)))
 

@@ -14,6 +14,8 @@ from dissensus.evaluate.people import PEOPLE, score_people
 from dissensus.evaluate.references import judge_references, longer_response, one_half, one_person
 from dissensus.evaluate.scorecard import Reference, score
 from dissensus.evaluate.targets import score_targets
+from dissensus.files.columns import Notice
+from dissensus.files.source import print_notice
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 
 
@@ -29,7 +31,9 @@ def evaluate_predictions(
     n_swaps: int = 9999,
     level: float = 0.95,
     seed: int = 0,
+    allow_missing: bool = False,
     progress: bool = False,
+    notice: Notice = print_notice,
 ) -> list[Metric]:
     """Compare predictions with votes, and put beside them what they have to be seen against.
 
@@ -39,7 +43,7 @@ def evaluate_predictions(
 
     Args:
         pairs: with votes; those without are left out and counted in a note.
-        predictions: of one or more models, one per pair, model and seed.
+        predictions: of one or more models, one per pair, model and seed; those for other pairs are passed over.
         baseline: the model that the others are compared with; None for no comparison.
         calibrated: score the calibrated preferences instead of the raw ones.
         judgments: of judges that are compared with people as the models are; of all of the pairs or of some.
@@ -49,14 +53,22 @@ def evaluate_predictions(
         n_swaps: swaps of each test of a difference; 0 for no tests.
         level: coverage of the intervals.
         seed: of the resamples.
+        allow_missing: leave out (and count in a note) the pairs that a model or seed has no prediction for, instead of
+            refusing: every model is compared on the pairs that all have in common.
         progress: show bars on stderr.
+        notice: is told what is passed over: predictions for other pairs, judges without a verdict on these.
 
     Raises:
         EvaluationError: predictions, judgments, targets and votes do not fit together.
         ValueError: a level or a number of resamples that makes no sense.
     """
-    joined = join(pairs, predictions, calibrated=calibrated)
-    references = _references(joined, judgments)
+    joined = join(pairs, predictions, calibrated=calibrated, allow_missing=allow_missing)
+    if joined.predicted_elsewhere:
+        notice(
+            f"predictions for {joined.predicted_elsewhere} pairs that are not among the "
+            f"{joined.without_votes + joined.without_predictions + len(joined.pairs)} given were passed over"
+        )
+    references = _references(joined, judgments, notice)
     resampling = Resampling(n_resamples, level, seed)
     rows = score(
         joined,
@@ -78,12 +90,12 @@ def evaluate_predictions(
     return rows
 
 
-def _references(joined: Joined, judgments: Iterable[Judgment]) -> list[Reference]:
+def _references(joined: Joined, judgments: Iterable[Judgment], notice: Notice) -> list[Reference]:
     pairs = joined.pairs
     references = [one_half(pairs), *filter(None, [longer_response(pairs)])]
     if any(pair.votes is not None and pair.votes.n >= 2 for pair in pairs):
         references.append(one_person(pairs))
-    references += judge_references(pairs, judgments)
+    references += judge_references(pairs, judgments, notice=notice)
     names = [reference.name for reference in references] + [CEILING, PEOPLE]
     taken = [name for name in names if name in joined.predicted]
     if taken:

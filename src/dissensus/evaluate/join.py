@@ -1,4 +1,7 @@
-"""Predictions and votes, brought together by pair id; a hole or a double is an error, never a guess."""
+"""Predictions and votes, brought together by pair id; a double is an error, never a guess, and so is a hole.
+
+Predictions may be for more pairs than are evaluated: those of other pairs are passed over and counted.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,10 @@ class Joined:
     """For each model, in the order of the predictions, preferences of shape (seeds, n)."""
     without_votes: int = 0
     """Pairs that were left out because nobody voted on them."""
+    without_predictions: int = 0
+    """Pairs with votes that were left out because a model or a seed has no prediction for them."""
+    predicted_elsewhere: int = 0
+    """Pairs that predictions are for and that are not among those given."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -32,15 +39,23 @@ class Joined:
         return tuple(self.predicted)
 
 
-def join(pairs: Iterable[Pair], predictions: Iterable[Prediction], *, calibrated: bool = False) -> Joined:
+def join(
+    pairs: Iterable[Pair],
+    predictions: Iterable[Prediction],
+    *,
+    calibrated: bool = False,
+    allow_missing: bool = False,
+) -> Joined:
     """Join predictions with votes by pair id, for every model and seed; with ``calibrated``, calibrated ones.
 
-    Pairs without votes are left out and counted.
+    Pairs without votes are left out and counted, as are predictions for other pairs. With ``allow_missing``, so are
+    pairs that a model or seed has no prediction for: every model is compared on the pairs that all have in common.
 
     Raises:
-        EvaluationError: no pair carries votes; there are no predictions; a pair or a prediction occurs twice; a
-            prediction is for an unknown pair; a model or seed lacks a prediction for a pair with votes; calibrated
-            preferences are asked for and a prediction has none; a reward is not a number.
+        EvaluationError: no pair carries votes; there are no predictions; a pair or a prediction occurs twice; a model
+            or seed has predictions for other pairs only; without ``allow_missing``, it lacks a prediction for a pair
+            with votes, and with it, no pair is left; calibrated preferences are asked for and a prediction has none; a
+            reward is not a number.
     """
     by_id = _unique(pairs)
     voted = [pair for pair in by_id.values() if pair.votes is not None]
@@ -52,21 +67,32 @@ def join(pairs: Iterable[Pair], predictions: Iterable[Prediction], *, calibrated
     by_run = _by_run(predictions, calibrated=calibrated)
     if not by_run:
         raise EvaluationError("there are no predictions; run 'dissensus predict' first")
+    for run, preference in by_run.items():
+        _check_ids(_name(*run), preference, by_id, voted, allow_missing=allow_missing)
+    common = [pair for pair in voted if all(pair.id in preference for preference in by_run.values())]
+    if not common:
+        raise EvaluationError(
+            "no pair with votes has a prediction of every model and seed; predict again on the same pairs, or evaluate "
+            f"one at a time: {_some(_name(*run) for run in by_run)}"
+        )
     predicted: dict[str, list[list[float]]] = {}
     # Models in the order in which they come, each one's seeds by number: seed i is compared with seed i.
     models = list(dict.fromkeys(model for model, _ in by_run))
     in_order = sorted(by_run, key=lambda run: (models.index(run[0]), -1 if run[1] is None else run[1]))
     for model, seed in in_order:
-        preference = by_run[model, seed]
-        name = f"model {model!r}" + (f" (seed {seed})" if seed is not None else "")
-        _check_ids(name, preference, by_id, voted)
-        predicted.setdefault(model, []).append([preference[pair.id] for pair in voted])
+        predicted.setdefault(model, []).append([by_run[model, seed][pair.id] for pair in common])
     return Joined(
-        pairs=tuple(voted),
-        human=np.array([pair.votes.preference for pair in voted if pair.votes is not None]),
+        pairs=tuple(common),
+        human=np.array([pair.votes.preference for pair in common if pair.votes is not None]),
         predicted={model: np.array(rows) for model, rows in predicted.items()},
         without_votes=len(by_id) - len(voted),
+        without_predictions=len(voted) - len(common),
+        predicted_elsewhere=len(set().union(*by_run.values()) - by_id.keys()),
     )
+
+
+def _name(model: str, seed: int | None) -> str:
+    return f"model {model!r}" + (f" (seed {seed})" if seed is not None else "")
 
 
 def _unique(pairs: Iterable[Pair]) -> dict[str, Pair]:
@@ -116,18 +142,20 @@ def _calibrated(prediction: Prediction) -> float:
     return prediction.calibrated_a
 
 
-def _check_ids(name: str, preference: Mapping[str, float], by_id: Mapping[str, Pair], voted: list[Pair]) -> None:
-    unknown = [pair_id for pair_id in preference if pair_id not in by_id]
-    missing = [pair.id for pair in voted if pair.id not in preference]
-    if unknown:
+def _check_ids(
+    name: str, preference: Mapping[str, float], by_id: Mapping[str, Pair], voted: list[Pair], *, allow_missing: bool
+) -> None:
+    if by_id.keys().isdisjoint(preference):
         raise EvaluationError(
-            f"{name}: {len(unknown)} of {len(preference)} predictions are for pairs that are not among the "
-            f"{len(by_id)} pairs: {_some(unknown)}; give the pairs that the model predicted on"
+            f"{name}: none of its {len(preference)} predictions is for one of the {len(by_id)} pairs: "
+            f"{_some(preference)}; give the pairs that the model predicted on"
         )
-    if missing:
+    missing = [pair.id for pair in voted if pair.id not in preference]
+    if missing and not allow_missing:
         raise EvaluationError(
             f"{name}: no prediction for {len(missing)} of {len(voted)} pairs with votes: {_some(missing)}; "
-            "every model must be compared on the same pairs, so predict again on all of them"
+            "every model must be compared on the same pairs, so predict again on all of them, or leave out the pairs "
+            "that not every model has a prediction for (evaluate --allow-missing)"
         )
 
 

@@ -97,20 +97,6 @@ class Component:
     """The level whose component holds this one too, where it has no replication."""
 
 
-def verdict_of(judgment: Judgment) -> float | None:
-    """Read a judgment as a number: 1 for a, 0 for b, 1/2 for a tie, None where it names neither.
-
-    A choice counts as it was made, whatever its probability. A tie is a judgment without a choice that says so, by
-    ``probability_a`` of 1/2 or the reply ``tie``; any other without a choice is invalid.
-
-    >>> verdict_of(Judgment(pair_id="p", judge="j", sample=0, choice=None, reply="tie"))
-    0.5
-    """
-    if judgment.choice is not None:
-        return 1.0 if judgment.choice == "a" else 0.0
-    return 0.5 if judgment.probability_a == 0.5 or judgment.reply == "tie" else None
-
-
 def score_judges(
     pairs: Iterable[Pair], judgments: Iterable[Judgment], resampling: Resampling | None = None
 ) -> list[JudgeScore]:
@@ -147,7 +133,7 @@ def judge_preferences(pairs: Sequence[Pair], judgments: Iterable[Judgment]) -> d
         if judgment.pair_id in known:
             by_judge.setdefault(judgment.judge, []).append(judgment)
     return {
-        judge: _balanced(*_preferences(found, [verdict_of(judgment) for judgment in found], ids))
+        judge: _balanced(*_preferences(found, [judgment.value for judgment in found], ids))
         for judge, found in by_judge.items()
     }
 
@@ -161,7 +147,7 @@ def decompose(
     arguments and errors are those of `score_judges`.
     """
     by_id, by_judge = _collect(pairs, judgments)
-    valid = [(j, y) for found in by_judge.values() for j in found if (y := verdict_of(j)) is not None]
+    valid = [(j, y) for found in by_judge.values() for j in found if (y := j.value) is not None]
     if not valid:
         raise EvaluationError("no judgment names a winner or a tie, so there is nothing to decompose")
     names = [np.array(column) for column in zip(*((j.pair_id, j.judge, j.order) for j, _ in valid), strict=True)]
@@ -218,7 +204,7 @@ def _name(judgment: Judgment) -> str:
 
 
 def _score(judge: str, judgments: Sequence[Judgment], by_id: Mapping[str, Pair], resampling: Resampling) -> JudgeScore:
-    verdicts = [verdict_of(judgment) for judgment in judgments]
+    verdicts = [judgment.value for judgment in judgments]
     ab, ba = _preferences(judgments, verdicts, tuple(by_id))
     judged = np.isfinite(ab) | np.isfinite(ba)
     pairs = [pair for pair, there in zip(by_id.values(), judged, strict=True) if there]

@@ -14,7 +14,7 @@ from dissensus.stats.aggregation import dawid_skene, mace
 from dissensus.stats.coefficients import COEFFICIENTS, agreement_intervals
 from dissensus.stats.intervals import Estimate, find_clusters, number_labels
 from dissensus.stats.metrics import FloatArray
-from dissensus.stats.ratings import VOTES
+from dissensus.stats.ratings import VOTES, RatingTable, tabulate, tabulate_counts
 
 PEOPLE = "people"
 _VALUES = {"b": 0, "tie": 1, "a": 2}  # the order that symmetric Dawid-Skene expects
@@ -24,33 +24,32 @@ _MOST_CELLS = 2_000_000
 
 @dataclass(frozen=True)
 class Ratings:
-    """The votes on n pairs as ratings: 1 for a, 0 for b, 1/2 for a tie, or estimates; NaN for none."""
+    """The votes on n pairs as ratings: 1 for a, 0 for b, 1/2 for a tie, or estimates."""
 
-    values: FloatArray
-    """Shape (n, annotators)."""
+    table: RatingTable
     crossed: bool
-    """Whether a column is one annotator; otherwise every pair has annotators of its own."""
+    """Whether it is known who rated what; otherwise every pair has annotators of its own."""
 
 
 def ratings_of(pairs: Sequence[Pair]) -> Ratings:
     """Lay the votes on pairs, all of which have some, out as ratings.
 
-    A column is an annotator where all votes name one, none voted twice on a pair, and they are few enough for most to
-    have met on some pairs; otherwise it is a place for a vote.
+    There is a column for each annotator where all votes name one, none voted twice on a pair, and they are few enough
+    for most to have met on some pairs; otherwise ratings are counted, whoever gave them.
     """
     crossed = _by_annotator(pairs)
     if crossed is not None:
-        return Ratings(crossed, crossed=True)
-    return Ratings(rating_matrix(pairs), crossed=False)
+        return Ratings(tabulate(crossed, _scale(crossed[np.isfinite(crossed)])), crossed=True)
+    return Ratings(rating_counts(pairs), crossed=False)
 
 
-def rating_matrix(pairs: Sequence[Pair]) -> FloatArray:
-    """Lay out what people said of n pairs, all of which have votes: shape (n, most votes); a column is no annotator."""
-    said = [pair.votes.ratings for pair in pairs if pair.votes is not None]
-    values = np.full((len(said), max(map(len, said), default=0)), np.nan)
-    for row, ratings in enumerate(said):
-        values[row, : len(ratings)] = ratings
-    return values
+def rating_counts(pairs: Sequence[Pair]) -> RatingTable:
+    """Count what people said of n pairs, all of which have votes; memory does not grow with how many voted."""
+    said = [pair.votes.rating_counts for pair in pairs if pair.votes is not None]
+    item = np.array([row for row, counts in enumerate(said) for _ in counts], dtype=np.intp)
+    rating = np.array([value for counts in said for value in counts], dtype=np.float64)
+    count = np.array([number for counts in said for number in counts.values()], dtype=np.float64)
+    return tabulate_counts(item, rating, count, len(said), _scale(rating))
 
 
 def score_people(pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
@@ -133,23 +132,22 @@ def _score_group(group: str, pairs: Sequence[Pair], resampling: Resampling) -> l
     drawn = find_clusters(clusters, strata)
     count = drawn.count
     found = agreement_intervals(
-        ratings.values,
+        ratings.table,
         clusters,
         strata,
         resampling.n if drawn.vary and count >= FEWEST_CLUSTERS else 0,
         np.random.default_rng(resampling.seed),
         resampling.level,
-        categories=_scale(ratings.values),
         crossed=ratings.crossed,
     )
     found = {("icc_2k" if name == "icc_1k" else name): estimate for name, estimate in found.items()}
-    rated = int((np.isfinite(ratings.values).sum(axis=1) >= 2).sum())
+    rated = int(ratings.table.paired.sum())
     return [_row(group, name, found[name], rated, count, crossed=ratings.crossed) for name in COEFFICIENTS]
 
 
 def _scale(ratings: FloatArray) -> FloatArray | None:
     """The values that people could choose from, as far as is known: those of votes, or eleven steps."""
-    used = np.unique(ratings[np.isfinite(ratings)])
+    used = np.unique(ratings)
     for scale in ((0.0, 1.0), VOTES, tuple(step / 10 for step in range(11))):
         if np.isin(used, scale).all():
             return np.array(scale)

@@ -13,6 +13,8 @@ from scipy.special import expit
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.judges import judge_preferences
 from dissensus.evaluate.scorecard import Reference
+from dissensus.files.columns import Notice
+from dissensus.files.source import print_notice
 from dissensus.records import Judgment, Pair, Votes, plain_text
 from dissensus.stats.metrics import FloatArray
 
@@ -67,29 +69,45 @@ def one_person(pairs: Sequence[Pair], *, draws: int = 20, seed: int = 0) -> Refe
     human = np.full((draws, len(pairs)), np.nan)
     for i, (pair, votes) in enumerate(zip(pairs, _votes(pairs), strict=True)):
         if votes.n >= 2:
-            ballots = np.sort(votes.ratings)[::-1]  # who stands first in the file decides nothing
-            drawn = ballots[np.random.default_rng(_number(seed, pair.id)).integers(votes.n, size=draws)]
-            predicted[:, i], human[:, i] = drawn, (ballots.sum() - drawn) / (votes.n - 1)
+            # In order of the ratings: who stands first in the file decides nothing.
+            ratings, counts = (
+                np.array(part) for part in zip(*sorted(votes.rating_counts.items(), reverse=True), strict=True)
+            )
+            voter = np.random.default_rng(_number(seed, pair.id)).integers(votes.n, size=draws)
+            drawn = ratings[np.searchsorted(counts.cumsum(), voter, side="right")]
+            predicted[:, i], human[:, i] = drawn, (ratings @ counts - drawn) / (votes.n - 1)
     return Reference(ONE_PERSON, "reference", predicted, human)
 
 
-def judge_references(pairs: Sequence[Pair], judgments: Iterable[Judgment]) -> list[Reference]:
+def judge_references(
+    pairs: Sequence[Pair], judgments: Iterable[Judgment], *, notice: Notice = print_notice
+) -> list[Reference]:
     """Predict the votes by the verdicts of judges, ties counting half; NaN for pairs that a judge has not judged.
 
+    A judge that has judged none of the pairs, or has named a winner or a tie on none, is left out, which ``notice`` is
+    told: it says nothing against the others.
+
     Raises:
-        EvaluationError: a judge has judged none of the pairs, or has named a winner or a tie on none; a judgment is
-            there twice.
+        EvaluationError: no judge has judged any of the pairs; a judgment is there twice.
     """
     judgments = list(judgments)
     found = judge_preferences(pairs, judgments)
-    for judge in dict.fromkeys(judgment.judge for judgment in judgments):
+    judges = list(dict.fromkeys(judgment.judge for judgment in judgments))
+    if judges and not found:
+        who = f"judge {judges[0]!r} has" if len(judges) == 1 else f"judges {', '.join(map(repr, judges))} have"
+        raise EvaluationError(
+            f"{who} judged none of the {len(pairs)} pairs with votes; "
+            "judge the pairs that are evaluated, or leave the judgments out"
+        )
+    for judge in judges:
         if judge not in found or not np.isfinite(found[judge]).any():
             what = "named a winner or a tie on" if judge in found else "judged"
-            raise EvaluationError(
-                f"judge {judge!r} has {what} none of the {len(pairs)} pairs with votes; "
-                "judge the pairs that are evaluated, or leave the judge out"
-            )
-    return [Reference(judge, "judge", preference[None]) for judge, preference in found.items()]
+            notice(f"judge {judge!r} has {what} none of the {len(pairs)} pairs with votes, and is left out")
+    return [
+        Reference(judge, "judge", preference[None])
+        for judge, preference in found.items()
+        if np.isfinite(preference).any()
+    ]
 
 
 def _votes(pairs: Sequence[Pair]) -> list[Votes]:

@@ -323,10 +323,13 @@ class _Rows:
         )
 
     def _left_out(self, contender: Contender, part: Part, group: str) -> str | None:
-        without, total = self.sample.joined.without_votes, len(self.sample.joined.pairs)
+        joined, total = self.sample.joined, len(self.sample.joined.pairs)
+        without, missing = joined.without_votes, joined.without_predictions
         notes = []
         if without and group == ALL:
-            notes.append(f"{without} of {total + without} pairs carry no votes and are left out")
+            notes.append(f"{without} of {total + missing + without} pairs carry no votes and are left out")
+        if missing and group == ALL:
+            notes.append(f"{missing} of {total + missing} pairs lack a prediction of some model and are left out")
         if not contender.inside.all() and group == ALL:
             notes.append(f"{total - part.n} of {total} pairs have no opinion of {contender.name} and are left out")
         return "; ".join(notes) or None

@@ -10,6 +10,7 @@ from dissensus.judge.reading import Reading
 from dissensus.records import Order, Pair
 
 Mode = Literal["sample", "exact"]
+Kind = Literal["busy", "gone", "failed", "refused", "withheld"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Answer:
     """Texts as a user would read them; where the prefix was forced, with it in front."""
     reading: Reading | None = None
     usage: Usage = Usage()
+    cut: tuple[bool, ...] = ()
+    """Which of the replies ended because they had as many tokens as they may have; none of them where it is empty."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +84,25 @@ class AskError(Exception):
         self,
         reason: str,
         *,
-        kind: Literal["busy", "gone", "failed", "refused"] = "failed",
+        kind: Kind = "failed",
         retry_after: float | None = None,
         usage: Usage = Usage(),
         billed: bool = False,
+        status: int = 0,
     ) -> None:
         super().__init__(reason)
         self.kind = kind
         """``busy``: asked to slow down (429, 503); ``gone``: nobody there; ``failed``: an answer that is none;
-        ``refused``: this very request will not be answered (400)."""
+        ``refused``: this very request will not be answered (400), and others tell whether any will; ``withheld``: a
+        reply was made and held back, and another one may not be."""
         self.retry_after = retry_after
         """Seconds that the server asked for."""
         self.usage = usage
         """What the failed attempt took all the same, where the server said."""
         self.billed = billed
         """Whether the server may have done the work (the answer was cut off, or never came): counted at an estimate."""
+        self.status = status
+        """Of HTTP; 0 where the server gave none."""
 
 
 class Backend(Protocol):

@@ -89,6 +89,24 @@ def ask_model(
     )
 
 
+def nothing_judged(summary: AskingSummary, store: JudgmentStore) -> str:
+    """Say why a run leaves the store without any verdict of its judge; empty where there is one, or nobody asked."""
+    tally = summary.tally
+    verdicts = "SELECT 1 FROM judgments WHERE judge = ? AND choice IS NOT NULL LIMIT 1"
+    readings = "SELECT 1 FROM readings WHERE judge = ? LIMIT 1"
+    if not tally.wanted or tally.elsewhere or any(any(store.rows(q, (summary.judge,))) for q in (verdicts, readings)):
+        return ""
+    asked = (tally.made + tally.reused, "none of the {:,} replies names a winner")
+    reasons = (
+        asked,
+        (tally.refused, "the server refused all of it"),
+        (tally.too_long, "no prompt fits into the context"),
+        (tally.failed, "no question was answered"),
+    )
+    why = next((words.format(count) for count, words in reasons if count), summary.stopped or "no reply came")
+    return f"{summary.judge}: nothing was judged: {why}"
+
+
 def _after_trial(
     pairs: list[Pair],
     judge: LanguageJudge,

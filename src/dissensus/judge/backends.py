@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from dissensus.errors import ConfigError, MissingDependencyError
-from dissensus.judge.ask import BatchBackend, ServerBackend
+from dissensus.judge.ask import BatchBackend, Sampling, ServerBackend
 from dissensus.judge.loading import Dtype
 from dissensus.judge.profile import Api, ServerProfile
+from dissensus.loops import run_async
 
 BackendName = Literal["local", "server", "vllm"]
 TINY = "tiny"
@@ -47,7 +48,9 @@ def open_backend(
     *,
     revision: str | None = None,
     exact: bool = False,
+    sampling: Sampling | None = None,
     refresh_probe: bool = False,
+    patience: float = 600.0,
 ) -> tuple[BatchBackend | ServerBackend, str]:
     """Load a model, or probe the server that has it; returns it with the model's name.
 
@@ -56,7 +59,9 @@ def open_backend(
         model: a folder or a Hub id, or the server's name for it; None for a server's only model.
         revision: of the model.
         exact: whether readings are wanted, so that a server that gives none is refused at once.
+        sampling: how replies are to be sampled, so that a server that refuses it is refused at once.
         refresh_probe: probe the server even if it is known.
+        patience: seconds that a server may be busy while it is probed.
 
     Raises:
         ConfigError: no model or no address is given.
@@ -65,7 +70,8 @@ def open_backend(
         MissingDependencyError: an extra is not installed.
     """
     if config.backend == "server":
-        return open_server(config, model, revision=revision, exact=exact, refresh_probe=refresh_probe)
+        profile = probe_server(config, model, refresh=refresh_probe, patience=patience)
+        return open_server(config, profile, revision=revision, exact=exact, sampling=sampling)
     if model is None:
         raise ConfigError(f"--judge {config.backend}: no model; give a folder or a Hub id with --model")
     if config.backend == "vllm":
@@ -84,35 +90,42 @@ def open_backend(
 
 
 def open_server(
-    config: BackendConfig, model: str | None, *, revision: str | None, exact: bool, refresh_probe: bool
+    config: BackendConfig, profile: ServerProfile, *, revision: str | None, exact: bool, sampling: Sampling | None
 ) -> tuple[ServerBackend, str]:
-    """Probe a server (see `open_backend`) and return it, ready to be asked."""
+    """Return a server that was probed (see `open_backend`), ready to be asked."""
     from dissensus.judge.endpoint import Endpoint
     from dissensus.judge.server import Server
 
-    profile = probe_server(config, model, refresh=refresh_probe)
     if config.context is not None:
         profile = profile.model_copy(update={"context": config.context})
-    profile.check(exact=exact)
+    profile.check(exact=exact, sampling=sampling)
     endpoint = Endpoint(str(config.base_url), key_variable=config.key_variable, timeout=config.timeout)
     return Server(endpoint, profile, revision=revision), profile.model
 
 
-def probe_server(config: BackendConfig, model: str | None, *, refresh: bool = False) -> ServerProfile:
-    """Find out what a server honours, or read what an earlier probe of it found.
+def probe_server(
+    config: BackendConfig, model: str | None, *, refresh: bool = False, patience: float = 600.0
+) -> ServerProfile:
+    """Find out what a server supports, or read what an earlier probe of it found.
 
     Raises:
         ConfigError: no address is given.
         JudgeError: the server is not there, or refuses the key or the model.
     """
     from dissensus.judge.endpoint import Endpoint
+    from dissensus.judge.limits import Breaker
     from dissensus.judge.probe import cached_probe
 
     if config.base_url is None:
         raise ConfigError("--judge server: no address; give one such as --base-url http://127.0.0.1:8000/v1")
 
+    def say(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    breaker = Breaker(patience, say=say)
+
     async def ask() -> ServerProfile:
         async with Endpoint(str(config.base_url), key_variable=config.key_variable, timeout=config.timeout) as endpoint:
-            return await cached_probe(endpoint, model, api=config.api, refresh=refresh)
+            return await cached_probe(endpoint, model, api=config.api, refresh=refresh, breaker=breaker)
 
-    return asyncio.run(ask())
+    return run_async(ask())

@@ -68,7 +68,7 @@ class Committee:
     of a pair (with its label) turns its votes over.
 
     A vote is the sign of the member's reward gap, and ``probability_a`` its sigmoid. Two responses with the same
-    features have no gap: the member then names no winner.
+    features have no gap: the member then votes for a tie.
 
     Raises:
         JudgeError: no pair has a label, all pairs are of one group, or the labels are in one fold.
@@ -108,7 +108,7 @@ class Committee:
             pair_id=self._pairs[row].id,
             judge=self.name,
             sample=member,
-            choice=None if gap == 0 else "a" if gap > 0 else "b",
+            choice="tie" if gap == 0 else "a" if gap > 0 else "b",
             probability_a=float(_sigmoid(np.array(gap))),
         )
 

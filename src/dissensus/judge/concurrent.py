@@ -14,21 +14,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from dissensus.errors import JudgeError
-from dissensus.judge.ask import Ask, AskError, Outcome, Sampling, ServerBackend, TooLong, Usage
+from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, ServerBackend, TooLong, Usage
 from dissensus.judge.job import Job, Kept
 from dissensus.judge.ledger import Attempt, spent
 from dissensus.judge.limits import Breaker, Budget, Concurrency, Rate, backoff
+from dissensus.judge.suspects import IN_A_ROW, Suspects, given_up, plain_question
+from dissensus.loops import run_async
 from dissensus.records import Pair
 
-_FAILED_IN_A_ROW = 20
-"""Questions that fail for good, one after the other, before the run is given up."""
+_LONGEST_WAIT = 60.0
+"""Seconds until a request that failed is repeated, whatever the server asks for."""
 _CHARACTERS_PER_TOKEN = 3.0
 """A first guess, until the server's own counts are there; low, so that costs are not guessed too low."""
 
 
 def ask_concurrently(pairs: Iterable[Pair], job: Job, backend: ServerBackend) -> str:
     """Ask a server whatever the job plans for ``pairs``; returns why it stopped early, empty where it did not."""
-    return asyncio.run(_Run(job, backend).run(pairs))
+    return run_async(_Run(job, backend).run(pairs))
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,14 @@ class _Run:
         self._slots = Concurrency(job.options.concurrency)
         self._requests = Rate(job.options.requests_per_minute)
         self._tokens = Rate(job.options.tokens_per_minute)
-        self._breaker = Breaker(job.options.patience)
+        self._breaker = Breaker(job.options.patience, say=job.display.say)
         self._budget = Budget(job.options.max_cost, spent=spent(job.store, job.judge.name).cost)
         self._random = random.Random()  # of delays alone
         self._characters, self._counted_tokens = 3.0, 1.0
-        self._failed_in_a_row = self._busy_in_a_row = 0
+        self._suspects = Suspects()
+        self._last_refused: tuple[Ask, AskError] | None = None
+        self._longest = 0
+        """Tokens of the longest reply so far, hidden ones included."""
         self._waiting: set[asyncio.Task[None]] = set()
         self._sending: set[asyncio.Task[None]] = set()
         self._stopped = ""
@@ -71,6 +76,8 @@ class _Run:
         try:
             async with self._backend:
                 await self._ask_all(pairs)
+                if self._last_refused is not None and self._suspects and not self._stop.is_set():
+                    await self._ask_plainly(*self._last_refused)
         finally:
             with suppress(NotImplementedError, ValueError):
                 loop.remove_signal_handler(signal.SIGINT)
@@ -84,6 +91,9 @@ class _Run:
         windows = self._job.windows(pairs)
         while not self._stop.is_set() and (asks := await self._next(windows)) is not None:
             for ask in self._split(asks):
+                if (reason := self._job.refused(ask)) is not None:
+                    self._job.tally.note_refused(ask, reason, new=False)
+                    continue
                 await self._first(self._room.acquire())
                 if self._stop.is_set():
                     break
@@ -157,8 +167,13 @@ class _Run:
         if answered is None:
             return
         outcome, attempt = answered
-        await self._writer.write(self._job.kept(outcome, attempt))
+        kept = self._job.kept(outcome, attempt)
+        if isinstance(outcome, Answer):
+            kept.attempts += self._suspects.cleared()
+        await self._writer.write(kept)
         self._job.count(outcome)
+        if self._job.tally.hopeless and not await self._writer.run(self._job.has_verdict):
+            self._halt("every reply so far was cut before it named a winner")
         self._leave()
         further = await self._writer.run(self._job.further, outcome)
         for part in self._split(further):
@@ -170,6 +185,9 @@ class _Run:
         failures = 0
         answered = False
         while not self._stop.is_set():
+            if (reason := self._job.refused(ask)) is not None:
+                self._job.tally.note_refused(ask, reason, new=True)
+                return None
             scouting = await self._breaker.wait()
             await self._slots.acquire()
             try:
@@ -186,15 +204,17 @@ class _Run:
                 try:
                     outcome = await self._backend.answer(ask, sampling)
                 except AskError as error:
-                    await self._fail(sent, error)
+                    attempt = await self._fail(sent, error)
                     failures += error.kind == "failed"
+                    if error.kind == "withheld":
+                        failures = max(failures + 1, self._job.withheld(ask))
                     if failures > self._options.retries or error.kind == "refused":
-                        self._give_up(ask, error)
+                        await self._give_up(ask, attempt, error)
                         return None
                     self._job.tally.retries += 1
-                    wait = error.retry_after or 0.0
-                    if error.kind == "failed":
-                        wait = max(wait, backoff(failures, self._random))
+                    wait = 0.0  # who is busy or gone is waited for by all together
+                    if error.kind in ("failed", "withheld"):
+                        wait = max(min(error.retry_after or 0.0, _LONGEST_WAIT), backoff(failures, self._random))
                 else:
                     answered = True  # a stop waits until this is on disk and counted
                     return outcome, self._succeed(sent, outcome)
@@ -223,7 +243,7 @@ class _Run:
     async def _send(self, ask: Ask, estimate: Usage) -> _Sent | None:
         """Note the attempt on disk before it is made."""
         cost = self._options.price.of(estimate)
-        while not self._budget.reserve(cost):
+        while self._budget.waits() or not self._budget.reserve(cost):
             if self._stop.is_set():
                 return None
             if not self._budget.reserved:
@@ -241,29 +261,28 @@ class _Run:
     def _succeed(self, sent: _Sent, outcome: Outcome) -> Attempt:
         self._breaker.back()
         self._slots.done()
-        self._failed_in_a_row = self._busy_in_a_row = 0
         if isinstance(outcome, TooLong):
             return self._settle(sent, "too long", Usage(), "longer than the context")
         usage = outcome.usage
         if not usage.estimated:
             self._characters += len(outcome.ask.prompt)
             self._counted_tokens += usage.prompt_tokens
+        self._longest = max(self._longest, usage.completion_tokens // max(1, len(outcome.replies)))
         self._tokens.correct(usage.prompt_tokens + usage.completion_tokens - sent.estimate.prompt_tokens)
         return self._settle(sent, "answered", usage, None)
 
-    async def _fail(self, sent: _Sent, error: AskError) -> None:
+    async def _fail(self, sent: _Sent, error: AskError) -> Attempt:
         usage = sent.estimate if error.billed and not error.usage.prompt_tokens else error.usage
-        await self._writer.write(Kept([self._settle(sent, "failed", usage, str(error))]))
+        attempt = self._settle(sent, "failed", usage, str(error))
+        await self._writer.write(Kept([attempt]))
         if error.kind == "busy":
             self._slots.busy(sent.epoch)
-            self._breaker.back()
-            self._busy_in_a_row += 1
-            pause = backoff(min(self._busy_in_a_row, 6), self._random) / 5
-            self._breaker.pause(pause if error.retry_after is None else error.retry_after)
+            self._breaker.busy(str(error), error.retry_after)
         elif error.kind == "gone":
             self._breaker.gone(str(error))
         else:
             self._breaker.back()
+        return attempt
 
     def _settle(self, sent: _Sent, state: Any, usage: Usage, error: str | None) -> Attempt:
         cost = self._options.price.of(usage)
@@ -274,19 +293,46 @@ class _Run:
         tally.completion_tokens += usage.completion_tokens
         return Attempt(sent.id, state, usage, cost, time.monotonic() - sent.at, error)
 
-    def _give_up(self, ask: Ask, error: AskError) -> None:
-        self._job.tally.failed += max(1, len(ask.samples))
-        self._failed_in_a_row += 1
-        if self._failed_in_a_row >= _FAILED_IN_A_ROW:
-            raise JudgeError(
-                f"{_FAILED_IN_A_ROW} questions in a row failed for good, the last one because: {error}. "
-                "What was answered is kept; mend the server and run the same command again"
-            )
+    async def _give_up(self, ask: Ask, attempt: Attempt, error: AskError) -> None:
+        """Leave a question; where many in a row were left, see whether any is answered."""
+        if error.kind in ("refused", "withheld"):
+            self._suspects.add(self._job.note_refused(ask, attempt, error))
+            self._job.tally.note_refused(ask, str(error), new=True)
+            self._last_refused = ask, error
+        else:
+            self._suspects.add(None)
+            self._job.tally.failed += max(1, len(ask.samples))
+        if self._suspects.in_a_row >= IN_A_ROW:
+            await self._ask_plainly(ask, error)
+
+    async def _ask_plainly(self, like: Ask, error: AskError) -> None:
+        """Ask a plain question: where it is answered, what was refused before was refused for its prompts.
+
+        Raises:
+            JudgeError: it is refused or fails as the others did.
+        """
+        in_a_row, self._suspects.in_a_row = self._suspects.in_a_row, 0
+        ask = plain_question(self._job.twin, like)
+        sampling = self._job.sampling_of(ask)
+        sent = await self._send(ask, self._estimate(ask, sampling))
+        if sent is None:
+            return
+        try:
+            outcome = await self._backend.answer(ask, sampling)
+        except AskError as failure:
+            await self._fail(sent, failure)
+            if failure.kind not in ("busy", "gone"):
+                raise JudgeError(given_up(error, in_a_row)) from failure
+            return
+        attempts = [self._succeed(sent, outcome)]
+        if isinstance(outcome, Answer):
+            attempts += self._suspects.cleared()
+        await self._writer.write(Kept(attempts))
 
     def _estimate(self, ask: Ask, sampling: Sampling | None) -> Usage:
         """Guess the tokens of a request: the prompt by the tokens per character so far, the replies at their most."""
         per_token = min(_CHARACTERS_PER_TOKEN, self._characters / self._counted_tokens)
-        replies = max(1, len(ask.samples)) * (sampling.max_tokens if sampling else 8)
+        replies = max(1, len(ask.samples)) * max(sampling.max_tokens if sampling else 8, self._longest)
         return Usage(round(len(ask.prompt) / per_token) + 16, replies, estimated=True)
 
 

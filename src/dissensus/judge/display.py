@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Any
 
 from tqdm import tqdm
 
-from dissensus.judge.ask import Answer, TooLong
+from dissensus.judge.ask import Answer, Ask, TooLong
 from dissensus.judge.reading import verdict_probabilities
 from dissensus.judge.verdict import parse_verdict
 
 _FIRST_LINE, _LINES = 5.0, 30.0
 _NAMED = 5
+_PAIRS_CUT = 5
+"""Pairs of which every reply was cut too short, after which the rest will be too."""
 
 
 @dataclass
@@ -33,6 +36,17 @@ class Tally:
     too_long: int = 0
     too_long_pairs: list[str] = field(default_factory=list)
     """The first few pairs whose prompt the context cannot hold, with its length."""
+    refused: int = 0
+    """Judgments, or readings, that the server will not make, in this run or an earlier one."""
+    refused_pairs: list[str] = field(default_factory=list)
+    """The first few pairs of which there are some, with the server's reason."""
+    refused_new: int = 0
+    """Those of this run."""
+    cut: int = 0
+    """Replies that ended at the most tokens that they may have."""
+    cut_short: int = 0
+    """Those of them that had named no winner."""
+    pairs_cut_short: set[str] = field(default_factory=set)
     elsewhere: int = 0
     """Asked by another run at this moment, or answered by it since they were planned."""
     beside: int = 0
@@ -58,15 +72,39 @@ class Tally:
         self.made += len(verdicts)
         self.invalid += verdicts.count(None)
         self.first += verdicts.count("A")
+        if any(answer.cut):
+            self._count_cut(answer, verdicts)
+
+    def _count_cut(self, answer: Answer, verdicts: list[Any]) -> None:
+        short = [verdict is None for verdict, cut in zip(verdicts, answer.cut, strict=True) if cut]
+        self.cut += len(short)
+        if any(short):
+            self.cut_short += sum(short)
+            self.pairs_cut_short.add(answer.ask.pair.id)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether every reply so far, about several pairs, was cut before it named a winner."""
+        return 0 < self.made == self.cut_short and len(self.pairs_cut_short) >= _PAIRS_CUT
 
     def include(self, trial: Tally, *, judgments: bool) -> None:
         """Add what a trial before the run took, and with ``judgments`` what it made, which the run found there."""
-        for name in ("attempts", "retries", "prompt_tokens", "completion_tokens", "cost"):
+        for name in ("attempts", "retries", "prompt_tokens", "completion_tokens", "cost", "cut", "cut_short"):
             setattr(self, name, getattr(self, name) + getattr(trial, name))
+        self.refused_new += trial.refused_new  # the run found them as refused in an earlier one
         if judgments:
             self.reused -= trial.made
             for name in ("made", "invalid", "first", "unforced"):
                 setattr(self, name, getattr(self, name) + getattr(trial, name))
+
+    def note_refused(self, ask: Ask, reason: str, *, new: bool) -> None:
+        """Count what the server will not answer, and name its pair."""
+        count = max(1, len(ask.samples))
+        self.refused += count
+        self.refused_new += count * new
+        named = any(line.startswith(f"{ask.pair.id} (") for line in self.refused_pairs)
+        if len(self.refused_pairs) < _NAMED and not named:
+            self.refused_pairs.append(f"{ask.pair.id} ({textwrap.shorten(reason, 160, placeholder='…')})")
 
     def note_too_long(self, outcome: TooLong) -> None:
         """Count a prompt that does not fit."""
@@ -97,7 +135,12 @@ class Tally:
             notes.append(f"{_short(self.prompt_tokens)}+{_short(self.completion_tokens)} tokens")
         if self.cost:
             notes.append(f"${self.cost:,.2f}")
-        for count, what in ((self.retries, "retried"), (self.failed, "failed"), (self.too_long, "too long")):
+        for count, what in (
+            (self.retries, "retried"),
+            (self.failed, "failed"),
+            (self.refused, "refused"),
+            (self.too_long, "too long"),
+        ):
             if count:
                 notes.append(f"{count:,} {what}")
         return notes

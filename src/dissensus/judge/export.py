@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
+from dissensus.errors import OutputError
 from dissensus.files import write_records, write_text
 from dissensus.judge.store import JudgmentStore
 from dissensus.records import Order, Record
+
+_MADE = "Judgments of language models about pairs of responses, made with dissensus."
 
 
 class RawReading(Record):
@@ -62,13 +65,19 @@ def export_data_set(store: JudgmentStore, folder: Path, *, judge: str | None = N
 
     Returns the number of rows of each part. Judgments and readings are two configurations; the card says who judged
     and how.
+
+    Raises:
+        OutputError: a file cannot be written, or the folder has a README.md of somebody's own.
     """
+    card = folder / "README.md"
+    if card.exists() and _MADE not in card.read_text(encoding="utf-8", errors="replace"):
+        raise OutputError(f"{card}: is not an exported card, so it stays as it is; name another folder")
     counts = {}
     for part in ("judgments", "readings"):
         if any(_count(store, part, judge)):
             file = folder / part / "train-00000-of-00001.parquet"
             counts[part] = export(store, file, judge=judge, readings=part == "readings")
-    write_text(folder / "README.md", _card(store, counts, judge))
+    write_text(card, _card(store, counts, judge))
     return counts
 
 
@@ -84,7 +93,7 @@ def _card(store: JudgmentStore, counts: dict[str, int], judge: str | None) -> st
         for part in counts
     )
     lines = [f"---\nconfigs:\n{configs}tags:\n- preference\n- dissensus\n---\n", "# Synthetic judgments\n"]
-    lines.append("Judgments of language models about pairs of responses, made with dissensus.\n")
+    lines.append(f"{_MADE}\n")
     lines += [f"- `{part}`: {count:,} rows" for part, count in counts.items()]
     for name in store.judges() if judge is None else [judge]:
         lines.append(f"\n## {name}\n")

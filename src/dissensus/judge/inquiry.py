@@ -1,23 +1,25 @@
-"""The questions of a probe: each compares what a server says with what it would say if it honoured a parameter."""
+"""The questions of a probe: each compares what a server says with what it would say if it supported a parameter."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
 from dissensus.errors import JudgeError
 from dissensus.judge.ask import AskError
-from dissensus.judge.endpoint import ContextExceededError, Endpoint
+from dissensus.judge.endpoint import Endpoint
+from dissensus.judge.failure import ContextExceededError
+from dissensus.judge.limits import Breaker
+from dissensus.judge.listing import context_in
+from dissensus.judge.patience import PATIENCE, AwayError, RefusedError, patiently
 from dissensus.judge.profile import ServerProfile
 from dissensus.judge.prompt import PREFIX
-from dissensus.judge.response import Step, choices_of, reply_text, steps_of
+from dissensus.judge.response import Step, check_end, choices_of, reply_text, steps_of
 from dissensus.judge.server import path_of, request_body
+from dissensus.judge.ways import ENOUGH, Way, likeness, next_way, other_ways, reasons_in
 
 _QUESTION = "Write one sentence about the sea, and then another one about the mountains."
-_CONTEXT_NAMES = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx", "n_ctx_train")
 _NEUTRAL_SETS: tuple[dict[str, int | float | str], ...] = (
     {"top_k": -1, "repetition_penalty": 1.0, "min_p": 0.0},  # vLLM, SGLang
     {"top_k": 0, "repeat_penalty": 1.0, "min_p": 0.0},  # llama.cpp, whose Python server defaults to 40 and 1.1
@@ -31,38 +33,19 @@ _HEATS = (100.0, 2.0, 1.0)
 """Temperatures at which replies should vary; not every server takes the first, which leaves no doubt."""
 _TOKENIZERS = (("tokenize", "prompt"), ("extras/tokenize", "input"), ("tokenize", "content"))
 """Paths and the name of the text: vLLM, llama-cpp-python, llama.cpp."""
-_ATTEMPTS = 4
-_LONGEST_WAIT = 30.0
-_HINTS = {
-    "gone": "start it, or name another with --base-url",
-    "refused": "see whether --model and --api are right",
-    "busy": "try again later",
-    "failed": "see the server's log",
-}
 _SAME = 0.02
 """Log-probabilities of one token that are closer than this are the same, on a server that adds up in half precision."""
-
-
-async def patiently(request: Callable[[], Any]) -> dict[str, Any]:
-    """Make a request a few times where the server is busy."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            answer: dict[str, Any] = await request()
-            return answer
-        except AskError as error:
-            if attempt == _ATTEMPTS - 1 or error.kind in ("gone", "refused"):
-                raise JudgeError(f"{error}; {_HINTS[error.kind]}") from error
-            await asyncio.sleep(min(error.retry_after or 0.2 * 2**attempt, _LONGEST_WAIT))
-    raise ValueError("unreachable")
 
 
 class Inquiry:
     """Questions to one server; fills a profile."""
 
-    def __init__(self, endpoint: Endpoint, profile: ServerProfile) -> None:
+    def __init__(self, endpoint: Endpoint, profile: ServerProfile, breaker: Breaker | None = None) -> None:
         self._endpoint = endpoint
+        self._breaker = breaker or Breaker(PATIENCE)
         self.profile = profile
         self._ignored: list[str] = []
+        self._refusal = ""
 
     async def run(self, listing: dict[str, Any]) -> ServerProfile:
         """Ask all of them; ``listing`` is what the server lists of its model."""
@@ -99,13 +82,17 @@ class Inquiry:
 
     async def _ask(self, **settings: Any) -> dict[str, Any]:
         """Ask the same question with some settings."""
-        body = request_body(self.profile, _QUESTION, **{"limit": 1, "temperature": 0.0, **settings})
-        return await patiently(lambda: self._post(body))
+        fewest = ENOUGH if self.profile.too_few else 1
+        settings = {"temperature": 0.0, **settings, "limit": max(settings.get("limit", 1), fewest)}
+        body = request_body(self.profile, _QUESTION, **settings)
+        answer: dict[str, Any] = await patiently(lambda: self._post(body), self._breaker)
+        return answer
 
     async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         """Make a request; an answer without replies is a failure, and is asked for again."""
         response = await self._endpoint.post(path_of(self.profile), body)
         for choice in choices_of(response):
+            check_end(choice)
             reply_text(choice)
         return response
 
@@ -113,6 +100,11 @@ class Inquiry:
         """Ask, and return None where the server refuses the settings."""
         try:
             return await self._ask(**settings)
+        except AwayError:
+            raise
+        except RefusedError as error:
+            self._refusal = error.said
+            return None
         except (JudgeError, ContextExceededError):
             return None
 
@@ -121,21 +113,55 @@ class Inquiry:
             first = await self._ask()
         except ContextExceededError as error:
             raise JudgeError(f"{self.profile.model}: its context of {error.limit} tokens holds no question") from error
-        except JudgeError as error:
-            if "max_completion_tokens" in str(error):
-                self._note(limit_name="max_completion_tokens")
-                first = await self._ask()
-            elif "404" in str(error):
-                known = f"; it has: {listing['unlisted']}" if "unlisted" in listing else ""
-                raise JudgeError(f"{error}{known}; choose one with --model, or another --api") from error
-            else:
+        except RefusedError as error:
+            if error.status == 403:  # the key may not, however it asks
                 raise
+            first = await self._other_ways(error)
+        except JudgeError as error:
+            if "not found (" not in str(error):
+                raise
+            known = f"; it has: {listing['unlisted']}" if "unlisted" in listing else ""
+            raise JudgeError(f"{error}{known}; choose one with --model, or another --api") from error
         if "unlisted" in listing and await self._try(extra={"model": _NO_MODEL}) is not None:
             raise JudgeError(
                 f"{self._endpoint.base_url}: has no model {self.profile.model}, and answers to any name; "
                 f"it has: {listing['unlisted']}; choose one with --model"
             )
         return first
+
+    async def _other_ways(self, refusal: RefusedError) -> dict[str, Any]:
+        """Look for a way to ask that the server does not refuse, and note it; what it says tells where to begin.
+
+        Raises:
+            JudgeError: it refuses them all.
+        """
+        plain, said, way = self.profile, [refusal.said], Way()
+        untried = other_ways()
+        while untried:
+            way = next_way(way, untried, said[-1])
+            untried.remove(way)
+            self.profile = way.profile(plain)
+            try:
+                first = await self._ask(limit=way.limit)
+            except RefusedError as error:
+                said.append(error.said)
+                continue
+            self._note(too_few=way.too_few, reasons=reasons_in(said))
+            await self._both_said()
+            return first
+        raise refusal
+
+    async def _both_said(self) -> None:
+        """Find out what the server refuses: top-p at 1, top-p at all, or a temperature beside it."""
+        if "top_p" in self.profile.unsaid:
+            return
+        if "temperature" in self.profile.unsaid:
+            if await self._try(top_p=0.9) is None:
+                self._note(unsaid=("temperature", "top_p"), reasons={**self.profile.reasons, "top_p": self._refusal})
+        elif "top_p=1" in self.profile.unsaid and await self._try(temperature=0.7, top_p=0.9) is None:
+            self._note(unsaid=(), together=False, reasons={**self.profile.reasons, "top_p": self._refusal})
+            if await self._try(temperature=1.0, top_p=0.9) is None:
+                self._note(unsaid=("top_p",), together=True)
 
     async def _neutral(self) -> None:
         """Find the parameters that undo a server's own defaults and that it does not refuse: all, some, or its own."""
@@ -162,34 +188,65 @@ class Inquiry:
 
         Returns the temperature at which they were asked for; None where the server refuses each.
         """
+        if "temperature" in self.profile.unsaid:
+            await self._seed(1.0, await self._texts(temperature=1.0))
+            return 1.0
         cold = await self._texts(temperature=0.0)
         for heat in _HEATS:
             if hot := await self._texts(temperature=heat):
                 break
         else:
             return None
-        if len(hot) == 1:
+        if not any(cold + hot):
+            return heat  # a server that tells none of its words tells nothing
+        if len(set(hot)) == 1:
             # At 100 every model varies: such replies are greedy. At less, it may be sure of what it says.
             greedy = heat == _HEATS[0]
             self._note(temperature=False if greedy else None)
             self._ignored += ["temperature"] * greedy
             return heat
         self._note(
-            temperature=len(cold) == 1,
-            top_p=len(await self._texts(temperature=heat, top_p=1e-6)) == 1,
-            seed=len(await self._texts(temperature=heat, seed=11)) == 1,
+            temperature=await self._steadier(cold, hot, heat, temperature=0.0),
+            top_p=await self._steadier(await self._texts(temperature=heat, top_p=1e-6), hot, heat, top_p=1e-6),
         )
+        await self._seed(heat, hot)
         self._ignored += [name for name in ("temperature", "top_p", "seed") if getattr(self.profile, name) is False]
-        if "top_k" in self.profile.neutral and len(await self._texts(temperature=heat, extra={"top_k": 1})) > 1:
-            self._ignored.append("top_k")
+        if "top_k" in self.profile.neutral:
+            first = await self._texts(temperature=heat, extra={"top_k": 1})
+            if await self._steadier(first, hot, heat, extra={"top_k": 1}) is False:
+                self._ignored.append("top_k")
         return heat
 
-    async def _texts(self, **settings: Any) -> set[str]:
-        """The different ones of two replies; none where the server refuses the settings."""
+    async def _steadier(self, replies: list[str], hot: list[str], heat: float, **settings: Any) -> bool | None:
+        """Whether replies repeat each other, or are at least more alike than those of a high temperature.
+
+        Hosted models do not repeat themselves to the letter at temperature 0. None where nothing can be told.
+        """
+        if not replies or len(set(replies)) == 1:
+            return True if replies else None
+        replies = replies + await self._texts(**{"temperature": heat, **settings})
+        hot = hot + await self._texts(temperature=heat)
+        if len(set(replies)) < len(replies) or likeness(replies) > 2 * likeness(hot) + 0.1:
+            return True
+        return False if heat > 1 else None
+
+    async def _seed(self, heat: float, hot: list[str]) -> None:
+        """Find out whether the server takes a seed, and makes replies again with it."""
+        if len(set(hot)) < 2:
+            if hot and await self._try(temperature=heat, seed=11) is None:
+                self._note(unsaid=(*self.profile.unsaid, "seed"))
+            return
+        replies = await self._texts(temperature=heat, seed=11)
+        if not replies:
+            self._note(unsaid=(*self.profile.unsaid, "seed"))
+        self._note(seed=len(set(replies)) == 1 if replies else None)
+
+    async def _texts(self, **settings: Any) -> list[str]:
+        """Two replies, reasoning that is told apart included; none where the server refuses the settings."""
         answers = [await self._try(limit=16, **settings)]
         if answers[0] is not None:
             answers.append(await self._try(limit=16, **settings))
-        return {reply_text(choices_of(answer)[0]) for answer in answers if answer is not None}
+        return [_words(choices_of(answer)[0]) for answer in answers if answer is not None]
 
     async def _several(self, heat: float) -> None:
         """Ask for two replies with one seed, as judgments are; two that are one and the same are no sample."""
@@ -229,9 +286,9 @@ class Inquiry:
         self._note(raw=all(abs(cool[t] - other[t]) < _SAME for other in (warm, hot) for t in cool if t in other))
 
     async def _prefill(self) -> None:
-        """Begin a reply: in a chat, fewer tokens are counted where the flag that leaves it open is honoured.
+        """Begin a reply: in a chat, fewer tokens are counted where the flag that leaves it open is supported.
 
-        Neither request wants a turn opened after it: a server may honour that flag and not the other.
+        Neither request wants a turn opened after it: a server may support that flag and not the other.
         """
         if self.profile.api == "completions":
             self._note(prefill=True)
@@ -241,22 +298,23 @@ class Inquiry:
         tokens = [_prompt_tokens(answer) for answer in (begun, closed)]
         if begun is None:
             return
-        honoured = None not in tokens and tokens[0] < tokens[1]  # type: ignore[operator]
-        if not honoured:
+        supported = None not in tokens and tokens[0] < tokens[1]  # type: ignore[operator]
+        if not supported:
             self._ignored.append("continue_final_message")
-        self._note(prefill=honoured)
+        self._note(prefill=supported)
 
     async def _tokens(self, listing: dict[str, Any]) -> None:
         """Look for the context's length, the labels' ids and the tokens that a prompt opens with."""
-        context = _context_in(listing)
+        context = context_in(listing)
         root = self._endpoint.base_url.removesuffix("/v1")
         labels: dict[str, int] = {}
         for path, name in _TOKENIZERS:
             if ids := await self._label_ids(f"{root}/{path}", name):
                 labels = ids
                 break
-        if context is None and (properties := await self._get(f"{root}/props")):
-            context = _context_in(properties) or _context_in(properties.get("default_generation_settings"))
+        for path in ("props", "info"):  # llama.cpp, TGI
+            if context is None and (told := await self._get(f"{root}/{path}")):
+                context = context_in(told) or context_in(told.get("default_generation_settings"))
         self._note(context=context, label_ids=labels)
         opening = _opening(await self._try(extra={"return_token_ids": True}))
         if opening:
@@ -289,9 +347,10 @@ class Inquiry:
 
     async def _get(self, url: str) -> dict[str, Any] | None:
         try:
-            return await self._endpoint.get(url)
+            told = await self._endpoint.get(url)
         except (AskError, JudgeError, ContextExceededError):
             return None
+        return told if isinstance(told, dict) else None
 
 
 def alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -303,6 +362,13 @@ def alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return len(one) == len(other) and all(
         math.isclose(a, b, rel_tol=0.1, abs_tol=0.1) for a, b in zip(one, other, strict=True)
     )
+
+
+def _words(choice: dict[str, Any]) -> str:
+    """The words of a choice, and of the reasoning before it where a server tells that apart."""
+    message = choice.get("message")
+    thoughts = [message.get(name) for name in ("reasoning_content", "reasoning")] if isinstance(message, dict) else []
+    return " ".join([*(text for text in thoughts if isinstance(text, str)), reply_text(choice)]).strip()
 
 
 def _steps(response: dict[str, Any] | None) -> list[Step]:
@@ -325,15 +391,3 @@ def _opening(response: dict[str, Any] | None) -> list[int]:
         return []
     ids = response.get("prompt_token_ids") or choices_of(response)[0].get("prompt_token_ids")
     return ids if isinstance(ids, list) else []
-
-
-def _context_in(listing: Any) -> int | None:
-    """Find the length of the context in what a server says of a model."""
-    for place in (listing, listing.get("meta") if isinstance(listing, dict) else None):
-        if not isinstance(place, dict):
-            continue
-        for name in _CONTEXT_NAMES:
-            value = place.get(name)
-            if isinstance(value, int) and value > 0:
-                return value
-    return None

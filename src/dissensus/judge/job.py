@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from dissensus.judge.ask import Answer, Ask, Outcome, Sampling, TooLong, Usage
+from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.display import Display, Tally
 from dissensus.judge.language import LanguageJudge, Planned
-from dissensus.judge.ledger import Attempt, Ledger, Price
+from dissensus.judge.ledger import Attempt, Ledger, Price, refused_view
 from dissensus.judge.reading import Reading
 from dissensus.judge.store import JudgmentStore, StoredReading, content_of
 from dissensus.judge.verdict import parse_choice
@@ -34,11 +35,13 @@ class AskingOptions:
     max_cost: float | None = None
     """Dollars that this judge may cost in this store, earlier runs included."""
     patience: float = 600.0
-    """Seconds that a server may be gone."""
+    """Seconds that a server may be gone, or busy."""
     retries: int = 5
     """How often a request is repeated that failed for other reasons than the server being busy or gone."""
     force_prefix: bool = False
     """Keep readings whose prefix the model would not surely write, instead of sampling replies for them."""
+    ask_refused: bool = False
+    """Ask once more what the server refused in an earlier run."""
     take_over: bool = False
     """Take runs of other hosts that have not ended for dead."""
     progress: bool = True
@@ -71,6 +74,9 @@ class Job:
         self.twin = judge.with_mode("sample") if self.exact else judge
         """Whose name sampled replies bear."""
         self._twin_is_registered = not self.exact
+        self._has_verdict = False
+        self._withheld: Counter[bytes] = Counter()
+        self._refused = {} if options.ask_refused else ledger.refused()
 
     def sampling_of(self, ask: Ask) -> Sampling | None:
         """Return how the replies of an ask are sampled; None where it wants a reading."""
@@ -81,6 +87,28 @@ class Job:
         remaining = iter(pairs)
         while window := list(itertools.islice(remaining, _WINDOW)):
             yield self._plan(window)
+
+    def refused(self, ask: Ask) -> str | None:
+        """Return why the server will not answer the prompt of an ask, where it said so; None elsewhere."""
+        return self._refused.get(_view(ask)) if self._refused else None
+
+    def note_refused(self, ask: Ask, attempt: Attempt, error: AskError) -> Attempt:
+        """Remember that the prompt of an ask was refused; returns what the store is to keep of it."""
+        key = _view(ask)
+        self._refused[key] = str(error)
+        return replace(attempt, state="refused", refused=key)
+
+    def withheld(self, ask: Ask) -> int:
+        """Count a reply that was held back; returns how many were of its prompt, since one was not."""
+        self._withheld[_view(ask)] += 1
+        return self._withheld[_view(ask)]
+
+    def has_verdict(self) -> bool:
+        """Whether the store has a verdict of the judge."""
+        if not self._has_verdict:
+            query = "SELECT 1 FROM judgments WHERE judge = ? AND choice IS NOT NULL LIMIT 1"
+            self._has_verdict = any(self.store.rows(query, (self.twin.name,)))
+        return self._has_verdict
 
     def further(self, outcome: Outcome) -> list[Ask]:
         """List what is still to be asked after an outcome: replies that did not come, or that a reading needs."""
@@ -124,6 +152,8 @@ class Job:
     def count(self, outcome: Outcome) -> None:
         """Count an answer that is on disk."""
         if isinstance(outcome, Answer):
+            if self._withheld:
+                self._withheld.pop(_view(outcome.ask), None)
             config = self.judge.config
             if self.exact and outcome.reading is None:
                 self.tally.beside += len(outcome.replies)
@@ -180,6 +210,10 @@ class Job:
         missing = self.store.missing(keys)
         samples = tuple(sample for key, sample in keys.items() if key in missing)
         return self.twin.ask_for(pair, order, persona, samples) if samples else None
+
+
+def _view(ask: Ask) -> bytes:
+    return refused_view(content_of(ask.pair), ask.order, ask.persona)
 
 
 class BufferedWriter:

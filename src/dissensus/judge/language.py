@@ -30,6 +30,10 @@ class LanguageConfig(BaseModel):
     """The name of a shipped template or a text file."""
     personas: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()
     """Lines such as ``You are a nurse in Manila.``, one person each: a population in turn, not in one voice."""
+    deal: Literal["cells", "pairs"] = "cells"
+    """How a pair's judgments are dealt where there are personas and both orders. ``cells``: the first n personas are
+    asked once each, in orders that alternate, then each in its other order. ``pairs``: each persona in both orders
+    before the next, as stores of version 0.1 have it; fewer than 2n judgments leave personas out."""
     order: Orders = "both"
     """Which response is shown first; ``both`` splits the judgments of a pair evenly."""
     mode: Mode = "sample"
@@ -100,7 +104,8 @@ class LanguageJudge:
     def from_settings(cls, settings: dict[str, Any]) -> LanguageJudge:
         """Rebuild the judge that `settings` describes."""
         template = Template(settings["template"]["name"], settings["template"]["text"])
-        return cls(LanguageConfig.model_validate(settings["config"]), settings["identity"], template=template)
+        config = LanguageConfig.model_validate({"deal": "pairs", **settings["config"]})  # a store of version 0.1
+        return cls(config, settings["identity"], template=template)
 
     def keys(self, pair: Pair) -> list[bytes]:
         """Name what is wanted of a pair: n judgments, or a reading for each order and persona."""
@@ -134,18 +139,23 @@ class LanguageJudge:
     def plan(self, content: str) -> list[Planned]:
         """Deal a pair's n judgments to orders and personas, evenly, and the same whatever n is.
 
-        Where n is odd, the order that gets one more is a matter of the pair's hash, so that neither is favoured.
+        Every persona is asked before one is asked again, and in both orders before it is asked a third time. Where n is
+        odd, the order that gets one more is a matter of the pair's hash, so that neither is favoured.
         """
         personas: Sequence[str] = self.config.personas or ("",)
-        both = self.config.order == "both"
+        if self.config.order != "both":
+            order = _ORDERS[self.config.order == "ba"]
+            return [Planned(i, order, personas[i % len(personas)]) for i in range(self.config.n)]
         first = int(content[0], 16) % 2
+        if self.config.deal == "pairs":
+            return [
+                Planned(i, _ORDERS[(i + first) % 2], personas[i // 2 % len(personas)]) for i in range(self.config.n)
+            ]
+        # Of an even number of personas each would come in one order alone; every second round swaps them.
+        rounds = 1 - len(personas) % 2
         return [
-            Planned(
-                sample,
-                _ORDERS[(sample + first) % 2] if both else _ORDERS[self.config.order == "ba"],
-                personas[(sample // 2 if both else sample) % len(personas)],
-            )
-            for sample in range(self.config.n)
+            Planned(i, _ORDERS[(i + i // len(personas) * rounds + first) % 2], personas[i % len(personas)])
+            for i in range(self.config.n)
         ]
 
     def views(self, content: str) -> list[tuple[Order, str]]:
@@ -171,6 +181,8 @@ class LanguageJudge:
         }
         if config.mode == "sample":
             decides["sampling"] = [config.temperature, config.top_p, config.max_tokens, config.seed]
+            if config.personas and config.order == "both" and config.deal == "cells":
+                decides["deal"] = "cells"  # a sample's number names another order or persona than it did before
         return hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=4).hexdigest()
 
 

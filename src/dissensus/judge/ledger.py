@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from dissensus.judge.ask import Ask, Usage
-from dissensus.judge.store import JudgmentStore
+from dissensus.judge.store import JudgmentStore, framed_digest
 
-State = Literal["answered", "failed", "too long"]
+State = Literal["answered", "failed", "too long", "refused"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Attempt:
     cost: float
     seconds: float
     error: str | None = None
+    refused: bytes | None = None
+    """What a server will not answer (see `refused_view`), in place of the key of what was asked."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Spent:
 
     attempts: int
     failed: int
+    refused: int
     lost: int
     """Attempts whose process died before the answer was kept; counted at their estimate."""
     prompt_tokens: int
@@ -116,7 +119,7 @@ class Ledger:
                 continue
             self._connection.execute(
                 "UPDATE attempts SET state = ?, error = ?, prompt_tokens = ?, completion_tokens = ?, estimated = ?, "
-                "cost = ?, seconds = ? WHERE id = ?",
+                "cost = ?, seconds = ?, ask = COALESCE(?, ask) WHERE id = ?",
                 (
                     attempt.state,
                     attempt.error,
@@ -125,9 +128,15 @@ class Ledger:
                     attempt.usage.estimated,
                     attempt.cost,
                     round(attempt.seconds, 4),
+                    attempt.refused,
                     attempt.id,
                 ),
             )
+
+    def refused(self) -> dict[bytes, str]:
+        """List what the server would not answer in earlier runs, with its reasons."""
+        query = "SELECT ask, error FROM attempts WHERE judge = ? AND state = 'refused'"
+        return {bytes(key): error or "" for key, error in self._store.rows(query, (self.judge,))}
 
     def _claim(self, ask: Ask, usage: Usage, cost: float) -> int | None:
         taken = self._connection.execute(
@@ -158,10 +167,16 @@ def _close(connection: sqlite3.Connection, run: int) -> None:
     connection.execute("UPDATE runs SET ended = ? WHERE id = ?", (_now(), run))
 
 
+def refused_view(content: str, order: str, persona: str) -> bytes:
+    """Name a prompt: what a judge is shown of a pair, whatever number of replies is asked for."""
+    return framed_digest("refused", content, order, persona)
+
+
 def spent(store: JudgmentStore, judge: str) -> Spent:
     """Add up the attempts of a judge, over all runs."""
     (row,) = store.rows(
-        "SELECT COUNT(*), SUM(state = 'failed'), SUM(state = 'lost'), SUM(prompt_tokens), SUM(completion_tokens), "
+        "SELECT COUNT(*), SUM(state = 'failed'), SUM(state = 'refused'), SUM(state = 'lost'), "
+        "SUM(prompt_tokens), SUM(completion_tokens), "
         "SUM(cost), SUM(estimated) FROM attempts WHERE judge = ? AND state != 'sent'",
         (judge,),
     )

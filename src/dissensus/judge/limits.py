@@ -10,6 +10,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from dissensus.errors import JudgeError
 
@@ -19,6 +20,10 @@ _PAYS = 1.05
 """Throughput must grow by this factor for more concurrency to pay."""
 _BURST = 2.0
 """Seconds' worth of a rate that may go at once."""
+_NOTICED = 10.0
+"""Seconds of a wait from which on people are told of it."""
+_SECOND_TRY = 5.0
+"""Seconds until a server that wants a longer pause than the patience is asked once more."""
 _HOLD = 8
 """Measurements between two tries to raise a limit that had stopped to pay."""
 
@@ -146,15 +151,27 @@ class Breaker:
 
     Args:
         patience: seconds without any answer after which to give up.
+        say: called with a line wherever the wait is one that people would notice.
     """
 
-    def __init__(self, patience: float, *, clock: Clock = time.monotonic, seed: int = 0) -> None:
+    def __init__(
+        self,
+        patience: float,
+        *,
+        clock: Clock = time.monotonic,
+        seed: int = 0,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self._patience = patience
         self._clock = clock
         self._random = random.Random(seed)
+        self._say = say
         self._until = 0.0
         self._failures = 0
+        self._busy = 0
         self._silent_since: float | None = None
+        self._said_until = 0.0
+        self._overlong = False
         self._scout: asyncio.Event | None = None
 
     @property
@@ -177,9 +194,34 @@ class Breaker:
             self._scout = asyncio.Event()
             return True
 
-    def pause(self, seconds: float) -> None:
-        """Hold requests back for a while: the server said so."""
-        self._until = max(self._until, self._clock() + seconds)
+    def busy(self, reason: str, asked: float | None) -> None:
+        """Hold requests back: the server is busy, and asked for so many seconds' pause (None: it did not say).
+
+        A pause that is longer than the patience may be a mistake: the server is asked once more, and then given up.
+
+        Raises:
+            JudgeError: it wants a longer pause than the patience, or has been busy for longer.
+        """
+        now = self._clock()
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        self._busy += 1
+        pause = backoff(min(self._busy, 6), self._random) / 5 if asked is None else asked
+        left = self._patience - (now - self._silent_since)
+        if pause > left and self._busy > 1:
+            if self._overlong and now < self._until:
+                return  # sent before the pause that was asked for last
+            if asked is None or self._overlong or left < _SECOND_TRY:
+                raise JudgeError(self._given_up(reason, now, asked))
+        self._overlong = pause > left
+        if self._overlong:
+            pause = min(_SECOND_TRY, max(left, 0.0))
+        elif max(pause, now - self._silent_since) >= _NOTICED and now + pause > self._said_until:
+            self._said_until = now + max(pause, 60.0)
+            wait = f"waiting {_duration(pause)}, until {_time(pause)}" if pause >= _NOTICED else "asking again"
+            self._say(f"{reason}: {wait} (--patience {self._patience:g} is the most)")
+        self._until = max(self._until, now + pause)
+        self._failures = int(pause >= 1)
+        self._report()
 
     def gone(self, reason: str) -> None:
         """Note that nobody answered, and hold requests back a little longer each time.
@@ -190,20 +232,25 @@ class Breaker:
         now = self._clock()
         if self._silent_since is None:
             self._silent_since = now
-        if now - self._silent_since > self._patience:
+        silent = now - self._silent_since
+        if silent > self._patience:
             raise JudgeError(
-                f"{reason}; no answer for {now - self._silent_since:.0f} s. What was answered is kept: "
+                f"{reason}; no answer for {silent:.0f} s. What was answered is kept: "
                 "start the server and run the same command again"
             )
         if now >= self._until:
             self._failures += 1
             self._until = now + min(30.0, 0.25 * 2**self._failures) * self._random.uniform(0.7, 1.3)
+        if silent >= _NOTICED and now > self._said_until:
+            self._said_until = now + 60.0
+            self._say(f"{reason}: waiting for it to come back (--patience {self._patience:g} is the most)")
         self._report()
 
     def back(self) -> None:
         """Note an answer: the server is there."""
-        self._failures = 0
+        self._failures = self._busy = 0
         self._silent_since = None
+        self._overlong = False
         self._report()
 
     def abandoned(self) -> None:
@@ -214,6 +261,39 @@ class Breaker:
         if self._scout is not None:
             self._scout.set()
             self._scout = None
+
+    def _given_up(self, reason: str, now: float, asked: float | None) -> str:
+        since = 0.0 if self._silent_since is None else now - self._silent_since
+        if asked is None or since + asked <= self._patience:
+            return (
+                f"{reason}; busy for {since:.0f} s, and --patience is {self._patience:g}. "
+                "What was answered is kept: run the same command again later"
+            )
+        return (
+            f"{reason}; the server asks for a pause of {_duration(asked)}, until {_time(asked)}, and --patience is "
+            f"{self._patience:g} s. What was answered is kept: run the same command again then, or with more patience"
+        )
+
+
+def _duration(seconds: float) -> str:
+    """Write seconds as people would.
+
+    >>> _duration(95), _duration(25200), _duration(1e15)
+    ('1:35 min', '7:00 h', 'more than a year')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
+    return f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f} h" if seconds < 86400 * 365 else "more than a year"
+
+
+def _time(seconds: float) -> str:
+    """Write the time so many seconds from now."""
+    if seconds > 86400 * 365:
+        return "who knows when"
+    at = datetime.now().astimezone() + timedelta(seconds=seconds)
+    return f"{at:%H:%M}" if seconds < 43200 else f"{at:%Y-%m-%d %H:%M}"
 
 
 def backoff(failures: int, generator: random.Random) -> float:
@@ -230,6 +310,11 @@ class Budget:
         self.reserved = 0.0
         """Set aside for what is in flight."""
         self._in_flight = 0
+        self._settled = False
+
+    def waits(self) -> bool:
+        """Whether to wait for what is in flight: where there is a limit, the first one tells what others may cost."""
+        return self.most is not None and not self._settled and self._in_flight > 0
 
     def reserve(self, cost: float) -> bool:
         """Set ``cost`` aside; False where it would pass the limit."""
@@ -242,6 +327,7 @@ class Budget:
     def settle(self, reserved: float, cost: float) -> None:
         """Turn what was set aside into what it cost."""
         self._in_flight -= 1
+        self._settled = True
         # With nothing in flight the sum is 0, not what rounding left of it.
         self.reserved = self.reserved - reserved if self._in_flight else 0.0
         self.spent += cost

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dissensus.encoder import best_device, quiet_transformers
+from dissensus.encoder import best_device, has_bfloat16, quiet_transformers
 from dissensus.errors import InputError, JudgeError, MissingDependencyError
+from dissensus.files.source import print_notice
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -36,7 +37,10 @@ class LanguageModel:
 def load_language_model(
     name: str, *, revision: str | None = None, device: str | None = None, dtype: Dtype = "auto"
 ) -> LanguageModel:
-    """Load a folder or a Hub id; ``dtype`` ``auto`` is that of the weights, ``device`` ``auto`` all there are.
+    """Load a folder or a Hub id; ``device`` ``auto`` is all devices that there are.
+
+    ``dtype`` ``auto`` is that of the weights, or float32 on a processor that does not compute in it: it would take a
+    minute for what takes a second. What it is becomes part of the model's identity.
 
     Raises:
         InputError: there is no such model, or it is no causal language model.
@@ -67,7 +71,16 @@ def load_language_model(
         raise InputError(f"--model {name}: its weights lack {first}; give a model with its language-model head")
     model.eval().requires_grad_(False)
     if device != "auto":
-        model.to(device or best_device())
+        device = device or best_device()
+        # Float16 has even fewer instructions: of the processors with these, all have bfloat16.
+        if dtype == "auto" and model.dtype in (torch.bfloat16, torch.float16) and not has_bfloat16(device):
+            weights = str(model.dtype).removeprefix("torch.")
+            print_notice(
+                f"{name}: its weights are {weights}, which this processor only emulates, so it runs in float32, "
+                "in twice the memory; --dtype bfloat16 emulates all the same"
+            )
+            model.float()
+        model.to(device)
     identity = {**origin, "dtype": str(model.dtype).removeprefix("torch.")}
     stops = _stops(model, tokenizer)
     # What generate is not told it would take from here: Llama 3 says temperature 0.6 and top-p 0.9.

@@ -36,7 +36,7 @@ class LocalModel:
         model: a folder or a Hub id.
         revision: of a Hub id; the commit it names becomes part of the identity.
         device: ``cuda``, ``cpu``, …; ``auto`` spreads the layers over all; by default the accelerator of this machine.
-        dtype: ``auto`` is that of the weights.
+        dtype: ``auto`` is that of the weights, or float32 where the processor would emulate it.
         tokens_per_batch: padding counted; halved, for good, when an accelerator runs out of memory.
         share: compute common beginnings once.
 
@@ -191,6 +191,7 @@ class LocalModel:
                 ask,
                 tuple(self._rendering.reply(reply) for reply in own),
                 usage=Usage(len(ids), sum(map(len, own))),
+                cut=tuple(reply[-1] not in self._loaded.stops for reply in own),
             )
             for (ask, ids), own in zip(rows, replies, strict=True)
         ]

@@ -61,7 +61,8 @@ def _weights(store: JudgmentStore, judge: str, temperature: float, top_p: float)
 
 def _vote_weights(store: JudgmentStore, judge: str) -> Iterator[Weights]:
     rows = store.rows(
-        "SELECT pair_id, content, persona, shown, SUM(choice = 'a'), SUM(choice = 'b') FROM judgments "
+        "SELECT pair_id, content, persona, shown, SUM((choice = 'a') + 0.5 * (choice = 'tie')), "
+        "SUM((choice = 'b') + 0.5 * (choice = 'tie')) FROM judgments "
         "WHERE judge = ? AND choice IS NOT NULL GROUP BY pair_id, content, persona, shown "
         "ORDER BY pair_id, content, persona, shown",
         (judge,),

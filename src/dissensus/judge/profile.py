@@ -1,4 +1,4 @@
-"""What a server really honours, as the probe found it, and what follows for the way it is asked."""
+"""What a server really supports, as the probe found it, and what follows for the way it is asked."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from dissensus.errors import JudgeError
+from dissensus.judge.ask import Sampling
 
 Api = Literal["chat", "completions"]
 Plan = Literal["greedy", "prefill"]
+Unsaid = Literal["temperature", "top_p", "top_p=1", "seed"]
 
 
 class ServerProfile(BaseModel):
@@ -48,6 +50,16 @@ class ServerProfile(BaseModel):
     usage: bool = False
     """Whether it counts tokens."""
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    unsaid: tuple[Unsaid, ...] = ()
+    """Parameters that it refuses, and so are left out; ``top_p=1``: only where it is 1, which changes nothing."""
+    together: bool = True
+    """Whether temperature and top_p may both be said; if not, the one that is 1 is left out."""
+    coldest: float = 0.0
+    """The lowest temperature that it takes."""
+    too_few: int = 0
+    """The most tokens of a reply that it refuses for being too few."""
+    reasons: dict[str, str] = {}
+    """What it said when it refused them, by the names of the parameters that it said it of."""
     neutral: dict[str, int | float | str] = {}
     """Parameters beyond OpenAI's that it takes, with values that change nothing: servers have defaults of their own."""
     ignored: tuple[str, ...] = ()
@@ -61,8 +73,12 @@ class ServerProfile(BaseModel):
         # At temperature 1 scaled log-probabilities are raw, but a reply is then drawn: a prefix is surer.
         return "greedy" if self.raw or self.temperature or not self.prefill else "prefill"
 
-    def check(self, *, exact: bool) -> None:
+    def check(self, *, exact: bool, sampling: Sampling | None = None) -> None:
         """Refuse what this server cannot do.
+
+        Args:
+            exact: whether readings are wanted.
+            sampling: how replies are to be sampled, where they are.
 
         Raises:
             JudgeError: no readings can be had of it, or it does not sample as it is told.
@@ -76,12 +92,40 @@ class ServerProfile(BaseModel):
                 f"{self.model}: the server ignores temperature, so nobody knows at which one its log-probabilities "
                 "are; use another server, or the judge local"
             )
-        if not exact and (self.temperature is False or self.top_p is False):
+        if not exact:
+            self._check_sampling(sampling)
+
+    def _check_sampling(self, sampling: Sampling | None) -> None:
+        if self.temperature is False or self.top_p is False:
             what = " and ".join(name for name in ("temperature", "top_p") if getattr(self, name) is False)
             raise JudgeError(
                 f"{self.model}: the server ignores {what}, so its replies would be drawn from another distribution; "
                 "use --mode exact, another server, or the judge local"
             )
+        if sampling is None:
+            return
+        asked = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+        options = {"temperature": "--temperature", "top_p": "--top-p"}
+        refused = [name for name in asked if name in self.unsaid and asked[name] != 1]
+        if refused:
+            remedy = " ".join(f"{options[name]} 1" for name in refused)
+            raise JudgeError(
+                f"{self.model}: the server takes no {' and no '.join(refused)} but 1"
+                f"{self._said(refused[0])}; give {remedy}"
+            )
+        if not self.together and 1 not in asked.values():
+            raise JudgeError(
+                f"{self.model}: the server takes temperature or top_p and not both{self._said('top_p')}; "
+                "give --temperature 1 or --top-p 1"
+            )
+        if sampling.max_tokens <= self.too_few:
+            raise JudgeError(
+                f"{self.model}: the server refuses replies of {sampling.max_tokens} tokens{self._said('tokens')}; "
+                "give more with --max-tokens, such as 1000"
+            )
+
+    def _said(self, name: str) -> str:
+        return f" ({self.reasons[name]})" if name in self.reasons else ""
 
     def describe(self) -> str:
         """Write the profile as lines of a name and what was found."""
@@ -89,22 +133,27 @@ class ServerProfile(BaseModel):
             ("model", self.model),
             ("server", self.server or "does not say"),
             ("api", self.api),
-            ("n", "honoured" if self.several else "one reply a request"),
+            ("n", "supported" if self.several else "one reply a request"),
             ("log-probs", f"top {self.logprobs}, {_raw(self.raw)}" if self.logprobs else "none"),
-            ("temperature", _honoured(self.temperature)),
-            ("top_p", _honoured(self.top_p)),
-            ("seed", _honoured(self.seed)),
-            ("prefill", _honoured(self.prefill)),
+            ("temperature", _supported(self.temperature)),
+            ("top_p", _supported(self.top_p)),
+            ("seed", _supported(self.seed)),
+            ("prefill", _supported(self.prefill)),
             ("opening", "not told" if self.opening_tokens is None else f"{self.opening_tokens} token(s)"),
             ("context", "not told: say it with --context" if self.context is None else f"{self.context:,} tokens"),
             ("labels", ", ".join(f"{text!r} = {i}" for text, i in self.label_ids.items()) or "not told"),
-            ("by id", _honoured(self.asked_ids)),
+            ("by id", _supported(self.asked_ids)),
             ("usage", "counted" if self.usage else "not told: tokens and cost are estimates"),
+            ("not sent", ", ".join(self._left_out()) or "nothing that is refused"),
             ("also sent", ", ".join(f"{name} {value}" for name, value in self.neutral.items()) or "nothing"),
             ("ignored", ", ".join(self.ignored) or "nothing that was tried"),
             ("plan", self._plan_in_words()),
         ]
         return "\n".join(f"{name:<12} {value}" for name, value in rows)
+
+    def _left_out(self) -> list[str]:
+        names = [name.replace("=1", " where it is 1") for name in self.unsaid]
+        return names if self.together else [*names, "temperature or top_p, whichever is 1"]
 
     def _plan_in_words(self) -> str:
         sample = "one request for all replies of an order" if self.several else "one request for each reply"
@@ -116,8 +165,8 @@ class ServerProfile(BaseModel):
         return f"sample: {sample}; {exact}"
 
 
-def _honoured(value: bool | None) -> str:
-    return "not told" if value is None else "honoured" if value else "not honoured"
+def _supported(value: bool | None) -> str:
+    return "not told" if value is None else "supported" if value else "not supported"
 
 
 def _raw(value: bool | None) -> str:

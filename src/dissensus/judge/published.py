@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,11 @@ from dissensus.files.reading import Row, decode_json, kind_of, read_rows
 from dissensus.files.source import print_notice
 from dissensus.judge.engine import Question
 from dissensus.judge.store import content_of
-from dissensus.records import Choice, Judgment, Order, Pair, content_id
+from dissensus.records import Judgment, Label, Order, Pair, content_id
 
 _TEXTS = ("prompt", "response_a", "response_b")
 _ORDERS: dict[str, Order] = {"ab": "ab", "ba": "ba"}
+_SIDES: tuple[Label, ...] = ("a", "b")
 _REMEDY = "mend the row"
 _SAMPLES = 2**63
 """SQLite's integers end here."""
@@ -51,7 +52,7 @@ _SAMPLES = 2**63
 class Verdict:
     """One published verdict, in the pair's own terms."""
 
-    choice: Choice | None
+    choice: Label | None
     probability_a: float | None = None
     reply: str = ""
     persona: str = ""
@@ -212,8 +213,11 @@ class _Found:
 
 
 def _content(verdict: Verdict) -> tuple[object, ...]:
-    """What a verdict adds to its judge's digest; no persona, as in most files, adds nothing."""
-    *said, persona = astuple(verdict)
+    """What a verdict adds to its judge's digest; no persona, as in most files, adds nothing.
+
+    A tie adds what it did when it was kept without a choice, so that a judge stored then is the same judge today.
+    """
+    *said, persona = astuple(replace(verdict, choice=None) if verdict.choice == "tie" else verdict)
     return (*said, persona) if persona else tuple(said)
 
 
@@ -258,30 +262,42 @@ def _verdict(value: Any, where: str) -> Verdict:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ValueError(f"{where} is {kind_of(value)}; expected the probability of a, from 0 to 1 (0.5: a tie)")
     if value == 0.5:
-        return Verdict(None, 0.5, "tie")
+        return Verdict("tie", 0.5, "tie")
     return Verdict("a" if value > 0.5 else "b", float(value))
 
 
 def _flat_verdict(values: Mapping[str, Any]) -> Verdict:
-    choice, probability = values.get("choice"), _number(values.get("probability_a"))
+    choice, probability = _choice(values.get("choice")), _number(values.get("probability_a"))
     reply, persona = values.get("reply") or "", name_of(values.get("persona"), "persona") or ""
     if not isinstance(reply, str):
         raise ValueError(f"reply is {kind_of(reply)}; expected text")
-    if choice not in ("a", "b", "tie", None):
-        raise ValueError(f"choice is {kind_of(choice)}; expected a, b, tie, or null where no winner was named")
     if choice is None and "choice" not in values and probability is None:
         raise ValueError("neither choice nor probability_a is there; give one of them")
     read = _verdict(probability, "probability_a")
-    if choice == "tie" or (choice is None and read.reply == "tie"):
+    if choice is None and reply == "tie" and probability is None:
+        read = Verdict("tie", 0.5)  # a vote as it was exported when ties had no choice
+    if "tie" in (choice, read.choice) and choice in ("tie", None):
         if probability not in (None, 0.5):
             raise ValueError(f"choice is a tie beside a probability_a of {probability}; give one of them")
-        return Verdict(None, 0.5, reply or "tie", persona)
+        return Verdict("tie", 0.5, reply or "tie", persona)
     if choice is None and probability is not None and "choice" in values:
         raise ValueError(
             f"choice is null beside a probability_a of {probability}; leave probability_a empty where no winner was "
             "named, or give the choice"
         )
     return Verdict(choice or read.choice, read.probability_a, reply, persona)
+
+
+def _choice(value: Any) -> Label | None:
+    """Read a choice. A capital A is refused: it may be the response shown first as well as the pair's own a."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value.strip().lower() == "tie":
+        return "tie"
+    for side in _SIDES:
+        if value == side:
+            return side
+    raise ValueError(f"choice is {kind_of(value)}; expected a, b, tie, or null where no winner was named")
 
 
 def _number(value: Any) -> Any:

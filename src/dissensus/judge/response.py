@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dissensus.judge.ask import AskError, Usage
+from dissensus.judge.ask import AskError, Kind, Usage
+from dissensus.judge.failure import message_of, status_of
 from dissensus.judge.prompt import PREFIX
 from dissensus.judge.reading import Reading, verdict_of_token
 
 _LEAST = -500.0
 """Tokens below this are as good as unseen; some servers write -9999 for those that they cut off."""
 _MOST_TOKENS = 2**31
+_CUT = ("length", "max_tokens", "max_length", "model_length", "max_output_tokens")
+_FAILED = re.compile(r"error|abort|cancel|fail|time_?out|insufficient|overload|unload|interrupt|preempt")
+_BLOCKED = re.compile(r'(?i)"filtered": true|"block_?reason": "')
+_ENDS = (
+    "", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "tool_calls", "tool_use",
+    "function_call", *_CUT,
+)  # fmt: skip
+_WITHHELD = re.compile(r"filter|safety|sensitive|refus|recitation|prohibited|blocklist|spii|guardrail|toxic|moderat")
+"""Of the reasons why a reply ended: its limit of tokens, a failure, an end like any other, what it says."""
 
 
 class Step(NamedTuple):
@@ -33,7 +45,8 @@ def choices_of(response: dict[str, Any]) -> list[dict[str, Any]]:
     """
     choices = response.get("choices")
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
-        raise AskError("an answer without choices", billed=True)
+        blocked = choices == [] and _BLOCKED.search(json.dumps(response))
+        raise AskError("an answer without choices", kind="withheld" if blocked else "failed", billed=True)
     return choices
 
 
@@ -55,6 +68,57 @@ def reply_text(choice: dict[str, Any]) -> str:
     if not isinstance(content, str | None):
         raise AskError("a reply that is no text", billed=True)
     return whole_characters(content or "")
+
+
+def replies_of(choices: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+    """Return the replies among choices, and which of them were cut at their limit of tokens.
+
+    A choice that ended in a failure or was held back is no reply. Other choices beside it are.
+
+    Raises:
+        AskError: none of them is a reply; that of the first.
+    """
+    replies, cut = [], []
+    errors: list[AskError] = []
+    for choice in choices:
+        try:
+            check_end(choice)
+            replies.append(reply_text(choice))
+            cut.append(_finish(choice) in _CUT)
+        except AskError as error:
+            errors.append(error)
+    if errors and not replies:
+        raise errors[0]
+    return tuple(replies), tuple(cut)
+
+
+def check_end(choice: dict[str, Any]) -> None:
+    """Refuse a choice whose reply is not one that the model came to an end with.
+
+    A server that has sent its 200 can tell of a failure only inside: as an error of the choice, or as the reason why
+    the reply ended. Those of an unknown name are failures where there is no text.
+
+    Raises:
+        AskError: the reply failed or was held back.
+    """
+    finish = _finish(choice)
+    if error := choice.get("error"):
+        code = status_of(error)
+        reason = f"a failure inside a 200: {message_of(json.dumps(error)) or finish or 'no reason given'}"[:300]
+        kinds: dict[int, Kind] = {429: "busy", 400: "withheld", 403: "withheld", 422: "withheld", 451: "withheld"}
+        raise AskError(whole_characters(reason), kind=kinds.get(code, "failed"))
+    if _FAILED.search(finish):
+        raise AskError(f"a reply that ended with {finish[:50]!r}", billed=True)
+    if finish not in _ENDS and not reply_text(choice).strip():
+        kind: Kind = "withheld" if _WITHHELD.search(finish) else "failed"
+        raise AskError(f"an empty reply that ended with {finish[:50]!r}", kind=kind, billed=True)
+
+
+def _finish(choice: dict[str, Any]) -> str:
+    finish = choice.get("finish_reason")
+    if isinstance(finish, dict):
+        finish = finish.get("type")
+    return whole_characters(finish).lower() if isinstance(finish, str) else ""
 
 
 def whole_characters(text: str) -> str:
@@ -155,10 +219,22 @@ def make_reading(step: Step, forced: float, further: Sequence[tuple[str, float]]
 
 
 def usage_of(response: dict[str, Any], prompt: str) -> Usage:
-    """Read the tokens that a request took; guess them from the texts where the server does not say."""
+    """Read the tokens that a request took; guess them from the texts where the server does not say.
+
+    Tokens read from a cache are of the prompt, and reasoning is of the reply, wherever a server counts them.
+    """
     usage = response.get("usage")
     if isinstance(usage, dict) and (prompt_tokens := _count(usage.get("prompt_tokens"))):
-        return Usage(prompt_tokens, _count(usage.get("completion_tokens")))
+        completion, total = _count(usage.get("completion_tokens")), _count(usage.get("total_tokens"))
+        cached = _detail(usage, "prompt_tokens_details", "cached_tokens") or _count(
+            usage.get("cache_read_input_tokens")
+        )
+        if cached > prompt_tokens or (cached and total == prompt_tokens + cached + completion):
+            prompt_tokens += cached  # counted apart
+        reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+        if reasoning > completion:
+            completion += reasoning  # counted apart
+        return Usage(prompt_tokens, max(completion, total - prompt_tokens))
     try:
         replies = [reply_text(choice) for choice in choices_of(response)]
     except AskError:
@@ -166,5 +242,12 @@ def usage_of(response: dict[str, Any], prompt: str) -> Usage:
     return Usage(len(prompt) // 3 + 1, sum(len(reply) // 3 + 1 for reply in replies), estimated=True)
 
 
+def _detail(usage: dict[str, Any], group: str, name: str) -> int:
+    details = usage.get(group)
+    return _count(details.get(name)) if isinstance(details, dict) else 0
+
+
 def _count(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and 0 < value < _MOST_TOKENS else 0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Callable
+
+from dissensus.judge.verdict import parse_choice
 
 APPLICATION_ID = 0x64697373  # "diss"
-VERSION = 2
+VERSION = 4
 
 _JUDGMENTS = """
 CREATE TABLE judgments (
@@ -64,7 +68,40 @@ CREATE INDEX attempts_in_flight ON attempts (ask) WHERE state = 'sent';
 CREATE INDEX attempts_by_judge ON attempts (judge, state);
 """
 
-_STEPS = (_JUDGMENTS, _LANGUAGE_MODELS)
+# Null in rows that are older than this version.
+_CHECKSUMS = """
+ALTER TABLE judgments ADD COLUMN checksum INTEGER;
+ALTER TABLE judges ADD COLUMN checksum INTEGER;
+ALTER TABLE readings ADD COLUMN checksum INTEGER;
+"""
+
+
+def _read_again(connection: sqlite3.Connection) -> None:
+    """Give ties their own choice, and read the replies of language models by today's rules: they were paid for."""
+    judges = connection.execute("SELECT name, settings FROM judges")
+    models = [name for name, settings in judges if "config" in json.loads(settings)]
+    marks = ", ".join("?" * len(models))
+    connection.execute(
+        "UPDATE judgments SET choice = 'tie' WHERE choice IS NULL AND (reply = 'tie' OR probability_a = 0.5) "
+        f"AND judge NOT IN ({marks})",
+        models,
+    )
+    replies = connection.execute(
+        f"SELECT key, reply, shown, choice FROM judgments WHERE judge IN ({marks}) "
+        "AND reply NOT IN ('Choice: A', 'Choice: B')",
+        models,
+    )
+    read = ((parse_choice(reply, order=shown), choice, key) for key, reply, shown, choice in replies)
+    changed = [(now, key) for now, before, key in read if now != before]
+    connection.executemany("UPDATE judgments SET choice = ? WHERE key = ?", changed)
+
+
+_STEPS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
+    _JUDGMENTS,
+    _LANGUAGE_MODELS,
+    _read_again,
+    _CHECKSUMS,
+)
 """What makes version n from version n - 1. A step is never edited once it was released."""
 
 
@@ -77,6 +114,9 @@ def migrate(connection: sqlite3.Connection) -> None:
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         for step in _STEPS[version:]:
+            if not isinstance(step, str):
+                step(connection)
+                continue
             for statement in filter(str.strip, step.split(";")):
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any, Self
 
 import numpy as np
 
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
-from dissensus.judge.endpoint import ContextExceededError, Endpoint
+from dissensus.judge.endpoint import Endpoint
+from dissensus.judge.failure import ContextExceededError
 from dissensus.judge.profile import ServerProfile
 from dissensus.judge.prompt import PREFIX
 from dissensus.judge.reading import Reading
-from dissensus.judge.response import Step, choices_of, find_label, make_reading, reply_text, steps_of, usage_of
+from dissensus.judge.response import (
+    Step,
+    check_end,
+    choices_of,
+    find_label,
+    make_reading,
+    replies_of,
+    steps_of,
+    usage_of,
+)
 
+_LONG = 4000
+"""Characters of a prompt from which on a server may cut it, as Ollama does at 2,048 tokens of 4,096."""
+_FEWEST = 0.75
+"""Share of the tokens that a prompt of its length is expected to have, below which it may have been cut."""
+_MORE_WORDS = 64
+"""Words (the digits of a hash) that a prompt is asked behind again, to see whether they are counted."""
 _TOKENS_TO_LABEL = 8
 """A greedy reply that has not come to its label by then does not keep to the prefix."""
 
@@ -23,7 +40,7 @@ class Server:
 
     Args:
         endpoint: where it is.
-        profile: what it honours (see `probe`).
+        profile: what it supports (see `probe`).
         revision: of the model, where the server's name for it does not tell; part of the identity.
     """
 
@@ -31,6 +48,7 @@ class Server:
         self._endpoint = endpoint
         self._revision = revision
         self.profile = profile
+        self._gauge = _Gauge()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -56,7 +74,7 @@ class Server:
 
     async def answer(self, ask: Ask, sampling: Sampling | None) -> Outcome:
         """Make one attempt; `Endpoint.post` says what is raised."""
-        attempt = _Attempt(self._endpoint, self.profile, ask)
+        attempt = _Attempt(self._endpoint, self.profile, self._gauge, ask)
         try:
             return await (attempt.read() if sampling is None else attempt.sample(sampling))
         except ContextExceededError as error:
@@ -66,12 +84,38 @@ class Server:
             raise
 
 
+class _Gauge:
+    """Doubts counts of tokens that are too low for a prompt: a server that cuts prompts says nothing else of it."""
+
+    def __init__(self) -> None:
+        self._characters = self._tokens = 0
+        self._whole = 0
+        """Characters of the longest prompt that is known to be read whole."""
+
+    def doubts(self, prompt: str, tokens: int) -> bool:
+        """Whether so few tokens may be those of a part: fewer than words, or far fewer than prompts have had so far."""
+        length = len(prompt)
+        if length <= self._whole:
+            return False
+        expected = self._tokens / self._characters * length if length > _LONG and self._characters else 0.0
+        if tokens < max(len(prompt.split()), _FEWEST * expected):
+            return True
+        self._characters += length
+        self._tokens += tokens
+        return False
+
+    def measured(self, prompt: str) -> None:
+        """Note a prompt that was read whole."""
+        self._whole = max(self._whole, len(prompt))
+
+
 class _Attempt:
     """The one or few requests of an attempt, and what they took together."""
 
-    def __init__(self, endpoint: Endpoint, profile: ServerProfile, ask: Ask) -> None:
+    def __init__(self, endpoint: Endpoint, profile: ServerProfile, gauge: _Gauge, ask: Ask) -> None:
         self._endpoint = endpoint
         self._profile = profile
+        self._gauge = gauge
         self._ask = ask
         self.usage = Usage()
 
@@ -85,7 +129,8 @@ class _Attempt:
             seed=(int.from_bytes(self._ask.key[:4], "big") ^ sampling.seed) & 0x7FFFFFFF,
             n=wanted if self._profile.several else None,
         )
-        return Answer(self._ask, tuple(reply_text(choice) for choice in choices[:wanted]), usage=self.usage)
+        replies, cut = replies_of(choices[:wanted])
+        return Answer(self._ask, replies, usage=self.usage, cut=cut)
 
     async def read(self) -> Outcome:
         """Read the label's distribution off a greedy reply, or behind the prefix."""
@@ -98,6 +143,7 @@ class _Attempt:
         # drawn all the same.
         temperature = 0.0 if profile.raw else 1.0
         choices = await self._send(limit=_TOKENS_TO_LABEL, temperature=temperature, logprobs=True)
+        check_end(choices[0])
         label, forced = find_label(steps_of(choices[0]))
         if label is not None:
             return self._reading(label, forced)
@@ -107,7 +153,9 @@ class _Attempt:
         return Answer(self._ask, reading=Reading(np.zeros(1), "-", 1), usage=self.usage)
 
     async def _read_behind_prefix(self, *, forced: float) -> Outcome:
-        steps = steps_of((await self._send(limit=1, temperature=1.0, logprobs=True, prefix=PREFIX))[0])
+        (choice, *_) = await self._send(limit=1, temperature=1.0, logprobs=True, prefix=PREFIX)
+        check_end(choice)
+        steps = steps_of(choice)
         if not steps:
             raise AskError("no token behind the prefix", billed=True)
         ids = self._profile.label_ids
@@ -136,13 +184,32 @@ class _Attempt:
             raise
         usage = usage_of(response, self._ask.prompt)
         self.usage = _sum(self.usage, usage)
-        # A server that cuts prompts says nothing of it: fewer tokens than half the words cannot hold one.
-        if not usage.estimated and usage.prompt_tokens < len(self._ask.prompt.split()) // 2:
-            raise ContextExceededError(0, self._profile.context or usage.prompt_tokens)
+        if not usage.estimated and self._gauge.doubts(self._ask.prompt, usage.prompt_tokens):
+            await self._measure(usage.prompt_tokens)
         # Others (transformers serve) answer beyond the positions that their model has.
         if self._profile.context is not None and not usage.estimated and usage.prompt_tokens > self._profile.context:
             raise ContextExceededError(usage.prompt_tokens, self._profile.context)
         return choices_of(response)
+
+    async def _measure(self, counted: int) -> None:
+        """Ask the prompt again behind a few more words: where they are not counted, it is cut.
+
+        They come first, so that nothing of it is in a cache: some servers count only what is not.
+        """
+        prompt = self._ask.prompt
+        more = " ".join(hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest())
+        body = request_body(
+            self._profile, f"{more}\n\n{prompt}", limit=1000 if self._profile.too_few else 1, temperature=0.0
+        )
+        try:
+            usage = usage_of(await self._endpoint.post(path_of(self._profile), body), prompt)
+        except ContextExceededError:
+            self._gauge.measured(prompt)  # what does not fit is refused, and so was not cut
+            return
+        self.usage = _sum(self.usage, usage)
+        if usage.prompt_tokens - counted < _MORE_WORDS // 2:
+            raise ContextExceededError(0, self._profile.context or counted)
+        self._gauge.measured(prompt)
 
 
 def path_of(profile: ServerProfile) -> str:
@@ -167,12 +234,11 @@ def request_body(
     body: dict[str, Any] = {
         "model": profile.model,
         profile.limit_name: limit,
-        "temperature": temperature,
-        "top_p": top_p,
+        **_said(profile, temperature, top_p),
         "stream": False,
         **profile.neutral,
     }
-    if seed is not None:
+    if seed is not None and "seed" not in profile.unsaid:
         body["seed"] = seed
     if n is not None:
         body["n"] = n
@@ -189,6 +255,17 @@ def request_body(
     if top:
         body |= {"logprobs": True, "top_logprobs": top}
     return {**body, **(extra or {})}
+
+
+def _said(profile: ServerProfile, temperature: float, top_p: float) -> dict[str, float]:
+    """Name temperature and top-p as far as the server lets them be named; where both are 1 either may be left out."""
+    said = {"temperature": max(temperature, profile.coldest), "top_p": top_p}
+    left_out = {name for name in said if name in profile.unsaid}
+    if top_p == 1 and ("top_p=1" in profile.unsaid or not profile.together):
+        left_out.add("top_p")
+    elif temperature == 1 and not profile.together:
+        left_out.add("temperature")
+    return {name: value for name, value in said.items() if name not in left_out}
 
 
 def _sum(one: Usage, other: Usage) -> Usage:

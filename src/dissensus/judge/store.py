@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
+import shutil
 import sqlite3
 import time
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from dissensus.judge.reading import Reading
 from dissensus.judge.schema import APPLICATION_ID, VERSION, migrate
 from dissensus.records import Judgment, Order, Pair, content_id
 
+_LEAST_FREE = 64 * 1024  # what SQLite needs to open a store in WAL mode, and a page or two
 _COLUMNS = "pair_id, judge, sample, shown, choice, probability_a, reply, persona"
 
 
@@ -47,6 +51,18 @@ def framed_digest(*parts: str) -> bytes:
 def content_of(pair: Pair) -> str:
     """Hex digits over the texts of a pair."""
     return content_id(pair.prompt, pair.response_a, pair.response_b)
+
+
+def checksum(name: str, content: bytes) -> int:
+    """Sum up what a row says, so that a bit that flips on disk shows."""
+    return zlib.crc32(content, zlib.crc32(name.encode()))
+
+
+def judgment_checksum(pair_id: str, choice: str | None, probability_a: float | None, persona: str, reply: str) -> int:
+    """Sum up what a judgment says beside what its key is made of: judge, texts, sample, order."""
+    if probability_a is None:
+        return zlib.crc32(f"{pair_id}\0{choice}\0{persona}\0{reply}".encode())
+    return zlib.crc32(f"{pair_id}\0{choice}\0{persona}\0{reply}\0{probability_a}".encode())
 
 
 @dataclass(frozen=True)
@@ -80,21 +96,20 @@ class JudgmentStore:
             OutputError: the file cannot be made.
         """
         self.path = Path(path)
-        if not create and not self.path.is_file():
-            raise InputError(f"{path}: no such store of judgments; make one with: dissensus judge PAIRS --store {path}")
+        self._look_at_file(create)
         try:
-            # The engine writes from a thread of its own; only ever one thread uses the connection at a time.
-            self.connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+            # A whole path: SQLite takes "file:x" for an address. The engine writes from a thread of its own; only ever
+            # one thread uses the connection at a time.
+            place = os.path.abspath(self.path)  # noqa: PTH100 (links stay as they are)
+            self.connection = sqlite3.connect(place, timeout=60, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise OutputError(f"{path}: cannot be opened as a store ({error}); does its folder exist?") from error
         try:
             self._prepare()
         except BaseException as error:
             self.connection.close()
-            if isinstance(error, sqlite3.OperationalError):
-                raise OutputError(f"{path}: cannot be used as a store ({error}); mend that and run again") from error
-            if isinstance(error, sqlite3.DatabaseError):
-                raise self._damaged(error) from error
+            if isinstance(error, sqlite3.DatabaseError | UnicodeDecodeError):
+                raise self._explain(error, "cannot be used as a store") from error
             raise
 
     def __enter__(self) -> Self:
@@ -122,12 +137,8 @@ class JudgmentStore:
         except BaseException as error:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError):
-                raise OutputError(
-                    f"{self.path}: judgments cannot be written ({error}); mend that and run again"
-                ) from error
             if isinstance(error, sqlite3.DatabaseError):
-                raise self._damaged(error) from error
+                raise self._explain(error, "judgments cannot be written") from error
             raise
 
     def add(self, judgments: Iterable[Judgment], pairs: Mapping[str, Pair]) -> int:
@@ -136,9 +147,12 @@ class JudgmentStore:
         Raises:
             OutputError: the disk is full or the file cannot be written; the batch is not there in part.
         """
+        judgments = list(judgments)
+        contents = {pair_id: content_of(pairs[pair_id]) for pair_id in {j.pair_id for j in judgments}}
         rows = [
-            (judgment_key(j.judge, pairs[j.pair_id], j.sample, j.order), content_of(pairs[j.pair_id]), j)
+            (framed_digest(j.judge, j.pair_id, content, str(j.sample), j.order), content, j)
             for j in judgments
+            for content in (contents[j.pair_id],)
         ]
         with self.transaction():
             return self.insert(rows)
@@ -147,23 +161,8 @@ class JudgmentStore:
         """Insert (key, content, judgment) rows that are not there yet, within a transaction; returns how many."""
         before = self.connection.total_changes
         self.connection.executemany(
-            f"INSERT OR IGNORE INTO judgments (key, content, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    key,
-                    content,
-                    j.pair_id,
-                    j.judge,
-                    j.sample,
-                    j.order,
-                    j.choice,
-                    j.probability_a,
-                    # A reply may hold half of a surrogate pair, which UTF-8 cannot.
-                    j.reply.encode("utf-8", "replace").decode(),
-                    j.persona,
-                )
-                for key, content, j in rows
-            ),
+            "INSERT OR IGNORE INTO judgments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [_row(key, content, judgment) for key, content, judgment in rows],
         )
         return self.connection.total_changes - before
 
@@ -171,8 +170,12 @@ class JudgmentStore:
         """Insert (key, reading) rows that are not there yet, within a transaction; returns how many."""
         before = self.connection.total_changes
         self.connection.executemany(
-            "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((k, r.judge, r.pair_id, r.content, r.order, r.persona, r.reading.to_bytes()) for k, r in rows),
+            "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (key, r.judge, r.pair_id, r.content, r.order, r.persona, blob, checksum(r.pair_id, blob))
+                for key, r in rows
+                for blob in (r.reading.to_bytes(),)
+            ],
         )
         return self.connection.total_changes - before
 
@@ -256,8 +259,11 @@ class JudgmentStore:
 
     def register(self, judge: str, settings: Mapping[str, Any]) -> None:
         """Note a judge's settings; the last ones count."""
+        text = json.dumps(dict(settings))
         with self.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO judges VALUES (?, ?)", (judge, json.dumps(dict(settings))))
+            connection.execute(
+                "INSERT OR REPLACE INTO judges VALUES (?, ?, ?)", (judge, text, checksum(judge, text.encode()))
+            )
 
     def _unpack(self, blob: bytes, name: str) -> Reading:
         try:
@@ -273,13 +279,14 @@ class JudgmentStore:
 
         Raises:
             InputError: the file is damaged.
+            OutputError: it is locked, or the disk is full.
         """
         try:
-            yield from self.connection.execute(query, arguments)
-        except sqlite3.OperationalError as error:
-            raise OutputError(f"{self.path}: cannot be read ({error}); mend that and run again") from error
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(error) from error
+            # No "yield from": a reader that stops early would close a cursor of a store that is closed by then.
+            for row in self.connection.execute(query, arguments):  # noqa: UP028
+                yield row
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise self._explain(error, "cannot be read") from error
 
     def _text_judges(self) -> set[str]:
         """The judges that see texts alone."""
@@ -288,6 +295,25 @@ class JudgmentStore:
             for name, settings in self.rows("SELECT name, settings FROM judges")
             if json.loads(settings).get("by_content")
         }
+
+    def _look_at_file(self, create: bool) -> None:
+        """Raise InputError where there is no file to open, or what is there must not be opened as an empty store."""
+        if str(self.path) == ":memory:" or self.path.is_dir():
+            raise InputError(f"{str(self.path)!r}: a store of judgments is a file; name one, such as judgments.db")
+        is_there = self.path.is_file()
+        is_empty = not is_there or not self.path.stat().st_size
+        log = self.path.with_name(self.path.name + "-wal")
+        if is_empty and log.is_file() and log.stat().st_size:  # SQLite would remove it
+            raise InputError(
+                f"{self.path}: {'is empty' if is_there else 'is gone'}, and {log.name} beside it has judgments of it; "
+                f"save them with: dissensus judgments recover --store {self.path} --out RECOVERED.db"
+            )
+        if not create and not is_there:
+            raise InputError(
+                f"{self.path}: no such store of judgments; make one with: dissensus judge PAIRS --store {self.path}"
+            )
+        if not create and is_empty:
+            raise InputError(f"{self.path}: is empty (0 bytes), and so no store of judgments; name another file")
 
     def _prepare(self) -> None:
         """Check that the file is a store of ours, or make it one; look first, write later."""
@@ -325,7 +351,18 @@ class JudgmentStore:
         with self.path.open("rb") as file:
             return file.read(16) == b"SQLite format 3\0"
 
-    def _damaged(self, error: sqlite3.Error) -> InputError:
+    def _explain(self, error: sqlite3.DatabaseError | UnicodeDecodeError, what: str) -> Exception:
+        """Say what SQLite's error means: a full disk, something else outside the file, or a damaged file."""
+        if isinstance(error, sqlite3.ProgrammingError):
+            return error
+        # An error of Python's own has no code: a text, or SQLite's words on one, is no UTF-8 any more.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        # The memory that readers share is a file, too, and where it cannot grow SQLite says no more than "I/O error".
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(self.path.parent)):
+            return OutputError(f"{self.path}: {what}: the disk is full ({error}); free space and run again")
+        # SQLITE_ERROR of our own queries: the tables are not what they were.
+        if isinstance(error, sqlite3.OperationalError) and code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
+            return OutputError(f"{self.path}: {what} ({error}); put that right and run again")
         return InputError(
             f"{self.path}: the store is damaged ({error}); it is left as it is. Save what can be read with: "
             f"dissensus judgments recover --store {self.path} --out RECOVERED.db"
@@ -357,6 +394,17 @@ class _Wanted:
         if judge in self._text_judges:
             return self._ids.get(content, ())
         return (pair_id,) if self._content.get(pair_id) == content else ()
+
+
+def _is_full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < _LEAST_FREE
+
+
+def _row(key: bytes, content: str, j: Judgment) -> tuple[object, ...]:
+    # A reply may hold half of a surrogate pair, which UTF-8 cannot.
+    reply = j.reply if j.reply.isascii() else j.reply.encode("utf-8", "replace").decode()
+    said = judgment_checksum(j.pair_id, j.choice, j.probability_a, j.persona, reply)
+    return key, j.judge, j.pair_id, content, j.sample, j.order, j.choice, j.probability_a, reply, j.persona, said
 
 
 def _judgment(row: list[object]) -> Judgment:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+import json
+from collections import Counter
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dissensus.errors import InputError, OutputError
-from dissensus.judge.language import LanguageJudge, Planned
+from dissensus.files.atomic import atomic_path
+from dissensus.judge.language import LanguageJudge
+from dissensus.judge.pages import PageReader, Row
 from dissensus.judge.reading import Reading
-from dissensus.judge.store import JudgmentStore
+from dissensus.judge.store import JudgmentStore, checksum, content_key, framed_digest, judgment_checksum
 from dissensus.judge.verdict import parse_choice
+from dissensus.records import Judgment
 
-_TABLES = ("judges", "judgments", "readings", "runs", "attempts")
 _NAMED = 5
+_BATCH = 1000
 
 
 @dataclass
@@ -25,6 +28,10 @@ class Findings:
 
     judgments: int = 0
     readings: int = 0
+    verified: int = 0
+    """Judgments, readings and judges that are as they were written."""
+    unverifiable: Counter[str] = field(default_factory=Counter)
+    """Why rows cannot be verified, with how many."""
     problems: list[str] = field(default_factory=list)
     """The first of each kind of problem, in words."""
     damaged: int = 0
@@ -37,88 +44,245 @@ class Findings:
             self.problems.append(problem)
 
 
+_OLD = "from before rows had checksums: their keys are right"
+_COSTS = "of attempts and runs, which change and have no checksum"
+
+
 def verify(store: JudgmentStore) -> Findings:
-    """Check a store: SQLite's own pages, every key against its row, every reading, every choice against its reply."""
+    """Check a store: SQLite's own pages, every row against its checksum and its key, every reply against its choice."""
     findings = Findings()
     for (message,) in store.rows("PRAGMA integrity_check"):
         if message != "ok":
             findings.note(f"SQLite: {message}")
-    judges = {name: _language(store, name) for (name,) in store.rows("SELECT name FROM judges")}
-    query = "SELECT key, judge, pair_id, content, sample, shown, choice, reply, persona FROM judgments"
-    for key, judge, pair_id, content, sample, shown, choice, reply, persona in store.rows(query):
+    judges = {}
+    for name, settings, found in store.rows("SELECT name, settings, checksum FROM judges"):
+        judges[name], problem = _check_judge(name, settings, found)
+        _count(findings, f"judge {name}", problem, is_proved=found is not None or judges[name] is not None)
+    for row in store.rows(f"SELECT {', '.join(_COLUMNS['judgments'])} FROM judgments"):
         findings.judgments += 1
-        language = judges.get(judge)
-        if language is None:
-            continue
-        if key != language.sample_key(content, Planned(sample, shown, persona)):
-            findings.note(f"judgment {sample} of pair {pair_id!r} by {judge}: its key is not that of its row")
-        if choice != parse_choice(reply, order=shown):
-            findings.note(f"judgment {sample} of pair {pair_id!r} by {judge}: the reply {reply[:40]!r} is not {choice}")
-    query = "SELECT key, judge, pair_id, content, shown, persona, reading FROM readings"
-    for key, judge, pair_id, content, shown, persona, blob in store.rows(query):
+        problem = _check_judgment(row, judges.get(row[1]))
+        is_proved = row[-1] is not None or judges.get(row[1]) is not None
+        _count(findings, f"judgment {row[4]} of pair {row[2]!r} by {row[1]}", problem, is_proved=is_proved)
+    for row in store.rows(f"SELECT {', '.join(_COLUMNS['readings'])} FROM readings"):
         findings.readings += 1
-        language = judges.get(judge)
-        if language is not None and key != language.reading_key(content, shown, persona):
-            findings.note(f"reading of pair {pair_id!r} by {judge}: its key is not that of its row")
-        try:
-            Reading.from_bytes(blob)
-        except ValueError as error:
-            findings.note(f"reading of pair {pair_id!r} by {judge}: {error}")
+        _count(findings, f"reading of pair {row[2]!r} by {row[1]}", _check_reading(row), is_proved=row[-1] is not None)
+    for table in ("attempts", "runs"):
+        for (count,) in store.rows(f"SELECT COUNT(*) FROM {table}"):
+            findings.unverifiable[_COSTS] += count
+    findings.unverifiable = +findings.unverifiable
     return findings
 
 
-def recover(damaged: Path, out: Path) -> dict[str, int]:
-    """Copy every row that can still be read into a new store; the damaged file is only read.
+def _count(findings: Findings, name: str, problem: str | None, *, is_proved: bool) -> None:
+    if problem is not None:
+        findings.note(f"{name}: {problem}")
+    elif is_proved:
+        findings.verified += 1
+    else:
+        findings.unverifiable[_OLD] += 1
 
-    Returns:
-        The rows saved of each table.
+
+def _check_judge(name: Any, settings: Any, found: Any) -> tuple[LanguageJudge | None, str | None]:
+    """Return the language model that a row of judges describes, if it does, and what is wrong with the row."""
+    try:
+        content = json.loads(settings)
+        judge = LanguageJudge.from_settings(content) if "config" in content else None
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        return None, f"its settings cannot be read ({type(error).__name__})"
+    if (judge is not None and judge.name != name) or (found is not None and found != checksum(name, settings.encode())):
+        return judge, "its settings are not those that it was stored with"
+    return judge, None
+
+
+def _check_judgment(row: tuple[Any, ...], language: LanguageJudge | None = None) -> str | None:
+    """Say what is wrong with a row of judgments, if anything is."""
+    key, judge, pair_id, content, sample, shown, choice, probability, reply, persona, found = row
+    try:
+        Judgment(
+            pair_id=pair_id,
+            judge=judge,
+            sample=sample,
+            order=shown,
+            choice=choice,
+            probability_a=probability,
+            reply=reply,
+            persona=persona,
+        )
+        of_texts = content_key(judge, content, shown, persona, sample)
+        of_pair = framed_digest(judge, pair_id, content, str(sample), shown)
+    except (ValueError, TypeError, AttributeError) as error:
+        return f"no judgment ({str(error).splitlines()[0]})"
+    if key not in ((of_texts,) if language is not None else (of_texts, of_pair)):
+        return "its key is not that of its row"
+    if language is not None and choice != parse_choice(reply, order=shown):
+        return f"the reply {reply[:40]!r} is not {choice}"
+    if found is not None and found != judgment_checksum(pair_id, choice, probability, persona, reply):
+        return "the row is not as it was stored"
+    return None
+
+
+def _check_reading(row: tuple[Any, ...]) -> str | None:
+    """Say what is wrong with a row of readings, if anything is."""
+    key, judge, pair_id, content, shown, persona, blob, found = row
+    try:
+        if key != content_key(judge, content, shown, persona):
+            return "its key is not that of its row"
+        Reading.from_bytes(blob)
+        if found is not None and found != checksum(pair_id, blob):
+            return "the row is not as it was stored"
+    except (ValueError, TypeError, AttributeError) as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What was saved of a damaged store."""
+
+    saved: dict[str, int]
+    """Rows of each table."""
+    damaged: int
+    """Rows that could be read and are not as they were stored: left out."""
+
+
+def recover(damaged: Path, out: Path) -> Recovered:
+    """Copy every row that can still be read, and is right, into a new store; the damaged file is only read.
+
+    Its pages are read one by one, and those of the log beside it (``-wal``), so it does not matter what SQLite makes of
+    the file. ``out`` is there when it is whole, or not at all.
 
     Raises:
         InputError: there is no such file, or nothing in it can be read.
         OutputError: ``out`` exists already or cannot be written.
     """
-    if not damaged.is_file():
+    if not damaged.is_file() and not damaged.with_name(damaged.name + "-wal").is_file():
         raise InputError(f"{damaged}: no such file; name the store that is damaged")
     if out.exists():
         raise OutputError(f"{out}: exists already; name a new file with --out")
-    saved: dict[str, int] = {}
-    with JudgmentStore(out) as store:
-        for table in _TABLES:
-            with closing(sqlite3.connect(f"file:{damaged}?mode=ro", uri=True)) as source, store.transaction():
-                columns = [name for _, name, *_ in store.rows(f"PRAGMA table_info({table})")]
-                saved[table] = sum(_copy(store, table, columns, row) for row in _readable(source, table, columns))
-    if not any(saved.values()):
-        out.unlink()
-        raise InputError(f"{damaged}: nothing in it can be read as a store of judgments; {out} was not made")
-    return saved
+    with atomic_path(out) as temporary:
+        with JudgmentStore(temporary) as store:
+            # It is copied anew if it is lost: one sync in the end will do.
+            store.connection.execute("PRAGMA journal_mode = MEMORY")
+            store.connection.execute("PRAGMA synchronous = OFF")
+            with store.transaction():
+                found = _copy(store, PageReader(damaged))
+        if not any(found.saved.values()):
+            raise InputError(f"{damaged}: nothing in it can be read as a store of judgments; {out} was not made")
+    return found
 
 
-def _copy(store: JudgmentStore, table: str, columns: list[str], row: tuple[Any, ...]) -> int:
-    marks = ", ".join("?" * len(columns))
-    try:
-        done = store.connection.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})", row)
-    except sqlite3.IntegrityError:  # a row whose cells are damaged
-        return 0
-    return done.rowcount
+class _Shape(NamedTuple):
+    """How a table's records are told from others: the kind of b-tree, and how many values they have."""
+
+    table: str
+    kind: str
+    columns: int
 
 
-def _readable(source: sqlite3.Connection, table: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows from the front until a damaged page, then from the back until one."""
-    try:
-        there = [name for _, name, *_ in source.execute(f"PRAGMA table_info({table})")]
-    except sqlite3.DatabaseError:
-        return
-    known = [name if name in there else "''" for name in columns]  # an older store has fewer columns
-    first = columns[0]
-    for direction in ("ASC", "DESC"):
-        try:
-            if there:
-                yield from source.execute(f"SELECT {', '.join(known)} FROM {table} ORDER BY {first} {direction}")
-        except sqlite3.DatabaseError:
+_COLUMNS = {
+    "judges": ("name", "settings", "checksum"),
+    "judgments": (
+        *("key", "judge", "pair_id", "content", "sample", "shown", "choice", "probability_a", "reply"),
+        *("persona", "checksum"),
+    ),
+    "readings": ("key", "judge", "pair_id", "content", "shown", "persona", "reading", "checksum"),
+    "runs": ("id", "judge", "host", "process", "started", "ended"),
+    "attempts": (
+        *("id", "run", "judge", "pair_id", "ask", "state", "error", "prompt_tokens", "completion_tokens"),
+        *("estimated", "cost", "seconds"),
+    ),
+}
+_DEFAULTS: dict[str, tuple[Any, ...]] = {"persona": ("", None), "checksum": (None,)}
+"""What a row of an older version lacks, from the column that its record ends before."""
+_SHAPES = [
+    _Shape("judgments", "index", 11),
+    _Shape("judgments", "index", 10),
+    _Shape("judgments", "index", 9),
+    _Shape("readings", "index", 8),
+    _Shape("readings", "index", 7),
+    _Shape("judges", "index", 3),
+    _Shape("judges", "index", 2),
+    _Shape("runs", "table", 6),
+    _Shape("attempts", "table", 12),
+]
+_STATES = {"sent", "answered", "failed", "lost"}
+
+
+def _copy(store: JudgmentStore, pages: PageReader) -> Recovered:
+    saved = dict.fromkeys(_COLUMNS, 0)
+    batches: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
+    bad: set[tuple[str, Any]] = set()
+    good: set[tuple[str, Any]] = set()
+    for table, row, is_right in _recognised(pages, good):
+        (good if is_right else bad).add((table, row[0]))
+        if not is_right:
             continue
+        batches[table].append(row)
+        if len(batches[table]) >= _BATCH:
+            saved[table] += _insert(store, table, batches[table])
+    for table, rows in batches.items():
+        saved[table] += _insert(store, table, rows)
+    return Recovered(saved, len(bad - good))
+
+
+def _insert(store: JudgmentStore, table: str, rows: list[tuple[Any, ...]]) -> int:
+    before = store.connection.total_changes
+    marks = ", ".join("?" * len(_COLUMNS[table]))
+    store.connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)
+    rows.clear()
+    return store.connection.total_changes - before
+
+
+def _recognised(pages: PageReader, good: Container[tuple[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
+    """Yield the rows of the tables: which table, the values, and whether they are right.
+
+    Old states of a page (a log has many) are looked at for what is not among ``good`` (table, name) yet.
+    """
+    shapes = {(shape.kind, shape.columns): shape.table for shape in _SHAPES}
+    for row in pages.rows():
+        table = shapes.get((row.kind, len(row.values)))
+        if table is None or (not row.is_current and (table, row.values[0]) in good):
+            continue
+        if table == "judges":
+            yield from _judge(row)
+        elif table == "judgments" or table == "readings":
+            yield from _answer(table, row)
+        elif row.is_current and _is_bookkeeping(table, row.values):
+            yield table, (row.rowid, *row.values[1:]), True
+
+
+def _judge(row: Row) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
+    name, settings, *found = row.values
+    if isinstance(name, str) and isinstance(settings, str) and settings.startswith("{"):
+        values = (name, settings, found[0] if found else None)
+        yield "judges", values, _check_judge(*values)[1] is None
+
+
+def _answer(table: str, row: Row) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
+    columns = _COLUMNS[table]
+    if not isinstance(row.values[0], bytes):
         return
+    values = row.values
+    if len(values) < len(columns):
+        values += _DEFAULTS[columns[len(values)]]
+    if table == "readings":
+        yield table, values, _check_reading(values) is None
+        return
+    if isinstance(values[7], int):  # SQLite stores 1.0 as 1
+        values = (*values[:7], float(values[7]), *values[8:])
+    yield table, values, _check_judgment(values) is None
 
 
-def _language(store: JudgmentStore, judge: str) -> LanguageJudge | None:
-    settings = store.settings(judge)
-    return LanguageJudge.from_settings(settings) if "config" in settings else None
+def _is_bookkeeping(table: str, values: tuple[Any, ...]) -> bool:
+    if values[0] is not None:  # the id is not in the record
+        return False
+    if table == "runs":
+        return all(isinstance(value, str) for value in values[1:5])
+    return (
+        isinstance(values[1], int)
+        and isinstance(values[2], str)
+        and isinstance(values[3], str)
+        and isinstance(values[4], bytes)
+        and values[5] in _STATES
+        and all(isinstance(value, int) for value in values[7:10])
+    )

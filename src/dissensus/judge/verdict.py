@@ -5,34 +5,55 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from dissensus.judge.reasoning import without_reasoning
 from dissensus.records import Choice, Order
 
 Verdict = Literal["A", "B"]
 """The winner as shown to the judge: A came first."""
 
-_MARKS = r"[\s*_`~'\"‘’“”«»<>()\[\]{}#-]*"
+_MARKS = r"[\s*_`~'\"‘’“”«»<>()\[\]{}#$-]*"
 _ANCHOR = re.compile(rf"(?im)^{_MARKS}choice{_MARKS}[:：]{_MARKS}")
 _ANYWHERE = re.compile(rf"(?i)\bchoice{_MARKS}[:：]{_MARKS}([AB])(?!\w)")
-_LETTER = re.compile(r"([ABab])(?!\w)")
+_LETTER = re.compile(r"(?:(?i:answer|response|option|assistant)[ \t]+)?([ABab])(?!\w)")
 _BOTH = re.compile(
-    rf"(?i){_MARKS}(?:,|/|\||&|\+|or\b|and\b|nor\b|vs\b\.?|=){_MARKS}(?:(?:choice{_MARKS}:|answer\b){_MARKS})?[AB](?!\w)"
+    rf"(?i){_MARKS}(?:,|/|\||&|\+|or\b|and\b|nor\b|vs\b\.?|=+|≈|≡|~){_MARKS}"
+    rf"(?:(?:choice{_MARKS}:|answer\b|response\b|option\b){_MARKS})?[AB](?!\w)"
 )
-_ARTICLE = re.compile(r"[ \t]+\w")
-_THOUGHT = re.compile(r"(?is)<think>.*?(?:</think>|\Z)")
+_LESS = re.compile(r"[ \t]*<[ \t]*[ABab](?!\w)")
+_TIE = re.compile(
+    r"(?im)[\s,.;:(\[–—-]*(?:(?:it'?s|this is|i\.?e\.?,?)\s+)?(?:an?\s+)?"
+    r"(?:(?:tied?|draw|toss-?\s?up|stalemate|dead heat)\b|(?:even|equal|neither|none|both|undecided|n/?a)\W*$)"
+)
+_WORD = re.compile(r"[ \t]+([^\W\d_]+(?:['’][^\W\d_]+)?)")
+_CLAUSE = re.compile(
+    r"(?:about|above|addressed|after|again|all|also|although|and|answered|as|at|because|before|being|but|by|can|"
+    r"could|did|due|during|even|explained|followed|for|from|gave|given|got|had|handled|hands|here|how|however|i|"
+    r"if|in|included|instead|is|it|its|itself|just|made|may|might|most|must|no|not|of|offered|on|only|outright|"
+    r"over|overall|per|please|provided|rather|should|since|so|stayed|still|than|that|then|there|therefore|this|"
+    r"though|through|to|too|took|was|went|were|when|where|whereas|which|while|who|will|with|within|without|won|"
+    r"would|yet|you)\Z"
+)
+"""What may follow a letter on its line: a clause about it. After an article stands a noun: "A tie", "A close call"."""
+_NO_VERB = re.compile(
+    r"(?:across|fairly|likely|nearly|perhaps|practically|really|roughly|series|virtually|yes|.*(?:ss|us|is))\Z"
+)
+_BOX = re.compile(r"\\(?:boxed|text|textbf|mathbf|mathrm)\{")
 
 
 def parse_verdict(reply: str) -> Verdict | None:
     """Read the winner from a reply: a line that begins ``Choice: A`` or ``Choice: B``; None where none is named.
 
-    Bold, quotes, brackets, case and trailing text are let pass. A letter alone, both letters, two choices that
-    contradict each other, a refusal and an unfinished ``<think>`` name no winner.
+    Bold, quotes, brackets, case and trailing text are let pass; reasoning is taken off first (see
+    `dissensus.judge.reasoning`). A letter alone, both letters, two choices that contradict each other, a tie ("Choice:
+    A tie"), a refusal and a thought that never ends name no winner. What follows the letter decides alike for A, which
+    may be an article, and for B, which cannot: otherwise ties would be votes for the response shown first.
 
     >>> parse_verdict("**Choice: B**, since it is shorter")
     'B'
     >>> parse_verdict("Choice: A or B") is None
     True
     """
-    text = _THOUGHT.sub("", reply)
+    text = _BOX.sub(" ", without_reasoning(reply))
     named = {_letter_at(text, anchor.end()) for anchor in _ANCHOR.finditer(text)}
     if len(named) != 1:
         return None
@@ -63,8 +84,19 @@ def shown_as(verdict: Verdict, order: Order) -> Choice:
 
 def _letter_at(text: str, start: int) -> Verdict | None:
     match = _LETTER.match(text, start)
-    if match is None or _BOTH.match(text, match.end()):
+    if match is None:
         return None
-    if match.group(1) == "a" and _ARTICLE.match(text, match.end()):
-        return None  # "Choice: a tie"
+    end = match.end()
+    if _BOTH.match(text, end) or _LESS.match(text, end) or _TIE.match(text, end):
+        return None
+    word = _WORD.match(text, end)
+    if word is not None and not _begins_a_clause(word.group(1)):
+        return None  # "Choice: a tie", "Choice: A close call"
     return "A" if match.group(1) in "Aa" else "B"
+
+
+def _begins_a_clause(word: str) -> bool:
+    """Whether a word can follow the name of a response, as verbs, adverbs and conjunctions do; not an article."""
+    word = word.lower()
+    verb_or_adverb = word.endswith(("s", "ly", "n't", "n’t")) and not _NO_VERB.match(word)
+    return verb_or_adverb or _CLAUSE.match(word) is not None

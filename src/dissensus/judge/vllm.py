@@ -124,7 +124,8 @@ class VllmModel:
             own = [next(runs) for _ in ask.samples]
             written = sum(len(run.token_ids) for run in own)
             replies = tuple(self._rendering.reply(list(run.token_ids)) for run in own)
-            yield Answer(ask, replies, usage=Usage(len(ids), written))
+            cut = tuple(run.finish_reason == "length" for run in own)
+            yield Answer(ask, replies, usage=Usage(len(ids), written), cut=cut)
 
     def _run(self, prompts: list[Ids], settings: list[dict[str, Any]]) -> list[Any]:
         """Write one completion for each prompt, with every sampling parameter explicit."""

@@ -11,16 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dissensus.errors import JudgeError
 from dissensus.judge.engine import Question
-from dissensus.records import Choice, Judgment, Label, Pair
+from dissensus.records import Judgment, Label, Pair
 
 
 class HumanVotes:
     """The votes of a pair, one judgment each.
 
     With ``label_is_a_vote`` (the default) one vote equal to the label is left out, since the label was drawn from the
-    votes and a margin must not count it twice. A vote for a tie names no winner: its judgment has no choice, is
-    counted as invalid and moves neither margin nor preference. (`Votes.preference`, the fraction to be predicted, is
-    where a tie counts one half.)
+    votes and a margin must not count it twice. A vote for a tie counts one half for each response, as it does in the
+    fraction to be predicted (`Votes.preference`).
 
     Raises:
         JudgeError: no pair has votes, or a label is none of its pair's votes.
@@ -44,8 +43,7 @@ class HumanVotes:
         """Read the votes off, each as a judgment with the vote as its reply."""
         for question in questions:
             vote = self._votes[question.pair.id][question.sample]
-            choice: Choice | None = None if vote == "tie" else vote
-            yield Judgment(pair_id=question.pair.id, judge=self.name, sample=question.sample, choice=choice, reply=vote)
+            yield Judgment(pair_id=question.pair.id, judge=self.name, sample=question.sample, choice=vote, reply=vote)
 
 
 def _remaining(pair: Pair, *, label_is_a_vote: bool) -> list[Label]:

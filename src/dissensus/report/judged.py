@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dissensus.evaluate.judges import JudgeScore, score_judges, verdict_of
+from dissensus.evaluate.judges import JudgeScore, score_judges
 from dissensus.evaluate.measure import Resampling
 from dissensus.judge import JudgmentStore
 from dissensus.judge.reading import verdict_probabilities
@@ -221,6 +221,6 @@ def _read_shares(store: JudgmentStore | None, shown: Sequence[Pair]) -> Mapping[
 
 def _count(verdicts: Verdicts, judgment: Judgment) -> None:
     counts = verdicts.orders.setdefault(judgment.order, [0, 0, 0, 0])
-    verdict = verdict_of(judgment)
+    verdict = judgment.value
     counts[3 if verdict is None else (1, 2, 0)[round(2 * verdict)]] += 1
     verdicts.reply = verdicts.reply or judgment.reply

@@ -14,7 +14,7 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from dissensus.encoder import best_device, default_cache, quiet_transformers
+from dissensus.encoder import best_device, default_cache, has_bfloat16, quiet_transformers
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.backbone import checkpoint_activations, load_backbone, position_limit
@@ -214,9 +214,7 @@ def _release(trainer: PairTrainer) -> None:
 def precision_is_bf16(config: TrainConfig) -> bool:
     """Whether training runs under bfloat16 autocast: asked for, or there and not asked against."""
     if config.precision == "auto":
-        if torch.cuda.is_available():
-            return bool(torch.cuda.is_bf16_supported())
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        return has_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
     return config.precision == "bf16"
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.mixing import expected_vote_error
+from dissensus.stats.ratings import VOTES, RatingTable, tabulate
 from dissensus.stats.weighted import divide
 
 _MOST_SPLITS = 130
@@ -47,12 +48,12 @@ class Ceiling:
     """The share of the variance of h that is not noise; never clipped."""
 
 
-def ceiling(ratings: FloatArray, weights: NDArray[np.generic] | None = None) -> Ceiling:
+def ceiling(ratings: FloatArray | RatingTable, weights: NDArray[np.generic] | None = None) -> Ceiling:
     """Find the noise ceiling from the ratings of each pair.
 
     Args:
         ratings: shape (n, raters): votes as 1 (a), 1/2 (tie) and 0 (b), or estimates from 0 to 1 of the fraction that
-            prefers a; NaN where there is none. Which column a rating stands in does not matter.
+            prefers a; NaN where there is none. Which column a rating stands in does not matter. Or a table of them.
         weights: how often each pair counts, shape (..., n), as a bootstrap over prompts draws them.
 
     Ratings that are 0, 1/2 and 1 alone are taken for votes. The L1 of votes then comes from the fitted distribution of
@@ -65,12 +66,11 @@ def ceiling(ratings: FloatArray, weights: NDArray[np.generic] | None = None) -> 
     >>> round(float(found.reliability), 3), round(float(found.pearson), 3)
     (0.825, 0.908)
     """
-    x, w = _prepare(ratings, weights)
+    table, w = _prepare(ratings, weights)
     flat = w.reshape(int(np.prod(w.shape[:-1])), w.shape[-1])
-    given = np.isfinite(x)
-    enough = given.sum(axis=1) >= 2
-    x, flat = x[enough], flat[:, enough]
-    noise, human = _noise(x), np.nanmean(x, axis=1) if x.size else np.zeros(0)
+    enough = table.size >= 2
+    table, flat = table.rows(enough), flat[:, enough]
+    noise, human = _noise(table), table.origin + table.total / table.size
     total = flat.sum(axis=1)
     mean_noise = divide(flat @ noise, total)
     reliability = 1 - divide(mean_noise, _variance(human, flat, total))
@@ -78,7 +78,7 @@ def ceiling(ratings: FloatArray, weights: NDArray[np.generic] | None = None) -> 
     return Ceiling(
         *(
             part.reshape(w.shape[:-1])
-            for part in (_root(reliability), _root(about_half), _mean_error(x, flat), reliability)
+            for part in (_root(reliability), _root(about_half), _mean_error(table, flat), reliability)
         )
     )
 
@@ -98,24 +98,20 @@ def correct_for_attenuation(r: FloatArray, reliability: FloatArray) -> FloatArra
     return result
 
 
-def _prepare(ratings: FloatArray, weights: NDArray[np.generic] | None) -> tuple[FloatArray, FloatArray]:
-    x = np.asarray(ratings, dtype=np.float64)
-    if x.ndim != 2:
-        raise ValueError(f"ratings must have shape (n, raters), not {x.shape}")
-    if (x < 0).any() or (x > 1).any():
+def _prepare(ratings: FloatArray | RatingTable, weights: NDArray[np.generic] | None) -> tuple[RatingTable, FloatArray]:
+    table = tabulate(ratings)
+    n = table.size.size
+    if (table.values < 0).any() or (table.values > 1).any():
         raise ValueError("ratings must be from 0 to 1, or NaN; divide estimates out of 10 by 10")
-    w = np.ones(x.shape[0]) if weights is None else np.asarray(weights, dtype=np.float64)
-    if w.shape[-1:] != x.shape[:1]:
-        raise ValueError(f"weights must have shape (..., {x.shape[0]}), not {w.shape}")
-    return x, w
+    w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.shape[-1:] != (n,):
+        raise ValueError(f"weights must have shape (..., {n}), not {w.shape}")
+    return table, w
 
 
-def _noise(x: FloatArray) -> FloatArray:
+def _noise(table: RatingTable) -> FloatArray:
     """Variance of the noise in the mean of each pair's ratings, shape (n,), without bias."""
-    if not x.size:
-        return np.zeros(0)
-    result: FloatArray = np.nanvar(x, axis=1, ddof=1) / np.isfinite(x).sum(axis=1)
-    return result
+    return table.distance / 2 / table.size
 
 
 def _variance(human: FloatArray, w: FloatArray, total: FloatArray) -> FloatArray:
@@ -127,25 +123,30 @@ def _variance(human: FloatArray, w: FloatArray, total: FloatArray) -> FloatArray
     return divide(np.where(rest > 1e-12 * squares, rest, 0), total - 1)
 
 
-def _mean_error(x: FloatArray, w: FloatArray) -> FloatArray:
+def _mean_error(table: RatingTable, w: FloatArray) -> FloatArray:
     """The L1 of a perfect model, shape (resamples,)."""
-    if not x.size:
+    if not table.size.size:
         return np.full(w.shape[0], np.nan)
-    if np.isin(x[np.isfinite(x)], (0, 0.5, 1)).all():
-        counts = np.stack([(x == value).sum(axis=1) for value in (1, 0, 0.5)], axis=1)
+    used = table.values[table.counts.sum(axis=0) > 0]
+    if np.isin(used, VOTES).all():
+        counts = np.zeros((table.size.size, 3), dtype=np.int64)
+        for column, value in enumerate((1, 0, 0.5)):
+            if (at := np.flatnonzero(table.values == value)).size:
+                counts[:, column] = table.counts[:, at].toarray()[:, 0]
         return expected_vote_error(counts, w)
-    return divide(w @ _split_error(x), w.sum(axis=1))
+    return divide(w @ _split_error(table), w.sum(axis=1))
 
 
-def _split_error(x: FloatArray) -> FloatArray:
+def _split_error(table: RatingTable) -> FloatArray:
     """Mean over the splits of a pair's m ratings of |h1 - h2| sqrt(m1 m2) / m, shape (n,).
 
     h1 - h2 has variance s^2 (1/m1 + 1/m2) and h - p has s^2 / m: for normal noise the factor is exact.
     """
-    sizes, result = np.isfinite(x).sum(axis=1), np.zeros(x.shape[0])
-    for m in np.unique(sizes):
+    sizes, result = table.size.astype(np.intp), np.zeros(table.size.size)
+    for m in np.unique(sizes).tolist():
         rows = sizes == m
-        there = x[rows][np.isfinite(x[rows])].reshape(-1, m)
+        counts = table.counts[rows]
+        there = np.repeat(table.values[counts.indices], counts.data.astype(np.intp)).reshape(-1, m)
         half = m // 2
         differences = [there[:, s].mean(axis=1) - there[:, ~s].mean(axis=1) for s in _splits(m, half)]
         result[rows] = np.abs(differences).mean(axis=0) * np.sqrt(half * (m - half)) / m

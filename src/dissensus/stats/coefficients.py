@@ -151,7 +151,7 @@ COEFFICIENTS: dict[str, Callable[..., FloatArray]] = {
 
 
 def agreement_intervals(
-    ratings: FloatArray,
+    ratings: Ratings,
     clusters: NDArray[np.generic],
     strata: NDArray[np.generic],
     n_resamples: int,
@@ -165,7 +165,7 @@ def agreement_intervals(
     """Estimate every coefficient with its interval, by a bootstrap of whole clusters of items.
 
     Args:
-        ratings: shape (n, annotators), NaN for "not rated".
+        ratings: shape (n, annotators), NaN for "not rated"; or a table of them, unless ``symmetric``.
         clusters: the cluster (prompt) of each item, shape (n,).
         strata: the stratum (data set) of each item, shape (n,).
         n_resamples: how many resamples; the same for all coefficients.
@@ -176,7 +176,11 @@ def agreement_intervals(
             chance, and ``icc_1k`` takes the place of ``icc_2k``.
         symmetric: enter each item both ways (`both_ways`).
     """
-    table = tabulate(both_ways(ratings) if symmetric else ratings, categories)
+    if symmetric:
+        if isinstance(ratings, RatingTable):
+            raise ValueError("a table has its items one way; give the ratings themselves to enter them both ways")
+        ratings = both_ways(ratings)
+    table = tabulate(ratings, categories)
     functions = {name: f for name, f in COEFFICIENTS.items() if crossed or f is not icc_2k}
     if not crossed:
         functions["icc_1k"] = icc_1k

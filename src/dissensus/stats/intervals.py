@@ -18,6 +18,10 @@ from dissensus.stats.metrics import FloatArray
 
 IntArray = NDArray[np.int64]
 
+FEWEST_CLUSTERS = 5
+"""Below this many prompts there is no interval and no test: resamples of two take three values, and would pass for
+certainty."""
+
 _CELLS = 2_000_000
 """Weights held at once: 16 MB as float64."""
 

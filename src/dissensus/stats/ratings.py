@@ -31,7 +31,7 @@ class RatingTable:
     counts: sparse.csr_array
     """How many annotators gave an item each value, shape (n, categories)."""
     sums_by_annotator: sparse.csr_array
-    """The ratings themselves less ``origin``, shape (n, annotators)."""
+    """The ratings themselves less ``origin``, shape (n, annotators); no columns where it is not known who rated."""
     ratings_by_annotator: sparse.csr_array
     """1 where there is a rating, shape (n, annotators)."""
     size: FloatArray
@@ -42,6 +42,19 @@ class RatingTable:
     """Sum of the squares of each item's ratings, shape (n,)."""
     origin: float
     """A value of the scale near the middle: keeps sums of squares precise."""
+
+    def rows(self, inside: NDArray[np.bool_]) -> RatingTable:
+        """Return the table of some of the items; ``inside`` has shape (n,)."""
+        return RatingTable(
+            values=self.values,
+            counts=self.counts[inside],
+            sums_by_annotator=self.sums_by_annotator[inside],
+            ratings_by_annotator=self.ratings_by_annotator[inside],
+            size=self.size[inside],
+            total=self.total[inside],
+            squares=self.squares[inside],
+            origin=self.origin,
+        )
 
     @cached_property
     def rated(self) -> FloatArray:
@@ -123,18 +136,56 @@ def tabulate(ratings: FloatArray | RatingTable, categories: FloatArray | None = 
     if np.isinf(r).any():
         raise ValueError("ratings must be finite, or NaN where there is none")
     item, annotator = np.nonzero(~np.isnan(r))
-    given = np.round(r[item, annotator], _DECIMALS) + 0.0  # no -0
+    return _tabulate(item, r[item, annotator], np.ones(item.size), r.shape[0], categories, annotator, r.shape[1])
+
+
+def tabulate_counts(
+    item: NDArray[np.intp],
+    rating: FloatArray,
+    count: FloatArray,
+    n: int,
+    categories: FloatArray | None = None,
+) -> RatingTable:
+    """Reduce ratings of ``n`` items by people who are not known: of each item, how many gave which rating.
+
+    Memory is that of the distinct ratings of each item, however many people gave them.
+
+    Args:
+        item: the item of each entry, from 0 to n - 1, shape (entries,).
+        rating: what was given, shape (entries,).
+        count: how often, shape (entries,).
+        n: how many items there are.
+        categories: as for `tabulate`.
+
+    >>> votes = tabulate_counts(np.array([0, 0]), np.array([1.0, 0.0]), np.array([3.0, 1.0]), 1)
+    >>> votes.size.tolist(), votes.matches.tolist()
+    ([4.0], [0.5])
+    """
+    return _tabulate(item, rating, count, n, categories, np.zeros(0, np.intp), 0)
+
+
+def _tabulate(
+    item: NDArray[np.intp],
+    rating: FloatArray,
+    count: FloatArray,
+    n: int,
+    categories: FloatArray | None,
+    annotator: NDArray[np.intp],
+    annotators: int,
+) -> RatingTable:
+    given = np.round(rating, _DECIMALS) + 0.0  # no -0
     values, code = _scale(given, categories)
     origin = float(values[values.size // 2]) if values.size else 0.0
     given -= origin
+    known = item if annotators else annotator
     return RatingTable(
         values=values,
-        counts=_sparse(item, code, np.ones(item.size), (r.shape[0], values.size)),
-        sums_by_annotator=_sparse(item, annotator, given, r.shape),
-        ratings_by_annotator=_sparse(item, annotator, np.ones(item.size), r.shape),
-        size=np.bincount(item, minlength=r.shape[0]).astype(np.float64),
-        total=np.bincount(item, given, minlength=r.shape[0]).astype(np.float64),
-        squares=np.bincount(item, given**2, minlength=r.shape[0]).astype(np.float64),
+        counts=_sparse(item, code, count, (n, values.size)),
+        sums_by_annotator=_sparse(known, annotator, given[: known.size], (n, annotators)),
+        ratings_by_annotator=_sparse(known, annotator, np.ones(known.size), (n, annotators)),
+        size=np.bincount(item, count, minlength=n).astype(np.float64),
+        total=np.bincount(item, given * count, minlength=n).astype(np.float64),
+        squares=np.bincount(item, given**2 * count, minlength=n).astype(np.float64),
         origin=origin,
     )
 

@@ -64,8 +64,9 @@ class StudyConfig(Settings):
     simulation: SimulationConfig | None = None
     """The population, where ``pairs`` or ``copies`` is ``simulated``."""
     label: Literal["own", "one-vote"] = "own"
-    """``one-vote`` draws one annotator's vote per pair as the binary label, among the votes for a or b; the
-    other votes stay out of training, but for the judge ``votes``."""
+    """Of training pairs. ``own``: what the source says; where it says nothing and people voted, one of their votes.
+    ``one-vote``: one annotator's vote of each pair with votes, drawn among those for a or b. The other votes stay out
+    of training, but for the judge ``votes``, which does not count the one that became the label again."""
     label_seed: int = 0
     """Of the votes that ``one-vote`` draws."""
     hold_out: HoldOut = HoldOut(by="group", share=0.2)

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from dissensus.errors import InputError
 from dissensus.files import sha256_of, write_json
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "scipy", "pyarrow", "pydantic")
+_PROVENANCE = ("command", "git_commit", "environment")
+"""What made a stage: kept with it, for later runs may be of other versions. At the top stands the last run's."""
 
 
 class Manifest:
@@ -27,7 +30,9 @@ class Manifest:
         self.folder = folder
         self.path = folder / "manifest.json"
         earlier = _read(self.path)
-        self.stages: dict[str, dict[str, Any]] = {stage["name"]: stage for stage in earlier.get("stages", [])}
+        # Manifests of earlier versions have it once for all stages.
+        known = {key: earlier.get(key) for key in _PROVENANCE}
+        self.stages: dict[str, dict[str, Any]] = {stage["name"]: {**known, **stage} for stage in earlier["stages"]}
         self.content: dict[str, Any] = {
             "name": name,
             "title": config.get("title", name),
@@ -44,9 +49,15 @@ class Manifest:
         self.content["inputs"].append({"path": path, "sha256": sha256, "rows": rows})
 
     def reusable(self, name: str, fingerprint: str, outputs: Collection[str]) -> dict[str, Any] | None:
-        """Return the stage's earlier entry if it made these outputs from the same and they are as it left them."""
+        """Return the stage's earlier entry if it made these outputs from the same and they are as it left them.
+
+        An output may be a pattern with a ``*``, which stands for one file or more.
+        """
         stage = self.stages.get(name)
-        if stage is None or stage["fingerprint"] != fingerprint or set(stage["outputs"]) != set(outputs):
+        if stage is None or stage["fingerprint"] != fingerprint:
+            return None
+        made = [{path for path in stage["outputs"] if fnmatchcase(path, pattern)} for pattern in outputs]
+        if not all(made) or set().union(*made) != set(stage["outputs"]):
             return None
         for relative, sha256 in stage["outputs"].items():
             path = self.folder / relative
@@ -57,16 +68,16 @@ class Manifest:
     def finish(
         self, name: str, fingerprint: str, *, seconds: float, counts: dict[str, Any], outputs: dict[str, str]
     ) -> dict[str, Any]:
-        """Note a finished stage and write the manifest."""
-        stage = {
-            "name": name,
-            "fingerprint": fingerprint,
-            "seconds": round(seconds, 1),
-            "finished": _now(),
-            "counts": counts,
-            "outputs": outputs,
-        }
-        self.stages.pop(name, None)
+        """Note a finished stage and write the manifest.
+
+        Where the files are those that the stage had made already, it says of them what it said: a model that was found
+        trained was trained then, there, and in that time.
+        """
+        earlier = self.stages.pop(name, None)
+        made = {"seconds": round(seconds, 1), "finished": _now(), **{key: self.content[key] for key in _PROVENANCE}}
+        if earlier is not None and outputs and earlier["outputs"] == outputs:
+            made = {key: earlier.get(key) for key in made}
+        stage = {"name": name, "fingerprint": fingerprint, **made, "counts": counts, "outputs": outputs}
         self.stages[name] = stage
         self.write()
         return stage
@@ -100,8 +111,9 @@ class Stages:
     ) -> dict[str, Any]:
         """Run one stage or reuse it; returns its manifest entry.
 
-        ``inputs`` are hashes of what it reads, ``outputs`` the files it writes, relative to the run folder. What is in
-        a database, whose bytes are no content, is looked at by ``holds``, which gets the counts of the earlier run.
+        ``inputs`` are hashes of what it reads, ``outputs`` the files it writes, relative to the run folder; one with a
+        ``*`` stands for as many as there are. What is in a database, whose bytes are no content, is looked at by
+        ``holds``, which gets the counts of the earlier run.
         """
         self.names.append(name)
         count = f"[{len(self.names)}/{self.total}]"
@@ -114,11 +126,24 @@ class Stages:
         started = time.perf_counter()
         counts = work()
         seconds = time.perf_counter() - started
-        hashes = {path: sha256_of(self.manifest.folder / path) for path in outputs}
+        hashes = {path: sha256_of(self.manifest.folder / path) for path in self._written(outputs)}
         stage = self.manifest.finish(name, fingerprint, seconds=seconds, counts=counts, outputs=hashes)
         told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in counts.items() if value not in (None, 0))
         self.say(f"{count} {name}: {seconds:.1f} s{'; ' + told if told else ''}")
         return stage
+
+    def _written(self, outputs: list[str]) -> list[str]:
+        """Name the files that outputs stand for."""
+        folder = self.manifest.folder
+        return [
+            path
+            for output in outputs
+            for path in (
+                sorted(file.relative_to(folder).as_posix() for file in folder.glob(output))
+                if "*" in output
+                else [output]
+            )
+        ]
 
 
 def fingerprint_of(parts: Any) -> str:
@@ -159,12 +184,16 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
-        return {}
+        return {"stages": []}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not a manifest ({error}); remove it to run every stage again") from error
-    return content if isinstance(content, dict) else {}
+        needed = {"name", "fingerprint", "counts", "outputs"}
+        if not all(needed <= stage.keys() and isinstance(stage["outputs"], dict) for stage in content["stages"]):
+            raise ValueError("a stage lacks its name, fingerprint, counts or outputs")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"{path}: not a manifest ({reason}); remove it to run every stage again") from error
+    return dict(content)
 
 
 def _now() -> str:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dissensus.errors import OutputError
 from dissensus.evaluate.evaluation import evaluate_predictions
-from dissensus.files import content_of, read_records, write_json, write_records, write_text
+from dissensus.files import content_of, read_records, write_json, write_records
+from dissensus.files.claims import sole_writer
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig
+from dissensus.study.folder import keep_settings
 from dissensus.study.judges import (
     CommitteeJudge,
     JudgeSettings,
@@ -29,7 +28,13 @@ from dissensus.study.judges import (
 )
 from dissensus.study.manifest import Manifest, Stages, fingerprint_of
 from dissensus.study.parts import Categories
-from dissensus.study.sets import annotations_content, read_sets, source_content
+from dissensus.study.sets import (
+    annotations_content,
+    label_counts_as_vote,
+    named_by_the_study,
+    read_sets,
+    source_content,
+)
 from dissensus.study.testing import judge_test_pairs, judged_content, judges_of_test_pairs
 
 _TRAIN, _TEST, _GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
@@ -56,7 +61,7 @@ def run_study(
     """
     folder = Path(out)
     _make(folder)
-    with _only_one(folder):
+    with sole_writer(folder):
         return _Study(config, folder, command=command, say=say, progress=progress).run()
 
 
@@ -66,7 +71,7 @@ class _Study:
     ) -> None:
         self.config, self.folder, self.progress = config, folder, progress
         settings = config.model_dump(mode="json")
-        write_text(folder / "study.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        keep_settings(folder, settings)
         self.manifest = Manifest(folder, config=settings, name=folder.name, command=command)
         self.test_judges = judges_of_test_pairs(config)
         self.judging: dict[str, JudgeSettings] = {"": config.judge, **config.judges}
@@ -146,6 +151,10 @@ class _Study:
         settings = config.model_dump(mode="json", include=chosen)
         for one in (*settings["out_of_domain"].values(), *settings.get("in_domain", {}).values()):
             one.pop("pairs")  # its content counts, and its name where that is not known
+        if config.pairs:
+            settings["named"] = named_by_the_study(config)  # a file of another name gives another data set
+        if config.label == "own" and label_counts_as_vote(config):
+            settings["votes_stay_whole"] = True  # also of the pairs whose label is one of them
         named = [source for source, sha256 in zip(sources, contents, strict=True) if not sha256]
         annotated = [] if config.annotations is None else [annotations_content(config.annotations)]
         stage = self.stages.run(
@@ -185,10 +194,12 @@ class _Study:
 
     def _categories(self, settings: Categories, drawn: str) -> dict[str, Any]:
         judge = settings.judge
+        # Whoever gave the categories that test pairs have already stands in the file.
+        given = {"origin": "people"} if self._with_annotations().annotations else {}
         return self.stages.run(
             "categories",
             lambda: self._classify(settings),
-            settings=settings.model_dump(mode="json"),
+            settings={**settings.model_dump(mode="json"), **given},
             inputs=[drawn, *([] if judge is None else outside_content(judge, self.config.pairs))],
             outputs=[_TEST, _CATEGORIES, _CATEGORY_AGREEMENT],
         )
@@ -280,7 +291,7 @@ class _Study:
         config = self.config.models[name]
         # Without margins of its own, the baseline still trains on the pairs that the others can use.
         judged = [margins[judge][_margin_files(judge)[1]] for judge in margins]
-        if config.objective != "bradley-terry":
+        if config.reads_margins:
             judged.append(margins[config.judge][_margin_files(config.judge)[0]])
         backbone = _model_content(config.model)
         weights: list[str] = []
@@ -296,13 +307,13 @@ class _Study:
                 lambda folder=folder, seed=seed: self._train(name, seed, folder),  # type: ignore[misc]
                 settings=settings,
                 inputs=[pairs[_TRAIN], backbone, *judged],
-                outputs=[f"{folder}/model.safetensors", f"{folder}/dissensus.json"],
+                outputs=[f"{folder}/model*.safetensors*", f"{folder}/dissensus.json"],
             )
-            weights.append(stage["outputs"][f"{folder}/model.safetensors"])
+            weights.append(_weights_of(stage))
         predicted = self.stages.run(
             f"predict {name}",
             lambda: self._predict(name, dict(folders)),
-            settings=[name, list(self.config.seeds)],
+            settings=[name, list(self.config.seeds), config.max_length],
             inputs=[self._test_texts, *weights],
             outputs=[f"predictions/{name}.parquet"],
         )
@@ -432,6 +443,12 @@ def _margin_files(judge: str) -> tuple[str, str]:
     return (f"margins/{judge}.parquet", f"margins/{judge}.left_out.json") if judge else (_MARGINS, _LEFT_OUT)
 
 
+def _weights_of(stage: Mapping[str, Any]) -> str:
+    """Hash the weights that a stage trained: one file, or the parts of a large model and their index."""
+    files = {path: sha256 for path, sha256 in stage["outputs"].items() if ".safetensors" in path}
+    return next(iter(files.values())) if len(files) == 1 else fingerprint_of(files)
+
+
 def _model_content(name: str) -> str:
     """Hash the weights and settings of a model in a folder; nothing for an id of the Hub."""
     from dissensus.encoder import resolve_model
@@ -444,19 +461,3 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
-
-
-@contextmanager
-def _only_one(folder: Path) -> Any:
-    """Keep a second process out of the run folder."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise OutputError(f"{folder}: another process runs this study; wait for it or choose another --out") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -10,13 +10,13 @@ from typing import Any
 
 from dissensus.errors import ConfigError, InputError
 from dissensus.files import content_of
-from dissensus.records import Message, Pair, Text, Votes
+from dissensus.records import Message, Pair, Text
 from dissensus.sources import find_source, read_pairs
 from dissensus.study.annotated import is_database, read_annotations, read_database, with_annotations
 from dissensus.study.config import StudyConfig
 from dissensus.study.judges import VotesJudge
 from dissensus.study.parts import DrawnTest, TestSet
-from dissensus.study.split import apart_from, draw_some, draw_test, one_vote_label, prompts_of, split_pairs
+from dissensus.study.split import apart_from, draw_some, draw_test, labelled, prompts_of, split_pairs
 
 _HELD = "held_out_with_a_test_prompt"
 
@@ -38,8 +38,9 @@ class Sets:
 def read_sets(config: StudyConfig, copies: str | None = None) -> Sets:
     """Read a study's pairs and split them into training and test pairs; those of out-of-domain sets are tested on.
 
-    Pairs without a data set or a domain get them: the set's name, and ``out`` or, where there are sets out of domain,
-    ``in``. Of several sets (``in_domain``), test pairs are drawn; every set gives its name and domain to its pairs.
+    A set that the study names (``in_domain``, ``out_of_domain``) gives its name and domain to its pairs. Where there
+    are sets out of domain, the study's own ``pairs`` get what they lack: their file's name, and ``in``. Of several
+    sets, test pairs are drawn. Training pairs have the study's ``label``, test pairs what their source says.
 
     Args:
         config: the study.
@@ -51,6 +52,10 @@ def read_sets(config: StudyConfig, copies: str | None = None) -> Sets:
         ConfigError: the split leaves nothing on a side.
     """
     sets = _drawn(config, copies) if config.in_domain else _split(config, copies)
+    whole = label_counts_as_vote(config)
+    train = [labelled(p, config.label, seed=config.label_seed, votes_stay_whole=whole) for p in sets.train]
+    train, test = _same_kind(train, sets.test)
+    sets = replace(sets, train=train, test=test)
     if config.annotations is not None:
         said = read_annotations(config.annotations)
         test = with_annotations(sets.test, said, config.annotations)
@@ -122,8 +127,7 @@ def _drawn(config: StudyConfig, copies: str | None) -> Sets:
                 f"in_domain: the test prompts leave nothing of {name} to train on; pairs whose prompt has the group or "
                 "the text of a test pair's are not trained on, so give it more prompts or draw fewer test pairs"
             )
-    train, drawn = _same_kind(train, list(test.values()))
-    return Sets(train, drawn, rows, counts)
+    return Sets(train, list(test.values()), rows, counts)
 
 
 def _draw_into(test: dict[str, Pair], pairs: Sequence[Pair], draw: DrawnTest, name: str, domain: str) -> None:
@@ -146,24 +150,14 @@ def _training(
         counts["over_the_limit"] += len(free) - len(some)
         for pair in some:
             counts["in_two_sets"] += pair.id in kept
-            kept.setdefault(pair.id, _with(_labelled(pair, config), dataset=name, domain="in"))
+            kept.setdefault(pair.id, _with(pair, dataset=name, domain="in"))
     return list(kept.values()), counts
 
 
-def _labelled(pair: Pair, config: StudyConfig) -> Pair:
-    """Give a pair the source's label; one of its votes where it has none, or where that was asked for.
-
-    Where sources' own labels are no votes (``own``), a vote that became a label is taken off the others here: judges
-    of such a study count every vote that they see.
-    """
-    if pair.votes is None or (pair.label is not None and config.label == "own"):
-        return pair
-    label = one_vote_label(pair, seed=config.label_seed)
+def label_counts_as_vote(config: StudyConfig) -> bool:
+    """Tell whether a judge of the training pairs leaves out the vote that is a pair's label, so that it may stay."""
     judges = (config.judge, *config.judges.values())
-    if config.label == "one-vote" or any(isinstance(one, VotesJudge) and one.label_is_a_vote for one in judges):
-        return _with(pair, label=label)
-    left = {side: getattr(pair.votes, side) - (side == label) for side in ("a", "b", "tie")}
-    return _with(pair, label=label, votes=Votes(**left) if any(left.values()) else None)
+    return config.label == "one-vote" or any(isinstance(one, VotesJudge) and one.label_is_a_vote for one in judges)
 
 
 def _same_kind(train: list[Pair], test: list[Pair]) -> tuple[list[Pair], list[Pair]]:
@@ -189,15 +183,17 @@ def _messages(text: Text, role: str) -> tuple[Message, ...]:
     return (Message(role=role, content=text),) if isinstance(text, str) else text
 
 
+def named_by_the_study(config: StudyConfig) -> dict[str, str]:
+    """List what the study's own pairs get where they name no data set or domain."""
+    if config.out_of_domain and config.pairs:
+        return {"dataset": config.dataset or _stem(config.pairs), "domain": "in"}
+    return {"dataset": config.dataset} if config.dataset else {}
+
+
 def _own(config: StudyConfig, copies: str | None) -> Iterator[Pair]:
-    named: dict[str, Any] = {}
-    if config.out_of_domain:
-        named = {"dataset": config.dataset or _stem(config.pairs), "domain": "in"}
-    elif config.dataset:
-        named = {"dataset": config.dataset}
+    named = named_by_the_study(config)
     for pair in _read_own(config, copies):
-        drawn = {"label": one_vote_label(pair, seed=config.label_seed)} if config.label == "one-vote" else {}
-        yield _with(pair, **{key: getattr(pair, key) or value for key, value in named.items()}, **drawn)
+        yield _with(pair, **{key: getattr(pair, key) or value for key, value in named.items()})
 
 
 def _read_own(config: StudyConfig, copies: str | None) -> Iterator[Pair]:
@@ -210,7 +206,7 @@ def _read_own(config: StudyConfig, copies: str | None) -> Iterator[Pair]:
 
 def _outside(config: StudyConfig, name: str, copies: str | None) -> Iterator[Pair]:
     for pair in _read(config.out_of_domain[name], copies):
-        yield _with(pair, dataset=pair.dataset or name, domain="out")
+        yield _with(pair, dataset=name, domain="out")
 
 
 def _read(given: TestSet, copies: str | None) -> Iterator[Pair]:

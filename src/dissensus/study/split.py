@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Literal
 
 import numpy as np
 
 from dissensus.errors import ConfigError
-from dissensus.records import Label, Pair, plain_text
+from dissensus.records import Pair, Votes, plain_text
+from dissensus.sources.labels import one_vote_label
 from dissensus.study.parts import DrawnTest, HoldOut
 
 
-def one_vote_label(pair: Pair, *, seed: int) -> Label | None:
-    """Draw one annotator's vote for a or b as the binary label; ``tie`` where nobody chose, None without votes.
+def labelled(pair: Pair, label: Literal["own", "one-vote"], *, seed: int, votes_stay_whole: bool) -> Pair:
+    """Give a training pair its own label; one of its votes where it has none, or where that was asked for.
 
-    The draw depends on the seed and the pair's id alone, so the rows may stand in any order.
+    A pair without votes keeps the label that it has. A vote that became a label is taken off the others, unless they
+    are to stay whole because a judge takes it off.
     """
-    if pair.votes is None:
-        return None
-    chosen = pair.votes.a + pair.votes.b
-    if not chosen:
-        return "tie"
-    digest = hashlib.blake2b(pair.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    drawn = np.random.default_rng([seed, int.from_bytes(digest, "big")]).integers(chosen)
-    return "a" if drawn < pair.votes.a else "b"
+    if pair.votes is None or (pair.label is not None and label == "own"):
+        return pair
+    drawn = one_vote_label(pair, seed=seed)
+    if votes_stay_whole:
+        return pair.model_copy(update={"label": drawn})
+    left = {side: getattr(pair.votes, side) - (side == drawn) for side in ("a", "b", "tie")}
+    return pair.model_copy(update={"label": drawn, "votes": Votes(**left) if any(left.values()) else None})
 
 
 def prompts_of(pairs: Iterable[Pair]) -> set[str]:
@@ -57,39 +60,75 @@ def split_pairs(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], l
     shared = {pair.group for pair in train} & {pair.group for pair in test if pair.domain != "out"}
     if shared:
         raise ConfigError(
-            f"hold_out by {hold_out.by} leaves {len(shared)} prompts (groups) on both sides; hold out by group"
+            f"holding out by {hold_out.by} leaves {len(shared)} prompts (groups) on both sides; hold out by group"
         )
     if not train or not test:
         raise ConfigError(
-            f"hold_out leaves {len(train)} pairs to train on and {len(test)} to test; hold out less or more"
+            f"holding out by {hold_out.by} leaves {len(train)} pairs to train on and {len(test)} to test; "
+            "hold out less or more"
         )
     return train, test
+
+
+def check_groups_stay_whole(train: Iterable[Pair], test: Iterable[Pair]) -> None:
+    """Refuse a split in which a group is on both sides, as where some of its pairs are of domain ``out``."""
+    shared = {pair.group for pair in train} & {pair.group for pair in test}
+    if shared:
+        raise ConfigError(
+            f"{len(shared)} groups have pairs of domain out, which are held out always, and pairs to train on (first: "
+            f"{min(shared)[:60]!r}); give the pairs of a group one domain"
+        )
 
 
 def draw_test(pairs: Sequence[Pair], draw: DrawnTest, *, name: str) -> list[Pair]:
     """Draw test pairs of a set, no two of one prompt (group or text), in the order of their ids.
 
-    The draw depends on the seed, the set's name and the ids alone. Where there are fewer prompts, each has a pair.
+    Prompts are drawn, all with the same chance, and then a pair of each; a prompt with many pairs is drawn no sooner
+    than another. The draw depends on the seed, the set's name and the ids alone. Where there are fewer prompts, each
+    has a pair.
     """
-    ordered = sorted(pairs, key=lambda pair: pair.id)
-    drawn: list[Pair] = []
-    prompts: set[str] = set()
-    for index in _generator(draw.seed, name).permutation(len(ordered)):
-        if len(drawn) == draw.per_set:
-            break
-        if prompts.isdisjoint(_keys(ordered[index])):
-            drawn.append(ordered[index])
-            prompts.update(_keys(ordered[index]))
+    drawn = next(_rounds(pairs, _generator(draw.seed, name)), [])[: draw.per_set]
     return sorted(drawn, key=lambda pair: pair.id)
 
 
 def draw_some(pairs: Sequence[Pair], limit: int | None, *, seed: int, name: str) -> list[Pair]:
-    """Draw at most ``limit`` pairs, in their order; the draw depends on the seed, the set's name and the ids alone."""
+    """Draw at most ``limit`` pairs, in their order: one of each prompt, then a second one of each that has more, ….
+
+    The draw depends on the seed, the set's name and the ids alone.
+    """
     if limit is None or len(pairs) <= limit:
         return list(pairs)
-    ids = sorted(pair.id for pair in pairs)
-    chosen = {ids[index] for index in _generator(seed, name).permutation(len(ids))[:limit]}
+    chosen = {pair.id for pair in islice(chain.from_iterable(_rounds(pairs, _generator(seed, name))), limit)}
     return [pair for pair in pairs if pair.id in chosen]
+
+
+def _rounds(pairs: Iterable[Pair], rng: np.random.Generator) -> Iterator[list[Pair]]:
+    """Draw round by round: in each, prompts in an order drawn once give a pair each until they have none left."""
+    prompts = _by_prompt(pairs)
+    drawn = [prompts[index] for index in rng.permutation(len(prompts))]
+    left = [[of_prompt[index] for index in rng.permutation(len(of_prompt))] for of_prompt in drawn]
+    while left:
+        yield [of_prompt.pop() for of_prompt in left]
+        left = [of_prompt for of_prompt in left if of_prompt]
+
+
+def _by_prompt(pairs: Iterable[Pair]) -> list[list[Pair]]:
+    """Put together, in the order of ids, pairs that share a group or a text, with each other or through others."""
+    ordered = sorted(pairs, key=lambda pair: pair.id)
+    parent: dict[str, str] = {}
+
+    def first_of(key: str) -> str:
+        while (above := parent.setdefault(key, key)) != key:
+            parent[key] = key = parent[above]
+        return key
+
+    for pair in ordered:
+        group, text = _keys(pair)
+        parent[first_of(text)] = first_of(group)
+    found: dict[str, list[Pair]] = {}
+    for pair in ordered:
+        found.setdefault(first_of(_keys(pair)[0]), []).append(pair)
+    return list(found.values())
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:
@@ -103,12 +142,12 @@ def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:
         missing = sorted(set(hold_out.names) - set(values))
         if missing:
             raise ConfigError(
-                f"hold_out.names: no {hold_out.by} '{missing[0]}'; the data has: {', '.join(values[:20])}"
+                f"holding out by name: no {hold_out.by} '{missing[0]}'; the data has: {', '.join(values[:20])}"
             )
         return set(hold_out.names)
     count = hold_out.count if hold_out.count is not None else max(round((hold_out.share or 0) * len(values)), 1)
     if count >= len(values):
-        raise ConfigError(f"hold_out: {count} of {len(values)} values of {hold_out.by} leave nothing to train on")
+        raise ConfigError(f"holding out {count} of {len(values)} values of {hold_out.by} leave nothing to train on")
     order = np.random.default_rng(hold_out.seed).permutation(len(values))
     return {values[index] for index in order[:count]}
 
@@ -116,5 +155,5 @@ def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:
 def _value(pair: Pair, hold_out: HoldOut) -> str:
     value = {"group": pair.group, "category": pair.category, "dataset": pair.dataset}[hold_out.by]
     if value is None:
-        raise ConfigError(f"hold_out by {hold_out.by}: pair '{pair.id}' has no {hold_out.by}; hold out by group")
+        raise ConfigError(f"holding out by {hold_out.by}: pair '{pair.id}' has no {hold_out.by}; hold out by group")
     return value

@@ -1,0 +1,35 @@
+"""A binary label out of several people's votes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from dissensus.records import Label, Pair
+
+
+def one_vote_label(pair: Pair, *, seed: int) -> Label | None:
+    """Draw one annotator's vote for a or b as the binary label; ``tie`` where nobody chose, None without votes.
+
+    The draw depends on the seed and the pair's id alone, so the rows may stand in any order.
+    """
+    if pair.votes is None:
+        return None
+    chosen = pair.votes.a + pair.votes.b
+    if not chosen:
+        return "tie"
+    digest = hashlib.blake2b(pair.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    drawn = np.random.default_rng([seed, int.from_bytes(digest, "big")]).integers(chosen)
+    return "a" if drawn < pair.votes.a else "b"
+
+
+def draw_labels(pairs: Iterable[Pair], *, seed: int) -> Iterator[Pair]:
+    """Give pairs one of their votes as the label; a pair without votes keeps the label that it has.
+
+    The votes stay whole: whoever counts them beside the label has to leave out the one that is the label.
+    """
+    for pair in pairs:
+        drawn = {} if pair.votes is None else {"label": one_vote_label(pair, seed=seed)}
+        yield pair.model_copy(update=drawn)

@@ -1,0 +1,262 @@
+"""What an answer of a server means is read off its status and its body together, however servers write them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from dissensus.errors import JudgeError
+from dissensus.judge.ask import AskError
+from dissensus.judge.endpoint import Endpoint
+from dissensus.judge.failure import ContextExceededError, message_of, pause_asked_for
+from dissensus.judge.listing import context_in, models_in
+from dissensus.judge.response import choices_of, replies_of, usage_of
+from dissensus.loops import run_async
+
+AT = "http://127.0.0.1:1/v1"
+
+
+def meaning(status: int, body: object, headers: dict[str, str] | None = None) -> Exception:
+    text = body if isinstance(body, str) else json.dumps(body)
+    return Endpoint(AT)._failure(status, headers or {}, text)
+
+
+def error(message: str, **more: object) -> dict[str, object]:
+    return {"error": {"message": message, **more}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (400, error("the prompt was filtered", code="content_filter"), "the prompt was filtered"),
+        (400, [error("no field of that name")], "no field of that name"),
+        (400, error("one failed", metadata={"raw": '{"error": {"message": "the true reason"}}'}), "the true reason"),
+        (403, error("flagged by moderation"), "flagged by moderation"),
+        (403, "<html><head><title>x</title></head><body><h1>Denied</h1></body></html>", r"403: Denied;"),
+        (405, {"detail": "Method Not Allowed"}, "Method Not Allowed"),
+        (413, "<html><body>Entity Too Large</body></html>", "Entity Too Large"),
+        (413, error("on tokens per minute (TPM): Limit 6000, Requested 8000, too much"), "Requested 8000"),
+        (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "not known"}]}, "not known"),
+        (422, {"object": "error", "message": {"detail": [{"msg": "not known"}]}}, "not known"),
+        (422, {"error": "top_p lies outside", "error_type": "validation"}, "top_p lies outside"),
+        (429, error("on tokens per min (TPM): Limit 30,000, Requested 35,000."), "Requested 35,000"),
+        (451, {"message": "for legal reasons"}, "for legal reasons"),
+    ],
+)
+def test_a_refusal_says_why_and_is_not_repeated(status, body, says):
+    failure = meaning(status, body)
+    assert isinstance(failure, AskError)
+    assert failure.kind == "refused"
+    with pytest.raises(AskError, match=says):
+        raise failure
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "match"),
+    [
+        (301, "", "has moved"),
+        (400, error("API key not valid. Pass one that is."), r"wants a key \(400\).*OPENAI_API_KEY is not set"),
+        (401, error("who are you"), r"wants a key \(401\): who are you; OPENAI_API_KEY is not set"),
+        (402, error("pay first"), "no credit left"),
+        (400, error("your credit balance is too low for this"), "no credit left"),
+        (403, error("the team has used all available credits"), "no credit left"),
+        (429, error("over the quota", code="insufficient_quota"), "no credit left"),
+        (404, error("no such thing"), r"not found \(404\): no such thing"),
+        (400, error("m9 is not a valid model ID"), r"not found \(400\)"),
+    ],
+)
+def test_what_no_other_prompt_changes_ends_the_run(status, body, match, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(JudgeError, match=match):
+        raise meaning(status, body)
+
+
+@pytest.mark.parametrize("status", [420, 429, 498, 503, 529])
+def test_a_busy_server_is_waited_for(status):
+    assert meaning(status, error("later")).kind == "busy"
+    assert meaning(status, "<html>over capacity</html>", {"Retry-After": "7"}).retry_after == 7
+
+
+@pytest.mark.parametrize("status", [408, 409, 424, 425, 499, 500, 502, 504, 520, 524])
+def test_a_failure_is_repeated(status):
+    assert meaning(status, "<html><body>gateway</body></html>").kind == "failed"
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "input tokens (1200000) exceed the number allowed (1048576)"),
+        (400, "the request exceeds the available context size, try increasing it"),
+        (400, "prompt is too long: 210000 tokens > 200000 maximum"),
+        (400, "This model's maximum prompt length is 131072 but the request contains 150000 tokens."),
+        (422, "`inputs` must have less than 4096 tokens. Given: 5000"),
+        (500, "The input (5000 tokens) is longer than the model's context length (4096 tokens)."),
+        (413, "message is too large"),
+    ],
+)
+def test_a_prompt_too_long_is_known_in_other_servers_words(status, message):
+    assert isinstance(meaning(status, error(message)), ContextExceededError)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "seconds"),
+    [
+        ({"Retry-After": "25200"}, {}, 25200),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, {}, pytest.approx(2.5e11, rel=0.02)),
+        ({"Retry-After": "soon"}, error("please try again in 9m38.016s."), 578.016),
+        ({}, error("Try again in 579ms"), 0.579),
+        ({}, error("Retry after 26 seconds."), 26),
+        ({}, {"error": {"details": [{"retryDelay": "34s"}]}}, 34),
+        ({}, error("wait 1 hour 2 minutes"), 3720),
+        ({}, error("slow down"), None),
+    ],
+)
+def test_the_pause_that_a_server_asks_for_is_found_wherever_it_says_so(headers, body, seconds):
+    assert pause_asked_for(headers, json.dumps(body)) == seconds
+
+
+def test_what_a_server_repeats_of_the_prompt_is_not_taken_for_its_own_words():
+    echo = {"detail": [{"msg": "seed is not known", "input": {"content": "maximum context length is 10 tokens"}}]}
+    assert message_of(json.dumps(echo)) == "seed is not known"
+    assert meaning(422, echo).kind == "refused"
+
+
+def test_an_error_inside_a_200_is_what_its_code_says():
+    inside = Endpoint(AT)._failure_inside
+    assert inside({"code": 429, "message": "later, try again in 3s"}).retry_after == 3
+    assert inside({"code": "502", "message": "gone"}).kind == "failed"
+    assert inside({"code": 403, "message": "flagged"}).kind == "refused"
+    assert isinstance(inside({"code": 401, "message": "key"}), JudgeError)
+    assert isinstance(inside("the context length is 4096 tokens"), ContextExceededError)
+    assert inside("it fell over").kind == "failed"
+
+
+def choice(content: str | None, finish: object = "stop", **more: object) -> dict[str, object]:
+    return {"message": {"content": content}, "finish_reason": finish, **more}
+
+
+@pytest.mark.parametrize(
+    ("finish", "content", "kind"),
+    [
+        ("error", "Choice: A", "failed"),
+        ("abort", "Cho", "failed"),
+        ({"type": "abort"}, "Cho", "failed"),
+        ("CANCELLED", "Choice: A", "failed"),
+        ("insufficient_system_resource", "Choice: A", "failed"),
+        ("network_error", "", "failed"),
+        ("something new", "", "failed"),
+        ("content_filter", None, "withheld"),
+        ("SAFETY", "", "withheld"),
+        ("recitation", None, "withheld"),
+        ("sensitive", "", "withheld"),
+    ],
+)
+def test_a_reply_that_ended_in_a_failure_is_none(finish, content, kind):
+    with pytest.raises(AskError) as caught:
+        replies_of([choice(content, finish)])
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(("code", "kind"), [(502, "failed"), (429, "busy"), (403, "withheld"), (None, "failed")])
+def test_an_error_of_a_choice_is_a_failure(code, kind):
+    with pytest.raises(AskError, match="went away") as caught:
+        replies_of([choice("Choice: A", error={"code": code, "message": "it went away"})])
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    "finish", ["stop", "eos", "eos_token", "end_turn", "", None, "something new", "content_filter"]
+)
+def test_a_reply_with_a_text_is_one_however_its_end_is_called(finish):
+    assert replies_of([choice("Choice: A", finish)]) == (("Choice: A",), (False,))
+
+
+def test_an_answer_without_choices_says_whether_they_were_blocked():
+    blocked = {"choices": [], "prompt_filter_results": [{"content_filter_results": {"hate": {"filtered": True}}}]}
+    for response, kind in ((blocked, "withheld"), ({"choices": []}, "failed"), ({}, "failed")):
+        with pytest.raises(AskError, match="without choices") as caught:
+            choices_of(response)
+        assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
+def test_a_reply_that_was_cut_is_a_reply_and_told(finish):
+    assert replies_of([choice("I think that", finish), choice(None, finish)]) == (("I think that", ""), (True, True))
+
+
+def test_of_several_replies_those_that_are_whole_are_kept():
+    choices = [choice(None, "content_filter"), choice("Choice: B"), choice("Cho", "abort"), choice("Choice: A")]
+    assert replies_of(choices)[0] == ("Choice: B", "Choice: A")
+
+
+@pytest.mark.parametrize(
+    ("usage", "prompt", "completion"),
+    [
+        ({"prompt_tokens": 100, "completion_tokens": 4, "total_tokens": 104}, 100, 4),
+        ({"prompt_tokens": 100, "completion_tokens": 4, "total_tokens": 1004}, 100, 904),
+        ({"prompt_tokens": 100, "completion_tokens": 4,
+          "completion_tokens_details": {"reasoning_tokens": 900}}, 100, 904),
+        ({"prompt_tokens": 100, "completion_tokens": 904, "completion_tokens_details": {"reasoning_tokens": 900},
+          "total_tokens": 1004}, 100, 904),
+        ({"prompt_tokens": 100, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 64}}, 100, 4),
+        ({"prompt_tokens": 10, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 90}}, 100, 4),
+        ({"prompt_tokens": 60, "completion_tokens": 4, "total_tokens": 104,
+          "prompt_tokens_details": {"cached_tokens": 40}}, 100, 4),
+        ({"prompt_tokens": 10, "completion_tokens": 4, "cache_read_input_tokens": 90}, 100, 4),
+        ({"prompt_tokens": 100.0, "completion_tokens": 4.0}, 100, 4),
+    ],
+)  # fmt: skip
+def test_every_token_that_is_paid_for_is_counted(usage, prompt, completion):
+    counted = usage_of({"usage": usage}, "a prompt")
+    assert (counted.prompt_tokens, counted.completion_tokens, counted.estimated) == (prompt, completion, False)
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None}, {"prompt_tokens": 0, "completion_tokens": 0}])
+def test_a_usage_that_says_nothing_is_estimated(usage):
+    counted = usage_of({"usage": usage, "choices": [choice("Choice: A")]}, "a prompt of some words")
+    assert counted.estimated
+    assert counted.prompt_tokens > 0
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        [{"id": "m"}],
+        ["m"],
+        {"data": [{"id": "m"}]},
+        {"models": [{"name": "m"}]},
+        {"data": [], "models": [{"model": "m"}]},
+    ],
+)
+def test_models_are_listed_in_several_ways(listed):
+    assert list(models_in(listed)) == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("listing", "context"),
+    [
+        ({"max_model_len": 4096, "meta": {"n_ctx_train": 131072}}, 4096),
+        ({"meta": {"n_ctx_train": 131072}}, None),
+        ({"n_ctx_train": 131072}, None),
+        ({"context_length": 200000, "top_provider": {"context_length": 32768}}, 32768),
+        ({"max_context_length": 131072, "loaded_context_length": 8192}, 8192),
+        ({"context_window": "8192"}, 8192),
+        ({"max_model_len": True}, None),
+        ("nothing", None),
+    ],
+)
+def test_the_context_is_the_one_that_is_served(listing, context):
+    assert context_in(listing) == context
+
+
+def test_work_is_done_where_a_loop_runs_already():
+    async def number() -> int:
+        await asyncio.sleep(0)
+        return 3
+
+    async def notebook() -> int:
+        return run_async(number())
+
+    assert run_async(number()) == asyncio.run(notebook()) == 3

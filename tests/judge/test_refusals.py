@@ -1,0 +1,385 @@
+"""What a server will not answer stops nothing else, is named with its reason and is not asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dissensus.errors import JudgeError
+from dissensus.judge import concurrent, limits
+from dissensus.judge.ask import Answer, AskError, Sampling, TooLong
+from dissensus.judge.asking import AskingSummary, ask_model, nothing_judged
+from dissensus.judge.backends import BackendConfig, open_backend
+from dissensus.judge.endpoint import Endpoint
+from dissensus.judge.job import AskingOptions
+from dissensus.judge.language import LanguageConfig, LanguageJudge
+from dissensus.judge.ledger import Price, spent
+from dissensus.judge.limits import Breaker
+from dissensus.judge.probe import cached_probe, probe
+from dissensus.judge.profile import ServerProfile
+from dissensus.judge.server import Server, request_body
+from dissensus.judge.store import JudgmentStore
+from dissensus.records import Pair
+
+_spec = importlib.util.spec_from_file_location("stub_server", Path(__file__).with_name("stub_server.py"))
+stub_server = importlib.util.module_from_spec(_spec)
+sys.modules.setdefault("stub_server", stub_server)
+_spec.loader.exec_module(stub_server)
+StubOptions, StubServer = stub_server.StubOptions, stub_server.StubServer
+
+GOOD = [Pair(id=f"p{i}", prompt=f"q{i}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(6)]
+FLAGGED = [Pair(id=f"f{i}", prompt=f"flagged {i}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(3)]
+PROFILE = ServerProfile(model="stub", several=True, logprobs=20, raw=True, temperature=True, prefill=True, usage=True)
+ONE_EACH = PROFILE.model_copy(update={"several": False})
+
+
+def judge_of(**settings: Any) -> LanguageJudge:
+    return LanguageJudge(LanguageConfig(model="stub", **settings), {"model": "stub", "revision": None, "api": "chat"})
+
+
+def asked(
+    stub: Any,
+    pairs: list[Pair],
+    store: JudgmentStore,
+    profile: ServerProfile = PROFILE,
+    judge: LanguageJudge | None = None,
+    **options: Any,
+) -> AskingSummary:
+    settings = AskingOptions(**{"progress": False, "retries": 2, **options})
+    return ask_model(pairs, judge or judge_of(), Server(Endpoint(stub.url), profile), store, settings)
+
+
+@pytest.fixture(autouse=True)
+def no_long_delays(monkeypatch):
+    monkeypatch.setattr(concurrent, "backoff", lambda failures, generator: 0.01)
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with JudgmentStore(tmp_path / "judgments.db") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("how", "first"), [("400", True), ("azure", False), ("403", True), ("waf", True), ("429", True)]
+)
+def test_refused_prompts_stop_no_others_wherever_they_stand(store, how, first):
+    pairs = [*FLAGGED, *GOOD] if first else [*GOOD, *FLAGGED]
+    with StubServer(StubOptions(flags=how)) as stub:
+        one = asked(stub, pairs, store, ONE_EACH, concurrency=1 if first else 256)
+        assert (one.tally.made, one.tally.refused, one.tally.failed) == (60, 30, 0)
+        assert [line.split(" (")[0] for line in one.tally.refused_pairs] == ["f0", "f1", "f2"]
+        assert "status 4" in one.tally.refused_pairs[0]
+        served = stub.stats.requests
+        again = asked(stub, pairs, store, ONE_EACH)
+        assert stub.stats.requests == served
+        assert (again.tally.made, again.tally.reused, again.tally.refused, again.tally.refused_new) == (0, 60, 30, 0)
+        more = asked(stub, pairs, store, ONE_EACH, judge=judge_of(n=12))  # its first ten are the same ten
+        assert (more.tally.made, more.tally.refused_new) == (12, 0)
+        once_more = asked(stub, pairs, store, ONE_EACH, ask_refused=True)
+        assert once_more.tally.refused_new == 30
+    assert nothing_judged(again, store) == ""
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_a_server_that_refuses_everything_says_so_and_nothing_is_kept_as_refused(store, mode):
+    class Locked(Server):
+        async def answer(self, ask: Any, sampling: Any) -> Any:
+            raise AskError("status 403: not from here", kind="refused", status=403)
+
+    backend = Locked(Endpoint("http://127.0.0.1:1/v1"), PROFILE)
+    for pairs in (GOOD, GOOD * 1 + FLAGGED):
+        with pytest.raises(JudgeError, match=r"for good.*not from here.*A plain question fails too"):
+            ask_model(pairs, judge_of(mode=mode), backend, store, AskingOptions(progress=False))
+    assert not list(store.rows("SELECT 1 FROM attempts WHERE state = 'refused'"))
+
+
+def test_prompts_that_a_server_falls_over_stop_no_others(store):
+    class Falls(Server):
+        async def answer(self, ask: Any, sampling: Any) -> Any:
+            if "flagged" in ask.prompt:
+                raise AskError("status 500: it fell over")
+            return await super().answer(ask, sampling)
+
+    with StubServer(StubOptions()) as stub:
+        backend = Falls(Endpoint(stub.url), ONE_EACH)
+        options = AskingOptions(progress=False, retries=0, concurrency=1)
+        summary = ask_model([*FLAGGED, *GOOD], judge_of(), backend, store, options)
+    assert (summary.tally.made, summary.tally.failed, summary.tally.refused) == (60, 30, 0)
+
+
+def test_a_pause_is_shown_while_it_lasts(store, capsys, monkeypatch):
+    monkeypatch.setattr(limits, "_NOTICED", 0.2)
+    with StubServer(StubOptions(schedule="429-after", retry_after=0.4)) as stub:
+        assert asked(stub, GOOD, store).tally.made == 60
+    assert capsys.readouterr().err.count("busy (429): no reason given: waiting 0 s, until ") == 1
+
+
+def test_where_every_prompt_is_refused_and_a_plain_one_is_not_nothing_was_judged(store):
+    with StubServer(StubOptions(flags="azure")) as stub:
+        summary = asked(stub, FLAGGED, store, ONE_EACH)
+        assert (summary.tally.made, summary.tally.refused) == (0, 30)
+        assert "nothing was judged: the server refused" in nothing_judged(summary, store)
+        again = asked(stub, FLAGGED, store, ONE_EACH)
+        assert "nothing was judged: the server refused" in nothing_judged(again, store)
+
+
+@pytest.mark.parametrize("how", ["withheld", "choice"])
+def test_replies_that_are_held_back_are_asked_again_and_then_kept_as_refused(store, how):
+    with StubServer(StubOptions(flags=how)) as stub:
+        one = asked(stub, [FLAGGED[0], *GOOD], store, retries=1)
+        assert (one.tally.made, one.tally.refused, one.tally.retries) == (60, 10, 2)
+        served = stub.stats.requests
+        assert asked(stub, [FLAGGED[0], *GOOD], store).tally.refused == 10
+        assert stub.stats.requests == served
+    assert not list(store.rows("SELECT 1 FROM judgments WHERE choice IS NULL AND reply = ''"))
+
+
+def test_readings_and_refusals_in_mode_exact(store):
+    with StubServer(StubOptions(flags="azure")) as stub:
+        summary = asked(stub, [*FLAGGED, *GOOD], store, judge=judge_of(mode="exact"))
+        assert (summary.mode, summary.tally.made, summary.tally.refused) == ("exact", 12, 6)
+        served = stub.stats.requests
+        assert asked(stub, [*FLAGGED, *GOOD], store, judge=judge_of(mode="exact")).tally.made == 0
+        assert stub.stats.requests == served
+
+
+@pytest.mark.parametrize(
+    "fault", ["finish-error", "finish-abort", "choice-error", "withheld", "429-inside", "error-200"]
+)
+def test_a_failure_inside_a_200_is_asked_again(store, fault):
+    with StubServer(StubOptions(faults=f"{fault}:0.3")) as stub:
+        summary = asked(stub, GOOD, store, ONE_EACH, retries=9)
+        assert (summary.tally.made, summary.tally.failed, summary.tally.refused) == (60, 0, 0)
+        assert summary.tally.retries > 0
+    assert all(judgment.reply.startswith("Choice:") or judgment.choice for judgment in store.judgments())
+
+
+def test_replies_that_are_cut_are_counted_and_a_run_of_nothing_else_stops_early(store):
+    many = [pair.model_copy(update={"id": f"{pair.id}-{i}", "prompt": f"q {i}"}) for pair in GOOD for i in range(30)]
+    with StubServer(StubOptions(reasoning=300)) as stub:
+        summary = asked(stub, many, store, concurrency=4)
+        assert summary.tally.cut == summary.tally.cut_short == summary.tally.made
+        assert 0 < summary.tally.made < 200
+        assert "cut before it named a winner" in summary.stopped
+        assert "none of the" in nothing_judged(summary, store)
+        enough = asked(stub, many[:6], store, judge=judge_of(max_tokens=400), concurrency=4)
+        assert (enough.tally.made, enough.tally.cut) == (60, 0)
+
+
+def test_a_few_replies_that_are_cut_stop_nothing(store):
+    class Some(Server):
+        async def answer(self, ask: Any, sampling: Any) -> Any:
+            outcome = await super().answer(ask, sampling)
+            if ask.pair.id in ("p0", "p1", "p2", "p3"):
+                return Answer(ask, ("I think",) * len(outcome.replies), cut=(True,) * len(outcome.replies))
+            return outcome
+
+    with StubServer(StubOptions()) as stub:
+        backend = Some(Endpoint(stub.url), PROFILE)
+        summary = ask_model(GOOD, judge_of(), backend, store, AskingOptions(progress=False))
+    assert (summary.tally.made, summary.tally.cut_short, summary.stopped) == (60, 40, "")
+
+
+def test_hidden_tokens_count_against_the_most_that_may_be_spent(store):
+    with StubServer(StubOptions(reasoning=12, counts="total")) as stub:
+        price = Price(0.0, 1e6)  # a dollar a token
+        summary = asked(stub, GOOD, store, ONE_EACH, price=price, max_cost=100.0)
+        assert "most that may be spent" in summary.stopped
+        assert 85 <= summary.cost <= 100
+        assert spent(store, summary.judge).completion_tokens == summary.tally.made * 15
+
+
+@pytest.mark.parametrize("counts", ["whole", "uncached", "apart", "total", "null", "float"])
+def test_prompts_that_share_a_beginning_are_not_taken_for_cut_ones(store, counts):
+    pairs = [Pair(id=f"l{i}", prompt="word " * (40 * i + 90), response_a="yes", response_b="no") for i in range(5)]
+    with StubServer(StubOptions(counts=counts)) as stub:
+        summary = asked(stub, [*pairs, *pairs[::-1]], store)
+        assert (summary.tally.too_long, summary.tally.made) == (0, 50)
+        assert stub.stats.requests <= (20 if counts == "uncached" else 10)
+
+
+@pytest.mark.parametrize("style", ["cut", "halved"])
+@pytest.mark.parametrize("words", [700, 1500])
+def test_a_prompt_that_was_cut_is_noticed_by_its_count(store, style, words):
+    """2,000 tokens of 2,200 are more than half of the words, and fewer than there are."""
+    long = Pair(id="long", prompt="some word, " * words, response_a="yes", response_b="no")
+    with StubServer(StubOptions(context=words * 2, context_style=style)) as stub:
+        summary = asked(stub, [*GOOD, long], store)
+    assert (summary.tally.too_long, summary.tally.made) == (2, 60)
+
+
+def waiting(store: JudgmentStore, options: Any, patience: float) -> AskingSummary:
+    with StubServer(options) as stub:
+        return asked(stub, GOOD, store, patience=patience)
+
+
+def test_a_pause_beyond_the_patience_ends_the_run_with_its_time(store, monkeypatch):
+    monkeypatch.setattr(limits, "_SECOND_TRY", 0.05)
+    with pytest.raises(JudgeError, match=r"busy \(429\).*pause of 7:00 h, until .*--patience is 600 s.*run the same"):
+        waiting(store, StubOptions(faults="429-after:1.0", retry_after=25200), 600.0)
+
+
+def test_one_absurd_pause_is_not_believed(store, monkeypatch):
+    monkeypatch.setattr(limits, "_SECOND_TRY", 0.05)
+    summary = waiting(store, StubOptions(schedule="429-after", retry_after=1e9), 600.0)
+    assert summary.tally.made == 60
+
+
+def test_a_server_that_is_busy_for_ever_is_given_up(store):
+    with pytest.raises(JudgeError, match=r"busy \(429\).*--patience is 0.3"):
+        waiting(store, StubOptions(faults="429:1.0"), 0.3)
+    assert not list(store.judgments())
+
+
+def test_a_pause_that_people_would_notice_is_said_once():
+    class Clock:
+        now = 0.0
+
+        def __call__(self) -> float:
+            return self.now
+
+    said: list[str] = []
+    clock = Clock()
+    breaker = Breaker(600.0, clock=clock, say=said.append)
+    for _ in range(5):
+        breaker.busy("busy (429)", 90.0)
+    assert len(said) == 1
+    assert said[0].startswith("busy (429): waiting 1:30 min, until ")
+    assert "--patience 600" in said[0]
+    breaker.back()
+    breaker.busy("busy (429)", 2.0)
+    assert len(said) == 1
+    for _ in range(100):
+        clock.now += 2.0
+        breaker.busy("busy (503)", None)
+    assert 2 <= len(said) <= 5
+    clock.now += 400.0
+    with pytest.raises(JudgeError, match="busy for 600 s"):
+        breaker.busy("busy (503)", None)
+
+
+def probed(options: Any, model: str | None = "stub") -> ServerProfile:
+    async def once(url: str) -> ServerProfile:
+        async with Endpoint(url) as endpoint:
+            return await probe(endpoint, model)
+
+    with StubServer(options) as stub:
+        return asyncio.run(once(stub.url))
+
+
+NEUTRAL = ("top_k", "repetition_penalty", "min_p", "repeat_penalty", "generation_config")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"refuses": ("seed", *NEUTRAL)}, {"temperature": 1.0, "top_p": 0.9}),
+        ({"takes": "tgi", "refuses": NEUTRAL}, {"temperature": 1.0, "top_p": 0.9}),
+        ({"takes": "claude", "refuses": NEUTRAL}, {"top_p": 0.9}),
+        ({"refuses": ("n", "logprobs", "continue_final_message", *NEUTRAL)}, {"temperature": 1.0, "top_p": 0.9}),
+    ],
+)
+def test_a_server_that_refuses_a_parameter_is_asked_without_it(store, options, said):
+    profile = probed(StubOptions(**options))
+    profile.check(exact=False, sampling=Sampling())
+    body = request_body(profile, "q", limit=16, temperature=1.0, top_p=0.9, seed=3)
+    assert {name: body[name] for name in ("temperature", "top_p") if name in body} == said
+    assert ("seed" in body) == ("seed" not in options.get("refuses", ()))
+    assert profile.describe()
+    with StubServer(StubOptions(**options)) as stub:
+        assert asked(stub, GOOD, store, profile).tally.made == 60
+
+
+@pytest.mark.parametrize("takes", ["reasoning", "no-top-p"])
+def test_a_reasoning_model_is_asked_at_its_only_temperature(store, takes):
+    profile = probed(StubOptions(takes=takes, refuses=("logprobs", *NEUTRAL)))
+    assert (profile.limit_name, profile.temperature, profile.too_few) == ("max_completion_tokens", None, 16)
+    fitting = Sampling(1.0, 1.0, 500)
+    profile.check(exact=False, sampling=fitting)
+    with StubServer(StubOptions(takes=takes)) as stub:
+        judge = judge_of(top_p=1.0, max_tokens=500)
+        assert asked(stub, GOOD, store, profile, judge=judge).tally.made == 60
+    for asked_for, remedy in (
+        (Sampling(1.0, 0.9, 500), "give --top-p 1"),
+        (Sampling(0.7, 1.0, 500), "give --temperature 1"),
+        (Sampling(1.0, 1.0, 16), "more with --max-tokens"),
+    ):
+        with pytest.raises(JudgeError, match=remedy):
+            profile.check(exact=False, sampling=asked_for)
+
+
+def test_temperature_and_top_p_are_not_both_to_be_had_where_one_is_taken():
+    profile = probed(StubOptions(takes="claude", refuses=NEUTRAL))
+    assert not profile.together
+    profile.check(exact=False, sampling=Sampling(0.7, 1.0))
+    with pytest.raises(JudgeError, match=r"not both \(.*\); give --temperature 1 or --top-p 1"):
+        profile.check(exact=False, sampling=Sampling(0.7, 0.9))
+
+
+def test_a_sampling_that_cannot_be_had_is_refused_before_anything_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISSENSUS_CACHE", str(tmp_path))
+    with StubServer(StubOptions(takes="reasoning")) as stub, pytest.raises(JudgeError, match="give --top-p 1"):
+        open_backend(BackendConfig(backend="server", base_url=stub.url), "stub", sampling=Sampling())
+
+
+@pytest.mark.parametrize("ignores", [(), ("n",), ("seed",)])
+def test_a_hosted_model_that_differs_at_temperature_0_is_not_said_to_ignore_it(ignores):
+    profile = probed(StubOptions(shaky=True, ignores=ignores))
+    assert profile.temperature is True
+    assert profile.top_p is not False
+    assert "temperature" not in profile.ignored
+    profile.check(exact=False, sampling=Sampling())
+
+
+def test_a_model_that_thinks_for_longer_than_a_probe_lets_it_is_not_said_to_be_greedy():
+    assert probed(StubOptions(reasoning=300)).temperature is None
+
+
+@pytest.mark.parametrize("listing", ["bare", "google", "html", "401", "403", "405", "500"])
+def test_a_list_of_models_that_is_odd_or_missing_is_no_obstacle_to_a_model_that_is_named(listing):
+    assert probed(StubOptions(listing=listing)).plan == "greedy"
+
+
+@pytest.mark.parametrize("listing", ["bare", "models"])
+def test_the_only_model_of_an_odd_list_is_found(listing):
+    assert probed(StubOptions(listing=listing), None).model == "stub"
+
+
+def test_without_a_list_a_model_has_to_be_named():
+    with pytest.raises(JudgeError, match="name the model with --model"):
+        probed(StubOptions(listing="403"), None)
+
+
+def test_what_a_model_was_trained_with_is_not_its_context():
+    assert probed(StubOptions(listing="trained")).context is None
+
+
+def test_a_probe_waits_for_a_busy_server_and_not_for_ever(monkeypatch):
+    async def once(url: str, breaker: Breaker) -> ServerProfile:
+        async with Endpoint(url) as endpoint:
+            return await cached_probe(endpoint, "stub", refresh=True, breaker=breaker)
+
+    monkeypatch.setattr(limits, "_SECOND_TRY", 0.05)
+    busy = StubOptions(faults="429-after:1.0", retry_after=3600)
+    with StubServer(busy) as stub, pytest.raises(JudgeError, match="pause of 1:00 h"):
+        asyncio.run(once(stub.url, Breaker(600.0)))
+
+
+def test_a_cut_prompt_is_one_that_grows_without_being_counted():
+    ask = judge_of().ask_for(Pair(id="p", prompt="word " * 400, response_a="y", response_b="n"), "ab", "", (0,))
+
+    async def once(stub: Any) -> Any:
+        async with Server(Endpoint(stub.url), PROFILE) as server:
+            return await server.answer(ask, Sampling())
+
+    with StubServer(StubOptions(context=200, context_style="cut")) as stub:
+        assert isinstance(asyncio.run(once(stub)), TooLong)
+    with StubServer(StubOptions(counts="uncached")) as stub:
+        asyncio.run(once(stub))
+        assert isinstance(asyncio.run(once(stub)), Answer)

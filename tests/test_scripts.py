@@ -1,0 +1,48 @@
+"""The scripts of the checkout."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+BIN = SCRIPTS.parent / ".venv" / "bin"
+
+
+def run(script: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = ["/bin/bash", str(SCRIPTS / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+
+
+def test_no_cases_are_no_fault(tmp_path: Path) -> None:
+    done = run("check-cases", DISSENSUS_CASES=str(tmp_path / "none"))
+    assert done.returncode == 0
+    assert "no cases at" in done.stdout
+
+
+@pytest.mark.skipif(not (BIN / "dissensus").exists(), reason="no .venv in this checkout; make test sets it up")
+def test_cases_are_run_with_the_checkouts_own_python_and_a_wrong_one_is_shown(tmp_path: Path) -> None:
+    for name, body in {
+        "right": 'test -x "$DIS" && test "$PY" = "$PYTHON" && "$PY" -c "import dissensus"',
+        "lacks": "exit 2",
+        "wrong": "echo what went wrong; exit 1",
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.sh").write_text(body)
+    done = run("check-cases", DISSENSUS_CASES=str(tmp_path))
+    assert done.returncode == 1
+    status = {line.split()[-1]: line.split()[0] for line in done.stdout.splitlines() if line[0] in "012"}
+    assert status == {"right": "0", "lacks": "2", "wrong": "1"}
+    assert "what went wrong" in done.stdout
+    assert run("check-cases", "right", "lacks", DISSENSUS_CASES=str(tmp_path)).returncode == 0
+
+
+def test_tools_that_cannot_be_installed_are_said_and_the_tests_go_on(tmp_path: Path) -> None:
+    (tmp_path / "dirname").symlink_to("/usr/bin/dirname")
+    (tmp_path / "id").symlink_to("/usr/bin/id")
+    done = run("install-test-tools", PATH=str(tmp_path), DISSENSUS_CHROMIUM="")
+    assert done.returncode == 0
+    assert "no Chromium: there is no apt here; tests that need it are skipped" in done.stdout
+    assert "Chromium" not in run("install-test-tools", DISSENSUS_CHROMIUM=sys.executable, PATH=str(tmp_path)).stdout
