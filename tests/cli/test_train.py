@@ -171,7 +171,8 @@ def test_the_help_shows_every_default_and_choice(run):
 )
 def test_an_option_that_alters_nothing_is_told_of(run, files: Path, arguments: list[str], message: str):
     """The run itself ends at once, at a place that holds something else."""
-    code, _, err = run("train", files / "pairs.parquet", "--out", files, *arguments)
+    (files / "taken").mkdir()
+    code, _, err = run("train", files / "pairs.parquet", "--out", files / "taken", *arguments)
     assert code == 2
     assert err.splitlines()[0].startswith(message)
     assert len(err.splitlines()) == 2
