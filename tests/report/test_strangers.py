@@ -1,5 +1,6 @@
 """A folder of somebody else's: it gives a page or one line, and nothing outside of it is read or written."""
 
+import json
 import os
 import random
 import shutil
@@ -10,8 +11,9 @@ from click.testing import CliRunner
 
 from dissensus.cli.report import command
 from dissensus.errors import DissensusError, InputError, OutputError
-from dissensus.files import write_json
+from dissensus.files import read_records, write_json
 from dissensus.judge.schema import APPLICATION_ID
+from dissensus.records import Pair
 from dissensus.report.page import render, write_report
 from dissensus.report.readonly import ReadOnlyStore
 from dissensus.report.run import load_run
@@ -221,3 +223,15 @@ def test_numbers_beyond_all_measure_are_refused(run):
     write_json(run / "scores.json", [row])
     with pytest.raises(InputError, match="beyond all measure"):
         load_run(run)
+
+
+@pytest.mark.parametrize("votes", [10**12, 2**62, 10**300, 10**400])
+def test_votes_beyond_counting(made, tmp_path, votes):
+    shutil.copytree(made / "loose", tmp_path / "loose")
+    rows = [row.model_dump(exclude={"votes", "group"}) for row in read_records(tmp_path / "loose/asked.parquet", Pair)]
+    (tmp_path / "loose" / "asked.parquet").unlink()
+    texts = [json.dumps(row | {"votes_a": votes, "votes_b": 3}) for row in rows]
+    (tmp_path / "loose" / "asked.jsonl").write_text("\n".join(texts))
+    loaded = load_run(tmp_path / "loose")
+    assert (loaded.joined is not None) == (votes < 2**53)
+    assert render(loaded)

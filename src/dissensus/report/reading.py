@@ -19,6 +19,7 @@ Log = Sequence[Mapping[str, Any]]
 """The rows of one training.jsonl."""
 
 _DRAWN = ("step", "epoch", "nll", "accuracy", "validation_nll", "validation_accuracy")
+_MOST_VOTES = 2**53
 _LARGEST = 1e9
 """No metric of a preference comes near; what is larger breaks drawings and says nothing."""
 
@@ -102,12 +103,21 @@ def _number(value: Any) -> int | float | None:
 
 def read_pairs(path: Path) -> list[Pair]:
     """Read pairs as this package writes them."""
-    return list(read_records(path, Pair))
+    return _countable(path, read_records(path, Pair))
 
 
 def read_given_pairs(path: Path) -> list[Pair]:
     """Read pairs as ``dissensus evaluate`` takes them, in whichever layout."""
-    return list(read_any_pairs(path, notice=lambda _: None))
+    return _countable(path, read_any_pairs(path, notice=lambda _: None))
+
+
+def _countable(path: Path, pairs: Iterable[Pair]) -> list[Pair]:
+    """Refuse more votes than a floating-point number counts."""
+    listed = list(pairs)
+    for pair in listed:
+        if pair.votes is not None and pair.votes.n > _MOST_VOTES:
+            raise InputError(f"{path}: pair {pair.id!r:.60} has more votes than can be counted; look at the file")
+    return listed
 
 
 def read_margins(path: Path) -> list[Margin]:
