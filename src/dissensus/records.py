@@ -37,6 +37,8 @@ LABEL_VALUE: dict[Label, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=0, le=2**53)]
+"""Beyond, a count is no exact float."""
 
 
 def _as_dict(value: Any) -> Any:
@@ -181,9 +183,9 @@ class Vote(Record):
 class Votes(Record):
     """How many people prefer response a, response b, or neither."""
 
-    a: NonNegativeInt
-    b: NonNegativeInt
-    tie: NonNegativeInt = 0
+    a: _Count
+    b: _Count
+    tie: _Count = 0
     annotations: tuple[Vote, ...] | None = None
     """The raw votes, where the source has them; they add up to the counts."""
 

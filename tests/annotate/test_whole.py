@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from dissensus.annotate import access, integrity
 from dissensus.annotate.config import AnnotationConfig
+from dissensus.annotate.database import locate
 from dissensus.annotate.hosts import hosts_for
 from dissensus.annotate.store import AnnotationStore
 from dissensus.cli import group
@@ -239,3 +240,9 @@ def test_a_link_made_beside_the_app_names_where_it_was_started_last(open_project
     project.write(lambda c: access.note_origin(c, "http://127.0.0.1:54321", 1))
     assert invite() == ("http://127.0.0.1:54321", "")
     assert invite("--origin", "https://lab.example/") == ("https://lab.example", "")
+
+
+@pytest.mark.parametrize("name", ["", ":memory:"])
+def test_a_project_is_a_file(name: str) -> None:
+    with pytest.raises(InputError, match="a project is a file; name one"):
+        locate(name)

@@ -53,6 +53,8 @@ class StorageFull(OutputError):
 def locate(database: str | Path) -> Path | URL:
     """Read where a database is: a path, or a URL of PostgreSQL. Raises InputError for other URLs."""
     text = str(database)
+    if text in ("", ":memory:"):
+        raise InputError(f"{text!r}: a project is a file; name one, such as annotations.db, or a postgresql:// URL")
     if "://" not in text:
         return Path(database)
     try:
