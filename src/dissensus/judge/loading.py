@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from dissensus.encoder import best_device, quiet_transformers
 from dissensus.errors import InputError, JudgeError, MissingDependencyError
-from dissensus.pretrained import check_table, check_weights, explained, locate
+from dissensus.pretrained import check_weights, explained, locate
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -64,7 +64,6 @@ def load_language_model(
                 **locate(name, revision=revision),
             )
             check_weights(model, loading)
-            check_table(model, tokenizer)
     model.eval().requires_grad_(False)
     if device != "auto":
         model.to(device or best_device())
