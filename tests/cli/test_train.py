@@ -30,7 +30,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 @pytest.fixture
 def files(tmp_path: Path, pairs: list[Pair], margins: list[Margin]) -> Path:
-    write_records(tmp_path / "pairs.parquet", [*pairs, pairs[0].model_copy(update={"id": "tied", "label": "tie"})])
+    tied = pairs[0].model_copy(update={"id": "tied", "label": "tie", "response_b": "another answer"})
+    write_records(tmp_path / "pairs.parquet", [*pairs, tied])
     write_records(tmp_path / "margins.parquet", [*margins, Margin(pair_id="tied", margin=0, preference_a=0.5)])
     return tmp_path
 

@@ -134,8 +134,8 @@ def test_another_judge_leaves_the_baseline_alone(finished: Path, tiny_bert: Path
 def test_a_judge_that_leaves_other_pairs_out_changes_the_baseline_too(finished: Path, tiny_bert: Path, tmp_path: Path):
     pairs = [*read_records(finished / "pairs/train_votes.parquet", Pair)]
     lone = next(pair for pair in pairs if pair.label in ("a", "b"))
-    own_and_ties = Votes(a=int(lone.label == "a"), b=int(lone.label == "b"), tie=3)
-    changed = [pair.model_copy(update={"votes": own_and_ties}) if pair is lone else pair for pair in pairs]
+    own = Votes(a=int(lone.label == "a"), b=int(lone.label == "b"))
+    changed = [pair.model_copy(update={"votes": own}) if pair is lone else pair for pair in pairs]
     write_records(tmp_path / "pairs.jsonl", [*changed, *read_records(finished / "pairs/test.parquet", Pair)])
     settings = _settings(tiny_bert, pairs=str(tmp_path / "pairs.jsonl"), label="own", allow_missing=True, seeds=[0])
     del settings["simulation"]
@@ -143,7 +143,7 @@ def test_a_judge_that_leaves_other_pairs_out_changes_the_baseline_too(finished: 
     _run(settings, tmp_path / "run")
     assert json.loads((tmp_path / "run/left_out.json").read_text()) == []
     before = json.loads((tmp_path / "run/models/plain/seed-0/dissensus.json").read_text())["summary"]
-    # But for the vote that is its label the pair has ties alone, which name no winner.
+    # But for the vote that is its label nobody voted on the pair.
     _, said = _run({**settings, "judge": {"name": "votes", "label_is_a_vote": True}}, tmp_path / "run")
     assert json.loads((tmp_path / "run/left_out.json").read_text()) == [lone.id]
     assert _redone(said) >= {"margin", "train plain seed 0", "predict plain"}
@@ -151,9 +151,7 @@ def test_a_judge_that_leaves_other_pairs_out_changes_the_baseline_too(finished: 
     assert after["pairs"] == before["pairs"] - 1
     [told] = [line for line in said if " margin: " in line]
     assert re.search(r" s; margins \d+, judgments \d+, invalid \d+, left out 1$", told)
-    ties = sum(pair.votes.tie - (pair.label == "tie") for pair in changed if pair.votes)
-    assert f"{ties} of " in (tmp_path / "run/report.html").read_text()
-    assert f", invalid {ties}, left out 1" in told
+    assert ", invalid 0, left out 1" in told, "ties are votes"
 
 
 @pytest.mark.parametrize("soft", [False, True])
