@@ -168,7 +168,7 @@ class ColumnMap:
             _refuse_missing(layout, names, place)
         self.layout = layout
         self.candidates.update(dict.fromkeys(candidates))
-        if "prompt" in absent:
+        if layout == "trl" and "prompt" in absent:
             self.likely_prompts += [name for name in unknown if plain_name(name) in _PROMPTS]
         self._name_unknown(unknown)
 

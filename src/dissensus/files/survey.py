@@ -33,6 +33,7 @@ _TEXTS = ("prompt", "chosen", "rejected", "response_a", "response_b")
 _COUNTS = ("votes_a", "votes_b", "votes_tie")
 _MODELS = (("model_a", "model_b"), ("model_1", "model_2"), ("response_a_model", "response_b_model"))
 _FINE = (None, *SIDES)
+_FEW_WORDS = 2
 _VOTE_KEYS = ("vote", "label", "choice", "preference", "winner")
 _ANNOTATOR_KEYS = ("annotator", "annotator_id", "worker", "worker_id", "rater", "rater_id", "user_id", "user")
 
@@ -243,9 +244,11 @@ class Survey:
 
     def _refuse_lost_prompt(self, rows: Sequence[Values]) -> None:
         """Raise InputError where a column named like a prompt is in neither text: their common start is no prompt."""
-        for name in self._mapping.likely_prompts:
-            found = [row for row in rows if isinstance(row.get(name), str) and str(row[name]).strip()]
-            if found and not any(_holds(row.get("chosen"), str(row[name])) for row in found):
+        texts = [row for row in rows if isinstance(row.get("chosen"), str) and "prompt" not in row]
+        for name in self._mapping.likely_prompts if len(texts) == len(rows) else ():
+            found = [(row[name].split(), row["chosen"]) for row in texts if isinstance(row.get(name), str)]
+            is_prose = any(len(words) > _FEW_WORDS for words, _ in found)
+            if is_prose and not any(_is_transcript(chosen) or _holds(chosen, words) for words, chosen in found):
                 raise InputError(
                     f"column {name} may be the prompt, as neither chosen nor rejected has it: name it, --column "
                     f"prompt={shlex.quote(name)}, or take what both texts begin with as the prompt: --column prompt="
@@ -337,10 +340,14 @@ def _have_votes(rows: Sequence[Values]) -> bool:
     return any(row.get(name) for row in rows for name in ("votes", *_COUNTS))
 
 
-def _holds(value: Any, prompt: str) -> bool:
-    """Whether a text or a conversation has the words of a prompt; white space apart."""
-    said = value if isinstance(value, str) else repr(value).replace("\\n", " ").replace("\\t", " ")
-    return " ".join(prompt.split()[:8]) in " ".join(said.split())
+def _holds(text: str, words: Sequence[str]) -> bool:
+    """Whether a text has the first words of a prompt, white space apart."""
+    return " ".join(words[:8]) in " ".join(text.split())
+
+
+def _is_transcript(text: str) -> bool:
+    """Whether a text says itself where the prompt ends, as HH-RLHF's, or is a conversation in a cell."""
+    return "Assistant:" in text or "<|" in text or conversation_of(text) is not text
 
 
 def _is_reply(value: Any) -> bool:
