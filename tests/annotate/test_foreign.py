@@ -256,3 +256,12 @@ def test_names_and_values_are_mapped_or_refused(tmp_path):
     for wrong in (Names({"question": "x"}), Names({}, {"left": "x"}), Names({}, {}, {("note", "x"): "y"})):
         with pytest.raises(InputError, match="is none of our"):
             read_label_studio(file, wrong)
+
+
+def test_a_relation_between_results_of_label_studio_says_nothing_itself(tmp_path):
+    relation = {"type": "relation", "from_id": "one", "to_id": "two", "direction": "right"}
+    choice = _result("pick", "pairwise", selected="left")
+    path = _write(tmp_path / "export.json", [_task(1, [_annotation(1, 1, [choice, relation])])])
+    [answer] = read_label_studio(path, PICKS).answers
+    assert answer.said is not None
+    assert answer.said.choice == "a"

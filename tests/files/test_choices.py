@@ -1,6 +1,7 @@
 """Who won, in the words, numbers and columns of other tools; and rows that are one person's choice each."""
 
 import json
+import re
 import shlex
 
 import pytest
@@ -257,3 +258,73 @@ def test_a_label_beside_chosen_and_rejected_is_left_alone():
 def test_a_row_without_a_label_beside_one_with_it_is_named_without_an_id():
     with pytest.raises(InputError, match="list:2: the same texts came before with another label"):
         read([TEXTS[0], TEXTS[0] | {"label": "a"}])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sides"),
+    [
+        ((1, 5, 7), "a b b"),
+        ((1, 4, 7), "a tie b"),
+        ((-2, 0, 1), "b tie a"),
+        ((0, 0.5, 1), "b tie a"),
+        ((2, 3), "a b"),
+        ((1, 2, 3, 4, 5), "a a tie b b"),
+    ],
+)
+def test_the_example_of_a_scale_names_each_of_its_numbers_in_order(numbers, sides):
+    table = [TEXTS[0] | {"prompt": f"Why {n}?", "preference": n} for n in numbers]
+    with pytest.raises(InputError) as caught:
+        list(read_pairs(table, notice=lambda _: None))
+    options = dict(re.findall(r"--value preference:(\S+)=(\w+)", str(caught.value)))
+    assert options == dict(zip((f"{n:g}" for n in numbers), sides.split(), strict=True))
+    read = list(read_pairs(table, values={"preference": options}, notice=lambda _: None))
+    assert [pair.label for pair in read] == sides.split()
+
+
+@pytest.mark.parametrize(
+    ("votes", "counts"),
+    [
+        ({"A": 2, "B": 1}, (2, 1, 0)),
+        ({"response_a": 3, "response_b": 2, "tie": 1}, (3, 2, 1)),
+        ({"model_b": 2, "model_a": None}, (0, 2, 0)),
+        ('{"gpt": 1, "llama": 2}', (1, 2, 0)),
+    ],
+)
+def test_votes_by_the_name_of_a_side_are_counts_and_not_annotators(votes, counts):
+    row = {"prompt": "Why?", "response_a": "So.", "response_b": "No.", "model_a": "gpt", "model_b": "llama"}
+    [pair] = read_pairs([{**row, "votes": votes}], notice=lambda _: None)
+    assert pair.votes is not None
+    assert (pair.votes.a, pair.votes.b, pair.votes.tie) == counts
+    assert pair.votes.annotations is None
+
+
+def test_an_annotator_whose_column_only_late_rows_have_counts():
+    row = {"response_a": "So.", "response_b": "No.", "annotator_1": "a", "annotator_2": "b"}
+    rows = [{**row, "prompt": f"Why {i}?"} for i in range(1000)]
+    rows.append({**row, "prompt": "Why at all?", "annotator_3": "b"})
+    *_, last = read_pairs(rows, notice=lambda _: None)
+    assert last.votes is not None
+    assert [vote.annotator for vote in last.votes.annotations or ()] == ["annotator_1", "annotator_2", "annotator_3"]
+
+
+def test_a_vote_that_cannot_be_read_names_its_own_column():
+    row = {"response_a": "So.", "response_b": "No.", "annotator_1": "a", "annotator_2": "b"}
+    rows = [{**row, "prompt": f"Why {i}?"} for i in range(1000)] + [{**row, "prompt": "Why?", "annotator_2": "?"}]
+    with pytest.raises(InputError, match=r"annotator_2 is text \('\?'\).*--column votes="):
+        list(read_pairs(rows, notice=lambda _: None))
+
+
+def test_a_crowd_of_millions_takes_no_more_room_than_a_person():
+    row = {"prompt": "Why?", "response_a": "So.", "response_b": "No.", "votes_b": 2_000_000}
+    [pair] = read_pairs([{**row, "votes_a": 3_000_000 + i} for i in range(3)], notice=lambda _: None)
+    assert pair.votes is not None
+    assert (pair.votes.a, pair.votes.b, pair.votes.annotations) == (9_000_003, 6_000_000, None)
+
+
+def test_who_voted_is_not_asked_for_where_it_is_said():
+    row = {"prompt": "Why?", "response_a": "So.", "response_b": "No."}
+    rows = [{**row, "worker": who, "choice": side} for who, side in (("ann", "A"), ("bob", "B"))]
+    told = []
+    list(read_pairs(rows, annotator="worker", votes=["choice"], notice=told.append))
+    assert "2 votes, labelled by the majority" in " ".join(told)
+    assert "--annotator" not in " ".join(told)

@@ -232,3 +232,38 @@ def test_a_bad_shape_is_named(tmp_path):
     ):
         with pytest.raises(InputError, match=reason):
             list(read_pairs([{"prompt": "p", "chosen": chosen, "rejected": "y"}]))
+
+
+def test_a_prompt_under_another_name_is_not_made_of_what_two_responses_begin_with():
+    rows = [{"question": f"What is {i}?", "chosen": f"It is {i}.", "rejected": f"It is {i} or 7."} for i in range(3)]
+    with pytest.raises(InputError, match="--column prompt=question"):
+        list(read_pairs(rows, notice=lambda _: None))
+    [first, *_] = read_pairs(rows, columns={"prompt": "question"}, notice=lambda _: None)
+    assert first.prompt == "What is 0?"
+    [first, *_] = read_pairs(rows, columns={"prompt": ""}, notice=lambda _: None)
+    assert first.prompt == "It is"
+
+
+@pytest.mark.parametrize(
+    "start", ["\n\nHuman: What is it?\n\nAssistant:", "What is it? It is", [{"role": "user", "content": "What is it?"}]]
+)
+def test_a_column_of_the_file_beside_texts_that_hold_their_prompt_stands_in_no_way(start):
+    answers = (" a", " b") if isinstance(start, str) else ([{"role": "assistant", "content": x}] for x in "ab")
+    chosen, rejected = (start + answer for answer in answers)
+    table = [
+        {"question": "What is it?" if "It is" in start else "of another kind", "chosen": chosen, "rejected": rejected}
+    ]
+    [pair] = read_pairs(table, notice=lambda _: None)
+    assert "What is it?" in str(pair.prompt)
+
+
+def test_a_conversation_goes_on_with_a_call_and_its_answer():
+    call = {"from": "function_call", "value": '{"name": "price", "arguments": {}}'}
+    row = {
+        "conversations": [{"from": "human", "value": "How much?"}],
+        "chosen": [call, {"from": "observation", "value": "3"}, {"from": "gpt", "value": "Three."}],
+        "rejected": [{"from": "gpt", "value": "Four."}],
+    }
+    [pair] = read_pairs([row], notice=lambda _: None)
+    assert [turn.content for turn in pair.prompt] == ["How much?"]
+    assert {len(pair.response_a), len(pair.response_b)} == {1, 3}

@@ -99,6 +99,8 @@ def _from_json(value: Any) -> Any:
 
 def _values(results: list[Any], gathering: Gathering, place: str) -> Iterator[tuple[str, Any]]:
     for result in results:
+        if isinstance(result, dict) and result.get("type") == "relation":
+            continue  # a line between two results, which says nothing itself
         value = result.get("value") if isinstance(result, dict) else None
         if not isinstance(value, dict) or "from_name" not in result:
             raise InputError(f"{place}: a result is {kind_of(result)}; expected an object with from_name and value")

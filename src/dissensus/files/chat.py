@@ -10,7 +10,7 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dissensus.files.reading import decode_json, kind_of
@@ -87,6 +87,13 @@ def is_conversation(value: Any) -> bool:
         isinstance(turn, Mapping) and isinstance(turn.get(_key(turn, _ROLE_KEYS)), str) and _says(turn)
         for turn in turns or ()
     )
+
+
+def begins_with_a_prompt(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the first of some messages is not an assistant's: who answers does not begin."""
+    key = _key(messages[0], _ROLE_KEYS)
+    speaker = str(messages[0].get(key)).lower()
+    return (speaker if key == "role" else _SPEAKERS.get(speaker, speaker)) != "assistant"
 
 
 def decode_cell(text: str) -> Any:

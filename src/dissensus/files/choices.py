@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dissensus.files.merging import Merged, votes_of
+from dissensus.files.merging import Merged, votes_counted, votes_of
 from dissensus.files.remarks import Remarks
 from dissensus.records import Margin, Pair, Vote
 
@@ -99,14 +99,9 @@ def _is_named(pair: Pair) -> bool:
 
 
 def _as_votes(pair: Pair) -> Pair:
-    if pair.votes is None:
-        said = [Vote(vote=pair.label)] if pair.label else []
-        return pair.model_copy(update={"votes": votes_of(said)})
-    if pair.votes.annotations is not None:
+    if pair.votes is not None or pair.label is None:
         return pair
-    counts = {"a": pair.votes.a, "b": pair.votes.b, "tie": pair.votes.tie}
-    said = [Vote.model_validate({"vote": side}) for side, n in counts.items() for _ in range(n)]
-    return pair.model_copy(update={"votes": votes_of(said)})
+    return pair.model_copy(update={"votes": votes_counted({pair.label: 1})})
 
 
 def texts_key(row: dict[str, Any]) -> tuple[int, bool]:

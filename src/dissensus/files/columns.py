@@ -113,6 +113,8 @@ class ColumnMap:
         """Set by the first row: flat pairs, or a trainer's chosen and rejected."""
         self.candidates: dict[str, None] = {}
         """Columns that may hold what ours do under names of their own, in the order of the file."""
+        self.likely_prompts: list[str] = []
+        """Columns named as others call the prompt, where there is none."""
         self._refuse_unknown_names()
 
     def _refuse_unknown_names(self) -> None:
@@ -166,6 +168,8 @@ class ColumnMap:
             _refuse_missing(layout, names, place)
         self.layout = layout
         self.candidates.update(dict.fromkeys(candidates))
+        if layout == "trl" and "prompt" in absent:
+            self.likely_prompts += [name for name in unknown if plain_name(name) in _PROMPTS]
         self._name_unknown(unknown)
 
     def _name_unknown(self, unknown: list[str]) -> None:

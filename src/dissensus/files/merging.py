@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dissensus.records import Label, Margin, Pair, Vote, Votes
@@ -33,13 +34,20 @@ class Merged:
     margin: Margin | None
     """Of the first row."""
     said: list[Vote] = field(default_factory=list)
+    counted: Counter[Label] = field(default_factory=Counter)
+    """Votes of which nothing but their number is known: a crowd takes no more room than a person."""
     strengths: list[float] = field(default_factory=list)
     rows: list[Votes | None] = field(default_factory=list)
+    _places: dict[str, int] = field(default_factory=dict)
+    """Where in ``said`` an annotator is."""
 
     def add(self, pair: Pair, margin: Margin | None, count: Count) -> None:
         """Take what a row says of the pair, in either orientation."""
         turned = pair.response_a == self.first.response_b and pair.response_b == self.first.response_a
         self.rows.append(pair.votes)
+        if pair.votes is not None and pair.votes.annotations is None:
+            one, two = (pair.votes.b, pair.votes.a) if turned else (pair.votes.a, pair.votes.b)
+            self.counted.update({"a": one, "b": two, "tie": pair.votes.tie})
         for vote in pair.votes.annotations or () if pair.votes else ():
             self._add_vote(_turn(vote) if turned else vote, count)
         if margin is not None:
@@ -48,14 +56,16 @@ class Merged:
 
     def _add_vote(self, vote: Vote, count: Count) -> None:
         """Add a vote, or settle it with what its annotator has said of the pair before."""
-        before = [place for place, one in enumerate(self.said) if one.annotator == vote.annotator is not None]
-        if not before:
+        place = None if vote.annotator is None else self._places.get(vote.annotator)
+        if place is None:
+            if vote.annotator is not None:
+                self._places[vote.annotator] = len(self.said)
             self.said.append(vote)
-        elif self.said[before[0]].vote == vote.vote:
+        elif self.said[place].vote == vote.vote:
             count("dropped: an annotator's same vote on the same pair again")
         else:
             count("an annotator's different votes on the same pair, counted as a tie")
-            self.said[before[0]] = self.said[before[0]].model_copy(update={"vote": "tie"})
+            self.said[place] = self.said[place].model_copy(update={"vote": "tie"})
 
     def settle(self, count: Count) -> tuple[Pair, Margin | None]:
         """Make the pair, with the majority's label.
@@ -63,7 +73,7 @@ class Merged:
         The margin is the size of the mean of the margins, signed by their labels; 0 where that mean is against the
         majority. A pair that came once is as it came.
         """
-        votes = votes_of(self.said)
+        votes = self._votes()
         if votes and min(votes.a, votes.b):
             count("pairs with votes for both sides")
         if len(self.rows) == 1 and votes == self.first.votes:
@@ -77,6 +87,17 @@ class Merged:
             count("pairs whose strength is against the majority, with a margin of 0")
             strength = 0.0
         return pair, Margin(pair_id=pair.id, margin=abs(strength))
+
+    def _votes(self) -> Votes | None:
+        if self.said:
+            nameless = [Vote(vote=side) for side, n in self.counted.items() for _ in range(n)]
+            return votes_of([*self.said, *nameless])
+        return votes_counted(self.counted) if self.counted.total() else None
+
+
+def votes_counted(counts: Mapping[Label, int]) -> Votes:
+    """Make votes of which nothing but their number is known."""
+    return Votes(a=counts.get("a", 0), b=counts.get("b", 0), tie=counts.get("tie", 0))
 
 
 def _turn(vote: Vote) -> Vote:

@@ -148,7 +148,7 @@ def read_trl(
     for done in choices.rest():
         n += 1
         yield done
-    _close(source, n, faults, seen, remarks, choices, notice)
+    _close(source, n, faults, seen, remarks, choices, notice, annotator)
     if floats is not None:
         floats.report(notice)
 
@@ -210,7 +210,14 @@ class PairFile:
 
 
 def _close(
-    source: Any, n: int, faults: Faults, seen: _Seen, remarks: Remarks, choices: Choices, notice: Notice
+    source: Any,
+    n: int,
+    faults: Faults,
+    seen: _Seen,
+    remarks: Remarks,
+    choices: Choices,
+    notice: Notice,
+    who: str | None,
 ) -> None:
     if n == 0:
         dropped = f"none of its {faults.n} rows can be used; the first: {faults.first}" if faults.n else "no rows in it"
@@ -221,7 +228,8 @@ def _close(
     if choices.pairs:
         notice(
             f"{choices.rows} rows are choices between the same two responses as others: read as {choices.pairs} pairs "
-            f"with {choices.votes} votes, labelled by the majority; --annotator COLUMN says who voted"
+            f"with {choices.votes} votes, labelled by the majority"
+            + ("" if who else "; --annotator COLUMN says who voted")
         )
     for what, count in sorted(remarks.counts.items()):
         notice(f"{count} {what}")

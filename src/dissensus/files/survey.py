@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from dissensus.errors import InputError
-from dissensus.files.chat import conversation_of, decode_cell, is_conversation
+from dissensus.files.chat import begins_with_a_prompt, conversation_of, decode_cell, is_conversation
 from dissensus.files.columns import (
     CHOICES,
     CONVERSATIONS,
@@ -25,7 +25,7 @@ from dissensus.files.columns import (
     plain_name,
 )
 from dissensus.files.reading import kind_of
-from dissensus.files.words import OURS, SIDES, Words, is_blank
+from dissensus.files.words import OURS, SIDES, Words, is_blank, side_named
 
 Values = dict[str, Any]
 
@@ -33,6 +33,7 @@ _TEXTS = ("prompt", "chosen", "rejected", "response_a", "response_b")
 _COUNTS = ("votes_a", "votes_b", "votes_tie")
 _MODELS = (("model_a", "model_b"), ("model_1", "model_2"), ("response_a_model", "response_b_model"))
 _FINE = (None, *SIDES)
+_FEW_WORDS = 2
 _VOTE_KEYS = ("vote", "label", "choice", "preference", "winner")
 _ANNOTATOR_KEYS = ("annotator", "annotator_id", "worker", "worker_id", "rater", "rater_id", "user_id", "user")
 
@@ -73,6 +74,8 @@ class Survey:
         self._left: set[str] = set()
         self._cells: set[str] = set()
         self._people: list[str] = []
+        self._are_people_found = False
+        self._known: dict[str, None] = {}
         self._label = "label"
         self._prompt = "prompt"
         self._votes_are_odd = False
@@ -94,17 +97,25 @@ class Survey:
         theirs = self._mapping.ours.get("label", self._label)
         self._words = Words(theirs, self._of("label", theirs, "vote"), named)
         people = self._people[0] if self._people else self._mapping.ours.get("votes", "votes")
-        self._votes = Words(people, self._of("votes", "vote", *self._people), named)
+        self._votes = Words(people, self._of("votes", "vote", *self._people), named, ours="votes")
         for row in rows:
             self.observe(row)
-        used = {self._label, self._prompt, *self._people}
-        self._mapping.leave([name for name in self._mapping.candidates if name not in used])
+        self._known |= self._mapping.candidates
+        self._leave_candidates()
         has_votes = bool(self._people) or _have_votes(rows)
         has_label = any(not is_blank(row.get(self._label)) for row in rows)
         has_ids = any(not is_blank(row.get("id")) for row in rows)
         self.is_choices = self._voters.are_rows or (
             not has_ids if has_votes else self._mapping.layout == "trl" or has_label
         )
+
+    def _leave_candidates(self) -> None:
+        """Name the candidates that hold nothing of ours; annotators whom later rows bring join the others."""
+        if self._are_people_found:
+            self._people += [name for name in self._mapping.candidates if is_person(name) and name not in self._known]
+        self._known |= self._mapping.candidates
+        used = {self._label, self._prompt, *self._people}
+        self._mapping.leave([name for name in self._mapping.candidates if name not in used])
 
     def observe(self, row: Values) -> None:
         """Take note of one row's choices."""
@@ -120,7 +131,7 @@ class Survey:
             if said is None or any(not isinstance(vote, Mapping) or vote.get("vote") not in SIDES for vote in said):
                 self._votes_are_odd = True
                 with suppress(ValueError):  # told of when its turn comes
-                    self._votes.observe(vote for _, vote in _entries(row["votes"]))
+                    self._votes.observe(vote for _, vote in _entries(row["votes"], _models(row)))
 
     @property
     def is_open(self) -> bool:
@@ -137,6 +148,8 @@ class Survey:
 
     def apply(self, row: Values) -> Values:
         """Return the row in our terms. Raises ValueError for a choice that cannot be read."""
+        if len(self._mapping.candidates) > len(self._known):
+            self._leave_candidates()
         label = None if self._mapping.layout == "trl" else row.get(self._label)
         is_plain = not (self._left or self._cells or self._people or self._votes_are_odd or self.ids_are_made)
         if is_plain and self._label == "label" and self._prompt == "prompt" and not self._given and label in _FINE:
@@ -154,10 +167,12 @@ class Survey:
         elif label is not None:
             row["label"] = label if label in _FINE else self._words.read(label, _models(row))
         if self._people:
-            said = {name: self._votes.read(row.get(name), _models(row)) for name in self._people}
+            said = {name: self._votes.read(row.get(name), _models(row), name) for name in self._people}
             row["votes"] = [{"annotator": name, "vote": vote} for name, vote in said.items() if vote is not None]
         elif self._votes_are_odd and row.get("votes") is not None:
-            row["votes"] = self._vote_list(row["votes"], row)
+            counts = _counts(row["votes"], _models(row))
+            is_counted = counts is not None and not any(name in row for name in _COUNTS)
+            row |= _as_counts(counts) if counts and is_counted else {"votes": self._vote_list(row["votes"], row)}
         return self._mapped(row)
 
     def annotator_of(self, row: Values) -> Any:
@@ -225,6 +240,19 @@ class Survey:
                 self._prompt = name
                 self._notice(f"column {name} is read as prompt")
                 return
+        self._refuse_lost_prompt(rows)
+
+    def _refuse_lost_prompt(self, rows: Sequence[Values]) -> None:
+        """Raise InputError where a column named like a prompt is in neither text: their common start is no prompt."""
+        texts = [row for row in rows if isinstance(row.get("chosen"), str) and "prompt" not in row]
+        for name in self._mapping.likely_prompts if len(texts) == len(rows) else ():
+            found = [(row[name].split(), row["chosen"]) for row in texts if isinstance(row.get(name), str)]
+            is_prose = any(len(words) > _FEW_WORDS for words, _ in found)
+            if is_prose and not any(_is_transcript(chosen) or _holds(chosen, words) for words, chosen in found):
+                raise InputError(
+                    f"column {name} may be the prompt, as neither chosen nor rejected has it: name it, --column "
+                    f"prompt={shlex.quote(name)}, or take what both texts begin with as the prompt: --column prompt="
+                )
 
     def _find_people(self, rows: Sequence[Values]) -> None:
         if self._voters.are_columns:
@@ -239,6 +267,7 @@ class Survey:
         readable = [name for name in found if name not in odd]
         if len(set(filled) - odd) > 1:
             self._people = readable
+            self._are_people_found = True
             self._notice(
                 f"votes are read from the columns {', '.join(readable)}, one for each annotator; "
                 "--column votes= leaves them alone"
@@ -279,10 +308,10 @@ class Survey:
         return isinstance(value, str) and value in _models(row)
 
     def _vote_list(self, value: Any, row: Values) -> list[Values]:
-        if (counts := _counts(value)) is not None:
+        if (counts := _counts(value, _models(row))) is not None:
             return [{"vote": side} for side in SIDES for _ in range(counts.get(side, 0))]
         said = []
-        for given, vote in _entries(value):
+        for given, vote in _entries(value, _models(row)):
             rest = dict(given) if isinstance(given, Mapping) else {"annotator": given}
             side = self._votes.read(vote, _models(row))
             if side is not None or rest.get("estimate") is not None:
@@ -311,8 +340,20 @@ def _have_votes(rows: Sequence[Values]) -> bool:
     return any(row.get(name) for row in rows for name in ("votes", *_COUNTS))
 
 
+def _holds(text: str, words: Sequence[str]) -> bool:
+    """Whether a text has the first words of a prompt, white space apart."""
+    return " ".join(words[:8]) in " ".join(text.split())
+
+
+def _is_transcript(text: str) -> bool:
+    """Whether a text says itself where the prompt ends, as HH-RLHF's, or is a conversation in a cell."""
+    return "Assistant:" in text or "<|" in text or conversation_of(text) is not text
+
+
 def _is_reply(value: Any) -> bool:
-    return isinstance(value, str | Mapping) or (isinstance(value, list) and len(value) == 1)
+    if isinstance(value, list) and value and is_conversation(value):
+        return len(value) == 1 or not begins_with_a_prompt(value)
+    return isinstance(value, str | Mapping)
 
 
 def _models(row: Values) -> dict[str, str]:
@@ -329,19 +370,27 @@ def _listed(value: Any) -> list[Any] | None:
     return found if isinstance(found, list) else None
 
 
-def _counts(value: Any) -> dict[str, int] | None:
-    """Return votes that are counts, as in ``{"a": 2, "b": 1}``."""
+def _counts(value: Any, models: Mapping[str, str]) -> dict[str, int] | None:
+    """Return votes that are counts by side, as in ``{"a": 2, "model_b": 1}``, whatever the sides are called."""
     found = decode_cell(value) if isinstance(value, str) else value
-    if isinstance(found, Mapping) and set(found) <= set(SIDES) and all(type(n) is int for n in found.values()):
-        return dict(found)
-    return None
+    if not isinstance(found, Mapping) or any(type(n) is not int for n in found.values() if n is not None):
+        return None
+    sides = [models.get(name) or side_named(name) for name in found]
+    if None in sides or len(set(sides)) < len(sides):
+        return None
+    return {str(side): n or 0 for side, n in zip(sides, found.values(), strict=True)}
 
 
-def _entries(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield (who, or all that is said of the vote; the vote) of votes in any shape."""
+def _as_counts(counts: Mapping[str, int]) -> Values:
+    return {"votes": None} | {f"votes_{side}": counts.get(side, 0) for side in SIDES}
+
+
+def _entries(value: Any, models: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:
+    """Yield (who, or all that is said of the vote; the vote) of votes in any shape but counts."""
     found = decode_cell(value) if isinstance(value, str) else value
     if isinstance(found, Mapping):
-        yield from ((who, vote) for who, vote in found.items() if vote is not None) if _counts(found) is None else ()
+        if _counts(found, models) is None:
+            yield from ((who, vote) for who, vote in found.items() if vote is not None)
         return
     if not isinstance(found, list):
         raise ValueError(

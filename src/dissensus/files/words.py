@@ -30,6 +30,8 @@ _TIES = frozenset(
     {"tie", "tied", "ties", "draw", "equal", "equally_good", "equally_bad", "same", "about_the_same", "even", "both"}
     | {"neither", "both_good", "both_bad", "bothbad", "no_preference", "no_difference", "no_winner", "[[c]]", "[c]"}
 )
+_MOST_SHOWN = 11
+"""Numbers of a scale that an error names."""
 _FRACTION = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
@@ -46,9 +48,14 @@ class Words:
     """
 
     def __init__(
-        self, column: str, given: Mapping[str, str] | None = None, named: Mapping[str, str] | None = None
+        self,
+        column: str,
+        given: Mapping[str, str] | None = None,
+        named: Mapping[str, str] | None = None,
+        *,
+        ours: str = "label",
     ) -> None:
-        self.ours = "votes" if column == "votes" else "label"
+        self.ours = ours
         self.column = column
         """What the column is called by them."""
         self._given = {_plain(value): ours for value, ours in (given or {}).items()}
@@ -101,8 +108,10 @@ class Words:
             f"{other}, pass --value {self.column}:{second}=a --value {self.column}:{first}=b"
         )
 
-    def read(self, value: Any, names: Mapping[str, str] | None = None) -> str | None:
+    def read(self, value: Any, names: Mapping[str, str] | None = None, column: str | None = None) -> str | None:
         """Return a, b or tie; None for an empty value. ``names`` are of this row, such as the two models'.
+
+        ``column`` is where the value stands, if several are read alike.
 
         Raises ValueError with how to map a value that cannot be read.
         """
@@ -119,9 +128,10 @@ class Words:
                 return side
         shown = str(value).strip()[:40]
         meanings = {shown: "a"} if not isinstance(value, bool) else {"true": "a", "false": "b"}
-        options = " ".join(f"--value {shlex.quote(f'{self.column}:{v}={ours}')}" for v, ours in meanings.items())
+        column = column or self.column
+        options = " ".join(f"--value {shlex.quote(f'{column}:{v}={ours}')}" for v, ours in meanings.items())
         raise ValueError(
-            f"{self.column} is {kind_of(value)}; expected a, b, tie or nothing; say what it means, as in {options} (or "
+            f"{column} is {kind_of(value)}; expected a, b, tie or nothing; say what it means, as in {options} (or "
             f"b, tie or nothing); or leave the column alone: --column {self.ours}="
         )
 
@@ -158,18 +168,32 @@ class Words:
         return self._named.get(plain) or _meaning(plain)
 
     def _unclear(self) -> str:
-        shown = ", ".join(f"{number:g}" for number in sorted(self._numbers)[:6])
+        shown = ", ".join(f"{number:g}" for number in sorted(self._numbers)[:_MOST_SHOWN])
         return (
             f"{self.column} has the number{'s' if len(self._numbers) > 1 else ''} {shown}, which may count from 0 or 1"
         )
 
     def _advice(self) -> str:
-        numbers = sorted(self._numbers)[:4]
-        middle = "tie" if len(numbers) > 2 else "b"
-        sides = {-1.0: "b", 0.0: middle, 1.0: "a", 2.0: "b"}
+        numbers = sorted(self._numbers)[:_MOST_SHOWN]
+        is_share = numbers[0] < 0 or numbers in ([0.0, 0.5, 1.0], [0.0, 1.0])  # the more, the more for a
+        low, high = ("b", "a") if is_share else ("a", "b")
+        middle = 0.0 if numbers[0] < 0 else (numbers[0] + numbers[-1]) / 2
+        sides = {n: low if n < middle else high if n > middle else "tie" for n in numbers}
+        if numbers == [0.0, 1.0, 2.0] or len(numbers) == 1:
+            sides = {n: {0.0: "tie", 2.0: "b"}.get(n, "a") for n in numbers}
         return "say what each means, as in " + " ".join(
-            f"--value {self.column}:{number:g}={sides.get(number, 'tie')}" for number in numbers
+            f"--value {self.column}:{number:g}={side}" for number, side in sides.items()
         )
+
+
+def side_named(name: str) -> str | None:
+    """Return the side that a name stands for in words, as in ``model_a``; None for numbers and other names.
+
+    >>> side_named("Response A"), side_named("1"), side_named("ann")
+    ('a', None, None)
+    """
+    found = _meaning(_plain(name))
+    return found if isinstance(found, str) else None
 
 
 def _plain(value: Any) -> str:
