@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import func, select
 
 from dissensus.annotate import access, answers, integrity
+from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.database import StorageFull
 from dissensus.annotate.refusals import Incomplete, Reused, Stale, Taken, Unknown
 from dissensus.annotate.schema import assignments, items, revisions
@@ -186,6 +187,11 @@ def test_a_really_full_disk_is_told_and_got_over(tmp_path):
         assert integrity.check(project.store) == []
         project.submit("Ada", tasks[-1].key, said())
         assert _count(project) == saved + 1
+
+        room.write_bytes(b"x" * shutil.disk_usage(disk).free)
+        with pytest.raises(StorageFull, match="disk is full"):
+            AnnotationStore.create(disk / "b.db", AnnotationConfig(), secret=tmp_path / "secret")
+        assert not (disk / "b.db").exists()
 
 
 _WRITER = """

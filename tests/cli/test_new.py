@@ -5,7 +5,7 @@ import yaml
 from click.testing import CliRunner
 
 from dissensus.cli import group
-from dissensus.errors import ConfigError, OutputError
+from dissensus.errors import ConfigError, InputError, OutputError
 from dissensus.files import write_records
 from dissensus.records import Pair, Votes
 from dissensus.reward.config import TrainConfig
@@ -68,3 +68,10 @@ def test_it_runs_as_written_but_for_the_pairs(tiny_bert: Path):
     done = CliRunner().invoke(group, ["study", "mine.yaml", "--out", "run"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert Path("run/report.html").is_file()
+
+
+@pytest.mark.parametrize("name", ["", ".", "folder/"])
+def test_a_name_that_is_none_makes_no_file(name: str):
+    with pytest.raises(InputError, match="names no file; give a name"):
+        new(name)
+    assert list(Path().iterdir()) == []

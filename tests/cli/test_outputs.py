@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from dissensus.cli import group
 from dissensus.cli.outputs import Database, NamedSource, Output, Source, Verb
-from dissensus.errors import OutputError
+from dissensus.errors import DissensusError, OutputError
 
 NO_PATHS = """
     annotator base_url baseline batching by calibration columns device fields host judge_name judge_names key_variable
@@ -157,3 +157,16 @@ def test_names_that_are_no_paths_do_no_harm(place: Path) -> None:
         CliRunner().invoke(
             group, ["pairs", "no-such-set", "--column", "file.jsonl=x", "--out", "file.jsonl"], catch_exceptions=False
         )
+
+
+def test_a_folder_without_a_name_of_its_own_is_as_any_other(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine/deeper").mkdir(parents=True)
+    monkeypatch.chdir("mine/deeper")
+    for out, what in [(".", "deeper"), ("..", "mine"), ("../.", "mine")]:
+        done = CliRunner().invoke(group, ["split", "../../file.jsonl", "--out-train", out, "--out-test", "x.jsonl"])
+        assert isinstance(done.exception, DissensusError), f"{out}: {done.exception!r}"
+        assert Output().convert(out, None, None).name == what
+    for out, why in [("", "an empty text names no file"), ("/", "cannot be written over")]:
+        done = CliRunner().invoke(group, ["margin", "../../file.jsonl", "--store", "x.db", "--out", out])
+        assert done.exit_code == 2
+        assert why in done.output

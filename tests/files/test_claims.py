@@ -1,5 +1,6 @@
 """One process writes a result at a time; who is killed holds nothing."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -79,3 +80,13 @@ def test_ranks_of_one_run_are_one_writer_and_devices_belong_to_nobody(
     with sole_writer("/dev/null"):
         assert not Path("/dev/.null.lock").exists()
     end(process)
+
+
+def test_on_a_full_disk_the_lock_holds_without_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with sole_writer(tmp_path / "out.jsonl"):
+        assert (tmp_path / ".out.jsonl.lock").exists()
+    assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from dissensus.cli import group
 from dissensus.errors import InputError
 from dissensus.files import read_pairs
 from dissensus.judge import JudgmentStore, judge_pairs
@@ -268,3 +270,11 @@ def test_the_mean_of_each_jury_member_s_verdicts_is_the_published_aggregate(real
         for pair in pairs:
             mean = np.mean([j.probability_a for j in judge.answer(judge.questions(pair))])
             assert mean == pytest.approx(published[pair.id][short]["mean_p_a"], abs=1e-4)
+
+
+def test_verdicts_without_texts_ask_for_the_pairs_by_an_option_that_is_there(tmp_path):
+    path = write(tmp_path, [{"pair_id": "p0", "judge": "gpt", "order": "ab", "choice": "a"}])
+    command = ["judgments", "import", str(path), "--store", str(tmp_path / "judgments.db")]
+    with pytest.raises(InputError, match="name the pairs with --pairs"):
+        CliRunner().invoke(group, command, catch_exceptions=False)
+    assert not (tmp_path / "judgments.db").exists()

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -193,6 +194,8 @@ def _write_ahead(engine: Engine) -> None:
     connection = engine.raw_connection()
     try:
         connection.cursor().execute("PRAGMA journal_mode = WAL")
+    except sqlite3.Error as error:  # as the engine tells it: a full disk shows here first
+        raise DBAPIError("PRAGMA journal_mode = WAL", None, error) from error
     finally:
         connection.close()
 

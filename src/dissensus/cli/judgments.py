@@ -110,9 +110,11 @@ def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str 
     flat rows with pair_id, judge, choice or probability_a, order and sample.
     """
     from dissensus.judge import JudgmentStore, judge_pairs
-    from dissensus.judge.published import read_published
+    from dissensus.judge.published import is_flat, read_published
     from dissensus.sources import read_pairs
 
+    if pairs is None and is_flat(file):
+        raise InputError(f"{file}: has verdicts without the texts of their pairs; name the pairs with --pairs")
     rows = list(read_pairs(pairs or file, notice=lambda _: None))
     judges = read_published(file, rows)
     if judge_name is not None:

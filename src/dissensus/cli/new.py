@@ -8,7 +8,7 @@ import click
 
 from dissensus.cli.completing import complete_preset
 from dissensus.cli.outputs import Verb
-from dissensus.errors import OutputError
+from dissensus.errors import InputError, OutputError
 
 
 @click.command("new", cls=Verb)
@@ -23,6 +23,8 @@ def command(name: str, preset: str | None) -> None:
     from dissensus.files import write_text
     from dissensus.study.template import preset_text, template
 
+    if not Path(name).name or name.endswith("/"):
+        raise InputError(f"{name!r} names no file; give a name, as in: dissensus new my-study")
     path = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if path.exists():
         raise OutputError(f"{path}: exists, and is not written over; choose another name")

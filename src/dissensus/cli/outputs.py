@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,6 +28,17 @@ class Output(click.Path):
     def __init__(self, role: Role = "file") -> None:
         super().__init__(path_type=Path)
         self.role: Role = role
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give the path a name of its own, which what waits beside it needs: "." and ".." have none."""
+        if not str(value):
+            self.fail("an empty text names no file or folder", param, ctx)
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if self.role == "run" or path.name not in ("", ".."):
+            return path
+        if not (named := path.resolve()).name:
+            self.fail(f"{path} cannot be written over; name what lies in it", param, ctx)
+        return named
 
 
 class Source(click.ParamType[str]):

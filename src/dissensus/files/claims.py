@@ -76,9 +76,10 @@ def _acquire(lock: Path, path: str | Path) -> int:
         if _is_still(lock, descriptor):
             break
         os.close(descriptor)  # its holder has just ended and removed it
-    os.ftruncate(descriptor, 0)
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} (since {since})\n".encode(), 0)
+    with suppress(OSError):  # on a full disk the lock holds without its words; what is written then says what is wrong
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} (since {since})\n".encode(), 0)
     return descriptor
 
 

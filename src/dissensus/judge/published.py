@@ -130,6 +130,12 @@ def read_published(path: Path, pairs: Sequence[Pair], *, notice: Notice = print_
     return judges
 
 
+def is_flat(path: Path) -> bool:
+    """Tell whether a file begins with a flat row: a verdict, and no texts of the pair that it is about."""
+    row = next(iter(read_rows(path, Faults(remedy=_REMEDY))), None)
+    return row is not None and "judge" in row.values and not row.values.keys() & {"judges", "prompt"}
+
+
 class _Found:
     """The verdicts read so far, of every judge."""
 
