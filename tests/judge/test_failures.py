@@ -150,6 +150,8 @@ def choice(content: str | None, finish: object = "stop", **more: object) -> dict
         ("network_error", "", "failed"),
         ("something new", "", "failed"),
         ("content_filter", None, "withheld"),
+        ("content_filter", "Cho", "withheld"),
+        ("refusal", "I cannot compare these.", "withheld"),
         ("SAFETY", "", "withheld"),
         ("recitation", None, "withheld"),
         ("sensitive", "", "withheld"),

@@ -168,7 +168,7 @@ def test_margins_from_the_published_verdicts_of_gpt4(tmp_path, tiny_bert, real_d
     margins = {m.pair_id: m for m in read_records(tmp_path / "run" / "margins.parquet", Margin)}
     assert len(margins) > 100
     for row in rows:
-        verdicts = [p for p in row["judges"].get("gpt4", {}).values() if p != 0.5]
+        verdicts = list(row["judges"].get("gpt4", {}).values())  # 0.5 is a tie
         if row["id"] in margins:
             assert margins[row["id"]].margin == abs(2 * sum(verdicts) / len(verdicts) - 1)
     assert (tmp_path / "run" / "report.html").is_file()

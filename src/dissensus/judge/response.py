@@ -14,6 +14,7 @@ from dissensus.judge.ask import AskError, Kind, Usage
 from dissensus.judge.failure import message_of, status_of
 from dissensus.judge.prompt import PREFIX
 from dissensus.judge.reading import Reading, verdict_of_token
+from dissensus.judge.verdict import parse_verdict
 
 _LEAST = -500.0
 """Tokens below this are as good as unseen; some servers write -9999 for those that they cut off."""
@@ -96,7 +97,8 @@ def check_end(choice: dict[str, Any]) -> None:
     """Refuse a choice whose reply is not one that the model came to an end with.
 
     A server that has sent its 200 can tell of a failure only inside: as an error of the choice, or as the reason why
-    the reply ended. Those of an unknown name are failures where there is no text.
+    the reply ended. Those of an unknown name are failures where there is no text; what a filter left of a reply is
+    none, unless its verdict is there.
 
     Raises:
         AskError: the reply failed or was held back.
@@ -109,9 +111,14 @@ def check_end(choice: dict[str, Any]) -> None:
         raise AskError(whole_characters(reason), kind=kinds.get(code, "failed"))
     if _FAILED.search(finish):
         raise AskError(f"a reply that ended with {finish[:50]!r}", billed=True)
-    if finish not in _ENDS and not reply_text(choice).strip():
-        kind: Kind = "withheld" if _WITHHELD.search(finish) else "failed"
-        raise AskError(f"an empty reply that ended with {finish[:50]!r}", kind=kind, billed=True)
+    if finish in _ENDS:
+        return
+    text, held_back = reply_text(choice).strip(), _WITHHELD.search(finish) is not None
+    if not text or (held_back and parse_verdict(text, cut=True) is None):
+        what = "a reply without a verdict" if text else "an empty reply"
+        raise AskError(
+            f"{what} that ended with {finish[:50]!r}", kind="withheld" if held_back else "failed", billed=True
+        )
 
 
 def _finish(choice: dict[str, Any]) -> str:
