@@ -65,10 +65,15 @@ def reply_text(choice: dict[str, Any]) -> str:
     else:
         raise AskError("a choice without a message", billed=True)
     if isinstance(content, list):
-        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+        content = "".join(str(part.get("text") or "") for part in content if _is_said(part))
     if not isinstance(content, str | None):
         raise AskError("a reply that is no text", billed=True)
     return whole_characters(content or "")
+
+
+def _is_said(part: Any) -> bool:
+    """Whether a part of a message is one of its text, and not of the thought before it."""
+    return isinstance(part, dict) and part.get("type") not in ("thinking", "reasoning", "redacted_thinking")
 
 
 def replies_of(choices: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
@@ -231,14 +236,17 @@ def usage_of(response: dict[str, Any], prompt: str) -> Usage:
     Tokens read from a cache are of the prompt, and reasoning is of the reply, wherever a server counts them.
     """
     usage = response.get("usage")
-    if isinstance(usage, dict) and (prompt_tokens := _count(usage.get("prompt_tokens"))):
-        completion, total = _count(usage.get("completion_tokens")), _count(usage.get("total_tokens"))
-        cached = _detail(usage, "prompt_tokens_details", "cached_tokens") or _count(
-            usage.get("cache_read_input_tokens")
+    if isinstance(usage, dict) and (prompt_tokens := _first(usage, "prompt_tokens", "input_tokens")):
+        completion = _first(usage, "completion_tokens", "output_tokens")
+        total = _count(usage.get("total_tokens"))
+        cached = _detail(usage, "prompt_tokens_details", "cached_tokens") or sum(
+            _count(usage.get(name)) for name in ("cache_read_input_tokens", "cache_creation_input_tokens")
         )
         if cached > prompt_tokens or (cached and total == prompt_tokens + cached + completion):
             prompt_tokens += cached  # counted apart
-        reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+        reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens") or _count(
+            usage.get("reasoning_tokens")
+        )
         if reasoning > completion:
             completion += reasoning  # counted apart
         return Usage(prompt_tokens, max(completion, total - prompt_tokens))
@@ -249,6 +257,10 @@ def usage_of(response: dict[str, Any], prompt: str) -> Usage:
     return Usage(len(prompt) // 3 + 1, sum(len(reply) // 3 + 1 for reply in replies), estimated=True)
 
 
+def _first(usage: dict[str, Any], *names: str) -> int:
+    return next((count for name in names if (count := _count(usage.get(name)))), 0)
+
+
 def _detail(usage: dict[str, Any], group: str, name: str) -> int:
     details = usage.get(group)
     return _count(details.get(name)) if isinstance(details, dict) else 0
@@ -256,5 +268,7 @@ def _detail(usage: dict[str, Any], group: str, name: str) -> int:
 
 def _count(value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
         value = int(value)
     return value if isinstance(value, int) and 0 < value < _MOST_TOKENS else 0
