@@ -213,3 +213,9 @@ def test_a_choice_without_a_text_is_a_failure_and_no_invalid_reply(choice):
 def test_a_reply_that_says_nothing_is_a_reply():
     response = {"choices": [{"message": {"role": "assistant", "content": None, "refusal": "I will not."}}]}
     assert outcome_of(response, sampling=Sampling()).replies == ("",)
+
+
+@pytest.mark.parametrize("choices", [None, []])
+def test_a_blocked_prompt_whose_tokens_were_not_counted_is_not_too_long(choices):
+    with pytest.raises(AskError, match="without choices"):
+        outcome_of({"choices": choices, "usage": {"prompt_tokens": 2, "completion_tokens": 0}}, sampling=Sampling())

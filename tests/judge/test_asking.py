@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import threading
@@ -251,6 +252,18 @@ def test_cost_is_counted_for_every_attempt_and_never_passes_the_limit(store):
     ask_model(PAIRS, judge, server, store, AskingOptions(progress=False, price=PRICE))
     assert spent(store, judge.name).cost == pytest.approx(81 * PRICE.of(Usage(100, 25)))
     check_complete(store, judge)
+
+
+def test_questions_that_wait_for_the_first_answer_are_weighed_by_it(store):
+    class Thinks(FakeServer):
+        async def answer(self, ask, sampling):
+            return dataclasses.replace(await super().answer(ask, sampling), usage=Usage(100, 1000))
+
+    price = Price(0.0, 1e6)  # a dollar a token
+    options = AskingOptions(progress=False, price=price, max_cost=2500.0)
+    summary = ask_model(PAIRS[:6], a_judge(), Thinks(latency=0.01), store, options)
+    assert "most that may be spent" in summary.stopped
+    assert summary.cost == 2000
 
 
 def test_a_fault_in_the_pairs_keeps_what_is_in_flight(store):

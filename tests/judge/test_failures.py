@@ -150,6 +150,8 @@ def choice(content: str | None, finish: object = "stop", **more: object) -> dict
         ("network_error", "", "failed"),
         ("something new", "", "failed"),
         ("content_filter", None, "withheld"),
+        ("content_filter", "Cho", "withheld"),
+        ("refusal", "I cannot compare these.", "withheld"),
         ("SAFETY", "", "withheld"),
         ("recitation", None, "withheld"),
         ("sensitive", "", "withheld"),
@@ -207,6 +209,10 @@ def test_of_several_replies_those_that_are_whole_are_kept():
         ({"prompt_tokens": 60, "completion_tokens": 4, "total_tokens": 104,
           "prompt_tokens_details": {"cached_tokens": 40}}, 100, 4),
         ({"prompt_tokens": 10, "completion_tokens": 4, "cache_read_input_tokens": 90}, 100, 4),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "cache_creation_input_tokens": 97}, 100, 4),
+        ({"prompt_tokens": 100, "completion_tokens": 4, "reasoning_tokens": 900}, 100, 904),
+        ({"input_tokens": 100, "output_tokens": 904, "total_tokens": 1004}, 100, 904),
+        ({"prompt_tokens": "100", "completion_tokens": "4"}, 100, 4),
         ({"prompt_tokens": 100.0, "completion_tokens": 4.0}, 100, 4),
     ],
 )  # fmt: skip
@@ -274,3 +280,8 @@ def test_replies_that_differ_in_a_few_words_are_told_from_replies_that_share_non
     assert more_alike(first, hot)
     assert more_alike(last, hot)
     assert not more_alike(hot, [" ".join(words), *hot[:3]])
+
+
+def test_a_thought_among_the_parts_of_a_message_is_no_reply():
+    parts = [{"type": "reasoning", "text": "Choice: B\n"}, {"type": "thinking"}, {"type": "text", "text": "Choice: A"}]
+    assert replies_of([choice(parts)]) == (("Choice: A",), (False,))

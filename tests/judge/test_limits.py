@@ -145,6 +145,15 @@ def test_a_breaker_gives_up_after_its_patience() -> None:
         breaker.gone("refused")
 
 
+def test_a_server_that_stays_busy_is_not_said_to_ask_for_no_pause() -> None:
+    clock = Clock()
+    breaker = Breaker(10, clock=clock)
+    breaker.busy("busy (429)", 0.02)
+    clock.now = 9.99
+    with pytest.raises(JudgeError, match=r"busy for 10 s, and --patience is 10\."):
+        breaker.busy("busy (429)", 0.02)
+
+
 def test_backoff_doubles_with_jitter_up_to_a_limit() -> None:
     generator = random.Random(0)
     for failures in range(1, 12):

@@ -28,6 +28,14 @@ NAMES_A = [
     "Choice: A\n\nChoice: A",
     "<think>Choice: B, or not?</think>Choice: A",
     "choice: a is better",
+    "Choice: Answer (A)",
+    "Choice: Response **A**",
+    "Choice: A; B is worse",
+    "Choice: A - B is longer than it needs to be",
+    "Choice: A is as clear as can be",
+    "Choice: A clearly",
+    "Choice: A ties its claims to sources",
+    "\ufeffChoice: A",
     "Choice: Response A",
     "Choice: A provides more detail",
     "Choice: A draws on evidence",
@@ -38,6 +46,22 @@ NAMES_A = [
     "Choice: A > B",
 ]
 NAMES_NOBODY = [
+    "Choice: A **tie** between the two",
+    "Choice: A 'tie'",
+    "Choice: **A** tie",
+    "Choice: A/tie",
+    "Choice: A 50/50 split",
+    "Choice: A perfectly even tie",
+    "Choice: A truly close call",
+    "Choice: A, but it's a tie",
+    "Choice: A is as good as B",
+    "Choice: A equals B",
+    "Choice: A ties with B",
+    "Choice: A is tied with B.",
+    "Choice: A as well as B",
+    "Choice: A and also B",
+    "Choice: A; B",
+    "Choice: A–B",
     "",
     "A",
     "A)",
@@ -108,3 +132,9 @@ def test_a_reply_without_one_winner_is_no_vote(reply: str) -> None:
 @pytest.mark.parametrize(("order", "choice"), [("ab", "a"), ("ba", "b")])
 def test_the_order_shown_is_undone(order: str, choice: str) -> None:
     assert parse_choice("Choice: A", order=order) == choice
+
+
+@pytest.mark.parametrize("reply", ["Choice: A and", "Choice: A /", "Choice: B or"])
+def test_a_reply_cut_before_its_second_letter_is_no_vote(reply: str) -> None:
+    assert parse_verdict(reply, cut=True) is None
+    assert parse_verdict(f"{reply.split()[0]} {reply.split()[1]}", cut=True) is not None

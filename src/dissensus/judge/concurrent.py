@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dissensus.errors import JudgeError
@@ -198,7 +198,7 @@ class _Run:
                 if delay := max(self._requests.delay(1), self._tokens.delay(estimate.prompt_tokens)):
                     await asyncio.sleep(delay)
                 self._enter()
-                sent = await self._send(ask, estimate)
+                sent = await self._send(ask, sampling, estimate)
                 if sent is None:
                     return None
                 try:
@@ -240,10 +240,14 @@ class _Run:
             self._sending.discard(task)
             self._waiting.add(task)
 
-    async def _send(self, ask: Ask, estimate: Usage) -> _Sent | None:
+    async def _send(self, ask: Ask, sampling: Sampling | None, estimate: Usage) -> _Sent | None:
         """Note the attempt on disk before it is made."""
-        cost = self._options.price.of(estimate)
-        while self._budget.waits() or not self._budget.reserve(cost):
+        while True:
+            # What was answered meanwhile may tell that replies are longer than was thought.
+            estimate = replace(estimate, completion_tokens=self._estimate(ask, sampling).completion_tokens)
+            cost = self._options.price.of(estimate)
+            if not self._budget.waits() and self._budget.reserve(cost):
+                break
             if self._stop.is_set():
                 return None
             if not self._budget.reserved:
@@ -314,7 +318,7 @@ class _Run:
         in_a_row, self._suspects.in_a_row = self._suspects.in_a_row, 0
         ask = plain_question(self._job.twin, like)
         sampling = self._job.sampling_of(ask)
-        sent = await self._send(ask, self._estimate(ask, sampling))
+        sent = await self._send(ask, sampling, self._estimate(ask, sampling))
         if sent is None:
             return
         try:

@@ -111,9 +111,9 @@ class Tally:
         self.too_long += 1
         named = any(line.startswith(f"{outcome.ask.pair.id} (") for line in self.too_long_pairs)
         if len(self.too_long_pairs) < _NAMED and not named:
-            length = f"{outcome.tokens:,} tokens" if outcome.tokens else "its prompt"
+            length = f"{outcome.tokens:,} tokens do" if outcome.tokens else "its prompt does"
             limit = f"the context of {outcome.limit:,}" if outcome.limit else "the context"
-            self.too_long_pairs.append(f"{outcome.ask.pair.id} ({length} do not fit into {limit})")
+            self.too_long_pairs.append(f"{outcome.ask.pair.id} ({length} not fit into {limit})")
 
     @property
     def invalid_share(self) -> float:

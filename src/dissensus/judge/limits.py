@@ -264,7 +264,7 @@ class Breaker:
 
     def _given_up(self, reason: str, now: float, asked: float | None) -> str:
         since = 0.0 if self._silent_since is None else now - self._silent_since
-        if asked is None or since + asked <= self._patience:
+        if asked is None or asked < 1 or since + asked <= self._patience:
             return (
                 f"{reason}; busy for {since:.0f} s, and --patience is {self._patience:g}. "
                 "What was answered is kept: run the same command again later"

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 
-_NAME = r"[\w:.-]*?(?:think|thought|reason|reflection|analysis|scratchpad|monologue|\bcot\b)[\w:.-]*"
+_NAME = (
+    r"[\w:.-]*?(?:think|thought|reason|reflection|analysis|scratchpad|monologue|rationale|deliberat|planning"
+    r"|\bdetails\b|\bcot\b)[\w:.-]*"
+)
+_WORD = r"(?:think(?:ing)?|reasoning|thoughts?)"
 _OPENING = (
-    rf"<(?!\|?end_)\|?{_NAME}(?:\s[^<>\n]*)?\|?>|\[think(?:ing)?\]|◁think▷|<\|channel>\s*(?:thought|analysis)|<unused94>"
-    r"|^\s*thinking\.\.\.(?=\s)|^\s*here(?:'s| is) my thought process:"
+    rf"<(?!\|?end_)\|?{_NAME}(?:\s[^<>\n]*)?\|?>|\[{_WORD}\]|◁think▷"
+    r"|<\|channel>\s*(?:thought|analysis)|<unused94>|^\s*thinking\.\.\.(?=\s)|^\s*here(?:'s| is) my thought process:"
 )
 _CLOSING = (
-    rf"</\|?{_NAME}\|?>|<\|(?:end_|/){_NAME}\|>|\[/think(?:ing)?\]|◁/think▷|<channel\|>|<unused95>"
+    rf"</\|?{_NAME}\|?>|<\|(?:end_|/){_NAME}\|>|\[/{_WORD}\]|◁/think▷|<channel\|>|<unused95>"
     r"|\.\.\.done thinking\.|\bhere(?:'s| is) my response:"
 )
 _MARK = re.compile(rf"(?is)(?P<closing>{_CLOSING})|{_OPENING}")
@@ -23,7 +27,7 @@ _FINAL = re.compile(r"(?is).*\bfinal\b[^\n]{0,40}?<\|message\|>")
 _END = re.compile(r"(?s)<\|(?:end|return|call|start)\|>.*")
 _BARE_CHANNEL = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[^\s:.,;*)\]-])")
 _BARE_FINAL = re.compile(r"(?s).*assistant\s?final(?!\s*(?:answer|say|word)\b)")
-_SPECIAL = re.compile(r"(?i)<\|[a-z0-9_]+\|>|</?(?:answer|response|output|final|final_answer|solution|verdict|s)>")
+_SPECIAL = re.compile(r"(?i)<\|[a-z0-9_]+\|>|</?[a-z][\w-]+>|</?s>")
 
 
 def without_reasoning(reply: str) -> str:

@@ -14,6 +14,7 @@ from dissensus.judge.ask import AskError, Kind, Usage
 from dissensus.judge.failure import message_of, status_of
 from dissensus.judge.prompt import PREFIX
 from dissensus.judge.reading import Reading, verdict_of_token
+from dissensus.judge.verdict import parse_verdict
 
 _LEAST = -500.0
 """Tokens below this are as good as unseen; some servers write -9999 for those that they cut off."""
@@ -64,10 +65,15 @@ def reply_text(choice: dict[str, Any]) -> str:
     else:
         raise AskError("a choice without a message", billed=True)
     if isinstance(content, list):
-        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+        content = "".join(str(part.get("text") or "") for part in content if _is_said(part))
     if not isinstance(content, str | None):
         raise AskError("a reply that is no text", billed=True)
     return whole_characters(content or "")
+
+
+def _is_said(part: Any) -> bool:
+    """Whether a part of a message is one of its text, and not of the thought before it."""
+    return isinstance(part, dict) and part.get("type") not in ("thinking", "reasoning", "redacted_thinking")
 
 
 def replies_of(choices: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
@@ -96,7 +102,8 @@ def check_end(choice: dict[str, Any]) -> None:
     """Refuse a choice whose reply is not one that the model came to an end with.
 
     A server that has sent its 200 can tell of a failure only inside: as an error of the choice, or as the reason why
-    the reply ended. Those of an unknown name are failures where there is no text.
+    the reply ended. Those of an unknown name are failures where there is no text; what a filter left of a reply is
+    none, unless its verdict is there.
 
     Raises:
         AskError: the reply failed or was held back.
@@ -109,9 +116,14 @@ def check_end(choice: dict[str, Any]) -> None:
         raise AskError(whole_characters(reason), kind=kinds.get(code, "failed"))
     if _FAILED.search(finish):
         raise AskError(f"a reply that ended with {finish[:50]!r}", billed=True)
-    if finish not in _ENDS and not reply_text(choice).strip():
-        kind: Kind = "withheld" if _WITHHELD.search(finish) else "failed"
-        raise AskError(f"an empty reply that ended with {finish[:50]!r}", kind=kind, billed=True)
+    if finish in _ENDS:
+        return
+    text, held_back = reply_text(choice).strip(), _WITHHELD.search(finish) is not None
+    if not text or (held_back and parse_verdict(text, cut=True) is None):
+        what = "a reply without a verdict" if text else "an empty reply"
+        raise AskError(
+            f"{what} that ended with {finish[:50]!r}", kind="withheld" if held_back else "failed", billed=True
+        )
 
 
 def _finish(choice: dict[str, Any]) -> str:
@@ -224,14 +236,17 @@ def usage_of(response: dict[str, Any], prompt: str) -> Usage:
     Tokens read from a cache are of the prompt, and reasoning is of the reply, wherever a server counts them.
     """
     usage = response.get("usage")
-    if isinstance(usage, dict) and (prompt_tokens := _count(usage.get("prompt_tokens"))):
-        completion, total = _count(usage.get("completion_tokens")), _count(usage.get("total_tokens"))
-        cached = _detail(usage, "prompt_tokens_details", "cached_tokens") or _count(
-            usage.get("cache_read_input_tokens")
+    if isinstance(usage, dict) and (prompt_tokens := _first(usage, "prompt_tokens", "input_tokens")):
+        completion = _first(usage, "completion_tokens", "output_tokens")
+        total = _count(usage.get("total_tokens"))
+        cached = _detail(usage, "prompt_tokens_details", "cached_tokens") or sum(
+            _count(usage.get(name)) for name in ("cache_read_input_tokens", "cache_creation_input_tokens")
         )
         if cached > prompt_tokens or (cached and total == prompt_tokens + cached + completion):
             prompt_tokens += cached  # counted apart
-        reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+        reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens") or _count(
+            usage.get("reasoning_tokens")
+        )
         if reasoning > completion:
             completion += reasoning  # counted apart
         return Usage(prompt_tokens, max(completion, total - prompt_tokens))
@@ -242,6 +257,10 @@ def usage_of(response: dict[str, Any], prompt: str) -> Usage:
     return Usage(len(prompt) // 3 + 1, sum(len(reply) // 3 + 1 for reply in replies), estimated=True)
 
 
+def _first(usage: dict[str, Any], *names: str) -> int:
+    return next((count for name in names if (count := _count(usage.get(name)))), 0)
+
+
 def _detail(usage: dict[str, Any], group: str, name: str) -> int:
     details = usage.get(group)
     return _count(details.get(name)) if isinstance(details, dict) else 0
@@ -249,5 +268,7 @@ def _detail(usage: dict[str, Any], group: str, name: str) -> int:
 
 def _count(value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
         value = int(value)
     return value if isinstance(value, int) and 0 < value < _MOST_TOKENS else 0

@@ -184,12 +184,13 @@ class _Attempt:
             raise
         usage = usage_of(response, self._ask.prompt)
         self.usage = _sum(self.usage, usage)
+        choices = choices_of(response)  # first: where there is no answer, nothing was cut that could be told of
         if not usage.estimated and self._gauge.doubts(self._ask.prompt, usage.prompt_tokens):
             await self._measure(usage.prompt_tokens)
         # Others (transformers serve) answer beyond the positions that their model has.
         if self._profile.context is not None and not usage.estimated and usage.prompt_tokens > self._profile.context:
             raise ContextExceededError(usage.prompt_tokens, self._profile.context)
-        return choices_of(response)
+        return choices
 
     async def _measure(self, counted: int) -> None:
         """Ask the prompt again behind a few more words: where they are not counted, it is cut.

@@ -11,18 +11,26 @@ from dissensus.records import Choice, Order
 Verdict = Literal["A", "B"]
 """The winner as shown to the judge: A came first."""
 
-_MARKS = r"[\s*_`~'\"‘’“”«»<>()\[\]{}#$-]*"
+_MARKS = r"[\s*_`~'\"‘’“”«»<>()\[\]{}#$\ufeff\u200b-]*"
 _ANCHOR = re.compile(rf"(?im)^{_MARKS}choice{_MARKS}[:：]{_MARKS}")
 _ANYWHERE = re.compile(rf"(?i)\bchoice{_MARKS}[:：]{_MARKS}([AB])(?!\w)")
-_LETTER = re.compile(r"(?:(?i:answer|response|option|assistant)[ \t]+)?([ABab])(?!\w)")
+_LETTER = re.compile(r"(?:(?i:answer|response|option|assistant)[ \t*_`'\"“(\[:]+)?([ABab])(?!\w)")
 _BOTH = re.compile(
-    rf"(?i){_MARKS}(?:,|/|\||&|\+|or\b|and\b|nor\b|vs\b\.?|=+|≈|≡|~){_MARKS}"
-    rf"(?:(?:choice{_MARKS}:|answer\b|response\b|option\b){_MARKS})?[AB](?!\w)"
+    rf"(?i){_MARKS}(?:,|/|\||&|\+|or\b|and\b|nor\b|vs\b\.?|=+|≈|≡|~"
+    r"|(?:is )?(?:tied|ties|even|equal|equals|level)\b(?: (?:with|to)\b)?|as well as\b|is (?:just )?as \w+ as\b"
+    r"|plus\b|along with\b|together with\b|versus\b|and also\b|and/or\b)"
+    rf"{_MARKS}(?:(?:choice{_MARKS}:|answer\b|response\b|option\b){_MARKS})?[AB](?!\w)"
+    rf"|(?im:[ \t]*[;\\–—-][ \t]*[AB]\b\W*$)"
 )
+_BEGUN = re.compile(rf"(?i){_MARKS}(?:/|\||&|\+|or|and|vs\.?){_MARKS}\Z")
+"""What a cut reply may end with where a second letter was to follow."""
 _LESS = re.compile(r"[ \t]*<[ \t]*[ABab](?!\w)")
 _TIE = re.compile(
-    r"(?im)[\s,.;:(\[–—-]*(?:(?:it'?s|this is|i\.?e\.?,?)\s+)?(?:an?\s+)?"
-    r"(?:(?:tied?|draw|toss-?\s?up|stalemate|dead heat)\b|(?:even|equal|neither|none|both|undecided|n/?a)\W*$)"
+    r"(?im)[\s,.;:/|*_`'\"‘’“”(\[–—-]*(?:(?:but|though|although)\s+)?"
+    r"(?:(?:it['’]?s|it is|this is|i\.?e\.?,?)\s+)?(?:an?\s+)?"
+    r"(?:\w+ly\s+)*(?:(?:close|even|equal|fair|balanced|near)\s+)?"
+    r"(?:(?:tied?|draw|toss-?\s?up|stalemate|dead heat|close call|even match|50\W{1,3}50)\b"
+    r"|(?:even|equal|neither|none|both|undecided|n/?a)\W*$)"
 )
 _WORD = re.compile(r"[ \t]+([^\W\d_]+(?:['’][^\W\d_]+)?)")
 _CLAUSE = re.compile(
@@ -57,7 +65,7 @@ def parse_verdict(reply: str, *, cut: bool = False) -> Verdict | None:
     True
     """
     text = _BOX.sub(" ", without_reasoning(reply))
-    named = {_letter_at(text, anchor.end()) for anchor in _ANCHOR.finditer(text)}
+    named = {_letter_at(text, anchor.end(), cut=cut) for anchor in _ANCHOR.finditer(text)}
     if len(named) != 1 or (cut and not _at_an_end(text)):
         return None
     (verdict,) = named
@@ -93,11 +101,13 @@ def _at_an_end(text: str) -> bool:
     )
 
 
-def _letter_at(text: str, start: int) -> Verdict | None:
+def _letter_at(text: str, start: int, *, cut: bool) -> Verdict | None:
     match = _LETTER.match(text, start)
     if match is None:
         return None
     end = match.end()
+    if cut and _BEGUN.match(text, end):
+        return None
     if _BOTH.match(text, end) or _LESS.match(text, end) or _TIE.match(text, end):
         return None
     word = _WORD.match(text, end)
