@@ -54,7 +54,6 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "Albert": {"embedding_size": 16, **SMALL},
     "Bert": SMALL,
     "Deberta": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0, **SMALL},
-    "DebertaV2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0, **SMALL},
     "DistilBert": {
         "dim": 16,
         "n_layers": 2,
@@ -63,7 +62,6 @@ ENCODERS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 64,
         "initializer_range": 0.3,
     },
-    "Electra": {"embedding_size": 16, **SMALL},
     "MPNet": SMALL,
     "ModernBert": {
         **SMALL,
@@ -73,29 +71,17 @@ ENCODERS: dict[str, dict[str, Any]] = {
         "sep_token_id": 3,
     },
     "Roberta": {**SMALL, "pad_token_id": 1},
-    "XLMRoberta": SMALL,
-    "Camembert": SMALL,
-    "Longformer": {**SMALL, "attention_window": 8},
-    "RoFormer": {**SMALL, "embedding_size": 16},
     "T5": T5,
     "Bart": BART,
     "XLNet": {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24, "initializer_range": 0.3},
 }
 CAUSAL: dict[str, dict[str, Any]] = {
     "Bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2, "initializer_range": 0.3},
-    "Falcon": {**SIZE, "new_decoder_architecture": True, "num_kv_heads": 2},
     "GPT2": GPT2,
-    "GPTNeoX": SMALL,
-    "Gemma": GROUPED,
-    "Gemma2": GROUPED,
     "Gemma3": {"text_config": {**GROUPED, "sliding_window": 8}, "vision_config": EYE},
     "Llama": GROUPED,
-    "Mistral": GROUPED,
     "OPT": {"hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
             "word_embed_proj_dim": 16, "max_position_embeddings": 64, "init_std": 0.3},
-    "Phi": {**SMALL, "partial_rotary_factor": 0.5},
-    "Qwen2": GROUPED,
-    "Qwen3": GROUPED,
     "Qwen3_5": {"text_config": {**GROUPED, **LINEAR}, "vision_config": SEEING},
 }  # fmt: skip
 

@@ -88,10 +88,10 @@ LONG = "the a good bad " * 9 + "why is it"
 def test_a_response_that_the_template_rewrites_is_kept(tiny_llama: Path, template: str):
     tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
     tokenizer.chat_template = template
-    encoding = Encoding(tokenizer, 20)
+    encoding = Encoding(tokenizer, 26)
     texts = encoding.encode([(LONG, "no maybe </think> a good answer"), (LONG, "no </think> a bad answer")])
     for text, last in zip(texts, ("good", "bad"), strict=True):
-        assert len(text.input_ids) == 20
+        assert len(text.input_ids) == 26
         assert text.truncated
         assert not text.response_cut
         read = _tokens(tokenizer, text.input_ids)
@@ -129,7 +129,7 @@ def test_pairs_that_read_alike_are_counted(tiny_llama: Path):
         ("yes", "yes"),  # The same response twice is nobody's loss.
         ("yes", "no"),
     ]
-    pairs = [Pair(prompt="why", response_a=a, response_b=b) for a, b in rows]
+    pairs = [Pair(id=f"p{i}", prompt="why", response_a=a, response_b=b) for i, (a, b) in enumerate(rows)]
     lost = Shortened.of(*encode_pairs(pairs, Encoding(tokenizer, 20)))
     assert (lost.texts, lost.cut, lost.responses_cut, lost.pairs_alike) == (6, 2, 2, 2)
     told = (lost + Shortened(texts=4, cut=1)).notes(20)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from dissensus.encoder import best_device, has_bfloat16, quiet_transformers
 from dissensus.errors import InputError, JudgeError, MissingDependencyError
 from dissensus.files.source import print_notice
-from dissensus.pretrained import check_table, check_weights, explained, locate
+from dissensus.pretrained import check_weights, explained, locate
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -68,7 +68,6 @@ def load_language_model(
                 **locate(name, revision=revision),
             )
             check_weights(model, loading)
-            check_table(model, tokenizer)
     model.eval().requires_grad_(False)
     if device != "auto":
         device = device or best_device()

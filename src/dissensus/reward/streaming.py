@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
 
-from dissensus.files import read_records, write_json, write_records
+from dissensus.files import read_records, write_records
 from dissensus.records import Pair, Prediction
 from dissensus.reward.data import Shortened
 from dissensus.reward.model import RewardModel
@@ -45,13 +44,14 @@ def predict_file(
     lost = Shortened()
     with tqdm(total=total, desc="predict", unit="pair", disable=not progress) as bar:
         for i, rows in enumerate(_windows(pairs, window)):
-            file = part / f"{i:06d}-{_digest(settings, rows)}.parquet"
-            if not (file.is_file() and _counts(file).is_file()):
+            stem = f"{i:06d}-{_digest(settings, rows)}"
+            file = next(part.glob(f"{stem}-*.parquet"), None)
+            if file is None:
                 cut: list[Shortened] = []
                 predictions = model.predict(rows, name=name, seed=seed, calibrated=calibrated, lost=cut)
-                write_json(_counts(file), asdict(sum(cut, Shortened())))
+                file = part / _with_counts(stem, sum(cut, Shortened()))
                 write_records(file, predictions)
-            lost += Shortened(**json.loads(_counts(file).read_text()))
+            lost += _counts(file)
             files.append(file)
             bar.update(len(rows))
     count = write_records(out, (row for file in files for row in read_records(file, Prediction)))
@@ -60,9 +60,13 @@ def predict_file(
     return count
 
 
-def _counts(file: Path) -> Path:
-    """Where it is kept what was cut of a window's texts; written before the window."""
-    return file.with_suffix(".json")
+def _with_counts(stem: str, lost: Shortened) -> str:
+    """Name a window's file so that it says what was cut of its texts, when the command goes on another day."""
+    return f"{stem}-{'-'.join(str(count) for count in astuple(lost))}.parquet"
+
+
+def _counts(file: Path) -> Shortened:
+    return Shortened(*map(int, file.stem.split("-")[2:]))
 
 
 def _windows(pairs: Iterable[Pair], size: int) -> Iterator[list[Pair]]:
