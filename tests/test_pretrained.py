@@ -129,6 +129,13 @@ def test_a_folder_without_a_tokenizer_says_so(tiny_llama: Path, tmp_path: Path):
         load_backbone(str(folder), new_head=False)
 
 
+def test_an_architecture_without_a_classifier_is_named(tiny_llama: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_llama, tmp_path / "m")
+    _configure(folder, model_type="mamba")
+    with pytest.raises(InputError, match="transformers has no AutoModelForSequenceClassification for MambaConfig;"):
+        load_backbone(str(folder), new_head=True)
+
+
 def test_adapters_alone_are_no_model(tiny_llama: Path, tmp_path: Path):
     folder = shutil.copytree(tiny_llama, tmp_path / "m")
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tiny_llama)}))

@@ -25,6 +25,7 @@ _LONGEST = 300
 _LARGE = (".safetensors", ".bin", ".model", ".json")
 """Ends of the names of files that repositories keep apart, in Git LFS."""
 _POINTER = b"version https://git-lfs"
+_NO_CLASS = re.compile(r"Unrecognized configuration class .*?(\w+)'> for this kind of AutoModel: (\w+)")
 TODAY = datetime(2024, 7, 26)
 """The date of every text, Llama 3.1's own default: what a model reads must not change overnight."""
 _NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
@@ -137,6 +138,8 @@ def _reason(error: Exception) -> str:
     said = first_line(error)
     if "trust_remote_code" in str(error):
         return "it needs code that comes with it, and such code is never run"
+    if (kind := _NO_CLASS.search(said)) is not None:
+        return f"transformers has no {kind[2]} for {kind[1]}"
     if "instantiate the backend tokenizer" in said:
         return "it has no tokenizer that can be read (tokenizer.json, say, is not there)"
     if isinstance(error, OSError | ValueError | RuntimeError | ImportError) or said == type(error).__name__:

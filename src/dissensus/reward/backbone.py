@@ -38,7 +38,7 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
     with (
         explained(
             f"cannot load model '{name}'",
-            "give a whole model: a folder as save_pretrained writes it, a Hub id or 'minilm'",
+            "give another model: a folder as save_pretrained writes it, a Hub id or 'minilm'",
         ),
         quiet_transformers(),
     ):
