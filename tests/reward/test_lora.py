@@ -193,7 +193,7 @@ def test_our_forward_passes_run_through_the_adapters(folder: Path):
         for name, weight in adapted.named_parameters():
             if "lora_B" in name:
                 nn.init.normal_(weight, std=0.3, generator=generator)
-        rows = [([4, 5, 6, 7], 4, False), ([4, 5, 9], 3, False), ([8], 1, False)]
+        rows = [([4, 5, 6, 7], 4, False, False), ([4, 5, 9], 3, False, False), ([8], 1, False, False)]
         encoded = in_memory(iter(rows), typed=False)
         logits = adapted(**layout(encoded, np.arange(3))).logits
         logits.square().sum().backward()
