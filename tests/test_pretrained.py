@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, LlamaConfig
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig
 
 from dissensus.encoder import load_encoder
 from dissensus.errors import InputError
 from dissensus.judge.loading import load_language_model
 from dissensus.pretrained import locate
 from dissensus.reward.backbone import load_backbone
+from dissensus.reward.checks import check_model
 from dissensus.reward.model import RewardModel
 
 Rename = Callable[[str], str | None]
@@ -99,11 +101,49 @@ def test_tokens_beyond_the_table_are_refused(tiny_llama: Path, tmp_path: Path):
         load_backbone(str(folder), new_head=False)
 
 
+def test_padding_beyond_the_table_is_refused(tiny_llama: Path, tmp_path: Path):
+    """A padding token that was added, with no row for it: the table cannot even be made."""
+    folder = shutil.copytree(tiny_llama, tmp_path / "m")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "<new>"})
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(InputError, match=r"1 tokens more than its table .*'<new>'.*resize_token_embeddings"):
+        load_backbone(str(folder), new_head=True)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_pointers_of_git_lfs_are_no_files(tiny_llama: Path, tmp_path: Path, name: str):
+    folder = shutil.copytree(tiny_llama, tmp_path / "m")
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 9\n")
+    with pytest.raises(InputError, match=rf"{re.escape(name)} is a pointer of Git LFS, .* 'git lfs pull'"):
+        load_backbone(str(folder), new_head=False)
+    with pytest.raises(InputError, match="is a pointer of Git LFS"):
+        check_model(str(folder))
+
+
+def test_a_folder_without_a_tokenizer_says_so(tiny_llama: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_llama, tmp_path / "m")
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(InputError, match="it has no tokenizer that can be read"):
+        load_backbone(str(folder), new_head=False)
+
+
+def test_an_architecture_without_a_classifier_is_named(tiny_llama: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_llama, tmp_path / "m")
+    _configure(folder, model_type="mamba")
+    with pytest.raises(InputError, match="transformers has no AutoModelForSequenceClassification for MambaConfig;"):
+        load_backbone(str(folder), new_head=True)
+
+
 def test_adapters_alone_are_no_model(tiny_llama: Path, tmp_path: Path):
     folder = shutil.copytree(tiny_llama, tmp_path / "m")
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tiny_llama)}))
     with pytest.raises(InputError, match=r"holds adapters .* merge_and_unload"):
         load_backbone(str(folder), new_head=False)
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"holds adapters .* merge_and_unload"):
+        check_model(str(folder))
 
 
 CODE = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nPath({where!r}).touch()\n"

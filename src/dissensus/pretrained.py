@@ -22,6 +22,10 @@ _POSITIONS = ("position_embeddings", "wpe", "embed_positions", "positions_embed"
 """Names of tables of positions."""
 _NUMBER = re.compile(r"\.\d+(?=\.)")
 _LONGEST = 300
+_LARGE = (".safetensors", ".bin", ".model", ".json")
+"""Ends of the names of files that repositories keep apart, in Git LFS."""
+_POINTER = b"version https://git-lfs"
+_NO_CLASS = re.compile(r"Unrecognized configuration class .*?(\w+)'> for this kind of AutoModel: (\w+)")
 TODAY = datetime(2024, 7, 26)
 """The date of every text, Llama 3.1's own default: what a model reads must not change overnight."""
 _NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
@@ -41,14 +45,15 @@ def locate(name: str, *, revision: str | None = None) -> dict[str, Any]:
     path = Path(name)
     safe: dict[str, Any] = {"trust_remote_code": False}
     if path.is_dir():
-        _check_folder(path)
+        check_folder(path)
         return safe
     if path.exists():
         raise InputError("it is a file; give the folder that it lies in, with config.json, weights and tokenizer")
     return safe | ({} if _on_the_hub(name, revision) else {"local_files_only": True})
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raise InputError where a folder does not hold a whole model, as far as its files' names and beginnings say."""
     if (folder / "adapter_config.json").is_file():
         raise InputError(_ADAPTERS)
     if not (folder / "config.json").is_file():
@@ -56,6 +61,16 @@ def _check_folder(folder: Path) -> None:
             "the folder has no config.json; give a folder with config.json, weights and tokenizer, as "
             "save_pretrained writes them"
         )
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _LARGE and path.is_file() and _is_pointer(path):
+            raise InputError(
+                f"{path.name} is a pointer of Git LFS, and not the file itself; run 'git lfs pull' in the repository"
+            )
+
+
+def _is_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_POINTER)) == _POINTER
 
 
 def _on_the_hub(name: str, revision: str | None) -> bool:
@@ -123,6 +138,10 @@ def _reason(error: Exception) -> str:
     said = first_line(error)
     if "trust_remote_code" in str(error):
         return "it needs code that comes with it, and such code is never run"
+    if (kind := _NO_CLASS.search(said)) is not None:
+        return f"transformers has no {kind[2]} for {kind[1]}"
+    if "instantiate the backend tokenizer" in said:
+        return "it has no tokenizer that can be read (tokenizer.json, say, is not there)"
     if isinstance(error, OSError | ValueError | RuntimeError | ImportError) or said == type(error).__name__:
         return said
     return f"{type(error).__name__} ({said})"
@@ -206,7 +225,11 @@ def _shape(shape: Any) -> str:
 
 def check_table(model: Any, tokenizer: Any) -> None:
     """Check that each token that the tokenizer knows has a row in the table of embeddings."""
-    rows = int(model.get_input_embeddings().weight.shape[0])
+    check_tokens(int(model.get_input_embeddings().weight.shape[0]), tokenizer)
+
+
+def check_tokens(rows: int, tokenizer: Any) -> None:
+    """Check that each token that the tokenizer knows has one of so many rows."""
     beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows)
     if beyond:
         number, token = beyond[0]

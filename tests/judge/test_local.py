@@ -304,6 +304,26 @@ def test_a_prompt_over_the_context_is_named_and_not_cut(tiny_judge, make_judge, 
     assert list(exact.answer([wants_more], Sampling(max_tokens=3))) == [TooLong(wants_more, need + 1, need)]
 
 
+def test_weights_that_are_no_numbers_give_no_votes(tiny_judge, tmp_path):
+    folder = shutil.copytree(tiny_judge, tmp_path / "m")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    torch.nn.init.constant_(model.get_output_embeddings().weight, torch.nan)
+    model.save_pretrained(folder)
+    judge = LocalModel(str(folder), device="cpu")
+    for sampling in (None, Sampling(max_tokens=4)):
+        with pytest.raises(JudgeError, match="probabilities are not numbers"):
+            list(judge.answer(asks(1, samples=[0]), sampling))
+
+
+def test_the_tokenizer_of_another_model_is_told(tiny_judge, tmp_path):
+    folder = shutil.copytree(tiny_judge, tmp_path / "m")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(60)
+    model.save_pretrained(folder)
+    with pytest.raises(JudgeError, match="table of embeddings has 60 rows; give the model's own tokenizer"):
+        list(LocalModel(str(folder), device="cpu").answer(asks(1), None))
+
+
 def test_when_memory_runs_out_the_batch_is_halved_and_nothing_is_lost(tiny_judge, monkeypatch):
     model = LocalModel(str(tiny_judge), device="cpu", share=False)
     forward = model._loaded.model.forward

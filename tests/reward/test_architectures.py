@@ -10,6 +10,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
+from dissensus.reward.lora import head_modules
 from dissensus.reward.model import RewardModel
 
 TEXT = "the a good bad answer question why how long short it is not very clear user assistant :"
@@ -134,3 +135,16 @@ def test_a_text_has_one_reward(kind: str, tmp_path: Path) -> None:
         ids = model.tokenizer(*TEXTS[0])
         assert model.encoding.encode(TEXTS[:1])[0].input_ids == ids["input_ids"]
     assert np.ptp(together) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["T5", "Bart"])
+def test_texts_that_write_the_end_of_text(kind: str, tmp_path: Path) -> None:
+    """T5 and BART want as many ends in each text of a batch; a text may write one, and adapters find the head."""
+    _save(kind, tmp_path)
+    model = RewardModel.load(tmp_path, device="cpu")
+    texts = [("why", "it </s> is"), *TEXTS, ("how </s>", "</s> bad </s>")]
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    with torch.no_grad():
+        theirs = [plain(**model.tokenizer(*text, return_tensors="pt")).logits.item() for text in texts]
+    np.testing.assert_allclose(model.rewards(texts), theirs, atol=1e-4)
+    assert head_modules(model.model) == ["classification_head"]

@@ -10,9 +10,10 @@ from tokenizers import processors
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, FNetConfig, FNetForSequenceClassification
 
 from dissensus.errors import ConfigError, InputError
-from dissensus.records import Pair
+from dissensus.records import Message, Pair
 from dissensus.reward.backbone import checkpoint_activations, load_backbone
 from dissensus.reward.config import TrainConfig
+from dissensus.reward.encoding import UnreadableTextError
 from dissensus.reward.model import RewardModel
 from dissensus.reward.run import train
 
@@ -49,6 +50,39 @@ def test_an_architecture_that_reads_padding_is_refused(tiny_bert: Path, tmp_path
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"another reward beside a longer one, .*: it reads the padding"):
         RewardModel.load(tmp_path, device="cpu")
+
+
+def test_weights_that_are_no_numbers_are_called_that(tiny_llama: Path):
+    model, tokenizer = load_backbone(str(tiny_llama), new_head=False)
+    torch.nn.init.constant_(model.score.weight, torch.nan)
+    with pytest.raises(InputError, match="gives rewards that are not numbers"):
+        RewardModel(model, tokenizer, max_length=32)
+
+
+def test_templates_that_want_a_system_message_or_are_broken(tiny_llama: Path):
+    """What is refused before any text was given is no fault of the texts."""
+    model, tokenizer = load_backbone(str(tiny_llama), new_head=False)
+    turns = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    tokenizer.chat_template = "{% if messages[0]['role'] != 'system' %}{{ raise_exception('who?') }}{% endif %}" + turns
+    reward_model = RewardModel(model, tokenizer, max_length=32)
+    prompt = (Message(role="system", content="good"), Message(role="user", content="why"))
+    assert np.isfinite(reward_model.rewards([(prompt, "long answer")])).all()
+    with pytest.raises(UnreadableTextError, match=r"refuses it \(who\?\); change its messages"):
+        reward_model.rewards([("why", "long answer")])
+    tokenizer.chat_template = "{% for m in messages %}{{ m.no.such }}"
+    with pytest.raises(InputError, match=r"fails on a user's turn .*; mend tokenizer\.chat_template"):
+        RewardModel(model, tokenizer, max_length=32)
+
+
+def test_the_same_tokens_have_the_same_reward(tiny_llama: Path):
+    """In any batch: a pair that cannot be told apart is a tie, and no matter of rounding."""
+    model = RewardModel.load(tiny_llama, max_length=24, device="cpu")
+    longest = " ".join(["why", "how", "good", "bad"] * 9)
+    ends = ["long", "short", "a question", "the answer", "bad why how good"]
+    texts = [("why", f"{longest} {end}") for end in ends] + [("how", word) for word in ends]
+    rewards = model.rewards(texts, tokens_per_batch=60)
+    assert len(set(rewards[:5].tolist())) == 1
+    assert len(set(rewards.tolist())) == 6
 
 
 def test_a_model_that_cannot_read_a_batch_is_one_line(tiny_llama: Path):

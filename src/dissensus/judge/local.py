@@ -79,13 +79,19 @@ class LocalModel:
         """Read (``sampling=None``) or sample replies, batch by batch; prompts over the context are not asked.
 
         Raises:
-            JudgeError: exact readings are impossible with this tokenizer, the model's probabilities are not numbers,
-                or a single prompt does not fit into memory.
+            JudgeError: exact readings are impossible with this tokenizer, or it is another model's, the model's
+                probabilities are not numbers, or a single prompt does not fit into memory.
         """
         prefix = [] if sampling else self._rendering.prefix
         reserved = sampling.max_tokens if sampling else len(prefix)
         fitting: list[tuple[Ask, Ids]] = []
+        rows = int(self._loaded.model.get_input_embeddings().weight.shape[0])
         for ask, ids in zip(asks, self._rendering.encode([ask.prompt for ask in asks]), strict=True):
+            if max(ids) >= rows:
+                raise JudgeError(
+                    f"the tokenizer gives token {max(ids)} and the model's table of embeddings has {rows} rows; give "
+                    "the model's own tokenizer"
+                )
             if self.context is not None and len(ids) + reserved > self.context:
                 yield TooLong(ask, len(ids) + reserved, self.context)
             else:

@@ -17,6 +17,7 @@ _MASS = 1 - 1e-4
 """The most probable tokens are kept until they weigh this much,"""
 _LEAST, _MOST = 20, 1024
 """within these numbers of them."""
+_NO_NUMBERS = "the model's probabilities are not numbers; try --dtype float32, or check its weights"
 
 
 def readings_of(logits: Tensor, prefix: Sequence[int], verdicts: NDArray[np.uint8]) -> list[Reading]:
@@ -32,7 +33,7 @@ def readings_of(logits: Tensor, prefix: Sequence[int], verdicts: NDArray[np.uint
     """
     logprobs = logits.float().log_softmax(-1)
     if torch.isnan(logprobs).any():
-        raise JudgeError("the model's probabilities are not numbers; try --dtype float32, or check its weights")
+        raise JudgeError(_NO_NUMBERS)
     forced = _forced(logprobs[:, :-1], prefix)
     last = logprobs[:, -1]
     values, tokens = last.topk(min(_MOST, last.shape[-1]))
@@ -93,6 +94,9 @@ class GivenDraws(LogitsProcessor):  # type: ignore[misc]
         """Keep the drawn token alone; ``scores`` of shape (rows, vocabulary)."""
         exact = torch.float32 if scores.device.type == "mps" else torch.float64
         cumulative = scores.to(exact).softmax(-1).cumsum(-1)
+        if torch.isnan(cumulative[:, -1]).any():
+            # Any token would be drawn, and a vote counted.
+            raise JudgeError(_NO_NUMBERS)
         step = min(self._step, self._numbers.shape[1] - 1)
         self._step += 1
         numbers = torch.from_numpy(self._numbers[:, step]).to(cumulative)

@@ -55,6 +55,10 @@ def _texts(model: Any) -> dict[str, Tensor]:
     padding = getattr(settings, "pad_token_id", None)
     if padding is not None:
         ids[ids == padding] = (padding + 1) % vocabulary
+    if model.config.is_encoder_decoder and (end := model.config.eos_token_id) is not None:
+        # These read their outputs off the last end of text, and want as many in each text of a batch.
+        ids[ids == end] = (end + 1) % vocabulary
+        ids[torch.arange(len(lengths)), lengths - 1] = end
     mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
     return {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
 

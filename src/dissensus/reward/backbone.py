@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from inspect import signature
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from dissensus.encoder import quiet_transformers, resolve_model
 from dissensus.errors import ConfigError, InputError
-from dissensus.pretrained import check_table, check_weights, explained, locate, position_limit
+from dissensus.pretrained import check_table, check_tokens, check_weights, explained, locate, position_limit
 
 __all__ = ["checkpoint_activations", "keep_head_in_float32", "load_backbone", "model_file", "position_limit"]
 
@@ -34,7 +35,13 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     source = resolve_model(name)
-    with explained(f"cannot load model '{name}'", "give a folder, a Hub id or 'minilm'"), quiet_transformers():
+    with (
+        explained(
+            f"cannot load model '{name}'",
+            "give another model: a folder as save_pretrained writes it, a Hub id or 'minilm'",
+        ),
+        quiet_transformers(),
+    ):
         options = locate(source)
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="right", **options)
         _check_tokenizer(tokenizer)
@@ -55,6 +62,9 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
     if made and PartialState().is_main_process:
         print(f"{name}: a new head is made ({', '.join(made)})", file=sys.stderr)  # noqa: T201
     _fit_token_types(model, tokenizer)
+    if model.config.is_encoder_decoder:
+        # A bound method, as accelerate binds whatever is none to the model itself.
+        model.forward = MethodType(_apart_by_ends, model)
     keep_head_in_float32(model)
     return model, tokenizer
 
@@ -92,6 +102,25 @@ def _fit_token_types(model: Any, tokenizer: Any) -> None:
     takes = "token_type_ids" in signature(model.forward).parameters
     if not takes or getattr(model.config, "type_vocab_size", None) == 1:
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+
+
+def _apart_by_ends(model: Any, input_ids: Tensor, **inputs: Any) -> Any:
+    """Run T5, BART and their kin on texts with as many ends of text together: of others in one batch they read none.
+
+    A text that writes the token itself (``</s>``) has one more than its neighbours.
+    """
+    from transformers.modeling_outputs import SequenceClassifierOutput
+
+    forward = type(model).forward
+    counts = (input_ids == model.config.eos_token_id).sum(dim=1)
+    groups = [(counts == count).nonzero().flatten() for count in counts.unique()]
+    if len(groups) == 1:
+        return forward(model, input_ids, **inputs)
+    parts = [
+        forward(model, input_ids[rows], **{name: value[rows] for name, value in inputs.items()}).logits
+        for rows in groups
+    ]
+    return SequenceClassifierOutput(logits=torch.cat(parts)[torch.cat(groups).argsort()])
 
 
 def model_file(name: str | Path, file: str) -> Path | None:
@@ -144,6 +173,10 @@ def _adapt(config: Any, tokenizer: Any, *, dropout: float, new_head: bool) -> No
         # RoBERTa and its kin count positions from the padding that they were trained with.
         if tokenizer.cls_token_id is None or getattr(part, "pad_token_id", None) is None:
             part.pad_token_id = tokenizer.pad_token_id
+    # The table cannot even be made where its padding lies beyond it.
+    text = config.get_text_config()
+    if (getattr(text, "pad_token_id", None) or 0) >= getattr(text, "vocab_size", math.inf):
+        check_tokens(text.vocab_size, tokenizer)
     if new_head:
         config.problem_type = "regression"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dissensus.encoder import resolve_model
 from dissensus.errors import InputError, MissingDependencyError, OutputError
+from dissensus.pretrained import check_folder, explained
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.data import split_targets
@@ -53,10 +54,9 @@ def check_model(model: str) -> None:
     """Raise InputError for the name of a model that is no folder of one, nor could be an id on the Hub."""
     folder = Path(resolve_model(model))
     if folder.is_dir():
-        fault = None if (folder / "config.json").is_file() else "the folder has no config.json"
-    elif folder.exists():
-        fault = "it is a file"
-    else:
-        fault = None if _HUB_ID.fullmatch(model) else "no such folder"
-    if fault is not None:
+        with explained(f"cannot load model '{model}'", "give another model"):
+            check_folder(folder)
+        return
+    if folder.exists() or not _HUB_ID.fullmatch(model):
+        fault = "it is a file" if folder.exists() else "no such folder"
         raise InputError(f"cannot load model '{model}': {fault}; give a folder, a Hub id or 'minilm'")

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from dissensus.errors import InputError
 from dissensus.pretrained import first_line
+from dissensus.records import Message, Text
 from dissensus.reward.agreement import full_precision, settled
 from dissensus.reward.batches import move
-from dissensus.reward.encoding import Encoding
+from dissensus.reward.encoding import Encoding, UnreadableTextError
 from dissensus.reward.layout import Layout
 from dissensus.reward.tokens import EncodedTexts
 
-_TEXTS = (
+_TEXTS: tuple[tuple[str, str], ...] = (
     ("Which is longer?", "A day."),
     ("How do I look after basil, which likes neither frost nor wet feet?", "Keep the pot at a window, and be patient."),
 )
@@ -37,11 +38,16 @@ def settle(model: Any, layout: Layout, encoding: Encoding) -> Layout:
 
     Raises InputError where no way does, or the model cannot read two texts.
     """
-    encoded = encoding.encode(_TEXTS)
+    encoded = _encode(encoding)
     padded = Layout("padded", layout.pad_id)
     try:
         with settled(model), full_precision(), torch.inference_mode():
             alone = torch.cat([_logits(model, padded, encoded, [row]) for row in range(len(_TEXTS))])
+            if not alone.isfinite().all():
+                raise InputError(
+                    f"{type(model).__name__} gives rewards that are not numbers, as weights do that are none or too "
+                    "large; take an earlier checkpoint of it"
+                )
             gaps = {}
             for left in (False, True):
                 gaps[left] = _gap(alone, _logits(model, replace(padded, left=left), encoded, [0, 1]))
@@ -65,6 +71,24 @@ def settle(model: Any, layout: Layout, encoding: Encoding) -> Layout:
     if left:
         encoding.tokenizer.padding_side = "left"
     return replace(layout, left=left)
+
+
+def _encode(encoding: Encoding) -> EncodedTexts:
+    """Encode the two texts; with a system message where the chat template wants one."""
+    system = Message(role="system", content="Be brief.")
+    led: list[tuple[Text, Text]] = [
+        ((system, Message(role="user", content=prompt)), response) for prompt, response in _TEXTS
+    ]
+    try:
+        return encoding.encode(_TEXTS)
+    except UnreadableTextError as refusal:
+        try:
+            return encoding.encode(led)
+        except UnreadableTextError:
+            raise InputError(
+                f"the tokenizer's chat template fails on a user's turn and an assistant's ({refusal.said}); mend "
+                "tokenizer.chat_template and save it again, or give another model"
+            ) from refusal
 
 
 def _logits(model: Any, layout: Layout, encoded: EncodedTexts, rows: list[int]) -> Tensor:

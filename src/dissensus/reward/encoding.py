@@ -33,14 +33,14 @@ _Row = tuple[list[int], int, bool, bool]
 
 
 class UnreadableTextError(InputError):
-    """A text that the tokenizer's chat template refuses; ``index`` is its place among those encoded."""
+    """A text that the tokenizer's chat template refuses; ``index`` is its place among those encoded, ``said`` why."""
 
     def __init__(self, index: int, said: str) -> None:
         super().__init__(
             f"the tokenizer's chat template refuses it ({said}); change its messages (most templates want user and "
             "assistant in turn, the user first; some no system message), or give a model whose template takes them"
         )
-        self.index = index
+        self.index, self.said = index, said
 
 
 @dataclass(frozen=True)

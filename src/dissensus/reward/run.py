@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,13 @@ def train(
     trainer = _trainer(model, tokenizer, data, held, layout, identity, part, report_to)
     for callback in callbacks:
         trainer.add_callback(callback)
+    bar = ProgressBar(f"{config.objective}, seed {config.seed}")
     if progress and processes.is_main_process:
-        trainer.add_callback(ProgressBar(f"{config.objective}, seed {config.seed}"))
+        trainer.add_callback(bar)
     # Weights that are spread over processes cannot be scored with before they are.
     learning = None if _is_sharded() else LearningCheck(trained_model(trainer), data, layout, config)
-    with quiet_transformers():
+    # Whatever ends training, what is said of it stands on a line of its own.
+    with quiet_transformers(), closing(bar):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
     trained, steps = trained_model(trainer), trainer.state.global_step

@@ -30,9 +30,10 @@ def score_texts(
 ) -> NDArray[np.float32]:
     """Return the model's outputs for these rows of the encoded texts (all of them unless given), longest first.
 
-    Shape (texts, outputs), in the order of the rows. With ``half``, matrix products are made in bfloat16.
+    Shape (texts, outputs), in the order of the rows. Texts that are read as the same tokens have the same outputs.
+    With ``half``, matrix products are made in bfloat16.
     """
-    rows = np.arange(len(encoded)) if rows is None else rows
+    rows, places = _distinct(encoded, np.arange(len(encoded)) if rows is None else rows)
     order = np.argsort(-encoded.lengths[rows], kind="stable")
     outputs = np.empty((len(rows), model.config.num_labels), dtype=np.float32)
     was_training = model.training
@@ -50,7 +51,20 @@ def score_texts(
             outputs[part] = logits.float().cpu().numpy()
             bar.update(len(part))
     model.train(was_training)
-    return outputs
+    return outputs[places]
+
+
+def _distinct(encoded: EncodedTexts, rows: Ints) -> tuple[Ints, Ints]:
+    """Return the rows whose tokens are not those of an earlier one, and where among them each row's are.
+
+    Scored twice, in rows of two batches, the same tokens differ by rounding, and a pair of them is no tie.
+    """
+    first: dict[tuple[bytes, int], int] = {}
+    places = [
+        first.setdefault((encoded.ids(row).tobytes(), int(encoded.second[row])), len(first)) for row in rows.tolist()
+    ]
+    kept = np.unique(np.array(places, dtype=np.int64), return_index=True)[1]
+    return rows[kept], np.array(places, dtype=np.int64)
 
 
 def _within_budget(order: Ints, lengths: Ints, budget: int) -> list[Ints]:

@@ -256,5 +256,9 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it is, and its line; a second time does nothing."""
         if self._bar is not None:
             self._bar.close()
