@@ -97,7 +97,7 @@ def full_run(run_data):
     return replace(run_data, metrics=metrics, joined=join(pairs, predictions), predictions=predictions)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its loop would run in the tests of other modules
 def browser():
     """Chromium, started once."""
     playwright = pytest.importorskip("playwright.sync_api")

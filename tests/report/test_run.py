@@ -122,7 +122,7 @@ def test_of_a_test_judge_the_margins_are_made_and_the_rest_of_the_store_is_left_
         store.add(in_store, by_id)
     (folder / "judged").mkdir()
     own = [judgment(test[0], "gpt4", k, choice) for k, choice in enumerate(["a", "a", "b", "a"])]
-    own += [judgment(test[1], "gpt4", 0, None, probability_a=0.5), judgment(test[1], "gpt4", 1, None)]
+    own += [judgment(test[1], "gpt4", 0, "tie", probability_a=0.5), judgment(test[1], "gpt4", 1, None)]
     write_records(folder / "judged" / "gpt4.parquet", own)
     judged = load_run(folder).judged
     assert [(j.judge, j.of, j.judgments) for j in judged.judges] == [
@@ -133,7 +133,7 @@ def test_of_a_test_judge_the_margins_are_made_and_the_rest_of_the_store_is_left_
     (first,), (second,) = judged.verdicts[test[0].id], judged.verdicts[test[1].id]
     assert (first.margin.margin, first.margin.n_judgments) == (0.5, 4)
     assert second.orders == {"ab": [0, 0, 1, 1]}
-    assert second.margin is None
+    assert (second.margin.margin, second.margin.n_judgments, second.margin.n_invalid) == (0, 1, 1), "a tie is a vote"
     assert test[2].id not in judged.verdicts
 
 
@@ -218,7 +218,10 @@ def test_a_broken_file_is_named(folder, name, text, message):
         load_run(folder)
 
 
-def test_predictions_of_other_pairs_are_an_error_of_the_run(folder, run_data):
-    write_records(folder / "pairs" / "test.parquet", run_data.joined.pairs[:-1])
-    with pytest.raises(InputError, match="not among the 79 pairs"):
+def test_predictions_of_other_pairs_alone_are_an_error_of_the_run(folder, run_data):
+    pairs = run_data.joined.pairs
+    write_records(folder / "pairs" / "test.parquet", pairs[:-1])
+    assert [pair.id for pair in load_run(folder).joined.pairs] == [pair.id for pair in pairs[:-1]]
+    write_records(folder / "pairs" / "test.parquet", [pair.model_copy(update={"id": f"x{pair.id}"}) for pair in pairs])
+    with pytest.raises(InputError, match="pairs"):
         load_run(folder)

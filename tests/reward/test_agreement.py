@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PretrainedConfig
 
 from dissensus.reward.agreement import disagreement, probe
 from dissensus.reward.model import load_backbone
@@ -65,7 +66,7 @@ def test_the_precision_of_products_is_put_back() -> None:
     try:
 
         class Broken(torch.nn.Linear):
-            config = type("Config", (), {"max_position_embeddings": 8, "vocab_size": 4})
+            config = PretrainedConfig(max_position_embeddings=8, vocab_size=4)
             device = torch.device("cpu")
 
             def forward(self, **_: object) -> None:
