@@ -266,7 +266,8 @@ class Pair(Record):
     @model_validator(mode="after")
     def _texts_are_not_empty(self) -> Self:
         for name in ("prompt", "response_a", "response_b"):
-            if is_empty(getattr(self, name)):
+            text = getattr(self, name)
+            if not text.strip() if isinstance(text, str) else is_empty(text):
                 raise ValueError(f"{name} is empty")
         if not self.group:
             object.__setattr__(self, "group", plain_text(self.prompt))

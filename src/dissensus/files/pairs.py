@@ -55,7 +55,7 @@ def texts_of(row: Mapping[str, Any], names: tuple[str, str], remarks: Remarks | 
     """
     is_given = names == ("response_a", "response_b") or row.get("prompt") not in (None, "", [])
     prompt = text_of(row.get("prompt"), "prompt", remarks) if is_given else None
-    one, two = (text_of(row.get(name), name, remarks) for name in names)
+    one, two = text_of(row.get(names[0]), names[0], remarks), text_of(row.get(names[1]), names[1], remarks)
     if one == two and not is_given:
         raise ValueError(f"{names[0]} and {names[1]} are the same")
     prompt, one, two = split_texts(prompt, one, two, names, remarks)
