@@ -114,8 +114,12 @@ def _serve(command: list[str], folder: Path) -> None:
     """Start the app and end it once it has printed its link."""
     with subprocess.Popen([sys.executable, "-m", *command], cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert "/join#" in process.stdout.readline()
-        process.terminate()
+        try:
+            assert "/join#" in process.stdout.readline()
+            process.terminate()
+            process.wait(60)
+        finally:
+            process.kill()
     assert process.returncode == 0
 
 

@@ -21,6 +21,10 @@ from dissensus.annotate.store import AnnotationStore
 from dissensus.errors import InputError, OutputError
 
 
+_asked_to_end: list[int] = []
+"""Signals that came before the server took them."""
+
+
 @dataclass(frozen=True)
 class Listening:
     """Where to listen."""
@@ -94,7 +98,10 @@ def serve(store: AnnotationStore, listening: Listening, taken: socket.socket, ho
         ssl_keyfile=listening.key,
     )
     with taken:
-        uvicorn.Server(config).run(sockets=[taken])
+        server = uvicorn.Server(config)
+        # The exit that the signal raised may have fallen where exceptions are passed over: a callback, a destructor.
+        server.should_exit = bool(_asked_to_end)
+        server.run(sockets=[taken])
 
 
 def settings(app: FastAPI, **more: Any) -> uvicorn.Config:
@@ -119,5 +126,6 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _end)
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
+def _end(number: int, _frame: FrameType | None) -> None:
+    _asked_to_end.append(number)
     raise SystemExit(0)
