@@ -20,7 +20,6 @@ from dissensus.annotate.patience import Patient
 from dissensus.annotate.store import AnnotationStore
 from dissensus.errors import InputError, OutputError
 
-
 _asked_to_end: list[int] = []
 """Signals that came before the server took them."""
 
