@@ -1,6 +1,6 @@
 """Scoring responses against ``transformers.pipeline("text-classification")`` at its best batch size.
 
-    python bench/predict.py [--quick] [--json FILE] [--rounds 5]
+    python bench/predict.py [--quick] [--json FILE] [--rounds 5] [--precision fp32|bf16]
 
 MiniLM with a fresh head scores (prompt, response) texts cut to 512 tokens, in float32 on both sides and in bfloat16
 on both sides, in turn; medians. The pipeline pads each batch in the order given, scores a text as often as it stands
@@ -113,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="64 pairs, two rounds")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", choices=DTYPES, help="one of them alone; default: both")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rounds = 2 if options.quick else options.rounds
@@ -130,7 +131,9 @@ def main() -> None:
                 scratch
             )
             AutoTokenizer.from_pretrained(resolve_model("minilm")).save_pretrained(scratch)
-        cases = [(data, n, precision) for data, n in (("hh_harmless", 256), ("arguments", 512)) for precision in DTYPES]
+        precisions = [options.precision] if options.precision else list(DTYPES)
+        sets = (("hh_harmless", 256), ("arguments", 512))
+        cases = [(data, n, precision) for data, n in sets for precision in precisions]
         for data, pairs, precision in cases:
             for row in race(scratch, data, precision, 64 if options.quick else pairs, rounds):
                 rows.append(row)

@@ -1,19 +1,20 @@
 """Reward training against TRL's ``RewardTrainer``: pairs a second of the same model on the same pairs.
 
-    python bench/train_vs_trl.py [--quick] [--json FILE] [--rounds 5] [--only NAME]
+    python bench/train_vs_trl.py [--quick] [--json FILE] [--rounds 5] [--only NAME] [--precision fp32|bf16]
 
 Contenders, each a process that keeps its trainer and is told in turn to train one more unit of the same pairs:
 
-- ours: ``dissensus.reward.run.train`` as it comes, bf16;
-- stock: TRL as it comes (bf16, gradient checkpointing, micro-batches of 8 in random order);
-- tuned: TRL by hand (bf16, no checkpointing, grouped by length through a sampler of our own because
+- ours: ``dissensus.reward.run.train`` as it comes;
+- stock: TRL as it comes (gradient checkpointing, micro-batches of 8 in random order);
+- tuned: TRL by hand (no checkpointing, grouped by length through a sampler of our own because
   ``group_by_length`` crashes, the best micro-batch of 4, 8, 16 and 32 in a trial run).
 
 TRL needs two things to run a BERT or DeBERTa at all: an end-of-text token (the separator) and a forward pass that lets
 go of ``use_cache`` and ``margin``. All pairs fit the window of 512 tokens, since TRL drops those that do not. Dropout
 is off everywhere: TRL switches it off. A timed unit is one epoch of some pairs, or of `arguments`, whose pairs share
 texts as no sample of them would, so many pairs' steps through all 10,860 with a majority (769 texts). The first unit is
-not counted; tokenising and loading are outside it. The peak is that of square bf16 products, measured before each
+not counted; tokenising and loading are outside it. All train in one precision: bf16
+where the processor has it, float32 elsewhere. The peak is that of square products in it, measured before each
 round; the work is counted as the model's matrix products per real token, three times the forward pass, whoever does
 how many of them.
 """
@@ -45,7 +46,7 @@ from dissensus.files import read_pairs
 from dissensus.records import Pair, plain_text
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.encoding import Encoding
-from dissensus.reward.run import train
+from dissensus.reward.run import precision_is_bf16, train
 
 WINDOW = 512
 CASES = {
@@ -161,7 +162,7 @@ def tell(row: dict[str, Any]) -> None:
 
 
 def child_ours(
-    model: str, pairs: list[Pair], batch: int, count: int, rounds: int, folder: Path, by_prompt: bool
+    model: str, pairs: list[Pair], batch: int, count: int, rounds: int, folder: Path, by_prompt: bool, precision: str
 ) -> None:
     steps = -(-count // batch)
     config = TrainConfig(
@@ -169,7 +170,7 @@ def child_ours(
         batch_size=batch,
         epochs=epochs_for(len(pairs), count, rounds),
         max_length=WINDOW,
-        precision="bf16",
+        precision=precision,
         logging_steps=steps,
         checkpoint_steps=10**6,
         batching="prompt" if by_prompt else "length",
@@ -184,7 +185,15 @@ def epochs_for(pairs: int, count: int, rounds: int) -> int:
 
 
 def child_trl(
-    model: str, pairs: list[Pair], batch: int, count: int, rounds: int, folder: Path, micro: int, tuned: bool
+    model: str,
+    pairs: list[Pair],
+    batch: int,
+    count: int,
+    rounds: int,
+    folder: Path,
+    micro: int,
+    tuned: bool,
+    precision: str,
 ) -> None:
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
@@ -224,6 +233,7 @@ def child_trl(
         logging_steps=steps,
         save_strategy="no",
         report_to="none",
+        bf16=precision == "bf16",
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
@@ -285,11 +295,11 @@ class Contender:
         self.process.wait()
 
 
-def matmul_peak() -> float:
-    """GFLOP/s of square bf16 products, the best of a few."""
+def matmul_peak(precision: str) -> float:
+    """GFLOP/s of square products in that precision, the best of a few."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     side = 8192 if device == "cuda" else 2048
-    a = torch.randn(side, side, device=device, dtype=torch.bfloat16)
+    a = torch.randn(side, side, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     best = 1e9
     for _ in range(8):
         started = time.perf_counter()
@@ -313,35 +323,35 @@ def work_per_pair(model: str, pairs: list[Pair]) -> float:
     return 3 * (linear + attention) / len(pairs) / 1e9
 
 
-def best_micro_batch(case: str, batch: int, pairs: int, folder: Path) -> int:
+def best_micro_batch(case: str, batch: int, pairs: int, folder: Path, precision: str) -> int:
     sizes = [size for size in (4, 8, 16, 32) if batch % size == 0]
     seconds = {}
     for size in sizes:
-        trial = Contender(f"trl {size}", [case, "tuned", "1", str(size), str(pairs), str(folder)])
+        trial = Contender(f"trl {size}", [case, "tuned", "1", str(size), str(pairs), str(folder), precision])
         trial.unit()
         seconds[size] = trial.unit()
         trial.close()
     return min(seconds, key=seconds.get)
 
 
-def run_case(case: str, rounds: int, pairs_per_unit: int | None) -> Iterator[dict[str, Any]]:
+def run_case(case: str, rounds: int, pairs_per_unit: int | None, precision: str) -> Iterator[dict[str, Any]]:
     backbone, data, batch, count = CASES[case]
     count = pairs_per_unit or count
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model = model_of(backbone, folder)
         pairs = choose_pairs(data, count)
-        micro = best_micro_batch(case, batch, max(count // 3, batch), folder)
+        micro = best_micro_batch(case, batch, max(count // 3, batch), folder, precision)
         names = {"ours": 0, "stock": 8, "tuned": micro}
         contenders = [
-            Contender(name, [case, name, str(rounds), str(size), str(count), str(folder / name)])
+            Contender(name, [case, name, str(rounds), str(size), str(count), str(folder / name), precision])
             for name, size in names.items()
         ]
         for contender in contenders:
             contender.unit()
         peaks = []
         for _ in range(rounds):
-            peaks.append(matmul_peak())
+            peaks.append(matmul_peak(precision))
             for contender in contenders:
                 contender.seconds.append(contender.unit())
         for contender in contenders:
@@ -352,6 +362,7 @@ def run_case(case: str, rounds: int, pairs_per_unit: int | None) -> Iterator[dic
             yield {
                 "case": case,
                 "contender": c.name,
+                "precision": precision,
                 "pairs_per_step": batch,
                 "micro_batch": names[c.name] or "by tokens",
                 "pairs_per_second": count / seconds[c.name],
@@ -376,7 +387,7 @@ MODELS = {"deberta": deberta_v3_small}
 
 
 def child(arguments: list[str]) -> None:
-    case, name, rounds, micro, count, folder = arguments
+    case, name, rounds, micro, count, folder, precision = arguments
     backbone, data, batch, _ = CASES[case]
     path = Path(folder)
     model = model_of(backbone, path if (path / backbone).is_dir() else path.parent)
@@ -384,9 +395,9 @@ def child(arguments: list[str]) -> None:
     path.mkdir(exist_ok=True, parents=True)
     sys.stdout = sys.stderr
     if name == "ours":
-        child_ours(model, pairs, batch, int(count), int(rounds), path, data == "arguments")
+        child_ours(model, pairs, batch, int(count), int(rounds), path, data == "arguments", precision)
     else:
-        child_trl(model, pairs, batch, int(count), int(rounds), path, int(micro), name == "tuned")
+        child_trl(model, pairs, batch, int(count), int(rounds), path, int(micro), name == "tuned", precision)
 
 
 def main() -> None:
@@ -398,19 +409,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=CASES, action="append")
     parser.add_argument("--pairs", type=int, help="pairs in a timed unit")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], help="default: as in training on this machine")
     parser.add_argument("--loud", action="store_true", help="show what the contenders write")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     cases = options.only or (QUICK_CASES if options.quick else list(CASES))
     rounds, count = (2, 24) if options.quick else (options.rounds, options.pairs)
+    precision = options.precision or ("bf16" if precision_is_bf16(TrainConfig()) else "fp32")
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")}
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions}")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {precision}; {versions}")
     print(f"command: python {' '.join(sys.argv)}")
     head = f"{'case':<18}{'contender':<11}{'micro-batch':>12}{'pairs/s':>9}{'x stock':>9}{'x tuned':>9}"
     print(head + f"{'% of peak':>11}{'memory MB':>11}   loss by unit")
     rows = []
     for case in cases:
-        for row in run_case(case, rounds, count):
+        for row in run_case(case, rounds, count, precision):
             rows.append(row)
             losses = " ".join(f"{loss:.3f}" for loss in row["loss_by_unit"])
             print(
