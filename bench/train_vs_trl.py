@@ -13,10 +13,9 @@ TRL needs two things to run a BERT or DeBERTa at all: an end-of-text token (the 
 go of ``use_cache`` and ``margin``. All pairs fit the window of 512 tokens, since TRL drops those that do not. Dropout
 is off everywhere: TRL switches it off. A timed unit is one epoch of some pairs, or of `arguments`, whose pairs share
 texts as no sample of them would, so many pairs' steps through all 10,860 with a majority (769 texts). The first unit is
-not counted; tokenising and loading are outside it. All train in one precision: bf16
-where the processor has it, float32 elsewhere. The peak is that of square products in it, measured before each
-round; the work is counted as the model's matrix products per real token, three times the forward pass, whoever does
-how many of them.
+not counted; tokenising and loading are outside it. All train in one precision: bf16 where the processor has it, float32
+elsewhere. The peak is that of square products in it, measured before each round; the work is counted as the model's
+matrix products per real token, three times the forward pass, whoever does how many of them.
 """
 
 from __future__ import annotations
