@@ -169,7 +169,7 @@ class _Run:
         outcome, attempt = answered
         kept = self._job.kept(outcome, attempt)
         if isinstance(outcome, Answer):
-            kept.attempts += self._suspects.cleared()
+            kept.attempts += self._suspects.cleared(time.monotonic() - attempt.seconds)
         await self._writer.write(kept)
         self._job.count(outcome)
         if self._job.tally.hopeless and not await self._writer.run(self._job.has_verdict):
@@ -290,7 +290,7 @@ class _Run:
 
     def _settle(self, sent: _Sent, state: Any, usage: Usage, error: str | None) -> Attempt:
         cost = self._options.price.of(usage)
-        self._budget.settle(sent.reserved, cost)
+        self._budget.settle(sent.reserved, cost, known=state == "answered")
         tally = self._job.tally
         tally.cost += cost
         tally.prompt_tokens += usage.prompt_tokens
@@ -330,7 +330,7 @@ class _Run:
             return
         attempts = [self._succeed(sent, outcome)]
         if isinstance(outcome, Answer):
-            attempts += self._suspects.cleared()
+            attempts += self._suspects.cleared(sent.at)
         await self._writer.write(Kept(attempts))
 
     def _estimate(self, ask: Ask, sampling: Sampling | None) -> Usage:

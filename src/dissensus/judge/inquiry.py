@@ -9,7 +9,7 @@ from typing import Any
 from dissensus.errors import JudgeError
 from dissensus.judge.ask import AskError
 from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.failure import ContextExceededError
+from dissensus.judge.failure import ContextExceededError, ModelNotFoundError
 from dissensus.judge.limits import Breaker
 from dissensus.judge.listing import context_in
 from dissensus.judge.patience import PATIENCE, AwayError, RefusedError, patiently
@@ -117,9 +117,7 @@ class Inquiry:
             if error.status == 403:  # the key may not, however it asks
                 raise
             first = await self._other_ways(error)
-        except JudgeError as error:
-            if "not found (" not in str(error):
-                raise
+        except ModelNotFoundError as error:
             known = f"; it has: {listing['unlisted']}" if "unlisted" in listing else ""
             raise JudgeError(f"{error}{known}; choose one with --model, or another --api") from error
         if "unlisted" in listing and await self._try(extra={"model": _NO_MODEL}) is not None:
