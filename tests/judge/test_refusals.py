@@ -177,6 +177,25 @@ def test_replies_that_are_held_back_are_asked_again_and_then_kept_as_refused(sto
     assert not list(store.rows("SELECT 1 FROM judgments WHERE choice IS NULL AND reply = ''"))
 
 
+@pytest.mark.parametrize(
+    ("limits", "match"),
+    [
+        ({"omitted": ("top_p",)}, "takes no top_p but 1; give --top-p 1"),
+        ({"temperature_and_top_p": False, "omitted": ("temperature",)}, "takes no temperature but 1"),
+        ({"top_p": False}, r"ignores top_p.*--mode exact \(with --force-prefix"),
+        ({"refused_max_tokens": 16}, "refuses replies of 16 tokens"),
+    ],
+)
+def test_replies_in_mode_exact_are_sampled_as_they_should_be_or_not_at_all(store, limits, match):
+    profile = PROFILE.model_copy(update=limits)
+    judge = judge_of(mode="exact", temperature=0.7)
+    with StubServer(StubOptions(forced=0.5)) as stub:
+        with pytest.raises(JudgeError, match=match):
+            asked(stub, GOOD, store, profile, judge=judge)
+        assert asked(stub, GOOD, store, profile, judge=judge, force_prefix=True).mode == "exact"
+    assert not list(store.judgments())
+
+
 def test_readings_and_refusals_in_mode_exact(store):
     with StubServer(StubOptions(flags="azure")) as stub:
         summary = asked(stub, [*FLAGGED, *GOOD], store, judge=judge_of(mode="exact"))
@@ -336,7 +355,7 @@ def test_a_server_that_refuses_a_parameter_is_asked_without_it(store, options, s
 @pytest.mark.parametrize("takes", ["reasoning", "no-top-p"])
 def test_a_reasoning_model_is_asked_at_its_only_temperature(store, takes):
     profile = probed(StubOptions(takes=takes, refuses=("logprobs", *NEUTRAL)))
-    assert (profile.limit_name, profile.temperature, profile.too_few) == ("max_completion_tokens", None, 16)
+    assert (profile.limit_name, profile.temperature, profile.refused_max_tokens) == ("max_completion_tokens", None, 16)
     fitting = Sampling(1.0, 1.0, 500)
     profile.check(exact=False, sampling=fitting)
     with StubServer(StubOptions(takes=takes)) as stub:
@@ -353,7 +372,7 @@ def test_a_reasoning_model_is_asked_at_its_only_temperature(store, takes):
 
 def test_temperature_and_top_p_are_not_both_to_be_had_where_one_is_taken():
     profile = probed(StubOptions(takes="claude", refuses=NEUTRAL))
-    assert not profile.together
+    assert not profile.temperature_and_top_p
     profile.check(exact=False, sampling=Sampling(0.7, 1.0))
     with pytest.raises(JudgeError, match=r"not both \(.*\); give --temperature 1 or --top-p 1"):
         profile.check(exact=False, sampling=Sampling(0.7, 0.9))
