@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissensus.errors import InputError, JudgeError
+from dissensus.judge import job
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.asking import ask_model
 from dissensus.judge.job import AskingOptions
@@ -324,6 +325,22 @@ def test_a_prompt_that_does_not_fit_is_counted_and_named(store):
     assert summary.tally.too_long == 2
     assert summary.tally.too_long_pairs[0] == "p7 (1,200 tokens do not fit into the context of 1,000)"
     assert summary.tally.made == 390
+
+
+def test_a_model_in_this_process_whose_replies_are_all_cut_stops_early(store, monkeypatch):
+    class Thinks(FakeModel):
+        def answer(self, asks, sampling):
+            for ask in asks:
+                self.asked += 1
+                yield Answer(ask, ("I think",) * len(ask.samples), cut=(True,) * len(ask.samples))
+
+    monkeypatch.setattr(job, "_WINDOW", 10)
+    model = Thinks()
+    summary = ask_model(PAIRS, a_judge(), model, store, QUIET)
+    assert (summary.stopped, model.asked, summary.tally.cut_short) == (job.ALL_CUT, 20, 100)
+    with store.transaction() as connection:
+        connection.execute("UPDATE judgments SET choice = 'a' WHERE sample = 0")
+    assert (ask_model(PAIRS, a_judge(), model, store, QUIET).stopped, model.asked) == ("", 80)
 
 
 def test_readings_give_votes_at_any_setting_without_asking_again(store):

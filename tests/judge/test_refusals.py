@@ -196,6 +196,12 @@ def test_replies_in_mode_exact_are_sampled_as_they_should_be_or_not_at_all(store
     assert not list(store.judgments())
 
 
+def test_refusals_of_a_trial_are_not_those_of_the_run_that_took_its_place(store):
+    with StubServer(StubOptions(flags="azure", forced=0.5)) as stub:
+        summary = asked(stub, [*FLAGGED, *GOOD], store, judge=judge_of(mode="exact"))
+    assert (summary.mode, summary.tally.refused, summary.tally.refused_new) == ("sample", 30, 30)
+
+
 def test_readings_and_refusals_in_mode_exact(store):
     with StubServer(StubOptions(flags="azure")) as stub:
         summary = asked(stub, [*FLAGGED, *GOOD], store, judge=judge_of(mode="exact"))

@@ -15,7 +15,7 @@ from typing import cast
 from dissensus.judge.ask import Ask, BatchBackend, ServerBackend, Usage
 from dissensus.judge.concurrent import ask_concurrently
 from dissensus.judge.display import Display, Tally
-from dissensus.judge.job import AskingOptions, BufferedWriter, Job
+from dissensus.judge.job import ALL_CUT, AskingOptions, BufferedWriter, Job
 from dissensus.judge.language import LanguageJudge
 from dissensus.judge.ledger import Attempt, Ledger, spent
 from dissensus.judge.store import JudgmentStore
@@ -92,9 +92,7 @@ def ask_model(
 def nothing_judged(summary: AskingSummary, store: JudgmentStore) -> str:
     """Say why a run leaves the store without any verdict of its judge; empty where there is one, or nobody asked."""
     tally = summary.tally
-    verdicts = "SELECT 1 FROM judgments WHERE judge = ? AND choice IS NOT NULL LIMIT 1"
-    readings = "SELECT 1 FROM readings WHERE judge = ? LIMIT 1"
-    if not tally.wanted or tally.elsewhere or any(any(store.rows(q, (summary.judge,))) for q in (verdicts, readings)):
+    if not tally.wanted or tally.elsewhere or store.has_verdict(summary.judge):
         return ""
     asked = (tally.made + tally.reused, "none of the {:,} replies names a winner")
     reasons = (
@@ -168,6 +166,8 @@ def _ask_in_batches(pairs: Iterable[Pair], job: Job, backend: BatchBackend) -> s
                 _answer(beside, job, backend, interrupted)
             if interrupted():
                 return "interrupted"
+            if job.tally.hopeless and not job.has_verdict():
+                return ALL_CUT
     return ""
 
 

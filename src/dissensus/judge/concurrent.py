@@ -15,7 +15,7 @@ from typing import Any
 
 from dissensus.errors import JudgeError
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, ServerBackend, TooLong, Usage
-from dissensus.judge.job import Job, Kept
+from dissensus.judge.job import ALL_CUT, Job, Kept
 from dissensus.judge.ledger import Attempt, spent
 from dissensus.judge.limits import Breaker, Budget, Concurrency, Rate, backoff
 from dissensus.judge.suspects import IN_A_ROW, Suspects, given_up, plain_question
@@ -173,7 +173,7 @@ class _Run:
         await self._writer.write(kept)
         self._job.count(outcome)
         if self._job.tally.hopeless and not await self._writer.run(self._job.has_verdict):
-            self._halt("every reply so far was cut before it named a winner")
+            self._halt(ALL_CUT)
         self._leave()
         further = await self._writer.run(self._job.further, outcome)
         for part in self._split(further):
