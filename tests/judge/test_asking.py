@@ -436,6 +436,32 @@ def test_a_store_of_version_0_1_keeps_its_plan(store):
     assert a_judge(n=6).name == a_judge(n=6, deal="pairs").name, "without personas nothing has changed"
 
 
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_a_store_that_version_0_1_began_is_gone_on_with(store, mode):
+    personas = tuple(f"You are number {i}." for i in range(4))
+    before = a_judge(personas=personas, n=4, deal="pairs", mode=mode)
+    made = ask_model(PAIRS, before, FakeServer(), store, QUIET).tally.made
+    settings = before.settings()
+    del settings["config"]["deal"]
+    store.register(before.name, settings)
+    now = a_judge(personas=personas, n=4, mode=mode)
+    again = ask_model(PAIRS, now, FakeServer(), store, QUIET)
+    assert (again.judge, again.tally.made, again.tally.reused) == (before.name, 0, made)
+    more = ask_model(PAIRS, a_judge(personas=personas, n=8, mode=mode), FakeServer(), store, QUIET)
+    assert (more.judge, more.tally.made, more.tally.reused) == (before.name, made, made)
+    assert set(store.judges()) == {before.name}
+
+
+def test_a_store_of_today_keeps_todays_plan_whatever_it_has_of_another(store):
+    personas = ("You are a nurse.", "You are a poet.")
+    now = a_judge(personas=personas, n=6)
+    assert ask_model(PAIRS, now, FakeServer(), store, QUIET).judge == now.name
+    ask_model(PAIRS, a_judge(personas=personas, n=6, deal="pairs"), FakeServer(), store, QUIET)
+    again = ask_model(PAIRS, now, FakeServer(), store, QUIET)
+    assert (again.judge, again.tally.made) == (now.name, 0)
+    assert len(store.judges()) == 2
+
+
 def test_a_judge_that_always_says_a_flips_on_every_swap(store):
     judge = a_judge()
     ask_model([p for p in PAIRS if p.id != "p7"], judge, FakeModel(), store, QUIET)

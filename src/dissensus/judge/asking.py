@@ -31,7 +31,8 @@ class AskingSummary:
     """What a run of a language model did."""
 
     judge: str
-    """The judge whose name the judgments bear; that of mode ``sample`` where an exact run fell back to it."""
+    """The judge whose name the judgments bear; that of mode ``sample`` where an exact run fell back to it, and that of
+    version 0.1 where the store was begun by it."""
     mode: str
     pairs: int
     tally: Tally
@@ -70,6 +71,7 @@ def ask_model(
         JudgeError: the model cannot be asked (wrong key, server gone, …). What was answered is kept.
     """
     start = time.monotonic()
+    judge = judge.as_begun(store)
     total = sum(1 for _ in pairs) if total is None else total
     tally, stopped = Tally(0), ""
     if judge.config.mode == "exact" and not options.force_prefix:
