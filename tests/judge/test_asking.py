@@ -221,7 +221,7 @@ def test_a_server_that_stays_away_ends_the_run_with_a_remedy(store):
         ask_model(PAIRS, a_judge(), Away(), store, AskingOptions(progress=False, patience=0.3))
 
 
-def test_what_cannot_be_mended_by_waiting_ends_the_run_at_once_and_keeps_the_rest(store):
+def test_what_waiting_does_not_fix_ends_the_run_at_once_and_keeps_the_rest(store):
     server = FakeServer(latency=0.001)
     fatal = JudgeError("the key in OPENAI_API_KEY was refused (401)")
 
