@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -31,7 +32,7 @@ Label = Literal["a", "b", "tie"]
 Order = Literal["ab", "ba"]
 Kind = Literal["model", "judge", "reference", "ceiling", "people"]
 
-LABEL_VALUE: dict[Label, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
+LABEL_VALUE: Mapping[str, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
 """What a vote adds to the fraction that prefers response a: a tie is half a vote for each."""
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
@@ -51,10 +52,18 @@ def _as_dict(value: Any) -> Any:
 
 
 def _as_json(value: Any) -> Any:
-    """Take what a message says of tools as JSON text; an empty list is nothing."""
+    """Take what a message says of tools, a list or its JSON text, as JSON text; an empty list is nothing.
+
+    Text stays as it is written, so that ids made from it do. Raises ValueError where it is no JSON list.
+    """
     if isinstance(value, list | tuple):
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value else None
-    return value
+    if not isinstance(value, str):
+        return value
+    entries = json.loads(value)
+    if not isinstance(entries, list):
+        raise ValueError("expected a JSON list")
+    return value if entries else None
 
 
 _JsonText = Annotated[str | None, BeforeValidator(_as_json)]
@@ -144,15 +153,17 @@ def is_empty(text: Text) -> bool:
 
 
 def content_id(prompt: Text, response_a: Text, response_b: Text) -> str:
-    """Identify a pair by its content: 16 hex digits of a SHA-256 over prompt and both responses, in order."""
+    """Identify a pair by its content: 16 hex digits of a SHA-256 over prompt and both responses, in order.
+
+    Of messages: role, content, and the calls and tools of those that have some.
+    """
     parts = [t if isinstance(t, str) else [_identity(m) for m in t] for t in (prompt, response_a, response_b)]
     blob = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     return hashlib.sha256(blob).hexdigest()[:16]
 
 
 def _identity(message: Message) -> list[str]:
-    calls = [message.tool_calls] if message.tool_calls else []
-    return [message.role, message.content, *calls]
+    return [message.role, message.content, *filter(None, (message.tool_calls, message.tools))]
 
 
 class Annotator(Record):

@@ -207,6 +207,26 @@ def test_a_pair_without_calls_has_the_id_that_it_had():
     assert content_id(*chat, "b") == "0c11442a86e55ddf"
 
 
+def test_tools_tell_pairs_apart_since_models_read_them():
+    def of(**more):
+        return content_id((Message(role="user", content="q"),), (Message(role="assistant", content="", **more),), "y")
+
+    figs = call("figs")
+    assert of(tool_calls=[figs]) == of(tool_calls=json.dumps([figs], separators=(",", ":"))) == "ba87d2bd532f23be"
+    ids = [of(), of(tool_calls=[figs]), of(tools=[{"name": "price"}]), of(tools=[{"name": "weight"}])]
+    assert len(set(ids)) == 4
+    assert of(tools=[]) == of(tools="[]") == of()
+    both = Message(role="assistant", content="", tool_calls=[figs], tools=[{"name": "price"}])
+    assert content_id("q", (both,), "y") != content_id("q", (both.model_copy(update={"tools": None}),), "y")
+
+
+@pytest.mark.parametrize("text", ["", "price(figs)", "{}", '"price"', "null", "[1"])
+@pytest.mark.parametrize("name", ["tool_calls", "tools"])
+def test_text_that_is_no_json_list_is_no_list_of_tools(name, text):
+    with pytest.raises(ValueError, match=name):
+        Message(role="assistant", content="x", **{name: text})
+
+
 def test_parquet_whose_first_rows_have_no_calls_says_what_to_write(tmp_path):
     (plain,) = read_pairs([{"prompt": "p", "chosen": messages([GOOD]), "rejected": messages([BAD])}])
     (calls,) = read_pairs([with_calls()])

@@ -30,7 +30,7 @@ WRAPPING, OPENING = 4, 2
 
 @dataclass(frozen=True)
 class StubOptions:
-    """What the server honours, and what goes wrong."""
+    """What the server supports, and what goes wrong."""
 
     port: int = 0
     model: str = "stub"
@@ -42,7 +42,7 @@ class StubOptions:
     forced: float = 0.995
     """Probability of each token of the prefix."""
     ignores: tuple[str, ...] = ()
-    """Parameters that are let pass and not honoured: n, logprobs, seed, temperature, top_p, top_k, prefill (both of its
+    """Parameters that are let pass without a word: n, logprobs, seed, temperature, top_p, top_k, prefill (both of its
     flags), continue (that one alone: the turn is closed, and none is opened), sampling (all replies are greedy), index
     (the replies of one seed are the same)."""
     nulls: bool = False
@@ -53,7 +53,7 @@ class StubOptions:
     refuses: tuple[str, ...] = ()
     """Parameters that are answered with a 400."""
     token_ids: bool = False
-    """Honours ``return_token_ids``, ``logprob_token_ids`` and /tokenize, as vLLM does."""
+    """Supports ``return_token_ids``, ``logprob_token_ids`` and /tokenize, as vLLM does."""
     double_bos: bool = False
     usage: bool = True
     api_key: str = ""
@@ -385,13 +385,13 @@ class StubServer:
                     f"{options.context}: too many tokens"
                 )
             tokens = options.context // (2 if options.context_style == "halved" else 1)
-        honoured = {
+        supported = {
             name: body.get(name)
             for name in ("n", "seed", "temperature", "top_p", "top_k")
             if name not in options.ignores
         }
-        count = (honoured.get("n") or 1) + {"wrong-n": -1, "wrong-n-more": 1}.get(fault, 0)
-        choices = [self._choice(path, body, prompt, written, honoured, index, fault) for index in range(count)]
+        count = (supported.get("n") or 1) + {"wrong-n": -1, "wrong-n-more": 1}.get(fault, 0)
+        choices = [self._choice(path, body, prompt, written, supported, index, fault) for index in range(count)]
         completion = sum(choice.pop("tokens") for choice in choices)
         self.stats.answered += 1
         self.stats.prompt_tokens += tokens
@@ -444,22 +444,22 @@ class StubServer:
         body: dict[str, Any],
         prompt: str,
         written: str,
-        honoured: dict[str, Any],
+        supported: dict[str, Any],
         index: int,
         fault: str,
     ) -> dict[str, Any]:
-        temperature = honoured.get("temperature")
+        temperature = supported.get("temperature")
         temperature = 1.0 if temperature is None else temperature
         temperature = 0.0 if "sampling" in self.options.ignores else temperature
         index = 0 if "index" in self.options.ignores else index
-        top_p = honoured.get("top_p") or 1.0
-        seed = honoured.get("seed")
+        top_p = supported.get("top_p") or 1.0
+        seed = supported.get("seed")
         salt = (self.options.seed, self.stats.requests) if seed is None else seed
         limit = body.get("max_tokens") or body.get("max_completion_tokens") or 16
         said: list[tuple[str, dict[str, float]]] = []
         text = written
         while len(said) < limit and (raw := next_token(prompt, text, self.options.forced)):
-            drawn_from = tempered(raw, temperature, top_p, honoured.get("top_k"))
+            drawn_from = tempered(raw, temperature, top_p, supported.get("top_k"))
             if self.options.shaky and len(said) >= 6 and "Choice:" not in prompt:
                 drawn_from = raw  # from here on nothing is what it was before
             token = drawn(drawn_from, unit("draw", salt, prompt, index, len(said)))

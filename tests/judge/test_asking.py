@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissensus.errors import InputError, JudgeError
+from dissensus.judge import job
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.asking import ask_model
 from dissensus.judge.job import AskingOptions
@@ -220,7 +221,7 @@ def test_a_server_that_stays_away_ends_the_run_with_a_remedy(store):
         ask_model(PAIRS, a_judge(), Away(), store, AskingOptions(progress=False, patience=0.3))
 
 
-def test_what_cannot_be_mended_by_waiting_ends_the_run_at_once_and_keeps_the_rest(store):
+def test_what_waiting_does_not_fix_ends_the_run_at_once_and_keeps_the_rest(store):
     server = FakeServer(latency=0.001)
     fatal = JudgeError("the key in OPENAI_API_KEY was refused (401)")
 
@@ -254,14 +255,17 @@ def test_cost_is_counted_for_every_attempt_and_never_passes_the_limit(store):
     check_complete(store, judge)
 
 
-def test_questions_that_wait_for_the_first_answer_are_weighed_by_it(store):
+@pytest.mark.parametrize(
+    "script", [[], [AskError("busy", kind="busy", retry_after=0.0)], [AskError("no", kind="refused")]]
+)
+def test_questions_that_wait_for_the_first_answer_are_weighed_by_it(store, script):
     class Thinks(FakeServer):
         async def answer(self, ask, sampling):
             return dataclasses.replace(await super().answer(ask, sampling), usage=Usage(100, 1000))
 
     price = Price(0.0, 1e6)  # a dollar a token
     options = AskingOptions(progress=False, price=price, max_cost=2500.0)
-    summary = ask_model(PAIRS[:6], a_judge(), Thinks(latency=0.01), store, options)
+    summary = ask_model(PAIRS[:6], a_judge(), Thinks(script=script, latency=0.01), store, options)
     assert "most that may be spent" in summary.stopped
     assert summary.cost == 2000
 
@@ -321,6 +325,22 @@ def test_a_prompt_that_does_not_fit_is_counted_and_named(store):
     assert summary.tally.too_long == 2
     assert summary.tally.too_long_pairs[0] == "p7 (1,200 tokens do not fit into the context of 1,000)"
     assert summary.tally.made == 390
+
+
+def test_a_model_in_this_process_whose_replies_are_all_cut_stops_early(store, monkeypatch):
+    class Thinks(FakeModel):
+        def answer(self, asks, sampling):
+            for ask in asks:
+                self.asked += 1
+                yield Answer(ask, ("I think",) * len(ask.samples), cut=(True,) * len(ask.samples))
+
+    monkeypatch.setattr(job, "_WINDOW", 10)
+    model = Thinks()
+    summary = ask_model(PAIRS, a_judge(), model, store, QUIET)
+    assert (summary.stopped, model.asked, summary.tally.cut_short) == (job.ALL_CUT, 20, 100)
+    with store.transaction() as connection:
+        connection.execute("UPDATE judgments SET choice = 'a' WHERE sample = 0")
+    assert (ask_model(PAIRS, a_judge(), model, store, QUIET).stopped, model.asked) == ("", 80)
 
 
 def test_readings_give_votes_at_any_setting_without_asking_again(store):
@@ -414,6 +434,32 @@ def test_a_store_of_version_0_1_keeps_its_plan(store):
     after = a_judge(personas=("You are a nurse.", "You are a poet."), n=6)
     assert after.name != before.name
     assert a_judge(n=6).name == a_judge(n=6, deal="pairs").name, "without personas nothing has changed"
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_a_store_that_version_0_1_began_is_gone_on_with(store, mode):
+    personas = tuple(f"You are number {i}." for i in range(4))
+    before = a_judge(personas=personas, n=4, deal="pairs", mode=mode)
+    made = ask_model(PAIRS, before, FakeServer(), store, QUIET).tally.made
+    settings = before.settings()
+    del settings["config"]["deal"]
+    store.register(before.name, settings)
+    now = a_judge(personas=personas, n=4, mode=mode)
+    again = ask_model(PAIRS, now, FakeServer(), store, QUIET)
+    assert (again.judge, again.tally.made, again.tally.reused) == (before.name, 0, made)
+    more = ask_model(PAIRS, a_judge(personas=personas, n=8, mode=mode), FakeServer(), store, QUIET)
+    assert (more.judge, more.tally.made, more.tally.reused) == (before.name, made, made)
+    assert set(store.judges()) == {before.name}
+
+
+def test_a_store_of_today_keeps_todays_plan_whatever_it_has_of_another(store):
+    personas = ("You are a nurse.", "You are a poet.")
+    now = a_judge(personas=personas, n=6)
+    assert ask_model(PAIRS, now, FakeServer(), store, QUIET).judge == now.name
+    ask_model(PAIRS, a_judge(personas=personas, n=6, deal="pairs"), FakeServer(), store, QUIET)
+    again = ask_model(PAIRS, now, FakeServer(), store, QUIET)
+    assert (again.judge, again.tally.made) == (now.name, 0)
+    assert len(store.judges()) == 2
 
 
 def test_a_judge_that_always_says_a_flips_on_every_swap(store):

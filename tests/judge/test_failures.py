@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 
@@ -11,11 +10,10 @@ import pytest
 from dissensus.errors import JudgeError
 from dissensus.judge.ask import AskError
 from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.failure import ContextExceededError, message_of, pause_asked_for
+from dissensus.judge.failure import ContextExceededError, ModelNotFoundError, message_of, pause_asked_for
 from dissensus.judge.listing import context_in, models_in
 from dissensus.judge.response import choices_of, replies_of, usage_of
 from dissensus.judge.ways import more_alike
-from dissensus.loops import run_async
 
 AT = "http://127.0.0.1:1/v1"
 
@@ -50,7 +48,7 @@ def error(message: str, **more: object) -> dict[str, object]:
 def test_a_refusal_says_why_and_is_not_repeated(status, body, says):
     failure = meaning(status, body)
     assert isinstance(failure, AskError)
-    assert failure.kind == "refused"
+    assert (failure.kind, failure.status) == ("refused", status)
     with pytest.raises(AskError, match=says):
         raise failure
 
@@ -65,8 +63,6 @@ def test_a_refusal_says_why_and_is_not_repeated(status, body, says):
         (400, error("your credit balance is too low for this"), "no credit left"),
         (403, error("the team has used all available credits"), "no credit left"),
         (429, error("over the quota", code="insufficient_quota"), "no credit left"),
-        (404, error("no such thing"), r"not found \(404\): no such thing"),
-        (400, error("m9 is not a valid model ID"), r"not found \(400\)"),
     ],
 )
 def test_what_no_other_prompt_changes_ends_the_run(status, body, match, monkeypatch):
@@ -75,15 +71,24 @@ def test_what_no_other_prompt_changes_ends_the_run(status, body, match, monkeypa
         raise meaning(status, body)
 
 
+@pytest.mark.parametrize(
+    ("status", "says"), [(404, "no such thing"), (400, "m9 is not a valid model ID"), (403, "no such model")]
+)
+def test_a_model_that_is_not_there_is_an_error_of_its_own(status, says):
+    with pytest.raises(ModelNotFoundError, match=rf"not found \({status}\): {says}"):
+        raise meaning(status, error(says))
+
+
 @pytest.mark.parametrize("status", [420, 429, 498, 503, 529])
 def test_a_busy_server_is_waited_for(status):
-    assert meaning(status, error("later")).kind == "busy"
+    assert (meaning(status, error("later")).kind, meaning(status, error("later")).status) == ("busy", status)
     assert meaning(status, "<html>over capacity</html>", {"Retry-After": "7"}).retry_after == 7
 
 
 @pytest.mark.parametrize("status", [408, 409, 424, 425, 499, 500, 502, 504, 520, 524])
 def test_a_failure_is_repeated(status):
-    assert meaning(status, "<html><body>gateway</body></html>").kind == "failed"
+    failure = meaning(status, "<html><body>gateway</body></html>")
+    assert (failure.kind, failure.status) == ("failed", status)
 
 
 @pytest.mark.parametrize(
@@ -257,17 +262,6 @@ def test_models_are_listed_in_several_ways(listed):
 )
 def test_the_context_is_the_one_that_is_served(listing, context):
     assert context_in(listing) == context
-
-
-def test_work_is_done_where_a_loop_runs_already():
-    async def number() -> int:
-        await asyncio.sleep(0)
-        return 3
-
-    async def notebook() -> int:
-        return run_async(number())
-
-    assert run_async(number()) == asyncio.run(notebook()) == 3
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import math
 import random
 
 import pytest
@@ -154,6 +155,18 @@ def test_a_server_that_stays_busy_is_not_said_to_ask_for_no_pause() -> None:
         breaker.busy("busy (429)", 0.02)
 
 
+def test_a_pause_without_an_end_has_no_time_of_one() -> None:
+    said: list[str] = []
+    Breaker(math.inf, clock=Clock(), say=said.append).busy("busy (429)", 1e15)
+    assert said == ["busy (429): waiting more than a year (--patience inf is the most)"]
+    clock = Clock()
+    breaker = Breaker(600, clock=clock)
+    breaker.busy("busy (429)", 1e15)
+    clock.now = 10.0
+    with pytest.raises(JudgeError, match="asks for a pause of more than a year, and --patience is 600 s"):
+        breaker.busy("busy (429)", 1e15)
+
+
 def test_backoff_doubles_with_jitter_up_to_a_limit() -> None:
     generator = random.Random(0)
     for failures in range(1, 12):
@@ -171,3 +184,13 @@ def test_a_budget_counts_what_is_in_flight() -> None:
     budget.settle(0.6, 0.1)
     assert budget.reserve(0.6)
     assert Budget(None).reserve(10**9)
+
+
+def test_only_an_answer_tells_what_others_cost() -> None:
+    budget = Budget(1.0)
+    for known in (False, True):  # a 429, and then an answer
+        budget.reserve(0.1)
+        budget.settle(0.1, 0.0, known=known)
+        budget.reserve(0.1)
+        assert budget.waits() is not known
+        budget.settle(0.1, 0.0)

@@ -223,7 +223,7 @@ def flat(**values):
 )
 def test_a_row_that_is_not_understood_is_named_with_its_line(tmp_path, row, message):
     path = write(tmp_path, [{"id": "p1", "judges": {"gpt": {"AB": 1}}}, row])
-    with pytest.raises(InputError, match=rf"verdicts.jsonl:2: .*{message}.*; mend the row"):
+    with pytest.raises(InputError, match=rf"verdicts.jsonl:2: .*{message}.*; fix the row"):
         read_published(path, PAIRS)
 
 

@@ -12,18 +12,19 @@ import pytest
 
 from dissensus.errors import JudgeError
 from dissensus.judge import concurrent, limits
-from dissensus.judge.ask import Answer, AskError, Sampling, TooLong
+from dissensus.judge.ask import Answer, AskError, Sampling, TooLong, Usage
 from dissensus.judge.asking import AskingSummary, ask_model, nothing_judged
 from dissensus.judge.backends import BackendConfig, open_backend
 from dissensus.judge.endpoint import Endpoint
 from dissensus.judge.job import AskingOptions
 from dissensus.judge.language import LanguageConfig, LanguageJudge
-from dissensus.judge.ledger import Price, spent
+from dissensus.judge.ledger import Ledger, Price, spent
 from dissensus.judge.limits import Breaker
 from dissensus.judge.probe import cached_probe, probe
 from dissensus.judge.profile import ServerProfile
 from dissensus.judge.server import Server, request_body
 from dissensus.judge.store import JudgmentStore
+from dissensus.judge.suspects import plain_question
 from dissensus.records import Pair
 
 _spec = importlib.util.spec_from_file_location("stub_server", Path(__file__).with_name("stub_server.py"))
@@ -93,10 +94,46 @@ def test_a_server_that_refuses_everything_says_so_and_nothing_is_kept_as_refused
             raise AskError("status 403: not from here", kind="refused", status=403)
 
     backend = Locked(Endpoint("http://127.0.0.1:1/v1"), PROFILE)
-    for pairs in (GOOD, GOOD * 1 + FLAGGED):
-        with pytest.raises(JudgeError, match=r"for good.*not from here.*A plain question fails too"):
-            ask_model(pairs, judge_of(mode=mode), backend, store, AskingOptions(progress=False))
+    many = [Pair(id=f"m{i}", prompt=f"m{i}", response_a="yes", response_b="no") for i in range(40)]
+    options = AskingOptions(progress=False, concurrency=1, force_prefix=True)
+    # At the end of a few questions, and after twenty of many.
+    for pairs, in_a_row in ((GOOD, 12), (many, 20)):
+        with pytest.raises(JudgeError, match=rf"^{in_a_row} .*for good.*not from here.*A plain question fails too"):
+            ask_model(pairs, judge_of(mode=mode), backend, store, options)
     assert not list(store.rows("SELECT 1 FROM attempts WHERE state = 'refused'"))
+
+
+def test_an_answer_to_what_was_sent_before_the_refusals_says_nothing_of_them(store):
+    """A server that begins to refuse everything may still answer what it had in hand."""
+
+    class Shuts(Server):
+        refusals = 0
+
+        async def answer(self, ask: Any, sampling: Any) -> Any:
+            if ask.pair.id != "p0":
+                await asyncio.sleep(0.02)
+                self.refusals += 1
+                raise AskError("status 403: not from here", kind="refused", status=403)
+            while self.refusals < 10:
+                await asyncio.sleep(0.1)
+            return Answer(ask, ("Choice: A",) * len(ask.samples))
+
+    backend = Shuts(Endpoint("http://127.0.0.1:1/v1"), PROFILE)
+    with pytest.raises(JudgeError, match=r"not from here.*A plain question fails too"):
+        ask_model(GOOD, judge_of(), backend, store, AskingOptions(progress=False))
+    assert not list(store.rows("SELECT 1 FROM attempts WHERE state = 'refused'"))
+    assert sum(1 for _ in store.judgments()) == 10
+
+
+def test_a_plain_question_is_each_runs_own(store):
+    """Under one key, a run whose neighbour asks it at this moment would end as if all were well."""
+    like = judge_of().ask_for(GOOD[0], "ab", "", (0,))
+    other = Ledger(store, judge_of().name)
+    with other.running(), store.transaction():
+        other.claim([(plain_question(judge_of(), like), Usage(), 0.0)])
+        mine = Ledger(store, judge_of().name)
+        mine.run = other.run + 1
+        assert mine.claim([(plain_question(judge_of(), like), Usage(), 0.0)]) != [None]
 
 
 def test_prompts_that_a_server_falls_over_stop_no_others(store):
@@ -138,6 +175,31 @@ def test_replies_that_are_held_back_are_asked_again_and_then_kept_as_refused(sto
         assert asked(stub, [FLAGGED[0], *GOOD], store).tally.refused == 10
         assert stub.stats.requests == served
     assert not list(store.rows("SELECT 1 FROM judgments WHERE choice IS NULL AND reply = ''"))
+
+
+@pytest.mark.parametrize(
+    ("limits", "match"),
+    [
+        ({"omitted": ("top_p",)}, "takes no top_p but 1; give --top-p 1"),
+        ({"temperature_and_top_p": False, "omitted": ("temperature",)}, "takes no temperature but 1"),
+        ({"top_p": False}, r"ignores top_p.*--mode exact \(with --force-prefix"),
+        ({"refused_max_tokens": 16}, "refuses replies of 16 tokens"),
+    ],
+)
+def test_replies_in_mode_exact_are_sampled_as_they_should_be_or_not_at_all(store, limits, match):
+    profile = PROFILE.model_copy(update=limits)
+    judge = judge_of(mode="exact", temperature=0.7)
+    with StubServer(StubOptions(forced=0.5)) as stub:
+        with pytest.raises(JudgeError, match=match):
+            asked(stub, GOOD, store, profile, judge=judge)
+        assert asked(stub, GOOD, store, profile, judge=judge, force_prefix=True).mode == "exact"
+    assert not list(store.judgments())
+
+
+def test_refusals_of_a_trial_are_not_those_of_the_run_that_took_its_place(store):
+    with StubServer(StubOptions(flags="azure", forced=0.5)) as stub:
+        summary = asked(stub, [*FLAGGED, *GOOD], store, judge=judge_of(mode="exact"))
+    assert (summary.mode, summary.tally.refused, summary.tally.refused_new) == ("sample", 30, 30)
 
 
 def test_readings_and_refusals_in_mode_exact(store):
@@ -299,7 +361,7 @@ def test_a_server_that_refuses_a_parameter_is_asked_without_it(store, options, s
 @pytest.mark.parametrize("takes", ["reasoning", "no-top-p"])
 def test_a_reasoning_model_is_asked_at_its_only_temperature(store, takes):
     profile = probed(StubOptions(takes=takes, refuses=("logprobs", *NEUTRAL)))
-    assert (profile.limit_name, profile.temperature, profile.too_few) == ("max_completion_tokens", None, 16)
+    assert (profile.limit_name, profile.temperature, profile.refused_max_tokens) == ("max_completion_tokens", None, 16)
     fitting = Sampling(1.0, 1.0, 500)
     profile.check(exact=False, sampling=fitting)
     with StubServer(StubOptions(takes=takes)) as stub:
@@ -316,7 +378,7 @@ def test_a_reasoning_model_is_asked_at_its_only_temperature(store, takes):
 
 def test_temperature_and_top_p_are_not_both_to_be_had_where_one_is_taken():
     profile = probed(StubOptions(takes="claude", refuses=NEUTRAL))
-    assert not profile.together
+    assert not profile.temperature_and_top_p
     profile.check(exact=False, sampling=Sampling(0.7, 1.0))
     with pytest.raises(JudgeError, match=r"not both \(.*\); give --temperature 1 or --top-p 1"):
         profile.check(exact=False, sampling=Sampling(0.7, 0.9))

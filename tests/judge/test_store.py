@@ -184,6 +184,7 @@ def test_an_older_store_gets_the_right_votes_of_what_was_paid_for(tmp_path):
         "Guess:\n\nChoice: B\n</think>\nChoice: A": ("b", "a"),
         "Choice: A tie.": ("a", None),
         "Choice: B": ("b", "b"),
+        "Choice: B Explanation: it is shorter": ("b", "b"),
         "tie": (None, None),
     }
     others = {("votes-1", None, "tie"): "tie", ("gpt-1", 0.5, "equally good"): "tie", ("gpt-1", None, ""): None}

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from dissensus.judge.asking import ask_model
 from dissensus.judge.export import RawReading, export, export_data_set
 from dissensus.judge.job import AskingOptions
 from dissensus.judge.language import LanguageConfig, LanguageJudge, Planned
+from dissensus.judge.ledger import State
 from dissensus.judge.reading import Reading
 from dissensus.judge.schema import VERSION
 from dissensus.judge.store import JudgmentStore, content_of, judgment_key
@@ -281,7 +283,8 @@ def test_a_whole_store_comes_out_as_it_was_in_every_table(tmp_path: Path) -> Non
     with JudgmentStore(path) as store, store.transaction() as connection:
         run = "INSERT INTO attempts VALUES (NULL, 1, 'j', 'p1', x'00', ?, ?, 12345, ?, 1, ?, ?)"
         connection.execute(run, ("answered", None, 0, 1.0, 0.25))
-        connection.execute(run, ("failed", "busy", 1, 0.5, None))
+        for state in ("sent", "lost", *get_args(State)):
+            connection.execute(run, (state, "busy", 1, 0.5, None))
     recover(path, out)
     for table in ("judges", "judgments", "readings", "runs", "attempts"):
         with JudgmentStore(path) as store, JudgmentStore(out) as saved:
@@ -390,6 +393,27 @@ def test_rows_without_a_checksum_are_counted_as_such(tmp_path: Path) -> None:
         assert "its key is not that of its row" in verify(store).problems[0]
     shown = CliRunner().invoke(group, ["judgments", "verify", "--store", str(path)])
     assert isinstance(shown.exception, InputError)
+
+
+@pytest.mark.parametrize(
+    ("choice", "reply", "problem"),
+    [("a", "Choice: A", ""), (None, "both", ""), (None, "Choice: A", "one without a winner"), ("b", "Choice: A", "b")],
+)
+def test_a_row_without_a_checksum_is_never_verified_and_its_reply_has_its_choice(
+    tmp_path: Path, choice: str | None, reply: str, problem: str
+) -> None:
+    judge = LanguageJudge(LanguageConfig(model="fake"), Model.identity)
+    said = Judgment(pair_id="p0", judge=judge.name, sample=0, choice=choice, reply=reply)
+    content = content_of(PAIRS[0])
+    with JudgmentStore(tmp_path / "judgments.db") as store:
+        store.register(judge.name, judge.settings())
+        with store.transaction() as connection:
+            store.insert([(judge.sample_key(content, Planned(0, "ab", "")), content, said)])
+            connection.execute("UPDATE judgments SET checksum = NULL")
+            connection.execute("UPDATE judges SET checksum = NULL")
+        found = verify(store)
+    assert (found.verified, found.damaged) == (0, int(problem != ""))
+    assert not problem or found.problems[0].endswith(f"the reply {reply!r} is not {problem}")
 
 
 def test_what_was_verified_is_said(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from dissensus.errors import ConfigError, InputError
+from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import read_pairs, read_records, write_records
 from dissensus.judge import HumanVotes, judge_pairs
+from dissensus.judge.ask import Answer, Ask, AskError, Sampling
 from dissensus.judge.asking import ask_model
 from dissensus.judge.job import AskingOptions
 from dissensus.judge.language import LanguageConfig, LanguageJudge
@@ -65,6 +66,44 @@ def test_a_study_asks_a_language_model_and_asks_nothing_twice(tmp_path, tiny_ber
     otherwise = {"concurrency": 3, "timeout": 7.0, "device": "cpu", "price_prompt": 1.0, "max_cost": 5.0}
     kept = run(tmp_path / "run", tiny_bert, pairs, {**judge, "votes": "drawn", "n": 6, **otherwise})
     assert all("unchanged, kept" in line for line in kept)
+
+
+class Picky:
+    """A server's backend that refuses prompts with some of the words, and says of others what it is told to say."""
+
+    identity = {"model": "picky"}  # noqa: RUF012
+    context, samples_per_request = None, 99
+
+    def __init__(self, reply: str, *, refuses: str = "no such word", cut: bool = False) -> None:
+        self.reply, self.refuses, self.cut = reply, refuses, cut
+
+    async def __aenter__(self) -> Picky:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def answer(self, ask: Ask, sampling: Sampling | None) -> Answer:
+        if self.refuses in ask.prompt:
+            raise AskError("status 400: filtered", kind="refused", status=400)
+        return Answer(ask, (self.reply,) * len(ask.samples), cut=(self.cut,) * len(ask.samples))
+
+
+def test_what_a_judge_refused_or_could_not_say_is_counted_and_a_study_of_nothing_ends(tmp_path, monkeypatch):
+    rows = [Pair(id=f"p{i}", prompt=f"q{i}!", response_a="yes", response_b="no") for i in range(6)]
+    judging = ModelJudge(name="server", model="picky", base_url="http://127.0.0.1:1/v1")
+
+    def asked(backend: Picky, store: str) -> dict[str, Any]:
+        monkeypatch.setattr("dissensus.judge.backends.open_backend", lambda *_, **__: (backend, "picky"))
+        return make_judgments(judging, rows, tmp_path / store, pairs_file="", drawn_label=False, progress=False)
+
+    counts = asked(Picky("Choice: A", refuses="q3!", cut=True), "some.db")
+    expected = {"made": 50, "refused": 10, "cut": 50, "cut_short": 0, "invalid": 0, "too_long": 0}
+    assert counts.items() >= expected.items()
+    with pytest.raises(JudgeError, match="nothing was judged: none of the 60 replies names a winner"):
+        asked(Picky("both"), "none.db")
+    with pytest.raises(JudgeError, match="nothing was judged: the server refused all of it"):
+        asked(Picky("Choice: A", refuses="!"), "refused.db")
 
 
 def test_a_study_uses_a_store_that_was_filled_before(tmp_path, tiny_bert, tiny_judge, pairs):

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from dissensus.annotate.answered import Row
+from dissensus.records import LABEL_VALUE
 
 if TYPE_CHECKING:
     from dissensus.stats.intervals import Estimate
@@ -42,7 +43,6 @@ class Agreement(BaseModel):
 
 _CORRECT = {"single": 0.0, "multiple": 1.0}
 _DISTINCT = {"no": 0.0, "yes": 1.0}
-_CHOICE = {"b": 0.0, "tie": 0.5, "a": 1.0}
 
 
 def spread(table: RatingTable, weights: FloatArray | None = None) -> FloatArray:
@@ -92,7 +92,7 @@ def agreement(rows: Sequence[Row], *, own_choice: bool, resamples: int = RESAMPL
         ),
     ]
     if own_choice:
-        matrix = _matrix(counted, lambda row: _CHOICE.get(row.choice or ""))
+        matrix = _matrix(counted, lambda row: LABEL_VALUE.get(row.choice or ""))
         found += _measure("choice", matrix, nominal, [0, 0.5, 1], resamples)
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from dissensus.errors import InputError
 from dissensus.files.reading import kind_of
+from dissensus.records import LABEL_VALUE
 
 SIDES = ("a", "b", "tie")
 OURS: dict[str, tuple[str, ...]] = {
@@ -141,7 +142,7 @@ class Words:
             return None
         found = self._find(value)
         if isinstance(found, str):
-            return {"a": 1.0, "b": 0.0, "tie": 0.5}.get(found)
+            return LABEL_VALUE.get(found)
         if found is None or not 0 <= found <= 1:
             raise ValueError(f"{self.column} is {kind_of(value)}; expected the share that prefers a, from 0 to 1")
         return found

@@ -15,7 +15,7 @@ from typing import cast
 from dissensus.judge.ask import Ask, BatchBackend, ServerBackend, Usage
 from dissensus.judge.concurrent import ask_concurrently
 from dissensus.judge.display import Display, Tally
-from dissensus.judge.job import AskingOptions, BufferedWriter, Job
+from dissensus.judge.job import ALL_CUT, AskingOptions, BufferedWriter, Job
 from dissensus.judge.language import LanguageJudge
 from dissensus.judge.ledger import Attempt, Ledger, spent
 from dissensus.judge.store import JudgmentStore
@@ -31,7 +31,8 @@ class AskingSummary:
     """What a run of a language model did."""
 
     judge: str
-    """The judge whose name the judgments bear; that of mode ``sample`` where an exact run fell back to it."""
+    """The judge whose name the judgments bear; that of mode ``sample`` where an exact run fell back to it, and that of
+    version 0.1 where the store was begun by it."""
     mode: str
     pairs: int
     tally: Tally
@@ -70,6 +71,7 @@ def ask_model(
         JudgeError: the model cannot be asked (wrong key, server gone, …). What was answered is kept.
     """
     start = time.monotonic()
+    judge = judge.as_begun(store)
     total = sum(1 for _ in pairs) if total is None else total
     tally, stopped = Tally(0), ""
     if judge.config.mode == "exact" and not options.force_prefix:
@@ -92,9 +94,7 @@ def ask_model(
 def nothing_judged(summary: AskingSummary, store: JudgmentStore) -> str:
     """Say why a run leaves the store without any verdict of its judge; empty where there is one, or nobody asked."""
     tally = summary.tally
-    verdicts = "SELECT 1 FROM judgments WHERE judge = ? AND choice IS NOT NULL LIMIT 1"
-    readings = "SELECT 1 FROM readings WHERE judge = ? LIMIT 1"
-    if not tally.wanted or tally.elsewhere or any(any(store.rows(q, (summary.judge,))) for q in (verdicts, readings)):
+    if not tally.wanted or tally.elsewhere or store.has_verdict(summary.judge):
         return ""
     asked = (tally.made + tally.reused, "none of the {:,} replies names a winner")
     reasons = (
@@ -168,6 +168,8 @@ def _ask_in_batches(pairs: Iterable[Pair], job: Job, backend: BatchBackend) -> s
                 _answer(beside, job, backend, interrupted)
             if interrupted():
                 return "interrupted"
+            if job.tally.hopeless and not job.has_verdict():
+                return ALL_CUT
     return ""
 
 

@@ -119,10 +119,10 @@ def probe_server(
     if config.base_url is None:
         raise ConfigError("--judge server: no address; give one such as --base-url http://127.0.0.1:8000/v1")
 
-    def say(line: str) -> None:
+    def print_notice(line: str) -> None:
         sys.stderr.write(f"{line}\n")
 
-    breaker = Breaker(patience, say=say)
+    breaker = Breaker(patience, say=print_notice)
 
     async def ask() -> ServerProfile:
         async with Endpoint(str(config.base_url), key_variable=config.key_variable, timeout=config.timeout) as endpoint:

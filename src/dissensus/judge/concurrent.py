@@ -15,7 +15,7 @@ from typing import Any
 
 from dissensus.errors import JudgeError
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, ServerBackend, TooLong, Usage
-from dissensus.judge.job import Job, Kept
+from dissensus.judge.job import ALL_CUT, Job, Kept
 from dissensus.judge.ledger import Attempt, spent
 from dissensus.judge.limits import Breaker, Budget, Concurrency, Rate, backoff
 from dissensus.judge.suspects import IN_A_ROW, Suspects, given_up, plain_question
@@ -169,11 +169,11 @@ class _Run:
         outcome, attempt = answered
         kept = self._job.kept(outcome, attempt)
         if isinstance(outcome, Answer):
-            kept.attempts += self._suspects.cleared()
+            kept.attempts += self._suspects.cleared(time.monotonic() - attempt.seconds)
         await self._writer.write(kept)
         self._job.count(outcome)
         if self._job.tally.hopeless and not await self._writer.run(self._job.has_verdict):
-            self._halt("every reply so far was cut before it named a winner")
+            self._halt(ALL_CUT)
         self._leave()
         further = await self._writer.run(self._job.further, outcome)
         for part in self._split(further):
@@ -290,7 +290,7 @@ class _Run:
 
     def _settle(self, sent: _Sent, state: Any, usage: Usage, error: str | None) -> Attempt:
         cost = self._options.price.of(usage)
-        self._budget.settle(sent.reserved, cost)
+        self._budget.settle(sent.reserved, cost, known=state == "answered")
         tally = self._job.tally
         tally.cost += cost
         tally.prompt_tokens += usage.prompt_tokens
@@ -330,7 +330,7 @@ class _Run:
             return
         attempts = [self._succeed(sent, outcome)]
         if isinstance(outcome, Answer):
-            attempts += self._suspects.cleared()
+            attempts += self._suspects.cleared(sent.at)
         await self._writer.write(Kept(attempts))
 
     def _estimate(self, ask: Ask, sampling: Sampling | None) -> Usage:

@@ -88,12 +88,12 @@ class Tally:
         return 0 < self.made == self.cut_short and len(self.pairs_cut_short) >= _PAIRS_CUT
 
     def include(self, trial: Tally, *, judgments: bool) -> None:
-        """Add what a trial before the run took, and with ``judgments`` what it made, which the run found there."""
+        """Add what a trial before the run took, and with ``judgments`` what came of it, which the run found there."""
         for name in ("attempts", "retries", "prompt_tokens", "completion_tokens", "cost", "cut", "cut_short"):
             setattr(self, name, getattr(self, name) + getattr(trial, name))
-        self.refused_new += trial.refused_new  # the run found them as refused in an earlier one
         if judgments:
             self.reused -= trial.made
+            self.refused_new += trial.refused_new  # the run found them as refused in an earlier one
             for name in ("made", "invalid", "first", "unforced"):
                 setattr(self, name, getattr(self, name) + getattr(trial, name))
 

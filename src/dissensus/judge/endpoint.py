@@ -77,7 +77,8 @@ class Endpoint:
         Raises:
             AskError: the server is busy, gone, refuses the request, or its answer is none.
             ContextExceededError: the prompt is too long for the model.
-            JudgeError: the key is refused, or there is no such model or path.
+            JudgeError: the key is refused.
+            ModelNotFoundError: there is no such model or path.
         """
         values = await self._request("POST", path, body)
         if not isinstance(values, dict):

@@ -63,6 +63,10 @@ class ContextExceededError(Exception):
         self.limit = limit
 
 
+class ModelNotFoundError(JudgeError):
+    """The server has no such model, or no such path."""
+
+
 def failure(place: str, status: int, headers: Any, text: str, *, message: str, key: str) -> Exception:
     """Say what an error status means for the one who asked.
 
@@ -87,13 +91,14 @@ def failure(place: str, status: int, headers: Any, text: str, *, message: str, k
     if status == 401 or (status in (400, 403) and _NO_KEY.search(words)):
         return JudgeError(f"{place}: the server wants a key ({status}): {message}; {key}")
     if status == 404 or (status in (400, 403) and _NO_MODEL.search(words)):
-        return JudgeError(f"{place}: not found ({status}): {message}")
+        return ModelNotFoundError(f"{place}: not found ({status}): {message}")
     if status in (413, 429) and (numbers := _TOO_LARGE.search(words)) and _more(numbers.group(2), numbers.group(1)):
-        return AskError(f"status {status}: {message}", kind="refused")
+        return AskError(f"status {status}: {message}", kind="refused", status=status)
     if status in _BUSY:
-        return AskError(f"busy ({status}): {message}", kind="busy", retry_after=pause_asked_for(headers, text))
+        pause = pause_asked_for(headers, text)
+        return AskError(f"busy ({status}): {message}", kind="busy", retry_after=pause, status=status)
     if status in _PASSING or status >= 500:
-        return AskError(f"status {status}: {message}", retry_after=pause_asked_for(headers, text))
+        return AskError(f"status {status}: {message}", retry_after=pause_asked_for(headers, text), status=status)
     about_key = f"; {key}" if status == 403 else ""
     return AskError(f"status {status}: {message}{about_key}", kind="refused", status=status)
 

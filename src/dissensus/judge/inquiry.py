@@ -9,7 +9,7 @@ from typing import Any
 from dissensus.errors import JudgeError
 from dissensus.judge.ask import AskError
 from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.failure import ContextExceededError
+from dissensus.judge.failure import ContextExceededError, ModelNotFoundError
 from dissensus.judge.limits import Breaker
 from dissensus.judge.listing import context_in
 from dissensus.judge.patience import PATIENCE, AwayError, RefusedError, patiently
@@ -17,7 +17,7 @@ from dissensus.judge.profile import ServerProfile
 from dissensus.judge.prompt import PREFIX
 from dissensus.judge.response import Step, check_end, choices_of, reply_text, steps_of
 from dissensus.judge.server import path_of, request_body
-from dissensus.judge.ways import ENOUGH, Way, more_alike, next_way, other_ways, reasons_in
+from dissensus.judge.ways import ENOUGH, Way, more_alike, next_way, other_ways, refusals_in
 
 _QUESTION = "Write one sentence about the sea, and then another one about the mountains."
 _NEUTRAL_SETS: tuple[dict[str, int | float | str], ...] = (
@@ -82,7 +82,7 @@ class Inquiry:
 
     async def _ask(self, **settings: Any) -> dict[str, Any]:
         """Ask the same question with some settings."""
-        fewest = ENOUGH if self.profile.too_few else 1
+        fewest = ENOUGH if self.profile.refused_max_tokens else 1
         settings = {"temperature": 0.0, **settings, "limit": max(settings.get("limit", 1), fewest)}
         body = request_body(self.profile, _QUESTION, **settings)
         answer: dict[str, Any] = await patiently(lambda: self._post(body), self._breaker)
@@ -117,9 +117,7 @@ class Inquiry:
             if error.status == 403:  # the key may not, however it asks
                 raise
             first = await self._other_ways(error)
-        except JudgeError as error:
-            if "not found (" not in str(error):
-                raise
+        except ModelNotFoundError as error:
             known = f"; it has: {listing['unlisted']}" if "unlisted" in listing else ""
             raise JudgeError(f"{error}{known}; choose one with --model, or another --api") from error
         if "unlisted" in listing and await self._try(extra={"model": _NO_MODEL}) is not None:
@@ -146,22 +144,24 @@ class Inquiry:
             except RefusedError as error:
                 said.append(error.said)
                 continue
-            self._note(too_few=way.too_few, reasons=reasons_in(said))
+            self._note(refused_max_tokens=way.refused_max_tokens, refusals=refusals_in(said))
             await self._both_said()
             return first
         raise refusal
 
     async def _both_said(self) -> None:
         """Find out what the server refuses: top-p at 1, top-p at all, or a temperature beside it."""
-        if "top_p" in self.profile.unsaid:
+        if "top_p" in self.profile.omitted:
             return
-        if "temperature" in self.profile.unsaid:
+        if "temperature" in self.profile.omitted:
             if await self._try(top_p=0.9) is None:
-                self._note(unsaid=("temperature", "top_p"), reasons={**self.profile.reasons, "top_p": self._refusal})
-        elif "top_p=1" in self.profile.unsaid and await self._try(temperature=0.7, top_p=0.9) is None:
-            self._note(unsaid=(), together=False, reasons={**self.profile.reasons, "top_p": self._refusal})
+                self._note(omitted=("temperature", "top_p"), refusals={**self.profile.refusals, "top_p": self._refusal})
+        elif "top_p=1" in self.profile.omitted and await self._try(temperature=0.7, top_p=0.9) is None:
+            self._note(
+                omitted=(), temperature_and_top_p=False, refusals={**self.profile.refusals, "top_p": self._refusal}
+            )
             if await self._try(temperature=1.0, top_p=0.9) is None:
-                self._note(unsaid=("top_p",), together=True)
+                self._note(omitted=("top_p",), temperature_and_top_p=True)
 
     async def _neutral(self) -> None:
         """Find the parameters that undo a server's own defaults and that it does not refuse: all, some, or its own."""
@@ -188,7 +188,7 @@ class Inquiry:
 
         Returns the temperature at which they were asked for; None where the server refuses each.
         """
-        if "temperature" in self.profile.unsaid:
+        if "temperature" in self.profile.omitted:
             await self._seed(1.0, await self._texts(temperature=1.0))
             return 1.0
         cold = await self._texts(temperature=0.0)
@@ -234,11 +234,11 @@ class Inquiry:
         """Find out whether the server takes a seed, and makes replies again with it."""
         if len(set(hot)) < 2:
             if hot and await self._try(temperature=heat, seed=11) is None:
-                self._note(unsaid=(*self.profile.unsaid, "seed"))
+                self._note(omitted=(*self.profile.omitted, "seed"))
             return
         replies = await self._texts(temperature=heat, seed=11)
         if not replies:
-            self._note(unsaid=(*self.profile.unsaid, "seed"))
+            self._note(omitted=(*self.profile.omitted, "seed"))
         self._note(seed=len(set(replies)) == 1 if replies else None)
 
     async def _texts(self, **settings: Any) -> list[str]:

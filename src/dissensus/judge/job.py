@@ -19,6 +19,8 @@ from dissensus.records import Judgment, Order, Pair
 
 _WINDOW = 512
 """Pairs that are planned at once; the store is asked once for all of them."""
+ALL_CUT = "every reply so far was cut before it named a winner"
+"""Why a run stops where all of them are (see `Tally.hopeless`)."""
 _SECONDS = 0.5
 """Work of a model in this process that a kill may cost."""
 
@@ -106,8 +108,7 @@ class Job:
     def has_verdict(self) -> bool:
         """Whether the store has a verdict of the judge."""
         if not self._has_verdict:
-            query = "SELECT 1 FROM judgments WHERE judge = ? AND choice IS NOT NULL LIMIT 1"
-            self._has_verdict = any(self.store.rows(query, (self.twin.name,)))
+            self._has_verdict = self.store.has_verdict(self.twin.name)
         return self._has_verdict
 
     def further(self, outcome: Outcome) -> list[Ask]:

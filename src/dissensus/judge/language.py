@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraint
 
 from dissensus.judge.ask import Ask, Mode, Sampling
 from dissensus.judge.prompt import Template, load_template
-from dissensus.judge.store import content_key, content_of, framed_digest
+from dissensus.judge.store import JudgmentStore, content_key, content_of, framed_digest
 from dissensus.records import Order, Pair
 
 Orders = Literal["ab", "ba", "both"]
@@ -54,6 +54,11 @@ class LanguageConfig(BaseModel):
         return self
 
     @property
+    def is_dealt_by_cells(self) -> bool:
+        """Whether ``deal`` makes a difference, and is not that of version 0.1."""
+        return self.deal == "cells" and self.order == "both" and bool(self.personas)
+
+    @property
     def sampling(self) -> Sampling:
         """How replies are sampled."""
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.seed)
@@ -89,6 +94,14 @@ class LanguageJudge:
         """Return the same judge asked in another mode, or with other settings."""
         config = LanguageConfig.model_validate({**self.config.model_dump(), "mode": mode, **changes})
         return LanguageJudge(config, self.identity, template=self.template)
+
+    def as_begun(self, store: JudgmentStore) -> LanguageJudge:
+        """Return the judge as a store has it: where version 0.1 has asked it, with the plan and the name of then."""
+        older = self.with_mode(self.config.mode, deal="pairs")
+        if not self.config.is_dealt_by_cells or (older.name != self.name and store.settings(self.name)):
+            return self
+        config = store.settings(older.name).get("config")
+        return self if config is None or config.get("deal", "pairs") != "pairs" else older
 
     def settings(self) -> dict[str, Any]:
         """List everything about the judge, JSON-able, as the store keeps it."""
@@ -181,7 +194,7 @@ class LanguageJudge:
         }
         if config.mode == "sample":
             decides["sampling"] = [config.temperature, config.top_p, config.max_tokens, config.seed]
-            if config.personas and config.order == "both" and config.deal == "cells":
+            if config.is_dealt_by_cells:
                 decides["deal"] = "cells"  # a sample's number names another order or persona than it did before
         return hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=4).hexdigest()
 

@@ -26,6 +26,7 @@ _SECOND_TRY = 5.0
 """Seconds until a server that wants a longer pause than the patience is asked once more."""
 _HOLD = 8
 """Measurements between two tries to raise a limit that had stopped to pay."""
+_YEAR = 86400.0 * 365
 
 
 class Concurrency:
@@ -217,7 +218,7 @@ class Breaker:
             pause = min(_SECOND_TRY, max(left, 0.0))
         elif max(pause, now - self._silent_since) >= _NOTICED and now + pause > self._said_until:
             self._said_until = now + max(pause, 60.0)
-            wait = f"waiting {_duration(pause)}, until {_time(pause)}" if pause >= _NOTICED else "asking again"
+            wait = f"waiting {_pause(pause)}" if pause >= _NOTICED else "asking again"
             self._say(f"{reason}: {wait} (--patience {self._patience:g} is the most)")
         self._until = max(self._until, now + pause)
         self._failures = int(pause >= 1)
@@ -270,7 +271,7 @@ class Breaker:
                 "What was answered is kept: run the same command again later"
             )
         return (
-            f"{reason}; the server asks for a pause of {_duration(asked)}, until {_time(asked)}, and --patience is "
+            f"{reason}; the server asks for a pause of {_pause(asked)}, and --patience is "
             f"{self._patience:g} s. What was answered is kept: run the same command again then, or with more patience"
         )
 
@@ -278,22 +279,26 @@ class Breaker:
 def _duration(seconds: float) -> str:
     """Write seconds as people would.
 
-    >>> _duration(95), _duration(25200), _duration(1e15)
-    ('1:35 min', '7:00 h', 'more than a year')
+    >>> _duration(95), _duration(119.6), _duration(59.7), _duration(25200), _duration(1e15)
+    ('1:35 min', '2:00 min', '1:00 min', '7:00 h', 'more than a year')
     """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
-    return f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f} h" if seconds < 86400 * 365 else "more than a year"
+    if seconds >= _YEAR:
+        return "more than a year"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes}:{rest:02} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours}:{minutes:02} h"
 
 
-def _time(seconds: float) -> str:
-    """Write the time so many seconds from now."""
-    if seconds > 86400 * 365:
-        return "who knows when"
+def _pause(seconds: float) -> str:
+    """Write how long a pause is, and until when where people may plan with it."""
+    if seconds >= _YEAR:
+        return _duration(seconds)
     at = datetime.now().astimezone() + timedelta(seconds=seconds)
-    return f"{at:%H:%M}" if seconds < 43200 else f"{at:%Y-%m-%d %H:%M}"
+    return f"{_duration(seconds)}, until {at:{'%H:%M' if seconds < 43200 else '%Y-%m-%d %H:%M'}}"
 
 
 def backoff(failures: int, generator: random.Random) -> float:
@@ -310,11 +315,12 @@ class Budget:
         self.reserved = 0.0
         """Set aside for what is in flight."""
         self._in_flight = 0
-        self._settled = False
+        self._is_known = False
+        """Whether there was an answer to tell what one costs."""
 
     def waits(self) -> bool:
-        """Whether to wait for what is in flight: where there is a limit, the first one tells what others may cost."""
-        return self.most is not None and not self._settled and self._in_flight > 0
+        """Whether to wait for what is in flight: where there is a limit, the first answer tells what others cost."""
+        return self.most is not None and not self._is_known and self._in_flight > 0
 
     def reserve(self, cost: float) -> bool:
         """Set ``cost`` aside; False where it would pass the limit."""
@@ -324,10 +330,10 @@ class Budget:
         self.reserved += cost
         return True
 
-    def settle(self, reserved: float, cost: float) -> None:
-        """Turn what was set aside into what it cost."""
+    def settle(self, reserved: float, cost: float, *, known: bool = False) -> None:
+        """Turn what was set aside into what it cost; ``known`` where that is the cost of an answer."""
         self._in_flight -= 1
-        self._settled = True
+        self._is_known |= known
         # With nothing in flight the sum is 0, not what rounding left of it.
         self.reserved = self.reserved - reserved if self._in_flight else 0.0
         self.spent += cost

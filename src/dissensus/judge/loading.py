@@ -146,7 +146,7 @@ def _check_causal(name: str, config: Any) -> None:
 def _stops(model: Any, tokenizer: Any) -> tuple[int, ...]:
     stops = model.generation_config.eos_token_id
     stops = set(stops) if isinstance(stops, list) else {stops}
-    with explained("the model's end-of-text token", "mend eos_token_id in its generation_config.json"):
+    with explained("the model's end-of-text token", "fix eos_token_id in its generation_config.json"):
         stops = {int(stop) for stop in (*stops, tokenizer.eos_token_id) if stop is not None}
     if not stops:
         raise JudgeError("the model names no end-of-text token, so its replies would not end; set eos_token_id")

@@ -11,7 +11,7 @@ from dissensus.judge.ask import Sampling
 
 Api = Literal["chat", "completions"]
 Plan = Literal["greedy", "prefill"]
-Unsaid = Literal["temperature", "top_p", "top_p=1", "seed"]
+Omitted = Literal["temperature", "top_p", "top_p=1", "seed"]
 
 
 class ServerProfile(BaseModel):
@@ -50,20 +50,20 @@ class ServerProfile(BaseModel):
     usage: bool = False
     """Whether it counts tokens."""
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    unsaid: tuple[Unsaid, ...] = ()
+    omitted: tuple[Omitted, ...] = ()
     """Parameters that it refuses, and so are left out; ``top_p=1``: only where it is 1, which changes nothing."""
-    together: bool = True
+    temperature_and_top_p: bool = True
     """Whether temperature and top_p may both be said; if not, the one that is 1 is left out."""
-    coldest: float = 0.0
+    min_temperature: float = 0.0
     """The lowest temperature that it takes."""
-    too_few: int = 0
+    refused_max_tokens: int = 0
     """The most tokens of a reply that it refuses for being too few."""
-    reasons: dict[str, str] = {}
+    refusals: dict[str, str] = {}
     """What it said when it refused them, by the names of the parameters that it said it of."""
     neutral: dict[str, int | float | str] = {}
     """Parameters beyond OpenAI's that it takes, with values that change nothing: servers have defaults of their own."""
     ignored: tuple[str, ...] = ()
-    """Parameters that it takes with a 200 and does not honour."""
+    """Parameters that it takes with a 200 and does not support."""
 
     @property
     def plan(self) -> Plan | None:
@@ -100,32 +100,33 @@ class ServerProfile(BaseModel):
             what = " and ".join(name for name in ("temperature", "top_p") if getattr(self, name) is False)
             raise JudgeError(
                 f"{self.model}: the server ignores {what}, so its replies would be drawn from another distribution; "
-                "use --mode exact, another server, or the judge local"
+                "use --mode exact (with --force-prefix where it would sample replies, too), another server, or "
+                "the judge local"
             )
         if sampling is None:
             return
         asked = {"temperature": sampling.temperature, "top_p": sampling.top_p}
         options = {"temperature": "--temperature", "top_p": "--top-p"}
-        refused = [name for name in asked if name in self.unsaid and asked[name] != 1]
+        refused = [name for name in asked if name in self.omitted and asked[name] != 1]
         if refused:
             remedy = " ".join(f"{options[name]} 1" for name in refused)
             raise JudgeError(
                 f"{self.model}: the server takes no {' and no '.join(refused)} but 1"
                 f"{self._said(refused[0])}; give {remedy}"
             )
-        if not self.together and 1 not in asked.values():
+        if not self.temperature_and_top_p and 1 not in asked.values():
             raise JudgeError(
                 f"{self.model}: the server takes temperature or top_p and not both{self._said('top_p')}; "
                 "give --temperature 1 or --top-p 1"
             )
-        if sampling.max_tokens <= self.too_few:
+        if sampling.max_tokens <= self.refused_max_tokens:
             raise JudgeError(
                 f"{self.model}: the server refuses replies of {sampling.max_tokens} tokens{self._said('tokens')}; "
                 "give more with --max-tokens, such as 1000"
             )
 
     def _said(self, name: str) -> str:
-        return f" ({self.reasons[name]})" if name in self.reasons else ""
+        return f" ({self.refusals[name]})" if name in self.refusals else ""
 
     def describe(self) -> str:
         """Write the profile as lines of a name and what was found."""
@@ -152,8 +153,8 @@ class ServerProfile(BaseModel):
         return "\n".join(f"{name:<12} {value}" for name, value in rows)
 
     def _left_out(self) -> list[str]:
-        names = [name.replace("=1", " where it is 1") for name in self.unsaid]
-        return names if self.together else [*names, "temperature or top_p, whichever is 1"]
+        names = [name.replace("=1", " where it is 1") for name in self.omitted]
+        return names if self.temperature_and_top_p else [*names, "temperature or top_p, whichever is 1"]
 
     def _plan_in_words(self) -> str:
         sample = "one request for all replies of an order" if self.several else "one request for each reply"

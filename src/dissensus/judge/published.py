@@ -43,7 +43,7 @@ from dissensus.records import Judgment, Label, Order, Pair, content_id
 _TEXTS = ("prompt", "response_a", "response_b")
 _ORDERS: dict[str, Order] = {"ab": "ab", "ba": "ba"}
 _SIDES: tuple[Label, ...] = ("a", "b")
-_REMEDY = "mend the row"
+_REMEDY = "fix the row"
 _SAMPLES = 2**63
 """SQLite's integers end here."""
 

@@ -115,7 +115,7 @@ class Rendering:
                 date_string=TODAY.strftime("%d %b %Y"),
             )
         except (TemplateError, ValueError) as error:
-            raise JudgeError(f"the chat template fails on a single user message ({error}); mend it") from error
+            raise JudgeError(f"the chat template fails on a single user message ({error}); fix it") from error
         return rendered
 
     def _encode_as_text(self, prompt: str) -> Ids:

@@ -120,6 +120,7 @@ class _Attempt:
         self.usage = Usage()
 
     async def sample(self, sampling: Sampling) -> Outcome:
+        self._profile.check(exact=False, sampling=sampling)  # mode exact samples, too, where a prefix is not forced
         wanted = len(self._ask.samples)
         choices = await self._send(
             limit=sampling.max_tokens,
@@ -200,7 +201,7 @@ class _Attempt:
         prompt = self._ask.prompt
         more = " ".join(hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest())
         body = request_body(
-            self._profile, f"{more}\n\n{prompt}", limit=1000 if self._profile.too_few else 1, temperature=0.0
+            self._profile, f"{more}\n\n{prompt}", limit=1000 if self._profile.refused_max_tokens else 1, temperature=0.0
         )
         try:
             usage = usage_of(await self._endpoint.post(path_of(self._profile), body), prompt)
@@ -239,7 +240,7 @@ def request_body(
         "stream": False,
         **profile.neutral,
     }
-    if seed is not None and "seed" not in profile.unsaid:
+    if seed is not None and "seed" not in profile.omitted:
         body["seed"] = seed
     if n is not None:
         body["n"] = n
@@ -260,11 +261,11 @@ def request_body(
 
 def _said(profile: ServerProfile, temperature: float, top_p: float) -> dict[str, float]:
     """Name temperature and top-p as far as the server lets them be named; where both are 1 either may be left out."""
-    said = {"temperature": max(temperature, profile.coldest), "top_p": top_p}
-    left_out = {name for name in said if name in profile.unsaid}
-    if top_p == 1 and ("top_p=1" in profile.unsaid or not profile.together):
+    said = {"temperature": max(temperature, profile.min_temperature), "top_p": top_p}
+    left_out = {name for name in said if name in profile.omitted}
+    if top_p == 1 and ("top_p=1" in profile.omitted or not profile.temperature_and_top_p):
         left_out.add("top_p")
-    elif temperature == 1 and not profile.together:
+    elif temperature == 1 and not profile.temperature_and_top_p:
         left_out.add("temperature")
     return {name: value for name, value in said.items() if name not in left_out}
 

@@ -243,6 +243,14 @@ class JudgmentStore:
             )
         )
 
+    def has_verdict(self, judge: str) -> bool:
+        """Whether there is a verdict of a judge: a judgment with a choice, or a reading."""
+        queries = (
+            "SELECT 1 FROM judgments WHERE judge = ? AND choice IS NOT NULL LIMIT 1",
+            "SELECT 1 FROM readings WHERE judge = ? LIMIT 1",
+        )
+        return any(any(self.rows(query, (judge,))) for query in queries)
+
     def digest(self, judge: str) -> str:
         """Hash the keys of all that the store has of a judge; 16 hex digits."""
         digest = hashlib.blake2b(digest_size=8)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 from dissensus.judge.ask import Ask, AskError
 from dissensus.judge.language import LanguageJudge
 from dissensus.judge.ledger import Attempt
@@ -23,7 +26,8 @@ class Suspects:
 
     def __init__(self) -> None:
         self.in_a_row = 0
-        self._attempts: list[Attempt] = []
+        self._attempts: list[tuple[float, Attempt]] = []
+        self._last = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._attempts)
@@ -31,20 +35,30 @@ class Suspects:
     def add(self, attempt: Attempt | None) -> None:
         """Count a question that failed for good; with its attempt, as it is to be kept, where it was refused."""
         self.in_a_row += 1
+        self._last = time.monotonic()
         if attempt is not None:
-            self._attempts.append(attempt)
+            self._attempts.append((self._last, attempt))
 
-    def cleared(self) -> list[Attempt]:
-        """Return the refusals, which are about their prompts: another one was answered."""
-        attempts, self._attempts = self._attempts, []
-        self.in_a_row = 0
-        return attempts
+    def cleared(self, sent: float) -> list[Attempt]:
+        """Return the refusals that are about their prompts, since another one was answered that was sent after them.
+
+        Args:
+            sent: when that one was sent, by `time.monotonic`: it says nothing of what the server does since.
+        """
+        cleared = [attempt for at, attempt in self._attempts if at < sent]
+        self._attempts = [(at, attempt) for at, attempt in self._attempts if at >= sent]
+        if self._last < sent:
+            self.in_a_row = 0
+        return cleared
 
 
 def plain_question(judge: LanguageJudge, like: Ask) -> Ask:
-    """Make an ask that nobody has a reason to refuse, and that wants what another one does; it is kept nowhere."""
+    """Make an ask that nobody has a reason to refuse, and that wants what another one does; it is kept nowhere.
+
+    Its key is its own: each run has to see for itself whether it is answered, whatever another one has in flight.
+    """
     samples = like.samples[:1]
-    key = framed_digest(judge.name, "plain", *map(str, samples))
+    key = framed_digest(judge.name, "plain", os.urandom(8).hex())
     return Ask(key, _PLAIN, like.order, judge.template.render(_PLAIN, like.order, like.persona), like.persona, samples)
 
 

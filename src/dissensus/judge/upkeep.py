@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from dissensus.errors import InputError, OutputError
 from dissensus.files.atomic import atomic_path
 from dissensus.judge.language import LanguageJudge
+from dissensus.judge.ledger import State
 from dissensus.judge.pages import PageReader, Row
 from dissensus.judge.reading import Reading
 from dissensus.judge.store import JudgmentStore, checksum, content_key, framed_digest, judgment_checksum
@@ -57,12 +58,11 @@ def verify(store: JudgmentStore) -> Findings:
     judges = {}
     for name, settings, found in store.rows("SELECT name, settings, checksum FROM judges"):
         judges[name], problem = _check_judge(name, settings, found)
-        _count(findings, f"judge {name}", problem, is_proved=found is not None or judges[name] is not None)
+        _count(findings, f"judge {name}", problem, is_proved=found is not None)
     for row in store.rows(f"SELECT {', '.join(_COLUMNS['judgments'])} FROM judgments"):
         findings.judgments += 1
         problem = _check_judgment(row, judges.get(row[1]))
-        is_proved = row[-1] is not None or judges.get(row[1]) is not None
-        _count(findings, f"judgment {row[4]} of pair {row[2]!r} by {row[1]}", problem, is_proved=is_proved)
+        _count(findings, f"judgment {row[4]} of pair {row[2]!r} by {row[1]}", problem, is_proved=row[-1] is not None)
     for row in store.rows(f"SELECT {', '.join(_COLUMNS['readings'])} FROM readings"):
         findings.readings += 1
         _count(findings, f"reading of pair {row[2]!r} by {row[1]}", _check_reading(row), is_proved=row[-1] is not None)
@@ -114,9 +114,10 @@ def _check_judgment(row: tuple[Any, ...], language: LanguageJudge | None = None)
         return f"no judgment ({str(error).splitlines()[0]})"
     if key not in ((of_texts,) if language is not None else (of_texts, of_pair)):
         return "its key is not that of its row"
-    # A reply that was cut may name a winner on the way and be no vote.
-    if language is not None and choice not in (None, parse_choice(reply, order=shown)):
-        return f"the reply {reply[:40]!r} is not {choice}"
+    # A reply that was cut may name a winner on the way and be no vote; before rows had checksums none was known as cut.
+    allowed = {parse_choice(reply, order=shown)} | ({None} if found is not None else set())
+    if language is not None and choice not in allowed:
+        return f"the reply {reply[:40]!r} is not {choice or 'one without a winner'}"
     if found is not None and found != judgment_checksum(pair_id, choice, probability, persona, reply):
         return "the row is not as it was stored"
     return None
@@ -206,7 +207,7 @@ _SHAPES = [
     _Shape("runs", "table", 6),
     _Shape("attempts", "table", 12),
 ]
-_STATES = {"sent", "answered", "failed", "lost"}
+_STATES = {"sent", "lost", *get_args(State)}
 
 
 def _copy(store: JudgmentStore, pages: PageReader) -> Recovered:

@@ -36,12 +36,28 @@ _WORD = re.compile(r"[ \t]+([^\W\d_]+(?:['’][^\W\d_]+)?)")
 _CLAUSE = re.compile(
     r"(?:about|above|addressed|after|again|all|also|although|and|answered|as|at|because|before|being|but|by|can|"
     r"could|did|due|during|even|explained|followed|for|from|gave|given|got|had|handled|hands|here|how|however|i|"
-    r"if|in|included|instead|is|it|its|itself|just|made|may|might|most|must|no|not|of|offered|on|only|outright|"
-    r"over|overall|per|please|provided|rather|should|since|so|stayed|still|than|that|then|there|therefore|this|"
-    r"though|through|to|too|took|was|went|were|when|where|whereas|which|while|who|will|with|within|without|won|"
-    r"would|yet|you)\Z"
+    r"if|in|included|instead|is|it|its|itself|just|made|may|might|most|must|my|no|not|of|offered|on|only|our|outright|"
+    r"over|overall|per|please|provided|rather|should|since|so|stayed|still|than|that|the|their|then|there|therefore|"
+    r"these|they|this|those|though|through|to|too|took|was|we|went|were|what|when|where|whereas|which|while|who|why|"
+    r"will|with|within|without|won|would|yet|you)\Z"
 )
 """What may follow a letter on its line: a clause about it. After an article stands a noun: "A tie", "A close call"."""
+_LABEL = re.compile(r"[ \t]+([^\W\d_]+)[ \t]*[:：]")
+_KNOWN_LABEL = re.compile(r"(?i)(?:explanations?|justification|rationale|reasons?|reasoning|why)\Z")
+_NO_LABEL = re.compile(r"(?i)(?:both|equal|even|neither|none|undecided|wash)\Z")
+_NAMED_AGAIN = re.compile(r"(?i)[ \t]+(?:answer|response|option|assistant)[ \t]+([AB])(?!\w)([ \t]+[^\W\d_])?")
+_BETTER = (
+    r"(?:better|best|briefer|clearer|deeper|fuller|longer|nicer|richer|safer|shorter|simpler|stronger"
+    r"|(?:more|less)[ \t]+[^\W\d_]+(?:-[^\W\d_]+)*)"
+)
+_BETTER_ALONE = re.compile(
+    rf"(?i)[ \t]+{_BETTER}(?:[ \t]+and[ \t]+(?:(?:more|less)[ \t]+)?[^\W\d_]+)?(?:[ \t]+(?:overall|here))?"
+    r"(?:[ \t]*(?:[.;!)\r\n]|\Z)|[ \t]+(?:as|because|but|by|due|for|in|on|since)(?![\w-])"
+    r"|[ \t]+than[ \t]+(?:(?:answer|response|option|assistant)[ \t]+)?(?:[AB](?!\w)|the other\b))"
+)
+"""A comparison that no noun follows: "A more detailed." is about A, "A more detailed answer" may be any."""
+_BETTER_BEGINS = re.compile(rf"[ \t]+(?=[A-Z][a-z])(?i:{_BETTER})\b(?!-|[ \t]+[A-Z])")
+"""One that begins a sentence, which behind an article it does not."""
 _NO_VERB = re.compile(
     r"(?:across|fairly|likely|nearly|perhaps|practically|really|roughly|series|virtually|yes|.*(?:ss|us|is))\Z"
 )
@@ -55,6 +71,8 @@ def parse_verdict(reply: str, *, cut: bool = False) -> Verdict | None:
     `dissensus.judge.reasoning`). A letter alone, both letters, two choices that contradict each other, a tie ("Choice:
     A tie"), a refusal and a thought that never ends name no winner. What follows the letter decides alike for A, which
     may be an article, and for B, which cannot: otherwise ties would be votes for the response shown first.
+
+    A sentence may follow without a stop between: "A The second one errs", "A Reason: …", "A Better overall".
 
     A reply that was ``cut`` where its tokens ended may be a thought without marks whose end is missing: it names
     a winner only where it begins or ends with it.
@@ -110,10 +128,11 @@ def _letter_at(text: str, start: int, *, cut: bool) -> Verdict | None:
         return None
     if _BOTH.match(text, end) or _LESS.match(text, end) or _TIE.match(text, end):
         return None
+    verdict: Verdict = "A" if match.group(1) in "Aa" else "B"
     word = _WORD.match(text, end)
-    if word is not None and not _begins_a_clause(word.group(1)):
-        return None  # "Choice: a tie", "Choice: A close call"
-    return "A" if match.group(1) in "Aa" else "B"
+    if word is None or _begins_a_clause(word.group(1)) or _begins_a_sentence(text, end, verdict):
+        return verdict
+    return None  # "Choice: a tie", "Choice: A close call"
 
 
 def _begins_a_clause(word: str) -> bool:
@@ -121,3 +140,15 @@ def _begins_a_clause(word: str) -> bool:
     word = word.lower()
     verb_or_adverb = word.endswith(("s", "ly", "n't", "n’t")) and not _NO_VERB.match(word)
     return verb_or_adverb or _CLAUSE.match(word) is not None
+
+
+def _begins_a_sentence(text: str, end: int, verdict: Verdict) -> bool:
+    """Whether a sentence or a label begins behind the letter, and not the noun of an article."""
+    if label := _LABEL.match(text, end):
+        word = label.group(1)
+        return bool(_KNOWN_LABEL.match(word)) or (
+            word[1:].islower() and word[0].isupper() and not _NO_LABEL.match(word)
+        )
+    if again := _NAMED_AGAIN.match(text, end):
+        return again.group(1).upper() == verdict or again.group(2) is not None
+    return bool(_BETTER_ALONE.match(text, end) or _BETTER_BEGINS.match(text, end))

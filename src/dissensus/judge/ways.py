@@ -14,11 +14,11 @@ from dissensus.judge.profile import ServerProfile
 _NAMES: tuple[Literal["max_tokens", "max_completion_tokens"], ...] = ("max_tokens", "max_completion_tokens")
 _TEMPERED: tuple[dict[str, Any], ...] = (
     {},
-    {"unsaid": ("top_p=1",)},
-    {"coldest": 0.01},
-    {"unsaid": ("temperature",)},
-    {"unsaid": ("top_p=1",), "coldest": 0.01},
-    {"unsaid": ("temperature", "top_p")},
+    {"omitted": ("top_p=1",)},
+    {"min_temperature": 0.01},
+    {"omitted": ("temperature",)},
+    {"omitted": ("top_p=1",), "min_temperature": 0.01},
+    {"omitted": ("temperature", "top_p")},
 )
 """How temperature 0 and top-p 1 may be said to a server that refuses them: the ones first that change least."""
 _LIMITS = (1, 16, 1000)
@@ -42,7 +42,7 @@ class Way:
         return _LIMITS[self.few]
 
     @property
-    def too_few(self) -> int:
+    def refused_max_tokens(self) -> int:
         """The most tokens of a reply that are refused, where this is the first way that is not."""
         return _LIMITS[self.few - 1] if self.few else 0
 
@@ -63,11 +63,11 @@ class Way:
 
     @property
     def _temperature(self) -> tuple[bool, bool]:
-        return "coldest" in self.tempered, "temperature" in self.tempered.get("unsaid", ())
+        return "min_temperature" in self.tempered, "temperature" in self.tempered.get("omitted", ())
 
     @property
     def _top_p(self) -> tuple[str, ...]:
-        return tuple(name for name in self.tempered.get("unsaid", ()) if name != "temperature")
+        return tuple(name for name in self.tempered.get("omitted", ()) if name != "temperature")
 
 
 def other_ways() -> list[Way]:
@@ -81,15 +81,15 @@ def next_way(tried: Way, untried: Sequence[Way], said: str) -> Way:
     return min(untried, key=lambda way: tried.distance(way, said))
 
 
-def reasons_in(said: Sequence[str]) -> dict[str, str]:
+def refusals_in(said: Sequence[str]) -> dict[str, str]:
     """Sort what a server said when it refused something by the parameters that it names.
 
-    >>> reasons_in(["top_p has to be 1", "ask for a higher limit of tokens"])
+    >>> refusals_in(["top_p has to be 1", "ask for a higher limit of tokens"])
     {'top_p': 'top_p has to be 1', 'tokens': 'ask for a higher limit of tokens'}
     """
-    reasons = {name: text for text in said for name in ("temperature", "top_p") if name in text}
+    refusals = {name: text for text in said for name in ("temperature", "top_p") if name in text}
     more = [text for text in said if _ASKS_FOR_MORE.search(text)]
-    return {**reasons, "tokens": more[-1]} if more else reasons
+    return {**refusals, "tokens": more[-1]} if more else refusals
 
 
 def more_alike(replies: Sequence[str], others: Sequence[str]) -> bool:

@@ -19,8 +19,7 @@ from scipy.special import expit
 
 from dissensus.errors import InputError, TrainingError
 from dissensus.files import write_json
-from dissensus.records import Pair
-from dissensus.reward.targets import LABEL_TARGET
+from dissensus.records import LABEL_VALUE, Pair
 
 CALIBRATION_FILE = "calibration.json"
 CalibrationMethod = Literal["temperature", "platt"]
@@ -139,7 +138,7 @@ def observed_preferences(pairs: Sequence[Pair]) -> tuple[NDArray[np.intp], Float
         if pair.votes is not None:
             found.append((row, pair.votes.preference, pair.votes.n))
         elif pair.label is not None:
-            found.append((row, LABEL_TARGET[pair.label], 1))
+            found.append((row, LABEL_VALUE[pair.label], 1))
     rows, preference, weight = zip(*found, strict=True) if found else ((), (), ())
     return np.array(rows, dtype=np.intp), np.array(preference, dtype=float), np.array(weight, dtype=float)
 

@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import TrainingError
-from dissensus.records import Label, Margin, Pair
+from dissensus.records import LABEL_VALUE, Margin, Pair
 from dissensus.reward.config import TrainConfig
-
-LABEL_TARGET: dict[Label, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 Floats = NDArray[np.float32]
 
@@ -70,7 +68,7 @@ def build_targets(
         pairs=usable,
         target=target,
         margin=margin,
-        label=np.array([LABEL_TARGET[pair.label or "tie"] for pair in usable], dtype=np.float32),
+        label=np.array([LABEL_VALUE[pair.label or "tie"] for pair in usable], dtype=np.float32),
         ties_dropped=ties,
         unlabelled_dropped=len(pairs) - len(usable) - ties,
         unjudged_dropped=given - len(pairs),
@@ -127,7 +125,7 @@ def _target(pair: Pair, margin: Margin | None, config: TrainConfig) -> float:
     judged = _preference(margin)
     if config.objective == "soft":
         return judged
-    own = LABEL_TARGET[pair.label or "tie"]
+    own = LABEL_VALUE[pair.label or "tie"]
     if config.blends:
         return config.label_weight * own + (1 - config.label_weight) * judged
     return own

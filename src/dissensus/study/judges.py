@@ -228,7 +228,7 @@ def _make_judge(
 
 def _ask_model(judging: ModelJudge, pairs: Sequence[Pair], store_path: Path, *, progress: bool) -> dict[str, Any]:
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.asking import ask_model
+    from dissensus.judge.asking import ask_model, nothing_judged
     from dissensus.judge.backends import open_backend
     from dissensus.judge.job import AskingOptions
     from dissensus.judge.language import LanguageJudge
@@ -252,13 +252,17 @@ def _ask_model(judging: ModelJudge, pairs: Sequence[Pair], store_path: Path, *, 
         judge = LanguageJudge(judging.language, backend.identity)
         summary = ask_model(pairs, judge, backend, store, options, total=len(pairs))
         stored = store.judges().get(summary.judge, 0)
+        nothing = nothing_judged(summary, store)
     if summary.stopped == "interrupted":
         raise KeyboardInterrupt
     tally = summary.tally
     if summary.stopped or tally.failed or tally.elsewhere:
         why = summary.stopped or f"{tally.failed + tally.elsewhere} questions were not answered"
         raise JudgeError(f"{summary.judge}: {why}; what was answered is kept, run the same command again to go on")
-    counts = {"made": tally.made, "reused": tally.reused, "invalid": round(tally.invalid), "too_long": tally.too_long}
+    if nothing:
+        raise JudgeError(nothing)
+    names = ("made", "reused", "too_long", "refused", "cut", "cut_short")
+    counts = {name: getattr(tally, name) for name in names} | {"invalid": round(tally.invalid)}
     return {"judge": summary.judge, "mode": summary.mode, **counts, "cost": round(summary.cost, 4), "stored": stored}
 
 
