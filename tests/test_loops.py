@@ -9,7 +9,7 @@ import pytest
 
 from dissensus.judge.ask import Answer, Usage
 from dissensus.judge.asking import ask_model
-from dissensus.judge.awaitable import ask_model_async, judge_pairs_async
+from dissensus.judge.async_api import ask_model_async, judge_pairs_async
 from dissensus.judge.job import AskingOptions
 from dissensus.judge.language import LanguageConfig, LanguageJudge
 from dissensus.judge.store import JudgmentStore

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dissensus.errors import JudgeError
-from dissensus.judge import patience
+from dissensus.judge import retry
 from dissensus.judge.ask import Answer, AskError, Outcome, Sampling, TooLong
 from dissensus.judge.language import LanguageConfig, LanguageJudge
 from dissensus.judge.probe import probe
@@ -142,7 +142,7 @@ ANY_ANSWER = {**CHAT, "data": [LISTING], "tokens": [1, 2], "prompt_token_ids": [
 @given(spoiled(ANY_ANSWER))
 def test_a_probe_of_a_server_that_says_anything_is_a_profile_or_an_error_for_people(response):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(patience, "_ATTEMPTS", 1)
+        patch.setattr(retry, "_ATTEMPTS", 1)
         with contextlib.suppress(JudgeError):
             assert asyncio.run(probe(Canned(response), "m")).describe()
 

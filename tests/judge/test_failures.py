@@ -12,8 +12,8 @@ from dissensus.judge.ask import AskError
 from dissensus.judge.endpoint import Endpoint
 from dissensus.judge.failure import ContextExceededError, ModelNotFoundError, message_of, pause_asked_for
 from dissensus.judge.listing import context_in, models_in
+from dissensus.judge.request_variants import more_alike
 from dissensus.judge.response import choices_of, replies_of, usage_of
-from dissensus.judge.ways import more_alike
 
 AT = "http://127.0.0.1:1/v1"
 

@@ -22,9 +22,9 @@ from dissensus.judge.ledger import Ledger, Price, spent
 from dissensus.judge.limits import Breaker
 from dissensus.judge.probe import cached_probe, probe
 from dissensus.judge.profile import ServerProfile
+from dissensus.judge.refusals import plain_question
 from dissensus.judge.server import Server, request_body
 from dissensus.judge.store import JudgmentStore
-from dissensus.judge.suspects import plain_question
 from dissensus.records import Pair
 
 _spec = importlib.util.spec_from_file_location("stub_server", Path(__file__).with_name("stub_server.py"))

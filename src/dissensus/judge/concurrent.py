@@ -18,7 +18,7 @@ from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, Server
 from dissensus.judge.job import ALL_CUT, Job, Kept
 from dissensus.judge.ledger import Attempt, spent
 from dissensus.judge.limits import Breaker, Budget, Concurrency, Rate, backoff
-from dissensus.judge.suspects import IN_A_ROW, Suspects, given_up, plain_question
+from dissensus.judge.refusals import IN_A_ROW, Suspects, given_up, plain_question
 from dissensus.loops import run_async
 from dissensus.records import Pair
 

@@ -12,12 +12,12 @@ from dissensus.judge.endpoint import Endpoint
 from dissensus.judge.failure import ContextExceededError, ModelNotFoundError
 from dissensus.judge.limits import Breaker
 from dissensus.judge.listing import context_in
-from dissensus.judge.patience import PATIENCE, AwayError, RefusedError, patiently
 from dissensus.judge.profile import ServerProfile
 from dissensus.judge.prompt import PREFIX
+from dissensus.judge.request_variants import ENOUGH, Way, more_alike, next_way, other_ways, refusals_in
 from dissensus.judge.response import Step, check_end, choices_of, reply_text, steps_of
+from dissensus.judge.retry import PATIENCE, AwayError, RefusedError, patiently
 from dissensus.judge.server import path_of, request_body
-from dissensus.judge.ways import ENOUGH, Way, more_alike, next_way, other_ways, refusals_in
 
 _QUESTION = "Write one sentence about the sea, and then another one about the mountains."
 _NEUTRAL_SETS: tuple[dict[str, int | float | str], ...] = (

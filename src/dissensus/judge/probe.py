@@ -18,8 +18,8 @@ from dissensus.judge.failure import ContextExceededError
 from dissensus.judge.inquiry import Inquiry, alike
 from dissensus.judge.limits import Breaker
 from dissensus.judge.listing import models_in
-from dissensus.judge.patience import AwayError, patiently
 from dissensus.judge.profile import Api, ServerProfile
+from dissensus.judge.retry import AwayError, patiently
 
 _VERSION = 2
 """Of what profiles hold: one of another version is probed again."""
