@@ -313,7 +313,7 @@ def test_a_run_writes_over_nothing_that_it_reads(tmp_path: Path, monkeypatch: py
 
 
 def test_the_settings_of_a_run_run_it_again_and_those_of_a_killed_one_are_its_own(finished: Path, tmp_path: Path):
-    from dissensus.study.folder import keep_settings, refuse_own_inputs
+    from dissensus.study.overwriting import keep_settings, refuse_own_inputs
 
     kept = finished / "study.yaml"
     settings = yaml.safe_load(kept.read_text())

@@ -100,7 +100,7 @@ def run(study: str, out: Path, overrides: dict[str, Any], *, scale: str | None =
     """Run a study, print its table and where the report is."""
     from dissensus.evaluate.formats import render_brief
     from dissensus.study import load_study, run_study
-    from dissensus.study.folder import refuse_own_inputs
+    from dissensus.study.overwriting import refuse_own_inputs
 
     command_line = shlex.join(["dissensus", *sys.argv[1:]])
     config = load_study(study, overrides=overrides, scale=scale)

@@ -65,7 +65,7 @@ class Verdicts:
     reply: str = ""
     """One reply, where there are any."""
     margin: Margin | None = None
-    """By the judgments that name a winner; None where there are none."""
+    """By the judgments that are votes, ties among them; None where there are none."""
 
 
 @dataclass(frozen=True)

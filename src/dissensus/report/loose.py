@@ -11,7 +11,7 @@ from dissensus.errors import InputError
 from dissensus.files.reading import format_of, read_rows
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Record
 from dissensus.report.folder import RunFolder
-from dissensus.report.reading import (
+from dissensus.report.load_files import (
     Log,
     read_given_pairs,
     read_judgments,

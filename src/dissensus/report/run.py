@@ -12,8 +12,7 @@ from dissensus.evaluate.join import Joined, join
 from dissensus.records import Margin, Metric, Pair, Prediction
 from dissensus.report.folder import RunFolder
 from dissensus.report.judged import Judged, Sources, load_judged
-from dissensus.report.loose import find_loose
-from dissensus.report.reading import (
+from dissensus.report.load_files import (
     Log,
     read_judgments,
     read_log,
@@ -24,6 +23,7 @@ from dissensus.report.reading import (
     read_predictions,
     read_text,
 )
+from dissensus.report.loose import find_loose
 
 _T = TypeVar("_T")
 

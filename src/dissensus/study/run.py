@@ -14,7 +14,6 @@ from dissensus.files import content_of, read_records, write_json, write_records
 from dissensus.files.claims import sole_writer
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig
-from dissensus.study.folder import keep_settings
 from dissensus.study.judges import (
     CommitteeJudge,
     JudgeSettings,
@@ -28,6 +27,7 @@ from dissensus.study.judges import (
     stored_content,
 )
 from dissensus.study.manifest import Manifest, Stages, fingerprint_of
+from dissensus.study.overwriting import keep_settings
 from dissensus.study.parts import Categories
 from dissensus.study.sets import (
     annotations_content,
