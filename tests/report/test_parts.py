@@ -205,6 +205,12 @@ def test_the_ceiling_of_the_summary_is_that_of_its_r(full):
     assert ".900" not in summary
 
 
+def test_where_a_part_of_the_summary_has_another_r_than_the_whole_it_says_so(full, run_data):
+    assert "exploratory; Pearson r, not r within data sets</span>" in render(full)
+    assert '["base, contested, Pearson r"]' in render(full)
+    assert "exploratory</span>" in render(run_data)
+
+
 def test_runs_that_cannot_be_told_apart_are_numbered(run_data):
     run = replace(run_data, name="run", manifest={"name": "run"})
     assert _name_runs([run, run]) == ["run (1)", "run (2)"]
