@@ -142,13 +142,13 @@ def test_a_file_gives_the_same_pairs_through_either_door(tmp_path: Path, label: 
     write_records(tmp_path / "s.jsonl", pairs)
     source = str(tmp_path / "s.jsonl")
     common = {"label": label, "label_seed": 3, "judge": judge, "models": {"plain": {}}, "baseline": "plain"}
-    hold = {"pairs": source, "hold_out": {"by": "group", "count": 4}}
-    drawn = {"in_domain": {"s": source}, "test": {"per_set": 4}}
+    hold = {"pairs": source, "hold_out": {"by": "group", "count": 20}}
+    drawn = {"in_domain": {"s": source}, "test": {"per_set": 20}}
     one, other = (read_sets(StudyConfig.model_validate({**common, **door})) for door in (hold, drawn))
     for part in ("train", "test"):
         found = [{pair.id: pair for pair in getattr(sets, part)} for sets in (one, other)]
         both = found[0].keys() & found[1].keys()
-        assert both or part == "test"
+        assert len(both) > 5
         assert all(found[0][key] == found[1][key] for key in both)
     original = {pair.id: pair for pair in pairs}
     assert all(pair == original[pair.id] for pair in [*one.test, *other.test])
