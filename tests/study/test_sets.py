@@ -1,6 +1,7 @@
 """Studies of several sets: what is drawn for the test, what is left to train on, who annotates it."""
 
 import itertools
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -413,7 +414,8 @@ def test_a_study_of_sets_waits_for_people_and_goes_on(tiny_bert: Path, tmp_path:
     assert len(rates) == 2
     annotated = tmp_path / "copies" / ANNOTATIONS
     said.clear()
-    more = {"annotations": str(annotated), "pretrained": {"given": f"{out}/models/plain/seed-0"}}
+    shutil.copytree(out / "models" / "plain" / "seed-0", tmp_path / "given")
+    more = {"annotations": str(annotated), "pretrained": {"given": str(tmp_path / "given")}}
     config = load_study(tmp_path / "study.yaml", overrides=more)
     metrics = run_study(config, out, say=said.append, progress=False)
     begun = [line.partition("] ")[2].removesuffix(" …") for line in said if line.endswith(" …")]

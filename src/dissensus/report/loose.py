@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 
 from dissensus.errors import InputError
 from dissensus.files.reading import format_of, read_rows
+from dissensus.judge.schema import is_store
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Record
 from dissensus.report.folder import RunFolder
 from dissensus.report.load_files import (
@@ -21,7 +22,6 @@ from dissensus.report.load_files import (
     read_metrics,
     read_predictions,
 )
-from dissensus.report.readonly import is_store
 
 _R = TypeVar("_R")
 _KINDS: tuple[type[Record], ...] = (Metric, Prediction, Judgment, Margin)

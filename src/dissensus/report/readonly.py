@@ -97,16 +97,6 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def is_store(path: Path) -> bool:
-    """Tell by its first bytes whether a file is a store of judgments."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(100)
-    except OSError:
-        return False
-    return head.startswith(b"SQLite format 3\0") and head[68:72] == APPLICATION_ID.to_bytes(4, "big")
-
-
 def _has_bytes(path: Path) -> bool:
     try:
         return path.stat().st_size > 0
