@@ -39,6 +39,26 @@ def test_a_submodule_is_there_without_being_imported():
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.parametrize(("package", "lacking"), [("torch", {"RewardModel", "train", "trl"}), ("trl", {"trl"})])
+def test_help_and_inspect_work_without_an_extra_and_what_needs_it_says_so(package: str, lacking: set[str]):
+    code = (
+        "import importlib.machinery, inspect, pydoc, sys\n"
+        "class Without(importlib.machinery.PathFinder):\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, *more):\n"
+        f"        return None if name.split('.')[0] == {package!r} else super().find_spec(name, *more)\n"
+        "sys.meta_path = [finder for finder in sys.meta_path if finder not in Without.__mro__] + [Without]\n"
+        "import dissensus\n"
+        "assert 'class Pair' in pydoc.render_doc(dissensus, renderer=pydoc.plaintext)\n"
+        "print(*(name for name, _ in inspect.getmembers(dissensus)))\n"
+        f"from dissensus import {min(lacking)}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert {*dir(dissensus)} - {*done.stdout.split()} == lacking, done.stderr
+    assert done.returncode == 1
+    assert package in done.stderr.splitlines()[-1]
+
+
 def test_help_needs_nothing_heavy():
     code = (
         "import sys; sys.argv = ['dissensus', '--help']\n"

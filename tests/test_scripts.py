@@ -37,6 +37,9 @@ def test_cases_are_run_with_the_checkouts_own_python_and_a_wrong_one_is_shown(tm
     assert status == {"right": "0", "lacks": "2", "wrong": "1"}
     assert "what went wrong" in done.stdout
     assert run("check-cases", "right", "lacks", DISSENSUS_CASES=str(tmp_path)).returncode == 0
+    done = run("check-cases", "rihgt", DISSENSUS_CASES=str(tmp_path))
+    assert done.returncode == 2
+    assert "none is called rihgt" in done.stdout
 
 
 def test_tools_that_cannot_be_installed_are_said_and_the_tests_go_on(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ _SUBMODULES = (
 )
 
 
+_TRAIN = ("torch", "transformers", "accelerate")
+_NEEDS = {"RewardModel": _TRAIN, "train": _TRAIN, "trl": (*_TRAIN, "trl")}
+"""Packages of extras without which a name cannot be imported."""
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name or a submodule when it is first used, so that the command line starts without torch."""
     if name in _SUBMODULES:
@@ -85,5 +90,11 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List what is public: the names and the submodules, and not what the package itself imports."""
-    return sorted([*__all__, *_SUBMODULES, "__version__"])
+    """List what is public: the names and the submodules, and not what the package itself imports.
+
+    What needs an extra that is not installed is left out: ``help`` and ``inspect`` get everything that stands here.
+    Asked for by name, it raises an error that names the package: of an AttributeError, ``from dissensus import`` would
+    drop the words.
+    """
+    lacking = [name for name, needs in _NEEDS.items() if not all(map(importlib.util.find_spec, needs))]
+    return sorted({*__all__, *_SUBMODULES, "__version__"} - {*lacking})

@@ -21,6 +21,9 @@ def test_out_names_another_place(tmp_path):
 
 def test_a_folder_that_is_no_run_is_an_error(tmp_path):
     assert isinstance(CliRunner().invoke(command, [str(tmp_path)]).exception, InputError)
+    (tmp_path / "scores.json").write_text("[]")
+    said = CliRunner().invoke(command, [str(tmp_path / "scores.json")]).exception
+    assert str(said) == f"{tmp_path / 'scores.json'}: a file; give the folder that it lies in"
 
 
 def test_several_runs_need_a_file_for_their_page(tmp_path):

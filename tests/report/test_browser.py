@@ -129,7 +129,7 @@ def test_judgments_and_replies_are_shown(browser, file, run):
         page.keyboard.press("Enter")
         text = panel(page).locator(".judges").inner_text()
         assert "a shown first: 3 for a, 1 for b, 1 invalid; b shown first: 2 for a, 2 for b, 1 a tie" in text
-        assert "margin .250 (8 judgments for a or b, 2 without a winner)" in text
+        assert "margin .250 (8 valid judgments, 2 invalid)" in text
         assert "Choice: A" in text
         page.locator(".mark").nth(places.index(run.joined.pairs[1].id)).focus()
         page.keyboard.press("Enter")

@@ -149,14 +149,14 @@ def test_the_summary_tells_contested_pairs_apart():
     rows += [*_difference("l1", -0.01, 0.01), *_difference("l1", -0.01, 0.01, "contested=yes")]
     summary = summarise(Board(rows))
     everything, contested = summary.sections.values()
-    assert [(row.name, row.words) for row in everything] == [("base", "baseline"), ("blend", "closer to people")]
-    assert contested[1].differences[0].high == 0.05
+    assert [(row.name, row.words) for row in everything.rows] == [("base", "baseline"), ("blend", "closer to people")]
+    assert contested.rows[1].differences[0].high == 0.05
     assert summary.limits == [0.05, 0.01]
 
 
 def test_the_summary_says_where_only_one_measure_differs():
     rows = [*_difference("pearson", -0.01, 0.03), *_difference("l1", 0.01, 0.03)]
-    assert summarise(Board(rows)).sections["All pairs"][1].words == "further from people, in L1 alone"
+    assert summarise(Board(rows)).sections["All pairs"].rows[1].words == "further from people, in L1 alone"
 
 
 def test_an_adjusted_p_value_that_says_otherwise_is_told():

@@ -8,7 +8,7 @@ from dissensus.errors import InputError
 from dissensus.evaluate.join import join
 from dissensus.evaluate.scorecard import score
 from dissensus.files import read_records, write_json, write_records
-from dissensus.records import Annotator, Margin, Pair, Prediction
+from dissensus.records import Annotator, Judgment, Margin, Pair, Prediction
 from dissensus.report.folder import RunFolder
 from dissensus.report.loose import find_loose
 from dissensus.report.run import load_run
@@ -31,6 +31,10 @@ def pairs(loose):
 @pytest.fixture
 def predictions(loose):
     return list(read_records(loose / "said.parquet", Prediction))
+
+
+def _judgments(pairs):
+    return [Judgment(pair_id=pair.id, judge="k", sample=0, choice="b") for pair in pairs]
 
 
 def test_each_part_is_found_whatever_it_is_called(loose):
@@ -73,13 +77,73 @@ def test_a_second_file_of_the_same_model_is_left_aside_and_named(loose, predicti
     write_records(loose / "calibrated.jsonl", [row for row in predictions if row.model == "base"])
     loaded = load_run(loose)
     assert loaded.joined.predicted["base"].shape == (2, 12)
-    assert loaded.missing == ["calibrated.jsonl: left aside, as other files have predictions of base too"]
+    assert loaded.missing == ["calibrated.jsonl: predictions of base that other files have too are left aside"]
 
 
 def test_margins_of_judgments_come_before_preferences_under_another_rule(loose, pairs):
     shutil.move(loose / "m.parquet", loose / "margins.parquet")
     write_records(loose / "all.parquet", [Margin(pair_id=pair.id, margin=0.1, preference_a=0.5) for pair in pairs])
-    assert {margin.margin for margin in load_run(loose).margins} == {0.5}
+    loaded = load_run(loose)
+    assert {margin.margin for margin in loaded.margins} == {0.5}
+    assert loaded.missing == ["all.parquet: left aside, as margins.parquet has margins too"]
+
+
+def test_of_two_stores_and_a_file_of_judgments_one_is_read_and_the_others_are_named(loose, pairs):
+    shutil.copy(loose / "store.sqlite", loose / "judgments.db")
+    write_records(loose / "said-by.jsonl", _judgments(pairs))
+    shutil.copy(loose / "card.json", loose / "scores.json")
+    assert load_run(loose).missing == [
+        "card.json: left aside, as scores.json has a scorecard too",
+        "store.sqlite: left aside, as judgments.db has judgments too",
+        "said-by.jsonl: left aside, as judgments.db has judgments too",
+    ]
+
+
+def test_judgments_of_other_pairs_and_a_repeated_export_do_no_harm(loose, pairs):
+    (loose / "store.sqlite").unlink()
+    strays = _judgments([pair.model_copy(update={"id": f"x{pair.id}"}) for pair in pairs])
+    write_records(loose / "export.jsonl", [*_judgments(pairs), *strays])
+    shutil.copy(loose / "export.jsonl", loose / "export again.jsonl")
+    loaded = load_run(loose)
+    assert [(judge.judge, judge.pairs, judge.judgments) for judge in loaded.judged.judges] == [("k", 12, 12)]
+    assert loaded.missing == ["export.jsonl: judgments by k that other files have too are left aside"]
+
+
+def test_one_model_that_predicted_in_two_files_of_different_pairs_is_one_model(loose, predictions):
+    (loose / "said.parquet").unlink()
+    half = {row.pair_id for row in predictions[:6]}
+    write_records(loose / "first.parquet", [row for row in predictions if row.pair_id in half])
+    write_records(loose / "second.parquet", [row for row in predictions if row.pair_id not in half])
+    loaded = load_run(loose)
+    assert loaded.missing == []
+    assert len(loaded.joined.pairs) == 12
+
+
+def test_pairs_that_not_every_model_has_predicted_are_found_as_evaluate_allows_them(loose, pairs, predictions):
+    """The pairs that were scored, and not others that a model has predicted alone."""
+    kept = [row for row in predictions if row.model == "base" or row.pair_id not in ("p0", "p1")]
+    write_records(loose / "said.parquet", kept)
+    card = [row.model_dump() for row in score(join(pairs, kept, allow_missing=True), n_resamples=0)]
+    write_json(loose / "card.json", card)
+    write_records(loose / "alone.jsonl", pairs[:2])
+    loaded = load_run(loose)
+    assert loaded.missing == []
+    assert [pair.id for pair in loaded.joined.pairs] == [pair.id for pair in pairs[2:]]
+
+
+def test_files_that_cannot_be_read_are_named_where_the_pairs_or_predictions_are_not_found(loose, pairs):
+    (loose / "asked.parquet").unlink()
+    write_records(loose / "asked.jsonl", pairs)
+    with (loose / "asked.jsonl").open("a") as file:
+        file.write('{"prompt": ')
+    absent, why = load_run(loose).missing
+    assert absent.startswith("the test pairs (no file here has pairs with votes")
+    assert why.startswith("not read: asked.jsonl:13: malformed JSON")
+    write_records(loose / "asked.jsonl", pairs)
+    (loose / "said.parquet").write_bytes((loose / "said.parquet").read_bytes()[:99])
+    absent, why = load_run(loose).missing
+    assert absent.startswith("the predictions (no file here has")
+    assert why.startswith("not read: said.parquet: not readable as Parquet")
 
 
 def test_what_fits_nothing_is_named(loose, pairs):
@@ -91,7 +155,7 @@ def test_what_fits_nothing_is_named(loose, pairs):
 
 def test_pairs_that_were_not_predicted_are_not_shown(loose, pairs):
     write_records(loose / "asked.parquet", [pair.model_copy(update={"id": f"x{pair.id}"}) for pair in pairs])
-    assert "the test pairs (no file here has pairs with votes that all of the predictions are of)" in (
+    assert "the test pairs (no file here has pairs with votes that predictions here are of)" in (
         load_run(loose).missing
     )
 

@@ -126,9 +126,9 @@ def _captioned(run):
     return " ".join(Page(render(run)).text.split())
 
 
-def test_judgments_that_name_no_winner_are_counted(run_data):
+def test_judgments_that_are_no_votes_are_counted(run_data):
     # 50 margins of nine judgments and an invalid one each.
-    assert "50 of 500 judgments named no winner, ties and invalid ones alike, and are no vote. " in _captioned(run_data)
+    assert "50 of 500 judgments named neither a winner nor a tie, and are no vote. " in _captioned(run_data)
     assert "left out of training" not in _captioned(run_data)
 
 
@@ -137,12 +137,12 @@ def test_judgments_of_pairs_that_are_left_out_are_counted_too(run_data):
     stages = [{"name": "margin", "seconds": 1.0, "counts": counts}]
     said = _captioned(replace(run_data, manifest={**run_data.manifest, "stages": stages}))
     assert (
-        "160 of 1,610 judgments named no winner, ties and invalid ones alike, and are no vote. "
-        "11 pairs have no judgment that names one and are left out of training."
+        "160 of 1,610 judgments named neither a winner nor a tie, and are no vote. "
+        "11 pairs have no judgment that is a vote and are left out of training."
     ) in said
     one = [{"name": "margin", "counts": {**counts, "left_out": 1}}]
     said = _captioned(replace(run_data, manifest={**run_data.manifest, "stages": one}))
-    assert "1 pair has no judgment that names one and is left out of training." in said
+    assert "1 pair has no judgment that is a vote and is left out of training." in said
 
 
 def test_predictions_without_scores_are_drawn(run_data):

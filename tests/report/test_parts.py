@@ -177,7 +177,8 @@ def test_margins_rest_on_the_judge_of_the_training_pairs_alone(run_data):
     ]
     said = _said(_with(replace(run_data, judged=Judged(summaries)), {}, *stages))
     assert (
-        "rest on 10 judgments a pair by mine-1f; those that named no winner (10.0 %), ties and invalid replies alike,"
+        "rest on 10 judgments a pair by mine-1f; a tie counts as half a vote for each response, and replies that name "
+        "neither (10.0 %) are not votes."
     ) in said
     assert "gpt4" not in said
 
@@ -190,7 +191,7 @@ def test_what_models_were_trained_on_is_what_training_counted(run_data, hostile)
         {"name": f"train {hostile} seed 0", "counts": {"pairs": 9176, "ties_dropped": 0}},
     ]
     said = _said(_with(run_data, config, *stages))
-    assert "11 had no judgment that names a winner and were left out; base was trained on 9,099 (77 ties drop" in said
+    assert "11 had no judgment that is a vote and were left out; base was trained on 9,099 (77 ties drop" in said
     assert f"{hostile} was trained on 9,176." in said
     assert f"σ(r_a − r_b), for {hostile}, whose rewards are distributions, integrated over both rewards;" in said
 
@@ -202,6 +203,12 @@ def test_the_ceiling_of_the_summary_is_that_of_its_r(full):
     summary = html[html.index('<table class="summary">') : html.index("Δ is the paired difference")]
     assert '<b class="big">.777</b>' in summary
     assert ".900" not in summary
+
+
+def test_where_a_part_of_the_summary_has_another_r_than_the_whole_it_says_so(full, run_data):
+    assert "exploratory; Pearson r, not r within data sets</span>" in render(full)
+    assert '["base, contested, Pearson r"]' in render(full)
+    assert "exploratory</span>" in render(run_data)
 
 
 def test_runs_that_cannot_be_told_apart_are_numbered(run_data):

@@ -223,5 +223,5 @@ def test_predictions_of_other_pairs_alone_are_an_error_of_the_run(folder, run_da
     write_records(folder / "pairs" / "test.parquet", pairs[:-1])
     assert [pair.id for pair in load_run(folder).joined.pairs] == [pair.id for pair in pairs[:-1]]
     write_records(folder / "pairs" / "test.parquet", [pair.model_copy(update={"id": f"x{pair.id}"}) for pair in pairs])
-    with pytest.raises(InputError, match="pairs"):
+    with pytest.raises(InputError, match=r"'base' \(seed 0\): none of its 80 predictions is for one of the 80 pairs"):
         load_run(folder)

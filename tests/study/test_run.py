@@ -312,14 +312,41 @@ def test_a_run_writes_over_nothing_that_it_reads(tmp_path: Path, monkeypatch: py
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.parametrize(
+    ("own", "settings"),
+    [
+        ("judged/gpt4.parquet", {"pairs": "p.jsonl", "judge": {"name": "published", "judge": "gpt4", "file": "OWN"}}),
+        (
+            "copies/own.jsonl",
+            {
+                "in_domain": {"webgpt": {"pairs": "webgpt"}},
+                "copies": "simulated",
+                "simulation": {},
+                "test": {"per_set": 4},
+                "annotations": "OWN",
+            },
+        ),
+    ],
+)
+def test_a_study_from_python_writes_over_nothing_that_it_reads(own: str, settings: dict[str, Any], tmp_path: Path):
+    path = tmp_path / own
+    path.parent.mkdir()
+    path.write_text("somebody's")
+    text = json.dumps({**settings, "models": {"plain": {}}, "baseline": "plain"}).replace("OWN", str(path))
+    with pytest.raises(OutputError, match=rf"{own}: the study reads it, and it would be written over"):
+        run_study(StudyConfig.model_validate_json(text), tmp_path)
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert not (tmp_path / "study.yaml").exists()
+
+
 def test_the_settings_of_a_run_run_it_again_and_those_of_a_killed_one_are_its_own(finished: Path, tmp_path: Path):
-    from dissensus.study.folder import keep_settings, refuse_own_inputs
+    from dissensus.study.overwriting import keep_settings, refuse_own_inputs
 
     kept = finished / "study.yaml"
     settings = yaml.safe_load(kept.read_text())
-    refuse_own_inputs(str(kept), StudyConfig.model_validate(settings), finished)
+    refuse_own_inputs(str(kept), StudyConfig.model_validate(settings), finished, ["study.yaml"])
     with pytest.raises(OutputError, match="the study would be written over"):
-        refuse_own_inputs(str(kept), StudyConfig.model_validate({**settings, "seeds": [5]}), finished)
+        run_study(StudyConfig.model_validate({**settings, "seeds": [5]}), finished, study=str(kept))
     keep_settings(tmp_path, settings)  # killed: there is no manifest yet
     keep_settings(tmp_path, {**settings, "seeds": [5]})
     assert yaml.safe_load((tmp_path / "study.yaml").read_text())["seeds"] == [5]

@@ -1,6 +1,7 @@
 """Studies of several sets: what is drawn for the test, what is left to train on, who annotates it."""
 
 import itertools
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -142,13 +143,13 @@ def test_a_file_gives_the_same_pairs_through_either_door(tmp_path: Path, label: 
     write_records(tmp_path / "s.jsonl", pairs)
     source = str(tmp_path / "s.jsonl")
     common = {"label": label, "label_seed": 3, "judge": judge, "models": {"plain": {}}, "baseline": "plain"}
-    hold = {"pairs": source, "hold_out": {"by": "group", "count": 4}}
-    drawn = {"in_domain": {"s": source}, "test": {"per_set": 4}}
+    hold = {"pairs": source, "hold_out": {"by": "group", "count": 20}}
+    drawn = {"in_domain": {"s": source}, "test": {"per_set": 20}}
     one, other = (read_sets(StudyConfig.model_validate({**common, **door})) for door in (hold, drawn))
     for part in ("train", "test"):
         found = [{pair.id: pair for pair in getattr(sets, part)} for sets in (one, other)]
         both = found[0].keys() & found[1].keys()
-        assert both or part == "test"
+        assert len(both) > 5
         assert all(found[0][key] == found[1][key] for key in both)
     original = {pair.id: pair for pair in pairs}
     assert all(pair == original[pair.id] for pair in [*one.test, *other.test])
@@ -413,7 +414,8 @@ def test_a_study_of_sets_waits_for_people_and_goes_on(tiny_bert: Path, tmp_path:
     assert len(rates) == 2
     annotated = tmp_path / "copies" / ANNOTATIONS
     said.clear()
-    more = {"annotations": str(annotated), "pretrained": {"given": f"{out}/models/plain/seed-0"}}
+    shutil.copytree(out / "models" / "plain" / "seed-0", tmp_path / "given")
+    more = {"annotations": str(annotated), "pretrained": {"given": str(tmp_path / "given")}}
     config = load_study(tmp_path / "study.yaml", overrides=more)
     metrics = run_study(config, out, say=said.append, progress=False)
     begun = [line.partition("] ")[2].removesuffix(" …") for line in said if line.endswith(" …")]

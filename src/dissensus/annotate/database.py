@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, Programmin
 from sqlalchemy.exc import DataError as UnfitData
 
 from dissensus.errors import InputError, MissingDependencyError, OutputError
+from dissensus.files.sqlite import application_of
 
 BUSY_SECONDS = 15
 _LOCK = 0x646973736E  # of every writing transaction on PostgreSQL; any fixed number that others do not use
@@ -28,7 +29,6 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
 )
 _OWNER_ONLY = 0o600
-_SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 class StorageUnavailable(OutputError):
@@ -72,13 +72,7 @@ def locate(database: str | Path) -> Path | URL:
 
 def is_there(place: Path | URL) -> bool:
     """Tell whether a database may be opened: a server is asked, and of files only those of SQLite."""
-    if not isinstance(place, Path):
-        return True
-    try:
-        with place.open("rb") as file:
-            return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
-    except OSError:
-        return False
+    return not isinstance(place, Path) or application_of(place) is not None
 
 
 def name_of(place: Path | URL) -> str:

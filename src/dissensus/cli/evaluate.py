@@ -122,12 +122,11 @@ def _pairs(source: str) -> list[Pair]:
 def _judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:
     """Read what judges said of the pairs, from a store or a file of judgments."""
     from dissensus.files import read_records
+    from dissensus.files.sqlite import application_of
     from dissensus.judge import JudgmentStore
     from dissensus.judge.recall import Recall
 
-    with file.open("rb") as opened:
-        is_store = opened.read(16) == b"SQLite format 3\0"
-    if not is_store:
+    if application_of(file) is None:
         yield from read_records(file, Judgment)
         return
     with JudgmentStore(file, create=False) as store:

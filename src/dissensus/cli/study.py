@@ -100,12 +100,10 @@ def run(study: str, out: Path, overrides: dict[str, Any], *, scale: str | None =
     """Run a study, print its table and where the report is."""
     from dissensus.evaluate.formats import render_brief
     from dissensus.study import load_study, run_study
-    from dissensus.study.folder import refuse_own_inputs
 
     command_line = shlex.join(["dissensus", *sys.argv[1:]])
     config = load_study(study, overrides=overrides, scale=scale)
-    refuse_own_inputs(study, config, out)
-    metrics = run_study(config, out, command=command_line)
+    metrics = run_study(config, out, command=command_line, study=study)
     if not metrics:  # people are to be asked first; the run has said so
         sys.exit(3)
     click.echo(render_brief(metrics))

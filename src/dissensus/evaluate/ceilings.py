@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from dissensus.evaluate.groups import find_groups, is_exploratory
 from dissensus.evaluate.join import Joined
-from dissensus.evaluate.measure import FEWEST_CLUSTERS, Resampling
+from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import rating_counts
 from dissensus.records import Metric
 from dissensus.stats.ceiling import Ceiling, ceiling, correct_for_attenuation
-from dissensus.stats.intervals import cluster_counts, find_clusters, number_labels, percentile_interval
+from dissensus.stats.intervals import FEWEST_CLUSTERS, cluster_counts, find_clusters, number_labels, percentile_interval
 from dissensus.stats.metrics import FloatArray, large_strata, pearson
 from dissensus.stats.weighted import divide
 

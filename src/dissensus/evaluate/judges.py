@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.measure import FEWEST_CLUSTERS, Resampling
+from dissensus.evaluate.measure import Resampling
 from dissensus.records import Judgment, Order, Pair
 from dissensus.stats.agreement import (
     LEVELS,
@@ -23,7 +23,14 @@ from dissensus.stats.agreement import (
     nest,
     person_agreement,
 )
-from dissensus.stats.intervals import Estimate, cluster_counts, find_clusters, number_labels, percentile_interval
+from dissensus.stats.intervals import (
+    FEWEST_CLUSTERS,
+    Estimate,
+    cluster_counts,
+    find_clusters,
+    number_labels,
+    percentile_interval,
+)
 from dissensus.stats.metrics import FloatArray, accuracy, mean_absolute_error, pearson, pearson_symmetric
 
 _ORDERS: tuple[Order, Order] = ("ab", "ba")

@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 from dissensus.evaluate.groups import find_groups, find_majority_groups, is_exploratory
 from dissensus.evaluate.join import Joined
 from dissensus.records import Kind
-from dissensus.stats import intervals
 from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, evaluate, ones
 from dissensus.stats.calibration import NullBand, null_band, simulate_shares, simulated_ece
-from dissensus.stats.intervals import Clusters, IntArray, find_clusters, number_labels
+from dissensus.stats.intervals import FEWEST_CLUSTERS, Clusters, IntArray, find_clusters, number_labels
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.permutation import Swap, swap_test
-
-FEWEST_CLUSTERS = intervals.FEWEST_CLUSTERS
 
 _SIMULATIONS = 1000
 _DRAWN_AT_ONCE = 2_000_000

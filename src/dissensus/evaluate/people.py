@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dissensus.evaluate.groups import ALL, find_groups, group_field
-from dissensus.evaluate.measure import FEWEST_CLUSTERS, Resampling
+from dissensus.evaluate.measure import Resampling
 from dissensus.records import Metric, Pair
 from dissensus.stats.aggregation import dawid_skene, mace
 from dissensus.stats.coefficients import COEFFICIENTS, agreement_intervals
-from dissensus.stats.intervals import Estimate, find_clusters, number_labels
+from dissensus.stats.intervals import FEWEST_CLUSTERS, Estimate, find_clusters, number_labels
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.ratings import VOTES, RatingTable, tabulate, tabulate_counts
 

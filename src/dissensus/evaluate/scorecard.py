@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.groups import ALL, is_exploratory
 from dissensus.evaluate.join import Joined
-from dissensus.evaluate.measure import FEWEST_CLUSTERS, Contender, Key, Measured, Part, Sample, measure
+from dissensus.evaluate.measure import Contender, Key, Measured, Part, Sample, measure
 from dissensus.evaluate.remarks import FEW_CLUSTERS, about_interval, about_seeds, about_stories, why_undefined
 from dissensus.records import Metric
 from dissensus.stats.bootstrap import ROWS
@@ -21,7 +21,7 @@ from dissensus.stats.comparison import holm, paired_difference
 from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration, recentred_interval
 from dissensus.stats.metrics import FloatArray
 
-__all__ = ["FEWEST_CLUSTERS", "FEW_CLUSTERS", "Reference", "score"]
+__all__ = ["FEW_CLUSTERS", "Reference", "score"]
 
 _ORDER = (
     "pearson_within",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
+from dissensus.files.sqlite import application_of
 from dissensus.judge.verdict import parse_choice
 
 APPLICATION_ID = 0x64697373  # "diss"
@@ -74,6 +76,11 @@ ALTER TABLE judgments ADD COLUMN checksum INTEGER;
 ALTER TABLE judges ADD COLUMN checksum INTEGER;
 ALTER TABLE readings ADD COLUMN checksum INTEGER;
 """
+
+
+def is_store(path: Path) -> bool:
+    """Tell by its first bytes whether a file is a store of judgments."""
+    return application_of(path) == APPLICATION_ID
 
 
 def _read_again(connection: sqlite3.Connection) -> None:

@@ -8,12 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from dissensus.evaluate.measure import FEWEST_CLUSTERS, Sample
+from dissensus.evaluate.measure import Sample
 from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.run import RunData
 from dissensus.stats.comparison import paired_difference
-from dissensus.stats.intervals import IntArray, cluster_counts
+from dissensus.stats.intervals import FEWEST_CLUSTERS, IntArray, cluster_counts
 from dissensus.stats.metrics import FloatArray, mean_absolute_error, pearson, pearson_within
 
 RESAMPLES = 1000

@@ -15,7 +15,7 @@ from dissensus.evaluate.tables import BETTER, TITLES, Scores, number
 from dissensus.report import plots
 from dissensus.report.board import Board
 from dissensus.report.group_tables import label_of
-from dissensus.report.reading import Log
+from dissensus.report.load_files import Log
 from dissensus.report.reliability import reliability
 from dissensus.report.run import RunData
 from dissensus.stats.intervals import IntArray

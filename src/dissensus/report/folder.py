@@ -100,8 +100,8 @@ def check_page(path: Path) -> None:
             raise OutputError(f"{path}: is not a plain file, so it cannot be replaced; name a file with --out")
         with path.open("rb") as file:
             head = file.read(_HEAD)
-    except FileNotFoundError:
-        return
+    except (FileNotFoundError, NotADirectoryError):
+        return  # what is wrong with a folder that is none is said where it is read or written
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: cannot be replaced ({error}); name another file with --out") from error
     if head and _OWN not in head:

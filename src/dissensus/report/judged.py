@@ -65,7 +65,7 @@ class Verdicts:
     reply: str = ""
     """One reply, where there are any."""
     margin: Margin | None = None
-    """By the judgments that name a winner; None where there are none."""
+    """By the judgments that are votes, ties among them; None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def _gather(
 ) -> Judged:
     own = [] if store is None else list(store.judgments(judge=sources.judge, pairs=training))
     found = list(_summaries("training pairs", training, own, store, sources.judge, level))
-    judgments, readings = list(sources.of_test), None
+    ids = {pair.id for pair in test}
+    judgments, readings = [row for row in sources.of_test if row.pair_id in ids], None
     if store is not None and not judgments:
         judgments, readings = list(store.judgments(pairs=test)), store
     found += _summaries("test pairs", test, judgments, readings, None, level)

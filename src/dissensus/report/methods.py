@@ -93,7 +93,7 @@ def _training(run: RunData, names: Sequence[str]) -> Iterator[str]:
     left_out = run.count("margin", "left_out")
     start = f"Of {there}, "
     if left_out:
-        start += f"{left_out:,} had no judgment that names a winner and {_was(left_out)} left out; "
+        start += f"{left_out:,} had no judgment that is a vote and {_was(left_out)} left out; "
     yield start + "; ".join(said) + "."
 
 
@@ -147,8 +147,8 @@ def _judge(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
     invalid, judgments = (run.count("margin", name) for name in ("invalid", "judgments"))
     share = f" ({100 * invalid / judgments:.1f} %)" if judgments and invalid is not None else ""
     yield (
-        f"Margins m = |Σj − n/2| / (n/2) rest on {n:.3g} judgments a pair{f' by {judge}' if judge else ''}; those that "
-        f"named no winner{share}, ties and invalid replies alike, were not counted as votes."
+        f"Margins m = |Σj − n/2| / (n/2) rest on {n:.3g} judgments a pair{f' by {judge}' if judge else ''}; a tie "
+        f"counts as half a vote for each response, and replies that name neither{share} are not votes."
     )
     for name in names:
         other = run.models.get(name, {}).get("judge")

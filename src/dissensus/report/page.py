@@ -257,7 +257,7 @@ def _hashes(run: RunData) -> dict[str, str]:
 
 
 def _judged(run: RunData) -> dict[str, int]:
-    """Count judgments, ties and invalid ones among them, and training pairs that are left out for want of a winner.
+    """Count judgments, invalid ones among them, and training pairs that are left out for want of a vote.
 
     The manifest's counts hold those of pairs without a margin too; where it has none, the margins' own have to do.
     """

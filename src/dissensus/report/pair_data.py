@@ -204,7 +204,7 @@ def _text(text: Text) -> list[Any]:
 
 
 def _margin(margin: Margin | None) -> list[Any] | None:
-    """A margin with the judgments that it rests on: those that name a winner, and the others."""
+    """A margin with the judgments that it rests on: the votes, ties among them, and the others."""
     return None if margin is None else [round(margin.margin, 4), margin.n_judgments, margin.n_invalid]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from dissensus.evaluate.tables import Scores, shorten
 from dissensus.report.embed import clean
 from dissensus.report.group_tables import label_of
-from dissensus.report.reading import Log
+from dissensus.report.load_files import Log
 from dissensus.report.reliability import Reliability
 from dissensus.report.svg import INK, MUTED, SERIES, SHADES, colour_of, drawing, marker_of
 from dissensus.stats.metrics import FloatArray

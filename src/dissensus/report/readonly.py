@@ -52,17 +52,17 @@ class ReadOnlyStore(JudgmentStore):
             raise self._no_row("judgment", error.errors()[0]["msg"]) from error
 
     def readings(self, *, judge: str | None = None, pairs: Iterable[Pair] | None = None) -> Iterator[StoredReading]:
-        """Iterate as `JudgmentStore.readings`, and raise InputError at a row that is no reading."""
+        """Iterate as `JudgmentStore.readings`, and raise InputError at a row that is no choice distribution."""
         try:
             for row in super().readings(judge=judge, pairs=pairs):
                 known = {row.pair_id, row.judge, row.content, row.persona}
                 if row.order not in ("ab", "ba") or not all(isinstance(text, str) for text in known):
-                    raise self._no_row("reading", f"{row.pair_id!r:.60} shown {row.order!r:.20}")
+                    raise self._no_row("choice distribution", f"{row.pair_id!r:.60} shown {row.order!r:.20}")
                 if not (row.reading.logprobs < 0.01).all():
-                    raise self._no_row("reading", f"{row.pair_id!r:.60}: a probability is none")
+                    raise self._no_row("choice distribution", f"{row.pair_id!r:.60}: a probability is none")
                 yield row
         except TypeError as error:
-            raise self._no_row("reading", str(error)) from error
+            raise self._no_row("choice distribution", str(error)) from error
 
     def _no_row(self, what: str, why: str) -> InputError:
         return InputError(
@@ -95,16 +95,6 @@ def _is_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def is_store(path: Path) -> bool:
-    """Tell by its first bytes whether a file is a store of judgments."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(100)
-    except OSError:
-        return False
-    return head.startswith(b"SQLite format 3\0") and head[68:72] == APPLICATION_ID.to_bytes(4, "big")
 
 
 def _has_bytes(path: Path) -> bool:

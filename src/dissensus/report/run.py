@@ -12,8 +12,7 @@ from dissensus.evaluate.join import Joined, join
 from dissensus.records import Margin, Metric, Pair, Prediction
 from dissensus.report.folder import RunFolder
 from dissensus.report.judged import Judged, Sources, load_judged
-from dissensus.report.loose import find_loose
-from dissensus.report.reading import (
+from dissensus.report.load_files import (
     Log,
     read_judgments,
     read_log,
@@ -24,6 +23,7 @@ from dissensus.report.reading import (
     read_predictions,
     read_text,
 )
+from dissensus.report.loose import find_loose, find_scorecard
 
 _T = TypeVar("_T")
 
@@ -111,7 +111,7 @@ def _is_study(folder: RunFolder) -> bool:
     """Tell whether a study has run here, or begun; its YAML alone may lie beside what the verbs wrote."""
     if folder.file("manifest.json") is not None:
         return True
-    return folder.file("study.yaml") is not None and (folder.has_folder("pairs") or find_loose(folder) is None)
+    return folder.file("study.yaml") is not None and (folder.has_folder("pairs") or find_scorecard(folder) is None)
 
 
 def _of_verbs(folder: RunFolder, store: Path | None) -> RunData:
@@ -181,9 +181,8 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
 def _judged(
     folder: RunFolder, sources: Sources, training: Sequence[Pair], test: Sequence[Pair], level: float = 0.95
 ) -> Judged:
-    known = sources if test else replace(sources, of_test=())
     try:
-        return load_judged(known, training, test, level=level)
+        return load_judged(sources, training, test, level=level)
     except EvaluationError as error:
         raise InputError(f"{folder.path}: {error}") from error
 

@@ -28,7 +28,16 @@ class SummaryRow:
     words: str
     values: Sequence[Metric | None]
     """Of r and of L1."""
-    differences: Sequence[Metric | None]
+    differences: Sequence[Metric | None] = (None, None)
+
+
+@dataclass(frozen=True)
+class SummarySection:
+    """The rows of one group of pairs."""
+
+    measures: Sequence[str]
+    """The metrics of its columns: the r that is defined there, and L1."""
+    rows: Sequence[SummaryRow]
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,8 @@ class Summary:
     """Rows by group of pairs, the whole first."""
 
     measures: Sequence[str]
-    """The metrics of the columns: the r that is shown, and L1."""
-    sections: Mapping[str, Sequence[SummaryRow]]
+    """The metrics that head the columns, those of the first section."""
+    sections: Mapping[str, SummarySection]
     limits: Sequence[float]
     """The scale of each column's bars: the furthest end of an interval."""
 
@@ -47,31 +56,30 @@ def summarise(board: Board) -> Summary | None:
     scores = board.scores
     if not scores.models:
         return None
-    measures = (correlation(scores), "l1")
-    sections = {"All pairs": _rows(board, measures, "all")}
+    sections = {"All pairs": _section(board, "all")}
     if any(scores.value(model, "l1", CONTESTED) is not None for model in scores.models):
-        own = (correlation(scores, CONTESTED), "l1")
-        sections["Contested pairs, which the votes themselves choose: exploratory"] = _rows(board, own, CONTESTED)
-    limits = [_furthest([row.differences[k] for rows in sections.values() for row in rows]) for k in (0, 1)]
-    return Summary(measures, sections, limits)
+        sections["Contested pairs, which the votes themselves choose: exploratory"] = _section(board, CONTESTED)
+    rows = [row for section in sections.values() for row in section.rows]
+    limits = [_furthest([row.differences[k] for row in rows]) for k in (0, 1)]
+    return Summary(sections["All pairs"].measures, sections, limits)
 
 
-def _rows(board: Board, measures: tuple[str, str], group: str) -> list[SummaryRow]:
+def _section(board: Board, group: str) -> SummarySection:
     scores = board.scores
+    measures = (correlation(scores, group), "l1")
     rows = []
     if scores.baseline is not None:
-        rows.append(SummaryRow(scores.baseline, "", "baseline", _values(scores, scores.baseline, measures, group), ()))
+        rows.append(SummaryRow(scores.baseline, "", "baseline", _values(scores, scores.baseline, measures, group)))
     for finding in find_findings(scores, group):
         outcome = finding.outcome if scores.baseline is not None else ""
-        differences = [finding.differences["pearson"], finding.differences["l1"]] if outcome else []
         words = _words(finding) if outcome else ""
-        rows.append(
-            SummaryRow(finding.model, outcome, words, _values(scores, finding.model, measures, group), differences)
-        )
+        differences = [finding.differences[name] if outcome else None for name in ("pearson", "l1")]
+        values = _values(scores, finding.model, measures, group)
+        rows.append(SummaryRow(finding.model, outcome, words, values, differences))
     ceiling = [board.ceiling(metric, group) for metric in measures]
     if any(row is not None and row.value is not None for row in ceiling):
-        rows.append(SummaryRow("ceiling", "", "of a perfect model, with so few votes", ceiling, ()))
-    return [row if row.differences else _without(row) for row in rows]
+        rows.append(SummaryRow("ceiling", "", "of a perfect model, with so few votes", ceiling))
+    return SummarySection(measures, rows)
 
 
 def _words(finding: Finding) -> str:
@@ -83,10 +91,6 @@ def _words(finding: Finding) -> str:
 
 def _values(scores: Scores, model: str, measures: Sequence[str], group: str) -> list[Metric | None]:
     return [scores.value(model, metric, group) for metric in measures]
-
-
-def _without(row: SummaryRow) -> SummaryRow:
-    return SummaryRow(row.name, row.outcome, row.words, row.values, (None, None))
 
 
 def _furthest(rows: Sequence[Metric | None]) -> float:

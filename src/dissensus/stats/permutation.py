@@ -26,7 +26,7 @@ from dissensus.stats.weighted import FloatArray, divide
 TESTED = ("pearson_within", "pearson", "pearson_symmetric", "spearman", "l1", "brier", "nll", "accuracy")
 """The metrics whose differences are tested."""
 
-_TOLERANCE = 1e-9
+TOLERANCE = 1e-9
 """A swapped difference that is this close to the observed one equals it; the sums differ in their rounding."""
 
 
@@ -90,7 +90,7 @@ def swap_test(
     """
     with one_blas_thread():
         observed = {key: _mean(seeds, np.zeros((n_clusters, 1))) for key, seeds in pairs.items()}
-    limits = {key: np.abs(value) - _TOLERANCE for key, value in observed.items()}
+    limits = {key: np.abs(value) - TOLERANCE for key, value in observed.items()}
 
     def work(n: int, generator: np.random.Generator) -> dict[Key, FloatArray]:
         swapped = generator.integers(2, size=(n_clusters, n), dtype=np.uint8).astype(np.float64)

@@ -7,13 +7,12 @@ from numpy.typing import NDArray
 
 from dissensus.stats.intervals import FEWEST_CLUSTERS
 from dissensus.stats.metrics import FloatArray, correlation_of_sums, fisher_mean, large_strata
+from dissensus.stats.permutation import TOLERANCE
 
 IntArray = NDArray[np.int64]
 
 _SWAPS = 199
 """With this many, a level of .05 is met exactly: 10 of 200."""
-_TOLERANCE = 1e-9
-"""A swapped difference that is this close to the observed one equals it; the sums differ in their rounding."""
 
 
 def swap_test(
@@ -43,7 +42,7 @@ def swap_test(
     swapped[:, 0] = 0
     found = swapped_differences(baseline, model, human, prompts, data_sets, swapped)
     # An undefined difference counts as a large one.
-    as_large = ~(np.abs(found[:, 1:]) < np.abs(found[:, :1]) - _TOLERANCE)
+    as_large = ~(np.abs(found[:, 1:]) < np.abs(found[:, :1]) - TOLERANCE)
     result: FloatArray = (1 + as_large.sum(axis=1)) / (1 + _SWAPS)
     return result
 

@@ -7,20 +7,15 @@ from pathlib import Path
 
 from dissensus.errors import InputError
 from dissensus.files import read_pairs
+from dissensus.files.sqlite import application_of
 from dissensus.records import Pair, plain_text
 
-_SQLITE_MAGIC = b"SQLite format 3\0"
 _POSTGRES = ("postgres://", "postgresql://", "postgresql+psycopg://")
 
 
 def is_database(source: str) -> bool:
     """Tell whether ``source`` is an annotation database and no file of pairs."""
-    if source.startswith(_POSTGRES):
-        return True
-    if not Path(source).is_file():
-        return False
-    with Path(source).open("rb") as file:
-        return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+    return source.startswith(_POSTGRES) or application_of(Path(source)) is not None
 
 
 def read_database(source: str) -> list[Pair]:

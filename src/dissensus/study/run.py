@@ -14,7 +14,6 @@ from dissensus.files import content_of, read_records, write_json, write_records
 from dissensus.files.claims import sole_writer
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig
-from dissensus.study.folder import keep_settings
 from dissensus.study.judges import (
     CommitteeJudge,
     JudgeSettings,
@@ -28,6 +27,7 @@ from dissensus.study.judges import (
     stored_content,
 )
 from dissensus.study.manifest import Manifest, Stages, fingerprint_of
+from dissensus.study.overwriting import MANIFEST, SETTINGS, keep_settings, refuse_own_inputs
 from dissensus.study.parts import Categories
 from dissensus.study.sets import (
     annotations_content,
@@ -41,7 +41,7 @@ from dissensus.study.testing import judge_test_pairs, judged_content, judges_of_
 _TRAIN, _TEST, _GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
 _MARGINS, _STORE, _SCORES, _REPORT = "margins.parquet", "judgments.db", "scores.json", "report.html"
 _LEFT_OUT = "left_out.json"
-_COPIES = "copies"
+_COPIES, _JUDGED, _PREDICTIONS = "copies", "judged", "predictions"
 _DRAWN = "pairs/test_as_drawn.parquet"
 """Test pairs before machines put them into categories, where they are to."""
 _CATEGORIES, _CATEGORY_AGREEMENT = "categories.parquet", "categories_agreement.json"
@@ -52,6 +52,7 @@ def run_study(
     out: str | Path,
     *,
     command: str = "",
+    study: str = "",
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
     progress: bool = True,
 ) -> list[Metric]:
@@ -59,8 +60,20 @@ def run_study(
 
     Run again, it redoes only the stages whose settings or inputs changed; killed anywhere, it goes on where
     it stopped.
+
+    Args:
+        config: the settings.
+        out: the folder.
+        command: how it was called, for the manifest.
+        study: the file that the settings are from, where they are from one.
+        say: takes each line of progress.
+        progress: whether stages show how far they are.
+
+    Raises:
+        OutputError: the folder cannot be made, or the run would write over the study or something that it reads.
     """
     folder = Path(out)
+    refuse_own_inputs(study, config, folder, _written(config))
     _make(folder)
     with sole_writer(folder):
         return _Study(config, folder, command=command, say=say, progress=progress).run()
@@ -316,9 +329,9 @@ class _Study:
             lambda: self._predict(name, dict(folders)),
             settings=[name, list(self.config.seeds), config.max_length],
             inputs=[self._test_texts, *weights],
-            outputs=[f"predictions/{name}.parquet"],
+            outputs=[f"{_PREDICTIONS}/{name}.parquet"],
         )
-        sha256: str = predicted["outputs"][f"predictions/{name}.parquet"]
+        sha256: str = predicted["outputs"][f"{_PREDICTIONS}/{name}.parquet"]
         return sha256
 
     def _pretrained(self, name: str, source: str) -> str:
@@ -329,9 +342,9 @@ class _Study:
             lambda: self._predict(name, {None: source}),
             settings=[name, "" if content else source],
             inputs=[self._test_texts, content],
-            outputs=[f"predictions/{name}.parquet"],
+            outputs=[f"{_PREDICTIONS}/{name}.parquet"],
         )
-        sha256: str = predicted["outputs"][f"predictions/{name}.parquet"]
+        sha256: str = predicted["outputs"][f"{_PREDICTIONS}/{name}.parquet"]
         return sha256
 
     def _train(self, name: str, seed: int, folder: str) -> dict[str, Any]:
@@ -359,14 +372,14 @@ class _Study:
         for seed, source in models.items():
             model = RewardModel.load(source)
             predictions += model.predict(test, name=name, seed=seed, progress=self.progress)
-        _make(self.folder / "predictions")
-        write_records(self.folder / f"predictions/{name}.parquet", predictions)
+        _make(self.folder / _PREDICTIONS)
+        write_records(self.folder / f"{_PREDICTIONS}/{name}.parquet", predictions)
         return {"predictions": len(predictions)}
 
     def _judge_test(self, name: str, pairs: dict[str, str]) -> str:
         """Have a judge judge the test pairs; returns the hash of its judgments."""
         judging = self.test_judges[name]
-        out = f"judged/{name}.parquet"
+        out = f"{_JUDGED}/{name}.parquet"
         learns = [pairs[_TRAIN]] if isinstance(judging, CommitteeJudge) else []
         stage = self.stages.run(
             f"judge the test pairs: {name}",
@@ -403,8 +416,10 @@ class _Study:
 
     def _score(self) -> dict[str, Any]:
         settings = self.config.evaluation
-        predictions = [row for name in self._predicted for row in self._load(f"predictions/{name}.parquet", Prediction)]
-        judgments = [row for name in self.test_judges for row in self._load(f"judged/{name}.parquet", Judgment)]
+        predictions = [
+            row for name in self._predicted for row in self._load(f"{_PREDICTIONS}/{name}.parquet", Prediction)
+        ]
+        judgments = [row for name in self.test_judges for row in self._load(f"{_JUDGED}/{name}.parquet", Judgment)]
         metrics = evaluate_predictions(
             self._load(_TEST, Pair),
             predictions,
@@ -439,6 +454,13 @@ class _Study:
 
     def _load(self, relative: str, record_type: type[Any]) -> list[Any]:
         return list(read_records(self.folder / relative, record_type))
+
+
+def _written(config: StudyConfig) -> list[str]:
+    """List the files and folders that a run writes anew; stores of judgments are added to."""
+    files = [SETTINGS, MANIFEST, _TRAIN, _TEST, _GOLD, _DRAWN, _MARGINS, _LEFT_OUT, _SCORES, _REPORT]
+    folders = ["margins", _PREDICTIONS, _JUDGED, *([_COPIES] if config.copies == "simulated" else [])]
+    return [*files, _CATEGORIES, _CATEGORY_AGREEMENT, *folders, *(f"models/{name}" for name in config.models)]
 
 
 def _margin_files(judge: str) -> tuple[str, str]:

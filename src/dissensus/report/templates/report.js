@@ -313,15 +313,15 @@ function judges(pair) {
 }
 
 function marginWords([margin, valid, none]) {
-  const rest = none ? `, ${none} without a winner` : "";
-  return number(margin) + (valid ? ` (${valid} judgment${valid === 1 ? "" : "s"} for a or b${rest})` : "");
+  const rest = none ? `, ${none} invalid` : "";
+  return number(margin) + (valid ? ` (${valid} valid judgment${valid === 1 ? "" : "s"}${rest})` : "");
 }
 
 function judge(verdicts) {
   const shown = Object.entries(verdicts.orders).map(([order, [a, b, tie, invalid]]) =>
     `${order === "ab" ? "a" : "b"} shown first: ${a} for a, ${b} for b` + (tie ? `, ${tie} a tie` : "") + (invalid ? `, ${invalid} invalid` : ""));
   if (verdicts.probability !== null) shown.push(`probability of a ${number(verdicts.probability)}`);
-  shown.push(verdicts.margin ? `margin ${marginWords(verdicts.margin)}` : verdicts.probability === null ? "no margin: no judgment names a winner" : "");
+  shown.push(verdicts.margin ? `margin ${marginWords(verdicts.margin)}` : verdicts.probability === null ? "no margin: no judgment is a vote" : "");
   const reply = verdicts.reply ? make("q", { dir: "auto" }, verdicts.reply + more(verdicts.left)) : null;
   return make("p", {}, make("b", {}, make("bdi", {}, verdicts.name)), ` ${shown.filter((words) => words).join("; ")} `, reply);
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,7 @@ from dissensus.files import write_text
 from dissensus.files.clashes import is_same, lies_in
 from dissensus.study.config import StudyConfig
 
-_SETTINGS, _MANIFEST = "study.yaml", "manifest.json"
-_FILES = """
-    study.yaml manifest.json scores.json report.html margins.parquet left_out.json categories.parquet
-    categories_agreement.json pairs/train.parquet pairs/test.parquet pairs/train_votes.parquet
-    pairs/test_as_drawn.parquet
-"""
-_FOLDERS = ("margins", "predictions")
+SETTINGS, MANIFEST = "study.yaml", "manifest.json"
 
 
 def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
@@ -28,28 +22,33 @@ def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
     Raises:
         OutputError: the file that is there was written by no run: it is somebody's own.
     """
-    path, text = folder / _SETTINGS, _text_of(settings)
+    path, text = folder / SETTINGS, _text_of(settings)
     if path.exists():
         if path.read_bytes() == text.encode():
             return
-        if not (folder / _MANIFEST).exists() and not _is_whole(path, settings):
+        if not (folder / MANIFEST).exists() and not _is_whole(path, settings):
             raise OutputError(f"{path}: no run has written it, so it stays as it is; choose another --out")
     write_text(path, text)
 
 
-def refuse_own_inputs(study: str, config: StudyConfig, folder: Path) -> None:
+def refuse_own_inputs(study: str, config: StudyConfig, folder: Path, written: Iterable[str]) -> None:
     """Look whether a run of ``study`` in ``folder`` would write over what it reads, or over the study itself.
+
+    Args:
+        study: the file that the settings are from; empty where they are from none.
+        config: the settings, whose texts may be paths.
+        folder: of the run.
+        written: the files and folders in it that the run writes.
 
     Raises:
         OutputError: it would; names the file and who gives it.
     """
     settings = config.model_dump(mode="json")
-    names = [*_FILES.split(), *_FOLDERS, *(f"models/{name}" for name in config.models)]
-    written = [place for name in names if (place := folder / name).exists()]
+    there = [place for name in written if (place := folder / name).exists()]
     for text in (study, *_texts(settings)):
-        if not _is_there(text) or not any(lies_in(Path(text), place) for place in written):
+        if not _is_there(text) or not any(lies_in(Path(text), place) for place in there):
             continue
-        kept = folder / _SETTINGS
+        kept = folder / SETTINGS
         if is_same(Path(text), kept) and kept.read_bytes() == _text_of(settings).encode():
             continue  # the same run once more: nothing of it is written
         what = "the study" if text == study else "the study reads it, and it"
