@@ -73,6 +73,8 @@ def text_value(text: Text) -> str | list[dict[str, Any]]:
 
 def unicode_of(text: str, column: str) -> str:
     """Refuse half a surrogate pair, which JSON can escape and UTF-8 cannot hold. Raises ValueError."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:

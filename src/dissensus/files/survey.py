@@ -80,8 +80,8 @@ class Survey:
         self._prompt = "prompt"
         self._votes_are_odd = False
         self._words = self._votes = Words("label")
-        self.ids_are_made = False
-        """Whether ids are made from the texts, as the file's own name something else."""
+        self._ids_are_made = False
+        self._is_plain = False
         self.is_choices = False
         """Whether several rows may be choices, or votes, of one pair."""
 
@@ -145,17 +145,27 @@ class Survey:
                 self._notice(notice)
         if self._words.is_share:
             self.is_choices = False
+        self._settle()
+
+    def make_ids(self) -> None:
+        """Leave the file's own ids, which name something else: ids are made from the texts."""
+        self._ids_are_made = True
+        self._settle()
+
+    def _settle(self) -> None:
+        """Say once whether rows are in our terms as they stand, but perhaps for their labels."""
+        is_other = self._left or self._cells or self._people or self._votes_are_odd or self._ids_are_made or self._given
+        self._is_plain = not is_other and self._label == "label" and self._prompt == "prompt"
 
     def apply(self, row: Values) -> Values:
         """Return the row in our terms. Raises ValueError for a choice that cannot be read."""
         if len(self._mapping.candidates) > len(self._known):
             self._leave_candidates()
         label = None if self._mapping.layout == "trl" else row.get(self._label)
-        is_plain = not (self._left or self._cells or self._people or self._votes_are_odd or self.ids_are_made)
-        if is_plain and self._label == "label" and self._prompt == "prompt" and not self._given and label in _FINE:
+        if self._is_plain and label in _FINE:
             return row
         row = {name: value for name, value in row.items() if name not in self._left}
-        if self.ids_are_made:
+        if self._ids_are_made:
             row.pop("id", None)
         if self._prompt != "prompt":
             row["prompt"] = row[self._prompt]
