@@ -129,6 +129,14 @@ def test_a_wrong_value_option_is_refused():
         read(rows("label", ["A"]), values={"label": {"1": "left"}})
 
 
+def test_what_is_said_of_our_own_words_holds_too():
+    swapped = {"a": "b", "b": "a", "tie": ""}
+    assert labels(rows("label", ["a", "b", "tie"]), values={"label": swapped}) == ["b", "a", None]
+    said = [[{"annotator": "ann", "vote": vote}, {"annotator": "bo", "vote": "a"}] for vote in ("a", "b", "tie")]
+    pairs, _ = read(rows("votes", said), values={"vote": swapped})
+    assert [(pair.votes.a, pair.votes.b, pair.votes.tie) for pair in pairs] == [(0, 2, 0), (1, 1, 0), (0, 1, 0)]
+
+
 def test_a_share_is_an_estimate():
     found, notices = read(rows("preference", [0.2, 1, 0.5]))
     assert [pair.votes.preference for pair in found] == [0.2, 1, 0.5]
@@ -312,6 +320,13 @@ def test_a_vote_that_cannot_be_read_names_its_own_column():
     rows = [{**row, "prompt": f"Why {i}?"} for i in range(1000)] + [{**row, "prompt": "Why?", "annotator_2": "?"}]
     with pytest.raises(InputError, match=r"annotator_2 is text \('\?'\).*--column votes="):
         list(read_pairs(rows, notice=lambda _: None))
+
+
+def test_a_message_names_no_option_that_is_none():
+    with pytest.raises(InputError, match=r"votes\[0\].annotator is a number \(1.5\).*: --column votes=; "):
+        read([TEXTS[0] | {"votes": [{"annotator": 1.5, "vote": "a"}]}])
+    with pytest.raises(InputError, match=r"annotator is a number \(1.5\); expected text; mend the row"):
+        read([TEXTS[0] | {"label": "a", "who": 1.5}], annotator="who")
 
 
 def test_a_crowd_of_millions_takes_no_more_room_than_a_person():

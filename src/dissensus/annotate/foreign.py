@@ -20,6 +20,7 @@ from dissensus.errors import InputError
 from dissensus.files.faults import describe
 from dissensus.files.pairs import descriptive, name_of, text_of
 from dissensus.files.reading import decode_json, format_of, kind_of, read_rows
+from dissensus.files.words import side_named
 from dissensus.records import Label, Order, Pair, content_id
 
 FIELDS = ("prompt", "response_a", "response_b")
@@ -30,20 +31,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "correct": {option.words.lower(): option.value for option in SUBJECTIVITY.options},
     "distinct": {option.words.lower(): option.value for option in DISTINGUISHABILITY.options},
     "estimate": {option.words.lower(): option.value for option in PREFERENCE.options},
-    "choice": {
-        "left": "a",
-        "right": "b",
-        "answer a": "a",
-        "answer b": "b",
-        "response a": "a",
-        "response b": "b",
-        "equal": "tie",
-        "neither": "tie",
-        "both": "tie",
-        "same": "tie",
-        "draw": "tie",
-        "no preference": "tie",
-    },
+    "choice": {"left": "a", "right": "b"},
 }
 _OURS: dict[str, tuple[str, ...]] = {
     "correct": ("single", "multiple"),
@@ -130,7 +118,8 @@ class Names:
 
     def _side(self, text: str) -> Label | None:
         of_fields = {self.fields.get(name, name): side for name, side in (("response_a", "a"), ("response_b", "b"))}
-        found = self.values.get(("choice", text)) or of_fields.get(text) or self._ours("choice", text)
+        told = self.values.get(("choice", text)) or of_fields.get(text)
+        found = told or side_named(text) or self._ours("choice", text)
         return found if found in _OURS["choice"] else None  # type: ignore[return-value]
 
     def _ranked(self, question: str, ranking: Sequence[Sequence[str]], place: str) -> Label:
@@ -154,7 +143,6 @@ def _described(data: Mapping[str, Any], unfit: set[str]) -> dict[str, Any]:
     for column in _DESCRIPTIVE:
         try:
             value = descriptive({column: data.get(column)})
-            Pair(id="x", prompt="x", response_a="x", response_b="x", **value)
         except ValueError:
             unfit.add(column)
         else:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dissensus.files.chat import decode_cell, text_of, text_value, tools_of, unicode_of
-from dissensus.files.columns import DESCRIPTIVE
+from dissensus.files.columns import DESCRIPTIVE, PAIR_COLUMNS
 from dissensus.files.prompts import split_texts
 from dissensus.files.reading import decode_json, kind_of
 from dissensus.files.remarks import Remarks
@@ -102,7 +102,9 @@ def name_of(value: Any, column: str, remarks: Remarks | None = None) -> str | No
         return str(int(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"{column} is {kind_of(value)}; expected text; leave the column alone: --column {column}=")
+    ours = column.partition("[")[0]
+    remedy = f"; leave the column alone: --column {ours}=" if ours in PAIR_COLUMNS else ""
+    raise ValueError(f"{column} is {kind_of(value)}; expected text{remedy}")
 
 
 def _votes(row: Mapping[str, Any], remarks: Remarks | None) -> Votes | None:

@@ -97,7 +97,9 @@ class Survey:
         theirs = self._mapping.ours.get("label", self._label)
         self._words = Words(theirs, self._of("label", theirs, "vote"), named)
         people = self._people[0] if self._people else self._mapping.ours.get("votes", "votes")
-        self._votes = Words(people, self._of("votes", "vote", *self._people), named, ours="votes")
+        given = self._of("votes", "vote", *self._people)
+        self._votes = Words(people, given, named, ours="votes")
+        self._votes_are_odd = bool(given)
         for row in rows:
             self.observe(row)
         self._known |= self._mapping.candidates
@@ -167,15 +169,15 @@ class Survey:
         row = {name: value for name, value in row.items() if name not in self._left}
         if self._ids_are_made:
             row.pop("id", None)
-        if self._prompt != "prompt":
-            row["prompt"] = row[self._prompt]
         for name in self._cells:
             row[name] = conversation_of(row.get(name))
+        if self._prompt != "prompt":
+            row["prompt"] = row.get(self._prompt)
         if self._words.is_share:
             share = self._words.share(label)
             row |= {"label": None, "votes": None if share is None else [{"estimate": share}]}
         elif label is not None:
-            row["label"] = label if label in _FINE else self._words.read(label, _models(row))
+            row["label"] = self._words.read(label, _models(row))
         if self._people:
             said = {name: self._votes.read(row.get(name), _models(row), name) for name in self._people}
             row["votes"] = [{"annotator": name, "vote": vote} for name, vote in said.items() if vote is not None]
