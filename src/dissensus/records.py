@@ -115,7 +115,8 @@ class Message(Record):
 
 
 def _call_as_text(call: dict[str, Any]) -> str:
-    function = call.get("function") or call
+    inner = call.get("function")
+    function = inner if isinstance(inner, dict) else call
     arguments = function.get("arguments", {})
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return f"{function.get('name', 'tool')}({text})"

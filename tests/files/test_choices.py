@@ -74,6 +74,7 @@ UNCLEAR = {
     "a preference of 0 and 1": ("preference", [1, 0, 1], ["a", "b", "a"]),
     "unknown words": ("label", ["left", "left"], ["a", "a"]),
     "quoted words": ("label", ["the left", "the left"], ["a", "a"]),
+    "many words": ("label", ["the one that stands\non the left is better by far", "b"], ["a", "b"]),
 }
 
 
@@ -89,6 +90,16 @@ def test_what_a_message_says_to_do_works(case):
             words = shlex.split(str(error).replace("(", "").replace(",", " ").replace(";", " "))
             given += tuple(words[i + 1] for i, word in enumerate(words) if word == "--value")
     pytest.fail("the hint leads nowhere")
+
+
+@pytest.mark.parametrize("theirs", ["who won", "Q1: who won"])
+def test_what_a_message_says_to_do_works_with_any_name_of_the_column(theirs):
+    for values, expected in (([1, 1], ["a", "a"]), (["left", "left"], ["a", "a"])):
+        with pytest.raises(InputError) as caught:
+            read(rows(theirs, values), columns={"label": theirs})
+        words = shlex.split(str(caught.value).replace(";", " ").replace("'left')", ""))
+        given = _values(tuple(words[i + 1] for i, word in enumerate(words) if word == "--value"))
+        assert labels(rows(theirs, values), columns={"label": theirs}, values=given) == expected
 
 
 def test_a_column_of_unknown_words_is_named_with_a_way_that_works():

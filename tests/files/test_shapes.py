@@ -206,6 +206,12 @@ def test_tool_calls_are_kept_and_tell_responses_apart(tmp_path, content, form):
     assert list(read_pairs(tmp_path / f"y.{form}", notice=pytest.fail)) == [pair]
 
 
+def test_a_call_in_no_known_shape_is_shown_all_the_same():
+    turn = {"role": "assistant", "content": "", "tool_calls": [{"function": "price"}]}
+    (pair,) = read_pairs([{"prompt": "Why?", "chosen": [turn], "rejected": messages([BAD])}])
+    assert "tool({})" in {plain_text(pair.response_a), plain_text(pair.response_b)}
+
+
 def test_calls_are_the_same_in_the_spellings_of_other_tools():
     def calls(turn):
         (message,) = text_of([turn], "chosen")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import shlex
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -109,7 +110,7 @@ class Names:
         if known not in _OURS[question]:
             raise InputError(
                 f"{place}: {theirs} is {kind_of(value)}; expected {expected}; "
-                f"map it: --value '{question}:{text}={_OURS[question][0]}'"
+                f"map it: --value {_quoted(f'{question}:{text}={_OURS[question][0]}')}"
             )
         return int(known) if question == "estimate" else known
 
@@ -127,13 +128,14 @@ class Names:
         theirs = self.questions.get(question, question)
         if question != "choice":
             raise InputError(
-                f"{place}: {theirs} ranks {', '.join(names)}; a ranking is a choice: --question choice={theirs}"
+                f"{place}: {theirs} ranks {', '.join(names)}; a ranking is a choice: --question "
+                + shlex.quote(f"choice={theirs}")
             )
         found = preferred(ranking, self._side)
         if found is None:
             raise InputError(
                 f"{place}: {theirs} ranks {', '.join(names)}; which of them the two responses are is not known; "
-                f"name them: --value 'choice:{names[0]}=a' --value 'choice:{names[1]}=b'"
+                f"name them: --value {_quoted(f'choice:{names[0]}=a')} --value {_quoted(f'choice:{names[1]}=b')}"
             )
         return found
 
@@ -152,6 +154,11 @@ def _described(data: Mapping[str, Any], unfit: set[str]) -> dict[str, Any]:
 
 def _is_nothing(value: Any) -> bool:
     return value is None or value in ("", []) or (isinstance(value, float) and math.isnan(value))
+
+
+def _quoted(text: str) -> str:
+    # Always in quotes, for whoever puts another value in.
+    return "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def _text(value: Any) -> str:
@@ -269,7 +276,7 @@ class Gathering:
             first = next((name for name in there if name not in known), "NAME")
             raise InputError(
                 f"{self._path}: none of its questions is called {', '.join(_OURS)}; found {_listed(there)}; "
-                f"say which is which: --question choice={first}"
+                f"say which is which: --question {shlex.quote(f'choice={first}')}"
             )
         if 1 in self._lengths and len(self._lengths) > 1:
             theirs = self._names.questions.get("choice", "choice")

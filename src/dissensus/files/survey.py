@@ -208,7 +208,7 @@ class Survey:
             if name not in known:
                 raise InputError(
                     f"--value {name}: is no column of choices here; choose from {', '.join(dict.fromkeys(known))}, or "
-                    f"name it: --column label={name}"
+                    f"name it: --column {shlex.quote(f'label={name}')}"
                 )
             column = next((ours for ours in OURS if name in (ours, self._mapping.ours.get(ours))), "label")
             for value, ours in values.items():
@@ -303,10 +303,9 @@ class Survey:
         for name in self._mapping.candidates:
             value = next((row[name] for row in rows if not is_blank(row.get(name))), None)
             if plain_name(name) in CHOICES and value is not None:
-                option = shlex.quote(f"{name}:{str(value).strip()[:40]}=a")
                 self._notice(
                     f"column {name} is left alone; if it says who won, say what each of its values means, as in "
-                    f"--column label={shlex.quote(name)} --value {option}"
+                    f"--column label={shlex.quote(name)} {Words(name).option(value, 'a')}"
                 )
                 self._mapping.candidates.pop(name)
                 return
