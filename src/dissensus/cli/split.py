@@ -75,7 +75,7 @@ def command(
     for path, part in ((out_train, train), (out_test, test)):
         write_records(path, part)
         click.echo(
-            "\n".join([f"{path}: {len(part)} pairs, {len({pair.group for pair in part})} groups", *_told(part, by)])
+            "\n".join([f"{path}: {len(part)} pairs, {len({pair.group for pair in part})} groups", *_summary(part, by)])
         )
     if shared := len(train) - len(apart_from(train, prompts_of(test))):
         click.echo(
@@ -85,7 +85,7 @@ def command(
         )
 
 
-def _told(pairs: Sequence[Pair], by: By) -> list[str]:
+def _summary(pairs: Sequence[Pair], by: By) -> list[str]:
     """Say what is in a part: its labels and votes, and how many pairs of each category or data set it has."""
     labels = Counter(pair.label for pair in pairs if pair.label is not None)
     shown = ", ".join(f"{label} {n}" for label, n in sorted(labels.items()))

@@ -127,7 +127,7 @@ def read_trl(
         every = head if is_all else renamed(rows_of(source, split, Faults(skip=True)))
         choices.scan(_readable(every, survey))
     seen = _Seen()
-    floats = _Floats() if _is_csv(source) else None
+    floats = _Floats() if head and format_of(head[0][0].source) in ("csv", "tsv") else None
     n = 0
     for found, given in chain(head, rows):
         try:
@@ -239,10 +239,6 @@ def _close(
     if faults.n:
         total = n + faults.n + seen.repeats + choices.rows - choices.pairs
         notice(f"{faults.n} of {total} rows were dropped as invalid; the first: {faults.first}")
-
-
-def _is_csv(source: Any) -> bool:
-    return isinstance(source, str | Path) and format_of(source) in ("csv", "tsv")
 
 
 class _Floats:
