@@ -266,8 +266,7 @@ class Pair(Record):
 
     @model_validator(mode="after")
     def _texts_are_not_empty(self) -> Self:
-        for name in ("prompt", "response_a", "response_b"):
-            text = getattr(self, name)
+        for name, text in (("prompt", self.prompt), ("response_a", self.response_a), ("response_b", self.response_b)):
             if not text.strip() if isinstance(text, str) else is_empty(text):
                 raise ValueError(f"{name} is empty")
         if not self.group:

@@ -108,23 +108,21 @@ def name_of(value: Any, column: str, remarks: Remarks | None = None) -> str | No
 
 
 def _votes(row: Mapping[str, Any], remarks: Remarks | None) -> Votes | None:
-    given = {side: _count(row.get(column), column) for side, column in _COUNTS.items()}
+    given = {side: _count(value, column) for side, column in _COUNTS.items() if (value := row.get(column)) is not None}
     listed = _vote_list(row.get("votes"), remarks)
     if listed:
         said = [vote["vote"] for vote in listed]
-        counts = {side: said.count(side) if given[side] is None else given[side] for side in _SIDES}
+        counts = {side: said.count(side) for side in _SIDES} | given
         return Votes.model_validate({**counts, "annotations": listed})
     if not any(given.values()):
         return None
     for side in ("a", "b"):
-        if given[side] is None:
+        if side not in given:
             raise ValueError(f"votes_{side} is missing beside other counts; write 0 where nobody voted so")
-    return Votes.model_validate({**given, "tie": given["tie"] or 0})
+    return Votes.model_validate(given)
 
 
-def _count(value: Any, column: str) -> int | None:
-    if value is None:
-        return None
+def _count(value: Any, column: str) -> int:
     number = _whole_number(value)
     if number is None:
         raise ValueError(
