@@ -234,6 +234,15 @@ def test_the_short_forms_say_the_same(form, tmp_path):
         ([_task(5, [], answer1=None)], "task 5: response_a is missing"),
         ([_task(6, [_annotation(1, None, WHOLE)])], "does not say who made it"),
         ([_task(7, [_annotation(1, 1, [{"value": 3}])])], "expected an object with from_name and value"),
+        (
+            [_task(7, [_annotation(1, 1, [_result(["a"], "rating", rating=1)])])],
+            "expected an object with from_name and value",
+        ),
+        ([_task(7, [_annotation(1, "\ud800", WHOLE)])], "task 7: the annotator's name holds half a character"),
+        (
+            [_task(7, [_annotation(1, "\ud800", WHOLE) | {"was_cancelled": True}])],
+            "task 7: the annotator's name holds half a character",
+        ),
         ([_task(8, [_annotation(1, 1, [_result("people", "rating", rating=11)])])], r"people is a number \(11\)"),
         (
             [_task(9, [_annotation(1, 1, [_result("correct", "choices", choices=["Ja"])])])],

@@ -18,6 +18,7 @@ from dissensus.annotate.ranking import preferred, tiers
 from dissensus.annotate.terms import Said
 from dissensus.annotate.wording import DISTINGUISHABILITY, PREFERENCE, SUBJECTIVITY
 from dissensus.errors import InputError
+from dissensus.files.chat import unicode_of
 from dissensus.files.faults import describe
 from dissensus.files.pairs import descriptive, name_of, text_of
 from dissensus.files.reading import decode_json, format_of, kind_of, read_rows
@@ -249,6 +250,7 @@ class Gathering:
         self, pair: Pair, person: str, values: Mapping[str, Any], place: str, seconds: float | None, at: int | None
     ) -> None:
         """Add what a person said, by the tool's question names. Raises InputError."""
+        _check_name(person, place)
         choice = values.get(self._names.questions.get("choice", "choice"))
         if isinstance(choice, list):
             self._lengths.add(len(choice))
@@ -259,8 +261,9 @@ class Gathering:
         else:
             self._answers.append(Foreign(pair.id, person, "answer", said, at=at))
 
-    def skip(self, pair: Pair, person: str, reason: str, at: int | None = None) -> None:
-        """Add that a person skipped a pair."""
+    def skip(self, pair: Pair, person: str, reason: str, place: str, at: int | None = None) -> None:
+        """Add that a person skipped a pair. Raises InputError."""
+        _check_name(person, place)
         self._answers.append(Foreign(pair.id, person, "skip", None, reason=reason, at=at))
 
     def found(self) -> Found:
@@ -290,6 +293,13 @@ class Gathering:
         return Found(
             list(self._pairs.values()), kept, dict(self._left_out), unread, self.assumed, tuple(sorted(self._unfit))
         )
+
+
+def _check_name(person: str, place: str) -> None:
+    try:
+        unicode_of(person, "the annotator's name")
+    except ValueError as error:
+        raise InputError(f"{place}: {error}; fix the name") from error
 
 
 def _listed(names: Iterable[str]) -> str:
