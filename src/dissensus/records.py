@@ -124,7 +124,8 @@ class Message(Record):
 
 
 def _call_as_text(call: dict[str, Any]) -> str:
-    function = call.get("function") or call
+    inner = call.get("function")
+    function = inner if isinstance(inner, dict) else call
     arguments = function.get("arguments", {})
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return f"{function.get('name', 'tool')}({text})"
@@ -276,8 +277,7 @@ class Pair(Record):
 
     @model_validator(mode="after")
     def _texts_are_not_empty(self) -> Self:
-        for name in ("prompt", "response_a", "response_b"):
-            text = getattr(self, name)
+        for name, text in (("prompt", self.prompt), ("response_a", self.response_a), ("response_b", self.response_b)):
             if not text.strip() if isinstance(text, str) else is_empty(text):
                 raise ValueError(f"{name} is empty")
         if not self.group:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 from click.testing import CliRunner
@@ -233,6 +234,15 @@ def test_the_short_forms_say_the_same(form, tmp_path):
         ([_task(5, [], answer1=None)], "task 5: response_a is missing"),
         ([_task(6, [_annotation(1, None, WHOLE)])], "does not say who made it"),
         ([_task(7, [_annotation(1, 1, [{"value": 3}])])], "expected an object with from_name and value"),
+        (
+            [_task(7, [_annotation(1, 1, [_result(["a"], "rating", rating=1)])])],
+            "expected an object with from_name and value",
+        ),
+        ([_task(7, [_annotation(1, "\ud800", WHOLE)])], "task 7: the annotator's name holds half a character"),
+        (
+            [_task(7, [_annotation(1, "\ud800", WHOLE) | {"was_cancelled": True}])],
+            "task 7: the annotator's name holds half a character",
+        ),
         ([_task(8, [_annotation(1, 1, [_result("people", "rating", rating=11)])])], r"people is a number \(11\)"),
         (
             [_task(9, [_annotation(1, 1, [_result("correct", "choices", choices=["Ja"])])])],
@@ -243,6 +253,17 @@ def test_the_short_forms_say_the_same(form, tmp_path):
 def test_what_cannot_be_read_is_named_with_its_remedy(rows, told, tmp_path):
     with pytest.raises(InputError, match=told):
         read_label_studio(_write(tmp_path / "ls.json", rows), NAMES)
+
+
+def test_options_that_a_message_names_are_as_a_shell_takes_them(tmp_path):
+    said = [_result("correct", "choices", choices=["it's one"])]
+    with pytest.raises(InputError) as caught:
+        read_label_studio(_write(tmp_path / "ls.json", [_task(9, [_annotation(1, 1, said)])]), NAMES)
+    assert "correct:it's one=single" in shlex.split(str(caught.value).partition("map it: ")[2])
+    said = [_result("my pick", "choices", choices=["left"])]
+    with pytest.raises(InputError) as caught:
+        read_label_studio(_write(tmp_path / "ls.json", [_task(9, [_annotation(1, 1, said)])]), Names(NAMES.fields))
+    assert "choice=my pick" in shlex.split(str(caught.value).partition("which is which: ")[2])
 
 
 def test_names_and_values_are_mapped_or_refused(tmp_path):

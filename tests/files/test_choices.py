@@ -74,6 +74,7 @@ UNCLEAR = {
     "a preference of 0 and 1": ("preference", [1, 0, 1], ["a", "b", "a"]),
     "unknown words": ("label", ["left", "left"], ["a", "a"]),
     "quoted words": ("label", ["the left", "the left"], ["a", "a"]),
+    "many words": ("label", ["the one that stands\non the left is better by far", "b"], ["a", "b"]),
 }
 
 
@@ -89,6 +90,16 @@ def test_what_a_message_says_to_do_works(case):
             words = shlex.split(str(error).replace("(", "").replace(",", " ").replace(";", " "))
             given += tuple(words[i + 1] for i, word in enumerate(words) if word == "--value")
     pytest.fail("the hint leads nowhere")
+
+
+@pytest.mark.parametrize("theirs", ["who won", "Q1: who won"])
+def test_what_a_message_says_to_do_works_with_any_name_of_the_column(theirs):
+    for values, expected in (([1, 1], ["a", "a"]), (["left", "left"], ["a", "a"])):
+        with pytest.raises(InputError) as caught:
+            read(rows(theirs, values), columns={"label": theirs})
+        words = shlex.split(str(caught.value).replace(";", " ").replace("'left')", ""))
+        given = _values(tuple(words[i + 1] for i, word in enumerate(words) if word == "--value"))
+        assert labels(rows(theirs, values), columns={"label": theirs}, values=given) == expected
 
 
 def test_a_column_of_unknown_words_is_named_with_a_way_that_works():
@@ -127,6 +138,14 @@ def test_a_wrong_value_option_is_refused():
         read(rows("label", ["A"]), values={"colour": {"1": "a"}})
     with pytest.raises(InputError, match="--value label:1=left: label is a, b, tie"):
         read(rows("label", ["A"]), values={"label": {"1": "left"}})
+
+
+def test_what_is_said_of_our_own_words_holds_too():
+    swapped = {"a": "b", "b": "a", "tie": ""}
+    assert labels(rows("label", ["a", "b", "tie"]), values={"label": swapped}) == ["b", "a", None]
+    said = [[{"annotator": "ann", "vote": vote}, {"annotator": "bo", "vote": "a"}] for vote in ("a", "b", "tie")]
+    pairs, _ = read(rows("votes", said), values={"vote": swapped})
+    assert [(pair.votes.a, pair.votes.b, pair.votes.tie) for pair in pairs] == [(0, 2, 0), (1, 1, 0), (0, 1, 0)]
 
 
 def test_a_share_is_an_estimate():
@@ -312,6 +331,13 @@ def test_a_vote_that_cannot_be_read_names_its_own_column():
     rows = [{**row, "prompt": f"Why {i}?"} for i in range(1000)] + [{**row, "prompt": "Why?", "annotator_2": "?"}]
     with pytest.raises(InputError, match=r"annotator_2 is text \('\?'\).*--column votes="):
         list(read_pairs(rows, notice=lambda _: None))
+
+
+def test_a_message_names_no_option_that_is_none():
+    with pytest.raises(InputError, match=r"votes\[0\].annotator is a number \(1.5\).*: --column votes=; "):
+        read([TEXTS[0] | {"votes": [{"annotator": 1.5, "vote": "a"}]}])
+    with pytest.raises(InputError, match=r"annotator is a number \(1.5\); expected text; mend the row"):
+        read([TEXTS[0] | {"label": "a", "who": 1.5}], annotator="who")
 
 
 def test_a_crowd_of_millions_takes_no_more_room_than_a_person():

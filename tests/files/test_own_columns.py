@@ -103,13 +103,14 @@ def test_numbers_that_pandas_writes_with_a_point_are_reported(tmp_path):
     (tmp_path / "x.csv").write_text(
         "id,prompt,response_a,response_b\n1.0,What is 6*7?,42.0,41.0\n,What is 1+1?,2.0,3\n"
     )
-    found, notices = read(tmp_path / "x.csv")
-    assert [pair.response_a for pair in found] == ["42.0", "2.0"]
-    assert [text[:40] for text in notices] == [
-        "1 values of id are such as 1.0, as panda",
-        "2 values of response_a are such as 42.0,",
-        "1 values of response_b are such as 41.0,",
-    ]
+    for source in (tmp_path / "x.csv", tmp_path):
+        found, notices = read(source)
+        assert [pair.response_a for pair in found] == ["42.0", "2.0"]
+        assert [text[:40] for text in notices] == [
+            "1 values of id are such as 1.0, as panda",
+            "2 values of response_a are such as 42.0,",
+            "1 values of response_b are such as 41.0,",
+        ]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Prompts and responses in the shapes that other tools write: all give the same pairs."""
 
+import csv
 import json
+import re
 
 import pytest
 
@@ -65,6 +67,27 @@ def test_sharegpt_preferences_have_the_prompt_in_conversations():
     (pair,) = read_pairs([row], notice=notices.append)
     assert pair.prompt == (Message(role="user", content=USER[1]),)
     assert notices == ["column conversations is read as prompt"]
+
+
+def test_a_prompt_in_conversations_is_read_out_of_the_cells_of_a_csv(tmp_path):
+    row = {"conversations": [{"from": "human", "value": USER[1]}]}
+    row |= {"chosen": {"from": "gpt", "value": GOOD[1]}, "rejected": {"from": "gpt", "value": BAD[1]}}
+    path = tmp_path / "x.csv"
+    with path.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(row)
+        writer.writerow(map(json.dumps, row.values()))
+    assert list(read_pairs(path, notice=lambda text: None)) == list(read_pairs([row], notice=lambda text: None))
+
+
+def test_a_late_row_without_conversations_is_a_bad_row():
+    turn = {"conversations": [{"from": "human", "value": USER[1]}]}
+    answers = [{"from": "gpt", "value": text} for text in (GOOD[1], BAD[1])]
+    rows = [turn | {"chosen": answers[0] | {"value": f"{i}"}, "rejected": answers[1]} for i in range(1000)]
+    rows.append({"chosen": answers[0], "rejected": answers[1]})
+    assert len(list(read_pairs(rows, skip_invalid=True, notice=lambda text: None))) == 1000
+    with pytest.raises(InputError, match=r"list:1001: chosen and rejected share no first message"):
+        list(read_pairs(rows, notice=lambda text: None))
 
 
 @pytest.mark.parametrize(
@@ -183,6 +206,12 @@ def test_tool_calls_are_kept_and_tell_responses_apart(tmp_path, content, form):
     assert list(read_pairs(tmp_path / f"y.{form}", notice=pytest.fail)) == [pair]
 
 
+def test_a_call_in_no_known_shape_is_shown_all_the_same():
+    turn = {"role": "assistant", "content": "", "tool_calls": [{"function": "price"}]}
+    (pair,) = read_pairs([{"prompt": "Why?", "chosen": [turn], "rejected": messages([BAD])}])
+    assert "tool({})" in {plain_text(pair.response_a), plain_text(pair.response_b)}
+
+
 def test_calls_are_the_same_in_the_spellings_of_other_tools():
     def calls(turn):
         (message,) = text_of([turn], "chosen")
@@ -197,6 +226,22 @@ def test_calls_are_the_same_in_the_spellings_of_other_tools():
     assert calls({"from": "function_call", "value": '{"name": "price", "arguments": {"item": "figs"}}'}) == [
         call("figs")
     ]
+
+
+@pytest.mark.parametrize(
+    ("turn", "place"),
+    [
+        ({"role": "assistant", "content": "x", "tool_calls": [call("\ud800")]}, "chosen[0].tool_calls"),
+        ({"role": "tool", "content": "x", "name": "\ud800"}, "chosen[0].name"),
+        ({"role": "tool", "content": "x", "tool_call_id": "\ud800"}, "chosen[0].tool_call_id"),
+        ({"role": "assistant", "content": "x", "tools": [{"name": "\ud800"}]}, "tools"),
+        ({"from": "function_call", "value": '{"name": "\\ud800"}'}, "chosen[0].value"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_half_a_character_is_refused_wherever_a_turn_may_hold_it(turn, place):
+    with pytest.raises(InputError, match=re.escape(f"list:1: {place} holds half a character")):
+        list(read_pairs([{"prompt": messages([USER]), "chosen": [turn], "rejected": messages([BAD])}]))
 
 
 def test_a_pair_without_calls_has_the_id_that_it_had():

@@ -65,7 +65,7 @@ def read_argilla(path: Path, names: Names | None = None, *, assume_submitted: bo
                     raise InputError(_without_status(place))
                 gathering.assumed += 1
             if status == "discarded":
-                gathering.skip(pair, user, "discarded in Argilla")
+                gathering.skip(pair, user, "discarded in Argilla", place)
             elif status in (None, "submitted"):
                 gathering.add(pair, user, given.values, place, None, None)
             else:

@@ -8,6 +8,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -226,7 +227,7 @@ class _Desk:
             room -= self._give_back_what_ran_out(room)
         if room > 0 and self._config.practice:
             room -= self._give_practice(room)
-        if room > 0 and not self._is_practising():
+        if room > 0 and not self._is_practising:
             self._give_fresh(room)
 
     def given(self) -> list[Assignment]:
@@ -248,8 +249,10 @@ class _Desk:
         return found
 
     def _give_back_what_ran_out(self, room: int) -> int:
+        if not self._released:
+            return 0
         practice = [a for a in self._released if a.practice]
-        real = [] if self._is_practising() else self._with_places([a for a in self._released if not a.practice])
+        real = [] if self._is_practising else self._with_places([a for a in self._released if not a.practice])
         back = self._take_back([*practice[:room], *real[: self._share(room)]][:room])
         self._leased += back
         self._given += [a.item_id for a in back]
@@ -278,6 +281,7 @@ class _Desk:
         found = [item for item in order if item in got]
         self._assign(found, self._sides(found))
 
+    @cached_property
     def _is_practising(self) -> bool:
         """Whether the practice is not over: nobody begins with real items before."""
         if not self._config.practice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import shlex
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +18,11 @@ from dissensus.annotate.ranking import preferred, tiers
 from dissensus.annotate.terms import Said
 from dissensus.annotate.wording import DISTINGUISHABILITY, PREFERENCE, SUBJECTIVITY
 from dissensus.errors import InputError
+from dissensus.files.chat import unicode_of
 from dissensus.files.faults import describe
 from dissensus.files.pairs import descriptive, name_of, text_of
 from dissensus.files.reading import decode_json, format_of, kind_of, read_rows
+from dissensus.files.words import side_named
 from dissensus.records import Label, Order, Pair, content_id
 
 FIELDS = ("prompt", "response_a", "response_b")
@@ -30,20 +33,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "correct": {option.words.lower(): option.value for option in SUBJECTIVITY.options},
     "distinct": {option.words.lower(): option.value for option in DISTINGUISHABILITY.options},
     "estimate": {option.words.lower(): option.value for option in PREFERENCE.options},
-    "choice": {
-        "left": "a",
-        "right": "b",
-        "answer a": "a",
-        "answer b": "b",
-        "response a": "a",
-        "response b": "b",
-        "equal": "tie",
-        "neither": "tie",
-        "both": "tie",
-        "same": "tie",
-        "draw": "tie",
-        "no preference": "tie",
-    },
+    "choice": {"left": "a", "right": "b"},
 }
 _OURS: dict[str, tuple[str, ...]] = {
     "correct": ("single", "multiple"),
@@ -121,7 +111,7 @@ class Names:
         if known not in _OURS[question]:
             raise InputError(
                 f"{place}: {theirs} is {kind_of(value)}; expected {expected}; "
-                f"map it: --value '{question}:{text}={_OURS[question][0]}'"
+                f"map it: --value {_quoted(f'{question}:{text}={_OURS[question][0]}')}"
             )
         return int(known) if question == "estimate" else known
 
@@ -130,7 +120,8 @@ class Names:
 
     def _side(self, text: str) -> Label | None:
         of_fields = {self.fields.get(name, name): side for name, side in (("response_a", "a"), ("response_b", "b"))}
-        found = self.values.get(("choice", text)) or of_fields.get(text) or self._ours("choice", text)
+        told = self.values.get(("choice", text)) or of_fields.get(text)
+        found = told or side_named(text) or self._ours("choice", text)
         return found if found in _OURS["choice"] else None  # type: ignore[return-value]
 
     def _ranked(self, question: str, ranking: Sequence[Sequence[str]], place: str) -> Label:
@@ -138,13 +129,14 @@ class Names:
         theirs = self.questions.get(question, question)
         if question != "choice":
             raise InputError(
-                f"{place}: {theirs} ranks {', '.join(names)}; a ranking is a choice: --question choice={theirs}"
+                f"{place}: {theirs} ranks {', '.join(names)}; a ranking is a choice: --question "
+                + shlex.quote(f"choice={theirs}")
             )
         found = preferred(ranking, self._side)
         if found is None:
             raise InputError(
                 f"{place}: {theirs} ranks {', '.join(names)}; which of them the two responses are is not known; "
-                f"name them: --value 'choice:{names[0]}=a' --value 'choice:{names[1]}=b'"
+                f"name them: --value {_quoted(f'choice:{names[0]}=a')} --value {_quoted(f'choice:{names[1]}=b')}"
             )
         return found
 
@@ -154,7 +146,6 @@ def _described(data: Mapping[str, Any], unfit: set[str]) -> dict[str, Any]:
     for column in _DESCRIPTIVE:
         try:
             value = descriptive({column: data.get(column)})
-            Pair(id="x", prompt="x", response_a="x", response_b="x", **value)
         except ValueError:
             unfit.add(column)
         else:
@@ -164,6 +155,11 @@ def _described(data: Mapping[str, Any], unfit: set[str]) -> dict[str, Any]:
 
 def _is_nothing(value: Any) -> bool:
     return value is None or value in ("", []) or (isinstance(value, float) and math.isnan(value))
+
+
+def _quoted(text: str) -> str:
+    # Always in quotes, for whoever puts another value in.
+    return "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def _text(value: Any) -> str:
@@ -254,6 +250,7 @@ class Gathering:
         self, pair: Pair, person: str, values: Mapping[str, Any], place: str, seconds: float | None, at: int | None
     ) -> None:
         """Add what a person said, by the tool's question names. Raises InputError."""
+        _check_name(person, place)
         choice = values.get(self._names.questions.get("choice", "choice"))
         if isinstance(choice, list):
             self._lengths.add(len(choice))
@@ -264,8 +261,9 @@ class Gathering:
         else:
             self._answers.append(Foreign(pair.id, person, "answer", said, at=at))
 
-    def skip(self, pair: Pair, person: str, reason: str, at: int | None = None) -> None:
-        """Add that a person skipped a pair."""
+    def skip(self, pair: Pair, person: str, reason: str, place: str, at: int | None = None) -> None:
+        """Add that a person skipped a pair. Raises InputError."""
+        _check_name(person, place)
         self._answers.append(Foreign(pair.id, person, "skip", None, reason=reason, at=at))
 
     def found(self) -> Found:
@@ -281,7 +279,7 @@ class Gathering:
             first = next((name for name in there if name not in known), "NAME")
             raise InputError(
                 f"{self._path}: none of its questions is called {', '.join(_OURS)}; found {_listed(there)}; "
-                f"say which is which: --question choice={first}"
+                f"say which is which: --question {shlex.quote(f'choice={first}')}"
             )
         if 1 in self._lengths and len(self._lengths) > 1:
             theirs = self._names.questions.get("choice", "choice")
@@ -295,6 +293,13 @@ class Gathering:
         return Found(
             list(self._pairs.values()), kept, dict(self._left_out), unread, self.assumed, tuple(sorted(self._unfit))
         )
+
+
+def _check_name(person: str, place: str) -> None:
+    try:
+        unicode_of(person, "the annotator's name")
+    except ValueError as error:
+        raise InputError(f"{place}: {error}; fix the name") from error
 
 
 def _listed(names: Iterable[str]) -> str:

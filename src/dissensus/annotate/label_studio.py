@@ -54,7 +54,7 @@ def _read_task(task: Mapping[str, Any], gathering: Gathering, place: str) -> Non
             raise InputError(f"{place}: an annotation is {kind_of(annotation)}; expected an object with a result")
         person, at = _person(annotation.get("completed_by"), place), _time(annotation)
         if annotation.get("was_cancelled"):
-            gathering.skip(pair, person, "cancelled in Label Studio", at)
+            gathering.skip(pair, person, "cancelled in Label Studio", place, at)
         else:
             values = dict(_values(annotation["result"], gathering, place))
             gathering.add(pair, person, values, place, _seconds(annotation), at)
@@ -102,7 +102,7 @@ def _values(results: list[Any], gathering: Gathering, place: str) -> Iterator[tu
         if isinstance(result, dict) and result.get("type") == "relation":
             continue  # a line between two results, which says nothing itself
         value = result.get("value") if isinstance(result, dict) else None
-        if not isinstance(value, dict) or "from_name" not in result:
+        if not isinstance(value, dict) or not isinstance(result.get("from_name"), str):
             raise InputError(f"{place}: a result is {kind_of(result)}; expected an object with from_name and value")
         gathering.asked([result["from_name"]])
         yield result["from_name"], _value(value, place)

@@ -114,7 +114,7 @@ def _open(
     except BaseException:
         store.close()
         raise
-    _tell_added(source, added, pairs)
+    _report_added(source, added, pairs)
     return store
 
 
@@ -133,7 +133,7 @@ def _make(
         added = _fill(c, config, name_of(locate(database)), pairs)
 
     store = AnnotationStore.create(database, config, secret=secret, fill=fill)
-    _tell_added(source, added, pairs)
+    _report_added(source, added, pairs)
     return store
 
 
@@ -186,7 +186,7 @@ def _fill(c: Connection, config: AnnotationConfig, name: str, pairs: list[Pair])
     return added
 
 
-def _tell_added(source: str | None, added: int, pairs: list[Pair]) -> None:
+def _report_added(source: str | None, added: int, pairs: list[Pair]) -> None:
     if source is not None:
         known = len(pairs) - added
         click.echo(f"{source}: {added} pairs added" + (f", {known} were there already" if known else ""), err=True)

@@ -73,6 +73,8 @@ def text_value(text: Text) -> str | list[dict[str, Any]]:
 
 def unicode_of(text: str, column: str) -> str:
     """Refuse half a surrogate pair, which JSON can escape and UTF-8 cannot hold. Raises ValueError."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -142,7 +144,7 @@ def tools_of(value: Any) -> str | None:
         return None
     if not isinstance(value, list):
         raise ValueError(f"tools is {kind_of(value)}; expected a list; leave it alone with --column tools=")
-    return _as_text(value)
+    return _as_text(value, "tools")
 
 
 def _turns(value: Any) -> list[Any] | None:
@@ -195,7 +197,7 @@ def _message(turn: Any, place: str, remarks: Remarks | None) -> Message:
         content=unicode_of(text, f"{place}.{content_key}"),
         tool_calls=calls,
         tools=tools_of(tools),
-        **{key: str(value) for key, value in answering.items() if value is not None},
+        **{key: unicode_of(str(value), f"{place}.{key}") for key, value in answering.items() if value is not None},
     )
 
 
@@ -233,7 +235,7 @@ def _calls(turn: Mapping[str, Any], place: str) -> str | None:
         return None
     if not isinstance(value, list) or not all(isinstance(call, Mapping) for call in value):
         raise ValueError(f"{place}.tool_calls is {kind_of(value)}; expected a list of calls")
-    return _as_text([_call(call) for call in value])
+    return _as_text([_call(call) for call in value], f"{place}.tool_calls")
 
 
 def _spoken_call(value: Any, place: str) -> str:
@@ -241,7 +243,7 @@ def _spoken_call(value: Any, place: str) -> str:
     calls = found if isinstance(found, list) else [found]
     if not calls or not all(isinstance(call, Mapping) and call.get("name") for call in calls):
         raise ValueError(f"{place} is {kind_of(value)}; expected a call as JSON with name and arguments")
-    return _as_text([_call({"type": "function", "function": call}) for call in calls])
+    return _as_text([_call({"type": "function", "function": call}) for call in calls], place)
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,8 +260,8 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     return {**call, "function": inner} if isinstance(function, Mapping) else inner
 
 
-def _as_text(value: Any) -> str:
-    return json.dumps(_without_nulls(value), ensure_ascii=False, separators=(",", ":"))
+def _as_text(value: Any, place: str) -> str:
+    return unicode_of(json.dumps(_without_nulls(value), ensure_ascii=False, separators=(",", ":")), place)
 
 
 def _without_nulls(value: Any) -> Any:

@@ -107,14 +107,15 @@ def _as_votes(pair: Pair) -> Pair:
 def texts_key(row: dict[str, Any]) -> tuple[int, bool]:
     """Hash the texts of a row, whichever response stands first; and whether the first of its two does."""
     names = ("chosen", "rejected") if "chosen" in row else ("response_a", "response_b")
-    prompt, one, two = (_hash_of(row.get(name)) for name in ("prompt", *names))
-    return hash((prompt, min(one, two), max(one, two))), one <= two
+    prompt, one, two = _hash_of(row.get("prompt")), _hash_of(row.get(names[0])), _hash_of(row.get(names[1]))
+    is_first = one <= two
+    return hash((prompt, one, two) if is_first else (prompt, two, one)), is_first
 
 
 def _key_of(row: dict[str, Any]) -> tuple[int, int]:
     key, is_first = texts_key(row)
-    votes = [row.get(name) for name in ("votes", "votes_a", "votes_b", "votes_tie")]
-    if any(votes):
+    if row.get("votes") or row.get("votes_a") or row.get("votes_b") or row.get("votes_tie"):
+        votes = [row.get(name) for name in ("votes", "votes_a", "votes_b", "votes_tie")]
         return key, hash((is_first, repr(votes)))
     label = "a" if "chosen" in row else row.get("label")
     side = _SIDES.get(label, 0) if isinstance(label, str) else 0

@@ -9,6 +9,7 @@ from difflib import SequenceMatcher
 from typing import Any, Literal
 
 from dissensus.errors import InputError
+from dissensus.files.reading import Row
 from dissensus.records import Text, Vote
 
 Layout = Literal["pairs", "trl"]
@@ -123,16 +124,15 @@ class ColumnMap:
             if ours not in known:
                 raise InputError(f"column mapping: {ours!r} is none of our columns; choose from {', '.join(known)}")
 
-    def rename(self, values: dict[str, Any], place: str) -> dict[str, Any]:
-        """Return the row under our names.
+    def rename(self, row: Row) -> dict[str, Any]:
+        """Return the row's values under our names.
 
         Raises InputError where the first row lacks a required column, or where any row holds a near miss.
         """
-        if self.ours or self.left_alone or self._people:
-            values = self._renamed(values, place)
+        values = self._renamed(row) if self.ours or self.left_alone or self._people else row.values
         names = tuple(values)
         if names not in self._checked:
-            self._check(names, place)
+            self._check(names, row.place)
             self._checked.add(names)
         return values
 
@@ -140,12 +140,13 @@ class ColumnMap:
         """Say that candidates turned out to hold nothing of ours."""
         self._name_unknown(list(names))
 
-    def _renamed(self, values: dict[str, Any], place: str) -> dict[str, Any]:
+    def _renamed(self, row: Row) -> dict[str, Any]:
+        values = row.values
         if self.layout is None:
             for theirs, use in (*((t, f"use as {o}") for o, t in self.ours.items()), *((t, "") for t in self._people)):
                 if theirs not in values:
                     raise InputError(
-                        f"{place}: no column {theirs!r} to {use or 'read votes from'}; found {', '.join(values)}; "
+                        f"{row.place}: no column {theirs!r} to {use or 'read votes from'}; found {', '.join(values)}; "
                         "mend the mapping"
                     )
         taken = {*self.ours.values(), *self.ours, *self.left_alone} - self._people

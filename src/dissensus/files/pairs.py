@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dissensus.files.chat import decode_cell, text_of, text_value, tools_of, unicode_of
-from dissensus.files.columns import DESCRIPTIVE
+from dissensus.files.columns import DESCRIPTIVE, PAIR_COLUMNS
 from dissensus.files.prompts import split_texts
 from dissensus.files.reading import decode_json, kind_of
 from dissensus.files.remarks import Remarks
@@ -21,6 +21,7 @@ from dissensus.records import Message, Pair, Text, Vote, Votes, content_id, plai
 __all__ = ["descriptive", "name_of", "pair_from_row", "row_from_pair", "text_of", "text_value", "texts_of"]
 
 _SIDES = ("a", "b", "tie")
+_COUNTS = {side: f"votes_{side}" for side in _SIDES}
 _VOTE_KEYS = {"annotator", "vote", "estimate"}
 _LABELS = (None, "a", "b", "tie")
 _EXACT = 2**53
@@ -76,14 +77,17 @@ def _with_tools(prompt: Text, given: Any, responses: tuple[Text, Text], remarks:
 
 def descriptive(row: Mapping[str, Any], remarks: Remarks | None = None) -> dict[str, Any]:
     """Take the columns that describe a pair (data set, domain, …), those that are not empty. Raises ValueError."""
-    named = {name: name_of(row.get(name), name, remarks) for name in DESCRIPTIVE}
-    for name in ("domain", "distinct"):
-        if named[name] is not None and named[name] not in OURS[name]:
+    named = {}
+    for column in DESCRIPTIVE:
+        if (value := row.get(column)) is None or (name := name_of(value, column, remarks)) is None:
+            continue
+        if column in OURS and name not in OURS[column]:
             raise ValueError(
-                f"{name} is {kind_of(named[name])}; expected {' or '.join(OURS[name])}; leave the column alone: "
-                f"--column {name}="
+                f"{column} is {kind_of(name)}; expected {' or '.join(OURS[column])}; leave the column alone: "
+                f"--column {column}="
             )
-    return {name: value for name, value in named.items() if value is not None}
+        named[column] = name
+    return named
 
 
 def name_of(value: Any, column: str, remarks: Remarks | None = None) -> str | None:
@@ -98,27 +102,27 @@ def name_of(value: Any, column: str, remarks: Remarks | None = None) -> str | No
         return str(int(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"{column} is {kind_of(value)}; expected text; leave the column alone: --column {column}=")
+    ours = column.partition("[")[0]
+    remedy = f"; leave the column alone: --column {ours}=" if ours in PAIR_COLUMNS else ""
+    raise ValueError(f"{column} is {kind_of(value)}; expected text{remedy}")
 
 
 def _votes(row: Mapping[str, Any], remarks: Remarks | None) -> Votes | None:
-    given = {side: _count(row.get(f"votes_{side}"), f"votes_{side}") for side in _SIDES}
+    given = {side: _count(value, column) for side, column in _COUNTS.items() if (value := row.get(column)) is not None}
     listed = _vote_list(row.get("votes"), remarks)
     if listed:
         said = [vote["vote"] for vote in listed]
-        counts = {side: said.count(side) if given[side] is None else given[side] for side in _SIDES}
+        counts = {side: said.count(side) for side in _SIDES} | given
         return Votes.model_validate({**counts, "annotations": listed})
     if not any(given.values()):
         return None
     for side in ("a", "b"):
-        if given[side] is None:
+        if side not in given:
             raise ValueError(f"votes_{side} is missing beside other counts; write 0 where nobody voted so")
-    return Votes.model_validate({**given, "tie": given["tie"] or 0})
+    return Votes.model_validate(given)
 
 
-def _count(value: Any, column: str) -> int | None:
-    if value is None:
-        return None
+def _count(value: Any, column: str) -> int:
     number = _whole_number(value)
     if number is None:
         raise ValueError(
@@ -131,6 +135,8 @@ def _count(value: Any, column: str) -> int | None:
 
 
 def _whole_number(value: Any) -> int | None:
+    if type(value) is int:
+        return value
     if isinstance(value, bool):
         return None
     if isinstance(value, str):  # a CSV cell
@@ -158,20 +164,21 @@ def _vote_list(value: Any, remarks: Remarks | None) -> list[dict[str, Any]]:
     for i, vote in enumerate(value):
         if not isinstance(vote, Mapping):
             raise ValueError(f"votes[{i}].vote is {kind_of(vote)}; expected a, b or tie")
-        estimate = _estimate(vote.get("estimate"), f"votes[{i}].estimate")
-        side = vote.get("vote") if estimate is None or vote.get("vote") is not None else _side_of(estimate)
+        side, annotator, estimate = vote.get("vote"), vote.get("annotator"), vote.get("estimate")
+        if estimate is not None:
+            estimate = _estimate(estimate, f"votes[{i}].estimate")
+            side = _side_of(estimate) if side is None else side
         if side not in _SIDES:
             raise ValueError(f"votes[{i}].vote is {kind_of(side)}; expected a, b or tie")
-        annotator = name_of(vote.get("annotator"), f"votes[{i}].annotator")
+        if annotator is not None:
+            annotator = name_of(annotator, f"votes[{i}].annotator")
         votes.append({"annotator": annotator, "vote": side, "estimate": estimate})
-        if remarks is not None and len(vote) > 1:
+        if remarks is not None and not vote.keys() <= _VOTE_KEYS:
             remarks.unused.update(vote.keys() - _VOTE_KEYS)
     return votes
 
 
-def _estimate(value: Any, place: str) -> float | None:
-    if value is None:
-        return None
+def _estimate(value: Any, place: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ValueError(f"{place} is {kind_of(value)}; expected the fraction of people that prefers a, from 0 to 1")
     return float(value)

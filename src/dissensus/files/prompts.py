@@ -69,8 +69,8 @@ def _last_gap(text: str) -> int:
 
 
 def _without_text(prompt: str, one: str, two: str, remarks: Remarks | None) -> tuple[str, str]:
-    first = prompt.lstrip()[:1]
-    if one.lstrip()[:1] != first or two.lstrip()[:1] != first:  # so for nearly all, and quickly
+    first = prompt.split(maxsplit=1)[0]
+    if not (one.lstrip().startswith(first) and two.lstrip().startswith(first)):  # so for nearly all, and quickly
         return one, two
     ends = [_end_of(prompt, text) for text in (one, two)]
     if not all(ends):
@@ -84,8 +84,6 @@ def _without_text(prompt: str, one: str, two: str, remarks: Remarks | None) -> t
 def _end_of(prompt: str, text: str) -> int:
     """Find where a text goes on after it has begun with the prompt; 0 where it does not, or says nothing more."""
     at = len(text) - len(text.lstrip())
-    if not text.startswith(prompt.split(maxsplit=1)[0], at):
-        return 0
     words = prompt.split()
     for i, word in enumerate(words):
         gap = len(text[at : at + 64]) - len(text[at : at + 64].lstrip())

@@ -105,34 +105,35 @@ def read_trl(
     mapping = ColumnMap(columns, notice, asked)
     survey = Survey(mapping, values or {}, voters, notice)
 
-    def renamed(rows: Iterable[Row]) -> Iterator[tuple[str, dict[str, Any]]]:
-        return ((row.place, mapping.rename(row.values, row.place)) for row in rows)
+    def renamed(rows: Iterable[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
+        return ((row, mapping.rename(row)) for row in rows)
 
     rows = renamed(rows_of(source, split, faults))
     head = list(islice(rows, _HEAD))
     survey.look([row for _, row in head])
-    for place, row in rows if survey.is_open else ():
-        head.append((place, row))
+    for found, row in rows if survey.is_open else ():
+        head.append((found, row))
         survey.observe(row)
         if not survey.is_open:
             break
     survey.decide()
     if _ids_name_prompts(head, survey, mapping):
-        survey.ids_are_made = True
+        survey.make_ids()
         notice(_IDS_ARE_MADE)
-    choices = Choices(remarks, always=voters.are_rows)
+    are_votes = voters.are_rows
+    choices = Choices(remarks, always=are_votes)
     if survey.is_choices:
         is_all = len(head) < _HEAD
         every = head if is_all else renamed(rows_of(source, split, Faults(skip=True)))
         choices.scan(_readable(every, survey))
     seen = _Seen()
-    floats = _Floats() if _is_csv(source) else None
+    floats = _Floats() if head and format_of(head[0][0].source) in ("csv", "tsv") else None
     n = 0
-    for place, given in chain(head, rows):
+    for found, given in chain(head, rows):
         try:
             row = survey.apply(given)
             pair, margin = _pair_of(row, mapping, remarks)
-            if voters.are_rows:
+            if are_votes:
                 pair = with_vote(pair, name_of(survey.annotator_of(given), "annotator", remarks))
             if floats is not None:
                 floats.look(row)
@@ -141,7 +142,7 @@ def read_trl(
             if done is None or seen.is_repeat(done[0]):
                 continue
         except ValueError as error:
-            faults(place, describe(error))
+            faults(found.place, describe(error))
             continue
         n += 1
         yield done
@@ -157,13 +158,13 @@ def _pair_of(row: dict[str, Any], mapping: ColumnMap, remarks: Remarks | None) -
     return pair_from_trl(row, remarks) if mapping.layout == "trl" else (pair_from_row(row, remarks), None)
 
 
-def _readable(rows: Iterable[tuple[str, dict[str, Any]]], survey: Survey) -> Iterator[dict[str, Any]]:
+def _readable(rows: Iterable[tuple[Row, dict[str, Any]]], survey: Survey) -> Iterator[dict[str, Any]]:
     for _, row in rows:
         with suppress(ValueError):  # told of when its turn comes
             yield survey.apply(row)
 
 
-def _ids_name_prompts(head: Sequence[tuple[str, dict[str, Any]]], survey: Survey, mapping: ColumnMap) -> bool:
+def _ids_name_prompts(head: Sequence[tuple[Row, dict[str, Any]]], survey: Survey, mapping: ColumnMap) -> bool:
     """Whether one in ten of the first rows has the id of another pair: then ids are no pair's own."""
     often = {name for name, n in Counter(str(row.get("id")) for _, row in head if row.get("id")).items() if n > 1}
     often |= {"0"} if sum(row.get("id") == 0 for _, row in head) > 1 else set()
@@ -238,10 +239,6 @@ def _close(
     if faults.n:
         total = n + faults.n + seen.repeats + choices.rows - choices.pairs
         notice(f"{faults.n} of {total} rows were dropped as invalid; the first: {faults.first}")
-
-
-def _is_csv(source: Any) -> bool:
-    return isinstance(source, str | Path) and format_of(source) in ("csv", "tsv")
 
 
 class _Floats:

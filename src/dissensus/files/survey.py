@@ -80,8 +80,8 @@ class Survey:
         self._prompt = "prompt"
         self._votes_are_odd = False
         self._words = self._votes = Words("label")
-        self.ids_are_made = False
-        """Whether ids are made from the texts, as the file's own name something else."""
+        self._ids_are_made = False
+        self._is_plain = False
         self.is_choices = False
         """Whether several rows may be choices, or votes, of one pair."""
 
@@ -97,7 +97,9 @@ class Survey:
         theirs = self._mapping.ours.get("label", self._label)
         self._words = Words(theirs, self._of("label", theirs, "vote"), named)
         people = self._people[0] if self._people else self._mapping.ours.get("votes", "votes")
-        self._votes = Words(people, self._of("votes", "vote", *self._people), named, ours="votes")
+        given = self._of("votes", "vote", *self._people)
+        self._votes = Words(people, given, named, ours="votes")
+        self._votes_are_odd = bool(given)
         for row in rows:
             self.observe(row)
         self._known |= self._mapping.candidates
@@ -145,27 +147,37 @@ class Survey:
                 self._notice(notice)
         if self._words.is_share:
             self.is_choices = False
+        self._settle()
+
+    def make_ids(self) -> None:
+        """Leave the file's own ids, which name something else: ids are made from the texts."""
+        self._ids_are_made = True
+        self._settle()
+
+    def _settle(self) -> None:
+        """Say once whether rows are in our terms as they stand, but perhaps for their labels."""
+        is_other = self._left or self._cells or self._people or self._votes_are_odd or self._ids_are_made or self._given
+        self._is_plain = not is_other and self._label == "label" and self._prompt == "prompt"
 
     def apply(self, row: Values) -> Values:
         """Return the row in our terms. Raises ValueError for a choice that cannot be read."""
         if len(self._mapping.candidates) > len(self._known):
             self._leave_candidates()
         label = None if self._mapping.layout == "trl" else row.get(self._label)
-        is_plain = not (self._left or self._cells or self._people or self._votes_are_odd or self.ids_are_made)
-        if is_plain and self._label == "label" and self._prompt == "prompt" and not self._given and label in _FINE:
+        if self._is_plain and label in _FINE:
             return row
         row = {name: value for name, value in row.items() if name not in self._left}
-        if self.ids_are_made:
+        if self._ids_are_made:
             row.pop("id", None)
-        if self._prompt != "prompt":
-            row["prompt"] = row[self._prompt]
         for name in self._cells:
             row[name] = conversation_of(row.get(name))
+        if self._prompt != "prompt":
+            row["prompt"] = row.get(self._prompt)
         if self._words.is_share:
             share = self._words.share(label)
             row |= {"label": None, "votes": None if share is None else [{"estimate": share}]}
         elif label is not None:
-            row["label"] = label if label in _FINE else self._words.read(label, _models(row))
+            row["label"] = self._words.read(label, _models(row))
         if self._people:
             said = {name: self._votes.read(row.get(name), _models(row), name) for name in self._people}
             row["votes"] = [{"annotator": name, "vote": vote} for name, vote in said.items() if vote is not None]
@@ -196,7 +208,7 @@ class Survey:
             if name not in known:
                 raise InputError(
                     f"--value {name}: is no column of choices here; choose from {', '.join(dict.fromkeys(known))}, or "
-                    f"name it: --column label={name}"
+                    f"name it: --column {shlex.quote(f'label={name}')}"
                 )
             column = next((ours for ours in OURS if name in (ours, self._mapping.ours.get(ours))), "label")
             for value, ours in values.items():
@@ -291,10 +303,9 @@ class Survey:
         for name in self._mapping.candidates:
             value = next((row[name] for row in rows if not is_blank(row.get(name))), None)
             if plain_name(name) in CHOICES and value is not None:
-                option = shlex.quote(f"{name}:{str(value).strip()[:40]}=a")
                 self._notice(
                     f"column {name} is left alone; if it says who won, say what each of its values means, as in "
-                    f"--column label={shlex.quote(name)} --value {option}"
+                    f"--column label={shlex.quote(name)} {Words(name).option(value, 'a')}"
                 )
                 self._mapping.candidates.pop(name)
                 return

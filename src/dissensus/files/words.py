@@ -33,6 +33,8 @@ _TIES = frozenset(
 )
 _MOST_SHOWN = 11
 """Numbers of a scale that an error names."""
+_LONGEST = 200
+"""Characters of a value that an option holds; a longer one is no choice."""
 _FRACTION = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
@@ -106,7 +108,7 @@ class Words:
         other = "if they mean something else" if self.base else "if 1 means that response_a is the better one"
         return (
             f"{self.column} has the numbers {first} and {second}: read as {first} = response_a, {second} = response_b; "
-            f"{other}, pass --value {self.column}:{second}=a --value {self.column}:{first}=b"
+            f"{other}, pass {self.option(second, 'a')} {self.option(first, 'b')}"
         )
 
     def read(self, value: Any, names: Mapping[str, str] | None = None, column: str | None = None) -> str | None:
@@ -127,10 +129,9 @@ class Words:
             side = {0.0: "a", 0.5: "tie", 1.0: "b"}.get(found - self.base)
             if side is not None:
                 return side
-        shown = str(value).strip()[:40]
-        meanings = {shown: "a"} if not isinstance(value, bool) else {"true": "a", "false": "b"}
+        meanings = {str(value): "a"} if not isinstance(value, bool) else {"true": "a", "false": "b"}
         column = column or self.column
-        options = " ".join(f"--value {shlex.quote(f'{column}:{v}={ours}')}" for v, ours in meanings.items())
+        options = " ".join(self.option(theirs, ours, column) for theirs, ours in meanings.items())
         raise ValueError(
             f"{column} is {kind_of(value)}; expected a, b, tie or nothing; say what it means, as in {options} (or "
             f"b, tie or nothing); or leave the column alone: --column {self.ours}="
@@ -150,6 +151,13 @@ class Words:
     def can_read(self, value: Any, names: Mapping[str, str] | None = None) -> bool:
         """Whether a value looks like a choice, before it is known how numbers count."""
         return self._find(value) is not None or (isinstance(value, str) and bool(names and value in names))
+
+    def option(self, theirs: Any, ours: str, column: str | None = None) -> str:
+        """Write the option that says what a value means, on one line and as a shell takes it."""
+        name = column or self.column
+        name = self.ours if ":" in name else name  # the first colon ends a column's name
+        words = " ".join(str(theirs).split())[:_LONGEST]
+        return f"--value {shlex.quote(f'{name}:{words}={ours}')}"
 
     def _find(self, value: Any) -> str | float | None:
         """Return the side that a value names ('' where ``given`` says nothing of it), a number, or None."""
@@ -183,7 +191,7 @@ class Words:
         if numbers == [0.0, 1.0, 2.0] or len(numbers) == 1:
             sides = {n: {0.0: "tie", 2.0: "b"}.get(n, "a") for n in numbers}
         return "say what each means, as in " + " ".join(
-            f"--value {self.column}:{number:g}={side}" for number, side in sides.items()
+            self.option(f"{number:g}", side) for number, side in sides.items()
         )
 
 

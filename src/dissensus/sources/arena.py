@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dissensus.files.reading import Row, decode_json
+from dissensus.files.reading import Row, decode_json, kind_of
 from dissensus.records import Label, Message, Pair, Vote
 from dissensus.sources.reading import Labelled, Reading, SourceRow, Turn, merge_votes, messages, votes_of
 
@@ -156,14 +156,17 @@ def _mt_bench(reading: Reading, *, people: bool) -> Iterator[Labelled]:
         if found.winner == "tie (inconsistent)":
             reading.count("ties that were two verdicts for different sides")
         label = _label(found.winner)
-        judge = found.judge if isinstance(found.judge, str) else "-".join(found.judge)
+        # A list names a model and how it judged: ["gpt-4", "pair"].
+        if people and not (isinstance(found.judge, str) and found.judge):
+            reading.fault(row.place, f"judge is {kind_of(found.judge)}; expected the name of a person")
+            continue
         pair = reading.pair(
             row,
             prompt=sides[0][0].content,
             a=sides[0][1:],
             b=sides[1][1:],
             label=label,
-            votes=votes_of([Vote(annotator=judge, vote=label)]) if people else None,
+            votes=votes_of([Vote(annotator=str(found.judge), vote=label)]) if people else None,
             group=f"mt-bench:{found.question_id}",
         )
         if pair is not None and (people or reading.fresh(pair)):

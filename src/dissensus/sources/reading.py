@@ -95,10 +95,10 @@ class Reading:
             name = content_id(prompt, a, b) if source_id is None else f"{self.dataset}:{source_id}"
             if source_id is not None and not self._is_new(name, content_id(prompt, a, b), row):
                 return None
-            for vote in votes.annotations or () if votes else ():
-                if vote.annotator is not None:
-                    self.annotators.setdefault(vote.annotator, Annotator(id=vote.annotator))
             try:
+                for vote in votes.annotations or () if votes else ():
+                    if vote.annotator is not None:
+                        self.annotators.setdefault(vote.annotator, Annotator(id=vote.annotator))
                 return Pair(
                     id=name,
                     prompt=prompt,
