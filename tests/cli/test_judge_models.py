@@ -14,6 +14,7 @@ from dissensus.cli.judgments import command as judgments_command
 from dissensus.cli.margin import command as margin_command
 from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import read_records, write_records
+from dissensus.judge.store import JudgmentStore
 from dissensus.records import Margin, Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"Is it {i}?", response_a="It is.", response_b=f"No, {i} is not.") for i in range(6)]
@@ -83,6 +84,7 @@ def test_one_order_of_both_can_be_used_alone(pairs, tiny_judge, tmp_path):
         (["--judge", "local", "--base-url", "http://x"], InputError, "--base-url means nothing to --judge local"),
         (["--judge", "committee", "--top-p", "0.5"], InputError, "--top-p means nothing to --judge committee"),
         (["--judge", "server", "--base-url", "http://x", "--max-cost", "5"], InputError, "without a price; give one"),
+        (["--judge", "server", "--base-url", "http://x", "--price", "nan/1"], InputError, "nan/1 are no prices"),
         (["--judge", "local", "--model", "m", "--template", "mine"], InputError, "no such template"),
     ],
 )
@@ -99,6 +101,19 @@ def test_personas_from_a_file_take_turns(pairs, tiny_judge, tmp_path):
     assert "readings   24 new" in run(judge_command, *common, "--persona-file", tmp_path / "people.txt")
     with pytest.raises(InputError, match="personas repeat"):
         run(judge_command, *common, "--persona", "You.", "--persona", "You.")
+
+
+def test_a_file_of_personas_is_utf8_with_or_without_a_mark(pairs, tiny_judge, tmp_path):
+    personas, store = tmp_path / "people.txt", tmp_path / "j.db"
+    common = [pairs, "--judge", "local", "--model", tiny_judge, "--mode", "exact", "--persona-file", personas]
+    personas.write_bytes("You are a nurse in Köln.".encode("latin-1"))
+    with pytest.raises(InputError, match=r"is not UTF-8 text .*; save it as UTF-8"):
+        run(judge_command, *common, "--store", store)
+    personas.write_text("You are a nurse in Köln.", encoding="utf-8-sig")
+    run(judge_command, *common, "--store", store)
+    with JudgmentStore(store) as opened:
+        (judge,) = opened.judges()
+        assert opened.settings(judge)["personas"] == ["You are a nurse in Köln."]
 
 
 def test_a_fault_in_the_last_line_shows_before_a_model_is_loaded(pairs, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dissensus.errors import InputError
 from dissensus.judge.ask import Ask, Usage
 from dissensus.judge.ledger import Attempt, Ledger, Price, open_runs, spent
 from dissensus.judge.store import JudgmentStore
@@ -94,3 +95,9 @@ def test_attempts_that_are_free_and_answered_leave_no_row(tmp_path: Path) -> Non
 
 def test_prices_are_per_million_tokens() -> None:
     assert Price(0.5, 1.5).of(Usage(2_000_000, 1_000_000)) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), -0.1])
+def test_what_is_no_price_is_refused(price: float) -> None:
+    with pytest.raises(InputError, match="are no prices; give dollars per million tokens, 0 or more"):
+        Price(0.5, price)

@@ -285,8 +285,15 @@ def _language_model(options: dict[str, Any]) -> None:
 
 
 def _personas(options: dict[str, Any]) -> tuple[str, ...]:
-    lines = options["persona_file"].read_text(encoding="utf-8").splitlines() if options["persona_file"] else []
-    return (*options["personas"], *filter(None, map(str.strip, lines)))
+    return (*options["personas"], *(_persona_lines(options["persona_file"]) if options["persona_file"] else ()))
+
+
+def _persona_lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"--persona-file {path}: is not UTF-8 text ({error}); save it as UTF-8") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _language_config(options: dict[str, Any], model: str, personas: tuple[str, ...]) -> Any:

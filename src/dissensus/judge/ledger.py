@@ -6,6 +6,7 @@ next one finds, counts at its estimate and asks again; and two processes never p
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sqlite3
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from dissensus.errors import InputError
 from dissensus.judge.ask import Ask, Usage
 from dissensus.judge.store import JudgmentStore, framed_digest
 
@@ -28,6 +30,17 @@ class Price:
 
     prompt: float = 0.0
     completion: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no price.
+
+        Raises:
+            InputError: a price that is negative or not finite.
+        """
+        if not all(math.isfinite(price) and price >= 0 for price in (self.prompt, self.completion)):
+            raise InputError(
+                f"{self.prompt:g}/{self.completion:g} are no prices; give dollars per million tokens, 0 or more"
+            )
 
     def of(self, usage: Usage) -> float:
         """Compute the price of one attempt in dollars."""
