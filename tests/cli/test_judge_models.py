@@ -112,8 +112,7 @@ def test_a_file_of_personas_is_utf8_with_or_without_a_mark(pairs, tiny_judge, tm
     personas.write_text("You are a nurse in Köln.", encoding="utf-8-sig")
     run(judge_command, *common, "--store", store)
     with JudgmentStore(store) as opened:
-        (judge,) = opened.judges()
-        assert opened.settings(judge)["personas"] == ["You are a nurse in Köln."]
+        assert {reading.persona for reading in opened.readings()} == {"You are a nurse in Köln."}
 
 
 def test_a_fault_in_the_last_line_shows_before_a_model_is_loaded(pairs, tmp_path):
