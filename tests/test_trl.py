@@ -14,21 +14,11 @@ from dissensus.reward.config import TrainConfig
 from dissensus.reward.loss import blend_loss, soft_loss
 from dissensus.reward.objectives import objective_of
 
+from .trl_tiny import make_trainer, token_rows
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 trl = pytest.importorskip("trl")
 datasets = pytest.importorskip("datasets")
-
-
-def _rows(n: int = 6, **columns: Any) -> list[dict[str, Any]]:
-    draw = np.random.default_rng(1)
-    rows = []
-    for i in range(n):
-        texts = {
-            name: [2, *draw.integers(4, 20, draw.integers(1, 20)).tolist(), 3]
-            for name in ("chosen_ids", "rejected_ids")
-        }
-        rows.append(texts | {name: values[i] for name, values in columns.items()})
-    return rows
 
 
 MARGIN = [0.0, 0.2, 1.0, 0.4, -0.6, 0.8]
@@ -47,24 +37,7 @@ def _trainer(
     torch.manual_seed(5)
     model, tokenizer = load_backbone(str(folder), new_head=True, outputs=outputs)
     tokenizer.eos_token = tokenizer.eos_token or "[SEP]"
-    settings = options.pop("settings", {})
-    arguments = trl.RewardConfig(
-        **{
-            "output_dir": str(out),
-            "use_cpu": True,
-            "bf16": False,
-            "report_to": "none",
-            "gradient_checkpointing": False,
-            "disable_tqdm": True,
-            "per_device_train_batch_size": 4,
-            "logging_steps": 1,
-            "learning_rate": 3e-3,
-            "save_strategy": "no",
-            **settings,
-        }
-    )
-    data = datasets.Dataset.from_list(rows)
-    return kind(model=model, args=arguments, processing_class=tokenizer, train_dataset=data, **options)
+    return make_trainer(model, tokenizer, rows, out, kind, **options)
 
 
 def _ours(*arguments: Any, **options: Any) -> Any:
@@ -87,7 +60,7 @@ def test_loss_gradients_and_metrics_are_trls(
     backbone: str, objective: str, center: float | None, request: pytest.FixtureRequest, tmp_path: Path
 ):
     folder = request.getfixturevalue(backbone)
-    rows = _rows(**({"margin": MARGIN} if objective == "margin" else {}))
+    rows = token_rows(**({"margin": MARGIN} if objective == "margin" else {}))
     settings = {"center_rewards_coefficient": center}
     ours = _ours(folder, rows, tmp_path, objective=objective, settings=settings)
     theirs = _trainer(trl.RewardTrainer, folder, rows, tmp_path, settings=settings)
@@ -108,7 +81,7 @@ def test_loss_gradients_and_metrics_are_trls(
 
 
 def test_bradley_terry_leaves_a_margin_alone(tiny_bert: Path, tmp_path: Path):
-    with_margin, without = _rows(margin=MARGIN), _rows()
+    with_margin, without = token_rows(margin=MARGIN), token_rows()
     losses = [_loss(_ours(tiny_bert, rows, tmp_path), rows)[0] for rows in (with_margin, without)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-7)
 
@@ -125,7 +98,7 @@ def _rewards(trainer: Any, rows: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
 
 
 def test_soft_and_blend_are_our_losses_on_the_same_rewards(tiny_bert: Path, tmp_path: Path):
-    rows = _rows(preference=PREFERENCE)
+    rows = token_rows(preference=PREFERENCE)
     for objective in ("soft", TrainConfig(objective="blend", label_weight=0.3)):
         trainer = _ours(tiny_bert, rows, tmp_path, objective=objective)
         chosen, rejected = (outputs[:, 0] for outputs in _rewards(trainer, rows))
@@ -140,7 +113,7 @@ def test_soft_and_blend_are_our_losses_on_the_same_rewards(tiny_bert: Path, tmp_
 @pytest.mark.parametrize("objective", ["mean-variance", "categorical"])
 def test_rewards_may_be_distributions(tiny_bert: Path, tmp_path: Path, objective: Any):
     """TRL refuses more outputs than one; the model keeps its own and its config says so."""
-    rows, config = _rows(), TrainConfig(objective=objective, atoms=5)
+    rows, config = token_rows(), TrainConfig(objective=objective, atoms=5)
     function = objective_of(config)
     trainer = _ours(tiny_bert, rows, tmp_path, objective=config, outputs=function.outputs)
     assert trainer.model.config.num_labels == function.outputs
@@ -150,7 +123,7 @@ def test_rewards_may_be_distributions(tiny_bert: Path, tmp_path: Path, objective
 
 
 def test_scaled_weighs_each_pair_by_its_margin(tiny_bert: Path, tmp_path: Path):
-    rows = _rows(margin=[abs(margin) for margin in MARGIN])
+    rows = token_rows(margin=[abs(margin) for margin in MARGIN])
     trainer = _ours(tiny_bert, rows, tmp_path, objective="scaled")
     chosen, rejected = (outputs[:, 0] for outputs in _rewards(trainer, rows))
     plain = -torch.nn.functional.logsigmoid(chosen - rejected)
@@ -217,7 +190,7 @@ def test_batches_are_of_like_length_seeded_and_new_in_every_epoch():
 
 
 def test_the_trainers_batches_are_those_of_the_order(tiny_bert: Path, tmp_path: Path):
-    rows = _rows(50)
+    rows = token_rows(50)
     trainer = _ours(tiny_bert, rows, tmp_path, settings={"train_sampling_strategy": "group_by_length"})
     shapes = [batch["input_ids"].shape for batch in trainer.get_train_dataloader()]
     # Twelve full batches of four pairs, and what is left last.
@@ -242,17 +215,17 @@ def test_what_cannot_be_trained_is_refused(
     tiny_bert: Path, tmp_path: Path, objective: str, columns: dict[str, Any], error: Any, message: str
 ):
     with pytest.raises(error, match=message):
-        _ours(tiny_bert, _rows(**columns), tmp_path, objective=objective)
+        _ours(tiny_bert, token_rows(**columns), tmp_path, objective=objective)
 
 
 def test_two_centre_coefficients_are_one_too_many(tiny_bert: Path, tmp_path: Path):
     config = TrainConfig(center=0.2)
     with pytest.raises(ConfigError, match="give one of them"):
-        _ours(tiny_bert, _rows(), tmp_path, objective=config, settings={"center_rewards_coefficient": 0.1})
+        _ours(tiny_bert, token_rows(), tmp_path, objective=config, settings={"center_rewards_coefficient": 0.1})
 
 
 def test_the_head_is_in_float32_under_autocast(tiny_bert: Path, tmp_path: Path):
-    trainer = _ours(tiny_bert, _rows(), tmp_path)
+    trainer = _ours(tiny_bert, token_rows(), tmp_path)
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         assert trainer.model(input_ids=torch.tensor([[2, 5, 3]])).logits.dtype == torch.float32
 
@@ -260,7 +233,7 @@ def test_the_head_is_in_float32_under_autocast(tiny_bert: Path, tmp_path: Path):
 def test_adapters_of_trl_keep_the_head(tiny_bert: Path, tmp_path: Path):
     """TRL wraps the model by PEFT itself; head and loss are ours as before."""
     peft = pytest.importorskip("peft", reason="peft is not installed (extra lora)")
-    rows = _rows(preference=PREFERENCE)
+    rows = token_rows(preference=PREFERENCE)
     adapters = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"], modules_to_save=["classifier"])
     plain, adapted = (_ours(tiny_bert, rows, tmp_path, objective="soft", peft_config=c) for c in (None, adapters))
     # Fresh adapters add nothing.

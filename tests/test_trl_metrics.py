@@ -1,6 +1,5 @@
 """What ``dissensus.trl`` logs is exact over rows: in any batches, with ties, over any processes."""
 
-import importlib.util
 import json
 import os
 import socket
@@ -15,16 +14,12 @@ import torch
 from dissensus.reward.backbone import load_backbone
 from dissensus.reward.lora import add_adapters
 
+from . import trl_tiny
+from .trl_tiny import exact, make_trainer, token_rows
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 trl = pytest.importorskip("trl")
 datasets = pytest.importorskip("datasets")
-
-_spec = importlib.util.spec_from_file_location("trl_tiny", Path(__file__).with_name("trl_tiny.py"))
-assert _spec is not None
-assert _spec.loader is not None
-trl_tiny = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(trl_tiny)
-exact, make_trainer, token_rows = trl_tiny.exact, trl_tiny.make_trainer, trl_tiny.token_rows
 
 NAMES = ("accuracy", "margin", "mean_reward", "min_reward", "max_reward")
 

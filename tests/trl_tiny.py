@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 
-def token_rows(n: int, seed: int = 1, **columns: Any) -> list[dict[str, Any]]:
+def token_rows(n: int = 6, seed: int = 1, **columns: Any) -> list[dict[str, Any]]:
     """Draw pairs of texts of random length."""
     draw = np.random.default_rng(seed)
     rows = []
@@ -22,8 +22,10 @@ def token_rows(n: int, seed: int = 1, **columns: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def make_trainer(model: Any, tokenizer: Any, rows: list[dict[str, Any]], out: Path, **options: Any) -> Any:
-    """Make our trainer on the CPU; ``settings`` are TRL's arguments."""
+def make_trainer(
+    model: Any, tokenizer: Any, rows: list[dict[str, Any]], out: Path, kind: Any = None, **options: Any
+) -> Any:
+    """Make our trainer, or one of another kind, on the CPU; ``settings`` are TRL's arguments."""
     from datasets import Dataset
     from trl import RewardConfig
 
@@ -42,7 +44,7 @@ def make_trainer(model: Any, tokenizer: Any, rows: list[dict[str, Any]], out: Pa
         "learning_rate": 3e-3,
         "save_strategy": "no",
     } | options.pop("settings", {})
-    return RewardTrainer(
+    return (kind or RewardTrainer)(
         model=model,
         args=RewardConfig(**settings),
         processing_class=tokenizer,

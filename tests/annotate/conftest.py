@@ -1,5 +1,7 @@
 """Projects in SQLite and in PostgreSQL."""
 
+import contextlib
+
 import pytest
 
 from dissensus.annotate.store import now
@@ -56,3 +58,29 @@ def open_site(open_project):
         return Site(project)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, started once."""
+    from .live import chromium
+
+    with chromium() as launched:
+        yield launched
+
+
+@pytest.fixture
+def serve(open_project):
+    """``serve(prepare=None, **settings)``: (project, origin) of a prepared project, served until the test ends."""
+    from .live import served
+
+    with contextlib.ExitStack() as stack:
+
+        def make(prepare=None, **settings):
+            project = open_project(**settings)
+            if prepare is not None:
+                prepare(project)
+            project.now = now()
+            return project, stack.enter_context(served(project))
+
+        yield make

@@ -1,6 +1,5 @@
 """An annotator in a real browser: by keyboard, without a network, in two tabs, on a phone, under attack."""
 
-import contextlib
 import os
 import time
 
@@ -9,35 +8,15 @@ from sqlalchemy import select
 
 from dissensus.annotate import integrity
 from dissensus.annotate.schema import assignments, items, revisions
-from dissensus.annotate.store import now
 from dissensus.records import Message, Pair
 
 from ..report.payloads import PAYLOADS
-from .live import NEEDS_CHROMIUM, PHONE, chromium, grave, person, read_guide, served, until
+from .live import NEEDS_CHROMIUM, PHONE, grave, person, read_guide, until
 
 pytestmark = NEEDS_CHROMIUM
 
 OUTAGE = float(os.environ.get("DISSENSUS_OUTAGE_SECONDS", "4"))
 """How long the network is away; the queue does not know how long that is, and a minute is a minute of every run."""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as launched:
-        yield launched
-
-
-@pytest.fixture
-def serve(open_project):
-    """``serve(**settings)``: (project, origin) of a project that is served until the test ends."""
-    with contextlib.ExitStack() as stack:
-
-        def make(**settings):
-            project = open_project(**settings)
-            project.now = now()
-            return project, stack.enter_context(served(project))
-
-        yield make
 
 
 def _ready(page):

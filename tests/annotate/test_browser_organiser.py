@@ -1,6 +1,5 @@
 """Organisers and adjudicators in a real browser."""
 
-import contextlib
 import itertools
 import time
 
@@ -11,33 +10,27 @@ from dissensus.annotate.terms import Said
 from dissensus.records import Pair
 
 from ..report.payloads import PAYLOADS
-from .live import NEEDS_CHROMIUM, PHONE, chromium, grave, person, served, until
+from .live import NEEDS_CHROMIUM, PHONE, grave, person, until
 from .people import fill, said
 
 pytestmark = NEEDS_CHROMIUM
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as launched:
-        yield launched
-
-
 @pytest.fixture
-def serve(open_project):
-    with contextlib.ExitStack() as stack:
+def serve(serve):
+    """``serve(filled=True, **settings)``: the project has an adjudicator and an organiser, and answers if filled."""
 
-        def make(filled=True, **settings):
-            project = open_project(**settings)
+    def make(filled=True, **settings):
+        def prepare(project):
             project.now = now() - 3_600_000
             if filled:
                 fill(project)
             project.add("Judith", "adjudicator")
             project.add("Olga", "organiser")
-            project.now = now()
-            return project, stack.enter_context(served(project))
 
-        yield make
+        return serve(prepare, **settings)
+
+    return make
 
 
 def _rows(page, id):

@@ -8,30 +8,10 @@ from sqlalchemy import func, select
 
 from dissensus.annotate import integrity
 from dissensus.annotate.schema import assignments
-from dissensus.annotate.store import now
 
-from .live import NEEDS_CHROMIUM, PHONE, chromium, grave, person, served, until
+from .live import NEEDS_CHROMIUM, PHONE, grave, person, until
 
 pytestmark = NEEDS_CHROMIUM
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as launched:
-        yield launched
-
-
-@pytest.fixture
-def serve(open_project):
-    """``serve(**settings)``: (project, origin) of a project that is served until the test ends."""
-    with contextlib.ExitStack() as stack:
-
-        def make(**settings):
-            project = open_project(**settings)
-            project.now = now()
-            return project, stack.enter_context(served(project))
-
-        yield make
 
 
 def _answered(project):

@@ -61,6 +61,19 @@ def test_of_several_files_of_pairs_the_evaluated_ones_are_chosen(loose, pairs):
     assert [pair.id for pair in loaded.training] == [pair.id for pair in training]
 
 
+def test_a_split_is_told_from_what_it_was_drawn_from(loose, pairs):
+    """Both files have all pairs that were scored, or that have margins."""
+    training = [pair.model_copy(update={"id": f"t{pair.id}"}) for pair in pairs]
+    write_records(loose / "whole.parquet", [*pairs, *training])
+    write_records(loose / "a whole.parquet", [*pairs, *training])
+    write_records(loose / "practice.jsonl", training)
+    write_records(loose / "m.parquet", [Margin(pair_id=pair.id, margin=1, n_judgments=2) for pair in training])
+    loaded = load_run(loose)
+    assert [pair.id for pair in loaded.joined.pairs] == [pair.id for pair in pairs]
+    assert loaded.joined.without_votes == loaded.joined.without_predictions == 0
+    assert [pair.id for pair in loaded.training] == [pair.id for pair in training]
+
+
 def test_predictions_of_several_files_and_on_more_pairs_than_were_evaluated(loose, pairs, predictions):
     (loose / "said.parquet").unlink()
     more = [row.model_copy(update={"pair_id": f"x{row.pair_id}"}) for row in predictions]

@@ -7,7 +7,9 @@ import pytest
 from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.evaluate.join import join
 from dissensus.records import Prediction, Vote, Votes
+from dissensus.report.board import Board
 from dissensus.report.group_tables import IntervalBar
+from dissensus.report.methods import methods_paragraph
 from dissensus.report.page import render
 from dissensus.report.run import RunData
 
@@ -119,7 +121,7 @@ def test_an_unfinished_run_says_what_is_missing_and_shows_the_rest(run_data):
 
 def test_a_run_that_has_only_begun_is_a_page_too():
     page = Page(render(RunData(name="new", missing=("the manifest (manifest.json)",))))
-    assert "Not in this run (yet):" in page.text
+    assert "Not in this run (yet), or left aside:" in page.text
 
 
 def _captioned(run):
@@ -169,9 +171,11 @@ def test_votes_of_which_nothing_can_be_told_make_a_page_too(run_data, votes):
 
 
 def test_without_a_baseline_there_is_no_difference(run_data):
-    html = render(replace(run_data, metrics=[m for m in run_data.metrics if m.baseline is None]))
+    run = replace(run_data, metrics=[m for m in run_data.metrics if m.baseline is None])
+    html = render(run)
     assert "Differences by group" not in html
     assert "How closely base and" in html
+    assert "How closely" not in methods_paragraph(run, Board(run.metrics))
 
 
 def test_bars_keep_their_place_on_one_scale(run_data):

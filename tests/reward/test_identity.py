@@ -1,5 +1,6 @@
 """What decides a model is told from how it is run: a run is known again after changes of the latter, and no others."""
 
+import functools
 import json
 import shutil
 import signal
@@ -21,21 +22,11 @@ from dissensus.reward.run import train
 from dissensus.reward.targets import build_targets
 from dissensus.reward.trainer import PairTrainer
 
+from .tiny_config import tiny_config
+
 RUN = {"tokens_per_batch": 64, "logging_steps": 3, "checkpoint_steps": 100, "fast": False}
 
-
-def _config(model: Path, **changes: Any) -> TrainConfig:
-    settings: dict[str, Any] = {
-        "model": str(model),
-        "epochs": 2,
-        "batch_size": 8,
-        "learning_rate": 3e-3,
-        "max_length": 32,
-        "logging_steps": 1,
-        "checkpoint_steps": 2,
-        "precision": "fp32",
-    }
-    return TrainConfig(**{**settings, **changes})
+_config = functools.partial(tiny_config, logging_steps=1, checkpoint_steps=2)
 
 
 def _identity(pairs: list[Pair], margins: list[Margin] | None, config: TrainConfig) -> RunIdentity:

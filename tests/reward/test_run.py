@@ -1,3 +1,4 @@
+import functools
 import json
 import shutil
 import subprocess
@@ -18,19 +19,9 @@ from dissensus.reward.model import RewardModel
 from dissensus.reward.run import TrainSummary, train
 from dissensus.reward.trainer import PairTrainer
 
+from .tiny_config import tiny_config
 
-def _config(model: Path, **changes: Any) -> TrainConfig:
-    settings: dict[str, Any] = {
-        "model": str(model),
-        "epochs": 3,
-        "batch_size": 8,
-        "learning_rate": 3e-3,
-        "max_length": 32,
-        "logging_steps": 1,
-        "checkpoint_steps": 2,
-        "precision": "fp32",
-    }
-    return TrainConfig(**{**settings, **changes})
+_config = functools.partial(tiny_config, epochs=3, logging_steps=1, checkpoint_steps=2)
 
 
 def _train(pairs: list[Pair], config: TrainConfig, out: Path, **options: Any) -> TrainSummary:

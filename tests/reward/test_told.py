@@ -16,17 +16,7 @@ from dissensus.reward.run import train
 from dissensus.reward.sweep import sweep
 from dissensus.reward.targets import build_targets
 
-
-def _config(model: Path, **changes: Any) -> TrainConfig:
-    settings: dict[str, Any] = {
-        "model": str(model),
-        "epochs": 2,
-        "batch_size": 8,
-        "learning_rate": 3e-3,
-        "max_length": 32,
-        "precision": "fp32",
-    }
-    return TrainConfig(**{**settings, **changes})
+from .tiny_config import tiny_config
 
 
 class Reporter(TrainerCallback):
@@ -40,7 +30,7 @@ class Reporter(TrainerCallback):
 
 
 def test_what_reporters_wrote_stays(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
-    train(pairs, _config(tiny_bert, epochs=1), tmp_path / "m", progress=False, callbacks=[Reporter()])
+    train(pairs, tiny_config(tiny_bert, epochs=1), tmp_path / "m", progress=False, callbacks=[Reporter()])
     assert (tmp_path / "m" / "runs" / "today" / "events").read_text() == "m 3"
     assert (tmp_path / "m" / "runs" / "emissions.csv").read_text() == "little"
     assert not (tmp_path / "m.part").exists()
@@ -51,7 +41,7 @@ def test_what_reporters_wrote_of_every_rate_stays(
 ):
     """With the best rate's model where a single run has it, with those of the others beside their logs."""
     monkeypatch.setattr("dissensus.reward.run.LogLastStep", type("Both", (Reporter,), {}))
-    found = sweep(pairs, _config(tiny_bert, validation=0.34), [3e-3, 1e-5], tmp_path / "m", progress=False)
+    found = sweep(pairs, tiny_config(tiny_bert, validation=0.34), [3e-3, 1e-5], tmp_path / "m", progress=False)
     other = "1e-05" if found.best == 3e-3 else "0.003"
     assert (tmp_path / "m" / "runs" / "today" / "events").is_file()
     assert (tmp_path / "m" / "sweep" / f"lr-{other}" / "today" / "events").read_text().startswith(f"lr-{other} ")
@@ -75,7 +65,7 @@ def test_a_reporter_that_is_not_installed_is_one_line(monkeypatch: pytest.Monkey
 
 def test_the_summary_has_validation_and_temperature(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
     voted = [pair.model_copy(update={"votes": Votes(a=3, b=1, tie=0)}) for pair in pairs]
-    config = _config(tiny_bert, validation=0.34, calibration="temperature")
+    config = tiny_config(tiny_bert, validation=0.34, calibration="temperature")
     summary = train(voted, config, tmp_path / "m", progress=False)
     rows = [json.loads(line) for line in (tmp_path / "m" / "training.jsonl").read_text().splitlines()]
     last = next(row for row in reversed(rows) if "validation_nll" in row)
@@ -100,13 +90,13 @@ def test_a_run_that_ends_where_it_began_says_so(
     capsys: pytest.CaptureFixture[str],
 ):
     folder = request.getfixturevalue(backbone)
-    config = _config(folder, objective=objective, learning_rate=1e-6)
+    config = tiny_config(folder, objective=objective, learning_rate=1e-6)
     note = train(pairs, config, tmp_path / "m", margins=margins, progress=False).note
     assert note is not None
     assert note in capsys.readouterr().err
     assert "the run ends where it began: in 6 steps at learning rate 1e-06" in note
     assert "raise --learning-rate" in note
-    config = _config(folder, objective=objective, epochs=20, learning_rate=1e-2)
+    config = tiny_config(folder, objective=objective, epochs=20, learning_rate=1e-2)
     assert train(pairs, config, tmp_path / "n", margins=margins, progress=False).note is None
 
 
@@ -114,14 +104,14 @@ def test_a_run_that_moves_and_learns_nothing_says_so(tiny_bert: Path, pairs: lis
     """Each pair stands there with both labels: nothing can be learnt, and the rewards move all the same."""
     other = {"a": "b", "b": "a"}
     flipped = [p.model_copy(update={"id": f"{p.id}-2", "label": other[p.label or "a"]}) for p in pairs]
-    note = train([*pairs, *flipped], _config(tiny_bert, epochs=4), tmp_path / "m", progress=False).note
+    note = train([*pairs, *flipped], tiny_config(tiny_bert, epochs=4), tmp_path / "m", progress=False).note
     assert note is not None
     assert note.startswith("nothing was learnt in 24 steps at learning rate 0.003: ")
     assert note.endswith("or look at the labels")
 
 
 def test_rewards_that_collapse_are_told_of(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
-    note = train(pairs, _config(tiny_bert, learning_rate=0.5), tmp_path / "m", progress=False).note
+    note = train(pairs, tiny_config(tiny_bert, learning_rate=0.5), tmp_path / "m", progress=False).note
     assert note is not None
     assert note.startswith("nothing was learnt in 6 steps at learning rate 0.5: ")
     assert "raise" not in note
@@ -131,7 +121,7 @@ def test_the_logged_loss_is_a_mean_over_pairs(tiny_bert: Path, pairs: list[Pair]
     """Nine pairs in steps of eight and one: at rate zero an entry is that of all nine, however they are cut."""
     logged = []
     for size in (8, 9):
-        config = _config(tiny_bert, batch_size=size, epochs=1, learning_rate=1e-12)
+        config = tiny_config(tiny_bert, batch_size=size, epochs=1, learning_rate=1e-12)
         train(pairs[:9], config, tmp_path / str(size), progress=False)
         [entry] = [json.loads(line) for line in (tmp_path / str(size) / "training.jsonl").read_text().splitlines()]
         logged.append(entry)

@@ -191,17 +191,20 @@ def _read_pairs(folder: RunFolder, names: Iterable[str]) -> tuple[dict[str, list
 def _evaluated(
     candidates: Mapping[str, Sequence[Pair]], predictions: Sequence[Prediction], metrics: Sequence[Metric]
 ) -> str | None:
-    """Choose the pairs that were evaluated: those with votes and predictions are as many as were scored, or most."""
+    """Choose the pairs that were evaluated: those with votes and predictions are as many as were scored, or most.
+
+    Of several files with as many, the one with the fewest others is it: a split stands beside what it was drawn from.
+    """
     by_run: dict[tuple[str, int | None], set[str]] = {}
     for row in predictions:
         by_run.setdefault((row.model, row.seed), set()).add(row.pair_id)
     scored = next((row.n for row in metrics if row.kind == "model" and row.group == "all"), None)
     compared = {name: _compared(pairs, by_run.values()) for name, pairs in candidates.items()}
 
-    def rank(name: str) -> tuple[bool, int, int, bool]:
+    def rank(name: str) -> tuple[bool, int, int, int, bool]:
         own = compared[name]
         grouped = sum(pair.category is not None or pair.distinct is not None for pair in own)
-        return len(own) == scored, len(own), grouped, name.startswith("test")
+        return len(own) == scored, len(own), -len(candidates[name]), grouped, name.startswith("test")
 
     return max(sorted(name for name, own in compared.items() if own), key=rank, default=None)
 
@@ -219,9 +222,9 @@ def _compared(pairs: Sequence[Pair], predicted: Iterable[Collection[str]]) -> li
 def _training(
     candidates: Mapping[str, Sequence[Pair]], evaluated: str | None, margins: Collection[str]
 ) -> Sequence[Pair]:
-    """Choose the pairs that most of the margins are of; empty where those are the evaluated ones."""
+    """Choose the pairs that most of the margins are of, with the fewest others; empty where those are the evaluated."""
     counts = {name: sum(pair.id in margins for pair in pairs) for name, pairs in candidates.items()}
     most = max(counts.values(), default=0)
     if not most or counts.get(evaluated or "") == most:
         return ()
-    return next(candidates[name] for name in sorted(counts) if counts[name] == most)
+    return min((candidates[name] for name in sorted(counts) if counts[name] == most), key=len)

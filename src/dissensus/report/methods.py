@@ -168,7 +168,9 @@ def _evaluation(run: RunData, board: Board, names: Sequence[str]) -> Iterator[st
     yield from _intervals(run, board)
     if any(row.p_holm is not None for row in run.metrics):
         yield "P values are of paired swap tests, adjusted by Holm over the groups shown."
-    yield statement(find_findings(scores), scores)
+    findings = find_findings(scores)
+    if scores.baseline is not None and findings:  # else there is a headline to it, and no finding
+        yield statement(findings, scores)
     commit = run.manifest.get("git_commit")
     yield f"Made with dissensus {__version__}{f' (commit {str(commit)[:12]})' if commit else ''}."
 

@@ -183,7 +183,7 @@ def _about_judge(title: str, judging: BaseModel, pairs: int, tokens: float, conf
         written = asked * _REPLY_TOKENS if judging.mode == "sample" else asked
         what = "readings of one forward pass"
         if judging.mode == "sample":
-            what = f"replies to {prompts:,} prompts (as many requests where n is honoured)"
+            what = f"replies to {prompts:,} prompts (as many requests where n is supported)"
         yield f"{title}: {judging.model} ({judging.name}), {pairs:,} pairs, {asked:,} {what}"
         yield f"  tokens read {_short(read)}, written {_short(written)}; votes per pair {judging.n}"
         if judging.price_prompt or judging.price_reply:
