@@ -111,8 +111,8 @@ def read_trl(
     rows = renamed(rows_of(source, split, faults))
     head = list(islice(rows, _HEAD))
     survey.look([row for _, row in head])
-    for found, row in rows if survey.is_open else ():
-        head.append((found, row))
+    # Rows that are looked at further are read again later: of a file of any size no more than its head is held.
+    for _, row in renamed(rows_of(source, split, Faults(skip=True))) if survey.is_open else ():
         survey.observe(row)
         if not survey.is_open:
             break
