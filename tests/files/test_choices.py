@@ -160,6 +160,7 @@ def test_a_wrong_value_option_is_refused():
 def test_what_is_said_of_our_own_words_holds_too():
     swapped = {"a": "b", "b": "a", "tie": ""}
     assert labels(rows("label", ["a", "b", "tie"]), values={"label": swapped}) == ["b", "a", None]
+    assert labels(rows("label", [1, 2]), values={"label": {1: "b", 2: "a"}}) == ["b", "a"]
     said = [[{"annotator": "ann", "vote": vote}, {"annotator": "bo", "vote": "a"}] for vote in ("a", "b", "tie")]
     pairs, _ = read(rows("votes", said), values={"vote": swapped})
     assert [(pair.votes.a, pair.votes.b, pair.votes.tie) for pair in pairs] == [(0, 2, 0), (1, 1, 0), (0, 1, 0)]

@@ -199,7 +199,7 @@ class Survey:
 
     def _of(self, *names: str) -> dict[str, str]:
         """Collect what was given for a column, by any of its names."""
-        return {theirs.lower(): ours for name in names for theirs, ours in self._given.get(name, {}).items()}
+        return {str(theirs).lower(): ours for name in names for theirs, ours in self._given.get(name, {}).items()}
 
     def _check_given(self) -> None:
         theirs = {self._mapping.ours.get(name, name) for name in OURS}
