@@ -171,8 +171,8 @@ class Survey:
             row.pop("id", None)
         for name in self._cells:
             row[name] = conversation_of(row.get(name))
-        if self._prompt != "prompt":
-            row["prompt"] = row.get(self._prompt)
+        if self._prompt != "prompt" and row.get(self._prompt) is not None:
+            row["prompt"] = row[self._prompt]
         if self._words.is_share:
             share = self._words.share(label)
             row |= {"label": None, "votes": None if share is None else [{"estimate": share}]}
