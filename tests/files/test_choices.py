@@ -281,9 +281,10 @@ def test_votes_of_one_pair_in_several_rows_add_up(said):
 
 def test_votes_of_several_people_that_come_again_count_once():
     given = [{"votes_a": 3, "votes_b": 2}, {"votes_a": 3, "votes_b": 2}, {"votes_a": 0, "votes_b": 1}]
-    (pair,), notices = read([TEXTS[0] | one for one in given])
+    (pair,), notices = read([TEXTS[0] | one for one in [*given, {"votes_a": -1}]], skip_invalid=True)
     assert (pair.votes.a, pair.votes.b) == (3, 3)
     assert any("are dropped" in text for text in notices)
+    assert any(text.startswith("1 of 4 rows were dropped") for text in notices)
 
 
 def test_a_label_beside_chosen_and_rejected_is_left_alone():

@@ -55,6 +55,7 @@ class Choices:
 
     def add(self, key: int, pair: Pair, margin: Margin | None) -> tuple[Pair, Margin | None] | None:
         """Take one row's choice; returns the pair when all of its rows are there."""
+        self.rows += 1
         merged = self._held.setdefault(key, Merged(pair, margin))
         voted = _as_votes(pair)
         if pair.votes is not None and pair.votes.n > 1 and not _is_named(voted) and voted.votes in merged.rows:
@@ -71,7 +72,6 @@ class Choices:
 
     def _settle(self, merged: Merged) -> tuple[Pair, Margin | None]:
         pair, margin = merged.settle(self._notes.count)
-        self.rows += len(merged.rows)
         self.pairs += 1
         self.votes += pair.votes.n if pair.votes else 0
         return _without_nobody(pair), margin
