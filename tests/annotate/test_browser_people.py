@@ -84,6 +84,20 @@ def test_whoever_waits_gets_what_somebody_leaves(browser, serve):
     assert _answered(project) == 1
 
 
+def test_whoever_waits_asks_once_each_time(browser, serve):
+    project, origin = serve(pairs=1, annotators=1, people=("Ada", "Grace"))
+    project.lease("Grace")
+    asked = []
+    with person(browser, origin, project, "Ada") as page:
+        _ends(page, "Nothing to do just now")
+        page.on("request", lambda request: asked.append(request.method))
+        for _ in range(3):
+            with page.expect_response("**/api/tasks"):
+                page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            page.wait_for_timeout(200)
+    assert asked.count("POST") in (3, 4)  # once perhaps because its time had come
+
+
 def test_answers_kept_without_a_network_do_not_end_the_work(browser, serve):
     project, origin = serve(pairs=3, annotators=1, people=("Ada",), prefetch=2)
     with person(browser, origin, project, "Ada") as page:

@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import tracemalloc
+from collections import Counter
 
 import pytest
 
@@ -64,6 +66,21 @@ def test_numbers_are_settled_over_the_file_and_reported():
     found, notices = read([*late, TEXTS[1] | {"label": 2}])
     assert {pair.label for pair in found[:-1]} == {"a"}
     assert found[-1].label == "b"
+
+
+def test_numbers_that_only_late_rows_settle_take_no_more_room_than_others(tmp_path):
+    texts = {"prompt": "x" * 2000, "response_a": "a"}
+    with (tmp_path / "x.jsonl").open("w") as out:
+        for i in range(6000):
+            out.write(json.dumps(texts | {"response_b": f"{i}", "label": 1 if i < 5999 else 0}) + "\n")
+    tracemalloc.start()
+    try:
+        said = Counter(pair.label for pair in read_pairs(tmp_path / "x.jsonl", notice=lambda text: None))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert said == {"b": 5999, "a": 1}
+    assert peak < 10e6  # the file has 12 MB
 
 
 UNCLEAR = {
@@ -143,6 +160,7 @@ def test_a_wrong_value_option_is_refused():
 def test_what_is_said_of_our_own_words_holds_too():
     swapped = {"a": "b", "b": "a", "tie": ""}
     assert labels(rows("label", ["a", "b", "tie"]), values={"label": swapped}) == ["b", "a", None]
+    assert labels(rows("label", [1, 2]), values={"label": {1: "b", 2: "a"}}) == ["b", "a"]
     said = [[{"annotator": "ann", "vote": vote}, {"annotator": "bo", "vote": "a"}] for vote in ("a", "b", "tie")]
     pairs, _ = read(rows("votes", said), values={"vote": swapped})
     assert [(pair.votes.a, pair.votes.b, pair.votes.tie) for pair in pairs] == [(0, 2, 0), (1, 1, 0), (0, 1, 0)]
@@ -263,9 +281,10 @@ def test_votes_of_one_pair_in_several_rows_add_up(said):
 
 def test_votes_of_several_people_that_come_again_count_once():
     given = [{"votes_a": 3, "votes_b": 2}, {"votes_a": 3, "votes_b": 2}, {"votes_a": 0, "votes_b": 1}]
-    (pair,), notices = read([TEXTS[0] | one for one in given])
+    (pair,), notices = read([TEXTS[0] | one for one in [*given, {"votes_a": -1}]], skip_invalid=True)
     assert (pair.votes.a, pair.votes.b) == (3, 3)
     assert any("are dropped" in text for text in notices)
+    assert any(text.startswith("1 of 4 rows were dropped") for text in notices)
 
 
 def test_a_label_beside_chosen_and_rejected_is_left_alone():

@@ -84,9 +84,11 @@ def test_a_late_row_without_conversations_is_a_bad_row():
     turn = {"conversations": [{"from": "human", "value": USER[1]}]}
     answers = [{"from": "gpt", "value": text} for text in (GOOD[1], BAD[1])]
     rows = [turn | {"chosen": answers[0] | {"value": f"{i}"}, "rejected": answers[1]} for i in range(1000)]
+    rows.append({"prompt": "Its own?", "chosen": answers[0], "rejected": answers[1]})
     rows.append({"chosen": answers[0], "rejected": answers[1]})
-    assert len(list(read_pairs(rows, skip_invalid=True, notice=lambda text: None))) == 1000
-    with pytest.raises(InputError, match=r"list:1001: chosen and rejected share no first message"):
+    pairs = list(read_pairs(rows, skip_invalid=True, notice=lambda text: None))
+    assert (len(pairs), pairs[-1].prompt) == (1001, "Its own?")
+    with pytest.raises(InputError, match=r"list:1002: chosen and rejected share no first message"):
         list(read_pairs(rows, notice=lambda text: None))
 
 

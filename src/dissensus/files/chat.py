@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dissensus.files.notes import Notes
 from dissensus.files.reading import decode_json, kind_of
-from dissensus.files.remarks import Remarks
 from dissensus.records import Message, Text, is_empty
 
 _ROLE_KEYS = ("role", "from", "speaker", "author")
@@ -40,10 +40,10 @@ _GAP = re.compile(rf"({_LITERAL})(\s+(?=['\"]))?|\}}\s+\{{", re.DOTALL)
 """Strings of Python, and where numpy prints two strings or objects with nothing but a space between them."""
 
 
-def text_of(value: Any, column: str, remarks: Remarks | None = None) -> Text:
+def text_of(value: Any, column: str, notes: Notes | None = None) -> Text:
     """Read plain text or chat messages; raises ValueError on anything else.
 
-    Keys of messages that are not read are added to ``remarks``.
+    Keys of messages that are not read are added to ``notes``.
     """
     if isinstance(value, str):
         if not value.strip():
@@ -54,7 +54,7 @@ def text_of(value: Any, column: str, remarks: Remarks | None = None) -> Text:
     turns = _turns(value)
     if turns is None:
         raise ValueError(f"{column} is {kind_of(value)}; expected text or a list of role and content")
-    messages = tuple(_message(turn, f"{column}[{i}]", remarks) for i, turn in enumerate(turns))
+    messages = tuple(_message(turn, f"{column}[{i}]", notes) for i, turn in enumerate(turns))
     if is_empty(messages):
         raise ValueError(f"{column} is empty")
     return messages
@@ -173,7 +173,7 @@ def _says(turn: Mapping[str, Any]) -> bool:
     return isinstance(turn.get(_key(turn, _CONTENT_KEYS)), str | list) or bool(turn.get("tool_calls"))
 
 
-def _message(turn: Any, place: str, remarks: Remarks | None) -> Message:
+def _message(turn: Any, place: str, notes: Notes | None) -> Message:
     if not isinstance(turn, Mapping):
         raise ValueError(f"{place} is {kind_of(turn)}; expected an object with role and content")
     role_key, content_key = _key(turn, _ROLE_KEYS), _key(turn, _CONTENT_KEYS)
@@ -187,10 +187,10 @@ def _message(turn: Any, place: str, remarks: Remarks | None) -> Message:
         calls, content = _spoken_call(content, f"{place}.{content_key}"), ""
     answering = {key: turn.get(key) for key in ("name", "tool_call_id")} if role in _ANSWERING else {}
     tools = turn.get("tools") or None
-    if remarks is not None and len(turn) > 2:
+    if notes is not None and len(turn) > 2:
         read = {role_key, content_key, "tool_calls", "function_call", "tools", *answering}
         # Arrow fills the keys that a turn does not have with null.
-        remarks.unused.update(key for key, value in turn.items() if key not in read and value is not None)
+        notes.unused.update(key for key, value in turn.items() if key not in read and value is not None)
     text = "" if content is None and calls else _content(content, f"{place}.{content_key}")
     return Message(
         role=unicode_of(role, f"{place}.{role_key}"),

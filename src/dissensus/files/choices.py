@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dissensus.files.merging import Merged, votes_counted, votes_of
-from dissensus.files.remarks import Remarks
+from dissensus.files.notes import Notes
 from dissensus.records import Margin, Pair, Vote
 
 _SIDES = {"a": 1, "b": 2, "tie": 4}
@@ -19,8 +19,8 @@ _SIDES = {"a": 1, "b": 2, "tie": 4}
 class Choices:
     """The votes that rows of one source are."""
 
-    def __init__(self, remarks: Remarks, *, always: bool) -> None:
-        self._remarks = remarks
+    def __init__(self, notes: Notes, *, always: bool) -> None:
+        self._notes = notes
         self._always = always
         self._left: dict[int, int] = {}
         self._held: dict[int, Merged] = {}
@@ -55,12 +55,13 @@ class Choices:
 
     def add(self, key: int, pair: Pair, margin: Margin | None) -> tuple[Pair, Margin | None] | None:
         """Take one row's choice; returns the pair when all of its rows are there."""
+        self.rows += 1
         merged = self._held.setdefault(key, Merged(pair, margin))
         voted = _as_votes(pair)
         if pair.votes is not None and pair.votes.n > 1 and not _is_named(voted) and voted.votes in merged.rows:
-            self._remarks.count("pairs came before with the same votes of several people, and are dropped")
+            self._notes.count("pairs came before with the same votes of several people, and are dropped")
         else:
-            merged.add(voted, margin, self._remarks.count)
+            merged.add(voted, margin, self._notes.count)
         self._left[key] -= 1
         return None if self._left[key] else self._settle(self._held.pop(key))
 
@@ -70,8 +71,7 @@ class Choices:
             yield self._settle(self._held.pop(next(iter(self._held))))
 
     def _settle(self, merged: Merged) -> tuple[Pair, Margin | None]:
-        pair, margin = merged.settle(self._remarks.count)
-        self.rows += len(merged.rows)
+        pair, margin = merged.settle(self._notes.count)
         self.pairs += 1
         self.votes += pair.votes.n if pair.votes else 0
         return _without_nobody(pair), margin

@@ -12,9 +12,9 @@ from typing import Any
 
 from dissensus.files.chat import decode_cell, text_of, text_value, tools_of, unicode_of
 from dissensus.files.columns import DESCRIPTIVE, PAIR_COLUMNS
+from dissensus.files.notes import Notes
 from dissensus.files.prompts import split_texts
 from dissensus.files.reading import decode_json, kind_of
-from dissensus.files.remarks import Remarks
 from dissensus.files.words import OURS
 from dissensus.records import Message, Pair, Text, Vote, Votes, content_id, plain_text
 
@@ -28,58 +28,58 @@ _EXACT = 2**53
 """From here on a float is no exact whole number."""
 
 
-def pair_from_row(row: Mapping[str, Any], remarks: Remarks | None = None) -> Pair:
+def pair_from_row(row: Mapping[str, Any], notes: Notes | None = None) -> Pair:
     """Build a pair from a flat row; raises ValueError with one line on a bad value.
 
-    What is not read of it (``competence`` of a vote, …) is added to ``remarks``, as is a prompt that the responses
+    What is not read of it (``competence`` of a vote, …) is added to ``notes``, as is a prompt that the responses
     have again.
     """
-    prompt, a, b = texts_of(row, ("response_a", "response_b"), remarks)
+    prompt, a, b = texts_of(row, ("response_a", "response_b"), notes)
     label = None if row.get("label") == "" else row.get("label")
     if label not in _LABELS:
         raise ValueError(f"label is {kind_of(label)}; expected a, b, tie or nothing")
     return Pair(
-        id=name_of(row.get("id"), "id", remarks) or content_id(prompt, a, b),
+        id=name_of(row.get("id"), "id", notes) or content_id(prompt, a, b),
         prompt=prompt,
         response_a=a,
         response_b=b,
         label=label,
-        votes=_votes(row, remarks),
-        **descriptive(row, remarks),
+        votes=_votes(row, notes),
+        **descriptive(row, notes),
     )
 
 
-def texts_of(row: Mapping[str, Any], names: tuple[str, str], remarks: Remarks | None = None) -> tuple[Text, Text, Text]:
+def texts_of(row: Mapping[str, Any], names: tuple[str, str], notes: Notes | None = None) -> tuple[Text, Text, Text]:
     """Read prompt and both responses, whose columns are ``names``; the tools of a chat go onto its first turn.
 
     Without a prompt of its own, a trainer's row has it at the start of both. Raises ValueError.
     """
     is_given = names == ("response_a", "response_b") or row.get("prompt") not in (None, "", [])
-    prompt = text_of(row.get("prompt"), "prompt", remarks) if is_given else None
-    one, two = text_of(row.get(names[0]), names[0], remarks), text_of(row.get(names[1]), names[1], remarks)
+    prompt = text_of(row.get("prompt"), "prompt", notes) if is_given else None
+    one, two = text_of(row.get(names[0]), names[0], notes), text_of(row.get(names[1]), names[1], notes)
     if one == two and not is_given:
         raise ValueError(f"{names[0]} and {names[1]} are the same")
-    prompt, one, two = split_texts(prompt, one, two, names, remarks)
-    return _with_tools(prompt, row.get("tools"), (one, two), remarks), one, two
+    prompt, one, two = split_texts(prompt, one, two, names, notes)
+    return _with_tools(prompt, row.get("tools"), (one, two), notes), one, two
 
 
-def _with_tools(prompt: Text, given: Any, responses: tuple[Text, Text], remarks: Remarks | None) -> Text:
+def _with_tools(prompt: Text, given: Any, responses: tuple[Text, Text], notes: Notes | None) -> Text:
     if given is None or not (tools := tools_of(given)):
         return prompt
     if isinstance(prompt, str):
         if not any(turn.tool_calls for text in responses if not isinstance(text, str) for turn in text):
-            if remarks is not None:
-                remarks.count("pairs of plain text had tools, which only a chat can be told of; they are left alone")
+            if notes is not None:
+                notes.count("pairs of plain text had tools, which only a chat can be told of; they are left alone")
             return prompt
         prompt = (Message(role="user", content=prompt),)
     return (prompt[0].model_copy(update={"tools": tools}), *prompt[1:])
 
 
-def descriptive(row: Mapping[str, Any], remarks: Remarks | None = None) -> dict[str, Any]:
+def descriptive(row: Mapping[str, Any], notes: Notes | None = None) -> dict[str, Any]:
     """Take the columns that describe a pair (data set, domain, …), those that are not empty. Raises ValueError."""
     named = {}
     for column in DESCRIPTIVE:
-        if (value := row.get(column)) is None or (name := name_of(value, column, remarks)) is None:
+        if (value := row.get(column)) is None or (name := name_of(value, column, notes)) is None:
             continue
         if column in OURS and name not in OURS[column]:
             raise ValueError(
@@ -90,15 +90,15 @@ def descriptive(row: Mapping[str, Any], remarks: Remarks | None = None) -> dict[
     return named
 
 
-def name_of(value: Any, column: str, remarks: Remarks | None = None) -> str | None:
+def name_of(value: Any, column: str, notes: Notes | None = None) -> str | None:
     """Read a name: text, or a whole number as text (``1.0`` as 1); empty is None. Raises ValueError."""
     if value is None or value == "":
         return None
     if isinstance(value, str):
         return unicode_of(value, column)
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
-        if remarks is not None:
-            remarks.count(f"values of {column} were whole numbers with a point, read without it: 1.0 as 1")
+        if notes is not None:
+            notes.count(f"values of {column} were whole numbers with a point, read without it: 1.0 as 1")
         return str(int(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -107,9 +107,9 @@ def name_of(value: Any, column: str, remarks: Remarks | None = None) -> str | No
     raise ValueError(f"{column} is {kind_of(value)}; expected text{remedy}")
 
 
-def _votes(row: Mapping[str, Any], remarks: Remarks | None) -> Votes | None:
+def _votes(row: Mapping[str, Any], notes: Notes | None) -> Votes | None:
     given = {side: _count(value, column) for side, column in _COUNTS.items() if (value := row.get(column)) is not None}
-    listed = _vote_list(row.get("votes"), remarks)
+    listed = _vote_list(row.get("votes"), notes)
     if listed:
         said = [vote["vote"] for vote in listed]
         counts = {side: said.count(side) for side in _SIDES} | given
@@ -149,7 +149,7 @@ def _whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _vote_list(value: Any, remarks: Remarks | None) -> list[dict[str, Any]]:
+def _vote_list(value: Any, notes: Notes | None) -> list[dict[str, Any]]:
     if isinstance(value, str):  # a CSV cell
         found = decode_cell(value)
         value = decode_json(value) if found is None else found
@@ -173,8 +173,8 @@ def _vote_list(value: Any, remarks: Remarks | None) -> list[dict[str, Any]]:
         if annotator is not None:
             annotator = name_of(annotator, f"votes[{i}].annotator")
         votes.append({"annotator": annotator, "vote": side, "estimate": estimate})
-        if remarks is not None and not vote.keys() <= _VOTE_KEYS:
-            remarks.unused.update(vote.keys() - _VOTE_KEYS)
+        if notes is not None and not vote.keys() <= _VOTE_KEYS:
+            notes.unused.update(vote.keys() - _VOTE_KEYS)
     return votes
 
 

@@ -5,7 +5,7 @@ Texts count as the same where they differ in white space alone.
 
 from __future__ import annotations
 
-from dissensus.files.remarks import Remarks
+from dissensus.files.notes import Notes
 from dissensus.records import Message, Text
 
 _REPLY = "\n\nAssistant:"
@@ -18,7 +18,7 @@ Messages = tuple[Message, ...]
 
 
 def split_texts(
-    prompt: Text | None, one: Text, two: Text, names: tuple[str, str], remarks: Remarks | None = None
+    prompt: Text | None, one: Text, two: Text, names: tuple[str, str], notes: Notes | None = None
 ) -> tuple[Text, Text, Text]:
     """Return (prompt, one, two), the prompt once: taken out of the responses, or from what both begin with.
 
@@ -27,12 +27,12 @@ def split_texts(
     if isinstance(one, str) and isinstance(two, str):
         if prompt is None:
             return _split_text(one, two, names)
-        return (prompt, *_without_text(prompt, one, two, remarks)) if isinstance(prompt, str) else (prompt, one, two)
+        return (prompt, *_without_text(prompt, one, two, notes)) if isinstance(prompt, str) else (prompt, one, two)
     if isinstance(one, str) or isinstance(two, str):
         if prompt is None:
             raise ValueError(f"one of {names[0]} and {names[1]} is text and the other chat messages")
         return prompt, one, two
-    return _split_messages(prompt, one, two, names, remarks)
+    return _split_messages(prompt, one, two, names, notes)
 
 
 def _split_text(one: str, two: str, names: tuple[str, str]) -> tuple[str, str, str]:
@@ -68,7 +68,7 @@ def _last_gap(text: str) -> int:
     return len(text.rstrip())
 
 
-def _without_text(prompt: str, one: str, two: str, remarks: Remarks | None) -> tuple[str, str]:
+def _without_text(prompt: str, one: str, two: str, notes: Notes | None) -> tuple[str, str]:
     first = prompt.split(maxsplit=1)[0]
     if not (one.lstrip().startswith(first) and two.lstrip().startswith(first)):  # so for nearly all, and quickly
         return one, two
@@ -76,8 +76,8 @@ def _without_text(prompt: str, one: str, two: str, remarks: Remarks | None) -> t
     if not all(ends):
         return one, two
     few = len(prompt.split(maxsplit=_FEWEST_WORDS)) < _FEWEST_WORDS
-    if remarks is not None:
-        remarks.count(_PERHAPS if few else _AGAIN)
+    if notes is not None:
+        notes.count(_PERHAPS if few else _AGAIN)
     return (one, two) if few else (one[ends[0] :], two[ends[1] :])
 
 
@@ -96,7 +96,7 @@ def _end_of(prompt: str, text: str) -> int:
 
 
 def _split_messages(
-    prompt: Text | None, one: Messages, two: Messages, names: tuple[str, str], remarks: Remarks | None
+    prompt: Text | None, one: Messages, two: Messages, names: tuple[str, str], notes: Notes | None
 ) -> tuple[Text, Text, Text]:
     shared = 0
     for ours, theirs in zip(one[:-1], two[:-1], strict=False):
@@ -115,14 +115,14 @@ def _split_messages(
         if all(map(_is_same, first, one[start : start + len(first)])):
             # Beside a text, all that both conversations begin with is the prompt, as in TRL.
             end = shared if isinstance(prompt, str) else start + len(first)
-            if remarks is not None:
-                remarks.count(_AGAIN)
+            if notes is not None:
+                notes.count(_AGAIN)
             opening = one[:end] if isinstance(prompt, str) or start else first
             return opening, one[end:], two[end:]
     for length in range(min(shared, len(first)), 0, -1):  # its end, without the system message
         if all(map(_is_same, first[-length:], one[:length])):
-            if remarks is not None:
-                remarks.count(_AGAIN)
+            if notes is not None:
+                notes.count(_AGAIN)
             return prompt, one[length:], two[length:]
     if isinstance(prompt, str) and shared and one[0].role != "assistant":
         return one[:shared], one[shared:], two[shared:]  # a text beside conversations gives way to them, as in TRL

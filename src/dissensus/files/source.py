@@ -15,9 +15,9 @@ from dissensus.files.choices import Choices, texts_key, with_vote
 from dissensus.files.columns import ColumnMap, Notice
 from dissensus.files.faults import Faults, describe
 from dissensus.files.location import rows_of
+from dissensus.files.notes import Notes
 from dissensus.files.pairs import name_of, pair_from_row
 from dissensus.files.reading import Row, format_of
-from dissensus.files.remarks import Remarks
 from dissensus.files.survey import Survey, Voters
 from dissensus.files.tables import Table, as_table
 from dissensus.files.trl import pair_from_trl
@@ -101,7 +101,7 @@ def read_trl(
         columns = {**(columns or {}), "label": votes[0]}
     asked = tuple(votes) if voters.are_columns else (annotator,) if annotator else ()
     faults = Faults(skip=skip_invalid)
-    remarks = Remarks()
+    notes = Notes()
     mapping = ColumnMap(columns, notice, asked)
     survey = Survey(mapping, values or {}, voters, notice)
 
@@ -111,8 +111,8 @@ def read_trl(
     rows = renamed(rows_of(source, split, faults))
     head = list(islice(rows, _HEAD))
     survey.look([row for _, row in head])
-    for found, row in rows if survey.is_open else ():
-        head.append((found, row))
+    # Rows that are looked at further are read again later: of a file of any size no more than its head is held.
+    for _, row in renamed(rows_of(source, split, Faults(skip=True))) if survey.is_open else ():
         survey.observe(row)
         if not survey.is_open:
             break
@@ -121,7 +121,7 @@ def read_trl(
         survey.make_ids()
         notice(_IDS_ARE_MADE)
     are_votes = voters.are_rows
-    choices = Choices(remarks, always=are_votes)
+    choices = Choices(notes, always=are_votes)
     if survey.is_choices:
         is_all = len(head) < _HEAD
         every = head if is_all else renamed(rows_of(source, split, Faults(skip=True)))
@@ -132,9 +132,9 @@ def read_trl(
     for found, given in chain(head, rows):
         try:
             row = survey.apply(given)
-            pair, margin = _pair_of(row, mapping, remarks)
+            pair, margin = _pair_of(row, mapping, notes)
             if are_votes:
-                pair = with_vote(pair, name_of(survey.annotator_of(given), "annotator", remarks))
+                pair = with_vote(pair, name_of(survey.annotator_of(given), "annotator", notes))
             if floats is not None:
                 floats.look(row)
             key = choices.key_of(row)
@@ -149,13 +149,13 @@ def read_trl(
     for done in choices.rest():
         n += 1
         yield done
-    _close(source, n, faults, seen, remarks, choices, notice, annotator)
+    _close(source, n, faults, seen, notes, choices, notice, annotator)
     if floats is not None:
         floats.report(notice)
 
 
-def _pair_of(row: dict[str, Any], mapping: ColumnMap, remarks: Remarks | None) -> tuple[Pair, Margin | None]:
-    return pair_from_trl(row, remarks) if mapping.layout == "trl" else (pair_from_row(row, remarks), None)
+def _pair_of(row: dict[str, Any], mapping: ColumnMap, notes: Notes | None) -> tuple[Pair, Margin | None]:
+    return pair_from_trl(row, notes) if mapping.layout == "trl" else (pair_from_row(row, notes), None)
 
 
 def _readable(rows: Iterable[tuple[Row, dict[str, Any]]], survey: Survey) -> Iterator[dict[str, Any]]:
@@ -215,7 +215,7 @@ def _close(
     n: int,
     faults: Faults,
     seen: _Seen,
-    remarks: Remarks,
+    notes: Notes,
     choices: Choices,
     notice: Notice,
     who: str | None,
@@ -224,15 +224,15 @@ def _close(
         dropped = f"none of its {faults.n} rows can be used; the first: {faults.first}" if faults.n else "no rows in it"
         name = source.name if isinstance(source, Table) else source
         raise InputError(f"{name}: {dropped}; check that it is the file you mean")
-    if remarks.unused:
-        notice(f"keys of votes or chat messages left alone, unknown here: {', '.join(sorted(remarks.unused))}")
+    if notes.unused:
+        notice(f"keys of votes or chat messages left alone, unknown here: {', '.join(sorted(notes.unused))}")
     if choices.pairs:
         notice(
             f"{choices.rows} rows are choices between the same two responses as others: read as {choices.pairs} pairs "
             f"with {choices.votes} votes, labelled by the majority"
             + ("" if who else "; --annotator COLUMN says who voted")
         )
-    for what, count in sorted(remarks.counts.items()):
+    for what, count in sorted(notes.counts.items()):
         notice(f"{count} {what}")
     if seen.repeats:
         notice(f"repeated pairs (same id, same content) dropped: {seen.repeats}")

@@ -171,8 +171,8 @@ class Survey:
             row.pop("id", None)
         for name in self._cells:
             row[name] = conversation_of(row.get(name))
-        if self._prompt != "prompt":
-            row["prompt"] = row.get(self._prompt)
+        if self._prompt != "prompt" and row.get(self._prompt) is not None:
+            row["prompt"] = row[self._prompt]
         if self._words.is_share:
             share = self._words.share(label)
             row |= {"label": None, "votes": None if share is None else [{"estimate": share}]}
@@ -199,7 +199,7 @@ class Survey:
 
     def _of(self, *names: str) -> dict[str, str]:
         """Collect what was given for a column, by any of its names."""
-        return {theirs.lower(): ours for name in names for theirs, ours in self._given.get(name, {}).items()}
+        return {str(theirs).lower(): ours for name in names for theirs, ours in self._given.get(name, {}).items()}
 
     def _check_given(self) -> None:
         theirs = {self._mapping.ours.get(name, name) for name in OURS}

@@ -12,28 +12,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dissensus.files.notes import Notes
 from dissensus.files.pairs import descriptive, name_of, text_value, texts_of
 from dissensus.files.reading import kind_of
-from dissensus.files.remarks import Remarks
 from dissensus.records import Choice, Margin, Message, Pair, Text, content_id
 
 TRL_COLUMNS: dict[str, Any] = {"id": str, "prompt": Text, "chosen": Text, "rejected": Text}
 
 
-def pair_from_trl(row: Mapping[str, Any], remarks: Remarks | None = None) -> tuple[Pair, Margin | None]:
+def pair_from_trl(row: Mapping[str, Any], notes: Notes | None = None) -> tuple[Pair, Margin | None]:
     """Build a labelled pair, and its margin where the row has one; raises ValueError with one line.
 
-    ``remarks`` as in ``pair_from_row``.
+    ``notes`` as in ``pair_from_row``.
     """
-    prompt, chosen, rejected = split_prompt(row, remarks)
+    prompt, chosen, rejected = split_prompt(row, notes)
     a, b, label = orient(prompt, chosen, rejected)
     pair = Pair(
-        id=name_of(row.get("id"), "id", remarks) or content_id(prompt, a, b),
+        id=name_of(row.get("id"), "id", notes) or content_id(prompt, a, b),
         prompt=prompt,
         response_a=a,
         response_b=b,
         label=label,
-        **descriptive(row, remarks),
+        **descriptive(row, notes),
     )
     return pair, _margin(row.get("margin"), pair.id)
 
@@ -56,7 +56,7 @@ def _margin(value: Any, pair_id: str) -> Margin | None:
     return Margin.model_validate({"pair_id": pair_id, "margin": value})
 
 
-def split_prompt(row: Mapping[str, Any], remarks: Remarks | None = None) -> tuple[Text, Text, Text]:
+def split_prompt(row: Mapping[str, Any], notes: Notes | None = None) -> tuple[Text, Text, Text]:
     """Return (prompt, chosen, rejected), taking the prompt from the common start where it has no column.
 
     A string prompt beside whole conversations gives way to the messages that both share, as in TRL. A prompt that the
@@ -65,7 +65,7 @@ def split_prompt(row: Mapping[str, Any], remarks: Remarks | None = None) -> tupl
     >>> split_prompt({"chosen": "The sky is blue.", "rejected": "The sky is grey."})
     ('The sky is', ' blue.', ' grey.')
     """
-    prompt, chosen, rejected = texts_of(row, ("chosen", "rejected"), remarks)
+    prompt, chosen, rejected = texts_of(row, ("chosen", "rejected"), notes)
     if chosen == rejected:
         raise ValueError("chosen and rejected are the same")
     return prompt, chosen, rejected

@@ -145,8 +145,8 @@ class Work {
 
   async lookAgain() {
     if (document.hidden || this.moving || this.sender.state === "stopped") return;
-    await this.fetchMore();
-    if (!this.current && at("pair").hidden && !this.moving) await this.goNext();
+    if (!this.current && at("pair").hidden) await this.goNext(); // which asks for more
+    else await this.fetchMore();
   }
 
   async back() {

@@ -1,4 +1,4 @@
-"""What is remarkable about rows as they are read: counted, and reported once when all is read."""
+"""What is worth a note about rows as they are read: counted, and reported once when all is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Remarks:
+class Notes:
     """Collected over the rows of one source."""
 
     unused: set[str] = field(default_factory=set)
