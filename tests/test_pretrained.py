@@ -55,7 +55,7 @@ def test_a_reward_model_loads_whole(tiny_llama: Path, tmp_path: Path, new_name: 
         load_backbone(str(_renamed(tiny_llama, tmp_path / "m", new_name)), new_head=False)
 
 
-def test_a_new_head_is_told_and_nothing_else_is_new(
+def test_a_new_head_is_reported_and_nothing_else_is_new(
     tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     headless = _renamed(tiny_llama, tmp_path / "h", lambda name: None if name.startswith("score") else name)

@@ -70,7 +70,7 @@ def test_templates_that_want_a_system_message_or_are_broken(tiny_llama: Path):
     with pytest.raises(UnreadableTextError, match=r"refuses it \(who\?\); change its messages"):
         reward_model.rewards([("why", "long answer")])
     tokenizer.chat_template = "{% for m in messages %}{{ m.no.such }}"
-    with pytest.raises(InputError, match=r"fails on a user's turn .*; mend tokenizer\.chat_template"):
+    with pytest.raises(InputError, match=r"fails on a user's turn .*; fix tokenizer\.chat_template"):
         RewardModel(model, tokenizer, max_length=32)
 
 
@@ -104,7 +104,7 @@ def test_gradient_checkpointing_that_is_not_there(tiny_bert: Path):
         checkpoint_activations(model)
 
 
-def test_what_is_cut_is_told_at_the_end(tiny_bert: Path, pairs: list[Pair], capsys: pytest.CaptureFixture[str]):
+def test_what_is_cut_is_reported_at_the_end(tiny_bert: Path, pairs: list[Pair], capsys: pytest.CaptureFixture[str]):
     model = RewardModel.load(tiny_bert, max_length=9, device="cpu")
     long = [pair.model_copy(update={"prompt": "why how " * 20}) for pair in pairs]
     capsys.readouterr()

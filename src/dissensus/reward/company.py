@@ -33,8 +33,8 @@ _TOLERANCE = 1e-4
 def settle(model: Any, layout: Layout, encoding: Encoding) -> Layout:
     """Return how to feed a model so that each text has the reward that it has alone.
 
-    That is ``layout`` where it does, padding on the left where that does (the tokenizer is told), or padding at all
-    where packing does not. Two short texts are scored alone, padded and as ``layout`` lays them out.
+    That is ``layout`` where it does, padding on the left where that does (the tokenizer then says so), or padding at
+    all where packing does not. Two short texts are scored alone, padded and as ``layout`` lays them out.
 
     Raises InputError where no way does, or the model cannot read two texts.
     """
@@ -86,7 +86,7 @@ def _encode(encoding: Encoding) -> EncodedTexts:
             return encoding.encode(led)
         except UnreadableTextError:
             raise InputError(
-                f"the tokenizer's chat template fails on a user's turn and an assistant's ({refusal.said}); mend "
+                f"the tokenizer's chat template fails on a user's turn and an assistant's ({refusal.said}); fix "
                 "tokenizer.chat_template and save it again, or give another model"
             ) from refusal
 

@@ -33,10 +33,10 @@ from dissensus.reward.learning import LearningCheck
 from dissensus.reward.lora import add_adapters
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.prediction import preference_logits
-from dissensus.reward.reading import encoding_of, recorded
 from dissensus.reward.saving import MarkWhole, save_model, trained_model
 from dissensus.reward.scoring import score_texts
 from dissensus.reward.targets import build_targets
+from dissensus.reward.text_style import STYLE_KEY, encoding_of, recorded_settings
 from dissensus.reward.trainer import LogLastStep, PairTrainer, ProgressBar, ValidateEpochs, fit_to_labels
 
 TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
@@ -87,8 +87,8 @@ def train(
             f"max_length {config.max_length} is more than the {limit} positions of '{config.model}'; lower it"
         )
     # A reward model that is trained further reads as it did before.
-    reading = (recorded(model.config) or {}).get("reading") or style_to_train(tokenizer)
-    encoding = encoding_of(tokenizer, config.max_length, reading)
+    style = (recorded_settings(model.config) or {}).get(STYLE_KEY) or style_to_train(tokenizer)
+    encoding = encoding_of(tokenizer, config.max_length, style)
     with processes.main_process_first():
         data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
         held = encode_targets(held_out, encoding) if held_out else None
@@ -138,7 +138,7 @@ def train(
         summary,
         log,
         calibration,
-        reading=encoding.style,
+        style=encoding.style,
         part=part,
         out=out,
     )

@@ -33,7 +33,7 @@ def predict_file(
     total: int | None = None,
     progress: bool = False,
 ) -> int:
-    """Predict pairs window by window and write them to ``out``; returns how many. What was cut is told at the end.
+    """Predict pairs window by window and write them to ``out``; returns how many. What was cut is reported at the end.
 
     Finished windows wait in ``out``.part under a hash of ``identity`` (what decides the model), the settings and the
     pairs, so a second call scores only what is missing. ``out`` appears when all are there.
@@ -56,7 +56,7 @@ def predict_file(
             bar.update(len(rows))
     count = write_records(out, (row for file in files for row in read_records(file, Prediction)))
     shutil.rmtree(part, ignore_errors=True)
-    model.tell(lost)
+    model.report_shortened(lost)
     return count
 
 

@@ -51,7 +51,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self._batches, self._objective, self._pair_ids = batches, objective, pair_ids
         self._validate = validate
         self.right, self.counted = 0.0, 0.0
-        """Of the pairs with a winner that this process was told of while it trained: those put right, and all."""
+        """Of the pairs with a winner that were logged while it trained: those put right, and all."""
         self._seen: list[Tensor] = []
         self._steps: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
         self._norms: list[Tensor] = []
