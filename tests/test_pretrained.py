@@ -260,3 +260,11 @@ def test_positions_that_are_made_for_decide_the_window(tiny_llama: Path, tmp_pat
     assert RewardModel.load(folder, device="cpu", max_length=20).encoding.max_length == 20
     with pytest.raises(InputError, match="at least 8"):
         RewardModel.load(folder, device="cpu", max_length=3)
+
+
+def test_an_encoder_reads_as_much_as_it_has_positions_for(tiny_bert: Path, tmp_path: Path):
+    encoder = load_encoder(str(tiny_bert), cache=tmp_path, max_length=256)
+    rows = [("good " * 100 + "why " * 80, "yes"), ("bad " * 100 + "why " * 80, "yes"), ("why", "yes")]
+    features = encoder.features(rows, progress=False)
+    assert (features[0] == features[1]).all()
+    assert (features[0] != features[2]).any()

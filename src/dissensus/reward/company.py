@@ -20,6 +20,7 @@ from dissensus.reward.agreement import full_precision, settled
 from dissensus.reward.batches import move
 from dissensus.reward.encoding import Encoding, UnreadableTextError
 from dissensus.reward.layout import Layout
+from dissensus.reward.scoring import memory_reported
 from dissensus.reward.tokens import EncodedTexts
 
 _TEXTS: tuple[tuple[str, str], ...] = (
@@ -41,7 +42,7 @@ def settle(model: Any, layout: Layout, encoding: Encoding) -> Layout:
     encoded = _encode(encoding)
     padded = Layout("padded", layout.pad_id)
     try:
-        with settled(model), full_precision(), torch.inference_mode():
+        with settled(model), full_precision(), torch.inference_mode(), memory_reported("two short texts"):
             alone = torch.cat([_logits(model, padded, encoded, [row]) for row in range(len(_TEXTS))])
             if not alone.isfinite().all():
                 raise InputError(

@@ -151,13 +151,18 @@ def _wrap(model: Any, settings: Any) -> Any:
 
 
 def _layers_beside(model: Any, head: list[str]) -> list[str]:
-    """Name all linear layers but those of the head. Subclasses, which others' code reads the weights of, stay."""
+    """Name all linear layers but those of the head. Subclasses, which others' code reads the weights of, stay.
+
+    Where there are only such (Falcon's), those that PEFT names for the architecture.
+    """
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as NAMED
+
     prefixes = tuple(f"{name}." for name in head)
-    layers = [
-        name
-        for name, part in model.named_modules()
-        if type(part) in _LINEAR and name not in head and not name.startswith(prefixes)
-    ]
+    beside = {n: p for n, p in model.named_modules() if n not in head and not n.startswith(prefixes)}
+    layers = [name for name, part in beside.items() if type(part) in _LINEAR]
+    if not layers:
+        named = NAMED.get(model.config.model_type, ())
+        layers = [n for n, p in beside.items() if isinstance(p, _LINEAR) and n.rpartition(".")[2] in named]
     if not layers:
         raise TrainingError(
             f"{type(model).__name__} has no linear layers to adapt; train all weights, without --lora-rank"

@@ -16,13 +16,14 @@ from dissensus.encoder import best_device
 from dissensus.errors import InputError
 from dissensus.pretrained import position_limit, stated_positions
 from dissensus.records import Pair, Prediction, Text
-from dissensus.reward.backbone import load_backbone, model_file
+from dissensus.reward.backbone import load_backbone, model_file, report_window
 from dissensus.reward.calibration import (
     CALIBRATION_FILE,
     Calibration,
     CalibrationMethod,
     check_observed,
     fit_calibration,
+    not_calibrated,
     observed_preferences,
     read_calibration,
 )
@@ -32,7 +33,7 @@ from dissensus.reward.data import Shortened, encode_pairs
 from dissensus.reward.layout import lay_out_for
 from dissensus.reward.objectives import ScalarReward, objective_of
 from dissensus.reward.prediction import predictions_of, preference_logits
-from dissensus.reward.scoring import TOKENS_PER_BATCH, score_texts
+from dissensus.reward.scoring import TOKENS_PER_BATCH, memory_reported, score_texts
 from dissensus.reward.text_style import STYLE_KEY, encoding_of, recorded_settings
 from dissensus.reward.tokens import EncodedTexts
 
@@ -104,7 +105,9 @@ class RewardModel:
         if model.config.num_labels != outputs:
             expected = f"'{config.objective}' has {outputs}" if config else "a reward model has one"
             raise InputError(f"{folder}: {expected} output(s), this model has {model.config.num_labels}")
-        model.eval().to(device or best_device())
+        device = device or best_device()
+        with memory_reported(f"the weights of {folder} on {device}", "use a device or a machine with more of it"):
+            model.eval().to(device)
         limit = position_limit(model)
         length = max_length
         if length is None:
@@ -118,6 +121,8 @@ class RewardModel:
             raise InputError(f"max_length {length} leaves no room beside special tokens; give at least {SHORTEST}")
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
+        if config is None or length > config.max_length:
+            report_window(model, length, str(folder))
         fitted = None if calibration is None else read_calibration(calibration)
         return cls(
             model,
@@ -171,10 +176,7 @@ class RewardModel:
         its chat template refuses a text, TrainingError where its rewards are not numbers.
         """
         if calibrated and self.calibration is None:
-            raise InputError(
-                f"model '{name}' has no calibration; fit one with 'dissensus calibrate' on pairs with votes, "
-                "or predict without it"
-            )
+            raise InputError(not_calibrated(name))
         outputs, shortened = self._outputs_of_pairs(pairs, progress=progress)
         if lost is None:
             self.report_shortened(shortened)
