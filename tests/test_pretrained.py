@@ -262,6 +262,13 @@ def test_positions_that_are_made_for_decide_the_window(tiny_llama: Path, tmp_pat
         RewardModel.load(folder, device="cpu", max_length=3)
 
 
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path):
+    for name in ("m" * 300, "a\0b"):
+        for look in (check_model, load_encoder, lambda name: load_backbone(name, new_head=False)):
+            with pytest.raises(InputError, match=r"^(cannot load model '|[^:]*: no such encoder)"):
+                look(name)
+
+
 def test_an_encoder_reads_as_much_as_it_has_positions_for(tiny_bert: Path, tmp_path: Path):
     encoder = load_encoder(str(tiny_bert), cache=tmp_path, max_length=256)
     rows = [("good " * 100 + "why " * 80, "yes"), ("bad " * 100 + "why " * 80, "yes"), ("why", "yes")]

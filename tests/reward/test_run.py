@@ -14,6 +14,7 @@ from dissensus.errors import ConfigError, InputError, OutputError, TrainingError
 from dissensus.files import write_records
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
+from dissensus.reward.lora import head_modules
 from dissensus.reward.model import RewardModel
 from dissensus.reward.run import TrainSummary, train
 from dissensus.reward.streaming import predict_file
@@ -308,7 +309,15 @@ def test_two_processes_do_not_write_one_result(tiny_bert: Path, pairs: list[Pair
 
 
 def test_positions_of_other_families():
-    from transformers import AutoModelForSequenceClassification, DebertaV2Config, LlamaConfig, RobertaConfig
+    from transformers import (
+        AutoModelForSequenceClassification,
+        CTRLConfig,
+        DebertaV2Config,
+        GPTJConfig,
+        LlamaConfig,
+        MptConfig,
+        RobertaConfig,
+    )
 
     from dissensus.reward.backbone import position_limit
 
@@ -324,6 +333,16 @@ def test_positions_of_other_families():
         )
     }
     assert limits == {32, None}
+    # Tables that are no weights: a longer text was an IndexError in the middle of a run.
+    fewer = {"vocab_size": 20, "num_labels": 1, "pad_token_id": 1, "n_layer": 1, "n_head": 2, "n_embd": 16}
+    for config in (
+        GPTJConfig(n_positions=32, rotary_dim=4, **fewer),
+        CTRLConfig(n_positions=32, dff=16, **fewer),
+        MptConfig(d_model=16, n_heads=2, n_layers=1, max_seq_len=32, vocab_size=20, num_labels=1),
+    ):
+        model = AutoModelForSequenceClassification.from_config(config)
+        assert position_limit(model) == 32
+        assert head_modules(model) == ["score" if config.model_type != "ctrl" else "classifier"]
 
 
 def test_a_model_that_is_not_there(pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

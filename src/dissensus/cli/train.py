@@ -144,6 +144,8 @@ def command(
     finished = check_data(every, margins, config, out, allow_missing=allow_missing, overwrite=overwrite or bool(rates))
     if finished is not None:
         _show(out, config, finished)
+        if finished.note is not None:
+            click.echo(finished.note, err=True)
         return
     # Torch is loaded from here on.
     options: dict[str, Any] = {

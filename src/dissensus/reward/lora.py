@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from dissensus.errors import MissingDependencyError, TrainingError
+from dissensus.pretrained import first_line
 from dissensus.reward.agreement import probe
 from dissensus.reward.backbone import is_half, run_in_float32
 
@@ -81,8 +82,8 @@ def head_modules(model: Any) -> list[str]:
     weights = [f"{name}.{weight}" for name in outside for weight, _ in model.get_submodule(name).named_parameters()]
     try:
         reached = probe(model, weights).gradients
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = f"its forward pass over token ids fails: {str(error).strip().splitlines()[0]}"
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        reason = f"its forward pass over token ids fails: {first_line(error)}"
         raise TrainingError(_no_head(model, reason)) from error
     finally:
         for hook in hooks:
