@@ -338,7 +338,7 @@ def test_positions_of_other_families():
     for config in (
         GPTJConfig(n_positions=32, rotary_dim=4, **fewer),
         CTRLConfig(n_positions=32, dff=16, **fewer),
-        MptConfig(d_model=16, n_heads=2, n_layers=1, max_seq_len=32, vocab_size=20, num_labels=1),
+        MptConfig(d_model=16, n_heads=2, n_layers=1, max_seq_len=32, vocab_size=20, num_labels=1, pad_token_id=1),
     ):
         model = AutoModelForSequenceClassification.from_config(config)
         assert position_limit(model) == 32
