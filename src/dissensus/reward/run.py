@@ -111,12 +111,13 @@ def _train(
     # A reward model that is trained further reads as it did before.
     style = (recorded_settings(model.config) or {}).get(STYLE_KEY) or style_to_train(tokenizer)
     encoding = encoding_of(tokenizer, config.max_length, style)
+    # Before the texts are encoded, which may take minutes: what no text can be given to is no fault of the first one.
+    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
+    layout = settle(model, layout, encoding)
     with processes.main_process_first():
         data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
         held = encode_targets(held_out, encoding) if held_out else None
     _tell_of_newlines(encoding, data)
-    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
-    layout = settle(model, layout, encoding)
     if config.lora_rank is not None:
         model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
     if config.compile:
