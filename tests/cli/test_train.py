@@ -133,6 +133,7 @@ def test_faults_show_before_torch_is_loaded(files: Path, tiny_bert: Path):
         ["predict", pairs, "--model", str(files / "empty"), *predictions],
         ["predict", pairs, "--model", "m" * 300, *predictions],
         ["predict", pairs, "--model", str(tiny_bert), "--calibrated", *predictions],
+        ["predict", pairs, "--model", str(tiny_bert), "--max-length", "0", *predictions],
     ]
     code = """
 import json, sys

@@ -51,10 +51,11 @@ def command(
     from dissensus.encoder import resolve_model
     from dissensus.files import PairFile, content_of
     from dissensus.files.writing import check_writable_name
-    from dissensus.reward.checks import check_calibrated, check_model
+    from dissensus.reward.checks import check_calibrated, check_model, check_window
     from dissensus.sources import read_pairs
 
     check_writable_name(out)
+    check_window(max_length)
     check_model(model)
     name = name or Path(model).name
     if calibrated:

@@ -165,7 +165,7 @@ def report_window(model: Any, max_length: int, name: str) -> None:
     if position_limit(model) is None and stated is not None and max_length > stated:
         print(  # noqa: T201
             f"{name}: max_length {max_length} is more than the {stated} positions that its configuration names; "
-            "rewards of longer texts may mean nothing (--max-length sets the window)",
+            "longer texts are beyond what it was made for (--max-length sets the window)",
             file=sys.stderr,
         )
 

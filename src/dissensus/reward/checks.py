@@ -12,7 +12,7 @@ from dissensus.errors import InputError, MissingDependencyError, OutputError
 from dissensus.pretrained import check_folder, explained
 from dissensus.records import Margin, Pair
 from dissensus.reward.calibration import load_calibration, not_calibrated
-from dissensus.reward.config import TrainConfig
+from dissensus.reward.config import SHORTEST, TrainConfig
 from dissensus.reward.data import split_targets
 from dissensus.reward.identity import RunIdentity, TrainSummary, find_finished
 from dissensus.reward.reporters import check_reporters
@@ -56,6 +56,12 @@ def check_calibrated(model: str, name: str) -> None:
     folder = Path(resolve_model(model))
     if folder.is_dir() and load_calibration(folder) is None:
         raise InputError(not_calibrated(name))
+
+
+def check_window(max_length: int | None) -> None:
+    """Raise InputError for a window in which special tokens would leave no room; None is the model's own."""
+    if max_length is not None and max_length < SHORTEST:
+        raise InputError(f"max_length {max_length} leaves no room beside special tokens; give at least {SHORTEST}")
 
 
 def check_model(model: str) -> None:

@@ -27,8 +27,9 @@ from dissensus.reward.calibration import (
     observed_preferences,
     read_calibration,
 )
+from dissensus.reward.checks import check_window
 from dissensus.reward.company import settle
-from dissensus.reward.config import CONFIG_FILE, TrainConfig
+from dissensus.reward.config import CONFIG_FILE, SHORTEST, TrainConfig
 from dissensus.reward.data import Shortened, encode_pairs
 from dissensus.reward.layout import lay_out_for
 from dissensus.reward.objectives import ScalarReward, objective_of
@@ -39,9 +40,6 @@ from dissensus.reward.tokens import EncodedTexts
 
 Precision = Literal["fp32", "bf16"]
 
-
-SHORTEST = 8
-"""Tokens that a window has at least."""
 _WIDEST = 8192
 """Tokens of a window that nobody asked for: attention over more may not fit into memory."""
 _UNBOUNDED = 10**9
@@ -98,6 +96,7 @@ class RewardModel:
         some hundredths of their spread apart. Raises InputError when there is no such model,
         or it has more than one output.
         """
+        check_window(max_length)
         model, tokenizer = load_backbone(str(folder), new_head=False)
         settings, calibration = (model_file(folder, file) for file in (CONFIG_FILE, CALIBRATION_FILE))
         config, style = _read_settings(settings, recorded_settings(model.config))
@@ -117,8 +116,6 @@ class RewardModel:
                 f"{folder}: texts longer than {length} tokens are cut; max_length (--max-length) sets another window"
             )
             print(notice, file=sys.stderr)  # noqa: T201
-        if length < SHORTEST:
-            raise InputError(f"max_length {length} leaves no room beside special tokens; give at least {SHORTEST}")
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
         if config is None or length > config.max_length:
