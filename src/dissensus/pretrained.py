@@ -20,6 +20,8 @@ _SECONDS = 10.0
 _SHOWN = 3
 _POSITIONS = ("position_embeddings", "wpe", "embed_positions", "positions_embed")
 """Names of tables of positions."""
+_FIXED_POSITIONS = ("embed_positions", "pos_encoding")
+"""Names of tables that are no weights (GPT-J's, CTRL's)."""
 _NUMBER = re.compile(r"\.\d+(?=\.)")
 _LONGEST = 300
 _LARGE = (".safetensors", ".bin", ".model", ".json")
@@ -242,9 +244,14 @@ def check_tokens(rows: int, tokenizer: Any) -> None:
 
 def position_limit(model: Any) -> int | None:
     """Return how many tokens a model with a table of positions can read; None for relative or rotary positions."""
-    from torch import nn
+    from torch import Tensor, nn
 
+    if model.config.model_type == "mpt":  # its biases are made for so many positions, and no more
+        return int(model.config.max_seq_len)
     for name, module in model.named_modules():
+        for fixed in (getattr(module, table, None) for table in _FIXED_POSITIONS):
+            if isinstance(fixed, Tensor):
+                return len(fixed)
         if isinstance(module, nn.Embedding) and name.rsplit(".", 1)[-1] in _POSITIONS:
             # RoBERTa's table begins behind the padding token's row, OPT's and BART's at a row that they name.
             first = 0 if module.padding_idx is None else module.padding_idx + 1

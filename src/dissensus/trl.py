@@ -34,7 +34,7 @@ from dissensus.reward.backbone import keep_head_in_float32, position_limit
 from dissensus.reward.batches import PairBatches
 from dissensus.reward.config import OBJECTIVES, TrainConfig
 from dissensus.reward.objectives import objective_of
-from dissensus.reward.reading import JOINED, TOKENS, record_reading
+from dissensus.reward.text_style import JOINED, TOKENS, record_style
 
 try:
     from trl import RewardTrainer as _RewardTrainer
@@ -90,7 +90,7 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         self._objective = objective_of(self._config)
         self._by_length = by_length
         self._seen = {"train": _Seen(), "eval": _Seen()}
-        self._reading: str | None = None
+        self._style: str | None = None
         with _looking_scalar(model, self._config, self._objective.outputs):
             super().__init__(model, args, *arguments, **options)
         if type(self.data_collator) is DataCollatorForPreference:
@@ -98,12 +98,12 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         head = keep_head_in_float32(inner)
         if inner is not self.model and not any(weight.requires_grad for weight in head.parameters()):
-            _tell("the head is not trained: name it in peft_config, as in modules_to_save=['score']")
+            _report("the head is not trained: name it in peft_config, as in modules_to_save=['score']")
         # Decoders keep keys and values for generation unless told not to; encoders do not know the word.
         caches = "use_cache" in inspect.signature(type(inner).forward).parameters
         self._inputs = {"use_cache": False} if caches else {}
         _check_rows(self.train_dataset, self._config)
-        record_reading(inner.config, self._reading, self._config, max_length=self._window(inner))
+        record_style(inner.config, self._style, self._config, max_length=self._window(inner))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -167,16 +167,16 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         return loss, torch.stack(outputs.chunk(2), dim=1) if isinstance(outputs, Tensor) else outputs, labels
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
-        reading = _reading_of(dataset)
+        style = _style_of(dataset)
         if dataset_name == "train":
-            self._reading = reading
-        if reading == "chat" and not processing_class.chat_template:
+            self._style = style
+        if style == "chat" and not processing_class.chat_template:
             raise ConfigError(
                 "the rows are chats and the tokenizer has no chat template; set RewardConfig's chat_template_path, or "
                 "give rows of text"
             )
         tokenizer = processing_class
-        if reading == JOINED and processing_class.eos_token is None:
+        if style == JOINED and processing_class.eos_token is None:
             tokenizer = _Endless(processing_class)
         return super()._prepare_dataset(dataset, tokenizer, args, dataset_name)
 
@@ -321,7 +321,7 @@ def _looking_scalar(model: Any, config: TrainConfig, outputs: int) -> Iterator[N
         settings.id2label, settings.label2id = names, numbers
 
 
-def _reading_of(dataset: Any) -> str:
+def _style_of(dataset: Any) -> str:
     """Say how TRL will put prompt and response together; by the first row, as TRL does."""
     first: Mapping[str, Any] = next(iter(dataset), {})
     if {"chosen_ids", "chosen_input_ids"} & set(first):
@@ -356,7 +356,7 @@ def _check_rows(dataset: Any, config: TrainConfig) -> None:
     column = _needed(config)
     for other in set(_COLUMNS) - {column}:
         if other in (dataset.column_names or ()):
-            _tell(f"the column '{other}' is left alone: objective '{config.objective}' does not read it")
+            _report(f"the column '{other}' is left alone: objective '{config.objective}' does not read it")
     if column is None or not hasattr(dataset, "__len__"):
         return
     if column not in dataset.column_names:
@@ -377,7 +377,7 @@ def _check_rows(dataset: Any, config: TrainConfig) -> None:
         )
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     if PartialState().is_main_process:
         print(line, file=sys.stderr)  # noqa: T201
 

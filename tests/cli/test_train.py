@@ -113,6 +113,7 @@ def test_faults_show_before_torch_is_loaded(files: Path, tiny_bert: Path):
     (files / "bad.jsonl").write_text('{"prompt": "why", "response_a": "a"}\n')
     (files / "empty").mkdir()
     pairs, out = str(files / "pairs.parquet"), ["--out", str(files / "m")]
+    predictions = ["--out", str(files / "p.jsonl")]
     runs = [
         ["train", str(files / "none.jsonl"), *out],
         ["train", str(files / "bad.jsonl"), *out],
@@ -126,6 +127,13 @@ def test_faults_show_before_torch_is_loaded(files: Path, tiny_bert: Path):
         ["train", pairs, *out, "--sweep", "1e-3,1e-4", "--objective", "soft"],
         ["calibrate", str(files / "none.jsonl"), "--model", str(tiny_bert)],
         ["calibrate", pairs, "--model", str(files / "empty")],
+        ["train", pairs, *out, "--model", "m" * 300],
+        ["predict", str(files / "none.jsonl"), "--model", str(tiny_bert), *predictions],
+        ["predict", str(files / "bad.jsonl"), "--model", str(tiny_bert), *predictions],
+        ["predict", pairs, "--model", str(files / "empty"), *predictions],
+        ["predict", pairs, "--model", "m" * 300, *predictions],
+        ["predict", pairs, "--model", str(tiny_bert), "--calibrated", *predictions],
+        ["predict", pairs, "--model", str(tiny_bert), "--max-length", "0", *predictions],
     ]
     code = """
 import json, sys

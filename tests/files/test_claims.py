@@ -82,6 +82,25 @@ def test_ranks_of_one_run_are_one_writer_and_devices_belong_to_nobody(
     end(process)
 
 
+def test_a_block_within_a_block_is_the_same_writer_and_lets_go_of_nothing(tmp_path: Path) -> None:
+    """A verb and the function that it calls look after the same result."""
+    out = tmp_path / "model"
+    with sole_writer(out):
+        with sole_writer(tmp_path / "." / "model"):
+            pass
+        other = subprocess.run(
+            [sys.executable, "-c", HOLD, str(out)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"process {os.getpid()} " in other.stderr
+        assert "is writing it" in other.stderr
+    end(hold(out))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_on_a_full_disk_the_lock_holds_without_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -59,7 +59,7 @@ def test_weights_that_are_no_numbers_are_called_that(tiny_llama: Path):
         RewardModel(model, tokenizer, max_length=32)
 
 
-def test_templates_that_want_a_system_message_or_are_broken(tiny_llama: Path):
+def test_templates_that_want_a_system_message_or_are_broken(tiny_llama: Path, pairs: list[Pair], tmp_path: Path):
     """What is refused before any text was given is no fault of the texts."""
     model, tokenizer = load_backbone(str(tiny_llama), new_head=False)
     turns = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
@@ -70,8 +70,13 @@ def test_templates_that_want_a_system_message_or_are_broken(tiny_llama: Path):
     with pytest.raises(UnreadableTextError, match=r"refuses it \(who\?\); change its messages"):
         reward_model.rewards([("why", "long answer")])
     tokenizer.chat_template = "{% for m in messages %}{{ m.no.such }}"
-    with pytest.raises(InputError, match=r"fails on a user's turn .*; mend tokenizer\.chat_template"):
+    message = r"^the tokenizer's chat template fails on a user's turn .*; fix tokenizer\.chat_template"
+    with pytest.raises(InputError, match=message):
         RewardModel(model, tokenizer, max_length=32)
+    model.save_pretrained(tmp_path / "b")
+    tokenizer.save_pretrained(tmp_path / "b")
+    with pytest.raises(InputError, match=message):
+        train(pairs, TrainConfig(model=str(tmp_path / "b"), max_length=32), tmp_path / "m", progress=False)
 
 
 def test_the_same_tokens_have_the_same_reward(tiny_llama: Path):
@@ -104,7 +109,7 @@ def test_gradient_checkpointing_that_is_not_there(tiny_bert: Path):
         checkpoint_activations(model)
 
 
-def test_what_is_cut_is_told_at_the_end(tiny_bert: Path, pairs: list[Pair], capsys: pytest.CaptureFixture[str]):
+def test_what_is_cut_is_reported_at_the_end(tiny_bert: Path, pairs: list[Pair], capsys: pytest.CaptureFixture[str]):
     model = RewardModel.load(tiny_bert, max_length=9, device="cpu")
     long = [pair.model_copy(update={"prompt": "why how " * 20}) for pair in pairs]
     capsys.readouterr()

@@ -132,9 +132,9 @@ def test_pairs_that_read_alike_are_counted(tiny_llama: Path):
     pairs = [Pair(id=f"p{i}", prompt="why", response_a=a, response_b=b) for i, (a, b) in enumerate(rows)]
     lost = Shortened.of(*encode_pairs(pairs, Encoding(tokenizer, 20)))
     assert (lost.texts, lost.cut, lost.responses_cut, lost.pairs_alike) == (6, 2, 2, 2)
-    told = (lost + Shortened(texts=4, cut=1)).notes(20)
-    assert told[0] == "3 of 10 texts cut to 20 tokens, prompt first; 2 of them lost the end of the response as well"
-    assert told[1].startswith("2 pairs have two responses that are read as the same tokens")
+    notes = (lost + Shortened(texts=4, cut=1)).notes(20)
+    assert notes[0] == "3 of 10 texts cut to 20 tokens, prompt first; 2 of them lost the end of the response as well"
+    assert notes[1].startswith("2 pairs have two responses that are read as the same tokens")
     assert Shortened(texts=3).notes(20) == []
 
 

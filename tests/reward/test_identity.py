@@ -1,4 +1,4 @@
-"""What decides a model is told from how it is run: a run is known again after changes of the latter, and no others."""
+"""What decides a model is kept apart from how it is run: changes of the latter make no other run."""
 
 import functools
 import json
@@ -16,7 +16,7 @@ from dissensus.errors import ConfigError
 from dissensus.files import write_records
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
-from dissensus.reward.identity import RunIdentity
+from dissensus.reward.identity import RunIdentity, find_finished
 from dissensus.reward.model import RewardModel
 from dissensus.reward.run import train
 from dissensus.reward.targets import build_targets
@@ -117,7 +117,7 @@ def _as_before(path: Path, fingerprint: str) -> None:
     """Put the mark of a version whose fingerprint covered all settings in place of today's."""
     content = json.loads(path.read_text())
     content["fingerprint"] = fingerprint
-    content.pop("reading", None)
+    content.pop("text_style", None)
     if "summary" in content:
         for name in ("validation_nll", "validation_accuracy", "temperature", "note"):
             del content["summary"][name]
@@ -188,3 +188,16 @@ train(list(read_pairs(folder / "pairs.jsonl")), config, folder / "killed", progr
     assert train(pairs, config, tmp_path / "killed", progress=False).resumed_from == 2
     train(pairs, config, tmp_path / "whole", progress=False)
     assert np.array_equal(_rewards(tmp_path / "killed", pairs), _rewards(tmp_path / "whole", pairs))
+
+
+@pytest.mark.parametrize("left", ["{", "[]", '{"config": []}', "3"])
+def test_settings_that_are_damaged_are_those_of_another_run(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, left: str
+):
+    identity = _identity(pairs, None, _config(tiny_bert))
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / CONFIG_FILE).write_text(left)
+    with pytest.raises(ConfigError, match=r"holds a model of another config.* or pass --overwrite"):
+        find_finished(tmp_path / "m", identity, overwrite=False)
+    assert find_finished(tmp_path / "m", identity, overwrite=True) is None
+    assert not (tmp_path / "m").exists()

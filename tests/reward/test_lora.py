@@ -10,7 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, DebertaV2Config, DebertaV2ForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    FalconConfig,
+    FalconForSequenceClassification,
+)
 
 from dissensus.errors import MissingDependencyError, TrainingError
 from dissensus.reward.backbone import checkpoint_activations, load_backbone
@@ -276,3 +282,20 @@ def test_the_alpha_scales_what_the_adapters_add(tiny_bert: Path):
     one, four = merged(alpha=4) - before, merged(alpha=16) - before
     torch.testing.assert_close(four, 4 * one, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(merged() - before, 2 * one, atol=1e-5, rtol=1e-4)
+
+
+def test_layers_of_a_kind_of_their_own_are_those_that_peft_names():
+    """Falcon has no plain linear layers beside its head."""
+    torch.manual_seed(0)
+    settings = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.3}
+    config = FalconConfig(vocab_size=20, num_labels=1, pad_token_id=0, **settings)
+    model = FalconForSequenceClassification(config).eval()
+    before = _rewards(model)
+    adapted = add_adapters(model, 2).eval()
+    torch.testing.assert_close(_rewards(adapted), before, atol=1e-6, rtol=0)
+    assert adapted.peft_config["default"].target_modules == {
+        f"transformer.h.{layer}.self_attention.query_key_value" for layer in (0, 1)
+    }
+    trained = _rewards(_train(adapted))
+    assert (trained - before).abs().max() > 1e-3
+    torch.testing.assert_close(_rewards(merge_adapters(adapted)), trained, atol=1e-5, rtol=0)

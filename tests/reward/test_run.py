@@ -11,12 +11,15 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from dissensus.errors import ConfigError, InputError, TrainingError
+from dissensus.errors import ConfigError, InputError, OutputError, TrainingError
 from dissensus.files import write_records
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
+from dissensus.reward.lora import head_modules
 from dissensus.reward.model import RewardModel
 from dissensus.reward.run import TrainSummary, train
+from dissensus.reward.streaming import predict_file
+from dissensus.reward.sweep import sweep
 from dissensus.reward.trainer import PairTrainer
 
 from .tiny_config import tiny_config
@@ -261,8 +264,51 @@ def test_a_window_longer_than_the_table_of_positions_is_refused(tiny_bert: Path,
     assert RewardModel.load(tiny_bert).encoding.max_length == 64
 
 
+def test_a_window_wider_than_rotary_positions_is_reported(
+    tiny_llama: Path, pairs: list[Pair], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    said = "max_length 65 is more than the 64 positions that its configuration names"
+    RewardModel.load(tiny_llama, max_length=64)
+    assert "positions" not in capsys.readouterr().err
+    RewardModel.load(tiny_llama, max_length=65)
+    assert said in capsys.readouterr().err
+    _train(pairs, _config(tiny_llama, max_length=65, epochs=1), tmp_path / "m")
+    assert f"{tiny_llama}: {said}" in capsys.readouterr().err
+    # As it was trained; training has said so.
+    RewardModel.load(tmp_path / "m")
+    assert "positions" not in capsys.readouterr().err
+
+
+def test_two_processes_do_not_write_one_result(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
+    """Called from Python as well."""
+    code = "import sys; from dissensus.files.claims import sole_writer\n"
+    code += "with sole_writer(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "m")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        model = RewardModel.load(tiny_bert)
+        for write in (
+            lambda: _train(pairs, _config(tiny_bert), tmp_path / "m"),
+            lambda: sweep(pairs, _config(tiny_bert, validation=0.34), [1e-3], tmp_path / "m", progress=False),
+            lambda: predict_file(model, pairs, tmp_path / "m", name="m", identity="x"),
+        ):
+            with pytest.raises(OutputError, match=f"process {other.pid} on .* is writing it"):
+                write()
+        other.communicate("")
+    assert not (tmp_path / "m.part").exists()
+
+
 def test_positions_of_other_families():
-    from transformers import AutoModelForSequenceClassification, DebertaV2Config, LlamaConfig, RobertaConfig
+    from transformers import (
+        AutoModelForSequenceClassification,
+        CTRLConfig,
+        DebertaV2Config,
+        GPTJConfig,
+        LlamaConfig,
+        MptConfig,
+        RobertaConfig,
+    )
 
     from dissensus.reward.backbone import position_limit
 
@@ -278,6 +324,16 @@ def test_positions_of_other_families():
         )
     }
     assert limits == {32, None}
+    # Tables that are no weights: a longer text was an IndexError in the middle of a run.
+    fewer = {"vocab_size": 20, "num_labels": 1, "pad_token_id": 1, "n_layer": 1, "n_head": 2, "n_embd": 16}
+    for config in (
+        GPTJConfig(n_positions=32, rotary_dim=4, **fewer),
+        CTRLConfig(n_positions=32, dff=16, **fewer),
+        MptConfig(d_model=16, n_heads=2, n_layers=1, max_seq_len=32, vocab_size=20, num_labels=1, pad_token_id=1),
+    ):
+        model = AutoModelForSequenceClassification.from_config(config)
+        assert position_limit(model) == 32
+        assert head_modules(model) == ["score" if config.model_type != "ctrl" else "classifier"]
 
 
 def test_a_model_that_is_not_there(pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

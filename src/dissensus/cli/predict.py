@@ -51,18 +51,26 @@ def command(
     from dissensus.encoder import resolve_model
     from dissensus.files import PairFile, content_of
     from dissensus.files.writing import check_writable_name
-    from dissensus.reward.model import RewardModel
-    from dissensus.reward.streaming import predict_file
+    from dissensus.reward.checks import check_calibrated, check_model, check_window
     from dissensus.sources import read_pairs
 
     check_writable_name(out)
+    check_window(max_length)
+    check_model(model)
+    name = name or Path(model).name
+    if calibrated:
+        check_calibrated(model, name)
     rows = PairFile(pairs, read=read_pairs)
+    # Torch is loaded from here on.
+    from dissensus.reward.model import RewardModel
+    from dissensus.reward.streaming import predict_file
+
     scorer = RewardModel.load(model, max_length=max_length, precision=precision)
     count = predict_file(
         scorer,
         rows,
         out,
-        name=name or Path(model).name,
+        name=name,
         identity=content_of(resolve_model(model)) or model,
         seed=seed,
         calibrated=calibrated,

@@ -137,13 +137,15 @@ def command(
         settings["validation"] = _SWEEP_VALIDATION
         click.echo(f"--validation {_SWEEP_VALIDATION}, since a sweep chooses on held-out prompts", err=True)
     config = _config(settings)
-    _tell_of_unread(given, config, rates=sweep_rates)
+    _report_unread(given, config, rates=sweep_rates)
     check_settings(config, out, report_to)
     margins = list(read_records(margins_file, Margin)) if margins_file and config.reads_margins else None
     every = list(read_pairs(pairs))
     finished = check_data(every, margins, config, out, allow_missing=allow_missing, overwrite=overwrite or bool(rates))
     if finished is not None:
         _show(out, config, finished)
+        if finished.note is not None:
+            click.echo(finished.note, err=True)
         return
     # Torch is loaded from here on.
     options: dict[str, Any] = {
@@ -171,7 +173,7 @@ def _config(settings: Mapping[str, Any]) -> TrainConfig:
         raise ConfigError(_first_problem(error.errors()[0])) from error
 
 
-def _tell_of_unread(given: set[str], config: TrainConfig, *, rates: str | None) -> None:
+def _report_unread(given: set[str], config: TrainConfig, *, rates: str | None) -> None:
     """Say which options were given that alter nothing."""
     why = dict.fromkeys(config.unread, f"objective '{config.objective}' does not read it")
     if not config.reads_margins:

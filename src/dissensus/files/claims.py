@@ -13,6 +13,8 @@ from pathlib import Path
 
 from dissensus.errors import OutputError
 
+_held: set[Path] = set()
+"""What this process writes: a verb and the function that it calls are one writer."""
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -22,22 +24,26 @@ def sole_writer(path: str | Path) -> Iterator[None]:
 
     The lock is a file beside it, ``.NAME.lock``, that names its process. The system lets go of it when the process
     ends, however it ends. Folders that are made for it and stay empty are removed. Processes of one distributed run
-    (``RANK`` of torchrun) are one writer, and a path that is no plain file (``/dev/null``) belongs to nobody.
+    (``RANK`` of torchrun) are one writer, and so are a block and those within it. A path that is no plain file
+    (``/dev/null``) belongs to nobody.
 
     Raises:
         OutputError: another process writes there; or the folder cannot be written.
     """
     final = Path(os.path.realpath(path))
-    if os.environ.get("RANK", "0") != "0" or (final.exists() and not (final.is_file() or final.is_dir())):
+    is_special = final.exists() and not (final.is_file() or final.is_dir())
+    if os.environ.get("RANK", "0") != "0" or is_special or final in _held:
         yield
         return
     lock = final.with_name(f".{final.name[:200]}.lock")
     made = _make_folders(lock.parent, path)
     try:
         descriptor = _acquire(lock, path)
+        _held.add(final)
         try:
             yield
         finally:
+            _held.discard(final)
             with suppress(OSError):
                 lock.unlink()  # while it is held: nobody else can hold the file of this name
             os.close(descriptor)

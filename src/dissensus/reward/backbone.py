@@ -18,9 +18,24 @@ from torch import Tensor, nn
 
 from dissensus.encoder import quiet_transformers, resolve_model
 from dissensus.errors import ConfigError, InputError
-from dissensus.pretrained import check_table, check_tokens, check_weights, explained, locate, position_limit
+from dissensus.pretrained import (
+    check_table,
+    check_tokens,
+    check_weights,
+    explained,
+    locate,
+    position_limit,
+    stated_positions,
+)
 
-__all__ = ["checkpoint_activations", "keep_head_in_float32", "load_backbone", "model_file", "position_limit"]
+__all__ = [
+    "checkpoint_activations",
+    "keep_head_in_float32",
+    "load_backbone",
+    "model_file",
+    "position_limit",
+    "report_window",
+]
 
 _DROPOUT = re.compile(r"drop(out)?(_prob|_rate)?$|pdrop$|dropout")
 
@@ -139,6 +154,20 @@ def model_file(name: str | Path, file: str) -> Path | None:
         return None
     except EntryNotFoundError:
         return None
+
+
+def report_window(model: Any, max_length: int, name: str) -> None:
+    """Say on stderr where a window is wider than what the model was made for, though it has no table that ends there.
+
+    Rotary positions go on for ever, and what a model makes of those that it never saw is anything.
+    """
+    stated = stated_positions(model)
+    if position_limit(model) is None and stated is not None and max_length > stated:
+        print(  # noqa: T201
+            f"{name}: max_length {max_length} is more than the {stated} positions that its configuration names; "
+            "longer texts are beyond what it was made for (--max-length sets the window)",
+            file=sys.stderr,
+        )
 
 
 def _need_padding(tokenizer: Any) -> None:

@@ -167,6 +167,12 @@ def load_calibration(folder: str | Path) -> Calibration | None:
     return read_calibration(path) if path.is_file() else None
 
 
+def not_calibrated(name: str) -> str:
+    """Say what to do with a model of this name that has no calibration, and should have one."""
+    remedy = "fit one with 'dissensus calibrate' on pairs with votes, or predict without it"
+    return f"model '{name}' has no calibration; {remedy}"
+
+
 def read_calibration(path: Path) -> Calibration:
     """Read a calibration that ``save_calibration`` wrote. Raises InputError for a damaged file."""
     try:

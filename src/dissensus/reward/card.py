@@ -21,7 +21,7 @@ from dissensus.records import Metric
 from dissensus.reward.calibration import load_calibration
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
 from dissensus.reward.objectives import objective_of
-from dissensus.reward.reading import encoding_of
+from dissensus.reward.text_style import STYLE_KEY, encoding_of
 
 CARD_FILE = "README.md"
 MARK = "<!-- Written by dissensus. Remove this line to keep changes of your own: the card is then left as it is. -->"
@@ -62,7 +62,7 @@ def is_own_card(path: Path) -> bool:
 
 def render_card(folder: Path, scores: str | Path | None = None, *, repo: str | None = None) -> str:
     """Render the card as Markdown with YAML front matter. Raises InputError."""
-    config, summary, reading = _training(folder)
+    config, summary, style = _training(folder)
     environment = Environment(
         loader=PackageLoader("dissensus.reward"),
         undefined=StrictUndefined,
@@ -81,7 +81,7 @@ def render_card(folder: Path, scores: str | Path | None = None, *, repo: str | N
         base=backbone_name(config.model),
         config=config,
         outputs=objective_of(config).outputs,
-        style=encoding_of(tokenizer, config.max_length, reading).style,
+        style=encoding_of(tokenizer, config.max_length, style).style,
         closing=tokenizer.eos_token_id is not None and tokenizer.eos_token_id != tokenizer.pad_token_id,
         summary=summary,
         settings={_Plain(name): value for name, value in settings.items() if value is not None},
@@ -112,7 +112,7 @@ def _training(folder: Path) -> tuple[TrainConfig, Mapping[str, Any], str | None]
         raise InputError(f"{folder}: no {CONFIG_FILE}, so no model that 'dissensus train' wrote; name such a folder")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return TrainConfig.model_validate(content["config"]), dict(content["summary"]), content.get("reading")
+        return TrainConfig.model_validate(content["config"]), dict(content["summary"]), content.get(STYLE_KEY)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not written by this version of dissensus; train again") from error
 

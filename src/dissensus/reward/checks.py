@@ -11,7 +11,8 @@ from dissensus.encoder import resolve_model
 from dissensus.errors import InputError, MissingDependencyError, OutputError
 from dissensus.pretrained import check_folder, explained
 from dissensus.records import Margin, Pair
-from dissensus.reward.config import TrainConfig
+from dissensus.reward.calibration import load_calibration, not_calibrated
+from dissensus.reward.config import SHORTEST, TrainConfig
 from dissensus.reward.data import split_targets
 from dissensus.reward.identity import RunIdentity, TrainSummary, find_finished
 from dissensus.reward.reporters import check_reporters
@@ -50,13 +51,25 @@ def check_data(
     return None if overwrite else find_finished(out, RunIdentity(targets, config), overwrite=False)
 
 
+def check_calibrated(model: str, name: str) -> None:
+    """Raise InputError for the folder of a model that has no calibration; a model on the Hub is not looked at."""
+    folder = Path(resolve_model(model))
+    if folder.is_dir() and load_calibration(folder) is None:
+        raise InputError(not_calibrated(name))
+
+
+def check_window(max_length: int | None) -> None:
+    """Raise InputError for a window in which special tokens would leave no room; None is the model's own."""
+    if max_length is not None and max_length < SHORTEST:
+        raise InputError(f"max_length {max_length} leaves no room beside special tokens; give at least {SHORTEST}")
+
+
 def check_model(model: str) -> None:
     """Raise InputError for the name of a model that is no folder of one, nor could be an id on the Hub."""
-    folder = Path(resolve_model(model))
-    if folder.is_dir():
-        with explained(f"cannot load model '{model}'", "give another model"):
+    remedy = "give a folder, a Hub id or 'minilm'"
+    with explained(f"cannot load model '{model}'", remedy):
+        folder = Path(resolve_model(model))
+        if folder.is_dir():
             check_folder(folder)
-        return
-    if folder.exists() or not _HUB_ID.fullmatch(model):
-        fault = "it is a file" if folder.exists() else "no such folder"
-        raise InputError(f"cannot load model '{model}': {fault}; give a folder, a Hub id or 'minilm'")
+        elif folder.exists() or not _HUB_ID.fullmatch(model):
+            raise InputError(f"{'it is a file' if folder.exists() else 'no such folder'}; {remedy}")

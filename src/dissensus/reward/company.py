@@ -20,6 +20,7 @@ from dissensus.reward.agreement import full_precision, settled
 from dissensus.reward.batches import move
 from dissensus.reward.encoding import Encoding, UnreadableTextError
 from dissensus.reward.layout import Layout
+from dissensus.reward.scoring import memory_reported
 from dissensus.reward.tokens import EncodedTexts
 
 _TEXTS: tuple[tuple[str, str], ...] = (
@@ -33,15 +34,15 @@ _TOLERANCE = 1e-4
 def settle(model: Any, layout: Layout, encoding: Encoding) -> Layout:
     """Return how to feed a model so that each text has the reward that it has alone.
 
-    That is ``layout`` where it does, padding on the left where that does (the tokenizer is told), or padding at all
-    where packing does not. Two short texts are scored alone, padded and as ``layout`` lays them out.
+    That is ``layout`` where it does, padding on the left where that does (the tokenizer then says so), or padding at
+    all where packing does not. Two short texts are scored alone, padded and as ``layout`` lays them out.
 
     Raises InputError where no way does, or the model cannot read two texts.
     """
     encoded = _encode(encoding)
     padded = Layout("padded", layout.pad_id)
     try:
-        with settled(model), full_precision(), torch.inference_mode():
+        with settled(model), full_precision(), torch.inference_mode(), memory_reported("two short texts"):
             alone = torch.cat([_logits(model, padded, encoded, [row]) for row in range(len(_TEXTS))])
             if not alone.isfinite().all():
                 raise InputError(
@@ -86,7 +87,7 @@ def _encode(encoding: Encoding) -> EncodedTexts:
             return encoding.encode(led)
         except UnreadableTextError:
             raise InputError(
-                f"the tokenizer's chat template fails on a user's turn and an assistant's ({refusal.said}); mend "
+                f"the tokenizer's chat template fails on a user's turn and an assistant's ({refusal.said}); fix "
                 "tokenizer.chat_template and save it again, or give another model"
             ) from refusal
 

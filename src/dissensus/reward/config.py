@@ -11,6 +11,9 @@ from dissensus.errors import ConfigError
 CONFIG_FILE = "dissensus.json"
 """In a model's folder: how it was trained."""
 
+SHORTEST = 8
+"""Tokens that a window has at least."""
+
 Objective = Literal["bradley-terry", "margin", "soft", "blend", "scaled", "mean-variance", "categorical"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 DISTRIBUTED = ("mean-variance", "categorical")
@@ -68,7 +71,7 @@ class TrainConfig(BaseModel):
     batching: Literal["length", "prompt"] = "length"
     """``length`` fills batches with pairs of like length; ``prompt`` with pairs that share responses,
     each of which is encoded once: much faster where a prompt has many pairs."""
-    max_length: Annotated[int, Field(ge=8)] = 512
+    max_length: Annotated[int, Field(ge=SHORTEST)] = 512
     """Tokens per prompt and response; the prompt loses its left end first."""
     warmup: _Fraction = 0.1
     """Share of the steps over which the learning rate rises; it then falls linearly to 0."""

@@ -61,7 +61,8 @@ class Encoding:
     """Encodes (prompt, response) for one tokenizer and window.
 
     ``max_length`` counts all tokens, special ones included. The tokenizer says how prompt and response are put
-    together, unless a ``style`` does. Raises ValueError when the special tokens alone would fill the window.
+    together, unless a ``style`` does. Raises InputError where the tokenizer does not have that style, ValueError
+    when the special tokens alone would fill the window.
     """
 
     def __init__(self, tokenizer: Any, max_length: int, *, style: str | None = None) -> None:
@@ -69,8 +70,18 @@ class Encoding:
         self.max_length = max_length
         self._frame = _pair_frame(tokenizer) if style in (None, "pair") else None
         self.style = "pair" if self._frame else "chat" if tokenizer.chat_template else "text"
-        if style not in (None, "pair"):
+        if style is not None:
             self.style = style
+        if self.style == "pair" and self._frame is None:
+            raise InputError(
+                "the model was trained on pairs of texts, and its tokenizer puts nothing between two; give it the "
+                "tokenizer that it was trained with"
+            )
+        if self.style == "chat" and not tokenizer.chat_template:
+            raise InputError(
+                "the model was trained on chats, and its tokenizer has no chat template; set tokenizer.chat_template "
+                "to the one that it was trained with and save it again"
+            )
         self._opening = [] if self._frame else _opening(tokenizer)
         self._template = fix_date(tokenizer.get_chat_template()) if self.style == "chat" else None
 
@@ -100,7 +111,9 @@ class Encoding:
     def _key(self, texts: Sequence[tuple[Text, Text]]) -> str:
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         content = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
-        settings = (_RECIPE, content, str(self.tokenizer.chat_template), repr(self.tokenizer.special_tokens_map))
+        # The same tokenizer may put texts together in several ways.
+        way = f"{self.style} {self._frame}"
+        settings = (_RECIPE, way, content, str(self.tokenizer.chat_template), repr(self.tokenizer.special_tokens_map))
         plain = (part for text in texts for part in map(_as_key, text))
         return cache_key(*settings, str(self.max_length), *plain)
 
@@ -139,7 +152,7 @@ class Encoding:
             end = (len(rendered[i]),) * 2
             offsets = [*[(0, 0)] * len(before), *places.offsets, *[end] * len(after)]
             begin, response = self._places(*texts[i], rendered[i], first + i)
-            encoded.append(_cut(ids, offsets[: len(ids)], begin, response, self.max_length))
+            encoded.append(cut_overflow(ids, offsets[: len(ids)], begin, response, self.max_length))
         return encoded
 
     def _render(self, prompt: Text, response: Text, index: int) -> str:
@@ -206,8 +219,11 @@ def _fit(prompt: list[int], response: list[int], room: int, frame: _Frame) -> _R
     return ids, second, truncated, len(response) < whole
 
 
-def _cut(ids: list[int], offsets: list[tuple[int, int]], start: int, end: int, limit: int) -> _Row:
-    """Remove the overflow after the header and before the response, then from the response's right end."""
+def cut_overflow(ids: list[int], offsets: list[tuple[int, int]], start: int, end: int, limit: int) -> _Row:
+    """Remove what is beyond ``limit`` tokens after the header and before the response, then the response's end.
+
+    ``offsets`` are the tokens' places in the text, in which the prompt begins at ``start`` and the response at ``end``.
+    """
     over = len(ids) - limit
     if over <= 0:
         return ids, len(ids), False, False

@@ -119,8 +119,8 @@ def find_finished(out: Path, identity: RunIdentity, *, overwrite: bool) -> Train
     saved = out / CONFIG_FILE
     if not saved.is_file():
         raise ConfigError(f"{out} exists and is no model of ours; choose another --out")
-    content = json.loads(saved.read_text())
-    calibration = content.get("config", {}).get("calibration", "none")
+    content = _read(saved)
+    calibration = _settings(content).get("calibration", "none")
     same = identity.matches(content.get("fingerprint"))
     if same and calibration == identity.config.calibration:
         return TrainSummary(**content["summary"])
@@ -147,7 +147,7 @@ def find_checkpoint(part: Path, identity: RunIdentity, *, overwrite: bool) -> Pa
     if not whole:
         return None
     newest = max(whole, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
-    content = json.loads((newest / CONFIG_FILE).read_text())
+    content = _read(newest / CONFIG_FILE)
     if identity.matches(content.get("fingerprint")):
         return newest
     if not overwrite:
@@ -159,8 +159,22 @@ def find_checkpoint(part: Path, identity: RunIdentity, *, overwrite: bool) -> Pa
     return None
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """Read what a run left; nothing where it is damaged, which is another run then."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _settings(content: dict[str, Any]) -> dict[str, Any]:
+    found = content.get("config")
+    return found if isinstance(found, dict) else {}
+
+
 def _changes(content: dict[str, Any], config: TrainConfig) -> str:
     """Name the settings that are others than those found, where they were kept."""
-    now, then = config.deciding(), content.get("config", {})
+    now, then = config.deciding(), _settings(content)
     changed = [f"{name} was {then[name]}, is {value}" for name, value in now.items() if then.get(name, value) != value]
     return f" ({'; '.join(changed)})" if changed else ""

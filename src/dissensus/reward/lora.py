@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from dissensus.errors import MissingDependencyError, TrainingError
+from dissensus.pretrained import first_line
 from dissensus.reward.agreement import probe
 from dissensus.reward.backbone import is_half, run_in_float32
 
@@ -81,8 +82,8 @@ def head_modules(model: Any) -> list[str]:
     weights = [f"{name}.{weight}" for name in outside for weight, _ in model.get_submodule(name).named_parameters()]
     try:
         reached = probe(model, weights).gradients
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = f"its forward pass over token ids fails: {str(error).strip().splitlines()[0]}"
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        reason = f"its forward pass over token ids fails: {first_line(error)}"
         raise TrainingError(_no_head(model, reason)) from error
     finally:
         for hook in hooks:
@@ -151,13 +152,18 @@ def _wrap(model: Any, settings: Any) -> Any:
 
 
 def _layers_beside(model: Any, head: list[str]) -> list[str]:
-    """Name all linear layers but those of the head. Subclasses, which others' code reads the weights of, stay."""
+    """Name all linear layers but those of the head. Subclasses, which others' code reads the weights of, stay.
+
+    Where there are only such (Falcon's), those that PEFT names for the architecture.
+    """
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as NAMED
+
     prefixes = tuple(f"{name}." for name in head)
-    layers = [
-        name
-        for name, part in model.named_modules()
-        if type(part) in _LINEAR and name not in head and not name.startswith(prefixes)
-    ]
+    beside = {n: p for n, p in model.named_modules() if n not in head and not n.startswith(prefixes)}
+    layers = [name for name, part in beside.items() if type(part) in _LINEAR]
+    if not layers:
+        named = NAMED.get(model.config.model_type, ())
+        layers = [n for n, p in beside.items() if isinstance(p, _LINEAR) and n.rpartition(".")[2] in named]
     if not layers:
         raise TrainingError(
             f"{type(model).__name__} has no linear layers to adapt; train all weights, without --lora-rank"

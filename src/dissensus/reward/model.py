@@ -16,31 +16,30 @@ from dissensus.encoder import best_device
 from dissensus.errors import InputError
 from dissensus.pretrained import position_limit, stated_positions
 from dissensus.records import Pair, Prediction, Text
-from dissensus.reward.backbone import load_backbone, model_file
+from dissensus.reward.backbone import load_backbone, model_file, report_window
 from dissensus.reward.calibration import (
     CALIBRATION_FILE,
     Calibration,
     CalibrationMethod,
     check_observed,
     fit_calibration,
+    not_calibrated,
     observed_preferences,
     read_calibration,
 )
+from dissensus.reward.checks import check_window
 from dissensus.reward.company import settle
-from dissensus.reward.config import CONFIG_FILE, TrainConfig
+from dissensus.reward.config import CONFIG_FILE, SHORTEST, TrainConfig
 from dissensus.reward.data import Shortened, encode_pairs
 from dissensus.reward.layout import lay_out_for
 from dissensus.reward.objectives import ScalarReward, objective_of
 from dissensus.reward.prediction import predictions_of, preference_logits
-from dissensus.reward.reading import encoding_of, recorded
-from dissensus.reward.scoring import TOKENS_PER_BATCH, score_texts
+from dissensus.reward.scoring import TOKENS_PER_BATCH, memory_reported, score_texts
+from dissensus.reward.text_style import STYLE_KEY, encoding_of, recorded_settings
 from dissensus.reward.tokens import EncodedTexts
 
 Precision = Literal["fp32", "bf16"]
 
-
-SHORTEST = 8
-"""Tokens that a window has at least."""
 _WIDEST = 8192
 """Tokens of a window that nobody asked for: attention over more may not fit into memory."""
 _UNBOUNDED = 10**9
@@ -67,11 +66,11 @@ class RewardModel:
         config: TrainConfig | None = None,
         calibration: Calibration | None = None,
         precision: Precision = "fp32",
-        reading: str | None = None,
+        style: str | None = None,
     ) -> None:
         self.precision = precision
         self.model, self.tokenizer, self.config = model, tokenizer, config
-        self.encoding = encoding_of(tokenizer, max_length, reading)
+        self.encoding = encoding_of(tokenizer, max_length, style)
         self.objective = objective_of(config) if config else ScalarReward(outputs=1)
         """What the model's outputs mean."""
         self.calibration = calibration
@@ -97,25 +96,30 @@ class RewardModel:
         some hundredths of their spread apart. Raises InputError when there is no such model,
         or it has more than one output.
         """
+        check_window(max_length)
         model, tokenizer = load_backbone(str(folder), new_head=False)
         settings, calibration = (model_file(folder, file) for file in (CONFIG_FILE, CALIBRATION_FILE))
-        config, reading = _read_settings(settings, recorded(model.config))
+        config, style = _read_settings(settings, recorded_settings(model.config))
         outputs = objective_of(config).outputs if config else 1
         if model.config.num_labels != outputs:
             expected = f"'{config.objective}' has {outputs}" if config else "a reward model has one"
             raise InputError(f"{folder}: {expected} output(s), this model has {model.config.num_labels}")
-        model.eval().to(device or best_device())
+        device = device or best_device()
+        with memory_reported(f"the weights of {folder} on {device}", "use a device or a machine with more of it"):
+            model.eval().to(device)
         limit = position_limit(model)
-        length = max_length or (config.max_length if config else window_of(model, tokenizer))
+        length = max_length
+        if length is None:
+            length = config.max_length if config else window_of(model, tokenizer)
         if max_length is None and config is None:
             notice = (
                 f"{folder}: texts longer than {length} tokens are cut; max_length (--max-length) sets another window"
             )
             print(notice, file=sys.stderr)  # noqa: T201
-        if length < SHORTEST:
-            raise InputError(f"max_length {length} leaves no room beside special tokens; give at least {SHORTEST}")
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
+        if config is None or length > config.max_length:
+            report_window(model, length, str(folder))
         fitted = None if calibration is None else read_calibration(calibration)
         return cls(
             model,
@@ -124,7 +128,7 @@ class RewardModel:
             config=config,
             calibration=fitted,
             precision=precision,
-            reading=reading,
+            style=style,
         )
 
     def outputs(
@@ -165,17 +169,14 @@ class RewardModel:
         """Predict each pair: its two rewards, and the preference for a that they mean.
 
         With ``calibrated``, the calibrated preference as well, beside the raw one. What of the texts does not fit into
-        the window is told on stderr, or added to ``lost``. Raises InputError where the model has no calibration or its
-        chat template refuses a text, TrainingError where its rewards are not numbers.
+        the window is reported on stderr, or added to ``lost``. Raises InputError where the model has no calibration or
+        its chat template refuses a text, TrainingError where its rewards are not numbers.
         """
         if calibrated and self.calibration is None:
-            raise InputError(
-                f"model '{name}' has no calibration; fit one with 'dissensus calibrate' on pairs with votes, "
-                "or predict without it"
-            )
+            raise InputError(not_calibrated(name))
         outputs, shortened = self._outputs_of_pairs(pairs, progress=progress)
         if lost is None:
-            self.tell(shortened)
+            self.report_shortened(shortened)
         else:
             lost.append(shortened)
         return predictions_of(
@@ -187,7 +188,7 @@ class RewardModel:
             calibration=self.calibration if calibrated else None,
         )
 
-    def tell(self, lost: Shortened) -> None:
+    def report_shortened(self, lost: Shortened) -> None:
         """Say on stderr what of the texts did not fit into the window; nothing where all did."""
         for line in lost.notes(self.encoding.max_length):
             print(line, file=sys.stderr)  # noqa: T201
@@ -203,7 +204,7 @@ class RewardModel:
         check_observed(pairs)
         rows, preference, weight = observed_preferences(pairs)
         outputs, lost = self._outputs_of_pairs([pairs[row] for row in rows], progress=progress)
-        self.tell(lost)
+        self.report_shortened(lost)
         logits = preference_logits(self.objective, outputs)
         self.calibration = fit_calibration(logits, preference, weight, method)
         return self.calibration
@@ -224,11 +225,11 @@ class RewardModel:
 
 def _read_settings(path: Path | None, beside: Mapping[str, Any] | None) -> tuple[TrainConfig | None, str | None]:
     """Read how a model was trained, from our file or from what `dissensus.trl` leaves in the model's own config."""
+    if path is None and beside is None:
+        return None, None
     try:
-        content = beside if path is None else json.loads(path.read_text())
-        return (
-            (None, None) if content is None else (TrainConfig.model_validate(content["config"]), content.get("reading"))
-        )
-    except (ValueError, KeyError) as error:
+        content: Any = beside if path is None else json.loads(path.read_text(encoding="utf-8"))
+        return TrainConfig.model_validate(content["config"]), content.get(STYLE_KEY)
+    except (ValueError, KeyError, TypeError) as error:
         where = path or "config.json"
         raise InputError(f"{where}: not written by this version of dissensus; train again") from error

@@ -17,8 +17,9 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from dissensus.encoder import best_device, default_cache, has_bfloat16, quiet_transformers
 from dissensus.errors import ConfigError, TrainingError
+from dissensus.files.claims import sole_writer
 from dissensus.records import Margin, Pair, plain_text
-from dissensus.reward.backbone import checkpoint_activations, load_backbone, position_limit
+from dissensus.reward.backbone import checkpoint_activations, load_backbone, position_limit, report_window
 from dissensus.reward.batches import Collator, PairBatches
 from dissensus.reward.calibration import Calibration, fit_calibration, observed_preferences
 from dissensus.reward.checks import check_settings
@@ -33,10 +34,10 @@ from dissensus.reward.learning import LearningCheck
 from dissensus.reward.lora import add_adapters
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.prediction import preference_logits
-from dissensus.reward.reading import encoding_of, recorded
 from dissensus.reward.saving import MarkWhole, save_model, trained_model
 from dissensus.reward.scoring import score_texts
-from dissensus.reward.targets import build_targets
+from dissensus.reward.targets import Targets, build_targets
+from dissensus.reward.text_style import STYLE_KEY, encoding_of, recorded_settings
 from dissensus.reward.trainer import LogLastStep, PairTrainer, ProgressBar, ValidateEpochs, fit_to_labels
 
 TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
@@ -65,12 +66,29 @@ def train(
     process makes the same call; ``batch_size`` counts the pairs of all of them.
 
     Raises TrainingError for data that the objective cannot use, ConfigError when ``out`` holds another
-    run, OutputError when the model cannot be written.
+    run, OutputError when the model cannot be written, or another process is writing it.
     """
     out = Path(out)
-    started = time.perf_counter()
     check_settings(config, out, report_to)
-    targets, held_out = split_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
+    targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
+    with sole_writer(out):
+        return _train(
+            targets, config, out, overwrite=overwrite, report_to=report_to, callbacks=callbacks, progress=progress
+        )
+
+
+def _train(
+    every: Targets,
+    config: TrainConfig,
+    out: Path,
+    *,
+    overwrite: bool,
+    report_to: Sequence[str],
+    callbacks: Sequence[TrainerCallback],
+    progress: bool,
+) -> TrainSummary:
+    started = time.perf_counter()
+    targets, held_out = split_targets(every, config)
     identity = RunIdentity(targets, config)
     part = out.with_name(out.name + ".part")
     processes = PartialState()
@@ -86,17 +104,20 @@ def train(
         raise ConfigError(
             f"max_length {config.max_length} is more than the {limit} positions of '{config.model}'; lower it"
         )
+    if processes.is_main_process:
+        report_window(model, config.max_length, config.model)
+    if config.gradient_checkpointing:
+        checkpoint_activations(model)
     # A reward model that is trained further reads as it did before.
-    reading = (recorded(model.config) or {}).get("reading") or style_to_train(tokenizer)
-    encoding = encoding_of(tokenizer, config.max_length, reading)
+    style = (recorded_settings(model.config) or {}).get(STYLE_KEY) or style_to_train(tokenizer)
+    encoding = encoding_of(tokenizer, config.max_length, style)
+    # Before the texts are encoded, which may take minutes: what no text can be given to is no fault of the first one.
+    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
+    layout = settle(model, layout, encoding)
     with processes.main_process_first():
         data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
         held = encode_targets(held_out, encoding) if held_out else None
     _tell_of_newlines(encoding, data)
-    if config.gradient_checkpointing:
-        checkpoint_activations(model)
-    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
-    layout = settle(model, layout, encoding)
     if config.lora_rank is not None:
         model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
     if config.compile:
@@ -138,7 +159,7 @@ def train(
         summary,
         log,
         calibration,
-        reading=encoding.style,
+        style=encoding.style,
         part=part,
         out=out,
     )

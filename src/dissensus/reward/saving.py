@@ -29,6 +29,7 @@ from dissensus.reward.identity import RunIdentity, TrainSummary
 from dissensus.reward.layout import Layout
 from dissensus.reward.lora import ADAPTER_FOLDER, is_adapted, merge_adapters, rebuild_adapted, save_adapter
 from dissensus.reward.scoring import score_texts
+from dissensus.reward.text_style import STYLE_KEY
 from dissensus.reward.tokens import EncodedTexts
 from dissensus.reward.trainer import WRITE_FAILURES, PairTrainer
 
@@ -75,7 +76,7 @@ def save_model(
     log: Sequence[dict[str, Any]],
     calibration: Calibration | None = None,
     *,
-    reading: str,
+    style: str,
     part: Path,
     out: Path,
 ) -> None:
@@ -110,7 +111,7 @@ def save_model(
         write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
         content = {
             "config": config.model_dump(mode="json"),
-            "reading": reading,
+            STYLE_KEY: style,
             "fingerprint": identity.fingerprint,
             "summary": asdict(summary),
         }

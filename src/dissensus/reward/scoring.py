@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dissensus.errors import ConfigError
 from dissensus.reward.batches import move
 from dissensus.reward.layout import Layout
 from dissensus.reward.tokens import EncodedTexts
 
 Ints = NDArray[np.int64]
 TOKENS_PER_BATCH = 4096
+_OUT_OF_MEMORY = re.compile(r"out of memory|(can't|cannot|failed to) allocate|ALLOC_FAILED|not enough memory", re.I)
 
 
 def score_texts(
@@ -31,7 +35,9 @@ def score_texts(
     """Return the model's outputs for these rows of the encoded texts (all of them unless given), longest first.
 
     Shape (texts, outputs), in the order of the rows. Texts that are read as the same tokens have the same outputs.
-    With ``half``, matrix products are made in bfloat16.
+    With ``half``, matrix products are made in bfloat16. Where memory runs out, half as many are scored at once.
+
+    Raises OutOfMemoryError where memory does not suffice for one text.
     """
     rows, places = _distinct(encoded, np.arange(len(encoded)) if rows is None else rows)
     order = np.argsort(-encoded.lengths[rows], kind="stable")
@@ -46,10 +52,20 @@ def score_texts(
         cast,
         tqdm(total=len(order), desc="score", unit="text", disable=not progress) as bar,
     ):
-        for part in _within_budget(order, encoded.lengths[rows], tokens_per_batch):
-            logits = model(**move(layout(encoded, rows[part]), device)).logits
-            outputs[part] = logits.float().cpu().numpy()
-            bar.update(len(part))
+        waiting = _within_budget(order, encoded.lengths[rows], tokens_per_batch)[::-1]
+        while waiting:
+            part = waiting.pop()
+            what = f"scoring {len(part)} text(s) of up to {encoded.lengths[rows[part[0]]]} tokens"
+            try:
+                with memory_reported(what, "lower --max-length (max_length)"):
+                    logits = model(**move(layout(encoded, rows[part]), device)).logits
+                    outputs[part] = logits.float().cpu().numpy()
+            except OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+                waiting += np.array_split(part, 2)[::-1]
+            else:
+                bar.update(len(part))
     model.train(was_training)
     return outputs[places]
 
@@ -65,6 +81,21 @@ def _distinct(encoded: EncodedTexts, rows: Ints) -> tuple[Ints, Ints]:
     ]
     kept = np.unique(np.array(places, dtype=np.int64), return_index=True)[1]
     return rows[kept], np.array(places, dtype=np.int64)
+
+
+class OutOfMemoryError(ConfigError):
+    """Memory that does not suffice, on whatever device."""
+
+
+@contextmanager
+def memory_reported(what: str, remedy: str = "use a machine with more of it") -> Iterator[None]:
+    """Turn exceptions that say that memory ran out into one line of OutOfMemoryError, ``what`` and a remedy."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise OutOfMemoryError(f"memory does not suffice for {what}; {remedy}") from error
 
 
 def _within_budget(order: Ints, lengths: Ints, budget: int) -> list[Ints]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dissensus.files import read_records, write_records
+from dissensus.files.claims import sole_writer
 from dissensus.records import Pair, Prediction
 from dissensus.reward.data import Shortened
 from dissensus.reward.model import RewardModel
@@ -33,31 +34,33 @@ def predict_file(
     total: int | None = None,
     progress: bool = False,
 ) -> int:
-    """Predict pairs window by window and write them to ``out``; returns how many. What was cut is told at the end.
+    """Predict pairs window by window and write them to ``out``; returns how many. What was cut is reported at the end.
 
     Finished windows wait in ``out``.part under a hash of ``identity`` (what decides the model), the settings and the
-    pairs, so a second call scores only what is missing. ``out`` appears when all are there.
+    pairs, so a second call scores only what is missing. ``out`` appears when all are there. Raises OutputError where
+    another process is writing it.
     """
-    part = out.with_name(out.name + ".part")
-    settings = f"{identity}\0{name}\0{seed}\0{calibrated}\0{model.encoding.max_length}\0{model.precision}"
-    files: list[Path] = []
-    lost = Shortened()
-    with tqdm(total=total, desc="predict", unit="pair", disable=not progress) as bar:
-        for i, rows in enumerate(_windows(pairs, window)):
-            stem = f"{i:06d}-{_digest(settings, rows)}"
-            file = next(part.glob(f"{stem}-*.parquet"), None)
-            if file is None:
-                cut: list[Shortened] = []
-                predictions = model.predict(rows, name=name, seed=seed, calibrated=calibrated, lost=cut)
-                file = part / _with_counts(stem, sum(cut, Shortened()))
-                write_records(file, predictions)
-            lost += _counts(file)
-            files.append(file)
-            bar.update(len(rows))
-    count = write_records(out, (row for file in files for row in read_records(file, Prediction)))
-    shutil.rmtree(part, ignore_errors=True)
-    model.tell(lost)
-    return count
+    with sole_writer(out):
+        part = out.with_name(out.name + ".part")
+        settings = f"{identity}\0{name}\0{seed}\0{calibrated}\0{model.encoding.max_length}\0{model.precision}"
+        files: list[Path] = []
+        lost = Shortened()
+        with tqdm(total=total, desc="predict", unit="pair", disable=not progress) as bar:
+            for i, rows in enumerate(_windows(pairs, window)):
+                stem = f"{i:06d}-{_digest(settings, rows)}"
+                file = next(part.glob(f"{stem}-*.parquet"), None)
+                if file is None:
+                    cut: list[Shortened] = []
+                    predictions = model.predict(rows, name=name, seed=seed, calibrated=calibrated, lost=cut)
+                    file = part / _with_counts(stem, sum(cut, Shortened()))
+                    write_records(file, predictions)
+                lost += _counts(file)
+                files.append(file)
+                bar.update(len(rows))
+        count = write_records(out, (row for file in files for row in read_records(file, Prediction)))
+        shutil.rmtree(part, ignore_errors=True)
+        model.report_shortened(lost)
+        return count
 
 
 def _with_counts(stem: str, lost: Shortened) -> str:

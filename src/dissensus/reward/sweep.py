@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.files import write_json, write_text
+from dissensus.files.claims import sole_writer
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.data import split_targets
@@ -91,37 +92,39 @@ def sweep(
     its validation NLL has been above its lowest for ``patience`` epochs. A rate whose loss overflows counts as failed.
     Of equals the lower rate is kept. Other ``options`` are those of `train`.
 
-    Raises ConfigError where ``config`` holds nothing out for validation, TrainingError where every rate failed.
+    Raises ConfigError where ``config`` holds nothing out for validation, TrainingError where every rate failed,
+    OutputError where another process is writing it.
     """
     out = Path(out)
     if not config.validation:
         raise ConfigError("a sweep chooses on held-out prompts; set validation, for example --validation 0.1")
-    folder = out.with_name(out.name + ".sweep")
-    options |= {"margins": margins, "progress": progress}
-    if (done := _finished(out, metric, rates, patience)) is not None:
-        try:
-            # Another config or other data is found out, and refused, where a single run would be.
-            train(pairs, config.model_copy(update={"learning_rate": done.best}), out, **options)
-        except ConfigError:
-            if not overwrite:
-                raise
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-            return done
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists, and is not this sweep; choose another --out, or pass --overwrite")
-    runs = folder / f"patience-{patience}"
-    tried = []
-    for rate in sorted(rates, reverse=True):
-        run = config.model_copy(update={"learning_rate": rate})
-        tried.append(_try(pairs, run, runs / f"lr-{rate:.3g}", patience, overwrite=overwrite, **options))
-    ranked = [row for row in tried if row.failed is None and row.nll is not None]
-    if not ranked:
-        raise TrainingError(f"every learning rate failed; the first: {tried[0].failed}; try lower rates")
-    best = min(ranked, key=lambda row: (_loss(row, metric), row.learning_rate))
-    summary = SweepSummary(metric, tried, best.learning_rate, patience)
-    _keep(runs / f"lr-{best.learning_rate:.3g}", out, folder, summary)
-    return summary
+    with sole_writer(out):
+        folder = out.with_name(out.name + ".sweep")
+        options |= {"margins": margins, "progress": progress}
+        if (done := _finished(out, metric, rates, patience)) is not None:
+            try:
+                # Another config or other data is found out, and refused, where a single run would be.
+                train(pairs, config.model_copy(update={"learning_rate": done.best}), out, **options)
+            except ConfigError:
+                if not overwrite:
+                    raise
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+                return done
+        if out.exists() and not overwrite:
+            raise ConfigError(f"{out} exists, and is not this sweep; choose another --out, or pass --overwrite")
+        runs = folder / f"patience-{patience}"
+        tried = []
+        for rate in sorted(rates, reverse=True):
+            run = config.model_copy(update={"learning_rate": rate})
+            tried.append(_try(pairs, run, runs / f"lr-{rate:.3g}", patience, overwrite=overwrite, **options))
+        ranked = [row for row in tried if row.failed is None and row.nll is not None]
+        if not ranked:
+            raise TrainingError(f"every learning rate failed; the first: {tried[0].failed}; try lower rates")
+        best = min(ranked, key=lambda row: (_loss(row, metric), row.learning_rate))
+        summary = SweepSummary(metric, tried, best.learning_rate, patience)
+        _keep(runs / f"lr-{best.learning_rate:.3g}", out, folder, summary)
+        return summary
 
 
 def _loss(row: SweptRate, metric: Metric) -> float:

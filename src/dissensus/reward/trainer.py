@@ -20,6 +20,7 @@ from dissensus.reward.batches import PairBatches
 from dissensus.reward.economy import RowGradients, casts_kept
 from dissensus.reward.loss import pair_losses
 from dissensus.reward.objectives import ObjectiveFunction
+from dissensus.reward.scoring import memory_reported
 
 WRITE_FAILURES = (OSError, RuntimeError, SafetensorError)
 """What saving weights raises on a full disk: the system's error, torch's, or that of safetensors."""
@@ -51,7 +52,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self._batches, self._objective, self._pair_ids = batches, objective, pair_ids
         self._validate = validate
         self.right, self.counted = 0.0, 0.0
-        """Of the pairs with a winner that this process was told of while it trained: those put right, and all."""
+        """Of the pairs with a winner that were logged while it trained: those put right, and all."""
         self._seen: list[Tensor] = []
         self._steps: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
         self._norms: list[Tensor] = []
@@ -70,7 +71,16 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         return samples, sum(sample["pairs"] for sample in samples)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Go forward and backward through each micro-batch; processes exchange gradients at the last one alone."""
+        """Go forward and backward through each micro-batch; processes exchange gradients at the last one alone.
+
+        Raises ConfigError where memory runs out.
+        """
+        what = f"training step {self.state.global_step + 1}"
+        remedy = "lower --tokens-per-batch or pass --gradient-checkpointing, which go on from the last checkpoint"
+        with memory_reported(what, f"{remedy}, or lower --max-length"):
+            return self._step(model, inputs)
+
+    def _step(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         model.train()
         inputs = self._prepare_inputs(inputs)
         micro_batches = inputs["micro_batches"]

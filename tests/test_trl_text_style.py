@@ -161,7 +161,7 @@ def test_a_folder_of_ours_keeps_its_reading_under_another_template(tiny_llama: P
     assert RewardModel.load(tmp_path / "m").encoding.style == "chat"
 
 
-def test_rows_that_were_tokenised_elsewhere_are_told_of(
+def test_rows_that_were_tokenised_elsewhere_are_reported(
     tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     rows = [{"chosen_ids": [2, 5, 3], "rejected_ids": [2, 6, 3]}] * 4
@@ -175,7 +175,7 @@ def test_chats_without_a_template_are_refused(tiny_bert: Path, tmp_path: Path):
         _trained(tiny_bert, CHATS, tmp_path / "m")
 
 
-def test_what_alters_nothing_is_told_of(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_alters_nothing_is_reported(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A margin that TRL's own loss would read, and a fresh head that adapters leave as it is."""
     peft = pytest.importorskip("peft", reason="peft is not installed (extra lora)")
     from dissensus.trl import RewardTrainer
@@ -189,6 +189,6 @@ def test_what_alters_nothing_is_told_of(tiny_bert: Path, tmp_path: Path, capsys:
         processing_class=AutoTokenizer.from_pretrained(tiny_bert),
         peft_config=peft.LoraConfig(r=2, target_modules=["query"]),
     )
-    told = capsys.readouterr().err
-    assert "the column 'margin' is left alone: objective 'bradley-terry' does not read it" in told
-    assert "the head is not trained: name it in peft_config" in told
+    said = capsys.readouterr().err
+    assert "the column 'margin' is left alone: objective 'bradley-terry' does not read it" in said
+    assert "the head is not trained: name it in peft_config" in said

@@ -110,7 +110,7 @@ def test_a_run_that_moves_and_learns_nothing_says_so(tiny_bert: Path, pairs: lis
     assert note.endswith("or look at the labels")
 
 
-def test_rewards_that_collapse_are_told_of(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
+def test_rewards_that_collapse_are_reported(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
     note = train(pairs, tiny_config(tiny_bert, learning_rate=0.5), tmp_path / "m", progress=False).note
     assert note is not None
     assert note.startswith("nothing was learnt in 6 steps at learning rate 0.5: ")
