@@ -171,6 +171,29 @@ def test_a_ranker_is_a_choice(tmp_path):
     assert read_label_studio(file, named).answers[0].said.choice == "b"
 
 
+SWAPPED = Names({"prompt": "question", "response_a": "answer2", "response_b": "answer1"}, {"choice": "pick"})
+LEFT_IS_A = Names(PICKS.fields, PICKS.questions, {("choice", "left"): "a", ("choice", "right"): "b"})
+
+
+@pytest.mark.parametrize(
+    ("shown", "names", "left"),
+    [
+        ("answer1,answer2", PICKS, "a"),
+        ("answer2,answer1", PICKS, "b"),
+        ("answer2, answer1", SWAPPED, "a"),
+        ("B,A", PICKS, "b"),
+        ("text-2,text-1", PICKS, "a"),  # names that say nothing
+        ("answer2,answer2", PICKS, "a"),
+        ("answer2,answer1", LEFT_IS_A, "a"),  # what is told goes before
+    ],
+)
+def test_left_is_the_response_that_the_pairwise_tag_names_first(shown, names, left, tmp_path):
+    picks = [_result("pick", "pairwise", selected=side) | {"to_name": shown} for side in ("left", "right")]
+    task = _task(1, [_annotation(n, n, [pick]) for n, pick in enumerate(picks, 1)])
+    found = read_label_studio(_write(tmp_path / "ls.json", [task]), names)
+    assert [answer.said.choice for answer in found.answers] == [left, "b" if left == "a" else "a"]
+
+
 def test_several_choices_are_no_ranking(tmp_path):
     both = _annotation(1, 1, [_result("pick", "choices", choices=["answer1", "answer2"])])
     file = _write(tmp_path / "ls.json", [_task(1, [both])])

@@ -35,6 +35,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "estimate": {option.words.lower(): option.value for option in PREFERENCE.options},
     "choice": {"left": "a", "right": "b"},
 }
+_PLACES = ("left", "right")
 _OURS: dict[str, tuple[str, ...]] = {
     "correct": ("single", "multiple"),
     "distinct": ("yes", "no"),
@@ -94,6 +95,17 @@ class Names:
             return Said(**told, seconds=seconds)
         except ValidationError as error:
             raise InputError(f"{place}: {error.errors()[0]['msg']}; fix the answer") from error
+
+    def response_at(self, place: Any, shown: Sequence[str]) -> str | None:
+        """Name the response on the left or right of two that are shown under names; None where those do not say.
+
+        What `values` have for left or right goes before.
+        """
+        known = [name.strip() for name in shown]
+        if place not in _PLACES or any(("choice", each) in self.values for each in _PLACES):
+            return None
+        is_clear = len(known) == 2 and {self._side(name) for name in known} == {"a", "b"}
+        return known[_PLACES.index(place)] if is_clear else None
 
     def _value(self, question: str, value: Any, place: str) -> str | int:
         ranking = tiers(value)

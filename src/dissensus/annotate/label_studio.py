@@ -38,11 +38,11 @@ def read_label_studio(path: Path, names: Names | None = None) -> Found:
         if "annotator" in task and "annotation_id" in task:
             _read_row(task, names, gathering, place)
         else:
-            _read_task(task, gathering, place)
+            _read_task(task, names, gathering, place)
     return gathering.found()
 
 
-def _read_task(task: Mapping[str, Any], gathering: Gathering, place: str) -> None:
+def _read_task(task: Mapping[str, Any], names: Names, gathering: Gathering, place: str) -> None:
     data, given = task.get("data"), task.get("annotations")
     if not isinstance(data, dict) or not isinstance(given, list):
         raise InputError(f"{place}: no data or annotations; export the project as JSON, JSON_MIN or CSV")
@@ -56,7 +56,7 @@ def _read_task(task: Mapping[str, Any], gathering: Gathering, place: str) -> Non
         if annotation.get("was_cancelled"):
             gathering.skip(pair, person, "cancelled in Label Studio", place, at)
         else:
-            values = dict(_values(annotation["result"], gathering, place))
+            values = dict(_values(annotation["result"], names, gathering, place))
             gathering.add(pair, person, values, place, _seconds(annotation), at)
 
 
@@ -97,15 +97,20 @@ def _from_json(value: Any) -> Any:
         return value
 
 
-def _values(results: list[Any], gathering: Gathering, place: str) -> Iterator[tuple[str, Any]]:
+def _values(results: list[Any], names: Names, gathering: Gathering, place: str) -> Iterator[tuple[str, Any]]:
     for result in results:
         if isinstance(result, dict) and result.get("type") == "relation":
             continue  # a line between two results, which says nothing itself
         value = result.get("value") if isinstance(result, dict) else None
         if not isinstance(value, dict) or not isinstance(result.get("from_name"), str):
             raise InputError(f"{place}: a result is {kind_of(result)}; expected an object with from_name and value")
-        gathering.asked([result["from_name"]])
-        yield result["from_name"], _value(value, place)
+        question = result["from_name"]
+        gathering.asked([question])
+        found = _value(value, place)
+        if question == names.questions.get("choice", "choice") and "selected" in value:
+            # The pairwise tag's left is what its toName names first.
+            found = names.response_at(found, str(result.get("to_name")).split(",")) or found
+        yield question, found
 
 
 def _value(value: Mapping[str, Any], place: str) -> Any:
