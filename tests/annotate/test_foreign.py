@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from dissensus.annotate import integrity
+from dissensus.annotate.aggregation import Rules
 from dissensus.annotate.export import read_annotated
 from dissensus.annotate.foreign import Names
 from dissensus.annotate.imports import import_foreign
@@ -118,6 +119,21 @@ def test_answers_that_do_not_count_are_told_with_what_to_do(tmp_path):
     assert _votes(tmp_path / "a.db") == [(2, 1), (2, 1)]
     done = _import(_write(tmp_path / "more.json", [_task(3, PICKED)]), tmp_path / "a.db", "--question", "choice=pick")
     assert "2 answers do not count" in done.stderr  # a project that is there keeps its number
+
+
+def test_where_some_give_an_estimate_and_others_a_choice_everybody_has_a_vote(tmp_path):
+    chosen, low = _result("pick", "pairwise", selected="left"), _result("people", "rating", rating=3)
+    mixed = [_annotation(1, 1, [chosen]), _annotation(2, 2, [chosen]), _annotation(3, 3, [low])]
+    estimated = [_annotation(n, n, [chosen, low]) for n in (1, 2, 3)]
+    file = _write(tmp_path / "ls.json", [_task(1, mixed), _task(2, estimated)])
+    _import(file, tmp_path / "a.db", "--question", "choice=pick", "--question", "estimate=people")
+    assert _votes(tmp_path / "a.db") == [(2, 1), (3, 0)]
+    with AnnotationStore(tmp_path / "a.db") as store:
+        first, second = (pair.votes for pair in read_annotated(store))
+        assert (first.preference, second.preference) == (pytest.approx(2 / 3), pytest.approx(0.3))
+        assert read_annotated(store, Rules(estimates="median"))[0].votes == first
+    arguments = ["annotations", "export", str(tmp_path / "a.db"), "--out", str(tmp_path / "a.jsonl")]
+    assert CliRunner().invoke(group, arguments).stderr.startswith("1 pairs have estimates of some people")
 
 
 def test_questions_that_the_file_has_not_are_told_with_those_that_it_has(tmp_path):

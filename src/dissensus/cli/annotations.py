@@ -66,6 +66,9 @@ def export_project(database: str, out: Path, **rules: Any) -> None:
     click.echo(f"{out}: {done.pairs:,} pairs, {done.answers:,} answers, {done.complete:,} pairs with all {k}")
     if done.tied:
         click.echo(f"{done.tied} categories have no majority and are left empty", err=True)
+    if done.mixed:
+        mixed = f"{done.mixed:,} pairs have estimates of some people and choices alone of others"
+        click.echo(f"{mixed}: their votes are everybody's choice, of an estimate its side", err=True)
 
 
 @command.command(name="import")
