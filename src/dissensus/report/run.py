@@ -122,10 +122,13 @@ def _of_verbs(folder: RunFolder, store: Path | None) -> RunData:
             f"{''.join(f' ({words})' for words in folder.refused[:1])}; give the folder that 'dissensus study --out' "
             "wrote, or one with what 'dissensus evaluate' wrote"
         )
+    joined = None
+    if found.pairs and found.predictions:
+        joined = _join(folder.path, found.pairs, found.predictions, calibrated=found.calibrated)
     return RunData(
         name=folder.path.resolve().name,
         metrics=found.metrics,
-        joined=_join(folder.path, found.pairs, found.predictions) if found.pairs and found.predictions else None,
+        joined=joined,
         predictions=found.predictions,
         training=found.training,
         judged=_judged(folder, Sources(store or found.store, found.judgments), found.training, found.pairs),
@@ -218,8 +221,10 @@ def _untrained(folder: RunFolder, run: RunData) -> list[str]:
     return absent
 
 
-def _join(folder: Path, pairs: Sequence[Pair], predictions: Sequence[Prediction]) -> Joined:
+def _join(
+    folder: Path, pairs: Sequence[Pair], predictions: Sequence[Prediction], *, calibrated: bool = False
+) -> Joined:
     try:
-        return join(pairs, predictions, allow_missing=True)
+        return join(pairs, predictions, calibrated=calibrated, allow_missing=True)
     except EvaluationError as error:
         raise InputError(f"{folder}: {error}") from error
