@@ -19,6 +19,7 @@ from typing import Any
 from dissensus.annotate.foreign import FIELDS, Found, Gathering, Names, read_objects
 from dissensus.errors import InputError
 from dissensus.files.reading import decode_json, kind_of
+from dissensus.records import Pair
 
 TOOL = "Label Studio"
 _OF_ANNOTATIONS = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "history")
@@ -52,7 +53,7 @@ def _read_task(task: Mapping[str, Any], names: Names, gathering: Gathering, plac
     for annotation in given:
         if not isinstance(annotation, dict) or not isinstance(annotation.get("result"), list):
             raise InputError(f"{place}: an annotation is {kind_of(annotation)}; expected an object with a result")
-        person, at = _person(annotation.get("completed_by"), place), _time(annotation)
+        person, at = _person(annotation, "completed_by", pair, gathering, place), _time(annotation)
         if annotation.get("was_cancelled"):
             gathering.skip(pair, person, "cancelled in Label Studio", place, at)
         else:
@@ -70,7 +71,8 @@ def _read_row(row: Mapping[str, Any], names: Names, gathering: Gathering, place:
     gathering.may_ask(columns)
     if row["annotation_id"] not in (None, ""):
         values = {name: _of_question(row[name], place) for name in columns}
-        gathering.add(pair, _person(row["annotator"], place), values, place, _seconds(row), _time(row))
+        person = _person(row, "annotator", pair, gathering, place)
+        gathering.add(pair, person, values, place, _seconds(row), _time(row))
 
 
 def _of_data(value: Any) -> Any:
@@ -140,12 +142,16 @@ def _seconds(annotation: Mapping[str, Any]) -> float | None:
     return min(86_400.0, lead) if lead >= 0 else None
 
 
-def _person(completed_by: Any, place: str) -> str:
-    if isinstance(completed_by, Mapping):
-        completed_by = completed_by.get("email") or completed_by.get("id")
-    if completed_by in (None, ""):
-        raise InputError(f"{place}: an annotation does not say who made it (completed_by); export it again")
-    text = str(completed_by)
+def _person(annotation: Mapping[str, Any], key: str, pair: Pair, gathering: Gathering, place: str) -> str:
+    if key not in annotation:
+        raise InputError(f"{place}: an annotation does not say who made it ({key}); export it again")
+    person = annotation[key]
+    if isinstance(person, Mapping):
+        person = person.get("email") or person.get("id")
+    if person in (None, ""):
+        # What a user said who was deleted since stays, without them.
+        return gathering.somebody(pair)
+    text = str(person)
     return f"annotator {text}" if text.isdigit() else text
 
 

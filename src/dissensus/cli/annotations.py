@@ -168,6 +168,17 @@ def _notes(found: Found, done: Imported, k: int) -> list[str]:
             f"{done.surplus:,} answers do not count, for the project takes {k} people per pair and the file has up to "
             f"{done.most}; to count all, import into a new --db with --annotators {done.most}"
         )
+    if done.there:
+        changed = f"; {done.changed:,} of them say something else in the file, as a new --db would have it"
+        notes.append(
+            f"{done.there:,} answers of people who have answered those pairs here were passed over"
+            f"{changed if done.changed else ''}"
+        )
+    if found.unnamed:
+        notes.append(
+            f"{found.unnamed:,} answers do not say whose they are, as those of deleted users; each pair's are by "
+            "unknown 1, unknown 2 and so on"
+        )
     if found.assumed:
         notes.append(f"{found.assumed:,} responses have no status and were taken for submitted")
     if found.unfit:
