@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from dissensus.annotate import integrity
+from dissensus.annotate.aggregation import Rules
 from dissensus.annotate.export import read_annotated
 from dissensus.annotate.foreign import Names
 from dissensus.annotate.imports import import_foreign
@@ -106,8 +107,33 @@ def test_a_new_project_takes_as_many_people_per_pair_as_the_file_has(tmp_path):
     done = _import(file, tmp_path / "a.db", "--question", "choice=pick")
     assert done.stdout == f"{file}: 2 pairs, 7 answers of 5 people; 5 people per pair\n"
     assert _votes(tmp_path / "a.db") == [(2, 3), (2, 0)]
-    with AnnotationStore(tmp_path / "a.db") as store, pytest.raises(InputError, match="answers pair '1' twice"):
-        import_foreign(store, read_label_studio(file, PICKS))
+
+
+def test_the_next_export_of_the_same_project_adds_what_is_new(tmp_path):
+    first = _write(tmp_path / "last.json", [_task(1, PICKED), _task(2, PICKED[:2])])
+    _import(first, tmp_path / "a.db", "--question", "choice=pick")
+    changed = [*_picked("right"), *PICKED[1:]]
+    gone = _annotation(6, 6, [], was_cancelled=True)
+    second = _write(tmp_path / "this.json", [_task(1, changed), _task(2, [*PICKED[:3], gone]), _task(3, PICKED[:1])])
+    done = _import(second, tmp_path / "a.db", "--question", "choice=pick")
+    assert done.stdout == f"{second}: 3 pairs, 2 answers of 6 people, 1 skipped; 5 people per pair\n"
+    assert done.stderr == (
+        "7 answers of people who have answered those pairs here were passed over; "
+        "1 of them say something else in the file, as a new --db would have it\n"
+    )
+    assert _votes(tmp_path / "a.db") == [(2, 3), (2, 1), (1, 0)]
+    with AnnotationStore(tmp_path / "a.db") as store:
+        done = import_foreign(store, read_label_studio(second, PICKS))
+    assert (done.answers, done.skips, done.there, done.changed) == (0, 0, 10, 1)
+
+
+def test_what_deleted_users_said_comes_in(tmp_path):
+    picks = [annotation | {"completed_by": None} for annotation in _picked("left", "right")]
+    file = _write(tmp_path / "ls.json", [_task(1, [*picks, *PICKED[2:3]]), _task(2, picks[:1])])
+    done = _import(file, tmp_path / "a.db", "--question", "choice=pick")
+    assert done.stdout == f"{file}: 2 pairs, 4 answers of 3 people; 3 people per pair\n"
+    assert done.stderr.startswith("3 answers do not say whose they are, as those of deleted users")
+    assert _votes(tmp_path / "a.db") == [(1, 2), (1, 0)]
 
 
 def test_answers_that_do_not_count_are_told_with_what_to_do(tmp_path):
@@ -118,6 +144,21 @@ def test_answers_that_do_not_count_are_told_with_what_to_do(tmp_path):
     assert _votes(tmp_path / "a.db") == [(2, 1), (2, 1)]
     done = _import(_write(tmp_path / "more.json", [_task(3, PICKED)]), tmp_path / "a.db", "--question", "choice=pick")
     assert "2 answers do not count" in done.stderr  # a project that is there keeps its number
+
+
+def test_where_some_give_an_estimate_and_others_a_choice_everybody_has_a_vote(tmp_path):
+    chosen, low = _result("pick", "pairwise", selected="left"), _result("people", "rating", rating=3)
+    mixed = [_annotation(1, 1, [chosen]), _annotation(2, 2, [chosen]), _annotation(3, 3, [low])]
+    estimated = [_annotation(n, n, [chosen, low]) for n in (1, 2, 3)]
+    file = _write(tmp_path / "ls.json", [_task(1, mixed), _task(2, estimated)])
+    _import(file, tmp_path / "a.db", "--question", "choice=pick", "--question", "estimate=people")
+    assert _votes(tmp_path / "a.db") == [(2, 1), (3, 0)]
+    with AnnotationStore(tmp_path / "a.db") as store:
+        first, second = (pair.votes for pair in read_annotated(store))
+        assert (first.preference, second.preference) == (pytest.approx(2 / 3), pytest.approx(0.3))
+        assert read_annotated(store, Rules(estimates="median"))[0].votes == first
+    arguments = ["annotations", "export", str(tmp_path / "a.db"), "--out", str(tmp_path / "a.jsonl")]
+    assert CliRunner().invoke(group, arguments).stderr.startswith("1 pairs have estimates of some people")
 
 
 def test_questions_that_the_file_has_not_are_told_with_those_that_it_has(tmp_path):
@@ -169,6 +210,29 @@ def test_a_ranker_is_a_choice(tmp_path):
     named = Names(PICKS.fields, PICKS.questions, {("choice", "x"): "b", ("choice", "y"): "a"})
     file = _write(tmp_path / "ls.json", [_task(1, [_annotation(1, 1, [_ranker("x", "y")])])])
     assert read_label_studio(file, named).answers[0].said.choice == "b"
+
+
+SWAPPED = Names({"prompt": "question", "response_a": "answer2", "response_b": "answer1"}, {"choice": "pick"})
+LEFT_IS_A = Names(PICKS.fields, PICKS.questions, {("choice", "left"): "a", ("choice", "right"): "b"})
+
+
+@pytest.mark.parametrize(
+    ("shown", "names", "left"),
+    [
+        ("answer1,answer2", PICKS, "a"),
+        ("answer2,answer1", PICKS, "b"),
+        ("answer2, answer1", SWAPPED, "a"),
+        ("B,A", PICKS, "b"),
+        ("text-2,text-1", PICKS, "a"),  # names that say nothing
+        ("answer2,answer2", PICKS, "a"),
+        ("answer2,answer1", LEFT_IS_A, "a"),  # what is told goes before
+    ],
+)
+def test_left_is_the_response_that_the_pairwise_tag_names_first(shown, names, left, tmp_path):
+    picks = [_result("pick", "pairwise", selected=side) | {"to_name": shown} for side in ("left", "right")]
+    task = _task(1, [_annotation(n, n, [pick]) for n, pick in enumerate(picks, 1)])
+    found = read_label_studio(_write(tmp_path / "ls.json", [task]), names)
+    assert [answer.said.choice for answer in found.answers] == [left, "b" if left == "a" else "a"]
 
 
 def test_several_choices_are_no_ranking(tmp_path):
@@ -232,7 +296,10 @@ def test_the_short_forms_say_the_same(form, tmp_path):
         (["a"], "expected a list of objects, as Label Studio exports it"),
         ([{"id": 4, "question": "x"}], "task 4: no data or annotations"),
         ([_task(5, [], answer1=None)], "task 5: response_a is missing"),
-        ([_task(6, [_annotation(1, None, WHOLE)])], "does not say who made it"),
+        (
+            [_task(6, [{key: value for key, value in _annotation(1, 1, WHOLE).items() if key != "completed_by"}])],
+            "does not say who made it",
+        ),
         ([_task(7, [_annotation(1, 1, [{"value": 3}])])], "expected an object with from_name and value"),
         (
             [_task(7, [_annotation(1, 1, [_result(["a"], "rating", rating=1)])])],

@@ -26,6 +26,7 @@ STAGES = [
     {"name": "margin", "seconds": 0.1, "counts": {"judgments": 24, "invalid": 1, "left_out": 1}},
     {"name": "categories", "counts": {"by_people": 3, "set": 4, "kappa_correct": 0.5}},
     {"name": "train base seed 0", "seconds": 3.0, "counts": {"pairs": 9, "ties_dropped": 1, "learning_rate": 1e-4}},
+    {"name": "judge the test pairs: j", "outputs": {"judged/j.parquet": "f"}},
 ]
 MANIFEST = {
     "name": "run", "title": "A run", "created": "today", "command": "dissensus study x", "git_commit": "0" * 40,

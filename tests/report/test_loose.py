@@ -8,7 +8,7 @@ from dissensus.errors import InputError
 from dissensus.evaluate.join import join
 from dissensus.evaluate.scorecard import score
 from dissensus.files import read_records, write_json, write_records
-from dissensus.records import Annotator, Judgment, Margin, Pair, Prediction
+from dissensus.records import Annotator, Judgment, Margin, Pair, Prediction, Votes
 from dissensus.report.folder import RunFolder
 from dissensus.report.loose import find_loose
 from dissensus.report.run import load_run
@@ -142,6 +142,37 @@ def test_pairs_that_not_every_model_has_predicted_are_found_as_evaluate_allows_t
     loaded = load_run(loose)
     assert loaded.missing == []
     assert [pair.id for pair in loaded.joined.pairs] == [pair.id for pair in pairs[2:]]
+
+
+def test_of_two_files_of_votes_on_the_same_pairs_the_evaluated_one_is_shown_and_the_other_named(loose, pairs):
+    others = [pair.model_copy(update={"votes": Votes(a=pair.votes.b, b=pair.votes.a + 1)}) for pair in pairs]
+    write_records(loose / "an opinion.parquet", others)
+    loaded = load_run(loose)
+    assert loaded.joined.human.tolist() == [pair.votes.preference for pair in pairs]
+    assert loaded.missing == [
+        "an opinion.parquet: left aside, as its votes on the same pairs do not give the scorecard's L1, and those of "
+        "asked.parquet do"
+    ]
+
+
+def test_predictions_that_were_made_anew_are_not_shown_beside_the_old_numbers(loose, predictions):
+    anew = [row.model_copy(update={"preference_a": 1 - row.preference_a / 2}) for row in predictions]
+    write_records(loose / "said.parquet", anew)
+    loaded = load_run(loose)
+    assert loaded.joined is None
+    (said,) = loaded.missing
+    assert said.startswith("the test pairs (with the predictions here, the votes of asked.parquet do not give")
+
+
+def test_calibrated_preferences_are_shown_where_they_were_scored(loose, pairs, predictions):
+    both = [row.model_copy(update={"calibrated_a": 0.25 + row.preference_a / 2}) for row in predictions]
+    write_records(loose / "said.parquet", both)
+    assert load_run(loose).joined.predicted["base"].min() == 0
+    joined = join(pairs, both, calibrated=True)
+    write_json(loose / "card.json", [row.model_dump() for row in score(joined, n_resamples=0)])
+    loaded = load_run(loose)
+    assert loaded.missing == []
+    assert loaded.joined.predicted["base"].tolist() == joined.predicted["base"].tolist()
 
 
 def test_files_that_cannot_be_read_are_named_where_the_pairs_or_predictions_are_not_found(loose, pairs):

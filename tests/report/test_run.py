@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -174,6 +175,34 @@ def test_models_that_are_not_trained_and_have_not_predicted_are_named(folder):
         "the model margin, seed 0 (models/margin/seed-0)",
         "the model margin, seed 1 (models/margin/seed-1)",
         "the predictions of margin (predictions/margin.parquet)",
+    ]
+
+
+def test_what_an_earlier_run_left_of_models_seeds_and_judges_is_left_aside(folder, run_data):
+    """The pairs are those that the study's own models have predicted, whatever a model that was taken out has."""
+    stages = [{"name": "judge the test pairs: j", "outputs": {"judged/j.parquet": "f"}}]
+    config = {"models": {"base": {}}, "pretrained": {"given": "x"}, "seeds": [0]}
+    write_json(folder / "manifest.json", {"name": "run", "config": config, "stages": stages})
+    own = [row for row in predictions(run_data) if row.model == "base"]
+    for name, rows in (("base", own), ("given", own), ("removed", own[:5])):
+        renamed = [row.model_copy(update={"model": name}) for row in rows]
+        write_records(folder / "predictions" / f"{name}.parquet", renamed)
+    log = folder / "models" / "base" / "seed-0" / "training.jsonl"
+    for old in ("removed/seed-0", "base/seed-1"):
+        shutil.copytree(log.parent, folder / "models" / old)
+    for judge in ("j", "gone"):
+        said = [Judgment(pair_id=pair.id, judge=judge, sample=0, choice="a") for pair in run_data.joined.pairs]
+        write_records(folder / "judged" / f"{judge}.parquet", said)
+    loaded = load_run(folder)
+    assert loaded.joined.models == ("base", "given")
+    assert len(loaded.joined.pairs) == 80
+    assert [judge.judge for judge in loaded.judged.judges] == ["j"]
+    assert {name: list(seeds) for name, seeds in loaded.logs.items()} == {"base": ["0"]}
+    assert [words.partition(": left aside")[0] for words in loaded.missing] == [
+        "predictions/removed.parquet",
+        "judged/gone.parquet",
+        "models/base/seed-1/training.jsonl",
+        "models/removed/seed-0/training.jsonl",
     ]
 
 

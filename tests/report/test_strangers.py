@@ -232,6 +232,8 @@ def test_votes_beyond_counting(made, tmp_path, votes):
     (tmp_path / "loose" / "asked.parquet").unlink()
     texts = [json.dumps(row | {"votes_a": votes, "votes_b": 3}) for row in rows]
     (tmp_path / "loose" / "asked.jsonl").write_text("\n".join(texts))
+    card = tmp_path / "loose" / "card.json"
+    write_json(card, [row for row in json.loads(card.read_text()) if row["metric"] != "l1"])  # which are not of these
     loaded = load_run(tmp_path / "loose")
     assert (loaded.joined is not None) == (votes < 2**53)
     assert render(loaded)

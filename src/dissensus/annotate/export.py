@@ -43,14 +43,17 @@ class Annotated:
     aggregate: Aggregate
     n: int
     """Answers that count."""
+    mixed: bool = False
+    """Whether some of them have an estimate and others a choice alone, so that votes are choices of all."""
 
 
 def annotated_pairs(c: Connection, rules: Rules | None = None) -> list[Annotated]:
     """Return the real pairs in the order in which they came, with what people said about each.
 
     Votes name the annotators and hold their estimates, whose mean is the pair's preference; a vote is the annotator's
-    own choice where that was asked, else the side that the estimate is on. Where ``rules`` do not take the plain mean,
-    or a decision takes its place, there is one vote by "aggregate" that holds the result.
+    own choice where that was asked, else the side that the estimate is on. Of a pair that some people chose for without
+    an estimate, votes are what all of them have in common: they hold no estimates. Where ``rules`` do not take the
+    plain mean, or a decision takes its place, there is one vote by "aggregate" that holds the result.
     """
     rules = rules or Rules()
     by_item: defaultdict[int, list[Row]] = defaultdict(list)
@@ -72,27 +75,28 @@ def _annotate(item: int, source: Pair, rows: Sequence[Row], decision: Said | Non
     pair = source.model_copy(
         update={"category": found.category, "distinct": found.distinct, "votes": _votes(rows, decision, found, rules)}
     )
-    return Annotated(item, source, pair, found, len(rows))
+    has_estimates = any(row.estimate is not None for row in rows)
+    mixed = has_estimates and pair.votes is not None and not pair.votes.are_estimates
+    return Annotated(item, source, pair, found, len(rows), mixed)
 
 
 def _votes(rows: Sequence[Row], decision: Said | None, found: Aggregate, rules: Rules) -> Votes | None:
+    said = sorted((row for row in rows if row.estimate is not None or row.choice), key=lambda row: row.name)
+    # Answers from other tools may have choices alone. A mean of some people's estimates would be without the others.
+    by_estimate = all(row.estimate is not None for row in said)
     is_decided = rules.decisions and decision is not None and decision.estimate is not None
-    if found.preference is not None and (is_decided or rules.estimates != "mean"):
+    if found.preference is not None and (is_decided or (by_estimate and rules.estimates != "mean")):
         votes = [Vote(annotator="aggregate", vote=_side(found.preference), estimate=found.preference)]
     else:
-        votes = _votes_of_people(sorted(rows, key=lambda row: row.name))
+        votes = [_vote(row, by_estimate=by_estimate) for row in said]
     counts = {side: sum(vote.vote == side for vote in votes) for side in ("a", "b", "tie")}
     return Votes(**counts, annotations=tuple(votes)) if votes else None
 
 
-def _votes_of_people(rows: Sequence[Row]) -> list[Vote]:
-    estimates = [
-        Vote(annotator=row.name, vote=row.choice or _side(row.estimate / 10), estimate=row.estimate / 10)
-        for row in rows
-        if row.estimate is not None
-    ]
-    # Answers from other tools may have choices alone; the two kinds are not mixed in one pair.
-    return estimates or [Vote(annotator=row.name, vote=row.choice) for row in rows if row.choice is not None]
+def _vote(row: Row, *, by_estimate: bool) -> Vote:
+    estimate = None if row.estimate is None else row.estimate / 10
+    vote = row.choice or ("tie" if estimate is None else _side(estimate))
+    return Vote(annotator=row.name, vote=vote, estimate=estimate if by_estimate else None)
 
 
 def _side(preference: float) -> Label:
@@ -117,6 +121,8 @@ class Exported:
     answers: int
     tied: int
     """Categories that have no majority."""
+    mixed: int
+    """Pairs with estimates of some people and choices alone of others."""
 
 
 def export(store: AnnotationStore, path: str | Path, rules: Rules | None = None) -> Exported:
@@ -144,6 +150,7 @@ def export(store: AnnotationStore, path: str | Path, rules: Rules | None = None)
         complete=sum(each.n >= store.config.annotators for each in found),
         answers=sum(each.n for each in found),
         tied=sum(each.aggregate.tied for each in found),
+        mixed=sum(each.mixed for each in found),
     )
 
 

@@ -35,6 +35,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "estimate": {option.words.lower(): option.value for option in PREFERENCE.options},
     "choice": {"left": "a", "right": "b"},
 }
+_PLACES = ("left", "right")
 _OURS: dict[str, tuple[str, ...]] = {
     "correct": ("single", "multiple"),
     "distinct": ("yes", "no"),
@@ -94,6 +95,17 @@ class Names:
             return Said(**told, seconds=seconds)
         except ValidationError as error:
             raise InputError(f"{place}: {error.errors()[0]['msg']}; fix the answer") from error
+
+    def response_at(self, place: Any, shown: Sequence[str]) -> str | None:
+        """Name the response on the left or right of two that are shown under names; None where those do not say.
+
+        What `values` have for left or right goes before.
+        """
+        known = [name.strip() for name in shown]
+        if place not in _PLACES or any(("choice", each) in self.values for each in _PLACES):
+            return None
+        is_clear = len(known) == 2 and {self._side(name) for name in known} == {"a", "b"}
+        return known[_PLACES.index(place)] if is_clear else None
 
     def _value(self, question: str, value: Any, place: str) -> str | int:
         ranking = tiers(value)
@@ -206,6 +218,8 @@ class Found:
     """Answers whose status the file does not say."""
     unfit: tuple[str, ...] = ()
     """Columns that are called as ours and mean something else."""
+    unnamed: int = 0
+    """Answers and skips that do not say whose they are."""
 
 
 class Gathering:
@@ -221,6 +235,7 @@ class Gathering:
         self._left_out: Counter[str] = Counter()
         self._lengths: set[int] = set()
         self._unfit: set[str] = set()
+        self._unnamed: Counter[str] = Counter()
         self._given = 0
         self.assumed = 0
 
@@ -241,6 +256,11 @@ class Gathering:
     def may_ask(self, columns: Iterable[str]) -> None:
         """Note the names of columns that may be questions."""
         self._columns.update(dict.fromkeys(columns))
+
+    def somebody(self, pair: Pair) -> str:
+        """Name whoever the tool does not: two of those to a pair may be two people."""
+        self._unnamed[pair.id] += 1
+        return f"unknown {self._unnamed[pair.id]}"
 
     def leave_out(self, reason: str, n: int = 1) -> None:
         """Count answers that do not come in."""
@@ -291,7 +311,13 @@ class Gathering:
         if replaced:
             self.leave_out("replaced by a newer one of the same person", replaced)
         return Found(
-            list(self._pairs.values()), kept, dict(self._left_out), unread, self.assumed, tuple(sorted(self._unfit))
+            pairs=list(self._pairs.values()),
+            answers=kept,
+            left_out=dict(self._left_out),
+            unread=unread,
+            assumed=self.assumed,
+            unfit=tuple(sorted(self._unfit)),
+            unnamed=self._unnamed.total(),
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, and_, insert, select, update
 
 from dissensus.annotate import history
 from dissensus.annotate.answers import digest_of, said_columns
@@ -40,6 +40,10 @@ class Imported:
     """Answers that do not count, for their pairs have all that are wanted."""
     most: int = 0
     """Answers to the pair that has most of them in the file."""
+    there: int = 0
+    """Answers and skips that were passed over, for the same people had answered or skipped the same pairs."""
+    changed: int = 0
+    """Those of them that say something else than what is there."""
 
 
 def add_practice(c: Connection) -> None:
@@ -127,11 +131,17 @@ def most_answers(found: Found) -> int:
     return max(counts.values(), default=0)
 
 
+_SAID = select(assignments.c.item_id, assignments.c.person_id, revisions.c.digest).outerjoin(
+    revisions, and_(revisions.c.assignment_id == assignments.c.id, revisions.c.revision == assignments.c.revision)
+)
+
+
 def import_foreign(store: AnnotationStore, found: Found) -> Imported:
     """Add pairs and the answers that another tool holds; people are added by name, without a link.
 
     Every answer counts that finds a place (`AnnotationConfig.annotators` people per pair); the others are kept as
-    surplus, and counted. Raises InputError where somebody answers a pair twice.
+    surplus, and counted. What somebody said of a pair stays where it is there already, as when the next export of one
+    project is imported: it is passed over and counted.
     """
     return store.write(lambda c: write_foreign(c, found, store.config.annotators))
 
@@ -147,6 +157,8 @@ def write_foreign(c: Connection, found: Found, k: int) -> Imported:
         skips=states["skipped"],
         surplus=states["surplus"],
         most=most_answers(found),
+        there=states["there"],
+        changed=states["changed"],
     )
 
 
@@ -158,15 +170,16 @@ def _write_answers(c: Connection, given: Sequence[Foreign], k: int) -> Counter[s
     numbers: dict[int, int] = {}
     for row in c.execute(select(assignments.c.person_id, assignments.c.number)):
         numbers[row.person_id] = max(row.number, numbers.get(row.person_id, 0))
-    had = {(row.item_id, row.person_id) for row in c.execute(select(assignments.c.item_id, assignments.c.person_id))}
+    there = {(row.item_id, row.person_id): row.digest for row in c.execute(_SAID)}
     states: Counter[str] = Counter()
     for answer in given:
         person = by_name.get(answer.annotator) or _add_person(c, answer.annotator, at)
         by_name[answer.annotator] = person
         item = ids[answer.pair_id]
-        if (item, person) in had:
-            raise InputError(f"{answer.annotator!r} answers pair {answer.pair_id!r} twice; leave one of the two out")
-        had.add((item, person))
+        if (item, person) in there:
+            states["there"] += 1
+            states["changed"] += there[item, person] != digest_of(answer.kind, answer.said, answer.reason)
+            continue
         numbers[person] = numbers.get(person, 0) + 1
         state = "skipped" if answer.kind == "skip" else "answered" if taken[item] < k else "surplus"
         taken[item] += state == "answered"

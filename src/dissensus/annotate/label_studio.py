@@ -19,6 +19,7 @@ from typing import Any
 from dissensus.annotate.foreign import FIELDS, Found, Gathering, Names, read_objects
 from dissensus.errors import InputError
 from dissensus.files.reading import decode_json, kind_of
+from dissensus.records import Pair
 
 TOOL = "Label Studio"
 _OF_ANNOTATIONS = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "history")
@@ -38,11 +39,11 @@ def read_label_studio(path: Path, names: Names | None = None) -> Found:
         if "annotator" in task and "annotation_id" in task:
             _read_row(task, names, gathering, place)
         else:
-            _read_task(task, gathering, place)
+            _read_task(task, names, gathering, place)
     return gathering.found()
 
 
-def _read_task(task: Mapping[str, Any], gathering: Gathering, place: str) -> None:
+def _read_task(task: Mapping[str, Any], names: Names, gathering: Gathering, place: str) -> None:
     data, given = task.get("data"), task.get("annotations")
     if not isinstance(data, dict) or not isinstance(given, list):
         raise InputError(f"{place}: no data or annotations; export the project as JSON, JSON_MIN or CSV")
@@ -52,11 +53,11 @@ def _read_task(task: Mapping[str, Any], gathering: Gathering, place: str) -> Non
     for annotation in given:
         if not isinstance(annotation, dict) or not isinstance(annotation.get("result"), list):
             raise InputError(f"{place}: an annotation is {kind_of(annotation)}; expected an object with a result")
-        person, at = _person(annotation.get("completed_by"), place), _time(annotation)
+        person, at = _person(annotation, "completed_by", pair, gathering, place), _time(annotation)
         if annotation.get("was_cancelled"):
             gathering.skip(pair, person, "cancelled in Label Studio", place, at)
         else:
-            values = dict(_values(annotation["result"], gathering, place))
+            values = dict(_values(annotation["result"], names, gathering, place))
             gathering.add(pair, person, values, place, _seconds(annotation), at)
 
 
@@ -70,7 +71,8 @@ def _read_row(row: Mapping[str, Any], names: Names, gathering: Gathering, place:
     gathering.may_ask(columns)
     if row["annotation_id"] not in (None, ""):
         values = {name: _of_question(row[name], place) for name in columns}
-        gathering.add(pair, _person(row["annotator"], place), values, place, _seconds(row), _time(row))
+        person = _person(row, "annotator", pair, gathering, place)
+        gathering.add(pair, person, values, place, _seconds(row), _time(row))
 
 
 def _of_data(value: Any) -> Any:
@@ -97,15 +99,20 @@ def _from_json(value: Any) -> Any:
         return value
 
 
-def _values(results: list[Any], gathering: Gathering, place: str) -> Iterator[tuple[str, Any]]:
+def _values(results: list[Any], names: Names, gathering: Gathering, place: str) -> Iterator[tuple[str, Any]]:
     for result in results:
         if isinstance(result, dict) and result.get("type") == "relation":
             continue  # a line between two results, which says nothing itself
         value = result.get("value") if isinstance(result, dict) else None
         if not isinstance(value, dict) or not isinstance(result.get("from_name"), str):
             raise InputError(f"{place}: a result is {kind_of(result)}; expected an object with from_name and value")
-        gathering.asked([result["from_name"]])
-        yield result["from_name"], _value(value, place)
+        question = result["from_name"]
+        gathering.asked([question])
+        found = _value(value, place)
+        if question == names.questions.get("choice", "choice") and "selected" in value:
+            # The pairwise tag's left is what its toName names first.
+            found = names.response_at(found, str(result.get("to_name")).split(",")) or found
+        yield question, found
 
 
 def _value(value: Mapping[str, Any], place: str) -> Any:
@@ -135,12 +142,16 @@ def _seconds(annotation: Mapping[str, Any]) -> float | None:
     return min(86_400.0, lead) if lead >= 0 else None
 
 
-def _person(completed_by: Any, place: str) -> str:
-    if isinstance(completed_by, Mapping):
-        completed_by = completed_by.get("email") or completed_by.get("id")
-    if completed_by in (None, ""):
-        raise InputError(f"{place}: an annotation does not say who made it (completed_by); export it again")
-    text = str(completed_by)
+def _person(annotation: Mapping[str, Any], key: str, pair: Pair, gathering: Gathering, place: str) -> str:
+    if key not in annotation:
+        raise InputError(f"{place}: an annotation does not say who made it ({key}); export it again")
+    person = annotation[key]
+    if isinstance(person, Mapping):
+        person = person.get("email") or person.get("id")
+    if person in (None, ""):
+        # What a user said who was deleted since stays, without them.
+        return gathering.somebody(pair)
+    text = str(person)
     return f"annotator {text}" if text.isdigit() else text
 
 

@@ -66,6 +66,9 @@ def export_project(database: str, out: Path, **rules: Any) -> None:
     click.echo(f"{out}: {done.pairs:,} pairs, {done.answers:,} answers, {done.complete:,} pairs with all {k}")
     if done.tied:
         click.echo(f"{done.tied} categories have no majority and are left empty", err=True)
+    if done.mixed:
+        mixed = f"{done.mixed:,} pairs have estimates of some people and choices alone of others"
+        click.echo(f"{mixed}: their votes are everybody's choice, of an estimate its side", err=True)
 
 
 @command.command(name="import")
@@ -164,6 +167,17 @@ def _notes(found: Found, done: Imported, k: int) -> list[str]:
         notes.append(
             f"{done.surplus:,} answers do not count, for the project takes {k} people per pair and the file has up to "
             f"{done.most}; to count all, import into a new --db with --annotators {done.most}"
+        )
+    if done.there:
+        changed = f"; {done.changed:,} of them say something else in the file, as a new --db would have it"
+        notes.append(
+            f"{done.there:,} answers of people who have answered those pairs here were passed over"
+            f"{changed if done.changed else ''}"
+        )
+    if found.unnamed:
+        notes.append(
+            f"{found.unnamed:,} answers do not say whose they are, as those of deleted users; each pair's are by "
+            "unknown 1, unknown 2 and so on"
         )
     if found.assumed:
         notes.append(f"{found.assumed:,} responses have no status and were taken for submitted")

@@ -22,6 +22,7 @@ from dissensus.report.load_files import (
     read_metrics,
     read_predictions,
 )
+from dissensus.report.scored import is_calibrated
 
 _R = TypeVar("_R")
 _KINDS: tuple[type[Record], ...] = (Metric, Prediction, Judgment, Margin)
@@ -34,6 +35,8 @@ class Loose:
     metrics: Sequence[Metric]
     pairs: Sequence[Pair] = ()
     """The evaluated ones; empty where no file has them."""
+    calibrated: bool = False
+    """Whether the calibrated preferences were evaluated."""
     training: Sequence[Pair] = ()
     """Pairs of another file that the margins are of."""
     predictions: Sequence[Prediction] = ()
@@ -68,15 +71,22 @@ def find_loose(folder: RunFolder) -> Loose | None:
     metrics = read_metrics(folder.path / cards[0])
     predictions, missing = _predictions(folder, _usual_first(by_kind.get(Prediction, []), "predictions"), metrics)
     candidates, unreadable = _read_pairs(folder, by_kind.get(None, []))
-    chosen = _evaluated(candidates, predictions, metrics)
+    calibrated = {name: is_calibrated(own, predictions, metrics) for name, own in candidates.items()}
+    others = [name for name, found in calibrated.items() if found is None]
+    chosen = _evaluated({name: own for name, own in candidates.items() if name not in others}, predictions, metrics)
     if not predictions:
         missing.append("the predictions (no file here has those of a model that was scored)")
     elif chosen is None:
-        missing.append("the test pairs (no file here has pairs with votes that predictions here are of)")
+        missing.append(_no_pairs(others))
     if chosen is None:
         missing += unreadable
     pairs = [] if chosen is None else candidates[chosen]
     known = {pair.id for pair in pairs}
+    missing += [
+        f"{name}: left aside, as its votes on the same pairs do not give the scorecard's L1, and those of {chosen} do"
+        for name in others
+        if {pair.id for pair in candidates[name]} == known
+    ]
     margins = _usual_first(by_kind.get(Margin, []), "margins")
     found = read_margins(folder.path / margins[0]) if margins else []
     stores = _usual_first(_stores(folder), "judgments")
@@ -87,6 +97,7 @@ def find_loose(folder: RunFolder) -> Loose | None:
     return Loose(
         metrics=metrics,
         pairs=pairs,
+        calibrated=bool(calibrated.get(chosen or "")),
         training=_training(candidates, chosen, {margin.pair_id for margin in found}),
         predictions=[row for row in predictions if row.pair_id in known],
         margins=found,
@@ -207,6 +218,15 @@ def _evaluated(
         return len(own) == scored, len(own), -len(candidates[name]), grouped, name.startswith("test")
 
     return max(sorted(name for name, own in compared.items() if own), key=rank, default=None)
+
+
+def _no_pairs(others: Sequence[str]) -> str:
+    if not others:
+        return "the test pairs (no file here has pairs with votes that predictions here are of)"
+    return (
+        f"the test pairs (with the predictions here, the votes of {', '.join(others)} do not give the scorecard's L1, "
+        "so one or the other is not what was evaluated)"
+    )
 
 
 def _compared(pairs: Sequence[Pair], predicted: Iterable[Collection[str]]) -> list[Pair]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,6 +67,27 @@ class RunData:
         return {name: own for name, own in models.items() if isinstance(own, dict)} if isinstance(models, dict) else {}
 
     @property
+    def predicted_files(self) -> Collection[str] | None:
+        """The files of predictions of the models that the settings name; None where they name none."""
+        pretrained = self.settings.get("pretrained")
+        names = [*self.models, *(pretrained if isinstance(pretrained, dict) else ())]
+        return {f"predictions/{name}.parquet" for name in names} or None
+
+    @property
+    def log_files(self) -> Collection[str] | None:
+        """The training logs of the models and seeds that the settings name; None where they name none."""
+        seeds = self.settings.get("seeds")
+        numbers = seeds if isinstance(seeds, list) else []
+        named = {f"models/{name}/seed-{number}/training.jsonl" for name in self.models for number in numbers}
+        return named or None
+
+    @property
+    def judged_files(self) -> Collection[str] | None:
+        """The files of judgments of test pairs that stages have written; None where there are no settings."""
+        outputs = (stage.get("outputs") or {} for stage in self.manifest.get("stages") or [])
+        return {path for written in outputs for path in written} if self.settings else None
+
+    @property
     def evaluation(self) -> Mapping[str, Any]:
         """The settings of the evaluation."""
         found = self.settings.get("evaluation")
@@ -122,10 +143,13 @@ def _of_verbs(folder: RunFolder, store: Path | None) -> RunData:
             f"{''.join(f' ({words})' for words in folder.refused[:1])}; give the folder that 'dissensus study --out' "
             "wrote, or one with what 'dissensus evaluate' wrote"
         )
+    joined = None
+    if found.pairs and found.predictions:
+        joined = _join(folder.path, found.pairs, found.predictions, calibrated=found.calibrated)
     return RunData(
         name=folder.path.resolve().name,
         metrics=found.metrics,
-        joined=_join(folder.path, found.pairs, found.predictions) if found.pairs and found.predictions else None,
+        joined=joined,
         predictions=found.predictions,
         training=found.training,
         judged=_judged(folder, Sources(store or found.store, found.judgments), found.training, found.pairs),
@@ -144,6 +168,13 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
         missing.append(f"{what} ({name})")
         return None
 
+    def own(pattern: str, named: Collection[str] | None) -> list[Path]:
+        found = folder.find(pattern)
+        # What an earlier run left here is of other models, and maybe of other pairs.
+        others = [name for name in found if named is not None and name not in named]
+        missing.extend(f"{name}: left aside, as the study does not name it (any more)" for name in others)
+        return [folder.path / name for name in found if name not in others]
+
     manifest = part("manifest.json", "the manifest", read_manifest) or {}
     config = part("study.yaml", "the settings", read_text) or ""
     margins = part("margins.parquet", "the margins", read_margins) or []
@@ -153,16 +184,16 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
     pairs = part("pairs/test.parquet", "the test pairs", read_pairs)
     if not folder.has_folder("predictions"):
         missing.append("the predictions (predictions)")
-    predictions = read_predictions(folder.path / name for name in folder.find("predictions/*.parquet"))
+    predictions = read_predictions(own("predictions/*.parquet", noted.predicted_files))
     missing += _untrained(folder, noted)
     metrics = part("scores.json", "the scores", read_metrics) or []
     training = read_pairs(gold) if (gold := folder.file("pairs/train_votes.parquet")) else []
-    own = store or folder.file("judgments.db")
-    if own is None:
+    judged = store or folder.file("judgments.db")
+    if judged is None:
         missing.append(_no_store(noted))
-    judgments = read_judgments(folder.path / name for name in folder.find("judged/*.parquet"))
+    judgments = read_judgments(own("judged/*.parquet", noted.judged_files))
     known = noted.counts("judge").get("judge")
-    sources = Sources(own, judgments, None if known is None else str(known))
+    sources = Sources(judged, judgments, None if known is None else str(known))
     return RunData(
         name=str(manifest.get("name") or folder.path.resolve().name),
         manifest=manifest,
@@ -173,7 +204,7 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
         training=training,
         judged=_judged(folder, sources, training, pairs or [], noted.level),
         margins=margins,
-        logs=_logs(folder),
+        logs=_logs(folder, own("models/*/seed-*/training.jsonl", noted.log_files)),
         missing=missing,
     )
 
@@ -194,11 +225,11 @@ def _no_store(run: RunData) -> str:
     return f"the judgments (judgments.db{elsewhere})"
 
 
-def _logs(folder: RunFolder) -> dict[str, dict[str, Log]]:
+def _logs(folder: RunFolder, paths: Iterable[Path]) -> dict[str, dict[str, Log]]:
     logs: dict[str, dict[str, Log]] = {}
-    for name in folder.find("models/*/seed-*/training.jsonl"):
-        _, model, seed, _ = name.split("/")
-        logs.setdefault(model, {})[seed.removeprefix("seed-")] = read_log(folder.path / name)
+    for path in paths:
+        _, model, seed, _ = path.relative_to(folder.path).parts
+        logs.setdefault(model, {})[seed.removeprefix("seed-")] = read_log(path)
     return logs
 
 
@@ -218,8 +249,10 @@ def _untrained(folder: RunFolder, run: RunData) -> list[str]:
     return absent
 
 
-def _join(folder: Path, pairs: Sequence[Pair], predictions: Sequence[Prediction]) -> Joined:
+def _join(
+    folder: Path, pairs: Sequence[Pair], predictions: Sequence[Prediction], *, calibrated: bool = False
+) -> Joined:
     try:
-        return join(pairs, predictions, allow_missing=True)
+        return join(pairs, predictions, calibrated=calibrated, allow_missing=True)
     except EvaluationError as error:
         raise InputError(f"{folder}: {error}") from error
