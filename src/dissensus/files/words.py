@@ -62,6 +62,7 @@ class Words:
         self.column = column
         """What the column is called by them."""
         self._given = {_plain(value): ours for value, ours in (given or {}).items()}
+        self._given_numbers = {float(value): ours for value, ours in self._given.items() if _FRACTION.fullmatch(value)}
         self._named = {_plain(name): side for name, side in (named or {}).items()}
         self.base: int | None = None
         """The number of the first response."""
@@ -94,6 +95,7 @@ class Words:
             if whole:
                 raise InputError(f"{self._unclear()}, or the share of people that prefers response_a; {self._advice()}")
             self.is_share = True
+            self._refuse_contradiction()
             return (
                 f"{self.column} has numbers from 0 to 1: read as the share of people that prefers response_a, one "
                 "estimate a pair"
@@ -104,6 +106,7 @@ class Words:
             self.base = 1
         else:
             raise InputError(f"{self._unclear()}; {self._advice()}")
+        self._refuse_contradiction()
         first, second = self.base, self.base + 1
         other = "if they mean something else" if self.base else "if 1 means that response_a is the better one"
         return (
@@ -125,10 +128,8 @@ class Words:
             return found or None
         if isinstance(value, str) and names and (side := names.get(value)):
             return side
-        if isinstance(found, float) and self.base is not None:
-            side = {0.0: "a", 0.5: "tie", 1.0: "b"}.get(found - self.base)
-            if side is not None:
-                return side
+        if isinstance(found, float) and self.base is not None and (side := self._side_of(found)) is not None:
+            return side
         meanings = {str(value): "a"} if not isinstance(value, bool) else {"true": "a", "false": "b"}
         column = column or self.column
         options = " ".join(self.option(theirs, ours, column) for theirs, ours in meanings.items())
@@ -176,22 +177,43 @@ class Words:
             return plain
         return self._named.get(plain) or _meaning(plain)
 
-    def _unclear(self) -> str:
+    def _side_of(self, number: float) -> str | None:
+        """Return what a number means as it was settled; None for one of another scale."""
+        if self.is_share:
+            return None if not 0 <= number <= 1 else "tie" if number == 0.5 else "a" if number > 0.5 else "b"
+        return {0.0: "a", 0.5: "tie", 1.0: "b"}.get(number - (self.base or 0))
+
+    def _refuse_contradiction(self) -> None:
+        """Raise InputError where what was given of some numbers does not go with what the others would be read as."""
+        for number, given in self._given_numbers.items():
+            settled = self._side_of(number)
+            if given != settled and not {given, settled}.isdisjoint(("a", "b")):
+                raise InputError(
+                    f"{self.column} has {self._shown()} besides {number:g}, which means {given or 'nothing'} by "
+                    f"--value; {self._advice()}"
+                )
+
+    def _shown(self) -> str:
         shown = ", ".join(f"{number:g}" for number in sorted(self._numbers)[:_MOST_SHOWN])
-        return (
-            f"{self.column} has the number{'s' if len(self._numbers) > 1 else ''} {shown}, which may count from 0 or 1"
-        )
+        return f"the number{'s' if len(self._numbers) > 1 else ''} {shown}"
+
+    def _unclear(self) -> str:
+        return f"{self.column} has {self._shown()}, which may count from 0 or 1"
 
     def _advice(self) -> str:
-        numbers = sorted(self._numbers)[:_MOST_SHOWN]
+        """Say how to name the numbers of which nothing was given, as it goes with those that were."""
+        numbers = sorted(self._numbers | self._given_numbers.keys())[:_MOST_SHOWN]
         is_share = numbers[0] < 0 or numbers in ([0.0, 0.5, 1.0], [0.0, 1.0])  # the more, the more for a
         low, high = ("b", "a") if is_share else ("a", "b")
         middle = 0.0 if numbers[0] < 0 else (numbers[0] + numbers[-1]) / 2
         sides = {n: low if n < middle else high if n > middle else "tie" for n in numbers}
         if numbers == [0.0, 1.0, 2.0] or len(numbers) == 1:
             sides = {n: {0.0: "tie", 2.0: "b"}.get(n, "a") for n in numbers}
+        turn = {"a": "b", "b": "a"}
+        if any(turn.get(side) == self._given_numbers.get(number) for number, side in sides.items() if side in turn):
+            sides = {number: turn.get(side, side) for number, side in sides.items()}
         return "say what each means, as in " + " ".join(
-            self.option(f"{number:g}", side) for number, side in sides.items()
+            self.option(f"{number:g}", side) for number, side in sides.items() if number in self._numbers
         )
 
 
