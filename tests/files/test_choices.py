@@ -102,6 +102,40 @@ def test_what_a_message_says_to_do_works_with_any_name_of_the_column(theirs):
         assert labels(rows(theirs, values), columns={"label": theirs}, values=given) == expected
 
 
+@pytest.mark.parametrize(
+    ("column", "numbers", "given", "expected"),
+    [
+        ("label", [0, 1, 0], {"1": "a"}, ["b", "a", "b"]),
+        ("label", [1, 2, 1], {"1": "b"}, ["b", "a", "b"]),
+        ("label", [0, 1, 2], {"1": "tie"}, None),
+        ("label", [0, 1, 0], {"1": "tie"}, None),
+        ("label", [0, 1, 0], {"1": ""}, None),
+        ("preference", [0, 1, 0], {"1": "a"}, ["b", "a", "b"]),
+        ("preference", [0.2, 1, 0.6], {"1": "b"}, None),
+    ],
+)
+def test_numbers_are_not_guessed_against_those_that_were_given(column, numbers, given, expected):
+    with pytest.raises(InputError, match=f"{column} has the number") as caught:
+        read(rows(column, numbers), values={column: given})
+    more = dict(re.findall(r"--value \w+:(\S+)=(\w+)", str(caught.value)))
+    assert more
+    if expected is not None:
+        assert labels(rows(column, numbers), values={column: given | more}) == expected
+
+
+@pytest.mark.parametrize(
+    ("numbers", "given", "expected"),
+    [
+        ([1, 2, 1], {"1": "a"}, ["a", "b", "a"]),
+        ([0, 1, 2], {"0": "tie"}, ["tie", "a", "b"]),
+        ([0, 1, -1], {"-1": ""}, ["a", "b", None]),
+        ([0, 1, 0.5], {"0.5": ""}, ["a", "b", None]),
+    ],
+)
+def test_numbers_beside_those_that_were_given_are_read_where_they_go_together(numbers, given, expected):
+    assert labels(rows("label", numbers), values={"label": given}) == expected
+
+
 def test_a_column_of_unknown_words_is_named_with_a_way_that_works():
     found, (notice,) = read(rows("choice", ["left", "left"]))
     assert [pair.label for pair in found] == [None, None]
@@ -201,6 +235,23 @@ def test_a_row_for_each_annotator_whichever_way_round():
     # Somebody who says both is a tie.
     found, notices = read([given[0], given[1] | {"worker": "w0"}], annotator="worker", votes=["choice"])
     assert (found[0].votes.tie, found[0].label) == (1, "tie")
+
+
+def test_an_estimate_is_turned_with_its_vote():
+    texts = {"prompt": "p", "response_a": "x", "response_b": "y"}
+    other = {**texts, "response_a": "y", "response_b": "x"}
+
+    def said(who, estimate):
+        return {"votes": [{"annotator": who, "vote": "a", "estimate": estimate}]}
+
+    def share_of_x(found):
+        (pair,), _ = found
+        return pair.votes.preference if pair.response_a == "x" else 1 - pair.votes.preference
+
+    given = [texts | said("ann", 0.8), other | said("bob", 0.9)]
+    for order in (given, given[::-1]):
+        assert share_of_x(read(order)) == pytest.approx((0.8 + 0.1) / 2)
+    assert share_of_x(read([texts | said("ann", 0.8), other | said("ann", 0.9)])) == pytest.approx((0.8 + 0.1) / 2)
 
 
 def choices(order=(0, 1, 2), n=4):

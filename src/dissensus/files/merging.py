@@ -65,7 +65,9 @@ class Merged:
             count("dropped: an annotator's same vote on the same pair again")
         else:
             count("an annotator's different votes on the same pair, counted as a tie")
-            self.said[place] = self.said[place].model_copy(update={"vote": "tie"})
+            known = self.said[place].estimate
+            estimate = None if known is None or vote.estimate is None else (known + vote.estimate) / 2
+            self.said[place] = self.said[place].model_copy(update={"vote": "tie", "estimate": estimate})
 
     def settle(self, count: Count) -> tuple[Pair, Margin | None]:
         """Make the pair, with the majority's label.
@@ -101,4 +103,6 @@ def votes_counted(counts: Mapping[Label, int]) -> Votes:
 
 
 def _turn(vote: Vote) -> Vote:
-    return vote.model_copy(update={"vote": {"a": "b", "b": "a", "tie": "tie"}[vote.vote]})
+    """Say a vote of the responses the other way round."""
+    estimate = None if vote.estimate is None else 1 - vote.estimate
+    return vote.model_copy(update={"vote": {"a": "b", "b": "a", "tie": "tie"}[vote.vote], "estimate": estimate})
