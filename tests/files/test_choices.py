@@ -130,6 +130,7 @@ def test_numbers_are_not_guessed_against_those_that_were_given(column, numbers, 
         ([0, 1, 2], {"0": "tie"}, ["tie", "a", "b"]),
         ([0, 1, -1], {"-1": ""}, ["a", "b", None]),
         ([0, 1, 0.5], {"0.5": ""}, ["a", "b", None]),
+        ([0, 1, 0.5], {"1": "a", "0": "b"}, ["b", "a", "tie"]),
     ],
 )
 def test_numbers_beside_those_that_were_given_are_read_where_they_go_together(numbers, given, expected):
@@ -222,6 +223,45 @@ def test_a_column_for_each_annotator(tmp_path):
     assert [(pair.votes.a, pair.votes.b) for pair in found] == [(1, 1), (0, 2), (2, 0), (1, 1)]
     with pytest.raises(InputError, match="no column 'cem' to read votes from"):
         read(given, votes=["ann", "cem"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        (("label_0", "label_1"), [(1, 0), (0, 1), (0.5, 0.5)]),
+        (("label_0", "label_1"), [(1, 0), (1, 1)]),
+        (("votes_1", "votes_2"), [(2, 1), (5, 0)]),
+        (("Votes 1", "Votes 2"), [("2", "1"), ("1", "2")]),
+        (("rater_1", "rater_2"), [(1, 2), (1, 2), (1, 2)]),
+    ],
+    ids=str,
+)
+def test_numbers_that_may_be_of_a_response_each_are_no_votes(columns, values):
+    given = [text | dict(zip(columns, two, strict=True)) for text, two in zip(TEXTS, values, strict=False)]
+    found, (notice,) = read(given)
+    assert [pair.votes for pair in found] == [None] * len(values)
+    words = shlex.split(re.sub("[,;]", " ", notice))
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--vote"] == list(columns)
+    if all(float(n).is_integer() for two in values for n in two):
+        counted, _ = read(
+            given, columns=_mapping(tuple(word for word in words if word.startswith(("votes_a=", "votes_b="))))
+        )
+        assert [(pair.votes.a, pair.votes.b) for pair in counted] == [(int(a), int(b)) for a, b in values]
+    voted, _ = read(given, votes=list(columns), values={"vote": {"1": "a", "2": "b", "0": "b", "5": "tie"}})
+    assert all(pair.votes.n == 2 for pair in voted)
+
+
+def test_numbers_of_annotators_who_agree_somewhere_and_words_are_votes():
+    for values in ([(1, 2), (2, 2)], [(0, 1), (1, 1)], [("A", "B"), ("B", "A")]):
+        given = [text | {"rater_1": a, "rater_2": b} for text, (a, b) in zip(TEXTS, values, strict=False)]
+        found, _ = read(given)
+        assert (found[0].votes.a, found[0].votes.b) == (1, 1)
+
+
+def test_who_a_rater_was_is_no_vote_beside_the_choice():
+    given = [text | {"rater_1": 1, "rater_2": 2, "rater_1_choice": "A", "rater_2_choice": "A"} for text in TEXTS]
+    found, _ = read(given)
+    assert [(pair.votes.a, pair.votes.b) for pair in found] == [(2, 0)] * len(TEXTS)
 
 
 def test_a_row_for_each_annotator_whichever_way_round():
@@ -358,6 +398,10 @@ def test_the_example_of_a_scale_names_each_of_its_numbers_in_order(numbers, side
         ({"response_a": 3, "response_b": 2, "tie": 1}, (3, 2, 1)),
         ({"model_b": 2, "model_a": None}, (0, 2, 0)),
         ('{"gpt": 1, "llama": 2}', (1, 2, 0)),
+        ({"llama": 2, "gpt": 1, "tie": 1}, (1, 2, 1)),
+        ({"answer_1": 3, "answer_2": 1}, (3, 1, 0)),
+        ({"answer_2": 3, "answer_1": 1.0, "tie": None}, (1, 3, 0)),
+        ({"Response 1": 3, "Response 0": 1}, (1, 3, 0)),
     ],
 )
 def test_votes_by_the_name_of_a_side_are_counts_and_not_annotators(votes, counts):
@@ -366,6 +410,16 @@ def test_votes_by_the_name_of_a_side_are_counts_and_not_annotators(votes, counts
     assert pair.votes is not None
     assert (pair.votes.a, pair.votes.b, pair.votes.tie) == counts
     assert pair.votes.annotations is None
+
+
+def test_counts_by_one_name_that_may_be_either_side_are_refused():
+    with pytest.raises(InputError, match="votes is of answer_1, which may count from 0 or 1; write both"):
+        read([TEXTS[0] | {"votes": {"answer_1": 3}}])
+    given = [{"prompt": "p", "answer_1": "x", "answer_2": "y", "votes": {"answer_1": 3}}]
+    ((pair,), _) = read(given, columns={"response_a": "answer_1", "response_b": "answer_2"})
+    assert (pair.votes.a, pair.votes.b) == (3, 0)
+    ((pair,), _) = read([TEXTS[0] | {"votes": {"1": 2, "2": 1}}])  # people whose names are numbers
+    assert [vote.annotator for vote in pair.votes.annotations] == ["1", "2"]
 
 
 def test_an_annotator_whose_column_only_late_rows_have_counts():

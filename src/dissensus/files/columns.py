@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any, Literal
 
@@ -48,8 +48,8 @@ _KNOWN: dict[Layout, tuple[str, ...]] = {
 _PROMPTS = ("question", "instruction", "query", "input", "prompts", "context", "post", "problem", "text", "user")
 _NO_TEXTS = ("model", "vote", "score", "rating", "winner", "annotator", "rater", "worker", "label")
 _PERSON = re.compile(
-    r"(?:annotator|rater|worker|labeler|labeller|votes?|label|participant|reviewer|evaluator|expert|coder|person|user)"
-    r"_?\d+(?:_(?:vote|label|choice|preference))?"
+    r"(annotator|rater|worker|labeler|labeller|votes?|label|participant|reviewer|evaluator|expert|coder|person|user)"
+    r"_?\d+(_(?:vote|label|choice|preference))?"
 )
 _REQUIRED: dict[Layout, tuple[str, ...]] = {
     "pairs": ("prompt", "response_a", "response_b"),
@@ -88,6 +88,27 @@ def plain_name(name: str) -> str:
 def is_person(name: str) -> bool:
     """Whether a column is named like one annotator's of several: ``annotator_1``, ``Rater 2``, ``vote3``."""
     return _PERSON.fullmatch(plain_name(name)) is not None
+
+
+def people_among(names: Collection[str]) -> list[str]:
+    """Keep the columns that are named like one annotator's; beside ``rater_1_choice``, ``rater_1`` says who that was.
+
+    >>> people_among(["rater_1", "rater_1_choice", "rater_2", "note"])
+    ['rater_1_choice', 'rater_2']
+    """
+    matches = {name: match for name in names if (match := _PERSON.fullmatch(plain_name(name)))}
+    told = {plain_name(name).removesuffix(match[2]) for name, match in matches.items() if match[2]}
+    return [name for name, match in matches.items() if match[2] or plain_name(name) not in told]
+
+
+def may_be_responses(names: Sequence[str]) -> bool:
+    """Whether columns named like annotators' may as well hold a number for each response: ``label_0`` and ``label_1``.
+
+    >>> may_be_responses(["votes_1", "votes_2"]), may_be_responses(["rater_1", "rater_2"])
+    (True, False)
+    """
+    matches = [_PERSON.fullmatch(plain_name(name)) for name in names]
+    return len(names) == 2 and all(match and match[1] in ("label", "vote", "votes") for match in matches)
 
 
 def _is_candidate(name: str) -> bool:

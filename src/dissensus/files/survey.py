@@ -22,10 +22,12 @@ from dissensus.files.columns import (
     ColumnMap,
     Notice,
     is_person,
+    may_be_responses,
+    people_among,
     plain_name,
 )
 from dissensus.files.reading import kind_of
-from dissensus.files.words import OURS, SIDES, Words, is_blank, side_named
+from dissensus.files.words import OURS, SIDES, Words, bare_number, is_blank, sides_named
 
 Values = dict[str, Any]
 
@@ -71,6 +73,9 @@ class Survey:
         self._given = values
         self._voters = voters
         self._notice = notice
+        self._named = {
+            theirs: ours[-1] for ours, theirs in mapping.ours.items() if ours in ("response_a", "response_b")
+        }
         self._left: set[str] = set()
         self._cells: set[str] = set()
         self._people: list[str] = []
@@ -93,12 +98,11 @@ class Survey:
         self._find_people(rows)
         self._find_label(rows)
         self._check_given()
-        named = {t: o[-1] for o, t in self._mapping.ours.items() if o in ("response_a", "response_b")}
         theirs = self._mapping.ours.get("label", self._label)
-        self._words = Words(theirs, self._of("label", theirs, "vote"), named)
+        self._words = Words(theirs, self._of("label", theirs, "vote"), self._named)
         people = self._people[0] if self._people else self._mapping.ours.get("votes", "votes")
         given = self._of("votes", "vote", *self._people)
-        self._votes = Words(people, given, named, ours="votes")
+        self._votes = Words(people, given, self._named, ours="votes")
         self._votes_are_odd = bool(given)
         for row in rows:
             self.observe(row)
@@ -133,7 +137,7 @@ class Survey:
             if said is None or any(not isinstance(vote, Mapping) or vote.get("vote") not in SIDES for vote in said):
                 self._votes_are_odd = True
                 with suppress(ValueError):  # told of when its turn comes
-                    self._votes.observe(vote for _, vote in _entries(row["votes"], _models(row)))
+                    self._votes.observe(vote for _, vote in _entries(row["votes"], self._sides(row)))
 
     @property
     def is_open(self) -> bool:
@@ -182,7 +186,7 @@ class Survey:
             said = {name: self._votes.read(row.get(name), _models(row), name) for name in self._people}
             row["votes"] = [{"annotator": name, "vote": vote} for name, vote in said.items() if vote is not None]
         elif self._votes_are_odd and row.get("votes") is not None:
-            counts = _counts(row["votes"], _models(row))
+            counts = _counts(row["votes"], self._sides(row))
             is_counted = counts is not None and not any(name in row for name in _COUNTS)
             row |= _as_counts(counts) if counts and is_counted else {"votes": self._vote_list(row["votes"], row)}
         return self._mapped(row)
@@ -273,17 +277,30 @@ class Survey:
         if self._mapping.layout != "pairs" or "votes" in self._mapping.left_alone or _have_votes(rows):
             return
         found = [name for name in self._mapping.candidates if is_person(name)]
-        reads = Words("vote", self._of("vote", "votes", *found))
-        filled = [name for name in found if any(not is_blank(row.get(name)) for row in rows)]
-        odd = {name for name in filled if not self._is_readable(name, rows, reads)}
-        readable = [name for name in found if name not in odd]
-        if len(set(filled) - odd) > 1:
+        given = self._of("vote", "votes", *found)
+        filled = {name for name in found if any(not is_blank(row.get(name)) for row in rows)}
+        odd = {name for name in filled if not self._is_readable(name, rows, Words("vote", given))}
+        readable = people_among([name for name in found if name not in odd])
+        voted = [name for name in readable if name in filled]
+        if not given and _may_be_of_responses(voted, rows):
+            self._leave_numbers(*voted)
+        elif len(voted) > 1:
             self._people = readable
             self._are_people_found = True
             self._notice(
                 f"votes are read from the columns {', '.join(readable)}, one for each annotator; "
                 "--column votes= leaves them alone"
             )
+
+    def _leave_numbers(self, one: str, two: str) -> None:
+        """Leave two columns alone that look like annotators' and may be of the two responses."""
+        self._notice(
+            f"columns {one} and {two} are left alone: their numbers may be of one annotator each, or of one response "
+            f"each; --vote {shlex.quote(one)} --vote {shlex.quote(two)} reads them as votes of two annotators, "
+            f"--column votes_a={shlex.quote(one)} --column votes_b={shlex.quote(two)} as how many prefer each response"
+        )
+        for name in (one, two):
+            self._mapping.candidates.pop(name)
 
     def _find_label(self, rows: Sequence[Values]) -> None:
         if (
@@ -314,17 +331,22 @@ class Survey:
         found = [(row[name], row) for row in rows if not is_blank(row.get(name))]
         return bool(found) and all(words.can_read(value, _models(row)) for value, row in found)
 
+    def _sides(self, row: Values) -> dict[str, str]:
+        """Map what the two responses are called in a row, by the names of their columns or models, to their sides."""
+        return {**self._named, **_models(row)}
+
     @staticmethod
     def _is_name(value: Any, row: Values) -> bool:
         return isinstance(value, str) and value in _models(row)
 
     def _vote_list(self, value: Any, row: Values) -> list[Values]:
-        if (counts := _counts(value, _models(row))) is not None:
+        names = self._sides(row)
+        if (counts := _counts(value, names)) is not None:
             return [{"vote": side} for side in SIDES for _ in range(counts.get(side, 0))]
         said = []
-        for given, vote in _entries(value, _models(row)):
+        for given, vote in _entries(value, names):
             rest = dict(given) if isinstance(given, Mapping) else {"annotator": given}
-            side = self._votes.read(vote, _models(row))
+            side = self._votes.read(vote, names)
             if side is not None or rest.get("estimate") is not None:
                 said.append({**rest, "vote": side})
         return said
@@ -343,8 +365,22 @@ _MEANING = {
 def _is_ours(name: str, value: Any, given: Mapping[str, str]) -> bool:
     if name in OURS:
         return value in OURS[name] or str(value).lower() in given
-    is_whole = isinstance(value, float) and value.is_integer()
-    return isinstance(value, str) or is_whole or (isinstance(value, int) and not isinstance(value, bool))
+    return isinstance(value, str) or _is_whole(value)
+
+
+def _may_be_of_responses(names: Sequence[str], rows: Sequence[Values]) -> bool:
+    """Whether two columns have bare numbers alone, which may say something of a response each and not be votes.
+
+    So with names that responses may have as well (``label_0``, ``votes_1``), and where the two always differ, as the
+    ids of two raters or a 1 for the better response do.
+    """
+    if len(names) != 2:
+        return False
+    filled = [[bare_number(row[name]) for name in names if not is_blank(row.get(name))] for row in rows]
+    if any(None in numbers for numbers in filled):
+        return False
+    sums = [sum(number for number in numbers if number is not None) for numbers in filled if len(numbers) == 2]
+    return may_be_responses(names) or (len(sums) > 1 and set(sums) in ({1.0}, {3.0}))
 
 
 def _have_votes(rows: Sequence[Values]) -> bool:
@@ -381,26 +417,36 @@ def _listed(value: Any) -> list[Any] | None:
     return found if isinstance(found, list) else None
 
 
-def _counts(value: Any, models: Mapping[str, str]) -> dict[str, int] | None:
-    """Return votes that are counts by side, as in ``{"a": 2, "model_b": 1}``, whatever the sides are called."""
+def _counts(value: Any, names: Mapping[str, str]) -> dict[str, int] | None:
+    """Return votes that are counts by side, as in ``{"a": 2, "model_b": 1}``, whatever the sides are called.
+
+    Raises ValueError where a name may be either side's.
+    """
     found = decode_cell(value) if isinstance(value, str) else value
-    if not isinstance(found, Mapping) or any(type(n) is not int for n in found.values() if n is not None):
+    if not isinstance(found, Mapping) or not all(n is None or _is_whole(n) for n in found.values()):
         return None
-    sides = [models.get(name) or side_named(name) for name in found]
-    if None in sides or len(set(sides)) < len(sides):
+    others = [name for name in found if name not in names]
+    sides = sides_named(others)
+    if sides is None:
         return None
-    return {str(side): n or 0 for side, n in zip(sides, found.values(), strict=True)}
+    known = {**names, **dict(zip(others, sides, strict=True))}
+    counts = {known[name]: int(n or 0) for name, n in found.items()}
+    return counts if len(counts) == len(found) else None
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int or (isinstance(value, float) and value.is_integer())
 
 
 def _as_counts(counts: Mapping[str, int]) -> Values:
     return {"votes": None} | {f"votes_{side}": counts.get(side, 0) for side in SIDES}
 
 
-def _entries(value: Any, models: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:
+def _entries(value: Any, names: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:
     """Yield (who, or all that is said of the vote; the vote) of votes in any shape but counts."""
     found = decode_cell(value) if isinstance(value, str) else value
     if isinstance(found, Mapping):
-        if _counts(found, models) is None:
+        if _counts(found, names) is None:
             yield from ((who, vote) for who, vote in found.items() if vote is not None)
         return
     if not isinstance(found, list):

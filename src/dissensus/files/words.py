@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from dissensus.errors import InputError
@@ -41,6 +41,17 @@ _FRACTION = re.compile(r"[+-]?\d+(?:\.\d+)?")
 def is_blank(value: Any) -> bool:
     """Whether a value says nothing."""
     return value is None or (isinstance(value, str) and not value.strip())
+
+
+def bare_number(value: Any) -> float | None:
+    """Return the number that a value is, or that a cell has as text; None for anything else.
+
+    >>> bare_number("1"), bare_number(0.5), bare_number("answer_1"), bare_number(True)
+    (1.0, 0.5, None, None)
+    """
+    if isinstance(value, str):
+        return float(value) if _FRACTION.fullmatch(value.strip()) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 class Words:
@@ -185,6 +196,8 @@ class Words:
 
     def _refuse_contradiction(self) -> None:
         """Raise InputError where what was given of some numbers does not go with what the others would be read as."""
+        if self._numbers <= {0.5, 1.5}:  # a tie, whichever of its neighbours is a
+            return
         for number, given in self._given_numbers.items():
             settled = self._side_of(number)
             if given != settled and not {given, settled}.isdisjoint(("a", "b")):
@@ -225,6 +238,31 @@ def side_named(name: str) -> str | None:
     """
     found = _meaning(_plain(name))
     return found if isinstance(found, str) else None
+
+
+def sides_named(names: Collection[str]) -> list[str] | None:
+    """Return the sides that names stand for, as ``model_a`` and ``tie`` do; None where one of them is no side's.
+
+    Names such as ``answer_1`` count from 0 or from 1, as all of them say; bare numbers may name anything. Raises
+    ValueError where they do not say it.
+
+    >>> sides_named(["Response A", "tie"]), sides_named(["answer_1", "answer_2"]), sides_named(["answer_1", "answer_0"])
+    (['a', 'tie'], ['a', 'b'], ['b', 'a'])
+    >>> sides_named(["1", "2"]), sides_named(["ann"])
+    (None, None)
+    """
+    found = [None if _FRACTION.fullmatch(_plain(name)) else _meaning(_plain(name)) for name in names]
+    sides = [part for part in found if part is not None]
+    if len(sides) < len(found):
+        return None
+    numbers = [part for part in sides if isinstance(part, float)]
+    if numbers and not (0 in numbers) ^ (2 in numbers):
+        raise ValueError(
+            f"votes is of {' and '.join(names)}, which may count from 0 or 1; write both responses, with 0 where "
+            "nobody voted so; or leave the column alone: --column votes="
+        )
+    first = 0.0 if 0 in numbers else 1.0
+    return [part if isinstance(part, str) else "a" if part == first else "b" for part in sides]
 
 
 def _plain(value: Any) -> str:
