@@ -422,6 +422,47 @@ def test_counts_by_one_name_that_may_be_either_side_are_refused():
     assert [vote.annotator for vote in pair.votes.annotations] == ["1", "2"]
 
 
+LATE = {
+    "winner": ({"winner": None}, [{"winner": "A"}, {"winner": "B"}]),
+    "numbers": ({"winner": ""}, [{"winner": "1"}, {"winner": "2"}]),
+    "label": ({"label": None}, [{"label": 0}, {"label": 1}]),
+    "annotators": ({"rater_1": "", "rater_2": ""}, [{"rater_1": "A", "rater_2": "B"}, {"rater_1": "B"}]),
+    "lists": ({"votes": None}, [{"votes": ["A", "B", "A"]}, {"votes": [2, 1, 2]}]),
+    "no lists": ({"votes": []}, [{"votes": {"A": 2}}]),
+    "shares": ({"preference": None}, [{"preference": 0.2}, {"preference": 1}]),
+}
+
+
+@pytest.mark.parametrize("case", LATE)
+@pytest.mark.parametrize("blank", ["blank", "absent"])
+def test_it_says_nothing_which_rows_come_first(case, blank):
+    empty, judged = LATE[case]
+    empty = empty if blank == "blank" else {}
+    before = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y"} | empty for i in range(1001)]
+    after = [text | one for text, one in zip(TEXTS, judged, strict=False)]
+    (found, notices), (turned, _) = read(before + after), read(after + before)
+    assert turned == found[-len(after) :] + found[: -len(after)]
+    assert all(pair.label or pair.votes for pair in turned[: len(after)])
+    assert not any("left alone, unknown" in text for text in notices)
+
+
+def test_late_rows_that_choose_the_other_way_are_votes_too():
+    before = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y", "winner": None} for i in range(1001)]
+    found, notices = read([*before, *({**TEXTS[0], "winner": side} for side in "ABA")])
+    assert len(found) == 1002
+    assert (found[-1].votes.a, found[-1].votes.b) == (2, 1)
+    assert any(text.startswith("3 rows are choices") for text in notices)
+
+
+def test_a_column_that_is_blank_to_the_end_is_named():
+    given = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y", "winner": None} for i in range(1001)]
+    for n in (2, 1001):
+        found, notices = read(given[:n])
+        assert [pair.label for pair in found] == [None] * n
+        assert notices == ["columns left alone, unknown here: winner"]
+        assert labels(given[:n], values={"winner": {"1": "a"}}) == [None] * n
+
+
 def test_an_annotator_whose_column_only_late_rows_have_counts():
     row = {"response_a": "So.", "response_b": "No.", "annotator_1": "a", "annotator_2": "b"}
     rows = [{**row, "prompt": f"Why {i}?"} for i in range(1000)]

@@ -24,7 +24,9 @@ from dissensus.files.trl import pair_from_trl
 from dissensus.records import Margin, Pair, content_id
 
 _HEAD = 1000
-"""Rows that are looked at before the first pair is given."""
+"""Rows that are looked at together: before the first pair is given, and where a column says something at last."""
+_Given = tuple[Row, dict[str, Any]]
+"""A row, and its values under our names."""
 _IDS_ARE_MADE = (
     "column id names several pairs at a time, as a prompt's id does: it is left alone and ids are made from the texts; "
     "--column group=id takes it as the group"
@@ -105,35 +107,18 @@ def read_trl(
     mapping = ColumnMap(columns, notice, asked)
     survey = Survey(mapping, values or {}, voters, notice)
 
-    def renamed(rows: Iterable[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
-        return ((row, mapping.rename(row)) for row in rows)
-
-    rows = renamed(rows_of(source, split, faults))
-    head = list(islice(rows, _HEAD))
-    survey.look([row for _, row in head])
-    for found, row in rows if survey.is_open else ():
-        head.append((found, row))
-        survey.observe(row)
-        if not survey.is_open:
-            break
-    survey.decide()
-    if _ids_name_prompts(head, survey, mapping):
-        survey.make_ids()
-        notice(_IDS_ARE_MADE)
-    are_votes = voters.are_rows
-    choices = Choices(remarks, always=are_votes)
-    if survey.is_choices:
-        is_all = len(head) < _HEAD
-        every = head if is_all else renamed(rows_of(source, split, Faults(skip=True)))
-        choices.scan(_readable(every, survey))
+    choices = Choices(remarks, always=voters.are_rows)
+    table = _Rows(source, split, mapping, survey, choices, notice)
     seen = _Seen()
-    floats = _Floats() if head and format_of(head[0][0].source) in ("csv", "tsv") else None
+    floats: _Floats | None = None
     n = 0
-    for found, given in chain(head, rows):
+    for number, (found, given) in enumerate(table.read(faults)):
+        if not number and format_of(found.source) in ("csv", "tsv"):
+            floats = _Floats()
         try:
             row = survey.apply(given)
             pair, margin = _pair_of(row, mapping, remarks)
-            if are_votes:
+            if voters.are_rows:
                 pair = with_vote(pair, name_of(survey.annotator_of(given), "annotator", remarks))
             if floats is not None:
                 floats.look(row)
@@ -149,9 +134,72 @@ def read_trl(
     for done in choices.rest():
         n += 1
         yield done
+    survey.close()
     _close(source, n, faults, seen, remarks, choices, notice, annotator)
     if floats is not None:
         floats.report(notice)
+
+
+class _Rows:
+    """The rows of a source under our names, each given when the survey knows how to read it."""
+
+    def __init__(
+        self,
+        source: Any,
+        split: str | None,
+        mapping: ColumnMap,
+        survey: Survey,
+        choices: Choices,
+        notice: Notice,
+    ) -> None:
+        self._source = source
+        self._split = split
+        self._mapping = mapping
+        self._survey = survey
+        self._choices = choices
+        self._notice = notice
+        self._is_scanned = False
+
+    def read(self, faults: Faults) -> Iterator[_Given]:
+        """Stream the rows; ids that name prompts are found out, and choices of the same pair, before they are given."""
+        n = 0
+        for head in self._looked_at(self._renamed(faults)):
+            if n == 0 and _ids_name_prompts(head, self._survey, self._mapping):
+                self._survey.make_ids()
+                self._notice(_IDS_ARE_MADE)
+            if self._survey.is_choices and not self._is_scanned:
+                self._scan(head, n)
+            n += len(head)
+            yield from head
+
+    def _renamed(self, faults: Faults) -> Iterator[_Given]:
+        return ((row, self._mapping.rename(row)) for row in rows_of(self._source, self._split, faults))
+
+    def _looked_at(self, rows: Iterator[_Given]) -> Iterator[Sequence[_Given]]:
+        """Yield rows by and by: what is news is looked at, and settled, together with what follows it."""
+        survey = self._survey
+        for first in rows:
+            if not survey.is_news(first[1]):
+                yield (first,)
+                continue
+            head = [first, *islice(rows, _HEAD - 1)]
+            survey.look([row for _, row in head])
+            for found, row in rows if survey.is_open else ():
+                head.append((found, row))
+                survey.observe(row)
+                if not survey.is_open:
+                    break
+            survey.decide()
+            yield head
+
+    def _scan(self, head: Sequence[_Given], before: int) -> None:
+        """Find the pairs that come several times among a head and the rows behind it."""
+        self._is_scanned = True
+        every: Iterable[_Given] = head
+        if before or len(head) >= _HEAD:
+            again = islice(self._renamed(Faults(skip=True)), before, None)
+            every = chain.from_iterable(self._looked_at(again))
+        self._choices.scan(_readable(every, self._survey))
 
 
 def _pair_of(row: dict[str, Any], mapping: ColumnMap, remarks: Remarks | None) -> tuple[Pair, Margin | None]:

@@ -80,9 +80,12 @@ class Survey:
         self._cells: set[str] = set()
         self._people: list[str] = []
         self._are_people_found = False
-        self._known: dict[str, None] = {}
+        self._known = 0
+        self._refused: set[str] = set()
+        self._blank: tuple[str, ...] = ()
         self._label = "label"
         self._prompt = "prompt"
+        self._has_looked = self._has_label = self._has_votes = self._has_ids = False
         self._votes_are_odd = False
         self._words = self._votes = Words("label")
         self._ids_are_made = False
@@ -90,38 +93,80 @@ class Survey:
         self.is_choices = False
         """Whether several rows may be choices, or votes, of one pair."""
 
+    def is_news(self, row: Values) -> bool:
+        """Whether a row is to be looked at first: it says who won where all rows before were blank, or is the first."""
+        for name in self._blank:
+            if (value := row.get(name)) is not None and _says(value):
+                return True
+        return not self._has_looked or len(self._mapping.candidates) > self._known
+
     def look(self, rows: Sequence[Values]) -> None:
-        """Take in the first rows. Raises InputError for ``values`` of columns that are not there."""
-        self._leave_alone(rows)
-        self._find_cells(rows)
-        self._find_prompt(rows)
+        """Take in the first rows, or those from one on that is news.
+
+        Raises InputError for ``values`` of columns that are not there.
+        """
+        if not self._has_looked:
+            self._leave_alone(rows)
+            self._find_cells(rows)
+            self._find_prompt(rows)
+        had_label, had_votes = self._has_label, self._has_votes
         self._find_people(rows)
         self._find_label(rows)
+        self._has_looked = True
+        self._has_label |= any(not is_blank(row.get(self._label)) for row in rows)
+        self._has_votes |= bool(self._people) or _have_votes(rows)
+        self._has_ids |= any(not is_blank(row.get("id")) for row in rows)
+        self._leave_candidates(rows)
         self._check_given()
-        theirs = self._mapping.ours.get("label", self._label)
-        self._words = Words(theirs, self._of("label", theirs, "vote"), self._named)
-        people = self._people[0] if self._people else self._mapping.ours.get("votes", "votes")
-        given = self._of("votes", "vote", *self._people)
-        self._votes = Words(people, given, self._named, ours="votes")
-        self._votes_are_odd = bool(given)
+        self._take_words(is_label_new=not had_label, are_votes_new=not had_votes)
         for row in rows:
             self.observe(row)
-        self._known |= self._mapping.candidates
-        self._leave_candidates()
-        has_votes = bool(self._people) or _have_votes(rows)
-        has_label = any(not is_blank(row.get(self._label)) for row in rows)
-        has_ids = any(not is_blank(row.get("id")) for row in rows)
-        self.is_choices = self._voters.are_rows or (
-            not has_ids if has_votes else self._mapping.layout == "trl" or has_label
+        self.is_choices |= self._voters.are_rows or (
+            not self._has_ids if self._has_votes else self._mapping.layout == "trl" or self._has_label
         )
 
-    def _leave_candidates(self) -> None:
-        """Name the candidates that hold nothing of ours; annotators whom later rows bring join the others."""
-        if self._are_people_found:
-            self._people += [name for name in self._mapping.candidates if is_person(name) and name not in self._known]
-        self._known |= self._mapping.candidates
+    def _take_words(self, *, is_label_new: bool, are_votes_new: bool) -> None:
+        """Begin with what was given of the label, and of the votes, that no row before had."""
+        if is_label_new:
+            theirs = self._mapping.ours.get("label", self._label)
+            self._words = Words(theirs, self._of("label", theirs, "vote"), self._named)
+        if are_votes_new:
+            people = self._people[0] if self._people else self._mapping.ours.get("votes", "votes")
+            given = self._of("votes", "vote", *self._people)
+            self._votes = Words(people, given, self._named, ours="votes")
+            self._votes_are_odd = bool(given)
+
+    def _leave_candidates(self, rows: Sequence[Values]) -> None:
+        """Name the candidates that hold nothing of ours; those that are blank so far may yet."""
+        self._known = len(self._mapping.candidates)
         used = {self._label, self._prompt, *self._people}
-        self._mapping.leave([name for name in self._mapping.candidates if name not in used])
+        rest = [name for name in self._candidates() if name not in used]
+        open_ = [name for name in rest if self._may_be_ours(name) and not any(_says(row.get(name)) for row in rows)]
+        left = [name for name in rest if name not in open_]
+        self._refused.update(left)
+        self._mapping.leave(left)
+        ours = [name for name, has in ((self._label, self._has_label), ("votes", self._has_votes)) if not has]
+        self._blank = () if self._mapping.layout == "trl" else (*ours, *open_)
+
+    def _candidates(self) -> list[str]:
+        return [name for name in self._mapping.candidates if name not in self._refused]
+
+    def _may_be_ours(self, name: str) -> bool:
+        """Whether a column that is blank so far would be read if it held who won."""
+        return self._seeks_people if is_person(name) else self._seeks_label and plain_name(name) in CHOICES
+
+    @property
+    def _seeks_people(self) -> bool:
+        return not self._has_votes and self._mapping.layout == "pairs" and "votes" not in self._mapping.left_alone
+
+    @property
+    def _seeks_label(self) -> bool:
+        is_named = "label" in (*self._mapping.ours, *self._mapping.left_alone)
+        return self._mapping.layout == "pairs" and not (self._has_label or self._has_votes or is_named)
+
+    def close(self) -> None:
+        """Name the candidates that were blank to the end."""
+        self._mapping.leave([name for name in self._blank if name in self._mapping.candidates])
 
     def observe(self, row: Values) -> None:
         """Take note of one row's choices."""
@@ -165,8 +210,6 @@ class Survey:
 
     def apply(self, row: Values) -> Values:
         """Return the row in our terms. Raises ValueError for a choice that cannot be read."""
-        if len(self._mapping.candidates) > len(self._known):
-            self._leave_candidates()
         label = None if self._mapping.layout == "trl" else row.get(self._label)
         if self._is_plain and label in _FINE:
             return row
@@ -207,7 +250,7 @@ class Survey:
 
     def _check_given(self) -> None:
         theirs = {self._mapping.ours.get(name, name) for name in OURS}
-        known = ("label", "vote", "votes", "domain", "distinct", *theirs, self._label, *self._people)
+        known = ("label", "vote", "votes", "domain", "distinct", *theirs, self._label, *self._people, *self._blank)
         for name, values in self._given.items():
             if name not in known:
                 raise InputError(
@@ -274,9 +317,11 @@ class Survey:
         if self._voters.are_columns:
             self._people = list(self._voters.votes)
             return
-        if self._mapping.layout != "pairs" or "votes" in self._mapping.left_alone or _have_votes(rows):
+        found = [name for name in self._candidates() if is_person(name)]
+        if self._are_people_found:  # annotators whom later rows bring join the others
+            self._people += [name for name in people_among(found) if name not in self._people]
+        if not self._seeks_people or _have_votes(rows):
             return
-        found = [name for name in self._mapping.candidates if is_person(name)]
         given = self._of("vote", "votes", *found)
         filled = {name for name in found if any(not is_blank(row.get(name)) for row in rows)}
         odd = {name for name in filled if not self._is_readable(name, rows, Words("vote", given))}
@@ -299,32 +344,27 @@ class Survey:
             f"each; --vote {shlex.quote(one)} --vote {shlex.quote(two)} reads them as votes of two annotators, "
             f"--column votes_a={shlex.quote(one)} --column votes_b={shlex.quote(two)} as how many prefer each response"
         )
-        for name in (one, two):
-            self._mapping.candidates.pop(name)
+        self._refused.update((one, two))
 
     def _find_label(self, rows: Sequence[Values]) -> None:
-        if (
-            self._mapping.layout != "pairs"
-            or self._people
-            or "label" in (*self._mapping.ours, *self._mapping.left_alone)
-        ):
+        if self._people or not self._seeks_label:
             return
         if _have_votes(rows) or any(not is_blank(row.get("label")) for row in rows):
             return
         for wanted in CHOICES:
-            for name in self._mapping.candidates:
+            for name in self._candidates():
                 if plain_name(name) == wanted and self._is_readable(name, rows, Words(name, self._of("label", name))):
                     self._label = name
                     self._notice(f"column {name} is read as label; --column label= leaves it alone")
                     return
-        for name in self._mapping.candidates:
+        for name in self._candidates():
             value = next((row[name] for row in rows if not is_blank(row.get(name))), None)
             if plain_name(name) in CHOICES and value is not None:
                 self._notice(
                     f"column {name} is left alone; if it says who won, say what each of its values means, as in "
                     f"--column label={shlex.quote(name)} {Words(name).option(value, 'a')}"
                 )
-                self._mapping.candidates.pop(name)
+                self._refused.add(name)
                 return
 
     def _is_readable(self, name: str, rows: Sequence[Values], words: Words) -> bool:
@@ -385,6 +425,11 @@ def _may_be_of_responses(names: Sequence[str], rows: Sequence[Values]) -> bool:
 
 def _have_votes(rows: Sequence[Values]) -> bool:
     return any(row.get(name) for row in rows for name in ("votes", *_COUNTS))
+
+
+def _says(value: Any) -> bool:
+    """Whether a value may say who won: one of a label, or votes of somebody."""
+    return not is_blank(value) and value not in ([], {})
 
 
 def _holds(text: str, words: Sequence[str]) -> bool:

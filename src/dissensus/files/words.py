@@ -94,11 +94,11 @@ class Words:
         return self._numbers == {1.0}
 
     def decide(self) -> str | None:
-        """Settle what the numbers mean; returns a notice, or None where there are no numbers.
+        """Settle what the numbers mean, once; returns a notice, or None where there are no numbers.
 
         Raises InputError where they may mean several things.
         """
-        if not self._numbers:
+        if not self._numbers or self.base is not None or self.is_share:
             return None
         low, high = min(self._numbers), max(self._numbers)
         whole = self._numbers <= {0.0, 0.5, 1.0}
