@@ -201,7 +201,7 @@ def _parquet(path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(_BATCH, use_threads=False):
                 for values in batch.to_pylist():
                     number += 1
-                    yield Row(str(path), number, with_names(values, classes))
+                    yield Row(str(path), number, with_names(values, classes) if classes else values)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not readable as Parquet ({reason}); fetch or write the file again") from error

@@ -110,11 +110,11 @@ def read_trl(
     choices = Choices(remarks, always=voters.are_rows)
     table = _Rows(source, split, mapping, survey, choices, notice)
     seen = _Seen()
-    floats: _Floats | None = None
+    rows = table.read(faults)
+    first = list(islice(rows, 1))
+    floats = _Floats() if first and format_of(first[0][0].source) in ("csv", "tsv") else None
     n = 0
-    for number, (found, given) in enumerate(table.read(faults)):
-        if not number and format_of(found.source) in ("csv", "tsv"):
-            floats = _Floats()
+    for found, given in chain(first, rows):
         try:
             row = survey.apply(given)
             pair, margin = _pair_of(row, mapping, remarks)
@@ -162,43 +162,56 @@ class _Rows:
 
     def read(self, faults: Faults) -> Iterator[_Given]:
         """Stream the rows; ids that name prompts are found out, and choices of the same pair, before they are given."""
-        n = 0
-        for head in self._looked_at(self._renamed(faults)):
-            if n == 0 and _ids_name_prompts(head, self._survey, self._mapping):
-                self._survey.make_ids()
-                self._notice(_IDS_ARE_MADE)
-            if self._survey.is_choices and not self._is_scanned:
-                self._scan(head, n)
-            n += len(head)
-            yield from head
+        return self._looked_at(self._renamed(faults), self._settle)
+
+    def _settle(self, head: Sequence[_Given], before: int) -> None:
+        """Say of rows that were looked at together, and of those behind them, what ids and choices are."""
+        if before == 0 and _ids_name_prompts(head, self._survey, self._mapping):
+            self._survey.make_ids()
+            self._notice(_IDS_ARE_MADE)
+        if self._survey.is_choices and not self._is_scanned:
+            self._scan(head, before)
 
     def _renamed(self, faults: Faults) -> Iterator[_Given]:
         return ((row, self._mapping.rename(row)) for row in rows_of(self._source, self._split, faults))
 
-    def _looked_at(self, rows: Iterator[_Given]) -> Iterator[Sequence[_Given]]:
-        """Yield rows by and by: what is news is looked at, and settled, together with what follows it."""
-        survey = self._survey
+    def _looked_at(
+        self, rows: Iterator[_Given], then: Callable[[Sequence[_Given], int], None] | None = None
+    ) -> Iterator[_Given]:
+        """Yield rows; what is news is looked at, and settled, together with what follows it.
+
+        ``then`` is called with rows that were looked at, and how many were before them.
+        """
+        is_news, n = self._survey.is_news, 0
         for first in rows:
-            if not survey.is_news(first[1]):
-                yield (first,)
-                continue
-            head = [first, *islice(rows, _HEAD - 1)]
-            survey.look([row for _, row in head])
-            for found, row in rows if survey.is_open else ():
-                head.append((found, row))
-                survey.observe(row)
-                if not survey.is_open:
-                    break
-            survey.decide()
-            yield head
+            if is_news(first[1]):
+                head = self._look(first, rows)
+                if then is not None:
+                    then(head, n)
+                n += len(head)
+                yield from head
+            else:
+                n += 1
+                yield first
+
+    def _look(self, first: _Given, rows: Iterator[_Given]) -> Sequence[_Given]:
+        survey = self._survey
+        head = [first, *islice(rows, _HEAD - 1)]
+        survey.look([row for _, row in head])
+        for found, row in rows if survey.is_open else ():
+            head.append((found, row))
+            survey.observe(row)
+            if not survey.is_open:
+                break
+        survey.decide()
+        return head
 
     def _scan(self, head: Sequence[_Given], before: int) -> None:
         """Find the pairs that come several times among a head and the rows behind it."""
         self._is_scanned = True
         every: Iterable[_Given] = head
         if before or len(head) >= _HEAD:
-            again = islice(self._renamed(Faults(skip=True)), before, None)
-            every = chain.from_iterable(self._looked_at(again))
+            every = self._looked_at(islice(self._renamed(Faults(skip=True)), before, None))
         self._choices.scan(_readable(every, self._survey))
 
 

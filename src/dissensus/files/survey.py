@@ -80,7 +80,7 @@ class Survey:
         self._cells: set[str] = set()
         self._people: list[str] = []
         self._are_people_found = False
-        self._known = 0
+        self._known = -1
         self._refused: set[str] = set()
         self._blank: tuple[str, ...] = ()
         self._label = "label"
@@ -98,7 +98,7 @@ class Survey:
         for name in self._blank:
             if (value := row.get(name)) is not None and _says(value):
                 return True
-        return not self._has_looked or len(self._mapping.candidates) > self._known
+        return len(self._mapping.candidates) > self._known
 
     def look(self, rows: Sequence[Values]) -> None:
         """Take in the first rows, or those from one on that is news.
