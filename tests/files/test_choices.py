@@ -9,7 +9,8 @@ import pytest
 from dissensus.cli.pairs import _mapping, _values
 from dissensus.errors import InputError
 from dissensus.files import read_pairs, read_trl
-from dissensus.records import Vote
+from dissensus.files.merging import turned
+from dissensus.records import Vote, content_id
 
 TEXTS = [{"prompt": f"Why {i}?", "response_a": f"So {i}.", "response_b": f"No {i}."} for i in range(4)]
 
@@ -275,6 +276,45 @@ def test_a_row_for_each_annotator_whichever_way_round():
     # Somebody who says both is a tie.
     found, notices = read([given[0], given[1] | {"worker": "w0"}], annotator="worker", votes=["choice"])
     assert (found[0].votes.tie, found[0].label) == (1, "tie")
+
+
+def shown(orders, i=0):
+    """One row a person, who prefers x; 0 shows x first, and 1 y."""
+    sides = [("x", "y"), ("y", "x")]
+    return [
+        {"id": f"q{i}", "prompt": f"p {i}", "response_a": sides[n][0], "response_b": sides[n][1], "choice": "AB"[n]}
+        | {"who": f"w{j}"}
+        for j, n in enumerate(orders)
+    ]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_order_of_rows_does_not_decide_which_response_is_a(named):
+    options = {"annotator": "who", "votes": ["choice"]} if named else {}
+    other = {**shown([0])[0], "choice": "B", "who": "bob"}  # somebody disagrees
+
+    def first(orders, *more):
+        (pair,), _ = read([*shown(orders), *more][::-1], **options)
+        votes = (pair.votes.a, pair.votes.b)
+        assert votes == ((len(orders), len(more)) if pair.response_a == "x" else (len(more), len(orders)))
+        return pair.response_a
+
+    for orders in ([0, 0, 0, 1], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0]):  # as most rows have it, with w1 or without
+        assert first(orders, other) == "x"
+    assert first([1, 1, 1, 1], other) == first([0, 1, 1, 1], other) == "y"
+    balanced = {first(orders, other) for orders in ([1, 1, 0], [1, 0, 1], [0, 1, 1])}
+    assert balanced == {"x"} or balanced == {"y"}
+
+
+def test_pairs_that_are_turned_differ_in_nothing_else():
+    (as_shown,), _ = read(shown([0, 0, 1]), annotator="who", votes=["choice"])
+    for pair in (as_shown, as_shown.model_copy(update={"id": content_id("p 0", "x", "y")})):
+        twice = turned(turned(pair))
+        assert twice == pair
+        assert turned(pair).response_a == pair.response_b
+        assert (turned(pair).label, turned(pair).votes.preference) == ("b", 1 - pair.votes.preference)
+    assert turned(as_shown).id == "q0"
+    assert turned(pair).id == content_id("p 0", "y", "x")
 
 
 def test_an_estimate_is_turned_with_its_vote():
