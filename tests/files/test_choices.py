@@ -190,6 +190,38 @@ def test_a_share_is_an_estimate():
     assert "share of people that prefers response_a" in notices[-1]
 
 
+SHARES = {
+    "rows": ([{"who": "ann", "preference": 0.8}, {"who": "bob", "preference": 0.3}], ("who", ["preference"])),
+    "rows with ids": (
+        [{"id": "q", "who": "ann", "preference": 0.8}, {"id": "q", "who": "bob", "preference": 0.3}],
+        ("who", ["preference"]),
+    ),
+    "rows of nobody": ([{"preference": 0.8}, {"preference": 0.3}], (None, [])),
+    "columns": ([{"rater_1_preference": 0.8, "rater_2_preference": 0.3}], (None, [])),
+    "columns of names": (
+        [{"ann_preference": 0.8, "bob_preference": 0.3}],
+        (None, ["ann_preference", "bob_preference"]),
+    ),
+    "a list": ([{"votes": [{"user": "ann", "preference": 0.8}, {"user": "bob", "preference": "0.3"}]}], (None, [])),
+}
+
+
+@pytest.mark.parametrize("case", SHARES)
+def test_shares_of_several_people_are_an_estimate_of_each(case):
+    given, (annotator, votes) = SHARES[case]
+    (pair,), _ = read([TEXTS[0] | row for row in given], annotator=annotator, votes=votes)
+    said = pair.votes.annotations
+    assert (pair.votes.preference, [vote.estimate for vote in said]) == (pytest.approx(0.55), [0.8, 0.3])
+    names = [vote.annotator for vote in said]
+    assert names == ([None, None] if case == "rows of nobody" else names)
+    assert len(set(names)) == 2 or case == "rows of nobody"
+
+
+def test_the_example_of_fractions_goes_with_their_order():
+    with pytest.raises(InputError, match=r"--value ann:0\.3=b --value ann:0\.8=a"):
+        read([TEXTS[0] | {"ann": 0.8, "bob": 0.3}], votes=["ann", "bob"])
+
+
 @pytest.mark.parametrize(
     "votes",
     [

@@ -80,11 +80,15 @@ class Choices:
 
 
 def with_vote(pair: Pair, annotator: str | None) -> Pair:
-    """Make the label of a pair the vote of somebody; without a label nobody voted."""
-    if pair.label is None or pair.votes is not None:
+    """Make what a row says the vote of somebody: its label, or the one vote of nobody; without either nobody voted."""
+    said = pair.votes.annotations if pair.votes else None
+    if pair.votes is None and pair.label is not None:
+        said = (Vote(annotator=annotator, vote=pair.label),)
+    elif said and len(said) == 1 and said[0].annotator is None:
+        said = (said[0].model_copy(update={"annotator": annotator}),)
+    else:
         return pair
-    votes = votes_of([Vote(annotator=annotator, vote=pair.label)])
-    return _without_nobody(pair.model_copy(update={"votes": votes}))
+    return _without_nobody(pair.model_copy(update={"votes": votes_of(said)}))
 
 
 def _is_turned(merged: Merged) -> bool:

@@ -65,13 +65,8 @@ class Merged:
             if vote.annotator is not None:
                 self._places[vote.annotator] = len(self.said)
             self.said.append(vote)
-        elif self.said[place].vote == vote.vote:
-            count("dropped: an annotator's same vote on the same pair again")
         else:
-            count("an annotator's different votes on the same pair, counted as a tie")
-            known = self.said[place].estimate
-            estimate = None if known is None or vote.estimate is None else (known + vote.estimate) / 2
-            self.said[place] = self.said[place].model_copy(update={"vote": "tie", "estimate": estimate})
+            self.said[place] = _settled(self.said[place], vote, count)
 
     def settle(self, count: Count) -> tuple[Pair, Margin | None]:
         """Make the pair, with the majority's label.
@@ -104,6 +99,20 @@ class Merged:
 def votes_counted(counts: Mapping[Label, int]) -> Votes:
     """Make votes of which nothing but their number is known."""
     return Votes(a=counts.get("a", 0), b=counts.get("b", 0), tie=counts.get("tie", 0))
+
+
+def _settled(one: Vote, two: Vote, count: Count) -> Vote:
+    """Make one vote of two by the same annotator."""
+    if (one.vote, one.estimate) == (two.vote, two.estimate):
+        count("dropped: an annotator's same vote on the same pair again")
+        return one
+    if one.estimate is None or two.estimate is None:
+        count("an annotator's different votes on the same pair, counted as a tie")
+        return one.model_copy(update={"vote": "tie"})
+    count("an annotator's different estimates on the same pair, counted as their mean")
+    mean = (one.estimate + two.estimate) / 2
+    side = "tie" if mean == 0.5 else "a" if mean > 0.5 else "b"
+    return one.model_copy(update={"vote": side, "estimate": mean})
 
 
 def turned(pair: Pair) -> Pair:

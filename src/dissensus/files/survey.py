@@ -118,14 +118,14 @@ class Survey:
         self._has_ids |= any(not is_blank(row.get("id")) for row in rows)
         self._leave_candidates(rows)
         self._check_given()
-        self._take_words(is_label_new=not had_label, are_votes_new=not had_votes)
+        self._take_words(rows, is_label_new=not had_label, are_votes_new=not had_votes)
         for row in rows:
             self.observe(row)
         self.is_choices |= self._voters.are_rows or (
             not self._has_ids if self._has_votes else self._mapping.layout == "trl" or self._has_label
         )
 
-    def _take_words(self, *, is_label_new: bool, are_votes_new: bool) -> None:
+    def _take_words(self, rows: Sequence[Values], *, is_label_new: bool, are_votes_new: bool) -> None:
         """Begin with what was given of the label, and of the votes, that no row before had."""
         if is_label_new:
             theirs = self._mapping.ours.get("label", self._label)
@@ -133,7 +133,8 @@ class Survey:
         if are_votes_new:
             people = self._people[0] if self._people else self._mapping.ours.get("votes", "votes")
             given = self._of("votes", "vote", *self._people)
-            self._votes = Words(people, given, self._named, ours="votes")
+            shares = any(_are_preferences(row.get("votes")) for row in rows)
+            self._votes = Words(people, given, self._named, ours="votes", may_be_shares=shares)
             self._votes_are_odd = bool(given)
 
     def _leave_candidates(self, rows: Sequence[Values]) -> None:
@@ -194,8 +195,8 @@ class Survey:
         for words in (self._words, self._votes):
             if notice := words.decide():
                 self._notice(notice)
-        if self._words.is_share:
-            self.is_choices = False
+        if self._words.is_share:  # an estimate is a vote: whose it is says a column, or no id
+            self.is_choices = self._voters.are_rows or not self._has_ids
         self._settle()
 
     def make_ids(self) -> None:
@@ -226,8 +227,8 @@ class Survey:
         elif label is not None:
             row["label"] = self._words.read(label, _models(row))
         if self._people:
-            said = {name: self._votes.read(row.get(name), _models(row), name) for name in self._people}
-            row["votes"] = [{"annotator": name, "vote": vote} for name, vote in said.items() if vote is not None]
+            said = {name: self._vote(row.get(name), _models(row), name) for name in self._people}
+            row["votes"] = [{"annotator": name, **vote} for name, vote in said.items() if vote is not None]
         elif self._votes_are_odd and row.get("votes") is not None:
             counts = _counts(row["votes"], self._sides(row))
             is_counted = counts is not None and not any(name in row for name in _COUNTS)
@@ -386,10 +387,18 @@ class Survey:
         said = []
         for given, vote in _entries(value, names):
             rest = dict(given) if isinstance(given, Mapping) else {"annotator": given}
-            side = self._votes.read(vote, names)
-            if side is not None or rest.get("estimate") is not None:
-                said.append({**rest, "vote": side})
+            told = self._vote(vote, names)
+            if told is not None or rest.get("estimate") is not None:
+                said.append({**rest, **(told or {"vote": None})})
         return said
+
+    def _vote(self, value: Any, names: Mapping[str, str], column: str | None = None) -> Values | None:
+        """Return what one person said, a side or an estimate; None for an empty value. Raises ValueError."""
+        if self._votes.is_share:
+            share = self._votes.share(value, column)
+            return None if share is None else {"estimate": share}
+        side = self._votes.read(value, names, column)
+        return None if side is None else {"vote": side}
 
 
 _MEANING = {
@@ -460,6 +469,11 @@ def _models(row: Values) -> dict[str, str]:
 def _listed(value: Any) -> list[Any] | None:
     found = decode_cell(value) if isinstance(value, str) else value
     return found if isinstance(found, list) else None
+
+
+def _are_preferences(votes: Any) -> bool:
+    """Whether votes are objects that call what somebody said a preference."""
+    return any(isinstance(vote, Mapping) and vote.get("preference") is not None for vote in _listed(votes) or ())
 
 
 def _counts(value: Any, names: Mapping[str, str]) -> dict[str, int] | None:

@@ -58,7 +58,8 @@ class Words:
     """Reads the choices of one source, whose numbers count from 0 or from 1 throughout.
 
     ``given`` maps their values, as text, to ours (``--value``); ``named`` maps names of their columns that stand for
-    the two responses. ``observe`` the first choices, then `decide`.
+    the two responses. Numbers ``may_be_shares`` of people where the column is not called a preference, too. ``observe``
+    the first choices, then `decide`.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Words:
         named: Mapping[str, str] | None = None,
         *,
         ours: str = "label",
+        may_be_shares: bool = False,
     ) -> None:
         self.ours = ours
         self.column = column
@@ -79,6 +81,7 @@ class Words:
         """The number of the first response."""
         self.is_share = False
         """Whether values are the share of people that prefers response a."""
+        self._may_be_shares = may_be_shares or "preference" in _plain(column)
         self._numbers: set[float] = set()
 
     def observe(self, values: Iterable[Any]) -> None:
@@ -102,14 +105,14 @@ class Words:
             return None
         low, high = min(self._numbers), max(self._numbers)
         whole = self._numbers <= {0.0, 0.5, 1.0}
-        if "preference" in _plain(self.column) and low >= 0 and high <= 1:
+        if self._may_be_shares and low >= 0 and high <= 1:
             if whole:
                 raise InputError(f"{self._unclear()}, or the share of people that prefers response_a; {self._advice()}")
             self.is_share = True
             self._refuse_contradiction()
             return (
-                f"{self.column} has numbers from 0 to 1: read as the share of people that prefers response_a, one "
-                "estimate a pair"
+                f"{self.column} has numbers from 0 to 1: read as the share of people that prefers response_a, as "
+                "somebody estimates it"
             )
         if whole and low < 1:
             self.base = 0
@@ -149,15 +152,16 @@ class Words:
             f"b, tie or nothing); or leave the column alone: --column {self.ours}="
         )
 
-    def share(self, value: Any) -> float | None:
-        """Return the share that prefers a. Raises ValueError."""
+    def share(self, value: Any, column: str | None = None) -> float | None:
+        """Return the share that prefers a; None for an empty value. Raises ValueError."""
         if is_blank(value):
             return None
         found = self._find(value)
         if isinstance(found, str):
             return LABEL_VALUE.get(found)
         if found is None or not 0 <= found <= 1:
-            raise ValueError(f"{self.column} is {kind_of(value)}; expected the share that prefers a, from 0 to 1")
+            name = column or self.column
+            raise ValueError(f"{name} is {kind_of(value)}; expected the share that prefers a, from 0 to 1")
         return found
 
     def can_read(self, value: Any, names: Mapping[str, str] | None = None) -> bool:
@@ -216,9 +220,9 @@ class Words:
     def _advice(self) -> str:
         """Say how to name the numbers of which nothing was given, as it goes with those that were."""
         numbers = sorted(self._numbers | self._given_numbers.keys())[:_MOST_SHOWN]
-        is_share = numbers[0] < 0 or numbers in ([0.0, 0.5, 1.0], [0.0, 1.0])  # the more, the more for a
+        is_share = numbers[0] < 0 or numbers[-1] <= 1  # the more, the more for a
         low, high = ("b", "a") if is_share else ("a", "b")
-        middle = 0.0 if numbers[0] < 0 else (numbers[0] + numbers[-1]) / 2
+        middle = 0.0 if numbers[0] < 0 else 0.5 if is_share else (numbers[0] + numbers[-1]) / 2
         sides = {n: low if n < middle else high if n > middle else "tie" for n in numbers}
         if numbers == [0.0, 1.0, 2.0] or len(numbers) == 1:
             sides = {n: {0.0: "tie", 2.0: "b"}.get(n, "a") for n in numbers}
