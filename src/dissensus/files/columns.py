@@ -45,6 +45,8 @@ _KNOWN: dict[Layout, tuple[str, ...]] = {
     "pairs": (*PAIR_COLUMNS, "tools"),
     "trl": ("id", "prompt", "chosen", "rejected", "margin", "tools", *DESCRIPTIVE),
 }
+_OPENAI = {"prompt": "input", "chosen": "preferred_output", "rejected": "non_preferred_output"}
+"""What OpenAI's files for preference tuning call our columns."""
 _PROMPTS = ("question", "instruction", "query", "input", "prompts", "context", "post", "problem", "text", "user")
 _NO_TEXTS = ("model", "vote", "score", "rating", "winner", "annotator", "rater", "worker", "label")
 _PERSON = re.compile(
@@ -150,12 +152,24 @@ class ColumnMap:
 
         Raises InputError where the first row lacks a required column, or where any row holds a near miss.
         """
+        if self.layout is None:
+            self._take_openai(row.values)
         values = self._renamed(row) if self.ours or self.left_alone or self._people else row.values
         names = tuple(values)
         if names not in self._checked:
             self._check(names, row.place)
             self._checked.add(names)
         return values
+
+    def _take_openai(self, names: Collection[str]) -> None:
+        """Read OpenAI's columns as ours, unless somebody has said what is what."""
+        sides = (*_OPENAI, "response_a", "response_b")
+        is_other = any(self.ours.get(ours, _OPENAI.get(ours)) != _OPENAI.get(ours) for ours in sides)
+        if is_other or not set(_OPENAI.values()) <= {*names} or not {*names, *self.left_alone}.isdisjoint(sides):
+            return
+        if not _OPENAI.items() <= self.ours.items():
+            self._notice(f"columns {', '.join(_OPENAI.values())} are read as {', '.join(_OPENAI)}")
+        self.ours |= _OPENAI
 
     def leave(self, names: Collection[str]) -> None:
         """Say that candidates turned out to hold nothing of ours."""
