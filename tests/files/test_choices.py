@@ -11,7 +11,8 @@ import pytest
 from dissensus.cli.pairs import _mapping, _values
 from dissensus.errors import InputError
 from dissensus.files import read_pairs, read_trl
-from dissensus.records import Vote
+from dissensus.files.merging import turned
+from dissensus.records import Vote, content_id
 
 TEXTS = [{"prompt": f"Why {i}?", "response_a": f"So {i}.", "response_b": f"No {i}."} for i in range(4)]
 
@@ -119,6 +120,41 @@ def test_what_a_message_says_to_do_works_with_any_name_of_the_column(theirs):
         assert labels(rows(theirs, values), columns={"label": theirs}, values=given) == expected
 
 
+@pytest.mark.parametrize(
+    ("column", "numbers", "given", "expected"),
+    [
+        ("label", [0, 1, 0], {"1": "a"}, ["b", "a", "b"]),
+        ("label", [1, 2, 1], {"1": "b"}, ["b", "a", "b"]),
+        ("label", [0, 1, 2], {"1": "tie"}, None),
+        ("label", [0, 1, 0], {"1": "tie"}, None),
+        ("label", [0, 1, 0], {"1": ""}, None),
+        ("preference", [0, 1, 0], {"1": "a"}, ["b", "a", "b"]),
+        ("preference", [0.2, 1, 0.6], {"1": "b"}, None),
+    ],
+)
+def test_numbers_are_not_guessed_against_those_that_were_given(column, numbers, given, expected):
+    with pytest.raises(InputError, match=f"{column} has the number") as caught:
+        read(rows(column, numbers), values={column: given})
+    more = dict(re.findall(r"--value \w+:(\S+)=(\w+)", str(caught.value)))
+    assert more
+    if expected is not None:
+        assert labels(rows(column, numbers), values={column: given | more}) == expected
+
+
+@pytest.mark.parametrize(
+    ("numbers", "given", "expected"),
+    [
+        ([1, 2, 1], {"1": "a"}, ["a", "b", "a"]),
+        ([0, 1, 2], {"0": "tie"}, ["tie", "a", "b"]),
+        ([0, 1, -1], {"-1": ""}, ["a", "b", None]),
+        ([0, 1, 0.5], {"0.5": ""}, ["a", "b", None]),
+        ([0, 1, 0.5], {"1": "a", "0": "b"}, ["b", "a", "tie"]),
+    ],
+)
+def test_numbers_beside_those_that_were_given_are_read_where_they_go_together(numbers, given, expected):
+    assert labels(rows("label", numbers), values={"label": given}) == expected
+
+
 def test_a_column_of_unknown_words_is_named_with_a_way_that_works():
     found, (notice,) = read(rows("choice", ["left", "left"]))
     assert [pair.label for pair in found] == [None, None]
@@ -172,6 +208,38 @@ def test_a_share_is_an_estimate():
     assert "share of people that prefers response_a" in notices[-1]
 
 
+SHARES = {
+    "rows": ([{"who": "ann", "preference": 0.8}, {"who": "bob", "preference": 0.3}], ("who", ["preference"])),
+    "rows with ids": (
+        [{"id": "q", "who": "ann", "preference": 0.8}, {"id": "q", "who": "bob", "preference": 0.3}],
+        ("who", ["preference"]),
+    ),
+    "rows of nobody": ([{"preference": 0.8}, {"preference": 0.3}], (None, [])),
+    "columns": ([{"rater_1_preference": 0.8, "rater_2_preference": 0.3}], (None, [])),
+    "columns of names": (
+        [{"ann_preference": 0.8, "bob_preference": 0.3}],
+        (None, ["ann_preference", "bob_preference"]),
+    ),
+    "a list": ([{"votes": [{"user": "ann", "preference": 0.8}, {"user": "bob", "preference": "0.3"}]}], (None, [])),
+}
+
+
+@pytest.mark.parametrize("case", SHARES)
+def test_shares_of_several_people_are_an_estimate_of_each(case):
+    given, (annotator, votes) = SHARES[case]
+    (pair,), _ = read([TEXTS[0] | row for row in given], annotator=annotator, votes=votes)
+    said = pair.votes.annotations
+    assert (pair.votes.preference, [vote.estimate for vote in said]) == (pytest.approx(0.55), [0.8, 0.3])
+    names = [vote.annotator for vote in said]
+    assert names == ([None, None] if case == "rows of nobody" else names)
+    assert len(set(names)) == 2 or case == "rows of nobody"
+
+
+def test_the_example_of_fractions_goes_with_their_order():
+    with pytest.raises(InputError, match=r"--value ann:0\.3=b --value ann:0\.8=a"):
+        read([TEXTS[0] | {"ann": 0.8, "bob": 0.3}], votes=["ann", "bob"])
+
+
 @pytest.mark.parametrize(
     "votes",
     [
@@ -208,6 +276,45 @@ def test_a_column_for_each_annotator(tmp_path):
         read(given, votes=["ann", "cem"])
 
 
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        (("label_0", "label_1"), [(1, 0), (0, 1), (0.5, 0.5)]),
+        (("label_0", "label_1"), [(1, 0), (1, 1)]),
+        (("votes_1", "votes_2"), [(2, 1), (5, 0)]),
+        (("Votes 1", "Votes 2"), [("2", "1"), ("1", "2")]),
+        (("rater_1", "rater_2"), [(1, 2), (1, 2), (1, 2)]),
+    ],
+    ids=str,
+)
+def test_numbers_that_may_be_of_a_response_each_are_no_votes(columns, values):
+    given = [text | dict(zip(columns, two, strict=True)) for text, two in zip(TEXTS, values, strict=False)]
+    found, (notice,) = read(given)
+    assert [pair.votes for pair in found] == [None] * len(values)
+    words = shlex.split(re.sub("[,;]", " ", notice))
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--vote"] == list(columns)
+    if all(float(n).is_integer() for two in values for n in two):
+        counted, _ = read(
+            given, columns=_mapping(tuple(word for word in words if word.startswith(("votes_a=", "votes_b="))))
+        )
+        assert [(pair.votes.a, pair.votes.b) for pair in counted] == [(int(a), int(b)) for a, b in values]
+    voted, _ = read(given, votes=list(columns), values={"vote": {"1": "a", "2": "b", "0": "b", "5": "tie"}})
+    assert all(pair.votes.n == 2 for pair in voted)
+
+
+def test_numbers_of_annotators_who_agree_somewhere_and_words_are_votes():
+    for values in ([(1, 2), (2, 2)], [(0, 1), (1, 1)], [("A", "B"), ("B", "A")]):
+        given = [text | {"rater_1": a, "rater_2": b} for text, (a, b) in zip(TEXTS, values, strict=False)]
+        found, _ = read(given)
+        assert (found[0].votes.a, found[0].votes.b) == (1, 1)
+
+
+def test_who_a_rater_was_is_no_vote_beside_the_choice():
+    given = [text | {"rater_1": 1, "rater_2": 2, "rater_1_choice": "A", "rater_2_choice": "A"} for text in TEXTS]
+    found, _ = read(given)
+    assert [(pair.votes.a, pair.votes.b) for pair in found] == [(2, 0)] * len(TEXTS)
+
+
 def test_a_row_for_each_annotator_whichever_way_round():
     given = [TEXTS[i // 3] | {"worker": f"w{i % 3}", "choice": side, "id": i} for i, side in enumerate("ABAAAA")]
     turned = given[1] | {"response_a": given[1]["response_b"], "response_b": given[1]["response_a"], "choice": "A"}
@@ -219,6 +326,62 @@ def test_a_row_for_each_annotator_whichever_way_round():
     # Somebody who says both is a tie.
     found, notices = read([given[0], given[1] | {"worker": "w0"}], annotator="worker", votes=["choice"])
     assert (found[0].votes.tie, found[0].label) == (1, "tie")
+
+
+def shown(orders, i=0):
+    """One row a person, who prefers x; 0 shows x first, and 1 y."""
+    sides = [("x", "y"), ("y", "x")]
+    return [
+        {"id": f"q{i}", "prompt": f"p {i}", "response_a": sides[n][0], "response_b": sides[n][1], "choice": "AB"[n]}
+        | {"who": f"w{j}"}
+        for j, n in enumerate(orders)
+    ]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_order_of_rows_does_not_decide_which_response_is_a(named):
+    options = {"annotator": "who", "votes": ["choice"]} if named else {}
+    other = {**shown([0])[0], "choice": "B", "who": "bob"}  # somebody disagrees
+
+    def first(orders, *more):
+        (pair,), _ = read([*shown(orders), *more][::-1], **options)
+        votes = (pair.votes.a, pair.votes.b)
+        assert votes == ((len(orders), len(more)) if pair.response_a == "x" else (len(more), len(orders)))
+        return pair.response_a
+
+    for orders in ([0, 0, 0, 1], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0]):  # as most rows have it, with w1 or without
+        assert first(orders, other) == "x"
+    assert first([1, 1, 1, 1], other) == first([0, 1, 1, 1], other) == "y"
+    balanced = {first(orders, other) for orders in ([1, 1, 0], [1, 0, 1], [0, 1, 1])}
+    assert balanced == {"x"} or balanced == {"y"}
+
+
+def test_pairs_that_are_turned_differ_in_nothing_else():
+    (as_shown,), _ = read(shown([0, 0, 1]), annotator="who", votes=["choice"])
+    for pair in (as_shown, as_shown.model_copy(update={"id": content_id("p 0", "x", "y")})):
+        twice = turned(turned(pair))
+        assert twice == pair
+        assert turned(pair).response_a == pair.response_b
+        assert (turned(pair).label, turned(pair).votes.preference) == ("b", 1 - pair.votes.preference)
+    assert turned(as_shown).id == "q0"
+    assert turned(pair).id == content_id("p 0", "y", "x")
+
+
+def test_an_estimate_is_turned_with_its_vote():
+    texts = {"prompt": "p", "response_a": "x", "response_b": "y"}
+    other = {**texts, "response_a": "y", "response_b": "x"}
+
+    def said(who, estimate):
+        return {"votes": [{"annotator": who, "vote": "a", "estimate": estimate}]}
+
+    def share_of_x(found):
+        (pair,), _ = found
+        return pair.votes.preference if pair.response_a == "x" else 1 - pair.votes.preference
+
+    given = [texts | said("ann", 0.8), other | said("bob", 0.9)]
+    for order in (given, given[::-1]):
+        assert share_of_x(read(order)) == pytest.approx((0.8 + 0.1) / 2)
+    assert share_of_x(read([texts | said("ann", 0.8), other | said("ann", 0.9)])) == pytest.approx((0.8 + 0.1) / 2)
 
 
 def choices(order=(0, 1, 2), n=4):
@@ -326,6 +489,10 @@ def test_the_example_of_a_scale_names_each_of_its_numbers_in_order(numbers, side
         ({"response_a": 3, "response_b": 2, "tie": 1}, (3, 2, 1)),
         ({"model_b": 2, "model_a": None}, (0, 2, 0)),
         ('{"gpt": 1, "llama": 2}', (1, 2, 0)),
+        ({"llama": 2, "gpt": 1, "tie": 1}, (1, 2, 1)),
+        ({"answer_1": 3, "answer_2": 1}, (3, 1, 0)),
+        ({"answer_2": 3, "answer_1": 1.0, "tie": None}, (1, 3, 0)),
+        ({"Response 1": 3, "Response 0": 1}, (1, 3, 0)),
     ],
 )
 def test_votes_by_the_name_of_a_side_are_counts_and_not_annotators(votes, counts):
@@ -334,6 +501,57 @@ def test_votes_by_the_name_of_a_side_are_counts_and_not_annotators(votes, counts
     assert pair.votes is not None
     assert (pair.votes.a, pair.votes.b, pair.votes.tie) == counts
     assert pair.votes.annotations is None
+
+
+def test_counts_by_one_name_that_may_be_either_side_are_refused():
+    with pytest.raises(InputError, match="votes is of answer_1, which may count from 0 or 1; write both"):
+        read([TEXTS[0] | {"votes": {"answer_1": 3}}])
+    given = [{"prompt": "p", "answer_1": "x", "answer_2": "y", "votes": {"answer_1": 3}}]
+    ((pair,), _) = read(given, columns={"response_a": "answer_1", "response_b": "answer_2"})
+    assert (pair.votes.a, pair.votes.b) == (3, 0)
+    ((pair,), _) = read([TEXTS[0] | {"votes": {"1": 2, "2": 1}}])  # people whose names are numbers
+    assert [vote.annotator for vote in pair.votes.annotations] == ["1", "2"]
+
+
+LATE = {
+    "winner": ({"winner": None}, [{"winner": "A"}, {"winner": "B"}]),
+    "numbers": ({"winner": ""}, [{"winner": "1"}, {"winner": "2"}]),
+    "label": ({"label": None}, [{"label": 0}, {"label": 1}]),
+    "annotators": ({"rater_1": "", "rater_2": ""}, [{"rater_1": "A", "rater_2": "B"}, {"rater_1": "B"}]),
+    "lists": ({"votes": None}, [{"votes": ["A", "B", "A"]}, {"votes": [2, 1, 2]}]),
+    "no lists": ({"votes": []}, [{"votes": {"A": 2}}]),
+    "shares": ({"preference": None}, [{"preference": 0.2}, {"preference": 1}]),
+}
+
+
+@pytest.mark.parametrize("case", LATE)
+@pytest.mark.parametrize("blank", ["blank", "absent"])
+def test_it_says_nothing_which_rows_come_first(case, blank):
+    empty, judged = LATE[case]
+    empty = empty if blank == "blank" else {}
+    before = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y"} | empty for i in range(1001)]
+    after = [text | one for text, one in zip(TEXTS, judged, strict=False)]
+    (found, notices), (turned, _) = read(before + after), read(after + before)
+    assert turned == found[-len(after) :] + found[: -len(after)]
+    assert all(pair.label or pair.votes for pair in turned[: len(after)])
+    assert not any("left alone, unknown" in text for text in notices)
+
+
+def test_late_rows_that_choose_the_other_way_are_votes_too():
+    before = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y", "winner": None} for i in range(1001)]
+    found, notices = read([*before, *({**TEXTS[0], "winner": side} for side in "ABA")])
+    assert len(found) == 1002
+    assert (found[-1].votes.a, found[-1].votes.b) == (2, 1)
+    assert any(text.startswith("3 rows are choices") for text in notices)
+
+
+def test_a_column_that_is_blank_to_the_end_is_named():
+    given = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y", "winner": None} for i in range(1001)]
+    for n in (2, 1001):
+        found, notices = read(given[:n])
+        assert [pair.label for pair in found] == [None] * n
+        assert notices == ["columns left alone, unknown here: winner"]
+        assert labels(given[:n], values={"winner": {"1": "a"}}) == [None] * n
 
 
 def test_an_annotator_whose_column_only_late_rows_have_counts():

@@ -208,6 +208,41 @@ def test_tool_calls_are_kept_and_tell_responses_apart(tmp_path, content, form):
     assert list(read_pairs(tmp_path / f"y.{form}", notice=pytest.fail)) == [pair]
 
 
+def as_openai(i=0, *, said="Good.", **beside):
+    return {
+        "input": {"messages": [{"role": "user", "content": f"Why {i}?"}], **beside},
+        "preferred_output": [{"role": "assistant", "content": said}],
+        "non_preferred_output": [{"role": "assistant", "content": "Bad."}],
+    }
+
+
+@pytest.mark.parametrize("columns", [None, {"prompt": "input"}, {"chosen": "preferred_output"}], ids=str)
+@pytest.mark.parametrize("form", ["rows", "csv"])
+def test_openai_preferences_are_chosen_and_rejected_with_their_tools(tmp_path, columns, form):
+    given = source = [as_openai(tools=TOOLS, parallel_tool_calls=True), as_openai(1, tools=TOOLS)]
+    if form == "csv":
+        source = tmp_path / "x.csv"
+        with source.open("w", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerows([given[0], *(map(json.dumps, row.values()) for row in given)])
+    notices = []
+    found = list(read_pairs(source, columns=columns, notice=notices.append))
+    as_trl = [
+        {"prompt": r["input"]["messages"], "chosen": r["preferred_output"], "rejected": r["non_preferred_output"]}
+        for r in given
+    ]
+    assert found == list(read_pairs([row | {"tools": TOOLS} for row in as_trl]))
+    assert json.loads(found[0].prompt[0].tools) == TOOLS
+    assert notices[0] == "columns input, preferred_output, non_preferred_output are read as prompt, chosen, rejected"
+    assert notices[1] == "keys of votes or chat messages left alone, unknown here: parallel_tool_calls"
+
+
+def test_openai_columns_are_what_somebody_says_they_are():
+    columns = {"prompt": "input", "response_a": "preferred_output", "response_b": "non_preferred_output"}
+    (pair,) = read_pairs([as_openai(tools=None)], columns=columns, notice=pytest.fail)
+    assert (plain_text(pair.response_a), pair.label, pair.prompt[0].tools) == ("Good.", None, None)
+
+
 def test_a_call_in_no_known_shape_is_shown_all_the_same():
     turn = {"role": "assistant", "content": "", "tool_calls": [{"function": "price"}]}
     (pair,) = read_pairs([{"prompt": "Why?", "chosen": [turn], "rejected": messages([BAD])}])

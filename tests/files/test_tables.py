@@ -43,6 +43,32 @@ def test_a_table_in_memory_gives_the_pairs_of_its_file(path, kind):
     assert list(read_pairs(TABLES[kind](path), notice=pytest.fail)) == PAIRS
 
 
+CLASSES = {
+    "Dataset": lambda data, folder: data,
+    "a stream of datasets": lambda data, folder: data.to_iterable_dataset(),
+    "arrow": lambda data, folder: data.data.table,
+    "save_to_disk": lambda data, folder: data.save_to_disk(folder / "saved") or folder / "saved",
+    "parquet": lambda data, folder: data.to_parquet(folder / "x.parquet") and folder / "x.parquet",
+}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("names", [["b", "a"], ["tie", "a", "b"], ["a", "b"], ["2", "1"]], ids=str)
+def test_classes_are_read_by_the_names_that_the_data_set_gives(tmp_path, kind, names):
+    column = datasets.ClassLabel(names=names)
+    texts = {name: datasets.Value("string") for name in ("prompt", "response_a", "response_b")}
+    features = datasets.Features(texts | {"label": column, "votes": [{"vote": column}]})
+    rows = [
+        {"prompt": f"p {i}", "response_a": "x", "response_b": "y", "label": name, "votes": [{"vote": name}]}
+        for i, name in enumerate([*names, None])
+    ]
+    source = CLASSES[kind](datasets.Dataset.from_list(rows, features=features), tmp_path)
+    expected = [{"1": "a", "2": "b"}.get(name, name) for name in names]
+    found = list(read_pairs(source, notice=lambda _: None))
+    assert [pair.label for pair in found] == [*expected, None]
+    assert [pair.votes.annotations[0].vote for pair in found[:-1]] == expected
+
+
 def test_a_table_of_text_and_chats_is_read_by_its_rows():
     turns = [{"role": "user", "content": "Hi"}]
     frame = pd.DataFrame(

@@ -1,7 +1,8 @@
 """Prompts and responses as files have them: text, and chat messages in the shapes of several tools.
 
-Messages are objects with ``role`` and ``content`` (or ShareGPT's ``from`` and ``value``), one of them or a list, or one
-object of lists. Content is text or a list of parts, of which only text can be read. Tool calls are kept.
+Messages are objects with ``role`` and ``content`` (or ShareGPT's ``from`` and ``value``), one of them or a list, one
+object of lists, or an object that has them under ``messages``. Content is text or a list of parts, of which only text
+can be read. Tool calls are kept.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dissensus.files.columns import CONVERSATIONS
 from dissensus.files.notes import Notes
 from dissensus.files.reading import decode_json, kind_of
 from dissensus.records import Message, Text, is_empty
@@ -54,6 +56,10 @@ def text_of(value: Any, column: str, notes: Notes | None = None) -> Text:
     turns = _turns(value)
     if turns is None:
         raise ValueError(f"{column} is {kind_of(value)}; expected text or a list of role and content")
+    if notes is not None and isinstance(value, Mapping) and _inner(value):
+        notes.unused.update(
+            key for key, part in value.items() if part is not None and key not in (*CONVERSATIONS, "tools")
+        )
     messages = tuple(_message(turn, f"{column}[{i}]", notes) for i, turn in enumerate(turns))
     if is_empty(messages):
         raise ValueError(f"{column} is empty")
@@ -134,6 +140,11 @@ def conversation_of(text: Any) -> Any:
     return found if is_conversation(found) else text
 
 
+def tools_beside(value: Any) -> Any:
+    """Return the tools that stand beside the messages of an object, as in OpenAI's preferences; None for none."""
+    return value.get("tools") if isinstance(value, Mapping) and _inner(value) else None
+
+
 def tools_of(value: Any) -> str | None:
     """Read a column of tools, a list or its JSON text, as JSON text; None where there are none. Raises ValueError."""
     if isinstance(value, str):
@@ -161,8 +172,13 @@ def _turns(value: Any) -> list[Any] | None:
         return [dict(zip(lists, turn, strict=True)) for turn in zip(*lists.values(), strict=True)]
     if role in value and (content in value or value.get("tool_calls")):
         return [value]
-    inner = next(iter(value.values())) if len(value) == 1 else None
+    inner = value[next(iter(value))] if len(value) == 1 else _inner(value)
     return inner if isinstance(inner, list) and is_conversation(inner) else None
+
+
+def _inner(value: Mapping[str, Any]) -> Any:
+    """Return the messages of an object that has them beside other things, such as tools."""
+    return next((value[name] for name in CONVERSATIONS if value.get(name)), None)
 
 
 def _key(turn: Mapping[str, Any], known: tuple[str, ...]) -> str:

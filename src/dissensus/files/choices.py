@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dissensus.files.merging import Merged, votes_counted, votes_of
+from dissensus.files.merging import Merged, turned, votes_counted, votes_of
 from dissensus.files.notes import Notes
+from dissensus.files.trl import orient
 from dissensus.records import Margin, Pair, Vote
 
 _SIDES = {"a": 1, "b": 2, "tie": 4}
@@ -72,17 +73,35 @@ class Choices:
 
     def _settle(self, merged: Merged) -> tuple[Pair, Margin | None]:
         pair, margin = merged.settle(self._notes.count)
+        pair = turned(pair) if _is_turned(merged) else pair
         self.pairs += 1
         self.votes += pair.votes.n if pair.votes else 0
         return _without_nobody(pair), margin
 
 
 def with_vote(pair: Pair, annotator: str | None) -> Pair:
-    """Make the label of a pair the vote of somebody; without a label nobody voted."""
-    if pair.label is None or pair.votes is not None:
+    """Make what a row says the vote of somebody: its label, or the one vote of nobody; without either nobody voted."""
+    said = pair.votes.annotations if pair.votes else None
+    if pair.votes is None and pair.label is not None:
+        said = (Vote(annotator=annotator, vote=pair.label),)
+    elif said and len(said) == 1 and said[0].annotator is None:
+        said = (said[0].model_copy(update={"annotator": annotator}),)
+    else:
         return pair
-    votes = votes_of([Vote(annotator=annotator, vote=pair.label)])
-    return _without_nobody(pair.model_copy(update={"votes": votes}))
+    return _without_nobody(pair.model_copy(update={"votes": votes_of(said)}))
+
+
+def _is_turned(merged: Merged) -> bool:
+    """Whether a pair is to be the other way round than in its first row, so that the order of rows decides nothing.
+
+    It is as most of its rows have it, so that it goes with other files of the same pairs; where as many have it either
+    way, as TRL's rows are.
+    """
+    straight = len(merged.rows) - merged.turned
+    if merged.turned == straight:
+        first, _, _ = orient(merged.first.prompt, merged.first.response_a, merged.first.response_b)
+        return first != merged.first.response_a
+    return merged.turned > straight
 
 
 def _without_nobody(pair: Pair) -> Pair:

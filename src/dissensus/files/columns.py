@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any, Literal
 
@@ -45,11 +45,13 @@ _KNOWN: dict[Layout, tuple[str, ...]] = {
     "pairs": (*PAIR_COLUMNS, "tools"),
     "trl": ("id", "prompt", "chosen", "rejected", "margin", "tools", *DESCRIPTIVE),
 }
+_OPENAI = {"prompt": "input", "chosen": "preferred_output", "rejected": "non_preferred_output"}
+"""What OpenAI's files for preference tuning call our columns."""
 _PROMPTS = ("question", "instruction", "query", "input", "prompts", "context", "post", "problem", "text", "user")
 _NO_TEXTS = ("model", "vote", "score", "rating", "winner", "annotator", "rater", "worker", "label")
 _PERSON = re.compile(
-    r"(?:annotator|rater|worker|labeler|labeller|votes?|label|participant|reviewer|evaluator|expert|coder|person|user)"
-    r"_?\d+(?:_(?:vote|label|choice|preference))?"
+    r"(annotator|rater|worker|labeler|labeller|votes?|label|participant|reviewer|evaluator|expert|coder|person|user)"
+    r"_?\d+(_(?:vote|label|choice|preference))?"
 )
 _REQUIRED: dict[Layout, tuple[str, ...]] = {
     "pairs": ("prompt", "response_a", "response_b"),
@@ -88,6 +90,27 @@ def plain_name(name: str) -> str:
 def is_person(name: str) -> bool:
     """Whether a column is named like one annotator's of several: ``annotator_1``, ``Rater 2``, ``vote3``."""
     return _PERSON.fullmatch(plain_name(name)) is not None
+
+
+def people_among(names: Collection[str]) -> list[str]:
+    """Keep the columns that are named like one annotator's; beside ``rater_1_choice``, ``rater_1`` says who that was.
+
+    >>> people_among(["rater_1", "rater_1_choice", "rater_2", "note"])
+    ['rater_1_choice', 'rater_2']
+    """
+    matches = {name: match for name in names if (match := _PERSON.fullmatch(plain_name(name)))}
+    told = {plain_name(name).removesuffix(match[2]) for name, match in matches.items() if match[2]}
+    return [name for name, match in matches.items() if match[2] or plain_name(name) not in told]
+
+
+def may_be_responses(names: Sequence[str]) -> bool:
+    """Whether columns named like annotators' may as well hold a number for each response: ``label_0`` and ``label_1``.
+
+    >>> may_be_responses(["votes_1", "votes_2"]), may_be_responses(["rater_1", "rater_2"])
+    (True, False)
+    """
+    matches = [_PERSON.fullmatch(plain_name(name)) for name in names]
+    return len(names) == 2 and all(match and match[1] in ("label", "vote", "votes") for match in matches)
 
 
 def _is_candidate(name: str) -> bool:
@@ -129,12 +152,24 @@ class ColumnMap:
 
         Raises InputError where the first row lacks a required column, or where any row holds a near miss.
         """
+        if self.layout is None:
+            self._take_openai(row.values)
         values = self._renamed(row) if self.ours or self.left_alone or self._people else row.values
         names = tuple(values)
         if names not in self._checked:
             self._check(names, row.place)
             self._checked.add(names)
         return values
+
+    def _take_openai(self, names: Collection[str]) -> None:
+        """Read OpenAI's columns as ours, unless somebody has said what is what."""
+        sides = (*_OPENAI, "response_a", "response_b")
+        is_other = any(self.ours.get(ours, _OPENAI.get(ours)) != _OPENAI.get(ours) for ours in sides)
+        if is_other or not set(_OPENAI.values()) <= {*names} or not {*names, *self.left_alone}.isdisjoint(sides):
+            return
+        if not _OPENAI.items() <= self.ours.items():
+            self._notice(f"columns {', '.join(_OPENAI.values())} are read as {', '.join(_OPENAI)}")
+        self.ours |= _OPENAI
 
     def leave(self, names: Collection[str]) -> None:
         """Say that candidates turned out to hold nothing of ours."""

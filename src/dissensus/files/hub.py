@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dissensus.errors import InputError, MissingDependencyError
+from dissensus.files.class_labels import classes_of, with_names
 from dissensus.files.reading import Row, format_of
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
@@ -95,8 +96,10 @@ def _rows(source: str, load: Callable[[Any], Any]) -> Iterator[Row]:
     failures = (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError, *HfHubHTTPError.__bases__)
 
     try:
-        for number, values in enumerate(load(datasets), start=1):
-            yield Row(source, number, dict(values))
+        data = load(datasets)
+        classes = classes_of(getattr(data, "features", None))
+        for number, values in enumerate(data, start=1):
+            yield Row(source, number, with_names(dict(values), classes))
     except failures as error:
         raise InputError(_explain(source, error)) from error
 

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dissensus.records import Label, Margin, Pair, Vote, Votes
+from dissensus.records import Label, Margin, Pair, Vote, Votes, content_id
 
 Count = Callable[[str], None]
 """Told in words of each thing that is counted."""
 _SIGN = {"a": 1, "b": -1, "tie": 0}
+_OTHER: dict[Label, Label] = {"a": "b", "b": "a", "tie": "tie"}
 
 
 def majority(votes: Votes) -> Label:
@@ -38,21 +39,24 @@ class Merged:
     """Votes of which nothing but their number is known: a crowd takes no more room than a person."""
     strengths: list[float] = field(default_factory=list)
     rows: list[Votes | None] = field(default_factory=list)
+    turned: int = 0
+    """How many of the rows have the responses the other way round."""
     _places: dict[str, int] = field(default_factory=dict)
     """Where in ``said`` an annotator is."""
 
     def add(self, pair: Pair, margin: Margin | None, count: Count) -> None:
         """Take what a row says of the pair, in either orientation."""
-        turned = pair.response_a == self.first.response_b and pair.response_b == self.first.response_a
+        is_turned = pair.response_a == self.first.response_b and pair.response_b == self.first.response_a
+        self.turned += is_turned
         self.rows.append(pair.votes)
         if pair.votes is not None and pair.votes.annotations is None:
-            one, two = (pair.votes.b, pair.votes.a) if turned else (pair.votes.a, pair.votes.b)
+            one, two = (pair.votes.b, pair.votes.a) if is_turned else (pair.votes.a, pair.votes.b)
             self.counted.update({"a": one, "b": two, "tie": pair.votes.tie})
         for vote in pair.votes.annotations or () if pair.votes else ():
-            self._add_vote(_turn(vote) if turned else vote, count)
+            self._add_vote(_turn(vote) if is_turned else vote, count)
         if margin is not None:
             sign = _SIGN[pair.label or "tie"]
-            self.strengths.append(-sign * margin.margin if turned else sign * margin.margin)
+            self.strengths.append(-sign * margin.margin if is_turned else sign * margin.margin)
 
     def _add_vote(self, vote: Vote, count: Count) -> None:
         """Add a vote, or settle it with what its annotator has said of the pair before."""
@@ -61,11 +65,8 @@ class Merged:
             if vote.annotator is not None:
                 self._places[vote.annotator] = len(self.said)
             self.said.append(vote)
-        elif self.said[place].vote == vote.vote:
-            count("dropped: an annotator's same vote on the same pair again")
         else:
-            count("an annotator's different votes on the same pair, counted as a tie")
-            self.said[place] = self.said[place].model_copy(update={"vote": "tie"})
+            self.said[place] = _settled(self.said[place], vote, count)
 
     def settle(self, count: Count) -> tuple[Pair, Margin | None]:
         """Make the pair, with the majority's label.
@@ -100,5 +101,39 @@ def votes_counted(counts: Mapping[Label, int]) -> Votes:
     return Votes(a=counts.get("a", 0), b=counts.get("b", 0), tie=counts.get("tie", 0))
 
 
+def _settled(one: Vote, two: Vote, count: Count) -> Vote:
+    """Make one vote of two by the same annotator."""
+    if (one.vote, one.estimate) == (two.vote, two.estimate):
+        count("dropped: an annotator's same vote on the same pair again")
+        return one
+    if one.estimate is None or two.estimate is None:
+        count("an annotator's different votes on the same pair, counted as a tie")
+        return one.model_copy(update={"vote": "tie"})
+    count("an annotator's different estimates on the same pair, counted as their mean")
+    mean = (one.estimate + two.estimate) / 2
+    side = "tie" if mean == 0.5 else "a" if mean > 0.5 else "b"
+    return one.model_copy(update={"vote": side, "estimate": mean})
+
+
+def turned(pair: Pair) -> Pair:
+    """Return a pair the other way round, with all that is said of its responses; an id of its own stays."""
+    a, b, votes = pair.response_b, pair.response_a, pair.votes
+    made = pair.id == content_id(pair.prompt, b, a)
+    return pair.model_copy(
+        update={
+            "id": content_id(pair.prompt, a, b) if made else pair.id,
+            "response_a": a,
+            "response_b": b,
+            "label": pair.label and _OTHER[pair.label],
+            "votes": votes and votes.model_copy(update={"a": votes.b, "b": votes.a, "annotations": _turn_all(votes)}),
+        }
+    )
+
+
+def _turn_all(votes: Votes) -> tuple[Vote, ...] | None:
+    return None if votes.annotations is None else tuple(map(_turn, votes.annotations))
+
+
 def _turn(vote: Vote) -> Vote:
-    return vote.model_copy(update={"vote": {"a": "b", "b": "a", "tie": "tie"}[vote.vote]})
+    estimate = None if vote.estimate is None else 1 - vote.estimate
+    return vote.model_copy(update={"vote": _OTHER[vote.vote], "estimate": estimate})

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dissensus.files.chat import decode_cell, text_of, text_value, tools_of, unicode_of
+from dissensus.files.chat import decode_cell, text_of, text_value, tools_beside, tools_of, unicode_of
 from dissensus.files.columns import DESCRIPTIVE, PAIR_COLUMNS
 from dissensus.files.notes import Notes
 from dissensus.files.prompts import split_texts
@@ -60,7 +60,10 @@ def texts_of(row: Mapping[str, Any], names: tuple[str, str], notes: Notes | None
     if one == two and not is_given:
         raise ValueError(f"{names[0]} and {names[1]} are the same")
     prompt, one, two = split_texts(prompt, one, two, names, notes)
-    return _with_tools(prompt, row.get("tools"), (one, two), notes), one, two
+    tools = row.get("tools")
+    if tools is None and not isinstance(prompt, str):
+        tools = next(filter(None, (tools_beside(row.get(name)) for name in ("prompt", *names))), None)
+    return _with_tools(prompt, tools, (one, two), notes), one, two
 
 
 def _with_tools(prompt: Text, given: Any, responses: tuple[Text, Text], notes: Notes | None) -> Text:

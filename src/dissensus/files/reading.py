@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from dissensus.errors import InputError
 from dissensus.files.cells import ESCAPED, restore_cells
+from dissensus.files.class_labels import classes_of_schema, with_names
 
 Format = Literal["jsonl", "jsonl.gz", "parquet", "csv", "tsv", "json"]
 SUFFIXES: dict[str, Format] = {
@@ -196,10 +197,11 @@ def _parquet(path: Path) -> Iterator[Row]:
     try:
         # A buffer keeps one large row group from being loaded whole.
         with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+            classes = classes_of_schema(file.schema_arrow.metadata)
             for batch in file.iter_batches(_BATCH, use_threads=False):
                 for values in batch.to_pylist():
                     number += 1
-                    yield Row(str(path), number, values)
+                    yield Row(str(path), number, with_names(values, classes) if classes else values)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not readable as Parquet ({reason}); fetch or write the file again") from error

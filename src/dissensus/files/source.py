@@ -24,7 +24,9 @@ from dissensus.files.trl import pair_from_trl
 from dissensus.records import Margin, Pair, content_id
 
 _HEAD = 1000
-"""Rows that are looked at before the first pair is given."""
+"""Rows that are looked at together: before the first pair is given, and where a column says something at last."""
+_Given = tuple[Row, dict[str, Any]]
+"""A row, and its values under our names."""
 _IDS_ARE_MADE = (
     "column id names several pairs at a time, as a prompt's id does: it is left alone and ids are made from the texts; "
     "--column group=id takes it as the group"
@@ -105,35 +107,18 @@ def read_trl(
     mapping = ColumnMap(columns, notice, asked)
     survey = Survey(mapping, values or {}, voters, notice)
 
-    def renamed(rows: Iterable[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
-        return ((row, mapping.rename(row)) for row in rows)
-
-    rows = renamed(rows_of(source, split, faults))
-    head = list(islice(rows, _HEAD))
-    survey.look([row for _, row in head])
-    # Rows that are looked at further are read again later: of a file of any size no more than its head is held.
-    for _, row in renamed(rows_of(source, split, Faults(skip=True))) if survey.is_open else ():
-        survey.observe(row)
-        if not survey.is_open:
-            break
-    survey.decide()
-    if _ids_name_prompts(head, survey, mapping):
-        survey.make_ids()
-        notice(_IDS_ARE_MADE)
-    are_votes = voters.are_rows
-    choices = Choices(notes, always=are_votes)
-    if survey.is_choices:
-        is_all = len(head) < _HEAD
-        every = head if is_all else renamed(rows_of(source, split, Faults(skip=True)))
-        choices.scan(_readable(every, survey))
+    choices = Choices(notes, always=voters.are_rows)
+    table = _Rows(source, split, mapping, survey, choices, notice)
     seen = _Seen()
-    floats = _Floats() if head and format_of(head[0][0].source) in ("csv", "tsv") else None
+    rows = table.read(faults)
+    first = list(islice(rows, 1))
+    floats = _Floats() if first and format_of(first[0][0].source) in ("csv", "tsv") else None
     n = 0
-    for found, given in chain(head, rows):
+    for found, given in chain(first, rows):
         try:
             row = survey.apply(given)
             pair, margin = _pair_of(row, mapping, notes)
-            if are_votes:
+            if voters.are_rows:
                 pair = with_vote(pair, name_of(survey.annotator_of(given), "annotator", notes))
             if floats is not None:
                 floats.look(row)
@@ -149,9 +134,86 @@ def read_trl(
     for done in choices.rest():
         n += 1
         yield done
+    survey.close()
     _close(source, n, faults, seen, notes, choices, notice, annotator)
     if floats is not None:
         floats.report(notice)
+
+
+class _Rows:
+    """The rows of a source under our names, each given when the survey knows how to read it."""
+
+    def __init__(
+        self,
+        source: Any,
+        split: str | None,
+        mapping: ColumnMap,
+        survey: Survey,
+        choices: Choices,
+        notice: Notice,
+    ) -> None:
+        self._source = source
+        self._split = split
+        self._mapping = mapping
+        self._survey = survey
+        self._choices = choices
+        self._notice = notice
+        self._is_scanned = False
+
+    def read(self, faults: Faults) -> Iterator[_Given]:
+        """Stream the rows; ids that name prompts are found out, and choices of the same pair, before they are given."""
+        return self._looked_at(self._renamed(faults), self._settle)
+
+    def _settle(self, head: Sequence[_Given], before: int) -> None:
+        """Say of rows that were looked at together, and of those behind them, what ids and choices are."""
+        if before == 0 and _ids_name_prompts(head, self._survey, self._mapping):
+            self._survey.make_ids()
+            self._notice(_IDS_ARE_MADE)
+        if self._survey.is_choices and not self._is_scanned:
+            self._scan(head, before)
+
+    def _renamed(self, faults: Faults) -> Iterator[_Given]:
+        return ((row, self._mapping.rename(row)) for row in rows_of(self._source, self._split, faults))
+
+    def _looked_at(
+        self, rows: Iterator[_Given], then: Callable[[Sequence[_Given], int], None] | None = None
+    ) -> Iterator[_Given]:
+        """Yield rows; what is news is looked at, and settled, together with what follows it.
+
+        ``then`` is called with rows that were looked at, and how many were before them.
+        """
+        is_news, n = self._survey.is_news, 0
+        for first in rows:
+            if is_news(first[1]):
+                head = self._look(first, rows, n)
+                if then is not None:
+                    then(head, n)
+                n += len(head)
+                yield from head
+            else:
+                n += 1
+                yield first
+
+    def _look(self, first: _Given, rows: Iterator[_Given], before: int) -> Sequence[_Given]:
+        survey = self._survey
+        head = [first, *islice(rows, _HEAD - 1)]
+        survey.look([row for _, row in head])
+        # Rows that are looked at further are read again later: of a file of any size no more than its head is held.
+        further = self._renamed(Faults(skip=True)) if survey.is_open else iter(())
+        for _, row in islice(further, before + len(head), None):
+            survey.observe(row)
+            if not survey.is_open:
+                break
+        survey.decide()
+        return head
+
+    def _scan(self, head: Sequence[_Given], before: int) -> None:
+        """Find the pairs that come several times among a head and the rows behind it."""
+        self._is_scanned = True
+        every: Iterable[_Given] = head
+        if before or len(head) >= _HEAD:
+            every = self._looked_at(islice(self._renamed(Faults(skip=True)), before, None))
+        self._choices.scan(_readable(every, self._survey))
 
 
 def _pair_of(row: dict[str, Any], mapping: ColumnMap, notes: Notes | None) -> tuple[Pair, Margin | None]:

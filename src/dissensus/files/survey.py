@@ -22,10 +22,12 @@ from dissensus.files.columns import (
     ColumnMap,
     Notice,
     is_person,
+    may_be_responses,
+    people_among,
     plain_name,
 )
 from dissensus.files.reading import kind_of
-from dissensus.files.words import OURS, SIDES, Words, is_blank, side_named
+from dissensus.files.words import OURS, SIDES, Words, bare_number, is_blank, sides_named
 
 Values = dict[str, Any]
 
@@ -71,13 +73,19 @@ class Survey:
         self._given = values
         self._voters = voters
         self._notice = notice
+        self._named = {
+            theirs: ours[-1] for ours, theirs in mapping.ours.items() if ours in ("response_a", "response_b")
+        }
         self._left: set[str] = set()
         self._cells: set[str] = set()
         self._people: list[str] = []
         self._are_people_found = False
-        self._known: dict[str, None] = {}
+        self._known = -1
+        self._refused: set[str] = set()
+        self._blank: tuple[str, ...] = ()
         self._label = "label"
         self._prompt = "prompt"
+        self._has_looked = self._has_label = self._has_votes = self._has_ids = False
         self._votes_are_odd = False
         self._words = self._votes = Words("label")
         self._ids_are_made = False
@@ -85,39 +93,81 @@ class Survey:
         self.is_choices = False
         """Whether several rows may be choices, or votes, of one pair."""
 
+    def is_news(self, row: Values) -> bool:
+        """Whether a row is to be looked at first: it says who won where all rows before were blank, or is the first."""
+        for name in self._blank:
+            if (value := row.get(name)) is not None and _says(value):
+                return True
+        return len(self._mapping.candidates) > self._known
+
     def look(self, rows: Sequence[Values]) -> None:
-        """Take in the first rows. Raises InputError for ``values`` of columns that are not there."""
-        self._leave_alone(rows)
-        self._find_cells(rows)
-        self._find_prompt(rows)
+        """Take in the first rows, or those from one on that is news.
+
+        Raises InputError for ``values`` of columns that are not there.
+        """
+        if not self._has_looked:
+            self._leave_alone(rows)
+            self._find_cells(rows)
+            self._find_prompt(rows)
+        had_label, had_votes = self._has_label, self._has_votes
         self._find_people(rows)
         self._find_label(rows)
+        self._has_looked = True
+        self._has_label |= any(not is_blank(row.get(self._label)) for row in rows)
+        self._has_votes |= bool(self._people) or _have_votes(rows)
+        self._has_ids |= any(not is_blank(row.get("id")) for row in rows)
+        self._leave_candidates(rows)
         self._check_given()
-        named = {t: o[-1] for o, t in self._mapping.ours.items() if o in ("response_a", "response_b")}
-        theirs = self._mapping.ours.get("label", self._label)
-        self._words = Words(theirs, self._of("label", theirs, "vote"), named)
-        people = self._people[0] if self._people else self._mapping.ours.get("votes", "votes")
-        given = self._of("votes", "vote", *self._people)
-        self._votes = Words(people, given, named, ours="votes")
-        self._votes_are_odd = bool(given)
+        self._take_words(rows, is_label_new=not had_label, are_votes_new=not had_votes)
         for row in rows:
             self.observe(row)
-        self._known |= self._mapping.candidates
-        self._leave_candidates()
-        has_votes = bool(self._people) or _have_votes(rows)
-        has_label = any(not is_blank(row.get(self._label)) for row in rows)
-        has_ids = any(not is_blank(row.get("id")) for row in rows)
-        self.is_choices = self._voters.are_rows or (
-            not has_ids if has_votes else self._mapping.layout == "trl" or has_label
+        self.is_choices |= self._voters.are_rows or (
+            not self._has_ids if self._has_votes else self._mapping.layout == "trl" or self._has_label
         )
 
-    def _leave_candidates(self) -> None:
-        """Name the candidates that hold nothing of ours; annotators whom later rows bring join the others."""
-        if self._are_people_found:
-            self._people += [name for name in self._mapping.candidates if is_person(name) and name not in self._known]
-        self._known |= self._mapping.candidates
+    def _take_words(self, rows: Sequence[Values], *, is_label_new: bool, are_votes_new: bool) -> None:
+        """Begin with what was given of the label, and of the votes, that no row before had."""
+        if is_label_new:
+            theirs = self._mapping.ours.get("label", self._label)
+            self._words = Words(theirs, self._of("label", theirs, "vote"), self._named)
+        if are_votes_new:
+            people = self._people[0] if self._people else self._mapping.ours.get("votes", "votes")
+            given = self._of("votes", "vote", *self._people)
+            shares = any(_are_preferences(row.get("votes")) for row in rows)
+            self._votes = Words(people, given, self._named, ours="votes", may_be_shares=shares)
+            self._votes_are_odd = bool(given)
+
+    def _leave_candidates(self, rows: Sequence[Values]) -> None:
+        """Name the candidates that hold nothing of ours; those that are blank so far may yet."""
+        self._known = len(self._mapping.candidates)
         used = {self._label, self._prompt, *self._people}
-        self._mapping.leave([name for name in self._mapping.candidates if name not in used])
+        rest = [name for name in self._candidates() if name not in used]
+        open_ = [name for name in rest if self._may_be_ours(name) and not any(_says(row.get(name)) for row in rows)]
+        left = [name for name in rest if name not in open_]
+        self._refused.update(left)
+        self._mapping.leave(left)
+        ours = [name for name, has in ((self._label, self._has_label), ("votes", self._has_votes)) if not has]
+        self._blank = () if self._mapping.layout == "trl" else (*ours, *open_)
+
+    def _candidates(self) -> list[str]:
+        return [name for name in self._mapping.candidates if name not in self._refused]
+
+    def _may_be_ours(self, name: str) -> bool:
+        """Whether a column that is blank so far would be read if it held who won."""
+        return self._seeks_people if is_person(name) else self._seeks_label and plain_name(name) in CHOICES
+
+    @property
+    def _seeks_people(self) -> bool:
+        return not self._has_votes and self._mapping.layout == "pairs" and "votes" not in self._mapping.left_alone
+
+    @property
+    def _seeks_label(self) -> bool:
+        is_named = "label" in (*self._mapping.ours, *self._mapping.left_alone)
+        return self._mapping.layout == "pairs" and not (self._has_label or self._has_votes or is_named)
+
+    def close(self) -> None:
+        """Name the candidates that were blank to the end."""
+        self._mapping.leave([name for name in self._blank if name in self._mapping.candidates])
 
     def observe(self, row: Values) -> None:
         """Take note of one row's choices."""
@@ -133,7 +183,7 @@ class Survey:
             if said is None or any(not isinstance(vote, Mapping) or vote.get("vote") not in SIDES for vote in said):
                 self._votes_are_odd = True
                 with suppress(ValueError):  # told of when its turn comes
-                    self._votes.observe(vote for _, vote in _entries(row["votes"], _models(row)))
+                    self._votes.observe(vote for _, vote in _entries(row["votes"], self._sides(row)))
 
     @property
     def is_open(self) -> bool:
@@ -145,8 +195,8 @@ class Survey:
         for words in (self._words, self._votes):
             if notice := words.decide():
                 self._notice(notice)
-        if self._words.is_share:
-            self.is_choices = False
+        if self._words.is_share:  # an estimate is a vote: whose it is says a column, or no id
+            self.is_choices = self._voters.are_rows or not self._has_ids
         self._settle()
 
     def make_ids(self) -> None:
@@ -161,8 +211,6 @@ class Survey:
 
     def apply(self, row: Values) -> Values:
         """Return the row in our terms. Raises ValueError for a choice that cannot be read."""
-        if len(self._mapping.candidates) > len(self._known):
-            self._leave_candidates()
         label = None if self._mapping.layout == "trl" else row.get(self._label)
         if self._is_plain and label in _FINE:
             return row
@@ -179,10 +227,10 @@ class Survey:
         elif label is not None:
             row["label"] = self._words.read(label, _models(row))
         if self._people:
-            said = {name: self._votes.read(row.get(name), _models(row), name) for name in self._people}
-            row["votes"] = [{"annotator": name, "vote": vote} for name, vote in said.items() if vote is not None]
+            said = {name: self._vote(row.get(name), _models(row), name) for name in self._people}
+            row["votes"] = [{"annotator": name, **vote} for name, vote in said.items() if vote is not None]
         elif self._votes_are_odd and row.get("votes") is not None:
-            counts = _counts(row["votes"], _models(row))
+            counts = _counts(row["votes"], self._sides(row))
             is_counted = counts is not None and not any(name in row for name in _COUNTS)
             row |= _as_counts(counts) if counts and is_counted else {"votes": self._vote_list(row["votes"], row)}
         return self._mapped(row)
@@ -203,7 +251,7 @@ class Survey:
 
     def _check_given(self) -> None:
         theirs = {self._mapping.ours.get(name, name) for name in OURS}
-        known = ("label", "vote", "votes", "domain", "distinct", *theirs, self._label, *self._people)
+        known = ("label", "vote", "votes", "domain", "distinct", *theirs, self._label, *self._people, *self._blank)
         for name, values in self._given.items():
             if name not in known:
                 raise InputError(
@@ -270,14 +318,19 @@ class Survey:
         if self._voters.are_columns:
             self._people = list(self._voters.votes)
             return
-        if self._mapping.layout != "pairs" or "votes" in self._mapping.left_alone or _have_votes(rows):
+        found = [name for name in self._candidates() if is_person(name)]
+        if self._are_people_found:  # annotators whom later rows bring join the others
+            self._people += [name for name in people_among(found) if name not in self._people]
+        if not self._seeks_people or _have_votes(rows):
             return
-        found = [name for name in self._mapping.candidates if is_person(name)]
-        reads = Words("vote", self._of("vote", "votes", *found))
-        filled = [name for name in found if any(not is_blank(row.get(name)) for row in rows)]
-        odd = {name for name in filled if not self._is_readable(name, rows, reads)}
-        readable = [name for name in found if name not in odd]
-        if len(set(filled) - odd) > 1:
+        given = self._of("vote", "votes", *found)
+        filled = {name for name in found if any(not is_blank(row.get(name)) for row in rows)}
+        odd = {name for name in filled if not self._is_readable(name, rows, Words("vote", given))}
+        readable = people_among([name for name in found if name not in odd])
+        voted = [name for name in readable if name in filled]
+        if not given and _may_be_of_responses(voted, rows):
+            self._leave_numbers(*voted)
+        elif len(voted) > 1:
             self._people = readable
             self._are_people_found = True
             self._notice(
@@ -285,49 +338,67 @@ class Survey:
                 "--column votes= leaves them alone"
             )
 
+    def _leave_numbers(self, one: str, two: str) -> None:
+        """Leave two columns alone that look like annotators' and may be of the two responses."""
+        self._notice(
+            f"columns {one} and {two} are left alone: their numbers may be of one annotator each, or of one response "
+            f"each; --vote {shlex.quote(one)} --vote {shlex.quote(two)} reads them as votes of two annotators, "
+            f"--column votes_a={shlex.quote(one)} --column votes_b={shlex.quote(two)} as how many prefer each response"
+        )
+        self._refused.update((one, two))
+
     def _find_label(self, rows: Sequence[Values]) -> None:
-        if (
-            self._mapping.layout != "pairs"
-            or self._people
-            or "label" in (*self._mapping.ours, *self._mapping.left_alone)
-        ):
+        if self._people or not self._seeks_label:
             return
         if _have_votes(rows) or any(not is_blank(row.get("label")) for row in rows):
             return
         for wanted in CHOICES:
-            for name in self._mapping.candidates:
+            for name in self._candidates():
                 if plain_name(name) == wanted and self._is_readable(name, rows, Words(name, self._of("label", name))):
                     self._label = name
                     self._notice(f"column {name} is read as label; --column label= leaves it alone")
                     return
-        for name in self._mapping.candidates:
+        for name in self._candidates():
             value = next((row[name] for row in rows if not is_blank(row.get(name))), None)
             if plain_name(name) in CHOICES and value is not None:
                 self._notice(
                     f"column {name} is left alone; if it says who won, say what each of its values means, as in "
                     f"--column label={shlex.quote(name)} {Words(name).option(value, 'a')}"
                 )
-                self._mapping.candidates.pop(name)
+                self._refused.add(name)
                 return
 
     def _is_readable(self, name: str, rows: Sequence[Values], words: Words) -> bool:
         found = [(row[name], row) for row in rows if not is_blank(row.get(name))]
         return bool(found) and all(words.can_read(value, _models(row)) for value, row in found)
 
+    def _sides(self, row: Values) -> dict[str, str]:
+        """Map what the two responses are called in a row, by the names of their columns or models, to their sides."""
+        return {**self._named, **_models(row)}
+
     @staticmethod
     def _is_name(value: Any, row: Values) -> bool:
         return isinstance(value, str) and value in _models(row)
 
     def _vote_list(self, value: Any, row: Values) -> list[Values]:
-        if (counts := _counts(value, _models(row))) is not None:
+        names = self._sides(row)
+        if (counts := _counts(value, names)) is not None:
             return [{"vote": side} for side in SIDES for _ in range(counts.get(side, 0))]
         said = []
-        for given, vote in _entries(value, _models(row)):
+        for given, vote in _entries(value, names):
             rest = dict(given) if isinstance(given, Mapping) else {"annotator": given}
-            side = self._votes.read(vote, _models(row))
-            if side is not None or rest.get("estimate") is not None:
-                said.append({**rest, "vote": side})
+            told = self._vote(vote, names)
+            if told is not None or rest.get("estimate") is not None:
+                said.append({**rest, **(told or {"vote": None})})
         return said
+
+    def _vote(self, value: Any, names: Mapping[str, str], column: str | None = None) -> Values | None:
+        """Return what one person said, a side or an estimate; None for an empty value. Raises ValueError."""
+        if self._votes.is_share:
+            share = self._votes.share(value, column)
+            return None if share is None else {"estimate": share}
+        side = self._votes.read(value, names, column)
+        return None if side is None else {"vote": side}
 
 
 _MEANING = {
@@ -343,12 +414,31 @@ _MEANING = {
 def _is_ours(name: str, value: Any, given: Mapping[str, str]) -> bool:
     if name in OURS:
         return value in OURS[name] or str(value).lower() in given
-    is_whole = isinstance(value, float) and value.is_integer()
-    return isinstance(value, str) or is_whole or (isinstance(value, int) and not isinstance(value, bool))
+    return isinstance(value, str) or _is_whole(value)
+
+
+def _may_be_of_responses(names: Sequence[str], rows: Sequence[Values]) -> bool:
+    """Whether two columns have bare numbers alone, which may say something of a response each and not be votes.
+
+    So with names that responses may have as well (``label_0``, ``votes_1``), and where the two always differ, as the
+    ids of two raters or a 1 for the better response do.
+    """
+    if len(names) != 2:
+        return False
+    filled = [[bare_number(row[name]) for name in names if not is_blank(row.get(name))] for row in rows]
+    if any(None in numbers for numbers in filled):
+        return False
+    sums = [sum(number for number in numbers if number is not None) for numbers in filled if len(numbers) == 2]
+    return may_be_responses(names) or (len(sums) > 1 and set(sums) in ({1.0}, {3.0}))
 
 
 def _have_votes(rows: Sequence[Values]) -> bool:
     return any(row.get(name) for row in rows for name in ("votes", *_COUNTS))
+
+
+def _says(value: Any) -> bool:
+    """Whether a value may say who won: one of a label, or votes of somebody."""
+    return not is_blank(value) and value not in ([], {})
 
 
 def _holds(text: str, words: Sequence[str]) -> bool:
@@ -381,26 +471,41 @@ def _listed(value: Any) -> list[Any] | None:
     return found if isinstance(found, list) else None
 
 
-def _counts(value: Any, models: Mapping[str, str]) -> dict[str, int] | None:
-    """Return votes that are counts by side, as in ``{"a": 2, "model_b": 1}``, whatever the sides are called."""
+def _are_preferences(votes: Any) -> bool:
+    """Whether votes are objects that call what somebody said a preference."""
+    return any(isinstance(vote, Mapping) and vote.get("preference") is not None for vote in _listed(votes) or ())
+
+
+def _counts(value: Any, names: Mapping[str, str]) -> dict[str, int] | None:
+    """Return votes that are counts by side, as in ``{"a": 2, "model_b": 1}``, whatever the sides are called.
+
+    Raises ValueError where a name may be either side's.
+    """
     found = decode_cell(value) if isinstance(value, str) else value
-    if not isinstance(found, Mapping) or any(type(n) is not int for n in found.values() if n is not None):
+    if not isinstance(found, Mapping) or not all(n is None or _is_whole(n) for n in found.values()):
         return None
-    sides = [models.get(name) or side_named(name) for name in found]
-    if None in sides or len(set(sides)) < len(sides):
+    others = [name for name in found if name not in names]
+    sides = sides_named(others)
+    if sides is None:
         return None
-    return {str(side): n or 0 for side, n in zip(sides, found.values(), strict=True)}
+    known = {**names, **dict(zip(others, sides, strict=True))}
+    counts = {known[name]: int(n or 0) for name, n in found.items()}
+    return counts if len(counts) == len(found) else None
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int or (isinstance(value, float) and value.is_integer())
 
 
 def _as_counts(counts: Mapping[str, int]) -> Values:
     return {"votes": None} | {f"votes_{side}": counts.get(side, 0) for side in SIDES}
 
 
-def _entries(value: Any, models: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:
+def _entries(value: Any, names: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:
     """Yield (who, or all that is said of the vote; the vote) of votes in any shape but counts."""
     found = decode_cell(value) if isinstance(value, str) else value
     if isinstance(found, Mapping):
-        if _counts(found, models) is None:
+        if _counts(found, names) is None:
             yield from ((who, vote) for who, vote in found.items() if vote is not None)
         return
     if not isinstance(found, list):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dissensus.errors import InputError
+from dissensus.files.class_labels import classes_of, classes_of_schema, with_names
 from dissensus.files.reading import Row, kind_of
 
 _BATCH = 512
@@ -32,10 +33,12 @@ class Table:
             data, split = as_table(data[split]).data, None
         if split is not None:
             raise InputError(f"{self.name}: has no splits; leave out split=")
+        classes = _classes(data)
         for number, values in enumerate(_values(data), start=1):
             if not isinstance(values, Mapping):
                 raise InputError(f"{self.name}:{number}: expected a row with named columns, found {kind_of(values)}")
-            yield Row(self.name, number, {str(key): _plain(value) for key, value in values.items()})
+            plain = {str(key): _plain(value) for key, value in values.items()}
+            yield Row(self.name, number, with_names(plain, classes))
 
 
 def as_table(source: Any) -> Table:
@@ -59,6 +62,13 @@ def as_table(source: Any) -> Table:
         f"{name}: is no source of pairs; give the name of a file or data set, a DataFrame, a Dataset, an Arrow table "
         "or a list of rows"
     )
+
+
+def _classes(data: Any) -> dict[str, Any]:
+    """Say which columns hold classes: an Arrow table notes it in its schema, a ``Dataset`` in its features."""
+    if hasattr(data, "to_batches"):
+        return classes_of_schema(data.schema.metadata)
+    return classes_of(getattr(data, "features", None))
 
 
 def _values(data: Any) -> Iterator[Any]:

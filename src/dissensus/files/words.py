@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from dissensus.errors import InputError
@@ -43,11 +43,23 @@ def is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
+def bare_number(value: Any) -> float | None:
+    """Return the number that a value is, or that a cell has as text; None for anything else.
+
+    >>> bare_number("1"), bare_number(0.5), bare_number("answer_1"), bare_number(True)
+    (1.0, 0.5, None, None)
+    """
+    if isinstance(value, str):
+        return float(value) if _FRACTION.fullmatch(value.strip()) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 class Words:
     """Reads the choices of one source, whose numbers count from 0 or from 1 throughout.
 
     ``given`` maps their values, as text, to ours (``--value``); ``named`` maps names of their columns that stand for
-    the two responses. ``observe`` the first choices, then `decide`.
+    the two responses. Numbers ``may_be_shares`` of people where the column is not called a preference, too. ``observe``
+    the first choices, then `decide`.
     """
 
     def __init__(
@@ -57,16 +69,19 @@ class Words:
         named: Mapping[str, str] | None = None,
         *,
         ours: str = "label",
+        may_be_shares: bool = False,
     ) -> None:
         self.ours = ours
         self.column = column
         """What the column is called by them."""
         self._given = {_plain(value): ours for value, ours in (given or {}).items()}
+        self._given_numbers = {float(value): ours for value, ours in self._given.items() if _FRACTION.fullmatch(value)}
         self._named = {_plain(name): side for name, side in (named or {}).items()}
         self.base: int | None = None
         """The number of the first response."""
         self.is_share = False
         """Whether values are the share of people that prefers response a."""
+        self._may_be_shares = may_be_shares or "preference" in _plain(column)
         self._numbers: set[float] = set()
 
     def observe(self, values: Iterable[Any]) -> None:
@@ -82,21 +97,22 @@ class Words:
         return self._numbers == {1.0}
 
     def decide(self) -> str | None:
-        """Settle what the numbers mean; returns a notice, or None where there are no numbers.
+        """Settle what the numbers mean, once; returns a notice, or None where there are no numbers.
 
         Raises InputError where they may mean several things.
         """
-        if not self._numbers:
+        if not self._numbers or self.base is not None or self.is_share:
             return None
         low, high = min(self._numbers), max(self._numbers)
         whole = self._numbers <= {0.0, 0.5, 1.0}
-        if "preference" in _plain(self.column) and low >= 0 and high <= 1:
+        if self._may_be_shares and low >= 0 and high <= 1:
             if whole:
                 raise InputError(f"{self._unclear()}, or the share of people that prefers response_a; {self._advice()}")
             self.is_share = True
+            self._refuse_contradiction()
             return (
-                f"{self.column} has numbers from 0 to 1: read as the share of people that prefers response_a, one "
-                "estimate a pair"
+                f"{self.column} has numbers from 0 to 1: read as the share of people that prefers response_a, as "
+                "somebody estimates it"
             )
         if whole and low < 1:
             self.base = 0
@@ -104,6 +120,7 @@ class Words:
             self.base = 1
         else:
             raise InputError(f"{self._unclear()}; {self._advice()}")
+        self._refuse_contradiction()
         first, second = self.base, self.base + 1
         other = "if they mean something else" if self.base else "if 1 means that response_a is the better one"
         return (
@@ -125,10 +142,8 @@ class Words:
             return found or None
         if isinstance(value, str) and names and (side := names.get(value)):
             return side
-        if isinstance(found, float) and self.base is not None:
-            side = {0.0: "a", 0.5: "tie", 1.0: "b"}.get(found - self.base)
-            if side is not None:
-                return side
+        if isinstance(found, float) and self.base is not None and (side := self._side_of(found)) is not None:
+            return side
         meanings = {str(value): "a"} if not isinstance(value, bool) else {"true": "a", "false": "b"}
         column = column or self.column
         options = " ".join(self.option(theirs, ours, column) for theirs, ours in meanings.items())
@@ -137,15 +152,16 @@ class Words:
             f"b, tie or nothing); or leave the column alone: --column {self.ours}="
         )
 
-    def share(self, value: Any) -> float | None:
-        """Return the share that prefers a. Raises ValueError."""
+    def share(self, value: Any, column: str | None = None) -> float | None:
+        """Return the share that prefers a; None for an empty value. Raises ValueError."""
         if is_blank(value):
             return None
         found = self._find(value)
         if isinstance(found, str):
             return LABEL_VALUE.get(found)
         if found is None or not 0 <= found <= 1:
-            raise ValueError(f"{self.column} is {kind_of(value)}; expected the share that prefers a, from 0 to 1")
+            name = column or self.column
+            raise ValueError(f"{name} is {kind_of(value)}; expected the share that prefers a, from 0 to 1")
         return found
 
     def can_read(self, value: Any, names: Mapping[str, str] | None = None) -> bool:
@@ -176,22 +192,45 @@ class Words:
             return plain
         return self._named.get(plain) or _meaning(plain)
 
-    def _unclear(self) -> str:
+    def _side_of(self, number: float) -> str | None:
+        """Return what a number means as it was settled; None for one of another scale."""
+        if self.is_share:
+            return None if not 0 <= number <= 1 else "tie" if number == 0.5 else "a" if number > 0.5 else "b"
+        return {0.0: "a", 0.5: "tie", 1.0: "b"}.get(number - (self.base or 0))
+
+    def _refuse_contradiction(self) -> None:
+        """Raise InputError where what was given of some numbers does not go with what the others would be read as."""
+        if self._numbers <= {0.5, 1.5}:  # a tie, whichever of its neighbours is a
+            return
+        for number, given in self._given_numbers.items():
+            settled = self._side_of(number)
+            if given != settled and not {given, settled}.isdisjoint(("a", "b")):
+                raise InputError(
+                    f"{self.column} has {self._shown()} besides {number:g}, which means {given or 'nothing'} by "
+                    f"--value; {self._advice()}"
+                )
+
+    def _shown(self) -> str:
         shown = ", ".join(f"{number:g}" for number in sorted(self._numbers)[:_MOST_SHOWN])
-        return (
-            f"{self.column} has the number{'s' if len(self._numbers) > 1 else ''} {shown}, which may count from 0 or 1"
-        )
+        return f"the number{'s' if len(self._numbers) > 1 else ''} {shown}"
+
+    def _unclear(self) -> str:
+        return f"{self.column} has {self._shown()}, which may count from 0 or 1"
 
     def _advice(self) -> str:
-        numbers = sorted(self._numbers)[:_MOST_SHOWN]
-        is_share = numbers[0] < 0 or numbers in ([0.0, 0.5, 1.0], [0.0, 1.0])  # the more, the more for a
+        """Say how to name the numbers of which nothing was given, as it goes with those that were."""
+        numbers = sorted(self._numbers | self._given_numbers.keys())[:_MOST_SHOWN]
+        is_share = numbers[0] < 0 or numbers[-1] <= 1  # the more, the more for a
         low, high = ("b", "a") if is_share else ("a", "b")
-        middle = 0.0 if numbers[0] < 0 else (numbers[0] + numbers[-1]) / 2
+        middle = 0.0 if numbers[0] < 0 else 0.5 if is_share else (numbers[0] + numbers[-1]) / 2
         sides = {n: low if n < middle else high if n > middle else "tie" for n in numbers}
         if numbers == [0.0, 1.0, 2.0] or len(numbers) == 1:
             sides = {n: {0.0: "tie", 2.0: "b"}.get(n, "a") for n in numbers}
+        turn = {"a": "b", "b": "a"}
+        if any(turn.get(side) == self._given_numbers.get(number) for number, side in sides.items() if side in turn):
+            sides = {number: turn.get(side, side) for number, side in sides.items()}
         return "say what each means, as in " + " ".join(
-            self.option(f"{number:g}", side) for number, side in sides.items()
+            self.option(f"{number:g}", side) for number, side in sides.items() if number in self._numbers
         )
 
 
@@ -203,6 +242,31 @@ def side_named(name: str) -> str | None:
     """
     found = _meaning(_plain(name))
     return found if isinstance(found, str) else None
+
+
+def sides_named(names: Collection[str]) -> list[str] | None:
+    """Return the sides that names stand for, as ``model_a`` and ``tie`` do; None where one of them is no side's.
+
+    Names such as ``answer_1`` count from 0 or from 1, as all of them say; bare numbers may name anything. Raises
+    ValueError where they do not say it.
+
+    >>> sides_named(["Response A", "tie"]), sides_named(["answer_1", "answer_2"]), sides_named(["answer_1", "answer_0"])
+    (['a', 'tie'], ['a', 'b'], ['b', 'a'])
+    >>> sides_named(["1", "2"]), sides_named(["ann"])
+    (None, None)
+    """
+    found = [None if _FRACTION.fullmatch(_plain(name)) else _meaning(_plain(name)) for name in names]
+    sides = [part for part in found if part is not None]
+    if len(sides) < len(found):
+        return None
+    numbers = [part for part in sides if isinstance(part, float)]
+    if numbers and not (0 in numbers) ^ (2 in numbers):
+        raise ValueError(
+            f"votes is of {' and '.join(names)}, which may count from 0 or 1; write both responses, with 0 where "
+            "nobody voted so; or leave the column alone: --column votes="
+        )
+    first = 0.0 if 0 in numbers else 1.0
+    return [part if isinstance(part, str) else "a" if part == first else "b" for part in sides]
 
 
 def _plain(value: Any) -> str:
