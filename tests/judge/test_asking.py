@@ -26,10 +26,12 @@ from dissensus.judge.position import position_bias
 from dissensus.judge.reading import Reading
 from dissensus.judge.recall import Recall, choose_judge
 from dissensus.judge.store import JudgmentStore
+from dissensus.judge.upkeep import verify
 from dissensus.records import Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i // 4}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(40)]
 QUIET = AskingOptions(progress=False, patience=5.0)
+AGES = ("young", "old")
 PRICE = Price(prompt=1000.0, completion=2000.0)
 
 
@@ -99,8 +101,9 @@ class FakeModel:
                 yield Answer(ask, tuple("Choice: A" for _ in ask.samples))
 
 
-def a_judge(**settings: object) -> LanguageJudge:
-    return LanguageJudge(LanguageConfig(model="fake", **settings), FakeServer.identity)
+def a_judge(*, names_personas: bool = True, **settings: object) -> LanguageJudge:
+    config = LanguageConfig(model="fake", **settings)
+    return LanguageJudge(config, FakeServer.identity, names_personas=names_personas)
 
 
 @pytest.fixture
@@ -424,10 +427,10 @@ def test_ten_judgments_of_ten_personas_ask_all_ten(store):
 
 def test_a_store_of_version_0_1_keeps_its_plan(store):
     """Its samples were dealt otherwise, and its judge's settings do not say so."""
-    before = a_judge(personas=("You are a nurse.", "You are a poet."), n=6, deal="pairs")
+    before = a_judge(personas=("You are a nurse.", "You are a poet."), n=6, deal="pairs", names_personas=False)
     ask_model(PAIRS, before, FakeServer(), store, QUIET)
     settings = before.settings()
-    del settings["config"]["deal"]
+    del settings["config"]["deal"], settings["names_personas"]
     store.register(before.name, settings)
     recalled = list(Recall(store, before.name, PAIRS).judgments())
     assert len(recalled) == 6 * len(PAIRS)
@@ -439,10 +442,10 @@ def test_a_store_of_version_0_1_keeps_its_plan(store):
 @pytest.mark.parametrize("mode", ["sample", "exact"])
 def test_a_store_that_version_0_1_began_is_gone_on_with(store, mode):
     personas = tuple(f"You are number {i}." for i in range(4))
-    before = a_judge(personas=personas, n=4, deal="pairs", mode=mode)
+    before = a_judge(personas=personas, n=4, deal="pairs", mode=mode, names_personas=False)
     made = ask_model(PAIRS, before, FakeServer(), store, QUIET).tally.made
     settings = before.settings()
-    del settings["config"]["deal"]
+    del settings["config"]["deal"], settings["names_personas"]
     store.register(before.name, settings)
     now = a_judge(personas=personas, n=4, mode=mode)
     again = ask_model(PAIRS, now, FakeServer(), store, QUIET)
@@ -460,6 +463,34 @@ def test_a_store_of_today_keeps_todays_plan_whatever_it_has_of_another(store):
     again = ask_model(PAIRS, now, FakeServer(), store, QUIET)
     assert (again.judge, again.tally.made) == (now.name, 0)
     assert len(store.judges()) == 2
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_another_population_is_another_judge(store, mode):
+    young, old = (a_judge(personas=(f"You are {age}.", f"You are {age} and rich."), n=4, mode=mode) for age in AGES)
+    for judge in (young, old, young):
+        ask_model(PAIRS, judge, FakeServer(), store, QUIET)
+    assert len({young.name, old.name, a_judge(n=4, mode=mode).name}) == 3
+    assert set(store.judges()) == {young.name, old.name}
+    for judge in (young, old):
+        assert {j.persona for j in Recall(store, judge.name, PAIRS).judgments()} == set(judge.config.personas)
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_a_name_without_personas_is_gone_on_with_by_these_personas_alone(store, mode):
+    """So judges were called once, and two populations had one name, with the settings of the last one."""
+    young, old = (tuple(f"You are {age}{more}" for more in (".", " and rich.")) for age in AGES)
+    before = [a_judge(personas=personas, n=4, mode=mode, names_personas=False) for personas in (young, old)]
+    for judge in before:
+        ask_model(PAIRS, judge, FakeServer(), store, QUIET)
+        store.register(judge.name, {k: v for k, v in judge.settings().items() if k != "names_personas"})
+    (name,) = store.judges()
+    again = ask_model(PAIRS, a_judge(personas=old, n=4, mode=mode), FakeServer(), store, QUIET)
+    assert (again.judge, again.tally.made) == (name, 0)
+    assert ask_model(PAIRS, a_judge(personas=young, n=4, mode=mode), FakeServer(), store, QUIET).judge != name
+    assert {j.persona for j in Recall(store, name, PAIRS).judgments()} == set(old)
+    assert {j.persona for j in Recall(store, name, PAIRS, personas=young).judgments()} == set(young)
+    assert not verify(store).damaged
 
 
 def test_a_judge_that_always_says_a_flips_on_every_swap(store):

@@ -178,6 +178,8 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
             f"  asked      {how}, mode {config['mode']}, temperature {config['temperature']}, top-p {config['top_p']}"
             + ("" if exact else f", seed {config['seed']}, at most {config['max_tokens']:,} tokens")
         )
+    if personas := config.get("personas"):
+        click.echo(f"  personas   {len(personas):,}: {personas[0][:60]}{', …' if len(personas) > 1 else ''}")
     if exact:
         click.echo(f"  readings   {count:,}")
     else:

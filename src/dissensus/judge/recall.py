@@ -55,6 +55,8 @@ class Recall:
         temperature: of the draws; the judge's own by default. For judges in mode ``exact`` alone, as are the next two.
         top_p: of the draws.
         seed: of the draws.
+        personas: whose judgments; those that the judge was last asked with by default. Only a store of an older version
+            has several populations under one name.
 
     Raises:
         JudgeError: a setting is given that this judge's answers cannot be changed by.
@@ -71,6 +73,7 @@ class Recall:
         temperature: float | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        personas: Sequence[str] | None = None,
     ) -> None:
         self._store, self.judge, self._pairs = store, judge, pairs
         self._n = n
@@ -89,9 +92,8 @@ class Recall:
             raise JudgeError(f"{judge}: is no language model, and has no order to choose; leave --order out")
         if self._language is not None:
             changes = {"n": n, "order": order, "temperature": temperature, "top_p": top_p, "seed": seed}
-            known = {name: value for name, value in changes.items() if value is not None}
-            config = LanguageConfig.model_validate({**self._language.config.model_dump(), **known})
-            self._language = LanguageJudge(config, self._language.identity, template=self._language.template)
+            known = {name: value for name, value in {**changes, "personas": personas}.items() if value is not None}
+            self._language = self._language.with_mode(self._language.config.mode, **known)
 
     def again(self) -> Recall:
         """Return the same recall with nothing counted yet."""

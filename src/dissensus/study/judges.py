@@ -200,7 +200,7 @@ def recall(judging: BaseModel, store: JudgmentStore, judge: str, pairs: Sequence
         names = ("n", "order", "temperature", "top_p", "seed")
     elif isinstance(judging, ModelJudge):
         is_exact = store.settings(judge)["mode"] == "exact"
-        names = ("n", "order", "temperature", "top_p", "seed") if is_exact else ("n", "order")
+        names = ("n", "order", "personas", *(("temperature", "top_p", "seed") if is_exact else ()))
     return Recall(store, judge, pairs, **{name: getattr(judging, name) for name in names})
 
 
