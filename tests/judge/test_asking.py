@@ -493,6 +493,33 @@ def test_a_name_without_personas_is_gone_on_with_by_these_personas_alone(store, 
     assert not verify(store).damaged
 
 
+@pytest.mark.parametrize("deal", ["cells", "pairs"])
+def test_one_order_of_personas_that_were_asked_in_both_is_recalled_whole(store, deal):
+    judge = a_judge(personas=tuple(f"You are number {i}." for i in range(4)), n=8, deal=deal)
+    ask_model(PAIRS, judge, FakeServer(), store, QUIET)
+    in_one = Counter(j.pair_id for j in Recall(store, judge.name, PAIRS, order="ab").judgments() if j.order == "ab")
+    assert set(in_one.values()) == {4}
+    assert len(in_one) == len(PAIRS)
+
+
+def test_one_order_of_replies_beside_readings_is_recalled_whole(store):
+    personas = tuple(f"You are number {i}." for i in range(4))
+    judge = a_judge(personas=personas, n=8, mode="exact")
+    server = FakeServer()
+    server.forced_of = lambda ask: 0.5 if int(ask.pair.id[1:]) >= 10 and ask.order == "ab" else 1.0
+    ask_model(PAIRS, judge, server, store, QUIET)
+    recall = Recall(store, judge.name, PAIRS, order="ab")
+    assert {j.order for j in recall.judgments()} == {"ab"}
+    assert recall.found.sampled_instead == recall.found.uncertified == 30 * 4
+
+
+def test_fewer_judgments_than_personas_are_refused_in_one_line(store):
+    judge = a_judge(personas=tuple(f"You are number {i}." for i in range(4)), n=8)
+    ask_model(PAIRS, judge, FakeServer(), store, QUIET)
+    with pytest.raises(JudgeError, match=r"--n 2 gives not every one of its 4 personas a judgment; give 4 or more"):
+        Recall(store, judge.name, PAIRS, n=2)
+
+
 def test_a_judge_that_always_says_a_flips_on_every_swap(store):
     judge = a_judge()
     ask_model([p for p in PAIRS if p.id != "p7"], judge, FakeModel(), store, QUIET)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dissensus.errors import InputError, JudgeError
-from dissensus.judge.language import LanguageConfig, LanguageJudge, Orders
+from dissensus.judge.language import LanguageConfig, LanguageJudge, Orders, Planned
 from dissensus.judge.reading import VerdictProbabilities, verdict_probabilities
 from dissensus.judge.store import JudgmentStore, StoredReading, content_of, framed_digest
 from dissensus.records import Choice, ChoiceProbabilities, Judgment, Order, Pair
@@ -90,7 +90,14 @@ class Recall:
             )
         if order is not None and self._language is None:
             raise JudgeError(f"{judge}: is no language model, and has no order to choose; leave --order out")
+        self._asked_in: Orders = "both"
         if self._language is not None:
+            self._asked_in = self._language.config.order
+            people = len(self._language.config.personas if personas is None else personas)
+            if n is not None and n < people:
+                raise JudgeError(
+                    f"{judge}: --n {n} gives not every one of its {people} personas a judgment; give {people} or more"
+                )
             changes = {"n": n, "order": order, "temperature": temperature, "top_p": top_p, "seed": seed}
             known = {name: value for name, value in {**changes, "personas": personas}.items() if value is not None}
             self._language = self._language.with_mode(self._language.config.mode, **known)
@@ -119,7 +126,7 @@ class Recall:
         elif self.is_exact:
             yield from self._drawn(self._language)
         else:
-            yield from self._planned(self._language)
+            yield from self._planned(self._language, self._pairs)
 
     def probabilities(self) -> Iterator[ChoiceProbabilities]:
         """Iterate over the probabilities that the readings give.
@@ -134,10 +141,11 @@ class Recall:
         for view in self._views(self._language):
             yield self._probabilities(view, self._language.config)
 
-    def _planned(self, judge: LanguageJudge) -> Iterator[Judgment]:
+    def _planned(self, judge: LanguageJudge, pairs: Sequence[Pair]) -> Iterator[Judgment]:
         """Keep to the plan: a store may hold the judgments of other orders and numbers beside it."""
-        plans = {pair.id: set(judge.plan(content_of(pair))) for pair in self._pairs}
-        for judgment in self._store.judgments(judge=judge.name, pairs=self._pairs, n=judge.config.n):
+        asked = judge.with_mode(judge.config.mode, order=self._asked_in)  # under this name, whichever order is wanted
+        plans = {pair.id: _plan(judge, asked, content_of(pair)) for pair in pairs}
+        for judgment in self._store.judgments(judge=asked.name, pairs=pairs, n=judge.config.n):
             if (judgment.sample, judgment.order, judgment.persona) in plans[judgment.pair_id]:
                 yield judgment
 
@@ -186,11 +194,9 @@ class Recall:
         unsure = {pair_id for pair_id, _, _ in drawn}
         pairs = [pair for pair in self._pairs if pair.id in unsure]
         sampled: dict[tuple[str, Order, str], list[Judgment]] = {}
-        plans = {pair.id: set(twin.plan(content_of(pair))) for pair in pairs}
-        for judgment in self._store.judgments(judge=twin.name, pairs=pairs, n=twin.config.n):
-            if (judgment.sample, judgment.order, judgment.persona) in plans[judgment.pair_id]:
-                of = (judgment.pair_id, judgment.order, judgment.persona)
-                sampled.setdefault(of, []).append(judgment.model_copy(update={"judge": self.judge}))
+        for judgment in self._planned(twin, pairs):
+            of = (judgment.pair_id, judgment.order, judgment.persona)
+            sampled.setdefault(of, []).append(judgment.model_copy(update={"judge": self.judge}))
         for of, judgments in drawn.items():
             self.found.sampled_instead += of in sampled
             yield from sampled.get(of, judgments)
@@ -237,6 +243,12 @@ def choose_judge(name: str, store: JudgmentStore) -> str:
     if matching:
         raise InputError(f"{store.path}: holds several judges; choose one with --judge: {listed}")
     raise InputError(f"{store.path}: no judge is called {name!r}; choose one with --judge: {listed}")
+
+
+def _plan(judge: LanguageJudge, asked: LanguageJudge, content: str) -> set[Planned]:
+    """List what may be recalled of a pair: the plan, and what a run in both orders made of the one that is wanted."""
+    made = (planned for planned in asked.plan(content) if planned.order == judge.config.order)
+    return {*judge.plan(content), *made}
 
 
 def _uniform(seed: int, content: str, sample: int) -> float:
