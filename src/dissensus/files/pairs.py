@@ -23,6 +23,7 @@ __all__ = ["descriptive", "name_of", "pair_from_row", "row_from_pair", "text_of"
 _SIDES = ("a", "b", "tie")
 _VOTE_KEYS = {"annotator", "vote", "estimate"}
 _LABELS = (None, "a", "b", "tie")
+_FLAGS = {"true": True, "false": False}
 _EXACT = 2**53
 """From here on a float is no exact whole number."""
 
@@ -43,6 +44,7 @@ def pair_from_row(row: Mapping[str, Any], remarks: Remarks | None = None) -> Pai
         response_a=a,
         response_b=b,
         label=label,
+        label_is_a_vote=_flag(row.get("label_is_a_vote"), "label_is_a_vote"),
         votes=_votes(row, remarks),
         **descriptive(row, remarks),
     )
@@ -99,6 +101,18 @@ def name_of(value: Any, column: str, remarks: Remarks | None = None) -> str | No
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise ValueError(f"{column} is {kind_of(value)}; expected text; leave the column alone: --column {column}=")
+
+
+def _flag(value: Any, column: str) -> bool | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _FLAGS:  # a CSV cell
+        return _FLAGS[value.lower()]
+    raise ValueError(
+        f"{column} is {kind_of(value)}; expected true, false or nothing; leave the column alone: --column {column}="
+    )
 
 
 def _votes(row: Mapping[str, Any], remarks: Remarks | None) -> Votes | None:
@@ -201,6 +215,7 @@ def row_from_pair(pair: Pair) -> dict[str, Any]:
         "response_a": text_value(pair.response_a),
         "response_b": text_value(pair.response_b),
         "label": pair.label,
+        "label_is_a_vote": pair.label_is_a_vote,
         "dataset": pair.dataset,
         "domain": pair.domain,
         "category": pair.category,
