@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
+import re
 import signal
 import threading
 from collections import Counter
@@ -12,10 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dissensus.cli.evaluate import command as evaluate
+from dissensus.cli.judgments import compare
 from dissensus.errors import InputError, JudgeError
+from dissensus.files import write_records
 from dissensus.judge import job
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.asking import ask_model
@@ -24,10 +30,10 @@ from dissensus.judge.language import LanguageConfig, LanguageJudge
 from dissensus.judge.ledger import Price, spent
 from dissensus.judge.position import position_bias
 from dissensus.judge.reading import Reading
-from dissensus.judge.recall import Recall, choose_judge
+from dissensus.judge.recall import Recall, choose_judge, without_twins
 from dissensus.judge.store import JudgmentStore
 from dissensus.judge.upkeep import verify
-from dissensus.records import Pair
+from dissensus.records import Pair, Prediction, Votes
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i // 4}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(40)]
 QUIET = AskingOptions(progress=False, patience=5.0)
@@ -380,7 +386,29 @@ def test_a_reading_whose_prefix_is_not_forced_gets_sampled_replies_beside_it(sto
     assert recall.found.sampled_instead == 2
     assert len(store.judges()) == 2
     assert choose_judge("", store) == judge.name
+    assert without_twins(store, store.judges()) == [judge.name]
     assert ask_model(PAIRS, judge, Uneven(), store, QUIET).tally.made == 0
+
+
+def test_replies_beside_readings_count_once_wherever_a_store_is_evaluated(store, tmp_path):
+    pairs = [pair.model_copy(update={"votes": Votes(a=2, b=1), "label": "a"}) for pair in PAIRS]
+    judge, server = a_judge(mode="exact"), FakeServer()
+    server.forced_of = lambda ask: 0.5 if ask.pair.id == "p30" else 1.0
+    ask_model(pairs, judge, server, store, QUIET)
+    predicted = [
+        Prediction(pair_id=p.id, model="m", reward_a=i, reward_b=0, preference_a=0.6) for i, p in enumerate(pairs)
+    ]
+    write_records(tmp_path / "pairs.jsonl", pairs)
+    write_records(tmp_path / "predicted.jsonl", predicted)
+    source, scores = str(tmp_path / "pairs.jsonl"), tmp_path / "scores.json"
+    compared = CliRunner().invoke(compare, [source, "--store", str(store.path), "--resamples", "0"])
+    assert re.search(re.escape("repetition (noise)") + " +396 ", compared.stdout), (
+        compared.output
+    )  # four name no winner
+    arguments = ["--predictions", str(tmp_path / "predicted.jsonl"), "--judgments", str(store.path)]
+    arguments += ["--out", str(scores), "--resamples", "0", "--swaps", "0"]
+    assert CliRunner().invoke(evaluate, [source, *arguments]).exit_code == 0
+    assert {row["model"] for row in json.loads(scores.read_text()) if row["kind"] == "judge"} == {judge.name}
 
 
 @pytest.mark.parametrize("backend", [FakeModel(forced=0.3), FakeServer(forced=0.3)], ids=["batches", "server"])

@@ -123,7 +123,7 @@ def _judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:
     """Read what judges said of the pairs, from a store or a file of judgments."""
     from dissensus.files import read_records
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.recall import Recall
+    from dissensus.judge.recall import Recall, without_twins
 
     with file.open("rb") as opened:
         is_store = opened.read(16) == b"SQLite format 3\0"
@@ -131,5 +131,5 @@ def _judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:
         yield from read_records(file, Judgment)
         return
     with JudgmentStore(file, create=False) as store:
-        for judge in store.judges():
+        for judge in without_twins(store, store.judges()):
             yield from Recall(store, judge, pairs).judgments()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from dissensus.errors import InputError, JudgeError
@@ -236,13 +236,21 @@ def choose_judge(name: str, store: JudgmentStore) -> str:
         raise InputError(f"{store.path}: holds no judgments yet; run: dissensus judge PAIRS --store {store.path}")
     matching = [judge for judge in judges if judge == name] or [judge for judge in judges if judge.startswith(name)]
     if len(matching) > 1:
-        matching = [judge for judge in matching if store.settings(judge).get("beside") not in matching]
+        matching = without_twins(store, matching)
     if len(matching) == 1:
         return matching[0]
     listed = ", ".join(f"{judge} ({judges[judge]:,} judgments)" for judge in matching or judges)
     if matching:
         raise InputError(f"{store.path}: holds several judges; choose one with --judge: {listed}")
     raise InputError(f"{store.path}: no judge is called {name!r}; choose one with --judge: {listed}")
+
+
+def without_twins(store: JudgmentStore, judges: Collection[str]) -> list[str]:
+    """Leave out twins that have only sampled replies beside the readings of another judge that is there.
+
+    These replies stand among that one's judgments already (see `Recall`).
+    """
+    return [judge for judge in judges if store.settings(judge).get("beside") not in judges]
 
 
 def _plan(judge: LanguageJudge, asked: LanguageJudge, content: str) -> set[Planned]:
