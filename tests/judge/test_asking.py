@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from dissensus.cli.evaluate import command as evaluate
 from dissensus.cli.judgments import compare
+from dissensus.cli.margin import command as margin
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import write_records
 from dissensus.judge import job
@@ -546,6 +547,43 @@ def test_fewer_judgments_than_personas_are_refused_in_one_line(store):
     ask_model(PAIRS, judge, FakeServer(), store, QUIET)
     with pytest.raises(JudgeError, match=r"--n 2 gives not every one of its 4 personas a judgment; give 4 or more"):
         Recall(store, judge.name, PAIRS, n=2)
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_what_a_stopped_run_left_of_a_pair_is_counted(store, tmp_path, mode):
+    judge = a_judge(mode=mode)
+    ask_model(PAIRS[:10], judge, FakeServer(), store, QUIET)
+    whole = Recall(store, judge.name, PAIRS)
+    assert list(whole.judgments())
+    assert (whole.found.unfinished, whole.found.in_one_order) == (0, 0)
+    with store.transaction() as connection:
+        connection.execute("DELETE FROM judgments WHERE pair_id = 'p1' AND sample = 9")
+        for table in ("judgments", "readings"):
+            connection.execute(f"DELETE FROM {table} WHERE pair_id = 'p0' AND shown = 'ba'")
+    recall = Recall(store, judge.name, PAIRS)
+    assert list(recall.judgments())
+    unfinished = 2 if mode == "sample" else 1
+    assert (recall.found.unfinished, recall.found.in_one_order) == (unfinished, 1)
+    in_one = Recall(store, judge.name, PAIRS[1:], order="ab")
+    assert list(in_one.judgments())
+    assert (in_one.found.unfinished, in_one.found.in_one_order) == (1 if mode == "sample" else 0, 0)
+    write_records(tmp_path / "pairs.jsonl", PAIRS[:10])
+    arguments = [tmp_path / "pairs.jsonl", "--store", store.path, "--out", tmp_path / "m.jsonl"]
+    told = CliRunner().invoke(margin, [str(argument) for argument in arguments]).stdout
+    assert f"unfinished {unfinished} pairs have fewer judgments" in told
+    assert "one order  1 pairs" in told
+
+
+def test_an_order_without_a_valid_reply_is_no_second_order(store):
+    class Silent(FakeServer):
+        def replies(self, ask: Ask) -> tuple[str, ...]:
+            return ("neither" if ask.order == "ba" and ask.pair.id == "p3" else "Choice: A",) * len(ask.samples)
+
+    judge = a_judge()
+    ask_model(PAIRS, judge, Silent(), store, QUIET)
+    recall = Recall(store, judge.name, PAIRS)
+    assert sum(1 for _ in recall.judgments()) == 400
+    assert (recall.found.unfinished, recall.found.in_one_order) == (0, 1)
 
 
 def test_a_judge_that_always_says_a_flips_on_every_swap(store):

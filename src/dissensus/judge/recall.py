@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dissensus.errors import InputError, JudgeError
 from dissensus.judge.language import LanguageConfig, LanguageJudge, Orders, Planned
@@ -30,6 +31,14 @@ class Recalled:
     inexact: int = 0
     """Readings whose tokens do not settle the probabilities to a thousandth."""
     largest_error: float = 0.0
+    unfinished: int = 0
+    """Pairs with fewer judgments, or readings, than were planned: a run was stopped, or some were refused."""
+    in_one_order: int = 0
+    """Pairs planned in both orders that have valid judgments in one alone."""
+    made: Counter[str] = field(default_factory=Counter, repr=False)
+    """How many judgments, or readings, there are of a pair."""
+    valid: dict[Order, set[str]] = field(default_factory=lambda: {"ab": set(), "ba": set()}, repr=False)
+    """The pairs that have valid judgments, by order."""
 
     def note(self, probabilities: VerdictProbabilities) -> None:
         """Count a reading."""
@@ -118,7 +127,10 @@ class Recall:
         for judgment in self._judgments():
             self.found.judgments += 1
             self.found.invalid += judgment.choice is None
+            if judgment.choice is not None:
+                self.found.valid[judgment.order].add(judgment.pair_id)
             yield judgment
+        self._compare_with_plan()
 
     def _judgments(self) -> Iterator[Judgment]:
         if self._language is None:
@@ -126,7 +138,9 @@ class Recall:
         elif self.is_exact:
             yield from self._drawn(self._language)
         else:
-            yield from self._planned(self._language, self._pairs)
+            for judgment in self._planned(self._language, self._pairs):
+                self.found.made[judgment.pair_id] += 1
+                yield judgment
 
     def probabilities(self) -> Iterator[ChoiceProbabilities]:
         """Iterate over the probabilities that the readings give.
@@ -139,12 +153,34 @@ class Recall:
                 f"{self.judge}: has sampled judgments and no probabilities; judge with --mode exact for these"
             )
         for view in self._views(self._language):
-            yield self._probabilities(view, self._language.config)
+            probabilities = self._probabilities(view, self._language.config)
+            if probabilities.probability_a + probabilities.probability_b > 0:
+                self.found.valid[view.order].add(view.pair_id)
+            yield probabilities
+        self._compare_with_plan()
+
+    def _compare_with_plan(self) -> None:
+        """Count the pairs that have a part of what was planned; only language models say what that is."""
+        judge, found = self._language, self.found
+        if judge is None:
+            return
+        asked = self._as_asked(judge)
+        for pair in self._pairs:
+            due = _due(judge, asked, content_of(pair))
+            n = len({(planned.order, planned.persona) for planned in due}) if self.is_exact else len(due)
+            found.unfinished += 0 < found.made[pair.id] < n
+            if len({planned.order for planned in due}) > 1:
+                found.in_one_order += sum(pair.id in of_order for of_order in found.valid.values()) == 1
+
+    def _as_asked(self, judge: LanguageJudge) -> LanguageJudge:
+        """Return the judge as it was asked, under whose name its judgments are, whichever order is wanted of them."""
+        return judge.with_mode(judge.config.mode, order=self._asked_in)
 
     def _planned(self, judge: LanguageJudge, pairs: Sequence[Pair]) -> Iterator[Judgment]:
         """Keep to the plan: a store may hold the judgments of other orders and numbers beside it."""
-        asked = judge.with_mode(judge.config.mode, order=self._asked_in)  # under this name, whichever order is wanted
-        plans = {pair.id: _plan(judge, asked, content_of(pair)) for pair in pairs}
+        asked = self._as_asked(judge)
+        contents = {pair.id: content_of(pair) for pair in pairs}
+        plans = {name: {*judge.plan(content), *_due(judge, asked, content)} for name, content in contents.items()}
         for judgment in self._store.judgments(judge=asked.name, pairs=pairs, n=judge.config.n):
             if (judgment.sample, judgment.order, judgment.persona) in plans[judgment.pair_id]:
                 yield judgment
@@ -154,6 +190,7 @@ class Recall:
         for view in self._store.readings(judge=self.judge, pairs=self._pairs):
             wanted = views.setdefault(view.content, set(judge.views(view.content)))
             if (view.order, view.persona) in wanted:
+                self.found.made[view.pair_id] += 1
                 yield view
 
     def _probabilities(self, view: StoredReading, config: LanguageConfig) -> ChoiceProbabilities:
@@ -253,10 +290,12 @@ def without_twins(store: JudgmentStore, judges: Collection[str]) -> list[str]:
     return [judge for judge in judges if store.settings(judge).get("beside") not in judges]
 
 
-def _plan(judge: LanguageJudge, asked: LanguageJudge, content: str) -> set[Planned]:
-    """List what may be recalled of a pair: the plan, and what a run in both orders made of the one that is wanted."""
-    made = (planned for planned in asked.plan(content) if planned.order == judge.config.order)
-    return {*judge.plan(content), *made}
+def _due(judge: LanguageJudge, asked: LanguageJudge, content: str) -> list[Planned]:
+    """List what there should be of a pair: the plan, or what a run in both orders makes of the one that is wanted."""
+    order = judge.config.order
+    if order == "both" or asked.config.order != "both":
+        return judge.plan(content)
+    return [planned for planned in asked.plan(content) if planned.order == order]
 
 
 def _uniform(seed: int, content: str, sample: int) -> float:
