@@ -28,8 +28,8 @@ from dissensus.files import read_pairs
 from dissensus.judge import Committee, CommitteeConfig, HumanVotes, JudgmentStore, judge_pairs
 from dissensus.margin import margins_from_judgments
 from dissensus.records import Pair, plain_text
+from dissensus.sources.labels import draw_labels
 from dissensus.stats.metrics import mean_absolute_error, pearson
-from dissensus.study.split import one_vote_label
 
 FILES = ("vicuna80", "pandalm", "arguments")
 
@@ -52,7 +52,7 @@ def longer(pairs: list[Pair]) -> dict[str, float]:
 def rows_of(name: str, path: Path, folder: Path, quick: bool) -> list[dict[str, object]]:
     pairs = [pair for pair in read_pairs(path, notice=lambda _: None) if pair.votes]
     pairs = pairs[:: max(len(pairs) // 500, 1)] if quick else pairs
-    pairs = [pair.model_copy(update={"label": one_vote_label(pair, seed=0)}) for pair in pairs]
+    pairs = list(draw_labels(pairs, seed=0))
     start = time.perf_counter()
     committee = judged(pairs, Committee(pairs, CommitteeConfig(), load_encoder(), progress=False), folder)
     seconds = time.perf_counter() - start

@@ -264,6 +264,8 @@ class Pair(Record):
     response_b: Text
     label: Label | None = None
     """The binary choice that a reward model is trained on; ``tie`` where the annotator saw no winner."""
+    label_is_a_vote: bool | None = None
+    """True where the label was drawn from the votes, which still have it: who counts them beside it leaves it out."""
     dataset: str | None = None
     domain: Literal["in", "out"] | None = None
     """Whether the data set was also trained on (in-domain) or not."""

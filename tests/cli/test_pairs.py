@@ -170,6 +170,7 @@ def test_one_vote_is_drawn_as_the_label_and_the_votes_stay_whole(tmp_path):
     given = list(read_pairs(source))
     assert pairs == [labelled(pair, "one-vote", seed=4, votes_stay_whole=True) for pair in given]
     assert {pair.label for pair in pairs} == {"a", "b"}
+    assert [pair.label_is_a_vote for pair in pairs] == [True] * 30 + [None]
     assert [pair.votes for pair in pairs] == [pair.votes for pair in given]
     done = dissensus(jsonl(tmp_path / "in.jsonl", without), "--label", "one-vote", "--out", tmp_path / "out.jsonl")
     assert done.returncode == 2

@@ -54,6 +54,18 @@ def test_estimates_are_read_beside_votes_or_in_their_place():
 
 
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.parquet", "pairs.csv"])
+def test_that_a_label_is_a_vote_survives_every_format(tmp_path, name):
+    pairs = [
+        Pair(id=str(drawn), prompt="p", response_a="x", response_b="y", label="a", label_is_a_vote=drawn)
+        for drawn in (True, False, None)
+    ]
+    write_records(tmp_path / name, pairs)
+    assert list(read_pairs(tmp_path / name)) == pairs
+    with pytest.raises(ValueError, match=r"label_is_a_vote is .*expected true, false or nothing"):
+        pair_from_row(ROW | {"label_is_a_vote": "perhaps"})
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.parquet", "pairs.csv"])
 def test_estimates_survive_every_format(tmp_path, name):
     said = [Vote(annotator=str(k), vote="a", estimate=0.6 + k / 10) for k in range(3)]
     pairs = [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
+import re
 import signal
 import threading
 from collections import Counter
@@ -12,10 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dissensus.cli.evaluate import command as evaluate
+from dissensus.cli.judgments import compare
+from dissensus.cli.margin import command as margin
 from dissensus.errors import InputError, JudgeError
+from dissensus.files import write_records
 from dissensus.judge import job
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.asking import ask_model
@@ -24,12 +31,14 @@ from dissensus.judge.language import LanguageConfig, LanguageJudge
 from dissensus.judge.ledger import Price, spent
 from dissensus.judge.position import position_bias
 from dissensus.judge.reading import Reading
-from dissensus.judge.recall import Recall, choose_judge
+from dissensus.judge.recall import Recall, choose_judge, without_twins
 from dissensus.judge.store import JudgmentStore
-from dissensus.records import Pair
+from dissensus.judge.upkeep import verify
+from dissensus.records import Pair, Prediction, Votes
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i // 4}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(40)]
 QUIET = AskingOptions(progress=False, patience=5.0)
+AGES = ("young", "old")
 PRICE = Price(prompt=1000.0, completion=2000.0)
 
 
@@ -99,8 +108,9 @@ class FakeModel:
                 yield Answer(ask, tuple("Choice: A" for _ in ask.samples))
 
 
-def a_judge(**settings: object) -> LanguageJudge:
-    return LanguageJudge(LanguageConfig(model="fake", **settings), FakeServer.identity)
+def a_judge(*, names_personas: bool = True, **settings: object) -> LanguageJudge:
+    config = LanguageConfig(model="fake", **settings)
+    return LanguageJudge(config, FakeServer.identity, names_personas=names_personas)
 
 
 @pytest.fixture
@@ -377,7 +387,29 @@ def test_a_reading_whose_prefix_is_not_forced_gets_sampled_replies_beside_it(sto
     assert recall.found.sampled_instead == 2
     assert len(store.judges()) == 2
     assert choose_judge("", store) == judge.name
+    assert without_twins(store, store.judges()) == [judge.name]
     assert ask_model(PAIRS, judge, Uneven(), store, QUIET).tally.made == 0
+
+
+def test_replies_beside_readings_count_once_wherever_a_store_is_evaluated(store, tmp_path):
+    pairs = [pair.model_copy(update={"votes": Votes(a=2, b=1), "label": "a"}) for pair in PAIRS]
+    judge, server = a_judge(mode="exact"), FakeServer()
+    server.forced_of = lambda ask: 0.5 if ask.pair.id == "p30" else 1.0
+    ask_model(pairs, judge, server, store, QUIET)
+    predicted = [
+        Prediction(pair_id=p.id, model="m", reward_a=i, reward_b=0, preference_a=0.6) for i, p in enumerate(pairs)
+    ]
+    write_records(tmp_path / "pairs.jsonl", pairs)
+    write_records(tmp_path / "predicted.jsonl", predicted)
+    source, scores = str(tmp_path / "pairs.jsonl"), tmp_path / "scores.json"
+    compared = CliRunner().invoke(compare, [source, "--store", str(store.path), "--resamples", "0"])
+    assert re.search(re.escape("repetition (noise)") + " +396 ", compared.stdout), (
+        compared.output
+    )  # four name no winner
+    arguments = ["--predictions", str(tmp_path / "predicted.jsonl"), "--judgments", str(store.path)]
+    arguments += ["--out", str(scores), "--resamples", "0", "--swaps", "0"]
+    assert CliRunner().invoke(evaluate, [source, *arguments]).exit_code == 0
+    assert {row["model"] for row in json.loads(scores.read_text()) if row["kind"] == "judge"} == {judge.name}
 
 
 @pytest.mark.parametrize("backend", [FakeModel(forced=0.3), FakeServer(forced=0.3)], ids=["batches", "server"])
@@ -424,10 +456,10 @@ def test_ten_judgments_of_ten_personas_ask_all_ten(store):
 
 def test_a_store_of_version_0_1_keeps_its_plan(store):
     """Its samples were dealt otherwise, and its judge's settings do not say so."""
-    before = a_judge(personas=("You are a nurse.", "You are a poet."), n=6, deal="pairs")
+    before = a_judge(personas=("You are a nurse.", "You are a poet."), n=6, deal="pairs", names_personas=False)
     ask_model(PAIRS, before, FakeServer(), store, QUIET)
     settings = before.settings()
-    del settings["config"]["deal"]
+    del settings["config"]["deal"], settings["names_personas"]
     store.register(before.name, settings)
     recalled = list(Recall(store, before.name, PAIRS).judgments())
     assert len(recalled) == 6 * len(PAIRS)
@@ -439,10 +471,10 @@ def test_a_store_of_version_0_1_keeps_its_plan(store):
 @pytest.mark.parametrize("mode", ["sample", "exact"])
 def test_a_store_that_version_0_1_began_is_gone_on_with(store, mode):
     personas = tuple(f"You are number {i}." for i in range(4))
-    before = a_judge(personas=personas, n=4, deal="pairs", mode=mode)
+    before = a_judge(personas=personas, n=4, deal="pairs", mode=mode, names_personas=False)
     made = ask_model(PAIRS, before, FakeServer(), store, QUIET).tally.made
     settings = before.settings()
-    del settings["config"]["deal"]
+    del settings["config"]["deal"], settings["names_personas"]
     store.register(before.name, settings)
     now = a_judge(personas=personas, n=4, mode=mode)
     again = ask_model(PAIRS, now, FakeServer(), store, QUIET)
@@ -460,6 +492,98 @@ def test_a_store_of_today_keeps_todays_plan_whatever_it_has_of_another(store):
     again = ask_model(PAIRS, now, FakeServer(), store, QUIET)
     assert (again.judge, again.tally.made) == (now.name, 0)
     assert len(store.judges()) == 2
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_another_population_is_another_judge(store, mode):
+    young, old = (a_judge(personas=(f"You are {age}.", f"You are {age} and rich."), n=4, mode=mode) for age in AGES)
+    for judge in (young, old, young):
+        ask_model(PAIRS, judge, FakeServer(), store, QUIET)
+    assert len({young.name, old.name, a_judge(n=4, mode=mode).name}) == 3
+    assert set(store.judges()) == {young.name, old.name}
+    for judge in (young, old):
+        assert {j.persona for j in Recall(store, judge.name, PAIRS).judgments()} == set(judge.config.personas)
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_a_name_without_personas_is_gone_on_with_by_these_personas_alone(store, mode):
+    """So judges were called once, and two populations had one name, with the settings of the last one."""
+    young, old = (tuple(f"You are {age}{more}" for more in (".", " and rich.")) for age in AGES)
+    before = [a_judge(personas=personas, n=4, mode=mode, names_personas=False) for personas in (young, old)]
+    for judge in before:
+        ask_model(PAIRS, judge, FakeServer(), store, QUIET)
+        store.register(judge.name, {k: v for k, v in judge.settings().items() if k != "names_personas"})
+    (name,) = store.judges()
+    again = ask_model(PAIRS, a_judge(personas=old, n=4, mode=mode), FakeServer(), store, QUIET)
+    assert (again.judge, again.tally.made) == (name, 0)
+    assert ask_model(PAIRS, a_judge(personas=young, n=4, mode=mode), FakeServer(), store, QUIET).judge != name
+    assert {j.persona for j in Recall(store, name, PAIRS).judgments()} == set(old)
+    assert {j.persona for j in Recall(store, name, PAIRS, personas=young).judgments()} == set(young)
+    assert not verify(store).damaged
+
+
+@pytest.mark.parametrize("deal", ["cells", "pairs"])
+def test_one_order_of_personas_that_were_asked_in_both_is_recalled_whole(store, deal):
+    judge = a_judge(personas=tuple(f"You are number {i}." for i in range(4)), n=8, deal=deal)
+    ask_model(PAIRS, judge, FakeServer(), store, QUIET)
+    in_one = Counter(j.pair_id for j in Recall(store, judge.name, PAIRS, order="ab").judgments() if j.order == "ab")
+    assert set(in_one.values()) == {4}
+    assert len(in_one) == len(PAIRS)
+
+
+def test_one_order_of_replies_beside_readings_is_recalled_whole(store):
+    personas = tuple(f"You are number {i}." for i in range(4))
+    judge = a_judge(personas=personas, n=8, mode="exact")
+    server = FakeServer()
+    server.forced_of = lambda ask: 0.5 if int(ask.pair.id[1:]) >= 10 and ask.order == "ab" else 1.0
+    ask_model(PAIRS, judge, server, store, QUIET)
+    recall = Recall(store, judge.name, PAIRS, order="ab")
+    assert {j.order for j in recall.judgments()} == {"ab"}
+    assert recall.found.sampled_instead == recall.found.uncertified == 30 * 4
+
+
+def test_fewer_judgments_than_personas_are_refused_in_one_line(store):
+    judge = a_judge(personas=tuple(f"You are number {i}." for i in range(4)), n=8)
+    ask_model(PAIRS, judge, FakeServer(), store, QUIET)
+    with pytest.raises(JudgeError, match=r"--n 2 gives not every one of its 4 personas a judgment; give 4 or more"):
+        Recall(store, judge.name, PAIRS, n=2)
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_what_a_stopped_run_left_of_a_pair_is_counted(store, tmp_path, mode):
+    judge = a_judge(mode=mode)
+    ask_model(PAIRS[:10], judge, FakeServer(), store, QUIET)
+    whole = Recall(store, judge.name, PAIRS)
+    assert list(whole.judgments())
+    assert (whole.found.unfinished, whole.found.in_one_order) == (0, 0)
+    with store.transaction() as connection:
+        connection.execute("DELETE FROM judgments WHERE pair_id = 'p1' AND sample = 9")
+        for table in ("judgments", "readings"):
+            connection.execute(f"DELETE FROM {table} WHERE pair_id = 'p0' AND shown = 'ba'")
+    recall = Recall(store, judge.name, PAIRS)
+    assert list(recall.judgments())
+    unfinished = 2 if mode == "sample" else 1
+    assert (recall.found.unfinished, recall.found.in_one_order) == (unfinished, 1)
+    in_one = Recall(store, judge.name, PAIRS[1:], order="ab")
+    assert list(in_one.judgments())
+    assert (in_one.found.unfinished, in_one.found.in_one_order) == (1 if mode == "sample" else 0, 0)
+    write_records(tmp_path / "pairs.jsonl", PAIRS[:10])
+    arguments = [tmp_path / "pairs.jsonl", "--store", store.path, "--out", tmp_path / "m.jsonl"]
+    told = CliRunner().invoke(margin, [str(argument) for argument in arguments]).stdout
+    assert f"unfinished {unfinished} pairs have fewer judgments" in told
+    assert "one order  1 pairs" in told
+
+
+def test_an_order_without_a_valid_reply_is_no_second_order(store):
+    class Silent(FakeServer):
+        def replies(self, ask: Ask) -> tuple[str, ...]:
+            return ("neither" if ask.order == "ba" and ask.pair.id == "p3" else "Choice: A",) * len(ask.samples)
+
+    judge = a_judge()
+    ask_model(PAIRS, judge, Silent(), store, QUIET)
+    recall = Recall(store, judge.name, PAIRS)
+    assert sum(1 for _ in recall.judgments()) == 400
+    assert (recall.found.unfinished, recall.found.in_one_order) == (0, 1)
 
 
 def test_a_judge_that_always_says_a_flips_on_every_swap(store):

@@ -25,7 +25,7 @@ from dissensus.judge.language import LanguageConfig, LanguageJudge, Planned
 from dissensus.judge.ledger import State
 from dissensus.judge.reading import Reading
 from dissensus.judge.schema import VERSION
-from dissensus.judge.store import JudgmentStore, content_of, judgment_key
+from dissensus.judge.store import JudgmentStore, content_key, content_of, judgment_key
 from dissensus.judge.upkeep import recover, verify
 from dissensus.records import Judgment, Pair
 
@@ -307,6 +307,35 @@ def test_rows_of_older_stores_are_saved(tmp_path: Path) -> None:
         said = Judgment(pair_id=pair.id, judge="committee-1", sample=3, choice="b", probability_a=1.0)
         assert list(store.judgments(pairs=PAIRS)) == [said]
         assert verify(store).unverifiable.total() == 1
+
+
+def test_recovered_rows_of_an_older_store_say_what_they_say_in_one_that_is_opened(tmp_path: Path) -> None:
+    """Ties had no choice of their own then, and replies of language models were read by other rules."""
+    path, pair = tmp_path / "old.db", PAIRS[0]
+    model = LanguageJudge(LanguageConfig(model="m", n=2), {})
+    content = content_of(pair)
+    said = [
+        Judgment(pair_id=pair.id, judge="votes-1", sample=i, choice=c, reply=c or "tie")
+        for i, c in ((0, "a"), (1, None))
+    ]
+    said += [Judgment(pair_id=pair.id, judge="gpt-1", sample=0, choice=None, probability_a=0.5, reply="equally good")]
+    replies = ("Choice: A tie between the two.", "Choice: A")
+    with JudgmentStore(path) as store:
+        store.register(model.name, model.settings())
+        store.add(said, {pair.id: pair})
+        read = [
+            Judgment(pair_id=pair.id, judge=model.name, sample=i, choice="a", reply=r) for i, r in enumerate(replies)
+        ]
+        with store.transaction():
+            store.insert((content_key(model.name, content, "ab", "", j.sample), content, j) for j in read)
+        for table in ("judgments", "judges", "readings"):
+            store.connection.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+        store.connection.execute("PRAGMA user_version = 2")
+    assert recover(path, tmp_path / "saved.db").saved["judgments"] == 5
+    with JudgmentStore(tmp_path / "saved.db") as saved, JudgmentStore(path) as opened:
+        now = list(saved.judgments())
+        assert now == list(opened.judgments())
+        assert [j.choice for j in now] == ["tie", None, "a", "a", "tie"]
 
 
 def test_what_is_in_the_log_alone_is_saved_with_the_rest(damaged: Damaged, tmp_path: Path) -> None:

@@ -8,13 +8,30 @@ from dissensus.margin import margins_from_judgments
 from dissensus.records import Pair, Votes
 
 
-def pair(a: int, b: int, tie: int = 0, label: str | None = None, name: str = "p") -> Pair:
-    return Pair(id=name, prompt="q", response_a="yes", response_b="no", label=label, votes=Votes(a=a, b=b, tie=tie))
+def pair(a: int, b: int, tie: int = 0, label: str | None = None, name: str = "p", drawn: bool | None = True) -> Pair:
+    return Pair(
+        id=name,
+        prompt="q",
+        response_a="yes",
+        response_b="no",
+        label=label,
+        label_is_a_vote=drawn,
+        votes=Votes(a=a, b=b, tie=tie),
+    )
 
 
 def choices(judged: Pair, **options) -> list[str | None]:
     judge = HumanVotes([judged], **options)
     return [judgment.choice for judgment in judge.answer(judge.questions(judged))]
+
+
+def test_a_label_that_was_not_drawn_from_the_votes_is_none_of_them():
+    """The majority's label is left out of no side, and may be one that nobody voted for."""
+    assert choices(pair(2, 1, label="a", drawn=None)) == ["a", "a", "b"]
+    assert choices(pair(2, 2, label="tie", drawn=None)) == ["a", "a", "b", "b"]
+    assert choices(pair(2, 1, label="a", drawn=None), label_is_a_vote=True) == ["a", "b"]
+    judge = HumanVotes([pair(2, 1, label="a", name="one", drawn=None), pair(2, 1, label="a", name="two")])
+    assert (judge.left_out, judge.counted_whole) == (1, 1)
 
 
 def test_the_votes_are_judged_without_the_one_that_is_the_label():

@@ -143,6 +143,21 @@ def test_judges_of_one_model_keep_their_own_settings(tmp_path, tiny_judge, pairs
     assert {(j.order, j.sample) for j in recalled(two, name)} == {("ab", 0), ("ab", 1), ("ab", 2)}
 
 
+def test_judges_of_one_model_that_differ_in_their_personas_keep_their_own_judgments(tmp_path, monkeypatch):
+    rows = [Pair(id=f"p{i}", prompt=f"q{i}!", response_a="yes", response_b="no") for i in range(4)]
+    monkeypatch.setattr("dissensus.judge.backends.open_backend", lambda *_, **__: (Picky("Choice: A"), "picky"))
+    common = {"name": "server", "model": "picky", "base_url": "http://127.0.0.1:1/v1", "n": 4}
+    judges = [ModelJudge(**common, personas=[f"You are {age}."]) for age in ("young", "old")]
+    names = [
+        make_judgments(judging, rows, tmp_path / "j.db", pairs_file="", drawn_label=False, progress=False)["judge"]
+        for judging in judges
+    ]
+    with JudgmentStore(tmp_path / "j.db", create=False) as store:
+        for judging, name in zip(judges, names, strict=True):
+            said = list(recall(judging, store, name, rows).judgments())
+            assert (len(said), {j.persona for j in said}) == (4 * len(rows), set(judging.personas))
+
+
 def test_a_store_that_was_lost_is_filled_again_for_every_judge(tmp_path, tiny_bert, pairs):
     more = {"judges": {"other": {"name": "votes", "label_is_a_vote": False}}}
     run(tmp_path / "run", tiny_bert, pairs, {"name": "votes"}, **more)

@@ -202,7 +202,7 @@ def test_a_vote_that_became_the_label_is_no_judgment_as_well(tmp_path: Path, lab
         unlabelled = [pair.model_copy(update={"label": None}) for pair in some(name, 9, votes=Votes(a=2, b=1))]
         write_records(tmp_path / f"{name}.jsonl", unlabelled)
     train = read_sets(study(tmp_path, label=label, judge={"name": "votes"})).train
-    judge = HumanVotes(train, label_is_a_vote=label == "one-vote")
+    judge = HumanVotes(train)
     for pair in train:
         others = sorted(str(judgment.choice) for judgment in judge.answer(judge.questions(pair)))
         assert sorted([*others, pair.label]) == ["a", "a", "b"]

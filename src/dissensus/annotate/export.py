@@ -27,7 +27,7 @@ from dissensus.records import Label, Pair, Vote, Votes
 
 HISTORY = "annotation"
 """The column that holds everything beside the pair."""
-OF_PEOPLE = ("category", "distinct", "votes_a", "votes_b", "votes_tie", "votes")
+OF_PEOPLE = ("category", "distinct", "votes_a", "votes_b", "votes_tie", "votes", "label_is_a_vote")
 """Columns of a pair that people's answers fill; what was there before is kept in the history."""
 
 
@@ -72,9 +72,9 @@ def annotated_pairs(c: Connection, rules: Rules | None = None) -> list[Annotated
 def _annotate(item: int, source: Pair, rows: Sequence[Row], decision: Said | None, rules: Rules) -> Annotated:
     answers = [Said(correct=row.correct, distinct=row.distinct, estimate=row.estimate) for row in rows]
     found = aggregate(answers, decision, rules)
-    pair = source.model_copy(
-        update={"category": found.category, "distinct": found.distinct, "votes": _votes(rows, decision, found, rules)}
-    )
+    # The label is none of these votes, whatever it was before.
+    said = {"category": found.category, "distinct": found.distinct, "label_is_a_vote": None}
+    pair = source.model_copy(update={**said, "votes": _votes(rows, decision, found, rules)})
     has_estimates = any(row.estimate is not None for row in rows)
     mixed = has_estimates and pair.votes is not None and not pair.votes.are_estimates
     return Annotated(item, source, pair, found, len(rows), mixed)

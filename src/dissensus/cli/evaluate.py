@@ -124,11 +124,11 @@ def _judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:
     from dissensus.files import read_records
     from dissensus.files.sqlite import application_of
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.recall import Recall
+    from dissensus.judge.recall import Recall, without_twins
 
     if application_of(file) is None:
         yield from read_records(file, Judgment)
         return
     with JudgmentStore(file, create=False) as store:
-        for judge in store.judges():
+        for judge in without_twins(store, store.judges()):
             yield from Recall(store, judge, pairs).judgments()

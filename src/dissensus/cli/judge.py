@@ -72,9 +72,9 @@ class _Price(click.ParamType[tuple[float, float]]):
 )
 @click.option(
     "--label-is-a-vote/--label-is-no-vote",
-    default=True,
-    show_default=True,
-    help="votes: whether the label is one of the votes, and so is left out of them.",
+    default=None,
+    help="votes: whether the label is one of the votes, and so is left out of them; as the pairs say by default (pairs "
+    "--label one-vote).",
 )
 @click.option(
     "--model",
@@ -187,7 +187,7 @@ def command(click_context: click.Context, /, **options: Any) -> None:
 
     \b
     committee  n small reward models, each voting on pairs it did not learn from
-    votes      each pair's own human votes other than its label
+    votes      each pair's own human votes other than a label drawn from them
     local      a language model in this process (transformers)
     server     a language model behind an OpenAI-compatible server
     vllm       a language model in this process (vLLM)
@@ -234,10 +234,17 @@ def _committee(options: dict[str, Any]) -> None:
 def _votes(options: dict[str, Any]) -> None:
     from dissensus.judge import HumanVotes
 
-    _judge(options, lambda rows: HumanVotes(rows, label_is_a_vote=options["label_is_a_vote"]))
+    judge = _judge(options, lambda rows: HumanVotes(rows, label_is_a_vote=options["label_is_a_vote"]))
+    if judge.left_out:
+        click.echo(f"label      left out of the votes of {judge.left_out:,} pairs: it was drawn from them")
+    if judge.counted_whole and options["label_is_a_vote"] is None:
+        click.echo(
+            f"label      none of the votes of {judge.counted_whole:,} pairs, which all count; where it was drawn from "
+            "them, judge with --label-is-a-vote"
+        )
 
 
-def _judge(options: dict[str, Any], make: Callable[[list[Pair]], Any]) -> None:
+def _judge(options: dict[str, Any], make: Callable[[list[Pair]], Any]) -> Any:
     from dissensus.judge import JudgmentStore, judge_pairs
     from dissensus.sources import read_pairs
 
@@ -245,6 +252,7 @@ def _judge(options: dict[str, Any], make: Callable[[list[Pair]], Any]) -> None:
     judge = make(rows)
     with JudgmentStore(options["store"]) as opened:
         _print(judge_pairs(rows, judge, opened, progress=not options["quiet"]), options["store"])
+    return judge
 
 
 def _language_model(options: dict[str, Any]) -> None:

@@ -143,12 +143,12 @@ def compare(pairs: str, store: Path, judge_names: tuple[str, ...], resamples: in
     from dissensus.evaluate.judge_tables import component_table, judge_tables
     from dissensus.evaluate.judges import decompose, score_judges
     from dissensus.evaluate.measure import Resampling
-    from dissensus.judge.recall import Recall, choose_judge
+    from dissensus.judge.recall import Recall, choose_judge, without_twins
     from dissensus.sources import read_pairs
 
     rows = list(read_pairs(pairs))
     with _open(store) as opened:
-        names = [choose_judge(name, opened) for name in judge_names] or list(opened.judges())
+        names = [choose_judge(name, opened) for name in judge_names] or without_twins(opened, opened.judges())
         judgments = [judgment for name in names for judgment in Recall(opened, name, rows).judgments()]
     if not judgments:
         raise InputError(f"{store}: nobody judged any of the {len(rows):,} pairs of {pairs}")
@@ -178,6 +178,8 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
             f"  asked      {how}, mode {config['mode']}, temperature {config['temperature']}, top-p {config['top_p']}"
             + ("" if exact else f", seed {config['seed']}, at most {config['max_tokens']:,} tokens")
         )
+    if personas := config.get("personas"):
+        click.echo(f"  personas   {len(personas):,}: {personas[0][:60]}{', …' if len(personas) > 1 else ''}")
     if exact:
         click.echo(f"  readings   {count:,}")
     else:

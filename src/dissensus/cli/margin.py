@@ -83,6 +83,16 @@ def _print(judge: str, margins: list[Margin], pairs: int, out: Path, found: Reca
         click.echo(f"limit      {sum(limits) / len(limits):.3f} with ever more votes ({len(limits):,} pairs)")
     if pairs > len(margins):
         click.echo(f"left out   {pairs - len(margins):,} pairs without a valid judgment")
+    if found.unfinished:
+        click.echo(
+            f"unfinished {found.unfinished:,} pairs have fewer judgments than are planned or asked for with --n; "
+            "dissensus judge makes the rest"
+        )
+    if found.in_one_order:
+        click.echo(
+            f"one order  {found.in_one_order:,} pairs have votes in one presentation order alone, so a preference for "
+            "the response shown first is part of their margins"
+        )
     if invalid:
         click.echo(f"invalid    {invalid:,} judgments name no winner")
     if found.uncertified:

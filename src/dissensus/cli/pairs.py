@@ -63,8 +63,8 @@ if TYPE_CHECKING:
 @click.option(
     "--label",
     type=click.Choice(["one-vote"]),
-    help="one-vote: draw one of each pair's votes for a or b as its label. The votes stay whole; the judge of votes "
-    "leaves the label out of them.",
+    help="one-vote: draw one of each pair's votes for a or b as its label. The votes stay whole and the pairs say so: "
+    "the judge of votes leaves the label out of them.",
 )
 @click.option("--label-seed", default=0, show_default=True, type=click.IntRange(0), help="Of the votes that are drawn.")
 @click.option(

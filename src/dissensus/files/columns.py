@@ -21,6 +21,7 @@ PAIR_COLUMNS: dict[str, Any] = {
     "response_a": Text,
     "response_b": Text,
     "label": str | None,
+    "label_is_a_vote": bool | None,
     "dataset": str | None,
     "domain": str | None,
     "category": str | None,

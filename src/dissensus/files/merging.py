@@ -80,7 +80,7 @@ class Merged:
         if len(self.rows) == 1 and votes == self.first.votes:
             return self.first, self.margin
         label = majority(votes) if votes else self.first.label
-        pair = self.first.model_copy(update={"votes": votes, "label": label})
+        pair = self.first.model_copy(update={"votes": votes, "label": label, "label_is_a_vote": None})
         if not self.strengths:
             return pair, None
         strength = sum(self.strengths) / len(self.strengths)

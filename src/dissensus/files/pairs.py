@@ -24,6 +24,7 @@ _SIDES = ("a", "b", "tie")
 _COUNTS = {side: f"votes_{side}" for side in _SIDES}
 _VOTE_KEYS = {"annotator", "vote", "estimate"}
 _LABELS = (None, "a", "b", "tie")
+_FLAGS = {"true": True, "false": False}
 _EXACT = 2**53
 """From here on a float is no exact whole number."""
 
@@ -44,6 +45,7 @@ def pair_from_row(row: Mapping[str, Any], notes: Notes | None = None) -> Pair:
         response_a=a,
         response_b=b,
         label=label,
+        label_is_a_vote=_flag(row.get("label_is_a_vote"), "label_is_a_vote"),
         votes=_votes(row, notes),
         **descriptive(row, notes),
     )
@@ -108,6 +110,18 @@ def name_of(value: Any, column: str, notes: Notes | None = None) -> str | None:
     ours = column.partition("[")[0]
     remedy = f"; leave the column alone: --column {ours}=" if ours in PAIR_COLUMNS else ""
     raise ValueError(f"{column} is {kind_of(value)}; expected text{remedy}")
+
+
+def _flag(value: Any, column: str) -> bool | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _FLAGS:  # a CSV cell
+        return _FLAGS[value.lower()]
+    raise ValueError(
+        f"{column} is {kind_of(value)}; expected true, false or nothing; leave the column alone: --column {column}="
+    )
 
 
 def _votes(row: Mapping[str, Any], notes: Notes | None) -> Votes | None:
@@ -211,6 +225,7 @@ def row_from_pair(pair: Pair) -> dict[str, Any]:
         "response_a": text_value(pair.response_a),
         "response_b": text_value(pair.response_b),
         "label": pair.label,
+        "label_is_a_vote": pair.label_is_a_vote,
         "dataset": pair.dataset,
         "domain": pair.domain,
         "category": pair.category,

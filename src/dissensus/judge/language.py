@@ -79,29 +79,45 @@ class LanguageJudge:
         config: the settings.
         identity: what decides the model's answers to a prompt (see `Backend.identity`).
         template: the prompt; that of the settings by default.
+        names_personas: whether the personas are part of the name. They are, but in stores that were begun before.
     """
 
     by_content = True
     """It sees texts alone: pairs of the same texts share their answers."""
 
-    def __init__(self, config: LanguageConfig, identity: dict[str, Any], *, template: Template | None = None) -> None:
+    def __init__(
+        self,
+        config: LanguageConfig,
+        identity: dict[str, Any],
+        *,
+        template: Template | None = None,
+        names_personas: bool = True,
+    ) -> None:
         self.config = config
         self.identity = identity
         self.template = template or load_template(config.template)
+        self.names_personas = names_personas
         self.name = f"{_slug(config.model)}-{self._digest()}"
 
     def with_mode(self, mode: Mode, **changes: Any) -> LanguageJudge:
         """Return the same judge asked in another mode, or with other settings."""
         config = LanguageConfig.model_validate({**self.config.model_dump(), "mode": mode, **changes})
-        return LanguageJudge(config, self.identity, template=self.template)
+        return LanguageJudge(config, self.identity, template=self.template, names_personas=self.names_personas)
 
     def as_begun(self, store: JudgmentStore) -> LanguageJudge:
-        """Return the judge as a store has it: where version 0.1 has asked it, with the plan and the name of then."""
-        older = self.with_mode(self.config.mode, deal="pairs")
-        if not self.config.is_dealt_by_cells or (older.name != self.name and store.settings(self.name)):
+        """Return the judge as a store has it: where an older version has asked it, with the plan and the name of then.
+
+        Names had no personas then, so one that other personas were asked under is another judge's.
+        """
+        if not self.config.personas or store.settings(self.name):
             return self
-        config = store.settings(older.name).get("config")
-        return self if config is None or config.get("deal", "pairs") != "pairs" else older
+        unnamed = LanguageJudge(self.config, self.identity, template=self.template, names_personas=False)
+        for deal in dict.fromkeys((self.config.deal, "pairs")):  # the only one that version 0.1 knew
+            older = unnamed.with_mode(self.config.mode, deal=deal)
+            begun = store.settings(older.name).get("config", {})
+            if begun.get("deal", "pairs") == deal and begun.get("personas") == list(self.config.personas):
+                return older
+        return self
 
     def settings(self) -> dict[str, Any]:
         """List everything about the judge, JSON-able, as the store keeps it."""
@@ -111,6 +127,7 @@ class LanguageJudge:
             "config": self.config.model_dump(mode="json"),
             "identity": self.identity,
             "template": {"name": self.template.name, "text": self.template.text},
+            "names_personas": self.names_personas,
         }
 
     @classmethod
@@ -118,7 +135,8 @@ class LanguageJudge:
         """Rebuild the judge that `settings` describes."""
         template = Template(settings["template"]["name"], settings["template"]["text"])
         config = LanguageConfig.model_validate({"deal": "pairs", **settings["config"]})  # a store of version 0.1
-        return cls(config, settings["identity"], template=template)
+        named = settings.get("names_personas", False)
+        return cls(config, settings["identity"], template=template, names_personas=named)
 
     def keys(self, pair: Pair) -> list[bytes]:
         """Name what is wanted of a pair: n judgments, or a reading for each order and persona."""
@@ -184,7 +202,11 @@ class LanguageJudge:
         return content_key(self.name, content, planned.order, planned.persona, planned.sample)
 
     def _digest(self) -> str:
-        """Hash what decides an answer, apart from pair, order, persona and number: those are in the keys."""
+        """Hash what decides an answer, apart from pair, order, persona and number: those are in the keys.
+
+        Which personas there are decides no answer, but what all answers together say: another population is another
+        judge.
+        """
         config = self.config
         decides: dict[str, Any] = {
             "identity": self.identity,
@@ -192,6 +214,8 @@ class LanguageJudge:
             "template": self.template.text,
             "mode": config.mode,
         }
+        if config.personas and self.names_personas:
+            decides["personas"] = config.personas
         if config.mode == "sample":
             decides["sampling"] = [config.temperature, config.top_p, config.max_tokens, config.seed]
             if config.is_dealt_by_cells:

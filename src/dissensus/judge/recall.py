@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from dissensus.errors import InputError, JudgeError
-from dissensus.judge.language import LanguageConfig, LanguageJudge, Orders
+from dissensus.judge.language import LanguageConfig, LanguageJudge, Orders, Planned
 from dissensus.judge.reading import VerdictProbabilities, verdict_probabilities
 from dissensus.judge.store import JudgmentStore, StoredReading, content_of, framed_digest
 from dissensus.records import Choice, ChoiceProbabilities, Judgment, Order, Pair
@@ -30,6 +31,14 @@ class Recalled:
     inexact: int = 0
     """Readings whose tokens do not settle the probabilities to a thousandth."""
     largest_error: float = 0.0
+    unfinished: int = 0
+    """Pairs with fewer judgments, or readings, than were planned: a run was stopped, or some were refused."""
+    in_one_order: int = 0
+    """Pairs planned in both orders that have valid judgments in one alone."""
+    made: Counter[str] = field(default_factory=Counter, repr=False)
+    """How many judgments, or readings, there are of a pair."""
+    valid: dict[Order, set[str]] = field(default_factory=lambda: {"ab": set(), "ba": set()}, repr=False)
+    """The pairs that have valid judgments, by order."""
 
     def note(self, probabilities: VerdictProbabilities) -> None:
         """Count a reading."""
@@ -55,6 +64,8 @@ class Recall:
         temperature: of the draws; the judge's own by default. For judges in mode ``exact`` alone, as are the next two.
         top_p: of the draws.
         seed: of the draws.
+        personas: whose judgments; those that the judge was last asked with by default. Only a store of an older version
+            has several populations under one name.
 
     Raises:
         JudgeError: a setting is given that this judge's answers cannot be changed by.
@@ -71,6 +82,7 @@ class Recall:
         temperature: float | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        personas: Sequence[str] | None = None,
     ) -> None:
         self._store, self.judge, self._pairs = store, judge, pairs
         self._n = n
@@ -87,11 +99,17 @@ class Recall:
             )
         if order is not None and self._language is None:
             raise JudgeError(f"{judge}: is no language model, and has no order to choose; leave --order out")
+        self._asked_in: Orders = "both"
         if self._language is not None:
+            self._asked_in = self._language.config.order
+            people = len(self._language.config.personas if personas is None else personas)
+            if n is not None and n < people:
+                raise JudgeError(
+                    f"{judge}: --n {n} gives not every one of its {people} personas a judgment; give {people} or more"
+                )
             changes = {"n": n, "order": order, "temperature": temperature, "top_p": top_p, "seed": seed}
-            known = {name: value for name, value in changes.items() if value is not None}
-            config = LanguageConfig.model_validate({**self._language.config.model_dump(), **known})
-            self._language = LanguageJudge(config, self._language.identity, template=self._language.template)
+            known = {name: value for name, value in {**changes, "personas": personas}.items() if value is not None}
+            self._language = self._language.with_mode(self._language.config.mode, **known)
 
     def again(self) -> Recall:
         """Return the same recall with nothing counted yet."""
@@ -109,7 +127,10 @@ class Recall:
         for judgment in self._judgments():
             self.found.judgments += 1
             self.found.invalid += judgment.choice is None
+            if judgment.choice is not None:
+                self.found.valid[judgment.order].add(judgment.pair_id)
             yield judgment
+        self._compare_with_plan()
 
     def _judgments(self) -> Iterator[Judgment]:
         if self._language is None:
@@ -117,7 +138,9 @@ class Recall:
         elif self.is_exact:
             yield from self._drawn(self._language)
         else:
-            yield from self._planned(self._language)
+            for judgment in self._planned(self._language, self._pairs):
+                self.found.made[judgment.pair_id] += 1
+                yield judgment
 
     def probabilities(self) -> Iterator[ChoiceProbabilities]:
         """Iterate over the probabilities that the readings give.
@@ -130,12 +153,35 @@ class Recall:
                 f"{self.judge}: has sampled judgments and no probabilities; judge with --mode exact for these"
             )
         for view in self._views(self._language):
-            yield self._probabilities(view, self._language.config)
+            probabilities = self._probabilities(view, self._language.config)
+            if probabilities.probability_a + probabilities.probability_b > 0:
+                self.found.valid[view.order].add(view.pair_id)
+            yield probabilities
+        self._compare_with_plan()
 
-    def _planned(self, judge: LanguageJudge) -> Iterator[Judgment]:
+    def _compare_with_plan(self) -> None:
+        """Count the pairs that have a part of what was planned; only language models say what that is."""
+        judge, found = self._language, self.found
+        if judge is None:
+            return
+        asked = self._as_asked(judge)
+        for pair in self._pairs:
+            due = _due(judge, asked, content_of(pair))
+            n = len({(planned.order, planned.persona) for planned in due}) if self.is_exact else len(due)
+            found.unfinished += 0 < found.made[pair.id] < n
+            if len({planned.order for planned in due}) > 1:
+                found.in_one_order += sum(pair.id in of_order for of_order in found.valid.values()) == 1
+
+    def _as_asked(self, judge: LanguageJudge) -> LanguageJudge:
+        """Return the judge as it was asked, under whose name its judgments are, whichever order is wanted of them."""
+        return judge.with_mode(judge.config.mode, order=self._asked_in)
+
+    def _planned(self, judge: LanguageJudge, pairs: Sequence[Pair]) -> Iterator[Judgment]:
         """Keep to the plan: a store may hold the judgments of other orders and numbers beside it."""
-        plans = {pair.id: set(judge.plan(content_of(pair))) for pair in self._pairs}
-        for judgment in self._store.judgments(judge=judge.name, pairs=self._pairs, n=judge.config.n):
+        asked = self._as_asked(judge)
+        contents = {pair.id: content_of(pair) for pair in pairs}
+        plans = {name: {*judge.plan(content), *_due(judge, asked, content)} for name, content in contents.items()}
+        for judgment in self._store.judgments(judge=asked.name, pairs=pairs, n=judge.config.n):
             if (judgment.sample, judgment.order, judgment.persona) in plans[judgment.pair_id]:
                 yield judgment
 
@@ -144,6 +190,7 @@ class Recall:
         for view in self._store.readings(judge=self.judge, pairs=self._pairs):
             wanted = views.setdefault(view.content, set(judge.views(view.content)))
             if (view.order, view.persona) in wanted:
+                self.found.made[view.pair_id] += 1
                 yield view
 
     def _probabilities(self, view: StoredReading, config: LanguageConfig) -> ChoiceProbabilities:
@@ -184,11 +231,9 @@ class Recall:
         unsure = {pair_id for pair_id, _, _ in drawn}
         pairs = [pair for pair in self._pairs if pair.id in unsure]
         sampled: dict[tuple[str, Order, str], list[Judgment]] = {}
-        plans = {pair.id: set(twin.plan(content_of(pair))) for pair in pairs}
-        for judgment in self._store.judgments(judge=twin.name, pairs=pairs, n=twin.config.n):
-            if (judgment.sample, judgment.order, judgment.persona) in plans[judgment.pair_id]:
-                of = (judgment.pair_id, judgment.order, judgment.persona)
-                sampled.setdefault(of, []).append(judgment.model_copy(update={"judge": self.judge}))
+        for judgment in self._planned(twin, pairs):
+            of = (judgment.pair_id, judgment.order, judgment.persona)
+            sampled.setdefault(of, []).append(judgment.model_copy(update={"judge": self.judge}))
         for of, judgments in drawn.items():
             self.found.sampled_instead += of in sampled
             yield from sampled.get(of, judgments)
@@ -228,13 +273,29 @@ def choose_judge(name: str, store: JudgmentStore) -> str:
         raise InputError(f"{store.path}: holds no judgments yet; run: dissensus judge PAIRS --store {store.path}")
     matching = [judge for judge in judges if judge == name] or [judge for judge in judges if judge.startswith(name)]
     if len(matching) > 1:
-        matching = [judge for judge in matching if store.settings(judge).get("beside") not in matching]
+        matching = without_twins(store, matching)
     if len(matching) == 1:
         return matching[0]
     listed = ", ".join(f"{judge} ({judges[judge]:,} judgments)" for judge in matching or judges)
     if matching:
         raise InputError(f"{store.path}: holds several judges; choose one with --judge: {listed}")
     raise InputError(f"{store.path}: no judge is called {name!r}; choose one with --judge: {listed}")
+
+
+def without_twins(store: JudgmentStore, judges: Collection[str]) -> list[str]:
+    """Leave out twins that have only sampled replies beside the readings of another judge that is there.
+
+    These replies stand among that one's judgments already (see `Recall`).
+    """
+    return [judge for judge in judges if store.settings(judge).get("beside") not in judges]
+
+
+def _due(judge: LanguageJudge, asked: LanguageJudge, content: str) -> list[Planned]:
+    """List what there should be of a pair: the plan, or what a run in both orders makes of the one that is wanted."""
+    order = judge.config.order
+    if order == "both" or asked.config.order != "both":
+        return judge.plan(content)
+    return [planned for planned in asked.plan(content) if planned.order == order]
 
 
 def _uniform(seed: int, content: str, sample: int) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dissensus.files.sqlite import application_of
 from dissensus.judge.verdict import parse_choice
+from dissensus.records import Order
 
 APPLICATION_ID = 0x64697373  # "diss"
 VERSION = 4
@@ -101,6 +102,15 @@ def _read_again(connection: sqlite3.Connection) -> None:
     read = ((parse_choice(reply, order=shown), choice, key) for key, reply, shown, choice in replies)
     changed = [(now, key) for now, before, key in read if now != before]
     connection.executemany("UPDATE judgments SET choice = ? WHERE key = ?", changed)
+
+
+def choice_of_old(
+    reply: str, shown: Order, choice: str | None, probability_a: float | None, *, by_model: bool
+) -> str | None:
+    """Return what a row without a checksum chose, as `_read_again` has it; for rows that come without their store."""
+    if by_model:
+        return parse_choice(reply, order=shown)
+    return "tie" if choice is None and (reply == "tie" or probability_a == 0.5) else choice
 
 
 _STEPS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (

@@ -15,6 +15,7 @@ from dissensus.judge.language import LanguageJudge
 from dissensus.judge.ledger import State
 from dissensus.judge.pages import PageReader, Row
 from dissensus.judge.reading import Reading
+from dissensus.judge.schema import choice_of_old
 from dissensus.judge.store import JudgmentStore, checksum, content_key, framed_digest, judgment_checksum
 from dissensus.judge.verdict import parse_choice
 from dissensus.records import Judgment
@@ -272,7 +273,16 @@ def _answer(table: str, row: Row) -> Iterator[tuple[str, tuple[Any, ...], bool]]
         return
     if isinstance(values[7], int):  # SQLite stores 1.0 as 1
         values = (*values[:7], float(values[7]), *values[8:])
-    yield table, values, _check_judgment(values) is None
+    is_right = _check_judgment(values) is None
+    yield table, _as_today(values) if is_right and values[-1] is None else values, is_right
+
+
+def _as_today(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Give a judgment from before rows had checksums the choice that it gets in a store that is brought up to date."""
+    key, judge, _, content, sample, shown, choice, probability, reply, persona, _ = values
+    # Its settings may be lost, or come later; only what a language model said has a key without the pair's id.
+    by_model = key == content_key(judge, content, shown, persona, sample)
+    return (*values[:6], choice_of_old(reply, shown, choice, probability, by_model=by_model), *values[7:])
 
 
 def _is_bookkeeping(table: str, values: tuple[Any, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""People as the judge: each pair's own votes, other than the one that became its label.
+"""People as the judge: each pair's own votes, other than one that became its label.
 
 This is what the paper calls gold margins.
 """
@@ -17,16 +17,27 @@ from dissensus.records import Judgment, Label, Pair
 class HumanVotes:
     """The votes of a pair, one judgment each.
 
-    With ``label_is_a_vote`` (the default) one vote equal to the label is left out, since the label was drawn from the
-    votes and a margin must not count it twice. A vote for a tie counts one half for each response, as it does in the
-    fraction to be predicted (`Votes.preference`).
+    A label that was drawn from the votes is left out of them once, since a margin must not count it twice; a majority's
+    label, or one from elsewhere, is none of them. Each pair says which it is (`Pair.label_is_a_vote`), or
+    ``label_is_a_vote`` does for all. A vote for a tie counts one half for each response, as it does in the fraction to
+    be predicted (`Votes.preference`).
 
     Raises:
         JudgeError: no pair has votes, or a label is none of its pair's votes.
     """
 
-    def __init__(self, pairs: Iterable[Pair], *, label_is_a_vote: bool = True) -> None:
-        self._votes = {pair.id: _remaining(pair, label_is_a_vote=label_is_a_vote) for pair in pairs}
+    def __init__(self, pairs: Iterable[Pair], *, label_is_a_vote: bool | None = None) -> None:
+        self._votes: dict[str, list[Label]] = {}
+        self.left_out = 0
+        """Pairs whose label was left out of their votes."""
+        self.counted_whole = 0
+        """Pairs with a label whose votes all count."""
+        for pair in pairs:
+            is_a_vote = bool(pair.label_is_a_vote if label_is_a_vote is None else label_is_a_vote)
+            self._votes[pair.id] = _remaining(pair, label_is_a_vote=is_a_vote)
+            if pair.votes is not None and pair.label is not None:
+                self.left_out += is_a_vote
+                self.counted_whole += not is_a_vote
         if not any(self._votes.values()):
             raise JudgeError(
                 "no pair has a vote left to judge by; give pairs with votes (columns votes_a, votes_b), at least two "

@@ -167,6 +167,7 @@ def _vote(
         response_a=response_a,
         response_b=response_b,
         label=next((vote for vote in votes if vote != "tie"), "tie"),
+        label_is_a_vote=True,
         dataset=prompt.dataset,
         domain=DATASETS[prompt.dataset].domain,
         category=prompt.kind,

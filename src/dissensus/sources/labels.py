@@ -28,8 +28,12 @@ def one_vote_label(pair: Pair, *, seed: int) -> Label | None:
 def draw_labels(pairs: Iterable[Pair], *, seed: int) -> Iterator[Pair]:
     """Give pairs one of their votes as the label; a pair without votes keeps the label that it has.
 
-    The votes stay whole: whoever counts them beside the label has to leave out the one that is the label.
+    The votes stay whole, and the pair says so: whoever counts them beside the label has to leave it out.
     """
     for pair in pairs:
-        drawn = {} if pair.votes is None else {"label": one_vote_label(pair, seed=seed)}
-        yield pair.model_copy(update=drawn)
+        yield pair if pair.votes is None else with_drawn_label(pair, seed=seed)
+
+
+def with_drawn_label(pair: Pair, *, seed: int) -> Pair:
+    """Give a pair with votes one of them as its label, and mark it as that."""
+    return pair.model_copy(update={"label": one_vote_label(pair, seed=seed), "label_is_a_vote": True})

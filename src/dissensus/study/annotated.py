@@ -57,6 +57,7 @@ def _annotated(pair: Pair, said: Pair, source: str) -> Pair:
         )
     changes = {
         "votes": said.votes or pair.votes,
+        "label_is_a_vote": None if said.votes else pair.label_is_a_vote,
         "category": said.category or pair.category,
         "distinct": said.distinct or pair.distinct,
     }

@@ -35,11 +35,12 @@ class CommitteeJudge(CommitteeConfig):
 
 
 class VotesJudge(_Settings):
-    """The pairs' own votes other than the label (the paper's gold margin)."""
+    """The pairs' own votes other than a label drawn from them (the paper's gold margin)."""
 
     name: Literal["votes"]
     label_is_a_vote: bool | None = None
-    """Whether the label is one of the votes, which is then not counted again; unless given, with ``one-vote``."""
+    """Whether the label is one of the votes, which is then not counted again; unless given, with ``one-vote``, and
+    where the pairs say so (`dissensus pairs --label one-vote`)."""
 
 
 class PublishedJudge(_Settings):
@@ -200,7 +201,7 @@ def recall(judging: BaseModel, store: JudgmentStore, judge: str, pairs: Sequence
         names = ("n", "order", "temperature", "top_p", "seed")
     elif isinstance(judging, ModelJudge):
         is_exact = store.settings(judge)["mode"] == "exact"
-        names = ("n", "order", "temperature", "top_p", "seed") if is_exact else ("n", "order")
+        names = ("n", "order", "personas", *(("temperature", "top_p", "seed") if is_exact else ()))
     return Recall(store, judge, pairs, **{name: getattr(judging, name) for name in names})
 
 
@@ -213,7 +214,8 @@ def _make_judge(
 
     if isinstance(judging, VotesJudge):
         known = judging.label_is_a_vote
-        return HumanVotes(pairs, label_is_a_vote=drawn_label if known is None else known)
+        # Where the study draws them, labels are votes also in pairs that an older version wrote without saying so.
+        return HumanVotes(pairs, label_is_a_vote=True if known is None and drawn_label else known)
     if isinstance(judging, PublishedJudge):
         file = judging.file or pairs_file
         judges = read_published(Path(file), pairs, notice=lambda _: None)

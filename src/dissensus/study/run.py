@@ -297,8 +297,10 @@ class _Study:
         left_out = sorted(set(ids) - {margin.pair_id for margin in margins})
         write_json(self.folder / left_out_file, left_out)
         # The judgments of pairs that are left out count too: no margin tells of them.
-        counts = {"judgments": recalled.found.judgments, "invalid": recalled.found.invalid, "left_out": len(left_out)}
-        return {"margins": len(margins), **counts, "readings": recalled.found.readings}
+        found = recalled.found
+        counts = {"judgments": found.judgments, "invalid": found.invalid, "left_out": len(left_out)}
+        parts = {"unfinished": found.unfinished, "in_one_order": found.in_one_order}
+        return {"margins": len(margins), **counts, "readings": found.readings, **parts}
 
     def _model(self, name: str, pairs: dict[str, str], margins: dict[str, dict[str, str]]) -> str:
         """Train a model with every seed and predict; returns the hash of its predictions."""

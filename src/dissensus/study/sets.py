@@ -84,7 +84,8 @@ def annotations_content(source: str) -> str:
     """Digest what people said: of a database, what is in it and not its bytes, which change while it is open."""
     if not is_database(source):
         return content_of(source) or ""
-    said = "\n".join(pair.model_dump_json() for pair in read_database(source))
+    # How the label came about is nothing that people said.
+    said = "\n".join(pair.model_dump_json(exclude={"label_is_a_vote"}) for pair in read_database(source))
     return hashlib.sha256(said.encode()).hexdigest()
 
 

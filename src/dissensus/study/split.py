@@ -11,7 +11,7 @@ import numpy as np
 
 from dissensus.errors import ConfigError
 from dissensus.records import Pair, Votes, plain_text
-from dissensus.sources.labels import one_vote_label
+from dissensus.sources.labels import with_drawn_label
 from dissensus.study.parts import DrawnTest, HoldOut
 
 
@@ -23,11 +23,11 @@ def labelled(pair: Pair, label: Literal["own", "one-vote"], *, seed: int, votes_
     """
     if pair.votes is None or (pair.label is not None and label == "own"):
         return pair
-    drawn = one_vote_label(pair, seed=seed)
+    drawn = with_drawn_label(pair, seed=seed)
     if votes_stay_whole:
-        return pair.model_copy(update={"label": drawn})
-    left = {side: getattr(pair.votes, side) - (side == drawn) for side in ("a", "b", "tie")}
-    return pair.model_copy(update={"label": drawn, "votes": Votes(**left) if any(left.values()) else None})
+        return drawn
+    left = {side: getattr(pair.votes, side) - (side == drawn.label) for side in ("a", "b", "tie")}
+    return drawn.model_copy(update={"label_is_a_vote": None, "votes": Votes(**left) if any(left.values()) else None})
 
 
 def prompts_of(pairs: Iterable[Pair]) -> set[str]:
