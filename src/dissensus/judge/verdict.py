@@ -12,6 +12,8 @@ Verdict = Literal["A", "B"]
 """The winner as shown to the judge: A came first."""
 
 _MARKS = r"[\s*_`~'\"‘’“”«»<>()\[\]{}#$\ufeff\u200b-]*"
+_APART = "[,;–—" + _MARKS[1:]
+_SECOND = rf"{_MARKS}(?:(?:choice{_MARKS}:|answer\b|response\b|option\b){_MARKS})?[AB](?!\w)"
 _ANCHOR = re.compile(rf"(?im)^{_MARKS}choice{_MARKS}[:：]{_MARKS}")
 _ANYWHERE = re.compile(rf"(?i)\bchoice{_MARKS}[:：]{_MARKS}([AB])(?!\w)")
 _LETTER = re.compile(r"(?:(?i:answer|response|option|assistant)[ \t*_`'\"“(\[:]+)?([ABab])(?!\w)")
@@ -19,10 +21,15 @@ _BOTH = re.compile(
     rf"(?i){_MARKS}(?:,|/|\||&|\+|or\b|and\b|nor\b|vs\b\.?|=+|≈|≡|~"
     r"|(?:is )?(?:tied|ties|even|equal|equals|level)\b(?: (?:with|to)\b)?|as well as\b|is (?:just )?as \w+ as\b"
     r"|plus\b|along with\b|together with\b|versus\b|and also\b|and/or\b)"
-    rf"{_MARKS}(?:(?:choice{_MARKS}:|answer\b|response\b|option\b){_MARKS})?[AB](?!\w)"
-    rf"|(?im:[ \t]*[;\\–—-][ \t]*[AB]\b\W*$)"
+    rf"{_SECOND}|(?im:[ \t]*[;\\–—-][ \t]*[AB]\b\W*$)"
 )
-_BEGUN = re.compile(rf"(?i){_MARKS}(?:/|\||&|\+|or|and|vs\.?){_MARKS}\Z")
+_PERHAPS = rf"(?:{_MARKS}(?:also|equally|even|likewise|maybe|perhaps|possibly|probably)\b)"
+_ENDS = r"(?=[ \t*_`'\"”’)\]]*(?:[.;!?(\r\n]|\Z))"
+_BOTH_APART = re.compile(
+    rf"(?i){_APART}(?:n?or\b{_PERHAPS}*{_SECOND}|(?:and\b(?:/or\b)?{_PERHAPS}*|{_PERHAPS}+){_SECOND}{_ENDS})"
+)
+"""The second letter behind a comma, a dash or a bracket. Behind "and" it may begin a clause: "A, and B is worse"."""
+_BEGUN = re.compile(rf"(?i){_APART}(?:/|\||&|\+|or|and|vs\.?){_MARKS}\Z")
 """What a cut reply may end with where a second letter was to follow."""
 _LESS = re.compile(r"[ \t]*<[ \t]*[ABab](?!\w)")
 _TIE = re.compile(
@@ -126,7 +133,7 @@ def _letter_at(text: str, start: int, *, cut: bool) -> Verdict | None:
     end = match.end()
     if cut and _BEGUN.match(text, end):
         return None
-    if _BOTH.match(text, end) or _LESS.match(text, end) or _TIE.match(text, end):
+    if _BOTH.match(text, end) or _BOTH_APART.match(text, end) or _LESS.match(text, end) or _TIE.match(text, end):
         return None
     verdict: Verdict = "A" if match.group(1) in "Aa" else "B"
     word = _WORD.match(text, end)
