@@ -176,7 +176,7 @@ def test_an_error_of_a_choice_is_a_failure(code, kind):
 
 
 @pytest.mark.parametrize(
-    "finish", ["stop", "eos", "eos_token", "end_turn", "", None, "something new", "content_filter"]
+    "finish", ["stop", "eos", "eos_token", "end_turn", "STOP", "end_of_text", "", None, "content_filter"]
 )
 def test_a_reply_with_a_text_is_one_however_its_end_is_called(finish):
     assert replies_of([choice("Choice: A", finish)]) == (("Choice: A",), (False,))
@@ -190,7 +190,22 @@ def test_an_answer_without_choices_says_whether_they_were_blocked():
         assert caught.value.kind == kind
 
 
-@pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
+def test_a_reason_that_nobody_knows_is_no_proof_of_an_end():
+    assert replies_of([choice("Choice: A", "something new")]) == (("Choice: A",), (True,))
+
+
+@pytest.mark.parametrize(
+    "finish",
+    [
+        "length",
+        "max_tokens",
+        "MAX_TOKENS",
+        "model_length",
+        "model_context_window_exceeded",
+        "token_limit",
+        "incomplete",
+    ],
+)
 def test_a_reply_that_was_cut_is_a_reply_and_told(finish):
     assert replies_of([choice("I think that", finish), choice(None, finish)]) == (("I think that", ""), (True, True))
 

@@ -364,7 +364,8 @@ def _print_asked(summary: AskingSummary, store: JudgmentStore) -> None:
     if tally.cut:
         short = f", {tally.cut_short:,} of them before they named a winner; give more with --max-tokens"
         most = store.settings(summary.judge)["config"]["max_tokens"]
-        click.echo(f"cut        {tally.cut:,} replies ended at {most:,} tokens{short if tally.cut_short else ''}")
+        ends = f"replies ended at {most:,} tokens or before their end{short if tally.cut_short else ''}"
+        click.echo(f"cut        {tally.cut:,} {ends}")
     _print_bias(summary, store)
     if tally.unforced:
         click.echo(

@@ -60,7 +60,7 @@ class Answer:
     reading: Reading | None = None
     usage: Usage = Usage()
     cut: tuple[bool, ...] = ()
-    """Which of the replies ended because they had as many tokens as they may have; none of them where it is empty."""
+    """Which of the replies may have ended before their end, as at the most tokens; none of them where it is empty."""
 
     def ended(self) -> list[tuple[str, bool]]:
         """List the replies, each with whether it was cut."""

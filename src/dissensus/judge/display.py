@@ -43,7 +43,7 @@ class Tally:
     refused_new: int = 0
     """Those of this run."""
     cut: int = 0
-    """Replies that ended at the most tokens that they may have."""
+    """Replies that were cut, as at the most tokens that they may have."""
     cut_short: int = 0
     """Those of them that had named no winner."""
     pairs_cut_short: set[str] = field(default_factory=set)
