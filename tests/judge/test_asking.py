@@ -261,13 +261,14 @@ def test_cost_is_counted_for_every_attempt_and_never_passes_the_limit(store):
 def test_questions_that_wait_for_the_first_answer_are_weighed_by_it(store, script):
     class Thinks(FakeServer):
         async def answer(self, ask, sampling):
-            return dataclasses.replace(await super().answer(ask, sampling), usage=Usage(100, 1000))
+            usage = Usage(100, 200 * len(ask.samples))
+            return dataclasses.replace(await super().answer(ask, sampling), usage=usage)
 
     price = Price(0.0, 1e6)  # a dollar a token
     options = AskingOptions(progress=False, price=price, max_cost=2500.0)
     summary = ask_model(PAIRS[:6], a_judge(), Thinks(script=script, latency=0.01), store, options)
     assert "most that may be spent" in summary.stopped
-    assert summary.cost == 2000
+    assert 2000 <= summary.cost <= 2500
 
 
 def test_a_fault_in_the_pairs_keeps_what_is_in_flight(store):

@@ -10,7 +10,13 @@ import pytest
 from dissensus.errors import JudgeError
 from dissensus.judge.ask import AskError
 from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.failure import ContextExceededError, ModelNotFoundError, message_of, pause_asked_for
+from dissensus.judge.failure import (
+    ContextExceededError,
+    ModelNotFoundError,
+    TurnedAwayError,
+    message_of,
+    pause_asked_for,
+)
 from dissensus.judge.listing import context_in, models_in
 from dissensus.judge.request_variants import more_alike
 from dissensus.judge.response import choices_of, replies_of, usage_of
@@ -65,10 +71,12 @@ def test_a_refusal_says_why_and_is_not_repeated(status, body, says):
         (429, error("over the quota", code="insufficient_quota"), "no credit left"),
     ],
 )
-def test_what_no_other_prompt_changes_ends_the_run(status, body, match, monkeypatch):
+def test_what_is_about_the_account_or_the_address_says_so(status, body, match, monkeypatch):
+    """Whoever is turned away may be so for one prompt; without credit nobody is served."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(JudgeError, match=match):
+    with pytest.raises(JudgeError, match=match) as caught:
         raise meaning(status, body)
+    assert isinstance(caught.value, TurnedAwayError) == ("no credit" not in match)
 
 
 @pytest.mark.parametrize(

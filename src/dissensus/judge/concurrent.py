@@ -56,6 +56,8 @@ class _Run:
         self._characters, self._counted_tokens = 3.0, 1.0
         self._suspects = Suspects()
         self._last_refused: tuple[Ask, AskError] | None = None
+        self._most = backend.samples_per_request
+        """Replies that one request asks for at most; fewer where the server refused more."""
         self._longest = 0
         """Tokens of the longest reply so far, hidden ones included."""
         self._waiting: set[asyncio.Task[None]] = set()
@@ -127,14 +129,15 @@ class _Run:
 
     def _split(self, asks: list[Ask]) -> Iterator[Ask]:
         """Ask for as many replies at once as the server gives."""
-        most = self._backend.samples_per_request
+        most = self._most
         for ask in asks:
-            if len(ask.samples) <= most:
-                yield ask
-            else:
-                for start in range(0, len(ask.samples), most):
-                    part = ask.samples[start : start + most]
-                    yield self._job.twin.ask_for(ask.pair, ask.order, ask.persona, part)
+            for start in range(0, max(1, len(ask.samples)), most):
+                yield self._part(ask, ask.samples[start : start + most])
+
+    def _part(self, ask: Ask, samples: tuple[int, ...]) -> Ask:
+        if samples == ask.samples:
+            return ask
+        return self._job.twin.ask_for(ask.pair, ask.order, ask.persona, samples)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._waiting.discard(task)
@@ -175,14 +178,20 @@ class _Run:
         if self._job.tally.hopeless and not await self._writer.run(self._job.has_verdict):
             self._halt(ALL_CUT)
         self._leave()
-        further = await self._writer.run(self._job.further, outcome)
+        further: list[Ask] = await self._writer.run(self._job.further, outcome)
+        if isinstance(outcome, Answer) and (left := ask.samples[len(outcome.ask.samples) :]):
+            further.append(self._part(ask, left))
         for part in self._split(further):
             await self._pursue(part)
 
     async def _attempts(self, ask: Ask) -> tuple[Outcome, Attempt] | None:
-        """Attempt until there is an outcome; None where there is none to be had, or another run has it in hand."""
-        sampling = self._job.sampling_of(ask)
-        failures = 0
+        """Attempt until there is an outcome; None where there is none to be had, or another run has it in hand.
+
+        Where several replies at once are refused, one is asked for: if that is answered, so many were the reason. The
+        outcome is then that of the first few.
+        """
+        whole, sampling = ask, self._job.sampling_of(ask)
+        failures = refused = 0
         answered = False
         while not self._stop.is_set():
             if (reason := self._job.refused(ask)) is not None:
@@ -190,6 +199,7 @@ class _Run:
                 return None
             scouting = await self._breaker.wait()
             await self._slots.acquire()
+            ask = self._part(ask, ask.samples[: self._most])
             try:
                 if self._breaker.is_open and not scouting:
                     continue
@@ -202,14 +212,18 @@ class _Run:
                 if sent is None:
                     return None
                 try:
-                    outcome = await self._backend.answer(ask, sampling)
+                    outcome = await self._answer(sent, ask, sampling)
                 except AskError as error:
                     attempt = await self._fail(sent, error)
+                    if error.kind == "refused" and len(ask.samples) > 1:
+                        refused, ask = len(ask.samples), self._part(ask, ask.samples[:1])
+                        self._job.tally.retries += 1
+                        continue
                     failures += error.kind == "failed"
                     if error.kind == "withheld":
                         failures = max(failures + 1, self._job.withheld(ask))
                     if failures > self._options.retries or error.kind == "refused":
-                        await self._give_up(ask, attempt, error)
+                        await self._give_up(whole, ask, attempt, error)
                         return None
                     self._job.tally.retries += 1
                     wait = 0.0  # who is busy or gone is waited for by all together
@@ -217,6 +231,7 @@ class _Run:
                         wait = max(min(error.retry_after or 0.0, _LONGEST_WAIT), backoff(failures, self._random))
                 else:
                     answered = True  # a stop waits until this is on disk and counted
+                    self._most = min(self._most, refused // 2 or self._most)
                     return outcome, self._succeed(sent, outcome)
             finally:
                 if not answered:
@@ -262,6 +277,14 @@ class _Run:
         self._job.tally.attempts += 1
         return _Sent(attempt, cost, estimate, time.monotonic(), self._slots.epoch)
 
+    async def _answer(self, sent: _Sent, ask: Ask, sampling: Sampling | None) -> Outcome:
+        """Make an attempt; one that ends the run was not served, and is noted as that."""
+        try:
+            return await self._backend.answer(ask, sampling)
+        except JudgeError as error:
+            await self._writer.write(Kept([self._settle(sent, "failed", Usage(), str(error))]))
+            raise
+
     def _succeed(self, sent: _Sent, outcome: Outcome) -> Attempt:
         self._breaker.back()
         self._slots.done()
@@ -297,17 +320,17 @@ class _Run:
         tally.completion_tokens += usage.completion_tokens
         return Attempt(sent.id, state, usage, cost, time.monotonic() - sent.at, error)
 
-    async def _give_up(self, ask: Ask, attempt: Attempt, error: AskError) -> None:
-        """Leave a question; where many in a row were left, see whether any is answered."""
+    async def _give_up(self, whole: Ask, last: Ask, attempt: Attempt, error: AskError) -> None:
+        """Leave a question, asked last as ``last``; where many in a row were left, see whether any is answered."""
         if error.kind in ("refused", "withheld"):
-            self._suspects.add(self._job.note_refused(ask, attempt, error))
-            self._job.tally.note_refused(ask, str(error), new=True)
-            self._last_refused = ask, error
+            self._suspects.add(self._job.note_refused(whole, attempt, error))
+            self._job.tally.note_refused(whole, str(error), new=True)
+            self._last_refused = last, error
         else:
             self._suspects.add(None)
-            self._job.tally.failed += max(1, len(ask.samples))
+            self._job.tally.failed += max(1, len(whole.samples))
         if self._suspects.in_a_row >= IN_A_ROW:
-            await self._ask_plainly(ask, error)
+            await self._ask_plainly(last, error)
 
     async def _ask_plainly(self, like: Ask, error: AskError) -> None:
         """Ask a plain question: where it is answered, what was refused before was refused for its prompts.
@@ -322,7 +345,7 @@ class _Run:
         if sent is None:
             return
         try:
-            outcome = await self._backend.answer(ask, sampling)
+            outcome = await self._answer(sent, ask, sampling)
         except AskError as failure:
             await self._fail(sent, failure)
             if failure.kind not in ("busy", "gone"):

@@ -63,7 +63,14 @@ class ContextExceededError(Exception):
         self.limit = limit
 
 
-class ModelNotFoundError(JudgeError):
+class TurnedAwayError(JudgeError):
+    """The server turns a request away in a way that as a rule no request passes: the address, the key, the model.
+
+    It may be about this request alone: whoever makes others has to see whether they are answered.
+    """
+
+
+class ModelNotFoundError(TurnedAwayError):
     """The server has no such model, or no such path."""
 
 
@@ -83,13 +90,13 @@ def failure(place: str, status: int, headers: Any, text: str, *, message: str, k
     """
     words = f"{message} {' '.join(_texts(as_json(text), _CODES))}"
     if status < 400:
-        return JudgeError(f"{place}: has moved ({status}) to {message}; give the new address as --base-url")
+        return TurnedAwayError(f"{place}: has moved ({status}) to {message}; give the new address as --base-url")
     if status == 402 or _NO_CREDIT.search(words):
         return JudgeError(f"{place}: the account has no credit left ({message}); add some and run this again")
     if status in (400, 413, 422, 500) and _CONTEXT.search(words):
         return too_long(message)
     if status == 401 or (status in (400, 403) and _NO_KEY.search(words)):
-        return JudgeError(f"{place}: the server wants a key ({status}): {message}; {key}")
+        return TurnedAwayError(f"{place}: the server wants a key ({status}): {message}; {key}")
     if status == 404 or (status in (400, 403) and _NO_MODEL.search(words)):
         return ModelNotFoundError(f"{place}: not found ({status}): {message}")
     if status in (413, 429) and (numbers := _TOO_LARGE.search(words)) and _more(numbers.group(2), numbers.group(1)):
