@@ -90,6 +90,19 @@ def test_refused_prompts_stop_no_others_wherever_they_stand(store, how, first):
 
 
 @pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_what_is_answered_after_all_is_not_refused_any_more(store, mode):
+    judge, more = judge_of(mode=mode, n=2), judge_of(mode=mode, n=4)
+    with StubServer(StubOptions(flags="azure")) as stub:
+        assert asked(stub, [*FLAGGED, *GOOD], store, judge=judge).tally.refused == 6
+    with StubServer(StubOptions()) as mended:
+        assert asked(mended, FLAGGED[:2], store, judge=judge, ask_refused=True).tally.made == 4
+        again = asked(mended, [*FLAGGED, *GOOD], store, judge=judge)
+        assert (again.tally.made, again.tally.refused) == (0, 2)
+        assert asked(mended, FLAGGED[:2], store, judge=more).tally.refused == 0
+    assert list(store.rows("SELECT COUNT(*) FROM attempts WHERE state = 'refused'")) == [(2,)]
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
 def test_a_server_that_refuses_everything_says_so_and_nothing_is_kept_as_refused(store, mode):
     class Locked(Server):
         async def answer(self, ask: Any, sampling: Any) -> Any:

@@ -56,6 +56,8 @@ class Kept:
     attempts: list[Attempt] = field(default_factory=list)
     judgments: list[tuple[bytes, str, Judgment]] = field(default_factory=list)
     readings: list[tuple[bytes, StoredReading]] = field(default_factory=list)
+    no_longer_refused: list[bytes] = field(default_factory=list)
+    """Prompts (see `refused_view`) that were answered, and had been refused before."""
 
 
 class Job:
@@ -78,7 +80,9 @@ class Job:
         self._twin_is_registered = not self.exact
         self._has_verdict = False
         self._withheld: Counter[bytes] = Counter()
-        self._refused = {} if options.ask_refused else ledger.refused()
+        earlier = ledger.refused()
+        self._refused = {} if options.ask_refused else earlier
+        self._asked_anew = set(earlier) if options.ask_refused else set()
 
     def sampling_of(self, ask: Ask) -> Sampling | None:
         """Return how the replies of an ask are sampled; None where it wants a reading."""
@@ -131,12 +135,15 @@ class Job:
             return Kept([replace(attempt, state="too long", error=error)])
         ask = outcome.ask
         content = content_of(ask.pair)
+        answered = [_view(ask)] if self._asked_anew and _view(ask) in self._asked_anew else []
         if outcome.reading is not None:
             reading = StoredReading(ask.pair.id, self.judge.name, content, ask.order, ask.persona, outcome.reading)
-            return Kept([attempt], readings=[(self.judge.reading_key(content, ask.order, ask.persona), reading)])
+            key = self.judge.reading_key(content, ask.order, ask.persona)
+            return Kept([attempt], readings=[(key, reading)], no_longer_refused=answered)
         # A server may send fewer replies than it was asked for: see `further`.
         replies = zip(ask.samples, outcome.ended(), strict=False)
-        return Kept([attempt], [self._judgment(ask, content, sample, *reply) for sample, reply in replies])
+        judgments = [self._judgment(ask, content, sample, *reply) for sample, reply in replies]
+        return Kept([attempt], judgments, no_longer_refused=answered)
 
     def write(self, kept: Sequence[Kept], claims: Sequence[tuple[Ask, Usage, float]] = ()) -> list[int | None]:
         """Write rows, and claims of what is about to be sent (see `Ledger.claim`), in one transaction."""
@@ -147,6 +154,7 @@ class Job:
         with self.store.transaction():
             self.store.insert(itertools.chain.from_iterable(rows.judgments for rows in kept))
             self.store.insert_readings(itertools.chain.from_iterable(rows.readings for rows in kept))
+            self.ledger.no_longer_refused(itertools.chain.from_iterable(rows.no_longer_refused for rows in kept))
             self.ledger.settle(itertools.chain.from_iterable(rows.attempts for rows in kept))
             return self.ledger.claim(claims)
 

@@ -138,6 +138,13 @@ class Ledger:
         query = "SELECT ask, error FROM attempts WHERE judge = ? AND state = 'refused'"
         return {bytes(key): error or "" for key, error in self._store.rows(query, (self.judge,))}
 
+    def no_longer_refused(self, views: Iterable[bytes]) -> None:
+        """Note that prompts were answered (see `refused_view`): what was refused of them before has failed, no more."""
+        self._connection.executemany(
+            "UPDATE attempts SET state = 'failed' WHERE judge = ? AND state = 'refused' AND ask = ?",
+            [(self.judge, view) for view in views],
+        )
+
     def _claim(self, ask: Ask, usage: Usage, cost: float) -> int | None:
         taken = self._connection.execute(
             "SELECT 1 FROM attempts WHERE ask = ? AND state = 'sent' AND run != ?", (ask.key, self.run)
