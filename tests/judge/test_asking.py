@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissensus.errors import InputError, JudgeError
-from dissensus.judge import job
+from dissensus.judge import asking, job
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.asking import ask_model
 from dissensus.judge.job import AskingOptions
@@ -151,6 +151,21 @@ def test_pairs_of_the_same_texts_share_their_judgments(store):
     ask_model(twins, a_judge(), server, store, QUIET)
     assert len(server.asked) == 2
     check_complete(store, a_judge(), twins)
+
+
+@pytest.mark.parametrize(("mode", "forced"), [("sample", 1.0), ("exact", 1.0), ("exact", 0.5)])
+def test_pairs_of_the_same_texts_share_what_is_in_flight(store, monkeypatch, mode, forced):
+    """The second half is planned while the first is asked."""
+    monkeypatch.setattr(job, "_WINDOW", 20)
+    monkeypatch.setattr(asking, "_TRIAL", 0)
+    twins = [*PAIRS[:20], *(pair.model_copy(update={"id": f"{pair.id}-again"}) for pair in PAIRS[:20])]
+    server = FakeServer(latency=0.03, forced=forced)
+    summary = ask_model(twins, a_judge(mode=mode), server, store, QUIET)
+    assert set(server.asked.values()) == {1}
+    assert (summary.tally.elsewhere, summary.tally.attempts) == (0, sum(server.asked.values()))
+    assert summary.tally.made + summary.tally.reused == summary.tally.wanted
+    if mode == "sample":
+        check_complete(store, a_judge(), twins)
 
 
 @pytest.mark.parametrize(

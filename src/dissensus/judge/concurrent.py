@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from dissensus.errors import JudgeError
@@ -92,16 +93,19 @@ class _Run:
     async def _ask_all(self, pairs: Iterable[Pair]) -> None:
         windows = self._job.windows(pairs)
         while not self._stop.is_set() and (asks := await self._next(windows)) is not None:
+            for ask in asks:
+                self._job.in_hand.update(ask.keys)
             for ask in self._split(asks):
                 if (reason := self._job.refused(ask)) is not None:
                     self._job.tally.note_refused(ask, reason, new=False)
+                    self._job.in_hand.difference_update(ask.keys)
                     continue
                 await self._first(self._room.acquire())
                 if self._stop.is_set():
                     break
                 task = asyncio.create_task(self._pursue(ask))
                 self._waiting.add(task)
-                task.add_done_callback(self._ended)
+                task.add_done_callback(partial(self._ended, ask))
         while tasks := self._waiting | self._sending:
             await self._first(asyncio.wait(tasks))
             if self._stop.is_set():
@@ -139,7 +143,8 @@ class _Run:
             return ask
         return self._job.twin.ask_for(ask.pair, ask.order, ask.persona, samples)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, ask: Ask, task: asyncio.Task[None]) -> None:
+        self._job.in_hand.difference_update(ask.keys)
         self._waiting.discard(task)
         self._sending.discard(task)
         self._room.release()

@@ -79,6 +79,8 @@ class Job:
         """Whose name sampled replies bear."""
         self._twin_is_registered = not self.exact
         self._has_verdict = False
+        self.in_hand: set[bytes] = set()
+        """Keys of what this run has planned and neither kept nor left yet: pairs of the same texts share it."""
         self._withheld: Counter[bytes] = Counter()
         earlier = ledger.refused()
         self._refused = {} if options.ask_refused else earlier
@@ -185,19 +187,21 @@ class Job:
 
     def _plan(self, window: list[Pair]) -> list[Ask]:
         keys = [self.judge.keys(pair) for pair in window]
-        missing = self.store.missing(set(itertools.chain.from_iterable(keys)))
+        # First: what is kept from here on is found in the store.
+        in_hand = self.in_hand.copy()
+        missing = self.store.missing(set(itertools.chain.from_iterable(keys))) - in_hand
         self.tally.reused += sum(key not in missing for own in keys for key in own)
         asks: dict[bytes, Ask] = {}
         for pair in window:
             asks.update((ask.key, ask) for ask in self.judge.asks(pair, missing))
         if self.exact:
-            asks.update((ask.key, ask) for ask in self._unfinished(window))
+            asks.update((ask.key, ask) for ask in self._unfinished(window, in_hand))
         first_seen: dict[object, int] = {}
         for ask in asks.values():
             first_seen.setdefault(ask.pair.prompt, len(first_seen))
         return sorted(asks.values(), key=lambda ask: first_seen[ask.pair.prompt])
 
-    def _unfinished(self, window: list[Pair]) -> Iterator[Ask]:
+    def _unfinished(self, window: list[Pair], in_hand: set[bytes]) -> Iterator[Ask]:
         """Ask for replies beside readings that an earlier run left without them, or made for another top-p."""
         by_key = {
             self.judge.reading_key(content, order, persona): (pair, order, persona)
@@ -205,8 +209,10 @@ class Job:
             for content in (content_of(pair),)
             for order, persona in self.judge.views(content)
         }
+        by_key = {key: view for key, view in by_key.items() if key not in in_hand}
         for key, reading in self.store.readings_of(by_key):
-            if (ask := self._samples_beside(*by_key[key], reading)) is not None:
+            ask = self._samples_beside(*by_key[key], reading)
+            if ask is not None and in_hand.isdisjoint(ask.keys):
                 yield ask
 
     def _samples_beside(self, pair: Pair, order: Order, persona: str, reading: Reading) -> Ask | None:
