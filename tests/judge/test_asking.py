@@ -336,6 +336,32 @@ def test_two_runs_at_once_share_the_work(tmp_path):
         check_complete(opened, a_judge())
 
 
+def test_two_runs_at_once_spend_no_more_than_one_may(tmp_path):
+    def run(pairs: list[Pair]) -> None:
+        with JudgmentStore(tmp_path / "shared.db") as opened:
+            options = AskingOptions(progress=False, concurrency=2, price=PRICE, max_cost=3.0)
+            ask_model(pairs, a_judge(), FakeServer(latency=0.02), opened, options)
+
+    runs = [threading.Thread(target=run, args=(pairs,)) for pairs in (PAIRS, PAIRS[::-1])]
+    for thread in runs:
+        thread.start()
+    for thread in runs:
+        thread.join()
+    with JudgmentStore(tmp_path / "shared.db") as opened:
+        assert 2.5 < spent(opened, a_judge().name).cost <= 3.0
+
+
+def test_an_exact_run_that_falls_back_spends_what_it_may_once(store):
+    judge = a_judge(mode="exact")
+    options = AskingOptions(progress=False, price=PRICE, max_cost=3.0)
+    for _ in range(2):
+        summary = ask_model(PAIRS, judge, FakeServer(forced=0.5), store, options)
+        assert (summary.mode, summary.judge) == ("sample", judge.with_mode("sample").name)
+        assert 2.5 < summary.cost <= 3.0
+        assert summary.cost == pytest.approx(spent(store, judge.name, summary.judge).cost)
+        assert "most that may be spent" in summary.stopped
+
+
 def test_a_prompt_that_does_not_fit_is_counted_and_named(store):
     summary = ask_model(PAIRS, a_judge(), FakeModel(), store, QUIET)
     assert summary.tally.too_long == 2

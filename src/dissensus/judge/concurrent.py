@@ -25,6 +25,8 @@ from dissensus.records import Pair
 
 _LONGEST_WAIT = 60.0
 """Seconds until a request that failed is repeated, whatever the server asks for."""
+_IN_FLIGHT, _IN_FLIGHT_ELSEWHERE = 0.02, 0.5
+"""Seconds until a request that would pass the limit of cost is weighed again; longer where another process spends."""
 _CHARACTERS_PER_TOKEN = 3.0
 """A first guess, until the server's own counts are there; low, so that costs are not guessed too low."""
 
@@ -52,7 +54,7 @@ class _Run:
         self._requests = Rate(job.options.requests_per_minute)
         self._tokens = Rate(job.options.tokens_per_minute)
         self._breaker = Breaker(job.options.patience, say=job.display.say)
-        self._budget = Budget(job.options.max_cost, spent=spent(job.store, job.judge.name).cost)
+        self._budget = Budget(job.options.max_cost, spent=spent(job.store, *job.counted).cost)
         self._random = random.Random()  # of delays alone
         self._characters, self._counted_tokens = 3.0, 1.0
         self._suspects = Suspects()
@@ -266,19 +268,22 @@ class _Run:
             # What was answered meanwhile may tell that replies are longer than was thought.
             estimate = replace(estimate, completion_tokens=self._estimate(ask, sampling).completion_tokens)
             cost = self._options.price.of(estimate)
+            pause = _IN_FLIGHT
             if not self._budget.waits() and self._budget.reserve(cost):
-                break
+                attempt = await self._writer.claim(ask, estimate, cost)
+                if attempt:
+                    break
+                self._budget.settle(cost, 0.0)
+                if attempt is None:
+                    self._job.tally.elsewhere += 1
+                    return None
+                pause = _IN_FLIGHT_ELSEWHERE
             if self._stop.is_set():
                 return None
             if not self._budget.reserved:
                 self._halt(f"the next request might pass the most that may be spent, ${self._budget.most:,.2f}")
                 return None
-            await asyncio.sleep(0.02)  # what is in flight may cost less than was set aside for it
-        attempt = await self._writer.claim(ask, estimate, cost)
-        if attempt is None:
-            self._budget.settle(cost, 0.0)
-            self._job.tally.elsewhere += 1
-            return None
+            await asyncio.sleep(pause)  # what is in flight may cost less than was set aside for it
         self._job.tally.attempts += 1
         return _Sent(attempt, cost, estimate, time.monotonic(), self._slots.epoch)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.display import Display, Tally
 from dissensus.judge.language import LanguageJudge, Planned
-from dissensus.judge.ledger import Attempt, Ledger, Price, refused_view
+from dissensus.judge.ledger import Account, Attempt, Ledger, Price, refused_view
 from dissensus.judge.reading import Reading
 from dissensus.judge.store import JudgmentStore, StoredReading, content_of
 from dissensus.judge.verdict import parse_choice
@@ -71,8 +71,12 @@ class Job:
         options: AskingOptions,
         tally: Tally,
         display: Display,
+        counted: Sequence[str] = (),
     ) -> None:
         self.judge, self.store, self.ledger = judge, store, ledger
+        self.counted = counted or (judge.name,)
+        """Judges whose cost counts against the most that may be spent."""
+        self._account = None if options.max_cost is None else Account(store, self.counted)
         self.options, self.tally, self.display = options, tally, display
         self.exact = judge.config.mode == "exact"
         self.twin = judge.with_mode("sample") if self.exact else judge
@@ -158,7 +162,13 @@ class Job:
             self.store.insert_readings(itertools.chain.from_iterable(rows.readings for rows in kept))
             self.ledger.no_longer_refused(itertools.chain.from_iterable(rows.no_longer_refused for rows in kept))
             self.ledger.settle(itertools.chain.from_iterable(rows.attempts for rows in kept))
-            return self.ledger.claim(claims)
+            return self.ledger.claim(claims, self._room() if claims else None)
+
+    def _room(self) -> float | None:
+        """Return how many dollars may still be spent, by any process; None where there is no limit."""
+        if self._account is None or self.options.max_cost is None:
+            return None
+        return self.options.max_cost - self._account.cost()
 
     def count(self, outcome: Outcome) -> None:
         """Count an answer that is on disk."""
