@@ -213,6 +213,7 @@ def test_a_question_that_always_fails_is_left_for_the_next_run(store):
     server = Moody()
     summary = ask_model(PAIRS, a_judge(), server, store, AskingOptions(progress=False, retries=1))
     assert (summary.tally.failed, summary.tally.made) == (10, 390)
+    assert summary.tally.failed_because == "malformed JSON"
     server.cured = True
     assert ask_model(PAIRS, a_judge(), server, store, QUIET).tally.made == 10
     check_complete(store, a_judge())

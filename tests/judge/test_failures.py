@@ -14,6 +14,7 @@ from dissensus.judge.failure import (
     ContextExceededError,
     ModelNotFoundError,
     TurnedAwayError,
+    error_in,
     message_of,
     pause_asked_for,
 )
@@ -146,6 +147,39 @@ def test_an_error_inside_a_200_is_what_its_code_says():
     assert isinstance(inside({"code": 401, "message": "key"}), JudgeError)
     assert isinstance(inside("the context length is 4096 tokens"), ContextExceededError)
     assert inside("it fell over").kind == "failed"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ({"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}, "credit"),
+        ({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "invalid api key"}}, "key"),
+        ({"error_code": 336501, "error_msg": "Rate limit for RPM exceeded"}, "busy"),
+        ({"code": 50505, "message": "Model service overloaded", "data": None}, "busy"),
+        ({"errcode": 7, "errmsg": "it fell over"}, "failed"),
+    ],
+)
+def test_an_error_inside_a_200_is_one_in_shapes_of_its_own(answer, kind):
+    failure = Endpoint(AT)._failure_inside(error_in(answer))
+    if kind in ("credit", "key"):
+        assert isinstance(failure, JudgeError)
+        assert f"{kind}" in str(failure)
+    else:
+        assert (failure.kind, failure.billed) == (kind, False)
+        assert any(words in str(failure) for words in ("RPM exceeded", "overloaded", "it fell over"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"choices": [{"text": "Choice: A"}], "base_resp": {"status_code": 0, "status_msg": "success"}},
+        {"choices": [], "message": "it was stopped", "usage": {"prompt_tokens": 300}},
+        {"choices": []},
+        {"tokens": [1, 2], "count": 2},
+    ],
+)
+def test_an_answer_or_what_was_paid_for_is_no_error_inside_a_200(answer):
+    assert error_in(answer) is None
 
 
 def choice(content: str | None, finish: object = "stop", **more: object) -> dict[str, object]:

@@ -384,7 +384,10 @@ def _print_asked(summary: AskingSummary, store: JudgmentStore) -> None:
     if tally.elsewhere:
         click.echo(f"elsewhere  {tally.elsewhere:,} requests were left to another run; run this again to be sure")
     if tally.failed:
-        click.echo(f"failed     {tally.failed:,} were not answered; run the same command again")
+        click.echo(
+            f"failed     {tally.failed:,} were not answered, the last one because: {tally.failed_because}; "
+            "run the same command again"
+        )
     if tally.attempts:
         tokens = f"{tally.prompt_tokens:,} + {tally.completion_tokens:,} tokens"
         click.echo(f"requests   {tally.attempts:,}, {tally.retries:,} of them failed and were repeated; {tokens}")

@@ -100,14 +100,14 @@ def nothing_judged(summary: AskingSummary, store: JudgmentStore) -> str:
     tally = summary.tally
     if not tally.wanted or tally.elsewhere or store.has_verdict(summary.judge):
         return ""
-    asked = (tally.made + tally.reused, "none of the {:,} replies names a winner")
+    replies = tally.made + tally.reused
     reasons = (
-        asked,
+        (replies, f"none of the {replies:,} replies names a winner"),
         (tally.refused, "the server refused all of it"),
         (tally.too_long, "no prompt fits into the context"),
-        (tally.failed, "no question was answered"),
+        (tally.failed, f"no question was answered, the last one because: {tally.failed_because}"),
     )
-    why = next((words.format(count) for count, words in reasons if count), summary.stopped or "no reply came")
+    why = next((words for count, words in reasons if count), summary.stopped or "no reply came")
     return f"{summary.judge}: nothing was judged: {why}"
 
 

@@ -339,6 +339,7 @@ class _Run:
         else:
             self._suspects.add(None)
             self._job.tally.failed += max(1, len(whole.samples))
+            self._job.tally.failed_because = str(error)
         if self._suspects.in_a_row >= IN_A_ROW:
             await self._ask_plainly(last, error)
 

@@ -33,6 +33,8 @@ class Tally:
     first: float = 0.0
     """Votes for the response shown first."""
     failed: int = 0
+    failed_because: str = ""
+    """Why the last one of them was."""
     too_long: int = 0
     too_long_pairs: list[str] = field(default_factory=list)
     """The first few pairs whose prompt the context cannot hold, with its length."""
