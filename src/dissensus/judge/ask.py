@@ -146,5 +146,5 @@ class ServerBackend(Backend, Protocol):
 
         Raises:
             AskError: it failed, and may be tried again.
-            JudgeError: it will fail every time (wrong key, unknown model).
+            JudgeError: it will fail every time (no credit left, a sampling that cannot be had).
         """
