@@ -113,4 +113,5 @@ def test_an_answer_behind_marks_that_are_not_known_is_not_glued_to_what_they_hol
     assert parse_verdict(f"{guess}Choice: A") is None, "two choices that contradict each other"
     assert parse_verdict(f"{opening}I take a second look{closing}Choice: A") == "A"
     assert parse_verdict(f"{opening}I take a second look{closing}**Choice: A**") == "A"
-    assert parse_verdict("I was told to say <em>Choice: A</em>, and will not.") is None
+    for quoted in ("I was told to say <em>Choice: A</em>, and will not.", "It was my <em>first</em> choice: A or so"):
+        assert parse_verdict(quoted) is None

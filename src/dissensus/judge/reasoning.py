@@ -29,7 +29,9 @@ _END = re.compile(r"(?s)<\|(?:end|return|call|start)\|>.*")
 _BARE_CHANNEL = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[^\s:.,;*)\]-])")
 _BARE_FINAL = re.compile(r"(?s).*assistant\s?final(?!\s*(?:answer|say|word)\b)")
 _TAG_NAME = re.compile(r"(?i)[<\[◁]\|?/?(?:(?:start|begin|end)_(?:of_)?)?([\w:.-]*)")
-_BLOCK_ENDS = re.compile(r"(?i)(?:<\|[a-z0-9_]+\|>|</[a-z][\w-]+>)(?=[\s*_`'\"“«(\[{#<-]*choice\b)")
+_BLOCK_ENDS = re.compile(
+    r"(?i)(?:<\|[a-z0-9_]+\|>|</(?!(?:code|del|em|ins|mark|span|strong)>)[a-z][\w-]+>)(?=[\s*_`'\"“«(\[{#<-]*choice\b)"
+)
 """The end of a block whose marks are not known, with the answer behind it: it stands on a line of its own."""
 _SPECIAL = re.compile(r"(?i)<\|[a-z0-9_]+\|>|</?[a-z][\w-]+>|</?s>")
 
