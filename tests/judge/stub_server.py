@@ -68,7 +68,9 @@ class StubOptions:
     (reasoning, and no top-p at all), claude (temperature or top-p), tgi (temperature above 0, top-p below 1)."""
     flags: str = ""
     """How a prompt with the word ``flagged`` is refused: 400, azure, 403, waf (HTML), 413, 451, 429 (too large),
-    withheld (an empty reply), choice (an error in the choice)."""
+    withheld (an empty reply), choice (an error in the choice), 302, 401, 404, key, model (words of theirs)."""
+    most_replies: int = 10**9
+    """More replies at once than this are answered with a 400."""
     shaky: bool = False
     """Replies at temperature 0 begin alike and differ then, as hosted models' do."""
     counts: str = "whole"
@@ -343,6 +345,8 @@ class StubServer:
         if takes == "tgi" and (temperature == 0 or (top_p is not None and not 0 < top_p < 1)):
             name = "temperature is not above 0" if temperature == 0 else "top_p is not within 0 and 1"
             return 422, {"error": f"validation: {name}", "error_type": "validation"}
+        if (body.get("n") or 1) > self.options.most_replies:
+            return 400, {"error": {"message": f"candidateCount must be in the range [1, {self.options.most_replies}]"}}
         if not self.options.flags or "flagged" not in json.dumps(body.get("messages") or body.get("prompt")):
             return None
         inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"violence": {"filtered": True}}}
@@ -356,6 +360,11 @@ class StubServer:
             "413": (413, "<html><body><center>Entity Too Large</center></body></html>"),
             "451": (451, {"message": "not for legal reasons"}),
             "429": (429, {"error": {"message": large, "code": "rate_limit_exceeded"}}),
+            "302": (302, ""),
+            "401": (401, {"error": {"message": "closed to your team"}}),
+            "404": (404, {"error": {"message": "no endpoint may take this"}}),
+            "key": (403, {"error": {"message": "Blocked: the prompt shows an invalid API key"}}),
+            "model": (400, {"error": {"message": "Invalid model output: not found to be valid"}}),
         }
         return bodies.get(self.options.flags)
 

@@ -23,7 +23,7 @@ from dissensus.cli.judgments import compare
 from dissensus.cli.margin import command as margin
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import write_records
-from dissensus.judge import job
+from dissensus.judge import asking, job
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.asking import ask_model
 from dissensus.judge.job import AskingOptions
@@ -163,6 +163,21 @@ def test_pairs_of_the_same_texts_share_their_judgments(store):
     check_complete(store, a_judge(), twins)
 
 
+@pytest.mark.parametrize(("mode", "forced"), [("sample", 1.0), ("exact", 1.0), ("exact", 0.5)])
+def test_pairs_of_the_same_texts_share_what_is_in_flight(store, monkeypatch, mode, forced):
+    """The second half is planned while the first is asked."""
+    monkeypatch.setattr(job, "_WINDOW", 20)
+    monkeypatch.setattr(asking, "_TRIAL", 0)
+    twins = [*PAIRS[:20], *(pair.model_copy(update={"id": f"{pair.id}-again"}) for pair in PAIRS[:20])]
+    server = FakeServer(latency=0.03, forced=forced)
+    summary = ask_model(twins, a_judge(mode=mode), server, store, QUIET)
+    assert set(server.asked.values()) == {1}
+    assert (summary.tally.elsewhere, summary.tally.attempts) == (0, sum(server.asked.values()))
+    assert summary.tally.made + summary.tally.reused == summary.tally.wanted
+    if mode == "sample":
+        check_complete(store, a_judge(), twins)
+
+
 @pytest.mark.parametrize(
     "errors",
     [
@@ -208,6 +223,7 @@ def test_a_question_that_always_fails_is_left_for_the_next_run(store):
     server = Moody()
     summary = ask_model(PAIRS, a_judge(), server, store, AskingOptions(progress=False, retries=1))
     assert (summary.tally.failed, summary.tally.made) == (10, 390)
+    assert summary.tally.failed_because == "malformed JSON"
     server.cured = True
     assert ask_model(PAIRS, a_judge(), server, store, QUIET).tally.made == 10
     check_complete(store, a_judge())
@@ -271,13 +287,14 @@ def test_cost_is_counted_for_every_attempt_and_never_passes_the_limit(store):
 def test_questions_that_wait_for_the_first_answer_are_weighed_by_it(store, script):
     class Thinks(FakeServer):
         async def answer(self, ask, sampling):
-            return dataclasses.replace(await super().answer(ask, sampling), usage=Usage(100, 1000))
+            usage = Usage(100, 200 * len(ask.samples))
+            return dataclasses.replace(await super().answer(ask, sampling), usage=usage)
 
     price = Price(0.0, 1e6)  # a dollar a token
     options = AskingOptions(progress=False, price=price, max_cost=2500.0)
     summary = ask_model(PAIRS[:6], a_judge(), Thinks(script=script, latency=0.01), store, options)
     assert "most that may be spent" in summary.stopped
-    assert summary.cost == 2000
+    assert 2000 <= summary.cost <= 2500
 
 
 def test_a_fault_in_the_pairs_keeps_what_is_in_flight(store):
@@ -328,6 +345,32 @@ def test_two_runs_at_once_share_the_work(tmp_path):
     assert set(server.asked.values()) == {1}
     with JudgmentStore(tmp_path / "shared.db") as opened:
         check_complete(opened, a_judge())
+
+
+def test_two_runs_at_once_spend_no_more_than_one_may(tmp_path):
+    def run(pairs: list[Pair]) -> None:
+        with JudgmentStore(tmp_path / "shared.db") as opened:
+            options = AskingOptions(progress=False, concurrency=2, price=PRICE, max_cost=3.0)
+            ask_model(pairs, a_judge(), FakeServer(latency=0.02), opened, options)
+
+    runs = [threading.Thread(target=run, args=(pairs,)) for pairs in (PAIRS, PAIRS[::-1])]
+    for thread in runs:
+        thread.start()
+    for thread in runs:
+        thread.join()
+    with JudgmentStore(tmp_path / "shared.db") as opened:
+        assert 2.5 < spent(opened, a_judge().name).cost <= 3.0
+
+
+def test_an_exact_run_that_falls_back_spends_what_it_may_once(store):
+    judge = a_judge(mode="exact")
+    options = AskingOptions(progress=False, price=PRICE, max_cost=3.0)
+    for _ in range(2):
+        summary = ask_model(PAIRS, judge, FakeServer(forced=0.5), store, options)
+        assert (summary.mode, summary.judge) == ("sample", judge.with_mode("sample").name)
+        assert 2.5 < summary.cost <= 3.0
+        assert summary.cost == pytest.approx(spent(store, judge.name, summary.judge).cost)
+        assert "most that may be spent" in summary.stopped
 
 
 def test_a_prompt_that_does_not_fit_is_counted_and_named(store):

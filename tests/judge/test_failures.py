@@ -10,7 +10,14 @@ import pytest
 from dissensus.errors import JudgeError
 from dissensus.judge.ask import AskError
 from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.failure import ContextExceededError, ModelNotFoundError, message_of, pause_asked_for
+from dissensus.judge.failure import (
+    ContextExceededError,
+    ModelNotFoundError,
+    TurnedAwayError,
+    error_in,
+    message_of,
+    pause_asked_for,
+)
 from dissensus.judge.listing import context_in, models_in
 from dissensus.judge.request_variants import more_alike
 from dissensus.judge.response import choices_of, replies_of, usage_of
@@ -65,10 +72,12 @@ def test_a_refusal_says_why_and_is_not_repeated(status, body, says):
         (429, error("over the quota", code="insufficient_quota"), "no credit left"),
     ],
 )
-def test_what_no_other_prompt_changes_ends_the_run(status, body, match, monkeypatch):
+def test_what_is_about_the_account_or_the_address_says_so(status, body, match, monkeypatch):
+    """Whoever is turned away may be so for one prompt; without credit nobody is served."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(JudgeError, match=match):
+    with pytest.raises(JudgeError, match=match) as caught:
         raise meaning(status, body)
+    assert isinstance(caught.value, TurnedAwayError) == ("no credit" not in match)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +149,39 @@ def test_an_error_inside_a_200_is_what_its_code_says():
     assert inside("it fell over").kind == "failed"
 
 
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ({"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}, "credit"),
+        ({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "invalid api key"}}, "key"),
+        ({"error_code": 336501, "error_msg": "Rate limit for RPM exceeded"}, "busy"),
+        ({"code": 50505, "message": "Model service overloaded", "data": None}, "busy"),
+        ({"errcode": 7, "errmsg": "it fell over"}, "failed"),
+    ],
+)
+def test_an_error_inside_a_200_is_one_in_shapes_of_its_own(answer, kind):
+    failure = Endpoint(AT)._failure_inside(error_in(answer))
+    if kind in ("credit", "key"):
+        assert isinstance(failure, JudgeError)
+        assert f"{kind}" in str(failure)
+    else:
+        assert (failure.kind, failure.billed) == (kind, False)
+        assert any(words in str(failure) for words in ("RPM exceeded", "overloaded", "it fell over"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"choices": [{"text": "Choice: A"}], "base_resp": {"status_code": 0, "status_msg": "success"}},
+        {"choices": [], "message": "it was stopped", "usage": {"prompt_tokens": 300}},
+        {"choices": []},
+        {"tokens": [1, 2], "count": 2},
+    ],
+)
+def test_an_answer_or_what_was_paid_for_is_no_error_inside_a_200(answer):
+    assert error_in(answer) is None
+
+
 def choice(content: str | None, finish: object = "stop", **more: object) -> dict[str, object]:
     return {"message": {"content": content}, "finish_reason": finish, **more}
 
@@ -176,7 +218,7 @@ def test_an_error_of_a_choice_is_a_failure(code, kind):
 
 
 @pytest.mark.parametrize(
-    "finish", ["stop", "eos", "eos_token", "end_turn", "", None, "something new", "content_filter"]
+    "finish", ["stop", "eos", "eos_token", "end_turn", "STOP", "end_of_text", "", None, "content_filter"]
 )
 def test_a_reply_with_a_text_is_one_however_its_end_is_called(finish):
     assert replies_of([choice("Choice: A", finish)]) == (("Choice: A",), (False,))
@@ -190,7 +232,22 @@ def test_an_answer_without_choices_says_whether_they_were_blocked():
         assert caught.value.kind == kind
 
 
-@pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
+def test_a_reason_that_nobody_knows_is_no_proof_of_an_end():
+    assert replies_of([choice("Choice: A", "something new")]) == (("Choice: A",), (True,))
+
+
+@pytest.mark.parametrize(
+    "finish",
+    [
+        "length",
+        "max_tokens",
+        "MAX_TOKENS",
+        "model_length",
+        "model_context_window_exceeded",
+        "token_limit",
+        "incomplete",
+    ],
+)
 def test_a_reply_that_was_cut_is_a_reply_and_told(finish):
     assert replies_of([choice("I think that", finish), choice(None, finish)]) == (("I think that", ""), (True, True))
 

@@ -8,7 +8,7 @@ import pytest
 
 from dissensus.errors import InputError
 from dissensus.judge.ask import Ask, Usage
-from dissensus.judge.ledger import Attempt, Ledger, Price, open_runs, spent
+from dissensus.judge.ledger import NO_ROOM, Account, Attempt, Ledger, Price, open_runs, spent
 from dissensus.judge.store import JudgmentStore
 from dissensus.records import Pair
 
@@ -91,6 +91,36 @@ def test_attempts_that_are_free_and_answered_leave_no_row(tmp_path: Path) -> Non
             assert attempt is not None
             ledger.settle([Attempt(attempt, "answered", Usage(), 0.0, 1.0)])
         assert spent(store, "judge").attempts == 0
+
+
+def test_an_account_counts_every_run_once_and_what_is_in_flight(tmp_path: Path) -> None:
+    with JudgmentStore(tmp_path / "judgments.db") as store:
+        account, other = Account(store, ["judge", "twin"]), Account(store, ["twin"])
+        ledgers = [Ledger(store, name) for name in ("judge", "twin", "stranger")]
+        total = 0.0
+        with ledgers[0].running(), ledgers[1].running(), ledgers[2].running():
+            for number in range(30):
+                asks = [Ask(f"{number}{i}".encode(), PAIR, "ab", "which?") for i in range(3)]
+                with store.transaction():
+                    ids = [ledger.claim([(ask, ESTIMATE, 1.0)])[0] for ask, ledger in zip(asks, ledgers, strict=True)]
+                assert account.cost() == pytest.approx(total + 2)
+                with store.transaction():
+                    for attempt, ledger in zip(ids, ledgers, strict=True):
+                        assert attempt is not None
+                        state = "answered" if number % 3 else "failed"
+                        ledger.settle([Attempt(attempt, state, Usage(number % 2, 0), 0.25 * (number % 2), 1.0)])
+                total += 0.5 * (number % 2)
+                assert account.cost() == pytest.approx(total)
+        assert other.cost() == pytest.approx(total / 2)
+
+
+def test_what_does_not_fit_into_the_room_is_not_sent(tmp_path: Path) -> None:
+    asks = [(Ask(str(i).encode(), PAIR, "ab", "which?"), ESTIMATE, 0.4) for i in range(3)]
+    with JudgmentStore(tmp_path / "judgments.db") as store:
+        ledger = Ledger(store, "judge")
+        with ledger.running(), store.transaction():
+            assert [attempt == NO_ROOM for attempt in ledger.claim(asks, 0.8)] == [False, False, True]
+            assert ledger.claim(asks[2:], -1.0) == [NO_ROOM]
 
 
 def test_prices_are_per_million_tokens() -> None:

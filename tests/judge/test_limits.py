@@ -155,6 +155,29 @@ def test_a_server_that_stays_busy_is_not_said_to_ask_for_no_pause() -> None:
         breaker.busy("busy (429)", 0.02)
 
 
+@pytest.mark.parametrize("asked", [None, 0.0, 0.001, 0.5])
+def test_pauses_that_prove_too_short_grow(asked: float | None) -> None:
+    clock = Clock()
+    breaker = Breaker(600, clock=clock)
+    requests = 0
+    while clock.now < 60:
+        requests += 1
+        breaker.busy("busy (429)", asked)
+        clock.now = breaker._until
+    assert 18 <= requests <= 60
+    breaker.back()
+    breaker.busy("busy (429)", 0.5)
+    assert breaker._until - clock.now == 0.5, "an answer ends it"
+
+
+def test_requests_that_come_back_together_make_a_pause_no_longer() -> None:
+    clock = Clock()
+    breaker = Breaker(600, clock=clock)
+    for _ in range(64):
+        breaker.busy("busy (429)", 0.5)
+    assert breaker._until == 0.5
+
+
 def test_a_pause_without_an_end_has_no_time_of_one() -> None:
     said: list[str] = []
     Breaker(math.inf, clock=Clock(), say=said.append).busy("busy (429)", 1e15)

@@ -26,6 +26,8 @@ PAIRS = [
     ("<|channel>thought\n", "<channel|>"),
     ("Thinking...\n", "\n...done thinking.\n\n"),
     ("Here is my thought process:\n", "\nHere is my response:\n"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
+    ("<internal>", "</internal>"),
 ]
 HARMONY = [
     f"<|channel|>analysis<|message|>{GUESS}<|end|><|start|>assistant<|channel|>final<|message|>",
@@ -90,3 +92,26 @@ def test_a_cut_reply_may_be_a_thought_whose_end_is_missing() -> None:
 )
 def test_what_only_looks_like_a_thought_or_wraps_the_answer_hides_no_verdict(reply: str) -> None:
     assert parse_verdict(reply) == "A"
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"), [("thinking", "reflection"), ("think", "analysis"), ("|START_THINKING|", "rationale")]
+)
+def test_the_end_of_a_thought_within_a_thought_is_not_its_own(outer: str, inner: str) -> None:
+    closing = outer.replace("START", "END") if "|" in outer else f"/{outer}"
+    begun = f"<{outer}>One is neat.\n<{inner}>Is it?</{inner}>\nChoice: B\nBut wait"
+    assert parse_verdict(begun) is None
+    assert parse_verdict(f"{begun}<{closing}>Choice: A") == "A"
+    assert parse_verdict(f"<{outer}>One is neat.\n<{inner}>Is it?<{closing}>Choice: A") == "A"
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"), [("<evaluation>", "</evaluation>"), ("<|tools_prefix|>", "<|tools_suffix|>")]
+)
+def test_an_answer_behind_marks_that_are_not_known_is_not_glued_to_what_they_hold(opening: str, closing: str) -> None:
+    guess = f"{opening}A first guess is\n\nChoice: B\n\nbut I take a second look{closing}"
+    assert parse_verdict(f"{guess}Choice: A") is None, "two choices that contradict each other"
+    assert parse_verdict(f"{opening}I take a second look{closing}Choice: A") == "A"
+    assert parse_verdict(f"{opening}I take a second look{closing}**Choice: A**") == "A"
+    for quoted in ("I was told to say <em>Choice: A</em>, and will not.", "It was my <em>first</em> choice: A or so"):
+        assert parse_verdict(quoted) is None

@@ -67,7 +67,9 @@ def store(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("how", "first"), [("400", True), ("azure", False), ("403", True), ("waf", True), ("429", True)]
+    ("how", "first"),
+    [(how, True) for how in ("400", "403", "waf", "429", "401", "404", "key", "model")]
+    + [(how, False) for how in ("azure", "302")],
 )
 def test_refused_prompts_stop_no_others_wherever_they_stand(store, how, first):
     pairs = [*FLAGGED, *GOOD] if first else [*GOOD, *FLAGGED]
@@ -75,7 +77,7 @@ def test_refused_prompts_stop_no_others_wherever_they_stand(store, how, first):
         one = asked(stub, pairs, store, ONE_EACH, concurrency=1 if first else 256)
         assert (one.tally.made, one.tally.refused, one.tally.failed) == (60, 30, 0)
         assert [line.split(" (")[0] for line in one.tally.refused_pairs] == ["f0", "f1", "f2"]
-        assert "status 4" in one.tally.refused_pairs[0]
+        assert f"{how if how.isdigit() else 4}" in one.tally.refused_pairs[0]
         served = stub.stats.requests
         again = asked(stub, pairs, store, ONE_EACH)
         assert stub.stats.requests == served
@@ -85,6 +87,19 @@ def test_refused_prompts_stop_no_others_wherever_they_stand(store, how, first):
         once_more = asked(stub, pairs, store, ONE_EACH, ask_refused=True)
         assert once_more.tally.refused_new == 30
     assert nothing_judged(again, store) == ""
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_what_is_answered_after_all_is_not_refused_any_more(store, mode):
+    judge, more = judge_of(mode=mode, n=2), judge_of(mode=mode, n=4)
+    with StubServer(StubOptions(flags="azure")) as stub:
+        assert asked(stub, [*FLAGGED, *GOOD], store, judge=judge).tally.refused == 6
+    with StubServer(StubOptions()) as mended:
+        assert asked(mended, FLAGGED[:2], store, judge=judge, ask_refused=True).tally.made == 4
+        again = asked(mended, [*FLAGGED, *GOOD], store, judge=judge)
+        assert (again.tally.made, again.tally.refused) == (0, 2)
+        assert asked(mended, FLAGGED[:2], store, judge=more).tally.refused == 0
+    assert list(store.rows("SELECT COUNT(*) FROM attempts WHERE state = 'refused'")) == [(2,)]
 
 
 @pytest.mark.parametrize("mode", ["sample", "exact"])
@@ -101,6 +116,44 @@ def test_a_server_that_refuses_everything_says_so_and_nothing_is_kept_as_refused
         with pytest.raises(JudgeError, match=rf"^{in_a_row} .*for good.*not from here.*A plain question fails too"):
             ask_model(pairs, judge_of(mode=mode), backend, store, options)
     assert not list(store.rows("SELECT 1 FROM attempts WHERE state = 'refused'"))
+
+
+@pytest.mark.parametrize("status", [302, 401, 404])
+def test_a_server_that_turns_everybody_away_ends_the_run_with_its_reason(store, status):
+    with StubServer(StubOptions(flags=str(status))) as stub:
+        everything = [*FLAGGED, Pair(id="plain", prompt="q", response_a="flagged yes", response_b="no")]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("dissensus.judge.refusals._PLAIN", everything[-1])
+            with pytest.raises(JudgeError, match=rf"\({status}\).*A plain question fails too"):
+                asked(stub, everything, store)
+        assert stub.stats.requests <= 2 * 8 + 2
+    assert not list(store.rows("SELECT 1 FROM attempts WHERE state IN ('refused', 'lost')"))
+
+
+@pytest.mark.parametrize(("most", "requests"), [(8, 60), (3, 120), (1, 180)])
+def test_a_server_that_refuses_so_many_replies_at_once_is_asked_for_fewer(store, most, requests):
+    with StubServer(StubOptions(most_replies=most, flags="400")) as stub:
+        summary = asked(stub, [*GOOD, FLAGGED[0]], store, judge=judge_of(n=20))
+        assert (summary.tally.made, summary.tally.refused, summary.tally.failed) == (120, 20, 0)
+        assert stub.stats.requests <= requests
+    (refused,) = store.rows("SELECT COUNT(*) FROM attempts WHERE state = 'refused'")
+    assert refused == (2,)
+
+
+def test_what_the_account_cannot_pay_costs_nothing(store):
+    class Broke(Server):
+        async def answer(self, ask: Any, sampling: Any) -> Any:
+            raise JudgeError("no credit left")
+
+    with pytest.raises(JudgeError, match="no credit"):
+        ask_model(
+            GOOD,
+            judge_of(),
+            Broke(Endpoint("http://127.0.0.1:1/v1"), PROFILE),
+            store,
+            AskingOptions(progress=False, price=Price(1.0, 1.0)),
+        )
+    assert spent(store, judge_of().name).cost == 0
 
 
 def test_an_answer_to_what_was_sent_before_the_refusals_says_nothing_of_them(store):

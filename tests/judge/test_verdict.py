@@ -68,6 +68,18 @@ NAMES_A = [
     "Choice: A Less wordy, more to the point",
     "Choice: A more well-structured in parts",
     "Choice: A shorter",
+    "Choice: A weil sie kürzer ist",
+    "Choice: A porque es más clara",
+    "Choice: A car elle est plus claire",
+    "Choice: A 更好，因为更短",
+    "Choice: A потому что короче",
+    "Choice: A based on its accuracy",
+    "Choice: A better answers the question",
+    "Choice: A more directly addresses the question",
+    "Choice: A (tie-breaker: length)",
+    "Choice: A, and B is worse",
+    "Choice: A, even B says so",
+    "Choice: A (B is worse)",
 ]
 NAMES_NOBODY = [
     "Choice: A **tie** between the two",
@@ -86,6 +98,28 @@ NAMES_NOBODY = [
     "Choice: A and also B",
     "Choice: A; B",
     "Choice: A–B",
+    "Choice: A 平局",
+    "Choice: A 引き分け",
+    "Choice: A 和 B 一样好",
+    "Choice: A 和B",
+    "Choice: A или B",
+    "Choice: A ist so gut wie B",
+    "Choice: A ничья",
+    "Choice: A tie-breaker would be needed",
+    "Choice: A better analysis would be needed",
+    "Choice: A, or B",
+    "Choice: **A**, or **B**.",
+    "Choice: A, and B",
+    "Choice: A, and B (both are right)",
+    "Choice: A, or Choice: B",
+    "Choice: A — or B.",
+    "Choice: A; or B",
+    "Choice: A (or perhaps B)",
+    "Choice: A (maybe B)",
+    "Choice: A, equally B",
+    "Choice: A or possibly B",
+    "Choice: A / Response B (tie)",
+    "Choice: A, B, both are fine",
     "",
     "A",
     "A)",
@@ -179,7 +213,7 @@ def test_the_order_shown_is_undone(order: str, choice: str) -> None:
     assert parse_choice("Choice: A", order=order) == choice
 
 
-@pytest.mark.parametrize("reply", ["Choice: A and", "Choice: A /", "Choice: B or"])
+@pytest.mark.parametrize("reply", ["Choice: A and", "Choice: A /", "Choice: B or", "Choice: A, or"])
 def test_a_reply_cut_before_its_second_letter_is_no_vote(reply: str) -> None:
     assert parse_verdict(reply, cut=True) is None
-    assert parse_verdict(f"{reply.split()[0]} {reply.split()[1]}", cut=True) is not None
+    assert parse_verdict(f"{reply.split()[0]} {reply.split()[1].strip(',')}", cut=True) is not None

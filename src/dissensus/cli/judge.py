@@ -379,7 +379,8 @@ def _print_asked(summary: AskingSummary, store: JudgmentStore) -> None:
     if tally.cut:
         short = f", {tally.cut_short:,} of them before they named a winner; give more with --max-tokens"
         most = store.settings(summary.judge)["config"]["max_tokens"]
-        click.echo(f"cut        {tally.cut:,} replies ended at {most:,} tokens{short if tally.cut_short else ''}")
+        ends = f"replies ended at {most:,} tokens or before their end{short if tally.cut_short else ''}"
+        click.echo(f"cut        {tally.cut:,} {ends}")
     _print_bias(summary, store)
     if tally.unforced:
         click.echo(
@@ -398,7 +399,10 @@ def _print_asked(summary: AskingSummary, store: JudgmentStore) -> None:
     if tally.elsewhere:
         click.echo(f"elsewhere  {tally.elsewhere:,} requests were left to another run; run this again to be sure")
     if tally.failed:
-        click.echo(f"failed     {tally.failed:,} were not answered; run the same command again")
+        click.echo(
+            f"failed     {tally.failed:,} were not answered, the last one because: {tally.failed_because}; "
+            "run the same command again"
+        )
     if tally.attempts:
         tokens = f"{tally.prompt_tokens:,} + {tally.completion_tokens:,} tokens"
         click.echo(f"requests   {tally.attempts:,}, {tally.retries:,} of them failed and were repeated; {tokens}")

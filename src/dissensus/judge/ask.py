@@ -60,7 +60,7 @@ class Answer:
     reading: Reading | None = None
     usage: Usage = Usage()
     cut: tuple[bool, ...] = ()
-    """Which of the replies ended because they had as many tokens as they may have; none of them where it is empty."""
+    """Which of the replies may have ended before their end, as at the most tokens; none of them where it is empty."""
 
     def ended(self) -> list[tuple[str, bool]]:
         """List the replies, each with whether it was cut."""
@@ -146,5 +146,5 @@ class ServerBackend(Backend, Protocol):
 
         Raises:
             AskError: it failed, and may be tried again.
-            JudgeError: it will fail every time (wrong key, unknown model).
+            JudgeError: it will fail every time (no credit left, a sampling that cannot be had).
         """

@@ -7,7 +7,7 @@ import itertools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
@@ -37,7 +37,8 @@ class AskingSummary:
     pairs: int
     tally: Tally
     cost: float
-    """Dollars that the judge took in this store, over all runs, lost attempts at their estimate."""
+    """Dollars that the judge took in this store, over all runs, lost attempts at their estimate; of a run of mode
+    ``exact`` with what the same judge took in mode ``sample``, in which it may go on."""
     seconds: float
     stopped: str = ""
     """Why the run ended before everything was asked; empty where it did not."""
@@ -74,18 +75,21 @@ def ask_model(
     judge = judge.as_begun(store)
     total = sum(1 for _ in pairs) if total is None else total
     tally, stopped = Tally(0), ""
+    counted = [judge.name]
     if judge.config.mode == "exact" and not options.force_prefix:
-        judge, tally, stopped = _after_trial(list(itertools.islice(pairs, _TRIAL)), judge, backend, store, options)
+        counted.append(judge.with_mode("sample").name)
+        some = list(itertools.islice(pairs, _TRIAL))
+        judge, tally, stopped = _after_trial(some, judge, backend, store, options, counted)
     if not stopped:
         trial = tally
-        tally, stopped = _run(pairs, judge, backend, store, options, total)
+        tally, stopped = _run(pairs, judge, backend, store, options, total, counted)
         tally.include(trial, judgments=judge.config.mode == "exact")
     return AskingSummary(
         judge.name,
         judge.config.mode,
         total,
         tally,
-        spent(store, judge.name).cost,
+        spent(store, *counted).cost,
         time.monotonic() - start,
         stopped,
     )
@@ -96,14 +100,14 @@ def nothing_judged(summary: AskingSummary, store: JudgmentStore) -> str:
     tally = summary.tally
     if not tally.wanted or tally.elsewhere or store.has_verdict(summary.judge):
         return ""
-    asked = (tally.made + tally.reused, "none of the {:,} replies names a winner")
+    replies = tally.made + tally.reused
     reasons = (
-        asked,
+        (replies, f"none of the {replies:,} replies names a winner"),
         (tally.refused, "the server refused all of it"),
         (tally.too_long, "no prompt fits into the context"),
-        (tally.failed, "no question was answered"),
+        (tally.failed, f"no question was answered, the last one because: {tally.failed_because}"),
     )
-    why = next((words.format(count) for count, words in reasons if count), summary.stopped or "no reply came")
+    why = next((words for count, words in reasons if count), summary.stopped or "no reply came")
     return f"{summary.judge}: nothing was judged: {why}"
 
 
@@ -113,10 +117,11 @@ def _after_trial(
     backend: BatchBackend | ServerBackend,
     store: JudgmentStore,
     options: AskingOptions,
+    counted: Sequence[str],
 ) -> tuple[LanguageJudge, Tally, str]:
     """Read a few pairs, and return the judge that the run is to be one of, what the trial took, and why it stopped."""
     trial = replace(options, progress=False, force_prefix=True)
-    tally, stopped = _run(pairs, judge, backend, store, trial, len(pairs))
+    tally, stopped = _run(pairs, judge, backend, store, trial, len(pairs), counted)
     readings = list(store.readings(judge=judge.name, pairs=pairs))
     sampling = judge.config.sampling
     forced = sum(r.reading.is_forced(temperature=sampling.temperature, top_p=sampling.top_p) for r in readings)
@@ -138,6 +143,7 @@ def _run(
     store: JudgmentStore,
     options: AskingOptions,
     total: int,
+    counted: Sequence[str],
 ) -> tuple[Tally, str]:
     store.register(judge.name, judge.settings())
     ledger = Ledger(store, judge.name)
@@ -148,7 +154,7 @@ def _run(
         ledger.running(take_over=options.take_over),
         Display(tally, judge.name, progress=options.progress, unit="reading" if exact else "judgment") as display,
     ):
-        job = Job(judge, store, ledger, options, tally, display)
+        job = Job(judge, store, ledger, options, tally, display, counted)
         if inspect.iscoroutinefunction(backend.answer):
             stopped = ask_concurrently(pairs, job, cast(ServerBackend, backend))
         else:

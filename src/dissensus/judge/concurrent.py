@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from dissensus.errors import JudgeError
@@ -24,6 +25,8 @@ from dissensus.records import Pair
 
 _LONGEST_WAIT = 60.0
 """Seconds until a request that failed is repeated, whatever the server asks for."""
+_IN_FLIGHT, _IN_FLIGHT_ELSEWHERE = 0.02, 0.5
+"""Seconds until a request that would pass the limit of cost is weighed again; longer where another process spends."""
 _CHARACTERS_PER_TOKEN = 3.0
 """A first guess, until the server's own counts are there; low, so that costs are not guessed too low."""
 
@@ -51,11 +54,13 @@ class _Run:
         self._requests = Rate(job.options.requests_per_minute)
         self._tokens = Rate(job.options.tokens_per_minute)
         self._breaker = Breaker(job.options.patience, say=job.display.say)
-        self._budget = Budget(job.options.max_cost, spent=spent(job.store, job.judge.name).cost)
+        self._budget = Budget(job.options.max_cost, spent=spent(job.store, *job.counted).cost)
         self._random = random.Random()  # of delays alone
         self._characters, self._counted_tokens = 3.0, 1.0
         self._suspects = Suspects()
         self._last_refused: tuple[Ask, AskError] | None = None
+        self._most = backend.samples_per_request
+        """Replies that one request asks for at most; fewer where the server refused more."""
         self._longest = 0
         """Tokens of the longest reply so far, hidden ones included."""
         self._waiting: set[asyncio.Task[None]] = set()
@@ -90,16 +95,19 @@ class _Run:
     async def _ask_all(self, pairs: Iterable[Pair]) -> None:
         windows = self._job.windows(pairs)
         while not self._stop.is_set() and (asks := await self._next(windows)) is not None:
+            for ask in asks:
+                self._job.in_hand.update(ask.keys)
             for ask in self._split(asks):
                 if (reason := self._job.refused(ask)) is not None:
                     self._job.tally.note_refused(ask, reason, new=False)
+                    self._job.in_hand.difference_update(ask.keys)
                     continue
                 await self._first(self._room.acquire())
                 if self._stop.is_set():
                     break
                 task = asyncio.create_task(self._pursue(ask))
                 self._waiting.add(task)
-                task.add_done_callback(self._ended)
+                task.add_done_callback(partial(self._ended, ask))
         while tasks := self._waiting | self._sending:
             await self._first(asyncio.wait(tasks))
             if self._stop.is_set():
@@ -127,16 +135,18 @@ class _Run:
 
     def _split(self, asks: list[Ask]) -> Iterator[Ask]:
         """Ask for as many replies at once as the server gives."""
-        most = self._backend.samples_per_request
+        most = self._most
         for ask in asks:
-            if len(ask.samples) <= most:
-                yield ask
-            else:
-                for start in range(0, len(ask.samples), most):
-                    part = ask.samples[start : start + most]
-                    yield self._job.twin.ask_for(ask.pair, ask.order, ask.persona, part)
+            for start in range(0, max(1, len(ask.samples)), most):
+                yield self._part(ask, ask.samples[start : start + most])
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _part(self, ask: Ask, samples: tuple[int, ...]) -> Ask:
+        if samples == ask.samples:
+            return ask
+        return self._job.twin.ask_for(ask.pair, ask.order, ask.persona, samples)
+
+    def _ended(self, ask: Ask, task: asyncio.Task[None]) -> None:
+        self._job.in_hand.difference_update(ask.keys)
         self._waiting.discard(task)
         self._sending.discard(task)
         self._room.release()
@@ -175,14 +185,20 @@ class _Run:
         if self._job.tally.hopeless and not await self._writer.run(self._job.has_verdict):
             self._halt(ALL_CUT)
         self._leave()
-        further = await self._writer.run(self._job.further, outcome)
+        further: list[Ask] = await self._writer.run(self._job.further, outcome)
+        if isinstance(outcome, Answer) and (left := ask.samples[len(outcome.ask.samples) :]):
+            further.append(self._part(ask, left))
         for part in self._split(further):
             await self._pursue(part)
 
     async def _attempts(self, ask: Ask) -> tuple[Outcome, Attempt] | None:
-        """Attempt until there is an outcome; None where there is none to be had, or another run has it in hand."""
-        sampling = self._job.sampling_of(ask)
-        failures = 0
+        """Attempt until there is an outcome; None where there is none to be had, or another run has it in hand.
+
+        Where several replies at once are refused, one is asked for: if that is answered, so many were the reason. The
+        outcome is then that of the first few.
+        """
+        whole, sampling = ask, self._job.sampling_of(ask)
+        failures = refused = 0
         answered = False
         while not self._stop.is_set():
             if (reason := self._job.refused(ask)) is not None:
@@ -190,6 +206,7 @@ class _Run:
                 return None
             scouting = await self._breaker.wait()
             await self._slots.acquire()
+            ask = self._part(ask, ask.samples[: self._most])
             try:
                 if self._breaker.is_open and not scouting:
                     continue
@@ -202,14 +219,18 @@ class _Run:
                 if sent is None:
                     return None
                 try:
-                    outcome = await self._backend.answer(ask, sampling)
+                    outcome = await self._answer(sent, ask, sampling)
                 except AskError as error:
                     attempt = await self._fail(sent, error)
+                    if error.kind == "refused" and len(ask.samples) > 1:
+                        refused, ask = len(ask.samples), self._part(ask, ask.samples[:1])
+                        self._job.tally.retries += 1
+                        continue
                     failures += error.kind == "failed"
                     if error.kind == "withheld":
                         failures = max(failures + 1, self._job.withheld(ask))
                     if failures > self._options.retries or error.kind == "refused":
-                        await self._give_up(ask, attempt, error)
+                        await self._give_up(whole, ask, attempt, error)
                         return None
                     self._job.tally.retries += 1
                     wait = 0.0  # who is busy or gone is waited for by all together
@@ -217,6 +238,7 @@ class _Run:
                         wait = max(min(error.retry_after or 0.0, _LONGEST_WAIT), backoff(failures, self._random))
                 else:
                     answered = True  # a stop waits until this is on disk and counted
+                    self._most = min(self._most, refused // 2 or self._most)
                     return outcome, self._succeed(sent, outcome)
             finally:
                 if not answered:
@@ -246,21 +268,32 @@ class _Run:
             # What was answered meanwhile may tell that replies are longer than was thought.
             estimate = replace(estimate, completion_tokens=self._estimate(ask, sampling).completion_tokens)
             cost = self._options.price.of(estimate)
+            pause = _IN_FLIGHT
             if not self._budget.waits() and self._budget.reserve(cost):
-                break
+                attempt = await self._writer.claim(ask, estimate, cost)
+                if attempt:
+                    break
+                self._budget.settle(cost, 0.0)
+                if attempt is None:
+                    self._job.tally.elsewhere += 1
+                    return None
+                pause = _IN_FLIGHT_ELSEWHERE
             if self._stop.is_set():
                 return None
             if not self._budget.reserved:
                 self._halt(f"the next request might pass the most that may be spent, ${self._budget.most:,.2f}")
                 return None
-            await asyncio.sleep(0.02)  # what is in flight may cost less than was set aside for it
-        attempt = await self._writer.claim(ask, estimate, cost)
-        if attempt is None:
-            self._budget.settle(cost, 0.0)
-            self._job.tally.elsewhere += 1
-            return None
+            await asyncio.sleep(pause)  # what is in flight may cost less than was set aside for it
         self._job.tally.attempts += 1
         return _Sent(attempt, cost, estimate, time.monotonic(), self._slots.epoch)
+
+    async def _answer(self, sent: _Sent, ask: Ask, sampling: Sampling | None) -> Outcome:
+        """Make an attempt; one that ends the run was not served, and is noted as that."""
+        try:
+            return await self._backend.answer(ask, sampling)
+        except JudgeError as error:
+            await self._writer.write(Kept([self._settle(sent, "failed", Usage(), str(error))]))
+            raise
 
     def _succeed(self, sent: _Sent, outcome: Outcome) -> Attempt:
         self._breaker.back()
@@ -297,17 +330,18 @@ class _Run:
         tally.completion_tokens += usage.completion_tokens
         return Attempt(sent.id, state, usage, cost, time.monotonic() - sent.at, error)
 
-    async def _give_up(self, ask: Ask, attempt: Attempt, error: AskError) -> None:
-        """Leave a question; where many in a row were left, see whether any is answered."""
+    async def _give_up(self, whole: Ask, last: Ask, attempt: Attempt, error: AskError) -> None:
+        """Leave a question, asked last as ``last``; where many in a row were left, see whether any is answered."""
         if error.kind in ("refused", "withheld"):
-            self._suspects.add(self._job.note_refused(ask, attempt, error))
-            self._job.tally.note_refused(ask, str(error), new=True)
-            self._last_refused = ask, error
+            self._suspects.add(self._job.note_refused(whole, attempt, error))
+            self._job.tally.note_refused(whole, str(error), new=True)
+            self._last_refused = last, error
         else:
             self._suspects.add(None)
-            self._job.tally.failed += max(1, len(ask.samples))
+            self._job.tally.failed += max(1, len(whole.samples))
+            self._job.tally.failed_because = str(error)
         if self._suspects.in_a_row >= IN_A_ROW:
-            await self._ask_plainly(ask, error)
+            await self._ask_plainly(last, error)
 
     async def _ask_plainly(self, like: Ask, error: AskError) -> None:
         """Ask a plain question: where it is answered, what was refused before was refused for its prompts.
@@ -322,7 +356,7 @@ class _Run:
         if sent is None:
             return
         try:
-            outcome = await self._backend.answer(ask, sampling)
+            outcome = await self._answer(sent, ask, sampling)
         except AskError as failure:
             await self._fail(sent, failure)
             if failure.kind not in ("busy", "gone"):

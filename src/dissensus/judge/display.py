@@ -33,6 +33,8 @@ class Tally:
     first: float = 0.0
     """Votes for the response shown first."""
     failed: int = 0
+    failed_because: str = ""
+    """Why the last one of them was."""
     too_long: int = 0
     too_long_pairs: list[str] = field(default_factory=list)
     """The first few pairs whose prompt the context cannot hold, with its length."""
@@ -43,7 +45,7 @@ class Tally:
     refused_new: int = 0
     """Those of this run."""
     cut: int = 0
-    """Replies that ended at the most tokens that they may have."""
+    """Replies that were cut, as at the most tokens that they may have."""
     cut_short: int = 0
     """Those of them that had named no winner."""
     pairs_cut_short: set[str] = field(default_factory=set)

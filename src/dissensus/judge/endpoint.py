@@ -77,8 +77,8 @@ class Endpoint:
         Raises:
             AskError: the server is busy, gone, refuses the request, or its answer is none.
             ContextExceededError: the prompt is too long for the model.
-            JudgeError: the key is refused.
-            ModelNotFoundError: there is no such model or path.
+            JudgeError: the account has no credit, or there is no secure connection.
+            TurnedAwayError: the address, the key or the model is said to be another's, or none.
         """
         values = await self._request("POST", path, body)
         if not isinstance(values, dict):

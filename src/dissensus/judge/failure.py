@@ -34,10 +34,11 @@ _NO_MODEL = re.compile(
     r"model_not_found|\bmodel\b.{0,60}(?:not found|does not exist)|(?:invalid|unknown|no such) model|not a valid model",
     re.I,
 )
+_RATE = re.compile(r"rate[ _-]?limit|too many requests|\b(?:rpm|tpm|qps|qpm)\b|throttl|overloaded", re.I)
 _TOO_LARGE = re.compile(r"limit:?\s*([\d,]+)\b.*?requested:?\s*~?([\d,]+)\b", re.I | re.S)
 _WORDS = (
     "message", "msg", "detail", "details", "error", "errors", "error_message", "error_description", "description",
-    "metadata", "raw", "reason", "title",
+    "metadata", "raw", "reason", "title", "error_msg", "errmsg", "err_msg", "base_resp", "status_msg",
 )  # fmt: skip
 _CODES = (*_WORDS, "code", "type", "status", "error_type", "error_code", "innererror", "reasons")
 """Keys whose texts are the server's own words; under others it may repeat what it was asked."""
@@ -63,7 +64,14 @@ class ContextExceededError(Exception):
         self.limit = limit
 
 
-class ModelNotFoundError(JudgeError):
+class TurnedAwayError(JudgeError):
+    """The server turns a request away in a way that as a rule no request passes: the address, the key, the model.
+
+    It may be about this request alone: whoever makes others has to see whether they are answered.
+    """
+
+
+class ModelNotFoundError(TurnedAwayError):
     """The server has no such model, or no such path."""
 
 
@@ -83,13 +91,13 @@ def failure(place: str, status: int, headers: Any, text: str, *, message: str, k
     """
     words = f"{message} {' '.join(_texts(as_json(text), _CODES))}"
     if status < 400:
-        return JudgeError(f"{place}: has moved ({status}) to {message}; give the new address as --base-url")
+        return TurnedAwayError(f"{place}: has moved ({status}) to {message}; give the new address as --base-url")
     if status == 402 or _NO_CREDIT.search(words):
         return JudgeError(f"{place}: the account has no credit left ({message}); add some and run this again")
     if status in (400, 413, 422, 500) and _CONTEXT.search(words):
         return too_long(message)
     if status == 401 or (status in (400, 403) and _NO_KEY.search(words)):
-        return JudgeError(f"{place}: the server wants a key ({status}): {message}; {key}")
+        return TurnedAwayError(f"{place}: the server wants a key ({status}): {message}; {key}")
     if status == 404 or (status in (400, 403) and _NO_MODEL.search(words)):
         return ModelNotFoundError(f"{place}: not found ({status}): {message}")
     if status in (413, 429) and (numbers := _TOO_LARGE.search(words)) and _more(numbers.group(2), numbers.group(1)):
@@ -180,18 +188,28 @@ def error_in(values: dict[str, Any]) -> Any:
         return error
     if values.get("object") == "error" or (values.get("success") is False and "choices" not in values):
         return values
+    # Others have shapes of their own: what has no choices, took no tokens and says something is an error.
+    if not values.get("choices") and not _took_tokens(values.get("usage")) and any(_texts(values, _WORDS)):
+        return values
     return None
 
 
 def status_of(error: Any) -> int:
-    """Return the HTTP status that an error inside a 200 stands for; 0 where it names none."""
+    """Return the HTTP status that an error inside a 200 stands for, by its code or its words; 0 where it names none."""
     for name in ("code", "status", "statusCode", "status_code"):
         value = error.get(name) if isinstance(error, dict) else None
         if isinstance(value, str) and value.isdigit():
             value = int(value)
         if isinstance(value, int) and 400 <= value < 600:
             return value
-    return 0
+    words = " ".join(_texts(error, _CODES))
+    said = ((_NO_CREDIT, 402), (_NO_KEY, 401), (_RATE, 429))
+    return next((status for pattern, status in said if pattern.search(words)), 0)
+
+
+def _took_tokens(usage: Any) -> bool:
+    counts = usage.values() if isinstance(usage, dict) else ()
+    return any(isinstance(count, int | float) and count > 0 for count in counts)
 
 
 def _texts(value: Any, names: tuple[str, ...], depth: int = 0) -> Iterator[str]:

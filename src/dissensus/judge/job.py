@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.display import Display, Tally
 from dissensus.judge.language import LanguageJudge, Planned
-from dissensus.judge.ledger import Attempt, Ledger, Price, refused_view
+from dissensus.judge.ledger import Account, Attempt, Ledger, Price, refused_view
 from dissensus.judge.reading import Reading
 from dissensus.judge.store import JudgmentStore, StoredReading, content_of
 from dissensus.judge.verdict import parse_choice
@@ -56,6 +56,8 @@ class Kept:
     attempts: list[Attempt] = field(default_factory=list)
     judgments: list[tuple[bytes, str, Judgment]] = field(default_factory=list)
     readings: list[tuple[bytes, StoredReading]] = field(default_factory=list)
+    no_longer_refused: list[bytes] = field(default_factory=list)
+    """Prompts (see `refused_view`) that were answered, and had been refused before."""
 
 
 class Job:
@@ -69,16 +71,24 @@ class Job:
         options: AskingOptions,
         tally: Tally,
         display: Display,
+        counted: Sequence[str] = (),
     ) -> None:
         self.judge, self.store, self.ledger = judge, store, ledger
+        self.counted = counted or (judge.name,)
+        """Judges whose cost counts against the most that may be spent."""
+        self._account = None if options.max_cost is None else Account(store, self.counted)
         self.options, self.tally, self.display = options, tally, display
         self.exact = judge.config.mode == "exact"
         self.twin = judge.with_mode("sample") if self.exact else judge
         """Whose name sampled replies bear."""
         self._twin_is_registered = not self.exact
         self._has_verdict = False
+        self.in_hand: set[bytes] = set()
+        """Keys of what this run has planned and neither kept nor left yet: pairs of the same texts share it."""
         self._withheld: Counter[bytes] = Counter()
-        self._refused = {} if options.ask_refused else ledger.refused()
+        earlier = ledger.refused()
+        self._refused = {} if options.ask_refused else earlier
+        self._asked_anew = set(earlier) if options.ask_refused else set()
 
     def sampling_of(self, ask: Ask) -> Sampling | None:
         """Return how the replies of an ask are sampled; None where it wants a reading."""
@@ -131,12 +141,15 @@ class Job:
             return Kept([replace(attempt, state="too long", error=error)])
         ask = outcome.ask
         content = content_of(ask.pair)
+        answered = [_view(ask)] if self._asked_anew and _view(ask) in self._asked_anew else []
         if outcome.reading is not None:
             reading = StoredReading(ask.pair.id, self.judge.name, content, ask.order, ask.persona, outcome.reading)
-            return Kept([attempt], readings=[(self.judge.reading_key(content, ask.order, ask.persona), reading)])
+            key = self.judge.reading_key(content, ask.order, ask.persona)
+            return Kept([attempt], readings=[(key, reading)], no_longer_refused=answered)
         # A server may send fewer replies than it was asked for: see `further`.
         replies = zip(ask.samples, outcome.ended(), strict=False)
-        return Kept([attempt], [self._judgment(ask, content, sample, *reply) for sample, reply in replies])
+        judgments = [self._judgment(ask, content, sample, *reply) for sample, reply in replies]
+        return Kept([attempt], judgments, no_longer_refused=answered)
 
     def write(self, kept: Sequence[Kept], claims: Sequence[tuple[Ask, Usage, float]] = ()) -> list[int | None]:
         """Write rows, and claims of what is about to be sent (see `Ledger.claim`), in one transaction."""
@@ -147,8 +160,15 @@ class Job:
         with self.store.transaction():
             self.store.insert(itertools.chain.from_iterable(rows.judgments for rows in kept))
             self.store.insert_readings(itertools.chain.from_iterable(rows.readings for rows in kept))
+            self.ledger.no_longer_refused(itertools.chain.from_iterable(rows.no_longer_refused for rows in kept))
             self.ledger.settle(itertools.chain.from_iterable(rows.attempts for rows in kept))
-            return self.ledger.claim(claims)
+            return self.ledger.claim(claims, self._room() if claims else None)
+
+    def _room(self) -> float | None:
+        """Return how many dollars may still be spent, by any process; None where there is no limit."""
+        if self._account is None or self.options.max_cost is None:
+            return None
+        return self.options.max_cost - self._account.cost()
 
     def count(self, outcome: Outcome) -> None:
         """Count an answer that is on disk."""
@@ -177,19 +197,21 @@ class Job:
 
     def _plan(self, window: list[Pair]) -> list[Ask]:
         keys = [self.judge.keys(pair) for pair in window]
-        missing = self.store.missing(set(itertools.chain.from_iterable(keys)))
+        # First: what is kept from here on is found in the store.
+        in_hand = self.in_hand.copy()
+        missing = self.store.missing(set(itertools.chain.from_iterable(keys))) - in_hand
         self.tally.reused += sum(key not in missing for own in keys for key in own)
         asks: dict[bytes, Ask] = {}
         for pair in window:
             asks.update((ask.key, ask) for ask in self.judge.asks(pair, missing))
         if self.exact:
-            asks.update((ask.key, ask) for ask in self._unfinished(window))
+            asks.update((ask.key, ask) for ask in self._unfinished(window, in_hand))
         first_seen: dict[object, int] = {}
         for ask in asks.values():
             first_seen.setdefault(ask.pair.prompt, len(first_seen))
         return sorted(asks.values(), key=lambda ask: first_seen[ask.pair.prompt])
 
-    def _unfinished(self, window: list[Pair]) -> Iterator[Ask]:
+    def _unfinished(self, window: list[Pair], in_hand: set[bytes]) -> Iterator[Ask]:
         """Ask for replies beside readings that an earlier run left without them, or made for another top-p."""
         by_key = {
             self.judge.reading_key(content, order, persona): (pair, order, persona)
@@ -197,8 +219,10 @@ class Job:
             for content in (content_of(pair),)
             for order, persona in self.judge.views(content)
         }
+        by_key = {key: view for key, view in by_key.items() if key not in in_hand}
         for key, reading in self.store.readings_of(by_key):
-            if (ask := self._samples_beside(*by_key[key], reading)) is not None:
+            ask = self._samples_beside(*by_key[key], reading)
+            if ask is not None and in_hand.isdisjoint(ask.keys):
                 yield ask
 
     def _samples_beside(self, pair: Pair, order: Order, persona: str, reading: Reading) -> Ask | None:

@@ -10,7 +10,7 @@ import math
 import os
 import socket
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,9 @@ from dissensus.judge.ask import Ask, Usage
 from dissensus.judge.store import JudgmentStore, framed_digest
 
 State = Literal["answered", "failed", "too long", "refused"]
+NO_ROOM = 0
+"""In place of an attempt's number: it would have passed the most that may be spent."""
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,21 @@ class Ledger:
             with self._store.transaction() as connection:
                 _close(connection, self.run)
 
-    def claim(self, asks: Iterable[tuple[Ask, Usage, float]]) -> list[int | None]:
+    def claim(self, asks: Iterable[tuple[Ask, Usage, float]], room: float | None = None) -> list[int | None]:
         """Note (ask, estimated usage, estimated cost) as sent.
 
-        None in place of an id where another run has sent it, or has answered it since it was planned.
+        None in place of an id where another run has sent it, or has answered it since it was planned; `NO_ROOM` where
+        it costs more than is left of ``room`` dollars.
         """
-        return [self._claim(*ask) for ask in asks]
+        ids: list[int | None] = []
+        for ask, usage, cost in asks:
+            if room is not None and cost > max(room, 0.0) + _ROUNDING:
+                ids.append(NO_ROOM)
+                continue
+            ids.append(self._claim(ask, usage, cost))
+            if room is not None and ids[-1] is not None:
+                room -= cost
+        return ids
 
     def settle(self, attempts: Iterable[Attempt]) -> None:
         """Note how attempts ended. Those that cost nothing and failed in nothing leave no row."""
@@ -150,6 +162,13 @@ class Ledger:
         """List what the server would not answer in earlier runs, with its reasons."""
         query = "SELECT ask, error FROM attempts WHERE judge = ? AND state = 'refused'"
         return {bytes(key): error or "" for key, error in self._store.rows(query, (self.judge,))}
+
+    def no_longer_refused(self, views: Iterable[bytes]) -> None:
+        """Note that prompts were answered (see `refused_view`): what was refused of them before has failed, no more."""
+        self._connection.executemany(
+            "UPDATE attempts SET state = 'failed' WHERE judge = ? AND state = 'refused' AND ask = ?",
+            [(self.judge, view) for view in views],
+        )
 
     def _claim(self, ask: Ask, usage: Usage, cost: float) -> int | None:
         taken = self._connection.execute(
@@ -185,15 +204,47 @@ def refused_view(content: str, order: str, persona: str) -> bytes:
     return framed_digest("refused", content, order, persona)
 
 
-def spent(store: JudgmentStore, judge: str) -> Spent:
-    """Add up the attempts of a judge, over all runs."""
+def spent(store: JudgmentStore, *judges: str) -> Spent:
+    """Add up the attempts of judges, over all runs."""
     (row,) = store.rows(
         "SELECT COUNT(*), SUM(state = 'failed'), SUM(state = 'refused'), SUM(state = 'lost'), "
         "SUM(prompt_tokens), SUM(completion_tokens), "
-        "SUM(cost), SUM(estimated) FROM attempts WHERE judge = ? AND state != 'sent'",
-        (judge,),
+        f"SUM(cost), SUM(estimated) FROM attempts WHERE judge IN ({_marks(judges)}) AND state != 'sent'",
+        judges,
     )
     return Spent(*(value or 0 for value in row))
+
+
+class Account:
+    """Dollars that judges have cost in a store, over all runs and processes, what is in flight at its estimate.
+
+    Cheap to look at often: what was settled before the oldest attempt in flight is added up once.
+    """
+
+    def __init__(self, store: JudgmentStore, judges: Sequence[str]) -> None:
+        self._store = store
+        self._judges = tuple(judges)
+        self._settled = 0.0
+        self._from = 0
+
+    def cost(self) -> float:
+        """Add up what has come since; within a transaction no other process spends meanwhile."""
+        ((oldest,),) = self._store.rows(
+            "SELECT COALESCE((SELECT MIN(id) FROM attempts WHERE state = 'sent'), "
+            "(SELECT MAX(id) + 1 FROM attempts), 0)"
+        )
+        self._settled += self._between(self._from, oldest)
+        self._from = oldest
+        return self._settled + self._between(oldest, 2**62)
+
+    def _between(self, first: int, end: int) -> float:
+        query = f"SELECT SUM(cost) FROM attempts WHERE id >= ? AND id < ? AND judge IN ({_marks(self._judges)})"
+        ((cost,),) = self._store.rows(query, (first, end, *self._judges))
+        return float(cost or 0.0)
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def open_runs(store: JudgmentStore) -> list[OpenRun]:

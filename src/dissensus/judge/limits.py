@@ -170,6 +170,8 @@ class Breaker:
         self._until = 0.0
         self._failures = 0
         self._busy = 0
+        self._too_short = 0
+        """Pauses in a row that the server asked for and was busy after."""
         self._silent_since: float | None = None
         self._said_until = 0.0
         self._overlong = False
@@ -199,6 +201,7 @@ class Breaker:
         """Hold requests back: the server is busy, and asked for so many seconds' pause (None: it did not say).
 
         A pause that is longer than the patience may be a mistake: the server is asked once more, and then given up.
+        Pauses that prove too short grow, and one of 0 seconds is none.
 
         Raises:
             JudgeError: it wants a longer pause than the patience, or has been busy for longer.
@@ -206,7 +209,8 @@ class Breaker:
         now = self._clock()
         self._silent_since = now if self._silent_since is None else self._silent_since
         self._busy += 1
-        pause = backoff(min(self._busy, 6), self._random) / 5 if asked is None else asked
+        self._too_short += now >= self._until
+        pause = max(asked or 0.0, backoff(min(self._too_short if asked else self._busy, 6), self._random) / 5)
         left = self._patience - (now - self._silent_since)
         if pause > left and self._busy > 1:
             if self._overlong and now < self._until:
@@ -249,7 +253,7 @@ class Breaker:
 
     def back(self) -> None:
         """Note an answer: the server is there."""
-        self._failures = self._busy = 0
+        self._failures = self._busy = self._too_short = 0
         self._silent_since = None
         self._overlong = False
         self._report()

@@ -53,13 +53,14 @@ class Suspects:
 
 
 def plain_question(judge: LanguageJudge, like: Ask) -> Ask:
-    """Make an ask that nobody has a reason to refuse, and that wants what another one does; it is kept nowhere.
+    """Make an ask that nobody has a reason to refuse, and that wants as much as another one does; it is kept nowhere.
 
     Its key is its own: each run has to see for itself whether it is answered, whatever another one has in flight.
     """
-    samples = like.samples[:1]
     key = framed_digest(judge.name, "plain", os.urandom(8).hex())
-    return Ask(key, _PLAIN, like.order, judge.template.render(_PLAIN, like.order, like.persona), like.persona, samples)
+    return Ask(
+        key, _PLAIN, like.order, judge.template.render(_PLAIN, like.order, like.persona), like.persona, like.samples
+    )
 
 
 def given_up(error: AskError, in_a_row: int) -> str:

@@ -19,15 +19,19 @@ from dissensus.judge.verdict import parse_verdict
 _LEAST = -500.0
 """Tokens below this are as good as unseen; some servers write -9999 for those that they cut off."""
 _MOST_TOKENS = 2**31
-_CUT = ("length", "max_tokens", "max_length", "model_length", "max_output_tokens")
-_FAILED = re.compile(r"error|abort|cancel|fail|time_?out|insufficient|overload|unload|interrupt|preempt")
-_BLOCKED = re.compile(r'(?i)"filtered": true|"block_?reason": "')
-_ENDS = (
-    "", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "tool_calls", "tool_use",
-    "function_call", *_CUT,
+_STOPS = (
+    "", "stop", "eos", "eos_token", "end", "end_turn", "end_of_text", "endoftext", "stop_sequence", "stop_token",
+    "stop_sequence_reached", "eosfound", "stopstringfound", "complete", "completed", "done", "finish", "finished",
+    "tool_calls", "tool_use", "function_call",
 )  # fmt: skip
+_CUT = (
+    "length", "max_tokens", "max_length", "model_length", "max_output_tokens", "max_completion_tokens",
+    "max_new_tokens", "maximum_tokens", "token_limit", "incomplete", "context_length", "model_context_window_exceeded",
+)  # fmt: skip
+_FAILED = re.compile(r"error|abort|cancel|fail|time_?out|insufficient|overload|unload|interrupt|preempt|rate_?limit")
+_BLOCKED = re.compile(r'(?i)"filtered": true|"block_?reason": "')
 _WITHHELD = re.compile(r"filter|safety|sensitive|refus|recitation|prohibited|blocklist|spii|guardrail|toxic|moderat")
-"""Of the reasons why a reply ended: its limit of tokens, a failure, an end like any other, what it says."""
+"""Of the reasons why a reply ended: an end of its own, a limit of tokens, a failure, what it says."""
 
 
 class Step(NamedTuple):
@@ -77,7 +81,7 @@ def _is_said(part: Any) -> bool:
 
 
 def replies_of(choices: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
-    """Return the replies among choices, and which of them were cut at their limit of tokens.
+    """Return the replies among choices, and which of them were cut; a reason that nobody knows proves no end.
 
     A choice that ended in a failure or was held back is no reply. Other choices beside it are.
 
@@ -90,7 +94,7 @@ def replies_of(choices: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tupl
         try:
             check_end(choice)
             replies.append(reply_text(choice))
-            cut.append(_finish(choice) in _CUT)
+            cut.append(_is_cut(_finish(choice)))
         except AskError as error:
             errors.append(error)
     if errors and not replies:
@@ -116,7 +120,7 @@ def check_end(choice: dict[str, Any]) -> None:
         raise AskError(whole_characters(reason), kind=kinds.get(code, "failed"))
     if _FAILED.search(finish):
         raise AskError(f"a reply that ended with {finish[:50]!r}", billed=True)
-    if finish in _ENDS:
+    if finish in _STOPS or finish in _CUT:
         return
     text, held_back = reply_text(choice).strip(), _WITHHELD.search(finish) is not None
     if not text or (held_back and parse_verdict(text, cut=True) is None):
@@ -124,6 +128,11 @@ def check_end(choice: dict[str, Any]) -> None:
         raise AskError(
             f"{what} that ended with {finish[:50]!r}", kind="withheld" if held_back else "failed", billed=True
         )
+
+
+def _is_cut(finish: str) -> bool:
+    # What a filter left of a reply is one only where its verdict is there (see `check_end`).
+    return finish not in _STOPS and not _WITHHELD.search(finish)
 
 
 def _finish(choice: dict[str, Any]) -> str:

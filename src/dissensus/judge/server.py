@@ -10,7 +10,7 @@ import numpy as np
 
 from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.failure import ContextExceededError
+from dissensus.judge.failure import ContextExceededError, TurnedAwayError
 from dissensus.judge.profile import ServerProfile
 from dissensus.judge.prompt import PREFIX
 from dissensus.judge.reading import Reading
@@ -73,12 +73,14 @@ class Server:
         await self._endpoint.__aexit__(*error)
 
     async def answer(self, ask: Ask, sampling: Sampling | None) -> Outcome:
-        """Make one attempt; `Endpoint.post` says what is raised."""
+        """Make one attempt; `Endpoint.post` says what is raised, but that whoever is turned away is refused."""
         attempt = _Attempt(self._endpoint, self.profile, self._gauge, ask)
         try:
             return await (attempt.read() if sampling is None else attempt.sample(sampling))
         except ContextExceededError as error:
             return TooLong(ask, error.tokens, error.limit or self.context or 0)
+        except TurnedAwayError as error:  # routers and filters do so with one prompt, too
+            raise AskError(str(error), kind="refused", usage=attempt.usage) from error
         except AskError as error:
             error.usage = attempt.usage
             raise

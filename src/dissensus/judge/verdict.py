@@ -12,6 +12,8 @@ Verdict = Literal["A", "B"]
 """The winner as shown to the judge: A came first."""
 
 _MARKS = r"[\s*_`~'\"‘’“”«»<>()\[\]{}#$\ufeff\u200b-]*"
+_APART = "[,;–—" + _MARKS[1:]
+_SECOND = rf"{_MARKS}(?:(?:choice{_MARKS}:|answer\b|response\b|option\b){_MARKS})?[AB](?!\w)"
 _ANCHOR = re.compile(rf"(?im)^{_MARKS}choice{_MARKS}[:：]{_MARKS}")
 _ANYWHERE = re.compile(rf"(?i)\bchoice{_MARKS}[:：]{_MARKS}([AB])(?!\w)")
 _LETTER = re.compile(r"(?:(?i:answer|response|option|assistant)[ \t*_`'\"“(\[:]+)?([ABab])(?!\w)")
@@ -19,22 +21,28 @@ _BOTH = re.compile(
     rf"(?i){_MARKS}(?:,|/|\||&|\+|or\b|and\b|nor\b|vs\b\.?|=+|≈|≡|~"
     r"|(?:is )?(?:tied|ties|even|equal|equals|level)\b(?: (?:with|to)\b)?|as well as\b|is (?:just )?as \w+ as\b"
     r"|plus\b|along with\b|together with\b|versus\b|and also\b|and/or\b)"
-    rf"{_MARKS}(?:(?:choice{_MARKS}:|answer\b|response\b|option\b){_MARKS})?[AB](?!\w)"
-    rf"|(?im:[ \t]*[;\\–—-][ \t]*[AB]\b\W*$)"
+    rf"{_SECOND}|(?im:[ \t]*[;\\–—-][ \t]*[AB]\b\W*$)"
 )
-_BEGUN = re.compile(rf"(?i){_MARKS}(?:/|\||&|\+|or|and|vs\.?){_MARKS}\Z")
+_PERHAPS = rf"(?:{_MARKS}(?:also|equally|even|likewise|maybe|perhaps|possibly|probably)\b)"
+_ENDS = r"(?=[ \t*_`'\"”’)\]]*(?:[.;!?(\r\n]|\Z))"
+_BOTH_APART = re.compile(
+    rf"(?i){_APART}(?:n?or\b{_PERHAPS}*{_SECOND}|(?:and\b(?:/or\b)?{_PERHAPS}*|{_PERHAPS}+){_SECOND}{_ENDS})"
+)
+"""The second letter behind a comma, a dash or a bracket. Behind "and" it may begin a clause: "A, and B is worse"."""
+_BEGUN = re.compile(rf"(?i){_APART}(?:/|\||&|\+|or|and|vs\.?){_MARKS}\Z")
 """What a cut reply may end with where a second letter was to follow."""
 _LESS = re.compile(r"[ \t]*<[ \t]*[ABab](?!\w)")
 _TIE = re.compile(
     r"(?im)[\s,.;:/|*_`'\"‘’“”(\[–—-]*(?:(?:but|though|although)\s+)?"
     r"(?:(?:it['’]?s|it is|this is|i\.?e\.?,?)\s+)?(?:an?\s+)?"
     r"(?:\w+ly\s+)*(?:(?:close|even|equal|fair|balanced|near)\s+)?"
-    r"(?:(?:tied?|draw|toss-?\s?up|stalemate|dead heat|close call|even match|50\W{1,3}50)\b"
-    r"|(?:even|equal|neither|none|both|undecided|n/?a)\W*$)"
+    r"(?:(?:tied?|draw|toss-?\s?up|stalemate|dead heat|close call|even match|50\W{1,3}50)\b(?![ -]?break)"
+    r"|(?:even|equal|neither|none|both|undecided|n/?a)\W*$"
+    r"|平[局手分]|引き?分け|同等|同点|一样|一樣|相同|都|無勝負|무승부|동점|비[겼긴김]|ничья|поровну|одинаково|равны|оба)"
 )
 _WORD = re.compile(r"[ \t]+([^\W\d_]+(?:['’][^\W\d_]+)?)")
 _CLAUSE = re.compile(
-    r"(?:about|above|addressed|after|again|all|also|although|and|answered|as|at|because|before|being|but|by|can|"
+    r"(?:about|above|addressed|after|again|all|also|although|and|answered|as|at|based|because|before|being|but|by|can|"
     r"could|did|due|during|even|explained|followed|for|from|gave|given|got|had|handled|hands|here|how|however|i|"
     r"if|in|included|instead|is|it|its|itself|just|made|may|might|most|must|my|no|not|of|offered|on|only|our|outright|"
     r"over|overall|per|please|provided|rather|should|since|so|stayed|still|than|that|the|their|then|there|therefore|"
@@ -42,6 +50,14 @@ _CLAUSE = re.compile(
     r"will|with|within|without|won|would|yet|you)\Z"
 )
 """What may follow a letter on its line: a clause about it. After an article stands a noun: "A tie", "A close call"."""
+_CLAUSE_ELSEWHERE = re.compile(
+    r"(?:weil|denn|da|wegen|aufgrund|porque|pues|ya|debido|dado|pois|já|car|parce|puisque|grâce|perché|perche|poiché"
+    r"|omdat|want|aangezien|vanwege|eftersom|därför|fordi|ponieważ|bo|gdyż|protože|neboť|deoarece|pentru|mert|koska"
+    r"|çünkü|karena|sebab|vì|dahil|kwani)\Z"
+)
+"""The same where a judge answers in its pair's language: what means "because", which no tie begins with."""
+_OTHER_SCRIPT = re.compile(rf"[ \t]+(?=[^\u0000-\u024f\u1e00-\u1eff])[^\W\d_A-Z]+(?!\w|{_MARKS}[AB](?!\w))")
+"""A word that is no English noun, and that does not bind the other letter to this one ("A 和 B")."""
 _LABEL = re.compile(r"[ \t]+([^\W\d_]+)[ \t]*[:：]")
 _KNOWN_LABEL = re.compile(r"(?i)(?:explanations?|justification|rationale|reasons?|reasoning|why)\Z")
 _NO_LABEL = re.compile(r"(?i)(?:both|equal|even|neither|none|undecided|wash)\Z")
@@ -56,6 +72,8 @@ _BETTER_ALONE = re.compile(
     r"|[ \t]+than[ \t]+(?:(?:answer|response|option|assistant)[ \t]+)?(?:[AB](?!\w)|the other\b))"
 )
 """A comparison that no noun follows: "A more detailed." is about A, "A more detailed answer" may be any."""
+_BETTER_DOES = re.compile(r"(?i)[ \t]+(?:better|best|(?:more|less)[ \t]+[^\W\d_]+ly)[ \t]+([^\W\d_]+s)(?![\w-])")
+"""A comparison in front of a verb, "A better answers the question"; behind an article the noun is a singular."""
 _BETTER_BEGINS = re.compile(rf"[ \t]+(?=[A-Z][a-z])(?i:{_BETTER})\b(?!-|[ \t]+[A-Z])")
 """One that begins a sentence, which behind an article it does not."""
 _NO_VERB = re.compile(
@@ -126,7 +144,7 @@ def _letter_at(text: str, start: int, *, cut: bool) -> Verdict | None:
     end = match.end()
     if cut and _BEGUN.match(text, end):
         return None
-    if _BOTH.match(text, end) or _LESS.match(text, end) or _TIE.match(text, end):
+    if _BOTH.match(text, end) or _BOTH_APART.match(text, end) or _LESS.match(text, end) or _TIE.match(text, end):
         return None
     verdict: Verdict = "A" if match.group(1) in "Aa" else "B"
     word = _WORD.match(text, end)
@@ -139,7 +157,7 @@ def _begins_a_clause(word: str) -> bool:
     """Whether a word can follow the name of a response, as verbs, adverbs and conjunctions do; not an article."""
     word = word.lower()
     verb_or_adverb = word.endswith(("s", "ly", "n't", "n’t")) and not _NO_VERB.match(word)
-    return verb_or_adverb or _CLAUSE.match(word) is not None
+    return bool(verb_or_adverb or _CLAUSE.match(word) or _CLAUSE_ELSEWHERE.match(word))
 
 
 def _begins_a_sentence(text: str, end: int, verdict: Verdict) -> bool:
@@ -151,4 +169,6 @@ def _begins_a_sentence(text: str, end: int, verdict: Verdict) -> bool:
         )
     if again := _NAMED_AGAIN.match(text, end):
         return again.group(1).upper() == verdict or again.group(2) is not None
-    return bool(_BETTER_ALONE.match(text, end) or _BETTER_BEGINS.match(text, end))
+    if does := _BETTER_DOES.match(text, end):
+        return not _NO_VERB.match(does.group(1).lower())
+    return bool(_OTHER_SCRIPT.match(text, end) or _BETTER_ALONE.match(text, end) or _BETTER_BEGINS.match(text, end))

@@ -259,7 +259,8 @@ def _ask_model(judging: ModelJudge, pairs: Sequence[Pair], store_path: Path, *, 
         raise KeyboardInterrupt
     tally = summary.tally
     if summary.stopped or tally.failed or tally.elsewhere:
-        why = summary.stopped or f"{tally.failed + tally.elsewhere} questions were not answered"
+        because = f", the last one because: {tally.failed_because}" if tally.failed else ""
+        why = summary.stopped or f"{tally.failed + tally.elsewhere} questions were not answered{because}"
         raise JudgeError(f"{summary.judge}: {why}; what was answered is kept, run the same command again to go on")
     if nothing:
         raise JudgeError(nothing)
