@@ -236,7 +236,7 @@ def test_shares_of_several_people_are_an_estimate_of_each(case):
 
 
 def test_the_example_of_fractions_goes_with_their_order():
-    with pytest.raises(InputError, match=r"--value ann:0\.3=b --value ann:0\.8=a"):
+    with pytest.raises(InputError, match=r"--value vote:0\.3=b --value vote:0\.8=a"):
         read([TEXTS[0] | {"ann": 0.8, "bob": 0.3}], votes=["ann", "bob"])
 
 
@@ -591,3 +591,33 @@ def test_who_voted_is_not_asked_for_where_it_is_said():
     list(read_pairs(rows, annotator="worker", votes=["choice"], notice=told.append))
     assert "2 votes, labelled by the majority" in " ".join(told)
     assert "--annotator" not in " ".join(told)
+
+
+@pytest.mark.parametrize(
+    "said", [{"ann": {"1": "a", "2": "b"}, "bob": {"1": "b", "2": "a"}}, {"bob": {"1": "b", "2": "a"}}], ids=str
+)
+def test_what_a_column_of_votes_means_is_said_of_that_column_alone(said):
+    """Bob was shown the responses the other way round."""
+    source = [text | {"ann": ann, "bob": 3 - ann} for text, ann in zip(TEXTS, (1, 2), strict=False)]
+    pairs, _ = read(source, values=said, votes=["ann", "bob"])
+    assert [[vote.vote for vote in pair.votes.annotations] for pair in pairs] == [["a", "a"], ["b", "b"]]
+
+
+def test_rows_of_one_pair_are_known_by_their_texts_as_read_and_not_as_written():
+    user = {"role": "user", "content": "Why is that so?"}
+    ours, other = ({"role": "assistant", "content": text} for text in ("Because.", "Ask her."))
+    written_otherwise = dict(reversed(ours.items()))
+    source = [
+        {"prompt": [user], "chosen": [ours], "rejected": [other]},
+        {"prompt": [user], "chosen": [other], "rejected": [written_otherwise]},
+        {"prompt": [user], "chosen": [user, written_otherwise], "rejected": [user, other]},
+    ]
+    [pair], _ = read(source)
+    assert sorted((pair.votes.a, pair.votes.b)) == [1, 2]
+    texts = [
+        {"prompt": "Why is that so?", "chosen": " Because.", "rejected": " Ask her."},
+        {"prompt": "Why is that so?", "chosen": "Why is that so? Ask her.", "rejected": "Why is that so? Because."},
+        {"prompt": "Why is that so?", "chosen": " Because.", "rejected": " Ask her."},
+    ]
+    [pair], _ = read(texts)
+    assert sorted((pair.votes.a, pair.votes.b)) == [1, 2]

@@ -11,6 +11,7 @@ from typing import Any
 
 from dissensus.files.merging import Merged, turned, votes_counted, votes_of
 from dissensus.files.notes import Notes
+from dissensus.files.pairs import texts_of
 from dissensus.files.trl import orient
 from dissensus.records import Margin, Pair, Vote
 
@@ -124,11 +125,24 @@ def _as_votes(pair: Pair) -> Pair:
 
 
 def texts_key(row: dict[str, Any]) -> tuple[int, bool]:
-    """Hash the texts of a row, whichever response stands first; and whether the first of its two does."""
+    """Hash the texts of a row as they are read, whichever response comes first; and whether its first one does."""
     names = ("chosen", "rejected") if "chosen" in row else ("response_a", "response_b")
-    prompt, one, two = _hash_of(row.get("prompt")), _hash_of(row.get(names[0])), _hash_of(row.get(names[1]))
+    prompt, one, two = map(_hash_of, _texts(row, names))
     is_first = one <= two
     return hash((prompt, one, two) if is_first else (prompt, two, one)), is_first
+
+
+def _texts(row: dict[str, Any], names: tuple[str, str]) -> tuple[Any, Any, Any]:
+    """The prompt and the two responses: as they stand where that is how they are read, for speed; else read."""
+    prompt, one, two = row.get("prompt"), row.get(names[0]), row.get(names[1])
+    if isinstance(one, str) and isinstance(two, str) and (not prompt or isinstance(prompt, str)):
+        start = prompt.split(maxsplit=1)[:1] if prompt else []
+        if not start or not (one.lstrip().startswith(start[0]) and two.lstrip().startswith(start[0])):
+            return prompt, one, two
+    try:
+        return texts_of(row, names)
+    except ValueError:  # reported when its turn comes
+        return prompt, one, two
 
 
 def _key_of(row: dict[str, Any]) -> tuple[int, int]:
@@ -142,4 +156,4 @@ def _key_of(row: dict[str, Any]) -> tuple[int, int]:
 
 
 def _hash_of(value: Any) -> int:
-    return hash(value if isinstance(value, str) else repr(value))
+    return hash(value if isinstance(value, str | tuple) else repr(value))

@@ -88,6 +88,7 @@ class Survey:
         self._has_looked = self._has_label = self._has_votes = self._has_ids = False
         self._votes_are_odd = False
         self._words = self._votes = Words("label")
+        self._own_votes: dict[str, Words] = {}
         self._ids_are_made = False
         self._is_plain = False
         self.is_choices = False
@@ -131,11 +132,17 @@ class Survey:
             theirs = self._mapping.ours.get("label", self._label)
             self._words = Words(theirs, self._of("label", theirs, "vote"), self._named)
         if are_votes_new:
-            people = self._people[0] if self._people else self._mapping.ours.get("votes", "votes")
-            given = self._of("votes", "vote", *self._people)
+            column = "vote" if self._people else self._mapping.ours.get("votes", "votes")
+            given = self._of("votes", "vote", column)
             shares = any(_are_preferences(row.get("votes")) for row in rows)
-            self._votes = Words(people, given, self._named, ours="votes", may_be_shares=shares)
+            shares |= any("preference" in plain_name(name) for name in self._people)
+            self._votes = Words(column, given, self._named, ours="votes", may_be_shares=shares)
             self._votes_are_odd = bool(given)
+            self._own_votes = {
+                name: Words(name, given | self._of(name), self._named, ours="votes")
+                for name in self._people
+                if self._given.get(name)
+            }
 
     def _leave_candidates(self, rows: Sequence[Values]) -> None:
         """Name the candidates that hold nothing of ours; those that are blank so far may yet."""
@@ -177,7 +184,8 @@ class Survey:
         if label not in _FINE and not self._is_name(label, row):
             self._words.observe([label])
         if self._people:
-            self._votes.observe(row.get(name) for name in self._people)
+            for name in self._people:
+                self._votes_of(name).observe([row.get(name)])
         elif row.get("votes") is not None:
             said = _listed(row["votes"])
             if said is None or any(not isinstance(vote, Mapping) or vote.get("vote") not in SIDES for vote in said):
@@ -188,16 +196,24 @@ class Survey:
     @property
     def is_open(self) -> bool:
         """Whether more rows are needed to tell what numbers mean."""
-        return self._words.is_open or self._votes.is_open
+        return any(words.is_open for words in self._all_words)
 
     def decide(self) -> None:
         """Settle what numbers mean, with a notice. Raises InputError where they may mean several things."""
-        for words in (self._words, self._votes):
+        for words in self._all_words:
             if notice := words.decide():
                 self._notice(notice)
         if self._words.is_share:  # an estimate is a vote: whose it is says a column, or no id
             self.is_choices = self._voters.are_rows or not self._has_ids
         self._settle()
+
+    @property
+    def _all_words(self) -> tuple[Words, ...]:
+        return (self._words, self._votes, *self._own_votes.values())
+
+    def _votes_of(self, column: str | None) -> Words:
+        """Return what reads a column of votes: one of several may count otherwise, where somebody says so."""
+        return self._votes if column is None else self._own_votes.get(column, self._votes)
 
     def make_ids(self) -> None:
         """Leave the file's own ids, which name something else: ids are made from the texts."""
@@ -394,10 +410,11 @@ class Survey:
 
     def _vote(self, value: Any, names: Mapping[str, str], column: str | None = None) -> Values | None:
         """Return what one person said, a side or an estimate; None for an empty value. Raises ValueError."""
-        if self._votes.is_share:
-            share = self._votes.share(value, column)
+        words = self._votes_of(column)
+        if words.is_share:
+            share = words.share(value, column)
             return None if share is None else {"estimate": share}
-        side = self._votes.read(value, names, column)
+        side = words.read(value, names, column)
         return None if side is None else {"vote": side}
 
 
