@@ -2,7 +2,7 @@
 
 ::
 
-    DissensusError                what a user can mend: one line, exit code 2
+    DissensusError                what a user can fix: one line, exit code 2
     ├── InputError                something that was read: a file, a row, a column, an option
     │   └── ConfigError           a study or a stage's settings
     ├── OutputError               something that could not be written (disk full, no permission)
@@ -17,7 +17,7 @@ plain ``ValueError``.
 
 
 class DissensusError(Exception):
-    """Base of every error that a user can mend."""
+    """Base of every error that a user can fix."""
 
 
 class InputError(DissensusError):

@@ -59,7 +59,7 @@ def test_a_bad_row_is_named_with_its_line_and_can_be_skipped(tmp_path, bad):
     message = failure(path)
     assert message.startswith(f"{path}:3: {expected}" if bad != "votes disagree" else f"{path}:3: ")
     assert expected in message
-    assert message.endswith("; mend the row, or drop such rows with 'dissensus pairs --skip-invalid'")
+    assert message.endswith("; fix the row, or drop such rows with 'dissensus pairs --skip-invalid'")
 
     notices = []
     kept = list(read_pairs(path, skip_invalid=True, notice=notices.append))

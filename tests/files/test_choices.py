@@ -573,7 +573,7 @@ def test_a_vote_that_cannot_be_read_names_its_own_column():
 def test_a_message_names_no_option_that_is_none():
     with pytest.raises(InputError, match=r"votes\[0\].annotator is a number \(1.5\).*: --column votes=; "):
         read([TEXTS[0] | {"votes": [{"annotator": 1.5, "vote": "a"}]}])
-    with pytest.raises(InputError, match=r"annotator is a number \(1.5\); expected text; mend the row"):
+    with pytest.raises(InputError, match=r"annotator is a number \(1.5\); expected text; fix the row"):
         read([TEXTS[0] | {"label": "a", "who": 1.5}], annotator="who")
 
 

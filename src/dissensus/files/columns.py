@@ -183,7 +183,7 @@ class ColumnMap:
                 if theirs not in values:
                     raise InputError(
                         f"{row.place}: no column {theirs!r} to {use or 'read votes from'}; found {', '.join(values)}; "
-                        "mend the mapping"
+                        "fix the mapping"
                     )
         taken = {*self.ours.values(), *self.ours, *self.left_alone} - self._people
         rest = {name: value for name, value in values.items() if name not in taken}

@@ -7,8 +7,6 @@ from pydantic import ValidationError
 from dissensus.errors import InputError
 from dissensus.files.reading import kind_of
 
-_REMEDY = "mend the row, or drop such rows with 'dissensus pairs --skip-invalid'"
-
 
 class Faults:
     """Told of each bad row; stops at the first unless ``skip``."""
@@ -17,7 +15,7 @@ class Faults:
         self,
         *,
         skip: bool = False,
-        remedy: str = "mend the row, or drop such rows with 'dissensus pairs --skip-invalid'",
+        remedy: str = "fix the row, or drop such rows with 'dissensus pairs --skip-invalid'",
     ) -> None:
         self._skip = skip
         self._remedy = remedy

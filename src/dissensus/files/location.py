@@ -74,5 +74,5 @@ def _of_split(files: list[Path], folder: Path, split: str | None) -> list[Path]:
     if split is None and len(found) > 1:
         raise InputError(f"{folder}: there are several splits; name one with --split: {', '.join(found)}")
     if split is not None and split not in found:
-        raise InputError(f"{folder}: no split {split!r}; found {', '.join(found) or 'none'}; mend --split")
+        raise InputError(f"{folder}: no split {split!r}; found {', '.join(found) or 'none'}; fix --split")
     return [file for file in files if split is None or names[file] == split]

@@ -262,7 +262,7 @@ def _choices() -> str:
 def _first_problem(error: ValidationError) -> str:
     """One line for the first problem: which setting, what is wrong, what would be right."""
     errors = error.errors()
-    # A misspelt setting is missing under its right name as well: the spelling is what to mend.
+    # A misspelt setting is missing under its right name as well: the spelling is what to fix.
     problem = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     where = ".".join(str(part) for part in _without_tag(problem["loc"]))
     key = str(problem["loc"][-1]) if problem["loc"] else ""
