@@ -1,6 +1,6 @@
 """UltraFeedback: four models' completions rated by GPT-4, and two sets of pairs made of it. No person voted.
 
-The original's ``overall_score`` is not used: its first release turned a 1 into a 10, and what was corrected later was not
+The original's ``overall_score`` is not used: its first release turned a 1 into a 10, and what was corrected was not
 all of it. The score of a completion is the mean of its four ratings, as UltraRM has it. The binarised sets were made
 with the overall score; theirs is taken as it is, and what may be the old mistake counted.
 """
