@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 from dissensus.judge.reasoning import without_reasoning
@@ -82,6 +83,9 @@ _NO_VERB = re.compile(
 _BOX = re.compile(r"\\(?:boxed|text|textbf|mathbf|mathrm)\{")
 
 
+@lru_cache(
+    maxsize=512
+)  # each reply is read where it is counted and where it is kept, and short ones come again and again
 def parse_verdict(reply: str, *, cut: bool = False) -> Verdict | None:
     """Read the winner from a reply: a line that begins ``Choice: A`` or ``Choice: B``; None where none is named.
 
