@@ -7,14 +7,14 @@ in words and numbers of other tools; votes may stand in a column for each annota
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from dissensus.errors import InputError
-from dissensus.files.chat import begins_with_a_prompt, conversation_of, decode_cell, is_conversation
+from dissensus.files.chat import begins_with_a_prompt, conversation_of, is_conversation
 from dissensus.files.columns import (
     CHOICES,
     CONVERSATIONS,
@@ -27,17 +27,24 @@ from dissensus.files.columns import (
     plain_name,
 )
 from dissensus.files.reading import kind_of
-from dissensus.files.words import OURS, SIDES, Words, bare_number, is_blank, sides_named
+from dissensus.files.vote_cells import (
+    COUNTS,
+    are_preferences,
+    as_counts,
+    counts_by_side,
+    entries,
+    have_votes,
+    is_whole,
+    listed,
+)
+from dissensus.files.words import OURS, SIDES, Words, bare_number, is_blank
 
 Values = dict[str, Any]
 
 _TEXTS = ("prompt", "chosen", "rejected", "response_a", "response_b")
-_COUNTS = ("votes_a", "votes_b", "votes_tie")
 _MODELS = (("model_a", "model_b"), ("model_1", "model_2"), ("response_a_model", "response_b_model"))
 _FINE = (None, *SIDES)
 _FEW_WORDS = 2
-_VOTE_KEYS = ("vote", "label", "choice", "preference", "winner")
-_ANNOTATOR_KEYS = ("annotator", "annotator_id", "worker", "worker_id", "rater", "rater_id", "user_id", "user")
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ class Survey:
         self._find_label(rows)
         self._has_looked = True
         self._has_label |= any(not is_blank(row.get(self._label)) for row in rows)
-        self._has_votes |= bool(self._people) or _have_votes(rows)
+        self._has_votes |= bool(self._people) or have_votes(rows)
         self._has_ids |= any(not is_blank(row.get("id")) for row in rows)
         self._leave_candidates(rows)
         self._check_given()
@@ -134,7 +141,7 @@ class Survey:
         if are_votes_new:
             column = "vote" if self._people else self._mapping.ours.get("votes", "votes")
             given = self._of("votes", "vote", column)
-            shares = any(_are_preferences(row.get("votes")) for row in rows)
+            shares = any(are_preferences(row.get("votes")) for row in rows)
             shares |= any("preference" in plain_name(name) for name in self._people)
             self._votes = Words(column, given, self._named, ours="votes", may_be_shares=shares)
             self._votes_are_odd = bool(given)
@@ -187,11 +194,11 @@ class Survey:
             for name in self._people:
                 self._votes_of(name).observe([row.get(name)])
         elif row.get("votes") is not None:
-            said = _listed(row["votes"])
+            said = listed(row["votes"])
             if said is None or any(not isinstance(vote, Mapping) or vote.get("vote") not in SIDES for vote in said):
                 self._votes_are_odd = True
                 with suppress(ValueError):  # told of when its turn comes
-                    self._votes.observe(vote for _, vote in _entries(row["votes"], self._sides(row)))
+                    self._votes.observe(vote for _, vote in entries(row["votes"], self._sides(row)))
 
     @property
     def is_open(self) -> bool:
@@ -246,9 +253,9 @@ class Survey:
             said = {name: self._vote(row.get(name), _models(row), name) for name in self._people}
             row["votes"] = [{"annotator": name, **vote} for name, vote in said.items() if vote is not None]
         elif self._votes_are_odd and row.get("votes") is not None:
-            counts = _counts(row["votes"], self._sides(row))
-            is_counted = counts is not None and not any(name in row for name in _COUNTS)
-            row |= _as_counts(counts) if counts and is_counted else {"votes": self._vote_list(row["votes"], row)}
+            counts = counts_by_side(row["votes"], self._sides(row))
+            is_counted = counts is not None and not any(name in row for name in COUNTS)
+            row |= as_counts(counts) if counts and is_counted else {"votes": self._vote_list(row["votes"], row)}
         return self._mapped(row)
 
     def annotator_of(self, row: Values) -> Any:
@@ -337,7 +344,7 @@ class Survey:
         found = [name for name in self._candidates() if is_person(name)]
         if self._are_people_found:  # annotators whom later rows bring join the others
             self._people += [name for name in people_among(found) if name not in self._people]
-        if not self._seeks_people or _have_votes(rows):
+        if not self._seeks_people or have_votes(rows):
             return
         given = self._of("vote", "votes", *found)
         filled = {name for name in found if any(not is_blank(row.get(name)) for row in rows)}
@@ -366,7 +373,7 @@ class Survey:
     def _find_label(self, rows: Sequence[Values]) -> None:
         if self._people or not self._seeks_label:
             return
-        if _have_votes(rows) or any(not is_blank(row.get("label")) for row in rows):
+        if have_votes(rows) or any(not is_blank(row.get("label")) for row in rows):
             return
         for wanted in CHOICES:
             for name in self._candidates():
@@ -398,10 +405,10 @@ class Survey:
 
     def _vote_list(self, value: Any, row: Values) -> list[Values]:
         names = self._sides(row)
-        if (counts := _counts(value, names)) is not None:
+        if (counts := counts_by_side(value, names)) is not None:
             return [{"vote": side} for side in SIDES for _ in range(counts.get(side, 0))]
         said = []
-        for given, vote in _entries(value, names):
+        for given, vote in entries(value, names):
             rest = dict(given) if isinstance(given, Mapping) else {"annotator": given}
             told = self._vote(vote, names)
             if told is not None or rest.get("estimate") is not None:
@@ -431,7 +438,7 @@ _MEANING = {
 def _is_ours(name: str, value: Any, given: Mapping[str, str]) -> bool:
     if name in OURS:
         return value in OURS[name] or str(value).lower() in given
-    return isinstance(value, str) or _is_whole(value)
+    return isinstance(value, str) or is_whole(value)
 
 
 def _may_be_of_responses(names: Sequence[str], rows: Sequence[Values]) -> bool:
@@ -447,10 +454,6 @@ def _may_be_of_responses(names: Sequence[str], rows: Sequence[Values]) -> bool:
         return False
     sums = [sum(number for number in numbers if number is not None) for numbers in filled if len(numbers) == 2]
     return may_be_responses(names) or (len(sums) > 1 and set(sums) in ({1.0}, {3.0}))
-
-
-def _have_votes(rows: Sequence[Values]) -> bool:
-    return any(row.get(name) for row in rows for name in ("votes", *_COUNTS))
 
 
 def _says(value: Any) -> bool:
@@ -481,60 +484,3 @@ def _models(row: Values) -> dict[str, str]:
         if isinstance(one, str) and isinstance(two, str) and one != two:
             return {one: "a", two: "b"}
     return {}
-
-
-def _listed(value: Any) -> list[Any] | None:
-    found = decode_cell(value) if isinstance(value, str) else value
-    return found if isinstance(found, list) else None
-
-
-def _are_preferences(votes: Any) -> bool:
-    """Whether votes are objects that call what somebody said a preference."""
-    return any(isinstance(vote, Mapping) and vote.get("preference") is not None for vote in _listed(votes) or ())
-
-
-def _counts(value: Any, names: Mapping[str, str]) -> dict[str, int] | None:
-    """Return votes that are counts by side, as in ``{"a": 2, "model_b": 1}``, whatever the sides are called.
-
-    Raises ValueError where a name may be either side's.
-    """
-    found = decode_cell(value) if isinstance(value, str) else value
-    if not isinstance(found, Mapping) or not all(n is None or _is_whole(n) for n in found.values()):
-        return None
-    others = [name for name in found if name not in names]
-    sides = sides_named(others)
-    if sides is None:
-        return None
-    known = {**names, **dict(zip(others, sides, strict=True))}
-    counts = {known[name]: int(n or 0) for name, n in found.items()}
-    return counts if len(counts) == len(found) else None
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int or (isinstance(value, float) and value.is_integer())
-
-
-def _as_counts(counts: Mapping[str, int]) -> Values:
-    return {"votes": None} | {f"votes_{side}": counts.get(side, 0) for side in SIDES}
-
-
-def _entries(value: Any, names: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:
-    """Yield (who, or all that is said of the vote; the vote) of votes in any shape but counts."""
-    found = decode_cell(value) if isinstance(value, str) else value
-    if isinstance(found, Mapping):
-        if _counts(found, names) is None:
-            yield from ((who, vote) for who, vote in found.items() if vote is not None)
-        return
-    if not isinstance(found, list):
-        raise ValueError(
-            f"votes is {kind_of(value)}; expected a list of votes, or of objects with vote and annotator; leave the "
-            "column alone: --column votes="
-        )
-    for entry in found:
-        if not isinstance(entry, Mapping):
-            yield None, entry
-            continue
-        vote = next((key for key in _VOTE_KEYS if entry.get(key) is not None), "vote")
-        who = next((key for key in _ANNOTATOR_KEYS if entry.get(key) is not None), "annotator")
-        rest = {key: part for key, part in entry.items() if key not in (vote, who)}
-        yield {**rest, "annotator": entry.get(who)}, entry.get(vote)
