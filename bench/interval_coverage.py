@@ -31,6 +31,7 @@ from dissensus.stats.intervals import (
     bca_interval,
     find_acceleration,
     find_clusters,
+    find_freedom,
     percentile_interval,
 )
 from dissensus.stats.permutation import Swap, swap_test
@@ -71,7 +72,7 @@ def intervals(
     weights, strata = delete_blocks(clusters, rng)
     jackknife = evaluate(cells, weights)
     values = [cells[m][0](ones(clusters))[:, 0] for m in (0, 1)]
-    spare = (clusters.count, 1)
+    spare = find_freedom(clusters)
     for row in METRICS:
         bend = find_acceleration(jackknife[0][row], strata)
         yield "shown", bca_interval(values[0][row], resampled[0][row], bend, spare=spare)

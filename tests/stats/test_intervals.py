@@ -8,10 +8,12 @@ from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, eval
 from dissensus.stats.comparison import paired_difference
 from dissensus.stats.intervals import (
     Estimate,
+    Freedom,
     bca_interval,
     cluster_counts,
     find_acceleration,
     find_clusters,
+    find_freedom,
     number_labels,
     percentile_interval,
     recentred_interval,
@@ -128,9 +130,11 @@ def test_recentred_resamples_surround_the_value_and_stop_at_the_floor():
 def test_few_clusters_widen_as_student_did():
     """At the quantile t of 24 degrees of freedom times the root of 25/24, where the normal has 1.96."""
     normal = np.random.default_rng(1).normal(0, 1, 200_000)
-    found = percentile_interval(0.0, normal, spare=(25, 1))
+    found = percentile_interval(0.0, normal, spare=Freedom(np.sqrt(25 / 24), 24))
     assert found.high == pytest.approx(t.ppf(0.975, 24) * np.sqrt(25 / 24), abs=0.03)
-    assert bca_interval(0.0, normal, 0.0, spare=(25, 1)).high == pytest.approx(found.high, abs=0.03)
+    assert bca_interval(0.0, normal, 0.0, spare=Freedom(np.sqrt(25 / 24), 24)).high == pytest.approx(
+        found.high, abs=0.03
+    )
 
 
 def test_acceleration_of_a_mean_is_a_sixth_of_its_skewness_over_root_n():
@@ -207,7 +211,7 @@ def intervals(human, models, clusters, rows, n_resamples, rng):
     weights, strata = delete_blocks(clusters, rng)
     jackknife = evaluate({0: cells[0]}, weights)[0]
     values = [cells[m][0](ones(clusters))[:, 0] for m in (0, 1)]
-    spare = (clusters.count, len(clusters.strata))
+    spare = find_freedom(clusters)
     for row in rows:
         acceleration = find_acceleration(jackknife[row], strata)
         yield bca_interval(values[0][row], resampled[0][row], acceleration, spare=spare)
@@ -254,6 +258,9 @@ def test_the_interval_of_a_calibration_error_holds_its_mean_over_samples(tilt):
     for _ in range(500):
         cell = draw()
         values, resampled = cell(ones(clusters))[rows, 0], bootstrap({0: [cell]}, clusters, 400, rng)[0][rows]
-        found = [recentred_interval(v, r, spare=(150, 1), floor=0) for v, r in zip(values, resampled, strict=True)]
+        found = [
+            recentred_interval(v, r, spare=Freedom(np.sqrt(150 / 149), 149), floor=0)
+            for v, r in zip(values, resampled, strict=True)
+        ]
         hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
     assert (hits / 500 >= 0.93).all()

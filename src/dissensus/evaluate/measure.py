@@ -15,7 +15,15 @@ from dissensus.evaluate.join import Joined
 from dissensus.records import Kind
 from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, evaluate, ones
 from dissensus.stats.calibration import NullBand, null_band, simulate_shares, simulated_ece
-from dissensus.stats.intervals import FEWEST_CLUSTERS, Clusters, IntArray, find_clusters, number_labels
+from dissensus.stats.intervals import (
+    FEWEST_CLUSTERS,
+    Clusters,
+    Freedom,
+    IntArray,
+    find_clusters,
+    find_freedom,
+    number_labels,
+)
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.permutation import Swap, swap_test
 
@@ -100,8 +108,7 @@ class Part:
 
     inside: NDArray[np.bool_]
     clusters: int
-    spare: tuple[int, int]
-    """Clusters, and strata that resamples hold fixed: see :func:`dissensus.stats.intervals.bca_interval`."""
+    spare: Freedom
     resampled: bool
     """Whether there are clusters enough to resample."""
 
@@ -176,13 +183,9 @@ def measure(
 
 def _part(sample: Sample, inside: NDArray[np.bool_]) -> Part:
     mine = np.unique(sample.clusters.of_pair[inside])
-    sizes = [(np.isin(members, mine).sum(), members.size) for members in sample.clusters.strata]
-    held = [(here, there) for here, there in sizes if here]
-    # A stratum that the group shares with other groups does not fix how many of the group's clusters are drawn.
-    fixed = sum(here == there for here, there in held)
-    strata = fixed + (len(held) > fixed)
-    vary = any(there > 1 for _, there in held)
-    return Part(inside, mine.size, (mine.size, strata), bool(vary and mine.size >= FEWEST_CLUSTERS))
+    vary = any(members.size > 1 and np.isin(members, mine).any() for members in sample.clusters.strata)
+    enough = bool(vary and mine.size >= FEWEST_CLUSTERS)
+    return Part(inside, mine.size, find_freedom(sample.clusters, inside), enough)
 
 
 def _cells(sample: Sample, contender: Contender, inside: NDArray[np.bool_]) -> list[Cell]:

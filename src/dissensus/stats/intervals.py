@@ -22,6 +22,9 @@ FEWEST_CLUSTERS = 5
 """Below this many prompts there is no interval and no test: resamples of two take three values, and would pass for
 certainty."""
 
+_LEAST_FREEDOM = 1.0
+"""Of one stratum: one cluster that outweighs all others leaves next to none."""
+
 _CELLS = 2_000_000
 """Weights held at once: 16 MB as float64."""
 
@@ -60,6 +63,46 @@ class Clusters:
         return any(s.size > 1 for s in self.strata)
 
 
+@dataclass(frozen=True)
+class Freedom:
+    """What few or unequal clusters cost: a bootstrap is too narrow by the one, and the normal quantile by the other."""
+
+    widen: float
+    """The root of what the variance of the resamples is to be multiplied by."""
+    degrees: float
+    """Degrees of freedom of that variance."""
+
+    def reach(self, level: float) -> float:
+        """How many standard deviations of the resamples an interval of this level reaches out, each side."""
+        return float(stdtrit(self.degrees, (1 + level) / 2)) * self.widen
+
+
+def find_freedom(clusters: Clusters, inside: NDArray[np.bool_] | None = None) -> Freedom:
+    """Find how far the resamples of these clusters, or of those of the pairs that are inside, can be trusted.
+
+    Clusters of sizes n count as n_eff = (sum n)^2 / sum n^2 equal ones (Kish, 1965; Carter, Schnepel and Steigerwald,
+    2017, for the t of unequal clusters): the resampled variance of their stratum is too small by (n_eff - 1) / n_eff,
+    with n_eff - 1 degrees of freedom. A stratum has the share sum n^2 of the variance; degrees of freedom add up as by
+    Satterthwaite (1946). Of G equal clusters in S equal strata these are G / (G - S) and G - S.
+
+    Args:
+        clusters: of n pairs.
+        inside: shape (n,); all pairs unless given.
+    """
+    of_pair = clusters.of_pair if inside is None else clusters.of_pair[inside]
+    sizes = np.bincount(of_pair, minlength=clusters.count).astype(np.float64)
+    total = spread = 0.0
+    shares = [sizes[members] for members in clusters.strata]
+    for size in (share[share > 0] for share in shares):
+        if size.size:
+            squares = float((size**2).sum())
+            spare = max(size.sum() ** 2 / squares - 1, _LEAST_FREEDOM)
+            total += squares * (spare + 1) / spare
+            spread += (squares * (spare + 1) / spare) ** 2 / spare
+    held = sum(float((size**2).sum()) for size in shares)
+    return Freedom(float(np.sqrt(total / held)), max(1.0, total**2 / spread)) if held else Freedom(1.0, 1.0)
+
+
 def number_labels(labels: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
     """Number labels from 0 in sorted order; returns the distinct ones and the number of each, shape (len(labels),).
 
@@ -77,16 +120,28 @@ def number_labels(labels: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
 def find_clusters(clusters: NDArray[np.generic], strata: NDArray[np.generic]) -> Clusters:
     """Number the clusters of n pairs, given a cluster and a stratum label per pair, both of shape (n,).
 
-    A cluster label that occurs in two strata names two clusters. Labels that are text are numbered first
-    (`number_labels`).
+    A cluster label that occurs in two strata names two clusters. Strata of fewer than `FEWEST_CLUSTERS` clusters are
+    drawn together, as one: alone they would hardly vary. Where even together they are too few, the smallest other
+    stratum joins them. Labels that are text are numbered first (`number_labels`).
     """
     if clusters.shape != strata.shape or clusters.ndim != 1:
         raise ValueError(f"clusters and strata must have one shape (n,), not {clusters.shape} and {strata.shape}")
     stratum_names, stratum = np.unique(strata, return_inverse=True)
     cluster = np.unique(clusters, return_inverse=True)[1]
     keys, of_pair = np.unique(np.stack([stratum, cluster]), axis=1, return_inverse=True)
-    members = tuple(np.flatnonzero(keys[0] == s) for s in range(stratum_names.size))
-    return Clusters(of_pair=of_pair.reshape(-1), strata=members)
+    members = [np.flatnonzero(keys[0] == s) for s in range(stratum_names.size)]
+    return Clusters(of_pair=of_pair.reshape(-1), strata=tuple(_pool(members)))
+
+
+def _pool(strata: list[IntArray]) -> list[IntArray]:
+    """Put strata of few clusters together, and with the smallest other where that is not enough."""
+    few = [members for members in strata if members.size < FEWEST_CLUSTERS]
+    enough = sorted((members for members in strata if members.size >= FEWEST_CLUSTERS), key=len)
+    if not few or len(strata) == 1:
+        return strata
+    if enough and sum(members.size for members in few) < FEWEST_CLUSTERS:
+        few.append(enough.pop(0))
+    return [*enough, np.sort(np.concatenate(few))]
 
 
 def cluster_counts(
@@ -120,13 +175,13 @@ def _draw(size: int, rows: int, rng: np.random.Generator) -> IntArray:
 
 
 def percentile_interval(
-    value: float, resampled: FloatArray, level: float = 0.95, spare: tuple[int, int] | None = None
+    value: float, resampled: FloatArray, level: float = 0.95, spare: Freedom | None = None
 ) -> Estimate:
     """Give the percentile interval of a statistic from its resampled values, shape (n_resamples,).
 
     Resamples in which the statistic is undefined (NaN) are left out; where they are more than a tenth, or the value
-    itself is NaN, there is no interval. With ``spare``, the numbers of clusters and of strata, it is widened for few
-    clusters: see :func:`bca_interval`.
+    itself is NaN, there is no interval. With ``spare`` it is widened for few or unequal clusters: see
+    :func:`find_freedom`.
 
     >>> percentile_interval(0.5, np.arange(5) / 4, level=0.5)
     Estimate(value=0.5, low=0.25, high=0.75)
@@ -137,7 +192,7 @@ def percentile_interval(
 
 
 def bca_interval(
-    value: float, resampled: FloatArray, acceleration: float, level: float = 0.95, spare: tuple[int, int] | None = None
+    value: float, resampled: FloatArray, acceleration: float, level: float = 0.95, spare: Freedom | None = None
 ) -> Estimate:
     """Give the bias-corrected and accelerated interval (Efron, 1987) of a statistic from its resampled values.
 
@@ -145,17 +200,15 @@ def bca_interval(
     resamples on one side of the value, or no acceleration), the interval is the percentile one, and its ``method``
     says so.
 
-    A bootstrap of few clusters is too narrow: their resampled variance is too small by (clusters - strata) / clusters,
-    and the normal quantiles behind BCa know no degrees of freedom. With ``spare`` both are made good: the normal
-    quantile becomes that of t, times the root of clusters / (clusters - strata) (Hesterberg, 2015, calls it the
-    expanded interval). At 25 clusters that is 7.5 % wider, at 150 it is 1.1 %.
+    With ``spare`` it is widened for few or unequal clusters, whose bootstrap is too narrow: the normal quantile becomes
+    that of t, times the root of what the resampled variance lacks (Hesterberg, 2015, calls it the expanded interval).
 
     Args:
         value: of the statistic on the sample.
         resampled: shape (n_resamples,), without order; NaN where undefined.
         acceleration: as by :func:`find_acceleration`.
         level: coverage.
-        spare: the numbers of clusters and of strata; None for the interval of Efron.
+        spare: as by :func:`find_freedom`; None for the interval of Efron.
     """
     defined = _defined(value, resampled, level)
     if defined is None:
@@ -173,7 +226,7 @@ def recentred_interval(
     value: float,
     resampled: FloatArray,
     level: float = 0.95,
-    spare: tuple[int, int] | None = None,
+    spare: Freedom | None = None,
     *,
     floor: float | None = None,
 ) -> Estimate:
@@ -189,7 +242,7 @@ def recentred_interval(
         value: of the statistic on the sample.
         resampled: shape (n_resamples,), without order; NaN where undefined.
         level: coverage.
-        spare: the numbers of clusters and of strata, to widen for few clusters; see :func:`bca_interval`.
+        spare: as by :func:`find_freedom`, to widen for few or unequal clusters.
         floor: the least value that the statistic can take.
     """
     defined = _defined(value, resampled, level)
@@ -240,13 +293,9 @@ def _between(
     return Estimate(value, float(ends[0]), float(ends[1]), method)
 
 
-def _quantile(level: float, spare: tuple[int, int] | None) -> float:
+def _quantile(level: float, spare: Freedom | None) -> float:
     """How many standard errors the interval reaches out, each side, before BCa bends it."""
-    if spare is None:
-        return float(ndtri((1 + level) / 2))
-    clusters, strata = spare
-    freedom = max(1, clusters - strata)
-    return float(stdtrit(freedom, (1 + level) / 2) * np.sqrt(clusters / freedom))
+    return float(ndtri((1 + level) / 2)) if spare is None else spare.reach(level)
 
 
 def _corrected(bias: float, acceleration: float, z: float) -> float:
