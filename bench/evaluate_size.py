@@ -2,9 +2,9 @@
 
     python bench/evaluate_size.py [--quick] [--other PYTHON] [--runs N]
 
-Five votes a pair in six data sets of two domains, two categories, prompts of one to eight pairs; the settings that
-`dissensus evaluate` has by default. Each run is a process of its own, so that its peak is its own. ``--other`` names
-the interpreter of another build of the package, which takes turns with this one.
+Five votes a pair in five data sets of two domains, responses that can be told apart or not, prompts of one to eight
+pairs; the settings that `dissensus evaluate` has by default. Each run is a process of its own, so that its peak is its
+own. ``--other`` names the interpreter of another build of the package, which takes turns with this one.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def evaluate(n: int, seeds: int) -> None:
 
     rng = np.random.default_rng(0)
     utility = rng.normal(0.3, 1.6, n)
-    votes, data_set = rng.binomial(5, 1 / (1 + np.exp(-utility))), rng.integers(6, size=n)
-    category = np.where(rng.random(n) < 0.4, "single", "multiple")
+    votes, data_set = rng.binomial(5, 1 / (1 + np.exp(-utility))), rng.integers(5, size=n)
+    distinct = np.where(rng.random(n) < 0.4, "yes", "no")
     prompt = np.repeat(np.arange(n), rng.integers(1, 9, n))[:n]
     pairs = [
         Pair(
             id=f"pair-{i}", prompt=f"prompt {data_set[i]} {prompt[i]}", group=f"{data_set[i]}-{prompt[i]}",
             response_a=f"first {i}", response_b=f"second one {i}", dataset=f"set-{data_set[i]}",
-            domain="in" if data_set[i] < 4 else "out", category=str(category[i]),
+            domain="in" if data_set[i] < 3 else "out", distinct=str(distinct[i]),
             votes=Votes(a=int(votes[i]), b=int(5 - votes[i])),
         )
         for i in range(n)
@@ -50,11 +50,12 @@ def evaluate(n: int, seeds: int) -> None:
         for seed in range(seeds)
         for pair, reward in zip(pairs, 0.7 * utility + rng.normal(0, noise, n), strict=True)
     ]  # fmt: skip
-    before, start = peak(), time.perf_counter()
+    before, start, used = peak(), time.perf_counter(), time.process_time()
     rows = evaluate_predictions(pairs, predictions, baseline="one")
-    seconds = time.perf_counter() - start
+    seconds, used = time.perf_counter() - start, time.process_time() - used
     groups = len({row.group for row in rows if row.metric == "l1"})
-    print(json.dumps({"seconds": seconds, "peak": peak(), "before": before, "groups": groups, "rows": len(rows)}))
+    told = {"seconds": seconds, "cpu": used, "peak": peak(), "before": before, "groups": groups, "rows": len(rows)}
+    print(json.dumps(told))
 
 
 def peak() -> float:
@@ -86,8 +87,9 @@ def main() -> None:
     for name, runs in found.items():
         middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         print(
-            f"{name:11} {n} pairs, {middle['groups']:.0f} groups, {middle['rows']:.0f} rows: {middle['seconds']:.1f} s, "
-            f"peak {middle['peak']:.0f} MB, of which {middle['before']:.0f} MB before it began"
+            f"{name:11} {n} pairs, {middle['groups']:.0f} groups, {middle['rows']:.0f} rows: "
+            f"{middle['seconds']:.1f} s ({middle['cpu']:.1f} s of processors), peak {middle['peak']:.0f} MB, "
+            f"of which {middle['before']:.0f} MB before it began"
         )
 
 

@@ -421,7 +421,7 @@ class Metric(Record):
     target: str = "votes"
     """What predictions were compared with: the fraction of ``votes``; an estimate from them, ``dawid-skene`` or
     ``mace``; or preferences under another rule, by the name that they were given."""
-    method: Literal["bca", "zou", "percentile"] | None = None
+    method: Literal["t", "bca", "zou", "percentile"] | None = None
     """How the interval was made."""
     p_value: _Fraction | None = None
     """Of a paired swap test, on differences."""

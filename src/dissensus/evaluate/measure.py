@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import filterfalse
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,16 @@ from numpy.typing import NDArray
 from dissensus.evaluate.groups import find_groups, find_majority_groups, is_exploratory
 from dissensus.evaluate.join import Joined
 from dissensus.records import Kind
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, evaluate, ones
+from dissensus.stats.bootstrap import (
+    ROWS,
+    Cell,
+    bootstrap,
+    delete_blocks,
+    draw_clusters,
+    evaluate,
+    ones,
+    touched,
+)
 from dissensus.stats.calibration import NullBand, null_band, simulate_shares, simulated_ece
 from dissensus.stats.intervals import (
     FEWEST_CLUSTERS,
@@ -25,13 +33,12 @@ from dissensus.stats.intervals import (
     number_labels,
 )
 from dissensus.stats.metrics import FloatArray
-from dissensus.stats.permutation import Swap, swap_test
+from dissensus.stats.permutation import TESTED, Swap, swap_test
+from dissensus.stats.seeds import SeedNoise, find_seed_noise
+from dissensus.stats.weighted import divide
 
 _SIMULATIONS = 1000
-_DRAWN_AT_ONCE = 2_000_000
-
-Key = tuple[int, str]
-"""A contender's number and a group's name."""
+_DRAWN_AT_ONCE = 250_000
 
 
 @dataclass(frozen=True)
@@ -118,27 +125,56 @@ class Part:
         return int(self.inside.sum())
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """The metrics of a contender on resamples."""
+
+    mean: FloatArray
+    """Over its draws, shape (len(ROWS), n_resamples); NaN where a metric is undefined for any, since a mean over the
+    others would compare unlike things."""
+    between: FloatArray
+    """The variance between its draws, averaged over the resamples, shape (len(ROWS),); NaN where there is one draw."""
+
+    @classmethod
+    def of(cls, draws: Sequence[FloatArray]) -> Resampled:
+        """Summarise the metrics of each draw on the same resamples, arrays of shape (len(ROWS), n_resamples)."""
+        if len(draws) == 1:
+            return cls(draws[0], np.full(len(ROWS), np.nan))
+        variance = np.var(draws, axis=0, ddof=1)
+        defined = np.isfinite(variance)
+        mean = divide(np.where(defined, variance, 0).sum(axis=1), defined.sum(axis=1))
+        return cls(np.mean(draws, axis=0), mean)
+
+
 @dataclass
 class Measured:
-    """What was computed; arrays have a row for each metric of ``ROWS``."""
+    """What was computed of a group, by contender; arrays have a row for each metric of ``ROWS``."""
 
-    parts: dict[Key, Part]
-    by_draw: dict[Key, FloatArray]
+    parts: dict[int, Part] = field(default_factory=dict)
+    by_draw: dict[int, FloatArray] = field(default_factory=dict)
     """Shape (draws, metrics): on the sample."""
-    resampled: dict[Key, FloatArray] = field(default_factory=dict)
-    """Shape (metrics, resamples): means over draws."""
-    jackknife: dict[Key, FloatArray] = field(default_factory=dict)
+    resampled: dict[int, Resampled] = field(default_factory=dict)
+    jackknife: dict[int, FloatArray] = field(default_factory=dict)
     """Shape (metrics, blocks)."""
     blocks: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """The stratum of each block of the jackknife."""
-    p_values: dict[Key, dict[str, float]] = field(default_factory=dict)
+    p_values: dict[int, dict[str, float]] = field(default_factory=dict)
     """Of the contender's difference to its rival."""
-    calibrated: dict[Key, NullBand] = field(default_factory=dict)
+    calibrated: dict[int, NullBand] = field(default_factory=dict)
     """The ECE of a perfectly calibrated model."""
 
-    def value(self, key: Key, metric: str) -> float:
+    def value(self, key: int, metric: str) -> float:
         """The mean over draws."""
         return float(self.by_draw[key][:, ROWS.index(metric)].mean())
+
+    def seed_noise(self, keys: Sequence[int], metric: str) -> SeedNoise:
+        """What the choice of seeds adds to the variance of a contender's value, or of the difference of two."""
+        row = ROWS.index(metric)
+        sides = []
+        for key in keys:
+            between = self.resampled[key].between[row] if key in self.resampled else np.nan
+            sides.append((self.by_draw[key][:, row], float(between)))
+        return find_seed_noise(sides)
 
 
 def measure(
@@ -150,35 +186,46 @@ def measure(
     level: float,
     seed: int,
     report: Callable[[int], object] = lambda done: None,
-) -> Measured:
-    """Compute everything from one set of resamples and one set of swaps, for all contenders and groups."""
-    rngs = np.random.default_rng(seed).spawn(3)
-    parts = {
-        (i, name): part
-        for name, mask in sample.all_groups.items()
-        for i, contender in enumerate(contenders)
-        # Of pairs chosen by all their votes, one vote says the contrary of the others.
-        if (contender.votes or not is_exploratory(name)) and (part := _part(sample, mask & contender.inside)).n
-    }
-    cells = {key: _cells(sample, contenders[key[0]], part.inside) for key, part in parts.items()}
+) -> Iterator[tuple[str, Measured]]:
+    """Compute everything from one set of resamples and one set of swaps, for all contenders, group by group."""
+    calibrated = _calibrated(sample, contenders, level, np.random.default_rng([seed, 3])) if sample.of_votes else {}
     unweighted = ones(sample.clusters)
-    found = Measured(
-        parts=parts,
-        by_draw={key: np.array([cell(unweighted)[:, 0] for cell in draws]) for key, draws in cells.items()},
-    )
-    enough = {key: draws for key, draws in cells.items() if parts[key].resampled}
-    if n_resamples and enough:
-        weights, found.blocks = delete_blocks(sample.clusters, rngs[0])
-        found.jackknife = evaluate(enough, weights)
-        found.resampled = bootstrap(enough, sample.clusters, n_resamples, rngs[1], report=report)
-    if n_swaps:
-        for group in filterfalse(is_exploratory, sample.all_groups):  # one by one, for memory; the swaps are the same
-            swaps = _swaps(sample, contenders, {key: part for key, part in parts.items() if key[1] == group})
-            rng = np.random.default_rng([seed, 2])
-            found.p_values |= swap_test(swaps, sample.clusters.count, n_swaps, rng, report=report)
-    if sample.of_votes:
-        found.calibrated = _calibrated(sample, contenders, parts, level, rngs[2])
-    return found
+    deleted, blocks = delete_blocks(sample.clusters, np.random.default_rng([seed, 0]))
+    for group, mask in sample.all_groups.items():
+        found = Measured(blocks=blocks, calibrated={i: band for (i, name), band in calibrated.items() if name == group})
+        rng = np.random.default_rng([seed, 1])
+        draws = draw_clusters(touched(sample.clusters, mask), n_resamples, rng)
+        for i, contender in enumerate(contenders):
+            part = _part(sample, mask & contender.inside)
+            # Of pairs chosen by all their votes, one vote says the contrary of the others.
+            if not part.n or not (contender.votes or not is_exploratory(group)):
+                continue
+            found.parts[i] = part
+            on_sample, jackknife, resampled = [], [], []
+            for cell in _cells(sample, contender, part.inside):
+                on_sample.append(evaluate(cell, unweighted)[:, 0])
+                if n_resamples and part.resampled:
+                    jackknife.append(evaluate(cell, deleted))
+                    resampled.append(bootstrap(cell, draws, report=report))
+            found.by_draw[i] = np.array(on_sample)
+            if resampled:
+                found.jackknife[i] = np.mean(jackknife, axis=0)
+                found.resampled[i] = Resampled.of(resampled)
+        if n_swaps and not is_exploratory(group):
+            noise = {
+                i: {metric: found.seed_noise([i, rival], metric) for metric in TESTED}
+                for i in found.parts
+                if contenders[i].kind == "model" and (rival := contenders[i].rival) is not None
+            }
+            found.p_values = swap_test(
+                _swaps(sample, contenders, found.parts),
+                sample.clusters.count,
+                n_swaps,
+                np.random.default_rng([seed, 2]),
+                noise=noise,
+                report=report,
+            )
+        yield group, found
 
 
 def _part(sample: Sample, inside: NDArray[np.bool_]) -> Part:
@@ -188,27 +235,28 @@ def _part(sample: Sample, inside: NDArray[np.bool_]) -> Part:
     return Part(inside, mine.size, find_freedom(sample.clusters, inside), enough)
 
 
-def _cells(sample: Sample, contender: Contender, inside: NDArray[np.bool_]) -> list[Cell]:
+def _cells(sample: Sample, contender: Contender, inside: NDArray[np.bool_]) -> Iterator[Cell]:
+    """One for each draw. Only one is held at a time: those of all contenders take many times the memory."""
     clusters, strata = sample.clusters.of_pair[inside], sample.stratum[inside]
-    draws = zip(contender.predicted, contender.human, strict=True)
-    return [Cell(predicted[inside], human[inside], clusters, strata) for predicted, human in draws]
+    for predicted, human in zip(contender.predicted, contender.human, strict=True):
+        yield Cell(predicted[inside], human[inside], clusters, strata)
 
 
-def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[Key, Part]) -> dict[Key, list[Swap]]:
+def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[int, Part]) -> dict[int, list[Swap]]:
     """Pair every contender with its rival: of several seeds, seed i with seed i.
 
     Where their numbers differ, each side goes round until all of its seeds weigh the same: the mean over the pairs is
     then the difference of the means.
     """
     swaps = {}
-    for (i, group), part in parts.items():
+    for i, part in parts.items():
         rival = contenders[i].rival
         # Two clusters can be swapped in four ways: no p-value of theirs says anything.
         if rival is None or not part.resampled:
             continue
         first, second = contenders[i].predicted[:, part.inside], contenders[rival].predicted[:, part.inside]
         human, clusters = contenders[i].human[0, part.inside], sample.clusters.of_pair[part.inside]
-        swaps[i, group] = [
+        swaps[i] = [
             Swap(first[k % len(first)], second[k % len(second)], human, clusters, sample.stratum[part.inside])
             for k in range(math.lcm(len(first), len(second)))
         ]
@@ -216,21 +264,22 @@ def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[Key, 
 
 
 def _calibrated(
-    sample: Sample, contenders: Sequence[Contender], parts: Mapping[Key, Part], level: float, rng: np.random.Generator
-) -> dict[Key, NullBand]:
+    sample: Sample, contenders: Sequence[Contender], level: float, rng: np.random.Generator
+) -> dict[tuple[int, str], NullBand]:
+    """By contender and group."""
     votes = np.array([0 if pair.votes is None else pair.votes.n for pair in sample.joined.pairs])
-    found: dict[Key, NullBand] = {}
+    found: dict[tuple[int, str], NullBand] = {}
     for i, contender in enumerate(contenders):
         if not (contender.votes and contender.shown):
             continue
-        simulated: dict[str, list[FloatArray]] = {group: [] for group in sample.groups if (i, group) in parts}
+        inside = {name: both for name, mask in sample.groups.items() if (both := mask & contender.inside).any()}
+        simulated: dict[str, list[FloatArray]] = {group: [] for group in inside}
         for predicted in contender.predicted:
             known = np.where(contender.inside, predicted, 0.5)
             for n in _in_blocks(-(-_SIMULATIONS // len(contender.predicted)), known.size):
                 shares = simulate_shares(known, votes, rng, n)
                 for group, values in simulated.items():
-                    inside = parts[i, group].inside
-                    values.append(simulated_ece(known[inside], shares[:, inside]))
+                    values.append(simulated_ece(known[inside[group]], shares[:, inside[group]]))
         found |= {(i, group): null_band(np.concatenate(values), level) for group, values in simulated.items()}
     return found
 

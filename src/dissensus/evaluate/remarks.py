@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dissensus.evaluate.groups import ALL
 from dissensus.evaluate.measure import Contender, Part
 from dissensus.evaluate.words import number
 from dissensus.stats.intervals import Estimate
@@ -74,11 +75,19 @@ def about_stories(what: str, pooled: Estimate, within: Estimate, gap: Estimate) 
     )
 
 
-def about_seeds(seed_error: float, data_se: float | None) -> str | None:
-    """Say where the choice of seeds, which the interval leaves out, is no small part of the uncertainty."""
-    if not data_se or seed_error <= data_se / 2:
+def about_seeds(contenders: Sequence[Contender], group: str) -> str | None:
+    """Say of a comparison of two models on all pairs whose choice of seeds the interval and the test cannot count."""
+    if group != ALL or len(contenders) < 2 or any(c.kind != "model" for c in contenders):
         return None
-    return "the spread between seeds is no small part of the uncertainty, and the interval leaves it out"
+    once = [c.name for c in contenders if len(c.predicted) == 1]
+    if len(once) == len(contenders):
+        return (
+            "one training seed each: intervals and tests are about these trained models, not about the ways to train "
+            "them; with several seeds they count how seeds vary"
+        )
+    if once:
+        return f"{once[0]} has one training seed: how seeds of it vary is not counted in the interval and the test"
+    return None
 
 
 def _sign(estimate: Estimate) -> int | None:

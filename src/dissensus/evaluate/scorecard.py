@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,14 @@ from tqdm import tqdm
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.groups import ALL, is_exploratory
 from dissensus.evaluate.join import Joined
-from dissensus.evaluate.measure import Contender, Key, Measured, Part, Sample, measure
+from dissensus.evaluate.measure import Contender, Measured, Part, Sample, measure
 from dissensus.evaluate.remarks import FEW_CLUSTERS, about_interval, about_seeds, about_stories, why_undefined
 from dissensus.records import Metric
 from dissensus.stats.bootstrap import ROWS
 from dissensus.stats.comparison import holm, paired_difference
-from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration, recentred_interval
+from dissensus.stats.intervals import Estimate, Scale, recentred_interval, t_interval
 from dissensus.stats.metrics import FloatArray
+from dissensus.stats.seeds import NO_NOISE
 
 __all__ = ["FEW_CLUSTERS", "Reference", "score"]
 
@@ -39,6 +40,12 @@ _ORDER = (
     "accuracy",
 )
 _NOT_COMPARED = frozenset({"ece_null", "brier_uncertainty"})
+_SCALES: Mapping[str, Scale] = {
+    **dict.fromkeys(("pearson_within", "pearson", "pearson_symmetric", "spearman"), "fisher"),
+    **dict.fromkeys(("l1", "brier", "brier_uncertainty", "nll"), "log"),
+    "accuracy": "logit",
+}
+"""On which a metric of one model is nearly normal; as it is where it is not named, and so are differences."""
 _INFLATED = frozenset({"ece", "brier_reliability"})
 """Resampling adds noise to these, so their resamples lie above the value."""
 
@@ -73,11 +80,11 @@ def score(
 
     A model trained with several seeds is scored by the mean of the metric over its seeds, and the spread between them
     is given apart. Resamples draw prompts (``Pair.group``) within each data set; all groups, models and metrics share
-    them. Intervals are BCa intervals widened for few prompts; those of differences are percentile intervals so
-    widened, and so are those of ECE and reliability (see ``bca_interval`` and ``recentred_interval`` in
-    ``stats.intervals``, and ``stats.comparison.paired_difference``, also for how often they hold the truth). They hold
-    seeds fixed. A group of fewer than five prompts gets no interval. Differences are tested by swapping the predictions
-    of whole prompts, and their p-values adjusted by Holm over the groups shown.
+    them. Intervals are t intervals with the bootstrap's standard error, widened for few or unequal prompts, on the
+    scale where the metric is nearly normal (`dissensus.stats.intervals.t_interval`); those of ECE and reliability are
+    percentile intervals so widened (``recentred_interval``). Where a model has several seeds, its intervals and tests
+    count how seeds vary (`dissensus.stats.seeds`). A group of fewer than five prompts gets no interval. Differences are
+    tested by swapping the predictions of whole prompts, and their p-values adjusted by Holm over the groups shown.
 
     Args:
         joined: pairs with votes, and the predictions of one or more models, one per pair, model and seed.
@@ -101,8 +108,9 @@ def score(
     if baseline is not None and baseline not in joined.predicted:
         raise EvaluationError(f"no predictions of the baseline {baseline!r}; there are: {', '.join(joined.models)}")
     sample, contenders = Sample.of(joined, groups), _contenders(joined, baseline, references)
+    rows: list[Metric] = []
     with tqdm(desc="resampling", unit="block", disable=not progress) as bar:
-        found = measure(
+        measured = measure(
             sample,
             contenders,
             n_resamples=n_resamples,
@@ -111,9 +119,9 @@ def score(
             seed=seed,
             report=bar.update,
         )
-    return _with_holm(
-        [row for group in sample.all_groups for row in _Rows(sample, contenders, found, level, n_resamples).of(group)]
-    )
+        for group, found in measured:
+            rows += _Rows(sample, contenders, found, group, level, n_resamples).all()
+    return _with_holm(rows)
 
 
 def _contenders(joined: Joined, baseline: str | None, references: Sequence[Reference]) -> list[Contender]:
@@ -164,146 +172,141 @@ class _Seeds:
     """Of the side that has more, where it is a difference."""
     spread: float
     """Standard deviation."""
-    error: float
-    """Standard error of the mean over seeds."""
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Turns what was measured into rows."""
+    """Turns what was measured of a group into rows."""
 
     sample: Sample
     contenders: list[Contender]
     found: Measured
+    group: str
     level: float
     n_resamples: int
 
-    def of(self, group: str) -> Iterator[Metric]:
-        """All rows of a group: each contender's own, then the differences."""
-        metrics = ("accuracy",) if group in self.sample.accuracy_groups else _ORDER
-        keys = [(i, group) for i, c in enumerate(self.contenders) if c.shown and (i, group) in self.found.parts]
+    def all(self) -> Iterator[Metric]:
+        """Each contender's own rows, then the differences."""
+        metrics = ("accuracy",) if self.group in self.sample.accuracy_groups else _ORDER
+        keys = [i for i, c in enumerate(self.contenders) if c.shown and i in self.found.parts]
         for key in keys:
             yield from (row for metric in metrics if (row := self._own(key, metric)) is not None)
         for key in keys:
-            if self.contenders[key[0]].rival is not None:
+            if self.contenders[key].rival is not None:
                 compared = (m for m in metrics if m not in _NOT_COMPARED and self._has(key, m))
                 yield from (self._difference(key, metric) for metric in compared)
 
-    def _has(self, key: Key, metric: str) -> bool:
+    def _has(self, key: int, metric: str) -> bool:
         """Within-data-set values are for groups that span data sets, the null for what is compared with votes."""
         if metric == "pearson_within":
             return bool(np.ptp(self.sample.stratum[self.found.parts[key].inside]) > 0)
         return metric != "ece_null" or key in self.found.calibrated
 
-    def _own(self, key: Key, metric: str) -> Metric | None:
+    def _own(self, key: int, metric: str) -> Metric | None:
         if not self._has(key, metric):
             return None
         if metric == "ece_null":
             band = self.found.calibrated[key]
-            return self._row(key, metric, Estimate(band.mean, band.low, band.high), None)
-        estimate = self._estimate(key, metric)
-        note = self._story(estimate, self._estimate(key, "pearson_within"), key, None) if metric == "pearson" else None
-        return self._row(
-            key, metric, estimate, self._resampled(key, metric), seeds=self._seeds([key], metric), note=note
-        )
+            return self._row([key], metric, Estimate(band.mean, band.low, band.high), None)
+        estimate = self._estimate([key], metric)
+        note = self._story([key], estimate) if metric == "pearson" else None
+        return self._row([key], metric, estimate, self._resampled([key], metric), note=note)
 
-    def _difference(self, key: Key, metric: str) -> Metric:
-        rival = self._rival(key)
-        estimate = self._compare(key, metric)
-        note = self._story(estimate, self._compare(key, "pearson_within"), key, rival) if metric == "pearson" else None
-        ours, theirs = self._resampled(key, metric), self._resampled(rival, metric)
+    def _difference(self, key: int, metric: str) -> Metric:
+        both = [key, self._rival(key)]
+        estimate = self._estimate(both, metric)
+        note = self._story(both, estimate) if metric == "pearson" else None
         return self._row(
-            key,
+            both,
             metric,
             estimate,
-            None if ours is None or theirs is None else ours - theirs,
-            rival=rival,
-            seeds=self._seeds([key, rival], metric),
+            self._resampled(both, metric),
             p_value=self.found.p_values.get(key, {}).get(metric),
             note=note,
         )
 
-    def _rival(self, key: Key) -> Key:
-        rival = self.contenders[key[0]].rival
+    def _rival(self, key: int) -> int:
+        rival = self.contenders[key].rival
         if rival is None:
-            raise ValueError(f"{self.contenders[key[0]].name} is compared with nobody")
-        return rival, key[1]
+            raise ValueError(f"{self.contenders[key].name} is compared with nobody")
+        return rival
 
-    def _resampled(self, key: Key, metric: str) -> FloatArray | None:
-        return self.found.resampled[key][ROWS.index(metric)] if key in self.found.resampled else None
+    def _resampled(self, keys: Sequence[int], metric: str) -> FloatArray | None:
+        """Of one contender, or of the difference of two, shape (resamples,); None where there are no resamples."""
+        if not all(key in self.found.resampled for key in keys):
+            return None
+        difference: FloatArray = _first_less_second(
+            [self.found.resampled[key].mean[ROWS.index(metric)] for key in keys]
+        )
+        return difference
 
-    def _estimate(self, key: Key, metric: str) -> Estimate:
-        value, resampled, part = self.found.value(key, metric), self._resampled(key, metric), self.found.parts[key]
+    def _estimate(self, keys: Sequence[int], metric: str) -> Estimate:
+        """A contender's value, or the difference of two, with its interval."""
+        value = float(_first_less_second([np.float64(self.found.value(key, metric)) for key in keys]))
+        resampled, part = self._resampled(keys, metric), self.found.parts[keys[0]]
         if resampled is None:
             return Estimate(value)
+        noise = self.found.seed_noise(keys, metric) if self.contenders[keys[0]].kind == "model" else NO_NOISE
         if metric in _INFLATED:
-            return recentred_interval(value, resampled, self.level, part.spare, floor=0)
-        acceleration = find_acceleration(self.found.jackknife[key][ROWS.index(metric)], self.found.blocks)
-        return bca_interval(value, resampled, acceleration, self.level, part.spare)
+            floor = 0 if len(keys) == 1 else None
+            return recentred_interval(value, resampled, self.level, part.spare, floor=floor, seeds=noise)
+        jackknife = _first_less_second([self.found.jackknife[key][ROWS.index(metric)] for key in keys])
+        scale = _SCALES.get(metric, "plain") if len(keys) == 1 else "plain"
+        return t_interval(
+            value, resampled, jackknife, self.found.blocks, part.spare, self.level, scale=scale, seeds=noise
+        )
 
-    def _compare(self, key: Key, metric: str) -> Estimate:
-        rival, part = self._rival(key), self.found.parts[key]
-        ours, theirs = self.found.value(key, metric), self.found.value(rival, metric)
-        mine, other = self._resampled(key, metric), self._resampled(rival, metric)
-        if mine is None or other is None:
-            return Estimate(ours - theirs)
-        if metric in _INFLATED:
-            return recentred_interval(ours - theirs, mine - other, self.level, part.spare)
-        return paired_difference(ours, theirs, mine, other, self.level, part.spare)
-
-    def _seeds(self, keys: Sequence[Key], metric: str) -> _Seeds | None:
+    def _seeds(self, keys: Sequence[int], metric: str) -> _Seeds | None:
         """How a value, or a difference of two, varies with the seeds of its sides, which are independent of each other.
 
         A side of one seed adds nothing that is known. None where there is no side of several, or no model.
         """
-        if self.contenders[keys[0][0]].kind != "model":
+        if metric == "ece_null" or self.contenders[keys[0]].kind != "model":
             return None
-        sides = [side for k in keys if (side := self.found.by_draw[k][:, ROWS.index(metric)]).size > 1]
-        variances = [float(side.var(ddof=1)) for side in sides]
-        if not sides or not np.isfinite(variances).all():
+        sides = [self.found.by_draw[k][:, ROWS.index(metric)] for k in keys]
+        variances = [float(side.var(ddof=1)) for side in sides if side.size > 1]
+        if not variances or not np.isfinite(variances).all():
             return None
-        error = sum(variance / side.size for variance, side in zip(variances, sides, strict=True))
-        return _Seeds(max(side.size for side in sides), float(np.sqrt(sum(variances))), float(np.sqrt(error)))
+        return _Seeds(max(side.size for side in sides), float(np.sqrt(sum(variances))))
 
-    def _story(self, pooled: Estimate, within: Estimate, key: Key, rival: Key | None) -> str | None:
-        if not self._has(key, "pearson_within") or key not in self.found.resampled:
+    def _story(self, keys: Sequence[int], pooled: Estimate) -> str | None:
+        if not self._has(keys[0], "pearson_within") or keys[0] not in self.found.resampled:
             return None
-        gaps = [self.found.resampled[k] for k in (key, rival) if k is not None]
-        gap = [g[ROWS.index("pearson")] - g[ROWS.index("pearson_within")] for g in gaps]
-        other = np.zeros_like(gap[0]) if rival is None else gap[1]
-        difference = paired_difference(pooled.value, within.value, gap[0], other, self.level)
-        name = self.contenders[key[0]].name
-        what = f"r of {name}" if rival is None else f"the difference in r of {name} to {self.contenders[rival[0]].name}"
+        within = self._estimate(keys, "pearson_within")
+        gaps = [self._resampled(keys, metric) for metric in ("pearson", "pearson_within")]
+        if gaps[0] is None or gaps[1] is None:
+            return None
+        difference = paired_difference(pooled.value, within.value, gaps[0], gaps[1], self.level)
+        names = [self.contenders[key].name for key in keys]
+        what = f"r of {names[0]}" if len(keys) == 1 else f"the difference in r of {names[0]} to {names[1]}"
         return about_stories(what, pooled, within, difference)
 
     def _row(
         self,
-        key: Key,
+        keys: Sequence[int],
         metric: str,
         estimate: Estimate,
         resampled: FloatArray | None,
         *,
-        rival: Key | None = None,
-        seeds: _Seeds | None = None,
         p_value: float | None = None,
         note: str | None = None,
     ) -> Metric:
-        contender, part = self.contenders[key[0]], self.found.parts[key]
-        against = None if rival is None else self.contenders[rival[0]]
-        data_se = _spread(resampled)
-        everyone = [contender] if against is None else [contender, against]
+        everyone, part = [self.contenders[key] for key in keys], self.found.parts[keys[0]]
+        contender, seeds = everyone[0], self._seeds(keys, metric)
         notes = [
             note,
             why_undefined(part, everyone, metric)
             if not np.isfinite(estimate.value)
             else about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
-            None if seeds is None else about_seeds(seeds.error, data_se),
-            self._left_out(contender, part, key[1]),
-            "exploratory: grouped by the votes that predictions are compared with" if is_exploratory(key[1]) else None,
+            about_seeds(everyone, self.group) if p_value is not None else None,
+            self._left_out(contender, part, self.group),
+            "exploratory: grouped by the votes that predictions are compared with"
+            if is_exploratory(self.group)
+            else None,
         ]
         return Metric(
             model=contender.name,
-            group=key[1],
+            group=self.group,
             metric=metric,
             value=_digits(estimate.value),
             low=_digits(estimate.low),
@@ -312,14 +315,14 @@ class _Rows:
             if metric == "accuracy"
             else part.n,
             clusters=part.clusters,
-            baseline=None if against is None else against.name,
+            baseline=everyone[1].name if len(keys) > 1 else None,
             note="; ".join(text for text in notes if text) or None,
             kind=contender.kind,
             method=estimate.method if estimate.low is not None else None,
             p_value=p_value if p_value is not None and np.isfinite(p_value) else None,
             seeds=None if seeds is None else seeds.count,
             seed_sd=None if seeds is None else _digits(seeds.spread),
-            data_se=_digits(data_se),
+            data_se=_digits(_spread(resampled)),
         )
 
     def _left_out(self, contender: Contender, part: Part, group: str) -> str | None:
@@ -333,6 +336,11 @@ class _Rows:
         if not contender.inside.all() and group == ALL:
             notes.append(f"{total - part.n} of {total} pairs have no opinion of {contender.name} and are left out")
         return "; ".join(notes) or None
+
+
+def _first_less_second(values: Sequence[Any]) -> Any:
+    """The one value there is, or the difference of two."""
+    return values[0] if len(values) == 1 else values[0] - values[1]
 
 
 def _digits(value: float | None) -> float | None:

@@ -12,13 +12,15 @@ Weights lie as (clusters, resamples) here, so that a pair's weights in a block o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from dissensus.stats.calibration import bin_of, equal_mass_edges
@@ -38,8 +40,11 @@ Key = TypeVar("Key", bound=Hashable)
 ROWS: tuple[str, ...] = (*METRICS, "pearson_within")
 """The metrics in the order of the rows that a :class:`Cell` gives."""
 
-_CELLS = 1_000_000
-"""Weights drawn at once: 8 MB."""
+_CELLS = 300_000
+"""Weights drawn at once: 2.4 MB."""
+
+_AT_ONCE = 500
+"""At most so many resamples are drawn at once."""
 
 _IN_CACHE = 300_000
 """Weights of one cell handled at once: 2.4 MB, so that one copy stays in the second-level cache."""
@@ -239,72 +244,66 @@ def _within(sums: FloatArray) -> FloatArray:
     return fisher_mean(correlation_of_sums(*np.moveaxis(sums, 1, 0)), sums[:, 0])
 
 
-Cells = Mapping[Key, Sequence[Cell]]
-"""By any key, the cells whose metrics are averaged: one for each seed of a model."""
-
-
-def evaluate(cells: Cells[Key], weights: FloatArray) -> dict[Key, FloatArray]:
-    """Compute the metrics of every cell, averaged over its seeds, for weights of shape (clusters, resamples).
-
-    Returns arrays of shape (len(ROWS), resamples); NaN where a metric is undefined for any seed, since a mean over
-    the others would compare unlike things.
-    """
+def evaluate(cell: Cell, weights: FloatArray) -> FloatArray:
+    """Compute all metrics for weights of shape (clusters, resamples); returns shape (len(ROWS), resamples)."""
     with one_blas_thread():
-        return _evaluate(cells, weights)
-
-
-def _evaluate(cells: Cells[Key], weights: FloatArray) -> dict[Key, FloatArray]:
-    return {key: np.mean([cell(weights) for cell in seeds], axis=0) for key, seeds in cells.items()}
+        return cell(weights)
 
 
 def bootstrap(
-    cells: Cells[Key],
-    clusters: Clusters,
-    n_resamples: int,
-    rng: np.random.Generator,
-    *,
-    report: Callable[[int], object] = lambda done: None,
-) -> dict[Key, FloatArray]:
-    """Evaluate every cell on the same resamples: clusters drawn with replacement within each stratum.
-
-    The resamples depend on ``rng`` alone, not on the number of threads.
+    cell: Cell, draws: Sequence[NDArray[np.uint8]], *, report: Callable[[int], object] = lambda done: None
+) -> FloatArray:
+    """Evaluate a cell on resamples; returns shape (len(ROWS), n_resamples).
 
     Args:
-        cells: what to evaluate.
-        clusters: the clusters whose numbers the cells know, in their strata.
-        n_resamples: how many resamples to draw.
-        rng: the source of randomness.
-        report: is told how many resamples each finished block had.
+        cell: what to evaluate.
+        draws: how often each cluster is in each resample, as :func:`draw_clusters` gives it: blocks of shape
+            (clusters, resamples).
+        report: is told how many blocks are finished.
+    """
+
+    def work(drawn: NDArray[np.uint8]) -> FloatArray:
+        return cell(drawn.astype(np.float64))
+
+    parts = in_threads([partial(work, block) for block in draws], report)
+    return np.concatenate([np.zeros((len(ROWS), 0)), *parts], axis=1)
+
+
+def draw_clusters(clusters: Clusters, n_resamples: int, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
+    """Draw clusters with replacement within each stratum, in blocks of bounded size.
 
     Returns:
-        For each key an array of shape (len(ROWS), n_resamples).
+        How often each cluster was drawn, blocks of shape (clusters, resamples). The resamples depend on ``rng`` alone.
+        Of a thousand clusters none is drawn a dozen times, and of 255 none can be drawn more often.
     """
-    blocks = block_sizes(n_resamples, clusters.count)
-
-    def work(rows: int, generator: np.random.Generator) -> dict[Key, FloatArray]:
-        return _evaluate(cells, draw_clusters(clusters, rows, generator))
-
-    parts = in_threads([partial(work, *job) for job in zip(blocks, rng.spawn(len(blocks)), strict=True)], report)
-    return {key: np.concatenate([np.zeros((len(ROWS), 0)), *(part[key] for part in parts)], axis=1) for key in cells}
+    sizes = block_sizes(n_resamples, clusters.numbered)
+    jobs = zip(sizes, rng.spawn(len(sizes)), strict=True)
+    return in_threads([partial(_draw_block, clusters, *job) for job in jobs])
 
 
-def draw_clusters(clusters: Clusters, n_resamples: int, rng: np.random.Generator) -> FloatArray:
-    """Draw clusters with replacement within each stratum; how often each was drawn, (clusters, n_resamples)."""
-    counts = np.zeros((clusters.count, n_resamples))
+def _draw_block(clusters: Clusters, n_resamples: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    counts = np.zeros((clusters.numbered, n_resamples), dtype=np.uint8)
     for members in clusters.strata:
         drawn = rng.integers(members.size, size=(members.size, n_resamples)) * n_resamples + np.arange(n_resamples)
         drawn_often = np.bincount(drawn.ravel(), minlength=members.size * n_resamples)
-        counts[members] = drawn_often.reshape(members.size, n_resamples)
+        counts[members] = np.minimum(drawn_often, 255).reshape(members.size, n_resamples)
     return counts
 
 
-def block_sizes(n_resamples: int, n_clusters: int) -> list[int]:
-    """Cut resamples into blocks of bounded memory.
+def touched(clusters: Clusters, inside: NDArray[np.bool_]) -> Clusters:
+    """Leave out the strata that none of the pairs inside, shape (n,), is of: they need not be drawn."""
+    used = np.zeros(clusters.of_pair.max(initial=-1) + 1, dtype=np.bool_)
+    used[clusters.of_pair[inside]] = True
+    return replace(clusters, strata=tuple(members for members in clusters.strata if used[members].any()))
 
-    >>> block_sizes(250, 10_000)
-    [100, 100, 50]
+
+def block_sizes(n_resamples: int, n_clusters: int, cells: int = _CELLS, most: int = _AT_ONCE) -> list[int]:
+    """Cut resamples into blocks of bounded memory, and of some number, for threads to share.
+
+    >>> block_sizes(70, 10_000)
+    [30, 30, 10]
     """
-    size = max(16, _CELLS // max(1, n_clusters))
+    size = min(most, max(16, cells // max(1, n_clusters)))
     return [min(size, n_resamples - start) for start in range(0, n_resamples, size)]
 
 
