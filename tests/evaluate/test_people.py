@@ -62,10 +62,12 @@ def test_a_crowd_that_never_meets_again_is_no_matrix_of_annotators():
     assert rows["icc_2k"].note == "ICC(1,k): every pair has annotators of its own"
 
 
-def test_prompts_that_cannot_be_drawn_give_no_interval():
-    """One prompt in each data set: every resample is the sample, and an interval would have no width."""
+def test_prompts_that_are_too_few_give_no_interval_and_one_in_each_data_set_are_drawn_together():
+    """Within each data set every resample would be the sample, and an interval have no width."""
     pairs = [_pair(row, [("v", "a"), ("w", "ab"[row % 2])], dataset=f"d{row}") for row in range(6)]
-    assert {row.low for row in score_people(pairs, Resampling(n=100))} == {None}
+    raw = next(r for r in score_people(pairs, Resampling(n=100)) if (r.group, r.metric) == ("all", "agreement_raw"))
+    assert raw.high - raw.low > 0.1
+    assert {row.low for row in score_people(pairs[:4], Resampling(n=100))} == {None}
 
 
 def test_unanimous_people_agree_and_single_votes_tell_nothing():

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, evaluate, ones
+from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, evaluate, ones, touched
 from dissensus.stats.intervals import bca_interval, find_acceleration, find_clusters
 from dissensus.stats.metrics import METRICS, pearson_within
 
@@ -30,7 +30,7 @@ def plain(name, predicted, human, strata, weights):
 @pytest.mark.parametrize("decimals", [None, 1, 0])
 def test_the_engine_is_the_plain_metrics(levels, decimals):
     predicted, human, clusters, strata = sample(levels=levels, decimals=decimals)
-    weights = np.concatenate([ones(clusters), draw_clusters(clusters, 300, RNG)], axis=1)
+    weights = np.concatenate([ones(clusters), *draw_clusters(clusters, 300, RNG)], axis=1)
     found = Cell(predicted, human, clusters.of_pair, strata)(weights)
     for name, values in zip(ROWS, found, strict=True):
         expected = plain(name, predicted, human, strata, weights[clusters.of_pair].T)
@@ -40,7 +40,7 @@ def test_the_engine_is_the_plain_metrics(levels, decimals):
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 33])
 def test_the_engine_is_the_plain_metrics_for_a_handful_of_pairs(n):
     predicted, human, clusters, strata = sample(n)
-    weights = draw_clusters(clusters, 40, RNG)
+    weights = draw_clusters(clusters, 40, RNG)[0].astype(float)
     found = Cell(predicted, human, clusters.of_pair, strata)(weights)
     for name, values in zip(ROWS, found, strict=True):
         if name != "pearson_within" or np.ptp(strata) > 0:
@@ -56,30 +56,23 @@ def test_constant_predictions_are_undefined_as_in_the_plain_metrics():
     assert {name for name, value in found.items() if np.isnan(value)} == {"pearson", "pearson_within", "spearman"}
 
 
-def test_groups_and_models_share_the_resamples():
+def test_a_group_draws_the_strata_that_it_touches_and_no_other():
     predicted, human, clusters, strata = sample()
-    whole = Cell(predicted, human, clusters.of_pair, strata)
     part = strata == 1
-    cells = {"all": [whole], "again": [whole], "part": [Cell(predicted[part], human[part], clusters.of_pair[part])]}
-    found = bootstrap(cells, clusters, 50, np.random.default_rng(1))
-    assert_allclose(found["all"], found["again"])
-    weights = draw_clusters(clusters, 50, np.random.default_rng(1).spawn(1)[0])
+    mine = touched(clusters, part)
+    assert len(mine.strata) == 1
+    cell = Cell(predicted[part], human[part], clusters.of_pair[part])
+    draws = draw_clusters(mine, 50, np.random.default_rng(1))
+    found = bootstrap(cell, draws)
+    weights = np.concatenate(draws, axis=1)
     l1 = METRICS["l1"](predicted[part], human[part], weights[clusters.of_pair[part]].T)
-    assert_allclose(found["part"][ROWS.index("l1")], l1)
-
-
-def test_seeds_are_averaged_and_one_undefined_seed_makes_the_mean_undefined():
-    predicted, human, clusters, _ = sample()
-    first, flat = (Cell(p, human, clusters.of_pair) for p in (predicted, np.full(predicted.size, 0.4)))
-    both = evaluate({"m": [first, flat]}, ones(clusters))["m"]
-    expected = (first(ones(clusters)) + flat(ones(clusters))) / 2
-    assert_allclose(both, expected)
-    assert np.isnan(both[ROWS.index("pearson")])
+    assert_allclose(found[ROWS.index("l1")], l1)
+    assert weights.sum(axis=0).tolist() == [mine.count] * 50
 
 
 def test_draws_are_of_whole_clusters_within_each_stratum():
     clusters = sample()[2]
-    weights = draw_clusters(clusters, 2000, RNG)
+    weights = np.concatenate(draw_clusters(clusters, 2000, RNG), axis=1)
     for members in clusters.strata:
         assert (weights[members].sum(axis=0) == members.size).all()
     assert weights.mean(axis=1) == pytest.approx(1, abs=0.12)
@@ -102,10 +95,10 @@ def test_bca_agrees_with_scipy():
     human = rng.integers(0, 6, 80) / 5
     predicted = np.clip(0.5 * human + 0.25 + rng.normal(0, 0.2, 80), 0, 1)
     clusters = find_clusters(np.arange(80), np.zeros(80))
-    cell = [Cell(predicted, human, clusters.of_pair)]
-    resampled = bootstrap({0: cell}, clusters, 20_000, rng)[0]
+    cell = Cell(predicted, human, clusters.of_pair)
+    resampled = bootstrap(cell, draw_clusters(clusters, 20_000, rng))
     weights, strata = delete_blocks(clusters, rng)
-    jackknife = evaluate({0: cell}, weights)[0]
+    jackknife = evaluate(cell, weights)
     for name, statistic in {
         "pearson": lambda p, h, axis: stats.pearsonr(p, h, axis=axis).statistic,
         "l1": lambda p, h, axis: np.abs(p - h).mean(axis=axis),
@@ -114,7 +107,7 @@ def test_bca_agrees_with_scipy():
             (predicted, human), statistic, paired=True, vectorized=True, n_resamples=20_000, rng=rng
         ).confidence_interval
         row = ROWS.index(name)
-        value = float(cell[0](ones(clusters))[row, 0])
+        value = float(cell(ones(clusters))[row, 0])
         ours = bca_interval(value, resampled[row], find_acceleration(jackknife[row], strata))
         width = theirs.high - theirs.low
         assert abs(ours.low - theirs.low) < 0.03 * width
@@ -123,8 +116,8 @@ def test_bca_agrees_with_scipy():
 
 def test_the_threads_do_not_decide_the_answer(monkeypatch):
     predicted, human, clusters, _ = sample()
-    cells = {0: [Cell(predicted, human, clusters.of_pair)]}
-    monkeypatch.setattr("dissensus.stats.bootstrap._CELLS", 2000)  # several blocks
-    two = bootstrap(cells, clusters, 100, np.random.default_rng(5))[0]
+    cell = Cell(predicted, human, clusters.of_pair)
+    monkeypatch.setattr("dissensus.stats.bootstrap._AT_ONCE", 30)  # several blocks
+    two = bootstrap(cell, draw_clusters(clusters, 100, np.random.default_rng(5)))
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
-    assert_allclose(bootstrap(cells, clusters, 100, np.random.default_rng(5))[0], two)
+    assert_allclose(bootstrap(cell, draw_clusters(clusters, 100, np.random.default_rng(5))), two)

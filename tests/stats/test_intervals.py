@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, skew, t
 
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, evaluate, ones
-from dissensus.stats.comparison import paired_difference
+from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, evaluate, ones
 from dissensus.stats.intervals import (
     Estimate,
     Freedom,
@@ -17,6 +16,7 @@ from dissensus.stats.intervals import (
     number_labels,
     percentile_interval,
     recentred_interval,
+    t_interval,
 )
 from dissensus.stats.metrics import mean_absolute_error
 
@@ -36,9 +36,38 @@ def test_pairs_of_a_cluster_are_drawn_together():
 
 
 def test_each_stratum_keeps_its_number_of_clusters():
-    counts = draws(CLUSTERS, STRATA)
-    assert (counts[:, 0] + counts[:, 2] == 2).all()
-    assert (counts[:, 3] + counts[:, 5] == 2).all()
+    strata = np.repeat(["x", "y"], [6, 10])
+    counts = draws(np.arange(16) // 2 * 2 + np.arange(16) % 2, strata)
+    assert (counts[:, :6].sum(axis=1) == 6).all()
+    assert (counts[:, 6:].sum(axis=1) == 10).all()
+
+
+def test_strata_of_few_clusters_are_drawn_together():
+    """Alone, a data set of one prompt would not vary at all, and 29 of them would have an interval of no width."""
+    strata = np.array([*range(29), 28, *[50] * 20])
+    found = find_clusters(np.arange(50), strata)
+    assert sorted(members.size for members in found.strata) == [20, 30]
+    few = find_clusters(np.arange(22), np.array([0, 1, *[2] * 6, *[3] * 14]))  # two sets of one prompt: not enough
+    assert sorted(members.size for members in few.strata) == [8, 14]
+    alone = find_clusters(np.arange(3), np.zeros(3))
+    assert [members.size for members in alone.strata] == [3]
+
+
+@pytest.mark.parametrize(("clusters", "strata"), [(25, 1), (150, 6), (30, 3)])
+def test_of_equal_clusters_each_stratum_costs_a_degree_of_freedom(clusters, strata):
+    found = find_freedom(find_clusters(np.repeat(np.arange(clusters), 4), np.repeat(np.arange(clusters), 4) % strata))
+    assert found.widen**2 == pytest.approx(clusters / (clusters - strata))
+    assert found.degrees == pytest.approx(clusters - strata)
+
+
+def test_unequal_clusters_count_as_fewer_equal_ones():
+    sizes = np.array([100, 100, *[3] * 23])
+    found = find_freedom(find_clusters(np.repeat(np.arange(25), sizes), np.zeros(sizes.sum())))
+    effective = sizes.sum() ** 2 / (sizes**2).sum()
+    assert found.degrees == pytest.approx(effective - 1)
+    assert found.widen**2 == pytest.approx(effective / (effective - 1))
+    normal = np.random.default_rng(1).normal(0, 1, 100_000)
+    assert percentile_interval(0.0, normal, spare=found).high > percentile_interval(0.0, normal).high
 
 
 def test_each_cluster_is_drawn_once_on_average():
@@ -53,7 +82,7 @@ def test_one_seed_gives_one_set_of_resamples():
 def test_a_name_in_two_strata_is_two_clusters():
     found = find_clusters(np.array(["p", "p"]), np.array(["x", "y"]))
     assert found.count == 2
-    assert not found.vary
+    assert not find_clusters(np.array(["p", "p"]), np.array(["x", "x"])).vary
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0"), max_size=3)))
@@ -185,20 +214,23 @@ NOISE = {"apart": (0.9, 1.1), "alike": (0.3, 0.4)}
 """How noisy two models are. What "alike" ones say has a correlation of .95, as that of two fine-tuned models."""
 
 
-def preferences(n_prompts, per_prompt, rng, noise):
+def preferences(sizes, rng, noise):
     """Five votes on each pair, whose true shares pile up near 0 and 1; two models that err together and apart.
 
     Pairs of a prompt share a component of what people think and of the models' error.
     """
-    n = n_prompts * per_prompt
-    spread = [np.repeat(rng.normal(0, s, n_prompts), per_prompt) + rng.normal(0, s, n) for s in (1.3, 0.8)]
-    utility, error = 0.5 + spread[0], spread[1]
+    prompt = np.repeat(np.arange(sizes.size), sizes)
+
+    def spread(sd):
+        return rng.normal(0, sd, sizes.size)[prompt] + rng.normal(0, sd, prompt.size)
+
+    utility, error = 0.5 + spread(1.3), spread(0.8)
     human = rng.binomial(5, 1 / (1 + np.exp(-1.3 * utility))) / 5
-    return human, [1 / (1 + np.exp(-0.7 * (utility + error + rng.normal(0, s, n)))) for s in noise]
+    return human, [1 / (1 + np.exp(-0.7 * (utility + error + spread(s)))) for s in noise]
 
 
 def truths(noise, per_prompt, rows):
-    human, models = preferences(1_000_000 // per_prompt, per_prompt, np.random.default_rng(0), noise)
+    human, models = preferences(np.full(200_000 // per_prompt, per_prompt), np.random.default_rng(0), noise)
     whole = np.zeros(human.size, dtype=int)
     first, second = (Cell(p, human, whole)(np.ones((1, 1)))[rows, 0] for p in models)
     return np.concatenate([first, first - second])
@@ -206,38 +238,45 @@ def truths(noise, per_prompt, rows):
 
 def intervals(human, models, clusters, rows, n_resamples, rng):
     """Those of a scorecard: of each metric of the first model, and of its difference to the second."""
-    cells = {m: [Cell(p, human, clusters.of_pair)] for m, p in enumerate(models)}
-    resampled = bootstrap(cells, clusters, n_resamples, rng)
+    cells = [Cell(p, human, clusters.of_pair) for p in models]
+    draws_of_clusters = draw_clusters(clusters, n_resamples, rng)
+    resampled = [bootstrap(cell, draws_of_clusters) for cell in cells]
     weights, strata = delete_blocks(clusters, rng)
-    jackknife = evaluate({0: cells[0]}, weights)[0]
-    values = [cells[m][0](ones(clusters))[:, 0] for m in (0, 1)]
+    jackknife = [evaluate(cell, weights) for cell in cells]
+    values = [cell(ones(clusters))[:, 0] for cell in cells]
     spare = find_freedom(clusters)
+    for row, scale in rows.items():
+        yield t_interval(values[0][row], resampled[0][row], jackknife[0][row], strata, spare, scale=scale)
     for row in rows:
-        acceleration = find_acceleration(jackknife[row], strata)
-        yield bca_interval(values[0][row], resampled[0][row], acceleration, spare=spare)
-    for row in rows:
-        mine, other = resampled[0][row], resampled[1][row]
-        yield paired_difference(values[0][row], values[1][row], mine, other, spare=spare)
+        gap, drawn, left = (x[0][row] - x[1][row] for x in (values, resampled, jackknife))
+        yield t_interval(gap, drawn, left, strata, spare)
+
+
+SIZES = {
+    "equal": lambda n, rng: np.full(n, 4),
+    "log-uniform": lambda n, rng: np.exp(rng.uniform(0, np.log(100), n)).round().astype(int),
+    "giant": lambda n, rng: rng.permutation(np.where(np.arange(n) < n // 12, 100, 3)),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", NOISE)
-@pytest.mark.parametrize(
-    ("n_prompts", "per_prompt", "repeats"), [(25, 1, 500), (25, 4, 500), (150, 1, 350), (1000, 1, 150)]
-)
-def test_intervals_hold_the_truth_in_19_cases_of_20(n_prompts, per_prompt, repeats, noise):
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize(("n_prompts", "repeats", "noise"), [(25, 300, "apart"), (50, 250, "alike")])
+def test_intervals_hold_the_truth_in_19_cases_of_20(n_prompts, repeats, noise, sizes):
+    """Whatever the sizes of prompts: BCa intervals hold it in .83 to .92 where they differ."""
     rng = np.random.default_rng(17)
-    rows = [ROWS.index("pearson"), ROWS.index("l1")]
-    truth = truths(NOISE[noise], per_prompt, rows)
-    clusters = find_clusters(np.repeat(np.arange(n_prompts), per_prompt), np.zeros(n_prompts * per_prompt))
+    rows = {ROWS.index("pearson"): "fisher", ROWS.index("l1"): "logit"}
+    truth = truths(NOISE[noise], 4, list(rows))
     hits = np.zeros(4)
     for _ in range(repeats):
-        human, models = preferences(n_prompts, per_prompt, rng, NOISE[noise])
-        found = intervals(human, models, clusters, rows, 800 if n_prompts < 100 else 400, rng)
+        size = SIZES[sizes](n_prompts, rng)
+        clusters = find_clusters(np.repeat(np.arange(n_prompts), size), np.zeros(size.sum()))
+        human, models = preferences(size, rng, NOISE[noise])
+        found = intervals(human, models, clusters, rows, 400, rng)
         hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
     covered = dict(zip(("r", "L1", "difference of r", "difference of L1"), hits / repeats, strict=True))
-    chance = 3 * np.sqrt(0.05 * 0.95 / repeats)  # bench/interval_coverage.py repeats it thousands of times
-    assert {name: share for name, share in covered.items() if abs(share - 0.95) > chance} == {}
+    # bench/interval_coverage.py repeats it thousands of times, with seeds and several data sets.
+    assert {name: share for name, share in covered.items() if not 0.905 <= share <= 0.997} == {}
 
 
 @pytest.mark.slow
@@ -257,7 +296,7 @@ def test_the_interval_of_a_calibration_error_holds_its_mean_over_samples(tilt):
     hits = np.zeros(2)
     for _ in range(500):
         cell = draw()
-        values, resampled = cell(ones(clusters))[rows, 0], bootstrap({0: [cell]}, clusters, 400, rng)[0][rows]
+        values, resampled = cell(ones(clusters))[rows, 0], bootstrap(cell, draw_clusters(clusters, 400, rng))[rows]
         found = [
             recentred_interval(v, r, spare=Freedom(np.sqrt(150 / 149), 149), floor=0)
             for v, r in zip(values, resampled, strict=True)

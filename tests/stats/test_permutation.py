@@ -7,6 +7,7 @@ from scipy import stats
 
 from dissensus.stats.metrics import METRICS, pearson_within
 from dissensus.stats.permutation import TESTED, Swap, swap_test
+from dissensus.stats.seeds import NO_NOISE, SeedNoise
 
 
 def sample(n=120, seed=0, gain=0.0):
@@ -80,7 +81,7 @@ def test_few_clusters_agree_with_trying_every_swap_and_with_scipy():
 def test_the_threads_do_not_decide_the_answer(monkeypatch):
     first, second, human, clusters, strata = sample()
     swaps = {0: [Swap(first, second, human, clusters, strata)]}
-    monkeypatch.setattr("dissensus.stats.bootstrap._CELLS", 2000)  # several blocks
+    monkeypatch.setattr("dissensus.stats.permutation._CELLS", 2000)  # several blocks
     one = swap_test(swaps, 60, 500, np.random.default_rng(5))
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
     assert_allclose(list(one[0].values()), list(swap_test(swaps, 60, 500, np.random.default_rng(5))[0].values()))
@@ -103,7 +104,50 @@ def test_two_models_alike_are_told_apart_in_one_case_in_twenty(n_prompts, per_pr
         found = swap_test({0: [Swap(first, second, human, clusters, clusters % n_strata)]}, n_prompts, 199, rng)[0]
         for name in names:
             rejected[name] += found[name] <= 0.05
-    # Accuracy takes few values with few prompts, so its p-values do too, and err on the safe side.
     chance = 3 * np.sqrt(0.05 * 0.95 / 750)
-    assert rejected.pop("accuracy") / 750 <= 0.05 + chance
     assert {name: count / 750 for name, count in rejected.items() if abs(count / 750 - 0.05) > chance} == {}
+
+
+def test_models_that_place_data_sets_differently_are_told_apart_by_their_order_within():
+    """Set means far apart, known to one model alone: standardised over all pairs, r within is lost in the swaps."""
+    rng = np.random.default_rng(4)
+    strata = np.repeat(np.arange(4), 40)
+    mean = np.array([-3.0, -1.0, 1.0, 3.0])[strata]
+    found = 0
+    for _ in range(40):
+        utility = rng.normal(0, 1.4, 160)
+        human = rng.binomial(5, 1 / (1 + np.exp(-(0.3 * mean + utility)))) / 5
+        first = 1 / (1 + np.exp(-(mean + utility + rng.normal(0, 0.4, 160))))
+        second = 1 / (1 + np.exp(-(utility + rng.normal(0, 1.3, 160))))
+        swap = Swap(first, second, human, np.arange(160), strata)
+        found += swap_test({0: [swap]}, 160, 199, rng)[0]["pearson_within"] <= 0.05
+    assert found >= 24
+
+
+def test_a_few_giant_prompts_do_not_tell_equal_models_apart():
+    """Standardised with every pair alike, 10 in 100 are told apart: the giants are held to themselves."""
+    rng = np.random.default_rng(12)
+    clusters = np.repeat(np.arange(25), [100, 100, *[3] * 23])
+    rejected = 0
+    for _ in range(400):
+        shared = rng.normal(0, 1, (4, 25))[:, clusters]
+        noise = rng.normal(0, 1, (4, clusters.size))
+        utility = 1.3 * (shared[0] + noise[0])
+        human = rng.binomial(5, 1 / (1 + np.exp(-utility))) / 5
+        common = utility + 0.8 * (shared[1] + noise[1])
+        first, second = (1 / (1 + np.exp(-0.7 * (common + 0.9 * (shared[k] + noise[k])))) for k in (2, 3))
+        rejected += swap_test({0: [Swap(first, second, human, clusters)]}, 25, 99, rng)[0]["pearson"] <= 0.05
+    assert rejected / 400 <= 0.08
+
+
+def test_seeds_that_vary_make_a_difference_less_sure_and_seeds_alike_leave_it():
+    first, second, human, clusters, strata = sample(gain=0.05)
+    swaps = {0: [Swap(first, second, human, clusters, strata)]}
+
+    def p(noise):
+        return swap_test(swaps, 60, 1999, np.random.default_rng(0), noise={0: {"l1": noise}})[0]["l1"]
+
+    plain = swap_test(swaps, 60, 1999, np.random.default_rng(0))[0]["l1"]
+    assert p(NO_NOISE) == plain
+    assert p(SeedNoise(1e-12, 1e-12, 4)) == pytest.approx(plain, abs=1e-3)
+    assert plain < p(SeedNoise(1e-4, 1e-4, 4)) < p(SeedNoise(1e-3, 1e-3, 4))

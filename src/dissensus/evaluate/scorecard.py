@@ -42,8 +42,8 @@ _ORDER = (
 _NOT_COMPARED = frozenset({"ece_null", "brier_uncertainty"})
 _SCALES: Mapping[str, Scale] = {
     **dict.fromkeys(("pearson_within", "pearson", "pearson_symmetric", "spearman"), "fisher"),
-    **dict.fromkeys(("l1", "brier", "brier_uncertainty", "nll"), "log"),
-    "accuracy": "logit",
+    **dict.fromkeys(("l1", "brier", "accuracy"), "logit"),
+    **dict.fromkeys(("brier_uncertainty", "nll"), "log"),
 }
 """On which a metric of one model is nearly normal; as it is where it is not named, and so are differences."""
 _INFLATED = frozenset({"ece", "brier_reliability"})

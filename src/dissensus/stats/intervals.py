@@ -198,7 +198,8 @@ def percentile_interval(
 
 
 Scale = Literal["plain", "fisher", "log", "logit"]
-"""On which a statistic is nearly normal: Fisher's z for correlations, logarithms for mean errors, logits for shares."""
+"""On which a statistic is nearly normal: Fisher's z for correlations, logits for shares and mean errors of preferences,
+logarithms for losses."""
 
 
 def t_interval(
@@ -244,7 +245,7 @@ def t_interval(
     if variance == 0 and seeds.excess == 0:
         return Estimate(value, value, value, "t")
     reach = reach_with_seeds(level, variance, find_degrees(jackknife, strata), seeds.scaled(float(slope(value))))
-    low, high = back(middle + np.array([-reach, reach]))
+    low, high = back(middle + np.clip([-reach, reach], -_FAR, _FAR))
     return Estimate(value, float(low), float(high), "t")
 
 
@@ -252,11 +253,11 @@ _NORMAL = 1.959963984540054
 """Standard deviations in the middle 95 % of a normal distribution, each side."""
 
 _FAR = 20.0
-"""Where a resample lies that has no place on a scale."""
+"""How far from the value a resample lies that has no place on a scale; no interval reaches out further."""
 
 _SCALES: dict[Scale, tuple[Callable[..., Any], Callable[..., Any], Callable[[float], float]]] = {
     "plain": (lambda x: x, lambda x: x, lambda x: 1.0),
-    "fisher": (np.arctanh, np.tanh, lambda x: 1 / (1 - x * x)),
+    "fisher": (lambda x: np.arctanh(np.clip(x, -1, 1)), np.tanh, lambda x: 1 / (1 - x * x)),
     "log": (np.log, np.exp, lambda x: 1 / x),
     "logit": (logit, expit, lambda x: 1 / (x * (1 - x))),
 }

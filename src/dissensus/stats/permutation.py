@@ -139,7 +139,7 @@ def _p_value(observed: float, swapped: FloatArray, noise: SeedNoise, *, half: bo
         variance = float(np.mean(swapped[np.isfinite(swapped)] ** 2)) if np.isfinite(swapped).any() else 0.0
         distance = -float(ndtri(two_sided_p(distance, variance, noise) / 2)) * float(np.sqrt(variance))
     as_large = float((away > distance - TOLERANCE).sum())
-    if half:
+    if half and distance > TOLERANCE:
         as_large -= float((np.abs(away - distance) <= TOLERANCE).sum()) / 2
     return (1 + as_large) / (1 + swapped.size)
 
