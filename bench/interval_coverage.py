@@ -1,13 +1,17 @@
-"""How often 95 % intervals hold the truth, and how often a test finds a difference that is not there.
+"""How often 95 % intervals hold the truth, how often a test finds what is not there, and how often what is.
 
-    python bench/interval_coverage.py [--quick] [--json FILE]
+    python bench/interval_coverage.py [--studies N] [--only WORD] [--json FILE]
 
-Studies of 25, 150 and 1,000 prompts are simulated: five votes on each pair, whose true shares pile up near 0 and 1,
-and two models that err together and apart ("apart", or "alike", whose predictions are as close as those of two fine-
-tuned models). For Pearson r, L1 and the differences of both, intervals from one set of resamples: those that the
-scorecard shows, BCa and percentile intervals as they are, and Zou's interval for the difference of r. Then, of two
-models of which neither is better, the share of studies in which the paired swap test rejects at .05. A share of 1,000
-studies has a standard error of .007.
+Studies are simulated and given to the scorecard as it is (`dissensus.evaluate.scorecard.score`, 400 resamples and 399
+swaps): five votes on each pair, whose true shares pile up near 0 and 1, and two models that err together and apart.
+Pairs of a prompt share part of what people think and of the models' errors. Designs differ in the number of prompts
+and their sizes (four pairs each; log-uniform from 1 to 100; three each but for one in 25, at least two, that has a
+hundred), in the data sets that they lie in, and in the training seeds of each model, which differ in how well they
+train as well as in their errors and are drawn anew for each study. For Pearson r (the mean within data sets where
+there are several large ones), L1, the Brier score and the differences of all three it prints the share of studies whose
+interval holds the truth; of two models of which neither is better the share that the test, and an interval that leaves
+out 0, tell apart (at .05, unadjusted); and of one better than the other the same. A share of 1,000 studies has a
+standard error of .007.
 """
 
 from __future__ import annotations
@@ -18,137 +22,214 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, evaluate, ones
-from dissensus.stats.comparison import paired_difference, zou_interval
-from dissensus.stats.intervals import (
-    Clusters,
-    Estimate,
-    bca_interval,
-    find_acceleration,
-    find_clusters,
-    find_freedom,
-    percentile_interval,
-)
-from dissensus.stats.permutation import Swap, swap_test
+from dissensus.evaluate.join import Joined
+from dissensus.evaluate.scorecard import score
+from dissensus.records import Pair, Votes
+from dissensus.stats.metrics import METRICS, pearson_within
 
-NOISE = {"apart": (0.9, 1.1), "alike": (0.3, 0.4)}
-DESIGNS = ((25, 1), (25, 4), (150, 1), (1000, 1))
-METRICS = [ROWS.index("pearson"), ROWS.index("l1")]
-NAMES = ("r", "L1", "difference of r", "difference of L1")
-Row = dict[str, object]
+SHOWN = ("r", "L1", "Brier")
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is common to the studies of a line."""
+
+    name: str
+    sizes: str
+    sets: tuple[int, ...]
+    """Prompts in each data set."""
+    seeds: int = 1
+    quality: float = 0.0
+    """Between seeds: standard deviation of how much noise a seed has, relative to it."""
+    own: float = 0.0
+    """Of a seed's own errors, beside those that all seeds of a model share."""
+    apart: float = 0.0
+    """How far the data sets lie apart, in logits."""
+
+    @property
+    def prompts(self) -> int:
+        """In all data sets."""
+        return sum(self.sets)
+
+
+def designs() -> list[Design]:
+    """Every line of the table."""
+    found = [Design(f"{n} prompts", sizes, (n,)) for n in (25, 50, 150) for sizes in ("equal", "log-uniform", "giant")]
+    found += [
+        Design(f"{n} prompts, {k} sets of few", "equal", (n, *[2] * k), apart=0.5)
+        for n in (25, 50, 150)
+        for k in (1, 3)
+    ]
+    found += [
+        Design("29 sets of one, one of two", "equal", (*[1] * 29, 2), apart=0.5),
+        Design("20 sets of one, 10 of two", "equal", (*[1] * 20, *[2] * 10), apart=0.5),
+        Design("6 sets of 25", "equal", (25,) * 6, apart=1.0),
+        Design("6 sets of 25", "log-uniform", (25,) * 6, apart=1.0),
+    ]
+    for n in (25, 50, 150):
+        for sizes in ("equal", "log-uniform", "giant"):
+            found.append(Design(f"{n} prompts, 3 seeds", sizes, (n,), seeds=3, quality=0.15, own=0.4))
+    found += [
+        Design("150 prompts, 2 seeds", "equal", (150,), seeds=2, quality=0.15, own=0.4),
+        Design("150 prompts, 5 seeds", "equal", (150,), seeds=5, quality=0.15, own=0.4),
+        Design("150 prompts, 3 seeds alike", "equal", (150,), seeds=3, quality=0.0, own=0.3),
+    ]
+    return found
+
+
+def draw_sizes(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Pairs of each of n prompts."""
+    if kind == "equal":
+        return np.full(n, 4)
+    if kind == "log-uniform":
+        return np.exp(rng.uniform(0, np.log(100), n)).round().astype(int)
+    return rng.permutation(np.where(np.arange(n) < max(2, n // 25), 100, 3))
 
 
 def draw(
-    n_prompts: int, per_prompt: int, noise: tuple[float, float], rng: np.random.Generator
+    design: Design, noise: tuple[float, float], rng: np.random.Generator, *, times: int = 1, seeds: int = 0
 ) -> tuple[np.ndarray, ...]:
-    """Draw votes and two models' predictions; pairs of a prompt share part of what people think and of the errors."""
-    n = n_prompts * per_prompt
-    spread = [np.repeat(rng.normal(0, s, n_prompts), per_prompt) + rng.normal(0, s, n) for s in (1.3, 0.8)]
-    human = rng.binomial(5, 1 / (1 + np.exp(-1.3 * (0.5 + spread[0])))) / 5
-    first, second = (1 / (1 + np.exp(-0.7 * (0.5 + sum(spread) + rng.normal(0, s, n)))) for s in noise)
-    return human, first, second
+    """Draw votes, both models' predictions (models, seeds, pairs), the prompt and the data set of each pair."""
+    seeds = seeds or design.seeds
+    set_of = np.repeat(np.arange(len(design.sets)), np.array(design.sets) * times)
+    sizes = draw_sizes(design.sizes, set_of.size, rng)
+    prompt = np.repeat(np.arange(set_of.size), sizes)
+
+    def spread(sd: float) -> np.ndarray:
+        return rng.normal(0, sd, set_of.size)[prompt] + rng.normal(0, sd, prompt.size)
+
+    level = design.apart * np.sin(2.4 * np.arange(len(design.sets)))[set_of][prompt]
+    utility, shared = level + spread(1.3), spread(0.8)
+    human = rng.binomial(5, 1 / (1 + np.exp(-1.3 * (0.5 + utility)))) / 5
+    predicted = np.empty((2, seeds, prompt.size))
+    for model, sd in enumerate(noise):
+        error = spread(sd)
+        for seed in range(seeds):
+            louder = 1 + design.quality * rng.normal()
+            own = spread(design.own) if design.own else 0.0
+            predicted[model, seed] = 1 / (1 + np.exp(-0.7 * (0.5 + utility + shared + louder * error + own)))
+    return human, predicted, prompt, set_of[prompt]
 
 
-def truth(per_prompt: int, noise: tuple[float, float]) -> np.ndarray:
-    """The values in the population, from a million pairs."""
-    human, *models = draw(1_000_000 // per_prompt, per_prompt, noise, np.random.default_rng(0))
-    whole = np.zeros(human.size, dtype=np.int64)
-    first, second = (Cell(p, human, whole)(np.ones((1, 1)))[METRICS, 0] for p in models)
+def values(human: np.ndarray, predicted: np.ndarray, data_set: np.ndarray, *, within: bool) -> np.ndarray:
+    """r, L1 and Brier of predictions (pairs,)."""
+    r = pearson_within(predicted, human, data_set) if within else METRICS["pearson"](predicted, human)
+    return np.array([r, METRICS["l1"](predicted, human), METRICS["brier"](predicted, human)])
+
+
+def truth(design: Design, noise: tuple[float, float]) -> np.ndarray:
+    """The values of the first method, and their differences to the second, over many prompts and seeds."""
+    rng, within = np.random.default_rng(0), counts_within(design)
+    rounds, times = (60, max(1, 6000 // design.prompts)) if design.quality else (6, max(1, 40_000 // design.prompts))
+    found = []
+    for _ in range(rounds):
+        human, predicted, _, data_set = draw(design, noise, rng, times=times, seeds=1 if not design.quality else 4)
+        keep = np.isin(data_set, large_sets(design))
+        each = [
+            [
+                np.concatenate([
+                    values(human[keep], p[keep], data_set[keep], within=True)[:1],
+                    values(human, p, data_set, within=False)[1:],
+                ]) if within else values(human, p, data_set, within=False)
+                for p in model
+            ]
+            for model in predicted
+        ]  # fmt: skip
+        found.append(np.mean(each, axis=1))
+    first, second = np.mean(found, axis=0)
     return np.concatenate([first, first - second])
 
 
-def intervals(
-    sample: tuple[np.ndarray, ...], clusters: Clusters, rng: np.random.Generator
-) -> Iterator[tuple[str, Estimate]]:
-    """Every way's interval of every statistic, in the order of ``NAMES`` within each way."""
-    human, *models = sample
-    cells = {m: [Cell(p, human, clusters.of_pair)] for m, p in enumerate(models)}
-    resampled = bootstrap(cells, clusters, 800, rng)
-    weights, strata = delete_blocks(clusters, rng)
-    jackknife = evaluate(cells, weights)
-    values = [cells[m][0](ones(clusters))[:, 0] for m in (0, 1)]
-    spare = find_freedom(clusters)
-    for row in METRICS:
-        bend = find_acceleration(jackknife[0][row], strata)
-        yield "shown", bca_interval(values[0][row], resampled[0][row], bend, spare=spare)
-        yield "BCa", bca_interval(values[0][row], resampled[0][row], bend)
-        yield "percentile", percentile_interval(values[0][row], resampled[0][row])
-    for row in METRICS:
-        gap, drawn = values[0][row] - values[1][row], resampled[0][row] - resampled[1][row]
-        yield (
-            "shown",
-            paired_difference(values[0][row], values[1][row], resampled[0][row], resampled[1][row], spare=spare),
-        )
-        yield "BCa", bca_interval(gap, drawn, find_acceleration(jackknife[0][row] - jackknife[1][row], strata))
-        yield "percentile", percentile_interval(gap, drawn)
-        if row == METRICS[0]:
-            between = float(np.corrcoef(*models)[0, 1])
-            yield "Zou", zou_interval(values[0][row], values[1][row], between, human.size)
+def large_sets(design: Design) -> list[int]:
+    """The data sets that the mean within data sets counts: of four pairs a prompt, three prompts or more."""
+    return [i for i, n in enumerate(design.sets) if n >= 3]
 
 
-def cover(n_prompts: int, per_prompt: int, noise: str, studies: int) -> list[Row]:
-    """The share of studies in which each interval holds the truth."""
-    rng, true = np.random.default_rng(17), truth(per_prompt, NOISE[noise])
-    clusters = find_clusters(np.repeat(np.arange(n_prompts), per_prompt), np.zeros(n_prompts * per_prompt))
-    hits: dict[tuple[str, str], int] = {}
-    for _ in range(studies):
-        number = {"shown": 0, "BCa": 0, "percentile": 0, "Zou": 2}
-        for way, found in intervals(draw(n_prompts, per_prompt, NOISE[noise], rng), clusters, rng):
-            name, value = NAMES[number[way]], true[number[way]]
-            number[way] += 1
-            hits[way, name] = hits.get((way, name), 0) + (found.low <= value <= found.high)
-    place = {"prompts": n_prompts, "per_prompt": per_prompt, "models": noise}
-    return [{**place, "interval": way, "of": name, "share": count / studies} for (way, name), count in hits.items()]
+def counts_within(design: Design) -> bool:
+    """Whether r is the mean within data sets: where several of them are large enough, or one among small ones."""
+    return len(design.sets) > 1 and bool(large_sets(design))
 
 
-def size(n_prompts: int, per_prompt: int, studies: int) -> list[Row]:
-    """The share of studies in which the swap test tells two exchangeable models apart."""
-    rng, found = np.random.default_rng(8), {}
-    clusters = np.repeat(np.arange(n_prompts), per_prompt)
-    for _ in range(studies):
-        human, first, second = draw(n_prompts, per_prompt, (0.7, 0.7), rng)
-        p = swap_test({0: [Swap(first, second, human, clusters)]}, n_prompts, 199, rng)[0]
-        for metric in ("pearson", "l1"):
-            found[metric] = found.get(metric, 0) + (p[metric] <= 0.05)
-    place = {"prompts": n_prompts, "per_prompt": per_prompt, "models": "exchangeable", "interval": "swap test"}
-    return [{**place, "of": name, "share": count / studies} for name, count in found.items()]
+def study(design: Design, noise: tuple[float, float], rng: np.random.Generator) -> dict[str, tuple[float, ...]]:
+    """Score one study: for each statistic the ends of its interval, and of a difference the p-value."""
+    human, predicted, prompt, data_set = draw(design, noise, rng)
+    votes = Votes(a=1, b=1)
+    pairs = tuple(
+        Pair.model_construct(id=str(i), prompt="", group=str(p), dataset=str(d), votes=votes, domain=None)
+        for i, (p, d) in enumerate(zip(prompt, data_set, strict=True))
+    )
+    joined = Joined(pairs, human, {"first": predicted[0], "second": predicted[1]})
+    everything = {"all": np.ones(human.size, dtype=bool)}
+    rows = score(
+        joined, baseline="second", groups=everything, n_resamples=400, n_swaps=399, seed=int(rng.integers(1e9))
+    )
+    metrics = dict(zip(SHOWN, ("pearson_within" if counts_within(design) else "pearson", "l1", "brier"), strict=True))
+    found = {}
+    for name, metric in metrics.items():
+        for row in rows:
+            if row.model == "first" and row.metric == metric:
+                ends = (np.nan if end is None else end for end in (row.low, row.high, row.p_value))
+                found[name if row.baseline is None else f"Δ{name}"] = tuple(ends)
+    return found
 
 
-def table(rows: list[Row]) -> str:
-    """A line for each design and models, a column for each statistic; ways below each other."""
-    lines = [f"{'prompts':>8} {'pairs each':>10}  {'models':12} {'':11}" + "".join(f"{name:>18}" for name in NAMES)]
-    keys = dict.fromkeys((r["prompts"], r["per_prompt"], r["models"], r["interval"]) for r in rows)
-    for key in keys:
-        here = {
-            str(r["of"]): r["share"] for r in rows if (r["prompts"], r["per_prompt"], r["models"], r["interval"]) == key
-        }
-        if key[3] == "swap test":
-            here = {"difference of r": here["pearson"], "difference of L1": here["l1"]}
-        cells = "".join(f"{here[name]:>18.3f}" if name in here else f"{'':>18}" for name in NAMES)
-        lines.append(f"{key[0]:>8} {key[1]:>10}  {key[2]:12} {key[3]:11}{cells}")
+def line(task: tuple[Design, int]) -> dict[str, object]:
+    """All shares of one design."""
+    design, studies = task
+    better = 0.35 if design.prompts >= 100 else 0.6 if design.prompts >= 50 else 0.75
+    differ, alike = (0.9, 1.1), (0.9, 0.9)
+    true = dict(zip((*SHOWN, *(f"Δ{name}" for name in SHOWN)), truth(design, differ), strict=True))
+    found: dict[str, object] = {"design": design.name, "sizes": design.sizes}
+    rng = np.random.default_rng([17, design.prompts, len(design.sets), design.seeds])
+    drawn = [study(design, differ, rng) for _ in range(studies)]
+    for name, value in true.items():
+        found[f"holds {name}"] = float(np.mean([s[name][0] <= value <= s[name][1] for s in drawn]))
+    for what, noise in (("null", alike), ("power", (0.9 - better, 0.9))):
+        drawn = [study(design, noise, rng) for _ in range(studies)]
+        for name in ("Δr", "ΔL1"):
+            found[f"{what} {name} test"] = float(np.mean([s[name][2] <= 0.05 for s in drawn]))
+            found[f"{what} {name} interval"] = float(np.mean([not s[name][0] <= 0 <= s[name][1] for s in drawn]))
+    print(".", end="", file=sys.stderr, flush=True)
+    return found
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """A line for each design."""
+    holds = [*SHOWN, *(f"Δ{name}" for name in SHOWN)]
+    lines = [
+        f"{'':28}{'':13}{'interval holds':48}{'told apart, neither better':32}told apart, one better",
+        f"{'design':28}{'sizes':13}" + "".join(f"{name:>8}" for name in holds)
+        + "".join(f"{title:>8}" for title in ("Δr test", "int.", "ΔL1 t.", "int.") * 2),
+    ]  # fmt: skip
+    for row in rows:
+        shares = [row[f"holds {name}"] for name in holds]
+        shares += [row[f"{what} {name} {way}"] for what in ("null", "power") for name in ("Δr", "ΔL1")
+                   for way in ("test", "interval")]  # fmt: skip
+        lines.append(f"{row['design']:28}{row['sizes']:13}" + "".join(f"{share:8.3f}" for share in shares))
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="A twentieth of the studies, for a look.")
+    parser.add_argument("--studies", type=int, default=1000, help="Of each design, three times.")
+    parser.add_argument("--only", default="", help="Designs whose name or sizes have this in them.")
     parser.add_argument("--json", type=Path, help="Write the rows here, too.")
     given = parser.parse_args()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "scipy"))
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
     print("python", *sys.argv, flush=True)
-    studies = 50 if given.quick else 1000
-    rows: list[Row] = []
-    for n_prompts, per_prompt in DESIGNS:
-        for noise in NOISE:
-            rows += cover(n_prompts, per_prompt, noise, studies)
-        rows += size(n_prompts, per_prompt, studies)
-    print(table(rows))
+    tasks = [(d, given.studies) for d in designs() if given.only in f"{d.name} {d.sizes}"]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        rows = list(pool.map(line, tasks))
+    print("\n" + table(rows))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
