@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from dissensus.evaluate.measure import Sample
+from dissensus.evaluate.groups import ALL
+from dissensus.evaluate.scorecard import score
 from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.run import RunData
-from dissensus.stats.comparison import paired_difference
-from dissensus.stats.intervals import FEWEST_CLUSTERS, IntArray, cluster_counts, find_freedom
-from dissensus.stats.metrics import FloatArray, mean_absolute_error, pearson, pearson_within
+from dissensus.stats.metrics import FloatArray
 
 RESAMPLES = 1000
 R = Literal["pearson", "pearson_within"]
-
-_Statistic = Callable[[FloatArray, IntArray | None], FloatArray]
-"""Predictions of shape (n,) and weights, None or of shape (resamples, n), to () or (resamples,)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def compare(runs: Sequence[RunData], titles: Sequence[str]) -> Comparison | None
     boards = [Board(run.metrics) for run in runs]
     r: R = "pearson_within" if all(_has_within(board) for board in boards) else "pearson"
     baseline = None if warning else _baseline(runs, boards)
-    differences = _Differences(runs, baseline, r).all() if baseline is not None else {}
+    differences = _differences(runs, baseline, r) if baseline is not None else {}
     rows = [
         ComparedModel(
             k, titles[k], m, m == board.scores.baseline,
@@ -97,69 +93,39 @@ def _baseline(runs: Sequence[RunData], boards: Sequence[Board]) -> tuple[int, st
     return None if found is None else (0, found)
 
 
-class _Differences:
-    """Paired differences of all models of all runs to one, on one set of resamples of the prompts that they share."""
-
-    def __init__(self, runs: Sequence[RunData], baseline: tuple[int, str], r: R) -> None:
-        first = runs[0].joined
-        assert first is not None
-        self.baseline, self.r, self.level = baseline, r, runs[0].level
-        self.sample = sample = Sample.of(first)
-        order = [pair.id for pair in first.pairs]
-        self.predicted: dict[tuple[int, str], FloatArray] = {}
-        for k, run in enumerate(runs):
-            assert run.joined is not None
-            places = {pair.id: i for i, pair in enumerate(run.joined.pairs)}
-            take = np.array([places[pair_id] for pair_id in order])
-            self.predicted |= {(k, model): rows[:, take] for model, rows in run.joined.predicted.items()}
-        self.statistics: dict[str, _Statistic] = {"pearson": self._r, "l1": self._l1}
-        self.resampled: dict[tuple[tuple[int, str], str], FloatArray] = {}
-        clusters = sample.clusters
-        if clusters.vary and clusters.count >= FEWEST_CLUSTERS:
-            self.resampled = self._resample()
-
-    def all(self) -> dict[tuple[int, str], dict[str, Metric | None]]:
-        """Make a difference of each kind for each model but the baseline."""
-        return {
-            key: {name: self._difference(key, name) for name in self.statistics}
-            for key in self.predicted
-            if key != self.baseline
-        }
-
-    def _r(self, predicted: FloatArray, weights: IntArray | None) -> FloatArray:
-        human = self.sample.joined.human
-        if self.r == "pearson":
-            return pearson(predicted, human, weights)
-        return pearson_within(predicted, human, self.sample.stratum, weights)
-
-    def _l1(self, predicted: FloatArray, weights: IntArray | None) -> FloatArray:
-        return mean_absolute_error(predicted, self.sample.joined.human, weights)
-
-    def _mean(self, key: tuple[int, str], name: str, weights: IntArray | None) -> FloatArray:
-        return np.asarray(np.mean([self.statistics[name](row, weights) for row in self.predicted[key]], axis=0))
-
-    def _resample(self) -> dict[tuple[tuple[int, str], str], FloatArray]:
-        parts: dict[tuple[tuple[int, str], str], list[FloatArray]] = {}
-        of_pair, rng = self.sample.clusters.of_pair, np.random.default_rng(0)
-        for weights in cluster_counts(of_pair, self.sample.stratum, RESAMPLES, rng):
-            for key in self.predicted:
-                for name in self.statistics:
-                    parts.setdefault((key, name), []).append(self._mean(key, name, weights))
-        return {key: np.concatenate(found) for key, found in parts.items()}
-
-    def _difference(self, key: tuple[int, str], name: str) -> Metric | None:
-        value, base = (float(self._mean(k, name, None)) for k in (key, self.baseline))
-        if not np.isfinite(value - base):
-            return None
-        row = Metric(
-            model=key[1], group="all", metric=self.r if name == "pearson" else name, value=value - base,
-            n=len(self.sample.joined.pairs), clusters=self.sample.clusters.count, baseline=self.baseline[1],
-        )  # fmt: skip
-        if not self.resampled:
-            return row
-        drawn = self.resampled[key, name], self.resampled[self.baseline, name]
-        found = paired_difference(value, base, *drawn, self.level, find_freedom(self.sample.clusters))
-        return row.model_copy(update={"low": found.low, "high": found.high, "method": found.method})
+def _differences(
+    runs: Sequence[RunData], baseline: tuple[int, str], r: R
+) -> dict[tuple[int, str], dict[str, Metric | None]]:
+    """Score all models of all runs on the pairs that they share, and take each one's differences to the baseline."""
+    first = runs[0].joined
+    assert first is not None
+    order = [pair.id for pair in first.pairs]
+    names: dict[str, tuple[int, str]] = {}
+    predicted: dict[str, FloatArray] = {}
+    for k, run in enumerate(runs):
+        assert run.joined is not None
+        places = {pair.id: i for i, pair in enumerate(run.joined.pairs)}
+        take = np.array([places[pair_id] for pair_id in order])
+        for model, rows in run.joined.predicted.items():
+            names[f"{k}/{model}"] = k, model
+            predicted[f"{k}/{model}"] = rows[:, take]
+    scored = score(
+        replace(first, predicted=predicted),
+        baseline="{}/{}".format(*baseline),
+        n_resamples=RESAMPLES,
+        n_swaps=0,
+        level=runs[0].level,
+        groups={ALL: np.ones(len(order), dtype=np.bool_)},
+    )
+    shown = {r: "pearson", "l1": "l1"}
+    found: dict[tuple[int, str], dict[str, Metric | None]] = {
+        key: dict.fromkeys(shown.values()) for key in names.values() if key != baseline
+    }
+    for row in scored:
+        if row.baseline is not None and row.metric in shown and row.value is not None:
+            named = row.model_copy(update={"model": names[row.model][1], "baseline": baseline[1]})
+            found[names[row.model]][shown[row.metric]] = named
+    return found
 
 
 def _warning(runs: Sequence[RunData]) -> str:
