@@ -34,7 +34,7 @@ from dissensus.stats.intervals import (
 )
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.permutation import TESTED, Swap, swap_test
-from dissensus.stats.seeds import SeedNoise, find_seed_noise
+from dissensus.stats.seeds import NO_NOISE, SeedNoise, find_seed_noise
 from dissensus.stats.weighted import divide
 
 _SIMULATIONS = 1000
@@ -169,6 +169,8 @@ class Measured:
 
     def seed_noise(self, keys: Sequence[int], metric: str) -> SeedNoise:
         """What the choice of seeds adds to the variance of a contender's value, or of the difference of two."""
+        if len(keys) > 1 and np.array_equal(self.by_draw[keys[0]], self.by_draw[keys[1]], equal_nan=True):
+            return NO_NOISE  # the same trained models twice, not two ways to train
         row = ROWS.index(metric)
         sides = []
         for key in keys:
