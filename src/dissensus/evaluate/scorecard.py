@@ -46,6 +46,11 @@ _SCALES: Mapping[str, Scale] = {
     **dict.fromkeys(("brier_uncertainty", "nll"), "log"),
 }
 """On which a metric of one model is nearly normal; as it is where it is not named, and so are differences."""
+_MOST = {
+    **dict.fromkeys(("pearson_within", "pearson", "pearson_symmetric", "spearman"), 2.0),
+    **dict.fromkeys(("l1", "brier", "accuracy"), 1.0),
+}
+"""The largest difference that there can be: two seeds leave so much open that t would reach beyond it."""
 _INFLATED = frozenset({"ece", "brier_reliability"})
 """Resampling adds noise to these, so their resamples lie above the value."""
 
@@ -252,9 +257,13 @@ class _Rows:
             return recentred_interval(value, resampled, self.level, part.spare, floor=floor, seeds=noise)
         jackknife = _first_less_second([self.found.jackknife[key][ROWS.index(metric)] for key in keys])
         scale = _SCALES.get(metric, "plain") if len(keys) == 1 else "plain"
-        return t_interval(
+        found = t_interval(
             value, resampled, jackknife, self.found.blocks, part.spare, self.level, scale=scale, seeds=noise
         )
+        most = _MOST.get(metric, np.inf)
+        if len(keys) == 1 or found.low is None or found.high is None:
+            return found
+        return replace(found, low=max(found.low, -most), high=min(found.high, most))
 
     def _seeds(self, keys: Sequence[int], metric: str) -> _Seeds | None:
         """How a value, or a difference of two, varies with the seeds of its sides, which are independent of each other.
