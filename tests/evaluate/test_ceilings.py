@@ -112,7 +112,7 @@ def test_a_ceiling_is_of_the_pairs_that_the_model_is_scored_on():
     assert row.value == pytest.approx(np.corrcoef(p, joined.human)[0, 1], abs=0.015)
     assert rows["ceiling", "all", "l1"].value == pytest.approx(np.abs(p - joined.human).mean(), abs=0.01)
     assert row.n == 4000
-    assert row.note == "2000 of 4000 pairs have one vote; their noise is taken from the others'"
+    assert row.note == "2000 of 4000 pairs have one vote: ceilings take the noise of the others for theirs"
     assert _rows(_joined(n=100, singles=100)) == {}
 
 

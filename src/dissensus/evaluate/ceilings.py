@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.evaluate.groups import find_groups, is_exploratory
+from dissensus.evaluate.groups import ALL, find_groups, is_exploratory
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import Ratings, ratings_of
@@ -40,15 +40,24 @@ _OPEN = 0.005
 """Limits wider than rounding are told."""
 
 _UNDEFINED = "undefined: votes that do not vary, or that agree no better than chance"
-_CORRECTED = "the symmetrised r, corrected for the noise of the votes, which no model can follow"
+_CORRECTED = (
+    "corrected: the symmetrised r over its ceiling, which takes out the noise of the votes that no model can follow"
+)
 _DECIDED = (
-    "the votes decided how many were asked, fewer where they agree: taken from the likelihood of the votes, not from "
-    "how they differ"
+    "the votes decided how many were asked, fewer where they agree: ceilings are from the likelihood of the votes, not "
+    "from how they differ"
 )
 _ORDER = (
-    "a has more of the votes than free votes would give it, so they seem to have chosen which response is a: r in that "
-    "order falls short of this ceiling even for a perfect model, the symmetrised r does not"
+    "one side has more of the votes than free votes would give it, so they seem to have chosen which response is a: in "
+    "that order plain r falls short of its ceiling even for a perfect model, and the symmetrised r does not"
 )
+_NAMES = {
+    "l1": "the L1 expected of the true preferences",
+    "pearson": "the ceiling of r",
+    "pearson_symmetric": "the ceiling of the symmetrised r",
+    "pearson_corrected": "the corrected r",
+}
+"""Of what votes may leave open."""
 
 
 def score_ceilings(joined: Joined, resampling: Resampling) -> list[Metric]:
@@ -155,7 +164,7 @@ class _Group:
             key = model, metric
             drawn = resampled.get(key, np.zeros(0))
             estimate = _open(_interval(metric, float(value[0]), drawn, level, self._spare), limits.get(key))
-            remarks = self._remarks(metric, limits.get(key)) if np.isfinite(value[0]) else [_UNDEFINED]
+            remarks = self._remarks(name, metric, limits.get(key)) if np.isfinite(value[0]) else [_UNDEFINED]
             yield Metric(
                 model=model,
                 kind="model" if metric == "pearson_corrected" else "ceiling",
@@ -203,18 +212,22 @@ class _Group:
                     found[key] = min(ends), max(ends)
         return found
 
-    def _remarks(self, metric: str, limits: tuple[float, float] | None) -> Iterator[str]:
+    def _remarks(self, name: str, metric: str, limits: tuple[float, float] | None) -> Iterator[str]:
+        """What is said of a value; limits in numbers of all pairs alone: a note of every group would drown others."""
         if metric == "pearson_corrected":
             yield _CORRECTED
         if self._single:
             what = "pair has" if self._single == 1 else "pairs have"
-            yield f"{self._single} of {self._n} {what} one vote; their noise is taken from the others'"
+            yield f"{self._single} of {self._n} {what} one vote: ceilings take the noise of the others for theirs"
         if self._decided:
             yield _DECIDED
         if self._ordered and metric in ("pearson", "pearson_within"):
             yield _ORDER
-        if limits is not None:
-            yield f"from {number(limits[0])} to {number(limits[1])} by the votes alone: so few leave it open"
+        if limits is not None and name == ALL:
+            low, high = map(number, limits)
+            yield f"{_NAMES[metric]} is anywhere from {low} to {high} by the votes alone, as few as they are"
+        elif limits is not None:
+            yield f"{_NAMES[metric]} is known within limits by so few votes, and its interval reaches out from these"
 
 
 def _interval(metric: str, value: float, drawn: FloatArray, level: float, spare: Freedom) -> Estimate:
