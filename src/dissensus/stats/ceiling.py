@@ -31,17 +31,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from dissensus.stats.metrics import FEWEST_IN_STRATUM, FloatArray
-from dissensus.stats.mixing import VoteMixture
 from dissensus.stats.panel import find_panels
 from dissensus.stats.ratings import VOTES, RatingTable, tabulate
+from dissensus.stats.vote_parts import VotePart, find_parts
 from dissensus.stats.weighted import divide
 
 _MOST_SPLITS = 130
 """All splits of ten raters into halves are 126; of more raters, so many are drawn."""
-
-_MOST_PATTERNS = 200
-"""Distinct patterns of votes up to which resamples fit the distribution of preferences anew. Patterns are as many only
-where pairs have many votes, which tell of each pair by themselves: the distribution matters little then."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,8 @@ def ceiling(
     Ratings that are 0, 1/2 and 1 alone are taken for votes. The L1 of votes comes from the fitted distribution of
     true preferences (`dissensus.stats.mixing`): half-split differences of few votes fall short of it by a tenth to a
     half, most of all where people nearly agree. That of estimates is the mean difference of halves, scaled as for
-    normal noise.
+    normal noise. Whether numbers of votes have a distribution each (`dissensus.stats.vote_parts`) and whose leans a
+    panel's mean may be due to is decided by the sample, whatever the weights.
 
     >>> votes = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 0, 0.0]])
     >>> found = ceiling(votes)
@@ -158,11 +155,7 @@ class Yardstick:
         self._estimates = self._find_estimates()
         self._features = self._sum_features()
         self._panels = find_panels(self._table, self._clusters, self._strata, self._count) if crossed else {}
-        self._mixtures: dict[int | None, _Mixed] = {}
-        if (self._table.size >= 2).any():
-            others = ~np.isin(self._strata, [*self._decided, *np.flatnonzero(self._estimates)])
-            parts: list[tuple[int | None, NDArray[np.bool_]]] = [(None, others), *self._decided.items()]
-            self._mixtures = {number: self._mix(inside) for number, inside in parts if inside.any()}
+        self._parts = list(self._find_parts()) if (self._table.size >= 2).any() else []
 
     def __call__(self, weights: FloatArray) -> Ceiling:
         """Find the ceilings for weights of shape (clusters, resamples); each has shape (resamples,)."""
@@ -174,11 +167,11 @@ class Yardstick:
         covariance = variance.copy()
         estimates = {name: values[self._estimates] for name, values in sums.items()}
         errors = (estimates["error"] + estimates["single"] * _mean_of(estimates, "scaled_error")).sum(axis=0)
-        for number, mixed in self._mixtures.items():
+        for number, votes in self._parts:
             if number is None:
-                errors += mixed.error(weights)
+                errors += votes.error(weights)
             else:
-                covariance[number], variance[number], wrong = mixed.given_votes(weights)
+                covariance[number], variance[number], wrong = votes.given_votes(weights)
                 errors += wrong
         total, above = pairs.sum(axis=0), covariance.sum(axis=0)
         symmetric = _squared(above, variance.sum(axis=0), spread.sum(axis=0))
@@ -207,19 +200,26 @@ class Yardstick:
         weights = np.ones((self._count, 1))
         found, pairs = self(weights), self._strata.size
         limits: dict[str, tuple[float, float]] = {}
-        parts = [mixed.error_limits(decided=number is not None) for number, mixed in self._mixtures.items()]
+        parts = [votes.error_limits(decided=number is not None) for number, votes in self._parts]
         if parts and not self._estimates.any():
             low, high = np.sum(parts, axis=0)
             limits["l1"] = (float(low) / pairs, float(high) / pairs)
         if len(self._decided) == self._sets == 1 and found.pearson_symmetric[0] > 0:
             # What p varies by is identified by the first votes, so r's ceiling is as open as the covariance.
-            mixed = self._mixtures[next(iter(self._decided))]
-            low, value, high = mixed.covariance_limits()
+            low, value, high = self._parts[0][1].covariance_limits()
             for name in ("pearson", "pearson_symmetric"):
                 r = float(getattr(found, name)[0])
                 if np.isfinite(r):
                     limits[name] = (max(0.0, r * low / value), min(1.0, r * high / value))
         return limits
+
+    def _find_parts(self) -> Iterator[tuple[int | None, VotePart]]:
+        """The votes in parts, each with the data set that it is of where the votes decided how many there are."""
+        for number, inside in self._decided.items():
+            yield number, VotePart(self._table, self._clusters, self._count, inside)
+        others = ~np.isin(self._strata, [*self._decided, *np.flatnonzero(self._estimates)])
+        for inside, asked in find_parts(self._table, others):
+            yield None, VotePart(self._table, self._clusters, self._count, inside, asked)
 
     def _find_estimates(self) -> NDArray[np.bool_]:
         """The data sets in which some rating is no vote, shape (sets,)."""
@@ -254,67 +254,6 @@ class Yardstick:
     def _sum(self, weights: FloatArray) -> dict[str, FloatArray]:
         """The features summed with weights, each of shape (sets, resamples)."""
         return {name: np.asarray(features @ weights) for name, features in self._features.items()}
-
-    def _mix(self, inside: NDArray[np.bool_]) -> _Mixed:
-        table = self._table.rows(inside)
-        counts = np.zeros((table.size.size, 3), dtype=np.int64)
-        for column, value in enumerate((1, 0, 0.5)):
-            if (at := np.flatnonzero(table.values == value)).size:
-                counts[:, column] = table.counts[:, at].toarray()[:, 0]
-        return _Mixed(counts, self._clusters[inside], self._count)
-
-
-class _Mixed:
-    """The votes of some pairs with the distribution of preferences behind them, for any weights of clusters."""
-
-    def __init__(self, counts: NDArray[np.integer], clusters: NDArray[np.integer], n_clusters: int) -> None:
-        self._mixture = VoteMixture(counts)
-        of_pair = self._mixture.of_pair
-        self._patterns = len(self._mixture.patterns)
-        shape = (self._patterns, n_clusters)
-        self._by_cluster = sparse.coo_array((np.ones(of_pair.size), (of_pair, clusters)), shape=shape).tocsr()
-        self._sample = np.bincount(of_pair, minlength=self._patterns).astype(np.float64)
-        self._fitted = self._mixture.fit(self._sample[None])
-
-    def error(self, weights: FloatArray) -> FloatArray:
-        """Sum of the expected |h - p|, shape (resamples,), where the number of votes is given beforehand."""
-        by_pattern, spread = self._fit(weights)
-        total = by_pattern.sum(axis=1)
-        return np.where(total > 0, self._mixture.mean_error(spread, by_pattern) * total, 0)
-
-    def given_votes(self, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Sums of E[p - 1/2 | votes] (h - 1/2), of E (p - 1/2)^2 and of E[|h - p| | votes], each (resamples,)."""
-        by_pattern, spread = self._fit(weights)
-        found, total = self._mixture.given_votes(spread), by_pattern.sum(axis=1)
-        sums = (
-            (by_pattern * found.covariance).sum(axis=1),
-            self._mixture.variance(spread) * total,
-            (by_pattern * found.error).sum(axis=1),
-        )
-        covariance, variance, error = np.where(total > 0, sums, 0)
-        return covariance, variance, error
-
-    def error_limits(self, *, decided: bool) -> FloatArray:
-        """The least and the largest sum of |h - p| that the votes of the sample leave possible, shape (2,)."""
-        find = self._mixture.error_limits_given_votes if decided else self._mixture.error_limits
-        found = find(self._fitted[0], self._sample)
-        if found is not None:
-            return np.array([end * self._sample.sum() for end in found])
-        once = np.ones((self._by_cluster.shape[1], 1))
-        value = self.given_votes(once)[2] if decided else self.error(once)
-        return np.array([value[0], value[0]])
-
-    def covariance_limits(self) -> tuple[float, float, float]:
-        """The least, the estimated and the largest mean of E[p - 1/2 | votes] (h - 1/2)."""
-        terms = self._mixture.given_votes(self._fitted).covariance[0]
-        value = float(self._sample @ terms / self._sample.sum())
-        low, high = self._mixture.covariance_limits_given_votes(self._fitted[0], self._sample) or (value, value)
-        return low, value, high
-
-    def _fit(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """How many pairs have each pattern, (resamples, patterns), and the distribution: of each resample, or one."""
-        by_pattern = np.asarray(self._by_cluster @ weights).T
-        return by_pattern, self._fitted if self._patterns > _MOST_PATTERNS else self._mixture.fit(by_pattern)
 
 
 def _mean_of(sums: Mapping[str, FloatArray], name: str) -> FloatArray:

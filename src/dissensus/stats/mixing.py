@@ -109,7 +109,9 @@ class VoteMixture:
         np.divide((error * by_size).sum(axis=1), total, out=result, where=total > 0)
         return result
 
-    def error_limits(self, spread: FloatArray, weights: FloatArray) -> tuple[float, float] | None:
+    def error_limits(
+        self, spread: FloatArray, weights: FloatArray, asked: FloatArray | None = None
+    ) -> tuple[float, float] | None:
         """Find the least and the largest mean error that these votes leave possible; None where that is not asked.
 
         The number of votes is given beforehand. What is held is the probability of every pattern of as many votes as
@@ -118,7 +120,9 @@ class VoteMixture:
         Args:
             spread: the fitted distribution, shape (points,).
             weights: how many pairs have each pattern, shape (patterns,).
+            asked: how many of them the mean is over; all unless given.
         """
+        asked = weights if asked is None else asked
         if np.isnan(spread).any():
             return None
         order = np.argsort(self.sizes, kind="stable")
@@ -129,7 +133,7 @@ class VoteMixture:
         ways = _ways(size, ties=self._ties)
         held = sum(_turned_likelihood(ways[ways[:, 0] >= ways[:, 1]], self.points, scaled=False))
         sizes, of_pattern = np.unique(self.sizes, return_inverse=True)
-        by_size = np.bincount(of_pattern.reshape(-1), weights) / weights.sum()
+        by_size = np.bincount(of_pattern.reshape(-1), asked) / asked.sum()
         errors = np.stack([_error_of(int(size), self.points) for size in sizes], axis=1)
         return _limits(errors @ by_size, np.asarray(held), spread)
 
