@@ -212,6 +212,20 @@ def test_a_panel_of_raters_who_lean_has_the_ceiling_that_a_perfect_model_reaches
     shown = np.corrcoef(p, joined.human)[0, 1]
     assert rows["ceiling", "all", "pearson"].value == pytest.approx(shown, abs=0.01)
     assert rows["ceiling", "all", "pearson_symmetric"].value < shown - 0.02
+    # Beside another data set, of which nobody knows who rated it, the panel is one still.
+    panel = tuple(pair.model_copy(update={"dataset": "panel"}) for pair in joined.pairs)
+    crowd = tuple(
+        pair.model_copy(update={"id": f"c{row}", "dataset": "crowd", "votes": Votes(a=row % 4, b=3 - row % 4)})
+        for row, pair in enumerate(panel)
+    )
+    both = replace(
+        joined,
+        pairs=panel + crowd,
+        human=np.concatenate([joined.human, [pair.votes.preference for pair in crowd]]),
+        predicted={"true": np.tile(joined.predicted["true"], 2)},
+    )
+    beside = _rows(both, n=0)
+    assert beside["ceiling", "dataset=panel", "pearson"].value == pytest.approx(rows["ceiling", "all", "pearson"].value)
 
 
 def test_people_who_agree_no_better_than_chance_leave_nothing_to_correct():

@@ -394,3 +394,20 @@ def test_five_votes_on_arguments_allow_an_r_of_867(real_data_dir):
     assert 0.10 < found.l1 < 0.14
     majority = np.where((counts[:, 0] < counts[:, 1])[:, None], counts[:, [1, 0, 2]], counts)
     assert ceiling(ratings_from_votes(majority)).pearson == pytest.approx(found.pearson)
+
+
+@pytest.mark.real_data
+def test_real_votes_of_which_two_decided_on_a_third(real_data_dir):
+    """Two of a pair's votes, a third where they differ, and those that are left as an unbiased word on the truth."""
+    with gzip.open(real_data_dir / "arguments.jsonl.gz", "rt", encoding="utf-8") as file:
+        counts = np.array([[row[f"votes_{side}"] for side in ("a", "b", "tie")] for row in map(json.loads, file)])
+    rng, value = np.random.default_rng(0), np.array([1, 0, 0.5])
+    everybody = [rng.permutation(np.repeat([0, 1, 2], row)) for row in counts if row.sum() >= 5]
+    asked = [votes[: 2 if votes[0] == votes[1] else 3] for votes in everybody]
+    human = np.array([value[votes].mean() for votes in asked]) - 0.5
+    others = np.array([value[votes[3:]].mean() for votes in everybody]) - 0.5
+    variance = np.mean([np.mean(value[v[:2]] - 0.5) * np.mean(value[v[3:5]] - 0.5) for v in everybody])
+    truth = np.mean(human * others) / np.sqrt(variance * np.mean(human**2))
+    table = tabulate(ratings_from_votes(np.array([np.bincount(votes, minlength=3) for votes in asked])))
+    assert ceiling(table, decided=True).pearson == pytest.approx(truth, abs=0.02)
+    assert ceiling(table).pearson > truth + 0.08

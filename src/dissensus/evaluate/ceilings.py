@@ -69,15 +69,15 @@ def score_ceilings(joined: Joined, resampling: Resampling) -> list[Metric]:
     bootstrap intervals over prompts within data sets, widened for few or unequal prompts; those of the corrected r
     resample the ceiling with it. Where few votes leave a ceiling open, its limits are part of the interval.
     """
-    ratings, history = ratings_of(joined.pairs), find_history(joined.pairs)
+    ratings, history = _Everybody(joined.pairs), find_history(joined.pairs)
     clusters = find_clusters(
         number_labels([pair.group for pair in joined.pairs])[1],
         number_labels([pair.dataset or "" for pair in joined.pairs])[1],
     )
     groups = {
-        name: _Group(joined, mask, ratings, clusters, history)
+        name: _Group(joined, mask, ratings.of(mask), clusters, history)
         for name, mask in find_groups(joined.pairs).items()
-        if (ratings.table.size[mask] >= 2).any() and not is_exploratory(name)
+        if (ratings.size[mask] >= 2).any() and not is_exploratory(name)
     }
     resampled = _resample(groups, clusters, replace(resampling, n=min(resampling.n, _MOST_RESAMPLES)))
     return [row for name, group in groups.items() for row in group.rows(name, resampled[name], resampling.level)]
@@ -101,6 +101,28 @@ def _resample(groups: Mapping[str, _Group], clusters: Clusters, resampling: Resa
         name: {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
         for name, parts in found.items()
     }
+
+
+class _Everybody:
+    """The ratings of all pairs, and who gave them where that is known of some."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self._pairs, self._all = pairs, ratings_of(pairs)
+        self.size = self._all.table.size
+        self._raters = [_raters(pair) for pair in pairs]
+
+    def of(self, mask: NDArray[np.bool_]) -> Ratings:
+        """The ratings of some pairs. Where the same people rated them all, they count though others are not known."""
+        rows: list[int] = np.flatnonzero(mask).tolist()
+        if self._all.crossed or len({self._raters[row] for row in rows}) > 1 or not self._raters[rows[0]]:
+            return Ratings(self._all.table.rows(mask), crossed=self._all.crossed)
+        return ratings_of([self._pairs[row] for row in rows])
+
+
+def _raters(pair: Pair) -> frozenset[str]:
+    """Who rated a pair; nobody where somebody is not named."""
+    names = [vote.annotator for vote in (pair.votes.annotations or () if pair.votes is not None else ())]
+    return frozenset(name for name in names if name is not None) if None not in names else frozenset()
 
 
 @dataclass(frozen=True)
@@ -138,7 +160,7 @@ class _Group:
     ) -> None:
         pairs = [pair for pair, inside in zip(joined.pairs, mask, strict=True) if inside]
         names, strata = number_labels([pair.dataset or "" for pair in pairs])
-        table = ratings.table.rows(mask)
+        table = ratings.table
         self._mine, of_pair = np.unique(clusters.of_pair[mask], return_inverse=True)
         self._of_pair: NDArray[np.intp] = of_pair.reshape(-1)
         vary = any(members.size > 1 and np.isin(members, self._mine).any() for members in clusters.strata)

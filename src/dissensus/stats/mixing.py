@@ -14,6 +14,7 @@ and up to .026 off at three and .009 at five where all pairs lie at two points.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from scipy.optimize import linprog
 from scipy.special import gammaln, xlogy
 
 from dissensus.stats.metrics import FloatArray
+from dissensus.stats.weighted import divide
 
 _STEPS = 100
 """EM steps from an even start: enough for the mean error asked for here, and a little smoother than the optimum."""
@@ -94,20 +96,19 @@ class VoteMixture:
         covariance, error = self._terms()
         return Moments((spread @ covariance) / likelihood, (spread @ error) / likelihood)
 
+    def errors(self, spread: FloatArray) -> FloatArray:
+        """E |h - p| of as many votes as each pattern has, given beforehand; shape (resamples, patterns)."""
+        by_size, of_pattern = self._errors
+        return (spread @ by_size)[:, of_pattern]
+
     def mean_error(self, spread: FloatArray, weights: FloatArray) -> FloatArray:
-        """E |h - p| over pairs whose number of votes is given beforehand, shape (resamples,); NaN without pairs.
+        """The mean of that over pairs, shape (resamples,); NaN without pairs.
 
         Args:
-            spread: as by `fit`, shape (resamples, points) or (1, points).
+            spread: as by `fit`, shape (resamples, points).
             weights: how many pairs have each pattern, shape (resamples, patterns).
         """
-        sizes, of_pattern = np.unique(self.sizes, return_inverse=True)
-        error = spread @ np.stack([_error_of(int(size), self.points) for size in sizes], axis=1)
-        by_size = weights @ (of_pattern.reshape(-1)[:, None] == np.arange(sizes.size)).astype(np.float64)
-        total = by_size.sum(axis=1)
-        result: FloatArray = np.full(total.shape, np.nan)
-        np.divide((error * by_size).sum(axis=1), total, out=result, where=total > 0)
-        return result
+        return divide((weights * self.errors(spread)).sum(axis=1), weights.sum(axis=1))
 
     def error_limits(
         self, spread: FloatArray, weights: FloatArray, asked: FloatArray | None = None
@@ -132,10 +133,9 @@ class VoteMixture:
             return None
         ways = _ways(size, ties=self._ties)
         held = sum(_turned_likelihood(ways[ways[:, 0] >= ways[:, 1]], self.points, scaled=False))
-        sizes, of_pattern = np.unique(self.sizes, return_inverse=True)
-        by_size = np.bincount(of_pattern.reshape(-1), asked) / asked.sum()
-        errors = np.stack([_error_of(int(size), self.points) for size in sizes], axis=1)
-        return _limits(errors @ by_size, np.asarray(held), spread)
+        by_size, of_pattern = self._errors
+        share = np.bincount(of_pattern, asked, by_size.shape[1]) / asked.sum()
+        return _limits(by_size @ share, np.asarray(held), spread)
 
     def error_limits_given_votes(self, spread: FloatArray, weights: FloatArray) -> tuple[float, float] | None:
         """Find the same limits where the votes decided how many there are."""
@@ -154,6 +154,12 @@ class VoteMixture:
         likelihood = (self._one + self._mirrored)[:, seen]
         share = weights[seen] / weights.sum() / np.maximum(spread @ likelihood, 1e-300)
         return _limits(terms[:, seen] @ share, likelihood, spread)
+
+    @cached_property
+    def _errors(self) -> tuple[FloatArray, NDArray[np.intp]]:
+        """E |h - p| at each point for each number of votes, shape (points, sizes), and which one a pattern has."""
+        sizes, of_pattern = np.unique(self.sizes, return_inverse=True)
+        return np.stack([_error_of(int(size), self.points) for size in sizes], axis=1), of_pattern.reshape(-1)
 
     def _terms(self) -> tuple[FloatArray, FloatArray]:
         """Likelihood times (p - 1/2)(h - 1/2) and times |h - p|, each of shape (points, patterns)."""

@@ -7,7 +7,7 @@ they share one, which those of many votes tell more of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,14 @@ from scipy.special import chdtrc
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.mixing import VoteMixture
 from dissensus.stats.ratings import RatingTable
+from dissensus.stats.weighted import divide
 
 _DIFFER = 0.05
 """Of p: pairs of different numbers of votes are then no longer taken for alike."""
+_EXACT = 8
+"""Votes up to which each number is one by itself; beyond, like numbers go together: 9 to 16, 17 to 32 and so on."""
 _FEWEST = 10
-"""Pairs of one number of votes from which they can have a distribution of their own."""
+"""Pairs from which these can have a distribution of their own."""
 
 _MOST_PATTERNS = 200
 """Distinct patterns of votes up to which resamples fit the distribution of preferences anew. Patterns are as many only
@@ -39,8 +42,9 @@ def find_parts(table: RatingTable, inside: NDArray[np.bool_]) -> Iterator[tuple[
         Pairs that share a distribution, and those of them whose error it is for: numbers that few pairs have, and
         single votes, are looked at with all. Both of shape (n,).
     """
-    numbers = [m for m in np.unique(table.size[inside]) if m >= 2 and (inside & (table.size == m)).sum() >= _FEWEST]
-    apart = [inside & (table.size == m) for m in numbers]
+    number = np.where(table.size <= _EXACT, table.size, np.exp2(np.ceil(np.log2(np.maximum(table.size, 1)))))
+    apart = [inside & (number == m) for m in np.unique(number[inside]) if m >= 2]
+    apart = [part for part in apart if part.sum() >= _FEWEST]
     if not _differ([table.distance[part] for part in apart]):
         apart = []
     yield from zip(apart, apart, strict=True)
@@ -71,32 +75,28 @@ class VotePart:
         """
         self._mixture = VoteMixture(_counts(table.rows(inside)))
         of_pair = self._mixture.of_pair
-        self._patterns = len(self._mixture.patterns)
-        shape = (self._patterns, n_clusters)
+        shape = (len(self._mixture.patterns), n_clusters)
         ones = np.ones(of_pair.size)
         self._by_cluster = sparse.coo_array((ones, (of_pair, clusters[inside])), shape=shape).tocsr()
-        self._sample = np.bincount(of_pair, minlength=self._patterns).astype(np.float64)
+        self._sample = np.bincount(of_pair, minlength=shape[0]).astype(np.float64)
         self._fitted = self._mixture.fit(self._sample[None])
         mine = ones if asked is None else asked[inside].astype(np.float64)
-        self._asked = (np.bincount(of_pair, mine, self._patterns) > 0).astype(np.float64)
+        self._asked = (np.bincount(of_pair, mine, shape[0]) > 0).astype(np.float64)
 
     def error(self, weights: FloatArray) -> FloatArray:
         """Sum of the expected |h - p|, shape (resamples,), where the number of votes is given beforehand."""
-        by_pattern, spread = self._fit(weights)
-        asked = by_pattern * self._asked
-        total = asked.sum(axis=1)
-        return np.where(total > 0, self._mixture.mean_error(spread, asked) * total, 0)
+        [found] = self._sum(weights, lambda spread: [self._asked * self._mixture.errors(spread)])
+        return found
 
     def given_votes(self, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Sums of E[p - 1/2 | votes] (h - 1/2), of E (p - 1/2)^2 and of E[|h - p| | votes], each (resamples,)."""
-        by_pattern, spread = self._fit(weights)
-        found, total = self._mixture.given_votes(spread), by_pattern.sum(axis=1)
-        sums = (
-            (by_pattern * found.covariance).sum(axis=1),
-            self._mixture.variance(spread) * total,
-            (by_pattern * found.error).sum(axis=1),
-        )
-        covariance, variance, error = np.where(total > 0, sums, 0)
+
+        def terms(spread: FloatArray) -> list[FloatArray]:
+            found = self._mixture.given_votes(spread)
+            variance = self._mixture.variance(spread)[:, None]
+            return [found.covariance, np.repeat(variance, self._asked.size, axis=1), found.error]
+
+        covariance, variance, error = self._sum(weights, terms)
         return covariance, variance, error
 
     def error_limits(self, *, decided: bool) -> FloatArray:
@@ -119,10 +119,13 @@ class VotePart:
         low, high = self._mixture.covariance_limits_given_votes(self._fitted[0], self._sample) or (value, value)
         return low, value, high
 
-    def _fit(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """How many pairs have each pattern, (resamples, patterns), and the distribution: of each resample, or one."""
+    def _sum(self, weights: FloatArray, terms: Callable[[FloatArray], list[FloatArray]]) -> list[FloatArray]:
+        """Sum what a distribution says of each pattern, shape (resamples, patterns), over pairs: each (resamples,)."""
+        if self._asked.size > _MOST_PATTERNS:
+            return [np.asarray((term[0] @ self._by_cluster) @ weights) for term in terms(self._fitted)]
         by_pattern = np.asarray(self._by_cluster @ weights).T
-        return by_pattern, self._fitted if self._patterns > _MOST_PATTERNS else self._mixture.fit(by_pattern)
+        there = by_pattern.any(axis=1)
+        return [np.where(there, (by_pattern * x).sum(axis=1), 0) for x in terms(self._mixture.fit(by_pattern))]
 
 
 def _counts(table: RatingTable) -> NDArray[np.int64]:
@@ -135,10 +138,14 @@ def _counts(table: RatingTable) -> NDArray[np.int64]:
 
 
 def _differ(parts: Sequence[FloatArray]) -> bool:
-    """Whether the means of several samples differ beyond chance: chi-square of the analysis of variance."""
+    """Whether the means of several samples, whose variances may differ, do so beyond chance (chi-square)."""
     if len(parts) < 2:
         return False
-    everything = np.concatenate(parts)
-    within = sum(float(((part - part.mean()) ** 2).sum()) for part in parts) / (everything.size - len(parts))
-    between = sum(part.size * float(part.mean() - everything.mean()) ** 2 for part in parts)
-    return bool(between > 0 and (within <= 0 or chdtrc(len(parts) - 1, between / within) < _DIFFER))
+    means, sizes = np.array([part.mean() for part in parts]), np.array([part.size for part in parts])
+    # A few pairs may all agree by chance, which does not make their mean certain.
+    variance = np.maximum([part.var() for part in parts], np.concatenate(parts).var() / 4)
+    precision = divide(sizes.astype(np.float64), variance)
+    if np.isnan(precision).any():
+        return False
+    apart = precision @ (means - precision @ means / precision.sum()) ** 2
+    return bool(chdtrc(len(parts) - 1, apart) < _DIFFER)
