@@ -123,6 +123,29 @@ def test_the_noise_of_single_ratings_is_that_of_their_own_data_set():
     assert found.l1 == pytest.approx(mean_absolute_error(p, human), abs=0.002)
 
 
+def test_the_error_over_data_sets_is_the_mean_of_theirs():
+    rng = np.random.default_rng(5)
+    data_set = np.repeat([0, 1, 2], [600, 300, 200])
+    p = np.where(data_set == 0, rng.random(1100), np.where(data_set == 1, rng.choice([0.02, 0.98], 1100), 0.5))
+    votes = binary_votes(p, 3, rng)
+    votes[data_set == 2, 1:] = np.nan  # of single votes alone: taken for a mixture of the others
+    together = Yardstick(tabulate(votes), np.arange(1100), data_set)
+    alone = [
+        Yardstick(tabulate(votes[inside]), np.arange(inside.sum()), np.zeros(inside.sum(), dtype=int))
+        for inside in (data_set == 0, data_set == 1, data_set < 2)
+    ]
+    l1 = [one(np.ones((n, 1))).l1[0] for one, n in zip(alone, (600, 300, 900), strict=True)]
+    two = Yardstick(tabulate(votes[:900]), np.arange(900), data_set[:900])
+    assert two(np.ones((900, 1))).l1[0] == pytest.approx((2 * l1[0] + l1[1]) / 3)
+    assert l1[2] == pytest.approx((2 * l1[0] + l1[1]) / 3, abs=0.02)
+    limits = [one.limits()["l1"] for one in alone]
+    assert two.limits()["l1"] == pytest.approx((2 * np.array(limits[0]) + np.array(limits[1])) / 3, abs=1e-6)
+    assert np.ptp(two.limits()["l1"]) < np.ptp(limits[2])  # one of them is known better than a mixture of both
+    differ = votes[:900].min(axis=1) != votes[:900].max(axis=1)
+    single = together(np.ones((1100, 1))).l1[0] * 1100 - two(np.ones((900, 1))).l1[0] * 900
+    assert single / 200 == pytest.approx(differ.mean() * 2 / 3, abs=0.01)  # of three, two differ so often
+
+
 def test_more_votes_for_pairs_that_look_hard_leave_the_error_right():
     """Five votes where preferences are near 1/2: with one distribution for all, L1 was .166 for a truth of .150."""
     rng = np.random.default_rng(0)

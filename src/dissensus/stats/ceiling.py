@@ -218,7 +218,7 @@ class Yardstick:
         for number, inside in self._decided.items():
             yield number, VotePart(self._table, self._clusters, self._count, inside)
         others = ~np.isin(self._strata, [*self._decided, *np.flatnonzero(self._estimates)])
-        for inside, asked in find_parts(self._table, others):
+        for inside, asked in find_parts(self._table, self._strata, others):
             yield None, VotePart(self._table, self._clusters, self._count, inside, asked)
 
     def _find_estimates(self) -> NDArray[np.bool_]:

@@ -1,8 +1,8 @@
 """The expected error of votes, in parts of pairs that have a distribution of true preferences of their own.
 
-Pairs of three and of five votes may differ beforehand: five where a pair looked hard, or in another data set.
-Where votes differ more often among the pairs of one number, each number of votes has its own distribution; otherwise
-they share one, which those of many votes tell more of.
+Data sets have one each: a mixture of them would be known less well than they are. So have the pairs of three and those
+of five votes of a data set where votes differ more often among the one, as where five were asked if a pair looked hard;
+otherwise they share one, which the pairs of five tell more of.
 """
 
 from __future__ import annotations
@@ -25,23 +25,41 @@ _EXACT = 8
 """Votes up to which each number is one by itself; beyond, like numbers go together: 9 to 16, 17 to 32 and so on."""
 _FEWEST = 10
 """Pairs from which these can have a distribution of their own."""
+_FEWEST_OF_SET, _MOST_SETS = 50, 8
+"""Pairs from which a data set has its own: with fewer the error is a hundredth or more too small. And how many have."""
 
 _MOST_PATTERNS = 200
 """Distinct patterns of votes up to which resamples fit the distribution of preferences anew. Patterns are as many only
 where pairs have many votes, which tell of each pair by themselves: the distribution matters little then."""
 
 
-def find_parts(table: RatingTable, inside: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Part pairs by their number of votes where these differ in how often votes do.
+def find_parts(
+    table: RatingTable, strata: NDArray[np.integer], inside: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Part pairs by data set, and by their number of votes where these differ in how often votes do.
 
     Args:
         table: the votes of n pairs.
+        strata: the number of each pair's data set, shape (n,).
         inside: the pairs to part, shape (n,).
 
     Yields:
-        Pairs that share a distribution, and those of them whose error it is for: numbers that few pairs have, and
-        single votes, are looked at with all. Both of shape (n,).
+        Pairs that share a distribution, and those of them whose error it is for: of small data sets together, of
+        numbers that few pairs have and of single votes, which say nothing of a distribution. Both of shape (n,).
     """
+    telling = inside & (table.size >= 2)
+    pairs = np.bincount(strata[telling])
+    own = [number for number in np.argsort(-pairs, kind="stable")[:_MOST_SETS] if pairs[number] >= _FEWEST_OF_SET]
+    rest = inside & ~np.isin(strata, own)
+    for number in own:
+        yield from _by_number(table, inside & (strata == number))
+    if (rest & telling).sum() >= _FEWEST:
+        yield from _by_number(table, rest)
+    elif rest.any():
+        yield inside, rest
+
+
+def _by_number(table: RatingTable, inside: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     number = np.where(table.size <= _EXACT, table.size, np.exp2(np.ceil(np.log2(np.maximum(table.size, 1)))))
     apart = [inside & (number == m) for m in np.unique(number[inside]) if m >= 2]
     apart = [part for part in apart if part.sum() >= _FEWEST]
