@@ -4,10 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dissensus.evaluate import ceilings
 from dissensus.evaluate.ceilings import History, find_history, score_ceilings
 from dissensus.evaluate.join import join
 from dissensus.evaluate.measure import Resampling
 from dissensus.records import Pair, Prediction, Vote, Votes
+from dissensus.stats.intervals import Freedom
 
 
 def _joined(n=400, votes=5, seed=0, datasets=("d",), singles=0):
@@ -53,6 +55,15 @@ def test_every_group_has_a_ceiling_with_its_interval_but_not_one_chosen_by_the_v
     assert all(row.low < row.value < row.high for row in rows.values())
     assert {row.method for row in rows.values() if row.kind == "ceiling"} == {"percentile"}
     assert ("ceiling", "dataset=d", "pearson_within") not in rows
+
+
+def test_intervals_are_widened_for_few_prompts(monkeypatch):
+    joined = _joined(n=60)
+    rows = _rows(joined)
+    monkeypatch.setattr(ceilings, "find_freedom", lambda *_: Freedom(1.0, 1e9))
+    for key, narrow in _rows(joined).items():
+        assert rows[key].low < narrow.low
+        assert rows[key].high > narrow.high
 
 
 def test_three_people_who_estimate_leave_the_ceiling_that_their_spread_does():

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dissensus.stats import vote_parts
+from dissensus.stats.bootstrap import draw_clusters
 from dissensus.stats.ceiling import Yardstick, ceiling, correct_for_attenuation
-from dissensus.stats.intervals import cluster_counts
+from dissensus.stats.intervals import find_clusters, find_freedom, percentile_interval
 from dissensus.stats.metrics import mean_absolute_error, pearson, pearson_symmetric
 from dissensus.stats.ratings import ratings_from_votes, tabulate
 
@@ -290,7 +291,7 @@ def test_three_raters_with_sd_18_cap_r_at_94_and_err_by_077():
     assert ceiling(rated).l1 == pytest.approx(0.077, abs=0.005)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(0, 1000))
 def test_neither_the_order_of_rows_and_raters_nor_the_orientation_matters(seed):
     rng = np.random.default_rng(seed)
@@ -376,6 +377,8 @@ def test_a_model_with_noise_is_corrected_to_its_r_with_the_truth():
 def test_ratings_that_are_no_fractions_are_a_mistake():
     with pytest.raises(ValueError, match="divide estimates"):
         ceiling(np.array([[3.0, 7.0]]))
+    with pytest.raises(ValueError, match="estimates"):
+        ceiling(np.array([[0.3, 0.7]]), decided=True)
     with pytest.raises(ValueError, match="weights"):
         ceiling(np.ones((3, 2)), np.ones(2))
     with pytest.raises(ValueError, match="counts"):
@@ -388,24 +391,29 @@ def test_counts_are_written_out_as_ratings():
     assert [[(row == v).sum() for v in (1, 0, 0.5)] for row in ratings] == counts.tolist()
 
 
-@pytest.mark.slow
-def test_clustered_intervals_cover_the_ceiling():
-    truth, hits = None, np.zeros(2)
-    for seed in range(-1, 150):
-        rng = np.random.default_rng(seed + 1)
-        prompts = np.repeat(np.arange(40 if seed >= 0 else 20_000), 5)
-        tilt = rng.beta(2, 2, prompts.max() + 1)[prompts]
-        p = rng.beta(8 * tilt + 0.5, 8 * (1 - tilt) + 0.5)
-        votes = binary_votes(p, 5, rng)
-        if seed < 0:
-            human = votes.mean(axis=1)
-            truth = np.array([pearson(p, human), mean_absolute_error(p, human)])
-            continue
-        [weights] = cluster_counts(prompts, np.zeros(200), 300, rng)
-        found = ceiling(votes, weights)
-        low, high = np.quantile([found.pearson, found.l1], [0.025, 0.975], axis=1)
-        hits += (low <= truth) & (truth <= high)
-    assert hits.min() / 150 > 0.88
+def _study(sizes, rng):
+    """Prompts of these sizes, preferences that are alike in a prompt, and five votes on each pair."""
+    prompts = np.repeat(np.arange(sizes.size), sizes)
+    tilt = rng.beta(2, 2, sizes.size)[prompts]
+    p = rng.beta(4 * tilt + 0.5, 4 * (1 - tilt) + 0.5)
+    return prompts, p, binary_votes(p, 5, rng)
+
+
+def test_intervals_hold_the_ceiling_with_a_dozen_prompts_of_unequal_size():
+    """Of 12 prompts of 1 to 100 pairs, plain percentile intervals hold it in .87, those of the tables in .93 to .97."""
+    _, p, votes = _study(np.full(30_000, 2), np.random.default_rng(0))
+    truth = np.array([pearson_symmetric(p, votes.mean(axis=1)), mean_absolute_error(p, votes.mean(axis=1))])
+    held, rng = np.zeros(2), np.random.default_rng(1)
+    for _ in range(120):
+        prompts, _, votes = _study(np.exp(rng.uniform(0, np.log(100), 12)).astype(int), rng)
+        strata = np.zeros(prompts.size, dtype=int)
+        clusters = find_clusters(prompts, strata)
+        yardstick, spare = Yardstick(tabulate(votes), prompts, strata), find_freedom(clusters)
+        sample, drawn = yardstick(np.ones((12, 1))), yardstick(draw_clusters(clusters, 200, rng))
+        for k, name in enumerate(("pearson_symmetric", "l1")):
+            found = percentile_interval(float(getattr(sample, name)[0]), getattr(drawn, name), spare=spare)
+            held[k] += found.low <= truth[k] <= found.high
+    assert (held / 120).min() > 0.91
 
 
 @pytest.mark.real_data

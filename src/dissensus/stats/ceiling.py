@@ -153,6 +153,8 @@ class Yardstick:
         self._large = np.bincount(self._strata, minlength=self._sets) >= FEWEST_IN_STRATUM
         self._decided = {number: inside for number in decided if (inside := self._strata == number).any()}
         self._estimates = self._find_estimates()
+        if any(self._estimates[number] for number in self._decided):
+            raise ValueError("only the number of votes can have been decided by them, not that of estimates")
         self._features = self._sum_features()
         self._panels = find_panels(self._table, self._clusters, self._strata, self._count) if crossed else {}
         self._parts = list(self._find_parts()) if (self._table.size >= 2).any() else []
@@ -162,8 +164,25 @@ class Yardstick:
         if not (self._table.size >= 2).any():
             return Ceiling(*np.full((5, weights.shape[1]), np.nan))
         sums = self._sum(weights)
-        pairs, spread = sums["pairs"], sums["spread"]
-        variance = spread - sums["noise"] - sums["single"] * _mean_of(sums, "square")
+        total = {name: values.sum(axis=0) for name, values in sums.items()}
+        covariance, variance, errors = self._expect(weights, sums)
+        spread = sums["spread"]
+        symmetric = _squared(covariance.sum(axis=0), variance.sum(axis=0), total["spread"])
+        plain, within = symmetric, _squared(covariance, variance, spread)
+        for number, panel in self._panels.items():
+            within[number] = panel(weights, divide(variance[number], sums["pairs"][number]))
+            plain = within[number] if self._sets == 1 else plain
+        return Ceiling(
+            pearson=_root(np.where(_varies(total), plain, np.nan)),
+            pearson_symmetric=_root(symmetric),
+            pearson_within=_root(self._mean(within, sums)),
+            l1=divide(errors, total["pairs"]),
+            reliability=symmetric,
+        )
+
+    def _expect(self, weights: FloatArray, sums: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Sums of (p - 1/2)(h - 1/2) and (p - 1/2)^2 by data set, (sets, resamples), and of |h - p|, (resamples,)."""
+        variance = sums["spread"] - sums["noise"] - sums["single"] * _mean_of(sums, "square")
         covariance = variance.copy()
         estimates = {name: values[self._estimates] for name, values in sums.items()}
         errors = (estimates["error"] + estimates["single"] * _mean_of(estimates, "scaled_error")).sum(axis=0)
@@ -173,23 +192,13 @@ class Yardstick:
             else:
                 covariance[number], variance[number], wrong = votes.given_votes(weights)
                 errors += wrong
-        total, above = pairs.sum(axis=0), covariance.sum(axis=0)
-        symmetric = _squared(above, variance.sum(axis=0), spread.sum(axis=0))
-        plain, within = symmetric, _squared(covariance, variance, spread)
-        for number, panel in self._panels.items():
-            within[number] = panel(weights, divide(variance[number], pairs[number]))
-            plain = within[number] if self._sets == 1 else plain
-        varies = spread - divide(sums["lean"] ** 2, pairs) > 1e-12 * spread
-        pooled = spread.sum(axis=0) - divide(sums["lean"].sum(axis=0) ** 2, total) > 1e-12 * spread.sum(axis=0)
-        counted = pairs * (varies & np.isfinite(within) & self._large[:, None])
-        inside = divide(np.where(counted > 0, counted * np.maximum(within, 0), 0).sum(axis=0), counted.sum(axis=0))
-        return Ceiling(
-            pearson=_root(np.where(pooled, plain, np.nan)),
-            pearson_symmetric=_root(symmetric),
-            pearson_within=_root(inside),
-            l1=divide(errors, total),
-            reliability=symmetric,
-        )
+        return covariance, variance, errors
+
+    def _mean(self, reliability: FloatArray, sums: Mapping[str, FloatArray]) -> FloatArray:
+        """Mean over the data sets that are large and have an r, by their pairs."""
+        counted = sums["pairs"] * (_varies(sums) & np.isfinite(reliability) & self._large[:, None])
+        summed = np.where(counted > 0, counted * np.maximum(reliability, 0), 0).sum(axis=0)
+        return divide(summed, counted.sum(axis=0))
 
     def limits(self) -> Mapping[str, tuple[float, float]]:
         """Find how far the votes of the sample leave a ceiling open, by its name in `Ceiling`, where they do.
@@ -260,6 +269,13 @@ def _mean_of(sums: Mapping[str, FloatArray], name: str) -> FloatArray:
     """Mean of a feature over the pairs of a data set that have two ratings; over all such pairs where it has none."""
     everywhere = divide(sums[name].sum(axis=0), sums["several"].sum(axis=0))
     return np.where(sums["several"] > 0, divide(sums[name], sums["several"]), everywhere)
+
+
+def _varies(sums: Mapping[str, FloatArray]) -> NDArray[np.bool_]:
+    """Whether h is not the same throughout, up to rounding."""
+    about_mean = sums["spread"] - divide(sums["lean"] ** 2, sums["pairs"])
+    varies: NDArray[np.bool_] = about_mean > 1e-12 * sums["spread"]
+    return varies
 
 
 def _squared(covariance: FloatArray, variance: FloatArray, spread: FloatArray) -> FloatArray:
