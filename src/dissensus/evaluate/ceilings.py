@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.evaluate.groups import ALL, find_groups, is_exploratory
+from dissensus.evaluate.groups import ALL, find_groups, group_field, is_exploratory
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import Ratings, ratings_of
@@ -235,12 +235,13 @@ class _Group:
         return found
 
     def _remarks(self, name: str, metric: str, limits: tuple[float, float] | None) -> Iterator[str]:
-        """What is said of a value; limits in numbers of all pairs alone: a note of every group would drown others."""
+        """What is said of a value; in numbers of few groups alone: a note of every group would drown the others."""
         if metric == "pearson_corrected":
             yield _CORRECTED
         if self._single:
-            what = "pair has" if self._single == 1 else "pairs have"
-            yield f"{self._single} of {self._n} {what} one vote: ceilings take the noise of the others for theirs"
+            counted = name == ALL or group_field(name) == "dataset"
+            share = f"{self._single} of {self._n} pairs have" if counted else "some pairs have"
+            yield f"{share} one vote: ceilings take the noise of the others for theirs"
         if self._decided:
             yield _DECIDED
         if self._ordered and metric in ("pearson", "pearson_within"):
