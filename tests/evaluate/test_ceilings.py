@@ -1,12 +1,15 @@
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from dissensus.evaluate.ceilings import score_ceilings
+from dissensus.evaluate import ceilings
+from dissensus.evaluate.ceilings import History, find_history, score_ceilings
 from dissensus.evaluate.join import join
 from dissensus.evaluate.measure import Resampling
 from dissensus.records import Pair, Prediction, Vote, Votes
+from dissensus.stats.intervals import Freedom
 
 
 def _joined(n=400, votes=5, seed=0, datasets=("d",), singles=0):
@@ -49,8 +52,18 @@ def test_every_group_has_a_ceiling_with_its_interval_but_not_one_chosen_by_the_v
     within = rows["ceiling", "all", "pearson_within"]
     sets = [rows["ceiling", f"dataset={name}", "pearson"].value for name in "de"]
     assert min(sets) <= within.value <= max(sets)
-    assert all(row.low < row.value < row.high and row.method == "percentile" for row in rows.values())
+    assert all(row.low < row.value < row.high for row in rows.values())
+    assert {row.method for row in rows.values() if row.kind == "ceiling"} == {"percentile"}
     assert ("ceiling", "dataset=d", "pearson_within") not in rows
+
+
+def test_intervals_are_widened_for_few_prompts(monkeypatch):
+    joined = _joined(n=60)
+    rows = _rows(joined)
+    monkeypatch.setattr(ceilings, "find_freedom", lambda *_: Freedom(1.0, 1e9))
+    for key, narrow in _rows(joined).items():
+        assert rows[key].low < narrow.low
+        assert rows[key].high > narrow.high
 
 
 def test_three_people_who_estimate_leave_the_ceiling_that_their_spread_does():
@@ -102,9 +115,128 @@ def test_a_unanimous_data_set_does_not_lift_the_ceiling_of_the_others():
     assert together**2 == pytest.approx((100 * alone**2 + 20) / 120)
 
 
-def test_pairs_of_a_single_vote_are_left_out():
-    assert _rows(_joined(singles=100))["ceiling", "all", "pearson"].n == 300
+def test_a_ceiling_is_of_the_pairs_that_the_model_is_scored_on():
+    """Half of the pairs have one vote: a model that knows the preferences is at a ceiling of all of them."""
+    joined = _joined(n=4000, singles=2000)
+    rows, [p] = _rows(joined, n=0), joined.predicted["true"]
+    row = rows["ceiling", "all", "pearson"]
+    assert row.value == pytest.approx(np.corrcoef(p, joined.human)[0, 1], abs=0.015)
+    assert rows["ceiling", "all", "l1"].value == pytest.approx(np.abs(p - joined.human).mean(), abs=0.01)
+    assert row.n == 4000
+    assert row.note == "2000 of 4000 pairs have one vote: ceilings take the noise of the others for theirs"
     assert _rows(_joined(n=100, singles=100)) == {}
+
+
+def _turned(joined, turn):
+    """The same with a and b swapped in some pairs."""
+    pairs = tuple(
+        pair.model_copy(update={"votes": Votes(a=pair.votes.b, b=pair.votes.a)}) if swap else pair
+        for pair, swap in zip(joined.pairs, turn, strict=True)
+    )
+    predicted = {model: np.where(turn, 1 - rows, rows) for model, rows in joined.predicted.items()}
+    return replace(joined, pairs=pairs, human=np.where(turn, 1 - joined.human, joined.human), predicted=predicted)
+
+
+def test_turning_pairs_round_changes_no_ceiling_and_no_corrected_r():
+    joined = _joined(datasets=("d", "e"))
+    rows, turned = _rows(joined), _rows(_turned(joined, np.random.default_rng(0).random(400) < 0.5))
+    assert rows.keys() == turned.keys()
+    for key, row in rows.items():
+        assert (turned[key].value, turned[key].low) == pytest.approx((row.value, row.low))
+
+
+def test_the_majority_as_response_a_is_noted_where_plain_r_suffers_from_it():
+    joined = _joined(datasets=("d", "e"))
+    rows = _rows(_turned(joined, joined.human < 0.5), n=0)
+    for metric, noted in (("pearson", True), ("pearson_within", True), ("pearson_symmetric", False), ("l1", False)):
+        assert ("chosen which response is a" in (rows["ceiling", "all", metric].note or "")) == noted
+    assert all("chosen" not in (row.note or "") for row in _rows(joined, n=0).values())
+
+
+def _asked_on(joined, seed=0):
+    """Two votes on each pair, and a third where these differ."""
+    rng = np.random.default_rng(seed)
+    votes = [rng.permutation(np.repeat([1, 0], [pair.votes.a, pair.votes.b])) for pair in joined.pairs]
+    votes = [v[: 2 if v[0] == v[1] else 3] for v in votes]
+    pairs = tuple(
+        pair.model_copy(update={"votes": Votes(a=int(v.sum()), b=int((1 - v).sum()))})
+        for pair, v in zip(joined.pairs, votes, strict=True)
+    )
+    return replace(joined, pairs=pairs, human=np.array([v.mean() for v in votes]))
+
+
+def test_where_the_votes_decided_how_many_were_asked_it_is_said_and_put_right():
+    joined = _asked_on(_joined(n=3000))
+    rows, [p] = _rows(joined, n=0), joined.predicted["true"]
+    row = rows["ceiling", "all", "pearson"]
+    assert row.value == pytest.approx(np.corrcoef(p, joined.human)[0, 1], abs=0.025)
+    assert rows["ceiling", "all", "l1"].value == pytest.approx(np.abs(p - joined.human).mean(), abs=0.01)
+    assert all("the votes decided how many were asked" in row.note for row in rows.values())
+    assert "by the votes alone" in row.note  # three votes do not tell r from others
+
+
+def test_only_the_data_set_whose_votes_decided_it_is_suspected():
+    joined = _joined(n=1000, datasets=("d", "e"))
+    asked = _asked_on(joined)
+    mixed = [a if a.dataset == "d" else b for a, b in zip(asked.pairs, joined.pairs, strict=True)]
+    assert find_history(mixed) == History({"d"}, set())
+    # Sixty pairs each are not enough to be sure of either, but together they are.
+    few = [pair for pair in asked.pairs if pair.votes.n == 2][:40] + [p for p in asked.pairs if p.votes.n == 3][:16]
+    together = [pair.model_copy(update={"dataset": f"s{row % 2}"}) for row, pair in enumerate(few)]
+    assert find_history(together).number == {"s0", "s1"}
+    assert find_history(joined.pairs) == History(set(), set())
+
+
+def test_limits_of_few_votes_are_part_of_the_interval():
+    joined = _joined(n=1000, votes=3)
+    row = _rows(joined)["ceiling", "all", "l1"]
+    low, high = (float(part) for part in re.search(r"from (\.\d+) to (\.\d+) by the votes alone", row.note).groups())
+    assert row.low < low < row.value < high < row.high
+    assert high - low > 0.03
+    [p] = joined.predicted["true"]
+    assert low < np.abs(p - joined.human).mean() < high
+    assert _rows(_joined(n=1000, votes=15))["ceiling", "all", "l1"].note is None
+
+
+def test_a_panel_of_raters_who_lean_has_the_ceiling_that_a_perfect_model_reaches():
+    rng = np.random.default_rng(2)
+    p = rng.random(600)
+    said = np.clip(np.round(p[:, None] + [-0.2, 0.0, 0.2] + rng.normal(0, 0.15, (600, 3)), 1), 0, 1)
+    pairs = [
+        Pair(
+            id=f"p{row}",
+            prompt=f"prompt {row}",
+            response_a="x",
+            response_b="y",
+            votes=Votes(
+                a=3, b=0, annotations=[Vote(annotator=f"w{k}", vote="a", estimate=x) for k, x in enumerate(estimates)]
+            ),
+        )
+        for row, estimates in enumerate(said)
+    ]
+    predictions = [
+        Prediction(pair_id=f"p{row}", model="true", reward_a=0, reward_b=0, preference_a=float(x))
+        for row, x in enumerate(p)
+    ]
+    joined = join(pairs, predictions)
+    rows = _rows(joined, n=0)
+    shown = np.corrcoef(p, joined.human)[0, 1]
+    assert rows["ceiling", "all", "pearson"].value == pytest.approx(shown, abs=0.01)
+    assert rows["ceiling", "all", "pearson_symmetric"].value < shown - 0.02
+    # Beside another data set, of which nobody knows who rated it, the panel is one still.
+    panel = tuple(pair.model_copy(update={"dataset": "panel"}) for pair in joined.pairs)
+    crowd = tuple(
+        pair.model_copy(update={"id": f"c{row}", "dataset": "crowd", "votes": Votes(a=row % 4, b=3 - row % 4)})
+        for row, pair in enumerate(panel)
+    )
+    both = replace(
+        joined,
+        pairs=panel + crowd,
+        human=np.concatenate([joined.human, [pair.votes.preference for pair in crowd]]),
+        predicted={"true": np.tile(joined.predicted["true"], 2)},
+    )
+    beside = _rows(both, n=0)
+    assert beside["ceiling", "dataset=panel", "pearson"].value == pytest.approx(rows["ceiling", "all", "pearson"].value)
 
 
 def test_people_who_agree_no_better_than_chance_leave_nothing_to_correct():

@@ -79,7 +79,8 @@ def test_the_order_of_things_is_what_it_must_be(rows):
     l1 = {model: _value(rows, model, "l1").value for model in ("better", "one half", "ceiling")}
     assert l1["ceiling"] - 0.02 < l1["better"] < l1["one half"]  # the ceiling is an estimate
     corrected = _value(rows, "better", "pearson_corrected").value
-    assert corrected == pytest.approx(r["better"] / r["ceiling"], rel=1e-9)
+    symmetric = [_value(rows, model, "pearson_symmetric").value for model in ("better", "ceiling")]
+    assert corrected == pytest.approx(symmetric[0] / symmetric[1], rel=1e-9)
 
 
 def test_a_judge_of_one_data_set_is_compared_there(rows):

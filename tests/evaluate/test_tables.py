@@ -100,12 +100,12 @@ def test_over_several_data_sets_the_mean_within_them_comes_first(make_scorecard)
 
 def test_the_ceiling_is_a_column_of_its_own(make_scorecard):
     ceilings = [row("ceiling", m, g, kind="ceiling") for m in ("pearson", "l1") for g in ("all", "domain=in")]
-    for metric, title in (("pearson", "noise ceiling"), ("l1", "noise floor")):
+    for metric, title in (("pearson", "noise ceiling"), ("l1", "true preferences")):
         table = group_table(Scores(make_scorecard() + ceilings), metric)
         assert table.header[-1] == title
         shown = {entries[0] for entries in table.rows if entries[-1] is not None}
         assert shown == {"All ID", "All pairs"}
-    assert metric_table(Scores(make_scorecard() + ceilings)).header[-1] == "noise ceiling"
+    assert metric_table(Scores(make_scorecard() + ceilings)).header[-1] == "true preferences"
 
 
 def test_against_the_paper_every_row_of_it_is_there(make_scorecard):
@@ -141,7 +141,7 @@ def test_references_and_judges_have_a_table_of_their_own(make_scorecard):
     ]
     table = table_of(rows, "baselines")
     assert table.header == ("", "n", "Pearson r", "L1", "Brier", "accuracy")
-    assert names(table)[:6] == ["one half", "longer response", "gpt-4", "base", "margin", "noise ceiling"]
+    assert names(table)[:6] == ["one half", "longer response", "gpt-4", "base", "margin", "true preferences"]
     assert [title for _, title in table.sections] == ["All pairs", "All OOD"]
     assert table_of(make_scorecard(), "baselines") is None
 

@@ -79,11 +79,11 @@ def test_a_row_is_copied_as_numbers_and_brackets_alone(browser, file):
         assert [word for word in words if not re.fullmatch(r"\[?[+−]?\d*\.?\d+[],]?", word)] == []
 
 
-@pytest.mark.parametrize("table", ["pearson", "l1"])
-def test_at_1280_no_column_is_lost(browser, file, table):
+@pytest.mark.parametrize(("table", "title"), [("pearson", "Ceiling"), ("l1", "True preferences")])
+def test_at_1280_no_column_is_lost(browser, file, table, title):
     with opened(browser, file, viewport=LAPTOP) as page:
         last = page.locator(f"#s0-{table} > .scroll thead th").last
-        assert last.inner_text() == "Ceiling"
+        assert last.inner_text() == title
         assert last.evaluate("(cell) => cell.getBoundingClientRect().right") <= 1280
         assert page.locator(f"#s0-{table} > .scroll.wide").count() == 0
 

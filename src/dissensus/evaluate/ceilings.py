@@ -2,113 +2,271 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.evaluate.groups import find_groups, is_exploratory
+from dissensus.evaluate.groups import ALL, find_groups, group_field, is_exploratory
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import Resampling
-from dissensus.evaluate.people import rating_counts
-from dissensus.records import Metric
-from dissensus.stats.ceiling import Ceiling, ceiling, correct_for_attenuation
-from dissensus.stats.intervals import FEWEST_CLUSTERS, cluster_counts, find_clusters, number_labels, percentile_interval
-from dissensus.stats.metrics import FloatArray, large_strata, pearson
+from dissensus.evaluate.people import Ratings, ratings_of
+from dissensus.evaluate.words import number
+from dissensus.records import Metric, Pair
+from dissensus.stats.bootstrap import block_sizes, draw_clusters, one_blas_thread
+from dissensus.stats.ceiling import Yardstick, correct_for_attenuation
+from dissensus.stats.intervals import (
+    FEWEST_CLUSTERS,
+    Clusters,
+    Estimate,
+    Freedom,
+    bca_interval,
+    find_clusters,
+    find_freedom,
+    number_labels,
+    percentile_interval,
+)
+from dissensus.stats.metrics import FloatArray, large_strata
+from dissensus.stats.misfit import number_was_decided, order_was_decided
 from dissensus.stats.weighted import divide
 
 CEILING = "ceiling"
 _MOST_RESAMPLES = 1000
 """Enough for the limits of what is itself only a yardstick."""
+_LEAST_RELIABILITY = 0.05
+"""Below, r corrected for attenuation means nothing."""
+_OPEN = 0.005
+"""Limits wider than rounding are told."""
+
+_UNDEFINED = "undefined: votes that do not vary, or that agree no better than chance"
+_CORRECTED = (
+    "corrected: the symmetrised r over its ceiling, which takes out the noise of the votes that no model can follow"
+)
+_DECIDED = (
+    "the votes decided how many were asked, fewer where they agree: ceilings are from the likelihood of the votes, not "
+    "from how they differ"
+)
+_ORDER = (
+    "one side has more of the votes than free votes would give it, so they seem to have chosen which response is a: in "
+    "that order plain r falls short of its ceiling even for a perfect model, and the symmetrised r does not"
+)
+_NAMES = {
+    "l1": "the L1 expected of the true preferences",
+    "pearson": "the ceiling of r",
+    "pearson_symmetric": "the ceiling of the symmetrised r",
+    "pearson_corrected": "the corrected r",
+}
+"""Of what votes may leave open."""
 
 
 def score_ceilings(joined: Joined, resampling: Resampling) -> list[Metric]:
     """Find the noise ceiling of r and L1 in every group, and each model's r corrected for attenuation.
 
-    Pairs of a single vote say nothing of the noise and are left out; n says of how many pairs this is. Groups that were
-    chosen by the votes themselves have no ceiling: the noise that it is about is what they were chosen by. Intervals
-    are percentile bootstrap intervals over prompts within data sets; those of the corrected r resample the ceiling
-    with it.
+    They are of the pairs that the models are scored on: those of a single vote are taken to be as noisy as the others,
+    and a note says how many they are. Groups that were chosen by the votes themselves have no ceiling: the noise that
+    it is about is what they were chosen by. Neither have groups in which no pair has two votes. Intervals are
+    bootstrap intervals over prompts within data sets, widened for few or unequal prompts; those of the corrected r
+    resample the ceiling with it. Where few votes leave a ceiling open, its limits are part of the interval.
     """
-    rows: list[Metric] = []
-    resampling = replace(resampling, n=min(resampling.n, _MOST_RESAMPLES))
-    rated = np.array([pair.votes is not None and pair.votes.n >= 2 for pair in joined.pairs])
-    for group, mask in find_groups(joined.pairs).items():
-        if (mask & rated).any() and not is_exploratory(group):
-            rows += _Group(joined, group, mask & rated, resampling).rows()
-    return rows
+    ratings, history = _Everybody(joined.pairs), find_history(joined.pairs)
+    clusters = find_clusters(
+        number_labels([pair.group for pair in joined.pairs])[1],
+        number_labels([pair.dataset or "" for pair in joined.pairs])[1],
+    )
+    groups = {
+        name: _Group(joined, mask, ratings.of(mask), clusters, history)
+        for name, mask in find_groups(joined.pairs).items()
+        if (ratings.size[mask] >= 2).any() and not is_exploratory(name)
+    }
+    resampled = _resample(groups, clusters, replace(resampling, n=min(resampling.n, _MOST_RESAMPLES)))
+    return [row for name, group in groups.items() for row in group.rows(name, resampled[name], resampling.level)]
+
+
+_Values = dict[tuple[str, str], FloatArray]
+"""By model (or `CEILING`) and metric, shape (resamples,)."""
+
+
+def _resample(groups: Mapping[str, _Group], clusters: Clusters, resampling: Resampling) -> dict[str, _Values]:
+    """The values of each group on the same resamples of all prompts; none of a group of too few prompts."""
+    rng = np.random.default_rng(resampling.seed)
+    found: dict[str, list[_Values]] = {name: [] for name in groups}
+    with one_blas_thread():
+        for size in block_sizes(resampling.n, clusters.count):
+            weights = draw_clusters(clusters, size, rng)
+            for name, group in groups.items():
+                if group.resampled:
+                    found[name].append(group.values(weights))
+    return {
+        name: {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
+        for name, parts in found.items()
+    }
+
+
+class _Everybody:
+    """The ratings of all pairs, and who gave them where that is known of some."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self._pairs, self._all = pairs, ratings_of(pairs)
+        self.size = self._all.table.size
+        self._raters = [_raters(pair) for pair in pairs]
+
+    def of(self, mask: NDArray[np.bool_]) -> Ratings:
+        """The ratings of some pairs. Where the same people rated them all, they count though others are not known."""
+        rows: list[int] = np.flatnonzero(mask).tolist()
+        if self._all.crossed or len({self._raters[row] for row in rows}) > 1 or not self._raters[rows[0]]:
+            return Ratings(self._all.table.rows(mask), crossed=self._all.crossed)
+        return ratings_of([self._pairs[row] for row in rows])
+
+
+def _raters(pair: Pair) -> frozenset[str]:
+    """Who rated a pair; nobody where somebody is not named."""
+    names = [vote.annotator for vote in (pair.votes.annotations or () if pair.votes is not None else ())]
+    return frozenset(name for name in names if name is not None) if None not in names else frozenset()
+
+
+@dataclass(frozen=True)
+class History:
+    """What the votes themselves seem to have decided, by the data sets in which they did."""
+
+    number: Collection[str]
+    """How many votes there are."""
+    order: Collection[str]
+    """Which response is called a."""
+
+
+def find_history(pairs: Sequence[Pair]) -> History:
+    """Find the data sets (empty text for none) in which votes decided their number or the order of the responses.
+
+    Data sets are looked at one by one; those of unequal numbers that say nothing alone, also together.
+    """
+    by_set: dict[str, list[tuple[int, int, int]]] = {}
+    for pair in pairs:
+        if pair.votes is not None and not pair.votes.are_estimates:
+            by_set.setdefault(pair.dataset or "", []).append((pair.votes.a, pair.votes.b, pair.votes.tie))
+    counts = {name: np.array(votes) for name, votes in by_set.items()}
+    number = {name for name, votes in counts.items() if number_was_decided(votes)}
+    rest = {name for name, votes in counts.items() if name not in number and np.ptp(votes.sum(axis=1)) > 0}
+    if len(rest) > 1 and number_was_decided(np.concatenate([counts[name] for name in sorted(rest)])):
+        number |= rest
+    return History(number, {name for name, votes in counts.items() if order_was_decided(votes)})
 
 
 class _Group:
-    """The pairs of a group that have two votes."""
+    """The pairs of a group, for any weights of all prompts."""
 
-    def __init__(self, joined: Joined, name: str, mask: NDArray[np.bool_], resampling: Resampling) -> None:
-        self.name, self.resampling = name, resampling
-        self.pairs = [pair for pair, inside in zip(joined.pairs, mask, strict=True) if inside]
-        self.human = joined.human[mask]
-        self.predicted: Mapping[str, FloatArray] = {model: rows[:, mask] for model, rows in joined.predicted.items()}
-        self.ratings = rating_counts(self.pairs)
-        self.clusters = number_labels([pair.group for pair in self.pairs])[1]
-        names, self.strata = number_labels([pair.dataset or "" for pair in self.pairs])
-        self.sets = len(names)
-        found = find_clusters(self.clusters, self.strata)
-        self.count = found.count
-        self.n_resamples = resampling.n if found.vary and found.count >= FEWEST_CLUSTERS else 0
+    def __init__(
+        self, joined: Joined, mask: NDArray[np.bool_], ratings: Ratings, clusters: Clusters, history: History
+    ) -> None:
+        pairs = [pair for pair, inside in zip(joined.pairs, mask, strict=True) if inside]
+        names, strata = number_labels([pair.dataset or "" for pair in pairs])
+        table = ratings.table
+        self._mine, of_pair = np.unique(clusters.of_pair[mask], return_inverse=True)
+        self._of_pair: NDArray[np.intp] = of_pair.reshape(-1)
+        vary = any(members.size > 1 and np.isin(members, self._mine).any() for members in clusters.strata)
+        self.resampled = vary and self._mine.size >= FEWEST_CLUSTERS
+        self._spare = find_freedom(clusters, mask)
+        self._n, self._single = len(pairs), int((table.size == 1).sum())
+        self._within = len(names) > 1 and bool(large_strata(strata))
+        decided = [row for row, name in enumerate(names) if name in history.number]
+        self._decided, self._ordered = bool(decided), any(name in history.order for name in names)
+        self._yardstick = Yardstick(table, self._of_pair, strata, crossed=ratings.crossed, decided=decided)
+        human = joined.human[mask] - 0.5
+        self._spread = self._sum([human**2])
+        self._models = {
+            model: self._sum([x for row in rows[:, mask] - 0.5 for x in (row * human, row * row)])
+            for model, rows in joined.predicted.items()
+        }
+        self._sample = self._values(np.ones((self._mine.size, 1)))
 
-    def rows(self) -> list[Metric]:
+    def rows(self, name: str, resampled: _Values, level: float) -> Iterator[Metric]:
         """One for each ceiling, then one for each model's corrected r."""
-        values = self._values(None)
-        draws = cluster_counts(
-            self.clusters, self.strata, self.n_resamples, np.random.default_rng(self.resampling.seed)
-        )
-        parts = [self._values(weights) for weights in draws]
-        return [self._row(key, value, [part[key] for part in parts]) for key, value in values.items()]
+        limits = self._limits()
+        for (model, metric), value in self._sample.items():
+            key = model, metric
+            drawn = resampled.get(key, np.zeros(0))
+            estimate = _open(_interval(metric, float(value[0]), drawn, level, self._spare), limits.get(key))
+            remarks = self._remarks(name, metric, limits.get(key)) if np.isfinite(value[0]) else [_UNDEFINED]
+            yield Metric(
+                model=model,
+                kind="model" if metric == "pearson_corrected" else "ceiling",
+                group=name,
+                metric=metric,
+                value=float(value[0]) if np.isfinite(value[0]) else None,
+                low=estimate.low,
+                high=estimate.high,
+                method=estimate.method,
+                n=self._n,
+                clusters=self._mine.size,
+                note="; ".join(remarks) or None,
+            )
 
-    def _values(self, weights: NDArray[np.generic] | None) -> dict[tuple[str, str], FloatArray]:
-        found = ceiling(self.ratings, weights)
-        values = {(CEILING, metric): getattr(found, metric) for metric in ("pearson", "pearson_symmetric", "l1")}
-        if self.sets > 1 and large_strata(self.strata):
-            values[CEILING, "pearson_within"] = self._within(weights)
-        for model, rows in self.predicted.items():
-            r = np.mean([pearson(row, self.human, weights) for row in rows], axis=0)
-            values[model, "pearson_corrected"] = _corrected(r, found)
+    def values(self, weights: FloatArray) -> _Values:
+        """All values for weights of all prompts, shape (prompts, resamples)."""
+        return self._values(np.take(weights, self._mine, axis=0))
+
+    def _values(self, weights: FloatArray) -> _Values:
+        found = self._yardstick(weights)
+        metrics = ["pearson", "pearson_symmetric", "l1", *(["pearson_within"] if self._within else [])]
+        values = {(CEILING, metric): getattr(found, metric) for metric in metrics}
+        usable = np.where(found.reliability > _LEAST_RELIABILITY, found.reliability, np.nan)
+        spread = (self._spread @ weights)[0]
+        for model, by_cluster in self._models.items():
+            sums = (by_cluster @ weights).reshape(-1, 2, weights.shape[1])
+            r = np.mean([divide(both, np.sqrt(own) * np.sqrt(spread)) for both, own in sums], axis=0)
+            values[model, "pearson_corrected"] = correct_for_attenuation(r, usable)
         return values
 
-    def _within(self, weights: NDArray[np.generic] | None) -> FloatArray:
-        """The ceiling of the mean within data sets: the root of their mean reliability.
+    def _sum(self, features: Sequence[FloatArray]) -> FloatArray:
+        """Sum features of the pairs by cluster: shape (features, clusters)."""
+        return np.stack([np.bincount(self._of_pair, x, self._mine.size) for x in features])
 
-        Fisher's z is for correlations of samples; that of a unanimous data set, whose ceiling is 1, would be infinite.
-        """
-        w = np.ones(self.human.size) if weights is None else np.asarray(weights, dtype=np.float64)
-        inside = large_strata(self.strata)
-        reliable = np.array([ceiling(self.ratings.rows(m), w[..., m]).pearson ** 2 for m in inside])
-        pairs = np.array([w[..., m].sum(axis=-1) for m in inside]) * np.isfinite(reliable)
-        return np.sqrt(divide(np.nansum(pairs * reliable, axis=0), pairs.sum(axis=0)))
+    def _limits(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """The limits of what the votes leave open by more than rounding."""
+        open_ = {m: limits for m, limits in self._yardstick.limits().items() if limits[1] - limits[0] > _OPEN}
+        found = {(CEILING, metric): limits for metric, limits in open_.items()}
+        low, high = open_.get("pearson_symmetric", (0.0, 0.0))
+        if low > 0:
+            ceiling = self._sample[CEILING, "pearson_symmetric"][0]
+            for key, (value,) in self._sample.items():
+                if key[0] != CEILING:
+                    ends = float(value * ceiling / high), float(value * ceiling / low)
+                    found[key] = min(ends), max(ends)
+        return found
 
-    def _row(self, key: tuple[str, str], value: FloatArray, resampled: list[FloatArray]) -> Metric:
-        model, metric = key
-        estimate = percentile_interval(float(value), np.concatenate([*resampled, np.zeros(0)]), self.resampling.level)
-        defined = bool(np.isfinite(estimate.value))
-        note = None if defined else "undefined: votes that do not vary, or that agree no better than chance"
-        if metric == "pearson_corrected" and defined:
-            note = "corrected for the noise of the votes, which no model can follow"
-        return Metric(
-            model=model,
-            kind="model" if metric == "pearson_corrected" else "ceiling",
-            group=self.name,
-            metric=metric,
-            value=estimate.value if defined else None,
-            low=estimate.low,
-            high=estimate.high,
-            method=None if estimate.low is None else "percentile",
-            n=len(self.pairs),
-            clusters=self.count,
-            note=note,
-        )
+    def _remarks(self, name: str, metric: str, limits: tuple[float, float] | None) -> Iterator[str]:
+        """What is said of a value; in numbers of few groups alone: a note of every group would drown the others."""
+        if metric == "pearson_corrected":
+            yield _CORRECTED
+        if self._single:
+            counted = name == ALL or group_field(name) == "dataset"
+            share = f"{self._single} of {self._n} pairs have" if counted else "some pairs have"
+            yield f"{share} one vote: ceilings take the noise of the others for theirs"
+        if self._decided:
+            yield _DECIDED
+        if self._ordered and metric in ("pearson", "pearson_within"):
+            yield _ORDER
+        if limits is not None and name == ALL:
+            low, high = map(number, limits)
+            yield f"{_NAMES[metric]} is anywhere from {low} to {high} by the votes alone, as few as they are"
+        elif limits is not None:
+            yield f"{_NAMES[metric]} is known within limits by so few votes, and its interval reaches out from these"
 
 
-def _corrected(r: FloatArray, found: Ceiling) -> FloatArray:
-    """NaN where the reliability is so low that the quotient means nothing."""
-    usable = np.where(found.reliability > 0.05, found.reliability, np.nan)
-    return np.asarray(correct_for_attenuation(r, usable))
+def _interval(metric: str, value: float, drawn: FloatArray, level: float, spare: Freedom) -> Estimate:
+    """Percentile intervals of ceilings; of their quotient with r, which errs upwards in few prompts, bias-corrected.
+
+    (BCa without acceleration, which made it worse in simulations of 12 and 25 prompts.)
+    """
+    if metric == "pearson_corrected":
+        return bca_interval(value, drawn, 0.0, level, spare)
+    return percentile_interval(value, drawn, level, spare)
+
+
+def _open(estimate: Estimate, limits: tuple[float, float] | None) -> Estimate:
+    """Let an interval reach out from the limits, not from the value."""
+    if limits is None or estimate.low is None or estimate.high is None:
+        return estimate
+    low = estimate.low - max(0.0, estimate.value - limits[0])
+    high = estimate.high + max(0.0, limits[1] - estimate.value)
+    return replace(estimate, low=max(0.0, low) if estimate.low >= 0 else low, high=high)

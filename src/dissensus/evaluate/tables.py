@@ -49,6 +49,8 @@ Against = Literal["paper"]
 _LABEL_WIDTH = 28
 _NAME_WIDTH = 20
 _WITHIN = "pearson_within"
+_TRUTH = "true preferences"
+"""The row or column of a model that knows them: of L1, no limit to what could be reached."""
 _PEOPLE = {
     "agreement_raw": "raw",
     "fleiss_kappa": "Fleiss κ",
@@ -77,9 +79,12 @@ _NOTES = {
     "votes themselves are exploratory and carry no mark",
     "within": "within: mean over data sets of r inside each of them (Fisher z); pooled: all pairs together, where "
     "differences between data sets count as well",
-    "ceiling": "noise {}: what a perfect model could reach with this many votes a pair",
+    "ceiling": "noise ceiling: the symmetrised r of a model that knows each pair's true preference, against so few "
+    "votes; where these chose which response is a, plain r ends below it",
+    "truth": "true preferences: what a model that knows them would get on average, against so few votes; of r that is "
+    "a ceiling, of L1 no floor",
     "baselines": "one person: each pair's votes but one, predicted by that one, a noisier target than all votes; "
-    "judges: on the n pairs that they judged",
+    "judges: on the n pairs that they judged; true preferences: of a model that knows them, against so few votes",
     "calibrated": "ECE if calibrated: what a perfectly calibrated model would get at this n; "
     "Brier = reliability − resolution + uncertainty",
     "majority": "of each pair's votes, the share that its majority has",
@@ -132,7 +137,7 @@ def group_table(scores: Scores, metric: str, *, against: Against | None = None) 
     )
     said = [_NOTES["stars"]] if _has_stars(rows) else []
     said += [_NOTES["within"]] if any(str(row[0]).endswith("· pooled") for row in rows) else []
-    said += [_NOTES["ceiling"].format(_ceiling_title(metric).removeprefix("noise "))] if has_ceiling else []
+    said += [_NOTES["truth" if metric in BETTER else "ceiling"]] if has_ceiling else []
     said += [COUNTS_NOTE, INTERVAL_NOTE] if against == "paper" else []
     return Table(_title(metric), tuple(header), tuple(rows), metric, tuple(sections), tuple(said))
 
@@ -150,14 +155,14 @@ def metric_table(scores: Scores, group: str = ALL) -> Table:
         )
         for metric in metrics
     ]
-    header = ("", *_model_columns(scores), *(["noise ceiling"] if has_ceiling else []))
-    said = (_NOTES["stars"],) if _has_stars(rows) else ()
+    header = ("", *_model_columns(scores), *([_TRUTH] if has_ceiling else []))
+    said = [*([_NOTES["stars"]] if _has_stars(rows) else []), *([_NOTES["truth"]] if has_ceiling else [])]
     return Table(
         f"All metrics, {'all pairs' if group == ALL else group_label(group)}",
         header,
         tuple(rows),
         "metrics",
-        notes=said,
+        notes=tuple(said),
     )
 
 
@@ -174,7 +179,7 @@ def baseline_table(scores: Scores) -> Table:
     blocks = {
         group_row_label(group): [
             *((short, *_count(row(name, group)), *row(name, group)) for name, short in names.items()),
-            ("noise ceiling", *_count(ceiling), *ceiling),
+            (_TRUTH, *_count(ceiling), *ceiling),
         ]
         for group in groups
         if any(entry is not None for name in extra for entry in row(name, group))
@@ -346,7 +351,7 @@ def _title(metric: str) -> str:
 
 
 def _ceiling_title(metric: str) -> str:
-    return "noise floor" if metric in BETTER else "noise ceiling"
+    return _TRUTH if metric in BETTER else "noise ceiling"
 
 
 def _has_stars(rows: Iterable[Sequence[Entry]]) -> bool:

@@ -12,7 +12,7 @@ TITLES = {
     "pearson_within": "Pearson r, mean within data sets",
     "pearson": "Pearson r",
     "pearson_symmetric": "Pearson r, symmetrised",
-    "pearson_corrected": "Pearson r, corrected for attenuation",
+    "pearson_corrected": "Pearson r, symmetrised, corrected for attenuation",
     "spearman": "Spearman ρ",
     "l1": "L1",
     "brier": "Brier score",

@@ -21,9 +21,9 @@ COEFFICIENTS = {
     "icc_2k": "ICC(2,k)",
     "ceiling_pearson_within": "ceiling of r, within data sets",
     "ceiling_pearson": "ceiling of r",
-    "ceiling_l1": "ceiling of L1",
+    "ceiling_l1": "L1 of the true preferences",
 }
-"""How far people agree, and what a perfect model could reach with their votes."""
+"""How far people agree, and what a model that knows the true preferences would get with their votes."""
 _CEILINGS = ("pearson_within", "pearson", "l1")
 
 

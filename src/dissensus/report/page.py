@@ -33,7 +33,6 @@ from dissensus.report.summary import summarise
 
 _TITLES = {
     "pearson_within": "Pearson r, within data sets",
-    "pearson_corrected": "Pearson r, corrected for attenuation",
     "brier_reliability": "Brier: reliability (lower is better)",
     "brier_resolution": "Brier: resolution (higher is better)",
     "brier_uncertainty": "Brier: uncertainty (of the votes)",

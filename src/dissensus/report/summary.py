@@ -20,7 +20,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One model on one group of pairs, or the ceiling."""
+    """One model on one group of pairs, or what the true preferences would get."""
 
     name: str
     outcome: str
@@ -78,7 +78,7 @@ def _section(board: Board, group: str) -> SummarySection:
         rows.append(SummaryRow(finding.model, outcome, words, values, differences))
     ceiling = [board.ceiling(metric, group) for metric in measures]
     if any(row is not None and row.value is not None for row in ceiling):
-        rows.append(SummaryRow("ceiling", "", "of a perfect model, with so few votes", ceiling))
+        rows.append(SummaryRow("true preferences", "", "of a model that knows them, with so few votes", ceiling))
     return SummarySection(measures, rows)
 
 

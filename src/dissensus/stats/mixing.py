@@ -4,18 +4,25 @@ Three or five votes say little about one pair, but those of many pairs say how p
 are a multinomial draw from its own probabilities of the votes a, b and tie; how these are spread over pairs is fitted
 by maximum likelihood without a shape being assumed (Kiefer & Wolfowitz 1956; Laird 1978), by EM on a grid.
 
-k votes show k moments of that distribution and no more, so the mean error is known to within some limits alone: with
-ample pairs the estimate was within .001 of the truth for smooth distributions at five votes a pair (.005 at three,
-where a few are further off), and up to .026 off at three and .009 at five where all pairs lie at two points.
+k votes show k moments of that distribution and no more, so the mean error is known to within some limits alone. These
+are found by linear programming over all distributions on the grid that give every pattern of votes the probability that
+the fitted one gives it (Manski 2003, *Partial Identification of Probability Distributions*). Between them, the estimate
+was within .001 of the truth for smooth distributions at five votes a pair (.005 at three, where a few are further off),
+and up to .026 off at three and .009 at five where all pairs lie at two points.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linprog
 from scipy.special import gammaln, xlogy
 
 from dissensus.stats.metrics import FloatArray
+from dissensus.stats.weighted import divide
 
 _STEPS = 100
 """EM steps from an even start: enough for the mean error asked for here, and a little smoother than the optimum."""
@@ -25,39 +32,154 @@ _TWO_WAY, _THREE_WAY = 100, 20
 _MOST_TWO_WAY, _MOST_THREE_WAY = 2000, 200
 """Votes on a pair up to which every outcome is gone through; beyond, h is normal to within a hundredth of its error."""
 
+MOST_BOUNDED = 12
+"""Votes on a pair up to which limits are looked for: more votes identify the mean error to the digits shown."""
+_TYPICAL = 0.9
+"""The limits are those of the number of votes that this share of pairs does not exceed."""
 
-def expected_vote_error(counts: NDArray[np.integer], weights: FloatArray) -> FloatArray:
-    """Estimate how far, on average, the fraction h of a pair's votes is from the true preference p: E |h - p|.
 
-    Args:
-        counts: votes (a, b, tie) of each pair, shape (n, 3); two votes or more each.
-        weights: how often each pair counts, shape (resamples, n).
+@dataclass(frozen=True)
+class Moments:
+    """What the fitted distribution says of each pattern of votes, each of shape (resamples, patterns)."""
 
-    Which response is called a does not matter to the error, so pairs are turned to a >= b and the points too.
+    covariance: FloatArray
+    """E[(p - 1/2) | votes] (h - 1/2)."""
+    error: FloatArray
+    """E[|h - p| | votes]."""
 
-    Returns:
-        Shape (resamples,); NaN where no pair is left.
+
+class VoteMixture:
+    """The distribution of true preferences behind the votes on n pairs.
+
+    Which response is called a does not matter, so pairs are turned to a >= b and the points of the grid too.
     """
-    counts = np.stack([counts[:, :2].max(axis=1), counts[:, :2].min(axis=1), counts[:, 2]], axis=1)
-    patterns, of_pair = np.unique(counts, axis=0, return_inverse=True)
-    by_pattern = _sum_by(of_pair.reshape(-1), weights)
-    points = _grid(ties=bool(patterns[:, 2].any()))
-    spread = _fit(_turned_probability(patterns, points), by_pattern)
-    sizes, of_pattern = np.unique(patterns.sum(axis=1), return_inverse=True)
-    error = spread @ np.stack([_error_of(int(size), points) for size in sizes], axis=1)
-    by_size = _sum_by(of_pattern, by_pattern)
-    total = by_size.sum(axis=1)
-    result: FloatArray = np.full(total.shape, np.nan)
-    np.divide((error * by_size).sum(axis=1), total, out=result, where=total > 0)
-    return result
+
+    def __init__(self, counts: NDArray[np.integer]) -> None:
+        """Find the patterns of the votes (a, b, tie) of each pair, shape (n, 3), one vote or more each."""
+        turned = np.stack([counts[:, :2].max(axis=1), counts[:, :2].min(axis=1), counts[:, 2]], axis=1)
+        self.patterns, of_pair = np.unique(turned, axis=0, return_inverse=True)
+        self.of_pair: NDArray[np.intp] = of_pair.reshape(-1)
+        """The pattern of each pair, shape (n,)."""
+        self.sizes: NDArray[np.integer] = self.patterns.sum(axis=1)
+        self._ties = bool(self.patterns[:, 2].any())
+        self.points = _grid(ties=self._ties)
+        self._one, self._mirrored = _turned_likelihood(self.patterns, self.points)
+
+    def fit(self, weights: FloatArray) -> FloatArray:
+        """Find the share of pairs at each point, shape (resamples, points), by EM.
+
+        Pairs of one vote say nothing of it and would only slow it down. Where no pair has two, the result is NaN.
+
+        Args:
+            weights: how many pairs have each pattern, shape (resamples, patterns).
+        """
+        several = self.sizes >= 2
+        weights, likelihood = weights[:, several], (self._one + self._mirrored)[:, several]
+        spread = np.full((weights.shape[0], likelihood.shape[0]), 1 / likelihood.shape[0])
+        shares = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1)
+        for _ in range(_STEPS):
+            spread *= (shares / np.maximum(spread @ likelihood, 1e-300)) @ likelihood.T
+        return np.where(weights.any(axis=1, keepdims=True), spread, np.nan)
+
+    def variance(self, spread: FloatArray) -> FloatArray:
+        """E (p - 1/2)^2, shape (resamples,)."""
+        found: FloatArray = spread @ (_share(self.points) - 0.5) ** 2
+        return found
+
+    def given_votes(self, spread: FloatArray) -> Moments:
+        """Find what is expected of a pair given its votes, whatever decided how many there are.
+
+        The likelihood of p given the votes does not depend on a rule that stops by what was voted so far (Berger &
+        Wolpert 1988, the likelihood principle); how h is spread given p does.
+        """
+        likelihood = np.maximum(spread @ (self._one + self._mirrored), 1e-300)
+        covariance, error = self._terms()
+        return Moments((spread @ covariance) / likelihood, (spread @ error) / likelihood)
+
+    def errors(self, spread: FloatArray) -> FloatArray:
+        """E |h - p| of as many votes as each pattern has, given beforehand; shape (resamples, patterns)."""
+        by_size, of_pattern = self._errors
+        return (spread @ by_size)[:, of_pattern]
+
+    def mean_error(self, spread: FloatArray, weights: FloatArray) -> FloatArray:
+        """The mean of that over pairs, shape (resamples,); NaN without pairs.
+
+        Args:
+            spread: as by `fit`, shape (resamples, points).
+            weights: how many pairs have each pattern, shape (resamples, patterns).
+        """
+        return divide((weights * self.errors(spread)).sum(axis=1), weights.sum(axis=1))
+
+    def error_limits(
+        self, spread: FloatArray, weights: FloatArray, asked: FloatArray | None = None
+    ) -> tuple[float, float] | None:
+        """Find the least and the largest mean error that these votes leave possible; None where that is not asked.
+
+        The number of votes is given beforehand. What is held is the probability of every pattern of as many votes as
+        nine in ten pairs do not exceed: the few that have more identify more, and have next to no weight.
+
+        Args:
+            spread: the fitted distribution, shape (points,).
+            weights: how many pairs have each pattern, shape (patterns,).
+            asked: how many of them the mean is over; all unless given.
+        """
+        asked = weights if asked is None else asked
+        if np.isnan(spread).any():
+            return None
+        order = np.argsort(self.sizes, kind="stable")
+        share = np.cumsum(weights[order]) / max(weights.sum(), 1)
+        size = int(self.sizes[order[np.searchsorted(share, _TYPICAL)]]) if weights.any() else 0
+        if not 0 < size <= MOST_BOUNDED:
+            return None
+        ways = _ways(size, ties=self._ties)
+        held = sum(_turned_likelihood(ways[ways[:, 0] >= ways[:, 1]], self.points, scaled=False))
+        by_size, of_pattern = self._errors
+        share = np.bincount(of_pattern, asked, by_size.shape[1]) / asked.sum()
+        return _limits(by_size @ share, np.asarray(held), spread)
+
+    def error_limits_given_votes(self, spread: FloatArray, weights: FloatArray) -> tuple[float, float] | None:
+        """Find the same limits where the votes decided how many there are."""
+        return self._limits_given_votes(self._terms()[1], spread, weights)
+
+    def covariance_limits_given_votes(self, spread: FloatArray, weights: FloatArray) -> tuple[float, float] | None:
+        """Find the limits of the mean of E[(p - 1/2) | votes] (h - 1/2) there."""
+        return self._limits_given_votes(self._terms()[0], spread, weights)
+
+    def _limits_given_votes(
+        self, terms: FloatArray, spread: FloatArray, weights: FloatArray
+    ) -> tuple[float, float] | None:
+        seen = weights > 0
+        if np.isnan(spread).any() or self.sizes[seen].max() > MOST_BOUNDED:
+            return None
+        likelihood = (self._one + self._mirrored)[:, seen]
+        share = weights[seen] / weights.sum() / np.maximum(spread @ likelihood, 1e-300)
+        return _limits(terms[:, seen] @ share, likelihood, spread)
+
+    @cached_property
+    def _errors(self) -> tuple[FloatArray, NDArray[np.intp]]:
+        """E |h - p| at each point for each number of votes, shape (points, sizes), and which one a pattern has."""
+        sizes, of_pattern = np.unique(self.sizes, return_inverse=True)
+        return np.stack([_error_of(int(size), self.points) for size in sizes], axis=1), of_pattern.reshape(-1)
+
+    def _terms(self) -> tuple[FloatArray, FloatArray]:
+        """Likelihood times (p - 1/2)(h - 1/2) and times |h - p|, each of shape (points, patterns)."""
+        p = _share(self.points)[:, None]
+        h = _share(self.patterns.astype(np.float64)) / self.sizes
+        covariance = (self._one - self._mirrored) * (p - 0.5) * (h - 0.5)
+        return covariance, self._one * np.abs(h - p) + self._mirrored * np.abs(1 - h - p)
 
 
-def _sum_by(kind: NDArray[np.integer], weights: FloatArray) -> FloatArray:
-    """Add up the columns of each kind, numbered from 0 without a gap: (resamples, n) to (resamples, kinds)."""
-    order = np.argsort(kind, kind="stable")
-    starts = np.flatnonzero(np.diff(kind[order], prepend=-1))
-    result: FloatArray = np.add.reduceat(weights[:, order], starts, axis=1)
-    return result
+def _limits(wanted: FloatArray, held: FloatArray, spread: FloatArray) -> tuple[float, float] | None:
+    """Least and largest ``wanted @ g`` of distributions g over the points with ``g @ held`` as ``spread`` has it."""
+    equal = np.vstack([held.T, np.ones(spread.size)])
+    # The probability of a pattern may be tiny: relative to its largest value all count alike.
+    scale = np.maximum(equal.max(axis=1, keepdims=True), 1e-300)
+    equal = equal / scale
+    ends = [linprog(sign * wanted, A_eq=equal, b_eq=equal @ spread, method="highs") for sign in (1, -1)]
+    if not all(end.success for end in ends):
+        return None
+    value = float(wanted @ spread)
+    return min(value, float(ends[0].fun)), max(value, -float(ends[1].fun))
 
 
 def _grid(*, ties: bool) -> FloatArray:
@@ -73,27 +195,24 @@ def _ways(size: int, *, ties: bool) -> FloatArray:
     return np.array(ways, dtype=np.float64)
 
 
-def _probability(counts: NDArray[np.generic], points: FloatArray) -> FloatArray:
-    """Multinomial probability of counts, shape (kinds, 3), at each point, shape (points, kinds)."""
+def _log_probability(counts: NDArray[np.generic], points: FloatArray) -> FloatArray:
+    """Log of the multinomial probability of counts, shape (kinds, 3), at each point, shape (points, kinds)."""
     ways = gammaln(counts.sum(axis=1) + 1) - gammaln(counts + 1).sum(axis=1)
-    result: FloatArray = np.exp(ways + xlogy(counts, points[:, None, :]).sum(axis=-1))
+    result: FloatArray = ways + xlogy(counts, points[:, None, :]).sum(axis=-1)
     return result
 
 
-def _turned_probability(patterns: NDArray[np.generic], points: FloatArray) -> FloatArray:
-    """Probability of each pattern or its mirror image, shape (points, patterns)."""
-    one, mirrored = _probability(patterns, points), _probability(patterns[:, [1, 0, 2]], points)
-    result: FloatArray = np.where(patterns[:, 0] == patterns[:, 1], one, one + mirrored)
-    return result
+def _turned_likelihood(
+    patterns: NDArray[np.generic], points: FloatArray, *, scaled: bool = True
+) -> tuple[FloatArray, FloatArray]:
+    """Probability of each pattern and of its mirror image, each of shape (points, patterns).
 
-
-def _fit(probability: FloatArray, weights: FloatArray) -> FloatArray:
-    """Share of pairs at each point, shape (resamples, points), by EM."""
-    spread = np.full((weights.shape[0], probability.shape[0]), 1 / probability.shape[0])
-    shares = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1)
-    for _ in range(_STEPS):
-        spread *= (shares / np.maximum(spread @ probability, 1e-300)) @ probability.T
-    return spread
+    A pattern that is its own mirror image has none. Scaled, the likelier is 1 at the best point: of thousands of votes
+    any outcome is too unlikely for a float.
+    """
+    one, mirrored = _log_probability(patterns, points), _log_probability(patterns[:, [1, 0, 2]], points)
+    largest = np.maximum(one, mirrored).max(axis=0) if scaled else 0.0
+    return np.exp(one - largest), np.where(patterns[:, 0] == patterns[:, 1], 0.0, np.exp(mirrored - largest))
 
 
 def _error_of(size: int, points: FloatArray) -> FloatArray:
@@ -104,7 +223,7 @@ def _error_of(size: int, points: FloatArray) -> FloatArray:
         return np.sqrt(2 / np.pi * np.maximum(variance, 0))
     counts = _ways(size, ties=ties)
     away = np.abs(_share(counts) / size - _share(points)[:, None])
-    result: FloatArray = (_probability(counts, points) * away).sum(axis=1)
+    result: FloatArray = (np.exp(_log_probability(counts, points)) * away).sum(axis=1)
     return result
 
 
