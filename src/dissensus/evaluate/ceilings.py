@@ -14,7 +14,7 @@ from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import Ratings, ratings_of
 from dissensus.evaluate.words import number
 from dissensus.records import Metric, Pair
-from dissensus.stats.bootstrap import block_sizes, draw_clusters, one_blas_thread
+from dissensus.stats.bootstrap import draw_clusters, one_blas_thread
 from dissensus.stats.ceiling import Yardstick, correct_for_attenuation
 from dissensus.stats.intervals import (
     FEWEST_CLUSTERS,
@@ -92,8 +92,8 @@ def _resample(groups: Mapping[str, _Group], clusters: Clusters, resampling: Resa
     rng = np.random.default_rng(resampling.seed)
     found: dict[str, list[_Values]] = {name: [] for name in groups}
     with one_blas_thread():
-        for size in block_sizes(resampling.n, clusters.count):
-            weights = draw_clusters(clusters, size, rng)
+        for drawn in draw_clusters(clusters, resampling.n, rng):
+            weights = drawn.astype(np.float64)
             for name, group in groups.items():
                 if group.resampled:
                     found[name].append(group.values(weights))
