@@ -14,10 +14,11 @@ from dissensus.errors import EvaluationError
 from dissensus.evaluate.groups import ALL, is_exploratory
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import Contender, Key, Measured, Part, Sample, measure
+from dissensus.evaluate.primary import PRIMARY, with_roles
 from dissensus.evaluate.remarks import FEW_CLUSTERS, about_interval, about_seeds, about_stories, why_undefined
 from dissensus.records import Metric
 from dissensus.stats.bootstrap import ROWS
-from dissensus.stats.comparison import holm, paired_difference
+from dissensus.stats.comparison import paired_difference
 from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration, recentred_interval
 from dissensus.stats.metrics import FloatArray
 
@@ -68,6 +69,7 @@ def score(
     seed: int = 0,
     progress: bool = False,
     groups: Mapping[str, NDArray[np.bool_]] | None = None,
+    primary: Sequence[str] = PRIMARY,
 ) -> list[Metric]:
     """Compare predictions with votes: metrics for each group and model, and paired differences to the baseline.
 
@@ -77,7 +79,8 @@ def score(
     widened, and so are those of ECE and reliability (see ``bca_interval`` and ``recentred_interval`` in
     ``stats.intervals``, and ``stats.comparison.paired_difference``, also for how often they hold the truth). They hold
     seeds fixed. A group of fewer than five prompts gets no interval. Differences are tested by swapping the predictions
-    of whole prompts, and their p-values adjusted by Holm over the groups shown.
+    of whole prompts; p-values of the primary ones are adjusted as one family, and all else is exploratory
+    (`dissensus.evaluate.primary.with_roles`).
 
     Args:
         joined: pairs with votes, and the predictions of one or more models, one per pair, model and seed.
@@ -91,6 +94,7 @@ def score(
         progress: show a bar on stderr.
         groups: names to masks of shape (n,); those of `find_groups` unless given. Given, they are all there is: no
             accuracy by majority, and no ECE of a calibrated model, which is about votes.
+        primary: the metrics that the comparison of models with the baseline is about; none to mark all as exploratory.
 
     Raises:
         EvaluationError: the baseline is unknown, or a reference has the name of a model.
@@ -111,8 +115,9 @@ def score(
             seed=seed,
             report=bar.update,
         )
-    return _with_holm(
-        [row for group in sample.all_groups for row in _Rows(sample, contenders, found, level, n_resamples).of(group)]
+    return with_roles(
+        [row for group in sample.all_groups for row in _Rows(sample, contenders, found, level, n_resamples).of(group)],
+        primary,
     )
 
 
@@ -343,16 +348,3 @@ def _digits(value: float | None) -> float | None:
 def _spread(resampled: FloatArray | None) -> float | None:
     defined = np.zeros(0) if resampled is None else resampled[np.isfinite(resampled)]
     return float(defined.std(ddof=1)) if defined.size > 1 else None
-
-
-def _with_holm(rows: list[Metric]) -> list[Metric]:
-    """Adjust the p-values of each model and metric over the groups."""
-    families: dict[tuple[str, str], list[int]] = {}
-    for number, row in enumerate(rows):
-        if row.p_value is not None:
-            families.setdefault((row.model, row.metric), []).append(number)
-    for numbers in families.values():
-        adjusted = holm([p for number in numbers if (p := rows[number].p_value) is not None])
-        for number, p in zip(numbers, adjusted, strict=True):
-            rows[number] = rows[number].model_copy(update={"p_holm": p})
-    return rows
