@@ -154,6 +154,7 @@ class _Differences:
         row = Metric(
             model=key[1], group="all", metric=self.r if name == "pearson" else name, value=value - base,
             n=len(self.sample.joined.pairs), clusters=self.sample.clusters.count, baseline=self.baseline[1],
+            role="exploratory",
         )  # fmt: skip
         if not self.resampled:
             return row
