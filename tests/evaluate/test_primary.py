@@ -9,7 +9,7 @@ from dissensus.errors import EvaluationError
 from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.evaluate.formats import render
 from dissensus.evaluate.groups import is_exploratory
-from dissensus.evaluate.primary import NOT_COUNTED, PRIMARY, check_primary, with_roles
+from dissensus.evaluate.primary import NOT_COUNTED, PRIMARY, check_primary, too_few_swaps, with_roles
 from dissensus.evaluate.words import stars
 from dissensus.records import Judgment, Metric
 from dissensus.stats.multiplicity import gated_holm
@@ -115,6 +115,29 @@ def test_without_tests_what_was_declared_is_still_primary(study):
     rows = evaluate_predictions(*study, baseline="base", n_resamples=0, n_swaps=0)
     assert {r.metric for r in rows if r.role == "primary" and r.group == "all"} == {"pearson_within", "l1"}
     assert not any(NOT_COUNTED in (r.note or "") for r in rows)
+
+
+@pytest.mark.parametrize(("n_swaps", "enough"), [(799, False), (800, True)])
+def test_swaps_that_cannot_show_anything_are_too_few(n_swaps, enough):
+    """Of ten groups in four families one differs as clearly as it can: its adjusted p is 40 / (1 + swaps)."""
+    rows = [
+        Metric(
+            model=model, group=group, metric=metric, value=0.1, n=9, baseline="base",
+            p_value=1 / (1 + n_swaps) if (model, metric) == ("a", "l1") and group in ("all", "dataset=d0") else 1.0,
+        )
+        for group in ("all", *(f"dataset=d{k}" for k in range(10)))
+        for model in ("a", "b")
+        for metric in ("pearson", "l1")
+    ]  # fmt: skip
+    adjusted = with_roles(rows)
+    smallest = min(row.p_holm for row in adjusted if row.group != "all")
+    assert smallest == pytest.approx(40 / (1 + n_swaps))
+    assert (smallest < 0.05) == enough
+    words = too_few_swaps(adjusted, n_swaps)
+    assert (
+        words is None if enough else words.endswith("10 groups and 4 models and primary metrics, so take 800 or more")
+    )
+    assert too_few_swaps([], n_swaps) is None
 
 
 def test_a_metric_that_is_not_tested_cannot_be_primary(study):

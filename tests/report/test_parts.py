@@ -222,6 +222,26 @@ def test_where_a_part_of_the_summary_has_another_r_than_the_whole_it_says_so(ful
     assert "exploratory</span>" in render(run_data)
 
 
+def test_the_page_says_what_is_primary_and_how_it_was_tested(full):
+    run = replace(full, metrics=spanning(full.metrics))
+    html, said = render(run), methods_paragraph(run, Board(run.metrics))
+    assert "Primary are the differences of" in said
+    assert "to base in r within data sets and L1, on all pairs and by group: " in said
+    assert "at most the level: each model and metric has an equal share of it, with which all pairs are tested" in said
+    assert "primary differences (r within data sets and L1: " in html
+    assert html.index("<span>Primary</span>") < html.index("<span>Exploratory</span>")
+    assert '<bdi>All pairs, pooled</bdi> <span class="quiet">exploratory</span>' in html
+
+
+def test_a_scorecard_of_an_earlier_version_is_shown_as_it_was(full):
+    old = [row.model_copy(update={"role": None}) for row in full.metrics]
+    run = replace(full, metrics=old)
+    assert "adjusted by Holm over the groups shown." in methods_paragraph(run, Board(old))
+    html = render(run)
+    assert "adjusted by Holm over the groups of a table" in html
+    assert "<span>Exploratory</span>" not in html
+
+
 def test_runs_that_cannot_be_told_apart_are_numbered(run_data):
     run = replace(run_data, name="run", manifest={"name": "run"})
     assert _name_runs([run, run]) == ["run (1)", "run (2)"]

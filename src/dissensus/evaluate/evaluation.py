@@ -11,7 +11,7 @@ from dissensus.evaluate.ceilings import CEILING, score_ceilings
 from dissensus.evaluate.join import Joined, join
 from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import PEOPLE, score_people
-from dissensus.evaluate.primary import PRIMARY, check_primary
+from dissensus.evaluate.primary import PRIMARY, check_primary, too_few_swaps
 from dissensus.evaluate.references import judge_references, longer_response, one_half, one_person
 from dissensus.evaluate.scorecard import Reference, score
 from dissensus.evaluate.targets import score_targets
@@ -60,7 +60,8 @@ def evaluate_predictions(
         allow_missing: leave out (and count in a note) the pairs that a model or seed has no prediction for, instead of
             refusing: every model is compared on the pairs that all have in common.
         progress: show bars on stderr.
-        notice: is told what is passed over: predictions for other pairs, judges without a verdict on these.
+        notice: is told what is passed over: predictions for other pairs, judges without a verdict on these; and that
+            there are too few swaps.
 
     Raises:
         EvaluationError: predictions, judgments, targets and votes do not fit together, or a primary metric is unknown.
@@ -86,6 +87,8 @@ def evaluate_predictions(
         progress=progress,
         primary=primary,
     )
+    if (words := too_few_swaps(rows, n_swaps)) is not None:
+        notice(words)
     with tqdm(total=3, desc="ceilings, people, targets", unit="part", disable=not progress) as bar:
         rows += score_ceilings(joined, resampling)
         bar.update()

@@ -17,6 +17,7 @@ PRIMARY: Final = ("pearson_within", "l1")
 NOT_COUNTED: Final = "not tested, so neither it nor its groups are counted among the primary differences"
 """Said of a primary metric without a p-value on all pairs, where others have one."""
 
+_ALPHA: Final = 0.05
 _WITHIN: Final = "pearson_within"
 
 
@@ -66,6 +67,23 @@ def with_roles(rows: Sequence[Metric], primary: Sequence[str] = PRIMARY) -> list
         )
         for number, row in enumerate(rows)
     ]
+
+
+def too_few_swaps(rows: Sequence[Metric], n_swaps: int) -> str | None:
+    """Say that no difference in a group can be shown, whatever it is; None where enough swaps were drawn.
+
+    A swap test's p-value is 1 / (1 + swaps) at least, and the smallest of n groups counts n times in each family.
+    """
+    counted = [row for row in rows if row.role == "primary" and row.p_holm is not None]
+    families = sum(row.group == ALL for row in counted)
+    groups = len({row.group for row in counted} - {ALL})
+    needed = round(families * max(groups, 1) / _ALPHA)
+    if not counted or n_swaps >= needed:
+        return None
+    return (
+        f"{n_swaps:,} swaps are too few to show any difference in a group: p-values are adjusted for {groups} groups "
+        f"and {families} models and primary metrics, so take {needed:,} or more"
+    )
 
 
 def _families(rows: Sequence[Metric], primary: Sequence[str]) -> list[list[int]]:
