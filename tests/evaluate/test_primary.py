@@ -148,6 +148,7 @@ def test_a_metric_that_is_not_tested_cannot_be_primary(study):
     with pytest.raises(EvaluationError, match="none is named"):
         evaluate_predictions(*study, primary=[])
     assert check_primary(["l1", "brier", "l1"]) == ("l1", "brier")
+    assert check_primary("l1") == ("l1",)
 
 
 def test_a_scorecard_of_an_earlier_version_keeps_its_stars(make_scorecard):

@@ -29,7 +29,8 @@ def test_models_share_the_training_settings_and_may_differ(tmp_path: Path):
 
 def test_a_study_declares_its_primary_metrics(tmp_path: Path):
     assert load_study(_write(tmp_path, {})).evaluation.primary == ("pearson_within", "l1")
-    assert load_study(_write(tmp_path, {"evaluation": {"primary": ["brier"]}})).evaluation.primary == ("brier",)
+    for primary in (["brier"], "brier"):
+        assert load_study(_write(tmp_path, {"evaluation": {"primary": primary}})).evaluation.primary == ("brier",)
 
 
 @pytest.mark.parametrize("name", presets())
@@ -63,6 +64,7 @@ def test_every_preset_is_a_valid_study(name: str):
             {"evaluation": {"primary": ["ece"]}},
             "evaluation.primary: primary metrics: 'ece' is no metric whose .*choose among pearson_within, .*l1, brier",
         ),
+        ({"evaluation": {"primary": 1}}, "evaluation.primary: "),
         ({"evaluation": {"primary": []}}, "evaluation.primary: primary metrics: none is named; choose among"),
         ({"judges": {"committee": {"name": "committee", "m": 10}}}, r"judges\.committee\.m: unknown setting"),
         ({"judge": {"name": "votess"}}, r"judge: no judge is called 'votess'; did you mean 'votes'\?"),

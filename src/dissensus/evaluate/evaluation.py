@@ -25,7 +25,7 @@ def evaluate_predictions(
     predictions: Iterable[Prediction],
     *,
     baseline: str | None = None,
-    primary: Sequence[str] = PRIMARY,
+    primary: str | Sequence[str] = PRIMARY,
     calibrated: bool = False,
     judgments: Iterable[Judgment] = (),
     targets: Mapping[str, Iterable[Margin]] | None = None,
@@ -67,7 +67,7 @@ def evaluate_predictions(
         EvaluationError: predictions, judgments, targets and votes do not fit together, or a primary metric is unknown.
         ValueError: a level or a number of resamples that makes no sense.
     """
-    primary = check_primary(primary)
+    declared = check_primary(primary)
     joined = join(pairs, predictions, calibrated=calibrated, allow_missing=allow_missing)
     if joined.predicted_elsewhere:
         notice(
@@ -85,7 +85,7 @@ def evaluate_predictions(
         level=level,
         seed=seed,
         progress=progress,
-        primary=primary,
+        primary=declared,
     )
     if (words := too_few_swaps(rows, n_swaps)) is not None:
         notice(words)

@@ -21,13 +21,13 @@ _ALPHA: Final = 0.05
 _WITHIN: Final = "pearson_within"
 
 
-def check_primary(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the primary metrics that were declared, each once.
+def check_primary(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the primary metrics that were declared, one or several, each once.
 
     Raises:
         EvaluationError: none is named, or one that is not tested.
     """
-    declared = tuple(dict.fromkeys(names))
+    declared = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
     unknown = next((name for name in declared if name not in TESTED), None)
     if unknown is not None or not declared:
         found = "none is named" if unknown is None else f"{unknown!r} is no metric whose differences are tested"

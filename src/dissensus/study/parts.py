@@ -151,9 +151,11 @@ class Evaluation(Settings):
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     seed: int = 0
 
-    @field_validator("primary")
+    @field_validator("primary", mode="before")
     @classmethod
-    def _primary_is_tested(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _primary_is_tested(cls, names: Any) -> Any:
+        if not isinstance(names, str | list | tuple) or not all(isinstance(name, str) for name in names):
+            return names  # which is refused as no list of names
         try:
             return check_primary(names)
         except EvaluationError as error:
