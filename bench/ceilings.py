@@ -202,7 +202,10 @@ def cover(prompts: int, kind: str, studies: int) -> Row:
             return np.stack([found.pearson_symmetric, found.l1, xy / np.sqrt(xx * yy) / reliable])
 
         clusters = find_clusters(cluster, np.zeros(n, dtype=int))
-        value, drawn = values(np.ones((prompts, 1)))[:, 0], values(np.concatenate(draw_clusters(clusters, 400, rng), axis=1).astype(np.float64))
+        value, drawn = (
+            values(np.ones((prompts, 1)))[:, 0],
+            values(np.concatenate(draw_clusters(clusters, 400, rng), axis=1).astype(np.float64)),
+        )
         spare = find_freedom(clusters)
         ends = [percentile_interval(value[k], drawn[k], spare=spare) for k in (0, 1)]
         ends.append(bca_interval(value[2], drawn[2], 0.0, spare=spare))

@@ -426,10 +426,15 @@ class Metric(Record):
     p_value: _Fraction | None = None
     """Of a paired swap test, on differences."""
     p_holm: _Fraction | None = None
-    """The same, adjusted by Holm over the groups that are shown of this model and metric."""
+    """The same, of a primary difference, adjusted over all primary differences of the evaluation: each model and metric
+    on all pairs, then its groups by Holm (`dissensus.stats.multiplicity.gated_holm`). What is exploratory has none.
+    Files without roles were adjusted over the groups of each model and metric by itself."""
     seeds: NonNegativeInt | None = None
     """Training seeds that the value is the mean of; of a difference, those of the side that has more."""
     seed_sd: _NonNegative | None = None
     """Standard deviation of the metric between seeds, on the same pairs."""
     data_se: _NonNegative | None = None
     """Standard error of the value for the choice of prompts, from the resamples; seeds are held fixed."""
+    role: Literal["primary", "exploratory"] | None = None
+    """Of a difference: ``primary`` where it is of what was declared before, a primary metric of a model against the
+    baseline; ``exploratory`` otherwise. None where nothing is compared, and in files of earlier versions."""

@@ -44,6 +44,18 @@ def test_writes_the_rows_and_prints_the_tables(files):
     assert "−.250" in result.stdout
 
 
+def test_the_primary_metrics_are_declared(files):
+    """Only what was declared can have a star, whatever else differs."""
+    options = ("--baseline", "base", "--resamples", "0", "--swaps", "999", "--format", "csv")
+    for chosen, starred in (((), {"pearson", "l1"}), (("brier",), {"brier"}), (("brier", "nll"), {"brier", "nll"})):
+        assert run(files, *options, *(word for name in chosen for word in ("--primary", name))).exit_code == 0
+        rows = [Metric.model_validate(row) for row in json.loads((files / "scores.json").read_text())]
+        assert {r.metric for r in rows if r.role == "primary"} == starred
+        assert {r.metric for r in rows if r.p_holm is not None} <= starred
+        assert any(r.p_value is not None and r.p_value < 0.01 for r in rows if r.role == "exploratory")
+    assert "'ece' is not one of 'pearson_within', 'pearson'" in run(files, *options, "--primary", "ece").output
+
+
 def test_prints_markdown(files):
     text = run(files, "--resamples", "0", "--format", "markdown").stdout
     assert "|---|" in text

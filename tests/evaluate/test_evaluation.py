@@ -162,7 +162,7 @@ def test_some_of_what_was_predicted_is_scored_as_if_nothing_else_had_been(popula
     some = pairs[::3]
     kept = {pair.id for pair in some}
     told = []
-    options = {"baseline": "base", "judgments": judgments, "n_resamples": 20, "n_swaps": 99}
+    options = {"baseline": "base", "judgments": judgments, "n_resamples": 20, "n_swaps": 199}
     rows = evaluate_predictions(some, predictions, **options, notice=told.append)
     alone = [prediction for prediction in predictions if prediction.pair_id in kept]
     assert rows == evaluate_predictions(some, alone, **options)

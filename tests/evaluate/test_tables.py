@@ -211,3 +211,40 @@ def test_names_that_would_look_alike_are_numbered():
     short = short_names(long, 20)
     assert len(set(short.values())) == 12
     assert max(map(len, short.values())) <= 20
+
+
+def test_the_foot_of_a_table_says_what_is_primary_and_over_how_many(rows):
+    n = sum(r.p_holm is not None for r in rows)
+    table = group_table(Scores(rows), "pearson")
+    assert f"a primary difference (r within data sets and L1: {n} hypotheses)" in table.notes[0]
+    assert "all else is exploratory and carries no mark" in table.notes[0]
+    pooled = [entries[-1] for entries in table.rows if str(entries[0]).endswith("· pooled")]
+    assert pooled
+    assert not any(stars(entry) for entry in pooled)
+    assert any(note.startswith("within:") and note.endswith("; it is exploratory") for note in table.notes)
+    assert table_of(rows, "seeds").notes[0] == table.notes[0]
+
+
+def test_all_metrics_stand_by_their_role(rows):
+    table = metric_table(Scores(rows))
+    assert table.sections == ((0, "Primary"), (2, "Exploratory"))
+    assert names(table)[:3] == ["Pearson r, mean within data sets", "L1", "Pearson r"]
+    marked = {entries[0] for entries in table.rows if any(isinstance(e, Metric) and stars(e) for e in entries)}
+    assert marked <= set(names(table)[:2])
+
+
+def test_a_primary_metric_of_ones_own_has_a_table_by_group(make_study):
+    rows = score(join(*make_study()), baseline="base", n_resamples=0, n_swaps=999, primary=("accuracy",))
+    tables = make_tables(Scores(rows))
+    assert [table.name for table in tables][:4] == ["accuracy", "pearson", "l1", "metrics"]
+    assert "a primary difference (accuracy: 11 hypotheses)" in tables[0].notes[0]
+    assert (
+        tables[1].notes[0]
+        == tables[2].notes[0]
+        == "exploratory: no difference here is primary, and none carries a mark"
+    )
+
+
+def test_one_hypothesis_is_not_counted_as_several():
+    rows = [row("base", "l1"), row("m", "l1"), row("m", "l1", baseline="base", p_holm=0.01, role="primary")]
+    assert "(L1: one hypothesis)" in group_table(Scores(rows), "l1").notes[0]

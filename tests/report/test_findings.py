@@ -161,7 +161,7 @@ def test_the_summary_says_where_only_one_measure_differs():
 
 def test_an_adjusted_p_value_that_says_otherwise_is_told():
     rows = [row.model_copy(update={"p_holm": 0.12 if row.baseline else None}) for row in _difference("l1", 0.01, 0.03)]
-    said = "No difference in L1 from base is shown for blend: L1 changes by +.020 [.010, .030] (p .120 by Holm)."
+    said = "No difference in L1 from base is shown for blend: L1 changes by +.020 [.010, .030] (adjusted p .120)."
     assert said in statement(find_findings(Scores(rows)), Scores(rows))
     assert IntervalBar(rows[-1], 1).verdict == "open"
 
@@ -195,3 +195,56 @@ def test_where_nothing_can_be_subtracted_the_headline_says_so():
     scores = Scores([*_difference("accuracy", 0.01, 0.03)])
     assert headline(find_findings(scores), scores) == "No difference from base is defined."
     assert statement(find_findings(scores), scores) == "The difference from base is undefined for blend."
+
+
+def _primary(metric, low, high, p=0.001, role="primary", group="all"):
+    *own, difference = _difference(metric, low, high, group)
+    return [*own, difference.model_copy(update={"role": role, "p_holm": p if role == "primary" else None})]
+
+
+def test_what_is_exploratory_is_never_shown_to_differ():
+    """Pooled r and Brier are far from zero; the primary metrics are not, and they are what is spoken of."""
+    rows = [*_primary("pearson_within", -0.02, 0.04, p=1), *_primary("l1", -0.01, 0.02, p=1)]
+    rows += [*_primary("pearson", 0.1, 0.2, role="exploratory"), *_primary("brier", -0.2, -0.1, role="exploratory")]
+    scores = Scores(rows)
+    assert headline(find_findings(scores), scores) == (
+        "blend is not shown to follow people more or less closely than base."
+    )
+    assert "Brier" not in statement(find_findings(scores), scores)
+    assert IntervalBar(rows[-1], 1).verdict == "open"
+    assert summarise(Board(rows)).measures == ["pearson_within", "l1"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "brier", "said"),
+    [
+        ((0.01, 0.03), (-0.03, -0.01), "blend follows people more closely than base."),
+        ((-0.01, 0.03), (-0.03, -0.01), "blend follows people more closely than base in Brier score alone."),
+        ((0.01, 0.03), (0.01, 0.03), "blend follows people more closely than base in accuracy and less closely in "),
+    ],
+)
+def test_the_headline_follows_the_metrics_that_were_declared(accuracy, brier, said):
+    rows = [*_primary("accuracy", *accuracy, p=0.2 if accuracy[0] < 0 else 0.01), *_primary("brier", *brier)]
+    rows += [*_primary("pearson", 0.1, 0.2, role="exploratory"), *_primary("l1", -0.2, -0.1, role="exploratory")]
+    scores = Scores(rows)
+    assert headline(find_findings(scores), scores).startswith(said)
+    summary = summarise(Board(rows))
+    assert (summary.measures, summary.exploratory) == (["accuracy", "brier", "pearson", "l1"], ["pearson", "l1"])
+
+
+def test_contested_pairs_are_exploratory_in_words_too():
+    rows = [*_primary("pearson_within", 0.1, 0.2), *_primary("l1", -0.2, -0.1)]
+    rows += _primary("pearson", 0.1, 0.2, role="exploratory", group="contested=yes")
+    rows += _primary("l1", -0.2, -0.1, role="exploratory", group="contested=yes")
+    everything, contested = summarise(Board(rows)).sections.values()
+    assert everything.rows[1].words == "closer to people"
+    assert (contested.rows[1].outcome, contested.rows[1].words) == ("open", "exploratory")
+    assert contested.remark == "Pearson r, not r within data sets"
+
+
+def test_where_no_primary_difference_is_defined_the_headline_says_so():
+    rows = [row.model_copy(update={"value": None}) if row.baseline else row for row in _primary("l1", 0.1, 0.2)]
+    rows += _primary("pearson", 0.1, 0.2, role="exploratory")
+    scores = Scores(rows)
+    assert headline(find_findings(scores), scores) == "No primary difference from base is defined."
+    assert statement(find_findings(scores), scores) == "The primary difference from base is undefined for blend."

@@ -41,6 +41,17 @@ def full(run_data):
     return replace(run_data, metrics=[*run_data.metrics, *added])
 
 
+def spanning(metrics):
+    """The rows as though all pairs were of several data sets: r within them is primary, pooled r is not."""
+    rows = []
+    for row in metrics:
+        if (row.group, row.metric, row.kind, row.target) == ("all", "pearson", "model", "votes"):
+            rows.append(row.model_copy(update={"metric": "pearson_within", "value": 0.4}))
+            row = row.model_copy(update={"role": row.baseline and "exploratory", "p_holm": None})
+        rows.append(row)
+    return rows
+
+
 def test_models_are_reward_models_alone(full, run_data):
     board = Board(full.metrics)
     assert board.scores.models == Board(run_data.metrics).scores.models
@@ -197,8 +208,7 @@ def test_what_models_were_trained_on_is_what_training_counted(run_data, hostile)
 
 
 def test_the_ceiling_of_the_summary_is_that_of_its_r(full):
-    own = [_row("model", m, "pearson_within", 0.4) for m in Board(full.metrics).scores.models]
-    metrics = [*full.metrics, *own, _row("ceiling", "ceiling", "pearson_within", 0.777)]
+    metrics = [*spanning(full.metrics), _row("ceiling", "ceiling", "pearson_within", 0.777)]
     html = render(replace(full, metrics=metrics))
     summary = html[html.index('<table class="summary">') : html.index("Δ is the paired difference")]
     assert '<b class="big">.777</b>' in summary
@@ -206,9 +216,30 @@ def test_the_ceiling_of_the_summary_is_that_of_its_r(full):
 
 
 def test_where_a_part_of_the_summary_has_another_r_than_the_whole_it_says_so(full, run_data):
-    assert "exploratory; Pearson r, not r within data sets</span>" in render(full)
-    assert '["base, contested, Pearson r"]' in render(full)
+    html = render(replace(full, metrics=spanning(full.metrics)))
+    assert "exploratory; Pearson r, not r within data sets</span>" in html
+    assert '["base, contested, Pearson r"]' in html
     assert "exploratory</span>" in render(run_data)
+
+
+def test_the_page_says_what_is_primary_and_how_it_was_tested(full):
+    run = replace(full, metrics=spanning(full.metrics))
+    html, said = render(run), methods_paragraph(run, Board(run.metrics))
+    assert "Primary are the differences of" in said
+    assert "to base in r within data sets and L1, on all pairs and by group: " in said
+    assert "at most the level: each model and metric has an equal share of it, with which all pairs are tested" in said
+    assert "primary differences (r within data sets and L1: " in html
+    assert html.index("<span>Primary</span>") < html.index("<span>Exploratory</span>")
+    assert '<bdi>All pairs, pooled</bdi> <span class="quiet">exploratory</span>' in html
+
+
+def test_a_scorecard_of_an_earlier_version_is_shown_as_it_was(full):
+    old = [row.model_copy(update={"role": None}) for row in full.metrics]
+    run = replace(full, metrics=old)
+    assert "adjusted by Holm over the groups shown." in methods_paragraph(run, Board(old))
+    html = render(run)
+    assert "adjusted by Holm over the groups of a table" in html
+    assert "<span>Exploratory</span>" not in html
 
 
 def test_runs_that_cannot_be_told_apart_are_numbered(run_data):

@@ -409,7 +409,10 @@ def test_intervals_hold_the_ceiling_with_a_dozen_prompts_of_unequal_size():
         strata = np.zeros(prompts.size, dtype=int)
         clusters = find_clusters(prompts, strata)
         yardstick, spare = Yardstick(tabulate(votes), prompts, strata), find_freedom(clusters)
-        sample, drawn = yardstick(np.ones((12, 1))), yardstick(draw_clusters(clusters, 200, rng))
+        sample, drawn = (
+            yardstick(np.ones((12, 1))),
+            yardstick(np.concatenate(draw_clusters(clusters, 200, rng), axis=1).astype(float)),
+        )
         for k, name in enumerate(("pearson_symmetric", "l1")):
             found = percentile_interval(float(getattr(sample, name)[0]), getattr(drawn, name), spare=spare)
             held[k] += found.low <= truth[k] <= found.high

@@ -27,6 +27,12 @@ def test_models_share_the_training_settings_and_may_differ(tmp_path: Path):
     assert (config.models["plain"].epochs, config.models["margin"].epochs) == (3, 1)
 
 
+def test_a_study_declares_its_primary_metrics(tmp_path: Path):
+    assert load_study(_write(tmp_path, {})).evaluation.primary == ("pearson_within", "l1")
+    for primary in (["brier"], "brier"):
+        assert load_study(_write(tmp_path, {"evaluation": {"primary": primary}})).evaluation.primary == ("brier",)
+
+
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_is_a_valid_study(name: str):
     config = load_study(name)
@@ -54,6 +60,12 @@ def test_every_preset_is_a_valid_study(name: str):
         ({"models": {"../x": {}}, "baseline": "../x"}, "cannot name a folder"),
         ({"simulation": {"prompts": 3}}, "'simulation' belongs to 'pairs: simulated'"),
         ({"seeds": [1, 1]}, "seeds repeat"),
+        (
+            {"evaluation": {"primary": ["ece"]}},
+            "evaluation.primary: primary metrics: 'ece' is no metric whose .*choose among pearson_within, .*l1, brier",
+        ),
+        ({"evaluation": {"primary": 1}}, "evaluation.primary: "),
+        ({"evaluation": {"primary": []}}, "evaluation.primary: primary metrics: none is named; choose among"),
         ({"judges": {"committee": {"name": "committee", "m": 10}}}, r"judges\.committee\.m: unknown setting"),
         ({"judge": {"name": "votess"}}, r"judge: no judge is called 'votess'; did you mean 'votes'\?"),
         ({"judge": {"name": "x"}}, "no judge is called 'x'; choose one of committee, votes"),

@@ -15,6 +15,9 @@ from dissensus.cli.tables import table_options
 from dissensus.errors import ConfigError
 from dissensus.records import Judgment, Margin, Pair, Prediction
 
+# The names of stats.permutation.TESTED, here so that --help loads nothing.
+_TESTED = ("pearson_within", "pearson", "pearson_symmetric", "spearman", "l1", "brier", "nll", "accuracy")
+
 
 @click.command(cls=Verb)
 @click.argument("pairs", type=Source(), shell_complete=complete_source)
@@ -42,6 +45,14 @@ from dissensus.records import Judgment, Margin, Pair, Prediction
     help="Preferences under another rule, as aggregate wrote them, that models are compared with as well; repeat.",
 )
 @click.option("--baseline", help="The model that the others are compared with.")
+@click.option(
+    "--primary",
+    multiple=True,
+    type=click.Choice(_TESTED),
+    default=("pearson_within", "l1"),
+    show_default=True,
+    help="A metric that the comparison with the baseline is about; all others are exploratory. Repeat.",
+)
 @click.option("--calibrated", is_flag=True, help="Score the calibrated preferences instead of the raw ones.")
 @click.option(
     "--allow-missing",
@@ -67,6 +78,7 @@ def command(
     judged: tuple[Path, ...],
     targets: tuple[Path, ...],
     baseline: str | None,
+    primary: tuple[str, ...],
     calibrated: bool,
     allow_missing: bool,
     resamples: int,
@@ -97,6 +109,7 @@ def command(
         given,
         predictions,
         baseline=baseline,
+        primary=primary,
         calibrated=calibrated,
         judgments=chain.from_iterable(_judgments(file, given) for file in judged),
         targets={name: read_records(file, Margin) for name, file in rules.items()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from tqdm import tqdm
 
@@ -11,6 +11,7 @@ from dissensus.evaluate.ceilings import CEILING, score_ceilings
 from dissensus.evaluate.join import Joined, join
 from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import PEOPLE, score_people
+from dissensus.evaluate.primary import PRIMARY, check_primary, too_few_swaps
 from dissensus.evaluate.references import judge_references, longer_response, one_half, one_person
 from dissensus.evaluate.scorecard import Reference, score
 from dissensus.evaluate.targets import score_targets
@@ -24,6 +25,7 @@ def evaluate_predictions(
     predictions: Iterable[Prediction],
     *,
     baseline: str | None = None,
+    primary: str | Sequence[str] = PRIMARY,
     calibrated: bool = False,
     judgments: Iterable[Judgment] = (),
     targets: Mapping[str, Iterable[Margin]] | None = None,
@@ -45,6 +47,8 @@ def evaluate_predictions(
         pairs: with votes; those without are left out and counted in a note.
         predictions: of one or more models, one per pair, model and seed; those for other pairs are passed over.
         baseline: the model that the others are compared with; None for no comparison.
+        primary: the metrics that the comparison is about, among ``dissensus.stats.permutation.TESTED``. Their
+            differences are tested as one family; everything else is exploratory and has no adjusted p-value.
         calibrated: score the calibrated preferences instead of the raw ones.
         judgments: of judges that are compared with people as the models are; of all of the pairs or of some.
         targets: preferences under other rules of aggregation (`dissensus.aggregation`), by a name for each; the models
@@ -56,12 +60,14 @@ def evaluate_predictions(
         allow_missing: leave out (and count in a note) the pairs that a model or seed has no prediction for, instead of
             refusing: every model is compared on the pairs that all have in common.
         progress: show bars on stderr.
-        notice: is told what is passed over: predictions for other pairs, judges without a verdict on these.
+        notice: is told what is passed over: predictions for other pairs, judges without a verdict on these; and that
+            there are too few swaps.
 
     Raises:
-        EvaluationError: predictions, judgments, targets and votes do not fit together.
+        EvaluationError: predictions, judgments, targets and votes do not fit together, or a primary metric is unknown.
         ValueError: a level or a number of resamples that makes no sense.
     """
+    declared = check_primary(primary)
     joined = join(pairs, predictions, calibrated=calibrated, allow_missing=allow_missing)
     if joined.predicted_elsewhere:
         notice(
@@ -79,7 +85,10 @@ def evaluate_predictions(
         level=level,
         seed=seed,
         progress=progress,
+        primary=declared,
     )
+    if (words := too_few_swaps(rows, n_swaps)) is not None:
+        notice(words)
     with tqdm(total=3, desc="ceilings, people, targets", unit="part", disable=not progress) as bar:
         rows += score_ceilings(joined, resampling)
         bar.update()

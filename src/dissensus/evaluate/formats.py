@@ -29,16 +29,16 @@ def render(metrics: Iterable[Metric], form: str = "terminal", *, against: Agains
 
 
 def render_brief(metrics: Iterable[Metric], *, against: Against | None = None) -> str:
-    """Write for a terminal what one looks at first: r, L1, baselines, and other rules if they were asked for.
+    """Write for a terminal what one looks at first: primary metrics, r, L1, baselines, and other rules if asked for.
 
     The last line names the tables that are left out.
     """
     scores = Scores(metrics)
     made = make_tables(scores, against=against)
     asked = any(row.target not in TARGETS for row in scores.rows)
-    first = {*_FIRST, "targets"} if asked else set(_FIRST)
+    first = {*_FIRST, *scores.primary, *(["targets"] if asked else [])}
     shown = [table for table in made if table.name in first]
-    rows = [row for row in scores.rows if row.metric in _FIRST or row.metric == "pearson_within"]
+    rows = [row for row in scores.rows if row.metric in {*_FIRST, *scores.primary, "pearson_within"}]
     others = ", ".join(table.name for table in made if table.name not in first)
     rest = [_wrap(f"more, with 'dissensus tables': {others}")] if others else []
     return "\n\n".join([_terminal(shown, notes(Scores(rows))), *rest])

@@ -14,10 +14,11 @@ from dissensus.errors import EvaluationError
 from dissensus.evaluate.groups import ALL, is_exploratory
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import Contender, Measured, Part, Sample, measure
+from dissensus.evaluate.primary import PRIMARY, with_roles
 from dissensus.evaluate.remarks import FEW_CLUSTERS, about_interval, about_seeds, about_stories, why_undefined
 from dissensus.records import Metric
 from dissensus.stats.bootstrap import ROWS
-from dissensus.stats.comparison import holm, paired_difference
+from dissensus.stats.comparison import paired_difference
 from dissensus.stats.intervals import Estimate, Scale, recentred_interval, t_interval
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.seeds import NO_NOISE
@@ -80,6 +81,7 @@ def score(
     seed: int = 0,
     progress: bool = False,
     groups: Mapping[str, NDArray[np.bool_]] | None = None,
+    primary: Sequence[str] = PRIMARY,
 ) -> list[Metric]:
     """Compare predictions with votes: metrics for each group and model, and paired differences to the baseline.
 
@@ -89,7 +91,8 @@ def score(
     scale where the metric is nearly normal (`dissensus.stats.intervals.t_interval`); those of ECE and reliability are
     percentile intervals so widened (``recentred_interval``). Where a model has several seeds, its intervals and tests
     count how seeds vary (`dissensus.stats.seeds`). A group of fewer than five prompts gets no interval. Differences are
-    tested by swapping the predictions of whole prompts, and their p-values adjusted by Holm over the groups shown.
+    tested by swapping the predictions of whole prompts; p-values of the primary ones are adjusted as one family, and
+    all else is exploratory (`dissensus.evaluate.primary.with_roles`).
 
     Args:
         joined: pairs with votes, and the predictions of one or more models, one per pair, model and seed.
@@ -103,6 +106,7 @@ def score(
         progress: show a bar on stderr.
         groups: names to masks of shape (n,); those of `find_groups` unless given. Given, they are all there is: no
             accuracy by majority, and no ECE of a calibrated model, which is about votes.
+        primary: the metrics that the comparison of models with the baseline is about; none to mark all as exploratory.
 
     Raises:
         EvaluationError: the baseline is unknown, or a reference has the name of a model.
@@ -126,7 +130,7 @@ def score(
         )
         for group, found in measured:
             rows += _Rows(sample, contenders, found, group, level, n_resamples).all()
-    return _with_holm(rows)
+    return with_roles(rows, primary)
 
 
 def _contenders(joined: Joined, baseline: str | None, references: Sequence[Reference]) -> list[Contender]:
@@ -360,16 +364,3 @@ def _digits(value: float | None) -> float | None:
 def _spread(resampled: FloatArray | None) -> float | None:
     defined = np.zeros(0) if resampled is None else resampled[np.isfinite(resampled)]
     return float(defined.std(ddof=1)) if defined.size > 1 else None
-
-
-def _with_holm(rows: list[Metric]) -> list[Metric]:
-    """Adjust the p-values of each model and metric over the groups."""
-    families: dict[tuple[str, str], list[int]] = {}
-    for number, row in enumerate(rows):
-        if row.p_value is not None:
-            families.setdefault((row.model, row.metric), []).append(number)
-    for numbers in families.values():
-        adjusted = holm([p for number in numbers if (p := rows[number].p_value) is not None])
-        for number, p in zip(numbers, adjusted, strict=True):
-            rows[number] = rows[number].model_copy(update={"p_holm": p})
-    return rows

@@ -30,6 +30,8 @@ class Scores:
         groups: the groups that reward models were scored on, but for those by the votes' majority.
         majorities: groups by the share of the majority, where accuracy was scored on them.
         metrics: the metrics of reward models, on those groups.
+        primary: those among them that the comparison with the baseline is about; none in files of earlier versions.
+        counted: the primary differences that were tested, over which p-values are adjusted.
     """
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
@@ -49,6 +51,8 @@ class Scores:
         self.groups = _distinct(m.group for m in own if m.group not in by_majority)
         self.majorities = _distinct(m.group for m in self.rows if m.group in by_majority)
         self.metrics = _distinct(m.metric for m in own if m.group not in by_majority)
+        self.primary = self.primary_in(ALL)
+        self.counted = [m for m in own if m.role == "primary" and m.p_holm is not None]
 
     def value(self, model: str, metric: str, group: str = ALL, *, target: str = "votes") -> Metric | None:
         """Find a metric of a reward model, or of a judge or reference where no model has that name."""
@@ -57,6 +61,10 @@ class Scores:
     def difference(self, model: str, metric: str, group: str = ALL, *, target: str = "votes") -> Metric | None:
         """Find the paired difference of a model to the baseline."""
         return None if self.baseline is None else self._find(model, metric, group, self.baseline, target)
+
+    def primary_in(self, group: str) -> list[str]:
+        """List the primary metrics of a group: within one data set r stands for r within data sets."""
+        return _distinct(m.metric for m in self.rows if m.role == "primary" and m.group == group)
 
     def ceiling(self, metric: str, group: str = ALL) -> Metric | None:
         """Find what a perfect model could reach on these votes."""

@@ -6,6 +6,7 @@ The names of ``words``, ``scores`` and ``table`` that belong to them can be impo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from dissensus.evaluate.groups import ALL, group_field, group_label
@@ -16,10 +17,12 @@ from dissensus.evaluate.scores import Scores, notes
 from dissensus.evaluate.table import DIFFERENCE, PUBLISHED_PREFIX, Entry, Table
 from dissensus.evaluate.words import (
     BETTER,
+    NAMES,
     TITLES,
     UNDEFINED,
     cell,
     interval,
+    listed,
     number,
     plain,
     short_names,
@@ -51,6 +54,8 @@ _NAME_WIDTH = 20
 _WITHIN = "pearson_within"
 _TRUTH = "true preferences"
 """The row or column of a model that knows them: of L1, no limit to what could be reached."""
+_PAPER = ("pearson", "l1")
+"""The metrics of the paper's two tables; r within data sets stands beside pooled r."""
 _PEOPLE = {
     "agreement_raw": "raw",
     "fleiss_kappa": "Fleiss κ",
@@ -77,6 +82,10 @@ _NOT_IN_METRICS = {"ece_null", "brier_reliability", "brier_resolution", "brier_u
 _NOTES = {
     "stars": "* p < .05, ** p < .01: paired swap test, p adjusted by Holm over the groups shown; groups chosen by the "
     "votes themselves are exploratory and carry no mark",
+    "marks": "* p < .05, ** p < .01: paired swap test of a primary difference ({}: {}), adjusted so that any false "
+    "mark among all of them has at most that chance: all pairs first, then groups by Holm; all else is exploratory "
+    "and carries no mark",
+    "exploratory": "exploratory: no difference here is primary, and none carries a mark",
     "within": "within: mean over data sets of r inside each of them (Fisher z); pooled: all pairs together, where "
     "differences between data sets count as well",
     "ceiling": "noise ceiling: the symmetrised r of a model that knows each pair's true preference, against so few "
@@ -90,14 +99,14 @@ _NOTES = {
     "majority": "of each pair's votes, the share that its majority has",
     "seeds": "SD: between training seeds, on the same pairs; SE: for the choice of prompts, seeds held fixed",
     "targets": "what predictions are compared with: the fraction of votes, a model's estimate from the same votes, or "
-    "preferences under another rule",
+    "preferences under another rule; all but votes are exploratory",
     "people": "how far people agree with each other; α is Krippendorff's, AC1 and AC2 are Gwet's",
 }
 
 
 def make_tables(scores: Scores, *, against: Against | None = None) -> list[Table]:
-    """Make every table that there are rows for, the paper's two first."""
-    made = [group_table(scores, metric, against=against) for metric in ("pearson", "l1")]
+    """Make every table that there are rows for: the primary metrics by group and the paper's two first."""
+    made = [group_table(scores, metric, against=against) for metric in group_metrics(scores)]
     made += [
         metric_table(scores),
         baseline_table(scores),
@@ -108,6 +117,11 @@ def make_tables(scores: Scores, *, against: Against | None = None) -> list[Table
         seed_table(scores),
     ]
     return [table for table in made if table.rows]
+
+
+def group_metrics(scores: Scores) -> list[str]:
+    """List the metrics that have a table by groups: primary ones that are not in the paper's two tables, then those."""
+    return [metric for metric in scores.primary if metric not in (_WITHIN, *_PAPER)] + list(_PAPER)
 
 
 def group_table(scores: Scores, metric: str, *, against: Against | None = None) -> Table:
@@ -135,17 +149,21 @@ def group_table(scores: Scores, metric: str, *, against: Against | None = None) 
         if against == "paper"
         else []
     )
-    said = [_NOTES["stars"]] if _has_stars(rows) else []
-    said += [_NOTES["within"]] if any(str(row[0]).endswith("· pooled") for row in rows) else []
+    said = _marks(scores, rows)
+    if any(str(row[0]).endswith("· pooled") for row in rows):
+        only_within = scores.primary and "pearson" not in scores.primary
+        said.append(_NOTES["within"] + ("; it is exploratory" if only_within else ""))
     said += [_NOTES["truth" if metric in BETTER else "ceiling"]] if has_ceiling else []
     said += [COUNTS_NOTE, INTERVAL_NOTE] if against == "paper" else []
     return Table(_title(metric), tuple(header), tuple(rows), metric, tuple(sections), tuple(said))
 
 
 def metric_table(scores: Scores, group: str = ALL) -> Table:
-    """Make a table of one group: a row per metric."""
+    """Make a table of one group: a row per metric, the primary ones first."""
     order = [*(m for m in TITLES if m in scores.metrics), *(m for m in scores.metrics if m not in TITLES)]
     metrics = [metric for metric in order if metric not in _NOT_IN_METRICS]
+    primary = [metric for metric in metrics if metric in scores.primary_in(group)]
+    metrics = primary + [metric for metric in metrics if metric not in primary]
     has_ceiling = any(scores.ceiling(metric, group) is not None for metric in metrics)
     rows = [
         (
@@ -156,13 +174,15 @@ def metric_table(scores: Scores, group: str = ALL) -> Table:
         for metric in metrics
     ]
     header = ("", *_model_columns(scores), *([_TRUTH] if has_ceiling else []))
-    said = [*([_NOTES["stars"]] if _has_stars(rows) else []), *([_NOTES["truth"]] if has_ceiling else [])]
+    sections = ((0, "Primary"), (len(primary), "Exploratory"))[: 2 if len(primary) < len(metrics) else 1]
+    said = [*_marks(scores, rows), *([_NOTES["truth"]] if has_ceiling else [])]
     return Table(
         f"All metrics, {'all pairs' if group == ALL else group_label(group)}",
         header,
         tuple(rows),
         "metrics",
-        notes=tuple(said),
+        sections if primary else (),
+        tuple(said),
     )
 
 
@@ -269,7 +289,8 @@ def target_table(scores: Scores) -> Table:
     header = ("", "n", *short_names([TARGETS.get(t, t) for t in targets], _NAME_WIDTH).values())
     # A metric that was not scored on the other targets says nothing here.
     telling = {title: b for title, b in blocks.items() if any(entry is not None for row in b for entry in row[3:])}
-    return _sectioned("Sensitivity to how votes are aggregated", header, telling, "targets", "targets")
+    made = _sectioned("Sensitivity to how votes are aggregated", header, telling, "targets", "targets")
+    return replace(made, notes=(*_marks(scores, made.rows), *made.notes))
 
 
 def seed_table(scores: Scores) -> Table:
@@ -287,7 +308,8 @@ def seed_table(scores: Scores) -> Table:
     names = short_names(scores.models, _NAME_WIDTH)
     blocks = {_title(metric): rows(metric) for metric in (_WITHIN, "pearson", "l1", "brier")}
     header = ("", "seeds", "mean", "SD between seeds", "SE for prompts")
-    return _sectioned("Seeds and data", header, blocks, "seeds", "seeds")
+    made = _sectioned("Seeds and data", header, blocks, "seeds", "seeds")
+    return replace(made, notes=(*_marks(scores, made.rows), *made.notes))
 
 
 def _sectioned(
@@ -354,5 +376,17 @@ def _ceiling_title(metric: str) -> str:
     return _TRUTH if metric in BETTER else "noise ceiling"
 
 
-def _has_stars(rows: Iterable[Sequence[Entry]]) -> bool:
-    return any(isinstance(entry, Metric) and entry.p_holm is not None for row in rows for entry in row)
+def _marks(scores: Scores, rows: Iterable[Sequence[Entry]]) -> list[str]:
+    """Say what the marks of a table are, and of what; or that it has none."""
+    differences = [entry for row in rows for entry in row if isinstance(entry, Metric) and entry.baseline is not None]
+    if any(row.p_holm is not None for row in differences):
+        if not scores.counted:
+            return [_NOTES["stars"]]
+        names = listed([NAMES.get(metric, metric) for metric in dict.fromkeys(r.metric for r in _wholes(scores))])
+        n = len(scores.counted)
+        return [_NOTES["marks"].format(names, f"{n} hypotheses" if n > 1 else "one hypothesis")]
+    return [_NOTES["exploratory"]] if {row.role for row in differences} == {"exploratory"} else []
+
+
+def _wholes(scores: Scores) -> list[Metric]:
+    return [row for row in scores.counted if row.group == ALL]

@@ -80,7 +80,7 @@ def score_targets(
     """Compare the models with each target, by data set and domain.
 
     A target that was asked for is scored on the pairs that it has; estimates only in groups of which all pairs have
-    one, since other groups would compare unlike pairs unasked.
+    one, since other groups would compare unlike pairs unasked. All of it is exploratory.
     """
     rows: list[Metric] = []
     targets = [(target, False) for target in estimated_targets(joined)]
@@ -109,6 +109,7 @@ def score_targets(
             level=resampling.level,
             seed=resampling.seed,
             groups=groups,
+            primary=(),
         )
         rows += [
             row.model_copy(update={"target": target.name, "note": target.note or None})

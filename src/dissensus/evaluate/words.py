@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dissensus.evaluate.groups import group_field
 from dissensus.records import Metric
@@ -33,6 +33,18 @@ TITLES = {
     "icc_2k": "ICC(2,k)",
 }
 """The metrics' names for people."""
+
+NAMES = {
+    "pearson_within": "r within data sets",
+    "pearson": "r",
+    "pearson_symmetric": "symmetrised r",
+    "spearman": "Spearman ρ",
+    "l1": "L1",
+    "brier": "Brier score",
+    "nll": "NLL",
+    "accuracy": "accuracy",
+}
+"""What a sentence calls the metrics that can be primary."""
 
 BETTER = dict.fromkeys(("l1", "brier", "brier_reliability", "ece", "nll"), "lower")
 """Which way is better; ``higher`` where a metric is not listed."""
@@ -69,13 +81,23 @@ def interval(row: Metric) -> str:
 
 
 def stars(row: Metric) -> str:
-    """Mark a difference whose Holm-adjusted p-value is small: ``*`` below .05, ``**`` below .01.
+    """Mark a difference whose adjusted p-value is small: ``*`` below .05, ``**`` below .01.
 
-    There is no mark without an adjustment, nor in a group that was chosen by the votes it is scored on.
+    There is no mark without an adjustment, so none on what is exploratory, nor in a group that was chosen by the votes
+    it is scored on.
     """
-    if row.p_holm is None or EXPLORATORY & set(group_field(row.group).split("&")):
+    if row.p_holm is None or row.role == "exploratory" or EXPLORATORY & set(group_field(row.group).split("&")):
         return ""
     return next((mark for level, mark in LEVELS if row.p_holm < level), "")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names as a sentence does.
+
+    >>> listed(["r within data sets"]), listed(["r", "L1", "accuracy"])
+    ('r within data sets', 'r, L1 and accuracy')
+    """
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
 def shorten(name: str, width: int) -> str:

@@ -123,7 +123,9 @@ def _differences(
     }
     for row in scored:
         if row.baseline is not None and row.metric in shown and row.value is not None:
-            named = row.model_copy(update={"model": names[row.model][1], "baseline": baseline[1]})
+            named = row.model_copy(
+                update={"model": names[row.model][1], "baseline": baseline[1], "role": "exploratory"}
+            )
             found[names[row.model]][shown[row.metric]] = named
     return found
 

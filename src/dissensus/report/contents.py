@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_SECTIONS = (
-    ("summary", "Summary"),
-    ("pairs", "Pairs"),
-    ("pearson", "Pearson r"),
-    ("l1", "L1"),
+_BEFORE = (("summary", "Summary"), ("pairs", "Pairs"))
+"""Sections that stand before the tables by group."""
+_BEHIND = (
     ("forest", "Differences"),
     ("calibration", "Reliability"),
     ("margins", "Margins"),
@@ -26,12 +24,10 @@ _SECTIONS = (
 
 def contents(part: Mapping[str, Any]) -> dict[str, str]:
     """List the sections that there is something for: their keys to short titles."""
-    figures, tables, card = part["figures"], {table.metric for table in part["tables"]}, part["card"]
+    figures, tables, card = part["figures"], part["tables"], part["card"]
     there = {
         "summary": part["summary"] is not None,
         "pairs": part["view"] is not None,
-        "pearson": "pearson" in tables,
-        "l1": "l1" in tables,
         **{key: bool(figures.get(key)) for key in ("forest", "calibration", "margins", "training")},
         "judges": bool(part["run"].judged.judges),
         "metrics": bool(part["scores"].models),
@@ -41,4 +37,5 @@ def contents(part: Mapping[str, Any]) -> dict[str, str]:
         "notes": bool(part["notes"].all),
         "made": True,
     }
-    return {key: title for key, title in _SECTIONS if there[key]}
+    before, behind = ({key: title for key, title in some if there[key]} for some in (_BEFORE, _BEHIND))
+    return {**before, **{table.metric: table.title for table in tables}, **behind}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from dissensus.evaluate.join import Joined
-from dissensus.evaluate.tables import BETTER, TITLES, Scores, number
+from dissensus.evaluate.tables import BETTER, TITLES, Scores, group_metrics, number
 from dissensus.report import plots
 from dissensus.report.board import Board
 from dissensus.report.group_tables import label_of
@@ -77,13 +77,15 @@ def _forests(board: Board) -> Iterator[Figure]:
     scores = board.scores
     if scores.baseline is None:
         return
-    metrics = ["pearson_within"] if board.groups("pearson_within") else []
-    for metric in [*metrics, "pearson", "l1"]:
+    found = ["pearson_within", *group_metrics(scores)] if board.groups("pearson_within") else group_metrics(scores)
+    for metric in sorted(found, key=lambda metric: metric not in scores.primary):
         rows = list(_differences(scores, metric))
         if rows:
             side = "left" if metric in BETTER else "right"
             caption = f"{TITLES.get(metric, metric)}: {side} of the line is better"
-            header = ("pairs", "model", "n", "difference", "low", "high", "p (Holm)")
+            if scores.primary and metric not in scores.primary:
+                caption += "; exploratory" + (" where data sets are pooled" if metric == "pearson" else "")
+            header = ("pairs", "model", "n", "difference", "low", "high", "adjusted p")
             yield Figure(f"differences-{metric}", caption, Markup(plots.forest(scores, metric)), header, rows)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dissensus.evaluate.groups import ALL
 from dissensus.evaluate.scorecard import FEW_CLUSTERS
 from dissensus.evaluate.tables import BETTER, Scores, interval, number, shorten
+from dissensus.evaluate.words import NAMES, listed
 from dissensus.records import Metric
 from dissensus.report.embed import isolate
 
 CONTESTED = "contested=yes"
 ALPHA = 0.05
 """A difference whose adjusted p value is not below this is not called one."""
-_NAMES = {"pearson_within": "r within data sets", "pearson": "r", "l1": "L1"}
+_CORRELATIONS = ("pearson_within", "pearson")
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,13 @@ class Finding:
 
     model: str
     rows: dict[str, Metric | None]
-    """``pearson`` (within data sets, where there is that) and ``l1`` to the model's own value."""
+    """Each of the ``measures`` to the model's own value."""
     baseline: dict[str, Metric | None]
     differences: dict[str, Metric | None]
 
     @property
     def verdict(self) -> str:
-        """``better``, ``worse`` or ``open``, by Pearson r, or by L1 where r is undefined."""
+        """``better``, ``worse`` or ``open``, by the first of the changes."""
         return self.verdict_on(self.changes[0]) if self.changes else "open"
 
     @property
@@ -39,40 +41,69 @@ class Finding:
 
     @property
     def changes(self) -> list[Metric]:
-        """The differences that there are: of r, then of L1."""
+        """The differences that there are of primary metrics, or of r and then L1 where nothing says what is primary."""
+        return [row for row in self._defined if row.role != "exploratory"]
+
+    @property
+    def is_exploratory(self) -> bool:
+        """Whether there are differences, and none of them is primary."""
+        return bool(self._defined) and not self.changes
+
+    @property
+    def _defined(self) -> list[Metric]:
         return [row for row in self.differences.values() if row is not None and row.value is not None]
 
     @staticmethod
     def verdict_on(row: Metric | None) -> str:
-        """Judge a difference: ``open`` unless its interval leaves zero out and its adjusted p value is small."""
-        if row is None or not _leaves_zero_out(row) or (row.p_holm is not None and row.p_holm >= ALPHA):
+        """Judge a difference: ``open`` unless its interval leaves zero out and its adjusted p value is small.
+
+        What is exploratory is open: nothing is shown by it.
+        """
+        if (
+            row is None
+            or row.role == "exploratory"
+            or not _leaves_zero_out(row)
+            or (row.p_holm is not None and row.p_holm >= ALPHA)
+        ):
             return "open"
         assert row.low is not None
         return "better" if (row.low > 0) == (row.metric not in BETTER) else "worse"
 
 
-def find_findings(scores: Scores, group: str = "all") -> list[Finding]:
+def find_findings(scores: Scores, group: str = ALL) -> list[Finding]:
     """Find one for each model but the baseline, or for each model where there is no baseline."""
-    r = correlation(scores, group)
-    measures = {"pearson": r, "l1": "l1"}
+    shown = measures(scores, group)
     return [
         Finding(
             model,
-            {name: scores.value(model, metric, group) for name, metric in measures.items()},
-            {
-                name: scores.value(scores.baseline, m, group) if scores.baseline else None
-                for name, m in measures.items()
-            },
-            {name: scores.difference(model, metric, group) for name, metric in measures.items()},
+            {metric: scores.value(model, metric, group) for metric in shown},
+            {metric: scores.value(scores.baseline, metric, group) if scores.baseline else None for metric in shown},
+            {metric: scores.difference(model, metric, group) for metric in shown},
         )
         for model in scores.others
     ]
 
 
-def correlation(scores: Scores, group: str = "all") -> str:
+def measures(scores: Scores, group: str = ALL) -> list[str]:
+    """Name the metrics to look at first: the primary ones that are defined, then r and L1 where they are not primary.
+
+    They are the same of every group, but that r is over all pairs where r within data sets is not defined.
+    """
+    if group != ALL:
+        return [correlation(scores, group) if m == "pearson_within" else m for m in measures(scores)]
+    first = [m for m in scores.primary if _is_defined(scores, m, group)]
+    has_r = any(m in _CORRELATIONS for m in first)
+    others = (correlation(scores), "l1")
+    return first + [m for m in others if m not in first and not (has_r and m in _CORRELATIONS)]
+
+
+def correlation(scores: Scores, group: str = ALL) -> str:
     """Name the r to show first: within data sets where that is defined for a model, else over all pairs."""
-    rows = (scores.value(model, "pearson_within", group) for model in scores.models)
-    return "pearson_within" if any(row is not None and row.value is not None for row in rows) else "pearson"
+    return "pearson_within" if _is_defined(scores, "pearson_within", group) else "pearson"
+
+
+def _is_defined(scores: Scores, metric: str, group: str) -> bool:
+    return any((row := scores.value(m, metric, group)) is not None and row.value is not None for m in scores.models)
 
 
 def headline(findings: Sequence[Finding], scores: Scores) -> str:
@@ -83,9 +114,10 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
         return f"How closely {_some(scores.models)} {_verb(scores.models, 'follow')} people."
     base = _some([scores.baseline])
     if not any(finding.changes for finding in findings):
-        return f"No difference from {base} is defined."
-    by_words = {words: [f.model for f in findings if _outcome_words(f) == words] for words in _OUTCOMES}
-    told = {words: names for words, names in by_words.items() if names}
+        return f"No {'primary ' if scores.primary else ''}difference from {base} is defined."
+    told: dict[str, list[str]] = {}
+    for finding in sorted((f for f in findings if f.outcome != "open"), key=_rank):
+        told.setdefault(outcome_words(finding), []).append(finding.model)
     if not told:
         who = f"{_some(scores.others)} is not" if len(findings) == 1 else "No model is"
         return f"{who} shown to follow people more or less closely than {base}."
@@ -99,32 +131,40 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
     return "; ".join(said) + (f": on only {prompts} prompts, a hint." if 0 < prompts < FEW_CLUSTERS else ".")
 
 
-_OUTCOMES = (
-    "more closely{than}",
-    "more closely{than} in L1 alone",
-    "more closely{than} in r and less closely in L1",
-    "less closely{than} in r and more closely in L1",
-    "less closely{than} in L1 alone",
-    "less closely{than}",
-)
-"""What can be said of a model, in the order in which a headline says it."""
-
-
-def _outcome_words(finding: Finding) -> str:
-    """One of the above; empty where no difference is shown."""
+def outcome_words(finding: Finding) -> str:
+    """Say how a model follows people that is shown to differ, with ``{than}`` where the baseline may be named."""
+    by_way = {
+        way: [_SHORT.get(row.metric, NAMES.get(row.metric, row.metric)) for row in finding.changes if _way(row) == way]
+        for way in dict.fromkeys(_way(row) for row in finding.changes)
+        if way != "open"
+    }
     how = {"better": "more closely", "worse": "less closely"}
-    if finding.outcome == "mixed":
-        r, l1 = (how[Finding.verdict_on(row)] for row in finding.changes)
-        return f"{r}{{than}} in r and {l1} in L1"
-    if finding.outcome == "open":
-        return ""
-    alone = " in L1 alone" if finding.verdict == "open" else ""
-    return how[finding.outcome] + "{than}" + alone
+    (way, names), *others = by_way.items()
+    words = f"{how[way]}{{than}}"
+    if others:
+        return f"{words} in {listed(names)} and {how[others[0][0]]} in {listed(others[0][1])}"
+    return words if finding.verdict == way else f"{words} in {listed(names)} alone"
+
+
+_SHORT = {"pearson_within": "r"}
+"""What a headline calls the metrics that have longer names elsewhere."""
+
+
+def _way(row: Metric) -> str:
+    return Finding.verdict_on(row)
+
+
+def _rank(finding: Finding) -> int:
+    """Where a headline speaks of a model: the better ones first, those that are better in part, the worse ones last."""
+    whole = finding.verdict == finding.outcome
+    return {"better": 0 if whole else 1, "mixed": 2 if finding.verdict == "better" else 3, "worse": 5 if whole else 4}[
+        finding.outcome
+    ]
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
     """Name a few models, shortened, and count many."""
-    return _list([shorten(name, 40) for name in names]) if len(names) <= most else f"{len(names)} models"
+    return _isolated([shorten(name, 40) for name in names]) if len(names) <= most else f"{len(names)} models"
 
 
 def _fewest_prompts(findings: Sequence[Finding]) -> int:
@@ -142,7 +182,7 @@ def statement(findings: Sequence[Finding], scores: Scores) -> str:
         for how, found in (("more", by_verdict["better"]), ("less", by_verdict["worse"]))
         if found
     ]
-    said += _open(by_verdict["open"], base)
+    said += _open(by_verdict["open"], base, scores)
     prompts = _fewest_prompts(findings)
     if any(finding.outcome != "open" for finding in findings) and 0 < prompts < FEW_CLUSTERS:
         # A percentile interval over few clusters is too narrow to carry a headline by itself.
@@ -150,20 +190,21 @@ def statement(findings: Sequence[Finding], scores: Scores) -> str:
     return " ".join(said)
 
 
-def _open(findings: Sequence[Finding], base: str) -> list[str]:
+def _open(findings: Sequence[Finding], base: str, scores: Scores) -> list[str]:
     """Say of which measure no difference is shown: r alone says nothing of L1."""
     said = []
     for measure in dict.fromkeys(f.changes[0].metric for f in findings if f.changes):
         found = [finding for finding in findings if finding.changes and finding.changes[0].metric == measure]
-        name = _NAMES.get(measure, measure)
+        name = NAMES.get(measure, measure)
         said.append(f"No difference in {name} from {base} is shown for {_names(found)}: {_changes(found)}.")
     if unknown := [finding for finding in findings if not finding.changes]:
-        said.append(f"The difference from {base} is undefined for {_names(unknown)}.")
+        which = "primary difference" if scores.primary else "difference"
+        said.append(f"The {which} from {base} is undefined for {_names(unknown)}.")
     return said
 
 
 def _changes(findings: Sequence[Finding]) -> str:
-    """The change of r by each model, or of L1 where r is undefined; and of L1 wherever it is not open."""
+    """The change of the first measure by each model, and of others wherever they are not open."""
     said = []
     for finding in findings:
         first, *rest = finding.changes
@@ -197,10 +238,10 @@ def _change(row: Metric) -> str:
     'r changes by +.020 [−.010, .050]'
     """
     assert row.value is not None
-    name = _NAMES.get(row.metric, row.metric)
+    name = NAMES.get(row.metric, row.metric)
     if Finding.verdict_on(row) == "open":
         # The interval alone would say otherwise.
-        doubt = f" (p {number(row.p_holm)} by Holm)" if row.p_holm is not None and _leaves_zero_out(row) else ""
+        doubt = f" (adjusted p {number(row.p_holm)})" if row.p_holm is not None and _leaves_zero_out(row) else ""
         return f"{name} changes by {number(row.value, signed=True)}{interval(row)}{doubt}"
     if row.value > 0:
         return f"{name} rises by {number(row.value)}{interval(row)}"
@@ -215,12 +256,11 @@ def _leaves_zero_out(row: Metric) -> bool:
 
 
 def _names(findings: Sequence[Finding]) -> str:
-    return _list([finding.model for finding in findings])
+    return _isolated([finding.model for finding in findings])
 
 
-def _list(names: Sequence[str]) -> str:
-    names = [isolate(name) for name in names]
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+def _isolated(names: Sequence[str]) -> str:
+    return listed([isolate(name) for name in names])
 
 
 def _verb(names: Sequence[object], verb: str) -> str:

@@ -57,10 +57,15 @@ class Line:
     around: Sequence[Metric | None]
     """In the order of the table's other columns."""
 
+    @property
+    def is_exploratory(self) -> bool:
+        """Whether it has differences and none is primary, where something is."""
+        return {row.role for row in self.differences.values() if row is not None} == {"exploratory"}
+
 
 @dataclass(frozen=True)
 class GroupTable:
-    """One of the paper's tables: sections of lines."""
+    """A table of one metric by groups, as the paper's two: sections of lines."""
 
     metric: str
     title: str
@@ -83,7 +88,7 @@ class GroupTable:
 
     @classmethod
     def of(cls, board: Board, metric: str) -> GroupTable:
-        """Make the table of ``pearson``, with r within data sets where there is one, or of ``l1``."""
+        """Make the table of a metric; that of ``pearson`` has r within data sets as well, where there is one."""
         names = [(kind, name) for kind in _AROUND for name in board.names(kind)]
         around = [(kind, name) for kind, name in names if _has(board, kind, name, metric)]
         sections: dict[str, list[Line]] = {}

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dissensus import __version__
-from dissensus.evaluate.tables import number
+from dissensus.evaluate.groups import ALL
+from dissensus.evaluate.tables import Scores, number
+from dissensus.evaluate.words import NAMES, listed
 from dissensus.report.board import Board
 from dissensus.report.findings import find_findings, statement
 from dissensus.report.run import RunData
@@ -166,13 +168,48 @@ def _evaluation(run: RunData, board: Board, names: Sequence[str]) -> Iterator[st
         "response a by Pearson's r and by the mean absolute difference (L1), averaged over seeds."
     )
     yield from _intervals(run, board)
-    if any(row.p_holm is not None for row in run.metrics):
-        yield "P values are of paired swap tests, adjusted by Holm over the groups shown."
+    yield from _tests(run, scores)
     findings = find_findings(scores)
     if scores.baseline is not None and findings:  # else there is a headline to it, and no finding
         yield statement(findings, scores)
     commit = run.manifest.get("git_commit")
     yield f"Made with dissensus {__version__}{f' (commit {str(commit)[:12]})' if commit else ''}."
+
+
+def _tests(run: RunData, scores: Scores) -> Iterator[str]:
+    """Say what was primary, and how its p-values were adjusted."""
+    if not scores.counted:
+        if any(row.p_holm is not None for row in run.metrics):
+            yield "P values are of paired swap tests, adjusted by Holm over the groups shown."
+        return
+    wholes = [row for row in scores.counted if row.group == ALL]
+    metrics = listed([NAMES.get(metric, metric) for metric in dict.fromkeys(row.metric for row in wholes)])
+    models = listed(list(dict.fromkeys(row.model for row in wholes)))
+    n, by_group = len(scores.counted), len(scores.counted) > len(wholes)
+    tested = f"{_count(n, 'difference')} tested by swapping the predictions of the two models, whole prompts at a time"
+    yield (
+        f"Primary are the differences of {models} to {scores.baseline} in {metrics}, on all pairs"
+        f"{' and by group' if by_group else ''}: {tested}."
+    )
+    if n > 1:
+        yield (
+            "Their p values are adjusted so that the probability of any false find among all of them is at most the "
+            f"level: {_procedure(len(wholes), by_group=by_group)}."
+        )
+    yield "Everything else is exploratory."
+
+
+def _procedure(families: int, *, by_group: bool) -> str:
+    """Say how p-values of several families are adjusted (`dissensus.stats.multiplicity.gated_holm`)."""
+    if not by_group:
+        return "by Holm's method"
+    gate = "all pairs are tested first and, where these differ, the groups by Holm's method"
+    if families == 1:
+        return gate
+    return (
+        f"each model and metric has an equal share of it, with which {gate}; the share of one that is rejected whole "
+        "goes to the others (a graphical procedure of Bretz et al., 2009)"
+    )
 
 
 def _preference(run: RunData, names: Sequence[str]) -> str:

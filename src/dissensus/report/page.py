@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from dissensus import __version__
-from dissensus.evaluate.tables import TITLES, UNDEFINED, Scores, interval, number
+from dissensus.evaluate.tables import BETTER, TITLES, UNDEFINED, Scores, group_metrics, interval, number
+from dissensus.evaluate.words import NAMES, listed
 from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.card import COEFFICIENTS, make_card
@@ -29,7 +30,7 @@ from dissensus.report.notes import Notes
 from dissensus.report.pair_data import BUDGET, view_pairs
 from dissensus.report.run import RunData, load_run
 from dissensus.report.seeds import seed_rows
-from dissensus.report.summary import summarise
+from dissensus.report.summary import MEASURES, summarise
 
 _TITLES = {
     "pearson_within": "Pearson r, within data sets",
@@ -161,6 +162,7 @@ def _environment() -> Environment:
         columns=_columns,
         undefined=UNDEFINED,
         titles=_TITLES,
+        lower_is_better=frozenset(BETTER),
         coefficients=COEFFICIENTS,
         resamples={"judges": JUDGE_RESAMPLES, "comparison": RESAMPLES},
     )
@@ -200,14 +202,16 @@ def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
         "board": board,
         "scores": scores,
         "models": models,
-        "tables": [GroupTable.of(board, metric) for metric in ("pearson", "l1")] if scores.models else [],
+        "tables": [GroupTable.of(board, metric) for metric in group_metrics(scores)] if scores.models else [],
         "notes": Notes(run.metrics, place),
         "seeds": seed_rows(scores),
         "percent": percent(run.level),
         "without": [],
         "overall_notes": _overall_notes(scores),
-        "measures": {"pearson_within": "r within data sets", "pearson": "Pearson r", "l1": "L1"},
+        "measures": MEASURES,
         "tested": any(row.p_holm is not None for row in run.metrics),
+        "primary": listed([NAMES.get(metric, metric) for metric in scores.primary]) if scores.primary else "",
+        "by_role": _by_role(scores),
         "figures": draw_figures(run, board, models),
         "card": make_card(run, board),
         "methods": methods_paragraph(run, board),
@@ -222,11 +226,19 @@ def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
 
 def _overall_notes(scores: Scores) -> list[str]:
     """The notes of what stands in the cards, each once, as sentences."""
-    metrics = ("pearson_within", "pearson", "l1")
+    metrics = dict.fromkeys((*scores.primary, "pearson_within", "pearson", "l1"))
     rows = [scores.value(m, metric) for m in scores.models for metric in metrics]
     rows += [scores.difference(m, metric) for m in scores.others for metric in metrics]
     said = [note for row in rows if row is not None and row.note for note in row.note.split("; ")]
     return [note[0].upper() + note[1:] + "." for note in dict.fromkeys(said) if note and "undefined" not in note]
+
+
+def _by_role(scores: Scores) -> dict[str, list[str]]:
+    """Sort the metrics into the primary ones and the others; all under no title where nothing says what is primary."""
+    if not scores.primary:
+        return {"": scores.metrics}
+    others = [metric for metric in scores.metrics if metric not in scores.primary]
+    return {"Primary": scores.primary, **({"Exploratory": others} if others else {})}
 
 
 def _facts(run: RunData, scores: Scores) -> Iterator[tuple[str, str]]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dissensus.evaluate.tables import Scores
+from dissensus.evaluate.groups import ALL
+from dissensus.evaluate.tables import TITLES, Scores
+from dissensus.evaluate.words import NAMES, listed
 from dissensus.records import Metric
 from dissensus.report.board import Board
-from dissensus.report.findings import CONTESTED, Finding, correlation, find_findings
+from dissensus.report.findings import CONTESTED, Finding, find_findings, measures
 
+MEASURES = {**TITLES, "pearson_within": "r within data sets", "pearson": "Pearson r"}
+"""What heads the columns."""
 _OUTCOMES = {
     "better": "closer to people",
     "worse": "further from people",
-    "mixed": "closer by one measure, further by the other",
+    "mixed": "closer by one measure, further by another",
     "open": "no difference shown",
 }
 
@@ -27,8 +31,8 @@ class SummaryRow:
     """``better``, ``worse``, ``mixed`` or ``open``; empty where nothing is compared."""
     words: str
     values: Sequence[Metric | None]
-    """Of r and of L1."""
-    differences: Sequence[Metric | None] = (None, None)
+    """Of the section's measures."""
+    differences: Sequence[Metric | None]
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,12 @@ class SummarySection:
     """The rows of one group of pairs."""
 
     measures: Sequence[str]
-    """The metrics of its columns: the r that is defined there, and L1."""
+    """The metrics of its columns: the primary ones, and r and L1."""
     rows: Sequence[SummaryRow]
+    remark: str
+    """What is said of a column that is of another r than that of the first section; empty where none is."""
+    other_r: str
+    """That r's name."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class Summary:
 
     measures: Sequence[str]
     """The metrics that head the columns, those of the first section."""
+    exploratory: Sequence[str]
+    """Those of them that are not primary, where something is."""
     sections: Mapping[str, SummarySection]
     limits: Sequence[float]
     """The scale of each column's bars: the furthest end of an interval."""
@@ -56,36 +66,48 @@ def summarise(board: Board) -> Summary | None:
     scores = board.scores
     if not scores.models:
         return None
-    sections = {"All pairs": _section(board, "all")}
+    shown = measures(scores)
+    sections = {"All pairs": _section(board, ALL)}
     if any(scores.value(model, "l1", CONTESTED) is not None for model in scores.models):
         sections["Contested pairs, which the votes themselves choose: exploratory"] = _section(board, CONTESTED)
     rows = [row for section in sections.values() for row in section.rows]
-    limits = [_furthest([row.differences[k] for row in rows]) for k in (0, 1)]
-    return Summary(sections["All pairs"].measures, sections, limits)
+    limits = [_furthest([row.differences[k] for row in rows]) for k in range(len(shown))]
+    exploratory = [metric for metric in shown if scores.primary and metric not in scores.primary]
+    return Summary(shown, exploratory, sections, limits)
 
 
 def _section(board: Board, group: str) -> SummarySection:
-    scores = board.scores
-    measures = (correlation(scores, group), "l1")
+    scores, shown, nothing = board.scores, measures(board.scores, group), [None] * len(measures(board.scores, group))
     rows = []
     if scores.baseline is not None:
-        rows.append(SummaryRow(scores.baseline, "", "baseline", _values(scores, scores.baseline, measures, group)))
+        values = _values(scores, scores.baseline, shown, group)
+        rows.append(SummaryRow(scores.baseline, "", "baseline", values, nothing))
     for finding in find_findings(scores, group):
         outcome = finding.outcome if scores.baseline is not None else ""
         words = _words(finding) if outcome else ""
-        differences = [finding.differences[name] if outcome else None for name in ("pearson", "l1")]
-        values = _values(scores, finding.model, measures, group)
-        rows.append(SummaryRow(finding.model, outcome, words, values, differences))
-    ceiling = [board.ceiling(metric, group) for metric in measures]
+        differences = [finding.differences[metric] if outcome else None for metric in shown]
+        rows.append(
+            SummaryRow(finding.model, outcome, words, _values(scores, finding.model, shown, group), differences)
+        )
+    ceiling = [board.ceiling(metric, group) for metric in shown]
     if any(row is not None and row.value is not None for row in ceiling):
-        rows.append(SummaryRow("true preferences", "", "of a model that knows them, with so few votes", ceiling))
-    return SummarySection(measures, rows)
+        rows.append(
+            SummaryRow("true preferences", "", "of a model that knows them, with so few votes", ceiling, nothing)
+        )
+    other = [(here, there) for here, there in zip(shown, measures(scores), strict=True) if here != there]
+    remark = "".join(f"{MEASURES[here]}, not {MEASURES[there]}" for here, there in other)
+    return SummarySection(shown, rows, remark, MEASURES[other[0][0]] if other else "")
 
 
 def _words(finding: Finding) -> str:
+    if finding.is_exploratory:
+        return "exploratory"
     if not finding.changes:
         return "no difference defined"
-    alone = ", in L1 alone" if finding.verdict == "open" and finding.outcome != "open" else ""
+    names = [NAMES.get(row.metric, row.metric) for row in finding.changes if Finding.verdict_on(row) != "open"]
+    alone = (
+        f", in {listed(names)} alone" if finding.verdict == "open" and finding.outcome in ("better", "worse") else ""
+    )
     return _OUTCOMES[finding.outcome] + alone
 
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
-from dissensus.errors import ConfigError
+from dissensus.errors import ConfigError, EvaluationError
+from dissensus.evaluate.primary import PRIMARY, check_primary
 from dissensus.reward.config import TrainConfig, parse_rates
 from dissensus.study.judges import ModelJudge
 
@@ -136,5 +146,17 @@ class Evaluation(Settings):
     resamples: PositiveInt = 2000
     swaps: NonNegativeInt = 9999
     """Of each test of a difference; 0 for no tests."""
+    primary: tuple[str, ...] = PRIMARY
+    """The metrics that the comparison with the baseline is about; everything else is exploratory."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     seed: int = 0
+
+    @field_validator("primary", mode="before")
+    @classmethod
+    def _primary_is_tested(cls, names: Any) -> Any:
+        if not isinstance(names, str | list | tuple) or not all(isinstance(name, str) for name in names):
+            return names  # which is refused as no list of names
+        try:
+            return check_primary(names)
+        except EvaluationError as error:
+            raise ValueError(str(error)) from error

@@ -426,6 +426,7 @@ class _Study:
             self._load(_TEST, Pair),
             predictions,
             baseline=self.config.baseline,
+            primary=settings.primary,
             judgments=judgments,
             n_resamples=settings.resamples,
             n_swaps=settings.swaps,
