@@ -167,8 +167,13 @@ def test_the_methods_name_both_kinds_of_intervals(run_data):
     said = _said(_with(run_data, {"evaluation": {"resamples": 50, "level": 0.95}}))
     assert (
         "Brackets are 95 % bootstrap intervals (50 resamples) over prompts, drawn within each data set: "
-        "bias-corrected and accelerated (BCa) for values; percentiles of the paired differences for Δ;"
+        "t intervals with the bootstrap's standard error; all are widened for few or unequal prompts. They count the "
+        "training seeds, between which"
     ) in said
+    old = [r.model_copy(update={"method": "bca" if r.baseline is None else "percentile"}) for r in run_data.metrics]
+    said = _said(_with(replace(run_data, metrics=old), {"evaluation": {"resamples": 50, "level": 0.95}}))
+    assert "bias-corrected and accelerated (BCa) for values; percentiles of the paired differences for Δ;" in said
+    assert "They do not count the training seeds" in said
 
 
 def test_only_models_that_have_predicted_are_called_compared(run_data):

@@ -97,7 +97,8 @@ _NOTES = {
     "calibrated": "ECE if calibrated: what a perfectly calibrated model would get at this n; "
     "Brier = reliability − resolution + uncertainty",
     "majority": "of each pair's votes, the share that its majority has",
-    "seeds": "SD: between training seeds, on the same pairs; SE: for the choice of prompts, seeds held fixed",
+    "seeds": "SD: between training seeds, on the same pairs; SE: for the choice of prompts, seeds held fixed; "
+    "intervals and tests count both",
     "targets": "what predictions are compared with: the fraction of votes, a model's estimate from the same votes, or "
     "preferences under another rule; all but votes are exploratory",
     "people": "how far people agree with each other; α is Krippendorff's, AC1 and AC2 are Gwet's",

@@ -230,6 +230,7 @@ def _intervals(run: RunData, board: Board) -> Iterator[str]:
     resamples = run.evaluation.get("resamples")
     counted = f" ({resamples:,} resamples)" if isinstance(resamples, int) else ""
     made = {
+        "t intervals with the bootstrap's standard error": "t" in values | differences,
         "bias-corrected and accelerated (BCa) for values": "bca" in values,
         "percentile for values": values == {"percentile"},
         "percentiles of the paired differences for Δ": "percentile" in differences,
@@ -237,13 +238,14 @@ def _intervals(run: RunData, board: Board) -> Iterator[str]:
     how = "; ".join(words for words, there in made.items() if there)
     yield (
         f"Brackets are {percent(run.level)} bootstrap intervals{counted} over prompts, drawn within each data set: "
-        f"{how}; all are widened for small numbers of prompts."
+        f"{how}; all are widened for few or unequal prompts."
     )
     scores = board.scores
     spread = [row.seed_sd for m in scores.models if (row := scores.value(m, "pearson")) is not None and row.seed_sd]
     if spread:
         ends = list(dict.fromkeys((number(min(spread)), number(max(spread)))))
-        yield f"They hold the seeds fixed, between which the standard deviation of r was {' to '.join(ends)}."
+        counts = "They count" if "t" in values | differences else "They do not count"
+        yield f"{counts} the training seeds, between which the standard deviation of r was {' to '.join(ends)}."
 
 
 def _shared(models: Mapping[str, Mapping[str, Any]], key: str) -> str:

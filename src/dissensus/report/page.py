@@ -205,6 +205,7 @@ def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
         "tables": [GroupTable.of(board, metric) for metric in group_metrics(scores)] if scores.models else [],
         "notes": Notes(run.metrics, place),
         "seeds": seed_rows(scores),
+        "counts_seeds": any(row.method == "t" and row.kind == "model" for row in run.metrics),
         "percent": percent(run.level),
         "without": [],
         "overall_notes": _overall_notes(scores),

@@ -1,4 +1,4 @@
-"""How far training seeds lie apart, beside what the choice of prompts does: the intervals know of the latter alone."""
+"""How far training seeds lie apart, beside what the choice of prompts does."""
 
 from __future__ import annotations
 
