@@ -28,9 +28,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, evaluate, ones
+from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, evaluate, ones, touched
 from dissensus.stats.calibration import bin_of, equal_mass_edges
-from dissensus.stats.intervals import Clusters, bca_interval, find_acceleration, find_clusters, percentile_interval
+from dissensus.stats.intervals import find_clusters, find_freedom, percentile_interval, t_interval
 from dissensus.stats.permutation import Swap, swap_test
 
 Row = dict[str, object]
@@ -50,18 +50,25 @@ def draw(n: int) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray], np.nda
     return human, models, [*groups, category & outside][:GROUPS], dataset
 
 
-def everything(n: int, n_resamples: int) -> dict[Key, np.ndarray]:
+def everything(n: int, n_resamples: int) -> None:
     """All groups and models by the package, with an interval of each metric."""
     human, models, groups, dataset = draw(n)
     clusters = find_clusters(np.arange(n), dataset)
-    cells = cells_of(human, models, groups, clusters, dataset)
-    resampled = bootstrap(cells, clusters, n_resamples, np.random.default_rng(0))
     weights, strata = delete_blocks(clusters, np.random.default_rng(0))
-    jackknife = evaluate(cells, weights)
-    for key, values in evaluate(cells, ones(clusters)).items():
-        for row in range(len(ROWS)):
-            bca_interval(values[row, 0], resampled[key][row], find_acceleration(jackknife[key][row], strata))
-    return resampled
+    for mask in groups:
+        draws, spare = (
+            draw_clusters(touched(clusters, mask), n_resamples, np.random.default_rng(0)),
+            find_freedom(clusters),
+        )
+        for p in models:
+            cell = Cell(p[mask], human[mask], clusters.of_pair[mask], dataset[mask])
+            resampled, jackknife, values = (
+                bootstrap(cell, draws),
+                evaluate(cell, weights),
+                evaluate(cell, ones(clusters)),
+            )
+            for row in range(len(ROWS)):
+                t_interval(values[row, 0], resampled[row], jackknife[row], strata, spare)
 
 
 def tests(n: int, n_swaps: int) -> None:
@@ -73,16 +80,6 @@ def tests(n: int, n_swaps: int) -> None:
         for g, mask in enumerate(groups)
     }
     swap_test(swaps, n, n_swaps, np.random.default_rng(0))
-
-
-def cells_of(
-    human: np.ndarray, models: list[np.ndarray], groups: list[np.ndarray], clusters: Clusters, dataset: np.ndarray
-) -> dict[Key, list[Cell]]:
-    return {
-        (m, g): [Cell(p[mask], human[mask], clusters.of_pair[mask], dataset[mask])]
-        for m, p in enumerate(models)
-        for g, mask in enumerate(groups)
-    }
 
 
 def peers(predicted: np.ndarray, human: np.ndarray) -> dict[str, Callable[..., np.ndarray]]:
@@ -165,7 +162,7 @@ def by_us(n: int, n_resamples: int) -> dict[str, tuple[float, float]]:
     clusters = find_clusters(np.arange(n), np.zeros(n))
     cell = Cell(models[0], human, clusters.of_pair)
     values = cell(ones(clusters))[:, 0]
-    resampled = bootstrap({0: [cell]}, clusters, n_resamples, np.random.default_rng(0))[0]
+    resampled = bootstrap(cell, draw_clusters(clusters, n_resamples, np.random.default_rng(0)))
     found = {}
     for name in peers(models[0], human):
         estimate = percentile_interval(values[ROWS.index(name)], resampled[ROWS.index(name)])
