@@ -62,10 +62,12 @@ def test_a_crowd_that_never_meets_again_is_no_matrix_of_annotators():
     assert rows["icc_2k"].note == "ICC(1,k): every pair has annotators of its own"
 
 
-def test_prompts_that_cannot_be_drawn_give_no_interval():
-    """One prompt in each data set: every resample is the sample, and an interval would have no width."""
+def test_data_sets_of_one_prompt_are_drawn_together_and_alone_have_no_interval():
+    """One prompt in each data set: drawn by themselves, every resample would be the sample, and no interval wide."""
     pairs = [_pair(row, [("v", "a"), ("w", "ab"[row % 2])], dataset=f"d{row}") for row in range(6)]
-    assert {row.low for row in score_people(pairs, Resampling(n=100))} == {None}
+    rows = {(row.group, row.metric): row for row in score_people(pairs, Resampling(n=100))}
+    assert rows["all", "agreement_raw"].low < 0.5 < rows["all", "agreement_raw"].high
+    assert {row.low for (group, _), row in rows.items() if group != "all"} == {None}
 
 
 def test_unanimous_people_agree_and_single_votes_tell_nothing():

@@ -14,7 +14,7 @@ from dissensus.evaluate.groups import find_groups, find_majority_groups, is_expl
 from dissensus.evaluate.join import Joined
 from dissensus.records import Kind
 from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, evaluate, ones
-from dissensus.stats.calibration import NullBand, null_band, simulate_shares, simulated_ece
+from dissensus.stats.calibration import NullBand, in_blocks, null_band, simulate_shares, simulated_ece, tie_rates
 from dissensus.stats.intervals import (
     FEWEST_CLUSTERS,
     Clusters,
@@ -28,7 +28,6 @@ from dissensus.stats.metrics import FloatArray
 from dissensus.stats.permutation import Swap, swap_test
 
 _SIMULATIONS = 1000
-_DRAWN_AT_ONCE = 2_000_000
 
 Key = tuple[int, str]
 """A contender's number and a group's name."""
@@ -218,7 +217,7 @@ def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[Key, 
 def _calibrated(
     sample: Sample, contenders: Sequence[Contender], parts: Mapping[Key, Part], level: float, rng: np.random.Generator
 ) -> dict[Key, NullBand]:
-    votes = np.array([0 if pair.votes is None else pair.votes.n for pair in sample.joined.pairs])
+    votes, ties = np.array([(v.n, v.tie) for pair in sample.joined.pairs if (v := pair.votes) is not None]).T
     found: dict[Key, NullBand] = {}
     for i, contender in enumerate(contenders):
         if not (contender.votes and contender.shown):
@@ -226,15 +225,12 @@ def _calibrated(
         simulated: dict[str, list[FloatArray]] = {group: [] for group in sample.groups if (i, group) in parts}
         for predicted in contender.predicted:
             known = np.where(contender.inside, predicted, 0.5)
-            for n in _in_blocks(-(-_SIMULATIONS // len(contender.predicted)), known.size):
-                shares = simulate_shares(known, votes, rng, n)
+            own, rates = contender.inside, np.zeros(known.size)
+            rates[own] = tie_rates(known[own], votes[own], ties[own], sample.stratum[own])
+            for n in in_blocks(-(-_SIMULATIONS // len(contender.predicted)), known.size):
+                shares = simulate_shares(known, votes, rng, n, rates)
                 for group, values in simulated.items():
                     inside = parts[i, group].inside
                     values.append(simulated_ece(known[inside], shares[:, inside]))
         found |= {(i, group): null_band(np.concatenate(values), level) for group, values in simulated.items()}
     return found
-
-
-def _in_blocks(n: int, width: int) -> list[int]:
-    size = max(1, _DRAWN_AT_ONCE // max(1, width))
-    return [min(size, n - start) for start in range(0, n, size)]
