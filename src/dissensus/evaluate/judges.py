@@ -28,6 +28,7 @@ from dissensus.stats.intervals import (
     Estimate,
     cluster_counts,
     find_clusters,
+    find_freedom,
     number_labels,
     percentile_interval,
 )
@@ -293,7 +294,7 @@ def _against_people(pairs: Sequence[Pair], preference: FloatArray, resampling: R
 
 
 def _estimates(statistics: Sequence[Statistic], pairs: Sequence[Pair], resampling: Resampling) -> list[Estimate]:
-    """Compute statistics of n pairs with percentile intervals, all on the same resamples."""
+    """Compute statistics of n pairs with percentile intervals, widened for few prompts, all on the same resamples."""
     values = [float(statistic(None)) for statistic in statistics]
     clusters = number_labels([pair.group for pair in pairs])[1]
     strata = number_labels([pair.dataset or "" for pair in pairs])[1]
@@ -302,7 +303,8 @@ def _estimates(statistics: Sequence[Statistic], pairs: Sequence[Pair], resamplin
         return [Estimate(value) for value in values]
     draws = cluster_counts(clusters, strata, resampling.n, np.random.default_rng(resampling.seed))
     parts = [[statistic(counts) for statistic in statistics] for counts in draws]
+    spare = find_freedom(found)
     return [
-        percentile_interval(value, np.concatenate(resampled), resampling.level)
+        percentile_interval(value, np.concatenate(resampled), resampling.level, spare)
         for value, resampled in zip(values, zip(*parts, strict=True), strict=True)
     ]

@@ -13,7 +13,7 @@ from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.run import RunData
 from dissensus.stats.comparison import paired_difference
-from dissensus.stats.intervals import FEWEST_CLUSTERS, IntArray, cluster_counts
+from dissensus.stats.intervals import FEWEST_CLUSTERS, IntArray, cluster_counts, find_freedom
 from dissensus.stats.metrics import FloatArray, mean_absolute_error, pearson, pearson_within
 
 RESAMPLES = 1000
@@ -157,9 +157,8 @@ class _Differences:
         )  # fmt: skip
         if not self.resampled:
             return row
-        clusters = self.sample.clusters
         drawn = self.resampled[key, name], self.resampled[self.baseline, name]
-        found = paired_difference(value, base, *drawn, self.level, (clusters.count, len(clusters.strata)))
+        found = paired_difference(value, base, *drawn, self.level, find_freedom(self.sample.clusters))
         return row.model_copy(update={"low": found.low, "high": found.high, "method": found.method})
 
 
