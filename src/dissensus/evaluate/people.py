@@ -55,7 +55,7 @@ def rating_counts(pairs: Sequence[Pair]) -> RatingTable:
 def score_people(pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
     """Tell how well people agree: every coefficient for all pairs, each data set and each domain.
 
-    Intervals are percentile bootstrap intervals over prompts within data sets. ICC(2,k) needs annotators who met on
+    Intervals are BCa bootstrap intervals over prompts within data sets, widened for few prompts. ICC(2,k) needs annotators who met on
     several pairs; for a crowd it is ICC(1,k), and a note says so.
     """
     rows: list[Metric] = []
@@ -179,7 +179,7 @@ def _row(group: str, metric: str, estimate: Estimate, n: int, clusters: int, *, 
         value=estimate.value if defined else None,
         low=estimate.low,
         high=estimate.high,
-        method=None if estimate.low is None else "percentile",
+        method=estimate.method,
         n=n,
         clusters=clusters,
         note="; ".join(notes) or None,
