@@ -55,8 +55,8 @@ def rating_counts(pairs: Sequence[Pair]) -> RatingTable:
 def score_people(pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
     """Tell how well people agree: every coefficient for all pairs, each data set and each domain.
 
-    Intervals are BCa bootstrap intervals over prompts within data sets, widened for few prompts. ICC(2,k) needs annotators who met on
-    several pairs; for a crowd it is ICC(1,k), and a note says so.
+    Intervals are BCa bootstrap intervals over prompts within data sets, widened for few prompts. ICC(2,k)
+    needs annotators who met on several pairs; for a crowd it is ICC(1,k), and a note says so.
     """
     rows: list[Metric] = []
     for group, mask in find_groups(pairs).items():

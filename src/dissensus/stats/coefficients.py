@@ -14,22 +14,16 @@ response is called a: see `both_ways`. In data whose order of responses is rando
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.stats.icc import icc_1k, icc_2k
-from dissensus.stats.bootstrap import delete_blocks
-from dissensus.stats.intervals import (
-    Estimate,
-    bca_interval,
-    cluster_counts,
-    find_acceleration,
-    find_clusters,
-    find_freedom,
-)
+from dissensus.stats.intervals import Estimate
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.ratings import RatingTable, both_ways, tabulate
+from dissensus.stats.resampling import estimate_all
 from dissensus.stats.totals import positive, prepare, total
 from dissensus.stats.weighted import divide
 
@@ -196,21 +190,10 @@ def agreement_intervals(
     functions = {name: f for name, f in COEFFICIENTS.items() if crossed or f is not icc_2k}
     if not crossed:
         functions["icc_1k"] = icc_1k
-    values = {name: float(f(table)) for name, f in functions.items()}
-    if n_resamples == 0:
-        return {name: Estimate(value) for name, value in values.items()}
-    found = find_clusters(clusters, strata)
-    kept, of_block = delete_blocks(found, np.random.default_rng(0))
-    resampled: dict[str, list[FloatArray]] = {name: [] for name in functions}
-    for counts in (kept[found.of_pair].T, *cluster_counts(clusters, strata, n_resamples, rng)):
-        weights = np.concatenate([counts, counts], axis=-1) if symmetric else counts
-        for name, f in functions.items():
-            resampled[name].append(f(table, weights.astype(np.float64)))
-    spare = find_freedom(found, (table.paired > 0)[: found.of_pair.size])
-    return {
-        name: bca_interval(value, np.concatenate(drawn[1:]), find_acceleration(drawn[0], of_block), level, spare)
-        for (name, value), drawn in zip(values.items(), resampled.values(), strict=True)
-    }
+    if symmetric:
+        clusters, strata = np.tile(clusters, 2), np.tile(strata, 2)
+    statistics = {name: partial(f, table) for name, f in functions.items()}
+    return estimate_all(statistics, clusters, strata, n_resamples, rng, level, inside=table.paired > 0)
 
 
 def _observed(table: RatingTable, w: FloatArray, agreement: FloatArray) -> FloatArray:
