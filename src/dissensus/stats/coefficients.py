@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.stats.icc import icc_1k, icc_2k
+from dissensus.stats.icc import icc_1k, icc_2k, near_icc_2k
 from dissensus.stats.intervals import Estimate
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.ratings import RatingTable, both_ways, tabulate
@@ -192,7 +192,7 @@ def agreement_intervals(
         functions["icc_1k"] = icc_1k
     if symmetric:
         clusters, strata = np.tile(clusters, 2), np.tile(strata, 2)
-    statistics = {name: partial(f, table) for name, f in functions.items()}
+    statistics = {name: near_icc_2k(table) if f is icc_2k else partial(f, table) for name, f in functions.items()}
     return estimate_all(statistics, clusters, strata, n_resamples, rng, level, inside=table.paired > 0)
 
 
