@@ -3,11 +3,10 @@
     python bench/agreement_coverage.py [--quick] [--json FILE]
 
 Three people say of each pair of responses whether a or b is better, or neither. Prompts share part of what people
-think; they have two pairs each, or from 1 to 20 ("uneven"). People agree by halves ("split") or nearly always
-("alike"), where most coefficients are skewed. From one set of resamples of each study: the percentile interval as it
-is, the one that is shown (widened by `find_freedom`), and two others that are as wide: BCa, and normal on the scale of
--log(1 - x), of which every coefficient but raw agreement is at most 0 to infinity. A share of 400 studies has a
-standard error of .011.
+think; they have two pairs each, or from 1 to 20 ("uneven"). People agree by halves ("split"; "holes", where a third of
+the votes is missing) or nearly always ("alike"), where most coefficients are skewed. From one set of resamples of each
+study: the interval that is shown (BCa, widened by `find_freedom`), the percentile interval as it is and as wide, and
+one as wide that is normal on the scale of -log(1 - x). A share of 400 studies has a standard error of .011.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ import json
 import os
 import platform
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from dissensus.stats.coefficients import COEFFICIENTS
-from dissensus.stats.icc import icc_1k
+from dissensus.stats.icc import icc_1k, icc_2k, near_icc_2k
 from dissensus.stats.intervals import (
     Clusters,
     Estimate,
@@ -37,19 +37,20 @@ from dissensus.stats.intervals import (
 from dissensus.stats.ratings import VOTES, RatingTable, tabulate
 
 DESIGNS = ((12, "two"), (25, "two"), (150, "two"), (25, "uneven"), (150, "uneven"))
-LEANING = {"split": 1.2, "alike": 4.0}
+LEANING = {"split": 1.2, "holes": 1.2, "alike": 4.0}
 FUNCTIONS = {**COEFFICIENTS, "icc_1k": icc_1k}
 RESAMPLES = 600
 Row = dict[str, object]
 
 
-def draw(prompts: int, sizes: str, spread: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw(prompts: int, sizes: str, people: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw votes of three people, shape (pairs, 3), and the prompt of each pair."""
     count = np.full(prompts, 2) if sizes == "two" else np.exp(rng.uniform(0, np.log(20), prompts)).round().astype(int)
     prompt = np.repeat(np.arange(prompts), count)
-    lean = spread * (rng.normal(0, 1, prompts)[prompt] + rng.normal(0, 1, prompt.size)) / np.sqrt(2)
+    lean = LEANING[people] * (rng.normal(0, 1, prompts)[prompt] + rng.normal(0, 1, prompt.size)) / np.sqrt(2)
     heard = lean[:, None] + rng.logistic(0, 1, (prompt.size, 3))
-    return np.where(np.abs(heard) < 0.3, 0.5, heard > 0), prompt
+    votes = np.where(np.abs(heard) < 0.3, 0.5, heard > 0)
+    return np.where(rng.random(votes.shape) < (people == "holes") / 3, np.nan, votes), prompt
 
 
 def ways(
@@ -61,30 +62,32 @@ def ways(
     reach, centre = spare.reach(0.95) * far.std(ddof=1), -np.log(max(1 - value, 1e-3))
     low, high = 1 - np.exp(-(centre - reach)), 1 - np.exp(-(centre + reach))
     return {
+        "shown": bca_interval(value, resampled, bend, spare=spare),
         "percentile": percentile_interval(value, resampled),
-        "shown": percentile_interval(value, resampled, spare=spare),
-        "BCa": bca_interval(value, resampled, bend, spare=spare),
+        "widened": percentile_interval(value, resampled, spare=spare),
         "log": Estimate(value, float(low), float(high)),
     }
 
 
-def values(table: RatingTable, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    return {name: f(table, weights) for name, f in FUNCTIONS.items()}
+def values(table: RatingTable, all_weights: list[np.ndarray | None]) -> list[dict[str, np.ndarray]]:
+    """Every coefficient with each of the weights, as `agreement_intervals` computes them."""
+    functions = {name: near_icc_2k(table) if f is icc_2k else partial(f, table) for name, f in FUNCTIONS.items()}
+    return [{name: f(weights) for name, f in functions.items()} for weights in all_weights]
 
 
 def cover(prompts: int, sizes: str, people: str, studies: int) -> list[Row]:
     """The share of studies in which the truth is inside, below and above, by coefficient and way."""
     rng = np.random.default_rng(5)
-    truth = values(tabulate(draw(60_000, sizes, LEANING[people], np.random.default_rng(0))[0], np.array(VOTES)))
+    [truth] = values(tabulate(draw(60_000, sizes, people, np.random.default_rng(0))[0], np.array(VOTES)), [None])
     found: dict[tuple[str, str], list[int]] = {}
     for _ in range(studies):
-        ratings, prompt = draw(prompts, sizes, LEANING[people], rng)
+        ratings, prompt = draw(prompts, sizes, people, rng)
         table, one = tabulate(ratings, np.array(VOTES)), np.zeros(prompt.size, dtype=np.int64)
         clusters = find_clusters(prompt, one)
-        spare = find_freedom(clusters)
+        spare = find_freedom(clusters, table.paired > 0)
         drawn = np.concatenate(list(cluster_counts(prompt, one, RESAMPLES, rng))).astype(float)
         kept = np.array([prompt != k for k in range(prompts)], dtype=float)
-        all_at_once = [values(table), values(table, drawn), values(table, kept)]
+        all_at_once = values(table, [None, drawn, kept])
         for name in FUNCTIONS:
             value, resampled, without = (part[name] for part in all_at_once)
             for way, e in ways(float(value), resampled, without, clusters, spare).items():
@@ -93,7 +96,7 @@ def cover(prompts: int, sizes: str, people: str, studies: int) -> list[Row]:
                     tally[int(truth[name] < e.low) + 2 * int(truth[name] > e.high)] += 1
     place = {"prompts": prompts, "pairs": sizes, "people": people}
     return [
-        {**place, "of": name, "way": way, "inside": a / sum(n), "below": n[1] / sum(n), "above": n[2] / sum(n)}
+        {**place, "of": name, "way": way, "inside": a / sum(n), "above": n[1] / sum(n), "below": n[2] / sum(n)}
         for (name, way), n in found.items()
         for a in [n[0]]
         if sum(n)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -31,10 +30,3 @@ def test_without_r_the_script_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["make.py"])
     assert make.main() == 2
     assert "there is no Rscript here" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("Rscript") is None, reason="no R here; bench/oracles/README.md says what to install")
-def test_r_prints_what_is_quoted():
-    done = subprocess.run([sys.executable, ORACLES / "make.py"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
