@@ -160,10 +160,10 @@ class _State:
         self.shrink = (components[0] / components[2]) / growth
         self.growth, self.annotators = growth, components[1] / components[2]
         loads = data.by_annotator(np.ones(data.item.size))
-        inner = np.diag(loads) - self._between(self.shrink)
-        self.system = np.eye(loads.size) + self.annotators * inner
+        self.inner = np.diag(loads) - self._between(self.shrink)
+        system = np.eye(loads.size) + self.annotators * self.inner
         # Positive definite where the variance of the ratings is; the factor serves every solution.
-        self.factor = linalg.cho_factor(self.system, lower=True)
+        self.factor = linalg.cho_factor(system, lower=True)
         self.ones = self.solve(np.ones(data.item.size))
         weight = data.dot(np.ones(data.item.size), self.ones)
         raw = self.solve(data.rating)
@@ -200,17 +200,18 @@ class _State:
         by_item, by_annotator = data.by_item(self.projected), data.by_annotator(self.projected)
         effects = [by_item[data.item], by_annotator[data.annotator], self.projected]
         squares = [float(data.weight @ by_item**2), float((by_annotator**2).sum()), data.dot(*[self.projected] * 2)]
-        inverse = linalg.cho_solve(self.factor, np.eye(self.system.shape[0]))
+        inverse = linalg.cho_solve(self.factor, np.eye(self.inner.shape[0]))
         traces = [
             float(data.weight @ (data.sizes / self.growth))
             - self.annotators * float((inverse * self._between(1 / self.growth**2)).sum())
             - float(data.weight @ data.by_item(self.ones) ** 2) / self.weight,
-            self._trace_of_annotators(inverse) - float((data.by_annotator(self.ones) ** 2).sum()) / self.weight,
+            float((inverse * self.inner).sum()) - float((data.by_annotator(self.ones) ** 2).sum()) / self.weight,
         ]
         ratios = self.components[:2] / error
         traces.append(self.n - 1 - float(ratios @ np.array(traces)))
         gradient = (np.array(traces) - np.array(squares) / error) / error
-        information = np.array([[data.dot(x, self._project(y)) for y in effects] for x in effects]) / error**3
+        seen = [self._project(x) for x in effects]
+        information = np.array([[data.dot(x, y) for y in seen] for x in effects]) / error**3
         own = np.diag(information)
         scale = np.sqrt(np.maximum(own, _EDGE * own.max()))
         standard = information / scale / scale[:, None]
@@ -219,10 +220,6 @@ class _State:
             return np.full(3, np.nan)
         found: FloatArray = linalg.solve(standard, gradient / scale, assume_a="sym") / scale
         return found
-
-    def _trace_of_annotators(self, inverse: FloatArray) -> float:
-        loads = np.diag(self.data.by_annotator(np.ones(self.data.item.size)))
-        return float((inverse * (loads - self._between(self.shrink))).sum())
 
     def _project(self, x: FloatArray) -> FloatArray:
         solved: FloatArray = self.solve(x)
