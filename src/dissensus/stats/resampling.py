@@ -5,7 +5,7 @@ The plain way, for few statistics; the metrics of models have a faster one of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +27,9 @@ Statistic = Callable[[FloatArray | None], FloatArray]
 """A statistic of n weighted items: None to shape (), weights of shape (resamples, n) to (resamples,)."""
 
 _Name = TypeVar("_Name")
+
+_CELLS = 2_000_000
+"""Weights of the jackknife held at once: 16 MB."""
 
 
 def estimate_all(
@@ -61,14 +64,18 @@ def estimate_all(
     if not found.vary or found.count < FEWEST_CLUSTERS:
         return {name: Estimate(value) for name, value in values.items()}
     kept, of_block = delete_blocks(found, np.random.default_rng(0))
-    without = kept[found.of_pair].T
-    bend = {name: find_acceleration(f(without), of_block) for name, f in statistics.items()}
-    resampled: dict[_Name, list[FloatArray]] = {name: [] for name in statistics}
-    for counts in cluster_counts(clusters, strata, n_resamples, rng):
-        for name, f in statistics.items():
-            resampled[name].append(f(counts.astype(np.float64)))
+    at_once = max(1, _CELLS // clusters.size)
+    blocks = (kept[:, start : start + at_once][found.of_pair].T for start in range(0, of_block.size, at_once))
+    without = _each(statistics, blocks)
+    resampled = _each(statistics, cluster_counts(clusters, strata, n_resamples, rng))
     spare = find_freedom(found, inside)
     return {
-        name: bca_interval(value, np.concatenate(resampled[name]), bend[name], level, spare)
+        name: bca_interval(value, resampled[name], find_acceleration(without[name], of_block), level, spare)
         for name, value in values.items()
     }
+
+
+def _each(statistics: Mapping[_Name, Statistic], weights: Iterable[NDArray[np.generic]]) -> dict[_Name, FloatArray]:
+    """Compute every statistic with weights that come in parts of shape (rows, n)."""
+    parts = [[f(part.astype(np.float64)) for f in statistics.values()] for part in weights]
+    return {name: np.concatenate(found) for name, found in zip(statistics, zip(*parts, strict=True), strict=True)}
