@@ -1,12 +1,16 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dissensus.evaluate.join import Joined
 from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import aggregated_preferences, ratings_of, score_people
+from dissensus.evaluate.targets import estimated_targets
 from dissensus.files import read_pairs
 from dissensus.records import Pair, Vote, Votes
+from dissensus.stats import aggregation
 from dissensus.stats.ceiling import ceiling
 from dissensus.stats.ratings import ratings_from_votes
 
@@ -62,12 +66,12 @@ def test_a_crowd_that_never_meets_again_is_no_matrix_of_annotators():
     assert rows["icc_2k"].note == "ICC(1,k): every pair has annotators of its own"
 
 
-def test_prompts_that_are_too_few_give_no_interval_and_one_in_each_data_set_are_drawn_together():
-    """Within each data set every resample would be the sample, and an interval have no width."""
+def test_data_sets_of_one_prompt_are_drawn_together_and_alone_have_no_interval():
+    """One prompt in each data set: drawn by themselves, every resample would be the sample, and no interval wide."""
     pairs = [_pair(row, [("v", "a"), ("w", "ab"[row % 2])], dataset=f"d{row}") for row in range(6)]
-    raw = next(r for r in score_people(pairs, Resampling(n=100)) if (r.group, r.metric) == ("all", "agreement_raw"))
-    assert raw.high - raw.low > 0.1
-    assert {row.low for row in score_people(pairs[:4], Resampling(n=100))} == {None}
+    rows = {(row.group, row.metric): row for row in score_people(pairs, Resampling(n=100))}
+    assert rows["all", "agreement_raw"].low < 0.5 < rows["all", "agreement_raw"].high
+    assert {row.low for (group, _), row in rows.items() if group != "all"} == {None}
 
 
 def test_unanimous_people_agree_and_single_votes_tell_nothing():
@@ -92,8 +96,9 @@ def test_each_data_set_and_all_have_rows_with_intervals():
 def test_models_of_annotators_see_through_one_who_guesses():
     pairs, truth = _population(np.random.default_rng(2), 300)
     votes = np.array([pair.votes.preference for pair in pairs])
-    for preference in aggregated_preferences(pairs).values():
-        assert np.abs(preference - truth).mean() < np.abs(votes - truth).mean()
+    for fit in aggregated_preferences(pairs).values():
+        assert fit.converged
+        assert np.abs(fit.preference - truth).mean() < np.abs(votes - truth).mean()
 
 
 def test_a_data_set_without_names_is_left_out_of_the_sensitivity():
@@ -101,9 +106,20 @@ def test_a_data_set_without_names_is_left_out_of_the_sensitivity():
     unnamed = [
         pair.model_copy(update={"votes": Votes(a=2, b=1), "dataset": "e", "id": "e" + pair.id}) for pair in named
     ]
-    for preference in aggregated_preferences([*named, *unnamed]).values():
-        assert np.isfinite(preference[:10]).all()
-        assert np.isnan(preference[10:]).all()
+    for fit in aggregated_preferences([*named, *unnamed]).values():
+        assert np.isfinite(fit.preference[:10]).all()
+        assert np.isnan(fit.preference[10:]).all()
+
+
+def test_a_fit_that_was_stopped_says_so(monkeypatch):
+    pairs, _ = _population(np.random.default_rng(2), 300)
+    short = partial(aggregation.dawid_skene, max_iterations=3)
+    monkeypatch.setattr("dissensus.evaluate.people.dawid_skene", short)
+    predicted = {"m": np.full((1, 300), 0.5)}
+    human = np.array([pair.votes.preference for pair in pairs])
+    notes = {t.name: t.note for t in estimated_targets(Joined(pairs=tuple(pairs), human=human, predicted=predicted))}
+    assert notes["dawid-skene"].endswith("; its fit was stopped while it still moved")
+    assert "stopped" not in notes["mace"]
 
 
 @pytest.mark.real_data
@@ -111,9 +127,9 @@ def test_real_judgments_of_arguments(real_data_dir: Path):
     pairs = list(read_pairs(real_data_dir / "arguments.jsonl.gz", notice=lambda _: None))[::10]
     rows = {row.metric: row for row in score_people(pairs, Resampling(n=0)) if row.group == "all"}
     assert 0.2 < rows["fleiss_kappa"].value < 0.35
-    for preference in aggregated_preferences(pairs).values():
+    for fit in aggregated_preferences(pairs).values():
         human = [pair.votes.preference for pair in pairs]
-        assert np.corrcoef(preference, human)[0, 1] > 0.85
+        assert np.corrcoef(fit.preference, human)[0, 1] > 0.85
 
 
 def test_memory_does_not_grow_with_how_many_voted():

@@ -11,6 +11,9 @@ from dissensus.stats.calibration import (
     ece,
     ece_null,
     equal_mass_edges,
+    in_blocks,
+    simulate_shares,
+    tie_rates,
 )
 from dissensus.stats.metrics import brier
 
@@ -98,3 +101,71 @@ def test_a_calibrated_model_falls_into_the_band_as_often_as_it_should():
 def test_more_votes_leave_less_noise():
     few, many = (ece_null(PREDICTED, np.full(500, k), np.random.default_rng(0)).mean for k in (3, 30))
     assert many < few / 2
+
+
+def _with_ties(n, votes, most, rng):
+    """A calibrated model of pairs of which a share of the votes are ties, as many as ``most`` at the most."""
+    p = rng.beta(1.2, 1.2, n)
+    rates = np.minimum(2 * np.minimum(p, 1 - p), most)
+    ties = rng.binomial(votes, rates)
+    human = (rng.binomial(votes - ties, np.clip((p - rates / 2) / (1 - rates + 1e-12), 0, 1)) + ties / 2) / votes
+    return p, human, ties
+
+
+@pytest.mark.parametrize(("votes", "most"), [(3, 0.0), (3, 0.45), (5, 0.45), (3, 0.99), (5, 0.99)])
+def test_the_null_is_what_a_calibrated_model_gets_whatever_the_ties(votes, most):
+    """At 0, 37 and 54 % ties. As if nobody had said neither, it would be 1.4 and 2 times too large."""
+    rng = np.random.default_rng(votes)
+    got, null, without = [], [], []
+    for _ in range(300):
+        p, human, ties = _with_ties(150, votes, most, rng)
+        counts = np.full(150, votes)
+        got.append(float(ece(p, human)))
+        null.append(ece_null(p, counts, rng, n_ties=ties, n_simulations=20).mean)
+        without.append(ece_null(p, counts, rng, n_simulations=5).mean)
+    assert np.mean(null) == pytest.approx(np.mean(got), rel=0.07)
+    assert np.mean(without) / np.mean(got) == pytest.approx({0.0: 1, 0.45: 1.43, 0.99: 2.0}[most], rel=0.1)
+
+
+def test_shares_of_votes_with_ties_have_the_mean_and_the_variance_of_the_votes():
+    """A vote is 1, 1/2 or 0: its mean is p and its variance p (1 - p) - t / 4."""
+    p, rates, votes = np.array([0.1, 0.5, 0.8, 1.0]), np.array([0.2, 1.0, 0.3, 0.0]), np.array([3, 2, 5, 4])
+    shares = simulate_shares(p, votes, np.random.default_rng(0), 40_000, rates)
+    assert_allclose(shares.mean(axis=0), p, atol=0.005)
+    assert_allclose(shares.var(axis=0), (p * (1 - p) - rates / 4) / votes, atol=0.001)
+
+
+def test_without_ties_shares_are_binomial():
+    votes = np.full(500, 3)
+    assert not tie_rates(PREDICTED, votes, np.zeros(500, int)).any()
+    once = simulate_shares(PREDICTED, votes, np.random.default_rng(0), 7)
+    assert_allclose(once, np.random.default_rng(0).binomial(3, PREDICTED, (7, 500)) / 3)
+    assert_allclose(once, simulate_shares(PREDICTED, votes, np.random.default_rng(0), 7, np.zeros(500)))
+    band = ece_null(PREDICTED, votes, np.random.default_rng(0))
+    assert band == ece_null(PREDICTED, votes, np.random.default_rng(0), n_ties=np.zeros(500, int))
+
+
+def test_each_data_set_has_ties_of_its_own():
+    """One asked which is better and one let people say neither."""
+    sets = np.arange(500) % 2
+    ties = np.where(sets == 1, np.random.default_rng(0).binomial(5, np.minimum(PREDICTED, 1 - PREDICTED)), 0)
+    rates = tie_rates(PREDICTED, np.full(500, 5), ties, sets)
+    assert not rates[sets == 0].any()
+    assert_allclose(rates[sets == 1].mean(), ties[sets == 1].mean() / 5, rtol=0.02)
+    assert (rates <= 2 * np.minimum(PREDICTED, 1 - PREDICTED) + 1e-12).all()
+
+
+def test_no_more_votes_can_be_ties_than_leave_the_mean_at_the_prediction():
+    rates = tie_rates(np.array([0.0, 0.5, 0.9]), np.full(3, 4), np.full(3, 4))
+    assert_allclose(rates, [0, 1, 0.2])
+    with pytest.raises(ValueError, match="of which some may be ties"):
+        tie_rates(np.array([0.5]), np.array([2]), np.array([3]))
+
+
+def test_simulations_are_made_in_blocks_that_change_nothing():
+    assert in_blocks(1000, 1_000_000) == [1] * 1000
+    assert sum(in_blocks(1000, 10_000)) == 1000
+    assert max(in_blocks(1000, 10_000)) * 10_000 <= 250_000
+    rng, votes = np.random.default_rng(1), np.full(500, 3)
+    parts = [simulate_shares(PREDICTED, votes, rng, rows) for rows in (2, 3)]
+    assert_allclose(np.concatenate(parts), simulate_shares(PREDICTED, votes, np.random.default_rng(1), 5))

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -19,7 +20,8 @@ from dissensus.stats.coefficients import (
     krippendorff_nominal,
     krippendorff_ordinal,
 )
-from dissensus.stats.intervals import cluster_counts
+from dissensus.stats.icc import near_icc_2k
+from dissensus.stats.intervals import bca_interval, cluster_counts, find_acceleration, find_clusters, find_freedom
 from dissensus.stats.ratings import VOTES, both_ways, ratings_from_votes, tabulate
 
 NAN = np.nan
@@ -268,11 +270,15 @@ def test_every_coefficient_gets_an_interval_from_the_same_resamples():
     found = agreement_intervals(ratings, prompts, sets, 300, np.random.default_rng(0))
     assert found.keys() == COEFFICIENTS.keys()
     weights = np.concatenate(list(cluster_counts(prompts, sets, 300, np.random.default_rng(0))))
+    without = (prompts != np.arange(40)[:, None]).astype(float)
+    spare = find_freedom(find_clusters(prompts, sets), np.isfinite(ratings).sum(axis=1) > 1)
     for name, estimate in found.items():
+        f = near_icc_2k(ratings) if name == "icc_2k" else partial(COEFFICIENTS[name], ratings)
         assert estimate.value == COEFFICIENTS[name](ratings)
-        assert_allclose(
-            [estimate.low, estimate.high], np.quantile(COEFFICIENTS[name](ratings, weights), [0.025, 0.975])
-        )
+        bend = find_acceleration(f(without), np.repeat([0, 1], 20))
+        expected = bca_interval(estimate.value, f(weights), bend, spare=spare)
+        assert_allclose([estimate.low, estimate.high], [expected.low, expected.high])
+        assert estimate.method == "bca"
         assert estimate.low < estimate.value < estimate.high
 
 
@@ -296,6 +302,39 @@ def test_intervals_of_items_entered_both_ways_are_those_of_the_items():
 def test_one_annotator_has_no_interval():
     found = agreement_intervals(np.ones((5, 1)), np.arange(5), np.zeros(5), 20, np.random.default_rng(0))
     assert all(math.isnan(e.value) and e.low is None for e in found.values())
+
+
+def test_items_of_one_rating_are_no_clusters_that_narrow_an_interval():
+    """Only twelve prompts tell of agreement: forty more, of pairs that one person rated, change nothing."""
+    ratings, prompts = crowd(24), np.repeat(np.arange(12), 2)
+    alone = np.full((40, 6), NAN)
+    alone[:, 0] = np.resize(ratings[np.isfinite(ratings)], 40)
+    more = np.concatenate([ratings, alone])
+    few, many = (
+        agreement_intervals(r, np.concatenate([prompts, np.arange(12, 12 + extra)]), np.zeros(24 + extra), 2000, rng)
+        for r, extra, rng in ((ratings, 0, np.random.default_rng(0)), (more, 40, np.random.default_rng(0)))
+    )
+    width = [e["krippendorff_nominal"].high - e["krippendorff_nominal"].low for e in (few, many)]
+    assert width[1] > 0.9 * width[0]
+
+
+def test_intervals_of_twelve_prompts_hold_the_truth():
+    """Three people who nearly always agree, of whom ``bench/agreement_coverage.py`` has more: unwidened percentile
+    intervals held the truth in .87 of studies."""
+    rng = np.random.default_rng(0)
+
+    def draw(prompts):
+        lean = 4 * (np.repeat(rng.normal(0, 1, prompts), 2) + rng.normal(0, 1, 2 * prompts)) / np.sqrt(2)
+        heard = lean[:, None] + rng.logistic(0, 1, (2 * prompts, 3))
+        return tabulate(np.where(np.abs(heard) < 0.3, 0.5, heard > 0), np.array(VOTES))
+
+    large, hits = draw(30_000), dict.fromkeys(("agreement_raw", "gwet_ac1", "gwet_ac2"), 0)
+    truth = {name: float(COEFFICIENTS[name](large)) for name in hits}
+    for _ in range(150):
+        found = agreement_intervals(draw(12), np.repeat(np.arange(12), 2), np.zeros(24), 250, rng)
+        for name in hits:
+            hits[name] += found[name].low <= truth[name] <= found[name].high
+    assert 0.92 <= min(hits.values()) / 150 <= max(hits.values()) / 150 <= 0.98
 
 
 @pytest.mark.slow

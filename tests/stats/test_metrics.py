@@ -168,3 +168,19 @@ def test_shapes_that_do_not_match_are_a_mistake():
         pearson(PREDICTED, HUMAN[:3])
     with pytest.raises(ValueError, match="weights"):
         pearson(PREDICTED, HUMAN, np.ones(3))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_what_is_no_preference_is_named(name):
+    """A reward, a percentage or a hole among predictions, or among people's shares."""
+    for value, said in ((1.2, "1.2"), (-3.0, "-3"), (np.nan, "nan"), (np.inf, "inf")):
+        spoilt = PREDICTED.copy()
+        spoilt[[4, 9]] = value, 2
+        with pytest.raises(
+            ValueError, match=rf"predicted must be preferences from 0 to 1, but predicted\[4\] is {said};"
+        ):
+            METRICS[name](spoilt, HUMAN)
+        with pytest.raises(ValueError, match=rf"human\[4\] is {said};"):
+            METRICS[name](PREDICTED, spoilt)
+    # The mean of three thirds may be more than 1 by rounding.
+    assert np.isfinite(METRICS[name](PREDICTED, np.where(HUMAN == 1, 1 + 1e-15, HUMAN)))

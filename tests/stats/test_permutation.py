@@ -42,7 +42,7 @@ def test_a_swap_is_the_metrics_of_swapped_predictions():
             for s in there
         ]
         assert_allclose(found[TESTED.index(name)], expected, atol=1e-10, err_msg=name)
-    scaled = [(p - p.mean()) / p.std() for p in (first, second)]
+    scaled = [0.5 + (p - p.mean()) / p.std() / 20 for p in (first, second)]
     expected = [
         METRICS["pearson"](np.where(s, scaled[1], scaled[0]), human)
         - METRICS["pearson"](np.where(s, scaled[0], scaled[1]), human)

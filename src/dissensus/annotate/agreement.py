@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,8 +67,8 @@ def agreement(rows: Sequence[Row], *, own_choice: bool, resamples: int = RESAMPL
     """Measure agreement on each question over the answers that count.
 
     Raw agreement, Krippendorff's α, Fleiss' κ and Gwet's AC1 of the categories and own choices; of the estimates
-    (of ten, how many prefer a) the spread and Krippendorff's α for intervals. Intervals are 95 % percentile bootstrap
-    intervals over pairs; the same answers give the same intervals.
+    (of ten, how many prefer a) the spread and Krippendorff's α for intervals. Intervals are 95 % BCa bootstrap
+    intervals over pairs, widened for few; the same answers give the same intervals.
     """
     from dissensus.stats import coefficients as of
 
@@ -110,8 +111,8 @@ def _matrix(rows: Sequence[Row], value: Callable[[Row], float | None]) -> FloatA
 def _measure(
     question: str, ratings: FloatArray, coefficients: Mapping[str, Coefficient], scale: list[float], resamples: int
 ) -> list[Agreement]:
-    from dissensus.stats.intervals import cluster_counts
     from dissensus.stats.ratings import tabulate
+    from dissensus.stats.resampling import estimate_all
 
     several = ratings[np.isfinite(ratings).sum(axis=1) >= 2] if ratings.size else ratings
     n, people = several.shape[0], int(np.isfinite(several).any(axis=0).sum()) if several.size else 0
@@ -119,19 +120,14 @@ def _measure(
         nothing = {"value": None, "low": None, "high": None, "pairs": 0, "people": people}
         return [Agreement(question=question, name=name, **nothing) for name in coefficients]
     table = tabulate(several, np.array(scale, dtype=np.float64))
-    drawn: dict[str, list[FloatArray]] = {name: [] for name in coefficients}
-    if n >= FEWEST:
-        rng = np.random.default_rng(0)
-        for counts in cluster_counts(np.arange(n), np.zeros(n, dtype=np.intp), resamples, rng):
-            for name, f in coefficients.items():
-                drawn[name].append(f(table, counts.astype(np.float64)))
-    return [_row(question, name, _estimate(f(table, None), drawn[name]), n, people) for name, f in coefficients.items()]
-
-
-def _estimate(value: FloatArray, drawn: Sequence[FloatArray]) -> Estimate:
-    from dissensus.stats.intervals import percentile_interval
-
-    return percentile_interval(float(value), np.concatenate([*drawn, np.zeros(0)]), 0.95)
+    found = estimate_all(
+        {name: partial(f, table) for name, f in coefficients.items()},
+        np.arange(n),
+        np.zeros(n, dtype=np.intp),
+        resamples if n >= FEWEST else 0,
+        np.random.default_rng(0),
+    )
+    return [_row(question, name, estimate, n, people) for name, estimate in found.items()]
 
 
 def _row(question: str, name: str, estimate: Estimate, pairs: int, people: int) -> Agreement:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.measure import Resampling
@@ -23,20 +22,11 @@ from dissensus.stats.agreement import (
     nest,
     person_agreement,
 )
-from dissensus.stats.intervals import (
-    FEWEST_CLUSTERS,
-    Estimate,
-    cluster_counts,
-    find_clusters,
-    number_labels,
-    percentile_interval,
-)
+from dissensus.stats.intervals import Estimate, number_labels
 from dissensus.stats.metrics import FloatArray, accuracy, mean_absolute_error, pearson, pearson_symmetric
+from dissensus.stats.resampling import Statistic, estimate_all
 
 _ORDERS: tuple[Order, Order] = ("ab", "ba")
-
-Statistic = Callable[[NDArray[np.generic] | None], FloatArray]
-"""A statistic of weighted pairs: None to (), weights (resamples, n) to (resamples,)."""
 
 
 @dataclass(frozen=True)
@@ -293,16 +283,9 @@ def _against_people(pairs: Sequence[Pair], preference: FloatArray, resampling: R
 
 
 def _estimates(statistics: Sequence[Statistic], pairs: Sequence[Pair], resampling: Resampling) -> list[Estimate]:
-    """Compute statistics of n pairs with percentile intervals, all on the same resamples."""
-    values = [float(statistic(None)) for statistic in statistics]
+    """Compute statistics of n pairs with BCa intervals, widened for few prompts, all on the same resamples."""
     clusters = number_labels([pair.group for pair in pairs])[1]
     strata = number_labels([pair.dataset or "" for pair in pairs])[1]
-    found = find_clusters(clusters, strata) if pairs else None
-    if resampling.n == 0 or found is None or not found.vary or found.count < FEWEST_CLUSTERS:
-        return [Estimate(value) for value in values]
-    draws = cluster_counts(clusters, strata, resampling.n, np.random.default_rng(resampling.seed))
-    parts = [[statistic(counts) for statistic in statistics] for counts in draws]
-    return [
-        percentile_interval(value, np.concatenate(resampled), resampling.level)
-        for value, resampled in zip(values, zip(*parts, strict=True), strict=True)
-    ]
+    rng = np.random.default_rng(resampling.seed)
+    found = estimate_all(dict(enumerate(statistics)), clusters, strata, resampling.n, rng, resampling.level)
+    return list(found.values())

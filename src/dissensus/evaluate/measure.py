@@ -22,7 +22,7 @@ from dissensus.stats.bootstrap import (
     ones,
     touched,
 )
-from dissensus.stats.calibration import NullBand, null_band, simulate_shares, simulated_ece
+from dissensus.stats.calibration import NullBand, in_blocks, null_band, simulate_shares, simulated_ece, tie_rates
 from dissensus.stats.intervals import (
     FEWEST_CLUSTERS,
     Clusters,
@@ -38,7 +38,6 @@ from dissensus.stats.seeds import NO_NOISE, SeedNoise, find_seed_noise
 from dissensus.stats.weighted import divide
 
 _SIMULATIONS = 1000
-_DRAWN_AT_ONCE = 250_000
 
 
 @dataclass(frozen=True)
@@ -269,7 +268,7 @@ def _calibrated(
     sample: Sample, contenders: Sequence[Contender], level: float, rng: np.random.Generator
 ) -> dict[tuple[int, str], NullBand]:
     """By contender and group."""
-    votes = np.array([0 if pair.votes is None else pair.votes.n for pair in sample.joined.pairs])
+    votes, ties = np.array([(v.n, v.tie) for pair in sample.joined.pairs if (v := pair.votes) is not None]).T
     found: dict[tuple[int, str], NullBand] = {}
     for i, contender in enumerate(contenders):
         if not (contender.votes and contender.shown):
@@ -278,14 +277,11 @@ def _calibrated(
         simulated: dict[str, list[FloatArray]] = {group: [] for group in inside}
         for predicted in contender.predicted:
             known = np.where(contender.inside, predicted, 0.5)
-            for n in _in_blocks(-(-_SIMULATIONS // len(contender.predicted)), known.size):
-                shares = simulate_shares(known, votes, rng, n)
+            own, rates = contender.inside, np.zeros(known.size)
+            rates[own] = tie_rates(known[own], votes[own], ties[own], sample.stratum[own])
+            for n in in_blocks(-(-_SIMULATIONS // len(contender.predicted)), known.size):
+                shares = simulate_shares(known, votes, rng, n, rates)
                 for group, values in simulated.items():
                     values.append(simulated_ece(known[inside[group]], shares[:, inside[group]]))
         found |= {(i, group): null_band(np.concatenate(values), level) for group, values in simulated.items()}
     return found
-
-
-def _in_blocks(n: int, width: int) -> list[int]:
-    size = max(1, _DRAWN_AT_ONCE // max(1, width))
-    return [min(size, n - start) for start in range(0, n, size)]

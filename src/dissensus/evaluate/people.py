@@ -10,7 +10,7 @@ import numpy as np
 from dissensus.evaluate.groups import ALL, find_groups, group_field
 from dissensus.evaluate.measure import Resampling
 from dissensus.records import Metric, Pair
-from dissensus.stats.aggregation import dawid_skene, mace
+from dissensus.stats.aggregation import DawidSkene, Mace, dawid_skene, mace
 from dissensus.stats.coefficients import COEFFICIENTS, agreement_intervals
 from dissensus.stats.intervals import FEWEST_CLUSTERS, Estimate, find_clusters, number_labels
 from dissensus.stats.metrics import FloatArray
@@ -55,8 +55,8 @@ def rating_counts(pairs: Sequence[Pair]) -> RatingTable:
 def score_people(pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
     """Tell how well people agree: every coefficient for all pairs, each data set and each domain.
 
-    Intervals are percentile bootstrap intervals over prompts within data sets. ICC(2,k) needs annotators who met on
-    several pairs; for a crowd it is ICC(1,k), and a note says so.
+    Intervals are BCa bootstrap intervals over prompts within data sets, widened for few prompts. ICC(2,k)
+    needs annotators who met on several pairs; for a crowd it is ICC(1,k), and a note says so.
     """
     rows: list[Metric] = []
     for group, mask in find_groups(pairs).items():
@@ -66,21 +66,30 @@ def score_people(pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
     return rows
 
 
-def aggregated_preferences(pairs: Sequence[Pair]) -> dict[str, FloatArray]:
-    """Estimate preferences by models of annotators: ``dawid-skene`` and ``mace`` to shape (n,), for n pairs with votes.
+@dataclass(frozen=True)
+class Aggregated:
+    """Preferences by a model of annotators."""
 
-    Each data set is fitted by itself. NaN for pairs of a data set in which some vote does not name its annotator, or
-    nobody voted on two pairs: there is nothing to learn about an annotator then.
-    """
+    preference: FloatArray
+    """Shape (n,), of n pairs with votes. NaN for pairs of a data set in which some vote does not name its annotator, or
+    nobody voted on two pairs: there is nothing to learn about an annotator then."""
+    converged: bool
+    """Whether the fit of every data set ended because nothing moved any more."""
+
+
+def aggregated_preferences(pairs: Sequence[Pair]) -> dict[str, Aggregated]:
+    """Estimate preferences by models of annotators, ``dawid-skene`` and ``mace``; each data set is fitted by itself."""
     estimates = {target: np.full(len(pairs), np.nan) for target in ("dawid-skene", "mace")}
+    converged = dict.fromkeys(estimates, True)
     for dataset in dict.fromkeys(pair.dataset for pair in pairs):
         rows = [row for row, pair in enumerate(pairs) if pair.dataset == dataset]
-        for target, preference in _aggregate([pairs[row] for row in rows]).items():
-            estimates[target][rows] = preference
-    return estimates
+        for target, fit in _aggregate([pairs[row] for row in rows]).items():
+            estimates[target][rows] = fit.posterior[:, 2] + fit.posterior[:, 1] / 2
+            converged[target] &= fit.converged
+    return {target: Aggregated(estimates[target], converged[target]) for target in estimates}
 
 
-def _aggregate(pairs: Sequence[Pair]) -> dict[str, FloatArray]:
+def _aggregate(pairs: Sequence[Pair]) -> dict[str, DawidSkene | Mace]:
     named = [
         (row, vote.annotator, _VALUES[vote.vote])
         for row, pair in enumerate(pairs)
@@ -94,11 +103,10 @@ def _aggregate(pairs: Sequence[Pair]) -> dict[str, FloatArray]:
         return {}
     item, category = [row for row, _, _ in named], [value for _, _, value in named]
     shape = (len(pairs), len(annotators), len(_VALUES))
-    fits = {
-        "dawid-skene": dawid_skene(item, annotator, category, shape=shape, symmetric=True).posterior,
-        "mace": mace(item, annotator, category, shape=shape).posterior,
+    return {
+        "dawid-skene": dawid_skene(item, annotator, category, shape=shape, symmetric=True),
+        "mace": mace(item, annotator, category, shape=shape),
     }
-    return {target: posterior[:, 2] + posterior[:, 1] / 2 for target, posterior in fits.items()}
 
 
 def _by_annotator(pairs: Sequence[Pair]) -> FloatArray | None:
@@ -171,7 +179,7 @@ def _row(group: str, metric: str, estimate: Estimate, n: int, clusters: int, *, 
         value=estimate.value if defined else None,
         low=estimate.low,
         high=estimate.high,
-        method=None if estimate.low is None else "percentile",
+        method=estimate.method,
         n=n,
         clusters=clusters,
         note="; ".join(notes) or None,

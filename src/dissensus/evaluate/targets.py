@@ -19,6 +19,7 @@ from dissensus.stats.metrics import FloatArray
 
 _SENSITIVE = ("pearson_within", "pearson", "l1")
 _ESTIMATED = ("dawid-skene", "mace")
+_UNSETTLED = "its fit was stopped while it still moved"
 _TAKEN = ("votes", *_ESTIMATED)
 
 
@@ -35,7 +36,10 @@ class Target:
 def estimated_targets(joined: Joined) -> list[Target]:
     """Make targets of the models of annotators: Dawid-Skene and MACE."""
     estimates = aggregated_preferences(joined.pairs)
-    return [Target(name, estimates[name], ESTIMATES_NOTE) for name in _ESTIMATED]
+    return [
+        Target(name, found.preference, ESTIMATES_NOTE if found.converged else f"{ESTIMATES_NOTE}; {_UNSETTLED}")
+        for name, found in ((name, estimates[name]) for name in _ESTIMATED)
+    ]
 
 
 def given_target(name: str, margins: Iterable[Margin], joined: Joined) -> Target:

@@ -13,10 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.stats.weighted import FloatArray, divide, prepare
+from dissensus.stats.weighted import FloatArray, check_preferences, divide, prepare
 
 BINS = 10
 """How many bins there are, where predictions are not tied and not fewer."""
+
+_FEWEST_TO_A_BIN = 20
+"""Pairs to a bin in which ties are counted."""
+
+_CELLS = 250_000
+"""Simulated shares held at once."""
 
 _Weights = NDArray[np.generic] | None
 
@@ -114,31 +120,96 @@ def ece_null(
     n_votes: NDArray[np.integer],
     rng: np.random.Generator,
     *,
+    n_ties: NDArray[np.integer] | None = None,
     n_simulations: int = 1000,
     level: float = 0.95,
 ) -> NullBand:
     """Simulate the ECE that a perfectly calibrated model would get with these predictions and this many votes.
 
-    Human shares are drawn as Binomial(votes, p) / votes, independently between pairs. That is the least noise a
-    calibrated model can meet: where pairs with one prediction differ in their true preference, or the pairs of a
-    prompt err together, the ECE of a calibrated model is larger than this.
+    Human shares are those of votes for a, for b and for neither, drawn independently between pairs, with ties as
+    frequent as they are in the data (:func:`tie_rates`). That is the least noise a calibrated model can meet: where
+    the pairs of a prompt err together, the ECE of a calibrated model is larger than this.
 
     Args:
         predicted: shape (n,).
-        n_votes: people who voted on each pair, shape (n,).
+        n_votes: people who voted on each pair, one or more, shape (n,).
         rng: the source of randomness.
+        n_ties: how many of them said neither, shape (n,); none unless given.
         n_simulations: how often shares are drawn.
         level: the share of simulated values within the band.
     """
-    return null_band(simulated_ece(predicted, simulate_shares(predicted, n_votes, rng, n_simulations)), level)
+    p, votes = np.asarray(predicted, dtype=np.float64), np.asarray(n_votes)
+    rates = None if n_ties is None else tie_rates(p, votes, n_ties)
+    simulated = [
+        simulated_ece(p, simulate_shares(p, votes, rng, rows, rates)) for rows in in_blocks(n_simulations, p.size)
+    ]
+    return null_band(np.concatenate([*simulated, np.zeros(0)]), level)
+
+
+def tie_rates(
+    predicted: FloatArray,
+    n_votes: NDArray[np.integer],
+    n_ties: NDArray[np.integer],
+    strata: NDArray[np.integer] | None = None,
+) -> FloatArray:
+    """Estimate how probable a tie is in a vote on each pair, were predictions calibrated; shape (n,).
+
+    A tie is half a vote for a, so where p is the mean of the votes at most 2 min(p, 1 - p) of them are ties. Of that
+    the share is estimated that the data have, in bins of equal mass of p, at most `BINS` of twenty pairs or more.
+
+    Args:
+        predicted: p, shape (n,).
+        n_votes: people who voted on each pair, one or more, shape (n,).
+        n_ties: how many of them said neither, shape (n,).
+        strata: the data set of each pair, shape (n,), where some ask for ties and some do not: each has its own rates.
+    """
+    p, votes, ties = np.asarray(predicted, dtype=np.float64), np.asarray(n_votes), np.asarray(n_ties)
+    check_preferences("predicted", p)
+    if not (p.shape == votes.shape == ties.shape) or not ((votes >= 1) & (ties >= 0) & (ties <= votes)).all():
+        raise ValueError("need one vote or more on each pair, of which some may be ties, all of predicted's shape")
+    rates, most = np.zeros(p.size), 2 * np.minimum(p, 1 - p)
+    for inside in [np.ones(p.size, bool)] if strata is None else [strata == s for s in np.unique(strata)]:
+        edges = equal_mass_edges(p[inside], max(1, min(BINS, int(inside.sum()) // _FEWEST_TO_A_BIN)))
+        number = bin_of(p[inside], edges)
+        found, room = (np.bincount(number, x[inside], edges.size + 1) for x in (ties / votes, most))
+        share = np.minimum(np.divide(found, room, out=np.zeros(found.size), where=room > 0), 1.0)
+        rates[inside] = most[inside] * share[number]
+    return np.maximum(rates, 0.0)
 
 
 def simulate_shares(
-    predicted: FloatArray, n_votes: NDArray[np.integer], rng: np.random.Generator, n_simulations: int
+    predicted: FloatArray,
+    n_votes: NDArray[np.integer],
+    rng: np.random.Generator,
+    n_simulations: int,
+    rates: FloatArray | None = None,
 ) -> FloatArray:
-    """Draw human shares for a perfectly calibrated model, shape (n_simulations, n)."""
-    drawn: FloatArray = rng.binomial(n_votes, predicted, size=(n_simulations, predicted.size)) / n_votes
+    """Draw human shares, a tie counting half, for a perfectly calibrated model: shape (n_simulations, n).
+
+    Args:
+        predicted: p, the mean of every share, shape (n,).
+        n_votes: shape (n,).
+        rng: the source of randomness.
+        n_simulations: how often; see :func:`in_blocks` for how many at once.
+        rates: how probable a tie is on each pair, shape (n,), as by :func:`tie_rates`; never unless given.
+    """
+    check_preferences("predicted", predicted)
+    p, size = np.clip(predicted, 0, 1), (n_simulations, predicted.size)
+    drawn: FloatArray
+    if rates is None or not rates.any():
+        drawn = rng.binomial(n_votes, p, size=size) / n_votes
+        return drawn
+    ties = rng.binomial(n_votes, np.minimum(rates, 1), size=size)
+    decided = np.clip(np.divide(p - rates / 2, 1 - rates, out=np.zeros(p.size), where=rates < 1), 0, 1)
+    drawn = rng.binomial(n_votes - ties, decided) + ties / 2
+    drawn /= n_votes
     return drawn
+
+
+def in_blocks(n_simulations: int, width: int) -> list[int]:
+    """Split simulations of ``width`` pairs into blocks that take a few megabytes each; returns their sizes."""
+    size = max(1, _CELLS // max(1, width))
+    return [min(size, n_simulations - start) for start in range(0, n_simulations, size)]
 
 
 def simulated_ece(predicted: FloatArray, shares: FloatArray) -> FloatArray:

@@ -14,14 +14,16 @@ response is called a: see `both_ways`. In data whose order of responses is rando
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.stats.icc import icc_1k, icc_2k
-from dissensus.stats.intervals import Estimate, cluster_counts, percentile_interval
+from dissensus.stats.icc import icc_1k, icc_2k, near_icc_2k
+from dissensus.stats.intervals import Estimate
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.ratings import RatingTable, both_ways, tabulate
+from dissensus.stats.resampling import estimate_all
 from dissensus.stats.totals import positive, prepare, total
 from dissensus.stats.weighted import divide
 
@@ -164,6 +166,10 @@ def agreement_intervals(
 ) -> dict[str, Estimate]:
     """Estimate every coefficient with its interval, by a bootstrap of whole clusters of items.
 
+    Intervals are BCa, widened for few or unequal clusters (`find_freedom`). They are about the choice of clusters:
+    annotators, where they are known, are taken as they are. ``bench/agreement_coverage.py`` has how often they hold the
+    truth.
+
     Args:
         ratings: shape (n, annotators), NaN for "not rated"; or a table of them, unless ``symmetric``.
         clusters: the cluster (prompt) of each item, shape (n,).
@@ -184,16 +190,10 @@ def agreement_intervals(
     functions = {name: f for name, f in COEFFICIENTS.items() if crossed or f is not icc_2k}
     if not crossed:
         functions["icc_1k"] = icc_1k
-    resampled: dict[str, list[FloatArray]] = {name: [] for name in functions}
-    for drawn in cluster_counts(clusters, strata, n_resamples, rng):
-        counts = drawn.astype(np.float64)
-        weights = np.concatenate([counts, counts], axis=-1) if symmetric else counts
-        for name, f in functions.items():
-            resampled[name].append(f(table, weights))
-    return {
-        name: percentile_interval(float(f(table)), np.concatenate([*resampled[name], np.zeros(0)]), level)
-        for name, f in functions.items()
-    }
+    if symmetric:
+        clusters, strata = np.tile(clusters, 2), np.tile(strata, 2)
+    statistics = {name: near_icc_2k(table) if f is icc_2k else partial(f, table) for name, f in functions.items()}
+    return estimate_all(statistics, clusters, strata, n_resamples, rng, level, inside=table.paired > 0)
 
 
 def _observed(table: RatingTable, w: FloatArray, agreement: FloatArray) -> FloatArray:

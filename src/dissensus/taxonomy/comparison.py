@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from dissensus.records import Classification, Pair
 from dissensus.stats.coefficients import cohen_kappa
-from dissensus.stats.intervals import Estimate, cluster_counts, number_labels, percentile_interval
+from dissensus.stats.intervals import FEWEST_CLUSTERS, Estimate, number_labels
+from dissensus.stats.resampling import estimate_all
 from dissensus.taxonomy.classification import _OPTIONS, QUESTIONS, Question, known_classifications
-
-_FEWEST = 3
-"""Prompts below which an interval would say nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def agreement_with_people(
 ) -> list[Agreement]:
     """Compare categories with those that people gave to the same pairs, by id.
 
-    Intervals are percentile bootstrap intervals over prompts (groups).
+    Intervals are BCa bootstrap intervals over prompts (groups), widened for few prompts.
 
     Args:
         people: pairs with people's categories; others are passed over.
@@ -94,13 +93,18 @@ def _agreement(
     names, clusters = number_labels(list(groups))
     if np.isnan(value):
         note = "kappa is undefined: all are in one category" if first.size else "no pair has a category by both"
-    elif len(names) < _FEWEST:
+    elif len(names) < FEWEST_CLUSTERS:
         note = f"no interval: only {len(names)} prompts"
     else:
         generator = np.random.default_rng(seed)
-        drawn = cluster_counts(clusters, np.zeros(first.size, dtype=np.intp), n_resamples, generator)
-        resampled = np.concatenate([cohen_kappa(first, second, weights) for weights in drawn])
-        kappa = percentile_interval(value, resampled, level)
+        kappa = estimate_all(
+            {"kappa": partial(cohen_kappa, first, second)},
+            clusters,
+            np.zeros_like(clusters),
+            n_resamples,
+            generator,
+            level,
+        )["kappa"]
     return Agreement(
         question=question,
         origin=decided[0].origin if decided else "",
