@@ -26,8 +26,8 @@ certainty."""
 _LEAST_FREEDOM = 1.0
 """Of one stratum: one cluster that outweighs all others leaves next to none."""
 
-_CELLS = 2_000_000
-"""Weights held at once: 16 MB as float64."""
+_CELLS = 400_000
+"""Weights held at once: 3 MB as float64."""
 
 _DEFINED = 0.9
 """An interval needs this share of resamples in which the metric is defined."""

@@ -28,8 +28,8 @@ Statistic = Callable[[FloatArray | None], FloatArray]
 
 _Name = TypeVar("_Name")
 
-_CELLS = 2_000_000
-"""Weights of the jackknife held at once: 16 MB."""
+_CELLS = 400_000
+"""Weights of the jackknife held at once: 3 MB."""
 
 
 def estimate_all(
