@@ -197,24 +197,27 @@ def line(task: tuple[Design, int]) -> dict[str, object]:
         for name in ("Δr", "ΔL1"):
             found[f"{what} {name} test"] = float(np.mean([s[name][2] <= 0.05 for s in drawn]))
             found[f"{what} {name} interval"] = float(np.mean([not s[name][0] <= 0 <= s[name][1] for s in drawn]))
-    print(".", end="", file=sys.stderr, flush=True)
     return found
 
 
-def table(rows: list[dict[str, object]]) -> str:
-    """A line for each design."""
-    holds = [*SHOWN, *(f"Δ{name}" for name in SHOWN)]
-    lines = [
-        f"{'':28}{'':13}{'interval holds':48}{'told apart, neither better':32}told apart, one better",
-        f"{'design':28}{'sizes':13}" + "".join(f"{name:>8}" for name in holds)
-        + "".join(f"{title:>8}" for title in ("Δr test", "int.", "ΔL1 t.", "int.") * 2),
-    ]  # fmt: skip
-    for row in rows:
-        shares = [row[f"holds {name}"] for name in holds]
-        shares += [row[f"{what} {name} {way}"] for what in ("null", "power") for name in ("Δr", "ΔL1")
-                   for way in ("test", "interval")]  # fmt: skip
-        lines.append(f"{row['design']:28}{row['sizes']:13}" + "".join(f"{share:8.3f}" for share in shares))
-    return "\n".join(lines)
+HOLDS = [*SHOWN, *(f"Δ{name}" for name in SHOWN)]
+HEADER = (
+    f"{'':28}{'':13}{'interval holds':48}{'told apart, neither better':32}told apart, one better\n"
+    f"{'design':28}{'sizes':13}"
+    + "".join(f"{title:>8}" for title in (*HOLDS, *("Δr test", "int.", "ΔL1 t.", "int.") * 2))
+)
+
+
+def text(row: dict[str, object]) -> str:
+    """A line of the table."""
+    shares = [row[f"holds {name}"] for name in HOLDS]
+    shares += [
+        row[f"{what} {name} {way}"]
+        for what in ("null", "power")
+        for name in ("Δr", "ΔL1")
+        for way in ("test", "interval")
+    ]
+    return f"{row['design']:28}{row['sizes']:13}" + "".join(f"{share:8.3f}" for share in shares)
 
 
 def main() -> None:
@@ -227,9 +230,12 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
     print("python", *sys.argv, flush=True)
     tasks = [(d, given.studies) for d in designs() if given.only in f"{d.name} {d.sizes}"]
+    print(HEADER, flush=True)
+    rows = []
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        rows = list(pool.map(line, tasks))
-    print("\n" + table(rows))
+        for row in pool.map(line, tasks):
+            rows.append(row)
+            print(text(row), flush=True)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
