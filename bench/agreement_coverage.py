@@ -21,19 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dissensus.stats.clusters import Clusters, Freedom, cluster_counts, find_clusters, find_freedom
 from dissensus.stats.coefficients import COEFFICIENTS
 from dissensus.stats.icc import icc_1k, icc_2k, near_icc_2k
-from dissensus.stats.intervals import (
-    Clusters,
-    Estimate,
-    Freedom,
-    bca_interval,
-    cluster_counts,
-    find_acceleration,
-    find_clusters,
-    find_freedom,
-    percentile_interval,
-)
+from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration, percentile_interval
 from dissensus.stats.ratings import VOTES, RatingTable, tabulate
 
 DESIGNS = ((12, "two"), (25, "two"), (150, "two"), (25, "uneven"), (150, "uneven"))

@@ -30,7 +30,8 @@ from scipy import stats
 
 from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, evaluate, ones, touched
 from dissensus.stats.calibration import bin_of, equal_mass_edges
-from dissensus.stats.intervals import find_clusters, find_freedom, percentile_interval, t_interval
+from dissensus.stats.clusters import find_clusters, find_freedom
+from dissensus.stats.intervals import percentile_interval, t_interval
 from dissensus.stats.permutation import Swap, swap_test
 
 Row = dict[str, object]

@@ -24,7 +24,8 @@ import numpy as np
 
 from dissensus.stats.bootstrap import draw_clusters
 from dissensus.stats.ceiling import Yardstick
-from dissensus.stats.intervals import bca_interval, find_clusters, find_freedom, percentile_interval
+from dissensus.stats.clusters import find_clusters, find_freedom
+from dissensus.stats.intervals import bca_interval, percentile_interval
 from dissensus.stats.misfit import number_was_decided, order_was_decided
 from dissensus.stats.ratings import tabulate
 

@@ -7,7 +7,7 @@ from dissensus.evaluate.groups import is_exploratory
 from dissensus.evaluate.join import join
 from dissensus.evaluate.measure import Contender, Part, Sample, _swaps
 from dissensus.evaluate.scorecard import Reference
-from dissensus.stats.intervals import find_freedom
+from dissensus.stats.clusters import find_freedom
 from dissensus.stats.metrics import METRICS
 from dissensus.stats.permutation import TESTED
 

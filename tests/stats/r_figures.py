@@ -12,10 +12,11 @@ from dissensus.aggregation.preference import group_means, stratified_preference
 from dissensus.annotate.habits import exact_interval
 from dissensus.reward.calibration import fit_calibration
 from dissensus.stats.agreement import nest
+from dissensus.stats.clusters import cluster_counts
 from dissensus.stats.coefficients import cohen_kappa
 from dissensus.stats.comparison import fisher_interval, holm
 from dissensus.stats.icc import icc_1k, icc_2k
-from dissensus.stats.intervals import bca_interval, cluster_counts, find_acceleration, percentile_interval
+from dissensus.stats.intervals import bca_interval, find_acceleration, percentile_interval
 from dissensus.stats.metrics import pearson, spearman
 
 NAN = np.nan

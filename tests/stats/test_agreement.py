@@ -14,7 +14,8 @@ from dissensus.stats.agreement import (
     nest,
     person_agreement,
 )
-from dissensus.stats.intervals import cluster_counts, percentile_interval
+from dissensus.stats.clusters import cluster_counts
+from dissensus.stats.intervals import percentile_interval
 
 
 def design(sizes):

@@ -4,7 +4,8 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, evaluate, ones, touched
-from dissensus.stats.intervals import bca_interval, find_acceleration, find_clusters
+from dissensus.stats.clusters import find_clusters
+from dissensus.stats.intervals import bca_interval, find_acceleration
 from dissensus.stats.metrics import METRICS, pearson_within
 
 RNG = np.random.default_rng(21)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from dissensus.stats import vote_parts
 from dissensus.stats.bootstrap import draw_clusters
 from dissensus.stats.ceiling import Yardstick, ceiling, correct_for_attenuation
-from dissensus.stats.intervals import find_clusters, find_freedom, percentile_interval
+from dissensus.stats.clusters import find_clusters, find_freedom
+from dissensus.stats.intervals import percentile_interval
 from dissensus.stats.metrics import mean_absolute_error, pearson, pearson_symmetric
 from dissensus.stats.ratings import ratings_from_votes, tabulate
 

@@ -9,6 +9,7 @@ from statsmodels.stats.inter_rater import aggregate_raters
 from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_kappa
 
 from dissensus.files import read_pairs
+from dissensus.stats.clusters import cluster_counts, find_clusters, find_freedom
 from dissensus.stats.coefficients import (
     COEFFICIENTS,
     agreement_intervals,
@@ -21,7 +22,7 @@ from dissensus.stats.coefficients import (
     krippendorff_ordinal,
 )
 from dissensus.stats.icc import near_icc_2k
-from dissensus.stats.intervals import bca_interval, cluster_counts, find_acceleration, find_clusters, find_freedom
+from dissensus.stats.intervals import bca_interval, find_acceleration
 from dissensus.stats.ratings import VOTES, both_ways, ratings_from_votes, tabulate
 
 NAN = np.nan

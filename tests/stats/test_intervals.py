@@ -5,15 +5,11 @@ from hypothesis import strategies as st
 from scipy.stats import norm, skew, t
 
 from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, evaluate, ones
+from dissensus.stats.clusters import Clusters, Freedom, cluster_counts, find_clusters, find_freedom, number_labels
 from dissensus.stats.intervals import (
     Estimate,
-    Freedom,
     bca_interval,
-    cluster_counts,
     find_acceleration,
-    find_clusters,
-    find_freedom,
-    number_labels,
     percentile_interval,
     recentred_interval,
     t_interval,
@@ -82,7 +78,16 @@ def test_one_seed_gives_one_set_of_resamples():
 def test_a_name_in_two_strata_is_two_clusters():
     found = find_clusters(np.array(["p", "p"]), np.array(["x", "y"]))
     assert found.count == 2
-    assert not find_clusters(np.array(["p", "p"]), np.array(["x", "x"])).vary
+
+
+def test_five_prompts_can_be_resampled_unless_each_is_its_own_data_set():
+    prompts = np.arange(5).repeat(2)
+    found = find_clusters(prompts, np.zeros(10))
+    assert found.can_be_resampled()
+    assert not found.can_be_resampled(prompts < 4)
+    assert not find_clusters(prompts[:8], np.zeros(8)).can_be_resampled()
+    alone = Clusters(prompts, tuple(np.array([k]) for k in range(5)))
+    assert not alone.can_be_resampled()
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0"), max_size=3)))

@@ -16,17 +16,8 @@ from dissensus.evaluate.words import number
 from dissensus.records import Metric, Pair
 from dissensus.stats.bootstrap import draw_clusters, one_blas_thread
 from dissensus.stats.ceiling import Yardstick, correct_for_attenuation
-from dissensus.stats.intervals import (
-    FEWEST_CLUSTERS,
-    Clusters,
-    Estimate,
-    Freedom,
-    bca_interval,
-    find_clusters,
-    find_freedom,
-    number_labels,
-    percentile_interval,
-)
+from dissensus.stats.clusters import Clusters, Freedom, find_clusters, find_freedom, number_labels
+from dissensus.stats.intervals import Estimate, bca_interval, percentile_interval
 from dissensus.stats.metrics import FloatArray, large_strata
 from dissensus.stats.misfit import number_was_decided, order_was_decided
 from dissensus.stats.weighted import divide
@@ -163,8 +154,7 @@ class _Group:
         table = ratings.table
         self._mine, of_pair = np.unique(clusters.of_pair[mask], return_inverse=True)
         self._of_pair: NDArray[np.intp] = of_pair.reshape(-1)
-        vary = any(members.size > 1 and np.isin(members, self._mine).any() for members in clusters.strata)
-        self.resampled = vary and self._mine.size >= FEWEST_CLUSTERS
+        self.resampled = clusters.can_be_resampled(mask)
         self._spare = find_freedom(clusters, mask)
         self._n, self._single = len(pairs), int((table.size == 1).sum())
         self._within = len(names) > 1 and bool(large_strata(strata))

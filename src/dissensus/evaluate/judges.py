@@ -22,7 +22,8 @@ from dissensus.stats.agreement import (
     nest,
     person_agreement,
 )
-from dissensus.stats.intervals import Estimate, number_labels
+from dissensus.stats.clusters import number_labels
+from dissensus.stats.intervals import Estimate
 from dissensus.stats.metrics import FloatArray, accuracy, mean_absolute_error, pearson, pearson_symmetric
 from dissensus.stats.resampling import Statistic, estimate_all
 

@@ -23,8 +23,7 @@ from dissensus.stats.bootstrap import (
     touched,
 )
 from dissensus.stats.calibration import NullBand, in_blocks, null_band, simulate_shares, simulated_ece, tie_rates
-from dissensus.stats.intervals import (
-    FEWEST_CLUSTERS,
+from dissensus.stats.clusters import (
     Clusters,
     Freedom,
     IntArray,
@@ -230,10 +229,9 @@ def measure(
 
 
 def _part(sample: Sample, inside: NDArray[np.bool_]) -> Part:
-    mine = np.unique(sample.clusters.of_pair[inside])
-    vary = any(members.size > 1 and np.isin(members, mine).any() for members in sample.clusters.strata)
-    enough = bool(vary and mine.size >= FEWEST_CLUSTERS)
-    return Part(inside, mine.size, find_freedom(sample.clusters, inside), enough)
+    clusters = sample.clusters
+    count = np.unique(clusters.of_pair[inside]).size
+    return Part(inside, count, find_freedom(clusters, inside), clusters.can_be_resampled(inside))
 
 
 def _cells(sample: Sample, contender: Contender, inside: NDArray[np.bool_]) -> Iterator[Cell]:

@@ -11,8 +11,9 @@ from dissensus.evaluate.groups import ALL, find_groups, group_field
 from dissensus.evaluate.measure import Resampling
 from dissensus.records import Metric, Pair
 from dissensus.stats.aggregation import DawidSkene, Mace, dawid_skene, mace
+from dissensus.stats.clusters import find_clusters, number_labels
 from dissensus.stats.coefficients import COEFFICIENTS, agreement_intervals
-from dissensus.stats.intervals import FEWEST_CLUSTERS, Estimate, find_clusters, number_labels
+from dissensus.stats.intervals import Estimate
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.ratings import VOTES, RatingTable, tabulate, tabulate_counts
 
@@ -137,13 +138,12 @@ def _score_group(group: str, pairs: Sequence[Pair], resampling: Resampling) -> l
     ratings = ratings_of(pairs)
     clusters = number_labels([pair.group for pair in pairs])[1]
     strata = number_labels([pair.dataset or "" for pair in pairs])[1]
-    drawn = find_clusters(clusters, strata)
-    count = drawn.count
+    count = find_clusters(clusters, strata).count
     found = agreement_intervals(
         ratings.table,
         clusters,
         strata,
-        resampling.n if drawn.vary and count >= FEWEST_CLUSTERS else 0,
+        resampling.n,
         np.random.default_rng(resampling.seed),
         resampling.level,
         crossed=ratings.crossed,

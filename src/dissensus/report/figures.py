@@ -18,7 +18,7 @@ from dissensus.report.group_tables import label_of
 from dissensus.report.load_files import Log
 from dissensus.report.reliability import reliability
 from dissensus.report.run import RunData
-from dissensus.stats.intervals import IntArray
+from dissensus.stats.clusters import IntArray
 from dissensus.stats.metrics import FloatArray
 
 Cell = str | int | float | None

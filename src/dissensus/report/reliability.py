@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from dissensus.stats.intervals import IntArray
+from dissensus.stats.clusters import IntArray
 from dissensus.stats.metrics import FloatArray
 
 BINS = 10

@@ -15,7 +15,7 @@ from dissensus.reward.config import TrainConfig
 from dissensus.reward.encoding import Encoding, UnreadableTextError
 from dissensus.reward.targets import Targets
 from dissensus.reward.tokens import EncodedTexts
-from dissensus.stats.intervals import number_labels
+from dissensus.stats.clusters import number_labels
 
 
 @dataclass(frozen=True)

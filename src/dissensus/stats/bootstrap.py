@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from dissensus.stats.calibration import bin_of, equal_mass_edges
-from dissensus.stats.intervals import Clusters, IntArray
+from dissensus.stats.clusters import Clusters, IntArray
 from dissensus.stats.metrics import (
     METRICS,
     correlation_of_sums,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtri
 
-from dissensus.stats.intervals import Estimate, Freedom, percentile_interval
+from dissensus.stats.clusters import Freedom
+from dissensus.stats.intervals import Estimate, percentile_interval
 from dissensus.stats.metrics import FloatArray
 
 
@@ -23,7 +24,7 @@ def paired_difference(
 
     Both were computed on the same resamples, row by row, shape (n_resamples,): what makes a resample hard for both
     cancels, so the interval is narrower than two separate intervals suggest. ``spare`` widens it
-    for few or unequal clusters, as by :func:`dissensus.stats.intervals.find_freedom`.
+    for few or unequal clusters, as by :func:`dissensus.stats.clusters.find_freedom`.
 
     A scorecard's own differences have t intervals (`dissensus.stats.intervals.t_interval`), which also know of training
     seeds. On simulated populations of prompts of equal size the widened percentile interval held the true difference of

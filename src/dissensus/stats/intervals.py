@@ -1,33 +1,18 @@
-"""Bootstrap intervals for pairs that come in clusters.
-
-Pairs of one prompt resemble each other, so whole prompts are drawn, not pairs; and each data set keeps its number of
-prompts, so it is drawn by itself (a stratum). Drawing pairs one by one makes intervals that are far too narrow.
-"""
+"""Bootstrap intervals for pairs that come in clusters: of a statistic, from its values on resamples of whole ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtr, ndtri, stdtrit
+from scipy.special import expit, logit, ndtr, ndtri
 
+from dissensus.stats.clusters import Freedom
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.seeds import NO_NOISE, SeedNoise, reach_with_seeds
-
-IntArray = NDArray[np.int64]
-
-FEWEST_CLUSTERS = 5
-"""Below this many prompts there is no interval and no test: resamples of two take three values, and would pass for
-certainty."""
-
-_LEAST_FREEDOM = 1.0
-"""Of one stratum: one cluster that outweighs all others leaves next to none."""
-
-_CELLS = 400_000
-"""Weights held at once: 3 MB as float64."""
 
 _DEFINED = 0.9
 """An interval needs this share of resamples in which the metric is defined."""
@@ -44,142 +29,6 @@ class Estimate:
     """How the interval was made, where there is one."""
 
 
-@dataclass(frozen=True)
-class Clusters:
-    """Which cluster each of n pairs belongs to, and which stratum each cluster belongs to."""
-
-    of_pair: IntArray
-    """Shape (n,): the cluster's number, from 0."""
-    strata: tuple[IntArray, ...]
-    """For each stratum the numbers of its clusters."""
-
-    @property
-    def count(self) -> int:
-        """How many clusters there are in the strata."""
-        return sum(s.size for s in self.strata)
-
-    @property
-    def numbered(self) -> int:
-        """How many clusters have a number, whether their stratum is here or not."""
-        return int(self.of_pair.max(initial=-1)) + 1
-
-    @property
-    def vary(self) -> bool:
-        """Whether resampling changes anything: some stratum has two clusters."""
-        return any(s.size > 1 for s in self.strata)
-
-
-@dataclass(frozen=True)
-class Freedom:
-    """What few or unequal clusters cost: a bootstrap is too narrow by the one, and the normal quantile by the other."""
-
-    widen: float
-    """The root of what the variance of the resamples is to be multiplied by."""
-    degrees: float
-    """Degrees of freedom of that variance."""
-
-    def reach(self, level: float) -> float:
-        """How many standard deviations of the resamples an interval of this level reaches out, each side."""
-        return float(stdtrit(self.degrees, (1 + level) / 2)) * self.widen
-
-
-def find_freedom(clusters: Clusters, inside: NDArray[np.bool_] | None = None) -> Freedom:
-    """Find how far the resamples of these clusters, or of those of the pairs that are inside, can be trusted.
-
-    Clusters of sizes n count as n_eff = (sum n)^2 / sum n^2 equal ones (Kish, 1965; Carter, Schnepel and Steigerwald,
-    2017, for the t of unequal clusters): the resampled variance of their stratum is too small by (n_eff - 1) / n_eff,
-    with n_eff - 1 degrees of freedom. A stratum has the share sum n^2 of the variance; degrees of freedom add up as by
-    Satterthwaite (1946). Of G equal clusters in S equal strata these are G / (G - S) and G - S.
-
-    Args:
-        clusters: of n pairs.
-        inside: shape (n,); all pairs unless given.
-    """
-    of_pair = clusters.of_pair if inside is None else clusters.of_pair[inside]
-    sizes = np.bincount(of_pair, minlength=clusters.count).astype(np.float64)
-    total = spread = 0.0
-    shares = [sizes[members] for members in clusters.strata]
-    for size in (share[share > 0] for share in shares):
-        if size.size:
-            squares = float((size**2).sum())
-            spare = max(size.sum() ** 2 / squares - 1, _LEAST_FREEDOM)
-            total += squares * (spare + 1) / spare
-            spread += (squares * (spare + 1) / spare) ** 2 / spare
-    held = sum(float((size**2).sum()) for size in shares)
-    return Freedom(float(np.sqrt(total / held)), max(1.0, total**2 / spread)) if held else Freedom(1.0, 1.0)
-
-
-def number_labels(labels: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
-    """Number labels from 0 in sorted order; returns the distinct ones and the number of each, shape (len(labels),).
-
-    What ``np.unique`` gives, without its array of strings, in which every label takes the room of the longest: a label
-    may be a prompt of any length.
-
-    >>> number_labels(["q", "p", "q"])
-    (['p', 'q'], array([1, 0, 1]))
-    """
-    names = sorted(set(labels))
-    number = {name: index for index, name in enumerate(names)}
-    return names, np.array([number[label] for label in labels], dtype=np.intp)
-
-
-def find_clusters(clusters: NDArray[np.generic], strata: NDArray[np.generic]) -> Clusters:
-    """Number the clusters of n pairs, given a cluster and a stratum label per pair, both of shape (n,).
-
-    A cluster label that occurs in two strata names two clusters. Strata of fewer than `FEWEST_CLUSTERS` clusters are
-    drawn together, as one: alone they would hardly vary. Where even together they are too few, the smallest other
-    stratum joins them. Labels that are text are numbered first (`number_labels`).
-    """
-    if clusters.shape != strata.shape or clusters.ndim != 1:
-        raise ValueError(f"clusters and strata must have one shape (n,), not {clusters.shape} and {strata.shape}")
-    stratum_names, stratum = np.unique(strata, return_inverse=True)
-    cluster = np.unique(clusters, return_inverse=True)[1]
-    keys, of_pair = np.unique(np.stack([stratum, cluster]), axis=1, return_inverse=True)
-    members = [np.flatnonzero(keys[0] == s) for s in range(stratum_names.size)]
-    return Clusters(of_pair=of_pair.reshape(-1), strata=tuple(_pool(members)))
-
-
-def _pool(strata: list[IntArray]) -> list[IntArray]:
-    """Put strata of few clusters together, and with the smallest other where that is not enough."""
-    few = [members for members in strata if members.size < FEWEST_CLUSTERS]
-    enough = sorted((members for members in strata if members.size >= FEWEST_CLUSTERS), key=len)
-    if not few or len(strata) == 1:
-        return strata
-    if enough and sum(members.size for members in few) < FEWEST_CLUSTERS:
-        few.append(enough.pop(0))
-    return [*enough, np.sort(np.concatenate(few))]
-
-
-def cluster_counts(
-    clusters: NDArray[np.generic], strata: NDArray[np.generic], n_resamples: int, rng: np.random.Generator
-) -> Iterator[IntArray]:
-    """Draw whole clusters with replacement within each stratum; yield how often each pair is in each resample.
-
-    Args:
-        clusters: the cluster of each pair, shape (n,).
-        strata: the stratum of each pair, shape (n,).
-        n_resamples: how many resamples to draw.
-        rng: the source of randomness; one generator state gives one set of resamples.
-
-    Yields:
-        Counts of shape (chunk, n). Chunks keep memory bounded; together they have ``n_resamples`` rows.
-    """
-    found = find_clusters(clusters, strata)
-    chunk = max(1, _CELLS // max(1, found.of_pair.size))
-    for start in range(0, n_resamples, chunk):
-        rows = min(chunk, n_resamples - start)
-        counts = np.empty((rows, found.count), dtype=np.int64)
-        for members in found.strata:
-            counts[:, members] = _draw(members.size, rows, rng)
-        yield counts[:, found.of_pair]
-
-
-def _draw(size: int, rows: int, rng: np.random.Generator) -> IntArray:
-    """Draw ``size`` of ``size`` things with replacement, ``rows`` times; counts of shape (rows, size)."""
-    drawn = rng.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
-    return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
-
-
 def percentile_interval(
     value: float, resampled: FloatArray, level: float = 0.95, spare: Freedom | None = None
 ) -> Estimate:
@@ -187,7 +36,7 @@ def percentile_interval(
 
     Resamples in which the statistic is undefined (NaN) are left out; where they are more than a tenth, or the value
     itself is NaN, there is no interval. With ``spare`` it is widened for few or unequal clusters: see
-    :func:`find_freedom`.
+    :func:`dissensus.stats.clusters.find_freedom`.
 
     >>> percentile_interval(0.5, np.arange(5) / 4, level=0.5)
     Estimate(value=0.5, low=0.25, high=0.75)
@@ -226,7 +75,7 @@ def t_interval(
         resampled: shape (n_resamples,), without order; NaN where undefined.
         jackknife: the statistic without each block of clusters, shape (blocks,).
         strata: the stratum of each block, shape (blocks,).
-        spare: as by :func:`find_freedom`.
+        spare: as by :func:`dissensus.stats.clusters.find_freedom`.
         level: coverage.
         scale: where the statistic is nearly normal.
         seeds: of the value, on its own scale.
@@ -298,7 +147,7 @@ def bca_interval(
         resampled: shape (n_resamples,), without order; NaN where undefined.
         acceleration: as by :func:`find_acceleration`.
         level: coverage.
-        spare: as by :func:`find_freedom`; None for the interval of Efron.
+        spare: as by :func:`dissensus.stats.clusters.find_freedom`; None for the interval of Efron.
     """
     defined = _defined(value, resampled, level)
     if defined is None:
@@ -333,7 +182,7 @@ def recentred_interval(
         value: of the statistic on the sample.
         resampled: shape (n_resamples,), without order; NaN where undefined.
         level: coverage.
-        spare: as by :func:`find_freedom`, to widen for few or unequal clusters.
+        spare: as by :func:`dissensus.stats.clusters.find_freedom`, to widen for few or unequal clusters.
         floor: the least value that the statistic can take.
         seeds: the noise of training seeds, by which the interval is stretched.
     """

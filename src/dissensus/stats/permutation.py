@@ -27,7 +27,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from dissensus.stats.bootstrap import Key, block_sizes, in_threads, one_blas_thread
-from dissensus.stats.intervals import IntArray
+from dissensus.stats.clusters import IntArray
 from dissensus.stats.metrics import correlation_of_sums, fisher_mean, large_strata, vote_loss, winner_credit
 from dissensus.stats.seeds import NO_NOISE, SeedNoise, two_sided_p
 from dissensus.stats.weighted import FloatArray, divide

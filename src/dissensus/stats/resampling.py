@@ -12,15 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.stats.bootstrap import delete_blocks
-from dissensus.stats.intervals import (
-    FEWEST_CLUSTERS,
-    Estimate,
-    bca_interval,
-    cluster_counts,
-    find_acceleration,
-    find_clusters,
-    find_freedom,
-)
+from dissensus.stats.clusters import cluster_counts, find_clusters, find_freedom
+from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration
 from dissensus.stats.metrics import FloatArray
 
 Statistic = Callable[[FloatArray | None], FloatArray]
@@ -61,7 +54,7 @@ def estimate_all(
     if n_resamples == 0 or clusters.size == 0:
         return {name: Estimate(value) for name, value in values.items()}
     found = find_clusters(clusters, strata)
-    if not found.vary or found.count < FEWEST_CLUSTERS:
+    if not found.can_be_resampled():
         return {name: Estimate(value) for name, value in values.items()}
     kept, of_block = delete_blocks(found, np.random.default_rng(0))
     at_once = max(1, _CELLS // clusters.size)

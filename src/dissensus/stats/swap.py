@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.stats.intervals import FEWEST_CLUSTERS
+from dissensus.stats.clusters import FEWEST_CLUSTERS
 from dissensus.stats.metrics import FloatArray, correlation_of_sums, fisher_mean, large_strata
 from dissensus.stats.permutation import TOLERANCE
 

@@ -9,8 +9,9 @@ from functools import partial
 import numpy as np
 
 from dissensus.records import Classification, Pair
+from dissensus.stats.clusters import FEWEST_CLUSTERS, number_labels
 from dissensus.stats.coefficients import cohen_kappa
-from dissensus.stats.intervals import FEWEST_CLUSTERS, Estimate, number_labels
+from dissensus.stats.intervals import Estimate
 from dissensus.stats.resampling import estimate_all
 from dissensus.taxonomy.classification import _OPTIONS, QUESTIONS, Question, known_classifications
 

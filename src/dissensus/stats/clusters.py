@@ -1,0 +1,166 @@
+"""Which pairs are drawn together: clusters of them, in strata, and what few or unequal ones cost.
+
+Pairs of one prompt resemble each other, so whole prompts are drawn, not pairs; and each data set keeps its number of
+prompts, so it is drawn by itself (a stratum). Drawing pairs one by one makes intervals that are far too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+IntArray = NDArray[np.int64]
+
+FEWEST_CLUSTERS = 5
+"""Below this many prompts there is no interval and no test: resamples of two take three values, and would pass for
+certainty."""
+
+_LEAST_FREEDOM = 1.0
+"""Of one stratum: one cluster that outweighs all others leaves next to none."""
+
+_CELLS = 400_000
+"""Weights held at once: 3 MB as float64."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which cluster each of n pairs belongs to, and which stratum each cluster belongs to."""
+
+    of_pair: IntArray
+    """Shape (n,): the cluster's number, from 0."""
+    strata: tuple[IntArray, ...]
+    """For each stratum the numbers of its clusters."""
+
+    @property
+    def count(self) -> int:
+        """How many clusters there are in the strata."""
+        return sum(s.size for s in self.strata)
+
+    @property
+    def numbered(self) -> int:
+        """How many clusters have a number, whether their stratum is here or not."""
+        return int(self.of_pair.max(initial=-1)) + 1
+
+    def can_be_resampled(self, inside: NDArray[np.bool_] | None = None) -> bool:
+        """Whether the clusters of the pairs inside, shape (n,), by default all, are enough for an interval or a test.
+
+        That is `FEWEST_CLUSTERS`, of which some lie in a stratum that has two or more to draw from.
+        """
+        mine = np.unique(self.of_pair if inside is None else self.of_pair[inside])
+        vary = any(members.size > 1 and np.isin(members, mine).any() for members in self.strata)
+        return vary and mine.size >= FEWEST_CLUSTERS
+
+
+@dataclass(frozen=True)
+class Freedom:
+    """What few or unequal clusters cost: a bootstrap is too narrow by the one, and the normal quantile by the other."""
+
+    widen: float
+    """The root of what the variance of the resamples is to be multiplied by."""
+    degrees: float
+    """Degrees of freedom of that variance."""
+
+    def reach(self, level: float) -> float:
+        """How many standard deviations of the resamples an interval of this level reaches out, each side."""
+        return float(stdtrit(self.degrees, (1 + level) / 2)) * self.widen
+
+
+def find_freedom(clusters: Clusters, inside: NDArray[np.bool_] | None = None) -> Freedom:
+    """Find how far the resamples of these clusters, or of those of the pairs that are inside, can be trusted.
+
+    Clusters of sizes n count as n_eff = (sum n)^2 / sum n^2 equal ones (Kish, 1965; Carter, Schnepel and Steigerwald,
+    2017, for the t of unequal clusters): the resampled variance of their stratum is too small by (n_eff - 1) / n_eff,
+    with n_eff - 1 degrees of freedom. A stratum has the share sum n^2 of the variance; degrees of freedom add up as by
+    Satterthwaite (1946). Of G equal clusters in S equal strata these are G / (G - S) and G - S.
+
+    Args:
+        clusters: of n pairs.
+        inside: shape (n,); all pairs unless given.
+    """
+    of_pair = clusters.of_pair if inside is None else clusters.of_pair[inside]
+    sizes = np.bincount(of_pair, minlength=clusters.count).astype(np.float64)
+    total = spread = 0.0
+    shares = [sizes[members] for members in clusters.strata]
+    for size in (share[share > 0] for share in shares):
+        if size.size:
+            squares = float((size**2).sum())
+            spare = max(size.sum() ** 2 / squares - 1, _LEAST_FREEDOM)
+            total += squares * (spare + 1) / spare
+            spread += (squares * (spare + 1) / spare) ** 2 / spare
+    held = sum(float((size**2).sum()) for size in shares)
+    return Freedom(float(np.sqrt(total / held)), max(1.0, total**2 / spread)) if held else Freedom(1.0, 1.0)
+
+
+def number_labels(labels: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+    """Number labels from 0 in sorted order; returns the distinct ones and the number of each, shape (len(labels),).
+
+    What ``np.unique`` gives, without its array of strings, in which every label takes the room of the longest: a label
+    may be a prompt of any length.
+
+    >>> number_labels(["q", "p", "q"])
+    (['p', 'q'], array([1, 0, 1]))
+    """
+    names = sorted(set(labels))
+    number = {name: index for index, name in enumerate(names)}
+    return names, np.array([number[label] for label in labels], dtype=np.intp)
+
+
+def find_clusters(clusters: NDArray[np.generic], strata: NDArray[np.generic]) -> Clusters:
+    """Number the clusters of n pairs, given a cluster and a stratum label per pair, both of shape (n,).
+
+    A cluster label that occurs in two strata names two clusters. Strata of fewer than `FEWEST_CLUSTERS` clusters are
+    drawn together, as one: alone they would hardly vary. Where even together they are too few, the smallest other
+    stratum joins them. Labels that are text are numbered first (`number_labels`).
+    """
+    if clusters.shape != strata.shape or clusters.ndim != 1:
+        raise ValueError(f"clusters and strata must have one shape (n,), not {clusters.shape} and {strata.shape}")
+    stratum_names, stratum = np.unique(strata, return_inverse=True)
+    cluster = np.unique(clusters, return_inverse=True)[1]
+    keys, of_pair = np.unique(np.stack([stratum, cluster]), axis=1, return_inverse=True)
+    members = [np.flatnonzero(keys[0] == s) for s in range(stratum_names.size)]
+    return Clusters(of_pair=of_pair.reshape(-1), strata=tuple(_pool(members)))
+
+
+def _pool(strata: list[IntArray]) -> list[IntArray]:
+    """Put strata of few clusters together, and with the smallest other where that is not enough."""
+    few = [members for members in strata if members.size < FEWEST_CLUSTERS]
+    enough = sorted((members for members in strata if members.size >= FEWEST_CLUSTERS), key=len)
+    if not few or len(strata) == 1:
+        return strata
+    if enough and sum(members.size for members in few) < FEWEST_CLUSTERS:
+        few.append(enough.pop(0))
+    return [*enough, np.sort(np.concatenate(few))]
+
+
+def cluster_counts(
+    clusters: NDArray[np.generic], strata: NDArray[np.generic], n_resamples: int, rng: np.random.Generator
+) -> Iterator[IntArray]:
+    """Draw whole clusters with replacement within each stratum; yield how often each pair is in each resample.
+
+    Args:
+        clusters: the cluster of each pair, shape (n,).
+        strata: the stratum of each pair, shape (n,).
+        n_resamples: how many resamples to draw.
+        rng: the source of randomness; one generator state gives one set of resamples.
+
+    Yields:
+        Counts of shape (chunk, n). Chunks keep memory bounded; together they have ``n_resamples`` rows.
+    """
+    found = find_clusters(clusters, strata)
+    chunk = max(1, _CELLS // max(1, found.of_pair.size))
+    for start in range(0, n_resamples, chunk):
+        rows = min(chunk, n_resamples - start)
+        counts = np.empty((rows, found.count), dtype=np.int64)
+        for members in found.strata:
+            counts[:, members] = _draw(members.size, rows, rng)
+        yield counts[:, found.of_pair]
+
+
+def _draw(size: int, rows: int, rng: np.random.Generator) -> IntArray:
+    """Draw ``size`` of ``size`` things with replacement, ``rows`` times; counts of shape (rows, size)."""
+    drawn = rng.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
+    return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
