@@ -4,8 +4,8 @@
 
 Reads three files: the answers of eight chatbots to 80 questions with verdicts of GPT-4 and others in both orders,
 PandaLM's pairs with one verdict each of unknown order, both with people's votes; and nine judges that judged 168 pairs
-three times in both orders, without votes. Verdicts go through a store, as any judge's do. Intervals are 95 % percentile
-bootstrap intervals over prompts.
+three times in both orders, without votes. Verdicts go through a store, as any judge's do. Intervals are 95 % BCa
+bootstrap intervals over prompts, widened for few.
 """
 
 from __future__ import annotations

@@ -416,8 +416,9 @@ class Metric(Record):
     """Set on a paired difference: value = model - baseline on the same resamples."""
     note: str | None = None
     kind: Kind = "model"
-    """What ``model`` names: a reward model; the judge; a reference that anybody has for nothing; the ceiling that these
-    votes set to any model; or the people themselves (their agreement)."""
+    """What ``model`` names: a reward model; the judge; a reference that anybody has for nothing; what a
+    model that knows the true preferences would get against these votes (of r a ceiling); or the people themselves
+    (their agreement)."""
     target: str = "votes"
     """What predictions were compared with: the fraction of ``votes``; an estimate from them, ``dawid-skene`` or
     ``mace``; or preferences under another rule, by the name that they were given."""

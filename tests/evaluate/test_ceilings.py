@@ -66,6 +66,24 @@ def test_intervals_are_widened_for_few_prompts(monkeypatch):
         assert rows[key].high > narrow.high
 
 
+def test_the_corrected_r_counts_how_seeds_vary():
+    """Seeds that are the same models over again say nothing new; those that differ widen the interval."""
+    joined = _joined(n=200)
+    [truth] = joined.predicted["true"]
+    noise = np.random.default_rng(3).normal(0, 0.3, (3, truth.size))
+    seeds = np.clip(truth + noise * np.array([[0.5], [1.0], [1.5]]), 0, 1)
+    key = "true", "all", "pearson_corrected"
+    varied = _rows(replace(joined, predicted={"true": seeds}))[key]
+    each = [_rows(replace(joined, predicted={"true": seed[None]}))[key] for seed in seeds]
+    again = _rows(replace(joined, predicted={"true": seeds[[0, 0, 0]]}))[key]
+    assert (again.low, again.high) == pytest.approx((each[0].low, each[0].high))
+    assert varied.value == pytest.approx(np.mean([row.value for row in each]))
+    assert varied.seed_sd == pytest.approx(np.std([row.value for row in each], ddof=1))
+    # Student's t with two degrees of freedom: 4.3 standard errors, a little less for what prompts have of it already.
+    assert varied.high - varied.low > 2 * 3 * varied.seed_sd / np.sqrt(3)
+    assert (varied.seeds, each[0].seeds) == (3, None)
+
+
 def test_three_people_who_estimate_leave_the_ceiling_that_their_spread_does():
     """Estimates in tenths with a spread of .18 about preferences of every kind: r .94, L1 just below .083."""
     rng = np.random.default_rng(5)

@@ -141,6 +141,8 @@ def test_seeds_are_counted_where_there_are_several_and_asked_for_where_there_is_
     assert "one training seed each" in one.note
     assert "b has one training seed" in mixed.note
     assert three.note is None or "seed" not in three.note
+    untested = score(pairs, [p for m in alone for p in m], baseline="b", n_resamples=100, n_swaps=0)
+    assert "one training seed each" in find(untested, model="a", metric="l1", baseline="b").note
 
 
 def test_one_seed_gives_one_answer(study):

@@ -17,9 +17,10 @@ from dissensus.records import Metric, Pair
 from dissensus.stats.bootstrap import draw_clusters, one_blas_thread
 from dissensus.stats.ceiling import Yardstick, correct_for_attenuation
 from dissensus.stats.clusters import Clusters, Freedom, find_clusters, find_freedom, number_labels
-from dissensus.stats.intervals import Estimate, bca_interval, percentile_interval
+from dissensus.stats.intervals import Estimate, bca_interval, percentile_interval, stretch_for_seeds
 from dissensus.stats.metrics import FloatArray, large_strata
 from dissensus.stats.misfit import number_was_decided, order_was_decided
+from dissensus.stats.seeds import find_seed_noise
 from dissensus.stats.weighted import divide
 
 CEILING = "ceiling"
@@ -58,7 +59,8 @@ def score_ceilings(joined: Joined, resampling: Resampling) -> list[Metric]:
     and a note says how many they are. Groups that were chosen by the votes themselves have no ceiling: the noise that
     it is about is what they were chosen by. Neither have groups in which no pair has two votes. Intervals are
     bootstrap intervals over prompts within data sets, widened for few or unequal prompts; those of the corrected r
-    resample the ceiling with it. Where few votes leave a ceiling open, its limits are part of the interval.
+    resample the ceiling with it, and count how seeds vary. Where few votes leave a ceiling open, its limits are part of
+    the interval.
     """
     ratings, history = _Everybody(joined.pairs), find_history(joined.pairs)
     clusters = find_clusters(
@@ -75,7 +77,7 @@ def score_ceilings(joined: Joined, resampling: Resampling) -> list[Metric]:
 
 
 _Values = dict[tuple[str, str], FloatArray]
-"""By model (or `CEILING`) and metric, shape (resamples,)."""
+"""By model (or `CEILING`) and metric, shape (seeds, resamples); one row for a ceiling."""
 
 
 def _resample(groups: Mapping[str, _Group], clusters: Clusters, resampling: Resampling) -> dict[str, _Values]:
@@ -89,7 +91,7 @@ def _resample(groups: Mapping[str, _Group], clusters: Clusters, resampling: Resa
                 if group.resampled:
                     found[name].append(group.values(weights))
     return {
-        name: {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
+        name: {key: np.concatenate([part[key] for part in parts], axis=1) for key in parts[0]} if parts else {}
         for name, parts in found.items()
     }
 
@@ -172,23 +174,26 @@ class _Group:
     def rows(self, name: str, resampled: _Values, level: float) -> Iterator[Metric]:
         """One for each ceiling, then one for each model's corrected r."""
         limits = self._limits()
-        for (model, metric), value in self._sample.items():
+        for (model, metric), by_seed in self._sample.items():
             key = model, metric
-            drawn = resampled.get(key, np.zeros(0))
-            estimate = _open(_interval(metric, float(value[0]), drawn, level, self._spare), limits.get(key))
-            remarks = self._remarks(name, metric, limits.get(key)) if np.isfinite(value[0]) else [_UNDEFINED]
+            value, spread = float(by_seed.mean()), float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
+            drawn = resampled.get(key, np.zeros((1, 0)))
+            estimate = _open(_interval(metric, by_seed[:, 0], drawn, level, self._spare), limits.get(key))
+            remarks = self._remarks(name, metric, limits.get(key)) if np.isfinite(value) else [_UNDEFINED]
             yield Metric(
                 model=model,
                 kind="model" if metric == "pearson_corrected" else "ceiling",
                 group=name,
                 metric=metric,
-                value=float(value[0]) if np.isfinite(value[0]) else None,
+                value=value if np.isfinite(value) else None,
                 low=estimate.low,
                 high=estimate.high,
                 method=estimate.method,
                 n=self._n,
                 clusters=self._mine.size,
                 note="; ".join(remarks) or None,
+                seeds=len(by_seed) if spread is not None and np.isfinite(spread) else None,
+                seed_sd=spread if spread is not None and np.isfinite(spread) else None,
             )
 
     def values(self, weights: FloatArray) -> _Values:
@@ -198,12 +203,12 @@ class _Group:
     def _values(self, weights: FloatArray) -> _Values:
         found = self._yardstick(weights)
         metrics = ["pearson", "pearson_symmetric", "l1", *(["pearson_within"] if self._within else [])]
-        values = {(CEILING, metric): getattr(found, metric) for metric in metrics}
+        values = {(CEILING, metric): getattr(found, metric)[None] for metric in metrics}
         usable = np.where(found.reliability > _LEAST_RELIABILITY, found.reliability, np.nan)
         spread = (self._spread @ weights)[0]
         for model, by_cluster in self._models.items():
             sums = (by_cluster @ weights).reshape(-1, 2, weights.shape[1])
-            r = np.mean([divide(both, np.sqrt(own) * np.sqrt(spread)) for both, own in sums], axis=0)
+            r = np.array([divide(both, np.sqrt(own) * np.sqrt(spread)) for both, own in sums])
             values[model, "pearson_corrected"] = correct_for_attenuation(r, usable)
         return values
 
@@ -217,10 +222,10 @@ class _Group:
         found = {(CEILING, metric): limits for metric, limits in open_.items()}
         low, high = open_.get("pearson_symmetric", (0.0, 0.0))
         if low > 0:
-            ceiling = self._sample[CEILING, "pearson_symmetric"][0]
-            for key, (value,) in self._sample.items():
+            ceiling = self._sample[CEILING, "pearson_symmetric"].mean()
+            for key, by_seed in self._sample.items():
                 if key[0] != CEILING:
-                    ends = float(value * ceiling / high), float(value * ceiling / low)
+                    ends = float(by_seed.mean() * ceiling / high), float(by_seed.mean() * ceiling / low)
                     found[key] = min(ends), max(ends)
         return found
 
@@ -243,14 +248,27 @@ class _Group:
             yield f"{_NAMES[metric]} is known within limits by so few votes, and its interval reaches out from these"
 
 
-def _interval(metric: str, value: float, drawn: FloatArray, level: float, spare: Freedom) -> Estimate:
+def _interval(metric: str, by_seed: FloatArray, drawn: FloatArray, level: float, spare: Freedom) -> Estimate:
     """Percentile intervals of ceilings; of their quotient with r, which errs upwards in few prompts, bias-corrected.
 
-    (BCa without acceleration, which made it worse in simulations of 12 and 25 prompts.)
+    (BCa without acceleration, which made it worse in simulations of 12 and 25 prompts.) Those of the quotient count how
+    seeds vary.
+
+    Args:
+        metric: what the values are of.
+        by_seed: on the sample, shape (seeds,).
+        drawn: on the resamples, shape (seeds, resamples).
+        level: of the interval.
+        spare: what it is widened by.
     """
-    if metric == "pearson_corrected":
-        return bca_interval(value, drawn, 0.0, level, spare)
-    return percentile_interval(value, drawn, level, spare)
+    value, mean = float(by_seed.mean()), drawn.mean(axis=0)
+    if metric != "pearson_corrected":
+        return percentile_interval(value, mean, level, spare)
+    found = bca_interval(value, mean, 0.0, level, spare)
+    if len(by_seed) == 1 or found.low is None:
+        return found
+    noise = find_seed_noise([(by_seed, float(np.nanmean(drawn.var(axis=0, ddof=1))))])
+    return stretch_for_seeds(found, mean, noise, level, spare)
 
 
 def _open(estimate: Estimate, limits: tuple[float, float] | None) -> Estimate:

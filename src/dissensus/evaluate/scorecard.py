@@ -21,6 +21,7 @@ from dissensus.stats.bootstrap import ROWS
 from dissensus.stats.comparison import paired_difference
 from dissensus.stats.intervals import Estimate, Scale, recentred_interval, t_interval
 from dissensus.stats.metrics import FloatArray
+from dissensus.stats.permutation import TESTED
 from dissensus.stats.seeds import NO_NOISE
 
 __all__ = ["FEW_CLUSTERS", "Reference", "score"]
@@ -289,7 +290,8 @@ class _Rows:
         gaps = [self._resampled(keys, metric) for metric in ("pearson", "pearson_within")]
         if gaps[0] is None or gaps[1] is None:
             return None
-        difference = paired_difference(pooled.value, within.value, gaps[0], gaps[1], self.level)
+        spare = self.found.parts[keys[0]].spare
+        difference = paired_difference(pooled.value, within.value, gaps[0], gaps[1], self.level, spare)
         names = [self.contenders[key].name for key in keys]
         what = f"r of {names[0]}" if len(keys) == 1 else f"the difference in r of {names[0]} to {names[1]}"
         return about_stories(what, pooled, within, difference)
@@ -311,7 +313,7 @@ class _Rows:
             why_undefined(part, everyone, metric)
             if not np.isfinite(estimate.value)
             else about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
-            about_seeds(everyone, self.group) if p_value is not None else None,
+            about_seeds(everyone, self.group) if metric in TESTED and estimate.low is not None else None,
             self._left_out(contender, part, self.group),
             "exploratory: grouped by the votes that predictions are compared with"
             if is_exploratory(self.group)

@@ -67,7 +67,7 @@ class Scores:
         return _distinct(m.metric for m in self.rows if m.role == "primary" and m.group == group)
 
     def ceiling(self, metric: str, group: str = ALL) -> Metric | None:
-        """Find what a perfect model could reach on these votes."""
+        """Find what a model that knows the true preferences would get against these votes: of r a ceiling."""
         return self._first("ceiling", metric, group)
 
     def people(self, metric: str, group: str = ALL) -> Metric | None:

@@ -31,7 +31,7 @@ class Board:
         return self._others.get((kind, name, group, metric))
 
     def ceiling(self, metric: str, group: str = ALL) -> Metric | None:
-        """Find what a perfect model could reach with these votes."""
+        """Find what a model that knows the true preferences would get against these votes: of r a ceiling."""
         return self.find("ceiling", "ceiling", metric, group)
 
     def people(self, group: str = ALL) -> list[Metric]:

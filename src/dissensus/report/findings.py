@@ -127,7 +127,7 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
     if rest := [finding.model for finding in findings if finding.outcome == "open"]:
         said.append(f"for {_some(rest)} no difference is shown")
     prompts = _fewest_prompts(findings)
-    # A percentile interval over few clusters is too narrow to carry a headline by itself.
+    # An interval over few prompts is too rough to carry a headline by itself.
     return "; ".join(said) + (f": on only {prompts} prompts, a hint." if 0 < prompts < FEW_CLUSTERS else ".")
 
 
@@ -185,7 +185,7 @@ def statement(findings: Sequence[Finding], scores: Scores) -> str:
     said += _open(by_verdict["open"], base, scores)
     prompts = _fewest_prompts(findings)
     if any(finding.outcome != "open" for finding in findings) and 0 < prompts < FEW_CLUSTERS:
-        # A percentile interval over few clusters is too narrow to carry a headline by itself.
+        # An interval over few prompts is too rough to carry a headline by itself.
         said.append(f"With only {prompts} prompts, take that as a hint.")
     return " ".join(said)
 

@@ -190,16 +190,34 @@ def recentred_interval(
     if defined is None:
         return Estimate(value)
     moved = percentile_interval(value, defined - defined.mean() + value, level, spare)
-    if moved.low is None or moved.high is None:
-        return moved
-    variance = float(defined.var()) * (1.0 if spare is None else spare.widen**2)
-    stretch = 1.0
-    if seeds.excess > 0 and variance > 0:
-        degrees = np.inf if spare is None else spare.degrees
-        without = reach_with_seeds(level, variance, degrees, NO_NOISE)
-        stretch = reach_with_seeds(level, variance, degrees, seeds) / without
-    low, high = value - (value - moved.low) * stretch, value + (moved.high - value) * stretch
-    return replace(moved, low=low if floor is None else max(floor, low), high=high)
+    stretched = stretch_for_seeds(moved, defined, seeds, level, spare)
+    if floor is None or stretched.low is None:
+        return stretched
+    return replace(stretched, low=max(floor, stretched.low))
+
+
+def stretch_for_seeds(
+    found: Estimate, resampled: FloatArray, seeds: SeedNoise, level: float = 0.95, spare: Freedom | None = None
+) -> Estimate:
+    """Stretch an interval, on either side of its value, by what the noise of training seeds adds to its reach.
+
+    Args:
+        found: a value with its interval, which knows of the choice of clusters alone.
+        resampled: the values that the interval was made of, shape (n_resamples,).
+        seeds: the noise of the value.
+        level: of the interval.
+        spare: what it was widened by.
+    """
+    if found.low is None or found.high is None or seeds.excess <= 0:
+        return found
+    variance = float(np.nanvar(resampled)) * (1.0 if spare is None else spare.widen**2)
+    if variance <= 0:
+        return found
+    degrees = np.inf if spare is None else spare.degrees
+    without = reach_with_seeds(level, variance, degrees, NO_NOISE)
+    stretch = reach_with_seeds(level, variance, degrees, seeds) / without
+    low, high = (found.value + (end - found.value) * stretch for end in (found.low, found.high))
+    return replace(found, low=low, high=high)
 
 
 def find_acceleration(jackknife: FloatArray, strata: NDArray[np.integer]) -> float:

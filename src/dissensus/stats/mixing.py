@@ -22,7 +22,6 @@ from scipy.optimize import linprog
 from scipy.special import gammaln, xlogy
 
 from dissensus.stats.metrics import FloatArray
-from dissensus.stats.weighted import divide
 
 _STEPS = 100
 """EM steps from an even start: enough for the mean error asked for here, and a little smoother than the optimum."""
@@ -100,15 +99,6 @@ class VoteMixture:
         """E |h - p| of as many votes as each pattern has, given beforehand; shape (resamples, patterns)."""
         by_size, of_pattern = self._errors
         return (spread @ by_size)[:, of_pattern]
-
-    def mean_error(self, spread: FloatArray, weights: FloatArray) -> FloatArray:
-        """The mean of that over pairs, shape (resamples,); NaN without pairs.
-
-        Args:
-            spread: as by `fit`, shape (resamples, points).
-            weights: how many pairs have each pattern, shape (resamples, patterns).
-        """
-        return divide((weights * self.errors(spread)).sum(axis=1), weights.sum(axis=1))
 
     def error_limits(
         self, spread: FloatArray, weights: FloatArray, asked: FloatArray | None = None
