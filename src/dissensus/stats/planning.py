@@ -147,8 +147,13 @@ def find_seeds(design: Design, power: float = 0.8, *, alpha: float = 0.05, seed:
     if design.seeds < 2:
         raise InputError("give a design of two seeds or more: of one, nothing is known about others")
     outlook = _outlook(design, alpha, seed)
-    numbers = range(design.seeds, MOST_SEEDS + 1)
-    return next((k for k in numbers if outlook.with_seeds(k).best(MOST_PAIRS) > power), None)
+    few, enough = design.seeds - 1, MOST_SEEDS
+    if outlook.with_seeds(enough).best(MOST_PAIRS) <= power:
+        return None
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if outlook.with_seeds(middle).best(MOST_PAIRS) > power else (middle, enough)
+    return enough
 
 
 def _outlook(design: Design, alpha: float, seed: int) -> Outlook:

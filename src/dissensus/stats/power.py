@@ -78,8 +78,9 @@ class Design:
     seed_sd: float = 0.0
     """SD over a method's seeds of r with the true preferences: what no number of pairs averages out, and a test of one
     seed each takes for a difference. The same in all data sets."""
-    between_seeds: float = 0.9
-    """Pearson's r between the predictions of two seeds of one method. Of no consequence with one seed."""
+    between_seeds: float | None = None
+    """Pearson's r between the predictions of two seeds of one method (`seeds_alike` unless it is given). Of no
+    consequence with one seed."""
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -90,9 +91,9 @@ class Design:
                 f"two models with r = {self.r_baseline:.3f} and {self.r_model:.3f} to the true preferences cannot "
                 f"correlate {self.between:.3f} with each other, only between {low:.3f} and {high:.3f}"
             )
-        if self.seeds > 1 and not self.least_between_seeds <= self.between_seeds < 1:
+        if self.seeds > 1 and not self.least_between_seeds <= self.seeds_alike < 1:
             raise InputError(
-                f"seeds of one method cannot correlate {self.between_seeds:.3f} with each other where the two methods "
+                f"seeds of one method cannot correlate {self.seeds_alike:.3f} with each other where the two methods "
                 f"correlate {self.between:.3f}, and have r = {self.r_baseline:.3f} and {self.r_model:.3f} to the true "
                 f"preferences: only from {self.least_between_seeds:.3f} to below 1"
             )
@@ -141,7 +142,12 @@ class Design:
         middle, reach = (a * a + b * b) / 2, np.hypot((a * a - b * b) / 2, c - a * b)
         scores, r = self._marginal.correlation
         # Rounded up, so that the limit itself is possible.
-        return float(np.ceil(np.interp(middle + reach, r, scores) * 1e4) / 1e4)
+        return float(np.ceil(np.interp(middle + reach, scores, r) * 1e4) / 1e4)
+
+    @property
+    def seeds_alike(self) -> float:
+        """Pearson's r between seeds: as given, else .9, or halfway to 1 from the least possible where that is more."""
+        return self.between_seeds if self.between_seeds is not None else max(0.9, (1 + self.least_between_seeds) / 2)
 
     def draw(self, studies: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Draw studies: predictions of the baseline and the model, and people's mean, each (studies, pairs).
@@ -181,7 +187,7 @@ class Design:
     @property
     def _alike(self) -> float:
         """Correlation of the normal scores of two seeds of one method."""
-        return float(np.interp(self.between_seeds, self._marginal.correlation[1], self._marginal.correlation[0]))
+        return float(np.interp(self.seeds_alike, self._marginal.correlation[1], self._marginal.correlation[0]))
 
     def _normal(self, shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
         """Normal scores of shape (*shape, pairs), in which pairs of a prompt resemble each other."""
@@ -330,5 +336,5 @@ def _check_seeds(design: Design) -> None:
             f"{max(design.r_baseline, design.r_model, key=abs):.3f} with the true preferences would reach r = 1; "
             "give a smaller SD"
         )
-    if not -1 < design.between_seeds < 1:
+    if design.between_seeds is not None and not -1 < design.between_seeds < 1:
         raise InputError(f"the correlation between seeds of one method cannot be {design.between_seeds:.3f}")
