@@ -311,7 +311,7 @@ class _Rows:
             why_undefined(part, everyone, metric)
             if not np.isfinite(estimate.value)
             else about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
-            about_seeds(everyone, self.group) if p_value is not None else None,
+            about_seeds(everyone, self.group) if estimate.low is not None or p_value is not None else None,
             self._left_out(contender, part, self.group),
             "exploratory: grouped by the votes that predictions are compared with"
             if is_exploratory(self.group)
