@@ -208,7 +208,7 @@ def test_the_commands_of_the_evaluation_guides_run(evaluated: Path, monkeypatch:
 def test_the_commands_of_the_power_guide_print_what_it_shows():
     shown = _blocks("text", POWER)
     commands = _commands(POWER)
-    assert len(commands) == len(shown) == 3
+    assert len(commands) == len(shown) == 4
     for command, output in zip(commands, shown, strict=True):
         done = CliRunner().invoke(group, command[1:], catch_exceptions=False)
         assert done.exit_code == 0, done.output

@@ -7,10 +7,16 @@ from click.testing import CliRunner
 
 from dissensus.cli.power import command
 from dissensus.errors import InputError
+from dissensus.stats import planning
 
 
 def run(*options):
     return CliRunner().invoke(command, ["--r", "0.5", "--delta", "0.2", "--studies", "200", *options])
+
+
+@pytest.fixture
+def short_search(monkeypatch):
+    monkeypatch.setattr(planning, "SEARCH_STEPS", (1.0,))
 
 
 def test_prints_a_row_for_each_number_of_annotators_and_nothing_else_on_stdout():
@@ -38,6 +44,39 @@ def test_r_with_the_true_preferences():
     assert (design["r_baseline"], design["r_model"]) == (0.5, 0.7)
 
 
+@pytest.mark.usefixtures("short_search")
+def test_one_of_two_primary_tests_has_half_of_alpha():
+    two, one = (json.loads(run("--json", "--tests", number).stdout) for number in ("2", "1"))
+    assert (two["alpha"], two["tests"], two["level"]) == (0.05, 2, 0.025)
+    assert one["level"] == 0.05
+    assert two["plans"][0]["power"] < one["plans"][0]["power"]
+    assert all(a["power"] <= b["power"] for a, b in zip(two["plans"], one["plans"], strict=True))
+    assert "swap test at .025, a share of .05 for each of 2 primary tests" in run().stdout
+    assert "swap test at .05\n" in run("--tests", "1").stdout
+
+
+@pytest.mark.usefixtures("short_search")
+def test_says_whether_it_plans_for_trained_models_or_for_methods():
+    assert "one trained model each: a power to tell these two apart, not their methods" in run().stdout
+    said = run("--seeds", "3").stdout
+    assert "3 seeds of each method, which have the same r with the true preferences (--seed-sd)" in said
+    assert "at most" not in said
+
+
+@pytest.mark.usefixtures("short_search")
+def test_says_where_seeds_limit_the_power_and_how_many_it_takes():
+    options = ("--delta", "0.05", "--seeds", "2", "--seed-sd", "0.03")
+    result = run(*options)
+    assert result.exit_code == 0, result.output
+    table = result.stdout.split("─\n")[1].splitlines()
+    assert [row.split()[-1] for row in table[:4]] == ["none"] * 4
+    assert "2 seeds that differ so much, and 3 annotators: a power of " in result.stdout
+    assert "no number of pairs reaches 80%: it takes " in result.stdout
+    found = json.loads(run("--json", *options).stdout)
+    assert all(row["pairs"] is None and row["limit"] < 0.5 for row in found["plans"])
+    assert found["design"]["seed_sd"] > 0.03
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -46,6 +85,9 @@ def test_r_with_the_true_preferences():
         (("--between", "-0.9"), "only between"),
         (("--pairs", "3"), "too few"),
         (("--data-sets", "50"), "at least 200"),
+        (("--seed-sd", "0.02"), "give --seeds 2 or more"),
+        (("--seeds", "0"), "at least one training seed"),
+        (("--seeds", "3", "--between-seeds", "0.7"), "seeds of one method cannot correlate 0.700"),
     ],
 )
 def test_bad_input(options, message):

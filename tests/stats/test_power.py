@@ -1,19 +1,24 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from scipy.stats import permutation_test
+from scipy.stats import norm, permutation_test, ttest_ind
 
 from dissensus.errors import InputError
 from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.records import Pair, Prediction, Votes
-from dissensus.stats import permutation
+from dissensus.stats import permutation, swap
 from dissensus.stats.ceiling import ceiling
-from dissensus.stats.planning import find_pairs, plan
+from dissensus.stats.clusters import cluster_counts
+from dissensus.stats.metrics import pearson, pearson_within
+from dissensus.stats.outlook import Outlook
+from dissensus.stats.planning import find_limit, find_pairs, find_seeds, plan
 from dissensus.stats.power import Design, estimate_power
-from dissensus.stats.swap import swap_test, swapped_differences
+from dissensus.stats.swap import enough_swaps, swap_test, swapped_differences
 
 EQUAL = Design(r_baseline=0.7, r_model=0.7)
+SEEDS = Design(r_baseline=0.6, r_model=0.7, between=0.7, seeds=3, seed_sd=0.03, between_seeds=0.85)
 
 
 def corr(x, y):
@@ -28,6 +33,20 @@ def test_what_is_drawn_correlates_as_the_design_says(sd):
     baseline, model, human = design.draw(200, np.random.default_rng(0))
     found = [corr(baseline, human), corr(model, human), corr(baseline, model), human.std(), model.std()]
     assert found == pytest.approx([0.4, 0.8, 0.5, sd, sd], abs=0.012)
+
+
+def test_seeds_are_drawn_as_the_design_says():
+    design = replace(SEEDS, pairs=1000, annotators=2000)
+    baseline, model, human = design.draw(150, np.random.default_rng(0))
+    assert baseline.shape == model.shape == (3, 150, 1000)
+    # With so many annotators the votes are the truth; what is left of the spread is chance among 1000 pairs.
+    for predicted, r in ((baseline, 0.6), (model, 0.7)):
+        seeds = np.array([[corr(x, y) for x, y in zip(seed, human, strict=True)] for seed in predicted])
+        assert seeds.mean() == pytest.approx(r, abs=0.01)
+        chance = (1 - 0.85) * (1 - r**2) / 1000
+        assert seeds.std(axis=0, ddof=1).mean() == pytest.approx(0.886 * np.sqrt(0.03**2 + chance), abs=0.004)
+        assert corr(predicted[0], predicted[1]) == pytest.approx(0.85, abs=0.01)
+    assert corr(baseline[0], model[2]) == pytest.approx(0.7, abs=0.015)
 
 
 def test_pairs_of_a_prompt_resemble_each_other():
@@ -84,42 +103,107 @@ def test_the_swap_test_is_that_of_the_evaluation(design, metric):
     rng = np.random.default_rng(1)
     baseline, model, human = design.draw(3, rng)
     prompts, data_sets = design.labels
-    model = model**2  # on a scale of its own, as a trained model's predictions are
-    swapped = rng.integers(2, size=(prompts.max() + 1, 40)).astype(float)
+    # On a scale of its own, and placing data sets otherwise, as a trained model's predictions do.
+    model = model**2 + 0.3 * data_sets
+    assert_as_evaluated(baseline, model, human, prompts, data_sets, metric)
+
+
+def test_the_swap_test_is_that_of_the_evaluation_with_prompts_of_any_size():
+    baseline, model, human = Design(pairs=48, data_sets=2).draw(3, np.random.default_rng(1))
+    prompts = np.repeat(np.arange(9), [1, 2, 9, 3, 9, 1, 12, 4, 7])
+    data_sets = (prompts > 4).astype(int)
+    assert_as_evaluated(baseline, model**2, human, prompts, data_sets, "pearson_within")
+
+
+def assert_as_evaluated(baseline, model, human, prompts, data_sets, metric):
+    swapped = np.random.default_rng(2).integers(2, size=(prompts.max() + 1, 40)).astype(float)
     ours = swapped_differences(baseline, model, human, prompts, data_sets, swapped)
     for i in range(3):
         evaluated = permutation.Swap(model[i], baseline[i], human[i], prompts, data_sets)(swapped)
-        assert ours[i] == pytest.approx(evaluated[permutation.TESTED.index(metric)], abs=1e-12)
+        assert ours[i] == pytest.approx(evaluated[permutation.TESTED.index(metric)], abs=1e-12, nan_ok=True)
 
 
-def test_a_study_is_tested_as_evaluate_tests_it():
-    design = Design(pairs=36, per_prompt=2, data_sets=3, r_model=0.8)
-    baseline, model, human = design.draw(1, np.random.default_rng(3))
+def test_blocks_of_prompts_are_swapped_as_the_prompts_in_them_would_be():
+    design = Design(pairs=120, per_prompt=2, data_sets=2)
+    drawn = (*design.draw(2, np.random.default_rng(0)), *design.labels)
+    blocks = np.random.default_rng(1).integers(2, size=(15, 30)).astype(float)
+    by_prompt = swapped_differences(*drawn, np.repeat(blocks, 4, axis=0))
+    assert swapped_differences(*drawn, blocks) == pytest.approx(by_prompt, abs=1e-12)
+
+
+@pytest.mark.parametrize("design", [Design(pairs=60, per_prompt=2), Design(pairs=60, per_prompt=3, data_sets=2)])
+def test_seeds_vary_in_resamples_as_in_an_evaluation(design, monkeypatch):
+    monkeypatch.setattr(swap, "_RESAMPLES", 3000)
+    predicted, _, human = replace(design, seeds=3, seed_sd=0.03).draw(2, np.random.default_rng(0))
     prompts, data_sets = design.labels
+    drawn = swap._resample(prompts, data_sets, np.random.default_rng(1))
+    values, resampled = swap._between_seeds(predicted, human, prompts, data_sets, drawn)
+    counts = np.concatenate(list(cluster_counts(prompts, data_sets, 3000, np.random.default_rng(2))))
+    for i in range(2):
+        r = (
+            partial(pearson_within, human=human[i], strata=data_sets)
+            if np.ptp(data_sets)
+            else partial(pearson, human=human[i])
+        )
+        assert values[:, i] == pytest.approx([r(seed[i]) for seed in predicted], abs=1e-9)
+        found = [r(seed[i], weights=counts) for seed in predicted]
+        assert resampled[i] == pytest.approx(np.nanmean(np.var(found, axis=0, ddof=1)), rel=0.06)
+
+
+def records(predicted, human, prompts, data_sets):
+    """One study as pairs with three votes and predictions by model and seed."""
+    n = human.size
     pairs = [
         Pair(id=str(i), prompt=f"{prompts[i]}", response_a="a", response_b=f"b{i}", dataset=f"{data_sets[i]}",
-             votes=Votes(a=round(3 * human[0, i]), b=3 - round(3 * human[0, i])))
-        for i in range(36)
+             votes=Votes(a=round(3 * human[i]), b=3 - round(3 * human[i])))
+        for i in range(n)
     ]  # fmt: skip
     predictions = [
-        Prediction(pair_id=str(i), model=name, reward_a=0, reward_b=0, preference_a=float(found[0, i]))
-        for name, found in (("baseline", baseline), ("model", model))
-        for i in range(36)
+        Prediction(pair_id=str(i), model=name, seed=s, reward_a=0, reward_b=0, preference_a=float(seed[i]))
+        for name, seeds in predicted.items()
+        for s, seed in enumerate(seeds)
+        for i in range(n)
     ]
-    rows = evaluate_predictions(pairs, predictions, baseline="baseline", n_resamples=0, n_swaps=4999)
-    [evaluated] = [
-        row.p_value for row in rows if (row.group, row.metric, row.baseline) == ("all", "pearson_within", "baseline")
-    ]
-    ours = [swap_test(baseline, model, human, prompts, data_sets, np.random.default_rng(i))[0] for i in range(100)]
-    assert np.mean(ours) == pytest.approx(evaluated, abs=0.02)
+    return pairs, predictions
+
+
+def p_of_the_evaluation(metric, predicted, human, design, **settings):
+    pairs, predictions = records(predicted, human, *design.labels)
+    rows = evaluate_predictions(pairs, predictions, baseline="baseline", n_swaps=2999, **settings)
+    [found] = [row.p_value for row in rows if (row.group, row.metric, row.baseline) == ("all", metric, "baseline")]
+    return found
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_study_is_tested_as_evaluate_tests_it(seeds):
+    design = Design(pairs=60, per_prompt=2, data_sets=3, r_model=0.85, seeds=seeds, seed_sd=0.03)
+    baseline, model, human = design.draw(1, np.random.default_rng(3))
+    predicted = {"baseline": baseline.reshape(seeds, -1), "model": model.reshape(seeds, -1)}
+    evaluated = p_of_the_evaluation("pearson_within", predicted, human[0], design, n_resamples=400)
+    ours = [swap_test(baseline, model, human, *design.labels, np.random.default_rng(i))[0] for i in range(100)]
+    assert np.mean(ours) == pytest.approx(evaluated, abs=0.015)
+    if seeds > 1:
+        apart = [
+            swap_test(b, m, human, *design.labels, np.random.default_rng(0))[0]
+            for b, m in zip(baseline, model, strict=True)
+        ]
+        assert evaluated > min(apart)
 
 
 def test_what_an_evaluation_does_not_test_is_never_found():
     few = Design(pairs=40, per_prompt=10, r_baseline=0.1, r_model=0.9, between=0.1)
     assert estimate_power(few, studies=100) == 0
-    one_prompt_each = Design(pairs=80, per_prompt=10, data_sets=8, r_baseline=0.1, r_model=0.9, between=0.1)
-    assert estimate_power(one_prompt_each, studies=100) == 0
+    assert estimate_power(replace(few, seeds=2, between_seeds=0.99), studies=100) == 0
     assert estimate_power(replace(few, per_prompt=5), studies=100) > 0
+
+
+def test_data_sets_of_one_prompt_each_are_tested_together_as_an_evaluation_does():
+    design = Design(pairs=80, per_prompt=10, data_sets=8, r_baseline=0.1, r_model=0.9, between=0.1)
+    baseline, model, human = design.draw(1, np.random.default_rng(0))
+    predicted = {"baseline": baseline, "model": model}
+    evaluated = p_of_the_evaluation("pearson_within", predicted, human[0], design, n_resamples=10)
+    ours = [swap_test(baseline, model, human, *design.labels, np.random.default_rng(i))[0] for i in range(50)]
+    assert np.mean(ours) == pytest.approx(evaluated, abs=0.01)
 
 
 def test_the_swap_test_knows_neither_sides_nor_the_order_of_models():
@@ -146,6 +230,32 @@ def test_the_swap_test_knows_neither_sides_nor_the_order_of_models():
 )
 def test_equal_models_are_told_apart_in_one_study_of_twenty(design):
     assert estimate_power(design, studies=4000) == pytest.approx(0.05, abs=0.011)
+
+
+@pytest.mark.parametrize("design", [SEEDS, replace(SEEDS, seeds=2, data_sets=3), replace(SEEDS, seed_sd=0.0)])
+def test_equal_methods_are_told_apart_in_one_study_of_twenty_whatever_their_seeds(design):
+    equal = replace(design, r_baseline=0.7, r_model=0.7)
+    assert 0.03 <= estimate_power(equal, studies=1500) <= 0.07
+
+
+def test_with_one_seed_each_luck_passes_for_a_better_method():
+    lucky = replace(EQUAL, pairs=600, seed_sd=0.03, seeds=1)
+    assert estimate_power(lucky, studies=600) > 0.15
+    assert estimate_power(replace(lucky, seeds=3), studies=600) < 0.075
+
+
+@pytest.mark.parametrize(
+    ("alpha", "swaps"), [(0.05, 199), (0.025, 199), (0.01, 499), (0.05 / 6, 599), (0.05 / 12, 1199)]
+)
+def test_a_share_of_the_level_is_met_exactly(alpha, swaps):
+    assert enough_swaps(alpha) == swaps
+    assert alpha * (1 + swaps) == pytest.approx(round(alpha * (1 + swaps)))
+
+
+def test_a_twelfth_of_the_level_is_a_twelfth_of_false_finds():
+    assert estimate_power(replace(EQUAL, pairs=50), alpha=0.05 / 12, studies=6000) == pytest.approx(
+        0.05 / 12, abs=0.0025
+    )
 
 
 def test_pairs_of_a_prompt_are_no_independent_evidence():
@@ -193,6 +303,54 @@ def test_a_hair_of_a_difference_is_beyond_reach():
     assert find_pairs(Design(r_baseline=0.6, r_model=0.601)) is None
 
 
+def test_seeds_limit_the_power_of_any_number_of_pairs():
+    design = Design(r_baseline=0.7, r_model=0.75, seeds=3, seed_sd=0.03)
+    assert find_pairs(design) is None
+    [planned] = plan(design, [3], studies=100)
+    assert planned.pairs is None
+    assert planned.limit == find_limit(design) < 0.4
+    assert find_limit(replace(design, seed_sd=0.0)) == find_limit(replace(design, seeds=1)) == 1
+    needed = find_seeds(design)
+    assert find_limit(replace(design, seeds=needed)) > 0.8 > find_limit(replace(design, seeds=needed - 2))
+    assert find_seeds(replace(design, r_model=0.701)) is None
+
+
+def test_with_endless_pairs_the_test_is_that_of_welch():
+    outlook = Outlook(0.05, 0.05, 4, prompts=0.0, seed_sd=0.03, interaction=(0.0, 0.0))
+    rng = np.random.default_rng(0)
+    first, second = 0.03 * rng.standard_normal((2, 4, 20_000))
+    found = ttest_ind(first + 0.05, second, equal_var=False).pvalue <= 0.05
+    assert outlook.power(1) == pytest.approx(found.mean(), abs=0.015)
+
+
+def test_with_one_seed_the_outlook_is_the_normal_approximation():
+    outlook = Outlook(0.05, 0.05, 1, prompts=0.4, seed_sd=0.0, interaction=(0.0, 0.0))
+    textbook = 0.4 * ((norm.ppf(0.975) + norm.ppf(0.8)) / 0.05) ** 2
+    assert outlook.pairs_for(0.8, 1e5) == pytest.approx(textbook, rel=1e-4)
+    assert outlook.power(textbook) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_more_seeds_of_a_method_find_more():
+    outlook = Outlook(0.05, 0.05, 3, prompts=0.4, seed_sd=0.02, interaction=(0.1, 0.1))
+    assert outlook.with_seeds(3) == outlook
+    powers = [outlook.with_seeds(k).power(500) for k in range(2, 12)]
+    assert powers == sorted(powers)
+
+
+def test_pairs_for_a_difference_of_methods_reach_the_power():
+    design = Design.from_observed(0.6, 0.12, per_prompt=2, seeds=3, seed_sd=0.01)
+    pairs = find_pairs(design, 0.6, alpha=0.025)
+    assert estimate_power(replace(design, pairs=pairs), alpha=0.025, studies=1000, seed=9) == pytest.approx(
+        0.6, abs=0.05
+    )
+
+
+def test_prompts_are_enough_for_a_p_value_of_the_level():
+    # The swaps of m prompts make 2^(m - 1) differences.
+    design = Design(r_baseline=0.0, r_model=0.95, between=0.0, per_prompt=20)
+    assert find_pairs(design, 0.8, alpha=0.025) >= 7 * 20
+
+
 def test_a_huge_difference_needs_no_fewer_than_a_correlation_does():
     assert find_pairs(Design(r_baseline=-0.9, r_model=0.9, between=-0.9, data_sets=3)) >= 12
 
@@ -211,6 +369,12 @@ def test_a_huge_difference_needs_no_fewer_than_a_correlation_does():
         ({"annotators": 0}, "one annotator"),
         ({"ratings": "estimates", "rater_sd": -1.0}, "SD of a rater"),
         ({"prompt_correlation": 1.0}, "within a prompt"),
+        ({"seeds": 0}, "at least one training seed"),
+        ({"seeds": 3, "seed_sd": -0.1}, "SD of r between seeds cannot be -0.1"),
+        ({"seeds": 3, "seed_sd": float("nan")}, "SD of r between seeds"),
+        ({"seeds": 3, "seed_sd": 0.1}, "would reach r = 1"),
+        ({"seeds": 3, "between_seeds": 1.0}, "between seeds of one method cannot be 1.000"),
+        ({"seeds": 3, "between": 0.95, "between_seeds": 0.9}, r"only from 0\.95\d to below 1"),
     ],
 )
 def test_impossible_designs_say_why(fields, message):
@@ -225,6 +389,19 @@ def test_the_limits_that_a_message_names_are_the_limits():
     for between in (low - 0.003, high + 0.003):
         with pytest.raises(InputError, match="only between"):
             Design(r_baseline=0.7, r_model=0.9, between=between)
+
+
+def test_seeds_are_as_alike_as_the_message_says():
+    least = Design(seeds=3, between=0.95, between_seeds=0.99).least_between_seeds
+    Design(seeds=3, between=0.95, between_seeds=least)
+    with pytest.raises(InputError, match="only from"):
+        Design(seeds=3, between=0.95, between_seeds=least - 0.002)
+    assert Design(r_model=0.7, between=0.8).least_between_seeds == pytest.approx(0.8, abs=0.001)
+
+
+def test_what_is_observed_of_seeds_is_attenuated_too():
+    design = Design.from_observed(0.5, 0.1, seeds=3, seed_sd=0.01)
+    assert design.seed_sd * design.attenuation() == pytest.approx(0.01)
 
 
 def test_no_difference_and_one_above_the_ceiling():

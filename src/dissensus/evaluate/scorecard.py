@@ -21,7 +21,6 @@ from dissensus.stats.bootstrap import ROWS
 from dissensus.stats.comparison import paired_difference
 from dissensus.stats.intervals import Estimate, Scale, recentred_interval, t_interval
 from dissensus.stats.metrics import FloatArray
-from dissensus.stats.permutation import TESTED
 from dissensus.stats.seeds import NO_NOISE
 
 __all__ = ["FEW_CLUSTERS", "Reference", "score"]
@@ -313,7 +312,7 @@ class _Rows:
             why_undefined(part, everyone, metric)
             if not np.isfinite(estimate.value)
             else about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
-            about_seeds(everyone, self.group) if metric in TESTED and estimate.low is not None else None,
+            about_seeds(everyone, self.group) if estimate.low is not None or p_value is not None else None,
             self._left_out(contender, part, self.group),
             "exploratory: grouped by the votes that predictions are compared with"
             if is_exploratory(self.group)
