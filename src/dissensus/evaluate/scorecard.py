@@ -306,12 +306,13 @@ class _Rows:
     ) -> Metric:
         everyone, part = [self.contenders[key] for key in keys], self.found.parts[keys[0]]
         contender, seeds = everyone[0], self._seeds(keys, metric)
+        tested = p_value is not None and bool(np.isfinite(p_value))
         notes = [
             note,
             why_undefined(part, everyone, metric)
             if not np.isfinite(estimate.value)
             else about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
-            about_seeds(everyone, self.group) if p_value is not None else None,
+            about_seeds(everyone, self.group) if estimate.low is not None or tested else None,
             self._left_out(contender, part, self.group),
             "exploratory: grouped by the votes that predictions are compared with"
             if is_exploratory(self.group)
@@ -332,7 +333,7 @@ class _Rows:
             note="; ".join(text for text in notes if text) or None,
             kind=contender.kind,
             method=estimate.method if estimate.low is not None else None,
-            p_value=p_value if p_value is not None and np.isfinite(p_value) else None,
+            p_value=p_value if tested else None,
             seeds=None if seeds is None else seeds.count,
             seed_sd=None if seeds is None else _digits(seeds.spread),
             data_se=_digits(_spread(resampled)),
