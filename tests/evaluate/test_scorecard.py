@@ -197,6 +197,24 @@ def test_equal_predictions_are_said_in_words(make_pair, make_prediction):
     against = find(rows, model="varied", metric="pearson", baseline="flat")
     assert against.value is None
     assert "all predictions of flat are equal" in against.note
+    assert "seed" not in against.note  # there is neither an interval nor a test that it could be said of
+
+
+def test_a_copy_with_its_seeds_in_another_order_is_a_copy(study):
+    pairs, predictions = study
+    base = [p for p in predictions if p.model == "base"]
+    seeds = sorted({p.seed for p in base})
+    turned = dict(zip(seeds, reversed(seeds), strict=True))
+    copy = [p.model_copy(update={"model": "copy", "seed": turned[p.seed]}) for p in base]
+    rows = score(pairs, base + copy, baseline="base", n_resamples=99, n_swaps=99)
+    assert len(seeds) > 1
+    assert all((abs(r.value), abs(r.low), abs(r.high)) == (0, 0, 0) for r in rows if r.baseline)
+
+
+def test_data_sets_too_small_for_an_r_of_their_own_are_said_in_words(make_pair, make_prediction):
+    pairs = [make_pair(f"p{i}", i % 6, 5, dataset=f"set-{i // 9}") for i in range(27)]
+    rows = score(pairs, [make_prediction(p.id, (1 + i % 7) / 10) for i, p in enumerate(pairs)], n_resamples=0)
+    assert find(rows, model="m", metric="pearson_within").note.startswith("no data set has 10 pairs that differ")
 
 
 def test_accuracy_counts_the_pairs_that_have_a_winner(make_pair, make_prediction):

@@ -122,3 +122,14 @@ def test_the_threads_do_not_decide_the_answer(monkeypatch):
     two = bootstrap(cell, draw_clusters(clusters, 100, np.random.default_rng(5)))
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
     assert_allclose(bootstrap(cell, draw_clusters(clusters, 100, np.random.default_rng(5))), two)
+
+
+def test_equal_preferences_have_an_uncertainty_of_no_less_than_zero():
+    """The few pairs of a resample may all have the same h: rounding left -1e-17, whose logarithm is a warning."""
+    human = np.arange(11) / 10
+    weights = 7 * np.eye(11, dtype=np.int64)
+    cell = Cell(human, human, np.arange(11))
+    found = cell(weights.astype(np.float64))[ROWS.index("brier_uncertainty")]
+    assert_allclose(found, 0, atol=1e-15)
+    assert (found >= 0).all()
+    assert (METRICS["brier_uncertainty"](human, human, weights) >= 0).all()

@@ -167,7 +167,8 @@ class Measured:
 
     def seed_noise(self, keys: Sequence[int], metric: str) -> SeedNoise:
         """What the choice of seeds adds to the variance of a contender's value, or of the difference of two."""
-        if len(keys) > 1 and np.array_equal(self.by_draw[keys[0]], self.by_draw[keys[1]], equal_nan=True):
+        first, last = (np.sort(self.by_draw[key], axis=0) for key in (keys[0], keys[-1]))
+        if len(keys) > 1 and np.array_equal(first, last, equal_nan=True):
             return NO_NOISE  # the same trained models twice, not two ways to train
         row = ROWS.index(metric)
         sides = []

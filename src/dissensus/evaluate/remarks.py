@@ -10,6 +10,7 @@ from dissensus.evaluate.groups import ALL
 from dissensus.evaluate.measure import Contender, Part
 from dissensus.evaluate.words import number
 from dissensus.stats.intervals import Estimate
+from dissensus.stats.metrics import FEWEST_IN_STRATUM
 
 FEW_CLUSTERS = 20
 """Below this many prompts an interval is noted as a rough one."""
@@ -52,7 +53,7 @@ def why_undefined(part: Part, contenders: Sequence[Contender], metric: str) -> s
     constant = [c.name for c in contenders if (np.ptp(c.predicted[:, part.inside], axis=1) == 0).any()]
     if constant:
         return f"all predictions of {' and '.join(constant)} are equal: {name} is undefined"
-    return f"no data set has four pairs that differ: {name} is undefined"
+    return f"no data set has {FEWEST_IN_STRATUM} pairs that differ: {name} is undefined"
 
 
 def about_stories(what: str, pooled: Estimate, within: Estimate, gap: Estimate) -> str | None:

@@ -20,7 +20,7 @@ from dissensus.records import Metric
 from dissensus.stats.bootstrap import ROWS
 from dissensus.stats.comparison import paired_difference
 from dissensus.stats.intervals import Estimate, Scale, recentred_interval, t_interval
-from dissensus.stats.metrics import FloatArray
+from dissensus.stats.metrics import NLL_CLIP, FloatArray
 from dissensus.stats.seeds import NO_NOISE
 
 __all__ = ["FEW_CLUSTERS", "Reference", "score"]
@@ -47,11 +47,14 @@ _SCALES: Mapping[str, Scale] = {
     **dict.fromkeys(("brier_uncertainty", "nll"), "log"),
 }
 """On which a metric of one model is nearly normal; as it is where it is not named, and so are differences."""
-_MOST = {
-    **dict.fromkeys(("pearson_within", "pearson", "pearson_symmetric", "spearman"), 2.0),
-    **dict.fromkeys(("l1", "brier", "accuracy"), 1.0),
+_ENDS = {
+    **dict.fromkeys(("pearson_within", "pearson", "pearson_symmetric", "spearman"), (-1.0, 1.0)),
+    **dict.fromkeys(("l1", "brier", "brier_reliability", "ece", "accuracy"), (0.0, 1.0)),
+    "brier_resolution": (-1.0, 1.25),
+    "brier_uncertainty": (0.0, 0.25),
+    "nll": (0.0, float(-np.log(NLL_CLIP))),
 }
-"""The largest difference that there can be: two seeds leave so much open that t would reach beyond it."""
+"""The least and the most that a metric can be: two seeds leave so much open that t would reach beyond it."""
 _INFLATED = frozenset({"ece", "brier_reliability"})
 """Resampling adds noise to these, so their resamples lie above the value."""
 
@@ -257,17 +260,19 @@ class _Rows:
             return Estimate(value)
         noise = self.found.seed_noise(keys, metric) if self.contenders[keys[0]].kind == "model" else NO_NOISE
         if metric in _INFLATED:
-            floor = 0 if len(keys) == 1 else None
-            return recentred_interval(value, resampled, self.level, part.spare, floor=floor, seeds=noise)
-        jackknife = _first_less_second([self.found.jackknife[key][ROWS.index(metric)] for key in keys])
-        scale = _SCALES.get(metric, "plain") if len(keys) == 1 else "plain"
-        found = t_interval(
-            value, resampled, jackknife, self.found.blocks, part.spare, self.level, scale=scale, seeds=noise
-        )
-        most = _MOST.get(metric, np.inf)
-        if len(keys) == 1 or found.low is None or found.high is None:
+            found = recentred_interval(value, resampled, self.level, part.spare, seeds=noise)
+        else:
+            jackknife = _first_less_second([self.found.jackknife[key][ROWS.index(metric)] for key in keys])
+            scale = _SCALES.get(metric, "plain") if len(keys) == 1 else "plain"
+            found = t_interval(
+                value, resampled, jackknife, self.found.blocks, part.spare, self.level, scale=scale, seeds=noise
+            )
+        if found.low is None or found.high is None:
             return found
-        return replace(found, low=max(found.low, -most), high=min(found.high, most))
+        least, most = _ENDS[metric]
+        if len(keys) > 1:
+            least, most = least - most, most - least
+        return replace(found, low=min(value, max(found.low, least)), high=max(value, min(found.high, most)))
 
     def _seeds(self, keys: Sequence[int], metric: str) -> _Seeds | None:
         """How a value, or a difference of two, varies with the seeds of its sides, which are independent of each other.
@@ -307,6 +312,7 @@ class _Rows:
     ) -> Metric:
         everyone, part = [self.contenders[key] for key in keys], self.found.parts[keys[0]]
         contender, seeds = everyone[0], self._seeds(keys, metric)
+        tested = p_value is not None and bool(np.isfinite(p_value))
         notes = [
             note,
             why_undefined(part, everyone, metric)
@@ -333,7 +339,7 @@ class _Rows:
             note="; ".join(text for text in notes if text) or None,
             kind=contender.kind,
             method=estimate.method if estimate.low is not None else None,
-            p_value=p_value if p_value is not None and np.isfinite(p_value) else None,
+            p_value=p_value if tested else None,
             seeds=None if seeds is None else seeds.count,
             seed_sd=None if seeds is None else _digits(seeds.spread),
             data_se=_digits(_spread(resampled)),

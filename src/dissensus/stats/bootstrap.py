@@ -126,7 +126,7 @@ def _moment_metrics(sums: FloatArray, centre_p: float, centre_h: float) -> dict[
         "pearson_symmetric": divide(about_half[0], spread),
         "l1": divide(l1, n),
         "brier": divide(brier, n),
-        "brier_uncertainty": divide(yy, n) - divide(y, n) ** 2,
+        "brier_uncertainty": np.maximum(divide(yy, n) - divide(y, n) ** 2, 0),
         "nll": divide(loss, n),
         "accuracy": divide(credit, decided),
     }

@@ -93,7 +93,9 @@ def brier_uncertainty(predicted: FloatArray, human: FloatArray, weights: _Weight
     _, h, w = prepare(predicted, human, weights)
     centred = h - (h.mean() if h.size else 0.0)
     total = w.sum(axis=-1)
-    return divide(w @ centred**2, total) - divide(w @ centred, total) ** 2
+    # Of equal preferences rounding may leave less than nothing.
+    uncertainty: FloatArray = np.maximum(divide(w @ centred**2, total) - divide(w @ centred, total) ** 2, 0)
+    return uncertainty
 
 
 def _bins(
