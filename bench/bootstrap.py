@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, evaluate, ones, touched
+from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, in_threads, ones, touched
 from dissensus.stats.calibration import bin_of, equal_mass_edges
 from dissensus.stats.clusters import find_clusters, find_freedom
 from dissensus.stats.intervals import percentile_interval, t_interval
@@ -61,13 +61,12 @@ def everything(n: int, n_resamples: int) -> None:
             draw_clusters(touched(clusters, mask), n_resamples, np.random.default_rng(0)),
             find_freedom(clusters),
         )
-        for p in models:
+
+        def measure(p: np.ndarray, mask: np.ndarray = mask, draws: list[np.ndarray] = draws) -> tuple[np.ndarray, ...]:
             cell = Cell(p[mask], human[mask], clusters.of_pair[mask], dataset[mask])
-            resampled, jackknife, values = (
-                bootstrap(cell, draws),
-                evaluate(cell, weights),
-                evaluate(cell, ones(clusters)),
-            )
+            return bootstrap(cell, draws), cell(weights), cell(ones(clusters))
+
+        for resampled, jackknife, values in in_threads([partial(measure, p) for p in models]):
             for row in range(len(ROWS)):
                 t_interval(values[row, 0], resampled[row], jackknife[row], strata, spare)
 

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, evaluate, ones, touched
+from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, ones, touched
 from dissensus.stats.clusters import find_clusters
 from dissensus.stats.intervals import bca_interval, find_acceleration
 from dissensus.stats.metrics import METRICS, pearson_within
@@ -99,7 +99,7 @@ def test_bca_agrees_with_scipy():
     cell = Cell(predicted, human, clusters.of_pair)
     resampled = bootstrap(cell, draw_clusters(clusters, 20_000, rng))
     weights, strata = delete_blocks(clusters, rng)
-    jackknife = evaluate(cell, weights)
+    jackknife = cell(weights)
     for name, statistic in {
         "pearson": lambda p, h, axis: stats.pearsonr(p, h, axis=axis).statistic,
         "l1": lambda p, h, axis: np.abs(p - h).mean(axis=axis),

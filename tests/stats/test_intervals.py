@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, skew, t
 
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, evaluate, ones
+from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, ones
 from dissensus.stats.clusters import Clusters, Freedom, cluster_counts, find_clusters, find_freedom, number_labels
 from dissensus.stats.intervals import (
     Estimate,
@@ -247,7 +247,7 @@ def intervals(human, models, clusters, rows, n_resamples, rng):
     draws_of_clusters = draw_clusters(clusters, n_resamples, rng)
     resampled = [bootstrap(cell, draws_of_clusters) for cell in cells]
     weights, strata = delete_blocks(clusters, rng)
-    jackknife = [evaluate(cell, weights) for cell in cells]
+    jackknife = [cell(weights) for cell in cells]
     values = [cell(ones(clusters))[:, 0] for cell in cells]
     spare = find_freedom(clusters)
     for row, scale in rows.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from dissensus.stats.bootstrap import (
     bootstrap,
     delete_blocks,
     draw_clusters,
-    evaluate,
+    in_threads,
     ones,
     touched,
 )
@@ -189,29 +190,32 @@ def measure(
     report: Callable[[int], object] = lambda done: None,
 ) -> Iterator[tuple[str, Measured]]:
     """Compute everything from one set of resamples and one set of swaps, for all contenders, group by group."""
-    calibrated = _calibrated(sample, contenders, level, np.random.default_rng([seed, 3])) if sample.of_votes else {}
+    calibrated = _calibrated(sample, contenders, level, seed) if sample.of_votes else {}
     unweighted = ones(sample.clusters)
     deleted, blocks = delete_blocks(sample.clusters, np.random.default_rng([seed, 0]))
     for group, mask in sample.all_groups.items():
         found = Measured(blocks=blocks, calibrated={i: band for (i, name), band in calibrated.items() if name == group})
         rng = np.random.default_rng([seed, 1])
         draws = draw_clusters(touched(sample.clusters, mask), n_resamples, rng)
+        jobs: list[tuple[int, Callable[[], list[FloatArray]]]] = []
         for i, contender in enumerate(contenders):
             part = _part(sample, mask & contender.inside)
             # Of pairs chosen by all their votes, one vote says the contrary of the others.
             if not part.n or not (contender.votes or not is_exploratory(group)):
                 continue
             found.parts[i] = part
-            on_sample, jackknife, resampled = [], [], []
-            for cell in _cells(sample, contender, part.inside):
-                on_sample.append(evaluate(cell, unweighted)[:, 0])
-                if n_resamples and part.resampled:
-                    jackknife.append(evaluate(cell, deleted))
-                    resampled.append(bootstrap(cell, draws, report=report))
-            found.by_draw[i] = np.array(on_sample)
-            if resampled:
-                found.jackknife[i] = np.mean(jackknife, axis=0)
-                found.resampled[i] = Resampled.of(resampled)
+            weights = [unweighted, deleted] if n_resamples and part.resampled else [unweighted]
+            jobs += [
+                (i, partial(_measure_draw, sample, contender, part.inside, draw, weights, draws))
+                for draw in range(len(contender.predicted))
+            ]
+        measured = in_threads([job for _, job in jobs], report)
+        for i in found.parts:
+            own = [values for (key, _), values in zip(jobs, measured, strict=True) if key == i]
+            found.by_draw[i] = np.array([on_sample[:, 0] for on_sample, *_ in own])
+            if len(own[0]) > 1:
+                found.jackknife[i] = np.mean([jackknife for _, jackknife, _ in own], axis=0)
+                found.resampled[i] = Resampled.of([resampled for *_, resampled in own])
         if n_swaps and not is_exploratory(group):
             noise = {
                 i: {metric: found.seed_noise([i, rival], metric) for metric in TESTED}
@@ -235,11 +239,21 @@ def _part(sample: Sample, inside: NDArray[np.bool_]) -> Part:
     return Part(inside, count, find_freedom(clusters, inside), clusters.can_be_resampled(inside))
 
 
-def _cells(sample: Sample, contender: Contender, inside: NDArray[np.bool_]) -> Iterator[Cell]:
-    """One for each draw. Only one is held at a time: those of all contenders take many times the memory."""
+def _measure_draw(
+    sample: Sample,
+    contender: Contender,
+    inside: NDArray[np.bool_],
+    draw: int,
+    weights: Sequence[FloatArray],
+    draws: Sequence[NDArray[np.uint8]],
+) -> list[FloatArray]:
+    """The metrics of one draw of a contender on its sample; and on the jackknife and the resamples, where asked.
+
+    What it needs is held while it runs alone: that of all contenders takes many times the memory.
+    """
     clusters, strata = sample.clusters.of_pair[inside], sample.stratum[inside]
-    for predicted, human in zip(contender.predicted, contender.human, strict=True):
-        yield Cell(predicted[inside], human[inside], clusters, strata)
+    cell = Cell(contender.predicted[draw, inside], contender.human[draw, inside], clusters, strata)
+    return [cell(w) for w in weights] + ([bootstrap(cell, draws)] if len(weights) > 1 else [])
 
 
 def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[int, Part]) -> dict[int, list[Swap]]:
@@ -264,23 +278,25 @@ def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[int, 
 
 
 def _calibrated(
-    sample: Sample, contenders: Sequence[Contender], level: float, rng: np.random.Generator
+    sample: Sample, contenders: Sequence[Contender], level: float, seed: int
 ) -> dict[tuple[int, str], NullBand]:
     """By contender and group."""
+    shown = [i for i, contender in enumerate(contenders) if contender.votes and contender.shown]
+    jobs = [partial(_calibrate, sample, contenders[i], level, np.random.default_rng([seed, 3, i])) for i in shown]
+    found = zip(shown, in_threads(jobs), strict=True)
+    return {(i, group): band for i, bands in found for group, band in bands.items()}
+
+
+def _calibrate(sample: Sample, contender: Contender, level: float, rng: np.random.Generator) -> dict[str, NullBand]:
     votes, ties = np.array([(v.n, v.tie) for pair in sample.joined.pairs if (v := pair.votes) is not None]).T
-    found: dict[tuple[int, str], NullBand] = {}
-    for i, contender in enumerate(contenders):
-        if not (contender.votes and contender.shown):
-            continue
-        inside = {name: both for name, mask in sample.groups.items() if (both := mask & contender.inside).any()}
-        simulated: dict[str, list[FloatArray]] = {group: [] for group in inside}
-        for predicted in contender.predicted:
-            known = np.where(contender.inside, predicted, 0.5)
-            own, rates = contender.inside, np.zeros(known.size)
-            rates[own] = tie_rates(known[own], votes[own], ties[own], sample.stratum[own])
-            for n in in_blocks(-(-_SIMULATIONS // len(contender.predicted)), known.size):
-                shares = simulate_shares(known, votes, rng, n, rates)
-                for group, values in simulated.items():
-                    values.append(simulated_ece(known[inside[group]], shares[:, inside[group]]))
-        found |= {(i, group): null_band(np.concatenate(values), level) for group, values in simulated.items()}
-    return found
+    inside = {name: both for name, mask in sample.groups.items() if (both := mask & contender.inside).any()}
+    simulated: dict[str, list[FloatArray]] = {group: [] for group in inside}
+    for predicted in contender.predicted:
+        known = np.where(contender.inside, predicted, 0.5)
+        own, rates = contender.inside, np.zeros(known.size)
+        rates[own] = tie_rates(known[own], votes[own], ties[own], sample.stratum[own])
+        for n in in_blocks(-(-_SIMULATIONS // len(contender.predicted)), known.size):
+            shares = simulate_shares(known, votes, rng, n, rates)
+            for group, values in simulated.items():
+                values.append(simulated_ece(known[inside[group]], shares[:, inside[group]]))
+    return {group: null_band(np.concatenate(values), level) for group, values in simulated.items()}

@@ -46,8 +46,8 @@ _CELLS = 300_000
 _AT_ONCE = 500
 """At most so many resamples are drawn at once."""
 
-_IN_CACHE = 300_000
-"""Weights of one cell handled at once: 2.4 MB, so that one copy stays in the second-level cache."""
+_IN_CACHE = 200_000
+"""Weights of one cell handled at once: 1.6 MB, so that one copy stays in the second-level cache."""
 
 _RUN = 16
 """Running sums are taken within runs of this length by one small matrix product, then across runs."""
@@ -244,28 +244,17 @@ def _within(sums: FloatArray) -> FloatArray:
     return fisher_mean(correlation_of_sums(*np.moveaxis(sums, 1, 0)), sums[:, 0])
 
 
-def evaluate(cell: Cell, weights: FloatArray) -> FloatArray:
-    """Compute all metrics for weights of shape (clusters, resamples); returns shape (len(ROWS), resamples)."""
-    with one_blas_thread():
-        return cell(weights)
-
-
-def bootstrap(
-    cell: Cell, draws: Sequence[NDArray[np.uint8]], *, report: Callable[[int], object] = lambda done: None
-) -> FloatArray:
+def bootstrap(cell: Cell, draws: Sequence[NDArray[np.uint8]]) -> FloatArray:
     """Evaluate a cell on resamples; returns shape (len(ROWS), n_resamples).
+
+    On the thread that asks: cells are many, and share the processors best one by one (:func:`in_threads`).
 
     Args:
         cell: what to evaluate.
         draws: how often each cluster is in each resample, as :func:`draw_clusters` gives it: blocks of shape
             (clusters, resamples).
-        report: is told how many blocks are finished.
     """
-
-    def work(drawn: NDArray[np.uint8]) -> FloatArray:
-        return cell(drawn.astype(np.float64))
-
-    parts = in_threads([partial(work, block) for block in draws], report)
+    parts = (cell(drawn.astype(np.float64)) for drawn in draws)
     return np.concatenate([np.zeros((len(ROWS), 0)), *parts], axis=1)
 
 

@@ -35,8 +35,8 @@ from dissensus.stats.weighted import FloatArray, divide
 TESTED = ("pearson_within", "pearson", "pearson_symmetric", "spearman", "l1", "brier", "nll", "accuracy")
 """The metrics whose differences are tested."""
 
-_CELLS = 500_000
-"""Swaps of clusters drawn at once: 4 MB."""
+_CELLS = 300_000
+"""Swaps of clusters drawn at once: 2.4 MB."""
 
 TOLERANCE = 1e-9
 """A swapped difference that is this close to the observed one equals it; the sums differ in their rounding."""
