@@ -33,10 +33,10 @@ def gated_holm(families: Sequence[Sequence[float]]) -> list[list[float]]:
         Adjusted p-values of the same shapes: a hypothesis is rejected at level α where its own is at most α. None is
         below its p-value or its gate's.
 
-    >>> [[round(p, 3) for p in family] for family in gated_holm([[0.01, 0.02, 0.001], [0.02, 0.5]])]
-    [[0.02, 0.04, 0.02], [0.04, 0.5]]
-    >>> [[round(p, 3) for p in family] for family in gated_holm([[0.01], [0.03]])]
-    [[0.02], [0.03]]
+    >>> for family in gated_holm([[0.01, 0.02, 0.001], [0.02, 0.5]]):
+    ...     print(*(round(p, 3) for p in family))
+    0.02 0.04 0.02
+    0.04 0.5
     """
     local = [_local(family) for family in families]
     whole = [max(family) for family in local]
