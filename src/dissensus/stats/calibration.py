@@ -21,7 +21,7 @@ BINS = 10
 _FEWEST_TO_A_BIN = 20
 """Pairs to a bin in which ties are counted."""
 
-_CELLS = 250_000
+_CELLS = 120_000
 """Simulated shares held at once."""
 
 _Weights = NDArray[np.generic] | None
