@@ -153,11 +153,10 @@ def test_where_bca_breaks_down_the_interval_is_the_percentile_one_and_says_so(va
     assert (found.low, found.high, found.method) == (plain.low, plain.high, "percentile")
 
 
-def test_recentred_resamples_surround_the_value_and_stop_at_the_floor():
-    found = recentred_interval(0.05, RESAMPLED, floor=0)
-    assert found.low == 0
+def test_recentred_resamples_surround_the_value():
+    found = recentred_interval(0.05, RESAMPLED)
+    assert found.low == pytest.approx(0.05 + np.quantile(RESAMPLED, 0.025) - RESAMPLED.mean())
     assert found.high == pytest.approx(0.05 + np.quantile(RESAMPLED, 0.975) - RESAMPLED.mean())
-    assert recentred_interval(0.05, RESAMPLED).low < 0
     assert recentred_interval(float("nan"), RESAMPLED).low is None
 
 
@@ -303,7 +302,7 @@ def test_the_interval_of_a_calibration_error_holds_its_mean_over_samples(tilt):
         cell = draw()
         values, resampled = cell(ones(clusters))[rows, 0], bootstrap(cell, draw_clusters(clusters, 400, rng))[rows]
         found = [
-            recentred_interval(v, r, spare=Freedom(np.sqrt(150 / 149), 149), floor=0)
+            recentred_interval(v, r, spare=Freedom(np.sqrt(150 / 149), 149))
             for v, r in zip(values, resampled, strict=True)
         ]
         hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from dissensus.stats.calibration import bin_of, equal_mass_edges
-from dissensus.stats.clusters import Clusters, IntArray
+from dissensus.stats.clusters import Clusters, IntArray, draw_block
 from dissensus.stats.metrics import (
     METRICS,
     correlation_of_sums,
@@ -263,25 +263,14 @@ def draw_clusters(clusters: Clusters, n_resamples: int, rng: np.random.Generator
 
     Returns:
         How often each cluster was drawn, blocks of shape (clusters, resamples). The resamples depend on ``rng`` alone.
-        Of a thousand clusters none is drawn a dozen times, and of 255 none can be drawn more often.
     """
     sizes = block_sizes(n_resamples, clusters.numbered)
-    jobs = zip(sizes, rng.spawn(len(sizes)), strict=True)
-    return in_threads([partial(_draw_block, clusters, *job) for job in jobs])
-
-
-def _draw_block(clusters: Clusters, n_resamples: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    counts = np.zeros((clusters.numbered, n_resamples), dtype=np.uint8)
-    for members in clusters.strata:
-        drawn = rng.integers(members.size, size=(members.size, n_resamples)) * n_resamples + np.arange(n_resamples)
-        drawn_often = np.bincount(drawn.ravel(), minlength=members.size * n_resamples)
-        counts[members] = np.minimum(drawn_often, 255).reshape(members.size, n_resamples)
-    return counts
+    return in_threads([partial(draw_block, clusters, *job) for job in zip(sizes, rng.spawn(len(sizes)), strict=True)])
 
 
 def touched(clusters: Clusters, inside: NDArray[np.bool_]) -> Clusters:
     """Leave out the strata that none of the pairs inside, shape (n,), is of: they need not be drawn."""
-    used = np.zeros(clusters.of_pair.max(initial=-1) + 1, dtype=np.bool_)
+    used = np.zeros(clusters.numbered, dtype=np.bool_)
     used[clusters.of_pair[inside]] = True
     return replace(clusters, strata=tuple(members for members in clusters.strata if used[members].any()))
 

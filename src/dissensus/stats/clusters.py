@@ -82,7 +82,7 @@ def find_freedom(clusters: Clusters, inside: NDArray[np.bool_] | None = None) ->
         inside: shape (n,); all pairs unless given.
     """
     of_pair = clusters.of_pair if inside is None else clusters.of_pair[inside]
-    sizes = np.bincount(of_pair, minlength=clusters.count).astype(np.float64)
+    sizes = np.bincount(of_pair, minlength=clusters.numbered).astype(np.float64)
     total = spread = 0.0
     shares = [sizes[members] for members in clusters.strata]
     for size in (share[share > 0] for share in shares):
@@ -153,14 +153,18 @@ def cluster_counts(
     found = find_clusters(clusters, strata)
     chunk = max(1, _CELLS // max(1, found.of_pair.size))
     for start in range(0, n_resamples, chunk):
-        rows = min(chunk, n_resamples - start)
-        counts = np.empty((rows, found.count), dtype=np.int64)
-        for members in found.strata:
-            counts[:, members] = _draw(members.size, rows, rng)
-        yield counts[:, found.of_pair]
+        drawn = draw_block(found, min(chunk, n_resamples - start), rng)
+        yield drawn[found.of_pair].T.astype(np.int64)
 
 
-def _draw(size: int, rows: int, rng: np.random.Generator) -> IntArray:
-    """Draw ``size`` of ``size`` things with replacement, ``rows`` times; counts of shape (rows, size)."""
-    drawn = rng.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
-    return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
+def draw_block(clusters: Clusters, n_resamples: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw whole clusters with replacement within each stratum; how often each was drawn, (clusters, n_resamples).
+
+    A byte holds that: of a thousand clusters none is drawn a dozen times, and of 255 none can be drawn more often.
+    """
+    counts = np.zeros((clusters.numbered, n_resamples), dtype=np.uint8)
+    for members in clusters.strata:
+        drawn = rng.integers(members.size, size=(members.size, n_resamples)) * n_resamples + np.arange(n_resamples)
+        often = np.bincount(drawn.ravel(), minlength=members.size * n_resamples)
+        counts[members] = np.minimum(often, 255).reshape(members.size, n_resamples)
+    return counts

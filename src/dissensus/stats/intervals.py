@@ -167,7 +167,6 @@ def recentred_interval(
     level: float = 0.95,
     spare: Freedom | None = None,
     *,
-    floor: float | None = None,
     seeds: SeedNoise = NO_NOISE,
 ) -> Estimate:
     """Give the percentile interval of a statistic that resampling inflates, with the resamples moved to the value.
@@ -183,17 +182,13 @@ def recentred_interval(
         resampled: shape (n_resamples,), without order; NaN where undefined.
         level: coverage.
         spare: as by :func:`dissensus.stats.clusters.find_freedom`, to widen for few or unequal clusters.
-        floor: the least value that the statistic can take.
         seeds: the noise of training seeds, by which the interval is stretched.
     """
     defined = _defined(value, resampled, level)
     if defined is None:
         return Estimate(value)
     moved = percentile_interval(value, defined - defined.mean() + value, level, spare)
-    stretched = stretch_for_seeds(moved, defined, seeds, level, spare)
-    if floor is None or stretched.low is None:
-        return stretched
-    return replace(stretched, low=max(floor, stretched.low))
+    return stretch_for_seeds(moved, defined, seeds, level, spare)
 
 
 def stretch_for_seeds(
