@@ -30,10 +30,16 @@ class SeedNoise:
     """Degrees of freedom of ``observed``."""
 
     def add(self, variance: float, degrees: float) -> tuple[float, float]:
-        """Add to a variance for the choice of prompts and its degrees of freedom (Satterthwaite, 1946)."""
+        """Add to a variance for the choice of prompts and its degrees of freedom (Satterthwaite, 1946).
+
+        A sum has no fewer degrees of freedom than the part with the fewest, though what the resamples share was taken
+        off the variance and not off its uncertainty.
+        """
         total = variance + self.excess
         spread = variance**2 / degrees + self.observed**2 / self.degrees
-        return total, total**2 / spread if spread > 0 else degrees
+        if self.observed <= 0 or spread <= 0:
+            return total, degrees
+        return total, max(total**2 / spread, min(degrees, self.degrees))
 
     def scaled(self, factor: float) -> SeedNoise:
         """The same of a value that is multiplied by a factor."""
