@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dissensus.stats.clusters import Clusters, Freedom, cluster_counts, find_clusters, find_freedom
-from dissensus.stats.coefficients import COEFFICIENTS
-from dissensus.stats.icc import icc_1k, icc_2k, near_icc_2k
-from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration, percentile_interval
-from dissensus.stats.ratings import VOTES, RatingTable, tabulate
+from dissensus.stats.agreement.coefficients import COEFFICIENTS
+from dissensus.stats.agreement.icc import icc_1k, icc_2k, near_icc_2k
+from dissensus.stats.agreement.ratings import VOTES, RatingTable, tabulate
+from dissensus.stats.resampling.clusters import Clusters, Freedom, cluster_counts, find_clusters, find_freedom
+from dissensus.stats.resampling.intervals import Estimate, bca_interval, find_acceleration, percentile_interval
 
 DESIGNS = ((12, "two"), (25, "two"), (150, "two"), (25, "uneven"), (150, "uneven"))
 LEANING = {"split": 1.2, "holes": 1.2, "alike": 4.0}

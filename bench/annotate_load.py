@@ -42,10 +42,10 @@ import aiohttp
 import numpy as np
 from sqlalchemy import select
 
-from dissensus.annotate import access, assignment, integrity
 from dissensus.annotate.config import AnnotationConfig
-from dissensus.annotate.schema import assignments, revisions
-from dissensus.annotate.store import AnnotationStore
+from dissensus.annotate.project import access, assignment, verify
+from dissensus.annotate.project.schema import assignments, revisions
+from dissensus.annotate.project.store import AnnotationStore
 from dissensus.records import Pair
 
 Row = dict[str, object]
@@ -186,7 +186,7 @@ def audit(database: str, secret: Path, tally: Tally) -> Row:
     joined = select(assignments.c.key, assignments.c.shown, revisions.c.idempotency_key, revisions.c.estimate)
     with AnnotationStore(database, secret=secret) as store:
         rows = store.read(lambda c: c.execute(joined.join_from(revisions, assignments)).all())
-        problems = integrity.check(store)
+        problems = verify.check(store)
     stored = {(row.key, row.idempotency_key): row.estimate if row.shown == "ab" else 10 - row.estimate for row in rows}
     return {
         "lost": sum(stored.get(given) != left for given, left in tally.acknowledged.items()),

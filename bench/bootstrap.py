@@ -28,11 +28,20 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, in_threads, ones, touched
 from dissensus.stats.calibration import bin_of, equal_mass_edges
-from dissensus.stats.clusters import find_clusters, find_freedom
-from dissensus.stats.intervals import percentile_interval, t_interval
-from dissensus.stats.permutation import Swap, swap_test
+from dissensus.stats.resampling.bootstrap import (
+    ROWS,
+    Cell,
+    bootstrap,
+    delete_blocks,
+    draw_clusters,
+    in_threads,
+    ones,
+    touched,
+)
+from dissensus.stats.resampling.clusters import find_clusters, find_freedom
+from dissensus.stats.resampling.intervals import percentile_interval, t_interval
+from dissensus.stats.resampling.permutation import Swap, swap_test
 
 Row = dict[str, object]
 Key = tuple[int, int]

@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dissensus.stats.bootstrap import draw_clusters
-from dissensus.stats.ceiling import Yardstick
-from dissensus.stats.clusters import find_clusters, find_freedom
-from dissensus.stats.intervals import bca_interval, percentile_interval
-from dissensus.stats.misfit import number_was_decided, order_was_decided
-from dissensus.stats.ratings import tabulate
+from dissensus.stats.agreement.ratings import tabulate
+from dissensus.stats.ceilings.noise_ceiling import Yardstick
+from dissensus.stats.ceilings.vote_process import number_was_decided, order_was_decided
+from dissensus.stats.resampling.bootstrap import draw_clusters
+from dissensus.stats.resampling.clusters import find_clusters, find_freedom
+from dissensus.stats.resampling.intervals import bca_interval, percentile_interval
 
 Row = dict[str, object]
 Drawn = tuple[np.ndarray, np.ndarray]

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
-from dissensus.reward.deberta import use_fast_attention
+from dissensus.reward.fast.deberta import use_fast_attention
 
 TARGET = 2.0
 SIZES = {"xsmall": (12, 384, 6), "small": (6, 768, 12), "base": (12, 768, 12), "large": (24, 1024, 16)}

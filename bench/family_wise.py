@@ -33,7 +33,7 @@ def study(seed: int, *, models: int, truth: str) -> tuple[bool, ...]:
     from dissensus.evaluate.join import join
     from dissensus.evaluate.scorecard import score
     from dissensus.records import Pair, Prediction, Votes
-    from dissensus.stats.comparison import holm
+    from dissensus.stats.resampling.paired_differences import holm
 
     rng = np.random.default_rng(seed)
     utility = rng.normal(0.3, 1.3, PAIRS)

@@ -27,14 +27,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dissensus.judge.asking import ask_model
-from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language import LanguageConfig, LanguageJudge
-from dissensus.judge.profile import ServerProfile
-from dissensus.judge.prompt import load_template
-from dissensus.judge.server import Server
-from dissensus.judge.store import JudgmentStore
+from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.language.prompt import load_template
+from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.server.backend import Server
+from dissensus.judge.server.capabilities import ServerProfile
+from dissensus.judge.server.http import Endpoint
+from dissensus.judge.store.store import JudgmentStore
 from dissensus.records import Pair
 
 HERE = Path(__file__).resolve().parent

@@ -29,14 +29,14 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dissensus.encoder import quiet_transformers
-from dissensus.judge.ask import Ask, Sampling
-from dissensus.judge.local import LocalModel
-from dissensus.judge.prompt import load_template
-from dissensus.judge.reading import verdict_probabilities
-from dissensus.judge.tiny import make_judge as make_tiny
-from dissensus.judge.verdict import parse_verdict
+from dissensus.judge.language.choice_distribution import verdict_probabilities
+from dissensus.judge.language.messages import Ask, Sampling
+from dissensus.judge.language.prompt import load_template
+from dissensus.judge.language.verdict import parse_verdict
+from dissensus.judge.local.tiny import make_judge as make_tiny
+from dissensus.judge.local.transformers import LocalModel
 from dissensus.records import Pair
+from dissensus.text.encoder import quiet_transformers
 
 N, TOP_P, NEW_TOKENS, TOKENS = 10, 0.9, 4, 600
 TARGET = 10

@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from dissensus.encoder import load_encoder
 from dissensus.files import read_pairs
 from dissensus.judge import Committee, CommitteeConfig, HumanVotes, JudgmentStore, judge_pairs
-from dissensus.margin import margins_from_judgments
+from dissensus.margins import margins_from_judgments
 from dissensus.records import Pair, plain_text
-from dissensus.sources.labels import draw_labels
+from dissensus.sources.label_votes import draw_labels
 from dissensus.stats.metrics import mean_absolute_error, pearson
+from dissensus.text.encoder import load_encoder
 
 FILES = ("vicuna80", "pandalm", "arguments")
 

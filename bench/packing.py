@@ -33,14 +33,14 @@ from torch.nn import functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
-from dissensus.encoder import resolve_model
 from dissensus.files import read_pairs
 from dissensus.records import plain_text
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.packed_attention import Packing, _by_piece, _plain
-from dissensus.reward.packed_model import packed_rewards, use_packing
-from dissensus.reward.packing import pack_texts
-from dissensus.reward.run import precision_is_bf16
+from dissensus.reward.fast.packed_attention import Packing, _by_piece, _plain
+from dissensus.reward.fast.packed_model import packed_rewards, use_packing
+from dissensus.reward.fast.packing import pack_texts
+from dissensus.reward.training.run import precision_is_bf16
+from dissensus.text.encoder import resolve_model
 
 PAIRS_PER_BATCH, LIMIT, VOCABULARY = 8, 512, 30_522
 HEADS, KEY_HEADS, DIM = 8, 4, 64

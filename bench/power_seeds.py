@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dissensus.stats.clusters import cluster_counts
+from dissensus.stats.design.sample_size import find_limit, find_pairs
+from dissensus.stats.design.simulated_power import Design, estimate_power
+from dissensus.stats.design.simulated_swaps import swap_test as plan_test
 from dissensus.stats.metrics import FloatArray, pearson, pearson_within
-from dissensus.stats.permutation import Swap, swap_test
-from dissensus.stats.planning import find_limit, find_pairs
-from dissensus.stats.power import Design, estimate_power
-from dissensus.stats.seeds import find_seed_noise
-from dissensus.stats.swap import swap_test as plan_test
+from dissensus.stats.resampling.clusters import cluster_counts
+from dissensus.stats.resampling.permutation import Swap, swap_test
+from dissensus.stats.resampling.training_seeds import find_seed_noise
 
 _AT_ONCE = 20
 

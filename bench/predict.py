@@ -29,10 +29,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from transformers.utils import logging
 
-from dissensus.encoder import quiet_transformers, resolve_model
 from dissensus.files import read_pairs
 from dissensus.records import plain_text
-from dissensus.reward.model import RewardModel
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.text.encoder import quiet_transformers, resolve_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WINDOW, BATCH_SIZES, TARGET = 512, (1, 8, 32, 64), 3

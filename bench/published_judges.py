@@ -22,8 +22,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from dissensus.evaluate.judge_tables import component_table, judge_tables
 from dissensus.evaluate.judges import Resampling, decompose, score_judges
+from dissensus.evaluate.tables.judge_tables import component_table, judge_tables
 from dissensus.files import read_pairs
 from dissensus.judge import JudgmentStore, judge_pairs
 from dissensus.judge.published import read_published

@@ -27,9 +27,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from dissensus.errors import DissensusError
-from dissensus.judge.language import LanguageConfig, LanguageJudge, Planned
-from dissensus.judge.store import JudgmentStore, content_of
-from dissensus.judge.upkeep import recover, verify
+from dissensus.judge.language.plan import LanguageConfig, LanguageJudge, Planned
+from dissensus.judge.store.store import JudgmentStore, content_of
+from dissensus.judge.store.verify import recover, verify
 from dissensus.records import Judgment, Pair
 
 PAGE = 4096

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from dissensus import __version__, read_pairs
-from dissensus.encoder import load_encoder
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.taxonomy import agreement_with_people, classify_offline
-from dissensus.taxonomy.offline import MAX_LENGTH
+from dissensus.taxonomy.classifiers import MAX_LENGTH
+from dissensus.text.encoder import load_encoder
 
 
 def real_data_dir() -> Path | None:

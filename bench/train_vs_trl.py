@@ -4,7 +4,7 @@
 
 Contenders, each a process that keeps its trainer and is told in turn to train one more unit of the same pairs:
 
-- ours: ``dissensus.reward.run.train`` as it comes;
+- ours: ``dissensus.reward.training.run.train`` as it comes;
 - stock: TRL as it comes (gradient checkpointing, micro-batches of 8 in random order);
 - tuned: TRL by hand (no checkpointing, grouped by length through a sampler of our own because
   ``group_by_length`` crashes, the best micro-batch of 4, 8, 16 and 32 in a trial run).
@@ -40,12 +40,12 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DebertaV2Config, TrainerCallback
 
-from dissensus.encoder import quiet_transformers, resolve_model
 from dissensus.files import read_pairs
 from dissensus.records import Pair, plain_text
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.encoding import Encoding
-from dissensus.reward.run import precision_is_bf16, train
+from dissensus.reward.text.encode import Encoding
+from dissensus.reward.training.run import precision_is_bf16, train
+from dissensus.text.encoder import quiet_transformers, resolve_model
 
 WINDOW = 512
 CASES = {

@@ -25,11 +25,17 @@ import numpy as np
 from interval_coverage import Design, designs, draw, study, truth
 from scipy.special import stdtr
 
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, ones
-from dissensus.stats.clusters import find_clusters, find_freedom
-from dissensus.stats.intervals import Estimate, bca_interval, find_acceleration, percentile_interval, t_interval
 from dissensus.stats.metrics import fisher_mean, pearson
-from dissensus.stats.permutation import Swap, swap_test
+from dissensus.stats.resampling.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, ones
+from dissensus.stats.resampling.clusters import find_clusters, find_freedom
+from dissensus.stats.resampling.intervals import (
+    Estimate,
+    bca_interval,
+    find_acceleration,
+    percentile_interval,
+    t_interval,
+)
+from dissensus.stats.resampling.permutation import Swap, swap_test
 
 SWAPS, RESAMPLES = 199, 400
 

@@ -15,7 +15,7 @@ from dissensus.cli import group
 from dissensus.files import write_records, write_trl
 from dissensus.judge import HumanVotes, JudgmentStore, judge_pairs
 from dissensus.records import Margin, Pair, Prediction, Votes
-from dissensus.report.run import load_run
+from dissensus.report.folder.run_reader import load_run
 from dissensus.simulate import SimulationConfig, simulate
 
 README = Path(__file__).parents[1] / "README.md"
@@ -125,9 +125,9 @@ def _serve(command: list[str], folder: Path) -> None:
 
 
 def test_the_commands_of_the_annotating_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from dissensus.annotate.assignment import add_items
     from dissensus.annotate.config import AnnotationConfig
-    from dissensus.annotate.store import AnnotationStore
+    from dissensus.annotate.project.assignment import add_items
+    from dissensus.annotate.project.store import AnnotationStore
 
     monkeypatch.chdir(tmp_path)
     with AnnotationStore.create("annotations.db", AnnotationConfig()) as store:

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from dissensus.judge.ask import Answer, Usage
-from dissensus.judge.asking import ask_model
+from dissensus.event_loops import awaitable, run_async
 from dissensus.judge.async_api import ask_model_async, judge_pairs_async
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language import LanguageConfig, LanguageJudge
-from dissensus.judge.store import JudgmentStore
+from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.language.messages import Answer, Usage
+from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.store.store import JudgmentStore
 from dissensus.judge.votes import HumanVotes
-from dissensus.loops import awaitable, run_async
 from dissensus.records import Pair, Votes
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i}", response_a="x", response_b="y", votes=Votes(a=2, b=1)) for i in range(5)]

@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig
 
-from dissensus.encoder import load_encoder
 from dissensus.errors import InputError
-from dissensus.judge.loading import load_language_model
-from dissensus.pretrained import locate
-from dissensus.reward.backbone import load_backbone
-from dissensus.reward.checks import check_model
-from dissensus.reward.model import RewardModel
+from dissensus.judge.local.load import load_language_model
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.text.backbone import load_backbone
+from dissensus.reward.training.preflight import check_model
+from dissensus.text.encoder import load_encoder
+from dissensus.text.pretrained import locate
 
 Rename = Callable[[str], str | None]
 

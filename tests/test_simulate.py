@@ -8,7 +8,7 @@ from scipy import stats
 from dissensus.errors import ConfigError
 from dissensus.simulate import Simulation, SimulationConfig, simulate, simulated_judgments
 from dissensus.simulate.population import vote_probabilities
-from dissensus.simulate.text import draw_prompts, draw_sketch, paraphrase, render
+from dissensus.simulate.texts import draw_prompts, draw_sketch, paraphrase, render
 
 BASE = SimulationConfig(prompts=80, seed=1)
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from dissensus.errors import ConfigError, TrainingError
-from dissensus.reward.backbone import load_backbone
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.loss import blend_loss, soft_loss
-from dissensus.reward.objectives import objective_of
+from dissensus.reward.objectives.losses import blend_loss, soft_loss
+from dissensus.reward.objectives.objective import objective_of
+from dissensus.reward.text.backbone import load_backbone
 
 from .trl_tiny import make_trainer, token_rows
 
@@ -41,7 +41,7 @@ def _trainer(
 
 
 def _ours(*arguments: Any, **options: Any) -> Any:
-    from dissensus.trl import RewardTrainer
+    from dissensus.integrations.trl import RewardTrainer
 
     return _trainer(RewardTrainer, *arguments, **options)
 
@@ -170,7 +170,7 @@ def _padding(order: list[int], lengths: np.ndarray[Any, Any], batch: int) -> flo
 
 
 def test_batches_are_of_like_length_seeded_and_new_in_every_epoch():
-    from dissensus.trl import LengthOrder
+    from dissensus.integrations.trl import LengthOrder
 
     lengths = np.random.default_rng(0).integers(3, 200, (203, 2))
 

@@ -1,4 +1,4 @@
-"""What ``dissensus.trl`` logs is exact over rows: in any batches, with ties, over any processes."""
+"""What ``dissensus.integrations.trl`` logs is exact over rows: in any batches, with ties, over any processes."""
 
 import json
 import os
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from dissensus.reward.backbone import load_backbone
-from dissensus.reward.lora import add_adapters
+from dissensus.reward.text.backbone import load_backbone
+from dissensus.reward.training.lora import add_adapters
 
 from . import trl_tiny
 from .trl_tiny import exact, make_trainer, token_rows

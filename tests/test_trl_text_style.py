@@ -1,4 +1,4 @@
-"""A model that ``dissensus.trl`` trained is read by `RewardModel` as its trainer read it."""
+"""A model that ``dissensus.integrations.trl`` trained is read by `RewardModel` as its trainer read it."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from dissensus.errors import ConfigError
 from dissensus.records import Pair
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.encoding import Encoding
-from dissensus.reward.model import RewardModel
-from dissensus.reward.run import train
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.text.encode import Encoding
+from dissensus.reward.training.run import train
 from dissensus.sources import read_pairs
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -43,7 +43,7 @@ def _without_telemetry(monkeypatch: pytest.MonkeyPatch):
 
 
 def _trained(folder: Path, rows: list[dict[str, Any]], out: Path, *, outputs: int = 1, **options: Any) -> Any:
-    from dissensus.trl import RewardTrainer
+    from dissensus.integrations.trl import RewardTrainer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for name, value in options.pop("tokenizer", {}).items():
@@ -178,7 +178,7 @@ def test_chats_without_a_template_are_refused(tiny_bert: Path, tmp_path: Path):
 def test_what_alters_nothing_is_reported(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A margin that TRL's own loss would read, and a fresh head that adapters leave as it is."""
     peft = pytest.importorskip("peft", reason="peft is not installed (extra lora)")
-    from dissensus.trl import RewardTrainer
+    from dissensus.integrations.trl import RewardTrainer
 
     rows = [{"chosen_ids": [2, 5, 3], "rejected_ids": [2, 6, 3], "margin": 0.5}] * 4
     settings = trl.RewardConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none")

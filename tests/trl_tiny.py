@@ -1,4 +1,4 @@
-"""Rows of tokens and a trainer for the tests of ``dissensus.trl``; also one of two processes: ``FOLDER OUT``."""
+"""Rows of tokens and a trainer for the tests of TRL's integration; also one of two processes: ``FOLDER OUT``."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ def make_trainer(
     from datasets import Dataset
     from trl import RewardConfig
 
-    from dissensus.trl import RewardTrainer
+    from dissensus.integrations.trl import RewardTrainer
 
     settings = {
         "output_dir": str(out),
@@ -75,7 +75,7 @@ def exact(model: Any, rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _one_of_several(folder: str, out: str) -> None:
-    from dissensus.reward.backbone import load_backbone
+    from dissensus.reward.text.backbone import load_backbone
 
     torch.set_num_threads(1)
     model, tokenizer = load_backbone(folder, new_head=False)

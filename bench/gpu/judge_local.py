@@ -27,13 +27,13 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from dissensus import __version__
-from dissensus.encoder import best_device, quiet_transformers
-from dissensus.judge.ask import Ask
-from dissensus.judge.local import LocalModel
-from dissensus.judge.passes import Reader
-from dissensus.judge.prompt import load_template
-from dissensus.judge.tiny import make_tokenizer
+from dissensus.judge.language.messages import Ask
+from dissensus.judge.language.prompt import load_template
+from dissensus.judge.local.kv_cache import Reader
+from dissensus.judge.local.tiny import make_tokenizer
+from dissensus.judge.local.transformers import LocalModel
 from dissensus.records import Pair
+from dissensus.text.encoder import best_device, quiet_transformers
 
 BILLION = {"hidden_size": 2048, "num_hidden_layers": 16, "intermediate_size": 8192, "vocab_size": 128_256}
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 256, "vocab_size": 2000}

@@ -20,10 +20,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, DebertaV2Config
 
 from dissensus import __version__
-from dissensus.judge.tiny import make_tokenizer
+from dissensus.judge.local.tiny import make_tokenizer
 from dissensus.records import Margin, plain_text
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.run import train
+from dissensus.reward.training.run import train
 from dissensus.simulate import SimulationConfig, simulate
 
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}

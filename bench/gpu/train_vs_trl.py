@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from dissensus.encoder import resolve_model
+from dissensus.text.encoder import resolve_model
 
 TINY = "DISSENSUS_BENCH_TINY"
 """Set for the contenders of a quick run, which are processes of their own."""

@@ -6,14 +6,14 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dissensus.evaluate.dataframe import metrics_frame
     from dissensus.evaluate.evaluation import evaluate_predictions
-    from dissensus.evaluate.frame import metrics_frame
     from dissensus.files import read_pairs, read_records, write_records
-    from dissensus.margin import margins_from_judgments
+    from dissensus.margins import margins_from_judgments
     from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Votes
     from dissensus.reward.config import TrainConfig
-    from dissensus.reward.model import RewardModel
-    from dissensus.reward.run import train
+    from dissensus.reward.serving.reward_model import RewardModel
+    from dissensus.reward.training.run import train
 
 __version__ = "0.1.0"
 
@@ -23,15 +23,15 @@ _HOME = {
     "Metric": "records",
     "Pair": "records",
     "Prediction": "records",
-    "RewardModel": "reward.model",
+    "RewardModel": "reward.serving.reward_model",
     "TrainConfig": "reward.config",
     "Votes": "records",
     "evaluate_predictions": "evaluate.evaluation",
-    "margins_from_judgments": "margin",
-    "metrics_frame": "evaluate.frame",
+    "margins_from_judgments": "margins",
+    "metrics_frame": "evaluate.dataframe",
     "read_pairs": "files",
     "read_records": "files",
-    "train": "reward.run",
+    "train": "reward.training.run",
     "write_records": "files",
 }
 
@@ -57,12 +57,12 @@ __all__ = [
 _SUBMODULES = (
     "aggregation",
     "annotate",
-    "encoder",
     "errors",
     "evaluate",
     "files",
     "judge",
-    "margin",
+    "integrations",
+    "margins",
     "records",
     "report",
     "reward",
@@ -71,12 +71,12 @@ _SUBMODULES = (
     "stats",
     "study",
     "taxonomy",
-    "trl",
+    "text",
 )
 
 
 _TRAIN = ("torch", "transformers", "accelerate")
-_NEEDS = {"RewardModel": _TRAIN, "train": _TRAIN, "trl": (*_TRAIN, "trl")}
+_NEEDS = {"RewardModel": _TRAIN, "train": _TRAIN}
 """Packages of extras without which a name cannot be imported."""
 
 

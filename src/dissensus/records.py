@@ -428,8 +428,8 @@ class Metric(Record):
     """Of a paired swap test, on differences."""
     p_holm: _Fraction | None = None
     """The same, of a primary difference, adjusted over all primary differences of the evaluation: each model and metric
-    on all pairs, then its groups by Holm (`dissensus.stats.multiplicity.gated_holm`). What is exploratory has none.
-    Files without roles were adjusted over the groups of each model and metric by itself."""
+    on all pairs, then its groups by Holm (`dissensus.stats.resampling.multiplicity.gated_holm`). What is exploratory
+    has none. Files without roles were adjusted over the groups of each model and metric by itself."""
     seeds: NonNegativeInt | None = None
     """Training seeds that the value is the mean of; of a difference, those of the side that has more."""
     seed_sd: _NonNegative | None = None

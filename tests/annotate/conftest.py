@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from dissensus.annotate.store import now
+from dissensus.annotate.project.store import now
 
 from . import postgres
 from .people import make_project

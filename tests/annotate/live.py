@@ -10,9 +10,9 @@ import time
 import pytest
 import uvicorn
 
-from dissensus.annotate.app import create_app
-from dissensus.annotate.hosts import hosts_for
-from dissensus.annotate.serve import settings
+from dissensus.annotate.web.app import create_app
+from dissensus.annotate.web.hosts import hosts_for
+from dissensus.annotate.web.serve import settings
 
 CHROMIUM = os.environ.get("DISSENSUS_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 NEEDS_CHROMIUM = [

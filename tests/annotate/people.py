@@ -4,11 +4,11 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
-from dissensus.annotate import access, adjudication, answers, assignment
-from dissensus.annotate.answers import Submission
 from dissensus.annotate.config import AnnotationConfig
-from dissensus.annotate.store import AnnotationStore
-from dissensus.annotate.terms import KnownAnswer, Said
+from dissensus.annotate.project import access, adjudication, answers, assignment
+from dissensus.annotate.project.answers import Submission
+from dissensus.annotate.project.sides import KnownAnswer, Said
+from dissensus.annotate.project.store import AnnotationStore
 from dissensus.records import Pair
 
 START = 1_800_000_000_000

@@ -6,10 +6,10 @@ import stat
 import pytest
 from sqlalchemy import select
 
-from dissensus.annotate import access
-from dissensus.annotate.refusals import Expired, NotYours, Unknown, Used
-from dissensus.annotate.schema import invites, sessions
-from dissensus.annotate.store import AnnotationStore
+from dissensus.annotate.project import access
+from dissensus.annotate.project.errors import Expired, NotYours, Unknown, Used
+from dissensus.annotate.project.schema import invites, sessions
+from dissensus.annotate.project.store import AnnotationStore
 from dissensus.errors import InputError
 
 HOUR = 3_600_000

@@ -9,10 +9,10 @@ from scipy.stats import binomtest
 from statsmodels.stats.inter_rater import aggregate_raters
 from statsmodels.stats.inter_rater import fleiss_kappa as oracle_kappa
 
-from dissensus.annotate.agreement import agreement
-from dissensus.annotate.answered import Row, read_rows
-from dissensus.annotate.habits import count_words, exact_interval, habits
-from dissensus.annotate.progress import item_progress, person_progress, totals
+from dissensus.annotate.analysis.annotator_agreement import agreement
+from dissensus.annotate.analysis.answer_patterns import count_words, exact_interval, habits
+from dissensus.annotate.analysis.answer_rows import Row, read_rows
+from dissensus.annotate.analysis.progress import item_progress, person_progress, totals
 
 from .people import fill, said
 

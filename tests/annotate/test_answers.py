@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import func, select
 
-from dissensus.annotate import access, answers, integrity
 from dissensus.annotate.config import AnnotationConfig
-from dissensus.annotate.database import StorageFull
-from dissensus.annotate.refusals import Incomplete, Reused, Stale, Taken, Unknown
-from dissensus.annotate.schema import assignments, items, revisions
-from dissensus.annotate.store import AnnotationStore
-from dissensus.annotate.terms import Said, Shown
+from dissensus.annotate.project import access, answers, verify
+from dissensus.annotate.project.database import StorageFull
+from dissensus.annotate.project.errors import Incomplete, Reused, Stale, Taken, Unknown
+from dissensus.annotate.project.schema import assignments, items, revisions
+from dissensus.annotate.project.sides import Said, Shown
+from dissensus.annotate.project.store import AnnotationStore
 
 from .people import make_project, said
 
@@ -43,7 +43,7 @@ def test_fifty_copies_of_one_submission_are_one_answer(database, open_project):
     assert {(one.revision, one.saved_at, one.state) for one in saved} == {(1, project.now, "answered")}
     assert _count(project) == 1
     assert project.read(lambda c: c.execute(select(items.c.taken).where(items.c.id == task.item_id)).scalar_one()) == 1
-    assert integrity.check(project.store) == []
+    assert verify.check(project.store) == []
 
 
 def test_a_key_of_saving_never_means_two_things(open_project):
@@ -76,7 +76,7 @@ def test_answers_are_only_ever_added_to(open_project):
     assert state == "answered"
     kinds = project.read(lambda c: c.execute(select(revisions.c.kind).order_by(revisions.c.revision)).scalars().all())
     assert kinds == ["answer", "withdraw", "skip", "withdraw", "answer"]
-    assert integrity.check(project.store) == []
+    assert verify.check(project.store) == []
 
 
 @pytest.mark.parametrize("lacks", ["correct", "distinct", "estimate", "choice"])
@@ -112,13 +112,13 @@ def test_an_answer_that_comes_too_late_waits_for_a_place(open_project):
     [quick] = project.lease("Grace").tasks
     project.answer("Grace", quick.key)
     assert project.answer("Ada", late.key, 9).state == "surplus"
-    assert integrity.check(project.store) == []
+    assert verify.check(project.store) == []
     project.submit("Grace", quick.key, kind="skip", base=1, reason="on second thoughts")
     state = project.read(lambda c: c.execute(select(assignments.c.state).where(assignments.c.key == late.key)).scalar())
     assert state == "answered"
     with pytest.raises(Taken):
         project.submit("Grace", quick.key, kind="withdraw", base=2)
-    assert integrity.check(project.store) == []
+    assert verify.check(project.store) == []
 
 
 def test_a_draft_is_kept_until_the_answer_takes_its_place(open_project):
@@ -156,7 +156,7 @@ def test_a_full_disk_leaves_nothing_half_written(open_project):
         fill_up()
     before = _count(project)
     pages(1_000_000)
-    assert integrity.check(project.store) == []
+    assert verify.check(project.store) == []
     assert project.submit("Ada", tasks[-1].key, said()).revision == 1
     assert _count(project) == before + 1
 
@@ -184,7 +184,7 @@ def test_a_really_full_disk_is_told_and_got_over(tmp_path):
             fill_up()
         saved = _count(project)
         room.unlink()
-        assert integrity.check(project.store) == []
+        assert verify.check(project.store) == []
         project.submit("Ada", tasks[-1].key, said())
         assert _count(project) == saved + 1
 
@@ -196,10 +196,10 @@ def test_a_really_full_disk_is_told_and_got_over(tmp_path):
 
 _WRITER = """
 import sys
-from dissensus.annotate import answers, assignment
-from dissensus.annotate.answers import Submission
-from dissensus.annotate.store import AnnotationStore, now
-from dissensus.annotate.terms import Said
+from dissensus.annotate.project import answers, assignment
+from dissensus.annotate.project.answers import Submission
+from dissensus.annotate.project.store import AnnotationStore, now
+from dissensus.annotate.project.sides import Said
 from pathlib import Path
 store = AnnotationStore(sys.argv[1], secret=Path(sys.argv[2]))
 given = store.write(lambda c: assignment.lease(c, store.config, store.seed, 1, want=50, have=[], now=now())).tasks
@@ -221,7 +221,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path, open_project):
         rows = store.read(
             lambda c: c.execute(select(assignments.c.key, revisions.c.estimate).join_from(revisions, assignments)).all()
         )
-        assert integrity.check(store) == []
+        assert verify.check(store) == []
     stored = {row.key: row.estimate for row in rows}
     assert len(acknowledged) >= 17
     assert all(stored[key] == int(estimate) for key, estimate in acknowledged)
@@ -263,4 +263,4 @@ def test_revoked_people_keep_what_they_said_and_give_back_what_they_hold(open_pr
     project.write(lambda c: access.revoke(c, project.people["Ada"], project.now))
     [again] = project.lease("Grace", want=5).tasks
     assert again.item_id == second.item_id
-    assert integrity.check(project.store) == []
+    assert verify.check(project.store) == []

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 from sqlalchemy import func, select, update
 
-from dissensus.annotate.schema import metadata, people, revisions
-from dissensus.annotate.terms import Said
+from dissensus.annotate.project.schema import metadata, people, revisions
+from dissensus.annotate.project.sides import Said
 from dissensus.records import Message, Pair
 
 from ..report.payloads import PAYLOADS

@@ -5,13 +5,13 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from dissensus.annotate.argilla import read_argilla
-from dissensus.annotate.export import read_annotated
-from dissensus.annotate.foreign import Names
-from dissensus.annotate.store import AnnotationStore
+from dissensus.annotate.exchange.argilla import read_argilla
+from dissensus.annotate.exchange.export import read_annotated
+from dissensus.annotate.exchange.other_tools import Names
+from dissensus.annotate.project.store import AnnotationStore
 from dissensus.cli import group
 from dissensus.errors import InputError
-from dissensus.files.writing import write_rows
+from dissensus.files.writers import write_rows
 
 FIELDS = {"prompt": [{"role": "user", "content": "Question?"}], "response_a": "Yes.", "response_b": "No."}
 U1, U2, U3 = (f"{n}0000000-0000-0000-0000-000000000000" for n in (1, 2, 3))

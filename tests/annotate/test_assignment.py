@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from dissensus.annotate import access, assignment, integrity
-from dissensus.annotate.refusals import NotYours
-from dissensus.annotate.schema import assignments, items
+from dissensus.annotate.project import access, assignment, verify
+from dissensus.annotate.project.errors import NotYours
+from dissensus.annotate.project.schema import assignments, items
 from dissensus.errors import InputError
 from dissensus.records import Pair
 
@@ -116,7 +116,7 @@ def test_thirty_people_and_150_pairs_make_exactly_three_answers_each(seed, steps
         schedule.run(steps)
         schedule.finish()
         assert list(_counted(project).values()) == [3] * 150
-        assert integrity.check(project.store) == []
+        assert verify.check(project.store) == []
     finally:
         project.store.close()
         shutil.rmtree(folder)
@@ -132,7 +132,7 @@ def test_never_more_than_k_answers_at_any_moment(seed, k, people):
         for _ in range(15):
             schedule.run(1)
             assert all(n <= k for n in _counted(project).values())
-            assert integrity.check(project.store) == []
+            assert verify.check(project.store) == []
     finally:
         project.store.close()
         shutil.rmtree(folder)
@@ -162,7 +162,7 @@ def test_practice_comes_first_in_its_own_order_and_takes_no_places(open_project)
     for name in ("Ada", "Grace"):
         tasks = project.lease(name, want=2).tasks
         assert tasks[0].practice
-    assert integrity.check(project.store) == []
+    assert verify.check(project.store) == []
 
 
 def test_reloading_gives_the_same_tasks_again(open_project):

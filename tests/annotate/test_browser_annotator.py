@@ -6,8 +6,8 @@ import time
 import pytest
 from sqlalchemy import select
 
-from dissensus.annotate import integrity
-from dissensus.annotate.schema import assignments, items, revisions
+from dissensus.annotate.project import verify
+from dissensus.annotate.project.schema import assignments, items, revisions
 from dissensus.records import Message, Pair
 
 from ..report.payloads import PAYLOADS
@@ -74,7 +74,7 @@ def test_all_150_pairs_by_keyboard_alone(browser, serve):
         assert page.seen.wrong == []
     assert len(_stored(project)) == 150
     assert sorted(_lefts(project)) == sorted([0, 3, 7, 9, 10] * 30)
-    assert integrity.check(project.store) == []
+    assert verify.check(project.store) == []
 
 
 def test_twenty_answers_without_a_network_all_land_in_order(browser, serve):
@@ -93,7 +93,7 @@ def test_twenty_answers_without_a_network_all_land_in_order(browser, serve):
         _saved(page)
         assert page.seen.wrong == []
     assert _lefts(project) == [n % 10 for n in range(20)]
-    assert integrity.check(project.store) == []
+    assert verify.check(project.store) == []
 
 
 def test_what_waits_survives_a_reload(browser, serve):
@@ -305,7 +305,7 @@ def test_what_waits_is_never_sent_as_somebody_elses(browser, serve):
 
 
 def test_somebody_revoked_is_told_and_their_answers_stay_in_the_browser(browser, serve):
-    from dissensus.annotate import access
+    from dissensus.annotate.project import access
 
     project, origin = serve(pairs=10, annotators=1)
     with person(browser, origin, project, "Ada") as page:

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from dissensus.annotate.store import now
-from dissensus.annotate.terms import Said
+from dissensus.annotate.project.sides import Said
+from dissensus.annotate.project.store import now
 from dissensus.records import Pair
 
 from ..report.payloads import PAYLOADS

@@ -6,8 +6,8 @@ import time
 import pytest
 from sqlalchemy import func, select
 
-from dissensus.annotate import integrity
-from dissensus.annotate.schema import assignments
+from dissensus.annotate.project import verify
+from dissensus.annotate.project.schema import assignments
 
 from .live import NEEDS_CHROMIUM, PHONE, grave, person, until
 
@@ -54,7 +54,7 @@ def test_several_people_give_every_answer_that_is_wanted(browser, serve):
             pages[0].wait_for_timeout(20)
         assert all(page.seen.wrong == [] for page in pages)
     assert _answered(project) == 16
-    assert integrity.check(project.store) == []
+    assert verify.check(project.store) == []
 
 
 def _open_to_others_alone(project, page):

@@ -2,7 +2,8 @@
 
 import random
 
-from dissensus.annotate import access, assignment, desk
+from dissensus.annotate.project import access, assignment
+from dissensus.annotate.web import task_view
 
 from .people import make_pairs
 
@@ -10,7 +11,7 @@ MINUTE = 60_000
 
 
 def _left(project, name):
-    return project.read(lambda c: desk.progress_of(c, project.config, project.people[name]).left)
+    return project.read(lambda c: task_view.progress_of(c, project.config, project.people[name]).left)
 
 
 def _can_take(project, name):

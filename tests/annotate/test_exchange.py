@@ -8,16 +8,16 @@ import statistics
 import pytest
 from click.testing import CliRunner
 
-from dissensus.annotate import integrity
-from dissensus.annotate.aggregation import Rules, aggregate, aggregate_estimates, majority
-from dissensus.annotate.export import annotated_pairs, export, read_annotated
-from dissensus.annotate.imports import import_export
-from dissensus.annotate.store import AnnotationStore
-from dissensus.annotate.terms import Said, Shown
+from dissensus.annotate.analysis.combine_answers import Rules, aggregate, aggregate_estimates, majority
+from dissensus.annotate.exchange.export import annotated_pairs, export, read_annotated
+from dissensus.annotate.exchange.imports import import_export
+from dissensus.annotate.project import verify
+from dissensus.annotate.project.sides import Said, Shown
+from dissensus.annotate.project.store import AnnotationStore
 from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
 from dissensus.files import read_pairs
-from dissensus.files.reading import read_rows
+from dissensus.files.readers import read_rows
 from dissensus.records import Pair, Votes
 
 from ..report.payloads import PAYLOADS
@@ -41,7 +41,7 @@ def _rich(open_project, database=None):
 
 
 def _twists(project):
-    from dissensus.annotate import access, answers
+    from dissensus.annotate.project import access, answers
 
     draw = random.Random(4)
     project.add("Mei")
@@ -71,7 +71,7 @@ def test_export_import_export_is_the_same_to_the_byte(form, open_project, tmp_pa
     done = export(project.store, first)
     import_export(first, tmp_path / "copy.db")
     with AnnotationStore(tmp_path / "copy.db") as copy:
-        assert integrity.check(copy) == []
+        assert verify.check(copy) == []
         assert export(copy, second) == done
         assert (copy.config, copy.seed) == (project.config, project.store.seed)
     assert first.read_bytes() == second.read_bytes()
@@ -87,9 +87,9 @@ def test_it_is_the_same_across_databases(postgres_server, open_project, tmp_path
     url = postgres_server()
     import_export(files[1], url, secret=tmp_path / "secret")
     with AnnotationStore(url, secret=tmp_path / "secret") as back:
-        assert integrity.check(back) == []
+        assert verify.check(back) == []
         export(back, files[2])
-        from dissensus.annotate import access
+        from dissensus.annotate.project import access
 
         assert back.write(lambda c: access.add_person(c, "Somebody new", "annotator", 1)).id > len(project.people)
     assert files[0].read_bytes() == files[1].read_bytes() == files[2].read_bytes()

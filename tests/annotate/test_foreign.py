@@ -7,13 +7,13 @@ import shlex
 import pytest
 from click.testing import CliRunner
 
-from dissensus.annotate import integrity
-from dissensus.annotate.aggregation import Rules
-from dissensus.annotate.export import read_annotated
-from dissensus.annotate.foreign import Names
-from dissensus.annotate.imports import import_foreign
-from dissensus.annotate.label_studio import read_label_studio
-from dissensus.annotate.store import AnnotationStore
+from dissensus.annotate.analysis.combine_answers import Rules
+from dissensus.annotate.exchange.export import read_annotated
+from dissensus.annotate.exchange.imports import import_foreign
+from dissensus.annotate.exchange.label_studio import read_label_studio
+from dissensus.annotate.exchange.other_tools import Names
+from dissensus.annotate.project import verify
+from dissensus.annotate.project.store import AnnotationStore
 from dissensus.cli import group
 from dissensus.errors import InputError
 
@@ -98,7 +98,7 @@ PICKED = _picked("left", "left", "right", "right", "right")
 
 def _votes(database):
     with AnnotationStore(database) as store:
-        assert integrity.check(store) == []
+        assert verify.check(store) == []
         return [(pair.votes.a, pair.votes.b) for pair in read_annotated(store)]
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dissensus.annotate import integrity
-from dissensus.annotate.terms import Said
+from dissensus.annotate.project import verify
+from dissensus.annotate.project.sides import Said
 
 from .people import fill
 
@@ -19,7 +19,7 @@ def used(open_project):
 
 
 def test_a_used_project_is_whole(used):
-    assert integrity.check(used.store) == []
+    assert verify.check(used.store) == []
 
 
 _FIRST_ANSWER = "(SELECT min(id) FROM assignments WHERE state = 'answered')"
@@ -44,4 +44,4 @@ def test_each_fault_is_found(used, harm, told):
         c.exec_driver_sql(harm)
         c.exec_driver_sql("PRAGMA foreign_keys = ON")
         c.exec_driver_sql("BEGIN")
-    assert any(told in fault for fault in integrity.check(used.store))
+    assert any(told in fault for fault in verify.check(used.store))

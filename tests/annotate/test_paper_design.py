@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dissensus.annotate import integrity
-from dissensus.annotate.store import now
+from dissensus.annotate.project import verify
+from dissensus.annotate.project.store import now
 from dissensus.cli import group
 from dissensus.files import read_pairs, write_records
 from dissensus.records import Pair, Prediction
@@ -122,7 +122,7 @@ def made(real_data_dir, tmp_path_factory):
             pass
         for person in people:
             person.web.close()
-    assert integrity.check(project.store) == []
+    assert verify.check(project.store) == []
     project.store.close()
     for name, noise in (("baseline", 0.35), ("margin", 0.15)):
         write_records(folder / f"{name}.jsonl", _predictions(opinions, name, noise))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissensus.annotate.rendering import render, render_turns
+from dissensus.annotate.web.markdown import render, render_turns
 from dissensus.records import Message
 
 from ..report.payloads import PAYLOADS

@@ -6,10 +6,10 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import select
 
-from dissensus.annotate.hosts import hosts_for
-from dissensus.annotate.refusals import Unknown
-from dissensus.annotate.schema import metadata, sessions
-from dissensus.annotate.throttle import Throttle, Throttled
+from dissensus.annotate.project.errors import Unknown
+from dissensus.annotate.project.schema import metadata, sessions
+from dissensus.annotate.web.hosts import hosts_for
+from dissensus.annotate.web.throttle import Throttle, Throttled
 from dissensus.errors import InputError
 
 from .test_api import BODIES, MATRIX
@@ -149,7 +149,7 @@ def test_signing_out_ends_the_session_on_the_server(site):
 
 @pytest.mark.parametrize(("trusted", "secure"), [(None, False), ("https://annotate.example.org", True)])
 def test_the_cookie_is_for_this_app_alone(trusted, secure, site):
-    from dissensus.annotate.app import create_app
+    from dissensus.annotate.web.app import create_app
 
     hosts = hosts_for(8700, trusted)
     browser = Browser(create_app(site.project.store, hosts=hosts))

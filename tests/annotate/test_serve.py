@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from dissensus.annotate.config import AnnotationConfig
-from dissensus.annotate.serve import Listening, check, open_socket
-from dissensus.annotate.store import AnnotationStore
+from dissensus.annotate.project.store import AnnotationStore
+from dissensus.annotate.web.serve import Listening, check, open_socket
 from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
 from dissensus.files import write_records

@@ -10,11 +10,12 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from dissensus.annotate import access, integrity
 from dissensus.annotate.config import AnnotationConfig
-from dissensus.annotate.database import locate
-from dissensus.annotate.hosts import hosts_for
-from dissensus.annotate.store import AnnotationStore
+from dissensus.annotate.project import access, verify
+from dissensus.annotate.project.database import locate
+from dissensus.annotate.project.store import AnnotationStore
+from dissensus.annotate.web import timeouts
+from dissensus.annotate.web.hosts import hosts_for
 from dissensus.cli import group
 from dissensus.errors import InputError
 from dissensus.files import write_records
@@ -25,9 +26,10 @@ from .web import saying
 
 _KILLED = """
 import os, signal, sys
-from dissensus.annotate import imports, practice
+from dissensus.annotate.exchange import imports
+from dissensus.annotate import practice
 from dissensus.annotate.config import AnnotationConfig
-from dissensus.annotate.store import AnnotationStore
+from dissensus.annotate.project.store import AnnotationStore
 
 def fill(c):
     imports.add_practice(c)
@@ -127,7 +129,7 @@ def test_nothing_is_acknowledged_once_the_file_is_gone(how, open_site, tmp_path)
     if how == "moved":
         path.with_name("elsewhere.db").rename(path)
         assert ada.post(f"/api/tasks/{second['key']}/revisions", json=said).json()["repeated"] is False
-        assert integrity.check(site.project.store) == []
+        assert verify.check(site.project.store) == []
 
 
 def test_where_the_file_was_is_said_in_the_log(open_site, tmp_path, caplog):
@@ -191,11 +193,10 @@ def _drip(connection):
 
 
 def test_connections_that_say_nothing_are_closed_and_work_is_not(open_project, monkeypatch):
-    from dissensus.annotate import patience
 
     from .live import served
 
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(timeouts, "PATIENCE_SECONDS", 0.3)
     with served(open_project()) as origin:
         address = ("127.0.0.1", int(origin.rsplit(":", 1)[1]))
         head = f"POST /api/session HTTP/1.1\r\nHost: 127.0.0.1:{address[1]}\r\nOrigin: {origin}\r\n"

@@ -1,11 +1,11 @@
 """The three tasks in the paper's words."""
 
-from dissensus.annotate import wording
+from dissensus.annotate import questions
 from dissensus.annotate.config import AnnotationConfig
 
 
 def test_the_questions_are_the_papers():
-    first, second, third = wording.tasks(AnnotationConfig())
+    first, second, third = questions.tasks(AnnotationConfig())
     assert first.question == "Is there a single factually, correct response to this prompt?"
     assert [option.words for option in first.options] == [
         "There is only one single correct choice to this prompt.",
@@ -25,11 +25,11 @@ def test_the_questions_are_the_papers():
 
 
 def test_the_fourth_is_asked_where_it_is_wanted():
-    assert [task.name for task in wording.tasks(AnnotationConfig())] == ["correct", "distinct", "left"]
-    assert [task.name for task in wording.tasks(AnnotationConfig(own_choice=True))][-1] == "choice"
+    assert [task.name for task in questions.tasks(AnnotationConfig())] == ["correct", "distinct", "left"]
+    assert [task.name for task in questions.tasks(AnnotationConfig(own_choice=True))][-1] == "choice"
 
 
 def test_no_key_means_two_things():
-    keys = [option.keys for task in wording.tasks(AnnotationConfig(own_choice=True)) for option in task.options]
+    keys = [option.keys for task in questions.tasks(AnnotationConfig(own_choice=True)) for option in task.options]
     taken = [*keys, "N", "U", "K", "L", "G", "?", "[", "]"]
     assert len(set(taken)) == len(taken)

@@ -5,8 +5,8 @@ import itertools
 
 from starlette.testclient import TestClient
 
-from dissensus.annotate.app import create_app
-from dissensus.annotate.hosts import hosts_for
+from dissensus.annotate.web.app import create_app
+from dissensus.annotate.web.hosts import hosts_for
 
 PORT = 8700
 ORIGIN = f"http://127.0.0.1:{PORT}"

@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 import dissensus
-from dissensus import encoder
 from dissensus.cli.judge import command
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import write_records
 from dissensus.judge import JudgmentStore
 from dissensus.simulate import SimulationConfig, simulate
+from dissensus.text import encoder
 
 
 class HashedFeatures:

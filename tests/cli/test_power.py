@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from dissensus.cli.power import command
 from dissensus.errors import InputError
-from dissensus.stats import planning
+from dissensus.stats.design import sample_size
 
 
 def run(*options):
@@ -16,7 +16,7 @@ def run(*options):
 
 @pytest.fixture
 def short_search(monkeypatch):
-    monkeypatch.setattr(planning, "SEARCH_STEPS", (1.0,))
+    monkeypatch.setattr(sample_size, "SEARCH_STEPS", (1.0,))
 
 
 def test_prints_a_row_for_each_number_of_annotators_and_nothing_else_on_stdout():

@@ -6,7 +6,7 @@ import pytest
 from dissensus.cli import main
 from dissensus.records import Pair
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.run import train
+from dissensus.reward.training.run import train
 
 
 @pytest.fixture

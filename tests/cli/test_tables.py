@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from dissensus.cli.tables import _FORMATS, command
 from dissensus.errors import InputError
-from dissensus.evaluate.formats import FORMATS
+from dissensus.evaluate.tables.render import FORMATS
 from dissensus.files import write_json
 
 OLD_ROW = {"model": "m", "group": "all", "metric": "pearson", "value": 0.5, "low": 0.4, "high": 0.6, "n": 30}

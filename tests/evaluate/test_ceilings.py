@@ -7,9 +7,9 @@ import pytest
 from dissensus.evaluate import ceilings
 from dissensus.evaluate.ceilings import History, find_history, score_ceilings
 from dissensus.evaluate.join import join
-from dissensus.evaluate.measure import Resampling
+from dissensus.evaluate.resample import Resampling
 from dissensus.records import Pair, Prediction, Vote, Votes
-from dissensus.stats.clusters import Freedom
+from dissensus.stats.resampling.clusters import Freedom
 
 
 def _joined(n=400, votes=5, seed=0, datasets=("d",), singles=0):

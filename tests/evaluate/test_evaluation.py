@@ -3,7 +3,7 @@ import pytest
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.evaluation import evaluate_predictions
-from dissensus.evaluate.tables import Scores, make_tables
+from dissensus.evaluate.tables.build import Scores, make_tables
 from dissensus.records import Judgment, Margin, Pair, Prediction, Vote, Votes
 
 

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from dissensus.evaluate.formats import FORMATS, markdown_table, render, render_brief, terminal_table
-from dissensus.evaluate.latex import latex_table, latex_text
 from dissensus.evaluate.scores import ESTIMATES_NOTE, notes
-from dissensus.evaluate.table import Table
-from dissensus.evaluate.tables import Scores, group_table, metric_table
-from dissensus.files.cells import ESCAPED, restore_cells
+from dissensus.evaluate.tables.build import Scores, group_table, metric_table
+from dissensus.evaluate.tables.latex import latex_table, latex_text
+from dissensus.evaluate.tables.render import FORMATS, markdown_table, render, render_brief, terminal_table
+from dissensus.evaluate.tables.table import Table
+from dissensus.files.formula_escape import ESCAPED, restore_cells
 from dissensus.records import Metric
 
 NASTY = r"a_b & 5% $x$ #1 {y} ~z ^w \end{table} | `c` <script> [d] *"

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.formats import terminal_table
-from dissensus.evaluate.judge_tables import component_table, judge_tables
 from dissensus.evaluate.judges import decompose, score_judges
-from dissensus.evaluate.measure import Resampling
+from dissensus.evaluate.resample import Resampling
+from dissensus.evaluate.tables.judge_tables import component_table, judge_tables
+from dissensus.evaluate.tables.render import terminal_table
 from dissensus.files import read_pairs
 from dissensus.judge import JudgmentStore, judge_pairs
 from dissensus.judge.published import read_published
-from dissensus.margin import margins_from_judgments
+from dissensus.margins import margins_from_judgments
 from dissensus.records import Judgment
 
 NONE = Resampling(n=0)

@@ -1,7 +1,7 @@
 import pytest
 
-from dissensus.evaluate.layout import dataset_domains, group_row_label, paper_lines
-from dissensus.evaluate.published import PUBLISHED, missing_groups
+from dissensus.evaluate.paper_numbers import PUBLISHED, missing_groups
+from dissensus.evaluate.tables.layout import dataset_domains, group_row_label, paper_lines
 
 PAPER = [
     ("In-domain (ID)", "webgpt"),

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from dissensus.evaluate.join import Joined
-from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import aggregated_preferences, ratings_of, score_people
-from dissensus.evaluate.targets import estimated_targets
+from dissensus.evaluate.resample import Resampling
+from dissensus.evaluate.rules import estimated_targets
 from dissensus.files import read_pairs
 from dissensus.records import Pair, Vote, Votes
-from dissensus.stats import aggregation
-from dissensus.stats.ceiling import ceiling
-from dissensus.stats.ratings import ratings_from_votes
+from dissensus.stats.agreement import dawid_skene
+from dissensus.stats.agreement.ratings import ratings_from_votes
+from dissensus.stats.ceilings.noise_ceiling import ceiling
 
 
 def _pair(row: int, votes: list[tuple[str | None, str]], dataset: str = "d") -> Pair:
@@ -113,7 +113,7 @@ def test_a_data_set_without_names_is_left_out_of_the_sensitivity():
 
 def test_a_fit_that_was_stopped_says_so(monkeypatch):
     pairs, _ = _population(np.random.default_rng(2), 300)
-    short = partial(aggregation.dawid_skene, max_iterations=3)
+    short = partial(dawid_skene.dawid_skene, max_iterations=3)
     monkeypatch.setattr("dissensus.evaluate.people.dawid_skene", short)
     predicted = {"m": np.full((1, 300), 0.5)}
     human = np.array([pair.votes.preference for pair in pairs])

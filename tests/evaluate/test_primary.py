@@ -7,13 +7,13 @@ import pytest
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.evaluation import evaluate_predictions
-from dissensus.evaluate.formats import render
 from dissensus.evaluate.groups import is_exploratory
 from dissensus.evaluate.primary import NOT_COUNTED, PRIMARY, check_primary, too_few_swaps, with_roles
-from dissensus.evaluate.words import stars
+from dissensus.evaluate.tables.number_format import stars
+from dissensus.evaluate.tables.render import render
 from dissensus.records import Judgment, Metric
-from dissensus.stats.multiplicity import gated_holm
-from dissensus.stats.permutation import TESTED
+from dissensus.stats.resampling.multiplicity import gated_holm
+from dissensus.stats.resampling.permutation import TESTED
 
 QUICK = {"n_resamples": 0, "n_swaps": 199}
 

@@ -5,11 +5,11 @@ from dissensus.errors import EvaluationError
 from dissensus.evaluate import scorecard
 from dissensus.evaluate.groups import is_exploratory
 from dissensus.evaluate.join import join
-from dissensus.evaluate.measure import Contender, Part, Sample, _swaps
+from dissensus.evaluate.resample import Contender, Part, Sample, _swaps
 from dissensus.evaluate.scorecard import Reference
-from dissensus.stats.clusters import find_freedom
 from dissensus.stats.metrics import METRICS
-from dissensus.stats.permutation import TESTED
+from dissensus.stats.resampling.clusters import find_freedom
+from dissensus.stats.resampling.permutation import TESTED
 
 
 def score(pairs, predictions, **settings):

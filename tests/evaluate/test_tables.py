@@ -2,8 +2,8 @@ import pytest
 
 from dissensus.evaluate.join import join
 from dissensus.evaluate.scorecard import score
-from dissensus.evaluate.tables import Scores, cell, group_table, make_tables, metric_table, notes, number
-from dissensus.evaluate.words import short_names, stars
+from dissensus.evaluate.tables.build import Scores, cell, group_table, make_tables, metric_table, notes, number
+from dissensus.evaluate.tables.number_format import short_names, stars
 from dissensus.records import Metric
 
 

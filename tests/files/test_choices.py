@@ -11,7 +11,7 @@ import pytest
 from dissensus.cli.pairs import _mapping, _values
 from dissensus.errors import InputError
 from dissensus.files import read_pairs, read_trl
-from dissensus.files.merging import turned
+from dissensus.files.rows.merge import turned
 from dissensus.records import Vote, content_id
 
 TEXTS = [{"prompt": f"Why {i}?", "response_a": f"So {i}.", "response_b": f"No {i}."} for i in range(4)]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from dissensus.errors import OutputError
-from dissensus.files.claims import sole_writer
+from dissensus.files.locks import sole_writer
 
 HOLD = """
 import sys, time
-from dissensus.files.claims import sole_writer
+from dissensus.files.locks import sole_writer
 with sole_writer(sys.argv[1]):
     if len(sys.argv) > 2:
         import os

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from dissensus.files import read_pairs, write_records
-from dissensus.files.pairs import pair_from_row, row_from_pair
+from dissensus.files.rows.pair_rows import pair_from_row, row_from_pair
 from dissensus.records import Pair, Vote, Votes, content_id
 
 ROW = {"prompt": "Why?", "response_a": "So.", "response_b": "No."}

@@ -8,7 +8,7 @@ import pytest
 
 from dissensus.errors import InputError
 from dissensus.files import read_pairs, write_records, write_trl
-from dissensus.files.chat import decode_cell, text_of
+from dissensus.files.rows.chat import decode_cell, text_of
 from dissensus.files.trl import split_prompt
 from dissensus.records import Message, Pair, content_id, plain_text
 
@@ -320,7 +320,7 @@ def test_parquet_whose_first_rows_have_no_calls_says_what_to_write(tmp_path):
 
 
 def test_the_calls_reach_the_chat_template():
-    from dissensus.reward.encoding import _turns
+    from dissensus.reward.text.encode import _turns
 
     (pair,) = read_pairs([with_calls()])
     assert _turns(pair.response_a, "assistant")[0]["tool_calls"] == pair.response_a[0].calls

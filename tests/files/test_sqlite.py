@@ -7,7 +7,7 @@ import pytest
 
 from dissensus.files.sqlite import application_of
 from dissensus.judge import JudgmentStore
-from dissensus.judge.schema import is_store
+from dissensus.judge.store.schema import is_store
 
 
 @pytest.mark.parametrize(("number", "known"), [(None, 0), (7, 7), (2**31 - 1, 2**31 - 1)])

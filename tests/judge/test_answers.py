@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dissensus.errors import JudgeError
-from dissensus.judge import retry
-from dissensus.judge.ask import Answer, AskError, Outcome, Sampling, TooLong
-from dissensus.judge.language import LanguageConfig, LanguageJudge
-from dissensus.judge.probe import probe
-from dissensus.judge.profile import ServerProfile
-from dissensus.judge.reading import verdict_probabilities
-from dissensus.judge.server import Server
+from dissensus.judge.language.choice_distribution import verdict_probabilities
+from dissensus.judge.language.messages import Answer, AskError, Outcome, Sampling, TooLong
+from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.server import retry
+from dissensus.judge.server.backend import Server
+from dissensus.judge.server.capabilities import ServerProfile
+from dissensus.judge.server.probe import probe
 from dissensus.records import Pair
 
 PROFILE = ServerProfile(model="m", several=True, logprobs=5, raw=True, temperature=True, prefill=True, usage=True)

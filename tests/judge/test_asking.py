@@ -23,17 +23,17 @@ from dissensus.cli.judgments import compare
 from dissensus.cli.margin import command as margin
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import write_records
-from dissensus.judge import asking, job
-from dissensus.judge.ask import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
-from dissensus.judge.asking import ask_model
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language import LanguageConfig, LanguageJudge
-from dissensus.judge.ledger import Price, spent
-from dissensus.judge.position import position_bias
-from dissensus.judge.reading import Reading
-from dissensus.judge.recall import Recall, choose_judge, without_twins
-from dissensus.judge.store import JudgmentStore
-from dissensus.judge.upkeep import verify
+from dissensus.judge.language import job, run_model
+from dissensus.judge.language.choice_distribution import Reading
+from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.language.messages import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
+from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.position_bias import position_bias
+from dissensus.judge.store.attempts import Price, spent
+from dissensus.judge.store.query import Recall, choose_judge, without_twins
+from dissensus.judge.store.store import JudgmentStore
+from dissensus.judge.store.verify import verify
 from dissensus.records import Pair, Prediction, Votes
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i // 4}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(40)]
@@ -167,7 +167,7 @@ def test_pairs_of_the_same_texts_share_their_judgments(store):
 def test_pairs_of_the_same_texts_share_what_is_in_flight(store, monkeypatch, mode, forced):
     """The second half is planned while the first is asked."""
     monkeypatch.setattr(job, "_WINDOW", 20)
-    monkeypatch.setattr(asking, "_TRIAL", 0)
+    monkeypatch.setattr(run_model, "_TRIAL", 0)
     twins = [*PAIRS[:20], *(pair.model_copy(update={"id": f"{pair.id}-again"}) for pair in PAIRS[:20])]
     server = FakeServer(latency=0.03, forced=forced)
     summary = ask_model(twins, a_judge(mode=mode), server, store, QUIET)

@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from dissensus.errors import JudgeError
 from dissensus.judge import Committee, CommitteeConfig, JudgmentStore, judge_pairs
 from dissensus.judge.committee import fit_bradley_terry
-from dissensus.margin import margins_from_judgments
+from dissensus.margins import margins_from_judgments
 from dissensus.records import Label, Pair
 
 TRUE_HEAD = np.random.default_rng(0).normal(size=6)
@@ -210,8 +210,8 @@ def test_the_share_of_votes_follows_what_people_prefer(real_data_dir, tmp_path):
     import json
     from itertools import islice
 
-    from dissensus.encoder import load_encoder
     from dissensus.records import Votes
+    from dissensus.text.encoder import load_encoder
 
     generator = np.random.default_rng(0)
     pairs = []

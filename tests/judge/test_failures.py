@@ -8,9 +8,8 @@ import random
 import pytest
 
 from dissensus.errors import JudgeError
-from dissensus.judge.ask import AskError
-from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.failure import (
+from dissensus.judge.language.messages import AskError
+from dissensus.judge.server.failures import (
     ContextExceededError,
     ModelNotFoundError,
     TurnedAwayError,
@@ -18,9 +17,10 @@ from dissensus.judge.failure import (
     message_of,
     pause_asked_for,
 )
-from dissensus.judge.listing import context_in, models_in
-from dissensus.judge.request_variants import more_alike
-from dissensus.judge.response import choices_of, replies_of, usage_of
+from dissensus.judge.server.http import Endpoint
+from dissensus.judge.server.model_list import context_in, models_in
+from dissensus.judge.server.openai_format import choices_of, replies_of, usage_of
+from dissensus.judge.server.request_variants import more_alike
 
 AT = "http://127.0.0.1:1/v1"
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from dissensus.files import write_records
-from dissensus.judge.ask import Usage
-from dissensus.judge.ledger import Price, spent
-from dissensus.judge.store import JudgmentStore
-from dissensus.judge.upkeep import verify
+from dissensus.judge.language.messages import Usage
+from dissensus.judge.store.attempts import Price, spent
+from dissensus.judge.store.store import JudgmentStore
+from dissensus.judge.store.verify import verify
 from dissensus.records import Pair
 
 KILLS = 20

@@ -11,8 +11,8 @@ from dissensus.cli import group
 from dissensus.errors import InputError
 from dissensus.files import read_pairs
 from dissensus.judge import JudgmentStore, judge_pairs
-from dissensus.judge.export import export
 from dissensus.judge.published import read_published
+from dissensus.judge.store.export import export
 from dissensus.records import Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i}", response_a="yes", response_b="no") for i in range(3)]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissensus.judge.reading import Reading, verdict_probabilities
+from dissensus.judge.language.choice_distribution import Reading, verdict_probabilities
 
 
 def make_reading(seed: int, vocabulary: int = 40, seen: int | None = None, *, know_size: bool = True) -> Reading:

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from dissensus.errors import JudgeError
-from dissensus.judge.asking import ask_model
-from dissensus.judge.backends import BackendConfig, open_backend
-from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language import LanguageConfig, LanguageJudge
-from dissensus.judge.local import LocalModel
-from dissensus.judge.probe import probe
-from dissensus.judge.profile import ServerProfile
-from dissensus.judge.reading import verdict_probabilities
-from dissensus.judge.store import JudgmentStore
+from dissensus.judge.language.backends import BackendConfig, open_backend
+from dissensus.judge.language.choice_distribution import verdict_probabilities
+from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.local.transformers import LocalModel
+from dissensus.judge.server.capabilities import ServerProfile
+from dissensus.judge.server.http import Endpoint
+from dissensus.judge.server.probe import probe
+from dissensus.judge.store.store import JudgmentStore
 from dissensus.records import Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"Is it {i}?", response_a="It is.", response_b=f"No, {i} is not.") for i in range(4)]

@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 
 from dissensus.errors import JudgeError
-from dissensus.judge import concurrent, limits
-from dissensus.judge.ask import Answer, AskError, Sampling, TooLong, Usage
-from dissensus.judge.asking import AskingSummary, ask_model, nothing_judged
-from dissensus.judge.backends import BackendConfig, open_backend
-from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language import LanguageConfig, LanguageJudge
-from dissensus.judge.ledger import Ledger, Price, spent
-from dissensus.judge.limits import Breaker
-from dissensus.judge.probe import cached_probe, probe
-from dissensus.judge.profile import ServerProfile
-from dissensus.judge.refusals import plain_question
-from dissensus.judge.server import Server, request_body
-from dissensus.judge.store import JudgmentStore
+from dissensus.judge.language.backends import BackendConfig, open_backend
+from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.language.messages import Answer, AskError, Sampling, TooLong, Usage
+from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.language.run_model import AskingSummary, ask_model, nothing_judged
+from dissensus.judge.server import concurrency, rate_limits
+from dissensus.judge.server.backend import Server, request_body
+from dissensus.judge.server.capabilities import ServerProfile
+from dissensus.judge.server.http import Endpoint
+from dissensus.judge.server.probe import cached_probe, probe
+from dissensus.judge.server.rate_limits import Breaker
+from dissensus.judge.server.refusals import plain_question
+from dissensus.judge.store.attempts import Ledger, Price, spent
+from dissensus.judge.store.store import JudgmentStore
 from dissensus.records import Pair
 
 _spec = importlib.util.spec_from_file_location("stub_server", Path(__file__).with_name("stub_server.py"))
@@ -57,7 +57,7 @@ def asked(
 
 @pytest.fixture(autouse=True)
 def no_long_delays(monkeypatch):
-    monkeypatch.setattr(concurrent, "backoff", lambda failures, generator: 0.01)
+    monkeypatch.setattr(concurrency, "backoff", lambda failures, generator: 0.01)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_server_that_turns_everybody_away_ends_the_run_with_its_reason(store, 
     with StubServer(StubOptions(flags=str(status))) as stub:
         everything = [*FLAGGED, Pair(id="plain", prompt="q", response_a="flagged yes", response_b="no")]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("dissensus.judge.refusals._PLAIN", everything[-1])
+            patch.setattr("dissensus.judge.server.refusals._PLAIN", everything[-1])
             with pytest.raises(JudgeError, match=rf"\({status}\).*A plain question fails too"):
                 asked(stub, everything, store)
         assert stub.stats.requests <= 2 * 8 + 2
@@ -204,7 +204,7 @@ def test_prompts_that_a_server_falls_over_stop_no_others(store):
 
 
 def test_a_pause_is_shown_while_it_lasts(store, capsys, monkeypatch):
-    monkeypatch.setattr(limits, "_NOTICED", 0.2)
+    monkeypatch.setattr(rate_limits, "_NOTICED", 0.2)
     with StubServer(StubOptions(schedule="429-after", retry_after=0.4)) as stub:
         assert asked(stub, GOOD, store).tally.made == 60
     assert capsys.readouterr().err.count("busy (429): no reason given: waiting 0 s, until ") == 1
@@ -335,13 +335,13 @@ def waiting(store: JudgmentStore, options: Any, patience: float) -> AskingSummar
 
 
 def test_a_pause_beyond_the_patience_ends_the_run_with_its_time(store, monkeypatch):
-    monkeypatch.setattr(limits, "_SECOND_TRY", 0.05)
+    monkeypatch.setattr(rate_limits, "_SECOND_TRY", 0.05)
     with pytest.raises(JudgeError, match=r"busy \(429\).*pause of 7:00 h, until .*--patience is 600 s.*run the same"):
         waiting(store, StubOptions(faults="429-after:1.0", retry_after=25200), 600.0)
 
 
 def test_one_absurd_pause_is_not_believed(store, monkeypatch):
-    monkeypatch.setattr(limits, "_SECOND_TRY", 0.05)
+    monkeypatch.setattr(rate_limits, "_SECOND_TRY", 0.05)
     summary = waiting(store, StubOptions(schedule="429-after", retry_after=1e9), 600.0)
     assert summary.tally.made == 60
 
@@ -480,7 +480,7 @@ def test_a_probe_waits_for_a_busy_server_and_not_for_ever(monkeypatch):
         async with Endpoint(url) as endpoint:
             return await cached_probe(endpoint, "stub", refresh=True, breaker=breaker)
 
-    monkeypatch.setattr(limits, "_SECOND_TRY", 0.05)
+    monkeypatch.setattr(rate_limits, "_SECOND_TRY", 0.05)
     busy = StubOptions(faults="429-after:1.0", retry_after=3600)
     with StubServer(busy) as stub, pytest.raises(JudgeError, match="pause of 1:00 h"):
         asyncio.run(once(stub.url, Breaker(600.0)))

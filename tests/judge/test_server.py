@@ -17,19 +17,19 @@ import pytest
 from scipy import stats
 
 from dissensus.errors import InputError, JudgeError
-from dissensus.judge.ask import Answer, AskError, Outcome, Sampling, TooLong, Usage
-from dissensus.judge.asking import ask_model
-from dissensus.judge.endpoint import Endpoint
-from dissensus.judge.failure import ContextExceededError, retry_after
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language import LanguageConfig, LanguageJudge
-from dissensus.judge.ledger import Price, spent
-from dissensus.judge.probe import cached_probe, probe
-from dissensus.judge.profile import ServerProfile
-from dissensus.judge.reading import verdict_probabilities
-from dissensus.judge.response import Step, make_reading
-from dissensus.judge.server import Server
-from dissensus.judge.store import JudgmentStore
+from dissensus.judge.language.choice_distribution import verdict_probabilities
+from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.language.messages import Answer, AskError, Outcome, Sampling, TooLong, Usage
+from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.server.backend import Server
+from dissensus.judge.server.capabilities import ServerProfile
+from dissensus.judge.server.failures import ContextExceededError, retry_after
+from dissensus.judge.server.http import Endpoint
+from dissensus.judge.server.openai_format import Step, make_reading
+from dissensus.judge.server.probe import cached_probe, probe
+from dissensus.judge.store.attempts import Price, spent
+from dissensus.judge.store.store import JudgmentStore
 from dissensus.records import Pair
 
 _spec = importlib.util.spec_from_file_location("stub_server", Path(__file__).with_name("stub_server.py"))

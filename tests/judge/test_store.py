@@ -12,7 +12,7 @@ import pytest
 import dissensus
 from dissensus.errors import InputError, OutputError
 from dissensus.judge import JudgmentStore, judgment_key
-from dissensus.judge.language import LanguageConfig, LanguageJudge
+from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
 from dissensus.records import Judgment, Pair
 
 

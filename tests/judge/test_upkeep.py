@@ -17,16 +17,16 @@ from click.testing import CliRunner
 from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
 from dissensus.files import read_records
-from dissensus.judge.ask import Answer
-from dissensus.judge.asking import ask_model
-from dissensus.judge.export import RawReading, export, export_data_set
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language import LanguageConfig, LanguageJudge, Planned
-from dissensus.judge.ledger import State
-from dissensus.judge.reading import Reading
-from dissensus.judge.schema import VERSION
-from dissensus.judge.store import JudgmentStore, content_key, content_of, judgment_key
-from dissensus.judge.upkeep import recover, verify
+from dissensus.judge.language.choice_distribution import Reading
+from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.language.messages import Answer
+from dissensus.judge.language.plan import LanguageConfig, LanguageJudge, Planned
+from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.store.attempts import State
+from dissensus.judge.store.export import RawReading, export, export_data_set
+from dissensus.judge.store.schema import VERSION
+from dissensus.judge.store.store import JudgmentStore, content_key, content_of, judgment_key
+from dissensus.judge.store.verify import recover, verify
 from dissensus.records import Judgment, Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i}", response_a=f"yes {i} " * 40, response_b=f"no {i}") for i in range(300)]

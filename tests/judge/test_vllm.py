@@ -12,11 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dissensus.errors import MissingDependencyError
-from dissensus.judge.ask import Ask, Sampling, TooLong
-from dissensus.judge.local import LocalModel
-from dissensus.judge.prompt import load_template
-from dissensus.judge.reading import verdict_probabilities
-from dissensus.judge.vllm import VllmModel
+from dissensus.judge.language.choice_distribution import verdict_probabilities
+from dissensus.judge.language.messages import Ask, Sampling, TooLong
+from dissensus.judge.language.prompt import load_template
+from dissensus.judge.local.transformers import LocalModel
+from dissensus.judge.local.vllm import VllmModel
 from dissensus.records import Pair
 
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from dissensus.errors import JudgeError
 from dissensus.judge import HumanVotes, JudgmentStore, judge_pairs
-from dissensus.margin import margins_from_judgments
+from dissensus.margins import margins_from_judgments
 from dissensus.records import Pair, Votes
 
 

@@ -9,7 +9,7 @@ from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.evaluate.join import join
 from dissensus.evaluate.scorecard import score
 from dissensus.records import Judgment, Margin, Pair, Prediction, Votes
-from dissensus.report.run import RunData
+from dissensus.report.folder.run_reader import RunData
 
 from .opening import CHROMIUM
 

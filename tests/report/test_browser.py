@@ -13,9 +13,9 @@ import pytest
 from dissensus.evaluate.join import join
 from dissensus.evaluate.scorecard import score
 from dissensus.records import Margin, Metric, Pair, Prediction, Votes
-from dissensus.report.judged import Judged, JudgeSummary, Verdicts
+from dissensus.report.judge_data import Judged, JudgeSummary, Verdicts
 from dissensus.report.page import render
-from dissensus.stats.intervals import Estimate
+from dissensus.stats.resampling.intervals import Estimate
 
 from .opening import NEEDS_CHROMIUM, opened
 from .payloads import PAYLOADS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dissensus.files.cells import ESCAPED, restore_cells
+from dissensus.files.formula_escape import ESCAPED, restore_cells
 from dissensus.records import Metric
 from dissensus.report.page import render
 
@@ -122,7 +122,7 @@ def test_the_contents_lead_to_every_section_and_stay_in_sight(browser, file):
 
 
 def test_a_run_without_anything_has_no_contents():
-    from dissensus.report.run import RunData
+    from dissensus.report.folder.run_reader import RunData
 
     assert "nav class=" not in render(RunData(name="new"))
 

@@ -9,9 +9,9 @@ from dissensus.evaluate.join import join
 from dissensus.evaluate.scorecard import score
 from dissensus.files import read_records, write_json, write_records
 from dissensus.records import Annotator, Judgment, Margin, Pair, Prediction, Votes
-from dissensus.report.folder import RunFolder
-from dissensus.report.loose import find_loose
-from dissensus.report.run import load_run
+from dissensus.report.folder.loose_files import find_loose
+from dissensus.report.folder.run_reader import load_run
+from dissensus.report.folder.safe_folder import RunFolder
 
 from . import odd_folders
 

@@ -8,10 +8,10 @@ from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.evaluate.join import join
 from dissensus.records import Prediction, Vote, Votes
 from dissensus.report.board import Board
+from dissensus.report.folder.run_reader import RunData
 from dissensus.report.group_tables import IntervalBar
 from dissensus.report.methods import methods_paragraph
 from dissensus.report.page import render
-from dissensus.report.run import RunData
 
 LOADING = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
 VOID = {"meta", "br", "img", "link", "input", "hr"}

@@ -8,14 +8,14 @@ import pytest
 
 from dissensus.records import Metric
 from dissensus.report.board import Board
-from dissensus.report.card import make_card
 from dissensus.report.compare import compare
+from dissensus.report.data_card import make_card
 from dissensus.report.findings import find_findings, statement
 from dissensus.report.group_tables import GroupTable
-from dissensus.report.judged import Judged, JudgeSummary
+from dissensus.report.judge_data import Judged, JudgeSummary
 from dissensus.report.methods import methods_paragraph
 from dissensus.report.page import _name_runs, render
-from dissensus.report.seeds import seed_rows
+from dissensus.report.seed_spread import seed_rows
 
 
 def _row(kind, model, metric, value, group="all", **more):

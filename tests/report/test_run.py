@@ -9,12 +9,12 @@ from dissensus.cli.report import command
 from dissensus.errors import InputError
 from dissensus.files import write_json, write_records
 from dissensus.judge import JudgmentStore
-from dissensus.judge.position import position_bias
-from dissensus.judge.reading import Reading
-from dissensus.judge.store import StoredReading, content_key, content_of
+from dissensus.judge.language.choice_distribution import Reading
+from dissensus.judge.position_bias import position_bias
+from dissensus.judge.store.store import StoredReading, content_key, content_of
 from dissensus.records import Judgment, Pair, Votes
+from dissensus.report.folder.run_reader import load_run
 from dissensus.report.page import write_report
-from dissensus.report.run import load_run
 
 PAIRS = [
     Pair(id=f"q{k}", prompt=f"question {k}", response_a="x", response_b="y", votes=Votes(a=1, b=0)) for k in range(2)

@@ -12,7 +12,7 @@ from torch.distributed._functional_collectives import AsyncCollectiveTensor
 
 from dissensus.files import read_pairs
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.run import train
+from dissensus.reward.training.run import train
 
 
 def _allow_fsdp_on_the_cpu() -> None:

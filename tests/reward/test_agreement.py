@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import PretrainedConfig
 
-from dissensus.reward.agreement import disagreement, probe
-from dissensus.reward.model import load_backbone
+from dissensus.reward.fast.equivalence import disagreement, probe
+from dissensus.reward.serving.reward_model import load_backbone
 
 WEIGHTS = ("query.weight", "dense.bias")
 

@@ -10,8 +10,8 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
-from dissensus.reward.lora import head_modules
-from dissensus.reward.model import RewardModel
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.training.lora import head_modules
 
 TEXT = "the a good bad answer question why how long short it is not very clear user assistant :"
 WORDS = TEXT.split()

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissensus.reward.batches import Collator, PairBatches
-from dissensus.reward.layout import Layout
-from dissensus.reward.tokens import EncodedText, EncodedTexts
+from dissensus.reward.fast.select import Layout
+from dissensus.reward.text.batches import Collator, PairBatches
+from dissensus.reward.text.token_cache import EncodedText, EncodedTexts
 
 
 def _complete_graph(groups: int, texts: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from scipy.special import expit, log_expit, logit
 
 from dissensus.errors import InputError, TrainingError
 from dissensus.records import Label, Pair, Votes
-from dissensus.reward.calibration import (
+from dissensus.reward.serving.calibration import (
     Calibration,
     CalibrationMethod,
     fit_calibration,

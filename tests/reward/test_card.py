@@ -9,10 +9,10 @@ import yaml
 from dissensus.errors import InputError
 from dissensus.files import write_json
 from dissensus.records import Margin, Metric, Pair
-from dissensus.reward.card import MARK, escape_markdown, write_card
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model import RewardModel
-from dissensus.reward.run import train
+from dissensus.reward.serving.model_card import MARK, escape_markdown, write_card
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.training.run import train
 
 
 def _trained(backbone: Path, out: Path, pairs: list[Pair], margins: list[Margin], **settings: Any) -> Path:

@@ -11,11 +11,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, FNet
 
 from dissensus.errors import ConfigError, InputError
 from dissensus.records import Message, Pair
-from dissensus.reward.backbone import checkpoint_activations, load_backbone
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.encoding import UnreadableTextError
-from dissensus.reward.model import RewardModel
-from dissensus.reward.run import train
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.text.backbone import checkpoint_activations, load_backbone
+from dissensus.reward.text.encode import UnreadableTextError
+from dissensus.reward.training.run import train
 
 
 def test_a_tokenizer_that_ends_with_its_padding(tiny_llama: Path, pairs: list[Pair], tmp_path: Path):

@@ -10,10 +10,10 @@ import torch._dynamo
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dissensus.records import Pair
-from dissensus.reward.compiling import compile_between_attentions
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model import RewardModel
-from dissensus.reward.run import train
+from dissensus.reward.fast.compiling import compile_between_attentions
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.training.run import train
 
 pytestmark = [
     pytest.mark.slow,

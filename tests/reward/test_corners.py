@@ -13,12 +13,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from dissensus.errors import InputError, TrainingError
 from dissensus.records import Margin, Pair
-from dissensus.reward.backbone import load_backbone
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.encoding import Encoding
-from dissensus.reward.model import RewardModel
-from dissensus.reward.run import train
-from dissensus.reward.trainer import PairTrainer
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.text.backbone import load_backbone
+from dissensus.reward.text.encode import Encoding
+from dissensus.reward.training.run import train
+from dissensus.reward.training.trainer import PairTrainer
 
 WORDS = ["the", "a", "good", "bad", "answer", "question", "why", "how", "long", "short"]
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
-from dissensus.reward import deberta
-from dissensus.reward.deberta import restore, use_fast_attention
-from dissensus.reward.model import load_backbone
+from dissensus.reward.fast import deberta
+from dissensus.reward.fast.deberta import restore, use_fast_attention
+from dissensus.reward.serving.reward_model import load_backbone
 
 V3 = {
     "relative_attention": True,

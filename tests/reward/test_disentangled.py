@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dissensus.reward.disentangled import _SPARE, Layout, disentangled_attention, gathered, make_layout, spread_out
+from dissensus.reward.fast.disentangled import _SPARE, Layout, disentangled_attention, gathered, make_layout, spread_out
 
 HEADS, SIZE = 2, 4
 LENGTHS = [5, 70, 1, 69, 70, 68, 3]

@@ -13,8 +13,8 @@ import pytest
 from dissensus.files import write_records
 from dissensus.records import Pair
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model import RewardModel
-from dissensus.reward.run import train
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.training.run import train
 
 SCRIPT = Path(__file__).with_name("distributed_training.py")
 FSDP = {

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_expit, logsumexp
 
-from dissensus.reward.distributions import log_atom_preference, log_expected_sigmoid
+from dissensus.reward.objectives.distributions import log_atom_preference, log_expected_sigmoid
 
 
 def _by_brute_force(mean: float, deviation: float) -> float:
@@ -79,7 +79,7 @@ def test_gradients_survive_large_gaps(variance: float):
 
 
 def test_nodes_made_while_predicting_can_be_trained_through():
-    from dissensus.reward.distributions import _gauss_hermite, _logistic_nodes
+    from dissensus.reward.objectives.distributions import _gauss_hermite, _logistic_nodes
 
     _gauss_hermite.cache_clear(), _logistic_nodes.cache_clear()
     with torch.inference_mode():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
-from dissensus.reward.economy import RowGradients, casts_kept
+from dissensus.reward.fast.embedding_grads import RowGradients, casts_kept
 
 IDS = [torch.tensor([[2, 5, 5, 0], [7, 2, 0, 0]]), torch.tensor([[5, 9, 3, 7]])]
 

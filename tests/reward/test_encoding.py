@@ -6,8 +6,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from dissensus.errors import InputError
 from dissensus.records import Message, Pair
-from dissensus.reward.data import Shortened, encode_pairs
-from dissensus.reward.encoding import Encoding, style_to_train
+from dissensus.reward.text.encode import Encoding, style_to_train
+from dissensus.reward.text.train_data import Shortened, encode_pairs
 
 
 def _tokens(tokenizer: AutoTokenizer, ids: list[int]) -> str:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from dissensus.files import write_records
 from dissensus.records import Pair
-from dissensus.reward.calibration import Calibration, save_calibration
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model import RewardModel
-from dissensus.reward.run import train
+from dissensus.reward.serving.calibration import Calibration, save_calibration
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.training.run import train
 
 READ = """
 import json, sys
 from dissensus.files import read_pairs
-from dissensus.reward.model import RewardModel
+from dissensus.reward.serving.reward_model import RewardModel
 
 ours, plain = (RewardModel.load(name, device="cpu") for name in ("org/ours", "org/plain"))
 rows = ours.predict(list(read_pairs(sys.argv[1])), name="m", calibrated=True)

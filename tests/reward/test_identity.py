@@ -16,11 +16,11 @@ from dissensus.errors import ConfigError
 from dissensus.files import write_records
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import CONFIG_FILE, TrainConfig
-from dissensus.reward.identity import RunIdentity, find_finished
-from dissensus.reward.model import RewardModel
-from dissensus.reward.run import train
-from dissensus.reward.targets import build_targets
-from dissensus.reward.trainer import PairTrainer
+from dissensus.reward.objectives.targets import build_targets
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.training.run import train
+from dissensus.reward.training.run_identity import RunIdentity, find_finished
+from dissensus.reward.training.trainer import PairTrainer
 
 from .tiny_config import tiny_config
 
@@ -170,8 +170,8 @@ import os, signal, sys
 from pathlib import Path
 from dissensus.files import read_pairs
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.run import train
-from dissensus.reward.trainer import PairTrainer
+from dissensus.reward.training.run import train
+from dissensus.reward.training.trainer import PairTrainer
 folder = Path(sys.argv[1])
 inner, calls = PairTrainer.training_step, []
 def dies(self, *args, **kwargs):

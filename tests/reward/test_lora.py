@@ -19,9 +19,10 @@ from transformers import (
 )
 
 from dissensus.errors import MissingDependencyError, TrainingError
-from dissensus.reward.backbone import checkpoint_activations, load_backbone
-from dissensus.reward.layout import lay_out_for
-from dissensus.reward.lora import (
+from dissensus.reward.fast.select import lay_out_for
+from dissensus.reward.text.backbone import checkpoint_activations, load_backbone
+from dissensus.reward.text.token_cache import in_memory
+from dissensus.reward.training.lora import (
     add_adapters,
     count_trained,
     head_modules,
@@ -29,7 +30,6 @@ from dissensus.reward.lora import (
     rebuild_adapted,
     save_adapter,
 )
-from dissensus.reward.tokens import in_memory
 
 peft = pytest.importorskip("peft", reason="peft is not installed (extra lora)")
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")

@@ -9,11 +9,11 @@ import pytest
 from safetensors.torch import load_file
 
 from dissensus.records import Pair
-from dissensus.reward.backbone import load_backbone
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model import RewardModel
-from dissensus.reward.run import train
-from dissensus.reward.trainer import PairTrainer
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.text.backbone import load_backbone
+from dissensus.reward.training.run import train
+from dissensus.reward.training.trainer import PairTrainer
 
 peft = pytest.importorskip("peft", reason="peft is not installed (extra lora)")
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")

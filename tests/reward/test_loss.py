@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissensus.reward.loss import (
+from dissensus.reward.objectives.losses import (
     blend_loss,
     bradley_terry_loss,
     center_penalty,

@@ -11,12 +11,12 @@ import torch
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.records import Pair
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model import RewardModel
-from dissensus.reward.run import train
-from dissensus.reward.scoring import OutOfMemoryError, memory_reported
-from dissensus.reward.streaming import predict_file
-from dissensus.reward.sweep import sweep
-from dissensus.reward.trainer import PairTrainer
+from dissensus.reward.serving.predict_file import predict_file
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.serving.score import OutOfMemoryError, memory_reported
+from dissensus.reward.training.run import train
+from dissensus.reward.training.sweep import sweep
+from dissensus.reward.training.trainer import PairTrainer
 
 SAID = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"),

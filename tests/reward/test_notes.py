@@ -9,12 +9,12 @@ from transformers import TrainerCallback
 
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.records import Margin, Pair, Votes
-from dissensus.reward.calibration import load_calibration
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.reporters import REPORTERS, check_reporters
-from dissensus.reward.run import train
-from dissensus.reward.sweep import sweep
-from dissensus.reward.targets import build_targets
+from dissensus.reward.objectives.targets import build_targets
+from dissensus.reward.serving.calibration import load_calibration
+from dissensus.reward.training.reporters import REPORTERS, check_reporters
+from dissensus.reward.training.run import train
+from dissensus.reward.training.sweep import sweep
 
 from .tiny_config import tiny_config
 
@@ -40,7 +40,7 @@ def test_what_reporters_wrote_of_every_rate_stays(
     tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """With the best rate's model where a single run has it, with those of the others beside their logs."""
-    monkeypatch.setattr("dissensus.reward.run.LogLastStep", type("Both", (Reporter,), {}))
+    monkeypatch.setattr("dissensus.reward.training.run.LogLastStep", type("Both", (Reporter,), {}))
     found = sweep(pairs, tiny_config(tiny_bert, validation=0.34), [3e-3, 1e-5], tmp_path / "m", progress=False)
     other = "1e-05" if found.best == 3e-3 else "0.003"
     assert (tmp_path / "m" / "runs" / "today" / "events").is_file()

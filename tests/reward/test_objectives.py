@@ -7,8 +7,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dissensus.reward.config import OBJECTIVES, Objective, TrainConfig
-from dissensus.reward.loss import pair_losses
-from dissensus.reward.objectives import Categorical, MeanVariance, ObjectiveFunction, ScalarReward, objective_of
+from dissensus.reward.objectives.losses import pair_losses
+from dissensus.reward.objectives.objective import (
+    Categorical,
+    MeanVariance,
+    ObjectiveFunction,
+    ScalarReward,
+    objective_of,
+)
 
 FUNCTIONS = [
     objective_of(TrainConfig(objective=name, atoms=5, center=center)) for name in OBJECTIVES for center in (0.0, 0.1)

@@ -36,9 +36,9 @@ from transformers import (
     Qwen2ForSequenceClassification,
 )
 
-from dissensus.reward.packed_attention import Packing
-from dissensus.reward.packed_model import packed_inputs, packed_rewards, use_packing
-from dissensus.reward.packing import PackingPlan, pack_texts
+from dissensus.reward.fast.packed_attention import Packing
+from dissensus.reward.fast.packed_model import packed_inputs, packed_rewards, use_packing
+from dissensus.reward.fast.packing import PackingPlan, pack_texts
 
 PAD = 0
 SIZE = {

@@ -10,11 +10,11 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from dissensus.errors import InputError, TrainingError
 from dissensus.records import Pair, Votes
-from dissensus.reward.calibration import fit_calibration, observed_preferences, save_calibration
 from dissensus.reward.config import Objective, TrainConfig
-from dissensus.reward.model import RewardModel
-from dissensus.reward.objectives import Categorical, MeanVariance, ScalarReward
-from dissensus.reward.prediction import predictions_of, preference_logits
+from dissensus.reward.objectives.objective import Categorical, MeanVariance, ScalarReward
+from dissensus.reward.serving.calibration import fit_calibration, observed_preferences, save_calibration
+from dissensus.reward.serving.predictions import predictions_of, preference_logits
+from dissensus.reward.serving.reward_model import RewardModel
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_predictions_worked_by_hand():
 def test_many_pairs_are_integrated_in_parts(monkeypatch: pytest.MonkeyPatch):
     outputs = np.random.default_rng(0).standard_normal((10, 2, 2)).astype(np.float32)
     whole = preference_logits(MeanVariance(), outputs)
-    monkeypatch.setattr("dissensus.reward.prediction._PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr("dissensus.reward.serving.predictions._PAIRS_AT_ONCE", 3)
     assert np.array_equal(preference_logits(MeanVariance(), outputs), whole)
 
 

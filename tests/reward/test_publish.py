@@ -12,8 +12,8 @@ import pytest
 from dissensus.errors import ConfigError, InputError, OutputError
 from dissensus.records import Pair
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.publish import prepare, publish
-from dissensus.reward.run import train
+from dissensus.reward.serving.hub import prepare, publish
+from dissensus.reward.training.run import train
 
 TOKEN = "hf_verysecret"
 
@@ -133,7 +133,7 @@ def test_without_a_network_or_a_token(folder: Path, hub: Hub, monkeypatch: pytes
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(OutputError, match="unset HF_HUB_OFFLINE"):
         publish(files, "org/name")
-    monkeypatch.setattr("dissensus.reward.publish.get_token", lambda: None)
+    monkeypatch.setattr("dissensus.reward.serving.hub.get_token", lambda: None)
     with pytest.raises(OutputError, match="no token"):
         publish(files, "org/name")
 

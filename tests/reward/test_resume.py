@@ -6,8 +6,8 @@ from safetensors.torch import load_file, save_file
 
 from dissensus.records import Pair
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.run import train
-from dissensus.reward.trainer import PairTrainer
+from dissensus.reward.training.run import train
+from dissensus.reward.training.trainer import PairTrainer
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from dissensus.errors import ConfigError, InputError, OutputError, TrainingError
 from dissensus.files import write_records
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.lora import head_modules
-from dissensus.reward.model import RewardModel
-from dissensus.reward.run import TrainSummary, train
-from dissensus.reward.streaming import predict_file
-from dissensus.reward.sweep import sweep
-from dissensus.reward.trainer import PairTrainer
+from dissensus.reward.serving.predict_file import predict_file
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.training.lora import head_modules
+from dissensus.reward.training.run import TrainSummary, train
+from dissensus.reward.training.sweep import sweep
+from dissensus.reward.training.trainer import PairTrainer
 
 from .tiny_config import tiny_config
 
@@ -174,7 +174,7 @@ from pathlib import Path
 from dissensus.errors import OutputError
 from dissensus.files import read_pairs
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.run import train
+from dissensus.reward.training.run import train
 folder = Path(sys.argv[1])
 pairs, config = list(read_pairs(folder / "pairs.jsonl")), (folder / "config.json").read_text()
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -200,10 +200,10 @@ def test_validation_holds_out_whole_prompts(tiny_bert: Path, pairs: list[Pair], 
 def test_a_prompt_that_fills_a_megabyte_is_no_trouble(
     tiny_bert: Path, pairs: list[Pair], peak_memory: Callable[[Callable[[], object]], int]
 ):
-    from dissensus.reward.backbone import load_backbone
-    from dissensus.reward.data import encode_targets, split_targets
-    from dissensus.reward.encoding import Encoding
-    from dissensus.reward.targets import build_targets
+    from dissensus.reward.objectives.targets import build_targets
+    from dissensus.reward.text.backbone import load_backbone
+    from dissensus.reward.text.encode import Encoding
+    from dissensus.reward.text.train_data import encode_targets, split_targets
 
     config = _config(tiny_bert, validation=0.3)
     groups = {pair.id: "x" * 1_000_000 if i == 0 else f"g{i}" for i, pair in enumerate(pairs)}
@@ -216,7 +216,7 @@ def test_a_prompt_that_fills_a_megabyte_is_no_trouble(
 
 
 def test_the_head_and_the_loss_are_float32_under_autocast(tiny_bert: Path):
-    from dissensus.reward.backbone import load_backbone
+    from dissensus.reward.text.backbone import load_backbone
 
     model, tokenizer = load_backbone(str(tiny_bert), new_head=False)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -251,7 +251,7 @@ def test_rewards_do_not_depend_on_the_batch(tiny_bert: Path, pairs: list[Pair]):
 def test_a_loss_that_is_no_number_stops_the_run(
     tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("dissensus.reward.objectives.pair_losses", lambda gap, *_: gap * float("nan"))
+    monkeypatch.setattr("dissensus.reward.objectives.objective.pair_losses", lambda gap, *_: gap * float("nan"))
     with pytest.raises(TrainingError, match="the loss is nan at step 1"):
         _train(pairs, _config(tiny_bert), tmp_path / "m")
 
@@ -281,7 +281,7 @@ def test_a_window_wider_than_rotary_positions_is_reported(
 
 def test_two_processes_do_not_write_one_result(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
     """Called from Python as well."""
-    code = "import sys; from dissensus.files.claims import sole_writer\n"
+    code = "import sys; from dissensus.files.locks import sole_writer\n"
     code += "with sole_writer(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "m")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -310,7 +310,7 @@ def test_positions_of_other_families():
         RobertaConfig,
     )
 
-    from dissensus.reward.backbone import position_limit
+    from dissensus.reward.text.backbone import position_limit
 
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     small |= {"vocab_size": 20, "num_labels": 1, "pad_token_id": 1}

@@ -5,8 +5,8 @@ import pytest
 
 from dissensus.files import read_records
 from dissensus.records import Pair, Prediction
-from dissensus.reward.model import RewardModel
-from dissensus.reward.streaming import predict_file
+from dissensus.reward.serving.predict_file import predict_file
+from dissensus.reward.serving.reward_model import RewardModel
 
 
 @pytest.mark.parametrize("window", [1, 5, 24, 1000])
@@ -56,7 +56,7 @@ def test_another_model_starts_anew(tiny_bert: Path, pairs: list[Pair], tmp_path:
     names = set()
     for identity, name in (("x", "m"), ("y", "m"), ("x", "n")):
         with monkeypatch.context() as patch:
-            patch.setattr("dissensus.reward.streaming.write_records", _stop_at(out))
+            patch.setattr("dissensus.reward.serving.predict_file.write_records", _stop_at(out))
             with pytest.raises(KeyboardInterrupt):
                 predict_file(model, pairs, out, name=name, identity=identity, window=100)
         names.add(len(list((tmp_path / "p.parquet.part").iterdir())))

@@ -6,10 +6,10 @@ import pytest
 
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.records import Pair
-from dissensus.reward import sweep as module
 from dissensus.reward.config import TrainConfig, parse_rates
-from dissensus.reward.model import RewardModel
-from dissensus.reward.sweep import sweep
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.training import sweep as module
+from dissensus.reward.training.sweep import sweep
 
 RATES = [3e-3, 1e-3, 1e-7]
 
@@ -134,7 +134,7 @@ def test_another_patience_is_another_sweep_and_a_failure_says_nothing_of_other_d
 def test_a_rate_that_overflows_is_a_row_of_the_table(
     config: TrainConfig, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from dissensus.reward.trainer import PairTrainer
+    from dissensus.reward.training.trainer import PairTrainer
 
     inner = PairTrainer.compute_loss
 
@@ -153,7 +153,7 @@ def test_a_rate_that_overflows_is_a_row_of_the_table(
 def test_a_run_that_gets_worse_is_stopped(
     config: TrainConfig, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from dissensus.reward.trainer import PairTrainer
+    from dissensus.reward.training.trainer import PairTrainer
 
     curve = iter([0.7, 0.6, 0.65, 0.64, 0.5])
 
@@ -175,7 +175,7 @@ def test_a_rate_killed_after_it_stopped_early_stops_there_again(
     config: TrainConfig, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """With a checkpoint at every step, and killed before the model is saved."""
-    from dissensus.reward import run as run_module
+    from dissensus.reward.training import run as run_module
 
     config = config.model_copy(update={"learning_rate": 3e-2, "checkpoint_steps": 1, "epochs": 8})
     whole = sweep(pairs, config, [3e-2], tmp_path / "whole", progress=False)

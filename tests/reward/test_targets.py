@@ -10,7 +10,7 @@ from dissensus.errors import InputError, TrainingError
 from dissensus.files import read_records
 from dissensus.records import Label, Margin, Pair
 from dissensus.reward.config import Objective, TrainConfig
-from dissensus.reward.targets import build_targets
+from dissensus.reward.objectives.targets import build_targets
 
 
 def _pair(name: str, label: Label | None) -> Pair:

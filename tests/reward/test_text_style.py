@@ -12,8 +12,8 @@ from transformers import AutoTokenizer
 
 from dissensus.errors import InputError
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.encoding import Encoding
-from dissensus.reward.model import RewardModel
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.text.encode import Encoding
 
 
 def _folder(model: Path, folder: Path, settings: Any) -> Path:

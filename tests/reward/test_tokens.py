@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from dissensus.reward import tokens
-from dissensus.reward.encoding import Encoding
-from dissensus.reward.tokens import EncodedText, EncodedTexts
+from dissensus.reward.text import token_cache
+from dissensus.reward.text.encode import Encoding
+from dissensus.reward.text.token_cache import EncodedText, EncodedTexts
 
 TEXTS = [("why is it", "it is good"), ("how", "a bad answer"), ("why is it", "no")]
 
@@ -17,7 +17,7 @@ def encoding(tiny_bert: Path) -> Encoding:
 
 
 def test_what_is_mapped_is_what_was_encoded(encoding: Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tokens, "CHUNK", 2)
+    monkeypatch.setattr(token_cache, "CHUNK", 2)
     fresh = list(encoding.encode(TEXTS))
     written = list(encoding.encode(TEXTS, cache=tmp_path))
     monkeypatch.setattr(Encoding, "_encode_pairs", None)  # The second time nothing is tokenised.
@@ -51,7 +51,7 @@ def test_a_damaged_cache_is_done_without(encoding: Encoding, tmp_path: Path, cap
 
 
 def test_what_was_used_least_recently_goes_first(encoding: Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tokens, "_LIMIT", 2500)
+    monkeypatch.setattr(token_cache, "_LIMIT", 2500)
     for i in range(4):
         for file in tmp_path.glob("*.arrow"):
             os.utime(file, (1000 + file.stat().st_mtime % 1000, 1000 + file.stat().st_mtime_ns % 1000))

@@ -3,7 +3,7 @@ from pathlib import Path
 from transformers import AutoTokenizer
 
 from dissensus.records import Message
-from dissensus.reward.encoding import Encoding
+from dissensus.reward.text.encode import Encoding
 
 TEMPLATE = (
     "{% for t in tools or [] %}the {{ t.function.name }} {% endfor %}"

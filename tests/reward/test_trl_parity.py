@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from dissensus.reward.backbone import load_backbone
-from dissensus.reward.loss import bradley_terry_loss, margin_loss
+from dissensus.reward.objectives.losses import bradley_terry_loss, margin_loss
+from dissensus.reward.text.backbone import load_backbone
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 trl = pytest.importorskip("trl")

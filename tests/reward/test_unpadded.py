@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, ElectraConfig, RobertaConfig
 
-from dissensus.reward import unpadded
-from dissensus.reward.backbone import checkpoint_activations
-from dissensus.reward.layout import lay_out_for
-from dissensus.reward.tokens import EncodedText, EncodedTexts
-from dissensus.reward.unpadded import use_unpadded
+from dissensus.reward.fast import unpadded
+from dissensus.reward.fast.select import lay_out_for
+from dissensus.reward.fast.unpadded import use_unpadded
+from dissensus.reward.text.backbone import checkpoint_activations
+from dissensus.reward.text.token_cache import EncodedText, EncodedTexts
 
 SMALL = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 40}
 SMALL |= {"vocab_size": 60, "max_position_embeddings": 130, "num_labels": 1, "pad_token_id": 1}

@@ -8,7 +8,7 @@ import pytest
 from dissensus.errors import InputError
 from dissensus.records import Margin, Pair, Vote, Votes
 from dissensus.sources import open_source
-from dissensus.sources.reading import Reading, merge_votes
+from dissensus.sources.row_reader import Reading, merge_votes
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -96,7 +96,7 @@ def test_what_the_hub_is_asked_for(monkeypatch):
         return []
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr("dissensus.sources.opening.commit_of", lambda hub, revision: None)
+    monkeypatch.setattr("dissensus.sources.dataset.commit_of", lambda hub, revision: None)
     for name in ("webgpt", "summarize-from-feedback:axis", "hh-rlhf@abc123", "prism", "multipref", "helpsteer2"):
         with pytest.raises(InputError, match="no pair in its"):
             texts(name)
@@ -128,7 +128,7 @@ def test_the_hubs_library_reads_a_repository_laid_out_as_on_the_hub(monkeypatch,
     """The call that would go to the Hub, made by the real library on a folder in place of the id."""
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr("dissensus.sources.opening.commit_of", lambda hub, revision: "1a2b3c")
+    monkeypatch.setattr("dissensus.sources.dataset.commit_of", lambda hub, revision: "1a2b3c")
     real = datasets.load_dataset
 
     def load_dataset(hub, *arguments, **options):
@@ -149,7 +149,7 @@ def test_a_bad_row_of_the_hub_is_named_by_its_number(monkeypatch):
     datasets = pytest.importorskip("datasets")
     good = {"prompt": "p", "chosen": "c", "rejected": "r"}
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: [good, good | {"chosen": 3}])
-    monkeypatch.setattr("dissensus.sources.opening.commit_of", lambda hub, revision: None)
+    monkeypatch.setattr("dissensus.sources.dataset.commit_of", lambda hub, revision: None)
     with pytest.raises(InputError, match=r"Dahoas/synthetic-instruct-gptj-pairwise:2: chosen: input should be a valid"):
         texts("synthetic-instruct")
 
@@ -190,7 +190,7 @@ def test_the_list_says_everything_of_a_set(source):
 
 
 def test_the_papers_six_sets_are_known_by_the_names_of_its_tables():
-    from dissensus.evaluate.published import IN_DOMAIN, OUT_OF_DOMAIN, paper_dataset
+    from dissensus.evaluate.paper_numbers import IN_DOMAIN, OUT_OF_DOMAIN, paper_dataset
 
     for domain, names in (("in", IN_DOMAIN), ("out", OUT_OF_DOMAIN)):
         assert {source.name for source in SOURCES.values() if source.paper == domain} >= set(names)
@@ -236,8 +236,8 @@ def _lines(file):
 
 def test_the_commit_to_pin_is_of_what_was_read(monkeypatch):
     asked = []
-    monkeypatch.setattr("dissensus.sources.opening.commit_of", lambda hub, revision: asked.append(revision))
-    monkeypatch.setattr("dissensus.sources.opening.hub_rows", lambda *_: iter(()))
+    monkeypatch.setattr("dissensus.sources.dataset.commit_of", lambda hub, revision: asked.append(revision))
+    monkeypatch.setattr("dissensus.sources.dataset.hub_rows", lambda *_: iter(()))
     for name in ("webgpt", "hh-rlhf", "webgpt@abc"):
         with pytest.raises(InputError, match="no pair in its"):
             list(open_source(name, notice=lambda _: None))

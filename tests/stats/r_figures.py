@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from dissensus.aggregation.preference import group_means, stratified_preference
-from dissensus.annotate.habits import exact_interval
-from dissensus.reward.calibration import fit_calibration
-from dissensus.stats.agreement import nest
-from dissensus.stats.clusters import cluster_counts
-from dissensus.stats.coefficients import cohen_kappa
-from dissensus.stats.comparison import fisher_interval, holm
-from dissensus.stats.icc import icc_1k, icc_2k
-from dissensus.stats.intervals import bca_interval, find_acceleration, percentile_interval
+from dissensus.aggregation.preferences import group_means, stratified_preference
+from dissensus.annotate.analysis.answer_patterns import exact_interval
+from dissensus.reward.serving.calibration import fit_calibration
+from dissensus.stats.agreement.coefficients import cohen_kappa
+from dissensus.stats.agreement.icc import icc_1k, icc_2k
+from dissensus.stats.agreement.judge_agreement import nest
 from dissensus.stats.metrics import pearson, spearman
+from dissensus.stats.resampling.clusters import cluster_counts
+from dissensus.stats.resampling.intervals import bca_interval, find_acceleration, percentile_interval
+from dissensus.stats.resampling.paired_differences import fisher_interval, holm
 
 NAN = np.nan
 Columns = dict[str, np.ndarray]

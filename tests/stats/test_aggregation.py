@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from dissensus.files import read_pairs
-from dissensus.stats.aggregation import dawid_skene, mace
+from dissensus.stats.agreement.dawid_skene import dawid_skene, mace
 
 MODELS = [dawid_skene, mace]
 

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dissensus.stats.agreement import (
+from dissensus.stats.agreement.judge_agreement import (
     LEVELS,
     agreement_with_others,
     as_all_orders,
@@ -14,8 +14,8 @@ from dissensus.stats.agreement import (
     nest,
     person_agreement,
 )
-from dissensus.stats.clusters import cluster_counts
-from dissensus.stats.intervals import percentile_interval
+from dissensus.stats.resampling.clusters import cluster_counts
+from dissensus.stats.resampling.intervals import percentile_interval
 
 
 def design(sizes):

@@ -3,10 +3,10 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, ones, touched
-from dissensus.stats.clusters import find_clusters
-from dissensus.stats.intervals import bca_interval, find_acceleration
 from dissensus.stats.metrics import METRICS, pearson_within
+from dissensus.stats.resampling.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, ones, touched
+from dissensus.stats.resampling.clusters import find_clusters
+from dissensus.stats.resampling.intervals import bca_interval, find_acceleration
 
 RNG = np.random.default_rng(21)
 
@@ -118,7 +118,7 @@ def test_bca_agrees_with_scipy():
 def test_the_threads_do_not_decide_the_answer(monkeypatch):
     predicted, human, clusters, _ = sample()
     cell = Cell(predicted, human, clusters.of_pair)
-    monkeypatch.setattr("dissensus.stats.bootstrap._AT_ONCE", 30)  # several blocks
+    monkeypatch.setattr("dissensus.stats.resampling.bootstrap._AT_ONCE", 30)  # several blocks
     two = bootstrap(cell, draw_clusters(clusters, 100, np.random.default_rng(5)))
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
     assert_allclose(bootstrap(cell, draw_clusters(clusters, 100, np.random.default_rng(5))), two)

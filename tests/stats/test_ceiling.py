@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissensus.stats import vote_parts
-from dissensus.stats.bootstrap import draw_clusters
-from dissensus.stats.ceiling import Yardstick, ceiling, correct_for_attenuation
-from dissensus.stats.clusters import find_clusters, find_freedom
-from dissensus.stats.intervals import percentile_interval
+from dissensus.stats.agreement.ratings import ratings_from_votes, tabulate
+from dissensus.stats.ceilings import vote_noise
+from dissensus.stats.ceilings.noise_ceiling import Yardstick, ceiling, correct_for_attenuation
 from dissensus.stats.metrics import mean_absolute_error, pearson, pearson_symmetric
-from dissensus.stats.ratings import ratings_from_votes, tabulate
+from dissensus.stats.resampling.bootstrap import draw_clusters
+from dissensus.stats.resampling.clusters import find_clusters, find_freedom
+from dissensus.stats.resampling.intervals import percentile_interval
 
 SPREADS = {
     "flat": lambda rng, n: rng.random(n),
@@ -308,7 +308,7 @@ def test_neither_the_order_of_rows_and_raters_nor_the_orientation_matters(seed):
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 0.5, 1), (0.1, 0.3, 0.8)])
 def test_weight_k_means_that_the_pair_is_there_k_times(values, monkeypatch):
-    monkeypatch.setattr(vote_parts, "_DIFFER", 0.0)  # the sample decides it, and the two are different samples
+    monkeypatch.setattr(vote_noise, "_DIFFER", 0.0)  # the sample decides it, and the two are different samples
     rng = np.random.default_rng(0)
     ratings, weights = rng.choice([*values, np.nan], (40, 5)), rng.integers(0, 3, (2, 3, 40))
     weighted, plain = ceiling(ratings, weights), ceiling(np.repeat(ratings, weights[1, 2], axis=0))

@@ -9,8 +9,7 @@ from statsmodels.stats.inter_rater import aggregate_raters
 from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_kappa
 
 from dissensus.files import read_pairs
-from dissensus.stats.clusters import cluster_counts, find_clusters, find_freedom
-from dissensus.stats.coefficients import (
+from dissensus.stats.agreement.coefficients import (
     COEFFICIENTS,
     agreement_intervals,
     agreement_raw,
@@ -21,9 +20,10 @@ from dissensus.stats.coefficients import (
     krippendorff_nominal,
     krippendorff_ordinal,
 )
-from dissensus.stats.icc import near_icc_2k
-from dissensus.stats.intervals import bca_interval, find_acceleration
-from dissensus.stats.ratings import VOTES, both_ways, ratings_from_votes, tabulate
+from dissensus.stats.agreement.icc import near_icc_2k
+from dissensus.stats.agreement.ratings import VOTES, both_ways, ratings_from_votes, tabulate
+from dissensus.stats.resampling.clusters import cluster_counts, find_clusters, find_freedom
+from dissensus.stats.resampling.intervals import bca_interval, find_acceleration
 
 NAN = np.nan
 BY_CATEGORY = ("agreement_raw", "fleiss_kappa", "krippendorff_nominal", "gwet_ac1")

@@ -4,7 +4,8 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from dissensus.stats.comparison import (
+from dissensus.stats.resampling.intervals import Estimate
+from dissensus.stats.resampling.paired_differences import (
     correlation_of_correlations,
     fisher_interval,
     holm,
@@ -12,7 +13,6 @@ from dissensus.stats.comparison import (
     paired_difference,
     zou_interval,
 )
-from dissensus.stats.intervals import Estimate
 
 RNG = np.random.default_rng(5)
 

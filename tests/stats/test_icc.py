@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from scipy.optimize import minimize_scalar
 
-from dissensus.stats.icc import _anova, _refine, _Sums, icc_1k, icc_2k, near_icc_2k
-from dissensus.stats.ratings import ratings_from_votes, tabulate
+from dissensus.stats.agreement.icc import _anova, _refine, _Sums, icc_1k, icc_2k, near_icc_2k
+from dissensus.stats.agreement.ratings import ratings_from_votes, tabulate
 
 NAN = np.nan
 

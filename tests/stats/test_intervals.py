@@ -4,9 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, skew, t
 
-from dissensus.stats.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, ones
-from dissensus.stats.clusters import Clusters, Freedom, cluster_counts, find_clusters, find_freedom, number_labels
-from dissensus.stats.intervals import (
+from dissensus.stats.metrics import mean_absolute_error
+from dissensus.stats.resampling.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, ones
+from dissensus.stats.resampling.clusters import (
+    Clusters,
+    Freedom,
+    cluster_counts,
+    find_clusters,
+    find_freedom,
+    number_labels,
+)
+from dissensus.stats.resampling.intervals import (
     Estimate,
     bca_interval,
     find_acceleration,
@@ -14,7 +22,6 @@ from dissensus.stats.intervals import (
     recentred_interval,
     t_interval,
 )
-from dissensus.stats.metrics import mean_absolute_error
 
 
 def draws(clusters, strata, n_resamples=200, seed=0):

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from dissensus.stats.misfit import fit_exactly, misfit, number_was_decided, order_was_decided
+from dissensus.stats.ceilings.vote_process import fit_exactly, misfit, number_was_decided, order_was_decided
 
 
 def counts_of(for_a, size):

@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
-from dissensus.stats import mixing
+from dissensus.stats.ceilings import true_preferences
 
 
 @pytest.mark.parametrize(("size", "ties"), [(200, True), (2000, False)])
 def test_the_normal_approximation_joins_the_exact_error(size: int, ties: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    points = mixing._grid(ties=ties)
-    exact = mixing._error_of(size, points)
-    monkeypatch.setattr(mixing, "_MOST_TWO_WAY", size - 1)
-    monkeypatch.setattr(mixing, "_MOST_THREE_WAY", size - 1)
-    assert mixing._error_of(size, points) == pytest.approx(exact, rel=0.02, abs=1e-12)
+    points = true_preferences._grid(ties=ties)
+    exact = true_preferences._error_of(size, points)
+    monkeypatch.setattr(true_preferences, "_MOST_TWO_WAY", size - 1)
+    monkeypatch.setattr(true_preferences, "_MOST_THREE_WAY", size - 1)
+    assert true_preferences._error_of(size, points) == pytest.approx(exact, rel=0.02, abs=1e-12)
 
 
 def fit(counts):
     """The fitted distribution of all pairs, and how many pairs have each pattern."""
-    mixture = mixing.VoteMixture(counts)
+    mixture = true_preferences.VoteMixture(counts)
     weights = np.bincount(mixture.of_pair).astype(float)[None]
     return mixture, mixture.fit(weights), weights
 

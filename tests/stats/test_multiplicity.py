@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
 
-from dissensus.stats.comparison import holm
-from dissensus.stats.multiplicity import gated_holm
+from dissensus.stats.resampling.multiplicity import gated_holm
+from dissensus.stats.resampling.paired_differences import holm
 
 LEAK = Fraction(1, 10**12)
 """Bretz et al. (2009) let an infinitesimal part of a level pass a family's own hypotheses."""

@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from dissensus.stats.metrics import METRICS, pearson_within
-from dissensus.stats.permutation import TESTED, Swap, swap_test
-from dissensus.stats.seeds import NO_NOISE, SeedNoise
+from dissensus.stats.resampling.permutation import TESTED, Swap, swap_test
+from dissensus.stats.resampling.training_seeds import NO_NOISE, SeedNoise
 
 
 def sample(n=120, seed=0, gain=0.0):
@@ -81,7 +81,7 @@ def test_few_clusters_agree_with_trying_every_swap_and_with_scipy():
 def test_the_threads_do_not_decide_the_answer(monkeypatch):
     first, second, human, clusters, strata = sample()
     swaps = {0: [Swap(first, second, human, clusters, strata)]}
-    monkeypatch.setattr("dissensus.stats.permutation._CELLS", 2000)  # several blocks
+    monkeypatch.setattr("dissensus.stats.resampling.permutation._CELLS", 2000)  # several blocks
     one = swap_test(swaps, 60, 500, np.random.default_rng(5))
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
     assert_allclose(list(one[0].values()), list(swap_test(swaps, 60, 500, np.random.default_rng(5))[0].values()))

@@ -8,14 +8,15 @@ from scipy.stats import norm, permutation_test, ttest_ind
 from dissensus.errors import InputError
 from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.records import Pair, Prediction, Votes
-from dissensus.stats import permutation, swap
-from dissensus.stats.ceiling import ceiling
-from dissensus.stats.clusters import cluster_counts
+from dissensus.stats.ceilings.noise_ceiling import ceiling
+from dissensus.stats.design import simulated_swaps
+from dissensus.stats.design.approximate_power import Outlook
+from dissensus.stats.design.sample_size import find_limit, find_pairs, find_seeds, plan
+from dissensus.stats.design.simulated_power import Design, estimate_power
+from dissensus.stats.design.simulated_swaps import enough_swaps, swap_test, swapped_differences
 from dissensus.stats.metrics import pearson, pearson_within
-from dissensus.stats.outlook import Outlook
-from dissensus.stats.planning import find_limit, find_pairs, find_seeds, plan
-from dissensus.stats.power import Design, estimate_power
-from dissensus.stats.swap import enough_swaps, swap_test, swapped_differences
+from dissensus.stats.resampling import permutation
+from dissensus.stats.resampling.clusters import cluster_counts
 
 EQUAL = Design(r_baseline=0.7, r_model=0.7)
 SEEDS = Design(r_baseline=0.6, r_model=0.7, between=0.7, seeds=3, seed_sd=0.03, between_seeds=0.85)
@@ -133,11 +134,11 @@ def test_blocks_of_prompts_are_swapped_as_the_prompts_in_them_would_be():
 
 @pytest.mark.parametrize("design", [Design(pairs=60, per_prompt=2), Design(pairs=60, per_prompt=3, data_sets=2)])
 def test_seeds_vary_in_resamples_as_in_an_evaluation(design, monkeypatch):
-    monkeypatch.setattr(swap, "_RESAMPLES", 3000)
+    monkeypatch.setattr(simulated_swaps, "_RESAMPLES", 3000)
     predicted, _, human = replace(design, seeds=3, seed_sd=0.03).draw(2, np.random.default_rng(0))
     prompts, data_sets = design.labels
-    drawn = swap._resample(prompts, data_sets, np.random.default_rng(1))
-    values, resampled = swap._between_seeds(predicted, human, prompts, data_sets, drawn)
+    drawn = simulated_swaps._resample(prompts, data_sets, np.random.default_rng(1))
+    values, resampled = simulated_swaps._between_seeds(predicted, human, prompts, data_sets, drawn)
     counts = np.concatenate(list(cluster_counts(prompts, data_sets, 3000, np.random.default_rng(2))))
     for i in range(2):
         r = (

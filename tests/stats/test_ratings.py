@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dissensus.stats.coefficients import COEFFICIENTS
-from dissensus.stats.ratings import both_ways, ratings_from_votes, tabulate
+from dissensus.stats.agreement.coefficients import COEFFICIENTS
+from dissensus.stats.agreement.ratings import both_ways, ratings_from_votes, tabulate
 
 NAN = np.nan
 

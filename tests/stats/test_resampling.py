@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from dissensus.stats.metrics import mean_absolute_error
-from dissensus.stats.resampling import estimate_all
+from dissensus.stats.resampling.statistics import estimate_all
 
 RNG = np.random.default_rng(3)
 VALUES = RNG.gamma(2, 1, 30) / 20

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from dissensus.stats.seeds import NO_NOISE, SeedNoise, find_seed_noise, reach_with_seeds, two_sided_p
+from dissensus.stats.resampling.training_seeds import (
+    NO_NOISE,
+    SeedNoise,
+    find_seed_noise,
+    reach_with_seeds,
+    two_sided_p,
+)
 
 
 def test_without_seeds_the_reach_is_students():

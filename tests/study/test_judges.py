@@ -11,16 +11,16 @@ import pytest
 from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import read_pairs, read_records, write_records
 from dissensus.judge import HumanVotes, judge_pairs
-from dissensus.judge.ask import Answer, Ask, AskError, Sampling
-from dissensus.judge.asking import ask_model
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language import LanguageConfig, LanguageJudge
-from dissensus.judge.local import LocalModel
-from dissensus.judge.store import JudgmentStore
+from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.language.messages import Answer, Ask, AskError, Sampling
+from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.local.transformers import LocalModel
+from dissensus.judge.store.store import JudgmentStore
 from dissensus.records import Margin, Pair
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.study import StudyConfig, load_study, run_study
-from dissensus.study.judges import ModelJudge, make_judgments, recall
+from dissensus.study.judge_stage import ModelJudge, make_judgments, recall
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_what_a_judge_refused_or_could_not_say_is_counted_and_a_study_of_nothing
     judging = ModelJudge(name="server", model="picky", base_url="http://127.0.0.1:1/v1")
 
     def asked(backend: Picky, store: str) -> dict[str, Any]:
-        monkeypatch.setattr("dissensus.judge.backends.open_backend", lambda *_, **__: (backend, "picky"))
+        monkeypatch.setattr("dissensus.judge.language.backends.open_backend", lambda *_, **__: (backend, "picky"))
         return make_judgments(judging, rows, tmp_path / store, pairs_file="", drawn_label=False, progress=False)
 
     counts = asked(Picky("Choice: A", refuses="q3!", cut=True), "some.db")
@@ -145,7 +145,9 @@ def test_judges_of_one_model_keep_their_own_settings(tmp_path, tiny_judge, pairs
 
 def test_judges_of_one_model_that_differ_in_their_personas_keep_their_own_judgments(tmp_path, monkeypatch):
     rows = [Pair(id=f"p{i}", prompt=f"q{i}!", response_a="yes", response_b="no") for i in range(4)]
-    monkeypatch.setattr("dissensus.judge.backends.open_backend", lambda *_, **__: (Picky("Choice: A"), "picky"))
+    monkeypatch.setattr(
+        "dissensus.judge.language.backends.open_backend", lambda *_, **__: (Picky("Choice: A"), "picky")
+    )
     common = {"name": "server", "model": "picky", "base_url": "http://127.0.0.1:1/v1", "n": 4}
     judges = [ModelJudge(**common, personas=[f"You are {age}."]) for age in ("young", "old")]
     names = [

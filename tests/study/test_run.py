@@ -277,7 +277,7 @@ def test_a_lost_output_is_made_again(finished: Path, tiny_bert: Path):
 
 def test_a_second_process_is_kept_out(finished: Path, tiny_bert: Path):
     hold = (
-        "import sys; from dissensus.files.claims import sole_writer\n"
+        "import sys; from dissensus.files.locks import sole_writer\n"
         "with sole_writer(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -340,7 +340,7 @@ def test_a_study_from_python_writes_over_nothing_that_it_reads(own: str, setting
 
 
 def test_the_settings_of_a_run_run_it_again_and_those_of_a_killed_one_are_its_own(finished: Path, tmp_path: Path):
-    from dissensus.study.overwriting import keep_settings, refuse_own_inputs
+    from dissensus.study.run_folder import keep_settings, refuse_own_inputs
 
     kept = finished / "study.yaml"
     settings = yaml.safe_load(kept.read_text())

@@ -16,12 +16,12 @@ from dissensus.files import read_pairs, read_records, write_records
 from dissensus.records import Message, Pair, Vote, Votes
 from dissensus.simulate import SimulationConfig
 from dissensus.study import StudyConfig, load_study, run_study
-from dissensus.study.annotated import with_annotations
-from dissensus.study.copies import ANNOTATIONS, copy_files, write_copies
+from dissensus.study.dry_run import reckon
+from dissensus.study.holdout import draw_some, draw_test
+from dissensus.study.human_votes import with_annotations
 from dissensus.study.parts import DrawnTest
-from dissensus.study.reckoning import reckon
+from dissensus.study.public_schemas import ANNOTATIONS, copy_files, write_copies
 from dissensus.study.sets import read_sets
-from dissensus.study.split import draw_some, draw_test
 
 PAPER = {
     "webgpt": "webgpt",

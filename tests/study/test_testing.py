@@ -149,7 +149,7 @@ def test_an_unknown_setting_of_a_test_set_is_named(tmp_path: Path):
 
 
 def test_default_names_of_judges_do_not_collide(tmp_path: Path, tiny_bert: Path):
-    from dissensus.study.testing import judges_of_test_pairs
+    from dissensus.study.test_judges import judges_of_test_pairs
 
     settings = _settings(tmp_path, tiny_bert)
     settings["test_judges"] = [{"name": "published", "judge": "a/gpt 4"}, {"name": "published", "judge": "gpt_4"}]

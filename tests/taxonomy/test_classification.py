@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from dissensus.annotate import wording
-from dissensus.judge.prompt import load_template
+from dissensus.annotate import questions
+from dissensus.judge.language.prompt import load_template
 from dissensus.records import Classification, Judgment, Pair
-from dissensus.stats.coefficients import cohen_kappa
+from dissensus.stats.agreement.coefficients import cohen_kappa
 from dissensus.taxonomy import (
     agreement_with_people,
     classifications_from_judgments,
@@ -28,7 +28,7 @@ def said(name, *choices, order="ab"):
 
 
 @pytest.mark.parametrize(
-    ("template", "task"), [("paper-correct", wording.SUBJECTIVITY), ("paper-distinct", wording.DISTINGUISHABILITY)]
+    ("template", "task"), [("paper-correct", questions.SUBJECTIVITY), ("paper-distinct", questions.DISTINGUISHABILITY)]
 )
 def test_a_model_is_asked_in_the_words_that_people_are(template, task):
     text = load_template(template).text

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from dissensus.encoder import load_encoder
 from dissensus.errors import InputError
 from dissensus.records import Message, Pair
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.taxonomy import agreement_with_people, classify_offline
+from dissensus.taxonomy.classifiers import MAX_LENGTH
 from dissensus.taxonomy.features import pair_features
-from dissensus.taxonomy.offline import MAX_LENGTH
+from dissensus.text.encoder import load_encoder
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 The paper weighs everybody the same and names other rules as open (its social impacts statement).
 """
 
+from dissensus.aggregation.apply_rule import Aggregated, Change, Comparison, aggregate, compare
 from dissensus.aggregation.ballots import Ballots, ballots_from_judgments, ballots_from_votes
 from dissensus.aggregation.rules import RULES, Rule, Uniform, parse_rule
-from dissensus.aggregation.verdict import Aggregated, Change, Comparison, aggregate, compare
 
 __all__ = [
     "RULES",

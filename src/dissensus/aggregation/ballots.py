@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dissensus.aggregation.preference import FloatArray, IntArray
+from dissensus.aggregation.preferences import FloatArray, IntArray
 from dissensus.errors import EvaluationError
 from dissensus.records import Annotator, Judgment, Pair
 

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from dissensus.errors import ConfigError
-from dissensus.files.faults import describe
+from dissensus.files.rows.bad_rows import describe
 
 Missing = Literal["leave-out", "unknown"]
 """What becomes of votes by people without the attribute: left out and counted, or a group ``unknown`` of their own."""

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dissensus.annotate.rendering import render
-from dissensus.annotate.terms import KnownAnswer
+from dissensus.annotate.project.sides import KnownAnswer
+from dissensus.annotate.web.markdown import render
 from dissensus.records import Pair
 
 _CONTENT = Path(__file__).parent / "content"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dissensus.cli.completing import complete_source
+from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import ConfigError
 
@@ -59,7 +59,7 @@ def command(
     """
     from dissensus.aggregation import Uniform, aggregate, ballots_from_votes, compare, parse_rule
     from dissensus.files import read_records, write_records, write_text
-    from dissensus.files.writing import check_writable_name
+    from dissensus.files.writers import check_writable_name
     from dissensus.records import Annotator
     from dissensus.sources import read_pairs
 
@@ -107,7 +107,7 @@ def _number(text: Any) -> Any:
 def _personas(pairs: str, store: Path, judge_name: str) -> Ballots:
     from dissensus.aggregation import ballots_from_judgments
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.recall import Recall, choose_judge
+    from dissensus.judge.store.query import Recall, choose_judge
     from dissensus.sources import read_pairs
 
     rows = list(read_pairs(pairs))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dissensus.cli.completing import complete_file, complete_source
+from dissensus.cli.complete_paths import complete_file, complete_source
 from dissensus.cli.outputs import Database, Source, Verb
 from dissensus.errors import InputError
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dissensus.annotate.config import AnnotationConfig
-    from dissensus.annotate.hosts import Hosts
-    from dissensus.annotate.store import AnnotationStore
+    from dissensus.annotate.project.store import AnnotationStore
+    from dissensus.annotate.web.hosts import Hosts
     from dissensus.records import Pair
 
 _DEMO_PEOPLE = ("Ada", "Grace", "Kofi")
@@ -75,9 +75,9 @@ def command(
     Prints a link that signs the organiser in once. Settings are kept in the project; later starts need --db alone, and
     PAIRS only to add more. Stop it with Ctrl-C; it can be killed at any time.
     """
-    from dissensus.annotate.hosts import is_everywhere
     from dissensus.annotate.practice import demo_pairs
-    from dissensus.annotate.serve import Listening, end_on_sigterm, open_socket, serve
+    from dissensus.annotate.web.hosts import is_everywhere
+    from dissensus.annotate.web.serve import Listening, end_on_sigterm, open_socket, serve
     from dissensus.sources import read_pairs
 
     end_on_sigterm()
@@ -102,7 +102,7 @@ def command(
 def _open(
     database: str, settings: dict[str, Any], secret: Path | None, pairs: list[Pair], source: str | None
 ) -> AnnotationStore:
-    from dissensus.annotate.store import AnnotationStore
+    from dissensus.annotate.project.store import AnnotationStore
 
     given = _given(settings)
     if not AnnotationStore.exists(database):
@@ -121,8 +121,8 @@ def _open(
 def _make(
     database: str, given: dict[str, Any], secret: Path | None, pairs: list[Pair], source: str | None
 ) -> AnnotationStore:
-    from dissensus.annotate.database import locate, name_of
-    from dissensus.annotate.store import AnnotationStore
+    from dissensus.annotate.project.database import locate, name_of
+    from dissensus.annotate.project.store import AnnotationStore
 
     if not pairs:
         raise InputError(f"{database}: there is no project yet; name the PAIRS to make one of")
@@ -174,9 +174,9 @@ def _fill(c: Connection, config: AnnotationConfig, name: str, pairs: list[Pair])
     """Add what is new; returns how many pairs were."""
     from sqlalchemy import func, select
 
-    from dissensus.annotate.assignment import add_items
-    from dissensus.annotate.imports import add_practice
-    from dissensus.annotate.schema import items
+    from dissensus.annotate.exchange.imports import add_practice
+    from dissensus.annotate.project.assignment import add_items
+    from dissensus.annotate.project.schema import items
 
     if config.practice:
         add_practice(c)
@@ -193,8 +193,8 @@ def _report_added(source: str | None, added: int, pairs: list[Pair]) -> None:
 
 
 def _note_origin(store: AnnotationStore, hosts: Hosts) -> None:
-    from dissensus.annotate import access
-    from dissensus.annotate.store import now
+    from dissensus.annotate.project import access
+    from dissensus.annotate.project.store import now
 
     store.write(lambda c: access.note_origin(c, hosts.origin, now()))
 
@@ -216,8 +216,8 @@ _SIGN_IN = "Open this link within {:g} hours to sign in as organiser; it works o
 
 
 def _link(store: AnnotationStore, name: str, role: Any) -> str:
-    from dissensus.annotate import access
-    from dissensus.annotate.store import now
+    from dissensus.annotate.project import access
+    from dissensus.annotate.project.store import now
 
     def work(c: Any) -> str:
         known = next((person for person in access.people(c) if person.name == name), None)

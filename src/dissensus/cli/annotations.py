@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dissensus.cli.completing import complete_file
+from dissensus.cli.complete_paths import complete_file
 from dissensus.cli.outputs import Database, Output, Source, VerbGroup
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
-    from dissensus.annotate.access import Person
-    from dissensus.annotate.aggregation import Rules
-    from dissensus.annotate.foreign import Found, Names
-    from dissensus.annotate.imports import Imported
-    from dissensus.annotate.store import AnnotationStore
+    from dissensus.annotate.analysis.combine_answers import Rules
+    from dissensus.annotate.exchange.imports import Imported
+    from dissensus.annotate.exchange.other_tools import Found, Names
+    from dissensus.annotate.project.access import Person
+    from dissensus.annotate.project.store import AnnotationStore
 
 _MOST_PEOPLE = 1000
 _ORIGIN = "http://127.0.0.1:8700"
@@ -58,7 +58,7 @@ _DECISIONS = "Whether adjudicators' decisions stand in place of that."
 @rules_options
 def export_project(database: str, out: Path, **rules: Any) -> None:
     """Write pairs with categories, votes, estimates and the whole history."""
-    from dissensus.annotate.export import export
+    from dissensus.annotate.exchange.export import export
 
     with _open(database) as store:
         done = export(store, out, _rules(rules))
@@ -110,7 +110,7 @@ def import_file(
 
     Label Studio's JSON, JSON_MIN and CSV are read, and Argilla's records as JSON (Lines) or Parquet.
     """
-    from dissensus.annotate.imports import import_export
+    from dissensus.annotate.exchange.imports import import_export
 
     if assume_submitted and tool != "argilla":
         raise InputError("--assume-submitted is for Argilla's exports; leave it out, or give --from argilla")
@@ -131,8 +131,8 @@ def import_file(
 
 
 def _read(file: Path, tool: str, names: Names, *, assume_submitted: bool) -> Found:
-    from dissensus.annotate.argilla import read_argilla
-    from dissensus.annotate.label_studio import read_label_studio
+    from dissensus.annotate.exchange.argilla import read_argilla
+    from dissensus.annotate.exchange.label_studio import read_label_studio
 
     if tool == "argilla":
         return read_argilla(file, names, assume_submitted=assume_submitted)
@@ -141,8 +141,8 @@ def _read(file: Path, tool: str, names: Names, *, assume_submitted: bool) -> Fou
 
 def _import(found: Found, database: str, annotators: int | None, secret: Path | None) -> tuple[Imported, int]:
     from dissensus.annotate.config import AnnotationConfig
-    from dissensus.annotate.imports import import_foreign, most_answers, write_foreign
-    from dissensus.annotate.store import AnnotationStore
+    from dissensus.annotate.exchange.imports import import_foreign, most_answers, write_foreign
+    from dissensus.annotate.project.store import AnnotationStore
 
     if AnnotationStore.exists(database):
         with AnnotationStore(database, secret=secret) as store:
@@ -189,7 +189,7 @@ def _notes(found: Found, done: Imported, k: int) -> list[str]:
 
 
 def _names(fields: tuple[str, ...], questions: tuple[str, ...], values: tuple[str, ...]) -> Names:
-    from dissensus.annotate.foreign import Names
+    from dissensus.annotate.exchange.other_tools import Names
 
     mapped = {}
     for given in values:
@@ -225,8 +225,8 @@ def _split(given: tuple[str, ...], option: str) -> list[tuple[str, str]]:
 @_SECRET
 def invite(database: str, name: str, role: str | None, origin: str | None, secret_file: Path | None) -> None:
     """Add NAME, or find them, and print a link that lets them in once."""
-    from dissensus.annotate import access
-    from dissensus.annotate.store import now
+    from dissensus.annotate.project import access
+    from dissensus.annotate.project.store import now
 
     with _open(database, secret_file) as store:
 
@@ -249,8 +249,8 @@ def invite(database: str, name: str, role: str | None, origin: str | None, secre
 @_DATABASE
 def people(database: str) -> None:
     """List who may come in, what became of their links, and how many pairs they answered."""
-    from dissensus.annotate import access
-    from dissensus.annotate.store import now
+    from dissensus.annotate.project import access
+    from dissensus.annotate.project.store import now
 
     with _open(database) as store:
         everybody = store.read(access.people)
@@ -267,8 +267,8 @@ def people(database: str) -> None:
 @click.argument("name")
 def revoke(database: str, name: str) -> None:
     """Let NAME in no more: signed out at once, links dead. Their answers stay."""
-    from dissensus.annotate import access
-    from dissensus.annotate.store import now
+    from dissensus.annotate.project import access
+    from dissensus.annotate.project.store import now
 
     with _open(database) as store:
 
@@ -288,7 +288,7 @@ def revoke(database: str, name: str) -> None:
 @_DATABASE
 def verify(database: str) -> None:
     """Check that the database is whole and says the same in all its places."""
-    from dissensus.annotate.integrity import check, count_pairs
+    from dissensus.annotate.project.verify import check, count_pairs
 
     with _open(database) as store:
         faults, pairs = check(store), store.read(count_pairs)
@@ -306,8 +306,8 @@ def verify(database: str) -> None:
 @_DATABASE
 def show_agreement(database: str) -> None:
     """Print how well people agree, with 95 % intervals over pairs."""
-    from dissensus.annotate.agreement import agreement
-    from dissensus.annotate.answered import read_rows
+    from dissensus.annotate.analysis.annotator_agreement import agreement
+    from dissensus.annotate.analysis.answer_rows import read_rows
 
     with _open(database) as store:
         rows, config = store.read(read_rows), store.config
@@ -319,12 +319,12 @@ def show_agreement(database: str) -> None:
 
 
 def _open(database: str, secret: Path | None = None) -> AnnotationStore:
-    from dissensus.annotate.store import AnnotationStore
+    from dissensus.annotate.project.store import AnnotationStore
 
     return AnnotationStore(database, secret=secret)
 
 
 def _rules(given: dict[str, Any]) -> Rules:
-    from dissensus.annotate.aggregation import Rules
+    from dissensus.annotate.analysis.combine_answers import Rules
 
     return Rules(**given)

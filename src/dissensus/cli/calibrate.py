@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dissensus.cli.completing import complete_source
+from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.outputs import Source, Verb
 
 if TYPE_CHECKING:
-    from dissensus.reward.calibration import CalibrationMethod
+    from dissensus.reward.serving.calibration import CalibrationMethod
 
 
 @click.command("calibrate", cls=Verb)
@@ -35,15 +35,15 @@ def command(pairs: str, model: Path, method: CalibrationMethod) -> None:
     A pair without votes counts with its label. 'dissensus predict --calibrated' applies the calibration; the model and
     its raw predictions stay as they are.
     """
-    from dissensus.reward.calibration import check_observed, save_calibration
-    from dissensus.reward.checks import check_model
+    from dissensus.reward.serving.calibration import check_observed, save_calibration
+    from dissensus.reward.training.preflight import check_model
     from dissensus.sources import read_pairs
 
     check_model(str(model))
     every = list(read_pairs(pairs))
     check_observed(every)
     # Torch is loaded from here on.
-    from dissensus.reward.model import RewardModel
+    from dissensus.reward.serving.reward_model import RewardModel
 
     calibration = RewardModel.load(model).calibrate(every, method=method, progress=True)
     path = save_calibration(model, calibration)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dissensus.cli.completing import complete_file, complete_source
+from dissensus.cli.complete_paths import complete_file, complete_source
 from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import ConfigError
 
@@ -56,10 +56,10 @@ def command(
     A category that a pair has already is kept: people's come first. Killed anywhere, the same command goes on.
     """
     from dissensus.files import write_records
-    from dissensus.files.writing import check_writable_name
+    from dissensus.files.writers import check_writable_name
     from dissensus.sources import read_pairs
-    from dissensus.study.annotated import read_annotations
     from dissensus.study.categories import classify, describe_agreement
+    from dissensus.study.human_votes import read_annotations
     from dissensus.study.parts import Categories
     from dissensus.taxonomy import agreement_with_people, classify_pairs, known_classifications
 
@@ -102,8 +102,8 @@ def _given_for_a_model() -> list[str]:
 def _judge(by: str, options: dict[str, Any]) -> Any:
     from pydantic import ValidationError
 
-    from dissensus.files.faults import describe
-    from dissensus.study.judges import ModelJudge
+    from dissensus.files.rows.bad_rows import describe
+    from dissensus.study.judge_stage import ModelJudge
 
     if options["model"] is None:
         raise ConfigError(f"--by {by}: no model; give a folder, a Hub id or the server's name for it with --model")

@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from dissensus.cli.completing import complete_source
+from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.cli.tables import table_options
 from dissensus.errors import ConfigError
@@ -97,7 +97,7 @@ def command(
     anybody gets for nothing. "dissensus tables" prints all tables; so does any other format.
     """
     from dissensus.evaluate.evaluation import evaluate_predictions
-    from dissensus.evaluate.formats import render, render_brief
+    from dissensus.evaluate.tables.render import render, render_brief
     from dissensus.files import read_records, write_json
 
     rules = {target.name.split(".")[0]: target for target in targets}
@@ -127,7 +127,7 @@ def command(
 
 def _pairs(source: str) -> list[Pair]:
     from dissensus.sources import read_pairs
-    from dissensus.study.annotated import is_database, read_database
+    from dissensus.study.human_votes import is_database, read_database
 
     return read_database(source) if is_database(source) else list(read_pairs(source))
 
@@ -137,7 +137,7 @@ def _judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:
     from dissensus.files import read_records
     from dissensus.files.sqlite import application_of
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.recall import Recall, without_twins
+    from dissensus.judge.store.query import Recall, without_twins
 
     if application_of(file) is None:
         yield from read_records(file, Judgment)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from dissensus.cli.completing import complete_file, complete_source
+from dissensus.cli.complete_paths import complete_file, complete_source
 from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import InputError, JudgeError
 
 if TYPE_CHECKING:
     from dissensus.judge import JudgeSummary, JudgmentStore
-    from dissensus.judge.asking import AskingSummary
-    from dissensus.judge.backends import BackendConfig
+    from dissensus.judge.language.backends import BackendConfig
+    from dissensus.judge.language.run_model import AskingSummary
     from dissensus.records import Pair
 
 _MODELS = ("local", "server", "vllm")
@@ -223,8 +223,8 @@ def _refuse_strangers(context: click.Context, judge: str) -> None:
 
 
 def _committee(options: dict[str, Any]) -> None:
-    from dissensus.encoder import load_encoder
     from dissensus.judge import Committee, CommitteeConfig
+    from dissensus.text.encoder import load_encoder
 
     config = CommitteeConfig(n=options["n"], seed=options["seed"], encoder=options["encoder"])
     encoder = load_encoder(options["encoder"], max_length=config.max_length)
@@ -258,11 +258,11 @@ def _judge(options: dict[str, Any], make: Callable[[list[Pair]], Any]) -> Any:
 def _language_model(options: dict[str, Any]) -> None:
     from dissensus.files import PairFile
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.ask import Sampling
-    from dissensus.judge.asking import ask_model, nothing_judged
-    from dissensus.judge.backends import open_backend
-    from dissensus.judge.language import LanguageJudge
-    from dissensus.judge.prompt import load_template
+    from dissensus.judge.language.backends import open_backend
+    from dissensus.judge.language.messages import Sampling
+    from dissensus.judge.language.plan import LanguageJudge
+    from dissensus.judge.language.prompt import load_template
+    from dissensus.judge.language.run_model import ask_model, nothing_judged
     from dissensus.sources import read_pairs
 
     template = load_template(options["template"])
@@ -307,7 +307,7 @@ def _persona_lines(path: Path) -> list[str]:
 def _language_config(options: dict[str, Any], model: str, personas: tuple[str, ...]) -> Any:
     from pydantic import ValidationError
 
-    from dissensus.judge.language import LanguageConfig
+    from dissensus.judge.language.plan import LanguageConfig
 
     names = ("revision", "template", "order", "mode", "n", "temperature", "top_p", "max_tokens", "seed")
     try:
@@ -317,15 +317,15 @@ def _language_config(options: dict[str, Any], model: str, personas: tuple[str, .
 
 
 def _backend(options: dict[str, Any]) -> BackendConfig:
-    from dissensus.judge.backends import BackendConfig
+    from dissensus.judge.language.backends import BackendConfig
 
     names = ("device", "dtype", "base_url", "api", "key_variable", "context", "timeout")
     return BackendConfig(backend=options["judge_name"], **{name: options[name] for name in names})
 
 
 def _asking(options: dict[str, Any]) -> Any:
-    from dissensus.judge.job import AskingOptions
-    from dissensus.judge.ledger import Price
+    from dissensus.judge.language.job import AskingOptions
+    from dissensus.judge.store.attempts import Price
 
     if options["max_cost"] is not None and not any(options["price"]):
         raise InputError("--max-cost: nothing costs anything without a price; give one such as --price 0.5/1.5")
@@ -345,7 +345,7 @@ def _asking(options: dict[str, Any]) -> Any:
 
 
 def _probe(options: dict[str, Any]) -> None:
-    from dissensus.judge.backends import probe_server
+    from dissensus.judge.language.backends import probe_server
 
     click.echo(probe_server(_backend(options), options["model"], refresh=True, patience=options["patience"]).describe())
 
@@ -414,7 +414,7 @@ def _print_asked(summary: AskingSummary, store: JudgmentStore) -> None:
 
 
 def _print_bias(summary: AskingSummary, store: JudgmentStore) -> None:
-    from dissensus.judge.position import position_bias
+    from dissensus.judge.position_bias import position_bias
 
     config = store.settings(summary.judge)["config"]
     options = {key: config[key] for key in ("temperature", "top_p")} if summary.mode == "exact" else {}

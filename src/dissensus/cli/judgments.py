@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dissensus.cli.completing import complete_source
+from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.outputs import Output, Source, VerbGroup
 from dissensus.errors import InputError
 
@@ -39,7 +39,7 @@ def list_judges(store: Path) -> None:
 @_STORE
 def verify(store: Path) -> None:
     """Check that a store is whole: pages, keys, checksums, and that each choice is what its reply says."""
-    from dissensus.judge.upkeep import verify as check
+    from dissensus.judge.store.verify import verify as check
 
     with _open(store) as opened:
         found = check(opened)
@@ -62,7 +62,7 @@ def verify(store: Path) -> None:
 @click.option("--out", type=Output(), required=True, help="The new store.")
 def recover(store: Path, out: Path) -> None:
     """Copy what can be read of a damaged store into a new one; the damaged file is left as it is."""
-    from dissensus.judge.upkeep import recover as save
+    from dissensus.judge.store.verify import recover as save
 
     found = save(store, out)
     for table, count in found.saved.items():
@@ -80,8 +80,8 @@ def recover(store: Path, out: Path) -> None:
 @click.option("--hub", is_flag=True, help="A folder with a card, ready to be pushed to the Hub.")
 def export(store: Path, judge_name: str | None, out: Path, readings: bool, hub: bool) -> None:
     """Write judgments to .parquet, .jsonl(.gz) or .csv, or to a folder that load_dataset reads."""
-    from dissensus.judge import export as exporting
-    from dissensus.judge.recall import choose_judge
+    from dissensus.judge.store import export as exporting
+    from dissensus.judge.store.query import choose_judge
 
     with _open(store) as opened:
         judge = choose_judge(judge_name, opened) if judge_name else None
@@ -139,11 +139,11 @@ def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str 
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def compare(pairs: str, store: Path, judge_names: tuple[str, ...], resamples: int, seed: int) -> None:
     """Hold judges against the votes of people, against themselves with the order swapped, and against each other."""
-    from dissensus.evaluate.formats import terminal_table
-    from dissensus.evaluate.judge_tables import component_table, judge_tables
     from dissensus.evaluate.judges import decompose, score_judges
-    from dissensus.evaluate.measure import Resampling
-    from dissensus.judge.recall import Recall, choose_judge, without_twins
+    from dissensus.evaluate.resample import Resampling
+    from dissensus.evaluate.tables.judge_tables import component_table, judge_tables
+    from dissensus.evaluate.tables.render import terminal_table
+    from dissensus.judge.store.query import Recall, choose_judge, without_twins
     from dissensus.sources import read_pairs
 
     rows = list(read_pairs(pairs))
@@ -165,8 +165,8 @@ def _open(store: Path) -> JudgmentStore:
 
 
 def _describe(store: JudgmentStore, judge: str, count: int) -> None:
-    from dissensus.judge.ledger import spent
-    from dissensus.judge.position import position_bias
+    from dissensus.judge.position_bias import position_bias
+    from dissensus.judge.store.attempts import spent
 
     settings = store.settings(judge)
     config = settings.get("config", {})
@@ -202,7 +202,7 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
 
 
 def _runs(store: JudgmentStore) -> None:
-    from dissensus.judge.ledger import open_runs
+    from dissensus.judge.store.attempts import open_runs
 
     for run in open_runs(store):
         click.echo(

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dissensus.cli.completing import complete_source
+from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
-    from dissensus.judge.language import Orders
-    from dissensus.judge.recall import Recalled
+    from dissensus.judge.language.plan import Orders
+    from dissensus.judge.store.query import Recalled
     from dissensus.records import Margin
-    from dissensus.study.margins import VoteKind
+    from dissensus.study.margin_stage import VoteKind
 
 
 @click.command(name="margin", cls=Verb)
@@ -58,9 +58,9 @@ def command(
     """
     from dissensus.files import write_records
     from dissensus.judge import JudgmentStore
-    from dissensus.judge.recall import Recall, choose_judge
+    from dissensus.judge.store.query import Recall, choose_judge
     from dissensus.sources import read_pairs
-    from dissensus.study.margins import make_margins
+    from dissensus.study.margin_stage import make_margins
 
     rows = list(read_pairs(pairs))
     with JudgmentStore(store, create=False) as opened:

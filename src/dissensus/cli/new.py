@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dissensus.cli.completing import complete_preset
+from dissensus.cli.complete_paths import complete_preset
 from dissensus.cli.outputs import Verb
 from dissensus.errors import InputError, OutputError
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import click
 
 from dissensus.errors import OutputError
-from dissensus.files.claims import sole_writer
-from dissensus.files.clashes import is_same, lies_in, would_overwrite
+from dissensus.files.locks import sole_writer
+from dissensus.files.overwrite import is_same, lies_in, would_overwrite
 
 Role = Literal["file", "folder", "run", "page", "store"]
 

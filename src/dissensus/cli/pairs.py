@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dissensus.cli.completing import complete_source
+from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.outputs import Copies, Output, Source, Verb
 from dissensus.errors import ConfigError
 
@@ -106,10 +106,10 @@ def command(
     from tqdm import tqdm
 
     from dissensus.files import read_trl, write_records, write_trl
-    from dissensus.files.writing import check_writable_name
+    from dissensus.files.writers import check_writable_name
     from dissensus.records import Margin
     from dissensus.sources import find_source, open_source
-    from dissensus.sources.labels import draw_labels
+    from dissensus.sources.label_votes import draw_labels
 
     asked = columns or values or annotator or votes
     known = None if asked else find_source(source, root=root)

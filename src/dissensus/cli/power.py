@@ -12,8 +12,8 @@ from dissensus.cli.outputs import Verb
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
-    from dissensus.stats.planning import Plan
-    from dissensus.stats.power import Design
+    from dissensus.stats.design.sample_size import Plan
+    from dissensus.stats.design.simulated_power import Design
 
 _COMPARED = (1, 3, 5, 10)
 _CERTAIN = 0.995
@@ -81,8 +81,8 @@ def command(
     """
     from tqdm import tqdm
 
-    from dissensus.stats.planning import SEARCH_STEPS, plan
-    from dissensus.stats.power import Design
+    from dissensus.stats.design.sample_size import SEARCH_STEPS, plan
+    from dissensus.stats.design.simulated_power import Design
 
     asked = Design(r_baseline=r, r_model=r + delta, **design) if true_r else Design.from_observed(r, delta, **design)
     if asked.seeds == 1 and asked.seed_sd:
@@ -128,7 +128,7 @@ def _describe_seeds(design: Design) -> str:
 
 def _foot(found: list[Plan], design: Design, wanted: float, level: float, seed: int) -> str:
     """Say what a mark means and, where seeds limit the power, how far and what would help."""
-    from dissensus.stats.planning import MOST_SEEDS, find_seeds
+    from dissensus.stats.design.sample_size import MOST_SEEDS, find_seeds
 
     lines = ["* the design asked for; r as seen with so many annotators"]
     [asked] = [row for row in found if row.annotators == design.annotators]
@@ -169,7 +169,7 @@ def _table(found: list[Plan], design: Design, wanted: float) -> str:
 
 
 def _pairs(row: Plan, wanted: float) -> str:
-    from dissensus.stats.planning import MOST_PAIRS
+    from dissensus.stats.design.sample_size import MOST_PAIRS
 
     if row.pairs is not None:
         return str(row.pairs)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from dissensus.cli.completing import complete_file, complete_source
+from dissensus.cli.complete_paths import complete_file, complete_source
 from dissensus.cli.outputs import Output, Source, Verb
 
 
@@ -48,11 +48,11 @@ def command(
 
     Killed anywhere, the same command goes on with the window that it was at.
     """
-    from dissensus.encoder import resolve_model
     from dissensus.files import PairFile, content_of
-    from dissensus.files.writing import check_writable_name
-    from dissensus.reward.checks import check_calibrated, check_model, check_window
+    from dissensus.files.writers import check_writable_name
+    from dissensus.reward.training.preflight import check_calibrated, check_model, check_window
     from dissensus.sources import read_pairs
+    from dissensus.text.encoder import resolve_model
 
     check_writable_name(out)
     check_window(max_length)
@@ -62,8 +62,8 @@ def command(
         check_calibrated(model, name)
     rows = PairFile(pairs, read=read_pairs)
     # Torch is loaded from here on.
-    from dissensus.reward.model import RewardModel
-    from dissensus.reward.streaming import predict_file
+    from dissensus.reward.serving.predict_file import predict_file
+    from dissensus.reward.serving.reward_model import RewardModel
 
     scorer = RewardModel.load(model, max_length=max_length, precision=precision)
     count = predict_file(

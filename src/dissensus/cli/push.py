@@ -24,7 +24,7 @@ def command(folder: Path, repo: str, scores: Path | None, private: bool, dry_run
 
     The token is that of 'hf auth login' or HF_TOKEN. The card is DIR/README.md; one of your own stays as it is.
     """
-    from dissensus.reward.publish import prepare, publish
+    from dissensus.reward.serving.hub import prepare, publish
 
     files = prepare(folder, repo, scores=scores)
     if dry_run:

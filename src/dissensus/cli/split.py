@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from dissensus.cli.completing import complete_source
+from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.outputs import Output, Source, Verb
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ def command(
     if sum((share is not None, count is not None, bool(names))) > 1:
         raise click.UsageError("give one of --share, --count and --name")
     from dissensus.files import write_records
-    from dissensus.files.writing import check_writable_name
+    from dissensus.files.writers import check_writable_name
     from dissensus.sources import read_pairs
+    from dissensus.study.holdout import apart_from, check_groups_stay_whole, prompts_of, split_pairs
     from dissensus.study.parts import HoldOut
-    from dissensus.study.split import apart_from, check_groups_stay_whole, prompts_of, split_pairs
 
     for path in (out_train, out_test):
         check_writable_name(path)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dissensus.cli.completing import complete_source, complete_study
+from dissensus.cli.complete_paths import complete_source, complete_study
 from dissensus.cli.outputs import NamedSource, Output, Source, Verb
 
 
@@ -91,14 +91,14 @@ def _named(given: str, option: str) -> tuple[str, str]:
 
 def _reckon(study: str, overrides: dict[str, Any], scale: str | None) -> None:
     from dissensus.study import load_study
-    from dissensus.study.reckoning import reckon
+    from dissensus.study.dry_run import reckon
 
     click.echo(reckon(load_study(study, overrides=overrides, scale=scale)))
 
 
 def run(study: str, out: Path, overrides: dict[str, Any], *, scale: str | None = None) -> None:
     """Run a study, print its table and where the report is."""
-    from dissensus.evaluate.formats import render_brief
+    from dissensus.evaluate.tables.render import render_brief
     from dissensus.study import load_study, run_study
 
     command_line = shlex.join(["dissensus", *sys.argv[1:]])

@@ -32,7 +32,7 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @table_options
 def command(scores: Path, form: str, against: Literal["paper"] | None) -> None:
     """Print the tables of SCORES, a scores.json or the folder of a run that has one. Nothing is computed again."""
-    from dissensus.evaluate.formats import render
+    from dissensus.evaluate.tables.render import render
     from dissensus.files import read_records
 
     file = scores / "scores.json" if scores.is_dir() else scores

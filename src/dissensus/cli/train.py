@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import click
 from click.core import ParameterSource
 
-from dissensus.cli.completing import complete_file, complete_source
+from dissensus.cli.complete_paths import complete_file, complete_source
 from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import ConfigError
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.reporters import REPORTERS
+from dissensus.reward.training.reporters import REPORTERS
 
 if TYPE_CHECKING:
-    from dissensus.reward.identity import TrainSummary
-    from dissensus.reward.sweep import SweepSummary
+    from dissensus.reward.training.run_identity import TrainSummary
+    from dissensus.reward.training.sweep import SweepSummary
 
 _SWEEP_VALIDATION = 0.1
 
@@ -124,8 +124,8 @@ def command(
     """
     from dissensus.files import read_records
     from dissensus.records import Margin
-    from dissensus.reward.checks import check_data, check_settings
     from dissensus.reward.config import parse_rates
+    from dissensus.reward.training.preflight import check_data, check_settings
     from dissensus.sources import read_pairs
 
     context = click.get_current_context()
@@ -155,11 +155,11 @@ def command(
         "report_to": report_to,
     }
     if rates:
-        from dissensus.reward.sweep import sweep
+        from dissensus.reward.training.sweep import sweep
 
         _show_sweep(out, sweep(every, config, rates, out, metric=sweep_metric, patience=patience, **options))
         return
-    from dissensus.reward.run import train
+    from dissensus.reward.training.run import train
 
     _show(out, config, train(every, config, out, **options))
 
@@ -211,7 +211,7 @@ def _show(out: Path, config: TrainConfig, summary: TrainSummary) -> None:
 
 
 def _show_calibration(out: Path) -> None:
-    from dissensus.reward.calibration import load_calibration
+    from dissensus.reward.serving.calibration import load_calibration
 
     calibration = load_calibration(out)
     if calibration is not None:

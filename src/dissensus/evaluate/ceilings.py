@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from dissensus.evaluate.groups import ALL, find_groups, group_field, is_exploratory
 from dissensus.evaluate.join import Joined
-from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import Ratings, ratings_of
-from dissensus.evaluate.words import number
+from dissensus.evaluate.resample import Resampling
+from dissensus.evaluate.tables.number_format import number
 from dissensus.records import Metric, Pair
-from dissensus.stats.bootstrap import draw_clusters, one_blas_thread
-from dissensus.stats.ceiling import Yardstick, correct_for_attenuation
-from dissensus.stats.clusters import Clusters, Freedom, find_clusters, find_freedom, number_labels
-from dissensus.stats.intervals import Estimate, bca_interval, percentile_interval, stretch_for_seeds
+from dissensus.stats.ceilings.noise_ceiling import Yardstick, correct_for_attenuation
+from dissensus.stats.ceilings.vote_process import number_was_decided, order_was_decided
 from dissensus.stats.metrics import FloatArray, large_strata
-from dissensus.stats.misfit import number_was_decided, order_was_decided
-from dissensus.stats.seeds import find_seed_noise
+from dissensus.stats.resampling.bootstrap import draw_clusters, one_blas_thread
+from dissensus.stats.resampling.clusters import Clusters, Freedom, find_clusters, find_freedom, number_labels
+from dissensus.stats.resampling.intervals import Estimate, bca_interval, percentile_interval, stretch_for_seeds
+from dissensus.stats.resampling.training_seeds import find_seed_noise
 from dissensus.stats.weighted import divide
 
 CEILING = "ceiling"

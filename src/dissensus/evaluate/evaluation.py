@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from tqdm import tqdm
 
 from dissensus.errors import EvaluationError
+from dissensus.evaluate.baselines import judge_references, longer_response, one_half, one_person
 from dissensus.evaluate.ceilings import CEILING, score_ceilings
 from dissensus.evaluate.join import Joined, join
-from dissensus.evaluate.measure import Resampling
 from dissensus.evaluate.people import PEOPLE, score_people
 from dissensus.evaluate.primary import PRIMARY, check_primary, too_few_swaps
-from dissensus.evaluate.references import judge_references, longer_response, one_half, one_person
+from dissensus.evaluate.resample import Resampling
+from dissensus.evaluate.rules import score_targets
 from dissensus.evaluate.scorecard import Reference, score
-from dissensus.evaluate.targets import score_targets
-from dissensus.files.columns import Notice
+from dissensus.files.rows.columns import Notice
 from dissensus.files.source import print_notice
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 
@@ -47,7 +47,8 @@ def evaluate_predictions(
         pairs: with votes; those without are left out and counted in a note.
         predictions: of one or more models, one per pair, model and seed; those for other pairs are passed over.
         baseline: the model that the others are compared with; None for no comparison.
-        primary: the metrics that the comparison is about, among ``dissensus.stats.permutation.TESTED``. Their
+        primary: the metrics that the comparison is about, among ``dissensus.stats.resampling.permutation.TESTED``.
+        Their
             differences are tested as one family; everything else is exploratory and has no adjusted p-value.
         calibrated: score the calibrated preferences instead of the raw ones.
         judgments: of judges that are compared with people as the models are; of all of the pairs or of some.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.measure import Resampling
+from dissensus.evaluate.resample import Resampling
 from dissensus.records import Judgment, Order, Pair
-from dissensus.stats.agreement import (
+from dissensus.stats.agreement.judge_agreement import (
     LEVELS,
     NestedVerdicts,
     agreement_with_others,
@@ -22,10 +22,10 @@ from dissensus.stats.agreement import (
     nest,
     person_agreement,
 )
-from dissensus.stats.clusters import number_labels
-from dissensus.stats.intervals import Estimate
 from dissensus.stats.metrics import FloatArray, accuracy, mean_absolute_error, pearson, pearson_symmetric
-from dissensus.stats.resampling import Statistic, estimate_all
+from dissensus.stats.resampling.clusters import number_labels
+from dissensus.stats.resampling.intervals import Estimate
+from dissensus.stats.resampling.statistics import Statistic, estimate_all
 
 _ORDERS: tuple[Order, Order] = ("ab", "ba")
 
@@ -141,8 +141,8 @@ def decompose(
 ) -> list[Component]:
     """Split the variance of all valid verdicts into pair (signal), judge, order (position) and repetition.
 
-    Judges that judged few of the pairs weigh little. See `dissensus.stats.agreement.NestedVerdicts` for the model; the
-    arguments and errors are those of `score_judges`.
+    Judges that judged few of the pairs weigh little. See `dissensus.stats.agreement.judge_agreement.NestedVerdicts`
+    for the model; the arguments and errors are those of `score_judges`.
     """
     by_id, by_judge = _collect(pairs, judgments)
     valid = [(j, y) for found in by_judge.values() for j in found if (y := j.value) is not None]

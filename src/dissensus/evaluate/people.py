@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from dissensus.evaluate.groups import ALL, find_groups, group_field
-from dissensus.evaluate.measure import Resampling
+from dissensus.evaluate.resample import Resampling
 from dissensus.records import Metric, Pair
-from dissensus.stats.aggregation import DawidSkene, Mace, dawid_skene, mace
-from dissensus.stats.clusters import find_clusters, number_labels
-from dissensus.stats.coefficients import COEFFICIENTS, agreement_intervals
-from dissensus.stats.intervals import Estimate
+from dissensus.stats.agreement.coefficients import COEFFICIENTS, agreement_intervals
+from dissensus.stats.agreement.dawid_skene import DawidSkene, Mace, dawid_skene, mace
+from dissensus.stats.agreement.ratings import VOTES, RatingTable, tabulate, tabulate_counts
 from dissensus.stats.metrics import FloatArray
-from dissensus.stats.ratings import VOTES, RatingTable, tabulate, tabulate_counts
+from dissensus.stats.resampling.clusters import find_clusters, number_labels
+from dissensus.stats.resampling.intervals import Estimate
 
 PEOPLE = "people"
 _VALUES = {"b": 0, "tie": 1, "a": 2}  # the order that symmetric Dawid-Skene expects

@@ -8,8 +8,8 @@ from typing import Final
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.groups import ALL, is_exploratory
 from dissensus.records import Metric
-from dissensus.stats.multiplicity import gated_holm
-from dissensus.stats.permutation import TESTED
+from dissensus.stats.resampling.multiplicity import gated_holm
+from dissensus.stats.resampling.permutation import TESTED
 
 PRIMARY: Final = ("pearson_within", "l1")
 """The primary metrics unless others are declared."""

@@ -13,15 +13,15 @@ from tqdm import tqdm
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.groups import ALL, is_exploratory
 from dissensus.evaluate.join import Joined
-from dissensus.evaluate.measure import Contender, Measured, Part, Sample, measure
+from dissensus.evaluate.notes import FEW_CLUSTERS, about_interval, about_seeds, about_stories, why_undefined
 from dissensus.evaluate.primary import PRIMARY, with_roles
-from dissensus.evaluate.remarks import FEW_CLUSTERS, about_interval, about_seeds, about_stories, why_undefined
+from dissensus.evaluate.resample import Contender, Measured, Part, Sample, measure
 from dissensus.records import Metric
-from dissensus.stats.bootstrap import ROWS
-from dissensus.stats.comparison import paired_difference
-from dissensus.stats.intervals import Estimate, Scale, recentred_interval, t_interval
 from dissensus.stats.metrics import NLL_CLIP, FloatArray
-from dissensus.stats.seeds import NO_NOISE
+from dissensus.stats.resampling.bootstrap import ROWS
+from dissensus.stats.resampling.intervals import Estimate, Scale, recentred_interval, t_interval
+from dissensus.stats.resampling.paired_differences import paired_difference
+from dissensus.stats.resampling.training_seeds import NO_NOISE
 
 __all__ = ["FEW_CLUSTERS", "Reference", "score"]
 
@@ -91,9 +91,11 @@ def score(
     A model trained with several seeds is scored by the mean of the metric over its seeds, and the spread between them
     is given apart. Resamples draw prompts (``Pair.group``) within each data set; all groups, models and metrics share
     them. Intervals are t intervals with the bootstrap's standard error, widened for few or unequal prompts, on the
-    scale where the metric is nearly normal (`dissensus.stats.intervals.t_interval`); those of ECE and reliability are
+    scale where the metric is nearly normal (`dissensus.stats.resampling.intervals.t_interval`); those of ECE and
+    reliability are
     percentile intervals so widened (``recentred_interval``). Where a model has several seeds, its intervals and tests
-    count how seeds vary (`dissensus.stats.seeds`). A group of fewer than five prompts gets no interval. Differences are
+    count how seeds vary (`dissensus.stats.resampling.training_seeds`). A group of fewer than five prompts gets no
+    interval. Differences are
     tested by swapping the predictions of whole prompts; p-values of the primary ones are adjusted as one family, and
     all else is exploratory (`dissensus.evaluate.primary.with_roles`).
 

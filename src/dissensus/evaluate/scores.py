@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dissensus.evaluate.groups import ALL, group_field, group_label
-from dissensus.evaluate.words import shorten
+from dissensus.evaluate.tables.number_format import shorten
 from dissensus.records import Kind, Metric
 
 _KINDS: tuple[Kind, ...] = ("model", "judge", "reference", "ceiling", "people")

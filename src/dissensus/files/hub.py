@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dissensus.errors import InputError, MissingDependencyError
-from dissensus.files.class_labels import classes_of, with_names
-from dissensus.files.reading import Row, format_of
+from dissensus.files.readers import Row, format_of
+from dissensus.files.rows.class_labels import classes_of, with_names
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dissensus.errors import InputError
+from dissensus.files.dataframes import Table
 from dissensus.files.hub import is_hub_id, is_saved, read_dataset
-from dissensus.files.reading import Fault, Row, format_of, read_rows
-from dissensus.files.tables import Table
+from dissensus.files.readers import Fault, Row, format_of, read_rows
 
 _SPLIT = re.compile(r"(.+)-\d+-of-\d+|(train|test|validation|valid|val|dev|eval)(?:\W.*)?")
 _ABOUT = ("dataset_infos.json", "dataset_info.json", "state.json", "metadata.json", "config.json")

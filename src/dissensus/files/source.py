@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from dissensus.errors import InputError
-from dissensus.files.choices import Choices, texts_key, with_vote
-from dissensus.files.columns import ColumnMap, Notice
-from dissensus.files.faults import Faults, describe
+from dissensus.files.dataframes import Table, as_table
 from dissensus.files.location import rows_of
-from dissensus.files.notes import Notes
-from dissensus.files.pairs import name_of, pair_from_row
-from dissensus.files.reading import Row, format_of
-from dissensus.files.survey import Survey, Voters
-from dissensus.files.tables import Table, as_table
+from dissensus.files.readers import Row, format_of
+from dissensus.files.rows.bad_rows import Faults, describe
+from dissensus.files.rows.choices import Choices, texts_key, with_vote
+from dissensus.files.rows.columns import ColumnMap, Notice
+from dissensus.files.rows.infer_columns import Survey, Voters
+from dissensus.files.rows.pair_rows import name_of, pair_from_row
+from dissensus.files.rows.row_notes import Notes
 from dissensus.files.trl import pair_from_trl
 from dissensus.records import Margin, Pair, content_id
 

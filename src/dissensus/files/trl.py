@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dissensus.files.notes import Notes
-from dissensus.files.pairs import descriptive, name_of, text_value, texts_of
-from dissensus.files.reading import kind_of
+from dissensus.files.readers import kind_of
+from dissensus.files.rows.pair_rows import descriptive, name_of, text_value, texts_of
+from dissensus.files.rows.row_notes import Notes
 from dissensus.records import Choice, Margin, Message, Pair, Text, content_id
 
 TRL_COLUMNS: dict[str, Any] = {"id": str, "prompt": Text, "chosen": Text, "rejected": Text}

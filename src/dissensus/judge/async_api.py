@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dissensus.judge.asking import ask_model
-from dissensus.judge.backends import open_backend
-from dissensus.judge.engine import judge_pairs
-from dissensus.loops import awaitable
+from dissensus.event_loops import awaitable
+from dissensus.judge.language.backends import open_backend
+from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.runner import judge_pairs
 
 __all__ = ["ask_model_async", "judge_pairs_async", "open_backend_async"]
 

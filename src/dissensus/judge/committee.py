@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from dissensus.errors import JudgeError
-from dissensus.judge.engine import Question
+from dissensus.judge.runner import Question
 from dissensus.records import Judgment, Pair, plain_text
-from dissensus.stats.clusters import number_labels
+from dissensus.stats.resampling.clusters import number_labels
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]

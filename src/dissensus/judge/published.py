@@ -15,7 +15,8 @@ where there is nothing.
 
 Or flat rows, one verdict each: ``pair_id`` (or ``id``), ``judge``, and ``choice`` (a, b, tie, or null for a reply that
 named no winner) or ``probability_a`` or both; where known ``order`` (ab, ba), ``sample``, ``reply`` and ``persona``.
-So are the files that `dissensus.judge.export` writes. Without ``sample``, rows of one pair and order are repetitions.
+So are the files that `dissensus.judge.store.export` writes. Without ``sample``, rows of one pair and order are
+repetitions.
 
 The order shown is known for all verdicts of a judge or for none: verdicts of unknown order, stored as ``ab`` among
 others, would look like position bias.
@@ -31,13 +32,13 @@ from pathlib import Path
 from typing import Any
 
 from dissensus.errors import InputError
-from dissensus.files.columns import Notice
-from dissensus.files.faults import Faults
-from dissensus.files.pairs import name_of, text_of
-from dissensus.files.reading import Row, decode_json, kind_of, read_rows
+from dissensus.files.readers import Row, decode_json, kind_of, read_rows
+from dissensus.files.rows.bad_rows import Faults
+from dissensus.files.rows.columns import Notice
+from dissensus.files.rows.pair_rows import name_of, text_of
 from dissensus.files.source import print_notice
-from dissensus.judge.engine import Question
-from dissensus.judge.store import content_of
+from dissensus.judge.runner import Question
+from dissensus.judge.store.store import content_of
 from dissensus.records import Judgment, Label, Order, Pair, content_id
 
 _TEXTS = ("prompt", "response_a", "response_b")

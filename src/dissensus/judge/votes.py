@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from dissensus.errors import JudgeError
-from dissensus.judge.engine import Question
+from dissensus.judge.runner import Question
 from dissensus.records import Judgment, Label, Pair
 
 

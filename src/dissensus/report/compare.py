@@ -12,7 +12,7 @@ from dissensus.evaluate.groups import ALL
 from dissensus.evaluate.scorecard import score
 from dissensus.records import Metric
 from dissensus.report.board import Board
-from dissensus.report.run import RunData
+from dissensus.report.folder.run_reader import RunData
 from dissensus.stats.metrics import FloatArray
 
 RESAMPLES = 1000

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from dissensus.evaluate.groups import ALL
 from dissensus.evaluate.scorecard import FEW_CLUSTERS
-from dissensus.evaluate.tables import BETTER, Scores, interval, number, shorten
-from dissensus.evaluate.words import NAMES, listed
+from dissensus.evaluate.tables.build import BETTER, Scores, interval, number, shorten
+from dissensus.evaluate.tables.number_format import NAMES, listed
 from dissensus.records import Metric
 from dissensus.report.embed import isolate
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dissensus.evaluate.groups import group_field, group_label
-from dissensus.evaluate.tables import BETTER, TITLES
+from dissensus.evaluate.tables.build import BETTER, TITLES
 from dissensus.records import Kind, Metric
 from dissensus.report.board import Board
 from dissensus.report.findings import Finding

@@ -7,11 +7,11 @@ from typing import Any
 
 from dissensus import __version__
 from dissensus.evaluate.groups import ALL
-from dissensus.evaluate.tables import Scores, number
-from dissensus.evaluate.words import NAMES, listed
+from dissensus.evaluate.tables.build import Scores, number
+from dissensus.evaluate.tables.number_format import NAMES, listed
 from dissensus.report.board import Board
 from dissensus.report.findings import find_findings, statement
-from dissensus.report.run import RunData
+from dissensus.report.folder.run_reader import RunData
 
 _DISTRIBUTED = ("mean-variance", "categorical")
 """Objectives whose rewards are distributions."""
@@ -200,7 +200,7 @@ def _tests(run: RunData, scores: Scores) -> Iterator[str]:
 
 
 def _procedure(families: int, *, by_group: bool) -> str:
-    """Say how p-values of several families are adjusted (`dissensus.stats.multiplicity.gated_holm`)."""
+    """Say how p-values of several families are adjusted (`dissensus.stats.resampling.multiplicity.gated_holm`)."""
     if not by_group:
         return "by Holm's method"
     gate = "all pairs are tested first and, where these differ, the groups by Holm's method"

@@ -12,24 +12,24 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from dissensus import __version__
-from dissensus.evaluate.tables import BETTER, TITLES, UNDEFINED, Scores, group_metrics, interval, number
-from dissensus.evaluate.words import NAMES, listed
+from dissensus.evaluate.tables.build import BETTER, TITLES, UNDEFINED, Scores, group_metrics, interval, number
+from dissensus.evaluate.tables.number_format import NAMES, listed
 from dissensus.records import Metric
 from dissensus.report.board import Board
-from dissensus.report.card import COEFFICIENTS, make_card
+from dissensus.report.charts.figures import draw_figures
 from dissensus.report.compare import RESAMPLES, compare
-from dissensus.report.contents import contents
+from dissensus.report.data_card import COEFFICIENTS, make_card
 from dissensus.report.embed import clean, isolate, source_hash
-from dissensus.report.figures import draw_figures
 from dissensus.report.findings import find_findings, headline
-from dissensus.report.folder import check_page
+from dissensus.report.folder.run_reader import RunData, load_run
+from dissensus.report.folder.safe_folder import check_page
+from dissensus.report.footnotes import Notes
 from dissensus.report.group_tables import GroupTable, IntervalBar
-from dissensus.report.judged import RESAMPLES as JUDGE_RESAMPLES
+from dissensus.report.judge_data import RESAMPLES as JUDGE_RESAMPLES
 from dissensus.report.methods import methods_paragraph, percent
-from dissensus.report.notes import Notes
 from dissensus.report.pair_data import BUDGET, view_pairs
-from dissensus.report.run import RunData, load_run
-from dissensus.report.seeds import seed_rows
+from dissensus.report.sections import contents
+from dissensus.report.seed_spread import seed_rows
 from dissensus.report.summary import MEASURES, summarise
 
 _TITLES = {

@@ -10,8 +10,8 @@ import numpy as np
 
 from dissensus.records import Margin, Pair, Prediction, Text, Votes, plain_text
 from dissensus.report.embed import clean, cut, script_json
-from dissensus.report.judged import Verdicts
-from dissensus.report.run import RunData
+from dissensus.report.folder.run_reader import RunData
+from dissensus.report.judge_data import Verdicts
 from dissensus.stats.metrics import FloatArray
 
 LISTED = 10

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from dissensus.stats.clusters import IntArray
 from dissensus.stats.metrics import FloatArray
+from dissensus.stats.resampling.clusters import IntArray
 
 BINS = 10
 _DRAWS = 200

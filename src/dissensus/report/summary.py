@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dissensus.evaluate.groups import ALL
-from dissensus.evaluate.tables import TITLES, Scores
-from dissensus.evaluate.words import NAMES, listed
+from dissensus.evaluate.tables.build import TITLES, Scores
+from dissensus.evaluate.tables.number_format import NAMES, listed
 from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.findings import CONTESTED, Finding, find_findings, measures

@@ -39,7 +39,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 
 from dissensus.errors import ConfigError
 from dissensus.records import Label, Pair, Vote, Votes, content_id
-from dissensus.simulate.text import DATASETS, Kind, Prompt, Sketch, draw_prompts, draw_sketch, paraphrase, render
+from dissensus.simulate.texts import DATASETS, Kind, Prompt, Sketch, draw_prompts, draw_sketch, paraphrase, render
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dissensus.records import Label, Vote
-from dissensus.sources.reading import Labelled, Reading, SourceRow, merge_votes, votes_of
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow, merge_votes, votes_of
 
 _SIDES: dict[float, Label] = {1: "a", 1.5: "tie", 2: "b"}
 

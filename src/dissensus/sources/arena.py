@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from dissensus.files.reading import Row, decode_json, kind_of
+from dissensus.files.readers import Row, decode_json, kind_of
 from dissensus.records import Label, Message, Pair, Vote
-from dissensus.sources.reading import Labelled, Reading, SourceRow, Turn, merge_votes, messages, votes_of
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow, Turn, merge_votes, messages, votes_of
 
 _BAD = ("tie (bothbad)", "both_bad")
 _ROLES = ("user", "assistant")

@@ -21,8 +21,8 @@ from dissensus.sources import (
     ultrafeedback,
     webgpt,
 )
-from dissensus.sources.reading import Labelled, Reading
-from dissensus.sources.table import Table
+from dissensus.sources.hub_table import Table
+from dissensus.sources.row_reader import Labelled, Reading
 
 Reader = Callable[[Reading], Iterator[Labelled]]
 """Rows to pairs, each with the margin that the source's own strength of preference gives, where it has one."""

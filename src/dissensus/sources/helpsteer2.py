@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from dissensus.files.reading import Row, decode_json
+from dissensus.files.readers import Row, decode_json
 from dissensus.records import Margin, Message, Vote
-from dissensus.sources.reading import Labelled, Reading, SourceRow, merge_votes, side_of, votes_of
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow, merge_votes, side_of, votes_of
 
 _TURN = "\n<extra_id_1>"
 _ROLES = {"Assistant\n": "assistant", "User\n": "user"}

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from dissensus.records import Margin, Vote
-from dissensus.sources.reading import Labelled, Reading, SourceRow, Turn, merge_votes, messages, side_of, votes_of
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow, Turn, merge_votes, messages, side_of, votes_of
 
 _STRONGEST = 3
 _Strength = Annotated[int, Field(ge=-3, le=3)]

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from dissensus.files.trl import orient
 from dissensus.records import Message
-from dissensus.sources.reading import Labelled, Reading, SourceRow
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow
 
 _REPLY = "\n\nAssistant:"
 _TURN = re.compile(r"\n\n(Human|Assistant):")

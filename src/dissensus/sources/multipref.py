@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Literal
 
 from dissensus.records import Annotator, Margin, Vote
-from dissensus.sources.reading import Labelled, Reading, SourceRow, majority, merge_votes, side_of, votes_of
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow, majority, merge_votes, side_of, votes_of
 
 _STRENGTHS = {
     "A-is-clearly-better": 2,

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from dissensus.files.reading import Row
+from dissensus.files.readers import Row
 from dissensus.records import Annotator, Margin, Message, Vote
-from dissensus.sources.reading import Labelled, Reading, SourceRow, merge_votes, side_of, votes_of
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow, merge_votes, side_of, votes_of
 
 EMPTY = "EMPTY STRING"
 """What stands for a missing or empty text in this data set."""

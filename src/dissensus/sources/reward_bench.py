@@ -13,7 +13,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from dissensus.files.trl import orient
-from dissensus.sources.reading import Labelled, Reading, SourceRow
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow
 
 
 class Comparison(SourceRow):

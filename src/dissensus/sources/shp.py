@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from dissensus.records import Label
-from dissensus.sources.reading import Labelled, Reading, SourceRow
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow
 
 
 class Comparison(SourceRow):

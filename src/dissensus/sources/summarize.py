@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dissensus.records import Label, Margin, Pair, Vote
-from dissensus.sources.reading import Labelled, Reading, SourceRow, merge_votes, side_of, votes_of
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow, merge_votes, side_of, votes_of
 
 _RAW_SPLITS = {"train": ("train",), "validation": ("valid1", "valid2"), "test": ("test",)}
 """Splits on the Hub to those that rows of the raw files name."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dissensus.files.trl import orient
-from dissensus.sources.reading import Labelled, Reading, SourceRow
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow
 
 
 class Comparison(SourceRow):

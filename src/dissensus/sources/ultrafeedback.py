@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from dissensus.files.trl import orient
 from dissensus.records import Label, Margin
-from dissensus.sources.reading import Labelled, Reading, SourceRow, Turn, side_of
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow, Turn, side_of
 
 _SUSPECT, _LOW = 10, 4
 """An overall score of 10 beside ratings whose mean is at most 4."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from dissensus.records import Margin
-from dissensus.sources.reading import Labelled, Reading, SourceRow, side_of
+from dissensus.sources.row_reader import Labelled, Reading, SourceRow, side_of
 
 _CITATION = re.compile(r"\s*\[\d+(?:,\s*\d+)*\]")
 _Score = Annotated[float, Field(ge=-1, le=1)]

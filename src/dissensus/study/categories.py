@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dissensus.encoder import load_encoder
 from dissensus.records import Classification, Pair
-from dissensus.study.judges import ModelJudge, make_judgments, recall
+from dissensus.study.judge_stage import ModelJudge, make_judgments, recall
 from dissensus.study.parts import Categories
 from dissensus.taxonomy import (
     Agreement,
@@ -23,7 +22,8 @@ from dissensus.taxonomy import (
     one_pair_per_prompt,
 )
 from dissensus.taxonomy.classification import QUESTIONS, TEMPLATES
-from dissensus.taxonomy.offline import MAX_LENGTH
+from dissensus.taxonomy.classifiers import MAX_LENGTH
+from dissensus.text.encoder import load_encoder
 
 
 def classify(

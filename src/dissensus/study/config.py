@@ -22,7 +22,7 @@ from dissensus.evaluate.ceilings import CEILING
 from dissensus.evaluate.people import PEOPLE
 from dissensus.reward.config import OBJECTIVES, TrainConfig
 from dissensus.simulate import SimulationConfig
-from dissensus.study.judges import JUDGES, CommitteeJudge, JudgeSettings, ModelJudge, PublishedJudge
+from dissensus.study.judge_stage import JUDGES, CommitteeJudge, JudgeSettings, ModelJudge, PublishedJudge
 from dissensus.study.parts import (
     Categories,
     DrawnTest,

@@ -18,7 +18,7 @@ from pydantic import (
 from dissensus.errors import ConfigError, EvaluationError
 from dissensus.evaluate.primary import PRIMARY, check_primary
 from dissensus.reward.config import TrainConfig, parse_rates
-from dissensus.study.judges import ModelJudge
+from dissensus.study.judge_stage import ModelJudge
 
 
 class Settings(BaseModel):

@@ -12,8 +12,8 @@ from dissensus.taxonomy.classification import (
     known_classifications,
     one_pair_per_prompt,
 )
-from dissensus.taxonomy.comparison import Agreement, agreement_with_people
-from dissensus.taxonomy.offline import classify_offline
+from dissensus.taxonomy.classifiers import classify_offline
+from dissensus.taxonomy.human_agreement import Agreement, agreement_with_people
 
 __all__ = [
     "Agreement",

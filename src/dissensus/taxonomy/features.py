@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.encoder import Encoder
+from dissensus.text.encoder import Encoder
 
 FloatArray = NDArray[np.float64]
 

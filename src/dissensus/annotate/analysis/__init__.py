@@ -1,0 +1,1 @@
+"""Annotations as organisers and adjudicators look at them."""

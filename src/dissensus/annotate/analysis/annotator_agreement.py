@@ -1,0 +1,137 @@
+"""How well annotators agree, as their answers come in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel
+
+from dissensus.annotate.analysis.answer_rows import Row
+from dissensus.records import LABEL_VALUE
+
+if TYPE_CHECKING:
+    from dissensus.stats.agreement.ratings import RatingTable
+    from dissensus.stats.metrics import FloatArray
+    from dissensus.stats.resampling.intervals import Estimate
+
+# The statistics are imported where they are used: the app starts without them.
+
+RESAMPLES = 1000
+FEWEST = 10
+"""Pairs with two answers or more, below which there is no interval."""
+
+Coefficient = Callable[["RatingTable", "FloatArray | None"], "FloatArray"]
+
+
+class Agreement(BaseModel):
+    """One coefficient for one question."""
+
+    question: str
+    """``correct``, ``distinct``, ``estimate`` or ``choice``."""
+    name: str
+    value: float | None
+    """None where it is undefined: no pair with two answers, or one value throughout."""
+    low: float | None
+    high: float | None
+    pairs: int
+    """With two answers or more."""
+    people: int
+
+
+_CORRECT = {"single": 0.0, "multiple": 1.0}
+_DISTINCT = {"no": 0.0, "yes": 1.0}
+
+
+def spread(table: RatingTable, weights: FloatArray | None = None) -> FloatArray:
+    """Return the mean over pairs of the standard deviation of the answers to a pair (n - 1), shape (...).
+
+    Pairs with one answer are left out; NaN where there are no others.
+
+    >>> from dissensus.stats.agreement.ratings import tabulate
+    >>> float(spread(tabulate(np.array([[4.0, 6.0], [5.0, 5.0]]))).round(3))
+    0.707
+    """
+    # The mean squared difference of two answers is twice their variance.
+    deviation = np.sqrt(np.maximum(table.distance, 0) / 2)
+    w = table.paired if weights is None else weights * table.paired
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: FloatArray = (w @ deviation) / w.sum(axis=-1)
+    return mean
+
+
+def agreement(rows: Sequence[Row], *, own_choice: bool, resamples: int = RESAMPLES) -> list[Agreement]:
+    """Measure agreement on each question over the answers that count.
+
+    Raw agreement, Krippendorff's α, Fleiss' κ and Gwet's AC1 of the categories and own choices; of the estimates
+    (of ten, how many prefer a) the spread and Krippendorff's α for intervals. Intervals are 95 % BCa bootstrap
+    intervals over pairs, widened for few; the same answers give the same intervals.
+    """
+    from dissensus.stats.agreement import coefficients as of
+
+    nominal = {
+        "raw": of.agreement_raw,
+        "alpha": of.krippendorff_nominal,
+        "kappa": of.fleiss_kappa,
+        "ac1": of.gwet_ac1,
+    }
+    counted = [row for row in rows if row.counts and row.kind == "answer"]
+    found = [
+        *_measure("correct", _matrix(counted, lambda row: _CORRECT.get(row.correct or "")), nominal, [0, 1], resamples),
+        *_measure(
+            "distinct", _matrix(counted, lambda row: _DISTINCT.get(row.distinct or "")), nominal, [0, 1], resamples
+        ),
+        *_measure(
+            "estimate",
+            _matrix(counted, lambda row: row.estimate),
+            {"spread": spread, "alpha": of.krippendorff_interval},
+            list(range(11)),
+            resamples,
+        ),
+    ]
+    if own_choice:
+        matrix = _matrix(counted, lambda row: LABEL_VALUE.get(row.choice or ""))
+        found += _measure("choice", matrix, nominal, [0, 0.5, 1], resamples)
+    return found
+
+
+def _matrix(rows: Sequence[Row], value: Callable[[Row], float | None]) -> FloatArray:
+    """Lay answers out: shape (pairs, people), NaN where there is none."""
+    said = [(row.item_id, row.person_id, rating) for row in rows if (rating := value(row)) is not None]
+    pairs, at = np.unique([item for item, _, _ in said], return_inverse=True)
+    people, by = np.unique([person for _, person, _ in said], return_inverse=True)
+    matrix = np.full((pairs.size, people.size), np.nan)
+    matrix[at, by] = [rating for _, _, rating in said]
+    return matrix
+
+
+def _measure(
+    question: str, ratings: FloatArray, coefficients: Mapping[str, Coefficient], scale: list[float], resamples: int
+) -> list[Agreement]:
+    from dissensus.stats.agreement.ratings import tabulate
+    from dissensus.stats.resampling.statistics import estimate_all
+
+    several = ratings[np.isfinite(ratings).sum(axis=1) >= 2] if ratings.size else ratings
+    n, people = several.shape[0], int(np.isfinite(several).any(axis=0).sum()) if several.size else 0
+    if n == 0:
+        nothing = {"value": None, "low": None, "high": None, "pairs": 0, "people": people}
+        return [Agreement(question=question, name=name, **nothing) for name in coefficients]
+    table = tabulate(several, np.array(scale, dtype=np.float64))
+    found = estimate_all(
+        {name: partial(f, table) for name, f in coefficients.items()},
+        np.arange(n),
+        np.zeros(n, dtype=np.intp),
+        resamples if n >= FEWEST else 0,
+        np.random.default_rng(0),
+    )
+    return [_row(question, name, estimate, n, people) for name, estimate in found.items()]
+
+
+def _row(question: str, name: str, estimate: Estimate, pairs: int, people: int) -> Agreement:
+    value = estimate.value if math.isfinite(estimate.value) else None
+    return Agreement(
+        question=question, name=name, value=value, low=estimate.low, high=estimate.high, pairs=pairs, people=people
+    )

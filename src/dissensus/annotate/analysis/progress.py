@@ -1,0 +1,158 @@
+"""How far people and pairs are."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from pydantic import BaseModel
+from sqlalchemy import Connection, select
+
+from dissensus.annotate.analysis.answer_rows import Row
+from dissensus.annotate.project import access
+from dissensus.annotate.project.access import Person
+from dissensus.annotate.project.schema import items
+from dissensus.annotate.project.sides import KnownAnswer, Role
+
+_HOUR = 3_600_000
+
+
+class PersonProgress(BaseModel):
+    """What one person did."""
+
+    id: int
+    name: str
+    role: Role
+    revoked: bool
+    answered: int
+    """Real pairs whose answer counts."""
+    surplus: int
+    """Answers that came when all places of the pair were taken; kept, not counted."""
+    skipped: int
+    leased: int
+    last_hour: int
+    """Answers of the last hour."""
+    seconds: tuple[float, float, float] | None
+    """Active time per pair: lower quartile, median, upper quartile; None before the first answer."""
+    practice_done: int
+    practice_right: float | None
+    """Share of the practice tasks answered as expected; None before the first."""
+    seen_at: int | None
+
+
+class ItemProgress(BaseModel):
+    """What was done about one pair."""
+
+    key: str
+    number: int
+    """1, 2, … in the order of the file."""
+    answered: int
+    leased: int
+    skipped: int
+
+
+class Totals(BaseModel):
+    """The whole project."""
+
+    pairs: int
+    wanted: int
+    """Answers: pairs times people per pair."""
+    answered: int
+    leased: int
+    skipped: int
+    surplus: int
+    complete: int
+    """Pairs with all their answers."""
+    seconds_left: float | None
+    """Of one person's active time, at the median pace so far; None before the first answer."""
+
+
+def person_progress(c: Connection, rows: Sequence[Row], now: int) -> list[PersonProgress]:
+    """Tell how far each person is; those who are no annotators only where they are one of the people."""
+    by_person: defaultdict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_person[row.person_id].append(row)
+    known = known_answers(c)
+    return [_person(person, by_person[person.id], known, now) for person in access.people(c)]
+
+
+def _person(person: Person, rows: Sequence[Row], known: Mapping[int, KnownAnswer], now: int) -> PersonProgress:
+    real = Counter(row.state for row in rows if not row.practice)
+    said = [row for row in rows if not row.practice and row.kind == "answer"]
+    practice = [row for row in rows if row.practice and row.kind == "answer"]
+    right = [mark for row in practice if row.item_id in known for mark in marks(row, known[row.item_id])]
+    return PersonProgress(
+        id=person.id,
+        name=person.name,
+        role=person.role,
+        revoked=person.revoked,
+        answered=real["answered"],
+        surplus=real["surplus"],
+        skipped=real["skipped"],
+        leased=real["leased"],
+        last_hour=sum(row.said_at is not None and row.said_at > now - _HOUR for row in said),
+        seconds=quartiles(row.seconds for row in said),
+        practice_done=len(practice),
+        practice_right=float(np.mean(right)) if right else None,
+        seen_at=person.seen_at,
+    )
+
+
+def known_answers(c: Connection) -> dict[int, KnownAnswer]:
+    """Return what is known about the practice pairs, by item id."""
+    found = c.execute(select(items.c.id, items.c.known).where(items.c.known.is_not(None)))
+    return {item: KnownAnswer.model_validate_json(known) for item, known in found}
+
+
+def marks(row: Row, known: KnownAnswer) -> tuple[bool, bool, bool]:
+    """Tell for each task whether a practice answer was as expected."""
+    least, most = known.estimates
+    return (
+        row.correct == known.correct,
+        row.distinct == known.distinct,
+        row.estimate is not None and least <= row.estimate <= most,
+    )
+
+
+def quartiles(values: Iterable[float | None]) -> tuple[float, float, float] | None:
+    """Return the quartiles of what is there; None where nothing is."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return None
+    low, middle, high = (float(q) for q in np.percentile(found, [25, 50, 75]))
+    return low, middle, high
+
+
+def item_progress(c: Connection, rows: Sequence[Row]) -> list[ItemProgress]:
+    """Tell how far each real pair is, in the order of the file."""
+    states: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        states[row.item_id][row.state] += 1
+    found = c.execute(select(items.c.id, items.c.key).where(~items.c.practice).order_by(items.c.id))
+    return [
+        ItemProgress(
+            key=key,
+            number=number,
+            answered=states[item]["answered"],
+            leased=states[item]["leased"],
+            skipped=states[item]["skipped"],
+        )
+        for number, (item, key) in enumerate(found, 1)
+    ]
+
+
+def totals(pairs: Sequence[ItemProgress], rows: Sequence[Row], k: int) -> Totals:
+    """Add everything up."""
+    answered = sum(pair.answered for pair in pairs)
+    pace = quartiles(row.seconds for row in rows if row.counts)
+    return Totals(
+        pairs=len(pairs),
+        wanted=len(pairs) * k,
+        answered=answered,
+        leased=sum(pair.leased for pair in pairs),
+        skipped=sum(pair.skipped for pair in pairs),
+        surplus=sum(row.state == "surplus" for row in rows),
+        complete=sum(pair.answered >= k for pair in pairs),
+        seconds_left=None if pace is None else pace[1] * (len(pairs) * k - answered),
+    )

@@ -1,0 +1,214 @@
+"""Projects made from files: an export of our own, any pairs, and what Label Studio and Argilla export."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sqlalchemy import Connection, and_, insert, select, update
+
+from dissensus.annotate.config import AnnotationConfig
+from dissensus.annotate.exchange import history
+from dissensus.annotate.exchange.export import HISTORY
+from dissensus.annotate.exchange.other_tools import Foreign, Found
+from dissensus.annotate.practice import practice_pairs
+from dissensus.annotate.project.answers import digest_of, said_columns
+from dissensus.annotate.project.assignment import add_items
+from dissensus.annotate.project.schema import assignments, items, people, revisions
+from dissensus.annotate.project.sides import KnownAnswer
+from dissensus.annotate.project.store import AnnotationStore, now
+from dissensus.errors import InputError
+from dissensus.files.readers import Row, decode_json, kind_of, read_rows
+from dissensus.files.rows.bad_rows import describe
+from dissensus.files.rows.pair_rows import pair_from_row
+from dissensus.records import Pair
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came in."""
+
+    pairs: int
+    answers: int
+    people: int
+    skips: int = 0
+    surplus: int = 0
+    """Answers that do not count, for their pairs have all that are wanted."""
+    most: int = 0
+    """Answers to the pair that has most of them in the file."""
+    there: int = 0
+    """Answers and skips that were passed over, for the same people had answered or skipped the same pairs."""
+    changed: int = 0
+    """Those of them that say something else than what is there."""
+
+
+def add_practice(c: Connection) -> None:
+    """Add the practice pairs."""
+    pairs, known = practice_pairs()
+    add_items(c, pairs, known)
+
+
+def import_export(path: Path, database: str | Path, *, secret: Path | None = None) -> Imported:
+    """Make a project out of an export: what is exported of it is the same to the byte.
+
+    Raises InputError with file and line for what is no export or not whole (no project is made then), and where there
+    is a project already.
+    """
+    rows = [(row, _history(row)) for row in read_rows(path, _raise)]
+    project = next((told["project"] for _, told in rows if "project" in told), None)
+    if not isinstance(project, dict) or not isinstance(project.get("practice"), list):
+        raise InputError(f"{path}: no row tells of the project; export it whole, its first row included")
+    practice = project.pop("practice")
+    try:
+        names = history.check_project(project)
+        known = [_practice(row, names) for row in practice]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: the project cannot be read ({_reason(error)}); export it again") from error
+    found = [_item(row, told, names) for row, told in rows]
+    _refuse_repeats(path, [told for _, _, told in (*known, *found)])
+    config = AnnotationConfig(**project["config"])
+    AnnotationStore.create(
+        database, config, secret=secret, fill=lambda c: history.write(c, project, [*known, *found])
+    ).close()
+    answers = sum(given["state"] == "answered" for _, _, told in found for given in told["assignments"])
+    return Imported(len(found), answers, len(names))
+
+
+_Item = tuple[Pair, KnownAnswer | None, history.Values]
+
+
+def _practice(row: Any, names: Collection[str]) -> _Item:
+    history.check_item(row["history"], names)
+    return Pair.model_validate_json(row["pair"]), KnownAnswer.model_validate(row["known"]), row["history"]
+
+
+def _item(row: Row, told: history.Values, names: Collection[str]) -> _Item:
+    source = told.pop("source")
+    told.pop("project", None)
+    try:
+        history.check_item(told, names)
+        return pair_from_row({**row.values, **source}), None, told
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{row.place}: {_reason(error)}; export the project again") from error
+
+
+def _history(row: Row) -> history.Values:
+    told = row.values.get(HISTORY)
+    try:
+        told = decode_json(told) if isinstance(told, str) else told
+    except ValueError as error:
+        raise InputError(f"{row.place}: {HISTORY}: {error}; export the project again") from error
+    if not isinstance(told, dict) or not isinstance(told.get("source"), dict):
+        raise InputError(
+            f"{row.place}: {HISTORY} is {kind_of(told)}; expected the history that an export has; to annotate plain "
+            "pairs: dissensus annotate PAIRS --db …"
+        )
+    return told
+
+
+def _refuse_repeats(path: Path, told: Sequence[history.Values]) -> None:
+    for name in ("item", "key"):
+        values = [each[name] for each in told]
+        if len(set(values)) < len(values):
+            raise InputError(f"{path}: two rows are of one {name}; export the project again")
+
+
+def _reason(error: Exception) -> str:
+    return describe(error) if isinstance(error, ValueError) else f"it lacks {error}"
+
+
+def _raise(place: str, reason: str) -> NoReturn:
+    raise InputError(f"{place}: {reason}")
+
+
+def most_answers(found: Found) -> int:
+    """Count the answers to the pair that has most of them."""
+    counts = Counter(answer.pair_id for answer in found.answers if answer.kind == "answer")
+    return max(counts.values(), default=0)
+
+
+_SAID = select(assignments.c.item_id, assignments.c.person_id, revisions.c.digest).outerjoin(
+    revisions, and_(revisions.c.assignment_id == assignments.c.id, revisions.c.revision == assignments.c.revision)
+)
+
+
+def import_foreign(store: AnnotationStore, found: Found) -> Imported:
+    """Add pairs and the answers that another tool holds; people are added by name, without a link.
+
+    Every answer counts that finds a place (`AnnotationConfig.annotators` people per pair); the others are kept as
+    surplus, and counted. What somebody said of a pair stays where it is there already, as when the next export of one
+    project is imported: it is passed over and counted.
+    """
+    return store.write(lambda c: write_foreign(c, found, store.config.annotators))
+
+
+def write_foreign(c: Connection, found: Found, k: int) -> Imported:
+    """`import_foreign` in a transaction that was begun; ``k``: the people per pair of the project."""
+    add_items(c, found.pairs)
+    states = _write_answers(c, found.answers, k)
+    return Imported(
+        pairs=len(found.pairs),
+        answers=states["answered"] + states["surplus"],
+        people=len({answer.annotator for answer in found.answers}),
+        skips=states["skipped"],
+        surplus=states["surplus"],
+        most=most_answers(found),
+        there=states["there"],
+        changed=states["changed"],
+    )
+
+
+def _write_answers(c: Connection, given: Sequence[Foreign], k: int) -> Counter[str]:
+    at = now()
+    by_name = {name: person for person, name in c.execute(select(people.c.id, people.c.name))}
+    ids = {pair_id: item for item, pair_id in c.execute(select(items.c.id, items.c.pair_id))}
+    taken = dict(c.execute(select(items.c.id, items.c.taken)).all())
+    numbers: dict[int, int] = {}
+    for row in c.execute(select(assignments.c.person_id, assignments.c.number)):
+        numbers[row.person_id] = max(row.number, numbers.get(row.person_id, 0))
+    there = {(row.item_id, row.person_id): row.digest for row in c.execute(_SAID)}
+    states: Counter[str] = Counter()
+    for answer in given:
+        person = by_name.get(answer.annotator) or _add_person(c, answer.annotator, at)
+        by_name[answer.annotator] = person
+        item = ids[answer.pair_id]
+        if (item, person) in there:
+            states["there"] += 1
+            states["changed"] += there[item, person] != digest_of(answer.kind, answer.said, answer.reason)
+            continue
+        numbers[person] = numbers.get(person, 0) + 1
+        state = "skipped" if answer.kind == "skip" else "answered" if taken[item] < k else "surplus"
+        taken[item] += state == "answered"
+        states[state] += 1
+        _write_answer(c, answer, item, person, numbers[person], state, answer.at or at)
+    for item, n in taken.items():
+        c.execute(update(items).where(items.c.id == item).values(taken=n))
+    return states
+
+
+def _add_person(c: Connection, name: str, at: int) -> int:
+    values = {"name": name, "role": "annotator", "created_at": at}
+    return int(c.execute(insert(people).values(values).returning(people.c.id)).scalar_one())
+
+
+def _write_answer(c: Connection, answer: Foreign, item: int, person: int, number: int, state: str, at: int) -> None:
+    values = {"key": secrets.token_hex(8), "item_id": item, "person_id": person, "number": number, "revision": 1}
+    values |= {"shown": answer.shown, "state": state, "created_at": at}
+    assignment = c.execute(insert(assignments).values(values).returning(assignments.c.id)).scalar_one()
+    c.execute(
+        insert(revisions).values(
+            assignment_id=assignment,
+            revision=1,
+            idempotency_key=secrets.token_hex(16),
+            digest=digest_of(answer.kind, answer.said, answer.reason),
+            kind=answer.kind,
+            **said_columns(answer.said),
+            reason=answer.reason,
+            seconds=None if answer.said is None else answer.said.seconds,
+            created_at=at,
+        )
+    )

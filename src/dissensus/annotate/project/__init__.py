@@ -1,0 +1,1 @@
+"""An annotation project and its database."""

@@ -1,0 +1,301 @@
+"""What people say about their items: revisions, only ever added to, each act of saving exactly once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, select, update
+
+from dissensus.annotate.config import AnnotationConfig
+from dissensus.annotate.project.assignment import KEY, find, no_such_task
+from dissensus.annotate.project.errors import Current, Incomplete, Reused, Stale, Taken
+from dissensus.annotate.project.schema import assignments, drafts, items, people, revisions
+from dissensus.annotate.project.sides import Kind, Said, Shown, State, undo_sides
+from dissensus.annotate.project.slots import expire_of, give_back, lease_end, settings, take
+from dissensus.records import Order
+
+_ACT = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_SEEN_EVERY = 60_000
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One act of saving."""
+
+    id: str
+    """Chosen by the client, new for each act and the same whenever it is sent again."""
+    base: int
+    """The revision that the person saw; 0 where nothing was said yet."""
+    kind: Kind
+    answer: Said | Shown | None = None
+    """`Shown` comes from a screen: its sides are undone when it is saved."""
+    reason: str = ""
+    """Of a skip."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The item that an answer is about, and the side that it was shown on."""
+
+    item_id: int
+    shown: Order
+    practice: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What is in the database."""
+
+    revision: int
+    saved_at: int
+    state: State
+    """Of the assignment now."""
+    repeated: bool
+    """Whether it was there before."""
+    task: Task
+    """What it is about."""
+
+
+_TASK = (
+    select(
+        assignments.c.id,
+        assignments.c.item_id,
+        assignments.c.state,
+        assignments.c.shown,
+        assignments.c.leased_until,
+        assignments.c.revision,
+        items.c.practice,
+        people.c.seen_at,
+        drafts.c.base.label("draft"),
+        revisions.c.revision.label("saved"),
+        revisions.c.created_at.label("saved_at"),
+        revisions.c.digest,
+    )
+    .join(people, people.c.id == assignments.c.person_id)
+    .join(items, items.c.id == assignments.c.item_id)
+    .outerjoin(drafts, drafts.c.assignment_id == assignments.c.id)
+    .outerjoin(
+        revisions,
+        and_(revisions.c.assignment_id == assignments.c.id, revisions.c.idempotency_key == bindparam("act")),
+    )
+    .where(assignments.c.key == bindparam("key"), assignments.c.person_id == bindparam("person"))
+)
+_ADD = insert(revisions)
+_POINT = (
+    update(assignments)
+    .where(assignments.c.id == bindparam("assignment"))
+    .values(state=bindparam("to"), revision=bindparam("newest"), leased_until=bindparam("until"))
+)
+_NEWEST = (
+    select(revisions)
+    .where(revisions.c.assignment_id == bindparam("assignment"))
+    .order_by(revisions.c.revision.desc())
+    .limit(1)
+)
+_DRAFTS = select(drafts).where(drafts.c.assignment_id.in_(bindparam("ids", expanding=True)))
+_FORGET_DRAFT = delete(drafts).where(drafts.c.assignment_id == bindparam("assignment"))
+_SEEN = update(people).where(people.c.id == bindparam("person")).values(seen_at=bindparam("now"))
+_RENEW = (
+    update(assignments)
+    .where(
+        assignments.c.person_id == bindparam("person"),
+        assignments.c.state == "leased",
+        assignments.c.leased_until > bindparam("now"),
+    )
+    .values(leased_until=bindparam("until"))
+)
+
+
+def submit(
+    c: Connection, person_id: int, key: str, submission: Submission, now: int, config: AnnotationConfig
+) -> Saved:
+    """Save an answer, a skip or the undoing of either, exactly once however often it is sent.
+
+    Raises Unknown where the task is not theirs, Incomplete where something lacks, Stale where somebody saved since
+    ``submission.base``, Reused where its id came before with other content, and Taken where a skip is undone and the
+    place was given to somebody else. An answer whose lease ran out counts where a place is free; else it is kept as
+    surplus, and counts as soon as one is.
+    """
+    check_act(submission.id)
+    row = _task(c, person_id, key, submission.id)
+    task = Task(row.item_id, row.shown, row.practice)
+    said = submission.answer
+    said = undo_sides(said, task.shown) if isinstance(said, Shown) else said
+    _check(submission, said, config)
+    digest = digest_of(submission.kind, said, submission.reason)
+    if row.saved is not None:
+        if row.digest != digest:
+            raise Reused("this was sent before with other content; reload the page and save again", _current(c, row))
+        return Saved(row.saved, row.saved_at, row.state, repeated=True, task=task)
+    if submission.base != row.revision:
+        raise Stale("this pair was saved somewhere else in the meantime; look at both and save again", _current(c, row))
+    state = _next_state(c, row, submission.kind, now, config)
+    revision = row.revision + 1
+    c.execute(_ADD, _columns(row.id, revision, submission, said, digest, now))
+    until = lease_end(config, now) if state == "leased" else None
+    c.execute(_POINT, {"assignment": row.id, "to": state, "newest": revision, "until": until})
+    if row.state in _HOLDING and state not in _HOLDING:
+        give_back(c, [row.item_id], config.annotators)
+    if row.draft is not None:
+        c.execute(_FORGET_DRAFT, {"assignment": row.id})
+    if row.seen_at is None or row.seen_at < now - _SEEN_EVERY:
+        _hear_of(c, person_id, now, config)
+    return Saved(revision, now, state, repeated=False, task=task)
+
+
+_HOLDING = frozenset({"leased", "answered"})
+
+
+def _task(c: Connection, person_id: int, key: str, act: str) -> Any:
+    found: Any = None
+    if KEY.fullmatch(key):
+        found = c.execute(_TASK, {"person": person_id, "key": key, "act": act}).one_or_none()
+    if found is None:
+        raise no_such_task()
+    return found
+
+
+def _next_state(c: Connection, row: Any, kind: Kind, now: int, config: AnnotationConfig) -> State:
+    if kind == "skip":
+        return "skipped"
+    if kind == "withdraw":
+        return _after_undo(c, row, now, config)
+    if row.state in _HOLDING or _takes_place(c, row.item_id, now, config):
+        return "answered"
+    return "surplus"
+
+
+def _after_undo(c: Connection, row: Any, now: int, config: AnnotationConfig) -> State:
+    if row.state == "answered":
+        return "leased"
+    if row.state in ("leased", "released"):
+        raise Incomplete("there is nothing to undo: nothing was said about this pair yet")
+    if _takes_place(c, row.item_id, now, config):
+        return "leased"
+    if row.state == "skipped":
+        raise Taken("this pair was given to somebody else in the meantime; go on with the next", _current(c, row))
+    return "released"
+
+
+def _takes_place(c: Connection, item_id: int, now: int, config: AnnotationConfig) -> bool:
+    expire_of(c, item_id, now, config.annotators)
+    return bool(take(c, [item_id], config.annotators))
+
+
+def _hear_of(c: Connection, person_id: int, now: int, config: AnnotationConfig) -> None:
+    c.execute(_SEEN, {"person": person_id, "now": now})
+    c.execute(_RENEW, {"person": person_id, "now": now, "until": lease_end(config, now)})
+
+
+def _check(submission: Submission, answer: Said | None, config: AnnotationConfig) -> None:
+    if submission.kind != "answer":
+        if answer is not None:
+            raise Incomplete(f"a {submission.kind} comes without an answer")
+        if submission.kind == "skip" and not submission.reason.strip():
+            raise Incomplete("a skip comes with a reason; say why this pair cannot be judged")
+        return
+    asked = {"correct": "task 1", "distinct": "task 2", "estimate": "task 3"}
+    if config.own_choice:
+        asked["choice"] = "your own choice"
+    lacks = [task for name, task in asked.items() if getattr(answer, name, None) is None]
+    if lacks:
+        raise Incomplete(f"the answer is not complete: {' and '.join(lacks)} has no answer yet")
+
+
+def check_act(key: str) -> None:
+    """Check the key of an act of saving. Raises Incomplete."""
+    if not _ACT.fullmatch(key):
+        raise Incomplete("the id of an act of saving is 8 to 64 letters, digits, - or _")
+
+
+def digest_of(kind: str, said: Said | None, reason: str = "") -> bytes:
+    """Hash what an act of saving says."""
+    content = [kind, None if said is None else said.model_dump(mode="json"), reason]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
+
+
+def said_columns(said: Said | None) -> dict[str, Any]:
+    """Lay out what was said as columns. Zero characters, which PostgreSQL does not keep, are left out."""
+    values = {} if said is None else said.model_dump()
+    return {
+        "correct": values.get("correct"),
+        "distinct_": values.get("distinct"),
+        "estimate": values.get("estimate"),
+        "choice": values.get("choice"),
+        "note": values.get("note", "").replace("\0", ""),
+    }
+
+
+def said_in(row: Row[Any]) -> Said:
+    """Read what was said from a row of revisions or adjudications."""
+    values = row._mapping
+    return Said(
+        correct=values["correct"],
+        distinct=values["distinct_"],
+        estimate=values["estimate"],
+        choice=values["choice"],
+        note=values["note"],
+        seconds=values.get("seconds"),
+    )
+
+
+def _columns(
+    assignment_id: int, revision: int, submission: Submission, said: Said | None, digest: bytes, now: int
+) -> dict[str, Any]:
+    return {
+        "assignment_id": assignment_id,
+        "revision": revision,
+        "idempotency_key": submission.id,
+        "digest": digest,
+        "kind": submission.kind,
+        **said_columns(said),
+        "reason": submission.reason.replace("\0", ""),
+        "seconds": None if said is None else said.seconds,
+        "created_at": now,
+    }
+
+
+def newest_revision(c: Connection, assignment_id: int) -> Row[Any] | None:
+    """Return the newest row of revisions, of whatever kind; None where nothing was said yet."""
+    return c.execute(_NEWEST, {"assignment": assignment_id}).one_or_none()
+
+
+def newest(c: Connection, assignment_id: int) -> Said | None:
+    """Return what is said now, in the pair's own terms; None where nothing, or where it was skipped or withdrawn."""
+    row = newest_revision(c, assignment_id)
+    return said_in(row) if row is not None and row.kind == "answer" else None
+
+
+def _current(c: Connection, row: Any) -> Current:
+    return Current(row.revision, row.state, newest(c, row.id), row.shown)
+
+
+def save_draft(c: Connection, person_id: int, key: str, body: Shown, base: int, now: int) -> None:
+    """Keep what is being written; a sign of life that renews their leases too.
+
+    ``body``: in the terms of the screen, with what has no answer yet left empty. Raises Unknown and Stale.
+    """
+    task = find(c, person_id, key)
+    if base != task.revision:
+        current = Current(task.revision, task.state, newest(c, task.id), task.shown)
+        raise Stale("this pair was saved somewhere else in the meantime; the draft was not kept", current)
+    text = json.dumps(body.model_dump(mode="json"))
+    c.execute(_FORGET_DRAFT, {"assignment": task.id})
+    c.execute(insert(drafts).values(assignment_id=task.id, base=base, body=text, updated_at=now))
+    _hear_of(c, person_id, now, settings(c))
+
+
+def drafts_of(c: Connection, assignment_ids: Sequence[int]) -> dict[int, tuple[int, Shown]]:
+    """Return what is being written as (base, body) by assignment id; what cannot be read is left out."""
+    found: dict[int, tuple[int, Shown]] = {}
+    for row in c.execute(_DRAFTS, {"ids": list(assignment_ids)}):
+        with suppress(ValidationError):  # nobody is kept from a pair by what they once began to write
+            found[row.assignment_id] = row.base, Shown.model_validate_json(row.body)
+    return found

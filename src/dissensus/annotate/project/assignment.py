@@ -1,0 +1,394 @@
+"""Which items a person is given, on which side, and for how long: exactly k counted answers by k people."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, exists, func, insert, or_, select, update
+
+from dissensus.annotate.config import AnnotationConfig
+from dissensus.annotate.project.errors import NotYours, Unknown
+from dissensus.annotate.project.order import coin, shuffled
+from dissensus.annotate.project.schema import assignments, items, people
+from dissensus.annotate.project.sides import KnownAnswer, State
+from dissensus.annotate.project.slots import expire, lease_end, leave, settings, take
+from dissensus.errors import InputError
+from dissensus.records import Order, Pair, content_id
+
+T = TypeVar("T")
+
+KEY = re.compile(r"[0-9a-f]{16}")
+_MOST_PARAMETERS = 500
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """An item given to a person."""
+
+    id: int
+    key: str
+    """All that the person learns of the item."""
+    item_id: int
+    person_id: int
+    number: int
+    """1, 2, … in the person's own order."""
+    shown: Order
+    state: State
+    revision: int
+    leased_until: int | None
+    practice: bool
+
+
+@dataclass(frozen=True)
+class Leased:
+    """What a person has got."""
+
+    tasks: list[Assignment]
+    """Theirs from now on and not in the browser yet, in order."""
+    gone: list[str]
+    """Keys in the browser that are theirs no longer."""
+    waiting: int
+    """Pairs that this person may still be given: others hold them, or they are kept for others now. Counted only where
+    fewer tasks came than were wanted; 0 means that there is nothing left for this person."""
+
+
+_OWN = (
+    select(
+        assignments.c.id,
+        assignments.c.key,
+        assignments.c.item_id,
+        assignments.c.person_id,
+        assignments.c.number,
+        assignments.c.shown,
+        assignments.c.state,
+        assignments.c.revision,
+        assignments.c.leased_until,
+        items.c.practice,
+    )
+    .join(items, items.c.id == assignments.c.item_id)
+    .where(assignments.c.person_id == bindparam("person"))
+    .order_by(assignments.c.number)
+)
+_OWN_OPEN = _OWN.where(assignments.c.state.in_(("leased", "released")))
+_OWN_OF_ITEMS = _OWN.where(assignments.c.item_id.in_(bindparam("ids", expanding=True)))
+_OWN_ONE = _OWN.where(assignments.c.key == bindparam("key"))
+_OWN_KEYS = select(assignments.c.key).where(
+    assignments.c.person_id == bindparam("person"), assignments.c.key.in_(bindparam("keys", expanding=True))
+)
+_GIVEN = exists().where(assignments.c.item_id == items.c.id, assignments.c.person_id == bindparam("person"))
+_PRACTICE = select(items.c.id).where(items.c.practice, ~_GIVEN).order_by(items.c.id).limit(bindparam("most"))
+_PRACTISED = exists().where(
+    assignments.c.item_id == items.c.id,
+    assignments.c.person_id == bindparam("person"),
+    assignments.c.state.in_(("answered", "skipped")),
+)
+_UNPRACTISED = select(items.c.id).where(items.c.practice, ~_PRACTISED).limit(1)
+_WITH_PLACES = and_(~items.c.practice, items.c.taken < bindparam("k"))
+_CANDIDATES = select(items.c.id).where(_WITH_PLACES, ~_GIVEN).order_by(items.c.id)
+_FREE_OF = select(items.c.id).where(_WITH_PLACES, items.c.id.in_(bindparam("ids", expanding=True)))
+_FREE: Select[Any] = select(func.coalesce(func.sum(bindparam("k") - items.c.taken), 0)).where(_WITH_PLACES)
+_LEASED_NOW = (
+    select(func.count())
+    .select_from(assignments.join(items, items.c.id == assignments.c.item_id))
+    .where(assignments.c.state == "leased", ~items.c.practice)
+)
+_mine = assignments.alias("mine")
+_HELD = exists().where(assignments.c.item_id == items.c.id, assignments.c.state == "leased")
+_DONE_OR_HELD_BY_ME = exists().where(
+    _mine.c.item_id == items.c.id, _mine.c.person_id == bindparam("person"), _mine.c.state != "released"
+)
+_WAITING = (
+    select(func.count())
+    .select_from(items)
+    .where(~items.c.practice, or_(items.c.taken < bindparam("k"), _HELD), ~_DONE_OR_HELD_BY_ME)
+)
+_ACTIVE = (
+    select(func.count())
+    .select_from(people)
+    .where(people.c.role == "annotator", people.c.revoked_at.is_(None), people.c.seen_at > bindparam("since"))
+)
+_PERSON = select(people.c.role, people.c.revoked_at).where(people.c.id == bindparam("person"))
+_SEEN = update(people).where(people.c.id == bindparam("person")).values(seen_at=bindparam("now"))
+_LEASE = (
+    update(assignments)
+    .where(assignments.c.id.in_(bindparam("ids", expanding=True)))
+    .values(state="leased", leased_until=bindparam("until"))
+)
+_LAST_NUMBER = select(func.coalesce(func.max(assignments.c.number), 0)).where(
+    assignments.c.person_id == bindparam("person")
+)
+_SIDES = (
+    select(assignments.c.shown, func.count())
+    .where(
+        assignments.c.person_id == bindparam("person"),
+        assignments.c.item_id.not_in(select(items.c.id).where(items.c.practice)),
+    )
+    .group_by(assignments.c.shown)
+)
+_SIDES_OF_ITEMS = (
+    select(assignments.c.item_id, assignments.c.shown, func.count())
+    .where(assignments.c.item_id.in_(bindparam("ids", expanding=True)))
+    .group_by(assignments.c.item_id, assignments.c.shown)
+)
+
+
+def own(c: Connection, person_id: int) -> list[Assignment]:
+    """Return all that a person was ever given, in their order."""
+    return [_assignment(row) for row in c.execute(_OWN, {"person": person_id}).mappings()]
+
+
+def find(c: Connection, person_id: int, key: str) -> Assignment:
+    """Return one of a person's assignments. Raises Unknown where it is none of theirs."""
+    row = (
+        c.execute(_OWN_ONE, {"person": person_id, "key": key}).mappings().one_or_none() if KEY.fullmatch(key) else None
+    )
+    if row is None:
+        raise no_such_task()
+    return _assignment(row)
+
+
+def no_such_task() -> Unknown:
+    """Say that a task is unknown, whether it is nobody's or somebody else's."""
+    return Unknown("there is no such task; go back to your list of tasks")
+
+
+def release_person(c: Connection, person_id: int, now: int) -> None:
+    """Give back all places of a person who leaves; what they answered stays."""
+    k = settings(c).annotators
+    expire(c, now, k)
+    leave(c, person_id, k)
+
+
+def lease(
+    c: Connection, config: AnnotationConfig, seed: str, person_id: int, *, want: int, have: Sequence[str], now: int
+) -> Leased:
+    """Keep what a browser holds, and give it up to ``want`` more.
+
+    ``have``: the keys in the browser; their leases start anew, and what ran out is theirs again where a place is
+    free. New ones are, in this order: theirs but not in the browser; theirs until the lease ran out; practice; and once
+    that is over, items in their own shuffled order, never more than their share. Raises NotYours for who is no
+    annotator or was revoked.
+    """
+    _check_annotator(c, person_id)
+    expire(c, now, config.annotators)
+    c.execute(_SEEN, {"person": person_id, "now": now})
+    desk = _Desk(c, config, seed, person_id, now)
+    gone = desk.keep(have)
+    desk.give(want)
+    tasks = [found for found in desk.given() if found.key not in have]
+    return Leased(tasks, gone, desk.waiting() if len(tasks) < want else 0)
+
+
+def _check_annotator(c: Connection, person_id: int) -> None:
+    person = c.execute(_PERSON, {"person": person_id}).one_or_none()
+    if person is None or person.revoked_at is not None or person.role != "annotator":
+        raise NotYours("only people who were invited as annotators get tasks; ask the organiser for a link")
+
+
+class _Desk:
+    """One person's leases while a request for more is answered."""
+
+    def __init__(self, c: Connection, config: AnnotationConfig, seed: str, person_id: int, now: int) -> None:
+        self._c, self._config, self._seed, self._person, self._now = c, config, seed, person_id, now
+        open_ones = [_assignment(row) for row in c.execute(_OWN_OPEN, {"person": person_id}).mappings()]
+        self._leased = [a for a in open_ones if a.state == "leased"]
+        self._released = [a for a in open_ones if a.state == "released"]
+        self._given: list[int] = []
+
+    def keep(self, have: Sequence[str]) -> list[str]:
+        """Renew what the browser holds; returns the keys that are gone."""
+        held = set(have)
+        lapsed = [a for a in self._released if a.key in held]
+        back = self._take_back(lapsed)
+        self._lease([a.id for a in self._leased if a.key in held])
+        self._released = [a for a in self._released if a.key not in held]
+        lost = {a.key for a in lapsed} - {a.key for a in back}
+        unknown = held - self._known(held)
+        self._new = [a for a in self._leased if a.key not in held]
+        self._leased += back
+        return [key for key in have if key in lost or key in unknown]
+
+    def give(self, want: int) -> None:
+        """Find up to ``want`` tasks that are not in the browser."""
+        already = self._new[: max(want, 0)]
+        self._lease([a.id for a in already])
+        self._given = [a.item_id for a in already]
+        room = want - len(already)
+        if room > 0:
+            room -= self._give_back_what_ran_out(room)
+        if room > 0 and self._config.practice:
+            room -= self._give_practice(room)
+        if room > 0 and not self._is_practising:
+            self._give_fresh(room)
+
+    def given(self) -> list[Assignment]:
+        """Return what was found, in the person's order."""
+        if not self._given:
+            return []
+        rows = self._c.execute(_OWN_OF_ITEMS, {"person": self._person, "ids": self._given}).mappings()
+        return [_assignment(row) for row in rows]
+
+    def waiting(self) -> int:
+        """Count the real items that this person has neither done nor got, and that have not all their answers."""
+        values = {"person": self._person, "k": self._config.annotators}
+        return int(self._c.execute(_WAITING, values).scalar_one())
+
+    def _known(self, keys: set[str]) -> set[str]:
+        found: set[str] = set()
+        for some in _chunks(sorted(keys)):
+            found |= set(self._c.execute(_OWN_KEYS, {"person": self._person, "keys": some}).scalars())
+        return found
+
+    def _give_back_what_ran_out(self, room: int) -> int:
+        if not self._released:
+            return 0
+        practice = [a for a in self._released if a.practice]
+        real = [] if self._is_practising else self._with_places([a for a in self._released if not a.practice])
+        back = self._take_back([*practice[:room], *real[: self._share(room)]][:room])
+        self._leased += back
+        self._given += [a.item_id for a in back]
+        return len(back)
+
+    def _with_places(self, lapsed: Sequence[Assignment]) -> list[Assignment]:
+        free: set[int] = set()
+        for some in _chunks(a.item_id for a in lapsed):
+            free |= set(self._c.execute(_FREE_OF, {"ids": some, "k": self._config.annotators}).scalars())
+        return [a for a in lapsed if a.item_id in free]
+
+    def _give_practice(self, room: int) -> int:
+        found = self._c.execute(_PRACTICE, {"person": self._person, "most": room}).scalars().all()
+        take(self._c, found, self._config.annotators)
+        self._assign(found, [coin(self._seed, self._person, item) for item in found])
+        return len(found)
+
+    def _give_fresh(self, room: int) -> None:
+        share = self._share(room)
+        if share <= 0:
+            return
+        k = self._config.annotators
+        candidates = self._c.execute(_CANDIDATES, {"person": self._person, "k": k}).scalars().all()
+        order = shuffled(np.array(candidates, dtype=np.int64), self._seed, self._person)[:share].tolist()
+        got = take(self._c, order, k)
+        found = [item for item in order if item in got]
+        self._assign(found, self._sides(found))
+
+    @cached_property
+    def _is_practising(self) -> bool:
+        """Whether the practice is not over: nobody begins with real items before."""
+        if not self._config.practice:
+            return False
+        return self._c.execute(_UNPRACTISED, {"person": self._person}).first() is not None
+
+    def _share(self, room: int) -> int:
+        """Count how many real items may be added: places are few at the end, and others want some too."""
+        free = int(self._c.execute(_FREE, {"k": self._config.annotators}).scalar_one())
+        if not free:
+            return 0
+        since = self._now - (lease_end(self._config, 0))
+        active = max(1, int(self._c.execute(_ACTIVE, {"since": since}).scalar_one()))
+        leased = int(self._c.execute(_LEASED_NOW).scalar_one())
+        held = sum(not a.practice for a in self._leased)
+        most = min(self._config.prefetch, -(-(free + leased) // active))
+        return min(room, most - held, -(-free // active))
+
+    def _sides(self, item_ids: Sequence[int]) -> list[Order]:
+        if not item_ids:
+            return []
+        mine: Counter[str] = Counter(dict(self._c.execute(_SIDES, {"person": self._person}).all()))
+        theirs: Counter[tuple[int, str]] = Counter()
+        for item, shown, n in self._c.execute(_SIDES_OF_ITEMS, {"ids": list(item_ids)}):
+            theirs[item, shown] = n
+        sides: list[Order] = []
+        for item in item_ids:
+            lead = mine["ab"] - mine["ba"] or theirs[item, "ab"] - theirs[item, "ba"]
+            side: Order = coin(self._seed, self._person, item) if not lead else "ba" if lead > 0 else "ab"
+            mine[side] += 1
+            sides.append(side)
+        return sides
+
+    def _assign(self, item_ids: Sequence[int], sides: Sequence[Order]) -> None:
+        if not item_ids:
+            return
+        last = self._c.execute(_LAST_NUMBER, {"person": self._person}).scalar_one()
+        shared = {
+            "person_id": self._person,
+            "state": "leased",
+            "leased_until": lease_end(self._config, self._now),
+            "revision": 0,
+            "created_at": self._now,
+        }
+        rows = [
+            {**shared, "key": secrets.token_hex(8), "item_id": item, "number": last + n, "shown": side}
+            for n, (item, side) in enumerate(zip(item_ids, sides, strict=True), 1)
+        ]
+        self._c.execute(insert(assignments), rows)
+        self._given += item_ids
+
+    def _take_back(self, lapsed: Sequence[Assignment]) -> list[Assignment]:
+        got = take(self._c, [a.item_id for a in lapsed], self._config.annotators)
+        back = [a for a in lapsed if a.item_id in got]
+        self._lease([a.id for a in back])
+        return back
+
+    def _lease(self, ids: Sequence[int]) -> None:
+        if ids:
+            self._c.execute(_LEASE, {"ids": list(ids), "until": lease_end(self._config, self._now)})
+
+
+def add_items(c: Connection, pairs: Iterable[Pair], known: Mapping[str, KnownAnswer] | None = None) -> int:
+    """Add the pairs that are new, in their order; those with a known answer are practice. Returns how many were new.
+
+    Raises InputError where a pair has the id of another with other texts.
+    """
+    return sum(_add_some(c, some, known or {}) for some in _chunks(pairs))
+
+
+def _add_some(c: Connection, pairs: Sequence[Pair], known: Mapping[str, KnownAnswer]) -> int:
+    ids = [pair.id for pair in pairs]
+    rows = c.execute(select(items.c.pair_id, items.c.pair).where(items.c.pair_id.in_(ids)))
+    there = {pair_id: Pair.model_validate_json(pair) for pair_id, pair in rows}
+    new: dict[str, Pair] = {}
+    for pair in pairs:
+        earlier = there.get(pair.id) or new.setdefault(pair.id, pair)
+        if _content(earlier) != _content(pair):
+            raise InputError(f"pair {pair.id!r} is there already with other texts; give it another id, or leave it out")
+    if new:
+        c.execute(insert(items), [item_columns(pair, known.get(pair.id)) for pair in new.values()])
+    return len(new)
+
+
+def _content(pair: Pair) -> str:
+    return content_id(pair.prompt, pair.response_a, pair.response_b)
+
+
+def item_columns(pair: Pair, known: KnownAnswer | None) -> dict[str, Any]:
+    """Lay a pair out as a row of items. Raises InputError for an id that databases do not keep."""
+    if "\0" in pair.id:
+        raise InputError(f"pair {pair.id!r}: its id has a zero character, which databases do not keep; rename it")
+    return {
+        "key": secrets.token_hex(8),
+        "pair_id": pair.id,
+        "pair": json.dumps(pair.model_dump(mode="json", exclude_none=True)),
+        "practice": known is not None,
+        "known": None if known is None else known.model_dump_json(),
+        "taken": 0,
+    }
+
+
+def _assignment(row: RowMapping) -> Assignment:
+    return Assignment(**row)
+
+
+def _chunks(values: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(values)
+    while some := list(islice(rest, _MOST_PARAMETERS)):
+        yield some

@@ -1,0 +1,219 @@
+"""An annotation project in its database: opened, made, read and written."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, insert, inspect, select
+from sqlalchemy.exc import DBAPIError
+
+from dissensus.annotate.config import AnnotationConfig
+from dissensus.annotate.project.database import (
+    Anchor,
+    as_storage_error,
+    is_of_one_call,
+    is_there,
+    locate,
+    make_file,
+    name_of,
+    open_engine,
+    publish,
+    remove,
+)
+from dissensus.annotate.project.database import read_secret as _read_secret
+from dissensus.annotate.project.schema import SCHEMA_VERSION, metadata, project
+from dissensus.annotate.project.writer import Writer
+from dissensus.errors import InputError
+
+T = TypeVar("T")
+
+
+def now() -> int:
+    """Return the time: whole milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class AnnotationStore:
+    """A project that is open. Close it, or use it in a ``with`` statement.
+
+    What is asked of it are functions of a connection, in assignment.py, answers.py, access.py and adjudication.py::
+
+        store.write(lambda c: submit(c, person_id, key, submission, now(), store.config))
+    """
+
+    def __init__(self, database: str | Path, *, secret: Path | None = None) -> None:
+        """Open the project in ``database``, a file or a postgresql:// URL. Raises InputError where there is none."""
+        self._place = locate(database)
+        if not is_there(self._place):
+            raise InputError(f"{self.name}: there is no annotation project; make one, or check the name")
+        self._anchor = Anchor(self._place)
+        self._engine = open_engine(self._place)
+        self._secret_path = secret or _secret_beside(self._place)
+        try:
+            self.config, self.seed = self.read(self._project)
+        except BaseException:
+            self._engine.dispose()
+            raise
+        self._writer = Writer(self._engine, self._place, self._anchor)
+
+    @classmethod
+    def create(
+        cls,
+        database: str | Path,
+        config: AnnotationConfig,
+        *,
+        secret: Path | None = None,
+        fill: Callable[[Connection], object] = lambda c: None,
+    ) -> AnnotationStore:
+        """Make a project and open it.
+
+        ``fill`` puts in what the project begins with. It is there with all of that or not at all, also where ``fill``
+        raises or the process is killed. Raises InputError where the file, or a project in the database, exists.
+        """
+        place = locate(database)
+        begun = make_file(place) if isinstance(place, Path) else place
+        engine = open_engine(begun)
+        try:
+            if isinstance(begun, Path):
+                _write_ahead(engine)
+            with engine.connect() as c, c.execution_options(writing=True).begin():
+                _make_tables(c, place, config)
+                fill(c)
+            engine.dispose()  # which brings what was written ahead into the file
+            _read_secret(secret or _secret_beside(place))
+            if isinstance(begun, Path) and isinstance(place, Path):
+                publish(begun, place)
+        except DBAPIError as error:
+            raise as_storage_error(error, place) from error
+        finally:
+            engine.dispose()
+            if isinstance(begun, Path):
+                remove(begun)
+        return cls(database, secret=secret)
+
+    @staticmethod
+    def exists(database: str | Path) -> bool:
+        """Tell whether there is a project in ``database``."""
+        place = locate(database)
+        if not is_there(place):
+            return False
+        engine = open_engine(place)
+        try:
+            with engine.connect() as c:
+                return inspect(c).has_table(project.name)
+        except DBAPIError as error:
+            raise as_storage_error(error, place) from error
+        finally:
+            engine.dispose()
+
+    @property
+    def name(self) -> str:
+        """The database, for messages: never with its password."""
+        return name_of(self._place)
+
+    @property
+    def engine(self) -> Engine:
+        """For checks of the database itself; everything else goes through `read` and `write`."""
+        return self._engine
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction of its own that only reads: all it sees is of one moment."""
+        self._anchor.check()
+        try:
+            with self._engine.connect() as connection, connection.begin():
+                return work(connection)
+        except DBAPIError as error:
+            if is_of_one_call(error):
+                raise
+            raise as_storage_error(error, self._place) from error
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction and return what it returned, after the commit.
+
+        Many writes share a commit, and each has a savepoint: one that raises is undone alone, and its error is
+        raised here. Raises StorageFull and StorageUnavailable, and nothing of ``work`` is then left.
+        """
+        result: T = self._writer.write(work)
+        return result
+
+    async def write_async(self, work: Callable[[Connection], T]) -> T:
+        """`write`, for an event loop."""
+        result: T = await self._writer.write_async(work)
+        return result
+
+    async def read_async(self, work: Callable[[Connection], T]) -> T:
+        """`read`, in another thread."""
+        return await asyncio.to_thread(self.read, work)
+
+    def hash_token(self, token: str) -> bytes:
+        """Hash a token with the install's secret: what is stored of links and cookies."""
+        return hmac.digest(self._secret, token.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+    def close(self) -> None:
+        """Finish the writes that wait and let go of the database."""
+        self._writer.close()
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _secret(self) -> bytes:
+        return _read_secret(self._secret_path)
+
+    def _project(self, c: Connection) -> tuple[AnnotationConfig, str]:
+        if not inspect(c).has_table(project.name):
+            raise InputError(f"{self.name}: is no annotation project; name one, or make a new one")
+        version = c.execute(select(project.c.schema_version)).scalar_one()
+        if version != SCHEMA_VERSION:
+            raise InputError(
+                f"{self.name}: was written by a newer version of dissensus (tables of version {version}, "
+                f"expected {SCHEMA_VERSION}); run: pip install --upgrade dissensus"
+            )
+        config, seed = c.execute(select(project.c.config, project.c.seed)).one()
+        return AnnotationConfig.model_validate_json(config), seed
+
+
+def _write_ahead(engine: Engine) -> None:
+    # Kept in the file: readers go on while somebody writes.
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute("PRAGMA journal_mode = WAL")
+    except sqlite3.Error as error:  # as the engine tells it: a full disk shows here first
+        raise DBAPIError("PRAGMA journal_mode = WAL", None, error) from error
+    finally:
+        connection.close()
+
+
+def _make_tables(c: Connection, place: Path | URL, config: AnnotationConfig) -> None:
+    if inspect(c).has_table(project.name):
+        raise InputError(f"{name_of(place)}: there is an annotation project already; open it, or name another database")
+    metadata.create_all(c)
+    c.execute(
+        insert(project).values(
+            id=1,
+            schema_version=SCHEMA_VERSION,
+            config=config.model_dump_json(),
+            seed=secrets.token_hex(16),
+            created_at=now(),
+        )
+    )
+
+
+def _secret_beside(place: Path | URL) -> Path:
+    return place.with_name(f"{place.name}.secret") if isinstance(place, Path) else Path("dissensus-annotate.secret")

@@ -1,0 +1,104 @@
+"""Whether a project's database is whole, and says the same in all its places."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, and_, case, func, or_, select
+
+from dissensus.annotate.project.schema import adjudications, assignments, items, revisions
+from dissensus.annotate.project.store import AnnotationStore
+
+_HOLDING = assignments.c.state.in_(("leased", "answered"))
+_SAYS = {"answer": ("answered", "surplus"), "skip": ("skipped",), "withdraw": ("leased", "released")}
+
+
+def check(store: AnnotationStore) -> list[str]:
+    """Look for faults; returns a line for each, and none where all is well."""
+    k = store.config.annotators
+    return store.read(lambda c: [*_database(c), *_places(c, k), *_revisions(c), *_states(c), *_decisions(c)])
+
+
+def count_pairs(c: Connection) -> int:
+    """Count the real pairs; a project without any is none that was begun with this version."""
+    return int(c.execute(select(func.count()).select_from(items).where(~items.c.practice)).scalar_one())
+
+
+def _database(c: Connection) -> list[str]:
+    if c.dialect.name != "sqlite":
+        return []
+    found = [line for (line,) in c.exec_driver_sql("PRAGMA integrity_check") if line != "ok"]
+    broken = c.exec_driver_sql("PRAGMA foreign_key_check").all()
+    return [*(f"SQLite: {line}" for line in found), *(f"{row[0]} {row[1]}: names no row of {row[2]}" for row in broken)]
+
+
+def _places(c: Connection, k: int) -> list[str]:
+    def count(condition: object) -> object:
+        return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)  # type: ignore[arg-type]
+
+    rows = c.execute(
+        select(
+            items.c.id,
+            items.c.practice,
+            items.c.taken,
+            count(_HOLDING).label("held"),  # type: ignore[attr-defined]
+            count(assignments.c.state == "answered").label("answered"),  # type: ignore[attr-defined]
+            count(assignments.c.state == "surplus").label("surplus"),  # type: ignore[attr-defined]
+        )
+        .outerjoin(assignments, assignments.c.item_id == items.c.id)
+        .group_by(items.c.id)
+        .order_by(items.c.id)
+    )
+    faults = []
+    for item, practice, taken, held, answered, surplus in rows:
+        if taken != held:
+            faults.append(f"item {item}: {taken} places are counted as taken, but {held} are")
+        if not practice and answered > k:
+            faults.append(f"item {item}: {answered} answers count, but {k} are wanted")
+        if surplus and (practice or held < k):
+            faults.append(f"item {item}: an answer does not count, although a place is free")
+    return faults
+
+
+def _revisions(c: Connection) -> list[str]:
+    rows = c.execute(
+        select(
+            assignments.c.id,
+            assignments.c.revision,
+            func.count(revisions.c.id).label("rows"),
+            func.coalesce(func.min(revisions.c.revision), 1).label("first"),
+            func.coalesce(func.max(revisions.c.revision), 0).label("last"),
+        )
+        .outerjoin(revisions, revisions.c.assignment_id == assignments.c.id)
+        .group_by(assignments.c.id)
+        .order_by(assignments.c.id)
+    )
+    return [
+        f"assignment {assignment}: is at revision {at}, but has {n} revisions, from {first} to {last}"
+        for assignment, at, n, first, last in rows
+        if not (first == 1 and n == last == at)
+    ]
+
+
+def _states(c: Connection) -> list[str]:
+    same = and_(revisions.c.assignment_id == assignments.c.id, revisions.c.revision == assignments.c.revision)
+    rows = c.execute(
+        select(assignments.c.id, assignments.c.state, assignments.c.leased_until, revisions.c.kind)
+        .outerjoin(revisions, same)
+        .order_by(assignments.c.id)
+    )
+    faults = []
+    for assignment, state, until, kind in rows:
+        if state not in _SAYS[kind or "withdraw"]:
+            faults.append(f"assignment {assignment}: is {state}, but what was said last is {kind or 'nothing'}")
+        if (until is not None) != (state == "leased"):
+            faults.append(f"assignment {assignment}: is {state}, and its lease ends at {until}")
+    return faults
+
+
+def _decisions(c: Connection) -> list[str]:
+    number = adjudications.c.revision
+    rows = c.execute(
+        select(adjudications.c.item_id, func.count(), func.min(number), func.max(number))
+        .group_by(adjudications.c.item_id)
+        .having(or_(func.min(number) != 1, func.max(number) != func.count()))
+    )
+    return [f"item {item}: has {n} decisions, from {first} to {last}" for item, n, first, last in rows]

@@ -1,0 +1,153 @@
+"""One thread that writes: what waits together is committed together, and nobody is told before the commit."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from dissensus.annotate.project.database import Anchor, StorageUnavailable, as_storage_error, is_of_one_call, name_of
+
+_MOST_PER_COMMIT = 256
+
+Work = Callable[[Connection], Any]
+
+
+@dataclass
+class _Call:
+    work: Work
+    told: Future[Any] | asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop | None = None
+    result: Any = field(default=None, init=False)
+    error: BaseException | None = field(default=None, init=False)
+
+    def tell(self) -> None:
+        if self.told.done():  # the caller has gone; what was committed stays
+            return
+        if self.error is not None:
+            self.told.set_exception(self.error)
+        else:
+            self.told.set_result(self.result)
+
+
+class Writer:
+    """Runs writes in the order they came, many in a transaction, each in a savepoint of its own."""
+
+    def __init__(self, engine: Engine, place: Path | URL, anchor: Anchor) -> None:
+        self._engine = engine
+        self._place = place
+        self._anchor = anchor
+        self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="annotation-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, work: Work) -> Any:
+        """Run ``work`` in a transaction and return what it returns, after the commit. Blocks."""
+        if threading.current_thread() is self._thread:
+            raise ValueError("a write inside a write would wait for itself; use the connection that it was given")
+        call = _Call(work, Future())
+        self._enqueue(call)
+        assert isinstance(call.told, Future)
+        return call.told.result()
+
+    async def write_async(self, work: Work) -> Any:
+        """Do the same without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        call = _Call(work, loop.create_future(), loop)
+        self._enqueue(call)
+        assert isinstance(call.told, asyncio.Future)
+        return await call.told
+
+    def close(self) -> None:
+        """Finish what waits, then stop."""
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    def _enqueue(self, call: _Call) -> None:
+        with self._gate:  # nothing is queued behind the end
+            if self._closed:
+                raise StorageUnavailable(f"{name_of(self._place)}: is being closed; nothing was saved; try again")
+            self._queue.put(call)
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            calls, more = self._take()
+            if calls:
+                self._commit(calls)
+                _tell(calls)
+
+    def _take(self) -> tuple[list[_Call], bool]:
+        """Wait for a call, then take all that wait; False where the end came."""
+        calls: list[_Call] = []
+        call = self._queue.get()
+        while call is not None:
+            calls.append(call)
+            if len(calls) == _MOST_PER_COMMIT:
+                return calls, True
+            try:
+                call = self._queue.get_nowait()
+            except queue.Empty:
+                return calls, True
+        return calls, False
+
+    def _commit(self, calls: list[_Call]) -> None:
+        try:
+            self._anchor.check()
+            with self._engine.connect() as fresh, fresh.execution_options(writing=True).begin():
+                for call in calls:
+                    _attempt(call, fresh)
+            self._anchor.check()  # what went into a file that nobody will find was not saved
+        except DBAPIError as error:
+            problem: Exception = as_storage_error(error, self._place)
+            problem.__cause__ = error
+        except Exception as error:  # whatever it is, nobody may wait for ever
+            problem = error
+        else:
+            return
+        for call in calls:
+            call.result, call.error = None, problem
+
+
+def _attempt(call: _Call, connection: Connection) -> None:
+    savepoint = connection.begin_nested()
+    try:
+        call.result = call.work(connection)
+        savepoint.commit()
+    except Exception as error:
+        if not is_of_one_call(error):
+            raise
+        call.error = error
+        savepoint.rollback()
+
+
+def _tell(calls: list[_Call]) -> None:
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Call]] = defaultdict(list)
+    for call in calls:
+        if call.loop is None:
+            call.tell()
+        else:
+            by_loop[call.loop].append(call)
+    for loop, theirs in by_loop.items():
+        with suppress(RuntimeError):  # a loop that was closed has nobody waiting
+            loop.call_soon_threadsafe(_tell_all, theirs)
+
+
+def _tell_all(calls: list[_Call]) -> None:
+    for call in calls:
+        call.tell()

@@ -1,0 +1,127 @@
+"""What is refused, as an HTTP response: one place that knows the statuses."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from dissensus.annotate.project.database import StorageFull, StorageMoved, StorageUnavailable
+from dissensus.annotate.project.errors import Conflict, NotYours, Spent, Unknown
+from dissensus.annotate.project.sides import Said, Shown, State
+from dissensus.annotate.web import pages
+from dissensus.annotate.web.auth import SignedOut
+from dissensus.annotate.web.throttle import Throttled
+from dissensus.errors import DissensusError
+
+_log = logging.getLogger("dissensus.annotate")
+_RETRY_SECONDS = 2
+
+_STATUS: dict[type[DissensusError], HTTPStatus] = {
+    SignedOut: HTTPStatus.UNAUTHORIZED,
+    NotYours: HTTPStatus.FORBIDDEN,
+    Unknown: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    Spent: HTTPStatus.GONE,
+    Throttled: HTTPStatus.TOO_MANY_REQUESTS,
+    StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class Problem(BaseModel):
+    """Why something was refused."""
+
+    detail: str
+
+
+class CurrentAnswer(BaseModel):
+    """What is there now."""
+
+    revision: int
+    state: State
+    answer: Shown | Said | None
+
+
+class Collision(Problem):
+    """Why something was refused, and what is there now."""
+
+    current: CurrentAnswer
+
+
+class Collided(Exception):  # noqa: N818 (named after what happened)
+    """A conflict in the terms of those who are told of it."""
+
+    def __init__(self, refusal: Conflict, answer: Shown | Said | None, state: State) -> None:
+        super().__init__(str(refusal))
+        self.current = CurrentAnswer(revision=refusal.current.revision, state=state, answer=answer)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return FastAPI's description of the refusals of a route; those of every route are among them."""
+    found = {*statuses, 400, 401, 403, 411, 413, 415, 421, 422, 503}
+    return {status: {"model": Collision if status == 409 else Problem} for status in sorted(found)}
+
+
+def speak(app: FastAPI) -> None:
+    """Answer refusals in words, as JSON under /api and as a page elsewhere."""
+    app.add_exception_handler(DissensusError, _refused)
+    app.add_exception_handler(Collided, _collided)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _fault)
+
+
+def _reply(request: Request, status: int, words: str, headers: dict[str, str] | None = None) -> Response:
+    if request.url.path.startswith(("/api/", "/healthz")):
+        return JSONResponse({"detail": words}, status, headers)
+    return pages.message(request, status, words, headers)
+
+
+def _status_of(error: DissensusError) -> HTTPStatus:
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DissensusError)
+    headers: dict[str, str] = {}
+    if isinstance(error, Throttled):
+        headers["retry-after"] = str(error.seconds)
+    words = str(error)
+    if isinstance(error, StorageFull | StorageUnavailable):
+        headers["retry-after"] = str(_RETRY_SECONDS)
+        _log.error("%s", words)
+        words = "nothing was saved, for the server's storage cannot be used now; try again soon"
+        if isinstance(error, StorageMoved):
+            words = f"nothing was saved, for {error.file} is no longer where it was on the server; tell the organiser"
+    return _reply(request, _status_of(error), words, headers)
+
+
+async def _collided(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Collided)
+    collision = Collision(detail=str(error), current=error.current)
+    return JSONResponse(collision.model_dump(mode="json"), HTTPStatus.CONFLICT)
+
+
+async def _malformed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    words = f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    return _reply(request, HTTPStatus.UNPROCESSABLE_ENTITY, words)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    words = {404: "there is no such page", 405: "this cannot be done here"}.get(error.status_code, str(error.detail))
+    return _reply(request, error.status_code, words, dict(error.headers or {}))
+
+
+async def _fault(request: Request, _: Exception) -> Response:
+    return _reply(request, HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong here; nothing was saved")

@@ -1,0 +1,130 @@
+"""Serving the app: on this machine alone, or to others through TLS."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from dissensus.annotate.project.store import AnnotationStore
+from dissensus.annotate.web.app import create_app
+from dissensus.annotate.web.hosts import Hosts, hosts_for
+from dissensus.annotate.web.timeouts import Patient
+from dissensus.errors import InputError, OutputError
+
+_asked_to_end: list[int] = []
+"""Signals that came before the server took them."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where to listen."""
+
+    host: str = "127.0.0.1"
+    port: int = 8700
+    """0: any that is free."""
+    trusted_host: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def tls(self) -> bool:
+        """Whether the app does TLS itself."""
+        return self.certificate is not None
+
+
+def check(listening: Listening) -> None:
+    """Refuse what would let others listen in. Raises InputError."""
+    if (listening.certificate is None) != (listening.key is None):
+        raise InputError("--tls-cert and --tls-key go together; give both or neither")
+    for path in (listening.certificate, listening.key):
+        if path is not None and not path.is_file():
+            raise InputError(f"{path}: there is no such file; expected one in PEM format")
+    if not _is_loopback(listening.host) and not listening.tls and listening.trusted_host is None:
+        raise InputError(
+            f"--host {listening.host} would show the app to other machines without TLS; give --tls-cert and --tls-key, "
+            "or --trusted-host with the name that people will use (https://NAME behind a proxy that does TLS)"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def open_socket(listening: Listening) -> tuple[socket.socket, Hosts]:
+    """Take the port. Raises InputError and OutputError."""
+    check(listening)
+    host = listening.host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((host, listening.port))
+    except (OSError, OverflowError) as error:
+        taken.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(
+            f"{listening.host}:{listening.port}: cannot listen there ({reason}); end what does, or give another --port"
+        ) from error
+    port = int(taken.getsockname()[1])
+    try:
+        return taken, hosts_for(port, listening.trusted_host, tls=listening.tls, host=listening.host)
+    except InputError:
+        taken.close()
+        raise
+
+
+def serve(store: AnnotationStore, listening: Listening, taken: socket.socket, hosts: Hosts, *, demo: bool) -> None:
+    """Serve until SIGINT or SIGTERM; what is being saved is finished first."""
+    logging.getLogger("dissensus.annotate").setLevel(logging.INFO)
+    config = settings(
+        create_app(store, hosts=hosts, demo=demo),
+        proxy_headers=hosts.secure and not listening.tls,
+        ssl_certfile=listening.certificate,
+        ssl_keyfile=listening.key,
+    )
+    with taken:
+        server = uvicorn.Server(config)
+        # The exit that the signal raised may have fallen where exceptions are passed over: a callback, a destructor.
+        server.should_exit = bool(_asked_to_end)
+        server.run(sockets=[taken])
+
+
+def settings(app: FastAPI, **more: Any) -> uvicorn.Config:
+    """Return how the app is served, wherever that is."""
+    return uvicorn.Config(
+        app,
+        http=Patient,
+        # Lines of accesses would hold addresses; links keep their tokens out of those, and nothing else needs them.
+        access_log=False,
+        log_level="warning",
+        use_colors=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        lifespan="off",
+        ws="none",
+        **more,
+    )
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end the process as if it had come to its end; uvicorn finishes first, then hands the signal on."""
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    _asked_to_end.append(number)
+    raise SystemExit(0)

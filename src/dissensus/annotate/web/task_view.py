@@ -1,0 +1,197 @@
+"""What lies before an annotator: tasks as they are shown, progress, and what is right about practice pairs."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+from sqlalchemy import Connection, bindparam, exists, func, select
+
+from dissensus.annotate.config import AnnotationConfig
+from dissensus.annotate.project import answers
+from dissensus.annotate.project.assignment import Assignment
+from dissensus.annotate.project.schema import assignments, items, revisions
+from dissensus.annotate.project.sides import KnownAnswer, Shown, State, as_shown
+from dissensus.annotate.web.markdown import Turn, render, render_turns
+from dissensus.records import Pair
+
+_TIMED = 50
+_UNSHOWABLE = "<p>This pair cannot be shown. Please skip it and say so; the organiser can see why.</p>"
+_log = logging.getLogger("dissensus.annotate")
+
+
+class Draft(BaseModel):
+    """What is being written, and the revision that it started from."""
+
+    base: int
+    body: Shown
+
+
+class Task(BaseModel):
+    """A pair as one person sees it."""
+
+    key: str
+    number: int
+    practice: bool
+    revision: int
+    state: State
+    prompt: list[Turn]
+    left: list[Turn]
+    right: list[Turn]
+    answer: Shown | None
+    draft: Draft | None
+
+
+class Progress(BaseModel):
+    """How far a person is."""
+
+    answered: int
+    skipped: int
+    practice_left: int
+    left: int
+    """Pairs that the person holds or could still be given."""
+    seconds_per_item: float | None
+    """The median of their last answers' active time; None before the first."""
+
+
+class CategoryFeedback(BaseModel):
+    """Whether a category was right."""
+
+    right: bool
+    expected: str
+
+
+class EstimateFeedback(BaseModel):
+    """Whether an estimate was within what is accepted."""
+
+    right: bool
+    least: int
+    most: int
+
+
+class Feedback(BaseModel):
+    """What is right about a practice pair, in the terms of the screen."""
+
+    correct: CategoryFeedback
+    distinct: CategoryFeedback
+    left: EstimateFeedback
+    because: str
+    """HTML."""
+
+
+_PAIRS = select(items.c.id, items.c.pair).where(items.c.id.in_(bindparam("ids", expanding=True)))
+_KNOWN = select(items.c.known).where(items.c.id == bindparam("item"))
+_STATES = (
+    select(items.c.practice, assignments.c.state, func.count())
+    .join(items, items.c.id == assignments.c.item_id)
+    .where(assignments.c.person_id == bindparam("person"))
+    .group_by(items.c.practice, assignments.c.state)
+)
+_NOT_GIVEN = ~exists().where(assignments.c.item_id == items.c.id, assignments.c.person_id == bindparam("person"))
+_OPEN = (
+    select(func.count())
+    .select_from(items)
+    .where(
+        ~items.c.practice,
+        items.c.taken < bindparam("k"),
+        ~exists().where(
+            assignments.c.item_id == items.c.id,
+            assignments.c.person_id == bindparam("person"),
+            assignments.c.state != "released",
+        ),
+    )
+)
+_PRACTICE_OPEN = select(func.count()).select_from(items).where(items.c.practice, _NOT_GIVEN)
+_SECONDS = (
+    select(revisions.c.seconds)
+    .join(assignments, assignments.c.id == revisions.c.assignment_id)
+    .where(
+        assignments.c.person_id == bindparam("person"),
+        assignments.c.item_id.not_in(select(items.c.id).where(items.c.practice)),
+        revisions.c.kind == "answer",
+        revisions.c.revision == 1,
+        revisions.c.seconds.is_not(None),
+    )
+    .order_by(revisions.c.id.desc())
+    .limit(_TIMED)
+)
+
+
+def told(state: State) -> State:
+    """Return what a person is told of a state: an answer that came too late is an answer to them."""
+    return "answered" if state == "surplus" else state
+
+
+def lay_out(c: Connection, tasks: Sequence[Assignment]) -> list[Task]:
+    """Show tasks as their person sees them; a pair that cannot be shown says so in its place, and can be skipped."""
+    if not tasks:
+        return []
+    texts = dict(c.execute(_PAIRS, {"ids": [task.item_id for task in tasks]}).all())
+    kept = answers.drafts_of(c, [task.id for task in tasks])
+    return [_task(c, task, texts[task.item_id], kept.get(task.id)) for task in tasks]
+
+
+def _task(c: Connection, task: Assignment, text: str, kept: tuple[int, Shown] | None) -> Task:
+    prompt, left, right = _sides(task, text)
+    said = answers.newest(c, task.id) if task.revision else None
+    return Task(
+        key=task.key,
+        number=task.number,
+        practice=task.practice,
+        revision=task.revision,
+        state=told(task.state),
+        prompt=prompt,
+        left=left,
+        right=right,
+        answer=None if said is None else as_shown(said, task.shown),
+        draft=None if kept is None else Draft(base=kept[0], body=kept[1]),
+    )
+
+
+def _sides(task: Assignment, text: str) -> tuple[list[Turn], list[Turn], list[Turn]]:
+    try:
+        pair = Pair.model_validate_json(text)
+        sides = (pair.response_a, pair.response_b)
+        left, right = sides if task.shown == "ab" else sides[::-1]
+        return render_turns(pair.prompt, "user"), render_turns(left), render_turns(right)
+    except (ValueError, RecursionError, AttributeError, LookupError, TypeError):
+        # Whatever the renderer meets in one text, it does not keep anybody from the other pairs.
+        _log.exception("item %s cannot be shown", task.item_id)
+        nothing = [Turn(role="assistant", html="<p>–</p>")]
+        return [Turn(role="user", html=_UNSHOWABLE)], nothing, nothing
+
+
+def progress_of(c: Connection, config: AnnotationConfig, person_id: int) -> Progress:
+    """Count what a person did and what is left for them."""
+    counts: dict[tuple[bool, str], int] = {}
+    for practice, state, n in c.execute(_STATES, {"person": person_id}):
+        counts[bool(practice), state] = n
+    open_items = int(c.execute(_OPEN, {"person": person_id, "k": config.annotators}).scalar_one())
+    practice = 0
+    if config.practice:
+        unseen = int(c.execute(_PRACTICE_OPEN, {"person": person_id}).scalar_one())
+        practice = unseen + counts.get((True, "leased"), 0) + counts.get((True, "released"), 0)
+    seconds = c.execute(_SECONDS, {"person": person_id}).scalars().all()
+    return Progress(
+        answered=counts.get((False, "answered"), 0) + counts.get((False, "surplus"), 0),
+        skipped=counts.get((False, "skipped"), 0),
+        practice_left=practice,
+        left=open_items + counts.get((False, "leased"), 0),
+        seconds_per_item=statistics.median(seconds) if seconds else None,
+    )
+
+
+def feedback(c: Connection, task: answers.Task, shown: Shown) -> Feedback:
+    """Compare what was said about a practice pair with what is known about it."""
+    known = KnownAnswer.model_validate_json(c.execute(_KNOWN, {"item": task.item_id}).scalar_one())
+    least, most = known.estimates
+    if task.shown == "ba":
+        least, most = 10 - most, 10 - least
+    return Feedback(
+        correct=CategoryFeedback(right=shown.correct == known.correct, expected=known.correct),
+        distinct=CategoryFeedback(right=shown.distinct == known.distinct, expected=known.distinct),
+        left=EstimateFeedback(right=shown.left is not None and least <= shown.left <= most, least=least, most=most),
+        because=render(known.because),
+    )

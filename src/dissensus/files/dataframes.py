@@ -1,0 +1,94 @@
+"""Rows of a table in memory: a DataFrame of pandas or polars, a ``datasets.Dataset``, an Arrow table, a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dissensus.errors import InputError
+from dissensus.files.readers import Row, kind_of
+from dissensus.files.rows.class_labels import classes_of, classes_of_schema, with_names
+
+_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in memory that can be read more than once."""
+
+    name: str
+    """The kind of thing it was given as, for messages."""
+    data: Any
+
+    def rows(self, split: str | None) -> Iterator[Row]:
+        """Stream the rows; of several splits (a ``DatasetDict``) ``split`` names one. Raises InputError."""
+        data = self.data
+        if isinstance(data, Mapping):
+            if split is None and len(data) == 1:
+                split = str(next(iter(data)))
+            if split not in data:
+                found = f"there is no split {split!r}" if split else "there are several splits"
+                raise InputError(f"{self.name}: {found}; name one with split=: {', '.join(map(str, data))}")
+            data, split = as_table(data[split]).data, None
+        if split is not None:
+            raise InputError(f"{self.name}: has no splits; leave out split=")
+        classes = _classes(data)
+        for number, values in enumerate(_values(data), start=1):
+            if not isinstance(values, Mapping):
+                raise InputError(f"{self.name}:{number}: expected a row with named columns, found {kind_of(values)}")
+            plain = {str(key): _plain(value) for key, value in values.items()}
+            yield Row(self.name, number, with_names(plain, classes))
+
+
+def as_table(source: Any) -> Table:
+    """Take what has Arrow's interface as an Arrow table, once; raises InputError for what is no table."""
+    name = type(source).__name__
+    if hasattr(source, "__arrow_c_stream__"):
+        import pyarrow as pa
+
+        try:
+            return Table(name, pa.RecordBatchReader.from_stream(source).read_all())
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:  # pandas: a column of text and of lists
+            if not hasattr(source, "to_dict"):
+                raise InputError(f"{name}: not readable through Arrow ({str(error).splitlines()[0]})") from error
+    if isinstance(source, Iterator):
+        raise InputError(f"{name}: can be read once only, and pairs may be read twice; give a list")
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):
+        return Table(name, source.to_dict("records"))
+    if isinstance(source, Iterable) and not isinstance(source, bytes):
+        return Table(name, source)
+    raise InputError(
+        f"{name}: is no source of pairs; give the name of a file or data set, a DataFrame, a Dataset, an Arrow table "
+        "or a list of rows"
+    )
+
+
+def _classes(data: Any) -> dict[str, Any]:
+    """Say which columns hold classes: an Arrow table notes it in its schema, a ``Dataset`` in its features."""
+    if hasattr(data, "to_batches"):
+        return classes_of_schema(data.schema.metadata)
+    return classes_of(getattr(data, "features", None))
+
+
+def _values(data: Any) -> Iterator[Any]:
+    if not hasattr(data, "to_batches"):
+        yield from data
+        return
+    for batch in data.to_batches(max_chunksize=_BATCH):
+        yield from map(_without_index, batch.to_pylist())
+
+
+def _without_index(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if not key.startswith("__index_level_")}
+
+
+def _plain(value: Any) -> Any:
+    """Take numpy's arrays and scalars as Python's own, and what pandas writes for nothing as None."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return {key: _plain(part) for key, part in value.items()} if isinstance(value, Mapping) else value

@@ -1,0 +1,224 @@
+"""Rows out of a file: JSON Lines, Parquet, CSV and JSON lists, each row with its place."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
+
+from dissensus.errors import InputError
+from dissensus.files.formula_escape import ESCAPED, restore_cells
+from dissensus.files.rows.class_labels import classes_of_schema, with_names
+
+Format = Literal["jsonl", "jsonl.gz", "parquet", "csv", "tsv", "json"]
+SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl.gz",
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+}
+
+# The csv module refuses cells over 128 KiB by default; transcripts are longer. An open quote still ends here.
+csv.field_size_limit(64 * 2**20)
+
+_BATCH = 512
+
+
+class Row(NamedTuple):
+    """One row with where it stands."""
+
+    source: str
+    line: int
+    """The line in a text file, the row (from 1) elsewhere."""
+    values: dict[str, Any]
+
+    @property
+    def place(self) -> str:
+        """``file:line``, for messages."""
+        return f"{self.source}:{self.line}"
+
+
+Fault = Callable[[str, str], None]
+"""What is told of a row that cannot be used: its place and what is wrong. It raises, or the row is dropped."""
+
+
+def format_of(path: str | Path) -> Format | None:
+    """Name the format by the file's extension; None where it is unknown.
+
+    >>> format_of("votes.jsonl.gz"), format_of("votes.xlsx")
+    ('jsonl.gz', None)
+    """
+    name = Path(path).name.lower()
+    return next((form for suffix, form in SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterator[Row]:
+    """Yield the rows of one file, streaming (a ``.json`` list is read whole).
+
+    ``form`` overrides what the extension says; a line of JSON that is a list is then the row ``{"items": [...]}``. A
+    single bad row goes to ``fault``. Raises InputError for a file that cannot be read as what it is called.
+    """
+    lists = form is not None
+    form = form or format_of(path)
+    if form is None:
+        raise InputError(f"{path}: unknown extension; expected {', '.join(SUFFIXES)}; rename or convert the file")
+    try:
+        if form == "parquet":
+            yield from _parquet(path)
+        elif form in ("csv", "tsv"):
+            yield from _csv(path, fault, "\t" if form == "tsv" else ",")
+        elif form == "json":
+            yield from _json_list(path, fault)
+        else:
+            yield from _json_lines(path, fault, compressed=form == "jsonl.gz", lists=lists)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; check the name") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: damaged or truncated gzip ({error}); fetch the file again") from error
+    except OSError as error:
+        reason = str(error.strerror or error).splitlines()[0]
+        raise InputError(f"{path}: cannot be read ({reason}); check the file") from error
+
+
+def _lines(path: Path, *, compressed: bool = False) -> Iterator[tuple[int, str]]:
+    """Yield (number, text) of lines that end in ``\\n`` alone: U+2028 and its kin are part of the text."""
+    number = done = 0
+    with gzip.open(path) if compressed else path.open("rb") as file:
+        for raw in file:
+            number += 1
+            try:
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path}:{number}: not UTF-8 at byte {done + error.start} (0x{raw[error.start]:02x}); "
+                    "convert the file to UTF-8"
+                ) from error
+            done += len(raw)
+            yield number, text
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value; write null where there is none")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def decode_json(text: str) -> Any:
+    """Decode strict JSON: NaN and infinity are refused. Raises ValueError with one line."""
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"malformed JSON ({error.msg} at column {error.colno})") from error
+    except RecursionError as error:
+        raise ValueError("malformed JSON (nested too deeply)") from error
+
+
+def _json_lines(path: Path, fault: Fault, *, compressed: bool, lists: bool) -> Iterator[Row]:
+    for number, text in _lines(path, compressed=compressed):
+        text = text.strip("\r\n")
+        if not text:
+            continue
+        try:
+            values = decode_json(text)
+        except ValueError as error:
+            fault(f"{path}:{number}", str(error))
+            continue
+        if isinstance(values, dict):
+            yield Row(str(path), number, values)
+        elif lists and isinstance(values, list):
+            yield Row(str(path), number, {"items": values})
+        else:
+            fault(f"{path}:{number}", f"expected a JSON object, found {kind_of(values)}")
+
+
+def _json_list(path: Path, fault: Fault) -> Iterator[Row]:
+    text = "".join(line for _, line in _lines(path))
+    try:
+        values = decode_json(text) if text.strip() else []
+    except ValueError as error:
+        hint = "; rename it to .jsonl if it holds one object a line" if "Extra data" in str(error) else ""
+        raise InputError(f"{path}: {error}; expected a list of objects{hint}") from error
+    if not isinstance(values, list):
+        raise InputError(f"{path}: expected a JSON list of objects, found {kind_of(values)}; use .jsonl or a list")
+    for number, item in enumerate(values, start=1):
+        if isinstance(item, dict):
+            yield Row(str(path), number, item)
+        else:
+            fault(f"{path}:{number}", f"expected a JSON object, found {kind_of(item)}")
+
+
+def _csv(path: Path, fault: Fault, delimiter: str) -> Iterator[Row]:
+    reader = csv.reader((text for _, text in _lines(path)), strict=True, delimiter=_delimiter(path, delimiter))
+    line = 1
+    try:
+        header = next(reader, [])
+        if len(set(header)) < len(header):
+            twice = next(name for name in header if header.count(name) > 1)
+            raise InputError(f"{path}:1: column {twice!r} stands twice in the header; rename one")
+        for line, cells in _starts(reader):
+            if len(cells) == len(header):
+                values = dict(zip(header, (cell or None for cell in cells), strict=True))
+                yield Row(str(path), line, restore_cells(values) if ESCAPED in values else values)
+            elif cells:
+                fault(
+                    f"{path}:{line}", f"{len(cells)} cells where the header has {len(header)}; quote commas in a text"
+                )
+    except csv.Error as error:
+        raise InputError(f"{path}:{line}: malformed CSV at or after this row ({error}); quote the cells") from error
+
+
+def _delimiter(path: Path, expected: str) -> str:
+    """Say what separates cells: a header without the expected mark may have a semicolon or a tab instead."""
+    _, header = next(_lines(path), (1, ""))
+    found = [mark for mark in (expected, ";", "\t", ",") if mark in header]
+    return found[0] if found else expected
+
+
+def _starts(reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Yield each record with the line that it starts on: a quoted cell may span several."""
+    start = reader.line_num + 1
+    for cells in reader:
+        yield start, cells
+        start = reader.line_num + 1
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        # A buffer keeps one large row group from being loaded whole.
+        with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+            classes = classes_of_schema(file.schema_arrow.metadata)
+            for batch in file.iter_batches(_BATCH, use_threads=False):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(str(path), number, with_names(values, classes) if classes else values)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not readable as Parquet ({reason}); fetch or write the file again") from error
+
+
+def kind_of(value: Any) -> str:
+    """Name a value for a message: its kind and, shortened, the value.
+
+    >>> kind_of(3.5), kind_of(None), kind_of([1])
+    ('a number (3.5)', 'null', 'a list')
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return f"a boolean ({value})"
+    if isinstance(value, int | float):
+        return f"a number ({value!r:.40})" if isinstance(value, float) else f"a number ({str(value)[:40]})"
+    if isinstance(value, str):
+        return f"text ({value[:40]!r})"
+    return "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else type(value).__name__

@@ -1,0 +1,1 @@
+"""Rows of other tools' files as pairs."""

@@ -1,0 +1,1 @@
+"""Other trainers with the objectives of this package."""

@@ -1,0 +1,1 @@
+"""Exact faster forward passes."""

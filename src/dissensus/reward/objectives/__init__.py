@@ -1,0 +1,1 @@
+"""Losses, targets and distributional rewards."""

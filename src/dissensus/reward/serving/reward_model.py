@@ -1,0 +1,235 @@
+"""A reward model: a sequence classifier with one output, read in float32."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dissensus.errors import InputError
+from dissensus.records import Pair, Prediction, Text
+from dissensus.reward.config import CONFIG_FILE, SHORTEST, TrainConfig
+from dissensus.reward.fast.batch_invariance import settle
+from dissensus.reward.fast.select import lay_out_for
+from dissensus.reward.objectives.objective import ScalarReward, objective_of
+from dissensus.reward.serving.calibration import (
+    CALIBRATION_FILE,
+    Calibration,
+    CalibrationMethod,
+    check_observed,
+    fit_calibration,
+    not_calibrated,
+    observed_preferences,
+    read_calibration,
+)
+from dissensus.reward.serving.predictions import predictions_of, preference_logits
+from dissensus.reward.serving.score import TOKENS_PER_BATCH, memory_reported, score_texts
+from dissensus.reward.text.backbone import load_backbone, model_file, report_window
+from dissensus.reward.text.text_style import STYLE_KEY, encoding_of, recorded_settings
+from dissensus.reward.text.token_cache import EncodedTexts
+from dissensus.reward.text.train_data import Shortened, encode_pairs
+from dissensus.reward.training.preflight import check_window
+from dissensus.text.encoder import best_device
+from dissensus.text.pretrained import position_limit, stated_positions
+
+Precision = Literal["fp32", "bf16"]
+
+_WIDEST = 8192
+"""Tokens of a window that nobody asked for: attention over more may not fit into memory."""
+_UNBOUNDED = 10**9
+"""Tokenizers without a limit say so with an enormous one."""
+
+
+def window_of(model: Any, tokenizer: Any) -> int:
+    """Return how many tokens a text may have for a model and its tokenizer, where nobody says: 8192 at most, or 512
+    where they do not say either."""
+    stated = tokenizer.model_max_length if tokenizer.model_max_length < _UNBOUNDED else None
+    limits = [limit for limit in (position_limit(model), stated_positions(model), stated) if limit]
+    return max(min(*limits, _WIDEST), SHORTEST) if limits else 512
+
+
+class RewardModel:
+    """Scores responses; ``load`` needs a folder and nothing else."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        config: TrainConfig | None = None,
+        calibration: Calibration | None = None,
+        precision: Precision = "fp32",
+        style: str | None = None,
+    ) -> None:
+        self.precision = precision
+        self.model, self.tokenizer, self.config = model, tokenizer, config
+        self.encoding = encoding_of(tokenizer, max_length, style)
+        self.objective = objective_of(config) if config else ScalarReward(outputs=1)
+        """What the model's outputs mean."""
+        self.calibration = calibration
+        """How sure it may be, where that was fitted."""
+        fast = config.fast if config else True
+        layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
+        self.layout = settle(model, layout, self.encoding)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        max_length: int | None = None,
+        device: str | None = None,
+        precision: Precision = "fp32",
+    ) -> Self:
+        """Load what ``train`` wrote, or any one-output sequence classifier; a folder or Hub id.
+
+        ``max_length`` defaults to that of training, or to what model and tokenizer were made for (at most 8192, which
+        bounds memory). With ``precision`` bf16, weights stay in float32 and
+        matrix products are made in bfloat16: two to three times faster where the processor has them, rewards up to
+        some hundredths of their spread apart. Raises InputError when there is no such model,
+        or it has more than one output.
+        """
+        check_window(max_length)
+        model, tokenizer = load_backbone(str(folder), new_head=False)
+        settings, calibration = (model_file(folder, file) for file in (CONFIG_FILE, CALIBRATION_FILE))
+        config, style = _read_settings(settings, recorded_settings(model.config))
+        outputs = objective_of(config).outputs if config else 1
+        if model.config.num_labels != outputs:
+            expected = f"'{config.objective}' has {outputs}" if config else "a reward model has one"
+            raise InputError(f"{folder}: {expected} output(s), this model has {model.config.num_labels}")
+        device = device or best_device()
+        with memory_reported(f"the weights of {folder} on {device}", "use a device or a machine with more of it"):
+            model.eval().to(device)
+        limit = position_limit(model)
+        length = max_length
+        if length is None:
+            length = config.max_length if config else window_of(model, tokenizer)
+        if max_length is None and config is None:
+            notice = (
+                f"{folder}: texts longer than {length} tokens are cut; max_length (--max-length) sets another window"
+            )
+            print(notice, file=sys.stderr)  # noqa: T201
+        if limit is not None and length > limit:
+            raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
+        if config is None or length > config.max_length:
+            report_window(model, length, str(folder))
+        fitted = None if calibration is None else read_calibration(calibration)
+        return cls(
+            model,
+            tokenizer,
+            max_length=length,
+            config=config,
+            calibration=fitted,
+            precision=precision,
+            style=style,
+        )
+
+    def outputs(
+        self,
+        texts: Sequence[tuple[Text, Text]],
+        *,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+        progress: bool = False,
+    ) -> NDArray[np.float32]:
+        """Return the model's outputs for each (prompt, response), shape (texts, outputs); each distinct one once."""
+        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        encoded = self.encoding.encode(list(distinct))
+        scored = self._score(encoded, tokens_per_batch=tokens_per_batch, progress=progress)
+        return scored[[distinct[text] for text in texts]]
+
+    def rewards(
+        self,
+        texts: Sequence[tuple[Text, Text]],
+        *,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+        progress: bool = False,
+    ) -> NDArray[np.float32]:
+        """Return the reward of each (prompt, response), shape (texts,): the mean where it is a distribution."""
+        outputs = self.outputs(texts, tokens_per_batch=tokens_per_batch, progress=progress)
+        rewards: NDArray[np.float32] = self.objective.reward(torch.from_numpy(outputs)).numpy()
+        return rewards
+
+    def predict(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        name: str,
+        seed: int | None = None,
+        calibrated: bool = False,
+        progress: bool = False,
+        lost: list[Shortened] | None = None,
+    ) -> list[Prediction]:
+        """Predict each pair: its two rewards, and the preference for a that they mean.
+
+        With ``calibrated``, the calibrated preference as well, beside the raw one. What of the texts does not fit into
+        the window is reported on stderr, or added to ``lost``. Raises InputError where the model has no calibration or
+        its chat template refuses a text, TrainingError where its rewards are not numbers.
+        """
+        if calibrated and self.calibration is None:
+            raise InputError(not_calibrated(name))
+        outputs, shortened = self._outputs_of_pairs(pairs, progress=progress)
+        if lost is None:
+            self.report_shortened(shortened)
+        else:
+            lost.append(shortened)
+        return predictions_of(
+            pairs,
+            outputs,
+            self.objective,
+            name=name,
+            seed=seed,
+            calibration=self.calibration if calibrated else None,
+        )
+
+    def report_shortened(self, lost: Shortened) -> None:
+        """Say on stderr what of the texts did not fit into the window; nothing where all did."""
+        for line in lost.notes(self.encoding.max_length):
+            print(line, file=sys.stderr)  # noqa: T201
+
+    def calibrate(
+        self, pairs: Sequence[Pair], *, method: CalibrationMethod = "temperature", progress: bool = False
+    ) -> Calibration:
+        """Fit a calibration on the votes of pairs (their labels where they have none), and predict with it from now on.
+
+        ``save_calibration`` keeps it. The pairs should not have been trained on. Raises TrainingError where no pair
+        has votes or a label.
+        """
+        check_observed(pairs)
+        rows, preference, weight = observed_preferences(pairs)
+        outputs, lost = self._outputs_of_pairs([pairs[row] for row in rows], progress=progress)
+        self.report_shortened(lost)
+        logits = preference_logits(self.objective, outputs)
+        self.calibration = fit_calibration(logits, preference, weight, method)
+        return self.calibration
+
+    def _outputs_of_pairs(self, pairs: Sequence[Pair], *, progress: bool) -> tuple[NDArray[np.float32], Shortened]:
+        """Return outputs of shape (pairs, 2, outputs), and what was cut."""
+        encoded, texts = encode_pairs(pairs, self.encoding)
+        return self._score(encoded, progress=progress)[texts], Shortened.of(encoded, texts)
+
+    def _score(
+        self, encoded: EncodedTexts, *, tokens_per_batch: int = TOKENS_PER_BATCH, progress: bool
+    ) -> NDArray[np.float32]:
+        half = self.precision == "bf16"
+        return score_texts(
+            self.model, self.layout, encoded, tokens_per_batch=tokens_per_batch, half=half, progress=progress
+        )
+
+
+def _read_settings(path: Path | None, beside: Mapping[str, Any] | None) -> tuple[TrainConfig | None, str | None]:
+    """Read how a model was trained, from our file or from what TRL's integration leaves in the model's config."""
+    if path is None and beside is None:
+        return None, None
+    try:
+        content: Any = beside if path is None else json.loads(path.read_text(encoding="utf-8"))
+        return TrainConfig.model_validate(content["config"]), content.get(STYLE_KEY)
+    except (ValueError, KeyError, TypeError) as error:
+        where = path or "config.json"
+        raise InputError(f"{where}: not written by this version of dissensus; train again") from error

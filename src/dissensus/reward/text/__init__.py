@@ -1,0 +1,1 @@
+"""Prompts and responses as tokens and batches."""

@@ -1,0 +1,131 @@
+"""From targets to what training reads: encoded texts, the pairs' indices into them, and what is held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.errors import InputError, TrainingError
+from dissensus.records import Pair, Text
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.objectives.targets import Targets
+from dissensus.reward.text.encode import Encoding, UnreadableTextError
+from dissensus.reward.text.token_cache import EncodedTexts
+from dissensus.stats.resampling.clusters import number_labels
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Encoded texts and what each pair needs of them."""
+
+    targets: Targets
+    encoded: EncodedTexts
+    """Each distinct (prompt, response) once."""
+    texts: NDArray[np.int64]
+    """Shape (pairs, 2): the texts of response a and b."""
+    groups: NDArray[np.int64]
+    """Shape (pairs,): each pair's prompt."""
+
+
+def split_targets(targets: Targets, config: TrainConfig) -> tuple[Targets, Targets | None]:
+    """Hold out whole prompts for validation, chosen by the seed."""
+    if not config.validation:
+        return targets, None
+    names = sorted({pair.group for pair in targets.pairs})
+    held = max(round(config.validation * len(names)), 1)
+    if held >= len(names):
+        raise TrainingError(f"validation needs at least two prompts (groups), the data has {len(names)}")
+    order = np.random.default_rng(config.seed).permutation(len(names))
+    chosen = {names[index] for index in order[:held]}
+    inside = np.array([pair.group in chosen for pair in targets.pairs])
+    return _pick(targets, ~inside), _pick(targets, inside)
+
+
+def _pick(targets: Targets, rows: NDArray[np.bool_]) -> Targets:
+    return Targets(
+        pairs=[pair for pair, keep in zip(targets.pairs, rows, strict=True) if keep],
+        target=targets.target[rows],
+        margin=targets.margin[rows],
+        label=targets.label[rows],
+        ties_dropped=targets.ties_dropped,
+        unlabelled_dropped=targets.unlabelled_dropped,
+        unjudged_dropped=targets.unjudged_dropped,
+    )
+
+
+def encode_targets(targets: Targets, encoding: Encoding, *, cache: Path | None = None) -> TrainingData:
+    """Encode each distinct text once, through the cache of tokens if one is given."""
+    encoded, texts = encode_pairs(targets.pairs, encoding, cache=cache)
+    _, groups = number_labels([pair.group for pair in targets.pairs])
+    return TrainingData(targets, encoded, texts, groups.astype(np.int64))
+
+
+def encode_pairs(
+    pairs: Sequence[Pair], encoding: Encoding, *, cache: Path | None = None
+) -> tuple[EncodedTexts, NDArray[np.int64]]:
+    """Encode each distinct text of these pairs once; also return the texts of responses a and b, shape (pairs, 2).
+
+    Raises InputError, which names the pair, where the chat template refuses a text.
+    """
+    position: dict[tuple[Text, Text], int] = {}
+    rows = [
+        [position.setdefault((pair.prompt, response), len(position)) for response in (pair.response_a, pair.response_b)]
+        for pair in pairs
+    ]
+    try:
+        encoded = encoding.encode(list(position), cache=cache)
+    except UnreadableTextError as error:
+        pair = next(pair for pair, row in zip(pairs, rows, strict=True) if error.index in row)
+        raise InputError(f"pair '{pair.id}': {error}") from error
+    return encoded, np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """What of the texts did not fit into the window, and what came of it."""
+
+    texts: int = 0
+    """Distinct (prompt, response) texts."""
+    cut: int = 0
+    """Texts that lost tokens."""
+    responses_cut: int = 0
+    """Texts that lost the right end of the response, the prompt not being enough."""
+    pairs_alike: int = 0
+    """Pairs whose two responses differ, and are read as the same tokens."""
+
+    @classmethod
+    def of(cls, encoded: EncodedTexts, texts: NDArray[np.int64]) -> Shortened:
+        """Count them; ``texts`` are those of responses a and b, shape (pairs, 2)."""
+        one, other = texts.T
+        suspects = np.flatnonzero((one != other) & (encoded.lengths[one] == encoded.lengths[other]))
+        alike = sum(np.array_equal(encoded.ids(a), encoded.ids(b)) for a, b in texts[suspects].tolist())
+        return cls(len(encoded), int(encoded.truncated.sum()), int(encoded.response_cut.sum()), alike)
+
+    def __add__(self, other: Shortened) -> Shortened:
+        return Shortened(
+            self.texts + other.texts,
+            self.cut + other.cut,
+            self.responses_cut + other.responses_cut,
+            self.pairs_alike + other.pairs_alike,
+        )
+
+    def notes(self, max_length: int) -> list[str]:
+        """Say it in lines; none where nothing was lost.
+
+        >>> Shortened(texts=9, cut=2, responses_cut=1).notes(512)
+        ['2 of 9 texts cut to 512 tokens, prompt first; 1 of them lost the end of the response as well']
+        """
+        lines = []
+        if self.cut:
+            also = f"; {self.responses_cut} of them lost the end of the response as well" if self.responses_cut else ""
+            lines.append(f"{self.cut} of {self.texts} texts cut to {max_length} tokens, prompt first{also}")
+        if self.pairs_alike:
+            lines.append(
+                f"{self.pairs_alike} pairs have two responses that are read as the same tokens (cut alike, or left out "
+                "by the chat template): they cannot be told apart"
+            )
+        return lines

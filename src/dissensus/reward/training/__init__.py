@@ -1,0 +1,1 @@
+"""Training runs: trainer, checkpoints, sweeps."""

@@ -1,0 +1,160 @@
+"""What a training run leaves on disk: whole checkpoints, and a model folder that gets its name last.
+
+Everything is written in ``NAME.part``. A checkpoint counts once it is marked, which happens after its files are
+written; the model is loaded again and its rewards compared before the folder is renamed to ``NAME``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import DistributedType, PartialState
+from numpy.typing import NDArray
+from transformers import TrainerCallback
+
+from dissensus.errors import OutputError, TrainingError
+from dissensus.files import write_json, write_text
+from dissensus.reward.config import CONFIG_FILE
+from dissensus.reward.fast.select import Layout
+from dissensus.reward.serving.calibration import Calibration, save_calibration
+from dissensus.reward.serving.model_card import backbone_name
+from dissensus.reward.serving.score import score_texts
+from dissensus.reward.text.backbone import load_backbone
+from dissensus.reward.text.text_style import STYLE_KEY
+from dissensus.reward.text.token_cache import EncodedTexts
+from dissensus.reward.training.lora import ADAPTER_FOLDER, is_adapted, merge_adapters, rebuild_adapted, save_adapter
+from dissensus.reward.training.run_identity import RunIdentity, TrainSummary
+from dissensus.reward.training.trainer import WRITE_FAILURES, PairTrainer
+from dissensus.text.encoder import quiet_transformers
+
+LOG_FILE = "training.jsonl"
+REPORTS = "runs"
+"""In a model's folder: what reporters wrote while it was trained; where TensorBoard looks, and the Hub."""
+_RELOAD_TOLERANCE = 1e-4
+_COMPARED = 16
+"""Texts that are scored again with the saved model."""
+
+Ints = NDArray[np.int64]
+
+
+class MarkWhole(TrainerCallback):  # type: ignore[misc]
+    """Marks a checkpoint whose files are all written, with the run that it belongs to."""
+
+    def __init__(self, identity: RunIdentity) -> None:
+        self._mark = {"fingerprint": identity.fingerprint, "config": identity.config.deciding()}
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Mark the checkpoint that was just written."""
+        # The others write their random state into the same folder.
+        PartialState().wait_for_everyone()
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        write_json(folder / CONFIG_FILE, self._mark)
+
+
+def trained_model(trainer: PairTrainer) -> Any:
+    """Return what can be scored with: without accelerate's autocast, to agree with the saved model."""
+    if trainer.accelerator.distributed_type == DistributedType.FSDP:
+        return trainer.model_wrapped
+    return trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+
+
+def save_model(
+    trainer: PairTrainer,
+    tokenizer: Any,
+    layout: Layout,
+    encoded: EncodedTexts,
+    identity: RunIdentity,
+    summary: TrainSummary,
+    log: Sequence[dict[str, Any]],
+    calibration: Calibration | None = None,
+    *,
+    style: str,
+    part: Path,
+    out: Path,
+) -> None:
+    """Write model, tokenizer, config and log, load the model again, and give the folder its name.
+
+    Every process makes the call, one writes. Raises OutputError when it cannot be written, TrainingError when the
+    saved model gives other rewards.
+    """
+    accelerator, config = trainer.accelerator, identity.config
+    some = np.arange(min(_COMPARED, len(encoded)))
+    weights = accelerator.get_state_dict(trainer.model_wrapped)
+    before = score_texts(trained_model(trainer), layout, encoded, rows=some)
+    model = accelerator.unwrap_model(trainer.model_wrapped)
+    if accelerator.is_main_process:
+        folder = part / "model"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with quiet_transformers():
+                if is_adapted(model):
+                    save_adapter(model, folder / ADAPTER_FOLDER, base=backbone_name(config.model), weights=weights)
+                    if accelerator.distributed_type == DistributedType.FSDP:
+                        plain, _ = load_backbone(config.model, new_head=True, outputs=model.config.num_labels)
+                        model = rebuild_adapted(plain, model, weights)
+                    merge_adapters(model).save_pretrained(folder)
+                else:
+                    model.save_pretrained(folder, state_dict=weights)
+                tokenizer.save_pretrained(folder)
+        except WRITE_FAILURES as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
+        _compare_rewards(before, folder, encoded, some, layout, str(trainer.args.device))
+        write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
+        content = {
+            "config": config.model_dump(mode="json"),
+            STYLE_KEY: style,
+            "fingerprint": identity.fingerprint,
+            "summary": asdict(summary),
+        }
+        write_json(folder / CONFIG_FILE, content)
+        if calibration is not None:
+            save_calibration(folder, calibration)
+        _keep_reports(part, folder)
+        folder.rename(out)
+        shutil.rmtree(part, ignore_errors=True)
+    accelerator.wait_for_everyone()
+
+
+def _keep_reports(part: Path, folder: Path) -> None:
+    """Copy what reporters wrote into the run's folder (TensorBoard's events, say) into the model's."""
+    for left in part.iterdir():
+        if left == folder or left.name.startswith("checkpoint-"):
+            continue
+        target = folder / REPORTS if left.name == REPORTS else folder / REPORTS / left.name
+        target.parent.mkdir(exist_ok=True)
+        if left.is_dir():
+            shutil.copytree(left, target, dirs_exist_ok=True)
+        else:
+            shutil.copy2(left, target)
+
+
+def _compare_rewards(
+    before: NDArray[np.float32], folder: Path, encoded: EncodedTexts, some: Ints, layout: Layout, device: str
+) -> None:
+    """Load what was saved and score a few texts again, as transformers would: a lost head must not go unseen."""
+    reloaded, _ = load_backbone(str(folder), new_head=False)
+    padded = replace(layout, kind="padded")
+    after = score_texts(reloaded.to(device), padded, encoded, rows=some)
+    worst = float(np.abs(before - after).max())
+    if not worst <= _RELOAD_TOLERANCE * max(1.0, float(np.abs(after).max())):
+        raise TrainingError(f"{folder}: the saved model gives rewards {worst:.2g} off those of the trained one")
+
+
+def _log_row(entry: dict[str, Any]) -> dict[str, Any]:
+    if "eval_nll" in entry:
+        return {
+            "step": entry["step"],
+            "epoch": entry["epoch"],
+            "validation_nll": entry["eval_nll"],
+            "validation_accuracy": entry["eval_accuracy"],
+        }
+    return {key: entry[key] for key in ("step", "epoch", "loss", "nll", "accuracy", "learning_rate") if key in entry}

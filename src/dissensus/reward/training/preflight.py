@@ -1,0 +1,75 @@
+"""What can be said of a run before torch is loaded, which takes seconds: faults of settings and data, or its result."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dissensus.errors import InputError, MissingDependencyError, OutputError
+from dissensus.records import Margin, Pair
+from dissensus.reward.config import SHORTEST, TrainConfig
+from dissensus.reward.objectives.targets import build_targets
+from dissensus.reward.serving.calibration import load_calibration, not_calibrated
+from dissensus.reward.text.train_data import split_targets
+from dissensus.reward.training.reporters import check_reporters
+from dissensus.reward.training.run_identity import RunIdentity, TrainSummary, find_finished
+from dissensus.text.encoder import resolve_model
+from dissensus.text.pretrained import check_folder, explained
+
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+def check_settings(config: TrainConfig, out: Path, report_to: Sequence[str] = ()) -> None:
+    """Look at what needs no data: reporters, backbone, packages and the place to write to.
+
+    Raises ConfigError, InputError, MissingDependencyError or OutputError.
+    """
+    check_reporters(report_to)
+    check_model(config.model)
+    if config.lora_rank is not None and importlib.util.find_spec("peft") is None:
+        raise MissingDependencyError("peft", extra="lora", need="training low-rank adapters")
+    if (file := next((parent for parent in out.parents if parent.is_file()), None)) is not None:
+        raise OutputError(f"{out}: {file} is a file and no folder; choose another --out")
+
+
+def check_data(
+    pairs: Sequence[Pair],
+    margins: Sequence[Margin] | None,
+    config: TrainConfig,
+    out: Path,
+    *,
+    allow_missing: bool = False,
+    overwrite: bool = False,
+) -> TrainSummary | None:
+    """Build the targets and look for the result: return its summary where the run is finished already.
+
+    Raises TrainingError for data that the objective cannot use, ConfigError where ``out`` holds another run.
+    """
+    targets, _ = split_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
+    return None if overwrite else find_finished(out, RunIdentity(targets, config), overwrite=False)
+
+
+def check_calibrated(model: str, name: str) -> None:
+    """Raise InputError for the folder of a model that has no calibration; a model on the Hub is not looked at."""
+    folder = Path(resolve_model(model))
+    if folder.is_dir() and load_calibration(folder) is None:
+        raise InputError(not_calibrated(name))
+
+
+def check_window(max_length: int | None) -> None:
+    """Raise InputError for a window in which special tokens would leave no room; None is the model's own."""
+    if max_length is not None and max_length < SHORTEST:
+        raise InputError(f"max_length {max_length} leaves no room beside special tokens; give at least {SHORTEST}")
+
+
+def check_model(model: str) -> None:
+    """Raise InputError for the name of a model that is no folder of one, nor could be an id on the Hub."""
+    remedy = "give a folder, a Hub id or 'minilm'"
+    with explained(f"cannot load model '{model}'", remedy):
+        folder = Path(resolve_model(model))
+        if folder.is_dir():
+            check_folder(folder)
+        elif folder.exists() or not _HUB_ID.fullmatch(model):
+            raise InputError(f"{'it is a file' if folder.exists() else 'no such folder'}; {remedy}")

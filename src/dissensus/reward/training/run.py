@@ -1,0 +1,332 @@
+"""One training run from pairs to a folder: checkpointed, resumable, verified before it gets its name."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers import TrainerCallback, TrainingArguments, set_seed
+
+from dissensus.errors import ConfigError, TrainingError
+from dissensus.files.locks import sole_writer
+from dissensus.records import Margin, Pair, plain_text
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.fast.batch_invariance import settle
+from dissensus.reward.fast.compiling import compile_between_attentions
+from dissensus.reward.fast.select import Layout, lay_out_for
+from dissensus.reward.objectives.objective import objective_of
+from dissensus.reward.objectives.targets import Targets, build_targets
+from dissensus.reward.serving.calibration import Calibration, fit_calibration, observed_preferences
+from dissensus.reward.serving.predictions import preference_logits
+from dissensus.reward.serving.score import score_texts
+from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, position_limit, report_window
+from dissensus.reward.text.batches import Collator, PairBatches
+from dissensus.reward.text.encode import Encoding, style_to_train
+from dissensus.reward.text.text_style import STYLE_KEY, encoding_of, recorded_settings
+from dissensus.reward.text.train_data import Shortened, TrainingData, encode_targets, split_targets
+from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
+from dissensus.reward.training.learned import LearningCheck
+from dissensus.reward.training.lora import add_adapters
+from dissensus.reward.training.preflight import check_settings
+from dissensus.reward.training.run_identity import RunIdentity, TrainSummary, find_checkpoint, find_finished
+from dissensus.reward.training.trainer import LogLastStep, PairTrainer, ProgressBar, ValidateEpochs, fit_to_labels
+from dissensus.text.encoder import best_device, default_cache, has_bfloat16, quiet_transformers
+
+TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
+"""Tokens per forward pass: on a CPU as many as its caches hold, on a GPU enough to fill it. Where pairs share texts,
+twice as many: what two forward passes of a step share is read twice."""
+
+
+def train(
+    pairs: Sequence[Pair],
+    config: TrainConfig,
+    out: str | Path,
+    *,
+    margins: Sequence[Margin] | None = None,
+    allow_missing: bool = False,
+    overwrite: bool = False,
+    report_to: Sequence[str] = (),
+    callbacks: Sequence[TrainerCallback] = (),
+    progress: bool = True,
+) -> TrainSummary:
+    """Train a reward model and save it to ``out``: a plain ``from_pretrained`` folder with our config.
+
+    Killed anywhere, the same call goes on from the last whole checkpoint in ``out``.part; a finished one with
+    the same config, backbone and data is left as it is, and any other is refused, or replaced with
+    ``overwrite``. With ``allow_missing``, pairs without a margin are left out and counted. The folder gets its
+    name only after the saved model was loaded again and gave the same rewards. Under ``accelerate launch`` every
+    process makes the same call; ``batch_size`` counts the pairs of all of them.
+
+    Raises TrainingError for data that the objective cannot use, ConfigError when ``out`` holds another
+    run, OutputError when the model cannot be written, or another process is writing it.
+    """
+    out = Path(out)
+    check_settings(config, out, report_to)
+    targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
+    with sole_writer(out):
+        return _train(
+            targets, config, out, overwrite=overwrite, report_to=report_to, callbacks=callbacks, progress=progress
+        )
+
+
+def _train(
+    every: Targets,
+    config: TrainConfig,
+    out: Path,
+    *,
+    overwrite: bool,
+    report_to: Sequence[str],
+    callbacks: Sequence[TrainerCallback],
+    progress: bool,
+) -> TrainSummary:
+    started = time.perf_counter()
+    targets, held_out = split_targets(every, config)
+    identity = RunIdentity(targets, config)
+    part = out.with_name(out.name + ".part")
+    processes = PartialState()
+    with processes.main_process_first():
+        if (done := find_finished(out, identity, overwrite=overwrite)) is not None:
+            return done
+        checkpoint = find_checkpoint(part, identity, overwrite=overwrite)
+    set_seed(config.seed)
+    objective = objective_of(config)
+    model, tokenizer = load_backbone(config.model, new_head=True, outputs=objective.outputs, dropout=config.dropout)
+    limit = position_limit(model)
+    if limit is not None and config.max_length > limit:
+        raise ConfigError(
+            f"max_length {config.max_length} is more than the {limit} positions of '{config.model}'; lower it"
+        )
+    if processes.is_main_process:
+        report_window(model, config.max_length, config.model)
+    if config.gradient_checkpointing:
+        checkpoint_activations(model)
+    # A reward model that is trained further reads as it did before.
+    style = (recorded_settings(model.config) or {}).get(STYLE_KEY) or style_to_train(tokenizer)
+    encoding = encoding_of(tokenizer, config.max_length, style)
+    # Before the texts are encoded, which may take minutes: what no text can be given to is no fault of the first one.
+    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
+    layout = settle(model, layout, encoding)
+    with processes.main_process_first():
+        data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
+        held = encode_targets(held_out, encoding) if held_out else None
+    _tell_of_newlines(encoding, data)
+    if config.lora_rank is not None:
+        model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
+    if config.compile:
+        compile_between_attentions(model)
+    trainer = _trainer(model, tokenizer, data, held, layout, identity, part, report_to)
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    bar = ProgressBar(f"{config.objective}, seed {config.seed}")
+    if progress and processes.is_main_process:
+        trainer.add_callback(bar)
+    # Weights that are spread over processes cannot be scored with before they are.
+    learning = None if _is_sharded() else LearningCheck(trained_model(trainer), data, layout, config)
+    # Whatever ends training, what is said of it stands on a line of its own.
+    with quiet_transformers(), closing(bar):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
+    trained, steps = trained_model(trainer), trainer.state.global_step
+    calibration = _calibration(trained, held, layout, config) if held else None
+    note = learning.note(trained, steps=steps, right=trainer.right, counted=trainer.counted) if learning else None
+    if note is not None and processes.is_main_process:
+        print(note, file=sys.stderr)  # noqa: T201
+    summary = _summarise(
+        data,
+        held,
+        log,
+        layout,
+        steps=steps,
+        checkpoint=checkpoint,
+        started=started,
+        temperature=calibration.temperature if calibration else None,
+        note=note,
+    )
+    save_model(
+        trainer,
+        tokenizer,
+        layout,
+        data.encoded,
+        identity,
+        summary,
+        log,
+        calibration,
+        style=encoding.style,
+        part=part,
+        out=out,
+    )
+    _release(trainer)
+    return summary
+
+
+def _calibration(model: Any, held: TrainingData, layout: Layout, config: TrainConfig) -> Calibration | None:
+    """Fit the calibration asked for; where the held-out votes do not allow one, say so: the run is not lost for it."""
+    if config.calibration == "none":
+        return None
+    rows, preference, weight = observed_preferences(held.targets.pairs)
+    try:
+        if not rows.size:
+            raise TrainingError("no held-out pair has votes or a label")
+        outputs = score_texts(model, layout, held.encoded)[held.texts[rows]]
+        logits = preference_logits(objective_of(config), outputs)
+        return fit_calibration(logits, preference, weight, config.calibration)
+    except TrainingError as error:
+        print(f"not calibrated: {error}", file=sys.stderr)  # noqa: T201
+        return None
+
+
+def _is_sharded() -> bool:
+    """Whether weights are spread over processes layer by layer, which only the layers' own forward pass gathers."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def _tell_of_newlines(encoding: Encoding, data: TrainingData) -> None:
+    texts = (text for pair in data.targets.pairs for text in (pair.prompt, pair.response_a, pair.response_b))
+    if encoding.loses_newlines() and any("\n" in plain_text(text) for text in texts):
+        print(  # noqa: T201
+            "this tokenizer reads line breaks as spaces: the model sees no paragraphs, lists or code layout",
+            file=sys.stderr,
+        )
+
+
+def _summarise(
+    data: TrainingData,
+    held: TrainingData | None,
+    log: list[dict[str, Any]],
+    layout: Layout,
+    *,
+    steps: int,
+    checkpoint: Path | None,
+    started: float,
+    temperature: float | None,
+    note: str | None,
+) -> TrainSummary:
+    targets, lost = data.targets, Shortened.of(data.encoded, data.texts)
+    validated: dict[str, Any] = next((entry for entry in reversed(log) if "eval_nll" in entry), {})
+    return TrainSummary(
+        pairs=len(targets.pairs),
+        ties_dropped=targets.ties_dropped,
+        unlabelled_dropped=targets.unlabelled_dropped,
+        unjudged_dropped=targets.unjudged_dropped,
+        validation_pairs=len(held.texts) if held else 0,
+        texts=lost.texts,
+        texts_truncated=lost.cut,
+        layout=layout.kind if layout.reason is None else f"{layout.kind}: {layout.reason}",
+        steps=steps,
+        resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
+        seconds=round(time.perf_counter() - started, 1),
+        nll=next((entry["nll"] for entry in reversed(log) if "nll" in entry), None),
+        validation_nll=validated.get("eval_nll"),
+        validation_accuracy=validated.get("eval_accuracy"),
+        temperature=temperature,
+        note=note,
+        responses_cut=lost.responses_cut,
+        pairs_alike=lost.pairs_alike,
+    )
+
+
+def _release(trainer: PairTrainer) -> None:
+    """Free weights, gradients and optimiser: they sit in reference cycles, and a study trains many models in turn."""
+    trainer.accelerator.free_memory()
+    trainer.model = trainer.model_wrapped = trainer.optimizer = trainer.lr_scheduler = None
+    gc.collect()
+
+
+def precision_is_bf16(config: TrainConfig) -> bool:
+    """Whether training runs under bfloat16 autocast: asked for, or there and not asked against."""
+    if config.precision == "auto":
+        return has_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
+    return config.precision == "bf16"
+
+
+def _trainer(
+    model: Any,
+    tokenizer: Any,
+    data: TrainingData,
+    held: TrainingData | None,
+    layout: Layout,
+    identity: RunIdentity,
+    part: Path,
+    report_to: Sequence[str],
+) -> PairTrainer:
+    config = identity.config
+    by_prompt = config.batching == "prompt"
+    batches = PairBatches(
+        data.texts,
+        data.encoded.lengths,
+        data.groups,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        by_prompt=by_prompt,
+    )
+    arguments = _arguments(config, len(batches) * config.epochs, part, report_to)
+    columns = {"target": data.targets.target, "margin": data.targets.margin, "label": data.targets.label}
+    collator = Collator(
+        data.encoded,
+        data.texts,
+        columns,
+        lay_out=layout,
+        budget=config.tokens_per_batch
+        or (1 + 2 * by_prompt) * (TOKENS_ON_CPU if best_device() == "cpu" else TOKENS_ON_GPU),
+        by_prompt=by_prompt,
+        rank=arguments.process_index,
+        processes=arguments.world_size,
+    )
+    return PairTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=range(len(data.texts)),
+        eval_dataset=range(1) if held else None,
+        data_collator=collator,
+        batches=batches,
+        objective=objective_of(config),
+        pair_ids=[pair.id for pair in data.targets.pairs],
+        validate=_validator(held, layout, config) if held else None,
+        callbacks=[LogLastStep(), MarkWhole(identity), *([ValidateEpochs(len(batches))] if held else [])],
+    )
+
+
+def _arguments(config: TrainConfig, steps: int, part: Path, report_to: Sequence[str]) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(part),
+        run_name=part.name.removesuffix(".part"),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        warmup_steps=round(config.warmup * steps),
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        bf16=precision_is_bf16(config),
+        use_cpu=best_device() == "cpu",
+        seed=config.seed,
+        logging_steps=config.logging_steps,
+        # The filter would write the mean of earlier losses where there is none.
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=-(-config.checkpoint_steps // config.logging_steps) * config.logging_steps,
+        save_total_limit=1,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        report_to=list(report_to) or "none",
+    )
+
+
+def _validator(held: TrainingData, layout: Layout, config: TrainConfig) -> Any:
+    label = torch.from_numpy(held.targets.label)
+    objective = objective_of(config)
+
+    def validate(model: Any) -> dict[str, float]:
+        outputs = torch.from_numpy(score_texts(model, layout, held.encoded))
+        logit = objective.logit(outputs[held.texts[:, 0]], outputs[held.texts[:, 1]])
+        nll, correct, n = fit_to_labels(logit, label).tolist()
+        return {"nll": nll / n, "accuracy": correct / n} if n else {}
+
+    return validate

@@ -1,0 +1,274 @@
+"""Training on ``transformers.Trainer``: its loop, checkpoints and callbacks; our batches and loss."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback
+
+from dissensus.errors import OutputError, TrainingError
+from dissensus.reward.fast.embedding_grads import RowGradients, casts_kept
+from dissensus.reward.objectives.losses import pair_losses
+from dissensus.reward.objectives.objective import ObjectiveFunction
+from dissensus.reward.serving.score import memory_reported
+from dissensus.reward.text.batches import PairBatches
+
+WRITE_FAILURES = (OSError, RuntimeError, SafetensorError)
+"""What saving weights raises on a full disk: the system's error, torch's, or that of safetensors."""
+
+
+class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
+    """Trains rewards on pairs.
+
+    A batch is an optimiser step: the micro-batches of this process (``Collator``), whose losses add up to the mean
+    over the pairs of all processes. Besides that it differs from its parent in what it logs (the loss as a mean over
+    pairs; ``nll`` and ``accuracy`` against the labels, comparable between objectives), in how it evaluates, and in that
+    it stops, naming the pairs, at a loss or gradient that is not a number. Nothing waits for the device except at a log
+    entry.
+    """
+
+    def __init__(
+        self,
+        *,
+        batches: PairBatches,
+        objective: ObjectiveFunction,
+        pair_ids: Sequence[str],
+        validate: Callable[[Any], dict[str, float]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # A loss function of our own tells the parent that the loss is already scaled for accumulation.
+        super().__init__(compute_loss_func=pair_losses, **kwargs)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_SetEpoch(batches))
+        self._batches, self._objective, self._pair_ids = batches, objective, pair_ids
+        self._validate = validate
+        self.right, self.counted = 0.0, 0.0
+        """Of the pairs with a winner that were logged while it trained: those put right, and all."""
+        self._seen: list[Tensor] = []
+        self._steps: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
+        self._norms: list[Tensor] = []
+        self._record_norms()
+        alone = self.args.world_size == 1 and not self.is_fsdp_enabled and not self.is_deepspeed_enabled
+        if alone:
+            RowGradients(self.model)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Serve whole optimiser steps; every process draws the same ones and its collator takes its share."""
+        return DataLoader(self.train_dataset, batch_sampler=self._batches, collate_fn=self.data_collator)
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """Take the next optimiser step, and the count of its pairs."""
+        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return samples, sum(sample["pairs"] for sample in samples)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Go forward and backward through each micro-batch; processes exchange gradients at the last one alone.
+
+        Raises ConfigError where memory runs out.
+        """
+        what = f"training step {self.state.global_step + 1}"
+        remedy = "lower --tokens-per-batch or pass --gradient-checkpointing, which go on from the last checkpoint"
+        with memory_reported(what, f"{remedy}, or lower --max-length"):
+            return self._step(model, inputs)
+
+    def _step(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        micro_batches = inputs["micro_batches"]
+        total = torch.zeros((), device=self.args.device)
+        with casts_kept():
+            for i, micro_batch in enumerate(micro_batches):
+                alone = i < len(micro_batches) - 1
+                with self.accelerator.no_sync(model) if alone else contextlib.nullcontext():
+                    with self.compute_loss_context_manager():
+                        loss = self.compute_loss(model, micro_batch, num_items_in_batch=inputs["pairs"])
+                    self.accelerator.backward(loss)
+                total += loss.detach()
+        self._steps.append((total, inputs["indices"]))
+        return total
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return a micro-batch's part of the mean over the pairs of the optimiser step."""
+        outputs = model(**inputs["inputs"])
+        logits = outputs.logits.float()
+        a, b, weight = logits[inputs["a"]], logits[inputs["b"]], inputs["weight"]
+        losses = self._objective.losses(a, b, inputs["target"], inputs["margin"]) * weight
+        with torch.no_grad():
+            gap = self._objective.logit(a, b)
+            # A pair of weight zero only fills in: as a tie it counts for nothing.
+            self._seen.append(fit_to_labels(gap, torch.where(weight > 0, inputs["label"], 0.5)))
+        # Gradients are averaged over the processes, so each part is scaled up by their number.
+        loss = losses.sum() * self.args.world_size / (num_items_in_batch or len(losses))
+        return (loss, outputs) if return_outputs else loss
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Count none: the parent's estimate expects padded texts."""
+        return 0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what was seen since the last entry; stop at a loss or gradient that is not a number."""
+        if "loss" in logs:
+            # A gradient that overflows may spoil a weight that no later loss shows, so each step's norm counts.
+            if not (np.isfinite(logs["loss"]) and all(torch.isfinite(torch.stack(self._norms)).tolist())):
+                raise TrainingError(self._overflow(logs["loss"]))
+            counts = self.accelerator.reduce(torch.stack(self._seen).sum(dim=0), reduction="sum")
+            nll, correct, n = counts.tolist()
+            logs = {**logs, "loss": self._mean_loss()}
+            self._seen.clear()
+            self._steps.clear()
+            self._norms.clear()
+            self.right, self.counted = self.right + correct, self.counted + n
+            if n:
+                logs = {**logs, "nll": nll / n, "accuracy": correct / n}
+        super().log(logs, start_time)
+
+    def _mean_loss(self) -> float:
+        """Return the mean over the pairs since the last entry; that over steps gives a smaller one too much weight."""
+        totals = self.accelerator.reduce(torch.stack([total for total, _ in self._steps]), reduction="sum").double()
+        sizes = torch.tensor([len(indices) for _, indices in self._steps], device=totals.device)
+        mean: float = ((totals * sizes).sum() / sizes.sum()).item() / self.args.world_size
+        return mean
+
+    def _record_norms(self) -> None:
+        """Keep the gradient norm of each step on the device, where the parent has it computed."""
+        clip = self.accelerator.clip_grad_norm_
+
+        def recording(*args: Any, **kwargs: Any) -> Any:
+            norm = clip(*args, **kwargs)
+            # Sharded gradients have a norm that is spread as well.
+            whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+            self._norms.append(torch.as_tensor(whole).detach())
+            return norm
+
+        self.accelerator.clip_grad_norm_ = recording
+
+    def _overflow(self, loss: float) -> str:
+        """Find the first step whose loss or gradient was not finite and name its pairs."""
+        finite = torch.stack([torch.isfinite(total).float() for total, _ in self._steps])
+        finite = self.accelerator.reduce(finite, reduction="sum") / self.args.world_size
+        bad_losses = [i for i, value in enumerate(finite.tolist()) if value < 1]
+        bad_norms = [i for i, norm in enumerate(self._norms) if not torch.isfinite(norm)]
+        at = min(bad_losses + bad_norms, default=len(self._steps) - 1)
+        what = f"the loss is {loss}" if at in bad_losses else "the gradient is not finite"
+        indices = self._steps[at][1]
+        named = ", ".join(self._pair_ids[i] for i in indices[:3])
+        more = f" and {len(indices) - 3} more" if len(indices) > 3 else ""
+        step = self.state.global_step - len(self._steps) + at + 1
+        return (
+            f"{what} at step {step} (pairs {named}{more}); lower the learning rate or use precision fp32; "
+            "the last checkpoint is from before and is kept"
+        )
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        # A checkpoint is read back by the names that weights have in memory, so it must be written by them. Given the
+        # choice the library writes those of the file that it read (LayerNorm.gamma in older BERTs; transformers 5.0
+        # for every BERT) and, resuming, leaves out what it cannot find: the layer norms would be untrained again.
+        if isinstance(self.model, PreTrainedModel):
+            self.model.save_pretrained = partial(self.model.save_pretrained, save_original_format=False)
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            self.model.__dict__.pop("save_pretrained", None)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except WRITE_FAILURES as error:
+            raise OutputError(
+                f"{self.args.output_dir}: no checkpoint can be written at step {self.state.global_step} ({error}); "
+                "free space and run again to go on from the last whole one"
+            ) from error
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Score the held-out prompts: plain Bradley-Terry NLL and accuracy, whatever the objective."""
+        metrics = (
+            {f"eval_{name}": value for name, value in self._validate(self.model).items()} if self._validate else {}
+        )
+        self.log(dict(metrics))
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def fit_to_labels(gap: Tensor, label: Tensor) -> Tensor:
+    """Sum plain Bradley-Terry NLL and correct signs over the pairs with a winner, and count them; shape (3,)."""
+    decided = (label != 0.5).float()
+    nll = (pair_losses(gap, label, torch.zeros_like(gap)) * decided).sum()
+    correct = (0.5 * (1 + torch.sign(gap) * torch.sign(label - 0.5)) * decided).sum()
+    return torch.stack([nll, correct, decided.sum()])
+
+
+class _SetEpoch(TrainerCallback):  # type: ignore[misc]
+    """Tells the batches which epoch begins; a resumed run begins within one."""
+
+    def __init__(self, batches: PairBatches) -> None:
+        self.batches = batches
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count epochs by whole passes, not by the rounded fraction that the state carries."""
+        self.batches.set_epoch(state.global_step // len(self.batches))
+
+
+class ValidateEpochs(TrainerCallback):  # type: ignore[misc]
+    """Validates at the last step of each epoch, and so before the checkpoint of that step is written.
+
+    The library does it after the epoch: a run that was killed while it validated would go on with the next epoch.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for a validation where an epoch of so many steps ends."""
+        if state.global_step % self.steps == 0:
+            control.should_evaluate = True
+
+
+class LogLastStep(TrainerCallback):  # type: ignore[misc]
+    """Logs at the last step, so that a run of fewer than ``logging_steps`` leaves a curve as well."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for a log entry at the last step; where one is due anyway it stays one."""
+        if state.global_step >= state.max_steps:
+            control.should_log = True
+
+
+class ProgressBar(TrainerCallback):  # type: ignore[misc]
+    """One line on stderr: steps, rate, time left and the plain Bradley-Terry NLL so far."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar, at the step where a resumed run goes on."""
+        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.title, unit="step")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Advance by one step."""
+        if self._bar is not None:
+            self._bar.update(1)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Show the latest NLL."""
+        if self._bar is not None and logs and "nll" in logs:
+            self._bar.set_postfix(nll=f"{logs['nll']:.3f}", refresh=False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it is, and its line; a second time does nothing."""
+        if self._bar is not None:
+            self._bar.close()

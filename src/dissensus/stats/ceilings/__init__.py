@@ -1,0 +1,1 @@
+"""Noise ceilings: what so few votes allow."""

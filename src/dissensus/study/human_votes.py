@@ -1,0 +1,64 @@
+"""What people said of pairs, out of an annotation database or a file, joined to a study's test pairs by id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dissensus.errors import InputError
+from dissensus.files import read_pairs
+from dissensus.files.sqlite import application_of
+from dissensus.records import Pair, plain_text
+
+_POSTGRES = ("postgres://", "postgresql://", "postgresql+psycopg://")
+
+
+def is_database(source: str) -> bool:
+    """Tell whether ``source`` is an annotation database and no file of pairs."""
+    return source.startswith(_POSTGRES) or application_of(Path(source)) is not None
+
+
+def read_database(source: str) -> list[Pair]:
+    """Read the pairs of an annotation project with what people said of them."""
+    from dissensus.annotate.exchange.export import read_annotated
+    from dissensus.annotate.project.store import AnnotationStore
+
+    with AnnotationStore(source) as store:
+        return read_annotated(store)
+
+
+def read_annotations(source: str) -> list[Pair]:
+    """Read annotated pairs from a database or from a file."""
+    return read_database(source) if is_database(source) else list(read_pairs(source, notice=lambda _: None))
+
+
+def with_annotations(pairs: Sequence[Pair], annotated: Sequence[Pair], source: str) -> list[Pair]:
+    """Give pairs what people said: votes, and categories where they agreed on one. Joined by id.
+
+    A pair that nobody annotated keeps what it has.
+
+    Raises:
+        InputError: no annotated pair is among ``pairs``, or one has other texts here than people saw.
+    """
+    by_id = {pair.id: pair for pair in annotated}
+    if pairs and not by_id.keys() & {pair.id for pair in pairs}:
+        raise InputError(
+            f"{source}: none of its {len(annotated)} pairs is among the {len(pairs)} test pairs; "
+            "annotate the study's own test pairs (pairs/test.parquet)"
+        )
+    return [_annotated(pair, by_id[pair.id], source) if pair.id in by_id else pair for pair in pairs]
+
+
+def _annotated(pair: Pair, said: Pair, source: str) -> Pair:
+    there, here = ((plain_text(one.response_a), plain_text(one.response_b)) for one in (said, pair))
+    if there != here:
+        raise InputError(
+            f"{source}: pair {pair.id!r} has other responses than the study's; annotate the pairs of this run"
+        )
+    changes = {
+        "votes": said.votes or pair.votes,
+        "label_is_a_vote": None if said.votes else pair.label_is_a_vote,
+        "category": said.category or pair.category,
+        "distinct": said.distinct or pair.distinct,
+    }
+    return pair.model_copy(update=changes)

@@ -1,0 +1,1 @@
+"""Text in: pretrained models found and loaded, and a frozen encoder."""
