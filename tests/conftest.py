@@ -6,23 +6,14 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
-import torch
 from hypothesis import settings
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import (
-    AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
-    DebertaV2Config,
-    DebertaV2ForSequenceClassification,
-    LlamaConfig,
-    LlamaForSequenceClassification,
-    PreTrainedTokenizerFast,
-)
 
 from dissensus.records import Margin, Pair
+
+# torch and transformers, which take seconds to import, are imported where a fixture needs them.
 
 # A shared machine may be slow; what a property says does not depend on the clock.
 settings.register_profile("dissensus", deadline=None)
@@ -72,7 +63,9 @@ WORDS = TEXT.split()
 CHAT = "{% for m in messages %}<s>{{ m['role'] }} : {{ m['content'] | trim }}</s>{% endfor %}"
 
 
-def _tokenizer(specials: list[str], extra: list[str]) -> Tokenizer:
+def _tokenizer(specials: list[str], extra: list[str]) -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
     vocabulary = {word: i for i, word in enumerate([*specials, *extra, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=specials[1]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -81,6 +74,10 @@ def _tokenizer(specials: list[str], extra: list[str]) -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from tokenizers import processors
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
     folder = tmp_path_factory.mktemp("tiny-bert")
     backend = _tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], [])
     backend.post_processor = processors.TemplateProcessing(
@@ -113,6 +110,9 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_deberta(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """DeBERTa-v3's layout, with the tokenizer of `tiny_bert`."""
+    import torch
+    from transformers import AutoTokenizer, DebertaV2Config, DebertaV2ForSequenceClassification
+
     folder = tmp_path_factory.mktemp("tiny-deberta")
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     torch.manual_seed(0)
@@ -140,6 +140,9 @@ def tiny_deberta(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
+
     folder = tmp_path_factory.mktemp("tiny-llama")
     backend = _tokenizer(["[PAD]", "[UNK]", "<s>", "</s>"], ["user", "assistant", ":"])
     tokenizer = PreTrainedTokenizerFast(
