@@ -9,7 +9,7 @@ import dissensus
 SOURCE = Path(dissensus.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "event_loops"),
+    ("errors", "event_loops", "hashing"),
     ("records",),
     ("files", "stats", "text"),
     ("sources", "simulate", "aggregation", "judge", "margins", "reward", "evaluate", "taxonomy"),
