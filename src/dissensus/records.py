@@ -8,7 +8,6 @@ compared with votes in a metric. A stage adds records; none edits an earlier one
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -26,6 +25,8 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+
+from dissensus.hashing import identity_of
 
 Choice = Literal["a", "b"]
 Label = Literal["a", "b", "tie"]
@@ -160,7 +161,7 @@ def content_id(prompt: Text, response_a: Text, response_b: Text) -> str:
     """
     parts = [t if isinstance(t, str) else [_identity(m) for m in t] for t in (prompt, response_a, response_b)]
     blob = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(blob).hexdigest()[:16]
+    return identity_of([blob])
 
 
 def _identity(message: Message) -> list[str]:

@@ -6,12 +6,12 @@ import hashlib
 from pathlib import Path
 
 from dissensus.errors import InputError
+from dissensus.hashing import file_digest
 
 
 def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hex digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path).hex()
 
 
 def content_of(path: str | Path) -> str | None:

@@ -7,7 +7,6 @@ other groups and casts one vote on pairs it never saw.
 from __future__ import annotations
 
 import functools
-import hashlib
 import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from dissensus.errors import JudgeError
+from dissensus.hashing import short_digest
 from dissensus.judge.runner import Question
 from dissensus.records import Judgment, Pair, plain_text
 from dissensus.stats.resampling.clusters import number_labels
@@ -191,7 +191,7 @@ class Committee:
                 ],
             ]
         )
-        return hashlib.blake2b(blob.encode(), digest_size=4).hexdigest()
+        return short_digest(blob)
 
 
 def fit_bradley_terry(differences: Floats, labels: Floats, weights: Floats, *, l2: float) -> Floats:

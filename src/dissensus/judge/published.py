@@ -24,7 +24,6 @@ others, would look like position bias.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -37,6 +36,7 @@ from dissensus.files.rows.bad_rows import Faults
 from dissensus.files.rows.columns import Notice
 from dissensus.files.rows.pair_rows import name_of, text_of
 from dissensus.files.source import print_notice
+from dissensus.hashing import short_digest
 from dissensus.judge.runner import Question
 from dissensus.judge.store.store import content_of
 from dissensus.records import Judgment, Label, Order, Pair, content_id
@@ -73,7 +73,7 @@ class PublishedVerdicts:
         for place in self.verdicts:
             self._of_pair.setdefault(place[0], []).append(place)
         blob = json.dumps([(*place, *_content(verdict)) for place, verdict in self.verdicts.items()])
-        digest = hashlib.blake2b(blob.encode(), digest_size=4).hexdigest()
+        digest = short_digest(blob)
         # Verdicts that were exported under their full name are the same judge.
         self.name = short_name if short_name.endswith(f"-{digest}") else f"{short_name}-{digest}"
 

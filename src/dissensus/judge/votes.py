@@ -5,11 +5,11 @@ This is what the paper calls gold margins.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from dissensus.errors import JudgeError
+from dissensus.hashing import short_digest
 from dissensus.judge.runner import Question
 from dissensus.records import Judgment, Label, Pair
 
@@ -44,7 +44,7 @@ class HumanVotes:
                 "each, or use --judge committee"
             )
         blob = json.dumps(sorted(self._votes.items()))
-        self.name = f"votes-{hashlib.blake2b(blob.encode(), digest_size=4).hexdigest()}"
+        self.name = f"votes-{short_digest(blob)}"
 
     def questions(self, pair: Pair) -> Sequence[Question]:
         """List one question for each vote that is left."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Literal
 
 import numpy as np
 
+from dissensus.hashing import short_digest
 from dissensus.records import Choice, Judgment, Order, Pair, plain_text
 from dissensus.simulate.population import Simulation
 
@@ -44,7 +44,7 @@ def simulated_judgments(
         seed: of the draws.
     """
     settings = (simulation.config.model_dump_json(), sharpness, position_bias, length_bias, invalid_share, seed)
-    judge = f"simulated-{hashlib.blake2b(repr(settings).encode(), digest_size=4).hexdigest()}"
+    judge = f"simulated-{short_digest(repr(settings))}"
     generator = np.random.default_rng(seed)
     shown: list[Order] = [("ab", "ba")[sample % 2] if order == "both" else order for sample in range(n)]
     judgments = []

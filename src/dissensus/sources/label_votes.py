@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from dissensus.hashing import number_of
 from dissensus.records import Label, Pair
 
 
@@ -20,8 +20,7 @@ def one_vote_label(pair: Pair, *, seed: int) -> Label | None:
     chosen = pair.votes.a + pair.votes.b
     if not chosen:
         return "tie"
-    digest = hashlib.blake2b(pair.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    drawn = np.random.default_rng([seed, int.from_bytes(digest, "big")]).integers(chosen)
+    drawn = np.random.default_rng([seed, number_of(pair.id)]).integers(chosen)
     return "a" if drawn < pair.votes.a else "b"
 
 

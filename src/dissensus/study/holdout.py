@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from dissensus.errors import ConfigError
+from dissensus.hashing import number_of
 from dissensus.records import Pair, Votes, plain_text
 from dissensus.sources.label_votes import with_drawn_label
 from dissensus.study.parts import DrawnTest, HoldOut
@@ -132,8 +132,7 @@ def _by_prompt(pairs: Iterable[Pair]) -> list[list[Pair]]:
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest, "big")])
+    return np.random.default_rng([seed, number_of(name)])
 
 
 def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:

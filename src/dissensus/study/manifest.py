@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -17,6 +16,7 @@ from typing import Any
 from dissensus import __version__
 from dissensus.errors import InputError
 from dissensus.files import sha256_of, write_json
+from dissensus.hashing import fingerprint_of
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "scipy", "pyarrow", "pydantic")
 _PROVENANCE = ("command", "git_commit", "environment")
@@ -144,12 +144,6 @@ class Stages:
                 else [output]
             )
         ]
-
-
-def fingerprint_of(parts: Any) -> str:
-    """Hash JSON-able parts: 16 hex digits."""
-    blob = json.dumps(parts, sort_keys=True, default=str).encode()
-    return hashlib.sha256(blob).hexdigest()[:16]
 
 
 def environment() -> dict[str, str]:

@@ -12,6 +12,7 @@ from dissensus.errors import OutputError
 from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.files import content_of, read_records, write_json, write_records
 from dissensus.files.locks import sole_writer
+from dissensus.hashing import fingerprint_of
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.study.config import StudyConfig
 from dissensus.study.judge_stage import (
@@ -26,7 +27,7 @@ from dissensus.study.judge_stage import (
     recall,
     stored_content,
 )
-from dissensus.study.manifest import Manifest, Stages, fingerprint_of
+from dissensus.study.manifest import Manifest, Stages
 from dissensus.study.parts import Categories
 from dissensus.study.run_folder import MANIFEST, SETTINGS, keep_settings, refuse_own_inputs
 from dissensus.study.sets import (

@@ -7,7 +7,6 @@ cached by content, so a second run over the same texts does not even load the mo
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import os
 import sqlite3
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dissensus.errors import InputError, MissingDependencyError, OutputError
+from dissensus.hashing import digest_of, file_digest, framed_digest
 from dissensus.text.pretrained import check_table, check_weights, explained, first_line, locate, position_limit
 
 if TYPE_CHECKING:
@@ -77,10 +77,7 @@ class Encoder:
         return np.stack([found[key] for key in keys]) if keys else np.zeros((0, 0), np.float32)
 
     def _key(self, text: PromptResponse) -> bytes:
-        parts = (_RECIPE, self.digest, str(self.max_length), *text)
-        return hashlib.blake2b(
-            "".join(f"{len(part)}:{part}" for part in parts).encode("utf-8", "surrogatepass"), digest_size=16
-        ).digest()
+        return framed_digest(_RECIPE, self.digest, str(self.max_length), *text)
 
     def _encode(self, texts: dict[bytes, PromptResponse], *, progress: bool) -> Iterator[dict[bytes, FloatArray]]:
         if not texts:
@@ -281,12 +278,8 @@ def _digest(folder: Path) -> str:
         raise InputError(
             f"{folder}: not a model; expected config.json and weights (*.safetensors), as save_pretrained writes them"
         )
-    digest = hashlib.blake2b(digest_size=16)
-    for path in (*weights, folder / "config.json", folder / "tokenizer.json"):
-        if path.is_file():
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    files = (*weights, folder / "config.json", folder / "tokenizer.json")
+    return digest_of(file_digest(path) for path in files if path.is_file())
 
 
 def _length_sorted_batches(encodings: dict[bytes, Any]) -> Iterator[list[bytes]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.hashing import number_of
 from dissensus.records import Order
 
 _STEP, _FIRST, _SECOND = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -17,7 +16,7 @@ def shuffled(item_ids: NDArray[np.int64], seed: str, person_id: int) -> NDArray[
 
     Each item has a random number of its own (SplitMix64), so the order of two does not hang on which others are there.
     """
-    start = np.uint64(_draw(f"{seed}/order/{person_id}"))
+    start = np.uint64(number_of(f"{seed}/order/{person_id}"))
     mixed = (item_ids.astype(np.uint64) + start) * _STEP
     mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
     mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
@@ -26,8 +25,4 @@ def shuffled(item_ids: NDArray[np.int64], seed: str, person_id: int) -> NDArray[
 
 def coin(seed: str, person_id: int, item_id: int) -> Order:
     """Draw a side for a person and an item."""
-    return "ba" if _draw(f"{seed}/side/{person_id}/{item_id}") % 2 else "ab"
-
-
-def _draw(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+    return "ba" if number_of(f"{seed}/side/{person_id}/{item_id}") % 2 else "ab"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -11,9 +10,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
 
+from dissensus.hashing import framed_digest, short_digest
 from dissensus.judge.language.messages import Ask, Mode, Sampling
 from dissensus.judge.language.prompt import Template, load_template
-from dissensus.judge.store.store import JudgmentStore, content_key, content_of, framed_digest
+from dissensus.judge.store.store import JudgmentStore, content_key, content_of
 from dissensus.records import Order, Pair
 
 Orders = Literal["ab", "ba", "both"]
@@ -220,7 +220,7 @@ class LanguageJudge:
             decides["sampling"] = [config.temperature, config.top_p, config.max_tokens, config.seed]
             if config.is_dealt_by_cells:
                 decides["deal"] = "cells"  # a sample's number names another order or persona than it did before
-        return hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=4).hexdigest()
+        return short_digest(json.dumps(decides, sort_keys=True))
 
 
 _ORDERS: tuple[Order, Order] = ("ab", "ba")

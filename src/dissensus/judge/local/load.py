@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from dissensus.errors import InputError, JudgeError, MissingDependencyError
 from dissensus.files.source import print_notice
+from dissensus.hashing import digest_of, file_digest
 from dissensus.text.encoder import best_device, has_bfloat16, quiet_transformers
 from dissensus.text.pretrained import check_weights, explained, locate
 
@@ -118,11 +118,8 @@ def folder_digest(folder: Path) -> str:
     if not weights:
         raise InputError(f"--model {folder}: no weights; expected *.safetensors, as save_pretrained writes them")
     others = {path for pattern in _DECIDING for path in folder.glob(pattern) if path.is_file()}
-    digest = hashlib.blake2b(digest_size=16)
-    for path in (*weights, *sorted(others)):
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    files = (*weights, *sorted(others))
+    return digest_of(path.name.encode() + b"\0" + file_digest(path) for path in files)
 
 
 def context_of(config: Any, tokenizer: Any) -> int | None:

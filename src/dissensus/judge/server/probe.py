@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +10,7 @@ from pydantic import ValidationError
 
 from dissensus.errors import JudgeError
 from dissensus.files import write_text
+from dissensus.hashing import fingerprint_of
 from dissensus.judge.server.capabilities import Api, ServerProfile
 from dissensus.judge.server.failures import ContextExceededError
 from dissensus.judge.server.http import Endpoint
@@ -110,4 +109,4 @@ def _fingerprint(endpoint: Endpoint, model: str, api: str, listing: dict[str, An
     steady = {key: value for key, value in listing.items() if key not in ("created", "permission")}
     address = urlsplit(endpoint.base_url)
     parts = [_VERSION, address.netloc, address.path, model, api, steady]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return fingerprint_of(parts)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 
+from dissensus.hashing import framed_digest
 from dissensus.judge.language.messages import Ask, AskError
 from dissensus.judge.language.plan import LanguageJudge
 from dissensus.judge.store.attempts import Attempt
-from dissensus.judge.store.store import framed_digest
 from dissensus.records import Pair
 
 IN_A_ROW = 20

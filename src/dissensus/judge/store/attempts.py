@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Literal
 
 from dissensus.errors import InputError
+from dissensus.hashing import framed_digest
 from dissensus.judge.language.messages import Ask, Usage
-from dissensus.judge.store.store import JudgmentStore, framed_digest
+from dissensus.judge.store.store import JudgmentStore
 
 State = Literal["answered", "failed", "too long", "refused"]
 NO_ROOM = 0

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dissensus.errors import InputError, JudgeError
+from dissensus.hashing import framed_digest
 from dissensus.judge.language.choice_distribution import VerdictProbabilities, verdict_probabilities
 from dissensus.judge.language.plan import LanguageConfig, LanguageJudge, Orders, Planned
-from dissensus.judge.store.store import JudgmentStore, StoredReading, content_of, framed_digest
+from dissensus.judge.store.store import JudgmentStore, StoredReading, content_of
 from dissensus.records import Choice, ChoiceProbabilities, Judgment, Order, Pair
 
 _INEXACT = 1e-3

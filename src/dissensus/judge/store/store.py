@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dissensus.errors import InputError, OutputError
+from dissensus.hashing import digest_of, framed_digest
 from dissensus.judge.language.choice_distribution import Reading
 from dissensus.judge.store.schema import APPLICATION_ID, VERSION, migrate
 from dissensus.records import Judgment, Order, Pair, content_id
@@ -40,12 +40,6 @@ def content_key(judge: str, content: str, order: Order, persona: str, sample: in
     The pair's id plays no part: pairs of the same texts share their answers.
     """
     return framed_digest(judge, content, order, persona, "" if sample is None else str(sample))
-
-
-def framed_digest(*parts: str) -> bytes:
-    """Hash texts so that no two lists of texts collide by where one ends; 16 bytes."""
-    framed = "".join(f"{len(part)}:{part}" for part in parts)
-    return hashlib.blake2b(framed.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def content_of(pair: Pair) -> str:
@@ -253,11 +247,9 @@ class JudgmentStore:
 
     def digest(self, judge: str) -> str:
         """Hash the keys of all that the store has of a judge; 16 hex digits."""
-        digest = hashlib.blake2b(digest_size=8)
-        for table in ("judgments", "readings"):
-            for (key,) in self.rows(f"SELECT key FROM {table} WHERE judge = ? ORDER BY key", (judge,)):
-                digest.update(key)
-        return digest.hexdigest()
+        query = "SELECT key FROM {} WHERE judge = ? ORDER BY key"
+        tables = ("judgments", "readings")
+        return digest_of((key for table in tables for (key,) in self.rows(query.format(table), (judge,))), size=8)
 
     def settings(self, judge: str) -> dict[str, Any]:
         """Return what a judge was registered with; empty for one that never was."""

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, get_args
 
 from dissensus.errors import InputError, OutputError
 from dissensus.files.atomic import atomic_path
+from dissensus.hashing import framed_digest
 from dissensus.judge.language.choice_distribution import Reading
 from dissensus.judge.language.plan import LanguageJudge
 from dissensus.judge.language.verdict import parse_choice
 from dissensus.judge.store.attempts import State
 from dissensus.judge.store.salvage import PageReader, Row
 from dissensus.judge.store.schema import choice_of_old
-from dissensus.judge.store.store import JudgmentStore, checksum, content_key, framed_digest, judgment_checksum
+from dissensus.judge.store.store import JudgmentStore, checksum, content_key, judgment_checksum
 from dissensus.records import Judgment
 
 _NAMED = 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from dissensus.files import read_records, write_records
 from dissensus.files.locks import sole_writer
+from dissensus.hashing import framed_digest
 from dissensus.records import Pair, Prediction
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.text.train_data import Shortened
@@ -79,8 +79,5 @@ def _windows(pairs: Iterable[Pair], size: int) -> Iterator[list[Pair]]:
 
 
 def _digest(settings: str, rows: list[Pair]) -> str:
-    digest = hashlib.blake2b(settings.encode("utf-8", "surrogatepass"), digest_size=12)
-    for pair in rows:
-        texts = pair.model_dump_json(include={"id", "prompt", "response_a", "response_b"})
-        digest.update(texts.encode("utf-8", "surrogatepass") + b"\0")
-    return digest.hexdigest()
+    texts = (pair.model_dump_json(include={"id", "prompt", "response_a", "response_b"}) for pair in rows)
+    return framed_digest(settings, *texts).hex()

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from dissensus.errors import InputError, OutputError
+from dissensus.hashing import framed_digest
 from dissensus.records import Message, Text, plain_text
-from dissensus.reward.text.token_cache import EncodedText, EncodedTexts, cache_key, from_cache, in_memory
+from dissensus.reward.text.token_cache import EncodedText, EncodedTexts, from_cache, in_memory
 from dissensus.text.pretrained import first_line, fix_date
 
 __all__ = ["EncodedText", "EncodedTexts", "Encoding", "UnreadableTextError"]
@@ -115,7 +116,7 @@ class Encoding:
         way = f"{self.style} {self._frame}"
         settings = (_RECIPE, way, content, str(self.tokenizer.chat_template), repr(self.tokenizer.special_tokens_map))
         plain = (part for text in texts for part in map(_as_key, text))
-        return cache_key(*settings, str(self.max_length), *plain)
+        return framed_digest(*settings, str(self.max_length), *plain).hex()
 
     def _rows(self, texts: Sequence[tuple[Text, Text]]) -> Iterator[_Row]:
         for start in range(0, len(texts), _BATCH):

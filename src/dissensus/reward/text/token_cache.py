@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -156,15 +155,6 @@ def from_cache(rows: Rows, *, typed: bool, closing: Sequence[int] = (), folder: 
     with suppress(OSError):
         os.utime(path)
     return texts
-
-
-def cache_key(*parts: str) -> str:
-    """Hash what decides the tokens."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        raw = part.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()
 
 
 def _prune(folder: Path) -> None:
