@@ -10,7 +10,7 @@ import pytest
 
 from dissensus.cli.pairs import _mapping, _values
 from dissensus.errors import InputError
-from dissensus.files import read_pairs, read_trl
+from dissensus.files import PairReader, read_pairs
 from dissensus.files.rows.merge import turned
 from dissensus.records import Vote, content_id
 
@@ -397,7 +397,7 @@ def choices(order=(0, 1, 2), n=4):
 def test_rows_that_choose_the_other_way_are_votes(order, with_ids):
     given = [row | ({"id": i} if with_ids else {}) for i, row in enumerate(choices(order))]
     notices = []
-    found = list(read_trl(given, notice=notices.append))
+    found = list(PairReader(given, notice=notices.append))
     assert len(found) == 4
     for pair, margin in found:
         chosen = pair.response_a if pair.label == "a" else pair.response_b

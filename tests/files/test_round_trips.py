@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -50,6 +51,32 @@ def test_pairs_come_back_as_they_went(form, written, tmp_path_factory):
     assert write_records(path, written) == len(written)
     assert list(read_pairs(path, notice=pytest.fail)) == written
     assert list(read_records(path, Pair)) == written
+
+
+DUMPED = {
+    "a list": lambda rows, folder: rows,
+    "pairs themselves": lambda rows, folder: [Pair.model_validate(row) for row in rows],
+    "jsonl": lambda rows, folder: _lines(folder / "x.jsonl", map(json.dumps, rows)),
+    "csv": lambda rows, folder: pd.DataFrame(rows).to_csv(folder / "x.csv", index=False) or folder / "x.csv",
+    "arrow": lambda rows, folder: pa.Table.from_pylist(rows),
+}
+
+
+def _lines(path, lines):
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize("given", DUMPED.values(), ids=DUMPED)
+def test_pairs_as_pydantic_dumps_them_are_pairs_again(given, tmp_path):
+    listed = Votes(a=1, b=1, tie=1, annotations=[Vote(annotator=f"w{i}", vote=side) for i, side in enumerate("ab")] +
+                   [Vote(vote="tie")])  # fmt: skip
+    written = [
+        Pair(id=f"p{i}", prompt=f"q{i}", response_a="x", response_b="y", label="a", votes=votes)
+        for i, votes in enumerate([listed, Votes(a=3, b=2), None])
+    ]
+    rows = [pair.model_dump(mode="json") for pair in written]
+    assert list(read_pairs(given(rows, tmp_path), notice=pytest.fail)) == written
 
 
 RECORDS = [

@@ -105,7 +105,7 @@ def command(
         raise click.UsageError("give a SOURCE and --out FILE, or --list")
     from tqdm import tqdm
 
-    from dissensus.files import read_trl, write_records, write_trl
+    from dissensus.files import PairReader, write_records, write_trl
     from dissensus.files.writers import check_writable_name
     from dissensus.records import Margin
     from dissensus.sources import find_source, open_source
@@ -124,7 +124,7 @@ def command(
         opened = open_source(source, split=split, root=root, skip_invalid=skip_invalid, notice=_notice)
         found = opened
     else:
-        found = read_trl(
+        found = PairReader(
             source,
             columns=_mapping(columns),
             split=split,

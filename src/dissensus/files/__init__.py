@@ -6,15 +6,16 @@ Reading streams and names file and line of what is wrong; writing is atomic.
 from dissensus.files.atomic import atomic_path, write_json, write_text
 from dissensus.files.content import content_of, sha256_of
 from dissensus.files.record_files import read_records, write_records, write_trl
-from dissensus.files.source import PairFile, read_pairs, read_trl
+from dissensus.files.source import PairFile, PairReader, ReadReport, read_pairs
 
 __all__ = [
     "PairFile",
+    "PairReader",
+    "ReadReport",
     "atomic_path",
     "content_of",
     "read_pairs",
     "read_records",
-    "read_trl",
     "sha256_of",
     "write_json",
     "write_records",

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from dissensus.errors import InputError
 from dissensus.files.readers import Row, kind_of
 from dissensus.files.rows.class_labels import classes_of, classes_of_schema, with_names
@@ -35,6 +37,8 @@ class Table:
             raise InputError(f"{self.name}: has no splits; leave out split=")
         classes = _classes(data)
         for number, values in enumerate(_values(data), start=1):
+            if isinstance(values, BaseModel):
+                values = values.model_dump()
             if not isinstance(values, Mapping):
                 raise InputError(f"{self.name}:{number}: expected a row with named columns, found {kind_of(values)}")
             plain = {str(key): _plain(value) for key, value in values.items()}
