@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dissensus.errors import OutputError
-from dissensus.files import read_pairs, read_records, sha256_of, write_records
+from dissensus.files import read_pairs, read_records, sha256_of, to_frame, write_records
 from dissensus.records import Annotator, Judgment, Margin, Message, Metric, Pair, Prediction, Vote, Votes
 
 FORMATS = ["jsonl", "jsonl.gz", "parquet", "csv", "json"]
@@ -101,6 +101,29 @@ def test_records_come_back_as_they_went(tmp_path, form, written):
     path = tmp_path / f"x.{form}"
     assert write_records(path, iter(written)) == len(written)
     assert list(read_records(path, type(written[0]) if written else Margin)) == written
+
+
+@pytest.mark.parametrize("library", ["arrow", "pandas", "polars"])
+@pytest.mark.parametrize("written", RECORDS, ids=["judgment", "margin", "prediction", "metric", "annotator", "none"])
+def test_records_come_back_from_a_frame_as_they_went(library, written):
+    if library == "polars":
+        pytest.importorskip("polars")
+    frame = to_frame(written, library)
+    assert list(read_records(frame, type(written[0]) if written else Margin)) == written
+    assert len(frame) == len(written)
+
+
+@pytest.mark.parametrize("library", ["arrow", "pandas"])
+def test_pairs_come_back_from_a_frame_as_they_went(library):
+    chat = (Message(role="user", content="Hi"),)
+    listed = Votes(a=1, b=1, annotations=(Vote(annotator="w", vote="a"), Vote(vote="b")))
+    written = [
+        Pair(id=f"{i}", prompt=chat, response_a="x", response_b="y", votes=v) for i, v in enumerate([None, listed])
+    ]
+    assert list(read_pairs(to_frame(written, library), notice=pytest.fail)) == written
+    assert list(read_records(written, Pair)) == written
+    with pytest.raises(ValueError, match="library is 'R'; give 'pandas', 'polars' or 'arrow'"):
+        to_frame(written, "R")
 
 
 @pytest.mark.parametrize("form", ["jsonl", "jsonl.gz", "parquet", "json"])

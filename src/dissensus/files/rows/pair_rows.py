@@ -90,7 +90,7 @@ def _listed(vote: Vote) -> dict[str, Any]:
 def row_from_pair(pair: Pair) -> dict[str, Any]:
     """Flatten a pair. The group is null where it is the prompt, so that the prompt is not stored twice.
 
-    >>> row = row_from_pair(Pair(id="1", prompt="Why?", response_a="So.", response_b="No.", votes=Votes(a=2, b=1)))
+    >>> row = row_from_pair(Pair(id="1", prompt="Why?", response_a="So.", response_b="No.", votes={"a": 2, "b": 1}))
     >>> row["votes_a"], row["group"], row["votes"]
     (2, None, None)
     """
