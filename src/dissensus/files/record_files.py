@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, overload
@@ -28,7 +28,7 @@ def read_records(source: str | Path | Any, record_type: type[R]) -> Iterator[R]:
     """
     if not isinstance(source, str | Path):
         source = list(source) if isinstance(source, Iterator) else source
-        if isinstance(source, Sequence) and all(isinstance(one, record_type) for one in source):
+        if isinstance(source, list | tuple) and all(isinstance(one, record_type) for one in source):
             yield from source
             return
     columns = ", ".join(columns_of(record_type))

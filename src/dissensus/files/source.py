@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,10 @@ from dissensus.errors import InputError
 from dissensus.files.dataframes import Table, as_table
 from dissensus.files.location import rows_of
 from dissensus.files.readers import format_of
-from dissensus.files.rows.asked import Asked, Values, Voters
 from dissensus.files.rows.bad_rows import Faults, describe
 from dissensus.files.rows.cells import name_of
 from dissensus.files.rows.choices import Choices, with_vote
-from dissensus.files.rows.columns import ColumnMap, Notice
+from dissensus.files.rows.columns import Asked, ColumnMap, Notice, Values, Voters
 from dissensus.files.rows.infer_columns import InferredRows
 from dissensus.files.rows.pair_rows import pair_from_row
 from dissensus.files.rows.row_notes import Notes
@@ -66,34 +66,16 @@ class ReadReport:
     """Who voted, where a public data set names them."""
 
 
-class PairReader:
-    """The pairs of a source, each with the margin of its ``margin`` column, streamed by iterating.
+class PairReader(ABC):
+    """The pairs of a source, each with the margin that it gives it; streamed from the beginning by iterating."""
 
-    Files end in .jsonl, .jsonl.gz, .parquet, .csv, .tsv or .json. They, DataFrames of pandas and polars, Arrow tables,
-    ``datasets.Dataset`` and lists of rows or of pairs hold flat pairs, or TRL's chosen and rejected; the columns tell
-    which. Where rows hold one choice each and the same two responses come again, chosen the other way, they are one
-    pair with the votes of all; to find them such a source is read twice.
-
-    Iterating raises InputError with file and line at the first row that cannot be used. A pair that is there twice is
-    dropped; one id with two contents is an error, unless most ids are so: then they name prompts, and ids are made.
-    """
-
-    def __init__(self, source: str | Path | Any, **options: Unpack[ReadOptions]) -> None:
-        self._source: str | Path | Table = source if isinstance(source, str | Path) else as_table(source)
-        self._split = options.get("split")
-        self._skip_invalid = options.get("skip_invalid", False)
-        self._notice = options.get("notice", print_notice)
-        annotator, votes = options.get("annotator"), tuple(options.get("votes", ()))
-        self._voters = Voters(annotator, votes)
-        if self._voters.are_columns and annotator:
-            raise InputError(
-                "an annotator's column goes with one column of votes; with several, each is an annotator's"
-            )
-        self._columns = dict(options.get("columns") or {})
-        if self._voters.are_rows and votes:
-            self._columns["label"] = votes[0]
-        self._values = options.get("values") or {}
+    def __init__(self, notice: Notice) -> None:
+        self._notice = notice
         self._report: ReadReport | None = None
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Labelled]:
+        """Read the source. Raises InputError at the first row that cannot be used."""
 
     @property
     def report(self) -> ReadReport:
@@ -105,6 +87,40 @@ class PairReader:
     def pairs(self) -> Iterator[Pair]:
         """Stream the pairs alone."""
         return (pair for pair, _ in self)
+
+    def _close(self, report: ReadReport) -> None:
+        self._report = report
+        for text in report.notices:
+            self._notice(text)
+
+
+class TableReader(PairReader):
+    """The pairs of a file, a folder of files, a folder of ``datasets``, a Hub id or a table in memory.
+
+    Files end in .jsonl, .jsonl.gz, .parquet, .csv, .tsv or .json. They, DataFrames of pandas and polars, Arrow tables,
+    ``datasets.Dataset`` and lists of rows or of pairs hold flat pairs, or TRL's chosen and rejected; the columns tell
+    which. Where rows hold one choice each and the same two responses come again, chosen the other way, they are one
+    pair with the votes of all; to find them such a source is read twice.
+
+    Iterating raises InputError with file and line at the first row that cannot be used. A pair that is there twice is
+    dropped; one id with two contents is an error, unless most ids are so: then they name prompts, and ids are made.
+    """
+
+    def __init__(self, source: str | Path | Any, **options: Unpack[ReadOptions]) -> None:
+        super().__init__(options.get("notice", print_notice))
+        self._source: str | Path | Table = source if isinstance(source, str | Path) else as_table(source)
+        self._split = options.get("split")
+        self._skip_invalid = options.get("skip_invalid", False)
+        annotator, votes = options.get("annotator"), tuple(options.get("votes", ()))
+        self._voters = Voters(annotator, votes)
+        if self._voters.are_columns and annotator:
+            raise InputError(
+                "an annotator's column goes with one column of votes; with several, each is an annotator's"
+            )
+        self._columns = dict(options.get("columns") or {})
+        if self._voters.are_rows and votes:
+            self._columns["label"] = votes[0]
+        self._values = options.get("values") or {}
 
     def __iter__(self) -> Iterator[Labelled]:
         """Read the source from its beginning."""
@@ -147,9 +163,7 @@ class PairReader:
         if n == 0:
             raise InputError(f"{self._name}: {_why_none(faults)}; check that it is the file you mean")
         notices = (*self._notices(n, faults, seen, notes, choices), *(floats.lines() if floats else ()))
-        self._report = ReadReport(n, notices, dict(notes.counts))
-        for text in notices:
-            self._notice(text)
+        self._close(ReadReport(n, notices, dict(notes.counts)))
 
     @property
     def _name(self) -> str:
@@ -176,9 +190,9 @@ class PairReader:
 def read_pairs(source: str | Path | Any, **options: Unpack[ReadOptions]) -> Iterator[Pair]:
     """Stream the pairs of a file, a folder of files, a folder of ``datasets``, a Hub id or a table in memory.
 
-    What is read, and how: see `PairReader` and `ReadOptions`. Raises InputError.
+    What is read, and how: see `TableReader` and `ReadOptions`. Raises InputError.
     """
-    return PairReader(source, **options).pairs()
+    return TableReader(source, **options).pairs()
 
 
 def _why_none(faults: Faults) -> str:
