@@ -74,8 +74,8 @@ def world(tmp_path: Path, tiny_judge: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     opened = open_source("prism", root=SETS, notice=lambda _: None)
     write_records("prism.parquet", [pair for pair, _ in opened])
-    write_records("people.parquet", opened.annotators)
-    genders = {one.attributes["gender"] for one in opened.annotators if "gender" in one.attributes}
+    write_records("people.parquet", opened.report.annotators)
+    genders = {one.attributes["gender"] for one in opened.report.annotators if "gender" in one.attributes}
     Path("shares.yaml").write_text("".join(f"{json.dumps(name)}: 0.5\n" for name in sorted(genders)))
     _judge_with_personas(tiny_judge, population)
     _annotated()

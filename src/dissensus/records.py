@@ -43,15 +43,6 @@ _Count = Annotated[int, Field(ge=0, le=2**53)]
 """Beyond, a count is no exact float."""
 
 
-def _as_dict(value: Any) -> Any:
-    """Take a map as Parquet (a list of name and value, once pairs of them) and CSV (JSON) give it back."""
-    if isinstance(value, str):
-        return json.loads(value)
-    if not isinstance(value, list):
-        return value
-    return dict((entry["name"], entry["value"]) if isinstance(entry, dict) else entry for entry in value)
-
-
 def _as_json(value: Any) -> Any:
     """Take what a message says of tools, a list or its JSON text, as JSON text; an empty list is nothing.
 
@@ -175,7 +166,7 @@ class Annotator(Record):
     """
 
     id: _Name
-    attributes: Annotated[dict[str, str], BeforeValidator(_as_dict)] = {}
+    attributes: dict[str, str] = {}
     """What is known of them, in the source's words: ``{"gender": "Female", "age": "35-44 years old"}``."""
 
 

@@ -30,7 +30,7 @@ def prism(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     opened = open_source("prism", root=SETS, notice=lambda _: None)
     write_records("prism.jsonl", [pair for pair, _ in opened])
-    write_records("people.jsonl", opened.annotators)
+    write_records("people.jsonl", opened.report.annotators)
     return tmp_path
 
 

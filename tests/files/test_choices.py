@@ -8,11 +8,22 @@ from collections import Counter
 
 import pytest
 
-from dissensus.cli.pairs import _mapping, _values
 from dissensus.errors import InputError
-from dissensus.files import read_pairs, read_trl
+from dissensus.files import TableReader, read_pairs
 from dissensus.files.rows.merge import turned
 from dissensus.records import Vote, content_id
+from dissensus.steps.pairs import PairsSettings
+
+
+def _mapping(options):
+    """What --column options mean."""
+    return dict(option.split("=", 1) for option in options)
+
+
+def _values(options):
+    """What --value options mean."""
+    return PairsSettings(source="x", out="x.jsonl", values=options).meanings()
+
 
 TEXTS = [{"prompt": f"Why {i}?", "response_a": f"So {i}.", "response_b": f"No {i}."} for i in range(4)]
 
@@ -397,7 +408,7 @@ def choices(order=(0, 1, 2), n=4):
 def test_rows_that_choose_the_other_way_are_votes(order, with_ids):
     given = [row | ({"id": i} if with_ids else {}) for i, row in enumerate(choices(order))]
     notices = []
-    found = list(read_trl(given, notice=notices.append))
+    found = list(TableReader(given, notice=notices.append))
     assert len(found) == 4
     for pair, margin in found:
         chosen = pair.response_a if pair.label == "a" else pair.response_b

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dissensus.errors import OutputError
-from dissensus.files import read_pairs, read_records, sha256_of, write_records
+from dissensus.files import read_pairs, read_records, sha256_of, to_frame, write_records
 from dissensus.records import Annotator, Judgment, Margin, Message, Metric, Pair, Prediction, Vote, Votes
 
 FORMATS = ["jsonl", "jsonl.gz", "parquet", "csv", "json"]
@@ -52,6 +53,32 @@ def test_pairs_come_back_as_they_went(form, written, tmp_path_factory):
     assert list(read_records(path, Pair)) == written
 
 
+DUMPED = {
+    "a list": lambda rows, folder: rows,
+    "pairs themselves": lambda rows, folder: [Pair.model_validate(row) for row in rows],
+    "jsonl": lambda rows, folder: _lines(folder / "x.jsonl", map(json.dumps, rows)),
+    "csv": lambda rows, folder: pd.DataFrame(rows).to_csv(folder / "x.csv", index=False) or folder / "x.csv",
+    "arrow": lambda rows, folder: pa.Table.from_pylist(rows),
+}
+
+
+def _lines(path, lines):
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize("given", DUMPED.values(), ids=DUMPED)
+def test_pairs_as_pydantic_dumps_them_are_pairs_again(given, tmp_path):
+    listed = Votes(a=1, b=1, tie=1, annotations=[Vote(annotator=f"w{i}", vote=side) for i, side in enumerate("ab")] +
+                   [Vote(vote="tie")])  # fmt: skip
+    written = [
+        Pair(id=f"p{i}", prompt=f"q{i}", response_a="x", response_b="y", label="a", votes=votes)
+        for i, votes in enumerate([listed, Votes(a=3, b=2), None])
+    ]
+    rows = [pair.model_dump(mode="json") for pair in written]
+    assert list(read_pairs(given(rows, tmp_path), notice=pytest.fail)) == written
+
+
 RECORDS = [
     [
         Judgment(pair_id="1", judge="j", sample=0, choice=None),
@@ -74,6 +101,29 @@ def test_records_come_back_as_they_went(tmp_path, form, written):
     path = tmp_path / f"x.{form}"
     assert write_records(path, iter(written)) == len(written)
     assert list(read_records(path, type(written[0]) if written else Margin)) == written
+
+
+@pytest.mark.parametrize("library", ["arrow", "pandas", "polars"])
+@pytest.mark.parametrize("written", RECORDS, ids=["judgment", "margin", "prediction", "metric", "annotator", "none"])
+def test_records_come_back_from_a_frame_as_they_went(library, written):
+    if library == "polars":
+        pytest.importorskip("polars")
+    frame = to_frame(written, library)
+    assert list(read_records(frame, type(written[0]) if written else Margin)) == written
+    assert len(frame) == len(written)
+
+
+@pytest.mark.parametrize("library", ["arrow", "pandas"])
+def test_pairs_come_back_from_a_frame_as_they_went(library):
+    chat = (Message(role="user", content="Hi"),)
+    listed = Votes(a=1, b=1, annotations=(Vote(annotator="w", vote="a"), Vote(vote="b")))
+    written = [
+        Pair(id=f"{i}", prompt=chat, response_a="x", response_b="y", votes=v) for i, v in enumerate([None, listed])
+    ]
+    assert list(read_pairs(to_frame(written, library), notice=pytest.fail)) == written
+    assert list(read_records(written, Pair)) == written
+    with pytest.raises(ValueError, match="library is 'R'; give 'pandas', 'polars' or 'arrow'"):
+        to_frame(written, "R")
 
 
 @pytest.mark.parametrize("form", ["jsonl", "jsonl.gz", "parquet", "json"])

@@ -6,7 +6,7 @@ import pytest
 from trl.data_utils import maybe_extract_prompt
 
 from dissensus.errors import InputError
-from dissensus.files import read_pairs, read_trl, write_trl
+from dissensus.files import TableReader, read_pairs, write_trl
 from dissensus.files.trl import pair_from_trl, split_prompt
 from dissensus.records import Margin, Message, Pair, plain_text
 
@@ -109,7 +109,7 @@ def test_plain_text_is_cut_between_words_and_nothing_is_lost(chosen, rejected, p
 def test_a_bad_row_has_one_reason(tmp_path, row, reason):
     (tmp_path / "x.jsonl").write_text(json.dumps(row))
     with pytest.raises(InputError) as caught:
-        list(read_trl(tmp_path / "x.jsonl"))
+        list(TableReader(tmp_path / "x.jsonl"))
     assert f"x.jsonl:1: {reason}" in str(caught.value)
 
 
@@ -138,7 +138,7 @@ def test_pairs_and_margins_come_back_as_they_went(tmp_path, form):
     pairs = labelled()
     margins = [Margin(pair_id=pair.id, margin=i / 9) for i, pair in enumerate(pairs)]
     assert write_trl(tmp_path / f"x.{form}", pairs, reversed(margins)) == 9
-    assert list(read_trl(tmp_path / f"x.{form}")) == list(zip(pairs, margins, strict=True))
+    assert list(TableReader(tmp_path / f"x.{form}")) == list(zip(pairs, margins, strict=True))
     assert list(read_pairs(tmp_path / f"x.{form}")) == pairs
 
 
@@ -154,7 +154,7 @@ def test_text_can_be_written_as_a_conversation(tmp_path):
     write_trl(tmp_path / "x.jsonl", [pair], conversational=True)
     row = json.loads((tmp_path / "x.jsonl").read_text())
     assert row == {"id": "1", "prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
-    ((found, _),) = read_trl(tmp_path / "x.jsonl")
+    ((found, _),) = TableReader(tmp_path / "x.jsonl")
     assert found.prompt == (Message(role="user", content="Why?"),)
     assert plain_text(chosen_of(found)) == "So."
 
@@ -177,13 +177,13 @@ def test_a_pair_without_a_margin_is_named_and_nothing_is_written(tmp_path):
 def test_a_missing_side_is_named(tmp_path):
     (tmp_path / "x.jsonl").write_text(json.dumps({"prompt": "p", "chosen": "a", "worse": "b"}))
     with pytest.raises(InputError, match=r"x\.jsonl:1: no column rejected; found prompt, chosen, worse"):
-        list(read_trl(tmp_path / "x.jsonl"))
+        list(TableReader(tmp_path / "x.jsonl"))
 
 
 def test_misspelt_columns_are_named(tmp_path):
     (tmp_path / "x.jsonl").write_text(json.dumps({"chosen": "a b", "rejected": "a c", "margins": 1}))
     with pytest.raises(InputError, match="no column 'margin' but 'margins' looks like it"):
-        list(read_trl(tmp_path / "x.jsonl"))
+        list(TableReader(tmp_path / "x.jsonl"))
 
 
 @pytest.mark.real_data
@@ -194,7 +194,7 @@ def test_whole_transcripts_of_hh_rlhf_give_back_prompt_and_replies(real_data_dir
         for row in rows:
             whole = {key: f"{row['prompt']} {row[key]}" for key in ("chosen", "rejected")}
             out.write(json.dumps(whole, ensure_ascii=False) + "\n")
-    found = [pair for pair, _ in read_trl(tmp_path / "whole.jsonl.gz")]
+    found = [pair for pair, _ in TableReader(tmp_path / "whole.jsonl.gz")]
     assert [pair.prompt for pair in found] == [row["prompt"] for row in rows]
     assert [chosen_of(pair) for pair in found] == [" " + row["chosen"] for row in rows]
     assert [rejected_of(pair) for pair in found] == [" " + row["rejected"] for row in rows]

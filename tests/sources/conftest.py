@@ -14,6 +14,6 @@ def read():
     def _read(name, split=None, root=FIXTURES):
         opened = open_source(name, split=split, root=root, notice=lambda _: None)
         found = list(opened)
-        return found, dict(opened.counts), {one.id: one.attributes for one in opened.annotators}
+        return found, dict(opened.report.counts), {one.id: one.attributes for one in opened.report.annotators}
 
     return _read

@@ -21,7 +21,7 @@ def rows(name: str) -> list[dict]:
 def opened(tmp_path: Path, name: str, given: list[dict]):
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, given)))
     source = open_source(name, root=tmp_path / "train.jsonl", notice=lambda _: None)
-    return list(source), dict(source.counts), sorted(one.id for one in source.annotators)
+    return list(source), dict(source.report.counts), sorted(one.id for one in source.report.annotators)
 
 
 def test_battles_with_the_same_texts_are_votes_on_one_pair(tmp_path):
@@ -102,7 +102,7 @@ def test_every_pair_behind_a_turn_that_is_not_there_is_counted(tmp_path):
         (tmp_path / "utterances.jsonl").write_text("\n".join(map(json.dumps, given)))
         source = open_source("prism", root=tmp_path, notice=lambda _: None, skip_invalid=True)
         assert len(list(source)) == 1
-        return dict(source.counts)
+        return dict(source.report.counts)
 
     gone = "dropped: a turn whose conversation is not there"
     assert counted(turns) == {"dropped: an empty prompt": 1, gone: 3}

@@ -57,7 +57,7 @@ def test_a_copy_of_prism_without_the_survey_has_people_without_attributes(tmp_pa
     shutil.copy(FIXTURES / "prism" / "utterances.jsonl", tmp_path)
     opened = open_source("prism", root=tmp_path, notice=lambda _: None)
     assert len(list(opened)) == 5
-    assert [one.attributes for one in opened.annotators] == [{}, {}]
+    assert [one.attributes for one in opened.report.annotators] == [{}, {}]
 
 
 def test_compressed_files_as_the_repository_has_them(tmp_path):
@@ -91,8 +91,8 @@ def test_what_the_hub_is_asked_for(monkeypatch):
     datasets = pytest.importorskip("datasets")
     asked = []
 
-    def load_dataset(*arguments, **options):
-        asked.append((*arguments, {k: v for k, v in options.items() if v is not None and k != "streaming"}))
+    def load_dataset(hub, name=None, **options):
+        asked.append((hub, name, {k: v for k, v in options.items() if v is not None and k != "streaming"}))
         return []
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
@@ -222,7 +222,7 @@ def test_a_saved_set_of_all_parts_is_read_once(tmp_path):
     datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)}).save_to_disk(tmp_path / "saved")
     opened = open_source("hh-rlhf", root=tmp_path / "saved", notice=lambda _: None)
     assert {pair.id for pair, _ in opened} == {pair.id for pair in texts("hh-rlhf", FIXTURES)}
-    assert opened.counts["dropped: a pair that came before"] < len(rows)
+    assert opened.report.counts["dropped: a pair that came before"] < len(rows)
     parquet(tmp_path / "converted" / "default" / "train" / "0000.parquet", rows)
     assert texts("hh-rlhf", tmp_path / "converted") == texts("hh-rlhf", tmp_path / "saved")
     with pytest.raises(InputError, match="no train rows of hh-rlhf"):  # of all four: which these are is not known

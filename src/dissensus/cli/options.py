@@ -32,9 +32,10 @@ class StepCommand(Verb):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Check the settings as a whole, then what they read and write, then run."""
+        config = {name: ctx.params[name] for name in (_CONFIG,) if ctx.params.get(name) is not None}
         settings = settings_of(self.settings, ctx)
         extra = {name: value for name, value in ctx.params.items() if name in self.extra}
-        ctx.params = {**_paths(self, settings), **extra, "settings": settings}
+        ctx.params = {**_paths(self, settings), **extra, **config, "settings": settings}
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

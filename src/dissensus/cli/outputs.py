@@ -11,8 +11,6 @@ from typing import Any, Literal
 import click
 
 from dissensus.errors import OutputError
-from dissensus.files.locks import sole_writer
-from dissensus.files.overwrite import is_same, lies_in, would_overwrite
 
 Role = Literal["file", "folder", "run", "page", "store"]
 
@@ -77,6 +75,8 @@ class Verb(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Look at what is read and written, then run."""
+        from dissensus.files.locks import sole_writer
+
         check_outputs(self, ctx)
         with ExitStack() as held:
             for _, path, role in _written(self, ctx):
@@ -97,6 +97,8 @@ def check_outputs(command: click.Command, ctx: click.Context) -> None:
     Raises:
         OutputError: names the option, the path and what reads it.
     """
+    from dissensus.files.overwrite import is_same
+
     read, written = list(_read(command, ctx)), list(_written(command, ctx))
     for index, (option, path, role) in enumerate(written):
         for source, given, is_shared in read:
@@ -109,6 +111,8 @@ def check_outputs(command: click.Command, ctx: click.Context) -> None:
 
 
 def _clash(path: Path, role: Role, given: Path) -> bool:
+    from dissensus.files.overwrite import is_same, lies_in, would_overwrite
+
     if role == "run":
         return given.is_dir() and is_same(path, given)
     if role == "store":

@@ -5,17 +5,21 @@ Reading streams and names file and line of what is wrong; writing is atomic.
 
 from dissensus.files.atomic import atomic_path, write_json, write_text
 from dissensus.files.content import content_of, sha256_of
+from dissensus.files.dataframes import to_frame
 from dissensus.files.record_files import read_records, write_records, write_trl
-from dissensus.files.source import PairFile, read_pairs, read_trl
+from dissensus.files.source import PairFile, PairReader, ReadReport, TableReader, read_pairs
 
 __all__ = [
     "PairFile",
+    "PairReader",
+    "ReadReport",
+    "TableReader",
     "atomic_path",
     "content_of",
     "read_pairs",
     "read_records",
-    "read_trl",
     "sha256_of",
+    "to_frame",
     "write_json",
     "write_records",
     "write_text",

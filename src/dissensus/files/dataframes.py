@@ -1,14 +1,18 @@
-"""Rows of a table in memory: a DataFrame of pandas or polars, a ``datasets.Dataset``, an Arrow table, a list."""
+"""Tables in memory, in and out: DataFrames of pandas and polars, ``datasets.Dataset``, Arrow tables, lists of rows."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dissensus.errors import InputError
+from dissensus.files.arrow import ArrowRows
 from dissensus.files.readers import Row, kind_of
 from dissensus.files.rows.class_labels import classes_of, classes_of_schema, with_names
+from dissensus.files.rows.record_rows import columns_of, row_of
+from dissensus.records import Record
 
 _BATCH = 512
 
@@ -35,6 +39,8 @@ class Table:
             raise InputError(f"{self.name}: has no splits; leave out split=")
         classes = _classes(data)
         for number, values in enumerate(_values(data), start=1):
+            if isinstance(values, Record):
+                values = row_of(values)
             if not isinstance(values, Mapping):
                 raise InputError(f"{self.name}:{number}: expected a row with named columns, found {kind_of(values)}")
             plain = {str(key): _plain(value) for key, value in values.items()}
@@ -62,6 +68,32 @@ def as_table(source: Any) -> Table:
         f"{name}: is no source of pairs; give the name of a file or data set, a DataFrame, a Dataset, an Arrow table "
         "or a list of rows"
     )
+
+
+def to_frame(records: Iterable[Record], library: Literal["arrow", "pandas", "polars"] = "pandas") -> Any:
+    """Put records of one kind into a DataFrame, or an Arrow table: the rows and columns that their Parquet file has.
+
+    A Pair is flattened; `dissensus.read_pairs` and `read_records` take the result back. The library has to be
+    installed. Raises InputError where it is not, ValueError where it is none of the three, and OutputError where
+    records have texts in some rows and chat messages in others.
+    """
+    if library not in ("arrow", "pandas", "polars"):
+        raise ValueError(f"library is {library!r}; give 'pandas', 'polars' or 'arrow'")
+    import pyarrow as pa
+
+    found = list(records)
+    rows = [row_of(record) for record in found]
+    arrow = ArrowRows(columns_of(type(found[0])) if found else {}, rows, "a table of records")
+    table = pa.Table.from_batches([arrow.batch(rows)] if rows else [], arrow.schema)
+    if library == "arrow":
+        return table
+    try:
+        frames = importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"a {library} DataFrame needs {library}, which is not installed: pip install {library}"
+        ) from error
+    return table.to_pandas() if library == "pandas" else frames.from_arrow(table)
 
 
 def _classes(data: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,6 @@ def is_hub_id(source: str) -> bool:
     return bool(_HUB_ID.fullmatch(source)) and format_of(source) is None
 
 
-@dataclass(frozen=True)
-class HubTable:
-    """One table of a data set on the Hub, at a revision."""
-
-    hub: str
-    """``org/name``."""
-    split: str
-    config: str | None = None
-    data_dir: str | None = None
-    data_files: str | None = None
-    """Files of the repository, where no configuration names them."""
-    revision: str | None = None
-
-
 def read_dataset(source: str, *, split: str | None) -> Iterator[Row]:
     """Stream the rows of a Hub data set (``org/name``, ``org/name:config``) or of a local folder.
 
@@ -47,22 +32,9 @@ def read_dataset(source: str, *, split: str | None) -> Iterator[Row]:
     return _rows(source, lambda datasets: _one_split(_load(datasets, source, split), source, split))
 
 
-def read_hub_table(table: HubTable) -> Iterator[Row]:
-    """Stream the rows of one table of a Hub data set. Raises as `read_dataset`."""
-    files = None if table.data_files is None else {table.split: table.data_files}
-
-    def load(datasets: Any) -> Any:
-        return datasets.load_dataset(
-            table.hub,
-            table.config,
-            data_dir=table.data_dir,
-            data_files=files,
-            split=table.split,
-            revision=table.revision,
-            streaming=True,
-        )
-
-    return _rows(table.hub, load)
+def read_hub(hub: str, **where: Any) -> Iterator[Row]:
+    """Stream rows of a data set on the Hub; ``where`` is given to `datasets.load_dataset`. Raises as `read_dataset`."""
+    return _rows(hub, lambda datasets: datasets.load_dataset(hub, streaming=True, **where))
 
 
 def read_saved(folder: Path, split: str) -> Iterator[Row]:

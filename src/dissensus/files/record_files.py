@@ -5,59 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar, get_args, overload
+from typing import Any, overload
 
 from dissensus.errors import InputError
+from dissensus.files.dataframes import as_table
 from dissensus.files.readers import format_of, read_rows
 from dissensus.files.rows.bad_rows import Faults, describe
-from dissensus.files.rows.columns import PAIR_COLUMNS, Notice
-from dissensus.files.rows.pair_rows import pair_from_row, row_from_pair
+from dissensus.files.rows.columns import Notice
+from dissensus.files.rows.record_rows import R, columns_of, record_of, row_of
 from dissensus.files.source import print_notice
 from dissensus.files.trl import TRL_COLUMNS, trl_from_pair
 from dissensus.files.writers import check_writable_name, write_rows
 from dissensus.records import Margin, Pair, Record
 
-R = TypeVar("R", bound=Record)
 
+def read_records(source: str | Path | Any, record_type: type[R]) -> Iterator[R]:
+    """Stream the records of a file (.jsonl, .jsonl.gz, .parquet, .csv or a .json list) or of a table in memory.
 
-def read_records(path: str | Path, record_type: type[R]) -> Iterator[R]:
-    """Stream the records of a file (.jsonl, .jsonl.gz, .parquet, .csv or a .json list); a Pair comes from a flat row.
-
-    A file without rows gives none. Raises InputError with file and line for a row that is no such record; for
-    files of other people's making, use ``read_pairs``, which checks more and can rename and skip.
+    A Pair comes from a flat row; of records in memory each is given as it is. A source without rows gives none. Raises
+    InputError with file and line for a row that is no such record; for files of other people's making, use
+    ``read_pairs``, which checks more and can rename and skip.
     """
-    faults = Faults(remedy=f"expected a {record_type.__name__} with {_columns_of(record_type)}; write the file again")
-    for row in read_rows(Path(path), faults):
+    if not isinstance(source, str | Path):
+        source = list(source) if isinstance(source, Iterator) else source
+        if isinstance(source, list | tuple) and all(isinstance(one, record_type) for one in source):
+            yield from source
+            return
+    columns = ", ".join(columns_of(record_type))
+    faults = Faults(remedy=f"expected a {record_type.__name__} with {columns}; write the file again")
+    rows = read_rows(Path(source), faults) if isinstance(source, str | Path) else as_table(source).rows(None)
+    for row in rows:
         try:
-            yield _record(row.values, record_type)
+            yield record_of(row.values, record_type)
         except ValueError as error:
             faults(row.place, describe(error))
-
-
-def _columns_of(record_type: type[Record]) -> str:
-    return ", ".join(PAIR_COLUMNS if record_type is Pair else record_type.model_fields)
-
-
-def _record(values: dict[str, Any], record_type: type[R]) -> R:
-    if issubclass(record_type, Pair):
-        unknown = values.keys() - PAIR_COLUMNS
-        if unknown:
-            raise ValueError(f"column {min(unknown)!r} is unknown")
-        return pair_from_row(values)  # type: ignore[return-value]
-    fields = record_type.model_fields
-    given = {}
-    for name, value in values.items():
-        field = fields.get(name)
-        if value is None and field is not None and type(None) not in get_args(field.annotation):
-            # An empty text or map and nothing are the same, and CSV cannot tell them apart; another default would
-            # say what the file does not.
-            if not field.is_required() and field.default not in ("", {}):
-                raise ValueError(
-                    f"{name} is null or empty; give its value, or leave the column out for {field.default!r} throughout"
-                )
-            continue
-        given[name] = value
-    return record_type.model_validate(given)
 
 
 @overload
@@ -77,10 +58,7 @@ def write_records(path: str | Path | Iterable[Record], records: Iterable[Record]
     if first is None:
         return write_rows(path, (), {})
     every = chain((first,), iterator)
-    if isinstance(first, Pair):
-        return write_rows(path, (row_from_pair(pair) for pair in every), PAIR_COLUMNS)
-    columns = {name: field.annotation for name, field in type(first).model_fields.items()}
-    return write_rows(path, (record.model_dump() for record in every), columns)
+    return write_rows(path, map(row_of, every), columns_of(type(first)))
 
 
 def _ordered(one: Any, two: Any) -> tuple[str | Path, Iterable[Any]]:

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dissensus.files.readers import kind_of
-from dissensus.files.rows.pair_rows import descriptive, name_of, text_value, texts_of
+from dissensus.files.rows.cells import name_of
+from dissensus.files.rows.chat import text_value
+from dissensus.files.rows.pair_rows import descriptive, texts_of
 from dissensus.files.rows.row_notes import Notes
 from dissensus.records import Choice, Margin, Message, Pair, Text, content_id
 

@@ -33,8 +33,9 @@ from typing import Any
 from dissensus.errors import InputError
 from dissensus.files.readers import Row, decode_json, kind_of, read_rows
 from dissensus.files.rows.bad_rows import Faults
+from dissensus.files.rows.cells import name_of
+from dissensus.files.rows.chat import text_of
 from dissensus.files.rows.columns import Notice
-from dissensus.files.rows.pair_rows import name_of, text_of
 from dissensus.files.source import print_notice
 from dissensus.hashing import short_digest
 from dissensus.judge.runner import Question

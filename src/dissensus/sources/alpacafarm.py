@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dissensus.records import Label, Vote
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow, merge_votes, votes_of
+from dissensus.files.source import Labelled
+from dissensus.records import Label
+from dissensus.sources.public_set import Source, one_table
+from dissensus.sources.row_reader import Reading, SourceRow, one_vote
 
 _SIDES: dict[float, Label] = {1: "a", 1.5: "tie", 2: "b"}
 
@@ -21,23 +23,39 @@ class Annotation(SourceRow):
 
 
 def read(reading: Reading) -> Iterator[Labelled]:
-    """Read annotations, one pair of all the votes on the same two outputs."""
-    return merge_votes(_annotations(reading), reading)
-
-
-def _annotations(reading: Reading) -> Iterator[Labelled]:
+    """Read annotations, each a vote on two outputs."""
     for row, found in reading.rows(Annotation):
         label = _SIDES.get(found.preference)
         if label is None:
             reading.fault(row.place, f"preference is {found.preference:g}; expected 1, 2, or 1.5 for a draw")
             continue
-        pair = reading.pair(
+        yield from reading.pair(
             row,
             prompt=found.instruction,
             a=found.output_1,
             b=found.output_2,
             label=label,
-            votes=votes_of([Vote(annotator=str(found.annotator_index), vote=label)]),
+            votes=one_vote(label, str(found.annotator_index)),
         )
-        if pair is not None:
-            yield pair, None
+
+
+SOURCES = (
+    Source(
+        name="alpacafarm",
+        hub="tatsu-lab/alpaca_eval",
+        what="instructions answered by two models; the human cross-annotations of AlpacaFarm",
+        rows="validation ~2,500 votes on ~650 pairs",
+        licence="CC BY-NC 4.0 (from memory)",
+        votes="4 people by number",
+        parts={
+            "crossannotations": one_table(
+                read,
+                "validation",
+                has_people=True,
+                config="alpaca_farm_human_crossannotations",
+                files=("alpaca_farm_human_crossannotations.json",),
+                is_script=True,
+            )
+        },
+    ),
+)

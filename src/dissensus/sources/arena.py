@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from dissensus.files.readers import Row, decode_json, kind_of
-from dissensus.records import Label, Message, Pair, Vote
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow, Turn, merge_votes, messages, votes_of
+from dissensus.files.source import Labelled
+from dissensus.records import Label, Message
+from dissensus.sources.public_set import Source, one_table
+from dissensus.sources.row_reader import Reading, SourceRow, Turn, messages, one_vote
 
 _BAD = ("tie (bothbad)", "both_bad")
 _ROLES = ("user", "assistant")
@@ -90,8 +92,8 @@ class TextBattle(SourceRow):
 
 
 def read_mt_bench(reading: Reading) -> Iterator[Labelled]:
-    """Read judgments of people, one pair of all the votes on the same two conversations."""
-    return merge_votes(_mt_bench(reading, people=True), reading)
+    """Read judgments of people, each a vote on two conversations."""
+    return _mt_bench(reading, people=True)
 
 
 def read_mt_bench_gpt4(reading: Reading) -> Iterator[Labelled]:
@@ -101,10 +103,6 @@ def read_mt_bench_gpt4(reading: Reading) -> Iterator[Labelled]:
 
 def read_conversations(reading: Reading) -> Iterator[Labelled]:
     """Read battles with one vote each."""
-    return merge_votes(_conversations(reading), reading)
-
-
-def _conversations(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(Battle):
         a, b = messages(found.conversation_a), messages(found.conversation_b)
         yield from _battle(row, reading, found.question_id, a, b, found.winner, found.judge or found.judge_hash)
@@ -112,10 +110,6 @@ def _conversations(reading: Reading) -> Iterator[Labelled]:
 
 def read_parts(reading: Reading) -> Iterator[Labelled]:
     """Read battles whose messages have pieces; those with an image are dropped. A session's battles are one group."""
-    return merge_votes(_parts(reading), reading)
-
-
-def _parts(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(PartBattle):
         turns = (*found.conversation_a, *found.conversation_b)
         if any(part.type != "text" for turn in turns for part in turn.content):
@@ -128,10 +122,6 @@ def _parts(reading: Reading) -> Iterator[Labelled]:
 
 def read_texts(reading: Reading) -> Iterator[Labelled]:
     """Read battles out of lists of texts; a turn that is null was empty."""
-    return merge_votes(_texts(reading), reading)
-
-
-def _texts(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(TextBattle):
         if found.winner_model_a + found.winner_model_b + found.winner_tie != 1:
             reading.fault(row.place, "not exactly one of winner_model_a, winner_model_b and winner_tie is 1")
@@ -160,17 +150,15 @@ def _mt_bench(reading: Reading, *, people: bool) -> Iterator[Labelled]:
         if people and not (isinstance(found.judge, str) and found.judge):
             reading.fault(row.place, f"judge is {kind_of(found.judge)}; expected the name of a person")
             continue
-        pair = reading.pair(
+        yield from reading.pair(
             row,
             prompt=sides[0][0].content,
             a=sides[0][1:],
             b=sides[1][1:],
             label=label,
-            votes=votes_of([Vote(annotator=str(found.judge), vote=label)]) if people else None,
+            votes=one_vote(label, str(found.judge)) if people else None,
             group=f"mt-bench:{found.question_id}",
         )
-        if pair is not None and (people or reading.fresh(pair)):
-            yield pair, None
 
 
 def _battle(
@@ -196,18 +184,16 @@ def _battle(
     if winner in _BAD:
         reading.count("ties where both were called bad")
     label = _label(winner)
-    pair: Pair | None = reading.pair(
+    yield from reading.pair(
         row,
         prompt=a[0].content,
         a=tuple(a[1:]),
         b=tuple(b[1:]),
         label=label,
-        votes=votes_of([Vote(annotator=judge, vote=label)]),
+        votes=one_vote(label, judge),
         source_id=name,
         **fields,
     )
-    if pair is not None:
-        yield pair, None
 
 
 def _label(winner: str) -> Label:
@@ -224,3 +210,55 @@ def _interleaved(prompts: Sequence[str | None], replies: Sequence[str | None]) -
     for prompt, reply in zip(prompts, replies, strict=True):
         turns += [Message(role="user", content=prompt or ""), Message(role="assistant", content=reply or "")]
     return tuple(turns)
+
+
+SOURCES = (
+    Source(
+        name="mt-bench",
+        hub="lmsys/mt_bench_human_judgments",
+        what="80 questions of two turns, six models",
+        rows="human 3,355, gpt4_pair 2,400",
+        licence="CC BY 4.0",
+        votes="people by name, one or more; ties; gpt4: GPT-4's verdicts",
+        parts={
+            "human": one_table(read_mt_bench, "human", has_people=True),
+            "gpt4": one_table(read_mt_bench_gpt4, "gpt4_pair"),
+        },
+    ),
+    Source(
+        name="chatbot-arena",
+        hub="lmsys/chatbot_arena_conversations",
+        what="battles of two models in the words of 13,383 users",
+        rows="train 33,000",
+        licence="CC BY 4.0 (prompts), CC BY-NC 4.0 (outputs)",
+        votes="1 person by name; ties",
+        parts={"battles": one_table(read_conversations, "train", has_people=True)},
+    ),
+    Source(
+        name="arena-55k",
+        hub="lmarena-ai/arena-human-preference-55k",
+        what="battles of two models",
+        rows="train 57,477",
+        licence="Apache-2.0",
+        votes="1 person; ties",
+        parts={"battles": one_table(read_texts, "train", has_people=True, files=("train.csv",))},
+    ),
+    Source(
+        name="arena-100k",
+        hub="lmarena-ai/arena-human-preference-100k",
+        what="battles of two models, summer 2024",
+        rows="train ~106,134",
+        licence="mixed",
+        votes="1 person by name; ties",
+        parts={"battles": one_table(read_conversations, "train", has_people=True)},
+    ),
+    Source(
+        name="arena-140k",
+        hub="lmarena-ai/arena-human-preference-140k",
+        what="battles of two models, 2025",
+        rows="train ~136,000",
+        licence="CC BY 4.0 (prompts); outputs under providers' terms",
+        votes="1 person; ties",
+        parts={"battles": one_table(read_parts, "train", has_people=True)},
+    ),
+)

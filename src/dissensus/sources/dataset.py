@@ -1,25 +1,24 @@
-"""A data set by name, opened at a place: its pairs, and afterwards what came of its rows and who voted."""
+"""Public data sets by name, and every other source: opened, streamed as pairs, with a report of what became of rows."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from dissensus.errors import ConfigError, InputError
-from dissensus.files import read_pairs as read_any_pairs
 from dissensus.files.hub import commit_of
 from dissensus.files.readers import Row
 from dissensus.files.rows.bad_rows import Faults
 from dissensus.files.rows.columns import Notice
-from dissensus.files.source import print_notice
-from dissensus.records import Annotator, Pair
-from dissensus.sources.catalogue import SOURCES, Source
+from dissensus.files.source import Labelled, PairReader, ReadOptions, ReadReport, TableReader, print_notice
+from dissensus.records import Pair
+from dissensus.sources.catalogue import SOURCES
 from dissensus.sources.hub_table import PARQUET, Table, folder_rows, hub_rows, is_whole
-from dissensus.sources.row_reader import Labelled, Reading
+from dissensus.sources.public_set import Source
+from dissensus.sources.row_reader import Reading, merge_votes
 
 _NAME = re.compile(r"(?P<name>[\w./-]+?)(?::(?P<part>[\w-]+))?(?:@(?P<revision>[\w./-]+))?")
 
@@ -52,71 +51,66 @@ def find_source(name: str, *, root: str | Path | None = None) -> SourceName | No
     return SourceName(source, part, match["revision"])
 
 
-class OpenSource:
-    """The pairs of a data set, streamed once; `counts` and `annotators` are whole when they are read.
+class DatasetReader(PairReader):
+    """The pairs of a public data set, each with the margin of the source's own strength of preference if it has one."""
 
-    Iterating gives each pair with the margin of the source's own strength of preference, where it has one.
-    """
-
-    def __init__(self, name: SourceName, *, split: str, root: Path | None, skip_invalid: bool, notice: Notice) -> None:
+    def __init__(
+        self,
+        name: SourceName,
+        *,
+        split: str,
+        root: Path | None = None,
+        skip_invalid: bool = False,
+        notice: Notice = print_notice,
+    ) -> None:
+        super().__init__(notice)
         self.name = name
         self.split = split
-        self._notice = notice
-        self._faults = Faults(skip=skip_invalid)
-        part = name.source.parts[name.part]
-        tables = [table for table in part.tables if table.split == split]
-        self._needed = [table for table in tables if not table.is_optional]
         self._root = root
-        self._read = part.read
-        self._reading = Reading(name.source.name, tables, self._rows, self._faults)
-        self.n = 0
-        """Pairs that were read."""
-
-    @property
-    def counts(self) -> Counter[str]:
-        """What was dropped or is remarkable, in words."""
-        return +self._reading.counts
-
-    @property
-    def annotators(self) -> list[Annotator]:
-        """People who voted and are named."""
-        return list(self._reading.annotators.values())
+        self._skip_invalid = skip_invalid
 
     def __iter__(self) -> Iterator[Labelled]:
+        source, part = self.name.source, self.name.source.parts[self.name.part]
+        tables = [table for table in part.tables if table.split == self.split]
+        faults = Faults(skip=self._skip_invalid)
+        reading = Reading(
+            source.name, tables, lambda table: self._rows(table, tables, faults), faults, has_people=part.has_people
+        )
         if self._root is None:
-            self._say_commit()
-        for found in self._read(self._reading):
-            self.n += 1
-            yield found
-        self._close()
+            self._say_commit(tables)
+        n = 0
+        for labelled in merge_votes(part.read(reading), reading) if part.has_people else part.read(reading):
+            n += 1
+            yield labelled
+        if n == 0:
+            first = f"; the first bad row: {faults.first}" if faults.n else ""
+            raise InputError(
+                f"{source.name}: no pair in its {self.split} rows{first}; check that it is the data you mean"
+            )
+        counts = dict(+reading.counts)
+        notices = [f"{source.name}: {count} {what}" for what, count in sorted(counts.items())]
+        if faults.n:
+            notices.append(f"{source.name}: {faults.n} rows were dropped as invalid; the first: {faults.first}")
+        self._close(ReadReport(n, tuple(notices), counts, tuple(reading.annotators.values())))
 
-    def _rows(self, table: Table) -> Iterator[Row]:
+    def _rows(self, table: Table, tables: Sequence[Table], faults: Faults) -> Iterator[Row]:
         source = self.name.source
         if self._root is None:
             return hub_rows(source.hub, table, self.name.revision)
-        alone = self._needed == [table]
-        whole = len(self._reading.tables) > 1 and is_whole(self._root, source.hub, source.name, table)
-        if whole and table not in self._needed[:1]:
+        needed = [table for table in tables if not table.is_optional]
+        whole = len(tables) > 1 and is_whole(self._root, source.hub, source.name, table)
+        if whole and table not in needed[:1]:
             return iter(())  # the rows of all tables lie in one place, and were read with the first
-        return folder_rows(self._root, source.hub, source.name, table, self._faults, alone=alone, whole=whole)
+        alone = needed == [table]
+        return folder_rows(self._root, source.hub, source.name, table, faults, alone=alone, whole=whole)
 
-    def _say_commit(self) -> None:
+    def _say_commit(self, tables: Sequence[Table]) -> None:
         source, part, revision = self.name
         # Of a data set that is a script, its conversion is read, which has commits of its own.
-        converted = any(table.is_script for table in self._reading.tables)
+        converted = any(table.is_script for table in tables)
         commit = commit_of(source.hub, revision or (PARQUET if converted else None))
         if commit and commit != revision:
             self._notice(f"{source.hub} is at {commit}; to pin it: {source.name}:{part}@{commit}")
-
-    def _close(self) -> None:
-        name = self.name.source.name
-        if self.n == 0:
-            first = f"; the first bad row: {self._faults.first}" if self._faults.n else ""
-            raise InputError(f"{name}: no pair in its {self.split} rows{first}; check that it is the data you mean")
-        for what, count in sorted(self.counts.items()):
-            self._notice(f"{name}: {count} {what}")
-        if self._faults.n:
-            self._notice(f"{name}: {self._faults.n} rows were dropped as invalid; the first: {self._faults.first}")
 
 
 def open_source(
@@ -126,7 +120,7 @@ def open_source(
     root: str | Path | None = None,
     skip_invalid: bool = False,
     notice: Notice = print_notice,
-) -> OpenSource:
+) -> DatasetReader:
     """Open a data set of ``SOURCES``, to be read by iterating.
 
     Args:
@@ -135,7 +129,7 @@ def open_source(
         split: by default the first that it has.
         root: a folder with a copy, or with a copy of each of several data sets; the Hub by default.
         skip_invalid: drop rows that are not as their schema says, and count them.
-        notice: told of what was dropped, and of the commit that was read.
+        notice: called with what was dropped, and the commit that was read.
 
     Raises:
         ConfigError: there is no such data set, part or split.
@@ -151,7 +145,7 @@ def open_source(
     splits = found.source.splits(found.part)
     if split is not None and split not in splits:
         raise ConfigError(f"{name}: no split {split!r}; it has {', '.join(splits)}")
-    return OpenSource(
+    return DatasetReader(
         found,
         split=split or splits[0],
         root=None if root is None else Path(root),
@@ -160,22 +154,28 @@ def open_source(
     )
 
 
-def read_pairs(
-    source: str | Path | Any,
-    *,
-    columns: Mapping[str, str] | None = None,
-    split: str | None = None,
-    root: str | Path | None = None,
-    skip_invalid: bool = False,
-    notice: Notice = print_notice,
-) -> Iterator[Pair]:
-    """Stream the pairs of a data set of ``SOURCES``, or of anything that `dissensus.files.read_pairs` reads.
+def open_pairs(
+    source: str | Path | Any, *, root: str | Path | None = None, **options: Unpack[ReadOptions]
+) -> PairReader:
+    """Open a data set of ``SOURCES`` by its name, or anything that `dissensus.files.TableReader` reads.
 
-    ``columns`` are for the latter: with them even a known data set is read as its columns stand. ``root`` is where
-    data sets of ``SOURCES`` lie.
+    Where ``options`` say how columns are understood, even a known data set is read as its columns stand. ``root`` is
+    where data sets of ``SOURCES`` lie. Raises ConfigError and InputError as `open_source` and `TableReader`.
     """
-    is_table = not isinstance(source, str | Path)
-    if columns or is_table or find_source(str(source), root=root) is None:
-        return read_any_pairs(source, columns=columns, split=split, skip_invalid=skip_invalid, notice=notice)
-    opened = open_source(str(source), split=split, root=root, skip_invalid=skip_invalid, notice=notice)
-    return (pair for pair, _ in opened)
+    is_described = any(options.get(name) for name in ("columns", "values", "annotator", "votes"))
+    if is_described or not isinstance(source, str | Path) or find_source(str(source), root=root) is None:
+        return TableReader(source, **options)
+    return open_source(
+        str(source),
+        split=options.get("split"),
+        root=root,
+        skip_invalid=options.get("skip_invalid", False),
+        notice=options.get("notice", print_notice),
+    )
+
+
+def read_pairs(
+    source: str | Path | Any, *, root: str | Path | None = None, **options: Unpack[ReadOptions]
+) -> Iterator[Pair]:
+    """Stream the pairs of a source, by name or any other: see `open_pairs`."""
+    return open_pairs(source, root=root, **options).pairs()

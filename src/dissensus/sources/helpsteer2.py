@@ -15,8 +15,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from dissensus.files.readers import Row, decode_json
-from dissensus.records import Margin, Message, Vote
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow, merge_votes, side_of, votes_of
+from dissensus.files.rows.merge import votes_of
+from dissensus.files.source import Labelled
+from dissensus.records import Message, Vote
+from dissensus.sources.public_set import Source, one_table
+from dissensus.sources.row_reader import Reading, SourceRow, side_of
 
 _TURN = "\n<extra_id_1>"
 _ROLES = {"Assistant\n": "assistant", "User\n": "user"}
@@ -80,10 +83,6 @@ class Rated(SourceRow):
 
 def read_preferences(reading: Reading) -> Iterator[Labelled]:
     """Read preferences with a vote for each person; the margin is the size of the strength over 3."""
-    return merge_votes(_preferences(reading), reading)
-
-
-def _preferences(reading: Reading) -> Iterator[Labelled]:
     wanted = _SPLITS[reading.tables[0].split]
     for row, found in reading.rows(Preference):
         if found.split != wanted:
@@ -91,16 +90,15 @@ def _preferences(reading: Reading) -> Iterator[Labelled]:
         strengths = [opinion.strength for opinion in found.all_preferences_unprocessed]
         said = [Vote(vote=side_of(-strength)) for strength in strengths if strength != _NEITHER]
         reading.count("people who found neither response valid (no vote)", len(strengths) - len(said))
-        pair = reading.pair(
+        yield from reading.pair(
             row,
             prompt=split_turns(found.prompt),
             a=found.response_1,
             b=found.response_2,
             label=side_of(-found.preference_strength),
             votes=votes_of(said),
+            margin=abs(found.preference_strength) / _STRONGEST,
         )
-        if pair is not None:
-            yield pair, Margin(pair_id=pair.id, margin=abs(found.preference_strength) / _STRONGEST)
 
 
 def read_ratings(reading: Reading) -> Iterator[Labelled]:
@@ -113,15 +111,14 @@ def read_ratings(reading: Reading) -> Iterator[Labelled]:
             continue
         (first_row, first), waiting = waiting, None
         gap = first.score - found.score
-        pair = reading.pair(
+        yield from reading.pair(
             first_row,
             prompt=split_turns(found.prompt),
             a=first.response,
             b=found.response,
             label=side_of(gap),
+            margin=abs(gap) / _HIGHEST,
         )
-        if pair is not None and reading.fresh(pair):
-            yield pair, Margin(pair_id=pair.id, margin=abs(gap) / _HIGHEST)
     reading.count("dropped: a response without a second one to its prompt", int(waiting is not None))
 
 
@@ -145,3 +142,28 @@ def split_turns(prompt: str) -> tuple[Message, ...]:
         else:
             turns.append(Message(role="user", content=part))
     return tuple(turns)
+
+
+def _in_folder(name: str) -> dict[str, Any]:
+    return {"data_dir": name, "files": (f"{name}/{name}.jsonl.gz", f"{name}/{name}.jsonl")}
+
+
+SOURCES = (
+    Source(
+        name="helpsteer2",
+        hub="nvidia/HelpSteer2",
+        what="responses to prompts of one turn or several; preferences, and ratings of single responses",
+        rows="preference ~9,125; ratings: train 20,324, validation 1,038; disagreements ~21,000",
+        licence="CC BY 4.0",
+        votes="3 to 5 people, strengths -3 to 3; ties",
+        parts={
+            # On the Hub one split holds both; the rows say which they belong to.
+            "preference": one_table(
+                read_preferences, "train", "validation", has_people=True, hub_split="train", **_in_folder("preference")
+            ),
+            "ratings": one_table(read_ratings, "train", "validation", files=("{split}.jsonl.gz", "{split}.jsonl")),
+            "disagreements": one_table(read_ratings, "train", **_in_folder("disagreements")),
+        },
+        sizes={"train": 8700, "validation": 450},
+    ),
+)

@@ -7,8 +7,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dissensus.records import Margin, Vote
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow, Turn, merge_votes, messages, side_of, votes_of
+from dissensus.files.rows.merge import votes_of
+from dissensus.files.source import Labelled
+from dissensus.records import Vote
+from dissensus.sources.public_set import Source, one_table
+from dissensus.sources.row_reader import Reading, SourceRow, Turn, messages, side_of
 
 _STRONGEST = 3
 _Strength = Annotated[int, Field(ge=-3, le=3)]
@@ -33,15 +36,11 @@ class Preference(SourceRow):
 
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read preferences with a vote for each person; the category is the source's domain (code, stem, …)."""
-    return merge_votes(_preferences(reading), reading)
-
-
-def _preferences(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(Preference):
         if found.context[-1].role != "user":
             reading.fault(row.place, f"context ends with the role {found.context[-1].role!r}; expected user")
             continue
-        pair = reading.pair(
+        yield from reading.pair(
             row,
             prompt=messages(found.context),
             a=found.response1,
@@ -49,6 +48,28 @@ def _preferences(reading: Reading) -> Iterator[Labelled]:
             label=side_of(-found.overall_preference),
             votes=votes_of([Vote(vote=side_of(-opinion.score)) for opinion in found.individual_preference]),
             category=found.domain,
+            margin=abs(found.overall_preference) / _STRONGEST,
         )
-        if pair is not None:
-            yield pair, Margin(pair_id=pair.id, margin=abs(found.overall_preference) / _STRONGEST)
+
+
+SOURCES = (
+    Source(
+        name="helpsteer3",
+        hub="nvidia/HelpSteer3",
+        what="general, STEM, code and multilingual prompts",
+        rows="train 38,459, validation 2,017",
+        licence="CC BY 4.0",
+        votes="up to 3 people, strengths -3 to 3; ties",
+        parts={
+            "preference": one_table(
+                read,
+                "train",
+                "validation",
+                has_people=True,
+                config="preference",
+                files=("preference/{split}.jsonl.gz", "preference/{split}.jsonl"),
+            )
+        },
+        sizes={"train": 38459, "validation": 2017},
+    ),
+)

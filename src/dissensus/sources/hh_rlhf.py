@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from dissensus.files.trl import orient
+from dissensus.files.source import Labelled
 from dissensus.records import Message
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow
+from dissensus.sources.hub_table import Table
+from dissensus.sources.public_set import Part, Source
+from dissensus.sources.row_reader import Reading, SourceRow
 
 _REPLY = "\n\nAssistant:"
 _TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -43,10 +45,7 @@ def read(reading: Reading) -> Iterator[Labelled]:
         turns = split_turns(prompt)
         if any(one.role == two.role for one, two in pairwise(turns)):
             reading.count("prompts with two turns of one speaker in a row")
-        a, b, label = orient(turns, chosen, rejected)
-        pair = reading.pair(row, prompt=turns, a=a, b=b, label=label, group=turns[0].content)
-        if pair is not None and reading.fresh(pair):
-            yield pair, None
+        yield from reading.oriented(row, prompt=turns, chosen=chosen, rejected=rejected, group=turns[0].content)
 
 
 def split_turns(transcript: str) -> tuple[Message, ...]:
@@ -74,3 +73,29 @@ def _wrong(found: Comparison) -> str:
 def _split(transcript: str) -> tuple[str, str]:
     prompt, _, reply = transcript.rpartition(_REPLY)
     return prompt, reply.removeprefix(" ")
+
+
+def _hh(*parts: str) -> Part:
+    tables = tuple(
+        Table(split, data_dir=part, files=(f"{part}/{split}.jsonl.gz", f"{part}/{split}.jsonl"))
+        for split in ("train", "test")
+        for part in parts
+    )
+    return Part(read, tables)
+
+
+_PARTS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
+
+SOURCES = (
+    Source(
+        name="hh-rlhf",
+        hub="Anthropic/hh-rlhf",
+        what="dialogues; the more helpful, or the less harmful, last reply",
+        rows="train 160,800, test 8,552",
+        licence="MIT",
+        votes="1 person; no ties",
+        parts={"all": _hh(*_PARTS), **{part: _hh(part) for part in _PARTS}},
+        paper="in",
+        sizes={"train": 160800, "test": 8552},
+    ),
+)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dissensus.errors import InputError
-from dissensus.files.hub import HubTable, read_hub_table, read_saved
+from dissensus.files.hub import is_saved, read_hub, read_saved
 from dissensus.files.readers import SUFFIXES, Fault, Format, Row, format_of, read_rows
 
 _CONVERTED = "default"
@@ -26,7 +26,7 @@ class Table:
     config: str | None = None
     data_dir: str | None = None
     files: tuple[str, ...] = ()
-    """Where its rows lie in the repository: patterns, the first that matches counts."""
+    """Where its rows lie in the repository: patterns with ``{split}`` in them; the first that matches counts."""
     lines_in: Format | None = None
     """The format of those files, where their name says otherwise."""
     is_script: bool = False
@@ -36,17 +36,14 @@ class Table:
     hub_split: str | None = None
     """What the split is called on the Hub, where rows of several splits lie in one there."""
 
-    def on_hub(self, hub: str, revision: str | None) -> HubTable:
-        """Say what to ask `datasets` for."""
-        if self.is_script:
-            folder = f"{self.config or 'default'}/{self.split}"
-            return HubTable(hub, self.split, data_files=f"{folder}/*.parquet", revision=revision or PARQUET)
-        return HubTable(hub, self.hub_split or self.split, self.config, self.data_dir, revision=revision)
-
 
 def hub_rows(hub: str, table: Table, revision: str | None) -> Iterator[Row]:
-    """Stream the rows of a table from the Hub."""
-    return read_hub_table(table.on_hub(hub, revision))
+    """Stream the rows of a table from the Hub. Raises InputError."""
+    if table.is_script:
+        files = {table.split: f"{table.config or 'default'}/{table.split}/*.parquet"}
+        return read_hub(hub, split=table.split, data_files=files, revision=revision or PARQUET)
+    split = table.hub_split or table.split
+    return read_hub(hub, split=split, name=table.config, data_dir=table.data_dir, revision=revision)
 
 
 def folder_rows(
@@ -81,7 +78,7 @@ def folder_rows(
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give a copy of {hub}, or leave out --from to read from the Hub")
     folder = _folder(root, hub, name)
-    if _is_saved(folder):
+    if is_saved(folder):
         yield from read_saved(folder, table.hub_split or table.split)
         return
     tried = [f"{_CONVERTED}/{table.split}/*.parquet"] if whole else list(_patterns(table, alone=alone))
@@ -100,17 +97,13 @@ def folder_rows(
 def is_whole(root: Path, hub: str, name: str, table: Table) -> bool:
     """Tell whether all rows of a split lie in one place there: a folder of `save_to_disk`, or the Hub's conversion."""
     folder = _folder(root, hub, name)
-    return _is_saved(folder) or (
+    return is_saved(folder) or (
         table.data_dir is not None and any(folder.glob(f"{_CONVERTED}/{table.split}/*.parquet"))
     )
 
 
 def _folder(root: Path, hub: str, name: str) -> Path:
     return next((path for path in (root / hub, root / hub.partition("/")[2], root / name) if path.is_dir()), root)
-
-
-def _is_saved(folder: Path) -> bool:
-    return any((folder / mark).exists() for mark in ("state.json", "dataset_dict.json"))
 
 
 def _form(path: Path, table: Table) -> Format | None:
@@ -121,7 +114,7 @@ def _form(path: Path, table: Table) -> Format | None:
 
 
 def _patterns(table: Table, *, alone: bool) -> Iterator[str]:
-    yield from table.files
+    yield from (pattern.replace("{split}", table.split) for pattern in table.files)
     part = table.data_dir or table.config or "default"
     for folder in (f"{part}/", *(("data/", "") if alone else ())):
         yield f"{folder}{table.split}/*.parquet"

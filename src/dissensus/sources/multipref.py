@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Literal
 
-from dissensus.records import Annotator, Margin, Vote
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow, majority, merge_votes, side_of, votes_of
+from dissensus.files.rows.merge import majority, votes_of
+from dissensus.files.source import Labelled
+from dissensus.records import Annotator, Vote
+from dissensus.sources.public_set import Source, one_table
+from dissensus.sources.row_reader import Reading, SourceRow, side_of
 
 _STRENGTHS = {
     "A-is-clearly-better": 2,
@@ -45,10 +48,6 @@ def read(reading: Reading) -> Iterator[Labelled]:
 
     The label is the majority's, the margin the size of the mean of the steps over 2.
     """
-    return merge_votes(_comparisons(reading), reading)
-
-
-def _comparisons(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(Comparison):
         kinds = {"normal": found.normal_worker_annotations, "expert": found.expert_worker_annotations}
         said = [
@@ -58,7 +57,8 @@ def _comparisons(reading: Reading) -> Iterator[Labelled]:
         if votes is None:
             reading.count("dropped: a comparison that nobody annotated")
             continue
-        pair = reading.pair(
+        strength = fmean(_STRENGTHS[a.overall_pref] for k in kinds.values() for a in k)
+        for found_pair in reading.pair(
             row,
             prompt=found.text,
             a=found.completion_a,
@@ -68,12 +68,24 @@ def _comparisons(reading: Reading) -> Iterator[Labelled]:
             source_id=found.comparison_id,
             category=found.category,
             group=f"multipref:{found.prompt_id}",
-        )
-        if pair is None:
-            continue
-        for kind, workers in kinds.items():
-            for a in workers:
-                if not reading.annotators[a.evaluator].attributes:
-                    reading.annotators[a.evaluator] = Annotator(id=a.evaluator, attributes={"worker": kind})
-        strength = fmean(_STRENGTHS[a.overall_pref] for k in kinds.values() for a in k)
-        yield pair, Margin(pair_id=pair.id, margin=abs(strength) / 2)
+            margin=abs(strength) / 2,
+        ):
+            for kind, workers in kinds.items():
+                for a in workers:
+                    if not reading.annotators[a.evaluator].attributes:
+                        reading.annotators[a.evaluator] = Annotator(id=a.evaluator, attributes={"worker": kind})
+            yield found_pair
+
+
+SOURCES = (
+    Source(
+        name="multipref",
+        hub="allenai/multipref",
+        what="instructions answered by two models",
+        rows="train 10,461",
+        licence="ODC-By",
+        votes="4 people by name, two of them experts, five steps; ties",
+        parts={"comparisons": one_table(read, "train", has_people=True, config="default")},
+        sizes={"train": 10461},
+    ),
+)

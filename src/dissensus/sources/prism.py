@@ -14,8 +14,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from dissensus.files.readers import Row
-from dissensus.records import Annotator, Margin, Message, Vote
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow, merge_votes, side_of, votes_of
+from dissensus.files.source import Labelled
+from dissensus.records import Annotator, Message
+from dissensus.sources.hub_table import Table
+from dissensus.sources.public_set import Part, Source
+from dissensus.sources.row_reader import Reading, SourceRow, one_vote, side_of
 
 EMPTY = "EMPTY STRING"
 """What stands for a missing or empty text in this data set."""
@@ -76,7 +79,8 @@ def read(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(Utterance, "utterances"):
         turns = conversations.setdefault(found.conversation_id, {})
         turns.setdefault(found.turn, []).append((row, found))
-    yield from merge_votes((one for turns in conversations.values() for one in _conversation(turns, reading)), reading)
+    for turns in conversations.values():
+        yield from _conversation(turns, reading)
     voted = set(reading.annotators)
     for _, participant in reading.rows(Participant, "survey"):
         if participant.user_id in voted:
@@ -125,17 +129,16 @@ def _turn(prompt: tuple[Message, ...], answers: list[tuple[Row, Utterance]], rea
             reading.count("dropped: an empty response")
             continue
         label = side_of(one.score - two.score)
-        pair = reading.pair(
+        yield from reading.pair(
             row,
             prompt=prompt,
             a=one.model_response,
             b=two.model_response,
             label=label,
-            votes=votes_of([Vote(annotator=one.user_id, vote=label)]),
+            votes=one_vote(label, one.user_id),
             group=f"prism:{one.conversation_id}",
+            margin=abs(one.score - two.score) / _SCALE,
         )
-        if pair is not None:
-            yield pair, Margin(pair_id=pair.id, margin=abs(one.score - two.score) / _SCALE)
 
 
 def _attributes(value: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -148,3 +151,27 @@ def _attributes(value: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]
             yield from _attributes(inside)
         elif inside not in (None, "", EMPTY) and name != "user_id":
             yield prefix + name, inside
+
+
+SOURCES = (
+    Source(
+        name="prism",
+        hub="HannahRoseKirk/prism-alignment",
+        what="people of 75 countries talk with models and rate each answer",
+        rows="utterances 68,371 of 1,396 people",
+        licence="CC BY 4.0 (people), CC BY-NC 4.0 (models)",
+        votes="1 person, scores 1 to 100; ties; with demographics",
+        parts={
+            "utterances": Part(
+                read,
+                (
+                    Table("train", "utterances", config="utterances", files=("utterances.jsonl",)),
+                    Table("train", "survey", config="survey", files=("survey.jsonl",), is_optional=True),
+                ),
+                has_people=True,
+            )
+        },
+        paper="out",
+        sizes={"train": 67000},
+    ),
+)

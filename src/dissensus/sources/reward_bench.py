@@ -12,8 +12,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dissensus.files.trl import orient
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow
+from dissensus.files.source import Labelled
+from dissensus.sources.public_set import Source, one_table
+from dissensus.sources.row_reader import Reading, SourceRow
 
 
 class Comparison(SourceRow):
@@ -53,28 +54,48 @@ class Choices(SourceRow):
 def read_first(reading: Reading) -> Iterator[Labelled]:
     """Read comparisons."""
     for row, found in reading.rows(Comparison):
-        a, b, label = orient(found.prompt, found.chosen, found.rejected)
-        pair = reading.pair(
-            row, prompt=found.prompt, a=a, b=b, label=label, source_id=str(found.id), category=found.subset
+        yield from reading.oriented(
+            row,
+            prompt=found.prompt,
+            chosen=found.chosen,
+            rejected=found.rejected,
+            source_id=str(found.id),
+            category=found.subset,
         )
-        if pair is not None and reading.fresh(pair):
-            yield pair, None
 
 
 def read_second(reading: Reading) -> Iterator[Labelled]:
     """Read every good completion against every bad one."""
     for row, found in reading.rows(Choices):
         for (i, chosen), (j, rejected) in product(enumerate(found.chosen), enumerate(found.rejected)):
-            a, b, label = orient(found.prompt, chosen, rejected)
-            pair = reading.pair(
+            yield from reading.oriented(
                 row,
                 prompt=found.prompt,
-                a=a,
-                b=b,
-                label=label,
+                chosen=chosen,
+                rejected=rejected,
                 source_id=f"{found.id}:{i}-{j}",
                 category=found.subset,
                 group=f"reward-bench-2:{found.id}",
             )
-            if pair is not None and reading.fresh(pair):
-                yield pair, None
+
+
+SOURCES = (
+    Source(
+        name="reward-bench",
+        hub="allenai/reward-bench",
+        what="a test of reward models: chat, hard chat, safety, reasoning",
+        rows="filtered 2,985, raw 5,123",
+        licence="ODC-By",
+        votes="nobody: verified labels",
+        parts={"comparisons": one_table(read_first, "filtered", "raw")},
+    ),
+    Source(
+        name="reward-bench-2",
+        hub="allenai/reward-bench-2",
+        what="its successor: best of four, and prompts with several right answers",
+        rows="test 1,865",
+        licence="ODC-By",
+        votes="nobody: verified labels",
+        parts={"choices": one_table(read_second, "test")},
+    ),
+)

@@ -1,4 +1,4 @@
-"""One reading of a data set: its rows in, checked against their schema; pairs out, and what came of every row."""
+"""One reading of a public data set: rows in, checked against their schema; pairs out, and what became of every row."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dissensus.files.readers import Fault, Row
 from dissensus.files.rows.bad_rows import describe
-from dissensus.files.rows.merge import Merged, majority, votes_of
-from dissensus.records import Annotator, Label, Margin, Message, Pair, Text, Votes, content_id, plain_text
+from dissensus.files.rows.merge import Merged, votes_of
+from dissensus.files.source import Labelled
+from dissensus.files.trl import orient
+from dissensus.records import Annotator, Label, Margin, Message, Pair, Text, Vote, Votes, content_id, plain_text
 from dissensus.sources.hub_table import Table
-
-__all__ = ["Labelled", "Reading", "SourceRow", "Turn", "majority", "merge_votes", "messages", "side_of", "votes_of"]
-
-Labelled = tuple[Pair, Margin | None]
 
 
 class SourceRow(BaseModel):
@@ -36,10 +34,16 @@ R = TypeVar("R", bound=SourceRow)
 
 
 class Reading:
-    """What a reader is given: validated rows of the tables that are read, and places to tell what became of them."""
+    """What a reader is given: validated rows of the tables that are read, and where it reports what became of them."""
 
     def __init__(
-        self, dataset: str, tables: Sequence[Table], rows: Callable[[Table], Iterator[Row]], fault: Fault
+        self,
+        dataset: str,
+        tables: Sequence[Table],
+        rows: Callable[[Table], Iterator[Row]],
+        fault: Fault,
+        *,
+        has_people: bool = False,
     ) -> None:
         self.dataset = dataset
         self.tables = tables
@@ -48,6 +52,7 @@ class Reading:
         """What was dropped, repeated or remarkable, in words."""
         self.annotators: dict[str, Annotator] = {}
         """People who voted, with what the source says of them."""
+        self._has_people = has_people
         self._rows = rows
         self._seen: dict[int, int] = {}
         self._contents: dict[str, str] = {}
@@ -64,7 +69,7 @@ class Reading:
                     self.fault(row.place, describe(error))
 
     def count(self, what: str, n: int = 1) -> None:
-        """Count something to be told when all is read."""
+        """Count something to be reported when all is read."""
         self.counts[what] += n
 
     def pair(
@@ -77,41 +82,43 @@ class Reading:
         label: Label | None = None,
         votes: Votes | None = None,
         source_id: str | None = None,
+        margin: float | None = None,
         **fields: Any,
-    ) -> Pair | None:
-        """Make a pair; None, and counted, where a text is empty or both responses are the same.
+    ) -> Iterator[Labelled]:
+        """Make a pair with its margin; nothing, and counted, where a text is empty or both responses are the same.
 
         ``source_id`` is the source's own name of the pair, made unique by the data set's; without one the id is a hash
-        of the texts.
+        of the texts. Where nobody votes, a pair that came before, in either orientation, is dropped and counted.
         """
         prompt, a, b = (self._whole(text) for text in (prompt, a, b))
-        if not plain_text(prompt).strip():
-            self.count("dropped: an empty prompt")
-        elif not (plain_text(a).strip() and plain_text(b).strip()):
-            self.count("dropped: an empty response")
-        elif a == b:
+        empty = "an empty prompt" if not plain_text(prompt).strip() else "an empty response"
+        if not all(plain_text(text).strip() for text in (prompt, a, b)):
+            self.count(f"dropped: {empty}")
+            return
+        if a == b:
             self.count("dropped: both responses the same")
-        else:
-            name = content_id(prompt, a, b) if source_id is None else f"{self.dataset}:{source_id}"
-            if source_id is not None and not self._is_new(name, content_id(prompt, a, b), row):
-                return None
-            try:
-                for vote in votes.annotations or () if votes else ():
-                    if vote.annotator is not None:
-                        self.annotators.setdefault(vote.annotator, Annotator(id=vote.annotator))
-                return Pair(
-                    id=name,
-                    prompt=prompt,
-                    response_a=a,
-                    response_b=b,
-                    label=label,
-                    votes=votes,
-                    dataset=self.dataset,
-                    **fields,
-                )
-            except ValidationError as error:
-                self.fault(row.place, describe(error))
-        return None
+            return
+        name = content_id(prompt, a, b) if source_id is None else f"{self.dataset}:{source_id}"
+        if source_id is not None and not self._is_new(name, content_id(prompt, a, b), row):
+            return
+        texts = {"prompt": prompt, "response_a": a, "response_b": b}
+        try:
+            for vote in votes.annotations or () if votes else ():
+                if vote.annotator is not None:
+                    self.annotators.setdefault(vote.annotator, Annotator(id=vote.annotator))
+            pair = Pair(id=name, **texts, label=label, votes=votes, dataset=self.dataset, **fields)
+        except ValidationError as error:
+            self.fault(row.place, describe(error))
+            return
+        if self._has_people or self._is_fresh(pair):
+            yield pair, None if margin is None else Margin(pair_id=name, margin=margin)
+
+    def oriented(
+        self, row: Row, *, prompt: Text, chosen: Text, rejected: Text, is_tie: bool = False, **fields: Any
+    ) -> Iterator[Labelled]:
+        """Make a pair of a chosen and a rejected response, in an order that says nothing; otherwise as `pair`."""
+        a, b, label = orient(prompt, chosen, rejected)
+        return self.pair(row, prompt=prompt, a=a, b=b, label="tie" if is_tie else label, **fields)
 
     def _is_new(self, name: str, content: str, row: Row) -> bool:
         """Tell whether an id of the source comes for the first time; it may not come again with other texts."""
@@ -125,11 +132,8 @@ class Reading:
             self.fault(row.place, f"the id {name!r} came before with other texts; ids name one pair each")
         return False
 
-    def fresh(self, pair: Pair) -> bool:
-        """Tell whether a pair comes for the first time, in either orientation; counts it otherwise.
-
-        For sources without annotators: where the same two responses come again with the other label, the first stands.
-        """
+    def _is_fresh(self, pair: Pair) -> bool:
+        """Tell whether a pair comes for the first time, whatever its label then was; counts it otherwise."""
         ends = sorted((plain_text(pair.response_a), plain_text(pair.response_b)))
         key = hash((plain_text(pair.prompt), *ends))
         chosen = hash(plain_text(pair.response_a if pair.label == "a" else pair.response_b)) if pair.label else 0
@@ -156,6 +160,11 @@ class Reading:
 def side_of(strength: float) -> Label:
     """Turn a strength that is positive for response a into a label."""
     return "tie" if strength == 0 else "a" if strength > 0 else "b"
+
+
+def one_vote(vote: Label, annotator: str | None) -> Votes | None:
+    """Make the votes on a pair of which one person has said something."""
+    return votes_of([Vote(annotator=annotator, vote=vote)])
 
 
 def messages(turns: Sequence[Turn]) -> tuple[Message, ...]:

@@ -10,8 +10,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dissensus.records import Label
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow
+from dissensus.files.source import Labelled
+from dissensus.sources.public_set import Source, one_table
+from dissensus.sources.row_reader import Reading, SourceRow
 
 
 class Comparison(SourceRow):
@@ -36,15 +37,27 @@ class Comparison(SourceRow):
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read comparisons; the category is the subreddit, the group the post."""
     for row, found in reading.rows(Comparison):
-        label: Label = "a" if found.labels == 1 else "b"
-        pair = reading.pair(
+        yield from reading.pair(
             row,
             prompt=found.history,
             a=found.human_ref_A,
             b=found.human_ref_B,
-            label=label,
+            label="a" if found.labels == 1 else "b",
             category=found.domain.rpartition("_")[0] or found.domain,
             group=f"shp:{found.post_id}",
         )
-        if pair is not None and reading.fresh(pair):
-            yield pair, None
+
+
+SOURCES = (
+    Source(
+        name="shp",
+        hub="stanfordnlp/SHP",
+        what="comments on posts of 18 subreddits",
+        rows="train 348,718, validation 18,436, test 18,409",
+        licence="see the card (Reddit's terms)",
+        votes="a crowd's scores, as a label; no ties",
+        parts={
+            "comparisons": one_table(read, "train", "validation", "test", files=("*/{split}.json",), lines_in="jsonl")
+        },
+    ),
+)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
 
-from dissensus.records import Label, Margin, Pair, Vote
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow, merge_votes, side_of, votes_of
+from dissensus.files.readers import Row
+from dissensus.files.source import Labelled
+from dissensus.records import Label
+from dissensus.sources.public_set import Part, Reader, Source, one_table
+from dissensus.sources.row_reader import Reading, SourceRow, one_vote, side_of
 
 _RAW_SPLITS = {"train": ("train",), "validation": ("valid1", "valid2"), "test": ("test",)}
 """Splits on the Hub to those that rows of the raw files name."""
@@ -37,14 +40,19 @@ class Summary(SourceRow):
     text: str
 
 
-class Comparison(SourceRow):
-    """A labeler's choice between two summaries."""
+class Judged(SourceRow):
+    """What a labeler says of one or two summaries of a text."""
 
     info: Info
-    summaries: Annotated[list[Summary], Field(min_length=2, max_length=2)]
-    choice: Annotated[int, Field(ge=0, le=1)]
     worker: str
     split: Literal["train", "valid1", "valid2", "test"]
+
+
+class Comparison(Judged):
+    """A labeler's choice between two summaries."""
+
+    summaries: Annotated[list[Summary], Field(min_length=2, max_length=2)]
+    choice: Annotated[int, Field(ge=0, le=1)]
 
 
 class Axes(SourceRow):
@@ -59,23 +67,13 @@ class RatedSummary(Summary):
     axes: Axes
 
 
-class Rating(SourceRow):
+class Rating(Judged):
     """A labeler's rating of one summary."""
 
-    info: Info
     summary: RatedSummary
-    worker: str
-    split: Literal["train", "valid1", "valid2", "test"]
 
 
-def read_comparisons(reading: Reading) -> Iterator[Labelled]:
-    """Read comparisons with a vote for each labeler."""
-    return merge_votes(_comparisons(reading), reading)
-
-
-def read_axis(reading: Reading) -> Iterator[Labelled]:
-    """Read pairs of a labeler's ratings; equal ones are a tie, and the margin is the difference over 6."""
-    return merge_votes(_rated_pairs(reading), reading)
+R = TypeVar("R", bound=Judged)
 
 
 def prompt_of(info: Info) -> str | None:
@@ -87,57 +85,78 @@ def prompt_of(info: Info) -> str | None:
     return None
 
 
-def _comparisons(reading: Reading) -> Iterator[Labelled]:
+def _rows(reading: Reading, model: type[R]) -> Iterator[tuple[Row, R, str]]:
+    """Stream the rows of the split that is read, with their prompts."""
     wanted = _RAW_SPLITS[reading.tables[0].split]
-    for row, found in reading.rows(Comparison):
+    for row, found in reading.rows(model):
         if found.split not in wanted:
             continue
         prompt = prompt_of(found.info)
         if prompt is None:
             reading.fault(row.place, "info has neither a post nor an article")
-            continue
+        else:
+            yield row, found, prompt
+
+
+def read_comparisons(reading: Reading) -> Iterator[Labelled]:
+    """Read comparisons with a vote for each labeler."""
+    for row, found, prompt in _rows(reading, Comparison):
         label: Label = "a" if found.choice == 0 else "b"
-        pair = reading.pair(
+        yield from reading.pair(
             row,
             prompt=prompt,
             a=found.summaries[0].text,
             b=found.summaries[1].text,
             label=label,
-            votes=votes_of([Vote(annotator=found.worker, vote=label)]),
+            votes=one_vote(label, found.worker),
             group=found.info.id,
         )
-        if pair is not None:
-            yield pair, None
 
 
-def _rated_pairs(reading: Reading) -> Iterator[Labelled]:
-    wanted = _RAW_SPLITS[reading.tables[0].split]
-    rated: dict[tuple[str, str], list[tuple[int, Rating, str]]] = {}
-    places = {}
-    for row, found in reading.rows(Rating):
-        if found.split not in wanted:
-            continue
-        prompt = prompt_of(found.info)
-        if prompt is None:
-            reading.fault(row.place, "info has neither a post nor an article")
-        elif found.summary.axes.overall is None:
+def read_axis(reading: Reading) -> Iterator[Labelled]:
+    """Read pairs of a labeler's ratings; equal ones are a tie, and the margin is the difference over 6."""
+    rated: dict[tuple[str, str], list[tuple[int, Rating, str, Row]]] = {}
+    for row, found, prompt in _rows(reading, Rating):
+        if found.summary.axes.overall is None:
             reading.count("dropped: a summary without an overall rating")
         else:
-            rated.setdefault((found.info.id, found.worker), []).append((found.summary.axes.overall, found, prompt))
-            places[id(found)] = row
+            key = found.info.id, found.worker
+            rated.setdefault(key, []).append((found.summary.axes.overall, found, prompt, row))
     for ratings in rated.values():
         if len(ratings) < 2:
             reading.count("dropped: a labeler's only summary of a text")
-        for (one, first, prompt), (two, second, _) in combinations(ratings, 2):
+        for (one, first, prompt, row), (two, second, _, _) in combinations(ratings, 2):
             label = side_of(one - two)
-            pair: Pair | None = reading.pair(
-                places[id(first)],
+            yield from reading.pair(
+                row,
                 prompt=prompt,
                 a=first.summary.text,
                 b=second.summary.text,
                 label=label,
-                votes=votes_of([Vote(annotator=first.worker, vote=label)]),
+                votes=one_vote(label, first.worker),
                 group=first.info.id,
+                margin=abs(one - two) / _STEPS,
             )
-            if pair is not None:
-                yield pair, Margin(pair_id=pair.id, margin=abs(one - two) / _STEPS)
+
+
+def _part(read: Reader, config: str, splits: tuple[str, ...], folders: tuple[str, ...]) -> Part:
+    files = tuple(f"{folder}/*.{form}" for folder in folders for form in ("json", "jsonl"))
+    return one_table(read, *splits, has_people=True, config=config, files=files, lines_in="jsonl", is_script=True)
+
+
+SOURCES = (
+    Source(
+        name="summarize-from-feedback",
+        hub="openai/summarize_from_feedback",
+        what="summaries of Reddit posts and of news articles",
+        rows="comparisons: train 92,858, validation 86,086; axis: validation ~8,585, test ~6,313",
+        licence="modified MIT; posts CC BY 4.0",
+        votes="1 labeler or more, by name; axis: ratings 1 to 7",
+        parts={
+            "comparisons": _part(read_comparisons, "comparisons", ("train", "validation"), ("comparisons",)),
+            "axis": _part(read_axis, "axis", ("validation", "test"), ("axis_evals", "axis")),
+        },
+        paper="in",
+        sizes={"train": 92858, "validation": 86086},
+    ),
+)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dissensus.files.trl import orient
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow
+from dissensus.files.source import Labelled
+from dissensus.sources.public_set import Source, one_table
+from dissensus.sources.row_reader import Reading, SourceRow
 
 
 class Comparison(SourceRow):
@@ -22,10 +23,21 @@ class Comparison(SourceRow):
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read comparisons; spaces at the edges stay."""
     for row, found in reading.rows(Comparison):
-        texts = (found.prompt, found.chosen, found.rejected)
-        if any(text != text.strip() for text in texts):
+        if any(text != text.strip() for text in (found.prompt, found.chosen, found.rejected)):
             reading.count("rows with space at the edges of a text")
-        a, b, label = orient(*texts)
-        pair = reading.pair(row, prompt=found.prompt, a=a, b=b, label=label)
-        if pair is not None and reading.fresh(pair):
-            yield pair, None
+        yield from reading.oriented(row, prompt=found.prompt, chosen=found.chosen, rejected=found.rejected)
+
+
+SOURCES = (
+    Source(
+        name="synthetic-instruct",
+        hub="Dahoas/synthetic-instruct-gptj-pairwise",
+        what="instructions answered by a stronger and a weaker model",
+        rows="train 33,143",
+        licence="none stated",
+        votes="nobody: the stronger model is the chosen one",
+        parts={"comparisons": one_table(read, "train")},
+        paper="in",
+        sizes={"train": 33143},
+    ),
+)

@@ -14,9 +14,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dissensus.files.trl import orient
-from dissensus.records import Label, Margin
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow, Turn, side_of
+from dissensus.files.source import Labelled
+from dissensus.sources.public_set import Source, one_table
+from dissensus.sources.row_reader import Reading, SourceRow, Turn, side_of
 
 _SUSPECT, _LOW = 10, 4
 """An overall score of 10 beside ratings whose mean is at most 4."""
@@ -99,9 +99,8 @@ def read_original(reading: Reading) -> Iterator[Labelled]:
                 reading.count("completions with an overall score of 10 and low ratings (the ratings count)")
             rated.append((mean, completion.response))
         for (one, a), (two, b) in combinations(rated, 2):
-            pair = reading.pair(row, prompt=found.instruction, a=a, b=b, label=side_of(one - two))
-            if pair is not None and reading.fresh(pair):
-                yield pair, Margin(pair_id=pair.id, margin=abs(one - two) / _RATING_STEPS)
+            margin = abs(one - two) / _RATING_STEPS
+            yield from reading.pair(row, prompt=found.instruction, a=a, b=b, label=side_of(one - two), margin=margin)
 
 
 def read_binarised(reading: Reading) -> Iterator[Labelled]:
@@ -109,10 +108,48 @@ def read_binarised(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(Binarised):
         if found.score_chosen == _SUSPECT:
             reading.count("pairs with an overall score of 10, some of which may be the old mistake for 1")
-        prompt = found.chosen[0].content
-        a, b, chosen = orient(prompt, found.chosen[1].content, found.rejected[1].content)
         gap = found.score_chosen - found.score_rejected
-        label: Label = chosen if gap else "tie"
-        pair = reading.pair(row, prompt=prompt, a=a, b=b, label=label)
-        if pair is not None and reading.fresh(pair):
-            yield pair, Margin(pair_id=pair.id, margin=gap / _SCORE_STEPS)
+        yield from reading.oriented(
+            row,
+            prompt=found.chosen[0].content,
+            chosen=found.chosen[1].content,
+            rejected=found.rejected[1].content,
+            is_tie=gap == 0,
+            margin=gap / _SCORE_STEPS,
+        )
+
+
+SOURCES = (
+    Source(
+        name="ultrafeedback",
+        hub="openbmb/UltraFeedback",
+        what="instructions answered by four models each",
+        rows="train 63,967 instructions, up to 6 pairs each",
+        licence="MIT",
+        votes="GPT-4's ratings; ties",
+        parts={"completions": one_table(read_original, "train", files=("*.jsonl",))},
+        paper="out",
+        sizes={"train": 380000},
+    ),
+    Source(
+        name="ultrafeedback-binarized",
+        hub="HuggingFaceH4/ultrafeedback_binarized",
+        what="the best of each instruction's completions against another",
+        rows="train_prefs 61,135, test_prefs 2,000",
+        licence="MIT",
+        votes="GPT-4's overall score; ties",
+        parts={"prefs": one_table(read_binarised, "train_prefs", "test_prefs")},
+        paper="out",
+        sizes={"train_prefs": 61135, "test_prefs": 2000},
+    ),
+    Source(
+        name="ultrafeedback-trl",
+        hub="trl-lib/ultrafeedback_binarized",
+        what="the same, as TRL's examples use it",
+        rows="train ~62,135, test ~1,000",
+        licence="MIT",
+        votes="GPT-4's overall score; ties",
+        parts={"prefs": one_table(read_binarised, "train", "test")},
+        paper="out",
+    ),
+)

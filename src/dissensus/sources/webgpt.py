@@ -12,8 +12,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from dissensus.records import Margin
-from dissensus.sources.row_reader import Labelled, Reading, SourceRow, side_of
+from dissensus.files.source import Labelled
+from dissensus.sources.public_set import Source, one_table
+from dissensus.sources.row_reader import Reading, SourceRow, side_of
 
 _CITATION = re.compile(r"\s*\[\d+(?:,\s*\d+)*\]")
 _Score = Annotated[float, Field(ge=-1, le=1)]
@@ -59,15 +60,29 @@ class Comparison(SourceRow):
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read comparisons; the margin is the size of the score."""
     for row, found in reading.rows(Comparison):
-        pair = reading.pair(
+        for pair in reading.pair(
             row,
             prompt=found.question.full_text,
             a=found.answer_0,
             b=found.answer_1,
             label=side_of(found.score_0),
-        )
-        if pair is None or not reading.fresh(pair):
-            continue
-        if _CITATION.sub("", found.answer_0).strip() == _CITATION.sub("", found.answer_1).strip():
-            reading.count("pairs that differ in their citations alone")
-        yield pair, Margin(pair_id=pair.id, margin=abs(found.score_0))
+            margin=abs(found.score_0),
+        ):
+            if _CITATION.sub("", found.answer_0).strip() == _CITATION.sub("", found.answer_1).strip():
+                reading.count("pairs that differ in their citations alone")
+            yield pair
+
+
+SOURCES = (
+    Source(
+        name="webgpt",
+        hub="openai/webgpt_comparisons",
+        what="answers of a browsing model to questions, mostly from ELI5",
+        rows="train 19,578",
+        licence="none stated",
+        votes="1 person, a score from -1 to 1; ties",
+        parts={"comparisons": one_table(read, "train", files=("comparisons.jsonl",), lines_in="jsonl", is_script=True)},
+        paper="in",
+        sizes={"train": 19578},
+    ),
+)

@@ -20,9 +20,10 @@ from dissensus.annotate.questions import DISTINGUISHABILITY, PREFERENCE, SUBJECT
 from dissensus.errors import InputError
 from dissensus.files.readers import decode_json, format_of, kind_of, read_rows
 from dissensus.files.rows.bad_rows import describe
-from dissensus.files.rows.chat import unicode_of
+from dissensus.files.rows.cells import name_of, unicode_of
+from dissensus.files.rows.chat import text_of
 from dissensus.files.rows.choice_words import side_named
-from dissensus.files.rows.pair_rows import descriptive, name_of, text_of
+from dissensus.files.rows.pair_rows import descriptive
 from dissensus.records import Label, Order, Pair, content_id
 
 FIELDS = ("prompt", "response_a", "response_b")

@@ -7,14 +7,12 @@ can be read. Tool calls are kept.
 
 from __future__ import annotations
 
-import ast
 import json
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dissensus.files.readers import decode_json, kind_of
+from dissensus.files.rows.cells import decode_cell, unicode_of
 from dissensus.files.rows.columns import CONVERSATIONS
 from dissensus.files.rows.row_notes import Notes
 from dissensus.records import Message, Text, is_empty
@@ -36,10 +34,6 @@ _SPEAKERS = {
 """ShareGPT's names of who speaks; what stands under ``role`` is kept as it is."""
 _ANSWERING = ("tool", "function", "ipython")
 _TEXT_PARTS = (None, "text", "input_text", "output_text")
-_LARGEST_CELL = 4_000_000
-_LITERAL = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-_GAP = re.compile(rf"({_LITERAL})(\s+(?=['\"]))?|\}}\s+\{{", re.DOTALL)
-"""Strings of Python, and where numpy prints two strings or objects with nothing but a space between them."""
 
 
 def text_of(value: Any, column: str, notes: Notes | None = None) -> Text:
@@ -77,17 +71,6 @@ def text_value(text: Text) -> str | list[dict[str, Any]]:
     return turns
 
 
-def unicode_of(text: str, column: str) -> str:
-    """Refuse half a surrogate pair, which JSON can escape and UTF-8 cannot hold. Raises ValueError."""
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{column} holds half a character (\\u{ord(text[error.start]):04x})") from error
-    return text
-
-
 def is_conversation(value: Any) -> bool:
     """Whether a value is made of messages and of nothing else: one, a list, or an object of lists."""
     turns = _turns(value)
@@ -102,34 +85,6 @@ def begins_with_a_prompt(messages: Sequence[Mapping[str, Any]]) -> bool:
     key = _key(messages[0], _ROLE_KEYS)
     speaker = str(messages[0].get(key)).lower()
     return (speaker if key == "role" else _SPEAKERS.get(speaker, speaker)) != "assistant"
-
-
-def decode_cell(text: str) -> Any:
-    """Decode a list or object written as JSON or as Python prints it, and nothing else; None where it is neither.
-
-    Nothing is executed: only literals are read, and only up to four million characters.
-    """
-    if text.lstrip()[:1] not in ("[", "{") or len(text) > _LARGEST_CELL:
-        return None
-    try:
-        return decode_json(text)
-    except ValueError:
-        pass
-    if "'" not in text and '"' not in text:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes that Python does not know
-            found = ast.literal_eval(_GAP.sub(_with_comma, text.strip()))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-    return list(found) if isinstance(found, tuple) else found
-
-
-def _with_comma(match: re.Match[str]) -> str:
-    if match[1] is None:
-        return "}, {"
-    return f"{match[1]}, " if match[2] else match[1]
 
 
 def conversation_of(text: Any) -> Any:

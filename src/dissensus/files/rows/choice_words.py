@@ -9,6 +9,7 @@ from typing import Any
 
 from dissensus.errors import InputError
 from dissensus.files.readers import kind_of
+from dissensus.files.rows.cells import FRACTION, is_blank
 from dissensus.records import LABEL_VALUE
 
 SIDES = ("a", "b", "tie")
@@ -35,23 +36,6 @@ _MOST_SHOWN = 11
 """Numbers of a scale that an error names."""
 _LONGEST = 200
 """Characters of a value that an option holds; a longer one is no choice."""
-_FRACTION = re.compile(r"[+-]?\d+(?:\.\d+)?")
-
-
-def is_blank(value: Any) -> bool:
-    """Whether a value says nothing."""
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def bare_number(value: Any) -> float | None:
-    """Return the number that a value is, or that a cell has as text; None for anything else.
-
-    >>> bare_number("1"), bare_number(0.5), bare_number("answer_1"), bare_number(True)
-    (1.0, 0.5, None, None)
-    """
-    if isinstance(value, str):
-        return float(value) if _FRACTION.fullmatch(value.strip()) else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 class Words:
@@ -75,7 +59,7 @@ class Words:
         self.column = column
         """What the column is called by them."""
         self._given = {_plain(value): ours for value, ours in (given or {}).items()}
-        self._given_numbers = {float(value): ours for value, ours in self._given.items() if _FRACTION.fullmatch(value)}
+        self._given_numbers = {float(value): ours for value, ours in self._given.items() if FRACTION.fullmatch(value)}
         self._named = {_plain(name): side for name, side in (named or {}).items()}
         self.base: int | None = None
         """The number of the first response."""
@@ -255,7 +239,7 @@ def sides_named(names: Collection[str]) -> list[str] | None:
     >>> sides_named(["1", "2"]), sides_named(["ann"])
     (None, None)
     """
-    found = [None if _FRACTION.fullmatch(_plain(name)) else _meaning(_plain(name)) for name in names]
+    found = [None if FRACTION.fullmatch(_plain(name)) else _meaning(_plain(name)) for name in names]
     sides = [part for part in found if part is not None]
     if len(sides) < len(found):
         return None
@@ -271,7 +255,7 @@ def sides_named(names: Collection[str]) -> list[str] | None:
 
 def _plain(value: Any) -> str:
     text = str(value).strip().lower()
-    if _FRACTION.fullmatch(text):
+    if FRACTION.fullmatch(text):
         return str(int(float(text))) if float(text).is_integer() else text
     return re.sub(r"[\s_-]+", "_", text)
 
@@ -287,4 +271,4 @@ def _meaning(plain: str) -> str | float | None:
         return match[1]
     if (match := _SYMBOL.fullmatch(plain)) and match[1] != match[3]:
         return "tie" if match[2][0] == "=" else match[1] if match[2][0] == ">" else match[3]
-    return float(plain) if _FRACTION.fullmatch(plain) else None
+    return float(plain) if FRACTION.fullmatch(plain) else None

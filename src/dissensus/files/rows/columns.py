@@ -1,10 +1,11 @@
-"""Which columns a source has, which of them we know, and which look misspelt."""
+"""Columns of a source: which of them we know, which look misspelt, and what somebody has said of them."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ from dissensus.records import Text, Vote
 
 Layout = Literal["pairs", "trl"]
 Notice = Callable[[str], None]
+Values = dict[str, Any]
+"""A row under our names."""
 
 PAIR_COLUMNS: dict[str, Any] = {
     "id": str,
@@ -255,3 +258,43 @@ def _twin(name: str) -> str | None:
     """Name the other response's column: ``answer_2`` of ``answer_1``."""
     following = {"a": "b", "A": "B", "0": "1", "1": "2"}.get(name[-1:])
     return None if following is None else name[:-1] + following
+
+
+@dataclass(frozen=True)
+class Voters:
+    """Where a source has its people, as somebody has said (``--annotator``, ``--vote``)."""
+
+    annotator: str | None = None
+    """The column that names who voted: each row is one vote."""
+    votes: tuple[str, ...] = ()
+    """The column of the vote; several are one for each annotator."""
+
+    @property
+    def are_columns(self) -> bool:
+        """Whether each annotator has a column."""
+        return len(self.votes) > 1
+
+    @property
+    def are_rows(self) -> bool:
+        """Whether each row is one vote."""
+        return not self.are_columns and (self.annotator is not None or bool(self.votes))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that are read beside ours."""
+        return self.votes if self.are_columns else (self.annotator,) if self.annotator else ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that is known of a source before its rows are looked at."""
+
+    mapping: ColumnMap
+    values: Mapping[str, Mapping[str, str]]
+    """A column's values to ours (``--value``), by our name of the column or theirs."""
+    voters: Voters
+    notice: Notice
+
+    def meanings(self, *names: str) -> dict[str, str]:
+        """Collect what was given for a column, by any of its names."""
+        return {str(theirs).lower(): ours for name in names for theirs, ours in self.values.get(name, {}).items()}

@@ -1,486 +1,157 @@
-"""What the first rows of a source say of all of them: which columns mean what ours do, and how choices are written.
-
-Optional columns that hold something of the file's own are left alone, with a notice that names them; who won may stand
-in words and numbers of other tools; votes may stand in a column for each annotator; conversations may be text.
-"""
+"""A source's rows in our terms: the first rows say of all of them which columns mean what ours do."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from typing import Any
 
-from dissensus.errors import InputError
-from dissensus.files.readers import kind_of
-from dissensus.files.rows.chat import begins_with_a_prompt, conversation_of, is_conversation
-from dissensus.files.rows.choice_words import OURS, SIDES, Words, bare_number, is_blank
-from dissensus.files.rows.columns import (
-    CHOICES,
-    CONVERSATIONS,
-    DESCRIPTIVE,
-    ColumnMap,
-    Notice,
-    is_person,
-    may_be_responses,
-    people_among,
-    plain_name,
+from dissensus.files.readers import Row
+from dissensus.files.rows.bad_rows import Faults
+from dissensus.files.rows.choice_columns import ChoiceColumns
+from dissensus.files.rows.choices import texts_key
+from dissensus.files.rows.columns import Asked, Values
+from dissensus.files.rows.text_columns import TextColumns
+from dissensus.files.rows.votes import flat_votes
+
+_HEAD = 1000
+"""Rows that are looked at together: before the first pair is given, and where a column says something at last."""
+_IDS_ARE_MADE = (
+    "column id names several pairs at a time, as a prompt's id does: it is left alone and ids are made from the texts; "
+    "--column group=id takes it as the group"
 )
-from dissensus.files.rows.vote_cells import (
-    COUNTS,
-    are_preferences,
-    as_counts,
-    counts_by_side,
-    entries,
-    have_votes,
-    is_whole,
-    listed,
-)
-
-Values = dict[str, Any]
-
-_TEXTS = ("prompt", "chosen", "rejected", "response_a", "response_b")
-_MODELS = (("model_a", "model_b"), ("model_1", "model_2"), ("response_a_model", "response_b_model"))
-_FINE = (None, *SIDES)
-_FEW_WORDS = 2
+Given = tuple[Row, Values]
+"""A row, and its values under our names."""
 
 
-@dataclass(frozen=True)
-class Voters:
-    """Where a source has its people, as somebody has said (``--annotator``, ``--vote``)."""
+class InferredRows:
+    """The rows of a source, each given when the columns are understood that it needs.
 
-    annotator: str | None = None
-    """The column that names who voted: each row is one vote."""
-    votes: tuple[str, ...] = ()
-    """The column of the vote; several are one for each annotator."""
-
-    @property
-    def are_columns(self) -> bool:
-        """Whether each annotator has a column."""
-        return len(self.votes) > 1
-
-    @property
-    def are_rows(self) -> bool:
-        """Whether each row is one vote."""
-        return not self.are_columns and (self.annotator is not None or bool(self.votes))
-
-
-class Survey:
-    """Looks at the first rows, and then puts every row into our terms.
-
-    ``values`` maps a column's values to ours (``--value``), by our name of the column or theirs.
+    ``read`` reads the source from its beginning, as often as needed; ``check`` raises ValueError for a row in our terms
+    that is no pair. Once columns are understood and rows turn out to be choices of one pair each, ``scan`` is called
+    with all of them.
     """
 
     def __init__(
-        self, mapping: ColumnMap, values: Mapping[str, Mapping[str, str]], voters: Voters, notice: Notice
+        self,
+        read: Callable[[Faults], Iterator[Row]],
+        asked: Asked,
+        check: Callable[[Values], object],
+        scan: Callable[[Iterable[Values]], None],
     ) -> None:
-        self._mapping = mapping
-        self._given = values
-        self._voters = voters
-        self._notice = notice
-        self._named = {
-            theirs: ours[-1] for ours, theirs in mapping.ours.items() if ours in ("response_a", "response_b")
-        }
-        self._left: set[str] = set()
-        self._cells: set[str] = set()
-        self._people: list[str] = []
-        self._are_people_found = False
-        self._known = -1
-        self._refused: set[str] = set()
-        self._blank: tuple[str, ...] = ()
-        self._label = "label"
-        self._prompt = "prompt"
-        self._has_looked = self._has_label = self._has_votes = self._has_ids = False
-        self._votes_are_odd = False
-        self._words = self._votes = Words("label")
-        self._own_votes: dict[str, Words] = {}
-        self._ids_are_made = False
-        self._is_plain = False
-        self.is_choices = False
-        """Whether several rows may be choices, or votes, of one pair."""
+        self._read = read
+        self._asked = asked
+        self._check = check
+        self._scan_all = scan
+        self._texts = TextColumns(asked)
+        self._choices = ChoiceColumns(asked)
+        self._has_looked = self._is_scanned = False
+        self._ids_are_made = self._is_plain = False
 
-    def is_news(self, row: Values) -> bool:
-        """Whether a row is to be looked at first: it says who won where all rows before were blank, or is the first."""
-        for name in self._blank:
-            if (value := row.get(name)) is not None and _says(value):
-                return True
-        return len(self._mapping.candidates) > self._known
+    def read(self, faults: Faults) -> Iterator[Given]:
+        """Stream the rows; ids that name prompts are found out, and choices of the same pair, before they are given.
 
-    def look(self, rows: Sequence[Values]) -> None:
-        """Take in the first rows, or those from one on that is news.
-
-        Raises InputError for ``values`` of columns that are not there.
+        Raises InputError where columns are not what somebody has said of them, or may mean several things.
         """
-        if not self._has_looked:
-            self._leave_alone(rows)
-            self._find_cells(rows)
-            self._find_prompt(rows)
-        had_label, had_votes = self._has_label, self._has_votes
-        self._find_people(rows)
-        self._find_label(rows)
-        self._has_looked = True
-        self._has_label |= any(not is_blank(row.get(self._label)) for row in rows)
-        self._has_votes |= bool(self._people) or have_votes(rows)
-        self._has_ids |= any(not is_blank(row.get("id")) for row in rows)
-        self._leave_candidates(rows)
-        self._check_given()
-        self._take_words(rows, is_label_new=not had_label, are_votes_new=not had_votes)
-        for row in rows:
-            self.observe(row)
-        self.is_choices |= self._voters.are_rows or (
-            not self._has_ids if self._has_votes else self._mapping.layout == "trl" or self._has_label
-        )
+        yield from self._looked_at(self._renamed(faults), self._settle_head)
+        self._choices.close()
 
-    def _take_words(self, rows: Sequence[Values], *, is_label_new: bool, are_votes_new: bool) -> None:
-        """Begin with what was given of the label, and of the votes, that no row before had."""
-        if is_label_new:
-            theirs = self._mapping.ours.get("label", self._label)
-            self._words = Words(theirs, self._of("label", theirs, "vote"), self._named)
-        if are_votes_new:
-            column = "vote" if self._people else self._mapping.ours.get("votes", "votes")
-            given = self._of("votes", "vote", column)
-            shares = any(are_preferences(row.get("votes")) for row in rows)
-            shares |= any("preference" in plain_name(name) for name in self._people)
-            self._votes = Words(column, given, self._named, ours="votes", may_be_shares=shares)
-            self._votes_are_odd = bool(given)
-            self._own_votes = {
-                name: Words(name, given | self._of(name), self._named, ours="votes")
-                for name in self._people
-                if self._given.get(name)
-            }
-
-    def _leave_candidates(self, rows: Sequence[Values]) -> None:
-        """Name the candidates that hold nothing of ours; those that are blank so far may yet."""
-        self._known = len(self._mapping.candidates)
-        used = {self._label, self._prompt, *self._people}
-        rest = [name for name in self._candidates() if name not in used]
-        open_ = [name for name in rest if self._may_be_ours(name) and not any(_says(row.get(name)) for row in rows)]
-        left = [name for name in rest if name not in open_]
-        self._refused.update(left)
-        self._mapping.leave(left)
-        ours = [name for name, has in ((self._label, self._has_label), ("votes", self._has_votes)) if not has]
-        self._blank = () if self._mapping.layout == "trl" else (*ours, *open_)
-
-    def _candidates(self) -> list[str]:
-        return [name for name in self._mapping.candidates if name not in self._refused]
-
-    def _may_be_ours(self, name: str) -> bool:
-        """Whether a column that is blank so far would be read if it held who won."""
-        return self._seeks_people if is_person(name) else self._seeks_label and plain_name(name) in CHOICES
-
-    @property
-    def _seeks_people(self) -> bool:
-        return not self._has_votes and self._mapping.layout == "pairs" and "votes" not in self._mapping.left_alone
-
-    @property
-    def _seeks_label(self) -> bool:
-        is_named = "label" in (*self._mapping.ours, *self._mapping.left_alone)
-        return self._mapping.layout == "pairs" and not (self._has_label or self._has_votes or is_named)
-
-    def close(self) -> None:
-        """Name the candidates that were blank to the end."""
-        self._mapping.leave([name for name in self._blank if name in self._mapping.candidates])
-
-    def observe(self, row: Values) -> None:
-        """Take note of one row's choices."""
-        if self._mapping.layout == "trl":
-            return
-        label = row.get(self._label)
-        if label not in _FINE and not self._is_name(label, row):
-            self._words.observe([label])
-        if self._people:
-            for name in self._people:
-                self._votes_of(name).observe([row.get(name)])
-        elif row.get("votes") is not None:
-            said = listed(row["votes"])
-            if said is None or any(not isinstance(vote, Mapping) or vote.get("vote") not in SIDES for vote in said):
-                self._votes_are_odd = True
-                with suppress(ValueError):  # told of when its turn comes
-                    self._votes.observe(vote for _, vote in entries(row["votes"], self._sides(row)))
-
-    @property
-    def is_open(self) -> bool:
-        """Whether more rows are needed to tell what numbers mean."""
-        return any(words.is_open for words in self._all_words)
-
-    def decide(self) -> None:
-        """Settle what numbers mean, with a notice. Raises InputError where they may mean several things."""
-        for words in self._all_words:
-            if notice := words.decide():
-                self._notice(notice)
-        if self._words.is_share:  # an estimate is a vote: whose it is says a column, or no id
-            self.is_choices = self._voters.are_rows or not self._has_ids
-        self._settle()
-
-    @property
-    def _all_words(self) -> tuple[Words, ...]:
-        return (self._words, self._votes, *self._own_votes.values())
-
-    def _votes_of(self, column: str | None) -> Words:
-        """Return what reads a column of votes: one of several may count otherwise, where somebody says so."""
-        return self._votes if column is None else self._own_votes.get(column, self._votes)
-
-    def make_ids(self) -> None:
-        """Leave the file's own ids, which name something else: ids are made from the texts."""
-        self._ids_are_made = True
-        self._settle()
-
-    def _settle(self) -> None:
-        """Say once whether rows are in our terms as they stand, but perhaps for their labels."""
-        is_other = self._left or self._cells or self._people or self._votes_are_odd or self._ids_are_made or self._given
-        self._is_plain = not is_other and self._label == "label" and self._prompt == "prompt"
-
-    def apply(self, row: Values) -> Values:
-        """Return the row in our terms. Raises ValueError for a choice that cannot be read."""
-        label = None if self._mapping.layout == "trl" else row.get(self._label)
-        if self._is_plain and label in _FINE:
+    def in_our_terms(self, row: Values) -> Values:
+        """Return a row that was given in our terms. Raises ValueError for a choice that cannot be read."""
+        if self._is_plain and self._choices.is_fine(row):
             return row
-        row = {name: value for name, value in row.items() if name not in self._left}
+        row = self._texts.read(row)
         if self._ids_are_made:
             row.pop("id", None)
-        for name in self._cells:
-            row[name] = conversation_of(row.get(name))
-        if self._prompt != "prompt" and row.get(self._prompt) is not None:
-            row["prompt"] = row[self._prompt]
-        if self._words.is_share:
-            share = self._words.share(label)
-            row |= {"label": None, "votes": None if share is None else [{"estimate": share}]}
-        elif label is not None:
-            row["label"] = self._words.read(label, _models(row))
-        if self._people:
-            said = {name: self._vote(row.get(name), _models(row), name) for name in self._people}
-            row["votes"] = [{"annotator": name, **vote} for name, vote in said.items() if vote is not None]
-        elif self._votes_are_odd and row.get("votes") is not None:
-            counts = counts_by_side(row["votes"], self._sides(row))
-            is_counted = counts is not None and not any(name in row for name in COUNTS)
-            row |= as_counts(counts) if counts and is_counted else {"votes": self._vote_list(row["votes"], row)}
-        return self._mapped(row)
+        return self._choices.read(row)
+
+    def _settle_head(self, head: Sequence[Given], before: int) -> None:
+        """Say of rows that were looked at together, and of those behind them, what ids and choices are."""
+        if before == 0 and self._ids_name_prompts(head):
+            self._ids_are_made = True
+            self._settle()
+            self._asked.notice(_IDS_ARE_MADE)
+        if self._choices.are_repeated and not self._is_scanned:
+            self._scan(head, before)
+
+    def _settle(self) -> None:
+        self._is_plain = self._texts.are_plain and self._choices.are_plain and not self._ids_are_made
+
+    def _renamed(self, faults: Faults) -> Iterator[Given]:
+        return ((row, flat_votes(self._asked.mapping.rename(row))) for row in self._read(faults))
+
+    def _looked_at(
+        self, rows: Iterator[Given], then: Callable[[Sequence[Given], int], None] | None = None
+    ) -> Iterator[Given]:
+        """Yield rows; what is news is looked at, and settled, together with what follows it.
+
+        ``then`` is called with rows that were looked at, and how many were before them.
+        """
+        n = 0
+        for first in rows:
+            if self._choices.is_news(first[1]):
+                head = self._look(first, rows, n)
+                if then is not None:
+                    then(head, n)
+                n += len(head)
+                yield from head
+            else:
+                n += 1
+                yield first
+
+    def _look(self, first: Given, rows: Iterator[Given], before: int) -> Sequence[Given]:
+        head = [first, *islice(rows, _HEAD - 1)]
+        values = [row for _, row in head]
+        if not self._has_looked:
+            self._texts.look(values)
+            self._has_looked = True
+        self._choices.look(values, self._texts.prompt)
+        # Rows that are looked at further are read again later: of a file of any size no more than its head is held.
+        further = self._renamed(Faults(skip=True)) if self._choices.is_open else iter(())
+        for _, row in islice(further, before + len(head), None):
+            self._choices.observe(row)
+            if not self._choices.is_open:
+                break
+        self._choices.decide()
+        self._settle()
+        return head
+
+    def _scan(self, head: Sequence[Given], before: int) -> None:
+        """Show the rows from a head on to whoever finds the pairs that come several times among them."""
+        self._is_scanned = True
+        every: Iterable[Given] = head
+        if before or len(head) >= _HEAD:
+            every = self._looked_at(islice(self._renamed(Faults(skip=True)), before, None))
+        self._scan_all(self._readable(every))
+
+    def _readable(self, rows: Iterable[Given]) -> Iterator[Values]:
+        for _, row in rows:
+            with suppress(ValueError):  # reported when its turn comes
+                yield self.in_our_terms(row)
+
+    def _ids_name_prompts(self, head: Sequence[Given]) -> bool:
+        """Whether one in ten of the first rows has the id of another pair: then ids are no pair's own."""
+        often = {name for name, n in Counter(str(row.get("id")) for _, row in head if row.get("id")).items() if n > 1}
+        often |= {"0"} if sum(row.get("id") == 0 for _, row in head) > 1 else set()
+        texts: dict[str, int] = {}
+        clashes = 0
+        for _, row in head:
+            if str(row.get("id")) not in often:
+                continue
+            try:
+                ours = self.in_our_terms(row)
+                self._check(ours)
+            except ValueError:
+                continue
+            if ours.get("id") is None:
+                return False  # left alone already
+            key, _ = texts_key(ours)
+            clashes += texts.setdefault(str(row["id"]), key) != key
+        return clashes * 10 >= len(head) and clashes > 0
 
     def annotator_of(self, row: Values) -> Any:
         """Return who voted in a row, as it stands there."""
-        return row.get(self._voters.annotator) if self._voters.annotator else None
-
-    def _mapped(self, row: Values) -> Values:
-        for name in ("domain", "distinct"):
-            if given := self._of(name, self._mapping.ours.get(name, name)):
-                row[name] = given.get(str(row.get(name)).lower(), row.get(name))
-        return row
-
-    def _of(self, *names: str) -> dict[str, str]:
-        """Collect what was given for a column, by any of its names."""
-        return {str(theirs).lower(): ours for name in names for theirs, ours in self._given.get(name, {}).items()}
-
-    def _check_given(self) -> None:
-        theirs = {self._mapping.ours.get(name, name) for name in OURS}
-        known = ("label", "vote", "votes", "domain", "distinct", *theirs, self._label, *self._people, *self._blank)
-        for name, values in self._given.items():
-            if name not in known:
-                raise InputError(
-                    f"--value {name}: is no column of choices here; choose from {', '.join(dict.fromkeys(known))}, or "
-                    f"name it: --column {shlex.quote(f'label={name}')}"
-                )
-            column = next((ours for ours in OURS if name in (ours, self._mapping.ours.get(ours))), "label")
-            for value, ours in values.items():
-                if ours not in OURS[column]:
-                    raise InputError(
-                        f"--value {name}:{value}={ours}: {column} is {', '.join(filter(None, OURS[column]))}"
-                    )
-
-    def _leave_alone(self, rows: Sequence[Values]) -> None:
-        for name in ("id", *DESCRIPTIVE):
-            given = self._of(name, self._mapping.ours.get(name, name)) if name in OURS else {}
-            found = [row[name] for row in rows if not is_blank(row.get(name))]
-            odd = [value for value in found if not _is_ours(name, value, given)]
-            if odd and len(odd) == len(found):
-                self._left.add(name)
-                way = (
-                    f"--column {name}=NAME names another"
-                    if name not in OURS
-                    else f"--value {name}:NAME=" + "|".join(OURS[name])
-                )
-                self._notice(
-                    f"column {name} is left alone, as it holds {kind_of(odd[0])} and not what {name} means here "
-                    f"({_MEANING[name]}); {way}, and --column {name}= leaves it alone without this notice"
-                )
-
-    def _find_cells(self, rows: Sequence[Values]) -> None:
-        for name in (*_TEXTS, *self._mapping.candidates):
-            texts = (row[name] for row in rows if isinstance(row.get(name), str) and row[name].strip())
-            first = next(texts, None)
-            if first is not None and all(conversation_of(text) is not text for text in chain([first], texts)):
-                self._cells.add(name)
-
-    def _find_prompt(self, rows: Sequence[Values]) -> None:
-        if self._mapping.layout != "trl" or any(not is_blank(row.get("prompt")) for row in rows):
-            return
-        for name in self._mapping.candidates:
-            if plain_name(name) not in CONVERSATIONS:
-                continue
-            found = [(conversation_of(row.get(name)), conversation_of(row.get("chosen"))) for row in rows]
-            if found and all(is_conversation(prompt) and _is_reply(chosen) for prompt, chosen in found):
-                self._prompt = name
-                self._notice(f"column {name} is read as prompt")
-                return
-        self._refuse_lost_prompt(rows)
-
-    def _refuse_lost_prompt(self, rows: Sequence[Values]) -> None:
-        """Raise InputError where a column named like a prompt is in neither text: their common start is no prompt."""
-        texts = [row for row in rows if isinstance(row.get("chosen"), str) and "prompt" not in row]
-        for name in self._mapping.likely_prompts if len(texts) == len(rows) else ():
-            found = [(row[name].split(), row["chosen"]) for row in texts if isinstance(row.get(name), str)]
-            is_prose = any(len(words) > _FEW_WORDS for words, _ in found)
-            if is_prose and not any(_is_transcript(chosen) or _holds(chosen, words) for words, chosen in found):
-                raise InputError(
-                    f"column {name} may be the prompt, as neither chosen nor rejected has it: name it, --column "
-                    f"prompt={shlex.quote(name)}, or take what both texts begin with as the prompt: --column prompt="
-                )
-
-    def _find_people(self, rows: Sequence[Values]) -> None:
-        if self._voters.are_columns:
-            self._people = list(self._voters.votes)
-            return
-        found = [name for name in self._candidates() if is_person(name)]
-        if self._are_people_found:  # annotators whom later rows bring join the others
-            self._people += [name for name in people_among(found) if name not in self._people]
-        if not self._seeks_people or have_votes(rows):
-            return
-        given = self._of("vote", "votes", *found)
-        filled = {name for name in found if any(not is_blank(row.get(name)) for row in rows)}
-        odd = {name for name in filled if not self._is_readable(name, rows, Words("vote", given))}
-        readable = people_among([name for name in found if name not in odd])
-        voted = [name for name in readable if name in filled]
-        if not given and _may_be_of_responses(voted, rows):
-            self._leave_numbers(*voted)
-        elif len(voted) > 1:
-            self._people = readable
-            self._are_people_found = True
-            self._notice(
-                f"votes are read from the columns {', '.join(readable)}, one for each annotator; "
-                "--column votes= leaves them alone"
-            )
-
-    def _leave_numbers(self, one: str, two: str) -> None:
-        """Leave two columns alone that look like annotators' and may be of the two responses."""
-        self._notice(
-            f"columns {one} and {two} are left alone: their numbers may be of one annotator each, or of one response "
-            f"each; --vote {shlex.quote(one)} --vote {shlex.quote(two)} reads them as votes of two annotators, "
-            f"--column votes_a={shlex.quote(one)} --column votes_b={shlex.quote(two)} as how many prefer each response"
-        )
-        self._refused.update((one, two))
-
-    def _find_label(self, rows: Sequence[Values]) -> None:
-        if self._people or not self._seeks_label:
-            return
-        if have_votes(rows) or any(not is_blank(row.get("label")) for row in rows):
-            return
-        for wanted in CHOICES:
-            for name in self._candidates():
-                if plain_name(name) == wanted and self._is_readable(name, rows, Words(name, self._of("label", name))):
-                    self._label = name
-                    self._notice(f"column {name} is read as label; --column label= leaves it alone")
-                    return
-        for name in self._candidates():
-            value = next((row[name] for row in rows if not is_blank(row.get(name))), None)
-            if plain_name(name) in CHOICES and value is not None:
-                self._notice(
-                    f"column {name} is left alone; if it says who won, say what each of its values means, as in "
-                    f"--column label={shlex.quote(name)} {Words(name).option(value, 'a')}"
-                )
-                self._refused.add(name)
-                return
-
-    def _is_readable(self, name: str, rows: Sequence[Values], words: Words) -> bool:
-        found = [(row[name], row) for row in rows if not is_blank(row.get(name))]
-        return bool(found) and all(words.can_read(value, _models(row)) for value, row in found)
-
-    def _sides(self, row: Values) -> dict[str, str]:
-        """Map what the two responses are called in a row, by the names of their columns or models, to their sides."""
-        return {**self._named, **_models(row)}
-
-    @staticmethod
-    def _is_name(value: Any, row: Values) -> bool:
-        return isinstance(value, str) and value in _models(row)
-
-    def _vote_list(self, value: Any, row: Values) -> list[Values]:
-        names = self._sides(row)
-        if (counts := counts_by_side(value, names)) is not None:
-            return [{"vote": side} for side in SIDES for _ in range(counts.get(side, 0))]
-        said = []
-        for given, vote in entries(value, names):
-            rest = dict(given) if isinstance(given, Mapping) else {"annotator": given}
-            told = self._vote(vote, names)
-            if told is not None or rest.get("estimate") is not None:
-                said.append({**rest, **(told or {"vote": None})})
-        return said
-
-    def _vote(self, value: Any, names: Mapping[str, str], column: str | None = None) -> Values | None:
-        """Return what one person said, a side or an estimate; None for an empty value. Raises ValueError."""
-        words = self._votes_of(column)
-        if words.is_share:
-            share = words.share(value, column)
-            return None if share is None else {"estimate": share}
-        side = words.read(value, names, column)
-        return None if side is None else {"vote": side}
-
-
-_MEANING = {
-    "id": "a pair's own name",
-    "dataset": "the name of a data set",
-    "domain": "in or out",
-    "category": "a name",
-    "distinct": "yes or no: whether the responses can be told apart",
-    "group": "a name that prompts share",
-}
-
-
-def _is_ours(name: str, value: Any, given: Mapping[str, str]) -> bool:
-    if name in OURS:
-        return value in OURS[name] or str(value).lower() in given
-    return isinstance(value, str) or is_whole(value)
-
-
-def _may_be_of_responses(names: Sequence[str], rows: Sequence[Values]) -> bool:
-    """Whether two columns have bare numbers alone, which may say something of a response each and not be votes.
-
-    So with names that responses may have as well (``label_0``, ``votes_1``), and where the two always differ, as the
-    ids of two raters or a 1 for the better response do.
-    """
-    if len(names) != 2:
-        return False
-    filled = [[bare_number(row[name]) for name in names if not is_blank(row.get(name))] for row in rows]
-    if any(None in numbers for numbers in filled):
-        return False
-    sums = [sum(number for number in numbers if number is not None) for numbers in filled if len(numbers) == 2]
-    return may_be_responses(names) or (len(sums) > 1 and set(sums) in ({1.0}, {3.0}))
-
-
-def _says(value: Any) -> bool:
-    """Whether a value may say who won: one of a label, or votes of somebody."""
-    return not is_blank(value) and value not in ([], {})
-
-
-def _holds(text: str, words: Sequence[str]) -> bool:
-    """Whether a text has the first words of a prompt, white space apart."""
-    return " ".join(words[:8]) in " ".join(text.split())
-
-
-def _is_transcript(text: str) -> bool:
-    """Whether a text says itself where the prompt ends, as HH-RLHF's, or is a conversation in a cell."""
-    return "Assistant:" in text or "<|" in text or conversation_of(text) is not text
-
-
-def _is_reply(value: Any) -> bool:
-    if isinstance(value, list) and value and is_conversation(value):
-        return len(value) == 1 or not begins_with_a_prompt(value)
-    return isinstance(value, str | Mapping)
-
-
-def _models(row: Values) -> dict[str, str]:
-    """Map the names of the two models of a row to their sides; nothing where they are the same."""
-    for a, b in _MODELS:
-        one, two = row.get(a), row.get(b)
-        if isinstance(one, str) and isinstance(two, str) and one != two:
-            return {one: "a", two: "b"}
-    return {}
+        annotator = self._asked.voters.annotator
+        return row.get(annotator) if annotator else None

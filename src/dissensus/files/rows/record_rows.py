@@ -1,0 +1,57 @@
+"""Records as rows of a table and back: a Pair is flattened, every other record has a column for each field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
+
+from dissensus.files.rows.columns import PAIR_COLUMNS
+from dissensus.files.rows.pair_rows import pair_from_row, row_from_pair
+from dissensus.records import Pair, Record
+
+R = TypeVar("R", bound=Record)
+
+
+def columns_of(record_type: type[Record]) -> dict[str, Any]:
+    """Map the columns of a record's rows to their types."""
+    if issubclass(record_type, Pair):
+        return PAIR_COLUMNS
+    return {name: field.annotation for name, field in record_type.model_fields.items()}
+
+
+def row_of(record: Record) -> dict[str, Any]:
+    """Return the row of a record."""
+    return row_from_pair(record) if isinstance(record, Pair) else record.model_dump()
+
+
+def record_of(values: Mapping[str, Any], record_type: type[R]) -> R:
+    """Make a record of its row. Raises ValueError."""
+    if issubclass(record_type, Pair):
+        unknown = values.keys() - PAIR_COLUMNS
+        if unknown:
+            raise ValueError(f"column {min(unknown)!r} is unknown")
+        return pair_from_row(values)  # type: ignore[return-value]
+    fields = record_type.model_fields
+    given = {}
+    for name, value in values.items():
+        field = fields.get(name)
+        if value is None and field is not None and type(None) not in get_args(field.annotation):
+            # An empty text or map and nothing are the same, and CSV cannot tell them apart; another default would
+            # say what the file does not.
+            if not field.is_required() and field.default not in ("", {}):
+                raise ValueError(
+                    f"{name} is null or empty; give its value, or leave the column out for {field.default!r} throughout"
+                )
+            continue
+        given[name] = _as_map(value) if field is not None and isinstance(field.default, dict) else value
+    return record_type.model_validate(given)
+
+
+def _as_map(value: Any) -> Any:
+    """Take a map as Parquet (a list of name and value, once pairs of them) and CSV (JSON) give it back."""
+    if isinstance(value, str):
+        return json.loads(value)
+    if not isinstance(value, list):
+        return value
+    return dict((entry["name"], entry["value"]) if isinstance(entry, dict) else entry for entry in value)
