@@ -26,13 +26,13 @@ from .web import saying
 
 _KILLED = """
 import os, signal, sys
-from dissensus.annotate.exchange import imports
-from dissensus.annotate import practice
+from dissensus.annotate.practice import practice_pairs
+from dissensus.annotate.project.assignment import add_items
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project.store import AnnotationStore
 
 def fill(c):
-    imports.add_practice(c)
+    add_items(c, *practice_pairs())
     os.kill(os.getpid(), signal.SIGKILL)
 
 AnnotationStore.create(sys.argv[1], AnnotationConfig(), fill=fill)

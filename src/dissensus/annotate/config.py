@@ -1,4 +1,4 @@
-"""What is settled when an annotation project is made, and kept in its database."""
+"""Settings of an annotation project: chosen when it is made, and kept in its database."""
 
 from __future__ import annotations
 

@@ -174,12 +174,12 @@ def _fill(c: Connection, config: AnnotationConfig, name: str, pairs: list[Pair])
     """Add what is new; returns how many pairs were."""
     from sqlalchemy import func, select
 
-    from dissensus.annotate.exchange.imports import add_practice
+    from dissensus.annotate.practice import practice_pairs
     from dissensus.annotate.project.assignment import add_items
     from dissensus.annotate.project.schema import items
 
     if config.practice:
-        add_practice(c)
+        add_items(c, *practice_pairs())
     added = add_items(c, pairs)
     if not c.execute(select(func.count()).where(~items.c.practice)).scalar_one():
         raise InputError(f"{name}: the project has no pairs; name some: dissensus annotate PAIRS --db …")

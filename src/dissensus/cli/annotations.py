@@ -288,7 +288,8 @@ def revoke(database: str, name: str) -> None:
 @_DATABASE
 def verify(database: str) -> None:
     """Check that the database is whole and says the same in all its places."""
-    from dissensus.annotate.project.verify import check, count_pairs
+    from dissensus.annotate.project.assignment import count_pairs
+    from dissensus.annotate.project.verify import check
 
     with _open(database) as store:
         faults, pairs = check(store), store.read(count_pairs)

@@ -1,4 +1,4 @@
-"""The answers to a pair as one: a majority for categories, a mean for estimates, as the paper does, or otherwise."""
+"""Answers to a pair combined: a majority for categories, a mean for estimates, as the paper does, or otherwise."""
 
 from __future__ import annotations
 

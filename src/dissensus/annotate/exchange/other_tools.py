@@ -23,7 +23,7 @@ from dissensus.files.rows.bad_rows import describe
 from dissensus.files.rows.chat import unicode_of
 from dissensus.files.rows.choice_words import side_named
 from dissensus.files.rows.pair_rows import descriptive, name_of, text_of
-from dissensus.records import Label, Order, Pair, content_id
+from dissensus.records import Label, Pair, content_id
 
 FIELDS = ("prompt", "response_a", "response_b")
 _DESCRIPTIVE = ("dataset", "domain", "group")
@@ -198,7 +198,6 @@ class Foreign:
     annotator: str
     kind: Literal["answer", "skip"]
     said: Said | None
-    shown: Order = "ab"
     reason: str = ""
     at: int | None = None
     """Milliseconds since 1970; None where the tool does not say."""
