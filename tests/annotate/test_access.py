@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from dissensus.annotate.project import access
-from dissensus.annotate.project.errors import Expired, NotYours, Unknown, Used
+from dissensus.annotate.project.errors import LinkExpired, LinkUsed, NotAllowed, NotFound
 from dissensus.annotate.project.schema import invites, sessions
 from dissensus.annotate.project.store import AnnotationStore
 from dissensus.errors import InputError
@@ -27,7 +27,7 @@ def test_a_link_opens_once(open_project):
     project = open_project()
     link = project.invite("Ada")
     assert _who(project, _redeem(project, link)).name == "Ada"
-    with pytest.raises(Used):
+    with pytest.raises(LinkUsed):
         _redeem(project, link)
 
 
@@ -35,14 +35,14 @@ def test_a_link_expires(open_project):
     project = open_project(invite_hours=2)
     link = project.invite("Ada")
     project.now += 2 * HOUR
-    with pytest.raises(Expired):
+    with pytest.raises(LinkExpired):
         _redeem(project, link)
 
 
 def test_a_newer_link_takes_the_place_of_the_older(open_project):
     project = open_project()
     older, newer = project.invite("Ada"), project.invite("Ada")
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         _redeem(project, older)
     assert _redeem(project, newer)
 
@@ -57,9 +57,9 @@ def test_a_session_ends_with_time_signing_out_and_revocation(open_project):
     token, link = _redeem(project, project.invite("Ada")), project.invite("Ada")
     project.write(lambda c: access.revoke(c, project.people["Ada"], project.now))
     assert _who(project, token) is None
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         _redeem(project, link)
-    with pytest.raises(NotYours, match="revoked"):
+    with pytest.raises(NotAllowed, match="revoked"):
         project.invite("Ada")
 
 
@@ -86,7 +86,7 @@ def test_a_stolen_database_opens_nothing_without_the_secret(open_project, tmp_pa
     other = tmp_path / "other"
     other.write_bytes(os.urandom(32))
     other.chmod(0o600)
-    with AnnotationStore(project.database, secret=other) as store, pytest.raises(Unknown):
+    with AnnotationStore(project.database, secret=other) as store, pytest.raises(NotFound):
         store.write(lambda c: access.redeem(c, store, link, project.now))
 
 

@@ -1,4 +1,4 @@
-"""Agreement, progress and habits, against figures worked out another way."""
+"""Agreement, progress and answer patterns, against figures worked out another way."""
 
 import itertools
 import statistics
@@ -10,19 +10,18 @@ from statsmodels.stats.inter_rater import aggregate_raters
 from statsmodels.stats.inter_rater import fleiss_kappa as oracle_kappa
 
 from dissensus.annotate.analysis.annotator_agreement import agreement
-from dissensus.annotate.analysis.answer_patterns import count_words, exact_interval, habits
+from dissensus.annotate.analysis.answer_patterns import answer_patterns, count_words
 from dissensus.annotate.analysis.answer_rows import Row, read_rows
 from dissensus.annotate.analysis.progress import item_progress, person_progress, totals
+from dissensus.annotate.project.sides import Said
+from dissensus.stats.agreement.position_bias import exact_interval
 
 from .people import fill, said
 
 
 def _row(item, person, **said):
-    told = {"kind": "answer", "correct": None, "distinct": None, "estimate": None, "choice": None, **said}
-    rest = {"practice": False, "name": f"P{person}", "shown": "ab", "state": "answered", "note": "", "reason": ""}
-    return Row(
-        assignment_id=100 * item + person, item_id=item, person_id=person, seconds=10.0, said_at=0, **rest, **told
-    )
+    rest = {"practice": False, "name": f"P{person}", "shown": "ab", "state": "answered", "reason": ""}
+    return Row(item_id=item, person_id=person, said=Said(seconds=10.0, **said), said_at=0, **rest)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def _matrix(rows, value):
 
 
 def test_kappa_and_raw_agreement_are_what_others_compute(rows):
-    codes = _matrix(rows, lambda row: int(row.correct == "multiple"))
+    codes = _matrix(rows, lambda row: int(row.said.correct == "multiple"))
     table, _ = aggregate_raters(codes)
     assert _found(rows, "correct", "kappa").value == pytest.approx(oracle_kappa(table))
     raw = np.mean([np.mean([a == b for a, b in itertools.combinations(line, 2)]) for line in codes])
@@ -58,7 +57,7 @@ def test_kappa_and_raw_agreement_are_what_others_compute(rows):
 
 
 def test_the_spread_is_the_mean_standard_deviation(rows):
-    estimates = _matrix(rows, lambda row: row.estimate)
+    estimates = _matrix(rows, lambda row: row.said.estimate)
     expected = statistics.fmean(statistics.stdev(map(float, line)) for line in estimates)
     assert _found(rows, "estimate", "spread").value == pytest.approx(expected)
 
@@ -83,7 +82,7 @@ def test_neither_names_nor_order_matter(rows):
 
 
 def test_only_answers_that_count_are_counted(rows):
-    extra = [row._replace(item_id=row.item_id, person_id=9, state="surplus", correct="single") for row in rows[::3]]
+    extra = [row._replace(person_id=9, state="surplus", said=Said(correct="single")) for row in rows[::3]]
     practice = [row._replace(practice=True, item_id=999) for row in rows]
     assert agreement([*rows, *extra, *practice], own_choice=False) == agreement(rows, own_choice=False)
 
@@ -109,7 +108,7 @@ def test_progress_is_what_was_done(open_project):
     assert whole.wanted == 50
     assert all(person.practice_done == 1 for person in people)
     assert all(person.practice_right in (0, 1 / 3, 2 / 3, 1) for person in people)
-    times = [row.seconds for row in rows if row.name == "Ada" and row.kind == "answer" and not row.practice]
+    times = [row.seconds for row in rows if row.name == "Ada" and row.said is not None and not row.practice]
     assert people[0].seconds[1] == pytest.approx(statistics.median(times))
 
 
@@ -119,7 +118,7 @@ def test_the_interval_of_a_share_is_clopper_and_pearsons(successes, n):
     assert exact_interval(successes, n) == pytest.approx((expected.low, expected.high))
 
 
-def test_habits_are_noticed_and_chance_is_not(open_project):
+def test_patterns_are_noted_and_chance_is_not(open_project):
     project = open_project(pairs=40, annotators=3, people=("Lefty", "Same", "Fair"))
     for task in project.lease("Lefty", want=25).tasks:
         project.submit("Lefty", task.key, said(8 if task.shown == "ab" else 2, seconds=30.0))
@@ -131,9 +130,11 @@ def test_habits_are_noticed_and_chance_is_not(open_project):
     rows = project.read(read_rows)
     words = project.read(count_words)
     assert project.read(lambda c: count_words(c, words)) == words
-    lefty, same, fair = habits(rows, words)
+    lefty, same, fair = answer_patterns(rows, words)
     assert lefty.left == lefty.leans > 10
-    assert any("left" in remark for remark in lefty.remarks)
-    assert any("one and the same" in remark for remark in same.remarks)
-    assert any("faster than people read" in remark for remark in same.remarks)
-    assert fair.remarks == []
+    assert lefty.left_share == 1
+    assert fair.left_share == pytest.approx(0.5, abs=0.2)
+    assert any("left" in note for note in lefty.notes)
+    assert any("one and the same" in note for note in same.notes)
+    assert any("faster than people read" in note for note in same.notes)
+    assert fair.notes == []

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project import access, answers, verify
 from dissensus.annotate.project.database import StorageFull
-from dissensus.annotate.project.errors import Incomplete, Reused, Stale, Taken, Unknown
+from dissensus.annotate.project.errors import DuplicateRequest, EditConflict, InvalidAnswer, NotFound, SlotTaken
 from dissensus.annotate.project.schema import assignments, items, revisions
 from dissensus.annotate.project.sides import Said, Shown
 from dissensus.annotate.project.store import AnnotationStore
@@ -50,7 +50,7 @@ def test_a_key_of_saving_never_means_two_things(open_project):
     project = open_project()
     [task] = project.lease("Ada").tasks
     project.answer("Ada", task.key, 7, id="the-same-act")
-    with pytest.raises(Reused) as refused:
+    with pytest.raises(DuplicateRequest) as refused:
         project.answer("Ada", task.key, 3, id="the-same-act")
     assert refused.value.current.answer.estimate == 7
     assert _count(project) == 1
@@ -60,7 +60,7 @@ def test_of_two_tabs_the_second_is_told_what_the_first_saved(database, open_proj
     project = open_project(database)
     [task] = project.lease("Ada").tasks
     project.answer("Ada", task.key, 7)
-    with pytest.raises(Stale) as refused:
+    with pytest.raises(EditConflict) as refused:
         project.answer("Ada", task.key, 2)
     assert (refused.value.current.revision, refused.value.current.answer.estimate) == (1, 7)
     assert project.answer("Ada", task.key, 2, base=1).revision == 2
@@ -84,7 +84,7 @@ def test_an_answer_lacks_nothing_that_is_asked(lacks, open_project):
     project = open_project(own_choice=True)
     [task] = project.lease("Ada").tasks
     whole = said(choice="a")
-    with pytest.raises(Incomplete, match="no answer yet"):
+    with pytest.raises(InvalidAnswer, match="no answer yet"):
         project.submit("Ada", task.key, whole.model_copy(update={lacks: None}))
     assert project.submit("Ada", task.key, whole).revision == 1
 
@@ -92,7 +92,7 @@ def test_an_answer_lacks_nothing_that_is_asked(lacks, open_project):
 def test_a_skip_says_why(open_project):
     project = open_project()
     [task] = project.lease("Ada").tasks
-    with pytest.raises(Incomplete, match="comes with a reason"):
+    with pytest.raises(InvalidAnswer, match="comes with a reason"):
         project.submit("Ada", task.key, kind="skip", reason=" ")
     assert project.submit("Ada", task.key, kind="skip", reason="cut off").state == "skipped"
 
@@ -101,7 +101,7 @@ def test_nobody_answers_for_somebody_else(open_project):
     project = open_project()
     [task] = project.lease("Ada").tasks
     for key in (task.key, "0" * 16, "../../etc", ""):
-        with pytest.raises(Unknown, match="there is no such task"):
+        with pytest.raises(NotFound, match="there is no such task"):
             project.answer("Grace", key)
 
 
@@ -116,7 +116,7 @@ def test_an_answer_that_comes_too_late_waits_for_a_place(open_project):
     project.submit("Grace", quick.key, kind="skip", base=1, reason="on second thoughts")
     state = project.read(lambda c: c.execute(select(assignments.c.state).where(assignments.c.key == late.key)).scalar())
     assert state == "answered"
-    with pytest.raises(Taken):
+    with pytest.raises(SlotTaken):
         project.submit("Grace", quick.key, kind="withdraw", base=2)
     assert verify.check(project.store) == []
 
@@ -133,7 +133,7 @@ def test_a_draft_is_kept_until_the_answer_takes_its_place(open_project):
     assert draft() == (0, Shown(note="half a thou"))
     project.answer("Ada", task.key)
     assert draft() is None
-    with pytest.raises(Stale):
+    with pytest.raises(EditConflict):
         project.write(lambda c: answers.save_draft(c, ada, task.key, Shown(), 0, project.now))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from dissensus.annotate.project import access, assignment, verify
-from dissensus.annotate.project.errors import NotYours
+from dissensus.annotate.project.errors import NotAllowed
 from dissensus.annotate.project.schema import assignments, items
 from dissensus.errors import InputError
 from dissensus.records import Pair
@@ -195,7 +195,7 @@ def test_pairs_that_are_there_are_not_added_again(open_project):
 def test_only_annotators_get_tasks(open_project):
     project = open_project()
     project.add("Olga", "organiser")
-    with pytest.raises(NotYours):
+    with pytest.raises(NotAllowed):
         project.lease("Olga")
 
 

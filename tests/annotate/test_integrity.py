@@ -28,7 +28,7 @@ _FIRST_ANSWER = "(SELECT min(id) FROM assignments WHERE state = 'answered')"
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
-        ("UPDATE items SET taken = taken - 1 WHERE id = 1", "places are counted as taken"),
+        ("UPDATE items SET taken = taken - 1 WHERE id = 1", "slots are counted as taken"),
         ("DELETE FROM revisions WHERE id = 3", "revision"),
         (f"UPDATE assignments SET state = 'skipped' WHERE id = {_FIRST_ANSWER}", "is skipped, but"),
         ("UPDATE assignments SET leased_until = 1 WHERE id = 1", "its lease ends at 1"),

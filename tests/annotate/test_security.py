@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import select
 
-from dissensus.annotate.project.errors import Unknown
+from dissensus.annotate.project.errors import NotFound
 from dissensus.annotate.project.schema import metadata, sessions
 from dissensus.annotate.web.hosts import hosts_for
 from dissensus.annotate.web.throttle import Throttle, Throttled
@@ -270,5 +270,5 @@ def test_nobody_is_found_by_a_number_that_is_none(site):
     olga = site.browser("Olga")
     for number in ("0", "-1", "999", "99999999999999999999", "1.5", "x"):
         assert olga.post(f"/api/people/{number}/invite").status_code in (404, 422)
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         site.project.answer("Ada", saying()["id"])

@@ -15,9 +15,9 @@ import urllib.request
 import pytest
 from click.testing import CliRunner
 
-from dissensus.annotate.config import AnnotationConfig
+from dissensus.annotate.config import AnnotationConfig, Listening
 from dissensus.annotate.project.store import AnnotationStore
-from dissensus.annotate.web.serve import Listening, check, open_socket
+from dissensus.annotate.web.serve import check, open_socket
 from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
 from dissensus.files import write_records
@@ -160,21 +160,21 @@ def test_it_does_tls_itself(pairs, run):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "lab.example"])
 def test_strangers_see_nothing_without_tls(host, tmp_path):
     with pytest.raises(InputError, match="without TLS"):
-        check(Listening(host))
-    check(Listening(host, trusted_host="lab.example"))
+        check(Listening(host=host))
+    check(Listening(host=host, trusted_host="lab.example"))
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     certificate.touch()
     with pytest.raises(InputError, match="go together"):
-        check(Listening(host, certificate=certificate))
+        check(Listening(host=host, tls_cert=certificate))
     with pytest.raises(InputError, match="no such file"):
-        check(Listening(host, certificate=certificate, key=key))
+        check(Listening(host=host, tls_cert=certificate, tls_key=key))
     key.touch()
-    check(Listening(host, certificate=certificate, key=key))
+    check(Listening(host=host, tls_cert=certificate, tls_key=key))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.7"])
 def test_this_machine_is_no_stranger(host):
-    check(Listening(host))
+    check(Listening(host=host))
 
 
 def test_a_port_that_is_taken_is_said_so_and_no_project_is_made(pairs):

@@ -26,13 +26,13 @@ from .web import saying
 
 _KILLED = """
 import os, signal, sys
-from dissensus.annotate.exchange import imports
-from dissensus.annotate import practice
+from dissensus.annotate.practice import practice_pairs
+from dissensus.annotate.project.assignment import add_items
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project.store import AnnotationStore
 
 def fill(c):
-    imports.add_practice(c)
+    add_items(c, *practice_pairs())
     os.kill(os.getpid(), signal.SIGKILL)
 
 AnnotationStore.create(sys.argv[1], AnnotationConfig(), fill=fill)
@@ -241,6 +241,9 @@ def test_a_link_made_beside_the_app_names_where_it_was_started_last(open_project
     project.write(lambda c: access.note_origin(c, "http://127.0.0.1:54321", 1))
     assert invite() == ("http://127.0.0.1:54321", "")
     assert invite("--origin", "https://lab.example/") == ("https://lab.example", "")
+    for wrong in ("", " ", "lab.example", "ftp://lab.example", "https://", "https://lab.example/x"):
+        with pytest.raises(InputError, match="is no address; expected one such as https://HOST"):
+            invite("--origin", wrong)
 
 
 @pytest.mark.parametrize("name", ["", ":memory:"])

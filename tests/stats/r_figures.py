@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from dissensus.aggregation.preferences import group_means, stratified_preference
-from dissensus.annotate.analysis.answer_patterns import exact_interval
 from dissensus.reward.serving.calibration import fit_calibration
 from dissensus.stats.agreement.coefficients import cohen_kappa
 from dissensus.stats.agreement.icc import icc_1k, icc_2k
 from dissensus.stats.agreement.judge_agreement import nest
+from dissensus.stats.agreement.position_bias import exact_interval
 from dissensus.stats.metrics import pearson, spearman
 from dissensus.stats.resampling.clusters import cluster_counts
 from dissensus.stats.resampling.intervals import bca_interval, find_acceleration, percentile_interval

@@ -1,1 +1,1 @@
-"""People's preferences: a web app in which people annotate pairs, and what they said as records."""
+"""Annotation by people: a web app in which they compare pairs, and their answers as records."""

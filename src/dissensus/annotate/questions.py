@@ -1,4 +1,4 @@
-"""What annotators are asked: the paper's three tasks in its own words, and what we add.
+"""Questions to annotators: the paper's three tasks in its own words, and what we add.
 
 The paper shows "Answer A" first; on the screen that is the answer on the left. Its list of the third task ends with a
 misprint, a second "10A-0B" where "0A-10B" is meant.

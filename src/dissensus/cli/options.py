@@ -246,6 +246,7 @@ class _Field:
             return
         common: dict[str, Any] = {"help": self.help, "default": None, "shell_complete": complete}
         if self.kind is bool:
+            common["is_flag"] = True
             yield click.Option([*self.names, self.param], **common)
         else:
             common |= {"type": self.type(), "metavar": self.metavar, "multiple": self.is_many or self.kind is dict}

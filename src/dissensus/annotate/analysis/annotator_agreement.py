@@ -1,4 +1,4 @@
-"""How well annotators agree, as their answers come in."""
+"""Agreement of annotators, as their answers come in."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from dissensus.annotate.analysis.answer_rows import Row
+from dissensus.annotate.project.sides import Said
 from dissensus.records import LABEL_VALUE
 
 if TYPE_CHECKING:
@@ -78,29 +79,28 @@ def agreement(rows: Sequence[Row], *, own_choice: bool, resamples: int = RESAMPL
         "kappa": of.fleiss_kappa,
         "ac1": of.gwet_ac1,
     }
-    counted = [row for row in rows if row.counts and row.kind == "answer"]
-    found = [
-        *_measure("correct", _matrix(counted, lambda row: _CORRECT.get(row.correct or "")), nominal, [0, 1], resamples),
-        *_measure(
-            "distinct", _matrix(counted, lambda row: _DISTINCT.get(row.distinct or "")), nominal, [0, 1], resamples
-        ),
-        *_measure(
-            "estimate",
-            _matrix(counted, lambda row: row.estimate),
-            {"spread": spread, "alpha": of.krippendorff_interval},
-            list(range(11)),
-            resamples,
-        ),
+    scaled = {"spread": spread, "alpha": of.krippendorff_interval}
+    questions: list[tuple[str, Callable[[Said], float | None], Mapping[str, Coefficient], list[float]]] = [
+        ("correct", lambda said: _CORRECT.get(said.correct or ""), nominal, [0, 1]),
+        ("distinct", lambda said: _DISTINCT.get(said.distinct or ""), nominal, [0, 1]),
+        ("estimate", lambda said: said.estimate, scaled, list(range(11))),
     ]
     if own_choice:
-        matrix = _matrix(counted, lambda row: LABEL_VALUE.get(row.choice or ""))
-        found += _measure("choice", matrix, nominal, [0, 0.5, 1], resamples)
-    return found
+        questions.append(("choice", lambda said: LABEL_VALUE.get(said.choice or ""), nominal, [0, 0.5, 1]))
+    return [
+        found
+        for name, value, coefficients, scale in questions
+        for found in _measure(name, _matrix(rows, value), coefficients, scale, resamples)
+    ]
 
 
-def _matrix(rows: Sequence[Row], value: Callable[[Row], float | None]) -> FloatArray:
-    """Lay answers out: shape (pairs, people), NaN where there is none."""
-    said = [(row.item_id, row.person_id, rating) for row in rows if (rating := value(row)) is not None]
+def _matrix(rows: Sequence[Row], value: Callable[[Said], float | None]) -> FloatArray:
+    """Lay out the answers that count: shape (pairs, people), NaN where there is none."""
+    said = [
+        (row.item_id, row.person_id, rating)
+        for row in rows
+        if row.counts and row.said is not None and (rating := value(row.said)) is not None
+    ]
     pairs, at = np.unique([item for item, _, _ in said], return_inverse=True)
     people, by = np.unique([person for _, person, _ in said], return_inverse=True)
     matrix = np.full((pairs.size, people.size), np.nan)

@@ -1,53 +1,49 @@
-"""Everything that was said, as it stands now: one row per assignment."""
+"""Answer rows: everything that was said, as it stands now, one row per assignment."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection, and_, select
 
+from dissensus.annotate.project.answers import said_in
 from dissensus.annotate.project.schema import assignments, items, people, revisions
-from dissensus.annotate.project.sides import Correct, Distinct, Kind, State
-from dissensus.records import Label, Order
+from dissensus.annotate.project.sides import Said, State
+from dissensus.records import Order
+
+K = TypeVar("K")
 
 
 class Row(NamedTuple):
-    """An assignment with the newest that was said about it, in the pair's own terms."""
+    """An assignment with the newest that was said about it."""
 
-    assignment_id: int
     item_id: int
     practice: bool
     person_id: int
     name: str
     shown: Order
     state: State
-    kind: Kind | None
-    """None where nothing was said yet."""
-    correct: Correct | None
-    distinct: Distinct | None
-    estimate: int | None
-    choice: Label | None
-    note: str | None
-    reason: str | None
-    seconds: float | None
+    said: Said | None
+    """None where nothing was said yet, and where it was skipped or withdrawn."""
+    reason: str
+    """Of a skip."""
     said_at: int | None
 
     @property
     def counts(self) -> bool:
         """Whether it is one of the k answers to a real pair."""
-        return self.state == "answered" and not self.practice
+        return self.state == "answered" and self.said is not None and not self.practice
 
     @property
-    def left(self) -> int | None:
-        """Of ten, how many prefer the response that was on the left."""
-        if self.estimate is None:
-            return None
-        return self.estimate if self.shown == "ab" else 10 - self.estimate
+    def seconds(self) -> float | None:
+        """Active time of the answer."""
+        return None if self.said is None else self.said.seconds
 
 
 _ROWS = (
     select(
-        assignments.c.id,
         assignments.c.item_id,
         items.c.practice,
         assignments.c.person_id,
@@ -56,7 +52,7 @@ _ROWS = (
         assignments.c.state,
         revisions.c.kind,
         revisions.c.correct,
-        revisions.c.distinct_,
+        revisions.c.distinct,
         revisions.c.estimate,
         revisions.c.choice,
         revisions.c.note,
@@ -77,4 +73,25 @@ _ROWS = (
 def read_rows(c: Connection, item_id: int | None = None) -> list[Row]:
     """Read all assignments, or those of one item, by item and in the order in which they were given."""
     query = _ROWS if item_id is None else _ROWS.where(assignments.c.item_id == item_id)
-    return [Row._make(row) for row in c.execute(query)]
+    return [
+        Row(
+            item_id=row.item_id,
+            practice=row.practice,
+            person_id=row.person_id,
+            name=row.name,
+            shown=row.shown,
+            state=row.state,
+            said=said_in(row) if row.kind == "answer" else None,
+            reason=row.reason or "",
+            said_at=row.created_at,
+        )
+        for row in c.execute(query)
+    ]
+
+
+def grouped(rows: Iterable[Row], key: Callable[[Row], K]) -> defaultdict[K, list[Row]]:
+    """Sort rows into lists by item or person, in their order."""
+    found: defaultdict[K, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[key(row)].append(row)
+    return found

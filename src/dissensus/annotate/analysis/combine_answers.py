@@ -1,4 +1,4 @@
-"""The answers to a pair as one: a majority for categories, a mean for estimates, as the paper does, or otherwise."""
+"""Answers to a pair combined: a majority for categories, a mean for estimates, as the paper does, or otherwise."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from dissensus.annotate.project.sides import Distinct, Said
+from dissensus.settings import Settings
 
 T = TypeVar("T", bound=str)
 
@@ -16,16 +17,16 @@ CategoryRule = Literal["majority", "unanimous"]
 EstimateRule = Literal["mean", "median", "trimmed"]
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(Settings):
     """How the answers to a pair become one."""
 
     categories: CategoryRule = "majority"
-    """``unanimous``: a category only where all say the same."""
+    """Whether most annotators have to name a category, or all."""
     estimates: EstimateRule = "mean"
-    """``trimmed``: the mean without the least and the greatest, where there are three or more."""
+    """What the estimates of a pair become; the paper takes the mean, and ``trimmed`` is one without the least and the
+    greatest, where there are three or more."""
     decisions: bool = True
-    """Whether what an adjudicator decided stands in place of what the answers come to."""
+    """Let decisions of adjudicators stand in place of what the answers come to."""
 
 
 @dataclass(frozen=True)

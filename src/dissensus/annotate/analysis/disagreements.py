@@ -1,8 +1,7 @@
-"""What adjudicators look at: pairs by how much people disagree, and one pair with its answers side by side."""
+"""Disagreements of people: pairs by how much they disagree, and one pair with its answers side by side."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,13 +9,13 @@ import numpy as np
 from pydantic import BaseModel
 from sqlalchemy import Connection, select
 
-from dissensus.annotate.analysis.answer_rows import Row, read_rows
+from dissensus.annotate.analysis.answer_rows import Row, grouped, read_rows
 from dissensus.annotate.analysis.combine_answers import aggregate_estimates, majority
 from dissensus.annotate.project.adjudication import decisions, find_item, newest_decision
 from dissensus.annotate.project.schema import items
-from dissensus.annotate.project.sides import Correct, Distinct
+from dissensus.annotate.project.sides import Correct, Distinct, Opinion, Said
 from dissensus.annotate.web.markdown import Turn, render_turns
-from dissensus.records import Label, Pair
+from dissensus.records import Pair
 
 Show = Literal[
     "all", "disagreement", "correct", "distinct", "estimate", "choice", "undecided", "decided", "skipped", "notes"
@@ -41,18 +40,12 @@ class ItemSummary(BaseModel):
     """The first words of the prompt."""
 
 
-class AnswerShown(BaseModel):
-    """What one person said about a pair, in the pair's own terms."""
+class AnswerShown(Said):
+    """One person's answer to a pair, or their reason for skipping it."""
 
     annotator: str
     state: Literal["answered", "skipped", "surplus"]
-    correct: Correct | None
-    distinct: Distinct | None
-    estimate: int | None
-    choice: Label | None
-    note: str
     reason: str
-    seconds: float | None
 
 
 class Suggestion(BaseModel):
@@ -64,15 +57,10 @@ class Suggestion(BaseModel):
     """Of ten, how many prefer response a."""
 
 
-class DecisionShown(BaseModel):
+class DecisionShown(Opinion):
     """The newest decision."""
 
     revision: int
-    correct: Correct | None
-    distinct: Distinct | None
-    estimate: int | None
-    choice: Label | None
-    note: str
     decided_at: int
 
 
@@ -94,9 +82,7 @@ def summaries(c: Connection, show: Show = "all", least_spread: float = 2.0) -> l
     ``disagreement``: a category on which answers differ, or estimates with a spread of at least ``least_spread``. That
     people prefer different responses themselves is no disagreement about the pair.
     """
-    by_item: defaultdict[int, list[Row]] = defaultdict(list)
-    for row in read_rows(c):
-        by_item[row.item_id].append(row)
+    by_item = grouped(read_rows(c), lambda row: row.item_id)
     decided = decisions(c)
     found = []
     for item, key, pair in c.execute(select(items.c.id, items.c.key, items.c.pair).where(~items.c.practice)):
@@ -107,22 +93,22 @@ def summaries(c: Connection, show: Show = "all", least_spread: float = 2.0) -> l
 
 
 def _summary(key: str, pair: str, rows: Sequence[Row], *, decided: bool) -> ItemSummary | None:
-    said = [row for row in rows if row.kind == "answer"]
+    said = [row.said for row in rows if row.said is not None]
     skips = [row for row in rows if row.state == "skipped"]
     if not said and not skips:
         return None
-    estimates = [row.estimate for row in said if row.estimate is not None]
+    estimates = [one.estimate for one in said if one.estimate is not None]
     turns = Pair.model_validate_json(pair).prompt
     start = turns if isinstance(turns, str) else turns[-1].said
     return ItemSummary(
         key=key,
         answers=len(said),
         skips=len(skips),
-        notes=sum(bool(row.note) for row in said),
-        split_correct=_differ([row.correct for row in said]),
-        split_distinct=_differ([row.distinct for row in said]),
+        notes=sum(bool(one.note) for one in said),
+        split_correct=_differ([one.correct for one in said]),
+        split_distinct=_differ([one.distinct for one in said]),
         spread=float(np.std(estimates, ddof=1)) if len(estimates) > 1 else None,
-        split_choice=_differ([row.choice for row in said]),
+        split_choice=_differ([one.choice for one in said]),
         decided=decided,
         start=" ".join(start.split())[:120],
     )
@@ -148,50 +134,42 @@ def _is_shown(summary: ItemSummary, show: Show, least_spread: float) -> bool:
 
 
 def show_item(c: Connection, key: str, *, names: bool) -> ItemShown:
-    """Show a real pair with all answers. Raises Unknown.
+    """Show a real pair with all answers. Raises NotFound.
 
     ``names``: the people's own; otherwise "Annotator 1", "Annotator 2", …, numbered anew for every pair.
     """
     item_id = find_item(c, key)
     pair = Pair.model_validate_json(c.execute(select(items.c.pair).where(items.c.id == item_id)).scalar_one())
-    said = [row for row in read_rows(c, item_id) if row.kind == "answer" or row.state == "skipped"]
-    counted = [row for row in said if row.counts]
+    rows = [row for row in read_rows(c, item_id) if row.said is not None or row.state == "skipped"]
+    counted = [row.said for row in rows if row.counts and row.said is not None]
     decision = newest_decision(c, item_id)
     return ItemShown(
         key=key,
         prompt=render_turns(pair.prompt, "user"),
         response_a=render_turns(pair.response_a),
         response_b=render_turns(pair.response_b),
-        answers=[_answer(row, row.name if names else f"Annotator {n}") for n, row in enumerate(said, 1)],
+        answers=[_answer(row, row.name if names else f"Annotator {n}") for n, row in enumerate(rows, 1)],
         suggestion=_suggest(counted),
         decision=None
         if decision is None
         else DecisionShown(
             revision=decision.revision,
             decided_at=decision.decided_at,
-            **decision.said.model_dump(include={"correct", "distinct", "estimate", "choice", "note"}),
+            **decision.said.model_dump(exclude={"seconds"}),
         ),
     )
 
 
 def _answer(row: Row, name: str) -> AnswerShown:
-    return AnswerShown(
-        annotator=name,
-        state="skipped" if row.state == "skipped" else "surplus" if row.state == "surplus" else "answered",
-        correct=row.correct,
-        distinct=row.distinct,
-        estimate=row.estimate,
-        choice=row.choice,
-        note=row.note or "",
-        reason=row.reason or "",
-        seconds=row.seconds,
-    )
+    said = {} if row.said is None else row.said.model_dump()
+    state = row.state if row.state in ("skipped", "surplus") else "answered"
+    return AnswerShown.model_validate({**said, "annotator": name, "state": state, "reason": row.reason})
 
 
-def _suggest(rows: Sequence[Row]) -> Suggestion:
-    mean = aggregate_estimates([row.estimate for row in rows])
+def _suggest(counted: Sequence[Said]) -> Suggestion:
+    mean = aggregate_estimates([said.estimate for said in counted])
     return Suggestion(
-        correct=majority([row.correct for row in rows]).value,
-        distinct=majority([row.distinct for row in rows]).value,
+        correct=majority([said.correct for said in counted]).value,
+        distinct=majority([said.distinct for said in counted]).value,
         estimate=None if mean is None else 10 * mean,
     )

@@ -1,15 +1,15 @@
-"""How far people and pairs are."""
+"""Progress of people and pairs."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel
 from sqlalchemy import Connection, select
 
-from dissensus.annotate.analysis.answer_rows import Row
+from dissensus.annotate.analysis.answer_rows import Row, grouped
 from dissensus.annotate.project import access
 from dissensus.annotate.project.access import Person
 from dissensus.annotate.project.schema import items
@@ -28,7 +28,7 @@ class PersonProgress(BaseModel):
     answered: int
     """Real pairs whose answer counts."""
     surplus: int
-    """Answers that came when all places of the pair were taken; kept, not counted."""
+    """Answers that came when all slots of the pair were taken; kept, not counted."""
     skipped: int
     leased: int
     last_hour: int
@@ -69,19 +69,17 @@ class Totals(BaseModel):
 
 
 def person_progress(c: Connection, rows: Sequence[Row], now: int) -> list[PersonProgress]:
-    """Tell how far each person is; those who are no annotators only where they are one of the people."""
-    by_person: defaultdict[int, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_person[row.person_id].append(row)
+    """Count what each person did."""
+    by_person = grouped(rows, lambda row: row.person_id)
     known = known_answers(c)
     return [_person(person, by_person[person.id], known, now) for person in access.people(c)]
 
 
 def _person(person: Person, rows: Sequence[Row], known: Mapping[int, KnownAnswer], now: int) -> PersonProgress:
     real = Counter(row.state for row in rows if not row.practice)
-    said = [row for row in rows if not row.practice and row.kind == "answer"]
-    practice = [row for row in rows if row.practice and row.kind == "answer"]
-    right = [mark for row in practice if row.item_id in known for mark in marks(row, known[row.item_id])]
+    said = [row for row in rows if not row.practice and row.said is not None]
+    practice = {row.item_id: row.said for row in rows if row.practice and row.said is not None}
+    right = [mark for item, answer in practice.items() if item in known for mark in known[item].marks(answer)]
     return PersonProgress(
         id=person.id,
         name=person.name,
@@ -105,16 +103,6 @@ def known_answers(c: Connection) -> dict[int, KnownAnswer]:
     return {item: KnownAnswer.model_validate_json(known) for item, known in found}
 
 
-def marks(row: Row, known: KnownAnswer) -> tuple[bool, bool, bool]:
-    """Tell for each task whether a practice answer was as expected."""
-    least, most = known.estimates
-    return (
-        row.correct == known.correct,
-        row.distinct == known.distinct,
-        row.estimate is not None and least <= row.estimate <= most,
-    )
-
-
 def quartiles(values: Iterable[float | None]) -> tuple[float, float, float] | None:
     """Return the quartiles of what is there; None where nothing is."""
     found = [value for value in values if value is not None]
@@ -125,18 +113,16 @@ def quartiles(values: Iterable[float | None]) -> tuple[float, float, float] | No
 
 
 def item_progress(c: Connection, rows: Sequence[Row]) -> list[ItemProgress]:
-    """Tell how far each real pair is, in the order of the file."""
-    states: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        states[row.item_id][row.state] += 1
+    """Count what was done about each real pair, in the order of the file."""
+    states = Counter((row.item_id, row.state) for row in rows)
     found = c.execute(select(items.c.id, items.c.key).where(~items.c.practice).order_by(items.c.id))
     return [
         ItemProgress(
             key=key,
             number=number,
-            answered=states[item]["answered"],
-            leased=states[item]["leased"],
-            skipped=states[item]["skipped"],
+            answered=states[item, "answered"],
+            leased=states[item, "leased"],
+            skipped=states[item, "skipped"],
         )
         for number, (item, key) in enumerate(found, 1)
     ]

@@ -1,19 +1,18 @@
-"""What people said, as pairs: with categories, votes and estimates, and with everything else for whoever goes on."""
+"""Export of a project: annotated pairs with categories, votes and estimates, and with their whole history."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from dissensus.annotate.analysis.answer_rows import Row, read_rows
+from dissensus.annotate.analysis.answer_rows import Row, grouped, read_rows
 from dissensus.annotate.analysis.combine_answers import Aggregate, Rules, aggregate
-from dissensus.annotate.exchange.history import Values, read_histories, read_project
+from dissensus.annotate.exchange.history import ItemHistory, ProjectRecord, RowHistory, read_histories, read_project
 from dissensus.annotate.project.adjudication import decisions
 from dissensus.annotate.project.schema import items
 from dissensus.annotate.project.sides import Said
@@ -21,6 +20,7 @@ from dissensus.annotate.project.store import AnnotationStore
 from dissensus.errors import InputError
 from dissensus.files.readers import format_of
 from dissensus.files.rows.columns import PAIR_COLUMNS
+from dissensus.files.rows.merge import votes_of
 from dissensus.files.rows.pair_rows import row_from_pair
 from dissensus.files.writers import check_writable_name, write_rows
 from dissensus.records import Label, Pair, Vote, Votes
@@ -33,13 +33,13 @@ OF_PEOPLE = ("category", "distinct", "votes_a", "votes_b", "votes_tie", "votes",
 
 @dataclass(frozen=True)
 class Annotated:
-    """A pair with what people said about it."""
+    """A pair with its annotations."""
 
     item_id: int
     source: Pair
     """As it came in."""
     pair: Pair
-    """With people's categories and votes; without any where nobody answered."""
+    """With the annotators' categories and votes; without any where nobody answered."""
     aggregate: Aggregate
     n: int
     """Answers that count."""
@@ -48,7 +48,7 @@ class Annotated:
 
 
 def annotated_pairs(c: Connection, rules: Rules | None = None) -> list[Annotated]:
-    """Return the real pairs in the order in which they came, with what people said about each.
+    """Return the real pairs in the order in which they came, with their annotations.
 
     Votes name the annotators and hold their estimates, whose mean is the pair's preference; a vote is the annotator's
     own choice where that was asked, else the side that the estimate is on. Of a pair that some people chose for without
@@ -56,47 +56,40 @@ def annotated_pairs(c: Connection, rules: Rules | None = None) -> list[Annotated
     plain mean, or a decision takes its place, there is one vote by "aggregate" that holds the result.
     """
     rules = rules or Rules()
-    by_item: defaultdict[int, list[Row]] = defaultdict(list)
-    for row in read_rows(c):
-        if row.counts and row.kind == "answer":
-            by_item[row.item_id].append(row)
-    decided = decisions(c)
-    found = []
+    by_item = grouped((row for row in read_rows(c) if row.counts), lambda row: row.item_id)
+    decided = {item: decision.said for item, decision in decisions(c).items()}
     query = select(items.c.id, items.c.pair).where(~items.c.practice).order_by(items.c.id)
-    for item, text in c.execute(query):
-        decision = decided[item].said if item in decided else None
-        found.append(_annotate(item, Pair.model_validate_json(text), by_item[item], decision, rules))
-    return found
+    return [
+        _annotate(item, Pair.model_validate_json(text), by_item[item], decided.get(item), rules)
+        for item, text in c.execute(query)
+    ]
 
 
 def _annotate(item: int, source: Pair, rows: Sequence[Row], decision: Said | None, rules: Rules) -> Annotated:
-    answers = [Said(correct=row.correct, distinct=row.distinct, estimate=row.estimate) for row in rows]
-    found = aggregate(answers, decision, rules)
+    answers = {row.name: row.said for row in rows if row.said is not None}
+    found = aggregate(list(answers.values()), decision, rules)
     # The label is none of these votes, whatever it was before.
     said = {"category": found.category, "distinct": found.distinct, "label_is_a_vote": None}
-    pair = source.model_copy(update={**said, "votes": _votes(rows, decision, found, rules)})
-    has_estimates = any(row.estimate is not None for row in rows)
+    pair = source.model_copy(update={**said, "votes": _votes(answers, decision, found, rules)})
+    has_estimates = any(answer.estimate is not None for answer in answers.values())
     mixed = has_estimates and pair.votes is not None and not pair.votes.are_estimates
     return Annotated(item, source, pair, found, len(rows), mixed)
 
 
-def _votes(rows: Sequence[Row], decision: Said | None, found: Aggregate, rules: Rules) -> Votes | None:
-    said = sorted((row for row in rows if row.estimate is not None or row.choice), key=lambda row: row.name)
+def _votes(answers: Mapping[str, Said], decision: Said | None, found: Aggregate, rules: Rules) -> Votes | None:
+    said = {name: said for name, said in sorted(answers.items()) if said.estimate is not None or said.choice}
     # Answers from other tools may have choices alone. A mean of some people's estimates would be without the others.
-    by_estimate = all(row.estimate is not None for row in said)
+    by_estimate = all(one.estimate is not None for one in said.values())
     is_decided = rules.decisions and decision is not None and decision.estimate is not None
     if found.preference is not None and (is_decided or (by_estimate and rules.estimates != "mean")):
-        votes = [Vote(annotator="aggregate", vote=_side(found.preference), estimate=found.preference)]
-    else:
-        votes = [_vote(row, by_estimate=by_estimate) for row in said]
-    counts = {side: sum(vote.vote == side for vote in votes) for side in ("a", "b", "tie")}
-    return Votes(**counts, annotations=tuple(votes)) if votes else None
+        return votes_of([Vote(annotator="aggregate", vote=_side(found.preference), estimate=found.preference)])
+    return votes_of([_vote(name, one, by_estimate=by_estimate) for name, one in said.items()])
 
 
-def _vote(row: Row, *, by_estimate: bool) -> Vote:
-    estimate = None if row.estimate is None else row.estimate / 10
-    vote = row.choice or ("tie" if estimate is None else _side(estimate))
-    return Vote(annotator=row.name, vote=vote, estimate=estimate if by_estimate else None)
+def _vote(name: str, said: Said, *, by_estimate: bool) -> Vote:
+    estimate = None if said.estimate is None else said.estimate / 10
+    vote = said.choice or ("tie" if estimate is None else _side(estimate))
+    return Vote(annotator=name, vote=vote, estimate=estimate if by_estimate else None)
 
 
 def _side(preference: float) -> Label:
@@ -107,7 +100,7 @@ def read_annotated(store: AnnotationStore, rules: Rules | None = None) -> list[P
     """Return the pairs that people answered, as evaluation reads them. Raises InputError where there are none."""
     found = [each.pair for each in store.read(lambda c: annotated_pairs(c, rules)) if each.n]
     if not found:
-        raise InputError(f"{store.name}: nobody has answered anything yet; come back when somebody has")
+        raise InputError(f"{store.name}: nobody has answered anything yet; invite people: dissensus annotations invite")
     return found
 
 
@@ -133,15 +126,13 @@ def export(store: AnnotationStore, path: str | Path, rules: Rules | None = None)
     """
     check_writable_name(path)
 
-    def read(c: Connection) -> tuple[list[Annotated], list[Values], dict[int, Values], Values]:
-        known = c.execute(select(items.c.id, items.c.pair, items.c.known).where(items.c.practice).order_by(items.c.id))
-        practice = [{"item": row.id, "pair": row.pair, "known": json.loads(row.known)} for row in known]
-        return annotated_pairs(c, rules), practice, read_histories(c), read_project(c)
+    def read(c: Connection) -> tuple[list[Annotated], dict[int, ItemHistory], ProjectRecord]:
+        histories = read_histories(c)
+        return annotated_pairs(c, rules), histories, read_project(c, histories)
 
-    found, practice, histories, project = store.read(read)
+    found, histories, project = store.read(read)
     if not found:
-        raise InputError(f"{store.name}: there are no pairs to export; add some first")
-    project["practice"] = [{**row, "history": histories[row["item"]]} for row in practice]
+        raise InputError(f"{store.name}: there are no pairs to export; add some: dissensus annotate PAIRS --db …")
     is_nested = format_of(path) in ("jsonl", "jsonl.gz", "json")
     columns: dict[str, Any] = {**PAIR_COLUMNS, HISTORY: str}
     write_rows(path, _rows(found, histories, project, is_nested=is_nested), columns, for_spreadsheets=True)
@@ -155,12 +146,17 @@ def export(store: AnnotationStore, path: str | Path, rules: Rules | None = None)
 
 
 def _rows(
-    found: Sequence[Annotated], histories: dict[int, Values], project: Values, *, is_nested: bool
-) -> Iterator[Values]:
+    found: Sequence[Annotated], histories: Mapping[int, ItemHistory], project: ProjectRecord, *, is_nested: bool
+) -> Iterator[dict[str, Any]]:
     for number, each in enumerate(found):
-        source = row_from_pair(each.source)
-        history = {**histories[each.item_id], "source": {name: source[name] for name in OF_PEOPLE}}
-        if number == 0:
-            history["project"] = project
+        columns, item = row_from_pair(each.source), histories[each.item_id]
+        history = RowHistory(
+            item=item.item,
+            key=item.key,
+            assignments=item.assignments,
+            decisions=item.decisions,
+            source={name: columns[name] for name in OF_PEOPLE},
+            project=None if number else project,
+        ).values()
         text = json.dumps(history, ensure_ascii=False)
         yield {**row_from_pair(each.pair), HISTORY: history if is_nested else text}

@@ -1,25 +1,23 @@
-"""Projects made from files: an export of our own, any pairs, and what Label Studio and Argilla export."""
+"""Import into projects: an export of our own, and answers of other tools."""
 
 from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from sqlalchemy import Connection, and_, insert, select, update
 
-from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.exchange import history
 from dissensus.annotate.exchange.export import HISTORY
 from dissensus.annotate.exchange.other_tools import Foreign, Found
-from dissensus.annotate.practice import practice_pairs
-from dissensus.annotate.project.answers import digest_of, said_columns
+from dissensus.annotate.project.answers import digest_of, revision_columns
 from dissensus.annotate.project.assignment import add_items
 from dissensus.annotate.project.schema import assignments, items, people, revisions
-from dissensus.annotate.project.sides import KnownAnswer
 from dissensus.annotate.project.store import AnnotationStore, now
 from dissensus.errors import InputError
 from dissensus.files.readers import Row, decode_json, kind_of, read_rows
@@ -46,12 +44,6 @@ class Imported:
     """Those of them that say something else than what is there."""
 
 
-def add_practice(c: Connection) -> None:
-    """Add the practice pairs."""
-    pairs, known = practice_pairs()
-    add_items(c, pairs, known)
-
-
 def import_export(path: Path, database: str | Path, *, secret: Path | None = None) -> Imported:
     """Make a project out of an export: what is exported of it is the same to the byte.
 
@@ -59,66 +51,58 @@ def import_export(path: Path, database: str | Path, *, secret: Path | None = Non
     is a project already.
     """
     rows = [(row, _history(row)) for row in read_rows(path, _raise)]
-    project = next((told["project"] for _, told in rows if "project" in told), None)
-    if not isinstance(project, dict) or not isinstance(project.get("practice"), list):
-        raise InputError(f"{path}: no row tells of the project; export it whole, its first row included")
-    practice = project.pop("practice")
-    try:
-        names = history.check_project(project)
-        known = [_practice(row, names) for row in practice]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: the project cannot be read ({_reason(error)}); export it again") from error
-    found = [_item(row, told, names) for row, told in rows]
-    _refuse_repeats(path, [told for _, _, told in (*known, *found)])
-    config = AnnotationConfig(**project["config"])
-    AnnotationStore.create(
-        database, config, secret=secret, fill=lambda c: history.write(c, project, [*known, *found])
-    ).close()
-    answers = sum(given["state"] == "answered" for _, _, told in found for given in told["assignments"])
-    return Imported(len(found), answers, len(names))
+    project = next((found.project for _, found in rows if found.project is not None), None)
+    if project is None:
+        raise InputError(f"{path}: no row has the project; export it again, and import the whole file")
+    names = {person.name for person in project.people}
+    found = [*_practice(path, project, names), *((_pair(row, told, names), None, told) for row, told in rows)]
+    for column, values in (("item", [told.item for *_, told in found]), ("key", [told.key for *_, told in found])):
+        if len(set(values)) < len(values):
+            raise InputError(f"{path}: two rows are of one {column}; export the project again")
+    create = partial(history.write, settled=project, found=found)
+    AnnotationStore.create(database, project.config, secret=secret, fill=create).close()
+    answers = sum(given.state == "answered" for _, told in rows for given in told.assignments)
+    return Imported(len(rows), answers, len(project.people))
 
 
-_Item = tuple[Pair, KnownAnswer | None, history.Values]
-
-
-def _practice(row: Any, names: Collection[str]) -> _Item:
-    history.check_item(row["history"], names)
-    return Pair.model_validate_json(row["pair"]), KnownAnswer.model_validate(row["known"]), row["history"]
-
-
-def _item(row: Row, told: history.Values, names: Collection[str]) -> _Item:
-    source = told.pop("source")
-    told.pop("project", None)
-    try:
-        history.check_item(told, names)
-        return pair_from_row({**row.values, **source}), None, told
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{row.place}: {_reason(error)}; export the project again") from error
-
-
-def _history(row: Row) -> history.Values:
+def _history(row: Row) -> history.RowHistory:
     told = row.values.get(HISTORY)
     try:
         told = decode_json(told) if isinstance(told, str) else told
+        if isinstance(told, dict):
+            return history.RowHistory.model_validate(told)
     except ValueError as error:
-        raise InputError(f"{row.place}: {HISTORY}: {error}; export the project again") from error
-    if not isinstance(told, dict) or not isinstance(told.get("source"), dict):
+        raise InputError(f"{row.place}: {HISTORY}: {describe(error)}; export the project again") from error
+    raise InputError(
+        f"{row.place}: {HISTORY} is {kind_of(told)}; expected the history that an export has; to annotate plain "
+        "pairs: dissensus annotate PAIRS --db …"
+    )
+
+
+def _pair(row: Row, told: history.RowHistory, names: Set[str]) -> Pair:
+    try:
+        _refuse_strangers(told, names)
+        return pair_from_row({**row.values, **told.source})
+    except (ValueError, TypeError) as error:
         raise InputError(
-            f"{row.place}: {HISTORY} is {kind_of(told)}; expected the history that an export has; to annotate plain "
-            "pairs: dissensus annotate PAIRS --db …"
-        )
-    return told
+            f"{row.place}: {describe(error) if isinstance(error, ValueError) else error}; export the project again"
+        ) from error
 
 
-def _refuse_repeats(path: Path, told: Sequence[history.Values]) -> None:
-    for name in ("item", "key"):
-        values = [each[name] for each in told]
-        if len(set(values)) < len(values):
-            raise InputError(f"{path}: two rows are of one {name}; export the project again")
+def _practice(path: Path, project: history.ProjectRecord, names: Set[str]) -> Iterator[history.Exported]:
+    for row in project.practice:
+        try:
+            _refuse_strangers(row.history, names)
+            yield Pair.model_validate_json(row.pair), row.known, row.history
+        except ValueError as error:
+            raise InputError(
+                f"{path}: practice pair {row.item}: {describe(error)}; export the project again"
+            ) from error
 
 
-def _reason(error: Exception) -> str:
-    return describe(error) if isinstance(error, ValueError) else f"it lacks {error}"
+def _refuse_strangers(told: history.ItemHistory, names: Set[str]) -> None:
+    if strangers := told.names - names:
+        raise ValueError(f"{min(strangers)!r} is none of the project's people")
 
 
 def _raise(place: str, reason: str) -> NoReturn:
@@ -139,7 +123,7 @@ _SAID = select(assignments.c.item_id, assignments.c.person_id, revisions.c.diges
 def import_foreign(store: AnnotationStore, found: Found) -> Imported:
     """Add pairs and the answers that another tool holds; people are added by name, without a link.
 
-    Every answer counts that finds a place (`AnnotationConfig.annotators` people per pair); the others are kept as
+    Every answer counts that finds a slot (`AnnotationConfig.annotators` people per pair); the others are kept as
     surplus, and counted. What somebody said of a pair stays where it is there already, as when the next export of one
     project is imported: it is passed over and counted.
     """
@@ -197,18 +181,8 @@ def _add_person(c: Connection, name: str, at: int) -> int:
 
 def _write_answer(c: Connection, answer: Foreign, item: int, person: int, number: int, state: str, at: int) -> None:
     values = {"key": secrets.token_hex(8), "item_id": item, "person_id": person, "number": number, "revision": 1}
-    values |= {"shown": answer.shown, "state": state, "created_at": at}
+    values |= {"shown": "ab", "state": state, "created_at": at}
     assignment = c.execute(insert(assignments).values(values).returning(assignments.c.id)).scalar_one()
-    c.execute(
-        insert(revisions).values(
-            assignment_id=assignment,
-            revision=1,
-            idempotency_key=secrets.token_hex(16),
-            digest=digest_of(answer.kind, answer.said, answer.reason),
-            kind=answer.kind,
-            **said_columns(answer.said),
-            reason=answer.reason,
-            seconds=None if answer.said is None else answer.said.seconds,
-            created_at=at,
-        )
-    )
+    about = {"assignment_id": assignment, "revision": 1, "idempotency_key": secrets.token_hex(16), "created_at": at}
+    columns = revision_columns(answer.kind, answer.said, answer.reason)
+    c.execute(insert(revisions).values(about | columns))

@@ -24,7 +24,7 @@ from dissensus.files.rows.cells import name_of, unicode_of
 from dissensus.files.rows.chat import text_of
 from dissensus.files.rows.choice_words import side_named
 from dissensus.files.rows.pair_rows import descriptive
-from dissensus.records import Label, Order, Pair, content_id
+from dissensus.records import Label, Pair, content_id
 
 FIELDS = ("prompt", "response_a", "response_b")
 _DESCRIPTIVE = ("dataset", "domain", "group")
@@ -199,7 +199,6 @@ class Foreign:
     annotator: str
     kind: Literal["answer", "skip"]
     said: Said | None
-    shown: Order = "ab"
     reason: str = ""
     at: int | None = None
     """Milliseconds since 1970; None where the tool does not say."""

@@ -1,4 +1,4 @@
-"""Who may come in: people, links that open once, and sessions. Tokens are given out and never stored."""
+"""People with access: their links, which open once, and sessions. Tokens are given out and never stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, insert, inspect
 
 from dissensus.annotate.project import schema
 from dissensus.annotate.project.assignment import release_person
-from dissensus.annotate.project.errors import Expired, NotYours, Unknown, Used
+from dissensus.annotate.project.errors import LinkExpired, LinkUsed, NotAllowed, NotFound
 from dissensus.annotate.project.schema import assignments, invites, items, sessions
 from dissensus.annotate.project.sides import Role
 from dissensus.annotate.project.store import AnnotationStore
@@ -72,12 +72,12 @@ def _checked_name(name: str) -> str:
 
 
 def person(c: Connection, person_id: int) -> Person:
-    """Return one person. Raises Unknown."""
+    """Return one person. Raises NotFound."""
     row = None
     if 0 < person_id <= _LARGEST_ID:
         row = c.execute(select(schema.people).where(schema.people.c.id == person_id)).one_or_none()
     if row is None:
-        raise Unknown("there is no such person; reload the list of people")
+        raise NotFound("there is no such person; reload the list of people")
     return _person(row)
 
 
@@ -113,10 +113,10 @@ def _person(row: Row[Any], answered: int = 0, link: Row[Any] | None = None) -> P
 def invite(c: Connection, store: AnnotationStore, person_id: int, now: int) -> str:
     """Make a link's token, good once and for a time; older ones that were not used open nothing any more.
 
-    Raises Unknown, and NotYours for somebody who was revoked.
+    Raises NotFound, and NotAllowed for somebody who was revoked.
     """
     if person(c, person_id).revoked:
-        raise NotYours("this person was revoked; add them anew under another name")
+        raise NotAllowed("this person's access was revoked; add them anew under another name")
     c.execute(delete(invites).where(invites.c.person_id == person_id, invites.c.used_at.is_(None)))
     token = secrets.token_urlsafe(32)
     c.execute(
@@ -130,10 +130,21 @@ def invite(c: Connection, store: AnnotationStore, person_id: int, now: int) -> s
     return token
 
 
+def invite_by_name(c: Connection, store: AnnotationStore, name: str, role: Role | None, now: int) -> str:
+    """Find somebody or add them, as annotator unless ``role`` says otherwise; returns the token of a new link.
+
+    Raises InputError where they have another role, or the name will not do.
+    """
+    known = next((person for person in people(c) if person.name == name.strip()), None)
+    if known is not None and role not in (None, known.role):
+        raise InputError(f"{name!r} is {known.role} already; invite them as that, or take another name")
+    return invite(c, store, (known or add_person(c, name, role or "annotator", now)).id, now)
+
+
 def redeem(c: Connection, store: AnnotationStore, token: str, now: int) -> str:
     """Use a link up and sign its person in; returns the new session's token.
 
-    Raises Unknown where the link is none (or an older one than the newest), Used and Expired.
+    Raises NotFound for what is no link, or an older one than the newest; LinkUsed and LinkExpired.
     """
     link = c.execute(
         select(invites, schema.people.c.revoked_at)
@@ -141,11 +152,11 @@ def redeem(c: Connection, store: AnnotationStore, token: str, now: int) -> str:
         .where(invites.c.token_hash == store.hash_token(token))
     ).one_or_none()
     if link is None or link.revoked_at is not None:
-        raise Unknown("this link opens nothing; ask the organiser for a new one")
+        raise NotFound("this link opens nothing; ask the organiser for a new one")
     if link.used_at is not None:
-        raise Used("this link was used before; ask the organiser for a new one")
+        raise LinkUsed("this link was used before; ask the organiser for a new one")
     if now >= link.expires_at:
-        raise Expired("this link's time is over; ask the organiser for a new one")
+        raise LinkExpired("this link's time is over; ask the organiser for a new one")
     c.execute(update(invites).where(invites.c.id == link.id).values(used_at=now))
     c.execute(delete(sessions).where(sessions.c.expires_at <= now))
     session_token = secrets.token_urlsafe(32)
@@ -183,7 +194,7 @@ def end_session(c: Connection, store: AnnotationStore, token: str) -> None:
 
 
 def revoke(c: Connection, person_id: int, now: int) -> None:
-    """Let somebody in no more: sessions and open links end, places are given back, answers stay. Raises Unknown."""
+    """Revoke access: sessions and open links end, slots are given back, answers stay. Raises NotFound."""
     if person(c, person_id).revoked:
         return
     c.execute(update(schema.people).where(schema.people.c.id == person_id).values(revoked_at=now))

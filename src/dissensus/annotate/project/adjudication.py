@@ -1,4 +1,4 @@
-"""What an adjudicator decides about an item: revisions, as annotators' answers are."""
+"""Decisions of adjudicators about an item: revisions, as annotators' answers are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, and_, func, insert, select
 
 from dissensus.annotate.project.answers import check_act, digest_of, said_columns, said_in
 from dissensus.annotate.project.assignment import KEY
-from dissensus.annotate.project.errors import Current, Incomplete, Reused, Stale, Unknown
+from dissensus.annotate.project.errors import Current, DuplicateRequest, EditConflict, InvalidAnswer, NotFound
 from dissensus.annotate.project.schema import adjudications, items
 from dissensus.annotate.project.sides import Said
 
@@ -27,7 +27,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decided:
-    """What is in the database."""
+    """A decision as it is in the database."""
 
     revision: int
     saved_at: int
@@ -38,11 +38,12 @@ class Decided:
 def decide(c: Connection, person_id: int, item_key: str, id: str, base: int, decision: Said, now: int) -> Decided:
     """Save a decision, exactly once however often it is sent; ``id`` and ``base`` are as in `answers.Submission`.
 
-    Raises Unknown where there is no such item (practice pairs are not decided), Incomplete, Stale, and Reused.
+    Raises NotFound where there is no such item (practice pairs are not decided), InvalidAnswer, EditConflict, and
+    DuplicateRequest.
     """
     check_act(id)
-    if decision.model_dump(include={"correct", "distinct", "estimate", "choice"}, exclude_none=True) == {}:
-        raise Incomplete("the decision is empty: settle at least one of the tasks")
+    if not decision.model_dump(include={"correct", "distinct", "estimate", "choice"}, exclude_none=True):
+        raise InvalidAnswer("the decision is empty: settle at least one of the tasks")
     item_id = find_item(c, item_key)
     latest = newest_decision(c, item_id)
     current = Current(0 if latest is None else latest.revision, "answered", None if latest is None else latest.said)
@@ -52,22 +53,23 @@ def decide(c: Connection, person_id: int, item_key: str, id: str, base: int, dec
     ).one_or_none()
     if earlier is not None:
         if earlier.digest != digest:
-            raise Reused("this was sent before with other content; reload the page and save again", current)
+            raise DuplicateRequest("this was sent before with other content; reload the page and save again", current)
         return Decided(earlier.revision, earlier.created_at, repeated=True)
     if base != current.revision:
-        raise Stale("somebody decided this pair in the meantime; look at both and save again", current)
+        raise EditConflict("somebody decided this pair in the meantime; look at both and save again", current)
     values = {"item_id": item_id, "person_id": person_id, "revision": base + 1, "idempotency_key": id}
-    c.execute(insert(adjudications).values(**values, digest=digest, created_at=now, **said_columns(decision)))
+    said = {name: value for name, value in said_columns(decision).items() if name != "seconds"}
+    c.execute(insert(adjudications).values(**values, digest=digest, created_at=now, **said))
     return Decided(base + 1, now, repeated=False)
 
 
 def find_item(c: Connection, key: str) -> int:
-    """Return the id of a real item. Raises Unknown."""
+    """Return the id of a real item. Raises NotFound."""
     found = None
     if KEY.fullmatch(key):
         found = c.execute(select(items.c.id).where(items.c.key == key, ~items.c.practice)).scalar_one_or_none()
     if found is None:
-        raise Unknown("there is no such pair; go back to the list")
+        raise NotFound("there is no such pair; go back to the list")
     return int(found)
 
 

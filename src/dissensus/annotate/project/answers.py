@@ -1,4 +1,4 @@
-"""What people say about their items: revisions, only ever added to, each act of saving exactly once."""
+"""Answers of people about their items: revisions, only ever added to, each act of saving exactly once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, select,
 
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project.assignment import KEY, find, no_such_task
-from dissensus.annotate.project.errors import Current, Incomplete, Reused, Stale, Taken
+from dissensus.annotate.project.errors import Current, DuplicateRequest, EditConflict, InvalidAnswer, SlotTaken
 from dissensus.annotate.project.schema import assignments, drafts, items, people, revisions
 from dissensus.annotate.project.sides import Kind, Said, Shown, State, undo_sides
-from dissensus.annotate.project.slots import expire_of, give_back, lease_end, settings, take
+from dissensus.annotate.project.slots import expire_of, give_back, lease_end, read_config, take
 from dissensus.records import Order
 
 _ACT = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -51,7 +51,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Saved:
-    """What is in the database."""
+    """An answer as it is in the database."""
 
     revision: int
     saved_at: int
@@ -118,10 +118,10 @@ def submit(
 ) -> Saved:
     """Save an answer, a skip or the undoing of either, exactly once however often it is sent.
 
-    Raises Unknown where the task is not theirs, Incomplete where something lacks, Stale where somebody saved since
-    ``submission.base``, Reused where its id came before with other content, and Taken where a skip is undone and the
-    place was given to somebody else. An answer whose lease ran out counts where a place is free; else it is kept as
-    surplus, and counts as soon as one is.
+    Raises NotFound where the task is not theirs, InvalidAnswer where something is missing, EditConflict where somebody
+    saved since ``submission.base``, DuplicateRequest where its id came before with other content, and SlotTaken where a
+    skip is undone and the slot was given to somebody else. An answer whose lease ran out counts where a slot is free;
+    else it is kept as surplus, and counts as soon as one is.
     """
     check_act(submission.id)
     row = _task(c, person_id, key, submission.id)
@@ -129,16 +129,21 @@ def submit(
     said = submission.answer
     said = undo_sides(said, task.shown) if isinstance(said, Shown) else said
     _check(submission, said, config)
-    digest = digest_of(submission.kind, said, submission.reason)
+    columns = revision_columns(submission.kind, said, submission.reason)
     if row.saved is not None:
-        if row.digest != digest:
-            raise Reused("this was sent before with other content; reload the page and save again", _current(c, row))
+        if row.digest != columns["digest"]:
+            raise DuplicateRequest(
+                "this was sent before with other content; reload the page and save again", _current(c, row)
+            )
         return Saved(row.saved, row.saved_at, row.state, repeated=True, task=task)
     if submission.base != row.revision:
-        raise Stale("this pair was saved somewhere else in the meantime; look at both and save again", _current(c, row))
+        raise EditConflict(
+            "this pair was saved somewhere else in the meantime; look at both and save again", _current(c, row)
+        )
     state = _next_state(c, row, submission.kind, now, config)
     revision = row.revision + 1
-    c.execute(_ADD, _columns(row.id, revision, submission, said, digest, now))
+    about = {"assignment_id": row.id, "revision": revision, "idempotency_key": submission.id, "created_at": now}
+    c.execute(_ADD, {**about, **columns})
     until = lease_end(config, now) if state == "leased" else None
     c.execute(_POINT, {"assignment": row.id, "to": state, "newest": revision, "until": until})
     if row.state in _HOLDING and state not in _HOLDING:
@@ -167,7 +172,7 @@ def _next_state(c: Connection, row: Any, kind: Kind, now: int, config: Annotatio
         return "skipped"
     if kind == "withdraw":
         return _after_undo(c, row, now, config)
-    if row.state in _HOLDING or _takes_place(c, row.item_id, now, config):
+    if row.state in _HOLDING or _takes_slot(c, row.item_id, now, config):
         return "answered"
     return "surplus"
 
@@ -176,15 +181,15 @@ def _after_undo(c: Connection, row: Any, now: int, config: AnnotationConfig) -> 
     if row.state == "answered":
         return "leased"
     if row.state in ("leased", "released"):
-        raise Incomplete("there is nothing to undo: nothing was said about this pair yet")
-    if _takes_place(c, row.item_id, now, config):
+        raise InvalidAnswer("there is nothing to undo: nothing was said about this pair yet")
+    if _takes_slot(c, row.item_id, now, config):
         return "leased"
     if row.state == "skipped":
-        raise Taken("this pair was given to somebody else in the meantime; go on with the next", _current(c, row))
+        raise SlotTaken("this pair was given to somebody else in the meantime; go on with the next", _current(c, row))
     return "released"
 
 
-def _takes_place(c: Connection, item_id: int, now: int, config: AnnotationConfig) -> bool:
+def _takes_slot(c: Connection, item_id: int, now: int, config: AnnotationConfig) -> bool:
     expire_of(c, item_id, now, config.annotators)
     return bool(take(c, [item_id], config.annotators))
 
@@ -197,22 +202,22 @@ def _hear_of(c: Connection, person_id: int, now: int, config: AnnotationConfig) 
 def _check(submission: Submission, answer: Said | None, config: AnnotationConfig) -> None:
     if submission.kind != "answer":
         if answer is not None:
-            raise Incomplete(f"a {submission.kind} comes without an answer")
+            raise InvalidAnswer(f"a {submission.kind} comes without an answer")
         if submission.kind == "skip" and not submission.reason.strip():
-            raise Incomplete("a skip comes with a reason; say why this pair cannot be judged")
+            raise InvalidAnswer("a skip comes with a reason; say why this pair cannot be judged")
         return
     asked = {"correct": "task 1", "distinct": "task 2", "estimate": "task 3"}
     if config.own_choice:
         asked["choice"] = "your own choice"
-    lacks = [task for name, task in asked.items() if getattr(answer, name, None) is None]
-    if lacks:
-        raise Incomplete(f"the answer is not complete: {' and '.join(lacks)} has no answer yet")
+    missing = [task for name, task in asked.items() if getattr(answer, name, None) is None]
+    if missing:
+        raise InvalidAnswer(f"the answer is not complete: {' and '.join(missing)} has no answer yet")
 
 
 def check_act(key: str) -> None:
-    """Check the key of an act of saving. Raises Incomplete."""
+    """Check the key of an act of saving. Raises InvalidAnswer."""
     if not _ACT.fullmatch(key):
-        raise Incomplete("the id of an act of saving is 8 to 64 letters, digits, - or _")
+        raise InvalidAnswer("the id of an act of saving is 8 to 64 letters, digits, - or _")
 
 
 def digest_of(kind: str, said: Said | None, reason: str = "") -> bytes:
@@ -221,45 +226,21 @@ def digest_of(kind: str, said: Said | None, reason: str = "") -> bytes:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
 
+def revision_columns(kind: Kind, said: Said | None, reason: str) -> dict[str, Any]:
+    """Lay out what an act of saving says as columns of revisions. Zero characters are left out of texts."""
+    columns = {"kind": kind, "digest": digest_of(kind, said, reason), "reason": reason.replace("\0", "")}
+    return columns | said_columns(said)
+
+
 def said_columns(said: Said | None) -> dict[str, Any]:
     """Lay out what was said as columns. Zero characters, which PostgreSQL does not keep, are left out."""
-    values = {} if said is None else said.model_dump()
-    return {
-        "correct": values.get("correct"),
-        "distinct_": values.get("distinct"),
-        "estimate": values.get("estimate"),
-        "choice": values.get("choice"),
-        "note": values.get("note", "").replace("\0", ""),
-    }
+    values = (said or Said()).model_dump()
+    return values | {"note": values["note"].replace("\0", "")}
 
 
-def said_in(row: Row[Any]) -> Said:
-    """Read what was said from a row of revisions or adjudications."""
-    values = row._mapping
-    return Said(
-        correct=values["correct"],
-        distinct=values["distinct_"],
-        estimate=values["estimate"],
-        choice=values["choice"],
-        note=values["note"],
-        seconds=values.get("seconds"),
-    )
-
-
-def _columns(
-    assignment_id: int, revision: int, submission: Submission, said: Said | None, digest: bytes, now: int
-) -> dict[str, Any]:
-    return {
-        "assignment_id": assignment_id,
-        "revision": revision,
-        "idempotency_key": submission.id,
-        "digest": digest,
-        "kind": submission.kind,
-        **said_columns(said),
-        "reason": submission.reason.replace("\0", ""),
-        "seconds": None if said is None else said.seconds,
-        "created_at": now,
-    }
+def said_in(row: object) -> Said:
+    """Read what was said from a row of revisions or adjudications, or from their record."""
+    return Said.model_validate(row, from_attributes=True)
 
 
 def newest_revision(c: Connection, assignment_id: int) -> Row[Any] | None:
@@ -280,16 +261,16 @@ def _current(c: Connection, row: Any) -> Current:
 def save_draft(c: Connection, person_id: int, key: str, body: Shown, base: int, now: int) -> None:
     """Keep what is being written; a sign of life that renews their leases too.
 
-    ``body``: in the terms of the screen, with what has no answer yet left empty. Raises Unknown and Stale.
+    ``body``: in the terms of the screen, with what has no answer yet left empty. Raises NotFound and EditConflict.
     """
     task = find(c, person_id, key)
     if base != task.revision:
         current = Current(task.revision, task.state, newest(c, task.id), task.shown)
-        raise Stale("this pair was saved somewhere else in the meantime; the draft was not kept", current)
+        raise EditConflict("this pair was saved somewhere else in the meantime; the draft was not kept", current)
     text = json.dumps(body.model_dump(mode="json"))
     c.execute(_FORGET_DRAFT, {"assignment": task.id})
     c.execute(insert(drafts).values(assignment_id=task.id, base=base, body=text, updated_at=now))
-    _hear_of(c, person_id, now, settings(c))
+    _hear_of(c, person_id, now, read_config(c))
 
 
 def drafts_of(c: Connection, assignment_ids: Sequence[int]) -> dict[int, tuple[int, Shown]]:

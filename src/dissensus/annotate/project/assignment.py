@@ -1,4 +1,4 @@
-"""Which items a person is given, on which side, and for how long: exactly k counted answers by k people."""
+"""Assignments: the items that a person is given, on which side and for how long; exactly k people answer each."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, CursorResult, Select, and_, bindparam, exists, func, insert, or_, select, update
 
 from dissensus.annotate.config import AnnotationConfig
-from dissensus.annotate.project.errors import NotYours, Unknown
+from dissensus.annotate.project.errors import NotAllowed, NotFound
 from dissensus.annotate.project.order import coin, shuffled
 from dissensus.annotate.project.schema import assignments, items, people
 from dissensus.annotate.project.sides import KnownAnswer, State
-from dissensus.annotate.project.slots import expire, lease_end, leave, settings, take
+from dissensus.annotate.project.slots import expire, lease_end, leave, read_config, take
 from dissensus.errors import InputError
 from dissensus.records import Order, Pair, content_id
 
@@ -92,10 +92,10 @@ _PRACTISED = exists().where(
     assignments.c.state.in_(("answered", "skipped")),
 )
 _UNPRACTISED = select(items.c.id).where(items.c.practice, ~_PRACTISED).limit(1)
-_WITH_PLACES = and_(~items.c.practice, items.c.taken < bindparam("k"))
-_CANDIDATES = select(items.c.id).where(_WITH_PLACES, ~_GIVEN).order_by(items.c.id)
-_FREE_OF = select(items.c.id).where(_WITH_PLACES, items.c.id.in_(bindparam("ids", expanding=True)))
-_FREE: Select[Any] = select(func.coalesce(func.sum(bindparam("k") - items.c.taken), 0)).where(_WITH_PLACES)
+_WITH_SLOTS = and_(~items.c.practice, items.c.taken < bindparam("k"))
+_CANDIDATES = select(items.c.id).where(_WITH_SLOTS, ~_GIVEN).order_by(items.c.id)
+_FREE_OF = select(items.c.id).where(_WITH_SLOTS, items.c.id.in_(bindparam("ids", expanding=True)))
+_FREE: Select[Any] = select(func.coalesce(func.sum(bindparam("k") - items.c.taken), 0)).where(_WITH_SLOTS)
 _LEASED_NOW = (
     select(func.count())
     .select_from(assignments.join(items, items.c.id == assignments.c.item_id))
@@ -143,27 +143,25 @@ _SIDES_OF_ITEMS = (
 
 def own(c: Connection, person_id: int) -> list[Assignment]:
     """Return all that a person was ever given, in their order."""
-    return [_assignment(row) for row in c.execute(_OWN, {"person": person_id}).mappings()]
+    return _assignments(c.execute(_OWN, {"person": person_id}))
 
 
 def find(c: Connection, person_id: int, key: str) -> Assignment:
-    """Return one of a person's assignments. Raises Unknown where it is none of theirs."""
-    row = (
-        c.execute(_OWN_ONE, {"person": person_id, "key": key}).mappings().one_or_none() if KEY.fullmatch(key) else None
-    )
-    if row is None:
+    """Return one of a person's assignments. Raises NotFound where it is none of theirs."""
+    found = _assignments(c.execute(_OWN_ONE, {"person": person_id, "key": key})) if KEY.fullmatch(key) else []
+    if not found:
         raise no_such_task()
-    return _assignment(row)
+    return found[0]
 
 
-def no_such_task() -> Unknown:
+def no_such_task() -> NotFound:
     """Say that a task is unknown, whether it is nobody's or somebody else's."""
-    return Unknown("there is no such task; go back to your list of tasks")
+    return NotFound("there is no such task; go back to your list of tasks")
 
 
 def release_person(c: Connection, person_id: int, now: int) -> None:
-    """Give back all places of a person who leaves; what they answered stays."""
-    k = settings(c).annotators
+    """Give back all slots of a person who leaves; what they answered stays."""
+    k = read_config(c).annotators
     expire(c, now, k)
     leave(c, person_id, k)
 
@@ -173,33 +171,33 @@ def lease(
 ) -> Leased:
     """Keep what a browser holds, and give it up to ``want`` more.
 
-    ``have``: the keys in the browser; their leases start anew, and what ran out is theirs again where a place is
+    ``have``: the keys in the browser; their leases start anew, and what ran out is theirs again where a slot is
     free. New ones are, in this order: theirs but not in the browser; theirs until the lease ran out; practice; and once
-    that is over, items in their own shuffled order, never more than their share. Raises NotYours for who is no
+    that is over, items in their own shuffled order, never more than their share. Raises NotAllowed for who is no
     annotator or was revoked.
     """
     _check_annotator(c, person_id)
     expire(c, now, config.annotators)
     c.execute(_SEEN, {"person": person_id, "now": now})
-    desk = _Desk(c, config, seed, person_id, now)
-    gone = desk.keep(have)
-    desk.give(want)
-    tasks = [found for found in desk.given() if found.key not in have]
-    return Leased(tasks, gone, desk.waiting() if len(tasks) < want else 0)
+    leasing = _Leasing(c, config, seed, person_id, now)
+    gone = leasing.keep(have)
+    leasing.give(want)
+    tasks = [found for found in leasing.given() if found.key not in have]
+    return Leased(tasks, gone, leasing.waiting() if len(tasks) < want else 0)
 
 
 def _check_annotator(c: Connection, person_id: int) -> None:
     person = c.execute(_PERSON, {"person": person_id}).one_or_none()
     if person is None or person.revoked_at is not None or person.role != "annotator":
-        raise NotYours("only people who were invited as annotators get tasks; ask the organiser for a link")
+        raise NotAllowed("only people who were invited as annotators get tasks; ask the organiser for a link")
 
 
-class _Desk:
+class _Leasing:
     """One person's leases while a request for more is answered."""
 
     def __init__(self, c: Connection, config: AnnotationConfig, seed: str, person_id: int, now: int) -> None:
         self._c, self._config, self._seed, self._person, self._now = c, config, seed, person_id, now
-        open_ones = [_assignment(row) for row in c.execute(_OWN_OPEN, {"person": person_id}).mappings()]
+        open_ones = _assignments(c.execute(_OWN_OPEN, {"person": person_id}))
         self._leased = [a for a in open_ones if a.state == "leased"]
         self._released = [a for a in open_ones if a.state == "released"]
         self._given: list[int] = []
@@ -234,8 +232,7 @@ class _Desk:
         """Return what was found, in the person's order."""
         if not self._given:
             return []
-        rows = self._c.execute(_OWN_OF_ITEMS, {"person": self._person, "ids": self._given}).mappings()
-        return [_assignment(row) for row in rows]
+        return _assignments(self._c.execute(_OWN_OF_ITEMS, {"person": self._person, "ids": self._given}))
 
     def waiting(self) -> int:
         """Count the real items that this person has neither done nor got, and that have not all their answers."""
@@ -252,13 +249,13 @@ class _Desk:
         if not self._released:
             return 0
         practice = [a for a in self._released if a.practice]
-        real = [] if self._is_practising else self._with_places([a for a in self._released if not a.practice])
+        real = [] if self._is_practising else self._with_slots([a for a in self._released if not a.practice])
         back = self._take_back([*practice[:room], *real[: self._share(room)]][:room])
         self._leased += back
         self._given += [a.item_id for a in back]
         return len(back)
 
-    def _with_places(self, lapsed: Sequence[Assignment]) -> list[Assignment]:
+    def _with_slots(self, lapsed: Sequence[Assignment]) -> list[Assignment]:
         free: set[int] = set()
         for some in _chunks(a.item_id for a in lapsed):
             free |= set(self._c.execute(_FREE_OF, {"ids": some, "k": self._config.annotators}).scalars())
@@ -289,7 +286,7 @@ class _Desk:
         return self._c.execute(_UNPRACTISED, {"person": self._person}).first() is not None
 
     def _share(self, room: int) -> int:
-        """Count how many real items may be added: places are few at the end, and others want some too."""
+        """Count how many real items may be added: slots are few at the end, and others want some too."""
         free = int(self._c.execute(_FREE, {"k": self._config.annotators}).scalar_one())
         if not free:
             return 0
@@ -352,6 +349,11 @@ def add_items(c: Connection, pairs: Iterable[Pair], known: Mapping[str, KnownAns
     return sum(_add_some(c, some, known or {}) for some in _chunks(pairs))
 
 
+def count_pairs(c: Connection) -> int:
+    """Count the real pairs of a project."""
+    return int(c.execute(select(func.count()).where(~items.c.practice)).scalar_one())
+
+
 def _add_some(c: Connection, pairs: Sequence[Pair], known: Mapping[str, KnownAnswer]) -> int:
     ids = [pair.id for pair in pairs]
     rows = c.execute(select(items.c.pair_id, items.c.pair).where(items.c.pair_id.in_(ids)))
@@ -384,8 +386,8 @@ def item_columns(pair: Pair, known: KnownAnswer | None) -> dict[str, Any]:
     }
 
 
-def _assignment(row: RowMapping) -> Assignment:
-    return Assignment(**row)
+def _assignments(rows: CursorResult[Any]) -> list[Assignment]:
+    return [Assignment(**row) for row in rows.mappings()]
 
 
 def _chunks(values: Iterable[T]) -> Iterator[list[T]]:

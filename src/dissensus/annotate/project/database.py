@@ -1,4 +1,4 @@
-"""Where a project lives: an SQLite file that only its owner can read, or a PostgreSQL database."""
+"""Databases of projects: an SQLite file that only its owner can read, or PostgreSQL."""
 
 # ruff: noqa: N818 (these are named after what happened)
 

@@ -1,18 +1,17 @@
-"""What is refused, and why: each a line that people can read.
+"""Errors of an annotation project: each a line that people can read.
 
 ::
 
     InputError
-    ├── Unknown       no such thing, or none of theirs: the two cannot be told apart
-    │   └── NotYours  somebody without the right to it: revoked, or of another role
-    ├── Incomplete    an answer that lacks something, or says something that cannot be
-    ├── Conflict      carries ``current``: what is there now
-    │   ├── Stale     somebody saved in between
-    │   ├── Reused    a key of saving that came before, with other content
-    │   └── Taken     the place was given to somebody else
-    └── Spent         a link that opens nothing any more
-        ├── Expired
-        └── Used
+    ├── NotFound              no such thing, or none of theirs: the two cannot be told apart
+    ├── NotAllowed            somebody without the right to it: revoked, or of another role
+    ├── InvalidAnswer         an answer with something missing, or that cannot be meant
+    ├── LinkExpired
+    ├── LinkUsed
+    └── Conflict              carries ``current``: what is there now
+        ├── EditConflict      somebody saved in between
+        ├── DuplicateRequest  a key of saving that came before, with other content
+        └── SlotTaken         the slot was given to somebody else
 """
 
 # ruff: noqa: N818 (these are named after what happened)
@@ -37,16 +36,24 @@ class Current:
     """The side that the person saw; None where there are no sides."""
 
 
-class Unknown(InputError):
+class NotFound(InputError):
     """There is no such thing, or it is not theirs."""
 
 
-class NotYours(Unknown):
+class NotAllowed(InputError):
     """They have no right to it."""
 
 
-class Incomplete(InputError):
-    """An answer that lacks something, or that cannot be meant."""
+class InvalidAnswer(InputError):
+    """An answer with something missing, or that cannot be meant."""
+
+
+class LinkExpired(InputError):
+    """A link whose time is over."""
+
+
+class LinkUsed(InputError):
+    """A link that was used before."""
 
 
 class Conflict(InputError):
@@ -57,25 +64,13 @@ class Conflict(InputError):
         self.current = current
 
 
-class Stale(Conflict):
+class EditConflict(Conflict):
     """Somebody saved since the revision that this one started from."""
 
 
-class Reused(Conflict):
+class DuplicateRequest(Conflict):
     """The key of an earlier act of saving came with other content."""
 
 
-class Taken(Conflict):
-    """The place was given to somebody else."""
-
-
-class Spent(InputError):
-    """A link that opens nothing any more."""
-
-
-class Expired(Spent):
-    """A link whose time is over."""
-
-
-class Used(Spent):
-    """A link that was used before."""
+class SlotTaken(Conflict):
+    """The slot was given to somebody else."""

@@ -1,4 +1,4 @@
-"""The order in which a person meets items, and the first side: drawn from the project's seed, the same every time."""
+"""Orders of items and first sides, drawn from the project's seed: for each person their own, the same every time."""
 
 from __future__ import annotations
 

@@ -57,10 +57,10 @@ items = Table(
     Column("practice", Boolean, nullable=False),
     Column("known", Text),  # practice only: KnownAnswer as JSON
     Column("taken", Integer, nullable=False, default=0),
-    # How many of the k places are leased or answered; kept in step with assignments by assignment.py alone.
+    # How many of the k slots are leased or answered; slots.py alone changes it.
     CheckConstraint("taken >= 0", name="taken_is_a_count"),
 )
-Index("items_with_places", items.c.practice, items.c.taken)
+Index("items_with_places", items.c.practice, items.c.taken)  # whose slots are free
 
 people = Table(
     "people",
@@ -105,7 +105,7 @@ assignments = Table(
     Column("shown", Text, nullable=False),  # 'ab': response_a on the left
     Column("state", Text, nullable=False),
     # leased: theirs until leased_until; answered: counts as one of k; skipped; released: the lease ran out;
-    # surplus: answered after the lease ran out and the place was gone, kept but not counted.
+    # surplus: answered after the lease ran out and the slot was gone, kept but not counted.
     Column("leased_until", BigInteger),  # set while leased
     Column("revision", Integer, nullable=False, default=0),  # of the newest row in revisions; 0: nothing said yet
     Column("created_at", BigInteger, nullable=False),
@@ -127,7 +127,7 @@ revisions = Table(
     Column("kind", Text, nullable=False),
     # What was said, in the pair's own terms, never in those of the screen:
     Column("correct", Text),  # 'single' | 'multiple'
-    Column("distinct_", Text),  # 'yes' | 'no'
+    Column("distinct_", Text, key="distinct"),  # 'yes' | 'no'
     Column("estimate", Integer),  # of 10 people, how many prefer response a
     Column("choice", Text),  # 'a' | 'b' | 'tie': the annotator's own
     Column("note", Text, nullable=False, default=""),
@@ -159,7 +159,7 @@ adjudications = Table(
     Column("idempotency_key", Text, nullable=False),
     Column("digest", LargeBinary(32), nullable=False),
     Column("correct", Text),
-    Column("distinct_", Text),
+    Column("distinct_", Text, key="distinct"),
     Column("estimate", Integer),
     Column("choice", Text),
     Column("note", Text, nullable=False, default=""),

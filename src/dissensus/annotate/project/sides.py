@@ -1,4 +1,4 @@
-"""What an annotator says, in the terms of the screen and in the pair's own; the one place where sides are undone."""
+"""Answers of annotators, as their screen shows them and in the pair's own terms; sides are undone here alone."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Shown(BaseModel):
     seconds: _Seconds | None = None
 
 
-class Said(BaseModel):
-    """The same in the pair's own terms: what is stored and exported."""
+class Opinion(BaseModel):
+    """What somebody thinks of a pair, in the pair's own terms; None where they do not say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,6 +48,11 @@ class Said(BaseModel):
     """Of 10 people, how many prefer response a."""
     choice: Label | None = None
     note: Note = ""
+
+
+class Said(Opinion):
+    """An annotator's answer in the pair's own terms: what is stored and exported."""
+
     seconds: _Seconds | None = None
 
 
@@ -61,6 +66,17 @@ class KnownAnswer(BaseModel):
     estimates: tuple[_TenPeople, _TenPeople]
     """The least and the most people of 10 preferring response a that are accepted."""
     because: str
+
+    def marks(self, said: Opinion) -> tuple[bool, bool, bool]:
+        """Tell for each of the three tasks whether an answer is as expected."""
+        least, most = self.estimates
+        is_near = said.estimate is not None and least <= said.estimate <= most
+        return said.correct == self.correct, said.distinct == self.distinct, is_near
+
+
+def state_shown(state: State) -> State:
+    """Return the state that its annotator sees: an answer that came too late is an answer to them."""
+    return "answered" if state == "surplus" else state
 
 
 _OTHER: dict[str, str] = {"left": "right", "right": "left", "a": "b", "b": "a", "tie": "tie"}

@@ -1,7 +1,7 @@
-"""The places of an item: taken, given back, and given to answers that came too late for one.
+"""The slots of an item: taken, given back, and given to answers that came too late for one.
 
-An item has k places. One is taken while an assignment is leased or answered, and ``items.taken`` counts them; it
-changes here alone. Practice items have places without end.
+An item has k slots. One is taken while an assignment is leased or answered, and ``items.taken`` counts them; it
+changes here alone. Practice items have slots without end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LEAVE = (
 )
 
 
-def settings(c: Connection) -> AnnotationConfig:
+def read_config(c: Connection) -> AnnotationConfig:
     """Read the project's settings."""
     return AnnotationConfig.model_validate_json(c.execute(select(project.c.config)).scalar_one())
 
@@ -53,14 +53,14 @@ def lease_end(config: AnnotationConfig, now: int) -> int:
 
 
 def take(c: Connection, item_ids: Collection[int], k: int) -> set[int]:
-    """Take a place of each of these items that has one; returns the items that had."""
+    """Take a slot of each of these items that has one; returns the items that had."""
     if not item_ids:
         return set()
     return set(c.execute(_TAKE, {"ids": list(item_ids), "k": k}).scalars())
 
 
 def give_back(c: Connection, item_ids: Collection[int], k: int) -> None:
-    """Give a place back, once for each time that an item is named; answers that came too late for one come first."""
+    """Give a slot back, once for each time that an item is named; answers that came too late for one come first."""
     if not item_ids:
         return
     c.execute(_GIVE_BACK, [{"item": item, "n": n} for item, n in Counter(item_ids).items()])

@@ -55,7 +55,10 @@ class AnnotationStore:
         """Open the project in ``database``, a file or a postgresql:// URL. Raises InputError where there is none."""
         self._place = locate(database)
         if not is_there(self._place):
-            raise InputError(f"{self.name}: there is no annotation project; make one, or check the name")
+            raise InputError(
+                f"{self.name}: there is no annotation project; check the name, or make one: dissensus annotate PAIRS "
+                "--db …"
+            )
         self._anchor = Anchor(self._place)
         self._engine = open_engine(self._place)
         self._secret_path = secret or _secret_beside(self._place)
@@ -178,7 +181,9 @@ class AnnotationStore:
 
     def _project(self, c: Connection) -> tuple[AnnotationConfig, str]:
         if not inspect(c).has_table(project.name):
-            raise InputError(f"{self.name}: is no annotation project; name one, or make a new one")
+            raise InputError(
+                f"{self.name}: is no annotation project; name one, or make one: dissensus annotate PAIRS --db …"
+            )
         version = c.execute(select(project.c.schema_version)).scalar_one()
         if version != SCHEMA_VERSION:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Whether a project's database is whole, and says the same in all its places."""
+"""Verification of a project's database: that it is whole, and that its tables say the same."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ _SAYS = {"answer": ("answered", "surplus"), "skip": ("skipped",), "withdraw": ("
 def check(store: AnnotationStore) -> list[str]:
     """Look for faults; returns a line for each, and none where all is well."""
     k = store.config.annotators
-    return store.read(lambda c: [*_database(c), *_places(c, k), *_revisions(c), *_states(c), *_decisions(c)])
-
-
-def count_pairs(c: Connection) -> int:
-    """Count the real pairs; a project without any is none that was begun with this version."""
-    return int(c.execute(select(func.count()).select_from(items).where(~items.c.practice)).scalar_one())
+    return store.read(lambda c: [*_database(c), *_slots(c, k), *_revisions(c), *_states(c), *_decisions(c)])
 
 
 def _database(c: Connection) -> list[str]:
@@ -30,7 +25,7 @@ def _database(c: Connection) -> list[str]:
     return [*(f"SQLite: {line}" for line in found), *(f"{row[0]} {row[1]}: names no row of {row[2]}" for row in broken)]
 
 
-def _places(c: Connection, k: int) -> list[str]:
+def _slots(c: Connection, k: int) -> list[str]:
     def count(condition: object) -> object:
         return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)  # type: ignore[arg-type]
 
@@ -50,11 +45,11 @@ def _places(c: Connection, k: int) -> list[str]:
     faults = []
     for item, practice, taken, held, answered, surplus in rows:
         if taken != held:
-            faults.append(f"item {item}: {taken} places are counted as taken, but {held} are")
+            faults.append(f"item {item}: {taken} slots are counted as taken, but {held} are")
         if not practice and answered > k:
             faults.append(f"item {item}: {answered} answers count, but {k} are wanted")
         if surplus and (practice or held < k):
-            faults.append(f"item {item}: an answer does not count, although a place is free")
+            faults.append(f"item {item}: an answer does not count, although a slot is free")
     return faults
 
 
@@ -88,7 +83,7 @@ def _states(c: Connection) -> list[str]:
     faults = []
     for assignment, state, until, kind in rows:
         if state not in _SAYS[kind or "withdraw"]:
-            faults.append(f"assignment {assignment}: is {state}, but what was said last is {kind or 'nothing'}")
+            faults.append(f"assignment {assignment}: is {state}, but the last thing saved is {kind or 'nothing'}")
         if (until is not None) != (state == "leased"):
             faults.append(f"assignment {assignment}: is {state}, and its lease ends at {until}")
     return faults

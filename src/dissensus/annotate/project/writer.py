@@ -1,4 +1,4 @@
-"""One thread that writes: what waits together is committed together, and nobody is told before the commit."""
+"""The writing thread: what waits together is committed together, and acknowledged after the commit."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ Work = Callable[[Connection], Any]
 @dataclass
 class _Call:
     work: Work
-    told: Future[Any] | asyncio.Future[Any]
+    future: Future[Any] | asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop | None = None
     result: Any = field(default=None, init=False)
     error: BaseException | None = field(default=None, init=False)
 
-    def tell(self) -> None:
-        if self.told.done():  # the caller has gone; what was committed stays
+    def resolve(self) -> None:
+        if self.future.done():  # the caller has gone; what was committed stays
             return
         if self.error is not None:
-            self.told.set_exception(self.error)
+            self.future.set_exception(self.error)
         else:
-            self.told.set_result(self.result)
+            self.future.set_result(self.result)
 
 
 class Writer:
@@ -59,16 +59,16 @@ class Writer:
             raise ValueError("a write inside a write would wait for itself; use the connection that it was given")
         call = _Call(work, Future())
         self._enqueue(call)
-        assert isinstance(call.told, Future)
-        return call.told.result()
+        assert isinstance(call.future, Future)
+        return call.future.result()
 
     async def write_async(self, work: Work) -> Any:
         """Do the same without blocking the event loop."""
         loop = asyncio.get_running_loop()
         call = _Call(work, loop.create_future(), loop)
         self._enqueue(call)
-        assert isinstance(call.told, asyncio.Future)
-        return await call.told
+        assert isinstance(call.future, asyncio.Future)
+        return await call.future
 
     def close(self) -> None:
         """Finish what waits, then stop."""
@@ -90,7 +90,7 @@ class Writer:
             calls, more = self._take()
             if calls:
                 self._commit(calls)
-                _tell(calls)
+                _resolve(calls)
 
     def _take(self) -> tuple[list[_Call], bool]:
         """Wait for a call, then take all that wait; False where the end came."""
@@ -136,18 +136,18 @@ def _attempt(call: _Call, connection: Connection) -> None:
         savepoint.rollback()
 
 
-def _tell(calls: list[_Call]) -> None:
+def _resolve(calls: list[_Call]) -> None:
     by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Call]] = defaultdict(list)
     for call in calls:
         if call.loop is None:
-            call.tell()
+            call.resolve()
         else:
             by_loop[call.loop].append(call)
     for loop, theirs in by_loop.items():
         with suppress(RuntimeError):  # a loop that was closed has nobody waiting
-            loop.call_soon_threadsafe(_tell_all, theirs)
+            loop.call_soon_threadsafe(_resolve_all, theirs)
 
 
-def _tell_all(calls: list[_Call]) -> None:
+def _resolve_all(calls: list[_Call]) -> None:
     for call in calls:
-        call.tell()
+        call.resolve()

@@ -1,4 +1,4 @@
-"""The web app of an annotation project."""
+"""The FastAPI application of an annotation project."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dissensus.annotate.project.schema import project
 from dissensus.annotate.project.store import AnnotationStore
 from dissensus.annotate.web import pages
 from dissensus.annotate.web.hosts import Hosts
-from dissensus.annotate.web.http_errors import documented, speak
+from dissensus.annotate.web.http_errors import documented, handle_errors
 from dissensus.annotate.web.routes import exports, invitations, items, overview, session, tasks
 from dissensus.annotate.web.security import Guard
 from dissensus.annotate.web.throttle import Throttle
@@ -36,12 +36,12 @@ def create_app(store: AnnotationStore, *, hosts: Hosts, demo: bool = False) -> F
         redoc_url=None,
     )
     app.state.store, app.state.hosts, app.state.demo = store, hosts, demo
-    app.state.throttle, app.state.board = Throttle(), overview.Board()
+    app.state.throttle, app.state.overview = Throttle(), overview.OverviewCache()
     for part in (session, tasks, overview, invitations, items, exports, pages):
         app.include_router(part.router)
     app.mount("/static", pages.Assets(directory=pages.STATIC), name="static")
     app.add_api_route("/healthz", _health, methods=["GET"], responses=documented(507), tags=["health"])
-    speak(app)
+    handle_errors(app)
     app.add_middleware(Guard, hosts=hosts)
     return app
 

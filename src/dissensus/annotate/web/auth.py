@@ -1,4 +1,4 @@
-"""Who is asking: the session behind a request, and the roles that a route is for."""
+"""Authorisation of requests: the session behind each, and the roles that a route is for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from dissensus.annotate.project import access
 from dissensus.annotate.project.access import Person
-from dissensus.annotate.project.errors import NotYours
+from dissensus.annotate.project.errors import NotAllowed
 from dissensus.annotate.project.sides import Role
 from dissensus.annotate.project.store import AnnotationStore, now
 from dissensus.annotate.web.hosts import Hosts
@@ -54,12 +54,14 @@ def token_of(request: Request) -> str:
 
 
 def who(c: Connection, store: AnnotationStore, token: str, roles: tuple[Role, ...]) -> Person:
-    """Return who is signed in. Raises SignedOut, and NotYours for another role than ``roles``."""
+    """Return who is signed in. Raises SignedOut, and NotAllowed for another role than ``roles``."""
     person = access.session(c, store, token, now()) if token else None
     if person is None:
         raise SignedOut
     if person.role not in roles:
-        raise NotYours(f"this is for {' and '.join(f'{role}s' for role in roles)}; you are signed in as {person.role}")
+        raise NotAllowed(
+            f"this is for {' and '.join(f'{role}s' for role in roles)}; you are signed in as {person.role}"
+        )
     return person
 
 

@@ -1,4 +1,4 @@
-"""The names under which the app answers, and whether browsers reach it through TLS."""
+"""Host names under which the app answers, and whether browsers reach it through TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused, as an HTTP response: one place that knows the statuses."""
+"""HTTP responses to errors: which status each has, and its words."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from dissensus.annotate.project.database import StorageFull, StorageMoved, StorageUnavailable
-from dissensus.annotate.project.errors import Conflict, NotYours, Spent, Unknown
-from dissensus.annotate.project.sides import Said, Shown, State
+from dissensus.annotate.project.errors import Conflict, LinkExpired, LinkUsed, NotAllowed, NotFound
+from dissensus.annotate.project.sides import Said, Shown, State, as_shown, state_shown
 from dissensus.annotate.web import pages
 from dissensus.annotate.web.auth import SignedOut
 from dissensus.annotate.web.throttle import Throttled
@@ -25,10 +25,11 @@ _RETRY_SECONDS = 2
 
 _STATUS: dict[type[DissensusError], HTTPStatus] = {
     SignedOut: HTTPStatus.UNAUTHORIZED,
-    NotYours: HTTPStatus.FORBIDDEN,
-    Unknown: HTTPStatus.NOT_FOUND,
+    NotAllowed: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
-    Spent: HTTPStatus.GONE,
+    LinkExpired: HTTPStatus.GONE,
+    LinkUsed: HTTPStatus.GONE,
     Throttled: HTTPStatus.TOO_MANY_REQUESTS,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -49,30 +50,22 @@ class CurrentAnswer(BaseModel):
     answer: Shown | Said | None
 
 
-class Collision(Problem):
+class ConflictProblem(Problem):
     """Why something was refused, and what is there now."""
 
     current: CurrentAnswer
 
 
-class Collided(Exception):  # noqa: N818 (named after what happened)
-    """A conflict in the terms of those who are told of it."""
-
-    def __init__(self, refusal: Conflict, answer: Shown | Said | None, state: State) -> None:
-        super().__init__(str(refusal))
-        self.current = CurrentAnswer(revision=refusal.current.revision, state=state, answer=answer)
-
-
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return FastAPI's description of the refusals of a route; those of every route are among them."""
+    """Return FastAPI's description of the errors of a route; those of every route are among them."""
     found = {*statuses, 400, 401, 403, 411, 413, 415, 421, 422, 503}
-    return {status: {"model": Collision if status == 409 else Problem} for status in sorted(found)}
+    return {status: {"model": ConflictProblem if status == 409 else Problem} for status in sorted(found)}
 
 
-def speak(app: FastAPI) -> None:
-    """Answer refusals in words, as JSON under /api and as a page elsewhere."""
+def handle_errors(app: FastAPI) -> None:
+    """Answer errors in words, as JSON under /api and as a page elsewhere."""
     app.add_exception_handler(DissensusError, _refused)
-    app.add_exception_handler(Collided, _collided)
+    app.add_exception_handler(Conflict, _conflict)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _fault)
@@ -97,16 +90,20 @@ async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, StorageFull | StorageUnavailable):
         headers["retry-after"] = str(_RETRY_SECONDS)
         _log.error("%s", words)
-        words = "nothing was saved, for the server's storage cannot be used now; try again soon"
+        words = "nothing was saved: the server's storage cannot be used now; try again soon"
         if isinstance(error, StorageMoved):
-            words = f"nothing was saved, for {error.file} is no longer where it was on the server; tell the organiser"
+            words = f"nothing was saved: {error.file} is no longer where it was on the server; tell the organiser"
     return _reply(request, _status_of(error), words, headers)
 
 
-async def _collided(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Collided)
-    collision = Collision(detail=str(error), current=error.current)
-    return JSONResponse(collision.model_dump(mode="json"), HTTPStatus.CONFLICT)
+async def _conflict(request: Request, error: Exception) -> Response:
+    """Answer in the terms of the screen that the request came from."""
+    assert isinstance(error, Conflict)
+    now = error.current
+    answer = now.answer if now.answer is None or now.shown is None else as_shown(now.answer, now.shown)
+    current = CurrentAnswer(revision=now.revision, state=state_shown(now.state), answer=answer)
+    problem = ConflictProblem(detail=str(error), current=current)
+    return JSONResponse(problem.model_dump(mode="json"), HTTPStatus.CONFLICT)
 
 
 async def _malformed(request: Request, error: Exception) -> Response:

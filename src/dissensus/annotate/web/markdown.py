@@ -1,4 +1,4 @@
-"""Prompts and responses as safe HTML: Markdown, with nothing that runs, loads or imitates the page."""
+"""Markdown of prompts and responses as safe HTML: nothing in it runs, loads or imitates the page."""
 
 from __future__ import annotations
 

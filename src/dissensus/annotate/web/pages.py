@@ -1,4 +1,4 @@
-"""The pages: templates, what every one of them knows, and the files that they load."""
+"""HTML pages: templates, what every one of them knows, and the files that they load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every request must be and every response says, whatever the route: host, origin, size, type, headers."""
+"""Security of every request and response, whatever the route: host, origin, size, type, headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serving the app: on this machine alone, or to others through TLS."""
+"""The server of the app: for this machine alone, or for others through TLS."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import ipaddress
 import logging
 import signal
 import socket
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from dissensus.annotate.config import Listening
 from dissensus.annotate.project.store import AnnotationStore
 from dissensus.annotate.web.app import create_app
 from dissensus.annotate.web.hosts import Hosts, hosts_for
@@ -24,28 +23,11 @@ _asked_to_end: list[int] = []
 """Signals that came before the server took them."""
 
 
-@dataclass(frozen=True)
-class Listening:
-    """Where to listen."""
-
-    host: str = "127.0.0.1"
-    port: int = 8700
-    """0: any that is free."""
-    trusted_host: str | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-    @property
-    def tls(self) -> bool:
-        """Whether the app does TLS itself."""
-        return self.certificate is not None
-
-
 def check(listening: Listening) -> None:
     """Refuse what would let others listen in. Raises InputError."""
-    if (listening.certificate is None) != (listening.key is None):
+    if (listening.tls_cert is None) != (listening.tls_key is None):
         raise InputError("--tls-cert and --tls-key go together; give both or neither")
-    for path in (listening.certificate, listening.key):
+    for path in (listening.tls_cert, listening.tls_key):
         if path is not None and not path.is_file():
             raise InputError(f"{path}: there is no such file; expected one in PEM format")
     if not _is_loopback(listening.host) and not listening.tls and listening.trusted_host is None:
@@ -93,8 +75,8 @@ def serve(store: AnnotationStore, listening: Listening, taken: socket.socket, ho
     config = settings(
         create_app(store, hosts=hosts, demo=demo),
         proxy_headers=hosts.secure and not listening.tls,
-        ssl_certfile=listening.certificate,
-        ssl_keyfile=listening.key,
+        ssl_certfile=listening.tls_cert,
+        ssl_keyfile=listening.tls_key,
     )
     with taken:
         server = uvicorn.Server(config)

@@ -1,19 +1,20 @@
-"""What lies before an annotator: tasks as they are shown, progress, and what is right about practice pairs."""
+"""The annotator's view: tasks as they are shown, progress, and feedback on practice pairs."""
 
 from __future__ import annotations
 
 import logging
 import statistics
 from collections.abc import Sequence
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, bindparam, exists, func, select
 
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project import answers
 from dissensus.annotate.project.assignment import Assignment
 from dissensus.annotate.project.schema import assignments, items, revisions
-from dissensus.annotate.project.sides import KnownAnswer, Shown, State, as_shown
+from dissensus.annotate.project.sides import KnownAnswer, Shown, State, as_shown, state_shown, undo_sides
 from dissensus.annotate.web.markdown import Turn, render, render_turns
 from dissensus.records import Pair
 
@@ -25,18 +26,25 @@ _log = logging.getLogger("dissensus.annotate")
 class Draft(BaseModel):
     """What is being written, and the revision that it started from."""
 
-    base: int
+    model_config = ConfigDict(extra="forbid")
+
+    base: Annotated[int, Field(ge=0, le=2**31 - 2)]
     body: Shown
 
 
-class Task(BaseModel):
-    """A pair as one person sees it."""
+class TaskEntry(BaseModel):
+    """A task in the list of a person's own."""
 
     key: str
     number: int
     practice: bool
     revision: int
     state: State
+
+
+class Task(TaskEntry):
+    """A pair as one person sees it."""
+
     prompt: list[Turn]
     left: list[Turn]
     right: list[Turn]
@@ -119,11 +127,6 @@ _SECONDS = (
 )
 
 
-def told(state: State) -> State:
-    """Return what a person is told of a state: an answer that came too late is an answer to them."""
-    return "answered" if state == "surplus" else state
-
-
 def lay_out(c: Connection, tasks: Sequence[Assignment]) -> list[Task]:
     """Show tasks as their person sees them; a pair that cannot be shown says so in its place, and can be skipped."""
     if not tasks:
@@ -141,7 +144,7 @@ def _task(c: Connection, task: Assignment, text: str, kept: tuple[int, Shown] | 
         number=task.number,
         practice=task.practice,
         revision=task.revision,
-        state=told(task.state),
+        state=state_shown(task.state),
         prompt=prompt,
         left=left,
         right=right,
@@ -184,14 +187,15 @@ def progress_of(c: Connection, config: AnnotationConfig, person_id: int) -> Prog
 
 
 def feedback(c: Connection, task: answers.Task, shown: Shown) -> Feedback:
-    """Compare what was said about a practice pair with what is known about it."""
+    """Compare an answer to a practice pair with what is known about it."""
     known = KnownAnswer.model_validate_json(c.execute(_KNOWN, {"item": task.item_id}).scalar_one())
     least, most = known.estimates
     if task.shown == "ba":
         least, most = 10 - most, 10 - least
+    correct, distinct, left = known.marks(undo_sides(shown, task.shown))
     return Feedback(
-        correct=CategoryFeedback(right=shown.correct == known.correct, expected=known.correct),
-        distinct=CategoryFeedback(right=shown.distinct == known.distinct, expected=known.distinct),
-        left=EstimateFeedback(right=shown.left is not None and least <= shown.left <= most, least=least, most=most),
+        correct=CategoryFeedback(right=correct, expected=known.correct),
+        distinct=CategoryFeedback(right=distinct, expected=known.distinct),
+        left=EstimateFeedback(right=left, least=least, most=most),
         because=render(known.because),
     )

@@ -1,4 +1,4 @@
-"""Failed sign-ins are counted by address; who fails too often waits."""
+"""Throttling of sign-ins: failures are counted by address; who fails too often waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections that say nothing are closed: each request has to come whole within a time.
+"""Timeouts of connections: each request has to come whole within a time, or its connection is closed.
 
 uvicorn closes a connection that is idle after a response, and waits for ever for a first request or the rest of one.
 """

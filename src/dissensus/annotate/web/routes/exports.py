@@ -1,4 +1,4 @@
-"""What people said, to take along; for organisers."""
+"""Downloads of exports, for organisers."""
 
 from __future__ import annotations
 

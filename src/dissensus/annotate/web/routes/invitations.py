@@ -1,4 +1,4 @@
-"""Inviting people and letting them in no more, for organisers."""
+"""People with access: inviting them and revoking it, for organisers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 
 from dissensus.annotate.project import access
 from dissensus.annotate.project.access import Person
-from dissensus.annotate.project.errors import Incomplete
 from dissensus.annotate.project.sides import Role
 from dissensus.annotate.project.store import now
 from dissensus.annotate.web.auth import cookie_in_openapi, hosts_of, read_as, store_of, write_as
 from dissensus.annotate.web.http_errors import documented
+from dissensus.errors import InputError
 
 router = APIRouter(prefix="/api/people", tags=["organiser"], dependencies=[Depends(cookie_in_openapi)])
 
@@ -88,11 +88,11 @@ async def invite(number: Number, request: Request) -> NewLink:
 
 @router.post("/{number}/revoke", status_code=204, responses=documented(404, 507))
 async def revoke(number: Number, request: Request) -> None:
-    """Let somebody in no more. Their answers stay, what they hold goes to others."""
+    """Revoke somebody's access. Their answers stay, what they hold goes to others."""
 
     def work(c: Connection, me: Person) -> None:
         if me.id == number:
-            raise Incomplete("you cannot revoke yourself; another organiser can")
+            raise InputError("you cannot revoke your own access; another organiser can")
         access.revoke(c, number, now())
 
     await write_as(request, _ROLES, work)

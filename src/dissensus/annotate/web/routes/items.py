@@ -1,22 +1,21 @@
-"""Pairs with the answers of all people, and decisions about them; for adjudicators and organisers."""
+"""Items with the answers of all people, and decisions about them; for adjudicators and organisers."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from dissensus.annotate.analysis.disagreements import ItemShown, ItemSummary, Show, show_item, summaries
 from dissensus.annotate.project import adjudication
 from dissensus.annotate.project.access import Person
-from dissensus.annotate.project.errors import Conflict
-from dissensus.annotate.project.sides import Correct, Distinct, Role, Said
+from dissensus.annotate.project.adjudication import Decided
+from dissensus.annotate.project.sides import Opinion, Role, Said
 from dissensus.annotate.project.store import now
 from dissensus.annotate.web.auth import cookie_in_openapi, read_as, write_as
-from dissensus.annotate.web.http_errors import Collided, documented
-from dissensus.records import Label
+from dissensus.annotate.web.http_errors import documented
 
 router = APIRouter(prefix="/api/items", tags=["adjudication"], dependencies=[Depends(cookie_in_openapi)])
 
@@ -31,18 +30,6 @@ class Listed(BaseModel):
     total: int
 
 
-class Decided(BaseModel):
-    """What an adjudicator decides, in the pair's own terms; what stays empty is not decided."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    correct: Correct | None = None
-    distinct: Distinct | None = None
-    estimate: Annotated[int, Field(ge=0, le=10)] | None = None
-    choice: Label | None = None
-    note: Annotated[str, StringConstraints(max_length=4000)] = ""
-
-
 class Deciding(BaseModel):
     """One act of deciding."""
 
@@ -50,15 +37,8 @@ class Deciding(BaseModel):
 
     id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{8,64}$")]
     base: Annotated[int, Field(ge=0, le=2**31 - 2)]
-    decision: Decided
-
-
-class DecisionSaved(BaseModel):
-    """What is in the database now."""
-
-    revision: int
-    saved_at: int
-    repeated: bool
+    decision: Opinion
+    """What stays empty is not decided."""
 
 
 @router.get("", responses=documented())
@@ -81,15 +61,11 @@ async def one(key: Key, request: Request) -> ItemShown:
 
 
 @router.post("/{key}/decisions", responses=documented(404, 409, 507))
-async def decide(key: Key, deciding: Deciding, request: Request) -> DecisionSaved:
+async def decide(key: Key, deciding: Deciding, request: Request) -> Decided:
     """Save a decision, exactly once however often it is sent."""
-    said = Said.model_validate(deciding.decision.model_dump())
+    said = Said(**deciding.decision.model_dump())
 
-    def work(c: Connection, person: Person) -> DecisionSaved:
-        try:
-            saved = adjudication.decide(c, person.id, key, deciding.id, deciding.base, said, now())
-        except Conflict as refusal:
-            raise Collided(refusal, refusal.current.answer, refusal.current.state) from refusal
-        return DecisionSaved(revision=saved.revision, saved_at=saved.saved_at, repeated=saved.repeated)
+    def work(c: Connection, person: Person) -> Decided:
+        return adjudication.decide(c, person.id, key, deciding.id, deciding.base, said, now())
 
     return await write_as(request, _ROLES, work)

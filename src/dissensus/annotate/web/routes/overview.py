@@ -1,4 +1,4 @@
-"""How the project stands, for its organisers."""
+"""Overview of a project, for its organisers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, func, select
 
 from dissensus.annotate.analysis.annotator_agreement import Agreement, agreement
-from dissensus.annotate.analysis.answer_patterns import Habits, count_words, habits
+from dissensus.annotate.analysis.answer_patterns import AnswerPattern, answer_patterns, count_words
 from dissensus.annotate.analysis.answer_rows import Row, read_rows
 from dissensus.annotate.analysis.progress import (
     ItemProgress,
@@ -42,12 +42,12 @@ class Overview(BaseModel):
     people: list[PersonProgress]
     pairs: list[ItemProgress]
     agreement: list[Agreement]
-    habits: list[Habits]
+    patterns: list[AnswerPattern]
     at: int
     """When it was read."""
 
 
-class Board:
+class OverviewCache:
     """Keeps the newest overview for a moment, and agreement for as long as nothing was said."""
 
     def __init__(self) -> None:
@@ -84,13 +84,13 @@ class Board:
             people=people,
             pairs=pairs,
             agreement=self._agreement[1],
-            habits=habits(rows, self._words),
+            patterns=answer_patterns(rows, self._words),
             at=at,
         )
 
 
 @router.get("", responses=documented())
 def overview(request: Request, _: Annotated[Person, Depends(allow("organiser"))]) -> Overview:
-    """Return progress, agreement and habits."""
-    board: Board = request.app.state.board
-    return board.read(store_of(request))
+    """Return progress, agreement and answer patterns."""
+    cache: OverviewCache = request.app.state.overview
+    return cache.read(store_of(request))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from dissensus.annotate.project import access
 from dissensus.annotate.project.access import Person
-from dissensus.annotate.project.errors import Spent, Unknown
+from dissensus.annotate.project.errors import LinkExpired, LinkUsed, NotFound
 from dissensus.annotate.project.sides import Role
 from dissensus.annotate.project.store import now
 from dissensus.annotate.web.auth import SignedOut, allow, cookie_in_openapi, cookie_name, hosts_of, store_of, token_of
@@ -63,7 +63,7 @@ async def sign_in(link: Link, request: Request, response: Response) -> Welcome:
 
     try:
         token, person = await store.write_async(redeem)
-    except (Unknown, Spent):
+    except (NotFound, LinkExpired, LinkUsed):
         throttle.failed(address)
         raise
     _set_cookie(request, response, token, round(store.config.session_days * 86_400))

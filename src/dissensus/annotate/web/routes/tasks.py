@@ -1,9 +1,7 @@
-"""What annotators ask for and say. In the terms of the screen, and blind: nothing tells where a response comes from."""
+"""Tasks of annotators and their answers, in the terms of the screen; nothing says where a response comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -13,13 +11,12 @@ from sqlalchemy import Connection
 from dissensus.annotate.project import answers, assignment
 from dissensus.annotate.project.access import Person
 from dissensus.annotate.project.answers import Saved, Submission
-from dissensus.annotate.project.errors import Conflict
-from dissensus.annotate.project.sides import Kind, Role, Shown, State, as_shown
+from dissensus.annotate.project.sides import Kind, Role, Shown, State, state_shown
 from dissensus.annotate.project.store import now
 from dissensus.annotate.web import task_view
 from dissensus.annotate.web.auth import cookie_in_openapi, read_as, store_of, write_as
-from dissensus.annotate.web.http_errors import Collided, documented
-from dissensus.annotate.web.task_view import Feedback, Progress, Task
+from dissensus.annotate.web.http_errors import documented
+from dissensus.annotate.web.task_view import Draft, Feedback, Progress, Task, TaskEntry
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"], dependencies=[Depends(cookie_in_openapi)])
 
@@ -47,16 +44,6 @@ class Given(BaseModel):
     progress: Progress
 
 
-class Entry(BaseModel):
-    """A task in the list of one's own."""
-
-    key: str
-    number: int
-    state: State
-    practice: bool
-    revision: int
-
-
 class Project(BaseModel):
     """What the page has to know."""
 
@@ -69,7 +56,7 @@ class Project(BaseModel):
 class Own(BaseModel):
     """All that a person was ever given."""
 
-    tasks: list[Entry]
+    tasks: list[TaskEntry]
     progress: Progress
     project: Project
 
@@ -96,13 +83,6 @@ class Acknowledged(BaseModel):
     feedback: Feedback | None
 
 
-class Draft(_Body):
-    """What is being written."""
-
-    base: Annotated[int, Field(ge=0, le=2**31 - 2)]
-    body: Shown
-
-
 @router.post("", responses=documented(507))
 async def get_more(wanted: Wanted, request: Request) -> Given:
     """Keep what the browser holds, and give it more."""
@@ -124,7 +104,7 @@ async def list_own(request: Request) -> Own:
 
     def read(c: Connection, person: Person) -> Own:
         tasks = [
-            Entry(key=a.key, number=a.number, state=task_view.told(a.state), practice=a.practice, revision=a.revision)
+            TaskEntry(key=a.key, number=a.number, practice=a.practice, revision=a.revision, state=state_shown(a.state))
             for a in assignment.own(c, person.id)
         ]
         project = Project(**config.model_dump(include=set(Project.model_fields)))
@@ -147,21 +127,18 @@ async def get_one(key: Key, request: Request) -> Task:
 async def save(key: Key, saying: Saying, request: Request) -> Acknowledged:
     """Save an answer, a skip or the undoing of either: exactly once, however often it is sent."""
     config = store_of(request).config
-
     submission = Submission(saying.id, saying.base, saying.kind, saying.answer, saying.reason)
 
     def submit(c: Connection, person: Person) -> tuple[Saved, Feedback | None]:
         saved = answers.submit(c, person.id, key, submission, now(), config)
-        return saved, task_view.feedback(
-            c, saved.task, saying.answer
-        ) if saved.task.practice and saying.answer else None
+        feedback = task_view.feedback(c, saved.task, saying.answer) if saved.task.practice and saying.answer else None
+        return saved, feedback
 
-    with _as_shown():
-        saved, feedback = await write_as(request, _ROLES, submit)
+    saved, feedback = await write_as(request, _ROLES, submit)
     return Acknowledged(
         revision=saved.revision,
         saved_at=saved.saved_at,
-        state=task_view.told(saved.state),
+        state=state_shown(saved.state),
         repeated=saved.repeated,
         feedback=feedback,
     )
@@ -174,16 +151,4 @@ async def keep_draft(key: Key, draft: Draft, request: Request) -> None:
     def keep(c: Connection, person: Person) -> None:
         answers.save_draft(c, person.id, key, draft.body, draft.base, now())
 
-    with _as_shown():
-        await write_as(request, _ROLES, keep)
-
-
-@contextmanager
-def _as_shown() -> Iterator[None]:
-    """Tell of a conflict in the terms of the screen that it came from."""
-    try:
-        yield
-    except Conflict as refusal:
-        current = refusal.current
-        shown = None if current.answer is None or current.shown is None else as_shown(current.answer, current.shown)
-        raise Collided(refusal, shown, task_view.told(current.state)) from refusal
+    await write_as(request, _ROLES, keep)

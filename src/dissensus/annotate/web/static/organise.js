@@ -55,13 +55,13 @@ function showPairs({ pairs, annotators }) {
   at("legend").textContent = `One square is one pair, in the order of the file; full: ${annotators} answers; ringed: somebody skipped it.`;
 }
 
-function showPeople({ people, habits, totals, at: now }) {
-  const of = new Map(habits.map((habit) => [habit.person_id, habit]));
+function showPeople({ people, patterns, totals, at: now }) {
+  const of = new Map(patterns.map((pattern) => [pattern.person_id, pattern]));
   const shown = people.filter((person) => person.role === "annotator");
   at("people").replaceChildren(...shown.map((person) => row(person, of.get(person.id), totals.pairs, now)));
   if (!shown.length) at("people").append(nobody());
-  const remarks = habits.flatMap((habit) => habit.remarks.map((words) => `${people.find((person) => person.id === habit.person_id).name} ${words}`));
-  at("remarks").replaceChildren(...remarks.map((words) => element("li", words)));
+  const notes = patterns.flatMap((pattern) => pattern.notes.map((words) => `${people.find((person) => person.id === pattern.person_id).name} ${words}`));
+  at("notes").replaceChildren(...notes.map((words) => element("li", words)));
 }
 
 function nobody() {
@@ -75,7 +75,7 @@ function nobody() {
   return line;
 }
 
-function row(person, habit, pairs, now) {
+function row(person, pattern, pairs, now) {
   const line = element("tr", "", person.revoked ? "revoked" : "");
   const answered = element("td", "", "number");
   const bar = element("span", "", "bar");
@@ -85,7 +85,7 @@ function row(person, habit, pairs, now) {
   answered.append(`${person.answered}`, bar);
   const seconds = person.seconds ? `${person.seconds[1].toFixed(0)} (${person.seconds[0].toFixed(0)}–${person.seconds[2].toFixed(0)})` : "–";
   const practice = person.practice_right === null ? "–" : `${Math.round(100 * person.practice_right)} % of ${3 * person.practice_done}`;
-  const left = habit?.leans ? `${percent(habit.left / habit.leans)} [${percent(habit.left_low)}, ${percent(habit.left_high)}]` : "–";
+  const left = pattern?.leans ? `${percent(pattern.left_share ?? pattern.left / pattern.leans)} [${percent(pattern.left_low)}, ${percent(pattern.left_high)}]` : "–";
   line.append(element("td", person.name), answered);
   for (const value of [person.last_hour, person.skipped, person.leased, seconds, practice, left]) line.append(element("td", value, "number"));
   line.append(element("td", person.revoked ? "revoked" : ago(person.seen_at, now)));
