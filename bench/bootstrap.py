@@ -28,9 +28,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from dissensus.evaluate.metrics import primary_candidates, scored_metrics
 from dissensus.stats.calibration import bin_of, equal_mass_edges
 from dissensus.stats.resampling.bootstrap import (
-    ROWS,
     Cell,
     bootstrap,
     delete_blocks,
@@ -72,11 +72,11 @@ def everything(n: int, n_resamples: int) -> None:
         )
 
         def measure(p: np.ndarray, mask: np.ndarray = mask, draws: list[np.ndarray] = draws) -> tuple[np.ndarray, ...]:
-            cell = Cell(p[mask], human[mask], clusters.of_pair[mask], dataset[mask])
+            cell = Cell(p[mask], human[mask], clusters.of_pair[mask], dataset[mask], metrics=scored_metrics())
             return bootstrap(cell, draws), cell(weights), cell(ones(clusters))
 
         for resampled, jackknife, values in in_threads([partial(measure, p) for p in models]):
-            for row in range(len(ROWS)):
+            for row in range(len(values)):
                 t_interval(values[row, 0], resampled[row], jackknife[row], strata, spare)
 
 
@@ -84,7 +84,16 @@ def tests(n: int, n_swaps: int) -> None:
     """All differences to the first model, by the paired swap test."""
     human, models, groups, dataset = draw(n)
     swaps = {
-        (m, g): [Swap(models[m][mask], models[0][mask], human[mask], np.flatnonzero(mask), dataset[mask])]
+        (m, g): [
+            Swap(
+                models[m][mask],
+                models[0][mask],
+                human[mask],
+                np.flatnonzero(mask),
+                dataset[mask],
+                metrics=primary_candidates(),
+            )
+        ]
         for m in range(1, MODELS)
         for g, mask in enumerate(groups)
     }
@@ -169,12 +178,12 @@ def by_us(n: int, n_resamples: int) -> dict[str, tuple[float, float]]:
     """The same by the package: one model, all pairs, every pair its own cluster, one stratum."""
     human, models, *_ = draw(n)
     clusters = find_clusters(np.arange(n), np.zeros(n))
-    cell = Cell(models[0], human, clusters.of_pair)
+    cell = Cell(models[0], human, clusters.of_pair, metrics=scored_metrics())
     values = cell(ones(clusters))[:, 0]
     resampled = bootstrap(cell, draw_clusters(clusters, n_resamples, np.random.default_rng(0)))
-    found = {}
+    found, rows = {}, list(cell.metrics)
     for name in peers(models[0], human):
-        estimate = percentile_interval(values[ROWS.index(name)], resampled[ROWS.index(name)])
+        estimate = percentile_interval(values[rows.index(name)], resampled[rows.index(name)])
         found[name] = (estimate.low, estimate.high)
     return found
 

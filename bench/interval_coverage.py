@@ -33,7 +33,7 @@ import numpy as np
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.scorecard import score
 from dissensus.records import Pair, Votes
-from dissensus.stats.metrics import METRICS, pearson_within
+from dissensus.stats.metrics import brier, mean_absolute_error, pearson, pearson_within
 
 SHOWN = ("r", "L1", "Brier")
 
@@ -121,8 +121,8 @@ def draw(
 
 def values(human: np.ndarray, predicted: np.ndarray, data_set: np.ndarray, *, within: bool) -> np.ndarray:
     """r, L1 and Brier of predictions (pairs,)."""
-    r = pearson_within(predicted, human, data_set) if within else METRICS["pearson"](predicted, human)
-    return np.array([r, METRICS["l1"](predicted, human), METRICS["brier"](predicted, human)])
+    r = pearson_within(predicted, human, data_set) if within else pearson(predicted, human)
+    return np.array([r, mean_absolute_error(predicted, human), brier(predicted, human)])
 
 
 def truth(design: Design, noise: tuple[float, float]) -> np.ndarray:

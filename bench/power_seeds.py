@@ -68,7 +68,10 @@ def find_both(design: Design, studies: int, swaps: int, resamples: int, seed: in
                 counts = np.concatenate(list(cluster_counts(prompts, data_sets, resamples, rng)))
                 sides = [between(side, human[i], data_sets, counts) for side in (model, baseline)]
                 noise = {0: {metric: find_seed_noise(sides)}}
-            pairs = [Swap(m, b, human[i], prompts, data_sets) for m, b in zip(model, baseline, strict=True)]
+            function = {metric: pearson if metric == "pearson" else pearson_within}
+            pairs = [
+                Swap(m, b, human[i], prompts, data_sets, metrics=function) for m, b in zip(model, baseline, strict=True)
+            ]
             p = swap_test({0: pairs}, int(prompts[-1]) + 1, swaps, rng, noise=noise)[0][metric]
             evaluated += p <= 0.05
     return planned / studies, evaluated / studies

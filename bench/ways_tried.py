@@ -25,8 +25,8 @@ import numpy as np
 from interval_coverage import Design, designs, draw, study, truth
 from scipy.special import stdtr
 
-from dissensus.stats.metrics import fisher_mean, pearson
-from dissensus.stats.resampling.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, ones
+from dissensus.stats.metrics import fisher_mean, mean_absolute_error, pearson
+from dissensus.stats.resampling.bootstrap import Cell, bootstrap, delete_blocks, draw_clusters, ones
 from dissensus.stats.resampling.clusters import find_clusters, find_freedom
 from dissensus.stats.resampling.intervals import (
     Estimate,
@@ -38,19 +38,20 @@ from dissensus.stats.resampling.intervals import (
 from dissensus.stats.resampling.permutation import Swap, swap_test
 
 SWAPS, RESAMPLES = 199, 400
+METRICS = {"pearson": pearson, "l1": mean_absolute_error}
 
 
 def intervals(design: Design, noise: tuple[float, float], rng: np.random.Generator) -> dict[tuple[str, str], Estimate]:
     """Every way's interval of r, L1 and the differences of both."""
     human, predicted, prompt, _ = draw(design, noise, rng)
     clusters = find_clusters(prompt, np.zeros(prompt.size))
-    cells = [Cell(p[0], human, clusters.of_pair) for p in predicted]
+    cells = [Cell(p[0], human, clusters.of_pair, metrics=METRICS) for p in predicted]
     draws, (weights, strata) = draw_clusters(clusters, RESAMPLES, rng), delete_blocks(clusters, rng)
     first, second = ((cell(ones(clusters))[:, 0], bootstrap(cell, draws), cell(weights)) for cell in cells)
     spare, found = find_freedom(clusters), {}
     for name, metric, scale in (("r", "pearson", "fisher"), ("L1", "l1", "logit")):
-        own = [part[ROWS.index(metric)] for part in first]
-        gaps = [mine - other[ROWS.index(metric)] for mine, other in zip(own, second, strict=True)]
+        own = [part[list(METRICS).index(metric)] for part in first]
+        gaps = [mine - other[list(METRICS).index(metric)] for mine, other in zip(own, second, strict=True)]
         for what, (value, drawn, left), on in ((name, own, scale), (f"Δ{name}", gaps, "plain")):
             found["BCa", what] = bca_interval(value, drawn, find_acceleration(left, strata))
             found["percentile", what] = percentile_interval(value, drawn)
@@ -189,7 +190,7 @@ def seed_table(studies: int) -> None:
         rng, fixed, counted = np.random.default_rng(5), [], []
         for _ in range(studies):
             human, predicted, prompt, _ = draw(design, (0.9, 0.9), rng)
-            swaps = [Swap(a, b, human, prompt) for a, b in zip(*predicted, strict=True)]
+            swaps = [Swap(a, b, human, prompt, metrics=METRICS) for a, b in zip(*predicted, strict=True)]
             p = swap_test({0: swaps}, design.prompts, SWAPS, rng)[0]
             fixed.append([p["pearson"], p["l1"]])
             rows = study(design, (0.9, 0.9), rng)

@@ -3,7 +3,8 @@ import pytest
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.evaluation import evaluate_predictions
-from dissensus.evaluate.tables.build import Scores, make_tables
+from dissensus.evaluate.scores import Scores
+from dissensus.evaluate.tables.build import make_tables
 from dissensus.records import Judgment, Margin, Pair, Prediction, Vote, Votes
 
 

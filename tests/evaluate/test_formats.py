@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from dissensus.evaluate.scores import ESTIMATES_NOTE, notes
-from dissensus.evaluate.tables.build import Scores, group_table, metric_table
+from dissensus.evaluate.scores import ESTIMATES_NOTE, Scores, notes
+from dissensus.evaluate.tables.build import group_table, metric_table
 from dissensus.evaluate.tables.latex import latex_table, latex_text
 from dissensus.evaluate.tables.render import FORMATS, markdown_table, render, render_brief, terminal_table
 from dissensus.evaluate.tables.table import Table

@@ -2,8 +2,9 @@ import pytest
 
 from dissensus.evaluate.join import join
 from dissensus.evaluate.scorecard import score
-from dissensus.evaluate.tables.build import Scores, cell, group_table, make_tables, metric_table, notes, number
-from dissensus.evaluate.tables.number_format import short_names, stars
+from dissensus.evaluate.scores import Scores, notes
+from dissensus.evaluate.tables.build import group_table, make_tables, metric_table
+from dissensus.evaluate.tables.number_format import cell, number, short_names, stars
 from dissensus.records import Metric
 
 
@@ -75,7 +76,7 @@ def test_undefined_values_are_a_note(make_pair, make_prediction):
     scores = Scores(
         score(join(pairs, [make_prediction(p.id, 0.2 + i / 10) for i, p in enumerate(pairs)]), n_resamples=20)
     )
-    assert any("all: all human preferences are equal: Pearson is undefined" in note for note in notes(scores))
+    assert any("all: all human preferences are equal: r is undefined" in note for note in notes(scores))
 
 
 def test_notes_are_said_once_with_their_groups(rows):

@@ -1,6 +1,6 @@
 import pytest
 
-from dissensus.evaluate.tables.build import Scores
+from dissensus.evaluate.scores import Scores
 from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.findings import Finding, find_findings, headline, statement

@@ -1,13 +1,20 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from dissensus.stats.metrics import METRICS, pearson_within
-from dissensus.stats.resampling.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, ones, touched
+from dissensus.evaluate.metrics import scored_metrics
+from dissensus.stats.metrics import pearson_within
+from dissensus.stats.resampling import bootstrap as bootstrap_engine
+from dissensus.stats.resampling.bootstrap import bootstrap, delete_blocks, draw_clusters, ones, touched
 from dissensus.stats.resampling.clusters import find_clusters
 from dissensus.stats.resampling.intervals import bca_interval, find_acceleration
 
+METRICS = scored_metrics()
+ROWS = list(METRICS)
+Cell = partial(bootstrap_engine.Cell, metrics=METRICS)
 RNG = np.random.default_rng(21)
 
 

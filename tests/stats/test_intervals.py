@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, skew, t
 
+from dissensus.evaluate.metrics import scored_metrics
 from dissensus.stats.metrics import mean_absolute_error
-from dissensus.stats.resampling.bootstrap import ROWS, Cell, bootstrap, delete_blocks, draw_clusters, ones
+from dissensus.stats.resampling.bootstrap import Cell, bootstrap, delete_blocks, draw_clusters, ones
 from dissensus.stats.resampling.clusters import (
     Clusters,
     Freedom,
@@ -22,6 +23,9 @@ from dissensus.stats.resampling.intervals import (
     recentred_interval,
     t_interval,
 )
+
+METRICS = scored_metrics()
+ROWS = list(METRICS)
 
 
 def draws(clusters, strata, n_resamples=200, seed=0):
@@ -243,13 +247,13 @@ def preferences(sizes, rng, noise):
 def truths(noise, per_prompt, rows):
     human, models = preferences(np.full(200_000 // per_prompt, per_prompt), np.random.default_rng(0), noise)
     whole = np.zeros(human.size, dtype=int)
-    first, second = (Cell(p, human, whole)(np.ones((1, 1)))[rows, 0] for p in models)
+    first, second = (Cell(p, human, whole, metrics=METRICS)(np.ones((1, 1)))[rows, 0] for p in models)
     return np.concatenate([first, first - second])
 
 
 def intervals(human, models, clusters, rows, n_resamples, rng):
     """Those of a scorecard: of each metric of the first model, and of its difference to the second."""
-    cells = [Cell(p, human, clusters.of_pair) for p in models]
+    cells = [Cell(p, human, clusters.of_pair, metrics=METRICS) for p in models]
     draws_of_clusters = draw_clusters(clusters, n_resamples, rng)
     resampled = [bootstrap(cell, draws_of_clusters) for cell in cells]
     weights, strata = delete_blocks(clusters, rng)
@@ -301,7 +305,7 @@ def test_the_interval_of_a_calibration_error_holds_its_mean_over_samples(tilt):
     def draw():
         utility = rng.normal(0.3, 1.5, 150)
         human = rng.binomial(5, 1 / (1 + np.exp(-utility))) / 5
-        return Cell(1 / (1 + np.exp(-tilt * utility)), human, clusters.of_pair)
+        return Cell(1 / (1 + np.exp(-tilt * utility)), human, clusters.of_pair, metrics=METRICS)
 
     truth = np.mean([draw()(ones(clusters))[rows, 0] for _ in range(1500)], axis=0)
     hits = np.zeros(2)

@@ -5,9 +5,9 @@ from scipy import stats
 from sklearn.metrics import log_loss
 from sklearn.metrics import mean_absolute_error as sklearn_l1
 
+from dissensus.evaluate.metrics import scored_metrics
 from dissensus.stats.calibration import brier_resolution, brier_uncertainty, equal_mass_edges
 from dissensus.stats.metrics import (
-    METRICS,
     accuracy,
     brier,
     mean_absolute_error,
@@ -18,6 +18,7 @@ from dissensus.stats.metrics import (
     spearman,
 )
 
+METRICS = {key: f for key, f in scored_metrics().items() if key != "pearson_within"}
 RNG = np.random.default_rng(7)
 HUMAN = RNG.integers(0, 6, 200) / 5
 PREDICTED = np.clip(HUMAN * 0.5 + 0.25 + RNG.normal(0, 0.15, 200), 0, 1).round(2)

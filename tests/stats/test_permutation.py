@@ -1,13 +1,20 @@
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from dissensus.stats.metrics import METRICS, pearson_within
-from dissensus.stats.resampling.permutation import TESTED, Swap, swap_test
+from dissensus.evaluate.metrics import primary_candidates
+from dissensus.stats.metrics import pearson_within
+from dissensus.stats.resampling import permutation
+from dissensus.stats.resampling.permutation import swap_test
 from dissensus.stats.resampling.training_seeds import NO_NOISE, SeedNoise
+
+METRICS = primary_candidates()
+TESTED = list(METRICS)
+Swap = partial(permutation.Swap, metrics=METRICS)
 
 
 def sample(n=120, seed=0, gain=0.0):

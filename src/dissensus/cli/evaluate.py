@@ -15,7 +15,7 @@ from dissensus.cli.tables import table_options
 from dissensus.errors import ConfigError
 from dissensus.records import Judgment, Margin, Pair, Prediction
 
-# The names of stats.permutation.TESTED, here so that --help loads nothing.
+# The tested metrics of evaluate.metrics, here so that --help loads nothing.
 _TESTED = ("pearson_within", "pearson", "pearson_symmetric", "spearman", "l1", "brier", "nll", "accuracy")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dissensus.evaluate.groups import ALL
+from dissensus.evaluate.metrics import name_of
 from dissensus.evaluate.resample import Contender, Part
 from dissensus.evaluate.tables.number_format import number
 from dissensus.stats.metrics import FEWEST_IN_STRATUM
@@ -15,12 +16,6 @@ from dissensus.stats.resampling.intervals import Estimate
 FEW_CLUSTERS = 20
 """Below this many prompts an interval is noted as a rough one."""
 
-_NAMES = {
-    "pearson": "Pearson",
-    "pearson_within": "Pearson within data sets",
-    "pearson_symmetric": "symmetrised Pearson",
-    "spearman": "Spearman",
-}
 _STORIES_DIFFER = 0.05
 """By this much at least the pooled and the within-data-set correlation must differ to be told apart."""
 
@@ -45,7 +40,7 @@ def why_undefined(part: Part, contenders: Sequence[Contender], metric: str) -> s
     human = contenders[0].human[:, part.inside]
     if metric == "accuracy":
         return "people are split evenly on every pair: accuracy is undefined"
-    name = _NAMES.get(metric, metric)
+    name = name_of(metric)
     if part.n == 1:
         return f"there is only one pair: {name} is undefined"
     if (np.ptp(human, axis=1) == 0).any():

@@ -7,18 +7,17 @@ from typing import Final
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.groups import ALL, is_exploratory
+from dissensus.evaluate.metrics import WITHIN, primary_candidates
 from dissensus.records import Metric
 from dissensus.stats.resampling.multiplicity import gated_holm
-from dissensus.stats.resampling.permutation import TESTED
 
-PRIMARY: Final = ("pearson_within", "l1")
+PRIMARY: Final = (WITHIN, "l1")
 """The primary metrics unless others are declared."""
 
 NOT_COUNTED: Final = "not tested, so neither it nor its groups are counted among the primary differences"
 """Said of a primary metric without a p-value on all pairs, where others have one."""
 
 _ALPHA: Final = 0.05
-_WITHIN: Final = "pearson_within"
 
 
 def check_primary(names: str | Iterable[str]) -> tuple[str, ...]:
@@ -28,10 +27,11 @@ def check_primary(names: str | Iterable[str]) -> tuple[str, ...]:
         EvaluationError: none is named, or one that is not tested.
     """
     declared = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
-    unknown = next((name for name in declared if name not in TESTED), None)
+    tested = primary_candidates()
+    unknown = next((name for name in declared if name not in tested), None)
     if unknown is not None or not declared:
         found = "none is named" if unknown is None else f"{unknown!r} is no metric whose differences are tested"
-        raise EvaluationError(f"primary metrics: {found}; choose among {', '.join(TESTED)}")
+        raise EvaluationError(f"primary metrics: {found}; choose among {', '.join(tested)}")
     return declared
 
 
@@ -47,7 +47,7 @@ def with_roles(rows: Sequence[Metric], primary: Sequence[str] = PRIMARY) -> list
 
     Args:
         rows: one row for each model, metric, group and baseline, as `dissensus.evaluate.scorecard.score` makes them.
-        primary: metrics among ``TESTED``; where there are none everything is exploratory.
+        primary: tested metrics; where there are none everything is exploratory.
     """
     families = _families(rows, primary)
     tested = any(row.p_value is not None for row in rows)
@@ -88,7 +88,7 @@ def too_few_swaps(rows: Sequence[Metric], n_swaps: int) -> str | None:
 
 def _families(rows: Sequence[Metric], primary: Sequence[str]) -> list[list[int]]:
     """Number the rows of each model and primary metric, all pairs first; left out where there are no such."""
-    spanning = {(row.model, row.group) for row in rows if row.baseline is not None and row.metric == _WITHIN}
+    spanning = {(row.model, row.group) for row in rows if row.baseline is not None and row.metric == WITHIN}
     found: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(rows):
         if row.baseline is not None and row.kind == "model" and not is_exploratory(row.group):
@@ -102,8 +102,8 @@ def _declared_as(row: Metric, primary: Sequence[str], *, spans: bool) -> Iterato
     """Name the primary metrics that a row is of: within one data set, r is the r within data sets as well."""
     if row.metric in primary:
         yield row.metric
-    elif row.metric == "pearson" and _WITHIN in primary and not spans:
-        yield _WITHIN
+    elif row.metric == "pearson" and WITHIN in primary and not spans:
+        yield WITHIN
 
 
 def _adjust(rows: Sequence[Metric], families: Sequence[Sequence[int]]) -> dict[int, float]:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from dissensus.evaluate.groups import find_groups, find_majority_groups, is_exploratory
 from dissensus.evaluate.join import Joined
+from dissensus.evaluate.metrics import primary_candidates, scored_metrics
 from dissensus.records import Kind
 from dissensus.stats.calibration import NullBand, in_blocks, null_band, simulate_shares, simulated_ece, tie_rates
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.resampling.bootstrap import (
-    ROWS,
     Cell,
     bootstrap,
     delete_blocks,
@@ -33,7 +33,7 @@ from dissensus.stats.resampling.clusters import (
     find_freedom,
     number_labels,
 )
-from dissensus.stats.resampling.permutation import TESTED, Swap, swap_test
+from dissensus.stats.resampling.permutation import Swap, swap_test
 from dissensus.stats.resampling.training_seeds import NO_NOISE, SeedNoise, find_seed_noise
 from dissensus.stats.weighted import divide
 
@@ -132,16 +132,16 @@ class Resampled:
     """The metrics of a contender on resamples."""
 
     mean: FloatArray
-    """Over its draws, shape (len(ROWS), n_resamples); NaN where a metric is undefined for any, since a mean over the
+    """Over its draws, shape (metrics, n_resamples); NaN where a metric is undefined for any, since a mean over the
     others would compare unlike things."""
     between: FloatArray
-    """The variance between its draws, averaged over the resamples, shape (len(ROWS),); NaN where there is one draw."""
+    """The variance between its draws, averaged over the resamples, shape (metrics,); NaN where there is one draw."""
 
     @classmethod
     def of(cls, draws: Sequence[FloatArray]) -> Resampled:
-        """Summarise the metrics of each draw on the same resamples, arrays of shape (len(ROWS), n_resamples)."""
+        """Summarise the metrics of each draw on the same resamples, arrays of shape (metrics, n_resamples)."""
         if len(draws) == 1:
-            return cls(draws[0], np.full(len(ROWS), np.nan))
+            return cls(draws[0], np.full(len(draws[0]), np.nan))
         variance = np.var(draws, axis=0, ddof=1)
         defined = np.isfinite(variance)
         mean = divide(np.where(defined, variance, 0).sum(axis=1), defined.sum(axis=1))
@@ -150,8 +150,9 @@ class Resampled:
 
 @dataclass
 class Measured:
-    """What was computed of a group, by contender; arrays have a row for each metric of ``ROWS``."""
+    """What was computed of a group, by contender; arrays have a row for each metric of ``metrics``."""
 
+    metrics: tuple[str, ...] = field(default_factory=lambda: tuple(scored_metrics()))
     parts: dict[int, Part] = field(default_factory=dict)
     by_draw: dict[int, FloatArray] = field(default_factory=dict)
     """Shape (draws, metrics): on the sample."""
@@ -167,19 +168,21 @@ class Measured:
 
     def value(self, key: int, metric: str) -> float:
         """The mean over draws."""
-        return float(self.by_draw[key][:, ROWS.index(metric)].mean())
+        return float(self.draws(key, metric).mean())
+
+    def draws(self, key: int, metric: str) -> FloatArray:
+        """By draw, on the sample, shape (draws,)."""
+        found: FloatArray = self.by_draw[key][:, self.metrics.index(metric)]
+        return found
 
     def seed_noise(self, keys: Sequence[int], metric: str) -> SeedNoise:
         """What the choice of seeds adds to the variance of a contender's value, or of the difference of two."""
         first, last = (np.sort(self.by_draw[key], axis=0) for key in (keys[0], keys[-1]))
         if len(keys) > 1 and np.array_equal(first, last, equal_nan=True):
             return NO_NOISE  # the same trained models twice, not two ways to train
-        row = ROWS.index(metric)
-        sides = []
-        for key in keys:
-            between = self.resampled[key].between[row] if key in self.resampled else np.nan
-            sides.append((self.by_draw[key][:, row], float(between)))
-        return find_seed_noise(sides)
+        row = self.metrics.index(metric)
+        between = (self.resampled[key].between[row] if key in self.resampled else np.nan for key in keys)
+        return find_seed_noise([(self.draws(key, metric), float(b)) for key, b in zip(keys, between, strict=True)])
 
 
 def measure(
@@ -222,7 +225,7 @@ def measure(
                 found.resampled[i] = Resampled.of([values for *_, values in resampled])
         if n_swaps and not is_exploratory(group):
             noise = {
-                i: {metric: found.seed_noise([i, rival], metric) for metric in TESTED}
+                i: {metric: found.seed_noise([i, rival], metric) for metric in primary_candidates()}
                 for i in found.parts
                 if contenders[i].kind == "model" and (rival := contenders[i].rival) is not None
             }
@@ -256,7 +259,9 @@ def _measure_draw(
     What it needs is held while it runs alone: that of all contenders takes many times the memory.
     """
     clusters, strata = sample.clusters.of_pair[inside], sample.stratum[inside]
-    cell = Cell(contender.predicted[draw, inside], contender.human[draw, inside], clusters, strata)
+    cell = Cell(
+        contender.predicted[draw, inside], contender.human[draw, inside], clusters, strata, metrics=scored_metrics()
+    )
     return [cell(w) for w in weights] + ([bootstrap(cell, draws)] if len(weights) > 1 else [])
 
 
@@ -275,7 +280,14 @@ def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[int, 
         first, second = contenders[i].predicted[:, part.inside], contenders[rival].predicted[:, part.inside]
         human, clusters = contenders[i].human[0, part.inside], sample.clusters.of_pair[part.inside]
         swaps[i] = [
-            Swap(first[k % len(first)], second[k % len(second)], human, clusters, sample.stratum[part.inside])
+            Swap(
+                first[k % len(first)],
+                second[k % len(second)],
+                human,
+                clusters,
+                sample.stratum[part.inside],
+                metrics=primary_candidates(),
+            )
             for k in range(math.lcm(len(first), len(second)))
         ]
     return swaps

@@ -10,6 +10,7 @@ import numpy as np
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.groups import ALL, find_groups, group_field
 from dissensus.evaluate.join import Joined
+from dissensus.evaluate.metrics import HEADLINE
 from dissensus.evaluate.people import aggregated_preferences
 from dissensus.evaluate.resample import Resampling
 from dissensus.evaluate.scorecard import score
@@ -17,7 +18,6 @@ from dissensus.evaluate.scores import ESTIMATES_NOTE
 from dissensus.records import Margin, Metric
 from dissensus.stats.metrics import FloatArray
 
-_SENSITIVE = ("pearson_within", "pearson", "l1")
 _ESTIMATED = ("dawid-skene", "mace")
 _UNSETTLED = "its fit was stopped while it still moved"
 _TAKEN = ("votes", *_ESTIMATED)
@@ -118,6 +118,6 @@ def score_targets(
         rows += [
             row.model_copy(update={"target": target.name, "note": target.note or None})
             for row in scored
-            if row.metric in _SENSITIVE
+            if row.metric in HEADLINE
         ]
     return rows

@@ -13,50 +13,15 @@ from tqdm import tqdm
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.groups import ALL, is_exploratory
 from dissensus.evaluate.join import Joined
-from dissensus.evaluate.notes import FEW_CLUSTERS, about_interval, about_seeds, about_stories, why_undefined
+from dissensus.evaluate.metrics import METRICS, WITHIN, scored_metrics
+from dissensus.evaluate.notes import about_interval, about_seeds, about_stories, why_undefined
 from dissensus.evaluate.primary import PRIMARY, with_roles
 from dissensus.evaluate.resample import Contender, Measured, Part, Sample, measure
 from dissensus.records import Metric
-from dissensus.stats.metrics import NLL_CLIP, FloatArray
-from dissensus.stats.resampling.bootstrap import ROWS
-from dissensus.stats.resampling.intervals import Estimate, Scale, recentred_interval, t_interval
+from dissensus.stats.metrics import FloatArray
+from dissensus.stats.resampling.intervals import Estimate, recentred_interval, t_interval
 from dissensus.stats.resampling.paired_differences import paired_difference
 from dissensus.stats.resampling.training_seeds import NO_NOISE
-
-__all__ = ["FEW_CLUSTERS", "Reference", "score"]
-
-_ORDER = (
-    "pearson_within",
-    "pearson",
-    "pearson_symmetric",
-    "spearman",
-    "l1",
-    "brier",
-    "brier_reliability",
-    "brier_resolution",
-    "brier_uncertainty",
-    "ece",
-    "ece_null",
-    "nll",
-    "accuracy",
-)
-_NOT_COMPARED = frozenset({"ece_null", "brier_uncertainty"})
-_SCALES: Mapping[str, Scale] = {
-    **dict.fromkeys(("pearson_within", "pearson", "pearson_symmetric", "spearman"), "fisher"),
-    **dict.fromkeys(("l1", "brier", "accuracy"), "logit"),
-    **dict.fromkeys(("brier_uncertainty", "nll"), "log"),
-}
-"""On which a metric of one model is nearly normal; as it is where it is not named, and so are differences."""
-_ENDS = {
-    **dict.fromkeys(("pearson_within", "pearson", "pearson_symmetric", "spearman"), (-1.0, 1.0)),
-    **dict.fromkeys(("l1", "brier", "brier_reliability", "ece", "accuracy"), (0.0, 1.0)),
-    "brier_resolution": (-1.0, 1.25),
-    "brier_uncertainty": (0.0, 0.25),
-    "nll": (0.0, float(-np.log(NLL_CLIP))),
-}
-"""The least and the most that a metric can be: two seeds leave so much open that t would reach beyond it."""
-_INFLATED = frozenset({"ece", "brier_reliability"})
-"""Resampling adds noise to these, so their resamples lie above the value."""
 
 
 @dataclass(frozen=True)
@@ -201,18 +166,19 @@ class _Rows:
 
     def all(self) -> Iterator[Metric]:
         """Each contender's own rows, then the differences."""
-        metrics = ("accuracy",) if self.group in self.sample.accuracy_groups else _ORDER
+        asked = {"accuracy"} if self.group in self.sample.accuracy_groups else {*scored_metrics(), "ece_null"}
+        metrics = [metric for metric in METRICS if metric in asked]
         keys = [i for i, c in enumerate(self.contenders) if c.shown and i in self.found.parts]
         for key in keys:
             yield from (row for metric in metrics if (row := self._own(key, metric)) is not None)
         for key in keys:
             if self.contenders[key].rival is not None:
-                compared = (m for m in metrics if m not in _NOT_COMPARED and self._has(key, m))
+                compared = (m for m in metrics if METRICS[m].compared and self._has(key, m))
                 yield from (self._difference(key, metric) for metric in compared)
 
     def _has(self, key: int, metric: str) -> bool:
         """Within-data-set values are for groups that span data sets, the null for what is compared with votes."""
-        if metric == "pearson_within":
+        if metric == WITHIN:
             return bool(np.ptp(self.sample.stratum[self.found.parts[key].inside]) > 0)
         return metric != "ece_null" or key in self.found.calibrated
 
@@ -249,9 +215,8 @@ class _Rows:
         """Of one contender, or of the difference of two, shape (resamples,); None where there are no resamples."""
         if not all(key in self.found.resampled for key in keys):
             return None
-        difference: FloatArray = _first_less_second(
-            [self.found.resampled[key].mean[ROWS.index(metric)] for key in keys]
-        )
+        row = self.found.metrics.index(metric)
+        difference: FloatArray = _first_less_second([self.found.resampled[key].mean[row] for key in keys])
         return difference
 
     def _estimate(self, keys: Sequence[int], metric: str) -> Estimate:
@@ -261,17 +226,19 @@ class _Rows:
         if resampled is None:
             return Estimate(value)
         noise = self.found.seed_noise(keys, metric) if self.contenders[keys[0]].kind == "model" else NO_NOISE
-        if metric in _INFLATED:
+        definition = METRICS[metric]
+        if definition.recentred:
             found = recentred_interval(value, resampled, self.level, part.spare, seeds=noise)
         else:
-            jackknife = _first_less_second([self.found.jackknife[key][ROWS.index(metric)] for key in keys])
-            scale = _SCALES.get(metric, "plain") if len(keys) == 1 else "plain"
+            row = self.found.metrics.index(metric)
+            jackknife = _first_less_second([self.found.jackknife[key][row] for key in keys])
+            scale = definition.scale if len(keys) == 1 else "plain"
             found = t_interval(
                 value, resampled, jackknife, self.found.blocks, part.spare, self.level, scale=scale, seeds=noise
             )
         if found.low is None or found.high is None:
             return found
-        least, most = _ENDS[metric]
+        least, most = definition.ends
         if len(keys) > 1:
             least, most = least - most, most - least
         return replace(found, low=min(value, max(found.low, least)), high=max(value, min(found.high, most)))
@@ -283,17 +250,17 @@ class _Rows:
         """
         if metric == "ece_null" or self.contenders[keys[0]].kind != "model":
             return None
-        sides = [self.found.by_draw[k][:, ROWS.index(metric)] for k in keys]
+        sides = [self.found.draws(k, metric) for k in keys]
         variances = [float(side.var(ddof=1)) for side in sides if side.size > 1]
         if not variances or not np.isfinite(variances).all():
             return None
         return _Seeds(max(side.size for side in sides), float(np.sqrt(sum(variances))))
 
     def _story(self, keys: Sequence[int], pooled: Estimate) -> str | None:
-        if not self._has(keys[0], "pearson_within") or keys[0] not in self.found.resampled:
+        if not self._has(keys[0], WITHIN) or keys[0] not in self.found.resampled:
             return None
-        within = self._estimate(keys, "pearson_within")
-        gaps = [self._resampled(keys, metric) for metric in ("pearson", "pearson_within")]
+        within = self._estimate(keys, WITHIN)
+        gaps = [self._resampled(keys, metric) for metric in ("pearson", WITHIN)]
         if gaps[0] is None or gaps[1] is None:
             return None
         spare = self.found.parts[keys[0]].spare

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dissensus.evaluate.groups import ALL
-from dissensus.evaluate.tables.build import Scores
+from dissensus.evaluate.scores import Scores
 from dissensus.records import Kind, Metric
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dissensus.evaluate.metrics import HEADLINE
 from dissensus.records import Metric, Pair
 from dissensus.report.board import Board
 from dissensus.report.folder.run_reader import RunData
@@ -24,7 +25,6 @@ COEFFICIENTS = {
     "ceiling_l1": "L1 of the true preferences",
 }
 """How far people agree, and what a model that knows the true preferences would get with their votes."""
-_CEILINGS = ("pearson_within", "pearson", "l1")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _rows(run: RunData, board: Board, coefficients: Sequence[str]) -> Iterator[C
         parts.append((f"dataset={name}", mine, [pair for pair in run.training if pair.dataset == name]))
     for group, own, training in parts:
         people: dict[str, Metric | None] = {row.metric: row for row in board.people(group)}
-        people |= {f"ceiling_{metric}": board.ceiling(metric, group) for metric in _CEILINGS}
+        people |= {f"ceiling_{metric}": board.ceiling(metric, group) for metric in HEADLINE}
         yield CardRow(
             name=group.removeprefix("dataset=") if group != "all" else names[0] if len(names) == 1 else "All",
             training=len(training),

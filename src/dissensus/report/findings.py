@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dissensus.evaluate.groups import ALL
-from dissensus.evaluate.scorecard import FEW_CLUSTERS
-from dissensus.evaluate.tables.build import BETTER, Scores, interval, number, shorten
-from dissensus.evaluate.tables.number_format import NAMES, listed
+from dissensus.evaluate.metrics import WITHIN, lower_is_better, name_of
+from dissensus.evaluate.notes import FEW_CLUSTERS
+from dissensus.evaluate.scores import Scores
+from dissensus.evaluate.tables.number_format import interval, listed, number, shorten
 from dissensus.records import Metric
 from dissensus.report.embed import isolate
 
 CONTESTED = "contested=yes"
 ALPHA = 0.05
 """A difference whose adjusted p value is not below this is not called one."""
-_CORRELATIONS = ("pearson_within", "pearson")
+_CORRELATIONS = (WITHIN, "pearson")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Finding:
         ):
             return "open"
         assert row.low is not None
-        return "better" if (row.low > 0) == (row.metric not in BETTER) else "worse"
+        return "better" if (row.low > 0) == (not lower_is_better(row.metric)) else "worse"
 
 
 def find_findings(scores: Scores, group: str = ALL) -> list[Finding]:
@@ -90,7 +91,7 @@ def measures(scores: Scores, group: str = ALL) -> list[str]:
     They are the same of every group, but that r is over all pairs where r within data sets is not defined.
     """
     if group != ALL:
-        return [correlation(scores, group) if m == "pearson_within" else m for m in measures(scores)]
+        return [correlation(scores, group) if m == WITHIN else m for m in measures(scores)]
     first = [m for m in scores.primary if _is_defined(scores, m, group)]
     has_r = any(m in _CORRELATIONS for m in first)
     others = (correlation(scores), "l1")
@@ -99,7 +100,7 @@ def measures(scores: Scores, group: str = ALL) -> list[str]:
 
 def correlation(scores: Scores, group: str = ALL) -> str:
     """Name the r to show first: within data sets where that is defined for a model, else over all pairs."""
-    return "pearson_within" if _is_defined(scores, "pearson_within", group) else "pearson"
+    return WITHIN if _is_defined(scores, WITHIN, group) else "pearson"
 
 
 def _is_defined(scores: Scores, metric: str, group: str) -> bool:
@@ -134,7 +135,7 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
 def outcome_words(finding: Finding) -> str:
     """Say how a model follows people that is shown to differ, with ``{than}`` where the baseline may be named."""
     by_way = {
-        way: [_SHORT.get(row.metric, NAMES.get(row.metric, row.metric)) for row in finding.changes if _way(row) == way]
+        way: ["r" if row.metric == WITHIN else name_of(row.metric) for row in finding.changes if _way(row) == way]
         for way in dict.fromkeys(_way(row) for row in finding.changes)
         if way != "open"
     }
@@ -146,7 +147,6 @@ def outcome_words(finding: Finding) -> str:
     return words if finding.verdict == way else f"{words} in {listed(names)} alone"
 
 
-_SHORT = {"pearson_within": "r"}
 """What a headline calls the metrics that have longer names elsewhere."""
 
 
@@ -195,7 +195,7 @@ def _open(findings: Sequence[Finding], base: str, scores: Scores) -> list[str]:
     said = []
     for measure in dict.fromkeys(f.changes[0].metric for f in findings if f.changes):
         found = [finding for finding in findings if finding.changes and finding.changes[0].metric == measure]
-        name = NAMES.get(measure, measure)
+        name = name_of(measure)
         said.append(f"No difference in {name} from {base} is shown for {_names(found)}: {_changes(found)}.")
     if unknown := [finding for finding in findings if not finding.changes]:
         which = "primary difference" if scores.primary else "difference"
@@ -238,7 +238,7 @@ def _change(row: Metric) -> str:
     'r changes by +.020 [−.010, .050]'
     """
     assert row.value is not None
-    name = NAMES.get(row.metric, row.metric)
+    name = name_of(row.metric)
     if Finding.verdict_on(row) == "open":
         # The interval alone would say otherwise.
         doubt = f" (adjusted p {number(row.p_holm)})" if row.p_holm is not None and _leaves_zero_out(row) else ""

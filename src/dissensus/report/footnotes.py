@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dissensus.evaluate.tables.build import shorten
+from dissensus.evaluate.tables.number_format import shorten
 from dissensus.records import Metric
 from dissensus.report.group_tables import label_of
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dissensus.evaluate.groups import group_field, group_label
-from dissensus.evaluate.tables.build import BETTER, TITLES
+from dissensus.evaluate.metrics import WITHIN, lower_is_better, title_of
 from dissensus.records import Kind, Metric
 from dissensus.report.board import Board
 from dissensus.report.findings import Finding
@@ -99,7 +99,8 @@ class GroupTable:
         found = [row for row in rows if row is not None and row.value is not None]
         ends = sorted(max(abs(end) for end in (row.value, row.low, row.high) if end is not None) for row in found)
         limit = ends[int(0.8 * (len(ends) - 1))] if ends else 0.0
-        return cls(metric, TITLES[metric], BETTER.get(metric, "higher"), sections, limit, around)
+        better = "lower" if lower_is_better(metric) else "higher"
+        return cls(metric, title_of(metric), better, sections, limit, around)
 
 
 def label_of(group: str) -> str:
@@ -109,11 +110,11 @@ def label_of(group: str) -> str:
 
 def _lines(board: Board, metric: str, around: Sequence[tuple[Kind, str]]) -> Iterator[Line]:
     scores = board.scores
-    within = board.groups("pearson_within") if metric == "pearson" else []
+    within = board.groups(WITHIN) if metric == "pearson" else []
     for group in board.groups(metric):
-        for shown in (["pearson_within"] if group in within else []) + [metric]:
+        for shown in ([WITHIN] if group in within else []) + [metric]:
             values = {model: scores.value(model, shown, group) for model in scores.models}
-            if shown == "pearson_within" and all(row is None or row.value is None for row in values.values()):
+            if shown == WITHIN and all(row is None or row.value is None for row in values.values()):
                 continue
             suffix = "" if group not in within else ", within data sets" if shown != metric else ", pooled"
             yield Line(

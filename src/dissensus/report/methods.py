@@ -7,15 +7,15 @@ from typing import Any
 
 from dissensus import __version__
 from dissensus.evaluate.groups import ALL
-from dissensus.evaluate.tables.build import Scores, number
-from dissensus.evaluate.tables.number_format import NAMES, listed
+from dissensus.evaluate.metrics import HEADLINE, name_of
+from dissensus.evaluate.scores import Scores
+from dissensus.evaluate.tables.number_format import listed, number
 from dissensus.report.board import Board
 from dissensus.report.findings import find_findings, statement
 from dissensus.report.folder.run_reader import RunData
 
 _DISTRIBUTED = ("mean-variance", "categorical")
 """Objectives whose rewards are distributions."""
-_SHOWN = ("pearson_within", "pearson", "l1")
 
 
 def methods_paragraph(run: RunData, board: Board) -> str:
@@ -183,7 +183,7 @@ def _tests(run: RunData, scores: Scores) -> Iterator[str]:
             yield "P values are of paired swap tests, adjusted by Holm over the groups shown."
         return
     wholes = [row for row in scores.counted if row.group == ALL]
-    metrics = listed([NAMES.get(metric, metric) for metric in dict.fromkeys(row.metric for row in wholes)])
+    metrics = listed([name_of(metric) for metric in dict.fromkeys(row.metric for row in wholes)])
     models = listed(list(dict.fromkeys(row.model for row in wholes)))
     n, by_group = len(scores.counted), len(scores.counted) > len(wholes)
     tested = f"{_count(n, 'difference')} tested by swapping the predictions of the two models, whole prompts at a time"
@@ -222,7 +222,7 @@ def _preference(run: RunData, names: Sequence[str]) -> str:
 
 def _intervals(run: RunData, board: Board) -> Iterator[str]:
     """Say how the intervals of values were made, and how those of differences."""
-    rows = [row for row in run.metrics if row.kind == "model" and row.target == "votes" and row.metric in _SHOWN]
+    rows = [row for row in run.metrics if row.kind == "model" and row.target == "votes" and row.metric in HEADLINE]
     values = {row.method for row in rows if row.baseline is None and row.method is not None}
     differences = {row.method for row in rows if row.baseline is not None and row.method is not None}
     if not values | differences:

@@ -12,8 +12,10 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from dissensus import __version__
-from dissensus.evaluate.tables.build import BETTER, TITLES, UNDEFINED, Scores, group_metrics, interval, number
-from dissensus.evaluate.tables.number_format import NAMES, listed
+from dissensus.evaluate.metrics import HEADLINE, METRICS, lower_is_better, name_of
+from dissensus.evaluate.scores import Scores
+from dissensus.evaluate.tables.build import group_metrics
+from dissensus.evaluate.tables.number_format import UNDEFINED, interval, listed, number
 from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.charts.figures import draw_figures
@@ -31,19 +33,6 @@ from dissensus.report.pair_data import BUDGET, view_pairs
 from dissensus.report.sections import contents
 from dissensus.report.seed_spread import seed_rows
 from dissensus.report.summary import MEASURES, summarise
-
-_TITLES = {
-    "pearson_within": "Pearson r, within data sets",
-    "brier_reliability": "Brier: reliability (lower is better)",
-    "brier_resolution": "Brier: resolution (higher is better)",
-    "brier_uncertainty": "Brier: uncertainty (of the votes)",
-    "ece": "ECE",
-    "ece_null": "ECE, if perfectly calibrated",
-    "nll": "NLL",
-    **TITLES,
-}
-"""Names for people; those of the tables come first."""
-
 
 LIMIT = 3_000_000
 """Bytes that a page should not have more of."""
@@ -161,8 +150,8 @@ def _environment() -> Environment:
         ends=_ends,
         columns=_columns,
         undefined=UNDEFINED,
-        titles=_TITLES,
-        lower_is_better=frozenset(BETTER),
+        titles={key: metric.title for key, metric in METRICS.items()},
+        lower_is_better=frozenset(filter(lower_is_better, METRICS)),
         coefficients=COEFFICIENTS,
         resamples={"judges": JUDGE_RESAMPLES, "comparison": RESAMPLES},
     )
@@ -211,7 +200,7 @@ def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
         "overall_notes": _overall_notes(scores),
         "measures": MEASURES,
         "tested": any(row.p_holm is not None for row in run.metrics),
-        "primary": listed([NAMES.get(metric, metric) for metric in scores.primary]) if scores.primary else "",
+        "primary": listed([name_of(metric) for metric in scores.primary]) if scores.primary else "",
         "by_role": _by_role(scores),
         "figures": draw_figures(run, board, models),
         "card": make_card(run, board),
@@ -227,7 +216,7 @@ def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
 
 def _overall_notes(scores: Scores) -> list[str]:
     """The notes of what stands in the cards, each once, as sentences."""
-    metrics = dict.fromkeys((*scores.primary, "pearson_within", "pearson", "l1"))
+    metrics = dict.fromkeys((*scores.primary, *HEADLINE))
     rows = [scores.value(m, metric) for m in scores.models for metric in metrics]
     rows += [scores.difference(m, metric) for m in scores.others for metric in metrics]
     said = [note for row in rows if row is not None and row.note for note in row.note.split("; ")]

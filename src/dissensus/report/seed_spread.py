@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dissensus.evaluate.tables.build import TITLES, Scores
+from dissensus.evaluate.metrics import HEADLINE, title_of
+from dissensus.evaluate.scores import Scores
 from dissensus.records import Metric
 
-_METRICS = ("pearson_within", "pearson", "l1", "brier")
+_METRICS = (*HEADLINE, "brier")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class SeedRow:
 
 def seed_rows(scores: Scores) -> dict[str, Sequence[SeedRow]]:
     """List what was trained with several seeds: titles of metrics to rows, values first; empty where nothing was."""
-    found = {TITLES.get(metric, metric): list(_of_metric(scores, metric)) for metric in _METRICS}
+    found = {title_of(metric): list(_of_metric(scores, metric)) for metric in _METRICS}
     return {title: rows for title, rows in found.items() if rows}
 
 

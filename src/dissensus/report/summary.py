@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dissensus.evaluate.groups import ALL
-from dissensus.evaluate.tables.build import TITLES, Scores
-from dissensus.evaluate.tables.number_format import NAMES, listed
+from dissensus.evaluate.metrics import METRICS, WITHIN, name_of
+from dissensus.evaluate.scores import Scores
+from dissensus.evaluate.tables.number_format import listed
 from dissensus.records import Metric
 from dissensus.report.board import Board
 from dissensus.report.findings import CONTESTED, Finding, find_findings, measures
 
-MEASURES = {**TITLES, "pearson_within": "r within data sets", "pearson": "Pearson r"}
+MEASURES = {**{key: metric.title for key, metric in METRICS.items()}, WITHIN: name_of(WITHIN)}
 """What heads the columns."""
 _OUTCOMES = {
     "better": "closer to people",
@@ -104,7 +105,7 @@ def _words(finding: Finding) -> str:
         return "exploratory"
     if not finding.changes:
         return "no difference defined"
-    names = [NAMES.get(row.metric, row.metric) for row in finding.changes if Finding.verdict_on(row) != "open"]
+    names = [name_of(row.metric) for row in finding.changes if Finding.verdict_on(row) != "open"]
     alone = (
         f", in {listed(names)} alone" if finding.verdict == "open" and finding.outcome in ("better", "worse") else ""
     )

@@ -9,11 +9,11 @@ no pair left) the result is NaN; it is up to the caller to say so in words.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.stats.calibration import brier_reliability, brier_resolution, brier_uncertainty, ece
 from dissensus.stats.weighted import FloatArray as FloatArray
 from dissensus.stats.weighted import divide, prepare
 
@@ -73,65 +73,75 @@ def spearman(predicted: FloatArray, human: FloatArray, weights: NDArray[np.gener
     return divide(covariance, np.sqrt(variance_p) * np.sqrt(variance_h))
 
 
-def mean_absolute_error(
-    predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None
-) -> FloatArray:
-    """L1 between preferences: mean |p - h|; NaN where no pair is left. Orientation does not matter.
+@dataclass(frozen=True)
+class PairMean:
+    """A metric that is a mean over pairs, called like every other: ``f(predicted, human, weights=None)``.
 
-    >>> round(float(mean_absolute_error(np.array([0.2, 0.9]), np.array([0.0, 1.0]))), 3)
-    0.15
+    Two sums over prompts give it for any resample or swap of whole prompts. NaN where no pair counts.
     """
-    p, h, w = prepare(predicted, human, weights)
-    return divide(w @ np.abs(p - h), w.sum(axis=-1))
+
+    of_pair: Callable[[FloatArray, FloatArray], FloatArray]
+    """What each pair adds, shape (n,), from predicted and human; 0 for one that does not count."""
+    counted: Callable[[FloatArray], NDArray[np.bool_]] | None = None
+    """Which pairs the mean is over, shape (n,), from human; all unless given."""
+    discrete: bool = False
+    """Whether it takes few values, so that many swaps equal what was observed."""
+
+    def __call__(
+        self, predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None
+    ) -> FloatArray:
+        """Compute it for weights of shape (..., n); returns shape (...)."""
+        p, h, w = prepare(predicted, human, weights)
+        return divide(w @ self.of_pair(p, h), w.sum(axis=-1) if self.counted is None else w @ self.counted(h))
 
 
-def brier(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
-    """Brier score against the fraction of people: mean (p - h)^2; NaN where no pair is left."""
-    p, h, w = prepare(predicted, human, weights)
-    return divide(w @ (p - h) ** 2, w.sum(axis=-1))
+def absolute_error(predicted: FloatArray, human: FloatArray) -> FloatArray:
+    """Distance |p - h| of each pair, shape (n,)."""
+    return np.abs(predicted - human)
+
+
+def squared_error(predicted: FloatArray, human: FloatArray) -> FloatArray:
+    """Square (p - h)^2 of each pair, shape (n,)."""
+    squared: FloatArray = (predicted - human) ** 2
+    return squared
 
 
 NLL_CLIP = 1e-6
-"""Predictions are kept this far from 0 and 1 in :func:`nll`, so one pair costs 13.8 at most, not infinity."""
-
-
-def nll(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
-    """Negative log-likelihood of a vote: mean -(h log p + (1 - h) log(1 - p)), in nats; NaN where no pair is left.
-
-    Predictions are clipped to [NLL_CLIP, 1 - NLL_CLIP]. Against soft targets the least value is their mean entropy,
-    not zero.
-
-    >>> round(float(nll(np.array([0.5, 0.9]), np.array([1.0, 1.0]))), 3)
-    0.399
-    """
-    p, h, w = prepare(predicted, human, weights)
-    return divide(w @ vote_loss(p, h), w.sum(axis=-1))
+"""Predictions are kept this far from 0 and 1 in :data:`nll`, so one pair costs 13.8 at most, not infinity."""
 
 
 def vote_loss(predicted: FloatArray, human: FloatArray) -> FloatArray:
-    """Cross-entropy of each pair, shape (n,): what :func:`nll` is the mean of."""
+    """Cross-entropy -(h log p + (1 - h) log(1 - p)) of each pair in nats, shape (n,)."""
     p = np.clip(predicted, NLL_CLIP, 1 - NLL_CLIP)
     loss: FloatArray = -(human * np.log(p) + (1 - human) * np.log1p(-p))
     return loss
 
 
 def winner_credit(predicted: FloatArray, human: FloatArray) -> FloatArray:
-    """What each pair earns in :func:`accuracy`, shape (n,): 1, 1/2 or 0; 0 where people have no winner."""
+    """What each pair earns in :data:`accuracy`, shape (n,): 1, 1/2 or 0; 0 where people have no winner."""
     right = np.where(predicted == 0.5, 0.5, (predicted > 0.5) == (human > 0.5))
     return np.where(human == 0.5, 0.0, right)
 
 
-def accuracy(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
-    """Share of pairs on which the model names the majority's winner.
+def has_winner(human: FloatArray) -> NDArray[np.bool_]:
+    """Which pairs do not split people evenly, shape (n,)."""
+    winner: NDArray[np.bool_] = human != 0.5
+    return winner
 
-    Pairs that split people evenly have no winner and are left out; a prediction of exactly 1/2 counts one half.
-    NaN where no pair with a winner is left.
 
-    >>> float(accuracy(np.array([0.7, 0.5, 0.1]), np.array([1.0, 0.0, 0.5])))
-    0.75
-    """
-    p, h, w = prepare(predicted, human, weights)
-    return divide(w @ winner_credit(p, h), w @ (h != 0.5))
+mean_absolute_error = PairMean(absolute_error)
+"""L1 between preferences: mean |p - h|. Orientation does not matter."""
+
+brier = PairMean(squared_error)
+"""Brier score against the fraction of people: mean (p - h)^2."""
+
+nll = PairMean(vote_loss)
+"""Negative log-likelihood of a vote, in nats. Predictions are clipped to [NLL_CLIP, 1 - NLL_CLIP]. Against soft targets
+the least value is their mean entropy, not zero."""
+
+accuracy = PairMean(winner_credit, has_winner, discrete=True)
+"""Share of pairs on which the model names the majority's winner. Pairs that split people evenly have no winner and are
+left out; a prediction of exactly 1/2 counts one half."""
 
 
 def pearson_within(
@@ -175,22 +185,6 @@ def fisher_mean(r: FloatArray, sizes: FloatArray) -> FloatArray:
     # r = 1 has an infinite z, which no mean would come back from.
     z = np.arctanh(np.clip(np.where(np.isfinite(r), r, 0.0), -_NEARLY_ONE, _NEARLY_ONE))
     return np.tanh(divide((weights * z).sum(axis=0), weights.sum(axis=0)))
-
-
-METRICS: dict[str, Function] = {
-    "pearson": pearson,
-    "pearson_symmetric": pearson_symmetric,
-    "spearman": spearman,
-    "l1": mean_absolute_error,
-    "brier": brier,
-    "brier_reliability": brier_reliability,
-    "brier_resolution": brier_resolution,
-    "brier_uncertainty": brier_uncertainty,
-    "ece": ece,
-    "nll": nll,
-    "accuracy": accuracy,
-}
-"""The metrics by the names that files and tables use; :func:`pearson_within` needs strata as well."""
 
 
 def _mean(x: FloatArray) -> float:

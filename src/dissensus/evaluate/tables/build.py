@@ -1,7 +1,4 @@
-"""Which tables a scorecard makes, and what stands in their rows and columns.
-
-The names of ``words``, ``scores`` and ``table`` that belong to them can be imported from here.
-"""
+"""The tables that a scorecard makes, and what stands in their rows and columns."""
 
 from __future__ import annotations
 
@@ -11,74 +8,34 @@ from typing import Literal
 
 from dissensus.evaluate.baselines import ONE_PERSON
 from dissensus.evaluate.groups import ALL, group_field, group_label
-from dissensus.evaluate.paper_numbers import COUNTS_NOTE, INTERVAL_NOTE, missing_groups, published
-from dissensus.evaluate.scores import Scores, notes
-from dissensus.evaluate.tables.layout import Line, group_row_label, paper_lines
-from dissensus.evaluate.tables.number_format import (
-    BETTER,
-    NAMES,
-    TITLES,
-    UNDEFINED,
-    cell,
-    interval,
-    listed,
-    number,
-    plain,
-    short_names,
-    shorten,
+from dissensus.evaluate.metrics import (
+    HEADLINE,
+    METRICS,
+    PAPER,
+    WITHIN,
+    column_of,
+    keys_of,
+    lower_is_better,
+    name_of,
+    title_of,
 )
+from dissensus.evaluate.paper_numbers import COUNTS_NOTE, INTERVAL_NOTE, missing_groups, published
+from dissensus.evaluate.scores import Scores
+from dissensus.evaluate.tables.layout import Line, group_row_label, paper_lines
+from dissensus.evaluate.tables.number_format import UNDEFINED, listed, number, plain, short_names, shorten
 from dissensus.evaluate.tables.table import DIFFERENCE, PUBLISHED_PREFIX, Entry, Table
 from dissensus.records import Metric
-
-__all__ = [
-    "BETTER",
-    "DIFFERENCE",
-    "TITLES",
-    "UNDEFINED",
-    "Scores",
-    "Table",
-    "cell",
-    "group_table",
-    "interval",
-    "make_tables",
-    "metric_table",
-    "notes",
-    "number",
-    "shorten",
-]
 
 Against = Literal["paper"]
 
 _LABEL_WIDTH = 28
 _NAME_WIDTH = 20
-_WITHIN = "pearson_within"
 _TRUTH = "true preferences"
 """The row or column of a model that knows them: of L1, no limit to what could be reached."""
-_PAPER = ("pearson", "l1")
-"""The metrics of the paper's two tables; r within data sets stands beside pooled r."""
-_PEOPLE = {
-    "agreement_raw": "raw",
-    "fleiss_kappa": "Fleiss κ",
-    "krippendorff_nominal": "α nominal",
-    "krippendorff_ordinal": "α ordinal",
-    "krippendorff_interval": "α interval",
-    "gwet_ac1": "AC1",
-    "gwet_ac2": "AC2",
-    "icc_2k": "ICC(2,k)",
-}
-_CALIBRATION = {
-    "ece": "ECE",
-    "ece_null": "ECE if calibrated",
-    "brier": "Brier",
-    "brier_reliability": "reliability",
-    "brier_resolution": "resolution",
-    "brier_uncertainty": "uncertainty",
-    "nll": "NLL",
-}
+_BASELINES = (*PAPER, "brier", "accuracy")
+_SEEDS = (*HEADLINE, "brier")
 TARGETS = {"votes": "votes", "dawid-skene": "Dawid-Skene", "mace": "MACE"}
 """Those that are always looked at; others were asked for."""
-_NOT_IN_METRICS = {"ece_null", "brier_reliability", "brier_resolution", "brier_uncertainty"}
-
 _NOTES = {
     "stars": "* p < .05, ** p < .01: paired swap test, p adjusted by Holm over the groups shown; groups chosen by the "
     "votes themselves are exploratory and carry no mark",
@@ -122,7 +79,7 @@ def make_tables(scores: Scores, *, against: Against | None = None) -> list[Table
 
 def group_metrics(scores: Scores) -> list[str]:
     """List the metrics that have a table by groups: primary ones that are not in the paper's two tables, then those."""
-    return [metric for metric in scores.primary if metric not in (_WITHIN, *_PAPER)] + list(_PAPER)
+    return [metric for metric in scores.primary if metric not in HEADLINE] + list(PAPER)
 
 
 def group_table(scores: Scores, metric: str, *, against: Against | None = None) -> Table:
@@ -154,21 +111,21 @@ def group_table(scores: Scores, metric: str, *, against: Against | None = None) 
     if any(str(row[0]).endswith("· pooled") for row in rows):
         only_within = scores.primary and "pearson" not in scores.primary
         said.append(_NOTES["within"] + ("; it is exploratory" if only_within else ""))
-    said += [_NOTES["truth" if metric in BETTER else "ceiling"]] if has_ceiling else []
+    said += [_NOTES["truth" if lower_is_better(metric) else "ceiling"]] if has_ceiling else []
     said += [COUNTS_NOTE, INTERVAL_NOTE] if against == "paper" else []
     return Table(_title(metric), tuple(header), tuple(rows), metric, tuple(sections), tuple(said))
 
 
 def metric_table(scores: Scores, group: str = ALL) -> Table:
     """Make a table of one group: a row per metric, the primary ones first."""
-    order = [*(m for m in TITLES if m in scores.metrics), *(m for m in scores.metrics if m not in TITLES)]
-    metrics = [metric for metric in order if metric not in _NOT_IN_METRICS]
+    order = [*(m for m in METRICS if m in scores.metrics), *(m for m in scores.metrics if m not in METRICS)]
+    metrics = [metric for metric in order if metric not in METRICS or not METRICS[metric].beside]
     primary = [metric for metric in metrics if metric in scores.primary_in(group)]
     metrics = primary + [metric for metric in metrics if metric not in primary]
     has_ceiling = any(scores.ceiling(metric, group) is not None for metric in metrics)
     rows = [
         (
-            TITLES.get(metric, metric),
+            title_of(metric),
             *_entries(scores, metric, group)[1:],
             *([scores.ceiling(metric, group)] if has_ceiling else []),
         )
@@ -190,12 +147,11 @@ def metric_table(scores: Scores, group: str = ALL) -> Table:
 def baseline_table(scores: Scores) -> Table:
     """Make a table of what anybody has for nothing and of the judges, with the models and the ceiling beside them."""
     extra = [*scores.references, *scores.judges]
-    columns = {"pearson": "Pearson r", "l1": "L1", "brier": "Brier", "accuracy": "accuracy"}
     groups = [ALL, "domain=in", "domain=out"] if extra else []
     names = short_names([*extra, *scores.models], _NAME_WIDTH)
 
     def row(name: str, group: str) -> list[Entry]:
-        return [scores.value(name, metric, group) for metric in columns]
+        return [scores.value(name, metric, group) for metric in _BASELINES]
 
     blocks = {
         group_row_label(group): [
@@ -204,22 +160,24 @@ def baseline_table(scores: Scores) -> Table:
         ]
         for group in groups
         if any(entry is not None for name in extra for entry in row(name, group))
-        for ceiling in [[scores.ceiling(metric, group) for metric in columns]]
+        for ceiling in [[scores.ceiling(metric, group) for metric in _BASELINES]]
     }
-    return _sectioned("Baselines and judges", ("", "n", *columns.values()), blocks, "baselines", "baselines")
+    header = ("", "n", *map(column_of, _BASELINES))
+    return _sectioned("Baselines and judges", header, blocks, "baselines", "baselines")
 
 
 def calibration_table(scores: Scores) -> Table:
     """Make a table of calibration: ECE beside what chance alone gives, Brier's score in its parts, NLL."""
     everybody = [*scores.models, *scores.judges, *scores.references]
-    telling = [m for m in _CALIBRATION if m != "brier"]
+    shown = keys_of("calibration", "score")
+    telling = [m for m in shown if m != "brier"]
     names = {
         name: short
         for name, short in short_names(everybody, _NAME_WIDTH).items()
         # One person's target is not all votes, so its calibration is of something else.
         if name != ONE_PERSON and any(scores.value(name, metric) is not None for metric in telling)
     }
-    columns = {m: title for m, title in _CALIBRATION.items() if m in scores.metrics}
+    columns = [metric for metric in shown if metric in scores.metrics]
     blocks = {
         group_row_label(group): [
             (short, *_count(found), *found)
@@ -228,7 +186,7 @@ def calibration_table(scores: Scores) -> Table:
         ]
         for group in (ALL, "domain=in", "domain=out")
     }
-    header = ("", "n", *columns.values())
+    header = ("", "n", *map(column_of, columns))
     return _sectioned("Calibration, lower is better but for resolution", header, blocks, "calibration", "calibrated")
 
 
@@ -244,9 +202,8 @@ def majority_table(scores: Scores) -> Table:
 
 def people_table(scores: Scores) -> Table:
     """Make a table of the people's agreement: a row per data set, and one for all."""
-    columns = {
-        m: title for m, title in _PEOPLE.items() if any(r.metric == m for r in scores.rows if r.kind == "people")
-    }
+    there = {row.metric for row in scores.rows if row.kind == "people"}
+    columns = [metric for metric in keys_of("agreement") if metric in there]
     lines = paper_lines(scores.groups_of("people"))
     rows = [
         (shorten(plain(line.label), _LABEL_WIDTH), *_count(found), *found)
@@ -254,7 +211,7 @@ def people_table(scores: Scores) -> Table:
         for found in [[scores.people(metric, line.group) for metric in columns]]
     ]
     said = (_NOTES["people"],)
-    return Table("Agreement of people", ("", "n", *columns.values()), tuple(rows), "people", notes=said)
+    return Table("Agreement of people", ("", "n", *map(column_of, columns)), tuple(rows), "people", notes=said)
 
 
 def target_table(scores: Scores) -> Table:
@@ -286,7 +243,7 @@ def target_table(scores: Scores) -> Table:
     def title(metric: str, group: str) -> str:
         return _title(metric) if group == ALL else f"{group_label(group)}: {_title(metric)}"
 
-    blocks = {title(m, group): rows(m, group) for group in groups for m in (_WITHIN, "pearson", "l1")}
+    blocks = {title(m, group): rows(m, group) for group in groups for m in HEADLINE}
     header = ("", "n", *short_names([TARGETS.get(t, t) for t in targets], _NAME_WIDTH).values())
     # A metric that was not scored on the other targets says nothing here.
     telling = {title: b for title, b in blocks.items() if any(entry is not None for row in b for entry in row[3:])}
@@ -307,7 +264,7 @@ def seed_table(scores: Scores) -> Table:
         ]
 
     names = short_names(scores.models, _NAME_WIDTH)
-    blocks = {_title(metric): rows(metric) for metric in (_WITHIN, "pearson", "l1", "brier")}
+    blocks = {_title(metric): rows(metric) for metric in _SEEDS}
     header = ("", "seeds", "mean", "SD between seeds", "SE for prompts")
     made = _sectioned("Seeds and data", header, blocks, "seeds", "seeds")
     return replace(made, notes=(*_marks(scores, made.rows), *made.notes))
@@ -333,10 +290,10 @@ def _sectioned(
 def _variants(scores: Scores, metric: str, line: Line) -> list[tuple[str, str]]:
     """Name the rows of a group, each with its metric: one, or for Pearson over several data sets two."""
     label = plain(line.label)
-    spans = metric == "pearson" and any(scores.value(m, _WITHIN, line.group) is not None for m in scores.models)
+    spans = metric == "pearson" and any(scores.value(m, WITHIN, line.group) is not None for m in scores.models)
     if not spans:
         return [(shorten(label, _LABEL_WIDTH), metric)]
-    parts = (("· within", _WITHIN), ("· pooled", "pearson"))
+    parts = (("· within", WITHIN), ("· pooled", "pearson"))
     return [(f"{shorten(label, _LABEL_WIDTH - 1 - len(part))} {part}", shown) for part, shown in parts]
 
 
@@ -370,11 +327,11 @@ def _model_columns(scores: Scores) -> list[str]:
 
 
 def _title(metric: str) -> str:
-    return f"{TITLES.get(metric, metric)} ({BETTER.get(metric, 'higher')} is better)"
+    return f"{title_of(metric)} ({'lower' if lower_is_better(metric) else 'higher'} is better)"
 
 
 def _ceiling_title(metric: str) -> str:
-    return _TRUTH if metric in BETTER else "noise ceiling"
+    return _TRUTH if lower_is_better(metric) else "noise ceiling"
 
 
 def _marks(scores: Scores, rows: Iterable[Sequence[Entry]]) -> list[str]:
@@ -383,7 +340,7 @@ def _marks(scores: Scores, rows: Iterable[Sequence[Entry]]) -> list[str]:
     if any(row.p_holm is not None for row in differences):
         if not scores.counted:
             return [_NOTES["stars"]]
-        names = listed([NAMES.get(metric, metric) for metric in dict.fromkeys(r.metric for r in _wholes(scores))])
+        names = listed([name_of(metric) for metric in dict.fromkeys(r.metric for r in _wholes(scores))])
         n = len(scores.counted)
         return [_NOTES["marks"].format(names, f"{n} hypotheses" if n > 1 else "one hypothesis")]
     return [_NOTES["exploratory"]] if {row.role for row in differences} == {"exploratory"} else []

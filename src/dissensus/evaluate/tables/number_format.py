@@ -6,48 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from dissensus.evaluate.groups import group_field
+from dissensus.evaluate.metrics import digits_of
 from dissensus.records import Metric
-
-TITLES = {
-    "pearson_within": "Pearson r, mean within data sets",
-    "pearson": "Pearson r",
-    "pearson_symmetric": "Pearson r, symmetrised",
-    "pearson_corrected": "Pearson r, symmetrised, corrected for attenuation",
-    "spearman": "Spearman ρ",
-    "l1": "L1",
-    "brier": "Brier score",
-    "brier_reliability": "Brier: reliability",
-    "brier_resolution": "Brier: resolution",
-    "brier_uncertainty": "Brier: uncertainty",
-    "ece": "ECE",
-    "ece_null": "ECE if calibrated",
-    "nll": "NLL",
-    "accuracy": "Accuracy",
-    "agreement_raw": "Raw agreement",
-    "fleiss_kappa": "Fleiss κ",
-    "krippendorff_nominal": "Krippendorff α, nominal",
-    "krippendorff_ordinal": "Krippendorff α, ordinal",
-    "krippendorff_interval": "Krippendorff α, interval",
-    "gwet_ac1": "Gwet AC1",
-    "gwet_ac2": "Gwet AC2",
-    "icc_2k": "ICC(2,k)",
-}
-"""The metrics' names for people."""
-
-NAMES = {
-    "pearson_within": "r within data sets",
-    "pearson": "r",
-    "pearson_symmetric": "symmetrised r",
-    "spearman": "Spearman ρ",
-    "l1": "L1",
-    "brier": "Brier score",
-    "nll": "NLL",
-    "accuracy": "accuracy",
-}
-"""What a sentence calls the metrics that can be primary."""
-
-BETTER = dict.fromkeys(("l1", "brier", "brier_reliability", "ece", "nll"), "lower")
-"""Which way is better; ``higher`` where a metric is not listed."""
 
 UNDEFINED = "—"
 EXPLORATORY = {"contested", "majority"}
@@ -57,27 +17,31 @@ LEVELS = ((0.01, "**"), (0.05, "*"))
 """Adjusted p-values below these earn these marks."""
 
 
-def number(value: float, *, signed: bool = False) -> str:
-    """Write a number between -1 and 1 with three digits and no leading zero, as journals do.
+def number(value: float, *, signed: bool = False, digits: int = 3) -> str:
+    """Write a number between -1 and 1 with so many digits and no leading zero, as journals do.
 
     >>> number(0.7284), number(-0.5), number(0.0141, signed=True), number(1.0)
     ('.728', '−.500', '+.014', '1.000')
     """
-    digits = f"{abs(value):.3f}"
-    sign = "" if digits == "0.000" else "−" if value < 0 else "+" if signed else ""
-    return sign + digits.removeprefix("0")
+    text = f"{abs(value):.{digits}f}"
+    sign = "" if not float(text) else "−" if value < 0 else "+" if signed else ""
+    return sign + (text[1:] if text.startswith("0.") else text)
 
 
 def cell(row: Metric | None) -> str:
     """Write a value, its interval and its mark: ``+.028 [.001, .052]*``; a dash where it is undefined."""
     if row is None or row.value is None:
         return UNDEFINED
-    return number(row.value, signed=row.baseline is not None) + interval(row) + stars(row)
+    digits = digits_of(row.metric)
+    return number(row.value, signed=row.baseline is not None, digits=digits) + interval(row) + stars(row)
 
 
 def interval(row: Metric) -> str:
     """Write an interval in brackets, after a blank; nothing where there is none."""
-    return "" if row.low is None or row.high is None else f" [{number(row.low)}, {number(row.high)}]"
+    if row.low is None or row.high is None:
+        return ""
+    low, high = (number(end, digits=digits_of(row.metric)) for end in (row.low, row.high))
+    return f" [{low}, {high}]"
 
 
 def stars(row: Metric) -> str:

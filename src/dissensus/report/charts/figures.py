@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from dissensus.evaluate.join import Joined
-from dissensus.evaluate.tables.build import BETTER, TITLES, Scores, group_metrics, number
+from dissensus.evaluate.metrics import WITHIN, lower_is_better, title_of
+from dissensus.evaluate.scores import Scores
+from dissensus.evaluate.tables.build import group_metrics
+from dissensus.evaluate.tables.number_format import number
 from dissensus.report.board import Board
 from dissensus.report.charts import plots
 from dissensus.report.folder.load_files import Log
@@ -77,12 +80,12 @@ def _forests(board: Board) -> Iterator[Figure]:
     scores = board.scores
     if scores.baseline is None:
         return
-    found = ["pearson_within", *group_metrics(scores)] if board.groups("pearson_within") else group_metrics(scores)
+    found = [WITHIN, *group_metrics(scores)] if board.groups(WITHIN) else group_metrics(scores)
     for metric in sorted(found, key=lambda metric: metric not in scores.primary):
         rows = list(_differences(scores, metric))
         if rows:
-            side = "left" if metric in BETTER else "right"
-            caption = f"{TITLES.get(metric, metric)}: {side} of the line is better"
+            side = "left" if lower_is_better(metric) else "right"
+            caption = f"{title_of(metric)}: {side} of the line is better"
             if scores.primary and metric not in scores.primary:
                 caption += "; exploratory" + (" where data sets are pooled" if metric == "pearson" else "")
             header = ("pairs", "model", "n", "difference", "low", "high", "adjusted p")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dissensus.evaluate.tables.build import Scores, shorten
+from dissensus.evaluate.scores import Scores
+from dissensus.evaluate.tables.number_format import shorten
 from dissensus.report.charts.svg import INK, MUTED, SERIES, SHADES, colour_of, drawing, marker_of
 from dissensus.report.embed import clean
 from dissensus.report.folder.load_files import Log

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from dissensus.stats.metrics import FloatArray, correlation_of_sums, fisher_mean, large_strata
 from dissensus.stats.resampling.clusters import FEWEST_CLUSTERS, find_clusters
-from dissensus.stats.resampling.permutation import TOLERANCE
-from dissensus.stats.resampling.training_seeds import find_seed_noise, two_sided_p
+from dissensus.stats.resampling.permutation import p_value, standardise
+from dissensus.stats.resampling.training_seeds import NO_NOISE, find_seed_noise
 from dissensus.stats.weighted import divide
 
 IntArray = NDArray[np.int64]
@@ -77,16 +76,17 @@ def swap_test(
         swapped_differences(*seed, human, prompts, data_sets, swapped) for seed in zip(first, second, strict=True)
     )
     found: FloatArray = sum(by_seed, np.zeros((human.shape[0], n_swaps + 1))) / len(first)
-    distance = np.abs(found[:, 0])
+    noise = [NO_NOISE] * len(found)
     if len(first) > 1:
         blocks = _blocks(prompts, max(_RESAMPLED_BLOCKS, 20 * int(data_sets[-1] + 1)), data_sets)
         counts = _resample(blocks, data_sets, rng)
         sides = [_between_seeds(side, human, blocks, data_sets, counts) for side in (second, first)]
-        distance = _with_seeds(distance, found[:, 1:], sides)
-    # An undefined difference counts as a large one.
-    as_large = ~(np.abs(found[:, 1:]) < distance[:, None] - TOLERANCE)
-    result: FloatArray = (1 + as_large.sum(axis=1)) / (1 + n_swaps)
-    return result
+        noise = [find_seed_noise([(r[:, k], float(between[k])) for r, between in sides]) for k in range(len(found))]
+    # An undefined difference shows nothing.
+    tested = zip(found, noise, strict=True)
+    return np.nan_to_num(
+        [p_value(differences[0], differences[1:], of_seeds) for differences, of_seeds in tested], nan=1.0
+    )
 
 
 def swapped_differences(
@@ -103,7 +103,8 @@ def swapped_differences(
     """
     parts, within = _parts(data_sets)
     blocks = _blocks(prompts, len(swapped))
-    first, second = (_standardise(x, prompts, parts) for x in (model, baseline))
+    weight = 1 / np.sqrt(np.bincount(prompts)[prompts])
+    first, second = (standardise(x, weight, parts) for x in (model, baseline))
     correlations: list[list[FloatArray]] = [[], []]
     for inside in parts:
         people = human[:, inside] - human[:, inside].mean(axis=1, keepdims=True)
@@ -158,22 +159,6 @@ def _by_prompt(values: FloatArray, starts: IntArray) -> FloatArray:
     return sums
 
 
-def _standardise(x: FloatArray, prompts: IntArray, parts: list[_Mask]) -> FloatArray:
-    """As `permutation` does: centred within each part, and of one scale; a row that is constant there becomes 0."""
-    weight = 1 / np.sqrt(np.bincount(prompts)[prompts])
-    z = np.zeros(x.shape)
-    squares, total = np.zeros((x.shape[0], 1)), 0.0
-    for inside in parts:
-        mine, w = x[:, inside], weight[inside]
-        centred = mine - (mine @ w / w.sum())[:, None]
-        centred[np.ptp(mine, axis=1) == 0] = 0
-        z[:, inside] = centred
-        squares += (centred**2 @ w)[:, None]
-        total += w.sum()
-    scaled: FloatArray = z / np.sqrt(np.where(squares > 0, squares / total, 1))
-    return scaled
-
-
 def _resample(prompts: IntArray, data_sets: IntArray, rng: np.random.Generator) -> FloatArray:
     """Draw prompts as an evaluation does, each how often, shape (prompts, 1 + resamples); the first is the sample.
 
@@ -223,16 +208,3 @@ def _between_seeds(
 def _centre(x: FloatArray) -> FloatArray:
     centred: FloatArray = x - x.mean(axis=1, keepdims=True)
     return centred
-
-
-def _with_seeds(distance: FloatArray, swapped: FloatArray, sides: list[tuple[FloatArray, FloatArray]]) -> FloatArray:
-    """How far out each difference, shape (studies,), lies among the swapped ones where the noise of seeds counts."""
-    squares = np.where(np.isfinite(swapped), swapped, 0) ** 2
-    variance = squares.sum(axis=1) / np.maximum(np.isfinite(swapped).sum(axis=1), 1)
-    found = distance.copy()
-    for study in range(distance.size):
-        noise = find_seed_noise([(values[:, study], float(resampled[study])) for values, resampled in sides])
-        if noise.excess > 0:
-            p = two_sided_p(float(distance[study]), float(variance[study]), noise)
-            found[study] = -float(ndtri(p / 2)) * np.sqrt(variance[study])
-    return found

@@ -3,8 +3,8 @@
 A resample is a count per cluster, so a metric of a resample is a metric of weighted pairs. Nearly all of them are
 functions of a few weighted sums (of 1, h, p, h^2, p^2, ph, |p - h|, …, in each bin), and one matrix product gives
 those of a whole block of resamples. Ranks need more: with the pairs in the order of their predictions, the rank of a
-pair is the running sum of the weights down to it. ``metrics.METRICS`` with its ``weights`` is the plain version of
-all this; tests hold the two together.
+pair is the running sum of the weights down to it. The functions of `dissensus.stats.metrics` with their ``weights`` are
+the plain version of all this; tests hold the two together.
 
 Weights lie as (clusters, resamples) here, so that a pair's weights in a block of resamples are neighbours in memory.
 """
@@ -12,7 +12,7 @@ Weights lie as (clusters, resamples) here, so that a pair's weights in a block o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -24,21 +24,11 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from dissensus.stats.calibration import bin_of, equal_mass_edges
-from dissensus.stats.metrics import (
-    METRICS,
-    correlation_of_sums,
-    fisher_mean,
-    large_strata,
-    vote_loss,
-    winner_credit,
-)
+from dissensus.stats.metrics import Function, PairMean, correlation_of_sums, fisher_mean, large_strata
 from dissensus.stats.resampling.clusters import Clusters, IntArray, draw_block
 from dissensus.stats.weighted import FloatArray, divide
 
 Key = TypeVar("Key", bound=Hashable)
-
-ROWS: tuple[str, ...] = (*METRICS, "pearson_within")
-"""The metrics in the order of the rows that a :class:`Cell` gives."""
 
 _CELLS = 300_000
 """Weights drawn at once: 2.4 MB."""
@@ -52,6 +42,12 @@ _IN_CACHE = 200_000
 _RUN = 16
 """Running sums are taken within runs of this length by one small matrix product, then across runs."""
 
+_FROM_SUMS = frozenset(
+    {"pearson", "pearson_symmetric", "pearson_within", "spearman", "ece"}
+    | {"brier_reliability", "brier_resolution", "brier_uncertainty"}
+)
+"""The keys of the metrics that share sums and are no means over pairs. (The resolution needs that of ``brier``.)"""
+
 _FEW_LEVELS = 64
 """Human preferences with no more distinct values than this are ranked by value, not by pair."""
 
@@ -60,7 +56,13 @@ class Cell:
     """All metrics of one model (one seed) on one group, for any weights of the clusters."""
 
     def __init__(
-        self, predicted: FloatArray, human: FloatArray, clusters: IntArray, strata: IntArray | None = None
+        self,
+        predicted: FloatArray,
+        human: FloatArray,
+        clusters: IntArray,
+        strata: IntArray | None = None,
+        *,
+        metrics: Mapping[str, Function],
     ) -> None:
         """Prepare what does not depend on the weights.
 
@@ -69,34 +71,43 @@ class Cell:
             human: shape (n,).
             clusters: the number of each pair's cluster, which is its row in the weights; shape (n,).
             strata: the stratum of each pair; where there are two or more, ``pearson_within`` is computed.
+            metrics: by key, what to compute: correlations, ECE and the parts of the Brier score by their keys here from
+                shared sums; means over pairs likewise; any other function as it is.
         """
         order = np.argsort(predicted, kind="stable")
         p, h = predicted[order], human[order]
-        self._n = p.size
+        self._n, self.metrics = p.size, metrics
+        self._means = {key: f for key, f in metrics.items() if isinstance(f, PairMean)}
         self._clusters = np.zeros(-(-p.size // _RUN) * _RUN, dtype=np.intp)
         self._clusters[: p.size] = clusters[order]
         self._centre = (float(p.mean()), float(h.mean())) if p.size else (0.0, 0.0)
-        self._features = _features(p, h, self._centre)
+        x, y = p - self._centre[0], h - self._centre[1]
+        # Beside what depends on h alone; p and h centred, for precision.
+        self._features = np.stack([x, x * x, x * y, *(mean.of_pair(p, h) for mean in self._means.values())])
         self._ranks = _Ranks(p, h)
+        self._counted = list(dict.fromkeys(mean.counted for mean in self._means.values() if mean.counted))
         y = self._ranks.levels - self._centre[1]
-        self._of_level = np.stack([np.ones(y.size), y, y * y, self._ranks.levels != 0.5])
+        counted = [f(self._ranks.levels) for f in self._counted]
+        self._of_level = np.stack([np.ones(y.size), y, y * y, *counted])
         self._bins = _bin_slices(p)
         self._gaps = np.stack([np.ones(p.size), p - h])
         spans = strata is not None and np.ptp(strata) > 0
         self._within = _Within(predicted, human, clusters, strata) if spans and strata is not None else None
+        self._other = [partial(f, p, h) for key, f in metrics.items() if key not in {*self._means, *_FROM_SUMS}]
 
     def __call__(self, weights: FloatArray) -> FloatArray:
-        """Compute all metrics for weights of shape (clusters, resamples); returns shape (len(ROWS), resamples)."""
+        """Compute all metrics for weights of shape (clusters, resamples); returns shape (metrics, resamples)."""
         step = max(8, _IN_CACHE // max(1, self._clusters.size))
         # Taking rows of a contiguous block is four times as fast as of a slice.
         blocks = (np.ascontiguousarray(weights[:, i : i + step]) for i in range(0, weights.shape[1], step))
         sums = [np.concatenate(parts, axis=-1) for parts in zip(*map(self._sums, blocks), strict=True)]
-        moments, bins, ranks, within = sums
-        found = _moment_metrics(moments, *self._centre)
+        moments, bins, ranks, within, other = sums
+        found = self._moment_metrics(moments)
         found |= _binned(bins, found)
         found["spearman"] = divide(ranks[0], np.sqrt(ranks[1]) * np.sqrt(ranks[2]))
         found["pearson_within"] = _within(within)
-        return np.stack([found[name] for name in ROWS])
+        found |= zip((key for key in self.metrics if key not in found), other, strict=True)
+        return np.stack([found[key] for key in self.metrics])
 
     def _sums(self, weights: FloatArray) -> tuple[FloatArray, ...]:
         """All that metrics need of a block of weights; resamples are the last axis of each."""
@@ -107,42 +118,38 @@ class Cell:
         levels = self._ranks.sum_levels(w)
         moments = np.concatenate([self._of_level @ levels, self._features @ w])
         within = np.zeros((0, 6, w.shape[1])) if self._within is None else self._within.sums(weights)
-        return moments, np.reshape(bins, (-1, 2, w.shape[1])), self._ranks.sums(padded, levels), within
+        other = np.reshape([f(w.T) for f in self._other], (-1, w.shape[1]))
+        return moments, np.reshape(bins, (-1, 2, w.shape[1])), self._ranks.sums(padded, levels), within, other
 
-
-def _features(p: FloatArray, h: FloatArray, centre: tuple[float, float]) -> FloatArray:
-    """What is summed of pairs beside what depends on h alone, shape (7, n); p and h centred, for precision."""
-    x, y = p - centre[0], h - centre[1]
-    return np.stack([x, x * x, x * y, np.abs(p - h), (p - h) ** 2, vote_loss(p, h), winner_credit(p, h)])
-
-
-def _moment_metrics(sums: FloatArray, centre_p: float, centre_h: float) -> dict[str, FloatArray]:
-    n, y, yy, decided, x, xx, xy, l1, brier, loss, credit = sums
-    a, b = centre_p - 0.5, centre_h - 0.5  # from the mean to 1/2
-    about_half = (xy + a * y + b * x + a * b * n, xx + 2 * a * x + a * a * n, yy + 2 * b * y + b * b * n)
-    spread = np.sqrt(np.maximum(about_half[1], 0)) * np.sqrt(np.maximum(about_half[2], 0))
-    return {
-        "pearson": correlation_of_sums(n, x, y, xx, yy, xy),
-        "pearson_symmetric": divide(about_half[0], spread),
-        "l1": divide(l1, n),
-        "brier": divide(brier, n),
-        "brier_uncertainty": np.maximum(divide(yy, n) - divide(y, n) ** 2, 0),
-        "nll": divide(loss, n),
-        "accuracy": divide(credit, decided),
-    }
+    def _moment_metrics(self, sums: FloatArray) -> dict[str, FloatArray]:
+        """What depends on sums alone: correlations, the variance of human preferences, means over pairs."""
+        first = 3 + len(self._counted)
+        (n, y, yy), (x, xx, xy) = sums[:3], sums[first : first + 3]
+        a, b = (centre - 0.5 for centre in self._centre)  # from the mean to 1/2
+        about_half = (xy + a * y + b * x + a * b * n, xx + 2 * a * x + a * a * n, yy + 2 * b * y + b * b * n)
+        spread = np.sqrt(np.maximum(about_half[1], 0)) * np.sqrt(np.maximum(about_half[2], 0))
+        counts = dict(zip([None, *self._counted], [n, *sums[3:first]], strict=True))
+        means = zip(self._means.items(), sums[first + 3 :], strict=True)
+        return {
+            "pearson": correlation_of_sums(n, x, y, xx, yy, xy),
+            "pearson_symmetric": divide(about_half[0], spread),
+            "brier_uncertainty": np.maximum(divide(yy, n) - divide(y, n) ** 2, 0),
+            **{key: divide(total, counts[mean.counted]) for (key, mean), total in means},
+        }
 
 
 def _binned(bins: FloatArray, found: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """Compute what needs bins from the weight and the sum of p - h in each: shape (bins, 2, resamples)."""
     if not bins.size:
-        return dict.fromkeys(("ece", "brier_reliability", "brier_resolution"), np.full_like(found["l1"], np.nan))
+        undefined = np.full(bins.shape[-1], np.nan)
+        return dict.fromkeys(("ece", "brier_reliability", "brier_resolution"), undefined)
     counts, gaps = bins[:, 0], bins[:, 1]
     total = counts.sum(axis=0)
     reliability = divide(np.where(counts > 0, divide(gaps**2, counts), 0.0).sum(axis=0), total)
     return {
         "ece": divide(np.abs(gaps).sum(axis=0), total),
         "brier_reliability": reliability,
-        "brier_resolution": reliability + found["brier_uncertainty"] - found["brier"],
+        "brier_resolution": reliability + found["brier_uncertainty"] - found.get("brier", np.nan),
     }
 
 
@@ -245,7 +252,7 @@ def _within(sums: FloatArray) -> FloatArray:
 
 
 def bootstrap(cell: Cell, draws: Sequence[NDArray[np.uint8]]) -> FloatArray:
-    """Evaluate a cell on resamples; returns shape (len(ROWS), n_resamples).
+    """Evaluate a cell on resamples; returns shape (metrics, n_resamples).
 
     On the thread that asks: cells are many, and share the processors best one by one (:func:`in_threads`).
 
@@ -255,7 +262,7 @@ def bootstrap(cell: Cell, draws: Sequence[NDArray[np.uint8]]) -> FloatArray:
             (clusters, resamples).
     """
     parts = (cell(drawn.astype(np.float64)) for drawn in draws)
-    return np.concatenate([np.zeros((len(ROWS), 0)), *parts], axis=1)
+    return np.concatenate([np.zeros((len(cell.metrics), 0)), *parts], axis=1)
 
 
 def draw_clusters(clusters: Clusters, n_resamples: int, rng: np.random.Generator) -> list[NDArray[np.uint8]]:

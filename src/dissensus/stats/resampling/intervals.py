@@ -25,7 +25,7 @@ class Estimate:
     value: float
     low: float | None = None
     high: float | None = None
-    method: Literal["t", "bca", "zou", "percentile"] | None = field(default=None, repr=False, compare=False)
+    method: Literal["t", "bca", "percentile"] | None = field(default=None, repr=False, compare=False)
     """How the interval was made, where there is one."""
 
 

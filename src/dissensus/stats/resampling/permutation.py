@@ -27,14 +27,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from dissensus.stats.metrics import correlation_of_sums, fisher_mean, large_strata, vote_loss, winner_credit
+from dissensus.stats.metrics import Function, PairMean, correlation_of_sums, fisher_mean, large_strata
 from dissensus.stats.resampling.bootstrap import Key, block_sizes, in_threads, one_blas_thread
 from dissensus.stats.resampling.clusters import IntArray
 from dissensus.stats.resampling.training_seeds import NO_NOISE, SeedNoise, two_sided_p
 from dissensus.stats.weighted import FloatArray, divide
-
-TESTED = ("pearson_within", "pearson", "pearson_symmetric", "spearman", "l1", "brier", "nll", "accuracy")
-"""The metrics whose differences are tested."""
 
 _CELLS = 300_000
 """Swaps of clusters drawn at once: 2.4 MB."""
@@ -53,6 +50,8 @@ class Swap:
         human: FloatArray,
         clusters: IntArray,
         strata: IntArray | None = None,
+        *,
+        metrics: Mapping[str, Function],
     ) -> None:
         """Sum by cluster what does not depend on the swaps.
 
@@ -62,21 +61,36 @@ class Swap:
             human: shape (n,).
             clusters: the number of each pair's cluster, which is its row in the swaps; shape (n,).
             strata: the stratum of each pair; where there are two or more, ``pearson_within`` is tested.
+            metrics: by key, what to test: correlations by their keys here and means over pairs from sums over clusters,
+                any other function swap by swap.
         """
+        self.metrics, self._predictions = metrics, (first, second, human)
         self._clusters, of_pair = np.unique(clusters, return_inverse=True)
-        sizes = np.bincount(of_pair.reshape(-1))
-        self._stats = _Statistics(human, 1 / np.sqrt(sizes[of_pair.reshape(-1)]), strata)
+        self._of_pair = of_pair.reshape(-1)
+        sizes = np.bincount(self._of_pair)
+        self._stats = _Statistics(human, 1 / np.sqrt(sizes[self._of_pair]), strata, metrics)
         features = [self._stats.features(p) for p in (first, second)]
         self._sums = [f.sum(axis=1, keepdims=True) for f in features]
         gaps = features[0] - features[1]
-        self._gaps = np.stack([np.bincount(of_pair.reshape(-1), gap, self._clusters.size) for gap in gaps])
+        self._gaps = np.stack([np.bincount(self._of_pair, gap, self._clusters.size) for gap in gaps])
 
     def __call__(self, swapped: FloatArray) -> FloatArray:
-        """Compute the differences of ``TESTED``, shape (metrics, swaps), for 0 or 1 of shape (clusters, swaps)."""
-        moved = self._gaps @ swapped[self._clusters]
+        """Compute the differences, shape (metrics, swaps), for 0 or 1 of shape (clusters, swaps)."""
+        mine = swapped[self._clusters]
+        moved = self._gaps @ mine
         first, second = (self._stats.metrics(s) for s in (self._sums[0] - moved, self._sums[1] + moved))
-        undefined = np.full(swapped.shape[1], np.nan)
-        return np.stack([first[m] - second[m] if m in first else undefined for m in TESTED])
+        found = {key: first[key] - second[key] for key in first}
+        return np.stack([found[k] if k in found else self._one_by_one(k, mine) for k in self.metrics])
+
+    def _one_by_one(self, key: str, swapped: FloatArray) -> FloatArray:
+        if key == "pearson_within":  # there is but one stratum
+            return np.full(swapped.shape[1], np.nan)
+        function, (first, second, human) = self.metrics[key], self._predictions
+        turned = [swap[self._of_pair] == 1 for swap in swapped.T]
+        found = [
+            function(np.where(t, second, first), human) - function(np.where(t, first, second), human) for t in turned
+        ]
+        return np.array(found)
 
 
 Noise = Mapping[str, SeedNoise]
@@ -95,8 +109,8 @@ def swap_test(
     """Test every difference by the same random swaps of whole clusters; two-sided.
 
     p = (1 + swaps with a difference at least as large) / (1 + swaps), so it is never zero. A difference is averaged
-    over the pairs of seeds that a key holds, which are swapped together. Accuracy's differences are few distinct
-    numbers: a swap that has the same one counts half (McNemar's mid-p; Fagerland, Lydersen and Laake, 2013).
+    over the pairs of seeds that a key holds, which are swapped together. Of a discrete metric (accuracy) a swap
+    that has the same difference counts half (McNemar's mid-p; Fagerland, Lydersen and Laake, 2013).
 
     Args:
         pairs: by any key, what to test.
@@ -107,7 +121,7 @@ def swap_test(
         report: is told how many resamples each finished block had.
 
     Returns:
-        For each key and metric of ``TESTED`` the p-value; NaN where the difference is undefined.
+        For each key and metric the p-value; NaN where the difference is undefined.
     """
     with one_blas_thread():
         observed = {key: _mean(seeds, np.zeros((n_clusters, 1)))[:, 0] for key, seeds in pairs.items()}
@@ -123,14 +137,19 @@ def swap_test(
         swapped = np.concatenate([part[key] for part in parts], axis=1)
         of_key = {} if noise is None else noise.get(key, {})
         found[key] = {
-            metric: _p_value(value[row], swapped[row], of_key.get(metric, NO_NOISE), half=metric == "accuracy")
-            for row, metric in enumerate(TESTED)
+            metric: p_value(
+                value[row],
+                swapped[row],
+                of_key.get(metric, NO_NOISE),
+                discrete=isinstance(function, PairMean) and function.discrete,
+            )
+            for row, (metric, function) in enumerate(pairs[key][0].metrics.items())
         }
     return found
 
 
-def _p_value(observed: float, swapped: FloatArray, noise: SeedNoise, *, half: bool) -> float:
-    """The share of swapped differences, shape (swaps,), that are as large as the one observed."""
+def p_value(observed: float, swapped: FloatArray, noise: SeedNoise = NO_NOISE, *, discrete: bool = False) -> float:
+    """The share of swapped differences, shape (swaps,), that are as large as the one observed; NaN where that is."""
     if not np.isfinite(observed):
         return float("nan")
     distance = abs(float(observed))
@@ -140,7 +159,7 @@ def _p_value(observed: float, swapped: FloatArray, noise: SeedNoise, *, half: bo
         variance = float(np.mean(swapped[np.isfinite(swapped)] ** 2)) if np.isfinite(swapped).any() else 0.0
         distance = -float(ndtri(two_sided_p(distance, variance, noise) / 2)) * float(np.sqrt(variance))
     as_large = float((away > distance - TOLERANCE).sum())
-    if half and distance > TOLERANCE:
+    if discrete and distance > TOLERANCE:
         as_large -= float((np.abs(away - distance) <= TOLERANCE).sum()) / 2
     return (1 + as_large) / (1 + swapped.size)
 
@@ -153,43 +172,38 @@ def _mean(seeds: Sequence[Swap], swapped: FloatArray) -> FloatArray:
 class _Statistics:
     """Sums over pairs of one model's predictions, and the metrics that they give; people stay as they are."""
 
-    def __init__(self, human: FloatArray, weight: FloatArray, strata: IntArray | None) -> None:
+    def __init__(
+        self, human: FloatArray, weight: FloatArray, strata: IntArray | None, metrics: Mapping[str, Function]
+    ) -> None:
         self._human, self._weight = human, weight
+        self._means = {key: f for key, f in metrics.items() if isinstance(f, PairMean)}
         everything = np.ones(human.size, dtype=np.bool_)
         self._strata = [everything]
         if strata is not None and np.ptp(strata) > 0:
             self._strata += large_strata(strata)
         even = np.ones(human.size)
-        self._targets = [_standard(human, even, [m]) for m in self._strata]
-        self._targets += [_about_half(human, even), _standard(rankdata(human), even, [everything])]
-        self._decided = float((human != 0.5).sum())
+        self._targets = [standardise(human, even, [m]) for m in self._strata]
+        self._targets += [_about_half(human, even), standardise(rankdata(human), even, [everything])]
+        self._counted = [
+            float(human.size if mean.counted is None else mean.counted(human).sum()) for mean in self._means.values()
+        ]
 
     def features(self, predicted: FloatArray) -> FloatArray:
-        """What is summed over pairs, of shape (features, n)."""
+        """What is summed of pairs, of shape (features, n)."""
         human, (everything, *strata) = self._human, self._strata
-        within = _standard(predicted, self._weight, strata)
-        scaled = [_standard(predicted, self._weight, [everything]), *(np.where(m, within, 0.0) for m in strata)]
+        within = standardise(predicted, self._weight, strata)
+        scaled = [standardise(predicted, self._weight, [everything]), *(np.where(m, within, 0.0) for m in strata)]
         scaled.append(_about_half(predicted, self._weight))
-        scaled.append(_standard(rankdata(predicted), self._weight, [everything]))
+        scaled.append(standardise(rankdata(predicted), self._weight, [everything]))
         moments = [part for z, y in zip(scaled, self._targets, strict=True) for part in (z, z * z, z * y)]
-        costs = [np.abs(predicted - human), (predicted - human) ** 2, vote_loss(predicted, human)]
-        return np.vstack([*moments, *costs, winner_credit(predicted, human)])
+        return np.vstack([*moments, *(mean.of_pair(predicted, human) for mean in self._means.values())])
 
     def metrics(self, sums: FloatArray) -> dict[str, FloatArray]:
         """The metrics of sums of shape (features, swaps)."""
-        n = float(self._human.size)
         r = [self._correlation(k, sums[3 * k : 3 * k + 3]) for k in range(len(self._targets))]
-        l1, brier, loss, credit = sums[3 * len(self._targets) :]
-        found = {
-            "pearson": r[0],
-            "pearson_symmetric": r[-2],
-            "spearman": r[-1],
-            "l1": l1 / n,
-            "brier": brier / n,
-            "nll": loss / n,
-        }
-        if self._decided:
-            found["accuracy"] = credit / self._decided
+        means = zip(self._means, sums[3 * len(self._targets) :], self._counted, strict=True)
+        found = {"pearson": r[0], "pearson_symmetric": r[-2], "spearman": r[-1]}
+        found |= {key: divide(total, np.array(counted)) for key, total, counted in means}
         if len(r) > 3:
             sizes = np.array([np.full(sums.shape[1], m.sum()) for m in self._strata[1:]])
             found["pearson_within"] = fisher_mean(np.array(r[1:-2]), sizes)
@@ -206,16 +220,24 @@ class _Statistics:
         return correlation_of_sums(n, sums[0], np.zeros_like(n), sums[1], yy, sums[2])
 
 
-def _standard(x: FloatArray, weight: FloatArray, parts: Sequence[NDArray[np.bool_]]) -> FloatArray:
-    """Centre x within each part of the pairs, and scale it over all of them; zero outside, and where it is constant."""
-    z = np.zeros(x.size)
-    for inside in parts:
-        if inside.any() and np.ptp(x[inside]) > 0:
-            z[inside] = x[inside] - np.average(x[inside], weights=weight[inside])
-    spread = np.sqrt(
-        sum(float(weight[m] @ z[m] ** 2) for m in parts) / max(sum(float(weight[m].sum()) for m in parts), 1e-300)
-    )
-    return z / spread if spread > 0 else z
+def standardise(x: FloatArray, weight: FloatArray, parts: Sequence[NDArray[np.bool_]]) -> FloatArray:
+    """Centre x, shape (..., n), within each part of the pairs and scale it over all of them; zero where constant.
+
+    Args:
+        x: predictions or ranks.
+        weight: of each pair, shape (n,).
+        parts: masks of shape (n,); outside of all x becomes zero.
+    """
+    z, squares, total = np.zeros(x.shape), np.zeros(x.shape[:-1]), 1e-300
+    for inside in (part for part in parts if part.any()):
+        mine, w = x[..., inside], weight[inside]
+        centred = mine - (mine @ w / w.sum())[..., None]
+        centred[np.ptp(mine, axis=-1) == 0] = 0
+        z[..., inside] = centred
+        squares += centred**2 @ w
+        total += w.sum()
+    scaled: FloatArray = z / np.sqrt(np.where(squares > 0, squares / total, 1))[..., None]
+    return scaled
 
 
 def _about_half(x: FloatArray, weight: FloatArray) -> FloatArray:
