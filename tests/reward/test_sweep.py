@@ -11,6 +11,8 @@ from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training import sweep as module
 from dissensus.reward.training.sweep import sweep
 
+from .tiny_config import changed
+
 RATES = [3e-3, 1e-3, 1e-7]
 
 
@@ -177,7 +179,7 @@ def test_a_rate_killed_after_it_stopped_early_stops_there_again(
     """With a checkpoint at every step, and killed before the model is saved."""
     from dissensus.reward.training import run as run_module
 
-    config = config.model_copy(update={"learning_rate": 3e-2, "checkpoint_steps": 1, "epochs": 8})
+    config = changed(config, learning_rate=3e-2, checkpoint_steps=1, epochs=8)
     whole = sweep(pairs, config, [3e-2], tmp_path / "whole", progress=False)
     assert whole.rates[0].epochs < 8
 

@@ -12,11 +12,11 @@ from click.core import ParameterSource
 from dissensus.cli.complete_paths import complete_file, complete_source
 from dissensus.cli.outputs import Output, Source, Verb
 from dissensus.errors import ConfigError
-from dissensus.reward.config import TrainConfig
+from dissensus.reward.config import Runtime, TrainConfig
 from dissensus.reward.training.reporters import REPORTERS
 
 if TYPE_CHECKING:
-    from dissensus.reward.training.run_identity import TrainSummary
+    from dissensus.reward.model_record import TrainSummary
     from dissensus.reward.training.sweep import SweepSummary
 
 _SWEEP_VALIDATION = 0.1
@@ -24,7 +24,7 @@ _SWEEP_VALIDATION = 0.1
 
 def _setting(name: str, about: str, **options: Any) -> Callable[[Any], Any]:
     """Make the option of a setting of `TrainConfig`; its help shows the default and the choices that it has there."""
-    field, option = TrainConfig.model_fields[name], name.replace("_", "-")
+    field, option = (TrainConfig.model_fields | Runtime.model_fields)[name], name.replace("_", "-")
     options = {"default": field.default, "show_default": True, "help": about} | options
     if isinstance(field.default, bool):
         return click.option(f"--{option}/--no-{option}", **options)
@@ -86,7 +86,6 @@ def _setting(name: str, about: str, **options: Any) -> Callable[[Any], Any]:
 @_setting("precision", "auto: bf16 where the processor has it.")
 @_setting("gradient_checkpointing", "Less memory, a third more time.")
 @_setting("fast", "Our own exact attention and packing, where its check passes.")
-@_setting("compile", "Run the model through torch.compile.")
 @_setting("lora_rank", "Train adapters of this rank (PEFT) and the head.", type=int, show_default="all weights")
 @_setting("lora_alpha", "Scale of the adapters.", type=float, show_default="twice the rank")
 @_setting("calibration", "Fitted on the validation votes.")
@@ -136,9 +135,9 @@ def command(
     if rates and "validation" not in given:
         settings["validation"] = _SWEEP_VALIDATION
         click.echo(f"--validation {_SWEEP_VALIDATION}, since a sweep chooses on held-out prompts", err=True)
-    config = _config(settings)
+    config = _config({**settings, "report_to": report_to})
     _report_unread(given, config, rates=sweep_rates)
-    check_settings(config, out, report_to)
+    check_settings(config, out)
     margins = list(read_records(margins_file, Margin)) if margins_file and config.reads_margins else None
     every = list(read_pairs(pairs))
     finished = check_data(every, margins, config, out, allow_missing=allow_missing, overwrite=overwrite or bool(rates))
@@ -152,7 +151,6 @@ def command(
         "margins": margins,
         "allow_missing": allow_missing,
         "overwrite": overwrite,
-        "report_to": report_to,
     }
     if rates:
         from dissensus.reward.training.sweep import sweep
@@ -241,5 +239,5 @@ def _show_sweep(out: Path, summary: SweepSummary) -> None:
 def _first_problem(problem: Any) -> str:
     if not problem["loc"]:
         return str(problem["msg"]).removeprefix("Value error, ")
-    option = "--" + str(problem["loc"][0]).replace("_", "-")
+    option = "--" + str(problem["loc"][-1]).replace("_", "-")
     return f"{option}: {problem['msg']} (found {problem['input']!r})"

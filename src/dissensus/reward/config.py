@@ -1,50 +1,51 @@
-"""The settings of one training run."""
+"""The settings of one training run: what decides a model, and how it is run."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from dissensus.errors import ConfigError
-
-CONFIG_FILE = "dissensus.json"
-"""In a model's folder: how it was trained."""
+from dissensus.reward.objectives import OBJECTIVES, ObjectiveName, objective_of
 
 SHORTEST = 8
 """Tokens that a window has at least."""
 
-Objective = Literal["bradley-terry", "margin", "soft", "blend", "scaled", "mean-variance", "categorical"]
-OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-DISTRIBUTED = ("mean-variance", "categorical")
-"""Objectives whose rewards are distributions."""
-
-OBJECTIVE_SETTINGS = (
-    "objective",
-    "margin_sign",
-    "margin_scale",
-    "label_weight",
-    "soft_targets",
-    "atoms",
-    "center",
-)
-"""What says which loss a model is trained with."""
-_RUN_SETTINGS = frozenset({
-    "tokens_per_batch", "gradient_checkpointing", "fast", "compile", "calibration", "logging_steps", "checkpoint_steps"
-})  # fmt: skip
-"""What says how a model is trained, logged and looked at, and alters no weight beyond rounding."""
-
+_GONE = "compile"
+"""A setting of before that altered nothing."""
 _Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Runtime(BaseModel):
+    """How a model is trained, logged and looked at, which alters no weight beyond rounding."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    tokens_per_batch: Annotated[int, Field(ge=64)] | None = None
+    """Tokens per forward pass, which bounds memory and alters no loss; chosen by the device unless given."""
+    gradient_checkpointing: bool = False
+    """Keep only the inputs of each layer and compute it again on the way back: less memory, a third more time."""
+    fast: bool = True
+    """Use our own exact attention and packing where a check on the loaded model passes."""
+    logging_steps: PositiveInt = 10
+    """Steps between two entries of the log; the last step always has one."""
+    checkpoint_steps: PositiveInt = 100
+    """Rounded up to a multiple of ``logging_steps``, so that a resumed run logs what an unbroken one does."""
+    report_to: tuple[str, ...] = ()
+    """Where log entries go besides the folder: ``tensorboard``, ``wandb``, ``mlflow`` and what else transformers
+    knows, or ``all``."""
 
 
 class TrainConfig(BaseModel):
     """How a reward model is trained; saved beside the model as ``dissensus.json``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: str = "minilm"
     """Backbone: a folder, a Hub id, or ``minilm`` for the packaged all-MiniLM-L6-v2."""
-    objective: Objective = "bradley-terry"
+    objective: ObjectiveName = "bradley-terry"
     """``bradley-terry`` (paper, eq. 1), ``margin`` (eq. 4), ``soft`` (cross-entropy to the judgments'
     preference), ``blend`` (cross-entropy to label and judgments weighed together), ``scaled`` (each pair
     weighs as much as its margin), ``mean-variance`` and ``categorical`` (the reward is a distribution)."""
@@ -66,8 +67,6 @@ class TrainConfig(BaseModel):
     epochs: PositiveInt = 2
     batch_size: PositiveInt = 32
     """Pairs per optimiser step."""
-    tokens_per_batch: Annotated[int, Field(ge=64)] | None = None
-    """Tokens per forward pass, which bounds memory and alters no loss; chosen by the device unless given."""
     batching: Literal["length", "prompt"] = "length"
     """``length`` fills batches with pairs of like length; ``prompt`` with pairs that share responses,
     each of which is encoded once: much faster where a prompt has many pairs."""
@@ -81,12 +80,6 @@ class TrainConfig(BaseModel):
     """Rewards of the same text must agree within a pair, so dropout is off by default."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """``auto`` uses bfloat16 autocast where the processor has it; head and loss are always float32."""
-    gradient_checkpointing: bool = False
-    """Keep only the inputs of each layer and compute it again on the way back: less memory, a third more time."""
-    fast: bool = True
-    """Use our own exact attention and packing where a check on the loaded model passes."""
-    compile: bool = False
-    """Run what stands between the attentions through ``torch.compile``, which takes a minute and a C++ compiler."""
     lora_rank: PositiveInt | None = None
     """Train low-rank adapters of this rank (PEFT) and the head instead of all weights; merged when saved."""
     lora_alpha: PositiveFloat | None = None
@@ -96,58 +89,53 @@ class TrainConfig(BaseModel):
     validation: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the prompts (groups) held out and scored after every epoch."""
     seed: int = 0
-    logging_steps: PositiveInt = 10
-    """Steps between two entries of the log; the last step always has one."""
-    checkpoint_steps: PositiveInt = 100
-    """Rounded up to a multiple of ``logging_steps``, so that a resumed run logs what an unbroken one does."""
+
+    runtime: Runtime = Runtime()
+    """How it is run."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_the_run_apart(cls, data: Any) -> Any:
+        """Take settings of the run that stand beside the others, as in studies and model folders of before."""
+        if not isinstance(data, Mapping):
+            return data
+        apart = {name: data[name] for name in Runtime.model_fields if name in data}
+        rest = {name: value for name, value in data.items() if name not in {*apart, _GONE}}
+        given = rest.get("runtime", {})
+        given = given.model_dump() if isinstance(given, Runtime) else given
+        return {**rest, "runtime": {**given, **apart}} if apart else rest
 
     @property
     def reads_margins(self) -> bool:
         """Whether the objective reads margins, or the preferences that come with them."""
-        return self.objective in ("margin", "soft", "scaled") or self.blends
-
-    @property
-    def blends(self) -> bool:
-        """Whether the target is that of ``blend``: own label and judgments, weighed together."""
-        return self.objective == "blend" or (self.objective in DISTRIBUTED and self.soft_targets)
+        return objective_of(self).reads is not None
 
     @property
     def unread(self) -> frozenset[str]:
         """Settings that alter nothing, because the objective does not read them."""
-        read = {
-            **dict.fromkeys(("margin_sign", "margin_scale"), self.objective in ("margin", "scaled")),
-            "label_weight": self.blends,
-            "soft_targets": self.objective in DISTRIBUTED,
-            "atoms": self.objective == "categorical",
-        }
-        return frozenset(name for name, is_read in read.items() if not is_read)
+        every = {name for kind in OBJECTIVES.values() for name in kind.loss_settings}
+        return frozenset(every.difference(objective_of(self).loss_settings))
 
     def deciding(self) -> dict[str, Any]:
-        """Return the settings that decide a model's weights: all but those of how it is run and those unread.
+        """Return the settings that decide a model's weights: all but those of the run, of calibration, and unread.
 
-        >>> "tokens_per_batch" in TrainConfig().deciding()
+        >>> "runtime" in TrainConfig().deciding()
         False
         >>> TrainConfig(label_weight=0.3).deciding() == TrainConfig().deciding()
         True
         """
-        return self.model_dump(mode="json", exclude=set(_RUN_SETTINGS | self.unread))
+        return self.model_dump(mode="json", exclude={"runtime", "calibration", *self.unread})
+
+    def loss(self) -> dict[str, Any]:
+        """Return the settings that say which loss a model is trained with."""
+        names = {"objective", "center", *objective_of(self).loss_settings}
+        return self.model_dump(mode="json", include=names)
 
     @model_validator(mode="after")
-    def _weights_are_not_negative(self) -> Self:
-        if self.objective == "scaled" and self.margin_sign == "signed":
-            raise ValueError(
-                "objective 'scaled' weighs pairs by their margin, which must not be negative: use unsigned"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _alpha_scales_adapters(self) -> Self:
+    def _fits_together(self) -> Self:
+        objective_of(self).check_settings()
         if self.lora_alpha is not None and self.lora_rank is None:
             raise ValueError("lora_alpha scales adapters, and there are none; set lora_rank as well")
-        return self
-
-    @model_validator(mode="after")
-    def _calibration_has_something_to_look_at(self) -> Self:
         if self.calibration != "none" and not self.validation:
             raise ValueError(
                 f"calibration '{self.calibration}' is fitted on validation prompts; set validation as well"

@@ -20,7 +20,8 @@ from pydantic import (
 from dissensus.errors import ConfigError
 from dissensus.evaluate.ceilings import CEILING
 from dissensus.evaluate.people import PEOPLE
-from dissensus.reward.config import OBJECTIVES, TrainConfig
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.objectives import OBJECTIVES
 from dissensus.simulate import SimulationConfig
 from dissensus.study.judge_stage import JUDGES, CommitteeJudge, JudgeSettings, ModelJudge, PublishedJudge
 from dissensus.study.parts import (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dissensus.records import Margin, Pair
-from dissensus.reward.config import CONFIG_FILE, TrainConfig
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.model_record import RECORD_FILE
 from dissensus.study.parts import Sweep
 
 _SHOWN = ("pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resumed_from", "nll")
@@ -41,13 +41,13 @@ def train_model(
 
     options: dict[str, Any] = {"margins": margins, "overwrite": True, "progress": progress}
     if sweep is None:
-        return _counts(asdict(train(pairs, config, out, **options)))
+        return _counts(train(pairs, config, out, **options).model_dump())
     if out == first:
         chosen = try_rates(pairs, config, sweep.values(), out, metric=sweep.metric, patience=sweep.patience, **options)
-        summary = json.loads((out / CONFIG_FILE).read_text())["summary"]
+        summary = json.loads((out / RECORD_FILE).read_text())["summary"]
         return {**_counts(summary), "rates": len(chosen.rates), "learning_rate": chosen.best}
     best = json.loads((first / SWEEP_FILE).read_text())["best"]
-    return _counts(asdict(train(pairs, config.model_copy(update={"learning_rate": best}), out, **options)))
+    return _counts(train(pairs, config.model_copy(update={"learning_rate": best}), out, **options).model_dump())
 
 
 def _counts(summary: dict[str, Any]) -> dict[str, Any]:
