@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from dissensus.errors import ConfigError
 from dissensus.reward.objectives import OBJECTIVES, ObjectiveName, objective_of
+from dissensus.settings import Option, Reads, Settings
 
+CalibrationMethod = Literal["temperature", "platt"]
 SHORTEST = 8
 """Tokens that a window has at least."""
 
@@ -18,13 +19,11 @@ _GONE = "compile"
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Runtime(BaseModel):
+class Runtime(Settings):
     """How a model is trained, logged and looked at, which alters no weight beyond rounding."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    tokens_per_batch: Annotated[int, Field(ge=64)] | None = None
-    """Tokens per forward pass, which bounds memory and alters no loss; chosen by the device unless given."""
+    tokens_per_batch: Annotated[Annotated[int, Field(ge=64)] | None, Option(default="by the device")] = None
+    """Tokens per forward pass, which bounds memory and alters no loss."""
     gradient_checkpointing: bool = False
     """Keep only the inputs of each layer and compute it again on the way back: less memory, a third more time."""
     fast: bool = True
@@ -34,16 +33,14 @@ class Runtime(BaseModel):
     checkpoint_steps: PositiveInt = 100
     """Rounded up to a multiple of ``logging_steps``, so that a resumed run logs what an unbroken one does."""
     report_to: tuple[str, ...] = ()
-    """Where log entries go besides the folder: ``tensorboard``, ``wandb``, ``mlflow`` and what else transformers
-    knows, or ``all``."""
+    """Where log entries go besides the folder: azure_ml, clearml, codecarbon, comet_ml, dagshub, dvclive, flyte,
+    mlflow, neptune, swanlab, tensorboard, trackio, wandb or all."""
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Settings):
     """How a reward model is trained; saved beside the model as ``dissensus.json``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    model: str = "minilm"
+    model: Annotated[str, Reads()] = "minilm"
     """Backbone: a folder, a Hub id, or ``minilm`` for the packaged all-MiniLM-L6-v2."""
     objective: ObjectiveName = "bradley-terry"
     """``bradley-terry`` (paper, eq. 1), ``margin`` (eq. 4), ``soft`` (cross-entropy to the judgments'
@@ -64,9 +61,11 @@ class TrainConfig(BaseModel):
     Rewards of ``categorical``, from 0 to 1, are drawn to one half."""
 
     learning_rate: PositiveFloat = 2e-5
+    """The highest, after the warm-up; it then falls to 0."""
     epochs: PositiveInt = 2
+    """Passes over the pairs."""
     batch_size: PositiveInt = 32
-    """Pairs per optimiser step."""
+    """Pairs per optimiser step, over all processes."""
     batching: Literal["length", "prompt"] = "length"
     """``length`` fills batches with pairs of like length; ``prompt`` with pairs that share responses,
     each of which is encoded once: much faster where a prompt has many pairs."""
@@ -75,22 +74,25 @@ class TrainConfig(BaseModel):
     warmup: _Fraction = 0.1
     """Share of the steps over which the learning rate rises; it then falls linearly to 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Of AdamW."""
     max_grad_norm: PositiveFloat = 1.0
+    """Longer gradients are cut to this length."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Rewards of the same text must agree within a pair, so dropout is off by default."""
+    """Share of the activations left out. Rewards of the same text must agree within a pair, so none by default."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """``auto`` uses bfloat16 autocast where the processor has it; head and loss are always float32."""
-    lora_rank: PositiveInt | None = None
+    lora_rank: Annotated[PositiveInt | None, Option(default="all weights")] = None
     """Train low-rank adapters of this rank (PEFT) and the head instead of all weights; merged when saved."""
-    lora_alpha: PositiveFloat | None = None
-    """Scale of the adapters, twice the rank unless given."""
+    lora_alpha: Annotated[PositiveFloat | None, Option(default="twice the rank")] = None
+    """Scale of the adapters."""
     calibration: Literal["none", "temperature", "platt"] = "none"
     """Fitted after training on the votes (labels where there are none) of the validation prompts."""
     validation: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the prompts (groups) held out and scored after every epoch."""
     seed: int = 0
+    """Decides the new head, the order of the pairs and what is held out."""
 
-    runtime: Runtime = Runtime()
+    runtime: Annotated[Runtime, Option(prefix="")] = Runtime()
     """How it is run."""
 
     @model_validator(mode="before")
@@ -143,24 +145,47 @@ class TrainConfig(BaseModel):
         return self
 
 
-def parse_rates(text: str, *, points: int = 5) -> list[float]:
+class Sweep(Settings):
+    """A choice of the learning rate on validation."""
+
+    rates: Annotated[str | None, Option("--sweep", metavar="RATES")] = None
+    """Learning rates to choose from on validation: two ends, 1e-4..1e-6, or a list, 1e-4,3e-5,1e-5. One model is
+    trained with each, and the best is kept."""
+    points: Annotated[int, Field(ge=2)] = 5
+    """Rates between two ends, evenly spaced in the logarithm."""
+    metric: Literal["nll", "accuracy"] = "nll"
+    """What the best rate is chosen by."""
+    patience: Annotated[PositiveInt, Option("--patience")] = 1
+    """Epochs without a better NLL after which a rate is given up."""
+
+    @field_validator("rates")
+    @classmethod
+    def _rates_are_rates(cls, rates: str | None) -> str | None:
+        if rates is not None:
+            parse_rates(rates, points=2)
+        return rates
+
+    def values(self) -> list[float]:
+        """List the rates, highest first; none where there is no sweep."""
+        return [] if self.rates is None else parse_rates(self.rates, points=self.points)
+
+
+def parse_rates(text: str, *, points: int) -> list[float]:
     """Read ``1e-4..1e-6`` (so many points, evenly spaced on the log scale) or ``1e-4,3e-5,1e-5``; highest first.
 
-    Raises ConfigError for anything else.
+    Raises ValueError for anything else.
 
     >>> parse_rates("1e-6..1e-4", points=3)
     [0.0001, 1e-05, 1e-06]
-    >>> parse_rates("3e-5,1e-4")
+    >>> parse_rates("3e-5,1e-4", points=3)
     [0.0001, 3e-05]
     """
     try:
         rates = [float(part) for part in text.replace("..", ",").split(",")]
     except ValueError:
         rates = []
-    if ".." in text and (len(rates) != 2 or points < 2):
-        rates = []
-    if not rates or not all(0 < rate < float("inf") for rate in rates):
-        raise ConfigError(f"--sweep {text}: expected two rates as in 1e-4..1e-6, or a list as in 1e-4,3e-5,1e-5")
+    if not rates or (".." in text and len(rates) != 2) or not all(0 < rate < float("inf") for rate in rates):
+        raise ValueError(f"{text}: expected two rates as in 1e-4..1e-6, or a list as in 1e-4,3e-5,1e-5")
     if ".." in text:
         step = (rates[1] / rates[0]) ** (1 / (points - 1))
         rates = [float(f"{rates[0] * step**i:.3g}") for i in range(points)]

@@ -9,12 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dissensus.records import LABEL_VALUE, Label, Margin, Pair
 
 if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from dissensus.reward.config import TrainConfig
@@ -34,7 +33,7 @@ class Objective(ABC):
     """The label that a pair needs to be trained on: a or b, a tie as well, or none at all."""
     reads: Evidence | None = None
     """What it reads of judgments, beside the label."""
-    least_margin: ClassVar[float] = -np.inf
+    least_margin: ClassVar[float] = -float("inf")
     middle: ClassVar[float] = 0.0
     """Where the centre regulariser draws rewards to."""
 
@@ -59,7 +58,7 @@ class Objective(ABC):
     def check_settings(self) -> None:  # noqa: B027
         """Raise ValueError for settings that do not go together."""
 
-    def check_margins(self, pairs: Sequence[Pair], margins: NDArray[np.float32]) -> None:  # noqa: B027
+    def check_margins(self, pairs: Sequence[Pair], margins: NDArray[float32]) -> None:  # noqa: B027
         """Raise TrainingError for margins, shape (pairs,), that cannot be trained with."""
 
     def takes(self, pair: Pair) -> bool:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dissensus import records
 from dissensus.errors import TrainingError
 from dissensus.records import Label, Pair
 from dissensus.reward.objectives.objective import Objective
 
 if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -64,9 +63,9 @@ class Scaled(Margin):
                 "objective 'scaled' weighs pairs by their margin, which must not be negative: use unsigned"
             )
 
-    def check_margins(self, pairs: Sequence[Pair], margins: NDArray[np.float32]) -> None:
+    def check_margins(self, pairs: Sequence[Pair], margins: NDArray[float32]) -> None:
         """Refuse weights that reward a mistake without bound, or that all are 0."""
-        negative = np.flatnonzero(margins < 0)
+        negative = (margins < 0).nonzero()[0]
         if negative.size:
             raise TrainingError(
                 f"pair {pairs[negative[0]].id}: objective 'scaled' would weigh it {margins[negative[0]]:g} "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dissensus.errors import InputError
 from dissensus.records import Pair, Prediction, Text
-from dissensus.reward.config import SHORTEST, TrainConfig
+from dissensus.reward.config import SHORTEST, CalibrationMethod, TrainConfig
 from dissensus.reward.fast.batch_invariance import settle
 from dissensus.reward.fast.select import lay_out_for
 from dissensus.reward.model_record import RECORD_FILE, left_record, read_record
@@ -21,7 +21,6 @@ from dissensus.reward.objectives import objective_of
 from dissensus.reward.serving.calibration import (
     CALIBRATION_FILE,
     Calibration,
-    CalibrationMethod,
     check_observed,
     fit_calibration,
     not_calibrated,
