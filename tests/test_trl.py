@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.reward.config import TrainConfig
+from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.losses import blend_loss, soft_loss
-from dissensus.reward.objectives.objective import objective_of
 from dissensus.reward.text.backbone import load_backbone
 
 from .trl_tiny import make_trainer, token_rows

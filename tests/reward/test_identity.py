@@ -1,7 +1,6 @@
 """What decides a model is kept apart from how it is run: changes of the latter make no other run."""
 
 import functools
-import json
 import shutil
 import signal
 import subprocess
@@ -15,14 +14,15 @@ import pytest
 from dissensus.errors import ConfigError
 from dissensus.files import write_records
 from dissensus.records import Margin, Pair
-from dissensus.reward.config import CONFIG_FILE, TrainConfig
+from dissensus.reward.config import Runtime, TrainConfig
+from dissensus.reward.model_record import RECORD_FILE, read_record
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training.run import train
 from dissensus.reward.training.run_identity import RunIdentity, find_finished
 from dissensus.reward.training.trainer import PairTrainer
 
-from .tiny_config import tiny_config
+from .tiny_config import changed, tiny_config
 
 RUN = {"tokens_per_batch": 64, "logging_steps": 3, "checkpoint_steps": 100, "fast": False}
 
@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_under_other_run_settings(
     train(pairs, config, tmp_path / "whole", progress=False)
     _killed(pairs, config, tmp_path / "m", monkeypatch)
     moved = Path(shutil.copytree(tiny_bert, tmp_path / "elsewhere"))
-    other = config.model_copy(update={**RUN, "model": str(moved), "label_weight": 0.1, "atoms": 3})
+    other = changed(config, **RUN, model=str(moved), label_weight=0.1, atoms=3)
     assert train(pairs, other, tmp_path / "m", progress=False).resumed_from == 2
     assert _rewards(tmp_path / "m", pairs) == pytest.approx(_rewards(tmp_path / "whole", pairs), abs=1e-3)
     # Finished, it is known again under the first settings and the second.
@@ -90,7 +90,7 @@ def test_a_killed_run_goes_on_under_other_run_settings(
 def test_what_decides_weights_makes_another_run(tiny_bert: Path, pairs: list[Pair], change: dict[str, Any]):
     config = _config(tiny_bert)
     other = TrainConfig(**{**config.model_dump(), **change})
-    assert not _identity(pairs, None, config).matches(_identity(pairs, None, other).fingerprint)
+    assert _identity(pairs, None, config).fingerprint != _identity(pairs, None, other).fingerprint
 
 
 def test_only_what_the_objective_reads_counts(tiny_bert: Path, pairs: list[Pair], margins: list[Margin]):
@@ -113,33 +113,24 @@ def test_only_what_the_objective_reads_counts(tiny_bert: Path, pairs: list[Pair]
     assert TrainConfig(objective="categorical", soft_targets=True).reads_margins
 
 
-def _as_before(path: Path, fingerprint: str) -> None:
-    """Put the mark of a version whose fingerprint covered all settings in place of today's."""
-    content = json.loads(path.read_text())
-    content["fingerprint"] = fingerprint
-    content.pop("text_style", None)
-    if "summary" in content:
-        for name in ("validation_nll", "validation_accuracy", "temperature", "note"):
-            del content["summary"][name]
-    else:
-        del content["config"]
-    path.write_text(json.dumps(content))
-
-
-def test_folders_of_earlier_versions_are_known(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    config = _config(tiny_bert)
-    identity = _identity(pairs, None, config)
-    first = identity._hash(config.model_dump_json())
-    assert first != identity.fingerprint
-    _killed(pairs, config, tmp_path / "m", monkeypatch)
-    _as_before(tmp_path / "m.part" / "checkpoint-2" / CONFIG_FILE, first)
-    assert train(pairs, config, tmp_path / "m", progress=False).resumed_from == 2
-    _as_before(tmp_path / "m" / CONFIG_FILE, first)
-    summary = train(pairs, config, tmp_path / "m", progress=False)
-    assert (summary.resumed_from, summary.validation_nll) == (2, None)
-    assert np.isfinite(_rewards(tmp_path / "m", pairs)).all()
+def test_a_model_of_before_is_known(tiny_bert: Path, tmp_path: Path):
+    """Its record had the settings of the run among the others, and one that is gone (compile)."""
+    record = Path(__file__).with_name("model_of_0_1.json")
+    pairs = [
+        Pair(id=f"p{i}", prompt=f"prompt {i // 2}", response_a="yes", response_b="no", label="ab"[i % 2])
+        for i in range(4)
+    ]
+    margins = [Margin(pair_id=pair.id, margin=0.5, preference_a=0.75) for pair in pairs]
+    config = read_record(record).config
+    assert config.runtime == Runtime(
+        tokens_per_batch=512, gradient_checkpointing=True, fast=False, logging_steps=3, checkpoint_steps=7
+    )
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "m"))
+    shutil.copy(record, folder / RECORD_FILE)
+    found = find_finished(folder, _identity(pairs, margins, config), overwrite=False)
+    assert found is not None
+    assert (found.steps, found.temperature) == (2, 1.2)
+    assert RewardModel.load(folder).layout.reason == "switched off"
 
 
 def test_a_message_names_what_changed(
@@ -147,13 +138,13 @@ def test_a_message_names_what_changed(
 ):
     config = _config(tiny_bert, validation=0.34)
     _killed(pairs, config, tmp_path / "m", monkeypatch)
-    changed = config.model_copy(update={"learning_rate": 1e-3, "logging_steps": 2})
+    other = changed(config, learning_rate=1e-3, logging_steps=2)
     expected = r"or pass --overwrite \(learning_rate was 0.003, is 0.001\)$"
     with pytest.raises(ConfigError, match=r"checkpoint-2 is a checkpoint of another config.*" + expected):
-        train(pairs, changed, tmp_path / "m", progress=False)
+        train(pairs, other, tmp_path / "m", progress=False)
     train(pairs, config, tmp_path / "m", progress=False)
     with pytest.raises(ConfigError, match="m holds a model of another config.*" + expected):
-        train(pairs, changed, tmp_path / "m", progress=False)
+        train(pairs, other, tmp_path / "m", progress=False)
     calibrated = config.model_copy(update={"calibration": "temperature"})
     with pytest.raises(ConfigError, match="with calibration 'none'; fit another with 'dissensus calibrate'"):
         train(pairs, calibrated, tmp_path / "m", progress=False)
@@ -196,7 +187,7 @@ def test_settings_that_are_damaged_are_those_of_another_run(
 ):
     identity = _identity(pairs, None, _config(tiny_bert))
     (tmp_path / "m").mkdir()
-    (tmp_path / "m" / CONFIG_FILE).write_text(left)
+    (tmp_path / "m" / RECORD_FILE).write_text(left)
     with pytest.raises(ConfigError, match=r"holds a model of another config.* or pass --overwrite"):
         find_finished(tmp_path / "m", identity, overwrite=False)
     assert find_finished(tmp_path / "m", identity, overwrite=True) is None

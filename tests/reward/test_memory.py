@@ -18,6 +18,8 @@ from dissensus.reward.training.run import train
 from dissensus.reward.training.sweep import sweep
 from dissensus.reward.training.trainer import PairTrainer
 
+from .tiny_config import changed
+
 SAID = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
@@ -98,5 +100,5 @@ def test_a_step_that_does_not_fit_names_the_options_and_is_no_rate_that_failed(
             sweep(pairs, config.model_copy(update={"batch_size": 4}), [1e-3], tmp_path / "s", progress=False)
     assert not isinstance(error.value, TrainingError)
     assert not list(tmp_path.rglob("*.failed.json"))
-    smaller = config.model_copy(update={"batch_size": 4, "tokens_per_batch": 64})
+    smaller = changed(config, batch_size=4, tokens_per_batch=64)
     assert train(pairs * 2, smaller, tmp_path / "m", progress=False).resumed_from == 2

@@ -1,4 +1,7 @@
 import math
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 import torch
@@ -6,37 +9,59 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dissensus.reward.config import OBJECTIVES, Objective, TrainConfig
+from dissensus.records import Margin, Pair
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.objectives import OBJECTIVES, Objective, ObjectiveName, objective_of
 from dissensus.reward.objectives.losses import pair_losses
-from dissensus.reward.objectives.objective import (
-    Categorical,
-    MeanVariance,
-    ObjectiveFunction,
-    ScalarReward,
-    objective_of,
-)
+from dissensus.reward.objectives.targets import build_targets
 
-FUNCTIONS = [
-    objective_of(TrainConfig(objective=name, atoms=5, center=center)) for name in OBJECTIVES for center in (0.0, 0.1)
-]
-every_objective = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f"{type(f).__name__}-{f.center}")
+
+def _objective(name: ObjectiveName, **settings: Any) -> Objective:
+    return objective_of(TrainConfig(objective=name, **settings))
+
+
+FUNCTIONS = [_objective(name, atoms=5, center=center) for name in OBJECTIVES for center in (0.0, 0.1)]
+PLAIN, SCALED, NORMAL = (_objective(name) for name in ("bradley-terry", "scaled", "mean-variance"))
+every_objective = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f"{f.name}-{f.config.center}")
 SEEDS = st.integers(0, 10_000)
 
 
-def _batch(function: ObjectiveFunction, seed: int, pairs: int = 6) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _batch(function: Objective, seed: int, pairs: int = 6) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     a, b = (torch.randn(pairs, function.outputs, generator=generator) * 4 for _ in range(2))
     return a, b, torch.rand(pairs, generator=generator), torch.rand(pairs, generator=generator)
 
 
 @pytest.mark.parametrize(("name", "outputs"), [("soft", 1), ("scaled", 1), ("mean-variance", 2), ("categorical", 7)])
-def test_outputs_of_a_text(name: Objective, outputs: int):
-    assert objective_of(TrainConfig(objective=name, atoms=7)).outputs == outputs
+def test_outputs_of_a_text(name: ObjectiveName, outputs: int):
+    assert _objective(name, atoms=7).outputs == outputs
+
+
+def test_an_objective_says_what_it_needs_before_torch_is_loaded():
+    code = "import sys, dissensus.reward.objectives.targets; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_new_objective_is_a_class_and_its_name(monkeypatch: pytest.MonkeyPatch):
+    class Half(OBJECTIVES["bradley-terry"]):
+        """Any label, and half of it."""
+
+        label, reads, loss_settings = "any", "preference", ("margin_scale",)
+        label_weight = 0.5
+
+    monkeypatch.setitem(OBJECTIVES, "half", Half)
+    config = TrainConfig.model_construct(**{**TrainConfig().__dict__, "objective": "half"})
+    pairs = [Pair(id=f"{label}", prompt="x", response_a="a", response_b="b", label=label) for label in ("a", "tie")]
+    margins = [Margin(pair_id=pair.id, margin=0.5, preference_a=0.25) for pair in pairs]
+    assert config.reads_margins
+    assert "margin_scale" not in config.unread
+    assert config.loss().keys() == {"objective", "center", "margin_scale"}
+    assert build_targets(pairs, margins, config).target.tolist() == [0.625, 0.375]
 
 
 @every_objective
 @given(SEEDS)
-def test_swapping_the_responses_changes_no_loss(function: ObjectiveFunction, seed: int):
+def test_swapping_the_responses_changes_no_loss(function: Objective, seed: int):
     a, b, target, margin = _batch(function, seed)
     swapped = function.losses(b, a, 1 - target, margin)
     torch.testing.assert_close(function.losses(a, b, target, margin), swapped)
@@ -45,15 +70,15 @@ def test_swapping_the_responses_changes_no_loss(function: ObjectiveFunction, see
 
 @every_objective
 @given(SEEDS)
-def test_permuting_pairs_with_their_margins_permutes_the_losses(function: ObjectiveFunction, seed: int):
+def test_permuting_pairs_with_their_margins_permutes_the_losses(function: Objective, seed: int):
     a, b, target, margin = _batch(function, seed)
     order = torch.randperm(len(a), generator=torch.Generator().manual_seed(seed))
     permuted = function.losses(a[order], b[order], target[order], margin[order])
     torch.testing.assert_close(permuted, function.losses(a, b, target, margin)[order])
 
 
-@pytest.mark.parametrize("function", [ScalarReward(1), ScalarReward(1, scaled=True)])
-def test_permuting_the_margins_alone_changes_the_mean(function: ObjectiveFunction):
+@pytest.mark.parametrize("function", [PLAIN, SCALED])
+def test_permuting_the_margins_alone_changes_the_mean(function: Objective):
     # A margin broadcast to [pairs, pairs] is blind to its order (a bug of TRL up to 0.23).
     a, b, target = torch.tensor([[3.0], [0.0]]), torch.zeros(2, 1), torch.ones(2)
     one = function.losses(a, b, target, torch.tensor([1.0, 0.0])).mean().item()
@@ -65,7 +90,7 @@ def test_a_loss_is_the_cross_entropy_of_its_preference(seed: int):
     for function in FUNCTIONS[::2]:
         a, b, target, _ = _batch(function, seed)
         # No margin, or the weight 1, is the plain objective.
-        margin = torch.ones(6) if isinstance(function, ScalarReward) and function.scaled else torch.zeros(6)
+        margin = torch.ones(6) if function.name == "scaled" else torch.zeros(6)
         p = function.preference(a.double(), b.double())
         expected = -(target * p.log() + (1 - target) * (1 - p).log())
         torch.testing.assert_close(function.losses(a, b, target, margin), expected.float(), atol=1e-5, rtol=1e-4)
@@ -73,18 +98,18 @@ def test_a_loss_is_the_cross_entropy_of_its_preference(seed: int):
 
 @given(SEEDS)
 def test_a_reward_without_variance_is_bradley_terry(seed: int):
-    a, b, target, margin = _batch(MeanVariance(), seed)
+    a, b, target, margin = _batch(NORMAL, seed)
     a[:, 1] = b[:, 1] = -1000.0
-    plain = ScalarReward(1)
+    plain = PLAIN
     expected = plain.losses(a[:, :1], b[:, :1], target, torch.zeros(6))
-    torch.testing.assert_close(MeanVariance().losses(a, b, target, margin), expected, atol=2e-6, rtol=1e-5)
-    torch.testing.assert_close(MeanVariance().logit(a, b), plain.logit(a[:, :1], b[:, :1]), atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(NORMAL.losses(a, b, target, margin), expected, atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(NORMAL.logit(a, b), plain.logit(a[:, :1], b[:, :1]), atol=2e-6, rtol=1e-5)
 
 
 @every_objective
 @pytest.mark.parametrize("gap", [-100.0, 0.0, 100.0])
 @pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
-def test_gradients_are_finite_at_every_gap(function: ObjectiveFunction, gap: float, target: float):
+def test_gradients_are_finite_at_every_gap(function: Objective, gap: float, target: float):
     a = torch.zeros(1, function.outputs)
     a[0, 0] = gap
     a.requires_grad_()
@@ -99,7 +124,7 @@ def test_gradients_are_finite_at_every_gap(function: ObjectiveFunction, gap: flo
 
 
 @every_objective
-def test_gradients_are_those_of_the_differences(function: ObjectiveFunction):
+def test_gradients_are_those_of_the_differences(function: Objective):
     a, b, target, margin = (tensor.double() for tensor in _batch(function, seed=1, pairs=3))
     assert torch.autograd.gradcheck(
         lambda a, b: function.losses(a, b, target, margin), (a.requires_grad_(), b.requires_grad_())
@@ -108,8 +133,8 @@ def test_gradients_are_those_of_the_differences(function: ObjectiveFunction):
 
 def test_the_centre_is_added_per_pair_and_never_weighed_by_the_margin():
     a, b, target = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [-1.0]]), torch.ones(2)
-    for scaled in (False, True):
-        plain, centred = ScalarReward(1, scaled=scaled), ScalarReward(1, center=0.1, scaled=scaled)
+    for plain in (PLAIN, SCALED):
+        centred = _objective(plain.name, center=0.1)
         margin = torch.tensor([0.3, 2.0])
         added = centred.losses(a, b, target, margin) - plain.losses(a, b, target, margin)
         assert added.tolist() == pytest.approx([0.225, 0.1], abs=1e-6)
@@ -119,35 +144,37 @@ def test_the_centre_takes_the_means_of_distributions():
     # Means 2 and 1: 9. Atoms 0, 1/2, 1 with all mass on the last and an even spread: means 1 and 1/2, 1/2 off centre.
     a, b = torch.tensor([[2.0, 5.0]]), torch.tensor([[1.0, -5.0]])
     none = torch.zeros(1)
-    added = MeanVariance(center=1.0).losses(a, b, none, none) - MeanVariance().losses(a, b, none, none)
+    added = _objective("mean-variance", center=1.0).losses(a, b, none, none) - NORMAL.losses(a, b, none, none)
     assert added.item() == pytest.approx(9, abs=1e-5)
     a, b = torch.tensor([[0.0, 0.0, 50.0]]), torch.zeros(1, 3)
-    added = Categorical(3, center=1.0).losses(a, b, none, none) - Categorical(3).losses(a, b, none, none)
+    added = _objective("categorical", atoms=3, center=1.0).losses(a, b, none, none) - _objective(
+        "categorical", atoms=3
+    ).losses(a, b, none, none)
     assert added.item() == pytest.approx(0.25, abs=1e-5)
 
 
 def test_mean_and_variance_worked_by_hand():
     outputs = torch.tensor([[1.5, 0.0]])
-    assert MeanVariance().reward(outputs).item() == 1.5
-    assert MeanVariance().variance(outputs).item() == pytest.approx(math.log(2), abs=1e-6)
+    assert NORMAL.reward(outputs).item() == 1.5
+    assert NORMAL.variance(outputs).item() == pytest.approx(math.log(2), abs=1e-6)
     # Atoms 0, 1/2 and 1 with probabilities 1/4, 1/4 and 1/2: mean 5/8, mean square 9/16.
     outputs = torch.tensor([[0.0, 0.0, math.log(2)]])
-    assert Categorical(3).reward(outputs).item() == pytest.approx(5 / 8, abs=1e-6)
-    assert Categorical(3).variance(outputs).item() == pytest.approx(9 / 16 - 25 / 64, abs=1e-6)
-    assert ScalarReward(1).variance(torch.zeros(4, 1)) is None
+    assert _objective("categorical", atoms=3).reward(outputs).item() == pytest.approx(5 / 8, abs=1e-6)
+    assert _objective("categorical", atoms=3).variance(outputs).item() == pytest.approx(9 / 16 - 25 / 64, abs=1e-6)
+    assert PLAIN.variance(torch.zeros(4, 1)) is None
 
 
 def test_margins_of_zero_are_bradley_terry_to_the_last_digit():
-    a, b, target, _ = _batch(ScalarReward(1), seed=3)
+    a, b, target, _ = _batch(PLAIN, seed=3)
     label = (target > 0.5).float()
-    found = objective_of(TrainConfig(objective="margin")).losses(a, b, label, torch.zeros(6))
-    plain = objective_of(TrainConfig()).losses(a, b, label, torch.zeros(6))
+    found = _objective("margin").losses(a, b, label, torch.zeros(6))
+    plain = PLAIN.losses(a, b, label, torch.zeros(6))
     assert torch.equal(found, plain)
     assert torch.equal(found, pair_losses((a - b)[:, 0], label, torch.zeros(6)))
 
 
 @every_objective
-def test_other_shapes_are_refused(function: ObjectiveFunction):
+def test_other_shapes_are_refused(function: Objective):
     a, b, target, margin = _batch(function, seed=0)
     for wrong in (torch.zeros(6), torch.zeros(6, function.outputs + 1)):
         with pytest.raises(ValueError, match="expected outputs of shape"):
@@ -160,7 +187,7 @@ def test_other_shapes_are_refused(function: ObjectiveFunction):
 
 
 @every_objective
-def test_half_precision_is_widened(function: ObjectiveFunction):
+def test_half_precision_is_widened(function: Objective):
     a, b, target, margin = _batch(function, seed=0)
     half = function.losses(a.bfloat16(), b.bfloat16(), target, margin)
     assert half.dtype == torch.float32

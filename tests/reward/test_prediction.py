@@ -10,11 +10,13 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from dissensus.errors import InputError, TrainingError
 from dissensus.records import Pair, Votes
-from dissensus.reward.config import Objective, TrainConfig
-from dissensus.reward.objectives.objective import Categorical, MeanVariance, ScalarReward
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.objectives import ObjectiveName, objective_of
 from dissensus.reward.serving.calibration import fit_calibration, observed_preferences, save_calibration
 from dissensus.reward.serving.predictions import predictions_of, preference_logits
 from dissensus.reward.serving.reward_model import RewardModel
+
+PLAIN, NORMAL = (objective_of(TrainConfig(objective=name)) for name in ("bradley-terry", "mean-variance"))
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def judged(pairs: list[Pair]) -> list[Pair]:
     return [p if i % 4 == 0 else p.model_copy(update={"votes": votes[p.label or "a"]}) for i, p in enumerate(pairs)]
 
 
-def _with_objective(tiny_bert: Path, folder: Path, objective: Objective, outputs: int) -> Path:
+def _with_objective(tiny_bert: Path, folder: Path, objective: ObjectiveName, outputs: int) -> Path:
     """A folder as training leaves it, with random weights and as many outputs as its objective has."""
     shutil.copytree(tiny_bert, folder)
     config = AutoConfig.from_pretrained(tiny_bert, num_labels=outputs)
@@ -37,37 +39,37 @@ def _with_objective(tiny_bert: Path, folder: Path, objective: Objective, outputs
 
 def test_predictions_worked_by_hand():
     pair = Pair(id="p", prompt="x", response_a="a", response_b="b")
-    [row] = predictions_of([pair], np.array([[[2.0], [0.5]]], dtype=np.float32), ScalarReward(1), name="m", seed=0)
+    [row] = predictions_of([pair], np.array([[[2.0], [0.5]]], dtype=np.float32), PLAIN, name="m", seed=0)
     assert (row.reward_a, row.reward_b, row.preference_a) == (2, 0.5, pytest.approx(expit(1.5)))
     assert (row.calibrated_a, row.variance_a, row.variance_b, row.seed) == (None, None, None, 0)
     # Equal means are a coin toss, whatever the variances.
     outputs = np.array([[[1.0, 0.0], [1.0, 3.0]]], dtype=np.float32)
-    [row] = predictions_of([pair], outputs, MeanVariance(), name="m")
+    [row] = predictions_of([pair], outputs, NORMAL, name="m")
     assert row.preference_a == pytest.approx(0.5)
     assert (row.variance_a, row.variance_b) == (pytest.approx(np.log(2)), pytest.approx(np.log1p(np.exp(3))))
     # Atoms 0 and 1: probabilities (1/4, 3/4) against (1/2, 1/2) are preferred with 5/8.
     outputs = np.array([[[0.0, np.log(3)], [0.0, 0.0]]], dtype=np.float32)
-    [row] = predictions_of([pair], outputs, Categorical(2), name="m")
+    [row] = predictions_of([pair], outputs, objective_of(TrainConfig(objective="categorical", atoms=2)), name="m")
     assert (row.reward_a, row.reward_b) == (pytest.approx(0.75), pytest.approx(0.5))
     assert row.preference_a == pytest.approx(5 / 8)
 
 
 def test_many_pairs_are_integrated_in_parts(monkeypatch: pytest.MonkeyPatch):
     outputs = np.random.default_rng(0).standard_normal((10, 2, 2)).astype(np.float32)
-    whole = preference_logits(MeanVariance(), outputs)
+    whole = preference_logits(NORMAL, outputs)
     monkeypatch.setattr("dissensus.reward.serving.predictions._PAIRS_AT_ONCE", 3)
-    assert np.array_equal(preference_logits(MeanVariance(), outputs), whole)
+    assert np.array_equal(preference_logits(NORMAL, outputs), whole)
 
 
 def test_rewards_that_are_no_numbers_are_refused():
     pair = Pair(id="p", prompt="x", response_a="a", response_b="b")
     with pytest.raises(TrainingError, match="not numbers for 1 of 1 pairs"):
-        predictions_of([pair], np.array([[[2.0], [np.nan]]], dtype=np.float32), ScalarReward(1), name="m")
+        predictions_of([pair], np.array([[[2.0], [np.nan]]], dtype=np.float32), PLAIN, name="m")
 
 
 @pytest.mark.parametrize(("objective", "outputs"), [("mean-variance", 2), ("categorical", 5)])
 def test_a_folder_knows_its_objective(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, objective: Objective, outputs: int
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, objective: ObjectiveName, outputs: int
 ):
     model = RewardModel.load(_with_objective(tiny_bert, tmp_path / "m", objective, outputs))
     rows = model.predict(pairs, name="m")
@@ -94,7 +96,7 @@ def test_other_outputs_than_the_objective_has_are_refused(tiny_bert: Path, tmp_p
 
 @pytest.mark.parametrize(("objective", "outputs"), [("bradley-terry", 1), ("mean-variance", 2)])
 def test_raw_and_calibrated_are_both_kept(
-    tiny_bert: Path, judged: list[Pair], tmp_path: Path, objective: Objective, outputs: int
+    tiny_bert: Path, judged: list[Pair], tmp_path: Path, objective: ObjectiveName, outputs: int
 ):
     folder = _with_objective(tiny_bert, tmp_path / "m", objective, outputs)
     model = RewardModel.load(folder)

@@ -251,7 +251,7 @@ def test_rewards_do_not_depend_on_the_batch(tiny_bert: Path, pairs: list[Pair]):
 def test_a_loss_that_is_no_number_stops_the_run(
     tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("dissensus.reward.objectives.objective.pair_losses", lambda gap, *_: gap * float("nan"))
+    monkeypatch.setattr("dissensus.reward.objectives.losses.pair_losses", lambda gap, *_: gap * float("nan"))
     with pytest.raises(TrainingError, match="the loss is nan at step 1"):
         _train(pairs, _config(tiny_bert), tmp_path / "m")
 

@@ -6,10 +6,12 @@ import pytest
 
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.records import Pair
-from dissensus.reward.config import TrainConfig, parse_rates
+from dissensus.reward.config import Sweep, TrainConfig
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training import sweep as module
 from dissensus.reward.training.sweep import sweep
+
+from .tiny_config import changed
 
 RATES = [3e-3, 1e-3, 1e-7]
 
@@ -27,13 +29,13 @@ def _rows(out: Path) -> dict[float, dict[str, Any]]:
 
 @pytest.mark.parametrize("text", ["", "fast", "1e-4..", "1e-4..1e-5..1e-6", "0,1e-4", "-1e-4", "nan", "inf"])
 def test_what_is_no_list_of_rates_is_refused(text: str):
-    with pytest.raises(ConfigError, match="expected two rates as in"):
-        parse_rates(text)
+    with pytest.raises(ConfigError, match="rates: .*expected two rates as in"):
+        Sweep.load({"rates": text})
 
 
 def test_a_range_is_even_on_the_log_scale():
-    assert parse_rates("1e-4..1e-6") == [1e-4, 3.16e-5, 1e-5, 3.16e-6, 1e-6]
-    assert parse_rates("1e-5") == [1e-5]
+    assert Sweep(rates="1e-4..1e-6").values() == [1e-4, 3.16e-5, 1e-5, 3.16e-6, 1e-6]
+    assert Sweep(rates="1e-5").values() == [1e-5]
 
 
 @pytest.mark.parametrize("metric", ["nll", "accuracy"])
@@ -177,7 +179,7 @@ def test_a_rate_killed_after_it_stopped_early_stops_there_again(
     """With a checkpoint at every step, and killed before the model is saved."""
     from dissensus.reward.training import run as run_module
 
-    config = config.model_copy(update={"learning_rate": 3e-2, "checkpoint_steps": 1, "epochs": 8})
+    config = changed(config, learning_rate=3e-2, checkpoint_steps=1, epochs=8)
     whole = sweep(pairs, config, [3e-2], tmp_path / "whole", progress=False)
     assert whole.rates[0].epochs < 8
 

@@ -9,7 +9,8 @@ import pytest
 from dissensus.errors import InputError, TrainingError
 from dissensus.files import read_records
 from dissensus.records import Label, Margin, Pair
-from dissensus.reward.config import Objective, TrainConfig
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.objectives import ObjectiveName
 from dissensus.reward.objectives.targets import build_targets
 
 
@@ -92,7 +93,7 @@ def test_a_negative_weight_is_refused_with_its_pair():
 
 
 @pytest.mark.parametrize("objective", ["mean-variance", "categorical"])
-def test_distributions_train_on_labels_unless_told_otherwise(objective: Objective):
+def test_distributions_train_on_labels_unless_told_otherwise(objective: ObjectiveName):
     plain = build_targets(PAIRS, None, TrainConfig(objective=objective))
     assert (plain.target.tolist(), plain.ties_dropped, plain.unlabelled_dropped) == ([1, 0], 1, 1)
     soft = build_targets(PAIRS, MARGINS, TrainConfig(objective=objective, soft_targets=True, label_weight=0.25))
@@ -129,7 +130,7 @@ def test_margins_of_zero_are_bradley_terry():
     ("objective", "field"),
     [("margin", "margin"), ("margin", "preference_a"), ("scaled", "margin"), ("soft", "preference_a")],
 )
-def test_a_margin_that_is_no_number_is_refused_with_its_pair(objective: Objective, field: str, value: float):
+def test_a_margin_that_is_no_number_is_refused_with_its_pair(objective: ObjectiveName, field: str, value: float):
     broken: dict[str, Any] = {"pair_id": "two", "margin": 0.6, "preference_a": 0.8} | {field: value}
     # As it may come from an array: records that are validated refuse it.
     margins = [MARGINS[0], Margin.model_construct(**broken), *MARGINS[2:]]

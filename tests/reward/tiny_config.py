@@ -17,3 +17,8 @@ def tiny_config(model: Path, **changes: Any) -> TrainConfig:
         "precision": "fp32",
     }
     return TrainConfig(**{**settings, **changes})
+
+
+def changed(config: TrainConfig, **changes: Any) -> TrainConfig:
+    """Make a config with other settings, those of the run among them."""
+    return TrainConfig.model_validate({**config.model_dump(), **changes})

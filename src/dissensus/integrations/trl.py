@@ -30,11 +30,12 @@ from torch.utils.data import Sampler
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from dissensus.errors import ConfigError, MissingDependencyError, TrainingError
-from dissensus.reward.config import OBJECTIVES, TrainConfig
-from dissensus.reward.objectives.objective import objective_of
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.model_record import leave_record
+from dissensus.reward.objectives import OBJECTIVES, Objective, ObjectiveName, objective_of
 from dissensus.reward.text.backbone import keep_head_in_float32, position_limit
 from dissensus.reward.text.batches import PairBatches
-from dissensus.reward.text.text_style import JOINED, TOKENS, record_style
+from dissensus.reward.text.encode import Style
 
 try:
     from trl import RewardTrainer as _RewardTrainer
@@ -81,16 +82,18 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         model: Any,
         args: Any = None,
         *arguments: Any,
-        objective: str | TrainConfig = "bradley-terry",
+        objective: ObjectiveName | TrainConfig = "bradley-terry",
         by_length: bool = True,
         **options: Any,
     ) -> None:
-        config = objective if isinstance(objective, TrainConfig) else _config_of(objective)
+        if isinstance(objective, str) and objective not in OBJECTIVES:
+            raise ConfigError(f"objective '{objective}': expected one of {', '.join(OBJECTIVES)}")
+        config = TrainConfig(objective=objective) if isinstance(objective, str) else objective
         self._config = config.model_copy(update={"center": _center(config, args)})
         self._objective = objective_of(self._config)
         self._by_length = by_length
         self._seen = {"train": _Seen(), "eval": _Seen()}
-        self._style: str | None = None
+        self._style: Style | None = None
         with _looking_scalar(model, self._config, self._objective.outputs):
             super().__init__(model, args, *arguments, **options)
         if type(self.data_collator) is DataCollatorForPreference:
@@ -102,8 +105,8 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         # Decoders keep keys and values for generation unless told not to; encoders do not know the word.
         caches = "use_cache" in inspect.signature(type(inner).forward).parameters
         self._inputs = {"use_cache": False} if caches else {}
-        _check_rows(self.train_dataset, self._config)
-        record_style(inner.config, self._style, self._config, max_length=self._window(inner))
+        _check_rows(self.train_dataset, self._objective)
+        leave_record(inner.config, self._style, self._config, max_length=self._window(inner))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -112,7 +115,7 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         read = {name: value for name, value in inputs.items() if name not in _COLUMNS}
         outputs = model(**read, **self._inputs)
         chosen, rejected = outputs.logits.chunk(2)
-        target, margin = _targets(inputs, len(chosen), self._config)
+        target, margin = _targets(inputs, len(chosen), self._objective)
         losses = self._objective.losses(chosen, rejected, target.to(chosen.device), margin.to(chosen.device))
         with torch.no_grad():
             # What TRL logs of a batch it records in its own loss: let it, on rewards that are there already.
@@ -176,7 +179,7 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
                 "give rows of text"
             )
         tokenizer = processing_class
-        if style == JOINED and processing_class.eos_token is None:
+        if style == "joined" and processing_class.eos_token is None:
             tokenizer = _Endless(processing_class)
         return super()._prepare_dataset(dataset, tokenizer, args, dataset_name)
 
@@ -286,12 +289,6 @@ class LengthOrder(Sampler[int]):
         return chain.from_iterable(batches)
 
 
-def _config_of(objective: str) -> TrainConfig:
-    if objective not in OBJECTIVES:
-        raise ConfigError(f"objective '{objective}': expected one of {', '.join(OBJECTIVES)}")
-    return TrainConfig(objective=objective)
-
-
 def _center(config: TrainConfig, args: Any) -> float:
     theirs = getattr(args, "center_rewards_coefficient", None)
     if theirs is not None and config.center not in (0.0, theirs):
@@ -321,56 +318,44 @@ def _looking_scalar(model: Any, config: TrainConfig, outputs: int) -> Iterator[N
         settings.id2label, settings.label2id = names, numbers
 
 
-def _style_of(dataset: Any) -> str:
+def _style_of(dataset: Any) -> Style:
     """Say how TRL will put prompt and response together; by the first row, as TRL does."""
     first: Mapping[str, Any] = next(iter(dataset), {})
     if {"chosen_ids", "chosen_input_ids"} & set(first):
-        return TOKENS
-    return "chat" if is_conversational(first) else JOINED
+        return "tokens"
+    return "chat" if is_conversational(first) else "joined"
 
 
-def _needed(config: TrainConfig) -> str | None:
-    """Name the column that an objective reads; None where the order of the responses is enough."""
-    if config.objective in ("margin", "scaled"):
-        return "margin"
-    soft = config.objective in ("mean-variance", "categorical") and config.soft_targets
-    return "preference" if soft or config.objective in ("soft", "blend") else None
-
-
-def _targets(inputs: Mapping[str, Any], pairs: int, config: TrainConfig) -> tuple[Tensor, Tensor]:
+def _targets(inputs: Mapping[str, Any], pairs: int, objective: Objective) -> tuple[Tensor, Tensor]:
     """Return target and margin of a batch, each of shape (pairs,); the first response of a pair is the chosen one."""
-    column = _needed(config)
+    column = objective.reads
     if column is not None and column not in inputs:
-        raise TrainingError(f"objective '{config.objective}' needs '{column}' in every batch; the collator left it out")
+        raise TrainingError(f"objective '{objective.name}' needs '{column}' in every batch; the collator left it out")
     target, margin = torch.ones(pairs), torch.zeros(pairs)
     if column == "margin":
-        margin = config.margin_scale * inputs["margin"]
+        margin = objective.config.margin_scale * inputs["margin"]
     elif column == "preference":
-        own = 0.0 if config.objective == "soft" else config.label_weight
-        target = own + (1 - own) * inputs["preference"]
+        target = objective.label_weight + (1 - objective.label_weight) * inputs["preference"]
     return target, margin
 
 
-def _check_rows(dataset: Any, config: TrainConfig) -> None:
+def _check_rows(dataset: Any, objective: Objective) -> None:
     """Refuse rows that the objective cannot use, before the first step; rows that are streamed are not looked at."""
-    column = _needed(config)
+    column = objective.reads
     for other in set(_COLUMNS) - {column}:
         if other in (dataset.column_names or ()):
-            _report(f"the column '{other}' is left alone: objective '{config.objective}' does not read it")
+            _report(f"the column '{other}' is left alone: objective '{objective.name}' does not read it")
     if column is None or not hasattr(dataset, "__len__"):
         return
     if column not in dataset.column_names:
         raise TrainingError(
-            f"objective '{config.objective}' needs a column '{column}', found {', '.join(dataset.column_names)}"
+            f"objective '{objective.name}' needs a column '{column}', found {', '.join(dataset.column_names)}"
         )
     values = np.array(dataset[column][:], dtype=np.float64)
-    low = -np.inf if config.objective == "margin" else 0.0
-    high = 1.0 if column == "preference" else np.inf
+    low, high = (0.0, 1.0) if column == "preference" else (objective.least_margin, np.inf)
     wrong = np.flatnonzero(~(np.isfinite(values) & (values >= low) & (values <= high)))
     if wrong.size:
-        expected = {"margin": "a number", "scaled": "a weight of 0 or more"}.get(
-            config.objective, "a number from 0 to 1"
-        )
+        expected = "a number" + (" from 0 to 1" if high == 1 else " of 0 or more" if low == 0 else "")
         raise TrainingError(
             f"row {wrong[0]}: {column} is {values[wrong[0]]}, expected {expected} ({wrong.size} such rows); "
             "fix or remove them"

@@ -1,5 +1,5 @@
 """Training reward models on preferences, and predicting with them."""
 
-from dissensus.reward.config import Objective, TrainConfig
+from dissensus.reward.config import Runtime, TrainConfig
 
-__all__ = ["Objective", "TrainConfig"]
+__all__ = ["Runtime", "TrainConfig"]

@@ -20,7 +20,8 @@ from pydantic import (
 from dissensus.errors import ConfigError
 from dissensus.evaluate.ceilings import CEILING
 from dissensus.evaluate.people import PEOPLE
-from dissensus.reward.config import OBJECTIVES, TrainConfig
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.objectives import OBJECTIVES
 from dissensus.simulate import SimulationConfig
 from dissensus.study.judge_stage import JUDGES, CommitteeJudge, JudgeSettings, ModelJudge, PublishedJudge
 from dissensus.study.parts import (
@@ -30,7 +31,7 @@ from dissensus.study.parts import (
     HoldOut,
     ModelSettings,
     Settings,
-    Sweep,
+    StudySweep,
     TestSet,
     Throughput,
     TrainSet,
@@ -85,7 +86,7 @@ class StudyConfig(Settings):
     """Leave out training pairs without a valid judgment (counted) instead of stopping."""
     training: TrainConfig = TrainConfig()
     """Settings shared by all models."""
-    sweep: Sweep | None = None
+    sweep: StudySweep | None = None
     """Choose each model's learning rate on its ``validation`` share; that of ``training`` unless given."""
     models: dict[str, ModelSettings]
     """Name → what differs from ``training``; validated together with it."""
@@ -300,7 +301,7 @@ def _known_keys(path: tuple[Any, ...]) -> list[str]:
         "in_domain": TrainSet,
         "out_of_domain": TestSet,
         "test": DrawnTest,
-        "sweep": Sweep,
+        "sweep": StudySweep,
         "categories": Categories,
         "throughput": Throughput,
         "evaluation": Evaluation,

@@ -15,9 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from dissensus.errors import ConfigError, EvaluationError
+from dissensus.errors import EvaluationError
 from dissensus.evaluate.primary import PRIMARY, check_primary
-from dissensus.reward.config import TrainConfig, parse_rates
+from dissensus.reward.config import Sweep, TrainConfig
 from dissensus.study.judge_stage import ModelJudge
 
 
@@ -81,28 +81,11 @@ class DrawnTest(Settings):
     seed: int = 0
 
 
-class Sweep(Settings):
-    """A choice of the learning rate on validation, for each model, with its first seed; other seeds take the same."""
+class StudySweep(Sweep):
+    """A choice of the learning rate for each model, with its first seed; other seeds take the same."""
 
     rates: str = "1e-4..1e-6"
     """Two ends, or a list: 1e-4,3e-5,1e-5."""
-    points: PositiveInt = 5
-    """Rates between two ends, evenly spaced in the logarithm."""
-    metric: Literal["nll", "accuracy"] = "nll"
-    patience: PositiveInt = 1
-    """Epochs without a better NLL after which a rate is given up."""
-
-    @model_validator(mode="after")
-    def _rates_are_rates(self) -> Self:
-        try:
-            self.values()
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-        return self
-
-    def values(self) -> list[float]:
-        """List the rates."""
-        return parse_rates(self.rates, points=self.points)
 
 
 class Categories(Settings):

@@ -1,45 +1,91 @@
-"""What an objective makes of a model's outputs: losses to train with, rewards and preferences to predict with."""
+"""The base of objectives: which pairs one trains on and towards what, its loss, and what a model's outputs mean.
+
+Importing an objective loads no torch: what it needs can be said before.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from dissensus.records import LABEL_VALUE, Label, Margin, Pair
 
-from dissensus.reward.config import TrainConfig
-from dissensus.reward.objectives.distributions import log_atom_preference, log_expected_sigmoid
-from dissensus.reward.objectives.losses import center_penalty, check_same_shape, cross_entropy, in_float32, pair_losses
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from dissensus.reward.config import TrainConfig
+
+Evidence = Literal["margin", "preference"]
 
 
-@dataclass(frozen=True)
-class ObjectiveFunction(ABC):
-    """An objective as functions of outputs of shape (texts, outputs) or, for pairs, two of (pairs, outputs).
+class Objective(ABC):
+    """An objective as its settings, and functions of labels, margins and a model's outputs.
 
-    Raises ValueError for outputs of another shape.
+    Outputs have shape (texts, outputs) or, for pairs, are two of (pairs, outputs). Raises ValueError for another shape.
     """
 
-    outputs: int
-    """Outputs of the model for one text."""
-    center: float = 0.0
-    """Weight of the centre regulariser on the rewards (on their means, where they are distributions)."""
+    loss_settings: tuple[str, ...] = ()
+    """The settings of `TrainConfig` that this objective reads, and not every one."""
+    label: Literal["winner", "any", "none"] = "winner"
+    """The label that a pair needs to be trained on: a or b, a tie as well, or none at all."""
+    reads: Evidence | None = None
+    """What it reads of judgments, beside the label."""
+    least_margin: ClassVar[float] = -float("inf")
     middle: ClassVar[float] = 0.0
     """Where the centre regulariser draws rewards to."""
 
+    def __init__(self, config: TrainConfig) -> None:
+        self.config, self.name = config, config.objective
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the model for one text."""
+        return 1
+
+    @property
+    def label_weight(self) -> float:
+        """Weight of the own label in the target, which is else the judgments' preference."""
+        return 1.0
+
+    @property
+    def needs_preference(self) -> str | None:
+        """Name the setting for which a margin without a preference is not enough; None where it is."""
+        return f"objective '{self.name}'" if self.reads == "preference" else None
+
+    def check_settings(self) -> None:  # noqa: B027
+        """Raise ValueError for settings that do not go together."""
+
+    def check_margins(self, pairs: Sequence[Pair], margins: NDArray[float32]) -> None:  # noqa: B027
+        """Raise TrainingError for margins, shape (pairs,), that cannot be trained with."""
+
+    def takes(self, pair: Pair) -> bool:
+        """Whether a pair can be trained on, as far as its label says."""
+        return self.label == "none" or (pair.label is not None if self.label == "any" else pair.label in ("a", "b"))
+
+    def target(self, label: Label | None, preference: float) -> float:
+        """Return what the loss draws to: 1 for response a, 0 for b, or a fraction."""
+        return self.label_weight * LABEL_VALUE[label or "tie"] + (1 - self.label_weight) * preference
+
+    def margin(self, margin: Margin, label: Label | None) -> float:
+        """Return the margin in the loss, or the weight of the pair."""
+        return 0.0
+
     def losses(self, a: Tensor, b: Tensor, target: Tensor, margin: Tensor) -> Tensor:
         """Return the loss of each pair, centre regulariser included; target, margin and result of shape (pairs,)."""
+        from dissensus.reward.objectives.losses import center_penalty, in_float32
+
         a, b = self._as_pairs(a, b)
         losses = self._losses(a, b, in_float32(target), in_float32(margin))
-        if self.center:
-            losses = losses + self.center * center_penalty(self.reward(a), self.reward(b), middle=self.middle)
+        if self.config.center:
+            losses = losses + self.config.center * center_penalty(self.reward(a), self.reward(b), middle=self.middle)
         return losses
 
     def preference(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the probability that response a is preferred, shape (pairs,)."""
-        return torch.sigmoid(self.logit(a, b))
+        return self.logit(a, b).sigmoid()
 
     @abstractmethod
     def logit(self, a: Tensor, b: Tensor) -> Tensor:
@@ -63,105 +109,8 @@ class ObjectiveFunction(ABC):
         return self._in_shape(a), self._in_shape(b)
 
     def _in_shape(self, outputs: Tensor) -> Tensor:
+        from dissensus.reward.objectives.losses import in_float32
+
         if outputs.ndim != 2 or outputs.shape[1] != self.outputs:
             raise ValueError(f"expected outputs of shape (texts, {self.outputs}), found {tuple(outputs.shape)}")
         return in_float32(outputs)
-
-
-@dataclass(frozen=True)
-class ScalarReward(ObjectiveFunction):
-    """One output: bradley-terry, margin, soft and blend, which differ in target and margin alone, and scaled."""
-
-    scaled: bool = False
-    """The margin is a factor on the pair's loss instead of a term in it."""
-
-    def logit(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the reward gap, shape (pairs,)."""
-        a, b = self._as_pairs(a, b)
-        return self.reward(a) - self.reward(b)
-
-    def reward(self, outputs: Tensor) -> Tensor:
-        """Return the output as it is, shape (texts,)."""
-        return self._in_shape(outputs)[:, 0]
-
-    def _losses(self, a: Tensor, b: Tensor, target: Tensor, margin: Tensor) -> Tensor:
-        gap = self.logit(a, b)
-        if not self.scaled:
-            return pair_losses(gap, target, margin)
-        check_same_shape(gap=gap, margin=margin)
-        return margin * pair_losses(gap, target, torch.zeros_like(gap))
-
-
-class DistributedReward(ObjectiveFunction):
-    """A reward that is a distribution; its loss is the cross-entropy of its preference, and takes no margin."""
-
-    @abstractmethod
-    def log_preference(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the log-probability that response a is preferred, shape (pairs,)."""
-
-    def logit(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the log-odds that response a is preferred, shape (pairs,)."""
-        return self.log_preference(a, b) - self.log_preference(b, a)
-
-    def _losses(self, a: Tensor, b: Tensor, target: Tensor, margin: Tensor) -> Tensor:
-        return cross_entropy(self.log_preference(a, b), self.log_preference(b, a), target)
-
-
-@dataclass(frozen=True)
-class MeanVariance(DistributedReward):
-    """A normal distribution: the outputs are its mean and, through softplus, its variance.
-
-    Raters differ in what they reward, by the variance, and choose with Bradley-Terry's noise on top.
-    """
-
-    outputs: int = 2
-
-    def log_preference(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return log E sigma(reward_a - reward_b), shape (pairs,)."""
-        a, b = self._as_pairs(a, b)
-        return log_expected_sigmoid(self.reward(a) - self.reward(b), self.variance(a) + self.variance(b))
-
-    def reward(self, outputs: Tensor) -> Tensor:
-        """Return the mean, shape (texts,)."""
-        return self._in_shape(outputs)[:, 0]
-
-    def variance(self, outputs: Tensor) -> Tensor:
-        """Return the variance, shape (texts,)."""
-        return F.softplus(self._in_shape(outputs)[:, 1])
-
-
-@dataclass(frozen=True)
-class Categorical(DistributedReward):
-    """A distribution over atoms, rewards evenly spaced from 0 to 1; the outputs are its logits.
-
-    The centre regulariser draws means to 1/2: drawn to 0, all mass would end on the lowest atom.
-    """
-
-    middle: ClassVar[float] = 0.5
-
-    def log_preference(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the log-probability that the reward of a is higher, a tie counting half, shape (pairs,)."""
-        return log_atom_preference(*self._as_pairs(a, b))
-
-    def reward(self, outputs: Tensor) -> Tensor:
-        """Return the mean, shape (texts,)."""
-        probability = torch.softmax(self._in_shape(outputs), dim=-1)
-        return (probability * self._atoms(probability)).sum(dim=-1)
-
-    def variance(self, outputs: Tensor) -> Tensor:
-        """Return the variance, shape (texts,)."""
-        probability = torch.softmax(self._in_shape(outputs), dim=-1)
-        mean = self.reward(outputs).unsqueeze(-1)
-        return (probability * (self._atoms(probability) - mean) ** 2).sum(dim=-1)
-
-    def _atoms(self, like: Tensor) -> Tensor:
-        return torch.linspace(0, 1, self.outputs, dtype=like.dtype, device=like.device)
-
-
-def objective_of(config: TrainConfig) -> ObjectiveFunction:
-    """Return the functions of a config's objective."""
-    if config.objective == "mean-variance":
-        return MeanVariance(center=config.center)
-    if config.objective == "categorical":
-        return Categorical(outputs=config.atoms, center=config.center)
-    return ScalarReward(outputs=1, center=config.center, scaled=config.objective == "scaled")

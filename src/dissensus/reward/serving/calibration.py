@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +19,9 @@ from scipy.special import expit
 from dissensus.errors import InputError, TrainingError
 from dissensus.files import write_json
 from dissensus.records import LABEL_VALUE, Pair
+from dissensus.reward.config import CalibrationMethod
 
 CALIBRATION_FILE = "calibration.json"
-CalibrationMethod = Literal["temperature", "platt"]
 
 FEW_PAIRS = 20
 """A calibration on fewer pairs is noted as a rough one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from dissensus.errors import ConfigError, DissensusError, OutputError
-from dissensus.reward.config import CONFIG_FILE
+from dissensus.reward.model_record import RECORD_FILE, read_record
 from dissensus.reward.serving.model_card import backbone_name, write_card
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.text.encoder import quiet_transformers
@@ -92,11 +91,11 @@ def _check_name(repo: str) -> None:
 
 def _content(path: Path) -> str | bytes:
     """Return what to upload: the file, but of the settings a copy that does not tell where the backbone lay."""
-    if path.name != CONFIG_FILE:
+    if path.name != RECORD_FILE:
         return str(path)
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content["config"]["model"] = backbone_name(content["config"]["model"])
-    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
+    record = read_record(path)
+    config = record.config.model_copy(update={"model": backbone_name(record.config.model)})
+    return (record.model_copy(update={"config": config}).model_dump_json(indent=2) + "\n").encode()
 
 
 @contextmanager

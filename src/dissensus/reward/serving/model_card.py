@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ from dissensus import __version__
 from dissensus.errors import InputError
 from dissensus.files import read_records, write_text
 from dissensus.records import Metric
-from dissensus.reward.config import CONFIG_FILE, TrainConfig
-from dissensus.reward.objectives.objective import objective_of
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.model_record import RECORD_FILE, read_record
+from dissensus.reward.objectives import objective_of
 from dissensus.reward.serving.calibration import load_calibration
-from dissensus.reward.text.text_style import STYLE_KEY, encoding_of
+from dissensus.reward.text.encode import encoding_of
 from dissensus.text.pretrained import explained, locate
 
 CARD_FILE = "README.md"
@@ -29,7 +29,7 @@ MARK = "<!-- Written by dissensus. Remove this line to keep changes of your own:
 _MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#!|~$&])")
-_TOLD_ELSEWHERE = {"model", "objective", "margin_sign", "margin_scale", "label_weight", "soft_targets", "atoms"}
+_ELSEWHERE = {"model", "objective", "margin_sign", "margin_scale", "label_weight", "soft_targets", "atoms"}
 
 
 class _Plain(str):
@@ -62,7 +62,13 @@ def is_own_card(path: Path) -> bool:
 
 def render_card(folder: Path, scores: str | Path | None = None, *, repo: str | None = None) -> str:
     """Render the card as Markdown with YAML front matter. Raises InputError."""
-    config, summary, style = _training(folder)
+    path = folder / RECORD_FILE
+    if not path.is_file():
+        raise InputError(f"{folder}: no {RECORD_FILE}, so no model that 'dissensus train' wrote; name such a folder")
+    record = read_record(path)
+    config = record.config
+    if record.summary is None:
+        raise InputError(f"{path}: not written by this version of dissensus; train again")
     environment = Environment(
         loader=PackageLoader("dissensus.reward"),
         undefined=StrictUndefined,
@@ -70,7 +76,7 @@ def render_card(folder: Path, scores: str | Path | None = None, *, repo: str | N
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, _Plain) else escape_markdown(value),
     )
-    settings = {name: value for name, value in config.model_dump().items() if name not in _TOLD_ELSEWHERE}
+    settings = config.model_dump(exclude={"runtime", *_ELSEWHERE}) | config.runtime.model_dump(exclude={"report_to"})
     with explained(f"cannot load model '{folder}'", "train it again"):
         tokenizer = AutoTokenizer.from_pretrained(folder, **locate(str(folder)))
     return environment.get_template("card.md").render(
@@ -81,9 +87,9 @@ def render_card(folder: Path, scores: str | Path | None = None, *, repo: str | N
         base=backbone_name(config.model),
         config=config,
         outputs=objective_of(config).outputs,
-        style=encoding_of(tokenizer, config.max_length, style).style,
+        style=encoding_of(tokenizer, config.max_length, record.text_style).style,
         closing=tokenizer.eos_token_id is not None and tokenizer.eos_token_id != tokenizer.pad_token_id,
-        summary=summary,
+        summary=record.summary,
         settings={_Plain(name): value for name, value in settings.items() if value is not None},
         validation=_last_validation(folder),
         calibration=load_calibration(folder),
@@ -104,17 +110,6 @@ def escape_markdown(value: object) -> str:
         # No sign or point of a number means anything in Markdown where numbers stand here.
         return f"{value:.6g}"
     return _MARKDOWN.sub(r"\\\1", " ".join(str(value).split()))
-
-
-def _training(folder: Path) -> tuple[TrainConfig, Mapping[str, Any], str | None]:
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise InputError(f"{folder}: no {CONFIG_FILE}, so no model that 'dissensus train' wrote; name such a folder")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return TrainConfig.model_validate(content["config"]), dict(content["summary"]), content.get(STYLE_KEY)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not written by this version of dissensus; train again") from error
 
 
 def _front_matter(config: TrainConfig) -> str:

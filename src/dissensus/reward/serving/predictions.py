@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dissensus.errors import TrainingError
 from dissensus.records import Pair, Prediction
-from dissensus.reward.objectives.objective import ObjectiveFunction
+from dissensus.reward.objectives import Objective
 from dissensus.reward.serving.calibration import Calibration
 
 _PAIRS_AT_ONCE = 4096
@@ -19,7 +19,7 @@ _PAIRS_AT_ONCE = 4096
 FloatArray = NDArray[np.float64]
 
 
-def preference_logits(objective: ObjectiveFunction, outputs: NDArray[np.float32]) -> FloatArray:
+def preference_logits(objective: Objective, outputs: NDArray[np.float32]) -> FloatArray:
     """Return the log-odds that response a is preferred, shape (pairs,): the reward gap of scalar rewards.
 
     ``outputs`` are those for a and b, shape (pairs, 2, outputs). Raises TrainingError where they are not numbers.
@@ -36,7 +36,7 @@ def preference_logits(objective: ObjectiveFunction, outputs: NDArray[np.float32]
 def predictions_of(
     pairs: Sequence[Pair],
     outputs: NDArray[np.float32],
-    objective: ObjectiveFunction,
+    objective: Objective,
     *,
     name: str,
     seed: int | None = None,

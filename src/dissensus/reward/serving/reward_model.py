@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 
 from dissensus.errors import InputError
 from dissensus.records import Pair, Prediction, Text
-from dissensus.reward.config import CONFIG_FILE, SHORTEST, TrainConfig
+from dissensus.reward.config import SHORTEST, CalibrationMethod, TrainConfig
 from dissensus.reward.fast.batch_invariance import settle
 from dissensus.reward.fast.select import lay_out_for
-from dissensus.reward.objectives.objective import ScalarReward, objective_of
+from dissensus.reward.model_record import RECORD_FILE, left_record, read_record
+from dissensus.reward.objectives import objective_of
 from dissensus.reward.serving.calibration import (
     CALIBRATION_FILE,
     Calibration,
-    CalibrationMethod,
     check_observed,
     fit_calibration,
     not_calibrated,
@@ -31,7 +30,7 @@ from dissensus.reward.serving.calibration import (
 from dissensus.reward.serving.predictions import predictions_of, preference_logits
 from dissensus.reward.serving.score import TOKENS_PER_BATCH, memory_reported, score_texts
 from dissensus.reward.text.backbone import load_backbone, model_file, report_window
-from dissensus.reward.text.text_style import STYLE_KEY, encoding_of, recorded_settings
+from dissensus.reward.text.encode import Style, encoding_of
 from dissensus.reward.text.token_cache import EncodedTexts
 from dissensus.reward.text.train_data import Shortened, encode_pairs
 from dissensus.reward.training.preflight import check_window
@@ -66,16 +65,16 @@ class RewardModel:
         config: TrainConfig | None = None,
         calibration: Calibration | None = None,
         precision: Precision = "fp32",
-        style: str | None = None,
+        style: Style | None = None,
     ) -> None:
         self.precision = precision
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.encoding = encoding_of(tokenizer, max_length, style)
-        self.objective = objective_of(config) if config else ScalarReward(outputs=1)
+        self.objective = objective_of(config or TrainConfig())
         """What the model's outputs mean."""
         self.calibration = calibration
         """How sure it may be, where that was fitted."""
-        fast = config.fast if config else True
+        fast = config.runtime.fast if config else True
         layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
         self.layout = settle(model, layout, self.encoding)
 
@@ -98,9 +97,10 @@ class RewardModel:
         """
         check_window(max_length)
         model, tokenizer = load_backbone(str(folder), new_head=False)
-        settings, calibration = (model_file(folder, file) for file in (CONFIG_FILE, CALIBRATION_FILE))
-        config, style = _read_settings(settings, recorded_settings(model.config))
-        outputs = objective_of(config).outputs if config else 1
+        settings, calibration = (model_file(folder, file) for file in (RECORD_FILE, CALIBRATION_FILE))
+        record = left_record(model.config) if settings is None else read_record(settings)
+        config, style = (record.config, record.text_style) if record else (None, None)
+        outputs = objective_of(config or TrainConfig()).outputs
         if model.config.num_labels != outputs:
             expected = f"'{config.objective}' has {outputs}" if config else "a reward model has one"
             raise InputError(f"{folder}: {expected} output(s), this model has {model.config.num_labels}")
@@ -221,15 +221,3 @@ class RewardModel:
         return score_texts(
             self.model, self.layout, encoded, tokens_per_batch=tokens_per_batch, half=half, progress=progress
         )
-
-
-def _read_settings(path: Path | None, beside: Mapping[str, Any] | None) -> tuple[TrainConfig | None, str | None]:
-    """Read how a model was trained, from our file or from what TRL's integration leaves in the model's config."""
-    if path is None and beside is None:
-        return None, None
-    try:
-        content: Any = beside if path is None else json.loads(path.read_text(encoding="utf-8"))
-        return TrainConfig.model_validate(content["config"]), content.get(STYLE_KEY)
-    except (ValueError, KeyError, TypeError) as error:
-        where = path or "config.json"
-        raise InputError(f"{where}: not written by this version of dissensus; train again") from error

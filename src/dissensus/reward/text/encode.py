@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dissensus.errors import InputError, OutputError
 from dissensus.hashing import framed_digest
@@ -31,6 +31,10 @@ _BATCH = 1024
 _CONTENTS = ("one", "two")
 """Put in place of a text's own contents: of two that begin unlike, one at least differs from any other at once."""
 _Row = tuple[list[int], int, bool, bool]
+Style = Literal["pair", "chat", "text", "joined", "tokens"]
+"""How prompt and response are put together: as a pair of texts, as turns of the chat template, with a blank line
+between them, or, after training with TRL, as one string that ends with the end-of-text token. Of rows that were
+tokenised elsewhere nobody knows."""
 
 
 class UnreadableTextError(InputError):
@@ -66,11 +70,11 @@ class Encoding:
     when the special tokens alone would fill the window.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, *, style: str | None = None) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, *, style: Style | None = None) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self._frame = _pair_frame(tokenizer) if style in (None, "pair") else None
-        self.style = "pair" if self._frame else "chat" if tokenizer.chat_template else "text"
+        self.style: Style = "pair" if self._frame else "chat" if tokenizer.chat_template else "text"
         if style is not None:
             self.style = style
         if self.style == "pair" and self._frame is None:
@@ -199,7 +203,46 @@ class Encoding:
         return ids
 
 
-def style_to_train(tokenizer: Any) -> str | None:
+class _JoinedEncoding(Encoding):
+    """Encodes prompt and response as one string, as TRL does with rows of text."""
+
+    def __init__(self, tokenizer: Any, max_length: int) -> None:
+        super().__init__(tokenizer, max_length, style="joined")
+
+    def _rows(self, texts: Sequence[tuple[Text, Text]]) -> Iterator[_Row]:
+        end, padding = self.tokenizer.eos_token or "", self.tokenizer.pad_token_id
+        for start in range(0, len(texts), _BATCH):
+            prompts, responses = zip(*texts[start : start + _BATCH], strict=True)
+            heads = [plain_text(prompt) for prompt in prompts]
+            joined = [head + plain_text(response) for head, response in zip(heads, responses, strict=True)]
+            whole = [text if text.endswith(end) else text + end for text in joined]
+            batch = self.tokenizer(whole, return_offsets_mapping=True, verbose=False)
+            for head, ids, offsets in zip(heads, batch["input_ids"], batch["offset_mapping"], strict=True):
+                # Where the end is the padding, pooling steps over it: the reward is read before it.
+                while len(ids) > 1 and ids[-1] == padding:
+                    ids.pop()
+                yield cut_overflow(ids, offsets[: len(ids)], 0, len(head), self.max_length)
+
+
+def encoding_of(tokenizer: Any, max_length: int, style: Style | None = None) -> Encoding:
+    """Encode as a model was trained; as the tokenizer has it for None.
+
+    A line on stderr says so where the model was trained on tokens that somebody else made. Raises InputError for a
+    style that the tokenizer does not have.
+    """
+    if style == "joined":
+        return _JoinedEncoding(tokenizer, max_length)
+    encoding = Encoding(tokenizer, max_length, style=None if style == "tokens" else style)
+    if style == "tokens":
+        print(  # noqa: T201
+            f"this model was trained on rows that were tokenised already: read as {encoding.style}, which may be "
+            "another way of putting prompt and response together",
+            file=sys.stderr,
+        )
+    return encoding
+
+
+def style_to_train(tokenizer: Any) -> Style | None:
     """Return the style in which a new head should read: ``chat`` where pairs are told apart by an end of text alone.
 
     A tokenizer with a chat template, and no separator, that ends each text (Qwen3-Embedding's) is one of chats. A model

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,15 @@ from transformers import TrainerCallback
 
 from dissensus.errors import OutputError, TrainingError
 from dissensus.files import write_json, write_text
-from dissensus.reward.config import CONFIG_FILE
 from dissensus.reward.fast.select import Layout
+from dissensus.reward.model_record import RECORD_FILE, ModelRecord, TrainSummary
 from dissensus.reward.serving.calibration import Calibration, save_calibration
 from dissensus.reward.serving.model_card import backbone_name
 from dissensus.reward.serving.score import score_texts
 from dissensus.reward.text.backbone import load_backbone
-from dissensus.reward.text.text_style import STYLE_KEY
 from dissensus.reward.text.token_cache import EncodedTexts
 from dissensus.reward.training.lora import ADAPTER_FOLDER, is_adapted, merge_adapters, rebuild_adapted, save_adapter
-from dissensus.reward.training.run_identity import RunIdentity, TrainSummary
+from dissensus.reward.training.run_identity import RunIdentity
 from dissensus.reward.training.trainer import WRITE_FAILURES, PairTrainer
 from dissensus.text.encoder import quiet_transformers
 
@@ -56,7 +55,7 @@ class MarkWhole(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_json(folder / CONFIG_FILE, self._mark)
+        write_json(folder / RECORD_FILE, self._mark)
 
 
 def trained_model(trainer: PairTrainer) -> Any:
@@ -109,13 +108,8 @@ def save_model(
             raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
         _compare_rewards(before, folder, encoded, some, layout, str(trainer.args.device))
         write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
-        content = {
-            "config": config.model_dump(mode="json"),
-            STYLE_KEY: style,
-            "fingerprint": identity.fingerprint,
-            "summary": asdict(summary),
-        }
-        write_json(folder / CONFIG_FILE, content)
+        record = ModelRecord(config=config, text_style=style, fingerprint=identity.fingerprint, summary=summary)
+        write_json(folder / RECORD_FILE, record.model_dump(mode="json"))
         if calibration is not None:
             save_calibration(folder, calibration)
         _keep_reports(part, folder)

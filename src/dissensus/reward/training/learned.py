@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.fast.select import Layout
-from dissensus.reward.objectives.objective import objective_of
+from dissensus.reward.objectives import objective_of
 from dissensus.reward.serving.score import score_texts
 from dissensus.reward.text.train_data import TrainingData
 
@@ -71,7 +71,7 @@ class LearningCheck:
         return None
 
     def _score(self, model: Any) -> _Score:
-        data, objective = self._data, replace(objective_of(self._config), center=0.0)
+        data, objective = self._data, objective_of(self._config.model_copy(update={"center": 0.0}))
         texts, places = np.unique(data.texts[self._rows], return_inverse=True)
         outputs = torch.from_numpy(score_texts(model, self._layout, data.encoded, rows=texts)).double()
         a, b = outputs[places.reshape(-1, 2)].unbind(dim=1)

@@ -10,23 +10,24 @@ from pathlib import Path
 from dissensus.errors import InputError, MissingDependencyError, OutputError
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import SHORTEST, TrainConfig
+from dissensus.reward.model_record import TrainSummary
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import load_calibration, not_calibrated
 from dissensus.reward.text.train_data import split_targets
 from dissensus.reward.training.reporters import check_reporters
-from dissensus.reward.training.run_identity import RunIdentity, TrainSummary, find_finished
+from dissensus.reward.training.run_identity import RunIdentity, find_finished
 from dissensus.text.encoder import resolve_model
 from dissensus.text.pretrained import check_folder, explained
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
-def check_settings(config: TrainConfig, out: Path, report_to: Sequence[str] = ()) -> None:
+def check_settings(config: TrainConfig, out: Path) -> None:
     """Look at what needs no data: reporters, backbone, packages and the place to write to.
 
     Raises ConfigError, InputError, MissingDependencyError or OutputError.
     """
-    check_reporters(report_to)
+    check_reporters(config.runtime.report_to)
     check_model(config.model)
     if config.lora_rank is not None and importlib.util.find_spec("peft") is None:
         raise MissingDependencyError("peft", extra="lora", need="training low-rank adapters")

@@ -20,23 +20,22 @@ from dissensus.files.locks import sole_writer
 from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.fast.batch_invariance import settle
-from dissensus.reward.fast.compiling import compile_between_attentions
 from dissensus.reward.fast.select import Layout, lay_out_for
-from dissensus.reward.objectives.objective import objective_of
+from dissensus.reward.model_record import TrainSummary, left_record
+from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.targets import Targets, build_targets
 from dissensus.reward.serving.calibration import Calibration, fit_calibration, observed_preferences
 from dissensus.reward.serving.predictions import preference_logits
 from dissensus.reward.serving.score import score_texts
 from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, position_limit, report_window
 from dissensus.reward.text.batches import Collator, PairBatches
-from dissensus.reward.text.encode import Encoding, style_to_train
-from dissensus.reward.text.text_style import STYLE_KEY, encoding_of, recorded_settings
+from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
 from dissensus.reward.text.train_data import Shortened, TrainingData, encode_targets, split_targets
 from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
 from dissensus.reward.training.learned import LearningCheck
 from dissensus.reward.training.lora import add_adapters
 from dissensus.reward.training.preflight import check_settings
-from dissensus.reward.training.run_identity import RunIdentity, TrainSummary, find_checkpoint, find_finished
+from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
 from dissensus.reward.training.trainer import LogLastStep, PairTrainer, ProgressBar, ValidateEpochs, fit_to_labels
 from dissensus.text.encoder import best_device, default_cache, has_bfloat16, quiet_transformers
 
@@ -53,7 +52,6 @@ def train(
     margins: Sequence[Margin] | None = None,
     allow_missing: bool = False,
     overwrite: bool = False,
-    report_to: Sequence[str] = (),
     callbacks: Sequence[TrainerCallback] = (),
     progress: bool = True,
 ) -> TrainSummary:
@@ -69,12 +67,10 @@ def train(
     run, OutputError when the model cannot be written, or another process is writing it.
     """
     out = Path(out)
-    check_settings(config, out, report_to)
+    check_settings(config, out)
     targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
     with sole_writer(out):
-        return _train(
-            targets, config, out, overwrite=overwrite, report_to=report_to, callbacks=callbacks, progress=progress
-        )
+        return _train(targets, config, out, overwrite=overwrite, callbacks=callbacks, progress=progress)
 
 
 def _train(
@@ -83,7 +79,6 @@ def _train(
     out: Path,
     *,
     overwrite: bool,
-    report_to: Sequence[str],
     callbacks: Sequence[TrainerCallback],
     progress: bool,
 ) -> TrainSummary:
@@ -106,13 +101,14 @@ def _train(
         )
     if processes.is_main_process:
         report_window(model, config.max_length, config.model)
-    if config.gradient_checkpointing:
+    if config.runtime.gradient_checkpointing:
         checkpoint_activations(model)
     # A reward model that is trained further reads as it did before.
-    style = (recorded_settings(model.config) or {}).get(STYLE_KEY) or style_to_train(tokenizer)
+    left = left_record(model.config)
+    style = (left.text_style if left else None) or style_to_train(tokenizer)
     encoding = encoding_of(tokenizer, config.max_length, style)
     # Before the texts are encoded, which may take minutes: what no text can be given to is no fault of the first one.
-    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.fast, sharded=_is_sharded())
+    layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.runtime.fast, sharded=_is_sharded())
     layout = settle(model, layout, encoding)
     with processes.main_process_first():
         data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
@@ -120,9 +116,7 @@ def _train(
     _tell_of_newlines(encoding, data)
     if config.lora_rank is not None:
         model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
-    if config.compile:
-        compile_between_attentions(model)
-    trainer = _trainer(model, tokenizer, data, held, layout, identity, part, report_to)
+    trainer = _trainer(model, tokenizer, data, held, layout, identity, part)
     for callback in callbacks:
         trainer.add_callback(callback)
     bar = ProgressBar(f"{config.objective}, seed {config.seed}")
@@ -255,7 +249,6 @@ def _trainer(
     layout: Layout,
     identity: RunIdentity,
     part: Path,
-    report_to: Sequence[str],
 ) -> PairTrainer:
     config = identity.config
     by_prompt = config.batching == "prompt"
@@ -267,14 +260,14 @@ def _trainer(
         seed=config.seed,
         by_prompt=by_prompt,
     )
-    arguments = _arguments(config, len(batches) * config.epochs, part, report_to)
+    arguments = _arguments(config, len(batches) * config.epochs, part)
     columns = {"target": data.targets.target, "margin": data.targets.margin, "label": data.targets.label}
     collator = Collator(
         data.encoded,
         data.texts,
         columns,
         lay_out=layout,
-        budget=config.tokens_per_batch
+        budget=config.runtime.tokens_per_batch
         or (1 + 2 * by_prompt) * (TOKENS_ON_CPU if best_device() == "cpu" else TOKENS_ON_GPU),
         by_prompt=by_prompt,
         rank=arguments.process_index,
@@ -294,7 +287,7 @@ def _trainer(
     )
 
 
-def _arguments(config: TrainConfig, steps: int, part: Path, report_to: Sequence[str]) -> TrainingArguments:
+def _arguments(config: TrainConfig, steps: int, part: Path) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(part),
         run_name=part.name.removesuffix(".part"),
@@ -307,15 +300,15 @@ def _arguments(config: TrainConfig, steps: int, part: Path, report_to: Sequence[
         bf16=precision_is_bf16(config),
         use_cpu=best_device() == "cpu",
         seed=config.seed,
-        logging_steps=config.logging_steps,
+        logging_steps=config.runtime.logging_steps,
         # The filter would write the mean of earlier losses where there is none.
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=-(-config.checkpoint_steps // config.logging_steps) * config.logging_steps,
+        save_steps=-(-config.runtime.checkpoint_steps // config.runtime.logging_steps) * config.runtime.logging_steps,
         save_total_limit=1,
         disable_tqdm=True,
         dataloader_pin_memory=False,
-        report_to=list(report_to) or "none",
+        report_to=list(config.runtime.report_to) or "none",
     )
 
 

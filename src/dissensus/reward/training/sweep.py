@@ -135,7 +135,7 @@ def _loss(row: SweptRate, metric: Metric) -> float:
 def _try(pairs: Sequence[Pair], config: TrainConfig, folder: Path, patience: int, **options: Any) -> SweptRate:
     failure = folder.with_suffix(".failed.json")
     known = _identity(pairs, config, **options)
-    if failure.is_file() and known.matches((content := json.loads(failure.read_text())).get("fingerprint")):
+    if failure.is_file() and (content := json.loads(failure.read_text())).get("fingerprint") == known.fingerprint:
         return SweptRate(**content["rate"])
     try:
         summary = train(pairs, config, folder, callbacks=[StopEarly(patience)], **options)

@@ -17,8 +17,8 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 
 from dissensus.errors import OutputError, TrainingError
 from dissensus.reward.fast.embedding_grads import RowGradients, casts_kept
+from dissensus.reward.objectives import Objective
 from dissensus.reward.objectives.losses import pair_losses
-from dissensus.reward.objectives.objective import ObjectiveFunction
 from dissensus.reward.serving.score import memory_reported
 from dissensus.reward.text.batches import PairBatches
 
@@ -40,7 +40,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self,
         *,
         batches: PairBatches,
-        objective: ObjectiveFunction,
+        objective: Objective,
         pair_ids: Sequence[str],
         validate: Callable[[Any], dict[str, float]] | None = None,
         **kwargs: Any,

@@ -1,0 +1,100 @@
+"""The record beside a model's weights, ``dissensus.json``: how it was trained, on what, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dissensus.errors import InputError
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.text.encode import Style
+from dissensus.reward.text.train_data import Shortened
+
+RECORD_FILE = "dissensus.json"
+_KEY = "dissensus"
+"""In a model's ``config.json``: what a trainer other than ours leaves there."""
+
+
+class TrainSummary(BaseModel):
+    """What a run did; the counts are pairs unless named otherwise."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pairs: int
+    ties_dropped: int
+    unlabelled_dropped: int
+    unjudged_dropped: int
+    validation_pairs: int
+    texts: int
+    """Distinct (prompt, response) texts."""
+    texts_truncated: int
+    layout: str
+    """How the model was fed, and why not faster where it was not."""
+    steps: int
+    resumed_from: int
+    """The step of the checkpoint that this run went on from, 0 for a fresh run."""
+    seconds: float
+    nll: float | None
+    """The last logged Bradley-Terry NLL on the labels."""
+    validation_nll: float | None = None
+    """The same of the held-out prompts, after the last epoch; None where nothing was held out."""
+    validation_accuracy: float | None = None
+    temperature: float | None = None
+    """Fitted on the held-out votes, where a calibration was asked for; above 1: the model was too sure."""
+    note: str | None = None
+    """What to beware of: that nothing was learnt."""
+    responses_cut: int = 0
+    """Texts whose response lost its end, the prompt not being enough."""
+    pairs_alike: int = 0
+    """Pairs whose two responses differ, and are read as the same tokens."""
+
+    @property
+    def lost(self) -> Shortened:
+        """What of the texts did not fit into the window."""
+        return Shortened(self.texts, self.texts_truncated, self.responses_cut, self.pairs_alike)
+
+
+class ModelRecord(BaseModel):
+    """What is known of a trained model. A checkpoint's has no summary; that of TRL's trainer, style and loss alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    config: TrainConfig
+    text_style: Style | None = None
+    """How prompt and response are put together; None leaves it to the tokenizer."""
+    fingerprint: str | None = None
+    """By which the run is known when it is started again."""
+    summary: TrainSummary | None = None
+
+
+def read_record(where: Path, content: Any = None) -> ModelRecord:
+    """Read a record from a file, or the ``content`` of one within another. Raises InputError for a damaged one."""
+    try:
+        if content is not None:
+            return ModelRecord.model_validate(content)
+        return ModelRecord.model_validate_json(where.read_bytes())
+    except (ValidationError, ValueError) as error:
+        raise InputError(f"{where}: not written by this version of dissensus; train again") from error
+
+
+def leave_record(settings: Any, style: Style | None, config: TrainConfig, *, max_length: int | None) -> None:
+    """Write style, loss and window into a transformers config, which is saved wherever the model is."""
+    window = {} if max_length is None else {"max_length": max_length}
+    setattr(settings, _KEY, {"text_style": style, "config": {**config.loss(), **window}})
+
+
+def left_record(settings: Any) -> ModelRecord | None:
+    """Return what ``leave_record`` left; None where there is nothing. Raises InputError for a damaged one."""
+    found = getattr(settings, _KEY, None)
+    return read_record(Path("config.json"), found) if isinstance(found, Mapping) else None
+
+
+def find_record(folder: Path) -> ModelRecord | None:
+    """Return the record of a model's folder; None where it has none, or a damaged one, which is another run's then."""
+    try:
+        return read_record(folder / RECORD_FILE) if (folder / RECORD_FILE).is_file() else None
+    except InputError:
+        return None

@@ -1,0 +1,109 @@
+"""Objectives of scalar rewards. They share one formula (``losses``) and differ in target, margin and weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dissensus import records
+from dissensus.errors import TrainingError
+from dissensus.records import Label, Pair
+from dissensus.reward.objectives.objective import Objective
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+class BradleyTerry(Objective):
+    """The label alone (paper, equation 1)."""
+
+    def logit(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the reward gap, shape (pairs,)."""
+        a, b = self._as_pairs(a, b)
+        return self.reward(a) - self.reward(b)
+
+    def reward(self, outputs: Tensor) -> Tensor:
+        """Return the output as it is, shape (texts,)."""
+        return self._in_shape(outputs)[:, 0]
+
+    def _losses(self, a: Tensor, b: Tensor, target: Tensor, margin: Tensor) -> Tensor:
+        from dissensus.reward.objectives.losses import pair_losses
+
+        return pair_losses(self.logit(a, b), target, margin)
+
+
+class Margin(BradleyTerry):
+    """The label, by a margin (paper, equation 4)."""
+
+    loss_settings = ("margin_sign", "margin_scale")
+    reads = "margin"
+
+    @property
+    def needs_preference(self) -> str | None:
+        """An unsigned margin without a preference has no side, so there is no sign to give it."""
+        return "margin_sign 'signed'" if self.config.margin_sign == "signed" else None
+
+    def margin(self, margin: records.Margin, label: Label | None) -> float:
+        """Return the margin, negative where it is signed and the judgments are against the label."""
+        signed = self.config.margin_sign == "signed" and label in ("a", "b")
+        return self.config.margin_scale * (margin.signed("a" if label == "a" else "b") if signed else margin.margin)
+
+
+class Scaled(Margin):
+    """The label, each pair weighing as much as its margin."""
+
+    least_margin = 0.0
+
+    def check_settings(self) -> None:
+        """Raise ValueError for weights that may be negative."""
+        if self.config.margin_sign == "signed":
+            raise ValueError(
+                "objective 'scaled' weighs pairs by their margin, which must not be negative: use unsigned"
+            )
+
+    def check_margins(self, pairs: Sequence[Pair], margins: NDArray[float32]) -> None:
+        """Refuse weights that reward a mistake without bound, or that all are 0."""
+        negative = (margins < 0).nonzero()[0]
+        if negative.size:
+            raise TrainingError(
+                f"pair {pairs[negative[0]].id}: objective 'scaled' would weigh it {margins[negative[0]]:g} "
+                f"({negative.size} negative weights in all); use unsigned margins, or objective 'margin'"
+            )
+        if not margins.any():
+            raise TrainingError(
+                f"objective 'scaled' weighs a pair by its margin, and all {len(margins)} weights are 0, so nothing can "
+                "be learnt; use objective 'margin' or 'bradley-terry', or margins that are not all 0"
+            )
+
+    def _losses(self, a: Tensor, b: Tensor, target: Tensor, margin: Tensor) -> Tensor:
+        from dissensus.reward.objectives.losses import check_same_shape
+
+        check_same_shape(target=target, margin=margin)
+        return margin * super()._losses(a, b, target, margin * 0)
+
+
+class Soft(BradleyTerry):
+    """The judgments' preference alone."""
+
+    label = "none"
+    reads = "preference"
+
+    @property
+    def label_weight(self) -> float:
+        """The label counts nothing."""
+        return 0.0
+
+
+class Blend(BradleyTerry):
+    """Label and judgments' preference, weighed together."""
+
+    loss_settings = ("label_weight",)
+    label = "any"
+    reads = "preference"
+
+    @property
+    def label_weight(self) -> float:
+        """That of the settings."""
+        return self.config.label_weight

@@ -1,0 +1,84 @@
+"""Scoring pairs with a reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dissensus.reward.config import SHORTEST
+from dissensus.settings import Argument, Option, Reads, Settings, Writes
+
+
+class PredictSettings(Settings):
+    """Score PAIRS with a reward model: window by window, each distinct prompt and response of one once.
+
+    Killed anywhere, the same command goes on with the window that it was at.
+    """
+
+    pairs: Annotated[str, Reads(), Argument()]
+    """A data set's name, a file or a Hub id."""
+    model: Annotated[str, Reads()]
+    """A trained folder, or any one-output sequence classifier."""
+    out: Annotated[Path, Writes()]
+    """Predictions: .parquet, .jsonl or .csv."""
+    name: Annotated[str | None, Option(default="its folder's")] = None
+    """The model's name in tables."""
+    seed: int | None = None
+    """The training seed, where one model was trained several times."""
+    max_length: Annotated[
+        Annotated[int, Field(ge=SHORTEST)] | None, Option(default="as trained, or what the model takes")
+    ] = None
+    """Tokens per prompt and response."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of matrix products; bf16 is several times faster where the processor has it."""
+    calibrated: bool = False
+    """Add the preference by the model's calibration ('calibrate')."""
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """A file of predictions."""
+
+    out: Path
+    predictions: int
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the command prints."""
+        yield f"{self.out}: {self.predictions} predictions"
+
+
+def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
+    """Predict; faults of settings and files show before torch is loaded."""
+    from dissensus.files import PairFile, content_of
+    from dissensus.files.writers import check_writable_name
+    from dissensus.reward.training.preflight import check_calibrated, check_model
+    from dissensus.sources import read_pairs
+    from dissensus.text.encoder import resolve_model
+
+    check_writable_name(settings.out)
+    check_model(settings.model)
+    name = settings.name or Path(settings.model).name
+    if settings.calibrated:
+        check_calibrated(settings.model, name)
+    pairs = PairFile(settings.pairs, read=read_pairs)
+    # Torch is loaded from here on.
+    from dissensus.reward.serving.predict_file import predict_file
+    from dissensus.reward.serving.reward_model import RewardModel
+
+    model = RewardModel.load(settings.model, max_length=settings.max_length, precision=settings.precision)
+    count = predict_file(
+        model,
+        pairs,
+        settings.out,
+        name=name,
+        identity=content_of(resolve_model(settings.model)) or settings.model,
+        seed=settings.seed,
+        calibrated=settings.calibrated,
+        total=len(pairs),
+        progress=progress,
+    )
+    return PredictResult(settings.out, count)

@@ -1,0 +1,199 @@
+"""Training a reward model on pairs, at one learning rate or at the best of several."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from dissensus.reward.config import Runtime, Sweep, TrainConfig
+from dissensus.settings import Argument, Option, Reads, Settings, Writes
+
+if TYPE_CHECKING:
+    from dissensus.records import Margin, Pair
+    from dissensus.reward.model_record import TrainSummary
+    from dissensus.reward.training.sweep import SweepSummary
+
+SWEEP_VALIDATION = 0.1
+"""Share of the prompts that a sweep holds out where nobody says."""
+_COUNTED = ("pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resumed_from", "nll")
+
+
+class TrainSettings(Settings):
+    """Train a reward model on PAIRS; killed anywhere, the same command goes on.
+
+    With --sweep one model is trained for each learning rate and the best on validation is kept.
+    """
+
+    pairs: Annotated[str, Reads(), Argument()]
+    """Pairs with labels or votes: a data set's name, a file or a Hub id."""
+    out: Annotated[Path, Writes("folder")]
+    """Folder of the trained model."""
+    margins: Annotated[Path | None, Reads("file")] = None
+    """Margins of 'dissensus margin', for the objectives that read them."""
+    training: Annotated[TrainConfig, Option(prefix="")] = TrainConfig()
+    """What decides the model, and how it is run."""
+    sweep: Annotated[Sweep, Option(prefix="sweep-")] = Sweep()
+    """A choice of the learning rate."""
+    allow_missing: bool = False
+    """Leave pairs without a margin out, and count them."""
+    overwrite: bool = False
+    """Replace a model of another config, backbone or data."""
+
+    groups: ClassVar = {
+        "Objective": tuple(
+            f"training.{name}"
+            for name in (
+                "objective", "margin_sign", "margin_scale", "label_weight", "soft_targets", "atoms", "center"
+            )
+        ),
+        "Training": ("training",),
+        "Choice of the learning rate": ("sweep",),
+        "How it is run, which alters no result": tuple(f"training.runtime.{name}" for name in Runtime.model_fields),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A model, or several of which the best was kept."""
+
+    out: Path
+    config: TrainConfig
+    summary: TrainSummary
+    sweep: SweepSummary | None = None
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the command prints."""
+        yield from self._of_run() if self.sweep is None else self._of_sweep(self.sweep)
+
+    def counts(self) -> dict[str, Any]:
+        """Return what a study keeps of it."""
+        found = self.summary.model_dump(include=set(_COUNTED))
+        found["nll"] = None if self.summary.nll is None else round(self.summary.nll, 4)
+        return found | ({"rates": len(self.sweep.rates), "learning_rate": self.sweep.best} if self.sweep else {})
+
+    def _of_run(self) -> Iterator[str]:
+        done = self.summary
+        nll = "" if done.nll is None else f", nll {done.nll:.4f}"
+        what = f"{self.config.objective} on {done.pairs} pairs"
+        yield f"{self.out}: {what}, {done.steps} steps{nll}, {done.seconds:.0f} s"
+        if done.validation_nll is not None:
+            fit = f"nll {done.validation_nll:.4f}, accuracy {done.validation_accuracy:.3f}"
+            yield f"  validation: {fit} on {done.validation_pairs} pairs"
+        yield from self._of_calibration()
+        for count, what in (
+            (done.ties_dropped, "pairs labelled tie dropped (this objective needs a winner)"),
+            (done.unlabelled_dropped, "pairs without a label dropped"),
+            (done.unjudged_dropped, "pairs without a margin left out"),
+            (done.resumed_from, "was the step of the checkpoint that this run went on from"),
+        ):
+            if count:
+                yield f"  {count} {what}"
+        yield from (f"  {line}" for line in done.lost.notes(self.config.max_length))
+
+    def _of_sweep(self, sweep: SweepSummary) -> Iterator[str]:
+        yield f"{self.out}: learning rate {sweep.best:.3g}, the best by validation {sweep.metric}"
+        yield f"  {'rate':>9} {'nll':>8} {'accuracy':>9} {'epochs':>7} {'seconds':>8}"
+        for row in sweep.rates:
+            if row.failed is not None:
+                yield f"  {row.learning_rate:>9.3g} failed: {row.failed}"
+                continue
+            mark = "  <- kept" if row.learning_rate == sweep.best else ""
+            fit = f"{row.nll:>8.4f} {row.accuracy:>9.3f} {row.epochs:>7.3g}"
+            yield f"  {row.learning_rate:>9.3g} {fit} {row.seconds:>8.0f}{mark}"
+        yield from self._of_calibration()
+
+    def _of_calibration(self) -> Iterator[str]:
+        from dissensus.reward.serving.calibration import load_calibration
+
+        if (calibration := load_calibration(self.out)) is not None:
+            fitted = f"fitted on {calibration.pairs} pairs ({calibration.votes:g} votes)"
+            fit = f"nll {calibration.nll_before:.4f} before, {calibration.nll_after:.4f} after"
+            yield f"  temperature {calibration.temperature:.4g}, {fitted}: {fit}"
+            if calibration.note:
+                yield f"  {calibration.note}"
+
+
+def run(
+    settings: TrainSettings,
+    *,
+    pairs: Sequence[Pair] | None = None,
+    margins: Sequence[Margin] | None = None,
+    progress: bool = True,
+) -> TrainResult:
+    """Train; faults of settings and data, and a run that is finished already, show before torch is loaded.
+
+    ``pairs`` and ``margins`` that are in memory stand for those that the settings name.
+    """
+    from dissensus.files import read_records
+    from dissensus.records import Margin
+    from dissensus.reward.training.preflight import check_data, check_settings
+    from dissensus.sources import read_pairs
+
+    config, rates, out = settings.training, settings.sweep.values(), settings.out
+    if rates and "validation" not in config.model_fields_set:
+        config = config.model_copy(update={"validation": SWEEP_VALIDATION})
+        _report(f"--validation {SWEEP_VALIDATION}, since a sweep chooses on held-out prompts")
+    check_settings(config, out)
+    if margins is None and settings.margins is not None and config.reads_margins:
+        margins = list(read_records(settings.margins, Margin))
+    every = list(read_pairs(settings.pairs)) if pairs is None else pairs
+    options: dict[str, Any] = {"allow_missing": settings.allow_missing, "overwrite": settings.overwrite}
+    done = None if rates else check_data(every, margins, config, out, **options)
+    if done is not None:
+        if done.note is not None:
+            _report(done.note)
+        return TrainResult(out, config, done)
+    options |= {"margins": margins, "progress": progress}
+    # Torch is loaded from here on.
+    if rates:
+        from dissensus.reward.model_record import RECORD_FILE, read_record
+        from dissensus.reward.training.sweep import sweep
+
+        chosen, metric = settings.sweep, settings.sweep.metric
+        table = sweep(every, config, rates, out, metric=metric, patience=chosen.patience, **options)
+        summary = read_record(out / RECORD_FILE).summary
+        assert summary is not None  # a finished run has one
+        return TrainResult(out, config, summary, table)
+    from dissensus.reward.training.run import train
+
+    return TrainResult(out, config, train(every, config, out, **options))
+
+
+def fingerprint(settings: TrainSettings) -> list[Any]:
+    """Return what of the settings decides the model."""
+    sweep = settings.sweep.model_dump(mode="json") if settings.sweep.rates else None
+    return [settings.training.deciding(), settings.training.calibration, sweep]
+
+
+def with_rate_of(settings: TrainSettings, first: Path) -> TrainSettings:
+    """Take the learning rate that a sweep chose for another seed, whose model is in ``first``."""
+    from dissensus.reward.training.sweep import SWEEP_FILE
+
+    best = json.loads((first / SWEEP_FILE).read_text(encoding="utf-8"))["best"]
+    training = settings.training.model_copy(update={"learning_rate": best})
+    return settings.model_copy(update={"training": training, "sweep": Sweep()})
+
+
+def idle(settings: TrainSettings) -> Iterator[str]:
+    """Name the options that were given and alter nothing, and say why."""
+    config, objective = settings.training, f"objective '{settings.training.objective}'"
+    why = {"--" + name.replace("_", "-"): f"{objective} does not read it" for name in config.unread}
+    given = {"--" + name.replace("_", "-") for name in config.model_fields_set | settings.model_fields_set}
+    given |= {"--patience" if name == "patience" else f"--sweep-{name}" for name in settings.sweep.model_fields_set}
+    if not config.reads_margins:
+        why |= dict.fromkeys(("--margins", "--allow-missing"), f"{objective} reads no margins")
+    if settings.sweep.rates is None:
+        why |= dict.fromkeys(("--sweep-points", "--sweep-metric", "--patience"), "it belongs to --sweep")
+    else:
+        why["--learning-rate"] = "--sweep chooses it"
+        if ".." not in settings.sweep.rates:
+            why["--sweep-points"] = "--sweep lists its rates"
+    return (f"{option} is left alone: {why[option]}" for option in sorted(given & why.keys()))
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201
