@@ -213,7 +213,7 @@ class _Field:
         if default is None or default == "" or default == () or default == {}:
             return ""
         if isinstance(default, bool):
-            return "on" if default else "off"
+            return "on" if default else ""
         return ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
     def type(self) -> click.ParamType[Any]:
@@ -247,12 +247,25 @@ class _Field:
         common: dict[str, Any] = {"help": self.help, "default": None, "shell_complete": complete}
         if self.kind is bool:
             common["is_flag"] = True
-            yield click.Option([*self.names, self.param], **common)
+            yield _Switch([*self.names, self.param], is_off=self.info.default is False, **common)
         else:
             common |= {"type": self.type(), "metavar": self.metavar, "multiple": self.is_many or self.kind is dict}
             yield click.Option([*self.names, self.param], **common)
         if self.option.old:
             yield click.Option([self.option.old, f"old__{self.param}"], **{**common, "hidden": True})
+
+
+class _Switch(click.Option):
+    """A switch that is off has an opposite as well, which wins over a file of settings; help leaves it out."""
+
+    def __init__(self, *names: Any, is_off: bool, **rest: Any) -> None:
+        super().__init__(*names, **rest)
+        self.is_off = is_off
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return its names and its help."""
+        record = super().get_help_record(ctx)
+        return (self.opts[0], record[1]) if record is not None and self.is_off else record
 
 
 class _Argument(click.Argument):
