@@ -63,8 +63,8 @@ def test_nothing_to_calibrate_on_and_nowhere_to_keep_it(files: Path, pairs: list
     assert isinstance(result.exception, TrainingError)
     assert not (files / "m" / "calibration.json").exists()
     result = run("calibrate", files / "pairs.parquet", "--model", files / "nowhere")
-    assert result.exit_code == 2
-    assert "does not exist" in result.output
+    assert isinstance(result.exception, InputError)
+    assert "no such folder" in str(result.exception)
 
 
 def test_predictions_of_an_older_version_are_read(files: Path):

@@ -103,26 +103,25 @@ def test_an_old_spelling_works_and_names_the_new_one():
 
 
 @pytest.mark.parametrize(
-    ("words", "error", "message"),
+    ("words", "message"),
     [
-        ("--n 0", click.UsageError, "Invalid value for '--n': Input should be greater than or equal to 1 (found '0')"),
-        ("--order up", click.UsageError, "'--order': Input should be 'ab' or 'ba'"),
-        ("--columns a", click.UsageError, "a: expected KEY=VALUE"),
-        ("--set n", ConfigError, "--set n: expected KEY=VALUE"),
-        ("--set ordr=3", ConfigError, "ordr: unknown setting; did you mean 'order'?"),
-        ("--set sweep.point=3", ConfigError, "sweep.point: unknown setting; did you mean 'points'?"),
-        ("--set n=none", ConfigError, "--n: Input should be a valid integer"),
-        ("--top-p 2", ConfigError, "--top-p: Input should be less than or equal to 1"),
-        ("--config no.yaml", ConfigError, "--config no.yaml: cannot be read"),
+        ("--n 0", "--n: Input should be greater than or equal to 1 (found '0')"),
+        ("--order up", "--order: Input should be 'ab' or 'ba'"),
+        ("--columns a", "--columns a: expected KEY=VALUE"),
+        ("--set n", "--set n: expected KEY=VALUE"),
+        ("--set ordr=3", "ordr: unknown setting; did you mean 'order'?"),
+        ("--set sweep.point=3", "sweep.point: unknown setting; did you mean 'points'?"),
+        ("--set n=none", "--n: Input should be a valid integer"),
+        ("--top-p 2", "--top-p: Input should be less than or equal to 1"),
+        ("--config no.yaml", "--config no.yaml: cannot be read"),
     ],
 )
-def test_what_is_wrong_is_one_line(words: str, error: type[Exception], message: str):
+def test_what_is_wrong_is_one_line(words: str, message: str):
     command = step_command("cook", Cook, lambda settings: None)
-    with pytest.raises(error) as caught:
+    with pytest.raises(ConfigError) as caught:
         command.main(["a.jsonl", "--out", "o.csv", *words.split()], standalone_mode=False)
-    text = caught.value.format_message() if isinstance(caught.value, click.ClickException) else str(caught.value)
-    assert message in text
-    assert "\n" not in text
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("words", "missing"), [([], "Missing PAIRS"), (["a.jsonl"], "Missing option '--out'")])

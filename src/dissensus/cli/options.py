@@ -230,8 +230,8 @@ class _Field:
     def parameters(self) -> Iterator[click.Parameter]:
         complete: Any = None
         for one in self.info.metadata:
-            if isinstance(one, Reads):
-                complete = complete_source if one.kind == "source" else complete_file
+            if isinstance(one, Reads | Writes):
+                complete = complete_source if one == Reads() else complete_file
         if self.argument is not None:
             many = -1 if self.is_many else 1
             yield _Argument(
@@ -297,7 +297,7 @@ class _Value(click.ParamType[Any]):
                 return value
             key, equals, text = str(value).partition("=")
             if not equals:
-                self.fail(f"{value}: expected {field.metavar}", param, ctx)
+                raise ConfigError(f"{field.names[0]} {value}: expected {field.metavar}")
             return key, text
         if not isinstance(value, str):
             return value
@@ -306,7 +306,9 @@ class _Value(click.ParamType[Any]):
         try:
             return TypeAdapter(Annotated[inner, *bounds] if bounds else inner).validate_python(value)
         except ValidationError as error:
-            self.fail(f"{error.errors()[0]['msg'].removeprefix('Value error, ')} (found {value!r})", param, ctx)
+            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            name = field.names[0] if not field.is_argument else field.metavar
+            raise ConfigError(f"{name}: {message} (found {value!r})") from error
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(word) for word in _choices(self._field.inner) if word.startswith(incomplete)]
