@@ -142,8 +142,9 @@ def run(
         margins = list(read_records(settings.margins, Margin))
     every = list(read_pairs(settings.pairs)) if pairs is None else pairs
     options: dict[str, Any] = {"allow_missing": settings.allow_missing, "overwrite": settings.overwrite}
-    done = None if rates else check_data(every, margins, config, out, **options)
-    if done is not None:
+    # A sweep replaces what its rates left behind.
+    done = check_data(every, margins, config, out, **{**options, "overwrite": settings.overwrite or bool(rates)})
+    if done is not None and not rates:
         if done.note is not None:
             _report(done.note)
         return TrainResult(out, config, done)
