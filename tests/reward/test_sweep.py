@@ -29,7 +29,7 @@ def _rows(out: Path) -> dict[float, dict[str, Any]]:
 
 @pytest.mark.parametrize("text", ["", "fast", "1e-4..", "1e-4..1e-5..1e-6", "0,1e-4", "-1e-4", "nan", "inf"])
 def test_what_is_no_list_of_rates_is_refused(text: str):
-    with pytest.raises(ConfigError, match="rates: .*expected two rates as in"):
+    with pytest.raises(ConfigError, match=r"rates: .*expected two rates as in"):
         Sweep.load({"rates": text})
 
 
