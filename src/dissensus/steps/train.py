@@ -141,14 +141,14 @@ def run(
     if margins is None and settings.margins is not None and config.reads_margins:
         margins = list(read_records(settings.margins, Margin))
     every = list(read_pairs(settings.pairs)) if pairs is None else pairs
-    options: dict[str, Any] = {"allow_missing": settings.allow_missing, "overwrite": settings.overwrite}
-    # A sweep replaces what its rates left behind.
-    done = check_data(every, margins, config, out, **{**options, "overwrite": settings.overwrite or bool(rates)})
-    if done is not None and not rates:
+    missing, overwrite = settings.allow_missing, settings.overwrite
+    done = check_data(every, margins, config, out, allow_missing=missing, overwrite=overwrite or bool(rates))
+    if done is not None:
         if done.note is not None:
             _report(done.note)
         return TrainResult(out, config, done)
-    options |= {"margins": margins, "progress": progress}
+    options: dict[str, Any] = {"margins": margins, "allow_missing": missing, "overwrite": overwrite}
+    options["progress"] = progress
     # Torch is loaded from here on.
     if rates:
         from dissensus.reward.model_record import RECORD_FILE, read_record

@@ -14,7 +14,6 @@ from dissensus.files import content_of, read_records, write_json, write_records
 from dissensus.files.locks import sole_writer
 from dissensus.hashing import fingerprint_of
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
-from dissensus.reward.config import Sweep
 from dissensus.study.config import StudyConfig
 from dissensus.study.judge_stage import (
     CommitteeJudge,
@@ -352,27 +351,21 @@ class _Study:
         return sha256
 
     def _train(self, name: str, seed: int, folder: str) -> dict[str, Any]:
-        from dissensus.steps import train
+        from dissensus.study.train_stage import train_model, usable_pairs
 
-        model = self.config.models[name]
+        settings = self.config.models[name]
         margins = {judge: self._load(_margin_files(judge)[0], Margin) for judge in self.judging}
         pairs = self._load(_TRAIN, Pair)
-        if self.config.allow_missing:
-            # Every model sees the pairs that every judge has a margin for, or their data would be compared.
-            usable = set.intersection(*({margin.pair_id for margin in found} for found in margins.values()))
-            pairs = [pair for pair in pairs if pair.id in usable]
-        out, first = self.folder / folder, self.folder / f"models/{name}/seed-{self.config.seeds[0]}"
-        _make(out.parent)
-        settings = train.TrainSettings(
-            pairs=str(self.folder / _TRAIN),
-            out=out,
-            training=model.training().model_copy(update={"seed": seed}),
-            sweep=self.config.sweep or Sweep(),
-            overwrite=True,
+        _make((self.folder / folder).parent)
+        return train_model(
+            usable_pairs(pairs, margins) if self.config.allow_missing else pairs,
+            settings.training().model_copy(update={"seed": seed}),
+            self.folder / folder,
+            margins=margins[settings.judge],
+            sweep=self.config.sweep,
+            first=self.folder / f"models/{name}/seed-{self.config.seeds[0]}",
+            progress=self.progress,
         )
-        if self.config.sweep is not None and out != first:
-            settings = train.with_rate_of(settings, first)
-        return train.run(settings, pairs=pairs, margins=margins[model.judge], progress=self.progress).counts()
 
     def _predict(self, name: str, models: Mapping[Any, str]) -> dict[str, Any]:
         from dissensus.reward.serving.reward_model import RewardModel

@@ -21,7 +21,9 @@ from tqdm import tqdm
 
 from dissensus.errors import InputError, MissingDependencyError, OutputError
 from dissensus.hashing import digest_of, file_digest, framed_digest
+from dissensus.text.length_batches import length_batches
 from dissensus.text.pretrained import check_table, check_weights, explained, first_line, locate, position_limit
+from dissensus.text.tokenize import kept_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +86,9 @@ class Encoder:
             return
         tokenized = {key: self._tokenize(*text) for key, text in texts.items()}
         with tqdm(total=len(texts), desc=f"encoding with {self.name}", unit="text", disable=not progress) as bar:
-            for batch in _length_sorted_batches(tokenized):
+            keys = sorted(tokenized, key=lambda key: -len(tokenized[key]))
+            for part in length_batches([len(tokenized[key]) for key in keys], _TOKENS_PER_BATCH):
+                batch = keys[part]
                 yield dict(zip(batch, self._forward([tokenized[key] for key in batch]), strict=True))
                 bar.update(len(batch))
 
@@ -93,9 +97,10 @@ class Encoder:
         tokenizer = self._tokenizer
         room = self._window - tokenizer.num_special_tokens_to_add(True)
         second = tokenizer.encode(response, add_special_tokens=False)
-        second.truncate(room)
         first = tokenizer.encode(prompt, add_special_tokens=False)
-        first.truncate(room - len(second), direction="left")
+        of_first, of_second = kept_tokens(len(first), len(second), room)
+        second.truncate(of_second)
+        first.truncate(of_first, direction="left")
         return tokenizer.post_process(first, second)
 
     def _forward(self, encodings: list[Any]) -> FloatArray:
@@ -280,21 +285,6 @@ def _digest(folder: Path) -> str:
         )
     files = (*weights, folder / "config.json", folder / "tokenizer.json")
     return digest_of(file_digest(path) for path in files if path.is_file())
-
-
-def _length_sorted_batches(encodings: dict[bytes, Any]) -> Iterator[list[bytes]]:
-    """Group texts of like length, longest first, so that little of a batch is padding."""
-    batch: list[bytes] = []
-    width = 0
-    for key in sorted(encodings, key=lambda key: -len(encodings[key])):
-        if batch and (len(batch) + 1) * width > _TOKENS_PER_BATCH:
-            yield batch
-            batch = []
-        if not batch:
-            width = len(encodings[key])
-        batch.append(key)
-    if batch:
-        yield batch
 
 
 def _open_cache(path: Path) -> sqlite3.Connection:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
+from dissensus.text.length_batches import length_batches
+
 Ids = list[int]
 
 _ALIKE = 0.8
@@ -36,17 +38,9 @@ def plan_batches(
         tail: tokens at each end that are never shared.
         trunk: tokens that all rows begin with and that are computed elsewhere.
     """
-    batch: list[list[int]] = []
-    width = size = 0
-    for run in _runs(rows, groups, budget):
-        longest = max(width, len(rows[run[0]]))
-        if batch and (size + len(run)) * longest > budget:
-            yield _batch(rows, batch, tail, trunk)
-            batch, width, size = [], 0, 0
-        batch.append(run)
-        width, size = max(width, len(rows[run[0]])), size + len(run)
-    if batch:
-        yield _batch(rows, batch, tail, trunk)
+    runs = _runs(rows, groups, budget)
+    for part in length_batches([len(rows[run[0]]) for run in runs], budget, counts=list(map(len, runs))):
+        yield _batch(rows, runs[part], tail, trunk)
 
 
 def common_beginning(rows: Sequence[Ids], *, tail: int) -> int:
@@ -70,13 +64,8 @@ def _runs(rows: Sequence[Ids], groups: Sequence[Hashable], budget: int) -> list[
     runs: list[list[int]] = []
     for indices in members.values():
         ordered = sorted(indices, key=lambda row: -len(rows[row]))
-        for row in ordered:
-            run = runs[-1] if runs and row != ordered[0] else []
-            longest = len(rows[run[0]]) if run else 0
-            if run and len(rows[row]) >= _ALIKE * longest and (len(run) + 1) * longest <= budget:
-                run.append(row)
-            else:
-                runs.append([row])
+        lengths = [len(rows[row]) for row in ordered]
+        runs += [ordered[part] for part in length_batches(lengths, budget, alike=_ALIKE)]
     return sorted(runs, key=lambda run: -len(rows[run[0]]))
 
 

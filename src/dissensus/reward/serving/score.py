@@ -16,6 +16,7 @@ from dissensus.errors import ConfigError
 from dissensus.reward.fast.select import Layout
 from dissensus.reward.text.batches import move
 from dissensus.reward.text.token_cache import EncodedTexts
+from dissensus.text.length_batches import length_batches
 
 Ints = NDArray[np.int64]
 TOKENS_PER_BATCH = 4096
@@ -52,7 +53,7 @@ def score_texts(
         cast,
         tqdm(total=len(order), desc="score", unit="text", disable=not progress) as bar,
     ):
-        waiting = _within_budget(order, encoded.lengths[rows], tokens_per_batch)[::-1]
+        waiting = [order[part] for part in length_batches(encoded.lengths[rows][order], tokens_per_batch)][::-1]
         while waiting:
             part = waiting.pop()
             what = f"scoring {len(part)} text(s) of up to {encoded.lengths[rows[part[0]]]} tokens"
@@ -96,13 +97,3 @@ def memory_reported(what: str, remedy: str = "use a machine with more of it") ->
         if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
             raise
         raise OutOfMemoryError(f"memory does not suffice for {what}; {remedy}") from error
-
-
-def _within_budget(order: Ints, lengths: Ints, budget: int) -> list[Ints]:
-    """Cut an order, longest first, into parts of at most ``budget`` padded tokens."""
-    parts, begin = [], 0
-    for i in range(1, len(order) + 1):
-        if i == len(order) or (i + 1 - begin) * lengths[order[begin]] > budget:
-            parts.append(order[begin:i])
-            begin = i
-    return parts

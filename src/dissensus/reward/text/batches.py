@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from dissensus.reward.text.token_cache import EncodedTexts
+from dissensus.text.length_batches import order_by_length
 
 _WINDOW = 50
 """Batches whose pairs are sorted by length together: enough to waste little padding, few enough to stay random."""
@@ -45,16 +46,12 @@ class PairBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = self._order_by_prompt(rng) if self.by_prompt else self._order_by_length(rng)
+        window = _WINDOW * self.batch_size
+        by_prompt = self.by_prompt
+        order = self._order_by_prompt(rng) if by_prompt else order_by_length(self.pair_lengths, window, rng)
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         for i in rng.permutation(len(batches)):
             yield batches[i].tolist()
-
-    def _order_by_length(self, rng: np.random.Generator) -> Ints:
-        order = rng.permutation(len(self.texts))
-        window = _WINDOW * self.batch_size
-        parts = [order[i : i + window] for i in range(0, len(order), window)]
-        return np.concatenate([part[np.argsort(self.pair_lengths[part], kind="stable")] for part in parts])
 
     def _order_by_prompt(self, rng: np.random.Generator) -> Ints:
         """Order pairs prompt by prompt, so that a batch of them has few responses."""

@@ -22,6 +22,7 @@ from dissensus.hashing import framed_digest
 from dissensus.records import Message, Text, plain_text
 from dissensus.reward.text.token_cache import EncodedText, EncodedTexts, from_cache, in_memory
 from dissensus.text.pretrained import first_line, fix_date
+from dissensus.text.tokenize import cut_overflow, kept_tokens
 
 __all__ = ["EncodedText", "EncodedTexts", "Encoding", "UnreadableTextError"]
 
@@ -254,32 +255,12 @@ def style_to_train(tokenizer: Any) -> Style | None:
 
 
 def _fit(prompt: list[int], response: list[int], room: int, frame: _Frame) -> _Row:
-    truncated = len(prompt) + len(response) > room
     # A token of the prompt is kept even beside an endless response, so that the frame stays whole.
-    whole, response = len(response), response[: room - min(len(prompt), 1)]
-    prompt = prompt[max(len(prompt) + len(response) - room, 0) :]
-    ids = [*frame.before, *prompt, *frame.between, *response, *frame.after]
-    second = len(frame.before) + len(prompt) + len(frame.between) - frame.closing
-    return ids, second, truncated, len(response) < whole
-
-
-def cut_overflow(ids: list[int], offsets: list[tuple[int, int]], start: int, end: int, limit: int) -> _Row:
-    """Remove what is beyond ``limit`` tokens after the header and before the response, then the response's end.
-
-    ``offsets`` are the tokens' places in the text, in which the prompt begins at ``start`` and the response at ``end``.
-    """
-    over = len(ids) - limit
-    if over <= 0:
-        return ids, len(ids), False, False
-    header = next((i for i, (_, stop) in enumerate(offsets) if stop > start), 0)
-    response = next((i for i, (_, stop) in enumerate(offsets) if stop > end), len(ids))
-    removed = min(over, max(response - header - 1, 0))
-    ids = ids[:header] + ids[header + removed :]
-    response_cut = len(ids) > limit
-    if response_cut:
-        # The last token closes the turn and is what a causal model's reward is read from.
-        ids = ids[: limit - 1] + ids[-1:]
-    return ids, len(ids), True, response_cut
+    of_prompt, of_response = kept_tokens(len(prompt), len(response), room, least=1)
+    kept = prompt[len(prompt) - of_prompt :]
+    ids = [*frame.before, *kept, *frame.between, *response[:of_response], *frame.after]
+    second = len(frame.before) + of_prompt + len(frame.between) - frame.closing
+    return ids, second, of_prompt + of_response < len(prompt) + len(response), of_response < len(response)
 
 
 def _alike(one: str, other: str) -> int:
