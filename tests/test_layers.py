@@ -55,7 +55,7 @@ def test_imports_run_one_way() -> None:
 
 def test_every_layer_of_the_table_is_there_and_is_looked_at() -> None:
     assert {file.relative_to(SOURCE).parts[0].removesuffix(".py") for file in FILES} <= set(_DEPTH)
-    assert _imports(SOURCE / "study" / "pipeline.py") >= {"evaluate", "files"}
+    assert _imports(SOURCE / "study" / "work.py") >= {"evaluate", "files"}
 
 
 def test_a_name_is_said_once_or_twice() -> None:

@@ -5,8 +5,7 @@ from dissensus.cli.split import command
 from dissensus.errors import ConfigError, OutputError
 from dissensus.files import read_pairs, write_records
 from dissensus.records import Message, Pair, Vote, Votes
-from dissensus.study.holdout import split_pairs
-from dissensus.study.parts import HoldOut
+from dissensus.sources.holdout import HoldOut, split_pairs
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from dissensus.evaluate.join import join
 from dissensus.evaluate.scorecard import score
 from dissensus.records import Judgment, Margin, Pair, Prediction, Votes
 from dissensus.report.folder.run_reader import RunData
+from dissensus.run_records import RunManifest
 
 from .opening import CHROMIUM
 
@@ -54,14 +55,19 @@ def run_data():
     log.append({"step": 9, "epoch": 1.0, "validation_nll": 0.55, "validation_accuracy": 0.7})
     return RunData(
         name="run",
-        manifest={
-            "title": f"A run {HOSTILE}",
-            "command": f"dissensus study {HOSTILE}",
-            "environment": {"python": "3.11", "platform": HOSTILE},
-            "git_commit": "0" * 40,
-            "inputs": [{"path": HOSTILE, "sha256": "f" * 64, "rows": 80}],
-            "stages": [{"name": "pairs", "seconds": 61.0, "finished": "today", "counts": {"test": 80}, "outputs": {}}],
-        },
+        manifest=RunManifest.model_validate(
+            {
+                "name": "run",
+                "title": f"A run {HOSTILE}",
+                "command": f"dissensus study {HOSTILE}",
+                "environment": {"python": "3.11", "platform": HOSTILE},
+                "git_commit": "0" * 40,
+                "inputs": [{"path": HOSTILE, "sha256": "f" * 64, "rows": 80}],
+                "stages": [
+                    {"name": "pairs", "seconds": 61.0, "finished": "today", "counts": {"test": 80}, "outputs": {}}
+                ],
+            }
+        ),
         config=f"name: run\n# see https://example.org {HOSTILE}\n",
         metrics=score(join(pairs, predictions), baseline="base", n_resamples=50),
         joined=join(pairs, predictions),

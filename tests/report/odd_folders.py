@@ -17,7 +17,7 @@ CONFIG = {
     "categories": {"judge": {"model": "m"}},
     "models": {"base": {"objective": "bradley-terry", "model": "minilm", "epochs": 1}, "other": {"objective": "blend"}},
     "seeds": [0, 1],
-    "sweep": {"rates": [1e-4], "metric": "nll"},
+    "sweep": {"rates": "1e-4", "metric": "nll"},
     "evaluation": {"level": 0.9, "resamples": 50},
 }
 STAGES = [

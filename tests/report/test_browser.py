@@ -15,6 +15,7 @@ from dissensus.evaluate.scorecard import score
 from dissensus.records import Margin, Metric, Pair, Prediction, Votes
 from dissensus.report.judge_data import Judged, JudgeSummary, Verdicts
 from dissensus.report.page import render
+from dissensus.run_records import RunManifest
 from dissensus.stats.resampling.intervals import Estimate
 
 from .opening import NEEDS_CHROMIUM, opened
@@ -305,13 +306,13 @@ def _attack(run):
         "title": everything, "name": everything, "command": everything, "git_commit": everything,
         "created": everything, "environment": {everything: everything},
         "inputs": [{"path": everything, "sha256": everything, "rows": 3}],
-        "stages": [{"name": everything, "fingerprint": everything, "counts": {everything: everything}}]
+        "stages": [{"name": everything, "fingerprint": everything}, {"name": "judge", "counts": {"judge": everything}}]
         + [{"name": text, "outputs": {text: text}} for text in PAYLOADS],
-        "config": {"models": {everything: {"model": everything, "objective": everything}}, "seeds": [everything]},
+        "config": {"models": {everything: {"model": everything, "objective": everything}}, "seeds": [0]},
     }  # fmt: skip
     return replace(
-        run, name=everything, manifest=manifest, config=everything, metrics=metrics, joined=join(pairs, predictions),
-        predictions=predictions, judged=Judged([summary], verdicts), missing=PAYLOADS,
+        run, name=everything, manifest=RunManifest.model_validate(manifest), config=everything, metrics=metrics,
+        joined=join(pairs, predictions), predictions=predictions, judged=Judged([summary], verdicts), missing=PAYLOADS,
         logs={name: {everything: run.logs["base"]["0"]} for name in names},
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ import pytest
 from dissensus.files.formula_escape import ESCAPED, restore_cells
 from dissensus.records import Metric
 from dissensus.report.page import render
+from dissensus.run_records import NOTHING_NOTED
 
 from .opening import NEEDS_CHROMIUM, opened
 
@@ -31,7 +32,9 @@ def four(full_run, hostile):
     for row in full_run.metrics:
         rows += [_renamed(row, model) for model in {"base": NAMES[:1], hostile: NAMES[1:]}.get(row.model, [row.model])]
     rows = [row.model_copy(update={"note": "few prompts; seeds differ"}) if row.value else row for row in rows]
-    return replace(full_run, metrics=rows, manifest={"title": "Four objectives"}, logs={}, joined=None, predictions=[])
+    return replace(
+        full_run, metrics=rows, manifest=NOTHING_NOTED, name="Four objectives", logs={}, joined=None, predictions=[]
+    )
 
 
 @pytest.fixture(scope="module")

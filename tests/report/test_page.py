@@ -13,6 +13,8 @@ from dissensus.report.group_tables import IntervalBar
 from dissensus.report.methods import methods_paragraph
 from dissensus.report.page import render
 
+from .manifests import noted
+
 LOADING = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
@@ -137,13 +139,13 @@ def test_judgments_that_are_no_votes_are_counted(run_data):
 def test_judgments_of_pairs_that_are_left_out_are_counted_too(run_data):
     counts = {"margins": 50, "judgments": 1610, "invalid": 160, "left_out": 11}
     stages = [{"name": "margin", "seconds": 1.0, "counts": counts}]
-    said = _captioned(replace(run_data, manifest={**run_data.manifest, "stages": stages}))
+    said = _captioned(noted(run_data, stages=stages))
     assert (
         "160 of 1,610 judgments named neither a winner nor a tie, and are no vote. "
         "11 pairs have no judgment that is a vote and are left out of training."
     ) in said
     one = [{"name": "margin", "counts": {**counts, "left_out": 1}}]
-    said = _captioned(replace(run_data, manifest={**run_data.manifest, "stages": one}))
+    said = _captioned(noted(run_data, stages=one))
     assert "1 pair has no judgment that is a vote and is left out of training." in said
 
 

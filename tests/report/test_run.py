@@ -27,7 +27,7 @@ def folder(tmp_path, run_data):
     run = tmp_path / "run"
     (run / "pairs").mkdir(parents=True)
     (run / "predictions").mkdir()
-    write_json(run / "manifest.json", dict(run_data.manifest))
+    write_json(run / "manifest.json", run_data.manifest.dump())
     (run / "study.yaml").write_text(run_data.config)
     write_json(run / "scores.json", [row.model_dump() for row in run_data.metrics])
     write_records(run / "pairs" / "test.parquet", run_data.joined.pairs)
@@ -169,7 +169,7 @@ def test_a_position_bias_is_of_the_run_s_pairs_and_not_of_the_whole_store(folder
 
 def test_models_that_are_not_trained_and_have_not_predicted_are_named(folder):
     config = {"models": {"base": {}, "margin": {}}, "seeds": [0, 1]}
-    write_json(folder / "manifest.json", {"name": "run", "config": config})
+    write_json(folder / "manifest.json", {"name": "run", "config": config, "stages": []})
     assert list(load_run(folder).missing) == [
         "the model base, seed 1 (models/base/seed-1)",
         "the model margin, seed 0 (models/margin/seed-0)",
@@ -235,8 +235,13 @@ def test_a_folder_that_is_no_run(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("manifest.json", "{", "not valid JSON"),
-        ("manifest.json", "[]", "expected an object, found a list"),
+        ("manifest.json", "{", r"not a manifest \(Invalid JSON: EOF"),
+        ("manifest.json", "[]", r"not a manifest \(Input should be an object"),
+        (
+            "manifest.json",
+            '{"name": "run", "stages": [], "config": {"models": 3}}',
+            r"not a manifest \(config.models: ",
+        ),
         ("scores.json", "{}", "expected a list of metrics"),
         ("scores.json", '[{"model": "m"}]', "not a metric: 0.group: Field required"),
     ],

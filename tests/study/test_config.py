@@ -51,7 +51,7 @@ def test_every_preset_is_a_valid_study(name: str):
         ),
         (
             {"models": {"plain": {"objective": "hinge"}}},
-            "models.plain.objective: unknown objective 'hinge'; choose one of bradley-terry",
+            "models.plain.objective: Input should be 'bradley-terry', .*found 'hinge'",
         ),
         ({"judge": {"name": "committee", "members": 3}}, "judge.members: unknown setting"),
         ({"judge": {"name": "oracle"}}, "judge: .*committee, votes"),

@@ -240,7 +240,9 @@ def test_a_manifest_that_says_once_what_made_it_all_still_opens(finished: Path, 
     assert after["environment"] != {"torch": "then"}
 
 
-@pytest.mark.parametrize("content", ["no JSON", "[]", "{}", '{"stages": [1]}', '{"stages": [{"name": "pairs"}]}'])
+@pytest.mark.parametrize(
+    "content", ["no JSON", "[]", "{}", '{"name": "x", "stages": [1]}', '{"name": "x", "stages": [{"counts": {}}]}']
+)
 def test_what_is_no_manifest_is_said(tmp_path: Path, tiny_bert: Path, content: str):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(InputError, match=r"manifest.json: not a manifest \(.*remove it"):

@@ -15,22 +15,14 @@ from dissensus.errors import ConfigError, InputError
 from dissensus.files import read_pairs, read_records, write_records
 from dissensus.records import Message, Pair, Vote, Votes
 from dissensus.simulate import SimulationConfig
+from dissensus.simulate.copies import ANNOTATIONS, copy_file, write_copies
+from dissensus.sources.holdout import DrawnTest, draw_some, draw_test
 from dissensus.study import StudyConfig, load_study, run_study
-from dissensus.study.dry_run import reckon
-from dissensus.study.holdout import draw_some, draw_test
+from dissensus.study.dry_run import estimate_study
 from dissensus.study.human_votes import with_annotations
-from dissensus.study.parts import DrawnTest
-from dissensus.study.public_schemas import ANNOTATIONS, copy_files, write_copies
 from dissensus.study.sets import read_sets
 
-PAPER = {
-    "webgpt": "webgpt",
-    "hh-rlhf": "hh-rlhf",
-    "summarize-from-feedback": "summarize-from-feedback",
-    "synthetic-instruct": "synthetic-instruct",
-    "prism": "prism",
-    "ultrafeedback": "ultrafeedback-binarized",
-}
+INSIDE, OUTSIDE = ("webgpt", "hh-rlhf"), ("prism",)
 SMALL = SimulationConfig(prompts=60, responses_per_prompt=3, out_of_domain_share=0.4)
 
 
@@ -284,41 +276,54 @@ def test_settings_that_do_not_fit_are_refused(three: Path, changes: dict[str, An
         study(three, **changes)
 
 
-def test_copies_go_through_the_readers_with_the_truth_beside_them(tmp_path: Path):
-    counts = write_copies(tmp_path, PAPER, SMALL)
-    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jsonl")} == set(copy_files(PAPER))
-    config = study(tmp_path, in_domain={k: PAPER[k] for k in list(PAPER)[:4]}, out_of_domain={"prism": "prism"})
-    sets = read_sets(config.model_copy(update={"annotations": str(tmp_path / ANNOTATIONS)}), str(tmp_path))
-    assert counts == {"sets": 6, "annotated": len(list(read_pairs(tmp_path / ANNOTATIONS)))}
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("copies")
+    assert write_copies(folder, INSIDE, OUTSIDE, SMALL) == len(list(read_pairs(folder / ANNOTATIONS)))
+    return folder
+
+
+def test_annotators_of_copies_and_their_votes_come_from_one_population(copies: Path):
+    given = {name: str(copies / copy_file(name)) for name in (*INSIDE, *OUTSIDE)}
+    config = StudyConfig.model_validate(
+        {
+            "in_domain": {name: given[name] for name in INSIDE},
+            "out_of_domain": {name: given[name] for name in OUTSIDE},
+            "test": {"per_set": 3},
+            "annotations": str(copies / ANNOTATIONS),
+            "models": {"plain": {}},
+            "baseline": "plain",
+        }
+    )
+    sets = read_sets(config)
+    assert {pair.dataset for pair in sets.train} == set(INSIDE)
+    assert {(pair.dataset, pair.domain) for pair in sets.test} >= {("webgpt", "in"), ("prism", "out")}
     assert all(pair.votes.n == 3 and pair.votes.are_estimates for pair in sets.test)
     assert {pair.category for pair in sets.test} == {"single", "multiple"}
     # Those whom a set asked and those who annotate come from one population: their preferences go together.
     train = {pair.id: pair.label for pair in sets.train}
-    told = [pair for pair in read_pairs(tmp_path / ANNOTATIONS) if train.get(pair.id) in ("a", "b")]
+    told = [pair for pair in read_pairs(copies / ANNOTATIONS) if train.get(pair.id) in ("a", "b")]
     right = [(pair.votes.preference > 0.5) == (train[pair.id] == "a") for pair in told if pair.votes.preference != 0.5]
     assert sum(right) / len(right) > 0.65
 
 
-def test_no_prompt_is_in_two_copies(tmp_path: Path):
-    write_copies(tmp_path, PAPER, SMALL)
+def test_no_prompt_is_in_two_copies(copies: Path, tmp_path: Path):
     by_set: dict[str, set[str]] = {}
-    for pair in read_pairs(tmp_path / ANNOTATIONS):
-        by_set.setdefault(str(pair.dataset), set()).add(frozenset((str(pair.response_a), str(pair.response_b))))
+    for pair in read_pairs(copies / ANNOTATIONS):
+        by_set.setdefault(str(pair.dataset), set()).add(str(pair.prompt))
+    assert by_set.keys() == {*INSIDE, *OUTSIDE}
     assert all(one.isdisjoint(other) for one, other in itertools.combinations(by_set.values(), 2))
-
-
-def test_a_set_without_copies_is_named(tmp_path: Path):
-    with pytest.raises(ConfigError, match="no simulated copies of shp; there are of webgpt"):
-        write_copies(tmp_path, {"shp": "shp"}, SMALL)
+    with pytest.raises(ConfigError, match=r"too few prompts for a copy of hh-rlhf; raise simulation\.prompts"):
+        write_copies(tmp_path, INSIDE, (), SimulationConfig(prompts=1, out_of_domain_share=0))
 
 
 @pytest.mark.parametrize("preset", ["paper", "paper-gold"])
 def test_a_dry_run_counts_and_writes_nothing(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    whole = reckon(load_study(preset))
+    whole = estimate_study(load_study(preset))
     assert "5 learning rates: 5 runs" in whole
     assert "people: " in whole
-    small = reckon(load_study(preset, scale="small"))
+    small = estimate_study(load_study(preset, scale="small"))
     assert "(counted)" in small
     done = CliRunner().invoke(group, ["study", preset, "--scale", "small", "--dry-run"], catch_exceptions=False)
     assert done.stdout.strip() == small.strip()
@@ -330,14 +335,14 @@ def test_a_dry_run_counts_and_writes_nothing(preset: str, tmp_path: Path, monkey
 def test_a_dry_run_of_one_set_on_the_hub_asks_the_hub_nothing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("dissensus.files.hub._rows", lambda *_: pytest.fail("the Hub was asked"))
     common: dict[str, Any] = {"models": {"plain": {}}, "baseline": "plain", "hold_out": {"by": "group", "share": 0.25}}
-    told = reckon(StudyConfig.model_validate({**common, "pairs": "helpsteer3"}))
+    told = estimate_study(StudyConfig.model_validate({**common, "pairs": "helpsteer3"}))
     assert "train on 28,844 pairs (as published" in told
     assert "test on 9,615 pairs" in told
-    told = reckon(StudyConfig.model_validate({**common, "pairs": "org/unknown"}))
+    told = estimate_study(StudyConfig.model_validate({**common, "pairs": "org/unknown"}))
     assert "how many of org/unknown is known once they are read" in told
     assert "org/unknown                 in         unknown" in told
     by_name = {**common, "pairs": "helpsteer3", "hold_out": {"by": "category", "count": 2}}
-    assert "how many of helpsteer3 is known once" in reckon(StudyConfig.model_validate(by_name))
+    assert "how many of helpsteer3 is known once" in estimate_study(StudyConfig.model_validate(by_name))
 
 
 def test_a_dry_run_counts_personas_categories_annotations_and_renamed_columns(tmp_path: Path):
@@ -358,14 +363,14 @@ def test_a_dry_run_counts_personas_categories_annotations_and_renamed_columns(tm
         "models": {"plain": {}},
         "baseline": "plain",
     }
-    told = reckon(StudyConfig.model_validate(given))
-    assert "7 pairs, 70 readings" in told  # ten judgments show a pair to five of the eight
-    assert "categories of prompts, and of pairs: m (server), 20 pairs, 20 readings" in told
+    told = estimate_study(StudyConfig.model_validate(given))
+    assert "7 pairs, 70 choice distributions" in told  # ten judgments show a pair to five of the eight
+    assert "categories of prompts, and of pairs: m (server), 20 pairs, 20 choice distributions" in told
     assert "cost $0.01 at $1.0" in told
     assert "people: 7 test pairs" in told
 
 
-def test_the_papers_preset_asks_six_hundred_thousand_readings_and_says_hours_and_cost():
+def test_the_papers_preset_asks_three_million_replies_and_says_hours_and_cost():
     priced = {
         "name": "server",
         "model": "m",
@@ -374,7 +379,7 @@ def test_the_papers_preset_asks_six_hundred_thousand_readings_and_says_hours_and
         "price_prompt": 1.0,
     }
     config = load_study("paper", overrides={"judge": priced, "throughput": {"judgments_per_second": 100}})
-    told = reckon(config)
+    told = estimate_study(config)
     assert "train on 306,379 pairs" in told
     assert "test on 150 pairs, 25 of each set" in told
     assert "3,063,790 replies" in told  # ten for each pair
@@ -384,15 +389,18 @@ def test_the_papers_preset_asks_six_hundred_thousand_readings_and_says_hours_and
 
 
 @pytest.mark.slow
-def test_a_study_of_sets_waits_for_people_and_goes_on(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_study_of_sets_waits_for_people_and_goes_on(
+    copies: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Sweep, a pretrained model, two judges and categories; then annotations come, and nothing is trained again."""
     monkeypatch.setenv("DISSENSUS_CACHE", str(tmp_path / "cache"))
-    write_copies(tmp_path / "copies", PAPER, SMALL)
+    for file in map(copy_file, (*INSIDE, *OUTSIDE)):
+        unvoted = (pair.model_copy(update={"votes": None}) for pair in read_pairs(copies / file))
+        write_records(tmp_path / file, unvoted)
     committee = {"name": "committee", "n": 2, "encoder": str(tiny_bert), "max_length": 32}
     settings: dict[str, Any] = {
-        "in_domain": {"webgpt": "webgpt", "hh-rlhf": "hh-rlhf"},
-        "out_of_domain": {"prism": "prism"},
-        "copies": str(tmp_path / "copies"),
+        "in_domain": {name: str(tmp_path / copy_file(name)) for name in INSIDE},
+        "out_of_domain": {name: str(tmp_path / copy_file(name)) for name in OUTSIDE},
         "test": {"per_set": 5},
         "judge": committee,
         "judges": {"other": {**committee, "n": 3}},
@@ -412,7 +420,7 @@ def test_a_study_of_sets_waits_for_people_and_goes_on(tiny_bert: Path, tmp_path:
     assert not (out / "scores.json").exists()
     rates = [line for line in said if "learning rate" in line]
     assert len(rates) == 2
-    annotated = tmp_path / "copies" / ANNOTATIONS
+    annotated = copies / ANNOTATIONS
     said.clear()
     shutil.copytree(out / "models" / "plain" / "seed-0", tmp_path / "given")
     more = {"annotations": str(annotated), "pretrained": {"given": str(tmp_path / "given")}}

@@ -3,9 +3,8 @@ import pytest
 
 from dissensus.errors import ConfigError
 from dissensus.records import Pair, Votes
+from dissensus.sources.holdout import HoldOut, split_pairs
 from dissensus.sources.label_votes import one_vote_label
-from dissensus.study.holdout import split_pairs
-from dissensus.study.parts import HoldOut
 
 
 def _pair(i: int, *, group: str = "g", votes: Votes | None = None, **fields: str) -> Pair:

@@ -61,8 +61,7 @@ def command(
     from dissensus.files import write_records
     from dissensus.files.writers import check_writable_name
     from dissensus.sources import read_pairs
-    from dissensus.study.holdout import apart_from, check_groups_stay_whole, prompts_of, split_pairs
-    from dissensus.study.parts import HoldOut
+    from dissensus.sources.holdout import HoldOut, apart_from, check_groups_stay_whole, prompts_of, split_pairs
 
     for path in (out_train, out_test):
         check_writable_name(path)

@@ -76,7 +76,7 @@ def command(
         if given:
             overrides[name] = dict(_named(one, name) for one in given)
     if dry_run:
-        _reckon(study, overrides, scale)
+        _estimate(study, overrides, scale)
         return
     name = Path(study).stem if scale is None else f"{study}-{scale}"
     run(study, out or Path("runs") / name, overrides, scale=scale)
@@ -89,11 +89,11 @@ def _named(given: str, option: str) -> tuple[str, str]:
     return name, source
 
 
-def _reckon(study: str, overrides: dict[str, Any], scale: str | None) -> None:
+def _estimate(study: str, overrides: dict[str, Any], scale: str | None) -> None:
     from dissensus.study import load_study
-    from dissensus.study.dry_run import reckon
+    from dissensus.study.dry_run import estimate_study
 
-    click.echo(reckon(load_study(study, overrides=overrides, scale=scale)))
+    click.echo(estimate_study(load_study(study, overrides=overrides, scale=scale)))
 
 
 def run(study: str, out: Path, overrides: dict[str, Any], *, scale: str | None = None) -> None:

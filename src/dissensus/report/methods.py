@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from dissensus import __version__
 from dissensus.evaluate.groups import ALL
 from dissensus.evaluate.metrics import HEADLINE, name_of
 from dissensus.evaluate.scores import Scores
 from dissensus.evaluate.tables.number_format import listed, number
+from dissensus.records import Pair
 from dissensus.report.board import Board
 from dissensus.report.findings import find_findings, statement
 from dissensus.report.folder.run_reader import RunData
+from dissensus.run_records import CategoryCounts, JudgeCounts, MarginCounts, ModelRecord, TrainCounts
 
 _DISTRIBUTED = ("mean-variance", "categorical")
 """Objectives whose rewards are distributions."""
@@ -61,18 +62,20 @@ def _data(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
 
 def _categories(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
     """Say who put test pairs into categories, where a machine did or could be compared with people."""
-    settings, counts = run.settings.get("categories"), run.counts("categories")
-    if not isinstance(settings, dict) or not counts:
+    settings, counts = run.settings.categories, run.manifest.counts("categories", CategoryCounts)
+    if settings is None or counts == CategoryCounts():
         return
-    judge = settings.get("judge")
-    who = str(judge.get("model")) if isinstance(judge, dict) else "shipped classifiers"
+    who = settings.judge.model if settings.judge else "shipped classifiers"
     kappas = [
-        f"{counts[f'kappa_{question}']:.2f} ({words})"
-        for question, words in (("correct", "one correct answer or several"), ("distinct", "told apart or not"))
-        if isinstance(counts.get(f"kappa_{question}"), float)
+        f"{kappa:.2f} ({words})"
+        for kappa, words in (
+            (counts.kappa_correct, "one correct answer or several"),
+            (counts.kappa_distinct, "told apart or not"),
+        )
+        if kappa is not None
     ]
     agreed = f"; its agreement with people is κ = {' and '.join(kappas)}" if kappas else ""
-    people, by_machine = (run.count("categories", name) or 0 for name in ("by_people", "set"))
+    people, by_machine = counts.by_people or 0, counts.set or 0
     yield f"Of the categories {people:,} are people's and {by_machine:,} by machine ({who}){agreed}."
 
 
@@ -81,10 +84,9 @@ def _training(run: RunData, names: Sequence[str]) -> Iterator[str]:
     there = f"{len(run.training):,} training pairs{_of(run.training)}" if run.training else "the training pairs"
     by_count: dict[tuple[int, int], list[str]] = {}
     for name in names:
-        counts = _counts_of_training(run, name)
-        pairs, ties = counts.get("pairs"), counts.get("ties_dropped") or 0
-        if isinstance(pairs, int) and isinstance(ties, int):
-            by_count.setdefault((pairs, ties), []).append(name)
+        counts = _trained(run, name)
+        if counts.pairs is not None:
+            by_count.setdefault((counts.pairs, counts.ties_dropped or 0), []).append(name)
     said = [
         f"{'it' if len(names) == 1 else ' and '.join(found)} {'was' if len(found) == 1 else 'were'} trained on {n:,}"
         + (f" ({_count(ties, 'tie')} dropped)" if ties else "")
@@ -92,25 +94,22 @@ def _training(run: RunData, names: Sequence[str]) -> Iterator[str]:
     ]
     if not said:
         return
-    left_out = run.count("margin", "left_out")
     start = f"Of {there}, "
-    if left_out:
+    if left_out := run.manifest.counts("margin", MarginCounts).left_out:
         start += f"{left_out:,} had no judgment that is a vote and {_was(left_out)} left out; "
     yield start + "; ".join(said) + "."
 
 
-def _counts_of_training(run: RunData, name: str) -> Mapping[str, Any]:
-    seeds = run.settings.get("seeds")
-    found = (run.counts(f"train {name} seed {seed}") for seed in (seeds if isinstance(seeds, list) else []))
-    return next((counts for counts in found if counts), {})
+def _trained(run: RunData, name: str) -> TrainCounts:
+    found = (run.manifest.counts(f"train {name} seed {seed}", TrainCounts) for seed in run.settings.seeds)
+    return next((counts for counts in found if counts != TrainCounts()), TrainCounts())
 
 
 def _models(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
-    models = {name: run.models[name] for name in names if name in run.models}
+    models = {name: run.settings.models[name] for name in names if name in run.settings.models}
     if not models:
         return
-    objectives = {name: str(own.get("objective", "bradley-terry")) for name, own in models.items()}
-    said = [name if name == own else f"{own} ({name})" for name, own in objectives.items()]
+    said = [name if name == own.objective else f"{own.objective} ({name})" for name, own in models.items()]
     yield f"{'Objectives were' if len(said) > 1 else 'The objective was'} {', '.join(said)}."
     swept = _swept(run, list(models))
     shared = [
@@ -124,19 +123,19 @@ def _models(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
         yield f"Training used {', '.join(f'{label} {value}' for label, value in shared if value)}."
     if swept:
         yield swept
-    if isinstance(seeds := run.settings.get("seeds"), list) and seeds:
+    if seeds := run.settings.seeds:
         each = "Each model" if len(models) > 1 else "It"
         yield f"{each} was trained with {_count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})."
 
 
 def _swept(run: RunData, names: Sequence[str]) -> str:
     """Say which learning rates a sweep has chosen; nothing where there was none."""
-    sweep = run.settings.get("sweep")
-    if not isinstance(sweep, dict):
+    sweep = run.settings.sweep
+    if sweep is None:
         return ""
-    best = {name: _counts_of_training(run, name).get("learning_rate") for name in names}
-    chosen = ", ".join(f"{rate:g} for {name}" for name, rate in best.items() if isinstance(rate, float))
-    among = f"Learning rates were chosen among {sweep.get('rates')} by the {sweep.get('metric')} of held-out training"
+    best = {name: _trained(run, name).learning_rate for name in names}
+    chosen = ", ".join(f"{rate:g} for {name}" for name, rate in best.items() if rate is not None)
+    among = f"Learning rates were chosen among {sweep.rates} by the {sweep.metric} of held-out training"
     return f"{among} prompts{f': {chosen}' if chosen else ''}."
 
 
@@ -145,18 +144,18 @@ def _judge(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
     if not known:
         return
     n = sum(m.n_judgments + m.n_invalid for m in known) / len(known)
-    judge = run.counts("judge").get("judge")
-    invalid, judgments = (run.count("margin", name) for name in ("invalid", "judgments"))
-    share = f" ({100 * invalid / judgments:.1f} %)" if judgments and invalid is not None else ""
+    judge = run.manifest.counts("judge", JudgeCounts).judge
+    made = run.manifest.counts("margin", MarginCounts)
+    share = f" ({100 * made.invalid / made.judgments:.1f} %)" if made.judgments and made.invalid is not None else ""
     yield (
         f"Margins m = |Σj − n/2| / (n/2) rest on {n:.3g} judgments a pair{f' by {judge}' if judge else ''}; a tie "
         f"counts as half a vote for each response, and replies that name neither{share} are not votes."
     )
     for name in names:
-        other = run.models.get(name, {}).get("judge")
-        if other and run.models[name].get("objective") != "bradley-terry":
-            full = run.counts(f"judge {other}").get("judge")
-            yield f"The margins of {name} are those of {full or other} instead."
+        own = run.settings.models.get(name)
+        if own is not None and own.judge and own.objective != "bradley-terry":
+            full = run.manifest.counts(f"judge {own.judge}", JudgeCounts).judge
+            yield f"The margins of {name} are those of {full or own.judge} instead."
 
 
 def _evaluation(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
@@ -172,8 +171,8 @@ def _evaluation(run: RunData, board: Board, names: Sequence[str]) -> Iterator[st
     findings = find_findings(scores)
     if scores.baseline is not None and findings:  # else there is a headline to it, and no finding
         yield statement(findings, scores)
-    commit = run.manifest.get("git_commit")
-    yield f"Made with dissensus {__version__}{f' (commit {str(commit)[:12]})' if commit else ''}."
+    commit = run.manifest.git_commit
+    yield f"Made with dissensus {__version__}{f' (commit {commit[:12]})' if commit else ''}."
 
 
 def _tests(run: RunData, scores: Scores) -> Iterator[str]:
@@ -213,7 +212,8 @@ def _procedure(families: int, *, by_group: bool) -> str:
 
 
 def _preference(run: RunData, names: Sequence[str]) -> str:
-    spread = [name for name in names if run.models.get(name, {}).get("objective") in _DISTRIBUTED]
+    models = run.settings.models
+    spread = [name for name in names if name in models and models[name].objective in _DISTRIBUTED]
     if not spread:
         return "σ(r_a − r_b)"
     which = "" if len(spread) == len(names) else f" for {', '.join(spread)},"
@@ -227,8 +227,8 @@ def _intervals(run: RunData, board: Board) -> Iterator[str]:
     differences = {row.method for row in rows if row.baseline is not None and row.method is not None}
     if not values | differences:
         return
-    resamples = run.evaluation.get("resamples")
-    counted = f" ({resamples:,} resamples)" if isinstance(resamples, int) else ""
+    resamples = run.settings.evaluation.resamples
+    counted = f" ({resamples:,} resamples)" if resamples is not None else ""
     made = {
         "t intervals with the bootstrap's standard error": "t" in values | differences,
         "bias-corrected and accelerated (BCa) for values": "bca" in values,
@@ -248,12 +248,12 @@ def _intervals(run: RunData, board: Board) -> Iterator[str]:
         yield f"{counts} the training seeds, between which the standard deviation of r was {' to '.join(ends)}."
 
 
-def _shared(models: Mapping[str, Mapping[str, Any]], key: str) -> str:
-    values = list(dict.fromkeys(str(own.get(key)) for own in models.values() if own.get(key) is not None))
-    return " / ".join(values)
+def _shared(models: Mapping[str, ModelRecord], key: str) -> str:
+    values = [getattr(own, key) for own in models.values()]
+    return " / ".join(dict.fromkeys(str(value) for value in values if value is not None))
 
 
-def _of(pairs: Sequence[Any]) -> str:
+def _of(pairs: Sequence[Pair]) -> str:
     names = sorted({pair.dataset for pair in pairs if pair.dataset is not None})
     shown = names if len(names) < 8 else [*names[:6], f"{len(names) - 6} more data sets"]
     return f" ({', '.join(shown)})" if shown else ""

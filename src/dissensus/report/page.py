@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
@@ -33,6 +32,7 @@ from dissensus.report.pair_data import BUDGET, view_pairs
 from dissensus.report.sections import contents
 from dissensus.report.seed_spread import seed_rows
 from dissensus.report.summary import MEASURES, summarise
+from dissensus.run_records import MarginCounts
 
 LIMIT = 3_000_000
 """Bytes that a page should not have more of."""
@@ -127,7 +127,7 @@ def _size(page: str) -> int:
 
 def _name_runs(runs: Sequence[RunData]) -> list[str]:
     """Name runs by their titles; where two have the same, with the name, the folder or else a number."""
-    titles = [str(run.manifest.get("title") or run.name) for run in runs]
+    titles = [run.manifest.title or run.name for run in runs]
     named = list(titles)
     for title in dict.fromkeys(titles):
         same = [k for k, own in enumerate(titles) if own == title]
@@ -206,11 +206,7 @@ def _describe(run: RunData, title: str, place: int) -> dict[str, Any]:
         "card": make_card(run, board),
         "methods": methods_paragraph(run, board),
         **_judged(run),
-        "config": run.config or _yaml(run.manifest.get("config")),
-        "environment": run.manifest.get("environment") or {},
-        "stages": run.manifest.get("stages") or [],
-        "hashes": _hashes(run),
-        "inputs": run.manifest.get("inputs") or [],
+        "hashes": {path: sha256 for stage in run.manifest.stages for path, sha256 in stage.outputs.items()},
     }
 
 
@@ -246,15 +242,8 @@ def _facts(run: RunData, scores: Scores) -> Iterator[tuple[str, str]]:
         yield f"{row.n:,}", "test pairs"
     if run.margins:
         yield f"{len(run.margins):,}", "margins for training"
-    seconds = [stage.get("seconds") for stage in run.manifest.get("stages") or []]
-    if any(seconds):
-        yield duration(sum(s for s in seconds if s)), "in all"
-
-
-def _hashes(run: RunData) -> dict[str, str]:
-    """The hashes of the stages' outputs, by path."""
-    outputs = [stage.get("outputs") or {} for stage in run.manifest.get("stages") or []]
-    return {path: sha256 for stage in outputs for path, sha256 in stage.items() if sha256}
+    if seconds := sum(stage.seconds or 0 for stage in run.manifest.stages):
+        yield duration(seconds), "in all"
 
 
 def _judged(run: RunData) -> dict[str, int]:
@@ -265,8 +254,7 @@ def _judged(run: RunData) -> dict[str, int]:
     invalid = sum(margin.n_invalid for margin in run.margins)
     valid = sum(margin.n_judgments for margin in run.margins)
     own = {"judgments": valid + invalid, "invalid": invalid, "left_out": 0}
-    noted = {name: run.count("margin", name) for name in own}
-    return {name: own[name] if count is None else count for name, count in noted.items()}
+    return own | run.manifest.counts("margin", MarginCounts).model_dump(include=set(own), exclude_none=True)
 
 
 def _cell(value: Any) -> str:
@@ -307,7 +295,3 @@ def duration(seconds: float) -> str:
     if minutes == 0:
         return f"{rest} s"
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def _yaml(value: Any) -> str:
-    return "" if not value else yaml.safe_dump(value, sort_keys=False, allow_unicode=True)

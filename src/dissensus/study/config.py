@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from importlib import resources
 from pathlib import Path
@@ -10,10 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     Field,
-    ValidationError,
     model_validator,
 )
 
@@ -21,16 +18,14 @@ from dissensus.errors import ConfigError
 from dissensus.evaluate.ceilings import CEILING
 from dissensus.evaluate.people import PEOPLE
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.objectives import OBJECTIVES
+from dissensus.settings import Settings
 from dissensus.simulate import SimulationConfig
-from dissensus.study.judge_stage import JUDGES, CommitteeJudge, JudgeSettings, ModelJudge, PublishedJudge
+from dissensus.sources.holdout import DrawnTest, HoldOut
+from dissensus.study.judge_stage import CommitteeJudge, JudgeSettings, PublishedJudge
 from dissensus.study.parts import (
     Categories,
-    DrawnTest,
     Evaluation,
-    HoldOut,
     ModelSettings,
-    Settings,
     StudySweep,
     TestSet,
     Throughput,
@@ -212,11 +207,7 @@ def load_study(study: str | Path, *, overrides: dict[str, Any] | None = None, sc
             raise ConfigError(f"{place}: no scale '{scale}'; {has}")
         scaled = _presets_folder() / "scales" / f"{study}.{scale}.yaml"
         data = _replace(data, _settings_in(scaled.read_text(encoding="utf-8"), scaled.name))
-    data = _replace(data, overrides or {})
-    try:
-        return StudyConfig.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(f"{place}: {_first_problem(error)}") from error
+    return StudyConfig.load(_replace(data, overrides or {}), place=place)
 
 
 def _settings_in(text: str, place: str) -> dict[str, Any]:
@@ -258,61 +249,3 @@ def _presets_folder() -> Any:
 
 def _choices() -> str:
     return ", ".join(presets())
-
-
-def _first_problem(error: ValidationError) -> str:
-    """One line for the first problem: which setting, what is wrong, what would be right."""
-    errors = error.errors()
-    # A misspelt setting is missing under its right name as well: the spelling is what to fix.
-    problem = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
-    where = ".".join(str(part) for part in _without_tag(problem["loc"]))
-    key = str(problem["loc"][-1]) if problem["loc"] else ""
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(tuple(problem["loc"][:-1]))
-        close = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
-        return f"{where}: unknown setting; {hint}"
-    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        found = problem["input"].get("name") if isinstance(problem["input"], dict) else problem["input"]
-        close = difflib.get_close_matches(str(found), JUDGES, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(JUDGES)}"
-        return f"{where}: no judge is called {found!r}; {hint}"
-    if problem["type"] == "missing":
-        return f"{where}: missing; add it"
-    if key == "objective":
-        return f"{where}: unknown objective {problem['input']!r}; choose one of {', '.join(OBJECTIVES)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    found = "" if problem["type"] == "value_error" else f" (found {problem['input']!r})"
-    return f"{where + ': ' if where else ''}{message}{found}"
-
-
-def _without_tag(path: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Leave out the tag that a union of judges puts into the path behind the setting, or behind a judge's name."""
-    at = {"judge": 1, "judges": 2, "test_judges": 2}.get(str(path[0])) if path else None
-    return path if at is None else (*path[:at], *path[at + 1 :])
-
-
-def _known_keys(path: tuple[Any, ...]) -> list[str]:
-    model: type[BaseModel] = StudyConfig
-    sections: dict[str, type[BaseModel]] = {
-        "training": TrainConfig,
-        "models": ModelSettings,
-        "hold_out": HoldOut,
-        "in_domain": TrainSet,
-        "out_of_domain": TestSet,
-        "test": DrawnTest,
-        "sweep": StudySweep,
-        "categories": Categories,
-        "throughput": Throughput,
-        "evaluation": Evaluation,
-        "simulation": SimulationConfig,
-    }
-    if path:
-        model = (
-            JUDGES.get(str(path[-1]), CommitteeJudge)
-            if path[0] in ("judge", "judges", "test_judges")
-            else ModelJudge
-            if path[:2] == ("categories", "judge")
-            else sections.get(str(path[0]), StudyConfig)
-        )
-    return list(model.model_fields)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -18,32 +16,8 @@ from pydantic import (
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.primary import PRIMARY, check_primary
 from dissensus.reward.config import Sweep, TrainConfig
+from dissensus.settings import Settings
 from dissensus.study.judge_stage import ModelJudge
-
-
-class Settings(BaseModel):
-    """Frozen; an unknown setting is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HoldOut(Settings):
-    """Which pairs are kept for evaluation: whole groups, never single rows."""
-
-    by: Literal["group", "category", "dataset"] = "group"
-    count: PositiveInt | None = None
-    """How many values of ``by`` are drawn by the seed."""
-    share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The share of the values of ``by`` that is drawn instead."""
-    names: tuple[str, ...] | None = None
-    """The values themselves, instead."""
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if sum(given is not None for given in (self.count, self.share, self.names)) != 1:
-            raise ValueError("give one of count, share and names")
-        return self
 
 
 class TestSet(Settings):
@@ -71,14 +45,6 @@ class TrainSet(TestSet):
 def as_set(value: Any) -> Any:
     """Take a set that is given by its source alone."""
     return {"pairs": value} if isinstance(value, str) else value
-
-
-class DrawnTest(Settings):
-    """Test pairs drawn from every set, in domain and out, as in the paper."""
-
-    per_set: PositiveInt = 25
-    """Pairs of each set, no two of one prompt; all of them where a set has fewer prompts."""
-    seed: int = 0
 
 
 class StudySweep(Sweep):

@@ -1,19 +1,160 @@
-"""The folder of a run: the settings that are kept in it, and what the stages must not write over."""
+"""The folder of a run: its files, the settings that are kept in it, and what stages must not write over."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from dissensus.errors import OutputError
-from dissensus.files import write_text
+from dissensus.files import read_records, write_text
 from dissensus.files.overwrite import is_same, lies_in
+from dissensus.hashing import fingerprint_of
+from dissensus.records import Pair, Record
+from dissensus.simulate.copies import ANNOTATIONS, copy_file
 from dissensus.study.config import StudyConfig
+from dissensus.study.judge_stage import JudgeSettings
+from dissensus.study.sets import source_content
+from dissensus.study.test_judges import judges_of_test_pairs
 
 SETTINGS, MANIFEST = "study.yaml", "manifest.json"
+TRAIN, TEST, GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
+STORE, SCORES, REPORT = "judgments.db", "scores.json", "report.html"
+COPIES = "copies"
+DRAWN = "pairs/test_as_drawn.parquet"
+"""Test pairs before machines put them into categories, where they are to."""
+CATEGORIES, CATEGORY_AGREEMENT = "categories.parquet", "categories_agreement.json"
+
+_R = TypeVar("_R", bound=Record)
+
+
+def margin_files(judge: str) -> tuple[str, str]:
+    """Name the files of a judge's margins and of the pairs that it left out."""
+    return (
+        (f"margins/{judge}.parquet", f"margins/{judge}.left_out.json")
+        if judge
+        else ("margins.parquet", "left_out.json")
+    )
+
+
+def model_folder(name: str, seed: int) -> str:
+    """Name the folder of a model that was trained with a seed."""
+    return f"models/{name}/seed-{seed}"
+
+
+def predictions_file(name: str) -> str:
+    """Name the file of a model's predictions."""
+    return f"predictions/{name}.parquet"
+
+
+def judged_file(name: str) -> str:
+    """Name the file of a judge's judgments of the test pairs."""
+    return f"judged/{name}.parquet"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A study in a folder."""
+
+    study: StudyConfig
+    folder: Path
+    progress: bool = False
+    """Whether stages show how far they are."""
+
+    @cached_property
+    def config(self) -> StudyConfig:
+        """The study, with simulated copies and what their annotators say in place of the sets that are named."""
+        study = self.study
+        if study.copies != "simulated":
+            return study
+
+        def copied(sets: Mapping[str, Any]) -> dict[str, Any]:
+            return {
+                name: type(given)(**given.model_dump(include={"limit"}), pairs=self._copy(copy_file(name)))
+                for name, given in sets.items()
+            }
+
+        changes: dict[str, Any] = {
+            "copies": None,
+            "in_domain": copied(study.in_domain),
+            "out_of_domain": copied(study.out_of_domain),
+        }
+        return study.model_copy(update={**changes, "annotations": study.annotations or self._copy(ANNOTATIONS)})
+
+    def _copy(self, file: str) -> str:
+        return str(self.folder / COPIES / file)
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources of the pairs: the study's own first, then the sets'."""
+        config = self.config
+        sets = {**config.in_domain, **config.out_of_domain}
+        return [*([config.pairs] if config.pairs else []), *(given.pairs for given in sets.values())]
+
+    @cached_property
+    def contents(self) -> list[str | None]:
+        """The sources' hashes; None for what is on the Hub."""
+        return [source_content(source, self.config.copies) for source in self.sources]
+
+    @property
+    def drawn(self) -> str:
+        """The file of the test pairs as they were drawn."""
+        return TEST if self.config.categories is None else DRAWN
+
+    @property
+    def judges(self) -> dict[str, JudgeSettings]:
+        """The judges of the training pairs; the study's own is called ''."""
+        return {"": self.config.judge, **self.config.judges}
+
+    @cached_property
+    def test_judges(self) -> dict[str, Any]:
+        """The judges of the test pairs."""
+        return judges_of_test_pairs(self.config)
+
+    @property
+    def predicted(self) -> list[str]:
+        """The models that predict."""
+        return [*self.config.models, *self.config.pretrained]
+
+    def load(self, file: str, record_type: type[_R]) -> list[_R]:
+        """Read a file of the folder."""
+        return list(read_records(self.folder / file, record_type))
+
+    @cached_property
+    def test_texts(self) -> str:
+        """Hash what models and judges see of the test pairs."""
+        seen = {"id", "prompt", "response_a", "response_b"}
+        return fingerprint_of([pair.model_dump(mode="json", include=seen) for pair in self.load(TEST, Pair)])
+
+    def path(self, file: str) -> Path:
+        """Give the path of a file that is to be written, and make the folder that it lies in."""
+        path = self.folder / file
+        make_folder(path.parent)
+        return path
+
+    def waits_for_people(self) -> bool:
+        """Tell whether test pairs lack votes.
+
+        Drawn ones are compared with what people say of all of them, not with the few votes that some sets bring.
+        """
+        voted = [pair.votes is not None for pair in self.load(TEST, Pair)]
+        return not any(voted) or (self.config.test is not None and self.config.annotations is None and not all(voted))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder with those above it, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
 
 
 def keep_settings(folder: Path, settings: dict[str, Any]) -> None:

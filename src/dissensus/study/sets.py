@@ -12,11 +12,11 @@ from dissensus.errors import ConfigError, InputError
 from dissensus.files import content_of
 from dissensus.records import Message, Pair, Text
 from dissensus.sources import find_source, read_pairs
+from dissensus.sources.holdout import DrawnTest, apart_from, draw_some, draw_test, labelled, prompts_of, split_pairs
 from dissensus.study.config import StudyConfig
-from dissensus.study.holdout import apart_from, draw_some, draw_test, labelled, prompts_of, split_pairs
 from dissensus.study.human_votes import is_database, read_annotations, read_database, with_annotations
 from dissensus.study.judge_stage import VotesJudge
-from dissensus.study.parts import DrawnTest, TestSet
+from dissensus.study.parts import TestSet
 
 _HELD = "held_out_with_a_test_prompt"
 
@@ -35,7 +35,26 @@ class Sets:
     """Test pairs with votes out of the study's annotations; the others keep the votes that their set has, if any."""
 
 
-def read_sets(config: StudyConfig, copies: str | None = None) -> Sets:
+@dataclass(frozen=True)
+class Sizes:
+    """How many pairs a study has."""
+
+    train: int
+    test: int
+    tokens: float
+    """Of a judge's prompt, on average."""
+    exact: bool
+    """Whether the pairs were counted, or are as published."""
+    sets: Sequence[tuple[str, str, int]]
+    """Name, domain and pairs."""
+    without_votes: int
+    prompts: int
+    """Distinct prompts of the test pairs."""
+    unknown: Sequence[str] = ()
+    """Sets whose size, or share in the test, nobody knows before they are read."""
+
+
+def read_sets(config: StudyConfig) -> Sets:
     """Read a study's pairs and split them into training and test pairs; those of out-of-domain sets are tested on.
 
     A set that the study names (``in_domain``, ``out_of_domain``) gives its name and domain to its pairs. Where there
@@ -44,14 +63,13 @@ def read_sets(config: StudyConfig, copies: str | None = None) -> Sets:
 
     Args:
         config: the study.
-        copies: the folder with copies of public data sets; the Hub by default.
 
     Raises:
         InputError: a source cannot be read, two sets share a pair id, or no test pair has votes where people are not
             to be asked yet.
         ConfigError: the split leaves nothing on a side.
     """
-    sets = _drawn(config, copies) if config.in_domain else _split(config, copies)
+    sets = _drawn(config) if config.in_domain else _split(config)
     whole = label_counts_as_vote(config)
     train = [labelled(p, config.label, seed=config.label_seed, votes_stay_whole=whole) for p in sets.train]
     train, test = _same_kind(train, sets.test)
@@ -89,9 +107,9 @@ def annotations_content(source: str) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def _split(config: StudyConfig, copies: str | None) -> Sets:
-    train, test = split_pairs(list(_own(config, copies)), config.hold_out)
-    others = [list(_outside(config, name, copies)) for name in config.out_of_domain]
+def _split(config: StudyConfig) -> Sets:
+    train, test = split_pairs(list(_own(config)), config.hold_out)
+    others = [list(_outside(config, name)) for name in config.out_of_domain]
     outside = [pair for pairs in others for pair in pairs]
     seen: set[str] = set()
     for pair in [*train, *test, *outside]:
@@ -106,19 +124,21 @@ def _split(config: StudyConfig, copies: str | None) -> Sets:
     return Sets(free, [*test, *outside], [len(train) + len(test), *map(len, others)], counts)
 
 
-def _drawn(config: StudyConfig, copies: str | None) -> Sets:
+def _drawn(config: StudyConfig) -> Sets:
     draw = config.test
     assert draw is not None  # the settings see to it
-    sets = {name: list(_read(given, copies)) for name, given in config.in_domain.items()}
+    sets = {name: list(_read(given, config.copies)) for name, given in config.in_domain.items()}
     test: dict[str, Pair] = {}
     rows = []
     for name, given in config.in_domain.items():
         where = given.test_split
-        candidates = sets[name] if where is None else list(_read(given.model_copy(update={"split": where}), copies))
+        candidates = (
+            sets[name] if where is None else list(_read(given.model_copy(update={"split": where}), config.copies))
+        )
         _draw_into(test, candidates, draw, name, "in")
         rows.append(len(sets[name]))
     for name, outside in config.out_of_domain.items():
-        candidates = list(_read(outside, copies))
+        candidates = list(_read(outside, config.copies))
         _draw_into(test, candidates, draw, name, "out")
         rows.append(len(candidates))
     train, counts = _training(sets, config, draw, list(test.values()))
@@ -191,22 +211,22 @@ def named_by_the_study(config: StudyConfig) -> dict[str, str]:
     return {"dataset": config.dataset} if config.dataset else {}
 
 
-def _own(config: StudyConfig, copies: str | None) -> Iterator[Pair]:
+def _own(config: StudyConfig) -> Iterator[Pair]:
     named = named_by_the_study(config)
-    for pair in _read_own(config, copies):
+    for pair in _read_own(config):
         yield _with(pair, **{key: getattr(pair, key) or value for key, value in named.items()})
 
 
-def _read_own(config: StudyConfig, copies: str | None) -> Iterator[Pair]:
+def _read_own(config: StudyConfig) -> Iterator[Pair]:
     if config.pairs != "simulated":
-        return _read(TestSet(pairs=config.pairs, columns=config.columns, split=config.split), copies)
+        return _read(TestSet(pairs=config.pairs, columns=config.columns, split=config.split), config.copies)
     from dissensus.simulate import SimulationConfig, simulate
 
     return iter(simulate(config.simulation or SimulationConfig()).pairs)
 
 
-def _outside(config: StudyConfig, name: str, copies: str | None) -> Iterator[Pair]:
-    for pair in _read(config.out_of_domain[name], copies):
+def _outside(config: StudyConfig, name: str) -> Iterator[Pair]:
+    for pair in _read(config.out_of_domain[name], config.copies):
         yield _with(pair, dataset=name, domain="out")
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import textwrap
-from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -59,24 +56,13 @@ def _yaml(value: Any) -> list[str]:
 
 def _fields(model: type[BaseModel]) -> list[tuple[str, str, Any]]:
     """List fields with what their descriptions say, and their defaults."""
-    words = _descriptions(model)
     found = []
     for name, field in model.model_fields.items():
         default = None if field.is_required() else field.get_default(call_default_factory=True)
         dumped = default.model_dump(mode="json", exclude_none=True) if isinstance(default, BaseModel) else default
-        found.append((name, words.get(name, ""), list(dumped) if isinstance(dumped, tuple) else dumped))
-    return found
-
-
-def _descriptions(model: type[BaseModel]) -> dict[str, str]:
-    """Read the texts that stand below the fields in the source."""
-    [body] = ast.parse(textwrap.dedent(inspect.getsource(model))).body
-    assert isinstance(body, ast.ClassDef)
-    found = {}
-    for field, below in pairwise(body.body):
-        match field, below:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = " ".join(text.split())
+        found.append(
+            (name, " ".join((field.description or "").split()), list(dumped) if isinstance(dumped, tuple) else dumped)
+        )
     return found
 
 

@@ -13,7 +13,6 @@ from dissensus.errors import InputError
 from dissensus.files import read_pairs as read_any_pairs
 from dissensus.files import read_records
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
-from dissensus.report.folder.manifest import check_manifest
 
 Log = Sequence[Mapping[str, Any]]
 """The rows of one training.jsonl."""
@@ -42,18 +41,6 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not valid JSON (nested too deeply); run the study again") from error
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error}); run the study again") from error
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest whose parts have the types that the page relies on."""
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected an object, found a {type(value).__name__}; run the study again")
-    try:
-        check_manifest(value)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}; run the study again") from error
-    return value
 
 
 def read_metrics(path: Path) -> list[Metric]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dissensus.errors import EvaluationError, InputError
 from dissensus.evaluate.join import Joined, join
@@ -14,7 +14,6 @@ from dissensus.report.folder.load_files import (
     Log,
     read_judgments,
     read_log,
-    read_manifest,
     read_margins,
     read_metrics,
     read_pairs,
@@ -24,6 +23,7 @@ from dissensus.report.folder.load_files import (
 from dissensus.report.folder.loose_files import find_loose, find_scorecard
 from dissensus.report.folder.safe_folder import RunFolder
 from dissensus.report.judge_data import Judged, Sources, load_judged
+from dissensus.run_records import NOTHING_NOTED, JudgeCounts, RunManifest, SettingsRecord, read_manifest
 
 _T = TypeVar("_T")
 
@@ -33,7 +33,8 @@ class RunData:
     """A run, loaded; each part may be missing while the run is unfinished."""
 
     name: str
-    manifest: Mapping[str, Any] = field(default_factory=dict)
+    manifest: RunManifest = NOTHING_NOTED
+    """What the study has noted; nothing where the verbs have run by themselves."""
     config: str = ""
     """The resolved settings, as YAML."""
     metrics: Sequence[Metric] = ()
@@ -55,59 +56,31 @@ class RunData:
     """Where it was loaded from."""
 
     @property
-    def settings(self) -> Mapping[str, Any]:
-        """The settings that the manifest has noted; empty where it has none."""
-        config = self.manifest.get("config")
-        return config if isinstance(config, dict) else {}
-
-    @property
-    def models(self) -> Mapping[str, Mapping[str, Any]]:
-        """The reward models of the settings, with their own settings."""
-        models = self.settings.get("models")
-        return {name: own for name, own in models.items() if isinstance(own, dict)} if isinstance(models, dict) else {}
+    def settings(self) -> SettingsRecord:
+        """The settings that the manifest has noted."""
+        return self.manifest.settings
 
     @property
     def predicted_files(self) -> Collection[str] | None:
         """The files of predictions of the models that the settings name; None where they name none."""
-        pretrained = self.settings.get("pretrained")
-        names = [*self.models, *(pretrained if isinstance(pretrained, dict) else ())]
+        names = [*self.settings.models, *self.settings.pretrained]
         return {f"predictions/{name}.parquet" for name in names} or None
 
     @property
     def log_files(self) -> Collection[str] | None:
         """The training logs of the models and seeds that the settings name; None where they name none."""
-        seeds = self.settings.get("seeds")
-        numbers = seeds if isinstance(seeds, list) else []
-        named = {f"models/{name}/seed-{number}/training.jsonl" for name in self.models for number in numbers}
-        return named or None
+        models, seeds = self.settings.models, self.settings.seeds
+        return {f"models/{name}/seed-{seed}/training.jsonl" for name in models for seed in seeds} or None
 
     @property
     def judged_files(self) -> Collection[str] | None:
         """The files of judgments of test pairs that stages have written; None where there are no settings."""
-        outputs = (stage.get("outputs") or {} for stage in self.manifest.get("stages") or [])
-        return {path for written in outputs for path in written} if self.settings else None
-
-    @property
-    def evaluation(self) -> Mapping[str, Any]:
-        """The settings of the evaluation."""
-        found = self.settings.get("evaluation")
-        return found if isinstance(found, dict) else {}
+        return None if self.manifest.config is None else {path for one in self.manifest.stages for path in one.outputs}
 
     @property
     def level(self) -> float:
         """The coverage of the intervals: as set, or what is used where nothing is."""
-        level = self.evaluation.get("level")
-        return level if isinstance(level, float) and 1e-6 < level < 1 - 1e-6 else 0.95
-
-    def count(self, stage: str, name: str) -> int | None:
-        """One number that a stage has counted; None where it has not."""
-        found = self.counts(stage).get(name)
-        return found if isinstance(found, int) else None
-
-    def counts(self, stage: str) -> Mapping[str, Any]:
-        """What a stage has counted; empty where it has not run."""
-        found = (row.get("counts") for row in self.manifest.get("stages") or [] if row.get("name") == stage)
-        return next((counts for counts in found if isinstance(counts, dict)), {})
+        return self.settings.evaluation.level
 
 
 def load_run(path: Path, *, store: Path | None = None) -> RunData:
@@ -175,7 +148,7 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
         missing.extend(f"{name}: left aside, as the study does not name it (any more)" for name in others)
         return [folder.path / name for name in found if name not in others]
 
-    manifest = part("manifest.json", "the manifest", read_manifest) or {}
+    manifest = part("manifest.json", "the manifest", read_manifest) or NOTHING_NOTED
     config = part("study.yaml", "the settings", read_text) or ""
     margins = part("margins.parquet", "the margins", read_margins) or []
     noted = RunData(name="", manifest=manifest)
@@ -192,10 +165,9 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
     if judged is None:
         missing.append(_no_store(noted))
     judgments = read_judgments(own("judged/*.parquet", noted.judged_files))
-    known = noted.counts("judge").get("judge")
-    sources = Sources(judged, judgments, None if known is None else str(known))
+    sources = Sources(judged, judgments, manifest.counts("judge", JudgeCounts).judge)
     return RunData(
-        name=str(manifest.get("name") or folder.path.resolve().name),
+        name=manifest.name or folder.path.resolve().name,
         manifest=manifest,
         config=config,
         metrics=metrics,
@@ -219,9 +191,8 @@ def _judged(
 
 
 def _no_store(run: RunData) -> str:
-    judge = run.settings.get("judge")
-    named = judge.get("store") if isinstance(judge, dict) else None
-    elsewhere = f"; the settings name {named}, which is read where --store gives it" if isinstance(named, str) else ""
+    named = run.settings.judge and run.settings.judge.store
+    elsewhere = f"; the settings name {named}, which is read where --store gives it" if named else ""
     return f"the judgments (judgments.db{elsewhere})"
 
 
@@ -235,16 +206,15 @@ def _logs(folder: RunFolder, paths: Iterable[Path]) -> dict[str, dict[str, Log]]
 
 def _untrained(folder: RunFolder, run: RunData) -> list[str]:
     """Name the models of the settings that are not trained, or have not predicted, by now."""
-    seeds = run.settings.get("seeds")
     wanted = [
         (f"the model {name}, seed {seed}", f"models/{name}/seed-{seed}")
-        for name in run.models
-        for seed in (seeds if isinstance(seeds, list) else [])
+        for name in run.settings.models
+        for seed in run.settings.seeds
         if folder.has_folder("models")
     ]
     absent = [f"{what} ({path})" for what, path in wanted if not folder.has_folder(path)]
     if folder.has_folder("predictions"):
-        named = {name: f"predictions/{name}.parquet" for name in run.models}
+        named = {name: f"predictions/{name}.parquet" for name in run.settings.models}
         absent += [f"the predictions of {name} ({path})" for name, path in named.items() if not folder.file(path)]
     return absent
 

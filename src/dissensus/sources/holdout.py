@@ -1,18 +1,46 @@
-"""Labels and the split of a study: who is trained on, with whose choice, and who is kept for the comparison."""
+"""Splits of pairs: whole prompts held out or drawn for a test, limits, and the labels of training pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field, PositiveInt, model_validator
 
 from dissensus.errors import ConfigError
 from dissensus.hashing import number_of
 from dissensus.records import Pair, Votes, plain_text
+from dissensus.settings import Settings
 from dissensus.sources.label_votes import with_drawn_label
-from dissensus.study.parts import DrawnTest, HoldOut
+
+
+class HoldOut(Settings):
+    """Which pairs are kept for evaluation: whole groups, never single rows."""
+
+    by: Literal["group", "category", "dataset"] = "group"
+    count: PositiveInt | None = None
+    """How many values of ``by`` are drawn by the seed."""
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The share of the values of ``by`` that is drawn instead."""
+    names: tuple[str, ...] | None = None
+    """The values themselves, instead."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum(given is not None for given in (self.count, self.share, self.names)) != 1:
+            raise ValueError("give one of count, share and names")
+        return self
+
+
+class DrawnTest(Settings):
+    """Test pairs drawn from every set, in domain and out, as in the paper."""
+
+    per_set: PositiveInt = 25
+    """Pairs of each set, no two of one prompt; all of them where a set has fewer prompts."""
+    seed: int = 0
 
 
 def labelled(pair: Pair, label: Literal["own", "one-vote"], *, seed: int, votes_stay_whole: bool) -> Pair:

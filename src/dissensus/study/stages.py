@@ -1,0 +1,391 @@
+"""The stages of a study as data: what decides each, what it reads and writes, its work and its estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from dissensus.files import content_of
+from dissensus.hashing import fingerprint_of
+from dissensus.judge.language.plan import LanguageConfig
+from dissensus.run_records import Counts, JudgeCounts, StageRecord
+from dissensus.simulate.copies import ANNOTATIONS, copy_file
+from dissensus.steps import train
+from dissensus.study import work
+from dissensus.study.config import StudyConfig
+from dissensus.study.judge_stage import (
+    CommitteeJudge,
+    ModelJudge,
+    StoreJudge,
+    VotesJudge,
+    deciding,
+    outside_content,
+    stored_content,
+)
+from dissensus.study.parts import Throughput
+from dissensus.study.run_folder import (
+    CATEGORIES,
+    CATEGORY_AGREEMENT,
+    COPIES,
+    GOLD,
+    REPORT,
+    SCORES,
+    TEST,
+    TRAIN,
+    Run,
+    judged_file,
+    margin_files,
+    model_folder,
+    predictions_file,
+)
+from dissensus.study.sets import Sizes, annotations_content, label_counts_as_vote, named_by_the_study
+from dissensus.study.test_judges import judged_content
+
+_REPLY_TOKENS = 5
+Made = Mapping[str, StageRecord]
+"""The stages that are done, by name."""
+Input = Callable[[Made], Iterable[str]]
+"""Hashes, or other words, for something that a stage reads."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage would do."""
+
+    lines: Sequence[str] = field(default_factory=list)
+    trained: int = 0
+    """Pairs through a model in training."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a study."""
+
+    name: str
+    work: Callable[[Made], Counts]
+    settings: Any = None
+    """Those that decide its result, as JSON-able values."""
+    inputs: Sequence[Input] = ()
+    outputs: Sequence[str] = ()
+    """The files that it writes, relative to the run's folder; one with a ``*`` stands for as many as there are."""
+    holds: Callable[[Counts], bool] = lambda _: True
+    """Whether what an earlier run left in a database, whose bytes are no content, is still there."""
+    estimate: Callable[[Sizes], Estimate] = lambda _: Estimate()
+    needs_votes: bool = False
+    """Whether it waits until people have voted on the test pairs."""
+
+    def fingerprint(self, made: Made, version: str) -> str:
+        """Hash all that decides its result."""
+        return fingerprint_of([self.name, version, self.settings, [part for one in self.inputs for part in one(made)]])
+
+
+def plan(run: Run) -> list[Stage]:
+    """List the stages of a study in the order in which they run. Nothing is read or written for it."""
+    stages = [*_copies(run), _pairs(run), *_categories(run)]
+    for name in run.judges:
+        stages += [_judge(run, name), _margin(run, name)]
+    for name in run.config.models:
+        stages += [*_train(run, name), _predict(run, name)]
+    stages += [_pretrained(run, name, source) for name, source in run.config.pretrained.items()]
+    stages += [_judge_test(run, name) for name in run.test_judges]
+    return [*stages, _evaluate(run), _report(run)]
+
+
+def _copies(run: Run) -> Iterator[Stage]:
+    study = run.study
+    if study.copies != "simulated":
+        return
+    assert study.simulation is not None  # the settings see to it
+    names = [*study.in_domain, *study.out_of_domain]
+    yield Stage(
+        "copies",
+        lambda _: work.write_copies(run),
+        settings=[list(study.in_domain), list(study.out_of_domain), study.simulation.model_dump(mode="json")],
+        outputs=[f"{COPIES}/{file}" for file in (*map(copy_file, names), ANNOTATIONS)],
+    )
+
+
+def _pairs(run: Run) -> Stage:
+    config = run.config
+    chosen = {"columns", "split", "dataset", "simulation", "label", "label_seed", "hold_out", "out_of_domain"}
+    if config.in_domain:
+        chosen |= {"in_domain", "test"}
+    settings = config.model_dump(mode="json", include=chosen)
+    for one in (*settings["out_of_domain"].values(), *settings.get("in_domain", {}).values()):
+        one.pop("pairs")  # its content counts, and its name where that is not known
+    if config.pairs:
+        settings["named"] = named_by_the_study(config)  # a file of another name gives another data set
+    if config.label == "own" and label_counts_as_vote(config):
+        settings["votes_stay_whole"] = True  # also of the pairs whose label is one of them
+
+    def contents(_: Made) -> list[str]:
+        annotated = [] if config.annotations is None else [annotations_content(config.annotations)]
+        found = zip(run.contents, run.sources, strict=True)
+        return [*(sha256 or f"named {source}" for sha256, source in found), *annotated]
+
+    return Stage("pairs", lambda _: work.make_pairs(run), settings, [contents], [TRAIN, run.drawn, GOLD])
+
+
+def _categories(run: Run) -> Iterator[Stage]:
+    settings = run.config.categories
+    if settings is None:
+        return
+    judge = settings.judge
+    # Whoever gave the categories that test pairs have already stands in the file.
+    given = {"origin": "people"} if run.config.annotations else {}
+    beside = () if judge is None else [_outside(partial(outside_content, judge, run.config.pairs))]
+    yield Stage(
+        "categories",
+        lambda _: work.classify(run, settings),
+        settings={"name": settings.name, "judge": None if judge is None else deciding(judge), **given},
+        inputs=[_file(run.drawn), *beside],
+        outputs=[TEST, CATEGORIES, CATEGORY_AGREEMENT],
+        estimate=partial(_estimate_categories, run),
+    )
+
+
+def _estimate_categories(run: Run, sizes: Sizes) -> Estimate:
+    settings = run.config.categories
+    if settings is None or settings.judge is None:
+        return Estimate()
+    # Options stand in a fixed order; whether several answers are correct is asked once for each prompt.
+    judging, asked = settings.judge.model_copy(update={"order": "ab"}), sizes.test + sizes.prompts
+    return estimate_judge("categories of prompts, and of pairs", judging, asked, sizes, run.config.throughput)
+
+
+def _judge(run: Run, name: str) -> Stage:
+    """Have a judge judge the training pairs."""
+    judging = run.judges[name]
+    read = GOLD if isinstance(judging, VotesJudge) else TRAIN
+    return Stage(
+        f"judge {name}".strip(),
+        lambda _: work.judge_training_pairs(run, judging, read),
+        settings=[deciding(judging), run.config.label],
+        inputs=[_file(read), _outside(partial(outside_content, judging, run.config.pairs))],
+        holds=partial(work.has_judged, run, judging),
+        estimate=lambda sizes: estimate_judge(
+            f"judge {name}".strip(), judging, sizes.train, sizes, run.config.throughput
+        ),
+    )
+
+
+def _margin(run: Run, name: str) -> Stage:
+    """Make the margins of a judge's judgments."""
+    judging, judged = run.judges[name], f"judge {name}".strip()
+
+    def said(made: Made) -> list[str]:
+        stored = [stored_content(judging)] if isinstance(judging, StoreJudge) else []
+        return [_full_name(made[judged]), made[judged].fingerprint, *_file(TRAIN)(made), *stored]
+
+    return Stage(
+        f"margin {name}".strip(),
+        lambda made: work.make_margins(run, name, _full_name(made[judged])),
+        settings=[deciding(judging), run.config.allow_missing],
+        inputs=[said],
+        outputs=margin_files(name),
+    )
+
+
+def _train(run: Run, name: str) -> Iterator[Stage]:
+    """Train a model, once with each seed; with a sweep, seeds after the first take its learning rate."""
+    config, sweep, seeds = run.config.models[name], run.config.sweep, run.config.seeds
+    # Without margins of its own, the baseline still trains on the pairs that the others can use.
+    judged = [margin_files(judge)[1] for judge in run.judges]
+    if config.reads_margins:
+        judged.append(margin_files(config.judge)[0])
+    read = [*map(_file, (TRAIN, *judged)), _outside(lambda: [_model_content(config.model)])]
+    for seed in seeds:
+        folder = model_folder(name, seed)
+        first = [] if sweep is None or seed == seeds[0] else [_weights(_trained(name, seeds[0]))]
+        yield Stage(
+            _trained(name, seed),
+            lambda _, seed=seed: work.train(run, name, seed),  # type: ignore[misc]
+            settings=train.fingerprint(work.training_settings(run, name, seed)),
+            inputs=[*read, *first],
+            outputs=[f"{folder}/model*.safetensors*", f"{folder}/dissensus.json"],
+            estimate=partial(estimate_training, run.config, name, seed),
+        )
+
+
+def _predict(run: Run, name: str) -> Stage:
+    seeds = run.config.seeds
+    models = {seed: str(run.folder / model_folder(name, seed)) for seed in seeds}
+    return Stage(
+        f"predict {name}",
+        lambda _: work.predict(run, name, models),
+        settings=[name, list(seeds), run.config.models[name].max_length],
+        inputs=[_test_texts(run), *(_weights(_trained(name, seed)) for seed in seeds)],
+        outputs=[predictions_file(name)],
+    )
+
+
+def _pretrained(run: Run, name: str, source: str) -> Stage:
+    """Predict with a model that somebody else has trained."""
+
+    def weights(_: Made) -> list[str]:
+        return [_model_content(source) or f"named {source}"]
+
+    return Stage(
+        f"predict {name}",
+        lambda _: work.predict(run, name, {None: source}),
+        settings=[name],
+        inputs=[_test_texts(run), weights],
+        outputs=[predictions_file(name)],
+        estimate=lambda _: Estimate([f"predict {name}: {source}, not trained"]),
+    )
+
+
+def _judge_test(run: Run, name: str) -> Stage:
+    """Have a judge judge the test pairs."""
+    judging = run.test_judges[name]
+    learns = [_file(TRAIN)] if isinstance(judging, CommitteeJudge) else []
+    asked = run.config.test_judges is not None
+    return Stage(
+        f"judge the test pairs: {name}",
+        lambda _: work.judge_test(run, name),
+        # Whether it was asked for decides whether having nothing to say is an error.
+        settings=[name, deciding(judging), asked],
+        inputs=[_test_texts(run), *learns, _outside(partial(judged_content, judging, run.config))],
+        outputs=[judged_file(name)],
+        estimate=lambda sizes: (
+            estimate_judge("judge of the test pairs", judging, sizes.test, sizes, run.config.throughput)
+            if asked
+            else Estimate()
+        ),
+    )
+
+
+def _evaluate(run: Run) -> Stage:
+    read = [TEST, *map(predictions_file, run.predicted), *map(judged_file, run.test_judges)]
+    return Stage(
+        "evaluate",
+        lambda _: work.score(run),
+        settings=[run.config.evaluation.model_dump(mode="json"), run.config.baseline, run.predicted],
+        inputs=[*map(_file, read)],
+        outputs=[SCORES],
+        needs_votes=True,
+    )
+
+
+def _report(run: Run) -> Stage:
+    def stages(made: Made) -> list[str]:
+        return [fingerprint_of([stage.fingerprint, stage.outputs]) for stage in made.values()]
+
+    return Stage(
+        "report",
+        lambda _: work.report(run),
+        settings=run.config.title,
+        inputs=[stages],
+        outputs=[REPORT],
+        needs_votes=True,
+    )
+
+
+def _file(path: str) -> Input:
+    """Read a file that an earlier stage has written."""
+    return lambda made: [next(stage.outputs[path] for stage in made.values() if path in stage.outputs)]
+
+
+def _outside(find: Callable[[], Iterable[str]]) -> Input:
+    """Read what no stage has written."""
+    return lambda _: find()
+
+
+def _test_texts(run: Run) -> Input:
+    """Read what models and judges see of the test pairs: people's votes and categories change nothing of it."""
+    return lambda _: [run.test_texts]
+
+
+def _weights(stage: str) -> Input:
+    """Read the weights that a stage trained: one file, or the parts of a large model and their index."""
+
+    def weights(made: Made) -> list[str]:
+        files = {path: sha256 for path, sha256 in made[stage].outputs.items() if ".safetensors" in path}
+        return [next(iter(files.values())) if len(files) == 1 else fingerprint_of(files)]
+
+    return weights
+
+
+def _trained(name: str, seed: int) -> str:
+    return f"train {name} seed {seed}"
+
+
+def _full_name(stage: StageRecord) -> str:
+    """Name the judge of a stage as the store calls it."""
+    assert isinstance(stage.counts, JudgeCounts)
+    assert stage.counts.judge is not None
+    return stage.counts.judge
+
+
+def _model_content(name: str) -> str:
+    """Hash the weights and settings of a model in a folder; nothing for an id of the Hub."""
+    from dissensus.text.encoder import resolve_model
+
+    return content_of(resolve_model(name)) or ""
+
+
+def estimate_judge(title: str, judging: Any, pairs: int, sizes: Sizes, throughput: Throughput) -> Estimate:
+    """Estimate what a judge of so many pairs would be asked, and what that costs."""
+    if isinstance(judging, CommitteeJudge):
+        return Estimate(
+            [f"{title}: a committee, {pairs:,} pairs × {judging.n} = {pairs * judging.n:,} judgments; no cost"]
+        )
+    if not isinstance(judging, ModelJudge):
+        return Estimate([f"{title}: {judging.name}, no cost"])
+    prompts = pairs * _prompts(judging.language)
+    asked, what = prompts, "choice distributions of one forward pass each"
+    if judging.mode == "sample":
+        asked = pairs * judging.n
+        what = f"replies to {prompts:,} prompts (as many requests where n is supported)"
+    read, written = prompts * sizes.tokens, asked * (_REPLY_TOKENS if judging.mode == "sample" else 1)
+    lines = [
+        f"{title}: {judging.model} ({judging.name}), {pairs:,} pairs, {asked:,} {what}",
+        f"  tokens read {_short(read)}, written {_short(written)}; votes per pair {judging.n}",
+    ]
+    if judging.price_prompt or judging.price_reply:
+        cost = (read * judging.price_prompt + written * judging.price_reply) / 1e6
+        lines.append(f"  cost ${cost:,.2f} at ${judging.price_prompt}/${judging.price_reply} per million tokens")
+    return Estimate([*lines, hours(asked, throughput.judgments_per_second, "judgments_per_second")])
+
+
+def _prompts(language: LanguageConfig) -> int:
+    """Distinct prompts about one pair: each order that it is shown in, to each persona, while there are judgments."""
+    shown = (2 if language.order == "both" else 1) * max(1, len(language.personas))
+    return min(language.n, shown)
+
+
+def estimate_training(config: StudyConfig, name: str, seed: int, sizes: Sizes) -> Estimate:
+    """Estimate the training of a model with a seed; the first seed speaks for all of them."""
+    model = config.models[name]
+    rates = len(config.sweep.values()) if config.sweep and seed == config.seeds[0] else 1
+    pairs = round(sizes.train * (1 - model.validation))
+    trained = pairs * model.epochs * rates
+    if seed != config.seeds[0]:
+        return Estimate([], trained)
+    steps = -(-pairs // model.batch_size) * model.epochs
+    swept = f"{rates} learning rates" if config.sweep else "1 learning rate"
+    others = len(config.seeds) - 1
+    more = f" and {others} more seeds" if others else ""
+    runs = f"{rates + others} runs of {steps:,} steps"
+    return Estimate([f"train {name}: {model.model}, {model.objective}, {swept}{more}: {runs}"], trained)
+
+
+def hours(count: float, per_second: float | None, setting: str) -> str:
+    """Say how many hours something takes."""
+    if per_second is None:
+        return f"  hours: give throughput.{setting}, as measured on your machine"
+    return f"  about {count / per_second / 3600:,.1f} hours at {per_second:g} a second (throughput.{setting})"
+
+
+def _short(number: float) -> str:
+    """Shorten a count.
+
+    >>> _short(1234), _short(5_600_000)
+    ('1.2 thousand', '5.6 million')
+    """
+    for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if number >= size:
+            return f"{number / size:.1f} {word}"
+    return f"{number:.0f}"

@@ -1,0 +1,227 @@
+"""The work of a study's stages: each reads and writes files of the run's folder and returns what it has counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dissensus.evaluate.evaluation import evaluate_predictions
+from dissensus.files import write_json, write_records
+from dissensus.records import Judgment, Margin, Pair, Prediction
+from dissensus.reward.config import Sweep
+from dissensus.run_records import (
+    CategoryCounts,
+    CopyCounts,
+    Counts,
+    JudgeCounts,
+    MarginCounts,
+    PairCounts,
+    PredictCounts,
+    ScoreCounts,
+    TrainCounts,
+)
+from dissensus.simulate import copies
+from dissensus.steps.train import TrainSettings
+from dissensus.study.judge_stage import JudgeSettings, ModelJudge, StoreJudge, make_judgments, recall
+from dissensus.study.parts import Categories
+from dissensus.study.run_folder import (
+    CATEGORIES,
+    CATEGORY_AGREEMENT,
+    COPIES,
+    GOLD,
+    REPORT,
+    SCORES,
+    STORE,
+    TEST,
+    TRAIN,
+    Run,
+    judged_file,
+    margin_files,
+    model_folder,
+    predictions_file,
+)
+from dissensus.study.sets import read_sets
+from dissensus.study.test_judges import judge_test_pairs
+
+
+def write_copies(run: Run) -> CopyCounts:
+    """Write the simulated copies of the study's sets."""
+    study = run.study
+    assert study.simulation is not None  # the settings see to it
+    annotated = copies.write_copies(run.folder / COPIES, study.in_domain, study.out_of_domain, study.simulation)
+    return CopyCounts(sets=len(study.in_domain) + len(study.out_of_domain), annotated=annotated)
+
+
+def make_pairs(run: Run) -> PairCounts:
+    """Read the sets and split them; the votes of training pairs go into a file of their own."""
+    sets = read_sets(run.config)
+    write_records(run.path(GOLD), sets.train)
+    write_records(run.path(TRAIN), [pair.model_copy(update={"votes": None}) for pair in sets.train])
+    write_records(run.path(run.drawn), sets.test)
+    unvoted = sum(pair.votes is None for pair in sets.test)
+    return PairCounts(
+        train=len(sets.train),
+        test=len(sets.test),
+        rows=sets.rows,
+        **sets.counts,
+        test_annotated=None if run.config.annotations is None else sets.annotated,
+        test_without_votes=unvoted or None,
+    )
+
+
+def classify(run: Run, settings: Categories) -> CategoryCounts:
+    """Put test pairs into categories where they have none."""
+    from dissensus.study.categories import classify_test_pairs
+
+    found = classify_test_pairs(
+        run.load(run.drawn, Pair),
+        settings,
+        run.folder / STORE,
+        origin="people" if run.config.annotations else "source",
+        progress=run.progress,
+    )
+    write_records(run.path(TEST), found.pairs)
+    write_records(run.path(CATEGORIES), found.classifications)
+    write_json(run.path(CATEGORY_AGREEMENT), found.agreement)
+    return CategoryCounts.model_validate(found.counts)
+
+
+def judge_training_pairs(run: Run, judging: JudgeSettings, read: str) -> JudgeCounts:
+    """Have a judge judge the training pairs, with their votes where it reads those."""
+    counts = make_judgments(
+        judging,
+        run.load(read, Pair),
+        run.folder / STORE,
+        pairs_file=run.config.pairs,
+        drawn_label=run.config.label == "one-vote",
+        progress=run.progress,
+    )
+    return JudgeCounts.model_validate(counts)
+
+
+def has_judged(run: Run, judging: JudgeSettings, counts: Counts) -> bool:
+    """Tell whether the store has at least what it had: others may have added to it, but it may have been lost."""
+    from dissensus.judge import JudgmentStore
+
+    if isinstance(judging, StoreJudge):
+        return True
+    path = run.folder / STORE
+    if not path.is_file() or not isinstance(counts, JudgeCounts) or counts.judge is None:
+        return False
+    with JudgmentStore(path, create=False) as store:
+        return store.judges().get(counts.judge, 0) >= (1 if counts.stored is None else counts.stored)
+
+
+def make_margins(run: Run, name: str, judge: str) -> MarginCounts:
+    """Make margins of what the store has of a judge, given by its name in the study and its full name."""
+    from dissensus.judge import JudgmentStore
+    from dissensus.study import margin_stage
+
+    judging = run.judges[name]
+    pairs = run.load(TRAIN, Pair)
+    ids = [pair.id for pair in pairs]
+    votes = judging.votes if isinstance(judging, StoreJudge | ModelJudge) else "drawn"
+    path = Path(judging.store) if isinstance(judging, StoreJudge) else run.folder / STORE
+    with JudgmentStore(path, create=False) as store:
+        recalled = recall(judging, store, judge, pairs)
+        margins = margin_stage.make_margins(recalled, ids, votes=votes, allow_missing=run.config.allow_missing)
+    margins_file, left_out_file = margin_files(name)
+    write_records(run.path(margins_file), margins)
+    left_out = sorted(set(ids) - {margin.pair_id for margin in margins})
+    write_json(run.path(left_out_file), left_out)
+    # The judgments of pairs that are left out count too: no margin tells of them.
+    found = recalled.found
+    return MarginCounts(
+        margins=len(margins),
+        judgments=found.judgments,
+        invalid=found.invalid,
+        left_out=len(left_out),
+        readings=found.readings,
+        unfinished=found.unfinished,
+        in_one_order=found.in_one_order,
+    )
+
+
+def train(run: Run, name: str, seed: int) -> TrainCounts:
+    """Train a model with a seed; with a sweep, seeds after the first take the rate that it has chosen."""
+    from dissensus.steps import train
+
+    config = run.config
+    margins = {judge: run.load(margin_files(judge)[0], Margin) for judge in run.judges}
+    pairs = run.load(TRAIN, Pair)
+    if config.allow_missing:
+        # Every model sees the pairs that every judge has a margin for, or their data would be compared.
+        usable = set.intersection(*({margin.pair_id for margin in found} for found in margins.values()))
+        pairs = [pair for pair in pairs if pair.id in usable]
+    settings = training_settings(run, name, seed)
+    if config.sweep is not None and seed != config.seeds[0]:
+        settings = train.with_rate_of(settings, run.folder / model_folder(name, config.seeds[0]))
+    run.path(model_folder(name, seed))
+    found = train.run(settings, pairs=pairs, margins=margins[config.models[name].judge], progress=run.progress)
+    return TrainCounts.model_validate(found.counts())
+
+
+def training_settings(run: Run, name: str, seed: int) -> TrainSettings:
+    """Return the settings of the step that trains a model with a seed."""
+    return TrainSettings(
+        pairs=str(run.folder / TRAIN),
+        out=run.folder / model_folder(name, seed),
+        training=run.config.models[name].training().model_copy(update={"seed": seed}),
+        sweep=run.config.sweep or Sweep(),
+        overwrite=True,
+    )
+
+
+def predict(run: Run, name: str, models: Mapping[int, str] | Mapping[None, str]) -> PredictCounts:
+    """Predict the test pairs with a model of each seed, or with one that somebody else has trained."""
+    from dissensus.reward.serving.reward_model import RewardModel
+
+    test = run.load(TEST, Pair)
+    predictions: list[Prediction] = []
+    for seed, source in models.items():
+        predictions += RewardModel.load(source).predict(test, name=name, seed=seed, progress=run.progress)
+    write_records(run.path(predictions_file(name)), predictions)
+    return PredictCounts(predictions=len(predictions))
+
+
+def judge_test(run: Run, name: str) -> JudgeCounts:
+    """Have a judge judge the test pairs."""
+    counts = judge_test_pairs(
+        name,
+        run.test_judges[name],
+        run.config,
+        run.load(TRAIN, Pair),
+        run.load(TEST, Pair),
+        store=run.folder / STORE,
+        out=run.path(judged_file(name)),
+        progress=run.progress,
+    )
+    return JudgeCounts.model_validate(counts)
+
+
+def score(run: Run) -> ScoreCounts:
+    """Compare predictions and judgments with votes."""
+    settings = run.config.evaluation
+    metrics = evaluate_predictions(
+        run.load(TEST, Pair),
+        [row for name in run.predicted for row in run.load(predictions_file(name), Prediction)],
+        baseline=run.config.baseline,
+        primary=settings.primary,
+        judgments=[row for name in run.test_judges for row in run.load(judged_file(name), Judgment)],
+        n_resamples=settings.resamples,
+        n_swaps=settings.swaps,
+        level=settings.level,
+        seed=settings.seed,
+        progress=run.progress,
+    )
+    write_records(run.path(SCORES), metrics)
+    return ScoreCounts(metrics=len(metrics))
+
+
+def report(run: Run) -> Counts:
+    """Write the page; it shows the manifest as it stands."""
+    from dissensus.report.page import write_report
+
+    judge = run.config.judge
+    write_report(run.folder, run.path(REPORT), store=Path(judge.store) if isinstance(judge, StoreJudge) else None)
+    return Counts()
