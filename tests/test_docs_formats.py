@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
-from .docs_pages import DOCS
 
 from dissensus import records
 from dissensus.files import read_pairs
 from dissensus.judge.published import read_published
+
+from .docs_pages import DOCS
 
 PAGE = DOCS / "formats.md"
 
@@ -31,7 +32,7 @@ EXAMPLES = _examples()
 
 
 def test_every_example_has_a_title():
-    assert PAGE.read_text(encoding="utf-8").count("```json") == len(EXAMPLES) >= 20
+    assert PAGE.read_text(encoding="utf-8").count("```json") == len(EXAMPLES) >= 15
 
 
 @pytest.mark.parametrize(("kind", "text"), EXAMPLES, ids=[kind for kind, _ in EXAMPLES])
