@@ -9,14 +9,15 @@ import pytest
 from dissensus import records
 from dissensus.files import read_pairs
 from dissensus.judge.published import read_published
+from dissensus.reward.training.run_identity import TrainSummary
 
 from .docs_pages import DOCS
 
-PAGE = DOCS / "formats.md"
+TEXTS = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("formats.md", "training.md", "cookbook/trl.md")}
 
 
 def _examples() -> list[tuple[str, str]]:
-    return re.findall(r'^```json title="([^"]+)"\n(.*?)^```$', PAGE.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return re.findall(r'^```json title="([^"]+)"\n(.*?)^```$', "".join(TEXTS.values()), flags=re.M | re.S)
 
 
 def _rows(text: str) -> list[dict]:
@@ -32,7 +33,7 @@ EXAMPLES = _examples()
 
 
 def test_every_example_has_a_title():
-    assert PAGE.read_text(encoding="utf-8").count("```json") == len(EXAMPLES) >= 15
+    assert "".join(TEXTS.values()).count("```json") == len(EXAMPLES) >= 20
 
 
 @pytest.mark.parametrize(("kind", "text"), EXAMPLES, ids=[kind for kind, _ in EXAMPLES])
@@ -57,3 +58,20 @@ def test_an_example_is_read(kind: str, text: str, tmp_path: Path):
         for row in rows:
             record = getattr(records, kind).model_validate(row)
             assert set(row) == set(record.model_dump()), "the example shows every field"
+
+
+def test_a_row_of_trl_becomes_the_one_that_is_shown():
+    theirs, ours = (_rows(text) for kind, text in _examples_of("cookbook/trl.md"))
+    [pair] = read_pairs(theirs, notice=lambda _: None)
+    assert pair.model_dump(include=ours[0].keys()) == ours[0]
+
+
+def _examples_of(page: str) -> list[tuple[str, str]]:
+    return [one for one in EXAMPLES if one[1] in TEXTS[page]][-2:]
+
+
+def test_every_quantity_of_a_run_is_explained():
+    summary = set(TrainSummary.model_fields)
+    logged = {name for kind, text in EXAMPLES if kind == "log" for row in _rows(text) for name in row}
+    explained = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| .*", TEXTS["training.md"], flags=re.M))))
+    assert summary | logged <= explained
