@@ -4,8 +4,7 @@ import pytest
 from dissensus.errors import ConfigError
 from dissensus.records import Pair, Votes
 from dissensus.sources.label_votes import one_vote_label
-from dissensus.study.holdout import split_pairs
-from dissensus.study.parts import HoldOut
+from dissensus.steps.split import HoldOut, split_pairs
 
 
 def _pair(i: int, *, group: str = "g", votes: Votes | None = None, **fields: str) -> Pair:

@@ -23,12 +23,12 @@ from dissensus.evaluate.people import PEOPLE
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.objectives import OBJECTIVES
 from dissensus.simulate import SimulationConfig
+from dissensus.steps.split import HoldOut
 from dissensus.study.judge_stage import JUDGES, CommitteeJudge, JudgeSettings, ModelJudge, PublishedJudge
 from dissensus.study.parts import (
     Categories,
     DrawnTest,
     Evaluation,
-    HoldOut,
     ModelSettings,
     Settings,
     StudySweep,

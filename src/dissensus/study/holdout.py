@@ -1,4 +1,4 @@
-"""Labels and the split of a study: who is trained on, with whose choice, and who is kept for the comparison."""
+"""Labels of training pairs, and draws of pairs: test pairs of a set, and no more than so many to train on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from dissensus.errors import ConfigError
 from dissensus.hashing import number_of
-from dissensus.records import Pair, Votes, plain_text
+from dissensus.records import Pair, Votes
 from dissensus.sources.label_votes import with_drawn_label
-from dissensus.study.parts import DrawnTest, HoldOut
+from dissensus.steps.split import prompt_keys
+from dissensus.study.parts import DrawnTest
 
 
 def labelled(pair: Pair, label: Literal["own", "one-vote"], *, seed: int, votes_stay_whole: bool) -> Pair:
@@ -28,56 +28,6 @@ def labelled(pair: Pair, label: Literal["own", "one-vote"], *, seed: int, votes_
         return drawn
     left = {side: getattr(pair.votes, side) - (side == drawn.label) for side in ("a", "b", "tie")}
     return drawn.model_copy(update={"label_is_a_vote": None, "votes": Votes(**left) if any(left.values()) else None})
-
-
-def prompts_of(pairs: Iterable[Pair]) -> set[str]:
-    """Name the prompts of pairs, to find them again in other sets: by group and by text.
-
-    Sets group by what they know (a conversation, a post), so that two of them never share a group; their texts are
-    compared without case and runs of white space.
-    """
-    return {key for pair in pairs for key in _keys(pair)}
-
-
-def apart_from(pairs: Iterable[Pair], prompts: set[str]) -> list[Pair]:
-    """Keep the pairs of none of these prompts, as ``prompts_of`` names them."""
-    return [pair for pair in pairs if prompts.isdisjoint(_keys(pair))]
-
-
-def _keys(pair: Pair) -> tuple[str, str]:
-    return f"group {pair.group}", f"text {' '.join(plain_text(pair.prompt).split()).casefold()}"
-
-
-def split_pairs(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], list[Pair]]:
-    """Split into training and test pairs by whole values of a column; domain ``out`` is test always.
-
-    Raises ConfigError when a part would be empty, a held-out name does not occur, or a pair has no value.
-    """
-    inside = [pair for pair in pairs if pair.domain != "out"]
-    held = _held_out(inside, hold_out)
-    train = [pair for pair in inside if _value(pair, hold_out) not in held]
-    test = [pair for pair in pairs if pair.domain == "out" or _value(pair, hold_out) in held]
-    shared = {pair.group for pair in train} & {pair.group for pair in test if pair.domain != "out"}
-    if shared:
-        raise ConfigError(
-            f"holding out by {hold_out.by} leaves {len(shared)} prompts (groups) on both sides; hold out by group"
-        )
-    if not train or not test:
-        raise ConfigError(
-            f"holding out by {hold_out.by} leaves {len(train)} pairs to train on and {len(test)} to test; "
-            "hold out less or more"
-        )
-    return train, test
-
-
-def check_groups_stay_whole(train: Iterable[Pair], test: Iterable[Pair]) -> None:
-    """Refuse a split in which a group is on both sides, as where some of its pairs are of domain ``out``."""
-    shared = {pair.group for pair in train} & {pair.group for pair in test}
-    if shared:
-        raise ConfigError(
-            f"{len(shared)} groups have pairs of domain out, which are held out always, and pairs to train on (first: "
-            f"{min(shared)[:60]!r}); give the pairs of a group one domain"
-        )
 
 
 def draw_test(pairs: Sequence[Pair], draw: DrawnTest, *, name: str) -> list[Pair]:
@@ -123,36 +73,13 @@ def _by_prompt(pairs: Iterable[Pair]) -> list[list[Pair]]:
         return key
 
     for pair in ordered:
-        group, text = _keys(pair)
+        group, text = prompt_keys(pair)
         parent[first_of(text)] = first_of(group)
     found: dict[str, list[Pair]] = {}
     for pair in ordered:
-        found.setdefault(first_of(_keys(pair)[0]), []).append(pair)
+        found.setdefault(first_of(prompt_keys(pair)[0]), []).append(pair)
     return list(found.values())
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, number_of(name)])
-
-
-def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:
-    values = sorted({_value(pair, hold_out) for pair in pairs})
-    if hold_out.names is not None:
-        missing = sorted(set(hold_out.names) - set(values))
-        if missing:
-            raise ConfigError(
-                f"holding out by name: no {hold_out.by} '{missing[0]}'; the data has: {', '.join(values[:20])}"
-            )
-        return set(hold_out.names)
-    count = hold_out.count if hold_out.count is not None else max(round((hold_out.share or 0) * len(values)), 1)
-    if count >= len(values):
-        raise ConfigError(f"holding out {count} of {len(values)} values of {hold_out.by} leave nothing to train on")
-    order = np.random.default_rng(hold_out.seed).permutation(len(values))
-    return {values[index] for index in order[:count]}
-
-
-def _value(pair: Pair, hold_out: HoldOut) -> str:
-    value = {"group": pair.group, "category": pair.category, "dataset": pair.dataset}[hold_out.by]
-    if value is None:
-        raise ConfigError(f"holding out by {hold_out.by}: pair '{pair.id}' has no {hold_out.by}; hold out by group")
-    return value

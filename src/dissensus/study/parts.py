@@ -27,25 +27,6 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class HoldOut(Settings):
-    """Which pairs are kept for evaluation: whole groups, never single rows."""
-
-    by: Literal["group", "category", "dataset"] = "group"
-    count: PositiveInt | None = None
-    """How many values of ``by`` are drawn by the seed."""
-    share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The share of the values of ``by`` that is drawn instead."""
-    names: tuple[str, ...] | None = None
-    """The values themselves, instead."""
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if sum(given is not None for given in (self.count, self.share, self.names)) != 1:
-            raise ValueError("give one of count, share and names")
-        return self
-
-
 class TestSet(Settings):
     """Pairs that are only tested on."""
 
