@@ -6,8 +6,8 @@ import pytest
 
 from dissensus.files import read_pairs, read_records, write_records
 from dissensus.records import Metric, Pair
-from dissensus.sources.holdout import split_pairs
 from dissensus.sources.label_votes import one_vote_label
+from dissensus.steps.split import split_pairs
 from dissensus.study import load_study, run_study
 
 pytestmark = pytest.mark.real_data

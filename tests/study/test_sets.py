@@ -16,10 +16,11 @@ from dissensus.files import read_pairs, read_records, write_records
 from dissensus.records import Message, Pair, Vote, Votes
 from dissensus.simulate import SimulationConfig
 from dissensus.simulate.copies import ANNOTATIONS, copy_file, write_copies
-from dissensus.sources.holdout import DrawnTest, draw_some, draw_test
 from dissensus.study import StudyConfig, load_study, run_study
 from dissensus.study.dry_run import estimate_study
+from dissensus.study.holdout import draw_some, draw_test
 from dissensus.study.human_votes import with_annotations
+from dissensus.study.parts import DrawnTest
 from dissensus.study.sets import read_sets
 
 INSIDE, OUTSIDE = ("webgpt", "hh-rlhf"), ("prism",)

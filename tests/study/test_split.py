@@ -3,8 +3,8 @@ import pytest
 
 from dissensus.errors import ConfigError
 from dissensus.records import Pair, Votes
-from dissensus.sources.holdout import HoldOut, split_pairs
 from dissensus.sources.label_votes import one_vote_label
+from dissensus.steps.split import HoldOut, split_pairs
 
 
 def _pair(i: int, *, group: str = "g", votes: Votes | None = None, **fields: str) -> Pair:

@@ -20,10 +20,11 @@ from dissensus.evaluate.people import PEOPLE
 from dissensus.reward.config import TrainConfig
 from dissensus.settings import Settings
 from dissensus.simulate import SimulationConfig
-from dissensus.sources.holdout import DrawnTest, HoldOut
+from dissensus.steps.split import HoldOut
 from dissensus.study.judge_stage import CommitteeJudge, JudgeSettings, PublishedJudge
 from dissensus.study.parts import (
     Categories,
+    DrawnTest,
     Evaluation,
     ModelSettings,
     StudySweep,

@@ -20,6 +20,14 @@ from dissensus.settings import Settings
 from dissensus.study.judge_stage import ModelJudge
 
 
+class DrawnTest(Settings):
+    """Test pairs drawn from every set, in domain and out, as in the paper."""
+
+    per_set: PositiveInt = 25
+    """Pairs of each set, no two of one prompt; all of them where a set has fewer prompts."""
+    seed: int = 0
+
+
 class TestSet(Settings):
     """Pairs that are only tested on."""
 

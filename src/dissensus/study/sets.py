@@ -12,11 +12,12 @@ from dissensus.errors import ConfigError, InputError
 from dissensus.files import content_of
 from dissensus.records import Message, Pair, Text
 from dissensus.sources import find_source, read_pairs
-from dissensus.sources.holdout import DrawnTest, apart_from, draw_some, draw_test, labelled, prompts_of, split_pairs
+from dissensus.steps.split import apart_from, prompts_of, split_pairs
 from dissensus.study.config import StudyConfig
+from dissensus.study.holdout import draw_some, draw_test, labelled
 from dissensus.study.human_votes import is_database, read_annotations, read_database, with_annotations
 from dissensus.study.judge_stage import VotesJudge
-from dissensus.study.parts import TestSet
+from dissensus.study.parts import DrawnTest, TestSet
 
 _HELD = "held_out_with_a_test_prompt"
 
