@@ -18,7 +18,7 @@ from dissensus.simulate import SimulationConfig
 from dissensus.study import StudyConfig, load_study, run_study
 from dissensus.study.dry_run import reckon
 from dissensus.study.holdout import draw_some, draw_test
-from dissensus.study.human_votes import with_annotations
+from dissensus.annotate.exchange.annotated_pairs import with_annotations
 from dissensus.study.parts import DrawnTest
 from dissensus.study.public_schemas import ANNOTATIONS, copy_files, write_copies
 from dissensus.study.sets import read_sets

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from dissensus.annotate.exchange.annotated_pairs import read_annotations
 from dissensus.files.hub import is_hub_id
 from dissensus.judge.language.plan import LanguageConfig
 from dissensus.records import plain_text
 from dissensus.sources import find_source
 from dissensus.study.config import StudyConfig
-from dissensus.study.human_votes import read_annotations
 from dissensus.study.judge_stage import CommitteeJudge, ModelJudge
 from dissensus.study.parts import TestSet
 from dissensus.study.sets import Sets, read_sets

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dissensus.annotate.exchange.annotated_pairs import is_database, read_annotations, read_database, with_annotations
 from dissensus.errors import ConfigError, InputError
 from dissensus.files import content_of
 from dissensus.records import Message, Pair, Text
 from dissensus.sources import find_source, read_pairs
 from dissensus.study.config import StudyConfig
 from dissensus.study.holdout import apart_from, draw_some, draw_test, labelled, prompts_of, split_pairs
-from dissensus.study.human_votes import is_database, read_annotations, read_database, with_annotations
 from dissensus.study.judge_stage import VotesJudge
 from dissensus.study.parts import DrawnTest, TestSet
 
