@@ -30,6 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
+from dissensus.evaluate.groups import Group
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.scorecard import score
 from dissensus.records import Pair, Votes
@@ -167,7 +168,7 @@ def study(design: Design, noise: tuple[float, float], rng: np.random.Generator) 
         for i, (p, d) in enumerate(zip(prompt, data_set, strict=True))
     )
     joined = Joined(pairs, human, {"first": predicted[0], "second": predicted[1]})
-    everything = {"all": np.ones(human.size, dtype=bool)}
+    everything = {Group(): np.ones(human.size, dtype=bool)}
     rows = score(
         joined, baseline="second", groups=everything, n_resamples=400, n_swaps=399, seed=int(rng.integers(1e9))
     )

@@ -58,6 +58,11 @@ def _as_json(value: Any) -> Any:
     return value if entries else None
 
 
+def _as_notes(value: Any) -> Any:
+    """Take notes as a CSV file gives them back, a JSON list."""
+    return json.loads(value) if isinstance(value, str) else () if value is None else value
+
+
 _JsonText = Annotated[str | None, BeforeValidator(_as_json)]
 
 
@@ -397,7 +402,7 @@ class Metric(Record):
     """``all``, ``dataset=NAME``, ``domain=in``, ``category=multiple``, ``distinct=no``, joined with ``&``."""
     metric: str
     value: FiniteFloat | None
-    """None where the metric is undefined; ``note`` then says why."""
+    """None where the metric is undefined; ``notes`` then say why."""
     low: FiniteFloat | None = None
     high: FiniteFloat | None = None
     n: NonNegativeInt
@@ -406,7 +411,8 @@ class Metric(Record):
     """Distinct groups (prompts) among them: what the interval was resampled over."""
     baseline: str | None = None
     """Set on a paired difference: value = model - baseline on the same resamples."""
-    note: str | None = None
+    notes: Annotated[tuple[str, ...], BeforeValidator(_as_notes)] = ()
+    """What is to be said beside the value: why there is none, or what it rests on."""
     kind: Kind = "model"
     """What ``model`` names: a reward model; the judge; a reference that anybody has for nothing; what a
     model that knows the true preferences would get against these votes (of r a ceiling); or the people themselves
@@ -431,3 +437,12 @@ class Metric(Record):
     role: Literal["primary", "exploratory"] | None = None
     """Of a difference: ``primary`` where it is of what was declared before, a primary metric of a model against the
     baseline; ``exploratory`` otherwise. None where nothing is compared, and in files of earlier versions."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_note(cls, data: Any) -> Any:
+        """Take the one ``note`` of files of earlier versions, in which semicolons part the notes."""
+        if not isinstance(data, Mapping) or "note" not in data:
+            return data
+        note = data["note"]
+        return {**{k: v for k, v in data.items() if k != "note"}, "notes": tuple(note.split("; ")) if note else ()}

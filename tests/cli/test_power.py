@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import pytest
 from click.testing import CliRunner
@@ -94,12 +92,3 @@ def test_bad_input(options, message):
     result = run(*options)
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)
-
-
-def test_a_bad_design_is_one_line_and_exit_code_2():
-    arguments = [sys.executable, "-m", "dissensus", "power", "--r", "0.5", "--delta", "0"]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.splitlines()[-1].startswith("dissensus: ")
-    assert "Traceback" not in done.stderr

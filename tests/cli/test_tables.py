@@ -3,14 +3,16 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner
 
-from dissensus.cli.tables import _FORMATS, command
+from dissensus.cli.tables import command
 from dissensus.errors import InputError
 from dissensus.evaluate.tables.render import FORMATS
 from dissensus.files import write_json
+from dissensus.steps.tables import Format
 
 OLD_ROW = {"model": "m", "group": "all", "metric": "pearson", "value": 0.5, "low": 0.4, "high": 0.6, "n": 30}
 
@@ -28,7 +30,7 @@ def run(*arguments):
 
 
 def test_the_choices_are_the_formats():
-    assert list(_FORMATS) == list(FORMATS)
+    assert get_args(Format) == tuple(FORMATS)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -141,7 +141,7 @@ def test_a_ceiling_is_of_the_pairs_that_the_model_is_scored_on():
     assert row.value == pytest.approx(np.corrcoef(p, joined.human)[0, 1], abs=0.015)
     assert rows["ceiling", "all", "l1"].value == pytest.approx(np.abs(p - joined.human).mean(), abs=0.01)
     assert row.n == 4000
-    assert row.note == "2000 of 4000 pairs have one vote: ceilings take the noise of the others for theirs"
+    assert row.notes[0] == "2000 of 4000 pairs have one vote: ceilings take the noise of the others for theirs"
     assert _rows(_joined(n=100, singles=100)) == {}
 
 
@@ -167,8 +167,8 @@ def test_the_majority_as_response_a_is_noted_where_plain_r_suffers_from_it():
     joined = _joined(datasets=("d", "e"))
     rows = _rows(_turned(joined, joined.human < 0.5), n=0)
     for metric, noted in (("pearson", True), ("pearson_within", True), ("pearson_symmetric", False), ("l1", False)):
-        assert ("chosen which response is a" in (rows["ceiling", "all", metric].note or "")) == noted
-    assert all("chosen" not in (row.note or "") for row in _rows(joined, n=0).values())
+        assert ("chosen which response is a" in str(rows["ceiling", "all", metric].notes)) == noted
+    assert all("chosen" not in str(row.notes) for row in _rows(joined, n=0).values())
 
 
 def _asked_on(joined, seed=0):
@@ -189,8 +189,8 @@ def test_where_the_votes_decided_how_many_were_asked_it_is_said_and_put_right():
     row = rows["ceiling", "all", "pearson"]
     assert row.value == pytest.approx(np.corrcoef(p, joined.human)[0, 1], abs=0.025)
     assert rows["ceiling", "all", "l1"].value == pytest.approx(np.abs(p - joined.human).mean(), abs=0.01)
-    assert all("the votes decided how many were asked" in row.note for row in rows.values())
-    assert "by the votes alone" in row.note  # three votes do not tell r from others
+    assert all("the votes decided how many were asked" in str(row.notes) for row in rows.values())
+    assert "by the votes alone" in str(row.notes)  # three votes do not tell r from others
 
 
 def test_only_the_data_set_whose_votes_decided_it_is_suspected():
@@ -208,12 +208,14 @@ def test_only_the_data_set_whose_votes_decided_it_is_suspected():
 def test_limits_of_few_votes_are_part_of_the_interval():
     joined = _joined(n=1000, votes=3)
     row = _rows(joined)["ceiling", "all", "l1"]
-    low, high = (float(part) for part in re.search(r"from (\.\d+) to (\.\d+) by the votes alone", row.note).groups())
+    low, high = (
+        float(part) for part in re.search(r"from (\.\d+) to (\.\d+) by the votes alone", str(row.notes)).groups()
+    )
     assert row.low < low < row.value < high < row.high
     assert high - low > 0.03
     [p] = joined.predicted["true"]
     assert low < np.abs(p - joined.human).mean() < high
-    assert _rows(_joined(n=1000, votes=15))["ceiling", "all", "l1"].note is None
+    assert _rows(_joined(n=1000, votes=15))["ceiling", "all", "l1"].notes == ()
 
 
 def test_a_panel_of_raters_who_lean_has_the_ceiling_that_a_perfect_model_reaches():
@@ -262,4 +264,4 @@ def test_people_who_agree_no_better_than_chance_leave_nothing_to_correct():
     split = tuple(pair.model_copy(update={"votes": Votes(a=2, b=2)}) for pair in joined.pairs)
     row = _rows(replace(joined, pairs=split, human=np.full(40, 0.5)))["true", "all", "pearson_corrected"]
     assert row.value is None
-    assert row.note == "undefined: votes that do not vary, or that agree no better than chance"
+    assert row.notes == ("undefined: votes that do not vary, or that agree no better than chance",)

@@ -121,7 +121,7 @@ def test_one_annotator_only(population):
     ]
     rows = evaluate_predictions(single, predictions, baseline="base", n_resamples=50)
     assert not [row for row in rows if row.kind == "ceiling" or row.model == "one person"]
-    assert {row.note for row in rows if row.kind == "people"} == {"undefined: no pair has two votes"}
+    assert {row.notes for row in rows if row.kind == "people"} == {("undefined: no pair has two votes",)}
     assert _value(rows, "better", "pearson").value is not None
 
 
@@ -176,7 +176,7 @@ def test_pairs_that_not_every_model_predicted_are_left_out_where_that_is_asked_f
     rows = evaluate_predictions(pairs, fewer, n_resamples=0, n_swaps=0, allow_missing=True)
     alone = evaluate_predictions(pairs[1:], [p for p in fewer if p.pair_id != pairs[0].id], n_resamples=0, n_swaps=0)
     assert [row.value for row in rows] == [row.value for row in alone]
-    assert "1 of 80 pairs lack a prediction of some model and are left out" in str(_value(rows, "base", "l1").note)
+    assert "1 of 80 pairs lack a prediction of some model and are left out" in _value(rows, "base", "l1").notes
 
 
 @pytest.mark.parametrize("name", ["ceiling", "people", "one half"])
@@ -241,7 +241,7 @@ def test_a_rule_without_some_pairs_is_scored_on_the_others_and_says_so(populatio
     [row] = [r for r in found if r.target == "quorum" and r.metric == "l1" and r.group == "all" and r.model == "better"]
     by_id = {p.pair_id: p.preference_a for p in predictions if p.model == "better"}
     assert row.value == pytest.approx(np.mean([abs(by_id[m.pair_id] - m.preference_a) for m in rule]))
-    assert (row.n, row.note) == (30, f"quorum: on 30 of {len(pairs)} pairs")
+    assert (row.n, row.notes) == (30, (f"quorum: on 30 of {len(pairs)} pairs",))
 
 
 def test_rules_that_say_nothing_of_the_pairs_are_refused(population):

@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from dissensus.evaluate.groups import find_groups, find_majority_groups, group_field, group_label
+from dissensus.evaluate import groups as evaluate_groups
+from dissensus.evaluate.groups import Group
+from dissensus.evaluate.paper_numbers import PUBLISHED
+
+
+def find_groups(pairs):
+    return {str(group): mask for group, mask in evaluate_groups.find_groups(pairs).items()}
+
+
+def find_majority_groups(pairs):
+    return {str(group): mask for group, mask in evaluate_groups.find_majority_groups(pairs).items()}
 
 
 def test_the_rows_of_the_papers_tables(make_pair):
@@ -67,16 +77,25 @@ def test_majorities_are_open_below_and_unanimity_is_apart(make_pair):
 
 
 @pytest.mark.parametrize(
-    ("group", "label", "field"),
+    ("text", "label", "row_label", "kind"),
     [
-        ("contested=yes", "contested", "contested"),
-        ("majority=1", "unanimous", "majority"),
-        ("all", "all", "all"),
-        ("distinct=no", "indistinguishable", "distinct"),
-        ("dataset=Q&A", "Q&A", "dataset"),
-        ("category=a=b&domain=out", "a=b · out-of-domain", "category&domain"),
+        ("contested=yes", "contested", "Contested", "contested"),
+        ("contested=no", "not contested", "Not contested", "contested"),
+        ("majority=0.5-0.7", "majority of 70 % or less", "> 50 to 70 %", "majority"),
+        ("majority=0.9-1", "majority over 90 %", "> 90 to 100 %", "majority"),
+        ("majority=odd", "odd", "odd", "majority"),
+        ("majority=1", "unanimous", "unanimous", "majority"),
+        ("all", "all", "All pairs", "all"),
+        ("distinct=no", "indistinguishable", "Indistinguishable", "distinct"),
+        ("dataset=Q&A", "Q&A", "Q&A", "dataset"),
+        ("category=a=b&domain=out", "a=b · out-of-domain", "a=b OOD", "category&domain"),
     ],
 )
-def test_labels(group, label, field):
-    assert group_label(group) == label
-    assert group_field(group) == field
+def test_a_group_is_what_its_text_says(text, label, row_label, kind):
+    group = Group.parse(text)
+    assert (str(group), group.label, group.row_label, group.kind) == (text, label, row_label, kind)
+    assert group.is_exploratory == (kind in ("contested", "majority"))
+
+
+def test_the_paper_has_a_label_for_each_of_its_rows():
+    assert len({Group.parse(text).row_label for text in PUBLISHED}) == len(PUBLISHED)

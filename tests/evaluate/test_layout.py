@@ -1,7 +1,5 @@
-import pytest
-
-from dissensus.evaluate.paper_numbers import PUBLISHED, missing_groups
-from dissensus.evaluate.tables.layout import dataset_domains, group_row_label, paper_lines
+from dissensus.evaluate.paper_numbers import missing_groups
+from dissensus.evaluate.tables.layout import dataset_domains, paper_lines
 
 PAPER = [
     ("In-domain (ID)", "webgpt"),
@@ -70,22 +68,3 @@ def test_older_scorecards_list_data_sets_first_and_tell_no_domain():
 def test_categories_of_other_data_keep_their_names_and_their_order():
     lines = paper_lines(["all", "category=coding", "category=writing", "category=coding&domain=in"])
     assert [line.label for line in lines] == ["coding", "writing", "coding ID", "All pairs"]
-
-
-@pytest.mark.parametrize(
-    ("group", "label"),
-    [
-        ("majority=0.5-0.7", "> 50 to 70 %"),
-        ("majority=0.9-1", "> 90 to 100 %"),
-        ("majority=1", "unanimous"),
-        ("majority=odd", "odd"),
-        ("contested=no", "Not contested"),
-        ("dataset=a-b", "a-b"),
-    ],
-)
-def test_labels_of_rows(group, label):
-    assert group_row_label(group) == label
-
-
-def test_the_paper_has_a_label_for_each_of_its_rows():
-    assert len({group_row_label(group) for group in PUBLISHED}) == len(PUBLISHED)

@@ -63,7 +63,7 @@ def test_a_crowd_that_never_meets_again_is_no_matrix_of_annotators():
     assert not ratings_of(crowd).crossed
     rows = {row.metric: row for row in score_people(crowd, Resampling(n=0))}
     assert rows["icc_2k"].value is not None
-    assert rows["icc_2k"].note == "ICC(1,k): every pair has annotators of its own"
+    assert rows["icc_2k"].notes == ("ICC(1,k): every pair has annotators of its own",)
 
 
 def test_data_sets_of_one_prompt_are_drawn_together_and_alone_have_no_interval():
@@ -82,7 +82,7 @@ def test_unanimous_people_agree_and_single_votes_tell_nothing():
     single = [_pair(row, [("v", side)]) for row, side in enumerate("ab" * 10)]
     rows = {row.metric: row for row in score_people(single, Resampling(n=200))}
     assert {row.value for row in rows.values()} == {None}
-    assert {row.note for row in rows.values()} == {"undefined: no pair has two votes"}
+    assert {row.notes for row in rows.values()} == {("undefined: no pair has two votes",)}
 
 
 def test_each_data_set_and_all_have_rows_with_intervals():
@@ -117,9 +117,9 @@ def test_a_fit_that_was_stopped_says_so(monkeypatch):
     monkeypatch.setattr("dissensus.evaluate.people.dawid_skene", short)
     predicted = {"m": np.full((1, 300), 0.5)}
     human = np.array([pair.votes.preference for pair in pairs])
-    notes = {t.name: t.note for t in estimated_targets(Joined(pairs=tuple(pairs), human=human, predicted=predicted))}
-    assert notes["dawid-skene"].endswith("; its fit was stopped while it still moved")
-    assert "stopped" not in notes["mace"]
+    notes = {t.name: t.notes for t in estimated_targets(Joined(pairs=tuple(pairs), human=human, predicted=predicted))}
+    assert notes["dawid-skene"][-1] == "its fit was stopped while it still moved"
+    assert "stopped" not in str(notes["mace"])
 
 
 @pytest.mark.real_data

@@ -7,8 +7,7 @@ import pytest
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.evaluation import evaluate_predictions
-from dissensus.evaluate.groups import is_exploratory
-from dissensus.evaluate.metrics import primary_candidates
+from dissensus.evaluate.groups import Group
 from dissensus.evaluate.primary import NOT_COUNTED, PRIMARY, check_primary, too_few_swaps, with_roles
 from dissensus.evaluate.tables.number_format import stars
 from dissensus.evaluate.tables.render import render
@@ -40,7 +39,7 @@ def family(rows, model, metric):
     found = [
         r
         for r in rows
-        if r.baseline and (r.model, r.target) == (model, "votes") and not is_exploratory(r.group)
+        if r.baseline and (r.model, r.target) == (model, "votes") and not Group.parse(r.group).is_exploratory
         if r.metric == metric or (metric == "pearson_within" and r.metric == "pearson" and r.group not in spans)
     ]
     return sorted(found, key=lambda r: r.group != "all")
@@ -64,7 +63,7 @@ def test_everything_else_is_exploratory_and_earns_no_star(rows):
     assert not any(stars(r) for r in others)
     judged = [r for r in others if r.kind == "judge" and r.metric == "l1" and r.group == "all"]
     assert judged[0].p_value is not None
-    kinds = {(r.kind, r.target == "votes", is_exploratory(r.group), r.metric in PRIMARY) for r in others}
+    kinds = {(r.kind, r.target == "votes", Group.parse(r.group).is_exploratory, r.metric in PRIMARY) for r in others}
     assert {("judge", True, False, True), ("model", True, False, False), ("model", True, True, True)} <= kinds
     assert {r.role for r in rows if r.baseline is None} == {None}
 
@@ -97,7 +96,7 @@ def test_where_r_within_data_sets_is_unknown_it_is_not_counted(make_pair, make_p
     rows = evaluate_predictions(pairs, predictions, baseline="base", **QUICK)
     (within,) = [r for r in rows if r.metric == "pearson_within" and r.baseline and r.group == "all"]
     assert (within.role, within.value, within.p_holm) == ("primary", None, None)
-    assert within.note.endswith(NOT_COUNTED)
+    assert within.notes[-1] == NOT_COUNTED
     alone = {r.group: r for r in rows if r.metric == "l1" and r.baseline}
     assert alone["all"].p_holm == alone["all"].p_value  # it is the only family
     assert {r.role for r in rows if r.metric == "pearson" and r.baseline} == {"exploratory"}
@@ -114,7 +113,7 @@ def test_another_metric_can_be_primary(study):
 def test_without_tests_what_was_declared_is_still_primary(study):
     rows = evaluate_predictions(*study, baseline="base", n_resamples=0, n_swaps=0)
     assert {r.metric for r in rows if r.role == "primary" and r.group == "all"} == {"pearson_within", "l1"}
-    assert not any(NOT_COUNTED in (r.note or "") for r in rows)
+    assert not any(NOT_COUNTED in r.notes for r in rows)
 
 
 @pytest.mark.parametrize(("n_swaps", "enough"), [(799, False), (800, True)])
@@ -192,9 +191,7 @@ def test_where_nothing_differs_a_star_is_rare():
     assert np.mean(starred) <= 0.05
 
 
-def test_names_of_the_command_line_are_those_that_are_tested():
-    from dissensus.cli import evaluate
+def test_the_default_of_the_command_line_is_that_of_python():
+    from dissensus.steps.evaluate import EvaluateSettings
 
-    assert tuple(primary_candidates()) == evaluate._TESTED
-    (option,) = [o for o in evaluate.command.params if o.name == "primary"]
-    assert tuple(option.default) == PRIMARY
+    assert EvaluateSettings.model_fields["primary"].default == PRIMARY

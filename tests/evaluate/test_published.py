@@ -68,7 +68,7 @@ def test_numbers_that_the_text_of_the_paper_rests_on():
 def test_intervals_are_marked_as_ours_and_l1_has_none():
     row = published("pearson", "dataset=webgpt")[0]
     assert row.low < row.value < row.high
-    assert "computed here" in row.note
+    assert "computed here" in str(row.notes)
     assert published("l1", "dataset=webgpt")[0].low is None
 
 

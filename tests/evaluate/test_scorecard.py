@@ -3,7 +3,7 @@ import pytest
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate import scorecard
-from dissensus.evaluate.groups import is_exploratory
+from dissensus.evaluate.groups import Group
 from dissensus.evaluate.join import join
 from dissensus.evaluate.metrics import primary_candidates, scored_metrics
 from dissensus.evaluate.resample import Contender, Part, Sample, _swaps
@@ -58,7 +58,7 @@ def test_groups_by_majority_are_for_accuracy_alone(study, rows):
     assert groups["majority=0.5-0.7"].n == sum(0.5 < s <= 0.7 for s in shares)
     assert groups["majority=1"].n == sum(s == 1 for s in shares)
     assert sum(r.n for r in groups.values()) == sum(s > 0.5 for s in shares)
-    assert "exploratory" in groups["majority=1"].note
+    assert "exploratory" in str(groups["majority=1"].notes)
 
 
 def test_of_unequal_numbers_of_seeds_the_difference_that_is_shown_is_tested(study):
@@ -140,11 +140,11 @@ def test_seeds_are_counted_where_there_are_several_and_asked_for_where_there_is_
     )  # fmt: skip
     assert three.high - three.low > 2 * (one.high - one.low)
     assert three.p_value > 0.02 > one.p_value
-    assert "one training seed each" in one.note
-    assert "b has one training seed" in mixed.note
-    assert three.note is None or "seed" not in three.note
+    assert "one training seed each" in str(one.notes)
+    assert "b has one training seed" in str(mixed.notes)
+    assert "seed" not in str(three.notes)
     untested = score(pairs, [p for m in alone for p in m], baseline="b", n_resamples=100, n_swaps=0)
-    assert "one training seed each" in find(untested, model="a", metric="l1", baseline="b").note
+    assert "one training seed each" in str(find(untested, model="a", metric="l1", baseline="b").notes)
 
 
 def test_one_seed_gives_one_answer(study):
@@ -156,7 +156,7 @@ def test_clusters_are_prompts_and_few_of_them_are_noted(make_study):
     pairs, predictions = make_study(n=60, per_prompt=10)
     row = find(score(pairs, predictions, n_resamples=100), model="base", metric="l1")
     assert (row.n, row.clusters) == (60, 6)
-    assert row.note.split("; ")[0] == "interval rests on only 6 prompts"
+    assert row.notes[0] == "interval rests on only 6 prompts"
 
 
 def test_one_prompt_has_no_interval(make_study):
@@ -165,14 +165,16 @@ def test_one_prompt_has_no_interval(make_study):
     row = find(score(pairs, predictions, n_resamples=100), model="base", metric="l1")
     assert row.value is not None
     assert row.low is None
-    assert "one prompt is too few to resample" in row.note
+    assert "one prompt is too few to resample" in str(row.notes)
 
 
 def test_two_prompts_get_no_interval_that_would_look_certain(make_study):
     pairs, predictions = make_study(n=60, per_prompt=30)
     rows = score(pairs, predictions, baseline="base", n_resamples=100)
     assert all(
-        r.low is None and "2 prompts are too few" in r.note for r in rows if r.group == "all" and r.metric != "ece_null"
+        r.low is None and "2 prompts are too few" in str(r.notes)
+        for r in rows
+        if r.group == "all" and r.metric != "ece_null"
     )
     assert all(r.p_value is None for r in rows)
 
@@ -186,7 +188,7 @@ def test_equal_human_preferences_are_said_in_words(make_pair, make_prediction):
     }.items():
         row = find(rows, model="m", metric=metric)
         assert (row.value, row.low, row.high) == (None, None, None)
-        assert row.note.startswith(note)
+        assert row.notes[0].startswith(note)
     assert find(rows, model="m", metric="l1").value == pytest.approx(0.15)
 
 
@@ -195,11 +197,11 @@ def test_equal_predictions_are_said_in_words(make_pair, make_prediction):
     constant = [make_prediction(p.id, 0.7, "flat") for p in pairs]
     varied = [make_prediction(p.id, 0.2 + i / 10, "varied") for i, p in enumerate(pairs)]
     rows = score(pairs, constant + varied, baseline="flat", n_resamples=50)
-    assert find(rows, model="flat", metric="pearson").note.startswith("all predictions of flat are equal")
+    assert find(rows, model="flat", metric="pearson").notes[0].startswith("all predictions of flat are equal")
     against = find(rows, model="varied", metric="pearson", baseline="flat")
     assert against.value is None
-    assert "all predictions of flat are equal" in against.note
-    assert "seed" not in against.note  # there is neither an interval nor a test that it could be said of
+    assert "all predictions of flat are equal" in str(against.notes)
+    assert "seed" not in str(against.notes)  # there is neither an interval nor a test that it could be said of
 
 
 def test_a_copy_with_its_seeds_in_another_order_is_a_copy(study):
@@ -216,7 +218,7 @@ def test_a_copy_with_its_seeds_in_another_order_is_a_copy(study):
 def test_data_sets_too_small_for_an_r_of_their_own_are_said_in_words(make_pair, make_prediction):
     pairs = [make_pair(f"p{i}", i % 6, 5, dataset=f"set-{i // 9}") for i in range(27)]
     rows = score(pairs, [make_prediction(p.id, (1 + i % 7) / 10) for i, p in enumerate(pairs)], n_resamples=0)
-    assert find(rows, model="m", metric="pearson_within").note.startswith("no data set has 10 pairs that differ")
+    assert find(rows, model="m", metric="pearson_within").notes[0].startswith("no data set has 10 pairs that differ")
 
 
 def test_accuracy_counts_the_pairs_that_have_a_winner(make_pair, make_prediction):
@@ -228,7 +230,7 @@ def test_accuracy_counts_the_pairs_that_have_a_winner(make_pair, make_prediction
 def test_left_out_pairs_are_counted_in_a_note(make_pair, make_prediction):
     pairs = [make_pair("p", 5), make_pair("q", 9), make_pair("r")]
     rows = score(pairs, [make_prediction(p.id, 0.6) for p in pairs], n_resamples=0)
-    assert find(rows, model="m", metric="l1").note == "1 of 3 pairs carry no votes and are left out"
+    assert find(rows, model="m", metric="l1").notes == ("1 of 3 pairs carry no votes and are left out",)
 
 
 def test_unknown_baseline_lists_the_models(study):
@@ -246,9 +248,9 @@ UNTESTED = {"ece", "brier_reliability", "brier_resolution"}
 
 def test_every_difference_is_tested_and_the_primary_ones_are_adjusted(rows):
     compared = [r for r in rows if r.baseline and r.low is not None]
-    differences = [r for r in compared if r.metric not in UNTESTED and not is_exploratory(r.group)]
+    differences = [r for r in compared if r.metric not in UNTESTED and not Group.parse(r.group).is_exploratory]
     assert differences
-    assert {r.p_value for r in compared if r.metric in UNTESTED or is_exploratory(r.group)} == {None}
+    assert {r.p_value for r in compared if r.metric in UNTESTED or Group.parse(r.group).is_exploratory} == {None}
     assert all(0 < r.p_value <= 1 for r in differences)
     assert all(r.p_value <= r.p_holm <= 1 for r in differences if r.role == "primary")
     assert {r.metric for r in differences if r.role == "primary"} == {"pearson_within", "pearson", "l1"}
@@ -259,7 +261,7 @@ def test_a_copy_is_not_told_from_the_baseline(study):
     pairs, predictions = study
     base = [p for p in predictions if p.model == "base"]
     rows = score(pairs, base + [p.model_copy(update={"model": "copy"}) for p in base], baseline="base", n_swaps=99)
-    tested = [r for r in rows if r.baseline and r.metric not in UNTESTED and not is_exploratory(r.group)]
+    tested = [r for r in rows if r.baseline and r.metric not in UNTESTED and not Group.parse(r.group).is_exploratory]
     assert {r.p_value for r in tested} == {1}
     assert {r.p_holm for r in tested if r.role == "primary"} == {1}
 
@@ -316,10 +318,10 @@ def test_references_are_rows_and_a_judge_is_compared_with_the_baseline(study):
     )
     half = find(rows, model="one half", metric="l1")
     assert (half.kind, half.value) == ("reference", pytest.approx(np.abs(human - 0.5).mean()))
-    assert find(rows, model="one half", metric="pearson").note.startswith("all predictions of one half are equal")
+    assert find(rows, model="one half", metric="pearson").notes[0].startswith("all predictions of one half are equal")
     row = find(rows, model="gpt", metric="l1")
     assert (row.kind, row.n, row.seeds) == ("judge", 54, None)
-    assert "6 of 60 pairs have no opinion of gpt" in row.note
+    assert "6 of 60 pairs have no opinion of gpt" in str(row.notes)
     compared = find(rows, model="gpt", metric="l1", baseline="base")
     seeds = [[p.preference_a for p in predictions if (p.model, p.seed) == ("base", s)][6:] for s in (0, 1)]
     on_the_same = np.mean([METRICS["l1"](np.array(p), human[6:]) for p in seeds])
@@ -361,7 +363,7 @@ def test_pooled_and_within_data_sets_that_tell_different_stories_are_noted(make_
     pooled = find(rows, model="m", metric="pearson")
     assert pooled.value > 0.7
     assert abs(find(rows, model="m", metric="pearson_within").value) < 0.25
-    assert " within data sets and " in pooled.note
+    assert " within data sets and " in str(pooled.notes)
 
 
 def test_a_sample_of_one_data_set_has_no_second_story(make_study):
@@ -377,7 +379,7 @@ def test_a_group_of_two_pairs_has_values_and_no_interval(make_study):
     small = [r for r in rows if r.group == "distinct=no" and r.metric == "l1"]
     assert len(small) == 3
     assert all(r.value is not None and r.low is None and r.p_value is None for r in small)
-    assert all("2 prompts are too few to resample" in r.note for r in small)
+    assert all("2 prompts are too few to resample" in str(r.notes) for r in small)
 
 
 def test_a_reward_that_is_no_number_is_named(study):

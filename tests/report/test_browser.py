@@ -297,7 +297,7 @@ def _attack(run):
         for p in pairs
     ]
     metrics = score(join(pairs, predictions), baseline="base", n_resamples=0)
-    metrics = [row.model_copy(update={"note": everything}) if row.metric == "l1" else row for row in metrics]
+    metrics = [row.model_copy(update={"notes": (everything,)}) if row.metric == "l1" else row for row in metrics]
     metrics += [Metric(model=x, group="all", metric="l1", value=0.2, n=9, kind="reference") for x in PAYLOADS[:9]]
     metrics += [Metric(model=everything, group="all", metric="pearson", value=0.2, n=9, kind="judge")]
     summary = JudgeSummary(everything, 9, 90, 0.1, None, 0, None)

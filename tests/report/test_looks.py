@@ -31,7 +31,7 @@ def four(full_run, hostile):
     rows = []
     for row in full_run.metrics:
         rows += [_renamed(row, model) for model in {"base": NAMES[:1], hostile: NAMES[1:]}.get(row.model, [row.model])]
-    rows = [row.model_copy(update={"note": "few prompts; seeds differ"}) if row.value else row for row in rows]
+    rows = [row.model_copy(update={"notes": ("few prompts", "seeds differ")}) if row.value else row for row in rows]
     return replace(
         full_run, metrics=rows, manifest=NOTHING_NOTED, name="Four objectives", logs={}, joined=None, predictions=[]
     )

@@ -35,7 +35,7 @@ def full(run_data):
         _row("model", "base", "ece", 0.07),
         _row("model", "base", "ece_null", 0.02),
         _row("reference", "longer response", "pearson", 0.1),
-        _row("reference", "one half", "pearson", None, note="undefined"),
+        _row("reference", "one half", "pearson", None, notes=("undefined",)),
         _row("judge", "a judge", "l1", 0.3),
         _row("ceiling", "ceiling", "pearson", 0.9, low=0.8, high=0.95),
         _row("ceiling", "ceiling", "l1", 0.1),
@@ -301,7 +301,7 @@ def test_without_the_same_pairs_there_is_no_difference(full):
 
 
 def test_notes_are_numbered_and_listed(run_data):
-    noted = [row.model_copy(update={"note": "take care; look twice"}) for row in run_data.metrics[:1]]
+    noted = [row.model_copy(update={"notes": ("take care", "look twice")}) for row in run_data.metrics[:1]]
     html = render(replace(run_data, metrics=[*noted, *run_data.metrics[1:]]))
     for number, text in ((1, "take care"), (2, "look twice")):
         assert f'href="#note-0-{number}"' in html

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from dissensus.annotate.exchange.annotated_pairs import with_annotations
 from dissensus.cli import group
 from dissensus.errors import ConfigError, InputError
 from dissensus.files import read_pairs, read_records, write_records
@@ -19,7 +20,6 @@ from dissensus.simulate.copies import ANNOTATIONS, copy_file, write_copies
 from dissensus.study import StudyConfig, load_study, run_study
 from dissensus.study.dry_run import estimate_study
 from dissensus.study.holdout import draw_some, draw_test
-from dissensus.study.human_votes import with_annotations
 from dissensus.study.parts import DrawnTest
 from dissensus.study.sets import read_sets
 

@@ -55,11 +55,11 @@ def command(
 
     A category that a pair has already is kept: people's come first. Killed anywhere, the same command goes on.
     """
+    from dissensus.annotate.exchange.annotated_pairs import read_annotations
     from dissensus.files import write_records
     from dissensus.files.writers import check_writable_name
     from dissensus.sources import read_pairs
     from dissensus.study.categories import classify, describe_agreement
-    from dissensus.study.human_votes import read_annotations
     from dissensus.study.parts import Categories
     from dissensus.taxonomy import agreement_with_people, classify_pairs, known_classifications
 

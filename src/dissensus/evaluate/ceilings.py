@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.evaluate.groups import ALL, find_groups, group_field, is_exploratory
+from dissensus.evaluate.groups import Group, find_groups
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.people import Ratings, ratings_of
 from dissensus.evaluate.resample import Resampling
@@ -68,9 +68,9 @@ def score_ceilings(joined: Joined, resampling: Resampling) -> list[Metric]:
         number_labels([pair.dataset or "" for pair in joined.pairs])[1],
     )
     groups = {
-        name: _Group(joined, mask, ratings.of(mask), clusters, history)
-        for name, mask in find_groups(joined.pairs).items()
-        if (ratings.size[mask] >= 2).any() and not is_exploratory(name)
+        group: _Group(joined, mask, ratings.of(mask), clusters, history)
+        for group, mask in find_groups(joined.pairs).items()
+        if (ratings.size[mask] >= 2).any() and not group.is_exploratory
     }
     resampled = _resample(groups, clusters, replace(resampling, n=min(resampling.n, _MOST_RESAMPLES)))
     return [row for name, group in groups.items() for row in group.rows(name, resampled[name], resampling.level)]
@@ -80,10 +80,10 @@ _Values = dict[tuple[str, str], FloatArray]
 """By model (or `CEILING`) and metric, shape (seeds, resamples); one row for a ceiling."""
 
 
-def _resample(groups: Mapping[str, _Group], clusters: Clusters, resampling: Resampling) -> dict[str, _Values]:
+def _resample(groups: Mapping[Group, _Group], clusters: Clusters, resampling: Resampling) -> dict[Group, _Values]:
     """The values of each group on the same resamples of all prompts; none of a group of too few prompts."""
     rng = np.random.default_rng(resampling.seed)
-    found: dict[str, list[_Values]] = {name: [] for name in groups}
+    found: dict[Group, list[_Values]] = {name: [] for name in groups}
     with one_blas_thread():
         for drawn in draw_clusters(clusters, resampling.n, rng):
             weights = drawn.astype(np.float64)
@@ -171,7 +171,7 @@ class _Group:
         }
         self._sample = self._values(np.ones((self._mine.size, 1)))
 
-    def rows(self, name: str, resampled: _Values, level: float) -> Iterator[Metric]:
+    def rows(self, about: Group, resampled: _Values, level: float) -> Iterator[Metric]:
         """One for each ceiling, then one for each model's corrected r."""
         limits = self._limits()
         for (model, metric), by_seed in self._sample.items():
@@ -179,11 +179,11 @@ class _Group:
             value, spread = float(by_seed.mean()), float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
             drawn = resampled.get(key, np.zeros((1, 0)))
             estimate = _open(_interval(metric, by_seed[:, 0], drawn, level, self._spare), limits.get(key))
-            remarks = self._remarks(name, metric, limits.get(key)) if np.isfinite(value) else [_UNDEFINED]
+            notes = self._notes(about, metric, limits.get(key)) if np.isfinite(value) else [_UNDEFINED]
             yield Metric(
                 model=model,
                 kind="model" if metric == "pearson_corrected" else "ceiling",
-                group=name,
+                group=str(about),
                 metric=metric,
                 value=value if np.isfinite(value) else None,
                 low=estimate.low,
@@ -191,7 +191,7 @@ class _Group:
                 method=estimate.method,
                 n=self._n,
                 clusters=self._mine.size,
-                note="; ".join(remarks) or None,
+                notes=tuple(notes),
                 seeds=len(by_seed) if spread is not None and np.isfinite(spread) else None,
                 seed_sd=spread if spread is not None and np.isfinite(spread) else None,
             )
@@ -229,19 +229,19 @@ class _Group:
                     found[key] = min(ends), max(ends)
         return found
 
-    def _remarks(self, name: str, metric: str, limits: tuple[float, float] | None) -> Iterator[str]:
+    def _notes(self, about: Group, metric: str, limits: tuple[float, float] | None) -> Iterator[str]:
         """What is said of a value; in numbers of few groups alone: a note of every group would drown the others."""
         if metric == "pearson_corrected":
             yield _CORRECTED
         if self._single:
-            counted = name == ALL or group_field(name) == "dataset"
+            counted = about.kind in ("all", "dataset")
             share = f"{self._single} of {self._n} pairs have" if counted else "some pairs have"
             yield f"{share} one vote: ceilings take the noise of the others for theirs"
         if self._decided:
             yield _DECIDED
         if self._ordered and metric in ("pearson", "pearson_within"):
             yield _ORDER
-        if limits is not None and name == ALL:
+        if limits is not None and not about.parts:
             low, high = map(number, limits)
             yield f"{_NAMES[metric]} is anywhere from {low} to {high} by the votes alone, as few as they are"
         elif limits is not None:

@@ -29,7 +29,7 @@ def metrics_frame(metrics: Iterable[Metric], library: Literal["pandas", "polars"
         raise InputError(
             f"a {library} data frame needs {library}, which is not installed: pip install {library}"
         ) from error
-    rows = [metric.model_dump() for metric in metrics]
+    rows = [{**metric.model_dump(), "notes": "; ".join(metric.notes)} for metric in metrics]
     columns = {name: [row[name] for row in rows] for name in Metric.model_fields}
     # Columns may be empty at first: the type is that of all rows.
     return frames.DataFrame(columns) if library == "pandas" else frames.DataFrame(columns, infer_schema_length=None)

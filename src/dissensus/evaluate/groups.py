@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,93 +15,131 @@ from dissensus.stats.metrics import FloatArray
 
 ALL: Final = "all"
 _OF_PAIRS: Final = ("dataset", "domain", "category", "distinct")
-FIELDS: Final = (*_OF_PAIRS, "contested", "majority")
+_BY_VOTES: Final = ("contested", "majority")
 CONTESTED: Final = 0.3
 """A pair is contested where at least this share of its votes is for the less preferred response."""
 _MAJORITIES: Final = {"0.5-0.7": (0.5, 0.7), "0.7-0.9": (0.7, 0.9), "0.9-1": (0.9, 1.0), "1": (1.0, 2.0)}
 _ROUNDING: Final = 1e-9
-_JOINT: Final = re.compile(rf"&(?=(?:{'|'.join(FIELDS)})=)")
+_JOINT: Final = re.compile(rf"&(?=(?:{'|'.join((*_OF_PAIRS, *_BY_VOTES))})=)")
 
-_Masks = dict[str, NDArray[np.bool_]]
 
-_WORDS: Final = {
-    "domain=in": "in-domain",
-    "domain=out": "out-of-domain",
-    "category=multiple": "multiple correct",
-    "category=single": "single correct",
-    "distinct=yes": "distinguishable",
-    "distinct=no": "indistinguishable",
-    "contested=yes": "contested",
-    "contested=no": "not contested",
-    "majority=0.5-0.7": "majority of 70 % or less",
-    "majority=0.7-0.9": "majority of 70 to 90 %",
-    "majority=0.9-1": "majority over 90 %",
-    "majority=1": "unanimous",
+@dataclass(frozen=True)
+class _Label:
+    """What a value of a field is called."""
+
+    text: str
+    row: str
+    """In the first column of a table."""
+    short: str = ""
+    """Behind another value."""
+
+
+_LABELS: Final = {
+    ("domain", "in"): _Label("in-domain", "All ID", "ID"),
+    ("domain", "out"): _Label("out-of-domain", "All OOD", "OOD"),
+    ("category", "multiple"): _Label("multiple correct", "Multiple correct"),
+    ("category", "single"): _Label("single correct", "Single correct"),
+    ("distinct", "yes"): _Label("distinguishable", "Distinguishable"),
+    ("distinct", "no"): _Label("indistinguishable", "Indistinguishable"),
+    ("contested", "yes"): _Label("contested", "Contested"),
+    ("contested", "no"): _Label("not contested", "Not contested"),
+    ("majority", "0.5-0.7"): _Label("majority of 70 % or less", "> 50 to 70 %"),
+    ("majority", "0.7-0.9"): _Label("majority of 70 to 90 %", "> 70 to 90 %"),
+    ("majority", "0.9-1"): _Label("majority over 90 %", "> 90 to 100 %"),
+    ("majority", "1"): _Label("unanimous", "unanimous"),
 }
 
 
-def find_groups(pairs: Sequence[Pair]) -> dict[str, NDArray[np.bool_]]:
-    """Find the groups among n pairs: names to masks of shape (n,), in the order of the paper's tables.
+class Group(NamedTuple):
+    """Pairs that share the values of some fields: all pairs where there is none.
+
+    >>> group = Group.parse("category=multiple&domain=in")
+    >>> group.kind, group.label, group.row_label, str(group)
+    ('category&domain', 'multiple correct · in-domain', 'Multiple correct ID', 'category=multiple&domain=in')
+    """
+
+    parts: tuple[tuple[str, str], ...] = ()
+    """Fields with their values."""
+
+    @classmethod
+    def parse(cls, text: str) -> Group:
+        """Read a group as files name it: ``all``, ``dataset=NAME``, ``category=multiple&domain=in``."""
+        parts = () if text == ALL else (part.partition("=") for part in _JOINT.split(text))
+        return cls(tuple((field, value) for field, _, value in parts))
+
+    def __str__(self) -> str:
+        return "&".join(f"{field}={value}" for field, value in self.parts) or ALL
+
+    @property
+    def kind(self) -> str:
+        """The field that it belongs to: ``all``, ``dataset``, … or ``category&domain``."""
+        return "&".join(field for field, _ in self.parts) or ALL
+
+    @property
+    def label(self) -> str:
+        """Its name in a sentence."""
+        named = (_LABELS[part].text if part in _LABELS else part[1] for part in self.parts)
+        return " · ".join(named) or ALL
+
+    @property
+    def row_label(self) -> str:
+        """Its name in the first column of a table."""
+        if not self.parts:
+            return "All pairs"
+        first, *rest = ((_LABELS.get(part), part[1]) for part in self.parts)
+        names = [first[0].row if first[0] else first[1], *(label.short if label else value for label, value in rest)]
+        return " ".join(names)
+
+    @property
+    def is_exploratory(self) -> bool:
+        """Whether the votes that predictions are compared with decide who is in it: nothing is tested there."""
+        return any(field in _BY_VOTES for field, _ in self.parts)
+
+
+Masks = dict[Group, NDArray[np.bool_]]
+"""Groups of n pairs with their masks of shape (n,)."""
+
+
+def find_groups(pairs: Sequence[Pair]) -> Masks:
+    """Find the groups among n pairs, in the order of the paper's tables.
 
     There is a group for each value of a field. One that holds every pair would repeat ``all`` and is left out.
     Data sets stand before the domain that they lie in; those of no domain or of both, after the domains. A category
-    that occurs in both domains is also there by domain: ``category=multiple&domain=in``. ``contested`` is by the votes
-    themselves, which are also what predictions are compared with: such groups are exploratory.
+    that occurs in both domains is also there by domain. ``contested`` is by the votes themselves, which are also what
+    predictions are compared with: such groups are exploratory.
     """
-    everything = np.ones(len(pairs), dtype=np.bool_)
     parts = {field: _split(pairs, field) for field in _OF_PAIRS}
-    groups = {ALL: everything}
-    groups |= _sets_by_domain(parts["dataset"], parts["domain"])
-    groups |= parts["category"]
+    groups: Masks = _sets_by_domain(parts["dataset"], parts["domain"]) | parts["category"]
     for category, members in parts["category"].items():
-        by_domain = {f"{category}&{domain}": members & mask for domain, mask in parts["domain"].items()}
-        by_domain = {name: mask for name, mask in by_domain.items() if mask.any()}
+        by_domain = {
+            Group(category.parts + domain.parts): both
+            for domain, mask in parts["domain"].items()
+            if (both := members & mask).any()
+        }
         groups |= by_domain if len(by_domain) > 1 and len(parts["category"]) > 1 else {}
     groups |= parts["distinct"] | _contested(pairs)
-    return {name: mask for name, mask in groups.items() if mask.any() and (name == ALL or not mask.all())}
+    return {Group(): np.ones(len(pairs), dtype=np.bool_)} | _telling(groups)
 
 
-def find_majority_groups(pairs: Sequence[Pair]) -> dict[str, NDArray[np.bool_]]:
-    """Find the groups by the share of the majority, over which accuracy is shown: names to masks of shape (n,).
+def find_majority_groups(pairs: Sequence[Pair]) -> Masks:
+    """Find the groups by the share of the majority, over which accuracy is shown.
 
     ``majority=0.5-0.7`` is above .5 and at most .7, and so on; ``majority=1`` is unanimous, and ``majority=0.9-1``
-    leaves that out. Pairs without a majority or without votes are in no group. A group that holds every pair is left
-    out.
+    leaves that out. Pairs without a majority or without votes are in no group.
     """
     share = _majority_share(pairs)
-    groups = {f"majority={name}": _between(share, low, high) for name, (low, high) in _MAJORITIES.items()}
-    return {name: mask for name, mask in groups.items() if mask.any() and not mask.all()}
+    return _telling({Group((("majority", name),)): _between(share, *ends) for name, ends in _MAJORITIES.items()})
 
 
-def is_exploratory(group: str) -> bool:
-    """Tell whether the votes that predictions are compared with decide who is in a group: nothing is tested there."""
-    return group.startswith(("contested=", "majority="))
+def _telling(groups: Masks) -> Masks:
+    """Leave out groups that hold no pair or every pair."""
+    return {group: mask for group, mask in groups.items() if mask.any() and not mask.all()}
 
 
-def group_label(group: str) -> str:
-    """Name a group for people.
-
-    >>> group_label("category=multiple&domain=in")
-    'multiple correct · in-domain'
-    >>> group_label("dataset=webgpt")
-    'webgpt'
-    """
-    return " · ".join(_WORDS.get(part, part.partition("=")[2] or part) for part in _JOINT.split(group))
-
-
-def group_field(group: str) -> str:
-    """Name the field that a group belongs to: ``all``, ``dataset``, … or ``category&domain``.
-
-    >>> group_field("category=multiple&domain=in")
-    'category&domain'
-    """
-    return "&".join(part.partition("=")[0] for part in _JOINT.split(group))
-
-
-def _sets_by_domain(sets: _Masks, domains: _Masks) -> _Masks:
-    ordered: _Masks = {}
+def _sets_by_domain(sets: Masks, domains: Masks) -> Masks:
+    ordered: Masks = {}
     for domain, inside in domains.items():
-        ordered |= {name: mask for name, mask in sets.items() if not (mask & ~inside).any()}
+        ordered |= {group: mask for group, mask in sets.items() if not (mask & ~inside).any()}
         ordered[domain] = inside
     return ordered | sets
 
@@ -121,14 +160,14 @@ def _between(share: FloatArray, low: float, high: float) -> NDArray[np.bool_]:
     return (share > low + _ROUNDING) & (share <= high + _ROUNDING)
 
 
-def _contested(pairs: Sequence[Pair]) -> dict[str, NDArray[np.bool_]]:
+def _contested(pairs: Sequence[Pair]) -> Masks:
     share = _majority_share(pairs)
     limit = 1 - CONTESTED + _ROUNDING
-    return {"contested=yes": share <= limit, "contested=no": share > limit}
+    return {Group((("contested", "yes"),)): share <= limit, Group((("contested", "no"),)): share > limit}
 
 
-def _split(pairs: Sequence[Pair], field: str) -> dict[str, NDArray[np.bool_]]:
+def _split(pairs: Sequence[Pair], field: str) -> Masks:
     values: list[str | None] = [getattr(pair, field) for pair in pairs]
     # Data sets, domains and categories by name, but "yes, distinguishable" first, as in the paper.
     names = sorted({value for value in values if value is not None}, reverse=field == "distinct")
-    return {f"{field}={name}": np.array([value == name for value in values]) for name in names}
+    return {Group(((field, name),)): np.array([value == name for value in values]) for name in names}

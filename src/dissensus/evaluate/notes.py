@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dissensus.evaluate.groups import ALL
+from dissensus.evaluate.groups import Group
 from dissensus.evaluate.metrics import name_of
 from dissensus.evaluate.resample import Contender, Part
 from dissensus.evaluate.tables.number_format import number
@@ -71,9 +71,9 @@ def about_stories(what: str, pooled: Estimate, within: Estimate, gap: Estimate) 
     )
 
 
-def about_seeds(contenders: Sequence[Contender], group: str) -> str | None:
+def about_seeds(contenders: Sequence[Contender], group: Group) -> str | None:
     """Say of a comparison of two models on all pairs whose choice of seeds the interval and the test cannot count."""
-    if group != ALL or len(contenders) < 2 or any(c.kind != "model" for c in contenders):
+    if group.parts or len(contenders) < 2 or any(c.kind != "model" for c in contenders):
         return None
     once = [c.name for c in contenders if len(c.predicted) == 1]
     if len(once) == len(contenders):

@@ -118,12 +118,14 @@ def published(metric: str, group: str) -> tuple[Metric, Metric, Metric] | None:
         value=round(regularised - baseline, 3),
         n=row.n,
         baseline=BASELINE,
-        note="difference of the printed values",
+        notes=("difference of the printed values",),
     )
     return values[0], values[1], difference
 
 
 def _cell(model: str, group: str, metric: str, value: float, n: int) -> Metric:
     found = fisher_interval(value, n) if metric == "pearson" else Estimate(value)
-    note = "interval computed here from n" if metric == "pearson" else None
-    return Metric(model=model, group=group, metric=metric, value=value, low=found.low, high=found.high, n=n, note=note)
+    notes = ("interval computed here from n",) if metric == "pearson" else ()
+    return Metric(
+        model=model, group=group, metric=metric, value=value, low=found.low, high=found.high, n=n, notes=notes
+    )

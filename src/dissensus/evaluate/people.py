@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dissensus.evaluate.groups import ALL, find_groups, group_field
+from dissensus.evaluate.groups import Group, find_groups
 from dissensus.evaluate.resample import Resampling
 from dissensus.records import Metric, Pair
 from dissensus.stats.agreement.coefficients import COEFFICIENTS, agreement_intervals
@@ -61,7 +61,7 @@ def score_people(pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
     """
     rows: list[Metric] = []
     for group, mask in find_groups(pairs).items():
-        if group == ALL or group_field(group) in ("dataset", "domain"):
+        if group.kind in ("all", "dataset", "domain"):
             members = [pair for pair, inside in zip(pairs, mask, strict=True) if inside]
             rows += _score_group(group, members, resampling)
     return rows
@@ -134,7 +134,7 @@ def _by_annotator(pairs: Sequence[Pair]) -> FloatArray | None:
     return values
 
 
-def _score_group(group: str, pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
+def _score_group(group: Group, pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
     ratings = ratings_of(pairs)
     clusters = number_labels([pair.group for pair in pairs])[1]
     strata = number_labels([pair.dataset or "" for pair in pairs])[1]
@@ -162,7 +162,7 @@ def _scale(ratings: FloatArray) -> FloatArray | None:
     return None
 
 
-def _row(group: str, metric: str, estimate: Estimate, n: int, clusters: int, *, crossed: bool) -> Metric:
+def _row(group: Group, metric: str, estimate: Estimate, n: int, clusters: int, *, crossed: bool) -> Metric:
     defined = bool(np.isfinite(estimate.value))
     notes = []
     if not defined:
@@ -174,7 +174,7 @@ def _row(group: str, metric: str, estimate: Estimate, n: int, clusters: int, *, 
     return Metric(
         model=PEOPLE,
         kind="people",
-        group=group,
+        group=str(group),
         metric=metric,
         value=estimate.value if defined else None,
         low=estimate.low,
@@ -182,5 +182,5 @@ def _row(group: str, metric: str, estimate: Estimate, n: int, clusters: int, *, 
         method=estimate.method,
         n=n,
         clusters=clusters,
-        note="; ".join(notes) or None,
+        notes=tuple(notes),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.groups import ALL, is_exploratory
+from dissensus.evaluate.groups import ALL, Group
 from dissensus.evaluate.metrics import WITHIN, primary_candidates
 from dissensus.records import Metric
 from dissensus.stats.resampling.multiplicity import gated_holm
@@ -62,7 +62,7 @@ def with_roles(rows: Sequence[Metric], primary: Sequence[str] = PRIMARY) -> list
             update={
                 "role": "primary" if number in members else "exploratory",
                 "p_holm": p_holm.get(number),
-                "note": "; ".join(filter(None, (row.note, NOT_COUNTED))) if number in uncounted else row.note,
+                "notes": (*row.notes, NOT_COUNTED) if number in uncounted else row.notes,
             }
         )
         for number, row in enumerate(rows)
@@ -91,7 +91,7 @@ def _families(rows: Sequence[Metric], primary: Sequence[str]) -> list[list[int]]
     spanning = {(row.model, row.group) for row in rows if row.baseline is not None and row.metric == WITHIN}
     found: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(rows):
-        if row.baseline is not None and row.kind == "model" and not is_exploratory(row.group):
+        if row.baseline is not None and row.kind == "model" and not Group.parse(row.group).is_exploratory:
             for metric in _declared_as(row, primary, spans=(row.model, row.group) in spanning):
                 found.setdefault((row.model, metric), []).append(number)
     ordered = [sorted(family, key=lambda number: rows[number].group != ALL) for family in found.values()]

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.evaluate.groups import find_groups, find_majority_groups, is_exploratory
+from dissensus.evaluate.groups import Group, Masks, find_groups, find_majority_groups
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.metrics import primary_candidates, scored_metrics
 from dissensus.records import Kind
@@ -85,14 +85,14 @@ class Sample:
     clusters: Clusters
     stratum: IntArray
     """Shape (n,): the number of each pair's data set."""
-    groups: Mapping[str, NDArray[np.bool_]]
-    accuracy_groups: Mapping[str, NDArray[np.bool_]]
+    groups: Masks
+    accuracy_groups: Masks
     """Groups that are there for accuracy alone."""
     of_votes: bool = True
     """Whether ``joined.human`` is the fraction of the pairs' votes, not a mean of estimates or an aggregate."""
 
     @classmethod
-    def of(cls, joined: Joined, groups: Mapping[str, NDArray[np.bool_]] | None = None) -> Sample:
+    def of(cls, joined: Joined, groups: Masks | None = None) -> Sample:
         """Number the prompts and data sets of the pairs, and find their groups unless they are given."""
         prompts = number_labels([pair.group for pair in joined.pairs])[1]
         stratum = number_labels([pair.dataset or "" for pair in joined.pairs])[1].astype(np.int64)
@@ -106,7 +106,7 @@ class Sample:
         )
 
     @property
-    def all_groups(self) -> dict[str, NDArray[np.bool_]]:
+    def all_groups(self) -> Masks:
         """Every group, those for accuracy alone last."""
         return {**self.groups, **self.accuracy_groups}
 
@@ -194,7 +194,7 @@ def measure(
     level: float,
     seed: int,
     report: Callable[[int], object] = lambda done: None,
-) -> Iterator[tuple[str, Measured]]:
+) -> Iterator[tuple[Group, Measured]]:
     """Compute everything from one set of resamples and one set of swaps, for all contenders, group by group."""
     calibrated = _calibrated(sample, contenders, level, seed) if sample.of_votes else {}
     unweighted = ones(sample.clusters)
@@ -207,7 +207,7 @@ def measure(
         for i, contender in enumerate(contenders):
             part = _part(sample, mask & contender.inside)
             # Of pairs chosen by all their votes, one vote says the contrary of the others.
-            if not part.n or not (contender.votes or not is_exploratory(group)):
+            if not part.n or not (contender.votes or not group.is_exploratory):
                 continue
             found.parts[i] = part
             most = len(contender.predicted) if contender.kind == "model" else _MOST_RESAMPLED
@@ -223,7 +223,7 @@ def measure(
                 resampled = [values for values in own if len(values) > 1]
                 found.jackknife[i] = np.mean([jackknife for _, jackknife, _ in resampled], axis=0)
                 found.resampled[i] = Resampled.of([values for *_, values in resampled])
-        if n_swaps and not is_exploratory(group):
+        if n_swaps and not group.is_exploratory:
             noise = {
                 i: {metric: found.seed_noise([i, rival], metric) for metric in primary_candidates()}
                 for i in found.parts
@@ -295,7 +295,7 @@ def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[int, 
 
 def _calibrated(
     sample: Sample, contenders: Sequence[Contender], level: float, seed: int
-) -> dict[tuple[int, str], NullBand]:
+) -> dict[tuple[int, Group], NullBand]:
     """By contender and group."""
     shown = [i for i, contender in enumerate(contenders) if contender.votes and contender.shown]
     jobs = [partial(_calibrate, sample, contenders[i], level, np.random.default_rng([seed, 3, i])) for i in shown]
@@ -303,10 +303,10 @@ def _calibrated(
     return {(i, group): band for i, bands in found for group, band in bands.items()}
 
 
-def _calibrate(sample: Sample, contender: Contender, level: float, rng: np.random.Generator) -> dict[str, NullBand]:
+def _calibrate(sample: Sample, contender: Contender, level: float, rng: np.random.Generator) -> dict[Group, NullBand]:
     votes, ties = np.array([(v.n, v.tie) for pair in sample.joined.pairs if (v := pair.votes) is not None]).T
     inside = {name: both for name, mask in sample.groups.items() if (both := mask & contender.inside).any()}
-    simulated: dict[str, list[FloatArray]] = {group: [] for group in inside}
+    simulated: dict[Group, list[FloatArray]] = {group: [] for group in inside}
     for predicted in contender.predicted:
         known = np.where(contender.inside, predicted, 0.5)
         own, rates = contender.inside, np.zeros(known.size)

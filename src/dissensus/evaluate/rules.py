@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.groups import ALL, find_groups, group_field
+from dissensus.evaluate.groups import find_groups
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.metrics import HEADLINE
 from dissensus.evaluate.people import aggregated_preferences
@@ -30,14 +30,14 @@ class Target:
     name: str
     preference: FloatArray
     """Shape (n,), for the pairs with votes; NaN where there is none."""
-    note: str
+    notes: tuple[str, ...]
 
 
 def estimated_targets(joined: Joined) -> list[Target]:
     """Make targets of the models of annotators: Dawid-Skene and MACE."""
     estimates = aggregated_preferences(joined.pairs)
     return [
-        Target(name, found.preference, ESTIMATES_NOTE if found.converged else f"{ESTIMATES_NOTE}; {_UNSETTLED}")
+        Target(name, found.preference, (ESTIMATES_NOTE,) if found.converged else (ESTIMATES_NOTE, _UNSETTLED))
         for name, found in ((name, estimates[name]) for name in _ESTIMATED)
     ]
 
@@ -71,7 +71,7 @@ def given_target(name: str, margins: Iterable[Margin], joined: Joined) -> Target
             "votes; aggregate the pairs that are evaluated"
         )
     missing = len(joined.pairs) - known
-    return Target(name, preference, f"{name}: on {known} of {known + missing} pairs" if missing else "")
+    return Target(name, preference, (f"{name}: on {known} of {known + missing} pairs",) if missing else ())
 
 
 def score_targets(
@@ -92,9 +92,9 @@ def score_targets(
     for target, asked in targets:
         known = np.isfinite(target.preference)
         groups = {
-            name: mask[known]
-            for name, mask in find_groups(joined.pairs).items()
-            if name == ALL or group_field(name) in ("dataset", "domain")
+            group: mask[known]
+            for group, mask in find_groups(joined.pairs).items()
+            if group.kind in ("all", "dataset", "domain")
             if (mask & known).any() and (asked or not (mask & ~known).any())
         }
         if not groups:
@@ -116,7 +116,7 @@ def score_targets(
             primary=(),
         )
         rows += [
-            row.model_copy(update={"target": target.name, "note": target.note or None})
+            row.model_copy(update={"target": target.name, "notes": target.notes})
             for row in scored
             if row.metric in HEADLINE
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.groups import ALL, is_exploratory
+from dissensus.evaluate.groups import Group, Masks
 from dissensus.evaluate.join import Joined
 from dissensus.evaluate.metrics import METRICS, WITHIN, scored_metrics
 from dissensus.evaluate.notes import about_interval, about_seeds, about_stories, why_undefined
@@ -48,7 +48,7 @@ def score(
     level: float = 0.95,
     seed: int = 0,
     progress: bool = False,
-    groups: Mapping[str, NDArray[np.bool_]] | None = None,
+    groups: Masks | None = None,
     primary: Sequence[str] = PRIMARY,
 ) -> list[Metric]:
     """Compare predictions with votes: metrics for each group and model, and paired differences to the baseline.
@@ -74,7 +74,7 @@ def score(
         level: coverage of the intervals.
         seed: of the resamples and swaps.
         progress: show a bar on stderr.
-        groups: names to masks of shape (n,); those of `find_groups` unless given. Given, they are all there is: no
+        groups: with masks of shape (n,); those of `find_groups` unless given. Given, they are all there is: no
             accuracy by majority, and no ECE of a calibrated model, which is about votes.
         primary: the metrics that the comparison of models with the baseline is about; none to mark all as exploratory.
 
@@ -160,7 +160,7 @@ class _Rows:
     sample: Sample
     contenders: list[Contender]
     found: Measured
-    group: str
+    group: Group
     level: float
     n_resamples: int
 
@@ -288,14 +288,14 @@ class _Rows:
             if not np.isfinite(estimate.value)
             else about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
             about_seeds(everyone, self.group) if estimate.low is not None or p_value is not None else None,
-            self._left_out(contender, part, self.group),
+            *self._left_out(contender, part),
             "exploratory: grouped by the votes that predictions are compared with"
-            if is_exploratory(self.group)
+            if self.group.is_exploratory
             else None,
         ]
         return Metric(
             model=contender.name,
-            group=self.group,
+            group=str(self.group),
             metric=metric,
             value=_digits(estimate.value),
             low=_digits(estimate.low),
@@ -305,7 +305,7 @@ class _Rows:
             else part.n,
             clusters=part.clusters,
             baseline=everyone[1].name if len(keys) > 1 else None,
-            note="; ".join(text for text in notes if text) or None,
+            notes=tuple(filter(None, notes)),
             kind=contender.kind,
             method=estimate.method if estimate.low is not None else None,
             p_value=p_value if tested else None,
@@ -314,17 +314,17 @@ class _Rows:
             data_se=_digits(_spread(resampled)),
         )
 
-    def _left_out(self, contender: Contender, part: Part, group: str) -> str | None:
+    def _left_out(self, contender: Contender, part: Part) -> Iterator[str]:
+        if self.group.parts:
+            return
         joined, total = self.sample.joined, len(self.sample.joined.pairs)
         without, missing = joined.without_votes, joined.without_predictions
-        notes = []
-        if without and group == ALL:
-            notes.append(f"{without} of {total + missing + without} pairs carry no votes and are left out")
-        if missing and group == ALL:
-            notes.append(f"{missing} of {total + missing} pairs lack a prediction of some model and are left out")
-        if not contender.inside.all() and group == ALL:
-            notes.append(f"{total - part.n} of {total} pairs have no opinion of {contender.name} and are left out")
-        return "; ".join(notes) or None
+        if without:
+            yield f"{without} of {total + missing + without} pairs carry no votes and are left out"
+        if missing:
+            yield f"{missing} of {total + missing} pairs lack a prediction of some model and are left out"
+        if not contender.inside.all():
+            yield f"{total - part.n} of {total} pairs have no opinion of {contender.name} and are left out"
 
 
 def _first_less_second(values: Sequence[Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dissensus.evaluate.groups import ALL, group_field, group_label
+from dissensus.evaluate.groups import ALL, Group
 from dissensus.evaluate.tables.number_format import shorten
 from dissensus.records import Kind, Metric
 
@@ -42,7 +42,7 @@ class Scores:
         }
         own = [m for m in self.rows if m.kind == "model" and m.target == "votes"]
         names = _distinct(m.model for m in self.rows if m.kind == "model")
-        by_majority = {m.group for m in self.rows if group_field(m.group) == "majority"}
+        by_majority = {m.group for m in self.rows if Group.parse(m.group).kind == "majority"}
         self.baseline = next((m.baseline for m in own if m.baseline is not None), None)
         self.others = [name for name in names if name != self.baseline]
         self.models = ([self.baseline] if self.baseline is not None else []) + self.others
@@ -100,9 +100,9 @@ def notes(scores: Scores) -> list[str]:
     for row in scores.rows:
         if row.kind == "reference" and row.value is None:
             continue
-        for note in row.note.split("; ") if row.note is not None else ():
+        for note in row.notes:
             if note != ESTIMATES_NOTE:
-                found.setdefault(note, {})[group_label(row.group)] = None
+                found.setdefault(note, {})[Group.parse(row.group).label] = None
     return [f"{_some(list(groups))}: {note}" for note, groups in found.items()]
 
 

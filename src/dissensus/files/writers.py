@@ -102,8 +102,8 @@ def _write_csv(
 
 
 def _cell(value: Any, column: str, path: str | Path) -> Any:
-    if isinstance(value, list):
-        if value and "role" in value[0]:
+    if isinstance(value, list | tuple):
+        if value and isinstance(value[0], dict) and "role" in value[0]:
             raise OutputError(f"{path}: {column} holds chat messages, which CSV cannot hold; write .jsonl or .parquet")
         return json.dumps(value, ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from dissensus.evaluate.groups import ALL
+from dissensus.evaluate.groups import Group
 from dissensus.evaluate.scorecard import score
 from dissensus.records import Metric
 from dissensus.report.board import Board
@@ -115,7 +115,7 @@ def _differences(
         n_resamples=RESAMPLES,
         n_swaps=0,
         level=runs[0].level,
-        groups={ALL: np.ones(len(order), dtype=np.bool_)},
+        groups={Group(): np.ones(len(order), dtype=np.bool_)},
     )
     shown = {r: "pearson", "l1": "l1"}
     found: dict[tuple[int, str], dict[str, Metric | None]] = {

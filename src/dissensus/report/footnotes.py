@@ -46,9 +46,7 @@ class Notes:
 
 def _texts(row: Metric) -> Sequence[str]:
     # That one half has no correlation with anything goes without saying, and other targets have no cell of their own.
-    if row.note is None or row.target != "votes" or (row.kind == "reference" and row.value is None):
-        return ()
-    return [text for text in row.note.split("; ") if text]
+    return () if row.target != "votes" or (row.kind == "reference" and row.value is None) else row.notes
 
 
 def _some(names: Sequence[str]) -> str:

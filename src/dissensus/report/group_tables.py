@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dissensus.evaluate.groups import group_field, group_label
+from dissensus.evaluate.groups import ALL, Group
 from dissensus.evaluate.metrics import WITHIN, lower_is_better, title_of
 from dissensus.records import Kind, Metric
 from dissensus.report.board import Board
@@ -22,7 +22,6 @@ _FIELD_TITLES = {
     "contested": "Contested by the votes themselves (exploratory)",
     "majority": "Share of the majority",
 }
-_WORDS = {"all": "All pairs", "contested=yes": "contested", "contested=no": "not contested"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class GroupTable:
         around = [(kind, name) for kind, name in names if _has(board, kind, name, metric)]
         sections: dict[str, list[Line]] = {}
         for line in _lines(board, metric, around):
-            title = _FIELD_TITLES.get(group_field(line.group), group_field(line.group))
+            title = _FIELD_TITLES.get(kind := Group.parse(line.group).kind, kind)
             sections.setdefault(title, []).append(line)
         rows = [row for lines in sections.values() for line in lines for row in line.differences.values()]
         found = [row for row in rows if row is not None and row.value is not None]
@@ -105,7 +104,7 @@ class GroupTable:
 
 def label_of(group: str) -> str:
     """Name a group for people."""
-    return _WORDS.get(group, group_label(group))
+    return "All pairs" if group == ALL else Group.parse(group).label
 
 
 def _lines(board: Board, metric: str, around: Sequence[tuple[Kind, str]]) -> Iterator[Line]:

@@ -215,8 +215,8 @@ def _overall_notes(scores: Scores) -> list[str]:
     metrics = dict.fromkeys((*scores.primary, *HEADLINE))
     rows = [scores.value(m, metric) for m in scores.models for metric in metrics]
     rows += [scores.difference(m, metric) for m in scores.others for metric in metrics]
-    said = [note for row in rows if row is not None and row.note for note in row.note.split("; ")]
-    return [note[0].upper() + note[1:] + "." for note in dict.fromkeys(said) if note and "undefined" not in note]
+    said = [note for row in rows if row is not None for note in row.notes]
+    return [note[0].upper() + note[1:] + "." for note in dict.fromkeys(said) if "undefined" not in note]
 
 
 def _by_role(scores: Scores) -> dict[str, list[str]]:

@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from dissensus.annotate.exchange.annotated_pairs import read_annotations
 from dissensus.files.hub import is_hub_id
 from dissensus.records import plain_text
 from dissensus.sources import find_source
 from dissensus.study import work
 from dissensus.study.config import StudyConfig
-from dissensus.study.human_votes import read_annotations
 from dissensus.study.parts import TestSet
 from dissensus.study.run_folder import Run
 from dissensus.study.sets import Sets, Sizes, read_sets

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dissensus.annotate.exchange.annotated_pairs import is_database, read_annotations, read_database, with_annotations
 from dissensus.errors import ConfigError, InputError
 from dissensus.files import content_of
 from dissensus.records import Message, Pair, Text
@@ -15,7 +16,6 @@ from dissensus.sources import find_source, read_pairs
 from dissensus.steps.split import apart_from, prompts_of, split_pairs
 from dissensus.study.config import StudyConfig
 from dissensus.study.holdout import draw_some, draw_test, labelled
-from dissensus.study.human_votes import is_database, read_annotations, read_database, with_annotations
 from dissensus.study.judge_stage import VotesJudge
 from dissensus.study.parts import DrawnTest, TestSet
 

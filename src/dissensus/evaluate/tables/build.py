@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from dissensus.evaluate.baselines import ONE_PERSON
-from dissensus.evaluate.groups import ALL, group_field, group_label
+from dissensus.evaluate.groups import ALL, Group
 from dissensus.evaluate.metrics import (
     HEADLINE,
     METRICS,
@@ -21,7 +21,7 @@ from dissensus.evaluate.metrics import (
 )
 from dissensus.evaluate.paper_numbers import COUNTS_NOTE, INTERVAL_NOTE, missing_groups, published
 from dissensus.evaluate.scores import Scores
-from dissensus.evaluate.tables.layout import Line, group_row_label, paper_lines
+from dissensus.evaluate.tables.layout import Line, paper_lines
 from dissensus.evaluate.tables.number_format import UNDEFINED, listed, number, plain, short_names, shorten
 from dissensus.evaluate.tables.table import DIFFERENCE, PUBLISHED_PREFIX, Entry, Table
 from dissensus.records import Metric
@@ -135,7 +135,7 @@ def metric_table(scores: Scores, group: str = ALL) -> Table:
     sections = ((0, "Primary"), (len(primary), "Exploratory"))[: 2 if len(primary) < len(metrics) else 1]
     said = [*_marks(scores, rows), *([_NOTES["truth"]] if has_ceiling else [])]
     return Table(
-        f"All metrics, {'all pairs' if group == ALL else group_label(group)}",
+        f"All metrics, {'all pairs' if group == ALL else Group.parse(group).label}",
         header,
         tuple(rows),
         "metrics",
@@ -154,7 +154,7 @@ def baseline_table(scores: Scores) -> Table:
         return [scores.value(name, metric, group) for metric in _BASELINES]
 
     blocks = {
-        group_row_label(group): [
+        Group.parse(group).row_label: [
             *((short, *_count(row(name, group)), *row(name, group)) for name, short in names.items()),
             (_TRUTH, *_count(ceiling), *ceiling),
         ]
@@ -179,7 +179,7 @@ def calibration_table(scores: Scores) -> Table:
     }
     columns = [metric for metric in shown if metric in scores.metrics]
     blocks = {
-        group_row_label(group): [
+        Group.parse(group).row_label: [
             (short, *_count(found), *found)
             for name, short in names.items()
             for found in [[scores.value(name, metric, group) for metric in columns]]
@@ -193,7 +193,7 @@ def calibration_table(scores: Scores) -> Table:
 def majority_table(scores: Scores) -> Table:
     """Make a table of accuracy by how large the majority of the votes is."""
     titles = ["", "n", *_model_columns(scores)]
-    rows = [[group_row_label(group), *_entries(scores, "accuracy", group)] for group in scores.majorities]
+    rows = [[Group.parse(group).row_label, *_entries(scores, "accuracy", group)] for group in scores.majorities]
     kept = [c for c, title in enumerate(titles) if title != DIFFERENCE or any(row[c] is not None for row in rows)]
     header, body = tuple(titles[c] for c in kept), tuple(tuple(row[c] for c in kept) for row in rows)
     said = (_NOTES["majority"],)
@@ -223,7 +223,7 @@ def target_table(scores: Scores) -> Table:
     names = short_names(scores.models, _NAME_WIDTH)
     groups = [group for group in scores.groups if any(r.target != "votes" and r.group == group for r in scores.rows)]
     # The whole where it has them; a domain of one data set would repeat it.
-    groups = [ALL] if ALL in groups else [group for group in groups if group_field(group) == "dataset"]
+    groups = [ALL] if ALL in groups else [group for group in groups if Group.parse(group).kind == "dataset"]
 
     def rows(metric: str, group: str) -> list[tuple[Entry, ...]]:
         own = [
@@ -241,7 +241,7 @@ def target_table(scores: Scores) -> Table:
         return [*own, *differences]
 
     def title(metric: str, group: str) -> str:
-        return _title(metric) if group == ALL else f"{group_label(group)}: {_title(metric)}"
+        return _title(metric) if group == ALL else f"{Group.parse(group).label}: {_title(metric)}"
 
     blocks = {title(m, group): rows(m, group) for group in groups for m in HEADLINE}
     header = ("", "n", *short_names([TARGETS.get(t, t) for t in targets], _NAME_WIDTH).values())

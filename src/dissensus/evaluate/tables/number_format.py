@@ -5,14 +5,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from dissensus.evaluate.groups import group_field
+from dissensus.evaluate.groups import Group
 from dissensus.evaluate.metrics import digits_of
 from dissensus.records import Metric
 
 UNDEFINED = "—"
-EXPLORATORY = {"contested", "majority"}
-"""Fields of groups that are read off the votes themselves: chosen after the fact, so no mark says that they differ."""
-
 LEVELS = ((0.01, "**"), (0.05, "*"))
 """Adjusted p-values below these earn these marks."""
 
@@ -50,7 +47,7 @@ def stars(row: Metric) -> str:
     There is no mark without an adjustment, so none on what is exploratory, nor in a group that was chosen by the votes
     it is scored on.
     """
-    if row.p_holm is None or row.role == "exploratory" or EXPLORATORY & set(group_field(row.group).split("&")):
+    if row.p_holm is None or row.role == "exploratory" or Group.parse(row.group).is_exploratory:
         return ""
     return next((mark for level, mark in LEVELS if row.p_holm < level), "")
 

@@ -93,8 +93,12 @@ def _csv(tables: Sequence[Table], said: Sequence[str]) -> str:
             place = (table.name, table.section_of(number), row[0])
             for column, entry in zip(table.header, row, strict=True):
                 if isinstance(entry, Metric):
-                    writer.writerow(escape_cells([*place, column, *entry.model_dump().values()], columns))
+                    writer.writerow(escape_cells([*place, column, *_values(entry)], columns))
     return out.getvalue().rstrip("\n")
+
+
+def _values(entry: Metric) -> list[Any]:
+    return ["; ".join(value) if isinstance(value, tuple) else value for value in entry.model_dump().values()]
 
 
 def _json(tables: Sequence[Table], said: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What people said of pairs, out of an annotation database or a file, joined to a study's test pairs by id."""
+"""Annotated pairs: out of an annotation database or a file, joined to other pairs by id."""
 
 from __future__ import annotations
 
