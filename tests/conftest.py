@@ -1,5 +1,6 @@
 """Fixtures: the folder of real votes, and tiny backbones made on the spot."""
 
+import gc
 import importlib.util
 import os
 import tracemalloc
@@ -23,6 +24,13 @@ settings.load_profile("dissensus")
 def pytest_configure(config: pytest.Config) -> None:
     """Keep what the tests cache in the checkout, out of the user's own cache."""
     os.environ.setdefault("DISSENSUS_CACHE", str(config.rootpath / ".pytest_cache" / "dissensus"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _keep_what_is_loaded() -> None:
+    """Collect no garbage among what is loaded, such as torch: a training makes several collections of half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 def _beside(name: str) -> ModuleType:

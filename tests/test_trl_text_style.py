@@ -132,7 +132,7 @@ def test_a_distribution_of_rewards_is_known_by_its_folder(tiny_bert: Path, tmp_p
     trainer = _trained(tiny_bert, TEXTS, tmp_path / "m", outputs=5, objective=config)
     trainer.save_model(str(tmp_path / "m"))
     scorer = _compare(trainer, TEXTS, tmp_path / "m", tmp_path)
-    assert (scorer.objective, scorer.encoding.max_length) == (trainer._objective, 64)
+    assert (scorer.objective.config.loss(), scorer.encoding.max_length) == (config.loss(), 64)
 
 
 def test_a_joined_text_that_is_too_long_loses_its_beginning(tiny_llama: Path, tmp_path: Path):

@@ -355,7 +355,7 @@ def _check_rows(dataset: Any, objective: Objective) -> None:
     low, high = (0.0, 1.0) if column == "preference" else (objective.least_margin, np.inf)
     wrong = np.flatnonzero(~(np.isfinite(values) & (values >= low) & (values <= high)))
     if wrong.size:
-        expected = "a number" + (" from 0 to 1" if high == 1 else " of 0 or more" if low == 0 else "")
+        expected = "a number from 0 to 1" if high == 1 else "a weight of 0 or more" if low == 0 else "a number"
         raise TrainingError(
             f"row {wrong[0]}: {column} is {values[wrong[0]]}, expected {expected} ({wrong.size} such rows); "
             "fix or remove them"
