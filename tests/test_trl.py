@@ -11,7 +11,7 @@ from torch import Tensor
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.objectives import objective_of
-from dissensus.reward.objectives.losses import blend_loss, soft_loss
+from dissensus.reward.objectives.losses import pair_losses
 from dissensus.reward.text.backbone import load_backbone
 
 from .trl_tiny import make_trainer, token_rows
@@ -103,10 +103,8 @@ def test_soft_and_blend_are_our_losses_on_the_same_rewards(tiny_bert: Path, tmp_
         trainer = _ours(tiny_bert, rows, tmp_path, objective=objective)
         chosen, rejected = (outputs[:, 0] for outputs in _rewards(trainer, rows))
         preference = torch.tensor(PREFERENCE)
-        if objective == "soft":
-            expected = soft_loss(chosen, rejected, preference)
-        else:
-            expected = blend_loss(chosen, rejected, torch.ones(6), preference, label_weight=0.3)
+        target = preference if objective == "soft" else 0.3 + 0.7 * preference
+        expected = pair_losses(chosen - rejected, target, torch.zeros(6)).mean()
         assert _loss(trainer, rows)[0] == pytest.approx(expected.item(), abs=1e-6)
 
 

@@ -2,17 +2,12 @@
 
 import functools
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from dissensus.errors import ConfigError
-from dissensus.files import write_records
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import Runtime, TrainConfig
 from dissensus.reward.model_record import RECORD_FILE, read_record
@@ -20,9 +15,8 @@ from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training.run import train
 from dissensus.reward.training.run_identity import RunIdentity, find_finished
-from dissensus.reward.training.trainer import PairTrainer
 
-from .tiny_config import changed, tiny_config
+from .tiny_config import changed, tiny_config, train_until_killed
 
 RUN = {"tokens_per_batch": 64, "logging_steps": 3, "checkpoint_steps": 100, "fast": False}
 
@@ -37,30 +31,10 @@ def _rewards(folder: Path, pairs: list[Pair]) -> Any:
     return RewardModel.load(folder).rewards([(pair.prompt, pair.response_a) for pair in pairs])
 
 
-def _killed(pairs: list[Pair], config: TrainConfig, out: Path, monkeypatch: pytest.MonkeyPatch, step: int = 4) -> None:
-    """Train to a step and stop in it; the checkpoints before it are kept."""
-    calls = 0
-    inner = PairTrainer.training_step
-
-    def dies(self: PairTrainer, *args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == step:
-            raise KeyboardInterrupt
-        return inner(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PairTrainer, "training_step", dies)
-        with pytest.raises(KeyboardInterrupt):
-            train(pairs, config, out, progress=False)
-
-
-def test_a_killed_run_goes_on_under_other_run_settings(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_killed_run_goes_on_under_other_run_settings(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
     config = _config(tiny_bert)
     train(pairs, config, tmp_path / "whole", progress=False)
-    _killed(pairs, config, tmp_path / "m", monkeypatch)
+    train_until_killed(pairs, config, tmp_path / "m", step=3)
     moved = Path(shutil.copytree(tiny_bert, tmp_path / "elsewhere"))
     other = changed(config, **RUN, model=str(moved), label_weight=0.1, atoms=3)
     assert train(pairs, other, tmp_path / "m", progress=False).resumed_from == 2
@@ -133,11 +107,9 @@ def test_a_model_of_before_is_known(tiny_bert: Path, tmp_path: Path):
     assert RewardModel.load(folder).layout.reason == "switched off"
 
 
-def test_a_message_names_what_changed(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_message_names_what_changed(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
     config = _config(tiny_bert, validation=0.34)
-    _killed(pairs, config, tmp_path / "m", monkeypatch)
+    train_until_killed(pairs, config, tmp_path / "m", step=3)
     other = changed(config, learning_rate=1e-3, logging_steps=2)
     expected = r"or pass --overwrite \(learning_rate was 0.003, is 0.001\)$"
     with pytest.raises(ConfigError, match=r"checkpoint-2 is a checkpoint of another config.*" + expected):
@@ -148,37 +120,6 @@ def test_a_message_names_what_changed(
     calibrated = config.model_copy(update={"calibration": "temperature"})
     with pytest.raises(ConfigError, match="with calibration 'none'; fit another with 'dissensus calibrate'"):
         train(pairs, calibrated, tmp_path / "m", progress=False)
-
-
-def test_kill_9_and_the_same_command_give_the_weights_of_an_unbroken_run(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path
-):
-    config = _config(tiny_bert, dropout=0.1)
-    write_records(tmp_path / "pairs.jsonl", pairs)
-    (tmp_path / "config.json").write_text(config.model_dump_json())
-    code = """
-import os, signal, sys
-from pathlib import Path
-from dissensus.files import read_pairs
-from dissensus.reward.config import TrainConfig
-from dissensus.reward.training.run import train
-from dissensus.reward.training.trainer import PairTrainer
-folder = Path(sys.argv[1])
-inner, calls = PairTrainer.training_step, []
-def dies(self, *args, **kwargs):
-    calls.append(1)
-    if len(calls) == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return inner(self, *args, **kwargs)
-PairTrainer.training_step = dies
-config = TrainConfig.model_validate_json((folder / "config.json").read_text())
-train(list(read_pairs(folder / "pairs.jsonl")), config, folder / "killed", progress=False)
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-    assert train(pairs, config, tmp_path / "killed", progress=False).resumed_from == 2
-    train(pairs, config, tmp_path / "whole", progress=False)
-    assert np.array_equal(_rewards(tmp_path / "killed", pairs), _rewards(tmp_path / "whole", pairs))
 
 
 @pytest.mark.parametrize("left", ["{", "[]", '{"config": []}', "3"])

@@ -24,7 +24,6 @@ from dissensus.reward.text.backbone import checkpoint_activations, load_backbone
 from dissensus.reward.text.token_cache import in_memory
 from dissensus.reward.training.lora import (
     add_adapters,
-    count_trained,
     head_modules,
     merge_adapters,
     rebuild_adapted,
@@ -138,8 +137,6 @@ def test_adapters_and_head_are_trained_and_nothing_else(folder: Path):
     _train(adapted)
     moved = {name for name, weight in adapted.named_parameters() if not torch.equal(weight, before[name])}
     assert moved == set(names)
-    trained, total = count_trained(adapted)
-    assert 0 < trained < total
 
 
 def test_merged_rewards_are_those_of_the_adapters(folder: Path):

@@ -1,80 +1,29 @@
 """A run that trains adapters: resumed exactly, saved whole, for us and for PEFT."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
 
 from dissensus.records import Pair
-from dissensus.reward.config import TrainConfig
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.text.backbone import load_backbone
 from dissensus.reward.training.run import train
-from dissensus.reward.training.trainer import PairTrainer
+
+from .tiny_config import tiny_config
 
 peft = pytest.importorskip("peft", reason="peft is not installed (extra lora)")
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
 
-def _config(backbone: Path, **settings: Any) -> TrainConfig:
-    return TrainConfig(
-        **{
-            "model": str(backbone),
-            "lora_rank": 4,
-            "epochs": 3,
-            "batch_size": 8,
-            "learning_rate": 1e-2,
-            "max_length": 32,
-            "logging_steps": 1,
-            "checkpoint_steps": 2,
-            "precision": "fp32",
-            "validation": 0.2,
-            **settings,
-        }
-    )
+_config = functools.partial(tiny_config, lora_rank=4, epochs=3, learning_rate=1e-2)
 
 
 def _texts(pairs: list[Pair]) -> list[tuple[Any, Any]]:
     return [(pair.prompt, response) for pair in pairs for response in (pair.response_a, pair.response_b)]
-
-
-@pytest.mark.parametrize(("backbone", "dropout"), [("tiny_bert", 0.2), ("tiny_llama", 0.0)])
-def test_a_killed_run_goes_on_as_if_nothing_had_been(
-    backbone: str,
-    dropout: float,
-    request: pytest.FixtureRequest,
-    pairs: list[Pair],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-):
-    config = _config(request.getfixturevalue(backbone), dropout=dropout)
-    train(pairs, config, tmp_path / "whole", progress=False)
-    inner = PairTrainer.training_step
-
-    def dies(self: PairTrainer, *args: Any, **kwargs: Any) -> Any:
-        if self.state.global_step == 5:
-            raise KeyboardInterrupt
-        return inner(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PairTrainer, "training_step", dies)
-        with pytest.raises(KeyboardInterrupt):
-            train(pairs, config, tmp_path / "broken", progress=False)
-    checkpoint = tmp_path / "broken.part" / "checkpoint-4"
-    # Adapters and head alone: a checkpoint of a large backbone stays small.
-    kept = load_file(checkpoint / "adapter_model.safetensors")
-    assert kept
-    assert all("lora_" in name or "classifier" in name or "pooler" in name or "score" in name for name in kept)
-    assert not (checkpoint / "model.safetensors").exists()
-    assert train(pairs, config, tmp_path / "broken", progress=False).resumed_from == 4
-    logs = [(tmp_path / name / "training.jsonl").read_text() for name in ("whole", "broken")]
-    assert logs[0] == logs[1]
-    whole, broken = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
-    for name, weight in whole.items():
-        assert weight.equal(broken[name])
 
 
 @pytest.mark.parametrize(("backbone", "objective"), [("tiny_bert", "mean-variance"), ("tiny_llama", "bradley-terry")])

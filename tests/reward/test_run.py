@@ -1,5 +1,4 @@
 import functools
-import json
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dissensus.errors import ConfigError, InputError, OutputError, TrainingError
-from dissensus.files import write_records
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.serving.predict_file import predict_file
@@ -20,19 +18,14 @@ from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training.lora import head_modules
 from dissensus.reward.training.run import TrainSummary, train
 from dissensus.reward.training.sweep import sweep
-from dissensus.reward.training.trainer import PairTrainer
 
-from .tiny_config import tiny_config
+from .tiny_config import log_of, tiny_config
 
 _config = functools.partial(tiny_config, epochs=3, logging_steps=1, checkpoint_steps=2)
 
 
 def _train(pairs: list[Pair], config: TrainConfig, out: Path, **options: Any) -> TrainSummary:
     return train(pairs, config, out, progress=False, **options)
-
-
-def _log(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("objective", ["bradley-terry", "margin", "soft", "blend"])
@@ -65,50 +58,19 @@ def test_the_folder_is_a_plain_sequence_classifier(
     assert AutoTokenizer.from_pretrained(tmp_path / "m").pad_token_id == reward_model.tokenizer.pad_token_id
 
 
-@pytest.mark.parametrize(("logging_steps", "logged"), [(100, [9]), (4, [4, 8, 9]), (3, [3, 6, 9])])
-def test_the_last_step_is_logged_once(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, logging_steps: int, logged: list[int]
+def test_the_last_step_is_logged_once_and_one_entry_is_the_mean_of_one_for_each(
+    tiny_bert: Path, pairs: list[Pair], tmp_path: Path
 ):
-    summary = _train(pairs, _config(tiny_bert, logging_steps=logging_steps), tmp_path / "m")
-    rows = _log(tmp_path / "m")
-    assert [row["step"] for row in rows] == logged
-    assert summary.nll == rows[-1]["nll"]
-
-
-def test_one_entry_over_all_steps_is_the_mean_of_one_for_each(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
-    _train(pairs, _config(tiny_bert, logging_steps=100), tmp_path / "whole")
-    _train(pairs, _config(tiny_bert, logging_steps=1), tmp_path / "single")
-    [whole], single = _log(tmp_path / "whole"), _log(tmp_path / "single")
+    logs = {}
+    for every, logged in {100: [9], 4: [4, 8, 9], 3: [3, 6, 9], 1: list(range(1, 10))}.items():
+        summary = _train(pairs, _config(tiny_bert, logging_steps=every), tmp_path / str(every))
+        logs[every] = log_of(tmp_path / str(every))
+        assert [row["step"] for row in logs[every]] == logged
+        assert summary.nll == logs[every][-1]["nll"]
+    [whole], single = logs[100], logs[1]
     for key in ("loss", "nll", "accuracy"):
         # 24 pairs in batches of 8: every step has as many pairs.
         assert whole[key] == pytest.approx(sum(row[key] for row in single) / 9, abs=1e-5)
-
-
-def test_a_killed_run_goes_on_with_the_same_losses(
-    tiny_bert: Path, pairs: list[Pair], margins: list[Margin], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    config = _config(tiny_bert, objective="margin", dropout=0.1)
-    _train(pairs, config, tmp_path / "whole", margins=margins)
-    calls = 0
-    inner = PairTrainer.compute_loss
-
-    def dies(self: PairTrainer, *args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 6:
-            raise KeyboardInterrupt
-        return inner(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PairTrainer, "compute_loss", dies)
-        with pytest.raises(KeyboardInterrupt):
-            _train(pairs, config, tmp_path / "broken", margins=margins)
-    assert not (tmp_path / "broken").exists()
-    # A checkpoint that was cut off while saving has no mark and must be passed over.
-    (tmp_path / "broken.part" / "checkpoint-5").mkdir()
-    summary = _train(pairs, config, tmp_path / "broken", margins=margins)
-    assert summary.resumed_from == 4
-    assert _log(tmp_path / "broken") == _log(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("batching", ["length", "prompt"])
@@ -120,7 +82,7 @@ def test_micro_batches_give_the_mean_over_the_pairs_of_the_step(
     for tokens in (64, 150, 100_000):
         config = _config(tiny_bert, tokens_per_batch=tokens, batching=batching, epochs=1)
         _train(pairs[:22], config, tmp_path / str(tokens))
-        logs.append(_log(tmp_path / str(tokens)))
+        logs.append(log_of(tmp_path / str(tokens)))
     for other in logs[1:]:
         for one, two in zip(logs[0], other, strict=True):
             assert one["loss"] == pytest.approx(two["loss"], abs=1e-6)
@@ -160,40 +122,10 @@ def test_a_checkpoint_of_another_config_is_refused(
         _train(pairs, _config(tiny_bert, learning_rate=1e-4), tmp_path / "n")
 
 
-@pytest.mark.parametrize("checkpoint_steps", [1, 1000])
-def test_a_full_disk_leaves_nothing_under_the_name(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, checkpoint_steps: int
-):
-    """A child may write no more than 8 kB to a file, so its weights do not fit: at a checkpoint, or at the end."""
-    config = _config(tiny_bert, checkpoint_steps=checkpoint_steps, epochs=1)
-    write_records(tmp_path / "pairs.jsonl", pairs)
-    (tmp_path / "config.json").write_text(config.model_dump_json())
-    code = """
-import resource, signal, sys
-from pathlib import Path
-from dissensus.errors import OutputError
-from dissensus.files import read_pairs
-from dissensus.reward.config import TrainConfig
-from dissensus.reward.training.run import train
-folder = Path(sys.argv[1])
-pairs, config = list(read_pairs(folder / "pairs.jsonl")), (folder / "config.json").read_text()
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
-try:
-    train(pairs, TrainConfig.model_validate_json(config), folder / "m", progress=False)
-except OutputError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert "free space and run again" in done.stdout
-    assert not (tmp_path / "m").exists()
-    assert _train(pairs, config, tmp_path / "m").resumed_from == 0
-
-
 def test_validation_holds_out_whole_prompts(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
     summary = _train(pairs, _config(tiny_bert, validation=0.34), tmp_path / "m")
     assert (summary.pairs, summary.validation_pairs) == (16, 8)
-    rows = [row for row in _log(tmp_path / "m") if "validation_nll" in row]
+    rows = [row for row in log_of(tmp_path / "m") if "validation_nll" in row]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
 
 

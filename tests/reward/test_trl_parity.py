@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from dissensus.reward.objectives.losses import bradley_terry_loss, margin_loss
+from dissensus.reward.objectives.losses import pair_losses
 from dissensus.reward.text.backbone import load_backbone
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -57,7 +57,8 @@ def _ours(folder: Path, rows: list[dict[str, Any]]) -> tuple[float, list[torch.T
     batch = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)(rows)
     rewards = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.squeeze(-1)
     chosen, rejected = rewards.chunk(2)
-    loss = margin_loss(chosen, rejected, batch["margin"]) if "margin" in batch else bradley_terry_loss(chosen, rejected)
+    margin = batch["margin"] if "margin" in batch else torch.zeros_like(chosen)
+    loss = pair_losses(chosen - rejected, torch.ones_like(chosen), margin).mean()
     loss.backward()
     return loss.item(), _gradients(model)
 

@@ -5,8 +5,8 @@ if b, or a fraction between) and a margin m, the loss of a pair is
 
     t * -log sigma(d - m)  +  (1 - t) * -log sigma(-d - m)
 
-Bradley-Terry has t in {0, 1} and m = 0; the margin objective t in {0, 1}; the soft ones m = 0; the scaled one
-multiplies Bradley-Terry by a weight. Rewards that are distributions have their losses in ``distributions``.
+Bradley-Terry (1952, Biometrika 39; equation 1 of *Beyond the Binary*, Padmakumar et al., 2024) has t in {0, 1} and
+m = 0. Rewards that are distributions have their losses in ``distributions``.
 """
 
 from __future__ import annotations
@@ -31,55 +31,6 @@ def cross_entropy(log_a: Tensor, log_b: Tensor, target: Tensor) -> Tensor:
     """Return -(t log P(a) + (1 - t) log P(b)) for each pair; all of shape (pairs,)."""
     check_same_shape(log_a=log_a, log_b=log_b, target=target)
     return -(target * log_a + (1 - target) * log_b)
-
-
-def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """Mean of -log sigma(chosen - rejected); both of shape (pairs,).
-
-    Source: Bradley and Terry (1952), Biometrika 39; equation 1 of *Beyond the Binary* (Padmakumar et al., 2024).
-    """
-    check_same_shape(chosen=chosen, rejected=rejected)
-    return -F.logsigmoid(in_float32(chosen) - in_float32(rejected)).mean()
-
-
-def margin_loss(chosen: Tensor, rejected: Tensor, margin: Tensor) -> Tensor:
-    """Mean of -log sigma(chosen - rejected - margin); all of shape (pairs,).
-
-    A signed margin is negative where the judges go against the label; a scale is a factor on the margin.
-    Source: Touvron et al. (2023), *Llama 2*, arXiv:2307.09288, equation 2; equation 4 of *Beyond the Binary*.
-    """
-    check_same_shape(chosen=chosen, rejected=rejected, margin=margin)
-    return -F.logsigmoid(in_float32(chosen) - in_float32(rejected) - in_float32(margin)).mean()
-
-
-def scaled_loss(chosen: Tensor, rejected: Tensor, margin: Tensor) -> Tensor:
-    """Mean of margin * -log sigma(chosen - rejected); all of shape (pairs,). A margin of 1 is Bradley-Terry.
-
-    Source: the scaled Bradley-Terry of Wang et al. (2024), *HelpSteer2-Preference*, arXiv:2410.01257.
-    """
-    check_same_shape(chosen=chosen, rejected=rejected, margin=margin)
-    return -(in_float32(margin) * F.logsigmoid(in_float32(chosen) - in_float32(rejected))).mean()
-
-
-def soft_loss(reward_a: Tensor, reward_b: Tensor, preference: Tensor) -> Tensor:
-    """Mean cross-entropy between sigma(reward_a - reward_b) and a preference in [0, 1]; all of shape (pairs,).
-
-    Its optimum is the gap logit(preference), so unlike the margin's it calibrates as well as orders.
-    Source: the RLHF loss of Christiano et al. (2017), arXiv:1706.03741, section 2.2.3, whose target is a distribution.
-    """
-    check_same_shape(reward_a=reward_a, reward_b=reward_b, preference=preference)
-    gap = in_float32(reward_a) - in_float32(reward_b)
-    return pair_losses(gap, preference, torch.zeros_like(gap)).mean()
-
-
-def blend_loss(reward_a: Tensor, reward_b: Tensor, label: Tensor, preference: Tensor, *, label_weight: float) -> Tensor:
-    """Soft loss towards label_weight * label + (1 - label_weight) * preference; all of shape (pairs,).
-
-    The label is 1, 0 or, for a tie, one half. Source: the interpolated target of Reed et al. (2015), *Training Deep
-    Neural Networks on Noisy Labels with Bootstrapping*, arXiv:1412.6596, with judgments for the model's own opinion.
-    """
-    check_same_shape(label=label, preference=preference)
-    return soft_loss(reward_a, reward_b, label_weight * label + (1 - label_weight) * preference)
 
 
 def center_penalty(reward_a: Tensor, reward_b: Tensor, *, middle: float = 0.0) -> Tensor:

@@ -35,7 +35,10 @@ class BradleyTerry(Objective):
 
 
 class Margin(BradleyTerry):
-    """The label, by a margin (paper, equation 4)."""
+    """The label, by a margin (paper, equation 4; Touvron et al., 2023, *Llama 2*, arXiv:2307.09288, equation 2).
+
+    A signed margin is negative where the judges go against the label.
+    """
 
     loss_settings = ("margin_sign", "margin_scale")
     reads = "margin"
@@ -52,7 +55,10 @@ class Margin(BradleyTerry):
 
 
 class Scaled(Margin):
-    """The label, each pair weighing as much as its margin."""
+    """The label, each pair weighing as much as its margin; a margin of 1 is Bradley-Terry.
+
+    Source: the scaled Bradley-Terry of Wang et al. (2024), *HelpSteer2-Preference*, arXiv:2410.01257.
+    """
 
     least_margin = 0.0
 
@@ -85,7 +91,10 @@ class Scaled(Margin):
 
 
 class Soft(BradleyTerry):
-    """The judgments' preference alone."""
+    """The judgments' preference alone (Christiano et al., 2017, arXiv:1706.03741, section 2.2.3).
+
+    Its optimum is the gap logit(preference), so unlike that of the margin it calibrates as well as orders.
+    """
 
     label = "none"
     reads = "preference"
@@ -97,7 +106,8 @@ class Soft(BradleyTerry):
 
 
 class Blend(BradleyTerry):
-    """Label and judgments' preference, weighed together."""
+    """Label and judgments' preference, weighed together (Reed et al., 2015, arXiv:1412.6596, with judgments for the
+    model's own opinion)."""
 
     loss_settings = ("label_weight",)
     label = "any"

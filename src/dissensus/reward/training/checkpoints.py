@@ -21,7 +21,7 @@ from transformers import TrainerCallback
 from dissensus.errors import OutputError, TrainingError
 from dissensus.files import write_json, write_text
 from dissensus.reward.fast.select import Layout
-from dissensus.reward.model_record import RECORD_FILE, ModelRecord, TrainSummary
+from dissensus.reward.model_record import RECORD_FILE, ModelRecord
 from dissensus.reward.serving.calibration import Calibration, save_calibration
 from dissensus.reward.serving.model_card import backbone_name
 from dissensus.reward.serving.score import score_texts
@@ -70,12 +70,10 @@ def save_model(
     tokenizer: Any,
     layout: Layout,
     encoded: EncodedTexts,
-    identity: RunIdentity,
-    summary: TrainSummary,
+    record: ModelRecord,
     log: Sequence[dict[str, Any]],
     calibration: Calibration | None = None,
     *,
-    style: str,
     part: Path,
     out: Path,
 ) -> None:
@@ -84,7 +82,7 @@ def save_model(
     Every process makes the call, one writes. Raises OutputError when it cannot be written, TrainingError when the
     saved model gives other rewards.
     """
-    accelerator, config = trainer.accelerator, identity.config
+    accelerator, config = trainer.accelerator, record.config
     some = np.arange(min(_COMPARED, len(encoded)))
     weights = accelerator.get_state_dict(trainer.model_wrapped)
     before = score_texts(trained_model(trainer), layout, encoded, rows=some)
@@ -108,7 +106,6 @@ def save_model(
             raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
         _compare_rewards(before, folder, encoded, some, layout, str(trainer.args.device))
         write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
-        record = ModelRecord(config=config, text_style=style, fingerprint=identity.fingerprint, summary=summary)
         write_json(folder / RECORD_FILE, record.model_dump(mode="json"))
         if calibration is not None:
             save_calibration(folder, calibration)

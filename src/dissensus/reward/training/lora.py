@@ -132,16 +132,6 @@ def is_adapted(model: Any) -> bool:
     return hasattr(model, "merge_and_unload") and hasattr(model, "peft_config")
 
 
-def count_trained(model: nn.Module) -> tuple[int, int]:
-    """Count the parameters that are trained, and all of them.
-
-    >>> count_trained(nn.Linear(3, 2))
-    (8, 8)
-    """
-    sizes = [(weight.requires_grad, weight.numel()) for weight in model.parameters()]
-    return sum(size for trained, size in sizes if trained), sum(size for _, size in sizes)
-
-
 def _wrap(model: Any, settings: Any) -> Any:
     from peft import get_peft_model
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.fast.batch_invariance import settle
 from dissensus.reward.fast.select import Layout, lay_out_for
-from dissensus.reward.model_record import TrainSummary, left_record
+from dissensus.reward.model_record import ModelRecord, TrainSummary, left_record
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.targets import Targets, build_targets
 from dissensus.reward.serving.calibration import Calibration, fit_calibration, observed_preferences
@@ -72,6 +73,20 @@ def train(
         return _train(targets, config, out, overwrite=overwrite, callbacks=callbacks, progress=progress)
 
 
+@dataclass
+class _Prepared:
+    """What is trained, and on what."""
+
+    config: TrainConfig
+    model: Any
+    tokenizer: Any
+    encoding: Encoding
+    layout: Layout
+    data: TrainingData
+    held: TrainingData | None
+    """For validation."""
+
+
 def _train(
     every: Targets,
     config: TrainConfig,
@@ -90,9 +105,58 @@ def _train(
         if (done := find_finished(out, identity, overwrite=overwrite)) is not None:
             return done
         checkpoint = find_checkpoint(part, identity, overwrite=overwrite)
+    run = _prepare(targets, held_out, config)
+    bar = ProgressBar(f"{config.objective}, seed {config.seed}")
+    trainer = _trainer(run, identity, part)
+    for callback in (*callbacks, *([bar] if progress and processes.is_main_process else [])):
+        trainer.add_callback(callback)
+    # Weights that are spread over processes cannot be scored with before they are.
+    learning = None if _is_sharded() else LearningCheck(trained_model(trainer), run.data, run.layout, config)
+    # Whatever ends training, what is said of it stands on a line of its own.
+    with quiet_transformers(), closing(bar):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
+    trained, steps = trained_model(trainer), trainer.state.global_step
+    calibration = _calibration(trained, run)
+    note = learning.note(trained, steps=steps, right=trainer.right, counted=trainer.counted) if learning else None
+    if note is not None and processes.is_main_process:
+        print(note, file=sys.stderr)  # noqa: T201
+    validated: dict[str, Any] = next((entry for entry in reversed(log) if "eval_nll" in entry), {})
+    lost = Shortened.of(run.data.encoded, run.data.texts)
+    summary = TrainSummary(
+        pairs=len(targets.pairs),
+        ties_dropped=targets.ties_dropped,
+        unlabelled_dropped=targets.unlabelled_dropped,
+        unjudged_dropped=targets.unjudged_dropped,
+        validation_pairs=len(run.held.texts) if run.held else 0,
+        texts=lost.texts,
+        texts_truncated=lost.cut,
+        responses_cut=lost.responses_cut,
+        pairs_alike=lost.pairs_alike,
+        layout=run.layout.kind if run.layout.reason is None else f"{run.layout.kind}: {run.layout.reason}",
+        steps=steps,
+        resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
+        seconds=round(time.perf_counter() - started, 1),
+        nll=next((entry["nll"] for entry in reversed(log) if "nll" in entry), None),
+        validation_nll=validated.get("eval_nll"),
+        validation_accuracy=validated.get("eval_accuracy"),
+        temperature=calibration.temperature if calibration else None,
+        note=note,
+    )
+    record = ModelRecord(
+        config=config, text_style=run.encoding.style, fingerprint=identity.fingerprint, summary=summary
+    )
+    save_model(trainer, run.tokenizer, run.layout, run.data.encoded, record, log, calibration, part=part, out=out)
+    _release(trainer)
+    return summary
+
+
+def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig) -> _Prepared:
+    """Load the backbone, find out how it is fed, and encode the texts."""
+    processes = PartialState()
     set_seed(config.seed)
-    objective = objective_of(config)
-    model, tokenizer = load_backbone(config.model, new_head=True, outputs=objective.outputs, dropout=config.dropout)
+    outputs = objective_of(config).outputs
+    model, tokenizer = load_backbone(config.model, new_head=True, outputs=outputs, dropout=config.dropout)
     limit = position_limit(model)
     if limit is not None and config.max_length > limit:
         raise ConfigError(
@@ -115,62 +179,20 @@ def _train(
     _tell_of_newlines(encoding, data)
     if config.lora_rank is not None:
         model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
-    trainer = _trainer(model, tokenizer, data, held, layout, identity, part)
-    for callback in callbacks:
-        trainer.add_callback(callback)
-    bar = ProgressBar(f"{config.objective}, seed {config.seed}")
-    if progress and processes.is_main_process:
-        trainer.add_callback(bar)
-    # Weights that are spread over processes cannot be scored with before they are.
-    learning = None if _is_sharded() else LearningCheck(trained_model(trainer), data, layout, config)
-    # Whatever ends training, what is said of it stands on a line of its own.
-    with quiet_transformers(), closing(bar):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
-    trained, steps = trained_model(trainer), trainer.state.global_step
-    calibration = _calibration(trained, held, layout, config) if held else None
-    note = learning.note(trained, steps=steps, right=trainer.right, counted=trainer.counted) if learning else None
-    if note is not None and processes.is_main_process:
-        print(note, file=sys.stderr)  # noqa: T201
-    summary = _summarise(
-        data,
-        held,
-        log,
-        layout,
-        steps=steps,
-        checkpoint=checkpoint,
-        started=started,
-        temperature=calibration.temperature if calibration else None,
-        note=note,
-    )
-    save_model(
-        trainer,
-        tokenizer,
-        layout,
-        data.encoded,
-        identity,
-        summary,
-        log,
-        calibration,
-        style=encoding.style,
-        part=part,
-        out=out,
-    )
-    _release(trainer)
-    return summary
+    return _Prepared(config, model, tokenizer, encoding, layout, data, held)
 
 
-def _calibration(model: Any, held: TrainingData, layout: Layout, config: TrainConfig) -> Calibration | None:
+def _calibration(model: Any, run: _Prepared) -> Calibration | None:
     """Fit the calibration asked for; where the held-out votes do not allow one, say so: the run is not lost for it."""
-    if config.calibration == "none":
+    held, method = run.held, run.config.calibration
+    if held is None or method == "none":
         return None
     rows, preference, weight = observed_preferences(held.targets.pairs)
     try:
         if not rows.size:
             raise TrainingError("no held-out pair has votes or a label")
-        outputs = score_texts(model, layout, held.encoded)[held.texts[rows]]
-        logits = preference_logits(objective_of(config), outputs)
-        return fit_calibration(logits, preference, weight, config.calibration)
+        outputs = score_texts(model, run.layout, held.encoded)[held.texts[rows]]
+        return fit_calibration(preference_logits(objective_of(run.config), outputs), preference, weight, method)
     except TrainingError as error:
         print(f"not calibrated: {error}", file=sys.stderr)  # noqa: T201
         return None
@@ -190,42 +212,6 @@ def _tell_of_newlines(encoding: Encoding, data: TrainingData) -> None:
         )
 
 
-def _summarise(
-    data: TrainingData,
-    held: TrainingData | None,
-    log: list[dict[str, Any]],
-    layout: Layout,
-    *,
-    steps: int,
-    checkpoint: Path | None,
-    started: float,
-    temperature: float | None,
-    note: str | None,
-) -> TrainSummary:
-    targets, lost = data.targets, Shortened.of(data.encoded, data.texts)
-    validated: dict[str, Any] = next((entry for entry in reversed(log) if "eval_nll" in entry), {})
-    return TrainSummary(
-        pairs=len(targets.pairs),
-        ties_dropped=targets.ties_dropped,
-        unlabelled_dropped=targets.unlabelled_dropped,
-        unjudged_dropped=targets.unjudged_dropped,
-        validation_pairs=len(held.texts) if held else 0,
-        texts=lost.texts,
-        texts_truncated=lost.cut,
-        layout=layout.kind if layout.reason is None else f"{layout.kind}: {layout.reason}",
-        steps=steps,
-        resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
-        seconds=round(time.perf_counter() - started, 1),
-        nll=next((entry["nll"] for entry in reversed(log) if "nll" in entry), None),
-        validation_nll=validated.get("eval_nll"),
-        validation_accuracy=validated.get("eval_accuracy"),
-        temperature=temperature,
-        note=note,
-        responses_cut=lost.responses_cut,
-        pairs_alike=lost.pairs_alike,
-    )
-
-
 def _release(trainer: PairTrainer) -> None:
     """Free weights, gradients and optimiser: they sit in reference cycles, and a study trains many models in turn."""
     trainer.model = trainer.model_wrapped = trainer.optimizer = trainer.lr_scheduler = None
@@ -239,16 +225,8 @@ def precision_is_bf16(config: TrainConfig) -> bool:
     return config.precision == "bf16"
 
 
-def _trainer(
-    model: Any,
-    tokenizer: Any,
-    data: TrainingData,
-    held: TrainingData | None,
-    layout: Layout,
-    identity: RunIdentity,
-    part: Path,
-) -> PairTrainer:
-    config = identity.config
+def _trainer(run: _Prepared, identity: RunIdentity, part: Path) -> PairTrainer:
+    config, data, held = run.config, run.data, run.held
     by_prompt = config.batching == "prompt"
     batches = PairBatches(
         data.texts,
@@ -260,19 +238,19 @@ def _trainer(
     )
     arguments = _arguments(config, len(batches) * config.epochs, part)
     columns = {"target": data.targets.target, "margin": data.targets.margin, "label": data.targets.label}
+    by_device = (1 + 2 * by_prompt) * (TOKENS_ON_CPU if best_device() == "cpu" else TOKENS_ON_GPU)
     collator = Collator(
         data.encoded,
         data.texts,
         columns,
-        lay_out=layout,
-        budget=config.runtime.tokens_per_batch
-        or (1 + 2 * by_prompt) * (TOKENS_ON_CPU if best_device() == "cpu" else TOKENS_ON_GPU),
+        lay_out=run.layout,
+        budget=config.runtime.tokens_per_batch or by_device,
         by_prompt=by_prompt,
         rank=arguments.process_index,
         processes=arguments.world_size,
     )
     return PairTrainer(
-        model=model,
+        model=run.model,
         args=arguments,
         train_dataset=range(len(data.texts)),
         eval_dataset=range(1) if held else None,
@@ -280,7 +258,7 @@ def _trainer(
         batches=batches,
         objective=objective_of(config),
         pair_ids=[pair.id for pair in data.targets.pairs],
-        validate=_validator(held, layout, config) if held else None,
+        validate=_validator(held, run.layout, config) if held else None,
         callbacks=[LogLastStep(), MarkWhole(identity), *([ValidateEpochs(len(batches))] if held else [])],
     )
 
