@@ -1,16 +1,14 @@
-"""Answers given in other tools: their fields and questions by our names, their values as ours."""
+"""Answers of other tools: their fields and questions under our names, their values as ours."""
 
 from __future__ import annotations
 
-import gzip
 import math
 import shlex
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -18,8 +16,8 @@ from dissensus.annotate.exchange.rankings import preferred, tiers
 from dissensus.annotate.project.sides import Said
 from dissensus.annotate.questions import DISTINGUISHABILITY, PREFERENCE, SUBJECTIVITY
 from dissensus.errors import InputError
-from dissensus.files.readers import decode_json, format_of, kind_of, read_rows
-from dissensus.files.rows.bad_rows import describe
+from dissensus.files.readers import format_of, kind_of, read_rows
+from dissensus.files.rows.bad_rows import Faults, describe
 from dissensus.files.rows.cells import name_of, unicode_of
 from dissensus.files.rows.chat import text_of
 from dissensus.files.rows.choice_words import side_named
@@ -36,7 +34,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "estimate": {option.words.lower(): option.value for option in PREFERENCE.options},
     "choice": {"left": "a", "right": "b"},
 }
-_PLACES = ("left", "right")
+_SIDES = ("left", "right")
 _OURS: dict[str, tuple[str, ...]] = {
     "correct": ("single", "multiple"),
     "distinct": ("yes", "no"),
@@ -89,11 +87,11 @@ class Names:
         }
         if not ours:
             return None
-        told: dict[str, Any] = {
+        values_of: dict[str, Any] = {
             name: _words(value) if name == "note" else self._value(name, value, place) for name, value in ours.items()
         }
         try:
-            return Said(**told, seconds=seconds)
+            return Said(**values_of, seconds=seconds)
         except ValidationError as error:
             raise InputError(f"{place}: {error.errors()[0]['msg']}; fix the answer") from error
 
@@ -103,10 +101,10 @@ class Names:
         What `values` have for left or right goes before.
         """
         known = [name.strip() for name in shown]
-        if place not in _PLACES or any(("choice", each) in self.values for each in _PLACES):
+        if place not in _SIDES or any(("choice", each) in self.values for each in _SIDES):
             return None
         is_clear = len(known) == 2 and {self._side(name) for name in known} == {"a", "b"}
-        return known[_PLACES.index(place)] if is_clear else None
+        return known[_SIDES.index(place)] if is_clear else None
 
     def _value(self, question: str, value: Any, place: str) -> str | int:
         ranking = tiers(value)
@@ -133,8 +131,8 @@ class Names:
 
     def _side(self, text: str) -> Label | None:
         of_fields = {self.fields.get(name, name): side for name, side in (("response_a", "a"), ("response_b", "b"))}
-        told = self.values.get(("choice", text)) or of_fields.get(text)
-        found = told or side_named(text) or self._ours("choice", text)
+        named = self.values.get(("choice", text)) or of_fields.get(text)
+        found = named or side_named(text) or self._ours("choice", text)
         return found if found in _OURS["choice"] else None  # type: ignore[return-value]
 
     def _ranked(self, question: str, ranking: Sequence[Sequence[str]], place: str) -> Label:
@@ -344,32 +342,16 @@ def newest(answers: Iterable[Foreign]) -> tuple[list[Foreign], int]:
 
 
 def read_objects(path: Path, tool: str) -> list[dict[str, Any]]:
-    """Read a JSON list of objects, one object a line, Parquet or CSV. Raises InputError."""
-    form = format_of(path)
-    if form is not None and not form.startswith("json"):
-        return [row.values for row in read_rows(path, _raise)]
+    """Read a JSON list of objects, one object a line (under .json, too), Parquet or CSV. Raises InputError."""
+    form = format_of(path) or "json"
+    if form == "json" and not _is_list(path):
+        form = "jsonl"
+    return [row.values for row in read_rows(path, Faults(remedy=f"export it from {tool} as JSON again"), form=form)]
+
+
+def _is_list(path: Path) -> bool:
     try:
-        text = gzip.decompress(path.read_bytes()).decode() if form == "jsonl.gz" else path.read_text("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text; export it from {tool} as JSON") from error
-    try:
-        found = decode_json(text)
-    except ValueError as error:
-        found = _lines(text, f"{path}: {error}; export it from {tool} as JSON")
-    if isinstance(found, dict):
-        found = [found]  # one line of JSON Lines
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise InputError(f"{path}: expected a list of objects, as {tool} exports it")
-    return found
-
-
-def _lines(text: str, otherwise: str) -> list[Any]:
-    # datasets writes JSON Lines under the name .json.
-    try:
-        return [decode_json(line) for line in text.split("\n") if line.strip()]
-    except ValueError as error:
-        raise InputError(otherwise) from error
-
-
-def _raise(place: str, reason: str) -> NoReturn:
-    raise InputError(f"{place}: {reason}")
+        with path.open("rb") as file:
+            return file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    except OSError:
+        return True  # `read_rows` reports it

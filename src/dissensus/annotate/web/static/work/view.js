@@ -53,15 +53,15 @@ export function sayLacking(names) {
   at(`task-${names[0]}`).querySelector("input").focus();
 }
 
-export function showProgress(desk) {
-  const done = desk.done(false).length;
-  const left = Math.max(0, desk.total - done);
+export function showProgress(list) {
+  const done = list.done(false).length;
+  const left = Math.max(0, list.total - done);
   at("bar").max = Math.max(1, done + left);
   at("bar").value = done;
   at("bar").setAttribute("aria-valuetext", `${done} of ${done + left}`);
   const parts = [`${done} of ${done + left} pairs done`];
-  if (desk.practiceLeft() > 0) parts.unshift(`Practice: ${desk.practiceLeft()} to go`);
-  if (desk.pace !== null && left > 0) parts.push(`about ${duration(left * desk.pace)} left`);
+  if (list.practiceLeft() > 0) parts.unshift(`Practice: ${list.practiceLeft()} to go`);
+  if (list.pace !== null && left > 0) parts.push(`about ${duration(left * list.pace)} left`);
   at("progress").textContent = parts.join(" · ");
 }
 
