@@ -1,5 +1,6 @@
 """An annotator in a real browser: by keyboard, without a network, in two tabs, on a phone, under attack."""
 
+import contextlib
 import os
 import time
 
@@ -11,11 +12,11 @@ from dissensus.annotate.project.schema import assignments, items, revisions
 from dissensus.records import Message, Pair
 
 from ..report.payloads import PAYLOADS
-from .live import NEEDS_CHROMIUM, PHONE, grave, person, read_guide, until
+from .live import NEEDS_CHROMIUM, grave, person, read_guide, until
 
 pytestmark = NEEDS_CHROMIUM
 
-OUTAGE = float(os.environ.get("DISSENSUS_OUTAGE_SECONDS", "4"))
+OUTAGE = float(os.environ.get("DISSENSUS_OUTAGE_SECONDS", "2"))
 """How long the network is away; the queue does not know how long that is, and a minute is a minute of every run."""
 
 
@@ -56,24 +57,22 @@ def _lefts(project):
     return [row.estimate if row.shown == "ab" else 10 - row.estimate for row in said]
 
 
-@pytest.mark.slow
-def test_all_150_pairs_by_keyboard_alone(browser, serve):
-    project, origin = serve(pairs=150, annotators=1)
+def test_all_pairs_by_keyboard_alone(browser, serve):
+    project, origin = serve(pairs=60, annotators=1)  # more than two times what a browser holds
     with person(browser, origin, project, "Ada") as page:
         _ready(page)
         steps = ["0", "3", "7", "9", "t"]
-        for n in range(150):
+        for n in range(60):
             _say(page, steps[n % 5])
             if n % 25 == 24:
                 _saved(page)
         page.wait_for_selector("#end:not([hidden])")
         until(page, "document.getElementById('end-title').textContent === 'All done'")
-        assert page.inner_text("#progress").startswith("150 of 150 pairs done")
+        assert page.inner_text("#progress").startswith("60 of 60 pairs done")
         page.keyboard.press("[")
         _picked(page, 10)  # the last of them, still there to be changed
         assert page.seen.wrong == []
-    assert len(_stored(project)) == 150
-    assert sorted(_lefts(project)) == sorted([0, 3, 7, 9, 10] * 30)
+    assert sorted(_lefts(project)) == sorted([0, 3, 7, 9, 10] * 12)
     assert verify.check(project.store) == []
 
 
@@ -115,11 +114,11 @@ def test_what_waits_survives_a_reload(browser, serve):
     assert _lefts(project) == [1, 2, 3]
 
 
-def test_saved_is_said_after_the_server_said_so(browser, serve):
+def test_saved_is_said_once_the_server_said_so_and_nothing_is_saved_twice(browser, serve):
     project, origin = serve(pairs=10, annotators=1)
     with person(browser, origin, project, "Ada") as page:
         _ready(page)
-        held = []
+        held, lost = [], []
         page.route("**/revisions", lambda route: held.append(route))
         _say(page)
         page.wait_for_timeout(300)
@@ -127,14 +126,7 @@ def test_saved_is_said_after_the_server_said_so(browser, serve):
         assert _stored(project) == []
         held[0].continue_()
         _saved(page)
-    assert len(_stored(project)) == 1
-
-
-def test_an_answer_whose_acknowledgement_is_lost_is_saved_once(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        lost = []
+        page.unroute("**/revisions")
 
         def lose(route):
             if lost:
@@ -145,15 +137,10 @@ def test_an_answer_whose_acknowledgement_is_lost_is_saved_once(browser, serve):
 
         page.route("**/revisions", lose)
         _say(page)
+        until(page, "document.getElementById('saved').textContent !== 'Saved'")
         _saved(page)
-    assert lost
-    assert len(_stored(project)) == 1
-
-
-def test_double_enter_is_one_answer(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
+        assert lost
+        page.unroute("**/revisions")
         _say(page, save=False)
         page.evaluate(
             """() => { for (let i = 0; i < 2; i++)
@@ -161,8 +148,8 @@ def test_double_enter_is_one_answer(browser, serve):
         )
         _saved(page)
         assert page.inner_text("#lacks") == ""
-        assert page.locator("#form input:checked").count() == 0  # the next pair, untouched
-    assert len(_stored(project)) == 1
+        until(page, "document.querySelectorAll('#form input:checked').length === 0")  # the next pair, untouched
+    assert _lefts(project) == [7, 7, 7]
 
 
 def test_back_forward_and_reload_keep_what_was_written(browser, serve):
@@ -213,34 +200,47 @@ def test_undo_and_skip(browser, serve):
     assert [row.kind for row in _stored(project)] == ["answer", "withdraw", "skip"]
 
 
-def test_two_tabs_show_both_answers_and_lose_neither(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
+FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') }"
+NONE = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError') } })"
+
+
+@contextlib.contextmanager
+def _two_tabs(browser, origin, project, script=None):
     with person(browser, origin, project, "Ada") as first:
         _ready(first)
         second = first.context.new_page()
+        if script is not None:
+            second.add_init_script(script)
         second.goto(f"{origin}/work{first.url.split('/work')[1]}")
+        if script == NONE:  # nor does it keep that the guide was read
+            read_guide(second)
         _ready(second)
+        yield first, second
+
+
+@pytest.mark.parametrize("script", [None, FULL, NONE], ids=["keeps", "full", "none"])
+def test_two_tabs_show_both_answers_and_lose_neither(script, browser, serve):
+    project, origin = serve(pairs=10, annotators=1)
+    with _two_tabs(browser, origin, project, script) as (first, second):
         _say(first, "1")
         _saved(first)
-        _say(second, "9")
+        _say(second, "9", save=False)
+        second.keyboard.press("Enter")
         second.wait_for_selector("#conflict[open]")
+        if script is None:  # where the browser keeps something, both are still there
+            second.reload()
+            second.wait_for_selector("#conflict[open]")
         assert "9A-1B" in second.inner_text("#mine")
         assert "1A-9B" in second.inner_text("#theirs")
-        second.reload()  # both are still there
-        second.wait_for_selector("#conflict[open]")
-        assert "9A-1B" in second.inner_text("#mine")
         second.keyboard.press("1")
+        until(second, "!document.querySelector('dialog[open]')")
         _saved(second)
     assert _lefts(project) == [1, 9]
 
 
 def test_a_window_that_sends_for_another_still_tells_of_its_answer(browser, serve):
     project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as first:
-        _ready(first)
-        second = first.context.new_page()
-        second.goto(f"{origin}/work{first.url.split('/work')[1]}")
-        _ready(second)
+    with _two_tabs(browser, origin, project) as (first, second):
         first.route("**/revisions", lambda route: route.abort())
         _say(first, "1")
         until(first, "document.getElementById('saved').textContent.includes('1 answer kept')")
@@ -254,32 +254,6 @@ def test_a_window_that_sends_for_another_still_tells_of_its_answer(browser, serv
         until(second, "!document.querySelector('dialog[open]')")
         _saved(second)
         first.unroute("**/revisions")
-    assert _lefts(project) == [1, 9]
-
-
-FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') }"
-NONE = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError') } })"
-
-
-@pytest.mark.parametrize("script", [FULL, NONE], ids=["full", "none"])
-def test_a_browser_that_keeps_nothing_still_saves_and_shows_conflicts(script, browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as first:
-        _ready(first)
-        second = first.context.new_page()
-        second.add_init_script(script)
-        second.goto(f"{origin}/work{first.url.split('/work')[1]}")
-        if script == NONE:  # nor does it keep that the guide was read
-            read_guide(second)
-        _ready(second)
-        _say(first, "1")
-        _saved(first)
-        _say(second, "9", save=False)
-        second.keyboard.press("Enter")
-        second.wait_for_selector("#conflict[open]")
-        second.keyboard.press("1")
-        until(second, "!document.querySelector('dialog[open]')")
-        _saved(second)
     assert _lefts(project) == [1, 9]
 
 
@@ -330,13 +304,19 @@ def test_practice_teaches_and_then_the_real_pairs_come(browser, serve):
         assert not page.is_visible("#practice-tag")
 
 
-def test_touch_and_mouse_reach_everything_on_a_phone(browser, serve):
+@pytest.mark.parametrize("size", [(360, 740), (390, 844)])
+def test_touch_reaches_everything_on_a_phone_and_no_keys_are_shown(size, browser, serve):
     long = "A sentence that goes on. " * 120
-    project, origin = serve(pairs=[Pair(id="x", prompt="Why?", response_a=long, response_b=f"`{'x' * 300}`")])
-    with person(browser, origin, project, "Ada", viewport=PHONE, has_touch=True, is_mobile=True) as page:
+    pairs = [Pair(id=f"x{n}", prompt="Why?", response_a=long, response_b=f"`{'x' * 300}`") for n in range(4)]
+    project, origin = serve(pairs=pairs, annotators=1, own_choice=True)
+    view = {"width": size[0], "height": size[1]}
+    with person(browser, origin, project, "Ada", viewport=view, has_touch=True, is_mobile=True) as page:
         _ready(page)
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
-        for name, value in (("correct", "single"), ("distinct", "no"), ("left", "4")):
+        assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+        assert not page.is_visible("#link")
+        assert not page.is_visible("#help")
+        assert page.evaluate("[...document.querySelectorAll('kbd')].filter((key) => key.checkVisibility()).length") == 0
+        for name, value in (("correct", "single"), ("distinct", "no"), ("left", "4"), ("choice", "tie")):
             page.tap(f"#form input[name={name}][value='{value}']")
         small = page.evaluate(
             """() => [...document.querySelectorAll("#form label:not(.note), #form button")]
@@ -344,6 +324,8 @@ def test_touch_and_mouse_reach_everything_on_a_phone(browser, serve):
         )
         assert small == []
         page.tap("#save")
+        until(page, "!document.querySelector('#form :checked')")
+        assert page.evaluate("scrollY") == 0  # the next pair is read from its beginning
         _saved(page)
     assert _lefts(project) == [4]
 
@@ -376,25 +358,25 @@ def test_axe_finds_nothing_serious(scheme, browser, serve):
     project, origin = serve(pairs=3, annotators=1, own_choice=True)
     with person(browser, origin, project, "Ada", color_scheme=scheme) as page:
         _ready(page)
-        assert grave(page) == []
+        assert grave(page, scheme) == []
         for key, dialog in (("?", "#keys"), ("g", "#guide"), ("k", "#skipping")):
             page.keyboard.press(key)
             page.wait_for_selector(f"{dialog}[open]")
-            assert grave(page) == [], dialog
+            assert grave(page, scheme) == [], dialog
             page.keyboard.press("Escape")
         for path in ("/guide", "/join", "/nowhere"):
             page.goto(origin + path)
-            assert grave(page) == [], path
+            assert grave(page, scheme) == [], path
 
 
-ATTACKS = [*PAYLOADS, "![x](https://evil.example/x.png)", '<img src="https://evil.example/y.png">']
+EVERY = [*PAYLOADS, "![x](https://evil.example/x.png)", '<img src="https://evil.example/y.png">']
+ATTACKS = ["\n\n".join(EVERY[n : n + 4]) for n in range(0, len(EVERY), 4)]
 
 
-@pytest.mark.slow
 def test_nothing_that_stands_in_a_text_runs_or_loads(browser, serve):
     pairs = [
         Pair(
-            id=f"{attack} {n}".replace("\0", ""),
+            id=f"{EVERY[n]} {n}".replace("\0", ""),
             prompt=(Message(role=attack[:40] or "x", content=f"{attack}\n\n{n}"), Message(role="user", content=attack)),
             response_a=attack,
             response_b=f"[{attack}]({attack})\n\n```\n{attack}\n```\n\n> {attack}",
@@ -403,12 +385,12 @@ def test_nothing_that_stands_in_a_text_runs_or_loads(browser, serve):
         for n, attack in enumerate(ATTACKS)
     ]
     project, origin = serve(
-        pairs=pairs, annotators=1, people=(ATTACKS[0], "Grace"), name=ATTACKS[1][:200], guide="\n\n".join(ATTACKS)
+        pairs=pairs, annotators=1, people=(EVERY[0], "Grace"), name=EVERY[1][:200], guide="\n\n".join(ATTACKS)
     )
-    with person(browser, origin, project, ATTACKS[0]) as page:
+    with person(browser, origin, project, EVERY[0]) as page:
         for _ in pairs:
             _ready(page)
-            page.fill("#note", ATTACKS[2])
+            page.fill("#note", EVERY[2])
             page.keyboard.press("Escape")
             _say(page)
         page.wait_for_selector("#end:not([hidden])")

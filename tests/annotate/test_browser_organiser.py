@@ -146,29 +146,29 @@ def test_axe_finds_nothing_serious(scheme, browser, serve):
         for path in ("/organise", "/people", "/adjudicate"):
             page.goto(origin + path)
             until(page, "document.querySelectorAll('tbody tr').length > 0")
-            assert grave(page) == [], path
+            assert grave(page, scheme) == [], path
             page.set_viewport_size(PHONE)
             assert page.evaluate("document.documentElement.scrollWidth") == 360, path
             page.set_viewport_size({"width": 1280, "height": 800})
         page.locator("#items a").first.click()
         page.wait_for_selector("#answers section")
-        assert grave(page) == []
+        assert grave(page, scheme) == []
 
 
-@pytest.mark.slow
 def test_nothing_that_people_or_files_say_runs_or_loads(browser, serve):
-    attacks = [attack.replace("\0", "") for attack in PAYLOADS]
-    names = list(dict.fromkeys("".join(c for c in attack if c.isprintable())[:100].strip() for attack in attacks[:40]))
+    every = [attack.replace("\0", "") for attack in PAYLOADS]
+    attacks = ["\n\n".join(every[n : n + 8]) for n in range(0, len(every), 8)]
+    names = list(dict.fromkeys("".join(c for c in attack if c.isprintable())[:100].strip() for attack in every[:40]))
     pairs = [
-        Pair(id=f"{attack}{n}", prompt=f"{attack} {n}", response_a=attack, response_b=f"> {attack}\n\n**{attack}**")
+        Pair(id=f"{every[n]}{n}", prompt=f"{attack} {n}", response_a=attack, response_b=f"> {attack}\n\n**{attack}**")
         for n, attack in enumerate(attacks)
     ]
     project, origin = serve(
-        pairs=pairs, people=[name for name in names if name], filled=False, name=attacks[0][:200], annotators=2
+        pairs=pairs, people=[name for name in names if name], filled=False, name=every[0][:200], annotators=40
     )
-    words = itertools.cycle(attacks)
-    for n, name in enumerate(project.annotators):
-        for task in project.lease(name, want=6).tasks:
+    words = itertools.cycle(every)
+    for n, name in enumerate(project.annotators[:12]):
+        for task in project.lease(name, want=25).tasks:
             project.now += 60_000
             if n % 3 == 2:
                 project.submit(name, task.key, kind="skip", reason=next(words))
@@ -181,8 +181,8 @@ def test_nothing_that_people_or_files_say_runs_or_loads(browser, serve):
             page.goto(origin + path)
             until(page, "document.querySelectorAll('tbody tr').length > 0")
         page.select_option("#show", "all")
-        until(page, "document.querySelectorAll('#items a').length > 40")
-        for address in page.eval_on_selector_all("#items a", "links => links.map((link) => link.href)")[:60]:
+        until(page, f"document.querySelectorAll('#items a').length === {len(pairs)}")
+        for address in page.eval_on_selector_all("#items a", "links => links.map((link) => link.href)"):
             project.decide("Judith", address.split("/")[-1], Said(correct="single", note=next(words)))
             page.goto(address)
             page.wait_for_selector("#answers section")

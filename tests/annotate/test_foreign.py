@@ -293,7 +293,7 @@ def test_the_short_forms_say_the_same(form, tmp_path):
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        (["a"], "expected a list of objects, as Label Studio exports it"),
+        (["a"], "expected a JSON object, found text .*; export it from Label Studio as JSON again"),
         ([{"id": 4, "question": "x"}], "task 4: no data or annotations"),
         ([_task(5, [], answer1=None)], "task 5: response_a is missing"),
         (

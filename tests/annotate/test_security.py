@@ -55,7 +55,8 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_writes_come_from_the_apps_own_pages(name, site):
+def test_writes_come_from_the_apps_own_pages(name, shared_site):
+    site = shared_site
     for verb, path in WRITES:
         browser = _owner(site, path)
         del browser.headers["origin"]
@@ -67,7 +68,8 @@ def test_writes_come_from_the_apps_own_pages(name, site):
         assert _everything(site.project) == before, f"{verb} {path}"
 
 
-def test_two_origins_are_none(site):
+def test_two_origins_are_none(shared_site):
+    site = shared_site
     ada = site.browser("Ada")
     del ada.headers["origin"]
     for others in ("https://evil.example", ORIGIN):
@@ -75,7 +77,8 @@ def test_two_origins_are_none(site):
         assert ada.post("/api/tasks", json={}, headers=headers).status_code == 403
 
 
-def test_browsers_that_send_no_origin_are_known_by_fetch_metadata(site):
+def test_browsers_that_send_no_origin_are_known_by_fetch_metadata(shared_site):
+    site = shared_site
     ada = site.browser("Ada")
     del ada.headers["origin"]
     assert ada.post("/api/tasks", json={}, headers={"sec-fetch-site": "same-origin"}).status_code == 200
@@ -84,14 +87,16 @@ def test_browsers_that_send_no_origin_are_known_by_fetch_metadata(site):
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8700", "127.0.0.1", "127.0.0.1:80", "localhost.evil.example:8700", ""]
 )
-def test_other_hosts_names_are_not_answered_to(host, site):
+def test_other_hosts_names_are_not_answered_to(host, shared_site):
+    site = shared_site
     for path in ("/", "/healthz", "/api/tasks", "/static/style.css"):
         reply = site.browser("Ada").get(path, headers={"host": host})
         assert reply.status_code == 421
         assert "--trusted-host" in reply.json()["detail"]
 
 
-def test_two_hosts_are_none(site):
+def test_two_hosts_are_none(shared_site):
+    site = shared_site
     assert (
         site.nobody.get("/healthz", headers=[("host", "127.0.0.1:8700"), ("host", "evil.example")]).status_code == 421
     )
@@ -129,7 +134,8 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
-def test_a_tampered_cookie_opens_nothing(change, site):
+def test_a_tampered_cookie_opens_nothing(change, shared_site):
+    site = shared_site
     browser = site.browser("Ada")
     changed = quote(change(browser.cookies["dissensus"]))
     intruder = Browser(site.app)
@@ -170,7 +176,8 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_path_leads_elsewhere(path, site):
+def test_no_path_leads_elsewhere(path, shared_site):
+    site = shared_site
     olga, ada = site.browser("Olga"), site.browser("Ada")
     for verb, route in MATRIX:
         if "{" not in route and not route.startswith(("/static", "/api/export")):
@@ -184,7 +191,8 @@ def test_no_path_leads_elsewhere(path, site):
         assert "APIRouter" not in reply.text
 
 
-def test_every_reply_says_what_browsers_may_do(site):
+def test_every_reply_says_what_browsers_may_do(shared_site):
+    site = shared_site
     ada = site.browser("Ada")
     places = ((site.nobody, "/"), (site.nobody, "/nowhere"), (ada, "/api/tasks"), (site.nobody, "/static/style.css"))
     for browser, path in places:
@@ -198,7 +206,8 @@ def test_every_reply_says_what_browsers_may_do(site):
         assert "server" not in headers
 
 
-def test_bodies_are_small_json(site):
+def test_bodies_are_small_json(shared_site):
+    site = shared_site
     ada = site.browser("Ada")
 
     def send(content, kind):
@@ -266,7 +275,8 @@ def test_links_are_made_with_the_name_that_people_use():
     assert behind.origins == {"https://lab.example"}
 
 
-def test_nobody_is_found_by_a_number_that_is_none(site):
+def test_nobody_is_found_by_a_number_that_is_none(shared_site):
+    site = shared_site
     olga = site.browser("Olga")
     for number in ("0", "-1", "999", "99999999999999999999", "1.5", "x"):
         assert olga.post(f"/api/people/{number}/invite").status_code in (404, 422)
