@@ -22,7 +22,7 @@ from dissensus.annotate.web.serve import check, open_socket
 from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
 from dissensus.files import write_records
-from dissensus.steps.annotate import Annotate, open_app
+from dissensus.steps.annotate import AnnotateSettings, open_app
 
 from .live import served
 from .people import make_pairs
@@ -112,7 +112,7 @@ def test_it_is_started_killed_ended_and_started_again(pairs, run):
 
 
 def test_the_demo_needs_nothing_and_leaves_nothing():
-    settings = Annotate(demo=True, listening=Listening(port=0))
+    settings = AnnotateSettings(demo=True, listening=Listening(port=0))
     with open_app(settings) as app:
         assert list(app.links) == ["Organiser", "Ada", "Grace", "Kofi"]
         assert app.lines()[1].startswith(f"Ada: {app.hosts.origin}/join#")
