@@ -96,12 +96,14 @@ def read_guide(page):
     page.wait_for_selector("#guide", state="hidden")
 
 
-def grave(page, scheme="light"):
-    """What axe-core finds that is serious or critical; colours alone in the dark, for the rest is the same."""
+def grave(page):
+    """What axe-core finds that is serious or critical, by day and (of colours) by night."""
     from axe_playwright_python.sync_playwright import Axe
 
-    options = {"runOnly": ["color-contrast"]} if scheme == "dark" else None
-    found = Axe().run(page, options=options).response["violations"]
+    found = Axe().run(page).response["violations"]
+    page.emulate_media(color_scheme="dark")
+    found += Axe().run(page, options={"runOnly": ["color-contrast"]}).response["violations"]
+    page.emulate_media(color_scheme="light")
     return [(each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")]
 
 

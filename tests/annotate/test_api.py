@@ -1,7 +1,6 @@
 """What the app answers, to whom."""
 
 import itertools
-from html.parser import HTMLParser
 
 import pytest
 from sqlalchemy import func, select, update
@@ -13,6 +12,7 @@ from dissensus.records import Message, Pair
 
 from ..report.payloads import PAYLOADS
 from .people import fill
+from .test_rendering import Tags
 from .web import Browser, saying
 
 EVERYBODY = ("nobody", "Ada", "Grace", "Judith", "Olga")
@@ -40,7 +40,7 @@ MATRIX = {
     ("GET", "/adjudicate"): JUDGES,
     ("GET", "/adjudicate/{item}"): JUDGES,
     ("GET", "/api/session"): SIGNED_IN,
-    ("POST", "/api/session"): dict.fromkeys(EVERYBODY, 404),  # with a token that opens nothing
+    ("POST", "/api/session"): dict.fromkeys(EVERYBODY, 404),  # with a token that is not valid
     ("DELETE", "/api/session"): dict.fromkeys(EVERYBODY, 204),
     ("GET", "/api/tasks"): ANNOTATORS,
     ("POST", "/api/tasks"): ANNOTATORS,
@@ -151,12 +151,6 @@ def test_nobody_reaches_what_is_somebody_elses(site):
         ):
             assert (reply.status_code, reply.json()) == (404, unknown.json())  # nor that there is such a one
     assert site.project.read(lambda c: c.execute(select(func.count()).select_from(revisions)).scalar_one()) == 0
-
-
-def test_an_item_is_no_task_and_a_task_is_no_item(site):
-    places = _places(site)
-    assert site.browser("Ada").get(f"/api/tasks/{places['item']}").status_code == 404
-    assert site.browser("Judith").get(f"/api/items/{places['task']}").status_code == 404
 
 
 def test_a_stale_tab_is_told_what_is_saved_in_the_terms_of_its_own_screen(site):
@@ -343,20 +337,10 @@ def _item(site):
     return site.project.read(lambda c: c.exec_driver_sql("SELECT key FROM items WHERE id = 1").scalar())
 
 
-class _Tags(HTMLParser):
-    def __init__(self, html):
-        super().__init__()
-        self.found = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        self.found.append((tag, tuple(name for name, _ in attributes)))
-
-
 def test_no_name_becomes_part_of_a_page(site):
     """The project's and people's names, every payload, on every page that has them: the same elements as ever."""
     olga, pages = site.browser("Olga"), ("/organise", "/people", "/adjudicate", "/guide", "/join", "/nowhere")
-    plain = {path: _Tags(olga.get(path).text).found for path in pages}
+    plain = {path: Tags(olga.get(path).text).found for path in pages}
     person = update(people).where(people.c.name == "Olga").returning(people.c.id)
     me = site.project.write(lambda c: c.execute(person.values(name="Olga")).scalar_one())
     for n in range(0, len(PAYLOADS), 10):
@@ -364,4 +348,4 @@ def test_no_name_becomes_part_of_a_page(site):
         site.project.store.config = site.project.config.model_copy(update={"name": name})
         site.project.write(lambda c, name=name: c.execute(update(people).where(people.c.id == me).values(name=name)))
         for path in pages:
-            assert _Tags(olga.get(path).text).found == plain[path], (path, payload)
+            assert Tags(olga.get(path).text).found == plain[path], (path, payload)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from dissensus.annotate.project import access, assignment, verify
-from dissensus.annotate.project.errors import NotAllowed
 from dissensus.annotate.project.schema import assignments, items
 from dissensus.errors import InputError
 from dissensus.records import Pair
@@ -142,14 +141,6 @@ def test_everybody_meets_pairs_in_an_order_of_their_own(open_project):
     assert len({tuple(order[:10]) for order in orders}) == 3
 
 
-def test_practice_comes_first_in_its_own_order_and_takes_no_places(open_project):
-    project = open_project(practice=True, pairs=3, annotators=1)
-    for name in ("Ada", "Grace"):
-        tasks = project.lease(name, want=2).tasks
-        assert tasks[0].practice
-    assert verify.check(project.store) == []
-
-
 def test_reloading_gives_the_same_tasks_again(open_project):
     project = open_project(pairs=30)
     first = [task.key for task in project.lease("Ada", want=5).tasks]
@@ -175,13 +166,6 @@ def test_pairs_that_are_there_are_not_added_again(open_project):
     with pytest.raises(InputError, match=r"'p1' is there already with other texts"):
         project.write(lambda c: assignment.add_items(c, [other]))
     assert len(project.read(lambda c: c.execute(select(items)).all())) == 6
-
-
-def test_only_annotators_get_tasks(open_project):
-    project = open_project()
-    project.add("Olga", "organiser")
-    with pytest.raises(NotAllowed):
-        project.lease("Olga")
 
 
 def test_a_skip_gives_the_place_to_somebody_else(open_project):

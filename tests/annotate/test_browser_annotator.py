@@ -57,6 +57,23 @@ def _lefts(project):
     return [row.estimate if row.shown == "ab" else 10 - row.estimate for row in said]
 
 
+@pytest.fixture
+def at_work(browser, serve):
+    """``at_work(**settings)``: (project, page) of Ada, who begins; no page does what it should not."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(**settings):
+            project, origin = serve(**{"pairs": 10, "annotators": 1, **settings})
+            page = stack.enter_context(person(browser, origin, project, "Ada"))
+            _ready(page)
+            pages.append(page)
+            return project, page
+
+        pages = []
+        yield begin
+        assert [page.seen.wrong for page in pages] == [[] for _ in pages]
+
+
 def test_all_pairs_by_keyboard_alone(browser, serve):
     project, origin = serve(pairs=60, annotators=1)  # more than two times what a browser holds
     with person(browser, origin, project, "Ada") as page:
@@ -76,127 +93,115 @@ def test_all_pairs_by_keyboard_alone(browser, serve):
     assert verify.check(project.store) == []
 
 
-def test_twenty_answers_without_a_network_all_land_in_order(browser, serve):
-    project, origin = serve(pairs=40, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        page.wait_for_load_state("networkidle")
-        page.context.set_offline(True)
-        began = time.monotonic()
-        for n in range(20):
-            _say(page, str(n % 10))
-        until(page, "document.getElementById('saved').textContent.includes('20 answers kept')")
-        assert _stored(project) == []  # and nothing is called saved
-        time.sleep(max(0, OUTAGE - (time.monotonic() - began)))
-        page.context.set_offline(False)
-        _saved(page)
-        assert page.seen.wrong == []
+def test_twenty_answers_without_a_network_all_land_in_order(at_work):
+    project, page = at_work(pairs=40)
+    page.wait_for_load_state("networkidle")
+    page.context.set_offline(True)
+    began = time.monotonic()
+    for n in range(20):
+        _say(page, str(n % 10))
+    until(page, "document.getElementById('saved').textContent.includes('20 answers kept')")
+    assert _stored(project) == []  # and nothing is called saved
+    time.sleep(max(0, OUTAGE - (time.monotonic() - began)))
+    page.context.set_offline(False)
+    _saved(page)
     assert _lefts(project) == [n % 10 for n in range(20)]
     assert verify.check(project.store) == []
 
 
-def test_what_waits_survives_a_reload(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        page.route("**/revisions", lambda route: route.abort())
-        for left in "123":
-            _say(page, left)
-        until(page, "document.getElementById('saved').textContent.includes('3 answers kept')")
-        page.unroute("**/revisions")
-        page.route("**/revisions", lambda route: route.abort())
-        page.reload()
-        _ready(page)
-        until(page, "document.getElementById('saved').textContent.includes('3 answers kept')")
-        assert page.inner_text("#progress").startswith("3 of 10")
-        page.unroute("**/revisions")
-        _saved(page)
+def test_what_waits_survives_a_reload(at_work):
+    project, page = at_work()
+    page.route("**/revisions", lambda route: route.abort())
+    for left in "123":
+        _say(page, left)
+    until(page, "document.getElementById('saved').textContent.includes('3 answers kept')")
+    page.unroute("**/revisions")
+    page.route("**/revisions", lambda route: route.abort())
+    page.reload()
+    _ready(page)
+    until(page, "document.getElementById('saved').textContent.includes('3 answers kept')")
+    assert page.inner_text("#progress").startswith("3 of 10")
+    page.unroute("**/revisions")
+    _saved(page)
     assert _lefts(project) == [1, 2, 3]
 
 
-def test_saved_is_said_once_the_server_said_so_and_nothing_is_saved_twice(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        held, lost = [], []
-        page.route("**/revisions", lambda route: held.append(route))
-        _say(page)
-        page.wait_for_timeout(300)
-        assert page.inner_text("#saved") == "Saving …"
-        assert _stored(project) == []
-        held[0].continue_()
-        _saved(page)
-        page.unroute("**/revisions")
+def test_saved_is_said_once_the_server_said_so_and_nothing_is_saved_twice(at_work):
+    project, page = at_work()
+    held, lost = [], []
+    page.route("**/revisions", lambda route: held.append(route))
+    _say(page)
+    page.wait_for_timeout(300)
+    assert page.inner_text("#saved") == "Saving …"
+    assert _stored(project) == []
+    held[0].continue_()
+    _saved(page)
+    page.unroute("**/revisions")
 
-        def lose(route):
-            if lost:
-                route.continue_()
-            else:
-                lost.append(route.fetch())  # it reaches the server; the reply does not reach the page
-                route.abort()
+    def lose(route):
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.fetch())  # it reaches the server; the reply does not reach the page
+            route.abort()
 
-        page.route("**/revisions", lose)
-        _say(page)
-        until(page, "document.getElementById('saved').textContent !== 'Saved'")
-        _saved(page)
-        assert lost
-        page.unroute("**/revisions")
-        _say(page, save=False)
-        page.evaluate(
-            """() => { for (let i = 0; i < 2; i++)
-              document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true })); }"""
-        )
-        _saved(page)
-        assert page.inner_text("#lacks") == ""
-        until(page, "document.querySelectorAll('#form input:checked').length === 0")  # the next pair, untouched
+    page.route("**/revisions", lose)
+    _say(page)
+    until(page, "document.getElementById('saved').textContent !== 'Saved'")
+    _saved(page)
+    assert lost
+    page.unroute("**/revisions")
+    _say(page, save=False)
+    page.evaluate(
+        """() => { for (let i = 0; i < 2; i++)
+          document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true })); }"""
+    )
+    _saved(page)
+    assert page.inner_text("#lacks") == ""
+    until(page, "document.querySelectorAll('#form input:checked').length === 0")  # the next pair, untouched
     assert _lefts(project) == [7, 7, 7]
 
 
-def test_back_forward_and_reload_keep_what_was_written(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        _say(page, "2")
-        _saved(page)
-        page.keyboard.press("s")
-        page.keyboard.press("n")
-        page.keyboard.type("mdk, said the note")  # letters are text while somebody writes
-        page.keyboard.press("Escape")
-        page.reload()
-        _ready(page)
-        assert page.input_value("#note") == "mdk, said the note"
-        assert page.is_checked("input[name=correct][value=single]")
-        assert not page.is_checked("input[name=distinct][value=yes]")
-        page.go_back()
-        _picked(page, 2)
-        page.keyboard.press("]")
-        until(page, "document.getElementById('note').value === 'mdk, said the note'")
-        page.keyboard.press("Backspace")
-        _picked(page, 2)
-        page.keyboard.press("ArrowLeft")
-        assert page.is_checked("input[name=left][value='3']")
-        page.keyboard.press("Enter")
-        _saved(page)
-        assert page.seen.wrong == []
+def test_back_forward_and_reload_keep_what_was_written(at_work):
+    project, page = at_work()
+    _say(page, "2")
+    _saved(page)
+    page.keyboard.press("s")
+    page.keyboard.press("n")
+    page.keyboard.type("mdk, said the note")  # letters are text while somebody writes
+    page.keyboard.press("Escape")
+    page.reload()
+    _ready(page)
+    assert page.input_value("#note") == "mdk, said the note"
+    assert page.is_checked("input[name=correct][value=single]")
+    assert not page.is_checked("input[name=distinct][value=yes]")
+    page.go_back()
+    _picked(page, 2)
+    page.keyboard.press("]")
+    until(page, "document.getElementById('note').value === 'mdk, said the note'")
+    page.keyboard.press("Backspace")
+    _picked(page, 2)
+    page.keyboard.press("ArrowLeft")
+    assert page.is_checked("input[name=left][value='3']")
+    page.keyboard.press("Enter")
+    _saved(page)
     assert _lefts(project) == [2, 3]
 
 
-def test_undo_and_skip(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        _say(page, "2")
-        _saved(page)
-        page.keyboard.press("u")
-        until(page, "document.getElementById('notice').textContent.startsWith('Undone')")
-        assert page.is_checked("input[name=left][value='2']")
-        page.keyboard.press("k")
-        page.keyboard.press("Enter")  # without a reason
-        assert "reason" in page.inner_text("#skip-lacks")
-        page.keyboard.press("2")
-        page.keyboard.press("Enter")
-        page.wait_for_selector("#skipping", state="hidden")
-        _saved(page)
+def test_undo_and_skip(at_work):
+    project, page = at_work()
+    _say(page, "2")
+    _saved(page)
+    page.keyboard.press("u")
+    until(page, "document.getElementById('notice').textContent.startsWith('Undone')")
+    assert page.is_checked("input[name=left][value='2']")
+    page.keyboard.press("k")
+    page.keyboard.press("Enter")  # without a reason
+    assert "reason" in page.inner_text("#skip-lacks")
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#skipping", state="hidden")
+    _saved(page)
     assert [row.kind for row in _stored(project)] == ["answer", "withdraw", "skip"]
 
 
@@ -278,30 +283,26 @@ def test_what_waits_is_never_sent_as_somebody_elses(browser, serve):
     assert _lefts(project) == [3]
 
 
-def test_somebody_revoked_is_told_and_their_answers_stay_in_the_browser(browser, serve):
+def test_somebody_revoked_is_told_and_their_answers_stay_in_the_browser(at_work):
     from dissensus.annotate.project import access
 
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        project.write(lambda c: access.revoke(c, project.people["Ada"], project.now))
-        _say(page)
-        until(page, "document.getElementById('notice').textContent.includes('1 answer waits')")
-        assert page.inner_text("#saved") == "Signed out"
+    project, page = at_work()
+    project.write(lambda c: access.revoke(c, project.people["Ada"], project.now))
+    _say(page)
+    until(page, "document.getElementById('notice').textContent.includes('1 answer waits')")
+    assert page.inner_text("#saved") == "Signed out"
 
 
-def test_practice_teaches_and_then_the_real_pairs_come(browser, serve):
-    project, origin = serve(pairs=4, annotators=1, practice=True)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        assert page.is_visible("#practice-tag")
-        _say(page)
-        page.wait_for_selector("#feedback[open]")
-        assert "There are two" in page.inner_text("#feedback-because")
-        assert grave(page) == []
-        page.keyboard.press("Enter")
-        until(page, "document.getElementById('notice').textContent.startsWith('That was the practice')")
-        assert not page.is_visible("#practice-tag")
+def test_practice_teaches_and_then_the_real_pairs_come(at_work):
+    _, page = at_work(pairs=4, practice=True)
+    assert page.is_visible("#practice-tag")
+    _say(page)
+    page.wait_for_selector("#feedback[open]")
+    assert "There are two" in page.inner_text("#feedback-because")
+    assert grave(page) == []
+    page.keyboard.press("Enter")
+    until(page, "document.getElementById('notice').textContent.startsWith('That was the practice')")
+    assert not page.is_visible("#practice-tag")
 
 
 @pytest.mark.parametrize("size", [(360, 740), (390, 844)])
@@ -330,43 +331,40 @@ def test_touch_reaches_everything_on_a_phone_and_no_keys_are_shown(size, browser
     assert _lefts(project) == [4]
 
 
-def test_long_answers_scroll_together_until_told_not_to(browser, serve):
+def test_long_answers_scroll_together_until_told_not_to(at_work):
     texts = {"response_a": "line\n\n" * 200, "response_b": "word\n\n" * 400}
-    project, origin = serve(pairs=[Pair(id="x", prompt="Why?", **texts)])
+    _, page = at_work(pairs=[Pair(id="x", prompt="Why?", **texts)])
+
+    def scroll(share):
+        page.evaluate(
+            """(share) => {
+              const box = document.getElementById("left");
+              box.scrollTop = share * (box.scrollHeight - box.clientHeight);
+            }""",
+            share,
+        )
+        page.wait_for_timeout(250)
+        box = page.locator("#right")
+        return box.evaluate("(box) => box.scrollTop / (box.scrollHeight - box.clientHeight)")
+
+    assert scroll(0.5) == pytest.approx(0.5, abs=0.02)
+    page.keyboard.press("l")
+    assert scroll(0.9) == pytest.approx(0.5, abs=0.02)
+
+
+def test_axe_finds_nothing_serious(browser, serve):
+    project, origin = serve(pairs=3, annotators=1, own_choice=True)
     with person(browser, origin, project, "Ada") as page:
         _ready(page)
-
-        def scroll(share):
-            page.evaluate(
-                """(share) => {
-                  const box = document.getElementById("left");
-                  box.scrollTop = share * (box.scrollHeight - box.clientHeight);
-                }""",
-                share,
-            )
-            page.wait_for_timeout(250)
-            box = page.locator("#right")
-            return box.evaluate("(box) => box.scrollTop / (box.scrollHeight - box.clientHeight)")
-
-        assert scroll(0.5) == pytest.approx(0.5, abs=0.02)
-        page.keyboard.press("l")
-        assert scroll(0.9) == pytest.approx(0.5, abs=0.02)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(scheme, browser, serve):
-    project, origin = serve(pairs=3, annotators=1, own_choice=True)
-    with person(browser, origin, project, "Ada", color_scheme=scheme) as page:
-        _ready(page)
-        assert grave(page, scheme) == []
+        assert grave(page) == []
         for key, dialog in (("?", "#keys"), ("g", "#guide"), ("k", "#skipping")):
             page.keyboard.press(key)
             page.wait_for_selector(f"{dialog}[open]")
-            assert grave(page, scheme) == [], dialog
+            assert grave(page) == [], dialog
             page.keyboard.press("Escape")
         for path in ("/guide", "/join", "/nowhere"):
             page.goto(origin + path)
-            assert grave(page, scheme) == [], path
+            assert grave(page) == [], path
 
 
 EVERY = [*PAYLOADS, "![x](https://evil.example/x.png)", '<img src="https://evil.example/y.png">']

@@ -3,7 +3,6 @@
 import contextlib
 import time
 
-import pytest
 from sqlalchemy import func, select
 
 from dissensus.annotate.project import verify
@@ -107,11 +106,9 @@ def test_answers_kept_without_a_network_do_not_end_the_work(browser, serve):
     assert _answered(project) == 3
 
 
-@pytest.mark.parametrize(
-    "view", [{}, {"viewport": PHONE, "has_touch": True, "is_mobile": True}], ids=["laptop", "phone"]
-)
-def test_the_guide_is_shown_first_and_once(view, browser, serve):
+def test_the_guide_is_shown_first_and_once(browser, serve):
     project, origin = serve(pairs=4, annotators=1, practice=True)
+    view = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
     with person(browser, origin, project, "Ada", reads=False, **view) as page:
         page.wait_for_selector("#guide[open]")
         assert "How to annotate" in page.inner_text("#guide")

@@ -19,8 +19,8 @@ WRITES = sorted({route for route in MATRIX if route[0] != "GET"})
 
 
 @pytest.fixture
-def site(open_site):
-    return open_site(pairs=10)
+def site(shared_site):
+    return shared_site
 
 
 def _fill_in(site, path):
@@ -55,8 +55,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_writes_come_from_the_apps_own_pages(name, shared_site):
-    site = shared_site
+def test_writes_come_from_the_apps_own_pages(name, site):
     for verb, path in WRITES:
         browser = _owner(site, path)
         del browser.headers["origin"]
@@ -68,8 +67,7 @@ def test_writes_come_from_the_apps_own_pages(name, shared_site):
         assert _everything(site.project) == before, f"{verb} {path}"
 
 
-def test_two_origins_are_none(shared_site):
-    site = shared_site
+def test_two_origins_are_none(site):
     ada = site.browser("Ada")
     del ada.headers["origin"]
     for others in ("https://evil.example", ORIGIN):
@@ -77,8 +75,7 @@ def test_two_origins_are_none(shared_site):
         assert ada.post("/api/tasks", json={}, headers=headers).status_code == 403
 
 
-def test_browsers_that_send_no_origin_are_known_by_fetch_metadata(shared_site):
-    site = shared_site
+def test_browsers_that_send_no_origin_are_known_by_fetch_metadata(site):
     ada = site.browser("Ada")
     del ada.headers["origin"]
     assert ada.post("/api/tasks", json={}, headers={"sec-fetch-site": "same-origin"}).status_code == 200
@@ -87,16 +84,14 @@ def test_browsers_that_send_no_origin_are_known_by_fetch_metadata(shared_site):
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8700", "127.0.0.1", "127.0.0.1:80", "localhost.evil.example:8700", ""]
 )
-def test_other_hosts_names_are_not_answered_to(host, shared_site):
-    site = shared_site
+def test_other_hosts_names_are_not_answered_to(host, site):
     for path in ("/", "/healthz", "/api/tasks", "/static/style.css"):
         reply = site.browser("Ada").get(path, headers={"host": host})
         assert reply.status_code == 421
         assert "--trusted-host" in reply.json()["detail"]
 
 
-def test_two_hosts_are_none(shared_site):
-    site = shared_site
+def test_two_hosts_are_none(site):
     assert (
         site.nobody.get("/healthz", headers=[("host", "127.0.0.1:8700"), ("host", "evil.example")]).status_code == 421
     )
@@ -134,8 +129,7 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
-def test_a_tampered_cookie_opens_nothing(change, shared_site):
-    site = shared_site
+def test_a_tampered_cookie_opens_nothing(change, site):
     browser = site.browser("Ada")
     changed = quote(change(browser.cookies["dissensus"]))
     intruder = Browser(site.app)
@@ -144,7 +138,8 @@ def test_a_tampered_cookie_opens_nothing(change, shared_site):
     assert browser.get("/api/tasks").status_code == 200
 
 
-def test_signing_out_ends_the_session_on_the_server(site):
+def test_signing_out_ends_the_session_on_the_server(open_site):
+    site = open_site()
     browser, copy = site.browser("Ada"), Browser(site.app)
     copy.cookies.update(browser.cookies)
     reply = browser.delete("/api/session")
@@ -176,8 +171,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_path_leads_elsewhere(path, shared_site):
-    site = shared_site
+def test_no_path_leads_elsewhere(path, site):
     olga, ada = site.browser("Olga"), site.browser("Ada")
     for verb, route in MATRIX:
         if "{" not in route and not route.startswith(("/static", "/api/export")):
@@ -191,8 +185,7 @@ def test_no_path_leads_elsewhere(path, shared_site):
         assert "APIRouter" not in reply.text
 
 
-def test_every_reply_says_what_browsers_may_do(shared_site):
-    site = shared_site
+def test_every_reply_says_what_browsers_may_do(site):
     ada = site.browser("Ada")
     places = ((site.nobody, "/"), (site.nobody, "/nowhere"), (ada, "/api/tasks"), (site.nobody, "/static/style.css"))
     for browser, path in places:
@@ -206,8 +199,7 @@ def test_every_reply_says_what_browsers_may_do(shared_site):
         assert "server" not in headers
 
 
-def test_bodies_are_small_json(shared_site):
-    site = shared_site
+def test_bodies_are_small_json(site):
     ada = site.browser("Ada")
 
     def send(content, kind):
@@ -220,7 +212,8 @@ def test_bodies_are_small_json(shared_site):
     assert send(b"{", "application/json") == 422
 
 
-def test_failed_sign_ins_are_slowed_down_by_address(site):
+def test_failed_sign_ins_are_slowed_down_by_address(open_site):
+    site = open_site()
     link = site.project.invite("Ada")
     statuses = [site.nobody.sign_in("x" * 43).status_code for _ in range(12)]
     assert statuses == [404] * 10 + [429] * 2
@@ -265,18 +258,36 @@ def test_a_trusted_host_is_a_host(given):
         hosts_for(8700, given)
 
 
-def test_links_are_made_with_the_name_that_people_use():
-    assert hosts_for(8700).origin == "http://127.0.0.1:8700"
-    assert hosts_for(8700, tls=True).origin == "https://127.0.0.1:8700"
-    assert hosts_for(8700, "lab.example").origin == "http://lab.example:8700"
-    assert hosts_for(443, "lab.example", tls=True).origin == "https://lab.example"
-    behind = hosts_for(8700, "https://lab.example")
-    assert (behind.origin, behind.secure) == ("https://lab.example", True)
-    assert behind.origins == {"https://lab.example"}
+LINKS = [
+    ("http://127.0.0.1:8700", {}),
+    ("http://[::1]:8700", {"host": "::1"}),
+    ("http://[::1]:8700", {"host": "[::1]"}),
+    ("http://127.0.0.7:8700", {"host": "127.0.0.7"}),
+    ("http://127.0.0.1:8700", {"host": "localhost"}),
+    ("https://127.0.0.1:8700", {"tls": True}),
+    ("https://192.168.1.7:8700", {"host": "192.168.1.7", "tls": True}),
+    ("https://127.0.0.1:8700", {"host": "0.0.0.0", "tls": True}),
+    ("http://lab.example:8700", {"trusted": "lab.example"}),
+    ("http://lab.example:8700", {"trusted": "lab.example", "host": "0.0.0.0"}),
+    ("https://lab.example", {"trusted": "lab.example", "tls": True, "port": 443}),
+    ("https://lab.example", {"trusted": "https://lab.example", "host": "0.0.0.0"}),
+]
 
 
-def test_nobody_is_found_by_a_number_that_is_none(shared_site):
-    site = shared_site
+@pytest.mark.parametrize(("origin", "listening"), LINKS)
+def test_links_name_where_the_app_listens_or_the_name_that_people_use(origin, listening):
+    hosts = hosts_for(**{"port": 8700, **listening})
+    assert hosts.origin == origin
+    assert hosts.secure == origin.startswith("https")
+    assert origin in hosts.origins
+    assert listening.get("trusted", "") or origin.split("//")[1] in hosts.names
+
+
+def test_behind_a_proxy_with_tls_writes_come_through_it_alone():
+    assert hosts_for(8700, "https://lab.example").origins == {"https://lab.example"}
+
+
+def test_nobody_is_found_by_a_number_that_is_none(site):
     olga = site.browser("Olga")
     for number in ("0", "-1", "999", "99999999999999999999", "1.5", "x"):
         assert olga.post(f"/api/people/{number}/invite").status_code in (404, 422)

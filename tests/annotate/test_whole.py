@@ -15,7 +15,6 @@ from dissensus.annotate.project import access, verify
 from dissensus.annotate.project.database import locate
 from dissensus.annotate.project.store import AnnotationStore
 from dissensus.annotate.web import timeouts
-from dissensus.annotate.web.hosts import hosts_for
 from dissensus.cli import group
 from dissensus.errors import InputError
 from dissensus.files import write_records
@@ -213,19 +212,6 @@ def test_connections_that_say_nothing_are_closed_and_work_is_not(open_project, m
                 busy.sendall(f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{address[1]}\r\n\r\n".encode())
                 assert b"200 OK" in busy.recv(10_000)
                 time.sleep(0.15)
-
-
-def test_links_name_where_the_app_listens():
-    assert hosts_for(4321, host="::1").origin == "http://[::1]:4321"
-    assert hosts_for(4321, host="[::1]").origin == "http://[::1]:4321"
-    assert hosts_for(4321, host="127.0.0.7").origin == "http://127.0.0.7:4321"
-    assert hosts_for(4321, host="localhost").origin == "http://127.0.0.1:4321"
-    assert hosts_for(4321, host="192.168.1.7", tls=True).origin == "https://192.168.1.7:4321"
-    assert hosts_for(4321, host="0.0.0.0", tls=True).origin == "https://127.0.0.1:4321"
-    assert hosts_for(4321, "https://lab.example", host="0.0.0.0").origin == "https://lab.example"
-    assert hosts_for(4321, "lab.example", host="0.0.0.0").origin == "http://lab.example:4321"
-    for host, name in (("127.0.0.7", "127.0.0.7:4321"), ("::1", "[::1]:4321")):
-        assert name in hosts_for(4321, host=host).names
 
 
 def test_a_link_made_beside_the_app_names_where_it_was_started_last(open_project):

@@ -53,39 +53,12 @@ class ExportSettings(Settings):
     rules: Annotated[Rules, Option(prefix="")] = Rules()
 
 
-@dataclass(frozen=True)
-class ExportResult:
-    """The file, what it holds, and how many people each pair wants."""
-
-    out: Path
-    annotators: int
-    exported: Exported
-
-    def lines(self) -> list[str]:
-        """Count what was written."""
-        done, k = self.exported, self.annotators
-        return [f"{self.out}: {done.pairs:,} pairs, {done.answers:,} answers, {done.complete:,} pairs with all {k}"]
-
-    @property
-    def notes(self) -> list[str]:
-        """What is missing from the file, or is other than one may expect."""
-        notes, done = [], self.exported
-        if done.tied:
-            notes.append(f"{done.tied:,} categories have no majority and are left empty")
-        if done.mixed:
-            notes.append(
-                f"{done.mixed:,} pairs have estimates of some people and choices alone of others: their votes are "
-                "everybody's choice, of an estimate its side"
-            )
-        return notes
-
-
-def export(settings: ExportSettings) -> ExportResult:
+def export(settings: ExportSettings) -> Exported:
     """Write a project's annotated pairs. Raises InputError and OutputError."""
     from dissensus.annotate.exchange.export import export
 
     with _open(settings.db) as store:
-        return ExportResult(settings.out, store.config.annotators, export(store, settings.out, settings.rules))
+        return export(store, settings.out, settings.rules)
 
 
 class ImportSettings(Settings):

@@ -52,39 +52,39 @@ class Names:
     values: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(our question, their value) to our value."""
 
+    def theirs(self, ours: str) -> str:
+        """Return what they call a field or question."""
+        return self.fields.get(ours) or self.questions.get(ours, ours)
+
     def check(self) -> None:
         """Raise InputError for names that are none of ours."""
         for given, known, option in ((self.fields, FIELDS, "--field"), (self.questions, QUESTIONS, "--question")):
             for name in given:
                 if name not in known:
-                    raise InputError(f"{option} {name}: is none of ours; choose from {', '.join(known)}")
+                    raise InputError(f"{option} {name}: unknown name; choose from {', '.join(known)}")
         for question, _ in self.values:
             if question not in _OURS:
-                raise InputError(f"--value {question}: is none of our questions; choose from {', '.join(_OURS)}")
+                raise InputError(f"--value {question}: unknown question; choose from {', '.join(_OURS)}")
 
     def pair(self, data: Mapping[str, Any], identity: Any, place: str, unfit: set[str]) -> Pair:
         """Make a pair of a tool's fields. Raises InputError.
 
         Columns that are called as ours and mean something else are left out, and added to ``unfit``.
         """
-        lacking = [self.fields.get(name, name) for name in FIELDS if self.fields.get(name, name) not in data]
+        lacking = [name for name in FIELDS if self.theirs(name) not in data]
         if lacking:
-            ours = next(name for name in FIELDS if self.fields.get(name, name) == lacking[0])
             found = ", ".join(map(str, data)) or "none"
-            raise InputError(f"{place}: no field {lacking[0]!r}; found {found}; name it: --field {ours}=NAME")
+            field = f"--field {lacking[0]}=NAME"
+            raise InputError(f"{place}: no field {self.theirs(lacking[0])!r}; found {found}; name it: {field}")
         try:
-            texts = {name: text_of(_spoken(data[self.fields.get(name, name)]), name) for name in FIELDS}
+            texts = {name: text_of(_spoken(data[self.theirs(name)]), name) for name in FIELDS}
             return Pair(id=name_of(identity, "id") or content_id(*texts.values()), **texts, **_described(data, unfit))
         except ValueError as error:
             raise InputError(f"{place}: {describe(error)}; fix the row") from error
 
     def said(self, values: Mapping[str, Any], seconds: float | None, place: str) -> Said | None:
         """Make what one person said of the values by the tool's question names; None where nothing of ours is in it."""
-        ours = {
-            name: values[self.questions.get(name, name)]
-            for name in QUESTIONS
-            if not _is_nothing(values.get(self.questions.get(name, name)))
-        }
+        ours = {name: values[self.theirs(name)] for name in QUESTIONS if not _is_nothing(values.get(self.theirs(name)))}
         if not ours:
             return None
         values_of: dict[str, Any] = {
@@ -112,7 +112,7 @@ class Names:
             return self._ranked(question, ranking, place)
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
-        theirs, expected = self.questions.get(question, question), ", ".join(_OURS[question])
+        theirs, expected = self.theirs(question), ", ".join(_OURS[question])
         if isinstance(value, list | Mapping):
             raise InputError(
                 f"{place}: {theirs} is {kind_of(value)}; expected one of {expected}; name another question"
@@ -130,14 +130,14 @@ class Names:
         return self.values.get((question, text)) or _WORDS[question].get(text.lower(), text.lower())
 
     def _side(self, text: str) -> Label | None:
-        of_fields = {self.fields.get(name, name): side for name, side in (("response_a", "a"), ("response_b", "b"))}
+        of_fields = {self.theirs(name): side for name, side in (("response_a", "a"), ("response_b", "b"))}
         named = self.values.get(("choice", text)) or of_fields.get(text)
         found = named or side_named(text) or self._ours("choice", text)
         return found if found in _OURS["choice"] else None  # type: ignore[return-value]
 
     def _ranked(self, question: str, ranking: Sequence[Sequence[str]], place: str) -> Label:
         names = [name for names in ranking for name in names]
-        theirs = self.questions.get(question, question)
+        theirs = self.theirs(question)
         if question != "choice":
             raise InputError(
                 f"{place}: {theirs} ranks {', '.join(names)}; a ranking is a choice: --question "
@@ -269,7 +269,7 @@ class Gathering:
     ) -> None:
         """Add what a person said, by the tool's question names. Raises InputError."""
         _check_name(person, place)
-        choice = values.get(self._names.questions.get("choice", "choice"))
+        choice = values.get(self._names.theirs("choice"))
         if isinstance(choice, list):
             self._lengths.add(len(choice))
         said = self._names.said(values, seconds, place)
@@ -290,8 +290,8 @@ class Gathering:
         for ours, theirs in self._names.questions.items():
             if there and theirs not in there:
                 raise InputError(f"{self._path}: --question {ours}={theirs}: no such question; found {_listed(there)}")
-        known = {self._names.questions.get(name, name) for name in QUESTIONS}
-        votes = known - {self._names.questions.get("note", "note")}
+        known = {self._names.theirs(name) for name in QUESTIONS}
+        votes = known - {self._names.theirs("note")}
         unread = tuple(name for name in self._questions if name not in known)
         if self._given and not votes & set(there):
             first = next((name for name in there if name not in known), "NAME")
@@ -300,7 +300,7 @@ class Gathering:
                 f"say which is which: --question {shlex.quote(f'choice={first}')}"
             )
         if 1 in self._lengths and len(self._lengths) > 1:
-            theirs = self._names.questions.get("choice", "choice")
+            theirs = self._names.theirs("choice")
             raise InputError(
                 f"{self._path}: {theirs} is one name in some answers and several in others, so several are no ranking; "
                 "leave those out, or ask for another question: --question choice=NAME"

@@ -1,7 +1,7 @@
 // Inviting people, and revoking access.
 import { ago, ask, at, element, isFine, sentence } from "./page.js";
 
-const LINKS = { open: "waits to be opened", used: "opened", expired: "its time is over" };
+const LINKS = { open: "waits to be opened", used: "opened", expired: "expired" };
 
 async function refresh() {
   const reply = await ask("GET", "/api/people");

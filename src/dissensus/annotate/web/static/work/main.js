@@ -3,10 +3,11 @@ import { Refused, Unreachable, ask } from "./api.js";
 import { Clock } from "./clock.js";
 import { TaskList } from "./task-list.js";
 import { listen } from "./keys.js";
+import { openGuide, openSkipping, skipReason } from "./dialogs.js";
 import { linkScrolling, toggleLink } from "./scrolling.js";
 import { Sender } from "./sender.js";
 import { LocalStore } from "./local-store.js";
-import { at, describe, fillForm, lacking, notice, readForm, say, sayLacking, showEnd, showFeedback, showProgress, showTask, wellFormed } from "./view.js";
+import { at, describe, fillForm, lacking, notice, readForm, say, sayLacking, showWhatIsLeft, showFeedback, showProgress, showTask } from "./view.js";
 
 const DRAFT_AFTER = 1_500;
 const LOOK_AGAIN = 20_000;
@@ -110,15 +111,8 @@ class Work {
     }
   }
 
-  // Nobody is thanked before the server, asked while nothing was held or on its way, said that nothing is left.
   end() {
-    if (this.sender.waiting()) showEnd("All that this browser holds is answered", "Your answers wait here for the network. Leave this page open.");
-    else if (!this.list.isSettled || this.list.next()) showEnd("One moment", "This page asks whether there are more pairs for you.");
-    else if (this.list.waiting > 0) {
-      const n = this.list.waiting;
-      showEnd("Nothing to do just now", `Other people still have ${n} ${n === 1 ? "pair" : "pairs"}. This page asks every few seconds and shows you any that becomes free; you may also close it and look again later.`);
-    } else if (this.list.practiceLeft() > 0) showEnd("One moment", "More pairs are on their way.");
-    else showEnd("All done", "There is nothing left for you to answer. Thank you!");
+    showWhatIsLeft(this.sender.waiting() > 0, this.list);
   }
 
   // At the end: once what waited is saved, there may be more.
@@ -178,9 +172,7 @@ class Work {
     this.pick("left", String(left === null ? 5 : Math.min(10, Math.max(0, left + towardsA))));
   }
 
-  note() {
-    at("note").focus();
-  }
+  note() { at("note").focus(); }
 
   edited() {
     at("lacks").textContent = "";
@@ -264,38 +256,23 @@ class Work {
 
   skip() {
     if (!this.current || this.listening || this.moving) return;
-    for (const input of document.querySelectorAll("#skip-form input")) input.checked = false;
-    at("reason-words").value = "";
-    at("skip-lacks").textContent = "";
-    at("skipping").showModal();
-    document.querySelector("#skip-form input").focus();
+    openSkipping();
   }
 
   skipped(event) {
     event.preventDefault();
-    const reason = document.querySelector("#skip-form input:checked")?.value;
-    const words = wellFormed(at("reason-words").value.trim());
-    if (!reason && !words) {
-      at("skip-lacks").textContent = "Choose a reason, or write one.";
-      return;
-    }
+    const reason = skipReason();
+    if (!reason) return;
     at("skipping").close();
-    this.act(this.current, { kind: "skip", answer: null, reason: [reason, words].filter(Boolean).join(": ") });
+    this.act(this.current, { kind: "skip", answer: null, reason });
     this.goNext();
   }
 
-  link() {
-    toggleLink();
-  }
+  link() { toggleLink(); }
 
-  guide() {
-    at("guide").showModal();
-    at("guide").scrollTop = 0; // the text has the focus, so that it scrolls by keys; its title stands above
-  }
+  guide() { openGuide(); }
 
-  help() {
-    at("keys").showModal();
-  }
+  help() { at("keys").showModal(); }
 
   // --- What the sender tells -------------------------------------------------------------------------------
 
