@@ -1,4 +1,4 @@
-"""Projects in SQLite and in PostgreSQL."""
+"""Projects in SQLite and in PostgreSQL, their sites, and a browser."""
 
 import contextlib
 
@@ -19,7 +19,7 @@ def postgres_server():
         yield fresh
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))])
 def database(request, tmp_path):
     """The name of an empty database, in each of the two."""
     if request.param == "sqlite":
@@ -27,42 +27,57 @@ def database(request, tmp_path):
     return request.getfixturevalue("postgres_server")()
 
 
-@pytest.fixture
-def open_project(tmp_path):
-    """``open_project(database=None, **settings)``: see people.make_project; SQLite unless a database is given."""
+@contextlib.contextmanager
+def _projects(folder):
     projects = []
 
     def make(database=None, **settings):
-        number = len(projects)
-        folder = tmp_path / f"project{number}"
-        folder.mkdir()
-        projects.append(make_project(database or folder / "annotations.db", folder, **settings))
+        place = folder / f"project{len(projects)}"
+        place.mkdir()
+        projects.append(make_project(database or place / "annotations.db", place, **settings))
         return projects[-1]
 
-    yield make
-    for project in projects:
-        project.store.close()
+    try:
+        yield make
+    finally:
+        for project in projects:
+            project.store.close()
+
+
+def _site(open_project, database=None, **settings):
+    pytest.importorskip("fastapi")
+    from .web import Site
+
+    project = open_project(database, **settings)
+    project.now = now()
+    project.add("Judith", "adjudicator")
+    project.add("Olga", "organiser")
+    return Site(project)
+
+
+@pytest.fixture
+def open_project(tmp_path):
+    """``open_project(database=None, **settings)``: see people.make_project; SQLite unless a database is given."""
+    with _projects(tmp_path) as make:
+        yield make
 
 
 @pytest.fixture
 def open_site(open_project):
     """``open_site(**settings)``: the app of a project with three annotators, an adjudicator and an organiser."""
-    pytest.importorskip("fastapi")
-    from .web import Site
+    return lambda database=None, **settings: _site(open_project, database, **settings)
 
-    def make(database=None, **settings):
-        project = open_project(database, **settings)
-        project.now = now()
-        project.add("Judith", "adjudicator")
-        project.add("Olga", "organiser")
-        return Site(project)
 
-    return make
+@pytest.fixture(scope="module")
+def shared_site(tmp_path_factory):
+    """A site of 40 pairs, for tests that leave it as it is or do not mind what others did."""
+    with _projects(tmp_path_factory.mktemp("shared")) as make:
+        yield _site(make, pairs=40)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium, started once."""
+    """Chromium, started once a module: its driver's event loop would be in the way of other modules' tests."""
     from .live import chromium
 
     with chromium() as launched:

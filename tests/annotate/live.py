@@ -3,20 +3,20 @@
 import contextlib
 import os
 import shutil
-import socket
 import threading
 import time
 
 import pytest
 import uvicorn
 
+from dissensus.annotate.config import Listening
 from dissensus.annotate.web.app import create_app
-from dissensus.annotate.web.hosts import hosts_for
-from dissensus.annotate.web.serve import settings
+from dissensus.annotate.web.serve import open_socket, settings
 
 CHROMIUM = os.environ.get("DISSENSUS_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 NEEDS_CHROMIUM = [
     pytest.mark.browser,
+    pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: run scripts/install-browser or set DISSENSUS_CHROMIUM"),
 ]
 PHONE = {"width": 360, "height": 740}
@@ -24,11 +24,12 @@ LAPTOP = {"width": 1280, "height": 720}
 
 
 @contextlib.contextmanager
-def served(project):
+def served(project, listening=Listening(port=0)):  # noqa: B008 (frozen)
     """Yield the origin under which a project is served."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        hosts = hosts_for(taken.getsockname()[1])
-        server = uvicorn.Server(settings(create_app(project.store, hosts=hosts)))
+    taken, hosts = open_socket(listening)
+    with taken:
+        more = {"ssl_certfile": listening.tls_cert, "ssl_keyfile": listening.tls_key}
+        server = uvicorn.Server(settings(create_app(project.store, hosts=hosts), **more))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
         thread.start()
         while not server.started:
@@ -96,10 +97,13 @@ def read_guide(page):
 
 
 def grave(page):
-    """What axe-core finds that is serious or critical."""
+    """What axe-core finds that is serious or critical, by day and (of colours) by night."""
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page).response["violations"]
+    page.emulate_media(color_scheme="dark")
+    found += Axe().run(page, options={"runOnly": ["color-contrast"]}).response["violations"]
+    page.emulate_media(color_scheme="light")
     return [(each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")]
 
 

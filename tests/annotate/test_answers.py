@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project import access, answers, verify
 from dissensus.annotate.project.database import StorageFull
-from dissensus.annotate.project.errors import DuplicateRequest, EditConflict, InvalidAnswer, NotFound, SlotTaken
+from dissensus.annotate.project.errors import DuplicateRequest, EditConflict, InvalidAnswer, SlotTaken
 from dissensus.annotate.project.schema import assignments, items, revisions
 from dissensus.annotate.project.sides import Said, Shown
 from dissensus.annotate.project.store import AnnotationStore
@@ -84,7 +84,7 @@ def test_an_answer_lacks_nothing_that_is_asked(lacks, open_project):
     project = open_project(own_choice=True)
     [task] = project.lease("Ada").tasks
     whole = said(choice="a")
-    with pytest.raises(InvalidAnswer, match="no answer yet"):
+    with pytest.raises(InvalidAnswer, match="not answered yet: "):
         project.submit("Ada", task.key, whole.model_copy(update={lacks: None}))
     assert project.submit("Ada", task.key, whole).revision == 1
 
@@ -95,14 +95,6 @@ def test_a_skip_says_why(open_project):
     with pytest.raises(InvalidAnswer, match="comes with a reason"):
         project.submit("Ada", task.key, kind="skip", reason=" ")
     assert project.submit("Ada", task.key, kind="skip", reason="cut off").state == "skipped"
-
-
-def test_nobody_answers_for_somebody_else(open_project):
-    project = open_project()
-    [task] = project.lease("Ada").tasks
-    for key in (task.key, "0" * 16, "../../etc", ""):
-        with pytest.raises(NotFound, match="there is no such task"):
-            project.answer("Grace", key)
 
 
 def test_an_answer_that_comes_too_late_waits_for_a_place(open_project):
@@ -137,31 +129,6 @@ def test_a_draft_is_kept_until_the_answer_takes_its_place(open_project):
         project.write(lambda c: answers.save_draft(c, ada, task.key, Shown(), 0, project.now))
 
 
-def test_a_full_disk_leaves_nothing_half_written(open_project):
-    project = open_project(pairs=40)
-    tasks = project.lease("Ada", want=20).tasks
-
-    def pages(limit):
-        with project.store.engine.connect() as c:  # SQLite keeps the limit for this connection, which is in the pool
-            return c.exec_driver_sql(f"PRAGMA max_page_count = {limit}").scalar()
-
-    project.store.engine.dispose()
-    pages(1)  # the least that is possible: as many as there are
-
-    def fill_up():
-        for task in tasks:
-            project.submit("Ada", task.key, said(note="x" * 4000))
-
-    with pytest.raises(StorageFull, match=r"disk is full; nothing was saved"):
-        fill_up()
-    before = _count(project)
-    pages(1_000_000)
-    assert verify.check(project.store) == []
-    assert project.submit("Ada", tasks[-1].key, said()).revision == 1
-    assert _count(project) == before + 1
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0 or not sys.platform.startswith("linux"), reason="mounts a small disk, as root")
 def test_a_really_full_disk_is_told_and_got_over(tmp_path):
     disk = tmp_path / "disk"

@@ -1,5 +1,6 @@
 """An annotator in a real browser: by keyboard, without a network, in two tabs, on a phone, under attack."""
 
+import contextlib
 import os
 import time
 
@@ -11,11 +12,11 @@ from dissensus.annotate.project.schema import assignments, items, revisions
 from dissensus.records import Message, Pair
 
 from ..report.payloads import PAYLOADS
-from .live import NEEDS_CHROMIUM, PHONE, grave, person, read_guide, until
+from .live import NEEDS_CHROMIUM, grave, person, read_guide, until
 
 pytestmark = NEEDS_CHROMIUM
 
-OUTAGE = float(os.environ.get("DISSENSUS_OUTAGE_SECONDS", "4"))
+OUTAGE = float(os.environ.get("DISSENSUS_OUTAGE_SECONDS", "2"))
 """How long the network is away; the queue does not know how long that is, and a minute is a minute of every run."""
 
 
@@ -56,191 +57,195 @@ def _lefts(project):
     return [row.estimate if row.shown == "ab" else 10 - row.estimate for row in said]
 
 
-@pytest.mark.slow
-def test_all_150_pairs_by_keyboard_alone(browser, serve):
-    project, origin = serve(pairs=150, annotators=1)
+@pytest.fixture
+def at_work(browser, serve):
+    """``at_work(**settings)``: (project, page) of Ada, who begins; no page does what it should not."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(**settings):
+            project, origin = serve(**{"pairs": 10, "annotators": 1, **settings})
+            page = stack.enter_context(person(browser, origin, project, "Ada"))
+            _ready(page)
+            pages.append(page)
+            return project, page
+
+        pages = []
+        yield begin
+        assert [page.seen.wrong for page in pages] == [[] for _ in pages]
+
+
+def test_all_pairs_by_keyboard_alone(browser, serve):
+    project, origin = serve(pairs=60, annotators=1)  # more than two times what a browser holds
     with person(browser, origin, project, "Ada") as page:
         _ready(page)
         steps = ["0", "3", "7", "9", "t"]
-        for n in range(150):
+        for n in range(60):
             _say(page, steps[n % 5])
             if n % 25 == 24:
                 _saved(page)
         page.wait_for_selector("#end:not([hidden])")
         until(page, "document.getElementById('end-title').textContent === 'All done'")
-        assert page.inner_text("#progress").startswith("150 of 150 pairs done")
+        assert page.inner_text("#progress").startswith("60 of 60 pairs done")
         page.keyboard.press("[")
         _picked(page, 10)  # the last of them, still there to be changed
         assert page.seen.wrong == []
-    assert len(_stored(project)) == 150
-    assert sorted(_lefts(project)) == sorted([0, 3, 7, 9, 10] * 30)
+    assert sorted(_lefts(project)) == sorted([0, 3, 7, 9, 10] * 12)
     assert verify.check(project.store) == []
 
 
-def test_twenty_answers_without_a_network_all_land_in_order(browser, serve):
-    project, origin = serve(pairs=40, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        page.wait_for_load_state("networkidle")
-        page.context.set_offline(True)
-        began = time.monotonic()
-        for n in range(20):
-            _say(page, str(n % 10))
-        until(page, "document.getElementById('saved').textContent.includes('20 answers kept')")
-        assert _stored(project) == []  # and nothing is called saved
-        time.sleep(max(0, OUTAGE - (time.monotonic() - began)))
-        page.context.set_offline(False)
-        _saved(page)
-        assert page.seen.wrong == []
+def test_twenty_answers_without_a_network_all_land_in_order(at_work):
+    project, page = at_work(pairs=40)
+    page.wait_for_load_state("networkidle")
+    page.context.set_offline(True)
+    began = time.monotonic()
+    for n in range(20):
+        _say(page, str(n % 10))
+    until(page, "document.getElementById('saved').textContent.includes('20 answers kept')")
+    assert _stored(project) == []  # and nothing is called saved
+    time.sleep(max(0, OUTAGE - (time.monotonic() - began)))
+    page.context.set_offline(False)
+    _saved(page)
     assert _lefts(project) == [n % 10 for n in range(20)]
     assert verify.check(project.store) == []
 
 
-def test_what_waits_survives_a_reload(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        page.route("**/revisions", lambda route: route.abort())
-        for left in "123":
-            _say(page, left)
-        until(page, "document.getElementById('saved').textContent.includes('3 answers kept')")
-        page.unroute("**/revisions")
-        page.route("**/revisions", lambda route: route.abort())
-        page.reload()
-        _ready(page)
-        until(page, "document.getElementById('saved').textContent.includes('3 answers kept')")
-        assert page.inner_text("#progress").startswith("3 of 10")
-        page.unroute("**/revisions")
-        _saved(page)
+def test_what_waits_survives_a_reload(at_work):
+    project, page = at_work()
+    page.route("**/revisions", lambda route: route.abort())
+    for left in "123":
+        _say(page, left)
+    until(page, "document.getElementById('saved').textContent.includes('3 answers kept')")
+    page.unroute("**/revisions")
+    page.route("**/revisions", lambda route: route.abort())
+    page.reload()
+    _ready(page)
+    until(page, "document.getElementById('saved').textContent.includes('3 answers kept')")
+    assert page.inner_text("#progress").startswith("3 of 10")
+    page.unroute("**/revisions")
+    _saved(page)
     assert _lefts(project) == [1, 2, 3]
 
 
-def test_saved_is_said_after_the_server_said_so(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        held = []
-        page.route("**/revisions", lambda route: held.append(route))
-        _say(page)
-        page.wait_for_timeout(300)
-        assert page.inner_text("#saved") == "Saving …"
-        assert _stored(project) == []
-        held[0].continue_()
-        _saved(page)
-    assert len(_stored(project)) == 1
+def test_saved_is_said_once_the_server_said_so_and_nothing_is_saved_twice(at_work):
+    project, page = at_work()
+    held, lost = [], []
+    page.route("**/revisions", lambda route: held.append(route))
+    _say(page)
+    page.wait_for_timeout(300)
+    assert page.inner_text("#saved") == "Saving …"
+    assert _stored(project) == []
+    held[0].continue_()
+    _saved(page)
+    page.unroute("**/revisions")
 
+    def lose(route):
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.fetch())  # it reaches the server; the reply does not reach the page
+            route.abort()
 
-def test_an_answer_whose_acknowledgement_is_lost_is_saved_once(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        lost = []
-
-        def lose(route):
-            if lost:
-                route.continue_()
-            else:
-                lost.append(route.fetch())  # it reaches the server; the reply does not reach the page
-                route.abort()
-
-        page.route("**/revisions", lose)
-        _say(page)
-        _saved(page)
+    page.route("**/revisions", lose)
+    _say(page)
+    until(page, "document.getElementById('saved').textContent !== 'Saved'")
+    _saved(page)
     assert lost
-    assert len(_stored(project)) == 1
+    page.unroute("**/revisions")
+    _say(page, save=False)
+    page.evaluate(
+        """() => { for (let i = 0; i < 2; i++)
+          document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true })); }"""
+    )
+    _saved(page)
+    assert page.inner_text("#lacks") == ""
+    until(page, "document.querySelectorAll('#form input:checked').length === 0")  # the next pair, untouched
+    assert _lefts(project) == [7, 7, 7]
 
 
-def test_double_enter_is_one_answer(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        _say(page, save=False)
-        page.evaluate(
-            """() => { for (let i = 0; i < 2; i++)
-              document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true })); }"""
-        )
-        _saved(page)
-        assert page.inner_text("#lacks") == ""
-        assert page.locator("#form input:checked").count() == 0  # the next pair, untouched
-    assert len(_stored(project)) == 1
-
-
-def test_back_forward_and_reload_keep_what_was_written(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        _say(page, "2")
-        _saved(page)
-        page.keyboard.press("s")
-        page.keyboard.press("n")
-        page.keyboard.type("mdk, said the note")  # letters are text while somebody writes
-        page.keyboard.press("Escape")
-        page.reload()
-        _ready(page)
-        assert page.input_value("#note") == "mdk, said the note"
-        assert page.is_checked("input[name=correct][value=single]")
-        assert not page.is_checked("input[name=distinct][value=yes]")
-        page.go_back()
-        _picked(page, 2)
-        page.keyboard.press("]")
-        until(page, "document.getElementById('note').value === 'mdk, said the note'")
-        page.keyboard.press("Backspace")
-        _picked(page, 2)
-        page.keyboard.press("ArrowLeft")
-        assert page.is_checked("input[name=left][value='3']")
-        page.keyboard.press("Enter")
-        _saved(page)
-        assert page.seen.wrong == []
+def test_back_forward_and_reload_keep_what_was_written(at_work):
+    project, page = at_work()
+    _say(page, "2")
+    _saved(page)
+    page.keyboard.press("s")
+    page.keyboard.press("n")
+    page.keyboard.type("mdk, said the note")  # letters are text while somebody writes
+    page.keyboard.press("Escape")
+    page.reload()
+    _ready(page)
+    assert page.input_value("#note") == "mdk, said the note"
+    assert page.is_checked("input[name=correct][value=single]")
+    assert not page.is_checked("input[name=distinct][value=yes]")
+    page.go_back()
+    _picked(page, 2)
+    page.keyboard.press("]")
+    until(page, "document.getElementById('note').value === 'mdk, said the note'")
+    page.keyboard.press("Backspace")
+    _picked(page, 2)
+    page.keyboard.press("ArrowLeft")
+    assert page.is_checked("input[name=left][value='3']")
+    page.keyboard.press("Enter")
+    _saved(page)
     assert _lefts(project) == [2, 3]
 
 
-def test_undo_and_skip(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        _say(page, "2")
-        _saved(page)
-        page.keyboard.press("u")
-        until(page, "document.getElementById('notice').textContent.startsWith('Undone')")
-        assert page.is_checked("input[name=left][value='2']")
-        page.keyboard.press("k")
-        page.keyboard.press("Enter")  # without a reason
-        assert "reason" in page.inner_text("#skip-lacks")
-        page.keyboard.press("2")
-        page.keyboard.press("Enter")
-        page.wait_for_selector("#skipping", state="hidden")
-        _saved(page)
+def test_undo_and_skip(at_work):
+    project, page = at_work()
+    _say(page, "2")
+    _saved(page)
+    page.keyboard.press("u")
+    until(page, "document.getElementById('notice').textContent.startsWith('Undone')")
+    assert page.is_checked("input[name=left][value='2']")
+    page.keyboard.press("k")
+    page.keyboard.press("Enter")  # without a reason
+    assert "reason" in page.inner_text("#skip-lacks")
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#skipping", state="hidden")
+    _saved(page)
     assert [row.kind for row in _stored(project)] == ["answer", "withdraw", "skip"]
 
 
-def test_two_tabs_show_both_answers_and_lose_neither(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
+FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') }"
+NONE = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError') } })"
+
+
+@contextlib.contextmanager
+def _two_tabs(browser, origin, project, script=None):
     with person(browser, origin, project, "Ada") as first:
         _ready(first)
         second = first.context.new_page()
+        if script is not None:
+            second.add_init_script(script)
         second.goto(f"{origin}/work{first.url.split('/work')[1]}")
+        if script == NONE:  # nor does it keep that the guide was read
+            read_guide(second)
         _ready(second)
+        yield first, second
+
+
+@pytest.mark.parametrize("script", [None, FULL, NONE], ids=["keeps", "full", "none"])
+def test_two_tabs_show_both_answers_and_lose_neither(script, browser, serve):
+    project, origin = serve(pairs=10, annotators=1)
+    with _two_tabs(browser, origin, project, script) as (first, second):
         _say(first, "1")
         _saved(first)
-        _say(second, "9")
+        _say(second, "9", save=False)
+        second.keyboard.press("Enter")
         second.wait_for_selector("#conflict[open]")
+        if script is None:  # where the browser keeps something, both are still there
+            second.reload()
+            second.wait_for_selector("#conflict[open]")
         assert "9A-1B" in second.inner_text("#mine")
         assert "1A-9B" in second.inner_text("#theirs")
-        second.reload()  # both are still there
-        second.wait_for_selector("#conflict[open]")
-        assert "9A-1B" in second.inner_text("#mine")
         second.keyboard.press("1")
+        until(second, "!document.querySelector('dialog[open]')")
         _saved(second)
     assert _lefts(project) == [1, 9]
 
 
 def test_a_window_that_sends_for_another_still_tells_of_its_answer(browser, serve):
     project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as first:
-        _ready(first)
-        second = first.context.new_page()
-        second.goto(f"{origin}/work{first.url.split('/work')[1]}")
-        _ready(second)
+    with _two_tabs(browser, origin, project) as (first, second):
         first.route("**/revisions", lambda route: route.abort())
         _say(first, "1")
         until(first, "document.getElementById('saved').textContent.includes('1 answer kept')")
@@ -254,32 +259,6 @@ def test_a_window_that_sends_for_another_still_tells_of_its_answer(browser, serv
         until(second, "!document.querySelector('dialog[open]')")
         _saved(second)
         first.unroute("**/revisions")
-    assert _lefts(project) == [1, 9]
-
-
-FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') }"
-NONE = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError') } })"
-
-
-@pytest.mark.parametrize("script", [FULL, NONE], ids=["full", "none"])
-def test_a_browser_that_keeps_nothing_still_saves_and_shows_conflicts(script, browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as first:
-        _ready(first)
-        second = first.context.new_page()
-        second.add_init_script(script)
-        second.goto(f"{origin}/work{first.url.split('/work')[1]}")
-        if script == NONE:  # nor does it keep that the guide was read
-            read_guide(second)
-        _ready(second)
-        _say(first, "1")
-        _saved(first)
-        _say(second, "9", save=False)
-        second.keyboard.press("Enter")
-        second.wait_for_selector("#conflict[open]")
-        second.keyboard.press("1")
-        until(second, "!document.querySelector('dialog[open]')")
-        _saved(second)
     assert _lefts(project) == [1, 9]
 
 
@@ -304,39 +283,41 @@ def test_what_waits_is_never_sent_as_somebody_elses(browser, serve):
     assert _lefts(project) == [3]
 
 
-def test_somebody_revoked_is_told_and_their_answers_stay_in_the_browser(browser, serve):
+def test_somebody_revoked_is_told_and_their_answers_stay_in_the_browser(at_work):
     from dissensus.annotate.project import access
 
-    project, origin = serve(pairs=10, annotators=1)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        project.write(lambda c: access.revoke(c, project.people["Ada"], project.now))
-        _say(page)
-        until(page, "document.getElementById('notice').textContent.includes('1 answer waits')")
-        assert page.inner_text("#saved") == "Signed out"
+    project, page = at_work()
+    project.write(lambda c: access.revoke(c, project.people["Ada"], project.now))
+    _say(page)
+    until(page, "document.getElementById('notice').textContent.includes('1 answer waits')")
+    assert page.inner_text("#saved") == "Signed out"
 
 
-def test_practice_teaches_and_then_the_real_pairs_come(browser, serve):
-    project, origin = serve(pairs=4, annotators=1, practice=True)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        assert page.is_visible("#practice-tag")
-        _say(page)
-        page.wait_for_selector("#feedback[open]")
-        assert "There are two" in page.inner_text("#feedback-because")
-        assert grave(page) == []
-        page.keyboard.press("Enter")
-        until(page, "document.getElementById('notice').textContent.startsWith('That was the practice')")
-        assert not page.is_visible("#practice-tag")
+def test_practice_teaches_and_then_the_real_pairs_come(at_work):
+    _, page = at_work(pairs=4, practice=True)
+    assert page.is_visible("#practice-tag")
+    _say(page)
+    page.wait_for_selector("#feedback[open]")
+    assert "There are two" in page.inner_text("#feedback-because")
+    assert grave(page) == []
+    page.keyboard.press("Enter")
+    until(page, "document.getElementById('notice').textContent.startsWith('That was the practice')")
+    assert not page.is_visible("#practice-tag")
 
 
-def test_touch_and_mouse_reach_everything_on_a_phone(browser, serve):
+@pytest.mark.parametrize("size", [(360, 740), (390, 844)])
+def test_touch_reaches_everything_on_a_phone_and_no_keys_are_shown(size, browser, serve):
     long = "A sentence that goes on. " * 120
-    project, origin = serve(pairs=[Pair(id="x", prompt="Why?", response_a=long, response_b=f"`{'x' * 300}`")])
-    with person(browser, origin, project, "Ada", viewport=PHONE, has_touch=True, is_mobile=True) as page:
+    pairs = [Pair(id=f"x{n}", prompt="Why?", response_a=long, response_b=f"`{'x' * 300}`") for n in range(4)]
+    project, origin = serve(pairs=pairs, annotators=1, own_choice=True)
+    view = {"width": size[0], "height": size[1]}
+    with person(browser, origin, project, "Ada", viewport=view, has_touch=True, is_mobile=True) as page:
         _ready(page)
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
-        for name, value in (("correct", "single"), ("distinct", "no"), ("left", "4")):
+        assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+        assert not page.is_visible("#link")
+        assert not page.is_visible("#help")
+        assert page.evaluate("[...document.querySelectorAll('kbd')].filter((key) => key.checkVisibility()).length") == 0
+        for name, value in (("correct", "single"), ("distinct", "no"), ("left", "4"), ("choice", "tie")):
             page.tap(f"#form input[name={name}][value='{value}']")
         small = page.evaluate(
             """() => [...document.querySelectorAll("#form label:not(.note), #form button")]
@@ -344,37 +325,36 @@ def test_touch_and_mouse_reach_everything_on_a_phone(browser, serve):
         )
         assert small == []
         page.tap("#save")
+        until(page, "!document.querySelector('#form :checked')")
+        assert page.evaluate("scrollY") == 0  # the next pair is read from its beginning
         _saved(page)
     assert _lefts(project) == [4]
 
 
-def test_long_answers_scroll_together_until_told_not_to(browser, serve):
+def test_long_answers_scroll_together_until_told_not_to(at_work):
     texts = {"response_a": "line\n\n" * 200, "response_b": "word\n\n" * 400}
-    project, origin = serve(pairs=[Pair(id="x", prompt="Why?", **texts)])
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
+    _, page = at_work(pairs=[Pair(id="x", prompt="Why?", **texts)])
 
-        def scroll(share):
-            page.evaluate(
-                """(share) => {
-                  const box = document.getElementById("left");
-                  box.scrollTop = share * (box.scrollHeight - box.clientHeight);
-                }""",
-                share,
-            )
-            page.wait_for_timeout(250)
-            box = page.locator("#right")
-            return box.evaluate("(box) => box.scrollTop / (box.scrollHeight - box.clientHeight)")
+    def scroll(share):
+        page.evaluate(
+            """(share) => {
+              const box = document.getElementById("left");
+              box.scrollTop = share * (box.scrollHeight - box.clientHeight);
+            }""",
+            share,
+        )
+        page.wait_for_timeout(250)
+        box = page.locator("#right")
+        return box.evaluate("(box) => box.scrollTop / (box.scrollHeight - box.clientHeight)")
 
-        assert scroll(0.5) == pytest.approx(0.5, abs=0.02)
-        page.keyboard.press("l")
-        assert scroll(0.9) == pytest.approx(0.5, abs=0.02)
+    assert scroll(0.5) == pytest.approx(0.5, abs=0.02)
+    page.keyboard.press("l")
+    assert scroll(0.9) == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(scheme, browser, serve):
+def test_axe_finds_nothing_serious(browser, serve):
     project, origin = serve(pairs=3, annotators=1, own_choice=True)
-    with person(browser, origin, project, "Ada", color_scheme=scheme) as page:
+    with person(browser, origin, project, "Ada") as page:
         _ready(page)
         assert grave(page) == []
         for key, dialog in (("?", "#keys"), ("g", "#guide"), ("k", "#skipping")):
@@ -387,14 +367,14 @@ def test_axe_finds_nothing_serious(scheme, browser, serve):
             assert grave(page) == [], path
 
 
-ATTACKS = [*PAYLOADS, "![x](https://evil.example/x.png)", '<img src="https://evil.example/y.png">']
+EVERY = [*PAYLOADS, "![x](https://evil.example/x.png)", '<img src="https://evil.example/y.png">']
+ATTACKS = ["\n\n".join(EVERY[n : n + 4]) for n in range(0, len(EVERY), 4)]
 
 
-@pytest.mark.slow
 def test_nothing_that_stands_in_a_text_runs_or_loads(browser, serve):
     pairs = [
         Pair(
-            id=f"{attack} {n}".replace("\0", ""),
+            id=f"{EVERY[n]} {n}".replace("\0", ""),
             prompt=(Message(role=attack[:40] or "x", content=f"{attack}\n\n{n}"), Message(role="user", content=attack)),
             response_a=attack,
             response_b=f"[{attack}]({attack})\n\n```\n{attack}\n```\n\n> {attack}",
@@ -403,12 +383,12 @@ def test_nothing_that_stands_in_a_text_runs_or_loads(browser, serve):
         for n, attack in enumerate(ATTACKS)
     ]
     project, origin = serve(
-        pairs=pairs, annotators=1, people=(ATTACKS[0], "Grace"), name=ATTACKS[1][:200], guide="\n\n".join(ATTACKS)
+        pairs=pairs, annotators=1, people=(EVERY[0], "Grace"), name=EVERY[1][:200], guide="\n\n".join(ATTACKS)
     )
-    with person(browser, origin, project, ATTACKS[0]) as page:
+    with person(browser, origin, project, EVERY[0]) as page:
         for _ in pairs:
             _ready(page)
-            page.fill("#note", ATTACKS[2])
+            page.fill("#note", EVERY[2])
             page.keyboard.press("Escape")
             _say(page)
         page.wait_for_selector("#end:not([hidden])")

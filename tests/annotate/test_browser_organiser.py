@@ -69,7 +69,7 @@ def test_an_organiser_invites_by_hand_and_revokes(browser, serve):
         guest.goto(link)
         guest.click("#start")
         until(guest, "document.getElementById('said').textContent !== ''")
-        assert "opens nothing" in guest.inner_text("#said") or "used before" in guest.inner_text("#said")
+        assert any(words in guest.inner_text("#said") for words in ("is not valid", "used before"))
         guest.context.close()
         assert page.seen.wrong == []
 
@@ -139,10 +139,9 @@ def test_two_adjudicators_see_both_decisions(browser, serve):
         assert page.input_value("#estimate") == "2"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(scheme, browser, serve):
+def test_axe_finds_nothing_serious(browser, serve):
     project, origin = serve(pairs=20, own_choice=True)
-    with person(browser, origin, project, "Olga", color_scheme=scheme) as page:
+    with person(browser, origin, project, "Olga") as page:
         for path in ("/organise", "/people", "/adjudicate"):
             page.goto(origin + path)
             until(page, "document.querySelectorAll('tbody tr').length > 0")
@@ -155,20 +154,20 @@ def test_axe_finds_nothing_serious(scheme, browser, serve):
         assert grave(page) == []
 
 
-@pytest.mark.slow
 def test_nothing_that_people_or_files_say_runs_or_loads(browser, serve):
-    attacks = [attack.replace("\0", "") for attack in PAYLOADS]
-    names = list(dict.fromkeys("".join(c for c in attack if c.isprintable())[:100].strip() for attack in attacks[:40]))
+    every = [attack.replace("\0", "") for attack in PAYLOADS]
+    attacks = ["\n\n".join(every[n : n + 8]) for n in range(0, len(every), 8)]
+    names = list(dict.fromkeys("".join(c for c in attack if c.isprintable())[:100].strip() for attack in every[:40]))
     pairs = [
-        Pair(id=f"{attack}{n}", prompt=f"{attack} {n}", response_a=attack, response_b=f"> {attack}\n\n**{attack}**")
+        Pair(id=f"{every[n]}{n}", prompt=f"{attack} {n}", response_a=attack, response_b=f"> {attack}\n\n**{attack}**")
         for n, attack in enumerate(attacks)
     ]
     project, origin = serve(
-        pairs=pairs, people=[name for name in names if name], filled=False, name=attacks[0][:200], annotators=2
+        pairs=pairs, people=[name for name in names if name], filled=False, name=every[0][:200], annotators=40
     )
-    words = itertools.cycle(attacks)
-    for n, name in enumerate(project.annotators):
-        for task in project.lease(name, want=6).tasks:
+    words = itertools.cycle(every)
+    for n, name in enumerate(project.annotators[:12]):
+        for task in project.lease(name, want=25).tasks:
             project.now += 60_000
             if n % 3 == 2:
                 project.submit(name, task.key, kind="skip", reason=next(words))
@@ -181,8 +180,8 @@ def test_nothing_that_people_or_files_say_runs_or_loads(browser, serve):
             page.goto(origin + path)
             until(page, "document.querySelectorAll('tbody tr').length > 0")
         page.select_option("#show", "all")
-        until(page, "document.querySelectorAll('#items a').length > 40")
-        for address in page.eval_on_selector_all("#items a", "links => links.map((link) => link.href)")[:60]:
+        until(page, f"document.querySelectorAll('#items a').length === {len(pairs)}")
+        for address in page.eval_on_selector_all("#items a", "links => links.map((link) => link.href)"):
             project.decide("Judith", address.split("/")[-1], Said(correct="single", note=next(words)))
             page.goto(address)
             page.wait_for_selector("#answers section")

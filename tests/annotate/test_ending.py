@@ -2,10 +2,8 @@
 
 import random
 
-from dissensus.annotate.project import access, assignment
+from dissensus.annotate.project import access
 from dissensus.annotate.web import task_view
-
-from .people import make_pairs
 
 MINUTE = 60_000
 
@@ -137,12 +135,6 @@ def test_skipping_the_practice_ends_it_and_undoing_begins_it_again(open_project)
     project.submit("Ada", practice.key, kind="withdraw", base=1)
     real = [task for task in project.lease("Ada", want=5).tasks if not task.practice]
     assert len(real) == 1  # what they hold stays theirs, and there is no more until they are through
-
-
-def test_without_practice_nobody_waits_for_it(open_project):
-    project = open_project(practice=False, pairs=3)
-    project.write(lambda c: assignment.add_items(c, make_pairs(4)))
-    assert project.lease("Ada", want=1).tasks
 
 
 def test_where_the_app_was_started_is_known_in_old_projects_too(open_project):

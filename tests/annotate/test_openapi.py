@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*unclosed.*:ResourceWarning"),
 ]
 
-EXAMPLES = 8
+EXAMPLES = 3
 
 
 @pytest.mark.parametrize("name", ["Ada", "Judith", "Olga", None])

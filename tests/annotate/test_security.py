@@ -19,8 +19,8 @@ WRITES = sorted({route for route in MATRIX if route[0] != "GET"})
 
 
 @pytest.fixture
-def site(open_site):
-    return open_site(pairs=10)
+def site(shared_site):
+    return shared_site
 
 
 def _fill_in(site, path):
@@ -138,7 +138,8 @@ def test_a_tampered_cookie_opens_nothing(change, site):
     assert browser.get("/api/tasks").status_code == 200
 
 
-def test_signing_out_ends_the_session_on_the_server(site):
+def test_signing_out_ends_the_session_on_the_server(open_site):
+    site = open_site()
     browser, copy = site.browser("Ada"), Browser(site.app)
     copy.cookies.update(browser.cookies)
     reply = browser.delete("/api/session")
@@ -211,7 +212,8 @@ def test_bodies_are_small_json(site):
     assert send(b"{", "application/json") == 422
 
 
-def test_failed_sign_ins_are_slowed_down_by_address(site):
+def test_failed_sign_ins_are_slowed_down_by_address(open_site):
+    site = open_site()
     link = site.project.invite("Ada")
     statuses = [site.nobody.sign_in("x" * 43).status_code for _ in range(12)]
     assert statuses == [404] * 10 + [429] * 2
@@ -256,14 +258,33 @@ def test_a_trusted_host_is_a_host(given):
         hosts_for(8700, given)
 
 
-def test_links_are_made_with_the_name_that_people_use():
-    assert hosts_for(8700).origin == "http://127.0.0.1:8700"
-    assert hosts_for(8700, tls=True).origin == "https://127.0.0.1:8700"
-    assert hosts_for(8700, "lab.example").origin == "http://lab.example:8700"
-    assert hosts_for(443, "lab.example", tls=True).origin == "https://lab.example"
-    behind = hosts_for(8700, "https://lab.example")
-    assert (behind.origin, behind.secure) == ("https://lab.example", True)
-    assert behind.origins == {"https://lab.example"}
+LINKS = [
+    ("http://127.0.0.1:8700", {}),
+    ("http://[::1]:8700", {"host": "::1"}),
+    ("http://[::1]:8700", {"host": "[::1]"}),
+    ("http://127.0.0.7:8700", {"host": "127.0.0.7"}),
+    ("http://127.0.0.1:8700", {"host": "localhost"}),
+    ("https://127.0.0.1:8700", {"tls": True}),
+    ("https://192.168.1.7:8700", {"host": "192.168.1.7", "tls": True}),
+    ("https://127.0.0.1:8700", {"host": "0.0.0.0", "tls": True}),
+    ("http://lab.example:8700", {"trusted": "lab.example"}),
+    ("http://lab.example:8700", {"trusted": "lab.example", "host": "0.0.0.0"}),
+    ("https://lab.example", {"trusted": "lab.example", "tls": True, "port": 443}),
+    ("https://lab.example", {"trusted": "https://lab.example", "host": "0.0.0.0"}),
+]
+
+
+@pytest.mark.parametrize(("origin", "listening"), LINKS)
+def test_links_name_where_the_app_listens_or_the_name_that_people_use(origin, listening):
+    hosts = hosts_for(**{"port": 8700, **listening})
+    assert hosts.origin == origin
+    assert hosts.secure == origin.startswith("https")
+    assert origin in hosts.origins
+    assert listening.get("trusted", "") or origin.split("//")[1] in hosts.names
+
+
+def test_behind_a_proxy_with_tls_writes_come_through_it_alone():
+    assert hosts_for(8700, "https://lab.example").origins == {"https://lab.example"}
 
 
 def test_nobody_is_found_by_a_number_that_is_none(site):

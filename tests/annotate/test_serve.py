@@ -11,20 +11,21 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from dissensus.annotate.config import AnnotationConfig, Listening
-from dissensus.annotate.project.store import AnnotationStore
+from dissensus.annotate.project.store import AnnotationStore, now
 from dissensus.annotate.web.serve import check, open_socket
 from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
 from dissensus.files import write_records
+from dissensus.steps.annotate import AnnotateSettings, open_app
 
+from .live import served
 from .people import make_pairs
-
-pytestmark = pytest.mark.slow
 
 
 class Running:
@@ -43,12 +44,12 @@ class Running:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.links = [self.process.stdout.readline().strip()]
-        self.origin = self.links[0].split(": ")[-1].split("/join#")[0]
+        self.origin = self.links[0].split("/join#")[0]
 
-    def wait(self, trusted=None):
+    def wait(self):
         for _ in range(500):
             try:
-                with urllib.request.urlopen(f"{self.origin}/healthz", timeout=10, context=trusted) as reply:
+                with urllib.request.urlopen(f"{self.origin}/healthz", timeout=10) as reply:
                     return reply.read()
             except OSError:
                 time.sleep(0.02)
@@ -90,71 +91,58 @@ def pairs(tmp_path):
     return tmp_path
 
 
-def test_it_is_started_ended_and_started_again(pairs, run):
+def test_it_is_started_killed_ended_and_started_again(pairs, run):
     app = run("pairs.jsonl", "--db", "a.db", "--no-practice")
     assert json.loads(app.wait()) == {"status": "ok"}
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/join#[\w-]{43}", app.links[0])
-    token = app.links[0].split("#")[1]
-    code, told = app.end(signal.SIGTERM)
-    assert code == 0, told
+    code, told = app.end(signal.SIGKILL)
     assert "5 pairs added" in told
-    assert token not in told
-    assert "Traceback" not in told
+    assert app.links[0].split("#")[1] not in told
     again = run("pairs.jsonl", "--db", "a.db")
-    again.wait()
-    code, told = again.end(signal.SIGINT)
-    assert code == 130
+    assert json.loads(again.wait()) == {"status": "ok"}
+    code, told = again.end(signal.SIGTERM)
+    assert code == 0, told
     assert "0 pairs added, 5 were there already" in told
     assert "Traceback" not in told
+    last = run("--db", "a.db")
+    last.wait()
+    code, told = last.end(signal.SIGINT)
+    assert code == 130
+    assert "Traceback" not in told
 
 
-def test_it_is_killed_and_back(pairs, run):
-    app = run("pairs.jsonl", "--db", "a.db")
-    app.wait()
-    app.end(signal.SIGKILL)
-    again = run("--db", "a.db")
-    assert json.loads(again.wait()) == {"status": "ok"}
-    assert again.end(signal.SIGTERM)[0] == 0
-
-
-def test_the_demo_needs_nothing(tmp_path, run):
-    app = run("--demo")
-    app.wait()
-    app.links += [app.process.stdout.readline().strip() for _ in range(3)]
-    assert [link.split(": ")[0] for link in app.links] == ["Organiser", "Ada", "Grace", "Kofi"]
-    assert app.end(signal.SIGTERM)[0] == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["log"]  # nothing is left behind
+def test_the_demo_needs_nothing_and_leaves_nothing():
+    settings = AnnotateSettings(demo=True, listening=Listening(port=0))
+    with open_app(settings) as app:
+        assert list(app.links) == ["Organiser", "Ada", "Grace", "Kofi"]
+        assert app.lines()[1].startswith(f"Ada: {app.hosts.origin}/join#")
+        folder = Path(app.store.name).parent
+        assert folder.exists()
+    assert not folder.exists()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
-def test_it_does_tls_itself(pairs, run):
+def test_it_does_tls_itself(open_project, tmp_path):
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
-    make += [
-        "-keyout",
-        "key.pem",
-        "-out",
-        "cert.pem",
-        "-subj",
-        "/CN=127.0.0.1",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-    ]
-    subprocess.run(make, cwd=pairs, check=True, capture_output=True)
-    app = run("pairs.jsonl", "--db", "a.db", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
-    assert app.origin.startswith("https://127.0.0.1:")
-    trusted = ssl.create_default_context(cafile=pairs / "cert.pem")
-    web = http.client.HTTPSConnection(app.origin.removeprefix("https://"), context=trusted)
-    body, headers = json.dumps({"token": app.links[0].split("#")[1]}), {"Origin": app.origin}
-    app.wait(trusted)
-    web.request("POST", "/api/session", body, {**headers, "Content-Type": "application/json"})
-    reply = web.getresponse()
-    assert reply.status == 200
-    cookie = reply.getheader("set-cookie")
-    assert cookie.startswith("__Host-dissensus=")
-    assert "Secure" in cookie
-    assert reply.getheader("strict-transport-security")
-    web.close()
-    assert app.end(signal.SIGTERM)[0] == 0
+    make += ["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=127.0.0.1"]
+    make += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
+    listening = Listening(port=0, tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
+    project = open_project()
+    with served(project, listening) as origin:
+        assert origin.startswith("https://127.0.0.1:")
+        trusted = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+        web = http.client.HTTPSConnection(origin.removeprefix("https://"), context=trusted)
+        headers = {"Origin": origin, "Content-Type": "application/json"}
+        project.now = now()
+        web.request("POST", "/api/session", json.dumps({"token": project.invite("Ada")}), headers)
+        reply = web.getresponse()
+        assert reply.status == 200
+        cookie = reply.getheader("set-cookie")
+        assert cookie.startswith("__Host-dissensus=")
+        assert "Secure" in cookie
+        assert reply.getheader("strict-transport-security")
+        web.close()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "lab.example"])

@@ -8,7 +8,7 @@ from dissensus.cli.options import step_command
 from dissensus.steps import annotate as step
 
 
-def _run(settings: step.Annotate) -> None:
+def _run(settings: step.AnnotateSettings) -> None:
     from dissensus.annotate.web.serve import end_on_sigterm
 
     end_on_sigterm()
@@ -23,4 +23,4 @@ def _greet(app: step.App) -> None:
     click.echo("\nStop with Ctrl-C.", err=True)
 
 
-command = step_command("annotate", step.Annotate, _run)
+command = step_command("annotate", step.AnnotateSettings, _run)

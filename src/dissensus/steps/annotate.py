@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _DEMO_PEOPLE = ("Ada", "Grace", "Kofi")
 
 
-class Annotate(Settings):
+class AnnotateSettings(Settings):
     """Serve PAIRS to people, who answer the paper's three questions about each.
 
     Prints a link that signs the organiser in once. Settings are kept in the project; later starts need --db alone, and
@@ -58,7 +58,7 @@ class App:
 
     store: AnnotationStore
     hosts: Hosts
-    settings: Annotate
+    settings: AnnotateSettings
     links: dict[str, str]
     """By person; each signs one browser in, once."""
     added: int
@@ -94,7 +94,7 @@ class App:
         serve(self.store, self.settings.listening, self.port, self.hosts, demo=self.settings.demo)
 
 
-def run(settings: Annotate, *, started: Callable[[App], object] = lambda app: None) -> None:
+def run(settings: AnnotateSettings, *, started: Callable[[App], object] = lambda app: None) -> None:
     """Open the project, call ``started``, and serve until the process is asked to end."""
     with open_app(settings) as app:
         started(app)
@@ -102,7 +102,7 @@ def run(settings: Annotate, *, started: Callable[[App], object] = lambda app: No
 
 
 @contextmanager
-def open_app(settings: Annotate) -> Iterator[App]:
+def open_app(settings: AnnotateSettings) -> Iterator[App]:
     """Take the port, open or make the project, add the pairs and make links. Raises InputError and OutputError."""
     from dissensus.annotate.practice import demo_pairs
     from dissensus.annotate.project import access
@@ -139,7 +139,7 @@ def _demo_database() -> Iterator[str]:
         yield str(Path(folder) / "demo.db")
 
 
-def _open(database: str, settings: Annotate, pairs: list[Pair]) -> tuple[AnnotationStore, int]:
+def _open(database: str, settings: AnnotateSettings, pairs: list[Pair]) -> tuple[AnnotationStore, int]:
     from dissensus.annotate.project.database import locate, name_of
     from dissensus.annotate.project.store import AnnotationStore
 
@@ -162,7 +162,7 @@ def _open(database: str, settings: Annotate, pairs: list[Pair]) -> tuple[Annotat
     return store, added[0]
 
 
-def _given(settings: Annotate) -> dict[str, Any]:
+def _given(settings: AnnotateSettings) -> dict[str, Any]:
     """List the settings of the project that were given."""
     given = settings.project.model_dump(exclude_unset=True)
     if settings.guide is not None:

@@ -43,7 +43,7 @@ class Lines:
         return self.found
 
 
-class Export(Settings):
+class ExportSettings(Settings):
     """Write pairs with categories, votes, estimates and the whole history."""
 
     db: _Database
@@ -53,42 +53,15 @@ class Export(Settings):
     rules: Annotated[Rules, Option(prefix="")] = Rules()
 
 
-@dataclass(frozen=True)
-class ExportResult:
-    """The file, what it holds, and how many people each pair wants."""
-
-    out: Path
-    annotators: int
-    exported: Exported
-
-    def lines(self) -> list[str]:
-        """Count what was written."""
-        done, k = self.exported, self.annotators
-        return [f"{self.out}: {done.pairs:,} pairs, {done.answers:,} answers, {done.complete:,} pairs with all {k}"]
-
-    @property
-    def notes(self) -> list[str]:
-        """What is missing from the file, or is other than one may expect."""
-        notes, done = [], self.exported
-        if done.tied:
-            notes.append(f"{done.tied:,} categories have no majority and are left empty")
-        if done.mixed:
-            notes.append(
-                f"{done.mixed:,} pairs have estimates of some people and choices alone of others: their votes are "
-                "everybody's choice, of an estimate its side"
-            )
-        return notes
-
-
-def export(settings: Export) -> ExportResult:
+def export(settings: ExportSettings) -> Exported:
     """Write a project's annotated pairs. Raises InputError and OutputError."""
     from dissensus.annotate.exchange.export import export
 
     with _open(settings.db) as store:
-        return ExportResult(settings.out, store.config.annotators, export(store, settings.out, settings.rules))
+        return export(store, settings.out, settings.rules)
 
 
-class Import(Settings):
+class ImportSettings(Settings):
     """Bring in an export of a project, or answers from Label Studio or Argilla.
 
     Label Studio's JSON, JSON_MIN and CSV are read, and Argilla's records as JSON (Lines) or Parquet.
@@ -136,7 +109,7 @@ class ImportResult:
         return [f"{self.file}: {done.pairs:,} pairs, {done.answers:,} answers of {done.people} people{skips}{each}"]
 
 
-def import_file(settings: Import) -> ImportResult:
+def import_file(settings: ImportSettings) -> ImportResult:
     """Make a project of an export, or add another tool's answers to one. Raises InputError and OutputError."""
     from dissensus.annotate.exchange.argilla import read_argilla
     from dissensus.annotate.exchange.imports import import_export
@@ -157,7 +130,7 @@ def import_file(settings: Import) -> ImportResult:
     return ImportResult(file, done, k, tuple(_import_notes(found, done, k)))
 
 
-def _import(found: Found, settings: Import) -> tuple[Imported, int]:
+def _import(found: Found, settings: ImportSettings) -> tuple[Imported, int]:
     from dissensus.annotate.config import AnnotationConfig
     from dissensus.annotate.exchange.imports import import_foreign, most_answers, write_foreign
     from dissensus.annotate.project.store import AnnotationStore
@@ -207,7 +180,7 @@ def _import_notes(found: Found, done: Imported, k: int) -> list[str]:
     return notes
 
 
-def _names(settings: Import) -> Names:
+def _names(settings: ImportSettings) -> Names:
     from dissensus.annotate.exchange.other_tools import Names
 
     mapped = {}
@@ -220,7 +193,7 @@ def _names(settings: Import) -> Names:
     return Names(settings.fields, settings.questions, mapped)
 
 
-class Invite(Settings):
+class InviteSettings(Settings):
     """Add NAME, or find them, and print a link that lets them in once."""
 
     db: _Database
@@ -235,7 +208,7 @@ class Invite(Settings):
     """The secret that hashes links."""
 
 
-def invite(settings: Invite) -> Lines:
+def invite(settings: InviteSettings) -> Lines:
     """Make a link. Raises InputError for a name, role or origin that will not do."""
     from dissensus.annotate.project import access
     from dissensus.annotate.project.store import now
@@ -251,14 +224,14 @@ def invite(settings: Invite) -> Lines:
     return Lines((f"{origin.rstrip('/')}/join#{token}",), tuple(notes))
 
 
-class People(Settings):
+class PeopleSettings(Settings):
     """List who has access, what became of their links, and how many pairs they answered."""
 
     db: _Database
     """The project."""
 
 
-def people(settings: People) -> Lines:
+def people(settings: PeopleSettings) -> Lines:
     """List the people of a project."""
     from dissensus.annotate.project import access
     from dissensus.annotate.project.store import now
@@ -276,7 +249,7 @@ def _person(person: Person, width: int, at: int) -> str:
     return f"{person.name:<{width}}  {person.role:<11}  {person.answered:>6,} answered  {link}"
 
 
-class Revoke(Settings):
+class RevokeSettings(Settings):
     """Revoke the access of NAME: signed out at once, links dead. Their answers stay."""
 
     db: _Database
@@ -285,7 +258,7 @@ class Revoke(Settings):
     """Of the person."""
 
 
-def revoke(settings: Revoke) -> Lines:
+def revoke(settings: RevokeSettings) -> Lines:
     """Revoke somebody's access. Raises InputError for a name that nobody has."""
     from sqlalchemy import Connection
 
@@ -306,14 +279,14 @@ def revoke(settings: Revoke) -> Lines:
     return Lines((f"{settings.name}: access revoked; their answers stay",))
 
 
-class Verify(Settings):
+class VerifySettings(Settings):
     """Check that the database is whole and that its tables say the same."""
 
     db: _Database
     """The project."""
 
 
-def verify(settings: Verify, *, report: Callable[[str], object] = lambda fault: None) -> Lines:
+def verify(settings: VerifySettings, *, report: Callable[[str], object] = lambda fault: None) -> Lines:
     """Verify a project; each fault goes to ``report``. Raises InputError where there are any."""
     from dissensus.annotate.project.assignment import count_pairs
     from dissensus.annotate.project.verify import check
@@ -329,7 +302,7 @@ def verify(settings: Verify, *, report: Callable[[str], object] = lambda fault: 
     return Lines((f"{name}: ok: {pairs:,} pairs verified",))
 
 
-class ShowAgreement(Settings):
+class AgreementSettings(Settings):
     """Print how well annotators agree, with 95 % intervals over pairs."""
 
     db: _Database
@@ -354,7 +327,7 @@ def _agreement(row: Agreement) -> str:
     return f"{row.question:<10}{row.name:<8}{value:>7}  {interval:<16}{row.pairs:>6}{row.people:>8}"
 
 
-def agreement(settings: ShowAgreement) -> AgreementResult:
+def agreement(settings: AgreementSettings) -> AgreementResult:
     """Measure the agreement of annotators."""
     from dissensus.annotate.analysis.annotator_agreement import agreement
     from dissensus.annotate.analysis.answer_rows import read_rows
@@ -370,11 +343,11 @@ def _open(database: str, secret: Path | None = None) -> AnnotationStore:
 
 
 VERBS: Mapping[str, tuple[type[Settings], Callable[..., object]]] = {
-    "export": (Export, export),
-    "import": (Import, import_file),
-    "invite": (Invite, invite),
-    "people": (People, people),
-    "revoke": (Revoke, revoke),
-    "verify": (Verify, verify),
-    "agreement": (ShowAgreement, agreement),
+    "export": (ExportSettings, export),
+    "import": (ImportSettings, import_file),
+    "invite": (InviteSettings, invite),
+    "people": (PeopleSettings, people),
+    "revoke": (RevokeSettings, revoke),
+    "verify": (VerifySettings, verify),
+    "agreement": (AgreementSettings, agreement),
 }

@@ -19,7 +19,7 @@ def is_database(source: str) -> bool:
 
 
 def read_database(source: str) -> list[Pair]:
-    """Read the pairs of an annotation project with what people said of them."""
+    """Read the annotated pairs of a project."""
     from dissensus.annotate.exchange.export import read_annotated
     from dissensus.annotate.project.store import AnnotationStore
 
@@ -33,7 +33,7 @@ def read_annotations(source: str) -> list[Pair]:
 
 
 def with_annotations(pairs: Sequence[Pair], annotated: Sequence[Pair], source: str) -> list[Pair]:
-    """Give pairs what people said: votes, and categories where they agreed on one. Joined by id.
+    """Give pairs their annotations: votes, and categories where people agreed on one. Joined by id.
 
     A pair that nobody annotated keeps what it has.
 
@@ -49,16 +49,16 @@ def with_annotations(pairs: Sequence[Pair], annotated: Sequence[Pair], source: s
     return [_annotated(pair, by_id[pair.id], source) if pair.id in by_id else pair for pair in pairs]
 
 
-def _annotated(pair: Pair, said: Pair, source: str) -> Pair:
-    there, here = ((plain_text(one.response_a), plain_text(one.response_b)) for one in (said, pair))
+def _annotated(pair: Pair, annotated: Pair, source: str) -> Pair:
+    there, here = ((plain_text(one.response_a), plain_text(one.response_b)) for one in (annotated, pair))
     if there != here:
         raise InputError(
             f"{source}: pair {pair.id!r} has other responses than the study's; annotate the pairs of this run"
         )
     changes = {
-        "votes": said.votes or pair.votes,
-        "label_is_a_vote": None if said.votes else pair.label_is_a_vote,
-        "category": said.category or pair.category,
-        "distinct": said.distinct or pair.distinct,
+        "votes": annotated.votes or pair.votes,
+        "label_is_a_vote": None if annotated.votes else pair.label_is_a_vote,
+        "category": annotated.category or pair.category,
+        "distinct": annotated.distinct or pair.distinct,
     }
     return pair.model_copy(update=changes)

@@ -106,8 +106,11 @@ def read_annotated(store: AnnotationStore, rules: Rules | None = None) -> list[P
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export holds."""
+    """An export, and what it holds."""
 
+    out: Path
+    annotators: int
+    """Wanted per pair."""
     pairs: int
     complete: int
     """Pairs with all the answers that were wanted."""
@@ -116,6 +119,22 @@ class Exported:
     """Categories that have no majority."""
     mixed: int
     """Pairs with estimates of some people and choices alone of others."""
+
+    def lines(self) -> list[str]:
+        """Count what was written."""
+        complete = f"{self.complete:,} pairs with all {self.annotators}"
+        return [f"{self.out}: {self.pairs:,} pairs, {self.answers:,} answers, {complete}"]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is missing from the file, or is other than one may expect."""
+        notes = [f"{self.tied:,} categories have no majority and are left empty"] if self.tied else []
+        if self.mixed:
+            notes.append(
+                f"{self.mixed:,} pairs have estimates of some people and choices alone of others: their votes are "
+                "everybody's choice, of an estimate its side"
+            )
+        return notes
 
 
 def export(store: AnnotationStore, path: str | Path, rules: Rules | None = None) -> Exported:
@@ -137,6 +156,8 @@ def export(store: AnnotationStore, path: str | Path, rules: Rules | None = None)
     columns: dict[str, Any] = {**PAIR_COLUMNS, HISTORY: str}
     write_rows(path, _rows(found, histories, project, is_nested=is_nested), columns, for_spreadsheets=True)
     return Exported(
+        out=Path(path),
+        annotators=store.config.annotators,
         pairs=len(found),
         complete=sum(each.n >= store.config.annotators for each in found),
         answers=sum(each.n for each in found),

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from sqlalchemy import Connection, and_, insert, select, update
 
@@ -21,7 +20,7 @@ from dissensus.annotate.project.schema import assignments, items, people, revisi
 from dissensus.annotate.project.store import AnnotationStore, now
 from dissensus.errors import InputError
 from dissensus.files.readers import Row, decode_json, kind_of, read_rows
-from dissensus.files.rows.bad_rows import describe
+from dissensus.files.rows.bad_rows import Faults, describe
 from dissensus.files.rows.pair_rows import pair_from_row
 from dissensus.records import Pair
 
@@ -50,39 +49,39 @@ def import_export(path: Path, database: str | Path, *, secret: Path | None = Non
     Raises InputError with file and line for what is no export or not whole (no project is made then), and where there
     is a project already.
     """
-    rows = [(row, _history(row)) for row in read_rows(path, _raise)]
+    rows = [(row, _history(row)) for row in read_rows(path, Faults(remedy="export the project again"))]
     project = next((found.project for _, found in rows if found.project is not None), None)
     if project is None:
         raise InputError(f"{path}: no row has the project; export it again, and import the whole file")
     names = {person.name for person in project.people}
-    found = [*_practice(path, project, names), *((_pair(row, told, names), None, told) for row, told in rows)]
-    for column, values in (("item", [told.item for *_, told in found]), ("key", [told.key for *_, told in found])):
+    found = [*_practice(path, project, names), *((_pair(row, item, names), None, item) for row, item in rows)]
+    for column, values in (("item", [item.item for *_, item in found]), ("key", [item.key for *_, item in found])):
         if len(set(values)) < len(values):
             raise InputError(f"{path}: two rows are of one {column}; export the project again")
     create = partial(history.write, settled=project, found=found)
     AnnotationStore.create(database, project.config, secret=secret, fill=create).close()
-    answers = sum(given.state == "answered" for _, told in rows for given in told.assignments)
+    answers = sum(given.state == "answered" for _, item in rows for given in item.assignments)
     return Imported(len(rows), answers, len(project.people))
 
 
 def _history(row: Row) -> history.RowHistory:
-    told = row.values.get(HISTORY)
+    item = row.values.get(HISTORY)
     try:
-        told = decode_json(told) if isinstance(told, str) else told
-        if isinstance(told, dict):
-            return history.RowHistory.model_validate(told)
+        item = decode_json(item) if isinstance(item, str) else item
+        if isinstance(item, dict):
+            return history.RowHistory.model_validate(item)
     except ValueError as error:
         raise InputError(f"{row.place}: {HISTORY}: {describe(error)}; export the project again") from error
     raise InputError(
-        f"{row.place}: {HISTORY} is {kind_of(told)}; expected the history that an export has; to annotate plain "
+        f"{row.place}: {HISTORY} is {kind_of(item)}; expected the history that an export has; to annotate plain "
         "pairs: dissensus annotate PAIRS --db …"
     )
 
 
-def _pair(row: Row, told: history.RowHistory, names: Set[str]) -> Pair:
+def _pair(row: Row, item: history.RowHistory, names: Set[str]) -> Pair:
     try:
-        _refuse_strangers(told, names)
-        return pair_from_row({**row.values, **told.source})
+        _refuse_strangers(item, names)
+        return pair_from_row({**row.values, **item.source})
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{row.place}: {describe(error) if isinstance(error, ValueError) else error}; export the project again"
@@ -100,13 +99,9 @@ def _practice(path: Path, project: history.ProjectRecord, names: Set[str]) -> It
             ) from error
 
 
-def _refuse_strangers(told: history.ItemHistory, names: Set[str]) -> None:
-    if strangers := told.names - names:
+def _refuse_strangers(item: history.ItemHistory, names: Set[str]) -> None:
+    if strangers := item.names - names:
         raise ValueError(f"{min(strangers)!r} is none of the project's people")
-
-
-def _raise(place: str, reason: str) -> NoReturn:
-    raise InputError(f"{place}: {reason}")
 
 
 def most_answers(found: Found) -> int:

@@ -66,7 +66,7 @@ def _read_row(row: Mapping[str, Any], names: Names, gathering: Gathering, place:
     data |= {name.removeprefix(_RENAMED): value for name, value in data.items() if name.startswith(_RENAMED)}
     pair = gathering.pair(data, row.get("id"), place)
     # A column of data cannot be told from one of a question.
-    no_questions = {*_OF_ANNOTATIONS, *(names.fields.get(name, name) for name in FIELDS)}
+    no_questions = {*_OF_ANNOTATIONS, *(names.theirs(name) for name in FIELDS)}
     columns = [name for name in row if name not in no_questions and not name.startswith(_RENAMED)]
     gathering.may_ask(columns)
     if row["annotation_id"] not in (None, ""):
@@ -109,7 +109,7 @@ def _values(results: list[Any], names: Names, gathering: Gathering, place: str) 
         question = result["from_name"]
         gathering.asked([question])
         found = _value(value, place)
-        if question == names.questions.get("choice", "choice") and "selected" in value:
+        if question == names.theirs("choice") and "selected" in value:
             # The pairwise tag's left is what its toName names first.
             found = names.response_at(found, str(result.get("to_name")).split(",")) or found
         yield question, found

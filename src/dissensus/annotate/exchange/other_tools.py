@@ -1,16 +1,14 @@
-"""Answers given in other tools: their fields and questions by our names, their values as ours."""
+"""Answers of other tools: their fields and questions under our names, their values as ours."""
 
 from __future__ import annotations
 
-import gzip
 import math
 import shlex
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -18,8 +16,8 @@ from dissensus.annotate.exchange.rankings import preferred, tiers
 from dissensus.annotate.project.sides import Said
 from dissensus.annotate.questions import DISTINGUISHABILITY, PREFERENCE, SUBJECTIVITY
 from dissensus.errors import InputError
-from dissensus.files.readers import decode_json, format_of, kind_of, read_rows
-from dissensus.files.rows.bad_rows import describe
+from dissensus.files.readers import format_of, kind_of, read_rows
+from dissensus.files.rows.bad_rows import Faults, describe
 from dissensus.files.rows.cells import name_of, unicode_of
 from dissensus.files.rows.chat import text_of
 from dissensus.files.rows.choice_words import side_named
@@ -36,7 +34,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "estimate": {option.words.lower(): option.value for option in PREFERENCE.options},
     "choice": {"left": "a", "right": "b"},
 }
-_PLACES = ("left", "right")
+_SIDES = ("left", "right")
 _OURS: dict[str, tuple[str, ...]] = {
     "correct": ("single", "multiple"),
     "distinct": ("yes", "no"),
@@ -54,46 +52,46 @@ class Names:
     values: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(our question, their value) to our value."""
 
+    def theirs(self, ours: str) -> str:
+        """Return what they call a field or question."""
+        return self.fields.get(ours) or self.questions.get(ours, ours)
+
     def check(self) -> None:
         """Raise InputError for names that are none of ours."""
         for given, known, option in ((self.fields, FIELDS, "--field"), (self.questions, QUESTIONS, "--question")):
             for name in given:
                 if name not in known:
-                    raise InputError(f"{option} {name}: is none of ours; choose from {', '.join(known)}")
+                    raise InputError(f"{option} {name}: unknown name; choose from {', '.join(known)}")
         for question, _ in self.values:
             if question not in _OURS:
-                raise InputError(f"--value {question}: is none of our questions; choose from {', '.join(_OURS)}")
+                raise InputError(f"--value {question}: unknown question; choose from {', '.join(_OURS)}")
 
     def pair(self, data: Mapping[str, Any], identity: Any, place: str, unfit: set[str]) -> Pair:
         """Make a pair of a tool's fields. Raises InputError.
 
         Columns that are called as ours and mean something else are left out, and added to ``unfit``.
         """
-        lacking = [self.fields.get(name, name) for name in FIELDS if self.fields.get(name, name) not in data]
+        lacking = [name for name in FIELDS if self.theirs(name) not in data]
         if lacking:
-            ours = next(name for name in FIELDS if self.fields.get(name, name) == lacking[0])
             found = ", ".join(map(str, data)) or "none"
-            raise InputError(f"{place}: no field {lacking[0]!r}; found {found}; name it: --field {ours}=NAME")
+            field = f"--field {lacking[0]}=NAME"
+            raise InputError(f"{place}: no field {self.theirs(lacking[0])!r}; found {found}; name it: {field}")
         try:
-            texts = {name: text_of(_spoken(data[self.fields.get(name, name)]), name) for name in FIELDS}
+            texts = {name: text_of(_spoken(data[self.theirs(name)]), name) for name in FIELDS}
             return Pair(id=name_of(identity, "id") or content_id(*texts.values()), **texts, **_described(data, unfit))
         except ValueError as error:
             raise InputError(f"{place}: {describe(error)}; fix the row") from error
 
     def said(self, values: Mapping[str, Any], seconds: float | None, place: str) -> Said | None:
         """Make what one person said of the values by the tool's question names; None where nothing of ours is in it."""
-        ours = {
-            name: values[self.questions.get(name, name)]
-            for name in QUESTIONS
-            if not _is_nothing(values.get(self.questions.get(name, name)))
-        }
+        ours = {name: values[self.theirs(name)] for name in QUESTIONS if not _is_nothing(values.get(self.theirs(name)))}
         if not ours:
             return None
-        told: dict[str, Any] = {
+        values_of: dict[str, Any] = {
             name: _words(value) if name == "note" else self._value(name, value, place) for name, value in ours.items()
         }
         try:
-            return Said(**told, seconds=seconds)
+            return Said(**values_of, seconds=seconds)
         except ValidationError as error:
             raise InputError(f"{place}: {error.errors()[0]['msg']}; fix the answer") from error
 
@@ -103,10 +101,10 @@ class Names:
         What `values` have for left or right goes before.
         """
         known = [name.strip() for name in shown]
-        if place not in _PLACES or any(("choice", each) in self.values for each in _PLACES):
+        if place not in _SIDES or any(("choice", each) in self.values for each in _SIDES):
             return None
         is_clear = len(known) == 2 and {self._side(name) for name in known} == {"a", "b"}
-        return known[_PLACES.index(place)] if is_clear else None
+        return known[_SIDES.index(place)] if is_clear else None
 
     def _value(self, question: str, value: Any, place: str) -> str | int:
         ranking = tiers(value)
@@ -114,7 +112,7 @@ class Names:
             return self._ranked(question, ranking, place)
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
-        theirs, expected = self.questions.get(question, question), ", ".join(_OURS[question])
+        theirs, expected = self.theirs(question), ", ".join(_OURS[question])
         if isinstance(value, list | Mapping):
             raise InputError(
                 f"{place}: {theirs} is {kind_of(value)}; expected one of {expected}; name another question"
@@ -132,14 +130,14 @@ class Names:
         return self.values.get((question, text)) or _WORDS[question].get(text.lower(), text.lower())
 
     def _side(self, text: str) -> Label | None:
-        of_fields = {self.fields.get(name, name): side for name, side in (("response_a", "a"), ("response_b", "b"))}
-        told = self.values.get(("choice", text)) or of_fields.get(text)
-        found = told or side_named(text) or self._ours("choice", text)
+        of_fields = {self.theirs(name): side for name, side in (("response_a", "a"), ("response_b", "b"))}
+        named = self.values.get(("choice", text)) or of_fields.get(text)
+        found = named or side_named(text) or self._ours("choice", text)
         return found if found in _OURS["choice"] else None  # type: ignore[return-value]
 
     def _ranked(self, question: str, ranking: Sequence[Sequence[str]], place: str) -> Label:
         names = [name for names in ranking for name in names]
-        theirs = self.questions.get(question, question)
+        theirs = self.theirs(question)
         if question != "choice":
             raise InputError(
                 f"{place}: {theirs} ranks {', '.join(names)}; a ranking is a choice: --question "
@@ -271,7 +269,7 @@ class Gathering:
     ) -> None:
         """Add what a person said, by the tool's question names. Raises InputError."""
         _check_name(person, place)
-        choice = values.get(self._names.questions.get("choice", "choice"))
+        choice = values.get(self._names.theirs("choice"))
         if isinstance(choice, list):
             self._lengths.add(len(choice))
         said = self._names.said(values, seconds, place)
@@ -292,8 +290,8 @@ class Gathering:
         for ours, theirs in self._names.questions.items():
             if there and theirs not in there:
                 raise InputError(f"{self._path}: --question {ours}={theirs}: no such question; found {_listed(there)}")
-        known = {self._names.questions.get(name, name) for name in QUESTIONS}
-        votes = known - {self._names.questions.get("note", "note")}
+        known = {self._names.theirs(name) for name in QUESTIONS}
+        votes = known - {self._names.theirs("note")}
         unread = tuple(name for name in self._questions if name not in known)
         if self._given and not votes & set(there):
             first = next((name for name in there if name not in known), "NAME")
@@ -302,7 +300,7 @@ class Gathering:
                 f"say which is which: --question {shlex.quote(f'choice={first}')}"
             )
         if 1 in self._lengths and len(self._lengths) > 1:
-            theirs = self._names.questions.get("choice", "choice")
+            theirs = self._names.theirs("choice")
             raise InputError(
                 f"{self._path}: {theirs} is one name in some answers and several in others, so several are no ranking; "
                 "leave those out, or ask for another question: --question choice=NAME"
@@ -344,32 +342,16 @@ def newest(answers: Iterable[Foreign]) -> tuple[list[Foreign], int]:
 
 
 def read_objects(path: Path, tool: str) -> list[dict[str, Any]]:
-    """Read a JSON list of objects, one object a line, Parquet or CSV. Raises InputError."""
-    form = format_of(path)
-    if form is not None and not form.startswith("json"):
-        return [row.values for row in read_rows(path, _raise)]
+    """Read a JSON list of objects, one object a line (under .json, too), Parquet or CSV. Raises InputError."""
+    form = format_of(path) or "json"
+    if form == "json" and not _is_list(path):
+        form = "jsonl"
+    return [row.values for row in read_rows(path, Faults(remedy=f"export it from {tool} as JSON again"), form=form)]
+
+
+def _is_list(path: Path) -> bool:
     try:
-        text = gzip.decompress(path.read_bytes()).decode() if form == "jsonl.gz" else path.read_text("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text; export it from {tool} as JSON") from error
-    try:
-        found = decode_json(text)
-    except ValueError as error:
-        found = _lines(text, f"{path}: {error}; export it from {tool} as JSON")
-    if isinstance(found, dict):
-        found = [found]  # one line of JSON Lines
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise InputError(f"{path}: expected a list of objects, as {tool} exports it")
-    return found
-
-
-def _lines(text: str, otherwise: str) -> list[Any]:
-    # datasets writes JSON Lines under the name .json.
-    try:
-        return [decode_json(line) for line in text.split("\n") if line.strip()]
-    except ValueError as error:
-        raise InputError(otherwise) from error
-
-
-def _raise(place: str, reason: str) -> NoReturn:
-    raise InputError(f"{place}: {reason}")
+        with path.open("rb") as file:
+            return file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    except OSError:
+        return True  # `read_rows` reports it

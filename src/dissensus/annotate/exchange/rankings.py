@@ -1,4 +1,4 @@
-"""Rankings of responses, as other tools write them: lists of names, of names with ranks, or both as columns."""
+"""Rankings of responses as other tools write them: lists of names, of names with ranks, or both as columns."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def _person(row: Row[Any], answered: int = 0, link: Row[Any] | None = None) -> P
 
 
 def invite(c: Connection, store: AnnotationStore, person_id: int, now: int) -> str:
-    """Make a link's token, good once and for a time; older ones that were not used open nothing any more.
+    """Make a link's token, good once and for a time; older ones that were not used are no longer valid.
 
     Raises NotFound, and NotAllowed for somebody who was revoked.
     """
@@ -152,11 +152,11 @@ def redeem(c: Connection, store: AnnotationStore, token: str, now: int) -> str:
         .where(invites.c.token_hash == store.hash_token(token))
     ).one_or_none()
     if link is None or link.revoked_at is not None:
-        raise NotFound("this link opens nothing; ask the organiser for a new one")
+        raise NotFound("this link is not valid; ask the organiser for a new one")
     if link.used_at is not None:
         raise LinkUsed("this link was used before; ask the organiser for a new one")
     if now >= link.expires_at:
-        raise LinkExpired("this link's time is over; ask the organiser for a new one")
+        raise LinkExpired("this link has expired; ask the organiser for a new one")
     c.execute(update(invites).where(invites.c.id == link.id).values(used_at=now))
     c.execute(delete(sessions).where(sessions.c.expires_at <= now))
     session_token = secrets.token_urlsafe(32)

@@ -211,13 +211,13 @@ def _check(submission: Submission, answer: Said | None, config: AnnotationConfig
         asked["choice"] = "your own choice"
     missing = [task for name, task in asked.items() if getattr(answer, name, None) is None]
     if missing:
-        raise InvalidAnswer(f"the answer is not complete: {' and '.join(missing)} has no answer yet")
+        raise InvalidAnswer(f"the answer is not complete; not answered yet: {', '.join(missing)}")
 
 
 def check_act(key: str) -> None:
     """Check the key of an act of saving. Raises InvalidAnswer."""
     if not _ACT.fullmatch(key):
-        raise InvalidAnswer("the id of an act of saving is 8 to 64 letters, digits, - or _")
+        raise InvalidAnswer("the id of a save is 8 to 64 letters, digits, - or _")
 
 
 def digest_of(kind: str, said: Said | None, reason: str = "") -> bytes:

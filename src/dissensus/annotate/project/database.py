@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, Programmin
 from sqlalchemy.exc import DataError as UnfitData
 
 from dissensus.errors import InputError, MissingDependencyError, OutputError
+from dissensus.files.atomic import atomic_path
 from dissensus.files.sqlite import application_of
 
 BUSY_SECONDS = 15
@@ -201,7 +202,9 @@ def read_secret(path: Path) -> bytes:
     """
     try:
         if not path.exists():
-            _make_secret(path)
+            with atomic_path(path) as temporary:
+                temporary.chmod(_OWNER_ONLY)
+                temporary.write_bytes(secrets.token_bytes(32))
         secret = path.read_bytes()
     except OSError as error:
         raise OutputError(f"{path}: no secret can be kept there ({os.strerror(error.errno or 0)})") from error
@@ -210,20 +213,6 @@ def read_secret(path: Path) -> bytes:
     if len(secret) != 32:
         raise InputError(f"{path}: expected a secret of 32 bytes, found {len(secret)}; remove it and invite anew")
     return secret
-
-
-def _make_secret(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNER_ONLY)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def is_of_one_call(error: Exception) -> bool:

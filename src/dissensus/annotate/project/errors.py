@@ -49,7 +49,7 @@ class InvalidAnswer(InputError):
 
 
 class LinkExpired(InputError):
-    """A link whose time is over."""
+    """A link whose hours have passed."""
 
 
 class LinkUsed(InputError):

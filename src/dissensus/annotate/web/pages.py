@@ -32,7 +32,7 @@ _TITLES = {
     401: "You need a link",
     403: "Not for you",
     404: "Nothing here",
-    410: "This link is spent",
+    410: "This link was used or has expired",
     429: "Too many tries",
     503: "Not now",
     507: "Not now",

@@ -13,7 +13,7 @@ class Throttled(InputError):  # noqa: N818 (named after what happened)
     """Too many failed sign-ins from one address."""
 
     def __init__(self, seconds: int) -> None:
-        super().__init__(f"too many links that open nothing came from your address; try again in {seconds} seconds")
+        super().__init__(f"too many links that are not valid came from your address; try again in {seconds} seconds")
         self.seconds = seconds
 
 

@@ -80,7 +80,7 @@ async def add(new: NewPerson, request: Request) -> Invited:
 
 @router.post("/{number}/invite", responses=documented(404, 507))
 async def invite(number: Number, request: Request) -> NewLink:
-    """Make a new link for somebody; an earlier one that was not used opens nothing any more."""
+    """Make a new link for somebody; an earlier one that was not used is no longer valid."""
     store = store_of(request)
     token = await write_as(request, _ROLES, lambda c, me: access.invite(c, store, number, now()))
     return NewLink(link=_link(request, token))

@@ -73,7 +73,7 @@ class OverviewCache:
             return rows, newest, person_progress(c, rows, at), item_progress(c, rows)
 
         rows, newest, people, pairs = store.read(read)
-        # An answer may begin to count without anything new being said: a place became free.
+        # An answer may begin to count without anything new being said: a slot became free.
         seen = (newest, sum(row.counts for row in rows))
         if self._agreement is None or self._agreement[0] != seen:
             self._agreement = (seen, agreement(rows, own_choice=store.config.own_choice))

@@ -1,4 +1,4 @@
-// One pair: what people said, side by side, and the decision.
+// One pair: its answers side by side, and the decision.
 import { ask, at, element, isFine, newId, sentence, showTurns } from "./page.js";
 
 const WORDS = {

@@ -1,7 +1,7 @@
-// Inviting people, and letting them in no more.
+// Inviting people, and revoking access.
 import { ago, ask, at, element, isFine, sentence } from "./page.js";
 
-const LINKS = { open: "waits to be opened", used: "opened", expired: "its time is over" };
+const LINKS = { open: "waits to be opened", used: "opened", expired: "expired" };
 
 async function refresh() {
   const reply = await ask("GET", "/api/people");
@@ -12,7 +12,7 @@ async function refresh() {
 function row(person) {
   const line = element("tr", "", person.revoked ? "revoked" : "");
   line.append(element("td", person.is_self ? `${person.name} (you)` : person.name), element("td", person.role));
-  line.append(element("td", person.revoked ? "revoked" : LINKS[person.link] ?? "none"), element("td", person.answered, "number"));
+  line.append(element("td", person.revoked ? "access revoked" : LINKS[person.link] ?? "none"), element("td", person.answered, "number"));
   line.append(element("td", ago(person.seen_at, Date.now())));
   const cell = element("td");
   const acts = element("div", "", "acts");
@@ -56,7 +56,7 @@ let leaving = null;
 
 function ask_first(person) {
   leaving = person;
-  at("sure-title").textContent = `Revoke ${person.name}?`;
+  at("sure-title").textContent = `Revoke the access of ${person.name}?`;
   at("sure").showModal();
   at("no").focus();
 }

@@ -1,12 +1,13 @@
 // The annotator's page: one pair at a time, nothing lost on the way.
 import { Refused, Unreachable, ask } from "./api.js";
 import { Clock } from "./clock.js";
-import { Desk } from "./desk.js";
+import { TaskList } from "./task-list.js";
 import { listen } from "./keys.js";
+import { openGuide, openSkipping, skipReason } from "./dialogs.js";
 import { linkScrolling, toggleLink } from "./scrolling.js";
 import { Sender } from "./sender.js";
-import { Shelf } from "./shelf.js";
-import { at, describe, fillForm, lacking, notice, readForm, say, sayLacking, showEnd, showFeedback, showProgress, showTask, wellFormed } from "./view.js";
+import { LocalStore } from "./local-store.js";
+import { at, describe, fillForm, lacking, notice, readForm, say, sayLacking, showWhatIsLeft, showFeedback, showProgress, showTask } from "./view.js";
 
 const DRAFT_AFTER = 1_500;
 const LOOK_AGAIN = 20_000;
@@ -16,9 +17,9 @@ class Work {
   constructor() {
     const page = at("work").dataset;
     this.name = page.name;
-    this.shelf = new Shelf(page.project, page.person);
-    this.sender = new Sender(this.shelf, this);
-    this.desk = new Desk();
+    this.local = new LocalStore(page.project, page.person);
+    this.sender = new Sender(this.local, this);
+    this.list = new TaskList();
     this.clock = new Clock();
     this.current = null;
     this.done = []; // keys of what was said, in order: what undo goes back through
@@ -28,9 +29,9 @@ class Work {
 
   async start() {
     try {
-      await this.desk.open();
-      for (const { act } of this.shelf.acts()) this.foresee(act);
-      await this.desk.more(this.queued());
+      await this.list.open();
+      for (const { act } of this.local.acts()) this.foresee(act);
+      await this.list.more(this.queued());
     } catch (problem) {
       if (this.cannotGoOn(problem)) return;
       say("The server cannot be reached; trying again …", "bad");
@@ -40,7 +41,7 @@ class Work {
     this.sender.run();
     this.changed();
     const named = location.hash.slice(1);
-    if (named && this.desk.entry(named)) await this.go(named, false);
+    if (named && this.list.entry(named)) await this.go(named, false);
     else await this.goNext();
     this.nextConflict();
     if (this.isNew()) this.welcome();
@@ -51,7 +52,7 @@ class Work {
 
   // Nothing said yet, on the server or here, and the guide not read.
   isNew() {
-    return !this.shelf.hasRead("guide") && !this.shelf.acts().length && this.desk.entries.every((entry) => entry.revision === 0);
+    return !this.local.hasRead("guide") && !this.local.acts().length && this.list.entries.every((entry) => entry.revision === 0);
   }
 
   welcome() {
@@ -59,7 +60,7 @@ class Work {
     this.guide();
     at("guide").addEventListener("close", () => {
       at("guide-close").textContent = "Close";
-      this.shelf.read("guide");
+      this.local.read("guide");
       this.clock.start(0); // reading the guide is no work on the first pair
     }, { once: true });
   }
@@ -73,7 +74,7 @@ class Work {
     this.dirty = false;
     let task;
     try {
-      task = await this.desk.task(key);
+      task = await this.list.task(key);
     } catch (problem) {
       if (!this.cannotGoOn(problem)) notice(problem instanceof Unreachable ? "That pair cannot be fetched without a network." : problem.message);
       return;
@@ -90,7 +91,7 @@ class Work {
 
   // What the person said last about a pair: a draft of theirs, here or on the server, or the answer.
   latest(task) {
-    const here = this.shelf.draft(task.key);
+    const here = this.local.draft(task.key);
     if (here && here.base >= task.revision) return here.body;
     if (task.draft && task.draft.base >= task.revision) return task.draft.body;
     return task.answer;
@@ -99,9 +100,9 @@ class Work {
   async goNext() {
     this.moving = true; // what is pressed meanwhile is not about the pair that was left
     try {
-      let next = this.desk.next(this.current?.number ?? 0);
+      let next = this.list.next(this.current?.number ?? 0);
       if (!next) await this.sender.pause(); // what the server does not know to be done counts as held
-      if (!next && (await this.fetchMore())) next = this.desk.next(this.current?.number ?? 0);
+      if (!next && (await this.fetchMore())) next = this.list.next(this.current?.number ?? 0);
       if (next) return await this.go(next.key);
       this.current = null;
       this.end();
@@ -110,27 +111,20 @@ class Work {
     }
   }
 
-  // Nobody is thanked before the server, asked while nothing was held or on its way, said that nothing is left.
   end() {
-    if (this.sender.waiting()) showEnd("All that this browser holds is answered", "Your answers wait here for the network. Leave this page open.");
-    else if (!this.desk.isSettled || this.desk.next()) showEnd("One moment", "This page asks whether there are more pairs for you.");
-    else if (this.desk.waiting > 0) {
-      const n = this.desk.waiting;
-      showEnd("Nothing to do just now", `Other people still have ${n} ${n === 1 ? "pair" : "pairs"}. This page asks every few seconds and shows you any that becomes free; you may also close it and look again later.`);
-    } else if (this.desk.practiceLeft() > 0) showEnd("One moment", "More pairs are on their way.");
-    else showEnd("All done", "There is nothing left for you to answer. Thank you!");
+    showWhatIsLeft(this.sender.waiting() > 0, this.list);
   }
 
   // At the end: once what waited is saved, there may be more.
   async askAtTheEnd() {
-    const isOver = this.current || at("end").hidden || this.desk.isSettled;
+    const isOver = this.current || at("end").hidden || this.list.isSettled;
     if (isOver || this.moving || this.sender.waiting() || this.sender.state === "stopped") return;
     await this.goNext();
   }
 
   async fetchMore() {
     try {
-      const found = await this.desk.more(this.queued());
+      const found = await this.list.more(this.queued());
       this.changed();
       return found;
     } catch (problem) {
@@ -140,7 +134,7 @@ class Work {
   }
 
   queued() {
-    return this.shelf.acts().map(({ act }) => act.key);
+    return this.local.acts().map(({ act }) => act.key);
   }
 
   async lookAgain() {
@@ -158,7 +152,7 @@ class Work {
   }
 
   async turn(step) {
-    const entry = this.desk.beside(this.current?.key, this.current ? step : 0);
+    const entry = this.list.beside(this.current?.key, this.current ? step : 0);
     if (entry) await this.go(entry.key);
     else notice(step < 0 ? "This is your first pair." : "This is the last pair that you have now.");
   }
@@ -178,9 +172,7 @@ class Work {
     this.pick("left", String(left === null ? 5 : Math.min(10, Math.max(0, left + towardsA))));
   }
 
-  note() {
-    at("note").focus();
-  }
+  note() { at("note").focus(); }
 
   edited() {
     at("lacks").textContent = "";
@@ -196,13 +188,13 @@ class Work {
   }
 
   keepDraft() {
-    if (this.current && this.dirty) this.shelf.keepDraft(this.current.key, { base: this.current.revision, body: this.answer() });
-    if (!this.shelf.works) notice("This browser keeps nothing (its storage is full or off): answers are only safe once “Saved” is shown.");
+    if (this.current && this.dirty) this.local.keepDraft(this.current.key, { base: this.current.revision, body: this.answer() });
+    if (!this.local.works) notice("This browser keeps nothing (its storage is full or off): answers are only safe once “Saved” is shown.");
   }
 
   async sendDraft() {
     const task = this.current;
-    if (!task || !this.dirty || this.shelf.acts().some(({ act }) => act.key === task.key)) return;
+    if (!task || !this.dirty || this.local.acts().some(({ act }) => act.key === task.key)) return;
     const body = this.answer();
     try {
       await ask("PUT", `/api/tasks/${task.key}/draft`, { base: task.revision, body });
@@ -230,21 +222,21 @@ class Work {
     const id = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
     const act = { key: task.key, body: { id, base: task.revision, ...said } };
     this.own.add(id);
-    this.shelf.add(act);
+    this.local.add(act);
     this.dirty = false;
-    this.shelf.dropDraft(task.key);
+    this.local.dropDraft(task.key);
     this.foresee(act);
     if (said.kind !== "withdraw") this.done.push(task.key);
     this.sender.hurry();
     this.changed();
-    if (this.desk.unanswered().length < this.desk.project.prefetch / 2) this.fetchMore();
+    if (this.list.unanswered().length < this.list.project.prefetch / 2) this.fetchMore();
   }
 
   // How the pair will stand once an act is saved; what comes after starts from there.
   foresee({ key, body }) {
     const state = { answer: "answered", skip: "skipped", withdraw: "leased" }[body.kind];
-    const answer = body.kind === "answer" ? body.answer : body.kind === "withdraw" ? (this.desk.tasks.get(key)?.answer ?? null) : null;
-    this.desk.change(key, { state, revision: body.base + 1, answer, draft: null });
+    const answer = body.kind === "answer" ? body.answer : body.kind === "withdraw" ? (this.list.tasks.get(key)?.answer ?? null) : null;
+    this.list.change(key, { state, revision: body.base + 1, answer, draft: null });
   }
 
   async undo() {
@@ -264,46 +256,31 @@ class Work {
 
   skip() {
     if (!this.current || this.listening || this.moving) return;
-    for (const input of document.querySelectorAll("#skip-form input")) input.checked = false;
-    at("reason-words").value = "";
-    at("skip-lacks").textContent = "";
-    at("skipping").showModal();
-    document.querySelector("#skip-form input").focus();
+    openSkipping();
   }
 
   skipped(event) {
     event.preventDefault();
-    const reason = document.querySelector("#skip-form input:checked")?.value;
-    const words = wellFormed(at("reason-words").value.trim());
-    if (!reason && !words) {
-      at("skip-lacks").textContent = "Choose a reason, or write one.";
-      return;
-    }
+    const reason = skipReason();
+    if (!reason) return;
     at("skipping").close();
-    this.act(this.current, { kind: "skip", answer: null, reason: [reason, words].filter(Boolean).join(": ") });
+    this.act(this.current, { kind: "skip", answer: null, reason });
     this.goNext();
   }
 
-  link() {
-    toggleLink();
-  }
+  link() { toggleLink(); }
 
-  guide() {
-    at("guide").showModal();
-    at("guide").scrollTop = 0; // the text has the focus, so that it scrolls by keys; its title stands above
-  }
+  guide() { openGuide(); }
 
-  help() {
-    at("keys").showModal();
-  }
+  help() { at("keys").showModal(); }
 
   // --- What the sender tells -------------------------------------------------------------------------------
 
   saved(act, reply) {
-    const later = this.shelf.acts().some((other) => other.act.key === act.key);
+    const later = this.local.acts().some((other) => other.act.key === act.key);
     // Windows share what waits. What another one said about the pair on this screen is told when this one saves.
     const ofAnother = act.key === this.current?.key && !this.own.has(act.body.id);
-    if (!later && !ofAnother) this.desk.change(act.key, { state: reply.state, revision: reply.revision });
+    if (!later && !ofAnother) this.list.change(act.key, { state: reply.state, revision: reply.revision });
     this.justSaved = true;
     if (this.listening === act.key) {
       if (reply.feedback) showFeedback(reply.feedback, act.body.answer);
@@ -313,39 +290,39 @@ class Work {
 
   heard() {
     this.listening = null;
-    const wasLast = this.desk.practiceLeft() === 0;
+    const wasLast = this.list.practiceLeft() === 0;
     this.goNext().then(() => wasLast && notice("That was the practice. Now come the real pairs."));
   }
 
   conflict(act, refused) {
-    this.shelf.keepConflict(act.key, act, refused.current);
+    this.local.keepConflict(act.key, act, refused.current);
     if (this.listening === act.key) this.listening = null;
     this.nextConflict();
   }
 
   nextConflict() {
-    const [conflict] = this.shelf.conflicts();
+    const [conflict] = this.local.conflicts();
     if (!conflict || at("conflict").open) return;
     const { key, act, current } = conflict;
     describe(at("mine"), act.body.answer);
     describe(at("theirs"), current.answer);
-    this.desk.change(key, { state: current.state === "surplus" ? "answered" : current.state, revision: current.revision, answer: current.answer, draft: null });
+    this.list.change(key, { state: current.state === "surplus" ? "answered" : current.state, revision: current.revision, answer: current.answer, draft: null });
     at("conflict").dataset.key = key;
     at("conflict").showModal();
   }
 
   async settle(mine) {
     const key = at("conflict").dataset.key;
-    const conflict = this.shelf.conflicts().find((other) => other.key === key);
+    const conflict = this.local.conflicts().find((other) => other.key === key);
     at("conflict").close();
     if (!conflict) return;
     this.dirty = false;
-    this.shelf.dropConflict(key);
-    this.shelf.dropDraft(key);
+    this.local.dropConflict(key);
+    this.local.dropDraft(key);
     const { answer } = conflict.act.body;
     const task = { key, revision: conflict.current.revision };
     if (mine && isComplete(answer, at("task-choice") !== null)) this.act(task, { kind: "answer", answer, reason: "" });
-    else if (mine) this.shelf.keepDraft(key, { base: task.revision, body: answer });
+    else if (mine) this.local.keepDraft(key, { base: task.revision, body: answer });
     if (this.current?.key === key) await this.go(key, false);
     this.nextConflict();
   }
@@ -354,7 +331,7 @@ class Work {
     if (this.listening === act.key) this.listening = null;
     const now = problem.current;
     const there = now && { state: now.state, revision: now.revision, answer: now.answer, draft: null };
-    this.desk.change(act.key, there || { state: "released" }); // not as was foreseen
+    this.list.change(act.key, there || { state: "released" }); // not as was foreseen
     const kept = now ? "" : " It is kept in this browser; tell the organiser.";
     notice(`What you did was not taken: ${problem.message}.${kept}`);
   }
@@ -367,12 +344,12 @@ class Work {
 
   changed() {
     const waits = this.sender.waiting();
-    if (this.desk.total !== null) showProgress(this.desk);
+    if (this.list.total !== null) showProgress(this.list);
     if (!at("end").hidden) {
       this.end();
       this.askAtTheEnd();
     }
-    if (this.sender.state === "waiting" && this.listening) this.heard(); // work goes on without the remarks
+    if (this.sender.state === "waiting" && this.listening) this.heard(); // work goes on without the feedback
     if (this.sender.state === "stopped") say("Signed out", "bad");
     else if (this.sender.state === "waiting") say(`Waiting for the network: ${waits} ${waits === 1 ? "answer" : "answers"} kept in this browser`, "bad");
     else if (waits) say("Saving …");
@@ -416,6 +393,6 @@ for (const button of document.querySelectorAll("[data-close]")) button.addEventL
 window.addEventListener("popstate", () => location.hash && work.go(location.hash.slice(1), false));
 window.addEventListener("pagehide", () => work.keepDraft());
 window.addEventListener("beforeunload", (event) => {
-  if (work.shelf.unsaved.size || work.shelf.open.size || work.shelf.aside.size || (work.dirty && !work.shelf.works)) event.preventDefault();
+  if (work.local.unsaved.size || work.local.open.size || work.local.aside.size || (work.dirty && !work.local.works)) event.preventDefault();
 });
 work.start();

@@ -6,8 +6,8 @@ const LONGEST_WAIT = 8_000;
 
 export class Sender {
   // on: { saved(act, reply), conflict(act, refused), refused(act, refused), signedOut(refused), changed() }
-  constructor(shelf, on) {
-    this.shelf = shelf;
+  constructor(local, on) {
+    this.local = local;
     this.on = on;
     this.state = "idle"; // idle, sending, waiting (for the network or the server), stopped (signed out)
     this.wait = FIRST_WAIT;
@@ -16,7 +16,7 @@ export class Sender {
   }
 
   waiting() {
-    return this.shelf.acts().length;
+    return this.local.acts().length;
   }
 
   // Until what waits is sent, or cannot be now; not for long, for the person waits too.
@@ -37,7 +37,7 @@ export class Sender {
     this.running = true;
     try {
       // One window at a time. Where there are no locks (plain http), the ids keep what is sent twice from counting twice.
-      if (navigator.locks) await navigator.locks.request(`${this.shelf.root}/outbox`, () => this.empty());
+      if (navigator.locks) await navigator.locks.request(`${this.local.root}/outbox`, () => this.empty());
       else await this.empty();
     } finally {
       this.running = false;
@@ -48,11 +48,11 @@ export class Sender {
   }
 
   async empty() {
-    for (let next = this.shelf.acts()[0]; next; next = this.shelf.acts()[0]) {
+    for (let next = this.local.acts()[0]; next; next = this.local.acts()[0]) {
       this.set("sending");
       try {
         const reply = await ask("POST", `/api/tasks/${next.act.key}/revisions`, next.act.body);
-        this.shelf.done(next.name);
+        this.local.done(next.name);
         this.wait = FIRST_WAIT;
         this.on.saved(next.act, reply);
       } catch (problem) {
@@ -83,14 +83,14 @@ export class Sender {
     }
     if (problem.status === 409) {
       // Later acts about the same pair started from what never was; the newest of them is what the person means.
-      const later = this.shelf.acts().filter((other) => other.act.key === act.key);
+      const later = this.local.acts().filter((other) => other.act.key === act.key);
       const latest = later.map((other) => other.act).findLast((other) => other.body.kind === "answer");
-      for (const other of later) this.shelf.done(other.name);
+      for (const other of later) this.local.done(other.name);
       if (latest) this.on.conflict(latest, problem);
       else this.on.refused(act, problem);
       return true;
     }
-    this.shelf.setAside(name, act, problem.message);
+    this.local.setAside(name, act, problem.message);
     this.on.refused(act, problem);
     return true;
   }

@@ -53,15 +53,15 @@ export function sayLacking(names) {
   at(`task-${names[0]}`).querySelector("input").focus();
 }
 
-export function showProgress(desk) {
-  const done = desk.done(false).length;
-  const left = Math.max(0, desk.total - done);
+export function showProgress(list) {
+  const done = list.done(false).length;
+  const left = Math.max(0, list.total - done);
   at("bar").max = Math.max(1, done + left);
   at("bar").value = done;
   at("bar").setAttribute("aria-valuetext", `${done} of ${done + left}`);
   const parts = [`${done} of ${done + left} pairs done`];
-  if (desk.practiceLeft() > 0) parts.unshift(`Practice: ${desk.practiceLeft()} to go`);
-  if (desk.pace !== null && left > 0) parts.push(`about ${duration(left * desk.pace)} left`);
+  if (list.practiceLeft() > 0) parts.unshift(`Practice: ${list.practiceLeft()} to go`);
+  if (list.pace !== null && left > 0) parts.push(`about ${duration(left * list.pace)} left`);
   at("progress").textContent = parts.join(" · ");
 }
 
@@ -80,7 +80,19 @@ export function notice(words) {
   at("notice").hidden = !words;
 }
 
-export function showEnd(title, words) {
+// At the end of what is held. Nobody is thanked before the server, asked while nothing was held or on its way, said
+// that nothing is left.
+export function showWhatIsLeft(isSending, list) {
+  if (isSending) showEnd("All that this browser holds is answered", "Your answers wait here for the network. Leave this page open.");
+  else if (!list.isSettled || list.next()) showEnd("One moment", "This page asks whether there are more pairs for you.");
+  else if (list.waiting > 0) {
+    const n = list.waiting;
+    showEnd("Nothing to do just now", `Other people still have ${n} ${n === 1 ? "pair" : "pairs"}. This page asks every few seconds and shows you any that becomes free; you may also close it and look again later.`);
+  } else if (list.practiceLeft() > 0) showEnd("One moment", "More pairs are on their way.");
+  else showEnd("All done", "There is nothing left for you to answer. Thank you!");
+}
+
+function showEnd(title, words) {
   at("pair").hidden = true;
   at("end").hidden = false;
   at("end-title").textContent = title;
@@ -108,7 +120,7 @@ export function showFeedback(feedback, answer) {
   at("feedback-list").replaceChildren(...lines.map(([right, words]) => {
     return element("li", `${right ? "✓" : "✗"} ${words}.`, right ? "good" : "bad");
   }));
-  at("feedback-because").innerHTML = feedback.because; // made by rendering.py on the server
+  at("feedback-because").innerHTML = feedback.because; // made by markdown.py on the server
   at("feedback").showModal();
   at("feedback-on").focus();
 }

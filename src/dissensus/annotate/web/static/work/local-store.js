@@ -16,7 +16,7 @@ function storage() {
   }
 }
 
-export class Shelf {
+export class LocalStore {
   constructor(project, person) {
     this.root = `dissensus/${project}/${person}`;
     this.unsaved = new Map(); // what could not be kept here

@@ -1,7 +1,7 @@
 // The tasks that this browser holds, and the list of all that the person was ever given.
 import { ask } from "./api.js";
 
-export class Desk {
+export class TaskList {
   constructor() {
     this.entries = []; // {key, number, state, practice, revision}, by number
     this.tasks = new Map(); // key → task with its texts
