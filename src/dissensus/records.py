@@ -1,9 +1,8 @@
-"""The records that flow through the package, each one row of a file that anybody can open.
+"""Records that flow through the package, each one row of a file that anybody can open.
 
-A pair is judged, the judgments become a margin, a model is trained and predicts, and predictions are
-compared with votes in a metric. A stage adds records; none edits an earlier one. Records are joined by
-``pair_id``, never by row order. Data sets are neutral: ``response_a`` and ``response_b`` with a ``label``;
-*chosen* and *rejected* exist only where a loss or an outside format needs them.
+A stage adds records and edits none; they are joined by ``pair_id``, never by row order. Data sets are neutral:
+``response_a`` and ``response_b`` with a ``label``; *chosen* and *rejected* exist only where a loss or an outside format
+needs them.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from pydantic import (
     Field,
     FiniteFloat,
     NonNegativeInt,
-    SerializerFunctionWrapHandler,
     StringConstraints,
     model_serializer,
     model_validator,
 )
+from pydantic import SerializerFunctionWrapHandler as Handler
 
 from dissensus.hashing import identity_of
 
@@ -39,15 +38,11 @@ LABEL_VALUE: Mapping[str, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=0, le=2**53)]
-"""Beyond, a count is no exact float."""
+_Count = Annotated[int, Field(ge=0, le=2**53)]  # beyond, a count is no exact float
 
 
 def _as_json(value: Any) -> Any:
-    """Take what a message says of tools, a list or its JSON text, as JSON text; an empty list is nothing.
-
-    Text stays as it is written, so that ids made from it do. Raises ValueError where it is no JSON list.
-    """
+    """Take a list or its JSON text as JSON text, which stays as it is written; nothing for an empty list."""
     if isinstance(value, list | tuple):
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value else None
     if not isinstance(value, str):
@@ -73,11 +68,7 @@ class Record(BaseModel):
 
 
 class Message(Record):
-    """One turn of a chat transcript.
-
-    Calls and tools are JSON text, so that a message can be hashed and stored in one column whatever their arguments
-    are; given as lists they become it.
-    """
+    """One turn of a chat transcript; calls and tools become JSON text, which can be hashed and stored in one column."""
 
     role: _Name
     content: str
@@ -91,7 +82,7 @@ class Message(Record):
     """On the first turn of a prompt: the tools that a model may call, a JSON list that chat templates take."""
 
     @model_serializer(mode="wrap")
-    def _without_nulls(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_nulls(self, handler: Handler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if value is not None}
 
     @property
@@ -113,16 +104,13 @@ class Message(Record):
 
     def as_turn(self) -> dict[str, Any]:
         """Return the turn as chat templates take it: role, content, and calls as objects where there are any."""
-        turn: dict[str, Any] = {"role": self.role, "content": self.content}
-        if self.tool_calls:
-            turn["tool_calls"] = self.calls
-        turn |= {key: value for key in ("name", "tool_call_id") if (value := getattr(self, key)) is not None}
-        return turn
+        named = {"name": self.name, "tool_call_id": self.tool_call_id}
+        turn = {"role": self.role, "content": self.content, **({"tool_calls": self.calls} if self.tool_calls else {})}
+        return turn | {key: value for key, value in named.items() if value is not None}
 
 
 def _call_as_text(call: dict[str, Any]) -> str:
-    inner = call.get("function")
-    function = inner if isinstance(inner, dict) else call
+    function = call["function"] if isinstance(call.get("function"), dict) else call
     arguments = function.get("arguments", {})
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return f"{function.get('name', 'tool')}({text})"
@@ -151,10 +139,7 @@ def is_empty(text: Text) -> bool:
 
 
 def content_id(prompt: Text, response_a: Text, response_b: Text) -> str:
-    """Identify a pair by its content: 16 hex digits of a SHA-256 over prompt and both responses, in order.
-
-    Of messages: role, content, and the calls and tools of those that have some.
-    """
+    """Identify a pair by its content: 16 hex digits of a SHA-256 over prompt and both responses, in order."""
     parts = [t if isinstance(t, str) else [_identity(m) for m in t] for t in (prompt, response_a, response_b)]
     blob = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     return identity_of([blob])
@@ -165,10 +150,7 @@ def _identity(message: Message) -> list[str]:
 
 
 class Annotator(Record):
-    """One person who voted, as far as a source describes them; joined to votes by ``Vote.annotator``.
-
-    In a file of their own, so that pairs can be passed on without what is personal.
-    """
+    """One person who voted, in a file apart from pairs, which can be passed on without it; see ``Vote.annotator``."""
 
     id: _Name
     attributes: dict[str, str] = {}
@@ -203,11 +185,10 @@ class Votes(Record):
         if self.n == 0:
             raise ValueError("there are no votes; leave the vote columns empty where nobody voted")
         if self.annotations is not None:
-            said = [vote.vote for vote in self.annotations]
-            counted = (said.count("a"), said.count("b"), said.count("tie"))
-            if counted != (self.a, self.b, self.tie):
+            said = Counter(vote.vote for vote in self.annotations)
+            if (said["a"], said["b"], said["tie"]) != (self.a, self.b, self.tie):
                 raise ValueError(
-                    f"votes lists {counted[0]} a, {counted[1]} b and {counted[2]} tie, "
+                    f"votes lists {said['a']} a, {said['b']} b and {said['tie']} tie, "
                     f"but the counts say {self.a}, {self.b} and {self.tie}"
                 )
             if len({vote.estimate is None for vote in self.annotations}) > 1:
@@ -227,9 +208,8 @@ class Votes(Record):
     @property
     def ratings(self) -> tuple[float, ...]:
         """What each person said, as a number: an estimate, or 1 for a, 0 for b and 1/2 for a tie."""
-        if self.annotations is not None:
-            return tuple(vote.rating for vote in self.annotations)
-        return (1.0,) * self.a + (0.0,) * self.b + (0.5,) * self.tie
+        listed = self.annotations
+        return tuple(self.rating_counts.elements()) if listed is None else tuple(vote.rating for vote in listed)
 
     @property
     def rating_counts(self) -> Counter[float]:
@@ -240,16 +220,12 @@ class Votes(Record):
 
     @property
     def preference(self) -> float:
-        """The fraction that prefers response a, a tie counting half: (a + tie/2) / n. (Paper, eq. 2.)
-
-        The mean of the estimates where annotators gave them, as in the paper's test set.
+        """The fraction that prefers response a, (a + tie/2) / n (paper, eq. 2), or the mean of the estimates.
 
         >>> Votes(a=1, b=3, tie=1).preference
         0.3
         """
-        if self.are_estimates:
-            return sum(self.ratings) / self.n
-        return (self.a + self.tie / 2) / self.n
+        return sum(self.ratings) / self.n if self.are_estimates else (self.a + self.tie / 2) / self.n
 
 
 class Pair(Record):
@@ -277,7 +253,7 @@ class Pair(Record):
     @model_validator(mode="after")
     def _texts_are_not_empty(self) -> Self:
         for name, text in (("prompt", self.prompt), ("response_a", self.response_a), ("response_b", self.response_b)):
-            if not text.strip() if isinstance(text, str) else is_empty(text):
+            if is_empty(text):
                 raise ValueError(f"{name} is empty")
         if not self.group:
             object.__setattr__(self, "group", plain_text(self.prompt))
@@ -295,19 +271,15 @@ class Judgment(Record):
     order: Order = "ab"
     """Which response the judge saw first."""
     choice: Label | None
-    """``tie`` where a person or a published verdict sees no winner: a vote that counts one half for each. None where a
-    reply names no winner: never a vote."""
+    """``tie`` where a person or a published verdict sees no winner. None where a reply names none: never a vote."""
     probability_a: _Fraction | None = None
     reply: str = ""
     persona: str = ""
-    """Whom the judge was told to be, if anybody."""
+    """Whom the judge was asked to be, if anybody."""
 
     @property
     def value(self) -> float | None:
-        """The vote as a number: 1 for a, 0 for b, 1/2 for a tie, None where no winner is named.
-
-        A choice counts as it was made, whatever its probability.
-        """
+        """The vote as a number, whatever its probability: 1 for a, 0 for b, 1/2 for a tie, None without a winner."""
         return None if self.choice is None else LABEL_VALUE[self.choice]
 
 
@@ -335,27 +307,24 @@ class Margin(Record):
 
     pair_id: str
     margin: FiniteFloat
-    """|sum j - n/2| / (n/2), a tie counting one half in the sum: 1 where the judgments agree, 0 where they split evenly
-    or all are ties. Unsigned."""
+    """|sum j - n/2| / (n/2), a tie counting one half: 1 where the judgments agree, 0 where they split evenly."""
     preference_a: _Fraction | None = None
     """The fraction of valid judgments for response a, a tie counting half; None where a source gives a margin alone."""
     margin_limit: FiniteFloat | None = None
-    """What the margin tends to with ever more judgments, |2q - 1|, where the judge's probabilities are known. A margin
-    from n drawn votes is larger on average."""
+    """What the margin tends to with ever more judgments, |2q - 1|, where the judge's probabilities are known."""
     n_judgments: NonNegativeInt = 0
     """Valid judgments, the n of equation 3."""
     n_invalid: NonNegativeInt = 0
     """Replies that named no winner: counted, never a vote."""
 
     def signed(self, label: Choice) -> float:
-        """The margin for the labelled response: negative where most judgments go against the label.
+        """The margin for the labelled response: negative where most judgments go against it.
 
         >>> Margin(pair_id="p", margin=0.6, preference_a=0.2).signed("a")
         -0.6
         """
-        if self.preference_a is None or self.preference_a == 0.5:
-            return self.margin
-        return self.margin if (self.preference_a > 0.5) == (label == "a") else -self.margin
+        p = 0.5 if self.preference_a is None else self.preference_a
+        return -self.margin if (p < 0.5 if label == "a" else p > 0.5) else self.margin
 
 
 class Classification(Record):
@@ -414,20 +383,17 @@ class Metric(Record):
     notes: Annotated[tuple[str, ...], BeforeValidator(_as_notes)] = ()
     """What is to be said beside the value: why there is none, or what it rests on."""
     kind: Kind = "model"
-    """What ``model`` names: a reward model; the judge; a reference that anybody has for nothing; what a
-    model that knows the true preferences would get against these votes (of r a ceiling); or the people themselves
-    (their agreement)."""
+    """What ``model`` names: a reward model; the judge; a trivial baseline (``reference``); what a model that knows the
+    true preferences would get against these votes (``ceiling``); or the people themselves (their agreement)."""
     target: str = "votes"
-    """What predictions were compared with: the fraction of ``votes``; an estimate from them, ``dawid-skene`` or
-    ``mace``; or preferences under another rule, by the name that they were given."""
+    """What predictions were compared with: ``votes``, ``dawid-skene``, ``mace``, or preferences under a named rule."""
     method: Literal["t", "bca", "zou", "percentile"] | None = None
     """How the interval was made."""
     p_value: _Fraction | None = None
     """Of a paired swap test, on differences."""
     p_holm: _Fraction | None = None
-    """The same, of a primary difference, adjusted over all primary differences of the evaluation: each model and metric
-    on all pairs, then its groups by Holm (`dissensus.stats.resampling.multiplicity.gated_holm`). What is exploratory
-    has none. Files without roles were adjusted over the groups of each model and metric by itself."""
+    """The same, of a primary difference, adjusted over all of the evaluation: each model and metric on all pairs, then
+    its groups by Holm (`dissensus.stats.resampling.multiplicity.gated_holm`)."""
     seeds: NonNegativeInt | None = None
     """Training seeds that the value is the mean of; of a difference, those of the side that has more."""
     seed_sd: _NonNegative | None = None
@@ -435,8 +401,8 @@ class Metric(Record):
     data_se: _NonNegative | None = None
     """Standard error of the value for the choice of prompts, from the resamples; seeds are held fixed."""
     role: Literal["primary", "exploratory"] | None = None
-    """Of a difference: ``primary`` where it is of what was declared before, a primary metric of a model against the
-    baseline; ``exploratory`` otherwise. None where nothing is compared, and in files of earlier versions."""
+    """Of a difference: ``primary`` where it was declared before, ``exploratory`` otherwise. None where nothing is
+    compared, and in files of earlier versions."""
 
     @model_validator(mode="before")
     @classmethod

@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 
 Fault = Callable[[str, str], None]
-"""What is told of a row that cannot be used: its place and what is wrong. It raises, or the row is dropped."""
+"""Called with the place of a row that cannot be used and what is wrong. It raises, or the row is dropped."""
 
 
 def format_of(path: str | Path) -> Format | None:

@@ -58,7 +58,7 @@ def folder_rows(
         hub: the data set's id on the Hub.
         name: what it is called here.
         table: what is read.
-        fault: told of bad rows.
+        fault: called with bad rows.
         alone: no other table is read, so that a file need not say which it belongs to.
         whole: the rows of other tables of the split lie in the same place, and are wanted with these.
 

@@ -140,7 +140,7 @@ class ChoiceColumns:
             said = listed(row["votes"])
             if said is None or any(not isinstance(vote, Mapping) or vote.get("vote") not in SIDES for vote in said):
                 self._votes_are_odd = True
-                with suppress(ValueError):  # told of when its turn comes
+                with suppress(ValueError):  # reported when its turn comes
                     self._votes.observe(vote for _, vote in entries(row["votes"], self._sides(row)))
 
     @property
@@ -281,9 +281,9 @@ class ChoiceColumns:
         said = []
         for given, vote in entries(value, names):
             rest = dict(given) if isinstance(given, Mapping) else {"annotator": given}
-            told = self._vote(vote, names)
-            if told is not None or rest.get("estimate") is not None:
-                said.append({**rest, **(told or {"vote": None})})
+            read = self._vote(vote, names)
+            if read is not None or rest.get("estimate") is not None:
+                said.append({**rest, **(read or {"vote": None})})
         return said
 
     def _vote(self, value: Any, names: Mapping[str, str], column: str | None = None) -> Values | None:

@@ -103,8 +103,8 @@ def people_among(names: Collection[str]) -> list[str]:
     ['rater_1_choice', 'rater_2']
     """
     matches = {name: match for name in names if (match := _PERSON.fullmatch(plain_name(name)))}
-    told = {plain_name(name).removesuffix(match[2]) for name, match in matches.items() if match[2]}
-    return [name for name, match in matches.items() if match[2] or plain_name(name) not in told]
+    choosers = {plain_name(name).removesuffix(match[2]) for name, match in matches.items() if match[2]}
+    return [name for name, match in matches.items() if match[2] or plain_name(name) not in choosers]
 
 
 def may_be_responses(names: Sequence[str]) -> bool:

@@ -61,7 +61,7 @@ def _with_tools(prompt: Text, given: Any, responses: tuple[Text, Text], notes: N
     if isinstance(prompt, str):
         if not any(turn.tool_calls for text in responses if not isinstance(text, str) for turn in text):
             if notes is not None:
-                notes.count("pairs of plain text had tools, which only a chat can be told of; they are left alone")
+                notes.count("pairs of plain text had tools, which only a chat can have; they are left alone")
             return prompt
         prompt = (Message(role="user", content=prompt),)
     return (prompt[0].model_copy(update={"tools": tools}), *prompt[1:])
