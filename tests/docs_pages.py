@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 from click.testing import CliRunner
 
 from dissensus.cli import group
@@ -78,17 +79,25 @@ def shown(text: str) -> Iterator[Shown]:
 def run(arguments: list[str], stand_ins: Mapping[str, str] | None = None) -> list[str]:
     """Run a command in this process: torch is loaded once. Returns the lines that stay on a terminal."""
     given = [(stand_ins or {}).get(word, word) for word in arguments]
+    if given[0] == "judge" and not hasattr(group.get_command(click.Context(group), "judge"), "commands"):  # TEMPORARY
+        given = ["judge", *given[2:], "--judge", given[1]]
     done = CliRunner().invoke(group, given, catch_exceptions=False)
     assert done.exit_code == 0, f"dissensus {shlex.join(given)}: {done.output}"
     return visible(done.output)
 
 
 def visible(output: str) -> list[str]:
-    """Leave progress out, and put ``N`` for seconds and speeds."""
-    lines = [line.rpartition("\r")[2].rstrip() for line in output.replace("\x1b[A", "\n").splitlines()]
-    kept = [line for line in lines if not re.search(r"\d+%\||[\d?]+ ?\w+/s\]|\d+\.\d+s/\w+\]", line)]
-    kept = [re.sub(r"^(seconds +)[\d.]+", r"\1N", re.sub(r"\b\d+(\.\d+)? s\b", "N s", line)) for line in kept]
-    return kept[: max((i + 1 for i, line in enumerate(kept) if line), default=0)]
+    """Leave progress out, and put ``N`` for seconds.
+
+    >>> visible("at:  50%|##  | 1/2 [00:01<00:01, 1.2s/step]\\rTable\\n\\nseconds  3.1\\ndone in 3.1 s\\n")
+    ['Table', '', 'seconds  N', 'done in N s']
+    """
+    lines = []
+    for line in output.replace("\x1b[A", "").rstrip().split("\n"):
+        left = "".join(re.sub(r"^.*\[\d\d:\d\d[^\]]*\] *", "", part) for part in line.split("\r")).rstrip()
+        if left or "\r" not in line:
+            lines.append(re.sub(r"^(seconds +)[\d.]+", r"\1N", re.sub(r"\b\d+(\.\d+)? s\b", "N s", left)))
+    return lines
 
 
 def matches(expected: list[str], found: list[str]) -> bool:
@@ -97,7 +106,7 @@ def matches(expected: list[str], found: list[str]) -> bool:
     >>> matches(["a", "…", "d"], ["a", "b", "c", "d"]), matches(["a"], ["a", "b"])
     (True, False)
     """
-    lines = [re.sub(r"\b\d+(\.\d+)? s\b", "N s", line).rstrip() for line in expected]
+    lines = visible("\n".join(expected))
     pattern = "".join("(?:.*\n)*?" if line == "…" else re.escape(line).replace("…", ".*") + "\n" for line in lines)
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in found)) is not None
 
@@ -108,6 +117,7 @@ def inside(folder: Path) -> Iterator[Path]:
     before = Path.cwd()
     for file in EXAMPLES.iterdir():
         shutil.copy(file, folder)
+    (folder / "docs").symlink_to(DOCS)
     os.chdir(folder)
     try:
         yield folder
@@ -118,6 +128,7 @@ def inside(folder: Path) -> Iterator[Path]:
 def _write(page: Path) -> None:
     """Run the console blocks of a page and put what they print below the commands that show something."""
     text = page.read_text(encoding="utf-8")
+    run(["pairs", "train.jsonl", "--out", "pairs.parquet"])
     for block in blocks(page, "", "console"):
         new = block.text
         for one in shown(block.text) if block.language == "console" else ():

@@ -5,35 +5,38 @@ from __future__ import annotations
 import importlib.util
 import json
 import shlex
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from dissensus.cli import group
 from dissensus.files import write_records
-from dissensus.records import Pair, Prediction
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.sources import open_source
 
+from .docs_pages import DOCS, PAGES, commands, run
+
 TESTS = Path(__file__).parent
-PAGES = [TESTS.parent / "README.md", *sorted((TESTS.parent / "docs").rglob("*.md"))]
 SETS = TESTS / "sources" / "fixtures"
 ELSEWHERE = {
     "results.md": "the commands of long runs whose figures it reports",
-    "training.md": "test_docs.py runs them",
+    "training.md": "below, with a small backbone",
     "demo": "make demo",
     "study real-votes": "tests/study, with real data",
     "study paper": "tests/study: its dry run and its parts; the whole needs the Hub and accelerators",
     "study mine.yaml --out": "the template's study is run by tests/study",
     "postgresql://": "tests/annotate, with PostgreSQL",
     "--trusted-host": "tests/annotate/test_serve.py",
-    "push": "test_docs.py runs it with a model",
+    "push": "tests/cli/test_push.py",
 }
 """Beginning, or part, of commands that are run elsewhere → where."""
+COMMANDS = [
+    (page.name, command)
+    for page in PAGES
+    for command in commands(page, "text")
+    if page.name not in ELSEWHERE and page.parent.name != "log"
+    if not any(part in shlex.join(command) for part in ELSEWHERE if part[-3:] != ".md")
+]
 
 pytestmark = pytest.mark.slow
 
@@ -49,18 +52,6 @@ def _load(path: Path):
     return module
 
 
-def _text_commands() -> Iterator[tuple[str, list[str]]]:
-    docs = _load(TESTS / "test_docs.py")
-    for page in PAGES:
-        for command in docs._commands(page, "text"):
-            line = shlex.join(command[1:])
-            if page.name not in ELSEWHERE and not any(part in line for part in ELSEWHERE if part[-3:] != ".md"):
-                yield page.name, command[1:]
-
-
-COMMANDS = list(_text_commands())
-
-
 @pytest.fixture
 def world(tmp_path: Path, tiny_judge: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with every file that the pages speak of."""
@@ -68,25 +59,24 @@ def world(tmp_path: Path, tiny_judge: Path, monkeypatch: pytest.MonkeyPatch) -> 
     population = simulate(SimulationConfig(prompts=4, responses_per_prompt=3)).pairs
     for name in ("pairs.jsonl", "pairs.parquet", "part-03.jsonl"):
         write_records(name, population)
-    write_records(
-        "predictions.parquet",
-        [Prediction(pair_id=i, model="m", reward_a=0, reward_b=0, preference_a=0.4) for i in ("1", "r1")],
-    )
+    for name in ("train.jsonl", "test.jsonl", "predictions.jsonl"):
+        Path(name).write_bytes((DOCS / "examples" / name).read_bytes())
+    Path("predictions.parquet").symlink_to("predictions.jsonl")
     opened = open_source("prism", root=SETS, notice=lambda _: None)
     write_records("prism.parquet", [pair for pair, _ in opened])
-    write_records("people.parquet", opened.report.annotators)
-    genders = {one.attributes["gender"] for one in opened.report.annotators if "gender" in one.attributes}
+    write_records("people.parquet", opened.annotators)
+    genders = {one.attributes["gender"] for one in opened.annotators if "gender" in one.attributes}
     Path("shares.yaml").write_text("".join(f"{json.dumps(name)}: 0.5\n" for name in sorted(genders)))
-    _judge_with_personas(tiny_judge, population)
+    _judge_with_personas(tiny_judge)
     _annotated()
     run(["new", "mine"])
     return tmp_path
 
 
-def _judge_with_personas(model: Path, pairs: list[Pair]) -> None:
+def _judge_with_personas(model: Path) -> None:
     Path("personas.txt").write_text("You are a nurse.\nYou are a cook.\n")
     Path("weights.yaml").write_text("You are a nurse.: 2\nYou are a cook.: 1\n")
-    run(["judge", "pairs.parquet", "--judge", "local", "--model", str(model), "--mode", "exact", "--n", "4",
+    run(["judge", "local", "pairs.parquet", "--model", str(model), "--mode", "exact", "--n", "4",
          "--persona-file", "personas.txt", "--store", "judgments.db", "--quiet"])  # fmt: skip
 
 
@@ -102,32 +92,26 @@ def _annotated() -> None:
     Path("records.json").write_text(json.dumps([argilla._flat(answers)]))
 
 
-def run(arguments: list[str]) -> str:
-    done = CliRunner().invoke(group, arguments, catch_exceptions=False)
-    assert done.exit_code == 0, f"{arguments}: {done.output}"
-    return done.stdout
-
-
 def test_every_exception_is_one():
     """A part of a command that no page has any more would leave others out unseen."""
-    docs = _load(TESTS / "test_docs.py")
-    lines = [shlex.join(command[1:]) for page in PAGES for command in docs._commands(page, "text")]
+    lines = [shlex.join(command) for page in PAGES for command in commands(page, "text")]
     names = {page.name for page in PAGES}
     assert all(part in names or any(part in line for line in lines) for part in ELSEWHERE)
     assert len(COMMANDS) >= 20
 
 
-def test_the_commands_run_with_a_stand_in(world: Path, tiny_judge: Path):
+def test_the_commands_run_with_a_stand_in(world: Path, tiny_judge: Path, monkeypatch: pytest.MonkeyPatch):
+    import uvicorn
+
+    monkeypatch.setattr(uvicorn.Server, "run", lambda _, sockets: None)
+    monkeypatch.setattr("dissensus.annotate.web.serve.end_on_sigterm", lambda: None)
     stub = _load(TESTS / "judge" / "stub_server.py")
-    # What people said is looked at once all of it is there.
+    # Annotations are looked at once all of them are there.
     late = sorted(COMMANDS, key=lambda found: found[1][0] in ("evaluate", "classify"))
     with stub.StubServer(stub.StubOptions()) as server:
         for page, command in late:
-            fitted = _fitted(command, page, server.url, str(tiny_judge))
-            if command[0] == "annotate":
-                _serve(fitted)
-            else:
-                run(fitted)
+            found = run(_fitted(command, page, server.url, str(tiny_judge)))
+            assert command[0] != "annotate" or any("/join#" in line for line in found)
     made = ("helpful.parquet", "strengths.parquet", "margins-03.jsonl", "m.parquet", "classified.jsonl", "scores.json")
     assert all(Path(name).stat().st_size for name in made)
 
@@ -148,14 +132,16 @@ def _fitted(command: list[str], page: str, url: str, model: str) -> list[str]:
     fitted = [model if word.startswith("meta-llama/") else stand_ins.get(word, word) for word in command]
     if command[0] == "pairs" and "--from" not in fitted:
         fitted += ["--from", str(SETS)]
-    return fitted
+    return fitted if command[0] != "annotate" else [*fitted, "--port", "0"]
 
 
-def _serve(command: list[str]) -> None:
-    """Start the app and end it once it has printed its link."""
-    arguments = [sys.executable, "-m", "dissensus", *command, "--port", "0"]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert "/join#" in process.stdout.readline()
-        process.terminate()
-    assert process.returncode == 0
+def test_the_commands_of_training_run(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    run(["pairs", str(DOCS / "examples" / "train.jsonl"), "--out", "pairs.parquet"])
+    names = {"PAIRS": "pairs.parquet", "VALIDATION_PAIRS": "pairs.parquet", "BACKBONE": str(tiny_bert), "DIR": "model"}
+    for command in commands(DOCS / "training.md", "text"):
+        if command[0] == "push":
+            continue
+        small = ["--model", str(tiny_bert), "--max-length", "32", "--overwrite"] if command[0] == "train" else []
+        run([*command, *small], names)
+    assert Path("scores.json").is_file()
