@@ -12,7 +12,8 @@ import pytest
 import dissensus
 from dissensus.errors import InputError, OutputError
 from dissensus.judge import JudgmentStore, judgment_key
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.language.plan import LanguageJudge
+from dissensus.judge.language.settings import LanguageSettings
 from dissensus.records import Judgment, Pair
 
 
@@ -136,7 +137,7 @@ def test_a_killed_process_leaves_whole_batches_and_all_it_reported(tmp_path):
         assert store.add([judgment("p0", len(kept))], PAIRS) == 1
 
 
-def test_a_store_that_is_not_there_is_not_made_for_reading(tmp_path):
+def test_a_store_that_is_not_there_is_not_made_for_distribution(tmp_path):
     with pytest.raises(InputError, match="dissensus judge"):
         JudgmentStore(tmp_path / "none.db", create=False)
     assert not list(tmp_path.iterdir())
@@ -179,7 +180,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_an_older_store_gets_the_right_votes_of_what_was_paid_for(tmp_path):
     """Version 2 kept ties without a choice and took first guesses in thoughts for verdicts."""
     path = tmp_path / "judgments.db"
-    model = LanguageJudge(LanguageConfig(model="m"), {})
+    model = LanguageJudge(LanguageSettings(model="m"), {})
     replies = {
         "Guess:\n\nChoice: B\n</think>\nChoice: A": ("b", "a"),
         "Choice: A tie.": ("a", None),

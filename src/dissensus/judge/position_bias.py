@@ -27,12 +27,17 @@ class PositionBias:
         """The share of pairs that flip."""
         return self.flips / self.compared if self.compared else None
 
+    def in_words(self) -> str:
+        """Say it in a line; nothing without votes in both orders."""
+        flips = f"; {self.flip_share:.1%} of {self.compared:,} verdicts flip on a swap" if self.compared else ""
+        return "" if self.first is None else f"first shown wins {self.first:.1%}{flips}"
+
 
 def position_bias(store: JudgmentStore, judge: str, *, temperature: float = 1.0, top_p: float = 1.0) -> PositionBias:
     """Measure the position bias of a judge from all that the store has of it.
 
-    The winner of an order is the majority of its votes, or the more probable verdict of its reading at the given
-    temperature and top-p; an even split has none.
+    The winner of an order is the majority of its votes, or the more probable verdict of its choice distribution at the
+    given temperature and top-p; an even split has none.
     """
     compared = flips = 0
     votes = {"ab": [0.0, 0.0], "ba": [0.0, 0.0]}
@@ -56,7 +61,7 @@ Weights = tuple[tuple[str, str, str], str, float, float]
 
 def _weights(store: JudgmentStore, judge: str, temperature: float, top_p: float) -> Iterator[Weights]:
     yield from _vote_weights(store, judge)
-    yield from _reading_weights(store, judge, temperature, top_p)
+    yield from _distribution_weights(store, judge, temperature, top_p)
 
 
 def _vote_weights(store: JudgmentStore, judge: str) -> Iterator[Weights]:
@@ -70,8 +75,8 @@ def _vote_weights(store: JudgmentStore, judge: str) -> Iterator[Weights]:
     return (((pair, content, persona), shown, a, b) for pair, content, persona, shown, a, b in rows)
 
 
-def _reading_weights(store: JudgmentStore, judge: str, temperature: float, top_p: float) -> Iterator[Weights]:
-    for view in store.readings(judge=judge):
-        shares = verdict_probabilities(view.reading, temperature=temperature, top_p=top_p)
+def _distribution_weights(store: JudgmentStore, judge: str, temperature: float, top_p: float) -> Iterator[Weights]:
+    for view in store.distributions(judge=judge):
+        shares = verdict_probabilities(view.distribution, temperature=temperature, top_p=top_p)
         a, b = (shares.a, shares.b) if view.order == "ab" else (shares.b, shares.a)
         yield (view.pair_id, view.content, view.persona), view.order, a, b
