@@ -89,8 +89,8 @@ def test_one_order_of_both_can_be_used_alone(pairs, tiny_judge, tmp_path):
         ("local --base-url http://x", UsageError, "No such option.*--base-url"),
         ("committee --top-p 0.5", UsageError, "No such option.*--top-p"),
         ("server --base-url http://x --max-cost 5", ConfigError, "without a price; give one"),
-        ("server --base-url http://x --price nan/1", UsageError, "greater than or equal to 0 .found 'nan/1'"),
-        ("server --base-url http://x --price cheap", UsageError, "no two prices.*such as 0.5/1.5"),
+        ("server --base-url http://x --price nan/1", ConfigError, "--price: .* greater than or equal to 0"),
+        ("server --base-url http://x --price cheap", ConfigError, "--price: cheap is no two prices.*such as 0.5/1.5"),
         ("local --model m --template mine", InputError, "no such template"),
     ],
 )

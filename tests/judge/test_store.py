@@ -137,7 +137,7 @@ def test_a_killed_process_leaves_whole_batches_and_all_it_reported(tmp_path):
         assert store.add([judgment("p0", len(kept))], PAIRS) == 1
 
 
-def test_a_store_that_is_not_there_is_not_made_for_distribution(tmp_path):
+def test_a_store_that_is_not_there_is_not_made_for_reading(tmp_path):
     with pytest.raises(InputError, match="dissensus judge"):
         JudgmentStore(tmp_path / "none.db", create=False)
     assert not list(tmp_path.iterdir())

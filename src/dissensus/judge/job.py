@@ -58,7 +58,7 @@ class Rows:
     """Prompts (see `refused_view`) that were answered, and had been refused before."""
 
 
-class Planned(Protocol):
+class AskedJudge(Protocol):
     """A judge as a run sees it: it names what it wants of a pair, and makes rows of what comes back."""
 
     @property
@@ -93,7 +93,7 @@ class Job:
 
     def __init__(
         self,
-        judge: Planned,
+        judge: AskedJudge,
         store: JudgmentStore,
         ledger: Ledger | None,
         options: AskingOptions,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from dissensus.errors import InputError
-from dissensus.judge.job import ALL_CUT, AskingOptions, Job, Planned, Rows
+from dissensus.judge.job import ALL_CUT, AskedJudge, AskingOptions, Job, Rows
 from dissensus.judge.language.messages import Answer, Ask, BatchBackend, Sampling, ServerBackend, Usage
 from dissensus.judge.language.plan import LanguageJudge
 from dissensus.judge.position_bias import position_bias
@@ -267,7 +267,7 @@ def _run_model(
 
 def _run(
     pairs: Iterable[Pair],
-    judge: Planned,
+    judge: AskedJudge,
     backend: BatchBackend | ServerBackend,
     store: JudgmentStore,
     options: AskingOptions,

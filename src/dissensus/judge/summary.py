@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dissensus.errors import JudgeError
-from dissensus.judge.position_bias import PositionBias
 from dissensus.judge.progress_display import Tally
+from dissensus.stats.agreement.position_bias import PositionBias
 
 INTERRUPTED = "interrupted"
 """Why a run stopped that somebody stopped."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dissensus.judge.base import Estimate, JudgeSettings, Material
+from dissensus.judge.base import JudgeSettings, Material
 from dissensus.judge.runner import Pairs
 from dissensus.judge.store.store import JudgmentStore
 from dissensus.judge.summary import Summary
 from dissensus.records import Judgment, Pair
-
-__all__ = ["Estimate", "JudgeSettings", "Summary", "estimate", "fingerprint", "is_kept", "judgments", "run"]
 
 
 def run(
@@ -57,13 +55,3 @@ def is_kept(settings: JudgeSettings, judge: str, count: int, store: Path) -> boo
         return False
     with JudgmentStore(store, create=False) as opened:
         return opened.judges().get(judge, 0) >= count
-
-
-def fingerprint(settings: JudgeSettings, sources: Sequence[str] = ()) -> list[object]:
-    """List what decides a judge's answers: its settings, and hashes of what it reads beside the pairs."""
-    return [settings.deciding(), *settings.content(sources)]
-
-
-def estimate(settings: JudgeSettings, pairs: int, prompt_tokens: float) -> Estimate:
-    """Estimate what it takes to judge so many pairs, whose prompts have ``prompt_tokens`` on average."""
-    return settings.estimate(pairs, prompt_tokens)

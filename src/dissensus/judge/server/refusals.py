@@ -6,7 +6,7 @@ import os
 import time
 
 from dissensus.hashing import framed_digest
-from dissensus.judge.job import Planned
+from dissensus.judge.job import AskedJudge
 from dissensus.judge.language.messages import Ask, AskError
 from dissensus.judge.store.attempts import Attempt
 from dissensus.records import Pair
@@ -52,7 +52,7 @@ class Suspects:
         return cleared
 
 
-def plain_question(judge: Planned, like: Ask) -> Ask:
+def plain_question(judge: AskedJudge, like: Ask) -> Ask:
     """Make an ask that nobody has a reason to refuse, and that wants as much as another one does; it is kept nowhere.
 
     Its key is its own: each run has to see for itself whether it is answered, whatever another one has in flight.
