@@ -27,10 +27,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dissensus.judge.language.job import AskingOptions
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.job import AskingOptions
+from dissensus.judge.language.plan import LanguageJudge
 from dissensus.judge.language.prompt import load_template
-from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.language.settings import LanguageSettings
+from dissensus.judge.runner import ask_model
 from dissensus.judge.server.backend import Server
 from dissensus.judge.server.capabilities import ServerProfile
 from dissensus.judge.server.http import Endpoint
@@ -47,6 +48,9 @@ class Pairs:
     def __init__(self, count: int) -> None:
         self.count = count
 
+    def __len__(self) -> int:
+        return self.count
+
     def __iter__(self) -> Iterator[Pair]:
         words = "a long answer that says what it has to say and then says it again " * 8
         for i in range(self.count):
@@ -60,11 +64,11 @@ def start_stub() -> tuple[subprocess.Popen[str], str]:
 
 
 def engine(url: str, count: int) -> float:
-    judge = LanguageJudge(LanguageConfig(model="stub", n=1, order="ab"), {"model": "stub"})
+    judge = LanguageJudge(LanguageSettings(model="stub", n=1, order="ab"), {"model": "stub"})
     with tempfile.TemporaryDirectory() as folder, JudgmentStore(Path(folder) / "judgments.db") as store:
         start = time.perf_counter()
         options = AskingOptions(progress=False)
-        summary = ask_model(Pairs(count), judge, Server(Endpoint(url), PROFILE), store, options, total=count)
+        summary = ask_model(Pairs(count), judge, Server(Endpoint(url), PROFILE), store, options)
         seconds = time.perf_counter() - start
         kept = store.judges()[judge.name]
     if not summary.tally.made == kept == count:

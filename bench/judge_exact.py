@@ -91,11 +91,11 @@ def by_generate(model: object, tokenizer: object, asks: list[Ask]) -> Counts:
     return counts
 
 
-def by_reading(model: LocalModel, asks: list[Ask]) -> Counts:
+def by_distribution(model: LocalModel, asks: list[Ask]) -> Counts:
     counts: Counts = {"A": 0, "B": 0, None: 0}
     generator = np.random.default_rng(0)
     for answer in model.answer(asks, None):
-        p = verdict_probabilities(answer.reading, temperature=1.0, top_p=TOP_P)
+        p = verdict_probabilities(answer.distribution, temperature=1.0, top_p=TOP_P)
         for verdict, votes in zip(counts, generator.multinomial(N, [p.a, p.b, p.none]).tolist(), strict=True):
             counts[verdict] += votes
     return counts
@@ -118,7 +118,7 @@ def run(folder: Path, *, pairs: int, rounds: int, hidden: int, layers: int) -> l
     parameters = sum(p.numel() for p in stock.parameters())
     contenders: dict[str, Callable[[list[Ask]], Counts]] = {
         "transformers generate": lambda asks: by_generate(stock, tokenizer, asks),
-        "dissensus exact": lambda asks: by_reading(ours, asks),
+        "dissensus exact": lambda asks: by_distribution(ours, asks),
         "dissensus sample": lambda asks: by_sampling(ours, asks),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from dissensus.files import read_pairs
-from dissensus.judge import Committee, CommitteeConfig, HumanVotes, JudgmentStore, judge_pairs
+from dissensus.judge import Committee, CommitteeSettings, HumanVotes, JudgmentStore, judge_pairs
 from dissensus.margins import margins_from_judgments
 from dissensus.records import Pair, plain_text
 from dissensus.sources.label_votes import draw_labels
@@ -54,7 +54,7 @@ def rows_of(name: str, path: Path, folder: Path, quick: bool) -> list[dict[str, 
     pairs = pairs[:: max(len(pairs) // 500, 1)] if quick else pairs
     pairs = list(draw_labels(pairs, seed=0))
     start = time.perf_counter()
-    committee = judged(pairs, Committee(pairs, CommitteeConfig(), load_encoder(), progress=False), folder)
+    committee = judged(pairs, Committee(pairs, CommitteeSettings(), load_encoder(), progress=False), folder)
     seconds = time.perf_counter() - start
     guesses = {
         "one half": {pair.id: 0.5 for pair in pairs},

@@ -27,8 +27,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from dissensus.errors import DissensusError
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge, Planned
-from dissensus.judge.store.store import JudgmentStore, content_of
+from dissensus.judge.language.plan import LanguageJudge, Planned
+from dissensus.judge.language.settings import LanguageSettings
+from dissensus.judge.store.keys import content_of
+from dissensus.judge.store.store import JudgmentStore
 from dissensus.judge.store.verify import recover, verify
 from dissensus.records import Judgment, Pair
 
@@ -41,7 +43,7 @@ Row = dict[str, object]
 def make_store(path: Path, size: int) -> None:
     """Fill a store as three judges do, and leave it as a killed process would: its last tenth is in the log alone."""
     pairs = [Pair(id=f"p{i}", prompt=f"q{i}", response_a=f"a{i}", response_b="b") for i in range(size // 3)]
-    judge = LanguageJudge(LanguageConfig(model="m", n=1), {"model": "m"})
+    judge = LanguageJudge(LanguageSettings(model="m", n=1), {"model": "m"})
     store = JudgmentStore(path.with_name("growing.db"))
     store.register(judge.name, judge.settings())
     for start in range(0, len(pairs), 50):

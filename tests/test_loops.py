@@ -9,10 +9,11 @@ import pytest
 
 from dissensus.event_loops import awaitable, run_async
 from dissensus.judge.async_api import ask_model_async, judge_pairs_async
-from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.job import AskingOptions
 from dissensus.judge.language.messages import Answer, Usage
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
-from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.language.plan import LanguageJudge
+from dissensus.judge.language.settings import LanguageSettings
+from dissensus.judge.runner import ask_model
 from dissensus.judge.store.store import JudgmentStore
 from dissensus.judge.votes import HumanVotes
 from dissensus.records import Pair, Votes
@@ -105,7 +106,7 @@ class Server:
 
 
 def test_a_server_is_asked_from_a_notebook_and_awaited(tmp_path):
-    judge = LanguageJudge(LanguageConfig(model="fake", mode="sample", n=4), {"model": "fake"})
+    judge = LanguageJudge(LanguageSettings(model="fake", mode="sample", n=4), {"model": "fake"})
     quiet = AskingOptions(progress=False)
     with JudgmentStore(tmp_path / "one.db") as store, JudgmentStore(tmp_path / "two.db") as other:
         summary = within_a_loop(lambda: ask_model(PAIRS, judge, Server(), store, quiet))
@@ -130,5 +131,5 @@ def test_a_loop_goes_on_while_a_judge_is_awaited(tmp_path):
         ticking.cancel()
         return summary
 
-    assert asyncio.run(cell()).made == 15
+    assert asyncio.run(cell()).tally.made == 15
     assert len(ticks) > 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from dissensus.errors import JudgeError
 from dissensus.records import ChoiceProbabilities, Judgment, Label, Margin, Order
 
+VoteCounts = Counter[tuple[Order, Label | None]]
+"""How many judgments of a pair, in each order shown, name each winner, or none."""
 _NAMED = 3
 
 
@@ -49,20 +51,28 @@ def margins_from_judgments(
             from several judges.
     """
     wanted = dict.fromkeys(pair_ids)
-    counts: dict[str, Counter[tuple[Order, Label | None]]] = {pair_id: Counter() for pair_id in wanted}
+    counts: dict[str, VoteCounts] = {}
     judges: set[str] = set()
     for judgment in judgments:
         if judgment.pair_id in wanted:
-            counts[judgment.pair_id][judgment.order, judgment.choice] += 1
+            counts.setdefault(judgment.pair_id, Counter())[judgment.order, judgment.choice] += 1
             judges.add(judgment.judge)
     if len(judges) > 1:
         raise JudgeError(
             f"the judgments come from {len(judges)} judges ({', '.join(sorted(judges))}); choose one with --judge"
         )
-    margins = {pair_id: _margin(pair_id, counted) for pair_id, counted in counts.items()}
+    return margins_from_counts(counts, wanted, allow_missing=allow_missing)
+
+
+def margins_from_counts(
+    counts: Mapping[str, VoteCounts], pair_ids: Iterable[str], *, allow_missing: bool = False
+) -> list[Margin]:
+    """Turn one judge's judgments, counted by pair, into margins; as `margins_from_judgments`."""
+    wanted = list(dict.fromkeys(pair_ids))
+    margins = {pair_id: _margin(pair_id, counts.get(pair_id, Counter())) for pair_id in wanted}
     missing = [pair_id for pair_id, margin in margins.items() if margin is None]
     if missing and not allow_missing:
-        raise JudgeError(_describe(missing, len(wanted), sum(bool(counts[pair_id]) for pair_id in missing)))
+        raise JudgeError(_describe(missing, len(wanted), sum(pair_id in counts for pair_id in missing)))
     return [margin for margin in margins.values() if margin is not None]
 
 
@@ -168,7 +178,7 @@ def _expected_of(orders: list[list[ChoiceProbabilities]], n: int) -> float:
     return expected_margin([v.probability_a for v in dealt], [v.probability_b for v in dealt], orders=sides)
 
 
-def _margin(pair_id: str, counts: Counter[tuple[Order, Label | None]]) -> Margin | None:
+def _margin(pair_id: str, counts: VoteCounts) -> Margin | None:
     """Make the margin of a pair; None where no judgment is valid."""
     shares = []
     n = 0

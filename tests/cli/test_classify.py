@@ -96,5 +96,17 @@ def test_nothing_is_written_over_what_is_read(
 def test_options_of_a_model_are_refused_without_one(pairs: Path):
     with pytest.raises(ConfigError, match=r"--model, --n: for a language model; say which with --by"):
         run(pairs, "--out", pairs.parent / "o.jsonl", "--model", "m", "--n", "5")
-    with pytest.raises(ConfigError, match=r"--by local: n: input should be greater than 0"):
-        run(pairs, "--out", pairs.parent / "o.jsonl", "--by", "local", "--model", "m", "--n", "0", "--store", "s.db")
+    words = [
+        "--out",
+        pairs.parent / "o.jsonl",
+        "--by",
+        "local",
+        "--model",
+        "m",
+        "--set",
+        "judge.top_q=1",
+        "--store",
+        "s",
+    ]
+    with pytest.raises(ConfigError, match=r"--by local: top_q: unknown setting; did you mean 'top_p'"):
+        run(pairs, *words, "--store", "s.db")

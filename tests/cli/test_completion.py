@@ -37,13 +37,13 @@ def test_verbs_and_options_are_completed():
     assert complete("dissensus ") == [f"plain,{verb}" for verb in VERBS]
     assert complete("dissensus judgments com") == ["plain,compare"]
     assert complete("dissensus train --obj") == ["plain,--objective"]
-    assert complete("dissensus judge p --order ") == ["plain,ab", "plain,ba", "plain,both"]
+    assert complete("dissensus judge local p --order ") == ["plain,ab", "plain,ba", "plain,both"]
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        "judge tra", "annotate tra", "train tra", "predict tra", "evaluate tra", "margin tra", "pairs tra",
+        "judge votes tra", "annotate tra", "train tra", "predict tra", "evaluate tra", "margin tra", "pairs tra",
         "judgments compare tra", "annotations export tra", "tables tra", "report tra", "study tra",
         "margin p --store tra", "evaluate p --predictions tra", "predict p --model tra", "annotate --db tra",
     ],

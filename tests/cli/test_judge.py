@@ -1,19 +1,21 @@
 import hashlib
-import os
-import subprocess
-import sys
+import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import dissensus
 from dissensus.cli.judge import command
-from dissensus.errors import InputError, JudgeError
+from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import write_records
-from dissensus.judge import JudgmentStore
+from dissensus.judge import JudgmentStore, Question
+from dissensus.judge.base import Estimate, JudgeSettings
+from dissensus.records import Judgment
 from dissensus.simulate import SimulationConfig, simulate
+from dissensus.study import StudyConfig, load_study
+from dissensus.study.dry_run import reckon
 from dissensus.text import encoder
 
 
@@ -43,28 +45,79 @@ def judge(*arguments: object) -> str:
 
 def test_the_committee_votes_once_and_a_second_run_makes_nothing_new(pairs, tmp_path):
     store = tmp_path / "judgments.db"
-    first = judge(pairs, "--store", store, "--n", 3)
+    first = judge("committee", pairs, "--store", store, "--n", 3)
     with JudgmentStore(store) as opened:
         ((name, count),) = opened.judges().items()
     assert name in first
     assert f"{count} new, 0 already" in first
-    second = judge(pairs, "--store", store, "--n", 3)
+    second = judge("committee", pairs, "--store", store, "--n", 3)
     assert name in second
     assert f"nothing new: {store} has all {count}" in second
 
 
 def test_more_members_only_add_to_the_store(pairs, tmp_path):
     store = tmp_path / "judgments.db"
-    judge(pairs, "--store", store, "--n", 2)
-    assert "36 new, 72 already" in judge(pairs, "--store", store, "--n", 3)
+    judge("committee", pairs, "--store", store, "--n", 2)
+    assert "36 new, 72 already" in judge("committee", pairs, "--store", store, "--n", 3)
 
 
 def test_peoples_votes_are_kept_beside_the_committee(pairs, tmp_path):
     store = tmp_path / "judgments.db"
-    judge(pairs, "--store", store, "--n", 2)
-    assert "votes-" in judge(pairs, "--store", store, "--judge", "votes")
+    judge("committee", pairs, "--store", store, "--n", 2)
+    assert "votes-" in judge("votes", pairs, "--store", store)
     with JudgmentStore(store) as opened:
         assert list(opened.judges().values()) == [72, 36 * 4]
+
+
+def test_the_spelling_of_version_0_1_works_and_prints_that_of_today(pairs, tmp_path):
+    for old, new in (([], "committee"), (["--judge", "committee"], "committee"), (["--judge=votes"], "votes")):
+        arguments = [str(pairs), "--store", str(tmp_path / "judgments.db"), *old]
+        result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+        assert result.exit_code == 0
+        assert result.stderr.startswith(f"dissensus: this is now: dissensus judge {new} {pairs} --store ")
+
+
+class Coin(JudgeSettings):
+    """A coin, which is tossed."""
+
+    name: Literal["coin"] = "coin"
+    heads: float = 0.5
+    """How often it falls on a."""
+
+    def open(self, pairs, material):
+        return self
+
+    def questions(self, pair):
+        return [Question(pair, 0)]
+
+    def answer(self, questions):
+        for question in questions:
+            yield Judgment(pair_id=question.pair.id, judge="coin", sample=0, choice="a" if self.heads > 0.5 else "b")
+
+    def estimate(self, pairs, prompt_tokens):
+        return Estimate(f"a coin, tossed {pairs} times")
+
+
+def test_a_judge_of_ones_own_is_one_class(pairs, tmp_path):
+    """It is found on the command line, in a study and in its dry run."""
+    assert "coin" in judge("--help")
+    assert "How often it falls on a." in judge("coin", "--help")
+    assert "36 new" in judge("coin", pairs, "--store", tmp_path / "judgments.db", "--heads", 0.9)
+    with JudgmentStore(tmp_path / "judgments.db") as opened:
+        assert {judgment.choice for judgment in opened.judgments()} == {"a"}
+    study = {
+        "pairs": str(pairs),
+        "hold_out": {"by": "group", "share": 0.3},
+        "judge": {"name": "coin", "heads": 0.2},
+        "models": {"m": {"model": "m"}},
+        "baseline": "m",
+    }
+    config = StudyConfig.model_validate(study)
+    assert config.judge == Coin(heads=0.2)
+    assert config.model_dump()["judge"] == {"name": "coin", "heads": 0.2}
+    assert re.search(r"judge: a coin, tossed \d+ times", reckon(config))
+    with pytest.raises(ConfigError, match=r"judge.haeds: unknown setting; did you mean 'heads'"):
+        load_study("demo", overrides={"judge": {"name": "coin", "haeds": 1}})
 
 
 def test_an_unknown_judge_lists_the_choices(pairs, tmp_path):
@@ -79,19 +132,5 @@ def test_unlabelled_pairs_are_an_error_before_a_store_is_made(pairs, tmp_path):
     write_records(bare, [pair.model_copy(update={"label": None, "votes": None}) for pair in simulated])
     for name in ("committee", "votes"):
         with pytest.raises(JudgeError):
-            judge(bare, "--store", tmp_path / "judgments.db", "--judge", name)
+            judge(name, bare, "--store", tmp_path / "judgments.db")
     assert not (tmp_path / "judgments.db").exists()
-
-
-def test_a_users_error_is_one_line_and_exit_code_2(pairs, tmp_path):
-    source = {"PYTHONPATH": str(Path(dissensus.__file__).parents[1])}
-    result = subprocess.run(
-        [sys.executable, "-m", "dissensus", "judge", pairs, "--judge", "jury", "--store", tmp_path / "judgments.db"],
-        capture_output=True,
-        text=True,
-        env=os.environ | source,
-        check=False,
-    )
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click import UsageError
 from click.testing import CliRunner
 
 from dissensus.cli.judge import command as judge_command
@@ -34,9 +35,9 @@ def run(command, *arguments: object) -> str:
 
 def test_read_once_and_margins_at_any_setting(pairs, tiny_judge, tmp_path):
     store, out = tmp_path / "j.db", tmp_path / "m.jsonl"
-    common = [pairs, "--judge", "local", "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet"]
+    common = ["local", pairs, "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet"]
     told = run(judge_command, *common)
-    assert "readings   12 new" in told
+    assert "judgments  12 new choice distributions, 0 already" in told
     assert "first shown wins" in told
     assert "nothing new" in run(judge_command, *common)
     run(margin_command, pairs, "--store", store, "--out", out)
@@ -57,7 +58,7 @@ def test_read_once_and_margins_at_any_setting(pairs, tiny_judge, tmp_path):
 
 def test_sampled_judgments_cannot_be_drawn_anew(pairs, tiny_judge, tmp_path):
     store = tmp_path / "j.db"
-    told = run(judge_command, pairs, "--judge", "local", "--model", tiny_judge, "--n", 4, "--store", store, "--quiet")
+    told = run(judge_command, "local", pairs, "--model", tiny_judge, "--n", 4, "--store", store, "--quiet")
     assert "judgments  24 new" in told
     with pytest.raises(JudgeError, match=r"--top-p cannot be changed any more; judge with --mode exact"):
         run(margin_command, pairs, "--store", store, "--out", tmp_path / "m.jsonl", "--top-p", 0.5)
@@ -67,7 +68,7 @@ def test_sampled_judgments_cannot_be_drawn_anew(pairs, tiny_judge, tmp_path):
 
 def test_one_order_of_both_can_be_used_alone(pairs, tiny_judge, tmp_path):
     store, out = tmp_path / "j.db", tmp_path / "m.jsonl"
-    run(judge_command, pairs, "--judge", "local", "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet")
+    run(judge_command, "local", pairs, "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet")
     run(margin_command, pairs, "--store", store, "--out", out, "--order", "ab")
     assert {m.n_judgments + m.n_invalid for m in read_records(out, Margin)} == {10}
 
@@ -75,51 +76,57 @@ def test_one_order_of_both_can_be_used_alone(pairs, tiny_judge, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (["--judge", "gpt4"], InputError, r"no such judge; choose one of committee, votes, local, server, vllm"),
-        (["--judge", "local"], ConfigError, "give a folder or a Hub id with --model"),
-        (["--judge", "local", "--model", "./nowhere"], InputError, r"--model ./nowhere: no such model"),
-        (["--judge", "server"], ConfigError, "give one such as --base-url"),
-        (["--judge", "server", "--base-url", "http://127.0.0.1:9"], JudgeError, r"nobody answers at .*127.0.0.1:9"),
-        (["--judge", "server", "--base-url", "here"], InputError, "not a URL"),
-        (["--judge", "local", "--base-url", "http://x"], InputError, "--base-url means nothing to --judge local"),
-        (["--judge", "committee", "--top-p", "0.5"], InputError, "--top-p means nothing to --judge committee"),
-        (["--judge", "server", "--base-url", "http://x", "--max-cost", "5"], InputError, "without a price; give one"),
-        (["--judge", "server", "--base-url", "http://x", "--price", "nan/1"], InputError, "nan/1 are no prices"),
-        (["--judge", "local", "--model", "m", "--template", "mine"], InputError, "no such template"),
+        (
+            "gpt4 --judge gpt4",
+            InputError,
+            "no judge is called 'gpt4'; choose one of committee, votes, published",
+        ),
+        ("local", UsageError, "Missing option '--model'"),
+        ("local --model ./nowhere", InputError, r"--model ./nowhere: no such model"),
+        ("server", ConfigError, "give one such as --base-url"),
+        ("server --base-url http://127.0.0.1:9", JudgeError, r"nobody answers at .*127.0.0.1:9"),
+        ("server --base-url here", InputError, "not a URL"),
+        ("local --base-url http://x", UsageError, "No such option.*--base-url"),
+        ("committee --top-p 0.5", UsageError, "No such option.*--top-p"),
+        ("server --base-url http://x --max-cost 5", ConfigError, "without a price; give one"),
+        ("server --base-url http://x --price nan/1", ConfigError, "--price: .* greater than or equal to 0"),
+        ("server --base-url http://x --price cheap", ConfigError, "--price: cheap is no two prices.*such as 0.5/1.5"),
+        ("local --model m --template mine", InputError, "no such template"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_a_remedy(pairs, tmp_path, arguments, error, message):
+    name, *options = arguments.split()
     with pytest.raises(error, match=message):
-        run(judge_command, pairs, "--store", tmp_path / "j.db", *arguments)
+        judge_command.main([name, str(pairs), "--store", str(tmp_path / "j.db"), *options], standalone_mode=False)
     assert not (tmp_path / "j.db").exists()
 
 
 def test_personas_from_a_file_take_turns(pairs, tiny_judge, tmp_path):
     (tmp_path / "people.txt").write_text("You are a nurse.\n\nYou are a poet.\n")
     store = tmp_path / "j.db"
-    common = [pairs, "--judge", "local", "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet"]
-    assert "readings   24 new" in run(judge_command, *common, "--persona-file", tmp_path / "people.txt")
-    with pytest.raises(InputError, match="personas repeat"):
+    common = ["local", pairs, "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet"]
+    assert "24 new choice distributions" in run(judge_command, *common, "--persona-file", tmp_path / "people.txt")
+    with pytest.raises(ConfigError, match="personas repeat"):
         run(judge_command, *common, "--persona", "You.", "--persona", "You.")
 
 
 def test_a_file_of_personas_is_utf8_with_or_without_a_mark(pairs, tiny_judge, tmp_path):
     personas, store = tmp_path / "people.txt", tmp_path / "j.db"
-    common = [pairs, "--judge", "local", "--model", tiny_judge, "--mode", "exact", "--persona-file", personas]
+    common = ["local", pairs, "--model", tiny_judge, "--mode", "exact", "--persona-file", personas]
     personas.write_bytes("You are a nurse in Köln.".encode("latin-1"))
     with pytest.raises(InputError, match=r"is not UTF-8 text .*; save it as UTF-8"):
         run(judge_command, *common, "--store", store)
     personas.write_text("You are a nurse in Köln.", encoding="utf-8-sig")
     run(judge_command, *common, "--store", store)
     with JudgmentStore(store) as opened:
-        assert {reading.persona for reading in opened.readings()} == {"You are a nurse in Köln."}
+        assert {reading.persona for reading in opened.distributions()} == {"You are a nurse in Köln."}
 
 
 def test_a_fault_in_the_last_line_shows_before_a_model_is_loaded(pairs, tmp_path):
     with pairs.open("a") as file:
         file.write('{"prompt": "q"}\n')
     with pytest.raises(InputError, match=r"pairs.jsonl:7"):
-        run(judge_command, pairs, "--judge", "local", "--model", "./nowhere", "--store", tmp_path / "j.db")
+        run(judge_command, "local", pairs, "--model", "./nowhere", "--store", tmp_path / "j.db")
 
 
 @pytest.mark.real_data
@@ -146,7 +153,7 @@ def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **options: object):
 
 
 def asking(pairs: Path, store: Path, url: str, *more: object) -> list[object]:
-    common = [pairs, "--judge", "server", "--base-url", url, "--model", "stub", "--store", store, "--quiet", "--n", 2]
+    common = ["server", pairs, "--base-url", url, "--model", "stub", "--store", store, "--quiet", "--n", 2]
     return [*common, *more]
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from dissensus.errors import JudgeError
 from dissensus.judge.language.choice_distribution import verdict_probabilities
 from dissensus.judge.language.messages import Answer, AskError, Outcome, Sampling, TooLong
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.language.plan import LanguageJudge
+from dissensus.judge.language.settings import LanguageSettings
 from dissensus.judge.server import retry
 from dissensus.judge.server.backend import Server
 from dissensus.judge.server.capabilities import ServerProfile
@@ -24,8 +25,8 @@ from dissensus.judge.server.probe import probe
 from dissensus.records import Pair
 
 PROFILE = ServerProfile(model="m", several=True, logprobs=5, raw=True, temperature=True, prefill=True, usage=True)
-JUDGE = LanguageJudge(LanguageConfig(model="m"), {"model": "m"})
-ASK = JUDGE.ask_for(Pair(id="p", prompt="q", response_a="yes", response_b="no"), "ab", "", (0, 1))
+JUDGE = LanguageJudge(LanguageSettings(model="m"), {"model": "m"})
+ASK = JUDGE.ask(Pair(id="p", prompt="q", response_a="yes", response_b="no"), "ab", "", (0, 1))
 
 
 class Canned:
@@ -127,11 +128,11 @@ def test_an_answer_that_is_spoiled_anywhere_is_no_crash(spoiled_answer, sampling
     if isinstance(outcome, Answer):
         assert all(isinstance(reply, str) for reply in outcome.replies)
         assert outcome.usage.prompt_tokens >= 0
-        if outcome.reading is not None:
-            shares = verdict_probabilities(outcome.reading, temperature=0.7, top_p=0.9)
+        if outcome.distribution is not None:
+            shares = verdict_probabilities(outcome.distribution, temperature=0.7, top_p=0.9)
             assert 0 <= shares.a <= 1
             assert 0 <= shares.b <= 1
-            assert outcome.reading.to_bytes()
+            assert outcome.distribution.to_bytes()
 
 
 LISTING = {"id": "m", "max_model_len": 4096, "meta": {"n_ctx": 4096}}
@@ -148,7 +149,7 @@ def test_a_probe_of_a_server_that_says_anything_is_a_profile_or_an_error_for_peo
 
 
 def test_a_label_written_in_two_ways_counts_with_both():
-    reading = outcome_of(CHAT).reading
+    reading = outcome_of(CHAT).distribution
     shares = verdict_probabilities(reading, temperature=1.0, top_p=1.0)
     assert (shares.a, shares.b) == pytest.approx((0.7, 0.3))
     assert reading.forced == pytest.approx(0.99)
@@ -163,7 +164,7 @@ def test_reasoning_is_no_part_of_a_reply():
 def test_a_token_across_the_border_of_the_prefix_certifies_nothing(tokens):
     greedy = a_chat(*(position(token, {}) for token in tokens))
     behind = a_chat(position(" A", {" B": 0.3}, 0.6))
-    assert outcome_of(greedy, behind).reading.forced == 0
+    assert outcome_of(greedy, behind).distribution.forced == 0
 
 
 def test_half_a_character_keeps_its_bytes_and_names_nobody():
@@ -171,7 +172,7 @@ def test_half_a_character_keeps_its_bytes_and_names_nobody():
     other = {"token": "\N{REPLACEMENT CHARACTER}", "logprob": math.log(0.1), "bytes": [0xE2, 0x81]}
     label = position(" A", {}, 0.7)
     label["top_logprobs"] += [half, other]
-    reading = outcome_of(a_chat(position("Choice", {}), position(":", {}), label)).reading
+    reading = outcome_of(a_chat(position("Choice", {}), position(":", {}), label)).distribution
     assert reading.verdicts == "A--"
     assert math.fsum(math.e**value for value in reading.logprobs) == pytest.approx(1.0)
 
@@ -193,7 +194,7 @@ def test_a_prompt_that_is_cut_only_behind_the_prefix_is_noticed():
 def test_minus_9999_for_a_token_that_was_cut_off_is_a_token_not_seen():
     label = position(" A", {" B": 0.3}, 0.6)
     label["top_logprobs"].append({"token": "C", "logprob": -9999.0, "bytes": [67]})
-    reading = outcome_of(a_chat(position("Choice", {}), position(":", {}), label)).reading
+    reading = outcome_of(a_chat(position("Choice", {}), position(":", {}), label)).distribution
     assert reading.verdicts == "AB"
     assert verdict_probabilities(reading, temperature=2.0, top_p=0.9).error < 1
 

@@ -8,8 +8,10 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import threading
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +25,17 @@ from dissensus.cli.judgments import compare
 from dissensus.cli.margin import command as margin
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import write_records
-from dissensus.judge.language import job, run_model
-from dissensus.judge.language.choice_distribution import Reading
-from dissensus.judge.language.job import AskingOptions
+from dissensus.judge import job, runner
+from dissensus.judge.job import AskingOptions
+from dissensus.judge.language.choice_distribution import ChoiceDistribution
 from dissensus.judge.language.messages import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
-from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.language.plan import LanguageJudge
+from dissensus.judge.language.settings import LanguageSettings
 from dissensus.judge.position_bias import position_bias
+from dissensus.judge.runner import ask_model
 from dissensus.judge.store.attempts import Price, spent
 from dissensus.judge.store.query import Recall, choose_judge, without_twins
+from dissensus.judge.store.schema import APPLICATION_ID
 from dissensus.judge.store.store import JudgmentStore
 from dissensus.judge.store.verify import verify
 from dissensus.records import Pair, Prediction, Votes
@@ -42,8 +46,8 @@ AGES = ("young", "old")
 PRICE = Price(prompt=1000.0, completion=2000.0)
 
 
-def a_reading(*, first: float = 0.7, forced: float = 1.0) -> Reading:
-    return Reading(
+def a_distribution(*, first: float = 0.7, forced: float = 1.0) -> ChoiceDistribution:
+    return ChoiceDistribution(
         np.log([first, 1 - first]), "AB" if first >= 0.5 else "BA", 2, 2, labels_complete=True, forced=forced
     )
 
@@ -77,7 +81,7 @@ class FakeServer:
                 raise self.script.pop(0)
             self.asked[ask.pair.id, ask.order, ask.samples] += 1
             if sampling is None:
-                return Answer(ask, reading=a_reading(forced=self.forced_of(ask)), usage=Usage(100, 1))
+                return Answer(ask, distribution=a_distribution(forced=self.forced_of(ask)), usage=Usage(100, 1))
             return Answer(ask, self.replies(ask), usage=Usage(100, 5 * len(ask.samples)))
         finally:
             self.in_flight -= 1
@@ -103,13 +107,13 @@ class FakeModel:
             if ask.pair.id == "p7":
                 yield TooLong(ask, 1200, 1000)
             elif sampling is None:
-                yield Answer(ask, reading=a_reading(forced=self.forced))
+                yield Answer(ask, distribution=a_distribution(forced=self.forced))
             else:
                 yield Answer(ask, tuple("Choice: A" for _ in ask.samples))
 
 
 def a_judge(*, names_personas: bool = True, **settings: object) -> LanguageJudge:
-    config = LanguageConfig(model="fake", **settings)
+    config = LanguageSettings(model="fake", **settings)
     return LanguageJudge(config, FakeServer.identity, names_personas=names_personas)
 
 
@@ -166,8 +170,8 @@ def test_pairs_of_the_same_texts_share_their_judgments(store):
 @pytest.mark.parametrize(("mode", "forced"), [("sample", 1.0), ("exact", 1.0), ("exact", 0.5)])
 def test_pairs_of_the_same_texts_share_what_is_in_flight(store, monkeypatch, mode, forced):
     """The second half is planned while the first is asked."""
-    monkeypatch.setattr(job, "_WINDOW", 20)
-    monkeypatch.setattr(run_model, "_TRIAL", 0)
+    monkeypatch.setattr(job, "WINDOW", 20)
+    monkeypatch.setattr(runner, "_TRIAL", 0)
     twins = [*PAIRS[:20], *(pair.model_copy(update={"id": f"{pair.id}-again"}) for pair in PAIRS[:20])]
     server = FakeServer(latency=0.03, forced=forced)
     summary = ask_model(twins, a_judge(mode=mode), server, store, QUIET)
@@ -299,13 +303,16 @@ def test_questions_that_wait_for_the_first_answer_are_weighed_by_it(store, scrip
 
 def test_a_fault_in_the_pairs_keeps_what_is_in_flight(store):
     class Torn:
+        def __len__(self):
+            return 601
+
         def __iter__(self):
             yield from (PAIRS[0].model_copy(update={"id": str(i), "prompt": f"q{i}"}) for i in range(600))
             raise InputError("pairs.jsonl:601: torn")
 
     server = FakeServer(latency=0.01)
     with pytest.raises(InputError, match="601: torn"):
-        ask_model(Torn(), a_judge(), server, store, QUIET, total=601)
+        ask_model(Torn(), a_judge(), server, store, QUIET)
     assert sum(1 for _ in store.judgments()) == 5 * len(server.asked) > 0
 
 
@@ -387,7 +394,7 @@ def test_a_model_in_this_process_whose_replies_are_all_cut_stops_early(store, mo
                 self.asked += 1
                 yield Answer(ask, ("I think",) * len(ask.samples), cut=(True,) * len(ask.samples))
 
-    monkeypatch.setattr(job, "_WINDOW", 10)
+    monkeypatch.setattr(job, "WINDOW", 10)
     model = Thinks()
     summary = ask_model(PAIRS, a_judge(), model, store, QUIET)
     assert (summary.stopped, model.asked, summary.tally.cut_short) == (job.ALL_CUT, 20, 100)
@@ -413,46 +420,6 @@ def test_readings_give_votes_at_any_setting_without_asking_again(store):
         (j.pair_id, j.sample): j.choice for j in more
     }.items()
     assert set(model.asked.values()) == {1}
-
-
-def test_a_reading_whose_prefix_is_not_forced_gets_sampled_replies_beside_it(store):
-    class Uneven(FakeServer):
-        def forced_of(self, ask: Ask) -> float:
-            return 0.5 if ask.pair.id == "p30" else 1.0
-
-    judge = a_judge(mode="exact")
-    summary = ask_model(PAIRS, judge, Uneven(), store, QUIET)
-    assert (summary.mode, summary.tally.unforced, summary.tally.beside) == ("exact", 2, 10)
-    recall = Recall(store, judge.name, PAIRS)
-    replies = [j for j in recall.judgments() if j.reply]
-    assert {j.pair_id for j in replies} == {"p30"}
-    assert len(replies) == 10
-    assert recall.found.sampled_instead == 2
-    assert len(store.judges()) == 2
-    assert choose_judge("", store) == judge.name
-    assert without_twins(store, store.judges()) == [judge.name]
-    assert ask_model(PAIRS, judge, Uneven(), store, QUIET).tally.made == 0
-
-
-def test_replies_beside_readings_count_once_wherever_a_store_is_evaluated(store, tmp_path):
-    pairs = [pair.model_copy(update={"votes": Votes(a=2, b=1), "label": "a"}) for pair in PAIRS]
-    judge, server = a_judge(mode="exact"), FakeServer()
-    server.forced_of = lambda ask: 0.5 if ask.pair.id == "p30" else 1.0
-    ask_model(pairs, judge, server, store, QUIET)
-    predicted = [
-        Prediction(pair_id=p.id, model="m", reward_a=i, reward_b=0, preference_a=0.6) for i, p in enumerate(pairs)
-    ]
-    write_records(tmp_path / "pairs.jsonl", pairs)
-    write_records(tmp_path / "predicted.jsonl", predicted)
-    source, scores = str(tmp_path / "pairs.jsonl"), tmp_path / "scores.json"
-    compared = CliRunner().invoke(compare, [source, "--store", str(store.path), "--resamples", "0"])
-    assert re.search(re.escape("repetition (noise)") + " +396 ", compared.stdout), (
-        compared.output
-    )  # four name no winner
-    arguments = ["--predictions", str(tmp_path / "predicted.jsonl"), "--judgments", str(store.path)]
-    arguments += ["--out", str(scores), "--resamples", "0", "--swaps", "0"]
-    assert CliRunner().invoke(evaluate, [source, *arguments]).exit_code == 0
-    assert {row["model"] for row in json.loads(scores.read_text()) if row["kind"] == "judge"} == {judge.name}
 
 
 @pytest.mark.parametrize("backend", [FakeModel(forced=0.3), FakeServer(forced=0.3)], ids=["batches", "server"])
@@ -574,17 +541,6 @@ def test_one_order_of_personas_that_were_asked_in_both_is_recalled_whole(store, 
     assert len(in_one) == len(PAIRS)
 
 
-def test_one_order_of_replies_beside_readings_is_recalled_whole(store):
-    personas = tuple(f"You are number {i}." for i in range(4))
-    judge = a_judge(personas=personas, n=8, mode="exact")
-    server = FakeServer()
-    server.forced_of = lambda ask: 0.5 if int(ask.pair.id[1:]) >= 10 and ask.order == "ab" else 1.0
-    ask_model(PAIRS, judge, server, store, QUIET)
-    recall = Recall(store, judge.name, PAIRS, order="ab")
-    assert {j.order for j in recall.judgments()} == {"ab"}
-    assert recall.found.sampled_instead == recall.found.uncertified == 30 * 4
-
-
 def test_fewer_judgments_than_personas_are_refused_in_one_line(store):
     judge = a_judge(personas=tuple(f"You are number {i}." for i in range(4)), n=8)
     ask_model(PAIRS, judge, FakeServer(), store, QUIET)
@@ -596,20 +552,17 @@ def test_fewer_judgments_than_personas_are_refused_in_one_line(store):
 def test_what_a_stopped_run_left_of_a_pair_is_counted(store, tmp_path, mode):
     judge = a_judge(mode=mode)
     ask_model(PAIRS[:10], judge, FakeServer(), store, QUIET)
-    whole = Recall(store, judge.name, PAIRS)
-    assert list(whole.judgments())
-    assert (whole.found.unfinished, whole.found.in_one_order) == (0, 0)
+    whole = Recall(store, judge.name, PAIRS).count()
+    assert (whole.unfinished, whole.in_one_order) == (0, 0)
     with store.transaction() as connection:
         connection.execute("DELETE FROM judgments WHERE pair_id = 'p1' AND sample = 9")
         for table in ("judgments", "readings"):
             connection.execute(f"DELETE FROM {table} WHERE pair_id = 'p0' AND shown = 'ba'")
-    recall = Recall(store, judge.name, PAIRS)
-    assert list(recall.judgments())
+    found = Recall(store, judge.name, PAIRS).count()
     unfinished = 2 if mode == "sample" else 1
-    assert (recall.found.unfinished, recall.found.in_one_order) == (unfinished, 1)
-    in_one = Recall(store, judge.name, PAIRS[1:], order="ab")
-    assert list(in_one.judgments())
-    assert (in_one.found.unfinished, in_one.found.in_one_order) == (1 if mode == "sample" else 0, 0)
+    assert (found.unfinished, found.in_one_order) == (unfinished, 1)
+    in_one = Recall(store, judge.name, PAIRS[1:], order="ab").count()
+    assert (in_one.unfinished, in_one.in_one_order) == (1 if mode == "sample" else 0, 0)
     write_records(tmp_path / "pairs.jsonl", PAIRS[:10])
     arguments = [tmp_path / "pairs.jsonl", "--store", store.path, "--out", tmp_path / "m.jsonl"]
     told = CliRunner().invoke(margin, [str(argument) for argument in arguments]).stdout
@@ -624,9 +577,9 @@ def test_an_order_without_a_valid_reply_is_no_second_order(store):
 
     judge = a_judge()
     ask_model(PAIRS, judge, Silent(), store, QUIET)
-    recall = Recall(store, judge.name, PAIRS)
-    assert sum(1 for _ in recall.judgments()) == 400
-    assert (recall.found.unfinished, recall.found.in_one_order) == (0, 1)
+    found = Recall(store, judge.name, PAIRS).count()
+    assert found.judgments == 400
+    assert (found.unfinished, found.in_one_order) == (0, 1)
 
 
 def test_a_judge_that_always_says_a_flips_on_every_swap(store):
@@ -641,6 +594,9 @@ def test_pairs_are_read_as_they_are_needed(store):
     read: list[int] = []
 
     class Stream:
+        def __len__(self):
+            return 3000
+
         def __iter__(self):
             read.append(0)
             for pair in (PAIRS[0].model_copy(update={"id": str(i), "prompt": f"q{i}"}) for i in range(3000)):
@@ -654,5 +610,62 @@ def test_pairs_are_read_as_they_are_needed(store):
             ahead.append(read[-1] - len(self.asked) // 2)
             return await super().answer(ask, sampling)
 
-    ask_model(Stream(), a_judge(), Watching(), store, AskingOptions(progress=False, concurrency=16), total=3000)
+    ask_model(Stream(), a_judge(), Watching(), store, AskingOptions(progress=False, concurrency=16))
     assert max(ahead) <= 512 + 64
+
+
+def test_a_reading_whose_prefix_is_not_forced_is_kept_as_it_is_and_counted(store):
+    server = FakeServer()
+    server.forced_of = lambda ask: 0.5 if ask.pair.id == "p30" else 1.0
+    judge = a_judge(mode="exact")
+    summary = ask_model(PAIRS, judge, server, store, QUIET)
+    assert (summary.mode, summary.tally.unforced, set(store.judges())) == ("exact", 2, {judge.name})
+    assert "2 of the new choice distributions: the model would not surely begin" in "\n".join(summary.lines())
+    found = Recall(store, judge.name, PAIRS).count()
+    assert (found.uncertified, found.sampled_instead, found.judgments) == (2, 0, 400)
+
+
+@pytest.fixture
+def store_with_twin(tmp_path: Path) -> Path:
+    """A store whose judge in mode exact has, for one pair, replies beside it by a judge in mode sample."""
+    path = tmp_path / "twin.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((Path(__file__).parent / "store-with-twin.sql").read_text())
+        connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 4;")
+    return path
+
+
+def test_a_store_with_replies_beside_readings_is_read_as_it_was(store_with_twin, tmp_path):
+    """So runs of mode exact once went on where a prefix was not forced."""
+    pairs = [pair.model_copy(update={"votes": Votes(a=2, b=1), "label": "a"}) for pair in PAIRS[:6]]
+    judge = a_judge(mode="exact", n=4)
+    with JudgmentStore(store_with_twin) as store:
+        assert len(store.judges()) == 2
+        assert choose_judge("", store) == judge.name
+        assert without_twins(store, store.judges()) == [judge.name]
+        recall = Recall(store, judge.name, pairs)
+        replies = [j for j in recall.judgments() if j.reply]
+        assert sorted((j.pair_id, j.sample, j.order, j.choice) for j in replies) == [
+            ("p3", 0, "ba", None),
+            ("p3", 1, "ab", "a"),
+            ("p3", 2, "ba", "b"),
+            ("p3", 3, "ab", None),
+        ]
+        assert recall.count().sampled_instead == recall.count().uncertified == 2
+        in_one = Recall(store, judge.name, pairs, order="ab")
+        assert {j.order for j in in_one.judgments()} == {"ab"}
+        assert in_one.count().sampled_instead == 1
+        assert ask_model(pairs, judge, FakeServer(), store, QUIET).tally.made == 0
+        assert not verify(store).damaged
+    predicted = [
+        Prediction(pair_id=p.id, model="m", reward_a=i, reward_b=0, preference_a=0.6) for i, p in enumerate(pairs)
+    ]
+    write_records(tmp_path / "pairs.jsonl", pairs)
+    write_records(tmp_path / "predicted.jsonl", predicted)
+    source, scores = str(tmp_path / "pairs.jsonl"), tmp_path / "scores.json"
+    compared = CliRunner().invoke(compare, [source, "--store", str(store_with_twin), "--resamples", "0"])
+    assert re.search(re.escape("repetition (noise)") + r" +22 ", compared.stdout), compared.output  # two name no winner
+    arguments = ["--predictions", str(tmp_path / "predicted.jsonl"), "--judgments", str(store_with_twin)]
+    arguments += ["--out", str(scores), "--resamples", "0", "--swaps", "0"]
+    assert CliRunner().invoke(evaluate, [source, *arguments]).exit_code == 0
+    assert {row["model"] for row in json.loads(scores.read_text()) if row["kind"] == "judge"} == {judge.name}

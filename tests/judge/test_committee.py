@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 
 from dissensus.errors import JudgeError
-from dissensus.judge import Committee, CommitteeConfig, JudgmentStore, judge_pairs
+from dissensus.judge import Committee, CommitteeSettings, JudgmentStore, judge_pairs
 from dissensus.judge.committee import fit_bradley_terry
 from dissensus.margins import margins_from_judgments
 from dissensus.records import Label, Pair
@@ -42,7 +42,7 @@ def make_pairs(groups: int = 30, each: int = 6, *, skill: float = 1.0, seed: int
 
 
 def votes_of(pairs: list[Pair], **changes) -> dict[tuple[str, int], str | None]:
-    config = CommitteeConfig(**{"n": 5, "l2": 5.0} | changes)
+    config = CommitteeSettings(**{"n": 5, "l2": 5.0} | changes)
     committee = Committee(pairs, config, RandomFeatures(), progress=False)
     questions = [question for pair in pairs for question in committee.questions(pair)]
     return {(j.pair_id, j.sample): j.choice for j in committee.answer(questions)}
@@ -99,7 +99,7 @@ def test_a_seed_gives_the_same_votes_and_another_seed_others():
 def test_the_order_of_the_rows_decides_nothing():
     pairs = make_pairs()
     assert votes_of(pairs[::-1]) == votes_of(pairs)
-    names = {Committee(rows, CommitteeConfig(), RandomFeatures()).name for rows in (pairs, pairs[::-1])}
+    names = {Committee(rows, CommitteeSettings(), RandomFeatures()).name for rows in (pairs, pairs[::-1])}
     assert len(names) == 1
 
 
@@ -141,7 +141,7 @@ def test_the_same_response_twice_is_a_tie():
 )
 def test_a_changed_setting_is_another_judge(change):
     pairs = make_pairs(4)
-    base, other = (Committee(pairs, CommitteeConfig(**c), RandomFeatures()).name for c in ({}, change))
+    base, other = (Committee(pairs, CommitteeSettings(**c), RandomFeatures()).name for c in ({}, change))
     assert base != other
     assert base.startswith("committee-")
 
@@ -151,14 +151,16 @@ def test_changed_labels_texts_or_encoder_are_another_judge_and_more_members_are_
     other_encoder = RandomFeatures()
     other_encoder.digest = "1111"
     names = [
-        Committee(pairs, CommitteeConfig(), RandomFeatures()).name,
-        Committee([swapped(pairs[0]), *pairs[1:]], CommitteeConfig(), RandomFeatures()).name,
-        Committee([pairs[0].model_copy(update={"label": "tie"}), *pairs[1:]], CommitteeConfig(), RandomFeatures()).name,
-        Committee(pairs[1:], CommitteeConfig(), RandomFeatures()).name,
-        Committee(pairs, CommitteeConfig(), other_encoder).name,
+        Committee(pairs, CommitteeSettings(), RandomFeatures()).name,
+        Committee([swapped(pairs[0]), *pairs[1:]], CommitteeSettings(), RandomFeatures()).name,
+        Committee(
+            [pairs[0].model_copy(update={"label": "tie"}), *pairs[1:]], CommitteeSettings(), RandomFeatures()
+        ).name,
+        Committee(pairs[1:], CommitteeSettings(), RandomFeatures()).name,
+        Committee(pairs, CommitteeSettings(), other_encoder).name,
     ]
     assert len(set(names)) == 5
-    assert Committee(pairs, CommitteeConfig(n=20), RandomFeatures()).name == names[0]
+    assert Committee(pairs, CommitteeSettings(n=20), RandomFeatures()).name == names[0]
 
 
 def test_fewer_groups_than_folds_still_vote_and_one_group_cannot():
@@ -221,7 +223,7 @@ def test_the_share_of_votes_follows_what_people_prefer(real_data_dir, tmp_path):
             texts = {name: row[name] for name in ("id", "prompt", "response_a", "response_b", "group")}
             votes = Votes(a=row["votes_a"], b=row["votes_b"], tie=row["votes_tie"])
             pairs.append(Pair(**texts, label=generator.choice(named), votes=votes))
-    committee = Committee(pairs, CommitteeConfig(), load_encoder(cache=tmp_path), progress=False)
+    committee = Committee(pairs, CommitteeSettings(), load_encoder(cache=tmp_path), progress=False)
     with JudgmentStore(tmp_path / "judgments.db") as store:
         judge_pairs(pairs, committee, store, progress=False)
         margins = margins_from_judgments(store.judgments(), [pair.id for pair in pairs], allow_missing=True)

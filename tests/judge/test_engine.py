@@ -2,7 +2,6 @@ import pytest
 
 from dissensus.errors import InputError
 from dissensus.judge import JudgmentStore, Question, judge_pairs
-from dissensus.judge import runner as module
 from dissensus.records import Judgment, Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt="q", response_a=f"yes {i}", response_b="no") for i in range(5)]
@@ -42,7 +41,13 @@ def store(tmp_path):
 
 def test_every_question_is_answered_and_counted(store):
     summary = judge_pairs(PAIRS, Counting(), store, progress=False)
-    assert (summary.pairs, summary.made, summary.reused, summary.invalid, summary.failed) == (5, 20, 0, 5, 0)
+    assert (summary.pairs, summary.tally.made, summary.tally.reused, summary.tally.invalid, summary.tally.failed) == (
+        5,
+        20,
+        0,
+        5,
+        0,
+    )
     assert {(j.pair_id, j.sample, j.order) for j in store.judgments()} == {
         (p.id, s, "ab" if s % 2 == 0 else "ba") for p in PAIRS for s in range(4)
     }
@@ -52,14 +57,14 @@ def test_a_second_run_asks_nothing(store):
     judge_pairs(PAIRS, Counting(), store, progress=False)
     again = Counting()
     summary = judge_pairs(PAIRS[::-1], again, store, progress=False)
-    assert (summary.made, summary.reused, again.asked) == (0, 20, [])
+    assert (summary.tally.made, summary.tally.reused, again.asked) == (0, 20, [])
 
 
 def test_only_what_is_missing_is_asked(store):
     judge_pairs(PAIRS[:3], Counting(2), store, progress=False)
     judge = Counting(3)
     summary = judge_pairs(PAIRS, judge, store, progress=False)
-    assert (summary.made, summary.reused) == (9, 6)
+    assert (summary.tally.made, summary.tally.reused) == (9, 6)
     assert {(q.pair.id, q.sample) for q in judge.asked} == {("p0", 2), ("p1", 2), ("p2", 2)} | {
         (name, sample) for name in ("p3", "p4") for sample in range(3)
     }
@@ -67,17 +72,16 @@ def test_only_what_is_missing_is_asked(store):
 
 def test_a_question_that_failed_is_asked_again(store):
     first = judge_pairs(PAIRS, Counting(fails=("p1",)), store, progress=False)
-    assert (first.made, first.failed) == (16, 4)
+    assert (first.tally.made, first.tally.failed) == (16, 4)
     second = Counting()
-    assert judge_pairs(PAIRS, second, store, progress=False).made == 4
+    assert judge_pairs(PAIRS, second, store, progress=False).tally.made == 4
     assert {question.pair.id for question in second.asked} == {"p1"}
 
 
-def test_a_run_that_is_stopped_goes_on_where_it_was(store, monkeypatch):
-    monkeypatch.setattr(module, "_BATCH_ROWS", 3)
+def test_a_run_that_is_stopped_goes_on_where_it_was(store):
     with pytest.raises(KeyboardInterrupt):
         judge_pairs(PAIRS, Counting(stop_after=10), store, progress=False)
-    assert judge_pairs(PAIRS, Counting(), store, progress=False).reused == 9
+    assert judge_pairs(PAIRS, Counting(), store, progress=False).tally.reused == 10
 
 
 def test_two_pairs_of_one_id_are_refused(store):

@@ -20,13 +20,13 @@ from dissensus.judge.store.store import JudgmentStore
 from dissensus.judge.store.verify import verify
 from dissensus.records import Pair
 
-KILLS = 20
+KILLS = 6
 PRICE = Price(0.5, 1.5)
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
-    pairs = [Pair(id=f"p{i}", prompt=f"q{i}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(1000)]
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    pairs = [Pair(id=f"p{i}", prompt=f"q{i}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(300)]
     write_records(tmp_path / "pairs.jsonl", pairs)
     log = tmp_path / "requests.log"
     script = Path(__file__).with_name("stub_server.py")
@@ -35,7 +35,7 @@ def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
     )
     try:
         url = f"http://127.0.0.1:{stub.stdout.readline().split()[1]}"
-        command = [sys.executable, "-m", "dissensus", "judge", str(tmp_path / "pairs.jsonl"), "--judge", "server"]
+        command = [sys.executable, "-m", "dissensus", "judge", "server", str(tmp_path / "pairs.jsonl")]
         command += ["--base-url", f"{url}/v1", "--store", str(tmp_path / "j.db"), "--price", "0.5/1.5", "--quiet"]
         environment = {**os.environ, "DISSENSUS_CACHE": str(tmp_path / "cache")}
         generator = random.Random(0)
@@ -56,14 +56,14 @@ def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
     with JudgmentStore(tmp_path / "j.db") as store:
         (judge,) = store.judges()
         places = Counter((j.pair_id, j.sample, j.order) for j in store.judgments())
-        assert len(places) == 10_000
+        assert len(places) == 3000
         assert set(places.values()) == {1}
         assert verify(store).damaged == 0
         total = spent(store, judge)
     lines = [line.split() for line in log.read_text().splitlines()]
     asked = Counter(digest for sign, digest, *about in lines if sign == ">" and about == ["judgment"])
     repeated = sum(asked.values()) - len(asked)
-    assert len(asked) == 2000
+    assert len(asked) == 600
     assert 0 < repeated <= total.lost <= KILLS * 32
     # What was answered counts as the server counted it; what was lost, at an estimate that is no less.
     billed = PRICE.of(Usage(served["prompt_tokens"], served["completion_tokens"]))

@@ -87,7 +87,7 @@ def test_readings_are_those_of_each_prompt_read_alone(folder, settings):
     answers = by_key(model.answer(asked, None))
     assert len(answers) == len(asked)
     for ask in asked:
-        reading = answers[ask.key].reading
+        reading = answers[ask.key].distribution
         expected, ids = alone(folder, ask)
         wanted = expected[-1][reading.tokens].numpy()
         assert np.abs(np.exp(reading.logprobs) - np.exp(wanted)).max() < 1e-5
@@ -101,7 +101,7 @@ def test_a_reading_holds_the_top_tokens_and_every_token_that_names_a_verdict(tin
     model = LocalModel(str(tiny_judge), device="cpu")
     tokenizer = AutoTokenizer.from_pretrained(tiny_judge)
     (answer,) = model.answer(asks()[:1], None)
-    reading = answer.reading
+    reading = answer.distribution
     expected, _ = alone(tiny_judge, answer.ask)
     order = expected[-1].argsort(descending=True)
     assert reading.tokens[: reading.top].tolist() == order[: reading.top].tolist()
@@ -122,14 +122,14 @@ def test_the_tiny_judge_answers_as_a_judge_does(tiny_judge):
         assert set(answer.replies) <= {"Choice: A", "Choice: B"}
         assert answer.usage.completion_tokens == 4 * 3
     for answer in model.answer(asks(), None):
-        assert answer.reading.is_forced(temperature=1.0, top_p=0.9)
+        assert answer.distribution.is_forced(temperature=1.0, top_p=0.9)
 
 
 def test_layers_spread_over_all_devices_read_the_same(tiny_judge):
     one, spread = (LocalModel(str(tiny_judge), device=device).answer(asks(2), None) for device in ("cpu", "auto"))
     spread = by_key(spread)
     for answer in one:
-        assert np.abs(answer.reading.logprobs - spread[answer.ask.key].reading.logprobs).max() < 1e-4
+        assert np.abs(answer.distribution.logprobs - spread[answer.ask.key].distribution.logprobs).max() < 1e-4
 
 
 def test_common_beginnings_are_read_once(tiny_judge, monkeypatch):
@@ -175,8 +175,8 @@ def test_votes_from_a_reading_are_distributed_as_sampled_replies(mixed_judge, sa
     model = LocalModel(str(mixed_judge), device="cpu")
     ask = dataclasses.replace(asks(1)[1], prompt="Which is better?")
     (exact,) = model.answer([ask], None)
-    assert exact.reading.is_forced(temperature=sampling.temperature, top_p=sampling.top_p)
-    p = verdict_probabilities(exact.reading, temperature=sampling.temperature, top_p=sampling.top_p)
+    assert exact.distribution.is_forced(temperature=sampling.temperature, top_p=sampling.top_p)
+    p = verdict_probabilities(exact.distribution, temperature=sampling.temperature, top_p=sampling.top_p)
     assert p.error == 0
     (sampled,) = model.answer([dataclasses.replace(ask, samples=tuple(range(DRAWS)))], sampling)
     ours, library = counts(sampled.replies, ask.order), counts(generated(mixed_judge, ask, sampling), ask.order)
@@ -184,7 +184,7 @@ def test_votes_from_a_reading_are_distributed_as_sampled_replies(mixed_judge, sa
     expected = np.array([p.b, p.a, p.none])
     assert chi_squared(ours, expected) > 1e-3
     assert chi_squared(library, expected) > 1e-3
-    raw = verdict_probabilities(exact.reading, temperature=1.0, top_p=1.0)
+    raw = verdict_probabilities(exact.distribution, temperature=1.0, top_p=1.0)
     labels = np.array([raw.b, raw.a]) / (raw.a + raw.b)
     for wrong in ([raw.b, raw.a, raw.none], [*labels, 0.0]):
         # Without top-p or temperature; top-p over A and B first. Both keep the two labels, and lose "no winner".
@@ -231,7 +231,7 @@ def test_a_recurrent_model_reads_and_writes_each_prompt_by_itself(tmp_path, make
     model = LocalModel(str(tmp_path / "mamba"), device="cpu")
     for answer in model.answer(asks(2), None):
         expected, _ = alone(tmp_path / "mamba", answer.ask)
-        assert np.abs(answer.reading.logprobs - expected[-1][answer.reading.tokens].numpy()).max() < 1e-4
+        assert np.abs(answer.distribution.logprobs - expected[-1][answer.distribution.tokens].numpy()).max() < 1e-4
     sampling = Sampling(max_tokens=3)
     whole, part = (by_key(model.answer(asks(2, samples=numbers), sampling)) for numbers in (range(4), (1, 3)))
     assert all(part[key].replies == answer.replies[1::2] for key, answer in whole.items())
@@ -241,16 +241,16 @@ def test_a_model_that_chats_first_has_no_forced_prefix(make_judge, tmp_path):
     chatty = {"<|assistant|>": {" the": 24.0, "Choice": 22.0}, "Choice": {":": 25.0}, ":": {" A": 16.0, " B": 16.0}}
     folder = make_judge(tmp_path, follows=chatty, spread=0.0)
     for answer in LocalModel(str(folder), device="cpu").answer(asks(2), None):
-        assert answer.reading.forced == 0
-        assert not answer.reading.is_forced(temperature=1.0, top_p=0.5)
+        assert answer.distribution.forced == 0
+        assert not answer.distribution.is_forced(temperature=1.0, top_p=0.5)
 
 
 def test_a_prefix_that_is_likely_but_not_sure_is_certified_at_its_probability(make_judge, tmp_path):
     often = {"<|assistant|>": {"Choice": 18.0, " the": 16.0}, "Choice": {":": 25.0}, ":": {" A": 16.0, " B": 16.0}}
     folder = make_judge(tmp_path, follows=often, spread=0.0)
     for answer in LocalModel(str(folder), device="cpu").answer(asks(2), None):
-        assert answer.reading.forced == pytest.approx(1 / (1 + np.exp(-2)), abs=0.1)
-        assert not answer.reading.is_forced(temperature=1.0, top_p=0.99)
+        assert answer.distribution.forced == pytest.approx(1 / (1 + np.exp(-2)), abs=0.1)
+        assert not answer.distribution.is_forced(temperature=1.0, top_p=0.99)
 
 
 def test_replies_do_not_depend_on_what_is_sampled_beside_them(tiny_judge):

@@ -111,7 +111,7 @@ def test_importing_twice_adds_nothing_and_a_changed_verdict_is_another_judge(tmp
 
         def made(path, pairs):
             (judge,) = read_published(path, pairs, notice=lambda _: None).values()
-            return judge_pairs(pairs, judge, store, progress=False).made, judge.name
+            return judge_pairs(pairs, judge, store, progress=False).tally.made, judge.name
 
         n, name = made(write(tmp_path, rows), PAIRS[:2])
         # The name does not depend on the pairs asked about, so the rest comes under the same one.
@@ -139,7 +139,7 @@ def test_an_exported_judge_comes_back_as_itself(tmp_path, name):
         assert [before[place].persona for place in sorted(before)] == ["a nurse", "a pilot"] * 2
         export(store, tmp_path / name)
         (again,) = read_published(tmp_path / name, PAIRS).values()
-        assert judge_pairs(PAIRS, again, store, progress=False).made == 0
+        assert judge_pairs(PAIRS, again, store, progress=False).tally.made == 0
         assert again.name == judge.name
         assert {(j.order, j.sample): j for j in again.answer(again.questions(PAIRS[0]))} == before
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from dissensus.errors import JudgeError
-from dissensus.judge.language.backends import BackendConfig, open_backend
-from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.job import AskingOptions
 from dissensus.judge.language.messages import Answer, AskError, Sampling, TooLong, Usage
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
-from dissensus.judge.language.run_model import AskingSummary, ask_model, nothing_judged
+from dissensus.judge.language.plan import LanguageJudge
+from dissensus.judge.language.settings import LanguageSettings, ServerSettings
+from dissensus.judge.runner import ask_model
 from dissensus.judge.server import concurrency, rate_limits
 from dissensus.judge.server.backend import Server, request_body
 from dissensus.judge.server.capabilities import ServerProfile
@@ -25,6 +25,7 @@ from dissensus.judge.server.rate_limits import Breaker
 from dissensus.judge.server.refusals import plain_question
 from dissensus.judge.store.attempts import Ledger, Price, spent
 from dissensus.judge.store.store import JudgmentStore
+from dissensus.judge.summary import Summary
 from dissensus.records import Pair
 
 _spec = importlib.util.spec_from_file_location("stub_server", Path(__file__).with_name("stub_server.py"))
@@ -40,7 +41,7 @@ ONE_EACH = PROFILE.model_copy(update={"several": False})
 
 
 def judge_of(**settings: Any) -> LanguageJudge:
-    return LanguageJudge(LanguageConfig(model="stub", **settings), {"model": "stub", "revision": None, "api": "chat"})
+    return LanguageJudge(LanguageSettings(model="stub", **settings), {"model": "stub", "revision": None, "api": "chat"})
 
 
 def asked(
@@ -50,7 +51,7 @@ def asked(
     profile: ServerProfile = PROFILE,
     judge: LanguageJudge | None = None,
     **options: Any,
-) -> AskingSummary:
+) -> Summary:
     settings = AskingOptions(**{"progress": False, "retries": 2, **options})
     return ask_model(pairs, judge or judge_of(), Server(Endpoint(stub.url), profile), store, settings)
 
@@ -86,7 +87,7 @@ def test_refused_prompts_stop_no_others_wherever_they_stand(store, how, first):
         assert (more.tally.made, more.tally.refused_new) == (12, 0)
         once_more = asked(stub, pairs, store, ONE_EACH, ask_refused=True)
         assert once_more.tally.refused_new == 30
-    assert nothing_judged(again, store) == ""
+    assert again.nothing_judged == ""
 
 
 @pytest.mark.parametrize("mode", ["sample", "exact"])
@@ -180,7 +181,7 @@ def test_an_answer_to_what_was_sent_before_the_refusals_says_nothing_of_them(sto
 
 def test_a_plain_question_is_each_runs_own(store):
     """Under one key, a run whose neighbour asks it at this moment would end as if all were well."""
-    like = judge_of().ask_for(GOOD[0], "ab", "", (0,))
+    like = judge_of().ask(GOOD[0], "ab", "", (0,))
     other = Ledger(store, judge_of().name)
     with other.running(), store.transaction():
         other.claim([(plain_question(judge_of(), like), Usage(), 0.0)])
@@ -214,9 +215,9 @@ def test_where_every_prompt_is_refused_and_a_plain_one_is_not_nothing_was_judged
     with StubServer(StubOptions(flags="azure")) as stub:
         summary = asked(stub, FLAGGED, store, ONE_EACH)
         assert (summary.tally.made, summary.tally.refused) == (0, 30)
-        assert "nothing was judged: the server refused" in nothing_judged(summary, store)
+        assert "nothing was judged: the server refused" in summary.nothing_judged
         again = asked(stub, FLAGGED, store, ONE_EACH)
-        assert "nothing was judged: the server refused" in nothing_judged(again, store)
+        assert "nothing was judged: the server refused" in again.nothing_judged
 
 
 @pytest.mark.parametrize("how", ["withheld", "choice"])
@@ -282,7 +283,7 @@ def test_replies_that_are_cut_are_counted_and_a_run_of_nothing_else_stops_early(
         assert summary.tally.cut == summary.tally.cut_short == summary.tally.made
         assert 0 < summary.tally.made < 200
         assert "cut before it named a winner" in summary.stopped
-        assert "none of the" in nothing_judged(summary, store)
+        assert "none of the" in summary.nothing_judged
         enough = asked(stub, many[:6], store, judge=judge_of(max_tokens=400), concurrency=4)
         assert (enough.tally.made, enough.tally.cut) == (60, 0)
 
@@ -329,7 +330,7 @@ def test_a_prompt_that_was_cut_is_noticed_by_its_count(store, style, words):
     assert (summary.tally.too_long, summary.tally.made) == (2, 60)
 
 
-def waiting(store: JudgmentStore, options: Any, patience: float) -> AskingSummary:
+def waiting(store: JudgmentStore, options: Any, patience: float) -> Summary:
     with StubServer(options) as stub:
         return asked(stub, GOOD, store, patience=patience)
 
@@ -440,7 +441,7 @@ def test_temperature_and_top_p_are_not_both_to_be_had_where_one_is_taken():
 def test_a_sampling_that_cannot_be_had_is_refused_before_anything_is_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("DISSENSUS_CACHE", str(tmp_path))
     with StubServer(StubOptions(takes="reasoning")) as stub, pytest.raises(JudgeError, match="give --top-p 1"):
-        open_backend(BackendConfig(backend="server", base_url=stub.url), "stub", sampling=Sampling())
+        ServerSettings(base_url=stub.url, model="stub").backend()
 
 
 @pytest.mark.parametrize("ignores", [(), ("n",), ("seed",)])
@@ -487,7 +488,7 @@ def test_a_probe_waits_for_a_busy_server_and_not_for_ever(monkeypatch):
 
 
 def test_a_cut_prompt_is_one_that_grows_without_being_counted():
-    ask = judge_of().ask_for(Pair(id="p", prompt="word " * 400, response_a="y", response_b="n"), "ab", "", (0,))
+    ask = judge_of().ask(Pair(id="p", prompt="word " * 400, response_a="y", response_b="n"), "ab", "", (0,))
 
     async def once(stub: Any) -> Any:
         async with Server(Endpoint(stub.url), PROFILE) as server:

@@ -17,16 +17,17 @@ import pytest
 from scipy import stats
 
 from dissensus.errors import InputError, JudgeError
+from dissensus.judge.job import AskingOptions
 from dissensus.judge.language.choice_distribution import verdict_probabilities
-from dissensus.judge.language.job import AskingOptions
 from dissensus.judge.language.messages import Answer, AskError, Outcome, Sampling, TooLong, Usage
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
-from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.language.plan import LanguageJudge
+from dissensus.judge.language.settings import LanguageSettings
+from dissensus.judge.runner import ask_model
 from dissensus.judge.server.backend import Server
 from dissensus.judge.server.capabilities import ServerProfile
 from dissensus.judge.server.failures import ContextExceededError, retry_after
 from dissensus.judge.server.http import Endpoint
-from dissensus.judge.server.openai_format import Step, make_reading
+from dissensus.judge.server.openai_format import Step, make_distribution
 from dissensus.judge.server.probe import cached_probe, probe
 from dissensus.judge.store.attempts import Price, spent
 from dissensus.judge.store.store import JudgmentStore
@@ -44,12 +45,12 @@ KEY = "sk-secret-0123456789"
 
 
 def a_judge(**settings: Any) -> LanguageJudge:
-    return LanguageJudge(LanguageConfig(model="stub", **settings), {"model": "stub", "revision": None, "api": "chat"})
+    return LanguageJudge(LanguageSettings(model="stub", **settings), {"model": "stub", "revision": None, "api": "chat"})
 
 
 def an_ask(samples: int = 5, text: str = "q"):
     pair = Pair(id="p", prompt=text, response_a="yes", response_b="no")
-    return a_judge().ask_for(pair, "ab", "", tuple(range(samples)))
+    return a_judge().ask(pair, "ab", "", tuple(range(samples)))
 
 
 def answer(
@@ -82,17 +83,17 @@ def test_a_reading_is_the_distribution_behind_the_prefix(api):
     truth = stub_server.label_probabilities(sent)
     for outcome in (greedy, behind):
         assert isinstance(outcome, Answer)
-        shares = verdict_probabilities(outcome.reading, temperature=1.0, top_p=1.0)
+        shares = verdict_probabilities(outcome.distribution, temperature=1.0, top_p=1.0)
         assert (shares.a, shares.b, shares.none) == pytest.approx((truth[" A"], truth[" B"], 0.02), abs=1e-6)
-    assert greedy.reading.forced == pytest.approx(0.995)
-    assert math.isnan(behind.reading.forced)
+    assert greedy.distribution.forced == pytest.approx(0.995)
+    assert math.isnan(behind.distribution.forced)
 
 
-def test_sampled_replies_agree_with_the_reading():
+def test_sampled_replies_agree_with_the_distribution():
     ask = an_ask(4000)
     with StubServer(StubOptions()) as stub:
         replies = answer(stub, ask, Sampling(temperature=1.0, top_p=0.9)).replies
-        reading = answer(stub, an_ask(0), None).reading
+        reading = answer(stub, an_ask(0), None).distribution
     shares = verdict_probabilities(reading, temperature=1.0, top_p=0.9)
     counted = Counter(replies)
     seen = [counted["Choice: A"], counted["Choice: B"], counted["Choice: neither"]]
@@ -112,8 +113,8 @@ def test_the_seed_makes_replies_again():
 def test_a_model_that_says_something_else_first_is_read_behind_the_prefix_and_not_certified():
     with StubServer(StubOptions(forced=0.3)) as stub:
         outcome = answer(stub, an_ask(0), None)
-    assert outcome.reading.forced == 0
-    assert verdict_probabilities(outcome.reading, temperature=1.0, top_p=1.0).a > 0.01
+    assert outcome.distribution.forced == 0
+    assert verdict_probabilities(outcome.distribution, temperature=1.0, top_p=1.0).a > 0.01
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_each_fault_is_a_failure_that_may_be_repeated(fault, kind, billed):
         assert len(answer(stub, an_ask(), Sampling()).replies) == 5
 
 
-def test_null_log_probabilities_are_no_reading():
+def test_null_log_probabilities_are_no_distribution():
     with StubServer(StubOptions(schedule="null-logprobs")) as stub, pytest.raises(AskError, match="null log-prob"):
         answer(stub, an_ask(0), None)
 
@@ -275,18 +276,17 @@ def test_an_honest_server_is_believed():
     profile = profile_of(StubOptions(token_ids=True, context=4000))
     assert profile.several
     assert profile.prefill
-    assert profile.seed
     assert profile.temperature
     assert profile.top_p
     assert profile.raw
     assert profile.asked_ids
-    assert (profile.logprobs, profile.context, profile.opening_tokens) == (20, 4000, 1)
+    assert (profile.logprobs, profile.context) == (20, 4000)
     assert profile.label_ids == {" A": 12, " B": 13}
     assert profile.ignored == ()
     assert profile.plan == "greedy"
 
 
-@pytest.mark.parametrize("name", ["n", "logprobs", "seed", "temperature", "top_p", "top_k", "prefill"])
+@pytest.mark.parametrize("name", ["n", "logprobs", "temperature", "top_p", "prefill"])
 def test_a_parameter_that_is_ignored_with_a_200_is_found_out(name):
     profile = profile_of(StubOptions(ignores=(name,)))
     told = {"prefill": "continue_final_message"}.get(name, name)
@@ -337,15 +337,13 @@ def test_scaled_log_probabilities_are_told_from_raw_ones():
     assert profile_of(StubOptions(most_logprobs=5)).logprobs == 5
 
 
-def test_an_opening_token_that_comes_twice_is_seen():
-    assert profile_of(StubOptions(token_ids=True, double_bos=True)).opening_tokens == 2
-
-
 def test_scaled_log_probabilities_are_read_at_temperature_1(tmp_path):
     with StubServer(StubOptions(scaled=True)) as stub:
         outcome = answer(stub, an_ask(0), None, PROFILE.model_copy(update={"raw": False}))
     truth = stub_server.label_probabilities(an_ask(0).prompt)
-    assert verdict_probabilities(outcome.reading, temperature=1.0, top_p=1.0).a == pytest.approx(truth[" A"], abs=1e-6)
+    assert verdict_probabilities(outcome.distribution, temperature=1.0, top_p=1.0).a == pytest.approx(
+        truth[" A"], abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -376,8 +374,8 @@ def test_the_numbers_of_a_context_that_is_too_small_are_read(message, tokens, li
 def test_tokens_of_one_text_that_were_merged_leave_no_false_certainty():
     """18 came of 20: two hide behind others' names, so only what outweighs all that is missing is surely the top."""
     step = Step(" A", math.log(0.6), [(" A", math.log(0.6)), (" B", math.log(0.25)), (" C", math.log(0.01))])
-    assert make_reading(step, 1.0, asked=3).top == 3
-    merged = make_reading(step, 1.0, asked=20)
+    assert make_distribution(step, 1.0, asked=3).top == 3
+    merged = make_distribution(step, 1.0, asked=20)
     assert merged.top == 2
     assert verdict_probabilities(merged, temperature=1.0, top_p=0.95).error > 0.001
 
@@ -400,7 +398,7 @@ def test_a_server_with_every_fault_at_once_gives_every_judgment_once(tmp_path, m
         options = AskingOptions(progress=False, price=Price(1.0, 2.0), retries=8)
         summary = ask_model(PAIRS[:20], judge, backend, store, options)
         assert (summary.tally.failed, summary.mode) == (0, mode)
-        made = list(store.readings()) if mode == "exact" else list(store.judgments())
+        made = list(store.distributions()) if mode == "exact" else list(store.judgments())
         assert len(made) == (40 if mode == "exact" else 200)
         assert len({(m.pair_id, m.order, getattr(m, "sample", 0)) for m in made}) == len(made)
         assert summary.tally.retries > 1

@@ -12,7 +12,8 @@ import pytest
 import dissensus
 from dissensus.errors import InputError, OutputError
 from dissensus.judge import JudgmentStore, judgment_key
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
+from dissensus.judge.language.plan import LanguageJudge
+from dissensus.judge.language.settings import LanguageSettings
 from dissensus.records import Judgment, Pair
 
 
@@ -179,7 +180,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_an_older_store_gets_the_right_votes_of_what_was_paid_for(tmp_path):
     """Version 2 kept ties without a choice and took first guesses in thoughts for verdicts."""
     path = tmp_path / "judgments.db"
-    model = LanguageJudge(LanguageConfig(model="m"), {})
+    model = LanguageJudge(LanguageSettings(model="m"), {})
     replies = {
         "Guess:\n\nChoice: B\n</think>\nChoice: A": ("b", "a"),
         "Choice: A tie.": ("a", None),

@@ -17,15 +17,17 @@ from click.testing import CliRunner
 from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
 from dissensus.files import read_records
-from dissensus.judge.language.choice_distribution import Reading
-from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.job import AskingOptions
+from dissensus.judge.language.choice_distribution import ChoiceDistribution
 from dissensus.judge.language.messages import Answer
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge, Planned
-from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.language.plan import LanguageJudge, Planned
+from dissensus.judge.language.settings import LanguageSettings
+from dissensus.judge.runner import ask_model
 from dissensus.judge.store.attempts import State
-from dissensus.judge.store.export import RawReading, export, export_data_set
+from dissensus.judge.store.export import RawDistribution, export, export_data_set
+from dissensus.judge.store.keys import content_key, content_of, judgment_key
 from dissensus.judge.store.schema import VERSION
-from dissensus.judge.store.store import JudgmentStore, content_key, content_of, judgment_key
+from dissensus.judge.store.store import JudgmentStore
 from dissensus.judge.store.verify import recover, verify
 from dissensus.records import Judgment, Pair
 
@@ -48,14 +50,14 @@ class Model:
     def answer(self, asks, sampling):
         for ask in asks:
             if sampling is None:
-                reading = Reading(np.log([0.7, 0.3]), "AB", 2, 2, forced=1.0, tokens=np.array([5, 6]))
-                yield Answer(ask, reading=reading)
+                reading = ChoiceDistribution(np.log([0.7, 0.3]), "AB", 2, 2, forced=1.0, tokens=np.array([5, 6]))
+                yield Answer(ask, distribution=reading)
             else:
                 yield Answer(ask, tuple(f"Choice: {'AB'[sample % 2]}" for sample in ask.samples))
 
 
 def fill(path: Path, mode: str = "sample") -> LanguageJudge:
-    judge = LanguageJudge(LanguageConfig(model="fake", mode=mode), Model.identity)
+    judge = LanguageJudge(LanguageSettings(model="fake", mode=mode), Model.identity)
     with JudgmentStore(path) as store:
         ask_model(PAIRS, judge, Model(), store, AskingOptions(progress=False))
     return judge
@@ -87,7 +89,7 @@ def test_a_whole_store_verifies(tmp_path: Path) -> None:
     fill(tmp_path / "judgments.db", "exact")
     with JudgmentStore(tmp_path / "judgments.db") as store:
         found = verify(store)
-    assert (found.judgments, found.readings, found.damaged) == (3000, 600, 0)
+    assert (found.judgments, found.distributions, found.damaged) == (3000, 600, 0)
     assert found.verified == 3602  # with the two judges
     assert list(found.unverifiable) == ["of attempts and runs, which change and have no checksum"]
 
@@ -97,7 +99,7 @@ def test_a_whole_store_verifies(tmp_path: Path) -> None:
     [
         ("UPDATE judgments SET choice = 'b' WHERE pair_id = 'p5' AND sample = 0 AND choice = 'a'", "is not b"),
         ("UPDATE judgments SET content = 'x' WHERE pair_id = 'p5' AND sample = 0", "its key is not that of its row"),
-        ("UPDATE readings SET reading = x'00' WHERE pair_id = 'p5' AND shown = 'ab'", "no reading"),
+        ("UPDATE readings SET reading = x'00' WHERE pair_id = 'p5' AND shown = 'ab'", "no choice distribution"),
     ],
 )
 def test_a_row_that_was_tampered_with_is_found(tmp_path: Path, change: str, problem: str) -> None:
@@ -161,9 +163,9 @@ def test_judgments_and_readings_are_exported_and_read_back(tmp_path: Path) -> No
     fill(tmp_path / "judgments.db", "exact")
     with JudgmentStore(tmp_path / "judgments.db") as store:
         assert export(store, tmp_path / "judgments.parquet", judge=judge.name) == 3000
-        assert export(store, tmp_path / "readings.jsonl", readings=True) == 600
+        assert export(store, tmp_path / "readings.jsonl", distributions=True) == 600
         assert list(read_records(tmp_path / "judgments.parquet", Judgment)) == list(store.judgments())
-    reading = next(read_records(tmp_path / "readings.jsonl", RawReading))
+    reading = next(read_records(tmp_path / "readings.jsonl", RawDistribution))
     assert np.exp(reading.logprobs) == pytest.approx([0.7, 0.3])
     assert (reading.verdicts, reading.tokens, reading.forced) == ("AB", (5, 6), 1.0)
 
@@ -194,7 +196,7 @@ class Damaged:
     """A store of three kinds of judges as a killed process leaves it: the last fifth is in its log alone."""
 
     def __init__(self, folder: Path) -> None:
-        judge = LanguageJudge(LanguageConfig(model="fake", n=1), Model.identity)
+        judge = LanguageJudge(LanguageSettings(model="fake", n=1), Model.identity)
         self.judgments: list[Judgment] = []
         store = JudgmentStore(folder / "growing.db")
         store.register(judge.name, judge.settings())
@@ -312,7 +314,7 @@ def test_rows_of_older_stores_are_saved(tmp_path: Path) -> None:
 def test_recovered_rows_of_an_older_store_say_what_they_say_in_one_that_is_opened(tmp_path: Path) -> None:
     """Ties had no choice of their own then, and replies of language models were read by other rules."""
     path, pair = tmp_path / "old.db", PAIRS[0]
-    model = LanguageJudge(LanguageConfig(model="m", n=2), {})
+    model = LanguageJudge(LanguageSettings(model="m", n=2), {})
     content = content_of(pair)
     said = [
         Judgment(pair_id=pair.id, judge="votes-1", sample=i, choice=c, reply=c or "tie")
@@ -365,11 +367,11 @@ def test_recovery_that_is_killed_leaves_nothing_that_passes_for_a_store(damaged:
     path, out = tmp_path / "cut.db", tmp_path / "saved.db"
     path.write_bytes(damaged.whole[: len(damaged.whole) // 2])
     work = (
-        "import itertools, os, sys\nfrom pathlib import Path\nfrom dissensus.judge import pages, upkeep\n"
-        "rows = pages.PageReader.rows\n"
+        "import itertools, os, sys\nfrom pathlib import Path\nfrom dissensus.judge.store import salvage, verify\n"
+        "rows = salvage.PageReader.rows\n"
         "def killed(self):\n"
         "    yield from itertools.islice(rows(self), int(sys.argv[3]))\n    os.kill(os.getpid(), 9)\n"
-        "pages.PageReader.rows = killed\nupkeep.recover(Path(sys.argv[1]), Path(sys.argv[2]))"
+        "salvage.PageReader.rows = killed\nverify.recover(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     for count in (0, 300):
         done = subprocess.run([sys.executable, "-c", work, str(path), str(out), str(count)], check=False)
@@ -431,7 +433,7 @@ def test_rows_without_a_checksum_are_counted_as_such(tmp_path: Path) -> None:
 def test_a_row_without_a_checksum_is_never_verified_and_its_reply_has_its_choice(
     tmp_path: Path, choice: str | None, reply: str, problem: str
 ) -> None:
-    judge = LanguageJudge(LanguageConfig(model="fake"), Model.identity)
+    judge = LanguageJudge(LanguageSettings(model="fake"), Model.identity)
     said = Judgment(pair_id="p0", judge=judge.name, sample=0, choice=choice, reply=reply)
     content = content_of(PAIRS[0])
     with JudgmentStore(tmp_path / "judgments.db") as store:

@@ -107,11 +107,11 @@ def asks(samples=()):
 
 def test_readings_are_those_of_the_local_backend(vllm, tiny_judge):
     local = {
-        answer.ask.key: answer.reading for answer in LocalModel(str(tiny_judge), device="cpu").answer(asks(), None)
+        answer.ask.key: answer.distribution for answer in LocalModel(str(tiny_judge), device="cpu").answer(asks(), None)
     }
     model = VllmModel(str(tiny_judge))
     for answer in model.answer(asks(), None):
-        ours, theirs = answer.reading, local[answer.ask.key]
+        ours, theirs = answer.distribution, local[answer.ask.key]
         assert ours.tokens.tolist() == theirs.tokens[:20].tolist()
         assert ours.verdicts == theirs.verdicts[:20]
         assert np.abs(np.exp(ours.logprobs) - np.exp(theirs.logprobs[:20])).max() < 1e-5
@@ -126,8 +126,8 @@ def test_a_model_that_chats_first_is_led_to_the_prefix_and_not_certified(vllm, m
     chatty = {"<|assistant|>": {" the": 24.0, "Choice": 22.0}, "Choice": {":": 25.0}, ":": {" A": 16.0, " B": 15.0}}
     folder = make_judge(tmp_path, follows=chatty, spread=0.0)
     for answer in VllmModel(str(folder)).answer(asks()[:2], None):
-        assert answer.reading.forced == 0
-        assert answer.reading.verdicts[:2] == "AB"
+        assert answer.distribution.forced == 0
+        assert answer.distribution.verdicts[:2] == "AB"
 
 
 def test_replies_depend_on_the_seed_the_ask_and_their_number_alone(vllm, tiny_judge):

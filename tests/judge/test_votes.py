@@ -31,7 +31,10 @@ def test_a_label_that_was_not_drawn_from_the_votes_is_none_of_them():
     assert choices(pair(2, 2, label="tie", drawn=None)) == ["a", "a", "b", "b"]
     assert choices(pair(2, 1, label="a", drawn=None), label_is_a_vote=True) == ["a", "b"]
     judge = HumanVotes([pair(2, 1, label="a", name="one", drawn=None), pair(2, 1, label="a", name="two")])
-    assert (judge.left_out, judge.counted_whole) == (1, 1)
+    assert [note.partition(";")[0] for note in judge.notes] == [
+        "left out of the votes of 1 pairs: it was drawn from them",
+        "none of the votes of 1 pairs, which all count",
+    ]
 
 
 def test_the_votes_are_judged_without_the_one_that_is_the_label():
@@ -46,7 +49,7 @@ def test_a_tie_is_half_a_vote_for_each(tmp_path):
     with JudgmentStore(tmp_path / "judgments.db") as store:
         summary = judge_pairs([judged], HumanVotes([judged]), store, progress=False)
         (margin,) = margins_from_judgments(store.judgments(), ["p"])
-    assert (summary.made, summary.invalid) == (7, 0)
+    assert (summary.tally.made, summary.tally.invalid) == (7, 0)
     assert (margin.n_judgments, margin.n_invalid) == (7, 0)
     assert margin.preference_a == pytest.approx((2 + 4 / 2) / 7)
 

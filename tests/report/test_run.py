@@ -9,9 +9,10 @@ from dissensus.cli.report import command
 from dissensus.errors import InputError
 from dissensus.files import write_json, write_records
 from dissensus.judge import JudgmentStore
-from dissensus.judge.language.choice_distribution import Reading
+from dissensus.judge.language.choice_distribution import ChoiceDistribution
 from dissensus.judge.position_bias import position_bias
-from dissensus.judge.store.store import StoredReading, content_key, content_of
+from dissensus.judge.store.keys import content_key, content_of
+from dissensus.judge.store.store import StoredDistribution
 from dissensus.records import Judgment, Pair, Votes
 from dissensus.report.folder.run_reader import load_run
 from dissensus.report.page import write_report
@@ -147,18 +148,18 @@ def test_a_position_bias_is_of_the_run_s_pairs_and_not_of_the_whole_store(folder
         for pair in pairs:
             for order in ("ab", "ba"):
                 a = share()
-                reading = Reading(np.log([a, 0.99 - a]), "AB", 2, 2)
-                row = StoredReading(pair.id, "j-1", content_of(pair), order, "", reading)
+                reading = ChoiceDistribution(np.log([a, 0.99 - a]), "AB", 2, 2)
+                row = StoredDistribution(pair.id, "j-1", content_of(pair), order, "", reading)
                 rows.append((content_key("j-1", row.content, order, ""), row))
         with JudgmentStore(path) as store:
-            store.insert_readings(rows)
+            store.insert_distributions(rows)
 
     fill(tmp_path / "alone.db", own, lambda: 0.1 + 0.8 * rng.random())
     with JudgmentStore(tmp_path / "alone.db") as store:
-        rows = [(content_key("j-1", row.content, row.order, ""), row) for row in store.readings()]
+        rows = [(content_key("j-1", row.content, row.order, ""), row) for row in store.distributions()]
         expected = position_bias(store, "j-1")
     with JudgmentStore(folder / "judgments.db") as store:
-        store.insert_readings(rows)
+        store.insert_distributions(rows)
     fill(folder / "judgments.db", foreign, lambda: 0.98)
     (found,) = load_run(folder).judged.judges
     assert 0 < expected.flips < 20

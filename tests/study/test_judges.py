@@ -11,16 +11,19 @@ import pytest
 from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import read_pairs, read_records, write_records
 from dissensus.judge import HumanVotes, judge_pairs
-from dissensus.judge.language.job import AskingOptions
+from dissensus.judge.job import AskingOptions
 from dissensus.judge.language.messages import Answer, Ask, AskError, Sampling
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge
-from dissensus.judge.language.run_model import ask_model
+from dissensus.judge.language.plan import LanguageJudge
+from dissensus.judge.language.settings import LanguageSettings, LocalSettings, ServerSettings
 from dissensus.judge.local.transformers import LocalModel
+from dissensus.judge.runner import ask_model
 from dissensus.judge.store.store import JudgmentStore
 from dissensus.records import Margin, Pair
 from dissensus.simulate import SimulationConfig, simulate
+from dissensus.steps import judge as judge_step
 from dissensus.study import StudyConfig, load_study, run_study
-from dissensus.study.judge_stage import ModelJudge, make_judgments, recall
+
+pytestmark = pytest.mark.usefixtures("no_training")
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def test_a_study_asks_a_language_model_and_asks_nothing_twice(tmp_path, tiny_ber
     assert not any("made" in line for line in again if "judge: " in line)
     assert {m.n_judgments + m.n_invalid for m in read_records(tmp_path / "run" / "margins.parquet", Margin)} == {6}
     assert "1" in str(said)
-    otherwise = {"concurrency": 3, "timeout": 7.0, "device": "cpu", "price_prompt": 1.0, "max_cost": 5.0}
+    otherwise = {"device": "cpu", "take_over": True}
     kept = run(tmp_path / "run", tiny_bert, pairs, {**judge, "votes": "drawn", "n": 6, **otherwise})
     assert all("unchanged, kept" in line for line in kept)
 
@@ -91,11 +94,13 @@ class Picky:
 
 def test_what_a_judge_refused_or_could_not_say_is_counted_and_a_study_of_nothing_ends(tmp_path, monkeypatch):
     rows = [Pair(id=f"p{i}", prompt=f"q{i}!", response_a="yes", response_b="no") for i in range(6)]
-    judging = ModelJudge(name="server", model="picky", base_url="http://127.0.0.1:1/v1")
+    judging = ServerSettings(model="picky", base_url="http://127.0.0.1:1/v1")
 
     def asked(backend: Picky, store: str) -> dict[str, Any]:
-        monkeypatch.setattr("dissensus.judge.language.backends.open_backend", lambda *_, **__: (backend, "picky"))
-        return make_judgments(judging, rows, tmp_path / store, pairs_file="", drawn_label=False, progress=False)
+        monkeypatch.setattr(ServerSettings, "backend", lambda _: (backend, "picky"))
+        summary = judge_step.run(judging, rows, tmp_path / store, progress=False)
+        summary.check_complete()
+        return summary.counts()
 
     counts = asked(Picky("Choice: A", refuses="q3!", cut=True), "some.db")
     expected = {"made": 50, "refused": 10, "cut": 50, "cut_short": 0, "invalid": 0, "too_long": 0}
@@ -109,7 +114,7 @@ def test_what_a_judge_refused_or_could_not_say_is_counted_and_a_study_of_nothing
 def test_a_study_uses_a_store_that_was_filled_before(tmp_path, tiny_bert, tiny_judge, pairs):
     rows = list(read_pairs(pairs))
     model = LocalModel(str(tiny_judge), device="cpu")
-    judge = LanguageJudge(LanguageConfig(model="tiny", mode="exact"), model.identity)
+    judge = LanguageJudge(LanguageSettings(model="tiny", mode="exact"), model.identity)
     with JudgmentStore(tmp_path / "j.db") as store:
         ask_model(rows, judge, model, store, AskingOptions(progress=False))
     settings = {"name": "store", "store": str(tmp_path / "j.db"), "judge": "tiny", "top_p": 1.0, "n": 20}
@@ -124,20 +129,20 @@ def test_a_study_uses_a_store_that_was_filled_before(tmp_path, tiny_bert, tiny_j
 def test_judges_of_one_model_keep_their_own_settings(tmp_path, tiny_judge, pairs):
     """What can be changed afterwards is not in a judge's name, so the store knows the last one's settings alone."""
     rows = list(read_pairs(pairs))
-    common = {"name": "local", "model": str(tiny_judge), "mode": "exact", "device": "cpu"}
-    one = ModelJudge(**common, n=10, top_p=0.9)
-    two = ModelJudge(**common, n=3, top_p=1.0, order="ab")
+    common = {"model": str(tiny_judge), "mode": "exact", "device": "cpu"}
+    one = LocalSettings(**common, n=10, top_p=0.9)
+    two = LocalSettings(**common, n=3, top_p=1.0, order="ab")
 
     def asked(judging):
-        return make_judgments(judging, rows, tmp_path / "j.db", pairs_file="", drawn_label=False, progress=False)
+        return judge_step.run(judging, rows, tmp_path / "j.db", progress=False).judge
 
     def recalled(judging, name):
-        with JudgmentStore(tmp_path / "j.db", create=False) as store:
-            return sorted(recall(judging, store, name, rows).judgments(), key=lambda j: (j.pair_id, j.sample))
+        found = judge_step.judgments(judging, name, rows, tmp_path / "j.db")
+        return sorted(found, key=lambda j: (j.pair_id, j.sample))
 
-    name = asked(one)["judge"]
+    name = asked(one)
     first = recalled(one, name)
-    assert asked(two)["judge"] == name
+    assert asked(two) == name
     assert recalled(one, name) == first
     assert len(first) == 10 * len(rows)
     assert {(j.order, j.sample) for j in recalled(two, name)} == {("ab", 0), ("ab", 1), ("ab", 2)}
@@ -145,19 +150,13 @@ def test_judges_of_one_model_keep_their_own_settings(tmp_path, tiny_judge, pairs
 
 def test_judges_of_one_model_that_differ_in_their_personas_keep_their_own_judgments(tmp_path, monkeypatch):
     rows = [Pair(id=f"p{i}", prompt=f"q{i}!", response_a="yes", response_b="no") for i in range(4)]
-    monkeypatch.setattr(
-        "dissensus.judge.language.backends.open_backend", lambda *_, **__: (Picky("Choice: A"), "picky")
-    )
-    common = {"name": "server", "model": "picky", "base_url": "http://127.0.0.1:1/v1", "n": 4}
-    judges = [ModelJudge(**common, personas=[f"You are {age}."]) for age in ("young", "old")]
-    names = [
-        make_judgments(judging, rows, tmp_path / "j.db", pairs_file="", drawn_label=False, progress=False)["judge"]
-        for judging in judges
-    ]
-    with JudgmentStore(tmp_path / "j.db", create=False) as store:
-        for judging, name in zip(judges, names, strict=True):
-            said = list(recall(judging, store, name, rows).judgments())
-            assert (len(said), {j.persona for j in said}) == (4 * len(rows), set(judging.personas))
+    monkeypatch.setattr(ServerSettings, "backend", lambda _: (Picky("Choice: A"), "picky"))
+    common = {"model": "picky", "base_url": "http://127.0.0.1:1/v1", "n": 4}
+    judges = [ServerSettings(**common, personas=[f"You are {age}."]) for age in ("young", "old")]
+    names = [judge_step.run(judging, rows, tmp_path / "j.db", progress=False).judge for judging in judges]
+    for judging, name in zip(judges, names, strict=True):
+        said = judge_step.judgments(judging, name, rows, tmp_path / "j.db")
+        assert (len(said), {j.persona for j in said}) == (4 * len(rows), set(judging.personas))
 
 
 def test_a_store_that_was_lost_is_filled_again_for_every_judge(tmp_path, tiny_bert, pairs):
@@ -195,7 +194,7 @@ def test_published_verdicts_become_margins(tmp_path, tiny_bert, pairs):
     run(tmp_path / "run", tiny_bert, pairs, {"name": "published", "judge": "gpt4", "file": str(file)})
     margins = list(read_records(tmp_path / "run" / "margins.parquet", Margin))
     assert {(m.margin, m.n_judgments) for m in margins} == {(0.0, 2), (1.0, 2)}
-    with pytest.raises(InputError, match=r"no verdicts of a judge 'claude'; it has: gpt4"):
+    with pytest.raises(InputError, match=r"no verdicts of a judge 'claude' on these pairs \(.*: has gpt4\)"):
         run(tmp_path / "run", tiny_bert, pairs, {"name": "published", "judge": "claude", "file": str(file)})
 
 
@@ -205,7 +204,7 @@ def test_a_judge_that_is_none_and_a_setting_that_is_none_are_named(tmp_path):
     with pytest.raises(ConfigError, match=r"judge.top_q: unknown setting; did you mean 'top_p'"):
         load_study(study)
     study.write_text("pairs: p\nbaseline: m\nmodels: {m: {}}\njudge: {name: server, model: m, max_cost: 5}\n")
-    with pytest.raises(ConfigError, match="give price_prompt and price_reply"):
+    with pytest.raises(ConfigError, match="judge: max_cost: nothing costs anything without a price"):
         load_study(study)
     study.write_text("pairs: p\nbaseline: m\nmodels: {m: {}}\njudge: {name: gpt}\n")
     with pytest.raises(ConfigError, match="committee"):

@@ -15,6 +15,8 @@ from dissensus.records import Judgment, Pair
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.study import StudyConfig, run_study
 
+pytestmark = pytest.mark.usefixtures("no_training")
+
 
 def _simulated(folder: Path, name: str, *, seed: int, judges: bool = False) -> Path:
     """Write pairs that name no data set, perhaps with verdicts of a judge that agrees with most people."""
@@ -100,7 +102,7 @@ def test_published_verdicts_are_found_in_whichever_set_has_them(tmp_path: Path, 
 
 def test_a_judge_without_a_verdict_is_an_error_only_where_it_was_asked_for(tmp_path: Path, tiny_bert: Path):
     settings = _settings(tmp_path, tiny_bert, test_judges=[{"name": "published", "judge": "gpt5"}])
-    with pytest.raises(InputError, match=r"no verdicts of 'gpt5' on the test pairs .*other.jsonl: has gpt4"):
+    with pytest.raises(InputError, match=r"no verdicts of a judge 'gpt5' on these pairs .*other.jsonl: has gpt4"):
         _run(settings, tmp_path / "run")
     quiet = {**_settings(tmp_path, tiny_bert), "allow_missing": True}
     _simulated(tmp_path, "own", seed=0, judges=True)

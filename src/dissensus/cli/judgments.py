@@ -1,4 +1,4 @@
-"""``dissensus judgments``: what a store holds, whether it is whole, and in and out of it."""
+"""``dissensus judgments``: the judgments of a store: listed, verified, exported, imported and compared."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def list_judges(store: Path) -> None:
 @command.command()
 @_STORE
 def verify(store: Path) -> None:
-    """Check that a store is whole: pages, keys, checksums, and that each choice is what its reply says."""
+    """Check a store: pages, keys, checksums, and that each choice is what its reply says."""
     from dissensus.judge.store.verify import verify as check
 
     with _open(store) as opened:
         found = check(opened)
     click.echo(f"judgments  {found.judgments:,}")
-    click.echo(f"readings   {found.readings:,}")
+    click.echo(f"distributions {found.distributions:,}")
     for problem in found.problems:
         click.echo(f"problem    {problem}")
     if found.damaged:
@@ -76,9 +76,11 @@ def recover(store: Path, out: Path) -> None:
 @_STORE
 @_JUDGE
 @click.option("--out", type=Output(), required=True, help="A file, or a folder with --hub.")
-@click.option("--readings", is_flag=True, help="The raw log-probabilities of judges in mode exact instead.")
+@click.option(
+    "--distributions", "--readings", is_flag=True, help="The raw log-probabilities of judges in mode exact instead."
+)
 @click.option("--hub", is_flag=True, help="A folder with a card, ready to be pushed to the Hub.")
-def export(store: Path, judge_name: str | None, out: Path, readings: bool, hub: bool) -> None:
+def export(store: Path, judge_name: str | None, out: Path, distributions: bool, hub: bool) -> None:
     """Write judgments to .parquet, .jsonl(.gz) or .csv, or to a folder that load_dataset reads."""
     from dissensus.judge.store import export as exporting
     from dissensus.judge.store.query import choose_judge
@@ -89,8 +91,8 @@ def export(store: Path, judge_name: str | None, out: Path, readings: bool, hub: 
             for part, count in exporting.export_data_set(opened, out, judge=judge).items():
                 click.echo(f"{part:<10} {count:,} rows in {out}")
             return
-        count = exporting.export(opened, out, judge=judge, readings=readings)
-    click.echo(f"written    {count:,} {'readings' if readings else 'judgments'} to {out}")
+        count = exporting.export(opened, out, judge=judge, distributions=distributions)
+    click.echo(f"written    {count:,} {'choice distributions' if distributions else 'judgments'} to {out}")
 
 
 @command.command(name="import")
@@ -123,7 +125,7 @@ def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str 
         judges = {judge_name: judges[judge_name]}
     with JudgmentStore(store) as opened:
         for judge in judges.values():
-            done = judge_pairs(rows, judge, opened, progress=False)
+            done = judge_pairs(rows, judge, opened, progress=False).tally
             click.echo(f"{judge.name}: {done.made:,} new, {done.reused:,} already in {store}")
 
 
@@ -181,7 +183,7 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
     if personas := config.get("personas"):
         click.echo(f"  personas   {len(personas):,}: {personas[0][:60]}{', …' if len(personas) > 1 else ''}")
     if exact:
-        click.echo(f"  readings   {count:,}")
+        click.echo(f"  judgments  {count:,} choice distributions")
     else:
         (row,) = store.rows(
             "SELECT COUNT(DISTINCT pair_id), SUM(choice IS NULL) FROM judgments WHERE judge = ?", (judge,)
@@ -189,9 +191,8 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
         click.echo(f"  judgments  {count:,} of {row[0]:,} pairs, {row[1] / count:.1%} name no winner")
     options = {"temperature": config["temperature"], "top_p": config["top_p"]} if exact else {}
     bias = position_bias(store, judge, **options)
-    if bias.first is not None:
-        flips = f"; {bias.flip_share:.1%} of {bias.compared:,} verdicts flip on a swap" if bias.compared else ""
-        click.echo(f"  position   first shown wins {bias.first:.1%}{flips}")
+    if words := bias.in_words():
+        click.echo(f"  position   {words}")
     cost = spent(store, judge)
     if cost.attempts:
         tokens = f"{cost.prompt_tokens:,} + {cost.completion_tokens:,} tokens"

@@ -1,18 +1,46 @@
-"""Judges, and the store that keeps their judgments."""
+"""Judges, and the store that keeps their judgments.
 
-from dissensus.judge.committee import Committee, CommitteeConfig
-from dissensus.judge.runner import Judge, JudgeSummary, Question, judge_pairs
-from dissensus.judge.store.store import JudgmentStore, judgment_key
-from dissensus.judge.votes import HumanVotes
+Each name is imported when it is used: a command line is read without what judges.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dissensus.judge.committee import Committee
+    from dissensus.judge.kinds import CommitteeSettings
+    from dissensus.judge.runner import Judge, Question, judge_pairs
+    from dissensus.judge.store.keys import judgment_key
+    from dissensus.judge.store.store import JudgmentStore
+    from dissensus.judge.summary import Summary
+    from dissensus.judge.votes import HumanVotes
+
+_HOMES = {
+    "Committee": "committee",
+    "CommitteeSettings": "kinds",
+    "HumanVotes": "votes",
+    "Judge": "runner",
+    "JudgmentStore": "store.store",
+    "Question": "runner",
+    "Summary": "summary",
+    "judge_pairs": "runner",
+    "judgment_key": "store.keys",
+}
 
 __all__ = [
     "Committee",
-    "CommitteeConfig",
+    "CommitteeSettings",
     "HumanVotes",
     "Judge",
-    "JudgeSummary",
     "JudgmentStore",
     "Question",
+    "Summary",
     "judge_pairs",
     "judgment_key",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

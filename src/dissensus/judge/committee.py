@@ -1,4 +1,4 @@
-"""A committee of small reward models that disagree where people do: a judge that needs no language model.
+"""Committees of small reward models that disagree where people do: a judge that needs no language model.
 
 Each member is a Bradley-Terry head on the frozen features of an encoder. It learns from a bootstrap of the labels of
 other groups and casts one vote on pairs it never saw.
@@ -14,35 +14,16 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from dissensus.errors import JudgeError
 from dissensus.hashing import short_digest
+from dissensus.judge.kinds import CommitteeSettings
 from dissensus.judge.runner import Question
 from dissensus.records import Judgment, Pair, plain_text
 from dissensus.stats.resampling.clusters import number_labels
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
-
-
-class CommitteeConfig(BaseModel):
-    """The settings of a committee."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    n: PositiveInt = 10
-    """Members that vote on each pair. More members leave the votes of the first ones as they are."""
-    folds: int = Field(default=5, ge=2)
-    """Parts that the groups are dealt into; fewer where there are fewer groups."""
-    encoder: str = "minilm"
-    max_length: int = Field(default=256, ge=8)
-    """Tokens that the encoder reads of a prompt and a response."""
-    feature_share: float = Field(default=0.5, gt=0, le=1)
-    """Share of the encoder's features that each member sees, drawn anew for each."""
-    l2: PositiveFloat = 300.0
-    """Strength of the penalty l2/2 |w|^2 on heads that see standardised features, beside a loss summed over pairs."""
-    seed: int = Field(default=0, ge=0)
 
 
 class FeatureSource(Protocol):
@@ -75,7 +56,7 @@ class Committee:
     """
 
     def __init__(
-        self, pairs: Iterable[Pair], config: CommitteeConfig, encoder: FeatureSource, *, progress: bool = True
+        self, pairs: Iterable[Pair], config: CommitteeSettings, encoder: FeatureSource, *, progress: bool = True
     ) -> None:
         self._pairs = sorted(pairs, key=lambda pair: pair.id)
         self._config = config
@@ -171,7 +152,7 @@ class Committee:
         if not labelled.any():
             raise JudgeError(
                 "no pair has a label 'a' or 'b' for the committee to learn from; give labelled pairs, or use "
-                "--judge votes where pairs have votes"
+                "the judge votes where pairs have votes"
             )
         if len(np.unique(self._folds[labelled])) < 2:
             raise JudgeError(
@@ -183,7 +164,7 @@ class Committee:
         """Hash all that decides the votes: settings (but n), encoder, and every pair with its group and label."""
         blob = json.dumps(
             [
-                self._config.model_dump(exclude={"n", "encoder"}),
+                self._config.model_dump(exclude={"name", "n", "encoder"}),
                 self._encoder.digest,
                 [
                     (p.id, p.group, p.label, plain_text(p.prompt), plain_text(p.response_a), plain_text(p.response_b))

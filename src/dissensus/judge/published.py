@@ -1,4 +1,4 @@
-"""Verdicts that others published, as judges: language models that were asked elsewhere, read from a file.
+"""Published verdicts as judges: what language models said that were asked elsewhere, read from a file.
 
 Two layouts are told apart by their columns. All verdicts are in the pair's own terms: 1 is response a, 0 is response b
 and 0.5 a tie.
@@ -39,7 +39,7 @@ from dissensus.files.rows.columns import Notice
 from dissensus.files.source import print_notice
 from dissensus.hashing import short_digest
 from dissensus.judge.runner import Question
-from dissensus.judge.store.store import content_of
+from dissensus.judge.store.keys import content_of
 from dissensus.records import Judgment, Label, Order, Pair, content_id
 
 _TEXTS = ("prompt", "response_a", "response_b")

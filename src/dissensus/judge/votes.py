@@ -1,4 +1,4 @@
-"""People as the judge: each pair's own votes, other than one that became its label.
+"""People's votes as a judge: each pair's own votes, other than one that became its label.
 
 This is what the paper calls gold margins.
 """
@@ -28,21 +28,20 @@ class HumanVotes:
 
     def __init__(self, pairs: Iterable[Pair], *, label_is_a_vote: bool | None = None) -> None:
         self._votes: dict[str, list[Label]] = {}
-        self.left_out = 0
-        """Pairs whose label was left out of their votes."""
-        self.counted_whole = 0
-        """Pairs with a label whose votes all count."""
+        left_out = counted_whole = 0
         for pair in pairs:
             is_a_vote = bool(pair.label_is_a_vote if label_is_a_vote is None else label_is_a_vote)
             self._votes[pair.id] = _remaining(pair, label_is_a_vote=is_a_vote)
             if pair.votes is not None and pair.label is not None:
-                self.left_out += is_a_vote
-                self.counted_whole += not is_a_vote
+                left_out += is_a_vote
+                counted_whole += not is_a_vote
         if not any(self._votes.values()):
             raise JudgeError(
                 "no pair has a vote left to judge by; give pairs with votes (columns votes_a, votes_b), at least two "
-                "each, or use --judge committee"
+                "each, or use the judge committee"
             )
+        self.notes = _notes(left_out, counted_whole, is_said=label_is_a_vote is not None)
+        """What became of labels."""
         blob = json.dumps(sorted(self._votes.items()))
         self.name = f"votes-{short_digest(blob)}"
 
@@ -55,6 +54,16 @@ class HumanVotes:
         for question in questions:
             vote = self._votes[question.pair.id][question.sample]
             yield Judgment(pair_id=question.pair.id, judge=self.name, sample=question.sample, choice=vote, reply=vote)
+
+
+def _notes(left_out: int, counted_whole: int, *, is_said: bool) -> list[str]:
+    notes = [f"left out of the votes of {left_out:,} pairs: it was drawn from them"] if left_out else []
+    if counted_whole and not is_said:
+        notes.append(
+            f"none of the votes of {counted_whole:,} pairs, which all count; where it was drawn from them, judge with "
+            "--label-is-a-vote"
+        )
+    return notes
 
 
 def _remaining(pair: Pair, *, label_is_a_vote: bool) -> list[Label]:

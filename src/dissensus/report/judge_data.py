@@ -10,7 +10,7 @@ from dissensus.evaluate.judges import JudgeScore, score_judges
 from dissensus.evaluate.resample import Resampling
 from dissensus.judge import JudgmentStore
 from dissensus.judge.language.choice_distribution import verdict_probabilities
-from dissensus.judge.store.store import StoredReading
+from dissensus.judge.store.store import StoredDistribution
 from dissensus.margins import margins_from_judgments
 from dissensus.records import Judgment, Margin, Pair
 from dissensus.report.folder.readonly_store import ReadOnlyStore
@@ -39,7 +39,7 @@ class JudgeSummary:
     judge: str
     pairs: int
     judgments: int
-    """Sampled judgments, or readings of a model's probabilities."""
+    """Sampled judgments, or choice distributions of a model's probabilities."""
     invalid: float
     """The share that is neither a winner nor a tie, or the mean probability of no winner."""
     first: Estimate | None
@@ -95,11 +95,11 @@ def _gather(
     own = [] if store is None else list(store.judgments(judge=sources.judge, pairs=training))
     found = list(_summaries("training pairs", training, own, store, sources.judge, level))
     ids = {pair.id for pair in test}
-    judgments, readings = [row for row in sources.of_test if row.pair_id in ids], None
+    judgments, distributions = [row for row in sources.of_test if row.pair_id in ids], None
     if store is not None and not judgments:
-        judgments, readings = list(store.judgments(pairs=test)), store
-    found += _summaries("test pairs", test, judgments, readings, None, level)
-    return Judged(found, _verdicts(readings, judgments, test))
+        judgments, distributions = list(store.judgments(pairs=test)), store
+    found += _summaries("test pairs", test, judgments, distributions, None, level)
+    return Judged(found, _verdicts(distributions, judgments, test))
 
 
 def _summaries(
@@ -115,7 +115,7 @@ def _summaries(
             yield _of_judgments(score, of)
     for name in ([judge] if judge else store.judges()) if store is not None and pairs else []:
         assert store is not None
-        if (found := _of_readings(store, name, pairs, of)) is not None:
+        if (found := _of_distributions(store, name, pairs, of)) is not None:
             yield found
 
 
@@ -133,8 +133,8 @@ def _of_judgments(score: JudgeScore, of: str) -> JudgeSummary:
     )
 
 
-def _of_readings(store: JudgmentStore, judge: str, pairs: Sequence[Pair], of: str) -> JudgeSummary | None:
-    rows = list(store.readings(judge=judge, pairs=pairs))
+def _of_distributions(store: JudgmentStore, judge: str, pairs: Sequence[Pair], of: str) -> JudgeSummary | None:
+    rows = list(store.distributions(judge=judge, pairs=pairs))
     if not rows:
         return None
     shares = [_shares(row) for row in rows]
@@ -152,7 +152,7 @@ def _of_readings(store: JudgmentStore, judge: str, pairs: Sequence[Pair], of: st
 
 
 def _position(
-    rows: Sequence[StoredReading], shares: Sequence[tuple[float, float, float]]
+    rows: Sequence[StoredDistribution], shares: Sequence[tuple[float, float, float]]
 ) -> tuple[float | None, int, int]:
     """The preference for the response shown first, orders weighed alike; pairs with two winners; those that flip.
 
@@ -160,7 +160,7 @@ def _position(
     """
     votes = {"ab": [0.0, 0.0], "ba": [0.0, 0.0]}
     compared = flips = 0
-    by_pair: dict[tuple[str, str], list[tuple[StoredReading, tuple[float, float, float]]]] = {}
+    by_pair: dict[tuple[str, str], list[tuple[StoredDistribution, tuple[float, float, float]]]] = {}
     for row, share in zip(rows, shares, strict=True):
         by_pair.setdefault((row.pair_id, row.persona), []).append((row, share))
     for views in by_pair.values():
@@ -178,9 +178,9 @@ def _position(
     return sum(first / cast for first, cast in votes.values()) / 2, compared, flips
 
 
-def _shares(row: StoredReading) -> tuple[float, float, float]:
+def _shares(row: StoredDistribution) -> tuple[float, float, float]:
     """The probabilities of a, b and no winner at temperature 1, in the pair's own terms."""
-    shares = verdict_probabilities(row.reading, temperature=1.0, top_p=1.0)
+    shares = verdict_probabilities(row.distribution, temperature=1.0, top_p=1.0)
     return (shares.a, shares.b, shares.none) if row.order == "ab" else (shares.b, shares.a, shares.none)
 
 
@@ -213,7 +213,7 @@ def _verdicts(
 def _read_shares(store: JudgmentStore | None, shown: Sequence[Pair]) -> Mapping[tuple[str, str], float]:
     """The share of a among a and b, where probabilities were read, by pair and judge."""
     shares: dict[tuple[str, str], list[float]] = {}
-    for row in store.readings(pairs=shown) if store is not None else ():
+    for row in store.distributions(pairs=shown) if store is not None else ():
         a, b, _ = _shares(row)
         if a + b > 0:
             shares.setdefault((row.pair_id, row.judge), []).append(a / (a + b))

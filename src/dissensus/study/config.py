@@ -17,13 +17,14 @@ from pydantic import (
 from dissensus.errors import ConfigError
 from dissensus.evaluate.ceilings import CEILING
 from dissensus.evaluate.people import PEOPLE
+from dissensus.judge.base import AnyJudge
+from dissensus.judge.kinds import CommitteeSettings
 from dissensus.reward.config import TrainConfig
 from dissensus.settings import Settings
 from dissensus.simulate import SimulationConfig
+from dissensus.steps.classify import Categories
 from dissensus.steps.split import HoldOut
-from dissensus.study.judge_stage import CommitteeJudge, JudgeSettings, PublishedJudge
 from dissensus.study.parts import (
-    Categories,
     DrawnTest,
     Evaluation,
     ModelSettings,
@@ -71,11 +72,11 @@ class StudyConfig(Settings):
     ``out`` are always held out."""
     out_of_domain: dict[str, Annotated[TestSet, BeforeValidator(as_set)]] = Field(default_factory=dict)
     """Data sets that are only tested on: name → source, or its settings."""
-    judge: JudgeSettings = CommitteeJudge()
+    judge: AnyJudge = CommitteeSettings()
     """Whose judgments the margins are made of."""
-    judges: dict[str, JudgeSettings] = Field(default_factory=dict)
+    judges: dict[str, AnyJudge] = Field(default_factory=dict)
     """Further judges of the training pairs, by a name that models give as ``judge``."""
-    test_judges: tuple[JudgeSettings, ...] | None = None
+    test_judges: tuple[AnyJudge, ...] | None = None
     """Judges that judge the test pairs and are compared with people as the models are. Unless given, the study's own
     judge where that costs nothing: a committee, published or stored verdicts."""
     allow_missing: bool = False
@@ -117,7 +118,7 @@ class StudyConfig(Settings):
             raise ValueError(f"baseline '{self.baseline}' is none of the models ({', '.join(predicted)})")
         self._sets_fit()
         self._judges_fit()
-        if any(judge.name == "votes" for judge in self.test_judges or ()):
+        if any(judge.reads_votes for judge in self.test_judges or ()):
             raise ValueError("test_judges: people's votes are what judges are compared with; choose another judge")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds repeat")
@@ -153,10 +154,10 @@ class StudyConfig(Settings):
             if self.sweep is not None and not model.validation:
                 raise ValueError(f"sweep: model '{name}' holds nothing out to choose on; set validation, as in 0.05")
         for judging in (self.judge, *self.judges.values()):
-            if self.in_domain and isinstance(judging, PublishedJudge) and judging.file is None:
-                raise ValueError("judge published: with in_domain's sets, name the file of its verdicts")
+            if self.in_domain and judging.lacks_file():
+                raise ValueError(f"judge {judging.name}: with in_domain's sets, name the file of its verdicts")
         for judging in self.test_judges or ():
-            if getattr(judging, "votes", "drawn") != "drawn":
+            if judging.vote_kind() != "drawn":
                 raise ValueError(
                     "test_judges: 'votes' is about margins; judges of test pairs are scored by their verdicts"
                 )

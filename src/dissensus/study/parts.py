@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any
 
 from pydantic import (
     Field,
@@ -10,14 +10,12 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     field_validator,
-    model_validator,
 )
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.primary import PRIMARY, check_primary
 from dissensus.reward.config import Sweep, TrainConfig
 from dissensus.settings import Settings
-from dissensus.study.judge_stage import ModelJudge
 
 
 class DrawnTest(Settings):
@@ -62,26 +60,11 @@ class StudySweep(Sweep):
     """Two ends, or a list: 1e-4,3e-5,1e-5."""
 
 
-class Categories(Settings):
-    """Where the categories of test pairs come from that people have not put into any."""
-
-    name: Literal["offline", "judge"] = "offline"
-    """``offline``: the shipped classifiers; ``judge``: a language model with the paper's own questions."""
-    judge: ModelJudge | None = None
-    """The model, for ``judge``; its template and order are given by the questions."""
-
-    @model_validator(mode="after")
-    def _judge_is_named(self) -> Self:
-        if (self.name == "judge") != (self.judge is not None):
-            raise ValueError("name: judge and the settings of one (judge: …) belong together")
-        return self
-
-
 class Throughput(Settings):
     """What ``--dry-run`` reckons with; it decides no number of the study."""
 
     judgments_per_second: PositiveFloat | None = None
-    """Readings, or sampled replies, of the judge."""
+    """Choice distributions, or sampled replies, of the judge."""
     pairs_per_second: PositiveFloat | None = None
     """Training pairs of one model."""
 

@@ -14,10 +14,10 @@ from dissensus.errors import OutputError
 from dissensus.files import read_records, write_text
 from dissensus.files.overwrite import is_same, lies_in
 from dissensus.hashing import fingerprint_of
+from dissensus.judge.base import JudgeSettings
 from dissensus.records import Pair, Record
 from dissensus.simulate.copies import ANNOTATIONS, copy_file
 from dissensus.study.config import StudyConfig
-from dissensus.study.judge_stage import JudgeSettings
 from dissensus.study.sets import source_content
 from dissensus.study.test_judges import judges_of_test_pairs
 
@@ -111,7 +111,7 @@ class Run:
         return {"": self.config.judge, **self.config.judges}
 
     @cached_property
-    def test_judges(self) -> dict[str, Any]:
+    def test_judges(self) -> dict[str, JudgeSettings]:
         """The judges of the test pairs."""
         return judges_of_test_pairs(self.config)
 

@@ -16,7 +16,6 @@ from dissensus.sources import find_source, read_pairs
 from dissensus.steps.split import apart_from, prompts_of, split_pairs
 from dissensus.study.config import StudyConfig
 from dissensus.study.holdout import draw_some, draw_test, labelled
-from dissensus.study.judge_stage import VotesJudge
 from dissensus.study.parts import DrawnTest, TestSet
 
 _HELD = "held_out_with_a_test_prompt"
@@ -179,7 +178,7 @@ def _training(
 def label_counts_as_vote(config: StudyConfig) -> bool:
     """Tell whether a judge of the training pairs leaves out the vote that is a pair's label, so that it may stay."""
     judges = (config.judge, *config.judges.values())
-    return config.label == "one-vote" or any(isinstance(one, VotesJudge) and one.label_is_a_vote for one in judges)
+    return config.label == "one-vote" or any(one.leaves_label_out() for one in judges)
 
 
 def _same_kind(train: list[Pair], test: list[Pair]) -> tuple[list[Pair], list[Pair]]:

@@ -9,21 +9,12 @@ from typing import Any
 
 from dissensus.files import content_of
 from dissensus.hashing import fingerprint_of
-from dissensus.judge.language.plan import LanguageConfig
+from dissensus.judge.base import JudgeSettings
 from dissensus.run_records import Counts, JudgeCounts, StageRecord
 from dissensus.simulate.copies import ANNOTATIONS, copy_file
 from dissensus.steps import train
 from dissensus.study import work
 from dissensus.study.config import StudyConfig
-from dissensus.study.judge_stage import (
-    CommitteeJudge,
-    ModelJudge,
-    StoreJudge,
-    VotesJudge,
-    deciding,
-    outside_content,
-    stored_content,
-)
 from dissensus.study.parts import Throughput
 from dissensus.study.run_folder import (
     CATEGORIES,
@@ -41,9 +32,7 @@ from dissensus.study.run_folder import (
     predictions_file,
 )
 from dissensus.study.sets import Sizes, annotations_content, label_counts_as_vote, named_by_the_study
-from dissensus.study.test_judges import judged_content
 
-_REPLY_TOKENS = 5
 Made = Mapping[str, StageRecord]
 """The stages that are done, by name."""
 Input = Callable[[Made], Iterable[str]]
@@ -135,11 +124,11 @@ def _categories(run: Run) -> Iterator[Stage]:
     judge = settings.judge
     # Whoever gave the categories that test pairs have already stands in the file.
     given = {"origin": "people"} if run.config.annotations else {}
-    beside = () if judge is None else [_outside(partial(outside_content, judge, run.config.pairs))]
+    beside = () if judge is None else [_outside(partial(judge.content, [run.config.pairs]))]
     yield Stage(
         "categories",
         lambda _: work.classify(run, settings),
-        settings={"name": settings.name, "judge": None if judge is None else deciding(judge), **given},
+        settings={"name": settings.name, "judge": None if judge is None else judge.deciding(), **given},
         inputs=[_file(run.drawn), *beside],
         outputs=[TEST, CATEGORIES, CATEGORY_AGREEMENT],
         estimate=partial(_estimate_categories, run),
@@ -158,12 +147,12 @@ def _estimate_categories(run: Run, sizes: Sizes) -> Estimate:
 def _judge(run: Run, name: str) -> Stage:
     """Have a judge judge the training pairs."""
     judging = run.judges[name]
-    read = GOLD if isinstance(judging, VotesJudge) else TRAIN
+    read = GOLD if judging.reads_votes else TRAIN
     return Stage(
         f"judge {name}".strip(),
         lambda _: work.judge_training_pairs(run, judging, read),
-        settings=[deciding(judging), run.config.label],
-        inputs=[_file(read), _outside(partial(outside_content, judging, run.config.pairs))],
+        settings=[judging.deciding(), run.config.label],
+        inputs=[_file(read), _outside(partial(judging.content, [run.config.pairs]))],
         holds=partial(work.has_judged, run, judging),
         estimate=lambda sizes: estimate_judge(
             f"judge {name}".strip(), judging, sizes.train, sizes, run.config.throughput
@@ -176,13 +165,13 @@ def _margin(run: Run, name: str) -> Stage:
     judging, judged = run.judges[name], f"judge {name}".strip()
 
     def said(made: Made) -> list[str]:
-        stored = [stored_content(judging)] if isinstance(judging, StoreJudge) else []
-        return [_full_name(made[judged]), made[judged].fingerprint, *_file(TRAIN)(made), *stored]
+        own = judging.stored_content()
+        return [_full_name(made[judged]), made[judged].fingerprint, *_file(TRAIN)(made), *own]
 
     return Stage(
         f"margin {name}".strip(),
         lambda made: work.make_margins(run, name, _full_name(made[judged])),
-        settings=[deciding(judging), run.config.allow_missing],
+        settings=[judging.deciding(), run.config.allow_missing],
         inputs=[said],
         outputs=margin_files(name),
     )
@@ -240,14 +229,18 @@ def _pretrained(run: Run, name: str, source: str) -> Stage:
 def _judge_test(run: Run, name: str) -> Stage:
     """Have a judge judge the test pairs."""
     judging = run.test_judges[name]
-    learns = [_file(TRAIN)] if isinstance(judging, CommitteeJudge) else []
+    learns = [_file(TRAIN)] if judging.learns else []
     asked = run.config.test_judges is not None
     return Stage(
         f"judge the test pairs: {name}",
         lambda _: work.judge_test(run, name),
         # Whether it was asked for decides whether having nothing to say is an error.
-        settings=[name, deciding(judging), asked],
-        inputs=[_test_texts(run), *learns, _outside(partial(judged_content, judging, run.config))],
+        settings=[name, judging.deciding(), asked],
+        inputs=[
+            _test_texts(run),
+            *learns,
+            _outside(lambda: [*judging.content(run.sources), *judging.stored_content()]),
+        ],
         outputs=[judged_file(name)],
         estimate=lambda sizes: (
             estimate_judge("judge of the test pairs", judging, sizes.test, sizes, run.config.throughput)
@@ -326,34 +319,13 @@ def _model_content(name: str) -> str:
     return content_of(resolve_model(name)) or ""
 
 
-def estimate_judge(title: str, judging: Any, pairs: int, sizes: Sizes, throughput: Throughput) -> Estimate:
+def estimate_judge(title: str, judging: JudgeSettings, pairs: int, sizes: Sizes, throughput: Throughput) -> Estimate:
     """Estimate what a judge of so many pairs would be asked, and what that costs."""
-    if isinstance(judging, CommitteeJudge):
-        return Estimate(
-            [f"{title}: a committee, {pairs:,} pairs × {judging.n} = {pairs * judging.n:,} judgments; no cost"]
-        )
-    if not isinstance(judging, ModelJudge):
-        return Estimate([f"{title}: {judging.name}, no cost"])
-    prompts = pairs * _prompts(judging.language)
-    asked, what = prompts, "choice distributions of one forward pass each"
-    if judging.mode == "sample":
-        asked = pairs * judging.n
-        what = f"replies to {prompts:,} prompts (as many requests where n is supported)"
-    read, written = prompts * sizes.tokens, asked * (_REPLY_TOKENS if judging.mode == "sample" else 1)
-    lines = [
-        f"{title}: {judging.model} ({judging.name}), {pairs:,} pairs, {asked:,} {what}",
-        f"  tokens read {_short(read)}, written {_short(written)}; votes per pair {judging.n}",
-    ]
-    if judging.price_prompt or judging.price_reply:
-        cost = (read * judging.price_prompt + written * judging.price_reply) / 1e6
-        lines.append(f"  cost ${cost:,.2f} at ${judging.price_prompt}/${judging.price_reply} per million tokens")
-    return Estimate([*lines, hours(asked, throughput.judgments_per_second, "judgments_per_second")])
-
-
-def _prompts(language: LanguageConfig) -> int:
-    """Distinct prompts about one pair: each order that it is shown in, to each persona, while there are judgments."""
-    shown = (2 if language.order == "both" else 1) * max(1, len(language.personas))
-    return min(language.n, shown)
+    found = judging.estimate(pairs, sizes.tokens)
+    lines = [f"{title}: {found.what}", *(f"  {detail}" for detail in found.details)]
+    if found.asked:
+        lines.append(hours(found.asked, throughput.judgments_per_second, "judgments_per_second"))
+    return Estimate(lines)
 
 
 def estimate_training(config: StudyConfig, name: str, seed: int, sizes: Sizes) -> Estimate:
@@ -377,15 +349,3 @@ def hours(count: float, per_second: float | None, setting: str) -> str:
     if per_second is None:
         return f"  hours: give throughput.{setting}, as measured on your machine"
     return f"  about {count / per_second / 3600:,.1f} hours at {per_second:g} a second (throughput.{setting})"
-
-
-def _short(number: float) -> str:
-    """Shorten a count.
-
-    >>> _short(1234), _short(5_600_000)
-    ('1.2 thousand', '5.6 million')
-    """
-    for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
-        if number >= size:
-            return f"{number / size:.1f} {word}"
-    return f"{number:.0f}"

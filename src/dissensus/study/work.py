@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from dissensus.evaluate.evaluation import evaluate_predictions
 from dissensus.files import write_json, write_records
+from dissensus.judge.base import JudgeSettings
 from dissensus.records import Judgment, Margin, Pair, Prediction
 from dissensus.reward.config import Sweep
 from dissensus.run_records import (
@@ -21,9 +21,9 @@ from dissensus.run_records import (
     TrainCounts,
 )
 from dissensus.simulate import copies
+from dissensus.steps import judge as judge_step
+from dissensus.steps.classify import Categories
 from dissensus.steps.train import TrainSettings
-from dissensus.study.judge_stage import JudgeSettings, ModelJudge, StoreJudge, make_judgments, recall
-from dissensus.study.parts import Categories
 from dissensus.study.run_folder import (
     CATEGORIES,
     CATEGORY_AGREEMENT,
@@ -71,72 +71,61 @@ def make_pairs(run: Run) -> PairCounts:
 
 def classify(run: Run, settings: Categories) -> CategoryCounts:
     """Put test pairs into categories where they have none."""
-    from dissensus.study.categories import classify_test_pairs
+    from dissensus.steps import classify
 
-    found = classify_test_pairs(
-        run.load(run.drawn, Pair),
-        settings,
-        run.folder / STORE,
-        origin="people" if run.config.annotations else "source",
-        progress=run.progress,
-    )
+    origin = "people" if run.config.annotations else "source"
+    pairs = run.load(run.drawn, Pair)
+    found = classify.classify(pairs, settings, run.folder / STORE, origin=origin, progress=run.progress)
     write_records(run.path(TEST), found.pairs)
     write_records(run.path(CATEGORIES), found.classifications)
-    write_json(run.path(CATEGORY_AGREEMENT), found.agreement)
-    return CategoryCounts.model_validate(found.counts)
+    write_json(run.path(CATEGORY_AGREEMENT), classify.agreement_rows(found.agreement))
+    return CategoryCounts.model_validate(found.counts(origin))
 
 
 def judge_training_pairs(run: Run, judging: JudgeSettings, read: str) -> JudgeCounts:
     """Have a judge judge the training pairs, with their votes where it reads those."""
-    counts = make_judgments(
+    summary = judge_step.run(
         judging,
         run.load(read, Pair),
         run.folder / STORE,
-        pairs_file=run.config.pairs,
-        drawn_label=run.config.label == "one-vote",
+        sources=[run.config.pairs],
+        label_was_drawn=run.config.label == "one-vote",
         progress=run.progress,
     )
-    return JudgeCounts.model_validate(counts)
+    summary.check_complete()
+    return JudgeCounts.model_validate(summary.counts())
 
 
 def has_judged(run: Run, judging: JudgeSettings, counts: Counts) -> bool:
     """Tell whether the store has at least what it had: others may have added to it, but it may have been lost."""
-    from dissensus.judge import JudgmentStore
-
-    if isinstance(judging, StoreJudge):
-        return True
-    path = run.folder / STORE
-    if not path.is_file() or not isinstance(counts, JudgeCounts) or counts.judge is None:
+    if not isinstance(counts, JudgeCounts) or counts.judge is None:
         return False
-    with JudgmentStore(path, create=False) as store:
-        return store.judges().get(counts.judge, 0) >= (1 if counts.stored is None else counts.stored)
+    return judge_step.is_kept(judging, counts.judge, 1 if counts.stored is None else counts.stored, run.folder / STORE)
 
 
 def make_margins(run: Run, name: str, judge: str) -> MarginCounts:
     """Make margins of what the store has of a judge, given by its name in the study and its full name."""
     from dissensus.judge import JudgmentStore
-    from dissensus.study import margin_stage
+    from dissensus.steps import margin
 
     judging = run.judges[name]
     pairs = run.load(TRAIN, Pair)
     ids = [pair.id for pair in pairs]
-    votes = judging.votes if isinstance(judging, StoreJudge | ModelJudge) else "drawn"
-    path = Path(judging.store) if isinstance(judging, StoreJudge) else run.folder / STORE
-    with JudgmentStore(path, create=False) as store:
-        recalled = recall(judging, store, judge, pairs)
-        margins = margin_stage.make_margins(recalled, ids, votes=votes, allow_missing=run.config.allow_missing)
+    with JudgmentStore(judging.store_path(run.folder / STORE), create=False) as store:
+        recall = judging.recall(store, judge, pairs)
+        made = margin.make_margins(recall, ids, votes=judging.vote_kind(), allow_missing=run.config.allow_missing)
+    margins, found = made.margins, made.recalled
     margins_file, left_out_file = margin_files(name)
     write_records(run.path(margins_file), margins)
-    left_out = sorted(set(ids) - {margin.pair_id for margin in margins})
+    left_out = sorted(set(ids) - {one.pair_id for one in margins})
     write_json(run.path(left_out_file), left_out)
     # The judgments of pairs that are left out count too: no margin tells of them.
-    found = recalled.found
     return MarginCounts(
         margins=len(margins),
         judgments=found.judgments,
         invalid=found.invalid,
         left_out=len(left_out),
-        readings=found.readings,
+        readings=len(found.probabilities),
         unfinished=found.unfinished,
         in_one_order=found.in_one_order,
     )
@@ -189,9 +178,10 @@ def judge_test(run: Run, name: str) -> JudgeCounts:
     counts = judge_test_pairs(
         name,
         run.test_judges[name],
-        run.config,
         run.load(TRAIN, Pair),
         run.load(TEST, Pair),
+        sources=run.sources,
+        is_asked_for=run.config.test_judges is not None,
         store=run.folder / STORE,
         out=run.path(judged_file(name)),
         progress=run.progress,
@@ -223,5 +213,6 @@ def report(run: Run) -> Counts:
     from dissensus.report.page import write_report
 
     judge = run.config.judge
-    write_report(run.folder, run.path(REPORT), store=Path(judge.store) if isinstance(judge, StoreJudge) else None)
+    store = judge.store_path(run.folder / STORE) if judge.has_own_store else None
+    write_report(run.folder, run.path(REPORT), store=store)
     return Counts()

@@ -1,7 +1,7 @@
-"""One forward pass as a distribution of votes: log-probabilities, temperature and top-p, exactly.
+"""Choice distributions: the log-probabilities of one forward pass as a distribution of votes, exactly.
 
-A reading keeps the raw log-probabilities of the token behind the prefix ``Choice:`` (temperature 1, nothing cut off),
-so temperature, top-p and n can be chosen, and changed, afterwards.
+They are those of the token behind the prefix ``Choice:`` at temperature 1, with nothing cut off; so temperature, top-p
+and n can be chosen, and changed, afterwards.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NEARLY_SURE = 0.999
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class ChoiceDistribution:
     """The raw distribution of the token that follows the prefix, as far as it was seen."""
 
     logprobs: Floats
@@ -47,13 +47,13 @@ class Reading:
 
     def __post_init__(self) -> None:
         if len(self.verdicts) != len(self.logprobs) or not 0 < self.top <= len(self.logprobs):
-            raise ValueError("a reading has a verdict for each token, and at least one most probable token")
+            raise ValueError("a choice distribution has a verdict for each token, and at least one most probable token")
 
     def is_forced(self, *, temperature: float, top_p: float) -> bool:
         """Whether nucleus sampling writes the prefix whatever it draws: each of its tokens alone reaches ``top_p``.
 
-        Only then do votes drawn from this reading agree with replies sampled freely. A lower temperature makes a token
-        of more than half the mass more probable still; at a higher one the bound may be too strict to certify. Above a
+        Only then do votes drawn from it agree with replies sampled freely. A lower temperature makes a token of more
+        than half the mass more probable still; at a higher one the bound may be too strict to certify. Above a
         ``top_p`` of 0.999 a token of that probability will do: one reply in hundreds may then begin otherwise.
         """
         return _sharpened(self.forced, temperature, self.vocabulary) >= min(top_p, _NEARLY_SURE)
@@ -68,11 +68,11 @@ class Reading:
         return head + b"".join(parts)
 
     @classmethod
-    def from_bytes(cls, blob: bytes) -> Reading:
+    def from_bytes(cls, blob: bytes) -> ChoiceDistribution:
         """Unpack what `to_bytes` packed.
 
         Raises:
-            ValueError: these bytes are no reading.
+            ValueError: these bytes are no choice distribution.
         """
         try:
             layout, complete, count, top, vocabulary, forced, ids = _HEADER.unpack_from(blob)
@@ -81,9 +81,9 @@ class Reading:
             logprobs = np.frombuffer(blob, "<f4", count, at).astype(np.float64)
             tokens = np.frombuffer(blob, "<u4", ids, at + 5 * count).astype(np.int64)
         except (struct.error, ValueError) as error:
-            raise ValueError(f"no reading ({error})") from error
+            raise ValueError(f"no choice distribution ({error})") from error
         if layout != _LAYOUT or not set(verdicts) <= set(_CODES):
-            raise ValueError(f"no reading that this version knows (layout {layout})")
+            raise ValueError(f"no choice distribution that this version knows (layout {layout})")
         return cls(logprobs, verdicts, top, vocabulary, bool(complete), float(forced), tokens)
 
 
@@ -109,7 +109,9 @@ def verdict_of_token(text: str) -> str:
     return parse_verdict(PREFIX + text) or "-"
 
 
-def verdict_probabilities(reading: Reading, *, temperature: float, top_p: float) -> VerdictProbabilities:
+def verdict_probabilities(
+    distribution: ChoiceDistribution, *, temperature: float, top_p: float
+) -> VerdictProbabilities:
     """Compute the distribution of sampled verdicts: temperature first, then top-p over *all* tokens, then renormalise.
 
     Nucleus sampling keeps the smallest set of the most probable tokens that reaches ``top_p``; verdicts are read off
@@ -117,13 +119,13 @@ def verdict_probabilities(reading: Reading, *, temperature: float, top_p: float)
     where these do not settle which tokens are kept, ``error`` says how far the probabilities may be off.
 
     Args:
-        reading: the raw log-probabilities.
+        distribution: the raw log-probabilities.
         temperature: positive; 1 leaves the model's distribution as it is.
         top_p: in (0, 1]; 1 keeps every token.
     """
     if not (temperature > 0 and 0 < top_p <= 1):
         raise ValueError(f"temperature {temperature} must be positive, and top_p {top_p} within 0 and 1")
-    nucleus = _Nucleus(reading, temperature, top_p)
+    nucleus = _Nucleus(distribution, temperature, top_p)
     (low_a, high_a), (low_b, high_b) = nucleus.bounds("A"), nucleus.bounds("B")
     a, b = (low_a + high_a) / 2, (low_b + high_b) / 2
     return VerdictProbabilities(a, b, max(0.0, 1.0 - a - b), max(high_a - low_a, high_b - low_b) / 2)
@@ -132,20 +134,20 @@ def verdict_probabilities(reading: Reading, *, temperature: float, top_p: float)
 class _Nucleus:
     """The weights of the tokens at a temperature, and how many of them top-p keeps, as far as that is settled."""
 
-    def __init__(self, reading: Reading, temperature: float, top_p: float) -> None:
-        scaled = reading.logprobs / temperature
-        self.reading = reading
+    def __init__(self, distribution: ChoiceDistribution, temperature: float, top_p: float) -> None:
+        scaled = distribution.logprobs / temperature
+        self.distribution = distribution
         self.top_p = top_p
         self.weights: Floats = np.exp(scaled - scaled[0])
         """In units of the most probable token's."""
-        self.unseen = tuple(bound * float(np.exp(-scaled[0])) for bound in _unseen_weight(reading, temperature))
-        self.cumulative = np.cumsum(self.weights[: reading.top])
+        self.unseen = tuple(bound * float(np.exp(-scaled[0])) for bound in _unseen_weight(distribution, temperature))
+        self.cumulative = np.cumsum(self.weights[: distribution.top])
 
     def bounds(self, verdict: str) -> tuple[float, float]:
         """The least and the greatest probability of ``verdict`` that the seen tokens allow."""
         fewest, most = (self._count(unseen) for unseen in self.unseen)
-        top = self.reading.top
-        named: Floats = self.weights * (np.frombuffer(self.reading.verdicts.encode(), np.uint8) == ord(verdict))
+        top = self.distribution.top
+        named: Floats = self.weights * (np.frombuffer(self.distribution.verdicts.encode(), np.uint8) == ord(verdict))
         within = np.arange(fewest, min(most, top) + 1)
         shares = np.cumsum(named[:top])[within - 1] / self.cumulative[within - 1]
         bounds = [*shares.tolist()]
@@ -161,9 +163,9 @@ class _Nucleus:
     def _beyond(self, named: Floats) -> list[float]:
         """Bounds on a verdict's share where top-p keeps all of the top tokens and some of the others."""
         low, high = (float(self.weights.sum()) + unseen for unseen in self.unseen)
-        top = self.reading.top
+        top = self.distribution.top
         sure, perhaps = float(named[:top].sum()), float(named[top:].sum())
-        if not self.reading.labels_complete:
+        if not self.distribution.labels_complete:
             perhaps += self.unseen[1]
         if self.top_p == 1:
             known = float(named.sum())
@@ -173,18 +175,18 @@ class _Nucleus:
         return [sure / most, (sure + perhaps) / least]
 
 
-def _unseen_weight(reading: Reading, temperature: float) -> tuple[float, float]:
+def _unseen_weight(distribution: ChoiceDistribution, temperature: float) -> tuple[float, float]:
     """Bound the sum of p^(1/temperature) over the tokens that were not seen, from their mass and number.
 
     Each is at most as probable as the last of the top tokens. By convexity the sum is extreme where the mass lies on as
     few tokens as that allows, and where it is spread evenly.
     """
-    mass = max(0.0, 1.0 - float(np.exp(reading.logprobs).sum()))
-    count = max(reading.vocabulary - len(reading.logprobs), 0)
-    if mass == 0 or (reading.vocabulary and not count):
+    mass = max(0.0, 1.0 - float(np.exp(distribution.logprobs).sum()))
+    count = max(distribution.vocabulary - len(distribution.logprobs), 0)
+    if mass == 0 or (distribution.vocabulary and not count):
         return 0.0, 0.0
     power = 1 / temperature
-    gathered = mass * float(np.exp(reading.logprobs[reading.top - 1] * (power - 1)))
+    gathered = mass * float(np.exp(distribution.logprobs[distribution.top - 1] * (power - 1)))
     if power == 1:
         return mass, mass
     spread = count ** (1 - power) * mass**power if count else (0.0 if power > 1 else np.inf)

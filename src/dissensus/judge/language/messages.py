@@ -1,4 +1,4 @@
-"""What goes to a language model and what comes back: the terms between the engine and its backends."""
+"""Asks and answers: what goes to a judge and what comes back, and the two kinds of backends of language models."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
-from dissensus.judge.language.choice_distribution import Reading
-from dissensus.records import Order, Pair
+from dissensus.judge.language.choice_distribution import ChoiceDistribution
+from dissensus.records import Judgment, Order, Pair
 
-Mode = Literal["sample", "exact"]
 Kind = Literal["busy", "gone", "failed", "refused", "withheld"]
 
 
@@ -35,7 +34,7 @@ class Ask:
     """The user's message, whole."""
     persona: str = ""
     samples: tuple[int, ...] = ()
-    """The numbers of the replies wanted; empty where a reading is."""
+    """The numbers of the replies wanted; empty where a choice distribution is."""
     keys: tuple[bytes, ...] = ()
     """Under which keys a store keeps what is wanted."""
 
@@ -52,13 +51,15 @@ class Usage:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: replies, at most as many as wanted, or a reading."""
+    """What came back: replies, at most as many as wanted, or a choice distribution."""
 
     ask: Ask
     replies: tuple[str, ...] = ()
     """Texts as a user would read them; where the prefix was forced, with it in front."""
-    reading: Reading | None = None
+    distribution: ChoiceDistribution | None = None
     usage: Usage = Usage()
+    judgments: tuple[Judgment, ...] = ()
+    """Of a judge that is no language model: what it says, as it is kept."""
     cut: tuple[bool, ...] = ()
     """Which of the replies may have ended before their end, as at the most tokens; none of them where it is empty."""
 

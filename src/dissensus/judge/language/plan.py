@@ -1,4 +1,4 @@
-"""A language model as the judge: what is asked of it about a pair, and under which name its answers are kept."""
+"""Language models as judges: what they are asked about a pair, and the keys and names under which answers are kept."""
 
 from __future__ import annotations
 
@@ -6,62 +6,19 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, NamedTuple, Self
-
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
+from typing import Any, NamedTuple
 
 from dissensus.hashing import framed_digest, short_digest
-from dissensus.judge.language.messages import Ask, Mode, Sampling
-from dissensus.judge.language.prompt import Template, load_template
-from dissensus.judge.store.store import JudgmentStore, content_key, content_of
-from dissensus.records import Order, Pair
-
-Orders = Literal["ab", "ba", "both"]
-
-
-class LanguageConfig(BaseModel):
-    """How a language model is asked: the paper's way unless said otherwise."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
-    revision: str | None = None
-    template: str = "paper"
-    """The name of a shipped template or a text file."""
-    personas: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()
-    """Lines such as ``You are a nurse in Manila.``, one person each: a population in turn, not in one voice."""
-    deal: Literal["cells", "pairs"] = "cells"
-    """How a pair's judgments are dealt where there are personas and both orders. ``cells``: the first n personas are
-    asked once each, in orders that alternate, then each in its other order. ``pairs``: each persona in both orders
-    before the next, as stores of version 0.1 have it; fewer than 2n judgments leave personas out."""
-    order: Orders = "both"
-    """Which response is shown first; ``both`` splits the judgments of a pair evenly."""
-    mode: Mode = "sample"
-    n: PositiveInt = 10
-    """Judgments per pair."""
-    temperature: float = Field(default=1.0, gt=0)
-    top_p: float = Field(default=0.9, gt=0, le=1)
-    max_tokens: PositiveInt = 16
-    """Of a reply, which is `Choice: A` or `Choice: B`; more where a template asks for reasons first."""
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _enough_judgments(self) -> Self:
-        if len(set(self.personas)) < len(self.personas):
-            raise ValueError("personas repeat")
-        if self.n < len(self.personas):
-            raise ValueError(f"n = {self.n} gives not every one of the {len(self.personas)} personas a judgment")
-        return self
-
-    @property
-    def is_dealt_by_cells(self) -> bool:
-        """Whether ``deal`` makes a difference, and is not that of version 0.1."""
-        return self.deal == "cells" and self.order == "both" and bool(self.personas)
-
-    @property
-    def sampling(self) -> Sampling:
-        """How replies are sampled."""
-        return Sampling(self.temperature, self.top_p, self.max_tokens, self.seed)
+from dissensus.judge.base import Mode
+from dissensus.judge.job import Rows
+from dissensus.judge.language.messages import Answer, Ask, Sampling
+from dissensus.judge.language.prompt import Template
+from dissensus.judge.language.settings import LanguageSettings
+from dissensus.judge.language.verdict import parse_choice
+from dissensus.judge.progress_display import Tally
+from dissensus.judge.store.keys import content_key, content_of
+from dissensus.judge.store.store import JudgmentStore, StoredDistribution
+from dissensus.records import Judgment, Order, Pair
 
 
 class Planned(NamedTuple):
@@ -87,7 +44,7 @@ class LanguageJudge:
 
     def __init__(
         self,
-        config: LanguageConfig,
+        config: LanguageSettings,
         identity: dict[str, Any],
         *,
         template: Template | None = None,
@@ -95,13 +52,18 @@ class LanguageJudge:
     ) -> None:
         self.config = config
         self.identity = identity
-        self.template = template or load_template(config.template)
+        self.template = template or config.load_template()
         self.names_personas = names_personas
         self.name = f"{_slug(config.model)}-{self._digest()}"
 
+    @property
+    def sampling(self) -> Sampling | None:
+        """How replies are sampled; None in mode ``exact``, which asks for choice distributions."""
+        return None if self.config.mode == "exact" else self.config.sampling
+
     def with_mode(self, mode: Mode, **changes: Any) -> LanguageJudge:
         """Return the same judge asked in another mode, or with other settings."""
-        config = LanguageConfig.model_validate({**self.config.model_dump(), "mode": mode, **changes})
+        config = LanguageSettings.model_validate({**self.config.model_dump(), "mode": mode, **changes})
         return LanguageJudge(config, self.identity, template=self.template, names_personas=self.names_personas)
 
     def as_begun(self, store: JudgmentStore) -> LanguageJudge:
@@ -134,38 +96,81 @@ class LanguageJudge:
     def from_settings(cls, settings: dict[str, Any]) -> LanguageJudge:
         """Rebuild the judge that `settings` describes."""
         template = Template(settings["template"]["name"], settings["template"]["text"])
-        config = LanguageConfig.model_validate({"deal": "pairs", **settings["config"]})  # a store of version 0.1
+        config = LanguageSettings.model_validate({"deal": "pairs", **settings["config"]})  # a store of version 0.1
         named = settings.get("names_personas", False)
         return cls(config, settings["identity"], template=template, names_personas=named)
 
     def keys(self, pair: Pair) -> list[bytes]:
-        """Name what is wanted of a pair: n judgments, or a reading for each order and persona."""
+        """Name what is wanted of a pair: n judgments, or a choice distribution for each order and persona."""
         content = content_of(pair)
         if self.config.mode == "exact":
-            return [self.reading_key(content, order, persona) for order, persona in self.views(content)]
+            return [self.distribution_key(content, order, persona) for order, persona in self.views(content)]
         return [self.sample_key(content, planned) for planned in self.plan(content)]
 
     def asks(self, pair: Pair, missing: set[bytes]) -> Iterator[Ask]:
         """Make one ask for each order and persona that has something missing; the two orders follow each other."""
         content = content_of(pair)
-        wanted: dict[tuple[Order, str], list[int]] = {}
         if self.config.mode == "exact":
             for order, persona in self.views(content):
-                if (key := self.reading_key(content, order, persona)) in missing:
-                    yield Ask(key, pair, order, self.template.render(pair, order, persona), persona, keys=(key,))
+                if self.distribution_key(content, order, persona) in missing:
+                    yield self.ask(pair, order, persona)
             return
+        wanted: dict[tuple[str, Order], list[int]] = {}
         for planned in self.plan(content):
             if self.sample_key(content, planned) in missing:
-                wanted.setdefault((planned.order, planned.persona), []).append(planned.sample)
-        for (order, persona), samples in sorted(wanted.items(), key=lambda item: (item[0][1], item[0][0])):
-            yield self.ask_for(pair, order, persona, tuple(samples))
+                wanted.setdefault((planned.persona, planned.order), []).append(planned.sample)
+        for (persona, order), samples in sorted(wanted.items()):
+            yield self.ask(pair, order, persona, tuple(samples))
 
-    def ask_for(self, pair: Pair, order: Order, persona: str, samples: tuple[int, ...]) -> Ask:
-        """Make the ask for some replies of one order and persona."""
+    def ask_for(self, ask: Ask, samples: tuple[int, ...]) -> Ask:
+        """Make the ask for some of the replies that another one wants."""
+        return ask if samples == ask.samples else self.ask(ask.pair, ask.order, ask.persona, samples)
+
+    def ask(self, pair: Pair, order: Order, persona: str, samples: tuple[int, ...] = ()) -> Ask:
+        """Ask for replies of one order and persona, or for its choice distribution."""
         content = content_of(pair)
-        key = framed_digest(self.name, content, order, persona, *map(str, samples))
         keys = tuple(self.sample_key(content, Planned(sample, order, persona)) for sample in samples)
-        return Ask(key, pair, order, self.template.render(pair, order, persona), persona, samples, keys)
+        key = framed_digest(self.name, content, order, persona, *map(str, samples))
+        if not samples:
+            key = self.distribution_key(content, order, persona)
+        return Ask(key, pair, order, self.prompt(pair, order, persona), persona, samples, keys or (key,))
+
+    def prompt(self, pair: Pair, order: Order, persona: str) -> str:
+        """Write what is asked about a pair: the user's message, whole."""
+        return self.template.render(pair, order, persona)
+
+    def rows(self, answer: Answer) -> Rows:
+        """Turn an answer into a choice distribution or judgments, in the pair's own terms."""
+        ask, content = answer.ask, content_of(answer.ask.pair)
+        if answer.distribution is not None:
+            key = self.distribution_key(content, ask.order, ask.persona)
+            row = StoredDistribution(ask.pair.id, self.name, content, ask.order, ask.persona, answer.distribution)
+            return Rows(distributions=[(key, row)])
+        rows = Rows()
+        # A server may send fewer replies than it was asked for; the rest is asked for again.
+        for sample, (reply, cut) in zip(ask.samples, answer.ended(), strict=False):
+            choice = parse_choice(reply, order=ask.order, cut=cut)
+            judgment = Judgment(
+                pair_id=ask.pair.id,
+                judge=self.name,
+                sample=sample,
+                order=ask.order,
+                choice=choice,
+                reply=reply,
+                persona=ask.persona,
+            )
+            key = self.sample_key(content, Planned(sample, ask.order, ask.persona))
+            rows.judgments.append((key, content, judgment))
+        return rows
+
+    def count(self, answer: Answer, rows: Rows, tally: Tally) -> None:
+        """Count an answer."""
+        if answer.distribution is not None:
+            tally.count_distribution(answer.distribution, self.config.sampling)
+            return
+        judgments = [judgment for _, _, judgment in rows.judgments]
+        tally.count_judgments(judgments, answer.cut)
+        tally.count_first(judgments)
 
     def plan(self, content: str) -> list[Planned]:
         """Deal a pair's n judgments to orders and personas, evenly, and the same whatever n is.
@@ -193,8 +198,8 @@ class LanguageJudge:
         """List the distinct (order, persona) that the plan of a pair shows it under."""
         return sorted({(planned.order, planned.persona) for planned in self.plan(content)}, key=lambda v: (v[1], v[0]))
 
-    def reading_key(self, content: str, order: Order, persona: str) -> bytes:
-        """Name a reading."""
+    def distribution_key(self, content: str, order: Order, persona: str) -> bytes:
+        """Name a choice distribution."""
         return content_key(self.name, content, order, persona)
 
     def sample_key(self, content: str, planned: Planned) -> bytes:

@@ -177,4 +177,4 @@ def _controls(tokenizer: Any) -> re.Pattern[str] | None:
 
 
 def _impossible(reason: str) -> str:
-    return f"exact readings are impossible with this tokenizer ({reason}); use --mode sample"
+    return f"choice distributions are impossible with this tokenizer ({reason}); use --mode sample"

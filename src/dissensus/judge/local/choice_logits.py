@@ -1,4 +1,4 @@
-"""Logits behind the prefix as readings, and replies drawn by numbers that are given."""
+"""Logits behind the prefix as choice distributions, and replies drawn by numbers that are given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from dissensus.errors import JudgeError
-from dissensus.judge.language.choice_distribution import Reading
+from dissensus.judge.language.choice_distribution import ChoiceDistribution
 
 _MASS = 1 - 1e-4
 """The most probable tokens are kept until they weigh this much,"""
@@ -20,8 +20,8 @@ _LEAST, _MOST = 20, 1024
 _NO_NUMBERS = "the model's probabilities are not numbers; try --dtype float32, or check its weights"
 
 
-def readings_of(logits: Tensor, prefix: Sequence[int], verdicts: NDArray[np.uint8]) -> list[Reading]:
-    """Turn logits into readings.
+def distributions_of(logits: Tensor, prefix: Sequence[int], verdicts: NDArray[np.uint8]) -> list[ChoiceDistribution]:
+    """Turn logits into choice distributions.
 
     Args:
         logits: shape (rows, len(prefix) + 1, vocabulary), where each token of the prefix is predicted, and behind it.
@@ -41,7 +41,7 @@ def readings_of(logits: Tensor, prefix: Sequence[int], verdicts: NDArray[np.uint
     named = last[:, torch.from_numpy(labels).to(last.device)]
     parts = (part.cpu().numpy() for part in (values.double(), tokens, named.double(), forced))
     return [
-        _reading(values, tokens, named, forced, labels, verdicts)
+        _distribution(values, tokens, named, forced, labels, verdicts)
         for values, tokens, named, forced in zip(*parts, strict=True)
     ]
 
@@ -54,19 +54,19 @@ def _forced(logprobs: Tensor, prefix: Sequence[int]) -> Tensor:
     return torch.where(greedy, found.min(-1).values.double().exp(), 0.0)
 
 
-def _reading(
+def _distribution(
     values: NDArray[np.float64],
     tokens: NDArray[np.int64],
     named: NDArray[np.float64],
     forced: np.float64,
     labels: NDArray[np.int64],
     verdicts: NDArray[np.uint8],
-) -> Reading:
+) -> ChoiceDistribution:
     enough = int(np.searchsorted(np.exp(values).cumsum(), _MASS)) + 1
     top = min(max(enough, _LEAST), len(values))
     others = ~np.isin(labels, tokens[:top])
     ids = np.concatenate([tokens[:top], labels[others]])
-    return Reading(
+    return ChoiceDistribution(
         logprobs=np.concatenate([values[:top], named[others]]),
         verdicts=verdicts[ids].tobytes().decode("ascii"),
         top=top,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dissensus.errors import InputError, JudgeError, MissingDependencyError
 from dissensus.files.source import print_notice
 from dissensus.hashing import digest_of, file_digest
+from dissensus.judge.language.settings import Dtype
 from dissensus.text.encoder import best_device, has_bfloat16, quiet_transformers
 from dissensus.text.pretrained import check_weights, explained, locate
-
-Dtype = Literal["auto", "float32", "bfloat16"]
 
 _DECIDING = ["config.json", "generation_config.json", "tokenizer*", "chat_template*", "special_tokens_map.json"]
 _DECIDING += ["added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken"]
@@ -49,7 +48,7 @@ def load_language_model(
     """
     for package in ("torch", "transformers"):
         if importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(package, extra="train", need="--judge local")
+            raise MissingDependencyError(package, extra="train", need="the judge local")
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from dissensus.errors import JudgeError
 from dissensus.judge.language.messages import Answer, Ask, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.language.prompt import transcript
+from dissensus.judge.language.settings import Dtype
 from dissensus.judge.local.chat_format import Rendering
-from dissensus.judge.local.load import Dtype, load_language_model
+from dissensus.judge.local.load import load_language_model
 from dissensus.judge.local.prompt_batches import Batch, Ids, common_beginning, plan_batches
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ _TRUNK = 16
 class LocalModel:
     """A causal language model (a folder or a Hub id) as a `BatchBackend`.
 
-    Readings take one forward pass per ask. Prompts of like length share a batch, and prompts that begin alike (the
-    template's instructions; the pair's prompt, in both orders) share the computation of that beginning. Sampled replies
-    come from the library's own ``generate``; each draws its own numbers, from the seed, the ask's key and the reply's
-    number, so what else is in a batch does not matter, up to rounding in the last bits of a probability.
+    Choice distributions take one forward pass per ask. Prompts of like length share a batch, and prompts that begin
+    alike (the template's instructions; the pair's prompt, in both orders) share the computation of that beginning.
+    Sampled replies come from the library's own ``generate``; each draws its own numbers, from the seed, the ask's key
+    and the reply's number, so what else is in a batch does not matter, up to rounding in a probability's last bits.
 
     Args:
         model: a folder or a Hub id.
@@ -79,7 +80,7 @@ class LocalModel:
         """Read (``sampling=None``) or sample replies, batch by batch; prompts over the context are not asked.
 
         Raises:
-            JudgeError: exact readings are impossible with this tokenizer, or it is another model's, the model's
+            JudgeError: choice distributions are impossible with this tokenizer, or it is another model's, the model's
                 probabilities are not numbers, or a single prompt does not fit into memory.
         """
         prefix = [] if sampling else self._rendering.prefix
@@ -162,15 +163,15 @@ class LocalModel:
         torch.cuda.empty_cache()
 
     def _read(self, asked: list[tuple[Ask, Ids]], batch: Batch, trunk: State | None) -> list[Answer]:
-        from dissensus.judge.local.choice_logits import readings_of
+        from dissensus.judge.local.choice_logits import distributions_of
 
         prefix = self._rendering.prefix
         logits, _ = self._reader.read_batch([ids for _, ids in asked], batch, trunk=trunk, keep=len(prefix) + 1)
-        readings = readings_of(logits, prefix, self._verdicts)
+        distributions = distributions_of(logits, prefix, self._verdicts)
         rows = [asked[row] for row in batch.rows]
         return [
-            Answer(ask, reading=reading, usage=Usage(len(ids)))
-            for (ask, ids), reading in zip(rows, readings, strict=True)
+            Answer(ask, distribution=distribution, usage=Usage(len(ids)))
+            for (ask, ids), distribution in zip(rows, distributions, strict=True)
         ]
 
     @functools.cached_property

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import InputError, MissingDependencyError
-from dissensus.judge.language.choice_distribution import Reading
+from dissensus.judge.language.choice_distribution import ChoiceDistribution
 from dissensus.judge.language.messages import Answer, Ask, Outcome, Sampling, TooLong, Usage
+from dissensus.judge.language.settings import Dtype
 from dissensus.judge.local.chat_format import Rendering
-from dissensus.judge.local.load import Dtype, context_of, load_parts
+from dissensus.judge.local.load import context_of, load_parts
 
 _TOP = 20
 """Log-probabilities asked for, the most that vLLM gives unless told otherwise."""
@@ -28,10 +29,10 @@ Ids = list[int]
 class VllmModel:
     """A causal language model (a folder or a Hub id) served by vLLM in this process, as a `BatchBackend`.
 
-    A reading is a greedy run over the prefix and one token more: it certifies the prefix and ends behind it. Where the
-    model writes something else, the prefix is given and one token is asked for. Each sampled reply is a request with a
-    seed of its own, from the seed, the ask's key and the reply's number; vLLM reads their common prompt once. It does
-    not promise the same reply in another batch.
+    A choice distribution is a greedy run over the prefix and one token more: it certifies the prefix and ends behind
+    it. Where the model writes something else, the prefix is given and one token is asked for. Each sampled reply is a
+    request with a seed of its own, from the seed, the ask's key and the reply's number; vLLM reads their common prompt
+    once. It does not promise the same reply in another batch.
 
     Args:
         model: a folder or a Hub id.
@@ -47,7 +48,7 @@ class VllmModel:
 
     def __init__(self, model: str, *, revision: str | None = None, dtype: Dtype = "auto", **settings: Any) -> None:
         if importlib.util.find_spec("vllm") is None:
-            raise MissingDependencyError("vllm", extra="vllm", need="--judge vllm")
+            raise MissingDependencyError("vllm", extra="vllm", need="the judge vllm")
         from vllm import LLM
 
         config, tokenizer, origin = load_parts(model, revision=revision)
@@ -84,7 +85,7 @@ class VllmModel:
         """Read (``sampling=None``) or sample replies; prompts over the context are not asked.
 
         Raises:
-            JudgeError: exact readings are impossible with this tokenizer.
+            JudgeError: choice distributions are impossible with this tokenizer.
         """
         reserved = sampling.max_tokens if sampling else len(self._rendering.prefix) + 1
         for start in range(0, len(asks), _ASKS_AT_ONCE):
@@ -108,7 +109,9 @@ class VllmModel:
             forced = 0.0 if row in instead else math.exp(min(seen[token].logprob for token, seen in steps))
             behind = {token: entry.logprob for token, entry in instead.get(row, run).logprobs[-1].items()}
             yield Answer(
-                ask, reading=_reading(behind, forced, self._verdicts), usage=Usage(len(ids), len(run.token_ids))
+                ask,
+                distribution=_distribution(behind, forced, self._verdicts),
+                usage=Usage(len(ids), len(run.token_ids)),
             )
 
     def _sample(self, asked: list[tuple[Ask, Ids]], sampling: Sampling) -> Iterator[Answer]:
@@ -149,9 +152,9 @@ def _greedy(max_tokens: int) -> dict[str, Any]:
     return {"temperature": 0.0, "logprobs": _TOP, "max_tokens": max_tokens}
 
 
-def _reading(logprobs: dict[int, float], forced: float, verdicts: NDArray[np.uint8]) -> Reading:
+def _distribution(logprobs: dict[int, float], forced: float, verdicts: NDArray[np.uint8]) -> ChoiceDistribution:
     tokens = np.array(sorted(logprobs, key=lambda token: -logprobs[token]), dtype=np.int64)
-    return Reading(
+    return ChoiceDistribution(
         logprobs=np.array([logprobs[token] for token in tokens.tolist()]),
         verdicts=verdicts[tokens].tobytes().decode("ascii"),
         top=len(tokens),

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from dissensus.judge.language.choice_distribution import Reading
+from dissensus.judge.language.choice_distribution import ChoiceDistribution
 from dissensus.judge.language.messages import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.language.prompt import PREFIX
 from dissensus.judge.server.capabilities import ServerProfile
@@ -19,7 +19,7 @@ from dissensus.judge.server.openai_format import (
     check_end,
     choices_of,
     find_label,
-    make_reading,
+    make_distribution,
     replies_of,
     steps_of,
     usage_of,
@@ -154,11 +154,11 @@ class _Attempt:
         check_end(choices[0])
         label, forced = find_label(steps_of(choices[0]))
         if label is not None:
-            return self._reading(label, forced)
+            return self._distribution(label, forced)
         if profile.prefill:
             return await self._read_behind_prefix(forced=0.0)
         # No distribution behind the prefix is known: all that is known is that the prefix is not forced.
-        return Answer(self._ask, reading=Reading(np.zeros(1), "-", 1), usage=self.usage)
+        return Answer(self._ask, distribution=ChoiceDistribution(np.zeros(1), "-", 1), usage=self.usage)
 
     async def _read_behind_prefix(self, *, forced: float) -> Outcome:
         (choice, *_) = await self._send(limit=1, temperature=1.0, logprobs=True, prefix=PREFIX)
@@ -169,17 +169,17 @@ class _Attempt:
         ids = self._profile.label_ids
         unseen = {" A", " B"} - {text for text, _ in steps[0].top}
         if not (unseen and self._profile.asked_ids and ids):
-            return self._reading(steps[0], forced)
+            return self._distribution(steps[0], forced)
         asked = {"logprob_token_ids": list(ids.values()), "top_logprobs": None}
         choices = await self._send(limit=1, temperature=1.0, logprobs=True, prefix=PREFIX, extra=asked)
         by_id = steps_of(choices[0])
-        return self._reading(
+        return self._distribution(
             steps[0], forced, [entry for step in by_id[:1] for entry in step.top if entry[0] in unseen]
         )
 
-    def _reading(self, step: Step, forced: float, further: list[tuple[str, float]] | None = None) -> Answer:
-        reading = make_reading(step, forced, further or (), asked=self._profile.logprobs)
-        return Answer(self._ask, reading=reading, usage=self.usage)
+    def _distribution(self, step: Step, forced: float, further: list[tuple[str, float]] | None = None) -> Answer:
+        distribution = make_distribution(step, forced, further or (), asked=self._profile.logprobs)
+        return Answer(self._ask, distribution=distribution, usage=self.usage)
 
     async def _send(self, **settings: Any) -> list[dict[str, Any]]:
         """Make a request, and count what it took even if it fails."""

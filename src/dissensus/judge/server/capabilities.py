@@ -1,4 +1,4 @@
-"""What a server really supports, as the probe found it, and what follows for the way it is asked."""
+"""Capabilities of a server, as the probe found them, and what follows for the way it is asked."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from dissensus.errors import JudgeError
 from dissensus.judge.language.messages import Sampling
+from dissensus.judge.language.settings import Api
 
-Api = Literal["chat", "completions"]
 Plan = Literal["greedy", "prefill"]
 Omitted = Literal["temperature", "top_p", "top_p=1", "seed"]
 
@@ -36,11 +36,8 @@ class ServerProfile(BaseModel):
     temperature: bool | None = None
     """Whether temperature 0 repeats itself and temperature 2 does not."""
     top_p: bool | None = None
-    seed: bool | None = None
     prefill: bool = False
     """Whether a reply can be begun for the model."""
-    opening_tokens: int | None = None
-    """How many beginning-of-text tokens a prompt gets; 2 is a bug in the server's set-up."""
     context: int | None = None
     """Tokens that fit into a prompt with its reply."""
     label_ids: dict[str, int] = {}
@@ -67,7 +64,7 @@ class ServerProfile(BaseModel):
 
     @property
     def plan(self) -> Plan | None:
-        """How a reading is to be had: by a greedy run (certificate included), behind a prefix, or (None) not at all."""
+        """How choice distributions are to be had: by a greedy run (with its certificate), behind a prefix, or not."""
         if not self.logprobs or (self.raw is None and self.temperature is False):
             return None
         # At temperature 1 scaled log-probabilities are raw, but a reply is then drawn: a prefix is surer.
@@ -77,11 +74,11 @@ class ServerProfile(BaseModel):
         """Refuse what this server cannot do.
 
         Args:
-            exact: whether readings are wanted.
+            exact: whether choice distributions are wanted.
             sampling: how replies are to be sampled, where they are.
 
         Raises:
-            JudgeError: no readings can be had of it, or it does not sample as it is told.
+            JudgeError: no choice distributions can be had of it, or it does not sample as it is told.
         """
         if exact and not self.logprobs:
             raise JudgeError(
@@ -138,13 +135,11 @@ class ServerProfile(BaseModel):
             ("log-probs", f"top {self.logprobs}, {_raw(self.raw)}" if self.logprobs else "none"),
             ("temperature", _supported(self.temperature)),
             ("top_p", _supported(self.top_p)),
-            ("seed", _supported(self.seed)),
             ("prefill", _supported(self.prefill)),
-            ("opening", "not told" if self.opening_tokens is None else f"{self.opening_tokens} token(s)"),
-            ("context", "not told: say it with --context" if self.context is None else f"{self.context:,} tokens"),
-            ("labels", ", ".join(f"{text!r} = {i}" for text, i in self.label_ids.items()) or "not told"),
+            ("context", "not reported: say it with --context" if self.context is None else f"{self.context:,} tokens"),
+            ("labels", ", ".join(f"{text!r} = {i}" for text, i in self.label_ids.items()) or "not reported"),
             ("by id", _supported(self.asked_ids)),
-            ("usage", "counted" if self.usage else "not told: tokens and cost are estimates"),
+            ("usage", "counted" if self.usage else "not reported: tokens and cost are estimates"),
             ("not sent", ", ".join(self._left_out()) or "nothing that is refused"),
             ("also sent", ", ".join(f"{name} {value}" for name, value in self.neutral.items()) or "nothing"),
             ("ignored", ", ".join(self.ignored) or "nothing that was tried"),
@@ -167,8 +162,8 @@ class ServerProfile(BaseModel):
 
 
 def _supported(value: bool | None) -> str:
-    return "not told" if value is None else "supported" if value else "not supported"
+    return "not reported" if value is None else "supported" if value else "not supported"
 
 
 def _raw(value: bool | None) -> str:
-    return "raw or scaled: not told" if value is None else "raw" if value else "scaled by temperature"
+    return "raw or scaled: not reported" if value is None else "raw" if value else "scaled by temperature"

@@ -1,4 +1,4 @@
-"""Asking a server: many requests at the same time, each on disk before it is sent and after it was answered."""
+"""Requests to a server, many at the same time, each on disk before it is sent and after it was answered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,11 +15,12 @@ from typing import Any
 
 from dissensus.errors import JudgeError
 from dissensus.event_loops import run_async
-from dissensus.judge.language.job import ALL_CUT, Job, Kept
+from dissensus.judge.job import ALL_CUT, Job, Rows
 from dissensus.judge.language.messages import Answer, Ask, AskError, Outcome, Sampling, ServerBackend, TooLong, Usage
 from dissensus.judge.server.rate_limits import Breaker, Budget, Concurrency, Rate, backoff
 from dissensus.judge.server.refusals import IN_A_ROW, Suspects, given_up, plain_question
 from dissensus.judge.store.attempts import Attempt, spent
+from dissensus.judge.writers import ThreadWriter
 from dissensus.records import Pair
 
 _LONGEST_WAIT = 60.0
@@ -72,7 +72,7 @@ class _Run:
         """Ask everything, or as much as can be."""
         self._stop = asyncio.Event()
         self._room = asyncio.Semaphore(2 * self._options.concurrency)
-        self._writer = _Writer(self._job)
+        self._writer = ThreadWriter(self._job)
         showing = asyncio.create_task(self._show())
         loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():
@@ -138,12 +138,7 @@ class _Run:
         most = self._most
         for ask in asks:
             for start in range(0, max(1, len(ask.samples)), most):
-                yield self._part(ask, ask.samples[start : start + most])
-
-    def _part(self, ask: Ask, samples: tuple[int, ...]) -> Ask:
-        if samples == ask.samples:
-            return ask
-        return self._job.twin.ask_for(ask.pair, ask.order, ask.persona, samples)
+                yield self._job.judge.ask_for(ask, ask.samples[start : start + most])
 
     def _ended(self, ask: Ask, task: asyncio.Task[None]) -> None:
         self._job.in_hand.difference_update(ask.keys)
@@ -172,22 +167,22 @@ class _Run:
             self._job.display.update()
 
     async def _pursue(self, ask: Ask) -> None:
-        """Ask until there is an answer, keep it, and ask for the replies that a reading may need beside it."""
+        """Ask until there is an answer, keep it, and ask for the replies that did not come."""
         answered = await self._attempts(ask)
         if answered is None:
             return
         outcome, attempt = answered
-        kept = self._job.kept(outcome, attempt)
+        rows = self._job.rows(outcome, attempt)
         if isinstance(outcome, Answer):
-            kept.attempts += self._suspects.cleared(time.monotonic() - attempt.seconds)
-        await self._writer.write(kept)
-        self._job.count(outcome)
+            rows.attempts += self._suspects.cleared(time.monotonic() - attempt.seconds)
+        await self._writer.write(rows)
+        self._job.count(outcome, rows)
         if self._job.tally.hopeless and not await self._writer.run(self._job.has_verdict):
             self._halt(ALL_CUT)
         self._leave()
-        further: list[Ask] = await self._writer.run(self._job.further, outcome)
+        further = self._job.further(outcome)
         if isinstance(outcome, Answer) and (left := ask.samples[len(outcome.ask.samples) :]):
-            further.append(self._part(ask, left))
+            further.append(self._job.judge.ask_for(ask, left))
         for part in self._split(further):
             await self._pursue(part)
 
@@ -197,7 +192,7 @@ class _Run:
         Where several replies at once are refused, one is asked for: if that is answered, so many were the reason. The
         outcome is then that of the first few.
         """
-        whole, sampling = ask, self._job.sampling_of(ask)
+        whole, sampling = ask, self._job.judge.sampling
         failures = refused = 0
         answered = False
         while not self._stop.is_set():
@@ -206,7 +201,7 @@ class _Run:
                 return None
             scouting = await self._breaker.wait()
             await self._slots.acquire()
-            ask = self._part(ask, ask.samples[: self._most])
+            ask = self._job.judge.ask_for(ask, ask.samples[: self._most])
             try:
                 if self._breaker.is_open and not scouting:
                     continue
@@ -223,7 +218,7 @@ class _Run:
                 except AskError as error:
                     attempt = await self._fail(sent, error)
                     if error.kind == "refused" and len(ask.samples) > 1:
-                        refused, ask = len(ask.samples), self._part(ask, ask.samples[:1])
+                        refused, ask = len(ask.samples), self._job.judge.ask_for(ask, ask.samples[:1])
                         self._job.tally.retries += 1
                         continue
                     failures += error.kind == "failed"
@@ -292,7 +287,7 @@ class _Run:
         try:
             return await self._backend.answer(ask, sampling)
         except JudgeError as error:
-            await self._writer.write(Kept([self._settle(sent, "failed", Usage(), str(error))]))
+            await self._writer.write(Rows(attempts=[self._settle(sent, "failed", Usage(), str(error))]))
             raise
 
     def _succeed(self, sent: _Sent, outcome: Outcome) -> Attempt:
@@ -311,7 +306,7 @@ class _Run:
     async def _fail(self, sent: _Sent, error: AskError) -> Attempt:
         usage = sent.estimate if error.billed and not error.usage.prompt_tokens else error.usage
         attempt = self._settle(sent, "failed", usage, str(error))
-        await self._writer.write(Kept([attempt]))
+        await self._writer.write(Rows(attempts=[attempt]))
         if error.kind == "busy":
             self._slots.busy(sent.epoch)
             self._breaker.busy(str(error), error.retry_after)
@@ -350,8 +345,8 @@ class _Run:
             JudgeError: it is refused or fails as the others did.
         """
         in_a_row, self._suspects.in_a_row = self._suspects.in_a_row, 0
-        ask = plain_question(self._job.twin, like)
-        sampling = self._job.sampling_of(ask)
+        ask = plain_question(self._job.judge, like)
+        sampling = self._job.judge.sampling
         sent = await self._send(ask, sampling, self._estimate(ask, sampling))
         if sent is None:
             return
@@ -365,71 +360,10 @@ class _Run:
         attempts = [self._succeed(sent, outcome)]
         if isinstance(outcome, Answer):
             attempts += self._suspects.cleared(sent.at)
-        await self._writer.write(Kept(attempts))
+        await self._writer.write(Rows(attempts=attempts))
 
     def _estimate(self, ask: Ask, sampling: Sampling | None) -> Usage:
         """Guess the tokens of a request: the prompt by the tokens per character so far, the replies at their most."""
         per_token = min(_CHARACTERS_PER_TOKEN, self._characters / self._counted_tokens)
         replies = max(1, len(ask.samples)) * max(sampling.max_tokens if sampling else 8, self._longest)
         return Usage(round(len(ask.prompt) / per_token) + 16, replies, estimated=True)
-
-
-class _Writer:
-    """Writes from a thread of its own, many rows in one transaction: while one is under way, the next ones gather."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._claims: list[tuple[tuple[Ask, Usage, float], asyncio.Future[int | None]]] = []
-        self._kept: list[tuple[Kept, asyncio.Future[None]]] = []
-        self._pump: asyncio.Task[None] | None = None
-
-    async def run(self, function: Any, *arguments: Any) -> Any:
-        """Run a function that uses the store, between transactions."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
-
-    async def claim(self, ask: Ask, usage: Usage, cost: float) -> int | None:
-        """Note an attempt as sent; returns when that is on disk."""
-        future: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self._claims.append(((ask, usage, cost), future))
-        self._start()
-        return await future
-
-    async def write(self, kept: Kept) -> None:
-        """Write rows; returns when they are on disk."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._kept.append((kept, future))
-        self._start()
-        # Answers were paid for: they are written whatever becomes of the task that brought them.
-        await asyncio.shield(future)
-
-    async def close(self) -> None:
-        """Write what is left."""
-        if self._pump is not None:
-            with suppress(Exception):  # told to those who wait for it
-                await self._pump
-        self._pool.shutdown()
-
-    def _start(self) -> None:
-        if self._pump is None or self._pump.done():
-            self._pump = asyncio.create_task(self._write_all())
-
-    async def _write_all(self) -> None:
-        while self._claims or self._kept:
-            claims, self._claims = self._claims, []
-            kept, self._kept = self._kept, []
-            try:
-                rows, asked = [rows for rows, _ in kept], [claim for claim, _ in claims]
-                ids = await self.run(self._job.write, rows, asked)
-            except Exception as error:
-                waiting: list[asyncio.Future[Any]] = [*(f for _, f in claims), *(f for _, f in kept)]
-                for future in waiting:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, claimed), attempt in zip(claims, ids, strict=True):
-                if not claimed.done():
-                    claimed.set_result(attempt)
-            for _, written in kept:
-                if not written.done():
-                    written.set_result(None)

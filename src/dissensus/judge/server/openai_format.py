@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dissensus.judge.language.choice_distribution import Reading, verdict_of_token
+from dissensus.judge.language.choice_distribution import ChoiceDistribution, verdict_of_token
 from dissensus.judge.language.messages import AskError, Kind, Usage
 from dissensus.judge.language.prompt import PREFIX
 from dissensus.judge.language.verdict import parse_verdict
@@ -215,8 +215,10 @@ def find_label(steps: list[Step]) -> tuple[Step | None, float]:
     return None, 0.0
 
 
-def make_reading(step: Step, forced: float, further: Sequence[tuple[str, float]] = (), *, asked: int = 0) -> Reading:
-    """Make a reading of the label's position; the token that was drawn is listed even if it is not among the top.
+def make_distribution(
+    step: Step, forced: float, further: Sequence[tuple[str, float]] = (), *, asked: int = 0
+) -> ChoiceDistribution:
+    """Make the choice distribution of the label's position; the token that was drawn is listed even below the top.
 
     Where fewer of the top tokens came than were ``asked`` for, tokens of one text were merged on the way: only those
     that outweigh all that is missing are then known to be the most probable.
@@ -236,7 +238,9 @@ def make_reading(step: Step, forced: float, further: Sequence[tuple[str, float]]
         raise AskError(f"log-probabilities that are none (their sum is {mass:.3f})", billed=True)
     merged = len(step.top) < asked
     top = int((np.exp(logprobs[: len(ranked)]) >= 1 - mass).sum()) if merged else len(ranked)
-    return Reading(logprobs, "".join(verdict_of_token(text) for text, _ in entries), max(top, 1), forced=forced)
+    return ChoiceDistribution(
+        logprobs, "".join(verdict_of_token(text) for text, _ in entries), max(top, 1), forced=forced
+    )
 
 
 def usage_of(response: dict[str, Any], prompt: str) -> Usage:

@@ -1,4 +1,4 @@
-"""Asking a server once what it really supports: parameters that are ignored with a 200 are found out."""
+"""Probes of servers: what one really supports is asked once, and parameters that it ignores are found out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from dissensus.errors import JudgeError
 from dissensus.files import write_text
 from dissensus.hashing import fingerprint_of
-from dissensus.judge.server.capabilities import Api, ServerProfile
+from dissensus.judge.language.settings import Api
+from dissensus.judge.server.capabilities import ServerProfile
 from dissensus.judge.server.failures import ContextExceededError
 from dissensus.judge.server.http import Endpoint
 from dissensus.judge.server.model_list import models_in
@@ -20,7 +21,7 @@ from dissensus.judge.server.rate_limits import Breaker
 from dissensus.judge.server.retry import AwayError, patiently
 from dissensus.text.encoder import default_cache
 
-_VERSION = 2
+_VERSION = 3
 """Of what profiles hold: one of another version is probed again."""
 
 

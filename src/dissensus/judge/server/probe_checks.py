@@ -1,4 +1,4 @@
-"""The questions of a probe: each compares what a server says with what it would say if it supported a parameter."""
+"""Questions of a probe, each of which decides how a server is asked: does it support a parameter, or ignore it?"""
 
 from __future__ import annotations
 
@@ -184,12 +184,12 @@ class Inquiry:
         return self.profile is not before
 
     async def _sampling(self) -> float | None:
-        """Replies at temperature 0 repeat themselves, at a high one they do not; top-p and a seed make them again.
+        """Replies at temperature 0 repeat themselves, at a high one they do not; a low top-p makes them again.
 
         Returns the temperature at which they were asked for; None where the server refuses each.
         """
         if "temperature" in self.profile.omitted:
-            await self._seed(1.0, await self._texts(temperature=1.0))
+            await self._seed(1.0)
             return 1.0
         cold = await self._texts(temperature=0.0)
         for heat in _HEATS:
@@ -209,12 +209,8 @@ class Inquiry:
             temperature=await self._steadier(cold, hot, heat, temperature=0.0),
             top_p=await self._steadier(await self._texts(temperature=heat, top_p=1e-6), hot, heat, top_p=1e-6),
         )
-        await self._seed(heat, hot)
-        self._ignored += [name for name in ("temperature", "top_p", "seed") if getattr(self.profile, name) is False]
-        if "top_k" in self.profile.neutral:
-            first = await self._texts(temperature=heat, extra={"top_k": 1})
-            if await self._steadier(first, hot, heat, extra={"top_k": 1}) is False:
-                self._ignored.append("top_k")
+        await self._seed(heat)
+        self._ignored += [name for name in ("temperature", "top_p") if getattr(self.profile, name) is False]
         return heat
 
     async def _steadier(self, replies: list[str], hot: list[str], heat: float, **settings: Any) -> bool | None:
@@ -230,16 +226,10 @@ class Inquiry:
             return True
         return False if heat > 1 else None
 
-    async def _seed(self, heat: float, hot: list[str]) -> None:
-        """Find out whether the server takes a seed, and makes replies again with it."""
-        if len(set(hot)) < 2:
-            if hot and await self._try(temperature=heat, seed=11) is None:
-                self._note(omitted=(*self.profile.omitted, "seed"))
-            return
-        replies = await self._texts(temperature=heat, seed=11)
-        if not replies:
+    async def _seed(self, heat: float) -> None:
+        """Find out whether the server takes a seed."""
+        if await self._try(temperature=heat, seed=11) is None:
             self._note(omitted=(*self.profile.omitted, "seed"))
-        self._note(seed=len(set(replies)) == 1 if replies else None)
 
     async def _texts(self, **settings: Any) -> list[str]:
         """Two replies, reasoning that is told apart included; none where the server refuses the settings."""
@@ -304,7 +294,7 @@ class Inquiry:
         self._note(prefill=supported)
 
     async def _tokens(self, listing: dict[str, Any]) -> None:
-        """Look for the context's length, the labels' ids and the tokens that a prompt opens with."""
+        """Look for the context's length and the labels' ids."""
         context = context_in(listing)
         root = self._endpoint.base_url.removesuffix("/v1")
         labels: dict[str, int] = {}
@@ -316,9 +306,6 @@ class Inquiry:
             if context is None and (told := await self._get(f"{root}/{path}")):
                 context = context_in(told) or context_in(told.get("default_generation_settings"))
         self._note(context=context, label_ids=labels)
-        opening = _opening(await self._try(extra={"return_token_ids": True}))
-        if opening:
-            self._note(opening_tokens=2 if opening[:1] == opening[1:2] else 1)
         if labels and self.profile.logprobs:
             await self._asked_ids(labels)
 
@@ -384,10 +371,3 @@ def _prompt_tokens(response: dict[str, Any] | None) -> int | None:
     usage = (response or {}).get("usage")
     tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     return tokens if isinstance(tokens, int) and 0 < tokens < 2**31 else None
-
-
-def _opening(response: dict[str, Any] | None) -> list[int]:
-    if response is None:
-        return []
-    ids = response.get("prompt_token_ids") or choices_of(response)[0].get("prompt_token_ids")
-    return ids if isinstance(ids, list) else []

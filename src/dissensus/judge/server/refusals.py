@@ -6,8 +6,8 @@ import os
 import time
 
 from dissensus.hashing import framed_digest
+from dissensus.judge.job import AskedJudge
 from dissensus.judge.language.messages import Ask, AskError
-from dissensus.judge.language.plan import LanguageJudge
 from dissensus.judge.store.attempts import Attempt
 from dissensus.records import Pair
 
@@ -52,15 +52,14 @@ class Suspects:
         return cleared
 
 
-def plain_question(judge: LanguageJudge, like: Ask) -> Ask:
+def plain_question(judge: AskedJudge, like: Ask) -> Ask:
     """Make an ask that nobody has a reason to refuse, and that wants as much as another one does; it is kept nowhere.
 
     Its key is its own: each run has to see for itself whether it is answered, whatever another one has in flight.
     """
     key = framed_digest(judge.name, "plain", os.urandom(8).hex())
-    return Ask(
-        key, _PLAIN, like.order, judge.template.render(_PLAIN, like.order, like.persona), like.persona, like.samples
-    )
+    prompt = judge.prompt(_PLAIN, like.order, like.persona)
+    return Ask(key, _PLAIN, like.order, prompt, like.persona, like.samples)
 
 
 def given_up(error: AskError, in_a_row: int) -> str:

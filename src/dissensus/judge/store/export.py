@@ -13,8 +13,8 @@ from dissensus.records import Order, Record
 _MADE = "Judgments of language models about pairs of responses, made with dissensus."
 
 
-class RawReading(Record):
-    """A reading in a file: the raw log-probabilities of the token behind ``Choice:``."""
+class RawDistribution(Record):
+    """A choice distribution in a file: the raw log-probabilities of the token behind ``Choice:``."""
 
     pair_id: str
     judge: str
@@ -33,38 +33,38 @@ class RawReading(Record):
     """The lowest probability of a token of the prefix in a greedy run; null where nobody looked."""
 
 
-def raw_readings(store: JudgmentStore, judge: str | None = None) -> Iterator[RawReading]:
-    """Iterate over the readings of a judge, or of all."""
-    for view in store.readings(judge=judge):
-        reading = view.reading
-        yield RawReading(
+def raw_distributions(store: JudgmentStore, judge: str | None = None) -> Iterator[RawDistribution]:
+    """Iterate over the choice distributions of a judge, or of all."""
+    for view in store.distributions(judge=judge):
+        distribution = view.distribution
+        yield RawDistribution(
             pair_id=view.pair_id,
             judge=view.judge,
             order=view.order,
             persona=view.persona,
-            logprobs=tuple(reading.logprobs.tolist()),
-            verdicts=reading.verdicts,
-            tokens=tuple(reading.tokens.tolist()),
-            top=reading.top,
-            vocabulary=reading.vocabulary,
-            forced=None if reading.forced != reading.forced else reading.forced,
+            logprobs=tuple(distribution.logprobs.tolist()),
+            verdicts=distribution.verdicts,
+            tokens=tuple(distribution.tokens.tolist()),
+            top=distribution.top,
+            vocabulary=distribution.vocabulary,
+            forced=None if distribution.forced != distribution.forced else distribution.forced,
         )
 
 
-def export(store: JudgmentStore, out: Path, *, judge: str | None = None, readings: bool = False) -> int:
-    """Write judgments (or readings) to a file whose extension names the format; returns how many.
+def export(store: JudgmentStore, out: Path, *, judge: str | None = None, distributions: bool = False) -> int:
+    """Write judgments (or choice distributions) to a file whose extension names the format; returns how many.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    return write_records(out, raw_readings(store, judge) if readings else store.judgments(judge=judge))
+    return write_records(out, raw_distributions(store, judge) if distributions else store.judgments(judge=judge))
 
 
 def export_data_set(store: JudgmentStore, folder: Path, *, judge: str | None = None) -> dict[str, int]:
     """Write a folder that ``load_dataset`` reads and that can be pushed to the Hub as it is.
 
-    Returns the number of rows of each part. Judgments and readings are two configurations; the card says who judged
-    and how.
+    Returns the number of rows of each part. Judgments and choice distributions are two configurations; the card says
+    who judged and how.
 
     Raises:
         OutputError: a file cannot be written, or the folder has a README.md of somebody's own.
@@ -76,7 +76,7 @@ def export_data_set(store: JudgmentStore, folder: Path, *, judge: str | None = N
     for part in ("judgments", "readings"):
         if any(_count(store, part, judge)):
             file = folder / part / "train-00000-of-00001.parquet"
-            counts[part] = export(store, file, judge=judge, readings=part == "readings")
+            counts[part] = export(store, file, judge=judge, distributions=part == "readings")
     write_text(card, _card(store, counts, judge))
     return counts
 

@@ -1,59 +1,76 @@
-"""Judgments back out of a store: as they were given, or drawn from readings at any temperature, top-p and n."""
+"""Judgments back out of a store: as they were given, or drawn anew from choice distributions."""
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from dissensus.errors import InputError, JudgeError
 from dissensus.hashing import framed_digest
-from dissensus.judge.language.choice_distribution import VerdictProbabilities, verdict_probabilities
-from dissensus.judge.language.plan import LanguageConfig, LanguageJudge, Orders, Planned
-from dissensus.judge.store.store import JudgmentStore, StoredReading, content_of
-from dissensus.records import Choice, ChoiceProbabilities, Judgment, Order, Pair
+from dissensus.judge.base import Orders
+from dissensus.judge.language.choice_distribution import verdict_probabilities
+from dissensus.judge.language.plan import LanguageJudge, Planned
+from dissensus.judge.language.settings import LanguageSettings
+from dissensus.judge.store.keys import content_of
+from dissensus.judge.store.store import JudgmentStore, StoredDistribution
+from dissensus.records import Choice, ChoiceProbabilities, Judgment, Label, Order, Pair
 
 _INEXACT = 1e-3
+_View = tuple[str, Order, str]
+"""The pair, the order shown and the persona that a choice distribution is of."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Recalled:
-    """What stands behind judgments that were recalled; filled while they are iterated over."""
+    """What a store has of a judge about pairs, counted."""
 
-    judgments: int = 0
-    invalid: int = 0
-    """Judgments that name no winner."""
-    readings: int = 0
-    uncertified: int = 0
-    """Readings whose prefix the model would not surely write."""
+    votes: Mapping[str, Counter[tuple[Order, Label | None]]]
+    """How many judgments of a pair, in each order shown, name each winner, or none."""
+    probabilities: Sequence[ChoiceProbabilities] = ()
+    """Those of a judge in mode ``exact``."""
     sampled_instead: int = 0
-    """Uncertified readings in whose place sampled replies stand."""
-    inexact: int = 0
-    """Readings whose tokens do not settle the probabilities to a thousandth."""
-    largest_error: float = 0.0
+    """Uncertified choice distributions in whose place sampled replies stand, in stores of version 0.1."""
     unfinished: int = 0
-    """Pairs with fewer judgments, or readings, than were planned: a run was stopped, or some were refused."""
+    """Pairs with fewer judgments, or choice distributions, than planned: a run was stopped, or some were refused."""
     in_one_order: int = 0
     """Pairs planned in both orders that have valid judgments in one alone."""
-    made: Counter[str] = field(default_factory=Counter, repr=False)
-    """How many judgments, or readings, there are of a pair."""
-    valid: dict[Order, set[str]] = field(default_factory=lambda: {"ab": set(), "ba": set()}, repr=False)
-    """The pairs that have valid judgments, by order."""
 
-    def note(self, probabilities: VerdictProbabilities) -> None:
-        """Count a reading."""
-        self.readings += 1
-        self.inexact += probabilities.error > _INEXACT
-        self.largest_error = max(self.largest_error, probabilities.error)
+    @property
+    def judgments(self) -> int:
+        """How many there are."""
+        return sum(counts.total() for counts in self.votes.values())
+
+    @property
+    def invalid(self) -> int:
+        """Judgments that name no winner."""
+        return sum(counts[order, None] for counts in self.votes.values() for order in _ORDERS)
+
+    @property
+    def uncertified(self) -> int:
+        """Choice distributions whose prefix the model would not surely write."""
+        return sum(not one.certified for one in self.probabilities)
+
+    @property
+    def inexact(self) -> int:
+        """Choice distributions whose tokens do not settle the probabilities to a thousandth."""
+        return sum(one.error > _INEXACT for one in self.probabilities)
+
+    @property
+    def largest_error(self) -> float:
+        """How far off a probability may be at most."""
+        return max((one.error for one in self.probabilities), default=0.0)
+
+
+_ORDERS: tuple[Order, Order] = ("ab", "ba")
 
 
 class Recall:
     """What a store has of one judge about ``pairs``.
 
-    A judge in mode ``exact`` has readings: its judgments are drawn from them, anew for every temperature, top-p and n,
-    by a hash of seed, pair and number, so that the first of n draws are the same whatever n is. For any other judge
-    they are the judgments themselves.
+    A judge in mode ``exact`` has choice distributions: its judgments are drawn from them, anew for every temperature,
+    top-p and n, by a hash of seed, pair and number, so that the first of n draws are the same whatever n is. For any
+    other judge they are the judgments themselves.
 
     Args:
         store: where the judge's answers are.
@@ -87,7 +104,7 @@ class Recall:
     ) -> None:
         self._store, self.judge, self._pairs = store, judge, pairs
         self._n = n
-        self.found = Recalled()
+        self._contents = {pair.id: content_of(pair) for pair in pairs}
         settings = store.settings(judge)
         self._language = LanguageJudge.from_settings(settings) if "config" in settings else None
         self.is_exact = self._language is not None and self._language.config.mode == "exact"
@@ -112,12 +129,6 @@ class Recall:
             known = {name: value for name, value in {**changes, "personas": personas}.items() if value is not None}
             self._language = self._language.with_mode(self._language.config.mode, **known)
 
-    def again(self) -> Recall:
-        """Return the same recall with nothing counted yet."""
-        other = copy.copy(self)
-        other.found = Recalled()
-        return other
-
     @property
     def n(self) -> int | None:
         """Judgments per pair; None for all that there are."""
@@ -125,53 +136,85 @@ class Recall:
 
     def judgments(self) -> Iterator[Judgment]:
         """Iterate over the judgments of the plan, in no particular order."""
-        for judgment in self._judgments():
-            self.found.judgments += 1
-            self.found.invalid += judgment.choice is None
-            if judgment.choice is not None:
-                self.found.valid[judgment.order].add(judgment.pair_id)
-            yield judgment
-        self._compare_with_plan()
-
-    def _judgments(self) -> Iterator[Judgment]:
         if self._language is None:
             yield from self._store.judgments(judge=self.judge, pairs=self._pairs, n=self._n)
         elif self.is_exact:
-            yield from self._drawn(self._language)
+            probabilities = self.probabilities()
+            yield from self._drawn(self._language, probabilities, self._sampled(self._language, probabilities))
         else:
-            for judgment in self._planned(self._language, self._pairs):
-                self.found.made[judgment.pair_id] += 1
-                yield judgment
+            yield from self._planned(self._language, self._pairs)
 
-    def probabilities(self) -> Iterator[ChoiceProbabilities]:
-        """Iterate over the probabilities that the readings give.
+    def probabilities(self) -> list[ChoiceProbabilities]:
+        """List the probabilities that the choice distributions give.
 
         Raises:
-            JudgeError: the judge has no readings.
+            JudgeError: the judge has no choice distributions.
         """
+        judge = self.require_probabilities()
+        views: dict[str, set[tuple[Order, str]]] = {}
+        return [
+            self._probabilities(row, judge.config)
+            for row in self._store.distributions(judge=self.judge, pairs=self._pairs)
+            if (row.order, row.persona) in views.setdefault(row.content, set(judge.views(row.content)))
+        ]
+
+    def require_probabilities(self) -> LanguageJudge:
+        """Return the judge if it has choice distributions; raise JudgeError elsewhere."""
         if self._language is None or not self.is_exact:
             raise JudgeError(
                 f"{self.judge}: has sampled judgments and no probabilities; judge with --mode exact for these"
             )
-        for view in self._views(self._language):
-            probabilities = self._probabilities(view, self._language.config)
-            if probabilities.probability_a + probabilities.probability_b > 0:
-                self.found.valid[view.order].add(view.pair_id)
-            yield probabilities
-        self._compare_with_plan()
+        return self._language
 
-    def _compare_with_plan(self) -> None:
+    def count(self, *, draw: bool = True) -> Recalled:
+        """Count the judgments of the plan by pair, order and winner, and compare them with it.
+
+        Args:
+            draw: draw judgments of a judge in mode ``exact``; only its probabilities are there otherwise.
+        """
+        judge, probabilities, sampled = self._language, [], {}
+        judgments: Iterator[Judgment] = iter(())
+        if judge is None or not self.is_exact:
+            judgments = self.judgments()
+        else:
+            probabilities = self.probabilities()
+            if draw:
+                sampled = self._sampled(judge, probabilities)
+                judgments = self._drawn(judge, probabilities, sampled)
+        votes: dict[str, Counter[tuple[Order, Label | None]]] = {}
+        for judgment in judgments:
+            votes.setdefault(judgment.pair_id, Counter())[judgment.order, judgment.choice] += 1
+        unfinished, in_one_order = self._compare_with_plan(votes, probabilities, drawn=draw)
+        return Recalled(votes, probabilities, len(sampled), unfinished, in_one_order)
+
+    def _compare_with_plan(
+        self,
+        votes: Mapping[str, Counter[tuple[Order, Label | None]]],
+        probabilities: Sequence[ChoiceProbabilities],
+        *,
+        drawn: bool,
+    ) -> tuple[int, int]:
         """Count the pairs that have a part of what was planned; only language models say what that is."""
-        judge, found = self._language, self.found
+        judge = self._language
         if judge is None:
-            return
+            return 0, 0
+        made = Counter({pair_id: counts.total() for pair_id, counts in votes.items()})
+        if self.is_exact:
+            made = Counter(one.pair_id for one in probabilities)
+        valid = {
+            (pair_id, order) for pair_id, counts in votes.items() for order, choice in counts if choice is not None
+        }
+        if self.is_exact and not drawn:
+            valid = {(one.pair_id, one.order) for one in probabilities if one.probability_a + one.probability_b > 0}
         asked = self._as_asked(judge)
-        for pair in self._pairs:
-            due = _due(judge, asked, content_of(pair))
+        unfinished = in_one_order = 0
+        for pair_id, content in self._contents.items():
+            due = _due(judge, asked, content)
             n = len({(planned.order, planned.persona) for planned in due}) if self.is_exact else len(due)
-            found.unfinished += 0 < found.made[pair.id] < n
+            unfinished += 0 < made[pair_id] < n
             if len({planned.order for planned in due}) > 1:
-                found.in_one_order += sum(pair.id in of_order for of_order in found.valid.values()) == 1
+                in_one_order += sum((pair_id, order) in valid for order in _ORDERS) == 1
+        return unfinished, in_one_order
 
     def _as_asked(self, judge: LanguageJudge) -> LanguageJudge:
         """Return the judge as it was asked, under whose name its judgments are, whichever order is wanted of them."""
@@ -180,98 +223,87 @@ class Recall:
     def _planned(self, judge: LanguageJudge, pairs: Sequence[Pair]) -> Iterator[Judgment]:
         """Keep to the plan: a store may hold the judgments of other orders and numbers beside it."""
         asked = self._as_asked(judge)
-        contents = {pair.id: content_of(pair) for pair in pairs}
-        plans = {name: {*judge.plan(content), *_due(judge, asked, content)} for name, content in contents.items()}
+        plans = {
+            pair.id: {*judge.plan(self._contents[pair.id]), *_due(judge, asked, self._contents[pair.id])}
+            for pair in pairs
+        }
         for judgment in self._store.judgments(judge=asked.name, pairs=pairs, n=judge.config.n):
             if (judgment.sample, judgment.order, judgment.persona) in plans[judgment.pair_id]:
                 yield judgment
 
-    def _views(self, judge: LanguageJudge) -> Iterator[StoredReading]:
-        views: dict[str, set[tuple[Order, str]]] = {}
-        for view in self._store.readings(judge=self.judge, pairs=self._pairs):
-            wanted = views.setdefault(view.content, set(judge.views(view.content)))
-            if (view.order, view.persona) in wanted:
-                self.found.made[view.pair_id] += 1
-                yield view
-
-    def _probabilities(self, view: StoredReading, config: LanguageConfig) -> ChoiceProbabilities:
+    def _probabilities(self, row: StoredDistribution, config: LanguageSettings) -> ChoiceProbabilities:
         temperature, top_p = config.temperature, config.top_p
-        shown = verdict_probabilities(view.reading, temperature=temperature, top_p=top_p)
-        certified = view.reading.is_forced(temperature=temperature, top_p=top_p)
-        self.found.note(shown)
-        self.found.uncertified += not certified
-        a, b = (shown.a, shown.b) if view.order == "ab" else (shown.b, shown.a)
+        shown = verdict_probabilities(row.distribution, temperature=temperature, top_p=top_p)
+        a, b = (shown.a, shown.b) if row.order == "ab" else (shown.b, shown.a)
         return ChoiceProbabilities(
-            pair_id=view.pair_id,
+            pair_id=row.pair_id,
             judge=self.judge,
-            order=view.order,
-            persona=view.persona,
+            order=row.order,
+            persona=row.persona,
             probability_a=a,
             probability_b=b,
             probability_none=shown.none,
             error=shown.error,
-            certified=certified,
+            certified=row.distribution.is_forced(temperature=temperature, top_p=top_p),
         )
 
-    def _drawn(self, judge: LanguageJudge) -> Iterator[Judgment]:
-        drawn: dict[tuple[str, Order, str], list[Judgment]] = {}
-        for view in self._views(judge):
-            probabilities = self._probabilities(view, judge.config)
-            judgments = self._draw(judge, view, probabilities)
-            if probabilities.certified:
-                yield from judgments
-            else:
-                drawn[view.pair_id, view.order, view.persona] = judgments
-        if drawn:
-            yield from self._sampled_or(drawn, judge.with_mode("sample"))
-
-    def _sampled_or(
-        self, drawn: dict[tuple[str, Order, str], list[Judgment]], twin: LanguageJudge
+    def _drawn(
+        self,
+        judge: LanguageJudge,
+        probabilities: Sequence[ChoiceProbabilities],
+        sampled: Mapping[_View, Sequence[Judgment]],
     ) -> Iterator[Judgment]:
-        """Put the replies that were sampled beside uncertified readings in their place, where there are any."""
-        unsure = {pair_id for pair_id, _, _ in drawn}
-        pairs = [pair for pair in self._pairs if pair.id in unsure]
-        sampled: dict[tuple[str, Order, str], list[Judgment]] = {}
-        for judgment in self._planned(twin, pairs):
-            of = (judgment.pair_id, judgment.order, judgment.persona)
-            sampled.setdefault(of, []).append(judgment.model_copy(update={"judge": self.judge}))
-        for of, judgments in drawn.items():
-            self.found.sampled_instead += of in sampled
-            yield from sampled.get(of, judgments)
+        for one in probabilities:
+            replies = sampled.get((one.pair_id, one.order, one.persona))
+            yield from self._draw(judge, one) if replies is None else replies
 
-    def _draw(self, judge: LanguageJudge, view: StoredReading, probabilities: ChoiceProbabilities) -> list[Judgment]:
-        a, b = probabilities.probability_a, probabilities.probability_b
-        drawn = []
-        for planned in judge.plan(view.content):
-            if (planned.order, planned.persona) != (view.order, view.persona):
+    def _sampled(
+        self, judge: LanguageJudge, probabilities: Sequence[ChoiceProbabilities]
+    ) -> dict[_View, list[Judgment]]:
+        """Find the replies that version 0.1 sampled beside uncertified distributions, to stand in their place."""
+        unsure = {(one.pair_id, one.order, one.persona) for one in probabilities if not one.certified}
+        if not unsure:
+            return {}
+        ids = {pair_id for pair_id, _, _ in unsure}
+        pairs = [pair for pair in self._pairs if pair.id in ids]
+        found: dict[_View, list[Judgment]] = {}
+        for judgment in self._planned(judge.with_mode("sample"), pairs):
+            view = (judgment.pair_id, judgment.order, judgment.persona)
+            if view in unsure:
+                found.setdefault(view, []).append(judgment.model_copy(update={"judge": self.judge}))
+        return found
+
+    def _draw(self, judge: LanguageJudge, of: ChoiceProbabilities) -> Iterator[Judgment]:
+        a, b, content = of.probability_a, of.probability_b, self._contents[of.pair_id]
+        for planned in judge.plan(content):
+            if (planned.order, planned.persona) != (of.order, of.persona):
                 continue
-            at = _uniform(judge.config.seed, view.content, planned.sample)
+            at = _uniform(judge.config.seed, content, planned.sample)
             choice: Choice | None = "a" if at < a else "b" if at < a + b else None
-            drawn.append(
-                Judgment(
-                    pair_id=view.pair_id,
-                    judge=self.judge,
-                    sample=planned.sample,
-                    order=view.order,
-                    choice=choice,
-                    probability_a=a / (a + b) if a + b > 0 else None,
-                    persona=view.persona,
-                )
+            yield Judgment(
+                pair_id=of.pair_id,
+                judge=self.judge,
+                sample=planned.sample,
+                order=of.order,
+                choice=choice,
+                probability_a=a / (a + b) if a + b > 0 else None,
+                persona=of.persona,
             )
-        return drawn
 
 
 def choose_judge(name: str, store: JudgmentStore) -> str:
     """Find the one judge of a store whose name is ``name`` or begins with it.
 
-    Twins that have only sampled replies beside the readings of another judge do not count where that one does.
+    Judges that have only replies beside another one's choice distributions do not count (see `without_twins`).
 
     Raises:
         InputError: there is none, or there are several.
     """
     judges = store.judges()
     if not judges:
-        raise InputError(f"{store.path}: holds no judgments yet; run: dissensus judge PAIRS --store {store.path}")
+        raise InputError(
+            f"{store.path}: holds no judgments yet; run: dissensus judge committee PAIRS --store {store.path}"
+        )
     matching = [judge for judge in judges if judge == name] or [judge for judge in judges if judge.startswith(name)]
     if len(matching) > 1:
         matching = without_twins(store, matching)
@@ -284,7 +316,7 @@ def choose_judge(name: str, store: JudgmentStore) -> str:
 
 
 def without_twins(store: JudgmentStore, judges: Collection[str]) -> list[str]:
-    """Leave out twins that have only sampled replies beside the readings of another judge that is there.
+    """Leave out judges of version 0.1 that have only replies beside the choice distributions of another one.
 
     These replies stand among that one's judgments already (see `Recall`).
     """

@@ -8,7 +8,6 @@ import os
 import shutil
 import sqlite3
 import time
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,57 +17,25 @@ from typing import Any, Self
 
 from dissensus.errors import InputError, OutputError
 from dissensus.hashing import digest_of, framed_digest
-from dissensus.judge.language.choice_distribution import Reading
+from dissensus.judge.language.choice_distribution import ChoiceDistribution
+from dissensus.judge.store.keys import checksum, content_of, judgment_checksum
 from dissensus.judge.store.schema import APPLICATION_ID, VERSION, migrate
-from dissensus.records import Judgment, Order, Pair, content_id
+from dissensus.records import Judgment, Order, Pair
 
 _LEAST_FREE = 64 * 1024  # what SQLite needs to open a store in WAL mode, and a page or two
 _COLUMNS = "pair_id, judge, sample, shown, choice, probability_a, reply, persona"
 
 
-def judgment_key(judge: str, pair: Pair, sample: int, order: Order) -> bytes:
-    """Name a judgment by what decides it: 16 bytes over judge, pair (id and texts), sample and order shown.
-
-    Where the row stands in a file plays no part; a pair whose text has changed is a new question.
-    """
-    return framed_digest(judge, pair.id, content_of(pair), str(sample), order)
-
-
-def content_key(judge: str, content: str, order: Order, persona: str, sample: int | None = None) -> bytes:
-    """Name an answer of a judge that sees texts alone: 16 bytes; ``sample`` is None for a reading.
-
-    The pair's id plays no part: pairs of the same texts share their answers.
-    """
-    return framed_digest(judge, content, order, persona, "" if sample is None else str(sample))
-
-
-def content_of(pair: Pair) -> str:
-    """Hex digits over the texts of a pair."""
-    return content_id(pair.prompt, pair.response_a, pair.response_b)
-
-
-def checksum(name: str, content: bytes) -> int:
-    """Sum up what a row says, so that a bit that flips on disk shows."""
-    return zlib.crc32(content, zlib.crc32(name.encode()))
-
-
-def judgment_checksum(pair_id: str, choice: str | None, probability_a: float | None, persona: str, reply: str) -> int:
-    """Sum up what a judgment says beside what its key is made of: judge, texts, sample, order."""
-    if probability_a is None:
-        return zlib.crc32(f"{pair_id}\0{choice}\0{persona}\0{reply}".encode())
-    return zlib.crc32(f"{pair_id}\0{choice}\0{persona}\0{reply}\0{probability_a}".encode())
-
-
 @dataclass(frozen=True)
-class StoredReading:
-    """A reading with what it is of."""
+class StoredDistribution:
+    """A choice distribution with what it is of."""
 
     pair_id: str
     judge: str
     content: str
     order: Order
     persona: str
-    reading: Reading
+    distribution: ChoiceDistribution
 
 
 class JudgmentStore:
@@ -160,21 +127,21 @@ class JudgmentStore:
         )
         return self.connection.total_changes - before
 
-    def insert_readings(self, rows: Iterable[tuple[bytes, StoredReading]]) -> int:
-        """Insert (key, reading) rows that are not there yet, within a transaction; returns how many."""
+    def insert_distributions(self, rows: Iterable[tuple[bytes, StoredDistribution]]) -> int:
+        """Insert (key, choice distribution) rows that are not there yet, within a transaction; returns how many."""
         before = self.connection.total_changes
         self.connection.executemany(
             "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (key, r.judge, r.pair_id, r.content, r.order, r.persona, blob, checksum(r.pair_id, blob))
                 for key, r in rows
-                for blob in (r.reading.to_bytes(),)
+                for blob in (r.distribution.to_bytes(),)
             ],
         )
         return self.connection.total_changes - before
 
     def missing(self, keys: Collection[bytes]) -> set[bytes]:
-        """Return those of ``keys`` (see `judgment_key`, `content_key`) that have no judgment and no reading."""
+        """Return those of ``keys`` (see `judgment_key`, `content_key`) that nothing is there of."""
         found: set[bytes] = set()
         for batch in _chunks(keys, 500):
             marks = ", ".join("?" * len(batch))
@@ -204,11 +171,13 @@ class JudgmentStore:
             for pair_id in wanted.ids(judgment.judge, judgment.pair_id, content) if wanted else (judgment.pair_id,):
                 yield judgment if pair_id == judgment.pair_id else judgment.model_copy(update={"pair_id": pair_id})
 
-    def readings(self, *, judge: str | None = None, pairs: Iterable[Pair] | None = None) -> Iterator[StoredReading]:
-        """Iterate over readings by judge and pair; ``pairs`` as for `judgments`.
+    def distributions(
+        self, *, judge: str | None = None, pairs: Iterable[Pair] | None = None
+    ) -> Iterator[StoredDistribution]:
+        """Iterate over choice distributions by judge and pair; ``pairs`` as for `judgments`.
 
         Raises:
-            InputError: a reading is damaged.
+            InputError: a choice distribution is damaged.
         """
         wanted = None if pairs is None else _Wanted(pairs, self._text_judges())
         query = "SELECT pair_id, judge, content, shown, persona, reading FROM readings"
@@ -217,19 +186,12 @@ class JudgmentStore:
         arguments = () if judge is None else (judge,)
         query += " ORDER BY judge, pair_id, content, persona, shown"
         for pair_id, name, content, order, persona, blob in self.rows(query, arguments):
-            reading = self._unpack(blob, pair_id)
+            distribution = self._unpack(blob, pair_id)
             for asked in wanted.ids(name, pair_id, content) if wanted else (pair_id,):
-                yield StoredReading(asked, name, content, order, persona, reading)
-
-    def readings_of(self, keys: Collection[bytes]) -> Iterator[tuple[bytes, Reading]]:
-        """Iterate over those of the readings ``keys`` (see `content_key`) that there are, with their keys."""
-        for batch in _chunks(keys, 500):
-            marks = ", ".join("?" * len(batch))
-            for key, blob in self.rows(f"SELECT key, reading FROM readings WHERE key IN ({marks})", batch):
-                yield key, self._unpack(blob, key.hex())
+                yield StoredDistribution(asked, name, content, order, persona, distribution)
 
     def judges(self) -> dict[str, int]:
-        """Count the judgments and readings of each judge."""
+        """Count the judgments and choice distributions of each judge."""
         return dict(
             self.rows(
                 "SELECT judge, SUM(n) FROM (SELECT judge, COUNT(*) AS n FROM judgments GROUP BY judge "
@@ -238,7 +200,7 @@ class JudgmentStore:
         )
 
     def has_verdict(self, judge: str) -> bool:
-        """Whether there is a verdict of a judge: a judgment with a choice, or a reading."""
+        """Whether there is a verdict of a judge: a judgment with a choice, or a choice distribution."""
         queries = (
             "SELECT 1 FROM judgments WHERE judge = ? AND choice IS NOT NULL LIMIT 1",
             "SELECT 1 FROM readings WHERE judge = ? LIMIT 1",
@@ -265,12 +227,12 @@ class JudgmentStore:
                 "INSERT OR REPLACE INTO judges VALUES (?, ?, ?)", (judge, text, checksum(judge, text.encode()))
             )
 
-    def _unpack(self, blob: bytes, name: str) -> Reading:
+    def _unpack(self, blob: bytes, name: str) -> ChoiceDistribution:
         try:
-            return Reading.from_bytes(blob)
+            return ChoiceDistribution.from_bytes(blob)
         except ValueError as error:
             raise InputError(
-                f"{self.path}: the reading {name} is damaged ({error}); "
+                f"{self.path}: the choice distribution {name} is damaged ({error}); "
                 f"find out more with: dissensus judgments verify --store {self.path}"
             ) from error
 
@@ -310,7 +272,8 @@ class JudgmentStore:
             )
         if not create and not is_there:
             raise InputError(
-                f"{self.path}: no such store of judgments; make one with: dissensus judge PAIRS --store {self.path}"
+                f"{self.path}: no such store of judgments; make one, such as with: dissensus judge committee PAIRS "
+                f"--store {self.path}"
             )
         if not create and is_empty:
             raise InputError(f"{self.path}: is empty (0 bytes), and so no store of judgments; name another file")

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, get_args
 from dissensus.errors import InputError, OutputError
 from dissensus.files.atomic import atomic_path
 from dissensus.hashing import framed_digest
-from dissensus.judge.language.choice_distribution import Reading
+from dissensus.judge.language.choice_distribution import ChoiceDistribution
 from dissensus.judge.language.plan import LanguageJudge
 from dissensus.judge.language.verdict import parse_choice
 from dissensus.judge.store.attempts import State
+from dissensus.judge.store.keys import checksum, content_key, judgment_checksum
 from dissensus.judge.store.salvage import PageReader, Row
 from dissensus.judge.store.schema import choice_of_old
-from dissensus.judge.store.store import JudgmentStore, checksum, content_key, judgment_checksum
+from dissensus.judge.store.store import JudgmentStore
 from dissensus.records import Judgment
 
 _NAMED = 5
@@ -30,9 +31,9 @@ class Findings:
     """What a check of a store found."""
 
     judgments: int = 0
-    readings: int = 0
+    distributions: int = 0
     verified: int = 0
-    """Judgments, readings and judges that are as they were written."""
+    """Judgments, choice distributions and judges that are as they were written."""
     unverifiable: Counter[str] = field(default_factory=Counter)
     """Why rows cannot be verified, with how many."""
     problems: list[str] = field(default_factory=list)
@@ -66,8 +67,13 @@ def verify(store: JudgmentStore) -> Findings:
         problem = _check_judgment(row, judges.get(row[1]))
         _count(findings, f"judgment {row[4]} of pair {row[2]!r} by {row[1]}", problem, is_proved=row[-1] is not None)
     for row in store.rows(f"SELECT {', '.join(_COLUMNS['readings'])} FROM readings"):
-        findings.readings += 1
-        _count(findings, f"reading of pair {row[2]!r} by {row[1]}", _check_reading(row), is_proved=row[-1] is not None)
+        findings.distributions += 1
+        _count(
+            findings,
+            f"choice distribution of pair {row[2]!r} by {row[1]}",
+            _check_distribution(row),
+            is_proved=row[-1] is not None,
+        )
     for table in ("attempts", "runs"):
         for (count,) in store.rows(f"SELECT COUNT(*) FROM {table}"):
             findings.unverifiable[_COSTS] += count
@@ -125,13 +131,13 @@ def _check_judgment(row: tuple[Any, ...], language: LanguageJudge | None = None)
     return None
 
 
-def _check_reading(row: tuple[Any, ...]) -> str | None:
-    """Say what is wrong with a row of readings, if anything is."""
+def _check_distribution(row: tuple[Any, ...]) -> str | None:
+    """Say what is wrong with a row of choice distributions, if anything is."""
     key, judge, pair_id, content, shown, persona, blob, found = row
     try:
         if key != content_key(judge, content, shown, persona):
             return "its key is not that of its row"
-        Reading.from_bytes(blob)
+        ChoiceDistribution.from_bytes(blob)
         if found is not None and found != checksum(pair_id, blob):
             return "the row is not as it was stored"
     except (ValueError, TypeError, AttributeError) as error:
@@ -270,7 +276,7 @@ def _answer(table: str, row: Row) -> Iterator[tuple[str, tuple[Any, ...], bool]]
     if len(values) < len(columns):
         values += _DEFAULTS[columns[len(values)]]
     if table == "readings":
-        yield table, values, _check_reading(values) is None
+        yield table, values, _check_distribution(values) is None
         return
     if isinstance(values[7], int):  # SQLite stores 1.0 as 1
         values = (*values[:7], float(values[7]), *values[8:])

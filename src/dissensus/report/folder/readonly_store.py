@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from dissensus.errors import InputError
 from dissensus.judge import JudgmentStore
 from dissensus.judge.store.schema import APPLICATION_ID, VERSION, migrate
-from dissensus.judge.store.store import StoredReading
+from dissensus.judge.store.store import StoredDistribution
 from dissensus.records import Judgment, Pair
 
 
@@ -51,14 +51,16 @@ class ReadOnlyStore(JudgmentStore):
         except ValidationError as error:
             raise self._no_row("judgment", error.errors()[0]["msg"]) from error
 
-    def readings(self, *, judge: str | None = None, pairs: Iterable[Pair] | None = None) -> Iterator[StoredReading]:
-        """Iterate as `JudgmentStore.readings`, and raise InputError at a row that is no choice distribution."""
+    def distributions(
+        self, *, judge: str | None = None, pairs: Iterable[Pair] | None = None
+    ) -> Iterator[StoredDistribution]:
+        """Iterate as `JudgmentStore.distributions`, and raise InputError at a row that is no choice distribution."""
         try:
-            for row in super().readings(judge=judge, pairs=pairs):
+            for row in super().distributions(judge=judge, pairs=pairs):
                 known = {row.pair_id, row.judge, row.content, row.persona}
                 if row.order not in ("ab", "ba") or not all(isinstance(text, str) for text in known):
                     raise self._no_row("choice distribution", f"{row.pair_id!r:.60} shown {row.order!r:.20}")
-                if not (row.reading.logprobs < 0.01).all():
+                if not (row.distribution.logprobs < 0.01).all():
                     raise self._no_row("choice distribution", f"{row.pair_id!r:.60}: a probability is none")
                 yield row
         except TypeError as error:

@@ -29,6 +29,11 @@ class PositionBias:
         """The share of pairs that flip."""
         return self.flips / self.compared if self.compared else None
 
+    def in_words(self) -> str:
+        """Say it in a line; nothing without votes in both orders."""
+        flips = f"; {self.flip_share:.1%} of {self.compared:,} verdicts flip on a swap" if self.compared else ""
+        return "" if self.first is None else f"first shown wins {self.first:.1%}{flips}"
+
 
 def position_bias(verdicts: Iterable[Verdicts]) -> PositionBias:
     """Measure position bias.

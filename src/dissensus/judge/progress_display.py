@@ -1,18 +1,19 @@
-"""What a run shows while it works: one live line in a terminal, plain lines now and then elsewhere."""
+"""Counts of a run, and their display while it works: a live line in a terminal, plain lines now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import textwrap
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO
 
 from tqdm import tqdm
 
-from dissensus.judge.language.choice_distribution import verdict_probabilities
-from dissensus.judge.language.messages import Answer, Ask, TooLong
-from dissensus.judge.language.verdict import parse_verdict
+from dissensus.judge.language.choice_distribution import ChoiceDistribution, verdict_probabilities
+from dissensus.judge.language.messages import Ask, Sampling, TooLong
+from dissensus.records import Judgment
 
 _FIRST_LINE, _LINES = 5.0, 30.0
 _NAMED = 5
@@ -25,13 +26,15 @@ class Tally:
     """Counts of a run so far."""
 
     wanted: int
-    """Judgments, or readings, that the run is to make."""
+    """Judgments, or choice distributions, that the run is to make."""
     reused: int = 0
     made: int = 0
     invalid: float = 0
     """Replies without a winner; in exact mode, the probability of one."""
     first: float = 0.0
     """Votes for the response shown first."""
+    decided: float = 0.0
+    """Votes of which it is known which response was shown first."""
     failed: int = 0
     failed_because: str = ""
     """Why the last one of them was."""
@@ -39,7 +42,7 @@ class Tally:
     too_long_pairs: list[str] = field(default_factory=list)
     """The first few pairs whose prompt the context cannot hold, with its length."""
     refused: int = 0
-    """Judgments, or readings, that the server will not make, in this run or an earlier one."""
+    """Judgments, or choice distributions, that the server will not make, in this run or an earlier one."""
     refused_pairs: list[str] = field(default_factory=list)
     """The first few pairs of which there are some, with the server's reason."""
     refused_new: int = 0
@@ -51,38 +54,38 @@ class Tally:
     pairs_cut_short: set[str] = field(default_factory=set)
     elsewhere: int = 0
     """Asked by another run at this moment, or answered by it since they were planned."""
-    beside: int = 0
-    """Replies sampled beside readings whose prefix is not forced."""
     unforced: int = 0
-    """Readings whose prefix the model would not surely write."""
+    """Choice distributions whose prefix the model would not surely write."""
     attempts: int = 0
     retries: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
 
-    def count(self, answer: Answer, *, temperature: float, top_p: float) -> None:
-        """Count an answer's judgments, or its reading."""
-        if answer.reading is not None:
-            shares = verdict_probabilities(answer.reading, temperature=temperature, top_p=top_p)
-            self.made += 1
-            self.invalid += shares.none
-            self.first += shares.a
-            self.unforced += not answer.reading.is_forced(temperature=temperature, top_p=top_p)
-            return
-        verdicts = [parse_verdict(reply, cut=cut) for reply, cut in answer.ended()]
-        self.made += len(verdicts)
-        self.invalid += verdicts.count(None)
-        self.first += verdicts.count("A")
-        if any(answer.cut):
-            self._count_cut(answer, verdicts)
+    def count_judgments(self, judgments: Sequence[Judgment], cut: Sequence[bool] = ()) -> None:
+        """Count judgments, and which of their replies were cut."""
+        self.made += len(judgments)
+        for judgment, was_cut in zip(judgments, cut or [False] * len(judgments), strict=True):
+            self.invalid += judgment.choice is None
+            self.cut += was_cut
+            if was_cut and judgment.choice is None:
+                self.cut_short += 1
+                self.pairs_cut_short.add(judgment.pair_id)
 
-    def _count_cut(self, answer: Answer, verdicts: list[Any]) -> None:
-        short = [verdict is None for verdict, cut in zip(verdicts, answer.cut, strict=True) if cut]
-        self.cut += len(short)
-        if any(short):
-            self.cut_short += sum(short)
-            self.pairs_cut_short.add(answer.ask.pair.id)
+    def count_first(self, judgments: Sequence[Judgment]) -> None:
+        """Count the votes for the response that was shown first, where it is known which one was."""
+        votes = [judgment.choice == judgment.order[0] for judgment in judgments if judgment.choice is not None]
+        self.first += sum(votes)
+        self.decided += len(votes)
+
+    def count_distribution(self, distribution: ChoiceDistribution, sampling: Sampling) -> None:
+        """Count a choice distribution, as replies that are sampled from it would be on average."""
+        shares = verdict_probabilities(distribution, temperature=sampling.temperature, top_p=sampling.top_p)
+        self.made += 1
+        self.invalid += shares.none
+        self.first += shares.a
+        self.decided += 1 - shares.none
+        self.unforced += not distribution.is_forced(temperature=sampling.temperature, top_p=sampling.top_p)
 
     @property
     def hopeless(self) -> bool:
@@ -96,7 +99,7 @@ class Tally:
         if judgments:
             self.reused -= trial.made
             self.refused_new += trial.refused_new  # the run found them as refused in an earlier one
-            for name in ("made", "invalid", "first", "unforced"):
+            for name in ("made", "invalid", "first", "decided", "unforced"):
                 setattr(self, name, getattr(self, name) + getattr(trial, name))
 
     def note_refused(self, ask: Ask, reason: str, *, new: bool) -> None:
@@ -125,8 +128,7 @@ class Tally:
     @property
     def first_share(self) -> float | None:
         """How often the response shown first won; None where nothing was decided."""
-        decided = self.made - self.invalid
-        return self.first / decided if decided > 0 else None
+        return self.first / self.decided if self.decided > 0 else None
 
     def notes(self) -> list[str]:
         """Describe tokens, cost, invalid share and position bias in a few words each."""

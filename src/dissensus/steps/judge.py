@@ -1,0 +1,57 @@
+"""Judging: pairs in, judgments into a store, whoever judges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dissensus.judge.base import JudgeSettings, Material
+from dissensus.judge.runner import Pairs
+from dissensus.judge.store.store import JudgmentStore
+from dissensus.judge.summary import Summary
+from dissensus.records import Judgment, Pair
+
+
+def run(
+    settings: JudgeSettings,
+    pairs: Pairs,
+    store: Path,
+    *,
+    sources: Sequence[str] = (),
+    learn_from: Sequence[Pair] = (),
+    label_was_drawn: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Have a judge judge pairs into a store. Judgments that it has are not made again.
+
+    Args:
+        settings: the judge.
+        pairs: a list, or a file that is read each time it is iterated over (`dissensus.files.PairFile`).
+        store: where the judgments go; it is made where there is none.
+        sources: the files or data sets that the pairs are from, in which published verdicts may be.
+        learn_from: labelled pairs that a committee learns from beside those that it judges.
+        label_was_drawn: whether labels were drawn from the pairs' votes.
+        progress: show it.
+
+    Raises:
+        ConfigError: a setting is missing.
+        InputError: what the judge reads is not there, or has nothing on these pairs.
+        JudgeError: the judge cannot judge them. What was answered is kept.
+    """
+    return settings.run(pairs, store, Material(sources, learn_from, label_was_drawn, progress))
+
+
+def judgments(settings: JudgeSettings, judge: str, pairs: Sequence[Pair], store: Path) -> list[Judgment]:
+    """List what a store has of a judge (by its full name) about pairs, as these settings would have it."""
+    with JudgmentStore(settings.store_path(store), create=False) as opened:
+        return list(settings.recall(opened, judge, pairs).judgments())
+
+
+def is_kept(settings: JudgeSettings, judge: str, count: int, store: Path) -> bool:
+    """Tell whether a store has at least ``count`` judgments of a judge: others may have added some, or lost it."""
+    if settings.has_own_store:
+        return True
+    if not store.is_file():
+        return False
+    with JudgmentStore(store, create=False) as opened:
+        return opened.judges().get(judge, 0) >= count

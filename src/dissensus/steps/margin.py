@@ -1,0 +1,186 @@
+"""Margins: judgments of a store in, margins and preferences out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from dissensus.errors import InputError
+from dissensus.judge.base import Orders, VoteKind
+from dissensus.records import Margin
+from dissensus.settings import Argument, Reads, Settings, Writes
+
+if TYPE_CHECKING:
+    from dissensus.judge.store.query import Recall, Recalled
+
+
+class MarginSettings(Settings):
+    """Turn the judgments of PAIRS into margins and preferences (the paper's equation 3).
+
+    Where each pair was judged in both presentation orders, both count the same. A judge in mode exact has stored raw
+    log-probabilities: its margins can be made again at another temperature, top-p or n without asking it anything.
+    """
+
+    pairs: Annotated[str, Reads(), Argument()]
+    """The pairs that were judged."""
+    store: Annotated[Path, Reads("file")]
+    """The SQLite file of judgments."""
+    out: Annotated[Path, Writes()]
+    """Margins: .parquet, .jsonl(.gz) or .csv."""
+    judge: str = ""
+    """A judge's full name, or the beginning of it."""
+    n: Annotated[int, Field(ge=1)] | None = None
+    """Use N judgments of each pair; as many as were asked for unless given."""
+    order: Orders | None = None
+    """Use the judgments of one presentation order."""
+    votes: VoteKind = "drawn"
+    """For a judge in mode exact: n drawn votes, the mean over such draws, or the limit of many."""
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    """Of the draws (mode exact)."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of the draws (mode exact)."""
+    seed: Annotated[int, Field(ge=0)] | None = None
+    """Of the draws (mode exact)."""
+    allow_missing: bool = False
+    """Leave pairs without a valid judgment out."""
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Margins, and what stands behind them."""
+
+    margins: Sequence[Margin]
+    recalled: Recalled
+
+    def __len__(self) -> int:
+        return len(self.margins)
+
+
+def make_margins(
+    recall: Recall, pair_ids: Iterable[str], *, votes: VoteKind = "drawn", allow_missing: bool = False
+) -> Margins:
+    """Make a margin for each of ``pair_ids`` from what a store recalls of one judge.
+
+    Args:
+        recall: the judge's answers.
+        pair_ids: the pairs that get a margin, in this order.
+        votes: ``drawn``: from the n sampled judgments, or from n draws of the probabilities (the paper's margin);
+            ``expected``: the mean over such draws; ``limit``: what many draws tend to. The last two need a judge in
+            mode ``exact``. Drawn margins of such a judge carry the limit beside them.
+        allow_missing: leave pairs without a valid judgment out.
+
+    Raises:
+        JudgeError: a pair has no valid judgment, or the judge has no probabilities.
+    """
+    from dissensus.margins import margins_from_counts, margins_from_probabilities
+
+    ids = list(pair_ids)
+    if votes != "drawn":
+        recall.require_probabilities()
+        found = recall.count(draw=False)
+        n = recall.n if votes == "expected" else None
+        return Margins(margins_from_probabilities(found.probabilities, ids, n=n, allow_missing=allow_missing), found)
+    found = recall.count()
+    margins = margins_from_counts(found.votes, ids, allow_missing=allow_missing)
+    return Margins(_with_limits(margins, found) if found.probabilities else margins, found)
+
+
+def _with_limits(margins: list[Margin], found: Recalled) -> list[Margin]:
+    """Put the limit beside drawn margins; not where replies were sampled instead, which have none that is known."""
+    from dissensus.margins import margins_from_probabilities
+
+    unsure = {row.pair_id for row in found.probabilities if not row.certified}
+    known = [margin.pair_id for margin in margins if margin.pair_id not in unsure]
+    limits = {
+        m.pair_id: m.margin_limit for m in margins_from_probabilities(found.probabilities, known, allow_missing=True)
+    }
+    return [margin.model_copy(update={"margin_limit": limits.get(margin.pair_id)}) for margin in margins]
+
+
+@dataclass(frozen=True)
+class MarginResult(Margins):
+    """Margins that were written to a file."""
+
+    judge: str
+    pairs: int
+    """How many were asked about."""
+    out: Path
+
+    def lines(self) -> list[str]:
+        """Say what was found, one thing a line."""
+        found, margins = self.recalled, self.margins
+        invalid = sum(margin.n_invalid for margin in margins)
+        limits = [margin.margin_limit for margin in margins if margin.margin_limit is not None]
+        read = f"of {len(found.probabilities):,} choice distributions"
+        instead = f"; sampled replies stand for {found.sampled_instead:,} of them" if found.sampled_instead else ""
+        rows = [
+            ("judge", self.judge),
+            ("margins", f"{len(margins):,} of {self.pairs:,} pairs, written to {self.out}"),
+            ("mean", f"{sum(margin.margin for margin in margins) / len(margins):.3f}"),
+            (
+                "limit",
+                limits and f"{sum(limits) / len(limits):.3f} with ever more votes ({len(limits):,} pairs)",
+            ),
+            (
+                "left out",
+                self.pairs > len(margins) and f"{self.pairs - len(margins):,} pairs without a valid judgment",
+            ),
+            (
+                "unfinished",
+                found.unfinished
+                and f"{found.unfinished:,} pairs have fewer judgments than are planned or asked for with --n; "
+                "dissensus judge makes the rest",
+            ),
+            (
+                "one order",
+                found.in_one_order
+                and f"{found.in_one_order:,} pairs have votes in one presentation order alone, so a preference for the "
+                "response shown first is part of their margins",
+            ),
+            ("invalid", invalid and f"{invalid:,} judgments name no winner"),
+            (
+                "unforced",
+                found.uncertified
+                and f"{found.uncertified:,} {read}: the model would not surely begin with 'Choice:'{instead}",
+            ),
+            (
+                "inexact",
+                found.inexact
+                and f"{found.inexact:,} {read} saw too few tokens for these settings; probabilities are off by up to "
+                f"{found.largest_error:.3f}",
+            ),
+        ]
+        return [f"{name:<10} {text}" for name, text in rows if text]
+
+
+def run(settings: MarginSettings) -> MarginResult:
+    """Make margins and write them.
+
+    Raises:
+        InputError: there is no such store or judge, or it judged none of the pairs.
+        JudgeError: a pair has no valid judgment, or a setting does not fit the judge.
+        OutputError: the file cannot be written.
+    """
+    from dissensus.files import write_records
+    from dissensus.judge.store.query import Recall, choose_judge
+    from dissensus.judge.store.store import JudgmentStore
+    from dissensus.sources import read_pairs
+
+    rows = list(read_pairs(settings.pairs))
+    with JudgmentStore(settings.store, create=False) as opened:
+        judge = choose_judge(settings.judge, opened)
+        changes = settings.model_dump(include={"n", "order", "temperature", "top_p", "seed"})
+        recall = Recall(opened, judge, rows, **changes)
+        made = make_margins(
+            recall, [pair.id for pair in rows], votes=settings.votes, allow_missing=settings.allow_missing
+        )
+    if not made:
+        raise InputError(
+            f"{settings.store}: {judge} judged none of the {len(rows)} pairs of {settings.pairs}; nothing is written"
+        )
+    write_records(settings.out, made.margins)
+    return MarginResult(made.margins, made.recalled, judge, len(rows), settings.out)
