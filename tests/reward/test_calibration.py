@@ -120,7 +120,7 @@ def test_votes_without_an_error_do_not_run_away(method: CalibrationMethod, pairs
 def test_votes_against_the_model_leave_it_unsure():
     gap, preference, weight = _votes(4, 300, 1.0)
     found = fit_calibration(gap, 1 - preference, weight)
-    assert found.note == "the votes contradict the model, so it may not be sure of anything"
+    assert found.note == "the votes contradict the model, so its calibrated probabilities are all near one half"
     assert found.preference(gap) == pytest.approx(0.5, abs=0.01)
     assert found.slope > 0
 

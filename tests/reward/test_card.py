@@ -78,7 +78,7 @@ def test_names_cannot_break_the_card(folder: Path, tmp_path: Path):
         tmp_path / "scores.json",
         [
             Metric(
-                model=evil, group="dataset=a|b", metric="l1", value=0.1, low=0.05, high=0.2, n=7, note=evil
+                model=evil, group="dataset=a|b", metric="l1", value=0.1, low=0.05, high=0.2, n=7, notes=(evil,)
             ).model_dump()
         ],
     )
@@ -97,7 +97,7 @@ def test_the_scores_are_those_of_this_model(folder: Path, tmp_path: Path):
 
     mine = Metric(model="m", group="all", metric="pearson", value=0.5, low=0.25, high=0.75, n=9)
     other = Metric(model="other", group="all", metric="pearson", value=0.875, n=9)
-    less = Metric(model="m", group="all", metric="pearson", value=None, n=9, baseline="other", note="too few")
+    less = Metric(model="m", group="all", metric="pearson", value=None, n=9, baseline="other", notes=("too few",))
     card = write_card(folder, scores(mine, other, less)).read_text()
     assert "| all | pearson | 0.5 | 0.25 to 0.75 | 9 |" in card
     assert "| all | pearson, difference to other | undefined | none | 9 |" in card

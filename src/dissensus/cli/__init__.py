@@ -22,7 +22,7 @@ VERBS = {
     "margin": "Turn judgments into margins and preferences.",
     "aggregate": "Make one preference of several people's votes, under a rule.",
     "train": "Train a reward model.",
-    "calibrate": "Fit how sure a reward model may be, on votes.",
+    "calibrate": "Calibrate predicted probabilities on votes.",
     "predict": "Score pairs with a trained reward model.",
     "push": "Put a trained model on the Hugging Face Hub.",
     "evaluate": "Compare predictions with the votes of people.",

@@ -1,4 +1,4 @@
-"""For users of TRL: its ``RewardTrainer`` with our objectives and batches of like length.
+"""TRL's ``RewardTrainer`` with our objectives and batches of like length (experimental).
 
 Everything else is TRL's own: its arguments, tokenising, checkpoints, metrics and telemetry (which
 ``HF_HUB_DISABLE_TELEMETRY=1`` switches off). ``dissensus train`` is several times faster; this is for people who have

@@ -1,4 +1,4 @@
-"""Does a reward depend on the texts beside it? Asked of the loaded model, on rendered texts, before it is used.
+"""The check, before a model is used, that no reward depends on the texts beside it.
 
 Most models hide padding behind a mask. Some read it: off the end of the row (XLNet), in convolutions or transforms over
 the row, or because their padding is not the tokenizer's.

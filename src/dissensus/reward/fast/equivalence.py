@@ -1,4 +1,4 @@
-"""Does a model's other way to compute its rewards agree with the first? Asked of the loaded model itself."""
+"""The check, on the loaded model itself, that another way to compute its rewards agrees with the first."""
 
 from __future__ import annotations
 

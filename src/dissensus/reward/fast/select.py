@@ -1,4 +1,4 @@
-"""How a model is fed: the fastest exact way that a check on the model itself allows."""
+"""Layouts of texts: the fastest exact way to feed a model that a check on the model itself allows."""
 
 from __future__ import annotations
 

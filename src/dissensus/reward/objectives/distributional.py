@@ -30,6 +30,15 @@ class DistributedReward(Objective):
         """That of the settings, with ``soft_targets``."""
         return self.config.label_weight if self.config.soft_targets else 1.0
 
+    def description(self) -> str:
+        """Describe the loss, and its target where that is no label."""
+        weight = self.config.label_weight
+        target = (
+            f"\n\nThe target of a pair weighs its own label by {weight:.6g} and the judgments' preference by\n"
+            f"{1 - weight:.6g}."
+        )
+        return super().description() + (target if self.config.soft_targets else "")
+
     @abstractmethod
     def log_preference(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the log-probability that response a is preferred, shape (pairs,)."""
@@ -49,6 +58,13 @@ class MeanVariance(DistributedReward):
 
     Raters differ in what they reward, by the variance, and choose with Bradley-Terry's noise on top.
     """
+
+    about = (
+        "The reward of a text is a normal distribution, whose mean and (through softplus) variance are the two "
+        "outputs. The loss\nis minus the log of the expected σ(r(a) − r(b)). Sources: Siththaranjan et al. (2024), "
+        "arXiv:2312.08358; Sun et al.\n(2025), arXiv:2503.22480."
+    )
+    reward_code = "reward, variance = outputs[0].item(), torch.nn.functional.softplus(outputs[1]).item()"
 
     @property
     def outputs(self) -> int:
@@ -79,6 +95,12 @@ class Categorical(DistributedReward):
     The centre regulariser draws means to 1/2: drawn to 0, all mass would end on the lowest atom.
     """
 
+    about = (
+        "The reward of a text is a distribution over {atoms} values evenly spaced from 0 to 1, whose logits are the\n"
+        "outputs. The loss is minus the log of the probability that the preferred response has the higher reward, a "
+        "tie counting\none half. Source: Siththaranjan et al. (2024), arXiv:2312.08358."
+    )
+    reward_code = "reward = (outputs.softmax(dim=0) * torch.linspace(0, 1, len(outputs))).sum().item()"
     loss_settings: tuple[str, ...] = (*DistributedReward.loss_settings, "atoms")
     middle: ClassVar[float] = 0.5
 

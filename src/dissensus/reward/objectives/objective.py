@@ -33,6 +33,12 @@ class Objective(ABC):
     """The label that a pair needs to be trained on: a or b, a tie as well, or none at all."""
     reads: Evidence | None = None
     """What it reads of judgments, beside the label."""
+    about: ClassVar[str] = ""
+    """What the loss is, and its source: a paragraph of the model card, in which {settings} stand for their values."""
+    caveat: ClassVar[str] = ""
+    """What to beware of in the rewards."""
+    reward_code: ClassVar[str] = "reward = outputs[0].item()"
+    """Python that makes the reward of one text's ``outputs``."""
     least_margin: ClassVar[float] = -float("inf")
     middle: ClassVar[float] = 0.0
     """Where the centre regulariser draws rewards to."""
@@ -54,6 +60,11 @@ class Objective(ABC):
     def needs_preference(self) -> str | None:
         """Name the setting for which a margin without a preference is not enough; None where it is."""
         return f"objective '{self.name}'" if self.reads == "preference" else None
+
+    def description(self) -> str:
+        """Describe the loss in a paragraph of Markdown."""
+        config = self.config
+        return self.about.format(rest=1 - config.label_weight, **config.model_dump(include={"label_weight", "atoms"}))
 
     def check_settings(self) -> None:  # noqa: B027
         """Raise ValueError for settings that do not go together."""

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 class BradleyTerry(Objective):
     """The label alone (paper, equation 1)."""
 
+    about = (
+        "Bradley-Terry: minus the log of the probability σ(r(chosen) − r(rejected)) that the chosen response wins, "
+        "averaged over\npairs. Source: Bradley and Terry (1952), *Biometrika* 39."
+    )
+
     def logit(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the reward gap, shape (pairs,)."""
         a, b = self._as_pairs(a, b)
@@ -40,6 +45,12 @@ class Margin(BradleyTerry):
     A signed margin is negative where the judges go against the label.
     """
 
+    about = (
+        "Bradley-Terry with a margin m for each pair: −log σ(r(chosen) − r(rejected) − m), averaged over pairs. The "
+        "reward gap is\nasked to exceed the margin, which is large where judgments agree. Sources: Padmakumar et al. "
+        "(2024),\n*Beyond the Binary*, equation 4; Touvron et al. (2023), *Llama 2*, arXiv:2307.09288."
+    )
+    caveat = "The margin objective has no finite optimum: its gaps order pairs, and are not log-odds of a preference."
     loss_settings = ("margin_sign", "margin_scale")
     reads = "margin"
 
@@ -60,6 +71,11 @@ class Scaled(Margin):
     Source: the scaled Bradley-Terry of Wang et al. (2024), *HelpSteer2-Preference*, arXiv:2410.01257.
     """
 
+    about = (
+        "Bradley-Terry in which each pair weighs as much as its margin m: −m log σ(r(chosen) − r(rejected)), averaged "
+        "over pairs.\nSource: Wang et al. (2024), *HelpSteer2-Preference*, arXiv:2410.01257."
+    )
+    caveat = ""
     least_margin = 0.0
 
     def check_settings(self) -> None:
@@ -96,6 +112,10 @@ class Soft(BradleyTerry):
     Its optimum is the gap logit(preference), so unlike that of the margin it calibrates as well as orders.
     """
 
+    about = (
+        "Cross-entropy between σ(r(a) − r(b)) and the fraction p of judgments that prefer response a; its optimum is "
+        "the gap\nlog(p / (1 − p)). Source: Christiano et al. (2017), arXiv:1706.03741."
+    )
     label = "none"
     reads = "preference"
 
@@ -109,6 +129,10 @@ class Blend(BradleyTerry):
     """Label and judgments' preference, weighed together (Reed et al., 2015, arXiv:1412.6596, with judgments for the
     model's own opinion)."""
 
+    about = (
+        "Cross-entropy between σ(r(a) − r(b)) and a target that weighs the pair's own label by {label_weight:.6g} and"
+        "\nthe judgments' preference by {rest:.6g}. Source: Reed et al. (2015), arXiv:1412.6596."
+    )
     loss_settings = ("label_weight",)
     label = "any"
     reads = "preference"

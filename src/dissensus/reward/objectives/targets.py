@@ -1,4 +1,4 @@
-"""From labels and margins to what the loss needs: a target and a margin per pair."""
+"""Targets: labels and judgments as the loss takes them, a target and a margin per pair."""
 
 from __future__ import annotations
 

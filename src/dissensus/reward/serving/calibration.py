@@ -1,4 +1,4 @@
-"""Calibration after training: how sure a reward model may be, fitted on votes it was not trained on.
+"""Calibration of predicted probabilities, fitted after training on votes that the model was not trained on.
 
 A calibrated preference is sigma(slope * gap + intercept), the gap being the difference of two rewards, or the
 log-odds of the preference where rewards are distributions. The model itself stays as it is.
@@ -83,7 +83,7 @@ def fit_calibration(
     temperature would fall to 0), so a weak normal prior holds what calibration adds to a log-odds of typical size to a
     standard deviation of 10; elsewhere it is swamped by the first few votes. The prior is centred on no change, so the
     fit is never less likely than the raw model. The slope stays positive: where the votes contradict the model it stops
-    where a typical gap means log-odds of 0.001. Both cases are told in ``note``.
+    where a typical gap means log-odds of 0.001. Both cases are reported in ``note``.
 
     Raises TrainingError where there are no pairs, or all gaps are 0, or a gap is not a number; ValueError where shapes
     differ, a preference is outside [0, 1] or a weight is not positive.
@@ -199,9 +199,9 @@ def _note(gap: FloatArray, preference: FloatArray, method: CalibrationMethod, *,
     if len(gap) < FEW_PAIRS:
         notes.append(f"rests on only {len(gap)} pairs")
     if _separates(gap, preference, method):
-        notes.append("the model errs on none of these votes, so how sure it may be rests on the prior")
+        notes.append("the model errs on none of these votes, so its calibrated probabilities rest on the prior")
     if contradicted:
-        notes.append("the votes contradict the model, so it may not be sure of anything")
+        notes.append("the votes contradict the model, so its calibrated probabilities are all near one half")
     return "; ".join(notes) or None
 
 

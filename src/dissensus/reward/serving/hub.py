@@ -1,4 +1,4 @@
-"""A trained model to the Hugging Face Hub: checked, with its card, in one commit."""
+"""The upload of a trained model to the Hugging Face Hub: checked, with its card, in one commit."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _content(path: Path) -> str | bytes:
 
 @contextmanager
 def _explained(repo: str, token: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into one line with a remedy, in which the token is never told."""
+    """Turn what the Hub's client raises into one line with a remedy, in which the token never stands."""
     try:
         yield
     except DissensusError:

@@ -18,7 +18,7 @@ from dissensus.files import read_records, write_text
 from dissensus.records import Metric
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.model_record import RECORD_FILE, read_record
-from dissensus.reward.objectives import objective_of
+from dissensus.reward.objectives import OBJECTIVES, objective_of
 from dissensus.reward.serving.calibration import load_calibration
 from dissensus.reward.text.encode import encoding_of
 from dissensus.text.pretrained import explained, locate
@@ -29,7 +29,8 @@ MARK = "<!-- Written by dissensus. Remove this line to keep changes of your own:
 _MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#!|~$&])")
-_ELSEWHERE = {"model", "objective", "margin_sign", "margin_scale", "label_weight", "soft_targets", "atoms"}
+_ELSEWHERE = {"model", "objective", *(name for kind in OBJECTIVES.values() for name in kind.loss_settings)}
+"""Settings that the card names in its text."""
 
 
 class _Plain(str):
@@ -66,7 +67,7 @@ def render_card(folder: Path, scores: str | Path | None = None, *, repo: str | N
     if not path.is_file():
         raise InputError(f"{folder}: no {RECORD_FILE}, so no model that 'dissensus train' wrote; name such a folder")
     record = read_record(path)
-    config = record.config
+    config, objective = record.config, objective_of(record.config)
     if record.summary is None:
         raise InputError(f"{path}: not written by this version of dissensus; train again")
     environment = Environment(
@@ -86,7 +87,9 @@ def render_card(folder: Path, scores: str | Path | None = None, *, repo: str | N
         repo=_Plain(repo) if repo else None,
         base=backbone_name(config.model),
         config=config,
-        outputs=objective_of(config).outputs,
+        objective=objective,
+        description=_Plain(objective.description()),
+        reward_code=_Plain(objective.reward_code),
         style=encoding_of(tokenizer, config.max_length, record.text_style).style,
         closing=tokenizer.eos_token_id is not None and tokenizer.eos_token_id != tokenizer.pad_token_id,
         summary=record.summary,

@@ -1,4 +1,4 @@
-"""Predicting a file of pairs that need not fit into memory; killed anywhere, it goes on where it was."""
+"""Predictions of a file of pairs that need not fit into memory; killed anywhere, they go on where they were."""
 
 from __future__ import annotations
 

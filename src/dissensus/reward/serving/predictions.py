@@ -1,4 +1,4 @@
-"""From a model's outputs to predictions: rewards, the preference between them, and how sure it may be."""
+"""Predictions from a model's outputs: rewards, the preference that they mean, raw and calibrated."""
 
 from __future__ import annotations
 

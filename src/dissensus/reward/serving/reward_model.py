@@ -73,7 +73,7 @@ class RewardModel:
         self.objective = objective_of(config or TrainConfig())
         """What the model's outputs mean."""
         self.calibration = calibration
-        """How sure it may be, where that was fitted."""
+        """Of its predicted probabilities, where that was fitted."""
         fast = config.runtime.fast if config else True
         layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
         self.layout = settle(model, layout, self.encoding)

@@ -1,4 +1,4 @@
-"""Which pairs go into which step: seeded, the same for a resumed run, and shaped to waste nothing."""
+"""The pairs of each optimiser step: seeded, the same for a resumed run, and shaped to waste nothing."""
 
 from __future__ import annotations
 

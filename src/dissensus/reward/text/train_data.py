@@ -1,4 +1,4 @@
-"""From targets to what training reads: encoded texts, the pairs' indices into them, and what is held out."""
+"""Training data: encoded texts, the pairs' indices into them, and what is held out for validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run leaves on disk: whole checkpoints, and a model folder that gets its name last.
+"""Checkpoints and model folders on disk: whole, or without their name.
 
 Everything is written in ``NAME.part``. A checkpoint counts once it is marked, which happens after its files are
 written; the model is loaded again and its rewards compared before the folder is renamed to ``NAME``.

@@ -1,4 +1,4 @@
-"""Whether a run learnt anything: some of its pairs, scored before the first step and after the last."""
+"""The check that a run learnt anything: some of its pairs, scored before the first step and after the last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said of a run before torch is loaded, which takes seconds: faults of settings and data, or its result."""
+"""Checks before torch is loaded, which takes seconds: faults of settings and data, or a finished result."""
 
 from __future__ import annotations
 

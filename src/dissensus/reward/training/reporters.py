@@ -1,4 +1,4 @@
-"""Where training can report to: the names that transformers knows, and the package that each needs."""
+"""Reporters of training: the names that transformers knows, and the package that each needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is, and what there is of it already; without torch, so that a mistake or a finished run shows at once."""
+"""The identity of a run, by which it is found again: finished, or at a checkpoint. Needs no torch."""
 
 from __future__ import annotations
 
