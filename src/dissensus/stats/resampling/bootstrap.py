@@ -301,8 +301,11 @@ def in_threads(jobs: Sequence[Callable[[], Any]], report: Callable[[int], object
         report(1)
         return result
 
-    with one_blas_thread(), ThreadPoolExecutor(processors) as pool:
-        return list(pool.map(run, jobs))
+    with one_blas_thread():
+        if processors == 1 or len(jobs) < 2:
+            return [run(job) for job in jobs]
+        with ThreadPoolExecutor(processors) as pool:
+            return list(pool.map(run, jobs))
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
