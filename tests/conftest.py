@@ -51,6 +51,14 @@ def real_data_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def arguments(real_data_dir: Path) -> list[Any]:
+    """The pairs of the real votes on arguments, of which all have votes."""
+    from dissensus.files import read_pairs
+
+    return list(read_pairs(real_data_dir / "arguments.jsonl.gz", notice=lambda _: None))
+
+
 def _peak_memory(work: Callable[[], object]) -> int:
     """Do some work and return the most bytes that it held at once."""
     tracemalloc.start()

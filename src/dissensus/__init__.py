@@ -6,9 +6,8 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dissensus.evaluate.dataframe import metrics_frame
     from dissensus.evaluate.evaluation import evaluate_predictions
-    from dissensus.files import read_pairs, read_records, write_records
+    from dissensus.files import read_pairs, read_records, to_frame, write_records
     from dissensus.margins import margins_from_judgments
     from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Votes
     from dissensus.reward.config import TrainConfig
@@ -28,9 +27,9 @@ _HOME = {
     "Votes": "records",
     "evaluate_predictions": "evaluate.evaluation",
     "margins_from_judgments": "margins",
-    "metrics_frame": "evaluate.dataframe",
     "read_pairs": "files",
     "read_records": "files",
+    "to_frame": "files",
     "train": "reward.training.run",
     "write_records": "files",
 }
@@ -46,9 +45,9 @@ __all__ = [
     "Votes",
     "evaluate_predictions",
     "margins_from_judgments",
-    "metrics_frame",
     "read_pairs",
     "read_records",
+    "to_frame",
     "train",
     "write_records",
 ]

@@ -12,24 +12,34 @@ from dissensus.records import Pair, Prediction, Vote, Votes
 from dissensus.stats.resampling.clusters import Freedom
 
 
-def _joined(n=400, votes=5, seed=0, datasets=("d",), singles=0):
-    """Votes drawn from known preferences, and a model that knows them."""
-    rng = np.random.default_rng(seed)
-    pairs, predictions = [], []
-    for row, p in enumerate(rng.beta(0.7, 0.7, n)):
-        for_a = int(rng.binomial(1 if row < singles else votes, p))
-        pairs.append(
-            Pair(
-                id=f"p{row}",
-                prompt=f"prompt {row // 2}",
-                response_a="x",
-                response_b="y",
-                dataset=datasets[row % len(datasets)],
-                votes=Votes(a=for_a, b=(1 if row < singles else votes) - for_a),
-            )
-        )
-        predictions.append(Prediction(pair_id=f"p{row}", model="true", reward_a=0, reward_b=0, preference_a=float(p)))
+def _study(preferences, votes, datasets=(None,), per_prompt=1):
+    """Pairs with these votes, and a model that knows the preferences behind them."""
+    pairs = [
+        Pair(id=f"p{row}", prompt=f"prompt {row // per_prompt}", response_a="x", response_b="y",
+             dataset=datasets[row % len(datasets)], votes=said)
+        for row, said in enumerate(votes)
+    ]  # fmt: skip
+    predictions = [
+        Prediction(pair_id=f"p{row}", model="true", reward_a=0, reward_b=0, preference_a=float(p))
+        for row, p in enumerate(preferences)
+    ]
     return join(pairs, predictions)
+
+
+def _joined(n=400, votes=5, seed=0, datasets=("d",), singles=0):
+    """Votes drawn from known preferences."""
+    rng = np.random.default_rng(seed)
+    preferences, numbers = rng.beta(0.7, 0.7, n), [1] * singles + [votes] * (n - singles)
+    for_a = [int(rng.binomial(k, p)) for k, p in zip(numbers, preferences, strict=True)]
+    drawn = [Votes(a=a, b=k - a) for a, k in zip(for_a, numbers, strict=True)]
+    return _study(preferences, drawn, datasets, per_prompt=2)
+
+
+def _estimates(said):
+    """People's estimates of one pair as votes."""
+    votes = [Vote(annotator=f"w{k}", vote="a" if x > 0.5 else "b", estimate=x) for k, x in enumerate(said)]
+    for_a = sum(vote.vote == "a" for vote in votes)
+    return Votes(a=for_a, b=len(votes) - for_a, annotations=votes)
 
 
 def _rows(joined, n=100):
@@ -87,22 +97,10 @@ def test_the_corrected_r_counts_how_seeds_vary():
 def test_three_people_who_estimate_leave_the_ceiling_that_their_spread_does():
     """Estimates in tenths with a spread of .18 about preferences of every kind: r .94, L1 just below .083."""
     rng = np.random.default_rng(5)
-    pairs, predictions = [], []
-    for row, p in enumerate(rng.random(3000)):
-        said = np.clip(np.round(p + rng.normal(0, 0.18, 3), 1), 0, 1)
-        votes = [Vote(annotator=f"w{k}", vote="a" if x > 0.5 else "b", estimate=x) for k, x in enumerate(said)]
-        for_a = sum(vote.vote == "a" for vote in votes)
-        pairs.append(
-            Pair(
-                id=f"p{row}",
-                prompt=f"prompt {row}",
-                response_a="x",
-                response_b="y",
-                votes=Votes(a=for_a, b=3 - for_a, annotations=votes),
-            )
-        )
-        predictions.append(Prediction(pair_id=f"p{row}", model="true", reward_a=0, reward_b=0, preference_a=float(p)))
-    joined = join(pairs, predictions)
+    preferences = rng.random(3000)
+    joined = _study(
+        preferences, [_estimates(np.clip(np.round(p + rng.normal(0, 0.18, 3), 1), 0, 1)) for p in preferences]
+    )
     rows = _rows(joined, n=0)
     r = np.corrcoef(joined.predicted["true"][0], joined.human)[0, 1]
     assert rows["ceiling", "all", "pearson"].value == pytest.approx(r, abs=0.01) == pytest.approx(0.94, abs=0.015)
@@ -113,15 +111,9 @@ def test_a_unanimous_data_set_does_not_lift_the_ceiling_of_the_others():
     joined = _joined(n=100, datasets=("d", "e"))
     rng = np.random.default_rng(1)
     sure = [
-        Pair(
-            id=f"s{row}",
-            prompt=f"sure {row}",
-            response_a="x",
-            response_b="y",
-            dataset="s",
-            votes=Votes(a=5 * (row % 2), b=5 * (1 - row % 2)),
-        )
-        for row in range(20)
+        pair.model_copy(update={"id": f"s{row}", "group": f"sure {row}", "dataset": "s", "votes": votes})
+        for row, pair in enumerate(joined.pairs[:20])
+        for votes in [Votes(a=5 * (row % 2), b=5 * (1 - row % 2))]
     ]
     both = replace(
         joined,
@@ -222,23 +214,7 @@ def test_a_panel_of_raters_who_lean_has_the_ceiling_that_a_perfect_model_reaches
     rng = np.random.default_rng(2)
     p = rng.random(600)
     said = np.clip(np.round(p[:, None] + [-0.2, 0.0, 0.2] + rng.normal(0, 0.15, (600, 3)), 1), 0, 1)
-    pairs = [
-        Pair(
-            id=f"p{row}",
-            prompt=f"prompt {row}",
-            response_a="x",
-            response_b="y",
-            votes=Votes(
-                a=3, b=0, annotations=[Vote(annotator=f"w{k}", vote="a", estimate=x) for k, x in enumerate(estimates)]
-            ),
-        )
-        for row, estimates in enumerate(said)
-    ]
-    predictions = [
-        Prediction(pair_id=f"p{row}", model="true", reward_a=0, reward_b=0, preference_a=float(x))
-        for row, x in enumerate(p)
-    ]
-    joined = join(pairs, predictions)
+    joined = _study(p, [_estimates(estimates) for estimates in said])
     rows = _rows(joined, n=0)
     shown = np.corrcoef(p, joined.human)[0, 1]
     assert rows["ceiling", "all", "pearson"].value == pytest.approx(shown, abs=0.01)

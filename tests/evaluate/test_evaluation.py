@@ -1,11 +1,17 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.evaluation import evaluate_predictions
+from dissensus.evaluate import evaluation
+from dissensus.evaluate.join import join
+from dissensus.evaluate.rules import given_target
 from dissensus.evaluate.scores import Scores
 from dissensus.evaluate.tables.build import make_tables
 from dissensus.records import Judgment, Margin, Pair, Prediction, Vote, Votes
+
+evaluate_predictions = partial(evaluation.evaluate_predictions, n_swaps=19)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +51,7 @@ def population():
 @pytest.fixture(scope="module")
 def rows(population):
     pairs, predictions, judgments = population
-    return evaluate_predictions(pairs, predictions, baseline="base", judgments=judgments, n_resamples=200)
+    return evaluate_predictions(pairs, predictions, baseline="base", judgments=judgments, n_resamples=100)
 
 
 def _value(rows, model, metric, group="all", **fields):
@@ -141,14 +147,14 @@ def test_a_judge_that_says_nothing_of_these_pairs_does_not_stop_the_others(popul
     elsewhere = [judgment.model_copy(update={"judge": "away", "pair_id": "q"}) for judgment in judgments[:1]]
     told = []
     rows = evaluate_predictions(
-        pairs, predictions, judgments=[*silent, *judgments, *elsewhere], n_resamples=0, n_swaps=0, notice=told.append
+        pairs, predictions, judgments=[*silent, *judgments, *elsewhere], n_resamples=0, notice=told.append
     )
     assert {row.model for row in rows if row.kind == "judge"} == {"gpt4"}
     assert told == [
         "judge 'mute' has named a winner or a tie on none of the 80 pairs with votes, and is left out",
         "judge 'away' has judged none of the 80 pairs with votes, and is left out",
     ]
-    rows = evaluate_predictions(pairs, predictions, judgments=silent, n_resamples=0, n_swaps=0, notice=lambda _: None)
+    rows = evaluate_predictions(pairs, predictions, judgments=silent, n_resamples=0, notice=lambda _: None)
     assert {row.model for row in rows if row.kind == "model"} >= {"base", "better"}
 
 
@@ -173,8 +179,8 @@ def test_some_of_what_was_predicted_is_scored_as_if_nothing_else_had_been(popula
 def test_pairs_that_not_every_model_predicted_are_left_out_where_that_is_asked_for(population):
     pairs, predictions, _ = population
     fewer = [p for p in predictions if p.model != "better" or p.pair_id != pairs[0].id]
-    rows = evaluate_predictions(pairs, fewer, n_resamples=0, n_swaps=0, allow_missing=True)
-    alone = evaluate_predictions(pairs[1:], [p for p in fewer if p.pair_id != pairs[0].id], n_resamples=0, n_swaps=0)
+    rows = evaluate_predictions(pairs, fewer, n_resamples=0, allow_missing=True)
+    alone = evaluate_predictions(pairs[1:], [p for p in fewer if p.pair_id != pairs[0].id], n_resamples=0)
     assert [row.value for row in rows] == [row.value for row in alone]
     assert "1 of 80 pairs lack a prediction of some model and are left out" in _value(rows, "base", "l1").notes
 
@@ -196,7 +202,7 @@ def test_annotators_who_estimate_are_evaluated_by_their_mean(population):
         votes = [Vote(annotator=f"w{k}", vote="a" if x > 0.5 else "b", estimate=x) for k, x in enumerate(said)]
         for_a = sum(vote.vote == "a" for vote in votes)
         estimated.append(pair.model_copy(update={"votes": Votes(a=for_a, b=3 - for_a, annotations=votes)}))
-    rows = evaluate_predictions(estimated, predictions, baseline="base", n_resamples=50, n_swaps=99)
+    rows = evaluate_predictions(estimated, predictions, baseline="base", n_resamples=50)
     human = [np.mean([vote.estimate for vote in pair.votes.annotations]) for pair in estimated]
     better = [p.preference_a for p in predictions if p.model == "better"]
     assert _value(rows, "better", "l1").value == pytest.approx(np.abs(np.array(better) - human).mean())
@@ -246,7 +252,7 @@ def test_a_rule_without_some_pairs_is_scored_on_the_others_and_says_so(populatio
 
 def test_rules_that_say_nothing_of_the_pairs_are_refused(population):
     pairs, predictions, _ = population
-    [one] = _rule(pairs[:1], [0.5])
+    joined, [one] = join(pairs, predictions), _rule(pairs[:1], [0.5])
     for name, margins, said in (
         ("mace", [one], "the name is taken"),
         ("rule", [one, one], "comes more than once"),
@@ -254,4 +260,4 @@ def test_rules_that_say_nothing_of_the_pairs_are_refused(population):
         ("rule", [Margin(pair_id="other", margin=0.0, preference_a=0.5)], "none of its 1 preferences"),
     ):
         with pytest.raises(EvaluationError, match=said):
-            evaluate_predictions(pairs, predictions, targets={name: margins}, n_resamples=0, n_swaps=0)
+            given_target(name, margins, joined)

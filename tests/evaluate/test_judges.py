@@ -137,7 +137,7 @@ def published(real_data_dir, tmp_path_factory):
 @pytest.mark.real_data
 def test_gpt4_flips_and_prefers_what_it_sees_first_and_agrees_as_a_person_does(published):
     pairs, judgments = published("vicuna80")
-    scores = {score.judge[:-9]: score for score in score_judges(pairs, judgments, Resampling(n=200))}
+    scores = {score.judge[:-9]: score for score in score_judges(pairs, judgments, Resampling(n=60))}
     gpt4 = scores["gpt4"]
     # Counted from the file by other means: 860 of 2,227 verdicts change, 456 of 1,728 winners flip.
     assert (gpt4.pairs, gpt4.judgments, gpt4.compared) == (2240, 4467, 1728)
@@ -154,7 +154,7 @@ def test_gpt4_flips_and_prefers_what_it_sees_first_and_agrees_as_a_person_does(p
 @pytest.mark.real_data
 def test_a_jury_that_repeats_itself_has_all_four_components(published):
     pairs, judgments = published("llm_jury")
-    components = {c.level: c for c in decompose(pairs, judgments, Resampling(n=200))}
+    components = {c.level: c for c in decompose(pairs, judgments, Resampling(n=60))}
     assert [c.units for c in components.values()] == [168, 1512, 3022, 9044]
     assert not any(c.merged for c in components.values())
     assert sum(c.share for c in components.values()) == pytest.approx(1)

@@ -1,5 +1,4 @@
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ from dissensus.evaluate.join import Joined
 from dissensus.evaluate.people import aggregated_preferences, ratings_of, score_people
 from dissensus.evaluate.resample import Resampling
 from dissensus.evaluate.rules import estimated_targets
-from dissensus.files import read_pairs
 from dissensus.records import Pair, Vote, Votes
 from dissensus.stats.agreement import dawid_skene
 from dissensus.stats.agreement.ratings import ratings_from_votes
@@ -123,8 +121,8 @@ def test_a_fit_that_was_stopped_says_so(monkeypatch):
 
 
 @pytest.mark.real_data
-def test_real_judgments_of_arguments(real_data_dir: Path):
-    pairs = list(read_pairs(real_data_dir / "arguments.jsonl.gz", notice=lambda _: None))[::10]
+def test_real_judgments_of_arguments(arguments):
+    pairs = arguments[::10]
     rows = {row.metric: row for row in score_people(pairs, Resampling(n=0)) if row.group == "all"}
     assert 0.2 < rows["fleiss_kappa"].value < 0.35
     for fit in aggregated_preferences(pairs).values():

@@ -3,7 +3,6 @@ import pytest
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluate.baselines import judge_references, longer_response, one_half, one_person
-from dissensus.files import read_pairs
 from dissensus.records import Judgment, Message, Pair, Votes
 from dissensus.stats.metrics import mean_absolute_error, pearson, pearson_symmetric
 
@@ -167,8 +166,8 @@ def test_bad_input():
 
 
 @pytest.mark.real_data
-def test_references_on_arguments(real_data_dir):
-    pairs = list(read_pairs(real_data_dir / "arguments.jsonl.gz", notice=lambda _: None))
+def test_references_on_arguments(arguments):
+    pairs = arguments
     human = np.array([p.votes.preference for p in pairs])
     length = longer_response(pairs).predicted[0]
     # The plain difference of lengths has .525 here, its sign alone .475.

@@ -24,6 +24,8 @@ def rows(make_study):
         for order in ("ab", "ba")
     ]
     rule = [Margin(pair_id=pair.id, margin=1.0, preference_a=round(rng.random(), 2)) for pair in pairs[:40]]
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr("dissensus.evaluate.resample._SIMULATIONS", 1000)
     found = evaluate_predictions(
         pairs,
         [p for p in predictions if (p.model, p.seed) != ("base", 1)],
@@ -34,6 +36,7 @@ def rows(make_study):
         n_swaps=59,
         notice=lambda text: None,
     )
+    monkeypatch.undo()
     return [row for row in found if row.group in GROUPS]
 
 

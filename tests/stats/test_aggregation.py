@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from dissensus.files import read_pairs
 from dissensus.stats.agreement.dawid_skene import dawid_skene, mace
 
 MODELS = [dawid_skene, mace]
@@ -172,15 +171,15 @@ def plain_mace(votes, n_items, n_people, steps):
     return posterior
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("model", "plain"), [(dawid_skene, plain_dawid_skene), (mace, plain_mace)])
-def test_a_fit_is_where_ten_thousand_plain_steps_end(model, plain, seed):
+def test_a_fit_is_where_thousands_of_plain_steps_end(model, plain, seed):
     """Where the objective rises no more by 1e-8 a vote, probabilities are still up to a hundredth away."""
     *votes, _ = simulate(random_matrices(5, seed), 30, 3, seed)
     fit = model(*votes, shape=(30, 5, 3))
     assert fit.converged
     assert len(fit.log_posterior) < 1000
-    assert_allclose(fit.posterior, plain(votes, 30, 5, 10_000), atol=1e-6)
+    assert_allclose(fit.posterior, plain(votes, 30, 5, 5_000), atol=1e-6)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -244,8 +243,8 @@ def test_votes_that_are_no_numbers_from_zero_are_a_mistake(model):
 
 
 @pytest.mark.real_data
-def test_real_votes_mostly_go_with_the_majority(real_data_dir):
-    pairs = [p for p in read_pairs(real_data_dir / "arguments.jsonl.gz", notice=lambda _: None) if p.votes]
+def test_real_votes_mostly_go_with_the_majority(arguments):
+    pairs = [p for p in arguments if p.votes][::5]
     people: dict[str, int] = {}
     votes = [
         (i, people.setdefault(v.annotator, len(people)), ("b", "tie", "a").index(v.vote))

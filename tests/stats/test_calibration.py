@@ -112,12 +112,12 @@ def _with_ties(n, votes, most, rng):
     return p, human, ties
 
 
-@pytest.mark.parametrize(("votes", "most"), [(3, 0.0), (3, 0.45), (5, 0.45), (3, 0.99), (5, 0.99)])
+@pytest.mark.parametrize(("votes", "most"), [(3, 0.0), (3, 0.45), (5, 0.99)])
 def test_the_null_is_what_a_calibrated_model_gets_whatever_the_ties(votes, most):
     """At 0, 37 and 54 % ties. As if nobody had said neither, it would be 1.4 and 2 times too large."""
     rng = np.random.default_rng(votes)
     got, null, without = [], [], []
-    for _ in range(300):
+    for _ in range(200):
         p, human, ties = _with_ties(150, votes, most, rng)
         counts = np.full(150, votes)
         got.append(float(ece(p, human)))

@@ -1,6 +1,3 @@
-import gzip
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -292,7 +289,7 @@ def test_three_raters_with_sd_18_cap_r_at_94_and_err_by_077():
     assert ceiling(rated).l1 == pytest.approx(0.077, abs=0.005)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.integers(0, 1000))
 def test_neither_the_order_of_rows_and_raters_nor_the_orientation_matters(seed):
     rng = np.random.default_rng(seed)
@@ -319,12 +316,7 @@ def test_weight_k_means_that_the_pair_is_there_k_times(values, monkeypatch):
 
 @pytest.mark.parametrize(
     "ratings",
-    [
-        np.full((3, 2), np.nan),
-        np.array([[1, np.nan], [np.nan, 0], [0.5, np.nan]]),
-        np.zeros((0, 5)),
-        np.zeros((4, 0)),
-    ],
+    [np.full((3, 2), np.nan), np.array([[1, np.nan], [np.nan, 0], [0.5, np.nan]]), np.zeros((0, 5)), np.zeros((4, 0))],
 )
 def test_single_ratings_say_nothing(ratings):
     found = ceiling(ratings)
@@ -349,7 +341,7 @@ def test_where_nothing_varies_r_has_no_ceiling_and_people_who_agree_err_little()
 
 
 def test_votes_without_any_signal_have_the_ceiling_zero_and_a_reliability_that_may_be_negative():
-    reliability = [ceiling(binary_votes(np.full(50, 0.5), 3, np.random.default_rng(s))).reliability for s in range(100)]
+    reliability = [ceiling(binary_votes(np.full(50, 0.5), 3, np.random.default_rng(s))).reliability for s in range(50)]
     assert np.mean(reliability) == pytest.approx(0, abs=0.05)
     assert min(reliability) < 0
     votes = binary_votes(np.full(50, 0.5), 3, np.random.default_rng(int(np.argmin(reliability))))
@@ -405,25 +397,24 @@ def test_intervals_hold_the_ceiling_with_a_dozen_prompts_of_unequal_size():
     _, p, votes = _study(np.full(30_000, 2), np.random.default_rng(0))
     truth = np.array([pearson_symmetric(p, votes.mean(axis=1)), mean_absolute_error(p, votes.mean(axis=1))])
     held, rng = np.zeros(2), np.random.default_rng(1)
-    for _ in range(120):
+    for _ in range(80):
         prompts, _, votes = _study(np.exp(rng.uniform(0, np.log(100), 12)).astype(int), rng)
         strata = np.zeros(prompts.size, dtype=int)
         clusters = find_clusters(prompts, strata)
         yardstick, spare = Yardstick(tabulate(votes), prompts, strata), find_freedom(clusters)
         sample, drawn = (
             yardstick(np.ones((12, 1))),
-            yardstick(np.concatenate(draw_clusters(clusters, 200, rng), axis=1).astype(float)),
+            yardstick(np.concatenate(draw_clusters(clusters, 150, rng), axis=1).astype(float)),
         )
         for k, name in enumerate(("pearson_symmetric", "l1")):
             found = percentile_interval(float(getattr(sample, name)[0]), getattr(drawn, name), spare=spare)
             held[k] += found.low <= truth[k] <= found.high
-    assert (held / 120).min() > 0.91
+    assert (held / 80).min() > 0.9
 
 
 @pytest.mark.real_data
-def test_five_votes_on_arguments_allow_an_r_of_867(real_data_dir):
-    with gzip.open(real_data_dir / "arguments.jsonl.gz", "rt", encoding="utf-8") as file:
-        counts = np.array([[row[f"votes_{side}"] for side in ("a", "b", "tie")] for row in map(json.loads, file)])
+def test_five_votes_on_arguments_allow_an_r_of_867(arguments):
+    counts = np.array([(p.votes.a, p.votes.b, p.votes.tie) for p in arguments])
     found = ceiling(ratings_from_votes(counts))
     assert found.pearson == found.pearson_symmetric == pytest.approx(0.867, abs=0.001)
     assert 0.10 < found.l1 < 0.14
@@ -432,10 +423,9 @@ def test_five_votes_on_arguments_allow_an_r_of_867(real_data_dir):
 
 
 @pytest.mark.real_data
-def test_real_votes_of_which_two_decided_on_a_third(real_data_dir):
+def test_real_votes_of_which_two_decided_on_a_third(arguments):
     """Two of a pair's votes, a third where they differ, and those that are left as an unbiased word on the truth."""
-    with gzip.open(real_data_dir / "arguments.jsonl.gz", "rt", encoding="utf-8") as file:
-        counts = np.array([[row[f"votes_{side}"] for side in ("a", "b", "tie")] for row in map(json.loads, file)])
+    counts = np.array([(p.votes.a, p.votes.b, p.votes.tie) for p in arguments])
     rng, value = np.random.default_rng(0), np.array([1, 0, 0.5])
     everybody = [rng.permutation(np.repeat([0, 1, 2], row)) for row in counts if row.sum() >= 5]
     asked = [votes[: 2 if votes[0] == votes[1] else 3] for votes in everybody]

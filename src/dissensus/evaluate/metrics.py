@@ -214,12 +214,7 @@ for _row in (
         recentred=True,
     ),
     _Calibration(
-        "ece_null",
-        "ECE if calibrated",
-        source="ECE of simulated votes",
-        better="",
-        compared=False,
-        beside="ece",
+        "ece_null", "ECE if calibrated", source="ECE of simulated votes", better="", compared=False, beside="ece"
     ),
     MetricDefinition(
         "nll",

@@ -1,4 +1,4 @@
-"""What must be said beside a number: why there is none, or why it is to be taken with care."""
+"""Notes beside a number: why there is none, or why it is to be taken with care."""
 
 from __future__ import annotations
 

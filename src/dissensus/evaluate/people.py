@@ -1,4 +1,4 @@
-"""What the people say among themselves: how well they agree, and what models of annotators make of their votes."""
+"""Agreement of people, and preferences by models of annotators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which differences an evaluation is about: the primary ones, tested as one family. All else is exploratory."""
+"""Primary differences, which an evaluation is about and tests as one family. All else is exploratory."""
 
 from __future__ import annotations
 

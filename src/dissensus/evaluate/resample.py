@@ -25,14 +25,7 @@ from dissensus.stats.resampling.bootstrap import (
     ones,
     touched,
 )
-from dissensus.stats.resampling.clusters import (
-    Clusters,
-    Freedom,
-    IntArray,
-    find_clusters,
-    find_freedom,
-    number_labels,
-)
+from dissensus.stats.resampling.clusters import Clusters, Freedom, IntArray, find_clusters, find_freedom, number_labels
 from dissensus.stats.resampling.permutation import Swap, swap_test
 from dissensus.stats.resampling.training_seeds import NO_NOISE, SeedNoise, find_seed_noise
 from dissensus.stats.weighted import divide

@@ -75,11 +75,7 @@ def given_target(name: str, margins: Iterable[Margin], joined: Joined) -> Target
 
 
 def score_targets(
-    joined: Joined,
-    given: Mapping[str, Iterable[Margin]],
-    *,
-    baseline: str | None,
-    resampling: Resampling,
+    joined: Joined, given: Mapping[str, Iterable[Margin]], *, baseline: str | None, resampling: Resampling
 ) -> list[Metric]:
     """Compare the models with each target, by data set and domain.
 

@@ -26,7 +26,7 @@ from dissensus.stats.resampling.training_seeds import NO_NOISE
 
 @dataclass(frozen=True)
 class Reference:
-    """Something to hold models against: a judge, or what anybody has for nothing."""
+    """Something to hold models against: a judge, or a trivial baseline."""
 
     name: str
     kind: Literal["judge", "reference"]
@@ -54,15 +54,9 @@ def score(
     """Compare predictions with votes: metrics for each group and model, and paired differences to the baseline.
 
     A model trained with several seeds is scored by the mean of the metric over its seeds, and the spread between them
-    is given apart. Resamples draw prompts (``Pair.group``) within each data set; all groups, models and metrics share
-    them. Intervals are t intervals with the bootstrap's standard error, widened for few or unequal prompts, on the
-    scale where the metric is nearly normal (`dissensus.stats.resampling.intervals.t_interval`); those of ECE and
-    reliability are
-    percentile intervals so widened (``recentred_interval``). Where a model has several seeds, its intervals and tests
-    count how seeds vary (`dissensus.stats.resampling.training_seeds`). A group of fewer than five prompts gets no
-    interval. Differences are
-    tested by swapping the predictions of whole prompts; p-values of the primary ones are adjusted as one family, and
-    all else is exploratory (`dissensus.evaluate.primary.with_roles`).
+    is given apart; its intervals and tests count how seeds vary. Resamples draw prompts (``Pair.group``) within each
+    data set; all groups, models and metrics share them. A group of fewer than five prompts has neither interval nor
+    test. P-values of the primary differences are adjusted as one family (`dissensus.evaluate.primary.with_roles`).
 
     Args:
         joined: pairs with votes, and the predictions of one or more models, one per pair, model and seed.
@@ -90,13 +84,7 @@ def score(
     rows: list[Metric] = []
     with tqdm(desc="resampling", unit="block", disable=not progress) as bar:
         measured = measure(
-            sample,
-            contenders,
-            n_resamples=n_resamples,
-            n_swaps=n_swaps,
-            level=level,
-            seed=seed,
-            report=bar.update,
+            sample, contenders, n_resamples=n_resamples, n_swaps=n_swaps, level=level, seed=seed, report=bar.update
         )
         for group, found in measured:
             rows += _Rows(sample, contenders, found, group, level, n_resamples).all()

@@ -20,18 +20,10 @@ _Key = tuple[str, str, str, str, str, str | None]
 class Scores:
     """The rows of a scorecard, found by model, group and metric.
 
-    Attributes:
-        rows: all of them, in their order.
-        models: reward models, the baseline first.
-        others: reward models but the baseline.
-        baseline: the model that the others are compared with; None where there is none.
-        judges: judges that were scored like models.
-        references: what anybody has for nothing: ``one half``, ``longer response``, ``one person``.
-        groups: the groups that reward models were scored on, but for those by the votes' majority.
-        majorities: groups by the share of the majority, where accuracy was scored on them.
-        metrics: the metrics of reward models, on those groups.
-        primary: those among them that the comparison with the baseline is about; none in files of earlier versions.
-        counted: the primary differences that were tested, over which p-values are adjusted.
+    ``groups`` are those that reward models were scored on, ``majorities`` those by the share of the majority, for
+    accuracy alone; ``models`` begin with the baseline, ``others`` leave it out; ``references`` are trivial baselines;
+    ``primary`` are the metrics that the comparison is about (none in files of earlier versions), and ``counted`` the
+    differences over which p-values are adjusted.
     """
 
     def __init__(self, metrics: Iterable[Metric]) -> None:

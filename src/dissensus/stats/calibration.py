@@ -1,4 +1,4 @@
-"""Whether a predicted preference of .7 means that seven people in ten agree.
+"""Calibration: whether a predicted preference of .7 means that seven people in ten agree.
 
 Predictions are put into bins of equal mass, and each bin's mean prediction is held against its mean human preference.
 Human preferences are fractions (soft targets), not 0 or 1. The functions take the arguments of all metrics (see

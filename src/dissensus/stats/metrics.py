@@ -1,4 +1,4 @@
-"""How closely predicted preferences follow those of people.
+"""Metrics of how closely predicted preferences follow those of people.
 
 Every metric is ``f(predicted, human, weights=None)``. ``predicted`` and ``human`` are preferences of shape (n,),
 fractions from 0 to 1. ``weights`` of shape (..., n) are non-negative counts, as a bootstrap draws them: weight k
@@ -145,10 +145,7 @@ left out; a prediction of exactly 1/2 counts one half."""
 
 
 def pearson_within(
-    predicted: FloatArray,
-    human: FloatArray,
-    strata: NDArray[np.generic],
-    weights: NDArray[np.generic] | None = None,
+    predicted: FloatArray, human: FloatArray, strata: NDArray[np.generic], weights: NDArray[np.generic] | None = None
 ) -> FloatArray:
     """Mean of Pearson's r over strata (data sets), on Fisher's z scale: tanh(sum (n_d - 3) z_d / sum (n_d - 3)).
 

@@ -1,4 +1,4 @@
-"""What all weighted metrics share: their arguments checked, and division that answers NaN without a warning."""
+"""Arguments of weighted metrics, checked, and division that answers NaN without a warning."""
 
 from __future__ import annotations
 

@@ -23,10 +23,10 @@ from dissensus.reward.config import TrainConfig
 from dissensus.settings import Settings
 from dissensus.simulate import SimulationConfig
 from dissensus.steps.classify import Categories
+from dissensus.steps.evaluate import Scoring
 from dissensus.steps.split import HoldOut
 from dissensus.study.parts import (
     DrawnTest,
-    Evaluation,
     ModelSettings,
     StudySweep,
     TestSet,
@@ -95,7 +95,7 @@ class StudyConfig(Settings):
     """The model that the others are compared with."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Each model is trained once with each; its numbers are means over them."""
-    evaluation: Evaluation = Evaluation()
+    evaluation: Scoring = Scoring()
     """Resamples of the intervals, swaps of the tests, the intervals' level, and their seed."""
     throughput: Throughput = Throughput()
     """What ``--dry-run`` reckons hours with: judgments_per_second, pairs_per_second."""

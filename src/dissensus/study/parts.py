@@ -1,19 +1,15 @@
-"""The parts of a study's settings: its sets, what is held out, the sweep, the categories, the evaluation."""
+"""The parts of a study's settings: its sets, sweep, throughput and models."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import (
     Field,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    field_validator,
 )
 
-from dissensus.errors import EvaluationError
-from dissensus.evaluate.primary import PRIMARY, check_primary
 from dissensus.reward.config import Sweep, TrainConfig
 from dissensus.settings import Settings
 
@@ -78,25 +74,3 @@ class ModelSettings(TrainConfig):
     def training(self) -> TrainConfig:
         """Return how it is trained."""
         return TrainConfig(**self.model_dump(exclude={"judge"}))
-
-
-class Evaluation(Settings):
-    """How predictions are compared with votes."""
-
-    resamples: PositiveInt = 2000
-    swaps: NonNegativeInt = 9999
-    """Of each test of a difference; 0 for no tests."""
-    primary: tuple[str, ...] = PRIMARY
-    """The metrics that the comparison with the baseline is about; everything else is exploratory."""
-    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    seed: int = 0
-
-    @field_validator("primary", mode="before")
-    @classmethod
-    def _primary_is_tested(cls, names: Any) -> Any:
-        if not isinstance(names, str | list | tuple) or not all(isinstance(name, str) for name in names):
-            return names  # which is refused as no list of names
-        try:
-            return check_primary(names)
-        except EvaluationError as error:
-            raise ValueError(str(error)) from error

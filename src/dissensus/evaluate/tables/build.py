@@ -145,7 +145,7 @@ def metric_table(scores: Scores, group: str = ALL) -> Table:
 
 
 def baseline_table(scores: Scores) -> Table:
-    """Make a table of what anybody has for nothing and of the judges, with the models and the ceiling beside them."""
+    """Make a table of trivial baselines and judges, with the models and the ceiling beside them."""
     extra = [*scores.references, *scores.judges]
     groups = [ALL, "domain=in", "domain=out"] if extra else []
     names = short_names([*extra, *scores.models], _NAME_WIDTH)
@@ -271,11 +271,7 @@ def seed_table(scores: Scores) -> Table:
 
 
 def _sectioned(
-    title: str,
-    header: tuple[str, ...],
-    blocks: dict[str, list[tuple[Entry, ...]]],
-    name: str,
-    note: str | None = None,
+    title: str, header: tuple[str, ...], blocks: dict[str, list[tuple[Entry, ...]]], name: str, note: str | None = None
 ) -> Table:
     """Put blocks of rows below each other, leaving out rows and blocks in which nothing stands."""
     rows: list[tuple[Entry, ...]] = []

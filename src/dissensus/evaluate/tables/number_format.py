@@ -1,4 +1,4 @@
-"""How numbers, intervals and names are written for people."""
+"""Numbers, intervals and names as people read them."""
 
 from __future__ import annotations
 

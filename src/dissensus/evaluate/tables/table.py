@@ -1,4 +1,4 @@
-"""What a table is, before anybody decides how it looks: names, entries and sections."""
+"""Tables before they have a format: names, entries and sections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well people agree with each other, from their ratings of the same items.
+"""Coefficients of agreement of people, from their ratings of the same items.
 
 Every coefficient is ``f(ratings, weights=None)``. ``ratings`` has shape (n items, annotators) with NaN for "not
 rated", or is a table of them (`tabulate`). ``weights`` of shape (..., n) are non-negative counts, as a bootstrap draws
@@ -8,7 +8,7 @@ item with two ratings, one value throughout) the result is NaN.
 Kappa, alpha and AC1 correct for agreement by chance, which they take from how often each value occurs. Where nearly
 everything is one value, kappa and alpha are near 0 although people nearly always agree; AC1 is not (Feinstein &
 Cicchetti 1990; Gwet 2008). So show raw agreement, kappa and AC1 together. How often a and b occur depends on which
-response is called a: see `both_ways`. In data whose order of responses is random both are about equally frequent.
+response is called a; in data whose order of responses is random both are about equally frequent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.stats.agreement.icc import icc_1k, icc_2k, near_icc_2k
-from dissensus.stats.agreement.ratings import RatingTable, both_ways, tabulate
+from dissensus.stats.agreement.ratings import RatingTable, tabulate
 from dissensus.stats.agreement.totals import positive, prepare, total
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.resampling.intervals import Estimate
@@ -160,9 +160,7 @@ def agreement_intervals(
     rng: np.random.Generator,
     level: float = 0.95,
     *,
-    categories: FloatArray | None = None,
     crossed: bool = True,
-    symmetric: bool = False,
 ) -> dict[str, Estimate]:
     """Estimate every coefficient with its interval, by a bootstrap of whole clusters of items.
 
@@ -171,27 +169,19 @@ def agreement_intervals(
     truth.
 
     Args:
-        ratings: shape (n, annotators), NaN for "not rated"; or a table of them, unless ``symmetric``.
+        ratings: shape (n, annotators), NaN for "not rated"; or a table of them.
         clusters: the cluster (prompt) of each item, shape (n,).
         strata: the stratum (data set) of each item, shape (n,).
         n_resamples: how many resamples; the same for all coefficients.
         rng: the source of randomness.
         level: of the intervals.
-        categories: the scale, where not all of it was used (see `tabulate`).
         crossed: whether a column is an annotator. Where it is not (votes of a crowd), annotators cannot be told from
             chance, and ``icc_1k`` takes the place of ``icc_2k``.
-        symmetric: enter each item both ways (`both_ways`).
     """
-    if symmetric:
-        if isinstance(ratings, RatingTable):
-            raise ValueError("a table has its items one way; give the ratings themselves to enter them both ways")
-        ratings = both_ways(ratings)
-    table = tabulate(ratings, categories)
+    table = tabulate(ratings)
     functions = {name: f for name, f in COEFFICIENTS.items() if crossed or f is not icc_2k}
     if not crossed:
         functions["icc_1k"] = icc_1k
-    if symmetric:
-        clusters, strata = np.tile(clusters, 2), np.tile(strata, 2)
     statistics = {name: near_icc_2k(table) if f is icc_2k else partial(f, table) for name, f in functions.items()}
     return estimate_all(statistics, clusters, strata, n_resamples, rng, level, inside=table.paired > 0)
 

@@ -1,4 +1,4 @@
-"""What the votes say when annotators are weighed by how reliable they seem: Dawid-Skene and MACE.
+"""Dawid-Skene and MACE: models of annotators, who are weighed by how reliable they seem.
 
 For a table of sensitivity, not for a headline: with few raters, or where people rightly differ, such a model can be
 worse than the majority. It takes every disagreement for somebody's error.
@@ -142,13 +142,8 @@ def mace(
 
     Args:
         item: as for `dawid_skene`; the other arguments, where not named here, likewise.
-        annotator: who cast each vote.
-        category: what it was for.
-        shape: how many items, annotators and categories there are.
         smoothing: pseudo-votes of each annotator that are known, as many that are guessed, and as many guesses spread
             over the categories.
-        max_iterations: where to stop at the latest; ``converged`` is false then.
-        tolerance: stop where a step changes no parameter and no posterior probability by more than this.
 
     >>> fit = mace([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2], [0, 0, 1, 1, 1, 1])
     >>> bool(fit.competence[2] < fit.competence[0])

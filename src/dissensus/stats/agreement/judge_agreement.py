@@ -1,4 +1,4 @@
-"""What judges' verdicts are made of, what the order shown does to them, and how well they agree with people.
+"""Components of variance of judges' verdicts, what the order shown does to them, and agreement with people.
 
 Verdicts and preferences are fractions in the pair's own terms: 1 for response a, 0 for b, 1/2 for a tie. The metrics
 take ``weights`` as those of :mod:`dissensus.stats.metrics` do: counts of shape (..., n), as a bootstrap draws them.

@@ -1,4 +1,4 @@
-"""What several people said about the same items, reduced once to what the coefficients of agreement need.
+"""Ratings of the same items by several people, reduced once to what the coefficients of agreement need.
 
 Ratings have shape (n items, annotators): any numbers, NaN for "not rated". A vote is 1 for response a, 0 for b, 1/2 for
 a tie. Where every item has annotators of its own (crowd votes), a column is just a place to put a rating.
@@ -140,11 +140,7 @@ def tabulate(ratings: FloatArray | RatingTable, categories: FloatArray | None = 
 
 
 def tabulate_counts(
-    item: NDArray[np.intp],
-    rating: FloatArray,
-    count: FloatArray,
-    n: int,
-    categories: FloatArray | None = None,
+    item: NDArray[np.intp], rating: FloatArray, count: FloatArray, n: int, categories: FloatArray | None = None
 ) -> RatingTable:
     """Reduce ratings of ``n`` items by people who are not known: of each item, how many gave which rating.
 
@@ -206,18 +202,6 @@ def ratings_from_votes(votes: NDArray[np.integer]) -> FloatArray:
     place = np.arange(ends[:, 2].max(initial=0))
     conditions = [place < ends[:, [0]], place < ends[:, [1]], place < ends[:, [2]]]
     return np.select(conditions, [1.0, 0.0, 0.5], default=np.nan)
-
-
-def both_ways(ratings: FloatArray) -> FloatArray:
-    """Enter each item both ways, as x and as 1 - x: (n, annotators) to (2n, annotators); the weights likewise.
-
-    Which response is called a is arbitrary. It changes how often a and b occur, hence what kappa, alpha and AC1 take
-    for agreement by chance. Of items entered both ways a and b occur equally often. For ratings from 0 to 1.
-    """
-    r = np.asarray(ratings, dtype=np.float64)
-    if ((r < 0) | (r > 1)).any():
-        raise ValueError("ratings to be entered both ways must be from 0 to 1")
-    return np.concatenate([r, 1 - r])
 
 
 def scale_rows(matrix: sparse.csr_array, factors: FloatArray) -> sparse.csr_array:

@@ -1,4 +1,4 @@
-"""Whether votes can be what they are taken for: independent draws, as many as were asked for beforehand.
+"""Tests of whether votes are what they are taken for: independent draws, as many as were asked for beforehand.
 
 Of k votes for one of two responses, k given beforehand, a pair has k:0, (k - 1):1, … with binomial probabilities at its
 own preference; over pairs these are mixed in whatever shares preferences have. Many distributions of votes are no such

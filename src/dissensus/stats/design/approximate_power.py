@@ -1,4 +1,4 @@
-"""What power a number of pairs has, by an approximation that needs a single simulation: the first guess of a plan."""
+"""Power by an approximation that needs a single simulation: the first guess of a plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many pairs, annotators and seeds a difference needs."""
+"""Pairs, annotators and seeds that a difference needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.special import ndtr, ndtri
 
 from dissensus.errors import InputError
 from dissensus.stats.design.approximate_power import Outlook
-from dissensus.stats.design.simulated_power import FEWEST_PAIRS, Design, PairedTest, estimate_power
+from dissensus.stats.design.simulated_power import FEWEST_PAIRS, Design, estimate_power
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.resampling.clusters import FEWEST_CLUSTERS
 
@@ -53,7 +53,6 @@ def plan(
     alpha: float = 0.05,
     studies: int = 2000,
     seed: int = 0,
-    test: PairedTest | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> list[Plan]:
     """Vary the annotators per pair of a design, with the two models and everything else as they are.
@@ -69,8 +68,8 @@ def plan(
     for number in annotators:
         varied = replace(design, annotators=number)
         ceiling, limit = varied.attenuation(), find_limit(varied, alpha=alpha, seed=seed)
-        pairs = find_pairs(varied, power, alpha=alpha, seed=seed, test=test, progress=progress)
-        reached = estimate_power(varied, alpha=alpha, studies=studies, seed=seed, test=test)
+        pairs = find_pairs(varied, power, alpha=alpha, seed=seed, progress=progress)
+        reached = estimate_power(varied, alpha=alpha, studies=studies, seed=seed)
         progress()
         found.append(
             Plan(number, ceiling, design.r_baseline * ceiling, design.r_model * ceiling, reached, pairs, limit)
@@ -84,7 +83,6 @@ def find_pairs(
     *,
     alpha: float = 0.05,
     seed: int = 0,
-    test: PairedTest | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> int | None:
     """Find the fewest pairs at which a study of this design (but for its size) reaches a power.
@@ -112,7 +110,7 @@ def find_pairs(
     for step, factor in enumerate(SEARCH_STEPS):
         sized = _sized(design, guess * factor, alpha)
         studies = int(np.clip(1_500_000 / sized.pairs, 100, 800))
-        found = estimate_power(sized, alpha=alpha, studies=studies, seed=seed + step, test=test)
+        found = estimate_power(sized, alpha=alpha, studies=studies, seed=seed + step)
         expected.append(outlook.power(sized.pairs))
         powers.append((found * studies + 0.5) / (studies + 1))
         weights.append(studies)

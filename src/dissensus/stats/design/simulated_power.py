@@ -1,4 +1,4 @@
-"""How often a study of a given size would find a difference between two models: power by simulation.
+"""Power by simulation: how often a study of a given size would find a difference between two models.
 
 Per pair, the true preference and the predictions of two models are drawn with the correlations that the design names
 (a Gaussian copula: normal scores, each turned into the same symmetric beta distribution). People's votes or estimates

@@ -42,10 +42,8 @@ _IN_CACHE = 200_000
 _RUN = 16
 """Running sums are taken within runs of this length by one small matrix product, then across runs."""
 
-_FROM_SUMS = frozenset(
-    {"pearson", "pearson_symmetric", "pearson_within", "spearman", "ece"}
-    | {"brier_reliability", "brier_resolution", "brier_uncertainty"}
-)
+_BINNED = frozenset({"ece", "brier_reliability", "brier_resolution"})
+_FROM_SUMS = _BINNED | {"pearson", "pearson_symmetric", "pearson_within", "spearman", "brier_uncertainty"}
 """The keys of the metrics that share sums and are no means over pairs. (The resolution needs that of ``brier``.)"""
 
 _FEW_LEVELS = 64
@@ -89,7 +87,7 @@ class Cell:
         y = self._ranks.levels - self._centre[1]
         counted = [f(self._ranks.levels) for f in self._counted]
         self._of_level = np.stack([np.ones(y.size), y, y * y, *counted])
-        self._bins = _bin_slices(p)
+        self._bins = _bin_slices(p) if _BINNED & metrics.keys() else []
         self._gaps = np.stack([np.ones(p.size), p - h])
         spans = strata is not None and np.ptp(strata) > 0
         self._within = _Within(predicted, human, clusters, strata) if spans and strata is not None else None
@@ -104,7 +102,8 @@ class Cell:
         moments, bins, ranks, within, other = sums
         found = self._moment_metrics(moments)
         found |= _binned(bins, found)
-        found["spearman"] = divide(ranks[0], np.sqrt(ranks[1]) * np.sqrt(ranks[2]))
+        if "spearman" in self.metrics:
+            found["spearman"] = divide(ranks[0], np.sqrt(ranks[1]) * np.sqrt(ranks[2]))
         found["pearson_within"] = _within(within)
         found |= zip((key for key in self.metrics if key not in found), other, strict=True)
         return np.stack([found[key] for key in self.metrics])
@@ -119,7 +118,8 @@ class Cell:
         moments = np.concatenate([self._of_level @ levels, self._features @ w])
         within = np.zeros((0, 6, w.shape[1])) if self._within is None else self._within.sums(weights)
         other = np.reshape([f(w.T) for f in self._other], (-1, w.shape[1]))
-        return moments, np.reshape(bins, (-1, 2, w.shape[1])), self._ranks.sums(padded, levels), within, other
+        ranks = self._ranks.sums(padded, levels) if "spearman" in self.metrics else np.zeros((3, w.shape[1]))
+        return moments, np.reshape(bins, (-1, 2, w.shape[1])), ranks, within, other
 
     def _moment_metrics(self, sums: FloatArray) -> dict[str, FloatArray]:
         """What depends on sums alone: correlations, the variance of human preferences, means over pairs."""
@@ -142,7 +142,7 @@ def _binned(bins: FloatArray, found: dict[str, FloatArray]) -> dict[str, FloatAr
     """Compute what needs bins from the weight and the sum of p - h in each: shape (bins, 2, resamples)."""
     if not bins.size:
         undefined = np.full(bins.shape[-1], np.nan)
-        return dict.fromkeys(("ece", "brier_reliability", "brier_resolution"), undefined)
+        return dict.fromkeys(_BINNED, undefined)
     counts, gaps = bins[:, 0], bins[:, 1]
     total = counts.sum(axis=0)
     reliability = divide(np.where(counts > 0, divide(gaps**2, counts), 0.0).sum(axis=0), total)
@@ -301,8 +301,11 @@ def in_threads(jobs: Sequence[Callable[[], Any]], report: Callable[[int], object
         report(1)
         return result
 
-    with one_blas_thread(), ThreadPoolExecutor(processors) as pool:
-        return list(pool.map(run, jobs))
+    with one_blas_thread():
+        if processors == 1 or len(jobs) < 2:
+            return [run(job) for job in jobs]
+        with ThreadPoolExecutor(processors) as pool:
+            return list(pool.map(run, jobs))
 
 
 def one_blas_thread() -> AbstractContextManager[object]:

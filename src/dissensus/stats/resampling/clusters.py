@@ -1,4 +1,4 @@
-"""Which pairs are drawn together: clusters of them, in strata, and what few or unequal ones cost.
+"""Clusters of pairs that are drawn together, in strata, and what few or unequal ones cost.
 
 Pairs of one prompt resemble each other, so whole prompts are drawn, not pairs; and each data set keeps its number of
 prompts, so it is drawn by itself (a stratum). Drawing pairs one by one makes intervals that are far too narrow.

@@ -1,4 +1,4 @@
-"""What the choice of training seeds adds to the uncertainty of a mean over seeds.
+"""Training seeds: what their choice adds to the uncertainty of a mean over seeds.
 
 A method trained again with another seed scores otherwise, also on all the prompts of the world. The resamples of
 prompts hold the seeds of a study fixed, so they know nothing of that: intervals made from them alone are about these
