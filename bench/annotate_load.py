@@ -43,7 +43,8 @@ import numpy as np
 from sqlalchemy import select
 
 from dissensus.annotate.config import AnnotationConfig
-from dissensus.annotate.project import access, assignment, verify
+from dissensus.annotate.project import access, verify
+from dissensus.annotate.project.items import add_items
 from dissensus.annotate.project.schema import assignments, revisions
 from dissensus.annotate.project.store import AnnotationStore
 from dissensus.records import Pair
@@ -161,7 +162,7 @@ def make_project(database: str, secret: Path, people: int, pairs: int) -> list[s
         Pair(id=f"p{i}", prompt=f"Question {i}?", response_a=f"One {i}.", response_b=f"Two {i}.") for i in range(pairs)
     ]
     with AnnotationStore.create(database, config, secret=secret) as store:
-        store.write(lambda c: assignment.add_items(c, texts))
+        store.write(lambda c: add_items(c, texts))
         names = [f"Annotator {i}" for i in range(people)]
         persons = [store.write(lambda c, n=name: access.add_person(c, n, "annotator", now)) for name in names]
         return [store.write(lambda c, p=person: access.invite(c, store, p.id, now)) for person in persons]

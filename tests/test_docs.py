@@ -50,7 +50,7 @@ def _of_tables() -> None:
 
 def _of_annotating() -> None:
     from dissensus.annotate.config import AnnotationConfig
-    from dissensus.annotate.project.assignment import add_items
+    from dissensus.annotate.project.items import add_items
     from dissensus.annotate.project.store import AnnotationStore
 
     with AnnotationStore.create("annotations.db", AnnotationConfig()) as store:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project import access, adjudication, answers, assignment
 from dissensus.annotate.project.answers import Submission
+from dissensus.annotate.project.items import add_items
 from dissensus.annotate.project.sides import KnownAnswer, Said
 from dissensus.annotate.project.store import AnnotationStore
 from dissensus.records import Pair
@@ -87,9 +88,9 @@ def make_project(database, folder, *, pairs=6, people=("Ada", "Grace", "Kofi"), 
     config = AnnotationConfig(practice=practice, **settings)
     project = Project(AnnotationStore.create(database, config, secret=secret), str(database), secret)
     if practice:
-        project.write(lambda c: assignment.add_items(c, [PRACTICE], KNOWN))
+        project.write(lambda c: add_items(c, [PRACTICE], KNOWN))
     given = make_pairs(pairs) if isinstance(pairs, int) else pairs
-    project.write(lambda c: assignment.add_items(c, given))
+    project.write(lambda c: add_items(c, given))
     for name in people:
         project.add(name)
     return project

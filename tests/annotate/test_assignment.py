@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from dissensus.annotate.project import access, assignment, verify
+from dissensus.annotate.project import access, verify
+from dissensus.annotate.project.items import add_items
 from dissensus.annotate.project.schema import assignments, items
 from dissensus.errors import InputError
 from dissensus.records import Pair
@@ -161,10 +162,10 @@ def test_whoever_works_keeps_what_they_hold(open_project):
 
 def test_pairs_that_are_there_are_not_added_again(open_project):
     project = open_project(pairs=4)
-    assert project.write(lambda c: assignment.add_items(c, make_pairs(6))) == 2
+    assert project.write(lambda c: add_items(c, make_pairs(6))) == 2
     other = Pair(id="p1", prompt="Another question?", response_a="Yes.", response_b="No.")
     with pytest.raises(InputError, match=r"'p1' is there already with other texts"):
-        project.write(lambda c: assignment.add_items(c, [other]))
+        project.write(lambda c: add_items(c, [other]))
     assert len(project.read(lambda c: c.execute(select(items)).all())) == 6
 
 

@@ -78,6 +78,7 @@ def test_export_import_export_is_the_same_to_the_byte(form, open_project, tmp_pa
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.xdist_group("postgresql")
 def test_it_is_the_same_across_databases(postgres_server, open_project, tmp_path):
     project = _rich(open_project, postgres_server())
     files = [tmp_path / f"{n}.jsonl" for n in range(3)]

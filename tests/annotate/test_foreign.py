@@ -84,9 +84,12 @@ def test_label_studio(tmp_path):
 FIELDS = ["--field", "prompt=question", "--field", "response_a=answer1", "--field", "response_b=answer2"]
 
 
-def _import(file, database, *more, tool="label-studio"):
-    arguments = ["annotations", "import", str(file), "--db", str(database), "--from", tool, *FIELDS, *more]
-    return CliRunner().invoke(group, arguments)
+def _import(folder, tasks, *more, question="choice=pick"):
+    """Import a file of these tasks into the project of a folder."""
+    file = _write(folder / "ls.json", tasks)
+    arguments = ["annotations", "import", str(file), "--db", str(folder / "a.db"), "--from", "label-studio", *FIELDS]
+    arguments += ["--question", question] if question else []
+    return CliRunner().invoke(group, [*arguments, *more])
 
 
 def _picked(*sides):
@@ -103,46 +106,41 @@ def _votes(database):
 
 
 def test_a_new_project_takes_as_many_people_per_pair_as_the_file_has(tmp_path):
-    file = _write(tmp_path / "ls.json", [_task(1, PICKED), _task(2, PICKED[:2])])
-    done = _import(file, tmp_path / "a.db", "--question", "choice=pick")
-    assert done.stdout == f"{file}: 2 pairs, 7 answers of 5 people; 5 people per pair\n"
+    done = _import(tmp_path, [_task(1, PICKED), _task(2, PICKED[:2])])
+    assert done.stdout.endswith("ls.json: 2 pairs, 7 answers of 5 people; 5 people per pair\n")
     assert _votes(tmp_path / "a.db") == [(2, 3), (2, 0)]
 
 
 def test_the_next_export_of_the_same_project_adds_what_is_new(tmp_path):
-    first = _write(tmp_path / "last.json", [_task(1, PICKED), _task(2, PICKED[:2])])
-    _import(first, tmp_path / "a.db", "--question", "choice=pick")
+    _import(tmp_path, [_task(1, PICKED), _task(2, PICKED[:2])])
     changed = [*_picked("right"), *PICKED[1:]]
     gone = _annotation(6, 6, [], was_cancelled=True)
-    second = _write(tmp_path / "this.json", [_task(1, changed), _task(2, [*PICKED[:3], gone]), _task(3, PICKED[:1])])
-    done = _import(second, tmp_path / "a.db", "--question", "choice=pick")
-    assert done.stdout == f"{second}: 3 pairs, 2 answers of 6 people, 1 skipped; 5 people per pair\n"
+    done = _import(tmp_path, [_task(1, changed), _task(2, [*PICKED[:3], gone]), _task(3, PICKED[:1])])
+    assert done.stdout.endswith("ls.json: 3 pairs, 2 answers of 6 people, 1 skipped; 5 people per pair\n")
     assert done.stderr == (
         "7 answers of people who have answered those pairs here were passed over; "
         "1 of them say something else in the file, as a new --db would have it\n"
     )
     assert _votes(tmp_path / "a.db") == [(2, 3), (2, 1), (1, 0)]
     with AnnotationStore(tmp_path / "a.db") as store:
-        done = import_foreign(store, read_label_studio(second, PICKS))
+        done = import_foreign(store, read_label_studio(tmp_path / "ls.json", PICKS))
     assert (done.answers, done.skips, done.there, done.changed) == (0, 0, 10, 1)
 
 
 def test_what_deleted_users_said_comes_in(tmp_path):
     picks = [annotation | {"completed_by": None} for annotation in _picked("left", "right")]
-    file = _write(tmp_path / "ls.json", [_task(1, [*picks, *PICKED[2:3]]), _task(2, picks[:1])])
-    done = _import(file, tmp_path / "a.db", "--question", "choice=pick")
-    assert done.stdout == f"{file}: 2 pairs, 4 answers of 3 people; 3 people per pair\n"
+    done = _import(tmp_path, [_task(1, [*picks, *PICKED[2:3]]), _task(2, picks[:1])])
+    assert done.stdout.endswith("ls.json: 2 pairs, 4 answers of 3 people; 3 people per pair\n")
     assert done.stderr.startswith("3 answers do not say whose they are, as those of deleted users")
     assert _votes(tmp_path / "a.db") == [(1, 2), (1, 0)]
 
 
 def test_answers_that_do_not_count_are_told_with_what_to_do(tmp_path):
-    file = _write(tmp_path / "ls.json", [_task(1, PICKED), _task(2, PICKED)])
-    done = _import(file, tmp_path / "a.db", "--question", "choice=pick", "--annotators", "3")
+    done = _import(tmp_path, [_task(1, PICKED), _task(2, PICKED)], "--annotators", "3")
     assert "4 answers do not count, for the project takes 3 people per pair" in done.stderr
     assert "--annotators 5" in done.stderr
     assert _votes(tmp_path / "a.db") == [(2, 1), (2, 1)]
-    done = _import(_write(tmp_path / "more.json", [_task(3, PICKED)]), tmp_path / "a.db", "--question", "choice=pick")
+    done = _import(tmp_path, [_task(3, PICKED)])
     assert "2 answers do not count" in done.stderr  # a project that is there keeps its number
 
 
@@ -150,8 +148,7 @@ def test_where_some_give_an_estimate_and_others_a_choice_everybody_has_a_vote(tm
     chosen, low = _result("pick", "pairwise", selected="left"), _result("people", "rating", rating=3)
     mixed = [_annotation(1, 1, [chosen]), _annotation(2, 2, [chosen]), _annotation(3, 3, [low])]
     estimated = [_annotation(n, n, [chosen, low]) for n in (1, 2, 3)]
-    file = _write(tmp_path / "ls.json", [_task(1, mixed), _task(2, estimated)])
-    _import(file, tmp_path / "a.db", "--question", "choice=pick", "--question", "estimate=people")
+    _import(tmp_path, [_task(1, mixed), _task(2, estimated)], "--question", "estimate=people")
     assert _votes(tmp_path / "a.db") == [(2, 1), (3, 0)]
     with AnnotationStore(tmp_path / "a.db") as store:
         first, second = (pair.votes for pair in read_annotated(store))
@@ -164,18 +161,17 @@ def test_where_some_give_an_estimate_and_others_a_choice_everybody_has_a_vote(tm
 def test_questions_that_the_file_has_not_are_told_with_those_that_it_has(tmp_path):
     note = _result("note", "textarea", text=["so"])
     results = [_result("preference", "choices", choices=["a"]), note]
-    file = _write(tmp_path / "ls.json", [_task(1, [_annotation(1, 1, results), _annotation(2, 2, results)])])
-    for more, told in (
-        ([], "none of its questions is called .*; found preference, note; .*--question choice=preference"),
-        (["--question", "choice=prefrence"], "--question choice=prefrence: no such question; found preference, note"),
+    tasks = [_task(1, [_annotation(1, 1, results), _annotation(2, 2, results)])]
+    for question, more, told in (
+        (None, [], "none of its questions is called .*; found preference, note; .*--question choice=preference"),
+        ("choice=prefrence", [], "--question choice=prefrence: no such question; found preference, note"),
+        ("choice=preference", ["--question", "note=comment"], "no such question; found preference, note"),
     ):
-        done = _import(file, tmp_path / "a.db", *more)
+        done = _import(tmp_path, tasks, *more, question=question)
         assert isinstance(done.exception, InputError)
         assert re.search(told, str(done.exception))
         assert not (tmp_path / "a.db").exists()
-    done = _import(file, tmp_path / "a.db", "--question", "choice=preference", "--question", "note=comment")
-    assert "no such question; found preference, note" in str(done.exception)
-    done = _import(file, tmp_path / "a.db", "--question", "choice=preference")
+    done = _import(tmp_path, tasks, question="choice=preference")
     assert "2 answers of 2 people" in done.stdout
     assert done.stderr == ""
 
@@ -183,7 +179,7 @@ def test_questions_that_the_file_has_not_are_told_with_those_that_it_has(tmp_pat
 def test_questions_that_are_not_read_drafts_and_columns_of_another_meaning_are_told(tmp_path):
     results = [_result("pick", "pairwise", selected="left"), _result("tone", "choices", choices=["warm"])]
     task = _task(1, [_annotation(1, 1, results), _annotation(2, 2, results[1:])], domain="law") | {"drafts": [{}, {}]}
-    done = _import(_write(tmp_path / "ls.json", [task]), tmp_path / "a.db", "--question", "choice=pick")
+    done = _import(tmp_path, [task])
     assert done.stderr.splitlines() == [
         "2 left out: drafts",
         "1 left out: without an answer to what was asked for",

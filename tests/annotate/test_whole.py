@@ -26,7 +26,7 @@ from .web import saying
 _KILLED = """
 import os, signal, sys
 from dissensus.annotate.practice import practice_pairs
-from dissensus.annotate.project.assignment import add_items
+from dissensus.annotate.project.items import add_items
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project.store import AnnotationStore
 

@@ -189,7 +189,7 @@ def _refuse_changes(name: str, config: AnnotationConfig, given: Mapping[str, Any
 def _fill(c: Connection, config: AnnotationConfig, name: str, pairs: list[Pair]) -> int:
     """Add what is new; returns how many pairs were."""
     from dissensus.annotate.practice import practice_pairs
-    from dissensus.annotate.project.assignment import add_items, count_pairs
+    from dissensus.annotate.project.items import add_items, count_pairs
 
     if config.practice:
         add_items(c, *practice_pairs())

@@ -288,7 +288,7 @@ class VerifySettings(Settings):
 
 def verify(settings: VerifySettings, *, report: Callable[[str], object] = lambda fault: None) -> Lines:
     """Verify a project; each fault goes to ``report``. Raises InputError where there are any."""
-    from dissensus.annotate.project.assignment import count_pairs
+    from dissensus.annotate.project.items import count_pairs
     from dissensus.annotate.project.verify import check
 
     with _open(settings.db) as store:

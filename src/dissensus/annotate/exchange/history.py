@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Table, insert, select, update
 
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project.answers import digest_of, said_in
-from dissensus.annotate.project.assignment import item_columns
+from dissensus.annotate.project.items import item_columns
 from dissensus.annotate.project.schema import adjudications, assignments, drafts, items, people, project, revisions
 from dissensus.annotate.project.sides import Correct, Distinct, Kind, KnownAnswer, Note, Role, State
 from dissensus.records import Label, Order, Pair

@@ -15,7 +15,7 @@ from dissensus.annotate.exchange import history
 from dissensus.annotate.exchange.export import HISTORY
 from dissensus.annotate.exchange.other_tools import Foreign, Found
 from dissensus.annotate.project.answers import digest_of, revision_columns
-from dissensus.annotate.project.assignment import add_items
+from dissensus.annotate.project.items import add_items
 from dissensus.annotate.project.schema import assignments, items, people, revisions
 from dissensus.annotate.project.store import AnnotationStore, now
 from dissensus.errors import InputError

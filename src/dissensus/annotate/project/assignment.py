@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, CursorResult, Select, and_, bindparam, exists, func, insert, or_, select, update
 
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project.errors import NotAllowed, NotFound
+from dissensus.annotate.project.items import in_chunks
 from dissensus.annotate.project.order import coin, shuffled
 from dissensus.annotate.project.schema import assignments, items, people
-from dissensus.annotate.project.sides import KnownAnswer, State
+from dissensus.annotate.project.sides import State
 from dissensus.annotate.project.slots import expire, lease_end, leave, read_config, take
-from dissensus.errors import InputError
-from dissensus.records import Order, Pair, content_id
-
-T = TypeVar("T")
+from dissensus.records import Order
 
 KEY = re.compile(r"[0-9a-f]{16}")
-_MOST_PARAMETERS = 500
 
 
 @dataclass(frozen=True)
@@ -111,6 +106,8 @@ _WAITING = (
     .select_from(items)
     .where(~items.c.practice, or_(items.c.taken < bindparam("k"), _HELD), ~_DONE_OR_HELD_BY_ME)
 )
+_OPEN = select(func.count()).select_from(items).where(_WITH_SLOTS, ~_DONE_OR_HELD_BY_ME)
+_UNSEEN_PRACTICE = select(func.count()).select_from(items).where(items.c.practice, ~_GIVEN)
 _ACTIVE = (
     select(func.count())
     .select_from(people)
@@ -152,6 +149,16 @@ def find(c: Connection, person_id: int, key: str) -> Assignment:
     if not found:
         raise no_such_task()
     return found[0]
+
+
+def count_open(c: Connection, person_id: int, k: int) -> int:
+    """Count the real items with a free slot that a person has neither done nor got."""
+    return int(c.execute(_OPEN, {"person": person_id, "k": k}).scalar_one())
+
+
+def count_unseen_practice(c: Connection, person_id: int) -> int:
+    """Count the practice items that a person was never given."""
+    return int(c.execute(_UNSEEN_PRACTICE, {"person": person_id}).scalar_one())
 
 
 def no_such_task() -> NotFound:
@@ -241,7 +248,7 @@ class _Leasing:
 
     def _known(self, keys: set[str]) -> set[str]:
         found: set[str] = set()
-        for some in _chunks(sorted(keys)):
+        for some in in_chunks(sorted(keys)):
             found |= set(self._c.execute(_OWN_KEYS, {"person": self._person, "keys": some}).scalars())
         return found
 
@@ -257,7 +264,7 @@ class _Leasing:
 
     def _with_slots(self, lapsed: Sequence[Assignment]) -> list[Assignment]:
         free: set[int] = set()
-        for some in _chunks(a.item_id for a in lapsed):
+        for some in in_chunks(a.item_id for a in lapsed):
             free |= set(self._c.execute(_FREE_OF, {"ids": some, "k": self._config.annotators}).scalars())
         return [a for a in lapsed if a.item_id in free]
 
@@ -341,56 +348,5 @@ class _Leasing:
             self._c.execute(_LEASE, {"ids": list(ids), "until": lease_end(self._config, self._now)})
 
 
-def add_items(c: Connection, pairs: Iterable[Pair], known: Mapping[str, KnownAnswer] | None = None) -> int:
-    """Add the pairs that are new, in their order; those with a known answer are practice. Returns how many were new.
-
-    Raises InputError where a pair has the id of another with other texts.
-    """
-    return sum(_add_some(c, some, known or {}) for some in _chunks(pairs))
-
-
-def count_pairs(c: Connection) -> int:
-    """Count the real pairs of a project."""
-    return int(c.execute(select(func.count()).where(~items.c.practice)).scalar_one())
-
-
-def _add_some(c: Connection, pairs: Sequence[Pair], known: Mapping[str, KnownAnswer]) -> int:
-    ids = [pair.id for pair in pairs]
-    rows = c.execute(select(items.c.pair_id, items.c.pair).where(items.c.pair_id.in_(ids)))
-    there = {pair_id: Pair.model_validate_json(pair) for pair_id, pair in rows}
-    new: dict[str, Pair] = {}
-    for pair in pairs:
-        earlier = there.get(pair.id) or new.setdefault(pair.id, pair)
-        if _content(earlier) != _content(pair):
-            raise InputError(f"pair {pair.id!r} is there already with other texts; give it another id, or leave it out")
-    if new:
-        c.execute(insert(items), [item_columns(pair, known.get(pair.id)) for pair in new.values()])
-    return len(new)
-
-
-def _content(pair: Pair) -> str:
-    return content_id(pair.prompt, pair.response_a, pair.response_b)
-
-
-def item_columns(pair: Pair, known: KnownAnswer | None) -> dict[str, Any]:
-    """Lay a pair out as a row of items. Raises InputError for an id that databases do not keep."""
-    if "\0" in pair.id:
-        raise InputError(f"pair {pair.id!r}: its id has a zero character, which databases do not keep; rename it")
-    return {
-        "key": secrets.token_hex(8),
-        "pair_id": pair.id,
-        "pair": json.dumps(pair.model_dump(mode="json", exclude_none=True)),
-        "practice": known is not None,
-        "known": None if known is None else known.model_dump_json(),
-        "taken": 0,
-    }
-
-
 def _assignments(rows: CursorResult[Any]) -> list[Assignment]:
     return [Assignment(**row) for row in rows.mappings()]
-
-
-def _chunks(values: Iterable[T]) -> Iterator[list[T]]:
-    rest = iter(values)
-    while some := list(islice(rest, _MOST_PARAMETERS)):
-        yield some

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Connection, bindparam, exists, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project import answers
-from dissensus.annotate.project.assignment import Assignment
+from dissensus.annotate.project.assignment import Assignment, count_open, count_unseen_practice
 from dissensus.annotate.project.schema import assignments, items, revisions
 from dissensus.annotate.project.sides import KnownAnswer, Shown, State, as_shown, state_shown, undo_sides
 from dissensus.annotate.web.markdown import Turn, render, render_turns
@@ -97,21 +98,6 @@ _STATES = (
     .where(assignments.c.person_id == bindparam("person"))
     .group_by(items.c.practice, assignments.c.state)
 )
-_NOT_GIVEN = ~exists().where(assignments.c.item_id == items.c.id, assignments.c.person_id == bindparam("person"))
-_OPEN = (
-    select(func.count())
-    .select_from(items)
-    .where(
-        ~items.c.practice,
-        items.c.taken < bindparam("k"),
-        ~exists().where(
-            assignments.c.item_id == items.c.id,
-            assignments.c.person_id == bindparam("person"),
-            assignments.c.state != "released",
-        ),
-    )
-)
-_PRACTICE_OPEN = select(func.count()).select_from(items).where(items.c.practice, _NOT_GIVEN)
 _SECONDS = (
     select(revisions.c.seconds)
     .join(assignments, assignments.c.id == revisions.c.assignment_id)
@@ -168,20 +154,15 @@ def _sides(task: Assignment, text: str) -> tuple[list[Turn], list[Turn], list[Tu
 
 def progress_of(c: Connection, config: AnnotationConfig, person_id: int) -> Progress:
     """Count what a person did and what is left for them."""
-    counts: dict[tuple[bool, str], int] = {}
-    for practice, state, n in c.execute(_STATES, {"person": person_id}):
-        counts[bool(practice), state] = n
-    open_items = int(c.execute(_OPEN, {"person": person_id, "k": config.annotators}).scalar_one())
-    practice = 0
-    if config.practice:
-        unseen = int(c.execute(_PRACTICE_OPEN, {"person": person_id}).scalar_one())
-        practice = unseen + counts.get((True, "leased"), 0) + counts.get((True, "released"), 0)
+    states = c.execute(_STATES, {"person": person_id})
+    n = Counter({(bool(practice), state): count for practice, state, count in states})
+    unseen = count_unseen_practice(c, person_id) if config.practice else 0
     seconds = c.execute(_SECONDS, {"person": person_id}).scalars().all()
     return Progress(
-        answered=counts.get((False, "answered"), 0) + counts.get((False, "surplus"), 0),
-        skipped=counts.get((False, "skipped"), 0),
-        practice_left=practice,
-        left=open_items + counts.get((False, "leased"), 0),
+        answered=n[False, "answered"] + n[False, "surplus"],
+        skipped=n[False, "skipped"],
+        practice_left=unseen + n[True, "leased"] + n[True, "released"] if config.practice else 0,
+        left=count_open(c, person_id, config.annotators) + n[False, "leased"],
         seconds_per_item=statistics.median(seconds) if seconds else None,
     )
 
