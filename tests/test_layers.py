@@ -10,7 +10,8 @@ SOURCE = Path(dissensus.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "event_loops", "hashing"),
-    ("settings", "records"),
+    ("settings", "messages"),
+    ("records",),
     ("run_records",),
     ("files", "stats", "text"),
     ("sources", "simulate", "aggregation", "judge", "margins", "reward", "evaluate", "taxonomy"),

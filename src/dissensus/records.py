@@ -7,7 +7,6 @@ needs them.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -20,12 +19,14 @@ from pydantic import (
     FiniteFloat,
     NonNegativeInt,
     StringConstraints,
-    model_serializer,
     model_validator,
 )
-from pydantic import SerializerFunctionWrapHandler as Handler
 
-from dissensus.hashing import identity_of
+from dissensus.messages import Message as Message
+from dissensus.messages import Text as Text
+from dissensus.messages import content_id as content_id
+from dissensus.messages import is_empty as is_empty
+from dissensus.messages import plain_text as plain_text
 
 Choice = Literal["a", "b"]
 Label = Literal["a", "b", "tie"]
@@ -41,112 +42,10 @@ _NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]  # beyond, a count is no exact float
 
 
-def _as_json(value: Any) -> Any:
-    """Take a list or its JSON text as JSON text, which stays as it is written; nothing for an empty list."""
-    if isinstance(value, list | tuple):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value else None
-    if not isinstance(value, str):
-        return value
-    entries = json.loads(value)
-    if not isinstance(entries, list):
-        raise ValueError("expected a JSON list")
-    return value if entries else None
-
-
-def _as_notes(value: Any) -> Any:
-    """Take notes as a CSV file gives them back, a JSON list."""
-    return json.loads(value) if isinstance(value, str) else () if value is None else value
-
-
-_JsonText = Annotated[str | None, BeforeValidator(_as_json)]
-
-
 class Record(BaseModel):
     """A frozen row; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Message(Record):
-    """One turn of a chat transcript; calls and tools become JSON text, which can be hashed and stored in one column."""
-
-    role: _Name
-    content: str
-    tool_calls: _JsonText = None
-    """The tools that this turn calls, with their arguments: a JSON list in the shape of TRL and OpenAI."""
-    name: str | None = None
-    """Of a tool's turn: which tool answers."""
-    tool_call_id: str | None = None
-    """Of a tool's turn: which call it answers."""
-    tools: _JsonText = None
-    """On the first turn of a prompt: the tools that a model may call, a JSON list that chat templates take."""
-
-    @model_serializer(mode="wrap")
-    def _without_nulls(self, handler: Handler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value is not None}
-
-    @property
-    def calls(self) -> list[dict[str, Any]]:
-        """The tool calls as objects; none is an empty list."""
-        return json.loads(self.tool_calls) if self.tool_calls else []
-
-    @property
-    def said(self) -> str:
-        """The content, and each call in a line of its own.
-
-        >>> call = {"type": "function", "function": {"name": "price", "arguments": {"item": "figs"}}}
-        >>> Message(role="assistant", content="", tool_calls=[call]).said
-        'price({"item": "figs"})'
-        """
-        if not self.tool_calls:
-            return self.content
-        return "\n".join([*filter(None, [self.content]), *map(_call_as_text, self.calls)])
-
-    def as_turn(self) -> dict[str, Any]:
-        """Return the turn as chat templates take it: role, content, and calls as objects where there are any."""
-        named = {"name": self.name, "tool_call_id": self.tool_call_id}
-        turn = {"role": self.role, "content": self.content, **({"tool_calls": self.calls} if self.tool_calls else {})}
-        return turn | {key: value for key, value in named.items() if value is not None}
-
-
-def _call_as_text(call: dict[str, Any]) -> str:
-    function = call["function"] if isinstance(call.get("function"), dict) else call
-    arguments = function.get("arguments", {})
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return f"{function.get('name', 'tool')}({text})"
-
-
-Text = str | tuple[Message, ...]
-"""A prompt or response: plain text, or chat messages."""
-
-
-def plain_text(text: Text) -> str:
-    """Render a text for people and for encoders that know no chat: turns as ``role: content``.
-
-    >>> plain_text((Message(role="user", content="Hi"), Message(role="assistant", content="Hello.")))
-    'user: Hi\\n\\nassistant: Hello.'
-    """
-    if isinstance(text, str):
-        return text
-    if len(text) == 1:
-        return text[0].said
-    return "\n\n".join(f"{turn.role}: {turn.said}" for turn in text)
-
-
-def is_empty(text: Text) -> bool:
-    """Whether a text says nothing: no words, and no tool is called."""
-    return not (text.strip() if isinstance(text, str) else any(turn.said.strip() for turn in text))
-
-
-def content_id(prompt: Text, response_a: Text, response_b: Text) -> str:
-    """Identify a pair by its content: 16 hex digits of a SHA-256 over prompt and both responses, in order."""
-    parts = [t if isinstance(t, str) else [_identity(m) for m in t] for t in (prompt, response_a, response_b)]
-    blob = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    return identity_of([blob])
-
-
-def _identity(message: Message) -> list[str]:
-    return [message.role, message.content, *filter(None, (message.tool_calls, message.tools))]
 
 
 class Annotator(Record):
@@ -380,7 +279,7 @@ class Metric(Record):
     """Distinct groups (prompts) among them: what the interval was resampled over."""
     baseline: str | None = None
     """Set on a paired difference: value = model - baseline on the same resamples."""
-    notes: Annotated[tuple[str, ...], BeforeValidator(_as_notes)] = ()
+    notes: tuple[str, ...] = ()
     """What is to be said beside the value: why there is none, or what it rests on."""
     kind: Kind = "model"
     """What ``model`` names: a reward model; the judge; a trivial baseline (``reference``); what a model that knows the

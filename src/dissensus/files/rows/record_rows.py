@@ -39,19 +39,19 @@ def record_of(values: Mapping[str, Any], record_type: type[R]) -> R:
         if value is None and field is not None and type(None) not in get_args(field.annotation):
             # An empty text or map and nothing are the same, and CSV cannot tell them apart; another default would
             # say what the file does not.
-            if not field.is_required() and field.default not in ("", {}):
+            if not field.is_required() and field.default not in ("", {}, ()):
                 raise ValueError(
                     f"{name} is null or empty; give its value, or leave the column out for {field.default!r} throughout"
                 )
             continue
-        given[name] = _as_map(value) if field is not None and isinstance(field.default, dict) else value
+        default = None if field is None else field.default
+        given[name] = _decoded(value, default) if isinstance(default, dict | tuple) else value
     return record_type.model_validate(given)
 
 
-def _as_map(value: Any) -> Any:
-    """Take a map as Parquet (a list of name and value, once pairs of them) and CSV (JSON) give it back."""
-    if isinstance(value, str):
-        return json.loads(value)
-    if not isinstance(value, list):
-        return value
-    return dict((entry["name"], entry["value"]) if isinstance(entry, dict) else entry for entry in value)
+def _decoded(value: Any, default: dict[str, Any] | tuple[Any, ...]) -> Any:
+    """Take a map or list as CSV gives it back (JSON), and a map as Parquet does: name and value, once pairs of them."""
+    found = json.loads(value) if isinstance(value, str) else value
+    if isinstance(default, tuple) or not isinstance(found, list):
+        return found
+    return dict((entry["name"], entry["value"]) if isinstance(entry, dict) else entry for entry in found)
