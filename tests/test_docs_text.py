@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dissensus.files import write_records
+from dissensus.records import Prediction
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.sources import open_source
 
@@ -59,13 +60,16 @@ def world(tmp_path: Path, tiny_judge: Path, monkeypatch: pytest.MonkeyPatch) -> 
     population = simulate(SimulationConfig(prompts=4, responses_per_prompt=3)).pairs
     for name in ("pairs.jsonl", "pairs.parquet", "part-03.jsonl"):
         write_records(name, population)
-    for name in ("train.jsonl", "test.jsonl", "predictions.jsonl"):
+    for name in ("train.jsonl", "test.jsonl"):
         Path(name).write_bytes((DOCS / "examples" / name).read_bytes())
-    Path("predictions.parquet").symlink_to("predictions.jsonl")
+    write_records(
+        "predictions.parquet",
+        [Prediction(pair_id=i, model="m", reward_a=0, reward_b=0, preference_a=0.4) for i in ("1", "r1")],
+    )
     opened = open_source("prism", root=SETS, notice=lambda _: None)
     write_records("prism.parquet", [pair for pair, _ in opened])
-    write_records("people.parquet", opened.annotators)
-    genders = {one.attributes["gender"] for one in opened.annotators if "gender" in one.attributes}
+    write_records("people.parquet", opened.report.annotators)
+    genders = {one.attributes["gender"] for one in opened.report.annotators if "gender" in one.attributes}
     Path("shares.yaml").write_text("".join(f"{json.dumps(name)}: 0.5\n" for name in sorted(genders)))
     _judge_with_personas(tiny_judge)
     _annotated()
