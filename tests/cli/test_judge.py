@@ -15,7 +15,7 @@ from dissensus.judge.base import Estimate, JudgeSettings
 from dissensus.records import Judgment
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.study import StudyConfig, load_study
-from dissensus.study.dry_run import reckon
+from dissensus.study.dry_run import estimate_study
 from dissensus.text import encoder
 
 
@@ -115,7 +115,7 @@ def test_a_judge_of_ones_own_is_one_class(pairs, tmp_path):
     config = StudyConfig.model_validate(study)
     assert config.judge == Coin(heads=0.2)
     assert config.model_dump()["judge"] == {"name": "coin", "heads": 0.2}
-    assert re.search(r"judge: a coin, tossed \d+ times", reckon(config))
+    assert re.search(r"judge: a coin, tossed \d+ times", estimate_study(config))
     with pytest.raises(ConfigError, match=r"judge.haeds: unknown setting; did you mean 'heads'"):
         load_study("demo", overrides={"judge": {"name": "coin", "haeds": 1}})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,15 +27,15 @@ class _Guess:
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train no model and draw no page: a study leaves files of the same names."""
 
-    def train(pairs: Any, config: Any, folder: Path, **_: Any) -> dict[str, int]:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_bytes(b"")
-        (folder / "dissensus.json").write_text("{}")
-        return {"pairs": len(pairs)}
+    def train(settings: Any, *, pairs: Any, **_: Any) -> Any:
+        settings.out.mkdir(parents=True, exist_ok=True)
+        (settings.out / "model.safetensors").write_bytes(b"")
+        (settings.out / "dissensus.json").write_text("{}")
+        return SimpleNamespace(counts=lambda: {"pairs": len(pairs)})
 
     def page(folder: Path, out: Path, **_: Any) -> None:
         out.write_text("<html></html>")
 
-    monkeypatch.setattr("dissensus.study.train_stage.train_model", train)
+    monkeypatch.setattr("dissensus.steps.train.run", train)
     monkeypatch.setattr("dissensus.reward.serving.reward_model.RewardModel.load", lambda _: _Guess())
     monkeypatch.setattr("dissensus.report.page.write_report", page)

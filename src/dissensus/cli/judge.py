@@ -42,6 +42,11 @@ def _run(settings: JudgeSettings, pairs: str | None, store: Path | None, quiet: 
 class _Judges(click.Group):
     """A command for each kind of judge that makes judgments."""
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, str(kinds()[name].__doc__).partition("\n")[0]) for name in self.list_commands(ctx)]
+        with formatter.section("Judges"):
+            formatter.write_dl(rows)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name, kind in kinds().items() if not kind.has_own_store]
 

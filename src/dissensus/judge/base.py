@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from dissensus.judge.store.store import JudgmentStore
     from dissensus.judge.summary import Summary
 
+JsonObject = dict[str, Any]
+"""What JSON calls an object: what a server says or is sent, and settings as a store keeps them."""
 Mode = Literal["sample", "exact"]
 Orders = Literal["ab", "ba", "both"]
 VoteKind = Literal["drawn", "expected", "limit"]
@@ -109,11 +111,11 @@ class JudgeSettings(Settings):
 
         return Recall(store, judge, pairs, **self.recalled_with(store.settings(judge)))
 
-    def recalled_with(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
         """List the settings of this judge that decide what is recalled; ``stored`` are those that the store has."""
         return {}
 
-    def deciding(self) -> dict[str, Any]:
+    def deciding(self) -> JsonObject:
         """Return the settings that decide what the judge says, JSON-able."""
         return self.model_dump(mode="json")
 

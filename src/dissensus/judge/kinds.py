@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from dissensus.errors import InputError
-from dissensus.judge.base import Estimate, JudgeSettings, Material, Orders, VoteKind
+from dissensus.judge.base import Estimate, JsonObject, JudgeSettings, Material, Orders, VoteKind
 from dissensus.records import Pair
 from dissensus.settings import Option, Reads
 
@@ -27,7 +27,7 @@ _CHANGEABLE = ("n", "order", "temperature", "top_p", "seed")
 
 
 class CommitteeSettings(JudgeSettings):
-    """A committee of small reward models, each of which votes on pairs that it did not learn from."""
+    """A committee of small reward models; each votes on pairs it did not learn from."""
 
     learns = True
 
@@ -55,7 +55,7 @@ class CommitteeSettings(JudgeSettings):
         encoder = load_encoder(self.encoder, max_length=self.max_length)
         return Committee([*material.learn_from, *pairs], self, encoder, progress=material.progress)
 
-    def recalled_with(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
         """Recall the votes of so many members; a store may have more."""
         return {"n": self.n}
 
@@ -72,7 +72,7 @@ class CommitteeSettings(JudgeSettings):
 
 
 class VotesSettings(JudgeSettings):
-    """Each pair's own human votes other than a label drawn from them (the paper's gold margin)."""
+    """People's votes on each pair, but for one that became its label."""
 
     reads_votes = True
 
@@ -96,7 +96,7 @@ class VotesSettings(JudgeSettings):
 
 
 class PublishedSettings(JudgeSettings):
-    """Verdicts that others published, in the file of the pairs or in one of their own."""
+    """Published verdicts, in the pairs' file or in one of their own."""
 
     name: Literal["published"] = "published"
     judge: str
@@ -172,7 +172,7 @@ class StoredSettings(JudgeSettings):
 
         return Summary(self._full_name(), self.store, len(pairs), Tally(0), seconds=0.0)
 
-    def recalled_with(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
         """Recall as these settings say."""
         return {name: getattr(self, name) for name in _CHANGEABLE}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
+from dissensus.judge.base import JsonObject
 from dissensus.judge.language.choice_distribution import ChoiceDistribution
 from dissensus.records import Judgment, Order, Pair
 
@@ -114,7 +115,7 @@ class Backend(Protocol):
     """A model, wherever it runs."""
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """JSON-able: what decides the model's answers to a prompt (model, revision, rendering); never where it runs."""
 
     @property

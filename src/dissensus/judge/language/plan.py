@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from dissensus.hashing import framed_digest, short_digest
-from dissensus.judge.base import Mode
+from dissensus.judge.base import JsonObject, Mode
 from dissensus.judge.job import Rows
 from dissensus.judge.language.messages import Answer, Ask, Sampling
 from dissensus.judge.language.prompt import Template
@@ -45,7 +45,7 @@ class LanguageJudge:
     def __init__(
         self,
         config: LanguageSettings,
-        identity: dict[str, Any],
+        identity: JsonObject,
         *,
         template: Template | None = None,
         names_personas: bool = True,
@@ -81,7 +81,7 @@ class LanguageJudge:
                 return older
         return self
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         """List everything about the judge, JSON-able, as the store keeps it."""
         return {
             "by_content": True,
@@ -93,7 +93,7 @@ class LanguageJudge:
         }
 
     @classmethod
-    def from_settings(cls, settings: dict[str, Any]) -> LanguageJudge:
+    def from_settings(cls, settings: JsonObject) -> LanguageJudge:
         """Rebuild the judge that `settings` describes."""
         template = Template(settings["template"]["name"], settings["template"]["text"])
         config = LanguageSettings.model_validate({"deal": "pairs", **settings["config"]})  # a store of version 0.1
@@ -213,7 +213,7 @@ class LanguageJudge:
         judge.
         """
         config = self.config
-        decides: dict[str, Any] = {
+        decides: JsonObject = {
             "identity": self.identity,
             "revision": config.revision,
             "template": self.template.text,

@@ -22,7 +22,7 @@ from pydantic import (
 
 from dissensus.errors import ConfigError, InputError, MissingDependencyError
 from dissensus.event_loops import run_async
-from dissensus.judge.base import Estimate, JudgeSettings, Material, Mode, Orders, VoteKind
+from dissensus.judge.base import Estimate, JsonObject, JudgeSettings, Material, Mode, Orders, VoteKind
 from dissensus.settings import Option, Reads, Settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _Persona = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)
 TINY = "tiny"
 """The name of a tiny model that is made on the spot (see tiny.py)."""
 _REPLY_TOKENS = 5
-_OF_BACKENDS: dict[str, Any] = {
+_OF_BACKENDS: JsonObject = {
     "device": None,
     "dtype": "auto",
     "base_url": None,
@@ -187,12 +187,12 @@ class ModelSettings(LanguageSettings, JudgeSettings):
             ) from error
         return (*self.personas, *filter(None, map(str.strip, lines)))
 
-    def recalled_with(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
         """Recall what was planned with these settings; choice distributions are drawn from at these, too."""
         changeable = ("temperature", "top_p", "seed") if stored["mode"] == "exact" else ()
         return {name: getattr(self, name) for name in ("n", "order", *changeable)} | {"personas": self.everybody()}
 
-    def deciding(self) -> dict[str, Any]:
+    def deciding(self) -> JsonObject:
         """Return what decides the answers and what margins are made of; how it is asked, and what it costs, do not."""
         own = self.model_dump(mode="json", include={"name", "votes", *_DECIDING, *LanguageSettings.model_fields})
         forced = {"force_prefix": True} if self.force_prefix else {}

@@ -10,6 +10,7 @@ from typing import Any
 from dissensus.errors import InputError, JudgeError, MissingDependencyError
 from dissensus.files.source import print_notice
 from dissensus.hashing import digest_of, file_digest
+from dissensus.judge.base import JsonObject
 from dissensus.judge.language.settings import Dtype
 from dissensus.text.encoder import best_device, has_bfloat16, quiet_transformers
 from dissensus.text.pretrained import check_weights, explained, locate
@@ -26,7 +27,7 @@ class LanguageModel:
 
     model: Any
     tokenizer: Any
-    identity: dict[str, Any]
+    identity: JsonObject
     context: int | None
     vocabulary: int
     """Tokens that the model gives logits for, perhaps more than the tokenizer has."""
@@ -87,7 +88,7 @@ def load_language_model(
     return LanguageModel(model, tokenizer, identity, context_of(config, tokenizer), vocabulary, stops)
 
 
-def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, dict[str, Any]]:
+def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, JsonObject]:
     """Load configuration and tokenizer, and say which model it is: by the content of a folder, or by id and commit.
 
     Raises:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import JudgeError
+from dissensus.judge.base import JsonObject
 from dissensus.judge.language.messages import Answer, Ask, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.language.prompt import transcript
 from dissensus.judge.language.settings import Dtype
@@ -67,7 +68,7 @@ class LocalModel:
         self.tokens_per_batch = tokens_per_batch or (_TOKENS_ON_CPU if on_cpu else _TOKENS_ON_ACCELERATOR)
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """What decides the answers: the model's content or commit, its precision, and how prompts are rendered."""
         return {**self._loaded.identity, "rendering": self._rendering.identity}
 

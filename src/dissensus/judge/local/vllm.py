@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import InputError, MissingDependencyError
+from dissensus.judge.base import JsonObject
 from dissensus.judge.language.choice_distribution import ChoiceDistribution
 from dissensus.judge.language.messages import Answer, Ask, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.language.settings import Dtype
@@ -72,7 +73,7 @@ class VllmModel:
         self._identity = {**origin, "dtype": precision, "rendering": self._rendering.identity, "engine": "vllm"}
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """What decides the answers: the model's content or commit, its precision, and how prompts are rendered."""
         return self._identity
 
@@ -130,7 +131,7 @@ class VllmModel:
             cut = tuple(run.finish_reason == "length" for run in own)
             yield Answer(ask, replies, usage=Usage(len(ids), written), cut=cut)
 
-    def _run(self, prompts: list[Ids], settings: list[dict[str, Any]]) -> list[Any]:
+    def _run(self, prompts: list[Ids], settings: list[JsonObject]) -> list[Any]:
         """Write one completion for each prompt, with every sampling parameter explicit."""
         from vllm import SamplingParams
 
@@ -148,7 +149,7 @@ class VllmModel:
         return self._rendering.verdicts(self._vocabulary)
 
 
-def _greedy(max_tokens: int) -> dict[str, Any]:
+def _greedy(max_tokens: int) -> JsonObject:
     return {"temperature": 0.0, "logprobs": _TOP, "max_tokens": max_tokens}
 
 

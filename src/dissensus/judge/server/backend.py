@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from dissensus.judge.base import JsonObject
 from dissensus.judge.language.choice_distribution import ChoiceDistribution
 from dissensus.judge.language.messages import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
 from dissensus.judge.language.prompt import PREFIX
@@ -51,7 +52,7 @@ class Server:
         self._gauge = _Gauge()
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """The model's name and how prompts are sent; never the address."""
         return {"model": self.profile.model, "revision": self._revision, "api": self.profile.api}
 
@@ -181,7 +182,7 @@ class _Attempt:
         distribution = make_distribution(step, forced, further or (), asked=self._profile.logprobs)
         return Answer(self._ask, distribution=distribution, usage=self.usage)
 
-    async def _send(self, **settings: Any) -> list[dict[str, Any]]:
+    async def _send(self, **settings: Any) -> list[JsonObject]:
         """Make a request, and count what it took even if it fails."""
         body = request_body(self._profile, self._ask.prompt, **settings)
         try:
@@ -237,10 +238,10 @@ def request_body(
     n: int | None = None,
     logprobs: bool | int = False,
     prefix: str = "",
-    extra: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+    extra: JsonObject | None = None,
+) -> JsonObject:
     """Write a request; every sampling parameter is said, since servers have defaults of their own."""
-    body: dict[str, Any] = {
+    body: JsonObject = {
         "model": profile.model,
         profile.limit_name: limit,
         **_said(profile, temperature, top_p),

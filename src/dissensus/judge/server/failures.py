@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from dissensus.errors import JudgeError
+from dissensus.judge.base import JsonObject
 from dissensus.judge.language.messages import AskError
 
 _CONTEXT = re.compile(
@@ -182,7 +183,7 @@ def as_json(text: str) -> Any:
         return None
 
 
-def error_in(values: dict[str, Any]) -> Any:
+def error_in(values: JsonObject) -> Any:
     """Return the error that an answer of status 200 holds, however it is written; None where there is none."""
     if error := values.get("error"):
         return error

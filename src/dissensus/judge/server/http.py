@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from dissensus.errors import InputError, JudgeError, MissingDependencyError
+from dissensus.judge.base import JsonObject
 from dissensus.judge.language.messages import AskError
 from dissensus.judge.server.failures import error_in, failure, message_of, says_context, status_of, too_long
 from dissensus.judge.server.openai_format import whole_characters
@@ -71,7 +72,7 @@ class Endpoint:
         """Fetch JSON, whatever it is; `post` says what is raised."""
         return await self._request("GET", path, None)
 
-    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def post(self, path: str, body: JsonObject) -> JsonObject:
         """Send JSON and return the JSON that answers it.
 
         Raises:
@@ -87,7 +88,7 @@ class Endpoint:
             raise self._failure_inside(error)
         return values
 
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+    async def _request(self, method: str, path: str, body: JsonObject | None) -> Any:
         if self._session is None:
             raise ValueError("the endpoint is not open; use it in an 'async with' block")
         url = path if path.startswith("http") else f"{self.base_url}/{path}"

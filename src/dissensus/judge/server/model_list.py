@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dissensus.judge.base import JsonObject
+
 _CONTEXT_NAMES = (
     "loaded_context_length", "max_model_len", "n_ctx", "context_length", "context_window", "max_context_length",
     "max_total_tokens",
@@ -11,7 +13,7 @@ _CONTEXT_NAMES = (
 """Where servers name the context that a model is served with: never ``n_ctx_train``, what it was trained with."""
 
 
-def models_in(listed: Any) -> dict[str, dict[str, Any]]:
+def models_in(listed: Any) -> dict[str, JsonObject]:
     """Read a list of models in the ways that servers write one: bare, or under ``data`` or ``models``.
 
     >>> list(models_in([{"id": "one"}])), list(models_in({"models": [{"name": "two"}, "three"]}))
@@ -20,7 +22,7 @@ def models_in(listed: Any) -> dict[str, dict[str, Any]]:
     entries = listed
     if isinstance(listed, dict):
         entries = next((listed[name] for name in ("data", "models", "body") if listed.get(name)), [])
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, JsonObject] = {}
     for entry in entries if isinstance(entries, list) else []:
         values = entry if isinstance(entry, dict) else {"id": entry}
         name = next((values[key] for key in ("id", "name", "model") if values.get(key)), None)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dissensus.judge.base import JsonObject
 from dissensus.judge.language.choice_distribution import ChoiceDistribution, verdict_of_token
 from dissensus.judge.language.messages import AskError, Kind, Usage
 from dissensus.judge.language.prompt import PREFIX
@@ -42,7 +43,7 @@ class Step(NamedTuple):
     top: list[tuple[str, float]]
 
 
-def choices_of(response: dict[str, Any]) -> list[dict[str, Any]]:
+def choices_of(response: JsonObject) -> list[JsonObject]:
     """Return the choices of a response, of which there is at least one.
 
     Raises:
@@ -55,7 +56,7 @@ def choices_of(response: dict[str, Any]) -> list[dict[str, Any]]:
     return choices
 
 
-def reply_text(choice: dict[str, Any]) -> str:
+def reply_text(choice: JsonObject) -> str:
     """Return the text of a choice; reasoning that a server tells apart is no part of it.
 
     Raises:
@@ -80,7 +81,7 @@ def _is_said(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") not in ("thinking", "reasoning", "redacted_thinking")
 
 
-def replies_of(choices: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+def replies_of(choices: Sequence[JsonObject]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
     """Return the replies among choices, and which of them were cut; a reason that nobody knows proves no end.
 
     A choice that ended in a failure or was held back is no reply. Other choices beside it are.
@@ -102,7 +103,7 @@ def replies_of(choices: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tupl
     return tuple(replies), tuple(cut)
 
 
-def check_end(choice: dict[str, Any]) -> None:
+def check_end(choice: JsonObject) -> None:
     """Refuse a choice whose reply is not one that the model came to an end with.
 
     A server that has sent its 200 can tell of a failure only inside: as an error of the choice, or as the reason why
@@ -135,7 +136,7 @@ def _is_cut(finish: str) -> bool:
     return finish not in _STOPS and not _WITHHELD.search(finish)
 
 
-def _finish(choice: dict[str, Any]) -> str:
+def _finish(choice: JsonObject) -> str:
     finish = choice.get("finish_reason")
     if isinstance(finish, dict):
         finish = finish.get("type")
@@ -151,7 +152,7 @@ def whole_characters(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def steps_of(choice: dict[str, Any]) -> list[Step]:
+def steps_of(choice: JsonObject) -> list[Step]:
     """Read the log-probabilities of a choice, in chat or completions format.
 
     Raises:
@@ -179,7 +180,7 @@ def steps_of(choice: dict[str, Any]) -> list[Step]:
         raise AskError(f"log-probabilities that are none ({error!r})", billed=True) from error
 
 
-def _token(entry: dict[str, Any]) -> str:
+def _token(entry: JsonObject) -> str:
     token = _text(entry["token"])
     if "\N{REPLACEMENT CHARACTER}" in token and entry.get("bytes"):
         return bytes(entry["bytes"]).decode("latin-1")  # half a character: no verdict, but a token of its own
@@ -243,7 +244,7 @@ def make_distribution(
     )
 
 
-def usage_of(response: dict[str, Any], prompt: str) -> Usage:
+def usage_of(response: JsonObject, prompt: str) -> Usage:
     """Read the tokens that a request took; guess them from the texts where the server does not say.
 
     Tokens read from a cache are of the prompt, and reasoning is of the reply, wherever a server counts them.
@@ -270,11 +271,11 @@ def usage_of(response: dict[str, Any], prompt: str) -> Usage:
     return Usage(len(prompt) // 3 + 1, sum(len(reply) // 3 + 1 for reply in replies), estimated=True)
 
 
-def _first(usage: dict[str, Any], *names: str) -> int:
+def _first(usage: JsonObject, *names: str) -> int:
     return next((count for name in names if (count := _count(usage.get(name)))), 0)
 
 
-def _detail(usage: dict[str, Any], group: str, name: str) -> int:
+def _detail(usage: JsonObject, group: str, name: str) -> int:
     details = usage.get(group)
     return _count(details.get(name)) if isinstance(details, dict) else 0
 

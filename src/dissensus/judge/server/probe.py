@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from dissensus.errors import JudgeError
 from dissensus.files import write_text
 from dissensus.hashing import fingerprint_of
+from dissensus.judge.base import JsonObject
 from dissensus.judge.language.settings import Api
 from dissensus.judge.server.capabilities import ServerProfile
 from dissensus.judge.server.failures import ContextExceededError
@@ -74,7 +74,7 @@ async def cached_probe(
 
 async def find_model(
     endpoint: Endpoint, model: str | None, *, breaker: Breaker | None = None
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, JsonObject]:
     """Return the model's name and what the server lists of it; the only model where none is named.
 
     A list that cannot be had is no obstacle where a model is named: whether it is there, an answer tells.
@@ -105,7 +105,7 @@ async def find_model(
     return model, {"unlisted": names} if entries else {}
 
 
-def _fingerprint(endpoint: Endpoint, model: str, api: str, listing: dict[str, Any]) -> str:
+def _fingerprint(endpoint: Endpoint, model: str, api: str, listing: JsonObject) -> str:
     """Digest what tells one server from another; times of start are no part of it, configurations are."""
     steady = {key: value for key, value in listing.items() if key not in ("created", "permission")}
     address = urlsplit(endpoint.base_url)

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from dissensus.errors import JudgeError
+from dissensus.judge.base import JsonObject
 from dissensus.judge.language.messages import AskError
 from dissensus.judge.language.prompt import PREFIX
 from dissensus.judge.server.backend import path_of, request_body
@@ -47,7 +48,7 @@ class Inquiry:
         self._ignored: list[str] = []
         self._refusal = ""
 
-    async def run(self, listing: dict[str, Any]) -> ServerProfile:
+    async def run(self, listing: JsonObject) -> ServerProfile:
         """Ask all of them; ``listing`` is what the server lists of its model."""
         first = await self._hello(listing)
         self._note(usage=_prompt_tokens(first) is not None, server=str(first.get("system_fingerprint") or ""))
@@ -80,15 +81,15 @@ class Inquiry:
     def _note(self, **found: Any) -> None:
         self.profile = self.profile.model_copy(update=found)
 
-    async def _ask(self, **settings: Any) -> dict[str, Any]:
+    async def _ask(self, **settings: Any) -> JsonObject:
         """Ask the same question with some settings."""
         fewest = ENOUGH if self.profile.refused_max_tokens else 1
         settings = {"temperature": 0.0, **settings, "limit": max(settings.get("limit", 1), fewest)}
         body = request_body(self.profile, _QUESTION, **settings)
-        answer: dict[str, Any] = await patiently(lambda: self._post(body), self._breaker)
+        answer: JsonObject = await patiently(lambda: self._post(body), self._breaker)
         return answer
 
-    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def _post(self, body: JsonObject) -> JsonObject:
         """Make a request; an answer without replies is a failure, and is asked for again."""
         response = await self._endpoint.post(path_of(self.profile), body)
         for choice in choices_of(response):
@@ -96,7 +97,7 @@ class Inquiry:
             reply_text(choice)
         return response
 
-    async def _try(self, **settings: Any) -> dict[str, Any] | None:
+    async def _try(self, **settings: Any) -> JsonObject | None:
         """Ask, and return None where the server refuses the settings."""
         try:
             return await self._ask(**settings)
@@ -108,7 +109,7 @@ class Inquiry:
         except (JudgeError, ContextExceededError):
             return None
 
-    async def _hello(self, listing: dict[str, Any]) -> dict[str, Any]:
+    async def _hello(self, listing: JsonObject) -> JsonObject:
         try:
             first = await self._ask()
         except ContextExceededError as error:
@@ -127,7 +128,7 @@ class Inquiry:
             )
         return first
 
-    async def _other_ways(self, refusal: RefusedError) -> dict[str, Any]:
+    async def _other_ways(self, refusal: RefusedError) -> JsonObject:
         """Look for a way to ask that the server does not refuse, and note it; what it says tells where to begin.
 
         Raises:
@@ -293,7 +294,7 @@ class Inquiry:
             self._ignored.append("continue_final_message")
         self._note(prefill=supported)
 
-    async def _tokens(self, listing: dict[str, Any]) -> None:
+    async def _tokens(self, listing: JsonObject) -> None:
         """Look for the context's length and the labels' ids."""
         context = context_in(listing)
         root = self._endpoint.base_url.removesuffix("/v1")
@@ -332,7 +333,7 @@ class Inquiry:
         steps = _steps(await self._try(logprobs=1, extra=extra))
         self._note(asked_ids=bool(steps) and {" A", " B"} <= {text for text, _ in steps[0].top})
 
-    async def _get(self, url: str) -> dict[str, Any] | None:
+    async def _get(self, url: str) -> JsonObject | None:
         try:
             told = await self._endpoint.get(url)
         except (AskError, JudgeError, ContextExceededError):
@@ -351,14 +352,14 @@ def alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     )
 
 
-def _words(choice: dict[str, Any]) -> str:
+def _words(choice: JsonObject) -> str:
     """The words of a choice, and of the reasoning before it where a server tells that apart."""
     message = choice.get("message")
     thoughts = [message.get(name) for name in ("reasoning_content", "reasoning")] if isinstance(message, dict) else []
     return " ".join([*(text for text in thoughts if isinstance(text, str)), reply_text(choice)]).strip()
 
 
-def _steps(response: dict[str, Any] | None) -> list[Step]:
+def _steps(response: JsonObject | None) -> list[Step]:
     if response is None:
         return []
     try:
@@ -367,7 +368,7 @@ def _steps(response: dict[str, Any] | None) -> list[Step]:
         return []
 
 
-def _prompt_tokens(response: dict[str, Any] | None) -> int | None:
+def _prompt_tokens(response: JsonObject | None) -> int | None:
     usage = (response or {}).get("usage")
     tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     return tokens if isinstance(tokens, int) and 0 < tokens < 2**31 else None

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from typing import Any, Literal
+from typing import Literal
 
+from dissensus.judge.base import JsonObject
 from dissensus.judge.server.capabilities import ServerProfile
 
 _NAMES: tuple[Literal["max_tokens", "max_completion_tokens"], ...] = ("max_tokens", "max_completion_tokens")
-_TEMPERED: tuple[dict[str, Any], ...] = (
+_TEMPERED: tuple[JsonObject, ...] = (
     {},
     {"omitted": ("top_p=1",)},
     {"min_temperature": 0.01},
@@ -33,7 +34,7 @@ class Way:
     """One way to put a request of temperature 0 and top-p 1."""
 
     name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    tempered: dict[str, Any] = field(default_factory=dict)
+    tempered: JsonObject = field(default_factory=dict)
     few: int = 0
 
     @property

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from dissensus.errors import InputError, OutputError
 from dissensus.hashing import digest_of, framed_digest
+from dissensus.judge.base import JsonObject
 from dissensus.judge.language.choice_distribution import ChoiceDistribution
 from dissensus.judge.store.keys import checksum, content_of, judgment_checksum
 from dissensus.judge.store.schema import APPLICATION_ID, VERSION, migrate
@@ -213,7 +214,7 @@ class JudgmentStore:
         tables = ("judgments", "readings")
         return digest_of((key for table in tables for (key,) in self.rows(query.format(table), (judge,))), size=8)
 
-    def settings(self, judge: str) -> dict[str, Any]:
+    def settings(self, judge: str) -> JsonObject:
         """Return what a judge was registered with; empty for one that never was."""
         for (settings,) in self.rows("SELECT settings FROM judges WHERE name = ?", (judge,)):
             return dict(json.loads(settings))
