@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from dissensus.evaluate.metrics import primary_candidates, scored_metrics
+from dissensus.evaluation.metrics import primary_candidates, scored_metrics
 from dissensus.stats.calibration import bin_of, equal_mass_edges
 from dissensus.stats.resampling.bootstrap import (
     Cell,

@@ -30,8 +30,8 @@ COLUMNS = ("false: all metrics by group", "false: primary by group", "false: now
 
 def study(seed: int, *, models: int, truth: str) -> tuple[bool, ...]:
     """Evaluate one study, and say which kinds of stars it has."""
-    from dissensus.evaluate.join import join
-    from dissensus.evaluate.scorecard import score
+    from dissensus.evaluation.join import join
+    from dissensus.evaluation.scorecard import score
     from dissensus.records import Pair, Prediction, Votes
     from dissensus.stats.resampling.paired_differences import holm
 

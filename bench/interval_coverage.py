@@ -2,7 +2,7 @@
 
     python bench/interval_coverage.py [--studies N] [--only WORD] [--json FILE]
 
-Studies are simulated and given to the scorecard as it is (`dissensus.evaluate.scorecard.score`, 400 resamples and 399
+Studies are simulated and given to the scorecard as it is (`dissensus.evaluation.scorecard.score`, 400 resamples and 399
 swaps): five votes on each pair, whose true shares pile up near 0 and 1, and two models that err together and apart.
 Pairs of a prompt share part of what people think and of the models' errors. Designs differ in the number of prompts
 and their sizes (four pairs each; log-uniform from 1 to 100; three each but for one in 25, at least two, that has a
@@ -30,9 +30,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from dissensus.evaluate.groups import Group
-from dissensus.evaluate.join import Joined
-from dissensus.evaluate.scorecard import score
+from dissensus.evaluation.groups import Group
+from dissensus.evaluation.join import Joined
+from dissensus.evaluation.scorecard import score
 from dissensus.records import Pair, Votes
 from dissensus.stats.metrics import brier, mean_absolute_error, pearson, pearson_within
 

@@ -27,15 +27,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language.plan import LanguageJudge
-from dissensus.judge.language.prompt import load_template
-from dissensus.judge.language.settings import LanguageSettings
-from dissensus.judge.runner import ask_model
-from dissensus.judge.server.backend import Server
-from dissensus.judge.server.capabilities import ServerProfile
-from dissensus.judge.server.http import Endpoint
-from dissensus.judge.store.store import JudgmentStore
+from dissensus.judges.job import AskingOptions
+from dissensus.judges.language.plan import LanguageJudge
+from dissensus.judges.language.prompt import load_template
+from dissensus.judges.language.settings import LanguageSettings
+from dissensus.judges.runner import ask_model
+from dissensus.judges.server.backend import Server
+from dissensus.judges.server.capabilities import ServerProfile
+from dissensus.judges.server.http import Endpoint
+from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import Pair
 
 HERE = Path(__file__).resolve().parent

@@ -29,12 +29,12 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dissensus.judge.language.choice_distribution import verdict_probabilities
-from dissensus.judge.language.messages import Ask, Sampling
-from dissensus.judge.language.prompt import load_template
-from dissensus.judge.language.verdict import parse_verdict
-from dissensus.judge.local.tiny import make_judge as make_tiny
-from dissensus.judge.local.transformers import LocalModel
+from dissensus.judges.language.choice_distribution import verdict_probabilities
+from dissensus.judges.language.messages import Ask, Sampling
+from dissensus.judges.language.prompt import load_template
+from dissensus.judges.language.verdict import parse_verdict
+from dissensus.judges.local.tiny import make_judge as make_tiny
+from dissensus.judges.local.transformers import LocalModel
 from dissensus.records import Pair
 from dissensus.text.encoder import quiet_transformers
 

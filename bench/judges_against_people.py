@@ -24,8 +24,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from dissensus.files import read_pairs
-from dissensus.judge import Committee, CommitteeSettings, HumanVotes, JudgmentStore, judge_pairs
-from dissensus.margins import margins_from_judgments
+from dissensus.judges import Committee, CommitteeSettings, HumanVotes, JudgmentStore, judge_pairs
+from dissensus.judgment_margins import margins_from_judgments
 from dissensus.records import Pair, plain_text
 from dissensus.sources.label_votes import draw_labels
 from dissensus.stats.metrics import mean_absolute_error, pearson

@@ -22,11 +22,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from dissensus.evaluate.judges import Resampling, decompose, score_judges
-from dissensus.evaluate.tables.judge_tables import component_table, judge_tables
+from dissensus.evaluation.judges import Resampling, decompose, score_judges
+from dissensus.evaluation.tables.judge_tables import component_table, judge_tables
 from dissensus.files import read_pairs
-from dissensus.judge import JudgmentStore, judge_pairs
-from dissensus.judge.published import read_published
+from dissensus.judges import JudgmentStore, judge_pairs
+from dissensus.judges.published import read_published
 from dissensus.records import Judgment, Pair
 
 FILES = ("vicuna80", "pandalm", "llm_jury")

@@ -27,11 +27,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from dissensus.errors import DissensusError
-from dissensus.judge.language.plan import LanguageJudge, Planned
-from dissensus.judge.language.settings import LanguageSettings
-from dissensus.judge.store.keys import content_of
-from dissensus.judge.store.store import JudgmentStore
-from dissensus.judge.store.verify import recover, verify
+from dissensus.judges.language.plan import LanguageJudge, Planned
+from dissensus.judges.language.settings import LanguageSettings
+from dissensus.judges.store.keys import content_of
+from dissensus.judges.store.store import JudgmentStore
+from dissensus.judges.store.verify import recover, verify
 from dissensus.records import Judgment, Pair
 
 PAGE = 4096

@@ -162,7 +162,7 @@ def ways(tree: Path, scratch: Path) -> dict[str, str]:
 
 
 def make_model(folder: Path) -> Path:
-    from dissensus.judge.local.tiny import make_judge
+    from dissensus.judges.local.tiny import make_judge
 
     return make_judge(folder / "model")
 

@@ -190,7 +190,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def make_judge() -> Callable[..., Path]:
     """``make_judge(folder, **settings)`` saves a tiny language model that answers like a judge."""
-    from dissensus.judge.local.tiny import make_judge
+    from dissensus.judges.local.tiny import make_judge
 
     return make_judge
 

@@ -8,7 +8,7 @@ import pytest
 
 from dissensus import records
 from dissensus.files import read_pairs
-from dissensus.judge.published import read_published
+from dissensus.judges.published import read_published
 from dissensus.reward.training.run_identity import TrainSummary
 
 from .docs_pages import DOCS

@@ -8,14 +8,14 @@ import time
 import pytest
 
 from dissensus.event_loops import awaitable, run_async
-from dissensus.judge.async_api import ask_model_async, judge_pairs_async
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language.messages import Answer, Usage
-from dissensus.judge.language.plan import LanguageJudge
-from dissensus.judge.language.settings import LanguageSettings
-from dissensus.judge.runner import ask_model
-from dissensus.judge.store.store import JudgmentStore
-from dissensus.judge.votes import HumanVotes
+from dissensus.judges.async_api import ask_model_async, judge_pairs_async
+from dissensus.judges.job import AskingOptions
+from dissensus.judges.language.messages import Answer, Usage
+from dissensus.judges.language.plan import LanguageJudge
+from dissensus.judges.language.settings import LanguageSettings
+from dissensus.judges.runner import ask_model
+from dissensus.judges.store.store import JudgmentStore
+from dissensus.judges.votes import HumanVotes
 from dissensus.records import Pair, Votes
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i}", response_a="x", response_b="y", votes=Votes(a=2, b=1)) for i in range(5)]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissensus.errors import JudgeError
-from dissensus.margins import expected_margin, margins_from_judgments, margins_from_probabilities, vote_margin
+from dissensus.judgment_margins import expected_margin, margins_from_judgments, margins_from_probabilities, vote_margin
 from dissensus.records import Choice, ChoiceProbabilities, Judgment
 
 counts = st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig
 
 from dissensus.errors import InputError
-from dissensus.judge.local.load import load_language_model
+from dissensus.judges.local.load import load_language_model
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.text.backbone import load_backbone
 from dissensus.reward.training.preflight import check_model

@@ -27,11 +27,11 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from dissensus import __version__
-from dissensus.judge.language.messages import Ask
-from dissensus.judge.language.prompt import load_template
-from dissensus.judge.local.kv_cache import Reader
-from dissensus.judge.local.tiny import make_tokenizer
-from dissensus.judge.local.transformers import LocalModel
+from dissensus.judges.language.messages import Ask
+from dissensus.judges.language.prompt import load_template
+from dissensus.judges.local.kv_cache import Reader
+from dissensus.judges.local.tiny import make_tokenizer
+from dissensus.judges.local.transformers import LocalModel
 from dissensus.records import Pair
 from dissensus.text.encoder import best_device, quiet_transformers
 

@@ -20,7 +20,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, DebertaV2Config
 
 from dissensus import __version__
-from dissensus.judge.local.tiny import make_tokenizer
+from dissensus.judges.local.tiny import make_tokenizer
 from dissensus.records import Margin, plain_text
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.training.run import train

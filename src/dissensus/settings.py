@@ -8,6 +8,7 @@ annotation: that it names something that is read (`Reads`) or written (`Writes`)
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
@@ -59,6 +60,9 @@ class Option:
     """No option: given by ``--set`` or ``--config`` alone."""
 
 
+_LISTED = "\n\nSettings:\n"
+
+
 class Settings(BaseModel):
     """Base of all settings; an unknown key is an error."""
 
@@ -66,6 +70,22 @@ class Settings(BaseModel):
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Titles under which a help page lists fields; the others come first."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **rest: Any) -> None:
+        """List the fields in the docstring, where `help` looks."""
+        super().__pydantic_init_subclass__(**rest)
+        own = cls.__dict__.get("__doc__") or ""
+        about, _, _ = inspect.cleandoc(own).partition(_LISTED)
+        fields = [
+            f"    {name}: {' '.join((field.description or '').split())}" for name, field in cls.model_fields.items()
+        ]
+        cls.__doc__ = about + _LISTED + "\n".join(fields)
+
+    @classmethod
+    def about(cls) -> str:
+        """Return the docstring without its fields."""
+        return (cls.__doc__ or "").partition(_LISTED)[0]
 
     @classmethod
     def load(cls, data: Mapping[str, Any], *, place: str = "") -> Self:

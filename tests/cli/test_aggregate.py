@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from dissensus.cli import group
 from dissensus.errors import ConfigError, OutputError
 from dissensus.files import read_records, write_records
-from dissensus.judge import JudgmentStore
+from dissensus.judges import JudgmentStore
 from dissensus.records import Annotator, Margin, Pair, Vote, Votes
 from dissensus.sources import open_source
 

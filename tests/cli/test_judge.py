@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from dissensus.cli.judge import command
 from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import write_records
-from dissensus.judge import JudgmentStore, Question
-from dissensus.judge.base import Estimate, JudgeSettings
+from dissensus.judges import JudgmentStore, Question
+from dissensus.judges.base import Estimate, JudgeSettings
 from dissensus.records import Judgment
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.study import StudyConfig, load_study

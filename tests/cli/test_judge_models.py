@@ -15,7 +15,7 @@ from dissensus.cli.judgments import command as judgments_command
 from dissensus.cli.margin import command as margin_command
 from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import read_records, write_records
-from dissensus.judge.store.store import JudgmentStore
+from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import Margin, Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"Is it {i}?", response_a="It is.", response_b=f"No, {i} is not.") for i in range(6)]

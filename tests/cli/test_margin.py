@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from dissensus.cli.margin import command
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import read_records, write_records
-from dissensus.judge import JudgmentStore
+from dissensus.judges import JudgmentStore
 from dissensus.records import Judgment, Margin, Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt="q", response_a=f"yes {i}", response_b="no") for i in range(4)]

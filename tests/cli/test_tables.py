@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from dissensus.cli.tables import command
 from dissensus.errors import InputError
-from dissensus.evaluate.tables.render import FORMATS
+from dissensus.evaluation.tables.render import FORMATS
 from dissensus.files import write_json
 from dissensus.steps.tables import Format
 

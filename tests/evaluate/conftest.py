@@ -46,7 +46,7 @@ def _make_study(n=60, per_prompt=3, models=("base", "better"), seeds=(0, 1), rng
 def _few_simulations():
     """Of calibrated models: a yardstick, whose own precision is looked at with the statistics."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dissensus.evaluate.resample._SIMULATIONS", 100)
+        patch.setattr("dissensus.evaluation.resample._SIMULATIONS", 100)
         yield
 
 

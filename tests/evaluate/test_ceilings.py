@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dissensus.evaluate import ceilings
-from dissensus.evaluate.ceilings import History, find_history, score_ceilings
-from dissensus.evaluate.join import join
-from dissensus.evaluate.resample import Resampling
+from dissensus.evaluation import ceilings
+from dissensus.evaluation.ceilings import History, find_history, score_ceilings
+from dissensus.evaluation.join import join
+from dissensus.evaluation.resample import Resampling
 from dissensus.records import Pair, Prediction, Vote, Votes
 from dissensus.stats.resampling.clusters import Freedom
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate import evaluation
-from dissensus.evaluate.join import join
-from dissensus.evaluate.rules import given_target
-from dissensus.evaluate.scores import Scores
-from dissensus.evaluate.tables.build import make_tables
+from dissensus.evaluation import evaluation
+from dissensus.evaluation.join import join
+from dissensus.evaluation.rules import given_target
+from dissensus.evaluation.scores import Scores
+from dissensus.evaluation.tables.build import make_tables
 from dissensus.records import Judgment, Margin, Pair, Prediction, Vote, Votes
 
 evaluate_predictions = partial(evaluation.evaluate_predictions, n_swaps=19)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from dissensus.evaluate import groups as evaluate_groups
-from dissensus.evaluate.groups import Group
-from dissensus.evaluate.paper_numbers import PUBLISHED
+from dissensus.evaluation import groups as evaluate_groups
+from dissensus.evaluation.groups import Group
+from dissensus.evaluation.paper_numbers import PUBLISHED
 
 
 def find_groups(pairs):

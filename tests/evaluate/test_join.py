@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.join import join
+from dissensus.evaluation.join import join
 
 
 def test_joins_by_id_and_never_by_row_order(make_study):

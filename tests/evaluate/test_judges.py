@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.judges import decompose, score_judges
-from dissensus.evaluate.resample import Resampling
-from dissensus.evaluate.tables.judge_tables import component_table, judge_tables
-from dissensus.evaluate.tables.render import terminal_table
+from dissensus.evaluation.judges import decompose, score_judges
+from dissensus.evaluation.resample import Resampling
+from dissensus.evaluation.tables.judge_tables import component_table, judge_tables
+from dissensus.evaluation.tables.render import terminal_table
 from dissensus.files import read_pairs
-from dissensus.judge import JudgmentStore, judge_pairs
-from dissensus.judge.published import read_published
-from dissensus.margins import margins_from_judgments
+from dissensus.judges import JudgmentStore, judge_pairs
+from dissensus.judges.published import read_published
+from dissensus.judgment_margins import margins_from_judgments
 from dissensus.records import Judgment
 
 NONE = Resampling(n=0)

@@ -8,17 +8,17 @@ import pytest
 from click.testing import CliRunner
 
 from dissensus.cli.evaluate import command
-from dissensus.evaluate.evaluation import evaluate_predictions
-from dissensus.evaluate.metrics import METRICS, MetricDefinition, keys_of, register
-from dissensus.evaluate.tables.render import render
+from dissensus.evaluation.evaluate_predictions import evaluate_predictions
+from dissensus.evaluation.metrics import METRICS, MetricDefinition, keys_of, register
+from dissensus.evaluation.tables.render import render
 from dissensus.files import write_records
-from dissensus.report.board import Board
-from dissensus.report.group_tables import GroupTable
+from dissensus.reports.board import Board
+from dissensus.reports.group_tables import GroupTable
 from dissensus.stats.agreement.coefficients import COEFFICIENTS
 
 MODULE = """
 import numpy as np
-from dissensus.evaluate.metrics import MetricDefinition, register
+from dissensus.evaluation.metrics import MetricDefinition, register
 from dissensus.stats.metrics import PairMean
 from dissensus.stats.weighted import divide, prepare
 

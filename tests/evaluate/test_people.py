@@ -3,10 +3,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from dissensus.evaluate.join import Joined
-from dissensus.evaluate.people import aggregated_preferences, ratings_of, score_people
-from dissensus.evaluate.resample import Resampling
-from dissensus.evaluate.rules import estimated_targets
+from dissensus.evaluation.join import Joined
+from dissensus.evaluation.people import aggregated_preferences, ratings_of, score_people
+from dissensus.evaluation.resample import Resampling
+from dissensus.evaluation.rules import estimated_targets
 from dissensus.records import Pair, Vote, Votes
 from dissensus.stats.agreement import dawid_skene
 from dissensus.stats.agreement.ratings import ratings_from_votes
@@ -112,7 +112,7 @@ def test_a_data_set_without_names_is_left_out_of_the_sensitivity():
 def test_a_fit_that_was_stopped_says_so(monkeypatch):
     pairs, _ = _population(np.random.default_rng(2), 300)
     short = partial(dawid_skene.dawid_skene, max_iterations=3)
-    monkeypatch.setattr("dissensus.evaluate.people.dawid_skene", short)
+    monkeypatch.setattr("dissensus.evaluation.people.dawid_skene", short)
     predicted = {"m": np.full((1, 300), 0.5)}
     human = np.array([pair.votes.preference for pair in pairs])
     notes = {t.name: t.notes for t in estimated_targets(Joined(pairs=tuple(pairs), human=human, predicted=predicted))}

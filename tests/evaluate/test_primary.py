@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.evaluation import evaluate_predictions
-from dissensus.evaluate.groups import Group
-from dissensus.evaluate.primary import NOT_COUNTED, PRIMARY, check_primary, too_few_swaps, with_roles
-from dissensus.evaluate.tables.number_format import stars
-from dissensus.evaluate.tables.render import render
+from dissensus.evaluation.evaluate_predictions import evaluate_predictions
+from dissensus.evaluation.groups import Group
+from dissensus.evaluation.primary import NOT_COUNTED, PRIMARY, check_primary, too_few_swaps, with_roles
+from dissensus.evaluation.tables.number_format import stars
+from dissensus.evaluation.tables.render import render
 from dissensus.records import Judgment, Metric
 from dissensus.stats.resampling.multiplicity import gated_holm
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dissensus.evaluate.paper_numbers import (
+from dissensus.evaluation.paper_numbers import (
     IN_DOMAIN,
     OUT_OF_DOMAIN,
     PUBLISHED,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dissensus.evaluate.join import join
-from dissensus.evaluate.scorecard import score
+from dissensus.evaluation.join import join
+from dissensus.evaluation.scorecard import score
 from dissensus.files import read_pairs
 from dissensus.records import Prediction, plain_text
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate.baselines import judge_references, longer_response, one_half, one_person
+from dissensus.evaluation.baselines import judge_references, longer_response, one_half, one_person
 from dissensus.records import Judgment, Message, Pair, Votes
 from dissensus.stats.metrics import mean_absolute_error, pearson, pearson_symmetric
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dissensus.evaluate.evaluation import evaluate_predictions
+from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.files import read_records
 from dissensus.records import Judgment, Margin, Metric
 
@@ -25,7 +25,7 @@ def rows(make_study):
     ]
     rule = [Margin(pair_id=pair.id, margin=1.0, preference_a=round(rng.random(), 2)) for pair in pairs[:40]]
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr("dissensus.evaluate.resample._SIMULATIONS", 1000)
+    monkeypatch.setattr("dissensus.evaluation.resample._SIMULATIONS", 1000)
     found = evaluate_predictions(
         pairs,
         [p for p in predictions if (p.model, p.seed) != ("base", 1)],

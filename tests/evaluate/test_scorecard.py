@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluate import scorecard
-from dissensus.evaluate.groups import Group
-from dissensus.evaluate.join import join
-from dissensus.evaluate.metrics import primary_candidates, scored_metrics
-from dissensus.evaluate.resample import Contender, Part, Sample, _swaps
-from dissensus.evaluate.scorecard import Reference
+from dissensus.evaluation import scorecard
+from dissensus.evaluation.groups import Group
+from dissensus.evaluation.join import join
+from dissensus.evaluation.metrics import primary_candidates, scored_metrics
+from dissensus.evaluation.resample import Contender, Part, Sample, _swaps
+from dissensus.evaluation.scorecard import Reference
 from dissensus.stats.resampling.clusters import find_freedom
 
 METRICS, TESTED = scored_metrics(), list(primary_candidates())

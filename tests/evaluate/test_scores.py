@@ -1,4 +1,4 @@
-from dissensus.evaluate.scores import Scores, notes
+from dissensus.evaluation.scores import Scores, notes
 from dissensus.records import Metric
 
 

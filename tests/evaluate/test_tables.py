@@ -1,10 +1,10 @@
 import pytest
 
-from dissensus.evaluate.join import join
-from dissensus.evaluate.scorecard import score
-from dissensus.evaluate.scores import Scores, notes
-from dissensus.evaluate.tables.build import group_table, make_tables, metric_table
-from dissensus.evaluate.tables.number_format import cell, number, short_names, stars
+from dissensus.evaluation.join import join
+from dissensus.evaluation.scorecard import score
+from dissensus.evaluation.scores import Scores, notes
+from dissensus.evaluation.tables.build import group_table, make_tables, metric_table
+from dissensus.evaluation.tables.number_format import cell, number, short_names, stars
 from dissensus.records import Metric
 
 

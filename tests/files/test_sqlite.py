@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dissensus.files.sqlite import application_of
-from dissensus.judge import JudgmentStore
-from dissensus.judge.store.schema import is_store
+from dissensus.judges import JudgmentStore
+from dissensus.judges.store.schema import is_store
 
 
 @pytest.mark.parametrize(("number", "known"), [(None, 0), (7, 7), (2**31 - 1, 2**31 - 1)])

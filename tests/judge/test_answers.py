@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dissensus.errors import JudgeError
-from dissensus.judge.language.choice_distribution import verdict_probabilities
-from dissensus.judge.language.messages import Answer, AskError, Outcome, Sampling, TooLong
-from dissensus.judge.language.plan import LanguageJudge
-from dissensus.judge.language.settings import LanguageSettings
-from dissensus.judge.server import retry
-from dissensus.judge.server.backend import Server
-from dissensus.judge.server.capabilities import ServerProfile
-from dissensus.judge.server.probe import probe
+from dissensus.judges.language.choice_distribution import verdict_probabilities
+from dissensus.judges.language.messages import Answer, AskError, Outcome, Sampling, TooLong
+from dissensus.judges.language.plan import LanguageJudge
+from dissensus.judges.language.settings import LanguageSettings
+from dissensus.judges.server import retry
+from dissensus.judges.server.backend import Server
+from dissensus.judges.server.capabilities import ServerProfile
+from dissensus.judges.server.probe import probe
 from dissensus.records import Pair
 
 PROFILE = ServerProfile(model="m", several=True, logprobs=5, raw=True, temperature=True, prefill=True, usage=True)

@@ -25,19 +25,19 @@ from dissensus.cli.judgments import compare
 from dissensus.cli.margin import command as margin
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import write_records
-from dissensus.judge import job, runner
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language.choice_distribution import ChoiceDistribution
-from dissensus.judge.language.messages import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
-from dissensus.judge.language.plan import LanguageJudge
-from dissensus.judge.language.settings import LanguageSettings
-from dissensus.judge.position_bias import position_bias
-from dissensus.judge.runner import ask_model
-from dissensus.judge.store.attempts import Price, spent
-from dissensus.judge.store.query import Recall, choose_judge, without_twins
-from dissensus.judge.store.schema import APPLICATION_ID
-from dissensus.judge.store.store import JudgmentStore
-from dissensus.judge.store.verify import verify
+from dissensus.judges import job, runner
+from dissensus.judges.job import AskingOptions
+from dissensus.judges.language.choice_distribution import ChoiceDistribution
+from dissensus.judges.language.messages import Answer, Ask, AskError, Outcome, Sampling, TooLong, Usage
+from dissensus.judges.language.plan import LanguageJudge
+from dissensus.judges.language.settings import LanguageSettings
+from dissensus.judges.position_bias import position_bias
+from dissensus.judges.runner import ask_model
+from dissensus.judges.store.attempts import Price, spent
+from dissensus.judges.store.query import Recall, choose_judge, without_twins
+from dissensus.judges.store.schema import APPLICATION_ID
+from dissensus.judges.store.store import JudgmentStore
+from dissensus.judges.store.verify import verify
 from dissensus.records import Pair, Prediction, Votes
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i // 4}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(40)]

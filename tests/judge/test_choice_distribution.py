@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissensus.judge.language.choice_distribution import ChoiceDistribution, verdict_probabilities
+from dissensus.judges.language.choice_distribution import ChoiceDistribution, verdict_probabilities
 
 
 def make_distribution(

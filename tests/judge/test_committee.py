@@ -5,9 +5,9 @@ import pytest
 from scipy.optimize import minimize
 
 from dissensus.errors import JudgeError
-from dissensus.judge import Committee, CommitteeSettings, JudgmentStore, judge_pairs
-from dissensus.judge.committee import fit_bradley_terry
-from dissensus.margins import margins_from_judgments
+from dissensus.judges import Committee, CommitteeSettings, JudgmentStore, judge_pairs
+from dissensus.judges.committee import fit_bradley_terry
+from dissensus.judgment_margins import margins_from_judgments
 from dissensus.records import Label, Pair
 
 TRUE_HEAD = np.random.default_rng(0).normal(size=6)

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from dissensus.errors import InputError, JudgeError
-from dissensus.judge.language.messages import AskError
-from dissensus.judge.server.http import Endpoint
+from dissensus.judges.language.messages import AskError
+from dissensus.judges.server.http import Endpoint
 
 KEY = "sk-secret-0123456789"
 BODY = {"model": "m"}

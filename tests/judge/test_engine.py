@@ -1,7 +1,7 @@
 import pytest
 
 from dissensus.errors import InputError
-from dissensus.judge import JudgmentStore, Question, judge_pairs
+from dissensus.judges import JudgmentStore, Question, judge_pairs
 from dissensus.records import Judgment, Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt="q", response_a=f"yes {i}", response_b="no") for i in range(5)]

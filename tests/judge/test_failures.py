@@ -8,8 +8,8 @@ import random
 import pytest
 
 from dissensus.errors import JudgeError
-from dissensus.judge.language.messages import AskError
-from dissensus.judge.server.failures import (
+from dissensus.judges.language.messages import AskError
+from dissensus.judges.server.failures import (
     ContextExceededError,
     ModelNotFoundError,
     TurnedAwayError,
@@ -17,10 +17,10 @@ from dissensus.judge.server.failures import (
     message_of,
     pause_asked_for,
 )
-from dissensus.judge.server.http import Endpoint
-from dissensus.judge.server.model_list import context_in, models_in
-from dissensus.judge.server.openai_format import choices_of, replies_of, usage_of
-from dissensus.judge.server.request_variants import more_alike
+from dissensus.judges.server.http import Endpoint
+from dissensus.judges.server.model_list import context_in, models_in
+from dissensus.judges.server.openai_format import choices_of, replies_of, usage_of
+from dissensus.judges.server.request_variants import more_alike
 
 AT = "http://127.0.0.1:1/v1"
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from dissensus.files import write_records
-from dissensus.judge.language.messages import Usage
-from dissensus.judge.store.attempts import Price, spent
-from dissensus.judge.store.store import JudgmentStore
-from dissensus.judge.store.verify import verify
+from dissensus.judges.language.messages import Usage
+from dissensus.judges.store.attempts import Price, spent
+from dissensus.judges.store.store import JudgmentStore
+from dissensus.judges.store.verify import verify
 from dissensus.records import Pair
 
 KILLS = 6

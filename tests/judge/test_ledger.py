@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dissensus.errors import InputError
-from dissensus.judge.language.messages import Ask, Usage
-from dissensus.judge.store.attempts import NO_ROOM, Account, Attempt, Ledger, Price, open_runs, spent
-from dissensus.judge.store.store import JudgmentStore
+from dissensus.judges.language.messages import Ask, Usage
+from dissensus.judges.store.attempts import NO_ROOM, Account, Attempt, Ledger, Price, open_runs, spent
+from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import Pair
 
 PAIR = Pair(id="p", prompt="q", response_a="a", response_b="b")
@@ -19,9 +19,9 @@ ESTIMATE = Usage(50, 10, estimated=True)
 
 CLAIM_AND_DIE = """
 import os, sys
-from dissensus.judge.language.messages import Ask, Usage
-from dissensus.judge.store.attempts import Ledger
-from dissensus.judge.store.store import JudgmentStore
+from dissensus.judges.language.messages import Ask, Usage
+from dissensus.judges.store.attempts import Ledger
+from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import Pair
 ask = Ask(b"0" * 16, Pair(id="p", prompt="q", response_a="a", response_b="b"), "ab", "which?", samples=(0,))
 store = JudgmentStore(sys.argv[1])

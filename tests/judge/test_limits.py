@@ -8,7 +8,7 @@ import random
 import pytest
 
 from dissensus.errors import JudgeError
-from dissensus.judge.server.rate_limits import Breaker, Budget, Concurrency, Rate, backoff
+from dissensus.judges.server.rate_limits import Breaker, Budget, Concurrency, Rate, backoff
 
 
 class Clock:

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from dissensus.errors import InputError
-from dissensus.judge.local.load import context_of
-from dissensus.judge.local.transformers import LocalModel
+from dissensus.judges.local.load import context_of
+from dissensus.judges.local.transformers import LocalModel
 
 
 def load(folder, **settings):
@@ -51,7 +51,7 @@ def test_precision_is_part_of_the_identity(tiny_judge):
 def test_what_a_processor_emulates_is_computed_in_float32(tiny_judge, tmp_path, monkeypatch, capsys, saved, native):
     folder = shutil.copytree(tiny_judge, tmp_path / "half")
     AutoModelForCausalLM.from_pretrained(tiny_judge, dtype=saved).save_pretrained(folder)
-    monkeypatch.setattr("dissensus.judge.local.load.has_bfloat16", lambda device: native)
+    monkeypatch.setattr("dissensus.judges.local.load.has_bfloat16", lambda device: native)
     assert load(folder).identity["dtype"] == (str(saved).removeprefix("torch.") if native else "float32")
     assert ("emulates" in capsys.readouterr().err) == (not native)
     assert load(folder, dtype="bfloat16").identity["dtype"] == "bfloat16", "what was asked for stands"

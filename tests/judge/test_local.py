@@ -14,11 +14,11 @@ from scipy import stats
 from transformers import AutoModelForCausalLM, AutoTokenizer, MambaConfig, MambaForCausalLM
 
 from dissensus.errors import JudgeError
-from dissensus.judge.language.choice_distribution import verdict_probabilities
-from dissensus.judge.language.messages import Answer, Ask, Sampling, TooLong
-from dissensus.judge.language.prompt import PREFIX, load_template
-from dissensus.judge.language.verdict import parse_choice, parse_verdict
-from dissensus.judge.local.transformers import LocalModel
+from dissensus.judges.language.choice_distribution import verdict_probabilities
+from dissensus.judges.language.messages import Answer, Ask, Sampling, TooLong
+from dissensus.judges.language.prompt import PREFIX, load_template
+from dissensus.judges.language.verdict import parse_choice, parse_verdict
+from dissensus.judges.local.transformers import LocalModel
 from dissensus.records import Pair
 
 WORDS = ["the", "sky", "is", "blue", "since", "air", "scatters", "short", "waves", "more", "than", "long", "ones", "do"]

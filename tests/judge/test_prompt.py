@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dissensus.errors import InputError
-from dissensus.judge.language.prompt import load_template, templates, transcript
+from dissensus.judges.language.prompt import load_template, templates, transcript
 from dissensus.records import Message, Pair
 
 PAIR = Pair(id="1", prompt="Why {so}?", response_a="Because.\n", response_b="No {answer_0} idea.")

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from dissensus.cli import group
 from dissensus.errors import InputError
 from dissensus.files import read_pairs
-from dissensus.judge import JudgmentStore, judge_pairs
-from dissensus.judge.published import read_published
-from dissensus.judge.store.export import export
+from dissensus.judges import JudgmentStore, judge_pairs
+from dissensus.judges.published import read_published
+from dissensus.judges.store.export import export
 from dissensus.records import Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i}", response_a="yes", response_b="no") for i in range(3)]

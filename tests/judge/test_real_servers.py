@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from dissensus.errors import JudgeError
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language.choice_distribution import verdict_probabilities
-from dissensus.judge.language.plan import LanguageJudge
-from dissensus.judge.language.settings import ServerSettings
-from dissensus.judge.local.transformers import LocalModel
-from dissensus.judge.runner import ask_model
-from dissensus.judge.server.capabilities import ServerProfile
-from dissensus.judge.server.http import Endpoint
-from dissensus.judge.server.probe import probe
-from dissensus.judge.store.store import JudgmentStore
+from dissensus.judges.job import AskingOptions
+from dissensus.judges.language.choice_distribution import verdict_probabilities
+from dissensus.judges.language.plan import LanguageJudge
+from dissensus.judges.language.settings import ServerSettings
+from dissensus.judges.local.transformers import LocalModel
+from dissensus.judges.runner import ask_model
+from dissensus.judges.server.capabilities import ServerProfile
+from dissensus.judges.server.http import Endpoint
+from dissensus.judges.server.probe import probe
+from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"Is it {i}?", response_a="It is.", response_b=f"No, {i} is not.") for i in range(4)]

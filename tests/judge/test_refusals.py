@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 
 from dissensus.errors import JudgeError
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language.messages import Answer, AskError, Sampling, TooLong, Usage
-from dissensus.judge.language.plan import LanguageJudge
-from dissensus.judge.language.settings import LanguageSettings, ServerSettings
-from dissensus.judge.runner import ask_model
-from dissensus.judge.server import concurrency, rate_limits
-from dissensus.judge.server.backend import Server, request_body
-from dissensus.judge.server.capabilities import ServerProfile
-from dissensus.judge.server.http import Endpoint
-from dissensus.judge.server.probe import cached_probe, probe
-from dissensus.judge.server.rate_limits import Breaker
-from dissensus.judge.server.refusals import plain_question
-from dissensus.judge.store.attempts import Ledger, Price, spent
-from dissensus.judge.store.store import JudgmentStore
-from dissensus.judge.summary import Summary
+from dissensus.judges.job import AskingOptions
+from dissensus.judges.language.messages import Answer, AskError, Sampling, TooLong, Usage
+from dissensus.judges.language.plan import LanguageJudge
+from dissensus.judges.language.settings import LanguageSettings, ServerSettings
+from dissensus.judges.runner import ask_model
+from dissensus.judges.server import concurrency, rate_limits
+from dissensus.judges.server.backend import Server, request_body
+from dissensus.judges.server.capabilities import ServerProfile
+from dissensus.judges.server.http import Endpoint
+from dissensus.judges.server.probe import cached_probe, probe
+from dissensus.judges.server.rate_limits import Breaker
+from dissensus.judges.server.refusals import plain_question
+from dissensus.judges.store.attempts import Ledger, Price, spent
+from dissensus.judges.store.store import JudgmentStore
+from dissensus.judges.summary import Summary
 from dissensus.records import Pair
 
 _spec = importlib.util.spec_from_file_location("stub_server", Path(__file__).with_name("stub_server.py"))
@@ -124,7 +124,7 @@ def test_a_server_that_turns_everybody_away_ends_the_run_with_its_reason(store, 
     with StubServer(StubOptions(flags=str(status))) as stub:
         everything = [*FLAGGED, Pair(id="plain", prompt="q", response_a="flagged yes", response_b="no")]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("dissensus.judge.server.refusals._PLAIN", everything[-1])
+            patch.setattr("dissensus.judges.server.refusals._PLAIN", everything[-1])
             with pytest.raises(JudgeError, match=rf"\({status}\).*A plain question fails too"):
                 asked(stub, everything, store)
         assert stub.stats.requests <= 2 * 8 + 2

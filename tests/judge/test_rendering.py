@@ -8,9 +8,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from dissensus.errors import JudgeError
-from dissensus.judge.language.prompt import PREFIX
-from dissensus.judge.language.verdict import parse_verdict
-from dissensus.judge.local.chat_format import Rendering
+from dissensus.judges.language.prompt import PREFIX
+from dissensus.judges.language.verdict import parse_verdict
+from dissensus.judges.local.chat_format import Rendering
 
 
 @pytest.fixture

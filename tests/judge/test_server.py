@@ -17,20 +17,20 @@ import pytest
 from scipy import stats
 
 from dissensus.errors import InputError, JudgeError
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language.choice_distribution import verdict_probabilities
-from dissensus.judge.language.messages import Answer, AskError, Outcome, Sampling, TooLong, Usage
-from dissensus.judge.language.plan import LanguageJudge
-from dissensus.judge.language.settings import LanguageSettings
-from dissensus.judge.runner import ask_model
-from dissensus.judge.server.backend import Server
-from dissensus.judge.server.capabilities import ServerProfile
-from dissensus.judge.server.failures import ContextExceededError, retry_after
-from dissensus.judge.server.http import Endpoint
-from dissensus.judge.server.openai_format import Step, make_distribution
-from dissensus.judge.server.probe import cached_probe, probe
-from dissensus.judge.store.attempts import Price, spent
-from dissensus.judge.store.store import JudgmentStore
+from dissensus.judges.job import AskingOptions
+from dissensus.judges.language.choice_distribution import verdict_probabilities
+from dissensus.judges.language.messages import Answer, AskError, Outcome, Sampling, TooLong, Usage
+from dissensus.judges.language.plan import LanguageJudge
+from dissensus.judges.language.settings import LanguageSettings
+from dissensus.judges.runner import ask_model
+from dissensus.judges.server.backend import Server
+from dissensus.judges.server.capabilities import ServerProfile
+from dissensus.judges.server.failures import ContextExceededError, retry_after
+from dissensus.judges.server.http import Endpoint
+from dissensus.judges.server.openai_format import Step, make_distribution
+from dissensus.judges.server.probe import cached_probe, probe
+from dissensus.judges.store.attempts import Price, spent
+from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import Pair
 
 _spec = importlib.util.spec_from_file_location("stub_server", Path(__file__).with_name("stub_server.py"))

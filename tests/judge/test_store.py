@@ -11,9 +11,9 @@ import pytest
 
 import dissensus
 from dissensus.errors import InputError, OutputError
-from dissensus.judge import JudgmentStore, judgment_key
-from dissensus.judge.language.plan import LanguageJudge
-from dissensus.judge.language.settings import LanguageSettings
+from dissensus.judges import JudgmentStore, judgment_key
+from dissensus.judges.language.plan import LanguageJudge
+from dissensus.judges.language.settings import LanguageSettings
 from dissensus.records import Judgment, Pair
 
 
@@ -86,7 +86,7 @@ def test_judgments_of_an_earlier_text_are_not_those_of_the_pair(store):
 
 _WRITER = """
 import sys
-from dissensus.judge import JudgmentStore
+from dissensus.judges import JudgmentStore
 from dissensus.records import Judgment, Pair
 
 path, judge, count = sys.argv[1:]

@@ -17,18 +17,18 @@ from click.testing import CliRunner
 from dissensus.cli import group
 from dissensus.errors import InputError, OutputError
 from dissensus.files import read_records
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language.choice_distribution import ChoiceDistribution
-from dissensus.judge.language.messages import Answer
-from dissensus.judge.language.plan import LanguageJudge, Planned
-from dissensus.judge.language.settings import LanguageSettings
-from dissensus.judge.runner import ask_model
-from dissensus.judge.store.attempts import State
-from dissensus.judge.store.export import RawDistribution, export, export_data_set
-from dissensus.judge.store.keys import content_key, content_of, judgment_key
-from dissensus.judge.store.schema import VERSION
-from dissensus.judge.store.store import JudgmentStore
-from dissensus.judge.store.verify import recover, verify
+from dissensus.judges.job import AskingOptions
+from dissensus.judges.language.choice_distribution import ChoiceDistribution
+from dissensus.judges.language.messages import Answer
+from dissensus.judges.language.plan import LanguageJudge, Planned
+from dissensus.judges.language.settings import LanguageSettings
+from dissensus.judges.runner import ask_model
+from dissensus.judges.store.attempts import State
+from dissensus.judges.store.export import RawDistribution, export, export_data_set
+from dissensus.judges.store.keys import content_key, content_of, judgment_key
+from dissensus.judges.store.schema import VERSION
+from dissensus.judges.store.store import JudgmentStore
+from dissensus.judges.store.verify import recover, verify
 from dissensus.records import Judgment, Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i}", response_a=f"yes {i} " * 40, response_b=f"no {i}") for i in range(300)]
@@ -367,7 +367,7 @@ def test_recovery_that_is_killed_leaves_nothing_that_passes_for_a_store(damaged:
     path, out = tmp_path / "cut.db", tmp_path / "saved.db"
     path.write_bytes(damaged.whole[: len(damaged.whole) // 2])
     work = (
-        "import itertools, os, sys\nfrom pathlib import Path\nfrom dissensus.judge.store import salvage, verify\n"
+        "import itertools, os, sys\nfrom pathlib import Path\nfrom dissensus.judges.store import salvage, verify\n"
         "rows = salvage.PageReader.rows\n"
         "def killed(self):\n"
         "    yield from itertools.islice(rows(self), int(sys.argv[3]))\n    os.kill(os.getpid(), 9)\n"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dissensus.judge.language.verdict import parse_choice, parse_verdict
+from dissensus.judges.language.verdict import parse_choice, parse_verdict
 
 NAMES_A = [
     "Choice: A",

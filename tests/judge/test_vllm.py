@@ -12,11 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dissensus.errors import MissingDependencyError
-from dissensus.judge.language.choice_distribution import verdict_probabilities
-from dissensus.judge.language.messages import Ask, Sampling, TooLong
-from dissensus.judge.language.prompt import load_template
-from dissensus.judge.local.transformers import LocalModel
-from dissensus.judge.local.vllm import VllmModel
+from dissensus.judges.language.choice_distribution import verdict_probabilities
+from dissensus.judges.language.messages import Ask, Sampling, TooLong
+from dissensus.judges.language.prompt import load_template
+from dissensus.judges.local.transformers import LocalModel
+from dissensus.judges.local.vllm import VllmModel
 from dissensus.records import Pair
 
 

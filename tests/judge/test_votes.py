@@ -3,8 +3,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dissensus.errors import JudgeError
-from dissensus.judge import HumanVotes, JudgmentStore, judge_pairs
-from dissensus.margins import margins_from_judgments
+from dissensus.judges import HumanVotes, JudgmentStore, judge_pairs
+from dissensus.judgment_margins import margins_from_judgments
 from dissensus.records import Pair, Votes
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dissensus.evaluate.evaluation import evaluate_predictions
-from dissensus.evaluate.join import join
-from dissensus.evaluate.scorecard import score
+from dissensus.evaluation.evaluate_predictions import evaluate_predictions
+from dissensus.evaluation.join import join
+from dissensus.evaluation.scorecard import score
 from dissensus.records import Judgment, Margin, Pair, Prediction, Votes
-from dissensus.report.folder.run_reader import RunData
+from dissensus.reports.folder.run_reader import RunData
 from dissensus.run_records import RunManifest
 
 from .opening import CHROMIUM

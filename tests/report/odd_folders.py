@@ -5,10 +5,10 @@ import os
 import random
 import shutil
 
-from dissensus.evaluate.join import join
-from dissensus.evaluate.scorecard import score
+from dissensus.evaluation.join import join
+from dissensus.evaluation.scorecard import score
 from dissensus.files import write_json, write_records
-from dissensus.judge import JudgmentStore
+from dissensus.judges import JudgmentStore
 from dissensus.records import Judgment, Margin, Pair, Prediction, Votes
 
 CONFIG = {

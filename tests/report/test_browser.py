@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dissensus.evaluate.join import join
-from dissensus.evaluate.scorecard import score
+from dissensus.evaluation.join import join
+from dissensus.evaluation.scorecard import score
 from dissensus.records import Margin, Metric, Pair, Prediction, Votes
-from dissensus.report.judge_data import Judged, JudgeSummary, Verdicts
-from dissensus.report.page import render
+from dissensus.reports.judge_data import Judged, JudgeSummary, Verdicts
+from dissensus.reports.page import render
 from dissensus.run_records import RunManifest
 from dissensus.stats.resampling.intervals import Estimate
 
@@ -326,7 +326,7 @@ def attack(run, tmp_path_factory):
         path = tmp_path_factory.mktemp("attack") / "report.html"
         # Names of kilobytes make a page from which pairs would be left out.
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("dissensus.report.page.LIMIT", 10**8)
+            patch.setattr("dissensus.reports.page.LIMIT", 10**8)
             path.write_text(render(*[_attack(run)] * runs), encoding="utf-8")
         return path
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dissensus.report.embed import clean, isolate, script_json, source_hash
+from dissensus.reports.embed import clean, isolate, script_json, source_hash
 
 from .payloads import PAYLOADS
 

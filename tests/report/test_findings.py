@@ -1,11 +1,11 @@
 import pytest
 
-from dissensus.evaluate.scores import Scores
+from dissensus.evaluation.scores import Scores
 from dissensus.records import Metric
-from dissensus.report.board import Board
-from dissensus.report.findings import Finding, find_findings, headline, statement
-from dissensus.report.group_tables import IntervalBar
-from dissensus.report.summary import summarise
+from dissensus.reports.board import Board
+from dissensus.reports.findings import Finding, find_findings, headline, statement
+from dissensus.reports.group_tables import IntervalBar
+from dissensus.reports.summary import summarise
 
 
 def rows(clusters=None, **differences):

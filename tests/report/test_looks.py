@@ -10,7 +10,7 @@ import pytest
 
 from dissensus.files.formula_escape import ESCAPED, restore_cells
 from dissensus.records import Metric
-from dissensus.report.page import render
+from dissensus.reports.page import render
 from dissensus.run_records import NOTHING_NOTED
 
 from .opening import NEEDS_CHROMIUM, opened
@@ -125,7 +125,7 @@ def test_the_contents_lead_to_every_section_and_stay_in_sight(browser, file):
 
 
 def test_a_run_without_anything_has_no_contents():
-    from dissensus.report.folder.run_reader import RunData
+    from dissensus.reports.folder.run_reader import RunData
 
     assert "nav class=" not in render(RunData(name="new"))
 

@@ -5,13 +5,13 @@ import shutil
 import pytest
 
 from dissensus.errors import InputError
-from dissensus.evaluate.join import join
-from dissensus.evaluate.scorecard import score
+from dissensus.evaluation.join import join
+from dissensus.evaluation.scorecard import score
 from dissensus.files import read_records, write_json, write_records
 from dissensus.records import Annotator, Judgment, Margin, Pair, Prediction, Votes
-from dissensus.report.folder.loose_files import find_loose
-from dissensus.report.folder.run_reader import load_run
-from dissensus.report.folder.safe_folder import RunFolder
+from dissensus.reports.folder.loose_files import find_loose
+from dissensus.reports.folder.run_reader import load_run
+from dissensus.reports.folder.safe_folder import RunFolder
 
 from . import odd_folders
 

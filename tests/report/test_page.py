@@ -4,14 +4,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dissensus.evaluate.evaluation import evaluate_predictions
-from dissensus.evaluate.join import join
+from dissensus.evaluation.evaluate_predictions import evaluate_predictions
+from dissensus.evaluation.join import join
 from dissensus.records import Prediction, Vote, Votes
-from dissensus.report.board import Board
-from dissensus.report.folder.run_reader import RunData
-from dissensus.report.group_tables import IntervalBar
-from dissensus.report.methods import methods_paragraph
-from dissensus.report.page import render
+from dissensus.reports.board import Board
+from dissensus.reports.folder.run_reader import RunData
+from dissensus.reports.group_tables import IntervalBar
+from dissensus.reports.methods import methods_paragraph
+from dissensus.reports.page import render
 
 from .manifests import noted
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dissensus.records import Votes
-from dissensus.report.pair_data import disagreement, view_pairs
+from dissensus.reports.pair_data import disagreement, view_pairs
 
 
 def test_many_votes_that_are_split_are_more_surely_disputed_than_few():

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from dissensus.records import Metric
-from dissensus.report.board import Board
-from dissensus.report.compare import compare
-from dissensus.report.data_card import make_card
-from dissensus.report.findings import find_findings, statement
-from dissensus.report.group_tables import GroupTable
-from dissensus.report.judge_data import Judged, JudgeSummary
-from dissensus.report.methods import methods_paragraph
-from dissensus.report.page import _name_runs, render
-from dissensus.report.seed_spread import seed_rows
+from dissensus.reports.board import Board
+from dissensus.reports.compare import compare
+from dissensus.reports.data_card import make_card
+from dissensus.reports.findings import find_findings, statement
+from dissensus.reports.group_tables import GroupTable
+from dissensus.reports.judge_data import Judged, JudgeSummary
+from dissensus.reports.methods import methods_paragraph
+from dissensus.reports.page import _name_runs, render
+from dissensus.reports.seed_spread import seed_rows
 from dissensus.run_records import NOTHING_NOTED
 
 from .manifests import noted

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dissensus.errors import MissingDependencyError
-from dissensus.report.charts.plots import binned_mean, count_margins, margin_histogram, smooth, training_curves
+from dissensus.reports.charts.plots import binned_mean, count_margins, margin_histogram, smooth, training_curves
 
 
 def test_smoothing_keeps_a_constant_and_lies_within_the_data():

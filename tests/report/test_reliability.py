@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dissensus.report.reliability import reliability
+from dissensus.reports.reliability import reliability
 
 
 def _population(rng, n=2000, votes=5):

@@ -8,14 +8,14 @@ from click.testing import CliRunner
 from dissensus.cli.report import command
 from dissensus.errors import InputError
 from dissensus.files import write_json, write_records
-from dissensus.judge import JudgmentStore
-from dissensus.judge.language.choice_distribution import ChoiceDistribution
-from dissensus.judge.position_bias import position_bias
-from dissensus.judge.store.keys import content_key, content_of
-from dissensus.judge.store.store import StoredDistribution
+from dissensus.judges import JudgmentStore
+from dissensus.judges.language.choice_distribution import ChoiceDistribution
+from dissensus.judges.position_bias import position_bias
+from dissensus.judges.store.keys import content_key, content_of
+from dissensus.judges.store.store import StoredDistribution
 from dissensus.records import Judgment, Pair, Votes
-from dissensus.report.folder.run_reader import load_run
-from dissensus.report.page import write_report
+from dissensus.reports.folder.run_reader import load_run
+from dissensus.reports.page import write_report
 
 PAIRS = [
     Pair(id=f"q{k}", prompt=f"question {k}", response_a="x", response_b="y", votes=Votes(a=1, b=0)) for k in range(2)
@@ -210,7 +210,7 @@ def test_what_an_earlier_run_left_of_models_seeds_and_judges_is_left_aside(folde
 def test_a_page_of_too_many_runs_is_warned_of(folder, monkeypatch):
     quiet = CliRunner().invoke(command, [str(folder)])
     assert (quiet.exit_code, quiet.stderr) == (0, "")
-    monkeypatch.setattr("dissensus.report.page.LIMIT", 1000)
+    monkeypatch.setattr("dissensus.reports.page.LIMIT", 1000)
     loud = CliRunner().invoke(command, [str(folder)])
     assert loud.exit_code == 0
     assert "nothing more can be left out; give fewer" in loud.stderr

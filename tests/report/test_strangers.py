@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from dissensus.cli.report import command
 from dissensus.errors import DissensusError, InputError, OutputError
 from dissensus.files import read_records, write_json
-from dissensus.judge.store.schema import APPLICATION_ID
+from dissensus.judges.store.schema import APPLICATION_ID
 from dissensus.records import Pair
-from dissensus.report.folder.readonly_store import ReadOnlyStore
-from dissensus.report.folder.run_reader import load_run
-from dissensus.report.page import render, write_report
+from dissensus.reports.folder.readonly_store import ReadOnlyStore
+from dissensus.reports.folder.run_reader import load_run
+from dissensus.reports.page import render, write_report
 
 from . import odd_folders
 

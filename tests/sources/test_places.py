@@ -190,7 +190,7 @@ def test_the_list_says_everything_of_a_set(source):
 
 
 def test_the_papers_six_sets_are_known_by_the_names_of_its_tables():
-    from dissensus.evaluate.paper_numbers import IN_DOMAIN, OUT_OF_DOMAIN, paper_dataset
+    from dissensus.evaluation.paper_numbers import IN_DOMAIN, OUT_OF_DOMAIN, paper_dataset
 
     for domain, names in (("in", IN_DOMAIN), ("out", OUT_OF_DOMAIN)):
         assert {source.name for source in SOURCES.values() if source.paper == domain} >= set(names)

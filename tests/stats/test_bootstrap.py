@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from dissensus.evaluate.metrics import scored_metrics
+from dissensus.evaluation.metrics import scored_metrics
 from dissensus.stats.metrics import pearson_within
 from dissensus.stats.resampling import bootstrap as bootstrap_engine
 from dissensus.stats.resampling.bootstrap import bootstrap, delete_blocks, draw_clusters, ones, touched

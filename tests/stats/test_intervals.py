@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, skew, t
 
-from dissensus.evaluate.metrics import scored_metrics
+from dissensus.evaluation.metrics import scored_metrics
 from dissensus.stats.metrics import mean_absolute_error
 from dissensus.stats.resampling.bootstrap import Cell, bootstrap, delete_blocks, draw_clusters, ones
 from dissensus.stats.resampling.clusters import (

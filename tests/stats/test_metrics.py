@@ -5,7 +5,7 @@ from scipy import stats
 from sklearn.metrics import log_loss
 from sklearn.metrics import mean_absolute_error as sklearn_l1
 
-from dissensus.evaluate.metrics import scored_metrics
+from dissensus.evaluation.metrics import scored_metrics
 from dissensus.stats.calibration import brier_resolution, brier_uncertainty, equal_mass_edges
 from dissensus.stats.metrics import (
     accuracy,

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from dissensus.evaluate.metrics import primary_candidates
+from dissensus.evaluation.metrics import primary_candidates
 from dissensus.stats.metrics import pearson_within
 from dissensus.stats.resampling import permutation
 from dissensus.stats.resampling.permutation import swap_test

@@ -6,10 +6,10 @@ import pytest
 from scipy.stats import norm, permutation_test, ttest_ind
 
 from dissensus.errors import InputError
-from dissensus.evaluate.groups import Group
-from dissensus.evaluate.join import join
-from dissensus.evaluate.metrics import primary_candidates
-from dissensus.evaluate.scorecard import score
+from dissensus.evaluation.groups import Group
+from dissensus.evaluation.join import join
+from dissensus.evaluation.metrics import primary_candidates
+from dissensus.evaluation.scorecard import score
 from dissensus.records import Pair, Prediction, Votes
 from dissensus.stats.ceilings.noise_ceiling import ceiling
 from dissensus.stats.design import sample_size, simulated_swaps

@@ -38,4 +38,4 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("dissensus.steps.train.run", train)
     monkeypatch.setattr("dissensus.reward.serving.reward_model.RewardModel.load", lambda _: _Guess())
-    monkeypatch.setattr("dissensus.report.page.write_report", page)
+    monkeypatch.setattr("dissensus.reports.page.write_report", page)

@@ -10,14 +10,14 @@ import pytest
 
 from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import read_pairs, read_records, write_records
-from dissensus.judge import HumanVotes, judge_pairs
-from dissensus.judge.job import AskingOptions
-from dissensus.judge.language.messages import Answer, Ask, AskError, Sampling
-from dissensus.judge.language.plan import LanguageJudge
-from dissensus.judge.language.settings import LanguageSettings, LocalSettings, ServerSettings
-from dissensus.judge.local.transformers import LocalModel
-from dissensus.judge.runner import ask_model
-from dissensus.judge.store.store import JudgmentStore
+from dissensus.judges import HumanVotes, judge_pairs
+from dissensus.judges.job import AskingOptions
+from dissensus.judges.language.messages import Answer, Ask, AskError, Sampling
+from dissensus.judges.language.plan import LanguageJudge
+from dissensus.judges.language.settings import LanguageSettings, LocalSettings, ServerSettings
+from dissensus.judges.local.transformers import LocalModel
+from dissensus.judges.runner import ask_model
+from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import Margin, Pair
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.steps import judge as judge_step

@@ -189,7 +189,7 @@ def test_chat_out_of_domain_beside_text_is_chat_in_both(tmp_path: Path):
 
 @pytest.mark.parametrize("label", ["own", "one-vote"])
 def test_a_vote_that_became_the_label_is_no_judgment_as_well(tmp_path: Path, label: str):
-    from dissensus.judge import HumanVotes
+    from dissensus.judges import HumanVotes
 
     for name in ("one", "two", "three"):
         unlabelled = [pair.model_copy(update={"label": None}) for pair in some(name, 9, votes=Votes(a=2, b=1))]

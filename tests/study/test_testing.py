@@ -10,7 +10,7 @@ import pytest
 
 from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import read_records, write_records
-from dissensus.judge import Committee
+from dissensus.judges import Committee
 from dissensus.records import Judgment, Pair
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.study import StudyConfig, run_study

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from dissensus.annotate import questions
-from dissensus.judge.language.prompt import load_template
+from dissensus.judges.language.prompt import load_template
 from dissensus.records import Classification, Judgment, Pair
 from dissensus.stats.agreement.coefficients import cohen_kappa
 from dissensus.taxonomy import (

@@ -13,7 +13,7 @@ from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.options import step_command
 from dissensus.cli.outputs import Output, Source
 from dissensus.errors import InputError, JudgeError
-from dissensus.judge.base import JudgeSettings, kinds
+from dissensus.judges.base import JudgeSettings, kinds
 
 
 def _run(settings: JudgeSettings, pairs: str | None, store: Path | None, quiet: bool, probe: bool = False) -> None:

@@ -12,7 +12,7 @@ from dissensus.cli.outputs import Output, Source, VerbGroup
 from dissensus.errors import InputError
 
 if TYPE_CHECKING:
-    from dissensus.judge import JudgmentStore
+    from dissensus.judges import JudgmentStore
 
 _STORE = click.option("--store", type=click.Path(path_type=Path), required=True, help="The SQLite file of judgments.")
 _JUDGE = click.option("--judge", "judge_name", help="A judge's full name, or the beginning of it; all by default.")
@@ -39,7 +39,7 @@ def list_judges(store: Path) -> None:
 @_STORE
 def verify(store: Path) -> None:
     """Check a store: pages, keys, checksums, and that each choice is what its reply says."""
-    from dissensus.judge.store.verify import verify as check
+    from dissensus.judges.store.verify import verify as check
 
     with _open(store) as opened:
         found = check(opened)
@@ -62,7 +62,7 @@ def verify(store: Path) -> None:
 @click.option("--out", type=Output(), required=True, help="The new store.")
 def recover(store: Path, out: Path) -> None:
     """Copy what can be read of a damaged store into a new one; the damaged file is left as it is."""
-    from dissensus.judge.store.verify import recover as save
+    from dissensus.judges.store.verify import recover as save
 
     found = save(store, out)
     for table, count in found.saved.items():
@@ -82,8 +82,8 @@ def recover(store: Path, out: Path) -> None:
 @click.option("--hub", is_flag=True, help="A folder with a card, ready to be pushed to the Hub.")
 def export(store: Path, judge_name: str | None, out: Path, distributions: bool, hub: bool) -> None:
     """Write judgments to .parquet, .jsonl(.gz) or .csv, or to a folder that load_dataset reads."""
-    from dissensus.judge.store import export as exporting
-    from dissensus.judge.store.query import choose_judge
+    from dissensus.judges.store import export as exporting
+    from dissensus.judges.store.query import choose_judge
 
     with _open(store) as opened:
         judge = choose_judge(judge_name, opened) if judge_name else None
@@ -111,8 +111,8 @@ def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str 
     FILE has rows of pairs with a column "judges" ({"gpt4": {"AB": [1, 0], "BA": 0.5}}: P(a) by the order shown), or
     flat rows with pair_id, judge, choice or probability_a, order and sample.
     """
-    from dissensus.judge import JudgmentStore, judge_pairs
-    from dissensus.judge.published import is_flat, read_published
+    from dissensus.judges import JudgmentStore, judge_pairs
+    from dissensus.judges.published import is_flat, read_published
     from dissensus.sources import read_pairs
 
     if pairs is None and is_flat(file):
@@ -141,11 +141,11 @@ def import_verdicts(file: Path, store: Path, pairs: str | None, judge_name: str 
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def compare(pairs: str, store: Path, judge_names: tuple[str, ...], resamples: int, seed: int) -> None:
     """Hold judges against the votes of people, against themselves with the order swapped, and against each other."""
-    from dissensus.evaluate.judges import decompose, score_judges
-    from dissensus.evaluate.resample import Resampling
-    from dissensus.evaluate.tables.judge_tables import component_table, judge_tables
-    from dissensus.evaluate.tables.render import terminal_table
-    from dissensus.judge.store.query import Recall, choose_judge, without_twins
+    from dissensus.evaluation.judges import decompose, score_judges
+    from dissensus.evaluation.resample import Resampling
+    from dissensus.evaluation.tables.judge_tables import component_table, judge_tables
+    from dissensus.evaluation.tables.render import terminal_table
+    from dissensus.judges.store.query import Recall, choose_judge, without_twins
     from dissensus.sources import read_pairs
 
     rows = list(read_pairs(pairs))
@@ -161,14 +161,14 @@ def compare(pairs: str, store: Path, judge_names: tuple[str, ...], resamples: in
 
 
 def _open(store: Path) -> JudgmentStore:
-    from dissensus.judge import JudgmentStore
+    from dissensus.judges import JudgmentStore
 
     return JudgmentStore(store, create=False)
 
 
 def _describe(store: JudgmentStore, judge: str, count: int) -> None:
-    from dissensus.judge.position_bias import position_bias
-    from dissensus.judge.store.attempts import spent
+    from dissensus.judges.position_bias import position_bias
+    from dissensus.judges.store.attempts import spent
 
     settings = store.settings(judge)
     config = settings.get("config", {})
@@ -203,7 +203,7 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> None:
 
 
 def _runs(store: JudgmentStore) -> None:
-    from dissensus.judge.store.attempts import open_runs
+    from dissensus.judges.store.attempts import open_runs
 
     for run in open_runs(store):
         click.echo(

@@ -88,7 +88,7 @@ def step_command(
         ),
     ]
     params = [*_parameters(settings), *extra, *config]
-    text = about if about is not None else (settings.__doc__ or "")
+    text = about if about is not None else settings.about()
     command = StepCommand(settings=settings, extra=extra, name=name, params=params, callback=call, help=text)
     return command
 

@@ -20,7 +20,7 @@ def command(runs: tuple[Path, ...], out: Path | None, store: Path | None) -> Non
     margins and judgments that belong to them, under any names. Nothing outside of it is read. Several runs are compared
     on one page.
     """
-    from dissensus.report.page import LIMIT, write_report
+    from dissensus.reports.page import LIMIT, write_report
 
     if out is None and len(runs) > 1:
         raise click.UsageError("several runs need --out FILE for their common page")

@@ -98,7 +98,7 @@ def _estimate(study: str, overrides: dict[str, Any], scale: str | None) -> None:
 
 def run(study: str, out: Path, overrides: dict[str, Any], *, scale: str | None = None) -> None:
     """Run a study, print its table and where the report is."""
-    from dissensus.evaluate.tables.render import render_brief
+    from dissensus.evaluation.tables.render import render_brief
     from dissensus.study import load_study, run_study
 
     command_line = shlex.join(["dissensus", *sys.argv[1:]])

@@ -127,8 +127,8 @@ def run(settings: AggregateSettings) -> AggregateResult:
 def _ballots(settings: AggregateSettings) -> Ballots:
     from dissensus.aggregation import ballots_from_judgments, ballots_from_votes
     from dissensus.files import read_records
-    from dissensus.judge import JudgmentStore
-    from dissensus.judge.store.query import Recall, choose_judge
+    from dissensus.judges import JudgmentStore
+    from dissensus.judges.store.query import Recall, choose_judge
     from dissensus.records import Annotator
     from dissensus.sources import read_pairs
 

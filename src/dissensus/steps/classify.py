@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, model_validator
 
 from dissensus.errors import ConfigError
-from dissensus.judge.base import AnyJudge, JudgeSettings, parse_settings
+from dissensus.judges.base import AnyJudge, JudgeSettings, parse_settings
 from dissensus.records import Classification, Pair
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
 

@@ -35,7 +35,7 @@ class Scoring(Settings):
     @field_validator("primary", mode="before")
     @classmethod
     def _primary_is_tested(cls, names: Any) -> Any:
-        from dissensus.evaluate.primary import check_primary
+        from dissensus.evaluation.primary import check_primary
 
         if not isinstance(names, str | list | tuple) or not all(isinstance(name, str) for name in names):
             return names  # which is refused as no list of names
@@ -85,7 +85,7 @@ class EvaluateResult:
 
     def lines(self) -> Iterator[str]:
         """Yield the tables; of those for a terminal what one looks at first."""
-        from dissensus.evaluate.tables.render import render, render_brief
+        from dissensus.evaluation.tables.render import render, render_brief
 
         against = self.tables.against
         if self.tables.format == "terminal":
@@ -96,7 +96,7 @@ class EvaluateResult:
 
 def run(settings: EvaluateSettings, *, progress: bool = True) -> EvaluateResult:
     """Score every model, and write the rows."""
-    from dissensus.evaluate.evaluation import evaluate_predictions
+    from dissensus.evaluation.evaluate_predictions import evaluate_predictions
     from dissensus.files import read_records, write_json
     from dissensus.records import Margin, Prediction
 
@@ -134,8 +134,8 @@ def _read_judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:
     """Read what judges said of the pairs, from a store or a file of judgments."""
     from dissensus.files import read_records
     from dissensus.files.sqlite import application_of
-    from dissensus.judge import JudgmentStore
-    from dissensus.judge.store.query import Recall, without_twins
+    from dissensus.judges import JudgmentStore
+    from dissensus.judges.store.query import Recall, without_twins
     from dissensus.records import Judgment
 
     if application_of(file) is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dissensus.judge.base import JudgeSettings, Material
-from dissensus.judge.runner import Pairs
-from dissensus.judge.store.store import JudgmentStore
-from dissensus.judge.summary import Summary
+from dissensus.judges.base import JudgeSettings, Material
+from dissensus.judges.runner import Pairs
+from dissensus.judges.store.store import JudgmentStore
+from dissensus.judges.summary import Summary
 from dissensus.records import Judgment, Pair
 
 

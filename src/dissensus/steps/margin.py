@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from dissensus.errors import InputError
-from dissensus.judge.base import Orders, VoteKind
+from dissensus.judges.base import Orders, VoteKind
 from dissensus.records import Margin
 from dissensus.settings import Argument, Reads, Settings, Writes
 
 if TYPE_CHECKING:
-    from dissensus.judge.store.query import Recall, Recalled
+    from dissensus.judges.store.query import Recall, Recalled
 
 
 class MarginSettings(Settings):
@@ -76,7 +76,7 @@ def make_margins(
     Raises:
         JudgeError: a pair has no valid judgment, or the judge has no probabilities.
     """
-    from dissensus.margins import margins_from_counts, margins_from_probabilities
+    from dissensus.judgment_margins import margins_from_counts, margins_from_probabilities
 
     ids = list(pair_ids)
     if votes != "drawn":
@@ -91,7 +91,7 @@ def make_margins(
 
 def _with_limits(margins: list[Margin], found: Recalled) -> list[Margin]:
     """Put the limit beside drawn margins; not where replies were sampled instead, which have none that is known."""
-    from dissensus.margins import margins_from_probabilities
+    from dissensus.judgment_margins import margins_from_probabilities
 
     unsure = {row.pair_id for row in found.probabilities if not row.certified}
     known = [margin.pair_id for margin in margins if margin.pair_id not in unsure]
@@ -166,8 +166,8 @@ def run(settings: MarginSettings) -> MarginResult:
         OutputError: the file cannot be written.
     """
     from dissensus.files import write_records
-    from dissensus.judge.store.query import Recall, choose_judge
-    from dissensus.judge.store.store import JudgmentStore
+    from dissensus.judges.store.query import Recall, choose_judge
+    from dissensus.judges.store.store import JudgmentStore
     from dissensus.sources import read_pairs
 
     rows = list(read_pairs(settings.pairs))

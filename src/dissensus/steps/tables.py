@@ -42,7 +42,7 @@ class TablesResult:
 
 def run(settings: TablesSettings) -> TablesResult:
     """Read a scorecard and write its tables."""
-    from dissensus.evaluate.tables.render import render
+    from dissensus.evaluation.tables.render import render
     from dissensus.files import read_records
     from dissensus.records import Metric
 

@@ -56,7 +56,7 @@ class TrainSettings(Settings):
     }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainResult:
     """A model, or several of which the best was kept."""
 
@@ -64,6 +64,9 @@ class TrainResult:
     config: TrainConfig
     summary: TrainSummary
     sweep: SweepSummary | None = None
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
 
     def lines(self) -> Iterator[str]:
         """Yield what the command prints."""

@@ -15,10 +15,10 @@ from pydantic import (
 )
 
 from dissensus.errors import ConfigError
-from dissensus.evaluate.ceilings import CEILING
-from dissensus.evaluate.people import PEOPLE
-from dissensus.judge.base import AnyJudge
-from dissensus.judge.kinds import CommitteeSettings
+from dissensus.evaluation.ceilings import CEILING
+from dissensus.evaluation.people import PEOPLE
+from dissensus.judges.base import AnyJudge
+from dissensus.judges.kinds import CommitteeSettings
 from dissensus.reward.config import TrainConfig
 from dissensus.settings import Settings
 from dissensus.simulate import SimulationConfig

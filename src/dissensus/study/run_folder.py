@@ -14,7 +14,7 @@ from dissensus.errors import OutputError
 from dissensus.files import read_records, write_text
 from dissensus.files.overwrite import is_same, lies_in
 from dissensus.hashing import fingerprint_of
-from dissensus.judge.base import JudgeSettings
+from dissensus.judges.base import JudgeSettings
 from dissensus.records import Pair, Record
 from dissensus.simulate.copies import ANNOTATIONS, copy_file
 from dissensus.study.config import StudyConfig

@@ -9,7 +9,7 @@ from typing import Any
 
 from dissensus.files import content_of
 from dissensus.hashing import fingerprint_of
-from dissensus.judge.base import JudgeSettings
+from dissensus.judges.base import JudgeSettings
 from dissensus.run_records import Counts, JudgeCounts, StageRecord
 from dissensus.simulate.copies import ANNOTATIONS, copy_file
 from dissensus.steps import train

@@ -8,7 +8,7 @@ from typing import Any
 
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import write_records
-from dissensus.judge.base import JudgeSettings
+from dissensus.judges.base import JudgeSettings
 from dissensus.records import Judgment, Pair
 from dissensus.steps import judge as judge_step
 from dissensus.study.config import StudyConfig

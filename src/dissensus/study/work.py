@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dissensus.evaluate.evaluation import evaluate_predictions
+from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.files import write_json, write_records
-from dissensus.judge.base import JudgeSettings
+from dissensus.judges.base import JudgeSettings
 from dissensus.records import Judgment, Margin, Pair, Prediction
 from dissensus.reward.config import Sweep
 from dissensus.run_records import (
@@ -105,7 +105,7 @@ def has_judged(run: Run, judging: JudgeSettings, counts: Counts) -> bool:
 
 def make_margins(run: Run, name: str, judge: str) -> MarginCounts:
     """Make margins of what the store has of a judge, given by its name in the study and its full name."""
-    from dissensus.judge import JudgmentStore
+    from dissensus.judges import JudgmentStore
     from dissensus.steps import margin
 
     judging = run.judges[name]
@@ -210,7 +210,7 @@ def score(run: Run) -> ScoreCounts:
 
 def report(run: Run) -> Counts:
     """Write the page; it shows the manifest as it stands."""
-    from dissensus.report.page import write_report
+    from dissensus.reports.page import write_report
 
     judge = run.config.judge
     store = judge.store_path(run.folder / STORE) if judge.has_own_store else None

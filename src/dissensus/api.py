@@ -1,0 +1,287 @@
+"""The public functions: each takes and gives records, lists of rows, DataFrames or a ``datasets.Dataset``.
+
+Wherever pairs, judgments, margins or predictions are asked for, the name of a file does as well as the records, a list
+of rows, a DataFrame of pandas or polars, an Arrow table or a ``datasets.Dataset``. What comes back is a list of records
+that shows itself as a table, and turns into a DataFrame by ``to_pandas``, ``to_polars``, ``to_arrow`` and
+``to_dataset``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dissensus.errors import ConfigError
+from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Record
+
+if TYPE_CHECKING:
+    from dissensus.reward.config import TrainConfig
+    from dissensus.reward.serving.reward_model import RewardModel
+    from dissensus.steps.train import TrainResult
+
+R = TypeVar("R", bound=Record)
+_ROWS, _CELL, _WIDTH = 5, 28, 110
+
+
+class Records(list[R]):
+    """Records of one kind: a list that shows itself as a table and turns into one of another library."""
+
+    def to_arrow(self) -> Any:
+        """Return a ``pyarrow.Table``: the rows and columns that the records' Parquet file has."""
+        return self._table("arrow")
+
+    def to_pandas(self) -> Any:
+        """Return a ``pandas.DataFrame``. Raises InputError where pandas is not installed."""
+        return self._table("pandas")
+
+    def to_polars(self) -> Any:
+        """Return a ``polars.DataFrame``. Raises InputError where polars is not installed."""
+        return self._table("polars")
+
+    def to_dataset(self) -> Any:
+        """Return a ``datasets.Dataset``. Raises MissingDependencyError where the extra ``hub`` is not installed."""
+        from dissensus.errors import MissingDependencyError
+
+        try:
+            from datasets import Dataset
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError("datasets", extra="hub", need="a Dataset") from error
+        return Dataset(self.to_arrow())
+
+    def _table(self, library: Any) -> Any:
+        from dissensus.files.dataframes import to_frame
+
+        return to_frame(self, library)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no records"
+        rows = [{key: _cell(value) for key, value in row.model_dump().items()} for row in self[:_ROWS]]
+        shown = [key for key in rows[0] if any(row[key] for row in rows)]
+        widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in shown}
+        while len(shown) > 1 and sum(widths[key] + 2 for key in shown) > _WIDTH:
+            shown.pop()
+        lines = [
+            "  ".join(f"{text:{widths[key]}}" for key, text in row.items() if key in shown).rstrip() for row in rows
+        ]
+        head = "  ".join(f"{key:{widths[key]}}" for key in shown).rstrip()
+        rest = [f"… {len(self) - len(rows):,} more"] if len(self) > len(rows) else []
+        return "\n".join([f"{len(self):,} × {type(self[0]).__name__}", head, *lines, *rest])
+
+
+class Scorecard(Records[Metric]):
+    """The rows of an evaluation: every metric of every model on every group. It shows the tables that matter first."""
+
+    def __repr__(self) -> str:
+        from dissensus.evaluation.tables.render import render_brief
+
+        return render_brief(self) if self else "no records"
+
+    def table(self, form: str = "terminal") -> str:
+        """Return all tables as ``terminal``, ``markdown``, ``latex``, ``csv`` or ``json``."""
+        from dissensus.evaluation.tables.render import render
+
+        return render(self, form)
+
+
+def read_pairs(source: Any, **options: Any) -> Records[Pair]:
+    """Read pairs: a public data set by name, a file, a folder of Parquet, a Hub id, a DataFrame, a Dataset, a list.
+
+    Args:
+        source: what to read.
+        **options: ``columns`` (our name → the source's), ``split``, ``dataset``, and the others of
+            `dissensus.sources.read_pairs`.
+
+    Raises:
+        InputError: it cannot be read; names the file, the line and the remedy.
+    """
+    from dissensus.sources import read_pairs as read
+
+    if isinstance(source, list | tuple) and all(isinstance(one, Pair) for one in source) and not options:
+        return Records(source)
+    return Records(read(source, **options))
+
+
+def judge(
+    pairs: Any, judge: str | Mapping[str, Any] = "committee", *, store: str | Path | None = None, **settings: Any
+) -> Records[Judgment]:
+    """Have a judge give n judgments of each pair; what the store has already is not made again.
+
+    Args:
+        pairs: the pairs.
+        judge: a kind of judge (``committee``, ``votes``, ``published``, ``store``, ``local``, ``server``, ``vllm``), or
+            its settings as in a study, with the kind as ``name``.
+        store: a file that keeps the judgments, so that a run that was stopped goes on; none unless given.
+        **settings: of the judge: ``n``, ``seed``, ``model``, …; ``progress=False`` shows no bar.
+
+    Raises:
+        ConfigError: there is no such judge or setting.
+        JudgeError: it cannot judge these pairs. What was answered is kept in ``store``.
+    """
+    from dissensus.judges.base import AnyJudge
+    from dissensus.settings import Settings
+    from dissensus.steps import judge as step
+
+    class Chosen(Settings):
+        judge: AnyJudge
+
+    progress = bool(settings.pop("progress", True))
+    given = {"name": judge, **settings} if isinstance(judge, str) else {**judge, **settings}
+    chosen = Chosen.load({"judge": given}).judge
+    rows = read_pairs(pairs)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(store) if store is not None else Path(folder) / "judgments.db"
+        done = step.run(chosen, rows, place, progress=progress)
+        found = step.judgments(chosen, done.judge, rows, place)
+    at = {pair.id: number for number, pair in enumerate(rows)}
+    return Records(sorted(found, key=lambda one: (at[one.pair_id], one.sample, one.order)))
+
+
+def margins(judgments: Any, pairs: Any = None, *, allow_missing: bool = False) -> Records[Margin]:
+    """Turn judgments into margins m = |Σj − n/2| / (n/2) and preferences (the paper's equation 3).
+
+    Args:
+        judgments: of one judge.
+        pairs: which pairs get a margin, in which order; those that were judged, as they first come, unless given.
+        allow_missing: leave pairs without a valid judgment out.
+
+    Raises:
+        JudgeError: a pair has no valid judgment.
+    """
+    from dissensus.judgment_margins import margins_from_judgments
+
+    rows = _records(judgments, Judgment)
+    ids = [pair.id for pair in read_pairs(pairs)] if pairs is not None else list(dict.fromkeys(r.pair_id for r in rows))
+    return Records(margins_from_judgments(rows, ids, allow_missing=allow_missing))
+
+
+def train(
+    pairs: Any,
+    out: str | Path,
+    *,
+    margins: Any = None,
+    config: TrainConfig | None = None,
+    allow_missing: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> TrainResult:
+    """Train a reward model into a folder; killed anywhere, the same call goes on.
+
+    Args:
+        pairs: with labels, or votes where the objective reads them.
+        out: the folder: a plain ``from_pretrained`` model with our record beside it.
+        margins: for the objectives that read them.
+        config: the settings; or give them one by one: ``objective="blend"``, ``learning_rate=2e-5``, …
+        allow_missing: leave out the pairs that have no margin.
+        overwrite: replace a model of another config, backbone or data.
+        progress: show it.
+        **settings: those of `TrainConfig`.
+
+    Raises:
+        ConfigError: a setting is unknown or wrong, or the folder holds another run.
+        TrainingError: the objective cannot use these pairs.
+    """
+    from dissensus.reward.config import TrainConfig
+    from dissensus.steps import train as step
+
+    if config is not None and settings:
+        raise ConfigError("give config or its settings one by one, not both")
+    chosen = step.TrainSettings(
+        pairs="",
+        out=Path(out),
+        training=config if config is not None else TrainConfig.load(settings),
+        allow_missing=allow_missing,
+        overwrite=overwrite,
+    )
+    rows = None if margins is None else _records(margins, Margin)
+    return step.run(chosen, pairs=read_pairs(pairs), margins=rows, progress=progress)
+
+
+def load_model(source: str | Path, **options: Any) -> RewardModel:
+    """Load a reward model: a folder that `train` wrote, or any sequence classifier of one output, by folder or Hub id.
+
+    Args:
+        source: the folder or id.
+        **options: ``max_length``, ``device``, ``precision`` of `RewardModel.load`.
+
+    Raises:
+        InputError: there is no such model, or it is none that gives one reward.
+    """
+    from dissensus.reward.serving.reward_model import RewardModel
+
+    return RewardModel.load(source, **options)
+
+
+def predict(
+    model: RewardModel | str | Path, pairs: Any, *, name: str = "", seed: int | None = None, **options: Any
+) -> Records[Prediction]:
+    """Predict each pair: its two rewards, and the share of people who prefer response a.
+
+    Args:
+        model: a loaded one, or what `load_model` takes.
+        pairs: the pairs.
+        name: what the model is called in tables; the folder's name unless given.
+        seed: that it was trained with, where several of one name are compared.
+        **options: ``calibrated``, ``progress`` of `RewardModel.predict`.
+    """
+    called = name or (Path(model).name if isinstance(model, str | Path) else "model")
+    loaded = load_model(model) if isinstance(model, str | Path) else model
+    return Records(loaded.predict(read_pairs(pairs), name=called, seed=seed, **options))
+
+
+def evaluate(pairs: Any, predictions: Any, *, baseline: str | None = None, **options: Any) -> Scorecard:
+    """Compare predictions with the votes that pairs carry: Pearson r, L1 and more, with intervals and tests.
+
+    Args:
+        pairs: with votes.
+        predictions: of one model or several, and of one seed or several.
+        baseline: the model that the others are compared with.
+        **options: of `dissensus.evaluation.evaluate_predictions`: ``judgments``, ``n_resamples``, ``seed``, …
+
+    Raises:
+        EvaluationError: predictions and votes do not fit together.
+    """
+    from dissensus.evaluation.evaluate_predictions import evaluate_predictions
+
+    rows = _records(predictions, Prediction)
+    return Scorecard(evaluate_predictions(read_pairs(pairs), rows, baseline=baseline, **options))
+
+
+def report(run: str | Path | Sequence[str | Path], out: str | Path) -> Path:
+    """Write the page of a run's folder, or of several runs that are compared; returns its path.
+
+    Args:
+        run: a study's folder, or one that holds what the verbs wrote.
+        out: the page.
+
+    Raises:
+        InputError: a folder is no run.
+        OutputError: the page cannot be written.
+    """
+    from dissensus.reports.page import write_report
+
+    write_report(Path(run) if isinstance(run, str | Path) else [Path(one) for one in run], Path(out))
+    return Path(out)
+
+
+def _records(source: Any, kind: type[R]) -> Records[R]:
+    from dissensus.files import read_records
+
+    return Records(read_records(source, kind))
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "" or value == () or value == {}:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} {one}" for key, one in value.items() if one)
+    text = " ".join(str(value).split())
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"

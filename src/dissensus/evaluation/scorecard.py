@@ -1,0 +1,330 @@
+"""Every metric of every model on every group of pairs, with intervals, tests and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from dissensus.errors import EvaluationError
+from dissensus.evaluation.groups import Group, Masks
+from dissensus.evaluation.join import Joined
+from dissensus.evaluation.metrics import METRICS, WITHIN, scored_metrics
+from dissensus.evaluation.notes import about_interval, about_seeds, about_stories, why_undefined
+from dissensus.evaluation.primary import PRIMARY, with_roles
+from dissensus.evaluation.resample import Contender, Measured, Part, Sample, measure
+from dissensus.records import Metric
+from dissensus.stats.metrics import FloatArray
+from dissensus.stats.resampling.intervals import Estimate, recentred_interval, t_interval
+from dissensus.stats.resampling.paired_differences import paired_difference
+from dissensus.stats.resampling.training_seeds import NO_NOISE
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Something to hold models against: a judge, or a trivial baseline."""
+
+    name: str
+    kind: Literal["judge", "reference"]
+    predicted: FloatArray
+    """Preferences for response a of the pairs with votes, in the order of ``pairs``: shape (n,), or (draws, n) where
+    they rest on a random choice. NaN where there is none: the pair is left out."""
+    human: FloatArray | None = None
+    """What to compare with, of the same shape, where that is not the fraction of all votes (one person is compared
+    with the others)."""
+
+
+def score(
+    joined: Joined,
+    *,
+    baseline: str | None = None,
+    references: Sequence[Reference] = (),
+    n_resamples: int = 2000,
+    n_swaps: int = 9999,
+    level: float = 0.95,
+    seed: int = 0,
+    progress: bool = False,
+    groups: Masks | None = None,
+    primary: Sequence[str] = PRIMARY,
+) -> list[Metric]:
+    """Compare predictions with votes: metrics for each group and model, and paired differences to the baseline.
+
+    A model trained with several seeds is scored by the mean of the metric over its seeds, and the spread between them
+    is given apart; its intervals and tests count how seeds vary. Resamples draw prompts (``Pair.group``) within each
+    data set; all groups, models and metrics share them. A group of fewer than five prompts has neither interval nor
+    test. P-values of the primary differences are adjusted as one family (`dissensus.evaluation.primary.with_roles`).
+
+    Args:
+        joined: pairs with votes, and the predictions of one or more models, one per pair, model and seed.
+        baseline: the model that the others are compared with; None for no comparison.
+        references: scored as models are; those of kind "judge" are compared with the baseline too, on the pairs that
+            were judged.
+        n_resamples: bootstrap resamples; 0 for no intervals.
+        n_swaps: swaps of each test; 0 for no tests.
+        level: coverage of the intervals.
+        seed: of the resamples and swaps.
+        progress: show a bar on stderr.
+        groups: with masks of shape (n,); those of `find_groups` unless given. Given, they are all there is: no
+            accuracy by majority, and no ECE of a calibrated model, which is about votes.
+        primary: the metrics that the comparison of models with the baseline is about; none to mark all as exploratory.
+
+    Raises:
+        EvaluationError: the baseline is unknown, or a reference has the name of a model.
+        ValueError: a level, a number of resamples or a reference's shape that makes no sense.
+    """
+    if not 0 < level < 1 or n_resamples < 0 or n_swaps < 0:
+        raise ValueError(f"need 0 < level < 1, n_resamples >= 0 and n_swaps >= 0: {level}, {n_resamples}, {n_swaps}")
+    if baseline is not None and baseline not in joined.predicted:
+        raise EvaluationError(f"no predictions of the baseline {baseline!r}; there are: {', '.join(joined.models)}")
+    sample, contenders = Sample.of(joined, groups), _contenders(joined, baseline, references)
+    rows: list[Metric] = []
+    with tqdm(desc="resampling", unit="block", disable=not progress) as bar:
+        measured = measure(
+            sample, contenders, n_resamples=n_resamples, n_swaps=n_swaps, level=level, seed=seed, report=bar.update
+        )
+        for group, found in measured:
+            rows += _Rows(sample, contenders, found, group, level, n_resamples).all()
+    return with_roles(rows, primary)
+
+
+def _contenders(joined: Joined, baseline: str | None, references: Sequence[Reference]) -> list[Contender]:
+    """Number everybody: models, references, and the baseline again for each judge that judged other pairs."""
+    everywhere = np.ones(joined.human.size, dtype=np.bool_)
+    place = None if baseline is None else joined.models.index(baseline)
+    found = [
+        Contender(
+            name, "model", predicted, np.broadcast_to(joined.human, predicted.shape), everywhere,
+            rival=None if name == baseline else place,
+        )
+        for name, predicted in joined.predicted.items()
+    ]  # fmt: skip
+    hidden: list[Contender] = []
+    names = [contender.name for contender in found] + [reference.name for reference in references]
+    if len(set(names)) < len(names):
+        raise EvaluationError(f"two models, judges or references have one name: {', '.join(names)}; rename one")
+    for reference in references:
+        contender = _refer(reference, joined)
+        if reference.kind == "judge" and place is not None and reference.human is None:
+            rival = place
+            if not contender.inside.all():
+                rival = len(joined.predicted) + len(references) + len(hidden)
+                hidden.append(replace(found[place], inside=contender.inside, shown=False))
+            contender = replace(contender, rival=rival)
+        found.append(contender)
+    return found + hidden
+
+
+def _refer(reference: Reference, joined: Joined) -> Contender:
+    predicted = np.atleast_2d(np.asarray(reference.predicted, dtype=np.float64))
+    human = joined.human if reference.human is None else np.asarray(reference.human, dtype=np.float64)
+    if predicted.shape[1:] != joined.human.shape or human.shape[-1:] != joined.human.shape:
+        raise ValueError(
+            f"{reference.name}: predicted and human must have a value for each of the {joined.human.size} pairs with "
+            f"votes, not shapes {predicted.shape} and {human.shape}"
+        )
+    human = np.broadcast_to(human, predicted.shape)
+    inside: NDArray[np.bool_] = np.all(np.isfinite(predicted + human), axis=0)
+    return Contender(reference.name, reference.kind, predicted, human, inside, votes=reference.human is None)
+
+
+@dataclass(frozen=True)
+class _Seeds:
+    """How a value varies between seeds."""
+
+    count: int
+    """Of the side that has more, where it is a difference."""
+    spread: float
+    """Standard deviation."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Turns what was measured of a group into rows."""
+
+    sample: Sample
+    contenders: list[Contender]
+    found: Measured
+    group: Group
+    level: float
+    n_resamples: int
+
+    def all(self) -> Iterator[Metric]:
+        """Each contender's own rows, then the differences."""
+        asked = {"accuracy"} if self.group in self.sample.accuracy_groups else {*scored_metrics(), "ece_null"}
+        metrics = [metric for metric in METRICS if metric in asked]
+        keys = [i for i, c in enumerate(self.contenders) if c.shown and i in self.found.parts]
+        for key in keys:
+            yield from (row for metric in metrics if (row := self._own(key, metric)) is not None)
+        for key in keys:
+            if self.contenders[key].rival is not None:
+                compared = (m for m in metrics if METRICS[m].compared and self._has(key, m))
+                yield from (self._difference(key, metric) for metric in compared)
+
+    def _has(self, key: int, metric: str) -> bool:
+        """Within-data-set values are for groups that span data sets, the null for what is compared with votes."""
+        if metric == WITHIN:
+            return bool(np.ptp(self.sample.stratum[self.found.parts[key].inside]) > 0)
+        return metric != "ece_null" or key in self.found.calibrated
+
+    def _own(self, key: int, metric: str) -> Metric | None:
+        if not self._has(key, metric):
+            return None
+        if metric == "ece_null":
+            band = self.found.calibrated[key]
+            return self._row([key], metric, Estimate(band.mean, band.low, band.high), None)
+        estimate = self._estimate([key], metric)
+        note = self._story([key], estimate) if metric == "pearson" else None
+        return self._row([key], metric, estimate, self._resampled([key], metric), note=note)
+
+    def _difference(self, key: int, metric: str) -> Metric:
+        both = [key, self._rival(key)]
+        estimate = self._estimate(both, metric)
+        note = self._story(both, estimate) if metric == "pearson" else None
+        return self._row(
+            both,
+            metric,
+            estimate,
+            self._resampled(both, metric),
+            p_value=self.found.p_values.get(key, {}).get(metric),
+            note=note,
+        )
+
+    def _rival(self, key: int) -> int:
+        rival = self.contenders[key].rival
+        if rival is None:
+            raise ValueError(f"{self.contenders[key].name} is compared with nobody")
+        return rival
+
+    def _resampled(self, keys: Sequence[int], metric: str) -> FloatArray | None:
+        """Of one contender, or of the difference of two, shape (resamples,); None where there are no resamples."""
+        if not all(key in self.found.resampled for key in keys):
+            return None
+        row = self.found.metrics.index(metric)
+        difference: FloatArray = _first_less_second([self.found.resampled[key].mean[row] for key in keys])
+        return difference
+
+    def _estimate(self, keys: Sequence[int], metric: str) -> Estimate:
+        """A contender's value, or the difference of two, with its interval."""
+        value = float(_first_less_second([np.float64(self.found.value(key, metric)) for key in keys]))
+        resampled, part = self._resampled(keys, metric), self.found.parts[keys[0]]
+        if resampled is None:
+            return Estimate(value)
+        noise = self.found.seed_noise(keys, metric) if self.contenders[keys[0]].kind == "model" else NO_NOISE
+        definition = METRICS[metric]
+        if definition.recentred:
+            found = recentred_interval(value, resampled, self.level, part.spare, seeds=noise)
+        else:
+            row = self.found.metrics.index(metric)
+            jackknife = _first_less_second([self.found.jackknife[key][row] for key in keys])
+            scale = definition.scale if len(keys) == 1 else "plain"
+            found = t_interval(
+                value, resampled, jackknife, self.found.blocks, part.spare, self.level, scale=scale, seeds=noise
+            )
+        if found.low is None or found.high is None:
+            return found
+        least, most = definition.ends
+        if len(keys) > 1:
+            least, most = least - most, most - least
+        return replace(found, low=min(value, max(found.low, least)), high=max(value, min(found.high, most)))
+
+    def _seeds(self, keys: Sequence[int], metric: str) -> _Seeds | None:
+        """How a value, or a difference of two, varies with the seeds of its sides, which are independent of each other.
+
+        A side of one seed adds nothing that is known. None where there is no side of several, or no model.
+        """
+        if metric == "ece_null" or self.contenders[keys[0]].kind != "model":
+            return None
+        sides = [self.found.draws(k, metric) for k in keys]
+        variances = [float(side.var(ddof=1)) for side in sides if side.size > 1]
+        if not variances or not np.isfinite(variances).all():
+            return None
+        return _Seeds(max(side.size for side in sides), float(np.sqrt(sum(variances))))
+
+    def _story(self, keys: Sequence[int], pooled: Estimate) -> str | None:
+        if not self._has(keys[0], WITHIN) or keys[0] not in self.found.resampled:
+            return None
+        within = self._estimate(keys, WITHIN)
+        gaps = [self._resampled(keys, metric) for metric in ("pearson", WITHIN)]
+        if gaps[0] is None or gaps[1] is None:
+            return None
+        spare = self.found.parts[keys[0]].spare
+        difference = paired_difference(pooled.value, within.value, gaps[0], gaps[1], self.level, spare)
+        names = [self.contenders[key].name for key in keys]
+        what = f"r of {names[0]}" if len(keys) == 1 else f"the difference in r of {names[0]} to {names[1]}"
+        return about_stories(what, pooled, within, difference)
+
+    def _row(
+        self,
+        keys: Sequence[int],
+        metric: str,
+        estimate: Estimate,
+        resampled: FloatArray | None,
+        *,
+        p_value: float | None = None,
+        note: str | None = None,
+    ) -> Metric:
+        everyone, part = [self.contenders[key] for key in keys], self.found.parts[keys[0]]
+        contender, seeds = everyone[0], self._seeds(keys, metric)
+        tested = p_value is not None and bool(np.isfinite(p_value))
+        notes = [
+            note,
+            why_undefined(part, everyone, metric)
+            if not np.isfinite(estimate.value)
+            else about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
+            about_seeds(everyone, self.group) if estimate.low is not None or p_value is not None else None,
+            *self._left_out(contender, part),
+            "exploratory: grouped by the votes that predictions are compared with"
+            if self.group.is_exploratory
+            else None,
+        ]
+        return Metric(
+            model=contender.name,
+            group=str(self.group),
+            metric=metric,
+            value=_digits(estimate.value),
+            low=_digits(estimate.low),
+            high=_digits(estimate.high),
+            n=round(float((contender.human[:, part.inside] != 0.5).sum(axis=1).mean()))
+            if metric == "accuracy"
+            else part.n,
+            clusters=part.clusters,
+            baseline=everyone[1].name if len(keys) > 1 else None,
+            notes=tuple(filter(None, notes)),
+            kind=contender.kind,
+            method=estimate.method if estimate.low is not None else None,
+            p_value=p_value if tested else None,
+            seeds=None if seeds is None else seeds.count,
+            seed_sd=None if seeds is None else _digits(seeds.spread),
+            data_se=_digits(_spread(resampled)),
+        )
+
+    def _left_out(self, contender: Contender, part: Part) -> Iterator[str]:
+        if self.group.parts:
+            return
+        joined, total = self.sample.joined, len(self.sample.joined.pairs)
+        without, missing = joined.without_votes, joined.without_predictions
+        if without:
+            yield f"{without} of {total + missing + without} pairs carry no votes and are left out"
+        if missing:
+            yield f"{missing} of {total + missing} pairs lack a prediction of some model and are left out"
+        if not contender.inside.all():
+            yield f"{total - part.n} of {total} pairs have no opinion of {contender.name} and are left out"
+
+
+def _first_less_second(values: Sequence[Any]) -> Any:
+    """The one value there is, or the difference of two."""
+    return values[0] if len(values) == 1 else values[0] - values[1]
+
+
+def _digits(value: float | None) -> float | None:
+    """Drop the digits that are rounding: a metric that cannot vary would have an interval that leaves it out."""
+    return None if value is None or not np.isfinite(value) else round(value, 12)
+
+
+def _spread(resampled: FloatArray | None) -> float | None:
+    defined = np.zeros(0) if resampled is None else resampled[np.isfinite(resampled)]
+    return float(defined.std(ddof=1)) if defined.size > 1 else None

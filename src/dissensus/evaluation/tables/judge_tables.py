@@ -1,0 +1,95 @@
+"""Tables of judges."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from dissensus.evaluation.judges import Component, JudgeScore
+from dissensus.evaluation.tables.number_format import UNDEFINED, number, shorten
+from dissensus.evaluation.tables.table import Table
+from dissensus.stats.resampling.intervals import Estimate
+
+_PEOPLE = "Judges against people: the majority of all, the majority of all but one, that one person"
+_ORDER = "Judges when the order is swapped"
+
+_MEANING = {
+    "pair": "pair (signal)",
+    "judge": "judge within pair",
+    "order": "order within judge (position)",
+    "repetition": "repetition (noise)",
+}
+_DIGEST = re.compile(r"-[0-9a-f]{8}\Z")
+_NAME_WIDTH = 20
+
+
+def judge_tables(scores: Sequence[JudgeScore]) -> list[Table]:
+    """Make tables of judges: against people, where there are votes, and by the order shown."""
+    labels = _labels([score.judge for score in scores])
+    against = [(score.judge, score.people) for score in scores if score.people is not None]
+    people = [
+        (
+            labels[judge],
+            str(p.pairs),
+            str(p.human_ties),
+            _cell(p.agreement),
+            _cell(p.against_others),
+            _cell(Estimate(p.person.value)),
+            _cell(p.pearson),
+            _cell(p.l1),
+        )
+        for judge, p in against
+    ]
+    orders = [
+        (
+            labels[s.judge],
+            str(s.pairs),
+            str(s.judgments),
+            number(s.invalid),
+            number(s.ties),
+            str(s.compared),
+            *(_cell(estimate) for estimate in (s.flips, s.changes, s.first)),
+        )
+        for s in scores
+    ]
+    tables = [
+        Table(_PEOPLE, ("", "pairs", "even", "agreement", "all but one", "person", "Pearson r", "L1"), tuple(people))
+    ]
+    header = ("", "pairs", "n", "invalid", "ties", "compared", "flips", "changes", "first shown")
+    return (tables if people else []) + [Table(_ORDER, header, tuple(orders))]
+
+
+def component_table(components: Sequence[Component]) -> Table:
+    """Make a table of the components of variance."""
+    rows = [
+        (
+            _MEANING[c.level],
+            str(c.units),
+            UNDEFINED if c.raw is None else _cell(c.raw),
+            UNDEFINED if c.raw is None or not np.isfinite(c.share) else number(c.share),
+            UNDEFINED if c.random is None or not np.isfinite(c.random) else number(c.random),
+        )
+        for c in components
+    ]
+    merged = ", ".join(f"{c.level} in {c.merged}" for c in components if c.merged is not None)
+    title = "Variance of verdicts" + (f" (without replication: {merged})" if merged else "")
+    return Table(title, ("", "units", "variance", "share", "random orders"), tuple(rows))
+
+
+def _labels(judges: Sequence[str]) -> dict[str, str]:
+    """Name judges for people: without the digest where that is enough."""
+    short = {judge: _DIGEST.sub("", judge) for judge in judges}
+    times = Counter(short.values())
+    return {judge: shorten(name if times[name] == 1 else judge, _NAME_WIDTH) for judge, name in short.items()}
+
+
+def _cell(estimate: Estimate) -> str:
+    """Write ``.728 [.701, .752]``; a dash where the value is undefined."""
+    if not np.isfinite(estimate.value):
+        return UNDEFINED
+    if estimate.low is None or estimate.high is None:
+        return number(estimate.value)
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"

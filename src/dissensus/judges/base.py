@@ -1,0 +1,205 @@
+"""The kinds of judges: what each is asked, by its settings; found by name on the command line, in studies, in dry runs.
+
+A new kind is one module that subclasses `JudgeSettings`; importing the module makes its name known.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BeforeValidator, SerializeAsAny, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from dissensus.records import Pair
+from dissensus.settings import Option, Settings
+
+if TYPE_CHECKING:
+    from dissensus.judges.runner import Judge, Pairs
+    from dissensus.judges.store.query import Recall
+    from dissensus.judges.store.store import JudgmentStore
+    from dissensus.judges.summary import Summary
+
+JsonObject = dict[str, Any]
+"""What JSON calls an object: what a server says or is sent, and settings as a store keeps them."""
+Mode = Literal["sample", "exact"]
+Orders = Literal["ab", "ba", "both"]
+VoteKind = Literal["drawn", "expected", "limit"]
+"""What a margin is made of: n votes, the mean over draws of n votes, or what ever more votes tend to."""
+_SHIPPED = ("kinds", "language.settings")
+_ORDER = ("committee", "votes", "published", "store", "local", "server", "vllm")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a judge is given beside the pairs that it judges."""
+
+    sources: Sequence[str] = ()
+    """The files and data sets that the pairs are from."""
+    learn_from: Sequence[Pair] = ()
+    """Labelled pairs that a judge may learn from beside those that it judges."""
+    label_was_drawn: bool = False
+    """Whether labels were drawn from the votes."""
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What it would take to judge so many pairs."""
+
+    what: str
+    details: Sequence[str] = ()
+    asked: int = 0
+    """Replies or choice distributions of a language model: what takes time."""
+    tokens_read: float = 0.0
+    tokens_written: float = 0.0
+    dollars: float = 0.0
+
+
+class JudgeSettings(Settings):
+    """The settings of a judge, and what follows from them."""
+
+    costs: ClassVar[bool] = False
+    """Whether judging takes money or hours: such a judge is asked only where it is named."""
+    learns: ClassVar[bool] = False
+    """Whether it learns from labelled pairs."""
+    reads_votes: ClassVar[bool] = False
+    """Whether people's votes on the pairs are what it says."""
+    takes_templates: ClassVar[bool] = False
+    """Whether it is asked in words, which a template may change."""
+    has_own_store: ClassVar[bool] = False
+    """Whether its judgments are in a store of its own, and are never made here."""
+
+    name: Annotated[str, Option(is_hidden=True)]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **rest: Any) -> None:
+        super().__pydantic_init_subclass__(**rest)
+        for name in get_args(cls.model_fields["name"].annotation):
+            _KINDS[name] = cls
+
+    def open(self, pairs: Sequence[Pair], material: Material) -> Judge:
+        """Make the judge, ready to be asked about ``pairs``. Raises JudgeError or InputError where it cannot judge."""
+        raise NotImplementedError
+
+    def run(self, pairs: Pairs, store: Path, material: Material) -> Summary:
+        """Have the judge judge ``pairs`` into a store.
+
+        Raises:
+            InputError: what it reads is not there, or has nothing on these pairs.
+            JudgeError: it cannot judge them.
+        """
+        from dissensus.judges.runner import judge_pairs
+        from dissensus.judges.store.store import JudgmentStore
+
+        rows = list(pairs)
+        judge = self.open(rows, material)  # before there is a store
+        with JudgmentStore(store) as opened:
+            return judge_pairs(rows, judge, opened, progress=material.progress)
+
+    def recall(self, store: JudgmentStore, judge: str, pairs: Sequence[Pair]) -> Recall:
+        """Recall what a store has of the judge of this full name about ``pairs``, as these settings would have it.
+
+        A store knows the settings that a judge was last asked with. Judges that differ only in what can be changed
+        afterwards share a name, so each has to name its own.
+        """
+        from dissensus.judges.store.query import Recall
+
+        return Recall(store, judge, pairs, **self.recalled_with(store.settings(judge)))
+
+    def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
+        """List the settings of this judge that decide what is recalled; ``stored`` are those that the store has."""
+        return {}
+
+    def deciding(self) -> JsonObject:
+        """Return the settings that decide what the judge says, JSON-able."""
+        return self.model_dump(mode="json")
+
+    def content(self, sources: Sequence[str]) -> list[str]:
+        """Hash what the judge reads beside the pairs, which are from ``sources``: models, templates, verdicts."""
+        return []
+
+    def stored_content(self) -> list[str]:
+        """Hash what a store of its own has of the judge."""
+        return []
+
+    def store_path(self, default: Path) -> Path:
+        """Name the store that its judgments are in."""
+        return default
+
+    def estimate(self, pairs: int, prompt_tokens: float) -> Estimate:
+        """Estimate what it takes to judge ``pairs``, whose prompts have ``prompt_tokens`` on average."""
+        return Estimate(f"{self.name}, no cost")
+
+    def vote_kind(self) -> VoteKind:
+        """Say what margins are made of."""
+        return "drawn"
+
+    def leaves_label_out(self) -> bool:
+        """Whether the vote that became a pair's label is told apart and left out, so that it may stay with the rest."""
+        return False
+
+    def lacks_file(self) -> bool:
+        """Whether the judge reads what it says from the files of the pairs, and names none of its own."""
+        return False
+
+    def short_name(self) -> str:
+        """Name the judge in tables and files: ``committee``, ``gpt4``, ``Llama-3-70B-Instruct``."""
+        name = self.called().rstrip("/").rpartition("/")[2]
+        return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".") or "judge"
+
+    def called(self) -> str:
+        """Say what people call the judge: the name of a model, or of whoever published verdicts."""
+        return self.name
+
+
+_KINDS: dict[str, type[JudgeSettings]] = {}
+
+
+def kinds() -> dict[str, type[JudgeSettings]]:
+    """List the settings of all kinds of judges by name: those that come with the package, then others."""
+    for module in _SHIPPED:
+        importlib.import_module(f"dissensus.judges.{module}")
+    return {name: _KINDS[name] for name in dict.fromkeys((*_ORDER, *_KINDS))}
+
+
+def parse_settings(value: Any) -> Any:
+    """Read the settings of a judge, whose ``name`` says of which kind; raises ValueError and ValidationError."""
+    if isinstance(value, JudgeSettings) or not isinstance(value, Mapping):
+        return value
+    known = kinds()
+    name = value.get("name")
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"no judge is called {name!r}; {_nearest(str(name), known)}")
+    try:
+        return known[name].model_validate(value)
+    except ValidationError as error:
+        raise ValidationError.from_exception_data(name, _with_hints(error, known[name])) from error
+
+
+def _with_hints(error: ValidationError, kind: type[JudgeSettings]) -> list[InitErrorDetails]:
+    """Say of unknown settings, which come first, what was meant: only here it is known what there is."""
+    found: list[InitErrorDetails] = []
+    for one in error.errors():
+        details = InitErrorDetails(type=one["type"], loc=one["loc"], input=one["input"], ctx=one.get("ctx", {}))
+        if one["type"] == "extra_forbidden":
+            hint = {"hint": _nearest(str(one["loc"][-1]), kind.model_fields)}
+            details["type"] = PydanticCustomError("value_error", "unknown setting; {hint}", hint)
+            found.insert(0, details)
+        else:
+            found.append(details)
+    return found
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, known := list(known), n=1)
+    return f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(known)}"
+
+
+AnyJudge = Annotated[SerializeAsAny[JudgeSettings], BeforeValidator(parse_settings)]
+"""A field with the settings of any kind of judge."""

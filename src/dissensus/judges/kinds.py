@@ -1,0 +1,207 @@
+"""The settings of judges that are no language models: a committee, people's votes, published and stored judgments.
+
+What judges is imported when it judges, so that a command line can be read at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from dissensus.errors import InputError
+from dissensus.judges.base import Estimate, JsonObject, JudgeSettings, Material, Orders, VoteKind
+from dissensus.records import Pair
+from dissensus.settings import Option, Reads
+
+if TYPE_CHECKING:
+    from dissensus.judges.committee import Committee
+    from dissensus.judges.published import PublishedVerdicts
+    from dissensus.judges.runner import Pairs
+    from dissensus.judges.summary import Summary
+    from dissensus.judges.votes import HumanVotes
+
+_CHANGEABLE = ("n", "order", "temperature", "top_p", "seed")
+
+
+class CommitteeSettings(JudgeSettings):
+    """A committee of small reward models; each votes on pairs it did not learn from."""
+
+    learns = True
+
+    name: Literal["committee"] = "committee"
+    n: PositiveInt = 10
+    """Members that vote on each pair. More members leave the votes of the first ones as they are."""
+    folds: int = Field(default=5, ge=2)
+    """Parts that the groups are dealt into; fewer where there are fewer groups."""
+    encoder: Annotated[str, Reads()] = "minilm"
+    """minilm, a model's folder or a Hub id."""
+    max_length: int = Field(default=256, ge=8)
+    """Tokens that the encoder reads of a prompt and a response."""
+    feature_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the encoder's features that each member sees, drawn anew for each."""
+    l2: PositiveFloat = 300.0
+    """Strength of the penalty l2/2 |w|^2 on heads that see standardised features, beside a loss summed over pairs."""
+    seed: int = Field(default=0, ge=0)
+    """Of the draws."""
+
+    def open(self, pairs: Sequence[Pair], material: Material) -> Committee:
+        """Load the encoder, and deal the pairs, with those to learn from, into folds."""
+        from dissensus.judges.committee import Committee
+        from dissensus.text.encoder import load_encoder
+
+        encoder = load_encoder(self.encoder, max_length=self.max_length)
+        return Committee([*material.learn_from, *pairs], self, encoder, progress=material.progress)
+
+    def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
+        """Recall the votes of so many members; a store may have more."""
+        return {"n": self.n}
+
+    def content(self, sources: Sequence[str]) -> list[str]:
+        """Hash the encoder."""
+        from dissensus.files import content_of
+        from dissensus.text.encoder import resolve_model
+
+        return [content_of(resolve_model(self.encoder)) or ""]
+
+    def estimate(self, pairs: int, prompt_tokens: float) -> Estimate:
+        """Count the votes."""
+        return Estimate(f"a committee, {pairs:,} pairs × {self.n} = {pairs * self.n:,} judgments; no cost")
+
+
+class VotesSettings(JudgeSettings):
+    """People's votes on each pair, but for one that became its label."""
+
+    reads_votes = True
+
+    name: Literal["votes"] = "votes"
+    label_is_a_vote: Annotated[
+        bool | None, Option("--label-is-a-vote/--label-is-no-vote", default="as the pairs say")
+    ] = None
+    """Whether the label is one of the votes, and so is left out of them; as the pairs say unless given."""
+
+    def open(self, pairs: Sequence[Pair], material: Material) -> HumanVotes:
+        """Take the votes of the pairs."""
+        from dissensus.judges.votes import HumanVotes
+
+        # Where labels were drawn, they are votes also in pairs that an older version wrote without saying so.
+        known = True if self.label_is_a_vote is None and material.label_was_drawn else self.label_is_a_vote
+        return HumanVotes(pairs, label_is_a_vote=known)
+
+    def leaves_label_out(self) -> bool:
+        """Whether all labels are votes."""
+        return bool(self.label_is_a_vote)
+
+
+class PublishedSettings(JudgeSettings):
+    """Published verdicts, in the pairs' file or in one of their own."""
+
+    name: Literal["published"] = "published"
+    judge: str
+    """As the file calls it: ``gpt4``."""
+    file: Annotated[str | None, Reads()] = None
+    """The file of the pairs unless given."""
+
+    def open(self, pairs: Sequence[Pair], material: Material) -> PublishedVerdicts:
+        """Read the verdicts from their own file, or from each of the pairs' files that has some of the judge."""
+        from dissensus.judges.published import Place, PublishedVerdicts, Verdict, read_published
+
+        verdicts: dict[Place, Verdict] = {}
+        reasons = []
+        for file in self._files(material.sources):
+            try:
+                judges = read_published(Path(file), pairs, notice=lambda _: None)
+            except InputError as error:  # of several files, not all need have verdicts
+                reasons.append(str(error))
+                continue
+            if self.judge in judges:
+                verdicts |= judges[self.judge].verdicts
+            else:
+                reasons.append(f"{file}: has {', '.join(sorted(judges))}")
+        if not verdicts:
+            raise InputError(f"no verdicts of a judge {self.judge!r} on these pairs ({'; '.join(reasons)})")
+        return PublishedVerdicts(self.judge, verdicts)
+
+    def content(self, sources: Sequence[str]) -> list[str]:
+        """Hash the files of the verdicts."""
+        from dissensus.files import content_of
+
+        return [content_of(file) or "" for file in self._files(sources)]
+
+    def lacks_file(self) -> bool:
+        """Whether verdicts are looked for in the files of the pairs."""
+        return self.file is None
+
+    def called(self) -> str:
+        """Return the judge's name in the file."""
+        return self.judge
+
+    def _files(self, sources: Sequence[str]) -> Sequence[str]:
+        return sources if self.file is None else [self.file]
+
+
+class StoredSettings(JudgeSettings):
+    """Judgments that `dissensus judge` has made already."""
+
+    has_own_store = True
+
+    name: Literal["store"] = "store"
+    store: Annotated[str, Reads()]
+    """The SQLite file of judgments."""
+    judge: str = ""
+    """Its full name, or the beginning of it; may be left out where the store has one judge."""
+    votes: VoteKind = "drawn"
+    """Of a judge in mode exact: n drawn votes, the mean over such draws, or the limit of many."""
+    n: PositiveInt | None = None
+    """Judgments per pair; as many as were asked for unless given."""
+    order: Orders | None = None
+    """Use the judgments of one presentation order."""
+    temperature: PositiveFloat | None = None
+    """Of the draws of a judge in mode exact."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of the draws of a judge in mode exact."""
+    seed: int | None = None
+    """Of the draws of a judge in mode exact."""
+
+    def run(self, pairs: Pairs, store: Path, material: Material) -> Summary:
+        """Ask nothing: whatever there is, is there."""
+        from dissensus.judges.progress_display import Tally
+        from dissensus.judges.summary import Summary
+
+        return Summary(self._full_name(), self.store, len(pairs), Tally(0), seconds=0.0)
+
+    def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
+        """Recall as these settings say."""
+        return {name: getattr(self, name) for name in _CHANGEABLE}
+
+    def content(self, sources: Sequence[str]) -> list[str]:
+        """Name the judge: what it has said of which pairs counts where it is recalled."""
+        return [self._full_name()]
+
+    def stored_content(self) -> list[str]:
+        """Digest what the store has of the judge: its bytes change while it is open, and others may add to it."""
+        from dissensus.judges.store.store import JudgmentStore
+
+        with JudgmentStore(Path(self.store), create=False) as opened:
+            return [opened.digest(self._full_name())]
+
+    def store_path(self, default: Path) -> Path:
+        """Return its own store."""
+        return Path(self.store)
+
+    def vote_kind(self) -> VoteKind:
+        """Say what margins are made of."""
+        return self.votes
+
+    def called(self) -> str:
+        """Return the name that was given."""
+        return self.judge
+
+    def _full_name(self) -> str:
+        from dissensus.judges.store.query import choose_judge
+        from dissensus.judges.store.store import JudgmentStore
+
+        with JudgmentStore(Path(self.store), create=False) as opened:
+            return choose_judge(self.judge, opened)

@@ -1,0 +1,139 @@
+"""What a language model is asked: the paper's prompt, or a text template of one's own with the same named fields."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+from dissensus.errors import InputError
+from dissensus.records import Order, Pair, Text
+
+PREFIX = "Choice:"
+"""How a reply begins; in `exact` mode the answer is read off right behind it. No space after it: templates trim it."""
+
+_REQUIRED = ("prompt", "answer_0", "answer_1")
+_PERSONA = "persona"
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt with the fields ``{prompt}``, ``{answer_0}`` (shown first, as A) and ``{answer_1}`` (shown as B).
+
+    ``{persona}`` is optional: without it a persona is put in front, on a line of its own. Literal braces are doubled.
+    """
+
+    name: str
+    text: str
+
+    def render(self, pair: Pair, order: Order, persona: str = "") -> str:
+        """Fill the fields with the texts of ``pair``, response b first in order ``ba``; their edges are stripped."""
+        first, second = (pair.response_a, pair.response_b) if order == "ab" else (pair.response_b, pair.response_a)
+        values = {
+            "prompt": transcript(pair.prompt),
+            "answer_0": transcript(first),
+            "answer_1": transcript(second),
+            _PERSONA: persona,
+        }
+        filled = self._fill(values)
+        if persona and not self.has_persona:
+            filled = f"{persona}\n\n{filled}"
+        return filled.strip()
+
+    @cached_property
+    def has_persona(self) -> bool:
+        """Whether the text says where the persona goes."""
+        return any(field == _PERSONA for _, field in self._parts)
+
+    @property
+    def digest(self) -> str:
+        """Hex digits over the text: the name decides nothing."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def _parts(self) -> list[tuple[str, str | None]]:
+        """The literal texts, each with the field that follows it."""
+        return [(literal, field) for literal, field, _, _ in string.Formatter().parse(self.text)]
+
+    def _fill(self, values: Mapping[str, str]) -> str:
+        return "".join(literal + (values[field] if field else "") for literal, field in self._parts)
+
+
+def transcript(text: Text) -> str:
+    """Render a text for a judge to read: a chat of several turns as ``User: …`` and ``Assistant: …`` paragraphs.
+
+    >>> from dissensus.records import Message
+    >>> transcript((Message(role="user", content="Hi "), Message(role="assistant", content="Hello.")))
+    'User: Hi\\n\\nAssistant: Hello.'
+    """
+    if isinstance(text, str):
+        return text.strip()
+    if len(text) == 1:
+        return text[0].said.strip()
+    return "\n\n".join(f"{turn.role.capitalize()}: {turn.said.strip()}" for turn in text)
+
+
+def load_template(template: str | Path = "paper") -> Template:
+    """Read a template by the name of a shipped one (``paper``, ``people``) or from a text file, and check its fields.
+
+    Raises:
+        InputError: there is no such template, or a field is missing, unknown, repeated or formatted, or the text does
+            not ask for replies that begin with ``Choice:``.
+    """
+    name = str(template)
+    if name in templates():
+        return Template(name, _read(_folder() / f"{name}.txt", name))
+    path = Path(template)
+    if not path.is_file():
+        raise InputError(f"--template {name}: no such template; give a text file or one of: {', '.join(templates())}")
+    text = _read(path, name)
+    _check(text, name)
+    return Template(path.stem, text)
+
+
+def templates() -> list[str]:
+    """List the templates that come with the package."""
+    return sorted(f.name.removesuffix(".txt") for f in _folder().iterdir() if f.name.endswith(".txt"))
+
+
+def _folder() -> resources.abc.Traversable:
+    return resources.files("dissensus.judges") / "templates"
+
+
+def _read(path: Path | resources.abc.Traversable, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--template {name}: cannot be read ({error}); give a text file in UTF-8") from error
+
+
+def _check(text: str, name: str) -> None:
+    try:
+        parts = list(string.Formatter().parse(text))
+    except ValueError as error:
+        raise InputError(f"{name}: {error}; write a literal brace twice: {{{{ or }}}}") from error
+    fields = [field for _, field, _, _ in parts if field is not None]
+    for _, field, form, conversion in parts:
+        if field is not None and (field not in (*_REQUIRED, _PERSONA) or form or conversion):
+            raise InputError(f"{name}: unknown field {{{field}}}; {_hint(field)}")
+    for field in _REQUIRED:
+        if fields.count(field) != 1:
+            found = "no field" if field not in fields else f"{fields.count(field)} times the field"
+            raise InputError(
+                f"{name}: {found} {{{field}}}; a template has {{prompt}}, {{answer_0}} and {{answer_1}} once each"
+            )
+    if PREFIX.casefold() not in text.casefold():
+        raise InputError(
+            f"{name}: does not ask for a reply of the form '{PREFIX} A' or '{PREFIX} B', which is what is read; say so"
+        )
+
+
+def _hint(field: str) -> str:
+    close = difflib.get_close_matches(field, [*_REQUIRED, _PERSONA], n=1)
+    known = "known: {prompt}, {answer_0}, {answer_1} and, optionally, {persona}"
+    return f"did you mean {{{close[0]}}}?" if close else f"{known}; write a literal brace twice"

@@ -1,0 +1,150 @@
+"""A causal language model from a folder or the Hub: checked, loaded, and identified by its content."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dissensus.errors import InputError, JudgeError, MissingDependencyError
+from dissensus.files.source import print_notice
+from dissensus.hashing import digest_of, file_digest
+from dissensus.judges.base import JsonObject
+from dissensus.judges.language.settings import Dtype
+from dissensus.text.encoder import best_device, has_bfloat16, quiet_transformers
+from dissensus.text.pretrained import check_weights, explained, locate
+
+_DECIDING = ["config.json", "generation_config.json", "tokenizer*", "chat_template*", "special_tokens_map.json"]
+_DECIDING += ["added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken"]
+_UNBOUNDED = 10**9
+"""Tokenizers without a limit say so with an enormous one."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded model with its tokenizer, and what decides its answers."""
+
+    model: Any
+    tokenizer: Any
+    identity: JsonObject
+    context: int | None
+    vocabulary: int
+    """Tokens that the model gives logits for, perhaps more than the tokenizer has."""
+    stops: tuple[int, ...]
+    """Tokens that end a reply."""
+
+
+def load_language_model(
+    name: str, *, revision: str | None = None, device: str | None = None, dtype: Dtype = "auto"
+) -> LanguageModel:
+    """Load a folder or a Hub id; ``device`` ``auto`` is all devices that there are.
+
+    ``dtype`` ``auto`` is that of the weights, or float32 on a processor that does not compute in it: it would take a
+    minute for what takes a second. What it is becomes part of the model's identity.
+
+    Raises:
+        InputError: there is no such model, or it is no causal language model.
+        MissingDependencyError: torch or transformers is not installed.
+    """
+    for package in ("torch", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(package, extra="train", need="the judge local")
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    with quiet_transformers():
+        config, tokenizer, origin = load_parts(name, revision=revision)
+        revision = origin.get("revision", revision)
+        with explained(f"--model {name}: cannot be loaded", "give another model"):
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                name,
+                config=config,
+                revision=revision,
+                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                device_map="auto" if device == "auto" else None,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **locate(name, revision=revision),
+            )
+            check_weights(model, loading)
+    model.eval().requires_grad_(False)
+    if device != "auto":
+        device = device or best_device()
+        # Float16 has even fewer instructions: of the processors with these, all have bfloat16.
+        if dtype == "auto" and model.dtype in (torch.bfloat16, torch.float16) and not has_bfloat16(device):
+            weights = str(model.dtype).removeprefix("torch.")
+            print_notice(
+                f"{name}: its weights are {weights}, which this processor only emulates, so it runs in float32, "
+                "in twice the memory; --dtype bfloat16 emulates all the same"
+            )
+            model.float()
+        model.to(device)
+    identity = {**origin, "dtype": str(model.dtype).removeprefix("torch.")}
+    stops = _stops(model, tokenizer)
+    # What generate is not told it would take from here: Llama 3 says temperature 0.6 and top-p 0.9.
+    model.generation_config = GenerationConfig(eos_token_id=list(stops), pad_token_id=stops[0])
+    vocabulary = model.get_output_embeddings().weight.shape[0]
+    return LanguageModel(model, tokenizer, identity, context_of(config, tokenizer), vocabulary, stops)
+
+
+def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, JsonObject]:
+    """Load configuration and tokenizer, and say which model it is: by the content of a folder, or by id and commit.
+
+    Raises:
+        InputError: there is no such model, or it is no causal language model.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    remedy = "give a folder with config.json, weights and a tokenizer, or the id of a model on the Hub"
+    with explained(f"--model {name}: no such model", remedy):
+        options = {"revision": revision, **locate(name, revision=revision)}
+        config = AutoConfig.from_pretrained(name, **options)
+    _check_causal(name, config)
+    with explained(f"--model {name}: no such model", remedy):
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", **options)
+    if Path(name).is_dir():
+        return config, tokenizer, {"model": "folder", "digest": folder_digest(Path(name))}
+    return config, tokenizer, {"model": name, "revision": config._commit_hash or revision or "main"}
+
+
+def folder_digest(folder: Path) -> str:
+    """Hash what decides a model's answers: weights, configuration and tokenizer; 32 hex digits.
+
+    Raises:
+        InputError: the folder has no weights.
+    """
+    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    if not weights:
+        raise InputError(f"--model {folder}: no weights; expected *.safetensors, as save_pretrained writes them")
+    others = {path for pattern in _DECIDING for path in folder.glob(pattern) if path.is_file()}
+    files = (*weights, *sorted(others))
+    return digest_of(path.name.encode() + b"\0" + file_digest(path) for path in files)
+
+
+def context_of(config: Any, tokenizer: Any) -> int | None:
+    """Tokens that a prompt and its reply may have together; None where neither configuration nor tokenizer says."""
+    text = config.get_text_config(decoder=True)
+    limits = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    limits += [tokenizer.model_max_length if tokenizer.model_max_length < _UNBOUNDED else None]
+    return min((int(limit) for limit in limits if limit), default=None)
+
+
+def _check_causal(name: str, config: Any) -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    built = config.architectures or []
+    if config.is_encoder_decoder or (built and not known.intersection(built)):
+        kind = ", ".join(built) or config.model_type
+        raise InputError(f"--model {name}: not a causal language model ({kind}); give one that writes text")
+
+
+def _stops(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    stops = model.generation_config.eos_token_id
+    stops = set(stops) if isinstance(stops, list) else {stops}
+    with explained("the model's end-of-text token", "fix eos_token_id in its generation_config.json"):
+        stops = {int(stop) for stop in (*stops, tokenizer.eos_token_id) if stop is not None}
+    if not stops:
+        raise JudgeError("the model names no end-of-text token, so its replies would not end; set eos_token_id")
+    return tuple(sorted(stops))

@@ -1,0 +1,38 @@
+"""Position bias of judges, from all that a store has of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from dissensus.judges.language.choice_distribution import verdict_probabilities
+from dissensus.judges.store.store import JudgmentStore
+from dissensus.stats.agreement import position_bias as statistics
+from dissensus.stats.agreement.position_bias import PositionBias
+
+
+def position_bias(store: JudgmentStore, judge: str, *, temperature: float = 1.0, top_p: float = 1.0) -> PositionBias:
+    """Measure the position bias of a judge, pairs under one persona compared with themselves in the other order.
+
+    The winner of an order is the majority of its votes, or the more probable verdict of its choice distribution at the
+    given temperature and top-p; an even split has none.
+    """
+    return statistics.position_bias(chain(_votes(store, judge), _distributions(store, judge, temperature, top_p)))
+
+
+def _votes(store: JudgmentStore, judge: str) -> Iterator[statistics.Verdicts]:
+    rows = store.rows(
+        "SELECT pair_id, content, persona, shown, SUM((choice = 'a') + 0.5 * (choice = 'tie')), "
+        "SUM((choice = 'b') + 0.5 * (choice = 'tie')) FROM judgments "
+        "WHERE judge = ? AND choice IS NOT NULL GROUP BY pair_id, content, persona, shown "
+        "ORDER BY pair_id, content, persona, shown",
+        (judge,),
+    )
+    return (((pair, content, persona), shown, a, b) for pair, content, persona, shown, a, b in rows)
+
+
+def _distributions(store: JudgmentStore, judge: str, temperature: float, top_p: float) -> Iterator[statistics.Verdicts]:
+    for view in store.distributions(judge=judge):
+        shares = verdict_probabilities(view.distribution, temperature=temperature, top_p=top_p)
+        a, b = (shares.a, shares.b) if view.order == "ab" else (shares.b, shares.a)
+        yield (view.pair_id, view.content, view.persona), view.order, a, b

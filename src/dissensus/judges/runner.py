@@ -1,0 +1,338 @@
+"""The engine of all judges: what is planned and the store lacks is asked, and every answer is on disk before it counts.
+
+Nothing is asked or paid for twice, wherever a run was killed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
+
+from dissensus.errors import InputError
+from dissensus.judges.job import ALL_CUT, AskedJudge, AskingOptions, Job, Rows
+from dissensus.judges.language.messages import Answer, Ask, BatchBackend, Sampling, ServerBackend, Usage
+from dissensus.judges.language.plan import LanguageJudge
+from dissensus.judges.position_bias import position_bias
+from dissensus.judges.progress_display import Display, Tally
+from dissensus.judges.server.concurrency import ask_concurrently
+from dissensus.judges.store.attempts import Attempt, Ledger, spent
+from dissensus.judges.store.keys import content_of, judgment_key
+from dissensus.judges.store.store import JudgmentStore
+from dissensus.judges.summary import INTERRUPTED, Summary
+from dissensus.judges.writers import BufferedWriter
+from dissensus.records import Judgment, Order, Pair
+
+_DEFAULTS = AskingOptions()
+_TRIAL = 8
+"""Pairs whose choice distributions decide whether an exact run goes on as one."""
+
+
+class Pairs(Protocol):
+    """Pairs that can be counted and iterated over again and again: a list, or a file that is read each time."""
+
+    def __len__(self) -> int:
+        """Count them."""
+
+    def __iter__(self) -> Iterator[Pair]:
+        """Go through them."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One judgment to be made: of which pair, the how-manyth, and which response is shown first."""
+
+    pair: Pair
+    sample: int
+    order: Order = "ab"
+
+
+class Judge(Protocol):
+    """Whoever answers questions about pairs, and is no language model."""
+
+    @property
+    def name(self) -> str:
+        """``NAME-`` and 8 hex digits over everything that decides the answers, apart from the question itself."""
+
+    def questions(self, pair: Pair) -> Sequence[Question]:
+        """List the judgments to be made of a pair."""
+
+    def answer(self, questions: Sequence[Question]) -> Iterator[Judgment]:
+        """Answer, in any order, in the pair's own terms (the order shown is undone here).
+
+        A question that fails is left out, and so is asked again in the next run; a reply that names no winner is a
+        judgment without a choice.
+        """
+
+
+def judge_pairs(pairs: Iterable[Pair], judge: Judge, store: JudgmentStore, *, progress: bool = True) -> Summary:
+    """Have ``judge`` answer every question about ``pairs`` that ``store`` holds no answer to.
+
+    Judgments are written a few times a second, so a run that is killed loses that much and goes on from there.
+
+    Raises:
+        InputError: two pairs have one id.
+        JudgeError: the judge cannot judge these pairs.
+    """
+    start = time.monotonic()
+    pairs = list(pairs)
+    _check_ids(pairs)
+    planned = _Questions(judge)
+    wanted = sum(len(judge.questions(pair)) for pair in pairs)
+    # All at once: a member of a committee is trained for as many pairs as it votes on.
+    run = _run(pairs, planned, planned, store, AskingOptions(progress=progress), wanted, window=len(pairs))
+    if not run.stopped:
+        run.tally.failed = wanted - run.tally.made - run.tally.reused
+    notes = tuple(getattr(judge, "notes", ()))
+    seconds = time.monotonic() - start
+    return Summary(
+        judge.name,
+        str(store.path),
+        len(pairs),
+        run.tally,
+        seconds,
+        stored=store.judges().get(judge.name, 0),
+        stopped=run.stopped,
+        notes=notes,
+    )
+
+
+def ask_model(
+    pairs: Pairs,
+    judge: LanguageJudge,
+    backend: BatchBackend | ServerBackend,
+    store: JudgmentStore,
+    options: AskingOptions = _DEFAULTS,
+) -> Summary:
+    """Have a language model answer whatever ``store`` does not have of ``judge``'s plan for ``pairs``.
+
+    Pairs are read as a stream, and may be a million. Ctrl-C (once) finishes what is in flight; so does reaching the
+    most that may be spent. Where the first few pairs show that in mode ``exact`` the model would hardly ever write the
+    prefix, the whole run is one of mode ``sample``.
+
+    Args:
+        pairs: may be read from a file each time they are iterated over.
+        judge: what to ask, and under which name to keep the answers.
+        backend: the model.
+        store: where the answers go.
+        options: how to ask.
+
+    Raises:
+        JudgeError: the model cannot be asked (wrong key, server gone, …). What was answered is kept.
+    """
+    start = time.monotonic()
+    judge = judge.as_begun(store)
+    counted = [judge.name]
+    trial = _Run(Tally(0))
+    if judge.config.mode == "exact" and not options.force_prefix:
+        counted.append(judge.with_mode("sample").name)
+        judge, trial = _after_trial(list(itertools.islice(pairs, _TRIAL)), judge, backend, store, options, counted)
+    run = trial
+    if not trial.stopped:
+        run = _run_model(pairs, judge, backend, store, options, counted)
+        run.tally.include(trial.tally, judgments=judge.config.mode == "exact")
+    config = judge.config
+    at = {"temperature": config.temperature, "top_p": config.top_p} if config.mode == "exact" else {}
+    summary = Summary(
+        judge.name,
+        str(store.path),
+        len(pairs),
+        run.tally,
+        0.0,
+        stored=store.judges().get(judge.name, 0),
+        mode=config.mode,
+        cost=spent(store, *counted).cost,
+        stopped=run.stopped,
+        most_tokens=config.max_tokens,
+        bias=position_bias(store, judge.name, **at),
+    )
+    return replace(summary, nothing_judged=_nothing_judged(summary, store), seconds=time.monotonic() - start)
+
+
+def _nothing_judged(summary: Summary, store: JudgmentStore) -> str:
+    """Say why a run leaves the store without any verdict of its judge; empty where there is one, or nobody asked."""
+    tally = summary.tally
+    if not tally.wanted or tally.elsewhere or store.has_verdict(summary.judge):
+        return ""
+    replies = tally.made + tally.reused
+    reasons = (
+        (replies, f"none of the {replies:,} replies names a winner"),
+        (tally.refused, "the server refused all of it"),
+        (tally.too_long, "no prompt fits into the context"),
+        (tally.failed, f"no question was answered, the last one because: {tally.failed_because}"),
+    )
+    why = next((words for count, words in reasons if count), summary.stopped or "no reply came")
+    return f"{summary.judge}: nothing was judged: {why}"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What came of asking: counts, and why it stopped early, if it did."""
+
+    tally: Tally
+    stopped: str = ""
+
+
+class _Questions:
+    """A judge that is no language model, as the engine plans and asks it; keys have the pair's id."""
+
+    sampling = context = None
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self.name = judge.name
+        self.identity = {"judge": judge.name}
+
+    def keys(self, pair: Pair) -> list[bytes]:
+        return [self._key(question) for question in self._judge.questions(pair)]
+
+    def asks(self, pair: Pair, missing: set[bytes]) -> Iterator[Ask]:
+        for question in self._judge.questions(pair):
+            if (key := self._key(question)) in missing:
+                yield Ask(key, pair, question.order, "", samples=(question.sample,), keys=(key,))
+
+    def ask_for(self, ask: Ask, samples: tuple[int, ...]) -> Ask:
+        return replace(ask, samples=samples)
+
+    def prompt(self, pair: Pair, order: Order, persona: str) -> str:
+        return ""
+
+    def answer(self, asks: Sequence[Ask], sampling: Sampling | None) -> Iterator[Answer]:
+        by_question = {(ask.pair.id, *ask.samples, ask.order): ask for ask in asks}
+        for judgment in self._judge.answer([Question(ask.pair, ask.samples[0], ask.order) for ask in asks]):
+            yield Answer(by_question[judgment.pair_id, judgment.sample, judgment.order], judgments=(judgment,))
+
+    def rows(self, answer: Answer) -> Rows:
+        return Rows([(answer.ask.key, content_of(answer.ask.pair), judgment) for judgment in answer.judgments])
+
+    def count(self, answer: Answer, rows: Rows, tally: Tally) -> None:
+        tally.count_judgments(answer.judgments)
+
+    def _key(self, question: Question) -> bytes:
+        return judgment_key(self.name, question.pair, question.sample, question.order)
+
+
+def _check_ids(pairs: Sequence[Pair]) -> None:
+    seen: set[str] = set()
+    for pair in pairs:
+        if pair.id in seen:
+            raise InputError(f"pair {pair.id!r} comes twice; judgments are joined by id, so give each pair its own")
+        seen.add(pair.id)
+
+
+def _after_trial(
+    pairs: list[Pair],
+    judge: LanguageJudge,
+    backend: BatchBackend | ServerBackend,
+    store: JudgmentStore,
+    options: AskingOptions,
+    counted: Sequence[str],
+) -> tuple[LanguageJudge, _Run]:
+    """Ask about a few pairs, and return the judge that the run is to be one of, and what the trial came to."""
+    trial = _run_model(pairs, judge, backend, store, replace(options, progress=False), counted)
+    found = [row.distribution for row in store.distributions(judge=judge.name, pairs=pairs)]
+    config = judge.config
+    forced = sum(one.is_forced(temperature=config.temperature, top_p=config.top_p) for one in found)
+    if trial.stopped or forced >= len(found) / 2:
+        return judge, trial
+    with Display(Tally(0), judge.name, progress=options.progress) as display:
+        display.say(
+            f"{judge.name}: in {len(found) - forced} of {len(found)} choice distributions the model would not surely "
+            "begin its reply with 'Choice:', so the probabilities behind it are not those of sampled replies; "
+            "sampling replies instead (--force-prefix keeps to exact)"
+        )
+    return judge.with_mode("sample"), trial
+
+
+def _run_model(
+    pairs: Pairs,
+    judge: LanguageJudge,
+    backend: BatchBackend | ServerBackend,
+    store: JudgmentStore,
+    options: AskingOptions,
+    counted: Sequence[str],
+) -> _Run:
+    store.register(judge.name, judge.settings())
+    example = next(iter(pairs), None)
+    wanted = len(pairs) * (len(judge.keys(example)) if example else 0)
+    ledger = Ledger(store, judge.name)
+    return _run(pairs, judge, backend, store, options, wanted, ledger=ledger, counted=counted)
+
+
+def _run(
+    pairs: Iterable[Pair],
+    judge: AskedJudge,
+    backend: BatchBackend | ServerBackend,
+    store: JudgmentStore,
+    options: AskingOptions,
+    wanted: int,
+    *,
+    window: int | None = None,
+    ledger: Ledger | None = None,
+    counted: Sequence[str] = (),
+) -> _Run:
+    """Ask for whatever is planned and missing. Without a ledger no attempts are kept: nothing is lost with them."""
+    tally = Tally(wanted)
+    with (
+        nullcontext() if ledger is None else ledger.running(take_over=options.take_over),
+        Display(tally, judge.name, progress=options.progress) as display,
+    ):
+        job = Job(judge, store, ledger, options, tally, display, counted)
+        if inspect.iscoroutinefunction(backend.answer):
+            return _Run(tally, ask_concurrently(pairs, job, cast(ServerBackend, backend)))
+        return _Run(tally, _ask_in_batches(job.windows(pairs, window), job, cast(BatchBackend, backend)))
+
+
+def _ask_in_batches(windows: Iterable[list[Ask]], job: Job, backend: BatchBackend) -> str:
+    """Ask a judge in this process, window by window; returns why it stopped early."""
+    with _interrupts() as interrupted:
+        for asks in windows:
+            _answer(asks, job, backend, interrupted)
+            if interrupted():
+                return INTERRUPTED
+            if job.tally.hopeless and not job.has_verdict():
+                return ALL_CUT
+    return ""
+
+
+def _answer(asks: list[Ask], job: Job, backend: BatchBackend, interrupted: Callable[[], bool]) -> None:
+    if not asks:
+        return
+    claims = job.write([], [(ask, Usage(), 0.0) for ask in asks])
+    claimed = {ask.key: attempt for ask, attempt in zip(asks, claims, strict=True) if attempt is not None}
+    job.tally.elsewhere += len(asks) - len(claimed)
+    writer = BufferedWriter(job)
+    try:
+        for outcome in backend.answer([ask for ask in asks if ask.key in claimed], job.judge.sampling):
+            attempt = Attempt(claimed[outcome.ask.key], "answered", Usage(), 0.0, 0.0)
+            writer.keep(job.rows(outcome, attempt), outcome)
+            if interrupted():
+                break
+    finally:
+        writer.flush()
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C ask for an end instead of making one; the second one makes it."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: object) -> None:
+        seen.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, before)

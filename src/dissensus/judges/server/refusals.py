@@ -1,0 +1,70 @@
+"""Refusals whose reason is not known yet: this prompt, or every prompt. Others that pass, or a plain question, tell."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from dissensus.hashing import framed_digest
+from dissensus.judges.job import AskedJudge
+from dissensus.judges.language.messages import Ask, AskError
+from dissensus.judges.store.attempts import Attempt
+from dissensus.records import Pair
+
+IN_A_ROW = 20
+"""Questions that fail for good, one after the other, before a plain one is asked to see whether any is answered."""
+_PLAIN = Pair(
+    id="a plain question",
+    prompt="What colour is the sky on a clear day?",
+    response_a="It is blue.",
+    response_b="It is green.",
+)
+
+
+class Suspects:
+    """What was refused since the last answer, and how many questions failed for good since."""
+
+    def __init__(self) -> None:
+        self.in_a_row = 0
+        self._attempts: list[tuple[float, Attempt]] = []
+        self._last = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._attempts)
+
+    def add(self, attempt: Attempt | None) -> None:
+        """Count a question that failed for good; with its attempt, as it is to be kept, where it was refused."""
+        self.in_a_row += 1
+        self._last = time.monotonic()
+        if attempt is not None:
+            self._attempts.append((self._last, attempt))
+
+    def cleared(self, sent: float) -> list[Attempt]:
+        """Return the refusals that are about their prompts, since another one was answered that was sent after them.
+
+        Args:
+            sent: when that one was sent, by `time.monotonic`: it says nothing of what the server does since.
+        """
+        cleared = [attempt for at, attempt in self._attempts if at < sent]
+        self._attempts = [(at, attempt) for at, attempt in self._attempts if at >= sent]
+        if self._last < sent:
+            self.in_a_row = 0
+        return cleared
+
+
+def plain_question(judge: AskedJudge, like: Ask) -> Ask:
+    """Make an ask that nobody has a reason to refuse, and that wants as much as another one does; it is kept nowhere.
+
+    Its key is its own: each run has to see for itself whether it is answered, whatever another one has in flight.
+    """
+    key = framed_digest(judge.name, "plain", os.urandom(8).hex())
+    prompt = judge.prompt(_PLAIN, like.order, like.persona)
+    return Ask(key, _PLAIN, like.order, prompt, like.persona, like.samples)
+
+
+def given_up(error: AskError, in_a_row: int) -> str:
+    """Say that nothing is answered any more."""
+    return (
+        f"{in_a_row} questions in a row failed for good, the last one because: {error}. A plain question fails too. "
+        "What was answered is kept; fix the server and run the same command again"
+    )

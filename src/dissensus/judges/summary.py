@@ -1,0 +1,138 @@
+"""The summary of a run of a judge: counts, cost, and what the order of the responses does to its verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dissensus.errors import JudgeError
+from dissensus.judges.progress_display import Tally
+from dissensus.stats.agreement.position_bias import PositionBias
+
+INTERRUPTED = "interrupted"
+"""Why a run stopped that somebody stopped."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run of a judge did."""
+
+    judge: str
+    """The judge whose name the judgments bear; that of mode ``sample`` where an exact run fell back to it, and that of
+    version 0.1 where the store was begun by it."""
+    store: str
+    pairs: int
+    tally: Tally
+    seconds: float
+    stored: int = 0
+    """Judgments, or choice distributions, that the store has of the judge."""
+    mode: str = ""
+    """Of a language model: ``sample`` or ``exact``."""
+    cost: float = 0.0
+    """Dollars that the judge took in this store, over all runs, lost attempts at their estimate; of a run of mode
+    ``exact`` with what the same judge took in mode ``sample``, in which it may go on."""
+    stopped: str = ""
+    """Why the run ended before everything was asked; empty where it did not."""
+    nothing_judged: str = ""
+    """Why the run leaves the store without any verdict of its judge; empty where there is one, or nobody asked."""
+    most_tokens: int = 0
+    """Of a reply of a language model."""
+    bias: PositionBias | None = None
+    """What the order does to the verdicts of a language model, over all that the store has of it."""
+    notes: tuple[str, ...] = ()
+    """What else is to be known of the judge."""
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether somebody stopped it."""
+        return self.stopped == INTERRUPTED
+
+    def check_complete(self) -> None:
+        """Refuse a run that left questions open.
+
+        Raises:
+            JudgeError: says why, and what to do.
+            KeyboardInterrupt: it was interrupted.
+        """
+        tally = self.tally
+        if self.was_interrupted:
+            raise KeyboardInterrupt
+        if self.stopped or tally.failed or tally.elsewhere:
+            because = f", the last one because: {tally.failed_because}" if tally.failed_because else ""
+            why = self.stopped or f"{tally.failed + tally.elsewhere} questions were not answered{because}"
+            raise JudgeError(f"{self.judge}: {why}; what was answered is kept, run the same command again to go on")
+        if self.nothing_judged:
+            raise JudgeError(self.nothing_judged)
+
+    def counts(self) -> dict[str, int | float | str]:
+        """List what a record of the run keeps."""
+        names = ("made", "reused", "invalid", *(("too_long", "refused", "cut", "cut_short") if self.mode else ()))
+        found = {name: round(getattr(self.tally, name)) for name in names}
+        model: dict[str, float | str] = {"mode": self.mode, "cost": round(self.cost, 4)} if self.mode else {}
+        return {"judge": self.judge, **found, **model, "stored": self.stored}
+
+    def lines(self) -> list[str]:
+        """Say what the run did, one thing a line."""
+        tally = self.tally
+        what = " choice distributions" if self.mode == "exact" else ""
+        is_open = tally.failed or tally.too_long or tally.refused or self.stopped
+        rows = [
+            ("judge", self.judge),
+            ("mode", self.mode),
+            ("pairs", f"{self.pairs:,}"),
+            (
+                "judgments",
+                f"{tally.made:,} new{what}, {tally.reused:,} already in {self.store}"
+                if tally.made or is_open
+                else f"nothing new: {self.store} has all {tally.reused:,}{what}",
+            ),
+            ("invalid", tally.invalid and f"{tally.invalid_share:.1%} of the new ones name no winner"),
+            ("cut", self._cut()),
+            ("position", "" if self.bias is None else self.bias.in_words()),
+            (
+                "unforced",
+                tally.unforced
+                and f"{tally.unforced:,} of the new choice distributions: the model would not surely begin with "
+                "'Choice:', so they may differ from sampled replies (--mode sample asks for these)",
+            ),
+            (
+                "too long",
+                tally.too_long
+                and f"{tally.too_long:,} prompts, which were not cut: {', '.join(tally.too_long_pairs)}"
+                + (", …" if tally.too_long > len(tally.too_long_pairs) else ""),
+            ),
+            ("refused", self._refused()),
+            (
+                "elsewhere",
+                tally.elsewhere and f"{tally.elsewhere:,} requests were left to another run; run this again to be sure",
+            ),
+            (
+                "failed",
+                tally.failed
+                and f"{tally.failed:,} were not answered"
+                + (f", the last one because: {tally.failed_because}" if tally.failed_because else "")
+                + "; run the same command again",
+            ),
+            (
+                "requests",
+                tally.attempts
+                and f"{tally.attempts:,}, {tally.retries:,} of them failed and were repeated; "
+                f"{tally.prompt_tokens:,} + {tally.completion_tokens:,} tokens",
+            ),
+            ("cost", self.cost and f"${self.cost:,.4f} of this judge in this store so far"),
+            *(("label", note) for note in self.notes),
+            ("seconds", f"{self.seconds:.1f}"),
+            ("stopped", self.stopped and f"{self.stopped}; everything that was answered is kept"),
+        ]
+        return [f"{name:<10} {text}" for name, text in rows if text]
+
+    def _cut(self) -> str:
+        tally = self.tally
+        short = f", {tally.cut_short:,} of them before they named a winner; give more with --max-tokens"
+        ends = f"replies ended at {self.most_tokens:,} tokens or before their end{short if tally.cut_short else ''}"
+        return f"{tally.cut:,} {ends}" if tally.cut else ""
+
+    def _refused(self) -> str:
+        tally = self.tally
+        earlier = tally.refused - tally.refused_new
+        again = f", {earlier:,} of them in an earlier run (--ask-refused asks again)" if earlier else ""
+        return f"{tally.refused:,} by the server{again}: {', '.join(tally.refused_pairs)}" if tally.refused else ""

@@ -1,0 +1,228 @@
+"""What a report shows: everything that a run's folder holds by now, and the names of what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from dissensus.errors import EvaluationError, InputError
+from dissensus.evaluation.join import Joined, join
+from dissensus.records import Margin, Metric, Pair, Prediction
+from dissensus.reports.folder.load_files import (
+    Log,
+    read_judgments,
+    read_log,
+    read_margins,
+    read_metrics,
+    read_pairs,
+    read_predictions,
+    read_text,
+)
+from dissensus.reports.folder.loose_files import find_loose, find_scorecard
+from dissensus.reports.folder.safe_folder import RunFolder
+from dissensus.reports.judge_data import Judged, Sources, load_judged
+from dissensus.run_records import NOTHING_NOTED, JudgeCounts, RunManifest, SettingsRecord, read_manifest
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run, loaded; each part may be missing while the run is unfinished."""
+
+    name: str
+    manifest: RunManifest = NOTHING_NOTED
+    """What the study has noted; nothing where the verbs have run by themselves."""
+    config: str = ""
+    """The resolved settings, as YAML."""
+    metrics: Sequence[Metric] = ()
+    joined: Joined | None = None
+    """Votes and predictions of the test pairs."""
+    predictions: Sequence[Prediction] = ()
+    """What ``joined`` was made from, with the rewards."""
+    training: Sequence[Pair] = ()
+    """The training pairs, with the votes that training did not see."""
+    judged: Judged = field(default_factory=Judged)
+    margins: Sequence[Margin] = ()
+    logs: Mapping[str, Mapping[str, Log]] = field(default_factory=dict)
+    """For each model and seed the rows of its training log."""
+    missing: Sequence[str] = ()
+    """What the folder lacks, in words."""
+    refused: Sequence[str] = ()
+    """What was not read because it leads out of the folder or is no plain file; in ``missing`` too."""
+    folder: str = ""
+    """Where it was loaded from."""
+
+    @property
+    def settings(self) -> SettingsRecord:
+        """The settings that the manifest has noted."""
+        return self.manifest.settings
+
+    @property
+    def predicted_files(self) -> Collection[str] | None:
+        """The files of predictions of the models that the settings name; None where they name none."""
+        names = [*self.settings.models, *self.settings.pretrained]
+        return {f"predictions/{name}.parquet" for name in names} or None
+
+    @property
+    def log_files(self) -> Collection[str] | None:
+        """The training logs of the models and seeds that the settings name; None where they name none."""
+        models, seeds = self.settings.models, self.settings.seeds
+        return {f"models/{name}/seed-{seed}/training.jsonl" for name in models for seed in seeds} or None
+
+    @property
+    def judged_files(self) -> Collection[str] | None:
+        """The files of judgments of test pairs that stages have written; None where there are no settings."""
+        return None if self.manifest.config is None else {path for one in self.manifest.stages for path in one.outputs}
+
+    @property
+    def level(self) -> float:
+        """The coverage of the intervals: as set, or what is used where nothing is."""
+        return self.settings.evaluation.level
+
+
+def load_run(path: Path, *, store: Path | None = None) -> RunData:
+    """Load what a study's folder holds, or one with what the verbs of an evaluation wrote.
+
+    Of the latter, ``scores.json`` and what belongs to it are found by content. Nothing outside of the folder is read,
+    whatever its links and settings say, and nothing in it is written.
+
+    Args:
+        path: the folder.
+        store: the judgments, where they are in another place.
+
+    Raises:
+        InputError: the folder is no run folder, or a file in it cannot be read.
+    """
+    folder = RunFolder(path)
+    run = _of_study(folder, store) if _is_study(folder) else _of_verbs(folder, store)
+    return replace(run, missing=[*run.missing, *folder.refused], refused=folder.refused, folder=str(path))
+
+
+def _is_study(folder: RunFolder) -> bool:
+    """Tell whether a study has run here, or begun; its YAML alone may lie beside what the verbs wrote."""
+    if folder.file("manifest.json") is not None:
+        return True
+    return folder.file("study.yaml") is not None and (folder.has_folder("pairs") or find_scorecard(folder) is None)
+
+
+def _of_verbs(folder: RunFolder, store: Path | None) -> RunData:
+    found = find_loose(folder)
+    if found is None:
+        raise InputError(
+            f"{folder.path}: neither manifest.json nor study.yaml is here, nor scores.json, so this is not a run"
+            f"{''.join(f' ({words})' for words in folder.refused[:1])}; give the folder that 'dissensus study --out' "
+            "wrote, or one with what 'dissensus evaluate' wrote"
+        )
+    joined = None
+    if found.pairs and found.predictions:
+        joined = _join(folder.path, found.pairs, found.predictions, calibrated=found.calibrated)
+    return RunData(
+        name=folder.path.resolve().name,
+        metrics=found.metrics,
+        joined=joined,
+        predictions=found.predictions,
+        training=found.training,
+        judged=_judged(folder, Sources(store or found.store, found.judgments), found.training, found.pairs),
+        margins=found.margins,
+        logs=found.logs,
+        missing=found.missing,
+    )
+
+
+def _of_study(folder: RunFolder, store: Path | None) -> RunData:
+    missing: list[str] = []
+
+    def part(name: str, what: str, read: Callable[[Path], _T]) -> _T | None:
+        if (path := folder.file(name)) is not None:
+            return read(path)
+        missing.append(f"{what} ({name})")
+        return None
+
+    def own(pattern: str, named: Collection[str] | None) -> list[Path]:
+        found = folder.find(pattern)
+        # What an earlier run left here is of other models, and maybe of other pairs.
+        others = [name for name in found if named is not None and name not in named]
+        missing.extend(f"{name}: left aside, as the study does not name it (any more)" for name in others)
+        return [folder.path / name for name in found if name not in others]
+
+    manifest = part("manifest.json", "the manifest", read_manifest) or NOTHING_NOTED
+    config = part("study.yaml", "the settings", read_text) or ""
+    margins = part("margins.parquet", "the margins", read_margins) or []
+    noted = RunData(name="", manifest=manifest)
+    if not folder.has_folder("models"):
+        missing.append("the trained models (models)")
+    pairs = part("pairs/test.parquet", "the test pairs", read_pairs)
+    if not folder.has_folder("predictions"):
+        missing.append("the predictions (predictions)")
+    predictions = read_predictions(own("predictions/*.parquet", noted.predicted_files))
+    missing += _untrained(folder, noted)
+    metrics = part("scores.json", "the scores", read_metrics) or []
+    training = read_pairs(gold) if (gold := folder.file("pairs/train_votes.parquet")) else []
+    judged = store or folder.file("judgments.db")
+    if judged is None:
+        missing.append(_no_store(noted))
+    judgments = read_judgments(own("judged/*.parquet", noted.judged_files))
+    sources = Sources(judged, judgments, manifest.counts("judge", JudgeCounts).judge)
+    return RunData(
+        name=manifest.name or folder.path.resolve().name,
+        manifest=manifest,
+        config=config,
+        metrics=metrics,
+        joined=_join(folder.path, pairs, predictions) if pairs and predictions else None,
+        predictions=predictions,
+        training=training,
+        judged=_judged(folder, sources, training, pairs or [], noted.level),
+        margins=margins,
+        logs=_logs(folder, own("models/*/seed-*/training.jsonl", noted.log_files)),
+        missing=missing,
+    )
+
+
+def _judged(
+    folder: RunFolder, sources: Sources, training: Sequence[Pair], test: Sequence[Pair], level: float = 0.95
+) -> Judged:
+    try:
+        return load_judged(sources, training, test, level=level)
+    except EvaluationError as error:
+        raise InputError(f"{folder.path}: {error}") from error
+
+
+def _no_store(run: RunData) -> str:
+    named = run.settings.judge and run.settings.judge.store
+    elsewhere = f"; the settings name {named}, which is read where --store gives it" if named else ""
+    return f"the judgments (judgments.db{elsewhere})"
+
+
+def _logs(folder: RunFolder, paths: Iterable[Path]) -> dict[str, dict[str, Log]]:
+    logs: dict[str, dict[str, Log]] = {}
+    for path in paths:
+        _, model, seed, _ = path.relative_to(folder.path).parts
+        logs.setdefault(model, {})[seed.removeprefix("seed-")] = read_log(path)
+    return logs
+
+
+def _untrained(folder: RunFolder, run: RunData) -> list[str]:
+    """Name the models of the settings that are not trained, or have not predicted, by now."""
+    wanted = [
+        (f"the model {name}, seed {seed}", f"models/{name}/seed-{seed}")
+        for name in run.settings.models
+        for seed in run.settings.seeds
+        if folder.has_folder("models")
+    ]
+    absent = [f"{what} ({path})" for what, path in wanted if not folder.has_folder(path)]
+    if folder.has_folder("predictions"):
+        named = {name: f"predictions/{name}.parquet" for name in run.settings.models}
+        absent += [f"the predictions of {name} ({path})" for name, path in named.items() if not folder.file(path)]
+    return absent
+
+
+def _join(
+    folder: Path, pairs: Sequence[Pair], predictions: Sequence[Prediction], *, calibrated: bool = False
+) -> Joined:
+    try:
+        return join(pairs, predictions, calibrated=calibrated, allow_missing=True)
+    except EvaluationError as error:
+        raise InputError(f"{folder}: {error}") from error

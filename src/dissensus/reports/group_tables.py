@@ -1,0 +1,132 @@
+"""The paper's two tables, by groups of pairs: models with their differences, judges, references and the ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dissensus.evaluation.groups import ALL, Group
+from dissensus.evaluation.metrics import WITHIN, lower_is_better, title_of
+from dissensus.records import Kind, Metric
+from dissensus.reports.board import Board
+from dissensus.reports.findings import Finding
+
+_AROUND: tuple[Kind, ...] = ("judge", "reference", "ceiling")
+_FIELD_TITLES = {
+    "all": "",
+    "dataset": "Data set",
+    "domain": "Domain",
+    "category": "Category",
+    "category&domain": "Category by domain",
+    "distinct": "Responses",
+    "contested": "Contested by the votes themselves (exploratory)",
+    "majority": "Share of the majority",
+}
+
+
+@dataclass(frozen=True)
+class IntervalBar:
+    """Where an interval lies on an axis from -limit to limit, in percent of its width."""
+
+    row: Metric
+    limit: float
+
+    def at(self, value: float | None) -> float:
+        """Place a value: 0 at the left end, 50 at no difference, 100 at the right end."""
+        share = 0.0 if value is None or self.limit == 0 else value / self.limit
+        return round(50 + 46 * min(1.0, max(-1.0, share)), 2)
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse``, or ``open`` where no difference is shown."""
+        return Finding.verdict_on(self.row)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: a metric on a group of pairs."""
+
+    group: str
+    label: str
+    metric: str
+    n: int | None
+    values: Mapping[str, Metric | None]
+    """Reward models to their value."""
+    differences: Mapping[str, Metric | None]
+    around: Sequence[Metric | None]
+    """In the order of the table's other columns."""
+
+    @property
+    def is_exploratory(self) -> bool:
+        """Whether it has differences and none is primary, where something is."""
+        return {row.role for row in self.differences.values() if row is not None} == {"exploratory"}
+
+
+@dataclass(frozen=True)
+class GroupTable:
+    """A table of one metric by groups, as the paper's two: sections of lines."""
+
+    metric: str
+    title: str
+    better: str
+    sections: Mapping[str, Sequence[Line]]
+    limit: float
+    """The common scale of the bars: four of five intervals fit into it, the widest are cut at its ends."""
+    around: Sequence[tuple[Kind, str]]
+    """Columns beside the reward models', as (kind, name)."""
+
+    @property
+    def ceilings(self) -> list[int]:
+        """Which of ``around`` stand beside the models: what those could reach at best."""
+        return [k for k, (kind, _) in enumerate(self.around) if kind == "ceiling"]
+
+    @property
+    def others(self) -> list[int]:
+        """Which of ``around`` have a table of their own, as many columns do not fit beside the models."""
+        return [k for k, (kind, _) in enumerate(self.around) if kind != "ceiling"]
+
+    @classmethod
+    def of(cls, board: Board, metric: str) -> GroupTable:
+        """Make the table of a metric; that of ``pearson`` has r within data sets as well, where there is one."""
+        names = [(kind, name) for kind in _AROUND for name in board.names(kind)]
+        around = [(kind, name) for kind, name in names if _has(board, kind, name, metric)]
+        sections: dict[str, list[Line]] = {}
+        for line in _lines(board, metric, around):
+            title = _FIELD_TITLES.get(kind := Group.parse(line.group).kind, kind)
+            sections.setdefault(title, []).append(line)
+        rows = [row for lines in sections.values() for line in lines for row in line.differences.values()]
+        found = [row for row in rows if row is not None and row.value is not None]
+        ends = sorted(max(abs(end) for end in (row.value, row.low, row.high) if end is not None) for row in found)
+        limit = ends[int(0.8 * (len(ends) - 1))] if ends else 0.0
+        better = "lower" if lower_is_better(metric) else "higher"
+        return cls(metric, title_of(metric), better, sections, limit, around)
+
+
+def label_of(group: str) -> str:
+    """Name a group for people."""
+    return "All pairs" if group == ALL else Group.parse(group).label
+
+
+def _lines(board: Board, metric: str, around: Sequence[tuple[Kind, str]]) -> Iterator[Line]:
+    scores = board.scores
+    within = board.groups(WITHIN) if metric == "pearson" else []
+    for group in board.groups(metric):
+        for shown in ([WITHIN] if group in within else []) + [metric]:
+            values = {model: scores.value(model, shown, group) for model in scores.models}
+            if shown == WITHIN and all(row is None or row.value is None for row in values.values()):
+                continue
+            suffix = "" if group not in within else ", within data sets" if shown != metric else ", pooled"
+            yield Line(
+                group=group,
+                label=label_of(group) + suffix,
+                metric=shown,
+                n=next((row.n for row in values.values() if row is not None), None),
+                values=values,
+                differences={model: scores.difference(model, shown, group) for model in scores.others},
+                around=[board.find(kind, name, shown, group) for kind, name in around],
+            )
+
+
+def _has(board: Board, kind: Kind, name: str, metric: str) -> bool:
+    groups = board.scores.groups
+    return any((row := board.find(kind, name, metric, g)) is not None and row.value is not None for g in groups)

@@ -1,0 +1,227 @@
+"""What the judges of a run said: position bias and invalid share, and verdicts and margins of single pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dissensus.evaluation.judges import JudgeScore, score_judges
+from dissensus.evaluation.resample import Resampling
+from dissensus.judges import JudgmentStore
+from dissensus.judges.language.choice_distribution import verdict_probabilities
+from dissensus.judges.store.store import StoredDistribution
+from dissensus.judgment_margins import margins_from_judgments
+from dissensus.records import Judgment, Margin, Pair
+from dissensus.reports.folder.readonly_store import ReadOnlyStore
+from dissensus.stats.resampling.intervals import Estimate
+
+RESAMPLES = 500
+"""Of the judges' own intervals: of the many pairs that they judge, that is enough."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the judgments of a run are."""
+
+    store: Path | None = None
+    """What judges said of the training pairs, and of the test pairs where there is nothing else."""
+    of_test: Sequence[Judgment] = ()
+    """What judges said of the test pairs."""
+    judge: str | None = None
+    """The full name of the judge that the margins are by, where it is known: a store may hold others' judgments."""
+
+
+@dataclass(frozen=True)
+class JudgeSummary:
+    """One judge of the run, over all pairs of a kind that it judged."""
+
+    judge: str
+    pairs: int
+    judgments: int
+    """Sampled judgments, or choice distributions of a model's probabilities."""
+    invalid: float
+    """The share that is neither a winner nor a tie, or the mean probability of no winner."""
+    first: Estimate | None
+    """Mean preference for the response shown first; None unless both orders were shown."""
+    compared: int
+    """Pairs with a winner in both orders."""
+    flips: Estimate | None
+    """The share of these with another winner when the order is swapped."""
+    ties: float | None = None
+    """The share that is a tie; None where probabilities were read, which know no ties."""
+    of: str = "test pairs"
+
+
+@dataclass
+class Verdicts:
+    """What one judge said of one pair."""
+
+    judge: str
+    orders: dict[str, list[int]] = field(default_factory=dict)
+    """For each order shown the counts of a, b, tie and invalid."""
+    probability_a: float | None = None
+    """Where the judge's probabilities were read: of a among a and b, the orders weighed alike."""
+    reply: str = ""
+    """One reply, where there are any."""
+    margin: Margin | None = None
+    """By the judgments that are votes, ties among them; None where there are none."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """All that a report shows of judgments."""
+
+    judges: Sequence[JudgeSummary] = ()
+    verdicts: dict[str, list[Verdicts]] = field(default_factory=dict)
+    """Pair ids to verdicts, for the pairs of the test set."""
+
+
+def load_judged(sources: Sources, training: Sequence[Pair], test: Sequence[Pair], *, level: float = 0.95) -> Judged:
+    """Summarise the judges over the training and the test pairs, and gather what they said of the test pairs.
+
+    Raises:
+        InputError: the store is damaged or is none.
+    """
+    if sources.store is None:
+        return _gather(sources, None, training, test, level)
+    with ReadOnlyStore(sources.store) as store:
+        return _gather(sources, store, training, test, level)
+
+
+def _gather(
+    sources: Sources, store: JudgmentStore | None, training: Sequence[Pair], test: Sequence[Pair], level: float
+) -> Judged:
+    own = [] if store is None else list(store.judgments(judge=sources.judge, pairs=training))
+    found = list(_summaries("training pairs", training, own, store, sources.judge, level))
+    ids = {pair.id for pair in test}
+    judgments, distributions = [row for row in sources.of_test if row.pair_id in ids], None
+    if store is not None and not judgments:
+        judgments, distributions = list(store.judgments(pairs=test)), store
+    found += _summaries("test pairs", test, judgments, distributions, None, level)
+    return Judged(found, _verdicts(distributions, judgments, test))
+
+
+def _summaries(
+    of: str,
+    pairs: Sequence[Pair],
+    judgments: Sequence[Judgment],
+    store: JudgmentStore | None,
+    judge: str | None,
+    level: float,
+) -> Iterator[JudgeSummary]:
+    if judgments:
+        for score in score_judges(pairs, judgments, Resampling(n=RESAMPLES, level=level)):
+            yield _of_judgments(score, of)
+    for name in ([judge] if judge else store.judges()) if store is not None and pairs else []:
+        assert store is not None
+        if (found := _of_distributions(store, name, pairs, of)) is not None:
+            yield found
+
+
+def _of_judgments(score: JudgeScore, of: str) -> JudgeSummary:
+    return JudgeSummary(
+        judge=score.judge,
+        pairs=score.pairs,
+        judgments=score.judgments,
+        invalid=score.invalid,
+        first=_defined(score.first),
+        compared=score.compared,
+        flips=_defined(score.flips),
+        ties=score.ties,
+        of=of,
+    )
+
+
+def _of_distributions(store: JudgmentStore, judge: str, pairs: Sequence[Pair], of: str) -> JudgeSummary | None:
+    rows = list(store.distributions(judge=judge, pairs=pairs))
+    if not rows:
+        return None
+    shares = [_shares(row) for row in rows]
+    first, compared, flips = _position(rows, shares)
+    return JudgeSummary(
+        judge=judge,
+        pairs=len({row.pair_id for row in rows}),
+        judgments=len(rows),
+        invalid=sum(none for _, _, none in shares) / len(rows),
+        first=None if first is None else Estimate(first),
+        compared=compared,
+        flips=Estimate(flips / compared) if compared else None,
+        of=of,
+    )
+
+
+def _position(
+    rows: Sequence[StoredDistribution], shares: Sequence[tuple[float, float, float]]
+) -> tuple[float | None, int, int]:
+    """The preference for the response shown first, orders weighed alike; pairs with two winners; those that flip.
+
+    As `dissensus.judges.position_bias.position_bias`, which looks at all that a store has and not at some pairs.
+    """
+    votes = {"ab": [0.0, 0.0], "ba": [0.0, 0.0]}
+    compared = flips = 0
+    by_pair: dict[tuple[str, str], list[tuple[StoredDistribution, tuple[float, float, float]]]] = {}
+    for row, share in zip(rows, shares, strict=True):
+        by_pair.setdefault((row.pair_id, row.persona), []).append((row, share))
+    for views in by_pair.values():
+        winners = {}
+        for row, (a, b, _) in views:
+            votes[row.order][0] += a if row.order == "ab" else b
+            votes[row.order][1] += a + b
+            if a != b:
+                winners[row.order] = a > b
+        if len(winners) == 2:
+            compared += 1
+            flips += winners["ab"] != winners["ba"]
+    if not (votes["ab"][1] and votes["ba"][1]):
+        return None, compared, flips
+    return sum(first / cast for first, cast in votes.values()) / 2, compared, flips
+
+
+def _shares(row: StoredDistribution) -> tuple[float, float, float]:
+    """The probabilities of a, b and no winner at temperature 1, in the pair's own terms."""
+    shares = verdict_probabilities(row.distribution, temperature=1.0, top_p=1.0)
+    return (shares.a, shares.b, shares.none) if row.order == "ab" else (shares.b, shares.a, shares.none)
+
+
+def _defined(estimate: Estimate) -> Estimate | None:
+    return estimate if estimate.value == estimate.value else None
+
+
+def _verdicts(
+    store: JudgmentStore | None, judgments: Iterable[Judgment], shown: Sequence[Pair]
+) -> dict[str, list[Verdicts]]:
+    wanted = {pair.id for pair in shown}
+    by_judge: dict[str, list[Judgment]] = {}
+    for judgment in judgments:
+        if judgment.pair_id in wanted:
+            by_judge.setdefault(judgment.judge, []).append(judgment)
+    found: dict[tuple[str, str], Verdicts] = {}
+    for judge, own in by_judge.items():
+        for judgment in own:
+            _count(found.setdefault((judgment.pair_id, judge), Verdicts(judge)), judgment)
+        for margin in margins_from_judgments(own, {judgment.pair_id for judgment in own}, allow_missing=True):
+            found[margin.pair_id, judge].margin = margin
+    for key, share in _read_shares(store, shown).items():
+        found.setdefault(key, Verdicts(key[1])).probability_a = share
+    by_pair: dict[str, list[Verdicts]] = {}
+    for (pair_id, _), verdicts in found.items():
+        by_pair.setdefault(pair_id, []).append(verdicts)
+    return by_pair
+
+
+def _read_shares(store: JudgmentStore | None, shown: Sequence[Pair]) -> Mapping[tuple[str, str], float]:
+    """The share of a among a and b, where probabilities were read, by pair and judge."""
+    shares: dict[tuple[str, str], list[float]] = {}
+    for row in store.distributions(pairs=shown) if store is not None else ():
+        a, b, _ = _shares(row)
+        if a + b > 0:
+            shares.setdefault((row.pair_id, row.judge), []).append(a / (a + b))
+    return {key: sum(values) / len(values) for key, values in shares.items()}
+
+
+def _count(verdicts: Verdicts, judgment: Judgment) -> None:
+    counts = verdicts.orders.setdefault(judgment.order, [0, 0, 0, 0])
+    verdict = judgment.value
+    counts[3 if verdict is None else (1, 2, 0)[round(2 * verdict)]] += 1
+    verdicts.reply = verdicts.reply or judgment.reply
