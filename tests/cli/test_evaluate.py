@@ -4,10 +4,12 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from dissensus.cli.evaluate import command
+from dissensus.cli.options import command_of_step
 from dissensus.errors import ConfigError, EvaluationError, OutputError
 from dissensus.files import read_records, write_records
 from dissensus.records import Margin, Metric, Pair, Prediction, Votes
+
+command = command_of_step("evaluate")
 
 
 def predictions(model, tilt):

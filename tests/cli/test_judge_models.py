@@ -12,11 +12,13 @@ from click.testing import CliRunner
 
 from dissensus.cli.judge import command as judge_command
 from dissensus.cli.judgments import command as judgments_command
-from dissensus.cli.margin import command as margin_command
+from dissensus.cli.options import command_of_step
 from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import read_records, write_records
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import Margin, Pair
+
+margin_command = command_of_step("margin")
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"Is it {i}?", response_a="It is.", response_b=f"No, {i} is not.") for i in range(6)]
 

@@ -3,11 +3,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dissensus.cli.margin import command
+from dissensus.cli.options import command_of_step
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import read_records, write_records
 from dissensus.judges import JudgmentStore
 from dissensus.records import Judgment, Margin, Pair
+
+command = command_of_step("margin")
 
 PAIRS = [Pair(id=f"p{i}", prompt="q", response_a=f"yes {i}", response_b="no") for i in range(4)]
 BY_ID = {pair.id: pair for pair in PAIRS}

@@ -3,9 +3,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from dissensus.cli.power import command
+from dissensus.cli.options import command_of_step
 from dissensus.errors import InputError
 from dissensus.stats.design import sample_size
+
+command = command_of_step("power")
 
 
 def run(*options):

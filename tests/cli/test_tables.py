@@ -8,11 +8,13 @@ from typing import get_args
 import pytest
 from click.testing import CliRunner
 
-from dissensus.cli.tables import command
+from dissensus.cli.options import command_of_step
 from dissensus.errors import InputError
 from dissensus.evaluation.tables.render import FORMATS
 from dissensus.files import write_json
 from dissensus.steps.tables import Format
+
+command = command_of_step("tables")
 
 OLD_ROW = {"model": "m", "group": "all", "metric": "pearson", "value": 0.5, "low": 0.4, "high": 0.6, "n": 30}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dissensus.cli.evaluate import command
+from dissensus.cli.options import command_of_step
 from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.evaluation.metrics import METRICS, MetricDefinition, keys_of, register
 from dissensus.evaluation.tables.render import render
@@ -15,6 +15,8 @@ from dissensus.files import write_records
 from dissensus.reports.board import Board
 from dissensus.reports.group_tables import GroupTable
 from dissensus.stats.agreement.coefficients import COEFFICIENTS
+
+command = command_of_step("evaluate")
 
 MODULE = """
 import numpy as np

@@ -20,9 +20,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissensus.cli.evaluate import command as evaluate
 from dissensus.cli.judgments import compare
-from dissensus.cli.margin import command as margin
+from dissensus.cli.options import command_of_step
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import write_records
 from dissensus.judges import job, runner
@@ -39,6 +38,9 @@ from dissensus.judges.store.schema import APPLICATION_ID
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.store.verify import verify
 from dissensus.records import Pair, Prediction, Votes
+
+evaluate = command_of_step("evaluate")
+margin = command_of_step("margin")
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i // 4}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(40)]
 QUIET = AskingOptions(progress=False, patience=5.0)

@@ -1,8 +1,9 @@
-"""The command line: one module per verb, each imported only when it is called."""
+"""The command line: a verb is its step, or a module here where it is more than that; imported when called."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 
@@ -61,6 +62,10 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
+        if importlib.util.find_spec(f"dissensus.cli.{name}") is None:
+            from dissensus.cli.options import command_of_step
+
+            return command_of_step(name)
         command = importlib.import_module(f"dissensus.cli.{name}").command
         assert isinstance(command, click.Command)
         return command

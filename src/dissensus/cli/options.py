@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -91,6 +92,12 @@ def step_command(
     text = about if about is not None else settings.about()
     command = StepCommand(settings=settings, extra=extra, name=name, params=params, callback=call, help=text)
     return command
+
+
+def command_of_step(verb: str) -> StepCommand:
+    """Make the command of ``steps/VERB.py``: its ``VerbSettings`` and its ``run``."""
+    step = importlib.import_module(f"dissensus.steps.{verb}")
+    return step_command(verb, getattr(step, f"{verb.title()}Settings"), step.run)
 
 
 def settings_of(settings: type[Settings], ctx: click.Context) -> Settings:
