@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import subprocess
@@ -17,6 +18,20 @@ from typing import NamedTuple
 import pytest
 
 HERE = Path(__file__).resolve().parent
+
+
+def _load(name: str) -> None:
+    """Import a module of this folder under its own name: tests are not packages."""
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+
+
+for helper in ("stub_server", "judge_helpers", "store_helpers"):
+    _load(helper)
 
 
 class RealServer(NamedTuple):

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from judge_helpers import (
+    GOOD,
+    PROFILE,
+    asked,
+    judge_of,
+)
+from stub_server import StubOptions, StubServer
 
 from dissensus.errors import JudgeError
 from dissensus.judges.job import AskingOptions
 from dissensus.judges.language.messages import Answer, AskError, Sampling, TooLong, Usage
-from dissensus.judges.language.plan import LanguageJudge
-from dissensus.judges.language.settings import LanguageSettings, ServerSettings
 from dissensus.judges.runner import ask_model
 from dissensus.judges.server import concurrency, rate_limits
-from dissensus.judges.server.backend import Server, request_body
-from dissensus.judges.server.capabilities import ServerProfile
+from dissensus.judges.server.backend import Server
 from dissensus.judges.server.http import Endpoint
-from dissensus.judges.server.probe import cached_probe, probe
 from dissensus.judges.server.rate_limits import Breaker
 from dissensus.judges.server.refusals import plain_question
 from dissensus.judges.store.attempts import Ledger, Price, spent
@@ -28,32 +29,8 @@ from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.summary import Summary
 from dissensus.records import Pair
 
-_spec = importlib.util.spec_from_file_location("stub_server", Path(__file__).with_name("stub_server.py"))
-stub_server = importlib.util.module_from_spec(_spec)
-sys.modules.setdefault("stub_server", stub_server)
-_spec.loader.exec_module(stub_server)
-StubOptions, StubServer = stub_server.StubOptions, stub_server.StubServer
-
-GOOD = [Pair(id=f"p{i}", prompt=f"q{i}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(6)]
 FLAGGED = [Pair(id=f"f{i}", prompt=f"flagged {i}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(3)]
-PROFILE = ServerProfile(model="stub", several=True, logprobs=20, raw=True, temperature=True, prefill=True, usage=True)
 ONE_EACH = PROFILE.model_copy(update={"several": False})
-
-
-def judge_of(**settings: Any) -> LanguageJudge:
-    return LanguageJudge(LanguageSettings(model="stub", **settings), {"model": "stub", "revision": None, "api": "chat"})
-
-
-def asked(
-    stub: Any,
-    pairs: list[Pair],
-    store: JudgmentStore,
-    profile: ServerProfile = PROFILE,
-    judge: LanguageJudge | None = None,
-    **options: Any,
-) -> Summary:
-    settings = AskingOptions(**{"progress": False, "retries": 2, **options})
-    return ask_model(pairs, judge or judge_of(), Server(Endpoint(stub.url), profile), store, settings)
 
 
 @pytest.fixture(autouse=True)
@@ -378,113 +355,6 @@ def test_a_pause_that_people_would_notice_is_said_once():
     clock.now += 400.0
     with pytest.raises(JudgeError, match="busy for 600 s"):
         breaker.busy("busy (503)", None)
-
-
-def probed(options: Any, model: str | None = "stub") -> ServerProfile:
-    async def once(url: str) -> ServerProfile:
-        async with Endpoint(url) as endpoint:
-            return await probe(endpoint, model)
-
-    with StubServer(options) as stub:
-        return asyncio.run(once(stub.url))
-
-
-NEUTRAL = ("top_k", "repetition_penalty", "min_p", "repeat_penalty", "generation_config")
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"refuses": ("seed", *NEUTRAL)}, {"temperature": 1.0, "top_p": 0.9}),
-        ({"takes": "tgi", "refuses": NEUTRAL}, {"temperature": 1.0, "top_p": 0.9}),
-        ({"takes": "claude", "refuses": NEUTRAL}, {"top_p": 0.9}),
-        ({"refuses": ("n", "logprobs", "continue_final_message", *NEUTRAL)}, {"temperature": 1.0, "top_p": 0.9}),
-    ],
-)
-def test_a_server_that_refuses_a_parameter_is_asked_without_it(store, options, said):
-    profile = probed(StubOptions(**options))
-    profile.check(exact=False, sampling=Sampling())
-    body = request_body(profile, "q", limit=16, temperature=1.0, top_p=0.9, seed=3)
-    assert {name: body[name] for name in ("temperature", "top_p") if name in body} == said
-    assert ("seed" in body) == ("seed" not in options.get("refuses", ()))
-    assert profile.describe()
-    with StubServer(StubOptions(**options)) as stub:
-        assert asked(stub, GOOD, store, profile).tally.made == 60
-
-
-@pytest.mark.parametrize("takes", ["reasoning", "no-top-p"])
-def test_a_reasoning_model_is_asked_at_its_only_temperature(store, takes):
-    profile = probed(StubOptions(takes=takes, refuses=("logprobs", *NEUTRAL)))
-    assert (profile.limit_name, profile.temperature, profile.refused_max_tokens) == ("max_completion_tokens", None, 16)
-    fitting = Sampling(1.0, 1.0, 500)
-    profile.check(exact=False, sampling=fitting)
-    with StubServer(StubOptions(takes=takes)) as stub:
-        judge = judge_of(top_p=1.0, max_tokens=500)
-        assert asked(stub, GOOD, store, profile, judge=judge).tally.made == 60
-    for asked_for, remedy in (
-        (Sampling(1.0, 0.9, 500), "give --top-p 1"),
-        (Sampling(0.7, 1.0, 500), "give --temperature 1"),
-        (Sampling(1.0, 1.0, 16), "more with --max-tokens"),
-    ):
-        with pytest.raises(JudgeError, match=remedy):
-            profile.check(exact=False, sampling=asked_for)
-
-
-def test_temperature_and_top_p_are_not_both_to_be_had_where_one_is_taken():
-    profile = probed(StubOptions(takes="claude", refuses=NEUTRAL))
-    assert not profile.temperature_and_top_p
-    profile.check(exact=False, sampling=Sampling(0.7, 1.0))
-    with pytest.raises(JudgeError, match=r"not both \(.*\); give --temperature 1 or --top-p 1"):
-        profile.check(exact=False, sampling=Sampling(0.7, 0.9))
-
-
-def test_a_sampling_that_cannot_be_had_is_refused_before_anything_is_asked(tmp_path, monkeypatch):
-    monkeypatch.setenv("DISSENSUS_CACHE", str(tmp_path))
-    with StubServer(StubOptions(takes="reasoning")) as stub, pytest.raises(JudgeError, match="give --top-p 1"):
-        ServerSettings(base_url=stub.url, model="stub").backend()
-
-
-@pytest.mark.parametrize("ignores", [(), ("n",), ("seed",)])
-def test_a_hosted_model_that_differs_at_temperature_0_is_not_said_to_ignore_it(ignores):
-    profile = probed(StubOptions(shaky=True, ignores=ignores))
-    assert profile.temperature is True
-    assert profile.top_p is not False
-    assert "temperature" not in profile.ignored
-    profile.check(exact=False, sampling=Sampling())
-
-
-def test_a_model_that_thinks_for_longer_than_a_probe_lets_it_is_not_said_to_be_greedy():
-    assert probed(StubOptions(reasoning=300)).temperature is None
-
-
-@pytest.mark.parametrize("listing", ["bare", "google", "html", "401", "403", "405", "500"])
-def test_a_list_of_models_that_is_odd_or_missing_is_no_obstacle_to_a_model_that_is_named(listing):
-    assert probed(StubOptions(listing=listing)).plan == "greedy"
-
-
-@pytest.mark.parametrize("listing", ["bare", "models"])
-def test_the_only_model_of_an_odd_list_is_found(listing):
-    assert probed(StubOptions(listing=listing), None).model == "stub"
-
-
-def test_without_a_list_a_model_has_to_be_named():
-    with pytest.raises(JudgeError, match="name the model with --model"):
-        probed(StubOptions(listing="403"), None)
-
-
-def test_what_a_model_was_trained_with_is_not_its_context():
-    assert probed(StubOptions(listing="trained")).context is None
-
-
-def test_a_probe_waits_for_a_busy_server_and_not_for_ever(monkeypatch):
-    async def once(url: str, breaker: Breaker) -> ServerProfile:
-        async with Endpoint(url) as endpoint:
-            return await cached_probe(endpoint, "stub", refresh=True, breaker=breaker)
-
-    monkeypatch.setattr(rate_limits, "_SECOND_TRY", 0.05)
-    busy = StubOptions(faults="429-after:1.0", retry_after=3600)
-    with StubServer(busy) as stub, pytest.raises(JudgeError, match="pause of 1:00 h"):
-        asyncio.run(once(stub.url, Breaker(600.0)))
 
 
 def test_a_cut_prompt_is_one_that_grows_without_being_counted():

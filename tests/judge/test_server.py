@@ -2,74 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib.util
 import json
 import math
-import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import pytest
+import stub_server
+from judge_helpers import (
+    PAIRS,
+    PROFILE,
+    an_ask,
+    answer,
+    judge_of,
+    profile_in,
+)
 from scipy import stats
+from stub_server import StubOptions, StubServer
 
 from dissensus.errors import InputError, JudgeError
 from dissensus.judges.job import AskingOptions
 from dissensus.judges.language.choice_distribution import verdict_probabilities
-from dissensus.judges.language.messages import Answer, AskError, Outcome, Sampling, TooLong, Usage
-from dissensus.judges.language.plan import LanguageJudge
-from dissensus.judges.language.settings import LanguageSettings
+from dissensus.judges.language.messages import Answer, AskError, Sampling, TooLong, Usage
 from dissensus.judges.runner import ask_model
 from dissensus.judges.server.backend import Server
-from dissensus.judges.server.capabilities import ServerProfile
 from dissensus.judges.server.failures import ContextExceededError, retry_after
 from dissensus.judges.server.http import Endpoint
 from dissensus.judges.server.openai_format import Step, make_distribution
-from dissensus.judges.server.probe import cached_probe, probe
 from dissensus.judges.store.attempts import Price, spent
 from dissensus.judges.store.store import JudgmentStore
-from dissensus.records import Pair
 
-_spec = importlib.util.spec_from_file_location("stub_server", Path(__file__).with_name("stub_server.py"))
-stub_server = importlib.util.module_from_spec(_spec)
-sys.modules["stub_server"] = stub_server  # dataclasses look their module up
-_spec.loader.exec_module(stub_server)
-StubOptions, StubServer = stub_server.StubOptions, stub_server.StubServer
-
-PAIRS = [Pair(id=f"p{i}", prompt=f"q{i // 4}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(40)]
-PROFILE = ServerProfile(model="stub", several=True, logprobs=20, raw=True, temperature=True, prefill=True, usage=True)
 KEY = "sk-secret-0123456789"
-
-
-def a_judge(**settings: Any) -> LanguageJudge:
-    return LanguageJudge(LanguageSettings(model="stub", **settings), {"model": "stub", "revision": None, "api": "chat"})
-
-
-def an_ask(samples: int = 5, text: str = "q"):
-    pair = Pair(id="p", prompt=text, response_a="yes", response_b="no")
-    return a_judge().ask(pair, "ab", "", tuple(range(samples)))
-
-
-def answer(
-    stub: Any, ask: Any, sampling: Sampling | None, profile: ServerProfile = PROFILE, timeout: float = 5.0
-) -> Outcome:
-    async def once() -> Outcome:
-        async with Server(Endpoint(stub.url, timeout=timeout), profile) as server:
-            return await server.answer(ask, sampling)
-
-    return asyncio.run(once())
-
-
-def profile_of(options: Any, api: str = "chat") -> ServerProfile:
-    async def once(url: str) -> ServerProfile:
-        async with Endpoint(url) as endpoint:
-            return await probe(endpoint, None, api=api)
-
-    with StubServer(options) as stub:
-        return asyncio.run(once(stub.url))
 
 
 @pytest.mark.parametrize("api", ["chat", "completions"])
@@ -204,137 +168,12 @@ def test_a_refused_key_is_named_and_never_shown(key, monkeypatch, tmp_path):
         assert KEY not in repr(vars(Endpoint(stub.url)))
 
 
-def profile_in(stub: Any, cache: Path, *, refresh: bool = False, model: str | None = None) -> ServerProfile:
-    async def once() -> ServerProfile:
-        async with Endpoint(stub.url) as endpoint:
-            return await cached_probe(endpoint, model, cache=cache, refresh=refresh)
-
-    return asyncio.run(once())
-
-
-def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path):
-    with StubServer(StubOptions()) as stub, pytest.raises(JudgeError, match=r"gpt-9.*it has: stub"):
-        profile_in(stub, tmp_path, model="gpt-9")
-
-
-def test_a_server_that_answers_to_any_name_is_not_believed_to_be_the_model_asked_for(tmp_path):
-    with StubServer(StubOptions(any_model=True)) as stub:
-        with pytest.raises(JudgeError, match=r"has no model gpt-9, and answers to any name; it has: stub"):
-            profile_in(stub, tmp_path, model="gpt-9")
-        assert profile_in(stub, tmp_path, model="stub").model == "stub"
-
-
-def test_each_parameter_that_a_strict_server_takes_is_sent():
-    assert profile_of(StubOptions(refuses=("min_p", "repeat_penalty"))).neutral == {
-        "top_k": -1,
-        "repetition_penalty": 1.0,
-    }
-
-
-def test_a_probe_outlives_single_faults(tmp_path):
-    faults = "empty-choices,none,500,none,truncated,none,429-after,none,error-200,none,reset,none,malformed"
-    with StubServer(StubOptions(schedule=faults, retry_after=0.01)) as stub:
-        assert profile_in(stub, tmp_path).plan == "greedy"
-
-
 @pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://host/v1", "http://"])
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(InputError, match="not a URL"):
         Endpoint(address)
     with pytest.raises(InputError, match="put the key into"):
         Endpoint("http://me:secret@host/v1")
-
-
-def test_a_probe_is_made_once_for_each_server(tmp_path):
-    with StubServer(StubOptions()) as stub:
-        first = profile_in(stub, tmp_path)
-        asked = stub.stats.requests
-        assert asked <= 25
-        assert profile_in(stub, tmp_path) == first
-        assert stub.stats.requests == asked + 1
-        profile_in(stub, tmp_path, refresh=True)
-        assert stub.stats.requests > asked
-    with StubServer(StubOptions(context=4000, port=stub.port)) as other:
-        assert profile_in(other, tmp_path).context == 4000
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [({"ignores": ("logprobs",)}, {}), ({}, {"scaled": True}), ({}, {"ignores": ("n",)}), ({}, {"refuses": ("n",)})],
-)
-def test_a_server_that_comes_back_with_other_settings_is_probed_again(before, after, tmp_path):
-    with StubServer(StubOptions(**before)) as stub:
-        first = profile_in(stub, tmp_path)
-    with StubServer(StubOptions(**after, port=stub.port)) as other:
-        second = profile_in(other, tmp_path)
-    assert first.fingerprint == second.fingerprint
-    assert second == profile_of(StubOptions(**after)).model_copy(update={"fingerprint": second.fingerprint})
-    assert second != first
-
-
-def test_an_honest_server_is_believed():
-    profile = profile_of(StubOptions(token_ids=True, context=4000))
-    assert profile.several
-    assert profile.prefill
-    assert profile.temperature
-    assert profile.top_p
-    assert profile.raw
-    assert profile.asked_ids
-    assert (profile.logprobs, profile.context) == (20, 4000)
-    assert profile.label_ids == {" A": 12, " B": 13}
-    assert profile.ignored == ()
-    assert profile.plan == "greedy"
-
-
-@pytest.mark.parametrize("name", ["n", "logprobs", "temperature", "top_p", "prefill"])
-def test_a_parameter_that_is_ignored_with_a_200_is_found_out(name):
-    profile = profile_of(StubOptions(ignores=(name,)))
-    told = {"prefill": "continue_final_message"}.get(name, name)
-    assert told in profile.ignored
-    assert told in profile.describe()
-
-
-def test_replies_that_are_greedy_at_every_temperature_are_found_out():
-    profile = profile_of(StubOptions(ignores=("sampling",)))
-    assert profile.temperature is False
-    with pytest.raises(JudgeError, match="ignores temperature, so its replies"):
-        profile.check(exact=False)
-
-
-def test_log_probabilities_of_a_server_that_ignores_temperature_are_not_trusted():
-    profile = profile_of(StubOptions(ignores=("temperature",)))
-    assert (profile.logprobs, profile.raw, profile.plan) == (20, None, None)
-    with pytest.raises(JudgeError, match="nobody knows at which one"):
-        profile.check(exact=True)
-
-
-def test_a_turn_that_is_closed_and_has_none_after_it_is_no_prefill():
-    assert not profile_of(StubOptions(ignores=("continue",))).prefill
-
-
-def test_replies_that_repeat_each_other_under_one_seed_are_not_asked_for_together():
-    profile = profile_of(StubOptions(ignores=("index",)))
-    assert not profile.several
-    assert "with one seed are the same" in profile.describe()
-
-
-@pytest.mark.parametrize("api", ["chat", "completions"])
-@pytest.mark.parametrize("scaled", [True, False])
-def test_raw_and_scaled_are_told_apart_by_either_api(api, scaled):
-    assert profile_of(StubOptions(scaled=scaled), api=api).raw is not scaled
-
-
-def test_what_a_server_cannot_do_is_refused_before_anything_is_asked():
-    nothing = profile_of(StubOptions(ignores=("logprobs", "temperature"), nulls=True))
-    with pytest.raises(JudgeError, match="use --mode sample"):
-        nothing.check(exact=True)
-    with pytest.raises(JudgeError, match="ignores temperature"):
-        nothing.check(exact=False)
-
-
-def test_scaled_log_probabilities_are_told_from_raw_ones():
-    assert profile_of(StubOptions(scaled=True)).raw is False
-    assert profile_of(StubOptions(most_logprobs=5)).logprobs == 5
 
 
 def test_scaled_log_probabilities_are_read_at_temperature_1(tmp_path):
@@ -392,7 +231,7 @@ def test_a_server_with_every_fault_at_once_gives_every_judgment_once(tmp_path, m
     kinds = ["429", "429-after", "500", "reset", "reset-mid", "truncated", "malformed", "error-200", "empty-choices"]
     kinds += ["wrong-n", "null-logprobs"]
     faults = ",".join(f"{kind}:0.03" for kind in kinds)
-    judge = a_judge(mode=mode)
+    judge = judge_of(mode=mode)
     with StubServer(StubOptions(faults=faults, retry_after=0.02)) as stub, JudgmentStore(tmp_path / "j.db") as store:
         backend = Server(Endpoint(stub.url), PROFILE)
         options = AskingOptions(progress=False, price=Price(1.0, 2.0), retries=8)
@@ -417,7 +256,7 @@ def test_a_server_that_dies_and_returns_is_waited_for(tmp_path):
         restart = threading.Timer(0.15, die_and_return)
         restart.start()
         backend = Server(Endpoint(stub.url), PROFILE.model_copy(update={"several": False}))
-        summary = ask_model(PAIRS, a_judge(), backend, store, AskingOptions(progress=False, concurrency=4))
+        summary = ask_model(PAIRS, judge_of(), backend, store, AskingOptions(progress=False, concurrency=4))
         restart.join()
         assert summary.tally.failed == 0
         assert sum(1 for _ in store.judgments()) == 400

@@ -11,6 +11,7 @@ import pytest
 from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import read_pairs, read_records, write_records
 from dissensus.judges import HumanVotes, judge_pairs
+from dissensus.judges.base import parse_settings
 from dissensus.judges.job import AskingOptions
 from dissensus.judges.language.messages import Answer, Ask, AskError, Sampling
 from dissensus.judges.language.plan import LanguageJudge
@@ -236,3 +237,29 @@ def _lines(path: Path) -> list[str]:
     import gzip
 
     return gzip.decompress(path.read_bytes()).decode().split("\n")[:-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "asked"),
+    [
+        ("local", {"dtype": "float32"}, {"device": "cpu"}),
+        ("vllm", {"personas": ["You are old."]}, {}),
+        (
+            "server",
+            {"base_url": "http://x"},
+            {"price_prompt": 0.5, "price_reply": 1.5, "max_cost": 3.0, "timeout": 9.0},
+        ),
+    ],
+)
+def test_settings_of_a_run_of_version_0_1_are_read_and_decide_the_same(name, changes, asked):
+    """Its folder has the settings of every kind of language model, whichever it is."""
+    before = {
+        **{"name": name, "model": "m", "revision": None, "template": "paper", "personas": [], "deal": "cells"},
+        **{"order": "both", "mode": "exact", "n": 10, "temperature": 1.0, "top_p": 0.9, "max_tokens": 16, "seed": 0},
+        **{"votes": "limit", "device": None, "dtype": "auto", "base_url": None, "api": "chat", "context": None},
+        **{"key_variable": "OPENAI_API_KEY", "timeout": 300.0, "concurrency": 256, "max_cost": None},
+        **{"price_prompt": 0.0, "price_reply": 0.0, **changes},
+    }
+    settings = parse_settings({**before, **asked})
+    assert settings.deciding() == before
+    assert parse_settings(settings.model_dump(mode="json")) == settings

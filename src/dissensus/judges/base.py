@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from dissensus.records import Pair
 from dissensus.settings import Option, Settings
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from dissensus.judges.store.query import Recall
     from dissensus.judges.store.store import JudgmentStore
     from dissensus.judges.summary import Summary
+    from dissensus.records import Pair
 
 JsonObject = dict[str, Any]
 """What JSON calls an object: what a server says or is sent, and settings as a store keeps them."""

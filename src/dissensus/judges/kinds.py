@@ -13,7 +13,6 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from dissensus.errors import InputError
 from dissensus.judges.base import Estimate, JsonObject, JudgeSettings, Material, Orders, VoteKind
-from dissensus.records import Pair
 from dissensus.settings import Option, Reads
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from dissensus.judges.runner import Pairs
     from dissensus.judges.summary import Summary
     from dissensus.judges.votes import HumanVotes
+    from dissensus.records import Pair
 
 _CHANGEABLE = ("n", "order", "temperature", "top_p", "seed")
 

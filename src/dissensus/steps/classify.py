@@ -13,10 +13,10 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, mode
 
 from dissensus.errors import ConfigError
 from dissensus.judges.base import AnyJudge, JudgeSettings, parse_settings
-from dissensus.records import Classification, Pair
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
 
 if TYPE_CHECKING:
+    from dissensus.records import Classification, Pair
     from dissensus.taxonomy import Agreement, Question
     from dissensus.taxonomy.classification import Changes
 

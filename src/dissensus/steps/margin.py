@@ -11,11 +11,11 @@ from pydantic import Field
 
 from dissensus.errors import InputError
 from dissensus.judges.base import Orders, VoteKind
-from dissensus.records import Margin
 from dissensus.settings import Argument, Reads, Settings, Writes
 
 if TYPE_CHECKING:
     from dissensus.judges.store.query import Recall, Recalled
+    from dissensus.records import Margin
 
 
 class MarginSettings(Settings):

@@ -1,4 +1,4 @@
-"""What a language model is asked: the paper's prompt, or a text template of one's own with the same named fields."""
+"""Prompts of language models: the paper's, or a text template of one's own with the same named fields."""
 
 from __future__ import annotations
 

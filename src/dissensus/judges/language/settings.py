@@ -21,7 +21,6 @@ from pydantic import (
 )
 
 from dissensus.errors import ConfigError, InputError, MissingDependencyError
-from dissensus.event_loops import run_async
 from dissensus.judges.base import Estimate, JsonObject, JudgeSettings, Material, Mode, Orders, VoteKind
 from dissensus.settings import Option, Reads, Settings
 
@@ -377,6 +376,7 @@ class ServerSettings(ModelSettings):
             ConfigError: no address is given.
             JudgeError: the server is not there, or refuses the key or the model.
         """
+        from dissensus.event_loops import run_async
         from dissensus.judges.server.http import Endpoint
         from dissensus.judges.server.probe import cached_probe
         from dissensus.judges.server.rate_limits import Breaker

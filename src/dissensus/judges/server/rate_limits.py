@@ -1,4 +1,4 @@
-"""How fast a server may be asked: adaptive concurrency, rate limits, a breaker and a budget.
+"""Limits on how a server is asked: adaptive concurrency, rate limits, a breaker and a budget.
 
 Everything here runs in one event loop, and takes its clock as an argument.
 """

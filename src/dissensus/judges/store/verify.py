@@ -1,4 +1,4 @@
-"""Checking a store, and saving what can be read of a damaged one."""
+"""Verification of a store, and recovery of what can be read of a damaged one."""
 
 from __future__ import annotations
 

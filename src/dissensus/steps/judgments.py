@@ -1,0 +1,267 @@
+"""The steps ``judgments …``: the judgments of a store listed, verified, recovered, exported, imported and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import NonNegativeInt
+
+from dissensus.errors import InputError
+from dissensus.settings import Argument, Option, Reads, Settings, Writes
+
+if TYPE_CHECKING:
+    from dissensus.judges.store.store import JudgmentStore
+
+_Store = Annotated[Path, Reads("file")]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What a step found, one thing a line."""
+
+    found: tuple[str, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """Return what the command prints."""
+        return self.found
+
+
+class ListSettings(Settings):
+    """List the judges of a store: what they said, with which bias, and what they cost."""
+
+    store: _Store
+    """The SQLite file of judgments."""
+
+
+def list_judges(settings: ListSettings) -> Lines:
+    """Describe the judges of a store, and the runs that have not ended."""
+    from dissensus.judges.store.attempts import open_runs
+
+    with _open(settings.store) as store:
+        judges = store.judges()
+        lines = [line for judge, count in judges.items() for line in _describe(store, judge, count)]
+        lines += [
+            f"unfinished run of {run.judge}: process {run.pid} on {run.host} since {run.started}, "
+            f"{run.in_flight:,} requests in flight"
+            for run in open_runs(store)
+        ]
+    return Lines(tuple(lines) if judges else (f"{settings.store}: no judgments yet", *lines))
+
+
+def _describe(store: JudgmentStore, judge: str, count: int) -> Iterator[str]:
+    from dissensus.judges.position_bias import position_bias
+    from dissensus.judges.store.attempts import spent
+
+    settings = store.settings(judge)
+    config = settings.get("config", {})
+    is_exact = config.get("mode") == "exact"
+    yield judge
+    if config:
+        how = f"{config['model']}, template {settings['template']['name']}, order {config['order']}"
+        sampled = "" if is_exact else f", seed {config['seed']}, at most {config['max_tokens']:,} tokens"
+        at = f"temperature {config['temperature']}, top-p {config['top_p']}"
+        yield f"  asked      {how}, mode {config['mode']}, {at}{sampled}"
+    if personas := config.get("personas"):
+        yield f"  personas   {len(personas):,}: {personas[0][:60]}{', …' if len(personas) > 1 else ''}"
+    if is_exact:
+        yield f"  judgments  {count:,} choice distributions"
+    else:
+        query = "SELECT COUNT(DISTINCT pair_id), SUM(choice IS NULL) FROM judgments WHERE judge = ?"
+        ((pairs, invalid),) = store.rows(query, (judge,))
+        yield f"  judgments  {count:,} of {pairs:,} pairs, {invalid / count:.1%} name no winner"
+    options = {"temperature": config["temperature"], "top_p": config["top_p"]} if is_exact else {}
+    if words := position_bias(store, judge, **options).in_words():
+        yield f"  position   {words}"
+    cost = spent(store, judge)
+    if cost.attempts:
+        ended = f"{cost.failed:,} failed, {cost.refused:,} refused, {cost.lost:,} lost"
+        tokens = f"{cost.prompt_tokens:,} + {cost.completion_tokens:,} tokens"
+        guessed = f" ({cost.estimated:,} attempts estimated)" if cost.estimated else ""
+        yield f"  attempts   {cost.attempts:,} ({ended}), {tokens}, ${cost.cost:,.4f}{guessed}"
+
+
+class VerifySettings(Settings):
+    """Check a store: pages, keys, checksums, and that each choice is what its reply says."""
+
+    store: _Store
+    """The SQLite file of judgments."""
+
+
+def verify(settings: VerifySettings, report: Callable[[str], Any] = lambda line: None) -> Lines:
+    """Check a store to the last row; ``report`` takes what is wrong before the error is raised.
+
+    Raises:
+        InputError: a row is not as it should be.
+    """
+    from dissensus.judges.store.verify import verify as check
+
+    store = settings.store
+    with _open(store) as opened:
+        found = check(opened)
+    counts = (f"judgments  {found.judgments:,}", f"distributions {found.distributions:,}")
+    if found.damaged:
+        for line in (*counts, *(f"problem    {problem}" for problem in found.problems)):
+            report(line)
+        raise InputError(
+            f"{store}: {found.damaged:,} rows are not as they should be; save the rest with: "
+            f"dissensus judgments recover --store {store} --out RECOVERED.db"
+        )
+    why = "; ".join(f"{count:,} {reason}" for reason, count in found.unverifiable.items())
+    left = f"{found.unverifiable.total():,} not verifiable" + (f" ({why})" if why else "")
+    return Lines((*counts, f"ok: {found.verified:,} rows verified, {left}"))
+
+
+class RecoverSettings(Settings):
+    """Copy what can be read of a damaged store into a new one; the damaged file is left as it is."""
+
+    store: _Store
+    """The SQLite file of judgments."""
+    out: Annotated[Path, Writes()]
+    """The new store."""
+
+
+def recover(settings: RecoverSettings) -> Lines:
+    """Save what can be read of a damaged store. Raises InputError and OutputError."""
+    from dissensus.judges.store.verify import recover as save
+
+    found = save(settings.store, settings.out)
+    saved = [f"{table:<10} {count:,} rows saved" for table, count in found.saved.items()]
+    left = [f"left out   {found.damaged:,} rows that can be read and are not as they were stored"]
+    end = f"written    {settings.out}; run dissensus judge with it, and only what is missing is asked"
+    return Lines((*saved, *(left if found.damaged else ()), end))
+
+
+class ExportSettings(Settings):
+    """Write judgments to .parquet, .jsonl(.gz) or .csv, or to a folder that load_dataset reads."""
+
+    store: _Store
+    """The SQLite file of judgments."""
+    out: Annotated[Path, Writes()]
+    """A file, or a folder with --hub."""
+    judge: str = ""
+    """A judge's full name, or the beginning of it; all by default."""
+    distributions: Annotated[bool, Option(old="--readings")] = False
+    """The raw log-probabilities of judges in mode exact instead."""
+    hub: bool = False
+    """A folder with a card, ready to be pushed to the Hub."""
+
+
+def export(settings: ExportSettings) -> Lines:
+    """Write judgments to a file, or to a folder for the Hub. Raises InputError and OutputError."""
+    from dissensus.judges.store import export as exporting
+    from dissensus.judges.store.query import choose_judge
+
+    out = settings.out
+    with _open(settings.store) as store:
+        judge = choose_judge(settings.judge, store) if settings.judge else None
+        if settings.hub:
+            parts = exporting.export_data_set(store, out, judge=judge)
+            return Lines(tuple(f"{part:<10} {count:,} rows in {out}" for part, count in parts.items()))
+        count = exporting.export(store, out, judge=judge, distributions=settings.distributions)
+    what = "choice distributions" if settings.distributions else "judgments"
+    return Lines((f"written    {count:,} {what} to {out}",))
+
+
+class ImportSettings(Settings):
+    """Read verdicts that others published into a store, one judge for each name.
+
+    FILE has rows of pairs with a column "judges" ({"gpt4": {"AB": [1, 0], "BA": 0.5}}: P(a) by the order shown), or
+    flat rows with pair_id, judge, choice or probability_a, order and sample.
+    """
+
+    file: Annotated[Path, Reads("file"), Argument()]
+    """The verdicts."""
+    store: Annotated[Path, Writes("store")]
+    """The SQLite file of judgments."""
+    pairs: Annotated[str, Reads()] = ""
+    """The pairs that the verdicts are about; FILE itself by default."""
+    judge: str = ""
+    """One of the judges of FILE, as it calls them; all by default."""
+
+
+def import_verdicts(settings: ImportSettings) -> Lines:
+    """Read published verdicts into a store.
+
+    Raises:
+        InputError: the file has no verdicts on the pairs, or none of that judge.
+        OutputError: the store cannot be written.
+    """
+    from dissensus.judges.published import is_flat, read_published
+    from dissensus.judges.runner import judge_pairs
+    from dissensus.judges.store.store import JudgmentStore
+    from dissensus.sources import read_pairs
+
+    file, name = settings.file, settings.judge
+    if not settings.pairs and is_flat(file):
+        raise InputError(f"{file}: has verdicts without the texts of their pairs; name the pairs with --pairs")
+    rows = list(read_pairs(settings.pairs or file, notice=lambda _: None))
+    judges = read_published(file, rows)
+    if name and name not in judges:
+        raise InputError(f"{file}: no judge {name!r}; it has: {', '.join(sorted(judges))}")
+    lines = []
+    with JudgmentStore(settings.store) as store:
+        for judge in [judges[name]] if name else judges.values():
+            done = judge_pairs(rows, judge, store, progress=False).tally
+            lines.append(f"{judge.name}: {done.made:,} new, {done.reused:,} already in {settings.store}")
+    return Lines(tuple(lines))
+
+
+class CompareSettings(Settings):
+    """Hold judges against the votes of people, against themselves with the order swapped, and against each other."""
+
+    pairs: Annotated[str, Reads(), Argument()]
+    """The pairs that were judged, with votes."""
+    store: _Store
+    """The SQLite file of judgments."""
+    judge: tuple[str, ...] = ()
+    """A judge's full name, or the beginning of it; all by default."""
+    resamples: NonNegativeInt = 2000
+    """Of the bootstrap over prompts."""
+    seed: NonNegativeInt = 0
+    """Of the bootstrap."""
+
+
+def compare(settings: CompareSettings) -> Lines:
+    """Score judges and take the variance of their verdicts apart.
+
+    Raises:
+        InputError: there is no such judge, or nobody judged any of the pairs.
+    """
+    from dissensus.evaluation.judges import decompose, score_judges
+    from dissensus.evaluation.resample import Resampling
+    from dissensus.evaluation.tables.judge_tables import component_table, judge_tables
+    from dissensus.evaluation.tables.render import terminal_table
+    from dissensus.judges.store.query import Recall, choose_judge, without_twins
+    from dissensus.sources import read_pairs
+
+    rows = list(read_pairs(settings.pairs))
+    with _open(settings.store) as store:
+        names = [choose_judge(name, store) for name in settings.judge] or without_twins(store, store.judges())
+        judgments = [judgment for name in names for judgment in Recall(store, name, rows).judgments()]
+    if not judgments:
+        raise InputError(f"{settings.store}: nobody judged any of the {len(rows):,} pairs of {settings.pairs}")
+    resampling = Resampling(n=settings.resamples, seed=settings.seed)
+    tables = judge_tables(score_judges(rows, judgments, resampling))
+    return Lines(
+        tuple(terminal_table(one) + "\n" for one in [*tables, component_table(decompose(rows, judgments, resampling))])
+    )
+
+
+def _open(store: Path) -> JudgmentStore:
+    from dissensus.judges.store.store import JudgmentStore
+
+    return JudgmentStore(store, create=False)
+
+
+VERBS: Mapping[str, tuple[type[Settings], Callable[..., Lines]]] = {
+    "list": (ListSettings, list_judges),
+    "verify": (VerifySettings, verify),
+    "recover": (RecoverSettings, recover),
+    "export": (ExportSettings, export),
+    "import": (ImportSettings, import_verdicts),
+    "compare": (CompareSettings, compare),
+}
+"""What each verb takes, and what it does."""
