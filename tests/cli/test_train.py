@@ -7,24 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dissensus.cli import main
 from dissensus.files import read_records, write_records
 from dissensus.records import Margin, Pair, Prediction
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dissensus", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
@@ -135,7 +119,6 @@ def test_faults_show_before_torch_is_loaded(files: Path, tiny_bert: Path):
     ]
     code = """
 import json, sys
-from dissensus.cli import main
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["dissensus", *arguments]
     try:
