@@ -12,7 +12,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_po
 
 from dissensus.reward.fast import deberta
 from dissensus.reward.fast.deberta import restore, use_fast_attention
-from dissensus.reward.serving.reward_model import load_backbone
+from dissensus.reward.text.backbone import load_backbone
 
 V3 = {
     "relative_attention": True,

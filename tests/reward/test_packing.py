@@ -37,7 +37,7 @@ from transformers import (
 )
 
 from dissensus.reward.fast.packed_attention import Packing
-from dissensus.reward.fast.packed_model import packed_inputs, packed_rewards, use_packing
+from dissensus.reward.fast.packed_model import packed_inputs, use_packing
 from dissensus.reward.fast.packing import PackingPlan, pack_texts
 
 PAD = 0
@@ -96,6 +96,10 @@ BATCHES: dict[str, list[list[int]]] = {
 def _model(name: str = "Llama with grouped queries", dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     torch.manual_seed(0)
     return MODELS[name]().to(dtype).eval()
+
+
+def packed_rewards(model: nn.Module, plan: PackingPlan) -> Tensor:
+    return model(**packed_inputs(plan)).logits
 
 
 def _alone(model: nn.Module, texts: list[list[int]]) -> Tensor:

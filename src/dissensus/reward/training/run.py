@@ -27,7 +27,7 @@ from dissensus.reward.objectives.targets import Targets, build_targets
 from dissensus.reward.serving.calibration import Calibration, fit_calibration, observed_preferences
 from dissensus.reward.serving.predictions import preference_logits
 from dissensus.reward.serving.score import score_texts
-from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, position_limit, report_window
+from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, report_window
 from dissensus.reward.text.batches import Collator, PairBatches
 from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
 from dissensus.reward.text.train_data import Shortened, TrainingData, encode_targets, split_targets
@@ -38,6 +38,7 @@ from dissensus.reward.training.preflight import check_settings
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
 from dissensus.reward.training.trainer import LogLastStep, PairTrainer, ProgressBar, ValidateEpochs, fit_to_labels
 from dissensus.text.encoder import best_device, default_cache, has_bfloat16, quiet_transformers
+from dissensus.text.pretrained import position_limit
 
 TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
 """Tokens per forward pass: on a CPU as many as its caches hold, on a GPU enough to fill it. Where pairs share texts,
