@@ -119,6 +119,7 @@ def test_faults_show_before_torch_is_loaded(files: Path, tiny_bert: Path):
     ]
     code = """
 import json, sys
+from dissensus.cli import main
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["dissensus", *arguments]
     try:
