@@ -37,8 +37,9 @@ from dissensus.files import read_pairs
 from dissensus.records import plain_text
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.fast.packed_attention import Packing, _by_piece, _plain
-from dissensus.reward.fast.packed_model import packed_rewards, use_packing
+from dissensus.reward.fast.packed_model import packed_inputs, use_packing
 from dissensus.reward.fast.packing import pack_texts
+from dissensus.reward.text.batches import move
 from dissensus.reward.training.run import precision_is_bf16
 from dissensus.text.encoder import resolve_model
 
@@ -146,7 +147,7 @@ def training_rows(pairs: list[Texts], *, rounds: int, bf16: bool, layers: int) -
         return model(**pad(texts)).logits[:, 0].float()
 
     def packed(texts: Texts) -> Tensor:
-        return packed_rewards(model, pack_texts(texts, pad_id=0))[:, 0]
+        return model(**move(packed_inputs(pack_texts(texts, pad_id=0)), model.device)).logits[:, 0]
 
     def padded_tokens(batches: list[Texts]) -> int:
         return sum(len(texts) * max(map(len, texts)) for texts in batches)

@@ -42,7 +42,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Debe
 
 from dissensus.files import read_pairs
 from dissensus.records import Pair, plain_text
-from dissensus.reward.config import TrainConfig
+from dissensus.reward.config import Runtime, TrainConfig
 from dissensus.reward.text.encode import Encoding
 from dissensus.reward.training.run import precision_is_bf16, train
 from dissensus.text.encoder import quiet_transformers, resolve_model
@@ -170,8 +170,7 @@ def child_ours(
         epochs=epochs_for(len(pairs), count, rounds),
         max_length=WINDOW,
         precision=precision,
-        logging_steps=steps,
-        checkpoint_steps=10**6,
+        runtime=Runtime(logging_steps=steps, checkpoint_steps=10**6),
         batching="prompt" if by_prompt else "length",
     )
     tell({"imports_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})

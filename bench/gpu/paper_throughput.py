@@ -22,7 +22,7 @@ from transformers import AutoModelForSequenceClassification, DebertaV2Config
 from dissensus import __version__
 from dissensus.judges.local.tiny import make_tokenizer
 from dissensus.records import Margin, plain_text
-from dissensus.reward.config import TrainConfig
+from dissensus.reward.config import Runtime, TrainConfig
 from dissensus.reward.training.run import train
 from dissensus.simulate import SimulationConfig, simulate
 
@@ -81,7 +81,7 @@ def main() -> None:
         for objective in ("margin", "bradley-terry"):
             config = TrainConfig(
                 model=f"{folder}/backbone", objective=objective, epochs=1, batch_size=32, max_length=512,
-                learning_rate=1e-5, checkpoint_steps=10_000,
+                learning_rate=1e-5, runtime=Runtime(checkpoint_steps=10_000),
             )  # fmt: skip
             started = time.perf_counter()
             summary = train(pairs, config, f"{folder}/{objective}", margins=margins, progress=False)

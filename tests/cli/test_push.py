@@ -1,27 +1,10 @@
-import sys
 from pathlib import Path
 
 import pytest
 
-from dissensus.cli import main
 from dissensus.records import Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.training.run import train
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dissensus", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_a_dry_run_lists_the_files_without_a_network(

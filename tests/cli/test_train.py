@@ -7,24 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dissensus.cli import main
 from dissensus.files import read_records, write_records
 from dissensus.records import Margin, Pair, Prediction
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dissensus", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
@@ -56,9 +40,9 @@ def test_train_then_predict(run, files: Path, tiny_bert: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--objective", "hinge"], "'--objective': Input should be 'bradley-terry', 'margin', 'soft'"),
+        (["--objective", "hinge"], "--objective: Input should be 'bradley-terry', 'margin', 'soft'"),
         (["--objective", "margin"], "objective 'margin' needs margins; make them with 'dissensus margin'"),
-        (["--epochs", "0"], "'--epochs': Input should be greater than 0"),
+        (["--epochs", "0"], "--epochs: Input should be greater than 0"),
         (["--calibration", "platt"], "calibration 'platt' is fitted on validation prompts; set validation as well"),
         (["--objective", "scaled", "--margin-sign", "signed"], "must not be negative: use unsigned"),
         (["--lora-alpha", "8"], "lora_alpha scales adapters, and there are none; set lora_rank as well"),
@@ -71,8 +55,8 @@ def test_train_then_predict(run, files: Path, tiny_bert: Path):
 def test_a_wrong_setting_is_one_line(run, files: Path, tiny_bert: Path, arguments: list[str], message: str):
     code, out, err = run("train", files / "pairs.parquet", "--model", tiny_bert, "--out", files / "m", *arguments)
     assert (code, out) == (2, "")
-    assert message in err.splitlines()[-1]
-    assert err.count("\n") == 1 or err.startswith("Usage: ")
+    assert message in err
+    assert err.count("\n") == 1
 
 
 def test_a_study_that_is_wrong_is_one_line(run, tmp_path: Path):
@@ -80,7 +64,7 @@ def test_a_study_that_is_wrong_is_one_line(run, tmp_path: Path):
     study.write_text("pairs: x.jsonl\nbaseline: m\nmodels: {m: {objective: hinge}}\n")
     code, _, err = run("study", study, "--out", tmp_path / "run")
     assert code == 2
-    assert err.startswith(f"dissensus: {study}: models.m.objective: unknown objective 'hinge'")
+    assert err.startswith(f"dissensus: {study}: models.m.objective: Input should be 'bradley-terry', ")
     assert not (tmp_path / "run").exists()
 
 
@@ -115,7 +99,7 @@ def test_faults_show_before_torch_is_loaded(files: Path, tiny_bert: Path):
     runs = [
         ["train", str(files / "none.jsonl"), *out],
         ["train", str(files / "bad.jsonl"), *out],
-        ["train", pairs, *out, "--calibration", "platt"],
+        ["train", pairs, *out, "--epochs", "0"],
         ["train", pairs, *out, "--model", str(files / "empty")],
         ["train", pairs, *out, "--objective", "blend"],
         ["train", pairs, *out, "--objective", "blend", "--margins", str(files / "none.jsonl")],

@@ -7,7 +7,7 @@ import torch
 from transformers import PretrainedConfig
 
 from dissensus.reward.fast.equivalence import disagreement, probe
-from dissensus.reward.serving.reward_model import load_backbone
+from dissensus.reward.text.backbone import load_backbone
 
 WEIGHTS = ("query.weight", "dense.bias")
 

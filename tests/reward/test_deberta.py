@@ -12,7 +12,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_po
 
 from dissensus.reward.fast import deberta
 from dissensus.reward.fast.deberta import restore, use_fast_attention
-from dissensus.reward.serving.reward_model import load_backbone
+from dissensus.reward.text.backbone import load_backbone
 
 V3 = {
     "relative_attention": True,
@@ -78,14 +78,12 @@ def check_float32(name: str, layers: int, lengths: tuple[int, ...], only: tuple[
     assert_same(found, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["xsmall", "base", "large"])
-def test_two_layers_of_each_size_give_the_same_logits_and_gradients(name: str) -> None:
-    check_float32(name, 2, (260, 1))
+def test_two_layers_of_the_large_size_give_the_same_logits_and_gradients() -> None:
+    check_float32("large", 2, (260, 1))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SIZES)
-def test_the_whole_of_each_size_gives_the_same_logits_and_gradients(name: str) -> None:
+@pytest.mark.parametrize("name", ["xsmall", "base"])
+def test_the_whole_of_a_size_gives_the_same_logits_and_gradients(name: str) -> None:
     layers = SIZES[name][0]
     # Gradients of the deepest and the shallowest attention have passed through all that lies between.
     check_float32(name, layers, (70, 1), only=("rel_embeddings", "layer.0.attention", f"layer.{layers - 1}.attention"))
@@ -136,7 +134,7 @@ def test_the_relative_positions_are_transformers_own(length: int, buckets: int) 
 
 
 def test_under_bfloat16_it_is_as_close_to_float32_as_transformers_own() -> None:
-    model, inputs = make(3, 128, 4, initializer_range=0.1), batch((300, 290, 64, 33, 20, 2))
+    model, inputs = make(2, 128, 4, initializer_range=0.1), batch((160, 150, 33, 20, 2))
     exact, gradients = run(model, inputs)
 
     def errors() -> tuple[float, float]:

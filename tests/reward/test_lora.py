@@ -12,8 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
-    DebertaV2Config,
-    DebertaV2ForSequenceClassification,
     FalconConfig,
     FalconForSequenceClassification,
 )
@@ -34,33 +32,6 @@ peft = pytest.importorskip("peft", reason="peft is not installed (extra lora)")
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
 BACKBONES = ["tiny_bert", "tiny_llama", "tiny_deberta"]
-
-
-@pytest.fixture(scope="session")
-def tiny_deberta(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny-deberta")
-    _, tokenizer = load_backbone(str(tiny_bert), new_head=False)
-    torch.manual_seed(0)
-    config = DebertaV2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-        relative_attention=True,
-        position_buckets=8,
-        pos_att_type=["p2c", "c2p"],
-        share_att_key=True,
-        position_biased_input=False,
-        type_vocab_size=0,
-        pooler_hidden_size=16,
-        num_labels=1,
-        initializer_range=0.3,
-    )
-    DebertaV2ForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(params=BACKBONES)

@@ -242,7 +242,7 @@ def test_positions_of_other_families():
         RobertaConfig,
     )
 
-    from dissensus.reward.text.backbone import position_limit
+    from dissensus.text.pretrained import position_limit
 
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     small |= {"vocab_size": 20, "num_labels": 1, "pad_token_id": 1}

@@ -33,9 +33,10 @@ from dissensus.errors import ConfigError, MissingDependencyError, TrainingError
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.model_record import leave_record
 from dissensus.reward.objectives import OBJECTIVES, Objective, ObjectiveName, objective_of
-from dissensus.reward.text.backbone import keep_head_in_float32, position_limit
+from dissensus.reward.text.backbone import keep_head_in_float32
 from dissensus.reward.text.batches import PairBatches
 from dissensus.reward.text.encode import Style
+from dissensus.text.pretrained import position_limit
 
 try:
     from trl import RewardTrainer as _RewardTrainer

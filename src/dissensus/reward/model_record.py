@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dissensus.errors import InputError
+from dissensus.files import write_text
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.text.encode import Style
 from dissensus.reward.text.train_data import Shortened
+from dissensus.text.pretrained import first_line
 
 RECORD_FILE = "dissensus.json"
+LOG_FILE = "training.jsonl"
 _KEY = "dissensus"
 """In a model's ``config.json``: what a trainer other than ours leaves there."""
 
@@ -57,6 +61,23 @@ class TrainSummary(BaseModel):
         return Shortened(self.texts, self.texts_truncated, self.responses_cut, self.pairs_alike)
 
 
+class LogRow(BaseModel):
+    """A line of ``training.jsonl``: of training, or of a validation."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    epoch: float
+    loss: float | None = None
+    """Of the objective, a mean over the pairs since the line before."""
+    nll: float | None = None
+    """Plain Bradley-Terry NLL of the labels."""
+    accuracy: float | None = None
+    learning_rate: float | None = None
+    validation_nll: float | None = None
+    validation_accuracy: float | None = None
+
+
 class ModelRecord(BaseModel):
     """What is known of a trained model. A checkpoint's has no summary; that of TRL's trainer, style and loss alone."""
 
@@ -78,6 +99,28 @@ def read_record(where: Path, content: Any = None) -> ModelRecord:
         return ModelRecord.model_validate_json(where.read_bytes())
     except (ValidationError, ValueError) as error:
         raise InputError(f"{where}: not written by this version of dissensus; train again") from error
+
+
+def write_log(folder: Path, rows: Sequence[LogRow]) -> None:
+    """Write a run's log into the folder of its model."""
+    lines = (json.dumps(row.model_dump(exclude_none=True)) for row in rows)
+    write_text(folder / LOG_FILE, "".join(f"{line}\n" for line in lines))
+
+
+def read_log(folder: Path) -> list[LogRow]:
+    """Read the log of a model's folder; empty where it has none. Raises InputError for a damaged one."""
+    path = folder / LOG_FILE
+    if not path.is_file():
+        return []
+    try:
+        return [LogRow.model_validate_json(line) for line in path.read_bytes().splitlines()]
+    except ValueError as error:
+        raise InputError(f"{path}: not a training log ({first_line(error)}); train again, or remove it") from error
+
+
+def last_validation(rows: Sequence[LogRow]) -> LogRow | None:
+    """Return the last row of a validation; None where nothing was held out."""
+    return next((row for row in reversed(rows) if row.validation_nll is not None), None)
 
 
 def leave_record(settings: Any, style: Style | None, config: TrainConfig, *, max_length: int | None) -> None:

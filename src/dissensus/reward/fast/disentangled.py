@@ -73,8 +73,6 @@ class Layout:
         return self.groups[0].length
 
 
-# Lengths differ from call to call, and a compiler would specialise on each of them.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def make_layout(lengths: Sequence[int], width: int, *, heads: int, device: torch.device) -> Layout:
     """Lay out texts of these lengths (each at least 1), padded on the right to ``width`` tokens."""
     ordered = sorted(range(len(lengths)), key=lambda i: -lengths[i])
@@ -138,7 +136,6 @@ def _places(groups: Sequence[Group], counts: Tensor, starts: Tensor, heads: int)
     return torch.cat(spread), torch.cat(gather)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def disentangled_attention(
     queries: Tensor,
     keys: Tensor,

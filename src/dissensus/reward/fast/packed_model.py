@@ -30,17 +30,6 @@ def packed_inputs(plan: PackingPlan) -> dict[str, Any]:
     }
 
 
-def packed_rewards(model: nn.Module, plan: PackingPlan) -> Tensor:
-    """Return the logits of each text of a plan, shape (texts, outputs), in float32 (float64 for such a model).
-
-    ``model`` is one that ``use_packing`` took, or a wrapper of it (PEFT, DDP).
-    """
-    device = next(model.parameters()).device
-    inputs = {name: value.to(device) for name, value in packed_inputs(plan).items()}
-    logits: Tensor = model(**inputs).logits
-    return logits
-
-
 def use_packing(model: Any, *, gradients: bool = True) -> str | None:
     """Let a causal sequence classifier read packed texts; None when it does, else the reason why it cannot.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +16,7 @@ from dissensus.errors import InputError
 from dissensus.files import read_records, write_text
 from dissensus.records import Metric
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model_record import RECORD_FILE, read_record
+from dissensus.reward.model_record import RECORD_FILE, last_validation, read_log, read_record
 from dissensus.reward.objectives import OBJECTIVES, objective_of
 from dissensus.reward.serving.calibration import load_calibration
 from dissensus.reward.text.encode import encoding_of
@@ -94,7 +93,7 @@ def render_card(folder: Path, scores: str | Path | None = None, *, repo: str | N
         closing=tokenizer.eos_token_id is not None and tokenizer.eos_token_id != tokenizer.pad_token_id,
         summary=record.summary,
         settings={_Plain(name): value for name, value in settings.items() if value is not None},
-        validation=_last_validation(folder),
+        validation=last_validation(read_log(folder)),
         calibration=load_calibration(folder),
         metrics=_metrics_of(folder.resolve().name, scores) if scores is not None else [],
         versions={"dissensus": __version__, **{name: version(name) for name in ("transformers", "torch")}},
@@ -136,18 +135,6 @@ def _hub_id(model: str) -> str | None:
 def backbone_name(model: str) -> str:
     """Name a backbone for others: its id on the Hub, or the last part of a folder's path."""
     return _hub_id(model) or Path(model).name
-
-
-def _last_validation(folder: Path) -> dict[str, Any] | None:
-    """Return the last row of the log that tells of validation; None where there is none."""
-    path = folder / "training.jsonl"
-    if not path.is_file():
-        return None
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return next((dict(row) for row in reversed(rows) if "validation_nll" in row), None)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: not a training log ({error}); train again, or remove it") from error
 
 
 def _metrics_of(name: str, scores: str | Path) -> list[Metric]:

@@ -28,15 +28,6 @@ from dissensus.text.pretrained import (
     stated_positions,
 )
 
-__all__ = [
-    "checkpoint_activations",
-    "keep_head_in_float32",
-    "load_backbone",
-    "model_file",
-    "position_limit",
-    "report_window",
-]
-
 _DROPOUT = re.compile(r"drop(out)?(_prob|_rate)?$|pdrop$|dropout")
 
 

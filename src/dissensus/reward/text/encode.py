@@ -20,11 +20,9 @@ from typing import Any, Literal
 from dissensus.errors import InputError, OutputError
 from dissensus.hashing import framed_digest
 from dissensus.records import Message, Text, plain_text
-from dissensus.reward.text.token_cache import EncodedText, EncodedTexts, from_cache, in_memory
+from dissensus.reward.text.token_cache import EncodedTexts, from_cache, in_memory
 from dissensus.text.pretrained import first_line, fix_date
 from dissensus.text.tokenize import cut_overflow, kept_tokens
-
-__all__ = ["EncodedText", "EncodedTexts", "Encoding", "UnreadableTextError"]
 
 _RECIPE = "2"
 """Part of every cache key: change it when the way from text to tokens changes."""

@@ -6,7 +6,6 @@ written; the model is loaded again and its rewards compared before the folder is
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from transformers import TrainerCallback
 
 from dissensus.errors import OutputError, TrainingError
-from dissensus.files import write_json, write_text
+from dissensus.files import write_json
 from dissensus.reward.fast.select import Layout
-from dissensus.reward.model_record import RECORD_FILE, ModelRecord
+from dissensus.reward.model_record import RECORD_FILE, LogRow, ModelRecord, write_log
 from dissensus.reward.serving.calibration import Calibration, save_calibration
 from dissensus.reward.serving.model_card import backbone_name
 from dissensus.reward.serving.score import score_texts
@@ -32,7 +31,6 @@ from dissensus.reward.training.run_identity import RunIdentity
 from dissensus.reward.training.trainer import WRITE_FAILURES, PairTrainer
 from dissensus.text.encoder import quiet_transformers
 
-LOG_FILE = "training.jsonl"
 REPORTS = "runs"
 """In a model's folder: what reporters wrote while it was trained; where TensorBoard looks, and the Hub."""
 _RELOAD_TOLERANCE = 1e-4
@@ -71,7 +69,7 @@ def save_model(
     layout: Layout,
     encoded: EncodedTexts,
     record: ModelRecord,
-    log: Sequence[dict[str, Any]],
+    log: Sequence[LogRow],
     calibration: Calibration | None = None,
     *,
     part: Path,
@@ -105,7 +103,7 @@ def save_model(
             shutil.rmtree(folder, ignore_errors=True)
             raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
         _compare_rewards(before, folder, encoded, some, layout, str(trainer.args.device))
-        write_text(folder / LOG_FILE, "".join(json.dumps(_log_row(entry)) + "\n" for entry in log))
+        write_log(folder, log)
         write_json(folder / RECORD_FILE, record.model_dump(mode="json"))
         if calibration is not None:
             save_calibration(folder, calibration)
@@ -138,14 +136,3 @@ def _compare_rewards(
     worst = float(np.abs(before - after).max())
     if not worst <= _RELOAD_TOLERANCE * max(1.0, float(np.abs(after).max())):
         raise TrainingError(f"{folder}: the saved model gives rewards {worst:.2g} off those of the trained one")
-
-
-def _log_row(entry: dict[str, Any]) -> dict[str, Any]:
-    if "eval_nll" in entry:
-        return {
-            "step": entry["step"],
-            "epoch": entry["epoch"],
-            "validation_nll": entry["eval_nll"],
-            "validation_accuracy": entry["eval_accuracy"],
-        }
-    return {key: entry[key] for key in ("step", "epoch", "loss", "nll", "accuracy", "learning_rate") if key in entry}

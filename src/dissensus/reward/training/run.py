@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,13 @@ from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.fast.batch_invariance import settle
 from dissensus.reward.fast.select import Layout, lay_out_for
-from dissensus.reward.model_record import ModelRecord, TrainSummary, left_record
+from dissensus.reward.model_record import LogRow, ModelRecord, TrainSummary, last_validation, left_record
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.targets import Targets, build_targets
 from dissensus.reward.serving.calibration import Calibration, fit_calibration, observed_preferences
 from dissensus.reward.serving.predictions import preference_logits
 from dissensus.reward.serving.score import score_texts
-from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, position_limit, report_window
+from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, report_window
 from dissensus.reward.text.batches import Collator, PairBatches
 from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
 from dissensus.reward.text.train_data import Shortened, TrainingData, encode_targets, split_targets
@@ -38,6 +38,7 @@ from dissensus.reward.training.preflight import check_settings
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
 from dissensus.reward.training.trainer import LogLastStep, PairTrainer, ProgressBar, ValidateEpochs, fit_to_labels
 from dissensus.text.encoder import best_device, default_cache, has_bfloat16, quiet_transformers
+from dissensus.text.pretrained import position_limit
 
 TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
 """Tokens per forward pass: on a CPU as many as its caches hold, on a GPU enough to fill it. Where pairs share texts,
@@ -115,13 +116,13 @@ def _train(
     # Whatever ends training, what is said of it stands on a line of its own.
     with quiet_transformers(), closing(bar):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_nll" in entry]
+    log = [row for entry in trainer.state.log_history if (row := _log_row(entry)) is not None]
     trained, steps = trained_model(trainer), trainer.state.global_step
     calibration = _calibration(trained, run)
     note = learning.note(trained, steps=steps, right=trainer.right, counted=trainer.counted) if learning else None
     if note is not None and processes.is_main_process:
         print(note, file=sys.stderr)  # noqa: T201
-    validated: dict[str, Any] = next((entry for entry in reversed(log) if "eval_nll" in entry), {})
+    validated = last_validation(log)
     lost = Shortened.of(run.data.encoded, run.data.texts)
     summary = TrainSummary(
         pairs=len(targets.pairs),
@@ -137,9 +138,9 @@ def _train(
         steps=steps,
         resumed_from=int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0,
         seconds=round(time.perf_counter() - started, 1),
-        nll=next((entry["nll"] for entry in reversed(log) if "nll" in entry), None),
-        validation_nll=validated.get("eval_nll"),
-        validation_accuracy=validated.get("eval_accuracy"),
+        nll=next((row.nll for row in reversed(log) if row.nll is not None), None),
+        validation_nll=validated.validation_nll if validated else None,
+        validation_accuracy=validated.validation_accuracy if validated else None,
         temperature=calibration.temperature if calibration else None,
         note=note,
     )
@@ -149,6 +150,14 @@ def _train(
     save_model(trainer, run.tokenizer, run.layout, run.data.encoded, record, log, calibration, part=part, out=out)
     _release(trainer)
     return summary
+
+
+def _log_row(entry: Mapping[str, float]) -> LogRow | None:
+    """Take an entry of transformers' log; None for those of other things."""
+    if "eval_nll" in entry:
+        scores = {"validation_nll": entry["eval_nll"], "validation_accuracy": entry["eval_accuracy"]}
+        return LogRow(step=int(entry["step"]), epoch=entry["epoch"], **scores)
+    return LogRow.model_validate(entry) if "loss" in entry else None
 
 
 def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig) -> _Prepared:

@@ -18,9 +18,10 @@ from dissensus.files import write_json, write_text
 from dissensus.files.locks import sole_writer
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
+from dissensus.reward.model_record import LOG_FILE, last_validation, read_log
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.text.train_data import split_targets
-from dissensus.reward.training.checkpoints import LOG_FILE, REPORTS
+from dissensus.reward.training.checkpoints import REPORTS
 from dissensus.reward.training.run import train
 from dissensus.reward.training.run_identity import RunIdentity
 
@@ -145,18 +146,16 @@ def _try(pairs: Sequence[Pair], config: TrainConfig, folder: Path, patience: int
         row = SweptRate(config.learning_rate, None, None, 0.0, 0.0, failed=str(error))
         write_json(failure, {"fingerprint": known.fingerprint, "rate": asdict(row)})
         return row
-    rows = [json.loads(line) for line in (folder / LOG_FILE).read_text().splitlines()]
-    scored = [row for row in rows if "validation_nll" in row]
-    if not scored:
+    last = last_validation(read_log(folder))
+    if last is None:
         raise TrainingError(
             f"{config.validation:g} of the prompts hold no pair with a label a or b to choose on; raise --validation"
         )
-    last = scored[-1]
     return SweptRate(
         learning_rate=config.learning_rate,
-        nll=last["validation_nll"],
-        accuracy=last["validation_accuracy"],
-        epochs=last["epoch"],
+        nll=last.validation_nll,
+        accuracy=last.validation_accuracy,
+        epochs=last.epoch,
         seconds=summary.seconds,
     )
 
