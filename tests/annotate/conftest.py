@@ -1,6 +1,9 @@
 """Projects in SQLite and in PostgreSQL, their sites, and a browser."""
 
 import contextlib
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +31,9 @@ def database(request, tmp_path):
 
 
 @contextlib.contextmanager
-def _projects(folder):
+def _projects():
+    # In memory where there is such a place: the projects sync every commit, and the tests are not about the disk.
+    folder = Path(tempfile.mkdtemp(prefix="dissensus-", dir=postgres.MEMORY))
     projects = []
 
     def make(database=None, **settings):
@@ -42,6 +47,7 @@ def _projects(folder):
     finally:
         for project in projects:
             project.store.close()
+        shutil.rmtree(folder)
 
 
 def _site(open_project, database=None, **settings):
@@ -56,9 +62,9 @@ def _site(open_project, database=None, **settings):
 
 
 @pytest.fixture
-def open_project(tmp_path):
+def open_project():
     """``open_project(database=None, **settings)``: see people.make_project; SQLite unless a database is given."""
-    with _projects(tmp_path) as make:
+    with _projects() as make:
         yield make
 
 
@@ -69,9 +75,9 @@ def open_site(open_project):
 
 
 @pytest.fixture(scope="module")
-def shared_site(tmp_path_factory):
+def shared_site():
     """A site of 40 pairs, for tests that leave it as it is or do not mind what others did."""
-    with _projects(tmp_path_factory.mktemp("shared")) as make:
+    with _projects() as make:
         yield _site(make, pairs=40)
 
 

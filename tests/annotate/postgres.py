@@ -9,6 +9,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""A folder in memory, where there is one."""
+
 
 def binaries():
     """The folder of the newest server that is installed; None where there is none."""
@@ -20,7 +23,7 @@ def binaries():
 def server(*, fsync=False):
     """Start a server and yield a function that returns the URL of a fresh database each time."""
     bin = binaries()
-    folder = Path(tempfile.mkdtemp(prefix="dissensus-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="dissensus-pg-", dir=None if fsync else MEMORY))
     data, socket = folder / "data", folder / "socket"
     socket.mkdir()
     as_owner = _owner(folder, socket)

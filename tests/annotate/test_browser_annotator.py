@@ -74,21 +74,18 @@ def at_work(browser, serve):
         assert [page.seen.wrong for page in pages] == [[] for _ in pages]
 
 
-def test_all_pairs_by_keyboard_alone(browser, serve):
-    project, origin = serve(pairs=60, annotators=1)  # more than two times what a browser holds
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        steps = ["0", "3", "7", "9", "t"]
-        for n in range(60):
-            _say(page, steps[n % 5])
-            if n % 25 == 24:
-                _saved(page)
-        page.wait_for_selector("#end:not([hidden])")
-        until(page, "document.getElementById('end-title').textContent === 'All done'")
-        assert page.inner_text("#progress").startswith("60 of 60 pairs done")
-        page.keyboard.press("[")
-        _picked(page, 10)  # the last of them, still there to be changed
-        assert page.seen.wrong == []
+def test_all_pairs_by_keyboard_alone(at_work):
+    project, page = at_work(pairs=60)  # more than two times what a browser holds
+    steps = ["0", "3", "7", "9", "t"]
+    for n in range(60):
+        _say(page, steps[n % 5])
+        if n % 25 == 24:
+            _saved(page)
+    page.wait_for_selector("#end:not([hidden])")
+    until(page, "document.getElementById('end-title').textContent === 'All done'")
+    assert page.inner_text("#progress").startswith("60 of 60 pairs done")
+    page.keyboard.press("[")
+    _picked(page, 10)  # the last of them, still there to be changed
     assert sorted(_lefts(project)) == sorted([0, 3, 7, 9, 10] * 12)
     assert verify.check(project.store) == []
 
@@ -209,77 +206,73 @@ FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'Quot
 NONE = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError') } })"
 
 
-@contextlib.contextmanager
-def _two_tabs(browser, origin, project, script=None):
-    with person(browser, origin, project, "Ada") as first:
-        _ready(first)
-        second = first.context.new_page()
-        if script is not None:
-            second.add_init_script(script)
-        second.goto(f"{origin}/work{first.url.split('/work')[1]}")
-        if script == NONE:  # nor does it keep that the guide was read
-            read_guide(second)
-        _ready(second)
-        yield first, second
+def _second_tab(first, script=None):
+    second = first.context.new_page()
+    if script is not None:
+        second.add_init_script(script)
+    second.goto(first.url)
+    if script == NONE:  # nor does it keep that the guide was read
+        read_guide(second)
+    _ready(second)
+    return second
 
 
 @pytest.mark.parametrize("script", [None, FULL, NONE], ids=["keeps", "full", "none"])
-def test_two_tabs_show_both_answers_and_lose_neither(script, browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with _two_tabs(browser, origin, project, script) as (first, second):
-        _say(first, "1")
-        _saved(first)
-        _say(second, "9", save=False)
-        second.keyboard.press("Enter")
+def test_two_tabs_show_both_answers_and_lose_neither(script, at_work):
+    project, first = at_work()
+    second = _second_tab(first, script)
+    _say(first, "1")
+    _saved(first)
+    _say(second, "9", save=False)
+    second.keyboard.press("Enter")
+    second.wait_for_selector("#conflict[open]")
+    if script is None:  # where the browser keeps something, both are still there
+        second.reload()
         second.wait_for_selector("#conflict[open]")
-        if script is None:  # where the browser keeps something, both are still there
-            second.reload()
-            second.wait_for_selector("#conflict[open]")
-        assert "9A-1B" in second.inner_text("#mine")
-        assert "1A-9B" in second.inner_text("#theirs")
-        second.keyboard.press("1")
-        until(second, "!document.querySelector('dialog[open]')")
-        _saved(second)
+    assert "9A-1B" in second.inner_text("#mine")
+    assert "1A-9B" in second.inner_text("#theirs")
+    second.keyboard.press("1")
+    until(second, "!document.querySelector('dialog[open]')")
+    _saved(second)
     assert _lefts(project) == [1, 9]
 
 
-def test_a_window_that_sends_for_another_still_tells_of_its_answer(browser, serve):
-    project, origin = serve(pairs=10, annotators=1)
-    with _two_tabs(browser, origin, project) as (first, second):
-        first.route("**/revisions", lambda route: route.abort())
-        _say(first, "1")
-        until(first, "document.getElementById('saved').textContent.includes('1 answer kept')")
-        second.evaluate("window.dispatchEvent(new Event('online'))")  # the windows share what waits
-        _saved(second)
-        _say(second, "9", save=False)
-        second.keyboard.press("Enter")
-        second.wait_for_selector("#conflict[open]")
-        assert "1A-9B" in second.inner_text("#theirs")
-        second.keyboard.press("1")
-        until(second, "!document.querySelector('dialog[open]')")
-        _saved(second)
-        first.unroute("**/revisions")
+def test_a_window_that_sends_for_another_still_tells_of_its_answer(at_work):
+    project, first = at_work()
+    second = _second_tab(first)
+    first.route("**/revisions", lambda route: route.abort())
+    _say(first, "1")
+    until(first, "document.getElementById('saved').textContent.includes('1 answer kept')")
+    second.evaluate("window.dispatchEvent(new Event('online'))")  # the windows share what waits
+    _saved(second)
+    _say(second, "9", save=False)
+    second.keyboard.press("Enter")
+    second.wait_for_selector("#conflict[open]")
+    assert "1A-9B" in second.inner_text("#theirs")
+    second.keyboard.press("1")
+    until(second, "!document.querySelector('dialog[open]')")
+    _saved(second)
+    first.unroute("**/revisions")
     assert _lefts(project) == [1, 9]
 
 
-def test_what_waits_is_never_sent_as_somebody_elses(browser, serve):
-    project, origin = serve(pairs=10, annotators=2)
-    with person(browser, origin, project, "Ada") as page:
-        _ready(page)
-        page.route("**/revisions", lambda route: route.abort())
-        _say(page, "3")
-        until(page, "document.getElementById('saved').textContent.includes('1 answer kept')")
-        other = page.context.new_page()
-        other.goto(f"{origin}/join#{project.invite('Grace')}")
-        other.click("#start")
-        _ready(other)
-        page.unroute("**/revisions")
-        until(page, "document.getElementById('saved').textContent === 'Signed out'", seconds=12)
-        assert _stored(project) == []
-        page.goto(f"{origin}/join#{project.invite('Ada')}")
-        page.click("#start")
-        _ready(page)
-        _saved(page)
+def test_what_waits_is_never_sent_as_somebody_elses(at_work):
+    project, page = at_work(annotators=2)
+    origin = page.url.split("/work")[0]
+    page.route("**/revisions", lambda route: route.abort())
+    _say(page, "3")
+    until(page, "document.getElementById('saved').textContent.includes('1 answer kept')")
+    other = page.context.new_page()
+    other.goto(f"{origin}/join#{project.invite('Grace')}")
+    other.click("#start")
+    _ready(other)
+    page.unroute("**/revisions")
+    until(page, "document.getElementById('saved').textContent === 'Signed out'", seconds=12)
+    assert _stored(project) == []
+    page.goto(f"{origin}/join#{project.invite('Ada')}")
+    page.click("#start")
+    _ready(page)
+    _saved(page)
     assert _lefts(project) == [3]
 
 

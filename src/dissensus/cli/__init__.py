@@ -29,7 +29,7 @@ VERBS = {
     "evaluate": "Compare predictions with the votes of people.",
     "tables": "Print the tables of a scorecard again, in any format.",
     "annotate": "Serve pairs to people, who annotate them in their browsers.",
-    "annotations": "Export, import and check what people said; invite them.",
+    "annotations": "Export, import and verify annotations; invite people, revoke access.",
     "power": "Plan a test set: how many pairs a difference needs.",
     "report": "Make the page of a run.",
     "study": "Run everything from one YAML; resumes where it stopped.",

@@ -140,7 +140,7 @@ def _demo_database() -> Iterator[str]:
 
 
 def _open(database: str, settings: AnnotateSettings, pairs: list[Pair]) -> tuple[AnnotationStore, int]:
-    from dissensus.annotate.project.database import locate, name_of
+    from dissensus.annotate.project.database import locate
     from dissensus.annotate.project.store import AnnotationStore
 
     given = _given(settings)
@@ -154,7 +154,7 @@ def _open(database: str, settings: AnnotateSettings, pairs: list[Pair]) -> tuple
             raise
     if not pairs:
         raise InputError(f"{database}: there is no project yet; name the PAIRS to make one of")
-    config, name = AnnotationConfig(**given), name_of(locate(database))
+    config, name = AnnotationConfig(**given), locate(database).name
     added: list[int] = []
     store = AnnotationStore.create(
         database, config, secret=settings.secret_file, fill=lambda c: added.append(_fill(c, config, name, pairs))

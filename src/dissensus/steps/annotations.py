@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _MOST_PEOPLE = 1000
 _ORIGIN = "http://127.0.0.1:8700"
 _ORIGINS = re.compile(r"https?://[^\s/?#]+/?")
-_Database = Annotated[str, Reads("database"), Argument("DB")]
 _Name = Annotated[str, Argument("NAME")]
 _Secret = Annotated[Path | None, Option(default="beside the database")]
 
@@ -43,11 +42,16 @@ class Lines:
         return self.found
 
 
-class ExportSettings(Settings):
+class ProjectSettings(Settings):
+    """Settings of whatever reads or changes a project."""
+
+    db: Annotated[str, Reads("database"), Argument("DB")]
+    """The project: an SQLite file or a postgresql:// URL."""
+
+
+class ExportSettings(ProjectSettings):
     """Write pairs with categories, votes, estimates and the whole history."""
 
-    db: _Database
-    """The project: an SQLite file or a postgresql:// URL."""
     out: Annotated[Path, Writes("file")]
     """A .jsonl, .jsonl.gz, .parquet or .csv file."""
     rules: Annotated[Rules, Option(prefix="")] = Rules()
@@ -193,11 +197,9 @@ def _names(settings: ImportSettings) -> Names:
     return Names(settings.fields, settings.questions, mapped)
 
 
-class InviteSettings(Settings):
+class InviteSettings(ProjectSettings):
     """Add NAME, or find them, and print a link that lets them in once."""
 
-    db: _Database
-    """The project."""
     name: _Name
     """Of the person."""
     role: Annotated[Role | None, Option(default="annotator")] = None
@@ -224,11 +226,8 @@ def invite(settings: InviteSettings) -> Lines:
     return Lines((f"{origin.rstrip('/')}/join#{token}",), tuple(notes))
 
 
-class PeopleSettings(Settings):
+class PeopleSettings(ProjectSettings):
     """List who has access, what became of their links, and how many pairs they answered."""
-
-    db: _Database
-    """The project."""
 
 
 def people(settings: PeopleSettings) -> Lines:
@@ -249,11 +248,9 @@ def _person(person: Person, width: int, at: int) -> str:
     return f"{person.name:<{width}}  {person.role:<11}  {person.answered:>6,} answered  {link}"
 
 
-class RevokeSettings(Settings):
+class RevokeSettings(ProjectSettings):
     """Revoke the access of NAME: signed out at once, links dead. Their answers stay."""
 
-    db: _Database
-    """The project."""
     name: _Name
     """Of the person."""
 
@@ -279,11 +276,8 @@ def revoke(settings: RevokeSettings) -> Lines:
     return Lines((f"{settings.name}: access revoked; their answers stay",))
 
 
-class VerifySettings(Settings):
+class VerifySettings(ProjectSettings):
     """Check that the database is whole and that its tables say the same."""
-
-    db: _Database
-    """The project."""
 
 
 def verify(settings: VerifySettings, *, report: Callable[[str], object] = lambda fault: None) -> Lines:
@@ -302,11 +296,8 @@ def verify(settings: VerifySettings, *, report: Callable[[str], object] = lambda
     return Lines((f"{name}: ok: {pairs:,} pairs verified",))
 
 
-class AgreementSettings(Settings):
+class AgreementSettings(ProjectSettings):
     """Print how well annotators agree, with 95 % intervals over pairs."""
-
-    db: _Database
-    """The project."""
 
 
 @dataclass(frozen=True)

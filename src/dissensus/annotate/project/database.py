@@ -8,7 +8,9 @@ import importlib.util
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -51,74 +53,145 @@ class StorageFull(OutputError):
     """The disk is full; nothing of what was asked was done."""
 
 
-def locate(database: str | Path) -> Path | URL:
-    """Read where a database is: a path, or a URL of PostgreSQL. Raises InputError for other URLs."""
+class Database(ABC):
+    """Where a project lives."""
+
+    name: str
+    """For messages: never with a password."""
+    secret: Path
+    """Where the secret of its links and sessions is kept unless somebody says otherwise."""
+
+    @abstractmethod
+    def is_there(self) -> bool:
+        """Tell whether it may be opened: a server is asked, and of files only those of SQLite."""
+
+    @abstractmethod
+    def engine(self) -> Engine:
+        """Make an engine whose transactions read, or write where the connection's option ``writing`` is set."""
+
+    @abstractmethod
+    def making(self) -> AbstractContextManager[Engine]:
+        """Give an engine to make the project with; it is there once the block is left without an error."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise StorageMoved where it is no longer what it was when it was located."""
+
+    def storage_error(self, error: DBAPIError) -> OutputError:
+        """Say what is wrong with it."""
+        original: Any = error.orig
+        is_full = (getattr(original, "sqlite_errorcode", None) or 0) & 0xFF == _SQLITE_FULL
+        if is_full or getattr(original, "sqlstate", None) == _POSTGRES_FULL:
+            return StorageFull(f"{self.name}: the disk is full; nothing was saved; free space, then send it again")
+        reason = str(original).strip().split("\n", 1)[0]
+        return StorageUnavailable(
+            f"{self.name}: the database cannot be used now ({reason}); nothing was saved; try again"
+        )
+
+
+class SqliteFile(Database):
+    """A file of SQLite. Notices that it was moved, deleted or replaced while it is open: SQLite goes on without it."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.secret = path.with_name(f"{path.name}.secret")
+        self._path = path
+        self._absolute = path.absolute()
+        self._file = self._identity()
+
+    def is_there(self) -> bool:
+        """Tell whether the file is one of SQLite."""
+        return application_of(self._path) is not None
+
+    def engine(self) -> Engine:
+        """Make an engine; a file that is gone is not made anew, as SQLite would by itself."""
+        address = f"file:{quote(str(self._path.absolute()))}?mode=rw"
+        engine = create_engine(
+            URL.create("sqlite", database=str(self._path)),
+            creator=lambda: sqlite3.connect(address, uri=True, check_same_thread=False),
+        )
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    @contextmanager
+    def making(self) -> Iterator[Engine]:
+        """Make the file beside its name, and give it that when it is whole. Raises InputError where it exists."""
+        begun = _make_file(self._path)
+        engine = SqliteFile(begun).engine()
+        try:
+            _write_ahead(engine)
+            yield engine
+            engine.dispose()  # which brings what was written ahead into the file
+            _publish(begun, self._path)
+        finally:
+            engine.dispose()
+            _remove(begun)
+
+    def check(self) -> None:
+        """Raise StorageMoved where the name means another file than at first, or none."""
+        if self._identity() != self._file:
+            raise StorageMoved(self._absolute)
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self._absolute.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+class PostgresDatabase(Database):
+    """A database of a PostgreSQL server."""
+
+    secret = Path("dissensus-annotate.secret")
+
+    def __init__(self, url: URL) -> None:
+        self.name = url.render_as_string(hide_password=True)
+        self._url = url
+
+    def is_there(self) -> bool:
+        """Leave it to the server."""
+        return True
+
+    def engine(self) -> Engine:
+        """Make an engine. Plans are not kept: those made while tables were empty read them whole ever after."""
+        arguments = {"connect_timeout": BUSY_SECONDS, "prepare_threshold": None}
+        engine = create_engine(self._url, pool_pre_ping=True, connect_args=arguments)
+        event.listen(engine, "begin", _begin_postgres)
+        return engine
+
+    def check(self) -> None:
+        """Leave it to the server."""
+
+    @contextmanager
+    def making(self) -> Iterator[Engine]:
+        """Make the tables where they will be."""
+        engine = self.engine()
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+def locate(database: str | Path) -> Database:
+    """Find where a database is: a path, or a URL of PostgreSQL. Raises InputError for other URLs."""
     text = str(database)
     if text in ("", ":memory:"):
         raise InputError(f"{text!r}: a project is a file; name one, such as annotations.db, or a postgresql:// URL")
     if "://" not in text:
-        return Path(database)
+        return SqliteFile(Path(database))
     try:
         url = make_url(text)
     except ArgumentError:
         raise InputError("the database's address cannot be read; expected postgresql://USER@HOST/NAME") from None
     if url.drivername == "sqlite" and url.database:
-        return Path(url.database)
+        return SqliteFile(Path(url.database))
     if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
         raise InputError(f"a database of type {url.drivername} is not supported; give a file or a postgresql:// URL")
     if importlib.util.find_spec("psycopg") is None:
         raise MissingDependencyError("psycopg", extra="postgres", need="an annotation project in PostgreSQL")
-    return url.set(drivername="postgresql+psycopg")
-
-
-def is_there(place: Path | URL) -> bool:
-    """Tell whether a database may be opened: a server is asked, and of files only those of SQLite."""
-    return not isinstance(place, Path) or application_of(place) is not None
-
-
-def name_of(place: Path | URL) -> str:
-    """Name a database in a message, without its password."""
-    return str(place) if isinstance(place, Path) else place.render_as_string(hide_password=True)
-
-
-def open_engine(place: Path | URL) -> Engine:
-    """Make an engine whose transactions read, or write where the connection's option ``writing`` is set."""
-    if isinstance(place, Path):
-        engine = create_engine(URL.create("sqlite", database=str(place)), creator=_connector(place))
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-    else:
-        # Plans are not kept: those made while the tables were empty read them from end to end ever after.
-        arguments = {"connect_timeout": BUSY_SECONDS, "prepare_threshold": None}
-        engine = create_engine(place, pool_pre_ping=True, connect_args=arguments)
-        event.listen(engine, "begin", _begin_postgres)
-    return engine
-
-
-def _connector(path: Path) -> Callable[[], sqlite3.Connection]:
-    # A file that is gone is not made anew, as SQLite would by itself.
-    address = f"file:{quote(str(path.absolute()))}?mode=rw"
-    return lambda: sqlite3.connect(address, uri=True, check_same_thread=False)
-
-
-class Anchor:
-    """Notices that a database's file was moved, deleted or replaced while it is open: SQLite goes on without it."""
-
-    def __init__(self, place: Path | URL) -> None:
-        self._path = place.absolute() if isinstance(place, Path) else None
-        self._file = self._identity()
-
-    def check(self) -> None:
-        """Raise StorageMoved where the name means another file than at first, or none."""
-        if self._path is not None and self._identity() != self._file:
-            raise StorageMoved(self._path)
-
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            found = None if self._path is None else self._path.stat()
-        except OSError:
-            return None
-        return None if found is None else (found.st_dev, found.st_ino)
+    return PostgresDatabase(url.set(drivername="postgresql+psycopg"))
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
@@ -143,10 +216,21 @@ def _is_writing(connection: Connection) -> bool:
     return bool(connection.get_execution_options().get("writing", False))
 
 
-def make_file(path: Path) -> Path:
+def _write_ahead(engine: Engine) -> None:
+    # Kept in the file: readers go on while somebody writes.
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute("PRAGMA journal_mode = WAL")
+    except sqlite3.Error as error:  # as the engine tells it: a full disk shows here first
+        raise DBAPIError("PRAGMA journal_mode = WAL", None, error) from error
+    finally:
+        connection.close()
+
+
+def _make_file(path: Path) -> Path:
     """Make an empty file beside ``path`` that only its owner can read; SQLite gives its journals the same mode.
 
-    Returns its name; `publish` gives it the other. Raises InputError where ``path`` exists, and OutputError.
+    Returns its name; `_publish` gives it the other. Raises InputError where ``path`` exists, and OutputError.
     """
     if os.path.lexists(path):
         raise _exists(path)
@@ -159,7 +243,7 @@ def make_file(path: Path) -> Path:
     return temporary
 
 
-def publish(temporary: Path, path: Path) -> None:
+def _publish(temporary: Path, path: Path) -> None:
     """Give a file that is whole its name, where there is none of that name. Raises InputError and OutputError."""
     try:
         _link(temporary, path)
@@ -189,7 +273,7 @@ def _exists(path: Path) -> InputError:
     return InputError(f"{path}: there is a file of that name already; choose another name, or remove it")
 
 
-def remove(path: Path) -> None:
+def _remove(path: Path) -> None:
     """Remove a database's file and its journals."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
@@ -220,14 +304,3 @@ def is_of_one_call(error: Exception) -> bool:
     return not isinstance(error, DBAPIError) or (
         isinstance(error, (IntegrityError, ProgrammingError, UnfitData)) and not error.connection_invalidated
     )
-
-
-def as_storage_error(error: DBAPIError, place: Path | URL) -> OutputError:
-    """Say what is wrong with the database."""
-    original: Any = error.orig
-    name = name_of(place)
-    is_full = (getattr(original, "sqlite_errorcode", None) or 0) & 0xFF == _SQLITE_FULL
-    if is_full or getattr(original, "sqlstate", None) == _POSTGRES_FULL:
-        return StorageFull(f"{name}: the disk is full; nothing was saved; free space, then send it again")
-    reason = str(original).strip().split("\n", 1)[0]
-    return StorageUnavailable(f"{name}: the database cannot be used now ({reason}); nothing was saved; try again")

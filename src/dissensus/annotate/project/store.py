@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-import sqlite3
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -14,23 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, insert, inspect, select
+from sqlalchemy import Connection, Engine, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from dissensus.annotate.config import AnnotationConfig
-from dissensus.annotate.project.database import (
-    Anchor,
-    as_storage_error,
-    is_of_one_call,
-    is_there,
-    locate,
-    make_file,
-    name_of,
-    open_engine,
-    publish,
-    remove,
-)
-from dissensus.annotate.project.database import read_secret as _read_secret
+from dissensus.annotate.project.database import is_of_one_call, locate, read_secret
 from dissensus.annotate.project.schema import SCHEMA_VERSION, metadata, project
 from dissensus.annotate.project.writer import Writer
 from dissensus.errors import InputError
@@ -53,21 +40,20 @@ class AnnotationStore:
 
     def __init__(self, database: str | Path, *, secret: Path | None = None) -> None:
         """Open the project in ``database``, a file or a postgresql:// URL. Raises InputError where there is none."""
-        self._place = locate(database)
-        if not is_there(self._place):
+        self._database = locate(database)
+        if not self._database.is_there():
             raise InputError(
                 f"{self.name}: there is no annotation project; check the name, or make one: dissensus annotate PAIRS "
                 "--db …"
             )
-        self._anchor = Anchor(self._place)
-        self._engine = open_engine(self._place)
-        self._secret_path = secret or _secret_beside(self._place)
+        self._engine = self._database.engine()
+        self._secret_path = secret or self._database.secret
         try:
             self.config, self.seed = self.read(self._project)
         except BaseException:
             self._engine.dispose()
             raise
-        self._writer = Writer(self._engine, self._place, self._anchor)
+        self._writer = Writer(self._engine, self._database)
 
     @classmethod
     def create(
@@ -84,45 +70,35 @@ class AnnotationStore:
         raises or the process is killed. Raises InputError where the file, or a project in the database, exists.
         """
         place = locate(database)
-        begun = make_file(place) if isinstance(place, Path) else place
-        engine = open_engine(begun)
         try:
-            if isinstance(begun, Path):
-                _write_ahead(engine)
-            with engine.connect() as c, c.execution_options(writing=True).begin():
-                _make_tables(c, place, config)
-                fill(c)
-            engine.dispose()  # which brings what was written ahead into the file
-            _read_secret(secret or _secret_beside(place))
-            if isinstance(begun, Path) and isinstance(place, Path):
-                publish(begun, place)
+            with place.making() as engine:
+                with engine.connect() as c, c.execution_options(writing=True).begin():
+                    _make_tables(c, place.name, config)
+                    fill(c)
+                read_secret(secret or place.secret)
         except DBAPIError as error:
-            raise as_storage_error(error, place) from error
-        finally:
-            engine.dispose()
-            if isinstance(begun, Path):
-                remove(begun)
+            raise place.storage_error(error) from error
         return cls(database, secret=secret)
 
     @staticmethod
     def exists(database: str | Path) -> bool:
         """Tell whether there is a project in ``database``."""
         place = locate(database)
-        if not is_there(place):
+        if not place.is_there():
             return False
-        engine = open_engine(place)
+        engine = place.engine()
         try:
             with engine.connect() as c:
                 return inspect(c).has_table(project.name)
         except DBAPIError as error:
-            raise as_storage_error(error, place) from error
+            raise place.storage_error(error) from error
         finally:
             engine.dispose()
 
     @property
     def name(self) -> str:
         """The database, for messages: never with its password."""
-        return name_of(self._place)
+        return self._database.name
 
     @property
     def engine(self) -> Engine:
@@ -131,14 +107,14 @@ class AnnotationStore:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction of its own that only reads: all it sees is of one moment."""
-        self._anchor.check()
+        self._database.check()
         try:
             with self._engine.connect() as connection, connection.begin():
                 return work(connection)
         except DBAPIError as error:
             if is_of_one_call(error):
                 raise
-            raise as_storage_error(error, self._place) from error
+            raise self._database.storage_error(error) from error
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction and return what it returned, after the commit.
@@ -177,7 +153,7 @@ class AnnotationStore:
 
     @cached_property
     def _secret(self) -> bytes:
-        return _read_secret(self._secret_path)
+        return read_secret(self._secret_path)
 
     def _project(self, c: Connection) -> tuple[AnnotationConfig, str]:
         if not inspect(c).has_table(project.name):
@@ -194,20 +170,9 @@ class AnnotationStore:
         return AnnotationConfig.model_validate_json(config), seed
 
 
-def _write_ahead(engine: Engine) -> None:
-    # Kept in the file: readers go on while somebody writes.
-    connection = engine.raw_connection()
-    try:
-        connection.cursor().execute("PRAGMA journal_mode = WAL")
-    except sqlite3.Error as error:  # as the engine tells it: a full disk shows here first
-        raise DBAPIError("PRAGMA journal_mode = WAL", None, error) from error
-    finally:
-        connection.close()
-
-
-def _make_tables(c: Connection, place: Path | URL, config: AnnotationConfig) -> None:
+def _make_tables(c: Connection, name: str, config: AnnotationConfig) -> None:
     if inspect(c).has_table(project.name):
-        raise InputError(f"{name_of(place)}: there is an annotation project already; open it, or name another database")
+        raise InputError(f"{name}: there is an annotation project already; open it, or name another database")
     metadata.create_all(c)
     c.execute(
         insert(project).values(
@@ -218,7 +183,3 @@ def _make_tables(c: Connection, place: Path | URL, config: AnnotationConfig) -> 
             created_at=now(),
         )
     )
-
-
-def _secret_beside(place: Path | URL) -> Path:
-    return place.with_name(f"{place.name}.secret") if isinstance(place, Path) else Path("dissensus-annotate.secret")

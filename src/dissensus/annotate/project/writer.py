@@ -10,13 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from dissensus.annotate.project.database import Anchor, StorageUnavailable, as_storage_error, is_of_one_call, name_of
+from dissensus.annotate.project.database import Database, StorageUnavailable, is_of_one_call
 
 _MOST_PER_COMMIT = 256
 
@@ -43,10 +42,9 @@ class _Call:
 class Writer:
     """Runs writes in the order they came, many in a transaction, each in a savepoint of its own."""
 
-    def __init__(self, engine: Engine, place: Path | URL, anchor: Anchor) -> None:
+    def __init__(self, engine: Engine, database: Database) -> None:
         self._engine = engine
-        self._place = place
-        self._anchor = anchor
+        self._database = database
         self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
@@ -81,7 +79,7 @@ class Writer:
     def _enqueue(self, call: _Call) -> None:
         with self._gate:  # nothing is queued behind the end
             if self._closed:
-                raise StorageUnavailable(f"{name_of(self._place)}: is being closed; nothing was saved; try again")
+                raise StorageUnavailable(f"{self._database.name}: is being closed; nothing was saved; try again")
             self._queue.put(call)
 
     def _run(self) -> None:
@@ -108,13 +106,13 @@ class Writer:
 
     def _commit(self, calls: list[_Call]) -> None:
         try:
-            self._anchor.check()
+            self._database.check()
             with self._engine.connect() as fresh, fresh.execution_options(writing=True).begin():
                 for call in calls:
                     _attempt(call, fresh)
-            self._anchor.check()  # what went into a file that nobody will find was not saved
+            self._database.check()  # what went into a file that nobody will find was not saved
         except DBAPIError as error:
-            problem: Exception = as_storage_error(error, self._place)
+            problem: Exception = self._database.storage_error(error)
             problem.__cause__ = error
         except Exception as error:  # whatever it is, nobody may wait for ever
             problem = error
