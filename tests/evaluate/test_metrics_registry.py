@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from dissensus.cli.options import command_of_step
 from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.evaluation.metrics import METRICS, MetricDefinition, keys_of, register
+from dissensus.evaluation.scores import Scores
 from dissensus.evaluation.tables.render import render
 from dissensus.files import write_records
-from dissensus.reports.board import Board
 from dissensus.reports.group_tables import GroupTable
 from dissensus.stats.agreement.coefficients import COEFFICIENTS
 
@@ -73,7 +73,7 @@ def test_tables_and_report_show_it(rows):
     text = render(rows)
     assert "Cubic error (lower is better)" in text
     assert f"{find(rows, 'cubic').value:.4f}".removeprefix("0") in text
-    table = GroupTable.of(Board(rows), "cubic")
+    table = GroupTable.of(Scores(rows), "cubic")
     assert (table.title, table.better) == ("Cubic error", "lower")
 
 

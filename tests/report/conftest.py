@@ -1,5 +1,6 @@
 """A finished run in memory, with names that try to break out of the page."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.evaluation.join import join
 from dissensus.evaluation.scorecard import score
 from dissensus.records import Judgment, Margin, Pair, Prediction, Votes
+from dissensus.reports.charts import plots
 from dissensus.reports.folder.run_reader import RunData
 from dissensus.run_records import RunManifest
 
@@ -39,6 +41,33 @@ def _predictions(pairs, rng):
         for p in pairs
         for x in [np.clip(p.votes.preference + rng.normal(0, noise), 0, 1)]
     ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once():
+    """Draw each picture once: most tests render pages of the same numbers."""
+    kept = {}
+
+    def once(draw):
+        def drawn(*given):
+            key = (draw.__name__, pickle.dumps(given))
+            if key not in kept:
+                kept[key] = draw(*given)
+            return kept[key]
+
+        return drawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (
+            "forest",
+            "training_curves",
+            "density",
+            "calibration",
+            "margin_histogram",
+            "margin_against_people",
+        ):
+            patch.setattr(plots, name, once(getattr(plots, name)))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -244,7 +244,8 @@ def test_axe_finds_nothing_of_weight(browser, run, file, tmp_path, scheme, runs)
     path = file
     if runs > 1:
         path = tmp_path / "page.html"
-        path.write_text(render(*[run] * runs), encoding="utf-8")
+        brief = replace(run, metrics=[row for row in run.metrics if row.group == "all"], logs={})
+        path.write_text(render(brief, brief), encoding="utf-8")
     with opened(browser, path, color_scheme=scheme, bypass_csp=True) as page:
         page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
         page.wait_for_timeout(200)
@@ -297,6 +298,7 @@ def _attack(run):
         for p in pairs
     ]
     metrics = score(join(pairs, predictions), baseline="base", n_resamples=0)
+    metrics = [row for row in metrics if row.metric in ("pearson", "l1")]
     metrics = [row.model_copy(update={"notes": (everything,)}) if row.metric == "l1" else row for row in metrics]
     metrics += [Metric(model=x, group="all", metric="l1", value=0.2, n=9, kind="reference") for x in PAYLOADS[:9]]
     metrics += [Metric(model=everything, group="all", metric="pearson", value=0.2, n=9, kind="judge")]
@@ -335,8 +337,8 @@ def attack(run, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("runs", "bypass_csp"),
-    [(1, True), (1, False), (2, True)],
-    ids=["one run, escaping alone", "one run, with the policy", "two runs, escaping alone"],
+    [(1, False), (2, True)],
+    ids=["one run, with the policy", "two runs, escaping alone"],
 )
 def test_a_hundred_payloads_in_every_field_do_nothing(browser, attack, runs, bypass_csp):
     assert len(set(PAYLOADS)) >= 100

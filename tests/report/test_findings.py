@@ -2,7 +2,6 @@ import pytest
 
 from dissensus.evaluation.scores import Scores
 from dissensus.records import Metric
-from dissensus.reports.board import Board
 from dissensus.reports.findings import Finding, find_findings, headline, statement
 from dissensus.reports.group_tables import IntervalBar
 from dissensus.reports.summary import summarise
@@ -147,7 +146,7 @@ def test_where_r_and_l1_say_the_opposite_the_headline_says_both():
 def test_the_summary_tells_contested_pairs_apart():
     rows = [*_difference("pearson", 0.01, 0.03), *_difference("pearson", 0.01, 0.05, "contested=yes")]
     rows += [*_difference("l1", -0.01, 0.01), *_difference("l1", -0.01, 0.01, "contested=yes")]
-    summary = summarise(Board(rows))
+    summary = summarise(Scores(rows))
     everything, contested = summary.sections.values()
     assert [(row.name, row.words) for row in everything.rows] == [("base", "baseline"), ("blend", "closer to people")]
     assert contested.rows[1].differences[0].high == 0.05
@@ -156,7 +155,7 @@ def test_the_summary_tells_contested_pairs_apart():
 
 def test_the_summary_says_where_only_one_measure_differs():
     rows = [*_difference("pearson", -0.01, 0.03), *_difference("l1", 0.01, 0.03)]
-    assert summarise(Board(rows)).sections["All pairs"].rows[1].words == "further from people, in L1 alone"
+    assert summarise(Scores(rows)).sections["All pairs"].rows[1].words == "further from people, in L1 alone"
 
 
 def test_an_adjusted_p_value_that_says_otherwise_is_told():
@@ -212,7 +211,7 @@ def test_what_is_exploratory_is_never_shown_to_differ():
     )
     assert "Brier" not in statement(find_findings(scores), scores)
     assert IntervalBar(rows[-1], 1).verdict == "open"
-    assert summarise(Board(rows)).measures == ["pearson_within", "l1"]
+    assert summarise(Scores(rows)).measures == ["pearson_within", "l1"]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +227,7 @@ def test_the_headline_follows_the_metrics_that_were_declared(accuracy, brier, sa
     rows += [*_primary("pearson", 0.1, 0.2, role="exploratory"), *_primary("l1", -0.2, -0.1, role="exploratory")]
     scores = Scores(rows)
     assert headline(find_findings(scores), scores).startswith(said)
-    summary = summarise(Board(rows))
+    summary = summarise(Scores(rows))
     assert (summary.measures, summary.exploratory) == (["accuracy", "brier", "pearson", "l1"], ["pearson", "l1"])
 
 
@@ -236,10 +235,10 @@ def test_contested_pairs_are_exploratory_in_words_too():
     rows = [*_primary("pearson_within", 0.1, 0.2), *_primary("l1", -0.2, -0.1)]
     rows += _primary("pearson", 0.1, 0.2, role="exploratory", group="contested=yes")
     rows += _primary("l1", -0.2, -0.1, role="exploratory", group="contested=yes")
-    everything, contested = summarise(Board(rows)).sections.values()
+    everything, contested = summarise(Scores(rows)).sections.values()
     assert everything.rows[1].words == "closer to people"
     assert (contested.rows[1].outcome, contested.rows[1].words) == ("open", "exploratory")
-    assert contested.remark == "Pearson r, not r within data sets"
+    assert contested.note == "Pearson r, not r within data sets"
 
 
 def test_where_no_primary_difference_is_defined_the_headline_says_so():

@@ -6,8 +6,8 @@ import pytest
 
 from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.evaluation.join import join
+from dissensus.evaluation.scores import Scores
 from dissensus.records import Prediction, Vote, Votes
-from dissensus.reports.board import Board
 from dissensus.reports.folder.run_reader import RunData
 from dissensus.reports.group_tables import IntervalBar
 from dissensus.reports.methods import methods_paragraph
@@ -177,7 +177,7 @@ def test_without_a_baseline_there_is_no_difference(run_data):
     html = render(run)
     assert "Differences by group" not in html
     assert "How closely base and" in html
-    assert "How closely" not in methods_paragraph(run, Board(run.metrics))
+    assert "How closely" not in methods_paragraph(run, Scores(run.metrics))
 
 
 def test_bars_keep_their_place_on_one_scale(run_data):

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dissensus.evaluation.scores import Scores
 from dissensus.records import Metric
-from dissensus.reports.board import Board
 from dissensus.reports.compare import compare
 from dissensus.reports.data_card import make_card
 from dissensus.reports.findings import find_findings, statement
@@ -56,15 +56,15 @@ def spanning(metrics):
 
 
 def test_models_are_reward_models_alone(full, run_data):
-    board = Board(full.metrics)
-    assert board.scores.models == Board(run_data.metrics).scores.models
-    assert board.names("reference") == ["longer response", "one half"]
-    assert board.ceiling("pearson").value == 0.9
-    assert board.scores.value("base", "pearson").value != 0.99
+    scores = Scores(full.metrics)
+    assert scores.models == Scores(run_data.metrics).models
+    assert scores.names("reference") == ["longer response", "one half"]
+    assert scores.ceiling("pearson").value == 0.9
+    assert scores.value("base", "pearson").value != 0.99
 
 
 def test_r_within_data_sets_stands_before_the_pooled_one(full):
-    table = GroupTable.of(Board(full.metrics), "pearson")
+    table = GroupTable.of(Scores(full.metrics), "pearson")
     first, second = table.sections[""]
     assert (first.label, second.label) == ("All pairs, within data sets", "All pairs, pooled")
     assert first.values["base"].value == 0.4
@@ -73,7 +73,7 @@ def test_r_within_data_sets_stands_before_the_pooled_one(full):
 
 
 def test_groups_that_lack_a_metric_have_no_line(full):
-    assert "Share of the majority" not in GroupTable.of(Board(full.metrics), "pearson").sections
+    assert "Share of the majority" not in GroupTable.of(Scores(full.metrics), "pearson").sections
 
 
 def test_every_part_finds_its_place_on_the_page(full):
@@ -88,7 +88,7 @@ def test_rows_of_a_kind_may_be_missing(full, kind):
 
 
 def test_the_card_counts(full):
-    card = make_card(full, Board(full.metrics))
+    card = make_card(full, Scores(full.metrics))
     (row,) = card.rows
     assert (row.pairs, row.prompts, row.votes, row.name) == (80, 40, "5", "All")
     assert row.agreement[0].value == 0.35
@@ -130,11 +130,11 @@ def test_the_methods_say_what_was_done_and_found(full):
         "seeds": [0, 1],
         "evaluation": {"resamples": 1234, "level": 0.9},
     }
-    board = Board(full.metrics)
-    said = methods_paragraph(_with(full, config), board)
+    scores = Scores(full.metrics)
+    said = methods_paragraph(_with(full, config), scores)
     for part in ("80 pairs of 40 prompts", "400 votes", "backbone minilm, epochs 2", "2 seeds (0, 1)", "90 %", "1,234"):
         assert part in said
-    assert statement(find_findings(board.scores), board.scores) in said
+    assert statement(find_findings(scores), scores) in said
 
 
 def _with(run, config, *stages):
@@ -142,7 +142,7 @@ def _with(run, config, *stages):
 
 
 def _said(run):
-    return methods_paragraph(run, Board(run.metrics))
+    return methods_paragraph(run, Scores(run.metrics))
 
 
 def test_the_methods_tell_of_sweeps_other_judges_and_categories(full):
@@ -232,7 +232,7 @@ def test_where_a_part_of_the_summary_has_another_r_than_the_whole_it_says_so(ful
 
 def test_the_page_says_what_is_primary_and_how_it_was_tested(full):
     run = replace(full, metrics=spanning(full.metrics))
-    html, said = render(run), methods_paragraph(run, Board(run.metrics))
+    html, said = render(run), methods_paragraph(run, Scores(run.metrics))
     assert "Primary are the differences of" in said
     assert "to base in r within data sets and L1, on all pairs and by group: " in said
     assert "at most the level: each model and metric has an equal share of it, with which all pairs are tested" in said
@@ -244,7 +244,7 @@ def test_the_page_says_what_is_primary_and_how_it_was_tested(full):
 def test_a_scorecard_of_an_earlier_version_is_shown_as_it_was(full):
     old = [row.model_copy(update={"role": None}) for row in full.metrics]
     run = replace(full, metrics=old)
-    assert "adjusted by Holm over the groups shown." in methods_paragraph(run, Board(old))
+    assert "adjusted by Holm over the groups shown." in methods_paragraph(run, Scores(old))
     html = render(run)
     assert "adjusted by Holm over the groups of a table" in html
     assert "<span>Exploratory</span>" not in html
@@ -260,7 +260,7 @@ def test_runs_that_cannot_be_told_apart_are_numbered(run_data):
 
 
 def test_one_statistic_is_compared_throughout(full):
-    within = [_row("model", m, "pearson_within", 0.4) for m in Board(full.metrics).scores.models]
+    within = [_row("model", m, "pearson_within", 0.4) for m in Scores(full.metrics).models]
     has = replace(full, metrics=[*full.metrics, *within])
     none = replace(full, metrics=[row for row in full.metrics if row.metric != "pearson_within"])
     assert compare([has, none], ["one", "two"]).r == "pearson"
@@ -283,7 +283,7 @@ def test_differences_between_runs_are_those_within_a_run(run_data, hostile):
     by_model = {(row.run, row.model): row.differences for row in found.rows}
     assert by_model[0, "base"] == {}
     assert (by_model[1, "base"]["pearson"].value, by_model[1, "base"]["l1"].low) == (0, 0)
-    scores = Board(run_data.metrics).scores
+    scores = Scores(run_data.metrics)
     for metric in ("pearson", "l1"):
         row, known = by_model[1, hostile][metric], scores.difference(hostile, metric)
         assert row == by_model[0, hostile][metric]
@@ -310,10 +310,10 @@ def test_notes_are_numbered_and_listed(run_data):
 
 
 def test_seeds_are_told_apart_from_data(run_data):
-    rows = seed_rows(Board(run_data.metrics).scores)["L1"]
+    rows = seed_rows(Scores(run_data.metrics))["L1"]
     assert [(row.name, row.is_difference) for row in rows][::2] == [("base", False), (rows[1].name, True)]
     assert "SD between seeds" in render(run_data)
 
 
 def test_methods_of_a_manifest_that_says_nothing_of_use(full):
-    assert "80 pairs" in methods_paragraph(replace(full, manifest=NOTHING_NOTED), Board(full.metrics))
+    assert "80 pairs" in methods_paragraph(replace(full, manifest=NOTHING_NOTED), Scores(full.metrics))

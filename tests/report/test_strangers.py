@@ -66,13 +66,13 @@ def test_any_value_may_be_another_one(made, tmp_path, name):
     rng, drawn, refused = random.Random(0), 0, 0
     whole = (made / "run" / name).read_text()
     shutil.copytree(made / "run", tmp_path / "run")
-    for _ in range(60):
+    for _ in range(40):
         (tmp_path / "run" / name).write_text(odd_folders.change_json(whole, rng))
-        said = page_or_line(tmp_path / "run", drawn=drawn < 3)
+        said = page_or_line(tmp_path / "run", drawn=drawn < 2)
         drawn += said.startswith("<!doctype")
         refused += bool(said) and not said.startswith("<!doctype")
     assert drawn
-    assert refused > 10
+    assert refused > 6
 
 
 def test_logs_of_other_things_than_numbers_are_drawn_without_them(run):

@@ -24,8 +24,6 @@ from dissensus.simulate import SimulationConfig, simulate
 from dissensus.steps import judge as judge_step
 from dissensus.study import StudyConfig, load_study, run_study
 
-pytestmark = pytest.mark.usefixtures("no_training")
-
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:

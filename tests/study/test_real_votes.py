@@ -34,6 +34,7 @@ def test_three_debates_are_held_out_and_labels_follow_the_votes(arguments: list[
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_stages")
 def test_real_votes_in_report_out(arguments: list[Pair], tiny_bert: Path, tmp_path: Path):
     write_records(tmp_path / "pairs.jsonl.gz", arguments[::40])
     small = {"model": str(tiny_bert), "epochs": 1, "max_length": 32, "batch_size": 32}

@@ -15,8 +15,6 @@ from dissensus.records import Judgment, Pair
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.study import StudyConfig, run_study
 
-pytestmark = pytest.mark.usefixtures("no_training")
-
 
 def _simulated(folder: Path, name: str, *, seed: int, judges: bool = False) -> Path:
     """Write pairs that name no data set, perhaps with verdicts of a judge that agrees with most people."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -46,7 +45,7 @@ from dissensus.cli.outputs import NamedSource, Output, Source, Verb
     "--annotations",
     type=Source(),
     metavar="FILE",
-    help="What people said of the test pairs: an export or the database.",
+    help="Annotations of the test pairs: an export or the database.",
 )
 @click.option("--scale", metavar="NAME", help="Of a preset: the same study on a smaller machine, as in small.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, with counts, hours and cost, and do nothing.")
@@ -67,7 +66,7 @@ def command(
     Run again, it redoes only what changed; killed anywhere, it goes on where it stopped. Exit code 3: people are to
     annotate the test pairs before it can end.
     """
-    overrides: dict[str, Any] = {
+    overrides: dict[str, object] = {
         name: value for name, value in (("pairs", pairs), ("copies", copies), ("annotations", annotations)) if value
     }
     if seeds is not None:
@@ -89,14 +88,14 @@ def _named(given: str, option: str) -> tuple[str, str]:
     return name, source
 
 
-def _estimate(study: str, overrides: dict[str, Any], scale: str | None) -> None:
+def _estimate(study: str, overrides: dict[str, object], scale: str | None) -> None:
     from dissensus.study import load_study
     from dissensus.study.dry_run import estimate_study
 
     click.echo(estimate_study(load_study(study, overrides=overrides, scale=scale)))
 
 
-def run(study: str, out: Path, overrides: dict[str, Any], *, scale: str | None = None) -> None:
+def run(study: str, out: Path, overrides: dict[str, object], *, scale: str | None = None) -> None:
     """Run a study, print its table and where the report is."""
     from dissensus.evaluation.tables.render import render_brief
     from dissensus.study import load_study, run_study

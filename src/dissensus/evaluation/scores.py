@@ -38,8 +38,8 @@ class Scores:
         self.baseline = next((m.baseline for m in own if m.baseline is not None), None)
         self.others = [name for name in names if name != self.baseline]
         self.models = ([self.baseline] if self.baseline is not None else []) + self.others
-        self.judges = self._names("judge")
-        self.references = self._names("reference")
+        self.judges = self.names("judge")
+        self.references = self.names("reference")
         self.groups = _distinct(m.group for m in own if m.group not in by_majority)
         self.majorities = _distinct(m.group for m in self.rows if m.group in by_majority)
         self.metrics = _distinct(m.metric for m in own if m.group not in by_majority)
@@ -70,15 +70,24 @@ class Scores:
         """List the groups that rows of a kind are about."""
         return _distinct(m.group for m in self.rows if m.kind == kind)
 
-    def _names(self, kind: Kind) -> list[str]:
+    def names(self, kind: Kind) -> list[str]:
+        """List what there is of a kind, in the order of the rows."""
         return _distinct(m.model for m in self.rows if m.kind == kind)
+
+    def of_kind(self, kind: Kind, name: str, metric: str, group: str = ALL) -> Metric | None:
+        """Find a value against the votes, of whatever kind."""
+        return self._rows.get((kind, "votes", name, group, metric, None))
+
+    def groups_with(self, metric: str) -> list[str]:
+        """List the groups that have this metric for a reward model."""
+        return [g for g in self.groups if any(self.value(m, metric, g) is not None for m in self.models)]
 
     def _find(self, model: str, metric: str, group: str, baseline: str | None, target: str) -> Metric | None:
         found = (self._rows.get((kind, target, model, group, metric, baseline)) for kind in _KINDS)
         return next((row for row in found if row is not None), None)
 
     def _first(self, kind: Kind, metric: str, group: str) -> Metric | None:
-        found = (self._rows.get((kind, "votes", name, group, metric, None)) for name in self._names(kind))
+        found = (self._rows.get((kind, "votes", name, group, metric, None)) for name in self.names(kind))
         return next((row for row in found if row is not None), None)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from dissensus.evaluation.groups import Group
 from dissensus.evaluation.scorecard import score
+from dissensus.evaluation.scores import Scores
 from dissensus.records import Metric
-from dissensus.reports.board import Board
 from dissensus.reports.folder.run_reader import RunData
 from dissensus.stats.metrics import FloatArray
 
@@ -62,17 +62,17 @@ def compare(runs: Sequence[RunData], titles: Sequence[str]) -> Comparison | None
     if len(runs) < 2:
         return None
     warning = _warning(runs)
-    boards = [Board(run.metrics) for run in runs]
-    r: R = "pearson_within" if all(_has_within(board) for board in boards) else "pearson"
-    baseline = None if warning else _baseline(runs, boards)
+    scorecards = [Scores(run.metrics) for run in runs]
+    r: R = "pearson_within" if all(_has_within(scores) for scores in scorecards) else "pearson"
+    baseline = None if warning else _baseline(runs, scorecards)
     differences = _differences(runs, baseline, r) if baseline is not None else {}
     rows = [
         ComparedModel(
-            k, titles[k], m, m == board.scores.baseline,
-            board.scores.value(m, r), board.scores.value(m, "l1"), differences.get((k, m), {}),
+            k, titles[k], m, m == scores.baseline,
+            scores.value(m, r), scores.value(m, "l1"), differences.get((k, m), {}),
         )
-        for k, board in enumerate(boards)
-        for m in board.scores.models
+        for k, scores in enumerate(scorecards)
+        for m in scores.models
     ]  # fmt: skip
     found = [row.pearson for row in rows if row.pearson is not None]
     ends = [end for row in found for end in (row.low, row.value, row.high) if end is not None]
@@ -80,14 +80,14 @@ def compare(runs: Sequence[RunData], titles: Sequence[str]) -> Comparison | None
     return Comparison(rows, r, limits, warning, baseline, runs[0].level)
 
 
-def _has_within(board: Board) -> bool:
-    rows = [board.scores.value(model, "pearson_within") for model in board.scores.models]
+def _has_within(scores: Scores) -> bool:
+    rows = [scores.value(model, "pearson_within") for model in scores.models]
     return bool(rows) and all(row is not None and row.value is not None for row in rows)
 
 
-def _baseline(runs: Sequence[RunData], boards: Sequence[Board]) -> tuple[int, str] | None:
+def _baseline(runs: Sequence[RunData], scorecards: Sequence[Scores]) -> tuple[int, str] | None:
     """The first run's baseline, or its first model where it has none."""
-    joined, scores = runs[0].joined, boards[0].scores
+    joined, scores = runs[0].joined, scorecards[0]
     names = [scores.baseline, *scores.models, *(joined.models if joined is not None else ())]
     found = next((name for name in names if joined is not None and name in joined.predicted), None)
     return None if found is None else (0, found)

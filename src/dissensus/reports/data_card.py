@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dissensus.evaluation.metrics import HEADLINE
+from dissensus.evaluation.scores import Scores
 from dissensus.records import Metric, Pair
-from dissensus.reports.board import Board
 from dissensus.reports.folder.run_reader import RunData
 
 COEFFICIENTS = {
@@ -58,17 +58,17 @@ class Card:
         return [(name, [row.agreement[k] for row in self.rows]) for k, name in enumerate(self.coefficients)]
 
 
-def make_card(run: RunData, board: Board) -> Card | None:
+def make_card(run: RunData, scores: Scores) -> Card | None:
     """Make the card of the test pairs; None where there are none yet."""
     if run.joined is None:
         return None
     known = {row.metric for row in run.metrics if row.kind == "people"}
     known |= {f"ceiling_{row.metric}" for row in run.metrics if row.kind == "ceiling"}
     coefficients = [name for name in COEFFICIENTS if name in known]
-    return Card(coefficients, list(_rows(run, board, coefficients)))
+    return Card(coefficients, list(_rows(run, scores, coefficients)))
 
 
-def _rows(run: RunData, board: Board, coefficients: Sequence[str]) -> Iterator[CardRow]:
+def _rows(run: RunData, scores: Scores, coefficients: Sequence[str]) -> Iterator[CardRow]:
     assert run.joined is not None
     pairs = run.joined.pairs
     names = sorted({pair.dataset for pair in pairs if pair.dataset is not None})
@@ -77,8 +77,8 @@ def _rows(run: RunData, board: Board, coefficients: Sequence[str]) -> Iterator[C
         mine = [pair for pair in pairs if pair.dataset == name]
         parts.append((f"dataset={name}", mine, [pair for pair in run.training if pair.dataset == name]))
     for group, own, training in parts:
-        people: dict[str, Metric | None] = {row.metric: row for row in board.people(group)}
-        people |= {f"ceiling_{metric}": board.ceiling(metric, group) for metric in HEADLINE}
+        people = {name: scores.people(name, group) for name in coefficients}
+        people |= {f"ceiling_{metric}": scores.ceiling(metric, group) for metric in HEADLINE}
         yield CardRow(
             name=group.removeprefix("dataset=") if group != "all" else names[0] if len(names) == 1 else "All",
             training=len(training),

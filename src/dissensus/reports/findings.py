@@ -116,14 +116,14 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
     base = _some([scores.baseline])
     if not any(finding.changes for finding in findings):
         return f"No {'primary ' if scores.primary else ''}difference from {base} is defined."
-    told: dict[str, list[str]] = {}
+    reported: dict[str, list[str]] = {}
     for finding in sorted((f for f in findings if f.outcome != "open"), key=_rank):
-        told.setdefault(outcome_words(finding), []).append(finding.model)
-    if not told:
+        reported.setdefault(outcome_words(finding), []).append(finding.model)
+    if not reported:
         who = f"{_some(scores.others)} is not" if len(findings) == 1 else "No model is"
         return f"{who} shown to follow people more or less closely than {base}."
-    said = [f"{_some(names)} {words.format(than='')}" for words, names in told.items()]
-    words, names = next(iter(told.items()))
+    said = [f"{_some(names)} {words.format(than='')}" for words, names in reported.items()]
+    words, names = next(iter(reported.items()))
     said[0] = f"{_some(names)} {_verb(names, 'follow')} people {words.format(than=f' than {base}')}"
     if rest := [finding.model for finding in findings if finding.outcome == "open"]:
         said.append(f"for {_some(rest)} no difference is shown")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from dissensus.evaluation.groups import ALL, Group
 from dissensus.evaluation.metrics import WITHIN, lower_is_better, title_of
+from dissensus.evaluation.scores import Scores
 from dissensus.records import Kind, Metric
-from dissensus.reports.board import Board
 from dissensus.reports.findings import Finding
 
 _AROUND: tuple[Kind, ...] = ("judge", "reference", "ceiling")
@@ -86,12 +86,12 @@ class GroupTable:
         return [k for k, (kind, _) in enumerate(self.around) if kind != "ceiling"]
 
     @classmethod
-    def of(cls, board: Board, metric: str) -> GroupTable:
+    def of(cls, scores: Scores, metric: str) -> GroupTable:
         """Make the table of a metric; that of ``pearson`` has r within data sets as well, where there is one."""
-        names = [(kind, name) for kind in _AROUND for name in board.names(kind)]
-        around = [(kind, name) for kind, name in names if _has(board, kind, name, metric)]
+        names = [(kind, name) for kind in _AROUND for name in scores.names(kind)]
+        around = [(kind, name) for kind, name in names if _has(scores, kind, name, metric)]
         sections: dict[str, list[Line]] = {}
-        for line in _lines(board, metric, around):
+        for line in _lines(scores, metric, around):
             title = _FIELD_TITLES.get(kind := Group.parse(line.group).kind, kind)
             sections.setdefault(title, []).append(line)
         rows = [row for lines in sections.values() for line in lines for row in line.differences.values()]
@@ -107,10 +107,9 @@ def label_of(group: str) -> str:
     return "All pairs" if group == ALL else Group.parse(group).label
 
 
-def _lines(board: Board, metric: str, around: Sequence[tuple[Kind, str]]) -> Iterator[Line]:
-    scores = board.scores
-    within = board.groups(WITHIN) if metric == "pearson" else []
-    for group in board.groups(metric):
+def _lines(scores: Scores, metric: str, around: Sequence[tuple[Kind, str]]) -> Iterator[Line]:
+    within = scores.groups_with(WITHIN) if metric == "pearson" else []
+    for group in scores.groups_with(metric):
         for shown in ([WITHIN] if group in within else []) + [metric]:
             values = {model: scores.value(model, shown, group) for model in scores.models}
             if shown == WITHIN and all(row is None or row.value is None for row in values.values()):
@@ -123,10 +122,10 @@ def _lines(board: Board, metric: str, around: Sequence[tuple[Kind, str]]) -> Ite
                 n=next((row.n for row in values.values() if row is not None), None),
                 values=values,
                 differences={model: scores.difference(model, shown, group) for model in scores.others},
-                around=[board.find(kind, name, shown, group) for kind, name in around],
+                around=[scores.of_kind(kind, name, shown, group) for kind, name in around],
             )
 
 
-def _has(board: Board, kind: Kind, name: str, metric: str) -> bool:
-    groups = board.scores.groups
-    return any((row := board.find(kind, name, metric, g)) is not None and row.value is not None for g in groups)
+def _has(scores: Scores, kind: Kind, name: str, metric: str) -> bool:
+    groups = scores.groups
+    return any((row := scores.of_kind(kind, name, metric, g)) is not None and row.value is not None for g in groups)

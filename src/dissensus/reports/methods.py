@@ -10,7 +10,6 @@ from dissensus.evaluation.metrics import HEADLINE, name_of
 from dissensus.evaluation.scores import Scores
 from dissensus.evaluation.tables.number_format import listed, number
 from dissensus.records import Pair
-from dissensus.reports.board import Board
 from dissensus.reports.findings import find_findings, statement
 from dissensus.reports.folder.run_reader import RunData
 from dissensus.run_records import CategoryCounts, JudgeCounts, MarginCounts, ModelRecord, TrainCounts
@@ -19,11 +18,11 @@ _DISTRIBUTED = ("mean-variance", "categorical")
 """Objectives whose rewards are distributions."""
 
 
-def methods_paragraph(run: RunData, board: Board) -> str:
+def methods_paragraph(run: RunData, scores: Scores) -> str:
     """Write the paragraph; what is not known of the run is left out of it."""
-    names = _compared(run, board)
+    names = _compared(run, scores)
     return " ".join(
-        sentence for part in (_data, _categories, _models, _judge, _evaluation) for sentence in part(run, board, names)
+        sentence for part in (_data, _categories, _models, _judge, _evaluation) for sentence in part(run, scores, names)
     )
 
 
@@ -36,16 +35,16 @@ def percent(level: float) -> str:
     return f"{100 * level:g} %"
 
 
-def _compared(run: RunData, board: Board) -> list[str]:
+def _compared(run: RunData, scores: Scores) -> list[str]:
     """The models that have predicted: of one that is not trained yet nothing can be said."""
-    scored = board.scores.models
+    scored = scores.models
     if run.joined is None:
         return scored
     known = run.joined.models
     return [name for name in scored if name in known] + [name for name in known if name not in scored]
 
 
-def _data(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
+def _data(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:
     if len(names) > 1:
         yield f"We compared {_count(len(names), 'reward model')}: {', '.join(names)}."
     elif names:
@@ -60,7 +59,7 @@ def _data(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _categories(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
+def _categories(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:
     """Say who put test pairs into categories, where a machine did or could be compared with people."""
     settings, counts = run.settings.categories, run.manifest.counts("categories", CategoryCounts)
     if settings is None or counts == CategoryCounts():
@@ -105,7 +104,7 @@ def _trained(run: RunData, name: str) -> TrainCounts:
     return next((counts for counts in found if counts != TrainCounts()), TrainCounts())
 
 
-def _models(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
+def _models(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:
     models = {name: run.settings.models[name] for name in names if name in run.settings.models}
     if not models:
         return
@@ -139,7 +138,7 @@ def _swept(run: RunData, names: Sequence[str]) -> str:
     return f"{among} prompts{f': {chosen}' if chosen else ''}."
 
 
-def _judge(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
+def _judge(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:
     known = [m for m in run.margins if m.n_judgments]
     if not known:
         return
@@ -158,15 +157,14 @@ def _judge(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
             yield f"The margins of {name} are those of {full or own.judge} instead."
 
 
-def _evaluation(run: RunData, board: Board, names: Sequence[str]) -> Iterator[str]:
-    scores = board.scores
+def _evaluation(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:
     if not scores.models:
         return
     yield (
         f"The predicted preference is {_preference(run, names)}; it was compared with the fraction of votes for "
         "response a by Pearson's r and by the mean absolute difference (L1), averaged over seeds."
     )
-    yield from _intervals(run, board)
+    yield from _intervals(run, scores)
     yield from _tests(run, scores)
     findings = find_findings(scores)
     if scores.baseline is not None and findings:  # else there is a headline to it, and no finding
@@ -220,7 +218,7 @@ def _preference(run: RunData, names: Sequence[str]) -> str:
     return f"σ(r_a − r_b),{which} whose rewards are distributions, integrated over both rewards"
 
 
-def _intervals(run: RunData, board: Board) -> Iterator[str]:
+def _intervals(run: RunData, scores: Scores) -> Iterator[str]:
     """Say how the intervals of values were made, and how those of differences."""
     rows = [row for row in run.metrics if row.kind == "model" and row.target == "votes" and row.metric in HEADLINE]
     values = {row.method for row in rows if row.baseline is None and row.method is not None}
@@ -240,7 +238,6 @@ def _intervals(run: RunData, board: Board) -> Iterator[str]:
         f"Brackets are {percent(run.level)} bootstrap intervals{counted} over prompts, drawn within each data set: "
         f"{how}; all are widened for few or unequal prompts."
     )
-    scores = board.scores
     spread = [row.seed_sd for m in scores.models if (row := scores.value(m, "pearson")) is not None and row.seed_sd]
     if spread:
         ends = list(dict.fromkeys((number(min(spread)), number(max(spread)))))

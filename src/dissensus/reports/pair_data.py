@@ -148,7 +148,7 @@ def _row(place: int, pair: Pair, human: float, predicted: FloatArray, measure: f
     )
 
 
-def _within(budget: int, items: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+def _within(budget: int, items: Iterable[dict[str, object]]) -> Iterable[dict[str, object]]:
     """Keep the first items that fit."""
     for item in items:
         budget -= len(script_json(item).encode("utf-8", "replace")) + 1
@@ -168,7 +168,7 @@ class _Writer:
             if row.pair_id in wanted:
                 self.rewards.setdefault((row.pair_id, row.model), []).append(row)
 
-    def write(self, pair: Pair, means: FloatArray) -> dict[str, Any]:
+    def write(self, pair: Pair, means: FloatArray) -> dict[str, object]:
         votes = pair.votes
         assert votes is not None
         tags = (pair.dataset, pair.domain and f"{pair.domain}-of-domain".replace("in-of", "in"), pair.category)
@@ -208,7 +208,7 @@ def _margin(margin: Margin | None) -> list[Any] | None:
     return None if margin is None else [round(margin.margin, 4), margin.n_judgments, margin.n_invalid]
 
 
-def _judge(verdicts: Verdicts) -> dict[str, Any]:
+def _judge(verdicts: Verdicts) -> dict[str, object]:
     return {
         "name": _short(verdicts.judge),
         "orders": verdicts.orders,

@@ -10,7 +10,6 @@ from dissensus.evaluation.metrics import METRICS, WITHIN, name_of
 from dissensus.evaluation.scores import Scores
 from dissensus.evaluation.tables.number_format import listed
 from dissensus.records import Metric
-from dissensus.reports.board import Board
 from dissensus.reports.findings import CONTESTED, Finding, find_findings, measures
 
 MEASURES = {**{key: metric.title for key, metric in METRICS.items()}, WITHIN: name_of(WITHIN)}
@@ -43,7 +42,7 @@ class SummarySection:
     measures: Sequence[str]
     """The metrics of its columns: the primary ones, and r and L1."""
     rows: Sequence[SummaryRow]
-    remark: str
+    note: str
     """What is said of a column that is of another r than that of the first section; empty where none is."""
     other_r: str
     """That r's name."""
@@ -62,23 +61,23 @@ class Summary:
     """The scale of each column's bars: the furthest end of an interval."""
 
 
-def summarise(board: Board) -> Summary | None:
+def summarise(scores: Scores) -> Summary | None:
     """Make the summary; None where no model was scored."""
-    scores = board.scores
     if not scores.models:
         return None
     shown = measures(scores)
-    sections = {"All pairs": _section(board, ALL)}
+    sections = {"All pairs": _section(scores, ALL)}
     if any(scores.value(model, "l1", CONTESTED) is not None for model in scores.models):
-        sections["Contested pairs, which the votes themselves choose: exploratory"] = _section(board, CONTESTED)
+        sections["Contested pairs, which the votes themselves choose: exploratory"] = _section(scores, CONTESTED)
     rows = [row for section in sections.values() for row in section.rows]
     limits = [_furthest([row.differences[k] for row in rows]) for k in range(len(shown))]
     exploratory = [metric for metric in shown if scores.primary and metric not in scores.primary]
     return Summary(shown, exploratory, sections, limits)
 
 
-def _section(board: Board, group: str) -> SummarySection:
-    scores, shown, nothing = board.scores, measures(board.scores, group), [None] * len(measures(board.scores, group))
+def _section(scores: Scores, group: str) -> SummarySection:
+    shown = measures(scores, group)
+    nothing = [None] * len(shown)
     rows = []
     if scores.baseline is not None:
         values = _values(scores, scores.baseline, shown, group)
@@ -90,14 +89,14 @@ def _section(board: Board, group: str) -> SummarySection:
         rows.append(
             SummaryRow(finding.model, outcome, words, _values(scores, finding.model, shown, group), differences)
         )
-    ceiling = [board.ceiling(metric, group) for metric in shown]
+    ceiling = [scores.ceiling(metric, group) for metric in shown]
     if any(row is not None and row.value is not None for row in ceiling):
         rows.append(
             SummaryRow("true preferences", "", "of a model that knows them, with so few votes", ceiling, nothing)
         )
     other = [(here, there) for here, there in zip(shown, measures(scores), strict=True) if here != there]
-    remark = "".join(f"{MEASURES[here]}, not {MEASURES[there]}" for here, there in other)
-    return SummarySection(shown, rows, remark, MEASURES[other[0][0]] if other else "")
+    note = "".join(f"{MEASURES[here]}, not {MEASURES[there]}" for here, there in other)
+    return SummarySection(shown, rows, note, MEASURES[other[0][0]] if other else "")
 
 
 def _words(finding: Finding) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -47,11 +48,11 @@ class StudyConfig(Settings):
     """Several sets that are trained on, instead of ``pairs``: name → source, or its settings."""
     copies: str | None = None
     """Folder with copies of the public data sets that are named; the Hub unless given. ``simulated``: copies are
-    written whose rows have the sets' schemas and the simulated population's texts and votes."""
+    written, files of pairs with the simulated population's texts, labels and votes."""
     test: DrawnTest | None = None
     """Draw test pairs from every set; instead of ``hold_out``."""
     annotations: str | None = None
-    """What people said of the test pairs: an export of `dissensus annotations`, a file of pairs with votes, or the
+    """Annotations of the test pairs: an export of `dissensus annotations`, a file of pairs with votes, or the
     annotation database itself; joined by id."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column name → the source's, where they differ."""
@@ -98,7 +99,7 @@ class StudyConfig(Settings):
     evaluation: Scoring = Scoring()
     """Resamples of the intervals, swaps of the tests, the intervals' level, and their seed."""
     throughput: Throughput = Throughput()
-    """What ``--dry-run`` reckons hours with: judgments_per_second, pairs_per_second."""
+    """What ``--dry-run`` estimates hours with: judgments_per_second, pairs_per_second."""
 
     @model_validator(mode="before")
     @classmethod
@@ -191,7 +192,9 @@ def preset_text(name: str) -> str:
     return text
 
 
-def load_study(study: str | Path, *, overrides: dict[str, Any] | None = None, scale: str | None = None) -> StudyConfig:
+def load_study(
+    study: str | Path, *, overrides: Mapping[str, Any] | None = None, scale: str | None = None
+) -> StudyConfig:
     """Read a study from a YAML file or by the name of a preset.
 
     Args:
@@ -223,7 +226,7 @@ def _settings_in(text: str, place: str) -> dict[str, Any]:
     return data
 
 
-def _replace(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def _replace(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Replace settings; of sets, only those that are named. A null takes a setting away."""
     changed = dict(data)
     for key, value in changes.items():

@@ -57,7 +57,7 @@ class StudySweep(Sweep):
 
 
 class Throughput(Settings):
-    """What ``--dry-run`` reckons with; it decides no number of the study."""
+    """What ``--dry-run`` estimates with; it decides no number of the study."""
 
     judgments_per_second: PositiveFloat | None = None
     """Choice distributions, or sampled replies, of the judge."""

@@ -113,8 +113,8 @@ class _Walk:
             record = self.manifest.finish(
                 stage.name, fingerprint, seconds=seconds, counts=counts, outputs=stage.outputs
             )
-            told = [f"{name.replace('_', ' ')} {value}" for name, value in counts.shown() if value != 0]
-            self.say(f"{count} {stage.name}: {seconds:.1f} s{'; ' + ', '.join(told) if told else ''}")
+            counted = [f"{name.replace('_', ' ')} {value}" for name, value in counts.shown() if value != 0]
+            self.say(f"{count} {stage.name}: {seconds:.1f} s{'; ' + ', '.join(counted) if counted else ''}")
         self.made[stage.name] = record
         if isinstance(record.counts, PairCounts):
             self._note_inputs(record.counts.rows or [])

@@ -18,6 +18,7 @@ from dissensus.judges.base import JudgeSettings
 from dissensus.records import Pair, Record
 from dissensus.simulate.copies import ANNOTATIONS, copy_file
 from dissensus.study.config import StudyConfig
+from dissensus.study.parts import TestSet
 from dissensus.study.sets import source_content
 from dissensus.study.test_judges import judges_of_test_pairs
 
@@ -72,13 +73,13 @@ class Run:
         if study.copies != "simulated":
             return study
 
-        def copied(sets: Mapping[str, Any]) -> dict[str, Any]:
+        def copied(sets: Mapping[str, TestSet]) -> dict[str, TestSet]:
             return {
                 name: type(given)(**given.model_dump(include={"limit"}), pairs=self._copy(copy_file(name)))
                 for name, given in sets.items()
             }
 
-        changes: dict[str, Any] = {
+        changes: dict[str, object] = {
             "copies": None,
             "in_domain": copied(study.in_domain),
             "out_of_domain": copied(study.out_of_domain),
@@ -157,7 +158,7 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
 
 
-def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
+def keep_settings(folder: Path, settings: Mapping[str, object]) -> None:
     """Write the run's ``study.yaml``, unless it says that already.
 
     Raises:
@@ -196,7 +197,7 @@ def refuse_own_inputs(study: str, config: StudyConfig, folder: Path, written: It
         raise OutputError(f"{text}: {what} would be written over by the run in {folder}; choose another --out")
 
 
-def _is_whole(path: Path, settings: dict[str, Any]) -> bool:
+def _is_whole(path: Path, settings: Mapping[str, object]) -> bool:
     """Tell whether a run that was killed early has written a file: every setting, and nothing but settings."""
     try:
         found = yaml.safe_load(path.read_bytes())
@@ -205,7 +206,7 @@ def _is_whole(path: Path, settings: dict[str, Any]) -> bool:
     return isinstance(found, dict) and found.keys() == settings.keys() and path.read_bytes() == _text_of(found).encode()
 
 
-def _text_of(settings: dict[str, Any]) -> str:
+def _text_of(settings: Mapping[str, object]) -> str:
     return str(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
 

@@ -99,10 +99,10 @@ def source_content(source: str, copies: str | None) -> str | None:
 
 
 def annotations_content(source: str) -> str:
-    """Digest what people said: of a database, what is in it and not its bytes, which change while it is open."""
+    """Digest annotations: of a database, what is in it and not its bytes, which change while it is open."""
     if not is_database(source):
         return content_of(source) or ""
-    # How the label came about is nothing that people said.
+    # How the label came about is no annotation.
     said = "\n".join(pair.model_dump_json(exclude={"label_is_a_vote"}) for pair in read_database(source))
     return hashlib.sha256(said.encode()).hexdigest()
 
@@ -192,7 +192,7 @@ def _same_kind(train: list[Pair], test: list[Pair]) -> tuple[list[Pair], list[Pa
         return train, test
 
     def converted(pair: Pair) -> Pair:
-        changes: dict[str, Any] = {"prompt": _messages(pair.prompt, "user")} if chat["prompt"] else {}
+        changes: dict[str, object] = {"prompt": _messages(pair.prompt, "user")} if chat["prompt"] else {}
         if chat["response"]:
             changes |= {name: _messages(getattr(pair, name), "assistant") for name in ("response_a", "response_b")}
         return _with(pair, **changes)

@@ -13,7 +13,7 @@ from dissensus.study.config import StudyConfig, preset_text
 
 __all__ = ["preset_text", "template"]
 
-_START: dict[str, Any] = {
+_START: dict[str, object] = {
     "title": "My study",
     "pairs": "pairs.jsonl",
     "label": "one-vote",

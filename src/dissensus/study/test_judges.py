@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import write_records
 from dissensus.judges.base import JudgeSettings
 from dissensus.records import Judgment, Pair
+from dissensus.run_records import JudgeCounts
 from dissensus.steps import judge as judge_step
 from dissensus.study.config import StudyConfig
 
@@ -44,7 +44,7 @@ def judge_test_pairs(
     store: Path,
     out: Path,
     progress: bool,
-) -> dict[str, Any]:
+) -> JudgeCounts:
     """Have a judge judge the test pairs and write the judgments to a file; returns its full name and counts.
 
     A committee learns from the labels of the training pairs alone. Pairs that a judge says nothing of are left out; a
@@ -55,7 +55,7 @@ def judge_test_pairs(
         JudgeError: the judge cannot judge them, or was stopped; likewise.
     """
     unlabelled = [pair.model_copy(update={"label": None}) for pair in test]
-    counts: dict[str, Any] = {}
+    counts = JudgeCounts()
     found: list[Judgment] = []
     try:
         summary = judge_step.run(
@@ -68,13 +68,13 @@ def judge_test_pairs(
         )
         summary.check_complete()
         found = judge_step.judgments(judging, summary.judge, unlabelled, store)
-        counts = summary.counts()
+        counts = JudgeCounts.model_validate(summary.counts())
         if not found:
             raise InputError(f"test_judges: {name} has judged none of the {len(test)} test pairs")
     except (InputError, JudgeError):  # nobody asked for it: a study must not end for want of a row
         if is_asked_for:
             raise
-        counts = {}
+        counts = JudgeCounts()
     out.parent.mkdir(parents=True, exist_ok=True)
     write_records(out, [judgment.model_copy(update={"judge": name}) for judgment in found])
-    return {**counts, "judged": len({judgment.pair_id for judgment in found})}
+    return counts.model_copy(update={"judged": len({judgment.pair_id for judgment in found})})

@@ -136,18 +136,25 @@ def train(run: Run, name: str, seed: int) -> TrainCounts:
     from dissensus.steps import train
 
     config = run.config
-    margins = {judge: run.load(margin_files(judge)[0], Margin) for judge in run.judges}
-    pairs = run.load(TRAIN, Pair)
-    if config.allow_missing:
-        # Every model sees the pairs that every judge has a margin for, or their data would be compared.
-        usable = set.intersection(*({margin.pair_id for margin in found} for found in margins.values()))
-        pairs = [pair for pair in pairs if pair.id in usable]
+    margins = run.load(margin_files(config.models[name].judge)[0], Margin)
     settings = training_settings(run, name, seed)
     if config.sweep is not None and seed != config.seeds[0]:
         settings = train.with_rate_of(settings, run.folder / model_folder(name, config.seeds[0]))
     run.path(model_folder(name, seed))
-    found = train.run(settings, pairs=pairs, margins=margins[config.models[name].judge], progress=run.progress)
+    found = train.run(settings, pairs=trained_pairs(run), margins=margins, progress=run.progress)
     return TrainCounts.model_validate(found.counts())
+
+
+def trained_pairs(run: Run) -> list[Pair]:
+    """List the pairs that models are trained on; with ``allow_missing`` those that every judge has a margin for.
+
+    Every model sees the same, or their data would be compared.
+    """
+    pairs = run.load(TRAIN, Pair)
+    if not run.config.allow_missing:
+        return pairs
+    usable = set.intersection(*({m.pair_id for m in run.load(margin_files(j)[0], Margin)} for j in run.judges))
+    return [pair for pair in pairs if pair.id in usable]
 
 
 def training_settings(run: Run, name: str, seed: int) -> TrainSettings:
@@ -175,7 +182,7 @@ def predict(run: Run, name: str, models: Mapping[int, str] | Mapping[None, str])
 
 def judge_test(run: Run, name: str) -> JudgeCounts:
     """Have a judge judge the test pairs."""
-    counts = judge_test_pairs(
+    return judge_test_pairs(
         name,
         run.test_judges[name],
         run.load(TRAIN, Pair),
@@ -186,7 +193,6 @@ def judge_test(run: Run, name: str) -> JudgeCounts:
         out=run.path(judged_file(name)),
         progress=run.progress,
     )
-    return JudgeCounts.model_validate(counts)
 
 
 def score(run: Run) -> ScoreCounts:

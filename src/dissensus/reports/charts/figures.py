@@ -15,7 +15,6 @@ from dissensus.evaluation.metrics import WITHIN, lower_is_better, title_of
 from dissensus.evaluation.scores import Scores
 from dissensus.evaluation.tables.build import group_metrics
 from dissensus.evaluation.tables.number_format import number
-from dissensus.reports.board import Board
 from dissensus.reports.charts import plots
 from dissensus.reports.folder.load_files import Log
 from dissensus.reports.folder.run_reader import RunData
@@ -60,10 +59,10 @@ class _People:
         return cls(joined.human, np.array(votes, dtype=np.float64), np.array(clusters, dtype=np.int64), estimates)
 
 
-def draw_figures(run: RunData, board: Board, models: Sequence[str]) -> dict[str, list[Figure]]:
+def draw_figures(run: RunData, scores: Scores, models: Sequence[str]) -> dict[str, list[Figure]]:
     """Draw what there is data for: section names to figures."""
     figures = {
-        "forest": list(_forests(board)),
+        "forest": list(_forests(scores)),
         "training": list(_training(run.logs, models)),
         "margins": list(_margins(run)),
     }
@@ -72,15 +71,14 @@ def draw_figures(run: RunData, board: Board, models: Sequence[str]) -> dict[str,
         in_order = {model: joined.predicted[model] for model in models if model in joined.predicted}
         people = _People.of(joined)
         figures["density"] = [_density(m, rows, joined.human, models) for m, rows in in_order.items()]
-        figures["calibration"] = [_calibration(m, p, people, board, models, run.level) for m, p in in_order.items()]
+        figures["calibration"] = [_calibration(m, p, people, scores, models, run.level) for m, p in in_order.items()]
     return figures
 
 
-def _forests(board: Board) -> Iterator[Figure]:
-    scores = board.scores
+def _forests(scores: Scores) -> Iterator[Figure]:
     if scores.baseline is None:
         return
-    found = [WITHIN, *group_metrics(scores)] if board.groups(WITHIN) else group_metrics(scores)
+    found = [WITHIN, *group_metrics(scores)] if scores.groups_with(WITHIN) else group_metrics(scores)
     for metric in sorted(found, key=lambda metric: metric not in scores.primary):
         rows = list(_differences(scores, metric))
         if rows:
@@ -135,7 +133,7 @@ def _density(model: str, predicted: FloatArray, human: FloatArray, models: Seque
 
 
 def _calibration(
-    model: str, predicted: FloatArray, people: _People, board: Board, models: Sequence[str], level: float
+    model: str, predicted: FloatArray, people: _People, scores: Scores, models: Sequence[str], level: float
 ) -> Figure:
     found = reliability(predicted, people.human, people.votes, people.clusters, level=level)
     header: tuple[str, ...] = ("bin", "predictions", "mean predicted", "people for a", "standard error")
@@ -149,12 +147,12 @@ def _calibration(
         header, columns = (*header, "null low", "null high"), (*columns, found.low, found.high)
     svg = plots.calibration(model, found, predicted, models)
     rows = [(k + 1, *cells) for k, cells in enumerate(zip(*(c.tolist() for c in columns), strict=True))]
-    caption = f"{model}{_error(board, model)}: {found.misses} of {found.counts.size} bins off the dashes"
+    caption = f"{model}{_error(scores, model)}: {found.misses} of {found.counts.size} bins off the dashes"
     return Figure(f"calibration-{models.index(model)}", caption, Markup(svg), header, rows)
 
 
-def _error(board: Board, model: str) -> str:
-    rows = (board.scores.value(model, metric) for metric in ("ece", "ece_null"))
+def _error(scores: Scores, model: str) -> str:
+    rows = (scores.value(model, metric) for metric in ("ece", "ece_null"))
     ece, null = (row.value if row is not None else None for row in rows)
     if ece is None:
         return ""

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dissensus.errors import MissingDependencyError
 
@@ -90,7 +90,7 @@ def drawing(name: str, width: float, height: float) -> Iterator[tuple[Axes, Call
 
 def _save(figure: Figure) -> str:
     out = io.BytesIO()
-    nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    nothing: dict[str, object] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with warnings.catch_warnings():
         # The browser draws the text, with its own fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")

@@ -125,7 +125,7 @@ def _stores(folder: RunFolder) -> list[str]:
 def _scorecards(folder: RunFolder, names: Collection[str]) -> list[str]:
     """List the scorecards, the one to show first."""
     if folder.file("scores.json") is not None:
-        # Whatever is in it: if it is broken, that is to be told.
+        # Whatever is in it: if it is broken, that is to be reported.
         return ["scores.json", *(name for name in names if name != "scores.json")]
     cards = _usual_first(names, "scores")
     if len(cards) > 1 and not cards[0].startswith("scores."):
