@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -14,11 +14,11 @@ from typing import Any, TypedDict, Unpack
 from dissensus.errors import InputError
 from dissensus.files.dataframes import Table, as_table
 from dissensus.files.location import rows_of
-from dissensus.files.readers import format_of
+from dissensus.files.readers import Values, format_of
 from dissensus.files.rows.bad_rows import Faults, describe
 from dissensus.files.rows.cells import name_of
 from dissensus.files.rows.choices import Choices, with_vote
-from dissensus.files.rows.columns import Asked, ColumnMap, Notice, Values, Voters
+from dissensus.files.rows.columns import Asked, ColumnMap, Notice, Voters
 from dissensus.files.rows.infer_columns import InferredRows
 from dissensus.files.rows.pair_rows import pair_from_row
 from dissensus.files.rows.row_notes import Notes
@@ -51,6 +51,13 @@ class ReadOptions(TypedDict, total=False):
     """The column of that vote; or several, one for each annotator."""
     notice: Notice
     """Called with what is left alone, dropped, merged or understood in one of several ways; prints to stderr."""
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Raise TypeError for an option that is none of `ReadOptions`: a misspelt one would change nothing."""
+    unknown = options.keys() - ReadOptions.__annotations__
+    if unknown:
+        raise TypeError(f"no option is called {min(unknown)!r}; there are {', '.join(ReadOptions.__annotations__)}")
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,7 @@ class TableReader(PairReader):
     """
 
     def __init__(self, source: str | Path | Any, **options: Unpack[ReadOptions]) -> None:
+        check_options(options)
         super().__init__(options.get("notice", print_notice))
         self._source: str | Path | Table = source if isinstance(source, str | Path) else as_table(source)
         self._split = options.get("split")
@@ -197,31 +205,6 @@ def read_pairs(source: str | Path | Any, **options: Unpack[ReadOptions]) -> Iter
 
 def _why_none(faults: Faults) -> str:
     return f"none of its {faults.n} rows can be used; the first: {faults.first}" if faults.n else "no rows in it"
-
-
-class PairFile:
-    """The pairs of a source, to be streamed as often as needed without ever holding them all.
-
-    Making it reads the source once, to the end: what is wrong with a row shows before anything is done with the
-    others. ``len`` is then the number of pairs. ``read`` is `read_pairs` unless given. Raises InputError as it does.
-    """
-
-    def __init__(
-        self,
-        source: str | Path,
-        *,
-        notice: Notice = print_notice,
-        read: Callable[..., Iterator[Pair]] | None = None,
-    ) -> None:
-        self._source = source
-        self._read = read or read_pairs
-        self._n = sum(1 for _ in self._read(source, notice=notice))
-
-    def __len__(self) -> int:
-        return self._n
-
-    def __iter__(self) -> Iterator[Pair]:
-        return self._read(self._source, notice=lambda _: None)
 
 
 class _Floats:
