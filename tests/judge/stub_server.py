@@ -53,8 +53,7 @@ class StubOptions:
     refuses: tuple[str, ...] = ()
     """Parameters that are answered with a 400."""
     token_ids: bool = False
-    """Supports ``return_token_ids``, ``logprob_token_ids`` and /tokenize, as vLLM does."""
-    double_bos: bool = False
+    """Supports ``logprob_token_ids`` and /tokenize, as vLLM does."""
     usage: bool = True
     api_key: str = ""
     context: int = 10**9
@@ -408,8 +407,6 @@ class StubServer:
         response: dict[str, Any] = {"object": "stub", "model": options.model, "choices": choices}
         if options.usage:
             response["usage"] = self._usage(prompt, tokens, completion)
-        if options.token_ids and body.get("return_token_ids"):
-            response["prompt_token_ids"] = [1] * (2 if options.double_bos else 1) + [99] * tokens
         return response
 
     def _usage(self, prompt: str, tokens: int, completion: int) -> dict[str, Any]:

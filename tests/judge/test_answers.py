@@ -136,7 +136,7 @@ def test_an_answer_that_is_spoiled_anywhere_is_no_crash(spoiled_answer, sampling
 
 
 LISTING = {"id": "m", "max_model_len": 4096, "meta": {"n_ctx": 4096}}
-ANY_ANSWER = {**CHAT, "data": [LISTING], "tokens": [1, 2], "prompt_token_ids": [1, 1, 2]}
+ANY_ANSWER = {**CHAT, "data": [LISTING], "tokens": [1, 2]}
 
 
 @settings(max_examples=150)

@@ -201,5 +201,17 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(known)}"
 
 
+def in_words(number: float) -> str:
+    """Shorten a count.
+
+    >>> in_words(1234), in_words(5_600_000)
+    ('1.2 thousand', '5.6 million')
+    """
+    for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if number >= size:
+            return f"{number / size:.1f} {word}"
+    return f"{number:.0f}"
+
+
 AnyJudge = Annotated[SerializeAsAny[JudgeSettings], BeforeValidator(parse_settings)]
 """A field with the settings of any kind of judge."""

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from dissensus.errors import ConfigError, InputError, MissingDependencyError
-from dissensus.judges.base import Estimate, JsonObject, JudgeSettings, Material, Mode, Orders, VoteKind
+from dissensus.judges.base import Estimate, JsonObject, JudgeSettings, Material, Mode, Orders, VoteKind, in_words
 from dissensus.settings import Option, Reads, Settings
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class ModelSettings(LanguageSettings, JudgeSettings):
         read, written = prompts * prompt_tokens, float(asked * (_REPLY_TOKENS if self.mode == "sample" else 1))
         price = self.asking(progress=False).price
         dollars = (read * price.prompt + written * price.completion) / 1e6
-        details = [f"tokens read {_short(read)}, written {_short(written)}; votes per pair {self.n}"]
+        details = [f"tokens read {in_words(read)}, written {in_words(written)}; votes per pair {self.n}"]
         if dollars:
             details.append(f"cost ${dollars:,.2f} at ${price.prompt}/${price.completion} per million tokens")
         return Estimate(
@@ -393,15 +393,3 @@ class ServerSettings(ModelSettings):
         if self.base_url is None:
             raise ConfigError("judge server: no address; give one such as --base-url http://127.0.0.1:8000/v1")
         return self.base_url
-
-
-def _short(number: float) -> str:
-    """Shorten a count.
-
-    >>> _short(1234), _short(5_600_000)
-    ('1.2 thousand', '5.6 million')
-    """
-    for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
-        if number >= size:
-            return f"{number / size:.1f} {word}"
-    return f"{number:.0f}"
