@@ -341,7 +341,7 @@ def test_intervals_cover():
 
     large = draw(40_000)
     truth = {name: float(f(large)) for name, f in COEFFICIENTS.items()}
-    hits, repeats = dict.fromkeys(COEFFICIENTS, 0), 120
+    hits, repeats = dict.fromkeys(COEFFICIENTS, 0), 100
     for _ in range(repeats):
         found = agreement_intervals(draw(100), np.repeat(np.arange(100), 2), np.zeros(200), 200, rng)
         for name, e in found.items():

@@ -123,119 +123,54 @@ def _companions(key: str) -> Iterator[str]:
 
 
 _Correlation = partial(MetricDefinition, kind="correlation", scale="fisher", ends=(-1.0, 1.0))
+_Share = partial(MetricDefinition, scale="logit", ends=(0.0, 1.0))
 _Calibration = partial(MetricDefinition, kind="calibration", tested=False)
+_BrierPart = partial(_Calibration, source="Murphy (1973); Stephenson, Coelho & Jolliffe (2008)", beside="brier")
 _Agreement = partial(MetricDefinition, kind="agreement", tested=False)
-_MURPHY = "Murphy (1973); Stephenson, Coelho & Jolliffe (2008)"
 
 for _row in (
     _Correlation(
-        WITHIN,
-        "Pearson r, mean within data sets",
-        name="r within data sets",
+        WITHIN, "Pearson r, mean within data sets", name="r within data sets", function=of.pearson_within,
         source="r of each data set, averaged by Fisher's z",
-        function=of.pearson_within,
     ),
     _Correlation("pearson", "Pearson r", name="r", source="Pearson (1895); paper, table 1", function=of.pearson),
     _Correlation(
-        "pearson_symmetric",
-        "Pearson r, symmetrised",
-        name="symmetrised r",
-        source="r of pairs entered both ways",
+        "pearson_symmetric", "Pearson r, symmetrised", name="symmetrised r", source="r of pairs entered both ways",
         function=of.pearson_symmetric,
     ),
     _Correlation(
-        "pearson_corrected",
-        "Pearson r, symmetrised, corrected for attenuation",
-        name="corrected r",
+        "pearson_corrected", "Pearson r, symmetrised, corrected for attenuation", name="corrected r", tested=False,
         source="Spearman (1904)",
-        tested=False,
     ),
     _Correlation("spearman", "Spearman ρ", source="Spearman (1904)", function=of.spearman),
-    MetricDefinition(
-        "l1",
-        "L1",
-        kind="error",
-        source="paper, table 2",
-        better="lower",
-        function=of.mean_absolute_error,
-        scale="logit",
-        ends=(0.0, 1.0),
-    ),
-    MetricDefinition(
-        "brier",
-        "Brier score",
-        kind="score",
-        source="Brier (1950), against the fraction of people",
-        column="Brier",
-        better="lower",
+    _Share("l1", "L1", kind="error", better="lower", source="paper, table 2", function=of.mean_absolute_error),
+    _Share(
+        "brier", "Brier score", kind="score", column="Brier", better="lower", source="Brier (1950), of soft targets",
         function=of.brier,
-        scale="logit",
-        ends=(0.0, 1.0),
+    ),
+    _BrierPart(
+        "brier_reliability", "Brier: reliability", column="reliability", better="lower", function=brier_reliability,
+        ends=(0.0, 1.0), recentred=True,
+    ),
+    _BrierPart(
+        "brier_resolution", "Brier: resolution", column="resolution", function=brier_resolution, ends=(-1.0, 1.25),
+    ),
+    _BrierPart(
+        "brier_uncertainty", "Brier: uncertainty", column="uncertainty", better="", function=brier_uncertainty,
+        scale="log", ends=(0.0, 0.25), compared=False,
     ),
     _Calibration(
-        "brier_reliability",
-        "Brier: reliability",
-        source=_MURPHY,
-        column="reliability",
-        better="lower",
-        function=brier_reliability,
-        ends=(0.0, 1.0),
-        recentred=True,
-        beside="brier",
+        "ece", "ECE", better="lower", source="expected calibration error, bins of equal mass", function=ece,
+        ends=(0.0, 1.0), recentred=True,
     ),
-    _Calibration(
-        "brier_resolution",
-        "Brier: resolution",
-        source=_MURPHY,
-        column="resolution",
-        function=brier_resolution,
-        ends=(-1.0, 1.25),
-        beside="brier",
-    ),
-    _Calibration(
-        "brier_uncertainty",
-        "Brier: uncertainty",
-        source=_MURPHY,
-        column="uncertainty",
-        better="",
-        function=brier_uncertainty,
-        scale="log",
-        ends=(0.0, 0.25),
-        compared=False,
-        beside="brier",
-    ),
-    _Calibration(
-        "ece",
-        "ECE",
-        source="expected calibration error in bins of equal mass",
-        better="lower",
-        function=ece,
-        ends=(0.0, 1.0),
-        recentred=True,
-    ),
-    _Calibration(
-        "ece_null", "ECE if calibrated", source="ECE of simulated votes", better="", compared=False, beside="ece"
-    ),
+    _Calibration("ece_null", "ECE if calibrated", better="", source="simulated votes", compared=False, beside="ece"),
     MetricDefinition(
-        "nll",
-        "NLL",
-        kind="score",
-        source="cross-entropy of a vote",
-        better="lower",
-        function=of.nll,
-        scale="log",
+        "nll", "NLL", kind="score", better="lower", source="cross-entropy of a vote", function=of.nll, scale="log",
         ends=(0.0, float(-np.log(of.NLL_CLIP))),
     ),
-    MetricDefinition(
-        "accuracy",
-        "Accuracy",
-        kind="accuracy",
-        source="share of pairs with the majority's winner",
-        name="accuracy",
-        column="accuracy",
+    _Share(
+        "accuracy", "Accuracy", kind="accuracy", name="accuracy", column="accuracy", source="the majority's winner",
         function=of.accuracy,
-        scale="logit",
-        ends=(0.0, 1.0),
     ),
     _Agreement("agreement_raw", "Raw agreement", column="raw", source="share of pairs of annotators"),
     _Agreement("fleiss_kappa", "Fleiss κ", source="Fleiss (1971)"),
@@ -245,5 +180,5 @@ for _row in (
     _Agreement("gwet_ac1", "Gwet AC1", column="AC1", source="Gwet (2008)"),
     _Agreement("gwet_ac2", "Gwet AC2", column="AC2", source="Gwet (2014)"),
     _Agreement("icc_2k", "ICC(2,k)", source="Shrout & Fleiss (1979)"),
-):
+):  # fmt: skip
     register(_row)
