@@ -7,11 +7,9 @@ from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
@@ -39,6 +37,8 @@ from transformers import (
 from dissensus.reward.fast.packed_attention import Packing
 from dissensus.reward.fast.packed_model import packed_inputs, use_packing
 from dissensus.reward.fast.packing import PackingPlan, pack_texts
+
+from .test_packing_plan import tries
 
 PAD = 0
 SIZE = {
@@ -144,48 +144,7 @@ def test_every_shape_of_batch_is_exact(name: str):
     _assert_same_as_alone(_model("GPT2: learned positions", torch.float64), BATCHES[name], tolerance=1e-12)
 
 
-def _tries(tokens: int) -> st.SearchStrategy[list[list[int]]]:
-    """Texts over few tokens, so that beginnings are shared by chance."""
-    return st.lists(st.lists(st.integers(1, tokens), min_size=1, max_size=12), min_size=1, max_size=8)
-
-
-@given(_tries(3))
-def test_any_forest_of_texts_is_laid_out_whole(texts: list[list[int]]):
-    plan = pack_texts(texts)
-    ids, positions = plan.input_ids[0], plan.position_ids[0]
-    trunks, branches = plan.trunks, plan.branches
-    assert sorted(plan.last) == sorted(start + length - 1 for start, length, _ in branches)
-    for text, last in zip(texts, plan.last, strict=True):
-        start, length, trunk = branches[np.flatnonzero(branches[:, 0] + branches[:, 1] - 1 == last)[0]]
-        above = trunks[trunk]
-        seen = [*range(above[0], above[0] + above[1]), *range(start, start + length)]
-        assert ids[seen].tolist() == text
-        assert positions[seen].tolist() == list(range(len(text)))
-    assert plan.tokens == trunks[:, 1].sum() + branches[:, 1].sum() <= sum(map(len, texts))
-
-
-@given(_tries(2))
-def test_no_choice_of_runs_leaves_fewer_tokens(texts: list[list[int]]):
-    ordered = sorted(texts)
-
-    def fewest(n: int) -> int:
-        """Try every way to cut the first n texts, in lexicographic order, into runs that share a trunk."""
-        if n == 0:
-            return 0
-        return min(fewest(start) + _tokens(ordered[start:n]) for start in range(n))
-
-    assert pack_texts(texts).tokens == fewest(len(texts))
-
-
-def _tokens(texts: list[list[int]]) -> int:
-    shared = 0
-    if len(texts) > 1:
-        longest = min(map(len, texts)) - 1
-        shared = max(n for n in range(longest + 1) if len({tuple(text[:n]) for text in texts}) == 1)
-    return sum(map(len, texts)) - (len(texts) - 1) * shared
-
-
-@given(_tries(3))
+@given(tries(3))
 def test_random_forests_are_exact(packing_llama: PreTrainedModel, texts: list[list[int]]):
     model = packing_llama
     found = packed_rewards(model, pack_texts(texts))
@@ -411,9 +370,3 @@ def test_packed_texts_take_no_padding_mask(packing_llama: PreTrainedModel):
     inputs = packed_inputs(pack_texts([PROMPT]))
     with pytest.raises(ValueError, match="neither an attention_mask nor labels"):
         packing_llama(**inputs, attention_mask=torch.ones(1, len(PROMPT)))
-
-
-@pytest.mark.parametrize(("texts", "message"), [([], "no texts"), ([[1], []], "no tokens")])
-def test_nothing_to_read_is_an_error(texts: list[list[int]], message: str):
-    with pytest.raises(ValueError, match=message):
-        pack_texts(texts)
