@@ -72,7 +72,7 @@ def read(name, split, root):
 
 @pytest.mark.parametrize(("name", "split"), CASES, ids=lambda value: value)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_value_of_another_kind_is_an_error_with_its_row_or_was_never_read(name, split, data, tmp_path):
     file, free = CASES[name, split]
     original = FIXTURES / name.partition(":")[0] / file

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dissensus.files import read_pairs
-from dissensus.records import Message, Pair, Vote, plain_text
+from dissensus.records import Message, Vote, plain_text
 from dissensus.sources.hh_rlhf import split_turns
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -265,15 +264,3 @@ def test_the_real_test_split_of_hh_rlhf(tmp_path, read, real_data_dir):
         speakers = {"user": "Human", "assistant": "Assistant"}
         said = "".join(f"\n\n{speakers[turn.role]}: {turn.content}" for turn in pair.prompt)
         assert said.replace(" ", "") == f"\n\n{row['prompt'].removesuffix('Assistant:').rstrip()}".replace(" ", "")
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize(("name", "n", "votes"), [("qa_feedback", 3000, 1), ("pandalm", 839, 3), ("vicuna80", 2240, 3)])
-def test_real_votes_through_the_same_door(name, n, votes, real_data_dir):
-    from dissensus.sources import read_pairs as read_by_name
-
-    file = real_data_dir / f"{name}.jsonl.gz"
-    found: list[Pair] = list(read_by_name(file, notice=lambda _: None))
-    assert found == list(read_pairs(file, notice=lambda _: None))
-    assert len(found) == n
-    assert min(pair.votes.n for pair in found) >= votes
