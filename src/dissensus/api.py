@@ -94,8 +94,8 @@ def read_pairs(source: Any, **options: Any) -> Records[Pair]:
 
     Args:
         source: what to read.
-        **options: ``columns`` (our name → the source's), ``split``, ``dataset``, and the others of
-            `dissensus.sources.read_pairs`.
+        **options: ``root`` (where copies of public data sets lie) and those of `dissensus.files.source.ReadOptions`:
+            ``columns`` (our name → the source's), ``split``, ``values``, ``annotator``, ``votes``, ``skip_invalid``.
 
     Raises:
         InputError: it cannot be read; names the file, the line and the remedy.

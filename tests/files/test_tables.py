@@ -43,6 +43,11 @@ def test_a_table_in_memory_gives_the_pairs_of_its_file(path, kind):
     assert list(read_pairs(TABLES[kind](path), notice=pytest.fail)) == PAIRS
 
 
+def test_a_misspelt_option_is_no_option(path):
+    with pytest.raises(TypeError, match="no option is called 'colums'; there are columns, split"):
+        read_pairs(path, colums={"prompt": "question"})
+
+
 CLASSES = {
     "Dataset": lambda data, folder: data,
     "a stream of datasets": lambda data, folder: data.to_iterable_dataset(),

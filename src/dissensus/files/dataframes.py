@@ -50,6 +50,8 @@ class Table:
 def as_table(source: Any) -> Table:
     """Take what has Arrow's interface as an Arrow table, once; raises InputError for what is no table."""
     name = type(source).__name__
+    if isinstance(source, list | tuple):
+        return Table(name, source)
     if hasattr(source, "__arrow_c_stream__"):
         import pyarrow as pa
 

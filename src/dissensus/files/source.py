@@ -53,6 +53,13 @@ class ReadOptions(TypedDict, total=False):
     """Called with what is left alone, dropped, merged or understood in one of several ways; prints to stderr."""
 
 
+def check_options(options: Mapping[str, object]) -> None:
+    """Raise TypeError for an option that is none of `ReadOptions`: a misspelt one would change nothing."""
+    unknown = options.keys() - ReadOptions.__annotations__
+    if unknown:
+        raise TypeError(f"no option is called {min(unknown)!r}; there are {', '.join(ReadOptions.__annotations__)}")
+
+
 @dataclass(frozen=True)
 class ReadReport:
     """What became of the rows of a source."""
@@ -107,6 +114,7 @@ class TableReader(PairReader):
     """
 
     def __init__(self, source: str | Path | Any, **options: Unpack[ReadOptions]) -> None:
+        check_options(options)
         super().__init__(options.get("notice", print_notice))
         self._source: str | Path | Table = source if isinstance(source, str | Path) else as_table(source)
         self._split = options.get("split")

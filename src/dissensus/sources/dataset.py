@@ -13,7 +13,15 @@ from dissensus.files.hub import commit_of
 from dissensus.files.readers import Row
 from dissensus.files.rows.bad_rows import Faults
 from dissensus.files.rows.columns import Notice
-from dissensus.files.source import Labelled, PairReader, ReadOptions, ReadReport, TableReader, print_notice
+from dissensus.files.source import (
+    Labelled,
+    PairReader,
+    ReadOptions,
+    ReadReport,
+    TableReader,
+    check_options,
+    print_notice,
+)
 from dissensus.records import Pair
 from dissensus.sources.catalogue import SOURCES
 from dissensus.sources.hub_table import PARQUET, Table, folder_rows, hub_rows, is_whole
@@ -162,6 +170,7 @@ def open_pairs(
     Where ``options`` say how columns are understood, even a known data set is read as its columns stand. ``root`` is
     where data sets of ``SOURCES`` lie. Raises ConfigError and InputError as `open_source` and `TableReader`.
     """
+    check_options(options)
     is_described = any(options.get(name) for name in ("columns", "values", "annotator", "votes"))
     if is_described or not isinstance(source, str | Path) or find_source(str(source), root=root) is None:
         return TableReader(source, **options)
