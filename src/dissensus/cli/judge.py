@@ -17,8 +17,7 @@ from dissensus.judges.base import JudgeSettings, kinds
 
 
 def _run(settings: JudgeSettings, pairs: str | None, store: Path | None, quiet: bool, probe: bool = False) -> None:
-    from dissensus.files import PairFile
-    from dissensus.sources import read_pairs
+    from dissensus.sources import PairFile
     from dissensus.steps import judge
 
     if probe:
@@ -29,7 +28,7 @@ def _run(settings: JudgeSettings, pairs: str | None, store: Path | None, quiet: 
     if store is None:
         raise click.UsageError("Missing option '--store'.")
     # The whole file is read before anything is loaded or paid for: a fault in its last line shows now.
-    summary = judge.run(settings, PairFile(pairs, read=read_pairs), store, sources=[pairs], progress=not quiet)
+    summary = judge.run(settings, PairFile(pairs), store, sources=[pairs], progress=not quiet)
     for line in summary.lines():
         click.echo(line)
     if summary.was_interrupted:

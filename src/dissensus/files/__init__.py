@@ -7,10 +7,9 @@ from dissensus.files.atomic import atomic_path, write_json, write_text
 from dissensus.files.content import content_of, sha256_of
 from dissensus.files.dataframes import to_frame
 from dissensus.files.record_files import read_records, write_records, write_trl
-from dissensus.files.source import PairFile, PairReader, ReadReport, TableReader, read_pairs
+from dissensus.files.source import PairReader, ReadReport, TableReader, read_pairs
 
 __all__ = [
-    "PairFile",
     "PairReader",
     "ReadReport",
     "TableReader",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -205,31 +205,6 @@ def read_pairs(source: str | Path | Any, **options: Unpack[ReadOptions]) -> Iter
 
 def _why_none(faults: Faults) -> str:
     return f"none of its {faults.n} rows can be used; the first: {faults.first}" if faults.n else "no rows in it"
-
-
-class PairFile:
-    """The pairs of a source, to be streamed as often as needed without ever holding them all.
-
-    Making it reads the source once, to the end: what is wrong with a row shows before anything is done with the
-    others. ``len`` is then the number of pairs. ``read`` is `read_pairs` unless given. Raises InputError as it does.
-    """
-
-    def __init__(
-        self,
-        source: str | Path,
-        *,
-        notice: Notice = print_notice,
-        read: Callable[..., Iterator[Pair]] | None = None,
-    ) -> None:
-        self._source = source
-        self._read = read or read_pairs
-        self._n = sum(1 for _ in self._read(source, notice=notice))
-
-    def __len__(self) -> int:
-        return self._n
-
-    def __iter__(self) -> Iterator[Pair]:
-        return self._read(self._source, notice=lambda _: None)
 
 
 class _Floats:

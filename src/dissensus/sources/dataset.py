@@ -188,3 +188,21 @@ def read_pairs(
 ) -> Iterator[Pair]:
     """Stream the pairs of a source, by name or any other: see `open_pairs`."""
     return open_pairs(source, root=root, **options).pairs()
+
+
+class PairFile:
+    """The pairs of a source, to be streamed as often as needed without ever holding them all.
+
+    Making it reads the source once, to the end: what is wrong with a row shows before anything is done with the
+    others. ``len`` is then the number of pairs. Raises as `open_pairs`.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        self._source = source
+        self._n = sum(1 for _ in read_pairs(source))
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __iter__(self) -> Iterator[Pair]:
+        return read_pairs(self._source, notice=lambda _: None)

@@ -26,7 +26,7 @@ def run(
 
     Args:
         settings: the judge.
-        pairs: a list, or a file that is read each time it is iterated over (`dissensus.files.PairFile`).
+        pairs: a list, or a file that is read each time it is iterated over (`dissensus.sources.PairFile`).
         store: where the judgments go; it is made where there is none.
         sources: the files or data sets that the pairs are from, in which published verdicts may be.
         learn_from: labelled pairs that a committee learns from beside those that it judges.

@@ -53,10 +53,10 @@ class PredictResult:
 
 def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
     """Predict; faults of settings and files show before torch is loaded."""
-    from dissensus.files import PairFile, content_of
+    from dissensus.files import content_of
     from dissensus.files.writers import check_writable_name
     from dissensus.reward.training.preflight import check_calibrated, check_model
-    from dissensus.sources import read_pairs
+    from dissensus.sources import PairFile
     from dissensus.text.encoder import resolve_model
 
     check_writable_name(settings.out)
@@ -64,7 +64,7 @@ def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
     name = settings.name or Path(settings.model).name
     if settings.calibrated:
         check_calibrated(settings.model, name)
-    pairs = PairFile(settings.pairs, read=read_pairs)
+    pairs = PairFile(settings.pairs)
     # Torch is loaded from here on.
     from dissensus.reward.serving.predict_file import predict_file
     from dissensus.reward.serving.reward_model import RewardModel
