@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from dissensus.errors import OutputError
+from dissensus.files.readers import Values
 from dissensus.records import Text
 
-Values = dict[str, Any]
 _TURN = ("role", "content")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from dissensus.errors import InputError
 from dissensus.files.arrow import ArrowRows
-from dissensus.files.readers import Row, kind_of
+from dissensus.files.readers import Row, Values, kind_of
 from dissensus.files.rows.class_labels import classes_of, classes_of_schema, with_names
 from dissensus.files.rows.record_rows import columns_of, row_of
 from dissensus.records import Record
@@ -98,7 +98,7 @@ def to_frame(records: Iterable[Record], library: Literal["arrow", "pandas", "pol
     return table.to_pandas() if library == "pandas" else frames.from_arrow(table)
 
 
-def _classes(data: Any) -> dict[str, Any]:
+def _classes(data: Any) -> Mapping[str, Any]:
     """Say which columns hold classes: an Arrow table notes it in its schema, a ``Dataset`` in its features."""
     if hasattr(data, "to_batches"):
         return classes_of_schema(data.schema.metadata)
@@ -113,7 +113,7 @@ def _values(data: Any) -> Iterator[Any]:
         yield from map(_without_index, batch.to_pylist())
 
 
-def _without_index(row: dict[str, Any]) -> dict[str, Any]:
+def _without_index(row: Values) -> Values:
     return {key: value for key, value in row.items() if not key.startswith("__index_level_")}
 
 

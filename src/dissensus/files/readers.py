@@ -30,13 +30,17 @@ csv.field_size_limit(64 * 2**20)
 _BATCH = 512
 
 
+Values = dict[str, Any]
+"""The cells of a row by column."""
+
+
 class Row(NamedTuple):
     """One row with where it stands."""
 
     source: str
     line: int
     """The line in a text file, the row (from 1) elsewhere."""
-    values: dict[str, Any]
+    values: Values
 
     @property
     def place(self) -> str:

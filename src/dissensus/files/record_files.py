@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from dissensus.errors import InputError
 from dissensus.files.dataframes import as_table
-from dissensus.files.readers import format_of, read_rows
+from dissensus.files.readers import Values, format_of, read_rows
 from dissensus.files.rows.bad_rows import Faults, describe
 from dissensus.files.rows.columns import Notice
 from dissensus.files.rows.record_rows import R, columns_of, record_of, row_of
@@ -86,12 +86,12 @@ def write_trl(
     """
     path, given = _ordered(path, pairs)
     known = None if margins is None else {margin.pair_id: margin.margin for margin in margins}
-    columns = TRL_COLUMNS | ({} if known is None else {"margin": float})
+    columns = {**TRL_COLUMNS, **({} if known is None else {"margin": float})}
     # A Parquet column cannot hold tools of any shape: there they stay on the prompt's first turn, as JSON text.
     has_column = (format_of(path) or "").startswith("json")
     skipped = 0
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[Values]:
         nonlocal skipped
         for pair in given:
             if pair.label not in ("a", "b"):

@@ -14,11 +14,11 @@ from typing import Any, TypedDict, Unpack
 from dissensus.errors import InputError
 from dissensus.files.dataframes import Table, as_table
 from dissensus.files.location import rows_of
-from dissensus.files.readers import format_of
+from dissensus.files.readers import Values, format_of
 from dissensus.files.rows.bad_rows import Faults, describe
 from dissensus.files.rows.cells import name_of
 from dissensus.files.rows.choices import Choices, with_vote
-from dissensus.files.rows.columns import Asked, ColumnMap, Notice, Values, Voters
+from dissensus.files.rows.columns import Asked, ColumnMap, Notice, Voters
 from dissensus.files.rows.infer_columns import InferredRows
 from dissensus.files.rows.pair_rows import pair_from_row
 from dissensus.files.rows.row_notes import Notes

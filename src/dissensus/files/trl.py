@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dissensus.files.readers import kind_of
+from dissensus.files.readers import Values, kind_of
 from dissensus.files.rows.cells import name_of
 from dissensus.files.rows.chat import text_value
 from dissensus.files.rows.pair_rows import descriptive, texts_of
 from dissensus.files.rows.row_notes import Notes
 from dissensus.records import Choice, Margin, Message, Pair, Text, content_id
 
-TRL_COLUMNS: dict[str, Any] = {"id": str, "prompt": Text, "chosen": Text, "rejected": Text}
+TRL_COLUMNS: Mapping[str, Any] = {"id": str, "prompt": Text, "chosen": Text, "rejected": Text}
 
 
 def pair_from_trl(row: Mapping[str, Any], notes: Notes | None = None) -> tuple[Pair, Margin | None]:
@@ -73,7 +73,7 @@ def split_prompt(row: Mapping[str, Any], notes: Notes | None = None) -> tuple[Te
     return prompt, chosen, rejected
 
 
-def trl_from_pair(pair: Pair, *, conversational: bool, tools_apart: bool = True) -> dict[str, Any]:
+def trl_from_pair(pair: Pair, *, conversational: bool, tools_apart: bool = True) -> Values:
     """Return the TRL row of a pair labelled a or b; text becomes messages where asked or where any part is chat.
 
     ``tools_apart``: tools that the prompt tells of become a column, as TRL has them.
@@ -82,7 +82,7 @@ def trl_from_pair(pair: Pair, *, conversational: bool, tools_apart: bool = True)
     texts: dict[str, Text] = {"prompt": pair.prompt, "chosen": chosen, "rejected": rejected}
     if conversational or not all(isinstance(text, str) for text in texts.values()):
         texts = {name: _messages(text, "user" if name == "prompt" else "assistant") for name, text in texts.items()}
-    row: dict[str, Any] = {"id": pair.id} | {name: text_value(text) for name, text in texts.items()}
+    row: Values = {"id": pair.id} | {name: text_value(text) for name, text in texts.items()}
     if tools_apart and not isinstance(pair.prompt, str) and pair.prompt[0].tools:
         row["tools"] = row["prompt"][0].pop("tools")
     return row

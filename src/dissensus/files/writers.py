@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dissensus.errors import OutputError
-from dissensus.files.arrow import ArrowRows, Values
+from dissensus.files.arrow import ArrowRows
 from dissensus.files.atomic import atomic_path
 from dissensus.files.formula_escape import ESCAPED, escape_cells
-from dissensus.files.readers import SUFFIXES, format_of
+from dissensus.files.readers import SUFFIXES, Values, format_of
 
 _CHUNK = 512
 _ROW_GROUP = 8 * _CHUNK

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dissensus.files.readers import decode_json, kind_of
+from dissensus.files.readers import Values, decode_json, kind_of
 from dissensus.files.rows.cells import decode_cell, unicode_of
 from dissensus.files.rows.columns import CONVERSATIONS
 from dissensus.files.rows.row_notes import Notes
@@ -60,7 +60,7 @@ def text_of(value: Any, column: str, notes: Notes | None = None) -> Text:
     return messages
 
 
-def text_value(text: Text) -> str | list[dict[str, Any]]:
+def text_value(text: Text) -> str | list[Values]:
     """Turn a text into what a file holds: itself, or a list of messages; calls and tools are lists in them."""
     if isinstance(text, str):
         return text
@@ -217,7 +217,7 @@ def _spoken_call(value: Any, place: str) -> str:
     return _as_text([_call({"type": "function", "function": call}) for call in calls], place)
 
 
-def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+def _call(call: Mapping[str, Any]) -> Values:
     """Take a call with its arguments as an object, as chat templates want them, where they are JSON text."""
     function = call.get("function")
     inner = dict(function) if isinstance(function, Mapping) else dict(call)

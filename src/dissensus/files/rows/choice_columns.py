@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import Any
 
 from dissensus.errors import InputError
+from dissensus.files.readers import Values
 from dissensus.files.rows.cells import bare_number, is_blank
 from dissensus.files.rows.choice_words import OURS, SIDES, Words
-from dissensus.files.rows.columns import CHOICES, Asked, Values, is_person, may_be_responses, people_among, plain_name
+from dissensus.files.rows.columns import CHOICES, Asked, is_person, may_be_responses, people_among, plain_name
 from dissensus.files.rows.votes import (
     COUNTS,
     are_preferences,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from dissensus.files.readers import Values
 from dissensus.files.rows.merge import Merged, turned, votes_counted, votes_of
 from dissensus.files.rows.pair_rows import texts_of
 from dissensus.files.rows.row_notes import Notes
@@ -33,7 +34,7 @@ class Choices:
         self.votes = 0
         """The votes on these pairs."""
 
-    def scan(self, rows: Iterable[dict[str, Any]]) -> None:
+    def scan(self, rows: Iterable[Values]) -> None:
         """Find the pairs that come several times; unless `always`, only where some pair is chosen both ways.
 
         Takes some two hundred bytes a pair, and keeps what it needs of those that come again.
@@ -48,7 +49,7 @@ class Choices:
                 differ |= verdicts.setdefault(key, verdict) != verdict
         self._left = {key: n for key, n in counts.items() if n > 1} if differ else {}
 
-    def key_of(self, row: dict[str, Any]) -> int | None:
+    def key_of(self, row: Values) -> int | None:
         """Return what the row is held under; None where its pair comes once."""
         if not self._left:
             return None
@@ -124,7 +125,7 @@ def _as_votes(pair: Pair) -> Pair:
     return pair.model_copy(update={"votes": votes_counted({pair.label: 1})})
 
 
-def texts_key(row: dict[str, Any]) -> tuple[int, bool]:
+def texts_key(row: Values) -> tuple[int, bool]:
     """Hash the texts of a row as they are read, whichever response comes first; and whether its first one does."""
     names = ("chosen", "rejected") if "chosen" in row else ("response_a", "response_b")
     prompt, one, two = map(_hash_of, _texts(row, names))
@@ -132,7 +133,7 @@ def texts_key(row: dict[str, Any]) -> tuple[int, bool]:
     return hash((prompt, one, two) if is_first else (prompt, two, one)), is_first
 
 
-def _texts(row: dict[str, Any], names: tuple[str, str]) -> tuple[Any, Any, Any]:
+def _texts(row: Values, names: tuple[str, str]) -> tuple[Any, Any, Any]:
     """The prompt and the two responses: as they stand where that is how they are read, for speed; else read."""
     prompt, one, two = row.get("prompt"), row.get(names[0]), row.get(names[1])
     if isinstance(one, str) and isinstance(two, str) and (not prompt or isinstance(prompt, str)):
@@ -145,7 +146,7 @@ def _texts(row: dict[str, Any], names: tuple[str, str]) -> tuple[Any, Any, Any]:
         return prompt, one, two
 
 
-def _key_of(row: dict[str, Any]) -> tuple[int, int]:
+def _key_of(row: Values) -> tuple[int, int]:
     key, is_first = texts_key(row)
     if row.get("votes") or row.get("votes_a") or row.get("votes_b") or row.get("votes_tie"):
         votes = [row.get(name) for name in ("votes", "votes_a", "votes_b", "votes_tie")]

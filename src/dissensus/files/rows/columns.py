@@ -10,15 +10,13 @@ from difflib import SequenceMatcher
 from typing import Any, Literal
 
 from dissensus.errors import InputError
-from dissensus.files.readers import Row
+from dissensus.files.readers import Row, Values
 from dissensus.records import Text, Vote
 
 Layout = Literal["pairs", "trl"]
 Notice = Callable[[str], None]
-Values = dict[str, Any]
-"""A row under our names."""
 
-PAIR_COLUMNS: dict[str, Any] = {
+PAIR_COLUMNS: Mapping[str, Any] = {
     "id": str,
     "prompt": Text,
     "response_a": Text,
@@ -151,7 +149,7 @@ class ColumnMap:
             if ours not in known:
                 raise InputError(f"column mapping: {ours!r} is none of our columns; choose from {', '.join(known)}")
 
-    def rename(self, row: Row) -> dict[str, Any]:
+    def rename(self, row: Row) -> Values:
         """Return the row's values under our names.
 
         Raises InputError where the first row lacks a required column, or where any row holds a near miss.
@@ -179,7 +177,7 @@ class ColumnMap:
         """Say that candidates turned out to hold nothing of ours."""
         self._name_unknown(list(names))
 
-    def _renamed(self, row: Row) -> dict[str, Any]:
+    def _renamed(self, row: Row) -> Values:
         values = row.values
         if self.layout is None:
             for theirs, use in (*((t, f"use as {o}") for o, t in self.ours.items()), *((t, "") for t in self._people)):

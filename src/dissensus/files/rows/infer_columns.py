@@ -8,11 +8,11 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from dissensus.files.readers import Row
+from dissensus.files.readers import Row, Values
 from dissensus.files.rows.bad_rows import Faults
 from dissensus.files.rows.choice_columns import ChoiceColumns
 from dissensus.files.rows.choices import texts_key
-from dissensus.files.rows.columns import Asked, Values
+from dissensus.files.rows.columns import Asked
 from dissensus.files.rows.text_columns import TextColumns
 from dissensus.files.rows.votes import flat_votes
 

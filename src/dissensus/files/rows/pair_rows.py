@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dissensus.files.readers import kind_of
+from dissensus.files.readers import Values, kind_of
 from dissensus.files.rows.cells import flag_of, name_of
 from dissensus.files.rows.chat import text_of, text_value, tools_beside, tools_of
 from dissensus.files.rows.choice_words import OURS, SIDES
@@ -67,7 +67,7 @@ def _with_tools(prompt: Text, given: Any, responses: tuple[Text, Text], notes: N
     return (prompt[0].model_copy(update={"tools": tools}), *prompt[1:])
 
 
-def descriptive(row: Mapping[str, Any], notes: Notes | None = None) -> dict[str, Any]:
+def descriptive(row: Mapping[str, Any], notes: Notes | None = None) -> Values:
     """Take the columns that describe a pair (data set, domain, …), those that are not empty. Raises ValueError."""
     named = {}
     for column in DESCRIPTIVE:
@@ -82,12 +82,12 @@ def descriptive(row: Mapping[str, Any], notes: Notes | None = None) -> dict[str,
     return named
 
 
-def _listed(vote: Vote) -> dict[str, Any]:
+def _listed(vote: Vote) -> Values:
     said = {"annotator": vote.annotator, "vote": vote.vote}
     return said if vote.estimate is None else {**said, "estimate": vote.estimate}
 
 
-def row_from_pair(pair: Pair) -> dict[str, Any]:
+def row_from_pair(pair: Pair) -> Values:
     """Flatten a pair. The group is null where it is the prompt, so that the prompt is not stored twice.
 
     >>> row = row_from_pair(Pair(id="1", prompt="Why?", response_a="So.", response_b="No.", votes={"a": 2, "b": 1}))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
+from dissensus.files.readers import Values
 from dissensus.files.rows.columns import PAIR_COLUMNS
 from dissensus.files.rows.pair_rows import pair_from_row, row_from_pair
 from dissensus.records import Pair, Record
@@ -13,14 +14,14 @@ from dissensus.records import Pair, Record
 R = TypeVar("R", bound=Record)
 
 
-def columns_of(record_type: type[Record]) -> dict[str, Any]:
+def columns_of(record_type: type[Record]) -> Mapping[str, Any]:
     """Map the columns of a record's rows to their types."""
     if issubclass(record_type, Pair):
         return PAIR_COLUMNS
     return {name: field.annotation for name, field in record_type.model_fields.items()}
 
 
-def row_of(record: Record) -> dict[str, Any]:
+def row_of(record: Record) -> Values:
     """Return the row of a record."""
     return row_from_pair(record) if isinstance(record, Pair) else record.model_dump()
 
@@ -49,7 +50,7 @@ def record_of(values: Mapping[str, Any], record_type: type[R]) -> R:
     return record_type.model_validate(given)
 
 
-def _decoded(value: Any, default: dict[str, Any] | tuple[Any, ...]) -> Any:
+def _decoded(value: Any, default: Values | tuple[Any, ...]) -> Any:
     """Take a map or list as CSV gives it back (JSON), and a map as Parquet does: name and value, once pairs of them."""
     found = json.loads(value) if isinstance(value, str) else value
     if isinstance(default, tuple) or not isinstance(found, list):

@@ -9,11 +9,11 @@ from itertools import chain
 from typing import Any
 
 from dissensus.errors import InputError
-from dissensus.files.readers import kind_of
+from dissensus.files.readers import Values, kind_of
 from dissensus.files.rows.cells import is_blank, is_whole
 from dissensus.files.rows.chat import begins_with_a_prompt, conversation_of, is_conversation
 from dissensus.files.rows.choice_words import OURS
-from dissensus.files.rows.columns import CONVERSATIONS, DESCRIPTIVE, Asked, Values, plain_name
+from dissensus.files.rows.columns import CONVERSATIONS, DESCRIPTIVE, Asked, plain_name
 
 _TEXTS = ("prompt", "chosen", "rejected", "response_a", "response_b")
 _FEW_WORDS = 2

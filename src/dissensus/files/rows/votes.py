@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dissensus.files.readers import decode_json, kind_of
+from dissensus.files.readers import Values, decode_json, kind_of
 from dissensus.files.rows.cells import decode_cell, is_whole, name_of
 from dissensus.files.rows.choice_words import SIDES, sides_named
 from dissensus.files.rows.row_notes import Notes
@@ -23,7 +23,7 @@ def have_votes(rows: Sequence[Mapping[str, Any]]) -> bool:
     return any(row.get(name) for row in rows for name in ("votes", *COUNTS))
 
 
-def flat_votes(row: dict[str, Any]) -> dict[str, Any]:
+def flat_votes(row: Values) -> Values:
     """Write votes that are one object, as `Pair.model_dump` makes it, in our columns of counts and the list.
 
     >>> flat_votes({"votes": {"a": 2, "b": 1, "tie": 0, "annotations": None}})
@@ -67,7 +67,7 @@ def counts_by_side(value: Any, names: Mapping[str, str]) -> dict[str, int] | Non
     return counts if len(counts) == len(found) else None
 
 
-def as_counts(counts: Mapping[str, int]) -> dict[str, Any]:
+def as_counts(counts: Mapping[str, int]) -> Values:
     """Write counts as our columns of them, with no list beside."""
     return {"votes": None} | {f"votes_{side}": counts.get(side, 0) for side in SIDES}
 
@@ -131,7 +131,7 @@ def _count(value: Any, column: str) -> int:
     return int(number)
 
 
-def _vote_list(value: Any, notes: Notes | None) -> list[dict[str, Any]]:
+def _vote_list(value: Any, notes: Notes | None) -> list[Values]:
     if isinstance(value, str):  # a CSV cell
         found = decode_cell(value)
         value = decode_json(value) if found is None else found
