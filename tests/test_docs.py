@@ -66,7 +66,7 @@ SETUPS: dict[str, Callable[[], object]] = {
     "cookbook/trl": lambda: write_trl("trl.jsonl", _pairs(), notice=lambda _: None),
 }
 """What there is beside the examples where a page begins."""
-FEWER = {"power": ("--studies", "100")}
+FEWER = {"power": ("--studies", "40")}
 
 
 @pytest.fixture
