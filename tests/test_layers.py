@@ -69,3 +69,24 @@ def test_folders_are_small() -> None:
     modules = Counter(str(file.relative_to(SOURCE).parent) for file in FILES if file.stem != "__init__")
     large = {folder: count for folder, count in modules.items() if count > 16}
     assert large.keys() <= {"sources", "steps", "cli"}, large  # a module for each data set, each verb
+
+
+def test_files_are_small() -> None:
+    long = {str(file.relative_to(SOURCE)): n for file in FILES if (n := file.read_text("utf-8").count("\n")) > 400}
+    assert not long, long
+
+
+def test_a_judges_kind_is_asked_of_nobody() -> None:
+    """What a kind of judge needs is a method of its settings; nothing else tells kinds apart."""
+    from dissensus.judges.base import kinds
+
+    names = {kind.__name__ for kind in kinds().values()}
+    asked = [
+        f"{file.relative_to(SOURCE)}:{node.lineno}"
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance"
+        if any(isinstance(part, ast.Name) and part.id in names for part in ast.walk(node.args[1]))
+    ]
+    assert names
+    assert not asked, asked

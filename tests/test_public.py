@@ -83,7 +83,7 @@ def test_from_pairs_to_a_scorecard(voted: list[Pair], judgments: list[Judgment],
     assert list(ds.read_records(tmp_path / "margins.parquet", Margin)) == margins
     said = [{"pair_id": m.pair_id, "model": "m", "reward_a": 0, "reward_b": 0, "preference_a": m.preference_a}
             for m in margins]  # fmt: skip
-    scores = ds.evaluate(voted, said, n_resamples=20, n_swaps=0)
+    scores = ds.evaluate(voted, said, resamples=20, swaps=0)
     assert next(row.value for row in scores if (row.model, row.metric, row.group) == ("m", "l1", "all")) == 0
     assert "Pearson" in repr(scores)
     assert scores.table("csv").startswith("table,")

@@ -235,22 +235,59 @@ def predict(
     return Records(loaded.predict(read_pairs(pairs), name=called, seed=seed, **options))
 
 
-def evaluate(pairs: Any, predictions: Any, *, baseline: str | None = None, **options: Any) -> Scorecard:
+def evaluate(
+    pairs: Any,
+    predictions: Any,
+    *,
+    baseline: str | None = None,
+    primary: Sequence[str] | None = None,
+    judgments: Any = (),
+    resamples: int = 2000,
+    swaps: int = 9999,
+    level: float = 0.95,
+    seed: int = 0,
+    calibrated: bool = False,
+    allow_missing: bool = False,
+    progress: bool = False,
+) -> Scorecard:
     """Compare predictions with the votes that pairs carry: Pearson r, L1 and more, with intervals and tests.
 
     Args:
         pairs: with votes.
         predictions: of one model or several, and of one seed or several.
         baseline: the model that the others are compared with.
-        **options: of `dissensus.evaluation.evaluate_predictions`: ``judgments``, ``n_resamples``, ``seed``, …
+        primary: the metrics that the comparison is about, r within data sets and L1 unless given; all else is
+            exploratory.
+        judgments: of judges that are compared with people as the models are.
+        resamples: of the bootstrap; 0 for no intervals.
+        swaps: of each test of a difference; 0 for no tests.
+        level: coverage of the intervals.
+        seed: of the resamples.
+        calibrated: score the calibrated preferences instead of the raw ones.
+        allow_missing: leave out the pairs that a model or seed has no prediction for, and count them in a note.
+        progress: show bars.
 
     Raises:
         EvaluationError: predictions and votes do not fit together.
     """
     from dissensus.evaluation.evaluate_predictions import evaluate_predictions
+    from dissensus.evaluation.primary import PRIMARY
 
-    rows = _records(predictions, Prediction)
-    return Scorecard(evaluate_predictions(read_pairs(pairs), rows, baseline=baseline, **options))
+    rows = evaluate_predictions(
+        read_pairs(pairs),
+        _records(predictions, Prediction),
+        baseline=baseline,
+        primary=PRIMARY if primary is None else primary,
+        judgments=_records(judgments, Judgment),
+        n_resamples=resamples,
+        n_swaps=swaps,
+        level=level,
+        seed=seed,
+        calibrated=calibrated,
+        allow_missing=allow_missing,
+        progress=progress,
+    )
+    return Scorecard(rows)
 
 
 def report(run: str | Path | Sequence[str | Path], out: str | Path) -> Path:
