@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dissensus.errors import EvaluationError
-from dissensus.evaluation import evaluation
+from dissensus.evaluation import evaluate_predictions as evaluation
 from dissensus.evaluation.join import join
 from dissensus.evaluation.rules import given_target
 from dissensus.evaluation.scores import Scores

@@ -207,7 +207,7 @@ def test_separable_labels_still_have_a_finite_head():
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_the_share_of_votes_follows_what_people_prefer(real_data_dir, tmp_path):
-    """One vote a pair as the label; the longer text alone has r = .47."""
+    """One vote a pair as the label, and the first 48 tokens of a text; the longer text alone has r = .47."""
     import gzip
     import json
     from itertools import islice
@@ -223,10 +223,12 @@ def test_the_share_of_votes_follows_what_people_prefer(real_data_dir, tmp_path):
             texts = {name: row[name] for name in ("id", "prompt", "response_a", "response_b", "group")}
             votes = Votes(a=row["votes_a"], b=row["votes_b"], tie=row["votes_tie"])
             pairs.append(Pair(**texts, label=generator.choice(named), votes=votes))
-    committee = Committee(pairs, CommitteeSettings(), load_encoder(cache=tmp_path), progress=False)
+    committee = Committee(
+        pairs, CommitteeSettings(max_length=48), load_encoder(cache=tmp_path, max_length=48), progress=False
+    )
     with JudgmentStore(tmp_path / "judgments.db") as store:
         judge_pairs(pairs, committee, store, progress=False)
         margins = margins_from_judgments(store.judgments(), [pair.id for pair in pairs], allow_missing=True)
     human = {pair.id: pair.votes.preference for pair in pairs if pair.votes}
     r = np.corrcoef([m.preference_a for m in margins], [human[m.pair_id] for m in margins])[0, 1]
-    assert r > 0.54
+    assert r > 0.52
