@@ -19,3 +19,5 @@ import lazy_loader
 from dissensus._version import __version__ as __version__
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [name for name in __all__ if name.islower() and not name.startswith("_")]
+"""The functions, which are what ``help`` shows; records and settings have help of their own."""

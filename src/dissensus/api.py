@@ -89,11 +89,13 @@ class Scorecard(Records[Metric]):
         return render(self, form)
 
 
-def read_pairs(source: Any, **options: Any) -> Records[Pair]:
+def read_pairs(source: Any, *, label: str | None = None, label_seed: int = 0, **options: Any) -> Records[Pair]:
     """Read pairs: a public data set by name, a file, a folder of Parquet, a Hub id, a DataFrame, a Dataset, a list.
 
     Args:
         source: what to read.
+        label: ``one-vote`` draws one of each pair's votes as its label, which training and the committee need.
+        label_seed: of the draw.
         **options: ``root`` (where copies of public data sets lie) and those of `dissensus.files.source.ReadOptions`:
             ``columns`` (our name → the source's), ``split``, ``values``, ``annotator``, ``votes``, ``skip_invalid``.
 
@@ -101,10 +103,15 @@ def read_pairs(source: Any, **options: Any) -> Records[Pair]:
         InputError: it cannot be read; names the file, the line and the remedy.
     """
     from dissensus.sources import read_pairs as read
+    from dissensus.sources.label_votes import draw_labels
 
+    if label not in (None, "one-vote"):
+        raise ConfigError(f"label: 'one-vote' or nothing (found {label!r})")
     if isinstance(source, list | tuple) and all(isinstance(one, Pair) for one in source) and not options:
-        return Records(source)
-    return Records(read(source, **options))
+        rows = iter(source)
+    else:
+        rows = read(source, **options)
+    return Records(rows if label is None else draw_labels(rows, seed=label_seed))
 
 
 def judge(

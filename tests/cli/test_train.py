@@ -77,7 +77,7 @@ def test_a_study_of_a_file_that_is_not_there(run, tmp_path: Path):
 def test_an_unknown_verb_lists_the_verbs(run):
     code, _, err = run("trian")
     assert code == 2
-    assert "No such command 'trian'" in err
+    assert err == "dissensus: No verb is called 'trian'; did you mean 'train'? See: dissensus --help\n"
 
 
 def test_a_sweep_prints_its_table(run, files: Path, tiny_bert: Path):

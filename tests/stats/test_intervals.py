@@ -317,3 +317,20 @@ def test_the_interval_of_a_calibration_error_holds_its_mean_over_samples(tilt):
         ]
         hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
     assert (hits / 150 >= 0.92).all()
+
+
+@pytest.mark.parametrize("right", [57, 59])
+def test_an_accuracy_near_one_has_an_interval_and_not_the_whole_scale(right):
+    """Resamples without an error have no log-odds; those with more say how far it may be. Held against Wilson's."""
+    hit = np.arange(60) < right
+    rng = np.random.default_rng(0)
+    resampled = rng.binomial(60, right / 60, size=2000) / 60
+    jackknife = (hit.sum() - hit) / 59
+    spare = find_freedom(find_clusters(np.arange(60), np.zeros(60)))
+    found = t_interval(right / 60, resampled, jackknife, np.zeros(60, int), spare, scale="logit")
+    p, z = right / 60, 1.96
+    centre, half = p + z**2 / 120, z * np.sqrt(p * (1 - p) / 60 + z**2 / 14400)
+    wilson = (np.array([-1, 1]) * half + centre) / (1 + z**2 / 60)
+    assert found.low == pytest.approx(wilson[0], abs=0.08)
+    assert found.low > 0.75
+    assert 0.97 < found.high < 1

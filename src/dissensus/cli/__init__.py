@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import os
@@ -70,6 +71,15 @@ class _LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or say which one may be meant."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            raise click.UsageError(f"No verb is called {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else "."))
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         # As click does it, but with the words above: it would import every verb to read what each says of itself.
         verbs = [CompletionItem(verb, help=words) for verb, words in VERBS.items() if verb.startswith(incomplete)]
@@ -109,7 +119,9 @@ def _run() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        message = " ".join(error.format_message().split())
+        command = getattr(getattr(error, "ctx", None), "command_path", "dissensus")
+        click.echo(f"dissensus: {message} See: {command} --help", err=True)
         sys.exit(error.exit_code)
     except DissensusError as error:
         click.echo(f"dissensus: {error}", err=True)

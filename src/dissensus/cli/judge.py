@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import sys
 from pathlib import Path
@@ -68,6 +69,11 @@ class _Judges(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the spelling of version 0.1, ``judge PAIRS --judge NAME``, and print that of today."""
         known = self.list_commands(ctx)
+        given = any(arg.partition("=")[0] == "--judge" for arg in args)
+        if args and not given and not args[0].startswith("-") and args[0] not in known and _is_a_word(args[0]):
+            near = difflib.get_close_matches(args[0], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+            raise InputError(f"no judge is called {args[0]!r}; {hint}")
         if args and not {args[0]} & {*known, *ctx.help_option_names}:
             name, rest = _without_name(args)
             if name not in known:
@@ -75,6 +81,13 @@ class _Judges(click.Group):
             args = [name, *rest]
             click.echo(f"dissensus: this is now: dissensus judge {shlex.join(args)}", err=True)
         return super().parse_args(ctx, args)
+
+
+def _is_a_word(text: str) -> bool:
+    """Tell whether a text can be no pairs: no file, no data set by name, no id of the Hub."""
+    from dissensus.sources import find_source
+
+    return not Path(text).exists() and "/" not in text and "." not in text and find_source(text) is None
 
 
 def _without_name(args: list[str]) -> tuple[str, list[str]]:

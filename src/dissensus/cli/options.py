@@ -85,13 +85,24 @@ def step_command(
             help="YAML with these settings, as in a study; options win over it.",
         ),
         click.Option(
-            ["--set", _SET], multiple=True, metavar="KEY=VALUE", help="Any setting by its key, such as seed=3; repeat."
+            ["--set", _SET],
+            multiple=True,
+            metavar="KEY=VALUE",
+            help=f"Any setting by its key, such as {_example(settings)}; repeat.",
         ),
     ]
     params = [*_parameters(settings), *extra, *config]
     text = about if about is not None else settings.about()
     command = StepCommand(settings=settings, extra=extra, name=name, params=params, callback=call, help=text)
     return command
+
+
+def _example(settings: type[Settings]) -> str:
+    """Return one of the settings with its default, as an example."""
+    for field in _fields(settings):
+        if not field.is_argument and isinstance(default := field.info.default, int) and not isinstance(default, bool):
+            return f"{field.key.rpartition('.')[2]}={default}"
+    return "key=value"
 
 
 def command_of_step(verb: str) -> StepCommand:
@@ -108,13 +119,14 @@ def settings_of(settings: type[Settings], ctx: click.Context) -> Settings:
         click.UsageError: an argument or a required option is missing.
     """
     values: dict[str, Any] = {}
+    keys = _short_keys(settings)
     if (file := ctx.params.pop(_CONFIG, None)) is not None:
-        values |= _read_config(file)
+        values |= {keys.get(key, key): value for key, value in _read_config(file).items()}
     for text in ctx.params.pop(_SET, ()):
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set {text}: expected KEY=VALUE, such as seed=3")
-        values[key.strip()] = _yaml(value, f"--set {key}")
+        values[keys.get(key.strip(), key.strip())] = _yaml(value, f"--set {key}")
     fields = {field.param: field for field in _fields(settings)}
     for name, value in ctx.params.items():
         field = fields.get(name.removeprefix("old__"))
@@ -133,6 +145,14 @@ def settings_of(settings: type[Settings], ctx: click.Context) -> Settings:
     except ConfigError as error:
         key, colon, rest = str(error).partition(": ")
         raise ConfigError(f"{spellings[key]}: {rest}" if colon and key in spellings else str(error)) from error
+
+
+def _short_keys(settings: type[Settings]) -> dict[str, str]:
+    """Map the last part of an option's key to the whole, where one alone has it: ``seed`` for training.seed."""
+    found: dict[str, list[str]] = {}
+    for field in _fields(settings):
+        found.setdefault(field.key.rpartition(".")[2], []).append(field.key)
+    return {short: keys[0] for short, keys in found.items() if len(keys) == 1 and short not in settings.model_fields}
 
 
 def _read_config(file: Path) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def read_rows(path: Path, fault: Fault, *, form: Format | None = None) -> Iterat
     lists = form is not None
     form = form or format_of(path)
     if form is None:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or data set; check the name (known ones: dissensus pairs --list)")
         raise InputError(f"{path}: unknown extension; expected {', '.join(SUFFIXES)}; rename or convert the file")
     try:
         if form == "parquet":

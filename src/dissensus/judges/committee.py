@@ -151,8 +151,8 @@ class Committee:
         labelled = ~np.isnan(self._labels)
         if not labelled.any():
             raise JudgeError(
-                "no pair has a label 'a' or 'b' for the committee to learn from; give labelled pairs, or use "
-                "the judge votes where pairs have votes"
+                "no pair has a label 'a' or 'b' for the committee to learn from; give labelled pairs, draw labels from "
+                "votes (dissensus pairs --label one-vote), or use the judge votes"
             )
         if len(np.unique(self._folds[labelled])) < 2:
             raise JudgeError(

@@ -46,7 +46,7 @@ _NOTES = {
     "within": "within: mean over data sets of r inside each of them (Fisher z); pooled: all pairs together, where "
     "differences between data sets count as well",
     "ceiling": "noise ceiling: the symmetrised r of a model that knows each pair's true preference, against so few "
-    "votes; where these chose which response is a, plain r ends below it",
+    "votes; where the votes decided which response is called a, plain r cannot reach it",
     "truth": "true preferences: what a model that knows them would get on average, against so few votes; of r that is "
     "a ceiling, of L1 no floor",
     "baselines": "one person: each pair's votes but one, predicted by that one, a noisier target than all votes; "

@@ -55,7 +55,8 @@ def build_targets(
     if not usable:
         raise TrainingError(
             f"none of the {len(pairs)} pairs can train objective '{objective.name}': "
-            "it needs pairs with a label a or b; add labels or draw one vote per pair"
+            "it needs pairs with a label a or b; add labels or draw one vote per pair "
+            "(dissensus pairs --label one-vote)"
         )
     ties = sum(pair.label == "tie" for pair in pairs) - sum(pair.label == "tie" for pair in usable)
     found = [margin_of.get(pair.id) for pair in usable]

@@ -87,9 +87,11 @@ def t_interval(
     with np.errstate(divide="ignore"):
         middle = float(there(np.float64(value)))
         ends = there(np.quantile(defined, ndtr([-_NORMAL, _NORMAL])))
-    if not np.isfinite(middle):
+    finite = ends[np.isfinite(ends)]
+    if not np.isfinite(middle) or not finite.size:
         return percentile_interval(value, resampled, level, spare)
-    ends = np.where(np.isfinite(ends), ends, middle + np.sign(ends) * _FAR)
+    if finite.size == 1:  # resamples reach the bound of the scale, as an accuracy of 1: the other side says how far
+        ends = middle + np.array([-1.0, 1.0]) * abs(middle - finite[0])
     variance = float(((ends[1] - ends[0]) / (2 * _NORMAL) * spare.widen) ** 2)
     if variance == 0 and seeds.excess == 0:
         return Estimate(value, value, value, "t")
@@ -102,7 +104,7 @@ _NORMAL = 1.959963984540054
 """Standard deviations in the middle 95 % of a normal distribution, each side."""
 
 _FAR = 20.0
-"""How far from the value a resample lies that has no place on a scale; no interval reaches out further."""
+"""No interval reaches out further on its scale."""
 
 _SCALES: dict[Scale, tuple[Callable[..., Any], Callable[..., Any], Callable[[float], float]]] = {
     "plain": (lambda x: x, lambda x: x, lambda x: 1.0),
