@@ -4,8 +4,8 @@ Were the two models alike, it would not matter whose prediction bears which name
 are swapped, or not, at random, and the difference is computed anew. For correlations each model's predictions are
 standardised first (about 1/2 for the symmetrised one; ranks for Spearman), or swapping would mix scales: once over all
 pairs, and for the mean over strata once more, centred within each stratum and with one scale for all of them. Centred
-over all pairs, models that place the strata differently would hide how they order the pairs within; with a scale for
-each small stratum the order observed is a special one, and 7 in 100 equal models are rejected. A pair counts by one
+over all pairs, models that place the strata differently would hide how they order the pairs within: power falls by a
+fifth (`bench/ways_tried.py`). A pair counts by one
 over the root of its cluster's size there: a few giant clusters would be standardised to themselves, and 10 in 100
 equal models rejected. All metrics are then functions of sums over clusters, and one matrix product gives them for a
 block of swaps.
