@@ -42,7 +42,7 @@ def _make_study(n=60, per_prompt=3, models=("base", "better"), seeds=(0, 1), rng
     return pairs, predictions
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _few_simulations():
     """Of calibrated models: a yardstick, whose own precision is looked at with the statistics."""
     with pytest.MonkeyPatch.context() as patch:

@@ -49,5 +49,9 @@ def test_the_numbers_are_those_of_an_earlier_version(rows):
         assert {k: v for k, v in old.items() if not isinstance(v, float)} == {
             k: v for k, v in new.items() if not isinstance(v, float)
         }
+        if before.method == "t" and before.metric == "accuracy" and (before.low < 1e-4 or before.high > 1 - 1e-4):
+            # Resamples without an error had made it the whole scale.
+            assert before.low <= now.low < now.value < now.high <= before.high
+            old |= {"low": now.low, "high": now.high, "data_se": now.data_se}
         for field in ("value", "low", "high", "p_value", "p_holm", "seed_sd", "data_se"):
             assert old[field] == new[field] or math.isclose(old[field], new[field], rel_tol=1e-9, abs_tol=1e-11), now
