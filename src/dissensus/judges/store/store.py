@@ -263,10 +263,12 @@ class JudgmentStore:
         """Raise InputError where there is no file to open, or what is there must not be opened as an empty store."""
         if str(self.path) == ":memory:" or self.path.is_dir():
             raise InputError(f"{str(self.path)!r}: a store of judgments is a file; name one, such as judgments.db")
+        log = self.path.with_name(self.path.name + "-wal")
+        has_log = log.is_file() and log.stat().st_size > 0
+        # After the log: whoever makes the store at this moment fills the file first.
         is_there = self.path.is_file()
         is_empty = not is_there or not self.path.stat().st_size
-        log = self.path.with_name(self.path.name + "-wal")
-        if is_empty and log.is_file() and log.stat().st_size:  # SQLite would remove it
+        if has_log and is_empty:  # SQLite would remove it
             raise InputError(
                 f"{self.path}: {'is empty' if is_there else 'is gone'}, and {log.name} beside it has judgments of it; "
                 f"save them with: dissensus judgments recover --store {self.path} --out RECOVERED.db"
