@@ -14,6 +14,7 @@ from dissensus.judges.store.store import StoredDistribution
 from dissensus.judgment_margins import margins_from_judgments
 from dissensus.records import Judgment, Margin, Pair
 from dissensus.reports.folder.readonly_store import ReadOnlyStore
+from dissensus.stats.agreement.position_bias import position_bias
 from dissensus.stats.resampling.intervals import Estimate
 
 RESAMPLES = 500
@@ -138,44 +139,18 @@ def _of_distributions(store: JudgmentStore, judge: str, pairs: Sequence[Pair], o
     if not rows:
         return None
     shares = [_shares(row) for row in rows]
-    first, compared, flips = _position(rows, shares)
+    views = sorted(((row.pair_id, row.persona), row.order, a, b) for row, (a, b, _) in zip(rows, shares, strict=True))
+    bias = position_bias(views)
     return JudgeSummary(
         judge=judge,
         pairs=len({row.pair_id for row in rows}),
         judgments=len(rows),
         invalid=sum(none for _, _, none in shares) / len(rows),
-        first=None if first is None else Estimate(first),
-        compared=compared,
-        flips=Estimate(flips / compared) if compared else None,
+        first=None if bias.first is None else Estimate(bias.first),
+        compared=bias.compared,
+        flips=None if bias.flip_share is None else Estimate(bias.flip_share),
         of=of,
     )
-
-
-def _position(
-    rows: Sequence[StoredDistribution], shares: Sequence[tuple[float, float, float]]
-) -> tuple[float | None, int, int]:
-    """The preference for the response shown first, orders weighed alike; pairs with two winners; those that flip.
-
-    As `dissensus.judges.position_bias.position_bias`, which looks at all that a store has and not at some pairs.
-    """
-    votes = {"ab": [0.0, 0.0], "ba": [0.0, 0.0]}
-    compared = flips = 0
-    by_pair: dict[tuple[str, str], list[tuple[StoredDistribution, tuple[float, float, float]]]] = {}
-    for row, share in zip(rows, shares, strict=True):
-        by_pair.setdefault((row.pair_id, row.persona), []).append((row, share))
-    for views in by_pair.values():
-        winners = {}
-        for row, (a, b, _) in views:
-            votes[row.order][0] += a if row.order == "ab" else b
-            votes[row.order][1] += a + b
-            if a != b:
-                winners[row.order] = a > b
-        if len(winners) == 2:
-            compared += 1
-            flips += winners["ab"] != winners["ba"]
-    if not (votes["ab"][1] and votes["ba"][1]):
-        return None, compared, flips
-    return sum(first / cast for first, cast in votes.values()) / 2, compared, flips
 
 
 def _shares(row: StoredDistribution) -> tuple[float, float, float]:

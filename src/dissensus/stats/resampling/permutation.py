@@ -5,14 +5,14 @@ are swapped, or not, at random, and the difference is computed anew. For correla
 standardised first (about 1/2 for the symmetrised one; ranks for Spearman), or swapping would mix scales: once over all
 pairs, and for the mean over strata once more, centred within each stratum and with one scale for all of them. Centred
 over all pairs, models that place the strata differently would hide how they order the pairs within: power falls by a
-fifth (`bench/ways_tried.py`). A pair counts by one
-over the root of its cluster's size there: a few giant clusters would be standardised to themselves, and 10 in 100
-equal models rejected. All metrics are then functions of sums over clusters, and one matrix product gives them for a
+fifth (`bench/ways_tried.py`). A pair counts by one over the root of its cluster's size there: a few giant clusters
+would be standardised to themselves, and 10 in 100 equal models rejected. All metrics
+are then functions of sums over clusters, and one matrix product gives them for a
 block of swaps.
 
 Swaps hold the training seeds fixed. With several seeds their noise (`dissensus.stats.resampling.training_seeds`) is
-added to the variance
-of the swapped differences, and the difference is held against these as one that is as improbable by t.
+added to the variance of the swapped differences, and the difference is held against these as one that is as improbable
+by t.
 
 Calibration is not tested: models that err in opposite directions may be equally well calibrated and are not alike.
 """
