@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # crowd-kit 1.4.2, NoisyBradleyTerry: the skills of workers hang on each worker's last row alone. Twenty workers compare eight items 200
 # times each; ten of them always choose the left one (skill near 0, bias near 1), ten choose by the items (skill near 1). The fit gives
-# one of the ten who always choose left more skill than most honest workers, and one honest worker next to none; the same
-# rows in reverse order give others. Items' scores move with the order as well. (The gradient that the fit follows takes each worker's last comparison in
-# place of the sum over all, one entry too early; following the numerical gradient of the same likelihood parts the two kinds.)
+# one of the ten who always choose left more skill than most honest workers, and two honest workers less than .2; the same rows in
+# reverse order give others. (The gradient that the fit follows takes each worker's last comparison in place of the sum over all,
+# one entry too early; following the numerical gradient of the same likelihood parts the two kinds.)
 # Exits 0 while this is so, 1 once it is otherwise.
 set -euo pipefail
 work=$(mktemp -d)
