@@ -69,6 +69,10 @@ class AskedJudge(Protocol):
     def sampling(self) -> Sampling | None:
         """How replies are sampled; None where choice distributions are wanted, or nothing is sampled."""
 
+    @property
+    def drawn_at(self) -> Sampling | None:
+        """How votes are sampled or drawn by a language model; None for other judges, whose order shown says nothing."""
+
     def keys(self, pair: Pair) -> list[bytes]:
         """Name what is wanted of a pair."""
 
@@ -84,38 +88,34 @@ class AskedJudge(Protocol):
     def rows(self, answer: Answer) -> Rows:
         """Turn an answer into rows."""
 
-    def count(self, answer: Answer, rows: Rows, tally: Tally) -> None:
-        """Count an answer."""
-
 
 class Job:
-    """One run's judge with its store: plans what to ask, and writes what comes back."""
+    """One run's judge with its store: plans what to ask, writes what comes back, counts and shows it.
+
+    Args:
+        judge: who is asked.
+        store: where the answers go.
+        options: how it is asked.
+        wanted: judgments, or choice distributions, that the run is to make.
+        ledger: keeps the attempts; None for a judge that costs nothing to ask again.
+        counted: the judges whose cost counts against the most that may be spent; this one by default.
+    """
 
     def __init__(
         self,
         judge: AskedJudge,
         store: JudgmentStore,
-        ledger: Ledger | None,
         options: AskingOptions,
-        tally: Tally,
-        display: Display,
+        wanted: int,
+        *,
+        ledger: Ledger | None = None,
         counted: Sequence[str] = (),
     ) -> None:
-        """Prepare a run.
-
-        Args:
-            judge: who is asked.
-            store: where the answers go.
-            ledger: keeps the attempts; None for a judge that costs nothing to ask again.
-            options: how it is asked.
-            tally: counts.
-            display: shows them.
-            counted: the judges whose cost counts against the most that may be spent; this one by default.
-        """
-        self.judge, self.store, self._ledger = judge, store, ledger
+        self.judge, self.store, self.options, self._ledger = judge, store, options, ledger
         self.counted = counted or (judge.name,)
         self._account = None if options.max_cost is None else Account(store, self.counted)
-        self.options, self.tally, self.display = options, tally, display
+        self.tally = Tally(wanted)
+        self.display = Display(self.tally, judge.name, progress=options.progress)
         self._has_verdict = False
         self.in_hand: set[bytes] = set()
         """Keys of what this run has planned and neither kept nor left yet: pairs of the same texts share it."""
@@ -128,7 +128,15 @@ class Job:
         """Plan window by window: the asks for whatever the store misses, pairs of one prompt next to each other."""
         remaining = iter(pairs)
         while window := list(itertools.islice(remaining, size or WINDOW)):
-            yield self._plan(window)
+            keys = [self.judge.keys(pair) for pair in window]
+            in_hand = self.in_hand.copy()  # before the look: what is kept from here on is found in the store
+            missing = self.store.missing(set(itertools.chain.from_iterable(keys))) - in_hand
+            self.tally.reused += sum(key not in missing for own in keys for key in own)
+            asks = {ask.key: ask for pair in window for ask in self.judge.asks(pair, missing)}
+            first_seen: dict[object, int] = {}
+            for ask in asks.values():
+                first_seen.setdefault(ask.pair.prompt, len(first_seen))
+            yield sorted(asks.values(), key=lambda ask: first_seen[ask.pair.prompt])
 
     def refused(self, ask: Ask) -> str | None:
         """Return why the server will not answer the prompt of an ask, where it said so; None elsewhere."""
@@ -148,8 +156,7 @@ class Job:
 
     def has_verdict(self) -> bool:
         """Whether the store has a verdict of the judge."""
-        if not self._has_verdict:
-            self._has_verdict = self.store.has_verdict(self.judge.name)
+        self._has_verdict = self._has_verdict or self.store.has_verdict(self.judge.name)
         return self._has_verdict
 
     def further(self, outcome: Outcome) -> list[Ask]:
@@ -182,35 +189,23 @@ class Job:
                 return []
             self._ledger.no_longer_refused(itertools.chain.from_iterable(some.no_longer_refused for some in rows))
             self._ledger.settle(itertools.chain.from_iterable(some.attempts for some in rows))
-            return self._ledger.claim(claims, self._room() if claims else None)
-
-    def _room(self) -> float | None:
-        """Return how many dollars may still be spent, by any process; None where there is no limit."""
-        if self._account is None or self.options.max_cost is None:
-            return None
-        return self.options.max_cost - self._account.cost()
+            room = None  # dollars that may still be spent, by any process
+            if claims and self._account is not None and self.options.max_cost is not None:
+                room = self.options.max_cost - self._account.cost()
+            return self._ledger.claim(claims, room)
 
     def count(self, outcome: Outcome, rows: Rows) -> None:
         """Count an answer that is on disk."""
         if isinstance(outcome, Answer):
             if self._withheld:
                 self._withheld.pop(_view(outcome.ask), None)
-            self.judge.count(outcome, rows, self.tally)
+            sampling = self.judge.drawn_at
+            judgments = [judgment for _, _, judgment in rows.judgments]
+            self.tally.count_judgments(judgments, outcome.cut, order_is_known=sampling is not None)
+            if sampling is not None:
+                for _, row in rows.distributions:
+                    self.tally.count_distribution(row.distribution, sampling)
         self.display.update()
-
-    def _plan(self, window: list[Pair]) -> list[Ask]:
-        keys = [self.judge.keys(pair) for pair in window]
-        # First: what is kept from here on is found in the store.
-        in_hand = self.in_hand.copy()
-        missing = self.store.missing(set(itertools.chain.from_iterable(keys))) - in_hand
-        self.tally.reused += sum(key not in missing for own in keys for key in own)
-        asks: dict[bytes, Ask] = {}
-        for pair in window:
-            asks.update((ask.key, ask) for ask in self.judge.asks(pair, missing))
-        first_seen: dict[object, int] = {}
-        for ask in asks.values():
-            first_seen.setdefault(ask.pair.prompt, len(first_seen))
-        return sorted(asks.values(), key=lambda ask: first_seen[ask.pair.prompt])
 
 
 def _view(ask: Ask) -> bytes:

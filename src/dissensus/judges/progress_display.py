@@ -7,7 +7,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from datetime import timedelta
 
 from tqdm import tqdm
 
@@ -27,6 +27,8 @@ class Tally:
 
     wanted: int
     """Judgments, or choice distributions, that the run is to make."""
+    stopped: str = ""
+    """Why the run ended before everything was asked; empty where it did not."""
     reused: int = 0
     made: int = 0
     invalid: float = 0
@@ -62,21 +64,19 @@ class Tally:
     completion_tokens: int = 0
     cost: float = 0.0
 
-    def count_judgments(self, judgments: Sequence[Judgment], cut: Sequence[bool] = ()) -> None:
-        """Count judgments, and which of their replies were cut."""
+    def count_judgments(self, judgments: Sequence[Judgment], cut: Sequence[bool] = (), *, order_is_known: bool) -> None:
+        """Count judgments, which of their replies were cut, and votes for the response that is known to be first."""
         self.made += len(judgments)
         for judgment, was_cut in zip(judgments, cut or [False] * len(judgments), strict=True):
-            self.invalid += judgment.choice is None
             self.cut += was_cut
-            if was_cut and judgment.choice is None:
-                self.cut_short += 1
-                self.pairs_cut_short.add(judgment.pair_id)
-
-    def count_first(self, judgments: Sequence[Judgment]) -> None:
-        """Count the votes for the response that was shown first, where it is known which one was."""
-        votes = [judgment.choice == judgment.order[0] for judgment in judgments if judgment.choice is not None]
-        self.first += sum(votes)
-        self.decided += len(votes)
+            if judgment.choice is None:
+                self.invalid += 1
+                if was_cut:
+                    self.cut_short += 1
+                    self.pairs_cut_short.add(judgment.pair_id)
+            elif order_is_known:
+                self.first += judgment.choice == judgment.order[0]
+                self.decided += 1
 
     def count_distribution(self, distribution: ChoiceDistribution, sampling: Sampling) -> None:
         """Count a choice distribution, as replies that are sampled from it would be on average."""
@@ -94,81 +94,72 @@ class Tally:
 
     def include(self, trial: Tally, *, judgments: bool) -> None:
         """Add what a trial before the run took, and with ``judgments`` what came of it, which the run found there."""
-        for name in ("attempts", "retries", "prompt_tokens", "completion_tokens", "cost", "cut", "cut_short"):
-            setattr(self, name, getattr(self, name) + getattr(trial, name))
+        names = ["attempts", "retries", "prompt_tokens", "completion_tokens", "cost", "cut", "cut_short"]
         if judgments:
             self.reused -= trial.made
-            self.refused_new += trial.refused_new  # the run found them as refused in an earlier one
-            for name in ("made", "invalid", "first", "decided", "unforced"):
-                setattr(self, name, getattr(self, name) + getattr(trial, name))
+            # The run found what the trial was refused as refused in an earlier one.
+            names += ["made", "invalid", "first", "decided", "unforced", "refused_new"]
+        for name in names:
+            setattr(self, name, getattr(self, name) + getattr(trial, name))
 
     def note_refused(self, ask: Ask, reason: str, *, new: bool) -> None:
         """Count what the server will not answer, and name its pair."""
         count = max(1, len(ask.samples))
         self.refused += count
         self.refused_new += count * new
-        named = any(line.startswith(f"{ask.pair.id} (") for line in self.refused_pairs)
-        if len(self.refused_pairs) < _NAMED and not named:
-            self.refused_pairs.append(f"{ask.pair.id} ({textwrap.shorten(reason, 160, placeholder='…')})")
+        _name_pair(self.refused_pairs, ask, textwrap.shorten(reason, 160, placeholder="…"))
 
     def note_too_long(self, outcome: TooLong) -> None:
         """Count a prompt that does not fit."""
         self.too_long += 1
-        named = any(line.startswith(f"{outcome.ask.pair.id} (") for line in self.too_long_pairs)
-        if len(self.too_long_pairs) < _NAMED and not named:
-            length = f"{outcome.tokens:,} tokens do" if outcome.tokens else "its prompt does"
-            limit = f"the context of {outcome.limit:,}" if outcome.limit else "the context"
-            self.too_long_pairs.append(f"{outcome.ask.pair.id} ({length} not fit into {limit})")
+        length = f"{outcome.tokens:,} tokens do" if outcome.tokens else "its prompt does"
+        limit = f"the context of {outcome.limit:,}" if outcome.limit else "the context"
+        _name_pair(self.too_long_pairs, outcome.ask, f"{length} not fit into {limit}")
+
+    @property
+    def because(self) -> str:
+        """Why the last question that failed did, as the end of a clause; empty where none did."""
+        return f", the last one because: {self.failed_because}" if self.failed_because else ""
 
     @property
     def invalid_share(self) -> float:
         """The share of new judgments that name no winner."""
         return self.invalid / self.made if self.made else 0.0
 
-    @property
-    def first_share(self) -> float | None:
-        """How often the response shown first won; None where nothing was decided."""
-        return self.first / self.decided if self.decided > 0 else None
-
     def notes(self) -> list[str]:
         """Describe tokens, cost, invalid share and position bias in a few words each."""
         notes = [f"{self.invalid_share:.1%} invalid"]
-        if self.first_share is not None:
-            notes.append(f"first shown wins {self.first_share:.0%}")
+        if self.decided:
+            notes.append(f"first shown wins {self.first / self.decided:.0%}")
         if self.prompt_tokens:
             notes.append(f"{_short(self.prompt_tokens)}+{_short(self.completion_tokens)} tokens")
         if self.cost:
             notes.append(f"${self.cost:,.2f}")
-        for count, what in (
-            (self.retries, "retried"),
-            (self.failed, "failed"),
-            (self.refused, "refused"),
-            (self.too_long, "too long"),
-        ):
-            if count:
-                notes.append(f"{count:,} {what}")
-        return notes
+        others = {"retried": self.retries, "failed": self.failed, "refused": self.refused, "too long": self.too_long}
+        return notes + [f"{count:,} {what}" for what, count in others.items() if count]
+
+
+def _name_pair(lines: list[str], ask: Ask, why: str) -> None:
+    """Name a pair with a reason, once, while there are few."""
+    if len(lines) < _NAMED and not any(line.startswith(f"{ask.pair.id} (") for line in lines):
+        lines.append(f"{ask.pair.id} ({why})")
 
 
 class Display:
     """Shows a tally on stderr. Use it in a ``with`` block."""
 
-    def __init__(
-        self, tally: Tally, title: str, *, progress: bool, unit: str = "judgment", file: IO[str] | None = None
-    ) -> None:
-        self._file = file or sys.stderr
+    def __init__(self, tally: Tally, title: str, *, progress: bool) -> None:
+        self._tally, self._title, self._file = tally, title, sys.stderr
         self._live = progress and self._file.isatty()
         self._plain = progress and not self._live
-        self._tally = tally
-        self._title = title
-        self._unit = unit
-        self._start = time.monotonic()
-        self._next = self._start + _FIRST_LINE
+        self._next = time.monotonic() + _FIRST_LINE
+        self._first: tuple[float, int] | None = None
+        """When something was made first, and how much: what was loaded or trained before says nothing of the rate."""
         self._bar = tqdm(
             total=tally.wanted,
             initial=tally.reused,
             desc=title,
-            unit=unit,
+            unit="judgment",
             smoothing=0.05,
             disable=not self._live,
             file=self._file,
@@ -187,31 +178,32 @@ class Display:
         if self._live:
             self._bar.write(line, file=self._file)
         else:
-            self._write(line)
+            self._file.write(line + "\n")
+            self._file.flush()
 
     def update(self, *, last: bool = False) -> None:
         """Bring what is shown up to date; cheap enough to be called often."""
         tally = self._tally
+        if self._first is None and tally.made:
+            self._first = time.monotonic(), tally.made
+            self._bar.unpause()
         if self._live:
             self._bar.n = tally.reused + tally.made
             self._bar.set_postfix_str(", ".join(tally.notes()), refresh=last)
             self._bar.update(0)
         elif self._plain and tally.made and (last or time.monotonic() >= self._next):
             self._next = time.monotonic() + _LINES
-            self._write(self._line())
+            self.say(self._line())
 
     def _line(self) -> str:
         tally = self._tally
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        rate = tally.made / seconds
-        left = max(tally.wanted - tally.reused - tally.made, 0)
-        ends = f", {_clock(left / rate)} left" if left and rate else ""
-        done = f"{tally.reused + tally.made:,} of {tally.wanted:,} {self._unit}s, {rate:,.1f}/s{ends}"
-        return f"{self._title}: {done}, {', '.join(tally.notes())}"
-
-    def _write(self, line: str) -> None:
-        self._file.write(line + "\n")
-        self._file.flush()
+        done = f"{self._title}: {tally.reused + tally.made:,} of {tally.wanted:,} judgments"
+        begun, before = self._first or (0.0, tally.made)
+        if tally.made > before:
+            rate = (tally.made - before) / max(time.monotonic() - begun, 1e-9)
+            left = max(tally.wanted - tally.reused - tally.made, 0)
+            done += f", {rate:,.1f}/s" + (f", {timedelta(seconds=round(left / rate))} left" if left else "")
+        return ", ".join([done, *tally.notes()])
 
 
 def _short(count: int) -> str:
@@ -220,8 +212,3 @@ def _short(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f}{unit}"
     return str(count)
-
-
-def _clock(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}"

@@ -1,31 +1,16 @@
 """Published verdicts as judges: what language models said that were asked elsewhere, read from a file.
 
-Two layouts are told apart by their columns. All verdicts are in the pair's own terms: 1 is response a, 0 is response b
-and 0.5 a tie.
-
-Rows of pairs with a column ``judges``, an object from a judge's name to its verdicts:
-
-- ``{"gpt4": {"first=MODEL": 1, "first=OTHER": 0.5}}``: by the model whose response was shown first; the columns
-  ``model_a`` and ``model_b`` name them;
-- ``{"gpt4": {"AB": [0, 0.5, 1], "BA": [1, 1, 0]}}``: by the order shown; a list holds repetitions, which are samples;
-- ``{"gpt4": 1}`` or ``{"gpt4": [1, 0]}``: the order is unknown and stored as ``ab``, with a notice.
-
-An aggregate (``mean_…``) is not a judgment and is passed over; so is a null outside a list, which Parquet fills in
-where there is nothing.
-
-Or flat rows, one verdict each: ``pair_id`` (or ``id``), ``judge``, and ``choice`` (a, b, tie, or null for a reply that
-named no winner) or ``probability_a`` or both; where known ``order`` (ab, ba), ``sample``, ``reply`` and ``persona``.
-So are the files that `dissensus.judges.store.export` writes. Without ``sample``, rows of one pair and order are
-repetitions.
-
-The order shown is known for all verdicts of a judge or for none: verdicts of unknown order, stored as ``ab`` among
-others, would look like position bias.
+Two layouts are told apart by their columns: rows of pairs with a column ``judges``, or flat rows of one verdict each,
+such as `dissensus.judges.store.export` writes (docs/formats.md). All verdicts are in the pair's own terms: 1 is
+response a, 0 is response b and 0.5 a tie. The order shown is known for all verdicts of a judge or for none: those of
+unknown order, stored as ``ab`` among others, would look like position bias.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +29,6 @@ from dissensus.records import Judgment, Label, Order, Pair, content_id
 
 _TEXTS = ("prompt", "response_a", "response_b")
 _ORDERS: dict[str, Order] = {"ab": "ab", "ba": "ba"}
-_SIDES: tuple[Label, ...] = ("a", "b")
 _REMEDY = "fix the row"
 _SAMPLES = 2**63
 """SQLite's integers end here."""
@@ -73,8 +57,7 @@ class PublishedVerdicts:
         self._of_pair: dict[str, list[Place]] = {}
         for place in self.verdicts:
             self._of_pair.setdefault(place[0], []).append(place)
-        blob = json.dumps([(*place, *_content(verdict)) for place, verdict in self.verdicts.items()])
-        digest = short_digest(blob)
+        digest = short_digest(json.dumps([(*place, *_content(verdict)) for place, verdict in self.verdicts.items()]))
         # Verdicts that were exported under their full name are the same judge.
         self.name = short_name if short_name.endswith(f"-{digest}") else f"{short_name}-{digest}"
 
@@ -89,13 +72,16 @@ class PublishedVerdicts:
     def answer(self, questions: Sequence[Question]) -> Iterator[Judgment]:
         """Read the verdicts off."""
         for question in questions:
-            place = (question.pair.id, question.order, question.sample)
-            pair_id, order, sample = place
+            pair_id, order, sample = place = (question.pair.id, question.order, question.sample)
             yield Judgment(pair_id=pair_id, judge=self.name, sample=sample, order=order, **vars(self.verdicts[place]))
 
 
 def read_published(path: Path, pairs: Sequence[Pair], *, notice: Notice = print_notice) -> dict[str, PublishedVerdicts]:
     """Read the judges of a file (.jsonl, .jsonl.gz, .parquet, .csv or a .json list), by their short names.
+
+    ``judges`` maps a name to P(a) by the order shown (``AB``, ``BA``, or ``first=MODEL``, where ``model_a`` and
+    ``model_b`` name models), or to P(a) alone where it is unknown; a list holds repetitions. Flat rows have ``pair_id``
+    or ``id``, ``judge``, ``choice`` or ``probability_a``; where known ``order``, ``sample``, ``reply``, ``persona``.
 
     Joined to ``pairs`` by id (a row of a pair without an id: by its texts). Verdicts on other pairs are told to
     ``notice`` and never asked for. Reading a file again gives judges of the same names, so that storing them again
@@ -112,14 +98,14 @@ def read_published(path: Path, pairs: Sequence[Pair], *, notice: Notice = print_
             found.read(row)
         except ValueError as error:
             fault(row.place, str(error))
-    judges = {name: PublishedVerdicts(name, verdicts) for name, verdicts in found.verdicts.items()}
-    judges = {name: judge for name, judge in judges.items() if any(judge.questions(pair) for pair in pairs)}
     total = sum(map(len, found.verdicts.values()))
     if not total:
         raise InputError(
             f"{path}: no verdicts; expected rows of pairs with a column judges that names some, "
             "or rows with pair_id, judge and choice or probability_a"
         )
+    judges = {name: PublishedVerdicts(name, verdicts) for name, verdicts in found.verdicts.items()}
+    judges = {name: judge for name, judge in judges.items() if any(judge.questions(pair) for pair in pairs)}
     if not judges:
         raise InputError(
             f"{path}: {total} verdicts, none of them on one of the {len(pairs)} pairs; "
@@ -150,12 +136,18 @@ class _Found:
 
     def read(self, row: Row) -> None:
         """Take a row of either layout. Raises ValueError."""
-        if "judges" in row.values:
-            self._read_pair(row.values)
-        elif "judge" in row.values and row.values.keys() & {"pair_id", "id"}:
-            self._read_flat(row.values)
+        values = row.values
+        if "judges" in values:
+            self._read_pair(values)
+        elif "judge" in values and values.keys() & {"pair_id", "id"}:
+            pair_id = name_of(values.get("pair_id"), "pair_id") or _required(values.get("id"), "pair_id")
+            judge = _required(values["judge"], "judge")
+            order = values.get("order")
+            if order is not None and order not in tuple(_ORDERS):
+                raise ValueError(f"order is {kind_of(order)}; expected ab, ba or nothing")
+            self._add(judge, pair_id, _ORDERS.get(order or ""), _sample(values.get("sample")), _flat_verdict(values))
         else:
-            columns = ", ".join(map(str, row.values)) or "none"
+            columns = ", ".join(map(str, values)) or "none"
             raise ValueError(
                 f"expected a pair with a column judges, or the columns pair_id, judge and choice or probability_a; "
                 f"found {columns}"
@@ -181,14 +173,6 @@ class _Found:
                 for value in listed:
                     self._add(judge, pair_id, order, None, _verdict(value, f"judges.{judge}"))
 
-    def _read_flat(self, values: Mapping[str, Any]) -> None:
-        pair_id = name_of(values.get("pair_id"), "pair_id") or _required(values.get("id"), "pair_id")
-        judge = _required(values["judge"], "judge")
-        order = values.get("order")
-        if order is not None and order not in tuple(_ORDERS):
-            raise ValueError(f"order is {kind_of(order)}; expected ab, ba or nothing")
-        self._add(judge, pair_id, _ORDERS.get(order or ""), _sample(values.get("sample")), _flat_verdict(values))
-
     def _pair_id(self, values: Mapping[str, Any]) -> str:
         """Name the pair of a row and make sure that it is the pair that was given."""
         name = name_of(values.get("id"), "id")
@@ -203,12 +187,13 @@ class _Found:
 
     def _add(self, judge: str, pair_id: str, order: Order | None, sample: int | None, verdict: Verdict) -> None:
         if self.ordered.setdefault(judge, order is not None) != (order is not None):
+            here, before = ("unknown", "given") if order is None else ("given", "unknown")
             raise ValueError(
-                f"the order shown is {'unknown' if order is None else 'given'} for {judge} here and was "
-                f"{'given' if order is None else 'unknown'} before; give it for all its verdicts or for none"
+                f"the order shown is {here} for {judge} here and was {before} before; give it for all its verdicts or "
+                "for none"
             )
         known = self.verdicts.setdefault(judge, {})
-        place = (pair_id, order or "ab", 0 if sample is None else sample)
+        place = (pair_id, order or "ab", sample or 0)
         while sample is None and place in known:
             place = (pair_id, place[1], place[2] + 1)
         if place in known:
@@ -237,30 +222,25 @@ def _required(value: Any, column: str) -> str:
 
 
 def _by_order(given: Any, values: Mapping[str, Any], where: str) -> Iterator[tuple[Order | None, list[Any]]]:
-    """List what a judge said of a pair by the order shown, None where that is unknown."""
-    if not isinstance(given, dict):
-        yield None, _listed(given)
-        return
-    for key, listed in given.items():
-        if listed is None or key.startswith("mean_"):
-            continue
-        yield _order_of(key, values, where), _listed(listed)
+    """List what a judge said of a pair by the order shown, None where that is unknown.
+
+    An aggregate (``mean_…``) is no judgment; nor is a null outside a list, which Parquet fills in.
+    """
+    for key, listed in given.items() if isinstance(given, dict) else [("", given)]:
+        if listed is not None and not key.startswith("mean_"):
+            order = _order_of(key, values, where) if isinstance(given, dict) else None
+            yield order, listed if isinstance(listed, list) else [listed]
 
 
 def _order_of(key: str, values: Mapping[str, Any], where: str) -> Order:
     if key.lower() in _ORDERS:
         return _ORDERS[key.lower()]
-    a, b = values.get("model_a"), values.get("model_b")
-    if not key.startswith("first="):
+    a, b, first = values.get("model_a"), values.get("model_b"), key.removeprefix("first=")
+    if first == key:
         raise ValueError(f"{where} has the key {key!r}; expected first=MODEL, AB, BA or an aggregate called mean_…")
-    first = key.removeprefix("first=")
     if a == b or first not in (a, b):
         raise ValueError(f"{where} has the key {key!r}, but model_a is {kind_of(a)} and model_b {kind_of(b)}")
     return "ab" if first == a else "ba"
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _verdict(value: Any, where: str) -> Verdict:
@@ -279,11 +259,12 @@ def _flat_verdict(values: Mapping[str, Any]) -> Verdict:
     reply, persona = values.get("reply") or "", name_of(values.get("persona"), "persona") or ""
     if not isinstance(reply, str):
         raise ValueError(f"reply is {kind_of(reply)}; expected text")
-    if choice is None and "choice" not in values and probability is None:
-        raise ValueError("neither choice nor probability_a is there; give one of them")
     read = _verdict(probability, "probability_a")
-    if choice is None and reply == "tie" and probability is None:
-        read = Verdict("tie", 0.5)  # a vote as it was exported when ties had no choice
+    if choice is None and probability is None:
+        if "choice" not in values:
+            raise ValueError("neither choice nor probability_a is there; give one of them")
+        if reply == "tie":  # a vote as it was exported when ties had no choice
+            return Verdict("tie", 0.5, reply, persona)
     if "tie" in (choice, read.choice) and choice in ("tie", None):
         if probability not in (None, 0.5):
             raise ValueError(f"choice is a tie beside a probability_a of {probability}; give one of them")
@@ -298,23 +279,19 @@ def _flat_verdict(values: Mapping[str, Any]) -> Verdict:
 
 def _choice(value: Any) -> Label | None:
     """Read a choice. A capital A is refused: it may be the response shown first as well as the pair's own a."""
-    if value is None:
-        return None
     if isinstance(value, str) and value.strip().lower() == "tie":
         return "tie"
-    for side in _SIDES:
-        if value == side:
-            return side
-    raise ValueError(f"choice is {kind_of(value)}; expected a, b, tie, or null where no winner was named")
+    if value not in (None, "a", "b"):
+        raise ValueError(f"choice is {kind_of(value)}; expected a, b, tie, or null where no winner was named")
+    choice: Label | None = value
+    return choice
 
 
 def _number(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:  # a CSV cell
-        return float(value)
-    except ValueError:
-        return value
+    """Read a CSV cell as a number where it is one."""
+    with suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value
 
 
 def _sample(value: Any) -> int | None:

@@ -17,7 +17,7 @@ from typing import Protocol, cast
 
 from dissensus.errors import InputError
 from dissensus.judges.job import ALL_CUT, AskedJudge, AskingOptions, Job, Rows
-from dissensus.judges.language.messages import Answer, Ask, BatchBackend, Sampling, ServerBackend, Usage
+from dissensus.judges.language.messages import Answer, Ask, BatchBackend, Outcome, Sampling, ServerBackend, Usage
 from dissensus.judges.language.plan import LanguageJudge
 from dissensus.judges.position_bias import position_bias
 from dissensus.judges.progress_display import Display, Tally
@@ -26,12 +26,13 @@ from dissensus.judges.store.attempts import Attempt, Ledger, spent
 from dissensus.judges.store.keys import content_of, judgment_key
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.summary import INTERRUPTED, Summary
-from dissensus.judges.writers import BufferedWriter
 from dissensus.records import Judgment, Order, Pair
 
 _DEFAULTS = AskingOptions()
 _TRIAL = 8
 """Pairs whose choice distributions decide whether an exact run goes on as one."""
+_SECONDS = 0.5
+"""Work of a judge in this process that a kill may cost."""
 
 
 class Pairs(Protocol):
@@ -82,24 +83,25 @@ def judge_pairs(pairs: Iterable[Pair], judge: Judge, store: JudgmentStore, *, pr
     """
     start = time.monotonic()
     pairs = list(pairs)
-    _check_ids(pairs)
+    seen: set[str] = set()
+    for pair in pairs:
+        if pair.id in seen:
+            raise InputError(f"pair {pair.id!r} comes twice; judgments are joined by id, so give each pair its own")
+        seen.add(pair.id)
     planned = _Questions(judge)
     wanted = sum(len(judge.questions(pair)) for pair in pairs)
     # All at once: a member of a committee is trained for as many pairs as it votes on.
-    run = _run(pairs, planned, planned, store, AskingOptions(progress=progress), wanted, window=len(pairs))
-    if not run.stopped:
-        run.tally.failed = wanted - run.tally.made - run.tally.reused
-    notes = tuple(getattr(judge, "notes", ()))
-    seconds = time.monotonic() - start
+    tally = _run(pairs, planned, planned, store, AskingOptions(progress=progress), wanted, window=len(pairs))
+    if not tally.stopped:
+        tally.failed = wanted - tally.made - tally.reused
     return Summary(
         judge.name,
         str(store.path),
         len(pairs),
-        run.tally,
-        seconds,
+        tally,
+        time.monotonic() - start,
         stored=store.judges().get(judge.name, 0),
-        stopped=run.stopped,
-        notes=notes,
+        notes=tuple(getattr(judge, "notes", ())),
     )
 
 
@@ -129,60 +131,53 @@ def ask_model(
     start = time.monotonic()
     judge = judge.as_begun(store)
     counted = [judge.name]
-    trial = _Run(Tally(0))
+    trial = Tally(0)
     if judge.config.mode == "exact" and not options.force_prefix:
         counted.append(judge.with_mode("sample").name)
-        judge, trial = _after_trial(list(itertools.islice(pairs, _TRIAL)), judge, backend, store, options, counted)
-    run = trial
+        first = list(itertools.islice(pairs, _TRIAL))
+        trial = _run_model(first, judge, backend, store, replace(options, progress=False), counted)
+        if not trial.stopped:
+            judge = _after_trial(first, judge, store, progress=options.progress)
+    tally = trial
     if not trial.stopped:
-        run = _run_model(pairs, judge, backend, store, options, counted)
-        run.tally.include(trial.tally, judgments=judge.config.mode == "exact")
+        tally = _run_model(pairs, judge, backend, store, options, counted)
+        tally.include(trial, judgments=judge.config.mode == "exact")
     config = judge.config
     at = {"temperature": config.temperature, "top_p": config.top_p} if config.mode == "exact" else {}
-    summary = Summary(
+    return Summary(
         judge.name,
         str(store.path),
         len(pairs),
-        run.tally,
-        0.0,
+        tally,
+        time.monotonic() - start,
         stored=store.judges().get(judge.name, 0),
         mode=config.mode,
         cost=spent(store, *counted).cost,
-        stopped=run.stopped,
+        nothing_judged=_nothing_judged(judge.name, tally, store),
         most_tokens=config.max_tokens,
         bias=position_bias(store, judge.name, **at),
     )
-    return replace(summary, nothing_judged=_nothing_judged(summary, store), seconds=time.monotonic() - start)
 
 
-def _nothing_judged(summary: Summary, store: JudgmentStore) -> str:
+def _nothing_judged(judge: str, tally: Tally, store: JudgmentStore) -> str:
     """Say why a run leaves the store without any verdict of its judge; empty where there is one, or nobody asked."""
-    tally = summary.tally
-    if not tally.wanted or tally.elsewhere or store.has_verdict(summary.judge):
+    if not tally.wanted or tally.elsewhere or store.has_verdict(judge):
         return ""
     replies = tally.made + tally.reused
     reasons = (
         (replies, f"none of the {replies:,} replies names a winner"),
         (tally.refused, "the server refused all of it"),
         (tally.too_long, "no prompt fits into the context"),
-        (tally.failed, f"no question was answered, the last one because: {tally.failed_because}"),
+        (tally.failed, f"no question was answered{tally.because}"),
     )
-    why = next((words for count, words in reasons if count), summary.stopped or "no reply came")
-    return f"{summary.judge}: nothing was judged: {why}"
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What came of asking: counts, and why it stopped early, if it did."""
-
-    tally: Tally
-    stopped: str = ""
+    why = next((words for count, words in reasons if count), tally.stopped or "no reply came")
+    return f"{judge}: nothing was judged: {why}"
 
 
 class _Questions:
     """A judge that is no language model, as the engine plans and asks it; keys have the pair's id."""
 
-    sampling = context = None
+    sampling = drawn_at = context = None
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -211,43 +206,24 @@ class _Questions:
     def rows(self, answer: Answer) -> Rows:
         return Rows([(answer.ask.key, content_of(answer.ask.pair), judgment) for judgment in answer.judgments])
 
-    def count(self, answer: Answer, rows: Rows, tally: Tally) -> None:
-        tally.count_judgments(answer.judgments)
-
     def _key(self, question: Question) -> bytes:
         return judgment_key(self.name, question.pair, question.sample, question.order)
 
 
-def _check_ids(pairs: Sequence[Pair]) -> None:
-    seen: set[str] = set()
-    for pair in pairs:
-        if pair.id in seen:
-            raise InputError(f"pair {pair.id!r} comes twice; judgments are joined by id, so give each pair its own")
-        seen.add(pair.id)
-
-
-def _after_trial(
-    pairs: list[Pair],
-    judge: LanguageJudge,
-    backend: BatchBackend | ServerBackend,
-    store: JudgmentStore,
-    options: AskingOptions,
-    counted: Sequence[str],
-) -> tuple[LanguageJudge, _Run]:
-    """Ask about a few pairs, and return the judge that the run is to be one of, and what the trial came to."""
-    trial = _run_model(pairs, judge, backend, store, replace(options, progress=False), counted)
+def _after_trial(pairs: Sequence[Pair], judge: LanguageJudge, store: JudgmentStore, *, progress: bool) -> LanguageJudge:
+    """Return the judge that a run is to be one of, whose choice distributions of the first pairs are in the store."""
     found = [row.distribution for row in store.distributions(judge=judge.name, pairs=pairs)]
     config = judge.config
     forced = sum(one.is_forced(temperature=config.temperature, top_p=config.top_p) for one in found)
-    if trial.stopped or forced >= len(found) / 2:
-        return judge, trial
-    with Display(Tally(0), judge.name, progress=options.progress) as display:
+    if forced >= len(found) / 2:
+        return judge
+    with Display(Tally(0), judge.name, progress=progress) as display:
         display.say(
             f"{judge.name}: in {len(found) - forced} of {len(found)} choice distributions the model would not surely "
             "begin its reply with 'Choice:', so the probabilities behind it are not those of sampled replies; "
             "sampling replies instead (--force-prefix keeps to exact)"
         )
-    return judge.with_mode("sample"), trial
+    return judge.with_mode("sample")
 
 
 def _run_model(
@@ -257,12 +233,11 @@ def _run_model(
     store: JudgmentStore,
     options: AskingOptions,
     counted: Sequence[str],
-) -> _Run:
+) -> Tally:
     store.register(judge.name, judge.settings())
     example = next(iter(pairs), None)
     wanted = len(pairs) * (len(judge.keys(example)) if example else 0)
-    ledger = Ledger(store, judge.name)
-    return _run(pairs, judge, backend, store, options, wanted, ledger=ledger, counted=counted)
+    return _run(pairs, judge, backend, store, options, wanted, ledger=Ledger(store, judge.name), counted=counted)
 
 
 def _run(
@@ -276,17 +251,16 @@ def _run(
     window: int | None = None,
     ledger: Ledger | None = None,
     counted: Sequence[str] = (),
-) -> _Run:
+) -> Tally:
     """Ask for whatever is planned and missing. Without a ledger no attempts are kept: nothing is lost with them."""
-    tally = Tally(wanted)
-    with (
-        nullcontext() if ledger is None else ledger.running(take_over=options.take_over),
-        Display(tally, judge.name, progress=options.progress) as display,
-    ):
-        job = Job(judge, store, ledger, options, tally, display, counted)
-        if inspect.iscoroutinefunction(backend.answer):
-            return _Run(tally, ask_concurrently(pairs, job, cast(ServerBackend, backend)))
-        return _Run(tally, _ask_in_batches(job.windows(pairs, window), job, cast(BatchBackend, backend)))
+    with nullcontext() if ledger is None else ledger.running(take_over=options.take_over):
+        job = Job(judge, store, options, wanted, ledger=ledger, counted=counted)
+        with job.display:
+            if inspect.iscoroutinefunction(backend.answer):
+                job.tally.stopped = ask_concurrently(pairs, job, cast(ServerBackend, backend))
+            else:
+                job.tally.stopped = _ask_in_batches(job.windows(pairs, window), job, cast(BatchBackend, backend))
+            return job.tally
 
 
 def _ask_in_batches(windows: Iterable[list[Ask]], job: Job, backend: BatchBackend) -> str:
@@ -307,15 +281,27 @@ def _answer(asks: list[Ask], job: Job, backend: BatchBackend, interrupted: Calla
     claims = job.write([], [(ask, Usage(), 0.0) for ask in asks])
     claimed = {ask.key: attempt for ask, attempt in zip(asks, claims, strict=True) if attempt is not None}
     job.tally.elsewhere += len(asks) - len(claimed)
-    writer = BufferedWriter(job)
+    waiting: list[tuple[Outcome, Rows]] = []
+
+    def write() -> None:
+        if waiting:
+            job.write([rows for _, rows in waiting])
+        for outcome, rows in waiting:
+            job.count(outcome, rows)
+        waiting.clear()
+
+    written = time.monotonic()
     try:
         for outcome in backend.answer([ask for ask in asks if ask.key in claimed], job.judge.sampling):
             attempt = Attempt(claimed[outcome.ask.key], "answered", Usage(), 0.0, 0.0)
-            writer.keep(job.rows(outcome, attempt), outcome)
+            waiting.append((outcome, job.rows(outcome, attempt)))
+            if time.monotonic() - written >= _SECONDS:
+                write()
+                written = time.monotonic()
             if interrupted():
                 break
     finally:
-        writer.flush()
+        write()
 
 
 @contextmanager

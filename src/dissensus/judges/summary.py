@@ -22,7 +22,7 @@ class Summary:
     store: str
     pairs: int
     tally: Tally
-    seconds: float
+    seconds: float = 0.0
     stored: int = 0
     """Judgments, or choice distributions, that the store has of the judge."""
     mode: str = ""
@@ -30,8 +30,6 @@ class Summary:
     cost: float = 0.0
     """Dollars that the judge took in this store, over all runs, lost attempts at their estimate; of a run of mode
     ``exact`` with what the same judge took in mode ``sample``, in which it may go on."""
-    stopped: str = ""
-    """Why the run ended before everything was asked; empty where it did not."""
     nothing_judged: str = ""
     """Why the run leaves the store without any verdict of its judge; empty where there is one, or nobody asked."""
     most_tokens: int = 0
@@ -40,6 +38,11 @@ class Summary:
     """What the order does to the verdicts of a language model, over all that the store has of it."""
     notes: tuple[str, ...] = ()
     """What else is to be known of the judge."""
+
+    @property
+    def stopped(self) -> str:
+        """Why the run ended before everything was asked; empty where it did not."""
+        return self.tally.stopped
 
     @property
     def was_interrupted(self) -> bool:
@@ -57,8 +60,7 @@ class Summary:
         if self.was_interrupted:
             raise KeyboardInterrupt
         if self.stopped or tally.failed or tally.elsewhere:
-            because = f", the last one because: {tally.failed_because}" if tally.failed_because else ""
-            why = self.stopped or f"{tally.failed + tally.elsewhere} questions were not answered{because}"
+            why = self.stopped or f"{tally.failed + tally.elsewhere} questions were not answered{tally.because}"
             raise JudgeError(f"{self.judge}: {why}; what was answered is kept, run the same command again to go on")
         if self.nothing_judged:
             raise JudgeError(self.nothing_judged)
@@ -74,6 +76,8 @@ class Summary:
         """Say what the run did, one thing a line."""
         tally = self.tally
         what = " choice distributions" if self.mode == "exact" else ""
+        short = "before they named a winner; give more with --max-tokens"
+        earlier = tally.refused - tally.refused_new
         is_open = tally.failed or tally.too_long or tally.refused or self.stopped
         rows = [
             ("judge", self.judge),
@@ -86,7 +90,12 @@ class Summary:
                 else f"nothing new: {self.store} has all {tally.reused:,}{what}",
             ),
             ("invalid", tally.invalid and f"{tally.invalid_share:.1%} of the new ones name no winner"),
-            ("cut", self._cut()),
+            (
+                "cut",
+                tally.cut
+                and f"{tally.cut:,} replies ended at {self.most_tokens:,} tokens or before their end"
+                + (f", {tally.cut_short:,} of them {short}" if tally.cut_short else ""),
+            ),
             ("position", "" if self.bias is None else self.bias.in_words()),
             (
                 "unforced",
@@ -100,17 +109,20 @@ class Summary:
                 and f"{tally.too_long:,} prompts, which were not cut: {', '.join(tally.too_long_pairs)}"
                 + (", …" if tally.too_long > len(tally.too_long_pairs) else ""),
             ),
-            ("refused", self._refused()),
+            (
+                "refused",
+                tally.refused
+                and f"{tally.refused:,} by the server"
+                + (f", {earlier:,} of them in an earlier run (--ask-refused asks again)" if earlier else "")
+                + f": {', '.join(tally.refused_pairs)}",
+            ),
             (
                 "elsewhere",
                 tally.elsewhere and f"{tally.elsewhere:,} requests were left to another run; run this again to be sure",
             ),
             (
                 "failed",
-                tally.failed
-                and f"{tally.failed:,} were not answered"
-                + (f", the last one because: {tally.failed_because}" if tally.failed_because else "")
-                + "; run the same command again",
+                tally.failed and f"{tally.failed:,} were not answered{tally.because}; run the same command again",
             ),
             (
                 "requests",
@@ -124,15 +136,3 @@ class Summary:
             ("stopped", self.stopped and f"{self.stopped}; everything that was answered is kept"),
         ]
         return [f"{name:<10} {text}" for name, text in rows if text]
-
-    def _cut(self) -> str:
-        tally = self.tally
-        short = f", {tally.cut_short:,} of them before they named a winner; give more with --max-tokens"
-        ends = f"replies ended at {self.most_tokens:,} tokens or before their end{short if tally.cut_short else ''}"
-        return f"{tally.cut:,} {ends}" if tally.cut else ""
-
-    def _refused(self) -> str:
-        tally = self.tally
-        earlier = tally.refused - tally.refused_new
-        again = f", {earlier:,} of them in an earlier run (--ask-refused asks again)" if earlier else ""
-        return f"{tally.refused:,} by the server{again}: {', '.join(tally.refused_pairs)}" if tally.refused else ""

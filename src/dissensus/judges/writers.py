@@ -1,45 +1,18 @@
-"""Rows of a run on their way to the store: gathered into few transactions, by time or in a thread of their own."""
+"""Rows of a run on their way to the store, gathered into few transactions by a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from dissensus.judges.job import Job, Rows
-from dissensus.judges.language.messages import Ask, Outcome, Usage
+from dissensus.judges.language.messages import Ask, Usage
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_SECONDS = 0.5
-"""Work of a judge in this process that a kill may cost."""
-
-
-class BufferedWriter:
-    """Writes rows a few times a second instead of one by one."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._rows: list[tuple[Rows, Outcome]] = []
-        self._last = time.monotonic()
-
-    def keep(self, rows: Rows, outcome: Outcome) -> None:
-        """Write the rows soon; the outcome is counted when they are on disk."""
-        self._rows.append((rows, outcome))
-        if time.monotonic() - self._last >= _SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what there is."""
-        if self._rows:
-            self._job.write([rows for rows, _ in self._rows])
-            for rows, outcome in self._rows:
-                self._job.count(outcome, rows)
-        self._rows.clear()
-        self._last = time.monotonic()
 
 
 class ThreadWriter:

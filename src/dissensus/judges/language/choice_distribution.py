@@ -7,6 +7,7 @@ and n can be chosen, and changed, afterwards.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,10 +61,8 @@ class ChoiceDistribution:
 
     def to_bytes(self) -> bytes:
         """Pack for the store: float32 log-probabilities, verdicts, and ids where they are known."""
-        count = len(self.logprobs)
-        head = _HEADER.pack(
-            _LAYOUT, self.labels_complete, count, self.top, self.vocabulary, self.forced, len(self.tokens)
-        )
+        sizes = (len(self.logprobs), self.top, self.vocabulary, self.forced, len(self.tokens))
+        head = _HEADER.pack(_LAYOUT, self.labels_complete, *sizes)
         parts = (self.logprobs.astype("<f4").tobytes(), self.verdicts.encode(), self.tokens.astype("<u4").tobytes())
         return head + b"".join(parts)
 
@@ -125,54 +124,36 @@ def verdict_probabilities(
     """
     if not (temperature > 0 and 0 < top_p <= 1):
         raise ValueError(f"temperature {temperature} must be positive, and top_p {top_p} within 0 and 1")
-    nucleus = _Nucleus(distribution, temperature, top_p)
-    (low_a, high_a), (low_b, high_b) = nucleus.bounds("A"), nucleus.bounds("B")
+    scaled = distribution.logprobs / temperature
+    weights: Floats = np.exp(scaled - scaled[0])  # in units of the most probable token's
+    unseen = [bound * float(np.exp(-scaled[0])) for bound in _unseen_weight(distribution, temperature)]
+    (low_a, high_a), (low_b, high_b) = (_bounds(distribution, weights, unseen, top_p, letter) for letter in "AB")
     a, b = (low_a + high_a) / 2, (low_b + high_b) / 2
     return VerdictProbabilities(a, b, max(0.0, 1.0 - a - b), max(high_a - low_a, high_b - low_b) / 2)
 
 
-class _Nucleus:
-    """The weights of the tokens at a temperature, and how many of them top-p keeps, as far as that is settled."""
-
-    def __init__(self, distribution: ChoiceDistribution, temperature: float, top_p: float) -> None:
-        scaled = distribution.logprobs / temperature
-        self.distribution = distribution
-        self.top_p = top_p
-        self.weights: Floats = np.exp(scaled - scaled[0])
-        """In units of the most probable token's."""
-        self.unseen = tuple(bound * float(np.exp(-scaled[0])) for bound in _unseen_weight(distribution, temperature))
-        self.cumulative = np.cumsum(self.weights[: distribution.top])
-
-    def bounds(self, verdict: str) -> tuple[float, float]:
-        """The least and the greatest probability of ``verdict`` that the seen tokens allow."""
-        fewest, most = (self._count(unseen) for unseen in self.unseen)
-        top = self.distribution.top
-        named: Floats = self.weights * (np.frombuffer(self.distribution.verdicts.encode(), np.uint8) == ord(verdict))
-        within = np.arange(fewest, min(most, top) + 1)
-        shares = np.cumsum(named[:top])[within - 1] / self.cumulative[within - 1]
-        bounds = [*shares.tolist()]
-        if most > top:
-            bounds += self._beyond(named)
-        return max(0.0, min(bounds)), min(1.0, max(bounds))
-
-    def _count(self, unseen: float) -> int:
-        """How many of the top tokens are kept if the others weigh ``unseen``; ``top`` + 1 if all of them and more."""
-        total = float(self.weights.sum()) + unseen
-        return int(np.searchsorted(self.cumulative, self.top_p * total, side="left")) + 1
-
-    def _beyond(self, named: Floats) -> list[float]:
-        """Bounds on a verdict's share where top-p keeps all of the top tokens and some of the others."""
-        low, high = (float(self.weights.sum()) + unseen for unseen in self.unseen)
-        top = self.distribution.top
+def _bounds(
+    distribution: ChoiceDistribution, weights: Floats, unseen: Sequence[float], top_p: float, verdict: str
+) -> tuple[float, float]:
+    """The least and the greatest probability of a verdict that the seen tokens allow; ``unseen`` bounds the others."""
+    top = distribution.top
+    cumulative = np.cumsum(weights[:top])
+    low, high = (float(weights.sum()) + weight for weight in unseen)
+    # How many of the top tokens are kept at least and at most; top + 1 if all of them and more.
+    fewest, most = (int(np.searchsorted(cumulative, top_p * total, side="left")) + 1 for total in (low, high))
+    named: Floats = weights * (np.frombuffer(distribution.verdicts.encode(), np.uint8) == ord(verdict))
+    within = np.arange(fewest, min(most, top) + 1)
+    bounds: list[float] = (np.cumsum(named[:top])[within - 1] / cumulative[within - 1]).tolist()
+    if most > top:  # some of the others may be kept too
         sure, perhaps = float(named[:top].sum()), float(named[top:].sum())
-        if not self.distribution.labels_complete:
-            perhaps += self.unseen[1]
-        if self.top_p == 1:
-            known = float(named.sum())
-            return [known / high, (sure + perhaps) / low]
-        least = self.top_p * low
-        most = min(self.top_p * high + float(self.weights[top - 1]), high)
-        return [sure / most, (sure + perhaps) / least]
+        if not distribution.labels_complete:
+            perhaps += unseen[1]
+        if top_p == 1:
+            bounds += [float(named.sum()) / high, (sure + perhaps) / low]
+        else:
+            heaviest = min(top_p * high + float(weights[top - 1]), high)
+            bounds += [sure / heaviest, (sure + perhaps) / (top_p * low)]
+    return max(0.0, min(bounds)), min(1.0, max(bounds))
 
 
 def _unseen_weight(distribution: ChoiceDistribution, temperature: float) -> tuple[float, float]:

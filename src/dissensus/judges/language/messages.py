@@ -64,10 +64,6 @@ class Answer:
     cut: tuple[bool, ...] = ()
     """Which of the replies may have ended before their end, as at the most tokens; none of them where it is empty."""
 
-    def ended(self) -> list[tuple[str, bool]]:
-        """List the replies, each with whether it was cut."""
-        return list(zip(self.replies, self.cut or [False] * len(self.replies), strict=True))
-
 
 @dataclass(frozen=True)
 class TooLong:
@@ -75,9 +71,8 @@ class TooLong:
 
     ask: Ask
     tokens: int
-    """0 where the server did not say."""
     limit: int
-    """0 where the server did not say."""
+    """Each 0 where the server did not say."""
 
 
 Outcome = Answer | TooLong
@@ -96,19 +91,21 @@ class AskError(Exception):
         billed: bool = False,
         status: int = 0,
     ) -> None:
+        """Note a failure.
+
+        Args:
+            reason: what the server said.
+            kind: ``busy``: asked to slow down (429, 503); ``gone``: nobody there; ``failed``: an answer that is none;
+                ``refused``: this very request will not be answered (400), and others tell whether any will;
+                ``withheld``: a reply was made and held back, and another one may not be.
+            retry_after: seconds that the server asked for.
+            usage: what the failed attempt took all the same, where the server said.
+            billed: whether the server may have done the work (the answer was cut off, or never came), which is then
+                counted at an estimate.
+            status: of HTTP; 0 where the server gave none.
+        """
         super().__init__(reason)
-        self.kind = kind
-        """``busy``: asked to slow down (429, 503); ``gone``: nobody there; ``failed``: an answer that is none;
-        ``refused``: this very request will not be answered (400), and others tell whether any will; ``withheld``: a
-        reply was made and held back, and another one may not be."""
-        self.retry_after = retry_after
-        """Seconds that the server asked for."""
-        self.usage = usage
-        """What the failed attempt took all the same, where the server said."""
-        self.billed = billed
-        """Whether the server may have done the work (the answer was cut off, or never came): counted at an estimate."""
-        self.status = status
-        """Of HTTP; 0 where the server gave none."""
+        self.kind, self.retry_after, self.usage, self.billed, self.status = kind, retry_after, usage, billed, status
 
 
 class Backend(Protocol):

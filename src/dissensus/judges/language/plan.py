@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -15,10 +15,11 @@ from dissensus.judges.language.messages import Answer, Ask, Sampling
 from dissensus.judges.language.prompt import Template
 from dissensus.judges.language.settings import LanguageSettings
 from dissensus.judges.language.verdict import parse_choice
-from dissensus.judges.progress_display import Tally
 from dissensus.judges.store.keys import content_key, content_of
 from dissensus.judges.store.store import JudgmentStore, StoredDistribution
 from dissensus.records import Judgment, Order, Pair
+
+_ORDERS: tuple[Order, Order] = ("ab", "ba")
 
 
 class Planned(NamedTuple):
@@ -39,9 +40,6 @@ class LanguageJudge:
         names_personas: whether the personas are part of the name. They are, but in stores that were begun before.
     """
 
-    by_content = True
-    """It sees texts alone: pairs of the same texts share their answers."""
-
     def __init__(
         self,
         config: LanguageSettings,
@@ -54,12 +52,18 @@ class LanguageJudge:
         self.identity = identity
         self.template = template or config.load_template()
         self.names_personas = names_personas
-        self.name = f"{_slug(config.model)}-{self._digest()}"
+        shown = re.sub(r"[^a-z0-9.]+", "-", PurePath(config.model).name.lower()).strip("-.") or "model"
+        self.name = f"{shown}-{self._digest()}"
 
     @property
     def sampling(self) -> Sampling | None:
         """How replies are sampled; None in mode ``exact``, which asks for choice distributions."""
         return None if self.config.mode == "exact" else self.config.sampling
+
+    @property
+    def drawn_at(self) -> Sampling:
+        """How replies are sampled, or votes drawn from choice distributions."""
+        return self.config.sampling
 
     def with_mode(self, mode: Mode, **changes: Any) -> LanguageJudge:
         """Return the same judge asked in another mode, or with other settings."""
@@ -84,7 +88,7 @@ class LanguageJudge:
     def settings(self) -> JsonObject:
         """List everything about the judge, JSON-able, as the store keeps it."""
         return {
-            "by_content": True,
+            "by_content": True,  # it sees texts alone: pairs of the same texts share their answers
             "mode": self.config.mode,
             "config": self.config.model_dump(mode="json"),
             "identity": self.identity,
@@ -147,15 +151,15 @@ class LanguageJudge:
             row = StoredDistribution(ask.pair.id, self.name, content, ask.order, ask.persona, answer.distribution)
             return Rows(distributions=[(key, row)])
         rows = Rows()
+        cuts = answer.cut or [False] * len(answer.replies)
         # A server may send fewer replies than it was asked for; the rest is asked for again.
-        for sample, (reply, cut) in zip(ask.samples, answer.ended(), strict=False):
-            choice = parse_choice(reply, order=ask.order, cut=cut)
+        for sample, reply, cut in zip(ask.samples, answer.replies, cuts, strict=False):
             judgment = Judgment(
                 pair_id=ask.pair.id,
                 judge=self.name,
                 sample=sample,
                 order=ask.order,
-                choice=choice,
+                choice=parse_choice(reply, order=ask.order, cut=cut),
                 reply=reply,
                 persona=ask.persona,
             )
@@ -163,36 +167,25 @@ class LanguageJudge:
             rows.judgments.append((key, content, judgment))
         return rows
 
-    def count(self, answer: Answer, rows: Rows, tally: Tally) -> None:
-        """Count an answer."""
-        if answer.distribution is not None:
-            tally.count_distribution(answer.distribution, self.config.sampling)
-            return
-        judgments = [judgment for _, _, judgment in rows.judgments]
-        tally.count_judgments(judgments, answer.cut)
-        tally.count_first(judgments)
-
     def plan(self, content: str) -> list[Planned]:
         """Deal a pair's n judgments to orders and personas, evenly, and the same whatever n is.
 
         Every persona is asked before one is asked again, and in both orders before it is asked a third time. Where n is
         odd, the order that gets one more is a matter of the pair's hash, so that neither is favoured.
         """
-        personas: Sequence[str] = self.config.personas or ("",)
-        if self.config.order != "both":
-            order = _ORDERS[self.config.order == "ba"]
-            return [Planned(i, order, personas[i % len(personas)]) for i in range(self.config.n)]
-        first = int(content[0], 16) % 2
-        if self.config.deal == "pairs":
-            return [
-                Planned(i, _ORDERS[(i + first) % 2], personas[i // 2 % len(personas)]) for i in range(self.config.n)
-            ]
-        # Of an even number of personas each would come in one order alone; every second round swaps them.
-        rounds = 1 - len(personas) % 2
-        return [
-            Planned(i, _ORDERS[(i + i // len(personas) * rounds + first) % 2], personas[i % len(personas)])
-            for i in range(self.config.n)
-        ]
+        config, personas = self.config, self.config.personas or ("",)
+        people, first = len(personas), int(content[0], 16) % 2
+        planned: list[Planned] = []
+        for i in range(config.n):
+            swapped, person = i + first, i
+            if config.order != "both":
+                swapped = config.order == "ba"
+            elif config.deal == "pairs":
+                person = i // 2
+            elif people % 2 == 0:  # each persona would come in one order alone; every second round swaps them
+                swapped += i // people
+            planned.append(Planned(i, _ORDERS[swapped % 2], personas[person % people]))
+        return planned
 
     def views(self, content: str) -> list[tuple[Order, str]]:
         """List the distinct (order, persona) that the plan of a pair shows it under."""
@@ -213,28 +206,12 @@ class LanguageJudge:
         judge.
         """
         config = self.config
-        decides: JsonObject = {
-            "identity": self.identity,
-            "revision": config.revision,
-            "template": self.template.text,
-            "mode": config.mode,
-        }
+        decides: JsonObject = {"identity": self.identity, "revision": config.revision}
+        decides |= {"template": self.template.text, "mode": config.mode}
         if config.personas and self.names_personas:
             decides["personas"] = config.personas
         if config.mode == "sample":
             decides["sampling"] = [config.temperature, config.top_p, config.max_tokens, config.seed]
-            if config.is_dealt_by_cells:
-                decides["deal"] = "cells"  # a sample's number names another order or persona than it did before
+            if config.deal == "cells" and config.order == "both" and config.personas:
+                decides["deal"] = "cells"  # a sample's number names another order or persona than in version 0.1
         return short_digest(json.dumps(decides, sort_keys=True))
-
-
-_ORDERS: tuple[Order, Order] = ("ab", "ba")
-
-
-def _slug(model: str) -> str:
-    """Shorten a model's name or folder to what a store's listing shows.
-
-    >>> _slug("meta-llama/Meta-Llama-3-70B-Instruct")
-    'meta-llama-3-70b-instruct'
-    """
-    return re.sub(r"[^a-z0-9.]+", "-", PurePath(model).name.lower()).strip("-.") or "model"

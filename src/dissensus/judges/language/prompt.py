@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import string
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -19,6 +17,7 @@ PREFIX = "Choice:"
 
 _REQUIRED = ("prompt", "answer_0", "answer_1")
 _PERSONA = "persona"
+_SHIPPED = resources.files("dissensus.judges") / "templates"
 
 
 @dataclass(frozen=True)
@@ -34,34 +33,17 @@ class Template:
     def render(self, pair: Pair, order: Order, persona: str = "") -> str:
         """Fill the fields with the texts of ``pair``, response b first in order ``ba``; their edges are stripped."""
         first, second = (pair.response_a, pair.response_b) if order == "ab" else (pair.response_b, pair.response_a)
-        values = {
-            "prompt": transcript(pair.prompt),
-            "answer_0": transcript(first),
-            "answer_1": transcript(second),
-            _PERSONA: persona,
-        }
-        filled = self._fill(values)
-        if persona and not self.has_persona:
+        values = {"prompt": transcript(pair.prompt), "answer_0": transcript(first), "answer_1": transcript(second)}
+        values[_PERSONA] = persona
+        filled = "".join(literal + (values[field] if field else "") for literal, field in self._parts)
+        if persona and not any(field == _PERSONA for _, field in self._parts):
             filled = f"{persona}\n\n{filled}"
         return filled.strip()
-
-    @cached_property
-    def has_persona(self) -> bool:
-        """Whether the text says where the persona goes."""
-        return any(field == _PERSONA for _, field in self._parts)
-
-    @property
-    def digest(self) -> str:
-        """Hex digits over the text: the name decides nothing."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
     @cached_property
     def _parts(self) -> list[tuple[str, str | None]]:
         """The literal texts, each with the field that follows it."""
         return [(literal, field) for literal, field, _, _ in string.Formatter().parse(self.text)]
-
-    def _fill(self, values: Mapping[str, str]) -> str:
-        return "".join(literal + (values[field] if field else "") for literal, field in self._parts)
 
 
 def transcript(text: Text) -> str:
@@ -87,29 +69,21 @@ def load_template(template: str | Path = "paper") -> Template:
     """
     name = str(template)
     if name in templates():
-        return Template(name, _read(_folder() / f"{name}.txt", name))
+        return Template(name, (_SHIPPED / f"{name}.txt").read_text(encoding="utf-8").strip())
     path = Path(template)
     if not path.is_file():
         raise InputError(f"--template {name}: no such template; give a text file or one of: {', '.join(templates())}")
-    text = _read(path, name)
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--template {name}: cannot be read ({error}); give a text file in UTF-8") from error
     _check(text, name)
     return Template(path.stem, text)
 
 
 def templates() -> list[str]:
     """List the templates that come with the package."""
-    return sorted(f.name.removesuffix(".txt") for f in _folder().iterdir() if f.name.endswith(".txt"))
-
-
-def _folder() -> resources.abc.Traversable:
-    return resources.files("dissensus.judges") / "templates"
-
-
-def _read(path: Path | resources.abc.Traversable, name: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--template {name}: cannot be read ({error}); give a text file in UTF-8") from error
+    return sorted(f.name.removesuffix(".txt") for f in _SHIPPED.iterdir() if f.name.endswith(".txt"))
 
 
 def _check(text: str, name: str) -> None:
@@ -120,7 +94,10 @@ def _check(text: str, name: str) -> None:
     fields = [field for _, field, _, _ in parts if field is not None]
     for _, field, form, conversion in parts:
         if field is not None and (field not in (*_REQUIRED, _PERSONA) or form or conversion):
-            raise InputError(f"{name}: unknown field {{{field}}}; {_hint(field)}")
+            close = difflib.get_close_matches(field, [*_REQUIRED, _PERSONA], n=1)
+            known = "known: {prompt}, {answer_0}, {answer_1} and, optionally, {persona}; write a literal brace twice"
+            hint = f"did you mean {{{close[0]}}}?" if close else known
+            raise InputError(f"{name}: unknown field {{{field}}}; {hint}")
     for field in _REQUIRED:
         if fields.count(field) != 1:
             found = "no field" if field not in fields else f"{fields.count(field)} times the field"
@@ -131,9 +108,3 @@ def _check(text: str, name: str) -> None:
         raise InputError(
             f"{name}: does not ask for a reply of the form '{PREFIX} A' or '{PREFIX} B', which is what is read; say so"
         )
-
-
-def _hint(field: str) -> str:
-    close = difflib.get_close_matches(field, [*_REQUIRED, _PERSONA], n=1)
-    known = "known: {prompt}, {answer_0}, {answer_1} and, optionally, {persona}"
-    return f"did you mean {{{close[0]}}}?" if close else f"{known}; write a literal brace twice"

@@ -95,11 +95,6 @@ class LanguageSettings(Settings):
         return self
 
     @property
-    def is_dealt_by_cells(self) -> bool:
-        """Whether ``deal`` makes a difference, and is not that of version 0.1."""
-        return self.deal == "cells" and self.order == "both" and bool(self.personas)
-
-    @property
     def sampling(self) -> Sampling:
         """How replies are sampled."""
         from dissensus.judges.language.messages import Sampling
@@ -242,15 +237,14 @@ class LocalSettings(ModelSettings):
 
     def backend(self) -> tuple[BatchBackend, str]:
         """Load the model."""
+        for package in ("torch", "transformers"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingDependencyError(package, extra="train", need="the judge local")
+        from dissensus.judges.local.tiny import tiny_model
         from dissensus.judges.local.transformers import LocalModel
 
-        folder = self.model
-        if self.model == TINY and not Path(self.model).exists():
-            if importlib.util.find_spec("transformers") is None:
-                raise MissingDependencyError("transformers", extra="train", need="the judge local")
-            from dissensus.judges.local.tiny import tiny_model
-
-            folder = str(tiny_model())
+        is_tiny = self.model == TINY and not Path(self.model).exists()
+        folder = str(tiny_model()) if is_tiny else self.model
         return LocalModel(folder, revision=self.revision, device=self.device, dtype=self.dtype), self.model
 
 

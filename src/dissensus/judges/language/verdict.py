@@ -83,9 +83,7 @@ _NO_VERB = re.compile(
 _BOX = re.compile(r"\\(?:boxed|text|textbf|mathbf|mathrm)\{")
 
 
-@lru_cache(
-    maxsize=512
-)  # each reply is read where it is counted and where it is kept, and short ones come again and again
+@lru_cache(maxsize=512)  # short replies come again and again
 def parse_verdict(reply: str, *, cut: bool = False) -> Verdict | None:
     """Read the winner from a reply: a line that begins ``Choice: A`` or ``Choice: B``; None where none is named.
 
@@ -109,9 +107,9 @@ def parse_verdict(reply: str, *, cut: bool = False) -> Verdict | None:
     named = {_letter_at(text, anchor.end(), cut=cut) for anchor in _ANCHOR.finditer(text)}
     if len(named) != 1 or (cut and not _at_an_end(text)):
         return None
-    (verdict,) = named
     # A choice quoted inside a line does not name a winner, but it can contradict one.
     others = {match.group(1).upper() for match in _ANYWHERE.finditer(text)}
+    (verdict,) = named
     return verdict if others <= {verdict} else None
 
 

@@ -1,4 +1,4 @@
-"""Forward passes that go on from what was computed before: one beginning, many continuations.
+"""Forward passes that go on from what was computed before: one beginning, many continuations, in batches.
 
 A `State` holds the keys and values of texts read so far. Continuations of different lengths are padded on the left, in
 between what was read and what is new; the mask hides the padding and positions count real tokens only, so a text's
@@ -9,14 +9,82 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dissensus.judges.local.prompt_batches import Batch, Ids
+from dissensus.text.length_batches import length_batches
+
+Ids = list[int]
+
+_ALIKE = 0.8
+"""Rows of one group stand in one batch if they have at least this share of the longest one's tokens."""
+_WORTH = 0.1
+"""The share of a batch's tokens that a common beginning must save to be computed by itself."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows for one forward pass, in groups that have a common beginning."""
+
+    rows: tuple[int, ...]
+    groups: tuple[int, ...]
+    """For each row, which group it is of."""
+    shared: tuple[int, ...]
+    """For each group, how many tokens its rows begin with in common; all 0 where sharing saves too little."""
+
+
+def plan_batches(
+    rows: Sequence[Ids], groups: Sequence[Hashable], *, budget: int, tail: int, trunk: int = 0
+) -> Iterator[Batch]:
+    """Deal rows into batches of at most ``budget`` padded tokens, longest first; a longer row stands alone.
+
+    Args:
+        rows: token ids.
+        groups: for each row what it is likely to begin like.
+        budget: tokens, padding counted.
+        tail: tokens at each end that are never shared.
+        trunk: tokens that all rows begin with and that are computed elsewhere.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    runs: list[list[int]] = []  # rows of one group and of like length
+    for indices in members.values():
+        ordered = sorted(indices, key=lambda row: -len(rows[row]))
+        runs += [ordered[part] for part in length_batches([len(rows[row]) for row in ordered], budget, alike=_ALIKE)]
+    runs.sort(key=lambda run: -len(rows[run[0]]))
+    for part in length_batches([len(rows[run[0]]) for run in runs], budget, counts=list(map(len, runs))):
+        yield _batch(rows, runs[part], tail, trunk)
+
+
+def common_beginning(rows: Sequence[Ids], *, tail: int) -> int:
+    """Count the tokens that all rows begin with, ``tail`` at the end of each left out.
+
+    >>> common_beginning([[1, 2, 3, 4], [1, 2, 5]], tail=1)
+    2
+    >>> common_beginning([[1, 2, 3]], tail=1)
+    2
+    """
+    first, last = min(rows), max(rows)
+    shared = next((i for i, (x, y) in enumerate(zip(first, last, strict=False)) if x != y), min(len(first), len(last)))
+    return max(0, min(shared, min(map(len, rows)) - tail))
+
+
+def _batch(rows: Sequence[Ids], runs: list[list[int]], tail: int, trunk: int) -> Batch:
+    shared = [common_beginning([rows[row] for row in run], tail=tail) if len(run) > 1 else trunk for run in runs]
+    saved = sum((len(run) - 1) * max(count - trunk, 0) for run, count in zip(runs, shared, strict=True))
+    total = sum(len(rows[row]) - trunk for run in runs for row in run)
+    if saved < _WORTH * total:
+        shared = [trunk] * len(runs)
+    return Batch(
+        rows=tuple(row for run in runs for row in run),
+        groups=tuple(group for group, run in enumerate(runs) for _ in run),
+        shared=tuple(shared),
+    )
 
 
 @dataclass(frozen=True)
@@ -49,7 +117,13 @@ class Reader:
         Not where attention has a window that they might leave (it counts padding, of which there may be as much again),
         where positions cannot be given, or where the model carries a state instead of keys and values.
         """
-        return "position_ids" in self._accepts and not self.recurrent and 2 * length <= self._window
+        config = self.model.config.get_text_config(decoder=True)
+        names = ["sliding_window", "attention_chunk_size"]
+        if getattr(config, "use_sliding_window", True) is False:
+            names.remove("sliding_window")
+        windows = [window for name in names if (window := getattr(config, name, None))]
+        is_within = 2 * length <= min(windows, default=float("inf"))
+        return "position_ids" in self._accepts and not self.recurrent and is_within
 
     @property
     def recurrent(self) -> bool:
@@ -61,17 +135,19 @@ class Reader:
 
         Logits have shape (rows, keep, vocabulary), in the model's own precision.
         """
-        ids, real = self._pad(rows)
+        width, device = max(map(len, rows)), self.model.device
+        ids = torch.tensor([[self.pad] * (width - len(row)) + row for row in rows], device=device)
+        real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows], device=device)
         known = after.mask if after else real[:, :0]
         mask = torch.cat([known, real], dim=1)
-        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask.long(), "use_cache": True}
-        if "position_ids" in self._accepts:
-            inputs["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)[:, known.shape[1] :]
-        if "logits_to_keep" in self._accepts:
-            inputs["logits_to_keep"] = keep
+        more = {
+            "position_ids": (mask.long().cumsum(1) - 1).clamp(min=0)[:, known.shape[1] :],
+            "logits_to_keep": keep,
+        }
+        more = {name: value for name, value in more.items() if name in self._accepts}
         if after:
-            inputs["past_key_values"] = after.cache
-        out = self.model(**inputs)
+            more["past_key_values"] = after.cache
+        out = self.model(input_ids=ids, attention_mask=mask.long(), use_cache=True, **more)
         return out.logits[:, -keep:], State(getattr(out, "past_key_values", None), mask)
 
     def read_batch(
@@ -87,18 +163,3 @@ class Reader:
             begun, parents = list(batch.shared), batch.groups
         rest = [rows[row][begun[group] :] for row, group in zip(batch.rows, batch.groups, strict=True)]
         return self.read(rest, after=state.select(parents) if state else None, keep=keep)
-
-    def _pad(self, rows: Sequence[Ids]) -> tuple[Tensor, Tensor]:
-        width = max(map(len, rows))
-        ids = [[self.pad] * (width - len(row)) + row for row in rows]
-        real = [[False] * (width - len(row)) + [True] * len(row) for row in rows]
-        device = self.model.device
-        return torch.tensor(ids, device=device), torch.tensor(real, device=device)
-
-    @property
-    def _window(self) -> float:
-        config = self.model.config.get_text_config(decoder=True)
-        windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
-        if getattr(config, "use_sliding_window", True) is False:
-            windows[0] = None
-        return min((window for window in windows if window), default=float("inf"))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dissensus.errors import InputError, JudgeError, MissingDependencyError
+from dissensus.errors import InputError, JudgeError
 from dissensus.files.source import print_notice
 from dissensus.hashing import digest_of, file_digest
 from dissensus.judges.base import JsonObject
@@ -45,11 +44,7 @@ def load_language_model(
 
     Raises:
         InputError: there is no such model, or it is no causal language model.
-        MissingDependencyError: torch or transformers is not installed.
     """
-    for package in ("torch", "transformers"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingDependencyError(package, extra="train", need="the judge local")
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 

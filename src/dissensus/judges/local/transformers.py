@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dissensus.errors import JudgeError
@@ -15,12 +15,11 @@ from dissensus.judges.language.messages import Answer, Ask, Outcome, Sampling, T
 from dissensus.judges.language.prompt import transcript
 from dissensus.judges.language.settings import Dtype
 from dissensus.judges.local.chat_format import Rendering
+from dissensus.judges.local.generate import distributions_of, generate
+from dissensus.judges.local.kv_cache import Batch, Ids, Reader, State, common_beginning, plan_batches
 from dissensus.judges.local.load import load_language_model
-from dissensus.judges.local.prompt_batches import Batch, Ids, common_beginning, plan_batches
 
-if TYPE_CHECKING:
-    from dissensus.judges.local.kv_cache import State
-
+Asked = list[tuple[Ask, Ids]]
 _TOKENS_ON_CPU, _TOKENS_ON_ACCELERATOR = 8192, 65536
 _TRUNK = 16
 """A common beginning of all prompts is computed apart if it has at least this many tokens."""
@@ -45,7 +44,6 @@ class LocalModel:
     Raises:
         InputError: there is no such model, or it is no causal language model.
         JudgeError: its chat template does not take a single user message.
-        MissingDependencyError: torch or transformers is not installed.
     """
 
     def __init__(
@@ -59,8 +57,6 @@ class LocalModel:
         share: bool = True,
     ) -> None:
         self._loaded = load_language_model(model, revision=revision, device=device, dtype=dtype)
-        from dissensus.judges.local.kv_cache import Reader
-
         self._reader = Reader(self._loaded.model)
         self._rendering = Rendering(self._loaded.tokenizer)
         self._share = share
@@ -86,7 +82,7 @@ class LocalModel:
         """
         prefix = [] if sampling else self._rendering.prefix
         reserved = sampling.max_tokens if sampling else len(prefix)
-        fitting: list[tuple[Ask, Ids]] = []
+        fitting: Asked = []
         rows = int(self._loaded.model.get_input_embeddings().weight.shape[0])
         for ask, ids in zip(asks, self._rendering.encode([ask.prompt for ask in asks]), strict=True):
             if max(ids) >= rows:
@@ -105,18 +101,29 @@ class LocalModel:
 
     def _in_batches(
         self,
-        asked: list[tuple[Ask, Ids]],
-        compute: Callable[[list[tuple[Ask, Ids]], Batch, State | None], list[Answer]],
+        asked: Asked,
+        compute: Callable[[Asked, Batch, State | None], list[Answer]],
         *,
         tail: int,
     ) -> Iterator[Answer]:
         """Compute batch after batch, in smaller ones from where memory runs out."""
-        import torch
-
-        trunk = self._trunk([ids for _, ids in asked], tail)
+        rows = [ids for _, ids in asked]
+        shares = self._share and bool(rows) and self._reader.shares(max(map(len, rows)))
+        trunk: State | None = None
+        if shares and len(rows) > 1 and (length := common_beginning(rows, tail=tail)) >= _TRUNK:
+            with torch.inference_mode():
+                _, trunk = self._reader.read([rows[0][:length]])
         while asked:
+            alike = [(ask.persona, transcript(ask.pair.prompt)) for ask, _ in asked]
+            batches = plan_batches(
+                [ids for _, ids in asked],
+                alike if shares else range(len(asked)),
+                budget=0 if self._reader.recurrent else self.tokens_per_batch,
+                tail=tail,
+                trunk=trunk.mask.shape[1] if trunk else 0,
+            )
             done: set[int] = set()
-            for batch in self._plan(asked, trunk, tail):
+            for batch in batches:
                 try:
                     with torch.inference_mode():
                         answers = compute(asked, batch, trunk)
@@ -127,32 +134,7 @@ class LocalModel:
                 yield from answers
             asked = [row for index, row in enumerate(asked) if index not in done]
 
-    def _plan(self, asked: list[tuple[Ask, Ids]], trunk: State | None, tail: int) -> Iterator[Batch]:
-        rows = [ids for _, ids in asked]
-        groups = [(ask.persona, transcript(ask.pair.prompt)) for ask, _ in asked]
-        return plan_batches(
-            rows,
-            groups if self._shares(rows) else range(len(rows)),
-            budget=0 if self._reader.recurrent else self.tokens_per_batch,
-            tail=tail,
-            trunk=trunk.mask.shape[1] if trunk else 0,
-        )
-
-    def _shares(self, rows: list[Ids]) -> bool:
-        return self._share and self._reader.shares(max(map(len, rows)))
-
-    def _trunk(self, rows: list[Ids], tail: int) -> State | None:
-        """Read what all the prompts begin with."""
-        import torch
-
-        if len(rows) < 2 or not self._shares(rows) or (length := common_beginning(rows, tail=tail)) < _TRUNK:
-            return None
-        with torch.inference_mode():
-            return self._reader.read([rows[0][:length]])[1]
-
-    def _shrink(self, batch: Batch, asked: list[tuple[Ask, Ids]], error: RuntimeError) -> None:
-        import torch
-
+    def _shrink(self, batch: Batch, asked: Asked, error: RuntimeError) -> None:
         rows = [asked[row][1] for row in batch.rows]
         longest = max(map(len, rows))
         if len(rows) == 1 and self.tokens_per_batch <= longest:
@@ -163,9 +145,7 @@ class LocalModel:
         self.tokens_per_batch = (self.tokens_per_batch if len(rows) == 1 else longest * len(rows)) // 2
         torch.cuda.empty_cache()
 
-    def _read(self, asked: list[tuple[Ask, Ids]], batch: Batch, trunk: State | None) -> list[Answer]:
-        from dissensus.judges.local.choice_logits import distributions_of
-
+    def _read(self, asked: Asked, batch: Batch, trunk: State | None) -> list[Answer]:
         prefix = self._rendering.prefix
         logits, _ = self._reader.read_batch([ids for _, ids in asked], batch, trunk=trunk, keep=len(prefix) + 1)
         distributions = distributions_of(logits, prefix, self._verdicts)
@@ -179,11 +159,7 @@ class LocalModel:
     def _verdicts(self) -> NDArray[np.uint8]:
         return self._rendering.verdicts(self._loaded.vocabulary)
 
-    def _sample(
-        self, sampling: Sampling, asked: list[tuple[Ask, Ids]], batch: Batch, trunk: State | None
-    ) -> list[Answer]:
-        from dissensus.judges.local.generate import generate
-
+    def _sample(self, sampling: Sampling, asked: Asked, batch: Batch, trunk: State | None) -> list[Answer]:
         rows = [asked[row] for row in batch.rows]
         if self._reader.recurrent:
             # A carried state cannot be handed on to several replies; such rows stand alone in their batch.
