@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -122,14 +123,12 @@ def expected_margin(probability_a: ArrayLike, probability_b: ArrayLike, *, order
     """
     for_a, for_b = np.asarray(probability_a, np.float64), np.asarray(probability_b, np.float64)
     order = np.zeros(for_a.shape, int) if orders is None else np.asarray(orders)
-    grids = [_count_distribution(for_a[order == side], for_b[order == side]) for side in (0, 1)]
-    shares = [_shares(grid.shape[0]) for grid in grids]
-    first, second = (share[:, :, None, None] if side == 0 else share for side, share in enumerate(shares))
-    preference = np.where(np.isnan(first), second, np.where(np.isnan(second), first, (first + second) / 2))
-    weight = grids[0][:, :, None, None] * grids[1]
+    first, second = (_count_distribution(for_a[order == side], for_b[order == side]) for side in (0, 1))
+    weight = first[:, :, None, None] * second
+    share, other = _shares(len(first))[:, :, None, None], _shares(len(second))
+    preference = np.where(np.isnan(share), other, np.where(np.isnan(other), share, (share + other) / 2))
     valid = ~np.isnan(preference)
-    total = float(weight[valid].sum())
-    return float((weight[valid] * np.abs(2 * preference[valid] - 1)).sum() / total)
+    return float((weight[valid] * np.abs(2 * preference[valid] - 1)).sum() / weight[valid].sum())
 
 
 def _count_distribution(for_a: NDArray[np.float64], for_b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -161,26 +160,20 @@ def _margin_of(pair_id: str, views: list[ChoiceProbabilities], n: int | None) ->
         if for_a + for_b > 0:
             shares.append(for_a / (for_a + for_b))
     preference = sum(shares) / len(shares)
-    limit = abs(2 * preference - 1)
+    margin = limit = abs(2 * preference - 1)
+    if n is not None:  # votes are dealt to the orders in turn, and within an order to what was read there
+        sides = [vote % len(orders) for vote in range(n)]
+        turns = [itertools.cycle(rows) for rows in orders.values()]
+        dealt = [next(turns[side]) for side in sides]
+        margin = expected_margin([v.probability_a for v in dealt], [v.probability_b for v in dealt], orders=sides)
     return Margin(
-        pair_id=pair_id,
-        margin=limit if n is None else _expected_of(list(orders.values()), n),
-        margin_limit=limit,
-        preference_a=preference,
-        n_judgments=0 if n is None else n,
+        pair_id=pair_id, margin=margin, margin_limit=limit, preference_a=preference, n_judgments=0 if n is None else n
     )
-
-
-def _expected_of(orders: list[list[ChoiceProbabilities]], n: int) -> float:
-    """Deal n votes to the orders in turn, and within an order to what was read there."""
-    dealt = [orders[vote % len(orders)][vote // len(orders) % len(orders[vote % len(orders)])] for vote in range(n)]
-    sides = [vote % len(orders) for vote in range(n)]
-    return expected_margin([v.probability_a for v in dealt], [v.probability_b for v in dealt], orders=sides)
 
 
 def _margin(pair_id: str, counts: VoteCounts) -> Margin | None:
     """Make the margin of a pair; None where no judgment is valid."""
-    shares = []
+    shares: list[Fraction] = []
     n = 0
     for order in ("ab", "ba"):
         for_a, for_b, ties = (counts[order, side] for side in ("a", "b", "tie"))

@@ -130,12 +130,12 @@ def describe_problem(settings: type[BaseModel], error: ValidationError) -> str:
     path, known = _follow(settings, tuple(problem["loc"]))
     where = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown setting; {_nearest(path[-1], known)}"
+        return f"{where}: unknown setting; {nearest(path[-1], known)}"
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
         tag = str(problem["ctx"]["discriminator"]).strip("'")
         found = problem["input"].get(tag) if isinstance(problem["input"], dict) else problem["input"]
         tags = [part.strip().strip("'") for part in problem["ctx"].get("expected_tags", "").split(",") if part.strip()]
-        return f"{where}: no {path[-1] if path else 'kind'} is called {found!r}; {_nearest(str(found), tags or known)}"
+        return f"{where}: no {path[-1] if path else 'kind'} is called {found!r}; {nearest(str(found), tags or known)}"
     if problem["type"] == "missing":
         return f"{where}: missing; add it"
     message = problem["msg"].removeprefix("Value error, ")
@@ -143,7 +143,8 @@ def describe_problem(settings: type[BaseModel], error: ValidationError) -> str:
     return f"{where + ': ' if where else ''}{message}{found}"
 
 
-def _nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, known: list[str]) -> str:
+    """Say which known word was meant, or which there are."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(known)}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import sys
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 import click
 
 from dissensus.cli.complete_paths import complete_source
-from dissensus.cli.options import step_command
+from dissensus.cli.options import DescribedArgument, step_command
 from dissensus.cli.outputs import Output, Source
 from dissensus.errors import InputError, JudgeError
 from dissensus.judges.base import JudgeSettings, kinds
+from dissensus.settings import nearest
 
 
 def _run(settings: JudgeSettings, pairs: str | None, store: Path | None, quiet: bool, probe: bool = False) -> None:
@@ -55,7 +55,14 @@ class _Judges(click.Group):
             return None
         kind = kinds()[name]
         extra: list[click.Parameter] = [
-            click.Argument(["pairs"], type=Source(), required=False, shell_complete=complete_source),
+            DescribedArgument(
+                ["pairs"],
+                about="A file of pairs, or a data set by name.  [required]",
+                type=Source(),
+                required=False,
+                metavar="PAIRS",
+                shell_complete=complete_source,
+            ),
             click.Option(["--store"], type=Output("store"), help="The SQLite file of judgments.  [required]"),
             click.Option(["--quiet"], is_flag=True, help="No progress."),
         ]
@@ -69,15 +76,11 @@ class _Judges(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the spelling of version 0.1, ``judge PAIRS --judge NAME``, and print that of today."""
         known = self.list_commands(ctx)
-        given = any(arg.partition("=")[0] == "--judge" for arg in args)
-        if args and not given and not args[0].startswith("-") and args[0] not in known and _is_a_word(args[0]):
-            near = difflib.get_close_matches(args[0], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
-            raise InputError(f"no judge is called {args[0]!r}; {hint}")
-        if args and not {args[0]} & {*known, *ctx.help_option_names}:
-            name, rest = _without_name(args)
+        if args and args[0] not in (*known, *ctx.help_option_names):
+            is_old = args[0].startswith("-") or any(arg.partition("=")[0] == "--judge" for arg in args)
+            name, rest = (args[0], []) if not is_old and _is_a_word(args[0]) else _without_name(args)
             if name not in known:
-                raise InputError(f"no judge is called {name!r}; choose one of {', '.join(known)}")
+                raise InputError(f"no judge is called {name!r}; {nearest(name, known)}")
             args = [name, *rest]
             click.echo(f"dissensus: this is now: dissensus judge {shlex.join(args)}", err=True)
         return super().parse_args(ctx, args)

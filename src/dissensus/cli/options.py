@@ -261,7 +261,7 @@ class _Field:
                 complete = complete_source if one == Reads() else complete_file
         if self.argument is not None:
             many = -1 if self.is_many else 1
-            yield _Argument(
+            yield DescribedArgument(
                 [self.param],
                 about=self.help,
                 type=self.type(),
@@ -295,7 +295,7 @@ class _Switch(click.Option):
         return (self.opts[0], record[1]) if record is not None and self.is_off else record
 
 
-class _Argument(click.Argument):
+class DescribedArgument(click.Argument):
     """An argument that may be given by --config instead, with its help."""
 
     def __init__(self, *names: Any, about: str, **rest: Any) -> None:
@@ -307,6 +307,7 @@ class _Argument(click.Argument):
         return self.make_metavar(ctx), self.about
 
     def make_metavar(self, ctx: click.Context) -> str:
+        """Return its name, with dots where there may be several."""
         return f"{self.metavar}{'...' if self.nargs != 1 else ''}"
 
 

@@ -5,10 +5,9 @@ A new kind is one module that subclasses `JudgeSettings`; importing the module m
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from dissensus.settings import Option, Settings
+from dissensus.settings import Option, Settings, nearest
 
 if TYPE_CHECKING:
     from dissensus.judges.runner import Judge, Pairs
@@ -148,14 +147,14 @@ class JudgeSettings(Settings):
         """Whether the judge reads what it says from the files of the pairs, and names none of its own."""
         return False
 
+    def called(self) -> str:
+        """Say what people call the judge: the name of a model, or of whoever published verdicts."""
+        return self.name
+
     def short_name(self) -> str:
         """Name the judge in tables and files: ``committee``, ``gpt4``, ``Llama-3-70B-Instruct``."""
         name = self.called().rstrip("/").rpartition("/")[2]
         return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".") or "judge"
-
-    def called(self) -> str:
-        """Say what people call the judge: the name of a model, or of whoever published verdicts."""
-        return self.name
 
 
 _KINDS: dict[str, type[JudgeSettings]] = {}
@@ -175,30 +174,19 @@ def parse_settings(value: Any) -> Any:
     known = kinds()
     name = value.get("name")
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"no judge is called {name!r}; {_nearest(str(name), known)}")
+        raise ValueError(f"no judge is called {name!r}; {nearest(str(name), list(known))}")
     try:
         return known[name].model_validate(value)
     except ValidationError as error:
-        raise ValidationError.from_exception_data(name, _with_hints(error, known[name])) from error
-
-
-def _with_hints(error: ValidationError, kind: type[JudgeSettings]) -> list[InitErrorDetails]:
-    """Say of unknown settings, which come first, what was meant: only here it is known what there is."""
-    found: list[InitErrorDetails] = []
-    for one in error.errors():
-        details = InitErrorDetails(type=one["type"], loc=one["loc"], input=one["input"], ctx=one.get("ctx", {}))
-        if one["type"] == "extra_forbidden":
-            hint = {"hint": _nearest(str(one["loc"][-1]), kind.model_fields)}
-            details["type"] = PydanticCustomError("value_error", "unknown setting; {hint}", hint)
-            found.insert(0, details)
-        else:
-            found.append(details)
-    return found
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, known := list(known), n=1)
-    return f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(known)}"
+        # Of unknown settings, which come first, only here it is known what there is.
+        found: list[InitErrorDetails] = []
+        for one in sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden"):
+            kind: str | PydanticCustomError = one["type"]
+            if kind == "extra_forbidden":
+                hint = nearest(str(one["loc"][-1]), list(known[name].model_fields))
+                kind = PydanticCustomError("value_error", "unknown setting; {hint}", {"hint": hint})
+            found.append(InitErrorDetails(type=kind, loc=one["loc"], input=one["input"], ctx=one.get("ctx", {})))
+        raise ValidationError.from_exception_data(name, found) from error
 
 
 def in_words(number: float) -> str:

@@ -82,16 +82,13 @@ class Committee:
             columns, head = self._train(fold, member)
             gaps = self._differences[rows][:, columns] @ head
             for row, gap in zip(rows, gaps.tolist(), strict=True):
-                yield self._vote(row, member, gap)
-
-    def _vote(self, row: int, member: int, gap: float) -> Judgment:
-        return Judgment(
-            pair_id=self._pairs[row].id,
-            judge=self.name,
-            sample=member,
-            choice="tie" if gap == 0 else "a" if gap > 0 else "b",
-            probability_a=float(_sigmoid(np.array(gap))),
-        )
+                yield Judgment(
+                    pair_id=self._pairs[row].id,
+                    judge=self.name,
+                    sample=member,
+                    choice="tie" if gap == 0 else "a" if gap > 0 else "b",
+                    probability_a=float(_sigmoid(np.array(gap))),
+                )
 
     def _train(self, fold: int, member: int) -> tuple[Ints, Floats]:
         """Fit a member that votes on ``fold``; returns the columns it sees and its head, both of shape (columns,)."""
@@ -102,15 +99,11 @@ class Committee:
         times = np.bincount(drawn, minlength=int(self._groups.max()) + 1)[self._groups[rows]]
         rows = rows[times > 0]
         weights: Floats = times[times > 0].astype(np.float64)
-        columns = self._draw_columns(generator)
-        differences = self._differences[rows][:, columns]
-        head = fit_bradley_terry(differences, self._labels[rows], weights, l2=self._config.l2)
-        return columns, head
-
-    def _draw_columns(self, generator: np.random.Generator) -> Ints:
         dim = self._differences.shape[1] - 1
         seen = max(1, round(dim * self._config.feature_share))
-        return np.append(np.sort(generator.choice(dim, size=seen, replace=False)), dim)
+        columns = np.append(np.sort(generator.choice(dim, size=seen, replace=False)), dim)
+        differences = self._differences[rows][:, columns]
+        return columns, fit_bradley_terry(differences, self._labels[rows], weights, l2=self._config.l2)
 
     @functools.cached_property
     def _differences(self) -> Floats:
@@ -162,17 +155,11 @@ class Committee:
 
     def _digest(self) -> str:
         """Hash all that decides the votes: settings (but n), encoder, and every pair with its group and label."""
-        blob = json.dumps(
-            [
-                self._config.model_dump(exclude={"name", "n", "encoder"}),
-                self._encoder.digest,
-                [
-                    (p.id, p.group, p.label, plain_text(p.prompt), plain_text(p.response_a), plain_text(p.response_b))
-                    for p in self._pairs
-                ],
-            ]
-        )
-        return short_digest(blob)
+        settings = self._config.model_dump(exclude={"name", "n", "encoder"})
+        pairs = [
+            (p.id, p.group, p.label, *map(plain_text, (p.prompt, p.response_a, p.response_b))) for p in self._pairs
+        ]
+        return short_digest(json.dumps([settings, self._encoder.digest, pairs]))
 
 
 def fit_bradley_terry(differences: Floats, labels: Floats, weights: Floats, *, l2: float) -> Floats:

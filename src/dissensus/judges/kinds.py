@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from dissensus.judges.votes import HumanVotes
     from dissensus.records import Pair
 
-_CHANGEABLE = ("n", "order", "temperature", "top_p", "seed")
-
 
 class CommitteeSettings(JudgeSettings):
     """A committee of small reward models; each votes on pairs it did not learn from."""
@@ -174,7 +172,7 @@ class StoredSettings(JudgeSettings):
 
     def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
         """Recall as these settings say."""
-        return {name: getattr(self, name) for name in _CHANGEABLE}
+        return self.model_dump(include={"n", "order", "temperature", "top_p", "seed"})
 
     def content(self, sources: Sequence[str]) -> list[str]:
         """Name the judge: what it has said of which pairs counts where it is recalled."""

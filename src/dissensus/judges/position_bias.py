@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 
 from dissensus.judges.language.choice_distribution import verdict_probabilities
 from dissensus.judges.store.store import JudgmentStore
@@ -17,10 +16,10 @@ def position_bias(store: JudgmentStore, judge: str, *, temperature: float = 1.0,
     The winner of an order is the majority of its votes, or the more probable verdict of its choice distribution at the
     given temperature and top-p; an even split has none.
     """
-    return statistics.position_bias(chain(_votes(store, judge), _distributions(store, judge, temperature, top_p)))
+    return statistics.position_bias(_verdicts(store, judge, temperature, top_p))
 
 
-def _votes(store: JudgmentStore, judge: str) -> Iterator[statistics.Verdicts]:
+def _verdicts(store: JudgmentStore, judge: str, temperature: float, top_p: float) -> Iterator[statistics.Verdicts]:
     rows = store.rows(
         "SELECT pair_id, content, persona, shown, SUM((choice = 'a') + 0.5 * (choice = 'tie')), "
         "SUM((choice = 'b') + 0.5 * (choice = 'tie')) FROM judgments "
@@ -28,10 +27,8 @@ def _votes(store: JudgmentStore, judge: str) -> Iterator[statistics.Verdicts]:
         "ORDER BY pair_id, content, persona, shown",
         (judge,),
     )
-    return (((pair, content, persona), shown, a, b) for pair, content, persona, shown, a, b in rows)
-
-
-def _distributions(store: JudgmentStore, judge: str, temperature: float, top_p: float) -> Iterator[statistics.Verdicts]:
+    for pair, content, persona, shown, a, b in rows:
+        yield (pair, content, persona), shown, a, b
     for view in store.distributions(judge=judge):
         shares = verdict_probabilities(view.distribution, temperature=temperature, top_p=top_p)
         a, b = (shares.a, shares.b) if view.order == "ab" else (shares.b, shares.a)

@@ -1,7 +1,4 @@
-"""People's votes as a judge: each pair's own votes, other than one that became its label.
-
-This is what the paper calls gold margins.
-"""
+"""People's votes as a judge, which make what the paper calls gold margins."""
 
 from __future__ import annotations
 
@@ -40,10 +37,16 @@ class HumanVotes:
                 "no pair has a vote left to judge by; give pairs with votes (columns votes_a, votes_b), at least two "
                 "each, or use the judge committee"
             )
-        self.notes = _notes(left_out, counted_whole, is_said=label_is_a_vote is not None)
+        self.notes: list[str] = []
         """What became of labels."""
-        blob = json.dumps(sorted(self._votes.items()))
-        self.name = f"votes-{short_digest(blob)}"
+        if left_out:
+            self.notes.append(f"left out of the votes of {left_out:,} pairs: it was drawn from them")
+        if counted_whole and label_is_a_vote is None:
+            self.notes.append(
+                f"none of the votes of {counted_whole:,} pairs, which all count; where it was drawn from them, judge "
+                "with --label-is-a-vote"
+            )
+        self.name = f"votes-{short_digest(json.dumps(sorted(self._votes.items())))}"
 
     def questions(self, pair: Pair) -> Sequence[Question]:
         """List one question for each vote that is left."""
@@ -54,16 +57,6 @@ class HumanVotes:
         for question in questions:
             vote = self._votes[question.pair.id][question.sample]
             yield Judgment(pair_id=question.pair.id, judge=self.name, sample=question.sample, choice=vote, reply=vote)
-
-
-def _notes(left_out: int, counted_whole: int, *, is_said: bool) -> list[str]:
-    notes = [f"left out of the votes of {left_out:,} pairs: it was drawn from them"] if left_out else []
-    if counted_whole and not is_said:
-        notes.append(
-            f"none of the votes of {counted_whole:,} pairs, which all count; where it was drawn from them, judge with "
-            "--label-is-a-vote"
-        )
-    return notes
 
 
 def _remaining(pair: Pair, *, label_is_a_vote: bool) -> list[Label]:

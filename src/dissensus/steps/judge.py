@@ -49,9 +49,7 @@ def judgments(settings: JudgeSettings, judge: str, pairs: Sequence[Pair], store:
 
 def is_kept(settings: JudgeSettings, judge: str, count: int, store: Path) -> bool:
     """Tell whether a store has at least ``count`` judgments of a judge: others may have added some, or lost it."""
-    if settings.has_own_store:
-        return True
-    if not store.is_file():
-        return False
+    if settings.has_own_store or not store.is_file():
+        return settings.has_own_store
     with JudgmentStore(store, create=False) as opened:
         return opened.judges().get(judge, 0) >= count

@@ -86,19 +86,14 @@ def make_margins(
         return Margins(margins_from_probabilities(found.probabilities, ids, n=n, allow_missing=allow_missing), found)
     found = recall.count()
     margins = margins_from_counts(found.votes, ids, allow_missing=allow_missing)
-    return Margins(_with_limits(margins, found) if found.probabilities else margins, found)
-
-
-def _with_limits(margins: list[Margin], found: Recalled) -> list[Margin]:
-    """Put the limit beside drawn margins; not where replies were sampled instead, which have none that is known."""
-    from dissensus.judgment_margins import margins_from_probabilities
-
+    if not found.probabilities:
+        return Margins(margins, found)
+    # Where replies were sampled instead, no limit is known.
     unsure = {row.pair_id for row in found.probabilities if not row.certified}
     known = [margin.pair_id for margin in margins if margin.pair_id not in unsure]
-    limits = {
-        m.pair_id: m.margin_limit for m in margins_from_probabilities(found.probabilities, known, allow_missing=True)
-    }
-    return [margin.model_copy(update={"margin_limit": limits.get(margin.pair_id)}) for margin in margins]
+    at_limit = margins_from_probabilities(found.probabilities, known, allow_missing=True)
+    limits = {margin.pair_id: margin.margin_limit for margin in at_limit}
+    return Margins([m.model_copy(update={"margin_limit": limits.get(m.pair_id)}) for m in margins], found)
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,17 @@ class Rendering:
 
     def encode(self, prompts: Sequence[str]) -> list[Ids]:
         """Encode messages, each up to where the reply begins."""
-        encoded = [self._cut(ids) for ids in self._ids([self._before + prompt + self._end for prompt in prompts])]
+        encoded = self._ids([self._before + prompt + self._end for prompt in prompts])
         for row, prompt in enumerate(prompts):
             if self._controls is not None and self._controls.search(prompt):
-                encoded[row] = self._encode_as_text(prompt)
-        return encoded
+                # The template around a message that spells control tokens, and the message apart from it.
+                before, after = self._ids([self._before, self._end])
+                (content,) = self._ids([prompt], split_special_tokens=True)
+                encoded[row] = [*before, *content, *after]
+        if self.chat:
+            return encoded
+        behind = len(self._prefix or ())
+        return [self._opening + ids[: len(ids) - behind] for ids in encoded]
 
     @functools.cached_property
     def prefix(self) -> Ids:
@@ -63,19 +69,21 @@ class Rendering:
         Raises:
             JudgeError: with this tokenizer the prefix, or a verdict behind it, is not made of tokens of its own.
         """
-        prefix = self._prefix
+        prefix, reason = self._prefix, ""
         if prefix is None:
-            raise JudgeError(_impossible(f"'{PREFIX}' shares a token with what stands before it"))
+            reason = f"'{PREFIX}' shares a token with what stands before it"
         for label in ("A", "B"):
             longer = self._tail(f"{PREFIX} {label}")
             if longer is None or longer[:-1] != prefix:
-                raise JudgeError(_impossible(f"' {label}' is not a single token behind '{PREFIX}'"))
+                reason = reason or f"' {label}' is not a single token behind '{PREFIX}'"
+        if prefix is None or reason:
+            raise JudgeError(f"choice distributions are impossible with this tokenizer ({reason}); use --mode sample")
         return prefix
 
     def verdicts(self, vocabulary: int) -> NDArray[np.uint8]:
         """Find what each token names behind the prefix: the codes of ``A``, ``B`` or ``-``, shape (vocabulary,)."""
         codes = np.full(vocabulary, ord("-"), np.uint8)
-        stem = len(self._text(self.prefix))
+        stem = len(self.reply(self.prefix))
         count = min(vocabulary, len(self.tokenizer))
         texts = self.tokenizer.batch_decode(
             [[*self.prefix, token] for token in range(count)],
@@ -88,27 +96,14 @@ class Rendering:
                 codes[token] = ord(verdict_of_token(behind))
         return codes
 
-    def reply(self, ids: Sequence[int]) -> str:
-        """Decode a reply as a user would read it."""
-        return self._text(ids)
-
     def _frame(self) -> tuple[str, str]:
-        rendered = self._chat(_CONTENT)
-        before, found, after = rendered.partition(_CONTENT)
-        if not found or _CONTENT in after:
-            raise JudgeError(
-                "the chat template does not write a user's message just once; give a model whose template does"
-            )
-        return before, after
-
-    def _chat(self, content: str) -> str:
+        """What the chat template writes before and behind a user's message."""
         from jinja2 import TemplateError
 
         try:
-            template = self.tokenizer.get_chat_template()
             rendered: str = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}],
-                chat_template=fix_date(template),
+                [{"role": "user", "content": _CONTENT}],
+                chat_template=fix_date(self.tokenizer.get_chat_template()),
                 tokenize=False,
                 add_generation_prompt=True,
                 enable_thinking=False,
@@ -116,22 +111,18 @@ class Rendering:
             )
         except (TemplateError, ValueError) as error:
             raise JudgeError(f"the chat template fails on a single user message ({error}); fix it") from error
-        return rendered
-
-    def _encode_as_text(self, prompt: str) -> Ids:
-        """Encode the template around a message that spells control tokens, and the message apart from it."""
-        before, after = self._ids([self._before, self._end])
-        (content,) = self._ids([prompt], split_special_tokens=True)
-        return self._cut([*before, *content, *after])
+        before, found, after = rendered.partition(_CONTENT)
+        if not found or _CONTENT in after:
+            raise JudgeError(
+                "the chat template does not write a user's message just once; give a model whose template does"
+            )
+        return before, after
 
     @functools.cached_property
     def _end(self) -> str:
         """What follows a message. Without a template a reply too, to be cut off: a final line break has its own token
         in many vocabularies, which no text goes on from."""
         return self._after if self.chat or self._prefix is None else self._after + PREFIX
-
-    def _cut(self, ids: Ids) -> Ids:
-        return ids if self.chat else self._opening + ids[: len(ids) - len(self._prefix or ())]
 
     @functools.cached_property
     def _prefix(self) -> Ids | None:
@@ -144,17 +135,17 @@ class Rendering:
             (prompt,) = self._ids([self._before + _CONTENT + self._after])
             return whole[len(prompt) :] if whole[: len(prompt)] == prompt else None
         for start in range(len(whole) - 1, -1, -1):
-            text = self._text(whole[start:])
+            text = self.reply(whole[start:])
             if len(text) >= len(reply):
                 return whole[start:] if text == reply else None
         return None
 
     def _ids(self, texts: list[str], **settings: Any) -> list[Ids]:
-        encoded = self.tokenizer(texts, add_special_tokens=False, verbose=False, **settings)
-        ids: list[Ids] = encoded["input_ids"]
+        ids: list[Ids] = self.tokenizer(texts, add_special_tokens=False, verbose=False, **settings)["input_ids"]
         return ids
 
-    def _text(self, ids: Sequence[int]) -> str:
+    def reply(self, ids: Sequence[int]) -> str:
+        """Decode a reply as a user would read it."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
@@ -174,7 +165,3 @@ def _controls(tokenizer: Any) -> re.Pattern[str] | None:
     tokens = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     tokens |= set(tokenizer.all_special_tokens)
     return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True)))) if tokens else None
-
-
-def _impossible(reason: str) -> str:
-    return f"choice distributions are impossible with this tokenizer ({reason}); use --mode sample"

@@ -76,7 +76,12 @@ def load_language_model(
             model.float()
         model.to(device)
     identity = {**origin, "dtype": str(model.dtype).removeprefix("torch.")}
-    stops = _stops(model, tokenizer)
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    with explained("the model's end-of-text token", "fix eos_token_id in its generation_config.json"):
+        stops = tuple(sorted({int(end) for end in (*ends, tokenizer.eos_token_id) if end is not None}))
+    if not stops:
+        raise JudgeError("the model names no end-of-text token, so its replies would not end; set eos_token_id")
     # What generate is not told it would take from here: Llama 3 says temperature 0.6 and top-p 0.9.
     model.generation_config = GenerationConfig(eos_token_id=list(stops), pad_token_id=stops[0])
     vocabulary = model.get_output_embeddings().weight.shape[0]
@@ -90,12 +95,16 @@ def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, Jso
         InputError: there is no such model, or it is no causal language model.
     """
     from transformers import AutoConfig, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     remedy = "give a folder with config.json, weights and a tokenizer, or the id of a model on the Hub"
     with explained(f"--model {name}: no such model", remedy):
         options = {"revision": revision, **locate(name, revision=revision)}
         config = AutoConfig.from_pretrained(name, **options)
-    _check_causal(name, config)
+    built = config.architectures or []
+    if config.is_encoder_decoder or (built and not set(built) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())):
+        kind = ", ".join(built) or config.model_type
+        raise InputError(f"--model {name}: not a causal language model ({kind}); give one that writes text")
     with explained(f"--model {name}: no such model", remedy):
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", **options)
     if Path(name).is_dir():
@@ -123,23 +132,3 @@ def context_of(config: Any, tokenizer: Any) -> int | None:
     limits = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
     limits += [tokenizer.model_max_length if tokenizer.model_max_length < _UNBOUNDED else None]
     return min((int(limit) for limit in limits if limit), default=None)
-
-
-def _check_causal(name: str, config: Any) -> None:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
-    built = config.architectures or []
-    if config.is_encoder_decoder or (built and not known.intersection(built)):
-        kind = ", ".join(built) or config.model_type
-        raise InputError(f"--model {name}: not a causal language model ({kind}); give one that writes text")
-
-
-def _stops(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    stops = model.generation_config.eos_token_id
-    stops = set(stops) if isinstance(stops, list) else {stops}
-    with explained("the model's end-of-text token", "fix eos_token_id in its generation_config.json"):
-        stops = {int(stop) for stop in (*stops, tokenizer.eos_token_id) if stop is not None}
-    if not stops:
-        raise JudgeError("the model names no end-of-text token, so its replies would not end; set eos_token_id")
-    return tuple(sorted(stops))

@@ -156,9 +156,9 @@ def _states(model: Any, token: int, tokenizer: Any, generator: torch.Generator) 
 
 def _most_varied(states: torch.Tensor) -> torch.Tensor:
     """The direction in which the states differ most, scaled to a standard deviation of 1 and free of their mean."""
-    centred = states - states.mean(0)
-    direction = torch.linalg.svd(centred).Vh[0]
     mean = states.mean(0)
+    centred = states - mean
+    direction = torch.linalg.svd(centred).Vh[0]
     direction = direction - mean * (direction @ mean) / (mean @ mean)
     varied: torch.Tensor = direction / (centred @ direction).std()
     return varied

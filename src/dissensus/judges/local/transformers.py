@@ -59,19 +59,13 @@ class LocalModel:
         self._loaded = load_language_model(model, revision=revision, device=device, dtype=dtype)
         self._reader = Reader(self._loaded.model)
         self._rendering = Rendering(self._loaded.tokenizer)
+        self.identity: JsonObject = {**self._loaded.identity, "rendering": self._rendering.identity}
+        """What decides the answers: the model's content or commit, its precision, and how prompts are rendered."""
+        self.context = self._loaded.context
+        """Tokens that fit into a prompt with its reply; None where neither configuration nor tokenizer says."""
         self._share = share
         on_cpu = self._loaded.model.device.type == "cpu"
         self.tokens_per_batch = tokens_per_batch or (_TOKENS_ON_CPU if on_cpu else _TOKENS_ON_ACCELERATOR)
-
-    @property
-    def identity(self) -> JsonObject:
-        """What decides the answers: the model's content or commit, its precision, and how prompts are rendered."""
-        return {**self._loaded.identity, "rendering": self._rendering.identity}
-
-    @property
-    def context(self) -> int | None:
-        """Tokens that fit into a prompt with its reply; None where neither configuration nor tokenizer says."""
-        return self._loaded.context
 
     def answer(self, asks: Sequence[Ask], sampling: Sampling | None) -> Iterator[Outcome]:
         """Read (``sampling=None``) or sample replies, batch by batch; prompts over the context are not asked.

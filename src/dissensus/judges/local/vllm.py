@@ -56,7 +56,8 @@ class VllmModel:
         self._rendering = Rendering(tokenizer)
         self._vocabulary = int(config.get_text_config(decoder=True).vocab_size)
         limits = (context_of(config, tokenizer), settings.get("max_model_len"))
-        self._context = min((limit for limit in limits if limit), default=None)
+        self.context: int | None = min((limit for limit in limits if limit), default=None)
+        """Tokens that fit into a prompt with its reply."""
         try:
             self._engine = LLM(
                 model=model,
@@ -70,17 +71,13 @@ class VllmModel:
         except (OSError, ValueError) as error:
             raise InputError(f"--model {model}: vLLM cannot load it ({str(error).strip().splitlines()[0]})") from error
         precision = str(self._engine.model_config.dtype).removeprefix("torch.")
-        self._identity = {**origin, "dtype": precision, "rendering": self._rendering.identity, "engine": "vllm"}
-
-    @property
-    def identity(self) -> JsonObject:
+        self.identity: JsonObject = {
+            **origin,
+            "dtype": precision,
+            "rendering": self._rendering.identity,
+            "engine": "vllm",
+        }
         """What decides the answers: the model's content or commit, its precision, and how prompts are rendered."""
-        return self._identity
-
-    @property
-    def context(self) -> int | None:
-        """Tokens that fit into a prompt with its reply."""
-        return self._context
 
     def answer(self, asks: Sequence[Ask], sampling: Sampling | None) -> Iterator[Outcome]:
         """Read (``sampling=None``) or sample replies; prompts over the context are not asked.
@@ -93,8 +90,8 @@ class VllmModel:
             part = asks[start : start + _ASKS_AT_ONCE]
             fitting: list[tuple[Ask, Ids]] = []
             for ask, ids in zip(part, self._rendering.encode([ask.prompt for ask in part]), strict=True):
-                if self._context is not None and len(ids) + reserved > self._context:
-                    yield TooLong(ask, len(ids) + reserved, self._context)
+                if self.context is not None and len(ids) + reserved > self.context:
+                    yield TooLong(ask, len(ids) + reserved, self.context)
                 else:
                     fitting.append((ask, ids))
             yield from self._sample(fitting, sampling) if sampling else self._read(fitting)
@@ -118,12 +115,8 @@ class VllmModel:
     def _sample(self, asked: list[tuple[Ask, Ids]], sampling: Sampling) -> Iterator[Answer]:
         settings = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
         wanted = [(ask, ids, sample) for ask, ids in asked for sample in ask.samples]
-        runs = iter(
-            self._run(
-                [ids for _, ids, _ in wanted],
-                [settings | {"seed": _seed(ask, sample, sampling)} for ask, _, sample in wanted],
-            )
-        )
+        seeds = [settings | {"seed": _seed(ask, sample, sampling)} for ask, _, sample in wanted]
+        runs = iter(self._run([ids for _, ids, _ in wanted], seeds))
         for ask, ids in asked:
             own = [next(runs) for _ in ask.samples]
             written = sum(len(run.token_ids) for run in own)

@@ -1,0 +1,9 @@
+from .committee import Committee as Committee
+from .kinds import CommitteeSettings as CommitteeSettings
+from .runner import Judge as Judge
+from .runner import Question as Question
+from .runner import judge_pairs as judge_pairs
+from .store.keys import judgment_key as judgment_key
+from .store.store import JudgmentStore as JudgmentStore
+from .summary import Summary as Summary
+from .votes import HumanVotes as HumanVotes
