@@ -43,7 +43,7 @@ def judge(*arguments: object) -> str:
     return result.stdout
 
 
-def test_the_committee_votes_once_and_a_second_run_makes_nothing_new(pairs, tmp_path):
+def test_the_committee_votes_once_more_members_add_and_peoples_votes_are_beside_it(pairs, tmp_path):
     store = tmp_path / "judgments.db"
     first = judge("committee", pairs, "--store", store, "--n", 3)
     with JudgmentStore(store) as opened:
@@ -53,20 +53,10 @@ def test_the_committee_votes_once_and_a_second_run_makes_nothing_new(pairs, tmp_
     second = judge("committee", pairs, "--store", store, "--n", 3)
     assert name in second
     assert f"nothing new: {store} has all {count}" in second
-
-
-def test_more_members_only_add_to_the_store(pairs, tmp_path):
-    store = tmp_path / "judgments.db"
-    judge("committee", pairs, "--store", store, "--n", 2)
-    assert "36 new, 72 already" in judge("committee", pairs, "--store", store, "--n", 3)
-
-
-def test_peoples_votes_are_kept_beside_the_committee(pairs, tmp_path):
-    store = tmp_path / "judgments.db"
-    judge("committee", pairs, "--store", store, "--n", 2)
+    assert f"36 new, {count} already" in judge("committee", pairs, "--store", store, "--n", 4)
     assert "votes-" in judge("votes", pairs, "--store", store)
     with JudgmentStore(store) as opened:
-        assert list(opened.judges().values()) == [72, 36 * 4]
+        assert list(opened.judges().values()) == [144, 36 * 4]
 
 
 def test_the_spelling_of_version_0_1_works_and_prints_that_of_today(pairs, tmp_path):
@@ -120,10 +110,10 @@ def test_a_judge_of_ones_own_is_one_class(pairs, tmp_path):
         load_study("demo", overrides={"judge": {"name": "coin", "haeds": 1}})
 
 
-def test_an_unknown_judge_lists_the_choices(pairs, tmp_path):
-    with pytest.raises(InputError, match="committee, votes"):
-        judge(pairs, "--store", tmp_path / "judgments.db", "--judge", "jury")
-    assert not (tmp_path / "judgments.db").exists()
+@pytest.mark.parametrize("arguments", [["jury"], ["pairs.jsonl", "--judge", "jury"]])
+def test_an_unknown_judge_lists_the_choices(arguments):
+    with pytest.raises(InputError, match="no judge is called 'jury'; choose one of committee, votes"):
+        judge(*arguments)
 
 
 def test_unlabelled_pairs_are_an_error_before_a_store_is_made(pairs, tmp_path):

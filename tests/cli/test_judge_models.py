@@ -53,6 +53,8 @@ def test_read_once_and_margins_at_any_setting(pairs, tiny_judge, tmp_path):
     run(margin_command, pairs, "--store", store, "--out", out, "--votes", "limit", "--temperature", 0.01)
     # A cold judge is sure of itself in each order: it agrees with itself across orders, or contradicts itself.
     assert {round(m.margin, 6) for m in read_records(out, Margin)} <= {0.0, 1.0}
+    run(margin_command, pairs, "--store", store, "--out", out, "--order", "ab")
+    assert {m.n_judgments + m.n_invalid for m in read_records(out, Margin)} == {10}
     assert "ok: 13 rows verified" in run(judgments_command, "verify", "--store", store)
     listed = run(judgments_command, "list", "--store", store)
     assert "mode exact, temperature 1.0, top-p 0.9" in listed
@@ -68,21 +70,10 @@ def test_sampled_judgments_cannot_be_drawn_anew(pairs, tiny_judge, tmp_path):
         run(margin_command, pairs, "--store", store, "--out", tmp_path / "m.jsonl", "--votes", "limit")
 
 
-def test_one_order_of_both_can_be_used_alone(pairs, tiny_judge, tmp_path):
-    store, out = tmp_path / "j.db", tmp_path / "m.jsonl"
-    run(judge_command, "local", pairs, "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet")
-    run(margin_command, pairs, "--store", store, "--out", out, "--order", "ab")
-    assert {m.n_judgments + m.n_invalid for m in read_records(out, Margin)} == {10}
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (
-            "gpt4 --judge gpt4",
-            InputError,
-            "no judge is called 'gpt4'; choose one of committee, votes, published",
-        ),
+        ("gpt4", InputError, "no judge is called 'gpt4'; choose one of committee, votes, published"),
         ("local", UsageError, "Missing option '--model'"),
         ("local --model ./nowhere", InputError, r"--model ./nowhere: no such model"),
         ("server", ConfigError, "give one such as --base-url"),
@@ -103,25 +94,18 @@ def test_what_cannot_be_done_is_refused_with_a_remedy(pairs, tmp_path, arguments
     assert not (tmp_path / "j.db").exists()
 
 
-def test_personas_from_a_file_take_turns(pairs, tiny_judge, tmp_path):
-    (tmp_path / "people.txt").write_text("You are a nurse.\n\nYou are a poet.\n")
-    store = tmp_path / "j.db"
-    common = ["local", pairs, "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet"]
-    assert "24 new choice distributions" in run(judge_command, *common, "--persona-file", tmp_path / "people.txt")
-    with pytest.raises(ConfigError, match="personas repeat"):
-        run(judge_command, *common, "--persona", "You.", "--persona", "You.")
-
-
-def test_a_file_of_personas_is_utf8_with_or_without_a_mark(pairs, tiny_judge, tmp_path):
+def test_personas_from_a_file_in_utf8_with_or_without_a_mark_take_turns(pairs, tiny_judge, tmp_path):
     personas, store = tmp_path / "people.txt", tmp_path / "j.db"
-    common = ["local", pairs, "--model", tiny_judge, "--mode", "exact", "--persona-file", personas]
+    common = ["local", pairs, "--model", tiny_judge, "--mode", "exact", "--store", store, "--quiet"]
     personas.write_bytes("You are a nurse in Köln.".encode("latin-1"))
     with pytest.raises(InputError, match=r"is not UTF-8 text .*; save it as UTF-8"):
-        run(judge_command, *common, "--store", store)
-    personas.write_text("You are a nurse in Köln.", encoding="utf-8-sig")
-    run(judge_command, *common, "--store", store)
+        run(judge_command, *common, "--persona-file", personas)
+    personas.write_text("You are a nurse in Köln.\n\nYou are a poet.\n", encoding="utf-8-sig")
+    assert "24 new choice distributions" in run(judge_command, *common, "--persona-file", personas)
     with JudgmentStore(store) as opened:
-        assert {reading.persona for reading in opened.distributions()} == {"You are a nurse in Köln."}
+        assert {row.persona for row in opened.distributions()} == {"You are a nurse in Köln.", "You are a poet."}
+    with pytest.raises(ConfigError, match="personas repeat"):
+        run(judge_command, *common, "--persona", "You.", "--persona", "You.")
 
 
 def test_a_fault_in_the_last_line_shows_before_a_model_is_loaded(pairs, tmp_path):

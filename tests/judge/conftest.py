@@ -78,6 +78,13 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="session")
+def chatty_judge(make_judge: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that begins its reply with another word than the prefix."""
+    chatty = {"<|assistant|>": {" the": 24.0, "Choice": 22.0}, "Choice": {":": 25.0}, ":": {" A": 16.0, " B": 15.0}}
+    return make_judge(tmp_path_factory.mktemp("chatty"), follows=chatty, spread=0.0)
+
+
+@pytest.fixture(scope="session")
 def transformers_server(tiny_judge: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     """`transformers serve`, which ignores n and logprobs."""
     port = free_port()

@@ -9,14 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from judge_helpers import (
-    PAIRS,
-    QUIET,
-    FakeModel,
-    FakeServer,
-    a_judge,
-    check_complete,
-)
+from judge_helpers import PAIRS, QUIET, FakeModel, FakeServer, a_judge, check_complete
 
 from dissensus.errors import InputError, JudgeError
 from dissensus.judges import job, runner
@@ -56,21 +49,6 @@ def test_more_judgments_extend_the_ones_there_are(store):
     check_complete(store, a_judge(n=10))
 
 
-def test_a_server_without_n_is_asked_once_for_each_judgment(store):
-    server = FakeServer(n=1)
-    ask_model(PAIRS, a_judge(), server, store, QUIET)
-    assert {len(samples) for _, _, samples in server.asked} == {1}
-    check_complete(store, a_judge())
-
-
-def test_pairs_of_the_same_texts_share_their_judgments(store):
-    twins = [PAIRS[0], PAIRS[0].model_copy(update={"id": "other"})]
-    server = FakeServer()
-    ask_model(twins, a_judge(), server, store, QUIET)
-    assert len(server.asked) == 2
-    check_complete(store, a_judge(), twins)
-
-
 @pytest.mark.parametrize(("mode", "forced"), [("sample", 1.0), ("exact", 1.0), ("exact", 0.5)])
 def test_pairs_of_the_same_texts_share_what_is_in_flight(store, monkeypatch, mode, forced):
     """The second half is planned while the first is asked."""
@@ -89,15 +67,11 @@ def test_pairs_of_the_same_texts_share_what_is_in_flight(store, monkeypatch, mod
 @pytest.mark.parametrize(
     "errors",
     [
-        [AskError("429", kind="busy", retry_after=0.05)] * 6,
-        [AskError("429", kind="busy")] * 4,
-        [AskError("500")] * 5,
-        [AskError("refused", kind="gone")] * 4,
-        [
-            AskError("cut off", billed=True),
-            AskError("429", kind="busy", retry_after=0.01),
-            AskError("refused", kind="gone"),
-        ],
+        [AskError("429", kind="busy", retry_after=0.02)] * 4,
+        [AskError("429", kind="busy")] * 2,
+        [AskError("500")] * 3,
+        [AskError("refused", kind="gone")] * 2,
+        [AskError("cut off", billed=True), AskError("429", kind="busy", retry_after=0.01), AskError("", kind="gone")],
     ],
     ids=["429 with Retry-After", "429", "500", "gone and back", "all of it"],
 )
@@ -110,12 +84,15 @@ def test_errors_pass_and_everything_is_there(store, errors):
     assert spent(store, judge.name).failed == len(errors)
 
 
-def test_fewer_replies_than_asked_for_are_asked_for_again(store):
+@pytest.mark.parametrize(("n", "gives"), [(1, 1), (5, 2)])
+def test_replies_that_a_request_cannot_have_or_does_not_bring_are_asked_for_again(store, n, gives):
     class Stingy(FakeServer):
         def replies(self, ask: Ask) -> tuple[str, ...]:
-            return super().replies(ask)[:2]
+            return super().replies(ask)[:gives]
 
-    ask_model(PAIRS, a_judge(), Stingy(), store, QUIET)
+    server = Stingy(n=n)
+    ask_model(PAIRS, a_judge(), server, store, QUIET)
+    assert max(len(samples) for _, _, samples in server.asked) == n
     check_complete(store, a_judge())
 
 
@@ -137,40 +114,34 @@ def test_a_question_that_always_fails_is_left_for_the_next_run(store):
     check_complete(store, a_judge())
 
 
-def test_a_server_that_fails_everything_is_given_up(store):
+@pytest.mark.parametrize(
+    ("error", "options", "message"),
+    [
+        (AskError("null log-probabilities"), {"retries": 0}, "20 questions in a row failed for good.*null log-prob"),
+        (AskError("nobody is there", kind="gone"), {"patience": 0.2}, "nobody is there.*start the server and run the"),
+    ],
+)
+def test_a_server_that_fails_everything_or_stays_away_ends_the_run_with_a_remedy(store, error, options, message):
     class Broken(FakeServer):
         async def answer(self, ask, sampling):
-            raise AskError("null log-probabilities")
+            raise error
 
-    with pytest.raises(JudgeError, match=r"20 questions in a row failed for good.*null log-probabilities"):
-        ask_model(PAIRS, a_judge(), Broken(), store, AskingOptions(progress=False, retries=0))
-
-
-def test_a_server_that_stays_away_ends_the_run_with_a_remedy(store):
-    class Away(FakeServer):
-        async def answer(self, ask, sampling):
-            raise AskError("nobody answers at 127.0.0.1:1", kind="gone")
-
-    with pytest.raises(JudgeError, match=r"nobody answers.*start the server and run the same command again"):
-        ask_model(PAIRS, a_judge(), Away(), store, AskingOptions(progress=False, patience=0.3))
+    with pytest.raises(JudgeError, match=message):
+        ask_model(PAIRS, a_judge(), Broken(), store, AskingOptions(progress=False, **options))
 
 
 def test_what_waiting_does_not_fix_ends_the_run_at_once_and_keeps_the_rest(store):
-    server = FakeServer(latency=0.001)
-    fatal = JudgeError("the key in OPENAI_API_KEY was refused (401)")
-
     class Expires(FakeServer):
         async def answer(self, ask, sampling):
             if len(self.asked) >= 20:
-                raise fatal
+                raise JudgeError("the key in OPENAI_API_KEY was refused (401)")
             return await super().answer(ask, sampling)
 
-    expiring = Expires()
     with pytest.raises(JudgeError, match="was refused"):
-        ask_model(PAIRS, a_judge(), expiring, store, QUIET)
+        ask_model(PAIRS, a_judge(), Expires(), store, QUIET)
     kept = sum(1 for _ in store.judgments(judge=a_judge().name))
     assert kept >= 100
-    assert ask_model(PAIRS, a_judge(), server, store, QUIET).tally.reused == kept
+    assert ask_model(PAIRS, a_judge(), FakeServer(), store, QUIET).tally.reused == kept
 
 
 def test_cost_is_counted_for_every_attempt_and_never_passes_the_limit(store):
@@ -241,34 +212,31 @@ def test_ctrl_c_finishes_what_is_in_flight(store):
     assert set(server.asked.values()) == {1}
 
 
-def test_two_runs_at_once_share_the_work(tmp_path):
-    server = FakeServer(latency=0.005)
+def both_at_once(path: Path, servers: list[FakeServer], **options: object) -> None:
+    """Two runs of one judge over one store, from both ends of the pairs."""
 
-    def run() -> None:
-        with JudgmentStore(tmp_path / "shared.db") as opened:
-            ask_model(PAIRS, a_judge(), server, opened, AskingOptions(progress=False, concurrency=8))
+    def run(pairs: list[Pair], server: FakeServer) -> None:
+        with JudgmentStore(path) as opened:
+            ask_model(pairs, a_judge(), server, opened, AskingOptions(progress=False, **options))
 
-    runs = [threading.Thread(target=run) for _ in range(2)]
+    runs = [threading.Thread(target=run, args=of) for of in zip((PAIRS, PAIRS[::-1]), servers, strict=True)]
     for thread in runs:
         thread.start()
     for thread in runs:
         thread.join()
+
+
+def test_two_runs_at_once_share_the_work(tmp_path):
+    server = FakeServer(latency=0.005)
+    both_at_once(tmp_path / "shared.db", [server, server], concurrency=8)
     assert set(server.asked.values()) == {1}
     with JudgmentStore(tmp_path / "shared.db") as opened:
         check_complete(opened, a_judge())
 
 
 def test_two_runs_at_once_spend_no_more_than_one_may(tmp_path):
-    def run(pairs: list[Pair]) -> None:
-        with JudgmentStore(tmp_path / "shared.db") as opened:
-            options = AskingOptions(progress=False, concurrency=2, price=PRICE, max_cost=3.0)
-            ask_model(pairs, a_judge(), FakeServer(latency=0.02), opened, options)
-
-    runs = [threading.Thread(target=run, args=(pairs,)) for pairs in (PAIRS, PAIRS[::-1])]
-    for thread in runs:
-        thread.start()
-    for thread in runs:
-        thread.join()
+    servers = [FakeServer(latency=0.02), FakeServer(latency=0.02)]
+    both_at_once(tmp_path / "shared.db", servers, concurrency=2, price=PRICE, max_cost=3.0)
     with JudgmentStore(tmp_path / "shared.db") as opened:
         assert 2.5 < spent(opened, a_judge().name).cost <= 3.0
 
@@ -307,26 +275,26 @@ def test_a_model_in_this_process_whose_replies_are_all_cut_stops_early(store, mo
     assert (ask_model(PAIRS, a_judge(), model, store, QUIET).stopped, model.asked) == ("", 80)
 
 
-def test_pairs_are_read_as_they_are_needed(store):
-    """A stream of pairs is not read to its end before the first answer: a million need no more memory than 500."""
+def test_pairs_are_read_as_they_are_needed(store, monkeypatch):
+    """A stream of pairs is not read to its end before the first answer: a million need no more memory than a window."""
     read: list[int] = []
+    ahead: list[int] = []
 
     class Stream:
         def __len__(self):
-            return 1500
+            return 700
 
         def __iter__(self):
             read.append(0)
-            for pair in (PAIRS[0].model_copy(update={"id": str(i), "prompt": f"q{i}"}) for i in range(1500)):
+            for i in range(700):
                 read[-1] += 1
-                yield pair
-
-    ahead: list[int] = []
+                yield PAIRS[0].model_copy(update={"id": str(i), "prompt": f"q{i}"})
 
     class Watching(FakeServer):
         async def answer(self, ask, sampling):
             ahead.append(read[-1] - len(self.asked) // 2)
             return await super().answer(ask, sampling)
 
+    monkeypatch.setattr(job, "WINDOW", 128)
     ask_model(Stream(), a_judge(), Watching(), store, AskingOptions(progress=False, concurrency=16))
-    assert max(ahead) <= 512 + 64
+    assert max(ahead) <= 128 + 64

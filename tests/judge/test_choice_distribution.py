@@ -7,6 +7,12 @@ from hypothesis import strategies as st
 
 from dissensus.judges.language.choice_distribution import ChoiceDistribution, verdict_probabilities
 
+ASKED = {
+    "seed": st.integers(0, 10**6),
+    "temperature": st.sampled_from([0.3, 0.7, 1.0, 1.8]),
+    "top_p": st.sampled_from([0.5, 0.9, 1]),
+}
+
 
 def make_distribution(
     seed: int, vocabulary: int = 40, seen: int | None = None, *, know_size: bool = True
@@ -35,9 +41,7 @@ def sampled_shares(reading: ChoiceDistribution, temperature: float, top_p: float
     return a, b
 
 
-@given(
-    seed=st.integers(0, 10**6), temperature=st.sampled_from([0.3, 0.7, 1.0, 1.8]), top_p=st.sampled_from([0.5, 0.9, 1])
-)
+@given(**ASKED)
 def test_agrees_with_the_warpers_of_transformers(seed: int, temperature: float, top_p: float) -> None:
     reading = make_distribution(seed)
     found = verdict_probabilities(reading, temperature=temperature, top_p=top_p)
@@ -46,13 +50,7 @@ def test_agrees_with_the_warpers_of_transformers(seed: int, temperature: float, 
     assert found.a + found.b + found.none == pytest.approx(1)
 
 
-@given(
-    seed=st.integers(0, 10**6),
-    temperature=st.sampled_from([0.3, 0.7, 1.0, 1.8]),
-    top_p=st.sampled_from([0.5, 0.9, 1]),
-    seen=st.integers(1, 39),
-    know_size=st.booleans(),
-)
+@given(**ASKED, seen=st.integers(1, 39), know_size=st.booleans())
 def test_the_truth_lies_within_the_stated_error(
     seed: int, temperature: float, top_p: float, seen: int, know_size: bool
 ) -> None:
@@ -77,11 +75,8 @@ def test_top_p_counts_every_token_before_it_looks_at_verdicts() -> None:
     reading = ChoiceDistribution(np.log([0.5, 0.42, 0.08]), "A-B", 3, 3)
     found = verdict_probabilities(reading, temperature=1.0, top_p=0.9)
     assert (found.a, found.b, found.none) == pytest.approx((0.5 / 0.92, 0, 0.42 / 0.92))
-
-
-def test_a_sure_judge_has_no_minority() -> None:
-    reading = ChoiceDistribution(np.log([0.9, 0.1]), "AB", 2, 2)
-    assert verdict_probabilities(reading, temperature=1.0, top_p=0.9).a == pytest.approx(1)
+    sure = ChoiceDistribution(np.log([0.9, 0.1]), "AB", 2, 2)
+    assert verdict_probabilities(sure, temperature=1.0, top_p=0.9).a == pytest.approx(1)
 
 
 def test_an_unseen_label_is_a_bound_and_not_zero() -> None:

@@ -39,22 +39,11 @@ def store(tmp_path):
         yield opened
 
 
-def test_every_question_is_answered_and_counted(store):
-    summary = judge_pairs(PAIRS, Counting(), store, progress=False)
-    assert (summary.pairs, summary.tally.made, summary.tally.reused, summary.tally.invalid, summary.tally.failed) == (
-        5,
-        20,
-        0,
-        5,
-        0,
-    )
-    assert {(j.pair_id, j.sample, j.order) for j in store.judgments()} == {
-        (p.id, s, "ab" if s % 2 == 0 else "ba") for p in PAIRS for s in range(4)
-    }
-
-
-def test_a_second_run_asks_nothing(store):
-    judge_pairs(PAIRS, Counting(), store, progress=False)
+def test_every_question_is_answered_and_counted_and_none_is_asked_again(store):
+    first = judge_pairs(PAIRS, Counting(), store, progress=False).tally
+    assert (first.made, first.reused, first.invalid, first.failed) == (20, 0, 5, 0)
+    asked = {(p.id, s, "ab" if s % 2 == 0 else "ba") for p in PAIRS for s in range(4)}
+    assert {(j.pair_id, j.sample, j.order) for j in store.judgments()} == asked
     again = Counting()
     summary = judge_pairs(PAIRS[::-1], again, store, progress=False)
     assert (summary.tally.made, summary.tally.reused, again.asked) == (0, 20, [])

@@ -71,9 +71,9 @@ ARCHITECTURES = {
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def folder(request, make_judge, tmp_path_factory):
-    return make_judge(
-        tmp_path_factory.mktemp(request.param), architecture=request.param, **ARCHITECTURES[request.param]
-    )
+    answers = {"<|assistant|>": {"Choice": 25.0}, "Choice": {":": 25.0}, ":": {" A": 16.0, " B": 16.0}}
+    settings = {"architecture": request.param, "follows": answers, **ARCHITECTURES[request.param]}
+    return make_judge(tmp_path_factory.mktemp(request.param), **settings)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,8 @@ def test_common_beginnings_are_read_once(tiny_judge, monkeypatch):
         monkeypatch.setattr(type(model._reader), "read", spy)
         list(model.answer(asks(), None))
         monkeypatch.undo()
-    instructions = len(
-        AutoTokenizer.from_pretrained(tiny_judge)(load_template("paper").text.split("{prompt}")[0]).input_ids
-    )
+    begins = load_template("paper").text.split("{prompt}")[0]
+    instructions = len(AutoTokenizer.from_pretrained(tiny_judge)(begins).input_ids)
     assert read[0] < read[1] - (len(asks()) - 1) * instructions
 
 
@@ -156,7 +155,7 @@ SETTINGS = [
     Sampling(temperature=1.0, top_p=0.75, max_tokens=3),
     Sampling(temperature=1.5, top_p=0.8, max_tokens=3, seed=1),
 ]
-DRAWS = 6000
+DRAWS = 3000
 MIXED = {
     "<|assistant|>": {"Choice": 25.0},
     "Choice": {":": 25.0},
@@ -222,8 +221,8 @@ def generated(folder, ask, sampling):
     return tokenizer.batch_decode(written[:, ids["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def test_a_recurrent_model_reads_and_writes_each_prompt_by_itself(tmp_path, make_judge):
-    tokenizer = AutoTokenizer.from_pretrained(make_judge(tmp_path / "judge"))
+def test_a_recurrent_model_reads_and_writes_each_prompt_by_itself(tmp_path, tiny_judge):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_judge)
     config = MambaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, state_size=8, eos_token_id=2)
     torch.manual_seed(0)
     MambaForCausalLM(config).save_pretrained(tmp_path / "mamba")
@@ -237,10 +236,8 @@ def test_a_recurrent_model_reads_and_writes_each_prompt_by_itself(tmp_path, make
     assert all(part[key].replies == answer.replies[1::2] for key, answer in whole.items())
 
 
-def test_a_model_that_chats_first_has_no_forced_prefix(make_judge, tmp_path):
-    chatty = {"<|assistant|>": {" the": 24.0, "Choice": 22.0}, "Choice": {":": 25.0}, ":": {" A": 16.0, " B": 16.0}}
-    folder = make_judge(tmp_path, follows=chatty, spread=0.0)
-    for answer in LocalModel(str(folder), device="cpu").answer(asks(2), None):
+def test_a_model_that_chats_first_has_no_forced_prefix(chatty_judge):
+    for answer in LocalModel(str(chatty_judge), device="cpu").answer(asks(2), None):
         assert answer.distribution.forced == 0
         assert not answer.distribution.is_forced(temperature=1.0, top_p=0.5)
 
@@ -291,11 +288,13 @@ def test_all_end_of_text_tokens_of_the_model_end_a_reply(tiny_judge, tmp_path):
         assert answer.usage.completion_tokens == sum(3 if reply.endswith("A") else 4 for reply in answer.replies)
 
 
-def test_a_prompt_over_the_context_is_named_and_not_cut(tiny_judge, make_judge, tmp_path):
+def test_a_prompt_over_the_context_is_named_and_not_cut(tiny_judge, tmp_path):
     asked = asks(1)
     (fits,) = LocalModel(str(tiny_judge), device="cpu").answer(asked[:1], None)
     need = fits.usage.prompt_tokens
-    exact = LocalModel(str(make_judge(tmp_path / "a", positions=need)), device="cpu")
+    config = shutil.copytree(tiny_judge, tmp_path / "short") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": need}))
+    exact = LocalModel(str(config.parent), device="cpu")
     assert exact.context == need
     assert isinstance(next(exact.answer(asked[:1], None)), Answer)
     longer = dataclasses.replace(asked[0], prompt=asked[0].prompt + " the")
@@ -304,24 +303,19 @@ def test_a_prompt_over_the_context_is_named_and_not_cut(tiny_judge, make_judge, 
     assert list(exact.answer([wants_more], Sampling(max_tokens=3))) == [TooLong(wants_more, need + 1, need)]
 
 
-def test_weights_that_are_no_numbers_give_no_votes(tiny_judge, tmp_path):
-    folder = shutil.copytree(tiny_judge, tmp_path / "m")
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    torch.nn.init.constant_(model.get_output_embeddings().weight, torch.nan)
-    model.save_pretrained(folder)
-    judge = LocalModel(str(folder), device="cpu")
-    for sampling in (None, Sampling(max_tokens=4)):
-        with pytest.raises(JudgeError, match="probabilities are not numbers"):
-            list(judge.answer(asks(1, samples=[0]), sampling))
+@pytest.mark.parametrize("sampling", [None, Sampling(max_tokens=4)])
+def test_weights_that_are_no_numbers_give_no_votes(tiny_judge, sampling):
+    judge = LocalModel(str(tiny_judge), device="cpu")
+    torch.nn.init.constant_(judge._loaded.model.get_output_embeddings().weight, torch.nan)
+    with pytest.raises(JudgeError, match="probabilities are not numbers"):
+        list(judge.answer(asks(1, samples=[0]), sampling))
 
 
-def test_the_tokenizer_of_another_model_is_told(tiny_judge, tmp_path):
-    folder = shutil.copytree(tiny_judge, tmp_path / "m")
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    model.resize_token_embeddings(60)
-    model.save_pretrained(folder)
+def test_the_tokenizer_of_another_model_is_told(tiny_judge):
+    judge = LocalModel(str(tiny_judge), device="cpu")
+    judge._loaded.model.resize_token_embeddings(60)
     with pytest.raises(JudgeError, match="table of embeddings has 60 rows; give the model's own tokenizer"):
-        list(LocalModel(str(folder), device="cpu").answer(asks(1), None))
+        list(judge.answer(asks(1), None))
 
 
 def test_when_memory_runs_out_the_batch_is_halved_and_nothing_is_lost(tiny_judge, monkeypatch):

@@ -20,11 +20,7 @@ def test_the_papers_prompt_word_for_word() -> None:
         "The output format should be either 'Choice: A' or 'Choice: B' based on the selected answer and nothing else.\n"
         "\nPrompt: Why {so}?\n\nAnswer A: Because.\n\nAnswer B: No {answer_0} idea."
     )
-
-
-def test_the_other_order_shows_response_b_first() -> None:
-    swapped = PAIR.model_copy(update={"response_a": PAIR.response_b, "response_b": PAIR.response_a})
-    assert load_template().render(PAIR, "ba") == load_template().render(swapped, "ab")
+    assert load_template().render(PAIR, "ba").endswith("\n\nAnswer A: No {answer_0} idea.\n\nAnswer B: Because.")
 
 
 def test_a_persona_stands_in_front_or_where_the_template_says(tmp_path: Path) -> None:

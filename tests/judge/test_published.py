@@ -73,18 +73,6 @@ def test_flat_rows_in_every_format(tmp_path):
     assert judged(tmp_path / "verdicts.csv") == expected
 
 
-def test_a_probability_alone_gives_the_choice_of_the_larger_side(tmp_path):
-    rows = [{"id": f"p{i}", "judge": "gpt", "probability_a": p, "order": "ab"} for i, p in enumerate((0.2, 0.5, 0.7))]
-    assert [answer[3] for answer in judged(write(tmp_path, rows))["gpt"]] == ["b", "tie", "a"]
-
-
-def test_a_tie_says_so_and_a_reply_without_winner_does_not(tmp_path):
-    rows = [{"id": "p0", "judge": "gpt", "choice": choice, "order": "ab"} for choice in ("tie", None)]
-    (judge,) = read_published(write(tmp_path, rows), PAIRS).values()
-    told = [(j.choice, j.probability_a, j.reply) for j in judge.answer(judge.questions(PAIRS[0]))]
-    assert told == [("tie", 0.5, "tie"), (None, None, "")]
-
-
 @pytest.mark.parametrize(
     "values", [{"choice": "Tie"}, {"choice": "tie", "reply": "tie"}, {"choice": None, "reply": "tie"}]
 )
@@ -93,6 +81,14 @@ def test_a_tie_is_read_however_it_was_written(tmp_path, values):
     (judge,) = read_published(write(tmp_path, rows), PAIRS).values()
     assert [(j.choice, j.probability_a) for j in judge.answer(judge.questions(PAIRS[0]))] == [("tie", 0.5)]
     assert judge.name == "gpt-1dcb03c8", "the name under which stores of earlier versions have it"
+
+
+def test_a_probability_alone_gives_the_choice_of_the_larger_side_and_no_choice_is_no_tie(tmp_path):
+    rows = [{"id": "p0", "judge": "gpt", "probability_a": p, "order": "ab"} for p in (0.2, 0.5, 0.7)]
+    rows.append({"id": "p0", "judge": "gpt", "choice": None, "order": "ab"})
+    (judge,) = read_published(write(tmp_path, rows), PAIRS).values()
+    told = [(j.choice, j.probability_a, j.reply) for j in judge.answer(judge.questions(PAIRS[0]))]
+    assert told == [("b", 0.2, ""), ("tie", 0.5, "tie"), ("a", 0.7, ""), (None, None, "")]
 
 
 def test_nulls_that_parquet_fills_in_are_no_verdicts(tmp_path):
@@ -118,10 +114,7 @@ def test_importing_twice_adds_nothing_and_a_changed_verdict_is_another_judge(tmp
         assert (n, made(write(tmp_path, rows), PAIRS), made(write(tmp_path, rows), PAIRS)) == (6, (3, name), (0, name))
         rows[0]["judges"]["gpt"]["AB"][0] = 0
         n, other = made(write(tmp_path, rows), PAIRS)
-        assert n == 9
-        assert other != name
-        assert name.startswith("gpt-")
-        assert len(name) == len("gpt-") + 8
+        assert (n, other != name) == (9, True)
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
@@ -148,11 +141,6 @@ def test_a_whole_number_is_a_pair_s_name_zero_too(tmp_path):
     pairs = [Pair(id=name, prompt="q", response_a="yes", response_b="no") for name in ("0", "7")]
     rows = [{"pair_id": 0, "id": 7, "judge": "gpt", "choice": "a", "order": "ab"}]
     assert judged(write(tmp_path, rows), pairs) == {"gpt": [("0", "ab", 0, "a", None)]}
-
-
-def test_several_rows_of_a_pair_may_hold_verdicts_of_several_judges(tmp_path):
-    rows = [{"id": "p0", "judges": {judge: {order: 1}}} for judge in ("x", "y") for order in ("AB", "BA")]
-    assert {name: len(answers) for name, answers in judged(write(tmp_path, rows)).items()} == {"x": 2, "y": 2}
 
 
 @pytest.mark.parametrize("rows", [[], [{"id": "p0", "judges": None}], [{"id": "p0", "judges": {"gpt": {"mean_p": 1}}}]])
@@ -237,15 +225,9 @@ COUNTS = {
     "vicuna80": {"gpt4": 4467, "claude": 960, "gpt35": 960, "bard": 960, "vicuna-13b": 960},
     "pandalm": {"gpt-3.5-turbo": 822, "pandalm-7b": 839},
     "llm_jury": {
-        "claude-3-haiku-20240307": 1007,
-        "claude-3-opus-20240229": 1008,
-        "claude-3-sonnet-20240229": 1007,
-        "gemini-pro": 1006,
-        "gpt-3.5-turbo-0125": 986,
-        "gpt-3.5-turbo-1106": 1006,
-        "gpt-4-0125-preview": 1008,
-        "gpt-4-0613": 1008,
-        "gpt-4-1106-preview": 1008,
+        **{"claude-3-haiku-20240307": 1007, "claude-3-opus-20240229": 1008, "claude-3-sonnet-20240229": 1007},
+        **{"gemini-pro": 1006, "gpt-3.5-turbo-0125": 986, "gpt-3.5-turbo-1106": 1006},
+        **{"gpt-4-0125-preview": 1008, "gpt-4-0613": 1008, "gpt-4-1106-preview": 1008},
     },
 }
 

@@ -106,9 +106,8 @@ def asks(samples=()):
 
 
 def test_readings_are_those_of_the_local_backend(vllm, tiny_judge):
-    local = {
-        answer.ask.key: answer.distribution for answer in LocalModel(str(tiny_judge), device="cpu").answer(asks(), None)
-    }
+    read = LocalModel(str(tiny_judge), device="cpu").answer(asks(), None)
+    local = {answer.ask.key: answer.distribution for answer in read}
     model = VllmModel(str(tiny_judge))
     for answer in model.answer(asks(), None):
         ours, theirs = answer.distribution, local[answer.ask.key]
@@ -117,15 +116,12 @@ def test_readings_are_those_of_the_local_backend(vllm, tiny_judge):
         assert np.abs(np.exp(ours.logprobs) - np.exp(theirs.logprobs[:20])).max() < 1e-5
         assert ours.forced == pytest.approx(theirs.forced, abs=1e-5)
         assert (ours.top, ours.vocabulary, ours.labels_complete) == (20, theirs.vocabulary, False)
-        p = verdict_probabilities(ours, temperature=1.0, top_p=0.9)
-        assert p.error == 0
+        assert verdict_probabilities(ours, temperature=1.0, top_p=0.9).error == 0
     assert all(params.temperature == 0 and params.logprobs == 20 for params in vllm.made[0].asked)
 
 
-def test_a_model_that_chats_first_is_led_to_the_prefix_and_not_certified(vllm, make_judge, tmp_path):
-    chatty = {"<|assistant|>": {" the": 24.0, "Choice": 22.0}, "Choice": {":": 25.0}, ":": {" A": 16.0, " B": 15.0}}
-    folder = make_judge(tmp_path, follows=chatty, spread=0.0)
-    for answer in VllmModel(str(folder)).answer(asks()[:2], None):
+def test_a_model_that_chats_first_is_led_to_the_prefix_and_not_certified(vllm, chatty_judge):
+    for answer in VllmModel(str(chatty_judge)).answer(asks()[:2], None):
         assert answer.distribution.forced == 0
         assert answer.distribution.verdicts[:2] == "AB"
 
@@ -133,18 +129,18 @@ def test_a_model_that_chats_first_is_led_to_the_prefix_and_not_certified(vllm, m
 def test_replies_depend_on_the_seed_the_ask_and_their_number_alone(vllm, tiny_judge):
     sampling = Sampling(temperature=1.2, top_p=0.95, seed=3, max_tokens=5)
     model = VllmModel(str(tiny_judge))
-    whole = {answer.ask.key: answer for answer in model.answer(asks(range(6)), sampling)}
-    for ask in asks((4, 5)):
+    whole = {answer.ask.key: answer for answer in model.answer(asks(range(4))[:4], sampling)}
+    for ask in asks((2, 3))[:4]:
         (part,) = model.answer([ask], sampling)
-        assert part.replies == whole[ask.key].replies[4:]
-        assert whole[ask.key].usage.completion_tokens == 6 * 4
+        assert part.replies == whole[ask.key].replies[2:]
+        assert whole[ask.key].usage.completion_tokens == 4 * 4
     replies = [reply for answer in whole.values() for reply in answer.replies]
     assert set(replies) == {"Choice: A", "Choice: B"}
     sent = vllm.made[0].asked
     assert {(p.n, p.temperature, p.top_p, p.top_k, p.min_p, p.repetition_penalty) for p in sent} == {
         (1, 1.2, 0.95, 0, 0.0, 1.0)
     }
-    assert len({p.seed for p in sent}) == len(asks()) * 6
+    assert len({p.seed for p in sent}) == 4 * 4
 
 
 def test_a_prompt_over_the_context_is_named(vllm, tiny_judge):

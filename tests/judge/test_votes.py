@@ -9,15 +9,8 @@ from dissensus.records import Pair, Votes
 
 
 def pair(a: int, b: int, tie: int = 0, label: str | None = None, name: str = "p", drawn: bool | None = True) -> Pair:
-    return Pair(
-        id=name,
-        prompt="q",
-        response_a="yes",
-        response_b="no",
-        label=label,
-        label_is_a_vote=drawn,
-        votes=Votes(a=a, b=b, tie=tie),
-    )
+    texts = {"id": name, "prompt": "q", "response_a": "yes", "response_b": "no"}
+    return Pair(**texts, label=label, label_is_a_vote=drawn, votes=Votes(a=a, b=b, tie=tie))
 
 
 def choices(judged: Pair, **options) -> list[str | None]:
@@ -65,25 +58,17 @@ def test_gold_preferences_are_the_fraction_to_be_predicted(a, b, tie):
     assert margin.n_judgments == a + b + tie
 
 
-def test_gold_margins_are_those_of_the_remaining_votes(tmp_path):
-    judged = pair(4, 1, label="a")
-    with JudgmentStore(tmp_path / "judgments.db") as store:
-        judge_pairs([judged], HumanVotes([judged]), store, progress=False)
-        (margin,) = margins_from_judgments(store.judgments(), ["p"])
-    assert margin.margin == pytest.approx(0.5)  # 3 of 4: |3 - 2| / 2
-
-
-def test_a_label_that_nobody_voted_for_is_refused():
-    with pytest.raises(JudgeError, match=r"'p'.*none of its votes.*--label-is-no-vote"):
-        HumanVotes([pair(5, 0, label="b")])
-
-
-def test_pairs_without_votes_cannot_be_judged():
-    bare = Pair(id="p", prompt="q", response_a="yes", response_b="no")
-    with pytest.raises(JudgeError, match="votes_a"):
-        HumanVotes([bare])
-    with pytest.raises(JudgeError, match="at least two"):
-        HumanVotes([pair(1, 0, label="a")])
+@pytest.mark.parametrize(
+    ("judged", "message"),
+    [
+        (pair(5, 0, label="b"), "'p'.*none of its votes.*--label-is-no-vote"),
+        (Pair(id="p", prompt="q", response_a="yes", response_b="no"), "votes_a"),
+        (pair(1, 0, label="a"), "at least two"),
+    ],
+)
+def test_a_label_that_nobody_voted_for_and_pairs_without_votes_are_refused(judged, message):
+    with pytest.raises(JudgeError, match=message):
+        HumanVotes([judged])
 
 
 def test_other_votes_are_another_judge_and_another_order_is_not():

@@ -1,7 +1,4 @@
-"""The kinds of judges: what each is asked, by its settings; found by name on the command line, in studies, in dry runs.
-
-A new kind is one module that subclasses `JudgeSettings`; importing the module makes its name known.
-"""
+"""The kinds of judges by name. A new kind is one module that subclasses `JudgeSettings`; importing it makes it known."""
 
 from __future__ import annotations
 

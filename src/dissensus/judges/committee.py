@@ -1,8 +1,4 @@
-"""Committees of small reward models that disagree where people do: a judge that needs no language model.
-
-Each member is a Bradley-Terry head on the frozen features of an encoder. It learns from a bootstrap of the labels of
-other groups and casts one vote on pairs it never saw.
-"""
+"""Committees of small reward models, Bradley-Terry heads on frozen features: a judge without a language model."""
 
 from __future__ import annotations
 
@@ -40,16 +36,14 @@ class FeatureSource(Protocol):
 class Committee:
     """Out-of-fold Bradley-Terry heads over ``pairs``.
 
-    The groups of the pairs are dealt into folds, so that no member votes on a pair of a group it learned from. A
-    member draws as many *groups* as the other folds have, with replacement, and learns from their labels: pairs of one
-    prompt share texts and readers, so drawing single pairs would make the members agree more than the data warrant.
-    Each member sees the length of the responses and a random part of their features (the random subspace method),
-    which makes members less alike and their vote shares truer than the bootstrap does alone. Pairs labelled ``tie`` or
-    not at all are voted on and not learned from. Nothing depends on the order of the rows, and swapping the responses
-    of a pair (with its label) turns its votes over.
+    Groups are dealt into folds, so that no member votes on a pair of a group it learned from. A member draws as many
+    *groups* as the other folds have, with replacement: pairs of one prompt share texts and readers, so drawing single
+    pairs would make members agree more than the data warrant. It sees the length of the responses and a random part of
+    their features (the random subspace method), which makes vote shares truer than the bootstrap does alone. Pairs
+    labelled ``tie`` or not at all are voted on and not learned from. The order of the rows decides nothing, and
+    swapping the responses of a pair (with its label) turns its votes over.
 
-    A vote is the sign of the member's reward gap, and ``probability_a`` its sigmoid. Two responses with the same
-    features have no gap: the member then votes for a tie.
+    A vote is the sign of the member's reward gap, and ``probability_a`` its sigmoid; no gap at all is a tie.
 
     Raises:
         JudgeError: no pair has a label, all pairs are of one group, or the labels are in one fold.
@@ -165,8 +159,7 @@ class Committee:
 def fit_bradley_terry(differences: Floats, labels: Floats, weights: Floats, *, l2: float) -> Floats:
     """Fit w of P(a preferred) = sigmoid(w . differences) by Newton's method; returns shape (dim,).
 
-    Minimises sum of weights * logistic loss + l2/2 |w|^2, without an intercept, so that swapping the responses of a
-    pair with its label changes nothing. A step that raises the loss is halved.
+    Minimises sum of weights * logistic loss + l2/2 |w|^2, without an intercept. A step that raises the loss is halved.
 
     Args:
         differences: features of response a minus those of response b, shape (pairs, dim).

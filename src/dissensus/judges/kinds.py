@@ -1,7 +1,4 @@
-"""The settings of judges that are no language models: a committee, people's votes, published and stored judgments.
-
-What judges is imported when it judges, so that a command line can be read at once.
-"""
+"""The settings of judges that are no language models; what judges is imported when it judges."""
 
 from __future__ import annotations
 

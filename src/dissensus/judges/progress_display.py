@@ -1,13 +1,11 @@
-"""Counts of a run, and their display while it works: a live line in a terminal, plain lines now and then elsewhere."""
+"""Counts of a run of a judge, and their display while it works."""
 
 from __future__ import annotations
 
 import sys
 import textwrap
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from tqdm import tqdm
 
@@ -15,7 +13,8 @@ from dissensus.judges.language.choice_distribution import ChoiceDistribution, ve
 from dissensus.judges.language.messages import Ask, Sampling, TooLong
 from dissensus.records import Judgment
 
-_FIRST_LINE, _LINES = 5.0, 30.0
+_SECONDS = 30.0
+"""Between two lines where there is no terminal."""
 _NAMED = 5
 _PAIRS_CUT = 5
 """Pairs of which every reply was cut too short, after which the rest will be too."""
@@ -132,7 +131,7 @@ class Tally:
         if self.decided:
             notes.append(f"first shown wins {self.first / self.decided:.0%}")
         if self.prompt_tokens:
-            notes.append(f"{_short(self.prompt_tokens)}+{_short(self.completion_tokens)} tokens")
+            notes.append(f"{self.prompt_tokens:,}+{self.completion_tokens:,} tokens")
         if self.cost:
             notes.append(f"${self.cost:,.2f}")
         others = {"retried": self.retries, "failed": self.failed, "refused": self.refused, "too long": self.too_long}
@@ -146,23 +145,18 @@ def _name_pair(lines: list[str], ask: Ask, why: str) -> None:
 
 
 class Display:
-    """Shows a tally on stderr. Use it in a ``with`` block."""
+    """Shows a tally on stderr: a live line in a terminal, one now and then elsewhere. Use it in a ``with`` block."""
 
     def __init__(self, tally: Tally, title: str, *, progress: bool) -> None:
-        self._tally, self._title, self._file = tally, title, sys.stderr
-        self._live = progress and self._file.isatty()
-        self._plain = progress and not self._live
-        self._next = time.monotonic() + _FIRST_LINE
-        self._first: tuple[float, int] | None = None
-        """When something was made first, and how much: what was loaded or trained before says nothing of the rate."""
+        self._tally = tally
+        self._has_begun = False
         self._bar = tqdm(
             total=tally.wanted,
-            initial=tally.reused,
             desc=title,
             unit="judgment",
             smoothing=0.05,
-            disable=not self._live,
-            file=self._file,
+            mininterval=0.1 if sys.stderr.isatty() else _SECONDS,
+            disable=not progress,
             dynamic_ncols=True,
         )
 
@@ -170,45 +164,21 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.update(last=True)
+        self.update()
         self._bar.close()
 
     def say(self, line: str) -> None:
         """Write a line that stays."""
-        if self._live:
-            self._bar.write(line, file=self._file)
-        else:
-            self._file.write(line + "\n")
-            self._file.flush()
+        self._bar.write(line, file=sys.stderr)
 
-    def update(self, *, last: bool = False) -> None:
+    def update(self) -> None:
         """Bring what is shown up to date; cheap enough to be called often."""
-        tally = self._tally
-        if self._first is None and tally.made:
-            self._first = time.monotonic(), tally.made
-            self._bar.unpause()
-        if self._live:
-            self._bar.n = tally.reused + tally.made
-            self._bar.set_postfix_str(", ".join(tally.notes()), refresh=last)
-            self._bar.update(0)
-        elif self._plain and tally.made and (last or time.monotonic() >= self._next):
-            self._next = time.monotonic() + _LINES
-            self.say(self._line())
-
-    def _line(self) -> str:
-        tally = self._tally
-        done = f"{self._title}: {tally.reused + tally.made:,} of {tally.wanted:,} judgments"
-        begun, before = self._first or (0.0, tally.made)
-        if tally.made > before:
-            rate = (tally.made - before) / max(time.monotonic() - begun, 1e-9)
-            left = max(tally.wanted - tally.reused - tally.made, 0)
-            done += f", {rate:,.1f}/s" + (f", {timedelta(seconds=round(left / rate))} left" if left else "")
-        return ", ".join([done, *tally.notes()])
-
-
-def _short(count: int) -> str:
-    """Shorten a count: 1234567 → 1.2M."""
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return str(count)
+        if self._bar.disable:
+            return
+        if not self._has_begun and self._tally.made:
+            self._has_begun = True
+            self._bar.initial = self._tally.reused + self._tally.made
+            self._bar.unpause()  # the rate is that of answers: what was loaded or trained before says nothing of it
+        self._bar.n = self._tally.reused + self._tally.made
+        self._bar.set_postfix_str(", ".join(self._tally.notes()), refresh=False)
+        self._bar.update(0)

@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from dissensus.errors import InputError
+from dissensus.files.source import print_notice
 from dissensus.judges.job import ALL_CUT, AskedJudge, AskingOptions, Job, Rows
 from dissensus.judges.language.messages import Answer, Ask, BatchBackend, Outcome, Sampling, ServerBackend, Usage
 from dissensus.judges.language.plan import LanguageJudge
 from dissensus.judges.position_bias import position_bias
-from dissensus.judges.progress_display import Display, Tally
+from dissensus.judges.progress_display import Tally
 from dissensus.judges.server.concurrency import ask_concurrently
 from dissensus.judges.store.attempts import Attempt, Ledger, spent
 from dissensus.judges.store.keys import content_of, judgment_key
@@ -137,7 +138,7 @@ def ask_model(
         first = list(itertools.islice(pairs, _TRIAL))
         trial = _run_model(first, judge, backend, store, replace(options, progress=False), counted)
         if not trial.stopped:
-            judge = _after_trial(first, judge, store, progress=options.progress)
+            judge = _after_trial(first, judge, store)
     tally = trial
     if not trial.stopped:
         tally = _run_model(pairs, judge, backend, store, options, counted)
@@ -210,19 +211,18 @@ class _Questions:
         return judgment_key(self.name, question.pair, question.sample, question.order)
 
 
-def _after_trial(pairs: Sequence[Pair], judge: LanguageJudge, store: JudgmentStore, *, progress: bool) -> LanguageJudge:
+def _after_trial(pairs: Sequence[Pair], judge: LanguageJudge, store: JudgmentStore) -> LanguageJudge:
     """Return the judge that a run is to be one of, whose choice distributions of the first pairs are in the store."""
     found = [row.distribution for row in store.distributions(judge=judge.name, pairs=pairs)]
     config = judge.config
     forced = sum(one.is_forced(temperature=config.temperature, top_p=config.top_p) for one in found)
     if forced >= len(found) / 2:
         return judge
-    with Display(Tally(0), judge.name, progress=progress) as display:
-        display.say(
-            f"{judge.name}: in {len(found) - forced} of {len(found)} choice distributions the model would not surely "
-            "begin its reply with 'Choice:', so the probabilities behind it are not those of sampled replies; "
-            "sampling replies instead (--force-prefix keeps to exact)"
-        )
+    print_notice(
+        f"{judge.name}: in {len(found) - forced} of {len(found)} choice distributions the model would not surely "
+        "begin its reply with 'Choice:', so the probabilities behind it are not those of sampled replies; "
+        "sampling replies instead (--force-prefix keeps to exact)"
+    )
     return judge.with_mode("sample")
 
 

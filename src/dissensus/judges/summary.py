@@ -17,8 +17,7 @@ class Summary:
     """What a run of a judge did."""
 
     judge: str
-    """The judge whose name the judgments bear; that of mode ``sample`` where an exact run fell back to it, and that of
-    version 0.1 where the store was begun by it."""
+    """The name that the judgments bear; that of mode ``sample`` where an exact run fell back to it."""
     store: str
     pairs: int
     tally: Tally
@@ -28,8 +27,8 @@ class Summary:
     mode: str = ""
     """Of a language model: ``sample`` or ``exact``."""
     cost: float = 0.0
-    """Dollars that the judge took in this store, over all runs, lost attempts at their estimate; of a run of mode
-    ``exact`` with what the same judge took in mode ``sample``, in which it may go on."""
+    """Dollars that the judge took in this store, over all runs, lost attempts at their estimate; in mode ``exact`` with
+    those of mode ``sample``, in which it may go on."""
     nothing_judged: str = ""
     """Why the run leaves the store without any verdict of its judge; empty where there is one, or nobody asked."""
     most_tokens: int = 0

@@ -12,12 +12,11 @@ from dissensus.records import Judgment, Label, Pair
 
 
 class HumanVotes:
-    """The votes of a pair, one judgment each.
+    """The votes of a pair, one judgment each; a tie counts one half for each response, as in `Votes.preference`.
 
     A label that was drawn from the votes is left out of them once, since a margin must not count it twice; a majority's
     label, or one from elsewhere, is none of them. Each pair says which it is (`Pair.label_is_a_vote`), or
-    ``label_is_a_vote`` does for all. A vote for a tie counts one half for each response, as it does in the fraction to
-    be predicted (`Votes.preference`).
+    ``label_is_a_vote`` does for all.
 
     Raises:
         JudgeError: no pair has votes, or a label is none of its pair's votes.

@@ -1,8 +1,4 @@
-"""Choice distributions: the log-probabilities of one forward pass as a distribution of votes, exactly.
-
-They are those of the token behind the prefix ``Choice:`` at temperature 1, with nothing cut off; so temperature, top-p
-and n can be chosen, and changed, afterwards.
-"""
+"""Choice distributions: log-probabilities of the token behind the prefix ``Choice:``, as a distribution of votes."""
 
 from __future__ import annotations
 

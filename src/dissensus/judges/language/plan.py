@@ -12,7 +12,7 @@ from dissensus.hashing import framed_digest, short_digest
 from dissensus.judges.base import JsonObject, Mode
 from dissensus.judges.job import Rows
 from dissensus.judges.language.messages import Answer, Ask, Sampling
-from dissensus.judges.language.prompt import Template
+from dissensus.judges.language.prompt import Template, load_template
 from dissensus.judges.language.settings import LanguageSettings
 from dissensus.judges.language.verdict import parse_choice
 from dissensus.judges.store.keys import content_key, content_of
@@ -50,7 +50,7 @@ class LanguageJudge:
     ) -> None:
         self.config = config
         self.identity = identity
-        self.template = template or config.load_template()
+        self.template = template or load_template(config.template)
         self.names_personas = names_personas
         shown = re.sub(r"[^a-z0-9.]+", "-", PurePath(config.model).name.lower()).strip("-.") or "model"
         self.name = f"{shown}-{self._digest()}"

@@ -1,8 +1,4 @@
-"""Reasoning that a server leaves in a reply, taken off: the thought is no part of what a model answers.
-
-Servers with a reasoning parser send thoughts apart. Others leave them in, with marks that differ by model, with the
-opening mark in the prompt, or with the marks themselves stripped.
-"""
+"""Reasoning that a server without a parser leaves in a reply, taken off: marks differ by model, or are stripped."""
 
 from __future__ import annotations
 
@@ -39,9 +35,9 @@ _SPECIAL = re.compile(r"(?i)<\|[a-z0-9_]+\|>|</?[a-z][\w-]+>|</?s>")
 def without_reasoning(reply: str) -> str:
     """Return what a reply says after its thoughts; nothing where a thought never ends.
 
-    Known are tags (``<think>``, ``<thought>``, ``<seed:think>``, ``[THINK]``, ``<|START_THINKING|>`` …), also where the
-    opening one is part of the prompt, harmony's channels, the names of these channels where their marks were stripped,
-    and the sentences that some models put around their thoughts. Tags around the answer itself are taken off as well.
+    Known are tags (``<think>``, ``<seed:think>``, ``[THINK]`` …), also where the opening one is part of the prompt,
+    harmony's channels, with or without their marks, and the sentences that some models put around their thoughts. Tags
+    around the answer itself are taken off as well.
 
     >>> without_reasoning("A first guess is Choice: B </think> Choice: A")
     ' Choice: A'

@@ -27,9 +27,9 @@ from dissensus.settings import Option, Reads, Settings
 if TYPE_CHECKING:
     from dissensus.judges.job import AskingOptions
     from dissensus.judges.language.messages import BatchBackend, Sampling, ServerBackend
-    from dissensus.judges.language.prompt import Template
     from dissensus.judges.runner import Pairs
     from dissensus.judges.server.capabilities import ServerProfile
+    from dissensus.judges.server.http import Endpoint
     from dissensus.judges.summary import Summary
 
 Api = Literal["chat", "completions"]
@@ -101,12 +101,6 @@ class LanguageSettings(Settings):
 
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.seed)
 
-    def load_template(self) -> Template:
-        """Read the template. Raises InputError."""
-        from dissensus.judges.language.prompt import load_template
-
-        return load_template(self.template)
-
 
 class ModelSettings(LanguageSettings, JudgeSettings):
     """A language model that is asked here and now, wherever it runs."""
@@ -151,11 +145,12 @@ class ModelSettings(LanguageSettings, JudgeSettings):
     def run(self, pairs: Pairs, store: Path, material: Material) -> Summary:
         """Ask the model whatever the store lacks."""
         from dissensus.judges.language.plan import LanguageJudge
+        from dissensus.judges.language.prompt import load_template
         from dissensus.judges.runner import ask_model
         from dissensus.judges.store.store import JudgmentStore
 
         asked = self.language()  # what is wrong with it shows before anything is loaded or paid for
-        template = asked.load_template()
+        template = load_template(asked.template)
         options = self.asking(progress=material.progress)
         backend, model = self.backend()
         judge = LanguageJudge(asked.model_copy(update={"model": model}), backend.identity, template=template)
@@ -337,31 +332,24 @@ class ServerSettings(ModelSettings):
         from dissensus.judges.job import AskingOptions
         from dissensus.judges.store.attempts import Price
 
+        same = {"concurrency", "max_cost", "patience", "retries", "force_prefix", "ask_refused", "take_over"}
         return AskingOptions(
-            concurrency=self.concurrency,
             requests_per_minute=self.rpm,
             tokens_per_minute=self.tpm,
             price=Price(*self.price),
-            max_cost=self.max_cost,
-            patience=self.patience,
-            retries=self.retries,
-            force_prefix=self.force_prefix,
-            ask_refused=self.ask_refused,
-            take_over=self.take_over,
             progress=progress,
+            **self.model_dump(include=same),
         )
 
     def backend(self) -> tuple[ServerBackend, str]:
         """Probe the server, unless it is known."""
         from dissensus.judges.server.backend import Server
-        from dissensus.judges.server.http import Endpoint
 
         profile = self.probe(refresh=self.refresh_probe)
         if self.context is not None:
             profile = profile.model_copy(update={"context": self.context})
         profile.check(exact=self.mode == "exact", sampling=self.sampling)
-        endpoint = Endpoint(self._address(), key_variable=self.key_variable, timeout=self.timeout)
-        return Server(endpoint, profile, revision=self.revision), profile.model
+        return Server(self._endpoint(), profile, revision=self.revision), profile.model
 
     def probe(self, *, refresh: bool = False) -> ServerProfile:
         """Find out what the server supports, or read what an earlier probe of it found.
@@ -371,19 +359,20 @@ class ServerSettings(ModelSettings):
             JudgeError: the server is not there, or refuses the key or the model.
         """
         from dissensus.event_loops import run_async
-        from dissensus.judges.server.http import Endpoint
         from dissensus.judges.server.probe import cached_probe
         from dissensus.judges.server.rate_limits import Breaker
 
-        address, breaker = self._address(), Breaker(self.patience, say=lambda line: print(line, file=sys.stderr))  # noqa: T201
+        breaker = Breaker(self.patience, say=lambda line: print(line, file=sys.stderr))  # noqa: T201
 
         async def ask() -> ServerProfile:
-            async with Endpoint(address, key_variable=self.key_variable, timeout=self.timeout) as endpoint:
+            async with self._endpoint() as endpoint:
                 return await cached_probe(endpoint, self.model or None, api=self.api, refresh=refresh, breaker=breaker)
 
         return run_async(ask())
 
-    def _address(self) -> str:
+    def _endpoint(self) -> Endpoint:
+        from dissensus.judges.server.http import Endpoint
+
         if self.base_url is None:
             raise ConfigError("judge server: no address; give one such as --base-url http://127.0.0.1:8000/v1")
-        return self.base_url
+        return Endpoint(self.base_url, key_variable=self.key_variable, timeout=self.timeout)

@@ -87,13 +87,10 @@ _BOX = re.compile(r"\\(?:boxed|text|textbf|mathbf|mathrm)\{")
 def parse_verdict(reply: str, *, cut: bool = False) -> Verdict | None:
     """Read the winner from a reply: a line that begins ``Choice: A`` or ``Choice: B``; None where none is named.
 
-    Bold, quotes, brackets, case and trailing text are let pass; reasoning is taken off first (see
-    `dissensus.judges.language.reasoning`). A letter alone, both letters, two choices that contradict each other, a tie
-    ("Choice:
-    A tie"), a refusal and a thought that never ends name no winner. What follows the letter decides alike for A, which
-    may be an article, and for B, which cannot: otherwise ties would be votes for the response shown first.
-
-    A sentence may follow without a stop between: "A The second one errs", "A Reason: …", "A Better overall".
+    Bold, quotes, brackets, case, trailing text and a sentence without a stop between are let pass; reasoning is taken
+    off first (`without_reasoning`). A letter alone, both letters, two choices that contradict each other, a tie
+    ("Choice: A tie"), a refusal and a thought that never ends name no winner. What follows the letter decides alike for
+    A, which may be an article, and for B, which cannot: otherwise ties would be votes for the response shown first.
 
     A reply that was ``cut`` where its tokens ended may be a thought without marks whose end is missing: it names
     a winner only where it begins or ends with it.

@@ -83,13 +83,7 @@ def _distribution(
 
 
 class GivenDraws(LogitsProcessor):  # type: ignore[misc]
-    """Draw the next token of each row by a uniform number that is given, and leave no other.
-
-    With it a greedy ``generate`` samples; what a row gets depends on its own numbers only.
-
-    Args:
-        numbers: in [0, 1), shape (rows, steps).
-    """
+    """Draw the next token of each row by uniform ``numbers`` in [0, 1), shape (rows, steps), and leave no other."""
 
     def __init__(self, numbers: NDArray[np.float64]) -> None:
         self._numbers = numbers
@@ -125,7 +119,7 @@ def generate(
         loaded: the model.
         state: what was read of the prompts, one text for each ask; None where nothing was.
         unread: the rest of each prompt, all of one length.
-        asks: what is asked; their keys and the numbers of their samples seed the draws.
+        asks: their keys and the numbers of their samples seed the draws.
         sampling: the settings.
         at_once: how many replies are written side by side.
     """

@@ -1,8 +1,7 @@
 """Forward passes that go on from what was computed before: one beginning, many continuations, in batches.
 
-A `State` holds the keys and values of texts read so far. Continuations of different lengths are padded on the left, in
-between what was read and what is new; the mask hides the padding and positions count real tokens only, so a text's
-logits are those of reading it alone.
+Continuations are padded on the left, in between what was read and what is new; the mask hides the padding and positions
+count real tokens only, so a text's logits are those of reading it alone.
 """
 
 from __future__ import annotations

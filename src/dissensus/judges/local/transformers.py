@@ -26,12 +26,12 @@ _TRUNK = 16
 
 
 class LocalModel:
-    """A causal language model (a folder or a Hub id) as a `BatchBackend`.
+    """A causal language model as a `BatchBackend`.
 
     Choice distributions take one forward pass per ask. Prompts of like length share a batch, and prompts that begin
     alike (the template's instructions; the pair's prompt, in both orders) share the computation of that beginning.
-    Sampled replies come from the library's own ``generate``; each draws its own numbers, from the seed, the ask's key
-    and the reply's number, so what else is in a batch does not matter, up to rounding in a probability's last bits.
+    Replies come from the library's own ``generate``; each draws its own numbers, from the seed, the ask's key and the
+    reply's number, so what else is in a batch does not matter, up to rounding in a probability's last bits.
 
     Args:
         model: a folder or a Hub id.

@@ -30,16 +30,11 @@ Ids = list[int]
 class VllmModel:
     """A causal language model (a folder or a Hub id) served by vLLM in this process, as a `BatchBackend`.
 
-    A choice distribution is a greedy run over the prefix and one token more: it certifies the prefix and ends behind
-    it. Where the model writes something else, the prefix is given and one token is asked for. Each sampled reply is a
-    request with a seed of its own, from the seed, the ask's key and the reply's number; vLLM reads their common prompt
-    once. It does not promise the same reply in another batch.
+    A choice distribution is a greedy run over the prefix and one token more, which certifies the prefix. Where the
+    model writes something else, the prefix is given and one token is asked for. Each reply is a request with a seed of
+    its own, from the seed, the ask's key and the reply's number; vLLM does not promise the same reply in another batch.
 
-    Args:
-        model: a folder or a Hub id.
-        revision: of a Hub id; the commit it names becomes part of the identity.
-        dtype: ``auto`` is that of the weights.
-        settings: more arguments of ``vllm.LLM``, such as ``tensor_parallel_size``.
+    ``settings`` are more arguments of ``vllm.LLM``, such as ``tensor_parallel_size``; the rest is as in `LocalModel`.
 
     Raises:
         InputError: there is no such model, or it is no causal language model.
