@@ -69,11 +69,10 @@ def margins_from_counts(
     counts: Mapping[str, VoteCounts], pair_ids: Iterable[str], *, allow_missing: bool = False
 ) -> list[Margin]:
     """Turn one judge's judgments, counted by pair, into margins; as `margins_from_judgments`."""
-    wanted = list(dict.fromkeys(pair_ids))
-    margins = {pair_id: _margin(pair_id, counts.get(pair_id, Counter())) for pair_id in wanted}
+    margins = {pair_id: _margin(pair_id, counts.get(pair_id, Counter())) for pair_id in dict.fromkeys(pair_ids)}
     missing = [pair_id for pair_id, margin in margins.items() if margin is None]
     if missing and not allow_missing:
-        raise JudgeError(_describe(missing, len(wanted), sum(pair_id in counts for pair_id in missing)))
+        raise JudgeError(_describe(missing, len(margins), sum(pair_id in counts for pair_id in missing)))
     return [margin for margin in margins.values() if margin is not None]
 
 
@@ -96,16 +95,15 @@ def margins_from_probabilities(
     Raises:
         JudgeError: a pair has no probabilities, or no valid vote could ever be drawn from them.
     """
-    wanted = dict.fromkeys(pair_ids)
-    views: dict[str, list[ChoiceProbabilities]] = {pair_id: [] for pair_id in wanted}
+    views: dict[str, list[ChoiceProbabilities]] = {pair_id: [] for pair_id in pair_ids}
     for row in probabilities:
-        if row.pair_id in wanted:
+        if row.pair_id in views:
             views[row.pair_id].append(row)
-    usable = [pair_id for pair_id, rows in views.items() if any(r.probability_a + r.probability_b > 0 for r in rows)]
-    if len(usable) < len(wanted) and not allow_missing:
-        missing = [pair_id for pair_id in wanted if pair_id not in set(usable)]
-        raise JudgeError(_describe(missing, len(wanted), sum(bool(views[pair_id]) for pair_id in missing)))
-    return [_margin_of(pair_id, views[pair_id], n) for pair_id in usable]
+    usable = {p: rows for p, rows in views.items() if any(r.probability_a + r.probability_b > 0 for r in rows)}
+    missing = [pair_id for pair_id in views if pair_id not in usable]
+    if missing and not allow_missing:
+        raise JudgeError(_describe(missing, len(views), sum(bool(views[pair_id]) for pair_id in missing)))
+    return [_margin_of(pair_id, rows, n) for pair_id, rows in usable.items()]
 
 
 def expected_margin(probability_a: ArrayLike, probability_b: ArrayLike, *, orders: ArrayLike | None = None) -> float:

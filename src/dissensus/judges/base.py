@@ -1,4 +1,4 @@
-"""The kinds of judges by name. A new kind is one module that subclasses `JudgeSettings`; importing it makes it known."""
+"""The kinds of judges by name: a new one is a module that subclasses `JudgeSettings`, known once it is imported."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ class StoredSettings(JudgeSettings):
         from dissensus.judges.progress_display import Tally
         from dissensus.judges.summary import Summary
 
-        return Summary(self._full_name(), self.store, len(pairs), Tally(0), seconds=0.0)
+        return Summary(self._full_name(), self.store, len(pairs), Tally(0))
 
     def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
         """Recall as these settings say."""

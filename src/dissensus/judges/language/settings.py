@@ -68,9 +68,8 @@ class LanguageSettings(Settings):
     personas: Annotated[tuple[_Persona, ...], Option("--persona")] = ()
     """A line such as 'You are a nurse in Manila.', one for each person; several take turns."""
     deal: Annotated[Literal["cells", "pairs"], Option(is_hidden=True)] = "cells"
-    """How a pair's judgments are dealt where there are personas and both orders. ``cells``: the first n personas are
-    asked once each, in orders that alternate, then each in its other order. ``pairs``: each persona in both orders
-    before the next, as stores of version 0.1 have it; fewer than 2n judgments leave personas out."""
+    """How a pair's judgments are dealt to personas and orders. ``cells``: each persona once, in orders that alternate,
+    then each in its other order. ``pairs``: each in both orders before the next, as stores of version 0.1 have it."""
     order: Orders = "both"
     """Which response is shown first; ``both`` splits the judgments of a pair evenly."""
     mode: Mode = "sample"
@@ -129,11 +128,8 @@ class ModelSettings(LanguageSettings, JudgeSettings):
     def backend(self) -> tuple[BatchBackend | ServerBackend, str]:
         """Load the model, or probe the server that has it; returns it with the model's name.
 
-        Raises:
-            ConfigError: no model or no address is given.
-            InputError: there is no such model.
-            JudgeError: the server is not there, refuses the key or cannot do what is wanted.
-            MissingDependencyError: an extra is not installed.
+        Raises ConfigError without an address, InputError where there is no such model, JudgeError where a server is not
+        there, refuses the key or cannot do what is wanted, MissingDependencyError without the extra.
         """
 
     def asking(self, *, progress: bool) -> AskingOptions:
@@ -166,14 +162,13 @@ class ModelSettings(LanguageSettings, JudgeSettings):
         """List the personas, those of a file included."""
         if self.persona_file is None:
             return self.personas
+        where = f"--persona-file {self.persona_file}"
         try:
             lines = self.persona_file.read_text(encoding="utf-8-sig").splitlines()
         except OSError as error:
-            raise InputError(f"--persona-file {self.persona_file}: cannot be read ({error.strerror})") from error
+            raise InputError(f"{where}: cannot be read ({error.strerror})") from error
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"--persona-file {self.persona_file}: is not UTF-8 text ({error}); save it as UTF-8"
-            ) from error
+            raise InputError(f"{where}: is not UTF-8 text ({error}); save it as UTF-8") from error
         return (*self.personas, *filter(None, map(str.strip, lines)))
 
     def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
@@ -198,11 +193,11 @@ class ModelSettings(LanguageSettings, JudgeSettings):
     def estimate(self, pairs: int, prompt_tokens: float) -> Estimate:
         """Count prompts, replies and tokens."""
         shown = (2 if self.order == "both" else 1) * max(1, len(self.everybody()))
-        prompts = pairs * min(self.n, shown)
-        asked, what = prompts, "choice distributions of one forward pass"
+        prompts = asked = pairs * min(self.n, shown)
+        read, written, what = prompts * prompt_tokens, float(asked), "choice distributions of one forward pass"
         if self.mode == "sample":
             asked, what = pairs * self.n, f"replies to {prompts:,} prompts (as many requests where n is supported)"
-        read, written = prompts * prompt_tokens, float(asked * (_REPLY_TOKENS if self.mode == "sample" else 1))
+            written = float(asked * _REPLY_TOKENS)
         price = self.asking(progress=False).price
         dollars = (read * price.prompt + written * price.completion) / 1e6
         details = [f"tokens read {in_words(read)}, written {in_words(written)}; votes per pair {self.n}"]
@@ -318,8 +313,8 @@ class ServerSettings(ModelSettings):
         """Take the two prices as studies of version 0.1 write them."""
         if not isinstance(data, Mapping) or not data.keys() & {"price_prompt", "price_reply"}:
             return data
-        rest = {name: value for name, value in data.items() if name not in ("price_prompt", "price_reply")}
-        return {"price": (data.get("price_prompt", 0.0), data.get("price_reply", 0.0)), **rest}
+        rest = dict(data)
+        return {"price": (rest.pop("price_prompt", 0.0), rest.pop("price_reply", 0.0)), **rest}
 
     @model_validator(mode="after")
     def _costs_something(self) -> Self:
@@ -352,12 +347,7 @@ class ServerSettings(ModelSettings):
         return Server(self._endpoint(), profile, revision=self.revision), profile.model
 
     def probe(self, *, refresh: bool = False) -> ServerProfile:
-        """Find out what the server supports, or read what an earlier probe of it found.
-
-        Raises:
-            ConfigError: no address is given.
-            JudgeError: the server is not there, or refuses the key or the model.
-        """
+        """Find out what the server supports, or read what an earlier probe found. Raises ConfigError and JudgeError."""
         from dissensus.event_loops import run_async
         from dissensus.judges.server.probe import cached_probe
         from dissensus.judges.server.rate_limits import Breaker
