@@ -82,7 +82,7 @@ class Coin(JudgeSettings):
 
     def answer(self, questions):
         for question in questions:
-            yield Judgment(pair_id=question.pair.id, judge="coin", sample=0, choice="a" if self.heads > 0.5 else "b")
+            yield Judgment(pair_id=question.pair.id, judge="Coin", sample=0, choice="a" if self.heads > 0.5 else "b")
 
     def estimate(self, pairs, prompt_tokens):
         return Estimate(f"a coin, tossed {pairs} times")
@@ -94,6 +94,7 @@ def test_a_judge_of_ones_own_is_one_class(pairs, tmp_path):
     assert "How often it falls on a." in judge("coin", "--help")
     assert "36 new" in judge("coin", pairs, "--store", tmp_path / "judgments.db", "--heads", 0.9)
     with JudgmentStore(tmp_path / "judgments.db") as opened:
+        assert opened.judges() == {"coin": 36}
         assert {judgment.choice for judgment in opened.judgments()} == {"a"}
     study = {
         "pairs": str(pairs),

@@ -2,6 +2,7 @@ import pytest
 
 from dissensus.errors import InputError
 from dissensus.judges import JudgmentStore, Question, judge_pairs
+from dissensus.judges.progress_display import Display, Tally
 from dissensus.records import Judgment, Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt="q", response_a=f"yes {i}", response_b="no") for i in range(5)]
@@ -76,3 +77,12 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(store):
 def test_two_pairs_of_one_id_are_refused(store):
     with pytest.raises(InputError, match="'p0' comes twice"):
         judge_pairs([PAIRS[0], PAIRS[1], PAIRS[0].model_copy()], Counting(), store, progress=False)
+
+
+def test_the_rate_is_that_of_answers_without_what_comes_before_the_first(monkeypatch):
+    tally = Tally(100, reused=10)
+    with Display(tally, "counting", progress=True) as display:
+        for tally.made, clock in ((10, 1000.0), (30, 1010.0)):
+            monkeypatch.setattr(display._bar, "_time", lambda clock=clock: clock)
+            display.update()
+        assert display._bar.format_dict["rate"] == pytest.approx(2.0)

@@ -176,9 +176,10 @@ class Display:
         if self._bar.disable:
             return
         if not self._has_begun and self._tally.made:
+            # The rate is that of answers: what was loaded or trained before says nothing of it.
             self._has_begun = True
-            self._bar.initial = self._tally.reused + self._tally.made
-            self._bar.unpause()  # the rate is that of answers: what was loaded or trained before says nothing of it
+            self._bar.initial = self._bar.last_print_n = self._tally.reused + self._tally.made
+            self._bar.unpause()
         self._bar.n = self._tally.reused + self._tally.made
         self._bar.set_postfix_str(", ".join(self._tally.notes()), refresh=False)
         self._bar.update(0)

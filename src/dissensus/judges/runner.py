@@ -69,7 +69,7 @@ class Judge(Protocol):
         """Answer, in any order, in the pair's own terms (the order shown is undone here).
 
         A question that fails is left out, and so is asked again in the next run; a reply that names no winner is a
-        judgment without a choice.
+        judgment without a choice. Judgments are kept under ``name``, whatever they call their judge.
         """
 
 
@@ -202,7 +202,8 @@ class _Questions:
     def answer(self, asks: Sequence[Ask], sampling: Sampling | None) -> Iterator[Answer]:
         by_question = {(ask.pair.id, *ask.samples, ask.order): ask for ask in asks}
         for judgment in self._judge.answer([Question(ask.pair, ask.samples[0], ask.order) for ask in asks]):
-            yield Answer(by_question[judgment.pair_id, judgment.sample, judgment.order], judgments=(judgment,))
+            ask = by_question[judgment.pair_id, judgment.sample, judgment.order]
+            yield Answer(ask, judgments=(judgment.model_copy(update={"judge": self.name}),))
 
     def rows(self, answer: Answer) -> Rows:
         return Rows([(answer.ask.key, content_of(answer.ask.pair), judgment) for judgment in answer.judgments])

@@ -162,13 +162,13 @@ class ModelSettings(LanguageSettings, JudgeSettings):
         """List the personas, those of a file included."""
         if self.persona_file is None:
             return self.personas
-        where = f"--persona-file {self.persona_file}"
+        file = self.persona_file
         try:
-            lines = self.persona_file.read_text(encoding="utf-8-sig").splitlines()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
         except OSError as error:
-            raise InputError(f"{where}: cannot be read ({error.strerror})") from error
+            raise InputError(f"--persona-file {file}: cannot be read ({error.strerror})") from error
         except UnicodeDecodeError as error:
-            raise InputError(f"{where}: is not UTF-8 text ({error}); save it as UTF-8") from error
+            raise InputError(f"--persona-file {file}: is not UTF-8 text ({error}); save it as UTF-8") from error
         return (*self.personas, *filter(None, map(str.strip, lines)))
 
     def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
