@@ -1,14 +1,13 @@
 import gzip
 import hashlib
 import json
-from itertools import islice
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
 from dissensus.errors import JudgeError
-from dissensus.judges import Committee, CommitteeSettings, JudgmentStore, judge_pairs
+from dissensus.judges import Committee, CommitteeSettings
 from dissensus.judges.committee import fit_bradley_terry
 from dissensus.judgment_margins import margins_from_judgments
 from dissensus.records import Label, Pair, Votes
@@ -187,23 +186,29 @@ def test_separable_labels_still_have_a_finite_head():
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_the_share_of_votes_follows_what_people_prefer(real_data_dir, tmp_path):
-    """One vote a pair as the label, and the first 48 tokens of a text; the longer text alone has r = .47."""
+    """The first 20 responses to 8 prompts, one vote a pair as its label: r = .60, with a standard error of .02."""
     from dissensus.text.encoder import load_encoder
 
     generator = np.random.default_rng(0)
+    responses: dict[str, dict[str, None]] = {}
     pairs = []
     with gzip.open(real_data_dir / "arguments.jsonl.gz", "rt") as lines:
-        for row in map(json.loads, islice(lines, 0, None, 9)):
-            named = [vote["vote"] for vote in row["votes"] if vote["vote"] != "tie"] or ["tie"]
-            texts = {name: row[name] for name in ("id", "prompt", "response_a", "response_b", "group")}
-            votes = Votes(a=row["votes_a"], b=row["votes_b"], tie=row["votes_tie"])
-            pairs.append(Pair(**texts, label=generator.choice(named), votes=votes))
-    committee = Committee(
-        pairs, CommitteeSettings(max_length=48), load_encoder(cache=tmp_path, max_length=48), progress=False
-    )
-    with JudgmentStore(tmp_path / "judgments.db") as store:
-        judge_pairs(pairs, committee, store, progress=False)
-        margins = margins_from_judgments(store.judgments(), [pair.id for pair in pairs], allow_missing=True)
+        for row in map(json.loads, lines):
+            known = responses.setdefault(row["group"], {})
+            for text in (row["response_a"], row["response_b"]):
+                if len(known) < 20:
+                    known[text] = None
+            if len(responses) > 8:
+                break
+            if {row["response_a"], row["response_b"]} <= known.keys():
+                named = [vote["vote"] for vote in row["votes"] if vote["vote"] != "tie"] or ["tie"]
+                texts = {name: row[name] for name in ("id", "prompt", "response_a", "response_b", "group")}
+                votes = Votes(a=row["votes_a"], b=row["votes_b"], tie=row["votes_tie"])
+                pairs.append(Pair(**texts, label=generator.choice(named), votes=votes))
+    encoder = load_encoder(cache=tmp_path, max_length=48)
+    committee = Committee(pairs, CommitteeSettings(n=5, max_length=48), encoder, progress=False)
+    judgments = committee.answer([question for pair in pairs for question in committee.questions(pair)])
+    margins = margins_from_judgments(judgments, [pair.id for pair in pairs])
     human = {pair.id: pair.votes.preference for pair in pairs if pair.votes}
     r = np.corrcoef([m.preference_a for m in margins], [human[m.pair_id] for m in margins])[0, 1]
-    assert r > 0.52
+    assert r > 0.54

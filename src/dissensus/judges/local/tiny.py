@@ -75,12 +75,10 @@ def make_judge(
     architecture: str = "llama",
     hidden: int = 64,
     layers: int = 2,
-    positions: int = 8192,
     vocabulary: int | None = None,
     chat: bool = True,
     follows: dict[str, dict[str, float]] | None = None,
     spread: float = 1.5,
-    seed: int = 1,
     **settings: Any,
 ) -> Path:
     """Save a model of random weights whose head is built so that it knows which token follows which.
@@ -90,7 +88,7 @@ def make_judge(
     ``spread`` is the standard deviation, over texts, of the logit of the first of two or more that may follow.
     """
     tokenizer = make_tokenizer(chat=chat)
-    torch.manual_seed(seed)
+    torch.manual_seed(1)
     config = AutoConfig.for_model(
         architecture,
         vocab_size=vocabulary or len(tokenizer),
@@ -99,7 +97,7 @@ def make_judge(
         num_attention_heads=max(2, hidden // 64),
         num_key_value_heads=max(2, hidden // 64),
         intermediate_size=hidden * 11 // 4,
-        max_position_embeddings=positions,
+        max_position_embeddings=8192,
         tie_word_embeddings=False,
         initializer_range=0.08,
         pad_token_id=tokenizer.pad_token_id,
