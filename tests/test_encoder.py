@@ -34,28 +34,24 @@ def test_features_agree_with_the_tokenizers_own_pair_encoding(minilm):
 
 
 @needs_minilm
-def test_features_do_not_depend_on_the_company_of_other_texts(minilm, tmp_path):
-    together = minilm.features(TEXTS, progress=False)
-    alone = load_encoder(cache=tmp_path / "other").features(TEXTS[:1], progress=False)
-    np.testing.assert_allclose(together[0], alone[0], atol=1e-5)
-
-
-@needs_minilm
-def test_a_long_prompt_loses_its_beginning_and_the_response_stays_whole(tmp_path):
-    short = load_encoder(cache=tmp_path, max_length=16)
-    response = "the very last words"
-    rows = short.features([("start " * 50 + "end", response), ("other " * 50 + "start " * 9 + "end", response)])
+def test_a_long_prompt_loses_its_beginning_and_a_response_that_is_too_long_alone_its_end(tmp_path):
+    short, response = load_encoder(cache=tmp_path, max_length=16), "the very last words"
+    texts = [
+        ("start " * 50 + "end", response),
+        ("other " * 50 + "start " * 9 + "end", response),
+        ("start " * 50 + "end", response + " differ"),
+        ("prompt", "word " * 40 + "x"),
+        ("another", "word " * 40 + "y"),
+        ("prompt", ""),
+    ]
+    rows = short.features(texts, progress=False)
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
-    changed = short.features([("start " * 50 + "end", response + " differ")])
-    assert np.abs(rows[0] - changed[0]).max() > 1e-3
-
-
-@needs_minilm
-def test_a_response_that_is_too_long_alone_loses_its_end(tmp_path):
-    short = load_encoder(cache=tmp_path, max_length=16)
-    rows = short.features([("prompt", "word " * 40 + "x"), ("another", "word " * 40 + "y"), ("prompt", "")])
-    np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
-    assert rows.shape == (3, 384)
+    assert np.abs(rows[0] - rows[2]).max() > 1e-3
+    np.testing.assert_allclose(rows[3], rows[4], atol=1e-6)
+    assert rows.shape == (6, 384)
+    # The window is part of a feature's name.
+    wide = load_encoder(cache=tmp_path, max_length=64).features(texts[:1], progress=False)
+    assert np.abs(wide[0] - rows[0]).max() > 1e-3
 
 
 @needs_minilm
@@ -86,13 +82,6 @@ def test_a_run_that_stops_keeps_the_batches_it_had(minilm, tmp_path, monkeypatch
     cache.close()
     assert minilm.features(TEXTS, progress=False).shape == (3, 384)
     assert calls == [1, 1, 1, 1]
-
-
-@needs_minilm
-def test_the_length_limit_is_part_of_a_features_name(tmp_path):
-    text = [("p " * 30, "r")]
-    a, b = (load_encoder(cache=tmp_path, max_length=length).features(text, progress=False) for length in (8, 64))
-    assert np.abs(a - b).max() > 1e-3
 
 
 @needs_minilm

@@ -55,9 +55,7 @@ def test_a_reward_model_loads_whole(tiny_llama: Path, tmp_path: Path, new_name: 
         load_backbone(str(_renamed(tiny_llama, tmp_path / "m", new_name)), new_head=False)
 
 
-def test_a_new_head_is_reported_and_nothing_else_is_new(
-    tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_new_head_is_reported_and_nothing_else_is_new(tiny_llama, tmp_path, capsys):
     headless = _renamed(tiny_llama, tmp_path / "h", lambda name: None if name.startswith("score") else name)
     load_backbone(str(headless), new_head=True)
     assert "a new head is made (score.weight)" in capsys.readouterr().err
@@ -91,24 +89,18 @@ def test_other_sizes_are_named(tiny_llama: Path, tmp_path: Path):
         load_backbone(str(two), new_head=False)
 
 
-def test_tokens_beyond_the_table_are_refused(tiny_llama: Path, tmp_path: Path):
-    folder = _renamed(tiny_llama, tmp_path / "m", lambda name: name)
-    path = folder / "tokenizer.json"
-    content = json.loads(path.read_text())
-    content["model"]["vocab"]["beyond"] = len(content["model"]["vocab"])
-    path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"1 tokens more than its table .*'beyond'.*resize_token_embeddings"):
-        load_backbone(str(folder), new_head=False)
-
-
-def test_padding_beyond_the_table_is_refused(tiny_llama: Path, tmp_path: Path):
-    """A padding token that was added, with no row for it: the table cannot even be made."""
+@pytest.mark.parametrize("kind", ["token", "padding"])
+def test_tokens_beyond_the_table_are_refused(tiny_llama: Path, tmp_path: Path, kind: str):
+    """Also a padding token that was added, with no row for it: the table cannot even be made."""
     folder = shutil.copytree(tiny_llama, tmp_path / "m")
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_special_tokens({"pad_token": "<new>"})
+    if kind == "token":
+        tokenizer.add_tokens(["<new>"])
+    else:
+        tokenizer.add_special_tokens({"pad_token": "<new>"})
     tokenizer.save_pretrained(folder)
     with pytest.raises(InputError, match=r"1 tokens more than its table .*'<new>'.*resize_token_embeddings"):
-        load_backbone(str(folder), new_head=True)
+        load_backbone(str(folder), new_head=kind == "padding")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
@@ -121,19 +113,16 @@ def test_pointers_of_git_lfs_are_no_files(tiny_llama: Path, tmp_path: Path, name
         check_model(str(folder))
 
 
-def test_a_folder_without_a_tokenizer_says_so(tiny_llama: Path, tmp_path: Path):
-    folder = shutil.copytree(tiny_llama, tmp_path / "m")
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
-    with pytest.raises(InputError, match="it has no tokenizer that can be read"):
-        load_backbone(str(folder), new_head=False)
-
-
-def test_an_architecture_without_a_classifier_is_named(tiny_llama: Path, tmp_path: Path):
+def test_a_folder_without_a_tokenizer_or_a_classifier_says_so(tiny_llama: Path, tmp_path: Path):
     folder = shutil.copytree(tiny_llama, tmp_path / "m")
     _configure(folder, model_type="mamba")
     with pytest.raises(InputError, match="transformers has no AutoModelForSequenceClassification for MambaConfig;"):
         load_backbone(str(folder), new_head=True)
+    _configure(folder, model_type="llama")
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(InputError, match="it has no tokenizer that can be read"):
+        load_backbone(str(folder), new_head=False)
 
 
 def test_adapters_alone_are_no_model(tiny_llama: Path, tmp_path: Path):
@@ -150,9 +139,7 @@ CODE = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nPath(
 
 
 @pytest.mark.parametrize("kind", ["reward", "train", "judge", "encoder", "known"])
-def test_code_in_a_folder_is_never_run_nor_asked_about(
-    tiny_llama: Path, tiny_judge: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-):
+def test_code_in_a_folder_is_never_run_nor_asked_about(tiny_llama, tiny_judge, tiny_bert, tmp_path, monkeypatch, kind):
     source = {"judge": tiny_judge, "encoder": tiny_bert}.get(kind, tiny_llama)
     folder = shutil.copytree(source, tmp_path / "m")
     for name in ("configuration_own", "modeling_own", "tokenization_own"):

@@ -11,7 +11,6 @@ from torch import Tensor
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.objectives import objective_of
-from dissensus.reward.objectives.losses import pair_losses
 from dissensus.reward.text.backbone import load_backbone
 
 from .trl_tiny import make_trainer, token_rows
@@ -22,13 +21,8 @@ datasets = pytest.importorskip("datasets")
 
 
 MARGIN = [0.0, 0.2, 1.0, 0.4, -0.6, 0.8]
+WEIGHT = [abs(margin) for margin in MARGIN]
 PREFERENCE = [0.5, 1.0, 0.7, 0.9, 0.2, 0.6]
-
-
-@pytest.fixture(autouse=True)
-def _without_telemetry(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-    monkeypatch.setenv("CI", "1")
 
 
 def _trainer(
@@ -56,9 +50,7 @@ def _loss(trainer: Any, rows: list[dict[str, Any]]) -> tuple[float, list[Tensor]
 
 @pytest.mark.parametrize("backbone", ["tiny_bert", "tiny_llama"])
 @pytest.mark.parametrize(("objective", "center"), [("bradley-terry", None), ("margin", None), ("margin", 0.1)])
-def test_loss_gradients_and_metrics_are_trls(
-    backbone: str, objective: str, center: float | None, request: pytest.FixtureRequest, tmp_path: Path
-):
+def test_loss_gradients_and_metrics_are_trls(backbone, objective, center, request, tmp_path):
     folder = request.getfixturevalue(backbone)
     rows = token_rows(**({"margin": MARGIN} if objective == "margin" else {}))
     settings = {"center_rewards_coefficient": center}
@@ -97,35 +89,36 @@ def _rewards(trainer: Any, rows: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
     return chosen, rejected
 
 
-def test_soft_and_blend_are_our_losses_on_the_same_rewards(tiny_bert: Path, tmp_path: Path):
-    rows = token_rows(preference=PREFERENCE)
-    for objective in ("soft", TrainConfig(objective="blend", label_weight=0.3)):
-        trainer = _ours(tiny_bert, rows, tmp_path, objective=objective)
-        chosen, rejected = (outputs[:, 0] for outputs in _rewards(trainer, rows))
-        preference = torch.tensor(PREFERENCE)
-        target = preference if objective == "soft" else 0.3 + 0.7 * preference
-        expected = pair_losses(chosen - rejected, target, torch.zeros(6)).mean()
-        assert _loss(trainer, rows)[0] == pytest.approx(expected.item(), abs=1e-6)
-
-
-@pytest.mark.parametrize("objective", ["mean-variance", "categorical"])
-def test_rewards_may_be_distributions(tiny_bert: Path, tmp_path: Path, objective: Any):
-    """TRL refuses more outputs than one; the model keeps its own and its config says so."""
-    rows, config = token_rows(), TrainConfig(objective=objective, atoms=5)
-    function = objective_of(config)
+@pytest.mark.parametrize(
+    ("config", "columns", "target", "weight"),
+    [
+        (TrainConfig(objective="soft"), {"preference": PREFERENCE}, PREFERENCE, None),
+        (
+            TrainConfig(objective="blend", label_weight=0.3),
+            {"preference": PREFERENCE},
+            [0.3 + 0.7 * share for share in PREFERENCE],
+            None,
+        ),
+        (TrainConfig(objective="scaled"), {"margin": WEIGHT}, [1.0] * 6, WEIGHT),
+        # TRL refuses more outputs than one; the model keeps its own and its config says so.
+        (TrainConfig(objective="mean-variance"), {}, [1.0] * 6, None),
+        (TrainConfig(objective="categorical", atoms=5), {}, [1.0] * 6, None),
+    ],
+    ids=lambda value: value.objective if isinstance(value, TrainConfig) else "",
+)
+def test_losses_are_ours_on_the_same_rewards(tiny_bert, tmp_path, config, columns, target, weight):
+    rows, function = token_rows(**columns), objective_of(config)
     trainer = _ours(tiny_bert, rows, tmp_path, objective=config, outputs=function.outputs)
     assert trainer.model.config.num_labels == function.outputs
-    chosen, rejected = _rewards(trainer, rows)
-    expected = function.losses(chosen, rejected, torch.ones(6), torch.zeros(6)).mean().item()
-    assert _loss(trainer, rows)[0] == pytest.approx(expected, abs=1e-6)
-
-
-def test_scaled_weighs_each_pair_by_its_margin(tiny_bert: Path, tmp_path: Path):
-    rows = token_rows(margin=[abs(margin) for margin in MARGIN])
-    trainer = _ours(tiny_bert, rows, tmp_path, objective="scaled")
-    chosen, rejected = (outputs[:, 0] for outputs in _rewards(trainer, rows))
-    plain = -torch.nn.functional.logsigmoid(chosen - rejected)
-    expected = (torch.tensor(MARGIN).abs() * plain).mean().item()
+    trainer.model.eval()
+    with torch.no_grad():
+        # Each text alone, so that neither padding nor the order of rows plays a part.
+        chosen, rejected = (
+            torch.cat([trainer.model(input_ids=torch.tensor([row[name]])).logits for row in rows])
+            for name in ("chosen_ids", "rejected_ids")
+        )
+    margin = torch.zeros(6) if weight is None else torch.tensor(weight)
+    expected = function.losses(chosen, rejected, torch.tensor(target), margin).mean().item()
     assert _loss(trainer, rows)[0] == pytest.approx(expected, abs=1e-6)
 
 
@@ -161,12 +154,6 @@ def test_a_run_from_texts_learns_and_goes_on_from_a_checkpoint(tiny_bert: Path, 
     assert run(tmp_path / "rest", checkpoint=tmp_path / "whole" / "checkpoint-5")[1] == losses
 
 
-def _padding(order: list[int], lengths: np.ndarray[Any, Any], batch: int) -> float:
-    """Padded tokens for each real one."""
-    parts = [lengths[order[i : i + batch]] for i in range(0, len(order), batch)]
-    return float(sum(part.max() * part.size for part in parts) / lengths.sum())
-
-
 def test_batches_are_of_like_length_seeded_and_new_in_every_epoch():
     from dissensus.integrations.trl import LengthOrder
 
@@ -177,14 +164,17 @@ def test_batches_are_of_like_length_seeded_and_new_in_every_epoch():
         order.set_epoch(epoch)
         return list(order)
 
+    def padding(order: list[int]) -> float:
+        """Padded tokens for each real one."""
+        parts = [lengths[order[i : i + 8]] for i in range(0, len(order), 8)]
+        return float(sum(part.max() * part.size for part in parts) / lengths.sum())
+
     assert sorted(order()) == list(range(203))
     assert order() == order()
     assert order() != order(seed=1) != order(seed=1, epoch=1)
     # What is left is padding within pairs, whose two texts are drawn apart here.
-    alone = float(2 * lengths.max(axis=1).sum() / lengths.sum())
-    random = np.random.default_rng(1).permutation(203).tolist()
-    assert _padding(order(), lengths, 8) < 1.03 * alone
-    assert _padding(random, lengths, 8) > 1.2 * alone
+    assert padding(order()) < 1.03 * float(2 * lengths.max(axis=1).sum() / lengths.sum())
+    assert padding(np.random.default_rng(1).permutation(203).tolist()) > 1.2
 
 
 def test_the_trainers_batches_are_those_of_the_order(tiny_bert: Path, tmp_path: Path):
@@ -207,25 +197,13 @@ def test_the_trainers_batches_are_those_of_the_order(tiny_bert: Path, tmp_path: 
         ("scaled", {"margin": MARGIN}, TrainingError, "row 4: margin is -0.6, expected a weight"),
         ("fair", {}, ConfigError, "objective 'fair': expected one of bradley-terry, margin"),
         ("categorical", {}, ConfigError, "10 output.*num_labels=10"),
+        (TrainConfig(center=0.2), {}, ConfigError, "give one of them"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(
-    tiny_bert: Path, tmp_path: Path, objective: str, columns: dict[str, Any], error: Any, message: str
-):
+def test_what_cannot_be_trained_is_refused(tiny_bert, tmp_path, objective, columns, error, message):
+    settings = {"center_rewards_coefficient": 0.1}
     with pytest.raises(error, match=message):
-        _ours(tiny_bert, token_rows(**columns), tmp_path, objective=objective)
-
-
-def test_two_centre_coefficients_are_one_too_many(tiny_bert: Path, tmp_path: Path):
-    config = TrainConfig(center=0.2)
-    with pytest.raises(ConfigError, match="give one of them"):
-        _ours(tiny_bert, token_rows(), tmp_path, objective=config, settings={"center_rewards_coefficient": 0.1})
-
-
-def test_the_head_is_in_float32_under_autocast(tiny_bert: Path, tmp_path: Path):
-    trainer = _ours(tiny_bert, token_rows(), tmp_path)
-    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
-        assert trainer.model(input_ids=torch.tensor([[2, 5, 3]])).logits.dtype == torch.float32
+        _ours(tiny_bert, token_rows(**columns), tmp_path, objective=objective, settings=settings)
 
 
 def test_adapters_of_trl_keep_the_head(tiny_bert: Path, tmp_path: Path):

@@ -16,9 +16,11 @@ from dissensus.reward.text.encode import Encoding
 from dissensus.reward.training.run import train
 from dissensus.sources import read_pairs
 
+from .trl_tiny import make_trainer
+
 pytestmark = pytest.mark.filterwarnings("ignore")
-trl = pytest.importorskip("trl")
-datasets = pytest.importorskip("datasets")
+pytest.importorskip("trl")
+pytest.importorskip("datasets")
 
 WORDS = ["yes", "no", "maybe", "very", "long", "short"]
 TEXTS = [
@@ -36,37 +38,14 @@ CHATS = [
 CHAT = "{% for m in messages %}[CLS] {{ m['content'] }} [SEP]{% endfor %}"
 
 
-@pytest.fixture(autouse=True)
-def _without_telemetry(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-    monkeypatch.setenv("CI", "1")
-
-
 def _trained(folder: Path, rows: list[dict[str, Any]], out: Path, *, outputs: int = 1, **options: Any) -> Any:
-    from dissensus.integrations.trl import RewardTrainer
-
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for name, value in options.pop("tokenizer", {}).items():
         setattr(tokenizer, name, value)
     torch.manual_seed(1)
-    settings = trl.RewardConfig(
-        str(out),
-        **{
-            "per_device_train_batch_size": 4,
-            "num_train_epochs": 3,
-            "learning_rate": 1e-2,
-            "report_to": "none",
-            "save_strategy": "no",
-            "use_cpu": True,
-            "bf16": False,
-            "disable_tqdm": True,
-            "gradient_checkpointing": False,
-            **options.pop("settings", {}),
-        },
-    )
+    settings = {"num_train_epochs": 3, "learning_rate": 1e-2} | options.pop("settings", {})
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=outputs, ignore_mismatched_sizes=True)
-    data = datasets.Dataset.from_list(rows)
-    trainer = RewardTrainer(model, settings, train_dataset=data, processing_class=tokenizer, **options)
+    trainer = make_trainer(model, tokenizer, rows, out, settings=settings, **options)
     trainer.train()
     return trainer
 
@@ -106,14 +85,7 @@ def _compare(trainer: Any, rows: list[dict[str, Any]], folder: Path, tmp_path: P
         ("tiny_bert", CHATS, {"chat_template": CHAT}, "chat"),
     ],
 )
-def test_texts_are_read_as_they_were_trained(
-    backbone: str,
-    rows: list[dict[str, Any]],
-    tokenizer: dict[str, Any],
-    style: str,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-):
+def test_texts_are_read_as_they_were_trained(backbone, rows, tokenizer, style, request, tmp_path):
     trainer = _trained(request.getfixturevalue(backbone), rows, tmp_path / "m", tokenizer=tokenizer)
     trainer.save_model(str(tmp_path / "m"))
     assert _compare(trainer, rows, tmp_path / "m", tmp_path).encoding.style == style
@@ -161,9 +133,7 @@ def test_a_folder_of_ours_keeps_its_reading_under_another_template(tiny_llama: P
     assert RewardModel.load(tmp_path / "m").encoding.style == "chat"
 
 
-def test_rows_that_were_tokenised_elsewhere_are_reported(
-    tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_rows_that_were_tokenised_elsewhere_are_reported(tiny_llama, tmp_path, capsys):
     rows = [{"chosen_ids": [2, 5, 3], "rejected_ids": [2, 6, 3]}] * 4
     _trained(tiny_llama, rows, tmp_path / "m").save_model(str(tmp_path / "m"))
     RewardModel.load(tmp_path / "m")
@@ -178,17 +148,8 @@ def test_chats_without_a_template_are_refused(tiny_bert: Path, tmp_path: Path):
 def test_what_alters_nothing_is_reported(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A margin that TRL's own loss would read, and a fresh head that adapters leave as it is."""
     peft = pytest.importorskip("peft", reason="peft is not installed (extra lora)")
-    from dissensus.integrations.trl import RewardTrainer
-
     rows = [{"chosen_ids": [2, 5, 3], "rejected_ids": [2, 6, 3], "margin": 0.5}] * 4
-    settings = trl.RewardConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none")
-    RewardTrainer(
-        AutoModelForSequenceClassification.from_pretrained(tiny_bert),
-        settings,
-        train_dataset=datasets.Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(tiny_bert),
-        peft_config=peft.LoraConfig(r=2, target_modules=["query"]),
-    )
+    _trained(tiny_bert, rows, tmp_path, peft_config=peft.LoraConfig(r=2, target_modules=["query"]))
     said = capsys.readouterr().err
     assert "the column 'margin' is left alone: objective 'bradley-terry' does not read it" in said
     assert "the head is not trained: name it in peft_config" in said

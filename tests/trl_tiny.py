@@ -1,11 +1,11 @@
-"""Rows of tokens and a trainer for the tests of TRL's integration; also one of two processes: ``FOLDER OUT``."""
+"""Rows of tokens and a trainer for the tests of TRL's integration."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 
@@ -44,13 +44,12 @@ def make_trainer(
         "learning_rate": 3e-3,
         "save_strategy": "no",
     } | options.pop("settings", {})
-    return (kind or RewardTrainer)(
-        model=model,
-        args=RewardConfig(**settings),
-        processing_class=tokenizer,
-        train_dataset=Dataset.from_list(rows),
-        **options,
-    )
+    kind = kind or RewardTrainer
+    data = Dataset.from_list(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        # Made, it would tell that it was.
+        patch.setattr("trl.trainer.base_trainer.send_telemetry", lambda *_, **__: None)
+        return kind(model, RewardConfig(**settings), processing_class=tokenizer, train_dataset=data, **options)
 
 
 def exact(model: Any, rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -74,24 +73,18 @@ def exact(model: Any, rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _one_of_several(folder: str, out: str) -> None:
+def evaluate_everywhere(folder: str, out: str) -> None:
+    """Evaluate and predict in this process, one of several; the first writes what was found."""
+    from datasets import Dataset
+
     from dissensus.reward.text.backbone import load_backbone
 
-    torch.set_num_threads(1)
     model, tokenizer = load_backbone(folder, new_head=False)
     rows = token_rows(11)
     expected = {n: exact(model, rows[:n]) for n in (3, 5, 8, 11)}
     trainer = make_trainer(model, tokenizer, rows, Path(out), settings={"per_device_eval_batch_size": 2})
-    from datasets import Dataset
-
     found = {n: trainer.evaluate(Dataset.from_list(rows[:n])) for n in expected}
-    predicted = trainer.predict(trainer.train_dataset)
+    shape = list(trainer.predict(trainer.train_dataset).predictions.shape)
     if trainer.args.process_index == 0:
-        shape = list(predicted.predictions.shape)
         content = {"expected": expected, "found": found, "processes": trainer.args.world_size, "shape": shape}
         Path(out).with_suffix(".json").write_text(json.dumps(content))
-    torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    _one_of_several(*sys.argv[1:])

@@ -1,15 +1,10 @@
 from pathlib import Path
 
-import pytest
-
-from dissensus.records import Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.training.run import train
 
 
-def test_a_dry_run_lists_the_files_without_a_network(
-    run, tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-):
+def test_a_dry_run_lists_the_files_without_a_network(run, tiny_bert, pairs, tmp_path, monkeypatch, capsys):
     train(pairs, TrainConfig(model=str(tiny_bert), epochs=1, max_length=32), tmp_path / "m", progress=False)
     capsys.readouterr()  # so short a run says that it learnt nothing
     monkeypatch.setattr("socket.socket.connect", None)

@@ -21,18 +21,8 @@ SIZE = {
     "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
     "initializer_range": 0.3,
 }  # fmt: skip
-GPT2 = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64, "initializer_range": 0.3}
 GROUPED = {**SIZE, "num_key_value_heads": 2, "head_dim": 8}
 SMALL = {"max_position_embeddings": 64, **SIZE}
-T5 = {
-    "decoder_start_token_id": 0,
-    "d_model": 16,
-    "d_kv": 8,
-    "d_ff": 24,
-    "num_layers": 2,
-    "num_heads": 2,
-    "initializer_factor": 2.0,
-}
 BART = {
     "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
     "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 64, "init_std": 0.3,
@@ -41,45 +31,30 @@ LINEAR = {
     "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
     "linear_conv_kernel_dim": 2, "layer_types": ["linear_attention", "full_attention"],
 }  # fmt: skip
-SEEING = {
-    "depth": 1,
-    "hidden_size": 16,
-    "intermediate_size": 16,
-    "num_heads": 2,
-    "out_hidden_size": 16,
-    "patch_size": 14,
-}
-EYE = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28}
+EYE = {"hidden_size": 16, "intermediate_size": 16}
+SIGLIP = {**EYE, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28}
+SEEING = {**EYE, "depth": 1, "num_heads": 2, "out_hidden_size": 16, "patch_size": 14}
+NARROW = {"n_layer": 2, "n_head": 2, "initializer_range": 0.3}
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "Albert": {"embedding_size": 16, **SMALL},
     "Bert": SMALL,
     "Deberta": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0, **SMALL},
-    "DistilBert": {
-        "dim": 16,
-        "n_layers": 2,
-        "n_heads": 2,
-        "hidden_dim": 24,
-        "max_position_embeddings": 64,
-        "initializer_range": 0.3,
-    },
+    "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, **SMALL},
     "MPNet": SMALL,
     "ModernBert": {
-        **SMALL,
-        "global_attn_every_n_layers": 2,
-        "local_attention": 8,
-        "cls_token_id": 2,
-        "sep_token_id": 3,
+        **SMALL, "global_attn_every_n_layers": 2, "local_attention": 8, "cls_token_id": 2, "sep_token_id": 3,
     },
     "Roberta": {**SMALL, "pad_token_id": 1},
-    "T5": T5,
+    "T5": {"decoder_start_token_id": 0, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2,
+           "initializer_factor": 2.0},
     "Bart": BART,
-    "XLNet": {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24, "initializer_range": 0.3},
-}
+    "XLNet": {**NARROW, "d_model": 16, "d_inner": 24},
+}  # fmt: skip
 CAUSAL: dict[str, dict[str, Any]] = {
-    "Bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2, "initializer_range": 0.3},
-    "GPT2": GPT2,
-    "Gemma3": {"text_config": {**GROUPED, "sliding_window": 8}, "vision_config": EYE},
+    "Bloom": {**NARROW, "hidden_size": 16},
+    "GPT2": {**NARROW, "n_embd": 16, "n_positions": 64},
+    "Gemma3": {"text_config": {**GROUPED, "sliding_window": 8}, "vision_config": SIGLIP},
     "Llama": GROUPED,
     "OPT": {"hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
             "word_embed_proj_dim": 16, "max_position_embeddings": 64, "init_std": 0.3},

@@ -53,17 +53,6 @@ def test_worked_by_hand():
     assert found.nll_after == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)), abs=1e-7)
 
 
-def test_platt_is_logistic_regression():
-    from sklearn.linear_model import LogisticRegression
-
-    gap, preference, weight = _votes(2, 500, 1.7, intercept=-0.4)
-    both = np.repeat(gap, 2)[:, None], np.tile([1, 0], 500), np.stack([preference, 1 - preference], 1).ravel()
-    theirs = LogisticRegression(C=1e9, tol=1e-10).fit(both[0], both[1], sample_weight=both[2] * np.repeat(weight, 2))
-    ours = fit_calibration(gap, preference, weight, "platt")
-    assert ours.slope == pytest.approx(theirs.coef_[0, 0], abs=1e-4)
-    assert ours.intercept == pytest.approx(theirs.intercept_[0], abs=1e-4)
-
-
 @pytest.mark.parametrize("method", METHODS)
 @given(
     st.lists(st.tuples(st.floats(-50, 50), st.floats(0, 1), st.integers(1, 20)), min_size=1, max_size=12).filter(
@@ -92,11 +81,6 @@ def test_a_temperature_changes_no_order_and_no_antisymmetry(gaps: list[float], s
     assert np.array_equal(calibrated[far] > 0.5, gap[far] > 0)
 
 
-def test_an_intercept_breaks_antisymmetry():
-    platt = Calibration(method="platt", slope=1, intercept=0.5, nll_before=1, nll_after=1, pairs=1, votes=1)
-    assert (platt.preference(np.zeros(1)) + platt.preference(-np.zeros(1))).item() == pytest.approx(2 * expit(0.5))
-
-
 @given(st.floats(1e-3, 1e3))
 def test_the_unit_of_rewards_does_not_matter(unit: float):
     gap, preference, weight = _votes(3, 40, 2.0)
@@ -123,28 +107,27 @@ def test_votes_against_the_model_leave_it_unsure():
     assert found.note == "the votes contradict the model, so its calibrated probabilities are all near one half"
     assert found.preference(gap) == pytest.approx(0.5, abs=0.01)
     assert found.slope > 0
+    assert fit_calibration(*_votes(5, 19, 1.0)).note == "rests on only 19 pairs"
 
 
-def test_few_pairs_are_noted():
-    found = fit_calibration(*_votes(5, 19, 1.0))
-    assert found.note == "rests on only 19 pairs"
+ONES, SOME = np.ones(2), np.array([0.5, -0.5])
 
 
-def test_what_cannot_be_calibrated():
-    some = np.array([0.5, -0.5])
-    with pytest.raises(TrainingError, match="no pairs to calibrate on"):
-        fit_calibration(np.zeros(0), np.zeros(0), np.zeros(0))
-    with pytest.raises(TrainingError, match="same reward: nothing to calibrate"):
-        fit_calibration(np.zeros(2), np.ones(2), np.ones(2))
-    with pytest.raises(TrainingError, match="not numbers for 1 of 2 pairs"):
-        fit_calibration(np.array([np.nan, 1]), np.ones(2), np.ones(2))
-    for wrong in (np.array([1.5, 0]), np.array([np.nan, 0])):
-        with pytest.raises(ValueError, match="fraction from 0 to 1"):
-            fit_calibration(some, wrong, np.ones(2))
-    with pytest.raises(ValueError, match="votes above 0"):
-        fit_calibration(some, np.ones(2), np.array([1.0, 0]))
-    with pytest.raises(ValueError, match="one shape"):
-        fit_calibration(some, np.ones(2), np.ones((2, 1)))
+@pytest.mark.parametrize(
+    ("gap", "preference", "weight", "error", "message"),
+    [
+        (np.zeros(0), np.zeros(0), np.zeros(0), TrainingError, "no pairs to calibrate on"),
+        (np.zeros(2), ONES, ONES, TrainingError, "same reward: nothing to calibrate"),
+        (np.array([np.nan, 1]), ONES, ONES, TrainingError, "not numbers for 1 of 2 pairs"),
+        (SOME, np.array([1.5, 0]), ONES, ValueError, "fraction from 0 to 1"),
+        (SOME, np.array([np.nan, 0]), ONES, ValueError, "fraction from 0 to 1"),
+        (SOME, ONES, np.array([1.0, 0]), ValueError, "votes above 0"),
+        (SOME, ONES, np.ones((2, 1)), ValueError, "one shape"),
+    ],
+)
+def test_what_cannot_be_calibrated(gap, preference, weight, error, message):
+    with pytest.raises(error, match=message):
+        fit_calibration(gap, preference, weight)
 
 
 def test_votes_come_before_the_label():

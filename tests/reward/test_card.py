@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from dissensus.errors import InputError
 from dissensus.files import write_json
 from dissensus.records import Margin, Metric, Pair
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.serving.model_card import MARK, escape_markdown, write_card
+from dissensus.reward.serving.model_card import MARK, write_card
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training.run import train
 
@@ -38,13 +39,6 @@ def _change(folder: Path, **config: Any) -> None:
     write_json(folder / "dissensus.json", content)
 
 
-def _copy(folder: Path, to: Path) -> Path:
-    to.mkdir()
-    for file in folder.iterdir():
-        (to / file.name).write_bytes(file.read_bytes())
-    return to
-
-
 def test_the_card_says_what_the_run_did(folder: Path, tiny_bert: Path):
     card = write_card(folder).read_text()
     summary = json.loads((folder / "dissensus.json").read_text())["summary"]
@@ -62,7 +56,7 @@ def test_the_card_says_what_the_run_did(folder: Path, tiny_bert: Path):
 
 def test_the_front_matter_is_what_the_hub_reads(folder: Path, tmp_path: Path):
     assert "base_model" not in _front_matter(write_card(folder).read_text())
-    other = _copy(folder, tmp_path / "m")
+    other = Path(shutil.copytree(folder, tmp_path / "m"))
     _change(other, model="microsoft/deberta-v3-base")
     about = _front_matter(write_card(other).read_text())
     assert about["base_model"] == "microsoft/deberta-v3-base"
@@ -72,16 +66,10 @@ def test_the_front_matter_is_what_the_hub_reads(folder: Path, tmp_path: Path):
 
 def test_names_cannot_break_the_card(folder: Path, tmp_path: Path):
     evil = "x\n---\ntags: [y]\n# <script>alert(1)</script> | `a` [b](http://c)"
-    other = _copy(folder, tmp_path / "m")
+    other = Path(shutil.copytree(folder, tmp_path / "m"))
     _change(other, model=evil)
-    write_json(
-        tmp_path / "scores.json",
-        [
-            Metric(
-                model=evil, group="dataset=a|b", metric="l1", value=0.1, low=0.05, high=0.2, n=7, notes=(evil,)
-            ).model_dump()
-        ],
-    )
+    row = Metric(model=evil, group="dataset=a|b", metric="l1", value=0.1, low=0.05, high=0.2, n=7, notes=(evil,))
+    write_json(tmp_path / "scores.json", [row.model_dump()])
     card = write_card(other, tmp_path / "scores.json").read_text()
     assert "<script>" not in card
     assert r"\[b\](http://c)" in card
@@ -110,7 +98,7 @@ def test_the_scores_are_those_of_this_model(folder: Path, tmp_path: Path):
 
 
 def test_somebody_elses_card_stays(folder: Path, tmp_path: Path):
-    other = _copy(folder, tmp_path / "m")
+    other = Path(shutil.copytree(folder, tmp_path / "m"))
     card = write_card(other)
     mine = card.read_text().replace(MARK, "") + "Mine.\n"
     card.write_text(mine)
@@ -118,10 +106,8 @@ def test_somebody_elses_card_stays(folder: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("backbone", ["tiny_bert", "tiny_llama"])
-def test_the_example_without_us_gives_our_reward(
-    backbone: str, request: pytest.FixtureRequest, pairs: list[Pair], margins: list[Margin], tmp_path: Path
-):
-    for objective in ("margin", "mean-variance", "categorical") if backbone == "tiny_bert" else ("margin",):
+def test_the_example_without_us_gives_our_reward(backbone, request, pairs, margins, tmp_path):
+    for objective in ("mean-variance", "categorical") if backbone == "tiny_bert" else ("margin",):
         out = _trained(request.getfixturevalue(backbone), tmp_path / objective, pairs, margins, objective=objective)
         ours, plain = re.findall(r"```python\n(.*?)```", write_card(out).read_text(), flags=re.DOTALL)
         scope: dict[str, Any] = {}
@@ -139,8 +125,3 @@ def test_a_folder_without_our_file(tmp_path: Path):
     (tmp_path / "dissensus.json").write_text("[]")
     with pytest.raises(InputError, match="not written by this version"):
         write_card(tmp_path)
-
-
-def test_escaping_leaves_one_line():
-    assert escape_markdown("a\n\n# b") == r"a \# b"
-    assert escape_markdown(-0.5) == "-0.5"

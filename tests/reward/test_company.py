@@ -1,7 +1,10 @@
 """Rewards that depend on the texts beside them: put right, or refused before anything is scored."""
 
 import copy
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,13 +112,41 @@ def test_gradient_checkpointing_that_is_not_there(tiny_bert: Path):
         checkpoint_activations(model)
 
 
-def test_what_is_cut_is_reported_at_the_end(tiny_bert: Path, pairs: list[Pair], capsys: pytest.CaptureFixture[str]):
-    model = RewardModel.load(tiny_bert, max_length=9, device="cpu")
-    long = [pair.model_copy(update={"prompt": "why how " * 20}) for pair in pairs]
-    capsys.readouterr()
-    model.predict(pairs[:2], name="m", lost=[])
-    assert "cut to" not in capsys.readouterr().err
-    model.predict(long, name="m")
-    assert "texts cut to 9 tokens, prompt first" in capsys.readouterr().err
-    model.calibrate(long)
-    assert "texts cut to 9 tokens, prompt first" in capsys.readouterr().err
+def _folder(model: Path, folder: Path, settings: Any) -> Path:
+    shutil.copytree(model, folder)
+    (folder / "dissensus.json").write_text(settings if isinstance(settings, str) else json.dumps(settings))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    ["[]", '"x"', "null", "{", "3", '{"config": []}', '{"config": null}', "{}"]
+    + [json.dumps({"config": {}, "text_style": style}) for style in ("loud", 5)],
+)
+def test_settings_that_are_none_are_one_line(tiny_llama: Path, tmp_path: Path, settings: str):
+    folder = _folder(tiny_llama, tmp_path / "m", settings)
+    with pytest.raises(InputError, match=r"dissensus\.json: not written by this version of dissensus; train again"):
+        RewardModel.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("style", "message"),
+    [
+        ("pair", "trained on pairs of texts, and its tokenizer puts nothing between two"),
+        ("chat", "trained on chats, and its tokenizer has no chat template"),
+    ],
+)
+def test_a_style_that_the_tokenizer_does_not_have_is_refused(tiny_llama, tmp_path, style, message):
+    settings = {"config": TrainConfig(max_length=32).model_dump(mode="json"), "text_style": style}
+    folder = _folder(tiny_llama, tmp_path / "m", settings)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    with pytest.raises(InputError, match=message):
+        RewardModel.load(folder, device="cpu")
+
+
+def test_a_window_of_nothing_is_not_the_default(tiny_llama: Path):
+    with pytest.raises(InputError, match="max_length 0 leaves no room"):
+        RewardModel.load(tiny_llama, max_length=0, device="cpu")

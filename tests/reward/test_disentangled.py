@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dissensus.reward.fast.disentangled import _SPARE, Layout, disentangled_attention, gathered, make_layout, spread_out
+from dissensus.reward.fast.disentangled import _SPARE, Layout, disentangled_attention, make_layout
 
 HEADS, SIZE = 2, 4
-LENGTHS = [5, 70, 1, 69, 70, 68, 3]
+LENGTHS = [5, 70, 1, 69, 70, 3]
 DOUBLE = {"dtype": torch.float64}
 
 
@@ -73,7 +73,7 @@ def test_dropout_keeps_the_mean_and_its_gradient_is_that_of_the_same_draw() -> N
 
     assert torch.autograd.gradcheck(dropped, inputs)
     with torch.no_grad():
-        draws = torch.stack([dropped(*inputs, seed=seed) for seed in range(1000)])
+        draws = torch.stack([dropped(*inputs, seed=seed) for seed in range(400)])
         whole = disentangled_attention(*inputs, layout, scale=0.3)
     error = (draws.mean(0) - whole) / (draws.std(0) / math.sqrt(len(draws)) + 1e-12)
     assert error.abs().max() < 4.5  # standard errors, over 64 entries
@@ -87,13 +87,6 @@ def test_scores_of_any_size_do_not_overflow() -> None:
     assert all(
         ((found[row, head] - v[:4, head]).abs().sum(-1) < 1e-9).sum() == 1 for row in range(4) for head in (0, 1)
     )
-
-
-def test_equal_scores_give_the_mean_of_the_texts_own_values() -> None:
-    layout = _layout([4, 2])
-    q, k, v, *_ = _inputs(layout, first_only=True)
-    found = disentangled_attention(q * 0, k, v, None, None, layout, scale=1.0)
-    torch.testing.assert_close(found, torch.stack([v[:4].mean(0), v[4:].mean(0)]))
 
 
 def test_a_layout_holds_every_token_once_text_behind_text() -> None:
@@ -123,28 +116,6 @@ def test_groups_cover_all_texts_and_pad_little(lengths: list[int]) -> None:
     assert layout.tokens == sum(lengths) <= len(layout.take) <= layout.tokens * 17 / 16
 
 
-@pytest.mark.parametrize("first_only", [False, True])
-def test_rows_come_back_from_their_places(first_only: bool) -> None:
-    layout = _layout(LENGTHS)
-    rows = _inputs(layout, first_only=first_only)[0].detach()
-    assert len(layout.take) > layout.tokens
-    back = gathered(spread_out(rows, layout), layout)
-    real = len(rows) if first_only else layout.tokens
-    assert torch.equal(back[:real], rows[:real])
-    assert not back[real:].any()
-
-
 def test_lengths_of_all_kinds_make_few_shapes() -> None:
     layouts = [_layout([n, n - 1]) for n in range(33, 513)]
     assert len({layout.length for layout in layouts}) == len({len(layout.take) for layout in layouts}) == 64
-
-
-def test_fillers_take_no_gradient() -> None:
-    layout = _layout([41, 40, 40])
-    inputs = _inputs(layout, first_only=False)
-    assert len(layout.take) > layout.tokens == 121
-    context = disentangled_attention(*inputs, layout, scale=0.3)
-    assert not context[121:].any()
-    for gradient in torch.autograd.grad((context**2).sum(), inputs[:3]):
-        assert gradient[:121].any(dim=(1, 2)).all()
-        assert not gradient[121:].any()

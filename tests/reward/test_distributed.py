@@ -1,8 +1,7 @@
-"""Two processes with gloo on the CPU train what one process trains."""
+"""Two processes with gloo on the CPU train what one process trains, and evaluate what one evaluates."""
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,92 +15,82 @@ from dissensus.reward.config import TrainConfig
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training.run import train
 
-SCRIPT = Path(__file__).with_name("distributed_training.py")
+from .tiny_config import log_of, tiny_config
+
 FSDP = {
     "ACCELERATE_USE_FSDP": "true",
     "FSDP_VERSION": "2",
     "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
     "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
 }
+RUNS = {
+    "ddp": {"bert": ("tiny_bert", None), "llama": ("tiny_llama", None), "bert-lora": ("tiny_bert", 2)},
+    "fsdp": {"llama": ("tiny_llama", None), "llama-lora": ("tiny_llama", 2)},
+}
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _launch(folder: Path, configs: dict[str, TrainConfig], pairs: list[Pair], settings: dict[str, str]) -> None:
-    """Train each configuration into ``folder/NAME-two``, in processes that are started once: most of it is imports."""
-    write_records(folder / "pairs.jsonl", pairs)
-    runs: list[str] = []
-    for name, config in configs.items():
-        (folder / f"{name}.json").write_text(config.model_dump_json())
-        runs += [str(folder / f"{name}.json"), str(folder / f"{name}-two")]
-    # What 'accelerate launch' starts on GPUs; on a CPU it would start one process alone.
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={_free_port()}"]
-    command = [*launch, str(SCRIPT), str(folder / "pairs.jsonl"), *runs]
-    environment = {
-        **os.environ,
-        "DISSENSUS_CACHE": str(folder / "cache"),
-        "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
+@pytest.fixture(scope="module")
+def configs(request: pytest.FixtureRequest) -> dict[str, TrainConfig]:
+    """By kind and name. Small batches need several passes."""
+    settings = {"tokens_per_batch": 64, "logging_steps": 1, "checkpoint_steps": 2, "validation": 0.2}
+    return {
+        f"{kind}-{name}": tiny_config(request.getfixturevalue(backbone), lora_rank=rank, **settings)
+        for kind, runs in RUNS.items()
+        for name, (backbone, rank) in runs.items()
     }
-    done = subprocess.run(command, env=environment | settings, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-30000:]
-    assert sorted(done.stdout.split()) == ["0/2", "1/2"]
 
 
-def _log(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+@pytest.fixture(scope="module")
+def some(pairs: list[Pair]) -> list[Pair]:
+    """23 pairs: the last step has seven, which two processes cannot share evenly."""
+    return pairs[:23]
 
 
-def _config(backbone: Path, rank: int | None) -> TrainConfig:
-    # 23 pairs: the last step has seven, which two processes cannot share evenly; small batches need several passes.
-    return TrainConfig(
-        model=str(backbone),
-        objective="bradley-terry",
-        lora_rank=rank,
-        epochs=2,
-        batch_size=8,
-        tokens_per_batch=64,
-        learning_rate=3e-3,
-        max_length=32,
-        logging_steps=1,
-        checkpoint_steps=2,
-        precision="fp32",
-        validation=0.2,
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("runs", "settings"),
-    [
-        ({"bert": ("tiny_bert", None), "llama": ("tiny_llama", None), "bert-lora": ("tiny_bert", 2)}, {}),
-        ({"llama": ("tiny_llama", None), "llama-lora": ("tiny_llama", 2)}, FSDP),
-    ],
-    ids=["ddp", "fsdp"],
-)
-@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
-def test_two_processes_train_what_one_does(
-    runs: dict[str, tuple[str, int | None]],
-    settings: dict[str, str],
-    request: pytest.FixtureRequest,
-    pairs: list[Pair],
-    tmp_path: Path,
-):
+@pytest.fixture(scope="module")
+def folder(configs, some, tiny_bert, tmp_path_factory) -> Path:
+    """Everything that two processes make, in processes whose imports, most of the time, are shared."""
     pytest.importorskip("peft", reason="peft is not installed (extra lora)")
-    configs = {name: _config(request.getfixturevalue(backbone), rank) for name, (backbone, rank) in runs.items()}
-    _launch(tmp_path, configs, pairs[:23], settings)
-    for name, config in configs.items():
-        train(pairs[:23], config, tmp_path / f"{name}-one", progress=False)
-        one, two = _log(tmp_path / f"{name}-one"), _log(tmp_path / f"{name}-two")
-        assert len(one) == len(two) > 4
-        for mine, theirs in zip(one, two, strict=True):
-            assert mine == pytest.approx(theirs, abs=1e-5), name
-        texts = [(pair.prompt, pair.response_a) for pair in pairs]
-        rewards = [RewardModel.load(tmp_path / f"{name}-{count}").rewards(texts) for count in ("one", "two")]
-        # Rewards have a free constant, which no loss holds.
-        np.testing.assert_allclose(*(values - values.mean() for values in rewards), atol=1e-4, err_msg=name)
+    pytest.importorskip("trl", reason="trl is not installed")
+    folder = tmp_path_factory.mktemp("two")
+    write_records(folder / "pairs.jsonl", some)
+    jobs = [
+        {
+            "settings": FSDP if kind == "fsdp" else {},
+            "pairs": str(folder / "pairs.jsonl"),
+            "runs": [
+                [config.model_dump(mode="json"), str(folder / name)]
+                for name, config in configs.items()
+                if name.startswith(kind)
+            ],
+        }
+        for kind in RUNS
+    ]
+    jobs.append({"settings": {"CI": "1"}, "model": str(tiny_bert), "out": str(folder / "trl")})
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    command = [sys.executable, str(Path(__file__).with_name("distributed.py")), str(folder / "jobs.json")]
+    environment = {**os.environ, "DISSENSUS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-30000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", [f"{kind}-{name}" for kind, runs in RUNS.items() for name in runs])
+def test_two_processes_train_what_one_does(name, folder, configs, some, pairs, tmp_path):
+    train(some, configs[name], tmp_path / "one", progress=False)
+    one, two = log_of(tmp_path / "one"), log_of(folder / name)
+    assert len(one) == len(two) > 4
+    for mine, theirs in zip(one, two, strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-5)
+    texts = [(pair.prompt, pair.response_a) for pair in pairs]
+    rewards = [RewardModel.load(out).rewards(texts) for out in (tmp_path / "one", folder / name)]
+    # Rewards have a free constant, which no loss holds.
+    np.testing.assert_allclose(*(values - values.mean() for values in rewards), atol=1e-4)
+
+
+def test_trls_trainer_in_two_processes_counts_each_row_once(folder: Path):
+    content = json.loads((folder / "trl.json").read_text())
+    assert (content["processes"], content["shape"]) == (2, [11, 2, 1])
+    for n, expected in content["expected"].items():
+        for name, value in expected.items():
+            assert content["found"][n][f"eval_{name}"] == pytest.approx(value, abs=1e-5), (n, name)

@@ -11,6 +11,7 @@ from dissensus.errors import ConfigError
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import Runtime, TrainConfig
 from dissensus.reward.model_record import RECORD_FILE, read_record
+from dissensus.reward.objectives import OBJECTIVES
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training.run import train
@@ -44,27 +45,15 @@ def test_a_killed_run_goes_on_under_other_run_settings(tiny_bert: Path, pairs: l
         assert train(pairs, known, tmp_path / "m", progress=False).resumed_from == 2
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"learning_rate": 1e-3},
-        {"batch_size": 4},
-        {"batching": "prompt"},
-        {"max_length": 16},
-        {"epochs": 3},
-        {"seed": 1},
-        {"dropout": 0.1},
-        {"precision": "auto"},
-        {"center": 0.1},
-        {"validation": 0.2},
-        {"lora_rank": 2},
-        {"objective": "mean-variance"},
-    ],
-)
-def test_what_decides_weights_makes_another_run(tiny_bert: Path, pairs: list[Pair], change: dict[str, Any]):
-    config = _config(tiny_bert)
-    other = TrainConfig(**{**config.model_dump(), **change})
-    assert _identity(pairs, None, config).fingerprint != _identity(pairs, None, other).fingerprint
+CHANGES: dict[str, Any] = {
+    "learning_rate": 1e-3, "batch_size": 4, "batching": "prompt", "max_length": 16, "epochs": 3, "seed": 1,
+    "dropout": 0.1, "precision": "auto", "center": 0.1, "validation": 0.2, "lora_rank": 2, "objective": "mean-variance",
+}  # fmt: skip
+
+
+def test_what_decides_weights_makes_another_run(tiny_bert: Path, pairs: list[Pair]):
+    configs = [_config(tiny_bert), *(changed(_config(tiny_bert), **{name: CHANGES[name]}) for name in CHANGES)]
+    assert len({_identity(pairs, None, config).fingerprint for config in configs}) == 1 + len(CHANGES)
 
 
 def test_only_what_the_objective_reads_counts(tiny_bert: Path, pairs: list[Pair], margins: list[Margin]):
@@ -81,8 +70,7 @@ def test_only_what_the_objective_reads_counts(tiny_bert: Path, pairs: list[Pair]
         for change in ({}, {"margin_scale": 2.0}, {"label_weight": 0.9})
     }
     assert len(prints) == 4
-    readers = {name for name in ("bradley-terry", "margin", "soft", "blend", "scaled", "mean-variance", "categorical")
-               if TrainConfig(objective=name).reads_margins}  # fmt: skip
+    readers = {name for name in OBJECTIVES if TrainConfig(objective=name).reads_margins}
     assert readers == {"margin", "soft", "blend", "scaled"}
     assert TrainConfig(objective="categorical", soft_targets=True).reads_margins
 
@@ -123,9 +111,7 @@ def test_a_message_names_what_changed(tiny_bert: Path, pairs: list[Pair], tmp_pa
 
 
 @pytest.mark.parametrize("left", ["{", "[]", '{"config": []}', "3"])
-def test_settings_that_are_damaged_are_those_of_another_run(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, left: str
-):
+def test_settings_that_are_damaged_are_those_of_another_run(tiny_bert, pairs, tmp_path, left):
     identity = _identity(pairs, None, _config(tiny_bert))
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / RECORD_FILE).write_text(left)

@@ -1,7 +1,6 @@
 """Where memory runs out there is one line with a remedy; what was scored by then is kept."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,16 +8,13 @@ import pytest
 import torch
 
 from dissensus.errors import ConfigError, TrainingError
-from dissensus.records import Pair
-from dissensus.reward.config import TrainConfig
-from dissensus.reward.serving.predict_file import predict_file
-from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.serving.reward_model import RewardModel, predict_file
 from dissensus.reward.serving.score import OutOfMemoryError, memory_reported
 from dissensus.reward.training.run import train
 from dissensus.reward.training.sweep import sweep
 from dissensus.reward.training.trainer import PairTrainer
 
-from .tiny_config import changed
+from .tiny_config import changed, tiny_config
 
 SAID = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"),
@@ -55,9 +51,7 @@ def _narrow(model: RewardModel, tokens: int, monkeypatch: pytest.MonkeyPatch) ->
     return sizes
 
 
-def test_fewer_texts_are_scored_at_once_where_memory_runs_out(
-    tiny_bert: Path, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
-):
+def test_fewer_texts_are_scored_at_once_where_memory_runs_out(tiny_bert, pairs, monkeypatch):
     model = RewardModel.load(tiny_bert, max_length=32, device="cpu")
     texts = [(pair.prompt, pair.response_a) for pair in pairs]
     expected = model.rewards(texts)
@@ -66,9 +60,7 @@ def test_fewer_texts_are_scored_at_once_where_memory_runs_out(
     assert max(sizes) > 40
 
 
-def test_one_text_that_does_not_fit_names_the_window(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_one_text_that_does_not_fit_names_the_window(tiny_bert, pairs, tmp_path, monkeypatch):
     model = RewardModel.load(tiny_bert, max_length=32, device="cpu")
     _narrow(model, 20, monkeypatch)
     rows = [*pairs[:4], pairs[4].model_copy(update={"response_a": "why how long " * 20})]
@@ -77,9 +69,7 @@ def test_one_text_that_does_not_fit_names_the_window(
     assert len(list((tmp_path / "p.jsonl.part").iterdir())) == 1
 
 
-def test_a_step_that_does_not_fit_names_the_options_and_is_no_rate_that_failed(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_step_that_does_not_fit_names_the_options_and_is_no_rate_that_failed(tiny_bert, pairs, tmp_path, monkeypatch):
     inner = PairTrainer.compute_loss
 
     def fails(self: PairTrainer, *args: Any, **kwargs: Any) -> Any:
@@ -87,18 +77,16 @@ def test_a_step_that_does_not_fit_names_the_options_and_is_no_rate_that_failed(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return inner(self, *args, **kwargs)
 
-    config = TrainConfig(
-        model=str(tiny_bert), epochs=1, batch_size=8, max_length=32, precision="fp32", validation=0.34,
-        logging_steps=1, checkpoint_steps=1,
-    )  # fmt: skip
+    settings = {"validation": 0.34, "logging_steps": 1, "checkpoint_steps": 1}
+    config = tiny_config(tiny_bert, epochs=1, batch_size=4, **settings)
     message = re.escape("memory does not suffice for training step 3; lower --tokens-per-batch")
     with monkeypatch.context() as patch:
         patch.setattr(PairTrainer, "compute_loss", fails)
         with pytest.raises(ConfigError, match=message):
-            train(pairs * 2, config.model_copy(update={"batch_size": 4}), tmp_path / "m", progress=False)
+            train(pairs * 2, config, tmp_path / "m", progress=False)
         with pytest.raises(ConfigError, match=message) as error:
-            sweep(pairs, config.model_copy(update={"batch_size": 4}), [1e-3], tmp_path / "s", progress=False)
+            sweep(pairs, config, [1e-3], tmp_path / "s", progress=False)
     assert not isinstance(error.value, TrainingError)
     assert not list(tmp_path.rglob("*.failed.json"))
-    smaller = changed(config, batch_size=4, tokens_per_batch=64)
+    smaller = changed(config, tokens_per_batch=64)
     assert train(pairs * 2, smaller, tmp_path / "m", progress=False).resumed_from == 2

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from scipy.special import expit
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -12,9 +13,9 @@ from dissensus.errors import InputError, TrainingError
 from dissensus.records import Pair, Votes
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.objectives import ObjectiveName, objective_of
-from dissensus.reward.serving.calibration import fit_calibration, observed_preferences, save_calibration
-from dissensus.reward.serving.predictions import predictions_of, preference_logits
-from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.serving.calibration import Calibration, save_calibration
+from dissensus.reward.serving.reward_model import RewardModel, predictions_of, preference_logits
+from dissensus.reward.training.run import train
 
 PLAIN, NORMAL = (objective_of(TrainConfig(objective=name)) for name in ("bradley-terry", "mean-variance"))
 
@@ -52,25 +53,19 @@ def test_predictions_worked_by_hand():
     [row] = predictions_of([pair], outputs, objective_of(TrainConfig(objective="categorical", atoms=2)), name="m")
     assert (row.reward_a, row.reward_b) == (pytest.approx(0.75), pytest.approx(0.5))
     assert row.preference_a == pytest.approx(5 / 8)
+    with pytest.raises(TrainingError, match="not numbers for 1 of 1 pairs"):
+        predictions_of([pair], np.array([[[2.0], [np.nan]]], dtype=np.float32), PLAIN, name="m")
 
 
 def test_many_pairs_are_integrated_in_parts(monkeypatch: pytest.MonkeyPatch):
     outputs = np.random.default_rng(0).standard_normal((10, 2, 2)).astype(np.float32)
     whole = preference_logits(NORMAL, outputs)
-    monkeypatch.setattr("dissensus.reward.serving.predictions._PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr("dissensus.reward.serving.reward_model._PAIRS_AT_ONCE", 3)
     assert np.array_equal(preference_logits(NORMAL, outputs), whole)
 
 
-def test_rewards_that_are_no_numbers_are_refused():
-    pair = Pair(id="p", prompt="x", response_a="a", response_b="b")
-    with pytest.raises(TrainingError, match="not numbers for 1 of 1 pairs"):
-        predictions_of([pair], np.array([[[2.0], [np.nan]]], dtype=np.float32), PLAIN, name="m")
-
-
 @pytest.mark.parametrize(("objective", "outputs"), [("mean-variance", 2), ("categorical", 5)])
-def test_a_folder_knows_its_objective(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path, objective: ObjectiveName, outputs: int
-):
+def test_a_folder_knows_its_objective(tiny_bert, pairs, tmp_path, objective, outputs):
     model = RewardModel.load(_with_objective(tiny_bert, tmp_path / "m", objective, outputs))
     rows = model.predict(pairs, name="m")
     assert [row.reward_a for row in rows] == pytest.approx(
@@ -95,9 +90,7 @@ def test_other_outputs_than_the_objective_has_are_refused(tiny_bert: Path, tmp_p
 
 
 @pytest.mark.parametrize(("objective", "outputs"), [("bradley-terry", 1), ("mean-variance", 2)])
-def test_raw_and_calibrated_are_both_kept(
-    tiny_bert: Path, judged: list[Pair], tmp_path: Path, objective: ObjectiveName, outputs: int
-):
+def test_raw_and_calibrated_are_both_kept(tiny_bert, judged, tmp_path, objective, outputs):
     folder = _with_objective(tiny_bert, tmp_path / "m", objective, outputs)
     model = RewardModel.load(folder)
     raw = model.predict(judged, name="m")
@@ -113,15 +106,34 @@ def test_raw_and_calibrated_are_both_kept(
     # On the log-odds of the raw preference, whatever its distribution: the order stays as it is.
     assert calibrated == pytest.approx(expit(calibration.slope * np.log(p / (1 - p))), abs=1e-6)
     assert np.argsort(calibrated, kind="stable").tolist() == np.argsort(p, kind="stable").tolist()
-    _, preference, weight = observed_preferences(judged)
     assert calibration.nll_after < calibration.nll_before
-    assert calibration == fit_calibration(np.log(p / (1 - p)), preference, weight).model_copy(
-        update={"slope": pytest.approx(calibration.slope), "nll_before": pytest.approx(calibration.nll_before)}
-        | {"nll_after": pytest.approx(calibration.nll_after)}
-    )
 
 
 def test_pairs_that_nobody_judged_calibrate_nothing(tiny_bert: Path, pairs: list[Pair]):
     bare = [p.model_copy(update={"label": None}) for p in pairs]
     with pytest.raises(TrainingError, match="none of the 24 pairs has votes or a label"):
         RewardModel.load(tiny_bert).calibrate(bare)
+
+
+def test_a_model_on_the_hub_keeps_window_objective_and_calibration(tiny_bert, pairs, tmp_path, monkeypatch, capsys):
+    config = TrainConfig(model=str(tiny_bert), objective="categorical", epochs=1, max_length=24, precision="fp32")
+    train(pairs, config, tmp_path / "ours", progress=False)
+    fitted = Calibration(method="temperature", slope=0.5, nll_before=1.0, nll_after=0.5, pairs=3, votes=9)
+    save_calibration(tmp_path / "ours", fitted)
+    for name, folder in (("ours", tmp_path / "ours"), ("plain", tiny_bert)):
+        # As the Hub's client lays a folder out after a download.
+        repo = tmp_path / "cache" / f"models--org--{name}"
+        shutil.copytree(folder, repo / "snapshots" / "abc")
+        (repo / "refs").mkdir()
+        (repo / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    ours, plain = (RewardModel.load(name, device="cpu") for name in ("org/ours", "org/plain"))
+    rows = ours.predict(pairs, name="m", calibrated=True)
+    expected = RewardModel.load(tmp_path / "ours", device="cpu").predict(pairs, name="m", calibrated=True)
+    assert (ours.encoding.max_length, plain.calibration, plain.config) == (24, None, None)
+    assert rows == expected
+    # Whether this one has settings of ours was never asked, and now nobody can say.
+    said = capsys.readouterr().err
+    assert "org/plain: the Hub cannot be asked for dissensus.json" in said
+    assert "org/ours: the Hub" not in said

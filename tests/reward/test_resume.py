@@ -4,13 +4,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from dissensus.files import write_records
-from dissensus.records import Margin, Pair
+from dissensus.records import Pair
 from dissensus.reward.training.run import train
 
 from .tiny_config import tiny_config, train_until_killed
@@ -46,16 +45,10 @@ def _assert_same(folder: Path) -> None:
         ("tiny_bert", {"objective": "margin", "dropout": 0.1}),
         ("old_bert", {}),
         ("tiny_bert", {"lora_rank": 4, "dropout": 0.2, "validation": 0.2}),
-        ("tiny_llama", {"lora_rank": 4, "validation": 0.2}),
     ],
 )
 def test_a_killed_run_has_the_losses_and_weights_of_an_unbroken_one(
-    backbone: str,
-    changes: dict[str, Any],
-    request: pytest.FixtureRequest,
-    pairs: list[Pair],
-    margins: list[Margin],
-    tmp_path: Path,
+    backbone, changes, request, pairs, margins, tmp_path
 ):
     if "lora_rank" in changes:
         pytest.importorskip("peft", reason="peft is not installed (extra lora)")
@@ -85,9 +78,7 @@ def test_a_run_killed_while_it_validates_does_so_again(tiny_bert: Path, pairs: l
     assert (tmp_path / "whole" / "training.jsonl").read_text().count("validation_nll") == epochs
 
 
-def test_a_killed_process_and_a_full_disk_leave_nothing_under_the_name(
-    tiny_bert: Path, pairs: list[Pair], tmp_path: Path
-):
+def test_a_killed_process_and_a_full_disk_leave_nothing_under_the_name(tiny_bert, pairs, tmp_path):
     """A child may write no more than 8 kB to a file, so weights do not fit, at a checkpoint or at the end; then -9."""
     write_records(tmp_path / "pairs.jsonl", pairs)
     config = tiny_config(tiny_bert, dropout=0.1, logging_steps=1, checkpoint_steps=2)

@@ -1,7 +1,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -60,13 +59,6 @@ def test_a_missing_margin_names_its_pair():
         build_targets(PAIRS, [*MARGINS, MARGINS[0]], TrainConfig(objective="margin"))
 
 
-def test_a_margin_without_a_preference_is_no_soft_target():
-    bare = [Margin(pair_id=pair.id, margin=1.0) for pair in PAIRS]
-    assert build_targets(PAIRS, bare, TrainConfig(objective="margin")).margin.tolist() == [1, 1]
-    with pytest.raises(TrainingError, match="carry no preference"):
-        build_targets(PAIRS, bare, TrainConfig(objective="soft"))
-
-
 def test_no_usable_pair():
     with pytest.raises(TrainingError, match="none of the 2 pairs can train objective 'bradley-terry'"):
         build_targets(PAIRS[2:], None, TrainConfig())
@@ -79,11 +71,11 @@ def test_scaled_weighs_each_pair_by_its_margin():
     assert (targets.ties_dropped, targets.unlabelled_dropped) == (1, 1)
 
 
-@pytest.mark.parametrize("changes", [{"margin_scale": 0}, {}])
-def test_weights_that_are_all_zero_teach_nothing(changes: dict[str, float]):
-    flat = [Margin(pair_id=pair.id, margin=0.0 if not changes else 0.5, preference_a=0.5) for pair in PAIRS]
-    with pytest.raises(TrainingError, match="all 2 weights are 0, so nothing can be learnt"):
-        build_targets(PAIRS, flat, TrainConfig(objective="scaled", **changes))
+def test_weights_that_are_all_zero_teach_nothing():
+    for margin, scale in ((0.0, 1.0), (0.5, 0.0)):
+        flat = [Margin(pair_id=pair.id, margin=margin, preference_a=0.5) for pair in PAIRS]
+        with pytest.raises(TrainingError, match="all 2 weights are 0, so nothing can be learnt"):
+            build_targets(PAIRS, flat, TrainConfig(objective="scaled", margin_scale=scale))
 
 
 def test_a_negative_weight_is_refused_with_its_pair():
@@ -108,27 +100,9 @@ def test_distributions_train_on_labels_unless_told_otherwise(objective: Objectiv
         build_targets(PAIRS, bare, TrainConfig(objective=objective, soft_targets=True))
 
 
-def test_a_labelled_tie_is_dropped_where_a_winner_is_needed_and_one_half_elsewhere():
-    tie = [_pair("three", "tie"), _pair("one", "a")]
-    for objective in ("bradley-terry", "margin", "scaled", "mean-variance", "categorical"):
-        targets = build_targets(tie, MARGINS, TrainConfig(objective=objective))
-        assert ([pair.id for pair in targets.pairs], targets.ties_dropped) == (["one"], 1)
-    blend = build_targets(tie, MARGINS, TrainConfig(objective="blend", label_weight=1))
-    assert (blend.target.tolist(), blend.ties_dropped) == ([0.5, 1], 0)
-
-
-def test_margins_of_zero_are_bradley_terry():
-    flat = [Margin(pair_id=pair.id, margin=0.0, preference_a=0.5) for pair in PAIRS]
-    found = build_targets(PAIRS, flat, TrainConfig(objective="margin"))
-    plain = build_targets(PAIRS, None, TrainConfig())
-    for name in ("target", "margin", "label"):
-        assert np.array_equal(getattr(found, name), getattr(plain, name))
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize(
-    ("objective", "field"),
-    [("margin", "margin"), ("margin", "preference_a"), ("scaled", "margin"), ("soft", "preference_a")],
+    ("objective", "field"), [("margin", "margin"), ("margin", "preference_a"), ("soft", "preference_a")]
 )
 def test_a_margin_that_is_no_number_is_refused_with_its_pair(objective: ObjectiveName, field: str, value: float):
     broken: dict[str, Any] = {"pair_id": "two", "margin": 0.6, "preference_a": 0.8} | {field: value}
@@ -136,6 +110,20 @@ def test_a_margin_that_is_no_number_is_refused_with_its_pair(objective: Objectiv
     margins = [MARGINS[0], Margin.model_construct(**broken), *MARGINS[2:]]
     with pytest.raises(TrainingError, match=f"pair two: the {field[:6]}.* is -?{value}, expected a number"):
         build_targets(PAIRS, margins, TrainConfig(objective=objective))
+
+
+def test_a_signed_margin_needs_a_preference():
+    """A margin alone has no side; trained on as it is, a margin against the label would count for it."""
+    bare = [Margin(pair_id=pair.id, margin=1.0) for pair in PAIRS]
+    with pytest.raises(TrainingError) as error:
+        build_targets(PAIRS, bare, TrainConfig(objective="margin", margin_sign="signed"))
+    assert str(error.value) == (
+        "4 of 4 margins carry no preference (first: one, two, three), which margin_sign 'signed' needs; use "
+        "margin_sign 'unsigned', or margins made from judgments or votes"
+    )
+    # Where no sign is read, none is missed.
+    assert build_targets(PAIRS, bare, TrainConfig(objective="margin")).margin.tolist() == [1, 1]
+    build_targets(PAIRS, bare, TrainConfig(margin_sign="signed"))
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])

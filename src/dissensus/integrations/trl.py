@@ -13,15 +13,14 @@ a script already::
 from __future__ import annotations
 
 import inspect
-import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
@@ -51,26 +50,21 @@ _COLUMNS = ("margin", "preference")
 class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
     """TRL's trainer of reward models, with another ``objective``.
 
-    ``objective`` is a name, or a ``TrainConfig`` of which the settings of the objective count (``margin_scale``,
-    ``label_weight``, ``soft_targets``, ``atoms``, ``center``) and no others. A row has what it has in TRL and, where
-    the objective asks for it,
+    ``objective`` is a name, or a ``TrainConfig`` of which the settings of the objective and ``center`` count and no
+    others. A row has what it has in TRL and, where the objective asks for it,
 
     - ``margin``: the term m of ``margin``, taken with its sign, or the weight of ``scaled``;
     - ``preference``: the fraction of judgments or votes for the chosen response, for ``soft``, ``blend`` and
       distributions with ``soft_targets``.
 
-    ``bradley-terry`` reads neither: unlike TRL's own loss it leaves a column ``margin`` alone. The centre regulariser
-    is that of ``center`` or of TRL's ``center_rewards_coefficient``. The head is and runs in float32, whatever the
-    model's own dtype. With ``by_length``, pairs of like length stand in one batch, in an order drawn from the epoch and
-    ``args.data_seed`` (or ``args.seed``).
+    ``bradley-terry`` reads neither: unlike TRL's own loss it leaves a column ``margin`` alone. The head is and runs in
+    float32, whatever the model's own dtype. With ``by_length``, pairs of like length stand in one batch, in an order
+    drawn from the epoch and ``args.data_seed`` (or ``args.seed``).
 
-    What is logged is exact over rows, in any batches and over any processes, where TRL averages the values of batches:
-    ``accuracy`` (a tie counts one half), ``margin`` (the mean reward gap), the least, mean and greatest reward, and the
-    loss of an evaluation. Several evaluation sets are told apart (``eval_NAME_accuracy``). ``predict`` returns outputs
-    of shape (pairs, 2, outputs), the chosen response first.
-
-    How prompt and response were read is kept in the model's config, with the objective: `RewardModel.load` reads texts
-    as this trainer did. A tokenizer without an end-of-text token, as BERT's, has none appended.
+    What is logged is exact over rows, in any batches and over any processes: ``accuracy`` (a tie counts one half),
+    ``margin`` (the mean reward gap), the least, mean and greatest reward, and the loss of an evaluation. ``predict``
+    returns outputs of shape (pairs, 2, outputs), the chosen response first. How prompt and response were read is kept
+    in the model's config, with the objective: `RewardModel.load` reads texts as this trainer did.
 
     Raises ConfigError for settings or a model that do not fit the objective, TrainingError for rows that do not.
     """
@@ -93,9 +87,9 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         self._config = config.model_copy(update={"center": _center(config, args)})
         self._objective = objective_of(self._config)
         self._by_length = by_length
-        self._seen = {"train": _Seen(), "eval": _Seen()}
+        self._seen: dict[str, list[NDArray[np.float64]]] = {"train": [], "eval": []}
         self._style: Style | None = None
-        with _looking_scalar(model, self._config, self._objective.outputs):
+        with _looking_scalar(model, self._objective):
             super().__init__(model, args, *arguments, **options)
         if type(self.data_collator) is DataCollatorForPreference:
             self.data_collator = PreferenceCollator(**vars(self.data_collator))
@@ -110,7 +104,7 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         leave_record(inner.config, self._style, self._config, max_length=self._window(inner))
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return the mean loss over the batch's pairs, whose rows are [chosen..., rejected...]."""
         read = {name: value for name, value in inputs.items() if name not in _COLUMNS}
@@ -129,20 +123,26 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         return (losses.mean(), outputs) if return_outputs else losses.mean()
 
     def _record(self, logit: Tensor, rewards: Tensor, losses: Tensor) -> None:
-        """Count the batch's rows, of all processes, and put what is known so far in place of TRL's means of batches."""
+        """Keep what is known of the batch's rows, of all processes."""
         chosen, rejected = rewards.chunk(2)
         mode = "train" if self.model.training else "eval"
         # An evaluation's last batch is filled up with rows that were there before; a training step takes these too.
         gather = self.accelerator.gather if mode == "train" else self.accelerator.gather_for_metrics
         right = (1 + torch.sign(logit)) / 2
         rows = torch.stack([values.detach().float() for values in (right, chosen, rejected, losses)], dim=1)
-        self._seen[mode].add(gather(rows).cpu().double().numpy())
-        self._metrics[mode].update({name: [value] for name, value in self._seen[mode].metrics().items()})
+        self._seen[mode].append(gather(rows).cpu().double().numpy())
+
+    def _count(self, mode: str) -> None:
+        """Put the means over rows in place of TRL's means of batches."""
+        if self._seen[mode]:
+            self._metrics[mode].update({name: [value] for name, value in _metrics_of(self._seen[mode]).items()})
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log as TRL does; what comes next is counted anew."""
+        if self.model.training:
+            self._count("train")
         super().log(logs, start_time)
-        self._seen["train" if self.model.training else "eval"] = _Seen()
+        self._seen["train" if self.model.training else "eval"] = []
 
     def evaluation_loop(
         self,
@@ -153,18 +153,19 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         metric_key_prefix: str = "eval",
     ) -> Any:
         """Evaluate, or predict, over all batches; the metrics are of these rows and no others."""
-        self._seen["eval"] = _Seen()
+        self._seen["eval"] = []
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        self._count("eval")
         found = {name: values[0] for name, values in self._metrics["eval"].items()}
-        if self._seen["eval"].pairs:
-            found["loss"] = self._seen["eval"].loss()
+        if self._seen["eval"]:
+            found["loss"] = float(np.concatenate(self._seen["eval"])[:, 3].mean())
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in found.items()})
         # TRL would add them to the next log entry, under the name of whichever set that is.
         self._metrics["eval"].clear()
         return output
 
     def prediction_step(
-        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+        self, model: Any, inputs: Mapping[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[Any, Any, Any]:
         """Return loss, outputs of shape (pairs, 2, outputs) and no labels: rows, which can be gathered and counted."""
         loss, outputs, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
@@ -205,37 +206,17 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         return LengthOrder(_lengths(data), batch_size=step, seed=seed)
 
 
-@dataclass
-class _Seen:
-    """Sums over rows, so that no metric is a mean of batches."""
-
-    pairs: int = 0
-    sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
-    """Of the right ones, the rewards of the chosen and of the rejected, and the losses."""
-    least: float = math.inf
-    greatest: float = -math.inf
-
-    def add(self, rows: NDArray[np.float64]) -> None:
-        """Count rows of shape (pairs, 4)."""
-        if len(rows):
-            self.pairs += len(rows)
-            self.sums += rows.sum(axis=0)
-            self.least = min(self.least, float(rows[:, 1:3].min()))
-            self.greatest = max(self.greatest, float(rows[:, 1:3].max()))
-
-    def metrics(self) -> dict[str, float]:
-        """Name them as TRL does."""
-        right, chosen, rejected, _ = (self.sums / max(self.pairs, 1)).tolist()
-        return {
-            "accuracy": right,
-            "margin": chosen - rejected,
-            "mean_reward": (chosen + rejected) / 2,
-            "min_reward": self.least,
-            "max_reward": self.greatest,
-        }
-
-    def loss(self) -> float:
-        return float(self.sums[3]) / max(self.pairs, 1)
+def _metrics_of(batches: list[NDArray[np.float64]]) -> dict[str, float]:
+    """Name the means over all rows of batches (right, rewards of the chosen and the rejected, loss) as TRL does."""
+    rows = np.concatenate(batches)
+    right, chosen, rejected = rows[:, :3].mean(axis=0).tolist()
+    return {
+        "accuracy": right,
+        "margin": chosen - rejected,
+        "mean_reward": (chosen + rejected) / 2,
+        "min_reward": float(rows[:, 1:3].min()),
+        "max_reward": float(rows[:, 1:3].max()),
+    }
 
 
 class _Endless:
@@ -253,7 +234,7 @@ class _Endless:
 class PreferenceCollator(DataCollatorForPreference):  # type: ignore[misc]  # TRL ships no types
     """TRL's collator, which also keeps the rows' ``preference``, shape (pairs,)."""
 
-    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+    def torch_call(self, examples: list[Mapping[str, Any]]) -> dict[str, Any]:
         """Pad the texts of these rows to one length, chosen ones first."""
         batch: dict[str, Any] = super().torch_call(examples)
         if "preference" in examples[0]:
@@ -298,13 +279,13 @@ def _center(config: TrainConfig, args: Any) -> float:
 
 
 @contextmanager
-def _looking_scalar(model: Any, config: TrainConfig, outputs: int) -> Iterator[None]:
+def _looking_scalar(model: Any, objective: Objective) -> Iterator[None]:
     """Let TRL, which refuses more outputs than one, take a model whose rewards are distributions."""
-    found = 1 if isinstance(model, str) else model.config.num_labels
+    outputs = objective.outputs
+    found, name = (1, "the model") if isinstance(model, str) else (model.config.num_labels, type(model).__name__)
     if found != outputs:
-        name = "the model" if isinstance(model, str) else type(model).__name__
         raise ConfigError(
-            f"objective '{config.objective}' has {outputs} output(s), {name} has {found}; load it with "
+            f"objective '{objective.name}' has {outputs} output(s), {name} has {found}; load it with "
             f"AutoModelForSequenceClassification.from_pretrained(..., num_labels={outputs}) and pass it as model"
         )
     if outputs == 1:
@@ -370,14 +351,8 @@ def _report(line: str) -> None:
 
 def _lengths(dataset: Any) -> NDArray[np.int64]:
     """Count the tokens of the chosen and the rejected text of each row, shape (pairs, 2)."""
-    parts: Sequence[NDArray[np.int64]] = [
-        np.stack([_tokens(batch[name]) for name in ("chosen_ids", "rejected_ids")], axis=1)
-        for batch in dataset.with_format("arrow").iter(batch_size=10_000)
-    ]
-    return np.concatenate(parts) if parts else np.empty((0, 2), dtype=np.int64)
-
-
-def _tokens(lists: Any) -> NDArray[np.int64]:
-    import pyarrow.compute as pc
-
-    return np.asarray(pc.list_value_length(lists), dtype=np.int64)
+    counts = [np.empty((0, 2), dtype=np.int64)]
+    for batch in dataset.with_format("arrow").iter(batch_size=10_000):
+        both = [pc.list_value_length(batch[name]) for name in ("chosen_ids", "rejected_ids")]
+        counts.append(np.stack(both, axis=1).astype(np.int64))
+    return np.concatenate(counts)

@@ -12,9 +12,10 @@ from dissensus.evaluation.tables.number_format import listed, number
 from dissensus.records import Pair
 from dissensus.reports.findings import find_findings, statement
 from dissensus.reports.folder.run_reader import RunData
+from dissensus.reward.objectives import OBJECTIVES
 from dissensus.run_records import CategoryCounts, JudgeCounts, MarginCounts, ModelRecord, TrainCounts
 
-_DISTRIBUTED = ("mean-variance", "categorical")
+_DISTRIBUTED = {name for name, objective in OBJECTIVES.items() if objective.is_distributed}
 """Objectives whose rewards are distributions."""
 
 

@@ -16,7 +16,23 @@ SHORTEST = 8
 
 _GONE = "compile"
 """A setting of before that altered nothing."""
+_ELSEWHERE = {
+    "lr": "learning_rate",
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "warmup_ratio": "warmup",
+    "center_rewards_coefficient": "center",
+    "save_steps": "checkpoint_steps",
+}
+"""What other trainers call settings, and what they are called here."""
 _Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def refuse_other_names(settings: object) -> None:
+    """Raise ValueError for a setting by the name that it has elsewhere."""
+    for name in settings if isinstance(settings, Mapping) else ():
+        if name in _ELSEWHERE:
+            raise ValueError(f"{name}: unknown setting; here it is {_ELSEWHERE[name]}")
 
 
 class Runtime(Settings):
@@ -101,6 +117,7 @@ class TrainConfig(Settings):
         """Take settings of the run that stand beside the others, as in studies and model folders of before."""
         if not isinstance(data, Mapping):
             return data
+        refuse_other_names(data)
         apart = {name: data[name] for name in Runtime.model_fields if name in data}
         rest = {name: value for name, value in data.items() if name not in {*apart, _GONE}}
         given = rest.get("runtime", {})
@@ -118,17 +135,15 @@ class TrainConfig(Settings):
         every = {name for kind in OBJECTIVES.values() for name in kind.loss_settings}
         return frozenset(every.difference(objective_of(self).loss_settings))
 
-    def deciding(self) -> dict[str, Any]:
+    def deciding(self) -> dict[str, object]:
         """Return the settings that decide a model's weights: all but those of the run, of calibration, and unread.
 
-        >>> "runtime" in TrainConfig().deciding()
-        False
         >>> TrainConfig(label_weight=0.3).deciding() == TrainConfig().deciding()
         True
         """
         return self.model_dump(mode="json", exclude={"runtime", "calibration", *self.unread})
 
-    def loss(self) -> dict[str, Any]:
+    def loss(self) -> dict[str, object]:
         """Return the settings that say which loss a model is trained with."""
         names = {"objective", "center", *objective_of(self).loss_settings}
         return self.model_dump(mode="json", include=names)

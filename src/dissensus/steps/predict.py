@@ -66,8 +66,7 @@ def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
         check_calibrated(settings.model, name)
     pairs = PairFile(settings.pairs)
     # Torch is loaded from here on.
-    from dissensus.reward.serving.predict_file import predict_file
-    from dissensus.reward.serving.reward_model import RewardModel
+    from dissensus.reward.serving.reward_model import RewardModel, predict_file
 
     model = RewardModel.load(settings.model, max_length=settings.max_length, precision=settings.precision)
     count = predict_file(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from dissensus.reward.config import Runtime, Sweep, TrainConfig
+from pydantic import model_validator
+
+from dissensus.reward.config import Runtime, Sweep, TrainConfig, refuse_other_names
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 SWEEP_VALIDATION = 0.1
 """Share of the prompts that a sweep holds out where nobody says."""
-_COUNTED = ("pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resumed_from", "nll")
+_COUNTED = {"pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resumed_from"}
 
 
 class TrainSettings(Settings):
@@ -55,6 +57,12 @@ class TrainSettings(Settings):
         "How it is run, which alters no result": tuple(f"training.runtime.{name}" for name in Runtime.model_fields),
     }  # fmt: skip
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_our_names(cls, data: object) -> object:
+        refuse_other_names(data)
+        return data
+
 
 @dataclass(frozen=True, repr=False)
 class TrainResult:
@@ -72,17 +80,17 @@ class TrainResult:
         """Yield what the command prints."""
         yield from self._of_run() if self.sweep is None else self._of_sweep(self.sweep)
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> Mapping[str, object]:
         """Return what a study keeps of it."""
-        found = self.summary.model_dump(include=set(_COUNTED))
-        found["nll"] = None if self.summary.nll is None else round(self.summary.nll, 4)
-        return found | ({"rates": len(self.sweep.rates), "learning_rate": self.sweep.best} if self.sweep else {})
+        done, swept = self.summary, self.sweep
+        found = done.model_dump(include=_COUNTED) | {"nll": None if done.nll is None else round(done.nll, 4)}
+        return found | ({"rates": len(swept.rates), "learning_rate": swept.best} if swept else {})
 
     def _of_run(self) -> Iterator[str]:
         done = self.summary
         nll = "" if done.nll is None else f", nll {done.nll:.4f}"
-        what = f"{self.config.objective} on {done.pairs} pairs"
-        yield f"{self.out}: {what}, {done.steps} steps{nll}, {done.seconds:.0f} s"
+        objective = self.config.objective
+        yield f"{self.out}: {objective} on {done.pairs} pairs, {done.steps} steps{nll}, {done.seconds:.0f} s"
         if done.validation_nll is not None:
             fit = f"nll {done.validation_nll:.4f}, accuracy {done.validation_accuracy:.3f}"
             yield f"  validation: {fit} on {done.validation_pairs} pairs"
@@ -137,6 +145,7 @@ def run(
     from dissensus.sources import read_pairs
 
     config, rates, out = settings.training, settings.sweep.values(), settings.out
+    missing, overwrite = settings.allow_missing, settings.overwrite
     if rates and "validation" not in config.model_fields_set:
         config = config.model_copy(update={"validation": SWEEP_VALIDATION})
         _report(f"--validation {SWEEP_VALIDATION}, since a sweep chooses on held-out prompts")
@@ -144,30 +153,39 @@ def run(
     if margins is None and settings.margins is not None and config.reads_margins:
         margins = list(read_records(settings.margins, Margin))
     every = list(read_pairs(settings.pairs)) if pairs is None else pairs
-    missing, overwrite = settings.allow_missing, settings.overwrite
     done = check_data(every, margins, config, out, allow_missing=missing, overwrite=overwrite or bool(rates))
     if done is not None:
         if done.note is not None:
             _report(done.note)
         return TrainResult(out, config, done)
-    options: dict[str, Any] = {"margins": margins, "allow_missing": missing, "overwrite": overwrite}
-    options["progress"] = progress
     # Torch is loaded from here on.
-    if rates:
-        from dissensus.reward.model_record import RECORD_FILE, read_record
-        from dissensus.reward.training.sweep import sweep
-
-        chosen, metric = settings.sweep, settings.sweep.metric
-        table = sweep(every, config, rates, out, metric=metric, patience=chosen.patience, **options)
-        summary = read_record(out / RECORD_FILE).summary
-        assert summary is not None  # a finished run has one
-        return TrainResult(out, config, summary, table)
+    from dissensus.reward.model_record import RECORD_FILE, read_record
     from dissensus.reward.training.run import train
+    from dissensus.reward.training.sweep import sweep
 
-    return TrainResult(out, config, train(every, config, out, **options))
+    if not rates:
+        summary = train(
+            every, config, out, margins=margins, allow_missing=missing, overwrite=overwrite, progress=progress
+        )
+        return TrainResult(out, config, summary)
+    table = sweep(
+        every,
+        config,
+        rates,
+        out,
+        metric=settings.sweep.metric,
+        patience=settings.sweep.patience,
+        margins=margins,
+        allow_missing=missing,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    best = read_record(out / RECORD_FILE).summary
+    assert best is not None  # a finished run has one
+    return TrainResult(out, config, best, table)
 
 
-def fingerprint(settings: TrainSettings) -> list[Any]:
+def fingerprint(settings: TrainSettings) -> list[object]:
     """Return what of the settings decides the model."""
     sweep = settings.sweep.model_dump(mode="json") if settings.sweep.rates else None
     return [settings.training.deciding(), settings.training.calibration, sweep]

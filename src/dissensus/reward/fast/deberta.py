@@ -28,11 +28,8 @@ _WEIGHTS = ("rel_embeddings.weight", "query_proj.weight", "key_proj.weight", "va
 def use_fast_attention(model: nn.Module, *, gradients: bool = True) -> str | None:
     """Switch on the fast forward of this ``DebertaV2ForSequenceClassification``, if it agrees with transformers' own.
 
-    Both run on a few random texts; the logits must agree within 1e-5 of their scale and, unless they are not wanted,
-    the ``gradients`` of some weights within 1e-4. Returns None when it is on, and otherwise the reason why the
-    model was left as it was. Weights, hooks, adapters, gradient checkpointing and ``save_pretrained`` work as before.
-    A call that asks for more than logits (labels, hidden states, attentions), or whose mask is not a run of ones from
-    the first token on, goes through transformers' own forward.
+    Both run on a few random texts; logits and, unless they are not wanted, the ``gradients`` of some weights must
+    agree. Returns None when it is on, and otherwise the reason why the model was left as it was.
     """
     restore(model)
     if not isinstance(model, DebertaV2ForSequenceClassification):
@@ -43,7 +40,11 @@ def use_fast_attention(model: nn.Module, *, gradients: bool = True) -> str | Non
         return f"its weights are {model.dtype}; the check needs float32"
     weights = _WEIGHTS if gradients else ()
     expected = probe(model, weights)
-    _replace(model)
+    # Bound methods and not partials: accelerate binds what is none to the model once more.
+    model.forward = MethodType(_forward, model)
+    for module in model.modules():
+        if isinstance(module, DisentangledSelfAttention):
+            module.forward = MethodType(_attend, module)
     reason = disagreement(probe(model, weights), expected)
     if reason is not None:
         restore(model)
@@ -57,78 +58,21 @@ def restore(model: nn.Module) -> None:
             del module.forward
 
 
-def _replace(model: DebertaV2ForSequenceClassification) -> None:
-    # Bound methods and not partials: accelerate binds what is none to the model once more.
-    model.forward = MethodType(_forward, model)
-    for module in model.modules():
-        if isinstance(module, DisentangledSelfAttention):
-            module.forward = MethodType(_attend, module)
-
-
 def _forward(
     model: Any,
-    input_ids: Tensor | None = None,
-    attention_mask: Tensor | None = None,
+    input_ids: Tensor,
+    attention_mask: Tensor,
     token_type_ids: Tensor | None = None,
-    position_ids: Tensor | None = None,
-    inputs_embeds: Tensor | None = None,
-    labels: Tensor | None = None,
-    output_attentions: bool | None = None,
-    output_hidden_states: bool | None = None,
-    return_dict: bool | None = None,
     lengths: Sequence[int] | None = None,
-    **kwargs: Any,
 ) -> Any:
-    """Return the logits, (texts, outputs); ``lengths``, where given, spares asking the device for the mask's sums."""
-    config = model.config
-    asked = (output_attentions, config.output_attentions), (output_hidden_states, config.output_hidden_states)
-    extra = any(default if choice is None else choice for choice, default in asked)
-    plain = not extra and (config.return_dict if return_dict is None else return_dict)
-    if plain and input_ids is not None and position_ids is None and inputs_embeds is None and labels is None:
-        lengths = _lengths(input_ids, attention_mask) if lengths is None else lengths
-        if lengths is not None:
-            pooled = model.dropout(model.pooler(_first_tokens(model.deberta, input_ids, token_type_ids, lengths)))
-            return SequenceClassifierOutput(logits=model.classifier(pooled))
-    return type(model).forward(
-        model,
-        input_ids,
-        attention_mask=attention_mask,
-        token_type_ids=token_type_ids,
-        position_ids=position_ids,
-        inputs_embeds=inputs_embeds,
-        labels=labels,
-        output_attentions=output_attentions,
-        output_hidden_states=output_hidden_states,
-        return_dict=return_dict,
-        **kwargs,
-    )
-
-
-def _lengths(input_ids: Tensor, attention_mask: Tensor | None) -> list[int] | None:
-    """Return the tokens of each text, or None where the mask is not a run of ones from the first token on."""
-    if attention_mask is None:
-        return [input_ids.shape[1]] * len(input_ids)
-    if attention_mask.shape != input_ids.shape:
-        return None
-    counts = attention_mask.long().sum(1)
-    places = torch.arange(input_ids.shape[1], device=counts.device)
-    right = (attention_mask == (places < counts[:, None])).all(1) & (counts > 0)
-    lengths: list[int] = torch.where(right, counts, 0).tolist()
-    return lengths if all(lengths) else None
-
-
-def _first_tokens(deberta: Any, input_ids: Tensor, token_type_ids: Tensor | None, lengths: Sequence[int]) -> Tensor:
-    """Return the last hidden states of the first tokens, shape (texts, 1, hidden)."""
-    encoder = deberta.encoder
-    heads = deberta.config.num_attention_heads
-    layout = make_layout(lengths, input_ids.shape[1], heads=heads, device=input_ids.device)
-
-    def tokens(ids: Tensor) -> Tensor:
-        return ids.reshape(-1)[layout.take][None]
-
+    """Return the logits of texts padded on the right; ``lengths`` spare asking the device for the mask's sums."""
+    deberta, encoder = model.deberta, model.deberta.encoder
+    counts = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
+    heads = model.config.num_attention_heads
+    layout = make_layout(counts, input_ids.shape[1], heads=heads, device=input_ids.device)
     hidden = deberta.embeddings(
-        input_ids=tokens(input_ids),
-        token_type_ids=None if token_type_ids is None else tokens(token_type_ids),
+        input_ids=input_ids.reshape(-1)[layout.take][None],
+        token_type_ids=None if token_type_ids is None else token_type_ids.reshape(-1)[layout.take][None],
         position_ids=layout.positions[None],
     )[0]
     embedded, relative = hidden, encoder.get_rel_embedding()
@@ -139,14 +83,15 @@ def _first_tokens(deberta: Any, input_ids: Tensor, token_type_ids: Tensor | None
         # By position: checkpointing that runs the layer anew takes gradients for positional arguments only.
         hidden, _ = layer(hidden, layout, first, None, relative, False)
         if convolved:
-            hidden = _convolve(encoder.conv, embedded, hidden, layout, len(lengths))
+            hidden = _convolve(encoder.conv, embedded, hidden, layout)
             hidden = hidden[layout.starts] if i == last else hidden
-    return torch.empty_like(hidden).index_copy(0, layout.order, hidden)[:, None]
+    first_tokens = torch.empty_like(hidden).index_copy(0, layout.order, hidden)[:, None]
+    return SequenceClassifierOutput(logits=model.classifier(model.dropout(model.pooler(first_tokens))))
 
 
-def _convolve(conv: Any, embedded: Tensor, hidden: Tensor, layout: Layout, texts: int) -> Tensor:
+def _convolve(conv: Any, embedded: Tensor, hidden: Tensor, layout: Layout) -> Tensor:
     """Run the convolution of v2-xlarge, which reads neighbours, on padded texts."""
-    width = layout.length
+    texts, width = len(layout.order), layout.length
     place = torch.zeros_like(layout.take)
     place[layout.starts] = 1
     place = ((place.cumsum(0) - 1) * width + layout.positions)[: layout.tokens]
@@ -162,18 +107,14 @@ def _convolve(conv: Any, embedded: Tensor, hidden: Tensor, layout: Layout, texts
 def _attend(
     attention: Any,
     hidden_states: Tensor,
-    attention_mask: Any,
-    output_attentions: bool = False,
-    query_states: Tensor | None = None,
-    relative_pos: Tensor | None = None,
-    rel_embeddings: Tensor | None = None,
-) -> Any:
-    """Stand in for ``DisentangledSelfAttention.forward`` where the mask is a layout of tokens without padding."""
-    if not isinstance(attention_mask, Layout):
-        return type(attention).forward(
-            attention, hidden_states, attention_mask, output_attentions, query_states, relative_pos, rel_embeddings
-        )
-    layout, device = attention_mask, hidden_states.device.type
+    layout: Layout,
+    output_attentions: bool,
+    query_states: Tensor | None,
+    relative_pos: None,
+    rel_embeddings: Tensor | None,
+) -> tuple[Tensor, None]:
+    """Stand in for ``DisentangledSelfAttention.forward``, with a layout of tokens without padding as the mask."""
+    device = hidden_states.device.type
     if torch.is_autocast_enabled(device):
         # Once for the three projections, which would each do it again.
         hidden_states = hidden_states.to(torch.get_autocast_dtype(device))
@@ -218,10 +159,7 @@ def _position_rows(attention: Any, layout: Layout, embeddings: Tensor | None) ->
 def _embedding_rows(
     length: int, buckets: int, furthest: int, span: int, device: torch.device
 ) -> tuple[int, int, Tensor]:
-    """Return where the relative embeddings in use begin and stop, and which of them belongs to each difference.
-
-    The differences query - key run from 1 - length to length - 1.
-    """
+    """Return where the relative embeddings in use begin and stop, and which belongs to each query - key, ascending."""
     with torch.inference_mode(False):  # what is kept must serve training too
         differences = torch.arange(1 - length, length, device=device)
         if buckets > 0 and furthest > 0:

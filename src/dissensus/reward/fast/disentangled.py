@@ -173,8 +173,10 @@ class _Attention(torch.autograd.Function):
         scale: float,
         dropout: float,
     ) -> Tensor:
-        # Scaled queries scale two of the three terms; the third has its scale in the table.
-        by_key, by_query = _columns(position_keys, 1.0), _columns(position_queries, scale)
+        # By head, (heads, size, 2 * longest - 1), as products read it fastest. Scaled queries scale two of the three
+        # terms; the third has its scale in the table.
+        by_key = None if position_keys is None else position_keys.permute(1, 2, 0).contiguous()
+        by_query = None if position_queries is None else position_queries.permute(1, 2, 0).contiguous() * scale
         q, k, v = (spread_out(rows, layout) for rows in (queries, keys, values))
         q *= scale
         context = torch.empty_like(q)
@@ -196,8 +198,12 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         position_keys, position_queries, q, k, v, *kept = ctx.saved_tensors
         layout, scale = ctx.layout, ctx.scale
-        by_key, by_query = _rows(position_keys, 1.0), _rows(position_queries, scale)
-        d_by_key, d_by_query = (None if x is None else torch.zeros_like(x, dtype=_wide(x)) for x in (by_key, by_query))
+        by_key = None if position_keys is None else position_keys.transpose(0, 1).contiguous()
+        by_query = None if position_queries is None else position_queries.transpose(0, 1).contiguous() * scale
+        d_by_key, d_by_query = (
+            None if x is None else torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
+            for x in (by_key, by_query)
+        )
         g = spread_out(grad, layout)
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
         parts = (views(x, layout) for x in (q, k, v, g, dq, dk, dv))
@@ -219,25 +225,8 @@ class _Attention(torch.autograd.Function):
         return d_queries, d_keys, d_values, d_position_keys, d_position_queries, None, None, None
 
 
-def _wide(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
-
-
-def _rows(table: Tensor | None, scale: float) -> Tensor | None:
-    """Return a table by head, (heads, 2 * longest - 1, size)."""
-    return None if table is None else table.transpose(0, 1).contiguous().mul(scale)
-
-
-def _columns(table: Tensor | None, scale: float) -> Tensor | None:
-    """Return a table by head, (heads, size, 2 * longest - 1), as products read it fastest."""
-    return None if table is None else table.permute(1, 2, 0).contiguous().mul(scale)
-
-
 def spread_out(rows: Tensor, layout: Layout) -> Tensor:
-    """Copy rows of tokens, (tokens, heads, size), to the groups' places, (places, size); see `views`.
-
-    Rows of first tokens alone, (texts, heads, size), are put in the same order.
-    """
+    """Copy rows of tokens (or of first tokens alone), (rows, heads, size), to the groups' places, (places, size)."""
     if len(rows) == len(layout.take):
         return rows.reshape(-1, rows.shape[2]).index_select(0, layout.spread)
     return torch.cat([rows[group.texts].transpose(0, 1).flatten(0, 1) for group in layout.groups])
@@ -298,10 +287,9 @@ def _blocks(x: Tensor) -> list[slice]:
 
 
 def _relative(x: Tensor, table: Tensor, start: int, columns: int) -> Tensor:
-    """Return the product of row ``start + r`` with the table's entry for the difference to column c, for all r and c.
+    """Multiply row ``start + r`` of x with the entry of (heads, size, 2 * longest - 1) for the difference to column c.
 
-    ``x`` is (heads, texts, rows, size) and ``table`` (heads, size, 2 * longest - 1); returns a view of shape
-    (heads, texts, rows, columns).
+    Returns a view of shape (heads, texts, rows, columns).
     """
     heads, texts, rows, size = x.shape
     part = table[:, :, _differences(table.shape[2], start, rows, columns)]

@@ -37,11 +37,9 @@ def probe(model: Any, weights: Sequence[str] = ()) -> Probe:
     as it was, its own gradients included.
     """
     wanted = {n: w for n, w in model.named_parameters() if w.requires_grad and n.endswith(tuple(weights))}
-    with settled(model), full_precision(), torch.inference_mode(False), torch.enable_grad():
+    with settled(model), torch.inference_mode(False), torch.enable_grad():
         logits = model(**_texts(model)).logits
-        found: Sequence[Tensor | None] = ()
-        if wanted:
-            found = torch.autograd.grad(logits.sum(), list(wanted.values()), allow_unused=True)
+        found = torch.autograd.grad(logits.sum(), list(wanted.values()), allow_unused=True) if wanted else ()
     gradients = {name: gradient for name, gradient in zip(wanted, found, strict=True) if gradient is not None}
     return Probe(logits.detach(), gradients)
 
@@ -80,11 +78,11 @@ def disagreement(found: Probe, expected: Probe) -> str | None:
 
 @contextmanager
 def settled(model: nn.Module) -> Iterator[None]:
-    """Switch off dropout and autocast, and set every module back to what it was."""
+    """Switch off dropout and autocast, keep float32 products in float32, and set all back to what it was."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.autocast(next(model.parameters()).device.type, enabled=False):
+        with torch.autocast(next(model.parameters()).device.type, enabled=False), _full_precision():
             yield
     finally:
         for module, mode in training.items():
@@ -92,8 +90,7 @@ def settled(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """Keep float32 products in float32 where they were set to run in TF32 or bfloat16."""
+def _full_precision() -> Iterator[None]:
     switches: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
     # Older releases have one switch, which newer ones refuse to read beside these.
     settings = [(switch, switch.fp32_precision) for switch in switches if hasattr(switch, "fp32_precision")]

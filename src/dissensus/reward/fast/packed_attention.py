@@ -1,13 +1,9 @@
 """Attention over packed texts: a trunk sees itself, a branch sees its trunk and itself.
 
-Two routes that give the same: on CUDA one FlexAttention call with a block mask; anywhere else one
-``scaled_dot_product_attention`` per trunk and per branch. On a CPU that is as fast as whole groups under a mask,
-with smaller masks, and faster than groups padded into batches; FlexAttention has no gradients there. Neither makes a
-(T, T) mask.
-
-The functions are registered with transformers under a name of ours. They get the layout of the batch as the keyword
-argument ``packing`` that transformers hands down from the model's ``forward``; called without it they are the
-attention that the model had before.
+On CUDA one FlexAttention call with a block mask; elsewhere, as FlexAttention has no gradients there, one
+``scaled_dot_product_attention`` per trunk and per branch. Neither makes a (T, T) mask. Registered with transformers
+under names of ours, they get the layout of the batch as the keyword argument ``packing`` of the model's ``forward``;
+called without it they are the attention that the model had before.
 """
 
 from __future__ import annotations
@@ -28,15 +24,15 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 from dissensus.reward.fast.packing import PackingPlan
 
 PREFIX = "dissensus_packed_"
+"""Before the name of an attention, the name of ours in its place, in transformers' registry."""
 REPLACED = ("sdpa", "eager")
 """Attention implementations that ours can stand in for."""
 
 
 class Packing:
-    """The layout of one packed batch, as the model's layers need it.
+    """The layout of one packed batch, as the model's layers need it; masks are made once and shared by the layers.
 
-    Not a dataclass and no tensor, so that wrappers of the model (DDP, FSDP, accelerate) pass it on as it is. Masks
-    are made once per batch and shared by the layers.
+    Not a dataclass and no tensor, so that wrappers of the model (DDP, FSDP, accelerate) pass it on as it is.
     """
 
     def __init__(self, plan: PackingPlan) -> None:
@@ -70,7 +66,7 @@ class Packing:
         return self._causal[key]
 
     def block_mask(self, window: int | None, device: torch.device) -> Any:
-        """Return FlexAttention's block mask of the whole row."""
+        """Make FlexAttention's block mask of the whole row."""
         from torch.nn.attention.flex_attention import create_block_mask
 
         key = (window, device)
@@ -82,8 +78,7 @@ class Packing:
 
     def visibility(self, window: int | None, device: torch.device | str) -> Callable[..., Tensor]:
         """Return FlexAttention's ``mask_mod``: whether a query sees a key, given their indices in the row."""
-        pieces = []
-        start = 0
+        pieces, start = [], 0
         for trunk, branches in self.groups:
             own = start
             for length in (trunk, *branches):
@@ -105,11 +100,6 @@ class Packing:
             return seen & near
 
         return sees
-
-
-def packed_name(implementation: str) -> str:
-    """Name, in transformers' registry, of packed attention in the place of ``implementation`` (see REPLACED)."""
-    return PREFIX + implementation
 
 
 def _attention(
@@ -194,5 +184,5 @@ def _eager(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor
 
 
 for _name, _function, _mask in (("sdpa", sdpa_attention_forward, sdpa_mask), ("eager", _eager, eager_mask)):
-    AttentionInterface.register(packed_name(_name), partial(_attention, unpacked=_function))
-    AttentionMaskInterface.register(packed_name(_name), _mask)
+    AttentionInterface.register(PREFIX + _name, partial(_attention, unpacked=_function))
+    AttentionMaskInterface.register(PREFIX + _name, _mask)

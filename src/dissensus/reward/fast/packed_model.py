@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from dissensus.reward.fast.packed_attention import PREFIX, REPLACED, Packing, packed_name
+from dissensus.reward.fast.equivalence import settled
+from dissensus.reward.fast.packed_attention import PREFIX, REPLACED, Packing
 from dissensus.reward.fast.packing import PackingPlan, pack_texts
+from dissensus.reward.text.batches import move
+from dissensus.text.pretrained import first_line
 
 _TOLERANCE = 1e-4
 """Largest difference in the check, as a share of the largest value: float32 rounding over many layers is below it."""
@@ -21,8 +23,18 @@ _LARGEST = 1 << 24
 """Parameters of more elements than this are left out of the check of gradients, to save memory."""
 
 
-def packed_inputs(plan: PackingPlan) -> dict[str, Any]:
-    """Return what the model is called with: ``input_ids`` and ``position_ids``, shape (1, T), and ``packing``."""
+class PackedInputs(TypedDict):
+    """What a model that packs is called with."""
+
+    input_ids: Tensor
+    """Shape (1, T)."""
+    position_ids: Tensor
+    """Shape (1, T)."""
+    packing: Packing
+
+
+def packed_inputs(plan: PackingPlan) -> PackedInputs:
+    """Return what the model is called with."""
     return {
         "input_ids": torch.from_numpy(plan.input_ids),
         "position_ids": torch.from_numpy(plan.position_ids),
@@ -34,12 +46,8 @@ def use_packing(model: Any, *, gradients: bool = True) -> str | None:
     """Let a causal sequence classifier read packed texts; None when it does, else the reason why it cannot.
 
     Afterwards ``model(**packed_inputs(plan))`` returns logits of shape (texts, outputs), and a call without
-    ``packing`` does what it did before. Weights, config on disk and class stay as they are. The model is tried on
-    a few random texts first, in evaluation mode: its rewards and, unless they are not wanted, some of its
-    ``gradients`` must be those of each text alone. Where they are not, or the architecture is one that we cannot
-    serve, it is left untouched.
-
-    ``model`` may be wrapped by PEFT, not yet by DDP, FSDP or ``torch.compile``.
+    ``packing`` does what it did before. The model, wrapped by PEFT at most, is tried on a few random texts first: its
+    rewards and, unless they are not wanted, some of its ``gradients`` must be those of each text alone.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     implementation = str(inner.config._attn_implementation)
@@ -47,7 +55,7 @@ def use_packing(model: Any, *, gradients: bool = True) -> str | None:
         return None
     reason = _unsuitable(inner, implementation)
     if reason is None:
-        with _evaluating(model, gradients=gradients):
+        with settled(model), torch.set_grad_enabled(gradients):
             reason = _try(model, inner, implementation)
     return reason
 
@@ -108,21 +116,26 @@ def _unsuitable(model: Any, implementation: str) -> str | None:
 
 def _try(model: Any, inner: Any, implementation: str) -> str | None:
     """Turn packing on, and off again where rewards or gradients differ from those of each text alone."""
-    texts = _probes(inner)
-    device = next(inner.parameters()).device
-    ids = [torch.tensor(text, device=device)[None] for text in texts]
-    expected = _with_gradients(model, torch.cat([model(input_ids=row).logits for row in ids]))
-    inputs = {name: value.to(device) for name, value in packed_inputs(pack_texts(texts)).items()}
-    _set_attention(inner, packed_name(implementation))
+    config, device = inner.config.get_text_config(), next(inner.parameters()).device
+    # Random texts: three with a common beginning, one of which is nothing but that, and one apart.
+    ids = np.delete(np.arange(config.vocab_size), [i for i in [config.pad_token_id] if i is not None])
+    draw = np.random.default_rng(0)
+    shared, one, other, apart = (draw.choice(ids, n).tolist() for n in (9, 5, 3, 7))
+    texts = [shared + one, apart, shared, shared + other]
+    alone = [model(input_ids=torch.tensor([text], device=device)).logits for text in texts]
+    expected = _with_gradients(model, torch.cat(alone))
+    inputs = move(packed_inputs(pack_texts(texts)), device)
+    _set_attention(inner, PREFIX + implementation)
     inner.forward = MethodType(_forward, inner)
     try:
         reason = _difference(expected, _with_gradients(model, model(**inputs).logits))
     except (TypeError, ValueError, RuntimeError) as error:
-        reason = f"its forward pass over packed texts fails: {str(error).strip().splitlines()[0]}"
+        reason = f"its forward pass over packed texts fails: {first_line(error)}"
     windows = inputs["packing"].windows
+    sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
     if not windows:
         reason = "its attention is not given the keyword arguments of forward"
-    elif windows == {None} and _has_window(inner):
+    elif windows == {None} and sliding and getattr(config, "sliding_window", None) is not None:
         reason = "its sliding window is known to its mask alone"
     if reason is not None:
         del inner.forward
@@ -136,21 +149,6 @@ def _set_attention(model: nn.Module, implementation: str) -> None:
         config = getattr(part, "config", None)
         if hasattr(config, "_attn_implementation"):
             config._attn_implementation = implementation  # type: ignore[union-attr]
-
-
-def _has_window(model: Any) -> bool:
-    config = model.config.get_text_config()
-    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
-    return getattr(config, "sliding_window", None) is not None and "sliding_attention" in kinds
-
-
-def _probes(model: Any) -> list[list[int]]:
-    """Return random texts: three with a common beginning, one of which is nothing but that, and one apart."""
-    config = model.config.get_text_config()
-    ids = np.delete(np.arange(config.vocab_size), [i for i in [config.pad_token_id] if i is not None])
-    draw = np.random.default_rng(0)
-    shared, one, other, apart = (draw.choice(ids, n).tolist() for n in (9, 5, 3, 7))
-    return [shared + one, apart, shared, shared + other]
 
 
 def _with_gradients(model: nn.Module, logits: Tensor) -> list[Tensor]:
@@ -170,16 +168,3 @@ def _difference(expected: Sequence[Tensor], found: Sequence[Tensor]) -> str | No
         if not worst <= _TOLERANCE * largest:
             return f"its {name} differ from those of each text alone, by {worst:.2g} where the largest is {largest:.2g}"
     return None
-
-
-@contextmanager
-def _evaluating(model: nn.Module, *, gradients: bool) -> Iterator[None]:
-    """Put every part of a model into evaluation mode, and each back into its own afterwards."""
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        with torch.set_grad_enabled(gradients):
-            yield
-    finally:
-        for part, training in modes:
-            part.training = training

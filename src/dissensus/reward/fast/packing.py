@@ -1,15 +1,13 @@
 """Packing texts for causal backbones: no padding, and a shared beginning stands once.
 
-In a causal model a token sees what stands before it and nothing else, so the hidden states of a prompt do not
-depend on the response. Texts that begin alike are laid out as one *trunk*, their longest common prefix, followed
-by their *branches*, the rest of each; all trunks and branches of a batch stand in one row of T tokens::
+Texts that begin alike are laid out as one *trunk*, their longest common prefix, whose hidden states depend on nothing
+behind it, followed by their *branches*, the rest of each; all of a batch stand in one row of T tokens::
 
     text 0: p p p a a        row:       p p p a a b b b q c
     text 1: p p p b b b      positions: 0 1 2 3 4 3 4 5 0 1
     text 2: q c              last:            4     7   9
 
-Rewards and gradients are those of each text alone, to rounding: see ``packed_attention`` for who sees whom, and
-``packed_model`` for the model that reads the row.
+Rewards and gradients are those of each text alone, to rounding.
 """
 
 from __future__ import annotations
@@ -42,25 +40,8 @@ class PackingPlan:
         """T, the tokens that the model reads."""
         return int(self.input_ids.shape[1])
 
-    @property
-    def trunks(self) -> Ints:
-        """Start and length of each trunk, shape (trunks, 2)."""
-        lengths = np.array([[trunk, trunk + sum(branches)] for trunk, branches in self.groups])
-        return np.stack([np.cumsum(lengths[:, 1]) - lengths[:, 1], lengths[:, 0]], axis=1)
 
-    @property
-    def branches(self) -> Ints:
-        """Start, length and trunk of each branch in the order of the row, shape (texts, 3)."""
-        rows = []
-        for trunk, (start, length) in enumerate(self.trunks.tolist()):
-            start += length
-            for branch in self.groups[trunk][1]:
-                rows.append((start, branch, trunk))
-                start += branch
-        return np.array(rows)
-
-
-def pack_texts(texts: Sequence[Sequence[int]], *, pad_id: int | None = None) -> PackingPlan:
+def pack_texts(texts: Sequence[Sequence[int] | NDArray[np.int32]], *, pad_id: int | None = None) -> PackingPlan:
     """Lay out texts, given as token ids, so that shared beginnings stand once.
 
     The groups that share a trunk are chosen to leave the fewest tokens. ``pad_id`` at the end of a text is left
@@ -77,10 +58,7 @@ def pack_texts(texts: Sequence[Sequence[int]], *, pad_id: int | None = None) -> 
         raise ValueError("there are no texts to pack")
     rows = [_without_padding(np.asarray(text, dtype=np.int64), pad_id) for text in texts]
     last = np.empty(len(rows), dtype=np.int64)
-    ids: list[Ints] = []
-    positions: list[Ints] = []
-    groups = []
-    filled = 0
+    ids, positions, groups, filled = [], [], [], 0
     for members, shared in _share(rows):
         trunk = rows[members[0]][:shared]
         for piece, first in ((trunk, 0), *((rows[i][shared:], shared) for i in members)):
@@ -104,11 +82,10 @@ def _without_padding(ids: Ints, pad_id: int | None) -> Ints:
 
 
 def _share(rows: Sequence[Ints]) -> list[tuple[list[int], int]]:
-    """Group texts by shared beginning: members of each group and the tokens of its trunk.
+    """Group texts by shared beginning: members of each group, and the tokens of its trunk, by their first text.
 
-    In lexicographic order texts that begin alike stand together. The groups are runs of that order, chosen by
-    dynamic programming: a run of k texts saves (k - 1) times its common prefix, and among equal savings the
-    smallest last run wins. Groups come in the order of their first text.
+    The groups are runs of the lexicographic order, chosen by dynamic programming: a run of k texts saves (k - 1) times
+    its common prefix, and among equal savings the smallest last run wins.
     """
     keys = [row.astype(">i8").tobytes() for row in rows]
     order = sorted(range(len(rows)), key=keys.__getitem__)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -26,15 +26,17 @@ LIKE_BERT = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
 _WEIGHTS = ("query.weight", "value.weight", "intermediate.dense.weight", "word_embeddings.weight")
 
 
-def use_unpadded(model: nn.Module, *, gradients: bool = True) -> str | None:
-    """Replace the forward pass of this model with the unpadded one; return None, or why it was left alone.
-
-    The check is made on the model itself: logits of random texts of unlike lengths, and unless they are not wanted the
-    ``gradients`` of some weights, against transformers' own forward pass.
-    """
-    reason = _unfit(model)
-    if reason is not None:
-        return reason
+def use_unpadded(model: Any, *, gradients: bool = True) -> str | None:
+    """Switch on the unpadded forward pass, checked as `use_fast_attention` is; return None, or why it stays off."""
+    config = model.config
+    if config.model_type not in LIKE_BERT:
+        return f"not written for model type '{config.model_type}'"
+    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
+        return "the model is a decoder"
+    if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
+        return f"positions are '{config.position_embedding_type}'"
+    if "forward" in vars(model):
+        return "its forward is not transformers' own"
     weights = _WEIGHTS if gradients else ()
     expected = probe(model, weights)
     # A bound method and not another callable: accelerate binds whatever is none to the model itself.
@@ -45,19 +47,6 @@ def use_unpadded(model: nn.Module, *, gradients: bool = True) -> str | None:
     return reason
 
 
-def _unfit(model: Any) -> str | None:
-    config = model.config
-    if config.model_type not in LIKE_BERT:
-        return f"not written for model type '{config.model_type}'"
-    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
-        return "the model is a decoder"
-    if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
-        return f"positions are '{config.position_embedding_type}'"
-    if "forward" in vars(model):
-        return "its forward is not transformers' own"
-    return None
-
-
 def _forward(
     model: Any,
     input_ids: Tensor,
@@ -65,19 +54,18 @@ def _forward(
     token_type_ids: Tensor | None = None,
     lengths: Sequence[int] | None = None,
 ) -> Any:
-    """Return the logits of texts padded on the right, shape (texts, outputs).
-
-    ``lengths``, where given, spares asking the device for the mask's sums.
-    """
+    """Return the logits of texts padded on the right; ``lengths`` spare asking the device for the mask's sums."""
     backbone = getattr(model, model.base_model_prefix)
-    counts = attention_mask.sum(dim=1).tolist() if lengths is None else list(lengths)
+    counts = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
     heads = model.config.num_attention_heads
     layout = make_layout(counts, input_ids.shape[1], heads=heads, device=input_ids.device)
     types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+    # RoBERTa counts positions from behind the padding token's.
+    padding = backbone.embeddings.position_embeddings.padding_idx
     hidden = backbone.embeddings(
         input_ids=input_ids.reshape(-1)[layout.take][None],
         token_type_ids=types.reshape(-1)[layout.take][None],
-        position_ids=layout.positions[None] + _first_position(backbone),
+        position_ids=layout.positions[None] + (0 if padding is None else padding + 1),
     )[0]
     if hasattr(backbone, "embeddings_project"):
         hidden = backbone.embeddings_project(hidden)
@@ -92,12 +80,6 @@ def _forward(
     first = torch.empty_like(hidden).index_copy(0, layout.order, hidden)[:, None]
     pooler = getattr(backbone, "pooler", None)
     return SequenceClassifierOutput(logits=model.classifier(first if pooler is None else model.dropout(pooler(first))))
-
-
-def _first_position(backbone: Any) -> int:
-    """Return the number of a text's first position: RoBERTa counts from behind the padding token's."""
-    padding: int | None = backbone.embeddings.position_embeddings.padding_idx
-    return 0 if padding is None else padding + 1
 
 
 def _layer(layer: Any, hidden: Tensor, layout: Layout, last: bool) -> Tensor:
@@ -121,8 +103,7 @@ def _layer(layer: Any, hidden: Tensor, layout: Layout, last: bool) -> Tensor:
 
 def _plain_attention(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout, dropout: float) -> Tensor:
     scale = queries.shape[2] ** -0.5
-    seen: Tensor = disentangled_attention(queries, keys, values, None, None, layout, scale=scale, dropout=dropout)
-    return seen
+    return disentangled_attention(queries, keys, values, None, None, layout, scale=scale, dropout=dropout)
 
 
 def _fused_attention(queries: Tensor, keys: Tensor, values: Tensor, layout: Layout, dropout: float) -> Tensor:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from dissensus.reward.objectives.distributional import Categorical, MeanVariance
+from dissensus.reward.objectives.kinds import Blend, BradleyTerry, Categorical, Margin, MeanVariance, Scaled, Soft
 from dissensus.reward.objectives.objective import Objective
-from dissensus.reward.objectives.scalar import Blend, BradleyTerry, Margin, Scaled, Soft
 
 if TYPE_CHECKING:
     from dissensus.reward.config import TrainConfig

@@ -29,6 +29,10 @@ class Objective(ABC):
 
     loss_settings: tuple[str, ...] = ()
     """The settings of `TrainConfig` that this objective reads, and not every one."""
+    outputs: int = 1
+    """Outputs of the model for one text."""
+    label_weight: float = 1.0
+    """Weight of the own label in the target, which is else the judgments' preference."""
     label: Literal["winner", "any", "none"] = "winner"
     """The label that a pair needs to be trained on: a or b, a tie as well, or none at all."""
     reads: Evidence | None = None
@@ -39,22 +43,14 @@ class Objective(ABC):
     """What to beware of in the rewards."""
     reward_code: ClassVar[str] = "reward = outputs[0].item()"
     """Python that makes the reward of one text's ``outputs``."""
+    is_distributed: ClassVar[bool] = False
+    """Whether a reward is a distribution."""
     least_margin: ClassVar[float] = -float("inf")
     middle: ClassVar[float] = 0.0
     """Where the centre regulariser draws rewards to."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config, self.name = config, config.objective
-
-    @property
-    def outputs(self) -> int:
-        """Outputs of the model for one text."""
-        return 1
-
-    @property
-    def label_weight(self) -> float:
-        """Weight of the own label in the target, which is else the judgments' preference."""
-        return 1.0
 
     @property
     def needs_preference(self) -> str | None:
@@ -94,10 +90,6 @@ class Objective(ABC):
             losses = losses + self.config.center * center_penalty(self.reward(a), self.reward(b), middle=self.middle)
         return losses
 
-    def preference(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the probability that response a is preferred, shape (pairs,)."""
-        return self.logit(a, b).sigmoid()
-
     @abstractmethod
     def logit(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the log-odds that response a is preferred, shape (pairs,); the reward gap of scalar rewards."""
@@ -108,7 +100,6 @@ class Objective(ABC):
 
     def variance(self, outputs: Tensor) -> Tensor | None:
         """Return the variance of each text's reward, shape (texts,); None where a reward is a number."""
-        self._in_shape(outputs)
         return None
 
     @abstractmethod

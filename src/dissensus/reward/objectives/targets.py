@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,11 @@ def build_targets(
     objective, given = objective_of(config), len(pairs)
     margin_of: dict[str, Margin] = {}
     if objective.reads is not None:
-        margin_of = _margins_by_id(margins, objective)
+        if margins is None:
+            raise TrainingError(f"objective '{objective.name}' needs margins; make them with 'dissensus margin'")
+        margin_of = {margin.pair_id: margin for margin in margins}
+        if len(margin_of) < len(margins):
+            raise TrainingError(f"{len(margins) - len(margin_of)} margins repeat a pair id; make the file again")
         pairs = _judged(pairs, margin_of, objective, allow_missing=allow_missing)
     usable = [pair for pair in pairs if objective.takes(pair)]
     if not usable:
@@ -60,12 +64,18 @@ def build_targets(
         )
     ties = sum(pair.label == "tie" for pair in pairs) - sum(pair.label == "tie" for pair in usable)
     found = [margin_of.get(pair.id) for pair in usable]
-    each = list(zip(usable, found, strict=True))
-    judged = _column(_preference(one) for one in found)
-    target = _column(objective.target(pair.label, _preference(one)) for pair, one in each)
-    margin = _column(0.0 if one is None else objective.margin(one, pair.label) for pair, one in each)
-    for name, values in (("margin", margin), ("preference", judged), ("target", target)):
-        _check_numbers(usable, name, values)
+    preferences = [0.5 if one is None or one.preference_a is None else one.preference_a for one in found]
+    each = list(zip(usable, found, preferences, strict=True))
+    target = _column(objective.target(pair.label, preference) for pair, _, preference in each)
+    margin = _column(0.0 if one is None else objective.margin(one, pair.label) for pair, one, _ in each)
+    for name, values in (("margin", margin), ("preference", _column(preferences)), ("target", target)):
+        # One of them that is no number would make every weight of the model NaN at the first step.
+        broken = np.flatnonzero(~np.isfinite(values))
+        if broken.size:
+            raise TrainingError(
+                f"pair {usable[broken[0]].id}: the {name} is {values[broken[0]]}, expected a number "
+                f"({broken.size} such pairs); make its margin again or leave the pair out"
+            )
     objective.check_margins(usable, margin)
     return Targets(
         pairs=usable,
@@ -82,17 +92,8 @@ def _column(values: Iterable[float]) -> Floats:
     return np.fromiter(values, dtype=np.float32)
 
 
-def _margins_by_id(margins: Sequence[Margin] | None, objective: Objective) -> dict[str, Margin]:
-    if margins is None:
-        raise TrainingError(f"objective '{objective.name}' needs margins; make them with 'dissensus margin'")
-    by_id = {margin.pair_id: margin for margin in margins}
-    if len(by_id) < len(margins):
-        raise TrainingError(f"{len(margins) - len(by_id)} margins repeat a pair id; make the file again")
-    return by_id
-
-
 def _judged(
-    pairs: Sequence[Pair], by_id: dict[str, Margin], objective: Objective, *, allow_missing: bool
+    pairs: Sequence[Pair], by_id: Mapping[str, Margin], objective: Objective, *, allow_missing: bool
 ) -> Sequence[Pair]:
     """Return the pairs that have a margin, which are all of them unless some may be left out."""
     missing = [pair.id for pair in pairs if pair.id not in by_id]
@@ -110,17 +111,3 @@ def _judged(
             f"needs; use {instead}, or margins made from judgments or votes"
         )
     return judged
-
-
-def _preference(margin: Margin | None) -> float:
-    return 0.5 if margin is None or margin.preference_a is None else margin.preference_a
-
-
-def _check_numbers(pairs: Sequence[Pair], name: str, values: Floats) -> None:
-    """Refuse NaN and infinity: one of them would make every weight of the model NaN at the first step."""
-    broken = np.flatnonzero(~np.isfinite(values))
-    if broken.size:
-        raise TrainingError(
-            f"pair {pairs[broken[0]].id}: the {name} is {values[broken[0]]}, expected a number "
-            f"({broken.size} such pairs); make its margin again or leave the pair out"
-        )

@@ -25,11 +25,9 @@ CALIBRATION_FILE = "calibration.json"
 
 FEW_PAIRS = 20
 """A calibration on fewer pairs is noted as a rough one."""
-
 _PRIOR_DEVIATION = 10.0
 """Of the prior on what calibration adds to a typical log-odds. One vote in favour weighs more, except where the data
 leave the slope free."""
-
 _LEAST_LOG_ODDS = 1e-3
 """That a gap of typical size is calibrated to, where the votes contradict the model."""
 
@@ -75,15 +73,13 @@ def fit_calibration(
     ``preference`` is the fraction of a pair's votes for response a, ``weight`` the number of its votes.
 
     ``temperature`` (Guo et al., 2017, arXiv:1706.04599) has one positive factor, which keeps the order of the gaps and
-    the antisymmetry of preferences. ``platt`` (Platt, 1999) adds an intercept: a preference for the side on which a
-    response stands. It breaks antisymmetry, since calibrated preferences of a pair and of its mirror image no longer
-    add up to 1; use it where the sides mean something (a is the current answer, say), and read the intercept.
+    the antisymmetry of preferences. ``platt`` (Platt, 1999) adds an intercept, a preference for the side on which a
+    response stands: use it where the sides mean something (a is the current answer, say).
 
-    The problem is convex. Where the gaps separate the votes without an error the likelihood has no maximum (the
-    temperature would fall to 0), so a weak normal prior holds what calibration adds to a log-odds of typical size to a
-    standard deviation of 10; elsewhere it is swamped by the first few votes. The prior is centred on no change, so the
-    fit is never less likely than the raw model. The slope stays positive: where the votes contradict the model it stops
-    where a typical gap means log-odds of 0.001. Both cases are reported in ``note``.
+    Where the gaps separate the votes without an error the likelihood has no maximum, so a weak normal prior, centred on
+    no change, holds what calibration adds to a log-odds of typical size to a standard deviation of 10; the fit is never
+    less likely than the raw model. The slope stays positive: where the votes contradict the model it stops where a
+    typical gap means log-odds of 0.001. Both cases are reported in ``note``.
 
     Raises TrainingError where there are no pairs, or all gaps are 0, or a gap is not a number; ValueError where shapes
     differ, a preference is outside [0, 1] or a weight is not positive.
@@ -114,6 +110,13 @@ def fit_calibration(
     before, after = (_nll(design @ parameters, preference, weight) for parameters in (raw, fitted))
     if after > before:  # by rounding, where the raw model is the best one
         fitted, after = raw, before
+    notes = []
+    if len(gap) < FEW_PAIRS:
+        notes.append(f"rests on only {len(gap)} pairs")
+    if _separates(gap, preference, method):
+        notes.append("the model errs on none of these votes, so its calibrated probabilities rest on the prior")
+    if float(fitted[0]) <= 1.01 * least:
+        notes.append("the votes contradict the model, so its calibrated probabilities are all near one half")
     return Calibration(
         method=method,
         slope=float(fitted[0]) / scale,
@@ -122,7 +125,7 @@ def fit_calibration(
         nll_after=after,
         pairs=len(gap),
         votes=total,
-        note=_note(gap, preference, method, contradicted=float(fitted[0]) <= 1.01 * least),
+        note="; ".join(notes) or None,
     )
 
 
@@ -192,17 +195,6 @@ def _root(slope: Callable[[float], float], low: float, high: float) -> float:
 def _nll(z: FloatArray, preference: FloatArray, weight: FloatArray) -> float:
     """Mean of -log of the probability of a vote under sigma(z), stable for every z."""
     return float(np.average(np.logaddexp(0, z) - preference * z, weights=weight))
-
-
-def _note(gap: FloatArray, preference: FloatArray, method: CalibrationMethod, *, contradicted: bool) -> str | None:
-    notes = []
-    if len(gap) < FEW_PAIRS:
-        notes.append(f"rests on only {len(gap)} pairs")
-    if _separates(gap, preference, method):
-        notes.append("the model errs on none of these votes, so its calibrated probabilities rest on the prior")
-    if contradicted:
-        notes.append("the votes contradict the model, so its calibrated probabilities are all near one half")
-    return "; ".join(notes) or None
 
 
 def _separates(gap: FloatArray, preference: FloatArray, method: CalibrationMethod) -> bool:

@@ -79,14 +79,13 @@ def publish(files: ModelFiles, repo: str, *, private: bool = False, message: str
 def _check_name(repo: str) -> None:
     try:
         validate_repo_id(repo)
+        if repo.count("/") == 1:
+            return
     except HFValidationError:
-        well_formed = False
-    else:
-        well_formed = repo.count("/") == 1
-    if not well_formed:
-        raise ConfigError(
-            f"--repo: {repo!r} is no name on the Hub; expected ORGANISATION/NAME of letters, digits, '-', '_' and '.'"
-        )
+        pass
+    raise ConfigError(
+        f"--repo: {repo!r} is no name on the Hub; expected ORGANISATION/NAME of letters, digits, '-', '_' and '.'"
+    )
 
 
 def _content(path: Path) -> str | bytes:

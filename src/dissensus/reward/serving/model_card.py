@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -47,21 +46,15 @@ def write_card(folder: str | Path, scores: str | Path | None = None, *, repo: st
     Raises InputError where the folder holds no model of ours, or the scores none of this model; OutputError where the
     card cannot be written.
     """
-    folder = Path(folder)
-    text = render_card(folder, scores, repo=repo)
-    path = folder / CARD_FILE
-    if not is_own_card(path):
+    path = Path(folder) / CARD_FILE
+    text = _render(Path(folder), scores, repo)
+    if not path.is_file() or MARK in path.read_text(encoding="utf-8", errors="replace"):
         write_text(path, text)
     return path
 
 
-def is_own_card(path: Path) -> bool:
-    """Whether there is a card that somebody wrote by hand, or took over by removing our mark."""
-    return path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace")
-
-
-def render_card(folder: Path, scores: str | Path | None = None, *, repo: str | None = None) -> str:
-    """Render the card as Markdown with YAML front matter. Raises InputError."""
+def _render(folder: Path, scores: str | Path | None, repo: str | None) -> str:
+    """Render the card as Markdown with YAML front matter."""
     path = folder / RECORD_FILE
     if not path.is_file():
         raise InputError(f"{folder}: no {RECORD_FILE}, so no model that 'dissensus train' wrote; name such a folder")
@@ -115,7 +108,7 @@ def escape_markdown(value: object) -> str:
 
 
 def _front_matter(config: TrainConfig) -> str:
-    about: dict[str, Any] = {
+    about: dict[str, object] = {
         "library_name": "transformers",
         "pipeline_tag": "text-classification",
         "tags": ["reward-model", "preference-learning", "rlhf", "dissensus", f"objective-{config.objective}"],

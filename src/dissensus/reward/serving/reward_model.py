@@ -1,23 +1,29 @@
-"""A reward model: a sequence classifier with one output, read in float32."""
+"""A reward model: a sequence classifier, read in float32, and the predictions that its outputs mean."""
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from dissensus.errors import InputError
+from dissensus.errors import InputError, TrainingError
+from dissensus.files import read_records, write_records
+from dissensus.files.locks import sole_writer
+from dissensus.hashing import framed_digest
 from dissensus.records import Pair, Prediction, Text
 from dissensus.reward.config import SHORTEST, CalibrationMethod, TrainConfig
-from dissensus.reward.fast.batch_invariance import settle
-from dissensus.reward.fast.select import lay_out_for
+from dissensus.reward.fast.select import lay_out_for, settle
 from dissensus.reward.model_record import RECORD_FILE, left_record, read_record
-from dissensus.reward.objectives import objective_of
+from dissensus.reward.objectives import Objective, objective_of
 from dissensus.reward.serving.calibration import (
     CALIBRATION_FILE,
     Calibration,
@@ -27,22 +33,25 @@ from dissensus.reward.serving.calibration import (
     observed_preferences,
     read_calibration,
 )
-from dissensus.reward.serving.predictions import predictions_of, preference_logits
 from dissensus.reward.serving.score import TOKENS_PER_BATCH, memory_reported, score_texts
 from dissensus.reward.text.backbone import load_backbone, model_file, report_window
 from dissensus.reward.text.encode import Style, encoding_of
 from dissensus.reward.text.token_cache import EncodedTexts
 from dissensus.reward.text.train_data import Shortened, encode_pairs
-from dissensus.reward.training.preflight import check_window
 from dissensus.text.encoder import best_device
 from dissensus.text.pretrained import position_limit, stated_positions
 
 Precision = Literal["fp32", "bf16"]
+FloatArray = NDArray[np.float64]
 
 _WIDEST = 8192
 """Tokens of a window that nobody asked for: attention over more may not fit into memory."""
 _UNBOUNDED = 10**9
 """Tokenizers without a limit say so with an enormous one."""
+_PAIRS_AT_ONCE = 4096
+"""Integrating over two distributions takes some hundred numbers a pair."""
+WINDOW = 8192
+"""Pairs of a file that are scored together: sorted by length, each distinct text once."""
 
 
 def window_of(model: Any, tokenizer: Any) -> int:
@@ -90,12 +99,12 @@ class RewardModel:
         """Load what ``train`` wrote, or any one-output sequence classifier; a folder or Hub id.
 
         ``max_length`` defaults to that of training, or to what model and tokenizer were made for (at most 8192, which
-        bounds memory). With ``precision`` bf16, weights stay in float32 and
-        matrix products are made in bfloat16: two to three times faster where the processor has them, rewards up to
-        some hundredths of their spread apart. Raises InputError when there is no such model,
-        or it has more than one output.
+        bounds memory). With ``precision`` bf16, weights stay in float32 and matrix products are made in bfloat16: two
+        to three times faster where the processor has them, rewards up to some hundredths of their spread apart.
+        Raises InputError when there is no such model, or it has more than one output.
         """
-        check_window(max_length)
+        if max_length is not None and max_length < SHORTEST:
+            raise InputError(f"max_length {max_length} leaves no room beside special tokens; give at least {SHORTEST}")
         model, tokenizer = load_backbone(str(folder), new_head=False)
         settings, calibration = (model_file(folder, file) for file in (RECORD_FILE, CALIBRATION_FILE))
         record = left_record(model.config) if settings is None else read_record(settings)
@@ -107,15 +116,11 @@ class RewardModel:
         device = device or best_device()
         with memory_reported(f"the weights of {folder} on {device}", "use a device or a machine with more of it"):
             model.eval().to(device)
-        limit = position_limit(model)
-        length = max_length
-        if length is None:
-            length = config.max_length if config else window_of(model, tokenizer)
+        length = max_length or (config.max_length if config else window_of(model, tokenizer))
         if max_length is None and config is None:
-            notice = (
-                f"{folder}: texts longer than {length} tokens are cut; max_length (--max-length) sets another window"
-            )
-            print(notice, file=sys.stderr)  # noqa: T201
+            cut = f"{folder}: texts longer than {length} tokens are cut; max_length (--max-length) sets another window"
+            print(cut, file=sys.stderr)  # noqa: T201
+        limit = position_limit(model)
         if limit is not None and length > limit:
             raise InputError(f"max_length {length} is more than the {limit} positions of {folder}; lower it")
         if config is None or length > config.max_length:
@@ -179,14 +184,8 @@ class RewardModel:
             self.report_shortened(shortened)
         else:
             lost.append(shortened)
-        return predictions_of(
-            pairs,
-            outputs,
-            self.objective,
-            name=name,
-            seed=seed,
-            calibration=self.calibration if calibrated else None,
-        )
+        calibration = self.calibration if calibrated else None
+        return predictions_of(pairs, outputs, self.objective, name=name, seed=seed, calibration=calibration)
 
     def report_shortened(self, lost: Shortened) -> None:
         """Say on stderr what of the texts did not fit into the window; nothing where all did."""
@@ -221,3 +220,92 @@ class RewardModel:
         return score_texts(
             self.model, self.layout, encoded, tokens_per_batch=tokens_per_batch, half=half, progress=progress
         )
+
+
+def preference_logits(objective: Objective, outputs: NDArray[np.float32]) -> FloatArray:
+    """Return the log-odds that response a is preferred, shape (pairs,): the reward gap of scalar rewards.
+
+    ``outputs`` are those for a and b, shape (pairs, 2, outputs). Raises TrainingError where they are not numbers.
+    """
+    broken = int((~np.isfinite(outputs)).any(axis=(1, 2)).sum())
+    if broken:
+        raise TrainingError(f"the model gives rewards that are not numbers for {broken} of {len(outputs)} pairs")
+    parts = torch.split(torch.from_numpy(outputs).double(), _PAIRS_AT_ONCE)
+    logits: FloatArray = torch.cat([objective.logit(part[:, 0], part[:, 1]) for part in parts]).numpy()
+    return logits
+
+
+def predictions_of(
+    pairs: Sequence[Pair],
+    outputs: NDArray[np.float32],
+    objective: Objective,
+    *,
+    name: str,
+    seed: int | None = None,
+    calibration: Calibration | None = None,
+) -> list[Prediction]:
+    """Predict each pair from the outputs for a and b, shape (pairs, 2, outputs), by the model of this name.
+
+    Raises TrainingError where outputs are not numbers.
+    """
+    if not pairs:
+        return []
+    logits = preference_logits(objective, outputs)
+    columns = {"preference_a": torch.from_numpy(logits).sigmoid().numpy()}
+    for side, one in zip("ab", torch.from_numpy(outputs).double().unbind(dim=1), strict=True):
+        columns[f"reward_{side}"] = objective.reward(one).numpy()
+        if (variance := objective.variance(one)) is not None:
+            columns[f"variance_{side}"] = variance.numpy()
+    if calibration is not None:
+        columns["calibrated_a"] = calibration.preference(logits)
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return [
+        Prediction(pair_id=pair.id, model=name, seed=seed, **dict(zip(columns, row, strict=True)))
+        for pair, row in zip(pairs, rows, strict=True)
+    ]
+
+
+def predict_file(
+    model: RewardModel,
+    pairs: Iterable[Pair],
+    out: Path,
+    *,
+    name: str,
+    identity: str,
+    seed: int | None = None,
+    calibrated: bool = False,
+    window: int = WINDOW,
+    total: int | None = None,
+    progress: bool = False,
+) -> int:
+    """Predict pairs window by window and write them to ``out``; returns how many. What was cut is reported at the end.
+
+    Finished windows wait in ``out``.part under a hash of ``identity`` (what decides the model), the settings and the
+    pairs, so a second call scores only what is missing. ``out`` appears when all are there. Raises OutputError where
+    another process is writing it.
+    """
+    with sole_writer(out):
+        part = out.with_name(out.name + ".part")
+        settings = f"{identity}\0{name}\0{seed}\0{calibrated}\0{model.encoding.max_length}\0{model.precision}"
+        files: list[Path] = []
+        lost = Shortened()
+        with tqdm(total=total, desc="predict", unit="pair", disable=not progress) as bar:
+            remaining = iter(pairs)
+            while rows := list(islice(remaining, window)):
+                texts = (pair.model_dump_json(include={"id", "prompt", "response_a", "response_b"}) for pair in rows)
+                stem = f"{len(files):06d}-{framed_digest(settings, *texts).hex()}"
+                file = next(part.glob(f"{stem}-*.parquet"), None)
+                if file is None:
+                    cut: list[Shortened] = []
+                    predictions = model.predict(rows, name=name, seed=seed, calibrated=calibrated, lost=cut)
+                    # The name says what was cut of the texts, for when the command goes on another day.
+                    counts = "-".join(str(count) for count in astuple(cut[0]))
+                    file = part / f"{stem}-{counts}.parquet"
+                    write_records(file, predictions)
+                lost += Shortened(*map(int, file.stem.split("-")[2:]))
+                files.append(file)
+                bar.update(len(rows))
+        count = write_records(out, (row for file in files for row in read_records(file, Prediction)))
+        shutil.rmtree(part, ignore_errors=True)
+        model.report_shortened(lost)
+        return count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dissensus.errors import ConfigError
-from dissensus.reward.fast.select import Layout
 from dissensus.reward.text.batches import move
 from dissensus.reward.text.token_cache import EncodedTexts
 from dissensus.text.length_batches import length_batches
+
+if TYPE_CHECKING:
+    from dissensus.reward.fast.select import Layout
 
 Ints = NDArray[np.int64]
 TOKENS_PER_BATCH = 4096
@@ -35,12 +37,17 @@ def score_texts(
 ) -> NDArray[np.float32]:
     """Return the model's outputs for these rows of the encoded texts (all of them unless given), longest first.
 
-    Shape (texts, outputs), in the order of the rows. Texts that are read as the same tokens have the same outputs.
+    Shape (texts, outputs), in the order of the rows. Texts that are read as the same tokens have the same outputs:
+    scored twice, in rows of two batches, they would differ by rounding, and a pair of them would be no tie.
     With ``half``, matrix products are made in bfloat16. Where memory runs out, half as many are scored at once.
 
     Raises OutOfMemoryError where memory does not suffice for one text.
     """
-    rows, places = _distinct(encoded, np.arange(len(encoded)) if rows is None else rows)
+    rows = np.arange(len(encoded)) if rows is None else rows
+    first: dict[tuple[bytes, int], int] = {}
+    keys = [(encoded.ids(row).tobytes(), int(encoded.second[row])) for row in rows.tolist()]
+    places = np.array([first.setdefault(key, len(first)) for key in keys], dtype=np.int64)
+    rows = rows[np.unique(places, return_index=True)[1]]
     order = np.argsort(-encoded.lengths[rows], kind="stable")
     outputs = np.empty((len(rows), model.config.num_labels), dtype=np.float32)
     was_training = model.training
@@ -48,11 +55,7 @@ def score_texts(
     device = next(model.parameters()).device
     # Once around all batches, so that weights are cast once.
     cast = torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
-    with (
-        torch.inference_mode(),
-        cast,
-        tqdm(total=len(order), desc="score", unit="text", disable=not progress) as bar,
-    ):
+    with torch.inference_mode(), cast, tqdm(total=len(order), desc="score", unit="text", disable=not progress) as bar:
         waiting = [order[part] for part in length_batches(encoded.lengths[rows][order], tokens_per_batch)][::-1]
         while waiting:
             part = waiting.pop()
@@ -69,19 +72,6 @@ def score_texts(
                 bar.update(len(part))
     model.train(was_training)
     return outputs[places]
-
-
-def _distinct(encoded: EncodedTexts, rows: Ints) -> tuple[Ints, Ints]:
-    """Return the rows whose tokens are not those of an earlier one, and where among them each row's are.
-
-    Scored twice, in rows of two batches, the same tokens differ by rounding, and a pair of them is no tie.
-    """
-    first: dict[tuple[bytes, int], int] = {}
-    places = [
-        first.setdefault((encoded.ids(row).tobytes(), int(encoded.second[row])), len(first)) for row in rows.tolist()
-    ]
-    kept = np.unique(np.array(places, dtype=np.int64), return_index=True)[1]
-    return rows[kept], np.array(places, dtype=np.int64)
 
 
 class OutOfMemoryError(ConfigError):

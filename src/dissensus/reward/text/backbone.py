@@ -41,18 +41,15 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     source = resolve_model(name)
-    with (
-        explained(
-            f"cannot load model '{name}'",
-            "give another model: a folder as save_pretrained writes it, a Hub id or 'minilm'",
-        ),
-        quiet_transformers(),
-    ):
+    remedy = "give another model: a folder as save_pretrained writes it, a Hub id or 'minilm'"
+    with explained(f"cannot load model '{name}'", remedy), quiet_transformers():
         options = locate(source)
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="right", **options)
-        _check_tokenizer(tokenizer)
+        _fit_tokenizer(tokenizer)
         config = AutoConfig.from_pretrained(source, **options, **({"num_labels": outputs} if new_head else {}))
-        _adapt(config, tokenizer, dropout=dropout, new_head=new_head)
+        _fit_config(config, tokenizer, dropout=dropout)
+        if new_head:
+            config.problem_type = "regression"
         # The checkpoint's own dtype may be half precision, in which a fresh head overflows.
         # A head of as many outputs is kept, so that a reward model can be trained further; another is made anew.
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -67,7 +64,10 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
         check_table(model, tokenizer)
     if made and PartialState().is_main_process:
         print(f"{name}: a new head is made ({', '.join(made)})", file=sys.stderr)  # noqa: T201
-    _fit_token_types(model, tokenizer)
+    # Token types that the model does not take, or has but one of, are left out.
+    takes = "token_type_ids" in signature(model.forward).parameters
+    if not takes or getattr(model.config, "type_vocab_size", None) == 1:
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     if model.config.is_encoder_decoder:
         # A bound method, as accelerate binds whatever is none to the model itself.
         model.forward = MethodType(_apart_by_ends, model)
@@ -81,14 +81,21 @@ def _in_head(model: Any, name: str) -> bool:
     return not name.startswith(prefix) or name.removeprefix(prefix).startswith("pooler.")
 
 
-def _check_tokenizer(tokenizer: Any) -> None:
+def _fit_tokenizer(tokenizer: Any) -> None:
     """Check that texts can be encoded and templates chosen, and name a token to pad with where there is none."""
     if not tokenizer.is_fast:
         raise InputError(
             f"its tokenizer ({type(tokenizer).__name__}) has no fast form, in which places of texts are known; "
             "give a model with a tokenizer.json"
         )
-    _need_padding(tokenizer)
+    if tokenizer.pad_token_id is None:
+        # Masks hide padding, but pooling must be able to tell it from the text's last token.
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    if tokenizer.pad_token_id is None:
+        raise InputError(
+            "its tokenizer has neither a padding nor an unknown nor an end-of-text token; set tokenizer.pad_token and "
+            "save it again"
+        )
     specials = {tokenizer.cls_token_id, tokenizer.sep_token_id}
     templates = tokenizer.chat_template
     if None not in specials and not templates and specials.isdisjoint(tokenizer("a", "b")["input_ids"]):
@@ -103,11 +110,19 @@ def _check_tokenizer(tokenizer: Any) -> None:
         )
 
 
-def _fit_token_types(model: Any, tokenizer: Any) -> None:
-    """Leave out token types that the model does not take, or has but one of."""
-    takes = "token_type_ids" in signature(model.forward).parameters
-    if not takes or getattr(model.config, "type_vocab_size", None) == 1:
-        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+def _fit_config(config: Any, tokenizer: Any, *, dropout: float) -> None:
+    # Models that see as well keep the settings of their language model apart, and pool by the padding named there.
+    text = config.get_text_config()
+    for part in {id(part): part for part in (config, text)}.values():
+        for key, value in part.to_dict().items():
+            if _DROPOUT.search(key) and (value is None or isinstance(value, float)):
+                setattr(part, key, dropout)
+        # RoBERTa and its kin count positions from the padding that they were trained with.
+        if tokenizer.cls_token_id is None or getattr(part, "pad_token_id", None) is None:
+            part.pad_token_id = tokenizer.pad_token_id
+    # The table cannot even be made where its padding lies beyond it.
+    if (getattr(text, "pad_token_id", None) or 0) >= getattr(text, "vocab_size", math.inf):
+        check_tokens(text.vocab_size, tokenizer)
 
 
 def _apart_by_ends(model: Any, input_ids: Tensor, **inputs: Any) -> Any:
@@ -161,18 +176,6 @@ def report_window(model: Any, max_length: int, name: str) -> None:
         )
 
 
-def _need_padding(tokenizer: Any) -> None:
-    """Name a token to pad with: masks hide it, but pooling must be able to tell it from the text's last token."""
-    if tokenizer.pad_token_id is not None:
-        return
-    tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-    if tokenizer.pad_token_id is None:
-        raise InputError(
-            "its tokenizer has neither a padding nor an unknown nor an end-of-text token; set tokenizer.pad_token and "
-            "save it again"
-        )
-
-
 def checkpoint_activations(model: Any) -> None:
     """Keep only the inputs of each layer for the backward pass. The library's name for it changes with version 6.
 
@@ -182,23 +185,6 @@ def checkpoint_activations(model: Any) -> None:
         raise ConfigError(f"{type(model).__name__} has no gradient checkpointing; leave out --gradient-checkpointing")
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
-
-
-def _adapt(config: Any, tokenizer: Any, *, dropout: float, new_head: bool) -> None:
-    # Models that see as well keep the settings of their language model apart, and pool by the padding named there.
-    for part in {id(part): part for part in (config, config.get_text_config())}.values():
-        for key, value in part.to_dict().items():
-            if _DROPOUT.search(key) and (value is None or isinstance(value, float)):
-                setattr(part, key, dropout)
-        # RoBERTa and its kin count positions from the padding that they were trained with.
-        if tokenizer.cls_token_id is None or getattr(part, "pad_token_id", None) is None:
-            part.pad_token_id = tokenizer.pad_token_id
-    # The table cannot even be made where its padding lies beyond it.
-    text = config.get_text_config()
-    if (getattr(text, "pad_token_id", None) or 0) >= getattr(text, "vocab_size", math.inf):
-        check_tokens(text.vocab_size, tokenizer)
-    if new_head:
-        config.problem_type = "regression"
 
 
 def keep_head_in_float32(model: nn.Module) -> nn.Module:

@@ -34,7 +34,6 @@ class PairBatches(Sampler[list[int]]):
         self, texts: Ints, lengths: Ints, groups: Ints, *, batch_size: int, seed: int, by_prompt: bool = False
     ) -> None:
         self.texts, self.lengths, self.groups = texts, lengths, groups
-        self.pair_lengths = lengths[texts].max(axis=1)
         self.batch_size, self.seed, self.by_prompt, self.epoch = batch_size, seed, by_prompt, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -46,9 +45,10 @@ class PairBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        window = _WINDOW * self.batch_size
-        by_prompt = self.by_prompt
-        order = self._order_by_prompt(rng) if by_prompt else order_by_length(self.pair_lengths, window, rng)
+        if self.by_prompt:
+            order = self._order_by_prompt(rng)
+        else:
+            order = order_by_length(self.lengths[self.texts].max(axis=1), _WINDOW * self.batch_size, rng)
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         for i in rng.permutation(len(batches)):
             yield batches[i].tolist()
@@ -66,27 +66,22 @@ class PairBatches(Sampler[list[int]]):
 
 
 def _by_shared_texts(texts: Ints, lengths: Ints, room: int, batch_size: int, rng: np.random.Generator) -> list[int]:
-    """Order pairs, (pairs, 2), into batches of few distinct texts; the first batch has ``room`` left.
-
-    Chance decides between equals, and a few tries cost little: the one whose batches have the fewest tokens is taken.
-    """
+    """Order pairs, (pairs, 2), into batches of few tokens, the best of a few tries; the first has ``room`` left."""
     if len(texts) <= room:
         return list(range(len(texts)))
-    tries = [_grow_batches(texts, room, batch_size, rng) for _ in range(_TRIES)]
-    return min(tries, key=lambda order: _distinct_tokens(texts[order], lengths, room, batch_size))
-
-
-def _distinct_tokens(texts: Ints, lengths: Ints, room: int, batch_size: int) -> int:
-    """Count the tokens of batches of these pairs, (pairs, 2), in which each text stands once."""
     cuts = range(room, len(texts), batch_size)
-    return sum(int(lengths[np.unique(part)].sum()) for part in np.split(texts, cuts))
+
+    def tokens(order: list[int]) -> int:
+        """Count the tokens of batches in which each text stands once."""
+        return sum(int(lengths[np.unique(part)].sum()) for part in np.split(texts[order], cuts))
+
+    return min([_grow_batches(texts, room, batch_size, rng) for _ in range(_TRIES)], key=tokens)
 
 
 def _grow_batches(texts: Ints, room: int, batch_size: int, rng: np.random.Generator) -> list[int]:
     """Build batches text by text: the next is the one that makes most pairs with those inside, and few outside.
 
-    Where all texts of a prompt are compared with each other, n pairs need little more than the sqrt(2n) texts that n
-    pairs have at least. Texts with few pairs left go first, or what remains for the last batch shares nothing.
+    Texts with few pairs left go first, or what remains for the last batch shares nothing.
     """
     names, ends = np.unique(texts, return_inverse=True)
     ends = ends.reshape(-1, 2)
@@ -134,7 +129,7 @@ class Collator:
         texts: Ints,
         columns: Mapping[str, NDArray[np.float32]],
         *,
-        lay_out: Callable[[EncodedTexts, Ints], dict[str, Any]],
+        lay_out: Callable[[EncodedTexts, Ints], Mapping[str, object]],
         budget: int,
         by_prompt: bool = False,
         rank: int = 0,
@@ -143,7 +138,7 @@ class Collator:
         self.encoded, self.texts, self.columns, self.lay_out = encoded, texts, columns, lay_out
         self.budget, self.by_prompt, self.rank, self.processes = budget, by_prompt, rank, processes
 
-    def __call__(self, indices: Sequence[int]) -> dict[str, Any]:
+    def __call__(self, indices: Sequence[int]) -> Mapping[str, object]:
         """Collate the pairs at these indices; ``pairs`` counts those of all processes."""
         rows = np.asarray(indices)
         if not self.by_prompt:
@@ -153,7 +148,12 @@ class Collator:
 
     def _parts(self, rows: Ints) -> list[Ints]:
         """Cut pairs into micro-batches of like size: as few as the budget allows, as many for each process."""
-        first_seen = self._new_tokens(rows)
+        # Each pair's tokens that no pair before it has.
+        flat = self.texts[rows].reshape(-1)
+        counted = np.zeros(len(flat), dtype=np.int64)
+        _, first = np.unique(flat, return_index=True)
+        counted[first] = self.encoded.lengths[flat[first]]
+        first_seen = counted.reshape(-1, 2).sum(axis=1)
         wanted = -(-int(first_seen.sum()) // self.budget)
         count = min(-(-wanted // self.processes) * self.processes, len(rows))
         # The middle of a pair's tokens decides, so that no part is empty and none is much longer than the others.
@@ -164,16 +164,7 @@ class Collator:
         filling = -len(parts) % self.processes
         return parts + [rows[:0]] * filling
 
-    def _new_tokens(self, rows: Ints) -> Ints:
-        """Count each pair's tokens that no pair before it has; shape (pairs,)."""
-        flat = self.texts[rows].reshape(-1)
-        counted = np.zeros(len(flat), dtype=np.int64)
-        _, first = np.unique(flat, return_index=True)
-        counted[first] = self.encoded.lengths[flat[first]]
-        new: Ints = counted.reshape(-1, 2).sum(axis=1)
-        return new
-
-    def _micro_batch(self, rows: Ints) -> dict[str, Any]:
+    def _micro_batch(self, rows: Ints) -> Mapping[str, object]:
         weight = torch.ones(max(len(rows), 1))
         if not len(rows):
             rows, weight = np.zeros(1, dtype=np.int64), torch.zeros(1)
@@ -184,14 +175,11 @@ class Collator:
         return {"inputs": inputs, "a": where[:, 0], "b": where[:, 1], "weight": weight, **columns}
 
 
-def pad_texts(
-    encoded: EncodedTexts, rows: Ints, *, pad_id: int, multiple: int = 1, left: bool = False
-) -> dict[str, Tensor]:
+def pad_texts(encoded: EncodedTexts, rows: Ints, *, pad_id: int, left: bool = False) -> dict[str, Tensor]:
     """Pad these texts, on the right unless ``left``, to the longest; tensors of shape (texts, length)."""
-    length = -(-int(encoded.lengths[rows].max()) // multiple) * multiple
+    length = int(encoded.lengths[rows].max())
     ids = np.full((len(rows), length), pad_id, dtype=np.int64)
-    mask = np.zeros((len(rows), length), dtype=np.int64)
-    types = np.zeros((len(rows), length), dtype=np.int64)
+    mask, types = np.zeros_like(ids), np.zeros_like(ids)
     for place, row in enumerate(rows):
         n = int(encoded.lengths[row])
         filled = slice(length - n, length) if left else slice(n)

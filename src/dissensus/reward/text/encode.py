@@ -14,13 +14,14 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any, Literal
 
 from dissensus.errors import InputError, OutputError
 from dissensus.hashing import framed_digest
-from dissensus.records import Message, Text, plain_text
-from dissensus.reward.text.token_cache import EncodedTexts, from_cache, in_memory
+from dissensus.records import Text, plain_text
+from dissensus.reward.text.token_cache import EncodedTexts, Row, from_cache, in_memory
 from dissensus.text.pretrained import first_line, fix_date
 from dissensus.text.tokenize import cut_overflow, kept_tokens
 
@@ -29,7 +30,6 @@ _RECIPE = "2"
 _BATCH = 1024
 _CONTENTS = ("one", "two")
 """Put in place of a text's own contents: of two that begin unlike, one at least differs from any other at once."""
-_Row = tuple[list[int], int, bool, bool]
 Style = Literal["pair", "chat", "text", "joined", "tokens"]
 """How prompt and response are put together: as a pair of texts, as turns of the chat template, with a blank line
 between them, or, after training with TRL, as one string that ends with the end-of-text token. Of rows that were
@@ -73,9 +73,7 @@ class Encoding:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self._frame = _pair_frame(tokenizer) if style in (None, "pair") else None
-        self.style: Style = "pair" if self._frame else "chat" if tokenizer.chat_template else "text"
-        if style is not None:
-            self.style = style
+        self.style: Style = style or ("pair" if self._frame else "chat" if tokenizer.chat_template else "text")
         if self.style == "pair" and self._frame is None:
             raise InputError(
                 "the model was trained on pairs of texts, and its tokenizer puts nothing between two; give it the "
@@ -86,7 +84,11 @@ class Encoding:
                 "the model was trained on chats, and its tokenizer has no chat template; set tokenizer.chat_template "
                 "to the one that it was trained with and save it again"
             )
+        # Of a text that stands alone: its begin-of-text token, or none, and the end of text, which where it is also the
+        # padding pooling would step over.
         self._opening = [] if self._frame else _opening(tokenizer)
+        eos = tokenizer.eos_token_id
+        self._ending = [] if eos is None or eos == tokenizer.pad_token_id else [eos]
         self._template = fix_date(tokenizer.get_chat_template()) if self.style == "chat" else None
 
     def encode(self, texts: Sequence[tuple[Text, Text]], *, cache: Path | None = None) -> EncodedTexts:
@@ -113,20 +115,19 @@ class Encoding:
         return one == other
 
     def _key(self, texts: Sequence[tuple[Text, Text]]) -> str:
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        content = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
+        content = self.tokenizer.backend_tokenizer.to_str()
         # The same tokenizer may put texts together in several ways.
         way = f"{self.style} {self._frame}"
         settings = (_RECIPE, way, content, str(self.tokenizer.chat_template), repr(self.tokenizer.special_tokens_map))
         plain = (part for text in texts for part in map(_as_key, text))
         return framed_digest(*settings, str(self.max_length), *plain).hex()
 
-    def _rows(self, texts: Sequence[tuple[Text, Text]]) -> Iterator[_Row]:
+    def _rows(self, texts: Sequence[tuple[Text, Text]]) -> Iterator[Row]:
         for start in range(0, len(texts), _BATCH):
             part = texts[start : start + _BATCH]
             yield from self._encode_pairs(part, self._frame) if self._frame else self._encode_whole(part, start)
 
-    def _encode_pairs(self, texts: Sequence[tuple[Text, Text]], frame: _Frame) -> list[_Row]:
+    def _encode_pairs(self, texts: Sequence[tuple[Text, Text]], frame: _Frame) -> Iterator[Row]:
         room = self.max_length - len(frame.before) - len(frame.between) - len(frame.after)
         if room < 2:
             raise ValueError(f"max_length {self.max_length} leaves no room beside the special tokens")
@@ -134,50 +135,57 @@ class Encoding:
         distinct = list(dict.fromkeys(plain_text(prompt) for prompt, _ in texts))
         prompts = dict(zip(distinct, self._ids(distinct), strict=True))
         responses = self._ids([plain_text(response) for _, response in texts])
-        return [
-            _fit(prompts[plain_text(prompt)], response, room, frame)
-            for (prompt, _), response in zip(texts, responses, strict=True)
-        ]
+        for (text, _), response in zip(texts, responses, strict=True):
+            prompt = prompts[plain_text(text)]
+            # A token of the prompt is kept even beside an endless response, so that the frame stays whole.
+            of_prompt, of_response = kept_tokens(len(prompt), len(response), room, least=1)
+            kept = prompt[len(prompt) - of_prompt :]
+            ids = [*frame.before, *kept, *frame.between, *response[:of_response], *frame.after]
+            second = len(frame.before) + of_prompt + len(frame.between) - frame.closing
+            yield ids, second, of_prompt + of_response < len(prompt) + len(response), of_response < len(response)
 
-    def _encode_whole(self, texts: Sequence[tuple[Text, Text]], first: int) -> list[_Row]:
+    def _encode_whole(self, texts: Sequence[tuple[Text, Text]], first: int) -> Iterator[Row]:
         rendered = [self._render(*text, first + i) for i, text in enumerate(texts)]
-        batch = self.tokenizer(rendered, add_special_tokens=False, verbose=False)
-        encoded = []
-        for i, (ids, places) in enumerate(zip(batch["input_ids"], batch.encodings, strict=True)):
-            ids = list(ids)
-            before, after = (self._opening, self._ending) if self.style == "text" else ([], [])
-            ids = [*before, *ids, *after]
-            # Pooling steps over padding, so where the closing token is the padding it carries no reward.
+        # As TRL does with rows of text.
+        special = self.style == "joined"
+        batch = self.tokenizer(rendered, add_special_tokens=special, verbose=False)
+        before, after = (self._opening, self._ending) if self.style == "text" else ([], [])
+        for i, (inner, places) in enumerate(zip(batch["input_ids"], batch.encodings, strict=True)):
+            ids = [*before, *inner, *after]
+            # Pooling steps over padding, so where that closes a text it carries no reward.
             while len(ids) > 1 and ids[-1] == self.tokenizer.pad_token_id:
                 ids.pop()
             if len(ids) <= self.max_length:
-                encoded.append((ids, len(ids), False, False))
+                yield ids, len(ids), False, False
                 continue
             end = (len(rendered[i]),) * 2
             offsets = [*[(0, 0)] * len(before), *places.offsets, *[end] * len(after)]
             begin, response = self._places(*texts[i], rendered[i], first + i)
-            encoded.append(cut_overflow(ids, offsets[: len(ids)], begin, response, self.max_length))
-        return encoded
+            yield cut_overflow(ids, offsets[: len(ids)], begin, response, self.max_length)
 
     def _render(self, prompt: Text, response: Text, index: int) -> str:
         if self.style == "text":
             return f"{plain_text(prompt)}\n\n{plain_text(response)}"
+        if self.style == "joined":
+            joined, end = plain_text(prompt) + plain_text(response), self.tokenizer.eos_token or ""
+            return joined if joined.endswith(end) else joined + end
         return self._chat(_turns(prompt, "user") + _turns(response, "assistant"), _tools_of(prompt), index)
 
     def _places(self, prompt: Text, response: Text, text: str, index: int) -> tuple[int, int]:
         """Return where the prompt's content begins in a rendered text, and where the response begins."""
-        if self.style == "text":
-            return 0, len(plain_text(prompt)) + 2
+        if self.style != "chat":
+            return 0, len(plain_text(prompt)) + (2 if self.style == "text" else 0)
         turns, answer, tools = _turns(prompt, "user"), _turns(response, "assistant"), _tools_of(prompt)
         begins = [[{**turn, "content": content} for turn in turns] + answer for content in _CONTENTS]
-        ends = [[*turns, {"role": "assistant", "content": content}] for content in _CONTENTS]
+        ends = [turns + _turns(content, "assistant") for content in _CONTENTS]
         begin, end = (
-            min(_alike(text, self._chat(other, tools, index)) for other in others) for others in (begins, ends)
+            min(len(commonprefix([text, self._chat(other, tools, index)])) for other in others)  # noqa: RUF071
+            for others in (begins, ends)
         )
         end = _skip_space(text, end)
         return min(_skip_space(text, begin), end), end
 
-    def _chat(self, turns: list[dict[str, Any]], tools: list[Any] | None, index: int) -> str:
+    def _chat(self, turns: list[dict[str, object]], tools: list[Any] | None, index: int) -> str:
         try:
             text: str = self.tokenizer.apply_chat_template(
                 turns, tools=tools, chat_template=self._template, tokenize=False
@@ -187,40 +195,9 @@ class Encoding:
             raise UnreadableTextError(index, first_line(error)) from error
         return text
 
-    @property
-    def _ending(self) -> list[int]:
-        return [] if self._closing is None else [self._closing]
-
-    @property
-    def _closing(self) -> int | None:
-        """The end-of-text token; none where it is also the padding, which pooling would step over."""
-        eos = self.tokenizer.eos_token_id
-        return None if eos == self.tokenizer.pad_token_id else eos
-
     def _ids(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
-
-
-class _JoinedEncoding(Encoding):
-    """Encodes prompt and response as one string, as TRL does with rows of text."""
-
-    def __init__(self, tokenizer: Any, max_length: int) -> None:
-        super().__init__(tokenizer, max_length, style="joined")
-
-    def _rows(self, texts: Sequence[tuple[Text, Text]]) -> Iterator[_Row]:
-        end, padding = self.tokenizer.eos_token or "", self.tokenizer.pad_token_id
-        for start in range(0, len(texts), _BATCH):
-            prompts, responses = zip(*texts[start : start + _BATCH], strict=True)
-            heads = [plain_text(prompt) for prompt in prompts]
-            joined = [head + plain_text(response) for head, response in zip(heads, responses, strict=True)]
-            whole = [text if text.endswith(end) else text + end for text in joined]
-            batch = self.tokenizer(whole, return_offsets_mapping=True, verbose=False)
-            for head, ids, offsets in zip(heads, batch["input_ids"], batch["offset_mapping"], strict=True):
-                # Where the end is the padding, pooling steps over it: the reward is read before it.
-                while len(ids) > 1 and ids[-1] == padding:
-                    ids.pop()
-                yield cut_overflow(ids, offsets[: len(ids)], 0, len(head), self.max_length)
 
 
 def encoding_of(tokenizer: Any, max_length: int, style: Style | None = None) -> Encoding:
@@ -229,8 +206,6 @@ def encoding_of(tokenizer: Any, max_length: int, style: Style | None = None) -> 
     A line on stderr says so where the model was trained on tokens that somebody else made. Raises InputError for a
     style that the tokenizer does not have.
     """
-    if style == "joined":
-        return _JoinedEncoding(tokenizer, max_length)
     encoding = Encoding(tokenizer, max_length, style=None if style == "tokens" else style)
     if style == "tokens":
         print(  # noqa: T201
@@ -252,30 +227,12 @@ def style_to_train(tokenizer: Any) -> Style | None:
     return "chat" if frame and tokenizer.chat_template and ends.issuperset(frame.between) else None
 
 
-def _fit(prompt: list[int], response: list[int], room: int, frame: _Frame) -> _Row:
-    # A token of the prompt is kept even beside an endless response, so that the frame stays whole.
-    of_prompt, of_response = kept_tokens(len(prompt), len(response), room, least=1)
-    kept = prompt[len(prompt) - of_prompt :]
-    ids = [*frame.before, *kept, *frame.between, *response[:of_response], *frame.after]
-    second = len(frame.before) + of_prompt + len(frame.between) - frame.closing
-    return ids, second, of_prompt + of_response < len(prompt) + len(response), of_response < len(response)
-
-
-def _alike(one: str, other: str) -> int:
-    """Count the characters with which both texts begin."""
-    least, most = 0, min(len(one), len(other))
-    while least < most:
-        middle = (least + most + 1) // 2
-        least, most = (middle, most) if one.startswith(other[:middle]) else (least, middle - 1)
-    return least
-
-
 def _skip_space(text: str, place: int) -> int:
     """Step over white space, which templates trim off contents and tokens take in."""
     return len(text) - len(text[place:].lstrip())
 
 
-def _turns(text: Text, role: str) -> list[dict[str, Any]]:
+def _turns(text: Text, role: str) -> list[dict[str, object]]:
     if isinstance(text, str):
         return [{"role": role, "content": text}]
     return [turn.as_turn() for turn in text]
@@ -322,9 +279,8 @@ def _opening(tokenizer: Any) -> list[int]:
 
 
 def _as_key(text: Text) -> str:
-    return text if isinstance(text, str) else repr([(turn.role, turn.content, *_tools(turn)) for turn in text])
-
-
-def _tools(turn: Message) -> list[str]:
+    if isinstance(text, str):
+        return text
     # Nothing of a turn without tools, so that its tokens stay where they are kept.
-    return [part for part in (turn.tool_calls, turn.name, turn.tools) if part]
+    tools = [[part for part in (turn.tool_calls, turn.name, turn.tools) if part] for turn in text]
+    return repr([(turn.role, turn.content, *own) for turn, own in zip(text, tools, strict=True)])

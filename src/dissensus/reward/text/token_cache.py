@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,7 @@ _FRESH = 24 * 3600
 """Seconds for which a file is never removed: another run may be about to map it."""
 
 Row = tuple[Sequence[int], int, bool, bool]
-Rows = Iterable[Row]
+"""Token ids of a prompt and response, where the second type begins, truncated, response cut."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class EncodedText:
     """The response lost its right end."""
 
 
-class EncodedTexts(Sequence[EncodedText]):
-    """Encoded texts, kept as Arrow columns.
+class EncodedTexts:
+    """Encoded texts, kept as Arrow columns; an index gives an `EncodedText`.
 
     ``lengths`` (tokens), ``truncated`` and ``response_cut`` have shape (texts,). Where the tokenizer knows token types,
     a text's tokens are of type 0 up to ``second`` and of type 1 from there; its last ones of the types of ``closing``,
@@ -61,33 +61,19 @@ class EncodedTexts(Sequence[EncodedText]):
         lists = [batch.column("input_ids") for batch in batches]
         self._ids = [column.values.to_numpy() for column in lists]
         self._offsets = [column.offsets.to_numpy() for column in lists]
-        self.lengths = _joined([np.diff(offsets).astype(np.int64) for offsets in self._offsets], np.int64)
-        self.second = _joined([batch.column("second").to_numpy() for batch in batches], np.int32)
-        self.truncated, self.response_cut = (
-            _joined([batch.column(name).to_numpy(zero_copy_only=False) for batch in batches], np.bool_)
-            for name in ("truncated", "response_cut")
+        none: list[NDArray[Any]] = [np.zeros(0, np.int64)]  # of no batches
+        self.lengths = np.concatenate([np.diff(offsets).astype(np.int64) for offsets in self._offsets] or none)
+        self.second, self.truncated, self.response_cut = (
+            np.concatenate([batch.column(name).to_numpy(zero_copy_only=False) for batch in batches] or none)
+            for name in ("second", "truncated", "response_cut")
         )
-
-    @classmethod
-    def of(cls, texts: Iterable[EncodedText]) -> EncodedTexts:
-        """Make columns of single texts."""
-        texts = list(texts)
-        rows = [(t.input_ids, _second(t.token_type_ids, len(t.input_ids)), t.truncated, t.response_cut) for t in texts]
-        return cls(list(_batches(rows)), typed=bool(texts) and texts[0].token_type_ids is not None)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    @overload
-    def __getitem__(self, index: int) -> EncodedText: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[EncodedText]: ...
-    def __getitem__(self, index: int | slice) -> EncodedText | list[EncodedText]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
+    def __getitem__(self, index: int) -> EncodedText:
+        if not 0 <= index < len(self):
             raise IndexError(index)
-        index %= len(self)
         types = self.types(index).tolist() if self.typed else None
         return EncodedText(self.ids(index).tolist(), types, bool(self.truncated[index]), bool(self.response_cut[index]))
 
@@ -106,15 +92,7 @@ class EncodedTexts(Sequence[EncodedText]):
         return types
 
 
-def _joined(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype)
-
-
-def _second(types: list[int] | None, length: int) -> int:
-    return length - sum(types) if types is not None else length
-
-
-def _batches(rows: Rows) -> Iterator[pa.RecordBatch]:
+def _batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
     part: list[Row] = []
     for row in rows:
         part.append(row)
@@ -130,12 +108,14 @@ def _batch(rows: list[Row]) -> pa.RecordBatch:
     return pa.record_batch([pa.array(list(c), t.type) for c, t in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA)
 
 
-def in_memory(rows: Rows, *, typed: bool, closing: Sequence[int] = ()) -> EncodedTexts:
-    """Keep rows of (ids, where the second type begins, truncated, response cut) in memory."""
+def in_memory(rows: Iterable[Row], *, typed: bool, closing: Sequence[int] = ()) -> EncodedTexts:
+    """Keep rows in memory."""
     return EncodedTexts(list(_batches(rows)), typed=typed, closing=closing)
 
 
-def from_cache(rows: Rows, *, typed: bool, closing: Sequence[int] = (), folder: Path, key: str) -> EncodedTexts:
+def from_cache(
+    rows: Iterable[Row], *, typed: bool, closing: Sequence[int] = (), folder: Path, key: str
+) -> EncodedTexts:
     """Map the texts under this key, and write them first where there are none.
 
     Raises OutputError where the cache cannot be written.

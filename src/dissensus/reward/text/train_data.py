@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,19 +42,17 @@ def split_targets(targets: Targets, config: TrainConfig) -> tuple[Targets, Targe
     order = np.random.default_rng(config.seed).permutation(len(names))
     chosen = {names[index] for index in order[:held]}
     inside = np.array([pair.group in chosen for pair in targets.pairs])
-    return _pick(targets, ~inside), _pick(targets, inside)
-
-
-def _pick(targets: Targets, rows: NDArray[np.bool_]) -> Targets:
-    return Targets(
-        pairs=[pair for pair, keep in zip(targets.pairs, rows, strict=True) if keep],
-        target=targets.target[rows],
-        margin=targets.margin[rows],
-        label=targets.label[rows],
-        ties_dropped=targets.ties_dropped,
-        unlabelled_dropped=targets.unlabelled_dropped,
-        unjudged_dropped=targets.unjudged_dropped,
+    trained, held_out = (
+        replace(
+            targets,
+            pairs=[targets.pairs[row] for row in np.flatnonzero(rows)],
+            target=targets.target[rows],
+            margin=targets.margin[rows],
+            label=targets.label[rows],
+        )
+        for rows in (~inside, inside)
     )
+    return trained, held_out
 
 
 def encode_targets(targets: Targets, encoding: Encoding, *, cache: Path | None = None) -> TrainingData:
@@ -106,12 +104,7 @@ class Shortened:
         return cls(len(encoded), int(encoded.truncated.sum()), int(encoded.response_cut.sum()), alike)
 
     def __add__(self, other: Shortened) -> Shortened:
-        return Shortened(
-            self.texts + other.texts,
-            self.cut + other.cut,
-            self.responses_cut + other.responses_cut,
-            self.pairs_alike + other.pairs_alike,
-        )
+        return Shortened(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     def notes(self, max_length: int) -> list[str]:
         """Say it in lines; none where nothing was lost.

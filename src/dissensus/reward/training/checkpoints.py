@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from accelerate import DistributedType, PartialState
-from numpy.typing import NDArray
+from torch import Tensor
 from transformers import TrainerCallback
 
 from dissensus.errors import OutputError, TrainingError
@@ -37,8 +37,6 @@ _RELOAD_TOLERANCE = 1e-4
 _COMPARED = 16
 """Texts that are scored again with the saved model."""
 
-Ints = NDArray[np.int64]
-
 
 class MarkWhole(TrainerCallback):  # type: ignore[misc]
     """Marks a checkpoint whose files are all written, with the run that it belongs to."""
@@ -50,10 +48,8 @@ class MarkWhole(TrainerCallback):  # type: ignore[misc]
         """Mark the checkpoint that was just written."""
         # The others write their random state into the same folder.
         PartialState().wait_for_everyone()
-        if not state.is_world_process_zero:
-            return
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_json(folder / RECORD_FILE, self._mark)
+        if state.is_world_process_zero:
+            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / RECORD_FILE, self._mark)
 
 
 def trained_model(trainer: PairTrainer) -> Any:
@@ -80,29 +76,26 @@ def save_model(
     Every process makes the call, one writes. Raises OutputError when it cannot be written, TrainingError when the
     saved model gives other rewards.
     """
-    accelerator, config = trainer.accelerator, record.config
+    accelerator = trainer.accelerator
     some = np.arange(min(_COMPARED, len(encoded)))
     weights = accelerator.get_state_dict(trainer.model_wrapped)
     before = score_texts(trained_model(trainer), layout, encoded, rows=some)
-    model = accelerator.unwrap_model(trainer.model_wrapped)
     if accelerator.is_main_process:
         folder = part / "model"
         shutil.rmtree(folder, ignore_errors=True)
         try:
             with quiet_transformers():
-                if is_adapted(model):
-                    save_adapter(model, folder / ADAPTER_FOLDER, base=backbone_name(config.model), weights=weights)
-                    if accelerator.distributed_type == DistributedType.FSDP:
-                        plain, _ = load_backbone(config.model, new_head=True, outputs=model.config.num_labels)
-                        model = rebuild_adapted(plain, model, weights)
-                    merge_adapters(model).save_pretrained(folder)
-                else:
-                    model.save_pretrained(folder, state_dict=weights)
+                _save_weights(trainer, weights, record.config.model, folder)
                 tokenizer.save_pretrained(folder)
         except WRITE_FAILURES as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise OutputError(f"{out}: the model cannot be written ({error}); free space and run again") from error
-        _compare_rewards(before, folder, encoded, some, layout, str(trainer.args.device))
+        # As transformers would load and feed it: a lost head must not go unseen.
+        reloaded = load_backbone(str(folder), new_head=False)[0].to(trainer.args.device)
+        after = score_texts(reloaded, replace(layout, kind="padded"), encoded, rows=some)
+        worst = float(np.abs(before - after).max())
+        if not worst <= _RELOAD_TOLERANCE * max(1.0, float(np.abs(after).max())):
+            raise TrainingError(f"{folder}: the saved model gives rewards {worst:.2g} off those of the trained one")
         write_log(folder, log)
         write_json(folder / RECORD_FILE, record.model_dump(mode="json"))
         if calibration is not None:
@@ -111,6 +104,19 @@ def save_model(
         folder.rename(out)
         shutil.rmtree(part, ignore_errors=True)
     accelerator.wait_for_everyone()
+
+
+def _save_weights(trainer: PairTrainer, weights: dict[str, Tensor], backbone: str, folder: Path) -> None:
+    """Save the plain model from its gathered weights, and the adapters, where it has them, beside it."""
+    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    if not is_adapted(model):
+        model.save_pretrained(folder, state_dict=weights)
+        return
+    save_adapter(model, folder / ADAPTER_FOLDER, base=backbone_name(backbone), weights=weights)
+    if trainer.accelerator.distributed_type == DistributedType.FSDP:
+        plain, _ = load_backbone(backbone, new_head=True, outputs=model.config.num_labels)
+        model = rebuild_adapted(plain, model, weights)
+    merge_adapters(model).save_pretrained(folder)
 
 
 def _keep_reports(part: Path, folder: Path) -> None:
@@ -124,15 +130,3 @@ def _keep_reports(part: Path, folder: Path) -> None:
             shutil.copytree(left, target, dirs_exist_ok=True)
         else:
             shutil.copy2(left, target)
-
-
-def _compare_rewards(
-    before: NDArray[np.float32], folder: Path, encoded: EncodedTexts, some: Ints, layout: Layout, device: str
-) -> None:
-    """Load what was saved and score a few texts again, as transformers would: a lost head must not go unseen."""
-    reloaded, _ = load_backbone(str(folder), new_head=False)
-    padded = replace(layout, kind="padded")
-    after = score_texts(reloaded.to(device), padded, encoded, rows=some)
-    worst = float(np.abs(before - after).max())
-    if not worst <= _RELOAD_TOLERANCE * max(1.0, float(np.abs(after).max())):
-        raise TrainingError(f"{folder}: the saved model gives rewards {worst:.2g} off those of the trained one")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ _NAME = "default"
 def add_adapters(model: Any, rank: int, alpha: float | None = None, *, dropout: float = 0.0) -> Any:
     """Freeze a sequence classifier, and return it wrapped: all linear layers of its backbone adapted, its head trained.
 
-    ``alpha`` is twice the rank unless given. A forward pass that was replaced (``lay_out_for``) stays, so it is best
-    replaced first: its check then sees all gradients. The first rewards are those of the model as it was. Adapters and
-    head are trained in float32, whatever the model's own dtype.
+    ``alpha`` is twice the rank unless given. A forward pass is best replaced (``lay_out_for``) before: its check then
+    sees all gradients. Adapters and head are trained in float32, whatever the model's own dtype.
 
     Raises TrainingError where no head or nothing to adapt can be found, MissingDependencyError without PEFT.
     """
@@ -71,14 +71,12 @@ def head_modules(model: Any) -> list[str]:
         raise TrainingError(_no_head(model, "it has no parts outside its backbone"))
     poolers: dict[str, None] = {}
 
-    def look(name: str) -> Any:
-        def hook(_part: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 2:
-                poolers[f"{prefix}.{name}"] = None
+    def look(name: str, _part: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 2:
+            poolers[f"{prefix}.{name}"] = None
 
-        return hook
-
-    hooks = [part.register_forward_hook(look(name)) for name, part in backbone.named_children() if _has_weights(part)]
+    parts = [(name, part) for name, part in backbone.named_children() if _has_weights(part)]
+    hooks = [part.register_forward_hook(partial(look, name)) for name, part in parts]
     weights = [f"{name}.{weight}" for name in outside for weight, _ in model.get_submodule(name).named_parameters()]
     try:
         reached = probe(model, weights).gradients
@@ -95,10 +93,7 @@ def head_modules(model: Any) -> list[str]:
 
 
 def rebuild_adapted(plain: Any, model: Any, weights: dict[str, Tensor]) -> Any:
-    """Adapt ``plain``, the backbone loaded anew, as ``model`` is, with weights gathered from its shards.
-
-    Shards cannot be merged where they are.
-    """
+    """Adapt ``plain``, the backbone anew, as ``model`` is, with weights gathered from its shards."""
     adapted = _wrap(plain, model.peft_config[_NAME])
     adapted.load_state_dict(weights)
     return adapted
@@ -142,10 +137,7 @@ def _wrap(model: Any, settings: Any) -> Any:
 
 
 def _layers_beside(model: Any, head: list[str]) -> list[str]:
-    """Name all linear layers but those of the head. Subclasses, which others' code reads the weights of, stay.
-
-    Where there are only such (Falcon's), those that PEFT names for the architecture.
-    """
+    """Name the linear layers outside the head: plain ones, or where all are subclasses (Falcon's) those of PEFT."""
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as NAMED
 
     prefixes = tuple(f"{name}." for name in head)

@@ -7,19 +7,45 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dissensus.errors import InputError, MissingDependencyError, OutputError
+from dissensus.errors import ConfigError, InputError, MissingDependencyError, OutputError
 from dissensus.records import Margin, Pair
-from dissensus.reward.config import SHORTEST, TrainConfig
+from dissensus.reward.config import TrainConfig
 from dissensus.reward.model_record import TrainSummary
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import load_calibration, not_calibrated
 from dissensus.reward.text.train_data import split_targets
-from dissensus.reward.training.reporters import check_reporters
 from dissensus.reward.training.run_identity import RunIdentity, find_finished
 from dissensus.text.encoder import resolve_model
 from dissensus.text.pretrained import check_folder, explained
 
+REPORTERS = {
+    "azure_ml": "azureml",
+    "clearml": "clearml",
+    "codecarbon": "codecarbon",
+    "comet_ml": "comet_ml",
+    "dagshub": "dagshub",
+    "dvclive": "dvclive",
+    "flyte": "flytekit",
+    "mlflow": "mlflow",
+    "neptune": "neptune",
+    "swanlab": "swanlab",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "wandb": "wandb",
+}
+"""Reporters that transformers knows, and the package that each needs; ``all`` and ``none`` are names as well."""
+_INSTEAD = {"tensorboard": ("tensorboardX",)}
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+def check_reporters(names: Sequence[str]) -> None:
+    """Raise ConfigError for a name that is unknown, or whose package is not installed."""
+    for name in sorted({*names} - {"all", "none"}):
+        if name not in REPORTERS:
+            raise ConfigError(f"--report-to {name}: expected one of {', '.join(REPORTERS)}, all or none")
+        package = REPORTERS[name]
+        if not any(importlib.util.find_spec(one) for one in (package, *_INSTEAD.get(name, ()))):
+            raise ConfigError(f"--report-to {name}: the package {package} is not installed; run: pip install {package}")
 
 
 def check_settings(config: TrainConfig, out: Path) -> None:
@@ -57,12 +83,6 @@ def check_calibrated(model: str, name: str) -> None:
     folder = Path(resolve_model(model))
     if folder.is_dir() and load_calibration(folder) is None:
         raise InputError(not_calibrated(name))
-
-
-def check_window(max_length: int | None) -> None:
-    """Raise InputError for a window in which special tokens would leave no room; None is the model's own."""
-    if max_length is not None and max_length < SHORTEST:
-        raise InputError(f"max_length {max_length} leaves no room beside special tokens; give at least {SHORTEST}")
 
 
 def check_model(model: str) -> None:

@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from accelerate import PartialState
+from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.files.locks import sole_writer
 from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.fast.batch_invariance import settle
-from dissensus.reward.fast.select import Layout, lay_out_for
+from dissensus.reward.fast.select import Layout, lay_out_for, settle
 from dissensus.reward.model_record import LogRow, ModelRecord, TrainSummary, last_validation, left_record
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.targets import Targets, build_targets
 from dissensus.reward.serving.calibration import Calibration, fit_calibration, observed_preferences
-from dissensus.reward.serving.predictions import preference_logits
+from dissensus.reward.serving.reward_model import preference_logits
 from dissensus.reward.serving.score import score_texts
 from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, report_window
 from dissensus.reward.text.batches import Collator, PairBatches
 from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
 from dissensus.reward.text.train_data import Shortened, TrainingData, encode_targets, split_targets
 from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
-from dissensus.reward.training.learned import LearningCheck
 from dissensus.reward.training.lora import add_adapters
 from dissensus.reward.training.preflight import check_settings
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
-from dissensus.reward.training.trainer import LogLastStep, PairTrainer, ProgressBar, ValidateEpochs, fit_to_labels
+from dissensus.reward.training.trainer import ExtraSteps, PairTrainer, ProgressBar, fit_to_labels
 from dissensus.text.encoder import best_device, default_cache, has_bfloat16, quiet_transformers
 from dissensus.text.pretrained import position_limit
 
 TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
 """Tokens per forward pass: on a CPU as many as its caches hold, on a GPU enough to fill it. Where pairs share texts,
-twice as many: what two forward passes of a step share is read twice."""
+thrice as many: what two forward passes of a step share is read twice."""
+_SCORED = 32
+"""Pairs that are scored twice."""
+_STANDSTILL = 0.05
+"""Mean change of a pair's log-odds below which a run ends where it began; where they are large already, a fraction."""
+_COLLAPSED = 0.1
+"""Of the size of the log-odds before: below it the model no longer tells responses apart."""
+_BETTER = 0.98
+"""Of the loss before: what it is to fall to at least, on pairs that were trained on."""
 
 
 def train(
@@ -112,7 +121,7 @@ def _train(
     for callback in (*callbacks, *([bar] if progress and processes.is_main_process else [])):
         trainer.add_callback(callback)
     # Weights that are spread over processes cannot be scored with before they are.
-    learning = None if _is_sharded() else LearningCheck(trained_model(trainer), run.data, run.layout, config)
+    learning = None if _is_sharded() else _LearningCheck(trained_model(trainer), run.data, run.layout, config)
     # Whatever ends training, what is said of it stands on a line of its own.
     with quiet_transformers(), closing(bar):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -120,8 +129,8 @@ def _train(
     trained, steps = trained_model(trainer), trainer.state.global_step
     calibration = _calibration(trained, run)
     note = learning.note(trained, steps=steps, right=trainer.right, counted=trainer.counted) if learning else None
-    if note is not None and processes.is_main_process:
-        print(note, file=sys.stderr)  # noqa: T201
+    if note is not None:
+        _report(note)
     validated = last_validation(log)
     lost = Shortened.of(run.data.encoded, run.data.texts)
     summary = TrainSummary(
@@ -144,12 +153,18 @@ def _train(
         temperature=calibration.temperature if calibration else None,
         note=note,
     )
-    record = ModelRecord(
-        config=config, text_style=run.encoding.style, fingerprint=identity.fingerprint, summary=summary
-    )
+    style, fingerprint = run.encoding.style, identity.fingerprint
+    record = ModelRecord(config=config, text_style=style, fingerprint=fingerprint, summary=summary)
     save_model(trainer, run.tokenizer, run.layout, run.data.encoded, record, log, calibration, part=part, out=out)
-    _release(trainer)
+    # Weights, gradients and optimiser sit in reference cycles, and a study trains many models in turn.
+    trainer.model = trainer.model_wrapped = trainer.optimizer = trainer.lr_scheduler = None
+    trainer.accelerator.free_memory()  # which collects what is left in cycles
     return summary
+
+
+def _report(line: str) -> None:
+    if PartialState().is_main_process:
+        print(line, file=sys.stderr)  # noqa: T201
 
 
 def _log_row(entry: Mapping[str, float]) -> LogRow | None:
@@ -185,7 +200,9 @@ def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig) ->
     with processes.main_process_first():
         data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
         held = encode_targets(held_out, encoding) if held_out else None
-    _tell_of_newlines(encoding, data)
+    texts = (text for pair in targets.pairs for text in (pair.prompt, pair.response_a, pair.response_b))
+    if encoding.loses_newlines() and any("\n" in plain_text(text) for text in texts):
+        _report("this tokenizer reads line breaks as spaces: the model sees no paragraphs, lists or code layout")
     if config.lora_rank is not None:
         model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
     return _Prepared(config, model, tokenizer, encoding, layout, data, held)
@@ -203,28 +220,13 @@ def _calibration(model: Any, run: _Prepared) -> Calibration | None:
         outputs = score_texts(model, run.layout, held.encoded)[held.texts[rows]]
         return fit_calibration(preference_logits(objective_of(run.config), outputs), preference, weight, method)
     except TrainingError as error:
-        print(f"not calibrated: {error}", file=sys.stderr)  # noqa: T201
+        _report(f"not calibrated: {error}")
         return None
 
 
 def _is_sharded() -> bool:
     """Whether weights are spread over processes layer by layer, which only the layers' own forward pass gathers."""
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-
-
-def _tell_of_newlines(encoding: Encoding, data: TrainingData) -> None:
-    texts = (text for pair in data.targets.pairs for text in (pair.prompt, pair.response_a, pair.response_b))
-    if encoding.loses_newlines() and any("\n" in plain_text(text) for text in texts):
-        print(  # noqa: T201
-            "this tokenizer reads line breaks as spaces: the model sees no paragraphs, lists or code layout",
-            file=sys.stderr,
-        )
-
-
-def _release(trainer: PairTrainer) -> None:
-    """Free weights, gradients and optimiser: they sit in reference cycles, and a study trains many models in turn."""
-    trainer.model = trainer.model_wrapped = trainer.optimizer = trainer.lr_scheduler = None
-    trainer.accelerator.free_memory()  # which collects what is left in cycles
 
 
 def precision_is_bf16(config: TrainConfig) -> bool:
@@ -236,22 +238,15 @@ def precision_is_bf16(config: TrainConfig) -> bool:
 
 def _trainer(run: _Prepared, identity: RunIdentity, part: Path) -> PairTrainer:
     config, data, held = run.config, run.data, run.held
-    by_prompt = config.batching == "prompt"
-    batches = PairBatches(
-        data.texts,
-        data.encoded.lengths,
-        data.groups,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        by_prompt=by_prompt,
-    )
+    by_prompt, size = config.batching == "prompt", config.batch_size
+    lengths = data.encoded.lengths
+    batches = PairBatches(data.texts, lengths, data.groups, batch_size=size, seed=config.seed, by_prompt=by_prompt)
     arguments = _arguments(config, len(batches) * config.epochs, part)
-    columns = {"target": data.targets.target, "margin": data.targets.margin, "label": data.targets.label}
     by_device = (1 + 2 * by_prompt) * (TOKENS_ON_CPU if best_device() == "cpu" else TOKENS_ON_GPU)
     collator = Collator(
         data.encoded,
         data.texts,
-        columns,
+        {"target": data.targets.target, "margin": data.targets.margin, "label": data.targets.label},
         lay_out=run.layout,
         budget=config.runtime.tokens_per_batch or by_device,
         by_prompt=by_prompt,
@@ -268,11 +263,12 @@ def _trainer(run: _Prepared, identity: RunIdentity, part: Path) -> PairTrainer:
         objective=objective_of(config),
         pair_ids=[pair.id for pair in data.targets.pairs],
         validate=_validator(held, run.layout, config) if held else None,
-        callbacks=[LogLastStep(), MarkWhole(identity), *([ValidateEpochs(len(batches))] if held else [])],
+        callbacks=[ExtraSteps(len(batches) if held else None), MarkWhole(identity)],
     )
 
 
 def _arguments(config: TrainConfig, steps: int, part: Path) -> TrainingArguments:
+    runtime = config.runtime
     return TrainingArguments(
         output_dir=str(part),
         run_name=part.name.removesuffix(".part"),
@@ -285,21 +281,20 @@ def _arguments(config: TrainConfig, steps: int, part: Path) -> TrainingArguments
         bf16=precision_is_bf16(config),
         use_cpu=best_device() == "cpu",
         seed=config.seed,
-        logging_steps=config.runtime.logging_steps,
+        logging_steps=runtime.logging_steps,
         # The filter would write the mean of earlier losses where there is none.
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=-(-config.runtime.checkpoint_steps // config.runtime.logging_steps) * config.runtime.logging_steps,
+        save_steps=-(-runtime.checkpoint_steps // runtime.logging_steps) * runtime.logging_steps,
         save_total_limit=1,
         disable_tqdm=True,
         dataloader_pin_memory=False,
-        report_to=list(config.runtime.report_to) or "none",
+        report_to=list(runtime.report_to) or "none",
     )
 
 
-def _validator(held: TrainingData, layout: Layout, config: TrainConfig) -> Any:
-    label = torch.from_numpy(held.targets.label)
-    objective = objective_of(config)
+def _validator(held: TrainingData, layout: Layout, config: TrainConfig) -> Callable[[Any], dict[str, float]]:
+    label, objective = torch.from_numpy(held.targets.label), objective_of(config)
 
     def validate(model: Any) -> dict[str, float]:
         outputs = torch.from_numpy(score_texts(model, layout, held.encoded))
@@ -308,3 +303,68 @@ def _validator(held: TrainingData, layout: Layout, config: TrainConfig) -> Any:
         return {"nll": nll / n, "accuracy": correct / n} if n else {}
 
     return validate
+
+
+class _LearningCheck:
+    """Compares what a model says of some training pairs before and after training."""
+
+    def __init__(self, model: Any, data: TrainingData, layout: Layout, config: TrainConfig) -> None:
+        pairs = len(data.texts)
+        self._rows = np.unique(np.linspace(0, pairs - 1, min(_SCORED, pairs)).astype(np.int64))
+        self._data, self._layout, self._config = data, layout, config
+        self._before = self._score(model)
+
+    def note(self, model: Any, *, steps: int, right: float, counted: float) -> str | None:
+        """Say that nothing was learnt, in one line; None where something was.
+
+        Nothing was where the model says of the pairs what it said before, or where its loss on them is no better than
+        before, or than that of equal rewards, and of all ``counted`` pairs seen in training no more were ``right`` than
+        chance puts right.
+        """
+        before, after = self._before, self._score(model)
+        moved, size, size_before = (
+            float(np.abs(gaps).mean()) for gaps in (after.gaps - before.gaps, after.gaps, before.gaps)
+        )
+        by_chance = right <= counted / 2 + math.sqrt(counted)
+        no_better = after.loss > _BETTER * min(before.loss, before.loss_of_equals)
+        where = f"in {steps} steps at learning rate {self._config.learning_rate:g}"
+        losses = f"loss {before.loss:.3f} before, {after.loss:.3f} after"
+        scored = f"{len(after.gaps)} training pairs"
+        search = "(--sweep 1e-3..1e-5 finds one)"
+        if size < _COLLAPSED * size_before and no_better:
+            return (
+                f"nothing was learnt {where}: all responses have nearly the same reward now ({losses} on {scored}); "
+                f"lower --learning-rate {search}, or look at the labels"
+            )
+        if moved < _STANDSTILL * max(1.0, size_before):
+            return (
+                f"the run ends where it began: {where} the log-odds of {scored} moved by {moved:.2g} on average "
+                f"({losses}); raise --learning-rate {search} or train longer (--epochs)"
+            )
+        if by_chance and no_better:
+            accuracy = f", accuracy {right / counted:.2f} over the run" if counted else ""
+            return (
+                f"nothing was learnt {where}: {losses} on {scored}{accuracy}; try another --learning-rate {search}, "
+                "train longer (--epochs), or look at the labels"
+            )
+        return None
+
+    def _score(self, model: Any) -> _Score:
+        data, objective = self._data, objective_of(self._config.model_copy(update={"center": 0.0}))
+        texts, places = np.unique(data.texts[self._rows], return_inverse=True)
+        outputs = torch.from_numpy(score_texts(model, self._layout, data.encoded, rows=texts)).double()
+        a, b = outputs[places.reshape(-1, 2)].unbind(dim=1)
+        target, margin = (
+            torch.from_numpy(values[self._rows]).double() for values in (data.targets.target, data.targets.margin)
+        )
+        loss, of_equals = (objective.losses(a, other, target, margin).mean().item() for other in (b, a))
+        return _Score(objective.logit(a, b).numpy(), loss, of_equals)
+
+
+class _Score(NamedTuple):
+    gaps: NDArray[np.float64]
+    """Log-odds of each pair, shape (pairs,)."""
+    loss: float
+    """Mean over the pairs, without the centre regulariser."""
+    loss_of_equals: float
+    """The same where both responses of every pair have one reward."""

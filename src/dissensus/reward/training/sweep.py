@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from dissensus.files import write_json, write_text
 from dissensus.files.locks import sole_writer
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model_record import LOG_FILE, last_validation, read_log
+from dissensus.reward.model_record import LOG_FILE, TrainSummary, last_validation, read_log
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.text.train_data import split_targets
 from dissensus.reward.training.checkpoints import REPORTS
@@ -29,7 +30,6 @@ SWEEP_FILE = "sweep.json"
 SWEEP_LOGS = "sweep"
 """In a model's folder: the log of each rate."""
 Metric = Literal["nll", "accuracy"]
-METRICS: tuple[Metric, ...] = ("nll", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -82,16 +82,16 @@ def sweep(
     metric: Metric = "nll",
     patience: int = 1,
     margins: Sequence[Margin] | None = None,
+    allow_missing: bool = False,
     overwrite: bool = False,
     progress: bool = True,
-    **options: Any,
 ) -> SweepSummary:
     """Train with each learning rate and keep the model that is best on validation as ``out``.
 
     Runs live in ``out``.sweep, one folder a rate, those of another patience apart: killed anywhere, the same call goes
     on, and no rate is trained twice. A rate is judged by its model as saved, so after its last epoch, and stopped when
     its validation NLL has been above its lowest for ``patience`` epochs. A rate whose loss overflows counts as failed.
-    Of equals the lower rate is kept. Other ``options`` are those of `train`.
+    Of equals the lower rate is kept. The other arguments are those of `train`.
 
     Raises ConfigError where ``config`` holds nothing out for validation, TrainingError where every rate failed,
     OutputError where another process is writing it.
@@ -101,11 +101,11 @@ def sweep(
         raise ConfigError("a sweep chooses on held-out prompts; set validation, for example --validation 0.1")
     with sole_writer(out):
         folder = out.with_name(out.name + ".sweep")
-        options |= {"margins": margins, "progress": progress}
+        learn = partial(train, pairs, margins=margins, allow_missing=allow_missing, progress=progress)
         if (done := _finished(out, metric, rates, patience)) is not None:
             try:
                 # Another config or other data is found out, and refused, where a single run would be.
-                train(pairs, config.model_copy(update={"learning_rate": done.best}), out, **options)
+                learn(config.model_copy(update={"learning_rate": done.best}), out)
             except ConfigError:
                 if not overwrite:
                     raise
@@ -114,90 +114,72 @@ def sweep(
                 return done
         if out.exists() and not overwrite:
             raise ConfigError(f"{out} exists, and is not this sweep; choose another --out, or pass --overwrite")
-        runs = folder / f"patience-{patience}"
-        tried = []
+        runs, tried = folder / f"patience-{patience}", []
+        targets, _ = split_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
+        learn_rate = partial(learn, overwrite=overwrite, callbacks=[StopEarly(patience)])
         for rate in sorted(rates, reverse=True):
             run = config.model_copy(update={"learning_rate": rate})
-            tried.append(_try(pairs, run, runs / f"lr-{rate:.3g}", patience, overwrite=overwrite, **options))
-        ranked = [row for row in tried if row.failed is None and row.nll is not None]
+            # A failure says nothing of other data.
+            tried.append(_try(run, runs / f"lr-{rate:.3g}", RunIdentity(targets, run).fingerprint, learn_rate))
+        ranked = [
+            (row.nll if metric == "nll" else -(row.accuracy or 0.0), row.learning_rate)
+            for row in tried
+            if row.failed is None and row.nll is not None
+        ]
         if not ranked:
             raise TrainingError(f"every learning rate failed; the first: {tried[0].failed}; try lower rates")
-        best = min(ranked, key=lambda row: (_loss(row, metric), row.learning_rate))
-        summary = SweepSummary(metric, tried, best.learning_rate, patience)
-        _keep(runs / f"lr-{best.learning_rate:.3g}", out, folder, summary)
+        _, best = min(ranked)
+        summary = SweepSummary(metric, tried, best, patience)
+        _keep(runs / f"lr-{best:.3g}", out, folder, summary)
         return summary
 
 
-def _loss(row: SweptRate, metric: Metric) -> float:
-    value = row.nll if metric == "nll" else -(row.accuracy or 0.0)
-    return float("inf") if value is None else value
-
-
-def _try(pairs: Sequence[Pair], config: TrainConfig, folder: Path, patience: int, **options: Any) -> SweptRate:
+def _try(config: TrainConfig, folder: Path, fingerprint: str, learn: Callable[..., TrainSummary]) -> SweptRate:
     failure = folder.with_suffix(".failed.json")
-    known = _identity(pairs, config, **options)
-    if failure.is_file() and (content := json.loads(failure.read_text())).get("fingerprint") == known.fingerprint:
+    if failure.is_file() and (content := json.loads(failure.read_text())).get("fingerprint") == fingerprint:
         return SweptRate(**content["rate"])
+    rate = config.learning_rate
     try:
-        summary = train(pairs, config, folder, callbacks=[StopEarly(patience)], **options)
+        summary = learn(config, folder)
     except TrainingError as error:
         if not (folder.with_name(folder.name + ".part")).is_dir():
             raise  # It never began: what is wrong is not the rate.
-        row = SweptRate(config.learning_rate, None, None, 0.0, 0.0, failed=str(error))
-        write_json(failure, {"fingerprint": known.fingerprint, "rate": asdict(row)})
+        row = SweptRate(rate, None, None, 0.0, 0.0, failed=str(error))
+        write_json(failure, {"fingerprint": fingerprint, "rate": asdict(row)})
         return row
     last = last_validation(read_log(folder))
     if last is None:
         raise TrainingError(
             f"{config.validation:g} of the prompts hold no pair with a label a or b to choose on; raise --validation"
         )
-    return SweptRate(
-        learning_rate=config.learning_rate,
-        nll=last.validation_nll,
-        accuracy=last.validation_accuracy,
-        epochs=last.epoch,
-        seconds=summary.seconds,
-    )
-
-
-def _identity(
-    pairs: Sequence[Pair],
-    config: TrainConfig,
-    margins: Sequence[Margin] | None,
-    allow_missing: bool = False,
-    **others: Any,
-) -> RunIdentity:
-    """Identify a run by its settings and data, as `train` does: a failure says nothing of other data."""
-    targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
-    return RunIdentity(split_targets(targets, config)[0], config)
+    return SweptRate(rate, last.validation_nll, last.validation_accuracy, last.epoch, summary.seconds)
 
 
 def _finished(out: Path, metric: Metric, rates: Sequence[float], patience: int) -> SweepSummary | None:
     """Return the summary of the same sweep where it is done: its table is written last."""
     path = out / SWEEP_FILE
-    content = json.loads(path.read_text()) if path.is_file() else {"rates": [], "metric": None}
-    if (content["metric"], content.get("patience", 1)) != (metric, patience):
+    if not path.is_file():
         return None
-    if sorted(row["learning_rate"] for row in content["rates"]) != sorted(rates):
+    content = json.loads(path.read_text())
+    found = sorted(row["learning_rate"] for row in content["rates"])
+    if (content["metric"], content.get("patience", 1), found) != (metric, patience, sorted(rates)):
         return None
     return SweepSummary(metric, [SweptRate(**row) for row in content["rates"]], content["best"], patience)
 
 
 def _keep(run: Path, out: Path, folder: Path, summary: SweepSummary) -> None:
     """Give the best model its name and the table; then the other runs go."""
-    processes = PartialState()
+    processes, logs = PartialState(), run / SWEEP_LOGS
     if processes.is_main_process:
         if out.exists():
             shutil.rmtree(out)
         for log in run.parent.glob(f"*/{LOG_FILE}"):
             # The curves of all rates stay, their weights do not.
-            write_text(run / SWEEP_LOGS / f"{log.parent.name}.jsonl", log.read_text(encoding="utf-8"))
+            write_text(logs / f"{log.parent.name}.jsonl", log.read_text(encoding="utf-8"))
         for reports in run.parent.glob(f"*/{REPORTS}"):
             # So do reports, those of rates that failed included; the best one's are where a single run has them.
             if reports.parent != run:
-                shutil.copytree(
-                    reports, run / SWEEP_LOGS / reports.parent.name.removesuffix(".part"), dirs_exist_ok=True
-                )
+                shutil.copytree(reports, logs / reports.parent.name.removesuffix(".part"), dirs_exist_ok=True)
         write_json(run / SWEEP_FILE, asdict(summary))
         run.rename(out)
         shutil.rmtree(folder)

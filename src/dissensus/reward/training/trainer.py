@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from types import MethodType
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback
 
 from dissensus.errors import OutputError, TrainingError
-from dissensus.reward.fast.embedding_grads import RowGradients, casts_kept
 from dissensus.reward.objectives import Objective
 from dissensus.reward.objectives.losses import pair_losses
 from dissensus.reward.serving.score import memory_reported
@@ -27,13 +28,11 @@ WRITE_FAILURES = (OSError, RuntimeError, SafetensorError)
 
 
 class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
-    """Trains rewards on pairs.
+    """Trains rewards on pairs; nothing waits for the device except at a log entry.
 
     A batch is an optimiser step: the micro-batches of this process (``Collator``), whose losses add up to the mean
-    over the pairs of all processes. Besides that it differs from its parent in what it logs (the loss as a mean over
-    pairs; ``nll`` and ``accuracy`` against the labels, comparable between objectives), in how it evaluates, and in that
-    it stops, naming the pairs, at a loss or gradient that is not a number. Nothing waits for the device except at a log
-    entry.
+    over the pairs of all processes. It logs the loss as a mean over pairs, ``nll`` and ``accuracy`` against the labels,
+    and stops, naming the pairs, at a loss or gradient that is not a number.
     """
 
     def __init__(
@@ -49,16 +48,14 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         super().__init__(compute_loss_func=pair_losses, **kwargs)
         self.remove_callback(PrinterCallback)
         self.add_callback(_SetEpoch(batches))
-        self._batches, self._objective, self._pair_ids = batches, objective, pair_ids
-        self._validate = validate
+        self._batches, self._objective, self._pair_ids, self._validate = batches, objective, pair_ids, validate
         self.right, self.counted = 0.0, 0.0
         """Of the pairs with a winner that were logged while it trained: those put right, and all."""
         self._seen: list[Tensor] = []
         self._steps: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
         self._norms: list[Tensor] = []
         self._record_norms()
-        alone = self.args.world_size == 1 and not self.is_fsdp_enabled and not self.is_deepspeed_enabled
-        if alone:
+        if self.args.world_size == 1 and not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
             RowGradients(self.model)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -70,25 +67,21 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         return samples, sum(sample["pairs"] for sample in samples)
 
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+    def training_step(self, model: Any, inputs: Mapping[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Go forward and backward through each micro-batch; processes exchange gradients at the last one alone.
 
         Raises ConfigError where memory runs out.
         """
         what = f"training step {self.state.global_step + 1}"
         remedy = "lower --tokens-per-batch or pass --gradient-checkpointing, which go on from the last checkpoint"
-        with memory_reported(what, f"{remedy}, or lower --max-length"):
-            return self._step(model, inputs)
-
-    def _step(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         model.train()
-        inputs = self._prepare_inputs(inputs)
-        micro_batches = inputs["micro_batches"]
         total = torch.zeros((), device=self.args.device)
-        with casts_kept():
+        with memory_reported(what, f"{remedy}, or lower --max-length"), casts_kept():
+            inputs = self._prepare_inputs(inputs)
+            micro_batches = inputs["micro_batches"]
             for i, micro_batch in enumerate(micro_batches):
                 alone = i < len(micro_batches) - 1
-                with self.accelerator.no_sync(model) if alone else contextlib.nullcontext():
+                with self.accelerator.no_sync(model) if alone else nullcontext():
                     with self.compute_loss_context_manager():
                         loss = self.compute_loss(model, micro_batch, num_items_in_batch=inputs["pairs"])
                     self.accelerator.backward(loss)
@@ -97,7 +90,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         return total
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return a micro-batch's part of the mean over the pairs of the optimiser step."""
         outputs = model(**inputs["inputs"])
@@ -192,12 +185,72 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the held-out prompts: plain Bradley-Terry NLL and accuracy, whatever the objective."""
-        metrics = (
-            {f"eval_{name}": value for name, value in self._validate(self.model).items()} if self._validate else {}
-        )
+        found = self._validate(self.model) if self._validate else {}
+        metrics = {f"eval_{name}": value for name, value in found.items()}
         self.log(dict(metrics))
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+class RowGradients:
+    """Adds the gradient of a token table straight to the rows that were read.
+
+    A table of 128,000 tokens is 400 MB, which each backward pass would fill with zeros and add up. On a CPU, in one
+    process: what processes exchange goes through autograd, and so does a table that an output layer reads as well.
+    """
+
+    def __init__(self, model: Any) -> None:
+        table = model.get_input_embeddings()
+        if type(table) is not nn.Embedding or "forward" in vars(table) or table.weight.device.type != "cpu":
+            return
+        users = [m for m in model.modules() if any(p is table.weight for p in m.parameters(recurse=False))]
+        plain = table.max_norm is None and not table.scale_grad_by_freq and not table.sparse
+        if plain and len(users) == 1 and table.weight.requires_grad:
+            self._zeros: Tensor | None = None
+            table.forward = MethodType(self._read, table)  # type: ignore[method-assign]
+
+    def _read(self, table: nn.Embedding, ids: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return F.embedding(ids, table.weight)
+        rows: Tensor = _Rows.apply(ids, table.weight, table.padding_idx, self)  # type: ignore[no-untyped-call]
+        return rows
+
+    def add(self, weight: Tensor, ids: Tensor, gradient: Tensor, padding: int | None) -> None:
+        """Add the gradient of these rows to that of their table."""
+        if weight.grad is None:
+            # Kept from step to step: new memory costs more than zeros.
+            if self._zeros is None:
+                self._zeros = torch.zeros_like(weight)
+            weight.grad = self._zeros.zero_()
+        weight.grad.index_add_(0, ids.reshape(-1), gradient.reshape(-1, weight.shape[1]).to(weight.dtype))
+        if padding is not None:
+            weight.grad[padding] = 0
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, weight: Tensor, padding: int | None, gradients: RowGradients) -> Tensor:
+        ctx.save_for_backward(ids, weight)
+        ctx.rest = padding, gradients
+        return F.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None, None]:
+        ids, weight = ctx.saved_tensors
+        padding, gradients = ctx.rest
+        gradients.add(weight, ids, gradient, padding)
+        return None, None, None, None
+
+
+@contextmanager
+def casts_kept() -> Iterator[None]:
+    """Let autocast keep its half-precision weights from one micro-batch to the next; they change with the step."""
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        if torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
 
 
 def fit_to_labels(gap: Tensor, label: Tensor) -> Tensor:
@@ -219,28 +272,22 @@ class _SetEpoch(TrainerCallback):  # type: ignore[misc]
         self.batches.set_epoch(state.global_step // len(self.batches))
 
 
-class ValidateEpochs(TrainerCallback):  # type: ignore[misc]
-    """Validates at the last step of each epoch, and so before the checkpoint of that step is written.
+class ExtraSteps(TrainerCallback):  # type: ignore[misc]
+    """Logs at the last step, so that a run of fewer than ``logging_steps`` leaves a curve as well; validates at the
+    last step of each epoch, of so many ``steps``, and so before the checkpoint of that step is written.
 
-    The library does it after the epoch: a run that was killed while it validated would go on with the next epoch.
+    The library does that after the epoch: a run that was killed while it validated would go on with the next epoch.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int | None) -> None:
         self.steps = steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask for a validation where an epoch of so many steps ends."""
-        if state.global_step % self.steps == 0:
-            control.should_evaluate = True
-
-
-class LogLastStep(TrainerCallback):  # type: ignore[misc]
-    """Logs at the last step, so that a run of fewer than ``logging_steps`` leaves a curve as well."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask for a log entry at the last step; where one is due anyway it stays one."""
+        """Ask for a log entry, or a validation; where one is due anyway it stays one."""
         if state.global_step >= state.max_steps:
             control.should_log = True
+        if self.steps is not None and state.global_step % self.steps == 0:
+            control.should_evaluate = True
 
 
 class ProgressBar(TrainerCallback):  # type: ignore[misc]
@@ -263,10 +310,6 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
         """Show the latest NLL."""
         if self._bar is not None and logs and "nll" in logs:
             self._bar.set_postfix(nll=f"{logs['nll']:.3f}", refresh=False)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Close the bar."""
-        self.close()
 
     def close(self) -> None:
         """Leave the bar as it is, and its line; a second time does nothing."""
