@@ -11,7 +11,7 @@ from stub_server import StubOptions, StubServer
 from dissensus.errors import JudgeError
 from dissensus.judges.language.messages import Sampling
 from dissensus.judges.language.settings import ServerSettings
-from dissensus.judges.server import rate_limits
+from dissensus.judges.server import rate_limits, retry
 from dissensus.judges.server.backend import request_body
 from dissensus.judges.server.capabilities import ServerProfile
 from dissensus.judges.server.http import Endpoint
@@ -19,6 +19,11 @@ from dissensus.judges.server.probe import cached_probe
 from dissensus.judges.server.rate_limits import Breaker
 
 NEUTRAL = ("top_k", "repetition_penalty", "min_p", "repeat_penalty", "generation_config")
+
+
+@pytest.fixture(autouse=True)
+def no_long_waits(monkeypatch):
+    monkeypatch.setattr(retry, "_FIRST_WAIT", 0.01)
 
 
 @pytest.mark.parametrize(

@@ -65,15 +65,20 @@ def test_refused_prompts_stop_no_others_wherever_they_stand(store, how, first):
         assert (one.tally.made, one.tally.refused, one.tally.failed) == (60, 30, 0)
         assert [line.split(" (")[0] for line in one.tally.refused_pairs] == ["f0", "f1", "f2"]
         assert f"{how if how.isdigit() else 4}" in one.tally.refused_pairs[0]
+
+
+def test_what_was_refused_is_not_asked_again_unless_told_to(store):
+    pairs = [*FLAGGED, *GOOD]
+    with StubServer(StubOptions(flags="404")) as stub:
+        asked(stub, pairs, store, ONE_EACH)
         served = stub.stats.requests
         again = asked(stub, pairs, store, ONE_EACH)
-        assert stub.stats.requests == served
+        assert (stub.stats.requests, again.nothing_judged) == (served, "")
         assert (again.tally.made, again.tally.reused, again.tally.refused, again.tally.refused_new) == (0, 60, 30, 0)
         more = asked(stub, pairs, store, ONE_EACH, judge=judge_of(n=12))  # its first ten are the same ten
         assert (more.tally.made, more.tally.refused_new) == (12, 0)
         once_more = asked(stub, pairs, store, ONE_EACH, ask_refused=True)
         assert once_more.tally.refused_new == 30
-    assert again.nothing_judged == ""
 
 
 @pytest.mark.parametrize("mode", ["sample", "exact"])

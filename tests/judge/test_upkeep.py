@@ -1,6 +1,5 @@
 """A store is checked to the last row, exported and brought up to date."""
 
-import itertools
 import shutil
 import sqlite3
 from contextlib import closing
@@ -109,7 +108,7 @@ def test_the_folder_for_the_hub_loads_as_a_data_set(both_modes: Path, tmp_path: 
     assert "I am going to give you a prompt and two answers." in card
 
 
-def test_every_flipped_bit_of_a_published_verdict_is_found(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_any_byte_of_a_published_verdict_is_found(tmp_path: Path) -> None:
     path, pair = tmp_path / "judgments.db", PAIRS[0]
     said = Judgment(pair_id=pair.id, judge="gpt4-1", sample=1, choice="a", probability_a=0.7, reply="first")
     with JudgmentStore(path) as store:
@@ -118,7 +117,7 @@ def test_every_flipped_bit_of_a_published_verdict_is_found(tmp_path: Path) -> No
     stands = whole.index(b"gpt4-1p0" + content_of(pair).encode())  # in the table; its index has another order
     body = range(stands - 16, whole.index(b"first", stands) + 5 + 4)
     missed = []
-    for place, bit in itertools.product(body, range(8)):
+    for place, bit in ((place, (place + turn) % 8) for place in body for turn in (0, 3)):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << bit
         path.write_bytes(flipped)

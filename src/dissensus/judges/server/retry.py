@@ -12,7 +12,8 @@ from dissensus.judges.server.rate_limits import Breaker
 
 T = TypeVar("T")
 _ATTEMPTS = 4
-_LONGEST_WAIT = 30.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.4, 30.0
+"""Seconds, doubled after each failure; and what a server may ask for."""
 _HINTS = {
     "gone": "start it, or name another with --base-url",
     "refused": "see whether --model and --api are right",
@@ -62,7 +63,7 @@ async def patiently(request: Callable[[], Coroutine[Any, Any, T]], breaker: Brea
                 raise RefusedError(error) from error
             if failures == _ATTEMPTS:
                 raise JudgeError(f"{error}; {_HINTS[error.kind]}") from error
-            await asyncio.sleep(min(error.retry_after or 0.0, _LONGEST_WAIT) or 0.2 * 2**failures)
+            await asyncio.sleep(min(error.retry_after or 0.0, _LONGEST_WAIT) or _FIRST_WAIT * 2 ** (failures - 1))
         except BaseException:
             breaker.abandoned()
             raise

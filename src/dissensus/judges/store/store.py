@@ -127,9 +127,8 @@ class JudgmentStore:
         )
         return self.connection.total_changes - before
 
-    def insert_distributions(self, rows: Iterable[tuple[bytes, StoredDistribution]]) -> int:
-        """Insert (key, choice distribution) rows that are not there yet, within a transaction; returns how many."""
-        before = self.connection.total_changes
+    def insert_distributions(self, rows: Iterable[tuple[bytes, StoredDistribution]]) -> None:
+        """Insert (key, choice distribution) rows that are not there yet, within a transaction."""
         self.connection.executemany(
             "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -138,7 +137,6 @@ class JudgmentStore:
                 for blob in (r.distribution.to_bytes(),)
             ],
         )
-        return self.connection.total_changes - before
 
     def missing(self, keys: Collection[bytes]) -> set[bytes]:
         """Return those of ``keys`` (see `judgment_key`, `content_key`) that nothing is there of."""
@@ -313,9 +311,11 @@ class JudgmentStore:
             return error
         # An error of Python's own has no code: a text, or SQLite's words on one, is no UTF-8 any more.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        is_full = shutil.disk_usage(self.path.parent).free < _LEAST_FREE
         # The memory that readers share is a file, too, and where it cannot grow SQLite says no more than "I/O error".
-        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and is_full):
+        is_full = code == sqlite3.SQLITE_FULL or (
+            code == sqlite3.SQLITE_IOERR and shutil.disk_usage(self.path.parent).free < _LEAST_FREE
+        )
+        if is_full:
             return OutputError(f"{self.path}: {what}: the disk is full ({error}); free space and run again")
         # SQLITE_ERROR of our own queries: the tables are not what they were.
         if isinstance(error, sqlite3.OperationalError) and code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):

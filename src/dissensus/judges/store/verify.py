@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any, get_args
 
 from dissensus.errors import InputError, OutputError
@@ -188,6 +189,10 @@ _SHAPES = {
     ("table", 12): "attempts",
 }
 """Tables by the kind of b-tree and how many values a record has, in stores of all versions."""
+_TYPES: dict[str, tuple[type, ...]] = {
+    "runs": (NoneType, str, str, str, str),
+    "attempts": (NoneType, int, str, str, bytes, str, object, int, int, int),
+}
 _STATES = {"sent", "lost", *get_args(State)}
 
 
@@ -257,15 +262,5 @@ def _answer(table: str, values: tuple[Any, ...]) -> Iterator[tuple[str, tuple[An
 
 
 def _is_bookkeeping(table: str, values: tuple[Any, ...]) -> bool:
-    if values[0] is not None:  # the id is not in the record
-        return False
-    if table == "runs":
-        return all(isinstance(value, str) for value in values[1:5])
-    return (
-        isinstance(values[1], int)
-        and isinstance(values[2], str)
-        and isinstance(values[3], str)
-        and isinstance(values[4], bytes)
-        and values[5] in _STATES
-        and all(isinstance(value, int) for value in values[7:10])
-    )
+    """Tell rows of runs and attempts, whose ids are not in their records, from those of other tables."""
+    return all(map(isinstance, values, _TYPES[table])) and (table == "runs" or values[5] in _STATES)
