@@ -39,7 +39,7 @@ from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import Pair
 
 HERE = Path(__file__).resolve().parent
-PROFILE = ServerProfile(model="stub", usage=True)
+PROFILE = ServerProfile(model="stub")
 
 
 class Pairs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import subprocess
@@ -17,21 +16,12 @@ from typing import NamedTuple
 
 import pytest
 
+from dissensus.judges.store.store import JudgmentStore
+
 HERE = Path(__file__).resolve().parent
 
 
-def _load(name: str) -> None:
-    """Import a module of this folder under its own name: tests are not packages."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-
-
-for helper in ("stub_server", "judge_helpers", "store_helpers"):
-    _load(helper)
+sys.path.append(str(HERE))  # its helpers: tests are no packages
 
 
 class RealServer(NamedTuple):
@@ -129,3 +119,9 @@ def llama_server(
     command += ["--logits_all", "true", "--n_ctx", "2048", "--n_threads", "1", "--verbose", "false"]
     with serving(command, url, folder / "serve.log"):
         yield RealServer(url, str(model))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[JudgmentStore]:
+    with JudgmentStore(tmp_path / "judgments.db") as opened:
+        yield opened

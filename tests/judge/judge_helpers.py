@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from dissensus.judges.runner import ask_model
 from dissensus.judges.server.backend import Server
 from dissensus.judges.server.capabilities import ServerProfile
 from dissensus.judges.server.http import Endpoint
-from dissensus.judges.server.probe import cached_probe, probe
+from dissensus.judges.server.probe import cached_probe
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.summary import Summary
 from dissensus.records import Pair
@@ -27,7 +28,7 @@ from dissensus.records import Pair
 PAIRS = [Pair(id=f"p{i}", prompt=f"q{i // 4}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(40)]
 GOOD = [Pair(id=f"p{i}", prompt=f"q{i}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(6)]
 QUIET = AskingOptions(progress=False, patience=5.0)
-PROFILE = ServerProfile(model="stub", several=True, logprobs=20, raw=True, temperature=True, prefill=True, usage=True)
+PROFILE = ServerProfile(model="stub", several=True, logprobs=20, raw=True, temperature=True, prefill=True)
 
 
 def a_distribution(*, first: float = 0.7, forced: float = 1.0) -> ChoiceDistribution:
@@ -142,17 +143,15 @@ def asked(
 
 
 def probed(options: Any, model: str | None = "stub", api: str = "chat") -> ServerProfile:
-    async def once(url: str) -> ServerProfile:
-        async with Endpoint(url) as endpoint:
-            return await probe(endpoint, model, api=api)
-
-    with StubServer(options) as stub:
-        return asyncio.run(once(stub.url))
+    with StubServer(options) as stub, TemporaryDirectory() as cache:
+        return profile_in(stub, Path(cache), model=model, api=api)
 
 
-def profile_in(stub: Any, cache: Path, *, refresh: bool = False, model: str | None = None) -> ServerProfile:
+def profile_in(
+    stub: Any, cache: Path, *, refresh: bool = False, model: str | None = None, api: str = "chat"
+) -> ServerProfile:
     async def once() -> ServerProfile:
         async with Endpoint(stub.url) as endpoint:
-            return await cached_probe(endpoint, model, cache=cache, refresh=refresh)
+            return await cached_probe(endpoint, model, api=api, cache=cache, refresh=refresh)
 
     return asyncio.run(once())

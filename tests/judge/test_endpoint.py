@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
@@ -21,19 +21,19 @@ def reply(status: str, body: str = "", *headers: str) -> bytes:
     return ("\r\n".join(lines) + f"\r\n\r\n{body}").encode()
 
 
-def post_to(raw: bytes | Callable[[bytes], bytes], *, timeout: float = 5.0) -> object:
+def post_to(raw: bytes | Callable[[bytes], bytes], *, scheme: str = "http") -> object:
     """Post to a server that answers with these very bytes, or with what it makes of the request's head."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
+        head = await (reader.read(100) if scheme == "https" else reader.readuntil(b"\r\n\r\n"))
         writer.write(raw(head) if callable(raw) else raw)
         await writer.drain()
         writer.close()
 
     async def once() -> object:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        async with server, Endpoint(url, timeout=timeout) as endpoint:
+        url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with server, Endpoint(url, timeout=5.0) as endpoint:
             return await endpoint.post("chat/completions", BODY)
 
     return asyncio.run(once())
@@ -75,13 +75,12 @@ def test_no_answer_however_broken_shows_the_key(raw, monkeypatch):
     assert str(caught.value).encode()  # a store keeps it
 
 
-@pytest.mark.parametrize("key", ["with\nnewline", "with\u2026ellipsis", "\x00"])
+@pytest.mark.parametrize("key", ["with\nnewline", "with\u2026ellipsis"])
 def test_a_key_that_can_be_none_is_refused_and_not_shown(key, monkeypatch):
-    if "\x00" not in key:  # which the environment cannot hold
-        monkeypatch.setenv("OPENAI_API_KEY", key)
-        with pytest.raises(JudgeError, match="OPENAI_API_KEY holds") as caught:
-            post_to(reply("200 OK", "{}"))
-        assert key not in everything_shown(caught.value)
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(JudgeError, match="OPENAI_API_KEY holds") as caught:
+        post_to(reply("200 OK", "{}"))
+    assert key not in everything_shown(caught.value)
 
 
 def test_white_space_around_a_key_is_no_part_of_it(monkeypatch):
@@ -104,25 +103,22 @@ def test_a_redirect_is_told_and_not_followed(monkeypatch):
 
 
 def test_https_to_a_server_without_it_is_no_server_that_may_come_back():
-    async def once(port: int) -> object:
-        async with Endpoint(f"https://127.0.0.1:{port}/v1") as endpoint:
-            return await endpoint.get("models")
-
-    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(100)
-        writer.write(reply("400 Bad Request"))
-        writer.close()
-
-    async def both() -> Awaitable[object] | object:
-        async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
-            return await once(server.sockets[0].getsockname()[1])
-
     with pytest.raises(JudgeError, match="no secure connection"):
-        asyncio.run(both())
+        post_to(reply("400 Bad Request"), scheme="https")
 
 
-@pytest.mark.parametrize("url", ["http://host/v1?key=sk-1", "http://host/v1#top"])
-def test_an_address_with_a_query_is_refused(url):
-    with pytest.raises(InputError, match="--base-url") as caught:
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://host/v1?key=sk-1", "has a part after"),
+        ("http://host/v1#sk-1", "has a part after"),
+        ("http://me:sk-1@host/v1", "put the key into"),
+        ("127.0.0.1:8000", "not a URL"),
+        ("ftp://host/v1", "not a URL"),
+        ("http://", "not a URL"),
+    ],
+)
+def test_an_address_that_is_none_or_holds_more_is_refused(url, says):
+    with pytest.raises(InputError, match=f"--base-url.*{says}") as caught:
         Endpoint(url)
     assert "sk-1" not in str(caught.value)

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
@@ -15,8 +15,6 @@ from dissensus.records import Pair
 PAIR = Pair(id="p", prompt="q", response_a="a", response_b="b")
 ASK = Ask(b"0" * 16, PAIR, "ab", "which?", samples=(0,))
 ESTIMATE = Usage(50, 10, estimated=True)
-
-
 CLAIM_AND_DIE = """
 import os, sys
 from dissensus.judges.language.messages import Ask, Usage
@@ -33,101 +31,86 @@ with ledger.running():
 """
 
 
-def test_what_a_dead_run_had_in_flight_is_counted_and_free_again(tmp_path: Path) -> None:
-    path = tmp_path / "judgments.db"
-    died = subprocess.run([sys.executable, "-c", CLAIM_AND_DIE, str(path)], check=False)
+def claim(store: JudgmentStore, ledger: Ledger, key: bytes = ASK.key, cost: float = 0.25) -> int | None:
+    with store.transaction():
+        return ledger.claim([(replace(ASK, key=key), ESTIMATE, cost)])[0]
+
+
+def test_what_a_dead_run_had_in_flight_is_counted_and_free_again(store) -> None:
+    died = subprocess.run([sys.executable, "-c", CLAIM_AND_DIE, str(store.path)], check=False)
     assert died.returncode == 9
-    with JudgmentStore(path) as store:
-        (run,) = open_runs(store)
-        assert run.in_flight == 1
-        ledger = Ledger(store, "judge")
-        with ledger.running():
-            assert spent(store, "judge").lost == 1
-            assert spent(store, "judge").cost == 0.25
-            with store.transaction():
-                (again,) = ledger.claim([(ASK, ESTIMATE, 0.25)])
-                assert again is not None
-                ledger.settle([Attempt(again, "answered", Usage(40, 5), 0.1, 1.0)])
-        assert open_runs(store) == []
-        total = spent(store, "judge")
-        assert (total.attempts, total.lost, total.prompt_tokens, total.estimated) == (2, 1, 90, 1)
-        assert total.cost == pytest.approx(0.35)
+    (run,) = open_runs(store)
+    assert run.in_flight == 1
+    ledger = Ledger(store, "judge")
+    with ledger.running():
+        assert (spent(store, "judge").lost, spent(store, "judge").cost) == (1, 0.25)
+        again = claim(store, ledger)
+        assert again is not None
+        with store.transaction():
+            ledger.settle([Attempt(again, "answered", Usage(40, 5), 0.1, 1.0)])
+    assert open_runs(store) == []
+    total = spent(store, "judge")
+    assert (total.attempts, total.lost, total.prompt_tokens, total.estimated) == (2, 1, 90, 1)
+    assert total.cost == pytest.approx(0.35)
 
 
-def test_what_a_live_run_has_in_flight_is_not_asked_by_another(tmp_path: Path) -> None:
-    path = tmp_path / "judgments.db"
-    with JudgmentStore(path) as one, JudgmentStore(path) as two:
-        first, second = Ledger(one, "judge"), Ledger(two, "judge")
+def test_what_a_live_run_has_in_flight_is_not_asked_by_another(store) -> None:
+    with JudgmentStore(store.path) as other:
+        first, second = Ledger(store, "judge"), Ledger(other, "judge")
         with first.running(), second.running():
-            with one.transaction():
-                assert first.claim([(ASK, ESTIMATE, 0.25)]) != [None]
-            with two.transaction():
-                assert second.claim([(ASK, ESTIMATE, 0.25)]) == [None]
+            assert claim(store, first) is not None
+            assert claim(other, second) is None
 
 
-def test_runs_of_another_host_are_dead_only_if_somebody_says_so(tmp_path: Path) -> None:
-    with JudgmentStore(tmp_path / "judgments.db") as store:
-        with store.transaction() as connection:
-            connection.execute(
-                "INSERT INTO runs (judge, host, process, started) VALUES ('judge', 'elsewhere', '1:2', '')"
-            )
-            connection.execute(
-                "INSERT INTO attempts (run, judge, pair_id, ask, state, cost, prompt_tokens) "
-                "VALUES (1, 'judge', 'p', ?, 'sent', 0.25, 50)",
-                (ASK.key,),
-            )
-        here = Ledger(store, "judge")
-        with here.running(), store.transaction():
-            assert here.claim([(ASK, ESTIMATE, 0.25)]) == [None]
-        with here.running(take_over=True), store.transaction():
-            assert here.claim([(ASK, ESTIMATE, 0.25)]) != [None]
+def test_runs_of_another_host_are_dead_only_if_somebody_says_so(store) -> None:
+    with store.transaction() as connection:
+        connection.execute("INSERT INTO runs (judge, host, process, started) VALUES ('judge', 'elsewhere', '1:2', '')")
+        connection.execute(
+            "INSERT INTO attempts (run, judge, pair_id, ask, state, cost, prompt_tokens) "
+            "VALUES (1, 'judge', 'p', ?, 'sent', 0.25, 50)",
+            (ASK.key,),
+        )
+    here = Ledger(store, "judge")
+    for take_over in (False, True):
+        with here.running(take_over=take_over):
+            assert (claim(store, here) is not None) == take_over
 
 
-def test_attempts_that_are_free_and_answered_leave_no_row(tmp_path: Path) -> None:
-    with JudgmentStore(tmp_path / "judgments.db") as store:
-        ledger = Ledger(store, "judge")
-        with ledger.running(), store.transaction():
-            (attempt,) = ledger.claim([(ASK, Usage(), 0.0)])
-            assert attempt is not None
-            ledger.settle([Attempt(attempt, "answered", Usage(), 0.0, 1.0)])
-        assert spent(store, "judge").attempts == 0
+def test_attempts_that_are_free_and_answered_leave_no_row(store) -> None:
+    ledger = Ledger(store, "judge")
+    with ledger.running(), store.transaction():
+        (attempt,) = ledger.claim([(ASK, Usage(), 0.0)])
+        ledger.settle([Attempt(attempt, "answered", Usage(), 0.0, 1.0)])
+    assert spent(store, "judge").attempts == 0
 
 
-def test_an_account_counts_every_run_once_and_what_is_in_flight(tmp_path: Path) -> None:
-    with JudgmentStore(tmp_path / "judgments.db") as store:
-        account, other = Account(store, ["judge", "twin"]), Account(store, ["twin"])
-        ledgers = [Ledger(store, name) for name in ("judge", "twin", "stranger")]
-        total = 0.0
-        with ledgers[0].running(), ledgers[1].running(), ledgers[2].running():
-            for number in range(30):
-                asks = [Ask(f"{number}{i}".encode(), PAIR, "ab", "which?") for i in range(3)]
-                with store.transaction():
-                    ids = [ledger.claim([(ask, ESTIMATE, 1.0)])[0] for ask, ledger in zip(asks, ledgers, strict=True)]
-                assert account.cost() == pytest.approx(total + 2)
-                with store.transaction():
-                    for attempt, ledger in zip(ids, ledgers, strict=True):
-                        assert attempt is not None
-                        state = "answered" if number % 3 else "failed"
-                        ledger.settle([Attempt(attempt, state, Usage(number % 2, 0), 0.25 * (number % 2), 1.0)])
-                total += 0.5 * (number % 2)
-                assert account.cost() == pytest.approx(total)
-        assert other.cost() == pytest.approx(total / 2)
+def test_an_account_counts_every_run_once_and_what_is_in_flight(store) -> None:
+    account, other = Account(store, ["judge", "twin"]), Account(store, ["twin"])
+    ledgers = [Ledger(store, name) for name in ("judge", "twin", "stranger")]
+    total = 0.0
+    with ledgers[0].running(), ledgers[1].running(), ledgers[2].running():
+        for number in range(8):
+            ids = [claim(store, ledger, f"{number}{i}".encode(), 1.0) for i, ledger in enumerate(ledgers)]
+            assert account.cost() == pytest.approx(total + 2)
+            with store.transaction():
+                for attempt, ledger in zip(ids, ledgers, strict=True):
+                    state = "answered" if number % 3 else "failed"
+                    ledger.settle([Attempt(attempt, state, Usage(number % 2, 0), 0.25 * (number % 2), 1.0)])
+            total += 0.5 * (number % 2)
+            assert account.cost() == pytest.approx(total)
+    assert other.cost() == pytest.approx(total / 2)
 
 
-def test_what_does_not_fit_into_the_room_is_not_sent(tmp_path: Path) -> None:
-    asks = [(Ask(str(i).encode(), PAIR, "ab", "which?"), ESTIMATE, 0.4) for i in range(3)]
-    with JudgmentStore(tmp_path / "judgments.db") as store:
-        ledger = Ledger(store, "judge")
-        with ledger.running(), store.transaction():
-            assert [attempt == NO_ROOM for attempt in ledger.claim(asks, 0.8)] == [False, False, True]
-            assert ledger.claim(asks[2:], -1.0) == [NO_ROOM]
+def test_what_does_not_fit_into_the_room_is_not_sent(store) -> None:
+    asks = [(replace(ASK, key=str(i).encode()), ESTIMATE, 0.4) for i in range(3)]
+    ledger = Ledger(store, "judge")
+    with ledger.running(), store.transaction():
+        assert [attempt == NO_ROOM for attempt in ledger.claim(asks, 0.8)] == [False, False, True]
+        assert ledger.claim(asks[2:], -1.0) == [NO_ROOM]
 
 
 def test_prices_are_per_million_tokens() -> None:
     assert Price(0.5, 1.5).of(Usage(2_000_000, 1_000_000)) == pytest.approx(2.5)
-
-
-@pytest.mark.parametrize("price", [float("nan"), float("inf"), -0.1])
-def test_what_is_no_price_is_refused(price: float) -> None:
-    with pytest.raises(InputError, match="are no prices; give dollars per million tokens, 0 or more"):
-        Price(0.5, price)
+    for price in (float("nan"), float("inf"), -0.1):
+        with pytest.raises(InputError, match="are no prices; give dollars per million tokens, 0 or more"):
+            Price(0.5, price)

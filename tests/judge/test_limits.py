@@ -48,20 +48,19 @@ def run_against(
     return limits
 
 
-@pytest.mark.parametrize("workers", [4, 30, 100])
-def test_concurrency_grows_to_what_pays_and_not_far_beyond(workers: int) -> None:
+@pytest.mark.parametrize(
+    ("workers", "refuses_over", "least", "most"),
+    [(4, 10**9, 3, 20), (30, 10**9, 22.5, 60), (100, 10**9, 75, 200), (1000, 40, 15, 50)],
+)
+def test_concurrency_grows_to_what_pays_and_falls_where_it_is_refused(
+    workers: int, refuses_over: int, least: float, most: float
+) -> None:
     clock = Clock()
-    limits = run_against(Concurrency(512, start=4, clock=clock), clock, workers=workers)
+    limits = run_against(Concurrency(512, start=4, clock=clock), clock, workers=workers, refuses_over=refuses_over)
     settled = limits[len(limits) // 2 :]
-    assert min(settled) >= 0.75 * workers
-    assert sum(settled) / len(settled) <= max(20, 2 * workers)
-
-
-def test_a_server_that_refuses_is_asked_less() -> None:
-    clock = Clock()
-    limits = run_against(Concurrency(512, start=8, clock=clock), clock, workers=1000, refuses_over=40)
-    settled = limits[len(limits) // 2 :]
-    assert 15 <= sum(settled) / len(settled) <= 50
+    mean = sum(settled) / len(settled)
+    assert (mean if refuses_over < 10**9 else min(settled)) >= least
+    assert mean <= most
 
 
 def test_the_limit_is_never_passed() -> None:
@@ -106,18 +105,14 @@ def test_a_rate_lets_through_what_it_says() -> None:
     # 10 a second, after two seconds' worth at once.
     assert clock.now == pytest.approx((300 - 20) / 10, abs=0.2)
     assert Rate(None).delay(10**9) == 0
-
-
-def test_tokens_that_were_more_than_guessed_are_charged() -> None:
-    clock = Clock()
     rate = Rate(6000, clock=clock)
-    rate.correct(1000)
+    rate.correct(1000)  # tokens that were more than guessed
     assert rate.delay(1) == pytest.approx(10, abs=2.1)
 
 
 def test_a_breaker_lets_one_ahead_and_then_all() -> None:
     async def scenario() -> list[str]:
-        breaker = Breaker(60, seed=1)
+        breaker = Breaker(60)
         breaker.gone("refused")
         seen: list[str] = []
 
@@ -135,24 +130,45 @@ def test_a_breaker_lets_one_ahead_and_then_all() -> None:
     assert asyncio.run(scenario()) == ["scout", *["after"] * 4]
 
 
-def test_a_breaker_gives_up_after_its_patience() -> None:
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_breaker_gives_up_after_its_patience(is_busy: bool) -> None:
     clock = Clock()
     breaker = Breaker(10, clock=clock)
-    breaker.gone("refused")
+
+    def fail() -> None:
+        if is_busy:
+            breaker.busy("busy (429)", 0.02)
+        else:
+            breaker.gone("refused")
+
+    fail()
     clock.now = 9.0
-    breaker.gone("refused")
-    clock.now = 11.0
-    with pytest.raises(JudgeError, match="refused; no answer for 11 s"):
-        breaker.gone("refused")
+    fail()
+    clock.now = 9.99 if is_busy else 11.0  # the next pause would end too late; it is not said to be asked for
+    said = r"busy for 10 s, and --patience is 10\." if is_busy else "refused; no answer for 11 s"
+    with pytest.raises(JudgeError, match=said):
+        fail()
 
 
-def test_a_server_that_stays_busy_is_not_said_to_ask_for_no_pause() -> None:
+def test_a_pause_that_people_would_notice_is_said_once() -> None:
+    said: list[str] = []
     clock = Clock()
-    breaker = Breaker(10, clock=clock)
-    breaker.busy("busy (429)", 0.02)
-    clock.now = 9.99
-    with pytest.raises(JudgeError, match=r"busy for 10 s, and --patience is 10\."):
-        breaker.busy("busy (429)", 0.02)
+    breaker = Breaker(600.0, clock=clock, say=said.append)
+    for _ in range(5):
+        breaker.busy("busy (429)", 90.0)
+    assert len(said) == 1
+    assert said[0].startswith("busy (429): waiting 0:01:30, until ")
+    assert "--patience 600" in said[0]
+    breaker.back()
+    breaker.busy("busy (429)", 2.0)
+    assert len(said) == 1
+    for _ in range(100):
+        clock.now += 2.0
+        breaker.busy("busy (503)", None)
+    assert 2 <= len(said) <= 5
+    clock.now += 400.0
+    with pytest.raises(JudgeError, match="busy for 600 s"):
+        breaker.busy("busy (503)", None)
 
 
 @pytest.mark.parametrize("asked", [None, 0.0, 0.001, 0.5])
@@ -168,14 +184,9 @@ def test_pauses_that_prove_too_short_grow(asked: float | None) -> None:
     breaker.back()
     breaker.busy("busy (429)", 0.5)
     assert breaker._until - clock.now == 0.5, "an answer ends it"
-
-
-def test_requests_that_come_back_together_make_a_pause_no_longer() -> None:
-    clock = Clock()
-    breaker = Breaker(600, clock=clock)
     for _ in range(64):
         breaker.busy("busy (429)", 0.5)
-    assert breaker._until == 0.5
+    assert breaker._until - clock.now == 0.5, "requests that come back together make a pause no longer"
 
 
 def test_a_pause_without_an_end_has_no_time_of_one() -> None:
@@ -193,11 +204,9 @@ def test_a_pause_without_an_end_has_no_time_of_one() -> None:
 def test_backoff_doubles_with_jitter_up_to_a_limit() -> None:
     generator = random.Random(0)
     for failures in range(1, 12):
-        waits = [backoff(failures, generator) for _ in range(100)]
+        waits = {backoff(failures, generator) for _ in range(20)}
         most = min(30, 0.5 * 2 ** (failures - 1))
-        assert most / 2 <= min(waits)
-        assert max(waits) <= most
-        assert len(set(waits)) > 50
+        assert most / 2 <= min(waits) < max(waits) <= most
 
 
 def test_a_budget_counts_what_is_in_flight() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +16,21 @@ from dissensus.judges.language.settings import ServerSettings
 from dissensus.judges.local.transformers import LocalModel
 from dissensus.judges.runner import ask_model
 from dissensus.judges.server.capabilities import ServerProfile
-from dissensus.judges.server.http import Endpoint
-from dissensus.judges.server.probe import probe
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import Pair
 
 PAIRS = [Pair(id=f"p{i}", prompt=f"Is it {i}?", response_a="It is.", response_b=f"No, {i} is not.") for i in range(4)]
+# One worker starts a server, and keeps what its probe found.
+transformers_serve = pytest.mark.xdist_group("transformers_serve")
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DISSENSUS_CACHE", str(tmp_path / "cache"))
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISSENSUS_CACHE", str(tmp_path_factory.getbasetemp() / "probes of real servers"))
 
 
 def profile_of(server: Any, api: str = "chat") -> ServerProfile:
-    async def once() -> ServerProfile:
-        async with Endpoint(server.base_url) as endpoint:
-            return await probe(endpoint, server.model, api=api)
-
-    return asyncio.run(once())
+    return ServerSettings(base_url=server.base_url, model=server.model, api=api).probe()
 
 
 def judge_with(server: Any, store: JudgmentStore, pairs: list[Pair] = PAIRS, **settings: Any) -> Any:
@@ -47,23 +40,25 @@ def judge_with(server: Any, store: JudgmentStore, pairs: list[Pair] = PAIRS, **s
     return judge, ask_model(pairs, judge, backend, store, AskingOptions(progress=False))
 
 
+@transformers_serve
 @pytest.mark.slow
 def test_transformers_serve_ignores_n_and_log_probabilities_and_that_is_seen(transformers_server):
     profile = profile_of(transformers_server)
-    assert not profile.several
-    assert profile.logprobs == 0
-    assert {"n", "logprobs"} <= set(profile.ignored)
-    assert profile.usage
+    assert (profile.several, profile.logprobs) == (False, 0)
+    with pytest.raises(JudgeError, match="gives none; use --mode sample"):
+        profile.check(exact=True)
 
 
+@transformers_serve
 @pytest.mark.slow
 def test_transformers_serve_samples_as_it_is_told(transformers_server, tiny_judge, tmp_path):
     """Left to itself it is greedy where the model's folder asks for no sampling, and cuts off all but 50 tokens."""
     profile = profile_of(transformers_server)
     assert (profile.temperature, profile.top_p) == (True, True)
     with JudgmentStore(tmp_path / "j.db") as store:
-        judge, _ = judge_with(transformers_server, store, n=20, temperature=2.0, top_p=1.0)
+        judge, summary = judge_with(transformers_server, store, n=20, temperature=2.0, top_p=1.0)
         judgments = list(store.judgments(judge=judge.name))
+    assert (summary.tally.made, summary.tally.failed) == (80, 0)
     exact = LanguageJudge(judge.config.model_copy(update={"mode": "exact"}), judge.identity)
     expected = variance = 0.0
     asks = [ask for pair in PAIRS for ask in exact.asks(pair, set(exact.keys(pair)))]
@@ -76,31 +71,14 @@ def test_transformers_serve_samples_as_it_is_told(transformers_server, tiny_judg
     assert abs(seen - expected) < 4 * variance**0.5
 
 
-@pytest.mark.slow
-def test_transformers_serve_gives_sampled_judgments_and_no_readings(transformers_server, tmp_path):
-    with JudgmentStore(tmp_path / "j.db") as store:
-        judge, summary = judge_with(transformers_server, store)
-        assert (summary.tally.made, summary.tally.failed) == (16, 0)
-        assert {j.reply for j in store.judgments(judge=judge.name)} <= {"Choice: A", "Choice: B"}
-        with pytest.raises(JudgeError, match="gives none; use --mode sample"):
-            judge_with(transformers_server, store, mode="exact")
-
-
 @pytest.mark.llama_server
 def test_llama_cpp_python_gives_raw_log_probabilities_and_ignores_n_and_prefill(llama_server):
     profile = profile_of(llama_server)
-    assert not profile.several
-    assert not profile.prefill
-    assert profile.raw
+    assert (profile.several, profile.prefill, profile.raw, profile.plan) == (False, False, True, "greedy")
     assert profile.neutral == {"top_k": 0, "repeat_penalty": 1.0, "min_p": 0.0}
-    assert set(profile.label_ids) == {" A", " B"}
-    assert "n" in profile.ignored
-    assert profile.plan == "greedy"
     assert (profile.temperature, profile.top_p) == (True, True)
     completions = profile_of(llama_server, "completions")
-    assert completions.prefill
-    assert completions.raw
-    assert completions.logprobs == 20
+    assert (completions.prefill, completions.raw, completions.logprobs) == (True, True, 20)
 
 
 @pytest.mark.llama_server
@@ -123,20 +101,6 @@ def test_llama_cpp_python_names_a_prompt_that_is_too_long(llama_server, tmp_path
     long = Pair(id="long", prompt="Why? " * 3000, response_a="Yes.", response_b="No.")
     with JudgmentStore(tmp_path / "j.db") as store:
         _, summary = judge_with(llama_server, store, [*PAIRS, long])
-        assert summary.tally.made == 16
-        assert summary.tally.too_long == 4
+        assert (summary.tally.made, summary.tally.too_long) == (16, 4)
         assert summary.tally.too_long_pairs[0].startswith("long (")
         assert "2,048" in summary.tally.too_long_pairs[0]
-
-
-@pytest.mark.llama_server
-def test_the_command_judges_through_a_real_server(llama_server, tmp_path):
-    from dissensus.files import write_records
-
-    write_records(tmp_path / "pairs.jsonl", PAIRS)
-    command = [sys.executable, "-m", "dissensus", "judge", str(tmp_path / "pairs.jsonl"), "--judge", "server"]
-    command += ["--base-url", llama_server.base_url, "--store", str(tmp_path / "j.db"), "--mode", "exact", "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "readings   8 new" in done.stdout
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "nothing new" in again.stdout

@@ -14,14 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from judge_helpers import (
-    PAIRS,
-    QUIET,
-    FakeModel,
-    FakeServer,
-    a_judge,
-    check_complete,
-)
+from judge_helpers import PAIRS, QUIET, FakeModel, FakeServer, a_judge, check_complete
 
 from dissensus.cli.judgments import command as judgments
 from dissensus.cli.options import command_of_step
@@ -41,12 +34,7 @@ evaluate = command_of_step("evaluate")
 margin = command_of_step("margin")
 
 AGES = ("young", "old")
-
-
-@pytest.fixture
-def store(tmp_path: Path):
-    with JudgmentStore(tmp_path / "judgments.db") as opened:
-        yield opened
+TWO = ("You are a nurse.", "You are a poet.")
 
 
 def test_readings_give_votes_at_any_setting_without_asking_again(store):
@@ -79,12 +67,13 @@ def test_a_model_that_does_not_keep_to_the_prefix_is_sampled_instead_unless_told
     assert (told.mode, told.tally.made + told.tally.reused) == ("exact", 78)
 
 
-def test_personas_take_turns_in_both_orders(store):
-    judge = a_judge(personas=("You are a nurse.", "You are a poet."), n=8)
+@pytest.mark.parametrize(("people", "n"), [(2, 8), (10, 10)])
+def test_personas_take_turns_in_both_orders(store, people, n):
+    judge = a_judge(personas=tuple(f"You are number {i}." for i in range(people)), n=n)
     ask_model(PAIRS, judge, FakeServer(), store, QUIET)
-    seen = Counter((j.persona, j.order) for j in store.judgments(judge=judge.name))
-    assert set(seen.values()) == {2 * len(PAIRS)}
-    assert len(seen) == 4
+    judgments = list(store.judgments(judge=judge.name, pairs=PAIRS))
+    assert set(Counter((j.pair_id, j.persona) for j in judgments).values()) == {n // people}
+    assert len({(j.persona, j.order) for j in judgments}) == 2 * people
 
 
 @given(people=st.integers(1, 9), n=st.integers(1, 40), first=st.sampled_from("08f"))
@@ -102,36 +91,27 @@ def test_every_persona_is_asked_before_one_is_asked_again(people, n, first):
     assert a_judge(personas=names, n=n + 5).plan(f"{first}0")[:n] == plan, "more judgments ask nothing anew"
 
 
-def test_ten_judgments_of_ten_personas_ask_all_ten(store):
-    judge = a_judge(personas=tuple(f"You are number {i}." for i in range(10)), n=10)
-    ask_model(PAIRS, judge, FakeServer(), store, QUIET)
-    asked = Counter((j.pair_id, j.persona) for j in store.judgments(judge=judge.name, pairs=PAIRS))
-    assert set(asked.values()) == {1}
-    assert len(asked) == 10 * len(PAIRS)
+def as_version_0_1(store, **settings):
+    """A judge as version 0.1 began a store: dealt otherwise, which its settings do not say; and what it made."""
+    judge = a_judge(**settings, deal="pairs", names_personas=False)
+    made = ask_model(PAIRS, judge, FakeServer(), store, QUIET).tally.made
+    registered = judge.settings()
+    del registered["config"]["deal"], registered["names_personas"]
+    store.register(judge.name, registered)
+    return judge, made
 
 
 def test_a_store_of_version_0_1_keeps_its_plan(store):
-    """Its samples were dealt otherwise, and its judge's settings do not say so."""
-    before = a_judge(personas=("You are a nurse.", "You are a poet."), n=6, deal="pairs", names_personas=False)
-    ask_model(PAIRS, before, FakeServer(), store, QUIET)
-    settings = before.settings()
-    del settings["config"]["deal"], settings["names_personas"]
-    store.register(before.name, settings)
-    recalled = list(Recall(store, before.name, PAIRS).judgments())
-    assert len(recalled) == 6 * len(PAIRS)
-    after = a_judge(personas=("You are a nurse.", "You are a poet."), n=6)
-    assert after.name != before.name
+    before, _ = as_version_0_1(store, personas=TWO, n=6)
+    assert len(list(Recall(store, before.name, PAIRS).judgments())) == 6 * len(PAIRS)
+    assert a_judge(personas=TWO, n=6).name != before.name
     assert a_judge(n=6).name == a_judge(n=6, deal="pairs").name, "without personas nothing has changed"
 
 
 @pytest.mark.parametrize("mode", ["sample", "exact"])
 def test_a_store_that_version_0_1_began_is_gone_on_with(store, mode):
     personas = tuple(f"You are number {i}." for i in range(4))
-    before = a_judge(personas=personas, n=4, deal="pairs", mode=mode, names_personas=False)
-    made = ask_model(PAIRS, before, FakeServer(), store, QUIET).tally.made
-    settings = before.settings()
-    del settings["config"]["deal"], settings["names_personas"]
-    store.register(before.name, settings)
+    before, made = as_version_0_1(store, personas=personas, n=4, mode=mode)
     now = a_judge(personas=personas, n=4, mode=mode)
     again = ask_model(PAIRS, now, FakeServer(), store, QUIET)
     assert (again.judge, again.tally.made, again.tally.reused) == (before.name, 0, made)
@@ -141,10 +121,9 @@ def test_a_store_that_version_0_1_began_is_gone_on_with(store, mode):
 
 
 def test_a_store_of_today_keeps_todays_plan_whatever_it_has_of_another(store):
-    personas = ("You are a nurse.", "You are a poet.")
-    now = a_judge(personas=personas, n=6)
+    now = a_judge(personas=TWO, n=6)
     assert ask_model(PAIRS, now, FakeServer(), store, QUIET).judge == now.name
-    ask_model(PAIRS, a_judge(personas=personas, n=6, deal="pairs"), FakeServer(), store, QUIET)
+    ask_model(PAIRS, a_judge(personas=TWO, n=6, deal="pairs"), FakeServer(), store, QUIET)
     again = ask_model(PAIRS, now, FakeServer(), store, QUIET)
     assert (again.judge, again.tally.made) == (now.name, 0)
     assert len(store.judges()) == 2
@@ -185,11 +164,6 @@ def test_one_order_of_personas_that_were_asked_in_both_is_recalled_whole(store, 
     in_one = Counter(j.pair_id for j in Recall(store, judge.name, PAIRS, order="ab").judgments() if j.order == "ab")
     assert set(in_one.values()) == {4}
     assert len(in_one) == len(PAIRS)
-
-
-def test_fewer_judgments_than_personas_are_refused_in_one_line(store):
-    judge = a_judge(personas=tuple(f"You are number {i}." for i in range(4)), n=8)
-    ask_model(PAIRS, judge, FakeServer(), store, QUIET)
     with pytest.raises(JudgeError, match=r"--n 2 gives not every one of its 4 personas a judgment; give 4 or more"):
         Recall(store, judge.name, PAIRS, n=2)
 
@@ -278,9 +252,8 @@ def test_a_store_with_replies_beside_readings_is_read_as_it_was(store_with_twin,
         assert in_one.count().sampled_instead == 1
         assert ask_model(pairs, judge, FakeServer(), store, QUIET).tally.made == 0
         assert not verify(store).damaged
-    predicted = [
-        Prediction(pair_id=p.id, model="m", reward_a=i, reward_b=0, preference_a=0.6) for i, p in enumerate(pairs)
-    ]
+    one = Prediction(pair_id="", model="m", reward_a=0, reward_b=0, preference_a=0.6)
+    predicted = [one.model_copy(update={"pair_id": p.id, "reward_a": i}) for i, p in enumerate(pairs)]
     write_records(tmp_path / "pairs.jsonl", pairs)
     write_records(tmp_path / "predicted.jsonl", predicted)
     source, scores = str(tmp_path / "pairs.jsonl"), tmp_path / "scores.json"

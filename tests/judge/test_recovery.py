@@ -6,6 +6,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
@@ -83,7 +84,7 @@ def readable(damaged: Damaged, file: bytes) -> int:
     return sum(body in file for body in bodies)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 0.999])
+@pytest.mark.parametrize("share", [0.05, 0.35, 0.65, 0.9, 0.999])
 def test_what_is_left_of_a_cut_store_is_saved(damaged: Damaged, tmp_path: Path, share: float) -> None:
     left = damaged.whole[: int(len(damaged.whole) * share)]
     saved = damaged.save(tmp_path / "cut", left)
@@ -100,14 +101,12 @@ def test_flipped_bits_and_zeroed_pages_cost_the_rows_that_they_hit(damaged: Dama
         flipped[draw.randrange(len(flipped))] ^= 1 << draw.randrange(8)
     assert len(damaged.save(tmp_path / "flipped", bytes(flipped))) > n - 60
     pages = len(damaged.whole) // 4096
-    for page in (0, pages // 2):
+    places = [(0, 4096, n - 60), (pages // 2 * 4096, 4096, n - 60)]
+    places += [(0, 100, n), (16, 2, n), (100, 8, n)]  # the header; the size of pages; the first page's own
+    for start, size, least in places:
         zeroed = bytearray(damaged.whole)
-        zeroed[page * 4096 : (page + 1) * 4096] = bytes(4096)
-        assert len(damaged.save(tmp_path / "zeroed", bytes(zeroed))) > n - 60
-    for start, end in ((0, 100), (16, 18), (100, 108)):  # the header; the size of pages; the first page's own
-        zeroed = bytearray(damaged.whole)
-        zeroed[start:end] = bytes(end - start)
-        assert len(damaged.save(tmp_path / "header", bytes(zeroed))) == n
+        zeroed[start : start + size] = bytes(size)
+        assert len(damaged.save(tmp_path / "zeroed", bytes(zeroed))) >= least
 
 
 def test_a_whole_store_comes_out_as_it_was_in_every_table(tmp_path: Path) -> None:
@@ -127,49 +126,43 @@ def test_a_whole_store_comes_out_as_it_was_in_every_table(tmp_path: Path) -> Non
         assert rows[0]
 
 
-def test_rows_of_older_stores_are_saved(tmp_path: Path) -> None:
-    pair, path = PAIRS[0], tmp_path / "old.db"
-    key = judgment_key("committee-1", pair, 3, "ab")
-    old = sqlite3.connect(path)
-    old.executescript(VERSION_1)
-    row = (key, "committee-1", pair.id, content_of(pair))
-    old.execute("INSERT INTO judgments VALUES (?, ?, ?, ?, 3, 'ab', 'b', 1.0, '')", row)
-    old.commit()
-    old.close()
-    assert recover(path, tmp_path / "saved.db").saved["judgments"] == 1
-    with JudgmentStore(tmp_path / "saved.db") as store:
-        said = Judgment(pair_id=pair.id, judge="committee-1", sample=3, choice="b", probability_a=1.0)
-        assert list(store.judgments(pairs=PAIRS)) == [said]
-        assert verify(store).unverifiable.total() == 1
-
-
-def test_recovered_rows_of_an_older_store_say_what_they_say_in_one_that_is_opened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_recovered_rows_of_an_older_store_say_what_they_say_in_one_that_is_opened(tmp_path: Path, version: int) -> None:
     """Ties had no choice of their own then, and replies of language models were read by other rules."""
-    path, pair = tmp_path / "old.db", PAIRS[0]
-    model = LanguageJudge(LanguageSettings(model="m", n=2), {})
+    path, saved, pair, expected = tmp_path / "old.db", tmp_path / "saved.db", PAIRS[0], ["b", "tie", None]
     content = content_of(pair)
+    shared = {"pair_id": pair.id, "probability_a": None}
     said = [
-        Judgment(pair_id=pair.id, judge="votes-1", sample=i, choice=c, reply=c or "tie")
-        for i, c in ((0, "a"), (1, None))
+        Judgment(**shared | {"judge": "committee-1", "sample": 3, "choice": "b", "probability_a": 1.0}),
+        Judgment(**shared | {"judge": "gpt-1", "sample": 0, "choice": None, "probability_a": 0.5, "reply": "equal"}),
+        Judgment(**shared | {"judge": "votes-1", "sample": 1, "choice": None, "reply": "?"}),
     ]
-    said += [Judgment(pair_id=pair.id, judge="gpt-1", sample=0, choice=None, probability_a=0.5, reply="equally good")]
-    replies = ("Choice: A tie between the two.", "Choice: A")
-    with JudgmentStore(path) as store:
-        store.register(model.name, model.settings())
-        store.add(said, {pair.id: pair})
-        read = [
-            Judgment(pair_id=pair.id, judge=model.name, sample=i, choice="a", reply=r) for i, r in enumerate(replies)
-        ]
-        with store.transaction():
-            store.insert((content_key(model.name, content, "ab", "", j.sample), content, j) for j in read)
-        for table in ("judgments", "judges", "readings"):
-            store.connection.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
-        store.connection.execute("PRAGMA user_version = 2")
-    assert recover(path, tmp_path / "saved.db").saved["judgments"] == 5
-    with JudgmentStore(tmp_path / "saved.db") as saved, JudgmentStore(path) as opened:
-        now = list(saved.judgments())
+    if version == 1:
+        with closing(sqlite3.connect(path)) as old, old:
+            old.executescript(VERSION_1)
+            for one in said:
+                key = judgment_key(one.judge, pair, one.sample, "ab")
+                row = (key, one.judge, pair.id, content, one.sample, "ab", one.choice, one.probability_a, one.reply)
+                old.execute("INSERT INTO judgments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    else:
+        model = LanguageJudge(LanguageSettings(model="m", n=2), {})
+        replies = ("Choice: A tie between the two.", "Choice: A")
+        expected = ["b", "tie", None, "a", None]
+        with JudgmentStore(path) as store:
+            store.register(model.name, model.settings())
+            store.add(said, {pair.id: pair})
+            read = [Judgment(**shared, judge=model.name, sample=i, choice="a", reply=r) for i, r in enumerate(replies)]
+            with store.transaction():
+                store.insert((content_key(model.name, content, "ab", "", j.sample), content, j) for j in read)
+            for table in ("judgments", "judges", "readings"):
+                store.connection.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+            store.connection.execute("PRAGMA user_version = 2")
+    assert recover(path, saved).saved["judgments"] == len(expected)
+    with JudgmentStore(saved) as recovered, JudgmentStore(path) as opened:
+        now = list(recovered.judgments())
         assert now == list(opened.judgments())
-        assert [j.choice for j in now] == ["tie", None, "a", "a", "tie"]
+        assert sorted(map(str, [j.choice for j in now])) == sorted(map(str, expected))
+        assert verify(recovered).unverifiable.total() >= 3
 
 
 def test_what_is_in_the_log_alone_is_saved_with_the_rest(damaged: Damaged, tmp_path: Path) -> None:
@@ -185,12 +178,12 @@ def test_what_is_in_the_log_alone_is_saved_with_the_rest(damaged: Damaged, tmp_p
 def test_a_store_that_is_gone_is_not_opened_over_its_log(damaged: Damaged, tmp_path: Path) -> None:
     path = tmp_path / "judgments.db"
     Path(f"{path}-wal").write_bytes(damaged.log)
-    for is_there in (False, True):
-        if is_there:
-            path.write_bytes(b"")
-        for create in (True, False):
-            with pytest.raises(InputError, match="has judgments of it; save them with"):
-                JudgmentStore(path, create=create)
+    for create in (True, False):
+        with pytest.raises(InputError, match=r"is gone, and .* has judgments of it; save them with"):
+            JudgmentStore(path, create=create)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"is empty, and .* has judgments of it; save them with"):
+        JudgmentStore(path)
     assert Path(f"{path}-wal").read_bytes() == damaged.log
     assert recover(path, tmp_path / "saved.db").saved["judgments"] > 0
 
@@ -205,10 +198,9 @@ def test_recovery_that_is_killed_leaves_nothing_that_passes_for_a_store(damaged:
         "    yield from itertools.islice(rows(self), int(sys.argv[3]))\n    os.kill(os.getpid(), 9)\n"
         "salvage.PageReader.rows = killed\nverify.recover(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
-    for count in (0, 300):
-        done = subprocess.run([sys.executable, "-c", work, str(path), str(out), str(count)], check=False)
-        assert done.returncode == -9
-        assert not out.exists()
+    done = subprocess.run([sys.executable, "-c", work, str(path), str(out), "300"], check=False)
+    assert done.returncode == -9
+    assert not out.exists()
     assert recover(path, out).saved["judgments"] > 0
 
 

@@ -3,45 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from judge_helpers import (
-    GOOD,
-    PROFILE,
-    asked,
-    judge_of,
-)
+from judge_helpers import GOOD, PROFILE, asked, judge_of
 from stub_server import StubOptions, StubServer
 
 from dissensus.errors import JudgeError
 from dissensus.judges.job import AskingOptions
-from dissensus.judges.language.messages import Answer, AskError, Sampling, TooLong, Usage
+from dissensus.judges.language.messages import Answer, Ask, AskError, Sampling, TooLong, Usage
 from dissensus.judges.runner import ask_model
 from dissensus.judges.server import concurrency, rate_limits
 from dissensus.judges.server.backend import Server
 from dissensus.judges.server.http import Endpoint
-from dissensus.judges.server.rate_limits import Breaker
 from dissensus.judges.server.refusals import plain_question
 from dissensus.judges.store.attempts import Ledger, Price, spent
-from dissensus.judges.store.store import JudgmentStore
-from dissensus.judges.summary import Summary
 from dissensus.records import Pair
 
 FLAGGED = [Pair(id=f"f{i}", prompt=f"flagged {i}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(3)]
 ONE_EACH = PROFILE.model_copy(update={"several": False})
 
 
+class Scripted(Server):
+    """A server that ``answers``: a function of the ask, which may raise, and None where the stub is to answer."""
+
+    def __init__(self, answers: Callable[[Ask], Any], url: str = "http://127.0.0.1:1/v1", **profile: Any) -> None:
+        super().__init__(Endpoint(url), PROFILE.model_copy(update=profile))
+        self._answers = answers
+
+    async def answer(self, ask: Ask, sampling: Sampling | None) -> Any:
+        answer = self._answers(ask)
+        return answer or await super().answer(ask, sampling)
+
+
+def failing(error: Exception, word: str = "") -> Callable[[Ask], None]:
+    def answers(ask: Ask) -> None:
+        if word in ask.prompt:
+            raise error
+
+    return answers
+
+
+NOT_FROM_HERE = AskError("status 403: not from here", kind="refused", status=403)
+
+
 @pytest.fixture(autouse=True)
 def no_long_delays(monkeypatch):
     monkeypatch.setattr(concurrency, "backoff", lambda failures, generator: 0.01)
-
-
-@pytest.fixture
-def store(tmp_path: Path):
-    with JudgmentStore(tmp_path / "judgments.db") as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(
@@ -56,15 +65,20 @@ def test_refused_prompts_stop_no_others_wherever_they_stand(store, how, first):
         assert (one.tally.made, one.tally.refused, one.tally.failed) == (60, 30, 0)
         assert [line.split(" (")[0] for line in one.tally.refused_pairs] == ["f0", "f1", "f2"]
         assert f"{how if how.isdigit() else 4}" in one.tally.refused_pairs[0]
+
+
+def test_what_was_refused_is_not_asked_again_unless_told_to(store):
+    pairs = [*FLAGGED, *GOOD]
+    with StubServer(StubOptions(flags="404")) as stub:
+        asked(stub, pairs, store, ONE_EACH)
         served = stub.stats.requests
         again = asked(stub, pairs, store, ONE_EACH)
-        assert stub.stats.requests == served
+        assert (stub.stats.requests, again.nothing_judged) == (served, "")
         assert (again.tally.made, again.tally.reused, again.tally.refused, again.tally.refused_new) == (0, 60, 30, 0)
         more = asked(stub, pairs, store, ONE_EACH, judge=judge_of(n=12))  # its first ten are the same ten
         assert (more.tally.made, more.tally.refused_new) == (12, 0)
         once_more = asked(stub, pairs, store, ONE_EACH, ask_refused=True)
         assert once_more.tally.refused_new == 30
-    assert again.nothing_judged == ""
 
 
 @pytest.mark.parametrize("mode", ["sample", "exact"])
@@ -82,11 +96,7 @@ def test_what_is_answered_after_all_is_not_refused_any_more(store, mode):
 
 @pytest.mark.parametrize("mode", ["sample", "exact"])
 def test_a_server_that_refuses_everything_says_so_and_nothing_is_kept_as_refused(store, mode):
-    class Locked(Server):
-        async def answer(self, ask: Any, sampling: Any) -> Any:
-            raise AskError("status 403: not from here", kind="refused", status=403)
-
-    backend = Locked(Endpoint("http://127.0.0.1:1/v1"), PROFILE)
+    backend = Scripted(failing(NOT_FROM_HERE))
     many = [Pair(id=f"m{i}", prompt=f"m{i}", response_a="yes", response_b="no") for i in range(40)]
     options = AskingOptions(progress=False, concurrency=1, force_prefix=True)
     # At the end of a few questions, and after twenty of many.
@@ -119,18 +129,9 @@ def test_a_server_that_refuses_so_many_replies_at_once_is_asked_for_fewer(store,
 
 
 def test_what_the_account_cannot_pay_costs_nothing(store):
-    class Broke(Server):
-        async def answer(self, ask: Any, sampling: Any) -> Any:
-            raise JudgeError("no credit left")
-
+    options = AskingOptions(progress=False, price=Price(1.0, 1.0))
     with pytest.raises(JudgeError, match="no credit"):
-        ask_model(
-            GOOD,
-            judge_of(),
-            Broke(Endpoint("http://127.0.0.1:1/v1"), PROFILE),
-            store,
-            AskingOptions(progress=False, price=Price(1.0, 1.0)),
-        )
+        ask_model(GOOD, judge_of(), Scripted(failing(JudgeError("no credit left"))), store, options)
     assert spent(store, judge_of().name).cost == 0
 
 
@@ -144,9 +145,9 @@ def test_an_answer_to_what_was_sent_before_the_refusals_says_nothing_of_them(sto
             if ask.pair.id != "p0":
                 await asyncio.sleep(0.02)
                 self.refusals += 1
-                raise AskError("status 403: not from here", kind="refused", status=403)
+                raise NOT_FROM_HERE
             while self.refusals < 10:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.01)
             return Answer(ask, ("Choice: A",) * len(ask.samples))
 
     backend = Shuts(Endpoint("http://127.0.0.1:1/v1"), PROFILE)
@@ -168,14 +169,8 @@ def test_a_plain_question_is_each_runs_own(store):
 
 
 def test_prompts_that_a_server_falls_over_stop_no_others(store):
-    class Falls(Server):
-        async def answer(self, ask: Any, sampling: Any) -> Any:
-            if "flagged" in ask.prompt:
-                raise AskError("status 500: it fell over")
-            return await super().answer(ask, sampling)
-
     with StubServer(StubOptions()) as stub:
-        backend = Falls(Endpoint(stub.url), ONE_EACH)
+        backend = Scripted(failing(AskError("status 500: it fell over"), "flagged"), stub.url, several=False)
         options = AskingOptions(progress=False, retries=0, concurrency=1)
         summary = ask_model([*FLAGGED, *GOOD], judge_of(), backend, store, options)
     assert (summary.tally.made, summary.tally.failed, summary.tally.refused) == (60, 30, 0)
@@ -185,16 +180,15 @@ def test_a_pause_is_shown_while_it_lasts(store, capsys, monkeypatch):
     monkeypatch.setattr(rate_limits, "_NOTICED", 0.2)
     with StubServer(StubOptions(schedule="429-after", retry_after=0.4)) as stub:
         assert asked(stub, GOOD, store).tally.made == 60
-    assert capsys.readouterr().err.count("busy (429): no reason given: waiting 0 s, until ") == 1
+    assert capsys.readouterr().err.count("busy (429): no reason given: waiting 0:00:00, until ") == 1
 
 
 def test_where_every_prompt_is_refused_and_a_plain_one_is_not_nothing_was_judged(store):
     with StubServer(StubOptions(flags="azure")) as stub:
-        summary = asked(stub, FLAGGED, store, ONE_EACH)
-        assert (summary.tally.made, summary.tally.refused) == (0, 30)
-        assert "nothing was judged: the server refused" in summary.nothing_judged
-        again = asked(stub, FLAGGED, store, ONE_EACH)
-        assert "nothing was judged: the server refused" in again.nothing_judged
+        for _ in range(2):
+            summary = asked(stub, FLAGGED, store, ONE_EACH)
+            assert (summary.tally.made, summary.tally.refused) == (0, 30)
+            assert "nothing was judged: the server refused" in summary.nothing_judged
 
 
 @pytest.mark.parametrize("how", ["withheld", "choice"])
@@ -227,19 +221,16 @@ def test_replies_in_mode_exact_are_sampled_as_they_should_be_or_not_at_all(store
     assert not list(store.judgments())
 
 
-def test_refusals_of_a_trial_are_not_those_of_the_run_that_took_its_place(store):
-    with StubServer(StubOptions(flags="azure", forced=0.5)) as stub:
+@pytest.mark.parametrize(("forced", "mode", "made", "refused"), [(0.5, "sample", 60, 30), (0.995, "exact", 12, 6)])
+def test_refusals_in_mode_exact_are_counted_once_whichever_way_it_goes_on(store, forced, mode, made, refused):
+    """Those of a trial are not those of the run that took its place."""
+    with StubServer(StubOptions(flags="azure", forced=forced)) as stub:
         summary = asked(stub, [*FLAGGED, *GOOD], store, judge=judge_of(mode="exact"))
-    assert (summary.mode, summary.tally.refused, summary.tally.refused_new) == ("sample", 30, 30)
-
-
-def test_readings_and_refusals_in_mode_exact(store):
-    with StubServer(StubOptions(flags="azure")) as stub:
-        summary = asked(stub, [*FLAGGED, *GOOD], store, judge=judge_of(mode="exact"))
-        assert (summary.mode, summary.tally.made, summary.tally.refused) == ("exact", 12, 6)
+        assert (summary.mode, summary.tally.made) == (mode, made)
+        assert summary.tally.refused == summary.tally.refused_new == refused
         served = stub.stats.requests
-        assert asked(stub, [*FLAGGED, *GOOD], store, judge=judge_of(mode="exact")).tally.made == 0
-        assert stub.stats.requests == served
+        again = asked(stub, [*FLAGGED, *GOOD], store, judge=judge_of(mode="exact"))
+        assert (again.tally.made, stub.stats.requests) == (0, served)
 
 
 @pytest.mark.parametrize(
@@ -266,16 +257,12 @@ def test_replies_that_are_cut_are_counted_and_a_run_of_nothing_else_stops_early(
 
 
 def test_a_few_replies_that_are_cut_stop_nothing(store):
-    class Some(Server):
-        async def answer(self, ask: Any, sampling: Any) -> Any:
-            outcome = await super().answer(ask, sampling)
-            if ask.pair.id in ("p0", "p1", "p2", "p3"):
-                return Answer(ask, ("I think",) * len(outcome.replies), cut=(True,) * len(outcome.replies))
-            return outcome
+    def answers(ask: Ask) -> Answer | None:
+        n = len(ask.samples)
+        return Answer(ask, ("I think",) * n, cut=(True,) * n) if ask.pair.id in ("p0", "p1", "p2", "p3") else None
 
     with StubServer(StubOptions()) as stub:
-        backend = Some(Endpoint(stub.url), PROFILE)
-        summary = ask_model(GOOD, judge_of(), backend, store, AskingOptions(progress=False))
+        summary = ask_model(GOOD, judge_of(), Scripted(answers, stub.url), store, AskingOptions(progress=False))
     assert (summary.tally.made, summary.tally.cut_short, summary.stopped) == (60, 40, "")
 
 
@@ -307,54 +294,27 @@ def test_a_prompt_that_was_cut_is_noticed_by_its_count(store, style, words):
     assert (summary.tally.too_long, summary.tally.made) == (2, 60)
 
 
-def waiting(store: JudgmentStore, options: Any, patience: float) -> Summary:
-    with StubServer(options) as stub:
-        return asked(stub, GOOD, store, patience=patience)
-
-
-def test_a_pause_beyond_the_patience_ends_the_run_with_its_time(store, monkeypatch):
+@pytest.mark.parametrize(
+    ("patience", "options", "match"),
+    [
+        (
+            600.0,
+            {"faults": "429-after:1.0", "retry_after": 25200},
+            r"pause of 7:00:00, until .*--patience is 600 s",
+        ),
+        (600.0, {"schedule": "429-after", "retry_after": 1e9}, ""),  # one absurd pause is not believed
+        (0.3, {"faults": "429:1.0"}, r"--patience is 0.3"),
+    ],
+)
+def test_a_server_that_stays_busy_beyond_the_patience_ends_the_run(store, monkeypatch, patience, options, match):
     monkeypatch.setattr(rate_limits, "_SECOND_TRY", 0.05)
-    with pytest.raises(JudgeError, match=r"busy \(429\).*pause of 7:00 h, until .*--patience is 600 s.*run the same"):
-        waiting(store, StubOptions(faults="429-after:1.0", retry_after=25200), 600.0)
-
-
-def test_one_absurd_pause_is_not_believed(store, monkeypatch):
-    monkeypatch.setattr(rate_limits, "_SECOND_TRY", 0.05)
-    summary = waiting(store, StubOptions(schedule="429-after", retry_after=1e9), 600.0)
-    assert summary.tally.made == 60
-
-
-def test_a_server_that_is_busy_for_ever_is_given_up(store):
-    with pytest.raises(JudgeError, match=r"busy \(429\).*--patience is 0.3"):
-        waiting(store, StubOptions(faults="429:1.0"), 0.3)
+    with StubServer(StubOptions(**options)) as stub:
+        if not match:
+            assert asked(stub, GOOD, store, patience=patience).tally.made == 60
+            return
+        with pytest.raises(JudgeError, match=rf"busy \(429\).*{match}"):
+            asked(stub, GOOD, store, patience=patience)
     assert not list(store.judgments())
-
-
-def test_a_pause_that_people_would_notice_is_said_once():
-    class Clock:
-        now = 0.0
-
-        def __call__(self) -> float:
-            return self.now
-
-    said: list[str] = []
-    clock = Clock()
-    breaker = Breaker(600.0, clock=clock, say=said.append)
-    for _ in range(5):
-        breaker.busy("busy (429)", 90.0)
-    assert len(said) == 1
-    assert said[0].startswith("busy (429): waiting 1:30 min, until ")
-    assert "--patience 600" in said[0]
-    breaker.back()
-    breaker.busy("busy (429)", 2.0)
-    assert len(said) == 1
-    for _ in range(100):
-        clock.now += 2.0
-        breaker.busy("busy (503)", None)
-    assert 2 <= len(said) <= 5
-    clock.now += 400.0
-    with pytest.raises(JudgeError, match="busy for 600 s"):
-        breaker.busy("busy (503)", None)
 
 
 def test_a_cut_prompt_is_one_that_grows_without_being_counted():

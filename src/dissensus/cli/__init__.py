@@ -102,6 +102,8 @@ def group() -> None:
 def main() -> None:
     """Run the command line; a user's error is one line and exit code 2."""
     refuse_other_systems(os.name)
+    # Others' plugins have no part in it, and to look for them takes a tenth of the time of ``--help``.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     with visible_output():
         _run()
 

@@ -15,8 +15,6 @@ from dissensus.settings import Argument, Option, Reads, Settings, Writes
 if TYPE_CHECKING:
     from dissensus.judges.store.store import JudgmentStore
 
-_Store = Annotated[Path, Reads("file")]
-
 
 @dataclass(frozen=True)
 class Lines:
@@ -29,11 +27,13 @@ class Lines:
         return self.found
 
 
-class ListSettings(Settings):
-    """List the judges of a store: what they said, with which bias, and what they cost."""
-
-    store: _Store
+class _OfStore(Settings):
+    store: Annotated[Path, Reads("file")]
     """The SQLite file of judgments."""
+
+
+class ListSettings(_OfStore):
+    """List the judges of a store: what they said, with which bias, and what they cost."""
 
 
 def list_judges(settings: ListSettings) -> Lines:
@@ -72,8 +72,8 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> Iterator[str]:
         query = "SELECT COUNT(DISTINCT pair_id), SUM(choice IS NULL) FROM judgments WHERE judge = ?"
         ((pairs, invalid),) = store.rows(query, (judge,))
         yield f"  judgments  {count:,} of {pairs:,} pairs, {invalid / count:.1%} name no winner"
-    options = {"temperature": config["temperature"], "top_p": config["top_p"]} if is_exact else {}
-    if words := position_bias(store, judge, **options).in_words():
+    drawn_at = {"temperature": config["temperature"], "top_p": config["top_p"]} if is_exact else {}
+    if words := position_bias(store, judge, **drawn_at).in_words():
         yield f"  position   {words}"
     cost = spent(store, judge)
     if cost.attempts:
@@ -83,11 +83,8 @@ def _describe(store: JudgmentStore, judge: str, count: int) -> Iterator[str]:
         yield f"  attempts   {cost.attempts:,} ({ended}), {tokens}, ${cost.cost:,.4f}{guessed}"
 
 
-class VerifySettings(Settings):
+class VerifySettings(_OfStore):
     """Check a store: pages, keys, checksums, and that each choice is what its reply says."""
-
-    store: _Store
-    """The SQLite file of judgments."""
 
 
 def verify(settings: VerifySettings, report: Callable[[str], Any] = lambda line: None) -> Lines:
@@ -114,11 +111,9 @@ def verify(settings: VerifySettings, report: Callable[[str], Any] = lambda line:
     return Lines((*counts, f"ok: {found.verified:,} rows verified, {left}"))
 
 
-class RecoverSettings(Settings):
+class RecoverSettings(_OfStore):
     """Copy what can be read of a damaged store into a new one; the damaged file is left as it is."""
 
-    store: _Store
-    """The SQLite file of judgments."""
     out: Annotated[Path, Writes()]
     """The new store."""
 
@@ -134,11 +129,9 @@ def recover(settings: RecoverSettings) -> Lines:
     return Lines((*saved, *(left if found.damaged else ()), end))
 
 
-class ExportSettings(Settings):
+class ExportSettings(_OfStore):
     """Write judgments to .parquet, .jsonl(.gz) or .csv, or to a folder that load_dataset reads."""
 
-    store: _Store
-    """The SQLite file of judgments."""
     out: Annotated[Path, Writes()]
     """A file, or a folder with --hub."""
     judge: str = ""
@@ -214,7 +207,7 @@ class CompareSettings(Settings):
 
     pairs: Annotated[str, Reads(), Argument()]
     """The pairs that were judged, with votes."""
-    store: _Store
+    store: Annotated[Path, Reads("file")]
     """The SQLite file of judgments."""
     judge: tuple[str, ...] = ()
     """A judge's full name, or the beginning of it; all by default."""

@@ -41,13 +41,12 @@ class Server:
 
     Args:
         endpoint: where it is.
-        profile: what it supports (see `probe`).
+        profile: what it supports (see `cached_probe`).
         revision: of the model, where the server's name for it does not tell; part of the identity.
     """
 
     def __init__(self, endpoint: Endpoint, profile: ServerProfile, *, revision: str | None = None) -> None:
-        self._endpoint = endpoint
-        self._revision = revision
+        self._endpoint, self._revision = endpoint, revision
         self.profile = profile
         self._gauge = _Gauge()
 
@@ -92,39 +91,29 @@ class _Gauge:
 
     def __init__(self) -> None:
         self._characters = self._tokens = 0
-        self._whole = 0
+        self.whole = 0
         """Characters of the longest prompt that is known to be read whole."""
 
     def doubts(self, prompt: str, tokens: int) -> bool:
         """Whether so few tokens may be those of a part: fewer than words, or far fewer than prompts have had so far."""
         length = len(prompt)
-        if length <= self._whole:
+        if length <= self.whole:
             return False
         expected = self._tokens / self._characters * length if length > _LONG and self._characters else 0.0
-        if tokens < _FEWEST * expected or (tokens < _gaps(prompt) and tokens < len(prompt.split())):
+        # What may part words is counted more quickly than words are, and is hardly ever less.
+        gaps = 1 + prompt.count(" ") + prompt.count("\n") + prompt.count("\t")
+        if tokens < _FEWEST * expected or (tokens < gaps and tokens < len(prompt.split())):
             return True
         self._characters += length
         self._tokens += tokens
         return False
-
-    def measured(self, prompt: str) -> None:
-        """Note a prompt that was read whole."""
-        self._whole = max(self._whole, len(prompt))
-
-
-def _gaps(text: str) -> int:
-    """Count what may part words, which is quicker than to count words and hardly ever less."""
-    return 1 + text.count(" ") + text.count("\n") + text.count("\t")
 
 
 class _Attempt:
     """The one or few requests of an attempt, and what they took together."""
 
     def __init__(self, endpoint: Endpoint, profile: ServerProfile, gauge: _Gauge, ask: Ask) -> None:
-        self._endpoint = endpoint
-        self._profile = profile
-        self._gauge = gauge
-        self._ask = ask
+        self._endpoint, self._profile, self._gauge, self._ask = endpoint, profile, gauge, ask
         self.usage = Usage()
 
     async def sample(self, sampling: Sampling) -> Outcome:
@@ -143,58 +132,44 @@ class _Attempt:
 
     async def read(self) -> Outcome:
         """Read the label's distribution off a greedy reply, or behind the prefix."""
-        profile = self._profile
+        profile, forced = self._profile, math.nan
+        label: Step | None = None
         if profile.plan is None:
             profile.check(exact=True)
-        if profile.plan == "prefill":
-            return await self._read_behind_prefix(forced=math.nan)
-        # Where log-probabilities are (or may be) scaled, temperature 1 leaves them as they are; a forced prefix is
-        # drawn all the same.
-        temperature = 0.0 if profile.raw else 1.0
-        choices = await self._send(limit=_TOKENS_TO_LABEL, temperature=temperature, logprobs=True)
-        check_end(choices[0])
-        label, forced = find_label(steps_of(choices[0]))
-        if label is not None:
-            return self._distribution(label, forced)
-        if profile.prefill:
-            return await self._read_behind_prefix(forced=0.0)
-        # No distribution behind the prefix is known: all that is known is that the prefix is not forced.
-        return Answer(self._ask, distribution=ChoiceDistribution(np.zeros(1), "-", 1), usage=self.usage)
-
-    async def _read_behind_prefix(self, *, forced: float) -> Outcome:
-        (choice, *_) = await self._send(limit=1, temperature=1.0, logprobs=True, prefix=PREFIX)
-        check_end(choice)
-        steps = steps_of(choice)
-        if not steps:
-            raise AskError("no token behind the prefix", billed=True)
-        ids = self._profile.label_ids
-        unseen = {" A", " B"} - {text for text, _ in steps[0].top}
-        if not (unseen and self._profile.asked_ids and ids):
-            return self._distribution(steps[0], forced)
-        asked = {"logprob_token_ids": list(ids.values()), "top_logprobs": None}
-        choices = await self._send(limit=1, temperature=1.0, logprobs=True, prefix=PREFIX, extra=asked)
-        by_id = steps_of(choices[0])
-        return self._distribution(
-            steps[0], forced, [entry for step in by_id[:1] for entry in step.top if entry[0] in unseen]
-        )
-
-    def _distribution(self, step: Step, forced: float, further: list[tuple[str, float]] | None = None) -> Answer:
-        distribution = make_distribution(step, forced, further or (), asked=self._profile.logprobs)
+        if profile.plan == "greedy":
+            # Where log-probabilities are (or may be) scaled, temperature 1 leaves them as they are; a forced prefix is
+            # drawn all the same.
+            temperature = 0.0 if profile.raw else 1.0
+            choices = await self._send(limit=_TOKENS_TO_LABEL, temperature=temperature, logprobs=True)
+            check_end(choices[0])
+            label, forced = find_label(steps_of(choices[0]))
+            if label is None and not profile.prefill:
+                # No distribution behind the prefix is known: all that is known is that the prefix is not forced.
+                return Answer(self._ask, distribution=ChoiceDistribution(np.zeros(1), "-", 1), usage=self.usage)
+        if label is None:
+            choices = await self._send(limit=1, temperature=1.0, logprobs=True, prefix=PREFIX)
+            check_end(choices[0])
+            label = next(iter(steps_of(choices[0])), None)
+            if label is None:
+                raise AskError("no token behind the prefix", billed=True)
+        distribution = make_distribution(label, forced, asked=profile.logprobs)
         return Answer(self._ask, distribution=distribution, usage=self.usage)
 
     async def _send(self, **settings: Any) -> list[JsonObject]:
         """Make a request, and count what it took even if it fails."""
-        body = request_body(self._profile, self._ask.prompt, **settings)
+        prompt = self._ask.prompt
         try:
-            response = await self._endpoint.post(path_of(self._profile), body)
+            response = await self._endpoint.post(
+                path_of(self._profile), request_body(self._profile, prompt, **settings)
+            )
         except AskError as error:
             if error.billed:
-                self.usage = _sum(self.usage, usage_of({}, self._ask.prompt))
+                self._count(usage_of({}, prompt))
             raise
-        usage = usage_of(response, self._ask.prompt)
-        self.usage = _sum(self.usage, usage)
+        usage = usage_of(response, prompt)
+        self._count(usage)
         choices = choices_of(response)  # first: where there is no answer, nothing was cut that could be told of
-        if not usage.estimated and self._gauge.doubts(self._ask.prompt, usage.prompt_tokens):
+        if not usage.estimated and self._gauge.doubts(prompt, usage.prompt_tokens):
             await self._measure(usage.prompt_tokens)
         # Others (transformers serve) answer beyond the positions that their model has.
         if self._profile.context is not None and not usage.estimated and usage.prompt_tokens > self._profile.context:
@@ -208,18 +183,24 @@ class _Attempt:
         """
         prompt = self._ask.prompt
         more = " ".join(hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest())
-        body = request_body(
-            self._profile, f"{more}\n\n{prompt}", limit=1000 if self._profile.refused_max_tokens else 1, temperature=0.0
-        )
+        limit = 1000 if self._profile.refused_max_tokens else 1
+        body = request_body(self._profile, f"{more}\n\n{prompt}", limit=limit, temperature=0.0)
         try:
             usage = usage_of(await self._endpoint.post(path_of(self._profile), body), prompt)
         except ContextExceededError:
-            self._gauge.measured(prompt)  # what does not fit is refused, and so was not cut
-            return
-        self.usage = _sum(self.usage, usage)
-        if usage.prompt_tokens - counted < _MORE_WORDS // 2:
-            raise ContextExceededError(0, self._profile.context or counted)
-        self._gauge.measured(prompt)
+            pass  # what does not fit is refused, and so was not cut
+        else:
+            self._count(usage)
+            if usage.prompt_tokens - counted < _MORE_WORDS // 2:
+                raise ContextExceededError(0, self._profile.context or counted)
+        self._gauge.whole = max(self._gauge.whole, len(prompt))
+
+    def _count(self, usage: Usage) -> None:
+        self.usage = Usage(
+            self.usage.prompt_tokens + usage.prompt_tokens,
+            self.usage.completion_tokens + usage.completion_tokens,
+            self.usage.estimated or usage.estimated,
+        )
 
 
 def path_of(profile: ServerProfile) -> str:
@@ -257,14 +238,14 @@ def request_body(
         body["prompt"] = f"{prompt}\n\n{prefix}"
         if top:
             body["logprobs"] = top
-        return {**body, **(extra or {})}
+        return body | (extra or {})
     body["messages"] = [{"role": "user", "content": prompt}]
     if prefix:
         body["messages"].append({"role": "assistant", "content": prefix})
         body |= {"continue_final_message": True, "add_generation_prompt": False}
     if top:
         body |= {"logprobs": True, "top_logprobs": top}
-    return {**body, **(extra or {})}
+    return body | (extra or {})
 
 
 def _said(profile: ServerProfile, temperature: float, top_p: float) -> dict[str, float]:
@@ -276,11 +257,3 @@ def _said(profile: ServerProfile, temperature: float, top_p: float) -> dict[str,
     elif temperature == 1 and not profile.temperature_and_top_p:
         left_out.add("temperature")
     return {name: value for name, value in said.items() if name not in left_out}
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        one.prompt_tokens + other.prompt_tokens,
-        one.completion_tokens + other.completion_tokens,
-        one.estimated or other.estimated,
-    )

@@ -12,6 +12,9 @@ from dissensus.judges.language.settings import Api
 
 Plan = Literal["greedy", "prefill"]
 Omitted = Literal["temperature", "top_p", "top_p=1", "seed"]
+LimitName = Literal["max_tokens", "max_completion_tokens"]
+Neutral = dict[str, int | float | str]
+_OPTIONS = {"temperature": "--temperature", "top_p": "--top-p"}
 
 
 class ServerProfile(BaseModel):
@@ -21,8 +24,6 @@ class ServerProfile(BaseModel):
 
     model: str
     api: Api = "chat"
-    server: str = ""
-    """What it calls itself."""
     fingerprint: str = ""
     """Digest of what the server says of itself: another one is probed again."""
     signature: tuple[float, ...] = ()
@@ -40,13 +41,7 @@ class ServerProfile(BaseModel):
     """Whether a reply can be begun for the model."""
     context: int | None = None
     """Tokens that fit into a prompt with its reply."""
-    label_ids: dict[str, int] = {}
-    """The single tokens ``" A"`` and ``" B"``, where the server tells."""
-    asked_ids: bool = False
-    """Whether ``logprob_token_ids`` gives the log-probabilities of tokens asked for by id (vLLM)."""
-    usage: bool = False
-    """Whether it counts tokens."""
-    limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    limit_name: LimitName = "max_tokens"
     omitted: tuple[Omitted, ...] = ()
     """Parameters that it refuses, and so are left out; ``top_p=1``: only where it is 1, which changes nothing."""
     temperature_and_top_p: bool = True
@@ -55,12 +50,8 @@ class ServerProfile(BaseModel):
     """The lowest temperature that it takes."""
     refused_max_tokens: int = 0
     """The most tokens of a reply that it refuses for being too few."""
-    refusals: dict[str, str] = {}
-    """What it said when it refused them, by the names of the parameters that it said it of."""
-    neutral: dict[str, int | float | str] = {}
+    neutral: Neutral = {}
     """Parameters beyond OpenAI's that it takes, with values that change nothing: servers have defaults of their own."""
-    ignored: tuple[str, ...] = ()
-    """Parameters that it takes with a 200 and does not support."""
 
     @property
     def plan(self) -> Plan | None:
@@ -80,90 +71,68 @@ class ServerProfile(BaseModel):
         Raises:
             JudgeError: no choice distributions can be had of it, or it does not sample as it is told.
         """
-        if exact and not self.logprobs:
+        if not exact:
+            self._check_sampling(sampling)
+        elif not self.logprobs:
             raise JudgeError(
                 f"{self.model}: mode exact needs log-probabilities, and this server gives none; use --mode sample"
             )
-        if exact and self.plan is None:
+        elif self.plan is None:
             raise JudgeError(
                 f"{self.model}: the server ignores temperature, so nobody knows at which one its log-probabilities "
                 "are; use another server, or the judge local"
             )
-        if not exact:
-            self._check_sampling(sampling)
 
     def _check_sampling(self, sampling: Sampling | None) -> None:
-        if self.temperature is False or self.top_p is False:
-            what = " and ".join(name for name in ("temperature", "top_p") if getattr(self, name) is False)
+        if ignored := [name for name in _OPTIONS if getattr(self, name) is False]:
             raise JudgeError(
-                f"{self.model}: the server ignores {what}, so its replies would be drawn from another distribution; "
-                "use --mode exact (with --force-prefix where it would sample replies, too), another server, or "
-                "the judge local"
+                f"{self.model}: the server ignores {' and '.join(ignored)}, so its replies would be drawn from another "
+                "distribution; use --mode exact (with --force-prefix where it would sample replies, too), another "
+                "server, or the judge local"
             )
         if sampling is None:
             return
         asked = {"temperature": sampling.temperature, "top_p": sampling.top_p}
-        options = {"temperature": "--temperature", "top_p": "--top-p"}
-        refused = [name for name in asked if name in self.omitted and asked[name] != 1]
-        if refused:
-            remedy = " ".join(f"{options[name]} 1" for name in refused)
-            raise JudgeError(
-                f"{self.model}: the server takes no {' and no '.join(refused)} but 1"
-                f"{self._said(refused[0])}; give {remedy}"
-            )
+        if refused := [name for name in asked if name in self.omitted and asked[name] != 1]:
+            remedy = " ".join(f"{_OPTIONS[name]} 1" for name in refused)
+            raise JudgeError(f"{self.model}: the server takes no {' and no '.join(refused)} but 1; give {remedy}")
         if not self.temperature_and_top_p and 1 not in asked.values():
             raise JudgeError(
-                f"{self.model}: the server takes temperature or top_p and not both{self._said('top_p')}; "
-                "give --temperature 1 or --top-p 1"
+                f"{self.model}: the server takes temperature or top_p and not both; give --temperature 1 or --top-p 1"
             )
         if sampling.max_tokens <= self.refused_max_tokens:
             raise JudgeError(
-                f"{self.model}: the server refuses replies of {sampling.max_tokens} tokens{self._said('tokens')}; "
+                f"{self.model}: the server refuses replies of {sampling.max_tokens} tokens; "
                 "give more with --max-tokens, such as 1000"
             )
 
-    def _said(self, name: str) -> str:
-        return f" ({self.refusals[name]})" if name in self.refusals else ""
-
     def describe(self) -> str:
         """Write the profile as lines of a name and what was found."""
-        rows = [
-            ("model", self.model),
-            ("server", self.server or "does not say"),
-            ("api", self.api),
-            ("n", "supported" if self.several else "one reply a request"),
-            ("log-probs", f"top {self.logprobs}, {_raw(self.raw)}" if self.logprobs else "none"),
-            ("temperature", _supported(self.temperature)),
-            ("top_p", _supported(self.top_p)),
-            ("prefill", _supported(self.prefill)),
-            ("context", "not reported: say it with --context" if self.context is None else f"{self.context:,} tokens"),
-            ("labels", ", ".join(f"{text!r} = {i}" for text, i in self.label_ids.items()) or "not reported"),
-            ("by id", _supported(self.asked_ids)),
-            ("usage", "counted" if self.usage else "not reported: tokens and cost are estimates"),
-            ("not sent", ", ".join(self._left_out()) or "nothing that is refused"),
-            ("also sent", ", ".join(f"{name} {value}" for name, value in self.neutral.items()) or "nothing"),
-            ("ignored", ", ".join(self.ignored) or "nothing that was tried"),
-            ("plan", self._plan_in_words()),
-        ]
-        return "\n".join(f"{name:<12} {value}" for name, value in rows)
-
-    def _left_out(self) -> list[str]:
-        names = [name.replace("=1", " where it is 1") for name in self.omitted]
-        return names if self.temperature_and_top_p else [*names, "temperature or top_p, whichever is 1"]
-
-    def _plan_in_words(self) -> str:
+        raw = {None: "raw or scaled: not reported", True: "raw", False: "scaled by temperature"}[self.raw]
+        left_out = [name.replace("=1", " where it is 1") for name in self.omitted]
+        if not self.temperature_and_top_p:
+            left_out.append("temperature or top_p, whichever is 1")
         sample = "one request for all replies of an order" if self.several else "one request for each reply"
         exact = {
             "greedy": "exact by one greedy reply, which certifies itself",
             "prefill": "exact behind a prefix (not certified)",
             None: "no exact",
         }[self.plan]
-        return f"sample: {sample}; {exact}"
+        rows = {
+            "model": self.model,
+            "api": self.api,
+            "n": "supported" if self.several else "one reply a request",
+            "log-probs": f"top {self.logprobs}, {raw}" if self.logprobs else "none",
+            "temperature": _supported(self.temperature),
+            "top_p": _supported(self.top_p),
+            "prefill": _supported(self.prefill),
+            "context": "not reported: say it with --context" if self.context is None else f"{self.context:,} tokens",
+            "not sent": ", ".join(left_out) or "nothing that is refused",
+            "also sent": ", ".join(f"{name} {value}" for name, value in self.neutral.items()) or "nothing",
+            "plan": f"sample: {sample}; {exact}",
+        }
+        return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
 
 
 def _supported(value: bool | None) -> str:
     return "not reported" if value is None else "supported" if value else "not supported"
-
-
-def _raw(value: bool | None) -> str:
-    return "raw or scaled: not reported" if value is None else "raw" if value else "scaled by temperature"

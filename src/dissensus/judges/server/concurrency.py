@@ -16,7 +16,7 @@ from typing import Any
 from dissensus.errors import JudgeError
 from dissensus.event_loops import run_async
 from dissensus.judges.job import ALL_CUT, Job, Rows
-from dissensus.judges.language.messages import Answer, Ask, AskError, Outcome, Sampling, ServerBackend, TooLong, Usage
+from dissensus.judges.language.messages import Answer, Ask, AskError, Outcome, ServerBackend, TooLong, Usage
 from dissensus.judges.server.rate_limits import Breaker, Budget, Concurrency, Rate, backoff
 from dissensus.judges.server.refusals import IN_A_ROW, Suspects, given_up, plain_question
 from dissensus.judges.store.attempts import Attempt, spent
@@ -94,9 +94,16 @@ class _Run:
 
     async def _ask_all(self, pairs: Iterable[Pair]) -> None:
         windows = self._job.windows(pairs)
-        while not self._stop.is_set() and (asks := await self._next(windows)) is not None:
-            for ask in asks:
-                self._job.in_hand.update(ask.keys)
+        while not self._stop.is_set():
+            try:
+                asks = await self._writer.run(next, windows, None)
+            except Exception as error:  # what is in flight is still waited for and kept
+                self._error = error
+                self._halt("")
+                break
+            if asks is None:
+                break
+            self._job.in_hand.update(*(ask.keys for ask in asks))
             for ask in self._split(asks):
                 if (reason := self._job.refused(ask)) is not None:
                     self._job.tally.note_refused(ask, reason, new=False)
@@ -114,16 +121,6 @@ class _Run:
                 for task in self._waiting:
                     task.cancel()
                 await asyncio.wait(tasks)
-
-    async def _next(self, windows: Iterator[list[Ask]]) -> list[Ask] | None:
-        """Plan the next window; where that fails, what is in flight is still waited for and kept."""
-        try:
-            asks: list[Ask] | None = await self._writer.run(next, windows, None)
-        except Exception as error:
-            self._error = error
-            self._halt("")
-            return None
-        return asks
 
     async def _first(self, work: Any) -> None:
         """Wait for ``work`` or for the stop, whichever comes first."""
@@ -192,7 +189,7 @@ class _Run:
         Where several replies at once are refused, one is asked for: if that is answered, so many were the reason. The
         outcome is then that of the first few.
         """
-        whole, sampling = ask, self._job.judge.sampling
+        whole = ask
         failures = refused = 0
         answered = False
         while not self._stop.is_set():
@@ -205,16 +202,16 @@ class _Run:
             try:
                 if self._breaker.is_open and not scouting:
                     continue
-                estimate = self._estimate(ask, sampling)
+                estimate = self._estimate(ask)
                 # Only what has a slot takes its share of the rates: what waits for one may yet wait for long.
                 if delay := max(self._requests.delay(1), self._tokens.delay(estimate.prompt_tokens)):
                     await asyncio.sleep(delay)
                 self._enter()
-                sent = await self._send(ask, sampling, estimate)
+                sent = await self._send(ask, estimate)
                 if sent is None:
                     return None
                 try:
-                    outcome = await self._answer(sent, ask, sampling)
+                    outcome = await self._answer(sent, ask)
                 except AskError as error:
                     attempt = await self._fail(sent, error)
                     if error.kind == "refused" and len(ask.samples) > 1:
@@ -246,22 +243,20 @@ class _Run:
 
     def _enter(self) -> None:
         """From here on a stop waits for this task: money is on its way."""
-        task = asyncio.current_task()
-        if task is not None:
+        if (task := asyncio.current_task()) is not None:
             self._waiting.discard(task)
             self._sending.add(task)
 
     def _leave(self) -> None:
-        task = asyncio.current_task()
-        if task is not None:
+        if (task := asyncio.current_task()) is not None:
             self._sending.discard(task)
             self._waiting.add(task)
 
-    async def _send(self, ask: Ask, sampling: Sampling | None, estimate: Usage) -> _Sent | None:
+    async def _send(self, ask: Ask, estimate: Usage) -> _Sent | None:
         """Note the attempt on disk before it is made."""
         while True:
             # What was answered meanwhile may tell that replies are longer than was thought.
-            estimate = replace(estimate, completion_tokens=self._estimate(ask, sampling).completion_tokens)
+            estimate = replace(estimate, completion_tokens=self._estimate(ask).completion_tokens)
             cost = self._options.price.of(estimate)
             pause = _IN_FLIGHT
             if not self._budget.waits() and self._budget.reserve(cost):
@@ -282,10 +277,10 @@ class _Run:
         self._job.tally.attempts += 1
         return _Sent(attempt, cost, estimate, time.monotonic(), self._slots.epoch)
 
-    async def _answer(self, sent: _Sent, ask: Ask, sampling: Sampling | None) -> Outcome:
+    async def _answer(self, sent: _Sent, ask: Ask) -> Outcome:
         """Make an attempt; one that ends the run was not served, and is noted as that."""
         try:
-            return await self._backend.answer(ask, sampling)
+            return await self._backend.answer(ask, self._job.judge.sampling)
         except JudgeError as error:
             await self._writer.write(Rows(attempts=[self._settle(sent, "failed", Usage(), str(error))]))
             raise
@@ -346,12 +341,11 @@ class _Run:
         """
         in_a_row, self._suspects.in_a_row = self._suspects.in_a_row, 0
         ask = plain_question(self._job.judge, like)
-        sampling = self._job.judge.sampling
-        sent = await self._send(ask, sampling, self._estimate(ask, sampling))
+        sent = await self._send(ask, self._estimate(ask))
         if sent is None:
             return
         try:
-            outcome = await self._answer(sent, ask, sampling)
+            outcome = await self._answer(sent, ask)
         except AskError as failure:
             await self._fail(sent, failure)
             if failure.kind not in ("busy", "gone"):
@@ -362,8 +356,9 @@ class _Run:
             attempts += self._suspects.cleared(sent.at)
         await self._writer.write(Rows(attempts=attempts))
 
-    def _estimate(self, ask: Ask, sampling: Sampling | None) -> Usage:
+    def _estimate(self, ask: Ask) -> Usage:
         """Guess the tokens of a request: the prompt by the tokens per character so far, the replies at their most."""
+        sampling = self._job.judge.sampling
         per_token = min(_CHARACTERS_PER_TOKEN, self._characters / self._counted_tokens)
         replies = max(1, len(ask.samples)) * max(sampling.max_tokens if sampling else 8, self._longest)
         return Usage(round(len(ask.prompt) / per_token) + 16, replies, estimated=True)

@@ -13,7 +13,7 @@ from dissensus.errors import JudgeError
 from dissensus.judges.base import JsonObject
 from dissensus.judges.language.messages import AskError
 
-_CONTEXT = re.compile(
+CONTEXT = re.compile(
     r"context[ _]?(?:length|window|size|limit)|maximum (?:context|model|prompt)|too many tokens"
     r"|(?:prompt|input|request|message)s? (?:is|are|was) too (?:long|large)|input (?:token|length)[^.]{0,40}exceed"
     r"|inputs?\W+(?:must|should) have less than|inputs?\W+tokens?\W+\+|string_above_max_length",
@@ -95,13 +95,13 @@ def failure(place: str, status: int, headers: Any, text: str, *, message: str, k
         return TurnedAwayError(f"{place}: has moved ({status}) to {message}; give the new address as --base-url")
     if status == 402 or _NO_CREDIT.search(words):
         return JudgeError(f"{place}: the account has no credit left ({message}); add some and run this again")
-    if status in (400, 413, 422, 500) and _CONTEXT.search(words):
+    if status in (400, 413, 422, 500) and CONTEXT.search(words):
         return too_long(message)
     if status == 401 or (status in (400, 403) and _NO_KEY.search(words)):
         return TurnedAwayError(f"{place}: the server wants a key ({status}): {message}; {key}")
     if status == 404 or (status in (400, 403) and _NO_MODEL.search(words)):
         return ModelNotFoundError(f"{place}: not found ({status}): {message}")
-    if status in (413, 429) and (numbers := _TOO_LARGE.search(words)) and _more(numbers.group(2), numbers.group(1)):
+    if status in (413, 429) and _asks_too_much(words):
         return AskError(f"status {status}: {message}", kind="refused", status=status)
     if status in _BUSY:
         pause = pause_asked_for(headers, text)
@@ -114,32 +114,19 @@ def failure(place: str, status: int, headers: Any, text: str, *, message: str, k
 
 def pause_asked_for(headers: Any, text: str) -> float | None:
     """Find how many seconds a server wants to be left alone: in its headers, else in what it says."""
-    if (seconds := retry_after(headers)) is not None:
-        return seconds
+    try:
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return max(0.0, float(milliseconds) / 1000)
+        if (value := headers.get("Retry-After")) is not None:
+            is_number = re.fullmatch(r"\s*\d+(\.\d+)?\s*", value)
+            return float(value) if is_number else max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        pass  # what it says may be read better
     if named := _DELAY.search(text):
         return float(named.group(1))
     if said := _IN_WORDS.search(text):
         return sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART.findall(said.group(1)))
     return None
-
-
-def retry_after(headers: Any, *, now: float | None = None) -> float | None:
-    """Read how many seconds a server wants to be left alone: ``Retry-After`` (seconds or a date), ``retry-after-ms``.
-
-    >>> retry_after({"Retry-After": "2.5"})
-    2.5
-    """
-    try:
-        if (milliseconds := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        value = headers.get("Retry-After")
-        if value is None:
-            return None
-        if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
-            return float(value)
-        return max(0.0, parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now))
-    except (ValueError, OverflowError):
-        return None
 
 
 def too_long(message: str) -> ContextExceededError:
@@ -150,15 +137,6 @@ def too_long(message: str) -> ContextExceededError:
     limit = int(named.group(1)) if named else numbers[0] if numbers else 0
     tokens = numbers[-1] if numbers and numbers[-1] > limit else 0
     return ContextExceededError(tokens, limit)
-
-
-def says_context(text: str) -> bool:
-    """Whether an error is about a context that is too small.
-
-    >>> says_context("This model's maximum context length is 4096 tokens")
-    True
-    """
-    return _CONTEXT.search(text) is not None
 
 
 def message_of(text: str) -> str:
@@ -190,7 +168,10 @@ def error_in(values: JsonObject) -> Any:
     if values.get("object") == "error" or (values.get("success") is False and "choices" not in values):
         return values
     # Others have shapes of their own: what has no choices, took no tokens and says something is an error.
-    if not values.get("choices") and not _took_tokens(values.get("usage")) and any(_texts(values, _WORDS)):
+    usage = values.get("usage")
+    counts = usage.values() if isinstance(usage, dict) else ()
+    took_tokens = any(isinstance(count, int | float) and count > 0 for count in counts)
+    if not values.get("choices") and not took_tokens and any(_texts(values, _WORDS)):
         return values
     return None
 
@@ -206,11 +187,6 @@ def status_of(error: Any) -> int:
     words = " ".join(_texts(error, _CODES))
     said = ((_NO_CREDIT, 402), (_NO_KEY, 401), (_RATE, 429))
     return next((status for pattern, status in said if pattern.search(words)), 0)
-
-
-def _took_tokens(usage: Any) -> bool:
-    counts = usage.values() if isinstance(usage, dict) else ()
-    return any(isinstance(count, int | float) and count > 0 for count in counts)
 
 
 def _texts(value: Any, names: tuple[str, ...], depth: int = 0) -> Iterator[str]:
@@ -233,5 +209,9 @@ def _texts(value: Any, names: tuple[str, ...], depth: int = 0) -> Iterator[str]:
                 yield from _texts(value[name], names, depth + 1)
 
 
-def _more(one: str, other: str) -> bool:
-    return int(one.replace(",", "")) > int(other.replace(",", ""))
+def _asks_too_much(words: str) -> bool:
+    """Whether a request is larger than all that the server gives in a minute: a pause does not help."""
+    if (numbers := _TOO_LARGE.search(words)) is None:
+        return False
+    limit, requested = (int(number.replace(",", "")) for number in numbers.groups())
+    return requested > limit

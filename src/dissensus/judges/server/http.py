@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from dissensus.errors import InputError, JudgeError, MissingDependencyError
 from dissensus.judges.base import JsonObject
 from dissensus.judges.language.messages import AskError
-from dissensus.judges.server.failures import error_in, failure, message_of, says_context, status_of, too_long
+from dissensus.judges.server.failures import CONTEXT, error_in, failure, message_of, status_of, too_long
 from dissensus.judges.server.openai_format import whole_characters
 
 if TYPE_CHECKING:
@@ -112,9 +112,6 @@ class Endpoint:
             raise AskError(f"the connection broke ({type(error).__name__})", billed=True) from None
         if status >= 300:
             raise self._failure(status, headers, text)
-        return self._decode(text)
-
-    def _decode(self, text: str) -> Any:
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
@@ -124,9 +121,8 @@ class Endpoint:
         """Say what an error status means for the one who asked."""
         message = self._quoted(message_of(text)) or "no reason given"
         if status < 400:
-            message = (
-                self._quoted(headers.get("Location", "")).removesuffix("/chat/completions") or "nobody knows where"
-            )
+            place = self._quoted(headers.get("Location", ""))
+            message = place.removesuffix("/chat/completions") or "nobody knows where"
         which = "is set, and was refused" if os.environ.get(self.key_variable) else "is not set"
         key = f"{self.key_variable} {which}"
         return failure(self.base_url, status, headers, text, message=message, key=key)
@@ -137,7 +133,7 @@ class Endpoint:
         message = self._quoted(message_of(text))
         if code := status_of(error):
             return self._failure(code, {}, text)
-        if says_context(text):
+        if CONTEXT.search(text):
             return too_long(message)
         return AskError(f"a 200 with an error: {message}")
 

@@ -70,15 +70,12 @@ def reply_text(choice: JsonObject) -> str:
     else:
         raise AskError("a choice without a message", billed=True)
     if isinstance(content, list):
-        content = "".join(str(part.get("text") or "") for part in content if _is_said(part))
+        thoughts = ("thinking", "reasoning", "redacted_thinking")
+        said = [part for part in content if isinstance(part, dict) and part.get("type") not in thoughts]
+        content = "".join(str(part.get("text") or "") for part in said)
     if not isinstance(content, str | None):
         raise AskError("a reply that is no text", billed=True)
     return whole_characters(content or "")
-
-
-def _is_said(part: Any) -> bool:
-    """Whether a part of a message is one of its text, and not of the thought before it."""
-    return isinstance(part, dict) and part.get("type") not in ("thinking", "reasoning", "redacted_thinking")
 
 
 def replies_of(choices: Sequence[JsonObject]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
@@ -89,22 +86,23 @@ def replies_of(choices: Sequence[JsonObject]) -> tuple[tuple[str, ...], tuple[bo
     Raises:
         AskError: none of them is a reply; that of the first.
     """
-    replies, cut = [], []
-    errors: list[AskError] = []
+    replies, cut, errors = [], [], list[AskError]()
     for choice in choices:
         try:
-            check_end(choice)
+            finish = check_end(choice)
             replies.append(reply_text(choice))
-            cut.append(_is_cut(_finish(choice)))
         except AskError as error:
             errors.append(error)
+        else:
+            # What a filter left of a reply is one only where its verdict is there (see `check_end`).
+            cut.append(finish not in _STOPS and not _WITHHELD.search(finish))
     if errors and not replies:
         raise errors[0]
     return tuple(replies), tuple(cut)
 
 
-def check_end(choice: JsonObject) -> None:
-    """Refuse a choice whose reply is not one that the model came to an end with.
+def check_end(choice: JsonObject) -> str:
+    """Return the reason why a reply ended, unless it is none that the model came to an end with.
 
     A server that has sent its 200 can tell of a failure only inside: as an error of the choice, or as the reason why
     the reply ended. Those of an unknown name are failures where there is no text; what a filter left of a reply is
@@ -113,34 +111,23 @@ def check_end(choice: JsonObject) -> None:
     Raises:
         AskError: the reply failed or was held back.
     """
-    finish = _finish(choice)
-    if error := choice.get("error"):
-        code = status_of(error)
-        reason = f"a failure inside a 200: {message_of(json.dumps(error)) or finish or 'no reason given'}"[:300]
-        kinds: dict[int, Kind] = {429: "busy", 400: "withheld", 403: "withheld", 422: "withheld", 451: "withheld"}
-        raise AskError(whole_characters(reason), kind=kinds.get(code, "failed"))
-    if _FAILED.search(finish):
-        raise AskError(f"a reply that ended with {finish[:50]!r}", billed=True)
-    if finish in _STOPS or finish in _CUT:
-        return
-    text, held_back = reply_text(choice).strip(), _WITHHELD.search(finish) is not None
-    if not text or (held_back and parse_verdict(text, cut=True) is None):
-        what = "a reply without a verdict" if text else "an empty reply"
-        raise AskError(
-            f"{what} that ended with {finish[:50]!r}", kind="withheld" if held_back else "failed", billed=True
-        )
-
-
-def _is_cut(finish: str) -> bool:
-    # What a filter left of a reply is one only where its verdict is there (see `check_end`).
-    return finish not in _STOPS and not _WITHHELD.search(finish)
-
-
-def _finish(choice: JsonObject) -> str:
     finish = choice.get("finish_reason")
     if isinstance(finish, dict):
         finish = finish.get("type")
-    return whole_characters(finish).lower() if isinstance(finish, str) else ""
+    finish = whole_characters(finish).lower() if isinstance(finish, str) else ""
+    if error := choice.get("error"):
+        reason = f"a failure inside a 200: {message_of(json.dumps(error)) or finish or 'no reason given'}"[:300]
+        kinds: dict[int, Kind] = {429: "busy", 400: "withheld", 403: "withheld", 422: "withheld", 451: "withheld"}
+        raise AskError(whole_characters(reason), kind=kinds.get(status_of(error), "failed"))
+    if _FAILED.search(finish):
+        raise AskError(f"a reply that ended with {finish[:50]!r}", billed=True)
+    if finish not in _STOPS and finish not in _CUT:
+        text, held_back = reply_text(choice).strip(), _WITHHELD.search(finish) is not None
+        if not text or (held_back and parse_verdict(text, cut=True) is None):
+            what = "a reply without a verdict" if text else "an empty reply"
+            kind: Kind = "withheld" if held_back else "failed"
+            raise AskError(f"{what} that ended with {finish[:50]!r}", kind=kind, billed=True)
+    return finish
 
 
 def whole_characters(text: str) -> str:
@@ -187,15 +174,14 @@ def _token(entry: JsonObject) -> str:
     return token
 
 
-def _text(token: Any) -> str:
+def _text(token: object) -> str:
     if not isinstance(token, str):
         raise TypeError("a token that is no text")
     return token
 
 
-def _logprob(value: Any) -> float:
-    number = float(value)
-    if math.isnan(number):
+def _logprob(value: str | float) -> float:
+    if math.isnan(number := float(value)):
         raise ValueError("NaN")
     return min(number, 0.0)
 
@@ -216,9 +202,7 @@ def find_label(steps: list[Step]) -> tuple[Step | None, float]:
     return None, 0.0
 
 
-def make_distribution(
-    step: Step, forced: float, further: Sequence[tuple[str, float]] = (), *, asked: int = 0
-) -> ChoiceDistribution:
+def make_distribution(step: Step, forced: float, *, asked: int = 0) -> ChoiceDistribution:
     """Make the choice distribution of the label's position; the token that was drawn is listed even below the top.
 
     Where fewer of the top tokens came than were ``asked`` for, tokens of one text were merged on the way: only those
@@ -230,9 +214,8 @@ def make_distribution(
     ranked = sorted(((text, value) for text, value in step.top if value > _LEAST), key=lambda entry: -entry[1])
     if not ranked:
         raise AskError("no log-probabilities at the label", billed=True)
-    listed = {text for text, _ in ranked}
-    others = {text: value for text, value in ((step.text, step.logprob), *further) if text not in listed}
-    entries = [*ranked, *((text, value) for text, value in others.items() if value > _LEAST)]
+    is_below = step.logprob > _LEAST and step.text not in dict(ranked)
+    entries = [*ranked, (step.text, step.logprob)] if is_below else ranked
     logprobs = np.array([value for _, value in entries], np.float64)
     mass = float(np.exp(logprobs).sum())
     if mass > 1.01:
@@ -258,9 +241,8 @@ def usage_of(response: JsonObject, prompt: str) -> Usage:
         )
         if cached > prompt_tokens or (cached and total == prompt_tokens + cached + completion):
             prompt_tokens += cached  # counted apart
-        reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens") or _count(
-            usage.get("reasoning_tokens")
-        )
+        told = _count(usage.get("reasoning_tokens"))
+        reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens") or told
         if reasoning > completion:
             completion += reasoning  # counted apart
         return Usage(prompt_tokens, max(completion, total - prompt_tokens))

@@ -2,70 +2,79 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from typing import Any
+from collections.abc import Sequence
+from contextlib import suppress
+from difflib import SequenceMatcher
+from typing import Any, get_args
 
 from dissensus.errors import JudgeError
 from dissensus.judges.base import JsonObject
 from dissensus.judges.language.messages import AskError
 from dissensus.judges.language.prompt import PREFIX
 from dissensus.judges.server.backend import path_of, request_body
-from dissensus.judges.server.capabilities import ServerProfile
+from dissensus.judges.server.capabilities import LimitName, Neutral, Omitted, ServerProfile
 from dissensus.judges.server.failures import ContextExceededError, ModelNotFoundError
 from dissensus.judges.server.http import Endpoint
-from dissensus.judges.server.model_list import context_in
 from dissensus.judges.server.openai_format import Step, check_end, choices_of, reply_text, steps_of
 from dissensus.judges.server.rate_limits import Breaker
-from dissensus.judges.server.request_variants import ENOUGH, Way, more_alike, next_way, other_ways, refusals_in
-from dissensus.judges.server.retry import PATIENCE, AwayError, RefusedError, patiently
+from dissensus.judges.server.retry import AwayError, RefusedError, patiently
 
 _QUESTION = "Write one sentence about the sea, and then another one about the mountains."
-_NEUTRAL_SETS: tuple[dict[str, int | float | str], ...] = (
+_NEUTRAL_SETS: tuple[Neutral, ...] = (
     {"top_k": -1, "repetition_penalty": 1.0, "min_p": 0.0},  # vLLM, SGLang
     {"top_k": 0, "repeat_penalty": 1.0, "min_p": 0.0},  # llama.cpp, whose Python server defaults to 40 and 1.1
 )
-_IN_ONE: dict[str, int | float | str] = {
+_IN_ONE: Neutral = {
     "generation_config": json.dumps({"do_sample": True, "top_k": 0, "repetition_penalty": 1.0, "min_p": 0.0})
 }
 """For transformers serve; without it replies are greedy, or of the top 50 tokens, as the model's folder has it."""
-_NO_MODEL = "a-model-that-nobody-has"
 _HEATS = (100.0, 2.0, 1.0)
 """Temperatures at which replies should vary; not every server takes the first, which leaves no doubt."""
-_TOKENIZERS = (("tokenize", "prompt"), ("extras/tokenize", "input"), ("tokenize", "content"))
-"""Paths and the name of the text: vLLM, llama-cpp-python, llama.cpp."""
 _SAME = 0.02
 """Log-probabilities of one token that are closer than this are the same, on a server that adds up in half precision."""
+_CONTEXT_NAMES = (
+    "loaded_context_length", "max_model_len", "n_ctx", "context_length", "context_window", "max_context_length",
+    "max_total_tokens",
+)  # fmt: skip
+"""Where servers name the context that a model is served with: never ``n_ctx_train``, what it was trained with."""
+_TEMPERED: tuple[tuple[tuple[Omitted, ...], float], ...] = (
+    ((), 0.0),
+    (("top_p=1",), 0.0),
+    ((), 0.01),
+    (("temperature",), 0.0),
+    (("top_p=1",), 0.01),
+    (("temperature", "top_p"), 0.0),
+)
+"""What is left out, and the lowest temperature, where temperature 0 and top-p 1 are refused; small changes first."""
+_LIMITS = (1, 16, 1000)
+"""Tokens of a reply, for servers that refuse few."""
 
 
 class Inquiry:
     """Questions to one server; fills a profile."""
 
-    def __init__(self, endpoint: Endpoint, profile: ServerProfile, breaker: Breaker | None = None) -> None:
-        self._endpoint = endpoint
-        self._breaker = breaker or Breaker(PATIENCE)
+    def __init__(self, endpoint: Endpoint, profile: ServerProfile, breaker: Breaker) -> None:
+        self._endpoint, self._breaker = endpoint, breaker
         self.profile = profile
-        self._ignored: list[str] = []
-        self._refusal = ""
 
     async def run(self, listing: JsonObject) -> ServerProfile:
         """Ask all of them; ``listing`` is what the server lists of its model."""
-        first = await self._hello(listing)
-        self._note(usage=_prompt_tokens(first) is not None, server=str(first.get("system_fingerprint") or ""))
+        await self._hello(listing)
         await self._neutral()
         if (heat := await self._sampling()) is not None:
             await self._several(heat)
         await self._logprobs()
         await self._prefill()
-        await self._tokens(listing)
-        self._note(ignored=tuple(self._ignored))
+        await self._context(listing)
         self._note(signature=await self.signature())
         return self.profile
 
     async def signature(self) -> tuple[float, ...]:
         """Ask for several things at once, and sum up what came in numbers that are compared with `alike`."""
-        number = self.profile.logprobs or 5
-        response = await self._try(n=2, temperature=1.5, logprobs=number, prefix=self._begun)
+        response = await self._try(n=2, temperature=1.5, logprobs=self.profile.logprobs or 5, prefix=self._begun)
         if response is None:
             return ()
         steps = _steps(response)
@@ -83,19 +92,18 @@ class Inquiry:
 
     async def _ask(self, **settings: Any) -> JsonObject:
         """Ask the same question with some settings."""
-        fewest = ENOUGH if self.profile.refused_max_tokens else 1
+        fewest = _LIMITS[-1] if self.profile.refused_max_tokens else 1
         settings = {"temperature": 0.0, **settings, "limit": max(settings.get("limit", 1), fewest)}
         body = request_body(self.profile, _QUESTION, **settings)
-        answer: JsonObject = await patiently(lambda: self._post(body), self._breaker)
-        return answer
 
-    async def _post(self, body: JsonObject) -> JsonObject:
-        """Make a request; an answer without replies is a failure, and is asked for again."""
-        response = await self._endpoint.post(path_of(self.profile), body)
-        for choice in choices_of(response):
-            check_end(choice)
-            reply_text(choice)
-        return response
+        async def post() -> JsonObject:
+            response = await self._endpoint.post(path_of(self.profile), body)
+            for choice in choices_of(response):  # an answer without replies is a failure, and is asked for again
+                check_end(choice)
+                reply_text(choice)
+            return response
+
+        return await patiently(post, self._breaker)
 
     async def _try(self, **settings: Any) -> JsonObject | None:
         """Ask, and return None where the server refuses the settings."""
@@ -103,80 +111,71 @@ class Inquiry:
             return await self._ask(**settings)
         except AwayError:
             raise
-        except RefusedError as error:
-            self._refusal = error.said
-            return None
         except (JudgeError, ContextExceededError):
             return None
 
-    async def _hello(self, listing: JsonObject) -> JsonObject:
+    async def _hello(self, listing: JsonObject) -> None:
         try:
-            first = await self._ask()
+            await self._ask()
         except ContextExceededError as error:
             raise JudgeError(f"{self.profile.model}: its context of {error.limit} tokens holds no question") from error
         except RefusedError as error:
             if error.status == 403:  # the key may not, however it asks
                 raise
-            first = await self._other_ways(error)
+            await self._other_ways(error)
         except ModelNotFoundError as error:
             known = f"; it has: {listing['unlisted']}" if "unlisted" in listing else ""
             raise JudgeError(f"{error}{known}; choose one with --model, or another --api") from error
-        if "unlisted" in listing and await self._try(extra={"model": _NO_MODEL}) is not None:
+        if "unlisted" in listing and await self._try(extra={"model": "a-model-that-nobody-has"}) is not None:
             raise JudgeError(
                 f"{self._endpoint.base_url}: has no model {self.profile.model}, and answers to any name; "
                 f"it has: {listing['unlisted']}; choose one with --model"
             )
-        return first
 
-    async def _other_ways(self, refusal: RefusedError) -> JsonObject:
-        """Look for a way to ask that the server does not refuse, and note it; what it says tells where to begin.
+    async def _other_ways(self, refusal: RefusedError) -> None:
+        """Look for a way to ask that the server does not refuse, and note it.
+
+        Those of the limit's name that the refusal speaks for come first, then those that change least.
 
         Raises:
             JudgeError: it refuses them all.
         """
-        plain, said, way = self.profile, [refusal.said], Way()
-        untried = other_ways()
-        while untried:
-            way = next_way(way, untried, said[-1])
-            untried.remove(way)
-            self.profile = way.profile(plain)
-            try:
-                first = await self._ask(limit=way.limit)
-            except RefusedError as error:
-                said.append(error.said)
-                continue
-            self._note(refused_max_tokens=way.refused_max_tokens, refusals=refusals_in(said))
-            await self._both_said()
-            return first
+        plain, names = self.profile, get_args(LimitName)
+        names = names[::-1] if names[1] in refusal.said else names
+        every = itertools.product(names, range(len(_LIMITS)), range(len(_TEMPERED)))
+        for name, few, number in sorted(every, key=lambda way: (names.index(way[0]), way[1] + way[2])):
+            omitted, lowest = _TEMPERED[number]
+            way = {"limit_name": name, "omitted": omitted, "min_temperature": lowest}
+            self.profile = plain.model_copy(update=way)
+            with suppress(RefusedError):
+                await self._ask(limit=_LIMITS[few])
+                self._note(refused_max_tokens=_LIMITS[few - 1] if few else 0)
+                await self._both_said()
+                return
         raise refusal
 
     async def _both_said(self) -> None:
         """Find out what the server refuses: top-p at 1, top-p at all, or a temperature beside it."""
-        if "top_p" in self.profile.omitted:
-            return
-        if "temperature" in self.profile.omitted:
-            if await self._try(top_p=0.9) is None:
-                self._note(omitted=("temperature", "top_p"), refusals={**self.profile.refusals, "top_p": self._refusal})
-        elif "top_p=1" in self.profile.omitted and await self._try(temperature=0.7, top_p=0.9) is None:
-            self._note(
-                omitted=(), temperature_and_top_p=False, refusals={**self.profile.refusals, "top_p": self._refusal}
-            )
+        omitted = self.profile.omitted
+        if "temperature" in omitted and "top_p" not in omitted and await self._try(top_p=0.9) is None:
+            self._note(omitted=("temperature", "top_p"))
+        if "top_p=1" in omitted and await self._try(temperature=0.7, top_p=0.9) is None:
+            self._note(omitted=(), temperature_and_top_p=False)
             if await self._try(temperature=1.0, top_p=0.9) is None:
                 self._note(omitted=("top_p",), temperature_and_top_p=True)
 
     async def _neutral(self) -> None:
         """Find the parameters that undo a server's own defaults and that it does not refuse: all, some, or its own."""
-        one_by_one = [{name: value} for values in _NEUTRAL_SETS for name, value in values.items()]
         for values in _NEUTRAL_SETS:
             if await self._takes(values):
                 return
-        for value in one_by_one:
-            if not value.keys() & self.profile.neutral.keys():
-                await self._takes({**self.profile.neutral, **value})
+        for name, value in [item for values in _NEUTRAL_SETS for item in values.items()]:
+            if name not in self.profile.neutral:
+                await self._takes({**self.profile.neutral, name: value})
         if not self.profile.neutral:
             await self._takes(_IN_ONE)
 
-    async def _takes(self, values: dict[str, int | float | str]) -> bool:
+    async def _takes(self, values: Neutral) -> bool:
         """Whether the server takes these parameters; they are then sent with every request."""
         before = self.profile
         self._note(neutral=values)
@@ -202,19 +201,16 @@ class Inquiry:
             return heat  # a server that tells none of its words tells nothing
         if len(set(hot)) == 1:
             # At 100 every model varies: such replies are greedy. At less, it may be sure of what it says.
-            greedy = heat == _HEATS[0]
-            self._note(temperature=False if greedy else None)
-            self._ignored += ["temperature"] * greedy
+            self._note(temperature=False if heat == _HEATS[0] else None)
             return heat
         self._note(
             temperature=await self._steadier(cold, hot, heat, temperature=0.0),
             top_p=await self._steadier(await self._texts(temperature=heat, top_p=1e-6), hot, heat, top_p=1e-6),
         )
         await self._seed(heat)
-        self._ignored += [name for name in ("temperature", "top_p") if getattr(self.profile, name) is False]
         return heat
 
-    async def _steadier(self, replies: list[str], hot: list[str], heat: float, **settings: Any) -> bool | None:
+    async def _steadier(self, replies: list[str], hot: list[str], heat: float, **settings: float) -> bool | None:
         """Whether replies repeat each other, or are at least more alike than those of a high temperature.
 
         Hosted models do not repeat themselves to the letter at temperature 0. None where nothing can be told.
@@ -232,7 +228,7 @@ class Inquiry:
         if await self._try(temperature=heat, seed=11) is None:
             self._note(omitted=(*self.profile.omitted, "seed"))
 
-    async def _texts(self, **settings: Any) -> list[str]:
+    async def _texts(self, **settings: float) -> list[str]:
         """Two replies, reasoning that is told apart included; none where the server refuses the settings."""
         answers = [await self._try(limit=16, **settings)]
         if answers[0] is not None:
@@ -241,27 +237,18 @@ class Inquiry:
 
     async def _several(self, heat: float) -> None:
         """Ask for two replies with one seed, as judgments are; two that are one and the same are no sample."""
-        response = await self._try(n=2, temperature=heat, seed=11, limit=16)
-        if response is None:
-            return
-        replies = [reply_text(choice) for choice in choices_of(response)]
-        self._note(several=len(replies) == 2 and (replies[0] != replies[1] or not self.profile.temperature))
-        if not self.profile.several:
-            self._ignored.append("n" if len(replies) != 2 else "n (its replies with one seed are the same)")
+        if (response := await self._try(n=2, temperature=heat, seed=11, limit=16)) is not None:
+            replies = [reply_text(choice) for choice in choices_of(response)]
+            self._note(several=len(replies) == 2 and (replies[0] != replies[1] or not self.profile.temperature))
 
     async def _logprobs(self) -> None:
         for wanted in (20, 5):
-            response = await self._try(logprobs=wanted, prefix=self._begun)
-            if response is None:
+            if (response := await self._try(logprobs=wanted, prefix=self._begun)) is None:
                 continue
-            steps = _steps(response)
-            if not steps:
-                self._ignored.append("logprobs")
-                return
-            self._note(logprobs=wanted)
-            if len(steps[0].top) < wanted // 2:
-                self._note(logprobs=len(steps[0].top))
-            await self._raw(steps[0])
+            if steps := _steps(response):
+                told = len(steps[0].top)
+                self._note(logprobs=told if told < wanted // 2 else wanted)
+                await self._raw(steps[0])
             return
 
     async def _raw(self, cold: Step) -> None:
@@ -284,61 +271,22 @@ class Inquiry:
         if self.profile.api == "completions":
             self._note(prefill=True)
             return
-        begun = await self._try(prefix=PREFIX)
-        closed = await self._try(prefix=PREFIX, extra={"continue_final_message": False})
-        tokens = [_prompt_tokens(answer) for answer in (begun, closed)]
-        if begun is None:
-            return
-        supported = None not in tokens and tokens[0] < tokens[1]  # type: ignore[operator]
-        if not supported:
-            self._ignored.append("continue_final_message")
-        self._note(prefill=supported)
+        begun = _prompt_tokens(await self._try(prefix=PREFIX))
+        closed = _prompt_tokens(await self._try(prefix=PREFIX, extra={"continue_final_message": False}))
+        self._note(prefill=begun is not None and closed is not None and begun < closed)
 
-    async def _tokens(self, listing: JsonObject) -> None:
-        """Look for the context's length and the labels' ids."""
-        context = context_in(listing)
-        root = self._endpoint.base_url.removesuffix("/v1")
-        labels: dict[str, int] = {}
-        for path, name in _TOKENIZERS:
-            if ids := await self._label_ids(f"{root}/{path}", name):
-                labels = ids
-                break
-        for path in ("props", "info"):  # llama.cpp, TGI
-            if context is None and (told := await self._get(f"{root}/{path}")):
-                context = context_in(told) or context_in(told.get("default_generation_settings"))
-        self._note(context=context, label_ids=labels)
-        if labels and self.profile.logprobs:
-            await self._asked_ids(labels)
-
-    async def _label_ids(self, path: str, name: str) -> dict[str, int]:
-        """Encode the prefix with and without each label: one token more is the label's."""
-        found = {}
-        for label in (" A", " B"):
-            ids = []
-            for text in (PREFIX, PREFIX + label):
-                body = {"model": self.profile.model, name: text, "add_special_tokens": False}
+    async def _context(self, listing: JsonObject) -> None:
+        """Look for the context's length in what the server lists, and where llama.cpp and TGI tell it."""
+        context, root = context_in(listing), self._endpoint.base_url.removesuffix("/v1")
+        for path in ("props", "info"):
+            if context is None:
                 try:
-                    response = await self._endpoint.post(path, body)
+                    told = await self._endpoint.get(f"{root}/{path}")
                 except (AskError, JudgeError, ContextExceededError):
-                    return {}
-                tokens = response.get("tokens")
-                ids.append([i for i in tokens if isinstance(i, int)] if isinstance(tokens, list) else [])
-            if not ids[0] or ids[1][:-1] != ids[0]:
-                return {}
-            found[label] = ids[1][-1]
-        return found
-
-    async def _asked_ids(self, labels: dict[str, int]) -> None:
-        extra = {"logprob_token_ids": list(labels.values()), "top_logprobs": None}
-        steps = _steps(await self._try(logprobs=1, extra=extra))
-        self._note(asked_ids=bool(steps) and {" A", " B"} <= {text for text, _ in steps[0].top})
-
-    async def _get(self, url: str) -> JsonObject | None:
-        try:
-            told = await self._endpoint.get(url)
-        except (AskError, JudgeError, ContextExceededError):
-            return None
-        return told if isinstance(told, dict) else None
+                    continue
+                settings = told.get("default_generation_settings") if isinstance(told, dict) else None
+                context = context_in(told) or context_in(settings)
+        self._note(context=context)
 
 
 def alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -352,6 +300,39 @@ def alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     )
 
 
+def more_alike(replies: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether replies are far more alike than others: by the words that they begin with, or by those in one order.
+
+    >>> more_alike(["a b c d", "a b c e"], ["k l m n", "o p q r"]), more_alike(["a b", "c d"], ["e f", "g h"])
+    (True, False)
+    """
+
+    def shares(texts: Sequence[str]) -> tuple[float, float]:
+        pairs = list(itertools.combinations([text.split() for text in texts], 2))
+        begun = in_order = 0.0
+        for one, other in pairs:
+            same = itertools.takewhile(lambda words: words[0] == words[1], zip(one, other, strict=False))
+            begun += len(list(same)) / max(len(one), len(other), 1)
+            in_order += SequenceMatcher(None, one, other, autojunk=False).ratio()
+        return begun / max(1, len(pairs)), in_order / max(1, len(pairs))
+
+    return any(own > 2 * other + 0.1 for own, other in zip(shares(replies), shares(others), strict=True))
+
+
+def context_in(told: object) -> int | None:
+    """Find the length of the context in what a server says of a model."""
+    values = told if isinstance(told, dict) else {}
+    places = (values.get("top_provider"), values.get("meta"), values)
+    for place in (place for place in places if isinstance(place, dict)):
+        for name in _CONTEXT_NAMES:
+            value = place.get(name)
+            if isinstance(value, str) and value.isdigit():
+                value = int(value)
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                return value
+    return None
+
+
 def _words(choice: JsonObject) -> str:
     """The words of a choice, and of the reasoning before it where a server tells that apart."""
     message = choice.get("message")
@@ -360,10 +341,8 @@ def _words(choice: JsonObject) -> str:
 
 
 def _steps(response: JsonObject | None) -> list[Step]:
-    if response is None:
-        return []
     try:
-        return [step for step in steps_of(choices_of(response)[0]) if step.top]
+        return [step for step in steps_of(choices_of(response)[0]) if step.top] if response else []
     except AskError:
         return []
 

@@ -138,8 +138,9 @@ class Rate:
         if self._per_second is None:
             return 0.0
         now = self._clock()
-        self._ahead = max(self._ahead, now - _BURST) + units / self._per_second
-        return max(0.0, self._ahead - now - units / self._per_second)
+        due = max(self._ahead, now - _BURST)
+        self._ahead = due + units / self._per_second
+        return max(0.0, due - now)
 
     def correct(self, units: float) -> None:
         """Charge ``units`` more (or fewer), once it is known what a request took."""
@@ -160,20 +161,14 @@ class Breaker:
         patience: float,
         *,
         clock: Clock = time.monotonic,
-        seed: int = 0,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._patience = patience
-        self._clock = clock
-        self._random = random.Random(seed)
-        self._say = say
-        self._until = 0.0
-        self._failures = 0
-        self._busy = 0
-        self._too_short = 0
+        self._patience, self._clock, self._say = patience, clock, say
+        self._random = random.Random()
+        self._until = self._said_until = 0.0
+        self._failures = self._busy = self._too_short = 0
         """Pauses in a row that the server asked for and was busy after."""
         self._silent_since: float | None = None
-        self._said_until = 0.0
         self._overlong = False
         self._scout: asyncio.Event | None = None
 
@@ -185,17 +180,14 @@ class Breaker:
     async def wait(self) -> bool:
         """Wait until requests may go; True for the one that goes ahead to see whether the server is back."""
         while True:
-            if (scout := self._scout) is not None:
-                await scout.wait()
-                continue
-            delay = self._until - self._clock()
-            if delay > 0:
-                await asyncio.sleep(delay)
-                continue
-            if self._failures == 0:
-                return False
+            while self._scout is not None:
+                await self._scout.wait()
+            if (delay := self._until - self._clock()) <= 0:
+                break
+            await asyncio.sleep(delay)
+        if self._failures:
             self._scout = asyncio.Event()
-            return True
+        return self._failures > 0
 
     def busy(self, reason: str, asked: float | None) -> None:
         """Hold requests back: the server is busy, and asked for so many seconds' pause (None: it did not say).
@@ -226,7 +218,7 @@ class Breaker:
             self._say(f"{reason}: {wait} (--patience {self._patience:g} is the most)")
         self._until = max(self._until, now + pause)
         self._failures = int(pause >= 1)
-        self._report()
+        self.abandoned()
 
     def gone(self, reason: str) -> None:
         """Note that nobody answered, and hold requests back a little longer each time.
@@ -235,8 +227,7 @@ class Breaker:
             JudgeError: nobody has answered for longer than the patience.
         """
         now = self._clock()
-        if self._silent_since is None:
-            self._silent_since = now
+        self._silent_since = now if self._silent_since is None else self._silent_since
         silent = now - self._silent_since
         if silent > self._patience:
             raise JudgeError(
@@ -249,60 +240,39 @@ class Breaker:
         if silent >= _NOTICED and now > self._said_until:
             self._said_until = now + 60.0
             self._say(f"{reason}: waiting for it to come back (--patience {self._patience:g} is the most)")
-        self._report()
+        self.abandoned()
 
     def back(self) -> None:
         """Note an answer: the server is there."""
         self._failures = self._busy = self._too_short = 0
         self._silent_since = None
         self._overlong = False
-        self._report()
+        self.abandoned()
 
     def abandoned(self) -> None:
-        """Note that the one who went ahead never asked."""
-        self._report()
-
-    def _report(self) -> None:
+        """Note that the one who went ahead has an answer, or never asked: the others may go on."""
         if self._scout is not None:
             self._scout.set()
             self._scout = None
 
     def _given_up(self, reason: str, now: float, asked: float | None) -> str:
         since = 0.0 if self._silent_since is None else now - self._silent_since
+        kept = "What was answered is kept: run the same command again"
         if asked is None or asked < 1 or since + asked <= self._patience:
-            return (
-                f"{reason}; busy for {since:.0f} s, and --patience is {self._patience:g}. "
-                "What was answered is kept: run the same command again later"
-            )
+            return f"{reason}; busy for {since:.0f} s, and --patience is {self._patience:g}. {kept} later"
         return (
-            f"{reason}; the server asks for a pause of {_pause(asked)}, and --patience is "
-            f"{self._patience:g} s. What was answered is kept: run the same command again then, or with more patience"
+            f"{reason}; the server asks for a pause of {_pause(asked)}, and --patience is {self._patience:g} s. "
+            f"{kept} then, or with more patience"
         )
-
-
-def _duration(seconds: float) -> str:
-    """Write seconds as people would.
-
-    >>> _duration(95), _duration(119.6), _duration(59.7), _duration(25200), _duration(1e15)
-    ('1:35 min', '2:00 min', '1:00 min', '7:00 h', 'more than a year')
-    """
-    if seconds >= _YEAR:
-        return "more than a year"
-    minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{rest} s"
-    if minutes < 60:
-        return f"{minutes}:{rest:02} min"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours}:{minutes:02} h"
 
 
 def _pause(seconds: float) -> str:
     """Write how long a pause is, and until when where people may plan with it."""
     if seconds >= _YEAR:
-        return _duration(seconds)
+        return "more than a year"
     at = datetime.now().astimezone() + timedelta(seconds=seconds)
-    return f"{_duration(seconds)}, until {at:{'%H:%M' if seconds < 43200 else '%Y-%m-%d %H:%M'}}"
+    until = f"{at:{'%H:%M' if seconds < 43200 else '%Y-%m-%d %H:%M'}}"
+    return f"{timedelta(seconds=round(seconds))}, until {until}"
 
 
 def backoff(failures: int, generator: random.Random) -> float:

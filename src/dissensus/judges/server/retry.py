@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from dissensus.errors import JudgeError
 from dissensus.judges.language.messages import AskError
 from dissensus.judges.server.rate_limits import Breaker
 
-PATIENCE = 600.0
-"""Seconds that a server may be busy."""
+T = TypeVar("T")
 _ATTEMPTS = 4
-_LONGEST_WAIT = 30.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.4, 30.0
+"""Seconds, doubled after each failure; and what a server may ask for."""
 _HINTS = {
     "gone": "start it, or name another with --base-url",
     "refused": "see whether --model and --api are right",
@@ -35,7 +35,7 @@ class AwayError(JudgeError):
     """The server is gone, or has been busy for longer than the patience."""
 
 
-async def patiently(request: Callable[[], Any], breaker: Breaker | None = None) -> Any:
+async def patiently(request: Callable[[], Coroutine[Any, Any, T]], breaker: Breaker) -> T:
     """Make a request, a few times where it fails, and until the breaker's patience ends where the server is busy.
 
     Raises:
@@ -43,7 +43,6 @@ async def patiently(request: Callable[[], Any], breaker: Breaker | None = None) 
         AwayError: the server is not there, or stays busy.
         JudgeError: it fails each time, or the server wants a key or another model.
     """
-    breaker = breaker or Breaker(PATIENCE)
     failures = 0
     while True:
         await breaker.wait()
@@ -64,7 +63,7 @@ async def patiently(request: Callable[[], Any], breaker: Breaker | None = None) 
                 raise RefusedError(error) from error
             if failures == _ATTEMPTS:
                 raise JudgeError(f"{error}; {_HINTS[error.kind]}") from error
-            await asyncio.sleep(min(error.retry_after or 0.0, _LONGEST_WAIT) or 0.2 * 2**failures)
+            await asyncio.sleep(min(error.retry_after or 0.0, _LONGEST_WAIT) or _FIRST_WAIT * 2 ** (failures - 1))
         except BaseException:
             breaker.abandoned()
             raise

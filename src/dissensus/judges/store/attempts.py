@@ -108,13 +108,15 @@ class Ledger:
         With ``take_over`` the runs of other hosts are dead too: from here nobody can tell.
         """
         with self._store.transaction() as connection:
-            self._write_off(take_over)
-            self.run = int(
-                connection.execute(
-                    "INSERT INTO runs (judge, host, process, started) VALUES (?, ?, ?, ?) RETURNING id",
-                    (self.judge, socket.gethostname(), _process(os.getpid()), _now()),
-                ).fetchone()[0]
-            )
+            open_runs = connection.execute("SELECT id, host, process FROM runs WHERE ended IS NULL").fetchall()
+            for run, where, process in open_runs:
+                is_here = where == socket.gethostname()
+                if (is_here and _process(int(process.split(":")[0])) != process) or (take_over and not is_here):
+                    _close(connection, run)
+            (self.run,) = connection.execute(
+                "INSERT INTO runs (judge, host, process, started) VALUES (?, ?, ?, ?) RETURNING id",
+                (self.judge, socket.gethostname(), _process(os.getpid()), _now()),
+            ).fetchone()
         try:
             yield
         finally:
@@ -132,9 +134,20 @@ class Ledger:
             if room is not None and cost > max(room, 0.0) + _ROUNDING:
                 ids.append(NO_ROOM)
                 continue
-            ids.append(self._claim(ask, usage, cost))
-            if room is not None and ids[-1] is not None:
-                room -= cost
+            taken = self._connection.execute(
+                "SELECT 1 FROM attempts WHERE ask = ? AND state = 'sent' AND run != ?", (ask.key, self.run)
+            ).fetchone()
+            if taken or len(self._store.missing(ask.keys)) < len(ask.keys):
+                ids.append(None)
+                continue
+            about = (self.run, self.judge, ask.pair.id, ask.key, usage.prompt_tokens, usage.completion_tokens, cost)
+            (number,) = self._connection.execute(
+                "INSERT INTO attempts (run, judge, pair_id, ask, state, prompt_tokens, completion_tokens, estimated, "
+                "cost) VALUES (?, ?, ?, ?, 'sent', ?, ?, 1, ?) RETURNING id",
+                about,
+            ).fetchone()
+            ids.append(number)
+            room = None if room is None else room - cost
         return ids
 
     def settle(self, attempts: Iterable[Attempt]) -> None:
@@ -143,20 +156,13 @@ class Ledger:
             if attempt.state == "answered" and not attempt.cost and not attempt.usage.prompt_tokens:
                 self._connection.execute("DELETE FROM attempts WHERE id = ?", (attempt.id,))
                 continue
+            usage = attempt.usage
+            tokens = (usage.prompt_tokens, usage.completion_tokens, usage.estimated)
+            ended = (round(attempt.seconds, 4), attempt.refused, attempt.id)
             self._connection.execute(
                 "UPDATE attempts SET state = ?, error = ?, prompt_tokens = ?, completion_tokens = ?, estimated = ?, "
                 "cost = ?, seconds = ?, ask = COALESCE(?, ask) WHERE id = ?",
-                (
-                    attempt.state,
-                    attempt.error,
-                    attempt.usage.prompt_tokens,
-                    attempt.usage.completion_tokens,
-                    attempt.usage.estimated,
-                    attempt.cost,
-                    round(attempt.seconds, 4),
-                    attempt.refused,
-                    attempt.id,
-                ),
+                (attempt.state, attempt.error, *tokens, attempt.cost, *ended),
             )
 
     def refused(self) -> dict[bytes, str]:
@@ -170,27 +176,6 @@ class Ledger:
             "UPDATE attempts SET state = 'failed' WHERE judge = ? AND state = 'refused' AND ask = ?",
             [(self.judge, view) for view in views],
         )
-
-    def _claim(self, ask: Ask, usage: Usage, cost: float) -> int | None:
-        taken = self._connection.execute(
-            "SELECT 1 FROM attempts WHERE ask = ? AND state = 'sent' AND run != ?", (ask.key, self.run)
-        ).fetchone()
-        if taken or len(self._store.missing(ask.keys)) < len(ask.keys):
-            return None
-        row = self._connection.execute(
-            "INSERT INTO attempts (run, judge, pair_id, ask, state, prompt_tokens, completion_tokens, estimated, cost) "
-            "VALUES (?, ?, ?, ?, 'sent', ?, ?, 1, ?) RETURNING id",
-            (self.run, self.judge, ask.pair.id, ask.key, usage.prompt_tokens, usage.completion_tokens, cost),
-        ).fetchone()
-        return int(row[0])
-
-    def _write_off(self, take_over: bool) -> None:
-        """Count what the runs of dead processes had in flight as lost."""
-        open_runs = self._connection.execute("SELECT id, host, process FROM runs WHERE ended IS NULL").fetchall()
-        for run, where, process in open_runs:
-            here = where == socket.gethostname()
-            if (here and _process(int(process.split(":")[0])) != process) or (take_over and not here):
-                _close(self._connection, run)
 
 
 def _close(connection: sqlite3.Connection, run: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from dissensus.errors import OutputError
 from dissensus.files import write_records, write_text
@@ -74,16 +74,12 @@ def export_data_set(store: JudgmentStore, folder: Path, *, judge: str | None = N
         raise OutputError(f"{card}: is not an exported card, so it stays as it is; name another folder")
     counts = {}
     for part in ("judgments", "readings"):
-        if any(_count(store, part, judge)):
+        own = store.rows(f"SELECT 1 FROM {part} WHERE judge = COALESCE(?, judge) LIMIT 1", (judge,))
+        if next(own, None):
             file = folder / part / "train-00000-of-00001.parquet"
             counts[part] = export(store, file, judge=judge, distributions=part == "readings")
     write_text(card, _card(store, counts, judge))
     return counts
-
-
-def _count(store: JudgmentStore, table: str, judge: str | None) -> list[int]:
-    where, arguments = ("", ()) if judge is None else (" WHERE judge = ?", (judge,))
-    return [n for (n,) in store.rows(f"SELECT COUNT(*) FROM {table}{where}", arguments)]
 
 
 def _card(store: JudgmentStore, counts: dict[str, int], judge: str | None) -> str:
@@ -102,10 +98,8 @@ def _card(store: JudgmentStore, counts: dict[str, int], judge: str | None) -> st
             lines.append("Not a language model that dissensus asked.")
             continue
         # A folder's place on this machine is nobody's business.
-        config = {
-            **config,
-            "model": PurePath(config["model"]).name if Path(config["model"]).exists() else config["model"],
-        }
+        model = Path(config["model"])
+        config = config | {"model": model.name if model.exists() else config["model"]}
         lines += [f"- {key}: {value}" for key, value in config.items() if value not in (None, [], "")]
         lines.append(f"\n```text\n{store.settings(name)['template']['text']}\n```")
     return "\n".join(lines) + "\n"

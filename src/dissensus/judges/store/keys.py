@@ -36,6 +36,5 @@ def checksum(name: str, content: bytes) -> int:
 
 def judgment_checksum(pair_id: str, choice: str | None, probability_a: float | None, persona: str, reply: str) -> int:
     """Sum up what a judgment says beside what its key is made of: judge, texts, sample, order."""
-    if probability_a is None:
-        return zlib.crc32(f"{pair_id}\0{choice}\0{persona}\0{reply}".encode())
-    return zlib.crc32(f"{pair_id}\0{choice}\0{persona}\0{reply}\0{probability_a}".encode())
+    said = f"{pair_id}\0{choice}\0{persona}\0{reply}"
+    return zlib.crc32((said if probability_a is None else f"{said}\0{probability_a}").encode())

@@ -17,6 +17,8 @@ from dissensus.judges.store.store import JudgmentStore, StoredDistribution
 from dissensus.records import Choice, ChoiceProbabilities, Judgment, Label, Order, Pair
 
 _INEXACT = 1e-3
+_Said = tuple[Order, Label | None]
+"""The order shown and the winner, or that there is none."""
 _View = tuple[str, Order, str]
 """The pair, the order shown and the persona that a choice distribution is of."""
 
@@ -25,7 +27,7 @@ _View = tuple[str, Order, str]
 class Recalled:
     """What a store has of a judge about pairs, counted."""
 
-    votes: Mapping[str, Counter[tuple[Order, Label | None]]]
+    votes: Mapping[str, Counter[_Said]]
     """How many judgments of a pair, in each order shown, name each winner, or none."""
     probabilities: Sequence[ChoiceProbabilities] = ()
     """Those of a judge in mode ``exact``."""
@@ -117,9 +119,8 @@ class Recall:
             )
         if order is not None and self._language is None:
             raise JudgeError(f"{judge}: is no language model, and has no order to choose; leave --order out")
-        self._asked_in: Orders = "both"
+        self._asked_in: Orders = self._language.config.order if self._language else "both"
         if self._language is not None:
-            self._asked_in = self._language.config.order
             people = len(self._language.config.personas if personas is None else personas)
             if n is not None and n < people:
                 raise JudgeError(
@@ -140,7 +141,7 @@ class Recall:
             yield from self._store.judgments(judge=self.judge, pairs=self._pairs, n=self._n)
         elif self.is_exact:
             probabilities = self.probabilities()
-            yield from self._drawn(self._language, probabilities, self._sampled(self._language, probabilities))
+            yield from self._drawn(probabilities, self._sampled(self._language, probabilities))
         else:
             yield from self._planned(self._language, self._pairs)
 
@@ -172,40 +173,34 @@ class Recall:
         Args:
             draw: draw judgments of a judge in mode ``exact``; only its probabilities are there otherwise.
         """
-        judge, probabilities, sampled = self._language, [], {}
+        probabilities, sampled = list[ChoiceProbabilities](), dict[_View, list[Judgment]]()
         judgments: Iterator[Judgment] = iter(())
-        if judge is None or not self.is_exact:
+        if self._language is None or not self.is_exact:
             judgments = self.judgments()
         else:
             probabilities = self.probabilities()
             if draw:
-                sampled = self._sampled(judge, probabilities)
-                judgments = self._drawn(judge, probabilities, sampled)
-        votes: dict[str, Counter[tuple[Order, Label | None]]] = {}
+                sampled = self._sampled(self._language, probabilities)
+                judgments = self._drawn(probabilities, sampled)
+        votes: dict[str, Counter[_Said]] = {}
         for judgment in judgments:
             votes.setdefault(judgment.pair_id, Counter())[judgment.order, judgment.choice] += 1
         unfinished, in_one_order = self._compare_with_plan(votes, probabilities, drawn=draw)
         return Recalled(votes, probabilities, len(sampled), unfinished, in_one_order)
 
     def _compare_with_plan(
-        self,
-        votes: Mapping[str, Counter[tuple[Order, Label | None]]],
-        probabilities: Sequence[ChoiceProbabilities],
-        *,
-        drawn: bool,
+        self, votes: Mapping[str, Counter[_Said]], probabilities: Sequence[ChoiceProbabilities], *, drawn: bool
     ) -> tuple[int, int]:
         """Count the pairs that have a part of what was planned; only language models say what that is."""
         judge = self._language
         if judge is None:
             return 0, 0
         made = Counter({pair_id: counts.total() for pair_id, counts in votes.items()})
+        valid = {(pair_id, order) for pair_id, counts in votes.items() for order, choice in counts if choice}
         if self.is_exact:
             made = Counter(one.pair_id for one in probabilities)
-        valid = {
-            (pair_id, order) for pair_id, counts in votes.items() for order, choice in counts if choice is not None
-        }
-        if self.is_exact and not drawn:
-            valid = {(one.pair_id, one.order) for one in probabilities if one.probability_a + one.probability_b > 0}
+            if not drawn:
+                valid = {(one.pair_id, one.order) for one in probabilities if one.probability_a + one.probability_b > 0}
         asked = self._as_asked(judge)
         unfinished = in_one_order = 0
         for pair_id, content in self._contents.items():
@@ -248,11 +243,10 @@ class Recall:
         )
 
     def _drawn(
-        self,
-        judge: LanguageJudge,
-        probabilities: Sequence[ChoiceProbabilities],
-        sampled: Mapping[_View, Sequence[Judgment]],
+        self, probabilities: Sequence[ChoiceProbabilities], sampled: Mapping[_View, Sequence[Judgment]]
     ) -> Iterator[Judgment]:
+        """Draw judgments, or take what was sampled in their place."""
+        judge = self.require_probabilities()
         for one in probabilities:
             replies = sampled.get((one.pair_id, one.order, one.persona))
             yield from self._draw(judge, one) if replies is None else replies
@@ -262,12 +256,10 @@ class Recall:
     ) -> dict[_View, list[Judgment]]:
         """Find the replies that version 0.1 sampled beside uncertified distributions, to stand in their place."""
         unsure = {(one.pair_id, one.order, one.persona) for one in probabilities if not one.certified}
-        if not unsure:
-            return {}
         ids = {pair_id for pair_id, _, _ in unsure}
         pairs = [pair for pair in self._pairs if pair.id in ids]
         found: dict[_View, list[Judgment]] = {}
-        for judgment in self._planned(judge.with_mode("sample"), pairs):
+        for judgment in self._planned(judge.with_mode("sample"), pairs) if pairs else ():
             view = (judgment.pair_id, judgment.order, judgment.persona)
             if view in unsure:
                 found.setdefault(view, []).append(judgment.model_copy(update={"judge": self.judge}))
@@ -278,7 +270,9 @@ class Recall:
         for planned in judge.plan(content):
             if (planned.order, planned.persona) != (of.order, of.persona):
                 continue
-            at = _uniform(judge.config.seed, content, planned.sample)
+            # A number in [0, 1) that depends on nothing else.
+            digest = framed_digest("draw", str(judge.config.seed), content, str(planned.sample))
+            at = int.from_bytes(digest[:8], "big") / 2**64
             choice: Choice | None = "a" if at < a else "b" if at < a + b else None
             yield Judgment(
                 pair_id=of.pair_id,
@@ -329,9 +323,3 @@ def _due(judge: LanguageJudge, asked: LanguageJudge, content: str) -> list[Plann
     if order == "both" or asked.config.order != "both":
         return judge.plan(content)
     return [planned for planned in asked.plan(content) if planned.order == order]
-
-
-def _uniform(seed: int, content: str, sample: int) -> float:
-    """A number in [0, 1) that depends on nothing else."""
-    digest = framed_digest("draw", str(seed), content, str(sample))
-    return int.from_bytes(digest[:8], "big") / 2**64

@@ -12,17 +12,18 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 Value = None | int | float | str | bytes
-_SIZES = (4096, 1024, 2048, 8192, 16384, 32768, 65536, 512)
+_SIZES = [512 << step for step in range(7)]
+_PAGE_SIZE = 4096
+"""That of the stores that SQLite makes unless told otherwise, where the header does not tell."""
 _LOG_HEADER, _FRAME_HEADER = 32, 24
 _LOG_MAGIC = (0x377F0682, 0x377F0683)
 _CELLS = {2: ("index", 12, 4), 10: ("index", 8, 0), 13: ("table", 8, 0)}
 """Page types with records: of which kind of b-tree, bytes of the page's header, bytes before each cell's payload."""
 _INTEGERS = (0, 1, 2, 3, 4, 6, 8)
 _CONSTANTS = {0: None, 8: 0, 9: 1}
-_SAMPLED = 8 * 65536  # bytes at the front, whose pages tell the size of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +39,14 @@ class Row:
     """Whether its page is the newest of its number and in use."""
 
 
-class _Image(NamedTuple):
-    number: int
-    content: bytes
-    is_current: bool
-
-
 class PageReader:
     """Reads the rows of an SQLite file and of the log beside it; neither is changed."""
 
     def __init__(self, path: Path) -> None:
         self._file = _map(path)
         self._log = _map(path.with_name(path.name + "-wal"))
-        self._size = self._guess_size()
-        reserved = self._file[20] if self._file[:6] == b"SQLite" else 0
-        self._usable = self._size - (reserved if reserved < self._size // 8 else 0)
+        named = int.from_bytes(self._file[16:18]) or int.from_bytes(self._log[8:12])
+        self._size = named if named in _SIZES else _PAGE_SIZE
         self._newer: dict[int, int] = {}
         """Page number to the place in the log of what was last committed of it."""
         self._frames: list[tuple[int, int]] = []
@@ -61,32 +55,16 @@ class PageReader:
     def rows(self) -> Iterator[Row]:
         """Iterate over all records that can be read, those of current pages first."""
         free = self._free_pages()
-        pages = range(1, max(-(-len(self._file) // self._size), max(self._newer, default=0)) + 1)
-        for number in pages:
-            if number not in free:
-                yield from self._rows_on(_Image(number, self._page(number), True))
-        for number in sorted(free & set(pages)):
-            yield from self._rows_on(_Image(number, self._page(number), False))
+        pages = set(range(1, max(-(-len(self._file) // self._size), max(self._newer, default=0)) + 1))
+        for number in sorted(pages - free):
+            yield from self._rows_on(number, self._page(number), True)
+        for number in sorted(pages & free):
+            yield from self._rows_on(number, self._page(number), False)
         for number in self._newer:
-            yield from self._rows_on(_Image(number, self._page_in_file(number), False))
+            yield from self._rows_on(number, self._page_in_file(number), False)
         for number, at in self._frames:
             if self._newer.get(number) != at:
-                yield from self._rows_on(_Image(number, self._log[at : at + self._size], False))
-
-    def _guess_size(self) -> int:
-        """Find the size under which the pages at the front hold most; that of the headers, if it is as good."""
-        named = [int.from_bytes(self._file[16:18]), int.from_bytes(self._log[8:12])]
-        sizes = [65536 if size == 1 else size for size in named]
-        candidates = [*(size for size in sizes if size in _SIZES), *_SIZES]
-        if not self._file:
-            return candidates[0]
-        return max(candidates, key=self._records_at_front)
-
-    def _records_at_front(self, size: int) -> int:
-        self._size = self._usable = size
-        self._newer = {}
-        pages = [_Image(n, self._page_in_file(n), True) for n in range(1, min(len(self._file), _SAMPLED) // size + 1)]
-        return sum(len(row.values) for page in pages for row in self._rows_on(page))
+                yield from self._rows_on(number, self._log[at : at + self._size], False)
 
     def _read_log(self) -> None:
         if len(self._log) < _LOG_HEADER or int.from_bytes(self._log[:4]) not in _LOG_MAGIC:
@@ -119,36 +97,35 @@ class PageReader:
         while trunk and trunk not in free and (trunk - 1) * self._size < len(self._file):
             free.add(trunk)
             page = self._page(trunk)
-            count = min(int.from_bytes(page[4:8]), self._usable // 4 - 2)
+            count = min(int.from_bytes(page[4:8]), self._size // 4 - 2)
             free.update(struct.unpack_from(f">{count}I", page, 8))
             trunk = int.from_bytes(page[:4])
         return free
 
-    def _rows_on(self, image: _Image) -> Iterator[Row]:
-        start = 100 if image.number == 1 else 0
-        page = image.content
-        if len(page) < self._usable or page[start] not in _CELLS:
+    def _rows_on(self, number: int, page: bytes, is_current: bool) -> Iterator[Row]:
+        start = 100 if number == 1 else 0
+        if len(page) < self._size or page[start] not in _CELLS:
             return
         kind, header, before = _CELLS[page[start]]
-        count = min(int.from_bytes(page[start + 3 : start + 5]), (self._usable - start - header) // 2)
+        count = min(int.from_bytes(page[start + 3 : start + 5]), (self._size - start - header) // 2)
         for at in struct.unpack_from(f">{count}H", page, start + header):
             try:
                 size, place = _varint(page, at + before)
                 rowid, place = _varint(page, place) if kind == "table" else (0, place)
                 payload = self._payload(page, place, size, is_table=kind == "table")
-                yield Row(kind, rowid, _decode(payload), image.is_current)  # type: ignore[arg-type]
+                yield Row(kind, rowid, _decode(payload), is_current)  # type: ignore[arg-type]
             except (ValueError, IndexError, struct.error):
                 continue
 
     def _payload(self, page: bytes, at: int, size: int, *, is_table: bool) -> bytes:
         """Collect a record of ``size`` bytes, from its cell and from the overflow pages that it goes on in."""
-        most = self._usable - 35 if is_table else (self._usable - 12) * 64 // 255 - 23
+        most = self._size - 35 if is_table else (self._size - 12) * 64 // 255 - 23
         if size <= most:
             return _whole(page[at : at + size], size)
         if size > len(self._file) + len(self._log):
             raise ValueError("longer than the file")
-        least = (self._usable - 12) * 32 // 255 - 23
-        here = least + (size - least) % (self._usable - 4)
+        least = (self._size - 12) * 32 // 255 - 23
+        here = least + (size - least) % (self._size - 4)
         here = here if here <= most else least
         parts, left = [_whole(page[at : at + here], here)], size - here
         following = int.from_bytes(_whole(page[at + here : at + here + 4], 4))
@@ -157,7 +134,7 @@ class PageReader:
                 raise ValueError("its chain is cut")
             part = self._page(following)
             following = int.from_bytes(part[:4])
-            parts.append(part[4 : min(self._usable, 4 + left)])
+            parts.append(part[4 : min(self._size, 4 + left)])
             left -= len(parts[-1])
         return b"".join(parts)
 

@@ -87,27 +87,20 @@ def is_store(path: Path) -> bool:
 def _read_again(connection: sqlite3.Connection) -> None:
     """Give ties their own choice, and read the replies of language models by today's rules: they were paid for."""
     judges = connection.execute("SELECT name, settings FROM judges")
-    models = [name for name, settings in judges if "config" in json.loads(settings)]
-    marks = ", ".join("?" * len(models))
-    connection.execute(
-        "UPDATE judgments SET choice = 'tie' WHERE choice IS NULL AND (reply = 'tie' OR probability_a = 0.5) "
-        f"AND judge NOT IN ({marks})",
-        models,
-    )
-    replies = connection.execute(
-        f"SELECT key, reply, shown, choice FROM judgments WHERE judge IN ({marks}) "
-        "AND reply NOT IN ('Choice: A', 'Choice: B')",
-        models,
-    )
-    read = ((parse_choice(reply, order=shown), choice, key) for key, reply, shown, choice in replies)
-    changed = [(now, key) for now, before, key in read if now != before]
+    models = {name for name, settings in judges if "config" in json.loads(settings)}
+    changed = []
+    rows = connection.execute("SELECT key, judge, reply, shown, choice, probability_a FROM judgments")
+    for key, judge, reply, shown, choice, probability_a in rows:
+        now = choice_of_old(reply, shown, choice, probability_a, by_model=judge in models)
+        if now != choice:
+            changed.append((now, key))
     connection.executemany("UPDATE judgments SET choice = ? WHERE key = ?", changed)
 
 
 def choice_of_old(
     reply: str, shown: Order, choice: str | None, probability_a: float | None, *, by_model: bool
 ) -> str | None:
-    """Return what a row without a checksum chose, as `_read_again` has it; for rows that come without their store."""
+    """Return what a row from before version 3 chose, by today's rules."""
     if by_model:
         return parse_choice(reply, order=shown)
     return "tie" if choice is None and (reply == "tie" or probability_a == 0.5) else choice

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dissensus.errors import InputError, OutputError
+from dissensus.files.sqlite import application_of
 from dissensus.hashing import digest_of, framed_digest
 from dissensus.judges.base import JsonObject
 from dissensus.judges.language.choice_distribution import ChoiceDistribution
@@ -109,13 +110,11 @@ class JudgmentStore:
         Raises:
             OutputError: the disk is full or the file cannot be written; the batch is not there in part.
         """
-        judgments = list(judgments)
-        contents = {pair_id: content_of(pairs[pair_id]) for pair_id in {j.pair_id for j in judgments}}
-        rows = [
-            (framed_digest(j.judge, j.pair_id, content, str(j.sample), j.order), content, j)
-            for j in judgments
-            for content in (contents[j.pair_id],)
-        ]
+        contents = {pair_id: content_of(pair) for pair_id, pair in pairs.items()}
+        rows = []
+        for j in judgments:
+            content = contents[j.pair_id]
+            rows.append((framed_digest(j.judge, j.pair_id, content, str(j.sample), j.order), content, j))
         with self.transaction():
             return self.insert(rows)
 
@@ -128,9 +127,8 @@ class JudgmentStore:
         )
         return self.connection.total_changes - before
 
-    def insert_distributions(self, rows: Iterable[tuple[bytes, StoredDistribution]]) -> int:
-        """Insert (key, choice distribution) rows that are not there yet, within a transaction; returns how many."""
-        before = self.connection.total_changes
+    def insert_distributions(self, rows: Iterable[tuple[bytes, StoredDistribution]]) -> None:
+        """Insert (key, choice distribution) rows that are not there yet, within a transaction."""
         self.connection.executemany(
             "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -139,12 +137,12 @@ class JudgmentStore:
                 for blob in (r.distribution.to_bytes(),)
             ],
         )
-        return self.connection.total_changes - before
 
     def missing(self, keys: Collection[bytes]) -> set[bytes]:
         """Return those of ``keys`` (see `judgment_key`, `content_key`) that nothing is there of."""
         found: set[bytes] = set()
-        for batch in _chunks(keys, 500):
+        remaining = iter(keys)
+        while batch := list(itertools.islice(remaining, 500)):
             marks = ", ".join("?" * len(batch))
             for table in ("judgments", "readings"):
                 found.update(key for (key,) in self.rows(f"SELECT key FROM {table} WHERE key IN ({marks})", batch))
@@ -168,7 +166,7 @@ class JudgmentStore:
             query += " AND judge = ?"
             arguments.append(judge)
         for content, *row in self.rows(f"{query} ORDER BY judge, pair_id, sample, shown", arguments):
-            judgment = _judgment(row)
+            judgment = judgment_of(row)
             for pair_id in wanted.ids(judgment.judge, judgment.pair_id, content) if wanted else (judgment.pair_id,):
                 yield judgment if pair_id == judgment.pair_id else judgment.model_copy(update={"pair_id": pair_id})
 
@@ -187,7 +185,13 @@ class JudgmentStore:
         arguments = () if judge is None else (judge,)
         query += " ORDER BY judge, pair_id, content, persona, shown"
         for pair_id, name, content, order, persona, blob in self.rows(query, arguments):
-            distribution = self._unpack(blob, pair_id)
+            try:
+                distribution = ChoiceDistribution.from_bytes(blob)
+            except ValueError as error:
+                raise InputError(
+                    f"{self.path}: the choice distribution {pair_id} is damaged ({error}); "
+                    f"find out more with: dissensus judgments verify --store {self.path}"
+                ) from error
             for asked in wanted.ids(name, pair_id, content) if wanted else (pair_id,):
                 yield StoredDistribution(asked, name, content, order, persona, distribution)
 
@@ -228,15 +232,6 @@ class JudgmentStore:
                 "INSERT OR REPLACE INTO judges VALUES (?, ?, ?)", (judge, text, checksum(judge, text.encode()))
             )
 
-    def _unpack(self, blob: bytes, name: str) -> ChoiceDistribution:
-        try:
-            return ChoiceDistribution.from_bytes(blob)
-        except ValueError as error:
-            raise InputError(
-                f"{self.path}: the choice distribution {name} is damaged ({error}); "
-                f"find out more with: dissensus judgments verify --store {self.path}"
-            ) from error
-
     def rows(self, query: str, arguments: Sequence[object] = ()) -> Iterator[Any]:
         """Iterate over the rows of a query.
 
@@ -253,11 +248,8 @@ class JudgmentStore:
 
     def _text_judges(self) -> set[str]:
         """The judges that see texts alone."""
-        return {
-            name
-            for name, settings in self.rows("SELECT name, settings FROM judges")
-            if json.loads(settings).get("by_content")
-        }
+        rows = self.rows("SELECT name, settings FROM judges")
+        return {name for name, settings in rows if json.loads(settings).get("by_content")}
 
     def _look_at_file(self, create: bool) -> None:
         """Raise InputError where there is no file to open, or what is there must not be opened as an empty store."""
@@ -307,15 +299,11 @@ class JudgmentStore:
         except sqlite3.OperationalError:  # locked, unreadable: says nothing of what the file is
             raise
         except sqlite3.DatabaseError as error:
-            if self._begins_like_sqlite():
+            if application_of(self.path) is not None:
                 raise
             raise InputError(
                 f"{self.path}: not a store of judgments ({error}); name another file with --store"
             ) from error
-
-    def _begins_like_sqlite(self) -> bool:
-        with self.path.open("rb") as file:
-            return file.read(16) == b"SQLite format 3\0"
 
     def _explain(self, error: sqlite3.DatabaseError | UnicodeDecodeError, what: str) -> Exception:
         """Say what SQLite's error means: a full disk, something else outside the file, or a damaged file."""
@@ -324,7 +312,10 @@ class JudgmentStore:
         # An error of Python's own has no code: a text, or SQLite's words on one, is no UTF-8 any more.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         # The memory that readers share is a file, too, and where it cannot grow SQLite says no more than "I/O error".
-        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(self.path.parent)):
+        is_full = code == sqlite3.SQLITE_FULL or (
+            code == sqlite3.SQLITE_IOERR and shutil.disk_usage(self.path.parent).free < _LEAST_FREE
+        )
+        if is_full:
             return OutputError(f"{self.path}: {what}: the disk is full ({error}); free space and run again")
         # SQLITE_ERROR of our own queries: the tables are not what they were.
         if isinstance(error, sqlite3.OperationalError) and code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
@@ -362,10 +353,6 @@ class _Wanted:
         return (pair_id,) if self._content.get(pair_id) == content else ()
 
 
-def _is_full(folder: Path) -> bool:
-    return shutil.disk_usage(folder).free < _LEAST_FREE
-
-
 def _row(key: bytes, content: str, j: Judgment) -> tuple[object, ...]:
     # A reply may hold half of a surrogate pair, which UTF-8 cannot.
     reply = j.reply if j.reply.isascii() else j.reply.encode("utf-8", "replace").decode()
@@ -373,12 +360,7 @@ def _row(key: bytes, content: str, j: Judgment) -> tuple[object, ...]:
     return key, j.judge, j.pair_id, content, j.sample, j.order, j.choice, j.probability_a, reply, j.persona, said
 
 
-def _judgment(row: list[object]) -> Judgment:
+def judgment_of(row: Sequence[object]) -> Judgment:
+    """Make the judgment that the columns `_COLUMNS` of a row hold."""
     names = ("pair_id", "judge", "sample", "order", "choice", "probability_a", "reply", "persona")
     return Judgment.model_validate(dict(zip(names, row, strict=True)))
-
-
-def _chunks(keys: Collection[bytes], size: int) -> Iterator[list[bytes]]:
-    remaining = iter(keys)
-    while chunk := list(itertools.islice(remaining, size)):
-        yield chunk

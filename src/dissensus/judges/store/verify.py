@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from types import NoneType
+from typing import Any, get_args
 
 from dissensus.errors import InputError, OutputError
 from dissensus.files.atomic import atomic_path
@@ -17,13 +18,14 @@ from dissensus.judges.language.plan import LanguageJudge
 from dissensus.judges.language.verdict import parse_choice
 from dissensus.judges.store.attempts import State
 from dissensus.judges.store.keys import checksum, content_key, judgment_checksum
-from dissensus.judges.store.salvage import PageReader, Row
+from dissensus.judges.store.salvage import PageReader
 from dissensus.judges.store.schema import choice_of_old
-from dissensus.judges.store.store import JudgmentStore
-from dissensus.records import Judgment
+from dissensus.judges.store.store import JudgmentStore, judgment_of
 
 _NAMED = 5
 _BATCH = 1000
+_OLD = "from before rows had checksums: their keys are right"
+_COSTS = "of attempts and runs, which change and have no checksum"
 
 
 @dataclass
@@ -47,9 +49,14 @@ class Findings:
         if self.damaged <= _NAMED:
             self.problems.append(problem)
 
-
-_OLD = "from before rows had checksums: their keys are right"
-_COSTS = "of attempts and runs, which change and have no checksum"
+    def count(self, name: str, problem: str | None, *, is_proved: bool) -> None:
+        """Count a row that was checked; without a checksum nothing proves that it is as it was written."""
+        if problem is not None:
+            self.note(f"{name}: {problem}")
+        elif is_proved:
+            self.verified += 1
+        else:
+            self.unverifiable[_OLD] += 1
 
 
 def verify(store: JudgmentStore) -> Findings:
@@ -61,33 +68,20 @@ def verify(store: JudgmentStore) -> Findings:
     judges = {}
     for name, settings, found in store.rows("SELECT name, settings, checksum FROM judges"):
         judges[name], problem = _check_judge(name, settings, found)
-        _count(findings, f"judge {name}", problem, is_proved=found is not None)
+        findings.count(f"judge {name}", problem, is_proved=found is not None)
     for row in store.rows(f"SELECT {', '.join(_COLUMNS['judgments'])} FROM judgments"):
         findings.judgments += 1
         problem = _check_judgment(row, judges.get(row[1]))
-        _count(findings, f"judgment {row[4]} of pair {row[2]!r} by {row[1]}", problem, is_proved=row[-1] is not None)
+        findings.count(f"judgment {row[4]} of pair {row[2]!r} by {row[1]}", problem, is_proved=row[-1] is not None)
     for row in store.rows(f"SELECT {', '.join(_COLUMNS['readings'])} FROM readings"):
         findings.distributions += 1
-        _count(
-            findings,
-            f"choice distribution of pair {row[2]!r} by {row[1]}",
-            _check_distribution(row),
-            is_proved=row[-1] is not None,
-        )
+        problem = _check_distribution(row)
+        name = f"choice distribution of pair {row[2]!r} by {row[1]}"
+        findings.count(name, problem, is_proved=row[-1] is not None)
     for table in ("attempts", "runs"):
         for (count,) in store.rows(f"SELECT COUNT(*) FROM {table}"):
-            findings.unverifiable[_COSTS] += count
-    findings.unverifiable = +findings.unverifiable
+            findings.unverifiable.update({_COSTS: count} if count else {})
     return findings
-
-
-def _count(findings: Findings, name: str, problem: str | None, *, is_proved: bool) -> None:
-    if problem is not None:
-        findings.note(f"{name}: {problem}")
-    elif is_proved:
-        findings.verified += 1
-    else:
-        findings.unverifiable[_OLD] += 1
 
 
 def _check_judge(name: Any, settings: Any, found: Any) -> tuple[LanguageJudge | None, str | None]:
@@ -106,16 +100,7 @@ def _check_judgment(row: tuple[Any, ...], language: LanguageJudge | None = None)
     """Say what is wrong with a row of judgments, if anything is."""
     key, judge, pair_id, content, sample, shown, choice, probability, reply, persona, found = row
     try:
-        Judgment(
-            pair_id=pair_id,
-            judge=judge,
-            sample=sample,
-            order=shown,
-            choice=choice,
-            probability_a=probability,
-            reply=reply,
-            persona=persona,
-        )
+        judgment_of([pair_id, judge, sample, shown, choice, probability, reply, persona])
         of_texts = content_key(judge, content, shown, persona, sample)
         of_pair = framed_digest(judge, pair_id, content, str(sample), shown)
     except (ValueError, TypeError, AttributeError) as error:
@@ -181,14 +166,6 @@ def recover(damaged: Path, out: Path) -> Recovered:
     return found
 
 
-class _Shape(NamedTuple):
-    """How a table's records are told from others: the kind of b-tree, and how many values they have."""
-
-    table: str
-    kind: str
-    columns: int
-
-
 _COLUMNS = {
     "judges": ("name", "settings", "checksum"),
     "judgments": (
@@ -204,17 +181,18 @@ _COLUMNS = {
 }
 _DEFAULTS: dict[str, tuple[Any, ...]] = {"persona": ("", None), "checksum": (None,)}
 """What a row of an older version lacks, from the column that its record ends before."""
-_SHAPES = [
-    _Shape("judgments", "index", 11),
-    _Shape("judgments", "index", 10),
-    _Shape("judgments", "index", 9),
-    _Shape("readings", "index", 8),
-    _Shape("readings", "index", 7),
-    _Shape("judges", "index", 3),
-    _Shape("judges", "index", 2),
-    _Shape("runs", "table", 6),
-    _Shape("attempts", "table", 12),
-]
+_SHAPES = {
+    **{("index", columns): "judgments" for columns in (11, 10, 9)},
+    **{("index", columns): "readings" for columns in (8, 7)},
+    **{("index", columns): "judges" for columns in (3, 2)},
+    ("table", 6): "runs",
+    ("table", 12): "attempts",
+}
+"""Tables by the kind of b-tree and how many values a record has, in stores of all versions."""
+_TYPES: dict[str, tuple[type, ...]] = {
+    "runs": (NoneType, str, str, str, str),
+    "attempts": (NoneType, int, str, str, bytes, str, object, int, int, int),
+}
 _STATES = {"sent", "lost", *get_args(State)}
 
 
@@ -248,60 +226,41 @@ def _recognised(pages: PageReader, good: Container[tuple[str, Any]]) -> Iterator
 
     Old states of a page (a log has many) are looked at for what is not among ``good`` (table, name) yet.
     """
-    shapes = {(shape.kind, shape.columns): shape.table for shape in _SHAPES}
     for row in pages.rows():
-        table = shapes.get((row.kind, len(row.values)))
+        table = _SHAPES.get((row.kind, len(row.values)))
         if table is None or (not row.is_current and (table, row.values[0]) in good):
             continue
-        if table == "judges":
-            yield from _judge(row)
-        elif table == "judgments" or table == "readings":
-            yield from _answer(table, row)
+        if table in ("judges", "judgments", "readings"):
+            yield from _answer(table, row.values)
         elif row.is_current and _is_bookkeeping(table, row.values):
             yield table, (row.rowid, *row.values[1:]), True
 
 
-def _judge(row: Row) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
-    name, settings, *found = row.values
-    if isinstance(name, str) and isinstance(settings, str) and settings.startswith("{"):
-        values = (name, settings, found[0] if found else None)
-        yield "judges", values, _check_judge(*values)[1] is None
-
-
-def _answer(table: str, row: Row) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
+def _answer(table: str, values: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
+    """Complete a row as a store of today would have it, and check it; nothing where it is of another table."""
     columns = _COLUMNS[table]
-    if not isinstance(row.values[0], bytes):
-        return
-    values = row.values
     if len(values) < len(columns):
         values += _DEFAULTS[columns[len(values)]]
-    if table == "readings":
-        yield table, values, _check_distribution(values) is None
-        return
-    if isinstance(values[7], int):  # SQLite stores 1.0 as 1
-        values = (*values[:7], float(values[7]), *values[8:])
-    is_right = _check_judgment(values) is None
-    yield table, _as_today(values) if is_right and values[-1] is None else values, is_right
-
-
-def _as_today(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Give a judgment from before rows had checksums the choice that it gets in a store that is brought up to date."""
-    key, judge, _, content, sample, shown, choice, probability, reply, persona, _ = values
-    # Its settings may be lost, or come later; only what a language model said has a key without the pair's id.
-    by_model = key == content_key(judge, content, shown, persona, sample)
-    return (*values[:6], choice_of_old(reply, shown, choice, probability, by_model=by_model), *values[7:])
+    if table == "judges":
+        name, settings, found = values
+        if isinstance(name, str) and isinstance(settings, str) and settings.startswith("{"):
+            yield table, values, _check_judge(name, settings, found)[1] is None
+    elif isinstance(values[0], bytes):
+        if table == "readings":
+            yield table, values, _check_distribution(values) is None
+            return
+        if isinstance(values[7], int):  # SQLite stores 1.0 as 1
+            values = (*values[:7], float(values[7]), *values[8:])
+        is_right = _check_judgment(values) is None
+        if is_right and values[-1] is None:  # it gets the choice that it has in a store that is brought up to date
+            key, judge, _, content, sample, shown, choice, probability, reply, persona, _ = values
+            # Its settings may be lost, or come later; only what a language model said has a key without the pair's id.
+            by_model = key == content_key(judge, content, shown, persona, sample)
+            now = choice_of_old(reply, shown, choice, probability, by_model=by_model)
+            values = (*values[:6], now, *values[7:])
+        yield table, values, is_right
 
 
 def _is_bookkeeping(table: str, values: tuple[Any, ...]) -> bool:
-    if values[0] is not None:  # the id is not in the record
-        return False
-    if table == "runs":
-        return all(isinstance(value, str) for value in values[1:5])
-    return (
-        isinstance(values[1], int)
-        and isinstance(values[2], str)
-        and isinstance(values[3], str)
-        and isinstance(values[4], bytes)
-        and values[5] in _STATES
-        and all(isinstance(value, int) for value in values[7:10])
-    )
+    """Tell rows of runs and attempts, whose ids are not in their records, from those of other tables."""
+    return all(map(isinstance, values, _TYPES[table])) and (table == "runs" or values[5] in _STATES)
