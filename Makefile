@@ -8,8 +8,7 @@ demo: .venv/.runtime
 
 test: .venv/.development
 	scripts/install-test-tools
-	scripts/check
-	scripts/test
+	scripts/check-and-test
 
 check: .venv/.development
 	scripts/check

@@ -26,6 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("DISSENSUS_CACHE", str(config.rootpath / ".pytest_cache" / "dissensus"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with files of slow tests, the site first of all: no process shall have one left when others have ended."""
+    slow = {item.path for item in items if "slow" in item.keywords}
+    items.sort(key=lambda item: (item.path.name != "test_site.py", item.path not in slow))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _keep_what_is_loaded() -> None:
     """Collect no garbage among what is loaded, such as torch: a training makes several collections of half a second."""

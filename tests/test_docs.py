@@ -16,6 +16,7 @@ import pytest
 from dissensus.cli import group
 from dissensus.files import read_pairs, write_records, write_trl
 from dissensus.records import Margin, Pair, Votes
+from dissensus.stats.design import sample_size
 
 from .docs_pages import DOCS, PAGES, README, blocks, commands, inside, matches, run, shown, words
 
@@ -81,6 +82,14 @@ def stand_ins(tiny_bert: Path, tiny_judge: Path) -> dict[str, str]:
     return {**STAND_INS, "MODEL": str(tiny_judge), "minilm": str(tiny_bert)}
 
 
+@pytest.fixture
+def few_studies(monkeypatch: pytest.MonkeyPatch):
+    """Search for sizes, of which the layout alone is looked at, with the fewest studies."""
+    estimate = sample_size.estimate_power
+    monkeypatch.setattr(sample_size, "estimate_power", lambda *a, **given: estimate(*a, **{**given, "studies": 100}))
+
+
+@pytest.mark.usefixtures("few_studies")
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=_name)
 def test_the_commands_of_a_page_run_and_print_what_it_shows(page: Path, folder: Path, stand_ins: dict[str, str]):
     SETUPS.get(_name(page), lambda: None)()

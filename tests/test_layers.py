@@ -10,7 +10,7 @@ SOURCE = Path(dissensus.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_version", "errors", "event_loops", "hashing"),
-    ("settings", "messages"),
+    ("settings", "messages", "plugins"),
     ("records",),
     ("run_records",),
     ("files", "stats", "text"),

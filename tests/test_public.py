@@ -16,8 +16,6 @@ import dissensus as ds
 from dissensus.errors import ConfigError, InputError
 from dissensus.records import Judgment, Margin, Pair, Votes
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture(scope="module")
 def voted() -> list[Pair]:
@@ -138,15 +136,3 @@ def test_what_is_wrong_is_one_line(voted: list[Pair], call, error: type[Exceptio
         call(voted)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.slow
-def test_the_readmes_example_type_checks_in_a_users_project(tmp_path: Path):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
-    (tmp_path / "example.py").write_text("\n".join(blocks))
-    # Not their own types: reading those of torch takes a minute.
-    (tmp_path / "mypy.ini").write_text("[mypy]\n[mypy-torch.*,transformers.*,numpy.*]\nfollow_imports = skip\n")
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "example.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dissensus.errors import ConfigError
+from dissensus.plugins import load_plugins
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Record
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def read_pairs(source: Any, *, label: str | None = None, label_seed: int = 0, **
     from dissensus.sources import read_pairs as read
     from dissensus.sources.label_votes import draw_labels
 
+    load_plugins()
     if label not in (None, "one-vote"):
         raise ConfigError(f"label: 'one-vote' or nothing (found {label!r})")
     if isinstance(source, list | tuple) and all(isinstance(one, Pair) for one in source) and not options:
@@ -137,6 +139,7 @@ def judge(
     class Chosen(Settings):
         judge: AnyJudge
 
+    load_plugins()
     progress = bool(settings.pop("progress", True))
     given = {"name": judge, **settings} if isinstance(judge, str) else {**judge, **settings}
     chosen = Chosen.load({"judge": given}).judge

@@ -57,8 +57,13 @@ def test_nothing_is_written_over_and_presets_can_begin_one():
 
 
 @pytest.mark.slow
-def test_it_runs_as_written_but_for_the_pairs(tiny_bert: Path):
+def test_it_runs_as_written_but_for_pairs_and_models(tiny_bert: Path):
     new("mine")
+    text = Path("mine.yaml").read_text(encoding="utf-8").replace("model: minilm", f"model: {tiny_bert}")
+    small = text.replace("name: committee", f"name: committee\n  encoder: {tiny_bert}").replace(
+        "length: 256", "length: 32"
+    )
+    Path("mine.yaml").write_text(small, encoding="utf-8")
     pairs = [
         Pair(id=f"{i}-{j}", prompt=f"p {i}", response_a="good", response_b=f"bad {j}", votes=Votes(a=3, b=j))
         for i in range(20)

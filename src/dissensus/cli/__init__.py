@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -14,6 +15,10 @@ from click.shell_completion import CompletionItem
 from dissensus import __version__
 from dissensus.cli.terminal import visible_output
 from dissensus.errors import DissensusError, MissingDependencyError
+from dissensus.plugins import load_plugins
+
+# Searching all installed packages for plugins of pydantic takes as long as everything else that a help page needs.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 VERBS = {
     "pairs": "Read a data set, a Hub id or a file into pairs.",
@@ -38,7 +43,8 @@ VERBS = {
     "new": "Write a study of your own, every setting explained.",
     "completion": "Print the script that completes commands in a shell.",
 }
-
+STEPS: dict[str, str] = {}
+"""The modules of steps that lie outside of ``dissensus.steps``, by verb."""
 
 _EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "accelerate", "tokenizers"), "train"),
@@ -57,16 +63,20 @@ _EXTRAS = {
 class _LazyGroup(click.Group):
     """Imports a verb when it is called, so that ``--help`` answers at once."""
 
+    def make_context(self, *args: Any, **rest: Any) -> click.Context:
+        load_plugins()
+        return super().make_context(*args, **rest)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        if importlib.util.find_spec(f"dissensus.cli.{name}") is None:
+        if name in STEPS or importlib.util.find_spec(f"dissensus.cli.{name}") is None:
             from dissensus.cli.options import command_of_step
 
-            return command_of_step(name)
+            return command_of_step(name, STEPS.get(name, ""))
         command = importlib.import_module(f"dissensus.cli.{name}").command
         assert isinstance(command, click.Command)
         return command

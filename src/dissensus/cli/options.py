@@ -105,9 +105,9 @@ def _example(settings: type[Settings]) -> str:
     return "key=value"
 
 
-def command_of_step(verb: str) -> StepCommand:
-    """Make the command of ``steps/VERB.py``: its ``VerbSettings`` and its ``run``."""
-    step = importlib.import_module(f"dissensus.steps.{verb}")
+def command_of_step(verb: str, module: str = "") -> StepCommand:
+    """Make the command of ``steps/VERB.py``, or of another module: its ``VerbSettings`` and its ``run``."""
+    step = importlib.import_module(module or f"dissensus.steps.{verb}")
     return step_command(verb, getattr(step, f"{verb.title()}Settings"), step.run)
 
 

@@ -20,6 +20,7 @@ from dissensus.evaluation.ceilings import CEILING
 from dissensus.evaluation.people import PEOPLE
 from dissensus.judges.base import AnyJudge
 from dissensus.judges.kinds import CommitteeSettings
+from dissensus.plugins import load_plugins
 from dissensus.reward.config import TrainConfig
 from dissensus.settings import Settings
 from dissensus.simulate import SimulationConfig
@@ -204,6 +205,7 @@ def load_study(
 
     Raises ConfigError naming the file, the setting and what was expected.
     """
+    load_plugins()
     place, text = _study_text(study)
     data = _settings_in(text, place)
     if scale is not None:
