@@ -125,3 +125,8 @@ def llama_server(
 def store(tmp_path: Path) -> Iterator[JudgmentStore]:
     with JudgmentStore(tmp_path / "judgments.db") as opened:
         yield opened
+
+
+@pytest.fixture
+def no_long_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dissensus.judges.server.concurrency.backoff", lambda failures, generator: 0.01)

@@ -12,15 +12,16 @@ from stub_server import StubOptions, StubServer
 
 from dissensus.errors import JudgeError
 from dissensus.judges.job import AskingOptions
-from dissensus.judges.language.messages import Answer, Ask, AskError, Sampling, TooLong, Usage
+from dissensus.judges.language.messages import Answer, Ask, AskError, Sampling, Usage
 from dissensus.judges.runner import ask_model
-from dissensus.judges.server import concurrency, rate_limits
+from dissensus.judges.server import rate_limits
 from dissensus.judges.server.backend import Server
 from dissensus.judges.server.http import Endpoint
 from dissensus.judges.server.refusals import plain_question
 from dissensus.judges.store.attempts import Ledger, Price, spent
 from dissensus.records import Pair
 
+pytestmark = pytest.mark.usefixtures("no_long_delays")
 FLAGGED = [Pair(id=f"f{i}", prompt=f"flagged {i}", response_a=f"yes {i}", response_b=f"no {i}") for i in range(3)]
 ONE_EACH = PROFILE.model_copy(update={"several": False})
 
@@ -46,11 +47,6 @@ def failing(error: Exception, word: str = "") -> Callable[[Ask], None]:
 
 
 NOT_FROM_HERE = AskError("status 403: not from here", kind="refused", status=403)
-
-
-@pytest.fixture(autouse=True)
-def no_long_delays(monkeypatch):
-    monkeypatch.setattr(concurrency, "backoff", lambda failures, generator: 0.01)
 
 
 @pytest.mark.parametrize(
@@ -315,17 +311,3 @@ def test_a_server_that_stays_busy_beyond_the_patience_ends_the_run(store, monkey
         with pytest.raises(JudgeError, match=rf"busy \(429\).*{match}"):
             asked(stub, GOOD, store, patience=patience)
     assert not list(store.judgments())
-
-
-def test_a_cut_prompt_is_one_that_grows_without_being_counted():
-    ask = judge_of().ask(Pair(id="p", prompt="word " * 400, response_a="y", response_b="n"), "ab", "", (0,))
-
-    async def once(stub: Any) -> Any:
-        async with Server(Endpoint(stub.url), PROFILE) as server:
-            return await server.answer(ask, Sampling())
-
-    with StubServer(StubOptions(context=200, context_style="cut")) as stub:
-        assert isinstance(asyncio.run(once(stub)), TooLong)
-    with StubServer(StubOptions(counts="uncached")) as stub:
-        asyncio.run(once(stub))
-        assert isinstance(asyncio.run(once(stub)), Answer)

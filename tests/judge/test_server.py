@@ -25,6 +25,7 @@ from dissensus.judges.server.openai_format import Step, make_distribution
 from dissensus.judges.store.attempts import Price, spent
 from dissensus.judges.store.store import JudgmentStore
 
+pytestmark = pytest.mark.usefixtures("no_long_delays")
 KEY = "sk-secret-0123456789"
 
 

@@ -18,7 +18,7 @@ from dissensus.event_loops import run_async
 from dissensus.judges.job import ALL_CUT, Job, Rows
 from dissensus.judges.language.messages import Answer, Ask, AskError, Outcome, ServerBackend, TooLong, Usage
 from dissensus.judges.server.rate_limits import Breaker, Budget, Concurrency, Rate, backoff
-from dissensus.judges.server.refusals import IN_A_ROW, Suspects, given_up, plain_question
+from dissensus.judges.server.refusals import IN_A_ROW, Suspects, plain_question
 from dissensus.judges.store.attempts import Attempt, spent
 from dissensus.judges.writers import ThreadWriter
 from dissensus.records import Pair
@@ -349,7 +349,10 @@ class _Run:
         except AskError as failure:
             await self._fail(sent, failure)
             if failure.kind not in ("busy", "gone"):
-                raise JudgeError(given_up(error, in_a_row)) from failure
+                raise JudgeError(
+                    f"{in_a_row} questions in a row failed for good, the last one because: {error}. A plain question "
+                    "fails too. What was answered is kept; fix the server and run the same command again"
+                ) from failure
             return
         attempts = [self._succeed(sent, outcome)]
         if isinstance(outcome, Answer):

@@ -7,7 +7,7 @@ import time
 
 from dissensus.hashing import framed_digest
 from dissensus.judges.job import AskedJudge
-from dissensus.judges.language.messages import Ask, AskError
+from dissensus.judges.language.messages import Ask
 from dissensus.judges.store.attempts import Attempt
 from dissensus.records import Pair
 
@@ -60,11 +60,3 @@ def plain_question(judge: AskedJudge, like: Ask) -> Ask:
     key = framed_digest(judge.name, "plain", os.urandom(8).hex())
     prompt = judge.prompt(_PLAIN, like.order, like.persona)
     return Ask(key, _PLAIN, like.order, prompt, like.persona, like.samples)
-
-
-def given_up(error: AskError, in_a_row: int) -> str:
-    """Say that nothing is answered any more."""
-    return (
-        f"{in_a_row} questions in a row failed for good, the last one because: {error}. A plain question fails too. "
-        "What was answered is kept; fix the server and run the same command again"
-    )

@@ -1,7 +1,6 @@
-"""What was sent to a model and what it cost: attempts, apart from the judgments that came of them.
+"""Attempts: what was sent to a model and what it cost, on disk before it is sent.
 
-An attempt is on disk before it is sent. So a process that is killed leaves behind exactly what was in flight, which the
-next one finds, counts at its estimate and asks again; and two processes never pay for the same question at once.
+So what a killed process had in flight is known, and two processes never pay for the same question at once.
 """
 
 from __future__ import annotations

@@ -78,14 +78,12 @@ class Recall:
         store: where the judge's answers are.
         judge: its full name.
         pairs: what is asked about.
-        n: judgments per pair; as many as the judge was run with by default (all, for a judge that is no language
-            model).
+        n: judgments per pair; as many as the judge was run with by default (all, for one that is no language model).
         order: which order's judgments; as the judge was run by default.
-        temperature: of the draws; the judge's own by default. For judges in mode ``exact`` alone, as are the next two.
+        temperature: of the draws in mode ``exact``, as are the next two; the judge's own by default.
         top_p: of the draws.
         seed: of the draws.
-        personas: whose judgments; those that the judge was last asked with by default. Only a store of an older version
-            has several populations under one name.
+        personas: whose judgments, in a store of an older version; those that the judge was last asked with by default.
 
     Raises:
         JudgeError: a setting is given that this judge's answers cannot be changed by.

@@ -1,8 +1,6 @@
-"""The rows of an SQLite file read off its pages, where SQLite itself refuses the file as damaged.
+"""Rows of an SQLite file and its log read off their pages, one by one, where SQLite refuses the file as damaged.
 
-A page is read by itself: what the others have lost takes nothing from it. The layout is that of
-https://www.sqlite.org/fileformat2.html: pages of one size; on those of b-trees, cells with records; long records go on
-in chains of overflow pages. The write-ahead log beside the file has newer pages.
+The layout is that of https://www.sqlite.org/fileformat2.html.
 """
 
 from __future__ import annotations
