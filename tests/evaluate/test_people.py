@@ -9,7 +9,6 @@ from dissensus.evaluation.resample import Resampling
 from dissensus.evaluation.rules import estimated_targets
 from dissensus.records import Pair, Vote, Votes
 from dissensus.stats.agreement import dawid_skene
-from dissensus.stats.agreement.ratings import ratings_from_votes
 from dissensus.stats.ceilings.noise_ceiling import ceiling
 
 
@@ -140,5 +139,5 @@ def test_memory_does_not_grow_with_how_many_voted():
     found = ceiling(table)
     assert found.l1 < 0.2
     told = ceiling(ratings_of([few, many.model_copy(update={"votes": Votes(a=3, b=1, tie=1)})]).table)
-    laid_out = ceiling(ratings_from_votes(np.array([[2, 1, 0], [3, 1, 1]])))
+    laid_out = ceiling(np.array([[1, 1, 0, np.nan, np.nan], [1, 1, 1, 0, 0.5]]))
     assert (told.reliability, told.l1) == (laid_out.reliability, laid_out.l1)

@@ -145,19 +145,26 @@ TOLERANCES = {f"boot_{way}_{end}": 0.004 for way in ("bca", "percentile") for en
 
 def ours() -> dict[str, float]:
     """The figures by the package."""
-    found = {
-        f"{kind}_{name}": f(y) for name, y in RATINGS.items() for kind, f in (("icc1k", icc_1k), ("icc2k", icc_2k))
-    }
+    found = {}
+    for name, y in RATINGS.items():
+        found |= {f"icc1k_{name}": float(icc_1k(y)), f"icc2k_{name}": float(icc_2k(y))}
+    gaps, groups, nested = INPUTS["gaps"], INPUTS["groups"], INPUTS["nested"]
+    votes = gaps["votes"].astype(float)
+    platt, temperature = (
+        fit_calibration(gaps["gap"], gaps["a"] / votes, votes, method) for method in ("platt", "temperature")
+    )
+    cells = group_means(groups["vote"], np.zeros(50, dtype=int), groups["group"])
+    variances = nest(nested["y"], nested["pair"], nested["judge"], nested["order"]).components()
     return {
-        **{name: float(value) for name, value in found.items()},
+        **found,
         **_of_correlations(),
         "kappa": float(cohen_kappa(INPUTS["categories"]["first"], INPUTS["categories"]["second"])),
-        **_of_calibration(),
-        **_of_groups(),
-        **{
-            f"variance_{level}": value
-            for level, value in zip(("pair", "judge", "order", "rest"), _components(), strict=True)
-        },
+        "platt_slope": platt.slope,
+        "platt_intercept": platt.intercept,
+        "temperature_slope": temperature.slope,
+        "nll": platt.nll_after,
+        "poststratified": float(stratified_preference(cells, SHARES, n_pairs=1)[0][0]),
+        **dict(zip((f"variance_{level}" for level in ("pair", "judge", "order", "rest")), variances, strict=True)),
         **{f"holm_{k}": p for k, p in enumerate(holm(P_VALUES))},
         **dict(zip(("binomial_low", "binomial_high"), exact_interval(7, 23), strict=True)),
     }
@@ -177,29 +184,6 @@ def _of_correlations() -> dict[str, float]:
     }
     ends = {f"{name}_{end}": getattr(e, end) for name, e in intervals.items() for end in ("low", "high")}
     return {"pearson": r, "acceleration": bend, "spearman": float(spearman(p, h)), **ends}
-
-
-def _of_calibration() -> dict[str, float]:
-    d = INPUTS["gaps"]
-    votes = d["votes"].astype(float)
-    platt, temperature = (fit_calibration(d["gap"], d["a"] / votes, votes, m) for m in ("platt", "temperature"))
-    return {
-        "platt_slope": platt.slope,
-        "platt_intercept": platt.intercept,
-        "temperature_slope": temperature.slope,
-        "nll": platt.nll_after,
-    }
-
-
-def _of_groups() -> dict[str, float]:
-    d = INPUTS["groups"]
-    cells = group_means(d["vote"], np.zeros(50, dtype=int), d["group"])
-    return {"poststratified": float(stratified_preference(cells, SHARES, n_pairs=1)[0][0])}
-
-
-def _components() -> np.ndarray:
-    d = INPUTS["nested"]
-    return nest(d["y"], d["pair"], d["judge"], d["order"]).components()
 
 
 SAME = {"psych_icc1k": "icc1k_complete", "psych_icc2k": "icc2k_complete"}

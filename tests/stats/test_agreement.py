@@ -14,8 +14,6 @@ from dissensus.stats.agreement.judge_agreement import (
     nest,
     person_agreement,
 )
-from dissensus.stats.resampling.clusters import cluster_counts
-from dissensus.stats.resampling.intervals import percentile_interval
 
 
 def design(sizes):
@@ -34,18 +32,9 @@ UNEVEN = {
 
 
 def test_a_balanced_table_worked_by_hand():
-    cells = {
-        ("p", 1, "ab"): [1, 1],
-        ("p", 1, "ba"): [1, 0],
-        ("p", 2, "ab"): [1, 0],
-        ("p", 2, "ba"): [0, 0],
-        ("q", 1, "ab"): [0, 0],
-        ("q", 1, "ba"): [0, 1],
-        ("q", 2, "ab"): [1, 1],
-        ("q", 2, "ba"): [0, 0],
-    }
-    y = np.array([v for values in cells.values() for v in values], dtype=float)
-    found = nest(y, *design(dict.fromkeys(cells, 2)))
+    cells = {(p, j, o): 2 for p in "pq" for j in (1, 2) for o in ("ab", "ba")}
+    y = np.array([1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0], dtype=float)
+    found = nest(y, *design(cells))
     # Mean squares: repetition 1.5/8, order 1.75/4, judge 0.625/2, pair 0.0625/1.
     expected = [(0.0625 - 0.3125) / 8, (0.3125 - 0.4375) / 4, (0.4375 - 0.1875) / 2, 0.1875]
     assert found.components() == pytest.approx(expected)
@@ -55,8 +44,7 @@ def test_a_balanced_table_worked_by_hand():
 
 def test_unbalanced_components_solve_the_expected_mean_squares():
     labels = design(UNEVEN)
-    rng = np.random.default_rng(0)
-    y = rng.random(labels[0].size)
+    y = np.random.default_rng(0).random(labels[0].size)
     n = y.size
     names = [np.array(["|".join(map(str, row)) for row in zip(*labels[: k + 1], strict=True)]) for k in range(3)]
     same = [np.ones((n, n)), *(group[:, None] == group[None] for group in names), np.eye(n)]
@@ -65,22 +53,7 @@ def test_unbalanced_components_solve_the_expected_mean_squares():
     expected = np.array([[np.trace(form @ block) for block in same[1:]] for form in forms])
     solved = np.linalg.solve(expected, [y @ form @ y for form in forms])
     assert nest(y, *labels).components() == pytest.approx(solved)
-
-
-def test_known_components_are_found_without_bias():
-    labels = design(UNEVEN)
-    known = np.array([0.5, 0.3, 0.2, 0.4])
-    rng = np.random.default_rng(1)
-    units = [np.unique(labels[0], return_inverse=True)[1]]
-    units += [np.unique(units[0] * 10 + labels[1], return_inverse=True)[1]]
-    units += [np.unique(units[1] * 2 + (labels[2] == "ba"), return_inverse=True)[1]]
-    units += [np.arange(labels[0].size)]
-    found = []
-    for _ in range(600):
-        effects = [rng.normal(0, np.sqrt(v), u.max() + 1)[u] for v, u in zip(known, units, strict=True)]
-        found.append(nest(sum(effects), *labels).components())
-    error = np.std(found, axis=0) / np.sqrt(len(found))
-    assert (np.abs(np.mean(found, axis=0) - known) < 4 * error).all()
+    assert nest(1 - y, *labels).components() == pytest.approx(solved)  # whichever response is called a
 
 
 def test_a_constant_pull_to_one_side_is_position_and_not_negative_disagreement():
@@ -95,12 +68,6 @@ def test_a_constant_pull_to_one_side_is_position_and_not_negative_disagreement()
     assert restated == pytest.approx([0.16, 0.09, 0.25, 0.04], abs=0.03)
     assert found.components()[1] < -0.1
     assert restated.sum() == pytest.approx(found.components().sum())
-
-
-def test_turning_all_verdicts_over_changes_no_component():
-    labels = design(UNEVEN)
-    y = np.random.default_rng(3).choice([0, 0.5, 1], labels[0].size)
-    assert nest(1 - y, *labels).components() == pytest.approx(nest(y, *labels).components())
 
 
 def test_a_pair_that_counts_twice_is_two_pairs():
@@ -134,12 +101,10 @@ def test_a_resample_that_loses_a_level_has_no_component_there():
     assert np.isnan(components[1]).all()
 
 
-def test_verdicts_that_are_no_numbers_are_refused():
-    labels = design({(0, 0, "ab"): 2})
-    with pytest.raises(ValueError, match="finite"):
-        nest(np.array([1.0, np.nan]), *labels)
-    with pytest.raises(ValueError, match="one shape"):
-        nest(np.array([1.0]), *labels)
+@pytest.mark.parametrize(("verdicts", "message"), [([1.0, np.nan], "finite"), ([1.0], "one shape")])
+def test_verdicts_that_are_no_numbers_are_refused(verdicts, message):
+    with pytest.raises(ValueError, match=message):
+        nest(np.array(verdicts), *design({(0, 0, "ab"): 2}))
 
 
 AB = np.array([1.0, 1.0, 0.0, 0.5, 1.0, np.nan])
@@ -153,27 +118,11 @@ def test_flips_are_among_pairs_with_a_winner_in_both_orders():
     assert first_preference(AB, BA) == pytest.approx((0.5 + 1 + 0.5 + 0.75) / 4)
 
 
-def test_calling_the_other_response_a_changes_no_position_figure():
+@pytest.mark.parametrize("statistic", [flip_share, change_share, first_preference])
+def test_position_figures_know_no_a_and_nothing_without_both_orders(statistic):
     # Exchanging a and b turns preferences over and renames the orders.
-    for statistic in (flip_share, change_share, first_preference):
-        assert statistic(1 - BA, 1 - AB) == pytest.approx(statistic(AB, BA))
-
-
-def test_without_both_orders_the_position_is_unknown():
-    nothing = np.full(2, np.nan)
-    for statistic in (flip_share, change_share, first_preference):
-        assert np.isnan(statistic(np.array([1.0, 0.0]), nothing))
-
-
-def test_the_interval_of_an_unbiased_judge_holds_one_half():
-    rng = np.random.default_rng(6)
-    ab, ba = (rng.integers(0, 2, 400).astype(float) for _ in range(2))
-    clusters = np.repeat(np.arange(100), 4)
-    draws = cluster_counts(clusters, np.zeros(400), 500, rng)
-    resampled = np.concatenate([first_preference(ab, ba, weights) for weights in draws])
-    estimate = percentile_interval(float(first_preference(ab, ba)), resampled)
-    assert estimate.low < 0.5 < estimate.high
-    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * np.sqrt(1 / 8 / 400), rel=0.2)
+    assert statistic(1 - BA, 1 - AB) == pytest.approx(statistic(AB, BA))
+    assert np.isnan(statistic(np.array([1.0, 0.0]), np.full(2, np.nan)))
 
 
 def test_a_person_is_held_against_the_others():
@@ -190,13 +139,3 @@ def test_a_judge_is_held_against_the_same_majorities_as_the_person():
     assert agreement_with_others(np.array([0.5, 0.5]), votes) == 0.5
     # The majority of others is defined for one of three voters of the first pair and for all of the second.
     assert agreement_with_others(np.array([0.0, 1.0]), votes) == pytest.approx(1 / (1 / 3 + 1))
-
-
-def test_one_more_person_is_the_best_guess_of_a_person():
-    """A judge that votes as one more person drawn from the same crowd agrees with the others as a person does."""
-    rng = np.random.default_rng(7)
-    share = rng.random(40_000)
-    votes = rng.binomial(3, share)
-    judge = (rng.random(share.size) < share).astype(float)
-    counted = np.stack([votes, 3 - votes, np.zeros_like(votes)], axis=1)
-    assert agreement_with_others(judge, counted) == pytest.approx(float(person_agreement(counted)), abs=0.01)

@@ -7,7 +7,6 @@ from dissensus.stats.calibration import (
     bin_of,
     brier_reliability,
     brier_resolution,
-    brier_uncertainty,
     ece,
     ece_null,
     equal_mass_edges,
@@ -15,7 +14,6 @@ from dissensus.stats.calibration import (
     simulate_shares,
     tie_rates,
 )
-from dissensus.stats.metrics import brier
 
 RNG = np.random.default_rng(11)
 PREDICTED = RNG.beta(1.5, 1.5, 500)
@@ -35,14 +33,6 @@ def test_on_hard_targets_the_bins_are_those_of_scikit_learn():
     shares, means = calibration_curve(hard, PREDICTED, n_bins=10, strategy="quantile")
     assert_allclose(ece(PREDICTED, hard), np.abs(shares - means).mean(), rtol=1e-9)
     assert_allclose(brier_reliability(PREDICTED, hard), ((shares - means) ** 2).mean(), rtol=1e-9)
-
-
-@pytest.mark.parametrize("human", [HUMAN, (HUMAN > 0.5).astype(float)])
-def test_the_parts_add_up_to_the_brier_score(human):
-    weights = RNG.integers(0, 3, (4, 500))
-    for w in (None, weights):
-        parts = brier_reliability(PREDICTED, human, w) - brier_resolution(PREDICTED, human, w)
-        assert_allclose(parts + brier_uncertainty(PREDICTED, human, w), brier(PREDICTED, human, w), rtol=1e-12)
 
 
 def test_with_one_forecast_to_a_bin_resolution_is_murphys():
@@ -66,13 +56,6 @@ def test_stephensons_two_terms_by_hand():
     assert_allclose(brier_resolution(PREDICTED, HUMAN), (between - spread + shared) / 500, rtol=1e-10)
 
 
-def test_a_constant_prediction_resolves_nothing_and_always_predicting_the_mean_is_reliable():
-    constant = np.full(500, HUMAN.mean())
-    assert_allclose(brier_resolution(constant, HUMAN), 0, atol=1e-12)
-    assert_allclose(brier_reliability(constant, HUMAN), 0, atol=1e-12)
-    assert_allclose(ece(constant, HUMAN), 0, atol=1e-12)
-
-
 def test_a_shift_is_an_error_of_its_size():
     assert_allclose(ece(HUMAN * 0.8 + 0.2, HUMAN * 0.8), 0.2)
 
@@ -82,34 +65,22 @@ def test_no_model_is_seen_to_be_calibrated_with_few_pairs():
     values = {}
     for n in (25, 150, 5000):
         p = np.random.default_rng(n).uniform(0, 1, n)
-        values[n] = ece_null(p, np.ones(n, dtype=int), np.random.default_rng(0), n_simulations=400).mean
+        values[n] = ece_null(p, np.ones(n, dtype=int), np.random.default_rng(0), n_simulations=100).mean
     assert 0.15 < values[25] < 0.22
     assert 0.07 < values[150] < 0.1
     assert values[5000] < 0.02
+    more = ece_null(p[:25], np.full(25, 30), np.random.default_rng(0), n_simulations=100).mean
+    assert more < values[25] / 2
 
 
 def test_a_calibrated_model_falls_into_the_band_as_often_as_it_should():
     rng = np.random.default_rng(4)
     inside = 0
-    for _ in range(200):
+    for _ in range(150):  # a standard error of .018
         p = rng.uniform(0, 1, 60)
-        band = ece_null(p, np.full(60, 5), rng, n_simulations=200)
+        band = ece_null(p, np.full(60, 5), rng, n_simulations=150)
         inside += band.low <= ece(p, rng.binomial(5, p) / 5) <= band.high
-    assert 0.9 < inside / 200 < 0.99
-
-
-def test_more_votes_leave_less_noise():
-    few, many = (ece_null(PREDICTED, np.full(500, k), np.random.default_rng(0)).mean for k in (3, 30))
-    assert many < few / 2
-
-
-def _with_ties(n, votes, most, rng):
-    """A calibrated model of pairs of which a share of the votes are ties, as many as ``most`` at the most."""
-    p = rng.beta(1.2, 1.2, n)
-    rates = np.minimum(2 * np.minimum(p, 1 - p), most)
-    ties = rng.binomial(votes, rates)
-    human = (rng.binomial(votes - ties, np.clip((p - rates / 2) / (1 - rates + 1e-12), 0, 1)) + ties / 2) / votes
-    return p, human, ties
+    assert 0.9 < inside / 150 < 0.99
 
 
 @pytest.mark.parametrize(("votes", "most"), [(3, 0.0), (3, 0.45), (5, 0.99)])
@@ -117,9 +88,13 @@ def test_the_null_is_what_a_calibrated_model_gets_whatever_the_ties(votes, most)
     """At 0, 37 and 54 % ties. As if nobody had said neither, it would be 1.4 and 2 times too large."""
     rng = np.random.default_rng(votes)
     got, null, without = [], [], []
-    for _ in range(200):
-        p, human, ties = _with_ties(150, votes, most, rng)
-        counts = np.full(150, votes)
+    for _ in range(120):
+        # A calibrated model of pairs of which a share of the votes are ties, as many as ``most`` at the most.
+        p = rng.beta(1.2, 1.2, 150)
+        rates = np.minimum(2 * np.minimum(p, 1 - p), most)
+        ties, counts = rng.binomial(votes, rates), np.full(150, votes)
+        for_a = rng.binomial(votes - ties, np.clip((p - rates / 2) / (1 - rates + 1e-12), 0, 1))
+        human = (for_a + ties / 2) / votes
         got.append(float(ece(p, human)))
         null.append(ece_null(p, counts, rng, n_ties=ties, n_simulations=20).mean)
         without.append(ece_null(p, counts, rng, n_simulations=5).mean)

@@ -3,40 +3,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissensus.stats.agreement.ratings import ratings_from_votes, tabulate
+from dissensus.stats.agreement.ratings import tabulate
 from dissensus.stats.ceilings import vote_noise
 from dissensus.stats.ceilings.noise_ceiling import Yardstick, ceiling, correct_for_attenuation
 from dissensus.stats.metrics import mean_absolute_error, pearson, pearson_symmetric
-from dissensus.stats.resampling.bootstrap import draw_clusters
-from dissensus.stats.resampling.clusters import find_clusters, find_freedom
-from dissensus.stats.resampling.intervals import percentile_interval
 
-SPREADS = {
-    "flat": lambda rng, n: rng.random(n),
-    "hill": lambda rng, n: rng.beta(2, 2, n),
-    "agreed": lambda rng, n: rng.beta(0.5, 0.5, n),
-    "one-sided": lambda rng, n: rng.beta(1, 8, n),
-    "two camps": lambda rng, n: np.where(rng.random(n) < 0.5, rng.beta(3, 12, n), rng.beta(12, 3, n)),
-}
+from .votes import SPREADS, binary_votes, ratings_from_votes, stopped
+
+NAMES = ("pearson", "pearson_symmetric", "l1", "reliability")
 
 
-def binary_votes(p, k, rng):
-    return (rng.random((p.size, k)) < p[:, None]).astype(float)
+def yardstick(votes, strata=None, **options):
+    """That of pairs which are a cluster each."""
+    strata = np.zeros(len(votes), dtype=int) if strata is None else strata
+    return Yardstick(tabulate(votes), np.arange(len(votes)), strata, **options)
 
 
-def either_way(values, rng):
-    """The same with a and b in random order."""
-    turned = rng.random(values.shape[0]) < 0.5
-    return np.where(turned.reshape(-1, *[1] * (values.ndim - 1)), 1 - values, values), turned
+def sample(votes, **options):
+    return yardstick(votes, **options)(np.ones((len(votes), 1)))
 
 
-def best(p, human):
-    """What a model that knows p shows."""
-    return {
-        "pearson": pearson(p, human),
-        "pearson_symmetric": pearson_symmetric(p, human),
-        "l1": mean_absolute_error(p, human),
-    }
+def assert_as_shown(found, p, human, l1=0.003):
+    """A model that knows p shows the r and the L1 that the ceiling says."""
+    assert found.pearson.item() == pytest.approx(pearson(p, human).item(), abs=0.01)
+    assert found.l1.item() == pytest.approx(mean_absolute_error(p, human).item(), abs=l1)
 
 
 def test_reliability_of_the_example_of_shrout_and_fleiss():
@@ -49,34 +39,15 @@ def test_reliability_of_the_example_of_shrout_and_fleiss():
     assert 1 - (1 - ceiling(centred).reliability) * 5 / 6 == pytest.approx(0.44, abs=0.005)
 
 
-def step_up(r, share):
-    """Reliability of the whole from the correlation of two parts of unlike length (Horst 1951)."""
-    pq = share * (1 - share)
-    return (np.sqrt(r**2 * (r**2 + 4 * pq * (1 - r**2))) - r**2) / (2 * pq * (1 - r**2))
-
-
-@pytest.mark.parametrize("k", [2, 4, 5])
-def test_it_is_the_limit_of_random_split_halves(k):
-    rng = np.random.default_rng(k)
-    votes, _ = either_way(binary_votes(rng.beta(1, 2, 20_000), k, rng), rng)
-    half, stepped = k // 2, []
-    for _ in range(40):
-        split = rng.permuted(votes, axis=1)
-        r = np.corrcoef(split[:, :half].mean(axis=1), split[:, half:].mean(axis=1))[0, 1]
-        stepped.append(2 * r / (1 + r) if k % 2 == 0 else step_up(r, half / k))
-    assert ceiling(votes).reliability == pytest.approx(np.mean(stepped), abs=0.003)
-
-
-@pytest.mark.parametrize("k", [3, 5, 10])
-@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize(("spread", "k"), [*((spread, k) for spread in SPREADS for k in (3, 5)), ("one-sided", 10)])
 def test_a_model_that_knows_the_truth_does_as_well_as_it_says(spread, k):
     rng = np.random.default_rng(k)
-    p, _ = either_way(SPREADS[spread](rng, 30_000), rng)
+    p = SPREADS[spread](rng, 30_000)
+    p = np.where(rng.random(p.size) < 0.5, 1 - p, p)
     votes = binary_votes(p, k, rng)
     human, found = votes.mean(axis=1), ceiling(votes)
-    assert found.pearson == pytest.approx(pearson(p, human), abs=0.01)
+    assert_as_shown(found, p, human, l1={3: 0.014, 5: 0.004, 10: 0.002}[k])
     assert found.pearson_symmetric == pytest.approx(pearson_symmetric(p, human), abs=0.01)
-    assert found.l1 == pytest.approx(mean_absolute_error(p, human), abs={3: 0.014, 5: 0.004, 10: 0.002}[k])
 
 
 @pytest.mark.parametrize("k", [3, 5])
@@ -90,8 +61,7 @@ def test_it_is_the_same_where_the_votes_chose_which_response_is_a(k):
     human, found = votes.mean(axis=1), ceiling(votes)
     assert found.pearson == found.pearson_symmetric == pytest.approx(pearson_symmetric(p, human), abs=0.01)
     assert found.l1 == pytest.approx(mean_absolute_error(p, human), abs={3: 0.007, 5: 0.002}[k])
-    # Plain r falls short of it: an upper limit.
-    assert pearson(p, human) < found.pearson - 0.1
+    assert pearson(p, human) < found.pearson - 0.1  # an upper limit of plain r
 
 
 def test_pairs_of_a_single_vote_count_as_they_do_for_the_model_beside():
@@ -100,9 +70,9 @@ def test_pairs_of_a_single_vote_count_as_they_do_for_the_model_beside():
     p = rng.random(60_000)
     votes = binary_votes(p, 5, rng)
     votes[::2, 1:] = np.nan
-    human, found = np.nanmean(votes, axis=1), ceiling(votes)
+    found = ceiling(votes)
     assert (found.pearson, found.l1) == pytest.approx((0.680, 0.237), abs=0.005)
-    assert best(p, human) == pytest.approx({"pearson": 0.680, "pearson_symmetric": 0.680, "l1": 0.237}, abs=0.005)
+    assert_as_shown(found, p, np.nanmean(votes, axis=1), l1=0.005)
 
 
 def test_the_noise_of_single_ratings_is_that_of_their_own_data_set():
@@ -111,15 +81,12 @@ def test_the_noise_of_single_ratings_is_that_of_their_own_data_set():
     p = np.where(data_set == 0, rng.choice([0.02, 0.98], 40_000), rng.uniform(0.3, 0.7, 40_000))
     votes = binary_votes(p, 4, rng)
     votes[5_000:25_000, 1:] = np.nan  # three quarters of the one set, one of the other
-    human, found = np.nanmean(votes, axis=1), ceiling(votes, strata=data_set)
-    assert found.pearson == pytest.approx(pearson(p, human), abs=0.01)
-    alone = [ceiling(votes[data_set == number]) for number in (0, 1)]
-    squares = np.mean([part.reliability for part in alone])
+    found = ceiling(votes, strata=data_set)
+    assert found.pearson == pytest.approx(pearson(p, np.nanmean(votes, axis=1)), abs=0.01)
+    squares = np.mean([ceiling(votes[data_set == number]).reliability for number in (0, 1)])
     assert found.pearson_within == pytest.approx(np.sqrt(squares))
     estimates = np.where(np.isnan(votes), np.nan, np.clip(p[:, None] + rng.normal(0, 0.1, votes.shape), 0, 1))
-    human, found = np.nanmean(estimates, axis=1), ceiling(estimates, strata=data_set)
-    assert found.pearson == pytest.approx(pearson(p, human), abs=0.01)
-    assert found.l1 == pytest.approx(mean_absolute_error(p, human), abs=0.002)
+    assert_as_shown(ceiling(estimates, strata=data_set), p, np.nanmean(estimates, axis=1), l1=0.002)
 
 
 def test_the_error_over_data_sets_is_the_mean_of_theirs():
@@ -128,20 +95,17 @@ def test_the_error_over_data_sets_is_the_mean_of_theirs():
     p = np.where(data_set == 0, rng.random(1100), np.where(data_set == 1, rng.choice([0.02, 0.98], 1100), 0.5))
     votes = binary_votes(p, 3, rng)
     votes[data_set == 2, 1:] = np.nan  # of single votes alone: taken for a mixture of the others
-    together = Yardstick(tabulate(votes), np.arange(1100), data_set)
-    alone = [
-        Yardstick(tabulate(votes[inside]), np.arange(inside.sum()), np.zeros(inside.sum(), dtype=int))
-        for inside in (data_set == 0, data_set == 1, data_set < 2)
-    ]
-    l1 = [one(np.ones((n, 1))).l1[0] for one, n in zip(alone, (600, 300, 900), strict=True)]
-    two = Yardstick(tabulate(votes[:900]), np.arange(900), data_set[:900])
-    assert two(np.ones((900, 1))).l1[0] == pytest.approx((2 * l1[0] + l1[1]) / 3)
+    groups = [votes[inside] for inside in (data_set == 0, data_set == 1, data_set < 2)]
+    l1 = [sample(group).l1[0] for group in groups]
+    two = yardstick(votes[:900], data_set[:900])
+    of_two = two(np.ones((900, 1))).l1[0]
+    assert of_two == pytest.approx((2 * l1[0] + l1[1]) / 3)
     assert l1[2] == pytest.approx((2 * l1[0] + l1[1]) / 3, abs=0.02)
-    limits = [one.limits()["l1"] for one in alone]
+    limits = [yardstick(group).limits()["l1"] for group in groups]
     assert two.limits()["l1"] == pytest.approx((2 * np.array(limits[0]) + np.array(limits[1])) / 3, abs=1e-6)
     assert np.ptp(two.limits()["l1"]) < np.ptp(limits[2])  # one of them is known better than a mixture of both
     differ = votes[:900].min(axis=1) != votes[:900].max(axis=1)
-    single = together(np.ones((1100, 1))).l1[0] * 1100 - two(np.ones((900, 1))).l1[0] * 900
+    single = sample(votes, strata=data_set).l1[0] * 1100 - of_two * 900
     assert single / 200 == pytest.approx(differ.mean() * 2 / 3, abs=0.01)  # of three, two differ so often
 
 
@@ -152,19 +116,9 @@ def test_more_votes_for_pairs_that_look_hard_leave_the_error_right():
     votes = binary_votes(p, 5, rng)
     votes[rng.random(p.size) > 4 * p * (1 - p), 3:] = np.nan
     human = np.nanmean(votes, axis=1)
-    yardstick = Yardstick(tabulate(votes), np.arange(p.size), np.zeros(p.size, dtype=int))
-    found, (low, high) = yardstick(np.ones((p.size, 1))), yardstick.limits()["l1"]
-    assert found.l1[0] == pytest.approx(mean_absolute_error(p, human), abs=0.005)
+    low, high = yardstick(votes).limits()["l1"]
+    assert_as_shown(ceiling(votes), p, human, l1=0.005)
     assert low < mean_absolute_error(p, human) < high
-    assert found.pearson[0] == pytest.approx(pearson(p, human), abs=0.01)
-
-
-def stopped(p, first, then, rng):
-    """Ask ``first`` people, and ``then`` more where these differ."""
-    votes = binary_votes(p, first + then, rng)
-    agreed = np.isin(votes[:, :first].mean(axis=1), (0, 1))
-    votes[agreed, first:] = np.nan
-    return votes
 
 
 @pytest.mark.parametrize(("first", "then", "r"), [(3, 2, 0.816), (2, 1, 0.733)])
@@ -188,10 +142,7 @@ def test_one_data_set_whose_votes_decided_their_number_beside_one_whose_did_not(
     p = rng.beta(2, 2, 40_000)
     votes = stopped(p, 3, 2, rng)
     votes[20_000:] = binary_votes(p[20_000:], 5, rng)
-    yardstick = Yardstick(tabulate(votes), np.arange(40_000), data_set, decided=[0])
-    found, human = yardstick(np.ones((40_000, 1))), np.nanmean(votes, axis=1)
-    assert found.pearson[0] == pytest.approx(pearson(p, human), abs=0.01)
-    assert found.l1[0] == pytest.approx(mean_absolute_error(p, human), abs=0.003)
+    assert_as_shown(sample(votes, strata=data_set, decided=[0]), p, np.nanmean(votes, axis=1))
 
 
 @pytest.mark.parametrize("raters", [3, 5])
@@ -202,9 +153,10 @@ def test_what_each_of_a_panel_adds_to_every_pair_lowers_no_correlation(raters):
         p = rng.random(500)
         ratings = np.clip(p[:, None] + rng.normal(0, 0.15, raters) + rng.normal(0, 0.15, (500, raters)), 0, 1)
         shown.append(pearson(p, ratings.mean(axis=1)))
-        crossed.append(ceiling(ratings, crossed=True).pearson)
-        apart.append(ceiling(ratings).pearson)
-        assert ceiling(ratings, crossed=True).pearson_symmetric == ceiling(ratings).pearson_symmetric
+        panel, crowd = ceiling(ratings, crossed=True), ceiling(ratings)
+        crossed.append(panel.pearson)
+        apart.append(crowd.pearson)
+        assert panel.pearson_symmetric == crowd.pearson_symmetric
     assert np.mean(crossed) == pytest.approx(np.mean(shown), abs=0.008)
     assert np.mean(apart) < np.mean(shown) - 0.015
 
@@ -228,40 +180,33 @@ def test_the_limits_that_three_votes_leave_hold_the_truth():
     Half of the pairs at .2, half at .8: .206 in truth, far from the estimate.
     """
     rng = np.random.default_rng(0)
-    for p, width in ((rng.random(30_000), 0.05), (rng.choice([0.2, 0.8], 30_000), 0.05)):
+    for p in (rng.random(30_000), rng.choice([0.2, 0.8], 30_000)):
         votes = binary_votes(p, 3, rng)
-        yardstick = Yardstick(tabulate(votes), np.arange(p.size), np.zeros(p.size, dtype=int))
-        low, high = yardstick.limits()["l1"]
+        low, high = yardstick(votes).limits()["l1"]
         assert low < ceiling(votes).l1 < high
         assert low - 0.002 < mean_absolute_error(p, votes.mean(axis=1)) < high + 0.002
-        assert high - low > width
-    twelve = Yardstick(tabulate(binary_votes(p, 12, rng)), np.arange(p.size), np.zeros(p.size, dtype=int)).limits()
-    assert np.ptp(twelve["l1"]) < 0.006
-    thirteen = Yardstick(tabulate(binary_votes(p, 13, rng)), np.arange(p.size), np.zeros(p.size, dtype=int)).limits()
-    assert np.ptp(thirteen["l1"]) == 0
+        assert high - low > 0.05
+    assert np.ptp(yardstick(binary_votes(p, 12, rng)).limits()["l1"]) < 0.006
+    assert np.ptp(yardstick(binary_votes(p, 13, rng)).limits()["l1"]) == 0
 
 
 def test_two_votes_and_a_third_leave_r_open_too():
     rng = np.random.default_rng(0)
     p = rng.choice([0.2, 0.8], 30_000)
     votes = stopped(p, 2, 1, rng)
-    yardstick = Yardstick(tabulate(votes), np.arange(p.size), np.zeros(p.size, dtype=int), decided=[0])
-    low, high = yardstick.limits()["pearson"]
-    r = pearson(p, np.nanmean(votes, axis=1))
-    assert low < ceiling(votes, decided=True).pearson < high
+    low, high = yardstick(votes, decided=[0]).limits()["pearson"]
+    r, found = pearson(p, np.nanmean(votes, axis=1)), ceiling(votes, decided=True).pearson
+    assert low < found < high
     assert low - 0.01 < r < high + 0.01
-    assert ceiling(votes, decided=True).pearson < r - 0.02  # votes alone do not tell this from other preferences
+    assert found < r - 0.02  # votes alone do not tell this from other preferences
 
 
 def test_unequal_numbers_of_votes_and_ties():
     rng = np.random.default_rng(0)
-    n = 100_000
-    a, b, tie = rng.dirichlet([1, 1, 0.5], n).T
-    counts = rng.multinomial(rng.choice([1, 2, 3, 5, 7], n), np.stack([a, b, tie], axis=1))
+    a, b, tie = rng.dirichlet([1, 1, 0.5], 40_000).T
+    counts = rng.multinomial(rng.choice([1, 2, 3, 5, 7], 40_000), np.stack([a, b, tie], axis=1))
     votes = ratings_from_votes(counts)
-    p, human, found = a + tie / 2, np.nanmean(votes, axis=1), ceiling(votes)
-    assert found.pearson == pytest.approx(pearson(p, human), abs=0.01)
-    assert found.l1 == pytest.approx(mean_absolute_error(p, human), abs=0.003)
+    assert_as_shown(ceiling(votes), a + tie / 2, np.nanmean(votes, axis=1))
 
 
 def test_estimates_with_normal_noise():
@@ -271,36 +216,34 @@ def test_estimates_with_normal_noise():
     estimates[rng.random(estimates.shape) < 0.3] = np.nan
     estimates = np.clip(estimates, 0, 1)
     some = np.isfinite(estimates).any(axis=1)
-    human, found = np.nanmean(estimates[some], axis=1), ceiling(estimates)
-    assert found.pearson == pytest.approx(pearson(p[some], human), abs=0.01)
-    assert found.l1 == pytest.approx(mean_absolute_error(p[some], human), abs=0.001)
+    assert_as_shown(ceiling(estimates), p[some], np.nanmean(estimates[some], axis=1), l1=0.001)
+    many = np.clip(p[:500, None] + rng.normal(0, 0.1, (500, 15)), 0, 1)  # splits are drawn, not gone through
+    assert ceiling(many).l1 == pytest.approx(mean_absolute_error(p[:500], many.mean(axis=1)), abs=0.004)
 
 
 def test_three_raters_with_sd_18_cap_r_at_94_and_err_by_077():
     # True preferences are spread evenly; the mean of the raters, not each rating, is kept within 0 and 1.
     rng = np.random.default_rng(0)
-    p = rng.random(100_000)
+    p = rng.random(50_000)
     mean = p + rng.normal(0, 0.18, (3, p.size)).mean(axis=0)
     assert np.corrcoef(p, mean)[0, 1] == pytest.approx(0.941, abs=0.001)
-    assert np.abs(p - mean).mean() == pytest.approx(0.18 / np.sqrt(3) * np.sqrt(2 / np.pi), abs=0.001)
     assert mean_absolute_error(p, np.clip(mean, 0, 1)) == pytest.approx(0.077, abs=0.001)
-    rated = np.clip(p + rng.normal(0, 0.18, (3, p.size)), 0, 1).T
-    assert ceiling(rated).pearson == pytest.approx(0.94, abs=0.01)
-    assert ceiling(rated).l1 == pytest.approx(0.077, abs=0.005)
+    found = ceiling(np.clip(p + rng.normal(0, 0.18, (3, p.size)), 0, 1).T)
+    assert found.pearson == pytest.approx(0.94, abs=0.01)
+    assert found.l1 == pytest.approx(0.077, abs=0.005)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(st.integers(0, 1000))
 def test_neither_the_order_of_rows_and_raters_nor_the_orientation_matters(seed):
     rng = np.random.default_rng(seed)
     ratings = rng.choice([0, 0.5, 1, np.nan], (30, 5))
     turned = (rng.random(30) < 0.5)[:, None]
-    found, moved = ceiling(ratings), ceiling(rng.permutation(rng.permuted(ratings, axis=1)))
-    assert moved.reliability == pytest.approx(found.reliability)
-    assert moved.l1 == pytest.approx(found.l1)
-    flipped = ceiling(np.where(turned, 1 - ratings, ratings))
-    for name in ("pearson", "pearson_symmetric", "l1", "reliability"):
-        assert getattr(flipped, name) == pytest.approx(getattr(found, name))
+    found = ceiling(ratings)
+    for other in (rng.permutation(rng.permuted(ratings, axis=1)), np.where(turned, 1 - ratings, ratings)):
+        moved = ceiling(other)
+        for name in NAMES:
+            assert getattr(moved, name) == pytest.approx(getattr(found, name))
 
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 0.5, 1), (0.1, 0.3, 0.8)])
@@ -310,7 +253,7 @@ def test_weight_k_means_that_the_pair_is_there_k_times(values, monkeypatch):
     ratings, weights = rng.choice([*values, np.nan], (40, 5)), rng.integers(0, 3, (2, 3, 40))
     weighted, plain = ceiling(ratings, weights), ceiling(np.repeat(ratings, weights[1, 2], axis=0))
     assert weighted.l1.shape == weighted.pearson.shape == (2, 3)
-    for name in ("pearson", "pearson_symmetric", "l1", "reliability"):
+    for name in NAMES:
         assert getattr(weighted, name)[1, 2] == pytest.approx(getattr(plain, name))
 
 
@@ -319,16 +262,13 @@ def test_weight_k_means_that_the_pair_is_there_k_times(values, monkeypatch):
     [np.full((3, 2), np.nan), np.array([[1, np.nan], [np.nan, 0], [0.5, np.nan]]), np.zeros((0, 5)), np.zeros((4, 0))],
 )
 def test_single_ratings_say_nothing(ratings):
-    found = ceiling(ratings)
-    assert np.isnan([found.pearson, found.pearson_symmetric, found.l1, found.reliability]).all()
+    assert np.isnan([getattr(ceiling(ratings), name) for name in NAMES]).all()
 
 
 def test_a_pair_that_nobody_rated_is_left_out():
     rng = np.random.default_rng(0)
     votes = binary_votes(rng.random(50), 3, rng)
-    nobody = np.full((1, 3), np.nan)
-    with_it, without = ceiling(np.vstack([votes, nobody])), ceiling(votes)
-    assert (with_it.pearson, with_it.l1, with_it.reliability) == (without.pearson, without.l1, without.reliability)
+    assert ceiling(np.vstack([votes, np.full((1, 3), np.nan)])) == ceiling(votes)
 
 
 def test_where_nothing_varies_r_has_no_ceiling_and_people_who_agree_err_little():
@@ -341,18 +281,10 @@ def test_where_nothing_varies_r_has_no_ceiling_and_people_who_agree_err_little()
 
 
 def test_votes_without_any_signal_have_the_ceiling_zero_and_a_reliability_that_may_be_negative():
-    reliability = [ceiling(binary_votes(np.full(50, 0.5), 3, np.random.default_rng(s))).reliability for s in range(50)]
-    assert np.mean(reliability) == pytest.approx(0, abs=0.05)
-    assert min(reliability) < 0
-    votes = binary_votes(np.full(50, 0.5), 3, np.random.default_rng(int(np.argmin(reliability))))
-    assert ceiling(votes).pearson == 0
-
-
-def test_many_raters():
-    rng = np.random.default_rng(0)
-    p = rng.random(500)
-    estimates = np.clip(p[:, None] + rng.normal(0, 0.1, (500, 15)), 0, 1)
-    assert ceiling(estimates).l1 == pytest.approx(mean_absolute_error(p, estimates.mean(axis=1)), abs=0.004)
+    found = [ceiling(binary_votes(np.full(50, 0.5), 3, np.random.default_rng(seed))) for seed in range(40)]
+    assert np.mean([one.reliability for one in found]) == pytest.approx(0, abs=0.06)
+    least = min(found, key=lambda one: one.reliability)
+    assert least.reliability < 0 == least.pearson
 
 
 def test_a_model_with_noise_is_corrected_to_its_r_with_the_truth():
@@ -374,60 +306,27 @@ def test_ratings_that_are_no_fractions_are_a_mistake():
         ceiling(np.array([[0.3, 0.7]]), decided=True)
     with pytest.raises(ValueError, match="weights"):
         ceiling(np.ones((3, 2)), np.ones(2))
-    with pytest.raises(ValueError, match="counts"):
-        ratings_from_votes(np.array([[1, -1, 0]]))
 
 
-def test_counts_are_written_out_as_ratings():
-    counts = np.random.default_rng(0).integers(0, 4, (50, 3))
-    ratings = ratings_from_votes(counts)
-    assert [[(row == v).sum() for v in (1, 0, 0.5)] for row in ratings] == counts.tolist()
-
-
-def _study(sizes, rng):
-    """Prompts of these sizes, preferences that are alike in a prompt, and five votes on each pair."""
-    prompts = np.repeat(np.arange(sizes.size), sizes)
-    tilt = rng.beta(2, 2, sizes.size)[prompts]
-    p = rng.beta(4 * tilt + 0.5, 4 * (1 - tilt) + 0.5)
-    return prompts, p, binary_votes(p, 5, rng)
-
-
-def test_intervals_hold_the_ceiling_with_a_dozen_prompts_of_unequal_size():
-    """Of 12 prompts of 1 to 100 pairs, plain percentile intervals hold it in .87, those of the tables in .93 to .97."""
-    _, p, votes = _study(np.full(30_000, 2), np.random.default_rng(0))
-    truth = np.array([pearson_symmetric(p, votes.mean(axis=1)), mean_absolute_error(p, votes.mean(axis=1))])
-    held, rng = np.zeros(2), np.random.default_rng(1)
-    for _ in range(80):
-        prompts, _, votes = _study(np.exp(rng.uniform(0, np.log(100), 12)).astype(int), rng)
-        strata = np.zeros(prompts.size, dtype=int)
-        clusters = find_clusters(prompts, strata)
-        yardstick, spare = Yardstick(tabulate(votes), prompts, strata), find_freedom(clusters)
-        sample, drawn = (
-            yardstick(np.ones((12, 1))),
-            yardstick(np.concatenate(draw_clusters(clusters, 150, rng), axis=1).astype(float)),
-        )
-        for k, name in enumerate(("pearson_symmetric", "l1")):
-            found = percentile_interval(float(getattr(sample, name)[0]), getattr(drawn, name), spare=spare)
-            held[k] += found.low <= truth[k] <= found.high
-    assert (held / 80).min() > 0.9
+@pytest.fixture(scope="module")
+def argued(arguments):
+    return np.array([(p.votes.a, p.votes.b, p.votes.tie) for p in arguments])
 
 
 @pytest.mark.real_data
-def test_five_votes_on_arguments_allow_an_r_of_867(arguments):
-    counts = np.array([(p.votes.a, p.votes.b, p.votes.tie) for p in arguments])
-    found = ceiling(ratings_from_votes(counts))
+def test_five_votes_on_arguments_allow_an_r_of_867(argued):
+    found = ceiling(ratings_from_votes(argued))
     assert found.pearson == found.pearson_symmetric == pytest.approx(0.867, abs=0.001)
     assert 0.10 < found.l1 < 0.14
-    majority = np.where((counts[:, 0] < counts[:, 1])[:, None], counts[:, [1, 0, 2]], counts)
+    majority = np.where((argued[:, 0] < argued[:, 1])[:, None], argued[:, [1, 0, 2]], argued)
     assert ceiling(ratings_from_votes(majority)).pearson == pytest.approx(found.pearson)
 
 
 @pytest.mark.real_data
-def test_real_votes_of_which_two_decided_on_a_third(arguments):
+def test_real_votes_of_which_two_decided_on_a_third(argued):
     """Two of a pair's votes, a third where they differ, and those that are left as an unbiased word on the truth."""
-    counts = np.array([(p.votes.a, p.votes.b, p.votes.tie) for p in arguments])
     rng, value = np.random.default_rng(0), np.array([1, 0, 0.5])
-    everybody = [rng.permutation(np.repeat([0, 1, 2], row)) for row in counts if row.sum() >= 5]
+    everybody = [rng.permutation(np.repeat([0, 1, 2], row)) for row in argued if row.sum() >= 5]
     asked = [votes[: 2 if votes[0] == votes[1] else 3] for votes in everybody]
     human = np.array([value[votes].mean() for votes in asked]) - 0.5
     others = np.array([value[votes[3:]].mean() for votes in everybody]) - 0.5

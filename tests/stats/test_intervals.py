@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm, skew, t
 
 from dissensus.evaluation.metrics import scored_metrics
-from dissensus.stats.metrics import mean_absolute_error
 from dissensus.stats.resampling.bootstrap import Cell, bootstrap, delete_blocks, draw_clusters, ones
 from dissensus.stats.resampling.clusters import (
     Clusters,
@@ -32,21 +31,15 @@ def draws(clusters, strata, n_resamples=200, seed=0):
     return np.concatenate(list(cluster_counts(clusters, strata, n_resamples, np.random.default_rng(seed))))
 
 
-CLUSTERS = np.array(["p", "p", "q", "r", "r", "s"])
-STRATA = np.array(["x", "x", "x", "y", "y", "y"])
-
-
-def test_pairs_of_a_cluster_are_drawn_together():
-    counts = draws(CLUSTERS, STRATA)
-    assert (counts[:, 0] == counts[:, 1]).all()
-    assert (counts[:, 3] == counts[:, 4]).all()
-
-
-def test_each_stratum_keeps_its_number_of_clusters():
-    strata = np.repeat(["x", "y"], [6, 10])
-    counts = draws(np.arange(16) // 2 * 2 + np.arange(16) % 2, strata)
-    assert (counts[:, :6].sum(axis=1) == 6).all()
-    assert (counts[:, 6:].sum(axis=1) == 10).all()
+def test_clusters_are_drawn_whole_within_their_stratum_and_once_on_average():
+    clusters, strata = np.repeat(np.arange(16), 2), np.repeat(["x", "y"], [12, 20])
+    counts = draws(clusters, strata, 4000)
+    assert (counts[:, ::2] == counts[:, 1::2]).all()
+    assert (counts[:, :12].sum(axis=1) == 12).all()
+    assert (counts[:, 12:].sum(axis=1) == 20).all()
+    assert counts.mean(axis=0) == pytest.approx(1, abs=0.06)
+    assert (draws(clusters, strata, seed=1) == draws(clusters, strata, seed=1)).all()
+    assert (draws(clusters, strata, seed=1) != draws(clusters, strata, seed=2)).any()
 
 
 def test_strata_of_few_clusters_are_drawn_together():
@@ -58,6 +51,7 @@ def test_strata_of_few_clusters_are_drawn_together():
     assert sorted(members.size for members in few.strata) == [8, 14]
     alone = find_clusters(np.arange(3), np.zeros(3))
     assert [members.size for members in alone.strata] == [3]
+    assert find_clusters(np.array(["p", "p"]), np.array(["x", "y"])).count == 2  # of one name, in two strata
 
 
 @pytest.mark.parametrize(("clusters", "strata"), [(25, 1), (150, 6), (30, 3)])
@@ -77,20 +71,6 @@ def test_unequal_clusters_count_as_fewer_equal_ones():
     assert percentile_interval(0.0, normal, spare=found).high > percentile_interval(0.0, normal).high
 
 
-def test_each_cluster_is_drawn_once_on_average():
-    assert draws(CLUSTERS, STRATA, 4000).mean(axis=0) == pytest.approx(1, abs=0.05)
-
-
-def test_one_seed_gives_one_set_of_resamples():
-    assert (draws(CLUSTERS, STRATA, seed=1) == draws(CLUSTERS, STRATA, seed=1)).all()
-    assert (draws(CLUSTERS, STRATA, seed=1) != draws(CLUSTERS, STRATA, seed=2)).any()
-
-
-def test_a_name_in_two_strata_is_two_clusters():
-    found = find_clusters(np.array(["p", "p"]), np.array(["x", "y"]))
-    assert found.count == 2
-
-
 def test_five_prompts_can_be_resampled_unless_each_is_its_own_data_set():
     prompts = np.arange(5).repeat(2)
     found = find_clusters(prompts, np.zeros(10))
@@ -101,6 +81,7 @@ def test_five_prompts_can_be_resampled_unless_each_is_its_own_data_set():
     assert not alone.can_be_resampled()
 
 
+@settings(max_examples=30)
 @given(st.lists(st.text(st.characters(exclude_characters="\0"), max_size=3)))
 def test_labels_are_numbered_as_by_numpy(labels):
     names, numbers = number_labels(labels)
@@ -132,13 +113,6 @@ def test_interval_is_left_out_where_the_value_or_most_resamples_are_undefined():
 RESAMPLED = np.random.default_rng(0).gamma(4, 0.1, 4000)
 
 
-def test_without_bias_and_acceleration_bca_is_the_percentile_interval():
-    median = float(np.median(RESAMPLED))
-    bca, percentile = bca_interval(median, RESAMPLED, 0.0), percentile_interval(median, RESAMPLED)
-    assert (bca.low, bca.high) == pytest.approx((percentile.low, percentile.high))
-    assert (bca.method, percentile.method) == ("bca", "percentile")
-
-
 def test_bca_respects_transformations():
     """The interval of exp(t) is exp of the interval of t, which intervals of the form t -+ error are not."""
     plain, grown = bca_interval(0.4, RESAMPLED, 0.05), bca_interval(np.exp(0.4), np.exp(RESAMPLED), 0.05)
@@ -150,6 +124,7 @@ def test_bca_agrees_with_efrons_formula_by_hand():
     shares = [norm.cdf(bias + (bias + end) / (1 - 0.05 * (bias + end))) for end in (-z, z)]
     found = bca_interval(0.4, RESAMPLED, 0.05)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(RESAMPLED, shares)))
+    assert found.method == "bca"
 
 
 def test_equal_resamples_count_half_on_each_side():
@@ -189,40 +164,9 @@ def test_acceleration_of_a_mean_is_a_sixth_of_its_skewness_over_root_n():
     assert np.isnan(find_acceleration(np.ones(60), np.zeros(60, dtype=int)))
 
 
-def test_acceleration_from_blocks_is_near_that_from_single_clusters():
-    rng = np.random.default_rng(2)
-    x = rng.gamma(1, 1, 2000)
-    total = x.sum()
-    exact = find_acceleration((total - x) / 1999, np.zeros(2000, dtype=int))
-    blocks = x.reshape(200, 10).sum(axis=1)
-    assert find_acceleration((total - blocks) / 1990, np.zeros(200, dtype=int)) == pytest.approx(exact, rel=0.4)
-
-
 def test_a_level_that_is_no_fraction_is_a_mistake():
     with pytest.raises(ValueError, match="level"):
         percentile_interval(0.5, np.arange(3.0), level=95)
-
-
-def coverage(by_cluster, repeats=200):
-    """How often the interval of an L1 holds the true one; errors of a prompt share a component."""
-    rng = np.random.default_rng(3)
-    prompts = np.repeat(np.arange(40), 5)
-    truth = np.sqrt(0.1**2 + 0.05**2) * np.sqrt(2 / np.pi)
-    hits = 0
-    for seed in range(repeats):
-        error = rng.normal(0, 0.1, 40)[prompts] + rng.normal(0, 0.05, 200)
-        predicted, human = np.full(200, 0.5) + error, np.full(200, 0.5)
-        units = prompts if by_cluster else np.arange(200)
-        resampled = mean_absolute_error(predicted, human, draws(units, np.zeros(200), 400, seed))
-        interval = percentile_interval(float(mean_absolute_error(predicted, human)), resampled)
-        hits += interval.low <= truth <= interval.high
-    return hits / repeats
-
-
-@pytest.mark.slow
-def test_clustered_intervals_cover_and_pairwise_ones_do_not():
-    assert coverage(by_cluster=True) > 0.89
-    assert coverage(by_cluster=False) < 0.85
 
 
 NOISE = {"apart": (0.9, 1.1), "alike": (0.3, 0.4)}
@@ -244,8 +188,8 @@ def preferences(sizes, rng, noise):
     return human, [1 / (1 + np.exp(-0.7 * (utility + error + spread(s)))) for s in noise]
 
 
-def truths(noise, per_prompt, rows):
-    human, models = preferences(np.full(200_000 // per_prompt, per_prompt), np.random.default_rng(0), noise)
+def truths(noise, rows):
+    human, models = preferences(np.full(50_000, 4), np.random.default_rng(0), noise)
     whole = np.zeros(human.size, dtype=int)
     first, second = (Cell(p, human, whole, metrics=METRICS)(np.ones((1, 1)))[rows, 0] for p in models)
     return np.concatenate([first, first - second])
@@ -276,23 +220,23 @@ SIZES = {
 
 @pytest.mark.parametrize(
     ("n_prompts", "repeats", "noise", "sizes"),
-    [(25, 300, "apart", "log-uniform"), (25, 300, "apart", "giant"), (50, 200, "alike", "equal")],
+    [(25, 150, "apart", "log-uniform"), (25, 150, "apart", "giant"), (50, 120, "alike", "equal")],
 )
 def test_intervals_hold_the_truth_in_19_cases_of_20(n_prompts, repeats, noise, sizes):
-    """Whatever the sizes of prompts: BCa intervals hold it in .83 to .92 where they differ."""
+    """Whatever the sizes of prompts: BCa intervals hold it in .83 to .92 where they differ. A standard error of .02."""
     rng = np.random.default_rng(17)
     rows = {0: "fisher", 1: "logit"}
-    truth = truths(NOISE[noise], 4, list(rows))
+    truth = truths(NOISE[noise], list(rows))
     hits = np.zeros(4)
     for _ in range(repeats):
         size = SIZES[sizes](n_prompts, rng)
         clusters = find_clusters(np.repeat(np.arange(n_prompts), size), np.zeros(size.sum()))
         human, models = preferences(size, rng, NOISE[noise])
-        found = intervals(human, models, clusters, rows, 300, rng)
+        found = intervals(human, models, clusters, rows, 250, rng)
         hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
     covered = dict(zip(("r", "L1", "difference of r", "difference of L1"), hits / repeats, strict=True))
     # bench/interval_coverage.py repeats it thousands of times, with seeds and several data sets.
-    assert {name: share for name, share in covered.items() if not 0.905 <= share <= 0.997} == {}
+    assert {name: share for name, share in covered.items() if not 0.9 <= share <= 0.997} == {}
 
 
 @pytest.mark.parametrize("tilt", [1.0, 0.6])
@@ -306,17 +250,15 @@ def test_the_interval_of_a_calibration_error_holds_its_mean_over_samples(tilt):
         human = rng.binomial(5, 1 / (1 + np.exp(-utility))) / 5
         return Cell(1 / (1 + np.exp(-tilt * utility)), human, clusters.of_pair, metrics=BINNED)
 
-    truth = np.mean([draw()(ones(clusters))[:, 0] for _ in range(800)], axis=0)
+    truth = np.mean([draw()(ones(clusters))[:, 0] for _ in range(400)], axis=0)
     hits = np.zeros(2)
-    for _ in range(150):
+    for _ in range(80):
         cell = draw()
         values, resampled = cell(ones(clusters))[:, 0], bootstrap(cell, draw_clusters(clusters, 300, rng))
-        found = [
-            recentred_interval(v, r, spare=Freedom(np.sqrt(150 / 149), 149))
-            for v, r in zip(values, resampled, strict=True)
-        ]
-        hits += [e.low <= true <= e.high for e, true in zip(found, truth, strict=True)]
-    assert (hits / 150 >= 0.92).all()
+        for k, true in enumerate(truth):
+            found = recentred_interval(values[k], resampled[k], spare=Freedom(np.sqrt(150 / 149), 149))
+            hits[k] += found.low <= true <= found.high
+    assert (hits / 80 >= 0.9).all()
 
 
 @pytest.mark.parametrize("right", [57, 59])

@@ -27,23 +27,15 @@ def by_majority(counts):
     return np.where((counts[:, 0] < counts[:, 1])[:, None], counts[:, [1, 0, 2]], counts)
 
 
-RULES = {
-    "three, two more where they differ": {"first": 3, "then": 2},
-    "two, a third to decide": {"first": 2, "then": 1},
-    "until three agree": {"first": 3, "then": 2, "agree": 3},
-}
-SPREADS = {
-    "flat": lambda rng, n: rng.random(n),
-    "hill": lambda rng, n: rng.beta(3, 3, n),
-    "agreed": lambda rng, n: rng.beta(0.5, 0.5, n),
-}
-
-
-@pytest.mark.parametrize("spread", SPREADS)
-@pytest.mark.parametrize("rule", RULES)
-def test_two_hundred_pairs_show_that_their_votes_decided_how_many_they_are(rule, spread):
+@pytest.mark.parametrize("shape", [1, 3, 0.5])
+@pytest.mark.parametrize(
+    "rule",
+    [{"first": 3, "then": 2}, {"first": 2, "then": 1}, {"first": 3, "then": 2, "agree": 3}],
+    ids=["three, two more where they differ", "two, a third to decide", "until three agree"],
+)
+def test_two_hundred_pairs_show_that_their_votes_decided_how_many_they_are(rule, shape):
     rng = np.random.default_rng(0)
-    found = [number_was_decided(stopped(SPREADS[spread](rng, 200), rng, **RULES[rule])) for _ in range(20)]
+    found = [number_was_decided(stopped(rng.beta(shape, shape, 200), rng, **rule)) for _ in range(20)]
     assert np.mean(found) >= 0.9
 
 
@@ -59,7 +51,7 @@ FREE = {
 def test_free_votes_are_not_suspected(numbers, n):
     rng = np.random.default_rng(1)
     p_values = []
-    for _ in range(30):
+    for _ in range(15):
         # Half of all pairs on the edge of what mixtures can be: nobody prefers either.
         p = np.where(rng.random(n) < 0.5, 0.5, np.repeat(rng.random(n // 5), 5))
         size = FREE[numbers](rng, p)
@@ -87,7 +79,7 @@ def test_ties_and_raters_who_lean_are_no_rule():
     with_ties = rng.multinomial(rng.choice([2, 3, 5], 2000), rng.dirichlet([1, 1, 0.5], 2000))
     assert not number_was_decided(with_ties)
     # Six raters, some of whom lean to a, a quarter of whose votes are missing: less spread than binomial votes have.
-    for seed in range(10):
+    for seed in range(5):
         rng = np.random.default_rng(seed)
         chance = np.clip(rng.uniform(0.2, 0.8, 3000)[:, None] + rng.normal(0, 0.3, 6), 0, 1)
         there = rng.random((3000, 6)) > 0.25

@@ -6,13 +6,13 @@ import pytest
 from dissensus.stats.ceilings import true_preferences
 
 
-@pytest.mark.parametrize(("size", "ties"), [(200, True), (2000, False)])
-def test_the_normal_approximation_joins_the_exact_error(size: int, ties: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("size", "ties"), [(100, True), (2000, False)])
+def test_the_normal_approximation_joins_the_exact_error(size, ties, monkeypatch):
     points = true_preferences._grid(ties=ties)
     exact = true_preferences._error_of(size, points)
     monkeypatch.setattr(true_preferences, "_MOST_TWO_WAY", size - 1)
     monkeypatch.setattr(true_preferences, "_MOST_THREE_WAY", size - 1)
-    assert true_preferences._error_of(size, points) == pytest.approx(exact, rel=0.02, abs=1e-12)
+    assert true_preferences._error_of(size, points) == pytest.approx(exact, rel=0.03, abs=1e-12)
 
 
 def fit(counts):
@@ -26,26 +26,26 @@ def mean_error(mixture, spread, weights):
     return (weights * mixture.errors(spread)).sum(axis=1) / weights.sum(axis=1)
 
 
-def test_the_error_of_a_hundred_million_votes_is_found_at_once() -> None:
+def test_the_error_of_a_hundred_million_votes_is_found_at_once():
     mixture, spread, weights = fit(np.array([[60_000_000, 30_000_000, 10_000_000], [3, 1, 1]]))
     assert spread.sum() == pytest.approx(1)
     assert 0 < mean_error(mixture, spread, weights)[0] < 0.2
-    assert 0 < (weights * mixture.given_votes(spread).error).sum() / 2 < 0.2
+    assert 0 < (weights * mixture.given_votes(spread)[1]).sum() / 2 < 0.2
 
 
-def test_numbers_given_beforehand_and_the_likelihood_say_the_same_of_free_votes() -> None:
+def test_numbers_given_beforehand_and_the_likelihood_say_the_same_of_free_votes():
     rng = np.random.default_rng(0)
     for_a = rng.binomial(5, rng.beta(0.8, 0.8, 5000))
     mixture, spread, weights = fit(np.stack([for_a, 5 - for_a, 0 * for_a], axis=1))
-    told = mixture.given_votes(spread)
-    assert (weights * told.error).sum() / 5000 == pytest.approx(mean_error(mixture, spread, weights)[0], abs=1e-4)
+    covariance, error = mixture.given_votes(spread)
+    assert (weights * error).sum() / 5000 == pytest.approx(mean_error(mixture, spread, weights)[0], abs=1e-4)
     # E (p - 1/2)(h - 1/2) = E (p - 1/2)^2, and the latter is that of the moments.
-    assert (weights * told.covariance).sum() / 5000 == pytest.approx(mixture.variance(spread)[0], abs=1e-3)
+    assert (weights * covariance).sum() / 5000 == pytest.approx(mixture.variance(spread)[0], abs=1e-3)
     moments = np.mean((for_a / 5 - 0.5) ** 2 - for_a / 5 * (1 - for_a / 5) / 4)
     assert mixture.variance(spread)[0] == pytest.approx(moments, abs=1e-3)
 
 
-def test_limits_are_those_of_the_moments_that_votes_show() -> None:
+def test_limits_are_those_of_the_moments_that_votes_show():
     """A single vote errs by 2p(1 - p), which it says nothing of, and which two votes identify: so often they
     differ. Two votes err by |1/2 - p| 2p(1 - p) + 2p(1 - p)(p^2 + (1 - p)^2), for which they do not suffice.
     """
@@ -67,7 +67,7 @@ def test_limits_are_those_of_the_moments_that_votes_show() -> None:
     assert high - low < 0.03
 
 
-def test_a_few_pairs_of_many_votes_do_not_pass_for_knowledge_of_the_others() -> None:
+def test_a_few_pairs_of_many_votes_do_not_pass_for_knowledge_of_the_others():
     rng = np.random.default_rng(0)
     for_a = rng.binomial(3, rng.random(1000))
     counts = np.stack([for_a, 3 - for_a, 0 * for_a], axis=1)

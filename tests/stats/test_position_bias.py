@@ -7,12 +7,6 @@ import pytest
 from dissensus.stats.agreement.position_bias import position_bias
 
 
-def _verdicts(draw, n=200):
-    return [
-        (pair, order, a, 1 - a) for pair in range(n) for order in ("ab", "ba") for a in [float(draw.random() < 0.6)]
-    ]
-
-
 def test_whoever_always_takes_the_first_flips_every_pair():
     always = [(pair, order, float(order == "ab"), float(order == "ba")) for pair in range(5) for order in ("ab", "ba")]
     found = position_bias(always)
@@ -27,7 +21,9 @@ def test_both_orders_weigh_alike_however_often_each_was_shown():
 
 
 def test_the_names_of_the_responses_and_the_order_of_pairs_do_not_matter():
-    verdicts = _verdicts(random.Random(0))
+    draw = random.Random(0)
+    said = [(pair, order, float(draw.random() < 0.6)) for pair in range(200) for order in ("ab", "ba")]
+    verdicts = [(pair, order, a, 1 - a) for pair, order, a in said]
     found = position_bias(verdicts)
     renamed = position_bias([(pair, {"ab": "ba", "ba": "ab"}[order], b, a) for pair, order, a, b in verdicts])
     assert (renamed.compared, renamed.flips, renamed.first) == (found.compared, found.flips, pytest.approx(found.first))

@@ -3,7 +3,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from scipy.stats import norm, permutation_test, ttest_ind
+from scipy.stats import norm, ttest_ind
 
 from dissensus.errors import InputError
 from dissensus.evaluation.groups import Group
@@ -70,29 +70,16 @@ def test_few_votes_attenuate_by_the_root_of_their_reliability(annotators):
     variance = design.preference_sd**2
     reliability = variance / (variance + (0.25 - variance) / annotators)
     assert design.attenuation() == pytest.approx(np.sqrt(reliability), abs=0.005)
+    seeds = Design.from_observed(0.2, 0.1, annotators=annotators, seeds=3, seed_sd=0.01)
+    assert seeds.seed_sd * seeds.attenuation() == pytest.approx(0.01)
 
 
-def test_the_attenuation_is_the_noise_ceiling_of_such_people():
+def test_the_attenuation_of_estimates_is_the_noise_ceiling_of_such_people():
     design = replace(EQUAL, ratings="estimates")
     rng = np.random.default_rng(0)
     truth = design._marginal.of_scores(rng.standard_normal(20_000))
-    single = replace(design, annotators=1)
-    rated = np.stack([single._rate(truth, rng) for _ in range(3)], axis=1)
+    rated = np.stack([replace(design, annotators=1)._rate(truth, rng) for _ in range(3)], axis=1)
     assert ceiling(rated).pearson == pytest.approx(design.attenuation(), abs=0.005)
-
-
-def test_the_swap_test_is_that_of_scipy():
-    rng = np.random.default_rng(0)
-    human, baseline, model = rng.random((3, 8))
-    baseline, model = ((x - x.mean()) / x.std() for x in (baseline, model))
-
-    def difference(x, y):
-        return np.corrcoef(y, human)[0, 1] - np.corrcoef(x, human)[0, 1]
-
-    exact = permutation_test((baseline, model), difference, permutation_type="samples", n_resamples=np.inf).pvalue
-    labels = np.arange(8), np.zeros(8, dtype=int)
-    ours = [swap_test(baseline[None], model[None], human[None], *labels, rng)[0] for _ in range(100)]
-    assert np.mean(ours) == pytest.approx(exact, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -101,26 +88,18 @@ def test_the_swap_test_is_that_of_scipy():
         (Design(pairs=40, per_prompt=2), "pearson"),
         (Design(pairs=60, per_prompt=3, data_sets=3), "pearson_within"),
         (Design(pairs=57, per_prompt=2, data_sets=5, ratings="estimates"), "pearson_within"),
+        (Design(pairs=48, data_sets=2), "pearson_within"),
         (Design(pairs=30, data_sets=6), "pearson"),  # of data sets of five pairs there is no r within them
     ],
 )
 def test_the_swap_test_is_that_of_the_evaluation(design, metric):
-    rng = np.random.default_rng(1)
-    baseline, model, human = design.draw(3, rng)
+    baseline, model, human = design.draw(3, np.random.default_rng(1))
     prompts, data_sets = design.labels
+    if design.pairs == 48:  # prompts of any size
+        prompts = np.repeat(np.arange(9), [1, 2, 9, 3, 9, 1, 12, 4, 7])
+        data_sets = (prompts > 4).astype(int)
     # On a scale of its own, and placing data sets otherwise, as a trained model's predictions do.
     model = model**2 + 0.3 * data_sets
-    assert_as_evaluated(baseline, model, human, prompts, data_sets, metric)
-
-
-def test_the_swap_test_is_that_of_the_evaluation_with_prompts_of_any_size():
-    baseline, model, human = Design(pairs=48, data_sets=2).draw(3, np.random.default_rng(1))
-    prompts = np.repeat(np.arange(9), [1, 2, 9, 3, 9, 1, 12, 4, 7])
-    data_sets = (prompts > 4).astype(int)
-    assert_as_evaluated(baseline, model**2, human, prompts, data_sets, "pearson_within")
-
-
-def assert_as_evaluated(baseline, model, human, prompts, data_sets, metric):
     swapped = np.random.default_rng(2).integers(2, size=(prompts.max() + 1, 40)).astype(float)
     ours = swapped_differences(baseline, model, human, prompts, data_sets, swapped)
     for i in range(3):
@@ -145,55 +124,44 @@ def test_seeds_vary_in_resamples_as_in_an_evaluation(design, monkeypatch):
     values, resampled = simulated_swaps._between_seeds(predicted, human, prompts, data_sets, drawn)
     counts = np.concatenate(list(cluster_counts(prompts, data_sets, 3000, np.random.default_rng(2))))
     for i in range(2):
-        r = (
-            partial(pearson_within, human=human[i], strata=data_sets)
-            if np.ptp(data_sets)
-            else partial(pearson, human=human[i])
-        )
+        r = partial(pearson, human=human[i])
+        if np.ptp(data_sets):
+            r = partial(pearson_within, human=human[i], strata=data_sets)
         assert values[:, i] == pytest.approx([r(seed[i]) for seed in predicted], abs=1e-9)
         found = [r(seed[i], weights=counts) for seed in predicted]
         assert resampled[i] == pytest.approx(np.nanmean(np.var(found, axis=0, ddof=1)), rel=0.06)
 
 
-def records(predicted, human, prompts, data_sets):
-    """One study as pairs with three votes and predictions by model and seed."""
-    n = human.size
+@pytest.mark.parametrize(
+    "design",
+    [
+        Design(pairs=60, per_prompt=2, data_sets=3, r_model=0.85),
+        Design(pairs=60, per_prompt=2, data_sets=3, r_model=0.85, seeds=3, seed_sd=0.03),
+        Design(pairs=80, per_prompt=10, data_sets=8, r_baseline=0.1, r_model=0.9, between=0.1),  # a prompt each
+    ],
+)
+def test_a_study_is_tested_as_evaluate_tests_it(design):
+    baseline, model, human = design.draw(1, np.random.default_rng(3))
+    prompts, data_sets = design.labels
+    votes = np.round(3 * human[0]).astype(int)
     pairs = [
         Pair(id=str(i), prompt=f"{prompts[i]}", response_a="a", response_b=f"b{i}", dataset=f"{data_sets[i]}",
-             votes=Votes(a=round(3 * human[i]), b=3 - round(3 * human[i])))
-        for i in range(n)
+             votes=Votes(a=votes[i], b=3 - votes[i]))
+        for i in range(design.pairs)
     ]  # fmt: skip
     predictions = [
         Prediction(pair_id=str(i), model=name, seed=s, reward_a=0, reward_b=0, preference_a=float(seed[i]))
-        for name, seeds in predicted.items()
-        for s, seed in enumerate(seeds)
-        for i in range(n)
+        for name, side in (("baseline", baseline), ("model", model))
+        for s, seed in enumerate(side.reshape(design.seeds, -1))
+        for i in range(design.pairs)
     ]
-    return pairs, predictions
-
-
-def p_of_the_evaluation(metric, predicted, human, design, **settings):
-    pairs, predictions = records(predicted, human, *design.labels)
-    everything = {Group(): np.ones(len(pairs), dtype=bool)}
-    rows = score(join(pairs, predictions), baseline="baseline", n_swaps=2999, groups=everything, **settings)
-    [found] = [row.p_value for row in rows if (row.group, row.metric, row.baseline) == ("all", metric, "baseline")]
-    return found
-
-
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_a_study_is_tested_as_evaluate_tests_it(seeds):
-    design = Design(pairs=60, per_prompt=2, data_sets=3, r_model=0.85, seeds=seeds, seed_sd=0.03)
-    baseline, model, human = design.draw(1, np.random.default_rng(3))
-    predicted = {"baseline": baseline.reshape(seeds, -1), "model": model.reshape(seeds, -1)}
-    evaluated = p_of_the_evaluation("pearson_within", predicted, human[0], design, n_resamples=400)
+    everything = {Group(): np.ones(design.pairs, dtype=bool)}
+    joined = join(pairs, predictions)
+    rows = score(joined, baseline="baseline", n_swaps=9999, groups=everything, n_resamples=300)
+    asked = ("all", "pearson_within", "baseline")
+    [evaluated] = [row.p_value for row in rows if (row.group, row.metric, row.baseline) == asked]
     ours = [swap_test(baseline, model, human, *design.labels, np.random.default_rng(i))[0] for i in range(50)]
-    assert np.mean(ours) == pytest.approx(evaluated, abs=0.015)
-    if seeds > 1:
-        apart = [
-            swap_test(b, m, human, *design.labels, np.random.default_rng(0))[0]
-            for b, m in zip(baseline, model, strict=True)
-        ]
-        assert evaluated > min(apart)
+    assert np.mean(ours) == pytest.approx(evaluated, abs=0.02)  # three standard errors
 
 
 def test_what_an_evaluation_does_not_test_is_never_found():
@@ -201,15 +169,6 @@ def test_what_an_evaluation_does_not_test_is_never_found():
     assert estimate_power(few, studies=100) == 0
     assert estimate_power(replace(few, seeds=2, between_seeds=0.99), studies=100) == 0
     assert estimate_power(replace(few, per_prompt=5), studies=100) > 0
-
-
-def test_data_sets_of_one_prompt_each_are_tested_together_as_an_evaluation_does():
-    design = Design(pairs=80, per_prompt=10, data_sets=8, r_baseline=0.1, r_model=0.9, between=0.1)
-    baseline, model, human = design.draw(1, np.random.default_rng(0))
-    predicted = {"baseline": baseline, "model": model}
-    evaluated = p_of_the_evaluation("pearson_within", predicted, human[0], design, n_resamples=10)
-    ours = [swap_test(baseline, model, human, *design.labels, np.random.default_rng(i))[0] for i in range(50)]
-    assert np.mean(ours) == pytest.approx(evaluated, abs=0.01)
 
 
 def test_the_swap_test_knows_neither_sides_nor_the_order_of_models():
@@ -235,19 +194,19 @@ def test_the_swap_test_knows_neither_sides_nor_the_order_of_models():
     ],
 )
 def test_equal_models_are_told_apart_in_one_study_of_twenty(design):
-    assert estimate_power(design, studies=2000) == pytest.approx(0.05, abs=0.015)
+    assert estimate_power(design, studies=1500) == pytest.approx(0.05, abs=0.017)  # three standard errors
 
 
 @pytest.mark.parametrize("design", [SEEDS, replace(SEEDS, seeds=2, data_sets=3)])
 def test_equal_methods_are_told_apart_in_one_study_of_twenty_whatever_their_seeds(design):
     equal = replace(design, r_baseline=0.7, r_model=0.7)
-    assert 0.03 <= estimate_power(equal, studies=1000) <= 0.07
+    assert 0.025 <= estimate_power(equal, studies=600) <= 0.07
 
 
 def test_with_one_seed_each_luck_passes_for_a_better_method():
     lucky = replace(EQUAL, pairs=600, seed_sd=0.03, seeds=1)
-    assert estimate_power(lucky, studies=600) > 0.15
-    assert estimate_power(replace(lucky, seeds=3), studies=600) < 0.075
+    assert estimate_power(lucky, studies=300) > 0.15
+    assert estimate_power(replace(lucky, seeds=3), studies=300) < 0.09
 
 
 @pytest.mark.parametrize(
@@ -258,55 +217,48 @@ def test_a_share_of_the_level_is_met_exactly(alpha, swaps):
     assert alpha * (1 + swaps) == pytest.approx(round(alpha * (1 + swaps)))
 
 
-def test_a_twelfth_of_the_level_is_a_twelfth_of_false_finds():
-    assert estimate_power(replace(EQUAL, pairs=50), alpha=0.05 / 12, studies=3000) == pytest.approx(
-        0.05 / 12, abs=0.0035
-    )
-
-
-def test_pairs_of_a_prompt_are_no_independent_evidence():
-    design = replace(EQUAL, pairs=200, per_prompt=10, prompt_correlation=0.9)
-
-    def pairwise(baseline, model, human, prompts, data_sets, rng):
-        return swap_test(baseline, model, human, np.arange(prompts.size), data_sets, rng)
-
-    assert estimate_power(design, test=pairwise) > 0.12
-    assert estimate_power(design) < 0.07
-
-
 def test_a_difference_of_12_is_found_15_times_in_100_with_25_pairs_and_54_with_150():
     # Three raters of SD .18 who estimate; the known figures name no correlation between the models: it is about .45.
     design = Design.from_observed(0.64, 0.12, ratings="estimates", between=0.45)
-    assert estimate_power(replace(design, pairs=25), studies=2000) == pytest.approx(0.15, abs=0.04)
-    assert estimate_power(design, studies=2000) == pytest.approx(0.54, abs=0.04)
+    baseline, model, human = replace(design, pairs=2000).draw(50, np.random.default_rng(0))
+    assert (corr(baseline, human), corr(model, human)) == pytest.approx((0.64, 0.76), abs=0.01)  # as is observed
+    assert estimate_power(replace(design, pairs=25), studies=1000) == pytest.approx(0.15, abs=0.04)
+    assert estimate_power(design, studies=1000) == pytest.approx(0.54, abs=0.045)
 
 
-def test_what_was_asked_for_is_what_is_observed():
-    design = Design.from_observed(0.5, 0.1, annotators=3, pairs=2000)
-    baseline, model, human = design.draw(50, np.random.default_rng(0))
-    assert (corr(baseline, human), corr(model, human)) == (pytest.approx(0.5, abs=0.01), pytest.approx(0.6, abs=0.01))
+@pytest.mark.parametrize(
+    ("design", "power"),
+    [
+        (Design.from_observed(0.5, 0.15, per_prompt=2, data_sets=2), 0.8),
+        (Design.from_observed(0.5, 0.15, per_prompt=2, seeds=2, seed_sd=0.01), 0.6),
+    ],
+)
+def test_so_many_pairs_reach_the_power(design, power):
+    """Which is simulated with a standard error of .015 to .018."""
+    pairs = find_pairs(design, power)
+    assert pairs % (2 * design.data_sets) == 0
+    assert estimate_power(replace(design, pairs=pairs), studies=750, seed=9) == pytest.approx(power, abs=0.06)
 
 
-def test_so_many_pairs_reach_the_power():
-    design = Design.from_observed(0.6, 0.14, per_prompt=2, data_sets=2)
-    pairs = find_pairs(design, 0.8)
-    assert pairs % 4 == 0
-    assert estimate_power(replace(design, pairs=pairs), studies=2000, seed=9) == pytest.approx(0.8, abs=0.035)
+def test_the_fewest_pairs_are_those_that_a_test_and_a_correlation_take():
+    # The swaps of m prompts make 2^(m - 1) differences.
+    few = Design(r_baseline=0.0, r_model=0.95, between=0.0, per_prompt=20)
+    assert find_pairs(few, 0.8, alpha=0.025) >= 7 * 20
+    assert find_pairs(Design(r_baseline=-0.9, r_model=0.9, between=-0.9, data_sets=3)) >= 12
+    assert find_pairs(Design(r_baseline=0.6, r_model=0.601)) is None  # beyond reach
+    with pytest.raises(InputError, match="equally good"):
+        find_pairs(EQUAL)
 
 
 def test_better_people_and_more_alike_models_need_fewer_pairs(monkeypatch):
-    monkeypatch.setattr(sample_size, "SEARCH_STEPS", (0.8, 1.2))
-    design = Design(r_baseline=0.6, r_model=0.75, between=0.6)
+    monkeypatch.setattr(sample_size, "SEARCH_STEPS", (1.0,))
+    design = Design(r_baseline=0.5, r_model=0.75, between=0.6)
     plans = plan(design, [1, 3, 10], studies=100)
     assert [p.pairs for p in plans] == sorted((p.pairs for p in plans), reverse=True)
     assert [p.ceiling for p in plans] == sorted(p.ceiling for p in plans)
     assert find_pairs(replace(design, between=0.85)) < plans[1].pairs < find_pairs(replace(design, between=0.4))
-    assert find_pairs(design, seed=1) == pytest.approx(plans[1].pairs, rel=0.1)
+    assert find_pairs(design, seed=1) == pytest.approx(plans[1].pairs, rel=0.15)
     assert find_pairs(design) == plans[1].pairs
-
-
-def test_a_hair_of_a_difference_is_beyond_reach():
-    assert find_pairs(Design(r_baseline=0.6, r_model=0.601)) is None
 
 
 def test_seeds_limit_the_power_of_any_number_of_pairs():
@@ -324,7 +276,7 @@ def test_seeds_limit_the_power_of_any_number_of_pairs():
 def test_with_endless_pairs_the_test_is_that_of_welch():
     outlook = Outlook(0.05, 0.05, 4, prompts=0.0, seed_sd=0.03, interaction=(0.0, 0.0))
     rng = np.random.default_rng(0)
-    first, second = 0.03 * rng.standard_normal((2, 4, 20_000))
+    first, second = 0.03 * rng.standard_normal((2, 4, 10_000))
     found = ttest_ind(first + 0.05, second, equal_var=False).pvalue <= 0.05
     assert outlook.power(1) == pytest.approx(found.mean(), abs=0.015)
 
@@ -334,30 +286,10 @@ def test_with_one_seed_the_outlook_is_the_normal_approximation():
     textbook = 0.4 * ((norm.ppf(0.975) + norm.ppf(0.8)) / 0.05) ** 2
     assert outlook.pairs_for(0.8, 1e5) == pytest.approx(textbook, rel=1e-4)
     assert outlook.power(textbook) == pytest.approx(0.8, abs=1e-4)
-
-
-def test_more_seeds_of_a_method_find_more():
-    outlook = Outlook(0.05, 0.05, 3, prompts=0.4, seed_sd=0.02, interaction=(0.1, 0.1))
-    assert outlook.with_seeds(3) == outlook
-    powers = [outlook.with_seeds(k).power(500) for k in range(2, 12)]
-    assert powers == sorted(powers)
-
-
-def test_pairs_for_a_difference_of_methods_reach_the_power():
-    design = Design.from_observed(0.6, 0.12, per_prompt=2, seeds=3, seed_sd=0.01)
-    pairs = find_pairs(design, 0.6, alpha=0.025)
-    found = estimate_power(replace(design, pairs=pairs), alpha=0.025, studies=400, seed=9)
-    assert found == pytest.approx(0.6, abs=0.07)
-
-
-def test_prompts_are_enough_for_a_p_value_of_the_level():
-    # The swaps of m prompts make 2^(m - 1) differences.
-    design = Design(r_baseline=0.0, r_model=0.95, between=0.0, per_prompt=20)
-    assert find_pairs(design, 0.8, alpha=0.025) >= 7 * 20
-
-
-def test_a_huge_difference_needs_no_fewer_than_a_correlation_does():
-    assert find_pairs(Design(r_baseline=-0.9, r_model=0.9, between=-0.9, data_sets=3)) >= 12
+    several = Outlook(0.05, 0.05, 3, prompts=0.4, seed_sd=0.02, interaction=(0.1, 0.1))
+    assert several.with_seeds(3) == several
+    powers = [several.with_seeds(k).power(500) for k in range(2, 12)]
+    assert powers == sorted(powers)  # more seeds find more
 
 
 @pytest.mark.parametrize(
@@ -388,29 +320,16 @@ def test_impossible_designs_say_why(fields, message):
 
 
 def test_the_limits_that_a_message_names_are_the_limits():
+    with pytest.raises(InputError, match=r"a perfect model would have 0\.77"):
+        Design.from_observed(0.7, 0.1)
     low, high = Design(r_baseline=0.7, r_model=0.9).possible_between
     for between in (low + 0.003, high - 0.003):
         Design(r_baseline=0.7, r_model=0.9, between=between)
     for between in (low - 0.003, high + 0.003):
         with pytest.raises(InputError, match="only between"):
             Design(r_baseline=0.7, r_model=0.9, between=between)
-
-
-def test_seeds_are_as_alike_as_the_message_says():
     least = Design(seeds=3, between=0.95, between_seeds=0.99).least_between_seeds
     Design(seeds=3, between=0.95, between_seeds=least)
     with pytest.raises(InputError, match="only from"):
         Design(seeds=3, between=0.95, between_seeds=least - 0.002)
     assert Design(r_model=0.7, between=0.8).least_between_seeds == pytest.approx(0.8, abs=0.001)
-
-
-def test_what_is_observed_of_seeds_is_attenuated_too():
-    design = Design.from_observed(0.5, 0.1, seeds=3, seed_sd=0.01)
-    assert design.seed_sd * design.attenuation() == pytest.approx(0.01)
-
-
-def test_no_difference_and_one_above_the_ceiling():
-    with pytest.raises(InputError, match="equally good"):
-        find_pairs(EQUAL)
-    with pytest.raises(InputError, match=r"a perfect model would have 0\.77"):
-        Design.from_observed(0.7, 0.1)

@@ -34,13 +34,8 @@ def test_order_and_names_of_clusters_do_not_matter():
     turned = np.random.default_rng(1).permutation(30)
     pairs = np.arange(30) // 2
     found = estimate(5000, names=pairs)
-    other = estimate_all(
-        {0: lambda w: mean_absolute_error(VALUES[turned], np.zeros(30), w)},
-        (100 - pairs)[turned],
-        ONE,
-        5000,
-        np.random.default_rng(0),
-    )[0]
+    same = {0: lambda w: mean_absolute_error(VALUES[turned], np.zeros(30), w)}
+    other = estimate_all(same, (100 - pairs)[turned], ONE, 5000, np.random.default_rng(0))[0]
     assert_allclose([other.low, other.high], [found.low, found.high], atol=0.003)
 
 
@@ -54,7 +49,6 @@ def test_where_nothing_can_be_drawn_there_is_a_value_alone():
 
 
 def test_a_statistic_that_does_not_vary_is_its_own_interval():
-    found = estimate_all(
-        {0: lambda w: np.ones(() if w is None else w.shape[0])}, np.arange(30), ONE, 50, np.random.default_rng(0)
-    )[0]
+    constant = {0: lambda w: np.ones(() if w is None else w.shape[0])}
+    found = estimate_all(constant, np.arange(30), ONE, 50, np.random.default_rng(0))[0]
     assert (found.low, found.value, found.high) == (1, 1, 1)

@@ -1,6 +1,8 @@
 """Several people's votes to one preference, under a rule: aggregation is a choice of values, so it is a parameter.
 
-The paper weighs everybody the same and names other rules as open (its social impacts statement).
+- ``ballots``: who said what about which pair
+- ``rules``: what a rule takes, and what it decides; ``preferences``: its arithmetic
+- ``apply_rule``: a rule applied, and what it changes
 """
 
 from dissensus.aggregation.apply_rule import Aggregated, Change, Comparison, aggregate, compare

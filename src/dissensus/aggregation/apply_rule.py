@@ -61,9 +61,8 @@ class Comparison:
 def aggregate(ballots: Ballots, rule: Rule) -> Aggregated:
     """Apply a rule.
 
-    Raises:
-        EvaluationError: nobody has the attribute that the rule goes by, a voter or a group has no weight or share, or a
-            weight or share is of nobody here.
+    Raises an EvaluationError where nobody has the attribute that it goes by, a voter or a group has no weight or share,
+    or a weight or share is of nobody here.
     """
     left_out: Counter[str] = Counter()
     found = rule.decide(ballots, left_out)

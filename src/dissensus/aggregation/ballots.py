@@ -30,11 +30,7 @@ class Ballots:
 
 
 def ballots_from_votes(pairs: Iterable[Pair], annotators: Iterable[Annotator] = ()) -> Ballots:
-    """Lay out the votes of pairs; pairs without votes are left out.
-
-    Raises:
-        EvaluationError: no pair has votes.
-    """
+    """Lay out the votes of pairs; pairs without votes are left out. Raises an EvaluationError where none has any."""
     ids: list[str] = []
     cast: list[tuple[int, str | None, float]] = []
     for pair in pairs:
@@ -55,10 +51,8 @@ def ballots_from_judgments(judgments: Iterable[Judgment]) -> Ballots:
     """Lay out the judgments of a judge's personas: each is an annotator with the attribute ``persona``.
 
     A persona's judgments of a pair are averaged first, each presentation order counting half, a tie counting half for
-    each response; replies without a winner are no vote.
-
-    Raises:
-        EvaluationError: the judge has no personas, or has named no winner.
+    each response; replies without a winner are no vote. Raises an EvaluationError where the judge has no personas, or
+    has named no winner.
     """
     said: dict[tuple[str, str], dict[str, list[float]]] = {}
     for judgment in judgments:
@@ -84,13 +78,10 @@ def _ballots(
     known: dict[str, int] = {}
     numbers = []
     for _, name, _ in cast:
-        if name is not None and name in known:
-            numbers.append(known[name])
-            continue
-        if name is not None:
-            known[name] = len(voters)
-        numbers.append(len(voters))
-        voters.append(name)
+        number = len(voters) if name is None else known.setdefault(name, len(voters))
+        numbers.append(number)
+        if number == len(voters):
+            voters.append(name)
     return Ballots(
         pair_ids=ids,
         voters=voters,

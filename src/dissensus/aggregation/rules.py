@@ -1,4 +1,4 @@
-"""Rules by which several people's votes about a pair become one preference: each is a choice of values."""
+"""Rules by which several people's votes about a pair become one preference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -73,10 +73,12 @@ class Decision:
     """Pairs without a quorum, shape (pairs,)."""
 
 
-class Uniform(BaseModel):
-    """Every vote counts the same: the vote share, a tie counting half, or the mean of estimates. The paper's rule."""
-
+class _Rule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Uniform(_Rule):
+    """Every vote counts the same: the vote share, a tie counting half, or the mean of estimates. The paper's rule."""
 
     name: Literal["uniform"] = "uniform"
 
@@ -85,10 +87,8 @@ class Uniform(BaseModel):
         return Decision(_weighted(ballots, 1.0), np.ones(len(ballots.rating), dtype=np.bool_))
 
 
-class _GroupRule(BaseModel):
+class _GroupRule(_Rule):
     """A rule that goes by an attribute of the voters, ``by``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     missing: Missing = "leave-out"
 
@@ -183,10 +183,7 @@ class _MeansRule(_GroupRule):
 
 
 class PostStratified(_MeansRule):
-    """Groups count by their share of a population, however many of each happened to vote.
-
-    The mean over the groups that voted on a pair of each group's mean, weighted by population share.
-    """
+    """Groups count by their share of a population: the mean of the means of those that voted on a pair, weighted."""
 
     name: Literal["post-stratified"] = "post-stratified"
     shares: Annotated[dict[str, _Share], Field(min_length=1)]
@@ -214,8 +211,7 @@ class PostStratified(_MeansRule):
 class WorstOff(_MeansRule):
     """The response whose least-supporting group supports it more wins (maximin).
 
-    With p_g the mean of group g, response a is supported by u_a = min p_g at least and b by u_b = min (1 - p_g); the
-    preference is 1/2 + (u_a - u_b)/2, which is the midrange (min p_g + max p_g)/2 of the groups' means.
+    With p_g the mean of group g, u_a = min p_g and u_b = min (1 - p_g), the preference is 1/2 + (u_a - u_b)/2.
     """
 
     name: Literal["worst-off"] = "worst-off"
@@ -224,10 +220,8 @@ class WorstOff(_MeansRule):
         return maximin_preference(cells, n_pairs=n_pairs)
 
 
-class Quorum(BaseModel):
+class Quorum(_Rule):
     """The vote share stands where one side has a quorum of it; otherwise the pair is undecided, preference 1/2."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["quorum"] = "quorum"
     quorum: Annotated[FiniteFloat, Field(gt=0.5, le=1), BeforeValidator(_as_number)] = 2 / 3
@@ -254,22 +248,19 @@ RULES: dict[str, type[BaseModel]] = {
     "quorum": Quorum,
 }
 
-_RULE: TypeAdapter[Any] = TypeAdapter(Rule)
+_RULE: TypeAdapter[Uniform | Weighted | PostStratified | WorstOff | Quorum] = TypeAdapter(Rule)
 
 
-def parse_rule(settings: dict[str, Any]) -> Uniform | Weighted | PostStratified | WorstOff | Quorum:
+def parse_rule(settings: Mapping[str, object]) -> Uniform | Weighted | PostStratified | WorstOff | Quorum:
     """Read a rule from settings as YAML gives them: ``name`` and what the rule of that name takes.
 
-    Raises ConfigError naming the rule, the setting and what was expected.
-
-    >>> parse_rule({"name": "quorum", "quorum": "3/4"})
-    Quorum(name='quorum', quorum=0.75, min_votes=1)
+    Raises a ConfigError naming the rule, the setting and what was expected.
     """
     name = settings.get("name")
-    if name not in RULES:
+    if not isinstance(name, str) or name not in RULES:
         raise ConfigError(f"no rule is called {name!r}; choose one of: {', '.join(RULES)}")
     try:
-        rule: Uniform | Weighted | PostStratified | WorstOff | Quorum = _RULE.validate_python(settings)
+        return _RULE.validate_python(settings)
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] in ("extra_forbidden", "missing"):
@@ -277,10 +268,9 @@ def parse_rule(settings: dict[str, Any]) -> Uniform | Weighted | PostStratified 
             what = "is needed" if first["type"] == "missing" else "is unknown"
             raise ConfigError(f"rule {name}: {first['loc'][-1]} {what}; the rule takes {known}") from error
         raise ConfigError(f"rule {describe(error).removeprefix(f'{name}.')} (rule {name})") from error
-    return rule
 
 
-def _weighted(ballots: Ballots, weight: ArrayLike) -> FloatArray:
+def _weighted(ballots: Ballots, weight: FloatArray | float) -> FloatArray:
     return weighted_preference(ballots.rating, ballots.pair, weight, n_pairs=len(ballots.pair_ids))
 
 

@@ -1,9 +1,8 @@
 """Calibration: whether a predicted preference of .7 means that seven people in ten agree.
 
-Predictions are put into bins of equal mass, and each bin's mean prediction is held against its mean human preference.
-Human preferences are fractions (soft targets), not 0 or 1. The functions take the arguments of all metrics (see
-``metrics``) and ``edges``, the inner edges of the bins; without them the bins are those of the unweighted predictions,
-so resamples of one sample share their bins.
+Each bin of equal mass of predictions is held against its mean human preference (a fraction, not 0 or 1). The functions
+take the arguments of all metrics (see ``metrics``) and ``edges``, the inner edges of the bins, by default those of the
+unweighted predictions, so that resamples of one sample share their bins.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.stats.weighted import FloatArray, check_preferences, divide, prepare
+from dissensus.stats.weighted import FloatArray, Weights, check_preferences, divide, prepare
 
 BINS = 10
 """How many bins there are, where predictions are not tied and not fewer."""
@@ -24,46 +23,36 @@ _FEWEST_TO_A_BIN = 20
 _CELLS = 120_000
 """Simulated shares held at once."""
 
-_Weights = NDArray[np.generic] | None
-
 
 def equal_mass_edges(predicted: FloatArray, bins: int = BINS) -> FloatArray:
-    """Find the inner edges of bins that hold equally many of the n predictions; fewer than ``bins`` where they tie.
-
-    Bins are open below and closed above, so that equal predictions share a bin.
-
-    >>> equal_mass_edges(np.array([0.1, 0.2, 0.3, 0.9]), bins=2)
-    array([0.25])
-    """
+    """Find the inner edges of bins that hold equally many of the n predictions; fewer than ``bins`` where they tie."""
     if predicted.size == 0:
         return np.zeros(0)
     return np.unique(np.quantile(predicted, np.arange(1, bins) / bins))
 
 
 def bin_of(predicted: FloatArray, edges: FloatArray) -> NDArray[np.intp]:
-    """Number the bin of each prediction from 0: bin k is (edges[k - 1], edges[k]]."""
+    """Number the bin of each prediction from 0: bin k is (edges[k - 1], edges[k]], so equal predictions share one."""
     return np.searchsorted(edges, predicted, side="left")
 
 
 def ece(
-    predicted: FloatArray, human: FloatArray, weights: _Weights = None, edges: FloatArray | None = None
+    predicted: FloatArray, human: FloatArray, weights: Weights = None, edges: FloatArray | None = None
 ) -> FloatArray:
     """Expected calibration error with soft targets: the mean over pairs of |mean p - mean h| of the pair's bin.
 
-    It is above zero for a perfectly calibrated model too, since few votes and few pairs to a bin are noisy: compare
-    with :func:`ece_null`. NaN where no pair is left.
+    Few votes and few pairs to a bin keep it above zero for a calibrated model too: compare with :func:`ece_null`.
     """
     _, gaps, total = _bins(predicted, human, weights, edges)
     return divide(np.abs(gaps).sum(axis=-1), total)
 
 
 def brier_reliability(
-    predicted: FloatArray, human: FloatArray, weights: _Weights = None, edges: FloatArray | None = None
+    predicted: FloatArray, human: FloatArray, weights: Weights = None, edges: FloatArray | None = None
 ) -> FloatArray:
     """Reliability, the part of the Brier score that calibration would remove: mean (mean p - mean h)^2 of the bins.
 
-    Lower is better. ``brier = reliability - resolution + uncertainty`` (Murphy, 1973), exactly; see
-    :func:`brier_resolution`.
+    ``brier = reliability - resolution + uncertainty`` (Murphy, 1973), exactly; see :func:`brier_resolution`.
     """
     counts, gaps, total = _bins(predicted, human, weights, edges)
     per_bin = np.where(counts > 0, divide(gaps**2, counts), 0.0)
@@ -71,25 +60,20 @@ def brier_reliability(
 
 
 def brier_resolution(
-    predicted: FloatArray, human: FloatArray, weights: _Weights = None, edges: FloatArray | None = None
+    predicted: FloatArray, human: FloatArray, weights: Weights = None, edges: FloatArray | None = None
 ) -> FloatArray:
     """Resolution, the part of the variance of human preferences that the predictions tell apart. Higher is better.
 
-    Predictions vary within a bin, so Murphy's three terms do not add up to the Brier score. Stephenson, Coelho and
-    Jolliffe (2008) add two: the variance of p within bins, which costs, and twice the covariance of p and h within
-    bins, which earns. They fold both into a generalised resolution, which this is: variance of h between bins
-    - variance of p within bins + 2 * covariance within bins. It can fall below zero.
+    The generalised resolution of Stephenson, Coelho and Jolliffe (2008), for predictions that vary within a bin:
+    variance of h between bins - variance of p within bins + 2 * covariance within bins. It can fall below zero.
     """
     p, h, w = prepare(predicted, human, weights)
     brier = divide(w @ (p - h) ** 2, w.sum(axis=-1))
     return brier_reliability(p, h, w, edges) + brier_uncertainty(p, h, w) - brier
 
 
-def brier_uncertainty(predicted: FloatArray, human: FloatArray, weights: _Weights = None) -> FloatArray:
-    """Uncertainty, the variance of human preferences: the Brier score of always predicting their mean.
-
-    It is the same for every model, and depends on which response is called a.
-    """
+def brier_uncertainty(predicted: FloatArray, human: FloatArray, weights: Weights = None) -> FloatArray:
+    """Uncertainty, the variance of human preferences: the Brier score of always predicting their mean."""
     _, h, w = prepare(predicted, human, weights)
     centred = h - (h.mean() if h.size else 0.0)
     total = w.sum(axis=-1)
@@ -99,7 +83,7 @@ def brier_uncertainty(predicted: FloatArray, human: FloatArray, weights: _Weight
 
 
 def _bins(
-    predicted: FloatArray, human: FloatArray, weights: _Weights, edges: FloatArray | None
+    predicted: FloatArray, human: FloatArray, weights: Weights, edges: FloatArray | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Count, and sum p - h, by bin: two arrays of shape (..., bins); and the total weight, of shape (...)."""
     p, h, w = prepare(predicted, human, weights)
@@ -128,17 +112,9 @@ def ece_null(
 ) -> NullBand:
     """Simulate the ECE that a perfectly calibrated model would get with these predictions and this many votes.
 
-    Human shares are those of votes for a, for b and for neither, drawn independently between pairs, with ties as
-    frequent as they are in the data (:func:`tie_rates`). That is the least noise a calibrated model can meet: where
-    the pairs of a prompt err together, the ECE of a calibrated model is larger than this.
-
-    Args:
-        predicted: shape (n,).
-        n_votes: people who voted on each pair, one or more, shape (n,).
-        rng: the source of randomness.
-        n_ties: how many of them said neither, shape (n,); none unless given.
-        n_simulations: how often shares are drawn.
-        level: the share of simulated values within the band.
+    Votes are drawn independently between pairs: the least noise a calibrated model can meet. Where the pairs of a
+    prompt err together, its ECE is larger. ``n_votes``, one or more, and ``n_ties`` of them, none unless given, have
+    shape (n,).
     """
     p, votes = np.asarray(predicted, dtype=np.float64), np.asarray(n_votes)
     rates = None if n_ties is None else tie_rates(p, votes, n_ties)
@@ -159,11 +135,7 @@ def tie_rates(
     A tie is half a vote for a, so where p is the mean of the votes at most 2 min(p, 1 - p) of them are ties. Of that
     the share is estimated that the data have, in bins of equal mass of p, at most `BINS` of twenty pairs or more.
 
-    Args:
-        predicted: p, shape (n,).
-        n_votes: people who voted on each pair, one or more, shape (n,).
-        n_ties: how many of them said neither, shape (n,).
-        strata: the data set of each pair, shape (n,), where some ask for ties and some do not: each has its own rates.
+    All have shape (n,); each stratum (data set) has its own rates, where some ask for ties and some do not.
     """
     p, votes, ties = np.asarray(predicted, dtype=np.float64), np.asarray(n_votes), np.asarray(n_ties)
     check_preferences("predicted", p)
@@ -188,12 +160,8 @@ def simulate_shares(
 ) -> FloatArray:
     """Draw human shares, a tie counting half, for a perfectly calibrated model: shape (n_simulations, n).
 
-    Args:
-        predicted: p, the mean of every share, shape (n,).
-        n_votes: shape (n,).
-        rng: the source of randomness.
-        n_simulations: how often; see :func:`in_blocks` for how many at once.
-        rates: how probable a tie is on each pair, shape (n,), as by :func:`tie_rates`; never unless given.
+    ``rates``, shape (n,), is how probable a tie is on each pair (`tie_rates`); `in_blocks` says how many to draw at
+    once.
     """
     check_preferences("predicted", predicted)
     p, size = np.clip(predicted, 0, 1), (n_simulations, predicted.size)
@@ -203,8 +171,7 @@ def simulate_shares(
         return drawn
     ties = rng.binomial(n_votes, np.minimum(rates, 1), size=size)
     decided = np.clip(np.divide(p - rates / 2, 1 - rates, out=np.zeros(p.size), where=rates < 1), 0, 1)
-    drawn = rng.binomial(n_votes - ties, decided) + ties / 2
-    drawn /= n_votes
+    drawn = (rng.binomial(n_votes - ties, decided) + ties / 2) / n_votes
     return drawn
 
 
@@ -225,10 +192,6 @@ def simulated_ece(predicted: FloatArray, shares: FloatArray) -> FloatArray:
 
 
 def null_band(simulated: FloatArray, level: float = 0.95) -> NullBand:
-    """Summarise simulated values, shape (simulations,).
-
-    >>> null_band(np.arange(5) / 4, level=0.5)
-    NullBand(mean=0.5, low=0.25, high=0.75)
-    """
+    """Summarise simulated values, shape (simulations,)."""
     low, high = np.quantile(simulated, [(1 - level) / 2, (1 + level) / 2])
     return NullBand(float(simulated.mean()), float(low), float(high))

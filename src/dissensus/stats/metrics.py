@@ -1,9 +1,8 @@
 """Metrics of how closely predicted preferences follow those of people.
 
-Every metric is ``f(predicted, human, weights=None)``. ``predicted`` and ``human`` are preferences of shape (n,),
-fractions from 0 to 1. ``weights`` of shape (..., n) are non-negative counts, as a bootstrap draws them: weight k
-means that the pair is there k times. The result has shape (...). Where a metric has no answer (a constant input,
-no pair left) the result is NaN; it is up to the caller to say so in words.
+Every metric is ``f(predicted, human, weights=None)``: preferences from 0 to 1 of shape (n,), and non-negative counts of
+shape (..., n), as a bootstrap draws them (weight k: the pair is there k times). The result has shape (...), NaN where
+there is no answer (a constant input, no pair left).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.stats.weighted import FloatArray as FloatArray
-from dissensus.stats.weighted import divide, prepare
+from dissensus.stats.weighted import Weights, divide, prepare
 
 Function = Callable[..., FloatArray]
 
@@ -23,42 +22,36 @@ Function = Callable[..., FloatArray]
 _CONSTANT = 1e-12
 _NEARLY_ONE = 1 - 1e-12
 
-
 FEWEST_IN_STRATUM = 10
 """Pairs that a data set must have to count in :func:`pearson_within`."""
 
+NLL_CLIP = 1e-6
+"""Predictions are kept this far from 0 and 1 in :data:`nll`, so one pair costs 13.8 at most, not infinity."""
 
-def pearson(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
-    """Pearson's r, in the orientation of the data; NaN where either side is constant.
 
-    Which response is called a matters here: see :func:`pearson_symmetric`.
+def pearson(predicted: FloatArray, human: FloatArray, weights: Weights = None) -> FloatArray:
+    """Pearson's r, in the orientation of the data (see :func:`pearson_symmetric`); NaN where a side is constant.
 
     >>> round(float(pearson(np.array([0.1, 0.4, 0.9]), np.array([0.0, 0.5, 1.0]))), 3)
     0.99
     """
     p, h, w = prepare(predicted, human, weights)
-    return _correlation(p - _mean(p), h - _mean(h), w)
+    if p.size:
+        p, h = p - p.mean(), h - h.mean()
+    return correlation_of_sums(w.sum(axis=-1), w @ p, w @ h, w @ (p * p), w @ (h * h), w @ (p * h))
 
 
-def pearson_symmetric(
-    predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None
-) -> FloatArray:
-    """Pearson's r with each pair entered both ways, as (p, h) and as (1 - p, 1 - h).
+def pearson_symmetric(predicted: FloatArray, human: FloatArray, weights: Weights = None) -> FloatArray:
+    """Pearson's r with each pair entered both ways, as (p, h) and as (1 - p, 1 - h): the correlation about 1/2.
 
-    Both means are then exactly 1/2, so this is the correlation about 1/2. It does not depend on which response is
-    called a. NaN where either side is 1/2 throughout.
-
-    >>> p, h = np.array([0.1, 0.4, 0.9]), np.array([0.0, 0.5, 1.0])
-    >>> flipped = np.array([True, False, False])
-    >>> bool(np.isclose(pearson_symmetric(p, h), pearson_symmetric(np.where(flipped, 1 - p, p), abs(flipped - h))))
-    True
+    It does not depend on which response is called a. NaN where either side is 1/2 throughout.
     """
     p, h, w = prepare(predicted, human, weights)
     p, h = p - 0.5, h - 0.5
     return divide(w @ (p * h), np.sqrt(w @ (p * p)) * np.sqrt(w @ (h * h)))
 
 
-def spearman(predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
+def spearman(predicted: FloatArray, human: FloatArray, weights: Weights = None) -> FloatArray:
     """Spearman's rank correlation with mid-ranks for ties; NaN where either side is constant."""
     p, h, w = prepare(predicted, human, weights)
     ranks_p, ranks_h = _mid_ranks(p, w), _mid_ranks(h, w)
@@ -75,9 +68,9 @@ def spearman(predicted: FloatArray, human: FloatArray, weights: NDArray[np.gener
 
 @dataclass(frozen=True)
 class PairMean:
-    """A metric that is a mean over pairs, called like every other: ``f(predicted, human, weights=None)``.
+    """A metric that is a mean over pairs, called like every other; NaN where no pair counts.
 
-    Two sums over prompts give it for any resample or swap of whole prompts. NaN where no pair counts.
+    Two sums over prompts give it for any resample or swap of whole prompts.
     """
 
     of_pair: Callable[[FloatArray, FloatArray], FloatArray]
@@ -87,77 +80,46 @@ class PairMean:
     discrete: bool = False
     """Whether it takes few values, so that many swaps equal what was observed."""
 
-    def __call__(
-        self, predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None = None
-    ) -> FloatArray:
+    def __call__(self, predicted: FloatArray, human: FloatArray, weights: Weights = None) -> FloatArray:
         """Compute it for weights of shape (..., n); returns shape (...)."""
         p, h, w = prepare(predicted, human, weights)
         return divide(w @ self.of_pair(p, h), w.sum(axis=-1) if self.counted is None else w @ self.counted(h))
 
 
-def absolute_error(predicted: FloatArray, human: FloatArray) -> FloatArray:
-    """Distance |p - h| of each pair, shape (n,)."""
-    return np.abs(predicted - human)
-
-
-def squared_error(predicted: FloatArray, human: FloatArray) -> FloatArray:
-    """Square (p - h)^2 of each pair, shape (n,)."""
-    squared: FloatArray = (predicted - human) ** 2
-    return squared
-
-
-NLL_CLIP = 1e-6
-"""Predictions are kept this far from 0 and 1 in :data:`nll`, so one pair costs 13.8 at most, not infinity."""
-
-
-def vote_loss(predicted: FloatArray, human: FloatArray) -> FloatArray:
-    """Cross-entropy -(h log p + (1 - h) log(1 - p)) of each pair in nats, shape (n,)."""
+def _vote_loss(predicted: FloatArray, human: FloatArray) -> FloatArray:
     p = np.clip(predicted, NLL_CLIP, 1 - NLL_CLIP)
     loss: FloatArray = -(human * np.log(p) + (1 - human) * np.log1p(-p))
     return loss
 
 
-def winner_credit(predicted: FloatArray, human: FloatArray) -> FloatArray:
-    """What each pair earns in :data:`accuracy`, shape (n,): 1, 1/2 or 0; 0 where people have no winner."""
+def _winner_credit(predicted: FloatArray, human: FloatArray) -> FloatArray:
     right = np.where(predicted == 0.5, 0.5, (predicted > 0.5) == (human > 0.5))
     return np.where(human == 0.5, 0.0, right)
 
 
-def has_winner(human: FloatArray) -> NDArray[np.bool_]:
-    """Which pairs do not split people evenly, shape (n,)."""
-    winner: NDArray[np.bool_] = human != 0.5
-    return winner
-
-
-mean_absolute_error = PairMean(absolute_error)
+mean_absolute_error = PairMean(lambda predicted, human: np.abs(predicted - human))
 """L1 between preferences: mean |p - h|. Orientation does not matter."""
 
-brier = PairMean(squared_error)
+brier = PairMean(lambda predicted, human: (predicted - human) ** 2)
 """Brier score against the fraction of people: mean (p - h)^2."""
 
-nll = PairMean(vote_loss)
-"""Negative log-likelihood of a vote, in nats. Predictions are clipped to [NLL_CLIP, 1 - NLL_CLIP]. Against soft targets
-the least value is their mean entropy, not zero."""
+nll = PairMean(_vote_loss)
+"""Negative log-likelihood of a vote in nats, mean -(h log p + (1 - h) log(1 - p)), of predictions clipped to
+[NLL_CLIP, 1 - NLL_CLIP]. Against soft targets the least value is their mean entropy, not zero."""
 
-accuracy = PairMean(winner_credit, has_winner, discrete=True)
+accuracy = PairMean(_winner_credit, lambda human: human != 0.5, discrete=True)
 """Share of pairs on which the model names the majority's winner. Pairs that split people evenly have no winner and are
 left out; a prediction of exactly 1/2 counts one half."""
 
 
 def pearson_within(
-    predicted: FloatArray, human: FloatArray, strata: NDArray[np.generic], weights: NDArray[np.generic] | None = None
+    predicted: FloatArray, human: FloatArray, strata: NDArray[np.generic], weights: Weights = None
 ) -> FloatArray:
     """Mean of Pearson's r over strata (data sets), on Fisher's z scale: tanh(sum (n_d - 3) z_d / sum (n_d - 3)).
 
-    Pooled r also rises when data sets merely differ in their means; this one does not. The weights are the inverse
-    variances of z for normal data, so large data sets count for more. Strata of fewer than ten pairs, in which a
-    resample easily has r = 1 and an infinite z, and those where r is undefined are left out; NaN where none remains.
-
-    Args:
-        predicted: shape (n,).
-        human: shape (n,).
-        strata: the data set of each pair, shape (n,).
-        weights: shape (..., n), as in every metric.
+    Pooled r also rises when data sets merely differ in their means; this one does not. Strata of fewer than ten pairs,
+    in which a resample easily has r = 1, and those where r is undefined are left out; NaN where none remains.
+    ``strata`` has shape (n,).
     """
     p, h, w = prepare(predicted, human, weights)
     inside = large_strata(strata)
@@ -167,36 +129,23 @@ def pearson_within(
 
 
 def large_strata(strata: NDArray[np.generic]) -> list[NDArray[np.bool_]]:
-    """Find the pairs, shape (n,), of each stratum that :func:`pearson_within` counts: those of ten pairs or more."""
+    """Find the pairs, shape (n,), of each stratum of `FEWEST_IN_STRATUM` pairs or more."""
     names, numbers, sizes = np.unique(strata, return_inverse=True, return_counts=True)
     return [numbers.reshape(-1) == s for s in range(names.size) if sizes[s] >= FEWEST_IN_STRATUM]
 
 
 def fisher_mean(r: FloatArray, sizes: FloatArray) -> FloatArray:
-    """Average correlations of shape (strata, ...) with the numbers of pairs they rest on; see :func:`pearson_within`.
-
-    >>> round(float(fisher_mean(np.array([0.2, 0.8]), np.array([25.0, 25.0]))), 3)
-    0.572
-    """
+    """Average correlations of shape (strata, ...) by the numbers of pairs they rest on; see :func:`pearson_within`."""
     weights = np.where(np.isfinite(r), np.maximum(sizes - 3, 0), 0.0)
     # r = 1 has an infinite z, which no mean would come back from.
     z = np.arctanh(np.clip(np.where(np.isfinite(r), r, 0.0), -_NEARLY_ONE, _NEARLY_ONE))
     return np.tanh(divide((weights * z).sum(axis=0), weights.sum(axis=0)))
 
 
-def _mean(x: FloatArray) -> float:
-    return float(x.mean()) if x.size else 0.0
-
-
-def _correlation(x: FloatArray, y: FloatArray, w: FloatArray) -> FloatArray:
-    """Weighted correlation of x and y, which the caller has centred roughly (for precision)."""
-    return correlation_of_sums(w.sum(axis=-1), w @ x, w @ y, w @ (x * x), w @ (y * y), w @ (x * y))
-
-
 def correlation_of_sums(
     n: FloatArray, x: FloatArray, y: FloatArray, xx: FloatArray, yy: FloatArray, xy: FloatArray
 ) -> FloatArray:
-    """Pearson's r from the weighted sums of 1, x, y, x^2, y^2 and xy, with x and y roughly centred.
+    """Pearson's r from the weighted sums of 1, x, y, x^2, y^2 and xy, with x and y roughly centred for precision.
 
     NaN where either side is constant up to rounding.
     """

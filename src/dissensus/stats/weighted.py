@@ -6,19 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+Weights = NDArray[np.generic] | None
+"""How often each pair counts, shape (..., n); None for once."""
 
 _ROUNDING = 1e-9
 """What a mean of preferences may lie outside of 0 to 1 by."""
 
 
-def prepare(
-    predicted: FloatArray, human: FloatArray, weights: NDArray[np.generic] | None
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def prepare(predicted: FloatArray, human: FloatArray, weights: Weights) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Check a metric's arguments: predicted and human of shape (n,), weights of shape (..., n) or all ones.
 
     Raises:
-        ValueError: the shapes do not fit, or a preference is not from 0 to 1 (NaN included): a pair without one is to
-            be left out by the caller, since a reward or a percentage would pass for a preference otherwise.
+        ValueError: the shapes do not fit, or a preference is not from 0 to 1 (NaN included).
     """
     p, h = np.asarray(predicted, dtype=np.float64), np.asarray(human, dtype=np.float64)
     if p.ndim != 1 or p.shape != h.shape:
@@ -32,12 +31,7 @@ def prepare(
 
 
 def check_preferences(name: str, values: FloatArray) -> None:
-    """Raise a ValueError that names the first of some preferences, shape (n,), that is not from 0 to 1.
-
-    >>> check_preferences("human", np.array([0.5, 1.2]))
-    Traceback (most recent call last):
-    ValueError: human must be preferences from 0 to 1, but human[1] is 1.2; leave out pairs that have none
-    """
+    """Raise a ValueError that names the first of some preferences, shape (n,), that is not from 0 to 1."""
     outside = ~((values >= -_ROUNDING) & (values <= 1 + _ROUNDING))
     if outside.any():
         at = int(outside.argmax())

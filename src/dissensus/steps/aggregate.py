@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from dissensus.errors import ConfigError
 from dissensus.settings import Argument, Reads, Settings, Writes
@@ -99,11 +99,8 @@ class AggregateResult:
 def run(settings: AggregateSettings) -> AggregateResult:
     """Apply a rule to votes, and write margins.
 
-    Raises:
-        ConfigError: the rule, or a file of weights or shares, is not as it should be.
-        EvaluationError: there are no votes, or the rule is about somebody who is not there.
-        InputError: a file cannot be read.
-        OutputError: a file cannot be written.
+    Raises a ConfigError where the rule, or a file of weights or shares, is not as it should be, and an EvaluationError
+    where there are no votes, or the rule is about somebody who is not there.
     """
     from dissensus.aggregation import Uniform, aggregate, compare, parse_rule
     from dissensus.files import write_records, write_text
@@ -140,7 +137,7 @@ def _ballots(settings: AggregateSettings) -> Ballots:
         return ballots_from_judgments(Recall(store, choose_judge(settings.judge, store), list(pairs)).judgments())
 
 
-def _numbers(path: Path, option: str) -> dict[str, Any]:
+def _numbers(path: Path, option: str) -> dict[str, object]:
     import yaml
 
     try:
@@ -150,15 +147,15 @@ def _numbers(path: Path, option: str) -> dict[str, Any]:
         raise ConfigError(f"--{option} {path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"--{option} {path}: expected lines of name: number")
-    return {str(name): _number(number) for name, number in content.items()}
+    return {str(name): _number(value) for name, value in content.items()}
 
 
-def _number(text: Any) -> Any:
+def _number(value: object) -> object:
     """Make a number of what stands there, if it is one; what is wrong with anything else, the rule says."""
     try:
-        return float(text)
-    except (TypeError, ValueError):
-        return text
+        return float(str(value))
+    except ValueError:
+        return value
 
 
 def _as_csv(changes: Comparison) -> str:

@@ -87,11 +87,7 @@ class PowerSettings(Settings):
         return self.alpha / self.tests
 
     def design(self) -> Design:
-        """Make the design that is simulated.
-
-        Raises:
-            InputError: it is impossible.
-        """
+        """Make the design that is simulated. Raises an InputError where it is impossible."""
         from dissensus.stats.design.simulated_power import Design
 
         shared = set(Design.__dataclass_fields__) & set(type(self).model_fields)
@@ -220,9 +216,5 @@ def _number(value: float, digits: int = 3) -> str:
 
 
 def _level(alpha: float) -> str:
-    """A level with as many digits as it takes.
-
-    >>> [_level(alpha) for alpha in (0.05, 0.025, 0.05 / 6)]
-    ['.05', '.025', '.0083']
-    """
+    """A level with as many digits as it takes."""
     return f"{alpha:.2g}".removeprefix("0")

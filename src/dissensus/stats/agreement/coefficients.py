@@ -1,14 +1,12 @@
 """Coefficients of agreement of people, from their ratings of the same items.
 
-Every coefficient is ``f(ratings, weights=None)``. ``ratings`` has shape (n items, annotators) with NaN for "not
-rated", or is a table of them (`tabulate`). ``weights`` of shape (..., n) are non-negative counts, as a bootstrap draws
-them: weight k means that the item is there k times. The result has shape (...). Where a coefficient is undefined (no
-item with two ratings, one value throughout) the result is NaN.
+Every coefficient is ``f(ratings, weights=None)``: ratings of shape (n items, annotators), NaN for "not rated", or a
+table of them (`tabulate`); weights of shape (..., n), counts as a bootstrap draws them. The result has shape (...), NaN
+where it is undefined (no item with two ratings, one value throughout).
 
 Kappa, alpha and AC1 correct for agreement by chance, which they take from how often each value occurs. Where nearly
 everything is one value, kappa and alpha are near 0 although people nearly always agree; AC1 is not (Feinstein &
-Cicchetti 1990; Gwet 2008). So show raw agreement, kappa and AC1 together. How often a and b occur depends on which
-response is called a; in data whose order of responses is random both are about equally frequent.
+Cicchetti 1990; Gwet 2008). So show raw agreement, kappa and AC1 together.
 """
 
 from __future__ import annotations
@@ -20,26 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.stats.agreement.icc import icc_1k, icc_2k, near_icc_2k
-from dissensus.stats.agreement.ratings import RatingTable, tabulate
-from dissensus.stats.agreement.totals import positive, prepare, total
+from dissensus.stats.agreement.ratings import RatingTable, positive, tabulate, total, weigh
 from dissensus.stats.metrics import FloatArray
 from dissensus.stats.resampling.intervals import Estimate
 from dissensus.stats.resampling.statistics import estimate_all
-from dissensus.stats.weighted import divide
+from dissensus.stats.weighted import Weights, divide
 
-Weights = NDArray[np.generic] | None
 Ratings = FloatArray | RatingTable
 
 
 def agreement_raw(ratings: Ratings, weights: Weights = None) -> FloatArray:
-    """Mean over items of the share of pairs of annotators who gave the same rating.
-
-    Each item counts once, however many rated it; items with one rating are left out.
-
-    >>> float(agreement_raw(np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])).round(3))
-    0.667
-    """
-    table, w = prepare(ratings, weights)
+    """Mean over items with two ratings or more of the share of pairs of annotators who gave the same rating."""
+    table, w = weigh(ratings, weights)
     return _observed(table, w, table.matches)
 
 
@@ -47,23 +37,16 @@ def fleiss_kappa(ratings: Ratings, weights: Weights = None) -> FloatArray:
     """Fleiss' kappa (1971), for numbers of ratings that may differ between items.
 
     Observed agreement is `agreement_raw`; how often a value occurs is the mean over rated items of its share among an
-    item's ratings, so each item counts once in both (Gwet, *Handbook of Inter-Rater Reliability*, 4th ed. 2014,
-    chapter 2). With equal numbers this is Fleiss' own.
-
-    >>> float(fleiss_kappa(np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 0.0]])).round(3))
-    0.333
+    item's ratings (Gwet, *Handbook of Inter-Rater Reliability*, 4th ed. 2014, chapter 2).
     """
-    table, w = prepare(ratings, weights)
+    table, w = weigh(ratings, weights)
     return _corrected(_observed(table, w, table.matches), (_prevalence(table, w) ** 2).sum(axis=-1))
 
 
 def cohen_kappa(first: NDArray[np.generic], second: NDArray[np.generic], weights: Weights = None) -> FloatArray:
     """Cohen's kappa (1960) of two raters who both put each of n items into a category; both of shape (n,).
 
-    Each rater's own frequencies give the agreement by chance. NaN where both use one and the same category throughout.
-
-    >>> float(cohen_kappa(np.array([1, 1, 0, 0]), np.array([1, 0, 0, 0])))
-    0.5
+    NaN where both use one and the same category throughout.
     """
     w = np.ones(first.shape) if weights is None else np.asarray(weights, np.float64)
     n = w.sum(axis=-1)
@@ -77,11 +60,10 @@ def cohen_kappa(first: NDArray[np.generic], second: NDArray[np.generic], weights
 def krippendorff_nominal(ratings: Ratings, weights: Weights = None) -> FloatArray:
     """Krippendorff's alpha for unordered values: 1 - observed / expected disagreement, over pairable ratings.
 
-    Items with one rating are left out; any number may be missing. 1 where each item is unanimous and items differ;
-    undefined where one value is used throughout, since nothing can be told from it (Krippendorff, *Content Analysis*,
+    Items with one rating are left out; undefined where one value is used throughout (Krippendorff, *Content Analysis*,
     2nd ed. 2004, chapter 11).
     """
-    table, w = prepare(ratings, weights)
+    table, w = weigh(ratings, weights)
     used = total(w, table.paired_counts)
     n = used.sum(axis=-1)
     observed = total(w, table.size * table.paired * (1 - table.matches))
@@ -89,12 +71,8 @@ def krippendorff_nominal(ratings: Ratings, weights: Weights = None) -> FloatArra
 
 
 def krippendorff_ordinal(ratings: Ratings, weights: Weights = None) -> FloatArray:
-    """Krippendorff's alpha for ordered values; the rest as for `krippendorff_nominal`.
-
-    The distance between two values is the number of ratings between them, half of those at the ends included: the
-    difference of their mid-ranks among all pairable ratings.
-    """
-    table, w = prepare(ratings, weights)
+    """Krippendorff's alpha for ordered values, whose distance is that of their mid-ranks among all pairable ratings."""
+    table, w = weigh(ratings, weights)
     used = total(w, table.paired_counts)
     n = used.sum(axis=-1)
     rank = np.cumsum(used, axis=-1) - used / 2 - n[..., None] / 2
@@ -104,8 +82,8 @@ def krippendorff_ordinal(ratings: Ratings, weights: Weights = None) -> FloatArra
 
 
 def krippendorff_interval(ratings: Ratings, weights: Weights = None) -> FloatArray:
-    """Krippendorff's alpha for numbers, by squared differences; the rest as for `krippendorff_nominal`."""
-    table, w = prepare(ratings, weights)
+    """Krippendorff's alpha for numbers, by squared differences."""
+    table, w = weigh(ratings, weights)
     n = total(w, table.size * table.paired)
     sums, squares = total(w, table.total * table.paired), total(w, table.squares * table.paired)
     observed = total(w, table.distance * table.size)
@@ -115,23 +93,18 @@ def krippendorff_interval(ratings: Ratings, weights: Weights = None) -> FloatArr
 def gwet_ac1(ratings: Ratings, weights: Weights = None) -> FloatArray:
     """Gwet's AC1 (2008): kappa's form, with a chance agreement that does not rise where one value prevails.
 
-    Observed agreement and prevalence as in `fleiss_kappa`. The scale is the values in ``ratings``, whatever the
-    weights; `tabulate` takes another one. NaN for a scale of one value.
-
-    >>> float(gwet_ac1(np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 0.0]])).round(3))
-    0.333
+    Observed agreement and prevalence as in `fleiss_kappa`. The scale is the values in ``ratings``; `tabulate` takes
+    another one. NaN for a scale of one value.
     """
-    table, w = prepare(ratings, weights)
+    table, w = weigh(ratings, weights)
     return _gwet(table, w, _observed(table, w, table.matches), table.values.size)
 
 
 def gwet_ac2(ratings: Ratings, weights: Weights = None) -> FloatArray:
-    """Gwet's AC2 (2014) for ordered values: AC1 with partial credit for being near, the rest as there.
-
-    The credit of ratings x and y is quadratic, 1 - (x - y)^2 / (range of the scale)^2, as in quadratically weighted
-    kappa. With two values it is AC1.
+    """Gwet's AC2 (2014) for ordered values: AC1 with a credit of 1 - (x - y)^2 / (range of the scale)^2 for ratings
+    x and y, as in quadratically weighted kappa.
     """
-    table, w = prepare(ratings, weights)
+    table, w = weigh(ratings, weights)
     values, q = table.values - table.origin, table.values.size
     span = np.ptp(values) ** 2 if q > 1 else 1.0
     credit = table.paired * (1 - table.distance / span)
@@ -164,19 +137,10 @@ def agreement_intervals(
 ) -> dict[str, Estimate]:
     """Estimate every coefficient with its interval, by a bootstrap of whole clusters of items.
 
-    Intervals are BCa, widened for few or unequal clusters (`find_freedom`). They are about the choice of clusters:
-    annotators, where they are known, are taken as they are. ``bench/agreement_coverage.py`` has how often they hold the
-    truth.
+    Intervals are as by `estimate_all`: annotators, where they are known, are taken as they are.
+    ``bench/agreement_coverage.py`` has how often they hold the truth.
 
-    Args:
-        ratings: shape (n, annotators), NaN for "not rated"; or a table of them.
-        clusters: the cluster (prompt) of each item, shape (n,).
-        strata: the stratum (data set) of each item, shape (n,).
-        n_resamples: how many resamples; the same for all coefficients.
-        rng: the source of randomness.
-        level: of the intervals.
-        crossed: whether a column is an annotator. Where it is not (votes of a crowd), annotators cannot be told from
-            chance, and ``icc_1k`` takes the place of ``icc_2k``.
+    Where a column is no annotator (not ``crossed``: votes of a crowd), ``icc_1k`` takes the place of ``icc_2k``.
     """
     table = tabulate(ratings)
     functions = {name: f for name, f in COEFFICIENTS.items() if crossed or f is not icc_2k}
@@ -187,7 +151,6 @@ def agreement_intervals(
 
 
 def _observed(table: RatingTable, w: FloatArray, agreement: FloatArray) -> FloatArray:
-    """Mean agreement within an item over items with two ratings."""
     return divide(total(w, agreement), total(w, table.paired))
 
 
@@ -197,7 +160,6 @@ def _prevalence(table: RatingTable, w: FloatArray) -> FloatArray:
 
 
 def _corrected(observed: FloatArray, expected: FloatArray) -> FloatArray:
-    """Agreement beyond chance, as a share of what there could be."""
     return divide(observed - expected, positive(1 - expected, 1.0))
 
 

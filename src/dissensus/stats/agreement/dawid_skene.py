@@ -4,11 +4,9 @@ For a table of sensitivity, not for a headline: with few raters, or where people
 worse than the majority. It takes every disagreement for somebody's error.
 
 Votes are sparse: ``item``, ``annotator`` and ``category`` of shape (votes,), numbers from 0. Both models are fitted by
-expectation maximisation, with pseudo-votes that keep an annotator of few votes near the prior (a maximum a posteriori
-estimate): without them three raters suffice for one to be declared infallible.
-
-Plain steps creep towards the maximum, and the objective stops rising long before the posterior stops moving. So steps
-are extrapolated (SQUAREM, scheme S3 of Varadhan & Roland 2008), and a fit ends where a step moves nothing any more.
+expectation maximisation, with pseudo-votes (a maximum a posteriori estimate): without them three raters suffice for one
+to be declared infallible. Plain steps creep, and the objective stops rising long before the posterior stops moving: so
+steps are extrapolated (SQUAREM, scheme S3 of Varadhan & Roland 2008), and a fit ends where a step moves nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +24,16 @@ IntArray = NDArray[np.int64]
 MOST_STEPS = 20_000
 """Of a fit; real votes take tens to hundreds."""
 
+_SETTLED = 1e-9
+"""A step that changes no parameter and no posterior probability by more than this is the last."""
+
+_RIGHT, _WRONG = 4.0, 1.0
+"""Dawid-Skene's pseudo-votes in each row of a confusion matrix: for the true and for each other category (as many as
+for a category's prevalence)."""
+
+_SMOOTHING = 1.0
+"""MACE's pseudo-votes of each annotator: known, guessed, and guesses spread over the categories."""
+
 _FURTHER = 4.0
 """What the longest extrapolation grows by where it was good, and shrinks by where it was not."""
 
@@ -36,15 +44,11 @@ _Arrays = tuple[FloatArray, ...]
 
 
 @dataclass(frozen=True)
-class DawidSkene:
-    """A fit of `dawid_skene`."""
+class Fit:
+    """A fitted model of annotators."""
 
     posterior: FloatArray
     """The probability of each item's true category, shape (items, categories)."""
-    confusion: FloatArray
-    """How an annotator votes on an item of a true category, shape (annotators, true, voted)."""
-    prevalence: FloatArray
-    """How frequent the true categories are, shape (categories,)."""
     log_posterior: FloatArray
     """The objective after each iteration, less a constant; never falls. Shape (iterations,)."""
     converged: bool
@@ -52,19 +56,23 @@ class DawidSkene:
 
 
 @dataclass(frozen=True)
-class Mace:
+class DawidSkene(Fit):
+    """A fit of `dawid_skene`."""
+
+    confusion: FloatArray
+    """How an annotator votes on an item of a true category, shape (annotators, true, voted)."""
+    prevalence: FloatArray
+    """How frequent the true categories are, shape (categories,)."""
+
+
+@dataclass(frozen=True)
+class Mace(Fit):
     """A fit of `mace`."""
 
-    posterior: FloatArray
-    """The probability of each item's true category, shape (items, categories)."""
     competence: FloatArray
     """The probability that an annotator knows an answer, and does not guess; shape (annotators,)."""
     guesses: FloatArray
     """What an annotator votes when guessing, shape (annotators, categories)."""
-    log_posterior: FloatArray
-    """The objective after each iteration, less a constant; never falls. Shape (iterations,)."""
-    converged: bool
-    """Whether a step moved nothing any more before the iterations ran out."""
 
 
 def dawid_skene(
@@ -73,11 +81,8 @@ def dawid_skene(
     category: ArrayLike,
     *,
     shape: tuple[int, int, int] | None = None,
-    right: float = 4.0,
-    wrong: float = 1.0,
     symmetric: bool = False,
     max_iterations: int = MOST_STEPS,
-    tolerance: float = 1e-9,
 ) -> DawidSkene:
     """Estimate true categories and each annotator's confusion matrix (Dawid & Skene 1979).
 
@@ -88,22 +93,13 @@ def dawid_skene(
         annotator: who cast it, from 0.
         category: what it was for, from 0.
         shape: how many items, annotators and categories there are; by default as many as the votes need.
-        right: pseudo-votes for the true category, in each row of each confusion matrix.
-        wrong: pseudo-votes for each other category there, and for each category's prevalence.
         symmetric: where it is arbitrary which response is called a, and the categories are in the order b, tie, a:
-            makes matrices and prevalence indifferent to a turn of the order. Halves the parameters.
+            makes matrices and prevalence indifferent to a turn of the order.
         max_iterations: where to stop at the latest; ``converged`` is false then.
-        tolerance: stop where a step changes no parameter and no posterior probability by more than this.
-
-    >>> fit = dawid_skene([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2], [0, 0, 1, 1, 1, 1])
-    >>> fit.posterior.argmax(axis=1).tolist(), fit.converged
-    ([0, 1], True)
     """
     votes = _Votes.read(item, annotator, category, shape)
     n_categories = votes.shape[2]
-    if not (right > 0 and wrong > 0):
-        raise ValueError("right and wrong must be positive")
-    prior = np.where(np.eye(n_categories, dtype=bool), right, wrong)
+    prior = np.where(np.eye(n_categories, dtype=bool), _RIGHT, _WRONG)
 
     def maximise(expected: _Arrays) -> _Arrays:
         (posterior,) = expected
@@ -111,17 +107,15 @@ def dawid_skene(
         share = posterior[votes.rated].sum(axis=0)
         if symmetric:
             counts, share = (counts + counts[:, ::-1, ::-1]) / 2, (share + share[::-1]) / 2
-        return _normalise(counts + prior), _normalise(share + wrong)
+        return _normalise(counts + prior), _normalise(share + _WRONG)
 
     def expect(parameters: _Arrays) -> tuple[_Arrays, float]:
         log_confusion, log_prevalence = (np.log(p) for p in parameters)
         posterior, evidence = votes.expect(log_confusion[votes.annotator, :, votes.category], log_prevalence)
-        return (posterior,), evidence + float((prior * log_confusion).sum() + wrong * log_prevalence.sum())
+        return (posterior,), evidence + float((prior * log_confusion).sum() + _WRONG * log_prevalence.sum())
 
-    (posterior,), (confusion, prevalence), trace, converged = _climb(
-        (votes.shares(),), maximise, expect, max_iterations, tolerance
-    )
-    return DawidSkene(posterior, confusion, prevalence, trace, converged)
+    (posterior,), parameters, trace, converged = _climb((votes.shares(),), maximise, expect, max_iterations)
+    return DawidSkene(posterior, trace, converged, *parameters)
 
 
 def mace(
@@ -130,30 +124,17 @@ def mace(
     category: ArrayLike,
     *,
     shape: tuple[int, int, int] | None = None,
-    smoothing: float = 1.0,
     max_iterations: int = MOST_STEPS,
-    tolerance: float = 1e-9,
 ) -> Mace:
     """Estimate true categories and each annotator's competence (MACE; Hovy, Berg-Kirkpatrick, Vaswani & Hovy 2013).
 
     On each item an annotator either knows the true category and votes for it, or guesses, by habits of his own that do
-    not look at the item. All true categories are equally likely beforehand. The authors' model, fitted by expectation
-    maximisation from the shares of the votes; they start at random several times.
-
-    Args:
-        item: as for `dawid_skene`; the other arguments, where not named here, likewise.
-        smoothing: pseudo-votes of each annotator that are known, as many that are guessed, and as many guesses spread
-            over the categories.
-
-    >>> fit = mace([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2], [0, 0, 1, 1, 1, 1])
-    >>> bool(fit.competence[2] < fit.competence[0])
-    True
+    not look at the item. All true categories are equally likely beforehand. The authors start at random several times;
+    this starts from the shares of the votes. Arguments as for `dawid_skene`.
     """
     votes = _Votes.read(item, annotator, category, shape)
     n_categories = votes.shape[2]
-    if not smoothing > 0:
-        raise ValueError("smoothing must be positive")
-    spread = smoothing / n_categories
+    spread = _SMOOTHING / n_categories
     even = np.full(votes.item.size, n_categories / (n_categories + 1))  # if right, with even odds of knowing
 
     def maximise(expected: _Arrays) -> _Arrays:
@@ -161,7 +142,7 @@ def mace(
         knew = posterior[votes.item, votes.category] * known
         guessed = votes.by_annotator(1 - knew)
         sums = np.stack([votes.by_annotator(knew).sum(axis=1), guessed.sum(axis=1)], axis=1)
-        return _normalise(sums + smoothing), _normalise(guessed + spread)
+        return _normalise(sums + _SMOOTHING), _normalise(guessed + spread)
 
     def expect(parameters: _Arrays) -> tuple[_Arrays, float]:
         competence, guesses = parameters[0][:, 0], parameters[1]
@@ -171,13 +152,13 @@ def mace(
         log = np.repeat(np.log(guess)[:, None], n_categories, axis=1)
         log[np.arange(guess.size), votes.category] = np.log(right)
         posterior, evidence = votes.expect(log, np.full(n_categories, -np.log(n_categories)))
-        prior = smoothing * np.log(parameters[0]).sum() + spread * np.log(guesses).sum()
+        prior = _SMOOTHING * np.log(parameters[0]).sum() + spread * np.log(guesses).sum()
         return (posterior, known), evidence + float(prior)
 
     (posterior, _), (competence, guesses), trace, converged = _climb(
-        (votes.shares(), even), maximise, expect, max_iterations, tolerance
+        (votes.shares(), even), maximise, expect, max_iterations
     )
-    return Mace(posterior, competence[:, 0], guesses, trace, converged)
+    return Mace(posterior, trace, converged, competence[:, 0], guesses)
 
 
 @dataclass(frozen=True)
@@ -195,7 +176,15 @@ class _Votes:
     def read(
         cls, item: ArrayLike, annotator: ArrayLike, category: ArrayLike, shape: tuple[int, int, int] | None
     ) -> _Votes:
-        arrays = [_numbers(n, x) for n, x in (("item", item), ("annotator", annotator), ("category", category))]
+        arrays = []
+        for name, values in (("item", item), ("annotator", annotator), ("category", category)):
+            given = np.asarray(values)
+            numbers = given.astype(np.float64)
+            if given.ndim != 1 or not (np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
+                raise ValueError(
+                    f"{name} must be whole numbers from 0, of shape (votes,); leave out what is missing (NaN)"
+                )
+            arrays.append(given.astype(np.int64))
         if len({a.shape for a in arrays}) != 1:
             raise ValueError(f"item, annotator and category must have one shape, not {[a.shape for a in arrays]}")
         items, annotators, categories = (int(a.max(initial=-1)) + 1 for a in arrays)
@@ -203,8 +192,8 @@ class _Votes:
         sizes = needed if shape is None else shape
         if any(n > size for n, size in zip(needed, sizes, strict=True)):
             raise ValueError(f"the votes need a shape of {needed} at least, not {sizes}")
-        rated = np.bincount(arrays[0], minlength=sizes[0]) > 0
-        return cls(arrays[0], arrays[1], arrays[2], sizes, rated)
+        of_item, who, what = arrays
+        return cls(of_item, who, what, sizes, np.bincount(of_item, minlength=sizes[0]) > 0)
 
     def shares(self) -> FloatArray:
         """Share of an item's votes in each category, shape (items, categories); even where there is no vote."""
@@ -235,9 +224,8 @@ def _climb(
     maximise: Callable[[_Arrays], _Arrays],
     expect: Callable[[_Arrays], tuple[_Arrays, float]],
     max_iterations: int,
-    tolerance: float,
 ) -> tuple[_Arrays, _Arrays, FloatArray, bool]:
-    """Alternate the two steps, extrapolating after every second, until one changes nothing by more than the tolerance.
+    """Alternate the two steps, extrapolating after every second, until one changes nothing.
 
     Returns what is expected, the parameters, the objective after each step and whether it converged. Parameters are
     probabilities, rows summing to 1, and are extrapolated as logarithms; an extrapolation that lowers the objective is
@@ -252,7 +240,8 @@ def _climb(
         path.append(maximise(expected))
         before, (expected, objective) = expected, expect(path[-1])
         trace.append(objective)
-        if max(_change(path[-1], path[-2]), _change(expected, before)) <= tolerance:
+        changes = zip([*path[-1], *expected], [*path[-2], *before], strict=True)
+        if max(float(np.abs(now - then).max(initial=0.0)) for now, then in changes) <= _SETTLED:
             return expected, path[-1], np.array(trace), True
         if len(path) == 3 and len(trace) < max_iterations:
             ahead, length = _extrapolate(path, furthest)
@@ -278,20 +267,6 @@ def _extrapolate(path: Sequence[_Arrays], furthest: float) -> tuple[_Arrays, flo
     logs = [part.reshape(p.shape) for part, p in zip(parts, path[0], strict=True)]
     shares = (np.exp(log - log.max(axis=-1, keepdims=True, initial=-np.inf)) for log in logs)
     return tuple(_normalise(np.maximum(share, _LEAST)) for share in shares), length
-
-
-def _change(now: _Arrays, before: _Arrays) -> float:
-    """The largest change of any number."""
-    return max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(now, before, strict=True))
-
-
-def _numbers(name: str, values: ArrayLike) -> IntArray:
-    """Read numbers from 0, shape (votes,), of whatever type."""
-    given = np.asarray(values)
-    numbers = given.astype(np.float64)
-    if given.ndim != 1 or not (np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
-        raise ValueError(f"{name} must be whole numbers from 0, of shape (votes,); leave out what is missing (NaN)")
-    return given.astype(np.int64)
 
 
 def _normalise(counts: FloatArray) -> FloatArray:

@@ -1,9 +1,8 @@
 """Intraclass correlations: how reliable is the mean of an item's ratings (Shrout & Fleiss 1979).
 
-Components of variance are estimated by restricted maximum likelihood (`reml`). So ratings may be missing; for a
-complete matrix the results are those of the analysis of variance, Shrout & Fleiss's. k is the harmonic mean of the
-number of ratings of an item, which gives the mean error variance of the items' means. Items with one rating are left
-out.
+Components of variance are estimated by restricted maximum likelihood (`reml`), so ratings may be missing; for a
+complete matrix the results are Shrout & Fleiss's. k is the harmonic mean of the number of ratings of an item. Items
+with one rating are left out.
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-from dissensus.stats.agreement.ratings import RatingTable, scale_rows
+from dissensus.stats.agreement.ratings import RatingTable, positive, scale_rows, total, weigh
 from dissensus.stats.agreement.reml import Crossed, one_way_ratio
-from dissensus.stats.agreement.totals import positive, prepare, total
 from dissensus.stats.metrics import FloatArray
-from dissensus.stats.weighted import divide
+from dissensus.stats.weighted import Weights, divide
 
 # A determinant below this share of the product of its rows: the components cannot be told apart.
 _SINGULAR = 1e-9
@@ -31,20 +28,17 @@ _UNANIMOUS = 1e-12
 _EDGE = 1e-8
 
 MOST_COMPARED = 1500
-"""Annotators and items, whichever are fewer, up to which `icc_2k` goes beyond the analysis of variance: beyond, a
-matrix of the ones by the ones would take seconds to invert, and what it gains is little."""
-
-_Weights = NDArray[np.generic] | None
+"""Annotators and items, whichever are fewer, up to which `icc_2k` goes beyond the analysis of variance: a larger matrix
+would take seconds to invert, and gain little."""
 
 
-def icc_1k(ratings: FloatArray | RatingTable, weights: _Weights = None) -> FloatArray:
+def icc_1k(ratings: FloatArray | RatingTable, weights: Weights = None) -> FloatArray:
     """ICC(1,k): reliability of the mean of k ratings, where each item has annotators of its own.
 
-    The right one for votes of a crowd: that some annotators are lenient counts as error like all else. Ratings and
-    weights as for :mod:`dissensus.stats.agreement.coefficients`. Can be negative; NaN where all ratings are equal, or
-    no item has two.
+    The right one for votes of a crowd. Ratings and weights as for :mod:`dissensus.stats.agreement.coefficients`. Can be
+    negative; NaN where all ratings are equal, or no item has two.
     """
-    table, w = prepare(ratings, weights)
+    table, w = weigh(ratings, weights)
     sums = _Sums(table, w)
     within = positive(sums.all - sums.items, sums.all)
     ratio = one_way_ratio(*_by_size(table, w), within)
@@ -52,15 +46,15 @@ def icc_1k(ratings: FloatArray | RatingTable, weights: _Weights = None) -> Float
     return np.where(unanimous, 1.0, np.where(within > 0, sums.share(ratio), np.nan))
 
 
-def icc_2k(ratings: FloatArray | RatingTable, weights: _Weights = None) -> FloatArray:
+def icc_2k(ratings: FloatArray | RatingTable, weights: Weights = None) -> FloatArray:
     """ICC(2,k): reliability of the mean of k ratings by annotators drawn at random, absolute agreement (two-way).
 
-    A column is one annotator. Where it is not (votes of a crowd, `ratings_from_votes`) the result means nothing: take
-    `icc_1k`. Can be negative; NaN where all ratings are equal, or annotators cannot be told from chance (one annotator,
-    or none who rated two items). Beyond `MOST_COMPARED` it is that of the analysis of variance. With weights every
-    row is fitted by itself; for thousands of them there is `near_icc_2k`.
+    A column is one annotator; of votes of a crowd take `icc_1k`. Can be negative; NaN where all ratings are equal, or
+    annotators cannot be told from chance (one annotator, or none who rated two items). Beyond `MOST_COMPARED` it is
+    that of the analysis of variance. With weights every row is fitted by itself; for thousands of them there is
+    `near_icc_2k`.
     """
-    table, w = prepare(ratings, weights)
+    table, w = weigh(ratings, weights)
     sums = _Sums(table, w)
     start = _anova(table, w, sums)
     flat, fitted = w.reshape(math.prod(w.shape[:-1]), w.shape[-1]), start.reshape(-1, 3).copy()
@@ -70,20 +64,19 @@ def icc_2k(ratings: FloatArray | RatingTable, weights: _Weights = None) -> Float
     return _two_way(sums, fitted.reshape(start.shape))
 
 
-def near_icc_2k(ratings: FloatArray | RatingTable) -> Callable[[_Weights], FloatArray]:
+def near_icc_2k(ratings: FloatArray | RatingTable) -> Callable[[Weights], FloatArray]:
     """Make a function of weights that is `icc_2k` without them, and near it with them, for resamples.
 
-    With weights, 1 - ICC is that of the analysis of variance times what the two differ by on all items. For complete
-    ratings this is `icc_2k`.
+    1 - ICC is there that of the analysis of variance times what the two differ by on all items.
     """
-    table, ones = prepare(ratings, None)
+    table, ones = weigh(ratings, None)
     first, exact = _two_way(sums := _Sums(table, ones), _anova(table, ones, sums)), icc_2k(table)
     factor = divide(1 - exact, 1 - first) if abs(1 - first) > _UNANIMOUS else np.float64(1.0)
 
-    def near(weights: _Weights) -> FloatArray:
+    def near(weights: Weights) -> FloatArray:
         if weights is None:
             return exact
-        _, w = prepare(table, weights)
+        _, w = weigh(table, weights)
         sums = _Sums(table, w)
         return 1 - factor * (1 - _two_way(sums, _anova(table, w, sums)))
 
@@ -117,7 +110,7 @@ def _refine(table: RatingTable, weight: FloatArray, start: FloatArray) -> FloatA
 
 
 def _by_size(table: RatingTable, w: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """What `one_way_ratio` needs: sizes, and for each the number of items, and the sums of their means and squares."""
+    """Sizes, and for each the number of items and the sums of their means and squares."""
     sizes, number = np.unique(table.size, return_inverse=True)
     mean = table.total / np.maximum(table.size, 1)
     shape = (table.size.size, sizes.size)
@@ -131,10 +124,8 @@ def _by_size(table: RatingTable, w: FloatArray) -> tuple[FloatArray, FloatArray,
 
 
 def _anova(table: RatingTable, w: FloatArray, sums: _Sums) -> FloatArray:
-    """Components (item, annotator, error) by the analysis of variance for unbalanced data, shape (..., 3).
-
-    Sums of squares are set equal to their expectations (Henderson's method 1; Searle, Casella & McCulloch, *Variance
-    Components*, 1992, chapter 5).
+    """Components (item, annotator, error) by the analysis of variance for unbalanced data, shape (..., 3): Henderson's
+    method 1 (Searle, Casella & McCulloch, *Variance Components*, 1992, chapter 5).
     """
     rated = total(w, scale_rows(table.ratings_by_annotator, table.paired))
     by_annotator = total(w, scale_rows(table.sums_by_annotator, table.paired))
@@ -178,9 +169,8 @@ class _Sums:
 
 def _solve(left: FloatArray, right: FloatArray) -> FloatArray:
     """Solve systems of shape (..., 3, 3) for (..., 3); NaN where one has no single answer."""
-    rows = np.linalg.norm(left, axis=-1)
     with np.errstate(invalid="ignore"):
-        good = np.abs(np.linalg.det(left)) > _SINGULAR * rows.prod(axis=-1)
+        good = np.abs(np.linalg.det(left)) > _SINGULAR * np.linalg.norm(left, axis=-1).prod(axis=-1)
     safe = np.where(good[..., None, None], left, np.eye(3))
     found = np.linalg.solve(safe, np.where(good[..., None], right, np.nan)[..., None])[..., 0]
     return np.asarray(found, dtype=np.float64)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.stats.weighted import FloatArray, divide
+from dissensus.stats.weighted import FloatArray, Weights, divide
 
 IntArray = NDArray[np.int64]
 
@@ -25,10 +25,9 @@ _LEVELS = range(1, len(LEVELS) + 1)  # level 0 is the grand mean
 class NestedVerdicts:
     """Verdicts nested as orders within judges within pairs, ready to be split into components of variance.
 
-    The model is y = mu + P + J(P) + O(PJ) + e with independent random effects. Of the verdicts' variance, that between
-    pairs is the signal; that between judges on one pair is disagreement; that between orders is what the position does
-    to a judge, its constant preference for a side included; that between repetitions is a judge's own noise. There are
-    only two orders, and what one adds the other takes away: `as_all_orders` restates the components accordingly.
+    The model is y = mu + P + J(P) + O(PJ) + e with independent random effects: the signal (pairs), disagreement
+    (judges), what the position does to a judge (orders) and a judge's own noise (repetitions). There are only two
+    orders, and what one adds the other takes away: `as_all_orders` restates the components accordingly.
     """
 
     pairs: tuple[str, ...]
@@ -63,22 +62,20 @@ class NestedVerdicts:
             before = units
         return found
 
-    def components(self, weights: NDArray[np.generic] | None = None) -> FloatArray:
+    def components(self, weights: Weights = None) -> FloatArray:
         """Estimate the component of each of `LEVELS`, without bias: shape (..., levels).
 
         Sums of squares of each level within the next are set equal to their expectations (analysis of variance for
-        unbalanced nested random effects; Searle, Casella & McCulloch, *Variance Components*, 1992, chapter 5). An
-        unbiased estimate can be negative. NaN for a level that is `merged` into another or has no replication in a
-        resample.
-
-        Args:
-            weights: how often each of ``pairs`` counts, shape (..., pairs); each copy is a pair of its own.
+        unbalanced nested random effects; Searle, Casella & McCulloch, *Variance Components*, 1992, chapter 5), so an
+        estimate can be negative. NaN for a level that is `merged` into another or has no replication in a resample.
+        ``weights`` of shape (..., pairs) is how often each of ``pairs`` counts.
         """
         w = np.ones(len(self.pairs)) if weights is None else np.asarray(weights, dtype=np.float64)
         kept = [level for level in _LEVELS if LEVELS[level - 1] not in self.merged]
         rows = [0, *kept]
         n = w @ self.size
-        squares = {level: self._squares(level, w, n) for level in rows}
+        squares = {level: w @ self.squares[level - 1] for level in kept}
+        squares[0] = divide((w @ self.total) ** 2, n)
         components: FloatArray = np.full((*w.shape[:-1], len(LEVELS)), np.nan)
         for i in range(len(kept), 0, -1):
             level, outer = rows[i], rows[i - 1]
@@ -89,11 +86,6 @@ class NestedVerdicts:
             own = self._loading(level, level, w, n) - self._loading(outer, level, w, n)
             components[..., level - 1] = divide(rest, np.where(own > 1e-9 * n, own, 0))
         return components
-
-    def _squares(self, level: int, w: FloatArray, n: FloatArray) -> FloatArray:
-        """The raw sum of squares of a level; of the mean for level 0."""
-        result: FloatArray = divide((w @ self.total) ** 2, n) if level == 0 else w @ self.squares[level - 1]
-        return result
 
     def _loading(self, level: int, component: int, w: FloatArray, n: FloatArray) -> FloatArray:
         """How often a component is in the expected raw sum of squares of a level."""
@@ -106,13 +98,7 @@ class NestedVerdicts:
 def nest(
     verdicts: FloatArray, pairs: NDArray[np.generic], judges: NDArray[np.generic], orders: NDArray[np.generic]
 ) -> NestedVerdicts:
-    """Sort n verdicts into cells; all of shape (n,). Cells may be of any size, or missing.
-
-    >>> y = np.array([1.0, 1.0, 0.0, 0.0])
-    >>> found = nest(y, np.array(["p", "p", "q", "q"]), np.array(["j"] * 4), np.array(["ab", "ba"] * 2))
-    >>> found.components().tolist(), found.merged
-    ([0.5, nan, 0.0, nan], {'judge': 'pair', 'repetition': 'order'})
-    """
+    """Sort n verdicts into cells; all of shape (n,). Cells may be of any size, or missing."""
     if verdicts.ndim != 1 or verdicts.size == 0 or not verdicts.shape == pairs.shape == judges.shape == orders.shape:
         raise ValueError("verdicts, pairs, judges and orders must have one shape (n,), n > 0")
     if not np.isfinite(verdicts).all():
@@ -123,15 +109,15 @@ def nest(
     unit = [pair, judge, order, np.arange(verdicts.size)]
     sizes = [np.bincount(u).astype(np.float64) for u in unit]
     centred = verdicts - verdicts.mean()
-    of_pair = [_first(u, pair) for u in unit]
+    first = [np.unique(u, return_index=True)[1] for u in unit]  # of each unit, a verdict
 
-    def within_pairs(level: int, values: NDArray[np.generic]) -> FloatArray:
-        return _sums(of_pair[level], values, names.size)
+    def within_pairs(level: int, values: FloatArray) -> FloatArray:
+        return np.bincount(pair[first[level]], values, names.size).astype(np.float64)
 
     def shared(outer: int, inner: int) -> FloatArray:
         if inner <= outer:  # the inner one is the coarser and holds the outer whole: n_uv = n_u
             return sizes[0]
-        own = _sums(_first(unit[inner], unit[outer]), sizes[inner] ** 2, sizes[outer].size)
+        own = np.bincount(unit[outer][first[inner]], sizes[inner] ** 2, sizes[outer].size)
         return within_pairs(outer, own / sizes[outer])
 
     levels = range(len(unit))
@@ -139,8 +125,8 @@ def nest(
         pairs=tuple(map(str, names)),
         units=tuple(size.size for size in sizes),
         size=sizes[0],
-        total=_sums(pair, centred, names.size),
-        squares=np.array([within_pairs(i, _sums(unit[i], centred, sizes[i].size) ** 2 / sizes[i]) for i in levels]),
+        total=np.bincount(pair, centred).astype(np.float64),
+        squares=np.array([within_pairs(i, np.bincount(unit[i], centred) ** 2 / sizes[i]) for i in levels]),
         overlap=np.array([[shared(outer, inner) for inner in levels] for outer in levels]),
         counts=np.array([within_pairs(i, size**2) for i, size in enumerate(sizes)]),
     )
@@ -149,13 +135,10 @@ def nest(
 def as_all_orders(components: FloatArray, merged: dict[str, str]) -> FloatArray:
     """Restate components, shape (..., levels), for two orders that are all the orders there are.
 
-    Random orders vary independently, but of two that are all there are one lies as far above their mean as the other
-    below. A judge that always prefers the first response then has no disagreement to be seen by: the mean of its orders
-    is 1/2. As random effects, its two orders are less alike than verdicts of different judges, and the component of
-    judges comes out negative. With an order's effect of +d and -d, two orders of a cell have the covariance J - E[d^2]
-    and each has the variance J + E[d^2]; random effects have J_r and J_r + O_r there. So J = J_r + O_r / 2 and
-    E[d^2] = O_r / 2 (a model with Sigma-restrictions; Searle, Casella & McCulloch, chapter 4); the sum stays. Where
-    many cells lack one order, a constant pull does not cancel between cells.
+    With an order's effect of +d and -d, two orders of a cell have the covariance J - E[d^2] and each has the variance
+    J + E[d^2]; random effects have J_r and J_r + O_r there. So J = J_r + O_r / 2 and E[d^2] = O_r / 2 (a model with
+    Sigma-restrictions; Searle, Casella & McCulloch, chapter 4); the sum stays. A judge that always prefers the first
+    response would else have a negative component of judges.
 
     Nothing changes where orders have no replication. Where repetitions have none, half of them counts as order and
     half as what is outside it.
@@ -175,14 +158,10 @@ def as_all_orders(components: FloatArray, merged: dict[str, str]) -> FloatArray:
     return restated
 
 
-def flip_share(ab: FloatArray, ba: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
+def flip_share(ab: FloatArray, ba: FloatArray, weights: Weights = None) -> FloatArray:
     """Share of pairs whose winner changes with the order, among those with a winner in both orders.
 
-    ``ab`` and ``ba`` are the preferences for a in each order shown, shape (n,); NaN where there is none. A preference
-    of 1/2 has no winner. NaN where nothing can be compared.
-
-    >>> float(flip_share(np.array([1.0, 1.0, 0.5]), np.array([0.0, 1.0, 1.0])))
-    0.5
+    ``ab`` and ``ba`` are the preferences for a in each order shown, shape (n,), NaN where there is none.
     """
     w = _weights(weights, ab)
     won = compared(ab, ba)
@@ -195,44 +174,31 @@ def compared(ab: FloatArray, ba: FloatArray) -> NDArray[np.bool_]:
     return won
 
 
-def change_share(ab: FloatArray, ba: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
+def change_share(ab: FloatArray, ba: FloatArray, weights: Weights = None) -> FloatArray:
     """Share of pairs whose verdict (a, b or a tie) changes with the order, among those judged in both.
 
     One minus this is what others call position consistency. Arguments as for `flip_share`.
-
-    >>> round(float(change_share(np.array([1.0, 1.0, 0.5]), np.array([0.0, 1.0, 1.0]))), 3)
-    0.667
     """
     w = _weights(weights, ab)
     both = np.isfinite(ab) & np.isfinite(ba)
     return divide(w @ (both & (np.sign(ab - 0.5) != np.sign(ba - 0.5))), w @ both)
 
 
-def first_preference(ab: FloatArray, ba: FloatArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
+def first_preference(ab: FloatArray, ba: FloatArray, weights: Weights = None) -> FloatArray:
     """Mean preference for the response shown first, over pairs judged in both orders: 1/2 without a bias.
 
-    Which response is better cancels, since each was shown first once. Arguments as for `flip_share`.
-
-    >>> float(first_preference(np.array([1.0, 1.0]), np.array([0.0, 1.0])))
-    0.75
+    Arguments as for `flip_share`.
     """
     w = _weights(weights, ab)
     both = np.isfinite(ab) & np.isfinite(ba)
     return divide(w @ np.where(both, (ab + 1 - ba) / 2, 0), w @ both)
 
 
-def agreement_with_others(
-    predicted: FloatArray, votes: IntArray, weights: NDArray[np.generic] | None = None
-) -> FloatArray:
+def agreement_with_others(predicted: FloatArray, votes: IntArray, weights: Weights = None) -> FloatArray:
     """Agreement of a judge with the majority of a pair's voters without one of them, averaged over who is left out.
 
-    What to hold against `person_agreement`: both face the same majorities. (The majority of all voters is another
-    target, and an easier or harder one.)
-
-    Args:
-        predicted: the judge's preferences, shape (n,); exactly 1/2 counts one half.
-        votes: of each pair for a, for b and for a tie, shape (n, 3).
-        weights: shape (..., n).
+    What to hold against `person_agreement`: both face the same majorities. ``predicted`` has shape (n,), exactly 1/2
+    counting one half; ``votes`` for a, for b and for a tie shape (n, 3).
     """
     w = _weights(weights, predicted)
     for_a, for_b = _majorities(votes)
@@ -241,13 +207,10 @@ def agreement_with_others(
     return divide(w @ credit.sum(axis=1), w @ (for_a + for_b).sum(axis=1))
 
 
-def person_agreement(votes: IntArray, weights: NDArray[np.generic] | None = None) -> FloatArray:
+def person_agreement(votes: IntArray, weights: Weights = None) -> FloatArray:
     """Agreement of a person drawn from a pair's voters with the majority of the others; a vote for a tie counts half.
 
     Where the others split evenly there is no majority, and the person is left out. NaN where all are.
-
-    >>> float(person_agreement(np.array([[3, 0, 0], [2, 1, 0]])))
-    0.75
     """
     w = _weights(weights, votes[:, 0])
     for_a, for_b = _majorities(votes)
@@ -267,15 +230,5 @@ def _cells(outer: IntArray, inner: IntArray) -> IntArray:
     return np.unique(outer * (inner.max() + 1) + inner, return_inverse=True)[1]
 
 
-def _sums(of: IntArray, values: NDArray[np.generic], size: int) -> FloatArray:
-    """Sum values by what they are of; shape (size,)."""
-    return np.bincount(of, values, minlength=size).astype(np.float64)
-
-
-def _first(unit: IntArray, outer: IntArray) -> IntArray:
-    """The outer unit that each unit is in, shape (units,)."""
-    return outer[np.unique(unit, return_index=True)[1]]
-
-
-def _weights(weights: NDArray[np.generic] | None, like: NDArray[np.generic]) -> FloatArray:
+def _weights(weights: Weights, like: NDArray[np.generic]) -> FloatArray:
     return np.ones(like.shape) if weights is None else np.asarray(weights, dtype=np.float64)

@@ -36,15 +36,9 @@ class PositionBias:
 
 
 def position_bias(verdicts: Iterable[Verdicts]) -> PositionBias:
-    """Measure position bias.
+    """Measure position bias from verdicts, those of one pair (or of whatever is compared) one after the other.
 
     The winner of an order has the larger weight; an even split has none.
-
-    Args:
-        verdicts: those of one pair (or of whatever is compared) one after the other.
-
-    >>> position_bias([("p", "ab", 1, 0), ("p", "ba", 0, 1), ("q", "ab", 1, 0), ("q", "ba", 1, 0)])
-    PositionBias(compared=2, flips=1, first=0.75)
     """
     compared = flips = 0
     votes = {"ab": [0.0, 0.0], "ba": [0.0, 0.0]}
@@ -63,11 +57,7 @@ def position_bias(verdicts: Iterable[Verdicts]) -> PositionBias:
 
 
 def exact_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Return Clopper and Pearson's interval (1934) of a share.
-
-    >>> tuple(round(bound, 3) for bound in exact_interval(7, 10))
-    (0.348, 0.933)
-    """
+    """Return Clopper and Pearson's interval (1934) of a share."""
     from scipy.special import betaincinv  # a second of imports that starting the annotation app need not wait for
 
     tail = (1 - level) / 2

@@ -1,22 +1,26 @@
 """Ratings of the same items by several people, reduced once to what the coefficients of agreement need.
 
 Ratings have shape (n items, annotators): any numbers, NaN for "not rated". A vote is 1 for response a, 0 for b, 1/2 for
-a tie. Where every item has annotators of its own (crowd votes), a column is just a place to put a rating.
+a tie. Where every item has annotators of its own (crowd votes), a column is just somewhere to put a rating.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dissensus.stats.metrics import FloatArray
+from dissensus.stats.weighted import FloatArray, Weights
 
 _DECIMALS = 12
 """Ratings equal to so many decimals are one category: 0.1 * 3 is not 0.3."""
+
+_ROUNDING = 1e-12
+"""A difference below this share of its terms is none."""
 
 VOTES = (0.0, 0.5, 1.0)
 """The scale of votes: b, a tie, a."""
@@ -45,15 +49,14 @@ class RatingTable:
 
     def rows(self, inside: NDArray[np.bool_]) -> RatingTable:
         """Return the table of some of the items; ``inside`` has shape (n,)."""
-        return RatingTable(
-            values=self.values,
+        return replace(
+            self,
             counts=self.counts[inside],
             sums_by_annotator=self.sums_by_annotator[inside],
             ratings_by_annotator=self.ratings_by_annotator[inside],
             size=self.size[inside],
             total=self.total[inside],
             squares=self.squares[inside],
-            origin=self.origin,
         )
 
     @cached_property
@@ -89,10 +92,8 @@ class RatingTable:
 
     @cached_property
     def coincidences(self) -> tuple[NDArray[np.intp], NDArray[np.intp], sparse.csr_array]:
-        """Krippendorff's coincidences of unequal values.
-
-        Returns the lower and the higher category of each cell that occurs, shape (cells,), and what each item adds to
-        it, r_c r_k / (r - 1), shape (n, cells).
+        """Krippendorff's coincidences of unequal values: the lower and the higher category of each cell that occurs,
+        shape (cells,), and what each item adds to it, r_c r_k / (r - 1), shape (n, cells).
         """
         rows, columns, counts = self.counts.tocoo().row, self.counts.indices, self.counts.data
         used = np.diff(self.counts.indptr)
@@ -111,22 +112,14 @@ class RatingTable:
 
     @cached_property
     def _pairs(self) -> FloatArray:
-        """Ordered pairs of an item's ratings; 1, as a divisor, where there are none."""
         return np.maximum(self.size * (self.size - 1), 1)
 
 
 def tabulate(ratings: FloatArray | RatingTable, categories: FloatArray | None = None) -> RatingTable:
-    """Reduce ratings of shape (n, annotators), NaN for "not rated", to what the coefficients need.
+    """Reduce ratings of shape (n, annotators), NaN for "not rated", to what the coefficients need; a table stays.
 
-    The coefficients do this themselves; do it once where they are asked many times. A table is returned as it is.
-
-    Args:
-        ratings: shape (n, annotators).
-        categories: the scale, where it has values that nobody used; by default the values in ``ratings``. Matters to
-            Gwet's coefficients alone.
-
-    >>> tabulate(np.array([[1.0, 0.0], [np.nan, 1.0]])).size.tolist()
-    [2.0, 1.0]
+    The coefficients do this themselves; do it once where they are asked many times. ``categories`` is the scale where
+    it has values that nobody used, which matters to Gwet's coefficients alone.
     """
     if isinstance(ratings, RatingTable):
         return ratings
@@ -144,18 +137,7 @@ def tabulate_counts(
 ) -> RatingTable:
     """Reduce ratings of ``n`` items by people who are not known: of each item, how many gave which rating.
 
-    Memory is that of the distinct ratings of each item, however many people gave them.
-
-    Args:
-        item: the item of each entry, from 0 to n - 1, shape (entries,).
-        rating: what was given, shape (entries,).
-        count: how often, shape (entries,).
-        n: how many items there are.
-        categories: as for `tabulate`.
-
-    >>> votes = tabulate_counts(np.array([0, 0]), np.array([1.0, 0.0]), np.array([3.0, 1.0]), 1)
-    >>> votes.size.tolist(), votes.matches.tolist()
-    ([4.0], [0.5])
+    ``item`` (from 0), ``rating`` and ``count`` have shape (entries,); ``categories`` is as for `tabulate`.
     """
     return _tabulate(item, rating, count, n, categories, np.zeros(0, np.intp), 0)
 
@@ -186,24 +168,6 @@ def _tabulate(
     )
 
 
-def ratings_from_votes(votes: NDArray[np.integer]) -> FloatArray:
-    """Spread counts of votes for a, for b and for a tie, shape (n, 3), into ratings, shape (n, most votes).
-
-    For sources that tell how many voted for what, and not who. The columns are no annotators: a row begins with its
-    votes for a.
-
-    >>> ratings_from_votes(np.array([[2, 1, 0], [0, 0, 1]])).tolist()
-    [[1.0, 1.0, 0.0], [0.5, nan, nan]]
-    """
-    counts = np.asarray(votes)
-    if counts.ndim != 2 or counts.shape[1] != 3 or not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
-        raise ValueError(f"votes must be counts, not negative, of shape (n, 3), not {counts.dtype} of {counts.shape}")
-    ends = counts.cumsum(axis=1)
-    place = np.arange(ends[:, 2].max(initial=0))
-    conditions = [place < ends[:, [0]], place < ends[:, [1]], place < ends[:, [2]]]
-    return np.select(conditions, [1.0, 0.0, 0.5], default=np.nan)
-
-
 def scale_rows(matrix: sparse.csr_array, factors: FloatArray) -> sparse.csr_array:
     """Multiply each row by its factor."""
     scaled = matrix.copy()
@@ -232,3 +196,25 @@ def _sparse(
     matrix = sparse.coo_array((data, (row, column)), shape=shape).tocsr()
     matrix.sum_duplicates()
     return matrix
+
+
+def weigh(ratings: FloatArray | RatingTable, weights: Weights) -> tuple[RatingTable, FloatArray]:
+    """Tabulate ratings of n items and check weights, which are 1 by default, shape (..., n)."""
+    table = tabulate(ratings)
+    w = np.ones(table.size.shape) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.shape[-1:] != table.size.shape:
+        raise ValueError(f"weights must have shape (..., {table.size.size}), not {w.shape}")
+    return table, w
+
+
+def total(w: FloatArray, statistic: FloatArray | sparse.csr_array) -> FloatArray:
+    """Sum a statistic of the items with weights (..., n): (n,) gives (...), a sparse (n, k) gives (..., k)."""
+    if isinstance(statistic, np.ndarray):
+        return np.asarray(w @ statistic, dtype=np.float64)
+    flat = w.reshape(math.prod(w.shape[:-1]), w.shape[-1])
+    return np.asarray((statistic.T @ flat.T).T).reshape(*w.shape[:-1], statistic.shape[1])
+
+
+def positive(difference: FloatArray, terms: FloatArray | float) -> FloatArray:
+    """The difference, or 0 where it is but the rounding of its terms."""
+    return np.where(difference > _ROUNDING * np.asarray(terms), difference, 0.0)

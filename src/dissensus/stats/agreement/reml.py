@@ -1,9 +1,8 @@
 """Components of variance by restricted maximum likelihood (REML; Patterson & Thompson 1971), for ratings with holes.
 
 One-way, y = mean + item + error, and crossed two-way, y = mean + item + annotator + error; all but the mean random.
-Where nobody left anything out the estimates are those of the analysis of variance. Components are not kept above zero,
-as long as the variance of the ratings stays positive: an average over samples would be too large otherwise, and half of
-all resamples at zero. Where all are positive they are what lme4 finds.
+Components are not kept above zero, as long as the variance of the ratings stays positive: an average over samples would
+be too large otherwise. Where all are positive they are what lme4 finds.
 """
 
 from __future__ import annotations
@@ -34,24 +33,20 @@ def one_way_ratio(
 ) -> FloatArray:
     """Find variance between items / error variance that maximises the restricted likelihood.
 
-    Items of one size count together; K is how many sizes there are.
-
     Args:
-        size: ratings of an item, two or more, shape (K,).
+        size: ratings of an item, two or more, shape (K,) for K sizes.
         number: items of each size, shape (..., K).
         mean: sum of their means, shape (..., K); of ratings with an origin near their grand mean, for precision.
         square: sum of the squares of their means, shape (..., K).
         within: sum of squares within items, shape (...).
 
     Returns:
-        The ratio, shape (...): above -1 / the largest size, infinite where items are unanimous; NaN where there are
-        fewer than two items.
+        Shape (...): above -1 / the largest size, infinite where items are unanimous; NaN of fewer than two items.
     """
     n, items = (number * size).sum(axis=-1), number.sum(axis=-1)
     largest = np.where(number > 0, size, 0).max(axis=-1, initial=0.0)
 
     def slope(ratio: FloatArray) -> FloatArray:
-        """The derivative of -2 log likelihood."""
         v = size / (1 + size * ratio[..., None])
         a = (number * v).sum(axis=-1)
         centre = (v * mean).sum(axis=-1) / a
@@ -86,16 +81,15 @@ class Crossed:
     """How often each item is there, shape (items,)."""
 
     def fit(self, start: FloatArray) -> FloatArray:
-        """Find the components (item, annotator, error) by average-information steps (Johnson & Thompson 1995).
+        """Find the components (item, annotator, error), shape (3,), by average-information steps (Johnson & Thompson
+        1995) from a start as by the analysis of variance.
 
-        Args:
-            start: components to begin with, shape (3,), as by the analysis of variance.
-
-        Returns:
-            Shape (3,); NaN where no step was found that leads anywhere, or the ratings are fitted without an error.
+        NaN where no step was found that leads anywhere, or the ratings are fitted without an error.
         """
         scale = float(np.abs(start).sum())
-        now = next((state for guess in self._guesses(start) if (state := self._at(guess)) is not None), None)
+        # The start, and two with the same sum, should the ratings have no such likelihood.
+        guesses = [start, np.maximum(start, 0.05 * scale), np.full(3, scale / 3)]
+        now = next((state for guess in guesses if (state := self._at(guess)) is not None), None)
         if now is None:
             return np.full(3, np.nan)
         for _ in range(_STEPS):
@@ -108,12 +102,6 @@ class Crossed:
             if np.abs(size * step).max() <= _SETTLED * scale:
                 return now.components
         return np.full(3, np.nan)
-
-    @staticmethod
-    def _guesses(start: FloatArray) -> list[FloatArray]:
-        """The start, and two with the same sum, should the ratings have no such likelihood."""
-        above = np.maximum(start, 0.05 * np.abs(start).sum())
-        return [start, above, np.full(3, np.abs(start).sum() / 3)]
 
     @cached_property
     def sizes(self) -> FloatArray:
@@ -135,7 +123,7 @@ class Crossed:
         return np.bincount(self.annotator, x * self.weight[self.item]).astype(np.float64)
 
     def dot(self, x: FloatArray, y: FloatArray) -> float:
-        """Inner product, items as often as they are there."""
+        """Inner product over the ratings, items as often as they are there."""
         return float((self.weight[self.item] * x * y).sum())
 
     def _at(self, components: FloatArray) -> _State | None:
@@ -210,7 +198,7 @@ class _State:
         ratios = self.components[:2] / error
         traces.append(self.n - 1 - float(ratios @ np.array(traces)))
         gradient = (np.array(traces) - np.array(squares) / error) / error
-        seen = [self._project(x) for x in effects]
+        seen = [self.solve(x) - data.dot(self.ones, x) / self.weight * self.ones for x in effects]
         information = np.array([[data.dot(x, y) for y in seen] for x in effects]) / error**3
         own = np.diag(information)
         scale = np.sqrt(np.maximum(own, _EDGE * own.max()))
@@ -220,7 +208,3 @@ class _State:
             return np.full(3, np.nan)
         found: FloatArray = linalg.solve(standard, gradient / scale, assume_a="sym") / scale
         return found
-
-    def _project(self, x: FloatArray) -> FloatArray:
-        solved: FloatArray = self.solve(x)
-        return solved - self.data.dot(self.ones, x) / self.weight * self.ones

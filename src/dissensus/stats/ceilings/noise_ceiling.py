@@ -5,20 +5,14 @@ few votes or estimates, so even its Pearson r is below 1 and its L1 above 0. Bot
 differ, if the raters of a pair are drawn at random.
 
 r's ceiling is that of the correlation about 1/2, where each pair is entered both ways: with N the mean variance of the
-noise in h, it is the root of the reliability 1 - N / E(h - 1/2)^2. About the mean there would be the usual reliability
-(the mean of all split halves stepped up by Spearman-Brown; Brown 1910; Spearman 1910). That is false where the votes
-chose which response is called a, as in files that list the preferred one first: the noise is then turned towards a,
-and what looks like agreement is not. Where a and b are in random order the two are one; otherwise the ceiling about
-1/2 is that of the symmetrised r and an upper limit of plain r's.
-
-N is the mean over pairs of s^2 / m, with s^2 the variance among a pair's m ratings (as in the intraclass correlation of
-Shrout & Fleiss 1979, ICC(1, k)). A pair of one rating is scored like any other, so it counts: its s^2 is taken to be
-the mean of that of the others of its stratum.
+noise in h, it is the root of the reliability 1 - N / E(h - 1/2)^2. (About the mean it would be false where the votes
+chose which response is called a, as in files that list the preferred one first.) Of plain r it is an upper limit, which
+is reached where a and b are in random order. N is the mean over pairs of s^2 / m, with s^2 the variance among a pair's
+m ratings (as in ICC(1, k) of Shrout & Fleiss 1979); of a pair of one rating s^2 is the mean of its stratum.
 
 Where the votes decided how many of them there are (a third asked where two differ), s^2 and h go together and none of
-this holds. p's distribution and its mean given the votes can still be had
-(`dissensus.stats.ceilings.true_preferences`): the ceiling is
-then the correlation of p and h itself, mean E[p - 1/2 | votes] (h - 1/2) / sqrt(E(p - 1/2)^2 mean (h - 1/2)^2).
+this holds. The ceiling is then the correlation of p and h itself, by p's fitted distribution (`true_preferences`):
+mean E[p - 1/2 | votes] (h - 1/2) / sqrt(E(p - 1/2)^2 mean (h - 1/2)^2).
 """
 
 from __future__ import annotations
@@ -30,15 +24,18 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import stdtrit
 
 from dissensus.stats.agreement.ratings import VOTES, RatingTable, tabulate
-from dissensus.stats.ceilings.crossed_raters import find_panels
 from dissensus.stats.ceilings.vote_noise import VotePart, find_parts
 from dissensus.stats.metrics import FEWEST_IN_STRATUM, FloatArray
 from dissensus.stats.weighted import divide
 
 _MOST_SPLITS = 130
 """All splits of ten raters into halves are 126; of more raters, so many are drawn."""
+
+_SURE = 0.975
+"""Of t: how far a panel's mean must be from 1/2 to say that preferences are."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +46,13 @@ class Ceiling:
     """
 
     pearson: FloatArray
-    """The ceiling of Pearson's r: the root of the reliability, 0 where that is negative, as it can be by chance where
-    nothing is there. NaN where h is the same for all pairs. Where the same people rated all pairs, without what each of
-    them adds to every pair, which changes no correlation."""
+    """The ceiling of Pearson's r: the root of the reliability, 0 where that is negative, as it can be by chance. NaN
+    where h is the same for all pairs. Where the same people rated all pairs, without what each of them adds to every
+    pair, which changes no correlation (`Panel`)."""
     pearson_symmetric: FloatArray
     """The ceiling of r with each pair entered both ways."""
     pearson_within: FloatArray
-    """The ceiling of the mean r within strata: the root of their mean reliability, weighed by pairs. (Fisher's z is for
-    correlations of samples; that of a unanimous stratum, whose ceiling is 1, would be infinite.)"""
+    """The ceiling of the mean r within strata: the root of their mean reliability, weighed by pairs."""
     l1: FloatArray
     """Expected |h - p| of the people's h and the true preference p: the L1 of a model that knows p. No floor: one that
     knew how votes vary could say the median of h."""
@@ -83,12 +79,10 @@ def ceiling(
         crossed: a column is one rater. Used where all pairs have the same raters.
         decided: the votes decided how many of them there are.
 
-    Ratings that are 0, 1/2 and 1 alone are taken for votes. The L1 of votes comes from the fitted distribution of
-    true preferences (`dissensus.stats.ceilings.true_preferences`): half-split differences of few votes fall short of
-    it by a tenth to a
-    half, most of all where people nearly agree. That of estimates is the mean difference of halves, scaled as for
-    normal noise. Whether numbers of votes have a distribution each (`dissensus.stats.ceilings.vote_noise`) and whose
-    leans a panel's mean may be due to is decided by the sample, whatever the weights.
+    Ratings that are 0, 1/2 and 1 alone are taken for votes, whose L1 comes from the fitted distribution of true
+    preferences (`true_preferences`); that of estimates is the mean difference of halves, scaled as for normal noise.
+    Whether numbers of votes have a distribution each (`vote_noise`) and whose leans a panel's mean may be due to is
+    decided by the sample, whatever the weights.
 
     >>> votes = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 0, 0.0]])
     >>> found = ceiling(votes)
@@ -110,12 +104,9 @@ def ceiling(
 def correct_for_attenuation(r: FloatArray, reliability: FloatArray) -> FloatArray:
     """Estimate Pearson's r with the true preferences from r with those of a few people: r / sqrt(reliability).
 
-    (Spearman 1904.) Of the model's predictions nothing is corrected: their noise is the model's own. The estimate can
-    exceed 1, since r and reliability err separately, and is not clipped; NaN where the reliability is not positive.
-    `Ceiling.reliability` belongs to the symmetrised r.
-
-    >>> float(correct_for_attenuation(np.array(0.6), np.array(0.64))).__round__(3)
-    0.75
+    (Spearman 1904.) The noise of the model's predictions is its own and stays. The estimate can exceed 1, since r and
+    reliability err separately; NaN where the reliability is not positive. `Ceiling.reliability` belongs to the
+    symmetrised r.
     """
     positive = np.where(np.asarray(reliability) > 0, reliability, np.nan)
     result: FloatArray = np.asarray(r) / np.sqrt(positive)
@@ -123,10 +114,7 @@ def correct_for_attenuation(r: FloatArray, reliability: FloatArray) -> FloatArra
 
 
 class Yardstick:
-    """The ceilings of one group of pairs, for any weights of their clusters.
-
-    Nearly all of it is sums over clusters, so that no resample needs an array of pairs.
-    """
+    """The ceilings of one group of pairs, for any weights of their clusters; nearly all of it is sums over clusters."""
 
     def __init__(
         self,
@@ -154,18 +142,21 @@ class Yardstick:
         self._sets = int(strata.max(initial=-1)) + 1
         self._large = np.bincount(self._strata, minlength=self._sets) >= FEWEST_IN_STRATUM
         self._decided = {number: inside for number in decided if (inside := self._strata == number).any()}
-        self._estimates = self._find_estimates()
+        other = np.flatnonzero(~np.isin(self._table.values, VOTES))
+        rows = np.asarray(self._table.counts[:, other].sum(axis=1)).reshape(-1) > 0
+        # The data sets in which some rating is no vote, shape (sets,).
+        self._estimates = np.bincount(self._strata[rows], minlength=self._sets) > 0
         if any(self._estimates[number] for number in self._decided):
             raise ValueError("only the number of votes can have been decided by them, not that of estimates")
         self._features = self._sum_features()
-        self._panels = find_panels(self._table, self._clusters, self._strata, self._count) if crossed else {}
+        self._panels = _find_panels(self._table, self._clusters, self._strata, self._count) if crossed else {}
         self._parts = list(self._find_parts()) if (self._table.size >= 2).any() else []
 
     def __call__(self, weights: FloatArray) -> Ceiling:
         """Find the ceilings for weights of shape (clusters, resamples); each has shape (resamples,)."""
         if not (self._table.size >= 2).any():
             return Ceiling(*np.full((5, weights.shape[1]), np.nan))
-        sums = self._sum(weights)
+        sums = {name: np.asarray(features @ weights) for name, features in self._features.items()}
         total = {name: values.sum(axis=0) for name, values in sums.items()}
         covariance, variance, errors = self._expect(weights, sums)
         spread = sums["spread"]
@@ -203,10 +194,8 @@ class Yardstick:
         return divide(summed, counted.sum(axis=0))
 
     def limits(self) -> Mapping[str, tuple[float, float]]:
-        """Find how far the votes of the sample leave a ceiling open, by its name in `Ceiling`, where they do.
-
-        Only votes leave the L1 open, and r where they decided how many there are; more than a dozen votes a pair
-        identify either.
+        """Find how far the votes of the sample leave a ceiling open, by its name in `Ceiling`, where they do: the L1,
+        and r where they decided how many there are; more than a dozen votes a pair identify either.
         """
         weights = np.ones((self._count, 1))
         found, pairs = self(weights), self._strata.size
@@ -232,12 +221,6 @@ class Yardstick:
         for inside, asked in find_parts(self._table, self._strata, others):
             yield None, VotePart(self._table, self._clusters, self._count, inside, asked)
 
-    def _find_estimates(self) -> NDArray[np.bool_]:
-        """The data sets in which some rating is no vote, shape (sets,)."""
-        other = np.flatnonzero(~np.isin(self._table.values, VOTES))
-        rows = np.asarray(self._table.counts[:, other].sum(axis=1)).reshape(-1) > 0
-        return np.bincount(self._strata[rows], minlength=self._sets) > 0
-
     def _sum_features(self) -> dict[str, sparse.csr_array]:
         """By the names of features, how much each cluster has of it in each data set: shape (sets, clusters)."""
         table = self._table
@@ -261,10 +244,6 @@ class Yardstick:
             name: sparse.coo_array((values.astype(np.float64), (self._strata, self._clusters)), shape=shape).tocsr()
             for name, values in features.items()
         }
-
-    def _sum(self, weights: FloatArray) -> dict[str, FloatArray]:
-        """The features summed with weights, each of shape (sets, resamples)."""
-        return {name: np.asarray(features @ weights) for name, features in self._features.items()}
 
 
 def _mean_of(sums: Mapping[str, FloatArray], name: str) -> FloatArray:
@@ -296,25 +275,65 @@ def _split_error(table: RatingTable) -> FloatArray:
         counts = table.counts[rows]
         there = np.repeat(table.values[counts.indices], counts.data.astype(np.intp)).reshape(-1, m)
         half = m // 2
-        differences = [there[:, s].mean(axis=1) - there[:, ~s].mean(axis=1) for s in _splits(m, half)]
+        if m <= 10:
+            # With an even m each split occurs twice, mirrored: the first rating's side stands for both.
+            chosen = [c for c in combinations(range(m), half) if m % 2 or 0 in c]
+        else:
+            rng = np.random.default_rng(m)
+            chosen = [tuple(rng.permutation(m)[:half]) for _ in range(_MOST_SPLITS)]
+        first = [np.isin(np.arange(m), members) for members in chosen]
+        differences = [there[:, s].mean(axis=1) - there[:, ~s].mean(axis=1) for s in first]
         result[rows] = np.abs(differences).mean(axis=0) * np.sqrt(half * (m - half)) / m
     return result
-
-
-def _splits(m: int, half: int) -> Iterator[NDArray[np.bool_]]:
-    """Which of m ratings are in the first half: all ways, or some of them drawn with a fixed seed."""
-    if m <= 10:
-        # With an even m each split occurs twice, mirrored: the first rating's side stands for both.
-        chosen = [c for c in combinations(range(m), half) if m % 2 or 0 in c]
-    else:
-        rng = np.random.default_rng(m)
-        chosen = [tuple(rng.permutation(m)[:half]) for _ in range(_MOST_SPLITS)]
-    for members in chosen:
-        mask = np.zeros(m, dtype=bool)
-        mask[list(members)] = True
-        yield mask
 
 
 def _root(reliability: FloatArray) -> FloatArray:
     result: FloatArray = np.sqrt(np.maximum(reliability, 0))
     return result
+
+
+class Panel:
+    """The ceiling of plain r on pairs that the same m people rated: what each adds to every pair lowers no correlation.
+
+    The noise is the residual mean square of the two-way layout over m, as in ICC(3, k) (Shrout & Fleiss 1979). Where
+    the mean differs from 1/2 by no more than they do among each other, preferences are taken to lie about the mean;
+    otherwise about 1/2, as everywhere.
+    """
+
+    def __init__(
+        self, table: RatingTable, panel: NDArray[np.bool_], clusters: NDArray[np.integer], n_clusters: int
+    ) -> None:
+        """Sum up the ratings of n pairs, with the raters that belong to the panel and the cluster of each pair."""
+        self._raters = int(panel.sum())
+        mean = table.total / table.size
+        by_rater = table.sums_by_annotator[:, panel].toarray().T
+        rows = np.vstack([np.ones(mean.size), mean, mean**2, table.squares - table.size * mean**2, by_rater])
+        self._by_cluster = np.zeros((rows.shape[0], n_clusters))
+        np.add.at(self._by_cluster.T, clusters, rows.T)
+        leans = by_rater.mean(axis=1) + table.origin - 0.5
+        reach = stdtrit(self._raters - 1, _SURE) * leans.std(ddof=1) / np.sqrt(self._raters)
+        self._about_mean = bool(abs(leans.mean()) <= reach)
+
+    def __call__(self, weights: FloatArray, about_half: FloatArray) -> FloatArray:
+        """Reliability for plain r, given the variance of p about 1/2; both of shape (resamples,)."""
+        pairs, mean, square, within, *by_rater = self._by_cluster @ weights
+        between = square - divide(mean**2, pairs)
+        raters = divide(np.sum(np.square(by_rater), axis=0) - self._raters * mean**2, pairs)
+        noise = divide(np.maximum(within - raters, 0), (pairs - 1) * (self._raters - 1) * self._raters)
+        variance = divide(between, pairs - 1) - noise if self._about_mean else about_half
+        return divide(variance, variance + noise)
+
+
+def _find_panels(
+    table: RatingTable, clusters: NDArray[np.integer], strata: NDArray[np.integer], n_clusters: int
+) -> dict[int, Panel]:
+    """Find the strata all of whose pairs were rated by the same people; clusters and strata are those of n pairs."""
+    found = {}
+    for number in np.unique(strata).tolist():
+        inside = strata == number
+        part = table.rows(inside)
+        met = np.asarray(part.ratings_by_annotator.sum(axis=0)).reshape(-1)
+        panel = met > 0
+        if inside.sum() >= 2 and panel.sum() >= 2 and (met[panel] == inside.sum()).all():
+            found[number] = Panel(part, panel, clusters[inside], n_clusters)
+    return found

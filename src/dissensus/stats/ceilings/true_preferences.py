@@ -1,19 +1,16 @@
 """The distribution of true preferences behind a handful of votes.
 
-Three or five votes say little about one pair, but those of many pairs say how preferences are spread. Each pair's votes
-are a multinomial draw from its own probabilities of the votes a, b and tie; how these are spread over pairs is fitted
-by maximum likelihood without a shape being assumed (Kiefer & Wolfowitz 1956; Laird 1978), by EM on a grid.
-
-k votes show k moments of that distribution and no more, so the mean error is known to within some limits alone. These
-are found by linear programming over all distributions on the grid that give every pattern of votes the probability that
-the fitted one gives it (Manski 2003, *Partial Identification of Probability Distributions*). Between them, the estimate
-was within .001 of the truth for smooth distributions at five votes a pair (.005 at three, where a few are further off),
-and up to .026 off at three and .009 at five where all pairs lie at two points.
+Each pair's votes are a multinomial draw from its own probabilities of the votes a, b and tie; how these are spread over
+pairs is fitted by maximum likelihood without a shape being assumed (Kiefer & Wolfowitz 1956; Laird 1978), by EM on a
+grid. k votes show k moments of that distribution and no more, so the mean error is known to within some limits alone.
+These are found by linear programming over all distributions on the grid that give every pattern of votes the
+probability that the fitted one gives it (Manski 2003, *Partial Identification of Probability Distributions*). Between
+them, the estimate was within .001 of the truth for smooth distributions at five votes a pair (.005 at three), and up to
+.026 off at three and .009 at five where all pairs lie at two points.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -37,16 +34,6 @@ _TYPICAL = 0.9
 """The limits are those of the number of votes that this share of pairs does not exceed."""
 
 
-@dataclass(frozen=True)
-class Moments:
-    """What the fitted distribution says of each pattern of votes, each of shape (resamples, patterns)."""
-
-    covariance: FloatArray
-    """E[(p - 1/2) | votes] (h - 1/2)."""
-    error: FloatArray
-    """E[|h - p| | votes]."""
-
-
 class VoteMixture:
     """The distribution of true preferences behind the votes on n pairs.
 
@@ -65,12 +52,9 @@ class VoteMixture:
         self._one, self._mirrored = _turned_likelihood(self.patterns, self.points)
 
     def fit(self, weights: FloatArray) -> FloatArray:
-        """Find the share of pairs at each point, shape (resamples, points), by EM.
+        """Find the share of pairs at each point, shape (resamples, points), by EM; NaN where no pair has two votes.
 
-        Pairs of one vote say nothing of it and would only slow it down. Where no pair has two, the result is NaN.
-
-        Args:
-            weights: how many pairs have each pattern, shape (resamples, patterns).
+        ``weights``, shape (resamples, patterns), is how many pairs have each pattern; single votes say nothing of it.
         """
         several = self.sizes >= 2
         weights, likelihood = weights[:, several], (self._one + self._mirrored)[:, several]
@@ -85,15 +69,14 @@ class VoteMixture:
         found: FloatArray = spread @ (_share(self.points) - 0.5) ** 2
         return found
 
-    def given_votes(self, spread: FloatArray) -> Moments:
-        """Find what is expected of a pair given its votes, whatever decided how many there are.
+    def given_votes(self, spread: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Find E[(p - 1/2) | votes] (h - 1/2) and E[|h - p| | votes], both of shape (resamples, patterns).
 
-        The likelihood of p given the votes does not depend on a rule that stops by what was voted so far (Berger &
-        Wolpert 1988, the likelihood principle); how h is spread given p does.
+        Whatever decided how many votes there are (the likelihood principle; Berger & Wolpert 1988).
         """
         likelihood = np.maximum(spread @ (self._one + self._mirrored), 1e-300)
         covariance, error = self._terms()
-        return Moments((spread @ covariance) / likelihood, (spread @ error) / likelihood)
+        return (spread @ covariance) / likelihood, (spread @ error) / likelihood
 
     def errors(self, spread: FloatArray) -> FloatArray:
         """E |h - p| of as many votes as each pattern has, given beforehand; shape (resamples, patterns)."""
@@ -106,12 +89,8 @@ class VoteMixture:
         """Find the least and the largest mean error that these votes leave possible; None where that is not asked.
 
         The number of votes is given beforehand. What is held is the probability of every pattern of as many votes as
-        nine in ten pairs do not exceed: the few that have more identify more, and have next to no weight.
-
-        Args:
-            spread: the fitted distribution, shape (points,).
-            weights: how many pairs have each pattern, shape (patterns,).
-            asked: how many of them the mean is over; all unless given.
+        nine in ten pairs do not exceed. ``spread`` is the fitted distribution, shape (points,), ``weights`` how many
+        pairs have each pattern, and ``asked`` how many of them the mean is over; all unless given.
         """
         asked = weights if asked is None else asked
         if np.isnan(spread).any():

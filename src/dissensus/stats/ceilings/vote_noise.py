@@ -1,8 +1,7 @@
 """The expected error of votes, in parts of pairs that have a distribution of true preferences of their own.
 
 Data sets have one each: a mixture of them would be known less well than they are. So have the pairs of three and those
-of five votes of a data set where votes differ more often among the one, as where five were asked if a pair looked hard;
-otherwise they share one, which the pairs of five tell more of.
+of five votes of a data set where votes differ more often among the one, as where five were asked if a pair looked hard.
 """
 
 from __future__ import annotations
@@ -36,16 +35,10 @@ where pairs have many votes, which tell of each pair by themselves: the distribu
 def find_parts(
     table: RatingTable, strata: NDArray[np.integer], inside: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Part pairs by data set, and by their number of votes where these differ in how often votes do.
+    """Part the pairs inside by data set, and by their number of votes where these differ in how often votes do.
 
-    Args:
-        table: the votes of n pairs.
-        strata: the number of each pair's data set, shape (n,).
-        inside: the pairs to part, shape (n,).
-
-    Yields:
-        Pairs that share a distribution, and those of them whose error it is for: of small data sets together, of
-        numbers that few pairs have and of single votes, which say nothing of a distribution. Both of shape (n,).
+    Yields the pairs, shape (n,), that share a distribution, and those of them whose error it is for: of small data sets
+    together, of numbers that few pairs have and of single votes, which say nothing of a distribution.
     """
     telling = inside & (table.size >= 2)
     pairs = np.bincount(strata[telling])
@@ -82,16 +75,13 @@ class VotePart:
         inside: NDArray[np.bool_],
         asked: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Find the patterns of the votes, and fit their distribution.
+        """Find the patterns of the votes of the pairs inside, and fit their distribution.
 
-        Args:
-            table: the votes of n pairs.
-            clusters: the number of each pair's cluster, shape (n,).
-            n_clusters: how many clusters there are.
-            inside: the pairs of this part, shape (n,).
-            asked: those whose error is asked for: all of them with certain numbers of votes; all unless given.
+        ``asked`` are those whose error is asked for: all of them with certain numbers of votes; all unless given.
         """
-        self._mixture = VoteMixture(_counts(table.rows(inside)))
+        part = table.rows(inside)
+        counts = [part.counts[:, np.flatnonzero(part.values == value)].sum(axis=1) for value in (1, 0, 0.5)]
+        self._mixture = VoteMixture(np.stack(counts, axis=1).astype(np.int64))
         of_pair = self._mixture.of_pair
         shape = (len(self._mixture.patterns), n_clusters)
         ones = np.ones(of_pair.size)
@@ -110,9 +100,9 @@ class VotePart:
         """Sums of E[p - 1/2 | votes] (h - 1/2), of E (p - 1/2)^2 and of E[|h - p| | votes], each (resamples,)."""
 
         def terms(spread: FloatArray) -> list[FloatArray]:
-            found = self._mixture.given_votes(spread)
+            covariance, error = self._mixture.given_votes(spread)
             variance = self._mixture.variance(spread)[:, None]
-            return [found.covariance, np.repeat(variance, self._asked.size, axis=1), found.error]
+            return [covariance, np.repeat(variance, self._asked.size, axis=1), error]
 
         covariance, variance, error = self._sum(weights, terms)
         return covariance, variance, error
@@ -132,7 +122,7 @@ class VotePart:
 
     def covariance_limits(self) -> tuple[float, float, float]:
         """The least, the estimated and the largest mean of E[p - 1/2 | votes] (h - 1/2)."""
-        terms = self._mixture.given_votes(self._fitted).covariance[0]
+        terms = self._mixture.given_votes(self._fitted)[0][0]
         value = float(self._sample @ terms / self._sample.sum())
         low, high = self._mixture.covariance_limits_given_votes(self._fitted[0], self._sample) or (value, value)
         return low, value, high
@@ -144,15 +134,6 @@ class VotePart:
         by_pattern = np.asarray(self._by_cluster @ weights).T
         there = by_pattern.any(axis=1)
         return [np.where(there, (by_pattern * x).sum(axis=1), 0) for x in terms(self._mixture.fit(by_pattern))]
-
-
-def _counts(table: RatingTable) -> NDArray[np.int64]:
-    """Votes (a, b, tie) of each pair, shape (n, 3)."""
-    counts = np.zeros((table.size.size, 3), dtype=np.int64)
-    for column, value in enumerate((1, 0, 0.5)):
-        if (at := np.flatnonzero(table.values == value)).size:
-            counts[:, column] = table.counts[:, at].toarray()[:, 0]
-    return counts
 
 
 def _differ(parts: Sequence[FloatArray]) -> bool:

@@ -1,15 +1,13 @@
 """Tests of whether votes are what they are taken for: independent draws, as many as were asked for beforehand.
 
 Of k votes for one of two responses, k given beforehand, a pair has k:0, (k - 1):1, … with binomial probabilities at its
-own preference; over pairs these are mixed in whatever shares preferences have. Many distributions of votes are no such
-mixture. Where three were asked, and two more where these differed, there is no 5:0; where the one with more votes is
-called a, there is no 2:3. Neither can be, beside as many 3:2.
+own preference; over pairs these are mixed. Many distributions of votes are no such mixture: where three were asked, and
+two more where these differed, there is no 5:0; where the one with more votes is called a, there is no 2:3.
 
 The mixture of the largest likelihood is found by the constrained Newton method (Wang 2007, JRSS B 69), and what it
-leaves by G^2. On the boundary of all mixtures G^2 is a mixture of chi-squares, by the face that the fit lies on; given
-the face it is one, with as many degrees of freedom as there are patterns less points in the fit (Susko 2013, Biometrika
-100, for likelihood-ratio tests on boundaries). Ties are left out: given how many votes are none, these are
-binomial, too. That pairs of a prompt are alike does not touch it: given their preferences, votes are independent.
+leaves by G^2: on the boundary of all mixtures, given the face that the fit lies on, a chi-square with as many degrees
+of freedom as there are patterns less points in the fit (Susko 2013, Biometrika 100). Ties are left out: given how many
+votes are none, these are binomial, too. That pairs of a prompt are alike does not touch it.
 """
 
 from __future__ import annotations
@@ -41,12 +39,8 @@ _APART = 3.0
 def number_was_decided(counts: NDArray[np.integer]) -> bool:
     """Tell whether the votes themselves seem to have decided how many there are: fewer where they agree.
 
-    Pairs with many votes then lack those on which the first few agreed: no mixture of preferences gives that. It is
-    also said, on less evidence, where all pairs with the fewest votes agree and none of the others does. Numbers that
-    depend on what was known beforehand, on the prompt or on how hard a pair looks, leave mixtures.
-
-    Args:
-        counts: votes (a, b, tie) of each pair, shape (n, 3).
+    Pairs with many votes then lack those on which the first few agreed. It is also said, on less evidence, where all
+    pairs with the fewest votes agree and none of the others does. ``counts`` are votes (a, b, tie), shape (n, 3).
     """
     size = counts.sum(axis=1)
     counts, size = counts[size >= 2], size[size >= 2]
@@ -64,11 +58,8 @@ def order_was_decided(counts: NDArray[np.integer]) -> bool:
     """Tell whether the votes themselves seem to have decided which response is called a: that with more of them.
 
     Most pairs then have their majority on the same side, and those that nearly split the votes lack the mirror image of
-    theirs: no mixture of preferences gives that. It is also said where twenty pairs or more have a majority, all on the
-    same side.
-
-    Args:
-        counts: votes (a, b, tie) of each pair, shape (n, 3).
+    theirs. It is also said where twenty pairs or more have a majority, all on the same side. ``counts`` are votes
+    (a, b, tie), shape (n, 3).
     """
     lead = np.sign(counts[:, 0] - counts[:, 1])[counts.sum(axis=1) >= 2]
     split = (counts[:, 0] > 0) & (counts[:, 1] > 0)
@@ -82,15 +73,8 @@ def order_was_decided(counts: NDArray[np.integer]) -> bool:
 def misfit(counts: NDArray[np.integer], *, turned: bool = True) -> float:
     """Test whether votes are a mixture of binomials among the pairs of as many votes that are no ties; returns p.
 
-    Small values are evidence against it. 1 where there is nothing to test.
-
-    Args:
-        counts: votes (a, b, tie) of each pair, shape (n, 3).
-        turned: take a and b for interchangeable.
-
-    >>> free = np.repeat([[3, 0, 0], [2, 1, 0], [1, 2, 0], [0, 3, 0]], 25, axis=0)
-    >>> misfit(free), misfit(np.where(free[:, [0]] == 3, [[2, 1, 0]], free), turned=False) < 1e-3
-    (1.0, True)
+    1 where there is nothing to test. ``counts`` are votes (a, b, tie), shape (n, 3); ``turned`` takes a and b for
+    interchangeable.
     """
     number = counts[:, 0] + counts[:, 1]
     total = freedom = 0.0
@@ -108,14 +92,10 @@ def misfit(counts: NDArray[np.integer], *, turned: bool = True) -> float:
 
 
 def fit_exactly(likelihood: FloatArray, counts: FloatArray) -> tuple[FloatArray, float]:
-    """Find the mixture of the largest likelihood, and G^2 of the counts against it.
+    """Find the mixture of the largest likelihood: the share of each point, and G^2 of the counts against it.
 
-    Args:
-        likelihood: probability of each pattern at each point, shape (patterns, points).
-        counts: pairs of each pattern, shape (patterns,).
-
-    Returns:
-        The share of each point, shape (points,), and G^2.
+    ``likelihood`` is the probability of each pattern at each point, shape (patterns, points); ``counts`` are the pairs
+    of each pattern.
     """
     likelihood, counts = likelihood[counts > 0], counts[counts > 0]
     observed = counts / counts.sum()

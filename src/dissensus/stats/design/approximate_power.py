@@ -28,8 +28,7 @@ class Outlook:
     """A difference between two methods, and what its variance is made of.
 
     The difference of mean r is taken for normal, and the test for that of t which an evaluation's becomes with many
-    pairs (`dissensus.stats.resampling.training_seeds`): the variance for the prompts is known, that between seeds is
-    estimated from few.
+    pairs: the variance for the prompts is known, that between seeds is estimated from few (`training_seeds`).
     """
 
     difference: float
@@ -87,10 +86,8 @@ class Outlook:
         return float(np.exp(high))
 
     def best(self, most: float) -> float:
-        """The highest power of any number of pairs up to most.
-
-        Where seeds differ it is below 1. It need not be that of the most pairs: with two or three seeds, degrees of
-        freedom fall (to 2, or 4) as pairs leave nothing to chance but the seeds.
+        """The highest power of any number of pairs up to most: not always that of the most, as with two or three seeds
+        degrees of freedom fall (to 2, or 4) as pairs leave nothing to chance but the seeds.
         """
         return max(self.power(size) for size in np.geomspace(1, most, _SIZES))
 
@@ -103,12 +100,8 @@ class Outlook:
         """The variance that a study finds for the difference, and its degrees of freedom, each of shape (grid,)."""
         k = self.seeds
         chance = chdtri(k - 1, (np.arange(_GRID) + 0.5) / _GRID) / (k - 1)
-        of_seeds = np.array(
-            [
-                (self.seed_sd**2 + more) * side
-                for more, side in zip(interaction, np.meshgrid(chance, chance), strict=True)
-            ]
-        )
+        sides = zip(interaction, np.meshgrid(chance, chance), strict=True)
+        of_seeds = np.array([(self.seed_sd**2 + more) * side for more, side in sides])
         shared = np.array(interaction)[:, None, None]
         total = prompts + np.maximum(of_seeds - shared, 0).sum(axis=0) / k
         spread = (of_seeds**2).sum(axis=0) / (k**2 * (k - 1))
@@ -122,12 +115,10 @@ def _r(predicted: FloatArray, human: FloatArray, design: Design) -> FloatArray:
     starts = np.flatnonzero(np.diff(design.labels[1], prepend=-1))[1:]
     x = predicted.reshape(-1, *human.shape)
     parts = zip(np.split(x, starts, axis=-1), np.split(human, starts, axis=-1), strict=True)
-    mean: FloatArray = np.tanh(np.mean([np.arctanh(_correlate(p, h)) for p, h in parts], axis=0))
+    z = []
+    for p, h in parts:
+        p, h = p - p.mean(axis=-1, keepdims=True), h - h.mean(axis=-1, keepdims=True)
+        bottom = np.sqrt((p * p).sum(axis=-1) * (h * h).sum(axis=-1))
+        z.append(np.arctanh(np.clip((p * h).sum(axis=-1) / np.maximum(bottom, 1e-12), -0.999, 0.999)))
+    mean: FloatArray = np.tanh(np.mean(z, axis=0))
     return mean
-
-
-def _correlate(x: FloatArray, y: FloatArray) -> FloatArray:
-    x, y = x - x.mean(axis=-1, keepdims=True), y - y.mean(axis=-1, keepdims=True)
-    bottom = np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
-    result: FloatArray = np.clip((x * y).sum(axis=-1) / np.maximum(bottom, 1e-12), -0.999, 0.999)
-    return result

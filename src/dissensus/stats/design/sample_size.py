@@ -87,18 +87,10 @@ def find_pairs(
 ) -> int | None:
     """Find the fewest pairs at which a study of this design (but for its size) reaches a power.
 
-    Power is simulated at some sizes around a first guess from an approximation (`Outlook`); a line through its probits
-    over those of the approximation, monotone as power is, gives the size. Known to some 3 percent, less well near the
-    limit that seeds set to the power, and rounded up to whole prompts in each data set.
-
-    Args:
-        progress: called after each of `SEARCH_STEPS` simulations.
-
-    Returns:
-        None where more than `MOST_PAIRS` are needed, or where no number is enough: `find_limit` says how much is.
-
-    Raises:
-        InputError: the two models do not differ.
+    Power is simulated at some sizes (`SEARCH_STEPS`) around a first guess from an approximation (`Outlook`); a line
+    through its probits over those of the approximation gives the size. Known to some 3 percent, less well near the
+    limit that seeds set to the power, and rounded up to whole prompts in each data set. None where more than
+    `MOST_PAIRS` are needed or no number is enough (`find_limit`). Raises an InputError where the models do not differ.
     """
     if design.r_model == design.r_baseline:
         raise InputError("the two models are equally good: no number of pairs finds a difference of 0; give another")
@@ -124,9 +116,8 @@ def find_pairs(
 
 
 def find_limit(design: Design, *, alpha: float = 0.05, seed: int = 0) -> float:
-    """Find the highest power of any number of pairs up to `MOST_PAIRS`, by the approximation that `find_pairs` uses.
-
-    Below 1 where a method's seeds differ: pairs do not average that out. It is 1 where they do not, or are not tested.
+    """Find the highest power of any number of pairs up to `MOST_PAIRS`, by the approximation that `find_pairs` uses:
+    below 1 where a method's seeds differ, as pairs do not average that out.
     """
     if design.seeds == 1 or design.seed_sd == 0:
         return 1.0
@@ -134,13 +125,9 @@ def find_limit(design: Design, *, alpha: float = 0.05, seed: int = 0) -> float:
 
 
 def find_seeds(design: Design, power: float = 0.8, *, alpha: float = 0.05, seed: int = 0) -> int | None:
-    """Find the fewest training seeds with which some number of pairs reaches a power; None where over `MOST_SEEDS`.
+    """Find the fewest training seeds with which some number of pairs exceeds a power; None where over `MOST_SEEDS`.
 
-    Args:
-        design: with two seeds or more; the search starts there.
-        power: to be exceeded.
-        alpha: the level of the one test.
-        seed: of the simulation.
+    The design has two seeds or more; the search starts there.
     """
     if design.seeds < 2:
         raise InputError("give a design of two seeds or more: of one, nothing is known about others")
@@ -159,9 +146,8 @@ def _outlook(design: Design, alpha: float, seed: int) -> Outlook:
 
 
 def _cross(expected: FloatArray, powers: FloatArray, studies: FloatArray, power: float) -> float:
-    """The approximate power at which simulated power is the one asked for: a line through probits, fitted by weight.
-
-    The nearer its slope is to 1, the better the approximation; chance may not make it anything (a normal prior).
+    """The approximate power at which simulated power is the one asked for: a line through probits, fitted by weight,
+    with a normal prior on its slope, which is 1 where the approximation is good.
     """
     x, y = ndtri(np.clip(expected, 1e-6, 1 - 1e-6)), ndtri(powers)
     weight = studies * np.exp(-(y**2)) / (2 * np.pi * powers * (1 - powers))

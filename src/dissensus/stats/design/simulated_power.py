@@ -1,18 +1,15 @@
 """Power by simulation: how often a study of a given size would find a difference between two models.
 
 Per pair, the true preference and the predictions of two models are drawn with the correlations that the design names
-(a Gaussian copula: normal scores, each turned into the same symmetric beta distribution). People's votes or estimates
-are drawn around the true preference, and the package's question is put: do the two models' r with the people differ?
-
-With several training seeds it is put to the two methods: each seed of a method has an r of its own, and errors of
-which it shares most, not all, with the method's other seeds.
+(a Gaussian copula: normal scores, each turned into the same symmetric beta distribution), and people's votes or
+estimates around the true preference: do the two models' r with the people differ? With several training seeds, each
+seed of a method has an r of its own, and errors of which it shares most with the method's other seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -24,11 +21,6 @@ from dissensus.stats.design.simulated_swaps import enough_swaps, swap_test
 from dissensus.stats.metrics import FloatArray
 
 IntArray = NDArray[np.int64]
-
-PairedTest = Callable[[FloatArray, FloatArray, FloatArray, IntArray, IntArray, np.random.Generator], FloatArray]
-"""``(baseline, model, human, prompts, data sets, rng)`` to p-values: the first three of shape (studies, pairs), or of
-the models (seeds, studies, pairs) where there are several seeds; prompts and data sets numbers of shape (pairs,), the
-p-values of shape (studies,)."""
 
 FEWEST_PAIRS = 4
 """Per data set: with three pairs Fisher's z has no variance."""
@@ -76,11 +68,9 @@ class Design:
     seeds: int = 1
     """Training seeds of each model. With several, ``r_baseline`` and ``r_model`` are the methods', over all seeds."""
     seed_sd: float = 0.0
-    """SD over a method's seeds of r with the true preferences: what no number of pairs averages out, and a test of one
-    seed each takes for a difference. The same in all data sets."""
+    """SD over a method's seeds of r with the true preferences, the same in all data sets."""
     between_seeds: float | None = None
-    """Pearson's r between the predictions of two seeds of one method (`seeds_alike` unless it is given). Of no
-    consequence with one seed."""
+    """Pearson's r between the predictions of two seeds of one method (`seeds_alike` unless it is given)."""
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -102,10 +92,8 @@ class Design:
     def from_observed(cls, r: float, delta: float, **fields: Any) -> Design:
         """Make a design in which the models are seen to have r and r + delta against these annotators.
 
-        Their r with the true preferences is larger (`attenuation`), and so are its difference and ``seed_sd``.
-
-        Raises:
-            InputError: as few annotators would not let that much be seen, or the design is impossible.
+        Their r with the true preferences is larger (`attenuation`), and so are its difference and ``seed_sd``. Raises
+        an InputError where so few annotators would not let that much be seen, or the design is impossible.
         """
         ceiling = cls(**{**fields, "r_baseline": 0.0, "r_model": 0.0, "between": 0.0, "seed_sd": 0.0}).attenuation()
         if max(abs(r), abs(r + delta)) >= ceiling:
@@ -152,7 +140,7 @@ class Design:
     def draw(self, studies: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Draw studies: predictions of the baseline and the model, and people's mean, each (studies, pairs).
 
-        With several seeds the predictions have the shape (seeds, studies, pairs).
+        Of several seeds the predictions have the shape (seeds, studies, pairs).
         """
         truth, *own = self._normal((3, studies), rng)
         models = self._of_seeds(truth, own, rng)
@@ -170,24 +158,21 @@ class Design:
         """
         latent, size = self._latent, (self.seeds, truth.shape[0], 1)
         left = 1 - latent[0, 1:] ** 2
-        kept = np.ones(2) if self.seeds == 1 else (self._alike - latent[0, 1:] ** 2) / left
+        scores, known = self._marginal.correlation
+        kept = np.ones(2)
+        if self.seeds > 1:
+            kept = (np.interp(self.seeds_alike, known, scores) - latent[0, 1:] ** 2) / left
         alike = (latent[1, 2] - latent[0, 1] * latent[0, 2]) / np.sqrt(left.prod() * kept.prod())
         own = [own[0], _mix(alike, own[0], own[1])]
         found = []
         for r, mine, share in zip((self.r_baseline, self.r_model), own, kept, strict=True):
             seeds = np.full(size, r) if not self.seed_sd else r + self.seed_sd * rng.standard_normal(size)
-            scores, known = self._marginal.correlation
             a = np.interp(np.clip(seeds, -0.9999, 0.9999), known, scores)
             errors = mine[None]
             if self.seeds > 1:
                 errors = _mix(np.sqrt(share), mine[None], self._normal((self.seeds, truth.shape[0]), rng))
             found.append(_mix(a, truth, errors))
         return found
-
-    @property
-    def _alike(self) -> float:
-        """Correlation of the normal scores of two seeds of one method."""
-        return float(np.interp(self.seeds_alike, self._marginal.correlation[1], self._marginal.correlation[0]))
 
     def _normal(self, shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
         """Normal scores of shape (*shape, pairs), in which pairs of a prompt resemble each other."""
@@ -216,16 +201,14 @@ class Design:
     def _rate(self, truth: FloatArray, rng: np.random.Generator) -> FloatArray:
         """The mean of the annotators' votes or estimates, of the shape of the true preferences."""
         total = np.zeros(truth.shape)
-        if self.ratings == "votes":
-            if self.annotators > _FEW_VOTES:
-                total += rng.binomial(self.annotators, truth)
-            else:
-                for _ in range(self.annotators):
-                    total += rng.random(truth.shape, dtype=np.float32) < truth
-            return total / self.annotators
+        if self.ratings == "votes" and self.annotators > _FEW_VOTES:
+            return np.asarray(rng.binomial(self.annotators, truth) / self.annotators)
         for _ in range(self.annotators):
-            noisy = truth + self.rater_sd * rng.standard_normal(truth.shape)
-            total += np.round(np.clip(noisy, 0, 1), 1)
+            if self.ratings == "votes":
+                total += rng.random(truth.shape, dtype=np.float32) < truth
+            else:
+                noisy = truth + self.rater_sd * rng.standard_normal(truth.shape)
+                total += np.round(np.clip(noisy, 0, 1), 1)
         return total / self.annotators
 
 
@@ -261,8 +244,7 @@ def _mix(r: float | FloatArray, first: NDArray[np.float32], second: NDArray[np.f
 def _correlations(values: FloatArray, terms: int = 60) -> tuple[FloatArray, FloatArray]:
     """What correlation of normal scores makes what correlation of values, by Hermite's expansion (Mehler 1866).
 
-    With g = sum of c_k He_k / sqrt(k!), scores that correlate rho make values that correlate
-    sum c_k^2 rho^k / sum c_k^2.
+    With g = sum of c_k He_k / sqrt(k!), that of rho is sum c_k^2 rho^k / sum c_k^2.
     """
     density = np.exp(-(_SCORES**2) / 2)
     density /= density.sum()
@@ -280,26 +262,17 @@ def _correlations(values: FloatArray, terms: int = 60) -> tuple[FloatArray, Floa
     return rho, r
 
 
-def estimate_power(
-    design: Design, *, alpha: float = 0.05, studies: int = 2000, seed: int = 0, test: PairedTest | None = None
-) -> float:
-    """Find the share of studies of this design in which the test rejects at level alpha.
+def estimate_power(design: Design, *, alpha: float = 0.05, studies: int = 2000, seed: int = 0) -> float:
+    """Find the share of studies of this design in which the swap test of r rejects at level alpha, of one test.
 
-    Of two equally good models (``r_model`` = ``r_baseline``) this is the size of the test, alpha if all is well. The
-    standard error of the share s is sqrt(s (1 - s) / studies).
-
-    Args:
-        alpha: of this one test: where several share a level, its part.
-        studies: to simulate.
-        seed: of the simulation.
-        test: the swap test of r, with `enough_swaps` for the level, unless another is given.
+    Of two equally good models this is the size of the test.
     """
-    test = test or partial(swap_test, n_swaps=enough_swaps(alpha))
-    rng = np.random.default_rng(seed)
+    rng, n_swaps = np.random.default_rng(seed), enough_swaps(alpha)
     rejected, chunk = 0, max(1, min(_STUDIES_AT_ONCE, _CELLS // (design.pairs * design.seeds)))
     for start in range(0, studies, chunk):
         drawn = design.draw(min(chunk, studies - start), rng)
-        rejected += int((test(*drawn, *design.labels, rng) <= alpha * (1 + 1e-9)).sum())
+        p_values = swap_test(*drawn, *design.labels, rng, n_swaps=n_swaps)
+        rejected += int((p_values <= alpha * (1 + 1e-9)).sum())
     return rejected / studies
 
 

@@ -30,11 +30,7 @@ _RESAMPLES = 200
 def enough_swaps(alpha: float) -> int:
     """How many swaps meet a level exactly, so that few do nearly what an evaluation's thousands do: 199 or more.
 
-    alpha (1 + swaps) of all differences, the observed one among them, may be as large as the observed one; it is a
-    whole number, and 5 at least. Fewer would cost power, and others another level.
-
-    >>> [enough_swaps(alpha) for alpha in (0.05, 0.025, 0.05 / 6)]
-    [199, 199, 599]
+    alpha (1 + swaps) is then a whole number, and 5 at least.
     """
     large = max(_LARGE, round(alpha * (1 + _SWAPS)))
     return int(np.ceil(large / alpha - 1e-6)) - 1
@@ -52,12 +48,10 @@ def swap_test(
 ) -> FloatArray:
     """Test in each study whether two models differ in Pearson's r with people; two-sided p-values, shape (studies,).
 
-    Were they alike, it would not matter which model made which prediction: they are swapped prompt by prompt at random,
-    and the p-value is the share of swaps that make the difference at least as large (see `permutation`, whose metric
-    ``pearson_within`` this is where there are data sets of ten pairs or more beside each other, and ``pearson``
-    elsewhere). Of several seeds, seed i is swapped with seed i, the difference is that of the mean r over the seeds,
-    and the noise of the seeds counts (`dissensus.stats.resampling.training_seeds`). As an evaluation tests nothing of
-    fewer than five prompts, the p-value is then 1.
+    The test of `permutation`, of ``pearson_within`` where there are data sets of ten pairs or more beside each other,
+    and of ``pearson`` elsewhere. Of several seeds, seed i is swapped with seed i, the difference is that of the mean r
+    over the seeds, and the noise of the seeds counts (`dissensus.stats.resampling.training_seeds`). As an evaluation
+    tests nothing of fewer than five prompts, the p-value is then 1.
 
     Args:
         baseline, model: shape (studies, pairs), or (seeds, studies, pairs).
@@ -97,9 +91,8 @@ def swapped_differences(
     data_sets: IntArray,
     swapped: FloatArray,
 ) -> FloatArray:
-    """The model's r less the baseline's, shape (studies, swaps), for 0 or 1 of shape (prompts, swaps).
-
-    With fewer rows than there are prompts each is of a block of prompts that follow one another.
+    """The model's r less the baseline's, shape (studies, swaps), for 0 or 1 of shape (prompts, swaps), or (blocks of
+    prompts that follow one another, swaps).
     """
     parts, within = _parts(data_sets)
     blocks = _blocks(prompts, len(swapped))
@@ -110,7 +103,7 @@ def swapped_differences(
         people = human[:, inside] - human[:, inside].mean(axis=1, keepdims=True)
         block = blocks[inside]
         starts = np.flatnonzero(np.diff(block, prepend=-1))
-        mine, theirs = (_features(z[:, inside], people) for z in (first, second))
+        mine, theirs = (np.stack([x, x * x, x * people]) for x in (first[:, inside], second[:, inside]))
         moved = _by_prompt(mine - theirs, starts) @ swapped[block[starts]]
         n, yy = np.full(1, float(block.size)), (people**2).sum(axis=1, keepdims=True)
         for found, features, sign in ((correlations[0], mine, -1), (correlations[1], theirs, 1)):
@@ -142,15 +135,6 @@ def _blocks(prompts: IntArray, most: int, data_sets: IntArray | None = None) -> 
     return numbered
 
 
-def _features(predicted: FloatArray, human: FloatArray) -> FloatArray:
-    """What is summed over pairs, shape (3, studies, pairs)."""
-    features = np.empty((3, *predicted.shape))
-    features[0] = predicted
-    np.multiply(predicted, predicted, out=features[1])
-    np.multiply(predicted, human, out=features[2])
-    return features
-
-
 def _by_prompt(values: FloatArray, starts: IntArray) -> FloatArray:
     """Sum the last axis over prompts, given where each starts."""
     if starts.size == values.shape[-1]:
@@ -162,8 +146,8 @@ def _by_prompt(values: FloatArray, starts: IntArray) -> FloatArray:
 def _resample(prompts: IntArray, data_sets: IntArray, rng: np.random.Generator) -> FloatArray:
     """Draw prompts as an evaluation does, each how often, shape (prompts, 1 + resamples); the first is the sample.
 
-    They are balanced: each prompt is there equally often in all resamples together, so that few do for a mean over them
-    (Davison, Hinkley and Schechtman, "Efficient bootstrap simulation", Biometrika 73, 1986).
+    They are balanced (Davison, Hinkley and Schechtman, "Efficient bootstrap simulation", Biometrika 73, 1986): each
+    prompt is there equally often in all resamples together, so that few do for a mean over them.
     """
     starts = np.flatnonzero(np.diff(prompts, prepend=-1))
     counts = np.ones((starts.size, 1 + _RESAMPLES))
@@ -178,11 +162,8 @@ def _resample(prompts: IntArray, data_sets: IntArray, rng: np.random.Generator) 
 def _between_seeds(
     predicted: FloatArray, human: FloatArray, prompts: IntArray, data_sets: IntArray, counts: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """The r of each seed, shape (seeds, studies), and their variance in resamples, its mean, shape (studies,).
-
-    Args:
-        predicted: shape (seeds, studies, pairs).
-        counts: how often each prompt is in each resample, shape (prompts, resamples); the first are the sample.
+    """The r of each seed, shape (seeds, studies), and their variance in resamples, its mean, shape (studies,); counts
+    of shape (prompts, resamples) are as by `_resample`.
     """
     parts, within = _parts(data_sets)
     sizes: list[FloatArray] = []

@@ -1,12 +1,10 @@
 """Every metric of many models in many groups, from the same resamples of whole clusters.
 
-A resample is a count per cluster, so a metric of a resample is a metric of weighted pairs. Nearly all of them are
-functions of a few weighted sums (of 1, h, p, h^2, p^2, ph, |p - h|, …, in each bin), and one matrix product gives
-those of a whole block of resamples. Ranks need more: with the pairs in the order of their predictions, the rank of a
-pair is the running sum of the weights down to it. The functions of `dissensus.stats.metrics` with their ``weights`` are
-the plain version of all this; tests hold the two together.
-
-Weights lie as (clusters, resamples) here, so that a pair's weights in a block of resamples are neighbours in memory.
+A resample is a count per cluster, so a metric of a resample is a metric of weighted pairs. Nearly all are functions of
+a few weighted sums, and one matrix product gives those of a whole block of resamples; with the pairs in the order of
+their predictions, the rank of a pair is the running sum of the weights down to it. The functions of
+`dissensus.stats.metrics` with their ``weights`` are the plain version; tests hold the two together. Weights lie as
+(clusters, resamples) here.
 """
 
 from __future__ import annotations
@@ -69,8 +67,7 @@ class Cell:
             human: shape (n,).
             clusters: the number of each pair's cluster, which is its row in the weights; shape (n,).
             strata: the stratum of each pair; where there are two or more, ``pearson_within`` is computed.
-            metrics: by key, what to compute: correlations, ECE and the parts of the Brier score by their keys here from
-                shared sums; means over pairs likewise; any other function as it is.
+            metrics: by key, what to compute: from shared sums where the key or its being a mean over pairs allows it.
         """
         order = np.argsort(predicted, kind="stable")
         p, h = predicted[order], human[order]
@@ -87,7 +84,10 @@ class Cell:
         y = self._ranks.levels - self._centre[1]
         counted = [f(self._ranks.levels) for f in self._counted]
         self._of_level = np.stack([np.ones(y.size), y, y * y, *counted])
-        self._bins = _bin_slices(p) if _BINNED & metrics.keys() else []
+        self._bins: list[slice] = []
+        if _BINNED & metrics.keys():
+            starts = np.flatnonzero(np.diff(bin_of(p, equal_mass_edges(p)), prepend=-1))
+            self._bins = [slice(a, b) for a, b in zip(starts, [*starts[1:], p.size], strict=True)]
         self._gaps = np.stack([np.ones(p.size), p - h])
         spans = strata is not None and np.ptp(strata) > 0
         self._within = _Within(predicted, human, clusters, strata) if spans and strata is not None else None
@@ -101,7 +101,7 @@ class Cell:
         sums = [np.concatenate(parts, axis=-1) for parts in zip(*map(self._sums, blocks), strict=True)]
         moments, bins, ranks, within, other = sums
         found = self._moment_metrics(moments)
-        found |= _binned(bins, found)
+        found |= _binned(bins, found) if self._bins else dict.fromkeys(_BINNED, np.full(weights.shape[1], np.nan))
         if "spearman" in self.metrics:
             found["spearman"] = divide(ranks[0], np.sqrt(ranks[1]) * np.sqrt(ranks[2]))
         found["pearson_within"] = _within(within)
@@ -109,7 +109,7 @@ class Cell:
         return np.stack([found[key] for key in self.metrics])
 
     def _sums(self, weights: FloatArray) -> tuple[FloatArray, ...]:
-        """All that metrics need of a block of weights; resamples are the last axis of each."""
+        """Moments, bins, ranks, strata and other metrics of a block of weights; resamples are the last axis of each."""
         padded = np.take(weights, self._clusters, axis=0)
         padded[self._n :] = 0
         w = padded[: self._n]
@@ -140,9 +140,6 @@ class Cell:
 
 def _binned(bins: FloatArray, found: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """Compute what needs bins from the weight and the sum of p - h in each: shape (bins, 2, resamples)."""
-    if not bins.size:
-        undefined = np.full(bins.shape[-1], np.nan)
-        return dict.fromkeys(_BINNED, undefined)
     counts, gaps = bins[:, 0], bins[:, 1]
     total = counts.sum(axis=0)
     reliability = divide(np.where(counts > 0, divide(gaps**2, counts), 0.0).sum(axis=0), total)
@@ -151,12 +148,6 @@ def _binned(bins: FloatArray, found: dict[str, FloatArray]) -> dict[str, FloatAr
         "brier_reliability": reliability,
         "brier_resolution": reliability + found["brier_uncertainty"] - found.get("brier", np.nan),
     }
-
-
-def _bin_slices(p: FloatArray) -> list[slice]:
-    numbers = bin_of(p, equal_mass_edges(p))
-    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], p.size], strict=True)]
 
 
 class _Ranks:
@@ -223,16 +214,13 @@ def _half_way_sum(w: FloatArray) -> FloatArray:
     return runs.reshape(w.shape)
 
 
-def _first_and_second(x: FloatArray, y: FloatArray) -> FloatArray:
-    return np.stack([np.ones(x.size), x, y, x * x, y * y, x * y])
-
-
 class _Within:
     """Sums over the weighted pairs of each stratum."""
 
     def __init__(self, p: FloatArray, h: FloatArray, clusters: IntArray, strata: IntArray) -> None:
         members = [np.flatnonzero(inside) for inside in large_strata(strata)]
-        self._features = [_first_and_second(p[m] - p[m].mean(), h[m] - h[m].mean()) for m in members]
+        centred = [(p[m] - p[m].mean(), h[m] - h[m].mean()) for m in members]
+        self._features = [np.stack([np.ones(x.size), x, y, x * x, y * y, x * y]) for x, y in centred]
         self._clusters = clusters[np.concatenate([*members, np.zeros(0, dtype=np.intp)])]
         ends = np.cumsum([m.size for m in members])
         self._slices = [slice(end - m.size, end) for m, end in zip(members, ends, strict=True)]
@@ -252,24 +240,15 @@ def _within(sums: FloatArray) -> FloatArray:
 
 
 def bootstrap(cell: Cell, draws: Sequence[NDArray[np.uint8]]) -> FloatArray:
-    """Evaluate a cell on resamples; returns shape (metrics, n_resamples).
-
-    On the thread that asks: cells are many, and share the processors best one by one (:func:`in_threads`).
-
-    Args:
-        cell: what to evaluate.
-        draws: how often each cluster is in each resample, as :func:`draw_clusters` gives it: blocks of shape
-            (clusters, resamples).
-    """
+    """Evaluate a cell on resamples as :func:`draw_clusters` gives them; returns shape (metrics, n_resamples)."""
     parts = (cell(drawn.astype(np.float64)) for drawn in draws)
     return np.concatenate([np.zeros((len(cell.metrics), 0)), *parts], axis=1)
 
 
 def draw_clusters(clusters: Clusters, n_resamples: int, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """Draw clusters with replacement within each stratum, in blocks of bounded size.
+    """Draw clusters with replacement within each stratum, how often each: blocks of shape (clusters, resamples).
 
-    Returns:
-        How often each cluster was drawn, blocks of shape (clusters, resamples). The resamples depend on ``rng`` alone.
+    The resamples depend on ``rng`` alone, not on the number of threads.
     """
     sizes = block_sizes(n_resamples, clusters.numbered)
     return in_threads([partial(draw_block, clusters, *job) for job in zip(sizes, rng.spawn(len(sizes)), strict=True)])
@@ -283,11 +262,7 @@ def touched(clusters: Clusters, inside: NDArray[np.bool_]) -> Clusters:
 
 
 def block_sizes(n_resamples: int, n_clusters: int, cells: int = _CELLS, most: int = _AT_ONCE) -> list[int]:
-    """Cut resamples into blocks of bounded memory, and of some number, for threads to share.
-
-    >>> block_sizes(70, 10_000)
-    [30, 30, 10]
-    """
+    """Cut resamples into blocks of bounded memory, and of some number, for threads to share."""
     size = min(most, max(16, cells // max(1, n_clusters)))
     return [min(size, n_resamples - start) for start in range(0, n_resamples, size)]
 
@@ -309,11 +284,7 @@ def in_threads(jobs: Sequence[Callable[[], Any]], report: Callable[[int], object
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """Keep matrix products on the thread that asks for them.
-
-    The products here are small and many: BLAS's own threads would wait for each other more than they compute, and
-    fight with those of :func:`in_threads`. On a busy machine that makes tenfold the time.
-    """
+    """Keep matrix products on the thread that asks for them: BLAS's own would fight with those of `in_threads`."""
     limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
     return limit
 
@@ -326,10 +297,8 @@ def _blas() -> ThreadpoolController:
 def delete_blocks(clusters: Clusters, rng: np.random.Generator, most: int = 200) -> tuple[FloatArray, IntArray]:
     """Weights of a jackknife that leaves out one block of clusters at a time: exact, one by one, up to ``most``.
 
-    Blocks lie within a stratum, and each stratum of two clusters or more has at least two.
-
-    Returns:
-        Weights of shape (clusters, blocks), and the stratum of each block.
+    Blocks lie within a stratum, of which each of two clusters or more has at least two. Returns weights of shape
+    (clusters, blocks), and the stratum of each block.
     """
     share = min(1.0, most / max(1, clusters.count))
     found = [

@@ -1,7 +1,7 @@
 """Clusters of pairs that are drawn together, in strata, and what few or unequal ones cost.
 
-Pairs of one prompt resemble each other, so whole prompts are drawn, not pairs; and each data set keeps its number of
-prompts, so it is drawn by itself (a stratum). Drawing pairs one by one makes intervals that are far too narrow.
+Pairs of one prompt resemble each other, so whole prompts are drawn, not pairs, which would make intervals far too
+narrow; and each data set keeps its number of prompts (a stratum).
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ class Clusters:
         return int(self.of_pair.max(initial=-1)) + 1
 
     def can_be_resampled(self, inside: NDArray[np.bool_] | None = None) -> bool:
-        """Whether the clusters of the pairs inside, shape (n,), by default all, are enough for an interval or a test.
-
-        That is `FEWEST_CLUSTERS`, of which some lie in a stratum that has two or more to draw from.
+        """Whether the clusters of the pairs inside, shape (n,), by default all, are enough for an interval or a test:
+        `FEWEST_CLUSTERS`, of which some lie in a stratum that has two or more to draw from.
         """
         mine = np.unique(self.of_pair if inside is None else self.of_pair[inside])
         vary = any(members.size > 1 and np.isin(members, mine).any() for members in self.strata)
@@ -75,11 +74,7 @@ def find_freedom(clusters: Clusters, inside: NDArray[np.bool_] | None = None) ->
     Clusters of sizes n count as n_eff = (sum n)^2 / sum n^2 equal ones (Kish, 1965; Carter, Schnepel and Steigerwald,
     2017, for the t of unequal clusters): the resampled variance of their stratum is too small by (n_eff - 1) / n_eff,
     with n_eff - 1 degrees of freedom. A stratum has the share sum n^2 of the variance; degrees of freedom add up as by
-    Satterthwaite (1946). Of G equal clusters in S equal strata these are G / (G - S) and G - S.
-
-    Args:
-        clusters: of n pairs.
-        inside: shape (n,); all pairs unless given.
+    Satterthwaite (1946). ``inside`` has shape (n,); all pairs unless given.
     """
     of_pair = clusters.of_pair if inside is None else clusters.of_pair[inside]
     sizes = np.bincount(of_pair, minlength=clusters.numbered).astype(np.float64)
@@ -98,11 +93,7 @@ def find_freedom(clusters: Clusters, inside: NDArray[np.bool_] | None = None) ->
 def number_labels(labels: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
     """Number labels from 0 in sorted order; returns the distinct ones and the number of each, shape (len(labels),).
 
-    What ``np.unique`` gives, without its array of strings, in which every label takes the room of the longest: a label
-    may be a prompt of any length.
-
-    >>> number_labels(["q", "p", "q"])
-    (['p', 'q'], array([1, 0, 1]))
+    As ``np.unique``, in whose array of strings every label takes the room of the longest (a prompt of any length).
     """
     names = sorted(set(labels))
     number = {name: index for index, name in enumerate(names)}
@@ -113,7 +104,7 @@ def find_clusters(clusters: NDArray[np.generic], strata: NDArray[np.generic]) ->
     """Number the clusters of n pairs, given a cluster and a stratum label per pair, both of shape (n,).
 
     A cluster label that occurs in two strata names two clusters. Strata of fewer than `FEWEST_CLUSTERS` clusters are
-    drawn together, as one: alone they would hardly vary. Where even together they are too few, the smallest other
+    drawn together, as one, since alone they would hardly vary; where even together they are too few, the smallest other
     stratum joins them. Labels that are text are numbered first (`number_labels`).
     """
     if clusters.shape != strata.shape or clusters.ndim != 1:
@@ -141,14 +132,7 @@ def cluster_counts(
 ) -> Iterator[IntArray]:
     """Draw whole clusters with replacement within each stratum; yield how often each pair is in each resample.
 
-    Args:
-        clusters: the cluster of each pair, shape (n,).
-        strata: the stratum of each pair, shape (n,).
-        n_resamples: how many resamples to draw.
-        rng: the source of randomness; one generator state gives one set of resamples.
-
-    Yields:
-        Counts of shape (chunk, n). Chunks keep memory bounded; together they have ``n_resamples`` rows.
+    Arguments as for `find_clusters`. Yields counts of shape (chunk, n), ``n_resamples`` rows together.
     """
     found = find_clusters(clusters, strata)
     chunk = max(1, _CELLS // max(1, found.of_pair.size))

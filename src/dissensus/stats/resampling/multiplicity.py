@@ -8,37 +8,30 @@ import numpy as np
 
 from dissensus.stats.resampling.paired_differences import holm
 
-__all__ = ["gated_holm"]
-
 
 def gated_holm(families: Sequence[Sequence[float]]) -> list[list[float]]:
     """Adjust p-values of families whose first hypothesis is a gate: the others wait until it is rejected.
 
     With m families and level α, each family starts with α / m. There its gate is tested first and then, where that is
     rejected, the others by Holm's method. The level of a family that is rejected whole goes to the families that are
-    left, in equal parts. This is a graphical procedure of Bretz, Maurer, Brannath and Posch ("A graphical approach to
-    sequentially rejective multiple test procedures", Statistics in Medicine 28, 2009: gates at α / m, edges from each
-    gate to its family, within the family, and from a family that is done to the other gates), so the chance of any
-    false rejection is at most α whichever hypotheses are true and however the p-values depend on each other. Directly:
-    k families hold a true hypothesis. Before the first false rejection none of these is rejected whole, so none has a
-    level above α / k, and within each the first false rejection, of the gate or by Holm of another, has at most the
-    chance of the family's level.
-
-    Families of a gate alone give Holm's method; one family of two gives the fixed sequence.
+    left, in equal parts. This is a graphical procedure (Bretz, Maurer, Brannath and Posch, "A graphical approach to
+    sequentially rejective multiple test procedures", Statistics in Medicine 28, 2009), so the chance of any false
+    rejection is at most α whichever hypotheses are true and however the p-values depend on each other. Directly: k
+    families hold a true hypothesis. Before the first false rejection none of these is rejected whole, so none has a
+    level above α / k, and within each the first false rejection has at most the chance of the family's level.
 
     Args:
         families: p-values from 0 to 1, the gate first; each of one or more.
 
     Returns:
-        Adjusted p-values of the same shapes: a hypothesis is rejected at level α where its own is at most α. None is
-        below its p-value or its gate's.
+        Adjusted p-values of the same shapes, none below its p-value or its gate's.
 
     >>> for family in gated_holm([[0.01, 0.02, 0.001], [0.02, 0.5]]):
     ...     print(*(round(p, 3) for p in family))
     0.02 0.04 0.02
     0.04 0.5
     """
-    local = [_local(family) for family in families]
+    local = [[gate, *(max(gate, p) for p in holm(others))] for gate, *others in families]  # each as if alone
     whole = [max(family) for family in local]
     order = sorted(range(len(local)), key=whole.__getitem__)
     m = len(local)
@@ -49,9 +42,3 @@ def gated_holm(families: Sequence[Sequence[float]]) -> list[list[float]]:
         helped = np.arange(rank + 1)
         adjusted[i] = [float(min(1.0, np.maximum(spent[helped], (m - helped) * p).min())) for p in local[i]]
     return adjusted
-
-
-def _local(family: Sequence[float]) -> list[float]:
-    """Adjust within one family, as though it were the only one."""
-    gate, *others = family
-    return [gate, *(max(gate, p) for p in holm(others))] if others else [gate]

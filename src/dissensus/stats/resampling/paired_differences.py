@@ -23,12 +23,8 @@ def paired_difference(
     """Compare a model with a baseline: model - baseline, with the percentile interval of the paired differences.
 
     Both were computed on the same resamples, row by row, shape (n_resamples,): what makes a resample hard for both
-    cancels. ``spare`` widens it for few or unequal clusters, as by `find_freedom`. On simulated prompts of equal size
-    it held the true difference of r or L1 in 92.7 to 95.3 % of samples of 25 to 150 prompts, BCa in 89.5 to 95.2 %.
-
-    >>> same = np.array([0.1, 0.4, 0.2])
-    >>> paired_difference(0.2, 0.2, same, same)
-    Estimate(value=0.0, low=0.0, high=0.0)
+    cancels. ``spare`` (`find_freedom`) widens it for few or unequal clusters. On simulated prompts of equal size it
+    held the true difference of r or L1 in 92.7 to 95.3 % of samples of 25 to 150 prompts, BCa in 89.5 to 95.2 %.
     """
     if model_resampled.shape != baseline_resampled.shape:
         raise ValueError(
@@ -38,12 +34,7 @@ def paired_difference(
 
 
 def fisher_interval(r: float, n: int, level: float = 0.95) -> Estimate:
-    """Give Fisher's interval of Pearson's r from n independent, normal pairs: tanh(atanh r -+ z / sqrt(n - 3)).
-
-    >>> found = fisher_interval(0.5, 25)
-    >>> round(found.low, 4), round(found.high, 4)
-    (0.1307, 0.7475)
-    """
+    """Give Fisher's interval of Pearson's r from n independent, normal pairs: tanh(atanh r -+ z / sqrt(n - 3))."""
     if n <= 3 or not abs(r) < 1:
         return Estimate(r)
     reach = float(ndtri((1 + level) / 2)) / np.sqrt(n - 3)
@@ -52,11 +43,7 @@ def fisher_interval(r: float, n: int, level: float = 0.95) -> Estimate:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values of one family so that, with any dependence, the chance of one false find is kept (Holm, 1979).
-
-    >>> tuple(round(p, 3) for p in holm([0.01, 0.04, 0.03]))
-    (0.03, 0.06, 0.06)
-    """
+    """Adjust p-values of one family so that, with any dependence, the chance of one false find is kept (Holm, 1979)."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))

@@ -1,18 +1,15 @@
 """The paired swap test: is a difference between two models more than their names?
 
-Were the two models alike, it would not matter whose prediction bears which name. So the predictions of each cluster
-are swapped, or not, at random, and the difference is computed anew. For correlations each model's predictions are
-standardised first (about 1/2 for the symmetrised one; ranks for Spearman), or swapping would mix scales: once over all
-pairs, and for the mean over strata once more, centred within each stratum and with one scale for all of them. Centred
-over all pairs, models that place the strata differently would hide how they order the pairs within: power falls by a
-fifth (`bench/ways_tried.py`). A pair counts by one over the root of its cluster's size there: a few giant clusters
-would be standardised to themselves, and 10 in 100 equal models rejected. All metrics
-are then functions of sums over clusters, and one matrix product gives them for a
-block of swaps.
+The predictions of each cluster are swapped, or not, at random, and the difference is computed anew. For correlations
+each model's predictions are standardised first (about 1/2 for the symmetrised one; ranks for Spearman), or swapping
+would mix scales: once over all pairs, and for the mean over strata once more, centred within each stratum and with one
+scale for all of them, or models that place the strata differently would hide how they order the pairs within: power
+falls by a fifth (`bench/ways_tried.py`). A pair counts by one over the root of its cluster's size there: a few giant
+clusters would be standardised to themselves, and 10 in 100 equal models rejected. All metrics are then functions of
+sums over clusters, and one matrix product gives them for a block of swaps.
 
-Swaps hold the training seeds fixed. With several seeds their noise (`dissensus.stats.resampling.training_seeds`) is
-added to the variance of the swapped differences, and the difference is held against these as one that is as improbable
-by t.
+Swaps hold the training seeds fixed. Their noise (`dissensus.stats.resampling.training_seeds`) is added to the variance
+of the swapped differences, and the difference is held against these as one that is as improbable by t.
 
 Calibration is not tested: models that err in opposite directions may be equally well calibrated and are not alike.
 """
@@ -53,16 +50,11 @@ class Swap:
         *,
         metrics: Mapping[str, Function],
     ) -> None:
-        """Sum by cluster what does not depend on the swaps.
+        """Sum by cluster what does not depend on the swaps; all but the metrics are of shape (n,).
 
-        Args:
-            first: predictions of one model, shape (n,).
-            second: of the other.
-            human: shape (n,).
-            clusters: the number of each pair's cluster, which is its row in the swaps; shape (n,).
-            strata: the stratum of each pair; where there are two or more, ``pearson_within`` is tested.
-            metrics: by key, what to test: correlations by their keys here and means over pairs from sums over clusters,
-                any other function swap by swap.
+        ``clusters`` is the number of each pair's cluster, its row in the swaps. With two strata or more,
+        ``pearson_within`` is tested. Metrics that are correlations or means over pairs come from sums over clusters,
+        others swap by swap.
         """
         self.metrics, self._predictions = metrics, (first, second, human)
         self._clusters, of_pair = np.unique(clusters, return_inverse=True)
@@ -112,16 +104,8 @@ def swap_test(
     over the pairs of seeds that a key holds, which are swapped together. Of a discrete metric (accuracy) a swap
     that has the same difference counts half (McNemar's mid-p; Fagerland, Lydersen and Laake, 2013).
 
-    Args:
-        pairs: by any key, what to test.
-        n_clusters: how many clusters the swaps are drawn for.
-        n_swaps: how many.
-        rng: the source of randomness.
-        noise: of the seeds of each difference; none where it is not named.
-        report: is told how many resamples each finished block had.
-
-    Returns:
-        For each key and metric the p-value; NaN where the difference is undefined.
+    ``noise`` is that of the seeds of each difference, none where it is not named; ``report`` is told of each finished
+    block. Returns for each key and metric the p-value; NaN where the difference is undefined.
     """
     with one_blas_thread():
         observed = {key: _mean(seeds, np.zeros((n_clusters, 1)))[:, 0] for key, seeds in pairs.items()}

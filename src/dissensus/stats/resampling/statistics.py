@@ -37,8 +37,8 @@ def estimate_all(
 ) -> dict[_Name, Estimate]:
     """Compute statistics of n items with intervals, all on the same resamples of whole clusters within strata.
 
-    Intervals are BCa, widened for few or unequal clusters (see `find_freedom`, and `find_clusters` for strata of few).
-    There are none where fewer than five clusters can be drawn.
+    Intervals are BCa, widened for few or unequal clusters (`find_freedom`); there are none where fewer than five
+    clusters can be drawn.
 
     Args:
         statistics: by name.
@@ -51,10 +51,8 @@ def estimate_all(
             far an interval is widened.
     """
     values = {name: float(f(None)) for name, f in statistics.items()}
-    if n_resamples == 0 or clusters.size == 0:
-        return {name: Estimate(value) for name, value in values.items()}
     found = find_clusters(clusters, strata)
-    if not found.can_be_resampled():
+    if n_resamples == 0 or not found.can_be_resampled():
         return {name: Estimate(value) for name, value in values.items()}
     kept, of_block = delete_blocks(found, np.random.default_rng(0))
     at_once = max(1, _CELLS // clusters.size)

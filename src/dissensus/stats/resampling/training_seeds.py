@@ -1,10 +1,9 @@
 """Training seeds: what their choice adds to the uncertainty of a mean over seeds.
 
-A method trained again with another seed scores otherwise, also on all the prompts of the world. The resamples of
-prompts hold the seeds of a study fixed, so they know nothing of that: intervals made from them alone are about these
-very runs, and of two equal methods one with luckier seeds is found better. With k seeds, their variance on the sample
-over k has what is wanted, and noise that the resamples have already: seeds also differ by how each happens to do on
-these prompts (an interaction). How much of it that is, the resamples tell: in a resample that noise is there twice.
+The resamples of prompts hold the seeds of a study fixed: intervals made from them alone are about these very runs, and
+of two equal methods one with luckier seeds is found better. With k seeds, their variance on the sample over k has what
+is wanted, and noise that the resamples have already: seeds also differ by how each happens to do on these prompts (an
+interaction). How much of it that is, the resamples tell: in a resample that noise is there twice.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ class SeedNoise:
     def add(self, variance: float, degrees: float) -> tuple[float, float]:
         """Add to a variance for the choice of prompts and its degrees of freedom (Satterthwaite, 1946).
 
-        A sum has no fewer degrees of freedom than the part with the fewest, though what the resamples share was taken
-        off the variance and not off its uncertainty.
+        A sum has no fewer degrees of freedom than the part with the fewest.
         """
         total = variance + self.excess
         spread = variance**2 / degrees + self.observed**2 / self.degrees
