@@ -145,7 +145,7 @@ def test_what_a_public_data_set_cannot_give_is_said(arguments, expected):
 
 
 def test_one_vote_is_drawn_as_the_label_and_the_votes_stay_whole():
-    from dissensus.study.holdout import labelled
+    from dissensus.study.sets import labelled
 
     rows = [ROW | {"response_b": f"{i}", "label": "b"} for i in range(30)]
     without = {key: value for key, value in ROW.items() if not key.startswith("votes")} | {"label": "b"}

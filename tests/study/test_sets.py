@@ -18,10 +18,9 @@ from dissensus.records import Message, Pair, Vote, Votes
 from dissensus.simulate import SimulationConfig
 from dissensus.simulate.copies import ANNOTATIONS, copy_file, write_copies
 from dissensus.study import StudyConfig, load_study, run_study
+from dissensus.study.config import DrawnTest
 from dissensus.study.dry_run import estimate_study
-from dissensus.study.holdout import draw_some, draw_test
-from dissensus.study.parts import DrawnTest
-from dissensus.study.sets import read_sets
+from dissensus.study.sets import draw_some, draw_test, read_sets
 
 INSIDE, OUTSIDE = ("webgpt", "hh-rlhf"), ("prism",)
 SMALL = SimulationConfig(prompts=60, responses_per_prompt=3, out_of_domain_share=0.4)

@@ -149,13 +149,13 @@ def test_an_unknown_setting_of_a_test_set_is_named(tmp_path: Path):
 
 
 def test_default_names_of_judges_do_not_collide(tmp_path: Path, tiny_bert: Path):
-    from dissensus.study.test_judges import judges_of_test_pairs
+    from dissensus.study.run_folder import Run
 
     settings = _settings(tmp_path, tiny_bert)
     settings["test_judges"] = [{"name": "published", "judge": "a/gpt 4"}, {"name": "published", "judge": "gpt_4"}]
-    assert list(judges_of_test_pairs(StudyConfig.model_validate(settings))) == ["gpt_4", "gpt_4-2"]
+    assert list(Run(StudyConfig.model_validate(settings), tmp_path).test_judges) == ["gpt_4", "gpt_4-2"]
     called = {**_settings(tmp_path, tiny_bert), "models": {"committee": {}}, "baseline": "committee"}
-    assert list(judges_of_test_pairs(StudyConfig.model_validate(called))) == ["committee-2"]
+    assert list(Run(StudyConfig.model_validate(called), tmp_path).test_judges) == ["committee-2"]
     with pytest.raises(ValueError, match="model name 'ceiling' is that of a row in the tables"):
         StudyConfig.model_validate({**called, "models": {"ceiling": {}}, "baseline": "ceiling"})
 

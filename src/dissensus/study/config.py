@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import (
-    BeforeValidator,
-    Field,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from dissensus.errors import ConfigError
 from dissensus.evaluation.ceilings import CEILING
@@ -21,21 +16,76 @@ from dissensus.evaluation.people import PEOPLE
 from dissensus.judges.base import AnyJudge
 from dissensus.judges.kinds import CommitteeSettings
 from dissensus.plugins import load_plugins
-from dissensus.reward.config import TrainConfig
+from dissensus.reward.config import Sweep, TrainConfig
 from dissensus.settings import Settings
 from dissensus.simulate import SimulationConfig
 from dissensus.steps.classify import Categories
 from dissensus.steps.evaluate import Scoring
 from dissensus.steps.split import HoldOut
-from dissensus.study.parts import (
-    DrawnTest,
-    ModelSettings,
-    StudySweep,
-    TestSet,
-    Throughput,
-    TrainSet,
-    as_set,
-)
+
+_PRESETS = Path(__file__).parent / "presets"
+
+
+class DrawnTest(Settings):
+    """Test pairs drawn from every set, in domain and out, as in the paper."""
+
+    per_set: PositiveInt = 25
+    """Pairs of each set, no two of one prompt; all of them where a set has fewer prompts."""
+    seed: int = 0
+
+
+class TestSet(Settings):
+    """Pairs that are only tested on."""
+
+    __test__ = False  # for pytest: no test case
+
+    pairs: str
+    """A public data set by name, a file, a folder of Parquet or a Hub id."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our column name → the source's, where they differ."""
+    split: str | None = None
+    """Where the source has several."""
+
+
+class TrainSet(TestSet):
+    """One of several sets that are trained on."""
+
+    test_split: str | None = None
+    """The split that test pairs are drawn from; that of training unless given. Their prompts are not trained on."""
+    limit: PositiveInt | None = None
+    """At most so many training pairs, drawn by the seed of the test pairs; all of them unless given."""
+
+
+def as_set(value: Any) -> Any:
+    """Take a set that is given by its source alone."""
+    return {"pairs": value} if isinstance(value, str) else value
+
+
+class StudySweep(Sweep):
+    """A choice of the learning rate for each model, with its first seed; other seeds take the same."""
+
+    rates: str = "1e-4..1e-6"
+    """Two ends, or a list: 1e-4,3e-5,1e-5."""
+
+
+class Throughput(Settings):
+    """What ``--dry-run`` estimates with; it decides no number of the study."""
+
+    judgments_per_second: PositiveFloat | None = None
+    """Choice distributions, or sampled replies, of the judge."""
+    pairs_per_second: PositiveFloat | None = None
+    """Training pairs of one model."""
+
+
+class ModelSettings(TrainConfig):
+    """One model of a study: how it is trained, and on whose margins."""
+
+    judge: str = ""
+    """One of ``judges``; the study's ``judge`` unless given."""
+
+    def training(self) -> TrainConfig:
+        """Return how it is trained."""
+        return TrainConfig(**self.model_dump(exclude={"judge"}))
 
 
 class StudyConfig(Settings):
@@ -170,31 +220,24 @@ class StudyConfig(Settings):
 
 def presets() -> list[str]:
     """List the studies that come with the package."""
-    return sorted(
-        file.name.removesuffix(".yaml") for file in _presets_folder().iterdir() if file.name.endswith(".yaml")
-    )
+    return _named_in(_PRESETS)
 
 
 def scales(preset: str) -> list[str]:
     """List the scales of a preset: other settings for the same study, on smaller machines."""
-    start, end = f"{preset}.", ".yaml"
-    return sorted(
-        file.name.removeprefix(start).removesuffix(end)
-        for file in (_presets_folder() / "scales").iterdir()
-        if file.name.startswith(start) and file.name.endswith(end)
-    )
+    start = f"{preset}."
+    return [name.removeprefix(start) for name in _named_in(_PRESETS / "scales") if name.startswith(start)]
 
 
 def preset_text(name: str) -> str:
     """Return the YAML of a preset. Raises ConfigError where there is none of the name."""
     if name not in presets():
-        raise ConfigError(f"no preset '{name}'; choose one of: {_choices()}")
-    text: str = (_presets_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    return text
+        raise ConfigError(f"no preset '{name}'; choose one of: {', '.join(presets())}")
+    return (_PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def load_study(
-    study: str | Path, *, overrides: Mapping[str, Any] | None = None, scale: str | None = None
+    study: str | Path, *, overrides: Mapping[str, object] | None = None, scale: str | None = None
 ) -> StudyConfig:
     """Read a study from a YAML file or by the name of a preset.
 
@@ -212,47 +255,42 @@ def load_study(
         if scale not in (known := scales(str(study))):
             has = f"it has: {', '.join(known)}" if known else "only presets that come with the package have some"
             raise ConfigError(f"{place}: no scale '{scale}'; {has}")
-        scaled = _presets_folder() / "scales" / f"{study}.{scale}.yaml"
+        scaled = _PRESETS / "scales" / f"{study}.{scale}.yaml"
         data = _replace(data, _settings_in(scaled.read_text(encoding="utf-8"), scaled.name))
     return StudyConfig.load(_replace(data, overrides or {}), place=place)
 
 
-def _settings_in(text: str, place: str) -> dict[str, Any]:
+def _named_in(folder: Path) -> list[str]:
+    return sorted(file.stem for file in folder.glob("*.yaml"))
+
+
+def _settings_in(text: str, place: str) -> Mapping[str, object]:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{place}: not YAML ({reason})") from error
+        raise ConfigError(f"{place}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{place}: expected settings (key: value), found {type(data).__name__}")
     return data
 
 
-def _replace(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _replace(data: Mapping[str, object], changes: Mapping[str, object]) -> Mapping[str, object]:
     """Replace settings; of sets, only those that are named. A null takes a setting away."""
-    changed = dict(data)
-    for key, value in changes.items():
-        known = data.get(key)
-        by_set = key in ("in_domain", "out_of_domain") and isinstance(known, dict) and isinstance(value, dict)
-        changed[key] = {**known, **value} if by_set and known is not None else value
+    changed = {**data, **changes}
+    for key in ("in_domain", "out_of_domain"):
+        known, value = data.get(key), changes.get(key)
+        if isinstance(known, dict) and isinstance(value, dict):
+            changed[key] = {**known, **value}
     return {key: value for key, value in changed.items() if value is not None}
 
 
 def _study_text(study: str | Path) -> tuple[str, str]:
-    path = Path(study)
+    path, choices = Path(study), ", ".join(presets())
     if path.suffix in (".yaml", ".yml") or path.is_file():
         try:
             return str(path), path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read ({error}); give a YAML file or one of: {_choices()}") from error
+            raise ConfigError(f"{path}: cannot be read ({error}); give a YAML file or one of: {choices}") from error
     if str(study) not in presets():
-        raise ConfigError(f"no study '{study}'; give a YAML file or one of: {_choices()}")
+        raise ConfigError(f"no study '{study}'; give a YAML file or one of: {choices}")
     return f"preset {study}", preset_text(str(study))
-
-
-def _presets_folder() -> Any:
-    return resources.files("dissensus.study") / "presets"
-
-
-def _choices() -> str:
-    return ", ".join(presets())

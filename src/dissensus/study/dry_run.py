@@ -11,21 +11,15 @@ from dissensus.files.hub import is_hub_id
 from dissensus.records import plain_text
 from dissensus.sources import find_source
 from dissensus.study import work
-from dissensus.study.config import StudyConfig
-from dissensus.study.parts import TestSet
+from dissensus.study.config import StudyConfig, TestSet
 from dissensus.study.run_folder import Run
 from dissensus.study.sets import Sets, Sizes, read_sets
 from dissensus.study.stages import hours, plan
 from dissensus.taxonomy import one_pair_per_prompt
 
-_PROMPT_TOKENS = 600
-"""Of a judge's prompt with a pair in it, where the pairs are not at hand."""
-_CHARACTERS = 4
-"""A token has about so many, where they are."""
-_INSTRUCTION_TOKENS = 130
-"""Of the judge's prompt without the pair."""
-_ANNOTATORS, _MINUTES = 3, 1.0
-"""People per test pair, as in the paper, and what an answer to its three questions takes one of them."""
+_PROMPT_TOKENS = 600  # of a judge's prompt with a pair in it, where the pairs are not at hand
+_INSTRUCTION_TOKENS, _CHARACTERS = 130, 4  # of that prompt without the pair, and of a token, where they are
+_ANNOTATORS, _MINUTES = 3, 1.0  # for each test pair, as in the paper, and what its three questions take
 
 
 def estimate_study(config: StudyConfig) -> str:

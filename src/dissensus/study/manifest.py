@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from dissensus.files import sha256_of, write_json
 from dissensus.run_records import (
@@ -22,14 +21,9 @@ from dissensus.run_records import (
 
 
 class Manifest:
-    """The manifest of one run folder, written after every stage.
+    """The manifest of one run folder, written after every stage."""
 
-    Attributes:
-        folder: the folder.
-        stages: the stages that are noted, by name.
-    """
-
-    def __init__(self, folder: Path, *, settings: dict[str, Any], command: str) -> None:
+    def __init__(self, folder: Path, *, settings: Mapping[str, object], command: str) -> None:
         """Take up what earlier runs in the folder have noted.
 
         Raises:
@@ -38,15 +32,13 @@ class Manifest:
         self.folder, self.path = folder, folder / "manifest.json"
         earlier = read_manifest(self.path) if self.path.exists() else None
         self.stages: dict[str, StageRecord] = {}
-        if earlier is not None:
+        for stage in earlier.stages if earlier else ():
             # Manifests of earlier versions have it once for all stages.
-            known = {key: getattr(earlier, key) for key in ("command", "git_commit", "environment")}
-            absent = [{k: v for k, v in known.items() if k not in one.model_fields_set} for one in earlier.stages]
-            made = zip(earlier.stages, absent, strict=True)
-            self.stages = {stage.name: stage.model_copy(update=update) for stage, update in made}
+            shared = {"command", "git_commit", "environment"} - stage.model_fields_set
+            self.stages[stage.name] = stage.model_copy(update={key: getattr(earlier, key) for key in shared})
         self._run = RunManifest(
             name=folder.name,
-            title=settings.get("title", folder.name),
+            title=str(settings.get("title", folder.name)),
             created=(earlier.created if earlier else None) or _now(),
             command=command,
             config=SettingsRecord.model_validate(settings),
@@ -86,7 +78,10 @@ class Manifest:
         trained was trained then, there, and in that time.
         """
         earlier = self.stages.pop(name, None)
-        files = [path for output in outputs for path in self._files(output)]
+        files: list[str] = []
+        for output in outputs:
+            found = sorted(self.folder.glob(output)) if "*" in output else [self.folder / output]
+            files += [file.relative_to(self.folder).as_posix() for file in found]
         stage = StageRecord(
             name=name,
             fingerprint=fingerprint,
@@ -112,12 +107,6 @@ class Manifest:
     def write(self) -> None:
         """Write the file, whole or not at all."""
         write_json(self.path, self._run.model_copy(update={"stages": list(self.stages.values())}).dump())
-
-    def _files(self, output: str) -> list[str]:
-        """Name the files that an output stands for."""
-        if "*" not in output:
-            return [output]
-        return sorted(file.relative_to(self.folder).as_posix() for file in self.folder.glob(output))
 
 
 def _now() -> str:

@@ -36,12 +36,10 @@ def run_study(
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
     progress: bool = True,
 ) -> list[Metric]:
-    """Run a study into a folder; returns the rows of ``scores.json``.
+    """Run a study into a folder; returns the rows of ``scores.json``, none where people are to annotate first.
 
     Run again, it redoes only the stages whose settings or inputs changed; killed anywhere, it goes on where
     it stopped.
-
-    Where people are to annotate the test pairs before it can end, it says so and returns nothing.
 
     Args:
         config: the settings.
@@ -50,9 +48,6 @@ def run_study(
         study: the file that the settings are from, where they are from one.
         say: takes each line of progress.
         progress: whether stages show how far they are.
-
-    Returns:
-        None where people are to annotate the test pairs first.
 
     Raises:
         OutputError: the folder cannot be made, or the run would write over the study or something that it reads.

@@ -17,10 +17,8 @@ from dissensus.hashing import fingerprint_of
 from dissensus.judges.base import JudgeSettings
 from dissensus.records import Pair, Record
 from dissensus.simulate.copies import ANNOTATIONS, copy_file
-from dissensus.study.config import StudyConfig
-from dissensus.study.parts import TestSet
+from dissensus.study.config import StudyConfig, TestSet
 from dissensus.study.sets import source_content
-from dissensus.study.test_judges import judges_of_test_pairs
 
 SETTINGS, MANIFEST = "study.yaml", "manifest.json"
 TRAIN, TEST, GOLD = "pairs/train.parquet", "pairs/test.parquet", "pairs/train_votes.parquet"
@@ -113,8 +111,22 @@ class Run:
 
     @cached_property
     def test_judges(self) -> dict[str, JudgeSettings]:
-        """The judges of the test pairs."""
-        return judges_of_test_pairs(self.config)
+        """The judges of the test pairs by name: those asked for, or the study's own where that costs nothing.
+
+        Names are short: ``committee``, ``gpt4``, ``Llama-3-70B-Instruct``. A second one of a name is called
+        ``gpt4-2``, as is one whose name a model has.
+        """
+        judges, own = self.config.test_judges, self.config.judge
+        if judges is None:
+            judges = () if own.costs or own.reads_votes else (own,)
+        named: dict[str, JudgeSettings] = {}
+        for judging in judges:
+            name, count = judging.short_name(), 1
+            while name in named or name in self.predicted:
+                count += 1
+                name = f"{judging.short_name()}-{count}"
+            named[name] = judging
+        return named
 
     @property
     def predicted(self) -> list[str]:

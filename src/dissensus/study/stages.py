@@ -14,8 +14,7 @@ from dissensus.run_records import Counts, JudgeCounts, StageRecord
 from dissensus.simulate.copies import ANNOTATIONS, copy_file
 from dissensus.steps import train
 from dissensus.study import work
-from dissensus.study.config import StudyConfig
-from dissensus.study.parts import Throughput
+from dissensus.study.config import StudyConfig, Throughput
 from dissensus.study.run_folder import (
     CATEGORIES,
     CATEGORY_AGREEMENT,
@@ -131,16 +130,15 @@ def _categories(run: Run) -> Iterator[Stage]:
         settings={"name": settings.name, "judge": None if judge is None else judge.deciding(), **given},
         inputs=[_file(run.drawn), *beside],
         outputs=[TEST, CATEGORIES, CATEGORY_AGREEMENT],
-        estimate=partial(_estimate_categories, run),
+        estimate=partial(_estimate_categories, run, judge),
     )
 
 
-def _estimate_categories(run: Run, sizes: Sizes) -> Estimate:
-    settings = run.config.categories
-    if settings is None or settings.judge is None:
+def _estimate_categories(run: Run, judge: JudgeSettings | None, sizes: Sizes) -> Estimate:
+    if judge is None:
         return Estimate()
     # Options stand in a fixed order; whether several answers are correct is asked once for each prompt.
-    judging, asked = settings.judge.model_copy(update={"order": "ab"}), sizes.test + sizes.prompts
+    judging, asked = judge.model_copy(update={"order": "ab"}), sizes.test + sizes.prompts
     return estimate_judge("categories of prompts, and of pairs", judging, asked, sizes, run.config.throughput)
 
 
@@ -165,8 +163,8 @@ def _margin(run: Run, name: str) -> Stage:
     judging, judged = run.judges[name], f"judge {name}".strip()
 
     def said(made: Made) -> list[str]:
-        own = judging.stored_content()
-        return [_full_name(made[judged]), made[judged].fingerprint, *_file(TRAIN)(made), *own]
+        stage = made[judged]
+        return [_full_name(stage), stage.fingerprint, *_file(TRAIN)(made), *judging.stored_content()]
 
     return Stage(
         f"margin {name}".strip(),
@@ -212,15 +210,11 @@ def _predict(run: Run, name: str) -> Stage:
 
 def _pretrained(run: Run, name: str, source: str) -> Stage:
     """Predict with a model that somebody else has trained."""
-
-    def weights(_: Made) -> list[str]:
-        return [_model_content(source) or f"named {source}"]
-
     return Stage(
         f"predict {name}",
         lambda _: work.predict(run, name, {None: source}),
         settings=[name],
-        inputs=[_test_texts(run), weights],
+        inputs=[_test_texts(run), _outside(lambda: [_model_content(source) or f"named {source}"])],
         outputs=[predictions_file(name)],
         estimate=lambda _: Estimate([f"predict {name}: {source}, not trained"]),
     )
@@ -231,22 +225,18 @@ def _judge_test(run: Run, name: str) -> Stage:
     judging = run.test_judges[name]
     learns = [_file(TRAIN)] if judging.learns else []
     asked = run.config.test_judges is not None
+
+    def estimate(sizes: Sizes) -> Estimate:
+        return estimate_judge("judge of the test pairs", judging, sizes.test, sizes, run.config.throughput)
+
     return Stage(
         f"judge the test pairs: {name}",
         lambda _: work.judge_test(run, name),
         # Whether it was asked for decides whether having nothing to say is an error.
         settings=[name, judging.deciding(), asked],
-        inputs=[
-            _test_texts(run),
-            *learns,
-            _outside(lambda: [*judging.content(run.sources), *judging.stored_content()]),
-        ],
+        inputs=[_test_texts(run), *learns, _outside(lambda: judging.content(run.sources) + judging.stored_content())],
         outputs=[judged_file(name)],
-        estimate=lambda sizes: (
-            estimate_judge("judge of the test pairs", judging, sizes.test, sizes, run.config.throughput)
-            if asked
-            else Estimate()
-        ),
+        estimate=estimate if asked else lambda _: Estimate(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dissensus.errors import InputError, JudgeError
 from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.files import write_json, write_records
 from dissensus.judges.base import JudgeSettings
@@ -41,7 +42,6 @@ from dissensus.study.run_folder import (
     predictions_file,
 )
 from dissensus.study.sets import read_sets
-from dissensus.study.test_judges import judge_test_pairs
 
 
 def write_copies(run: Run) -> CopyCounts:
@@ -181,18 +181,33 @@ def predict(run: Run, name: str, models: Mapping[int, str] | Mapping[None, str])
 
 
 def judge_test(run: Run, name: str) -> JudgeCounts:
-    """Have a judge judge the test pairs."""
-    return judge_test_pairs(
-        name,
-        run.test_judges[name],
-        run.load(TRAIN, Pair),
-        run.load(TEST, Pair),
-        sources=run.sources,
-        is_asked_for=run.config.test_judges is not None,
-        store=run.folder / STORE,
-        out=run.path(judged_file(name)),
-        progress=run.progress,
-    )
+    """Have a judge judge the test pairs. Pairs that it says nothing of are left out.
+
+    A committee learns from the labels of the training pairs alone. A judge that nobody asked for by name may say
+    nothing at all, or be unable to: a study does not end for want of a row.
+
+    Raises:
+        InputError: published verdicts, or a store, have nothing on any test pair; only for judges that were asked for.
+        JudgeError: the judge cannot judge them, or was stopped; likewise.
+    """
+    judging, store = run.test_judges[name], run.folder / STORE
+    unlabelled = [pair.model_copy(update={"label": None}) for pair in run.load(TEST, Pair)]
+    learn_from = run.load(TRAIN, Pair) if judging.learns else ()
+    try:
+        summary = judge_step.run(
+            judging, unlabelled, store, sources=run.sources, learn_from=learn_from, progress=run.progress
+        )
+        summary.check_complete()
+        found = judge_step.judgments(judging, summary.judge, unlabelled, store)
+        counts = JudgeCounts.model_validate(summary.counts())
+        if not found:
+            raise InputError(f"test_judges: {name} has judged none of the {len(unlabelled)} test pairs")
+    except (InputError, JudgeError):
+        if run.config.test_judges is not None:
+            raise
+        found, counts = [], JudgeCounts()
+    write_records(run.path(judged_file(name)), [judgment.model_copy(update={"judge": name}) for judgment in found])
+    return counts.model_copy(update={"judged": len({judgment.pair_id for judgment in found})})
 
 
 def score(run: Run) -> ScoreCounts:
