@@ -1,9 +1,6 @@
-"""The public functions: each takes and gives records, lists of rows, DataFrames or a ``datasets.Dataset``.
+"""The public functions: each takes records, rows, a file's name, a DataFrame, an Arrow table or a ``datasets.Dataset``.
 
-Wherever pairs, judgments, margins or predictions are asked for, the name of a file does as well as the records, a list
-of rows, a DataFrame of pandas or polars, an Arrow table or a ``datasets.Dataset``. What comes back is a list of records
-that shows itself as a table, and turns into a DataFrame by ``to_pandas``, ``to_polars``, ``to_arrow`` and
-``to_dataset``.
+What comes back is a list of records that shows itself as a table and turns into those of other libraries.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dissensus.errors import ConfigError
+from dissensus.errors import ConfigError, MissingDependencyError
 from dissensus.plugins import load_plugins
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Record
 
@@ -43,8 +40,6 @@ class Records(list[R]):
 
     def to_dataset(self) -> Any:
         """Return a ``datasets.Dataset``. Raises MissingDependencyError where the extra ``hub`` is not installed."""
-        from dissensus.errors import MissingDependencyError
-
         try:
             from datasets import Dataset
         except ModuleNotFoundError as error:
@@ -67,12 +62,10 @@ class Records(list[R]):
         widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in shown}
         while len(shown) > 1 and sum(widths[key] + 2 for key in shown) > _WIDTH:
             shown.pop()
-        lines = [
-            "  ".join(f"{text:{widths[key]}}" for key, text in row.items() if key in shown).rstrip() for row in rows
-        ]
-        head = "  ".join(f"{key:{widths[key]}}" for key in shown).rstrip()
+        table = [{key: key for key in shown}, *rows]
+        lines = ["  ".join(f"{row[key]:{widths[key]}}" for key in shown).rstrip() for row in table]
         rest = [f"… {len(self) - len(rows):,} more"] if len(self) > len(rows) else []
-        return "\n".join([f"{len(self):,} × {type(self[0]).__name__}", head, *lines, *rest])
+        return "\n".join([f"{len(self):,} × {type(self[0]).__name__}", *lines, *rest])
 
 
 class Scorecard(Records[Metric]):

@@ -22,6 +22,8 @@ def _as_json(value: Any) -> Any:
     return value if entries else None
 
 
+JsonObject = dict[str, Any]
+"""An object as JSON has it."""
 _JsonText = Annotated[str | None, BeforeValidator(_as_json)]
 
 
@@ -42,11 +44,11 @@ class Message(BaseModel):
     """On the first turn of a prompt: the tools that a model may call, a JSON list that chat templates take."""
 
     @model_serializer(mode="wrap")
-    def _without_nulls(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_nulls(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
         return {key: value for key, value in handler(self).items() if value is not None}
 
     @property
-    def calls(self) -> list[dict[str, Any]]:
+    def calls(self) -> list[JsonObject]:
         """The tool calls as objects; none is an empty list."""
         return json.loads(self.tool_calls) if self.tool_calls else []
 
@@ -62,14 +64,14 @@ class Message(BaseModel):
             return self.content
         return "\n".join([*filter(None, [self.content]), *map(_call_as_text, self.calls)])
 
-    def as_turn(self) -> dict[str, Any]:
+    def as_turn(self) -> JsonObject:
         """Return the turn as chat templates take it: role, content, and calls as objects where there are any."""
         named = {"name": self.name, "tool_call_id": self.tool_call_id}
         turn = {"role": self.role, "content": self.content, **({"tool_calls": self.calls} if self.tool_calls else {})}
         return turn | {key: value for key, value in named.items() if value is not None}
 
 
-def _call_as_text(call: dict[str, Any]) -> str:
+def _call_as_text(call: JsonObject) -> str:
     function = call["function"] if isinstance(call.get("function"), dict) else call
     arguments = function.get("arguments", {})
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)

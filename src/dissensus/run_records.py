@@ -11,7 +11,7 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -267,7 +267,7 @@ class RunManifest(_Part):
         """The settings; empty where it has noted none."""
         return self.config or SettingsRecord()
 
-    def dump(self) -> dict[str, Any]:
+    def dump(self) -> dict[str, object]:
         """Return what is to be written: everything that was noted, as it was noted."""
         return self.model_dump(mode="json", exclude_unset=True)
 

@@ -105,13 +105,13 @@ class Settings(BaseModel):
             raise ConfigError(f"{place}: {problem}" if place else problem) from error
 
 
-def nested(data: Mapping[str, Any]) -> dict[str, Any]:
+def nested(data: Mapping[str, object]) -> dict[str, object]:
     """Put ``a.b`` below ``a``.
 
     >>> nested({"sweep.points": 3, "seed": 0})
     {'sweep': {'points': 3}, 'seed': 0}
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for key, value in data.items():
         *path, last = key.split(".")
         inner = found
@@ -184,19 +184,20 @@ def _bare(annotation: Any) -> Any:
     """Take off ``Annotated`` and ``None``."""
     while hasattr(annotation, "__metadata__"):
         annotation = annotation.__origin__
-    if _is_union(annotation):
+    if is_union(annotation):
         members = [one for one in get_args(annotation) if one is not type(None)]
         return _bare(members[0]) if len(members) == 1 else annotation
     return annotation
 
 
-def _is_union(annotation: Any) -> bool:
+def is_union(annotation: Any) -> bool:
+    """Tell whether an annotation is of several types."""
     return get_origin(annotation) is Union or type(annotation).__name__ == "UnionType"
 
 
 def _members(model: Any) -> Iterator[tuple[str, Any]]:
     """List a union's models under whatever pydantic may call them in a place."""
-    if not _is_union(model):
+    if not is_union(model):
         return
     for member in map(_bare, get_args(model)):
         if isinstance(member, type) and issubclass(member, BaseModel):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import get_completion_class
 from click.testing import CliRunner
 
 from dissensus.cli import VERBS, group
@@ -50,7 +51,9 @@ def test_verbs_and_options_are_completed():
 )  # fmt: skip
 def test_files_are_left_to_the_shell(words: str):
     Path("train.jsonl").touch()
-    assert complete(f"dissensus {words}") == ["file,tra"]
+    *given, incomplete = words.split()
+    completed = get_completion_class("bash")(group, {}, "dissensus", "").get_completions(given, incomplete)
+    assert [(item.type, item.value) for item in completed] == [("file", "tra")]
 
 
 def test_data_sets_and_presets_are_completed_where_no_file_begins_so():

@@ -1,8 +1,6 @@
 import csv
 import io
 import json
-import re
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -64,10 +62,3 @@ def test_what_is_no_scorecard(tmp_path):
         assert isinstance(result.exception, InputError)
         assert said in str(result.exception)
     assert "scores.json" in str(run(tmp_path).exception)
-
-
-def test_the_commands_of_the_guide_run(scores):
-    guide = (Path(__file__).parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^dissensus tables SCORES(.*?)(?:\s{2,}\w.*)?$", guide, flags=re.M)
-    assert [command.split() for command in commands] == [[], ["--format", "latex"], ["--against", "paper"]]
-    assert all(run(scores, *command.split()).exit_code == 0 for command in commands)

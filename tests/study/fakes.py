@@ -1,7 +1,8 @@
-"""Pretended stages: models of a few bytes that hold what decides them, their predictions, and an empty page."""
+"""Pairs of a set, and pretended stages: models of a few bytes that hold what decides them, and their predictions."""
 
 import contextlib
 import json
+from typing import Any
 
 import pytest
 
@@ -54,3 +55,12 @@ def fake_stages():
         for stage in (train, predict, report):
             patch.setattr(work, stage.__name__, stage)
         yield
+
+
+def some(name: str, prompts: int, per_prompt: int = 3, **fields: Any) -> list[Pair]:
+    """Make labelled pairs of a set."""
+    return [
+        Pair(id=f"{name}-{i}-{j}", prompt=f"{name} {i}", response_a="a", response_b=f"b{j}", label="a", **fields)
+        for i in range(prompts)
+        for j in range(per_prompt)
+    ]

@@ -20,40 +20,12 @@ from dissensus.simulate.copies import ANNOTATIONS, copy_file, write_copies
 from dissensus.study import StudyConfig, load_study, run_study
 from dissensus.study.config import DrawnTest
 from dissensus.study.dry_run import estimate_study
-from dissensus.study.sets import draw_some, draw_test, read_sets
+from dissensus.study.sets import draw_test, read_sets
+
+from .fakes import some
 
 INSIDE, OUTSIDE = ("webgpt", "hh-rlhf"), ("prism",)
 SMALL = SimulationConfig(prompts=60, responses_per_prompt=3, out_of_domain_share=0.4)
-
-
-def some(name: str, prompts: int, per_prompt: int = 3, **fields: Any) -> list[Pair]:
-    return [
-        Pair(id=f"{name}-{i}-{j}", prompt=f"{name} {i}", response_a="a", response_b=f"b{j}", label="a", **fields)
-        for i in range(prompts)
-        for j in range(per_prompt)
-    ]
-
-
-def test_a_draw_has_no_two_pairs_of_a_prompt_and_depends_on_seed_and_name_alone():
-    pairs = some("s", 30)
-    drawn = draw_test(pairs, DrawnTest(per_set=25), name="s")
-    assert len(drawn) == len({pair.group for pair in drawn}) == 25
-    assert drawn == draw_test(pairs[::-1], DrawnTest(per_set=25), name="s")
-    assert drawn != draw_test(pairs, DrawnTest(per_set=25, seed=1), name="s")
-    assert drawn != draw_test(pairs, DrawnTest(per_set=25), name="other")
-    assert len(draw_test(pairs, DrawnTest(per_set=99), name="s")) == 30
-    counts = Counter(p.id for seed in range(300) for p in draw_test(pairs, DrawnTest(per_set=10, seed=seed), name="s"))
-    # Each of 90 pairs is drawn with a chance of 1/9: 33 times of 300, and 5.4 is a standard deviation.
-    assert min(counts.values()) > 33 - 4 * 5.4
-    assert max(counts.values()) < 33 + 4 * 5.4
-
-
-def test_a_limit_keeps_the_order():
-    pairs = some("s", 20)
-    kept = draw_some(pairs, 7, seed=0, name="s")
-    assert len(kept) == 7
-    assert kept == [pair for pair in pairs if pair in kept]
-    assert draw_some(pairs, None, seed=0, name="s") == pairs
 
 
 def study(tmp_path: Path, **changes: Any) -> StudyConfig:
@@ -147,29 +119,6 @@ def test_a_file_gives_the_same_pairs_through_either_door(tmp_path: Path, label: 
     assert all(pair == original[pair.id] for pair in [*one.test, *other.test])
 
 
-def test_a_draw_is_of_prompts_and_not_of_pairs():
-    crowd = [pair for i in range(3) for pair in some(f"crowd{i}", 1, 50)]
-    pairs = [*crowd, *some("lone", 27, 1)]
-    taken = Counter(
-        pair.prompt for seed in range(300) for pair in draw_test(pairs, DrawnTest(per_set=10, seed=seed), name="s")
-    )
-    # Each of 30 prompts is drawn with a chance of 1/3: 100 times of 300, and 8.2 is a standard deviation.
-    assert len(taken) == 30
-    assert min(taken.values()) > 100 - 4 * 8.2
-    assert max(taken.values()) < 100 + 4 * 8.2
-    within = Counter(p.id for seed in range(300) for p in draw_test(crowd, DrawnTest(per_set=1, seed=seed), name="s"))
-    assert len(within) > 100  # of 150 pairs, each with a chance of 1/150
-
-
-def test_a_limit_takes_prompts_in_turn():
-    pairs = [*some("crowd", 1, 90), *some("lone", 9, 1)]
-    for limit, of_the_crowd in ((5, {0, 1}), (10, {1}), (12, {3}), (99, {90})):
-        kept = draw_some(pairs, limit, seed=1, name="s")
-        assert len(kept) == limit
-        assert sum(pair.prompt == "crowd 0" for pair in kept) in of_the_crowd
-    assert draw_some(pairs[::-1], 12, seed=1, name="s")[::-1] == draw_some(pairs, 12, seed=1, name="s")
-
-
 def test_chat_out_of_domain_beside_text_is_chat_in_both(tmp_path: Path):
     votes = Votes(a=2, b=1)
     write_records(tmp_path / "own.jsonl", some("own", 6, 1, votes=votes))
@@ -231,7 +180,8 @@ def test_chat_in_one_set_makes_chat_of_all_prompts_so_that_a_file_holds_them(thr
 
 def test_a_limit_and_a_test_split_of_a_set(three: Path, tmp_path: Path):
     folder = tmp_path / "split"
-    write_records(folder / "train.parquet", some("s", 10)) if folder.mkdir() is None else None
+    folder.mkdir()
+    write_records(folder / "train.parquet", some("s", 10))
     write_records(folder / "test.parquet", some("t", 10))
     given = {"pairs": str(folder), "split": "train", "test_split": "test", "limit": 9}
     sets = read_sets(study(three, in_domain={"one": given}))

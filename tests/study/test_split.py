@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,10 @@ from dissensus.errors import ConfigError
 from dissensus.records import Pair, Votes
 from dissensus.sources.label_votes import one_vote_label
 from dissensus.steps.split import HoldOut, split_pairs
+from dissensus.study.config import DrawnTest
+from dissensus.study.sets import draw_some, draw_test
+
+from .fakes import some
 
 
 def _pair(i: int, *, group: str = "g", votes: Votes | None = None, **fields: str) -> Pair:
@@ -74,3 +80,42 @@ def test_a_split_that_leaks_a_prompt_is_refused():
 def test_an_impossible_split_says_so(hold_out: HoldOut, message: str):
     with pytest.raises(ConfigError, match=message):
         split_pairs([_pair(i, group=f"g{i % 2}") for i in range(6)], hold_out)
+
+
+def test_a_draw_has_no_two_pairs_of_a_prompt_and_depends_on_seed_and_name_alone():
+    pairs = some("s", 30)
+    drawn = draw_test(pairs, DrawnTest(per_set=25), name="s")
+    assert len(drawn) == len({pair.group for pair in drawn}) == 25
+    assert drawn == draw_test(pairs[::-1], DrawnTest(per_set=25), name="s")
+    assert drawn != draw_test(pairs, DrawnTest(per_set=25, seed=1), name="s")
+    assert drawn != draw_test(pairs, DrawnTest(per_set=25), name="other")
+    assert len(draw_test(pairs, DrawnTest(per_set=99), name="s")) == 30
+    counts = Counter(p.id for seed in range(300) for p in draw_test(pairs, DrawnTest(per_set=10, seed=seed), name="s"))
+    # Each of 90 pairs is drawn with a chance of 1/9: 33 times of 300, and 5.4 is a standard deviation.
+    assert min(counts.values()) > 33 - 4 * 5.4
+    assert max(counts.values()) < 33 + 4 * 5.4
+
+
+def test_a_draw_is_of_prompts_and_not_of_pairs():
+    crowd = [pair for i in range(3) for pair in some(f"crowd{i}", 1, 50)]
+    pairs = [*crowd, *some("lone", 27, 1)]
+    taken = Counter(
+        pair.prompt for seed in range(300) for pair in draw_test(pairs, DrawnTest(per_set=10, seed=seed), name="s")
+    )
+    # Each of 30 prompts is drawn with a chance of 1/3: 100 times of 300, and 8.2 is a standard deviation.
+    assert len(taken) == 30
+    assert min(taken.values()) > 100 - 4 * 8.2
+    assert max(taken.values()) < 100 + 4 * 8.2
+    within = Counter(p.id for seed in range(300) for p in draw_test(crowd, DrawnTest(per_set=1, seed=seed), name="s"))
+    assert len(within) > 100  # of 150 pairs, each with a chance of 1/150
+
+
+def test_a_limit_takes_prompts_in_turn():
+    pairs = [*some("crowd", 1, 90), *some("lone", 9, 1)]
+    for limit, of_the_crowd in ((5, {0, 1}), (10, {1}), (12, {3}), (99, {90})):
+        kept = draw_some(pairs, limit, seed=1, name="s")
+        assert len(kept) == limit
+        assert kept == [pair for pair in pairs if pair in kept]
+        assert sum(pair.prompt == "crowd 0" for pair in kept) in of_the_crowd
+    assert draw_some(pairs[::-1], 12, seed=1, name="s")[::-1] == draw_some(pairs, 12, seed=1, name="s")
+    assert draw_some(pairs, None, seed=0, name="s") == pairs

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from dissensus.cli.complete_paths import complete_file, complete_source
 from dissensus.cli.outputs import Copies, Database, NamedSource, Output, Source, Verb
 from dissensus.errors import ConfigError
-from dissensus.settings import Argument, Option, Reads, Settings, Writes
+from dissensus.settings import Argument, Option, Reads, Settings, Writes, is_union
 
 _CONFIG, _SET = "config_file", "set_values"
 _BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
@@ -33,7 +33,7 @@ class StepCommand(Verb):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Check the settings as a whole, then what they read and write, then run."""
-        config = {name: ctx.params[name] for name in (_CONFIG,) if ctx.params.get(name) is not None}
+        config = {_CONFIG: ctx.params[_CONFIG]} if ctx.params.get(_CONFIG) is not None else {}
         settings = settings_of(self.settings, ctx)
         extra = {name: value for name, value in ctx.params.items() if name in self.extra}
         ctx.params = {**_paths(self, settings), **extra, **config, "settings": settings}
@@ -74,7 +74,7 @@ def step_command(
     """
 
     def call(settings: Settings, **rest: Any) -> None:
-        found = run(settings, **{name: rest[name] for name in command.extra})
+        found = run(settings, **{str(param.name): rest[str(param.name)] for param in extra})
         for line in found.lines() if hasattr(found, "lines") else ():
             click.echo(line)
 
@@ -91,16 +91,16 @@ def step_command(
             help=f"Any setting by its key, such as {_example(settings)}; repeat.",
         ),
     ]
-    params = [*_parameters(settings), *extra, *config]
+    fields = sorted(_fields(settings), key=lambda field: field.argument is None)
+    params = [*(param for field in fields for param in field.parameters()), *extra, *config]
     text = about if about is not None else settings.about()
-    command = StepCommand(settings=settings, extra=extra, name=name, params=params, callback=call, help=text)
-    return command
+    return StepCommand(settings=settings, extra=extra, name=name, params=params, callback=call, help=text)
 
 
 def _example(settings: type[Settings]) -> str:
     """Return one of the settings with its default, as an example."""
     for field in _fields(settings):
-        if not field.is_argument and isinstance(default := field.info.default, int) and not isinstance(default, bool):
+        if field.argument is None and isinstance(default := field.info.default, int) and not isinstance(default, bool):
             return f"{field.key.rpartition('.')[2]}={default}"
     return "key=value"
 
@@ -118,7 +118,7 @@ def settings_of(settings: type[Settings], ctx: click.Context) -> Settings:
         ConfigError: one line: the option or setting, what is wrong, what would be right.
         click.UsageError: an argument or a required option is missing.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     keys = _short_keys(settings)
     if (file := ctx.params.pop(_CONFIG, None)) is not None:
         values |= {keys.get(key, key): value for key, value in _read_config(file).items()}
@@ -137,9 +137,9 @@ def settings_of(settings: type[Settings], ctx: click.Context) -> Settings:
         values[field.key] = dict(value) if field.kind is dict else value
     for field in fields.values():
         if field.info.is_required() and field.key not in values and "." not in field.key:
-            what = field.metavar if field.is_argument else f"option '{field.names[0]}'"
+            what = field.metavar if field.argument else f"option '{field.names[0]}'"
             raise click.UsageError(f"Missing {what}.", ctx)
-    spellings = {field.key: field.names[0].partition("/")[0] for field in fields.values() if not field.is_argument}
+    spellings = {field.key: field.names[0].partition("/")[0] for field in fields.values() if field.argument is None}
     try:
         return settings.load(values)
     except ConfigError as error:
@@ -155,7 +155,7 @@ def _short_keys(settings: type[Settings]) -> dict[str, str]:
     return {short: keys[0] for short, keys in found.items() if len(keys) == 1 and short not in settings.model_fields}
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def _read_config(file: Path) -> Mapping[str, object]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -175,9 +175,9 @@ def _yaml(text: str, place: str) -> Any:
         raise ConfigError(f"{place}: not YAML ({' '.join(str(error).split())})") from error
 
 
-def _paths(command: click.Command, settings: Settings) -> dict[str, Any]:
+def _paths(command: click.Command, settings: Settings) -> Mapping[str, object]:
     """Return what the settings say of each parameter: what is read and written is checked by it."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for param in command.params:
         value: Any = settings
         for part in str(param.name).split("__"):
@@ -195,7 +195,6 @@ class _Field:
         self.param = key.replace(".", "__")
         self.option = next((one for one in info.metadata if isinstance(one, Option)), Option())
         self.argument = next((one for one in info.metadata if isinstance(one, Argument)), None)
-        self.is_argument = self.argument is not None
         last = key.rpartition(".")[2].replace("_", "-")
         self.kind, self.inner, self.is_many = _kind(info.annotation)
         self.bounds = [*info.metadata, *_metadata(info.annotation)]
@@ -205,7 +204,7 @@ class _Field:
     @property
     def metavar(self) -> str:
         given = self.argument.metavar if self.argument is not None else self.option.metavar
-        if given or self.is_argument:
+        if given or self.argument:
             return given or self.param.upper()
         choices = _choices(self.inner)
         if choices:
@@ -248,10 +247,9 @@ class _Field:
             if isinstance(one, Writes):
                 return Database() if one.role == "database" else Output(one.role)
             if isinstance(one, Reads):
-                kinds: dict[str, type[click.ParamType[Any]]] = {"named": NamedSource, "copies": Copies}
                 if one.kind in ("file", "folder"):
                     return click.Path(path_type=Path)
-                return kinds.get(one.kind, Source)()
+                return {"named": NamedSource, "copies": Copies}.get(one.kind, Source)()
         return click.Path(path_type=Path) if self.inner is Path else _Value(self)
 
     def parameters(self) -> Iterator[click.Parameter]:
@@ -260,16 +258,9 @@ class _Field:
             if isinstance(one, Reads | Writes):
                 complete = complete_source if one == Reads() else complete_file
         if self.argument is not None:
+            shown = {"about": self.help, "metavar": self.metavar, "shell_complete": complete}
             many = -1 if self.is_many else 1
-            yield DescribedArgument(
-                [self.param],
-                about=self.help,
-                type=self.type(),
-                required=False,
-                nargs=many,
-                metavar=self.metavar,
-                shell_complete=complete,
-            )
+            yield DescribedArgument([self.param], type=self.type(), required=False, nargs=many, **shown)
             return
         common: dict[str, Any] = {"help": self.help, "default": None, "shell_complete": complete}
         if self.kind is bool:
@@ -335,17 +326,11 @@ class _Value(click.ParamType[Any]):
             return TypeAdapter(Annotated[inner, *bounds] if bounds else inner).validate_python(value)
         except ValidationError as error:
             message = error.errors()[0]["msg"].removeprefix("Value error, ")
-            name = field.names[0] if not field.is_argument else field.metavar
+            name = field.names[0] if field.argument is None else field.metavar
             raise ConfigError(f"{name}: {message} (found {value!r})") from error
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(word) for word in _choices(self._field.inner) if word.startswith(incomplete)]
-
-
-def _parameters(settings: type[BaseModel]) -> Iterator[click.Parameter]:
-    fields = list(_fields(settings))
-    for field in sorted(fields, key=lambda field: not field.is_argument):
-        yield from field.parameters()
 
 
 def _fields(settings: type[BaseModel], path: str = "", prefix: str = "") -> Iterator[_Field]:
@@ -365,7 +350,7 @@ def _kind(annotation: Any) -> tuple[Any, Any, bool]:
     """Tell of an annotation: its type without None, that of one value, and whether there may be several."""
     while hasattr(annotation, "__metadata__"):
         annotation = annotation.__origin__
-    if type(annotation).__name__ == "UnionType" or str(get_origin(annotation)) == "typing.Union":
+    if is_union(annotation):
         members = [one for one in get_args(annotation) if one is not type(None)]
         if len(members) > 1:
             return annotation, annotation if all(_is_plain(one) for one in members) else None, False
@@ -384,7 +369,7 @@ def _kind(annotation: Any) -> tuple[Any, Any, bool]:
 def _metadata(annotation: Any) -> Iterator[Any]:
     """List what is annotated within a union with None, such as bounds."""
     yield from getattr(annotation, "__metadata__", ())
-    if type(annotation).__name__ == "UnionType" or str(get_origin(annotation)) == "typing.Union":
+    if is_union(annotation):
         for member in get_args(annotation):
             for one in _metadata(member):
                 yield from one.metadata if isinstance(one, FieldInfo) else (one,)

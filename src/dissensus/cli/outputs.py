@@ -39,14 +39,15 @@ class Output(click.Path):
         return named
 
 
-class Source(click.ParamType[str]):
-    """The type of what may name a file or folder that is read, and may be something else: a Hub id, a data set."""
-
+class _Text(click.ParamType[str]):
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Take the text as it is."""
         return str(value)
+
+
+class Source(_Text):
+    """The type of what may name a file or folder that is read, and may be something else: a Hub id, a data set."""
 
 
 class Copies(click.Path):
@@ -60,14 +61,8 @@ class NamedSource(Source):
     """The same behind a name: NAME=SOURCE."""
 
 
-class Database(click.ParamType[str]):
+class Database(_Text):
     """The type of a project that is made or added to: an SQLite file or a postgresql:// URL."""
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Take the text as it is."""
-        return str(value)
 
 
 class Verb(click.Command):

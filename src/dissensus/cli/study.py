@@ -66,16 +66,18 @@ def command(
     Run again, it redoes only what changed; killed anywhere, it goes on where it stopped. Exit code 3: people are to
     annotate the test pairs before it can end.
     """
-    overrides: dict[str, object] = {
-        name: value for name, value in (("pairs", pairs), ("copies", copies), ("annotations", annotations)) if value
-    }
+    given = {"pairs": pairs, "copies": copies, "annotations": annotations}
+    overrides: dict[str, object] = {name: value for name, value in given.items() if value}
     if seeds is not None:
         overrides["seeds"] = seeds.split(",")
-    for name, given in (("in_domain", inside), ("out_of_domain", outside)):
-        if given:
-            overrides[name] = dict(_named(one, name) for one in given)
+    for name, sets in (("in_domain", inside), ("out_of_domain", outside)):
+        if sets:
+            overrides[name] = dict(_named(one, name) for one in sets)
     if dry_run:
-        _estimate(study, overrides, scale)
+        from dissensus.study import load_study
+        from dissensus.study.dry_run import estimate_study
+
+        click.echo(estimate_study(load_study(study, overrides=overrides, scale=scale)))
         return
     name = Path(study).stem if scale is None else f"{study}-{scale}"
     run(study, out or Path("runs") / name, overrides, scale=scale)
@@ -86,13 +88,6 @@ def _named(given: str, option: str) -> tuple[str, str]:
     if not (name and found and source):
         raise click.BadParameter(f"{given!r}; expected NAME=SOURCE", param_hint=f"--{option.replace('_', '-')}")
     return name, source
-
-
-def _estimate(study: str, overrides: dict[str, object], scale: str | None) -> None:
-    from dissensus.study import load_study
-    from dissensus.study.dry_run import estimate_study
-
-    click.echo(estimate_study(load_study(study, overrides=overrides, scale=scale)))
 
 
 def run(study: str, out: Path, overrides: dict[str, object], *, scale: str | None = None) -> None:
