@@ -22,8 +22,6 @@ def _as_json(value: Any) -> Any:
     return value if entries else None
 
 
-JsonObject = dict[str, Any]
-"""An object as JSON has it."""
 _JsonText = Annotated[str | None, BeforeValidator(_as_json)]
 
 
@@ -48,7 +46,7 @@ class Message(BaseModel):
         return {key: value for key, value in handler(self).items() if value is not None}
 
     @property
-    def calls(self) -> list[JsonObject]:
+    def calls(self) -> list[dict[str, object]]:
         """The tool calls as objects; none is an empty list."""
         return json.loads(self.tool_calls) if self.tool_calls else []
 
@@ -64,15 +62,16 @@ class Message(BaseModel):
             return self.content
         return "\n".join([*filter(None, [self.content]), *map(_call_as_text, self.calls)])
 
-    def as_turn(self) -> JsonObject:
+    def as_turn(self) -> dict[str, object]:
         """Return the turn as chat templates take it: role, content, and calls as objects where there are any."""
-        named = {"name": self.name, "tool_call_id": self.tool_call_id}
-        turn = {"role": self.role, "content": self.content, **({"tool_calls": self.calls} if self.tool_calls else {})}
-        return turn | {key: value for key, value in named.items() if value is not None}
+        named = {"tool_calls": self.calls or None, "name": self.name, "tool_call_id": self.tool_call_id}
+        spoken = {"role": self.role, "content": self.content}
+        return {**spoken, **{key: value for key, value in named.items() if value is not None}}
 
 
-def _call_as_text(call: JsonObject) -> str:
-    function = call["function"] if isinstance(call.get("function"), dict) else call
+def _call_as_text(call: dict[str, object]) -> str:
+    inner = call.get("function")
+    function = inner if isinstance(inner, dict) else call
     arguments = function.get("arguments", {})
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return f"{function.get('name', 'tool')}({text})"
