@@ -59,7 +59,7 @@ def test_results_go_to_stdout_and_progress_to_stderr():
     done = subprocess.run([*command, "--split", "train"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     lines = [line for line in done.stderr.splitlines() if line.startswith("dissensus: ")]
-    assert lines == ["dissensus: in.jsonl: a single file has no splits; leave out --split"]
+    assert lines == ["dissensus: in.jsonl: a single file has no splits; leave out --split train"]
 
 
 def test_the_step_gives_what_the_command_prints(tmp_path):

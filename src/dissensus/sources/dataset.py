@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 from dissensus.errors import ConfigError, InputError
-from dissensus.files.hub import commit_of
+from dissensus.files.location import commit_of
 from dissensus.files.readers import Row
 from dissensus.files.rows.bad_rows import Faults
 from dissensus.files.rows.columns import Notice

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dissensus.errors import InputError
-from dissensus.files.hub import is_saved, read_hub, read_saved
+from dissensus.files.location import is_saved, read_hub, read_saved
 from dissensus.files.readers import SUFFIXES, Fault, Format, Row, format_of, read_rows
 
 _CONVERTED = "default"
