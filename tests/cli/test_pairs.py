@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from dissensus.cli import group
+from dissensus.cli.argument_names import as_options
 from dissensus.files import read_pairs, read_records
 from dissensus.records import Annotator, Margin
 from dissensus.steps.pairs import PairsSettings, run
@@ -30,7 +31,7 @@ def refused(*arguments):
     """The one line that says why."""
     done = dissensus(*arguments)
     assert done.exit_code != 0
-    message = str(done.exception) if done.exit_code == 1 else done.stderr.splitlines()[-1]
+    message = as_options(str(done.exception)) if done.exit_code == 1 else done.stderr.splitlines()[-1]
     assert "\n" not in message
     assert done.stdout == ""
     return message

@@ -137,11 +137,8 @@ def run(
 ) -> PairsResult:
     """Read pairs and write them, with what else was asked for.
 
-    Args:
-        settings: what is read, how, and where it is written.
-        command: how a data card says that it was made.
-        progress: show it on stderr.
-        notice: called with what is remarkable about the source; prints it to stderr unless given.
+    ``command`` is how a data card says that it was made. ``notice`` is called with what is remarkable about the source;
+    unless given, it is printed to stderr.
 
     Raises:
         ConfigError: the source cannot give what was asked for.
@@ -177,17 +174,8 @@ def run(
 def _open(settings: PairsSettings, notice: Notice) -> PairReader:
     from dissensus.sources import DatasetReader, open_pairs
 
-    reader = open_pairs(
-        settings.source,
-        root=settings.root,
-        columns=settings.columns,
-        values=settings.meanings(),
-        annotator=settings.annotator,
-        votes=settings.votes,
-        split=settings.split,
-        skip_invalid=settings.skip_invalid,
-        notice=notice,
-    )
+    given = {name: getattr(settings, name) for name in ("columns", "annotator", "votes", "split", "skip_invalid")}
+    reader = open_pairs(settings.source, root=settings.root, values=settings.meanings(), notice=notice, **given)
     if not isinstance(reader, DatasetReader) and (settings.root or settings.annotators or settings.card):
         option = "--from" if settings.root else "--annotators" if settings.annotators else "--card"
         raise ConfigError(f"{option} is for public data sets, and {settings.source!r} is none of them; see --list")
