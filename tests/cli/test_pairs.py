@@ -78,12 +78,7 @@ def test_the_step_gives_what_the_command_prints(tmp_path):
     [
         ([], "no column prompt"),
         (["--column", "prompt"], "prompt: expected OURS=THEIRS"),
-        (["--column", "prompt=none"], "no column 'none' to use as prompt"),
-        (["--split", "train"], "a single file has no splits"),
         (["--value", "label"], "expected COLUMN:THEIRS=OURS, as in --value winner:1=a"),
-        (["--annotator", "question", "--vote", "x", "--vote", "y"], "goes with one column of votes"),
-        (["--annotator", "nobody"], "no column 'nobody' to read votes from"),
-        (["--margins", "out.jsonl"], "is also --out"),
         (["--margins", "m.xlsx"], "unknown extension"),
     ],
 )
@@ -137,8 +132,6 @@ def test_the_list_of_public_data_sets():
         (["x.jsonl", "--annotators", "a.jsonl"], "--annotators is for public data sets"),
         (["webgpt", "--from", SETS, "--annotators", "a.jsonl"], "says nothing of who voted"),
         (["shp", "--from", SETS, "--margins", "m.jsonl"], "has no strength of preference"),
-        (["webgpt", "--from", SETS, "--split", "test"], "no split 'test'"),
-        (["webgpt", "--from", SETS, "--margins", "m.jsonl", "--annotators", "m.jsonl"], "is also --margins"),
     ],
 )
 def test_what_a_public_data_set_cannot_give_is_said(arguments, expected):

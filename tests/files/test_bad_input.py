@@ -37,6 +37,7 @@ BAD_ROWS = {
     "text in chat": (GOOD | {"prompt": ["hi"]}, "prompt[0] is text ('hi')"),
     "label": (GOOD | {"label": "left"}, "label is text ('left'); expected a, b, tie"),
     "label true": (GOOD | {"label": True}, "label is a boolean (True)"),
+    "flag": (GOOD | {"label_is_a_vote": "perhaps"}, "label_is_a_vote is text ('perhaps'); expected true, false or"),
     "negative": (GOOD | {"votes_a": -1, "votes_b": 2}, "votes_a is -1; votes cannot be negative"),
     "half a vote": (GOOD | {"votes_a": 0.5, "votes_b": 2}, "votes_a is a number (0.5)"),
     "boolean vote": (GOOD | {"votes_a": True, "votes_b": 2}, "votes_a is a boolean (True)"),

@@ -108,6 +108,8 @@ def test_a_column_for_each_annotator(tmp_path):
     assert [(pair.votes.a, pair.votes.b) for pair in found] == [(1, 1), (0, 2), (2, 0), (1, 1)]
     with pytest.raises(InputError, match="no column 'cem' to read votes from"):
         read(given, votes=["ann", "cem"])
+    with pytest.raises(InputError, match="an annotator's column goes with one column of votes"):
+        read(given, votes=["ann", "bob"], annotator="who")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ class ArrowRows:
 
         self._name = name
         self._n_first = len(first)
-        self._maps = [column for column, kind in columns.items() if _is_map(kind)]
+        kinds = {column: get_args(k)[0] if get_origin(k) is Annotated else k for column, k in columns.items()}
+        self._maps = [column for column, kind in kinds.items() if get_origin(kind) is dict]
         self._keys = {column: _message_keys(column, first) for column, kind in columns.items() if kind == Text}
         chats = {
             column: pa.list_(pa.struct([(key, pa.string()) for key in keys]))
@@ -79,11 +80,6 @@ def _message_keys(column: str, rows: Sequence[Values]) -> tuple[str, ...]:
 
 def _as_text(part: Any) -> Any:
     return json.dumps(part, ensure_ascii=False) if isinstance(part, list) else part
-
-
-def _is_map(annotation: Any) -> bool:
-    kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-    return get_origin(kind) is dict
 
 
 def arrow_type(annotation: Any) -> Any:

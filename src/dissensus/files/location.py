@@ -65,7 +65,12 @@ def _files_of(folder: Path) -> list[Path]:
     several formats lie side by side and none is Parquet.
     """
     for found in (folder.glob("*"), folder.rglob("*")):
-        files = sorted(file for file in found if file.is_file() and _may_hold_rows(file, folder))
+        files = sorted(
+            file
+            for file in found
+            if file.is_file() and format_of(file) is not None and file.name not in _ABOUT
+            if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        )
         forms = {(format_of(file) or "").partition(".")[0] for file in files}
         kept = "parquet" if "parquet" in forms else min(forms, default="")
         if len(forms) > 1 and kept != "parquet":
@@ -73,11 +78,6 @@ def _files_of(folder: Path) -> list[Path]:
         if forms:
             return [file for file in files if (format_of(file) or "").partition(".")[0] == kept]
     return []
-
-
-def _may_hold_rows(file: Path, folder: Path) -> bool:
-    is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return format_of(file) is not None and file.name not in _ABOUT and not is_hidden
 
 
 def _of_split(files: list[Path], folder: Path, split: str | None) -> list[Path]:
