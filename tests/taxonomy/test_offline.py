@@ -66,7 +66,7 @@ def test_marks_of_the_words(encoder):
 
 @pytest.mark.slow
 def test_a_population_that_was_not_fitted_to_is_told_apart(encoder):
-    pairs = simulate(SimulationConfig(prompts=40, paraphrase_share=0.2, seed=5)).pairs
+    pairs = simulate(SimulationConfig(prompts=24, paraphrase_share=0.2, seed=5)).pairs
     correct, distinct = agreement_with_people(pairs, classify_offline(pairs, encoder), n_resamples=200)
     assert correct.kappa.value > 0.8
     assert distinct.kappa.value > 0.5

@@ -9,8 +9,10 @@ import shlex
 _TEXT = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _TEXTS = rf"\{{{_TEXT}: {_TEXT}(?:, {_TEXT}: {_TEXT})*\}}"
 _VALUE = rf"{_TEXT}|\[{_TEXT}(?:, {_TEXT})*\]|{_TEXTS}|\{{{_TEXT}: {_TEXTS}\}}"
-_ARGUMENT = re.compile(rf"\b(?:(columns|values|votes|annotator|split)=({_VALUE})|(allow_missing|skip_invalid)=True)")
-_OPTIONS = {"columns": "--column", "values": "--value", "votes": "--vote"}
+_ARGUMENT = re.compile(
+    rf"\b(?:(columns|values|votes|annotator|split|root)=({_VALUE})|(allow_missing|skip_invalid)=True)"
+)
+_OPTIONS = {"columns": "--column", "values": "--value", "votes": "--vote", "root": "--from"}
 _FLAGS = {"allow_missing": "--allow-missing", "skip_invalid": "'dissensus pairs --skip-invalid'"}
 
 

@@ -67,7 +67,9 @@ def folder_rows(
         yield from read_rows(root, fault, form=_form(root, table))
         return
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give a copy of {hub}, or leave out --from to read from the Hub")
+        raise InputError(
+            f"{root}: no such folder; give a copy of {hub}, or leave out root={str(root)!r} to read from the Hub"
+        )
     folder = _folder(root, hub, name)
     if is_saved(folder):
         yield from read_saved(folder, table.hub_split or table.split)
