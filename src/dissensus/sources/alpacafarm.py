@@ -29,9 +29,7 @@ def read(reading: Reading) -> Iterator[Labelled]:
             continue
         yield from reading.pair(
             row,
-            prompt=found.instruction,
-            a=found.output_1,
-            b=found.output_2,
+            (found.instruction, found.output_1, found.output_2),
             label=label,
             votes=one_vote(label, str(found.annotator_index)),
         )

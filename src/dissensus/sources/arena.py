@@ -138,9 +138,7 @@ def read_mt_bench(reading: Reading) -> Iterator[Labelled]:
             continue
         yield from reading.pair(
             row,
-            prompt=sides[0][0].content,
-            a=sides[0][1:],
-            b=sides[1][1:],
+            (sides[0][0].content, sides[0][1:], sides[1][1:]),
             label=label,
             votes=one_vote(label, str(found.judge)) if people else None,
             group=f"mt-bench:{found.question_id}",
@@ -172,9 +170,7 @@ def _battle(
     label = _label(winner)
     yield from reading.pair(
         row,
-        prompt=a[0].content,
-        a=tuple(a[1:]),
-        b=tuple(b[1:]),
+        (a[0].content, tuple(a[1:]), tuple(b[1:])),
         label=label,
         votes=one_vote(label, judge),
         source_id=name,

@@ -79,9 +79,7 @@ def read_preferences(reading: Reading) -> Iterator[Labelled]:
         reading.count("people who found neither response valid (no vote)", len(strengths) - len(said))
         yield from reading.pair(
             row,
-            prompt=split_turns(found.prompt),
-            a=found.response_1,
-            b=found.response_2,
+            (split_turns(found.prompt), found.response_1, found.response_2),
             label=side_of(-found.preference_strength),
             votes=votes_of(said),
             margin=abs(found.preference_strength) / _STRONGEST,
@@ -100,9 +98,7 @@ def read_ratings(reading: Reading) -> Iterator[Labelled]:
         gap = first.score - found.score
         yield from reading.pair(
             first_row,
-            prompt=split_turns(found.prompt),
-            a=first.response,
-            b=found.response,
+            (split_turns(found.prompt), first.response, found.response),
             label=side_of(gap),
             margin=abs(gap) / _HIGHEST,
         )

@@ -38,9 +38,7 @@ def read(reading: Reading) -> Iterator[Labelled]:
             continue
         yield from reading.pair(
             row,
-            prompt=messages(found.context),
-            a=found.response1,
-            b=found.response2,
+            (messages(found.context), found.response1, found.response2),
             label=side_of(-found.overall_preference),
             votes=votes_of([Vote(vote=side_of(-opinion.score)) for opinion in found.individual_preference]),
             category=found.domain,

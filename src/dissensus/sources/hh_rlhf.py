@@ -52,7 +52,7 @@ def read(reading: Reading) -> Iterator[Labelled]:
         if any(one.role == two.role for one, two in pairwise(turns)):
             reading.count("prompts with two turns of one speaker in a row")
         chosen, rejected = chosen.removeprefix(" "), rejected.removeprefix(" ")
-        yield from reading.oriented(row, prompt=turns, chosen=chosen, rejected=rejected, group=turns[0].content)
+        yield from reading.oriented(row, (turns, chosen, rejected), group=turns[0].content)
 
 
 def split_turns(transcript: str) -> tuple[Message, ...]:

@@ -55,9 +55,7 @@ def read(reading: Reading) -> Iterator[Labelled]:
             continue
         for labelled in reading.pair(
             row,
-            prompt=found.text,
-            a=found.completion_a,
-            b=found.completion_b,
+            (found.text, found.completion_a, found.completion_b),
             label=majority(votes),
             votes=votes,
             source_id=found.comparison_id,

@@ -121,9 +121,7 @@ def _turn(prompt: tuple[Message, ...], answers: list[tuple[Row, _Utterance]], re
         label = side_of(one.score - two.score)
         yield from reading.pair(
             row,
-            prompt=prompt,
-            a=one.model_response,
-            b=two.model_response,
+            (prompt, one.model_response, two.model_response),
             label=label,
             votes=one_vote(label, one.user_id),
             group=f"prism:{one.conversation_id}",

@@ -51,12 +51,7 @@ def read_first(reading: Reading) -> Iterator[Labelled]:
     """Read comparisons."""
     for row, found in reading.rows(_Comparison):
         yield from reading.oriented(
-            row,
-            prompt=found.prompt,
-            chosen=found.chosen,
-            rejected=found.rejected,
-            source_id=str(found.id),
-            category=found.subset,
+            row, (found.prompt, found.chosen, found.rejected), source_id=str(found.id), category=found.subset
         )
 
 
@@ -66,9 +61,7 @@ def read_second(reading: Reading) -> Iterator[Labelled]:
         for (i, chosen), (j, rejected) in product(enumerate(found.chosen), enumerate(found.rejected)):
             yield from reading.oriented(
                 row,
-                prompt=found.prompt,
-                chosen=chosen,
-                rejected=rejected,
+                (found.prompt, chosen, rejected),
                 source_id=f"{found.id}:{i}-{j}",
                 category=found.subset,
                 group=f"reward-bench-2:{found.id}",

@@ -75,10 +75,8 @@ class Reading:
     def pair(
         self,
         row: Row,
+        texts: tuple[Text, Text, Text],
         *,
-        prompt: Text,
-        a: Text,
-        b: Text,
         label: Label | None = None,
         votes: Votes | None = None,
         source_id: str | None = None,
@@ -86,12 +84,12 @@ class Reading:
         group: str | None = None,
         category: str | None = None,
     ) -> Iterator[Labelled]:
-        """Make a pair with its margin; nothing, and counted, where a text is empty or both responses are the same.
+        """Make a pair of prompt and both responses; nothing, and counted, where a text is empty or they are the same.
 
         ``source_id`` is the source's own name of the pair, made unique by the data set's; without one the id is a hash
         of the texts. Where nobody votes, a pair that came before, in either orientation, is dropped and counted.
         """
-        prompt, a, b = (self._whole(text) for text in (prompt, a, b))
+        prompt, a, b = (self._whole(text) for text in texts)
         for what, text in (("prompt", prompt), ("response", a), ("response", b)):
             if not plain_text(text).strip():
                 self.count(f"dropped: an empty {what}")
@@ -124,11 +122,12 @@ class Reading:
             yield pair, None if margin is None else Margin(pair_id=name, margin=margin)
 
     def oriented(
-        self, row: Row, *, prompt: Text, chosen: Text, rejected: Text, is_tie: bool = False, **fields: Any
+        self, row: Row, texts: tuple[Text, Text, Text], *, is_tie: bool = False, **fields: Any
     ) -> Iterator[Labelled]:
-        """Make a pair of a chosen and a rejected response, in an order that says nothing; otherwise as `pair`."""
+        """Make a pair of prompt, chosen and rejected response, in an order that says nothing; otherwise as `pair`."""
+        prompt, chosen, rejected = texts
         a, b, label = orient(prompt, chosen, rejected)
-        return self.pair(row, prompt=prompt, a=a, b=b, label="tie" if is_tie else label, **fields)
+        return self.pair(row, (prompt, a, b), label="tie" if is_tie else label, **fields)
 
     def _is_new(self, name: str, content: str, row: Row) -> bool:
         """Tell whether an id of the source comes for the first time; it may not come again with other texts."""

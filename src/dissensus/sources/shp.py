@@ -37,9 +37,7 @@ def read(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(_Comparison):
         yield from reading.pair(
             row,
-            prompt=found.history,
-            a=found.human_ref_A,
-            b=found.human_ref_B,
+            (found.history, found.human_ref_A, found.human_ref_B),
             label="a" if found.labels == 1 else "b",
             category=found.domain.rpartition("_")[0] or found.domain,
             group=f"shp:{found.post_id}",

@@ -83,9 +83,7 @@ def read_comparisons(reading: Reading) -> Iterator[Labelled]:
         label: Label = "a" if found.choice == 0 else "b"
         yield from reading.pair(
             row,
-            prompt=prompt,
-            a=found.summaries[0].text,
-            b=found.summaries[1].text,
+            (prompt, found.summaries[0].text, found.summaries[1].text),
             label=label,
             votes=one_vote(label, found.worker),
             group=found.info.id,
@@ -108,9 +106,7 @@ def read_axis(reading: Reading) -> Iterator[Labelled]:
             label = side_of(one - two)
             yield from reading.pair(
                 row,
-                prompt=prompt,
-                a=first.summary.text,
-                b=second.summary.text,
+                (prompt, first.summary.text, second.summary.text),
                 label=label,
                 votes=one_vote(label, first.worker),
                 group=first.info.id,

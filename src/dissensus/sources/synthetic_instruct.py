@@ -23,7 +23,7 @@ def read(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(_Comparison):
         if any(text != text.strip() for text in (found.prompt, found.chosen, found.rejected)):
             reading.count("rows with space at the edges of a text")
-        yield from reading.oriented(row, prompt=found.prompt, chosen=found.chosen, rejected=found.rejected)
+        yield from reading.oriented(row, (found.prompt, found.chosen, found.rejected))
 
 
 SOURCES = (

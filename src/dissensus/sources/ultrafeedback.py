@@ -90,7 +90,7 @@ def read_original(reading: Reading) -> Iterator[Labelled]:
             rated.append((mean, completion.response))
         for (one, a), (two, b) in combinations(rated, 2):
             margin = abs(one - two) / _RATING_STEPS
-            yield from reading.pair(row, prompt=found.instruction, a=a, b=b, label=side_of(one - two), margin=margin)
+            yield from reading.pair(row, (found.instruction, a, b), label=side_of(one - two), margin=margin)
 
 
 def read_binarised(reading: Reading) -> Iterator[Labelled]:
@@ -101,9 +101,7 @@ def read_binarised(reading: Reading) -> Iterator[Labelled]:
         gap = found.score_chosen - found.score_rejected
         yield from reading.oriented(
             row,
-            prompt=found.chosen[0].content,
-            chosen=found.chosen[1].content,
-            rejected=found.rejected[1].content,
+            (found.chosen[0].content, found.chosen[1].content, found.rejected[1].content),
             is_tie=gap == 0,
             margin=gap / _SCORE_STEPS,
         )

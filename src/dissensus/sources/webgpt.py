@@ -58,9 +58,7 @@ def read(reading: Reading) -> Iterator[Labelled]:
     for row, found in reading.rows(_Comparison):
         for pair in reading.pair(
             row,
-            prompt=found.question.full_text,
-            a=found.answer_0,
-            b=found.answer_1,
+            (found.question.full_text, found.answer_0, found.answer_1),
             label=side_of(found.score_0),
             margin=abs(found.score_0),
         ):
