@@ -10,6 +10,8 @@ import pytest
 from dissensus.errors import InputError
 from dissensus.files import read_pairs
 
+pytestmark = pytest.mark.usefixtures("short_head")
+
 TEXTS = [{"prompt": f"Why {i}?", "response_a": f"So {i}.", "response_b": f"No {i}."} for i in range(4)]
 
 
@@ -60,7 +62,7 @@ def test_the_winner_is_read_in_the_words_of_other_tools(column, values):
 
 def test_numbers_are_settled_over_the_file_and_reported():
     late = rows("label", [1]) + [
-        {"prompt": f"p {i}", "response_a": "x", "response_b": "y", "label": 1} for i in range(1200)
+        {"prompt": f"p {i}", "response_a": "x", "response_b": "y", "label": 1} for i in range(30)
     ]
     found, notices = read([*late, TEXTS[1] | {"label": 0}])
     assert {pair.label for pair in found[:-1]} == {"b"}
@@ -224,7 +226,7 @@ LATE = {
 def test_it_says_nothing_which_rows_come_first(case, blank):
     empty, judged = LATE[case]
     empty = empty if blank == "blank" else {}
-    before = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y"} | empty for i in range(1001)]
+    before = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y"} | empty for i in range(21)]
     after = [text | one for text, one in zip(TEXTS, judged, strict=False)]
     (found, notices), (turned, _) = read(before + after), read(after + before)
     assert turned == found[-len(after) :] + found[: -len(after)]
@@ -233,8 +235,8 @@ def test_it_says_nothing_which_rows_come_first(case, blank):
 
 
 def test_a_column_that_is_blank_to_the_end_is_named():
-    given = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y", "winner": None} for i in range(1001)]
-    for n in (2, 1001):
+    given = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y", "winner": None} for i in range(21)]
+    for n in (2, 21):
         found, notices = read(given[:n])
         assert [pair.label for pair in found] == [None] * n
         assert notices == ["columns left alone, unknown here: winner"]

@@ -77,15 +77,16 @@ def as_csv(path, rows):
     return path
 
 
+@pytest.mark.usefixtures("short_head")
 def test_a_late_row_without_conversations_is_a_bad_row():
     turn = {"conversations": [{"from": "human", "value": USER[1]}]}
     answers = [{"from": "gpt", "value": text} for text in (GOOD[1], BAD[1])]
-    rows = [turn | {"chosen": answers[0] | {"value": f"{i}"}, "rejected": answers[1]} for i in range(1000)]
+    rows = [turn | {"chosen": answers[0] | {"value": f"{i}"}, "rejected": answers[1]} for i in range(20)]
     rows.append({"prompt": "Its own?", "chosen": answers[0], "rejected": answers[1]})
     rows.append({"chosen": answers[0], "rejected": answers[1]})
     pairs = list(read_pairs(rows, skip_invalid=True, notice=lambda text: None))
-    assert (len(pairs), pairs[-1].prompt) == (1001, "Its own?")
-    with pytest.raises(InputError, match=r"list:1002: chosen and rejected share no first message"):
+    assert (len(pairs), pairs[-1].prompt) == (21, "Its own?")
+    with pytest.raises(InputError, match=r"list:22: chosen and rejected share no first message"):
         list(read_pairs(rows, notice=lambda text: None))
 
 

@@ -11,6 +11,8 @@ from dissensus.files import TableReader, read_pairs
 from dissensus.files.rows.merge import turned
 from dissensus.records import Vote, content_id
 
+pytestmark = pytest.mark.usefixtures("short_head")
+
 TEXTS = [{"prompt": f"Why {i}?", "response_a": f"So {i}.", "response_b": f"No {i}."} for i in range(4)]
 
 
@@ -244,11 +246,11 @@ def test_rows_that_choose_the_other_way_are_votes(order, with_ids):
 
 
 def test_rows_far_apart_are_merged_and_equal_rows_alone_are_repeats(tmp_path):
-    many = choices(n=1100)
+    many = choices(n=25)
     path = tmp_path / "x.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in many))
     found, _ = read(path)
-    assert len(found) == 1100
+    assert len(found) == 25
     assert all(sorted((pair.votes.a, pair.votes.b)) == [1, 2] for pair in found)
     found, notices = read(choices((0, 2)))
     assert [pair.votes for pair in found] == [None] * 4
@@ -291,16 +293,16 @@ def test_a_row_without_a_label_beside_one_with_it_is_named_without_an_id():
 
 
 def test_late_rows_that_choose_the_other_way_are_votes_too():
-    before = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y", "winner": None} for i in range(1001)]
+    before = [{"prompt": f"p {i}", "response_a": "x", "response_b": "y", "winner": None} for i in range(21)]
     found, notices = read([*before, *({**TEXTS[0], "winner": side} for side in "ABA")])
-    assert len(found) == 1002
+    assert len(found) == 22
     assert (found[-1].votes.a, found[-1].votes.b) == (2, 1)
     assert any(text.startswith("3 rows are choices") for text in notices)
 
 
 def test_late_rows_bring_annotators_and_name_their_own_column():
     row = {"response_a": "So.", "response_b": "No.", "annotator_1": "a", "annotator_2": "b"}
-    early = [{**row, "prompt": f"Why {i}?"} for i in range(1000)]
+    early = [{**row, "prompt": f"Why {i}?"} for i in range(20)]
     found, _ = read([*early, {**row, "prompt": "Why?", "annotator_3": "b"}])
     assert [vote.annotator for vote in found[-1].votes.annotations] == ["annotator_1", "annotator_2", "annotator_3"]
     with pytest.raises(InputError, match=r"annotator_2 is text \('\?'\).*columns={'votes': ''}"):

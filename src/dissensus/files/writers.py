@@ -18,9 +18,8 @@ from dissensus.files.atomic import atomic_path
 from dissensus.files.formula_escape import ESCAPED, escape_cells
 from dissensus.files.readers import SUFFIXES, Values, format_of
 
-_HEAD = 512
-"""Rows of a Parquet file that tell which texts are chat, and that become Arrow together."""
-_ROW_GROUP = 8 * _HEAD
+_CHUNK, _GROUP = 512, 8
+"""Rows that become Arrow together, the first of which tell what is chat; and how many such batches a row group has."""
 
 
 def check_writable_name(path: str | Path) -> None:
@@ -65,7 +64,11 @@ def _encode(row: Values) -> str:
 def _write_json_lines(out: BinaryIO, rows: Iterable[Values], *, compressed: bool) -> int:
     # No name and no time in the header: equal rows give equal bytes.
     with gzip.GzipFile("", "wb", 6, out, mtime=0) if compressed else nullcontext(out) as lines:
-        return sum(1 for row in rows if lines.write(f"{_encode(row)}\n".encode()))
+        n = 0
+        for row in rows:
+            lines.write(f"{_encode(row)}\n".encode())
+            n += 1
+        return n
 
 
 def _write_json_list(out: BinaryIO, rows: Iterable[Values]) -> int:
@@ -102,12 +105,13 @@ def _write_parquet(path: Path, rows: Iterable[Values], columns: Mapping[str, Any
 
     n = 0
     iterator = iter(rows)
-    chunks = iter(lambda: list(islice(iterator, _ROW_GROUP)), [])
+    chunks = iter(lambda: list(islice(iterator, _CHUNK)), [])
     first = next(chunks, [])
-    arrow = ArrowRows(columns, first[:_HEAD], str(name))
+    arrow = ArrowRows(columns, first, str(name))
+    batches = map(arrow.batch, chain([first] if first else [], chunks))
     with path.open("wb") as out, pq.ParquetWriter(out, arrow.schema, compression="zstd") as writer:
-        for chunk in chain([first] if first else [], chunks):
-            batches = [arrow.batch(chunk[start : start + _HEAD]) for start in range(0, len(chunk), _HEAD)]
-            writer.write_table(pa.Table.from_batches(batches, arrow.schema))
-            n += len(chunk)
+        while group := list(islice(batches, _GROUP)):
+            table = pa.Table.from_batches(group, arrow.schema)
+            writer.write_table(table)
+            n += table.num_rows
     return n

@@ -117,10 +117,6 @@ def split_turns(prompt: str) -> tuple[Message, ...]:
     return tuple(turns)
 
 
-def _in_folder(name: str) -> dict[str, Any]:
-    return {"data_dir": name, "files": (f"{name}/{name}.jsonl.gz", f"{name}/{name}.jsonl")}
-
-
 SOURCES = (
     Source(
         name="helpsteer2",
@@ -132,10 +128,21 @@ SOURCES = (
         parts={
             # On the Hub one split holds both; the rows say which they belong to.
             "preference": one_table(
-                read_preferences, "train", "validation", has_people=True, hub_split="train", **_in_folder("preference")
+                read_preferences,
+                "train",
+                "validation",
+                has_people=True,
+                hub_split="train",
+                data_dir="preference",
+                files=("preference/preference.jsonl.gz", "preference/preference.jsonl"),
             ),
             "ratings": one_table(read_ratings, "train", "validation", files=("{split}.jsonl.gz", "{split}.jsonl")),
-            "disagreements": one_table(read_ratings, "train", **_in_folder("disagreements")),
+            "disagreements": one_table(
+                read_ratings,
+                "train",
+                data_dir="disagreements",
+                files=("disagreements/disagreements.jsonl.gz", "disagreements/disagreements.jsonl"),
+            ),
         },
         sizes={"train": 8700, "validation": 450},
     ),

@@ -186,10 +186,11 @@ def _noted(
     found: Iterable[Labelled], counts: PairCounts, margins: list[tuple[str, float]] | None, settings: PairsSettings
 ) -> Iterator[Pair]:
     """Stream the pairs with their labels, and take note of what they are."""
-    from dissensus.sources.label_votes import draw_labels
+    from dissensus.sources.label_votes import with_drawn_label
 
     for given, margin in found:
-        pair = next(draw_labels([given], seed=settings.label_seed)) if settings.label else given
+        is_drawn = settings.label is not None and given.votes is not None
+        pair = with_drawn_label(given, seed=settings.label_seed) if is_drawn else given
         if margins is not None and margin is not None:
             margins.append((pair.id, margin.margin))  # a tenth of the record's size
         counts.add(pair)
