@@ -222,7 +222,8 @@ class ColumnMap:
     def _refuse_absent(self, row: Row) -> None:
         """Raise InputError where the first row lacks a column that was named."""
         uses = {theirs: f"use as {ours}" for ours, theirs in self.ours.items()}
-        for theirs, use in (dict.fromkeys(self._people, "read votes from") | uses).items():
+        uses |= {theirs: "read votes from" for theirs in self._people if theirs not in uses}
+        for theirs, use in uses.items():
             if theirs not in row.values:
                 raise InputError(
                     f"{row.place}: no column {theirs!r} to {use}; found {', '.join(row.values)}; fix the mapping"
