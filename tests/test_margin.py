@@ -66,7 +66,7 @@ def test_margins_come_in_the_order_of_the_pairs_and_other_pairs_are_passed_over(
 
 def test_pairs_without_a_valid_judgment_are_named_and_counted():
     rows = judgments("ok", "ab") + judgments("p1", "??")
-    with pytest.raises(JudgeError, match=r"4 of 5 pairs .*\(p1, p2, p3, …\), 1 of them.*--allow-missing"):
+    with pytest.raises(JudgeError, match=r"4 of 5 pairs .*\(p1, p2, p3, …\), 1 of them.*allow_missing=True"):
         margins_from_judgments(rows, ["ok", "p1", "p2", "p3", "p4"])
     assert [m.pair_id for m in margins_from_judgments(rows, ["ok", "p1", "p2"], allow_missing=True)] == ["ok"]
 

@@ -51,7 +51,7 @@ def test_help_is_one_screen_a_function_and_imports_nothing_heavy():
     text = pydoc.render_doc(ds, renderer=pydoc.plaintext)
     assert "ds.judge(pairs" in text
     assert len(text.splitlines()) < 350
-    for name in ("evaluate", "judge", "load_model", "margins", "predict", "read_pairs", "report", "train"):
+    for name in ("evaluate", "judge", "load_model", "margins", "predict", "read_pairs", "report", "split", "train"):
         assert inspect.isfunction(getattr(ds, name))
         assert len(pydoc.render_doc(getattr(ds, name), renderer=pydoc.plaintext).splitlines()) < 40
     code = "import sys, dissensus; dir(dissensus); print([m for m in sys.modules if m.startswith('dissensus.')])"

@@ -8,6 +8,7 @@ from .api import margins as margins
 from .api import predict as predict
 from .api import read_pairs as read_pairs
 from .api import report as report
+from .api import split as split
 from .api import train as train
 from .errors import DissensusError as DissensusError
 from .files import read_records as read_records

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dissensus.errors import ConfigError, MissingDependencyError
 from dissensus.plugins import load_plugins
@@ -107,6 +107,36 @@ def read_pairs(source: Any, *, label: str | None = None, label_seed: int = 0, **
     else:
         rows = read(source, **options)
     return Records(rows if label is None else draw_labels(rows, seed=label_seed))
+
+
+def split(
+    pairs: Any,
+    *,
+    by: Literal["group", "category", "dataset"] = "group",
+    share: float | None = None,
+    count: int | None = None,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
+) -> tuple[Records[Pair], Records[Pair]]:
+    """Split pairs into those to train on and those to test with, by whole prompts; domain ``out`` is tested always.
+
+    Args:
+        pairs: the pairs.
+        by: what is held out whole; a group is a prompt, unless the pairs name another.
+        share: of the values of ``by``, drawn by the seed; 0.2 unless ``count`` or ``names`` is given.
+        count: how many values are drawn, instead.
+        names: the values themselves, instead.
+        seed: of the draw.
+
+    Raises:
+        ConfigError: a part would be empty, a group on both sides, or no pair has such a value.
+    """
+    from dissensus.steps import split as step
+
+    given = {"by": by, "share": share, "count": count, "names": names, "seed": seed}
+    hold_out = step.HoldOut.load(step.with_share({name: one for name, one in given.items() if one is not None}))
+    train, test = step.split(read_pairs(pairs), hold_out)
+    return Records(train), Records(test)
 
 
 def judge(

@@ -195,5 +195,5 @@ def _describe(missing: list[str], total: int, undecided: int) -> str:
     judged = f", {undecided} of them were judged without a winner" if undecided else ""
     return (
         f"{len(missing)} of {total} pairs have no valid judgment ({named}){judged}; "
-        "judge them first, or leave them out with --allow-missing"
+        "judge them first, or leave them out with allow_missing=True"
     )

@@ -77,6 +77,6 @@ def test_what_is_missing_is_said(pairs: Path, options: list[str], expected: str)
 def test_options_of_a_model_are_refused_without_one(pairs: Path):
     with pytest.raises(ConfigError, match=r"--model, --n: for a language model; say which with --by"):
         run(pairs, "--out", pairs.parent / "o.jsonl", "--model", "m", "--n", "5")
-    words = ["--out", pairs.parent / "o.jsonl", "--by", "local", "--model", "m", "--set", "judge.top_q=1"]
+    words = ["--by", "local", "--model", "m", "--set", "judge.top_q=1", "--store", "s.db"]
     with pytest.raises(ConfigError, match=r"--by local: top_q: unknown setting; did you mean 'top_p'"):
-        run(pairs, *words, "--store", "s.db")
+        run(pairs, "--out", pairs.parent / "o.jsonl", *words)

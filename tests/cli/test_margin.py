@@ -66,7 +66,7 @@ def test_of_several_judges_one_is_chosen_by_the_beginning_of_its_name(files):
 
 def test_pairs_without_a_judgment_are_an_error_or_left_out(files):
     write_records(files["pairs"], [*PAIRS, Pair(id="new", prompt="q", response_a="x", response_b="y")])
-    with pytest.raises(JudgeError, match=r"1 of 5 pairs.*new.*--allow-missing"):
+    with pytest.raises(JudgeError, match=r"1 of 5 pairs.*new.*allow_missing=True"):
         margin(files)
     assert not files["out"].exists()
     printed = margin(files, "--allow-missing")

@@ -72,7 +72,7 @@ def test_predictions_for_other_pairs_are_passed_over_and_counted(make_pair, make
 def test_a_hole_may_be_left_out(make_pair, make_prediction):
     pairs = [make_pair("p", 3), make_pair("q", 4), make_pair("r")]
     predictions = [make_prediction("p", 0.5), make_prediction("q", 0.4), make_prediction("q", 0.3, model="n")]
-    with pytest.raises(EvaluationError, match=r"model 'n': no prediction for 1 of 2 pairs .*evaluate --allow-missing"):
+    with pytest.raises(EvaluationError, match=r"model 'n': no prediction for 1 of 2 pairs .*allow_missing=True"):
         join(pairs, predictions)
     joined = join(pairs, predictions, allow_missing=True)
     assert [pair.id for pair in joined.pairs] == ["q"]

@@ -1,4 +1,7 @@
 import os
+import random
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -7,40 +10,29 @@ import textwrap
 import pytest
 
 from dissensus.errors import OutputError
-from dissensus.files import atomic_path, write_json, write_text
-
-_LIMITED = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-from dissensus.errors import OutputError
-from dissensus.files import write_records
+from dissensus.files import atomic_path, write_json, write_records, write_text
 from dissensus.records import Pair
-import random
-text = lambda i: str(random.Random(i).getrandbits(2000))
-try:
-    pairs = (Pair(id=str(i), prompt="p", response_a=text(i), response_b=text(-i)) for i in range(9000))
-    write_records(sys.argv[1], pairs)
-except OutputError as error:
-    print(error)
-    sys.exit(2)
-"""
 
 
-def _run(script, *arguments):
-    return subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True)
+@pytest.fixture
+def full_disk():
+    """No file grows beyond 20,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[0][1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before[0])
+    signal.signal(signal.SIGXFSZ, before[1])
 
 
+@pytest.mark.usefixtures("full_disk")
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet", "out.csv", "out.json"])
 def test_a_full_disk_leaves_the_older_file_and_nothing_else(tmp_path, name):
     target = tmp_path / name
     target.write_text("older")
-    done = _run(_LIMITED, target)
-    assert done.returncode == 2, done.stderr
-    assert done.stdout.count("\n") == 1
-    assert done.stderr == ""
-    assert f"{target}: disk full" in done.stdout
-    assert "free space and run again" in done.stdout
+    texts = (str(random.Random(i).getrandbits(2000)) for i in range(9000))
+    pairs = (Pair(id=str(i), prompt="p", response_a=text, response_b="b") for i, text in enumerate(texts))
+    with pytest.raises(OutputError, match=f"{re.escape(str(target))}: disk full.*free space and run again"):
+        write_records(target, pairs)
     assert target.read_text() == "older"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -2,12 +2,13 @@
 
 import gzip
 import json
+import re
 
 import pytest
 
 from dissensus.errors import InputError
 from dissensus.files import read_pairs, read_records
-from dissensus.records import Margin
+from dissensus.records import Judgment, Margin
 
 GOOD = {"id": "1", "prompt": "Why?", "response_a": "So.", "response_b": "No."}
 
@@ -36,6 +37,7 @@ BAD_ROWS = {
     "text in chat": (GOOD | {"prompt": ["hi"]}, "prompt[0] is text ('hi')"),
     "label": (GOOD | {"label": "left"}, "label is text ('left'); expected a, b, tie"),
     "label true": (GOOD | {"label": True}, "label is a boolean (True)"),
+    "flag": (GOOD | {"label_is_a_vote": "perhaps"}, "label_is_a_vote is text ('perhaps'); expected true, false or"),
     "negative": (GOOD | {"votes_a": -1, "votes_b": 2}, "votes_a is -1; votes cannot be negative"),
     "half a vote": (GOOD | {"votes_a": 0.5, "votes_b": 2}, "votes_a is a number (0.5)"),
     "boolean vote": (GOOD | {"votes_a": True, "votes_b": 2}, "votes_a is a boolean (True)"),
@@ -59,7 +61,7 @@ def test_a_bad_row_is_named_with_its_line_and_can_be_skipped(tmp_path, bad):
     message = failure(path)
     assert message.startswith(f"{path}:3: {expected}" if bad != "votes disagree" else f"{path}:3: ")
     assert expected in message
-    assert message.endswith("; fix the row, or drop such rows with 'dissensus pairs --skip-invalid'")
+    assert message.endswith("; fix the row, or drop such rows with skip_invalid=True")
 
     notices = []
     kept = list(read_pairs(path, skip_invalid=True, notice=notices.append))
@@ -74,25 +76,21 @@ def test_a_missing_column_lists_what_was_found(tmp_path):
         message = failure(path, skip_invalid=skip)
         assert f"{path}:1: no column prompt" in message
         assert "found question, response_a, response_b" in message
-        assert "--column prompt=question" in message
+        assert "columns={'prompt': 'question'}" in message
 
 
-@pytest.mark.parametrize(
-    ("wrong", "right"),
-    [("respnse_a", "response_a"), ("Response_A", "response_a"), ("promt", "prompt"), ("responseA", "response_a")],
-)
-def test_a_misspelt_column_is_named_beside_the_right_one(tmp_path, wrong, right):
-    row = {wrong if key == right else key: value for key, value in GOOD.items()}
-    message = failure(jsonl(tmp_path / "x.jsonl", row))
-    assert repr(wrong) in message
-    assert f"--column {right}={wrong}" in message
+MISSPELT = {
+    **{"respnse_a": "response_a", "Response_A": "response_a", "promt": "prompt", "responseA": "response_a"},
+    **{"vote_a": "votes_a", "lable": "label", "Votes-Tie": "votes_tie"},
+}
 
 
-@pytest.mark.parametrize(("wrong", "right"), [("vote_a", "votes_a"), ("lable", "label"), ("Votes-Tie", "votes_tie")])
-def test_a_misspelt_optional_column_is_not_passed_over(tmp_path, wrong, right):
-    message = failure(jsonl(tmp_path / "x.jsonl", GOOD | {wrong: 1}))
-    assert repr(wrong) in message
-    assert repr(right) in message
+@pytest.mark.parametrize(("wrong", "right"), MISSPELT.items())
+def test_a_misspelt_column_is_named_beside_the_right_one(wrong, right):
+    row = {wrong if key == right else key: value for key, value in GOOD.items()} | {wrong: 1}
+    message = failure([row])
+    assert f"no column {right!r} but {wrong!r} looks like it" in message
+    assert f"columns={ {right: wrong} }" in message
 
 
 def test_real_extra_columns_are_no_misspellings(tmp_path):
@@ -123,37 +121,32 @@ def test_a_truncated_gzip_is_an_error_even_when_rows_may_be_skipped(tmp_path, cu
         assert f"{path}: damaged or truncated gzip" in failure(path, skip_invalid=skip)
 
 
-def test_a_gzip_that_is_none(tmp_path):
-    path = jsonl(tmp_path / "x.jsonl.gz", GOOD)
-    assert "damaged or truncated gzip" in failure(path)
-
-
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.json", "x.jsonl.gz"])
 def test_an_empty_file(tmp_path, name):
     (tmp_path / name).write_bytes(gzip.compress(b"") if name.endswith("gz") else b"")
     assert failure(tmp_path / name) == f"{tmp_path / name}: no rows in it; check that it is the file you mean"
 
 
-def test_an_empty_parquet_file_is_not_parquet(tmp_path):
-    (tmp_path / "x.parquet").touch()
-    assert f"{tmp_path / 'x.parquet'}: not readable as Parquet" in failure(tmp_path / "x.parquet")
+FILES = {
+    "none.jsonl": (None, "no such file"),
+    "x.xlsx": (b"", "unknown extension; expected .jsonl, .jsonl.gz, .parquet"),
+    "x.parquet": (b"", "x.parquet: not readable as Parquet"),
+    "x.jsonl.gz": (b"{}", "damaged or truncated gzip"),
+    "x.csv": (b"prompt,response_a,response_b\n", "no rows in it"),
+}
 
 
-def test_a_header_without_rows(tmp_path):
-    (tmp_path / "x.csv").write_text("prompt,response_a,response_b\n")
-    assert "no rows in it" in failure(tmp_path / "x.csv")
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_no_such_thing_is_named(tmp_path, name):
+    content, expected = FILES[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert expected in failure(tmp_path / name)
 
 
-def test_where_no_row_is_good_the_first_reason_is_told(tmp_path):
-    path = jsonl(tmp_path / "x.jsonl", GOOD | {"prompt": ""}, GOOD | {"prompt": 1})
-    message = failure(path, skip_invalid=True)
-    assert f"none of its 2 rows can be used; the first: {path}:1: prompt is empty" in message
-
-
-def test_no_file_and_unknown_extension(tmp_path):
-    assert "no such file" in failure(tmp_path / "none.jsonl")
-    (tmp_path / "x.xlsx").touch()
-    assert "unknown extension; expected .jsonl, .jsonl.gz, .parquet" in failure(tmp_path / "x.xlsx")
+def test_where_no_row_is_good_the_first_reason_is_told():
+    message = failure([GOOD | {"prompt": ""}, GOOD | {"prompt": 1}], skip_invalid=True)
+    assert "none of its 2 rows can be used; the first: list:1: prompt is empty" in message
 
 
 def test_text_that_is_not_utf8_is_named_with_its_byte(tmp_path):
@@ -188,13 +181,19 @@ def test_a_bad_mapping(tmp_path):
     assert f"{path}:1: no column 'question' to use as prompt" in failure(path, columns={"prompt": "question"})
 
 
-def test_other_records_name_line_field_and_expectation(tmp_path):
-    path = jsonl(tmp_path / "x.jsonl", {"pair_id": "1", "margin": 1}, {"pair_id": "1", "margin": "wide"})
-    with pytest.raises(InputError, match=r"x.jsonl:2: margin: .* text \('wide'\); expected a Margin with pair_id"):
-        list(read_records(path, Margin))
-    jsonl(path, {"pair_id": "1"})
-    with pytest.raises(InputError, match=r"x\.jsonl:1: margin is missing"):
-        list(read_records(path, Margin))
-    jsonl(path, {"pair_id": "1", "margin": 1, "marge": 2})
-    with pytest.raises(InputError, match=r"x\.jsonl:1: column 'marge' is unknown"):
-        list(read_records(path, Margin))
+@pytest.mark.parametrize(
+    ("record", "row", "reason"),
+    [
+        (Margin, {"margin": "wide"}, "margin is text ('wide'); expected a number; expected a Margin with pair_id"),
+        (Margin, {}, "margin is missing"),
+        (Margin, {"margin": 1, "marge": 2}, "column 'marge' is unknown"),
+        (Margin, {"margin": 1, "n_judgments": -1}, "n_judgments is a number (-1); expected 0 or more"),
+        (Margin, {"margin": 1, "n_judgments": 1.5}, "n_judgments is a number (1.5); expected a whole number"),
+        (Judgment, {"judge": "j", "sample": 0, "choice": "c"}, "choice is text ('c'); expected 'a', 'b' or 'tie'"),
+        (Judgment, {"judge": 3, "sample": 0, "choice": "a"}, "judge is a number (3); expected text"),
+    ],
+)
+def test_other_records_name_line_field_and_expectation_in_our_words(tmp_path, record, row, reason):
+    path = jsonl(tmp_path / "x.jsonl", {"pair_id": "1", **row})
+    with pytest.raises(InputError, match=re.escape(f"x.jsonl:1: {reason}")):
+        list(read_records(path, record))

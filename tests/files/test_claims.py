@@ -36,18 +36,26 @@ def end(process: "subprocess.Popen[str]") -> None:
     process.communicate(timeout=30)
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "model"])
-def test_a_second_writer_is_refused_by_name_until_the_first_has_ended(tmp_path: Path, name: str) -> None:
-    out = tmp_path / "new" / name
+def test_a_second_writer_is_refused_by_name_until_the_first_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks of one run are one writer, and devices belong to nobody."""
+    out = tmp_path / "new" / "model"
     process = hold(out)
     link = tmp_path / "link"
     link.symlink_to(out)
-    for path in (out, tmp_path / "new" / ".." / "new" / name, link):
+    for path in (out, tmp_path / "new" / ".." / "new" / "model", link):
         with (
             pytest.raises(OutputError, match=rf"process {process.pid} on .* is writing it; wait for it"),
             sole_writer(path),
         ):
             pass
+    monkeypatch.setenv("RANK", "1")
+    with sole_writer(out):
+        pass
+    monkeypatch.setenv("RANK", "0")
+    with sole_writer("/dev/null"):
+        assert not Path("/dev/.null.lock").exists()
     end(process)
     assert not out.parent.exists()  # nothing was written: nothing is left
     with sole_writer(out):
@@ -65,21 +73,6 @@ def test_a_lock_of_a_killed_process_is_taken_over_even_where_a_child_outlived_it
     with sole_writer(tmp_path / "out.jsonl"):
         assert f"process {os.getpid()} " in (tmp_path / ".out.jsonl.lock").read_text()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_ranks_of_one_run_are_one_writer_and_devices_belong_to_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    process = hold(tmp_path / "model")
-    monkeypatch.setenv("RANK", "1")
-    with sole_writer(tmp_path / "model"):
-        pass
-    monkeypatch.setenv("RANK", "0")
-    with pytest.raises(OutputError, match="is writing it"), sole_writer(tmp_path / "model"):
-        pass
-    with sole_writer("/dev/null"):
-        assert not Path("/dev/.null.lock").exists()
-    end(process)
 
 
 def test_a_block_within_a_block_is_the_same_writer_and_lets_go_of_nothing(tmp_path: Path) -> None:

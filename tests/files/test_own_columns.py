@@ -31,13 +31,13 @@ def test_a_column_of_another_meaning_is_left_alone_and_named(column):
     found, (notice,) = read([row | {column: OWN[column]} for row in ROWS])
     assert found == plain
     assert f"column {column} is left alone" in notice
-    assert f"--column {column}=" in notice
+    assert f"columns={ {column: ''} }" in notice
     assert read([row | {column: OWN[column]} for row in ROWS], columns={column: ""}) == (plain, [])
 
 
 def test_a_bad_value_among_good_ones_is_an_error_with_a_way_that_works():
     rows = [row | {"domain": domain} for row, domain in zip(ROWS, ("in", "gardening", "out"), strict=True)]
-    with pytest.raises(InputError, match=r"list:2: domain is text .*; expected in or out; .*--column domain="):
+    with pytest.raises(InputError, match=r"list:2: domain is text .*; expected in or out; .*columns={'domain': ''}"):
         read(rows)
     assert [pair.domain for pair in read(rows, columns={"domain": ""})[0]] == [None] * 3
     assert [pair.domain for pair in read(rows, values={"domain": {"gardening": "out"}})[0]] == ["in", "out", "out"]
@@ -66,7 +66,7 @@ def test_an_id_that_names_prompts_is_no_pairs_own():
     found, (notice,) = read(of_prompts())
     assert len({pair.id for pair in found}) == 6
     assert [pair.id for pair in found] == [p.id for p in read([r | {"id": None} for r in of_prompts()])[0]]
-    assert "--column group=id" in notice
+    assert "columns={'group': 'id'}" in notice
     grouped, notices = read(of_prompts(), columns={"group": "id"})
     assert notices == []
     assert [pair.group for pair in grouped] == ["0", "1", "2"] * 2
@@ -74,7 +74,7 @@ def test_an_id_that_names_prompts_is_no_pairs_own():
 
 def test_one_id_twice_among_many_is_an_error_with_a_way_that_works():
     rows = [*of_prompts(40)[:40], ROWS[0] | {"id": 3}]
-    with pytest.raises(InputError, match=r"id '3' came before with other content.*--column id="):
+    with pytest.raises(InputError, match=r"id '3' came before with other content.*columns={'id': ''}"):
         read(rows)
     assert len(read(rows, columns={"id": ""})[0]) == 41
 
@@ -106,10 +106,10 @@ def test_numbers_that_pandas_writes_with_a_point_are_reported(tmp_path):
     for source in (tmp_path / "x.csv", tmp_path):
         found, notices = read(source)
         assert [pair.response_a for pair in found] == ["42.0", "2.0"]
-        assert [text[:40] for text in notices] == [
-            "1 values of id are such as 1.0, as panda",
-            "2 values of response_a are such as 42.0,",
-            "1 values of response_b are such as 41.0,",
+        assert [text.partition(", as pandas")[0] for text in notices] == [
+            "1 values of id end in .0",
+            "2 values of response_a end in .0",
+            "1 values of response_b end in .0",
         ]
 
 

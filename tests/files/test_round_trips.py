@@ -22,7 +22,9 @@ sides = st.sampled_from(["a", "b", "tie"])
 
 @st.composite
 def votes(draw):
-    listed = draw(st.lists(st.builds(Vote, annotator=st.none() | st.just("ann"), vote=sides), min_size=1))
+    estimates = draw(st.sampled_from([st.none(), st.floats(0, 1)]))  # of all, or of nobody
+    people = st.none() | st.just("ann")
+    listed = draw(st.lists(st.builds(Vote, annotator=people, vote=sides, estimate=estimates), min_size=1))
     counts = {side: sum(vote.vote == side for vote in listed) for side in ("a", "b", "tie")}
     return Votes(**counts, annotations=draw(st.sampled_from([None, tuple(listed)])))
 
@@ -34,6 +36,7 @@ pairs = st.builds(
     response_a=texts,
     response_b=texts,
     label=st.none() | sides,
+    label_is_a_vote=st.none() | st.booleans(),
     dataset=st.none() | texts,
     domain=st.sampled_from([None, "in", "out"]),
     category=st.none() | texts,

@@ -60,35 +60,33 @@ def test_one_message_is_a_list_of_one(prompt):
     assert {plain_text(pair.response_a), plain_text(pair.response_b)} == {GOOD[1], BAD[1]}
 
 
-def test_sharegpt_preferences_have_the_prompt_in_conversations():
+def test_sharegpt_preferences_have_the_prompt_in_conversations(tmp_path):
     row = {"conversations": [{"from": "human", "value": USER[1]}]}
     row |= {"chosen": {"from": "gpt", "value": GOOD[1]}, "rejected": {"from": "gpt", "value": BAD[1]}}
-    notices = []
-    (pair,) = read_pairs([row], notice=notices.append)
-    assert pair.prompt == (Message(role="user", content=USER[1]),)
-    assert notices == ["column conversations is read as prompt"]
+    for source in ([row], as_csv(tmp_path / "x.csv", [row])):
+        notices = []
+        (pair,) = read_pairs(source, notice=notices.append)
+        assert pair.prompt == (Message(role="user", content=USER[1]),)
+        assert notices == ["column conversations is read as prompt"]
 
 
-def test_a_prompt_in_conversations_is_read_out_of_the_cells_of_a_csv(tmp_path):
-    row = {"conversations": [{"from": "human", "value": USER[1]}]}
-    row |= {"chosen": {"from": "gpt", "value": GOOD[1]}, "rejected": {"from": "gpt", "value": BAD[1]}}
-    path = tmp_path / "x.csv"
+def as_csv(path, rows):
     with path.open("w", newline="") as out:
         writer = csv.writer(out)
-        writer.writerow(row)
-        writer.writerow(map(json.dumps, row.values()))
-    assert list(read_pairs(path, notice=lambda text: None)) == list(read_pairs([row], notice=lambda text: None))
+        writer.writerows([rows[0], *(map(json.dumps, row.values()) for row in rows)])
+    return path
 
 
+@pytest.mark.usefixtures("short_head")
 def test_a_late_row_without_conversations_is_a_bad_row():
     turn = {"conversations": [{"from": "human", "value": USER[1]}]}
     answers = [{"from": "gpt", "value": text} for text in (GOOD[1], BAD[1])]
-    rows = [turn | {"chosen": answers[0] | {"value": f"{i}"}, "rejected": answers[1]} for i in range(1000)]
+    rows = [turn | {"chosen": answers[0] | {"value": f"{i}"}, "rejected": answers[1]} for i in range(20)]
     rows.append({"prompt": "Its own?", "chosen": answers[0], "rejected": answers[1]})
     rows.append({"chosen": answers[0], "rejected": answers[1]})
     pairs = list(read_pairs(rows, skip_invalid=True, notice=lambda text: None))
-    assert (len(pairs), pairs[-1].prompt) == (1001, "Its own?")
-    with pytest.raises(InputError, match=r"list:1002: chosen and rejected share no first message"):
+    assert (len(pairs), pairs[-1].prompt) == (21, "Its own?")
+    with pytest.raises(InputError, match=r"list:22: chosen and rejected share no first message"):
         list(read_pairs(rows, notice=lambda text: None))
 
 
@@ -221,10 +219,7 @@ def as_openai(i=0, *, said="Good.", **beside):
 def test_openai_preferences_are_chosen_and_rejected_with_their_tools(tmp_path, columns, form):
     given = source = [as_openai(tools=TOOLS, parallel_tool_calls=True), as_openai(1, tools=TOOLS)]
     if form == "csv":
-        source = tmp_path / "x.csv"
-        with source.open("w", newline="") as out:
-            writer = csv.writer(out)
-            writer.writerows([given[0], *(map(json.dumps, row.values()) for row in given)])
+        source = as_csv(tmp_path / "x.csv", given)
     notices = []
     found = list(read_pairs(source, columns=columns, notice=notices.append))
     as_trl = [
@@ -338,7 +333,7 @@ def test_a_bad_shape_is_named(tmp_path):
 
 def test_a_prompt_under_another_name_is_not_made_of_what_two_responses_begin_with():
     rows = [{"question": f"What is {i}?", "chosen": f"It is {i}.", "rejected": f"It is {i} or 7."} for i in range(3)]
-    with pytest.raises(InputError, match="--column prompt=question"):
+    with pytest.raises(InputError, match=r"columns={'prompt': 'question'}"):
         list(read_pairs(rows, notice=lambda _: None))
     [first, *_] = read_pairs(rows, columns={"prompt": "question"}, notice=lambda _: None)
     assert first.prompt == "What is 0?"

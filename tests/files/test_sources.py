@@ -34,7 +34,7 @@ def test_shards_of_several_splits_are_never_mixed(tmp_path):
     write_records(tmp_path / "train-00000-of-00002.parquet", some(0))
     write_records(tmp_path / "train-00001-of-00002.parquet", some(4))
     write_records(tmp_path / "test.parquet", some(8))
-    with pytest.raises(InputError, match="several splits; name one with --split: test, train"):
+    with pytest.raises(InputError, match="several splits; name one, split='NAME': test, train"):
         list(read_pairs(tmp_path))
     assert list(read_pairs(tmp_path, split="train")) == some(0, 8)
     assert list(read_pairs(tmp_path, split="test")) == some(8)
@@ -79,9 +79,9 @@ def test_a_folder_made_by_save_to_disk(tmp_path):
     assert notices == ["columns left alone, unknown here: question"]
 
     datasets.DatasetDict(train=data, test=data.select(range(1))).save_to_disk(tmp_path / "two")
-    with pytest.raises(InputError, match="several splits; name one with --split: train, test"):
+    with pytest.raises(InputError, match="several splits; name one, split='NAME': train, test"):
         list(read_pairs(tmp_path / "two"))
-    with pytest.raises(InputError, match="no split 'dev'; name one with --split: train, test"):
+    with pytest.raises(InputError, match="no split 'dev'; name one, split='NAME': train, test"):
         list(read_pairs(tmp_path / "two", split="dev"))
     assert len(list(read_pairs(tmp_path / "two", split="test", notice=notices.append))) == 1
 

@@ -43,6 +43,13 @@ def test_a_table_in_memory_gives_the_pairs_of_its_file(path, kind):
     assert list(read_pairs(TABLES[kind](path), notice=pytest.fail)) == PAIRS
 
 
+def test_a_notice_about_columns_comes_once_for_tables_of_the_same_columns(capsys):
+    frame = pd.DataFrame({"prompt": ["p"], "response_a": ["x"], "response_b": ["y"], "note of one": [1]})
+    for source, said in ((frame, 1), (frame, 0), (frame.assign(label="a"), 1), (frame[:1].to_dict("records"), 0)):
+        list(read_pairs(source))
+        assert capsys.readouterr().err.count("columns left alone, unknown here: note of one\n") == said
+
+
 def test_a_misspelt_option_is_no_option(path):
     with pytest.raises(TypeError, match="no option is called 'colums'; there are columns, split"):
         read_pairs(path, colums={"prompt": "question"})
@@ -102,7 +109,7 @@ def test_a_bad_row_or_source_is_named():
         list(read_pairs(3))
     with pytest.raises(InputError, match="can be read once only"):
         list(read_pairs(iter([])))
-    with pytest.raises(InputError, match="there are several splits; name one with split=: a, b"):
+    with pytest.raises(InputError, match="there are several splits; name one, split='NAME': a, b"):
         list(read_pairs({"a": [], "b": []}))
 
 

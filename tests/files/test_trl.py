@@ -114,9 +114,9 @@ def test_a_bad_row_has_one_reason(tmp_path, row, reason):
 
 
 def test_the_orientation_does_not_tell_the_label():
-    rows = [{"prompt": "p", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(2000)]
+    rows = [{"prompt": "p", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(500)]
     labels = Counter(pair_from_trl(row)[0].label for row in rows)
-    assert abs(labels["a"] - 1000) < 150  # 6.7 standard deviations
+    assert abs(labels["a"] - 250) < 75  # 6.7 standard deviations
 
 
 def test_the_orientation_stays_when_the_choice_is_turned_round():
@@ -126,26 +126,20 @@ def test_the_orientation_stays_when_the_choice_is_turned_round():
     assert {one.label, two.label} == {"a", "b"}
 
 
-def labelled(chat=False):
+def labelled():
     rows = [{"prompt": f"p {i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(9)]
-    if chat:
-        rows = [SHAPES["conversational implicit"]]
     return [pair_from_trl(row)[0] for row in rows]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "jsonl.gz", "parquet", "csv"])
-def test_pairs_and_margins_come_back_as_they_went(tmp_path, form):
-    pairs = labelled()
+@pytest.mark.parametrize(
+    ("form", "chat"),
+    [("jsonl", False), ("jsonl.gz", False), ("parquet", False), ("csv", False), ("jsonl", True), ("parquet", True)],
+)
+def test_pairs_and_margins_come_back_as_they_went(tmp_path, form, chat):
+    pairs = [pair_from_trl(SHAPES["conversational implicit"])[0]] if chat else labelled()
     margins = [Margin(pair_id=pair.id, margin=i / 9) for i, pair in enumerate(pairs)]
-    assert write_trl(tmp_path / f"x.{form}", pairs, reversed(margins)) == 9
+    assert write_trl(tmp_path / f"x.{form}", pairs, reversed(margins)) == len(pairs)
     assert list(TableReader(tmp_path / f"x.{form}")) == list(zip(pairs, margins, strict=True))
-    assert list(read_pairs(tmp_path / f"x.{form}")) == pairs
-
-
-@pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_conversations_come_back_as_they_went(tmp_path, form):
-    pairs = labelled(chat=True)
-    write_trl(tmp_path / f"x.{form}", pairs)
     assert list(read_pairs(tmp_path / f"x.{form}")) == pairs
 
 
@@ -177,12 +171,6 @@ def test_a_pair_without_a_margin_is_named_and_nothing_is_written(tmp_path):
 def test_a_missing_side_is_named(tmp_path):
     (tmp_path / "x.jsonl").write_text(json.dumps({"prompt": "p", "chosen": "a", "worse": "b"}))
     with pytest.raises(InputError, match=r"x\.jsonl:1: no column rejected; found prompt, chosen, worse"):
-        list(TableReader(tmp_path / "x.jsonl"))
-
-
-def test_misspelt_columns_are_named(tmp_path):
-    (tmp_path / "x.jsonl").write_text(json.dumps({"chosen": "a b", "rejected": "a c", "margins": 1}))
-    with pytest.raises(InputError, match="no column 'margin' but 'margins' looks like it"):
         list(TableReader(tmp_path / "x.jsonl"))
 
 

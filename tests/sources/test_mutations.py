@@ -72,7 +72,7 @@ def read(name, split, root):
 
 @pytest.mark.parametrize(("name", "split"), CASES, ids=lambda value: value)
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_value_of_another_kind_is_an_error_with_its_row_or_was_never_read(name, split, data, tmp_path):
     file, free = CASES[name, split]
     original = FIXTURES / name.partition(":")[0] / file
@@ -111,7 +111,7 @@ def test_a_value_of_another_kind_is_an_error_with_its_row_or_was_never_read(name
 @pytest.mark.parametrize(
     ("name", "split", "row", "path", "value", "reason"),
     [
-        ("webgpt", "train", 0, ("score_0",), 1.75, "score_0: input should be less than or equal to 1"),
+        ("webgpt", "train", 0, ("score_0",), 1.75, "score_0 is a number (1.75); expected 1.0 or less"),
         ("webgpt", "train", 0, ("score_0",), -0.75, "one should be minus the other"),
         ("summarize-from-feedback", "train", 1, ("choice",), 2, "choice"),
         ("summarize-from-feedback", "train", 1, ("split",), "trian", "split"),
@@ -132,7 +132,14 @@ def test_a_value_of_another_kind_is_an_error_with_its_row_or_was_never_read(name
         ("mt-bench", "human", 0, ("turn",), 3, "turn"),
         ("mt-bench", "human", 0, ("judge",), "", "judge is text ('')"),
         ("mt-bench", "human", 0, ("judge",), ["gpt-4", "pair"], "judge is a list"),
-        ("multipref", "train", 0, ("normal_worker_annotations", 0, "evaluator"), "", "id: string should have at least"),
+        (
+            "multipref",
+            "train",
+            0,
+            ("normal_worker_annotations", 0, "evaluator"),
+            "",
+            "id is text (''); expected text that is not empty",
+        ),
         ("mt-bench", "human", 0, ("conversation_a", 1, "role"), "user", "messages of user and assistant in turn"),
         ("mt-bench", "human", 0, ("conversation_a", 0, "content"), "Other", "begin with different messages"),
         ("chatbot-arena", "train", 0, ("winner",), "both_bad", "winner"),

@@ -31,8 +31,15 @@ def texts(name, root=None, split=None):
     return [pair for pair, _ in open_source(name, root=root, split=split, notice=lambda _: None)]
 
 
-@pytest.mark.parametrize("place", ["default/train/0000.parquet", "data/train-00000-of-00001.parquet", "train.parquet"])
-@pytest.mark.parametrize("name", ["webgpt", "multipref", "chatbot-arena", "arena-140k"])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("webgpt", "default/train/0000.parquet"),
+        ("multipref", "data/train-00000-of-00001.parquet"),
+        ("chatbot-arena", "train.parquet"),
+        ("arena-140k", "default/train/0000.parquet"),
+    ],
+)
 def test_parquet_holds_the_same_rows_as_json(name, place, tmp_path):
     """Arrow fills what a row does not have with null, and structs with nulls."""
     [file] = (FIXTURES / name).rglob("train.jsonl")
@@ -150,7 +157,9 @@ def test_a_bad_row_of_the_hub_is_named_by_its_number(monkeypatch):
     good = {"prompt": "p", "chosen": "c", "rejected": "r"}
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: [good, good | {"chosen": 3}])
     monkeypatch.setattr("dissensus.sources.dataset.commit_of", lambda hub, revision: None)
-    with pytest.raises(InputError, match=r"Dahoas/synthetic-instruct-gptj-pairwise:2: chosen: input should be a valid"):
+    with pytest.raises(
+        InputError, match=r"Dahoas/synthetic-instruct-gptj-pairwise:2: chosen is a number \(3\); expected text"
+    ):
         texts("synthetic-instruct")
 
 
@@ -183,10 +192,10 @@ def test_nothing_there_lists_what_was_looked_for(tmp_path):
         texts("multipref", tmp_path / "none")
 
 
-@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
-def test_the_list_says_everything_of_a_set(source):
-    assert all((source.what, source.rows, source.licence, source.votes, source.hub.count("/") == 1))
-    assert all(source.splits(part) for part in source.parts)
+def test_the_list_says_everything_of_a_set():
+    for source in SOURCES.values():
+        assert all((source.what, source.rows, source.licence, source.votes, source.hub.count("/") == 1)), source.name
+        assert all(source.splits(part) for part in source.parts), source.name
 
 
 def test_the_papers_six_sets_are_known_by_the_names_of_its_tables():
@@ -195,10 +204,6 @@ def test_the_papers_six_sets_are_known_by_the_names_of_its_tables():
     for domain, names in (("in", IN_DOMAIN), ("out", OUT_OF_DOMAIN)):
         assert {source.name for source in SOURCES.values() if source.paper == domain} >= set(names)
     assert paper_dataset("ultrafeedback-binarized") == "ultrafeedback"
-
-
-def test_one_file_of_prism_is_its_conversations():
-    assert len(texts("prism", FIXTURES / "prism" / "utterances.jsonl")) == 5
 
 
 def test_a_mirror_can_be_read_from_inside(tmp_path, monkeypatch):

@@ -283,7 +283,7 @@ def test_a_dry_run_counts_and_writes_nothing(preset: str, tmp_path: Path, monkey
 
 
 def test_a_dry_run_of_one_set_on_the_hub_asks_the_hub_nothing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dissensus.files.hub._rows", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("dissensus.files.location._rows", lambda *_: pytest.fail("the Hub was asked"))
     common: dict[str, Any] = {"models": {"plain": {}}, "baseline": "plain", "hold_out": {"by": "group", "share": 0.25}}
     told = estimate_study(StudyConfig.model_validate({**common, "pairs": "helpsteer3"}))
     assert "train on 28,844 pairs (as published" in told

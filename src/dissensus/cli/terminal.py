@@ -1,4 +1,5 @@
-"""What is printed, by whomever, shows its control characters: names out of files never steer a terminal."""
+"""What is printed, by whomever: control characters show, so that names out of files never steer a terminal, and what
+goes to stderr names options where Python has arguments."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
+
+from dissensus.cli.argument_names import as_options
 
 # C0 but for tab and line feed, C1, line separators, marks that turn the direction of text, halves of pairs.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -38,7 +41,7 @@ class _Visible:
         else:
             inner = text.strip("\r")
             before, _, after = text.partition(inner) if inner else (text, "", "")
-            self._stream.write(before + visible(inner) + after)
+            self._stream.write(before + visible(as_options(inner)) + after)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

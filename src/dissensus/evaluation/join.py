@@ -151,7 +151,7 @@ def _check_ids(
         raise EvaluationError(
             f"{name}: no prediction for {len(missing)} of {len(voted)} pairs with votes: {_some(missing)}; "
             "every model must be compared on the same pairs, so predict again on all of them, or leave out the pairs "
-            "that not every model has a prediction for (evaluate --allow-missing)"
+            "that not every model has a prediction for (allow_missing=True)"
         )
 
 

@@ -32,10 +32,15 @@ class ArrowRows:
 
         self._name = name
         self._n_first = len(first)
-        self._maps = [column for column, kind in columns.items() if _is_map(kind)]
+        kinds = {column: get_args(k)[0] if get_origin(k) is Annotated else k for column, k in columns.items()}
+        self._maps = [column for column, kind in kinds.items() if get_origin(kind) is dict]
         self._keys = {column: _message_keys(column, first) for column, kind in columns.items() if kind == Text}
-        kinds = {column: _text_type(self._keys[column]) for column in self._keys}
-        self.schema = pa.schema([(column, kinds.get(column) or arrow_type(kind)) for column, kind in columns.items()])
+        chats = {
+            column: pa.list_(pa.struct([(key, pa.string()) for key in keys]))
+            for column, keys in self._keys.items()
+            if keys
+        }
+        self.schema = pa.schema([(column, chats.get(column) or arrow_type(kind)) for column, kind in columns.items()])
 
     def batch(self, rows: Sequence[Values]) -> Any:
         """Return rows as a ``pyarrow.RecordBatch``. Raises OutputError where texts are mixed with chat messages."""
@@ -73,19 +78,8 @@ def _message_keys(column: str, rows: Sequence[Values]) -> tuple[str, ...]:
     return (*_TURN, *sorted(found - {*_TURN}))
 
 
-def _text_type(keys: Sequence[str]) -> Any:
-    import pyarrow as pa
-
-    return pa.list_(pa.struct([(key, pa.string()) for key in keys])) if keys else pa.string()
-
-
 def _as_text(part: Any) -> Any:
     return json.dumps(part, ensure_ascii=False) if isinstance(part, list) else part
-
-
-def _is_map(annotation: Any) -> bool:
-    kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-    return get_origin(kind) is dict
 
 
 def arrow_type(annotation: Any) -> Any:
@@ -96,6 +90,8 @@ def arrow_type(annotation: Any) -> Any:
     """
     import pyarrow as pa
 
+    if annotation == Text:
+        return pa.string()
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return pa.struct([(name, arrow_type(field.annotation)) for name, field in annotation.model_fields.items()])

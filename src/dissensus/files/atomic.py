@@ -29,7 +29,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     final = Path(os.path.realpath(path))
     temporary = final.with_name(f".{final.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
-        _refuse_what_is_no_file(final)
+        if final.exists() and not final.is_file():  # a rename would replace even /dev/null by a plain file
+            raise OutputError(f"{path}: is not a plain file, so it cannot be replaced; name a file")
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         yield temporary
@@ -37,16 +38,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(final)
         _sync(final.parent)
     except OSError as error:
-        raise OutputError(_explain(path, error)) from error
+        reason = f"cannot write ({os.strerror(error.errno) if error.errno else error})"
+        remedy = "check the folder and its permissions"
+        if error.errno in _FULL:
+            reason, remedy = f"disk full ({os.strerror(error.errno)})", "free space and run again"
+        raise OutputError(f"{path}: {reason}; nothing half-written was left under that name; {remedy}") from error
     finally:
         with suppress(OSError):  # gone after the rename; never there if the folder is at fault
             temporary.unlink()
-
-
-def _refuse_what_is_no_file(path: Path) -> None:
-    # A rename would replace a device or pipe by a plain file, /dev/null included.
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{path}: is not a plain file, so it cannot be replaced; name a file")
 
 
 def _sync(path: Path) -> None:
@@ -57,15 +56,6 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _explain(path: str | Path, error: OSError) -> str:
-    if error.errno in _FULL:
-        reason, remedy = f"disk full ({os.strerror(error.errno)})", "free space and run again"
-    else:
-        reason = f"cannot write ({os.strerror(error.errno) if error.errno else error})"
-        remedy = "check the folder and its permissions"
-    return f"{path}: {reason}; nothing half-written was left under that name; {remedy}"
-
-
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text to ``path`` at once or not at all. Raises OutputError."""
     with atomic_path(path) as temporary:
@@ -73,8 +63,5 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` as indented JSON to ``path`` at once or not at all.
-
-    Raises OutputError where the file cannot be written, ValueError on NaN or infinity.
-    """
+    """Write ``value`` as indented JSON at once or not at all. Raises OutputError, and ValueError on NaN or infinity."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")

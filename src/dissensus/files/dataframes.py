@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from dissensus.errors import InputError
 from dissensus.files.arrow import ArrowRows
-from dissensus.files.readers import Row, Values, kind_of
+from dissensus.files.readers import Row, kind_of
 from dissensus.files.rows.class_labels import classes_of, classes_of_schema, with_names
-from dissensus.files.rows.record_rows import columns_of, row_of
+from dissensus.files.rows.pair_rows import columns_of, row_of
 from dissensus.records import Record
 
 _BATCH = 512
@@ -29,16 +29,12 @@ class Table:
         """Stream the rows; of several splits (a ``DatasetDict``) ``split`` names one. Raises InputError."""
         data = self.data
         if isinstance(data, Mapping):
-            if split is None and len(data) == 1:
-                split = str(next(iter(data)))
-            if split not in data:
-                found = f"there is no split {split!r}" if split else "there are several splits"
-                raise InputError(f"{self.name}: {found}; name one with split=: {', '.join(map(str, data))}")
-            data, split = as_table(data[split]).data, None
-        if split is not None:
-            raise InputError(f"{self.name}: has no splits; leave out split=")
-        classes = _classes(data)
-        for number, values in enumerate(_values(data), start=1):
+            data = as_table(one_split(data, self.name, split)).data
+        elif split is not None:
+            raise InputError(f"{self.name}: has no splits; leave out split={split!r}")
+        is_arrow = hasattr(data, "to_batches")  # classes are noted in its schema; in the features of a Dataset
+        classes = classes_of_schema(data.schema.metadata) if is_arrow else classes_of(getattr(data, "features", None))
+        for number, values in enumerate(_arrow_values(data) if is_arrow else data, start=1):
             if isinstance(values, Record):
                 values = row_of(values)
             if not isinstance(values, Mapping):
@@ -72,6 +68,18 @@ def as_table(source: Any) -> Table:
     )
 
 
+def one_split(data: Any, name: str, split: str | None) -> Any:
+    """Choose a split of data that have several; the only one need not be named. Raises InputError."""
+    if not isinstance(data, Mapping):
+        return data
+    if split is None and len(data) == 1:
+        return next(iter(data.values()))
+    if split not in data:
+        found = f"there is no split {split!r}" if split else "there are several splits"
+        raise InputError(f"{name}: {found}; name one, split='NAME': {', '.join(map(str, data))}")
+    return data[split]
+
+
 def to_frame(records: Iterable[Record], library: Literal["arrow", "pandas", "polars"] = "pandas") -> Any:
     """Put records of one kind into a DataFrame, or an Arrow table: the rows and columns that their Parquet file has.
 
@@ -98,23 +106,10 @@ def to_frame(records: Iterable[Record], library: Literal["arrow", "pandas", "pol
     return table.to_pandas() if library == "pandas" else frames.from_arrow(table)
 
 
-def _classes(data: Any) -> Mapping[str, Any]:
-    """Say which columns hold classes: an Arrow table notes it in its schema, a ``Dataset`` in its features."""
-    if hasattr(data, "to_batches"):
-        return classes_of_schema(data.schema.metadata)
-    return classes_of(getattr(data, "features", None))
-
-
-def _values(data: Any) -> Iterator[Any]:
-    if not hasattr(data, "to_batches"):
-        yield from data
-        return
-    for batch in data.to_batches(max_chunksize=_BATCH):
-        yield from map(_without_index, batch.to_pylist())
-
-
-def _without_index(row: Values) -> Values:
-    return {key: value for key, value in row.items() if not key.startswith("__index_level_")}
+def _arrow_values(table: Any) -> Iterator[Mapping[str, Any]]:
+    for batch in table.to_batches(max_chunksize=_BATCH):
+        for row in batch.to_pylist():
+            yield {key: value for key, value in row.items() if not key.startswith("__index_level_")}
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dissensus.files.readers import Values
 
 ESCAPED = "escaped_cells"
 _RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r")
@@ -23,30 +27,22 @@ def escape_cells(cells: Sequence[Any], columns: Sequence[str]) -> list[Any]:
     """
     is_run = [isinstance(cell, str) and cell.startswith(_RUN_BY_SPREADSHEETS) for cell in cells]
     named = [column for column, escaped in zip(columns, is_run, strict=True) if escaped]
-    return [f"'{cell}" if escaped else cell for cell, escaped in zip(cells, is_run, strict=True)] + [_listed(named)]
+    listed = json.dumps(named, ensure_ascii=False) if any(" " in name for name in named) else " ".join(named)
+    return [f"'{cell}" if escaped else cell for cell, escaped in zip(cells, is_run, strict=True)] + [listed]
 
 
-def restore_cells(values: Mapping[str, Any]) -> dict[str, Any]:
+def restore_cells(values: Mapping[str, Any]) -> Values:
     """Undo `escape_cells` in a row that was read.
 
     >>> restore_cells({"prompt": "'=1+1", "note": "'t is", "escaped_cells": "prompt"})
     {'prompt': '=1+1', 'note': "'t is"}
     """
-    escaped = _names(values[ESCAPED] or "")
+    listed = values[ESCAPED] or ""
+    escaped = listed.split(" ")
+    with suppress(ValueError):
+        escaped = json.loads(listed) if listed.startswith("[") else escaped
     return {
         name: value[1:] if name in escaped and isinstance(value, str) and value.startswith("'") else value
         for name, value in values.items()
         if name != ESCAPED
     }
-
-
-def _listed(names: Sequence[str]) -> str:
-    return json.dumps(names, ensure_ascii=False) if any(" " in name for name in names) else " ".join(names)
-
-
-def _names(listed: str) -> set[str]:
-    try:
-        names = json.loads(listed) if listed.startswith("[") else listed.split(" ")
-    except ValueError:
-        names = listed.split(" ")
-    return {name for name in names if isinstance(name, str)}

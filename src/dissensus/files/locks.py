@@ -78,7 +78,7 @@ def _acquire(lock: Path, path: str | Path) -> int:
                 return descriptor
             holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
             os.close(descriptor)
-            raise OutputError(f"{path}: {holder} is writing it; wait for it, or name another --out") from None
+            raise OutputError(f"{path}: {holder} is writing it; wait for it, or name another place") from None
         if _is_still(lock, descriptor):
             break
         os.close(descriptor)  # its holder has just ended and removed it

@@ -21,7 +21,7 @@ def is_same(one: Path, other: Path) -> bool:
         first, second = Path(os.path.realpath(one)), Path(os.path.realpath(other))
         if first.exists() != second.exists():
             return False
-        return _casefolded(first) == _casefolded(second)
+        return str(first).casefold() == str(second).casefold()
 
 
 def lies_in(path: Path, folder: Path) -> bool:
@@ -38,7 +38,3 @@ def would_overwrite(path: Path, read: Iterable[Path]) -> Path | None:
         if any(is_same(path, source.with_name(source.name + end)) for end in _BESIDE if source.name):
             return source
     return None
-
-
-def _casefolded(path: Path) -> tuple[str, ...]:
-    return tuple(part.casefold() for part in path.parts)

@@ -161,38 +161,27 @@ def _json_list(path: Path, fault: Fault) -> Iterator[Row]:
 
 
 def _csv(path: Path, fault: Fault, delimiter: str) -> Iterator[Row]:
-    reader = csv.reader((text for _, text in _lines(path)), strict=True, delimiter=_delimiter(path, delimiter))
+    _, first = next(_lines(path), (1, ""))
+    # A header without the expected mark may have a semicolon or a tab instead.
+    mark = next((mark for mark in (delimiter, ";", "\t", ",") if mark in first), delimiter)
+    reader = csv.reader((text for _, text in _lines(path)), strict=True, delimiter=mark)
     line = 1
     try:
         header = next(reader, [])
         if len(set(header)) < len(header):
             twice = next(name for name in header if header.count(name) > 1)
             raise InputError(f"{path}:1: column {twice!r} stands twice in the header; rename one")
-        for line, cells in _starts(reader):
+        end = reader.line_num
+        for cells in reader:
+            line, end = end + 1, reader.line_num  # where it starts: a quoted cell may span several
             if len(cells) == len(header):
                 values = dict(zip(header, (cell or None for cell in cells), strict=True))
                 yield Row(str(path), line, restore_cells(values) if ESCAPED in values else values)
             elif cells:
-                fault(
-                    f"{path}:{line}", f"{len(cells)} cells where the header has {len(header)}; quote commas in a text"
-                )
+                wrong = f"{len(cells)} cells where the header has {len(header)}; quote commas in a text"
+                fault(f"{path}:{line}", wrong)
     except csv.Error as error:
         raise InputError(f"{path}:{line}: malformed CSV at or after this row ({error}); quote the cells") from error
-
-
-def _delimiter(path: Path, expected: str) -> str:
-    """Say what separates cells: a header without the expected mark may have a semicolon or a tab instead."""
-    _, header = next(_lines(path), (1, ""))
-    found = [mark for mark in (expected, ";", "\t", ",") if mark in header]
-    return found[0] if found else expected
-
-
-def _starts(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record with the line that it starts on: a quoted cell may span several."""
-    start = reader.line_num + 1
-    for cells in reader:
-        yield start, cells
-        start = reader.line_num + 1
 
 
 def _parquet(path: Path) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from dissensus.files.dataframes import as_table
 from dissensus.files.readers import Values, format_of, read_rows
 from dissensus.files.rows.bad_rows import Faults, describe
 from dissensus.files.rows.columns import Notice
-from dissensus.files.rows.record_rows import R, columns_of, record_of, row_of
+from dissensus.files.rows.pair_rows import R, columns_of, record_of, row_of
 from dissensus.files.source import print_notice
 from dissensus.files.trl import TRL_COLUMNS, trl_from_pair
 from dissensus.files.writers import check_writable_name, write_rows
@@ -51,14 +51,13 @@ def write_records(path: str | Path | Iterable[Record], records: Iterable[Record]
     Path first or records first: both work. The file appears whole or not at all. Raises OutputError where it cannot be
     written or cannot hold the records (chat messages in CSV, text and chat mixed in one Parquet column).
     """
-    path, every_record = _ordered(path, records)
+    path, given = _ordered(path, records)
     check_writable_name(path)
-    iterator = iter(every_record)
+    iterator = iter(given)
     first = next(iterator, None)
     if first is None:
         return write_rows(path, (), {})
-    every = chain((first,), iterator)
-    return write_rows(path, map(row_of, every), columns_of(type(first)))
+    return write_rows(path, map(row_of, chain((first,), iterator)), columns_of(type(first)))
 
 
 def _ordered(one: Any, two: Any) -> tuple[str | Path, Iterable[Any]]:
@@ -98,15 +97,15 @@ def write_trl(
                 skipped += 1
                 continue
             row = trl_from_pair(pair, conversational=conversational, tools_apart=has_column)
-            yield row if known is None else row | {"margin": _margin_of(pair.id, known)}
+            if known is not None:
+                if pair.id not in known:
+                    raise InputError(
+                        f"pair {pair.id!r} has no margin; make margins for all pairs, or write without them"
+                    )
+                row["margin"] = known[pair.id]
+            yield row
 
     n = write_rows(path, rows(), columns)
     if skipped:
         notice(f"{skipped} pairs without a winner (label tie or none) were left out of {path}")
     return n
-
-
-def _margin_of(pair_id: str, margins: dict[str, float]) -> float:
-    if pair_id not in margins:
-        raise InputError(f"pair {pair_id!r} has no margin; make margins for all pairs, or write without them")
-    return margins[pair_id]

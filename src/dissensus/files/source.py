@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from dissensus.errors import InputError
 from dissensus.files.dataframes import Table, as_table
 from dissensus.files.location import rows_of
-from dissensus.files.readers import Values, format_of
-from dissensus.files.rows.bad_rows import Faults, describe
+from dissensus.files.readers import Values
+from dissensus.files.rows.bad_rows import Faults, Notes, describe
 from dissensus.files.rows.cells import name_of
 from dissensus.files.rows.choices import Choices, with_vote
-from dissensus.files.rows.columns import Asked, ColumnMap, Notice, Voters
+from dissensus.files.rows.columns import ColumnMap, Notice, Voters
 from dissensus.files.rows.infer_columns import InferredRows
 from dissensus.files.rows.pair_rows import pair_from_row
-from dissensus.files.rows.row_notes import Notes
 from dissensus.files.trl import pair_from_trl
 from dissensus.records import Annotator, Margin, Pair, content_id
 
@@ -134,30 +131,23 @@ class TableReader(PairReader):
         """Read the source from its beginning."""
         faults, notes, seen, n = Faults(skip=self._skip_invalid), Notes(), _Seen(), 0
         choices = Choices(notes, always=self._voters.are_rows)
-        mapping = ColumnMap(self._columns, self._notice, self._voters.columns)
+        says_once = isinstance(self._source, Table) and self._notice is print_notice
+        mapping = ColumnMap(self._columns, self._notice, self._voters, self._values, says_once=says_once)
 
         def labelled(row: Values, notes: Notes | None = None) -> Labelled:
             return pair_from_trl(row, notes) if mapping.layout == "trl" else (pair_from_row(row, notes), None)
 
-        table = InferredRows(
-            lambda faults: rows_of(self._source, self._split, faults),
-            Asked(mapping, self._values, self._voters, self._notice),
-            labelled,
-            choices.scan,
-        )
-        rows = table.read(faults)
-        first = list(islice(rows, 1))
-        floats = _Floats() if first and format_of(first[0][0].source) in ("csv", "tsv") else None
-        for found, given in chain(first, rows):
+        table = InferredRows(lambda faults: rows_of(self._source, self._split, faults), mapping, labelled, choices.scan)
+        for found, given in table.read(faults):
             try:
                 row = table.in_our_terms(given)
                 pair, margin = labelled(row, notes)
                 if self._voters.are_rows:
-                    pair = with_vote(pair, name_of(table.annotator_of(given), "annotator", notes))
-                if floats is not None:
-                    floats.look(row)
-                key = choices.key_of(row)
-                done = (pair, margin) if key is None else choices.add(key, pair, margin)
+                    who = given.get(self._voters.annotator) if self._voters.annotator else None
+                    pair = with_vote(pair, name_of(who, "annotator", notes))
+                if found.source[-4:].lower() in (".csv", ".tsv"):
+                    _count_floats(row, notes)
+                done = choices.add(row, pair, margin)
                 if done is None or seen.is_repeat(done[0]):
                     continue
             except ValueError as error:
@@ -169,19 +159,16 @@ class TableReader(PairReader):
             n += 1
             yield done
         if n == 0:
-            raise InputError(f"{self._name}: {_why_none(faults)}; check that it is the file you mean")
-        notices = (*self._notices(n, faults, seen, notes, choices), *(floats.lines() if floats else ()))
-        self._close(ReadReport(n, notices, dict(notes.counts)))
-
-    @property
-    def _name(self) -> str:
-        return self._source.name if isinstance(self._source, Table) else str(self._source)
+            name = self._source.name if isinstance(self._source, Table) else str(self._source)
+            why = f"none of its {faults.n} rows can be used; the first: {faults.first}" if faults.n else "no rows in it"
+            raise InputError(f"{name}: {why}; check that it is the file you mean")
+        self._close(ReadReport(n, tuple(self._notices(n, faults, seen, notes, choices)), dict(notes.counts)))
 
     def _notices(self, n: int, faults: Faults, seen: _Seen, notes: Notes, choices: Choices) -> Iterator[str]:
         if notes.unused:
             yield f"keys of votes or chat messages left alone, unknown here: {', '.join(sorted(notes.unused))}"
         if choices.pairs:
-            who = "" if self._voters.annotator else "; --annotator COLUMN says who voted"
+            who = "" if self._voters.annotator else "; annotator='COLUMN' says who voted"
             yield (
                 f"{choices.rows} rows are choices between the same two responses as others: read as {choices.pairs} "
                 f"pairs with {choices.votes} votes, labelled by the majority{who}"
@@ -203,32 +190,15 @@ def read_pairs(source: str | Path | Any, **options: Unpack[ReadOptions]) -> Iter
     return TableReader(source, **options).pairs()
 
 
-def _why_none(faults: Faults) -> str:
-    return f"none of its {faults.n} rows can be used; the first: {faults.first}" if faults.n else "no rows in it"
-
-
-class _Floats:
-    """Texts and names of a CSV that end in .0: whole numbers that pandas writes so beside empty cells."""
-
-    _COLUMNS = ("id", "prompt", "response_a", "response_b", "chosen", "rejected", "category", "group")
-
-    def __init__(self) -> None:
-        self._found: Counter[str] = Counter()
-        self._first: dict[str, str] = {}
-
-    def look(self, row: Mapping[str, Any]) -> None:
-        for column in self._COLUMNS:
-            value = row.get(column)
-            if isinstance(value, str) and value.endswith(".0") and value[:-2].lstrip("-").isdecimal():
-                self._found[column] += 1
-                self._first.setdefault(column, value)
-
-    def lines(self) -> list[str]:
-        return [
-            f"{n} values of {column} are such as {self._first[column]}, as pandas writes whole numbers beside empty "
-            "cells; they are kept as they are: if they were whole, write the file again with them as text"
-            for column, n in self._found.items()
-        ]
+def _count_floats(row: Values, notes: Notes) -> None:
+    """Count texts and names of a CSV that end in .0: whole numbers that pandas writes so beside empty cells."""
+    for column in ("id", "prompt", "response_a", "response_b", "chosen", "rejected", "category", "group"):
+        value = row.get(column)
+        if isinstance(value, str) and value.endswith(".0") and value[:-2].lstrip("-").isdecimal():
+            notes.count(
+                f"values of {column} end in .0, as pandas writes whole numbers beside empty cells; they are kept as "
+                "they are: if they were whole, write the file again with them as text"
+            )
 
 
 class _Seen:
@@ -250,7 +220,7 @@ class _Seen:
                 raise ValueError("the same texts came before with another label or other votes; keep one of the rows")
             raise ValueError(
                 f"id {pair.id!r} came before with other content (texts, label or votes); give every pair its own id, "
-                "or leave the column alone, and ids are made from the texts: --column id="
+                "or have ids made from the texts: columns={'id': ''}"
             )
         self.repeats += 1
         return True

@@ -13,20 +13,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from dissensus.files.readers import Values, kind_of
+from dissensus.files.rows.bad_rows import Notes
 from dissensus.files.rows.cells import name_of
 from dissensus.files.rows.chat import text_value
+from dissensus.files.rows.columns import leave_alone
 from dissensus.files.rows.pair_rows import descriptive, texts_of
-from dissensus.files.rows.row_notes import Notes
 from dissensus.records import Choice, Margin, Message, Pair, Text, content_id
 
 TRL_COLUMNS: Mapping[str, Any] = {"id": str, "prompt": Text, "chosen": Text, "rejected": Text}
 
 
 def pair_from_trl(row: Mapping[str, Any], notes: Notes | None = None) -> tuple[Pair, Margin | None]:
-    """Build a labelled pair, and its margin where the row has one; raises ValueError with one line.
-
-    ``notes`` as in ``pair_from_row``.
-    """
+    """Build a labelled pair, and its margin where the row has one, as ``pair_from_row`` does; raises ValueError."""
     prompt, chosen, rejected = split_prompt(row, notes)
     a, b, label = orient(prompt, chosen, rejected)
     pair = Pair(
@@ -37,7 +35,12 @@ def pair_from_trl(row: Mapping[str, Any], notes: Notes | None = None) -> tuple[P
         label=label,
         **descriptive(row, notes),
     )
-    return pair, _margin(row.get("margin"), pair.id)
+    margin = row.get("margin")
+    if margin is None:
+        return pair, None
+    if isinstance(margin, bool) or not isinstance(margin, int | float | str):
+        raise ValueError(f"margin is {kind_of(margin)}; expected a number; {leave_alone('margin')}")
+    return pair, Margin.model_validate({"pair_id": pair.id, "margin": margin})
 
 
 def orient(prompt: Text, chosen: Text, rejected: Text) -> tuple[Text, Text, Choice]:
@@ -48,14 +51,6 @@ def orient(prompt: Text, chosen: Text, rejected: Text) -> tuple[Text, Text, Choi
     """
     a, b = sorted((chosen, rejected), key=lambda text: content_id(prompt, text, text))
     return a, b, "a" if a == chosen else "b"
-
-
-def _margin(value: Any, pair_id: str) -> Margin | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"margin is {kind_of(value)}; expected a number; leave the column alone: --column margin=")
-    return Margin.model_validate({"pair_id": pair_id, "margin": value})
 
 
 def split_prompt(row: Mapping[str, Any], notes: Notes | None = None) -> tuple[Text, Text, Text]:
@@ -81,12 +76,10 @@ def trl_from_pair(pair: Pair, *, conversational: bool, tools_apart: bool = True)
     chosen, rejected = (pair.response_a, pair.response_b) if pair.label == "a" else (pair.response_b, pair.response_a)
     texts: dict[str, Text] = {"prompt": pair.prompt, "chosen": chosen, "rejected": rejected}
     if conversational or not all(isinstance(text, str) for text in texts.values()):
-        texts = {name: _messages(text, "user" if name == "prompt" else "assistant") for name, text in texts.items()}
+        for name, text in texts.items():
+            if isinstance(text, str):
+                texts[name] = (Message(role="user" if name == "prompt" else "assistant", content=text),)
     row: Values = {"id": pair.id} | {name: text_value(text) for name, text in texts.items()}
     if tools_apart and not isinstance(pair.prompt, str) and pair.prompt[0].tools:
         row["tools"] = row["prompt"][0].pop("tools")
     return row
-
-
-def _messages(text: Text, role: str) -> tuple[Message, ...]:
-    return (Message(role=role, content=text),) if isinstance(text, str) else text

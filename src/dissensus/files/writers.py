@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from itertools import chain, islice
 from pathlib import Path
@@ -18,8 +18,8 @@ from dissensus.files.atomic import atomic_path
 from dissensus.files.formula_escape import ESCAPED, escape_cells
 from dissensus.files.readers import SUFFIXES, Values, format_of
 
-_CHUNK = 512
-_ROW_GROUP = 8 * _CHUNK
+_CHUNK, _GROUP = 512, 8
+"""Rows that become Arrow together, the first of which tell what is chat; and how many such batches a row group has."""
 
 
 def check_writable_name(path: str | Path) -> None:
@@ -42,17 +42,14 @@ def write_rows(
         form = format_of(path)
         if form == "parquet":
             return _write_parquet(temporary, rows, columns, name=path)
-        if form in ("csv", "tsv"):
-            return _write_csv(temporary, rows, columns, name=path, escape=for_spreadsheets, is_tsv=form == "tsv")
-        if form == "json":
-            return _write_json_list(temporary, rows)
-        return _write_json_lines(temporary, rows, compressed=form == "jsonl.gz")
-
-
-def _chunks(rows: Iterable[Values], size: int = _CHUNK) -> Iterator[list[Values]]:
-    iterator = iter(rows)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+        with temporary.open("wb") as out:
+            if form == "json":
+                return _write_json_list(out, rows)
+            if form in ("jsonl", "jsonl.gz"):
+                return _write_json_lines(out, rows, compressed=form == "jsonl.gz")
+            with io.TextIOWrapper(out, encoding="utf-8", newline="") as text:
+                writer = csv.writer(text, delimiter="\t" if form == "tsv" else ",")
+                return _write_csv(writer, rows, columns, name=path, escape=for_spreadsheets)
 
 
 def _encode(row: Values) -> str:
@@ -64,40 +61,33 @@ def _encode(row: Values) -> str:
     return text
 
 
-def _write_json_lines(path: Path, rows: Iterable[Values], *, compressed: bool) -> int:
-    n = 0
-    with path.open("wb") as plain, _gzip(plain) if compressed else nullcontext(plain) as out:
-        for chunk in _chunks(rows):
-            out.write("".join(f"{_encode(row)}\n" for row in chunk).encode("utf-8"))
-            n += len(chunk)
-    return n
-
-
-def _gzip(plain: BinaryIO) -> gzip.GzipFile:
+def _write_json_lines(out: BinaryIO, rows: Iterable[Values], *, compressed: bool) -> int:
     # No name and no time in the header: equal rows give equal bytes.
-    return gzip.GzipFile("", "wb", 6, plain, mtime=0)
+    with gzip.GzipFile("", "wb", 6, out, mtime=0) if compressed else nullcontext(out) as lines:
+        n = 0
+        for row in rows:
+            lines.write(f"{_encode(row)}\n".encode())
+            n += 1
+        return n
 
 
-def _write_json_list(path: Path, rows: Iterable[Values]) -> int:
+def _write_json_list(out: BinaryIO, rows: Iterable[Values]) -> int:
     n = 0
-    with path.open("w", encoding="utf-8", newline="") as out:
-        for n, row in enumerate(rows, start=1):
-            out.write(("[\n" if n == 1 else ",\n") + _encode(row))
-        out.write("\n]\n" if n else "[]\n")
+    for n, row in enumerate(rows, start=1):
+        out.write((("[\n" if n == 1 else ",\n") + _encode(row)).encode())
+    out.write(b"\n]\n" if n else b"[]\n")
     return n
 
 
 def _write_csv(
-    path: Path, rows: Iterable[Values], columns: Mapping[str, Any], *, name: str | Path, escape: bool, is_tsv: bool
+    writer: Any, rows: Iterable[Values], columns: Mapping[str, Any], *, name: str | Path, escape: bool
 ) -> int:
     n = 0
-    with path.open("wb") as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, delimiter="\t" if is_tsv else ",")
-        writer.writerow([*columns, ESCAPED] if escape else columns)
-        for row in rows:
-            cells = [_cell(row[column], column, name) for column in columns]
-            writer.writerow(escape_cells(cells, list(columns)) if escape else cells)
-            n += 1
+    writer.writerow([*columns, ESCAPED] if escape else columns)
+    for row in rows:
+        n += 1
+        cells = [_cell(row[column], column, name) for column in columns]
+        writer.writerow(escape_cells(cells, list(columns)) if escape else cells)
     return n
 
 
@@ -114,17 +104,14 @@ def _write_parquet(path: Path, rows: Iterable[Values], columns: Mapping[str, Any
     import pyarrow.parquet as pq
 
     n = 0
-    chunks = _chunks(rows)
+    iterator = iter(rows)
+    chunks = iter(lambda: list(islice(iterator, _CHUNK)), [])
     first = next(chunks, [])
     arrow = ArrowRows(columns, first, str(name))
-    batches: list[Any] = []
+    batches = map(arrow.batch, chain([first] if first else [], chunks))
     with path.open("wb") as out, pq.ParquetWriter(out, arrow.schema, compression="zstd") as writer:
-        for chunk in chain([first] if first else [], chunks):
-            batches.append(arrow.batch(chunk))
-            n += len(chunk)
-            if sum(batch.num_rows for batch in batches) >= _ROW_GROUP:
-                writer.write_table(pa.Table.from_batches(batches, arrow.schema))
-                batches.clear()
-        if batches:
-            writer.write_table(pa.Table.from_batches(batches, arrow.schema))
+        while group := list(islice(batches, _GROUP)):
+            table = pa.Table.from_batches(group, arrow.schema)
+            writer.write_table(table)
+            n += table.num_rows
     return n

@@ -158,8 +158,9 @@ def _vote(
 ) -> tuple[Pair, float]:
     """Let users vote on a pair; returns it with its true preference."""
     chances = vote_probabilities(a, b, config)
-    drawn = generator.choice(list(chances), size=config.votes_per_pair, p=list(chances.values()))
-    votes: list[Label] = [_LABELS[vote] for vote in drawn.tolist()]
+    labels = list(chances)
+    drawn = generator.choice(len(labels), size=config.votes_per_pair, p=list(chances.values()))
+    votes = [labels[index] for index in drawn.tolist()]
     response_a, response_b = render(prompt, a), render(prompt, b)
     pair = Pair(
         id=content_id(prompt.text, response_a, response_b),
@@ -180,9 +181,6 @@ def _vote(
         ),
     )
     return pair, chances["a"] + chances["tie"] / 2
-
-
-_LABELS: dict[str, Label] = {"a": "a", "b": "b", "tie": "tie"}
 
 
 def _phi(z: float) -> float:

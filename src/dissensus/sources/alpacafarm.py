@@ -12,9 +12,7 @@ from dissensus.sources.row_reader import Reading, SourceRow, one_vote
 _SIDES: dict[float, Label] = {1: "a", 1.5: "tie", 2: "b"}
 
 
-class Annotation(SourceRow):
-    """One person's choice; 1.5 is a draw."""
-
+class _Annotation(SourceRow):
     instruction: str
     output_1: str
     output_2: str
@@ -24,16 +22,14 @@ class Annotation(SourceRow):
 
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read annotations, each a vote on two outputs."""
-    for row, found in reading.rows(Annotation):
+    for row, found in reading.rows(_Annotation):
         label = _SIDES.get(found.preference)
         if label is None:
             reading.fault(row.place, f"preference is {found.preference:g}; expected 1, 2, or 1.5 for a draw")
             continue
         yield from reading.pair(
             row,
-            prompt=found.instruction,
-            a=found.output_1,
-            b=found.output_2,
+            (found.instruction, found.output_1, found.output_2),
             label=label,
             votes=one_vote(label, str(found.annotator_index)),
         )

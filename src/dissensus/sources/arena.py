@@ -21,9 +21,7 @@ _BAD = ("tie (bothbad)", "both_bad")
 _ROLES = ("user", "assistant")
 
 
-class Judgment(SourceRow):
-    """A row of mt_bench_human_judgments: one judge's vote on the first turn, or on both."""
-
+class _MtBenchRow(SourceRow):
     question_id: int
     winner: Literal["model_a", "model_b", "tie", "tie (inconsistent)"]
     judge: str | list[str]
@@ -32,9 +30,7 @@ class Judgment(SourceRow):
     turn: Annotated[int, Field(ge=1, le=2)]
 
 
-class Battle(SourceRow):
-    """A row of chatbot_arena_conversations or arena-human-preference-100k."""
-
+class _ArenaRow(SourceRow):
     question_id: str
     winner: Literal["model_a", "model_b", "tie", "tie (bothbad)"]
     conversation_a: Annotated[list[Turn], Field(min_length=2)]
@@ -43,46 +39,34 @@ class Battle(SourceRow):
     judge_hash: str | None = None
 
 
-class Part(SourceRow):
-    """A piece of a message: text, or something else."""
-
+class _Part(SourceRow):
     type: str
     text: str | None = None
 
 
-class PartTurn(SourceRow):
-    """A message of several pieces, perhaps of none."""
-
+class _PartsTurn(SourceRow):
     role: Annotated[str, Field(min_length=1)]
-    content: list[Part]
+    content: list[_Part]
 
 
-class PartBattle(SourceRow):
-    """A row of arena-human-preference-140k."""
-
+class _PartsRow(SourceRow):
     id: str
     winner: Literal["model_a", "model_b", "tie", "both_bad"]
     evaluation_session_id: str
-    conversation_a: Annotated[list[PartTurn], Field(min_length=2)]
-    conversation_b: Annotated[list[PartTurn], Field(min_length=2)]
+    conversation_a: Annotated[list[_PartsTurn], Field(min_length=2)]
+    conversation_b: Annotated[list[_PartsTurn], Field(min_length=2)]
 
 
-def _json_texts(value: Any) -> Any:
-    return decode_json(value) if isinstance(value, str) else value
+def _decoded(cell: Any) -> Any:
+    return decode_json(cell) if isinstance(cell, str) else cell
 
 
-def _flag(value: Any) -> Any:
-    return {"0": 0, "1": 1}.get(value, value) if isinstance(value, str) else value
+_Texts = Annotated[list[str | None], Field(min_length=1), BeforeValidator(_decoded)]
+_Flag = Annotated[int, Field(ge=0, le=1), BeforeValidator(lambda v: int(v) if v in ("0", "1") else v)]
 
 
-_Texts = Annotated[list[str | None], Field(min_length=1), BeforeValidator(_json_texts)]
-_Flag = Annotated[int, Field(ge=0, le=1), BeforeValidator(_flag)]
-
-
-class TextBattle(SourceRow):
-    """A row of arena-human-preference-55k: JSON lists in text, one element a turn."""
-
-    id: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) and not isinstance(v, bool) else v)]
+class _TextsRow(SourceRow):
+    id: Annotated[str, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
     prompt: _Texts
     response_a: _Texts
     response_b: _Texts
@@ -91,51 +75,52 @@ class TextBattle(SourceRow):
     winner_tie: _Flag
 
 
-def read_mt_bench(reading: Reading) -> Iterator[Labelled]:
-    """Read judgments of people, each a vote on two conversations."""
-    return _mt_bench(reading, people=True)
-
-
-def read_mt_bench_gpt4(reading: Reading) -> Iterator[Labelled]:
-    """Read GPT-4's judgments, as labels: it is no person."""
-    return _mt_bench(reading, people=False)
-
-
 def read_conversations(reading: Reading) -> Iterator[Labelled]:
     """Read battles with one vote each."""
-    for row, found in reading.rows(Battle):
-        a, b = messages(found.conversation_a), messages(found.conversation_b)
-        yield from _battle(row, reading, found.question_id, a, b, found.winner, found.judge or found.judge_hash)
+    for row, found in reading.rows(_ArenaRow):
+        sides = [messages(found.conversation_a), messages(found.conversation_b)]
+        yield from _battle(row, reading, found.question_id, sides, found.winner, found.judge or found.judge_hash)
 
 
 def read_parts(reading: Reading) -> Iterator[Labelled]:
     """Read battles whose messages have pieces; those with an image are dropped. A session's battles are one group."""
-    for row, found in reading.rows(PartBattle):
+    for row, found in reading.rows(_PartsRow):
         turns = (*found.conversation_a, *found.conversation_b)
         if any(part.type != "text" for turn in turns for part in turn.content):
             reading.count("dropped: a message with something other than text")
             continue
-        a, b = (_joined(side) for side in (found.conversation_a, found.conversation_b))
+        sides = [
+            [Message(role=turn.role, content="".join(part.text or "" for part in turn.content)) for turn in side]
+            for side in (found.conversation_a, found.conversation_b)
+        ]
         group = f"{reading.dataset}:{found.evaluation_session_id}"
-        yield from _battle(row, reading, found.id, a, b, found.winner, None, group=group)
+        yield from _battle(row, reading, found.id, sides, found.winner, None, group=group)
 
 
 def read_texts(reading: Reading) -> Iterator[Labelled]:
     """Read battles out of lists of texts; a turn that is null was empty."""
-    for row, found in reading.rows(TextBattle):
+    for row, found in reading.rows(_TextsRow):
         if found.winner_model_a + found.winner_model_b + found.winner_tie != 1:
             reading.fault(row.place, "not exactly one of winner_model_a, winner_model_b and winner_tie is 1")
             continue
         if not len(found.prompt) == len(found.response_a) == len(found.response_b):
             reading.fault(row.place, "prompt, response_a and response_b have different numbers of turns")
             continue
-        a, b = (_interleaved(found.prompt, replies) for replies in (found.response_a, found.response_b))
+        sides = [
+            [
+                Message(role=role, content=text or "")
+                for turn in zip(found.prompt, replies, strict=True)
+                for role, text in zip(_ROLES, turn, strict=True)
+            ]
+            for replies in (found.response_a, found.response_b)
+        ]
         winner = "model_a" if found.winner_model_a else "model_b" if found.winner_model_b else "tie"
-        yield from _battle(row, reading, found.id, a, b, winner, None)
+        yield from _battle(row, reading, found.id, sides, winner, None)
 
 
-def _mt_bench(reading: Reading, *, people: bool) -> Iterator[Labelled]:
-    for row, found in reading.rows(Judgment):
+def read_mt_bench(reading: Reading) -> Iterator[Labelled]:
+    """Read judgments, on the first turn or on both: people's are votes, GPT-4's a label, as it is no person."""
+    for row, found in reading.rows(_MtBenchRow):
         sides = [messages(turns)[: 2 * found.turn] for turns in (found.conversation_a, found.conversation_b)]
         if any([turn.role for turn in side] != [*_ROLES] * found.turn for side in sides):
             reading.fault(row.place, f"a conversation has no {2 * found.turn} messages of user and assistant in turn")
@@ -146,15 +131,14 @@ def _mt_bench(reading: Reading, *, people: bool) -> Iterator[Labelled]:
         if found.winner == "tie (inconsistent)":
             reading.count("ties that were two verdicts for different sides")
         label = _label(found.winner)
+        people = reading.has_people
         # A list names a model and how it judged: ["gpt-4", "pair"].
         if people and not (isinstance(found.judge, str) and found.judge):
             reading.fault(row.place, f"judge is {kind_of(found.judge)}; expected the name of a person")
             continue
         yield from reading.pair(
             row,
-            prompt=sides[0][0].content,
-            a=sides[0][1:],
-            b=sides[1][1:],
+            (sides[0][0].content, sides[0][1:], sides[1][1:]),
             label=label,
             votes=one_vote(label, str(found.judge)) if people else None,
             group=f"mt-bench:{found.question_id}",
@@ -165,12 +149,12 @@ def _battle(
     row: Row,
     reading: Reading,
     name: str,
-    a: Sequence[Message],
-    b: Sequence[Message],
+    sides: Sequence[Sequence[Message]],
     winner: str,
     judge: str | None,
-    **fields: Any,
+    group: str | None = None,
 ) -> Iterator[Labelled]:
+    a, b = sides
     for side, turns in (("a", a), ("b", b)):
         if [turn.role for turn in turns[:2]] != [*_ROLES]:
             reading.fault(row.place, f"conversation {side} does not begin with a user's message and an assistant's")
@@ -186,30 +170,16 @@ def _battle(
     label = _label(winner)
     yield from reading.pair(
         row,
-        prompt=a[0].content,
-        a=tuple(a[1:]),
-        b=tuple(b[1:]),
+        (a[0].content, tuple(a[1:]), tuple(b[1:])),
         label=label,
         votes=one_vote(label, judge),
         source_id=name,
-        **fields,
+        group=group,
     )
 
 
 def _label(winner: str) -> Label:
-    sides: dict[str, Label] = {"model_a": "a", "model_b": "b"}
-    return sides.get(winner, "tie")
-
-
-def _joined(turns: Sequence[PartTurn]) -> tuple[Message, ...]:
-    return tuple(Message(role=t.role, content="".join(part.text or "" for part in t.content)) for t in turns)
-
-
-def _interleaved(prompts: Sequence[str | None], replies: Sequence[str | None]) -> tuple[Message, ...]:
-    turns = []
-    for prompt, reply in zip(prompts, replies, strict=True):
-        turns += [Message(role="user", content=prompt or ""), Message(role="assistant", content=reply or "")]
-    return tuple(turns)
+    return "a" if winner == "model_a" else "b" if winner == "model_b" else "tie"
 
 
 SOURCES = (
@@ -222,7 +192,7 @@ SOURCES = (
         votes="people by name, one or more; ties; gpt4: GPT-4's verdicts",
         parts={
             "human": one_table(read_mt_bench, "human", has_people=True),
-            "gpt4": one_table(read_mt_bench_gpt4, "gpt4_pair"),
+            "gpt4": one_table(read_mt_bench, "gpt4_pair"),
         },
     ),
     Source(

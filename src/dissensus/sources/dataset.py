@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 from dissensus.errors import ConfigError, InputError
-from dissensus.files.hub import commit_of
+from dissensus.files.location import commit_of
 from dissensus.files.readers import Row
 from dissensus.files.rows.bad_rows import Faults
 from dissensus.files.rows.columns import Notice
@@ -44,8 +44,7 @@ def find_source(name: str, *, root: str | Path | None = None) -> SourceName | No
 
     None for anything else; for a file or folder of that name, too, unless ``root`` says where data sets lie.
 
-    Raises:
-        ConfigError: the data set has no such part.
+    Raises ConfigError where the data set has no such part.
     """
     match = _NAME.fullmatch(name)
     if match is None or (root is None and Path(name).exists()):
@@ -85,7 +84,12 @@ class DatasetReader(PairReader):
             source.name, tables, lambda table: self._rows(table, tables, faults), faults, has_people=part.has_people
         )
         if self._root is None:
-            self._say_commit(tables)
+            # Of a data set that is a script, its conversion is read, which has commits of its own.
+            pinned = self.name.revision
+            converted = any(table.is_script for table in tables)
+            commit = commit_of(source.hub, pinned or (PARQUET if converted else None))
+            if commit and commit != pinned:
+                self._notice(f"{source.hub} is at {commit}; to pin it: {source.name}:{self.name.part}@{commit}")
         n = 0
         for labelled in merge_votes(part.read(reading), reading) if part.has_people else part.read(reading):
             n += 1
@@ -111,14 +115,6 @@ class DatasetReader(PairReader):
             return iter(())  # the rows of all tables lie in one place, and were read with the first
         alone = needed == [table]
         return folder_rows(self._root, source.hub, source.name, table, faults, alone=alone, whole=whole)
-
-    def _say_commit(self, tables: Sequence[Table]) -> None:
-        source, part, revision = self.name
-        # Of a data set that is a script, its conversion is read, which has commits of its own.
-        converted = any(table.is_script for table in tables)
-        commit = commit_of(source.hub, revision or (PARQUET if converted else None))
-        if commit and commit != revision:
-            self._notice(f"{source.hub} is at {commit}; to pin it: {source.name}:{part}@{commit}")
 
 
 def open_source(
@@ -153,13 +149,8 @@ def open_source(
     splits = found.source.splits(found.part)
     if split is not None and split not in splits:
         raise ConfigError(f"{name}: no split {split!r}; it has {', '.join(splits)}")
-    return DatasetReader(
-        found,
-        split=split or splits[0],
-        root=None if root is None else Path(root),
-        skip_invalid=skip_invalid,
-        notice=notice,
-    )
+    folder = None if root is None else Path(root)
+    return DatasetReader(found, split=split or splits[0], root=folder, skip_invalid=skip_invalid, notice=notice)
 
 
 def open_pairs(

@@ -6,23 +6,23 @@
 
 from __future__ import annotations
 
-import ast
+import re
 from collections.abc import Iterator
-from itertools import pairwise
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from dissensus.files.readers import Row, decode_json
+from dissensus.files.readers import Row
+from dissensus.files.rows.cells import decode_cell
 from dissensus.files.rows.merge import votes_of
 from dissensus.files.source import Labelled
 from dissensus.records import Message, Vote
 from dissensus.sources.public_set import Source, one_table
 from dissensus.sources.row_reader import Reading, SourceRow, side_of
 
-_TURN = "\n<extra_id_1>"
-_ROLES = {"Assistant\n": "assistant", "User\n": "user"}
+_TURN = re.compile(r"\n<extra_id_1>(Assistant|User)\n")
+_ROLES = {"Assistant": "assistant", "User": "user"}
 _NEITHER = -100
 """A person's strength where neither response is valid: no vote."""
 _STRONGEST, _HIGHEST = 3, 4
@@ -31,15 +31,8 @@ _SPLITS = {"train": "train", "validation": "val"}
 
 def _as_list(value: Any) -> Any:
     """Take a list that came through CSV: JSON, or Python's own notation."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return decode_json(value)
-    except ValueError:
-        try:
-            return ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-            raise ValueError("is text that is no list") from error
+    found = decode_cell(value) if isinstance(value, str) else None
+    return value if found is None else found
 
 
 def _check_strength(value: int) -> int:
@@ -48,29 +41,23 @@ def _check_strength(value: int) -> int:
     return value
 
 
-class Opinion(SourceRow):
-    """One person's preference."""
-
+class _Opinion(SourceRow):
     strength: Annotated[int, AfterValidator(_check_strength)]
 
 
-class Preference(SourceRow):
-    """A row of ``preference``."""
-
+class _Preference(SourceRow):
     split: Literal["train", "val"]
     prompt: str
     response_1: str
     response_2: str
     preference_strength: Annotated[int, Field(ge=-3, le=3)]
-    all_preferences_unprocessed: Annotated[list[Opinion], BeforeValidator(_as_list)]
+    all_preferences_unprocessed: Annotated[list[_Opinion], BeforeValidator(_as_list)]
 
 
 _Score = Annotated[int, Field(ge=0, le=4)]
 
 
-class Rated(SourceRow):
-    """A row of the ratings: one response; a score, or one for each person."""
-
+class _Rated(SourceRow):
     prompt: str
     response: str
     helpfulness: _Score | Annotated[list[_Score], Field(min_length=1), BeforeValidator(_as_list)]
@@ -84,7 +71,7 @@ class Rated(SourceRow):
 def read_preferences(reading: Reading) -> Iterator[Labelled]:
     """Read preferences with a vote for each person; the margin is the size of the strength over 3."""
     wanted = _SPLITS[reading.tables[0].split]
-    for row, found in reading.rows(Preference):
+    for row, found in reading.rows(_Preference):
         if found.split != wanted:
             continue
         strengths = [opinion.strength for opinion in found.all_preferences_unprocessed]
@@ -92,9 +79,7 @@ def read_preferences(reading: Reading) -> Iterator[Labelled]:
         reading.count("people who found neither response valid (no vote)", len(strengths) - len(said))
         yield from reading.pair(
             row,
-            prompt=split_turns(found.prompt),
-            a=found.response_1,
-            b=found.response_2,
+            (split_turns(found.prompt), found.response_1, found.response_2),
             label=side_of(-found.preference_strength),
             votes=votes_of(said),
             margin=abs(found.preference_strength) / _STRONGEST,
@@ -103,8 +88,8 @@ def read_preferences(reading: Reading) -> Iterator[Labelled]:
 
 def read_ratings(reading: Reading) -> Iterator[Labelled]:
     """Read rows by twos; the margin is the difference in helpfulness over 4."""
-    waiting: tuple[Row, Rated] | None = None
-    for row, found in reading.rows(Rated):
+    waiting: tuple[Row, _Rated] | None = None
+    for row, found in reading.rows(_Rated):
         if waiting is None or waiting[1].prompt != found.prompt:
             reading.count("dropped: a response without a second one to its prompt", int(waiting is not None))
             waiting = row, found
@@ -113,9 +98,7 @@ def read_ratings(reading: Reading) -> Iterator[Labelled]:
         gap = first.score - found.score
         yield from reading.pair(
             first_row,
-            prompt=split_turns(found.prompt),
-            a=first.response,
-            b=found.response,
+            (split_turns(found.prompt), first.response, found.response),
             label=side_of(gap),
             margin=abs(gap) / _HIGHEST,
         )
@@ -128,24 +111,10 @@ def split_turns(prompt: str) -> tuple[Message, ...]:
     >>> [turn.role for turn in split_turns("Hi\\n<extra_id_1>Assistant\\nYes?\\n<extra_id_1>User\\nBye")]
     ['user', 'assistant', 'user']
     """
-    marks = [0]
-    while (at := prompt.find(_TURN, marks[-1] + 1)) >= 0:
-        marks.append(at)
-    turns = []
-    for start, end in pairwise([*marks, len(prompt)]):
-        part = prompt[start:end]
-        role = next((tag for tag in _ROLES if part.startswith(_TURN + tag)), None)
-        if role is not None:
-            turns.append(Message(role=_ROLES[role], content=part[len(_TURN + role) :]))
-        elif turns:  # a tag inside a text
-            turns[-1] = Message(role=turns[-1].role, content=turns[-1].content + part)
-        else:
-            turns.append(Message(role="user", content=part))
+    first, *parts = _TURN.split(prompt)
+    turns = [Message(role="user", content=first)] if first or not parts else []
+    turns += [Message(role=_ROLES[tag], content=text) for tag, text in zip(parts[::2], parts[1::2], strict=True)]
     return tuple(turns)
-
-
-def _in_folder(name: str) -> dict[str, Any]:
-    return {"data_dir": name, "files": (f"{name}/{name}.jsonl.gz", f"{name}/{name}.jsonl")}
 
 
 SOURCES = (
@@ -159,10 +128,21 @@ SOURCES = (
         parts={
             # On the Hub one split holds both; the rows say which they belong to.
             "preference": one_table(
-                read_preferences, "train", "validation", has_people=True, hub_split="train", **_in_folder("preference")
+                read_preferences,
+                "train",
+                "validation",
+                has_people=True,
+                hub_split="train",
+                data_dir="preference",
+                files=("preference/preference.jsonl.gz", "preference/preference.jsonl"),
             ),
             "ratings": one_table(read_ratings, "train", "validation", files=("{split}.jsonl.gz", "{split}.jsonl")),
-            "disagreements": one_table(read_ratings, "train", **_in_folder("disagreements")),
+            "disagreements": one_table(
+                read_ratings,
+                "train",
+                data_dir="disagreements",
+                files=("disagreements/disagreements.jsonl.gz", "disagreements/disagreements.jsonl"),
+            ),
         },
         sizes={"train": 8700, "validation": 450},
     ),

@@ -17,34 +17,28 @@ _STRONGEST = 3
 _Strength = Annotated[int, Field(ge=-3, le=3)]
 
 
-class Opinion(SourceRow):
-    """One person's preference."""
-
+class _Opinion(SourceRow):
     score: _Strength
 
 
-class Preference(SourceRow):
-    """A row."""
-
+class _Preference(SourceRow):
     domain: str
     context: Annotated[list[Turn], Field(min_length=1)]
     response1: str
     response2: str
     overall_preference: _Strength
-    individual_preference: list[Opinion]
+    individual_preference: list[_Opinion]
 
 
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read preferences with a vote for each person; the category is the source's domain (code, stem, …)."""
-    for row, found in reading.rows(Preference):
+    for row, found in reading.rows(_Preference):
         if found.context[-1].role != "user":
             reading.fault(row.place, f"context ends with the role {found.context[-1].role!r}; expected user")
             continue
         yield from reading.pair(
             row,
-            prompt=messages(found.context),
-            a=found.response1,
-            b=found.response2,
+            (messages(found.context), found.response1, found.response2),
             label=side_of(-found.overall_preference),
             votes=votes_of([Vote(vote=side_of(-opinion.score)) for opinion in found.individual_preference]),
             category=found.domain,

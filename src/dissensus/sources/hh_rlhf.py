@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Self
+
+from pydantic import model_validator
 
 from dissensus.files.source import Labelled
 from dissensus.records import Message
@@ -21,21 +24,24 @@ _TURN = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
-class Comparison(SourceRow):
-    """A row: two whole transcripts."""
-
+class _Comparison(SourceRow):
     chosen: str
     rejected: str
+
+    @model_validator(mode="after")
+    def _are_transcripts(self) -> Self:
+        for name, text in (("chosen", self.chosen), ("rejected", self.rejected)):
+            if not text.startswith("\n\nHuman:"):
+                raise ValueError(f"{name} does not begin with a blank line and 'Human:'")
+            if _REPLY not in text:
+                raise ValueError(f"{name} has no reply of the assistant")
+        return self
 
 
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read comparisons; splits go by how a conversation opens."""
-    for row, found in reading.rows(Comparison):
-        wrong = _wrong(found)
-        if wrong:
-            reading.fault(row.place, wrong)
-            continue
-        (prompt, chosen), (other, rejected) = _split(found.chosen), _split(found.rejected)
+    for row, found in reading.rows(_Comparison):
+        (prompt, _, chosen), (other, _, rejected) = (text.rpartition(_REPLY) for text in (found.chosen, found.rejected))
         if prompt != other:
             reading.count("dropped: transcripts that differ before the last reply")
             continue
@@ -45,7 +51,8 @@ def read(reading: Reading) -> Iterator[Labelled]:
         turns = split_turns(prompt)
         if any(one.role == two.role for one, two in pairwise(turns)):
             reading.count("prompts with two turns of one speaker in a row")
-        yield from reading.oriented(row, prompt=turns, chosen=chosen, rejected=rejected, group=turns[0].content)
+        chosen, rejected = chosen.removeprefix(" "), rejected.removeprefix(" ")
+        yield from reading.oriented(row, (turns, chosen, rejected), group=turns[0].content)
 
 
 def split_turns(transcript: str) -> tuple[Message, ...]:
@@ -59,20 +66,6 @@ def split_turns(transcript: str) -> tuple[Message, ...]:
         Message(role=_ROLES[speaker], content=text.removeprefix(" "))
         for speaker, text in zip(parts[::2], parts[1::2], strict=True)
     )
-
-
-def _wrong(found: Comparison) -> str:
-    for name, text in (("chosen", found.chosen), ("rejected", found.rejected)):
-        if not text.startswith("\n\nHuman:"):
-            return f"{name} does not begin with a blank line and 'Human:'"
-        if _REPLY not in text:
-            return f"{name} has no reply of the assistant"
-    return ""
-
-
-def _split(transcript: str) -> tuple[str, str]:
-    prompt, _, reply = transcript.rpartition(_REPLY)
-    return prompt, reply.removeprefix(" ")
 
 
 def _hh(*parts: str) -> Part:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dissensus.errors import InputError
-from dissensus.files.hub import is_saved, read_hub, read_saved
+from dissensus.files.location import is_saved, read_hub, read_saved
 from dissensus.files.readers import SUFFIXES, Fault, Format, Row, format_of, read_rows
 
 _CONVERTED = "default"
@@ -51,19 +51,10 @@ def folder_rows(
 ) -> Iterator[Row]:
     """Stream the rows of a table from a folder or file.
 
-    Args:
-        root: a copy of the repository, a mirror with a folder for each data set (by its id on the Hub or its name
-            here), a folder of `save_to_disk`, the Hub's Parquet conversion, or, where the table is ``alone``, a file
-            or a folder with a file for each split.
-        hub: the data set's id on the Hub.
-        name: what it is called here.
-        table: what is read.
-        fault: called with bad rows.
-        alone: no other table is read, so that a file need not say which it belongs to.
-        whole: the rows of other tables of the split lie in the same place, and are wanted with these.
-
-    Raises:
-        InputError: there is nothing to read; lists what was looked for.
+    ``root`` is a copy of the repository, a mirror with a folder for each data set (by its id on the Hub or its name
+    here), a folder of `save_to_disk`, the Hub's Parquet conversion, or, where the table is read ``alone``, a file or a
+    folder with a file for each split. ``whole``: the rows of other tables of the split lie in the same place, and are
+    wanted with these. Raises InputError where there is nothing; it lists what was looked for.
     """
     if root.is_file():
         if not alone and table.is_optional:
@@ -76,7 +67,9 @@ def folder_rows(
         yield from read_rows(root, fault, form=_form(root, table))
         return
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give a copy of {hub}, or leave out --from to read from the Hub")
+        raise InputError(
+            f"{root}: no such folder; give a copy of {hub}, or leave out root={str(root)!r} to read from the Hub"
+        )
     folder = _folder(root, hub, name)
     if is_saved(folder):
         yield from read_saved(folder, table.hub_split or table.split)

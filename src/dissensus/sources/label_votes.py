@@ -29,8 +29,7 @@ def draw_labels(pairs: Iterable[Pair], *, seed: int) -> Iterator[Pair]:
 
     The votes stay whole, and the pair says so: whoever counts them beside the label has to leave it out.
     """
-    for pair in pairs:
-        yield pair if pair.votes is None else with_drawn_label(pair, seed=seed)
+    return (pair if pair.votes is None else with_drawn_label(pair, seed=seed) for pair in pairs)
 
 
 def with_drawn_label(pair: Pair, *, seed: int) -> Pair:

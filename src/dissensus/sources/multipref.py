@@ -21,26 +21,22 @@ _STRENGTHS = {
 }
 
 
-class Annotation(SourceRow):
-    """One worker's overall preference."""
-
+class _Annotation(SourceRow):
     evaluator: str
     overall_pref: Literal[
         "A-is-clearly-better", "A-is-slightly-better", "Tie", "B-is-slightly-better", "B-is-clearly-better"
     ]
 
 
-class Comparison(SourceRow):
-    """A row."""
-
+class _Comparison(SourceRow):
     comparison_id: str
     prompt_id: str
     text: str
     completion_a: str
     completion_b: str
     category: str | None = None
-    normal_worker_annotations: list[Annotation]
-    expert_worker_annotations: list[Annotation]
+    normal_worker_annotations: list[_Annotation]
+    expert_worker_annotations: list[_Annotation]
 
 
 def read(reading: Reading) -> Iterator[Labelled]:
@@ -48,33 +44,29 @@ def read(reading: Reading) -> Iterator[Labelled]:
 
     The label is the majority's, the margin the size of the mean of the steps over 2.
     """
-    for row, found in reading.rows(Comparison):
+    for row, found in reading.rows(_Comparison):
         kinds = {"normal": found.normal_worker_annotations, "expert": found.expert_worker_annotations}
-        said = [
-            Vote(annotator=a.evaluator, vote=side_of(_STRENGTHS[a.overall_pref])) for k in kinds.values() for a in k
-        ]
-        votes = votes_of(said)
+        said = [(kind, worker) for kind, workers in kinds.items() for worker in workers]
+        strengths = [_STRENGTHS[worker.overall_pref] for _, worker in said]
+        who = [worker.evaluator for _, worker in said]
+        votes = votes_of([Vote(annotator=one, vote=side_of(n)) for one, n in zip(who, strengths, strict=True)])
         if votes is None:
             reading.count("dropped: a comparison that nobody annotated")
             continue
-        strength = fmean(_STRENGTHS[a.overall_pref] for k in kinds.values() for a in k)
-        for found_pair in reading.pair(
+        for labelled in reading.pair(
             row,
-            prompt=found.text,
-            a=found.completion_a,
-            b=found.completion_b,
+            (found.text, found.completion_a, found.completion_b),
             label=majority(votes),
             votes=votes,
             source_id=found.comparison_id,
             category=found.category,
             group=f"multipref:{found.prompt_id}",
-            margin=abs(strength) / 2,
+            margin=abs(fmean(strengths)) / 2,
         ):
-            for kind, workers in kinds.items():
-                for a in workers:
-                    if not reading.annotators[a.evaluator].attributes:
-                        reading.annotators[a.evaluator] = Annotator(id=a.evaluator, attributes={"worker": kind})
-            yield found_pair
+            for kind, worker in said:
+                if not reading.annotators[worker.evaluator].attributes:
+                    reading.annotators[worker.evaluator] = Annotator(id=worker.evaluator, attributes={"worker": kind})
+            yield labelled
 
 
 SOURCES = (

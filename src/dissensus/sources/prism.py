@@ -26,9 +26,7 @@ _SCALE = 99
 """From the lowest score, 1, to the highest, 100."""
 
 
-class Utterance(SourceRow):
-    """One model's answer to one prompt, as its user rated it."""
-
+class _Utterance(SourceRow):
     interaction_id: str
     conversation_id: str
     user_id: str
@@ -39,16 +37,12 @@ class Utterance(SourceRow):
     if_chosen: bool
 
 
-class Categories(SourceRow):
-    """A free answer with the authors' categories."""
-
+class _Categories(SourceRow):
     categorised: str | None = None
     simplified: str | None = None
 
 
-class Location(SourceRow):
-    """Where somebody was born and lives."""
-
+class _Location(SourceRow):
     birth_country: str | None = None
     reside_country: str | None = None
     birth_subregion: str | None = None
@@ -56,9 +50,7 @@ class Location(SourceRow):
     special_region: str | None = None
 
 
-class Participant(SourceRow):
-    """What a person said of themselves."""
-
+class _Participant(SourceRow):
     user_id: str
     age: str | None = None
     gender: str | None = None
@@ -68,36 +60,34 @@ class Participant(SourceRow):
     english_proficiency: str | None = None
     lm_familiarity: str | None = None
     study_locale: str | None = None
-    religion: Categories | None = None
-    ethnicity: Categories | None = None
-    location: Location | None = None
+    religion: _Categories | None = None
+    ethnicity: _Categories | None = None
+    location: _Location | None = None
 
 
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read all pairs of each turn, with the person's vote; the margin is the difference of scores over 99."""
-    conversations: dict[str, dict[int, list[tuple[Row, Utterance]]]] = {}
-    for row, found in reading.rows(Utterance, "utterances"):
+    conversations: dict[str, dict[int, list[tuple[Row, _Utterance]]]] = {}
+    for row, found in reading.rows(_Utterance, "utterances"):
         turns = conversations.setdefault(found.conversation_id, {})
         turns.setdefault(found.turn, []).append((row, found))
     for turns in conversations.values():
         yield from _conversation(turns, reading)
     voted = set(reading.annotators)
-    for _, participant in reading.rows(Participant, "survey"):
+    for _, participant in reading.rows(_Participant, "survey"):
         if participant.user_id in voted:
             attributes = dict(_attributes(participant))
             reading.annotators[participant.user_id] = Annotator(id=participant.user_id, attributes=attributes)
 
 
-def _conversation(turns: dict[int, list[tuple[Row, Utterance]]], reading: Reading) -> Iterator[Labelled]:
+def _conversation(turns: dict[int, list[tuple[Row, _Utterance]]], reading: Reading) -> Iterator[Labelled]:
     context: tuple[Message, ...] = ()
     for number, (turn, answers) in enumerate(sorted(turns.items())):
         said = answers[0][1]
         other = [row for row, one in answers if (one.user_prompt, one.user_id) != (said.user_prompt, said.user_id)]
+        if other:
+            reading.fault(other[0].place, f"turn {turn} of {said.conversation_id} has another prompt or user elsewhere")
         if turn != number or other:
-            if other:
-                reading.fault(
-                    other[0].place, f"turn {turn} of {said.conversation_id} has another prompt or user elsewhere"
-                )
             _drop(turns, turn, reading)
             return
         if said.user_prompt == EMPTY:
@@ -113,14 +103,14 @@ def _conversation(turns: dict[int, list[tuple[Row, Utterance]]], reading: Readin
         context = (*prompt, Message(role="assistant", content=chosen.model_response))
 
 
-def _drop(turns: dict[int, list[tuple[Row, Utterance]]], first: int, reading: Reading) -> None:
+def _drop(turns: dict[int, list[tuple[Row, _Utterance]]], first: int, reading: Reading) -> None:
     """Count the pairs of all turns from ``first`` on: what they answer is not known."""
     lost = sum(len(answers) * (len(answers) - 1) // 2 for turn, answers in turns.items() if turn >= first)
     if lost:
         reading.count("dropped: a turn whose conversation is not there", lost)
 
 
-def _turn(prompt: tuple[Message, ...], answers: list[tuple[Row, Utterance]], reading: Reading) -> Iterator[Labelled]:
+def _turn(prompt: tuple[Message, ...], answers: list[tuple[Row, _Utterance]], reading: Reading) -> Iterator[Labelled]:
     best = max(answer.score for _, answer in answers)
     if any(answer.if_chosen and answer.score < best for _, answer in answers):
         reading.count("turns whose chosen answer was scored below another (the scores count)")
@@ -131,9 +121,7 @@ def _turn(prompt: tuple[Message, ...], answers: list[tuple[Row, Utterance]], rea
         label = side_of(one.score - two.score)
         yield from reading.pair(
             row,
-            prompt=prompt,
-            a=one.model_response,
-            b=two.model_response,
+            (prompt, one.model_response, two.model_response),
             label=label,
             votes=one_vote(label, one.user_id),
             group=f"prism:{one.conversation_id}",
@@ -145,9 +133,9 @@ def _attributes(value: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]
     """Flatten what was answered: ``gender``, ``religion_simplified``, ``reside_country``."""
     for name in type(value).model_fields:
         inside: Any = getattr(value, name)
-        if isinstance(inside, Categories):
+        if isinstance(inside, _Categories):
             yield from _attributes(inside, f"{name}_")
-        elif isinstance(inside, Location):
+        elif isinstance(inside, _Location):
             yield from _attributes(inside)
         elif inside not in (None, "", EMPTY) and name != "user_id":
             yield prefix + name, inside

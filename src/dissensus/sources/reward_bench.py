@@ -17,9 +17,7 @@ from dissensus.sources.public_set import Source, one_table
 from dissensus.sources.row_reader import Reading, SourceRow
 
 
-class Comparison(SourceRow):
-    """A row of reward-bench."""
-
+class _Comparison(SourceRow):
     id: int
     prompt: str
     chosen: str
@@ -30,9 +28,7 @@ class Comparison(SourceRow):
 _Texts = Annotated[list[str], Field(min_length=1)]
 
 
-class Choices(SourceRow):
-    """A row of reward-bench-2."""
-
+class _Choices(SourceRow):
     id: str
     prompt: str
     chosen: _Texts
@@ -53,26 +49,19 @@ class Choices(SourceRow):
 
 def read_first(reading: Reading) -> Iterator[Labelled]:
     """Read comparisons."""
-    for row, found in reading.rows(Comparison):
+    for row, found in reading.rows(_Comparison):
         yield from reading.oriented(
-            row,
-            prompt=found.prompt,
-            chosen=found.chosen,
-            rejected=found.rejected,
-            source_id=str(found.id),
-            category=found.subset,
+            row, (found.prompt, found.chosen, found.rejected), source_id=str(found.id), category=found.subset
         )
 
 
 def read_second(reading: Reading) -> Iterator[Labelled]:
     """Read every good completion against every bad one."""
-    for row, found in reading.rows(Choices):
+    for row, found in reading.rows(_Choices):
         for (i, chosen), (j, rejected) in product(enumerate(found.chosen), enumerate(found.rejected)):
             yield from reading.oriented(
                 row,
-                prompt=found.prompt,
-                chosen=chosen,
-                rejected=rejected,
+                (found.prompt, chosen, rejected),
                 source_id=f"{found.id}:{i}-{j}",
                 category=found.subset,
                 group=f"reward-bench-2:{found.id}",

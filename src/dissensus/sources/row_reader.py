@@ -52,7 +52,7 @@ class Reading:
         """What was dropped, repeated or remarkable, in words."""
         self.annotators: dict[str, Annotator] = {}
         """People who voted, with what the source says of them."""
-        self._has_people = has_people
+        self.has_people = has_people
         self._rows = rows
         self._seen: dict[int, int] = {}
         self._contents: dict[str, str] = {}
@@ -69,64 +69,72 @@ class Reading:
                     self.fault(row.place, describe(error))
 
     def count(self, what: str, n: int = 1) -> None:
-        """Count something to be reported when all is read."""
+        """Count something that is reported when all is read."""
         self.counts[what] += n
 
     def pair(
         self,
         row: Row,
+        texts: tuple[Text, Text, Text],
         *,
-        prompt: Text,
-        a: Text,
-        b: Text,
         label: Label | None = None,
         votes: Votes | None = None,
         source_id: str | None = None,
         margin: float | None = None,
-        **fields: Any,
+        group: str | None = None,
+        category: str | None = None,
     ) -> Iterator[Labelled]:
-        """Make a pair with its margin; nothing, and counted, where a text is empty or both responses are the same.
+        """Make a pair of prompt and both responses; nothing, and counted, where a text is empty or they are the same.
 
         ``source_id`` is the source's own name of the pair, made unique by the data set's; without one the id is a hash
         of the texts. Where nobody votes, a pair that came before, in either orientation, is dropped and counted.
         """
-        prompt, a, b = (self._whole(text) for text in (prompt, a, b))
-        empty = "an empty prompt" if not plain_text(prompt).strip() else "an empty response"
-        if not all(plain_text(text).strip() for text in (prompt, a, b)):
-            self.count(f"dropped: {empty}")
-            return
+        prompt, a, b = (self._whole(text) for text in texts)
+        for what, text in (("prompt", prompt), ("response", a), ("response", b)):
+            if not plain_text(text).strip():
+                self.count(f"dropped: an empty {what}")
+                return
         if a == b:
             self.count("dropped: both responses the same")
             return
         name = content_id(prompt, a, b) if source_id is None else f"{self.dataset}:{source_id}"
         if source_id is not None and not self._is_new(name, content_id(prompt, a, b), row):
             return
-        texts = {"prompt": prompt, "response_a": a, "response_b": b}
         try:
             for vote in votes.annotations or () if votes else ():
                 if vote.annotator is not None:
                     self.annotators.setdefault(vote.annotator, Annotator(id=vote.annotator))
-            pair = Pair(id=name, **texts, label=label, votes=votes, dataset=self.dataset, **fields)
+            pair = Pair(
+                id=name,
+                prompt=prompt,
+                response_a=a,
+                response_b=b,
+                label=label,
+                votes=votes,
+                dataset=self.dataset,
+                category=category,
+                group=group or "",
+            )
         except ValidationError as error:
             self.fault(row.place, describe(error))
             return
-        if self._has_people or self._is_fresh(pair):
+        if self.has_people or self._is_fresh(pair):
             yield pair, None if margin is None else Margin(pair_id=name, margin=margin)
 
     def oriented(
-        self, row: Row, *, prompt: Text, chosen: Text, rejected: Text, is_tie: bool = False, **fields: Any
+        self, row: Row, texts: tuple[Text, Text, Text], *, is_tie: bool = False, **fields: Any
     ) -> Iterator[Labelled]:
-        """Make a pair of a chosen and a rejected response, in an order that says nothing; otherwise as `pair`."""
+        """Make a pair of prompt, chosen and rejected response, in an order that says nothing; otherwise as `pair`."""
+        prompt, chosen, rejected = texts
         a, b, label = orient(prompt, chosen, rejected)
-        return self.pair(row, prompt=prompt, a=a, b=b, label="tie" if is_tie else label, **fields)
+        return self.pair(row, (prompt, a, b), label="tie" if is_tie else label, **fields)
 
     def _is_new(self, name: str, content: str, row: Row) -> bool:
         """Tell whether an id of the source comes for the first time; it may not come again with other texts."""
-        before = self._contents.get(name)
-        self._contents.setdefault(name, content)
-        if before is None:
+        if name not in self._contents:
+            self._contents[name] = content
             return True
-        if before == content:
+        if self._contents[name] == content:
             self.count("dropped: a pair that came before")
         else:
             self.fault(row.place, f"the id {name!r} came before with other texts; ids name one pair each")
@@ -134,10 +142,9 @@ class Reading:
 
     def _is_fresh(self, pair: Pair) -> bool:
         """Tell whether a pair comes for the first time, whatever its label then was; counts it otherwise."""
-        ends = sorted((plain_text(pair.response_a), plain_text(pair.response_b)))
-        key = hash((plain_text(pair.prompt), *ends))
-        chosen = hash(plain_text(pair.response_a if pair.label == "a" else pair.response_b)) if pair.label else 0
-        verdict = 1 if pair.label == "tie" else chosen
+        a, b = plain_text(pair.response_a), plain_text(pair.response_b)
+        key = hash((plain_text(pair.prompt), *sorted((a, b))))
+        verdict = hash({"a": a, "b": b}.get(pair.label or "", pair.label))
         if key not in self._seen:
             self._seen[key] = verdict
             return True
@@ -180,7 +187,7 @@ def merge_votes(found: Iterator[Labelled], reading: Reading) -> Iterator[Labelle
     One annotator's same vote twice is one, different ones are a tie. Holds all pairs in memory: votes on a pair may lie
     far apart.
     """
-    kept: dict[tuple[Any, ...], Merged] = {}
+    kept: dict[tuple[Text, ...], Merged] = {}
     for pair, margin in found:
         key, swapped = (pair.prompt, pair.response_a, pair.response_b), (pair.prompt, pair.response_b, pair.response_a)
         merged = kept.setdefault(swapped if swapped in kept else key, Merged(pair, margin))

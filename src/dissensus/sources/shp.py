@@ -15,9 +15,7 @@ from dissensus.sources.public_set import Source, one_table
 from dissensus.sources.row_reader import Reading, SourceRow
 
 
-class Comparison(SourceRow):
-    """A row."""
-
+class _Comparison(SourceRow):
     post_id: str
     domain: str
     history: str
@@ -36,12 +34,10 @@ class Comparison(SourceRow):
 
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read comparisons; the category is the subreddit, the group the post."""
-    for row, found in reading.rows(Comparison):
+    for row, found in reading.rows(_Comparison):
         yield from reading.pair(
             row,
-            prompt=found.history,
-            a=found.human_ref_A,
-            b=found.human_ref_B,
+            (found.history, found.human_ref_A, found.human_ref_B),
             label="a" if found.labels == 1 else "b",
             category=found.domain.rpartition("_")[0] or found.domain,
             group=f"shp:{found.post_id}",

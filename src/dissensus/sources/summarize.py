@@ -24,9 +24,7 @@ _STEPS = 6
 """From the lowest rating, 1, to the highest, 7."""
 
 
-class Info(SourceRow):
-    """What is summarised: a post with its subreddit, or an article."""
-
+class _Info(SourceRow):
     id: str
     title: str | None = None
     post: str | None = None
@@ -34,55 +32,34 @@ class Info(SourceRow):
     article: str | None = None
 
 
-class Summary(SourceRow):
-    """One of the two summaries that are compared."""
-
+class _Summary(SourceRow):
     text: str
 
 
-class Judged(SourceRow):
-    """What a labeler says of one or two summaries of a text."""
-
-    info: Info
+class _Judged(SourceRow):
+    info: _Info
     worker: str
     split: Literal["train", "valid1", "valid2", "test"]
 
 
-class Comparison(Judged):
-    """A labeler's choice between two summaries."""
-
-    summaries: Annotated[list[Summary], Field(min_length=2, max_length=2)]
+class _Comparison(_Judged):
+    summaries: Annotated[list[_Summary], Field(min_length=2, max_length=2)]
     choice: Annotated[int, Field(ge=0, le=1)]
 
 
-class Axes(SourceRow):
-    """Ratings; an axis that was not rated is missing or null."""
-
+class _Axes(SourceRow):
     overall: Annotated[int, Field(ge=1, le=7)] | None = None
 
 
-class RatedSummary(Summary):
-    """A summary with its ratings."""
-
-    axes: Axes
+class _RatedSummary(_Summary):
+    axes: _Axes
 
 
-class Rating(Judged):
-    """A labeler's rating of one summary."""
-
-    summary: RatedSummary
+class _Rating(_Judged):
+    summary: _RatedSummary
 
 
-R = TypeVar("R", bound=Judged)
-
-
-def prompt_of(info: Info) -> str | None:
-    """Write a text out as the prompt of its summary; None where it is neither post nor article."""
-    if info.post is not None:
-        return f"SUBREDDIT: r/{info.subreddit or ''}\n\nTITLE: {info.title or ''}\n\nPOST: {info.post}\n\nTL;DR:"
-    if info.article is not None:
-        return f"TITLE: {info.title or ''}\n\n{info.article}\n\nTL;DR:"
-    return None
+R = TypeVar("R", bound=_Judged)
 
 
 def _rows(reading: Reading, model: type[R]) -> Iterator[tuple[Row, R, str]]:
@@ -91,22 +68,22 @@ def _rows(reading: Reading, model: type[R]) -> Iterator[tuple[Row, R, str]]:
     for row, found in reading.rows(model):
         if found.split not in wanted:
             continue
-        prompt = prompt_of(found.info)
-        if prompt is None:
-            reading.fault(row.place, "info has neither a post nor an article")
+        info, title = found.info, f"TITLE: {found.info.title or ''}\n\n"
+        if info.post is not None:
+            yield row, found, f"SUBREDDIT: r/{info.subreddit or ''}\n\n{title}POST: {info.post}\n\nTL;DR:"
+        elif info.article is not None:
+            yield row, found, f"{title}{info.article}\n\nTL;DR:"
         else:
-            yield row, found, prompt
+            reading.fault(row.place, "info has neither a post nor an article")
 
 
 def read_comparisons(reading: Reading) -> Iterator[Labelled]:
     """Read comparisons with a vote for each labeler."""
-    for row, found, prompt in _rows(reading, Comparison):
+    for row, found, prompt in _rows(reading, _Comparison):
         label: Label = "a" if found.choice == 0 else "b"
         yield from reading.pair(
             row,
-            prompt=prompt,
-            a=found.summaries[0].text,
-            b=found.summaries[1].text,
+            (prompt, found.summaries[0].text, found.summaries[1].text),
             label=label,
             votes=one_vote(label, found.worker),
             group=found.info.id,
@@ -115,8 +92,8 @@ def read_comparisons(reading: Reading) -> Iterator[Labelled]:
 
 def read_axis(reading: Reading) -> Iterator[Labelled]:
     """Read pairs of a labeler's ratings; equal ones are a tie, and the margin is the difference over 6."""
-    rated: dict[tuple[str, str], list[tuple[int, Rating, str, Row]]] = {}
-    for row, found, prompt in _rows(reading, Rating):
+    rated: dict[tuple[str, str], list[tuple[int, _Rating, str, Row]]] = {}
+    for row, found, prompt in _rows(reading, _Rating):
         if found.summary.axes.overall is None:
             reading.count("dropped: a summary without an overall rating")
         else:
@@ -129,9 +106,7 @@ def read_axis(reading: Reading) -> Iterator[Labelled]:
             label = side_of(one - two)
             yield from reading.pair(
                 row,
-                prompt=prompt,
-                a=first.summary.text,
-                b=second.summary.text,
+                (prompt, first.summary.text, second.summary.text),
                 label=label,
                 votes=one_vote(label, first.worker),
                 group=first.info.id,

@@ -12,9 +12,7 @@ from dissensus.sources.public_set import Source, one_table
 from dissensus.sources.row_reader import Reading, SourceRow
 
 
-class Comparison(SourceRow):
-    """A row."""
-
+class _Comparison(SourceRow):
     prompt: str
     chosen: str
     rejected: str
@@ -22,10 +20,10 @@ class Comparison(SourceRow):
 
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read comparisons; spaces at the edges stay."""
-    for row, found in reading.rows(Comparison):
+    for row, found in reading.rows(_Comparison):
         if any(text != text.strip() for text in (found.prompt, found.chosen, found.rejected)):
             reading.count("rows with space at the edges of a text")
-        yield from reading.oriented(row, prompt=found.prompt, chosen=found.chosen, rejected=found.rejected)
+        yield from reading.oriented(row, (found.prompt, found.chosen, found.rejected))
 
 
 SOURCES = (

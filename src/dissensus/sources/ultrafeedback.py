@@ -24,19 +24,15 @@ _RATING_STEPS, _SCORE_STEPS = 4, 9
 _ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 
 
-class Aspect(SourceRow):
-    """One of the four ratings."""
-
+class _Aspect(SourceRow):
     Rating: Literal["1", "2", "3", "4", "5", "N/A"]
 
 
-class Annotations(SourceRow):
-    """The four ratings of a completion."""
-
-    instruction_following: Aspect
-    honesty: Aspect
-    truthfulness: Aspect
-    helpfulness: Aspect
+class _Annotations(SourceRow):
+    instruction_following: _Aspect
+    honesty: _Aspect
+    truthfulness: _Aspect
+    helpfulness: _Aspect
 
     @property
     def mean(self) -> float | None:
@@ -46,27 +42,21 @@ class Annotations(SourceRow):
         return fmean(numbers) if numbers else None
 
 
-class Completion(SourceRow):
-    """One model's completion."""
-
+class _Completion(SourceRow):
     response: str
-    annotations: Annotations
+    annotations: _Annotations
     overall_score: float | None = None
 
 
-class Prompt(SourceRow):
-    """A row of the original: an instruction with its completions."""
-
+class _Prompt(SourceRow):
     instruction: str
-    completions: list[Completion]
+    completions: list[_Completion]
 
 
 _Score = Annotated[float, Field(ge=1, le=10)]
 
 
-class Binarised(SourceRow):
-    """A row of a binarised set: two conversations of one instruction, with GPT-4's overall scores."""
-
+class _Binarised(SourceRow):
     chosen: list[Turn]
     rejected: list[Turn]
     score_chosen: _Score
@@ -86,7 +76,7 @@ class Binarised(SourceRow):
 
 def read_original(reading: Reading) -> Iterator[Labelled]:
     """Read all pairs of each instruction's completions; the margin is the difference of their means over 4."""
-    for row, found in reading.rows(Prompt):
+    for row, found in reading.rows(_Prompt):
         if len(found.completions) < 2:
             reading.count("dropped: an instruction with fewer than two completions")
         rated = []
@@ -100,20 +90,18 @@ def read_original(reading: Reading) -> Iterator[Labelled]:
             rated.append((mean, completion.response))
         for (one, a), (two, b) in combinations(rated, 2):
             margin = abs(one - two) / _RATING_STEPS
-            yield from reading.pair(row, prompt=found.instruction, a=a, b=b, label=side_of(one - two), margin=margin)
+            yield from reading.pair(row, (found.instruction, a, b), label=side_of(one - two), margin=margin)
 
 
 def read_binarised(reading: Reading) -> Iterator[Labelled]:
     """Read pairs; equal scores are a tie whichever is called chosen, and the margin is their difference over 9."""
-    for row, found in reading.rows(Binarised):
+    for row, found in reading.rows(_Binarised):
         if found.score_chosen == _SUSPECT:
             reading.count("pairs with an overall score of 10, some of which may be the old mistake for 1")
         gap = found.score_chosen - found.score_rejected
         yield from reading.oriented(
             row,
-            prompt=found.chosen[0].content,
-            chosen=found.chosen[1].content,
-            rejected=found.rejected[1].content,
+            (found.chosen[0].content, found.chosen[1].content, found.rejected[1].content),
             is_tie=gap == 0,
             margin=gap / _SCORE_STEPS,
         )

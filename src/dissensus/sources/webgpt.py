@@ -20,16 +20,12 @@ _CITATION = re.compile(r"\s*\[\d+(?:,\s*\d+)*\]")
 _Score = Annotated[float, Field(ge=-1, le=1)]
 
 
-class Question(SourceRow):
-    """The question, whole: title and body."""
-
+class _Question(SourceRow):
     full_text: str
 
 
-class Comparison(SourceRow):
-    """A row as the Hub has it."""
-
-    question: Question
+class _Comparison(SourceRow):
+    question: _Question
     answer_0: str
     answer_1: str
     score_0: _Score
@@ -59,12 +55,10 @@ class Comparison(SourceRow):
 
 def read(reading: Reading) -> Iterator[Labelled]:
     """Read comparisons; the margin is the size of the score."""
-    for row, found in reading.rows(Comparison):
+    for row, found in reading.rows(_Comparison):
         for pair in reading.pair(
             row,
-            prompt=found.question.full_text,
-            a=found.answer_0,
-            b=found.answer_1,
+            (found.question.full_text, found.answer_0, found.answer_1),
             label=side_of(found.score_0),
             margin=abs(found.score_0),
         ):

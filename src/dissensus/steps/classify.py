@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -124,13 +124,10 @@ class Classified:
         """All of them, with their origins."""
         return [*self.known, *self.machine]
 
-    def counts(self, origin: str) -> dict[str, Any]:
+    def counts(self, origin: str) -> dict[str, float]:
         """List what a record of a run keeps; ``origin`` is whose the categories are that pairs had."""
-        kappas = {
-            f"kappa_{one.question}": round(one.kappa.value, 2) for one in self.agreement if one.kappa.low is not None
-        }
-        changes = self.changes
-        return {"set": sum(changes.set.values()), f"by_{origin}": sum(changes.kept.values()), **kappas}
+        kappas = {f"kappa_{a.question}": round(a.kappa.value, 2) for a in self.agreement if a.kappa.low is not None}
+        return {"set": sum(self.changes.set.values()), f"by_{origin}": sum(self.changes.kept.values()), **kappas}
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,8 @@ class ClassifyResult:
         """Say what was found, one thing a line."""
         settings, found, changes = self.settings, self.found, self.found.changes
         lines = [f"{settings.out}: {len(found.pairs)} pairs"]
-        for question, title in (("correct", "single or multiple"), ("distinct", "distinguishable")):
+        titles: dict[Question, str] = {"correct": "single or multiple", "distinct": "distinguishable"}
+        for question, title in titles.items():
             values = Counter(one.category if question == "correct" else one.distinct for one in found.pairs)
             shares = ", ".join(f"{value} {values[value]}" for value in sorted(filter(None, values)))
             lines.append(
@@ -202,46 +200,25 @@ def classify(
 ) -> Classified:
     """Put pairs into categories where they have none; a model's answers are kept in ``store``, none is asked twice.
 
-    Whether a prompt has several correct answers is asked once for each prompt.
-
-    Args:
-        pairs: some of which may have categories.
-        how: by the classifiers, or by a model.
-        store: of the model's answers.
-        origin: whose the categories are that pairs have: ``people`` or ``source``.
-        replace: put also those into categories that have some.
-        progress: show it.
-
-    Raises:
-        JudgeError: the model cannot be asked, or left questions open.
+    Whether a prompt has several correct answers is asked once for each prompt. ``origin`` is whose the categories are
+    that pairs have, ``people`` or ``source``; with ``replace`` these go. Raises JudgeError where the model cannot be
+    asked, or left questions open.
     """
-    from dissensus.taxonomy import agreement_with_people, classify_pairs, known_classifications
-
-    machine = list(_classifications(pairs, how, store, progress=progress))
-    classified, changes = classify_pairs(pairs, machine, replace=replace)
-    return Classified(
-        classified,
-        known_classifications(pairs, origin=origin),
-        machine,
-        agreement_with_people(pairs, machine),
-        changes,
-    )
-
-
-def _classifications(
-    pairs: Sequence[Pair], how: Categories, store: Path, *, progress: bool
-) -> Iterator[Classification]:
-    from dissensus.taxonomy import classify_offline
+    from dissensus.taxonomy import agreement_with_people, classify_offline, classify_pairs, known_classifications
     from dissensus.taxonomy.classification import QUESTIONS
 
     if how.judge is None:
         from dissensus.taxonomy.classifiers import MAX_LENGTH
         from dissensus.text.encoder import load_encoder
 
-        yield from classify_offline(pairs, load_encoder("minilm", max_length=MAX_LENGTH), progress=progress)
-        return
-    for question in QUESTIONS:
-        yield from _ask(pairs, question, how.judge, store, progress=progress)
+        encoder = load_encoder("minilm", max_length=MAX_LENGTH)
+        machine = list(classify_offline(pairs, encoder, progress=progress))
+    else:
+        asked = [_ask(pairs, question, how.judge, store, progress=progress) for question in QUESTIONS]
+        machine = [one for found in asked for one in found]
+    classified, changes = classify_pairs(pairs, machine, replace=replace)
+    known = known_classifications(pairs, origin=origin)
+    return Classified(classified, known, machine, agreement_with_people(pairs, machine), changes)
 
 
 def _ask(
@@ -262,15 +239,15 @@ def _ask(
     return [one.model_copy(update={"pair_id": same}) for one in found for same in groups[one.pair_id]]
 
 
-def agreement_rows(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
+def agreement_rows(agreements: Sequence[Agreement]) -> list[Mapping[str, object]]:
     """Lay agreement with people out as JSON-able rows; what is undefined is null."""
     return [
         {
             "question": one.question,
             "origin": one.origin,
             "n": one.n,
-            "raw": _defined(one.raw),
-            "kappa": _defined(one.kappa.value),
+            "raw": None if math.isnan(one.raw) else one.raw,
+            "kappa": None if math.isnan(one.kappa.value) else one.kappa.value,
             "low": one.kappa.low,
             "high": one.kappa.high,
             "undecided": one.undecided,
@@ -296,7 +273,3 @@ def describe_agreement(agreements: Sequence[Agreement]) -> list[str]:
         if one.undecided:
             lines.append(f"    {one.undecided} pairs are undecided")
     return lines
-
-
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -137,11 +137,8 @@ def run(
 ) -> PairsResult:
     """Read pairs and write them, with what else was asked for.
 
-    Args:
-        settings: what is read, how, and where it is written.
-        command: how a data card says that it was made.
-        progress: show it on stderr.
-        notice: called with what is remarkable about the source; prints it to stderr unless given.
+    ``command`` is how a data card says that it was made. ``notice`` is called with what is remarkable about the source;
+    unless given, it is printed to stderr.
 
     Raises:
         ConfigError: the source cannot give what was asked for.
@@ -177,17 +174,8 @@ def run(
 def _open(settings: PairsSettings, notice: Notice) -> PairReader:
     from dissensus.sources import DatasetReader, open_pairs
 
-    reader = open_pairs(
-        settings.source,
-        root=settings.root,
-        columns=settings.columns,
-        values=settings.meanings(),
-        annotator=settings.annotator,
-        votes=settings.votes,
-        split=settings.split,
-        skip_invalid=settings.skip_invalid,
-        notice=notice,
-    )
+    given = {name: getattr(settings, name) for name in ("columns", "annotator", "votes", "split", "skip_invalid")}
+    reader = open_pairs(settings.source, root=settings.root, values=settings.meanings(), notice=notice, **given)
     if not isinstance(reader, DatasetReader) and (settings.root or settings.annotators or settings.card):
         option = "--from" if settings.root else "--annotators" if settings.annotators else "--card"
         raise ConfigError(f"{option} is for public data sets, and {settings.source!r} is none of them; see --list")
@@ -198,10 +186,11 @@ def _noted(
     found: Iterable[Labelled], counts: PairCounts, margins: list[tuple[str, float]] | None, settings: PairsSettings
 ) -> Iterator[Pair]:
     """Stream the pairs with their labels, and take note of what they are."""
-    from dissensus.sources.label_votes import draw_labels
+    from dissensus.sources.label_votes import with_drawn_label
 
     for given, margin in found:
-        pair = next(draw_labels([given], seed=settings.label_seed)) if settings.label else given
+        is_drawn = settings.label is not None and given.votes is not None
+        pair = with_drawn_label(given, seed=settings.label_seed) if is_drawn else given
         if margins is not None and margin is not None:
             margins.append((pair.id, margin.margin))  # a tenth of the record's size
         counts.add(pair)

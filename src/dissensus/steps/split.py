@@ -43,7 +43,7 @@ class HoldOut(Settings):
         return self
 
 
-def _with_share(given: Any) -> Any:
+def with_share(given: Any) -> Any:
     """Hold out the usual share where nothing is said of how much."""
     if isinstance(given, dict) and not given.keys() & {"share", "count", "names"}:
         return {**given, "share": _SHARE}
@@ -63,7 +63,7 @@ class SplitSettings(Settings):
     """Pairs that are not held out."""
     out_test: Annotated[Path, Writes()]
     """Pairs that are held out."""
-    hold_out: Annotated[HoldOut, Option(prefix=""), BeforeValidator(_with_share)] = HoldOut(share=_SHARE)
+    hold_out: Annotated[HoldOut, Option(prefix=""), BeforeValidator(with_share)] = HoldOut(share=_SHARE)
     """What is held out."""
 
 
@@ -74,24 +74,21 @@ class SplitResult:
     by: By
     parts: tuple[tuple[Path, Sequence[Pair]], ...]
     """The files, and their pairs."""
-    shared: int
-    """Pairs to train on that have the text of a prompt that is held out, under another group."""
 
     def lines(self) -> list[str]:
         """Say of each file what is in it: labels and votes, and pairs of each category or data set."""
-        return [line for path, pairs in self.parts for line in _describe(path, pairs, self.by)]
-
-
-def _describe(path: Path, pairs: Sequence[Pair], by: By) -> list[str]:
-    labels = Counter(pair.label for pair in pairs if pair.label is not None)
-    shown = ", ".join(f"{label} {n}" for label, n in sorted(labels.items()))
-    values = Counter(str(getattr(pair, by)) for pair in pairs) if by != "group" else Counter[str]()
-    return [
-        f"{path}: {len(pairs)} pairs, {len({pair.group for pair in pairs})} groups",
-        f"  with label  {labels.total()}" + (f" ({shown})" if shown else ""),
-        f"  with votes  {sum(pair.votes is not None for pair in pairs)}",
-        *(f"  {by} {name}: {n}" for name, n in sorted(values.items())),
-    ]
+        lines = []
+        for path, pairs in self.parts:
+            labels = Counter(pair.label for pair in pairs if pair.label is not None)
+            shown = ", ".join(f"{label} {n}" for label, n in sorted(labels.items()))
+            values = Counter(str(getattr(pair, self.by)) for pair in pairs) if self.by != "group" else Counter[str]()
+            lines += [
+                f"{path}: {len(pairs)} pairs, {len({pair.group for pair in pairs})} groups",
+                f"  with label  {labels.total()}" + (f" ({shown})" if shown else ""),
+                f"  with votes  {sum(pair.votes is not None for pair in pairs)}",
+                *(f"  {self.by} {name}: {n}" for name, n in sorted(values.items())),
+            ]
+        return lines
 
 
 def run(settings: SplitSettings) -> SplitResult:
@@ -108,20 +105,37 @@ def run(settings: SplitSettings) -> SplitResult:
 
     for path in (settings.out_train, settings.out_test):
         check_writable_name(path)
-    train, test = split_pairs(list(read_pairs(settings.pairs)), settings.hold_out)
-    check_groups_stay_whole(train, test)
+    train, test = split(list(read_pairs(settings.pairs)), settings.hold_out)
     parts = ((settings.out_train, train), (settings.out_test, test))
     for path, pairs in parts:
         write_records(path, pairs)
-    return SplitResult(settings.hold_out.by, parts, len(train) - len(apart_from(train, prompts_of(test))))
+    return SplitResult(settings.hold_out.by, parts)
+
+
+def split(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], list[Pair]]:
+    """Split as `split_pairs` does, and say which pairs to train on have the text of a prompt that is held out.
+
+    Raises ConfigError where a part would be empty, or a group on both sides.
+    """
+    from dissensus.files.source import print_notice
+
+    train, test = split_pairs(pairs, hold_out)
+    both = {pair.group for pair in train} & {pair.group for pair in test}
+    if both:
+        raise ConfigError(
+            f"{len(both)} groups have pairs of domain out, which are held out always, and pairs to train on (first: "
+            f"{min(both)[:60]!r}); give the pairs of a group one domain"
+        )
+    if shared := len(train) - len(apart_from(train, prompts_of(test))):
+        print_notice(
+            f"{shared} pairs to train on have the text of a prompt that is held out, under another group; pairs "
+            "without a group are grouped by their text"
+        )
+    return train, test
 
 
 def prompts_of(pairs: Iterable[Pair]) -> set[str]:
-    """Name the prompts of pairs, to find them again in other sets: by group and by text.
-
-    Sets group by what they know (a conversation, a post), so that two of them never share a group; their texts are
-    compared without case and runs of white space.
-    """
+    """Name the prompts of pairs, to find them again in other sets: sets group by what they know, so by text as well."""
     return {key for pair in pairs for key in prompt_keys(pair)}
 
 
@@ -157,16 +171,6 @@ def split_pairs(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], l
             "hold out less or more"
         )
     return train, test
-
-
-def check_groups_stay_whole(train: Iterable[Pair], test: Iterable[Pair]) -> None:
-    """Refuse a split in which a group is on both sides, as where some of its pairs are of domain ``out``."""
-    shared = {pair.group for pair in train} & {pair.group for pair in test}
-    if shared:
-        raise ConfigError(
-            f"{len(shared)} groups have pairs of domain out, which are held out always, and pairs to train on (first: "
-            f"{min(shared)[:60]!r}); give the pairs of a group one domain"
-        )
 
 
 def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:

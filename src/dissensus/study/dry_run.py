@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dissensus.annotate.exchange.annotated_pairs import read_annotations
-from dissensus.files.hub import is_hub_id
+from dissensus.files.location import is_hub_id
 from dissensus.records import plain_text
 from dissensus.sources import find_source
 from dissensus.study import work

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ QUESTIONS: tuple[Question, ...] = ("correct", "distinct")
 TEMPLATES: dict[Question, str] = {"correct": "paper-correct", "distinct": "paper-distinct"}
 """The shipped judge templates that ask the paper's questions; option A comes first in each."""
 _FIELDS: dict[Question, str] = {"correct": "category", "distinct": "distinct"}
-_OPTIONS: dict[Question, tuple[Any, Any]] = {"correct": ("single", "multiple"), "distinct": ("no", "yes")}
+OPTIONS: dict[Question, tuple[Any, Any]] = {"correct": ("single", "multiple"), "distinct": ("no", "yes")}
 """What options A and B of the paper's questions mean."""
 
 
@@ -22,10 +21,10 @@ _OPTIONS: dict[Question, tuple[Any, Any]] = {"correct": ("single", "multiple"), 
 class Changes:
     """What became of the categories of pairs; counts by question."""
 
-    set: dict[str, int]
-    kept: dict[str, int]
+    set: Mapping[Question, int]
+    kept: Mapping[Question, int]
     """Pairs that had a category already."""
-    undecided: dict[str, int]
+    undecided: Mapping[Question, int]
     """Pairs without a category before and after."""
 
 
@@ -43,28 +42,20 @@ def classifications_from_judgments(
         if judgment.order != "ab":
             raise ValueError("options have a fixed order: ask in order ab")
         by_pair.setdefault(judgment.pair_id, []).append(judgment)
-    return [_classification(pair_id, given, question, origin) for pair_id, given in by_pair.items()]
-
-
-def _classification(pair_id: str, given: list[Judgment], question: Question, origin: str) -> Classification:
-    counted: Counter[str | None] = Counter(one.choice for one in given)
-    first, second = counted["a"], counted["b"]
-    known = [1 - one.probability_a for one in given if one.probability_a is not None and one.choice is not None]
-    if known and len(known) == first + second:
-        found = from_probability(pair_id, question, sum(known) / len(known), origin=origin)
-        value = None if found.probability == 0.5 else found.value
-        return found.model_copy(update={"value": value, "n": len(known), "n_invalid": counted[None]})
-    valid = first + second
-    value = None if first == second else _OPTIONS[question][0 if first > second else 1]
-    return Classification(
-        pair_id=pair_id,
-        question=question,
-        value=value,
-        probability=second / valid if valid else None,
-        origin=origin,
-        n=valid,
-        n_invalid=counted[None],
-    )
+    classifications = []
+    for pair_id, given in by_pair.items():
+        valid = [one for one in given if one.choice is not None]
+        known = [1 - one.probability_a for one in valid if one.probability_a is not None]
+        votes = [float(one.choice == "b") for one in valid if one.choice != "tie"]
+        of_b = known if known and len(known) == len(votes) else votes
+        found = from_probability(pair_id, question, sum(of_b) / len(of_b) if of_b else 0.5, origin=origin)
+        changes: dict[str, object] = {"n": len(of_b), "n_invalid": len(given) - len(valid)}
+        if found.probability == 0.5:
+            changes["value"] = None
+        if not of_b:
+            changes["probability"] = None
+        classifications.append(found.model_copy(update=changes))
+    return classifications
 
 
 def from_probability(pair_id: str, question: Question, probability: float, *, origin: str) -> Classification:
@@ -73,7 +64,7 @@ def from_probability(pair_id: str, question: Question, probability: float, *, or
     >>> from_probability("p", "distinct", 0.2, origin="similarity-minilm").value
     'no'
     """
-    value = _OPTIONS[question][1 if probability >= 0.5 else 0]
+    value = OPTIONS[question][1 if probability >= 0.5 else 0]
     return Classification(pair_id=pair_id, question=question, value=value, probability=probability, origin=origin)
 
 
@@ -91,7 +82,7 @@ def known_classifications(pairs: Iterable[Pair], *, origin: str = "people") -> l
         Classification(pair_id=pair.id, question=question, value=value, origin=origin)
         for pair in pairs
         for question in QUESTIONS
-        if (value := getattr(pair, _FIELDS[question])) in _OPTIONS[question]
+        if (value := getattr(pair, _FIELDS[question])) in OPTIONS[question]
     ]
 
 
@@ -104,13 +95,13 @@ def classify_pairs(
     ``category`` gives way.
     """
     found = {(c.pair_id, c.question): c.value for c in classifications}
-    counts: dict[str, Counter[str]] = {name: Counter() for name in ("set", "kept", "undecided")}
+    counts = {name: dict.fromkeys(QUESTIONS, 0) for name in ("set", "kept", "undecided")}
     classified = []
     for pair in pairs:
-        changes: dict[str, Any] = {}
+        changes = {}
         for question in QUESTIONS:
             field = _FIELDS[question]
-            is_known = getattr(pair, field) in _OPTIONS[question]
+            is_known = getattr(pair, field) in OPTIONS[question]
             value = found.get((pair.id, question))
             if value is not None and (replace or not is_known):
                 changes[field] = value
@@ -118,5 +109,4 @@ def classify_pairs(
             else:
                 counts["kept" if is_known else "undecided"][question] += 1
         classified.append(pair.model_copy(update=changes))
-    by_question: dict[str, dict[str, int]] = {n: {q: c[q] for q in QUESTIONS} for n, c in counts.items()}
-    return classified, Changes(**by_question)
+    return classified, Changes(**counts)

@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -55,11 +54,10 @@ def load_classifiers(encoder: Encoder) -> tuple[Logistic, Logistic]:
             f"the shipped classifiers were fitted with all-MiniLM-L6-v2, and {encoder.name} is another encoder; "
             "use the encoder 'minilm'"
         )
-    return _logistic(content["prompts"]), _logistic(content["responses"])
-
-
-def _logistic(content: dict[str, Any]) -> Logistic:
-    return Logistic(np.array(content["weights"]), content["bias"])
+    prompts, responses = (
+        Logistic(np.array(of["weights"]), of["bias"]) for of in (content["prompts"], content["responses"])
+    )
+    return prompts, responses
 
 
 def classify_offline(pairs: Sequence[Pair], encoder: Encoder, *, progress: bool = False) -> Iterator[Classification]:
@@ -70,17 +68,12 @@ def classify_offline(pairs: Sequence[Pair], encoder: Encoder, *, progress: bool 
     of_prompts, of_responses = load_classifiers(encoder)
     by_prompt = one_pair_per_prompt(pairs)
     prompts = {pair.id: plain_text(pair.prompt) for pair in pairs if pair.id in by_prompt}
-    for pair_id, probability in zip(
-        prompts, of_prompts(prompt_features(list(prompts.values()), encoder, progress=progress)), strict=True
-    ):
+    marks = prompt_features(list(prompts.values()), encoder, progress=progress)
+    for pair_id, probability in zip(prompts, of_prompts(marks), strict=True):
         for same_prompt in by_prompt[pair_id]:
             yield from_probability(same_prompt, "correct", float(probability), origin=PROMPTS)
-    first, second = ([plain_text(text) for text in texts] for texts in zip(*_responses(pairs), strict=True))
+    first, second = [plain_text(pair.response_a) for pair in pairs], [plain_text(pair.response_b) for pair in pairs]
     features = pair_features(first, second, encoder, progress=progress)
     for pair, a, b, probability in zip(pairs, first, second, of_responses(features), strict=True):
         value = 0.0 if a == b else float(probability)
         yield from_probability(pair.id, "distinct", value, origin=SIMILARITY)
-
-
-def _responses(pairs: Sequence[Pair]) -> Iterator[tuple[Any, Any]]:
-    return ((pair.response_a, pair.response_b) for pair in pairs)

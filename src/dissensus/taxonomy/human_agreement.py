@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dissensus.records import Classification, Pair
 from dissensus.stats.agreement.coefficients import cohen_kappa
 from dissensus.stats.resampling.clusters import FEWEST_CLUSTERS, number_labels
 from dissensus.stats.resampling.intervals import Estimate
 from dissensus.stats.resampling.statistics import estimate_all
-from dissensus.taxonomy.classification import _OPTIONS, QUESTIONS, Question, known_classifications
+from dissensus.taxonomy.classification import OPTIONS, QUESTIONS, Question, known_classifications
+
+IntArray = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -36,83 +39,54 @@ class Agreement:
 
 
 def agreement_with_people(
-    people: Sequence[Pair],
-    classifications: Iterable[Classification],
-    *,
-    n_resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    people: Sequence[Pair], classifications: Iterable[Classification], *, n_resamples: int = 2000
 ) -> list[Agreement]:
-    """Compare categories with those that people gave to the same pairs, by id.
+    """Compare categories with those that people gave to the same pairs, by id; pairs without are passed over.
 
-    Intervals are BCa bootstrap intervals over prompts (groups), widened for few prompts.
-
-    Args:
-        people: pairs with people's categories; others are passed over.
-        classifications: of one origin for each question.
-        n_resamples: of the bootstrap.
-        level: of the intervals.
-        seed: of the bootstrap.
+    ``classifications`` are of one origin for each question. Intervals are 95 % BCa bootstrap intervals over prompts
+    (groups), widened for few prompts.
     """
     said = {(c.pair_id, c.question): c.value for c in known_classifications(people)}
     groups = {pair.id: pair.group for pair in people}
-    found = list(classifications)
+    found = [c for c in classifications if (c.pair_id, c.question) in said]
     agreements = []
     for question in QUESTIONS:
-        of_question = [c for c in found if c.question == question and (c.pair_id, question) in said]
-        if not of_question:
+        both = [(c, said[c.pair_id, question]) for c in found if c.question == question]
+        if not both:
             continue
-        decided = [c for c in of_question if c.value is not None]
+        decided = [(c, value) for c, value in both if c.value is not None]
+        options = OPTIONS[question]
+        first = np.array([options.index(value) for _, value in decided], dtype=np.intp)
+        second = np.array([options.index(c.value) for c, _ in decided], dtype=np.intp)
+        kappa, note = _kappa(first, second, [groups[c.pair_id] for c, _ in decided], n_resamples)
         agreements.append(
-            _agreement(
-                question,
-                decided,
-                [str(said[c.pair_id, question]) for c in decided],
-                [groups[c.pair_id] for c in decided],
-                len(of_question) - len(decided),
-                (n_resamples, level, seed),
+            Agreement(
+                question=question,
+                origin=decided[0][0].origin if decided else "",
+                n=len(decided),
+                raw=float((first == second).mean()) if decided else float("nan"),
+                kappa=kappa,
+                counts={
+                    (options[i], options[j]): int(((first == i) & (second == j)).sum())
+                    for i in range(2)
+                    for j in range(2)
+                },
+                undecided=len(both) - len(decided),
+                note=note,
             )
         )
     return agreements
 
 
-def _agreement(
-    question: Question,
-    decided: Sequence[Classification],
-    people: Sequence[str],
-    groups: Sequence[str],
-    undecided: int,
-    resampling: tuple[int, float, int],
-) -> Agreement:
-    n_resamples, level, seed = resampling
-    options = _OPTIONS[question]
-    first = np.array([options.index(value) for value in people], dtype=np.intp)
-    second = np.array([options.index(c.value) for c in decided], dtype=np.intp)
-    counts = {(options[i], options[j]): int(((first == i) & (second == j)).sum()) for i in range(2) for j in range(2)}
+def _kappa(first: IntArray, second: IntArray, groups: Sequence[str], n_resamples: int) -> tuple[Estimate, str]:
+    """Compute Cohen's kappa with its interval, and a note where there is none."""
     value = float(cohen_kappa(first, second)) if first.size else float("nan")
-    kappa, note = Estimate(value), ""
     names, clusters = number_labels(list(groups))
     if np.isnan(value):
         note = "kappa is undefined: all are in one category" if first.size else "no pair has a category by both"
-    elif len(names) < FEWEST_CLUSTERS:
-        note = f"no interval: only {len(names)} prompts"
-    else:
-        generator = np.random.default_rng(seed)
-        kappa = estimate_all(
-            {"kappa": partial(cohen_kappa, first, second)},
-            clusters,
-            np.zeros_like(clusters),
-            n_resamples,
-            generator,
-            level,
-        )["kappa"]
-    return Agreement(
-        question=question,
-        origin=decided[0].origin if decided else "",
-        n=int(first.size),
-        raw=float((first == second).mean()) if first.size else float("nan"),
-        kappa=kappa,
-        counts=counts,
-        undecided=undecided,
-        note=note,
-    )
+        return Estimate(value), note
+    if len(names) < FEWEST_CLUSTERS:
+        return Estimate(value), f"no interval: only {len(names)} prompts"
+    statistics = {"kappa": partial(cohen_kappa, first, second)}
+    generator = np.random.default_rng(0)
+    return estimate_all(statistics, clusters, np.zeros_like(clusters), n_resamples, generator, 0.95)["kappa"], ""

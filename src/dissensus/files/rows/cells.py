@@ -5,18 +5,18 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from contextlib import suppress
 from typing import Any
 
 from dissensus.files.readers import decode_json, kind_of
-from dissensus.files.rows.columns import PAIR_COLUMNS
-from dissensus.files.rows.row_notes import Notes
+from dissensus.files.rows.bad_rows import Notes
+from dissensus.files.rows.columns import PAIR_COLUMNS, leave_alone
 
 _LARGEST_CELL = 4_000_000
 _LITERAL = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _GAP = re.compile(rf"({_LITERAL})(\s+(?=['\"]))?|\}}\s+\{{", re.DOTALL)
 """Strings of Python, and where numpy prints two strings or objects with nothing but a space between them."""
 FRACTION = re.compile(r"[+-]?\d+(?:\.\d+)?")
-_FLAGS = {"true": True, "false": False}
 _EXACT = 2**53
 """From here on a float is no exact whole number."""
 
@@ -55,7 +55,7 @@ def name_of(value: Any, column: str, notes: Notes | None = None) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     ours = column.partition("[")[0]
-    remedy = f"; leave the column alone: --column {ours}=" if ours in PAIR_COLUMNS else ""
+    remedy = f"; {leave_alone(ours)}" if ours in PAIR_COLUMNS else ""
     raise ValueError(f"{column} is {kind_of(value)}; expected text{remedy}")
 
 
@@ -65,11 +65,9 @@ def flag_of(value: Any, column: str) -> bool | None:
         return None
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.lower() in _FLAGS:  # a CSV cell
-        return _FLAGS[value.lower()]
-    raise ValueError(
-        f"{column} is {kind_of(value)}; expected true, false or nothing; leave the column alone: --column {column}="
-    )
+    if isinstance(value, str) and value.lower() in ("true", "false"):  # a CSV cell
+        return value.lower() == "true"
+    raise ValueError(f"{column} is {kind_of(value)}; expected true, false or nothing; {leave_alone(column)}")
 
 
 def unicode_of(text: str, column: str) -> str:
@@ -90,19 +88,17 @@ def decode_cell(text: str) -> Any:
     """
     if text.lstrip()[:1] not in ("[", "{") or len(text) > _LARGEST_CELL:
         return None
-    try:
+    with suppress(ValueError):
         return decode_json(text)
-    except ValueError:
-        pass
     if "'" not in text and '"' not in text:
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes that Python does not know
             found = ast.literal_eval(_GAP.sub(_with_comma, text.strip()))
+            return list(found) if isinstance(found, tuple) else found
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
-    return list(found) if isinstance(found, tuple) else found
 
 
 def _with_comma(match: re.Match[str]) -> str:

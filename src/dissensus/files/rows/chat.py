@@ -9,38 +9,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from dissensus.files.readers import Values, decode_json, kind_of
+from dissensus.files.rows.bad_rows import Notes
 from dissensus.files.rows.cells import decode_cell, unicode_of
-from dissensus.files.rows.columns import CONVERSATIONS
-from dissensus.files.rows.row_notes import Notes
+from dissensus.files.rows.columns import CONVERSATIONS, leave_alone
 from dissensus.records import Message, Text, is_empty
 
 _ROLE_KEYS = ("role", "from", "speaker", "author")
 _CONTENT_KEYS = ("content", "value", "text", "message", "parts")
 _SPEAKERS = {
-    "human": "user",
-    "prompter": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "ai": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "observation": "tool",
-    "function_response": "tool",
-    "function_call": "assistant",
+    **dict.fromkeys(("human", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "ai", "bot", "model", "function_call"), "assistant"),
+    **dict.fromkeys(("observation", "function_response"), "tool"),
 }
 """ShareGPT's names of who speaks; what stands under ``role`` is kept as it is."""
 _ANSWERING = ("tool", "function", "ipython")
-_TEXT_PARTS = (None, "text", "input_text", "output_text")
+_TEXT_PARTS = (None, "text", "input_text", "output_text", "refusal")
 
 
 def text_of(value: Any, column: str, notes: Notes | None = None) -> Text:
-    """Read plain text or chat messages; raises ValueError on anything else.
-
-    Keys of messages that are not read are added to ``notes``.
-    """
+    """Read plain text or chat messages; raises ValueError on anything else. ``notes`` gets keys that are not read."""
     if isinstance(value, str):
         if not value.strip():
             raise ValueError(f"{column} is empty")
@@ -50,7 +41,8 @@ def text_of(value: Any, column: str, notes: Notes | None = None) -> Text:
     turns = _turns(value)
     if turns is None:
         raise ValueError(f"{column} is {kind_of(value)}; expected text or a list of role and content")
-    if notes is not None and isinstance(value, Mapping) and _inner(value):
+    notes = notes or Notes()
+    if isinstance(value, Mapping) and _inner(value):
         notes.unused.update(
             key for key, part in value.items() if part is not None and key not in (*CONVERSATIONS, "tools")
         )
@@ -105,11 +97,11 @@ def tools_of(value: Any) -> str | None:
     if isinstance(value, str):
         value = decode_cell(value) if value.strip() else None
         if value is None:
-            raise ValueError("tools is text that is no JSON list; leave it alone with --column tools=")
+            raise ValueError(f"tools is text that is no JSON list; {leave_alone('tools')}")
     if not value:
         return None
     if not isinstance(value, list):
-        raise ValueError(f"tools is {kind_of(value)}; expected a list; leave it alone with --column tools=")
+        raise ValueError(f"tools is {kind_of(value)}; expected a list; {leave_alone('tools')}")
     return _as_text(value, "tools")
 
 
@@ -144,7 +136,7 @@ def _says(turn: Mapping[str, Any]) -> bool:
     return isinstance(turn.get(_key(turn, _CONTENT_KEYS)), str | list) or bool(turn.get("tool_calls"))
 
 
-def _message(turn: Any, place: str, notes: Notes | None) -> Message:
+def _message(turn: Any, place: str, notes: Notes) -> Message:
     if not isinstance(turn, Mapping):
         raise ValueError(f"{place} is {kind_of(turn)}; expected an object with role and content")
     role_key, content_key = _key(turn, _ROLE_KEYS), _key(turn, _CONTENT_KEYS)
@@ -157,8 +149,7 @@ def _message(turn: Any, place: str, notes: Notes | None) -> Message:
     if role_key != "role" and speaker.lower() == "function_call" and not calls:
         calls, content = _spoken_call(content, f"{place}.{content_key}"), ""
     answering = {key: turn.get(key) for key in ("name", "tool_call_id")} if role in _ANSWERING else {}
-    tools = turn.get("tools") or None
-    if notes is not None and len(turn) > 2:
+    if len(turn) > 2:
         read = {role_key, content_key, "tool_calls", "function_call", "tools", *answering}
         # Arrow fills the keys that a turn does not have with null.
         notes.unused.update(key for key, value in turn.items() if key not in read and value is not None)
@@ -167,7 +158,7 @@ def _message(turn: Any, place: str, notes: Notes | None) -> Message:
         role=unicode_of(role, f"{place}.{role_key}"),
         content=unicode_of(text, f"{place}.{content_key}"),
         tool_calls=calls,
-        tools=tools_of(tools),
+        tools=tools_of(turn.get("tools") or None),
         **{key: unicode_of(str(value), f"{place}.{key}") for key, value in answering.items() if value is not None},
     )
 
@@ -178,20 +169,18 @@ def _content(value: Any, place: str) -> str:
     parts = [value] if isinstance(value, Mapping) else value
     if not isinstance(parts, list):
         raise ValueError(f"{place} is {kind_of(value)}; expected text")
-    return "".join(_part(part, f"{place}[{i}]") for i, part in enumerate(parts))
+    return "".join(part if isinstance(part, str) else _part(part, f"{place}[{i}]") for i, part in enumerate(parts))
 
 
 def _part(part: Any, place: str) -> str:
-    if isinstance(part, str):
-        return part
     if not isinstance(part, Mapping):
         raise ValueError(f"{place} is {kind_of(part)}; expected a part of text")
     kind = part.get("type")
     text = part.get("text") if part.get("text") is not None else part.get("content")
+    if kind == "refusal":
+        text = part.get("refusal")
     if kind in _TEXT_PARTS and isinstance(text, str):
         return text
-    if kind == "refusal" and isinstance(part.get("refusal"), str):
-        return str(part["refusal"])
     name = kind or ", ".join(str(key) for key, value in part.items() if value is not None) or "nothing"
     raise ValueError(f"{place} is a part of another kind than text ({str(name)[:40]}); only text can be read")
 
@@ -221,11 +210,8 @@ def _call(call: Mapping[str, Any]) -> Values:
     """Take a call with its arguments as an object, as chat templates want them, where they are JSON text."""
     function = call.get("function")
     inner = dict(function) if isinstance(function, Mapping) else dict(call)
-    if isinstance(inner.get("arguments"), str):
-        try:
-            arguments = decode_json(inner["arguments"])
-        except ValueError:
-            arguments = None
+    with suppress(ValueError):
+        arguments = decode_json(inner["arguments"]) if isinstance(inner.get("arguments"), str) else None
         if isinstance(arguments, dict):
             inner["arguments"] = arguments
     return {**call, "function": inner} if isinstance(function, Mapping) else inner

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from dissensus.errors import InputError
 from dissensus.files.readers import kind_of
 from dissensus.files.rows.cells import FRACTION, is_blank
-from dissensus.records import LABEL_VALUE
+from dissensus.files.rows.columns import leave_alone
+from dissensus.records import LABEL_VALUE, Label
 
 SIDES = ("a", "b", "tie")
-OURS: dict[str, tuple[str, ...]] = {
-    "label": ("a", "b", "tie", ""),
-    "domain": ("in", "out"),
-    "distinct": ("yes", "no"),
-}
+OURS: dict[str, tuple[str, ...]] = {"label": (*SIDES, ""), "domain": ("in", "out"), "distinct": ("yes", "no")}
 """The values of a column that has few of them; an empty one says nothing."""
 
 _STEM = (
@@ -32,18 +28,29 @@ _TIES = frozenset(
     {"tie", "tied", "ties", "draw", "equal", "equally_good", "equally_bad", "same", "about_the_same", "even", "both"}
     | {"neither", "both_good", "both_bad", "bothbad", "no_preference", "no_difference", "no_winner", "[[c]]", "[c]"}
 )
+_TURNED = {"a": "b", "b": "a"}
 _MOST_SHOWN = 11
 """Numbers of a scale that an error names."""
 _LONGEST = 200
 """Characters of a value that an option holds; a longer one is no choice."""
 
 
+def side_of(share: float) -> Label:
+    """Name the response that a share of people above one half prefers: a for above, b for below."""
+    return "tie" if share == 0.5 else "a" if share > 0.5 else "b"
+
+
 class Words:
     """Reads the choices of one source, whose numbers count from 0 or from 1 throughout.
 
-    ``given`` maps their values, as text, to ours (``--value``); ``named`` maps names of their columns that stand for
-    the two responses. Numbers ``may_be_shares`` of people where the column is not called a preference, too. ``observe``
-    the first choices, then `decide`.
+    ``observe`` the first choices, then `decide`.
+
+    Args:
+        column: what it is called by them.
+        given: their values, as text, to ours.
+        named: names of their columns that stand for the two responses.
+        ours: what we call the column.
+        may_be_shares: whether numbers may be shares of people where the column is not called a preference, too.
     """
 
     def __init__(
@@ -57,11 +64,10 @@ class Words:
     ) -> None:
         self.ours = ours
         self.column = column
-        """What the column is called by them."""
         self._given = {_plain(value): ours for value, ours in (given or {}).items()}
         self._given_numbers = {float(value): ours for value, ours in self._given.items() if FRACTION.fullmatch(value)}
         self._named = {_plain(name): side for name, side in (named or {}).items()}
-        self.base: int | None = None
+        self._first: int | None = None
         """The number of the first response."""
         self.is_share = False
         """Whether values are the share of people that prefers response a."""
@@ -70,10 +76,7 @@ class Words:
 
     def observe(self, values: Iterable[Any]) -> None:
         """Take note of the numbers among some choices."""
-        for value in values:
-            found = self._find(value)
-            if isinstance(found, float):
-                self._numbers.add(found)
+        self._numbers.update(found for found in map(self._find, values) if isinstance(found, float))
 
     @property
     def is_open(self) -> bool:
@@ -85,31 +88,28 @@ class Words:
 
         Raises InputError where they may mean several things.
         """
-        if not self._numbers or self.base is not None or self.is_share:
+        if not self._numbers or self._first is not None or self.is_share:
             return None
         low, high = min(self._numbers), max(self._numbers)
         whole = self._numbers <= {0.0, 0.5, 1.0}
+        unclear = f"{self.column} has {self._shown()}, which may count from 0 or 1"
         if self._may_be_shares and low >= 0 and high <= 1:
             if whole:
-                raise InputError(f"{self._unclear()}, or the share of people that prefers response_a; {self._advice()}")
+                raise InputError(f"{unclear}, or the share of people that prefers response_a; {self._advice()}")
             self.is_share = True
             self._refuse_contradiction()
             return (
                 f"{self.column} has numbers from 0 to 1: read as the share of people that prefers response_a, as "
                 "somebody estimates it"
             )
-        if whole and low < 1:
-            self.base = 0
-        elif self._numbers <= {1.0, 1.5, 2.0} and high > 1:
-            self.base = 1
-        else:
-            raise InputError(f"{self._unclear()}; {self._advice()}")
+        if not (whole and low < 1) and not (self._numbers <= {1.0, 1.5, 2.0} and high > 1):
+            raise InputError(f"{unclear}; {self._advice()}")
+        first = self._first = 0 if low < 1 else 1
         self._refuse_contradiction()
-        first, second = self.base, self.base + 1
-        other = "if they mean something else" if self.base else "if 1 means that response_a is the better one"
+        other = "if they mean something else" if first else "if 1 means that response_a is the better one"
         return (
-            f"{self.column} has the numbers {first} and {second}: read as {first} = response_a, {second} = response_b; "
-            f"{other}, pass {self.option(second, 'a')} {self.option(first, 'b')}"
+            f"{self.column} has the numbers {first} and {first + 1}: read as {first} = response_a, {first + 1} = "
+            f"response_b; {other}, pass {self.meaning({first + 1: 'a', first: 'b'})}"
         )
 
     def read(self, value: Any, names: Mapping[str, str] | None = None, column: str | None = None) -> str | None:
@@ -126,14 +126,12 @@ class Words:
             return found or None
         if isinstance(value, str) and names and (side := names.get(value)):
             return side
-        if isinstance(found, float) and self.base is not None and (side := self._side_of(found)) is not None:
+        if isinstance(found, float) and self._first is not None and (side := self._side_of(found)) is not None:
             return side
-        meanings = {str(value): "a"} if not isinstance(value, bool) else {"true": "a", "false": "b"}
-        column = column or self.column
-        options = " ".join(self.option(theirs, ours, column) for theirs, ours in meanings.items())
+        meanings = {"true": "a", "false": "b"} if isinstance(value, bool) else {value: "a"}
         raise ValueError(
-            f"{column} is {kind_of(value)}; expected a, b, tie or nothing; say what it means, as in {options} (or "
-            f"b, tie or nothing); or leave the column alone: --column {self.ours}="
+            f"{column or self.column} is {kind_of(value)}; expected a, b, tie or nothing; say what it means, as in "
+            f"{self.meaning(meanings, column)} (or b, tie or nothing); or {leave_alone(self.ours)}"
         )
 
     def share(self, value: Any, column: str | None = None) -> float | None:
@@ -152,12 +150,12 @@ class Words:
         """Whether a value looks like a choice, before it is known how numbers count."""
         return self._find(value) is not None or (isinstance(value, str) and bool(names and value in names))
 
-    def option(self, theirs: Any, ours: str, column: str | None = None) -> str:
-        """Write the option that says what a value means, on one line and as a shell takes it."""
+    def meaning(self, meanings: Mapping[Any, str], column: str | None = None) -> str:
+        """Write the argument that says what values mean, on one line."""
         name = column or self.column
-        name = self.ours if ":" in name else name  # the first colon ends a column's name
-        words = " ".join(str(theirs).split())[:_LONGEST]
-        return f"--value {shlex.quote(f'{name}:{words}={ours}')}"
+        name = self.ours if ":" in name else name  # as an option, the first colon ends a column's name
+        words = {" ".join(str(theirs).split())[:_LONGEST]: ours for theirs, ours in meanings.items()}
+        return f"values={ {name: words} }"
 
     def _find(self, value: Any) -> str | float | None:
         """Return the side that a value names ('' where ``given`` says nothing of it), a number, or None."""
@@ -172,15 +170,13 @@ class Words:
             return float(value)
         if not isinstance(value, str):
             return None
-        if plain in SIDES:
-            return plain
-        return self._named.get(plain) or _meaning(plain)
+        return plain if plain in SIDES else self._named.get(plain) or _meaning(plain)
 
     def _side_of(self, number: float) -> str | None:
         """Return what a number means as it was settled; None for one of another scale."""
         if self.is_share:
-            return None if not 0 <= number <= 1 else "tie" if number == 0.5 else "a" if number > 0.5 else "b"
-        return {0.0: "a", 0.5: "tie", 1.0: "b"}.get(number - (self.base or 0))
+            return side_of(number) if 0 <= number <= 1 else None
+        return {0.0: "a", 0.5: "tie", 1.0: "b"}.get(number - (self._first or 0))
 
     def _refuse_contradiction(self) -> None:
         """Raise InputError where what was given of some numbers does not go with what the others would be read as."""
@@ -190,16 +186,13 @@ class Words:
             settled = self._side_of(number)
             if given != settled and not {given, settled}.isdisjoint(("a", "b")):
                 raise InputError(
-                    f"{self.column} has {self._shown()} besides {number:g}, which means {given or 'nothing'} by "
-                    f"--value; {self._advice()}"
+                    f"{self.column} has {self._shown()} besides {number:g}, which was said to mean "
+                    f"{given or 'nothing'}; {self._advice()}"
                 )
 
     def _shown(self) -> str:
         shown = ", ".join(f"{number:g}" for number in sorted(self._numbers)[:_MOST_SHOWN])
         return f"the number{'s' if len(self._numbers) > 1 else ''} {shown}"
-
-    def _unclear(self) -> str:
-        return f"{self.column} has {self._shown()}, which may count from 0 or 1"
 
     def _advice(self) -> str:
         """Say how to name the numbers of which nothing was given, as it goes with those that were."""
@@ -210,12 +203,10 @@ class Words:
         sides = {n: low if n < middle else high if n > middle else "tie" for n in numbers}
         if numbers == [0.0, 1.0, 2.0] or len(numbers) == 1:
             sides = {n: {0.0: "tie", 2.0: "b"}.get(n, "a") for n in numbers}
-        turn = {"a": "b", "b": "a"}
-        if any(turn.get(side) == self._given_numbers.get(number) for number, side in sides.items() if side in turn):
-            sides = {number: turn.get(side, side) for number, side in sides.items()}
-        return "say what each means, as in " + " ".join(
-            self.option(f"{number:g}", side) for number, side in sides.items() if number in self._numbers
-        )
+        if any(_TURNED.get(side) == self._given_numbers.get(n) for n, side in sides.items() if side in _TURNED):
+            sides = {n: _TURNED.get(side, side) for n, side in sides.items()}
+        asked = {f"{n:g}": side for n, side in sides.items() if n in self._numbers}
+        return f"say what each means, as in {self.meaning(asked)}"
 
 
 def side_named(name: str) -> str | None:
@@ -243,13 +234,12 @@ def sides_named(names: Collection[str]) -> list[str] | None:
     sides = [part for part in found if part is not None]
     if len(sides) < len(found):
         return None
-    numbers = [part for part in sides if isinstance(part, float)]
-    if numbers and not (0 in numbers) ^ (2 in numbers):
+    if any(isinstance(part, float) for part in sides) and not (0 in sides) ^ (2 in sides):
         raise ValueError(
             f"votes is of {' and '.join(names)}, which may count from 0 or 1; write both responses, with 0 where "
-            "nobody voted so; or leave the column alone: --column votes="
+            f"nobody voted so; or {leave_alone('votes')}"
         )
-    first = 0.0 if 0 in numbers else 1.0
+    first = 0.0 if 0 in sides else 1.0
     return [part if isinstance(part, str) else "a" if part == first else "b" for part in sides]
 
 

@@ -6,13 +6,15 @@ their rows are there.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from contextlib import suppress
 
 from dissensus.files.readers import Values
+from dissensus.files.rows.bad_rows import Notes
 from dissensus.files.rows.merge import Merged, turned, votes_counted, votes_of
 from dissensus.files.rows.pair_rows import texts_of
-from dissensus.files.rows.row_notes import Notes
+from dissensus.files.rows.votes import COUNTS
 from dissensus.files.trl import orient
 from dissensus.records import Margin, Pair, Vote
 
@@ -20,7 +22,7 @@ _SIDES = {"a": 1, "b": 2, "tie": 4}
 
 
 class Choices:
-    """The votes that rows of one source are."""
+    """The votes that rows of one source are; ``always`` says that they are votes even where nobody disagrees."""
 
     def __init__(self, notes: Notes, *, always: bool) -> None:
         self._notes = notes
@@ -39,29 +41,29 @@ class Choices:
 
         Takes some two hundred bytes a pair, and keeps what it needs of those that come again.
         """
-        counts: dict[int, int] = {}
+        counts: Counter[int] = Counter()
         verdicts: dict[int, int] = {}
         differ = self._always
         for row in rows:
             key, verdict = _key_of(row)
-            counts[key] = counts.get(key, 0) + 1
+            counts[key] += 1
             if verdict:
                 differ |= verdicts.setdefault(key, verdict) != verdict
         self._left = {key: n for key, n in counts.items() if n > 1} if differ else {}
 
-    def key_of(self, row: Values) -> int | None:
-        """Return what the row is held under; None where its pair comes once."""
-        if not self._left:
-            return None
-        key, _ = _key_of(row)
-        return key if key in self._left else None
-
-    def add(self, key: int, pair: Pair, margin: Margin | None) -> tuple[Pair, Margin | None] | None:
-        """Take one row's choice; returns the pair when all of its rows are there."""
+    def add(self, row: Values, pair: Pair, margin: Margin | None) -> tuple[Pair, Margin | None] | None:
+        """Take one row's choice; returns the pair when all of its rows are there, at once where it comes once."""
+        key = _key_of(row)[0] if self._left else 0
+        if key not in self._left:
+            return pair, margin
         self.rows += 1
         merged = self._held.setdefault(key, Merged(pair, margin))
-        voted = _as_votes(pair)
-        if pair.votes is not None and pair.votes.n > 1 and not _is_named(voted) and voted.votes in merged.rows:
+        voted = pair
+        if pair.votes is None and pair.label is not None:
+            voted = pair.model_copy(update={"votes": votes_counted({pair.label: 1})})
+        said = voted.votes.annotations or () if voted.votes else ()
+        is_crowd = pair.votes is not None and pair.votes.n > 1 and all(vote.annotator is None for vote in said)
+        if is_crowd and voted.votes in merged.rows:
             self._notes.count("pairs came before with the same votes of several people, and are dropped")
         else:
             merged.add(voted, margin, self._notes.count)
@@ -75,7 +77,14 @@ class Choices:
 
     def _settle(self, merged: Merged) -> tuple[Pair, Margin | None]:
         pair, margin = merged.settle(self._notes.count)
-        pair = turned(pair) if _is_turned(merged) else pair
+        # The order of rows decides nothing: a pair is as most of its rows have it, so that it goes with other files of
+        # the same pairs; where as many have it either way, as TRL's rows are.
+        straight = len(merged.rows) - merged.turned
+        is_turned = merged.turned > straight
+        if merged.turned == straight:
+            first, _, _ = orient(merged.first.prompt, merged.first.response_a, merged.first.response_b)
+            is_turned = first != merged.first.response_a
+        pair = turned(pair) if is_turned else pair
         self.pairs += 1
         self.votes += pair.votes.n if pair.votes else 0
         return _without_nobody(pair), margin
@@ -93,19 +102,6 @@ def with_vote(pair: Pair, annotator: str | None) -> Pair:
     return _without_nobody(pair.model_copy(update={"votes": votes_of(said)}))
 
 
-def _is_turned(merged: Merged) -> bool:
-    """Whether a pair is to be the other way round than in its first row, so that the order of rows decides nothing.
-
-    It is as most of its rows have it, so that it goes with other files of the same pairs; where as many have it either
-    way, as TRL's rows are.
-    """
-    straight = len(merged.rows) - merged.turned
-    if merged.turned == straight:
-        first, _, _ = orient(merged.first.prompt, merged.first.response_a, merged.first.response_b)
-        return first != merged.first.response_a
-    return merged.turned > straight
-
-
 def _without_nobody(pair: Pair) -> Pair:
     """Leave only the counts of votes of which no annotator is known."""
     said = pair.votes.annotations if pair.votes else None
@@ -114,47 +110,31 @@ def _without_nobody(pair: Pair) -> Pair:
     return pair.model_copy(update={"votes": pair.votes.model_copy(update={"annotations": None})})
 
 
-def _is_named(pair: Pair) -> bool:
-    said = pair.votes.annotations if pair.votes else None
-    return any(vote.annotator is not None for vote in said or ())
-
-
-def _as_votes(pair: Pair) -> Pair:
-    if pair.votes is not None or pair.label is None:
-        return pair
-    return pair.model_copy(update={"votes": votes_counted({pair.label: 1})})
-
-
 def texts_key(row: Values) -> tuple[int, bool]:
     """Hash the texts of a row as they are read, whichever response comes first; and whether its first one does."""
     names = ("chosen", "rejected") if "chosen" in row else ("response_a", "response_b")
-    prompt, one, two = map(_hash_of, _texts(row, names))
+    texts = [row.get("prompt"), row.get(names[0]), row.get(names[1])]
+    if not _stand_as_read(*texts):
+        with suppress(ValueError):  # reported when its turn comes
+            texts = [*texts_of(row, names)]
+    prompt, one, two = (hash(text if isinstance(text, str | tuple) else repr(text)) for text in texts)
     is_first = one <= two
     return hash((prompt, one, two) if is_first else (prompt, two, one)), is_first
 
 
-def _texts(row: Values, names: tuple[str, str]) -> tuple[Any, Any, Any]:
-    """The prompt and the two responses: as they stand where that is how they are read, for speed; else read."""
-    prompt, one, two = row.get("prompt"), row.get(names[0]), row.get(names[1])
-    if isinstance(one, str) and isinstance(two, str) and (not prompt or isinstance(prompt, str)):
-        start = prompt.split(maxsplit=1)[:1] if prompt else []
-        if not start or not (one.lstrip().startswith(start[0]) and two.lstrip().startswith(start[0])):
-            return prompt, one, two
-    try:
-        return texts_of(row, names)
-    except ValueError:  # reported when its turn comes
-        return prompt, one, two
+def _stand_as_read(prompt: object, one: object, two: object) -> bool:
+    """Whether texts are read as they stand, which is quickly seen: neither response begins with the prompt's word."""
+    if not isinstance(one, str) or not isinstance(two, str) or (prompt and not isinstance(prompt, str)):
+        return False
+    start = str(prompt).split(maxsplit=1)[:1] if prompt else []
+    return not start or not (one.lstrip().startswith(start[0]) and two.lstrip().startswith(start[0]))
 
 
 def _key_of(row: Values) -> tuple[int, int]:
     key, is_first = texts_key(row)
-    if row.get("votes") or row.get("votes_a") or row.get("votes_b") or row.get("votes_tie"):
-        votes = [row.get(name) for name in ("votes", "votes_a", "votes_b", "votes_tie")]
+    votes = [row.get(name) for name in ("votes", *COUNTS)]
+    if any(votes):
         return key, hash((is_first, repr(votes)))
     label = "a" if "chosen" in row else row.get("label")
     side = _SIDES.get(label, 0) if isinstance(label, str) else 0
     return key, side if is_first or side not in (1, 2) else 3 - side
-
-
-def _hash_of(value: Any) -> int:
-    return hash(value if isinstance(value, str | tuple) else repr(value))

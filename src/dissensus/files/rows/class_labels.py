@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_NOTHING = -1
-"""How `datasets` writes that a class is not known."""
+if TYPE_CHECKING:
+    from dissensus.files.readers import Values
 
 
-def classes_of(features: Any) -> dict[str, Any]:
+def classes_of(features: Any) -> Values:
     """Keep the columns that hold classes at any depth, of the features of a ``Dataset`` or as JSON has them.
 
     >>> classes_of({"label": {"names": ["b", "a"], "_type": "ClassLabel"}, "id": {"dtype": "int64", "_type": "Value"}})
@@ -20,7 +20,13 @@ def classes_of(features: Any) -> dict[str, Any]:
     return {name: part for name, part in found.items() if _has_classes(part)} if isinstance(found, Mapping) else {}
 
 
-def classes_of_schema(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+def _has_classes(feature: Any) -> bool:
+    if isinstance(feature, Mapping):
+        return feature.get("_type") == "ClassLabel" or any(map(_has_classes, feature.values()))
+    return isinstance(feature, list) and any(map(_has_classes, feature))
+
+
+def classes_of_schema(metadata: Mapping[bytes, bytes] | None) -> Values:
     """Read the classes that `datasets` notes in the schema of an Arrow table or a Parquet file."""
     try:
         return classes_of(json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"])
@@ -28,21 +34,13 @@ def classes_of_schema(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
         return {}
 
 
-def with_names(values: dict[str, Any], classes: Mapping[str, Any]) -> dict[str, Any]:
+def with_names(values: Values, classes: Mapping[str, Any]) -> Values:
     """Write the classes of a row by their names; one that is not known is nothing.
 
     >>> with_names({"label": 1, "id": 1}, {"label": {"names": ["b", "a"], "_type": "ClassLabel"}})
     {'label': 'a', 'id': 1}
     """
-    if not classes:
-        return values
-    return {name: _named(value, classes[name]) if name in classes else value for name, value in values.items()}
-
-
-def _has_classes(feature: Any) -> bool:
-    if isinstance(feature, Mapping):
-        return feature.get("_type") == "ClassLabel" or any(map(_has_classes, feature.values()))
-    return isinstance(feature, list) and any(map(_has_classes, feature))
+    return values | {name: _named(values[name], classes[name]) for name in classes if name in values}
 
 
 def _named(value: Any, feature: Any) -> Any:
@@ -58,4 +56,5 @@ def _named(value: Any, feature: Any) -> Any:
     if feature.get("_type") != "ClassLabel" or type(value) is not int:
         return value
     names = feature.get("names") or ()
-    return None if value == _NOTHING else names[value] if 0 <= value < len(names) else value
+    # -1 is how `datasets` writes that a class is not known.
+    return None if value == -1 else names[value] if 0 <= value < len(names) else value

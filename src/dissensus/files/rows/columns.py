@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -39,14 +38,15 @@ CHOICES = ("winner", "preference", "preferred", "choice", "better", "vote")
 """Columns of other people's that hold who won, where there is neither a label nor votes."""
 CONVERSATIONS = ("conversations", "conversation", "messages")
 """Columns that hold the prompt of chosen and rejected replies, in ShareGPT's and other layouts."""
-
 DESCRIPTIVE = ("dataset", "domain", "category", "distinct", "group")
 """Columns that a pair takes over as they are, from either layout."""
 
+_SIDES = ("response_a", "response_b")
 _KNOWN: dict[Layout, tuple[str, ...]] = {
     "pairs": (*PAIR_COLUMNS, "tools"),
     "trl": ("id", "prompt", "chosen", "rejected", "margin", "tools", *DESCRIPTIVE),
 }
+_REQUIRED: dict[Layout, tuple[str, ...]] = {"pairs": ("prompt", *_SIDES), "trl": ("chosen", "rejected")}
 _OPENAI = {"prompt": "input", "chosen": "preferred_output", "rejected": "non_preferred_output"}
 """What OpenAI's files for preference tuning call our columns."""
 _PROMPTS = ("question", "instruction", "query", "input", "prompts", "context", "post", "problem", "text", "user")
@@ -55,10 +55,13 @@ _PERSON = re.compile(
     r"(annotator|rater|worker|labeler|labeller|votes?|label|participant|reviewer|evaluator|expert|coder|person|user)"
     r"_?\d+(_(?:vote|label|choice|preference))?"
 )
-_REQUIRED: dict[Layout, tuple[str, ...]] = {
-    "pairs": ("prompt", "response_a", "response_b"),
-    "trl": ("chosen", "rejected"),
-}
+_said: set[tuple[tuple[str, ...], str]] = set()
+"""Notices about tables in memory, with the tables' columns: a frame that is passed on is read again and again."""
+
+
+def leave_alone(column: str) -> str:
+    """Say how to have a column of ours not read, as Python writes it; the command line makes an option of it."""
+    return f"leave the column alone: columns={ {column: ''} }"
 
 
 def near_misses(absent: Collection[str], unknown: Collection[str]) -> dict[str, str]:
@@ -67,8 +70,7 @@ def near_misses(absent: Collection[str], unknown: Collection[str]) -> dict[str, 
     >>> near_misses(["prompt", "votes_a", "label"], ["promt", "vote_a", "Lable", "judges"])
     {'prompt': 'promt', 'votes_a': 'vote_a', 'label': 'Lable'}
     """
-    left = list(unknown)
-    found = {}
+    left, found = list(unknown), {}
     for ours in absent:
         match = max(left, key=lambda theirs: _likeness(ours, theirs), default="")
         if match and _likeness(ours, match) > 0.85:
@@ -79,9 +81,8 @@ def near_misses(absent: Collection[str], unknown: Collection[str]) -> dict[str, 
 
 def _likeness(ours: str, theirs: str) -> float:
     plain = plain_name(theirs)
-    if sorted(plain) == sorted(ours):  # letters swapped: lable
-        return 1.0
-    return SequenceMatcher(None, ours, plain).ratio()
+    is_swapped = sorted(plain) == sorted(ours)  # letters in another order: lable
+    return 1.0 if is_swapped else SequenceMatcher(None, ours, plain).ratio()
 
 
 def plain_name(name: str) -> str:
@@ -115,152 +116,9 @@ def may_be_responses(names: Sequence[str]) -> bool:
     return len(names) == 2 and all(match and match[1] in ("label", "vote", "votes") for match in matches)
 
 
-def _is_candidate(name: str) -> bool:
-    """Whether a column may hold who won, or a conversation, under a name of its own; its values will tell."""
-    return plain_name(name) in (*CHOICES, *CONVERSATIONS) or is_person(name)
-
-
-class ColumnMap:
-    """Renames the columns of a source to ours, and checks each new set of names once.
-
-    ``columns`` maps our name to theirs; to nothing, our column is not read at all. Unknown columns are named once
-    through ``notice`` and left alone. ``people`` are columns that somebody has asked for besides.
-    """
-
-    def __init__(self, columns: Mapping[str, str] | None, notice: Notice, people: Collection[str] = ()) -> None:
-        self.ours = {ours: theirs for ours, theirs in (columns or {}).items() if theirs}
-        self.left_alone = {ours for ours, theirs in (columns or {}).items() if not theirs}
-        """Our columns that are not to be read."""
-        self._people = frozenset(people)
-        self._notice = notice
-        self._named: set[str] = set()
-        self._checked: set[tuple[str, ...]] = set()
-        self.layout: Layout | None = None
-        """Set by the first row: flat pairs, or a trainer's chosen and rejected."""
-        self.candidates: dict[str, None] = {}
-        """Columns that may hold what ours do under names of their own, in the order of the file."""
-        self.likely_prompts: list[str] = []
-        """Columns named as others call the prompt, where there is none."""
-        self._refuse_unknown_names()
-
-    def _refuse_unknown_names(self) -> None:
-        known = dict.fromkeys((*_KNOWN["pairs"], *_KNOWN["trl"]))
-        for ours in (*self.ours, *self.left_alone):
-            if ours not in known:
-                raise InputError(f"column mapping: {ours!r} is none of our columns; choose from {', '.join(known)}")
-
-    def rename(self, row: Row) -> Values:
-        """Return the row's values under our names.
-
-        Raises InputError where the first row lacks a required column, or where any row holds a near miss.
-        """
-        if self.layout is None:
-            self._take_openai(row.values)
-        values = self._renamed(row) if self.ours or self.left_alone or self._people else row.values
-        names = tuple(values)
-        if names not in self._checked:
-            self._check(names, row.place)
-            self._checked.add(names)
-        return values
-
-    def _take_openai(self, names: Collection[str]) -> None:
-        """Read OpenAI's columns as ours, unless somebody has said what is what."""
-        sides = (*_OPENAI, "response_a", "response_b")
-        is_other = any(self.ours.get(ours, _OPENAI.get(ours)) != _OPENAI.get(ours) for ours in sides)
-        if is_other or not set(_OPENAI.values()) <= {*names} or not {*names, *self.left_alone}.isdisjoint(sides):
-            return
-        if not _OPENAI.items() <= self.ours.items():
-            self._notice(f"columns {', '.join(_OPENAI.values())} are read as {', '.join(_OPENAI)}")
-        self.ours |= _OPENAI
-
-    def leave(self, names: Collection[str]) -> None:
-        """Say that candidates turned out to hold nothing of ours."""
-        self._name_unknown(list(names))
-
-    def _renamed(self, row: Row) -> Values:
-        values = row.values
-        if self.layout is None:
-            for theirs, use in (*((t, f"use as {o}") for o, t in self.ours.items()), *((t, "") for t in self._people)):
-                if theirs not in values:
-                    raise InputError(
-                        f"{row.place}: no column {theirs!r} to {use or 'read votes from'}; found {', '.join(values)}; "
-                        "fix the mapping"
-                    )
-        taken = {*self.ours.values(), *self.ours, *self.left_alone} - self._people
-        rest = {name: value for name, value in values.items() if name not in taken}
-        return rest | {ours: values.get(theirs) for ours, theirs in self.ours.items()}
-
-    def _check(self, names: tuple[str, ...], place: str) -> None:
-        layout = self.layout or ("trl" if _is_trl(names) else "pairs")
-        known = _KNOWN[layout]
-        unknown = [name for name in names if name not in known and name not in self._people]
-        candidates = [name for name in unknown if _is_candidate(name)]
-        unknown = [name for name in unknown if name not in candidates]
-        absent = [name for name in known if name not in names and name not in self.left_alone]
-        for ours, theirs in near_misses(absent, unknown).items():
-            raise InputError(
-                f"{place}: there is no column {ours!r} but {theirs!r} looks like it; rename it, or pass "
-                f"--column {ours}={shlex.quote(theirs)}, or leave it alone with --column {ours}="
-            )
-        if self.layout is None:
-            _refuse_missing(layout, names, place)
-        self.layout = layout
-        self.candidates.update(dict.fromkeys(candidates))
-        if layout == "trl" and "prompt" in absent:
-            self.likely_prompts += [name for name in unknown if plain_name(name) in _PROMPTS]
-        self._name_unknown(unknown)
-
-    def _name_unknown(self, unknown: list[str]) -> None:
-        new = [name for name in unknown if name not in self._named]
-        self._named.update(new)
-        if new:
-            self._notice(f"columns left alone, unknown here: {', '.join(new)}")
-
-
-def _is_trl(names: Collection[str]) -> bool:
-    return not {"response_a", "response_b"} & set(names) and bool({"chosen", "rejected"} & set(names))
-
-
-def _refuse_missing(layout: Layout, names: Collection[str], place: str) -> None:
-    missing = [name for name in _REQUIRED[layout] if name not in names]
-    if missing:
-        other = (
-            " (nor chosen and rejected)" if layout == "pairs" and not {"response_a", "response_b"} & set(names) else ""
-        )
-        options = " ".join(
-            f"--column {ours}={shlex.quote(theirs)}" for ours, theirs in likely_columns(missing, names).items()
-        )
-        raise InputError(
-            f"{place}: no column {' or '.join(missing)}{other}; found {', '.join(names) or 'none'}; name it: {options}"
-        )
-
-
-def likely_columns(missing: Collection[str], names: Collection[str]) -> dict[str, str]:
-    """Say which of a file's columns each missing one may be; NAME where none looks like it.
-
-    >>> likely_columns(["prompt", "response_a", "response_b"], ["question", "answer_1", "answer_2"])
-    {'prompt': 'question', 'response_a': 'answer_1', 'response_b': 'answer_2'}
-    """
-    two = ("NAME", "NAME")
-    for one in names:
-        twin = _twin(one)
-        if twin in names and twin is not None and not one.lower().startswith(_NO_TEXTS):
-            two = (one, twin)
-            break
-    sides = {"response_a": two[0], "response_b": two[1]}
-    prompt = next((name for name in names if plain_name(name) in _PROMPTS), "NAME")
-    return {ours: prompt if ours == "prompt" else sides.get(ours, "NAME") for ours in missing}
-
-
-def _twin(name: str) -> str | None:
-    """Name the other response's column: ``answer_2`` of ``answer_1``."""
-    following = {"a": "b", "A": "B", "0": "1", "1": "2"}.get(name[-1:])
-    return None if following is None else name[:-1] + following
-
-
 @dataclass(frozen=True)
 class Voters:
-    """Where a source has its people, as somebody has said (``--annotator``, ``--vote``)."""
+    """Where a source has its people, as somebody has said (``annotator`` and ``votes``)."""
 
     annotator: str | None = None
     """The column that names who voted: each row is one vote."""
@@ -277,22 +135,144 @@ class Voters:
         """Whether each row is one vote."""
         return not self.are_columns and (self.annotator is not None or bool(self.votes))
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+
+class ColumnMap:
+    """Renames the columns of a source to ours, checks each new set of names once, and holds what was said of them.
+
+    Args:
+        columns: our name to theirs; to nothing, our column is not read at all.
+        notice: called with what is left alone or understood in one of several ways.
+        voters: where people's votes are.
+        values: a column's values to ours, by our name of the column or theirs.
+        says_once: a notice that was given of a table with the same columns is not given again.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, str],
+        notice: Notice,
+        voters: Voters,
+        values: Mapping[str, Mapping[str, str]],
+        *,
+        says_once: bool = False,
+    ) -> None:
+        self.ours = {ours: theirs for ours, theirs in columns.items() if theirs}
+        self.left_alone = {ours for ours, theirs in columns.items() if not theirs}
+        """Our columns that are not to be read."""
+        self.voters = voters
+        self.values = values
+        self._people = voters.votes if voters.are_columns else tuple(filter(None, [voters.annotator]))
         """Columns that are read beside ours."""
-        return self.votes if self.are_columns else (self.annotator,) if self.annotator else ()
+        self._notice = notice
+        self._says_once = says_once
+        self._first: tuple[str, ...] = ()
+        self._named: set[str] = set()
+        self._checked: set[tuple[str, ...]] = set()
+        self.layout: Layout | None = None
+        """Set by the first row: flat pairs, or a trainer's chosen and rejected."""
+        self.candidates: dict[str, None] = {}
+        """Columns that may hold what ours do under names of their own, in the order of the file."""
+        self.likely_prompts: list[str] = []
+        """Columns named as others call the prompt, where there is none."""
+        known = dict.fromkeys((*_KNOWN["pairs"], *_KNOWN["trl"]))
+        if unknown := [ours for ours in columns if ours not in known]:
+            raise InputError(f"column mapping: {unknown[0]!r} is none of our columns; choose from {', '.join(known)}")
 
-
-@dataclass(frozen=True)
-class Asked:
-    """All that is known of a source before its rows are looked at."""
-
-    mapping: ColumnMap
-    values: Mapping[str, Mapping[str, str]]
-    """A column's values to ours (``--value``), by our name of the column or theirs."""
-    voters: Voters
-    notice: Notice
+    def say(self, text: str) -> None:
+        """Give a notice about the columns."""
+        if not (self._says_once and (self._first, text) in _said):
+            self._notice(text)
+        if self._says_once:
+            _said.add((self._first, text))
 
     def meanings(self, *names: str) -> dict[str, str]:
-        """Collect what was given for a column, by any of its names."""
+        """Collect what was given for the values of a column, by any of its names."""
         return {str(theirs).lower(): ours for name in names for theirs, ours in self.values.get(name, {}).items()}
+
+    def rename(self, row: Row) -> Values:
+        """Return the row's values under our names.
+
+        Raises InputError where the first row lacks a required column, or where any row holds a near miss.
+        """
+        if self.layout is None:
+            self._first = tuple(row.values)
+            self._take_openai(row.values)
+            self._refuse_absent(row)
+        values = row.values
+        if self.ours or self.left_alone or self._people:
+            taken = {*self.ours.values(), *self.ours, *self.left_alone}.difference(self._people)
+            rest = {name: value for name, value in values.items() if name not in taken}
+            values = rest | {ours: values.get(theirs) for ours, theirs in self.ours.items()}
+        names = tuple(values)
+        if names not in self._checked:
+            self._check(names, row.place)
+            self._checked.add(names)
+        return values
+
+    def _take_openai(self, names: Collection[str]) -> None:
+        """Read OpenAI's columns as ours, unless somebody has said what is what."""
+        sides = (*_OPENAI, *_SIDES)
+        is_other = any(self.ours.get(ours, _OPENAI.get(ours)) != _OPENAI.get(ours) for ours in sides)
+        if is_other or not set(_OPENAI.values()) <= {*names} or not {*names, *self.left_alone}.isdisjoint(sides):
+            return
+        if not _OPENAI.items() <= self.ours.items():
+            self.say(f"columns {', '.join(_OPENAI.values())} are read as {', '.join(_OPENAI)}")
+        self.ours |= _OPENAI
+
+    def _refuse_absent(self, row: Row) -> None:
+        """Raise InputError where the first row lacks a column that was named."""
+        uses = {theirs: f"use as {ours}" for ours, theirs in self.ours.items()}
+        uses |= {theirs: "read votes from" for theirs in self._people if theirs not in uses}
+        for theirs, use in uses.items():
+            if theirs not in row.values:
+                raise InputError(
+                    f"{row.place}: no column {theirs!r} to {use}; found {', '.join(row.values)}; fix the mapping"
+                )
+
+    def leave(self, names: Collection[str]) -> None:
+        """Say that columns hold nothing of ours, of each once."""
+        if new := [name for name in names if name not in self._named]:
+            self._named.update(new)
+            self.say(f"columns left alone, unknown here: {', '.join(new)}")
+
+    def _check(self, names: tuple[str, ...], place: str) -> None:
+        has_sides = not set(names).isdisjoint(_SIDES)
+        is_trl = not has_sides and not {"chosen", "rejected"}.isdisjoint(names)
+        layout = self.layout or ("trl" if is_trl else "pairs")
+        known = _KNOWN[layout]
+        unknown = [name for name in names if name not in known and name not in self._people]
+        # Who won, or a conversation, may stand under a name of its own; the values will tell.
+        candidates = [name for name in unknown if plain_name(name) in (*CHOICES, *CONVERSATIONS) or is_person(name)]
+        unknown = [name for name in unknown if name not in candidates]
+        absent = [name for name in known if name not in names and name not in self.left_alone]
+        for ours, theirs in near_misses(absent, unknown).items():
+            raise InputError(
+                f"{place}: there is no column {ours!r} but {theirs!r} looks like it; rename it, or pass "
+                f"columns={ {ours: theirs} }, or leave it alone with columns={ {ours: ''} }"
+            )
+        missing = [name for name in _REQUIRED[layout] if name not in names]
+        if self.layout is None and missing:
+            other = " (nor chosen and rejected)" if layout == "pairs" and not has_sides else ""
+            raise InputError(
+                f"{place}: no column {' or '.join(missing)}{other}; found {', '.join(names) or 'none'}; name it: "
+                f"columns={likely_columns(missing, names)}"
+            )
+        self.layout = layout
+        self.candidates.update(dict.fromkeys(candidates))
+        if layout == "trl" and "prompt" in absent:
+            self.likely_prompts += [name for name in unknown if plain_name(name) in _PROMPTS]
+        self.leave(unknown)
+
+
+def likely_columns(missing: Collection[str], names: Collection[str]) -> dict[str, str]:
+    """Say which of a file's columns each missing one may be; NAME where none looks like it.
+
+    >>> likely_columns(["prompt", "response_a", "response_b"], ["question", "answer_1", "answer_2"])
+    {'prompt': 'question', 'response_a': 'answer_1', 'response_b': 'answer_2'}
+    """
+    following = {"a": "b", "A": "B", "0": "1", "1": "2"}  # answer_2 is the twin of answer_1
+    twins = {one: one[:-1] + following[one[-1:]] for one in names if one[-1:] in following}
+    texts = (twin for twin in twins.items() if twin[1] in names and not twin[0].lower().startswith(_NO_TEXTS))
+    sides = dict(zip(_SIDES, next(texts, ()), strict=False))
+    prompt = next((name for name in names if plain_name(name) in _PROMPTS), "NAME")
+    return {ours: prompt if ours == "prompt" else sides.get(ours, "NAME") for ours in missing}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dissensus.files.rows.choice_words import SIDES, side_of
 from dissensus.records import Label, Margin, Pair, Vote, Votes, content_id
 
 Count = Callable[[str], None]
@@ -23,7 +24,7 @@ def votes_of(said: Sequence[Vote]) -> Votes | None:
     """Count votes; None without any."""
     if not said:
         return None
-    counts = {side: sum(vote.vote == side for vote in said) for side in ("a", "b", "tie")}
+    counts = {side: sum(vote.vote == side for vote in said) for side in SIDES}
     return Votes(**counts, annotations=tuple(said))
 
 
@@ -53,20 +54,17 @@ class Merged:
             one, two = (pair.votes.b, pair.votes.a) if is_turned else (pair.votes.a, pair.votes.b)
             self.counted.update({"a": one, "b": two, "tie": pair.votes.tie})
         for vote in pair.votes.annotations or () if pair.votes else ():
-            self._add_vote(_turn(vote) if is_turned else vote, count)
+            vote = _turn(vote) if is_turned else vote
+            place = (
+                len(self.said) if vote.annotator is None else self._places.setdefault(vote.annotator, len(self.said))
+            )
+            if place == len(self.said):
+                self.said.append(vote)
+            else:
+                self.said[place] = _settled(self.said[place], vote, count)
         if margin is not None:
             sign = _SIGN[pair.label or "tie"]
             self.strengths.append(-sign * margin.margin if is_turned else sign * margin.margin)
-
-    def _add_vote(self, vote: Vote, count: Count) -> None:
-        """Add a vote, or settle it with what its annotator has said of the pair before."""
-        place = None if vote.annotator is None else self._places.get(vote.annotator)
-        if place is None:
-            if vote.annotator is not None:
-                self._places[vote.annotator] = len(self.said)
-            self.said.append(vote)
-        else:
-            self.said[place] = _settled(self.said[place], vote, count)
 
     def settle(self, count: Count) -> tuple[Pair, Margin | None]:
         """Make the pair, with the majority's label.
@@ -74,7 +72,8 @@ class Merged:
         The margin is the size of the mean of the margins, signed by their labels; 0 where that mean is against the
         majority. A pair that came once is as it came.
         """
-        votes = self._votes()
+        nameless = [Vote(vote=side) for side, n in self.counted.items() for _ in range(n)] if self.said else []
+        votes = votes_of([*self.said, *nameless]) or (votes_counted(self.counted) if self.counted.total() else None)
         if votes and min(votes.a, votes.b):
             count("pairs with votes for both sides")
         if len(self.rows) == 1 and votes == self.first.votes:
@@ -88,12 +87,6 @@ class Merged:
             count("pairs whose strength is against the majority, with a margin of 0")
             strength = 0.0
         return pair, Margin(pair_id=pair.id, margin=abs(strength))
-
-    def _votes(self) -> Votes | None:
-        if self.said:
-            nameless = [Vote(vote=side) for side, n in self.counted.items() for _ in range(n)]
-            return votes_of([*self.said, *nameless])
-        return votes_counted(self.counted) if self.counted.total() else None
 
 
 def votes_counted(counts: Mapping[Label, int]) -> Votes:
@@ -111,27 +104,19 @@ def _settled(one: Vote, two: Vote, count: Count) -> Vote:
         return one.model_copy(update={"vote": "tie"})
     count("an annotator's different estimates on the same pair, counted as their mean")
     mean = (one.estimate + two.estimate) / 2
-    side = "tie" if mean == 0.5 else "a" if mean > 0.5 else "b"
-    return one.model_copy(update={"vote": side, "estimate": mean})
+    return one.model_copy(update={"vote": side_of(mean), "estimate": mean})
 
 
 def turned(pair: Pair) -> Pair:
     """Return a pair the other way round, with all that is said of its responses; an id of its own stays."""
     a, b, votes = pair.response_b, pair.response_a, pair.votes
-    made = pair.id == content_id(pair.prompt, b, a)
-    return pair.model_copy(
-        update={
-            "id": content_id(pair.prompt, a, b) if made else pair.id,
-            "response_a": a,
-            "response_b": b,
-            "label": pair.label and _OTHER[pair.label],
-            "votes": votes and votes.model_copy(update={"a": votes.b, "b": votes.a, "annotations": _turn_all(votes)}),
-        }
-    )
-
-
-def _turn_all(votes: Votes) -> tuple[Vote, ...] | None:
-    return None if votes.annotations is None else tuple(map(_turn, votes.annotations))
+    changes: dict[str, object] = {"response_a": a, "response_b": b, "label": pair.label and _OTHER[pair.label]}
+    if pair.id == content_id(pair.prompt, b, a):
+        changes["id"] = content_id(pair.prompt, a, b)
+    if votes is not None:
+        said = None if votes.annotations is None else tuple(map(_turn, votes.annotations))
+        changes["votes"] = votes.model_copy(update={"a": votes.b, "b": votes.a, "annotations": said})
+    return pair.model_copy(update=changes)
 
 
 def _turn(vote: Vote) -> Vote:

@@ -5,7 +5,7 @@ Texts count as the same where they differ in white space alone.
 
 from __future__ import annotations
 
-from dissensus.files.rows.row_notes import Notes
+from dissensus.files.rows.bad_rows import Notes
 from dissensus.records import Message, Text
 
 _REPLY = "\n\nAssistant:"
@@ -13,12 +13,13 @@ _REPLY = "\n\nAssistant:"
 _FEWEST_WORDS = 3
 _AGAIN = "pairs had the prompt again at the start of both responses; it is read once"
 _PERHAPS = "pairs have a prompt of one or two words at the start of both responses; they are read as they are"
+_NAME_IT = "name the prompt's column, as in columns={'prompt': 'question'}"
 
 Messages = tuple[Message, ...]
 
 
 def split_texts(
-    prompt: Text | None, one: Text, two: Text, names: tuple[str, str], notes: Notes | None = None
+    prompt: Text | None, one: Text, two: Text, names: tuple[str, str], notes: Notes
 ) -> tuple[Text, Text, Text]:
     """Return (prompt, one, two), the prompt once: taken out of the responses, or from what both begin with.
 
@@ -40,24 +41,17 @@ def _split_text(one: str, two: str, names: tuple[str, str]) -> tuple[str, str, s
 
     The space in front of a response stays with it, so that prompt + response is the original text.
     """
-    common = _common_start(one, two)
+    length = min(len(one), len(two))
+    common = one[: next((i for i in range(length) if one[i] != two[i]), length)]
     cut = common.rfind(_REPLY)
     cut = cut + len(_REPLY) if cut >= 0 else _last_gap(common)
     prompt, one, two = common[:cut], one[cut:], two[cut:]
     if not prompt.strip():
-        raise ValueError(
-            f"{names[0]} and {names[1]} have no common start to take as the prompt; name the prompt's column, as in "
-            "--column prompt=question"
-        )
+        raise ValueError(f"{names[0]} and {names[1]} have no common start to take as the prompt; {_NAME_IT}")
     for name, reply in zip(names, (one, two), strict=True):
         if not reply.strip():
             raise ValueError(f"the last reply of {name} is empty")
     return prompt, one, two
-
-
-def _common_start(one: str, two: str) -> str:
-    length = min(len(one), len(two))
-    return one[: next((i for i in range(length) if one[i] != two[i]), length)]
 
 
 def _last_gap(text: str) -> int:
@@ -68,7 +62,7 @@ def _last_gap(text: str) -> int:
     return len(text.rstrip())
 
 
-def _without_text(prompt: str, one: str, two: str, notes: Notes | None) -> tuple[str, str]:
+def _without_text(prompt: str, one: str, two: str, notes: Notes) -> tuple[str, str]:
     first = prompt.split(maxsplit=1)[0]
     if not (one.lstrip().startswith(first) and two.lstrip().startswith(first)):  # so for nearly all, and quickly
         return one, two
@@ -76,8 +70,7 @@ def _without_text(prompt: str, one: str, two: str, notes: Notes | None) -> tuple
     if not all(ends):
         return one, two
     few = len(prompt.split(maxsplit=_FEWEST_WORDS)) < _FEWEST_WORDS
-    if notes is not None:
-        notes.count(_PERHAPS if few else _AGAIN)
+    notes.count(_PERHAPS if few else _AGAIN)
     return (one, two) if few else (one[ends[0] :], two[ends[1] :])
 
 
@@ -96,7 +89,7 @@ def _end_of(prompt: str, text: str) -> int:
 
 
 def _split_messages(
-    prompt: Text | None, one: Messages, two: Messages, names: tuple[str, str], notes: Notes | None
+    prompt: Text | None, one: Messages, two: Messages, names: tuple[str, str], notes: Notes
 ) -> tuple[Text, Text, Text]:
     shared = 0
     for ours, theirs in zip(one[:-1], two[:-1], strict=False):
@@ -105,24 +98,19 @@ def _split_messages(
         shared += 1
     if prompt is None:
         if not shared:
-            raise ValueError(
-                f"{names[0]} and {names[1]} share no first message to take as the prompt; name the prompt's column, as "
-                "in --column prompt=question"
-            )
+            raise ValueError(f"{names[0]} and {names[1]} share no first message to take as the prompt; {_NAME_IT}")
         return one[:shared], one[shared:], two[shared:]
     first = (Message(role="user", content=prompt),) if isinstance(prompt, str) else prompt
     for start in range(shared - len(first) + 1):  # the whole prompt, perhaps behind a system message
         if all(map(_is_same, first, one[start : start + len(first)])):
             # Beside a text, all that both conversations begin with is the prompt, as in TRL.
             end = shared if isinstance(prompt, str) else start + len(first)
-            if notes is not None:
-                notes.count(_AGAIN)
+            notes.count(_AGAIN)
             opening = one[:end] if isinstance(prompt, str) or start else first
             return opening, one[end:], two[end:]
     for length in range(min(shared, len(first)), 0, -1):  # its end, without the system message
         if all(map(_is_same, first[-length:], one[:length])):
-            if notes is not None:
-                notes.count(_AGAIN)
+            notes.count(_AGAIN)
             return prompt, one[length:], two[length:]
     if isinstance(prompt, str) and shared and one[0].role != "assistant":
         return one[:shared], one[shared:], two[shared:]  # a text beside conversations gives way to them, as in TRL

@@ -3,7 +3,6 @@ ours that hold something of the file's own and are left alone, with a notice tha
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -13,7 +12,7 @@ from dissensus.files.readers import Values, kind_of
 from dissensus.files.rows.cells import is_blank, is_whole
 from dissensus.files.rows.chat import begins_with_a_prompt, conversation_of, is_conversation
 from dissensus.files.rows.choice_words import OURS
-from dissensus.files.rows.columns import CONVERSATIONS, DESCRIPTIVE, Asked, plain_name
+from dissensus.files.rows.columns import CONVERSATIONS, DESCRIPTIVE, ColumnMap, plain_name
 
 _TEXTS = ("prompt", "chosen", "rejected", "response_a", "response_b")
 _FEW_WORDS = 2
@@ -30,19 +29,12 @@ _MEANING = {
 class TextColumns:
     """Finds out what the columns of texts and of descriptions are, and reads them."""
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
-        self._mapping = asked.mapping
+    def __init__(self, mapping: ColumnMap) -> None:
+        self._mapping = mapping
         self._left: set[str] = set()
         self._cells: set[str] = set()
         self.prompt = "prompt"
         """The column of the prompt."""
-
-    def look(self, rows: Sequence[Values]) -> None:
-        """Take in the first rows. Raises InputError where a column is the prompt that both texts lack."""
-        self._leave_alone(rows)
-        self._find_cells(rows)
-        self._find_prompt(rows)
 
     @property
     def are_plain(self) -> bool:
@@ -57,57 +49,52 @@ class TextColumns:
         if self.prompt != "prompt" and row.get(self.prompt) is not None:
             row["prompt"] = row[self.prompt]
         for name in ("domain", "distinct"):
-            if given := self._asked.meanings(name, self._mapping.ours.get(name, name)):
+            if given := self._mapping.meanings(name, self._mapping.ours.get(name, name)):
                 row[name] = given.get(str(row.get(name)).lower(), row.get(name))
         return row
 
-    def _leave_alone(self, rows: Sequence[Values]) -> None:
+    def look(self, rows: Sequence[Values]) -> None:
+        """Take in the first rows. Raises InputError where a column is the prompt that both texts lack."""
         for name in ("id", *DESCRIPTIVE):
-            given = self._asked.meanings(name, self._mapping.ours.get(name, name)) if name in OURS else {}
+            given = self._mapping.meanings(name, self._mapping.ours.get(name, name))
             found = [row[name] for row in rows if not is_blank(row.get(name))]
             odd = [value for value in found if not _is_ours(name, value, given)]
             if odd and len(odd) == len(found):
                 self._left.add(name)
-                way = (
-                    f"--column {name}=NAME names another"
-                    if name not in OURS
-                    else f"--value {name}:NAME=" + "|".join(OURS[name])
-                )
-                self._asked.notice(
+                way = f"columns={ {name: 'NAME'} } names another"
+                if name in OURS:
+                    way = f"values={ {name: {'NAME': ' or '.join(OURS[name])}} } says what a value means"
+                self._mapping.say(
                     f"column {name} is left alone, as it holds {kind_of(odd[0])} and not what {name} means here "
-                    f"({_MEANING[name]}); {way}, and --column {name}= leaves it alone without this notice"
+                    f"({_MEANING[name]}); {way}, and columns={ {name: ''} } leaves it alone without this notice"
                 )
-
-    def _find_cells(self, rows: Sequence[Values]) -> None:
         for name in (*_TEXTS, *self._mapping.candidates):
             texts = (row[name] for row in rows if isinstance(row.get(name), str) and row[name].strip())
             first = next(texts, None)
             if first is not None and all(conversation_of(text) is not text for text in chain([first], texts)):
                 self._cells.add(name)
+        if self._mapping.layout == "trl" and all(is_blank(row.get("prompt")) for row in rows):
+            self._find_prompt(rows)
 
     def _find_prompt(self, rows: Sequence[Values]) -> None:
-        if self._mapping.layout != "trl" or any(not is_blank(row.get("prompt")) for row in rows):
-            return
         for name in self._mapping.candidates:
             if plain_name(name) not in CONVERSATIONS:
                 continue
             found = [(conversation_of(row.get(name)), conversation_of(row.get("chosen"))) for row in rows]
             if found and all(is_conversation(prompt) and _is_reply(chosen) for prompt, chosen in found):
                 self.prompt = name
-                self._asked.notice(f"column {name} is read as prompt")
+                self._mapping.say(f"column {name} is read as prompt")
                 return
-        self._refuse_lost_prompt(rows)
-
-    def _refuse_lost_prompt(self, rows: Sequence[Values]) -> None:
-        """Raise InputError where a column named like a prompt is in neither text: their common start is no prompt."""
+        # A column named like a prompt that neither text begins with: their common start is no prompt.
         texts = [row for row in rows if isinstance(row.get("chosen"), str) and "prompt" not in row]
         for name in self._mapping.likely_prompts if len(texts) == len(rows) else ():
-            found = [(row[name].split(), row["chosen"]) for row in texts if isinstance(row.get(name), str)]
-            is_prose = any(len(words) > _FEW_WORDS for words, _ in found)
-            if is_prose and not any(_is_transcript(chosen) or _holds(chosen, words) for words, chosen in found):
+            words = [(row[name].split(), row["chosen"]) for row in texts if isinstance(row.get(name), str)]
+            is_prose = any(len(prompt) > _FEW_WORDS for prompt, _ in words)
+            if is_prose and not any(_is_transcript(chosen) or _holds(chosen, prompt) for prompt, chosen in words):
                 raise InputError(
-                    f"column {name} may be the prompt, as neither chosen nor rejected has it: name it, --column "
-                    f"prompt={shlex.quote(name)}, or take what both texts begin with as the prompt: --column prompt="
+                    f"column {name} may be the prompt, as neither chosen nor rejected has it: name it, "
+                    f"columns={ {'prompt': name} }, or take what both texts begin with as the prompt: "
+                    "columns={'prompt': ''}"
                 )
 
 

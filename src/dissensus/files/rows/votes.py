@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dissensus.files.readers import Values, decode_json, kind_of
+from dissensus.files.rows.bad_rows import Notes
 from dissensus.files.rows.cells import decode_cell, is_whole, name_of
-from dissensus.files.rows.choice_words import SIDES, sides_named
-from dissensus.files.rows.row_notes import Notes
+from dissensus.files.rows.choice_words import SIDES, side_of, sides_named
+from dissensus.files.rows.columns import leave_alone
 from dissensus.records import Votes
 
 COUNTS = tuple(f"votes_{side}" for side in SIDES)
 _VOTE_KEYS = ("vote", "label", "choice", "preference", "winner")
 _ANNOTATOR_KEYS = ("annotator", "annotator_id", "worker", "worker_id", "rater", "rater_id", "user_id", "user")
 _READ_KEYS = {"annotator", "vote", "estimate"}
-_LEAVE = "leave the column alone: --column"
 
 
 def have_votes(rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -34,14 +34,18 @@ def flat_votes(row: Values) -> Values:
         value = decode_cell(value)
     if not isinstance(value, Mapping) or not {"a", "b", "annotations"} <= value.keys() <= Votes.model_fields.keys():
         return row
-    listed = value["annotations"]
+    given = value["annotations"]
     counts = {f"votes_{side}": value.get(side) for side in SIDES if f"votes_{side}" not in row}
-    return {**row, "votes": listed if listed is None else list(listed), **counts}
+    return {**row, "votes": given if given is None else list(given), **counts}
 
 
-def listed(value: Any) -> list[Any] | None:
+def _found_in(cell: Any) -> Any:
+    return decode_cell(cell) if isinstance(cell, str) else cell
+
+
+def listed(cell: Any) -> list[Any] | None:
     """Return a list, also one that stands as text in a cell; None where the value is none."""
-    found = decode_cell(value) if isinstance(value, str) else value
+    found = _found_in(cell)
     return found if isinstance(found, list) else None
 
 
@@ -50,12 +54,12 @@ def are_preferences(votes: Any) -> bool:
     return any(isinstance(vote, Mapping) and vote.get("preference") is not None for vote in listed(votes) or ())
 
 
-def counts_by_side(value: Any, names: Mapping[str, str]) -> dict[str, int] | None:
+def counts_by_side(cell: Any, names: Mapping[str, str]) -> dict[str, int] | None:
     """Return votes that are counts by side, as in ``{"a": 2, "model_b": 1}``, whatever the sides are called.
 
     Raises ValueError where a name may be either side's.
     """
-    found = decode_cell(value) if isinstance(value, str) else value
+    found = _found_in(cell)
     if not isinstance(found, Mapping) or not all(n is None or is_whole(n) for n in found.values()):
         return None
     others = [name for name in found if name not in names]
@@ -67,24 +71,14 @@ def counts_by_side(value: Any, names: Mapping[str, str]) -> dict[str, int] | Non
     return counts if len(counts) == len(found) else None
 
 
-def as_counts(counts: Mapping[str, int]) -> Values:
-    """Write counts as our columns of them, with no list beside."""
-    return {"votes": None} | {f"votes_{side}": counts.get(side, 0) for side in SIDES}
-
-
-def entries(value: Any, names: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:
+def entries(cell: Any, names: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:
     """Yield (who, or all that is said of the vote; the vote) of votes in any shape but counts."""
-    found = decode_cell(value) if isinstance(value, str) else value
+    found = _found_in(cell)
     if isinstance(found, Mapping):
         if counts_by_side(found, names) is None:
             yield from ((who, vote) for who, vote in found.items() if vote is not None)
         return
-    if not isinstance(found, list):
-        raise ValueError(
-            f"votes is {kind_of(value)}; expected a list of votes, or of objects with vote and annotator; {_LEAVE} "
-            "votes="
-        )
-    for entry in found:
+    for entry in _checked_list(found, "votes, or of objects with vote and annotator"):
         if not isinstance(entry, Mapping):
             yield None, entry
             continue
@@ -94,16 +88,20 @@ def entries(value: Any, names: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:
         yield {**rest, "annotator": entry.get(who)}, entry.get(vote)
 
 
-def votes_of_row(row: Mapping[str, Any], notes: Notes | None) -> Votes | None:
+def _checked_list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"votes is {kind_of(value)}; expected a list of {what}; {leave_alone('votes')}")
+    return value
+
+
+def votes_of_row(row: Mapping[str, Any], notes: Notes) -> Votes | None:
     """Read the votes of a row in our terms: counts, a list of annotator, vote and estimate, or both, which must agree.
 
     The list alone gives the counts; an estimate without a vote is a vote for the side it is on. Counts that are null or
     all zero mean that nobody voted. Raises ValueError.
     """
     given = {
-        side: _count(value, column)
-        for side, column in zip(SIDES, COUNTS, strict=True)
-        if (value := row.get(column)) is not None
+        side: _count(row[name], name) for side, name in zip(SIDES, COUNTS, strict=True) if row.get(name) is not None
     }
     votes = _vote_list(row.get("votes"), notes)
     if votes:
@@ -125,45 +123,30 @@ def _count(value: Any, column: str) -> int:
         except ValueError:
             number = None
     if not is_whole(number):
-        raise ValueError(f"{column} is {kind_of(value)}; expected a whole number of votes; {_LEAVE} {column}=")
+        raise ValueError(f"{column} is {kind_of(value)}; expected a whole number of votes; {leave_alone(column)}")
     if number < 0:
         raise ValueError(f"{column} is {int(number)}; votes cannot be negative")
     return int(number)
 
 
-def _vote_list(value: Any, notes: Notes | None) -> list[Values]:
+def _vote_list(value: Any, notes: Notes) -> list[Values]:
     if isinstance(value, str):  # a CSV cell
         found = decode_cell(value)
         value = decode_json(value) if found is None else found
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise ValueError(
-            f"votes is {kind_of(value)}; expected a list of objects with vote and annotator; {_LEAVE} votes="
-        )
     votes = []
-    for i, vote in enumerate(value):
-        if not isinstance(vote, Mapping):
-            raise ValueError(f"votes[{i}].vote is {kind_of(vote)}; expected a, b or tie")
-        side, annotator, estimate = vote.get("vote"), vote.get("annotator"), vote.get("estimate")
+    for i, vote in enumerate([] if value is None else _checked_list(value, "objects with vote and annotator")):
+        side = vote.get("vote") if isinstance(vote, Mapping) else vote
+        estimate = vote.get("estimate") if isinstance(vote, Mapping) else None
         if estimate is not None:
-            estimate = _estimate(estimate, f"votes[{i}].estimate")
-            side = _side_of(estimate) if side is None else side
-        if side not in SIDES:
+            if isinstance(estimate, bool) or not isinstance(estimate, int | float) or not 0 <= estimate <= 1:
+                raise ValueError(
+                    f"votes[{i}].estimate is {kind_of(estimate)}; expected the fraction of people that prefers a, from "
+                    "0 to 1"
+                )
+            side = side_of(estimate) if side is None else side
+        if side not in SIDES or not isinstance(vote, Mapping):
             raise ValueError(f"votes[{i}].vote is {kind_of(side)}; expected a, b or tie")
-        if annotator is not None:
-            annotator = name_of(annotator, f"votes[{i}].annotator")
+        annotator = name_of(vote.get("annotator"), f"votes[{i}].annotator")
         votes.append({"annotator": annotator, "vote": side, "estimate": estimate})
-        if notes is not None and not vote.keys() <= _READ_KEYS:
-            notes.unused.update(vote.keys() - _READ_KEYS)
+        notes.unused.update(vote.keys() - _READ_KEYS)
     return votes
-
-
-def _estimate(value: Any, place: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{place} is {kind_of(value)}; expected the fraction of people that prefers a, from 0 to 1")
-    return float(value)
-
-
-def _side_of(estimate: float) -> str:
-    return "tie" if estimate == 0.5 else "a" if estimate > 0.5 else "b"

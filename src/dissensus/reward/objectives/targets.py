@@ -100,7 +100,7 @@ def _judged(
     if missing and not allow_missing:
         raise TrainingError(
             f"{len(missing)} of {len(pairs)} pairs have no margin (first: {', '.join(missing[:3])}); "
-            "judge them, or leave them out with --allow-missing"
+            "judge them, or leave them out with allow_missing=True"
         )
     judged = [pair for pair in pairs if pair.id in by_id]
     bare = [pair.id for pair in judged if by_id[pair.id].preference_a is None]
