@@ -69,14 +69,12 @@ def give_back(c: Connection, item_ids: Collection[int], k: int) -> None:
             c.execute(_COUNT, {"assignment": late.id})
 
 
-def expire(c: Connection, now: int, k: int) -> None:
-    """Release all whose lease has run out."""
-    give_back(c, c.execute(_EXPIRE, {"now": now}).scalars().all(), k)
-
-
-def expire_of(c: Connection, item_id: int, now: int, k: int) -> None:
-    """The same for one item."""
-    give_back(c, c.execute(_EXPIRE_ONE, {"now": now, "item": item_id}).scalars().all(), k)
+def expire(c: Connection, now: int, k: int, item_id: int | None = None) -> None:
+    """Release all whose lease has run out, or those of one item."""
+    found = (
+        c.execute(_EXPIRE, {"now": now}) if item_id is None else c.execute(_EXPIRE_ONE, {"now": now, "item": item_id})
+    )
+    give_back(c, found.scalars().all(), k)
 
 
 def leave(c: Connection, person_id: int, k: int) -> None:

@@ -25,8 +25,8 @@ Work = Callable[[Connection], Any]
 @dataclass
 class _Call:
     work: Work
+    loop: asyncio.AbstractEventLoop | None
     future: Future[Any] | asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop | None = None
     result: Any = field(default=None, init=False)
     error: BaseException | None = field(default=None, init=False)
 
@@ -55,18 +55,16 @@ class Writer:
         """Run ``work`` in a transaction and return what it returns, after the commit. Blocks."""
         if threading.current_thread() is self._thread:
             raise ValueError("a write inside a write would wait for itself; use the connection that it was given")
-        call = _Call(work, Future())
-        self._enqueue(call)
-        assert isinstance(call.future, Future)
-        return call.future.result()
+        future: Future[Any] = Future()
+        self._enqueue(_Call(work, None, future))
+        return future.result()
 
     async def write_async(self, work: Work) -> Any:
         """Do the same without blocking the event loop."""
         loop = asyncio.get_running_loop()
-        call = _Call(work, loop.create_future(), loop)
-        self._enqueue(call)
-        assert isinstance(call.future, asyncio.Future)
-        return await call.future
+        future = loop.create_future()
+        self._enqueue(_Call(work, loop, future))
+        return await future
 
     def close(self) -> None:
         """Finish what waits, then stop."""
@@ -83,26 +81,16 @@ class Writer:
             self._queue.put(call)
 
     def _run(self) -> None:
-        more = True
-        while more:
-            calls, more = self._take()
-            if calls:
-                self._commit(calls)
-                _resolve(calls)
-
-    def _take(self) -> tuple[list[_Call], bool]:
-        """Wait for a call, then take all that wait; False where the end came."""
-        calls: list[_Call] = []
-        call = self._queue.get()
-        while call is not None:
-            calls.append(call)
-            if len(calls) == _MOST_PER_COMMIT:
-                return calls, True
-            try:
-                call = self._queue.get_nowait()
-            except queue.Empty:
-                return calls, True
-        return calls, False
+        while call := self._queue.get():
+            calls, more = [call], True
+            while more and len(calls) < _MOST_PER_COMMIT and not self._queue.empty():
+                waiting = self._queue.get()
+                more = waiting is not None
+                calls += [waiting] if waiting else []
+            self._commit(calls)
+            _resolve(calls)
+            if not more:
+                return
 
     def _commit(self, calls: list[_Call]) -> None:
         try:
@@ -135,15 +123,15 @@ def _attempt(call: _Call, connection: Connection) -> None:
 
 
 def _resolve(calls: list[_Call]) -> None:
-    by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Call]] = defaultdict(list)
+    by_loop: defaultdict[asyncio.AbstractEventLoop | None, list[_Call]] = defaultdict(list)
     for call in calls:
-        if call.loop is None:
-            call.resolve()
-        else:
-            by_loop[call.loop].append(call)
+        by_loop[call.loop].append(call)
     for loop, theirs in by_loop.items():
-        with suppress(RuntimeError):  # a loop that was closed has nobody waiting
-            loop.call_soon_threadsafe(_resolve_all, theirs)
+        if loop is None:
+            _resolve_all(theirs)
+        else:
+            with suppress(RuntimeError):  # a loop that was closed has nobody waiting
+                loop.call_soon_threadsafe(_resolve_all, theirs)
 
 
 def _resolve_all(calls: list[_Call]) -> None:

@@ -16,8 +16,7 @@ from dissensus.annotate.project.database import StorageFull, StorageMoved, Stora
 from dissensus.annotate.project.errors import Conflict, LinkExpired, LinkUsed, NotAllowed, NotFound
 from dissensus.annotate.project.sides import Said, Shown, State, as_shown, state_shown
 from dissensus.annotate.web import pages
-from dissensus.annotate.web.auth import SignedOut
-from dissensus.annotate.web.throttle import Throttled
+from dissensus.annotate.web.auth import SignedOut, Throttled
 from dissensus.errors import DissensusError
 
 _log = logging.getLogger("dissensus.annotate")
