@@ -223,7 +223,8 @@ def _second_tab(first, script=None):
     return second
 
 
-def _say_against(page, theirs):
+@contextlib.contextmanager
+def _against(page, theirs):
     """Save 9 where another window saved something else, and keep it."""
     _say(page, "9", save=False)
     page.keyboard.press("Enter")
@@ -233,9 +234,6 @@ def _say_against(page, theirs):
     page.keyboard.press("1")
     until(page, "!document.querySelector('dialog[open]')")
     _saved(page)
-
-
-_against = contextlib.contextmanager(_say_against)
 
 
 @pytest.mark.parametrize("script", [None, FULL, NONE], ids=["keeps", "full", "none"])

@@ -160,14 +160,9 @@ def _rows(
     found: Sequence[Annotated], histories: Mapping[int, ItemHistory], project: ProjectRecord, *, is_nested: bool
 ) -> Iterator[Values]:
     for number, each in enumerate(found):
-        columns, item = row_from_pair(each.source), histories[each.item_id]
-        history = RowHistory(
-            item=item.item,
-            key=item.key,
-            assignments=item.assignments,
-            decisions=item.decisions,
-            source={name: columns[name] for name in OF_PEOPLE},
-            project=None if number else project,
-        ).model_dump(mode="json", exclude={"project"} if number else None)
+        columns, item = row_from_pair(each.source), dict(histories[each.item_id])
+        source = {name: columns[name] for name in OF_PEOPLE}
+        whole = RowHistory(**item, source=source, project=None if number else project)
+        history = whole.model_dump(mode="json", exclude={"project"} if number else None)
         text = json.dumps(history, ensure_ascii=False)
         yield {**row_from_pair(each.pair), HISTORY: history if is_nested else text}

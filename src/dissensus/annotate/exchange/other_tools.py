@@ -45,8 +45,7 @@ class Names:
 
     fields: Mapping[str, str] = field(default_factory=dict)
     questions: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """(our question, their value) to our value."""
+    values: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (our question, their value) to our value
 
     def theirs(self, ours: str) -> str:
         """Return what they call a field or question."""
@@ -149,8 +148,7 @@ class Foreign:
     kind: Literal["answer", "skip"]
     said: Said | None
     reason: str = ""
-    at: int | None = None
-    """Milliseconds since 1970; None where the tool does not say."""
+    at: int | None = None  # milliseconds since 1970; None where the tool does not say
 
 
 @dataclass(frozen=True)
@@ -159,16 +157,11 @@ class Found:
 
     pairs: list[Pair]
     answers: list[Foreign]
-    left_out: Mapping[str, int]
-    """Answers that do not come in, by reason."""
-    unread: tuple[str, ...] = ()
-    """Questions of the file that were not asked for."""
-    assumed: int = 0
-    """Answers whose status the file does not say."""
-    unfit: tuple[str, ...] = ()
-    """Columns that are called as ours and mean something else."""
-    unnamed: int = 0
-    """Answers and skips that do not say whose they are."""
+    left_out: Mapping[str, int]  # answers that do not come in, by reason
+    unread: tuple[str, ...] = ()  # questions of the file that were not asked for
+    assumed: int = 0  # answers whose status the file does not say
+    unfit: tuple[str, ...] = ()  # columns that are called as ours and mean something else
+    unnamed: int = 0  # answers and skips that do not say whose they are
 
 
 class Gathering:
@@ -179,12 +172,9 @@ class Gathering:
         self._path, self._names = path, names
         self._pairs: dict[str, Pair] = {}
         self._answers: list[Foreign] = []
-        self.asked: dict[str, None] = {}
-        """Names of the questions that the file has, in their order."""
-        self.may_ask: dict[str, None] = {}
-        """Names of columns that may be questions."""
-        self.left_out: Counter[str] = Counter()
-        """Answers that do not come in, by reason."""
+        self.asked: dict[str, None] = {}  # names of the questions that the file has, in their order
+        self.may_ask: dict[str, None] = {}  # names of columns that may be questions
+        self.left_out: Counter[str] = Counter()  # answers that do not come in, by reason
         self.assumed = 0
         self._lengths: set[int] = set()
         self._unfit: set[str] = set()

@@ -47,89 +47,57 @@ class Assignment:
 class Leased:
     """What a person has got."""
 
-    tasks: list[Assignment]
-    """Theirs from now on and not in the browser yet, in order."""
-    gone: list[str]
-    """Keys in the browser that are theirs no longer."""
+    tasks: list[Assignment]  # theirs from now on and not in the browser yet, in order
+    gone: list[str]  # keys in the browser that are theirs no longer
     waiting: int
     """Pairs that this person may still be given: others hold them, or they are kept for others now. Counted only where
     fewer tasks came than were wanted; 0 means that there is nothing left for this person."""
 
 
-_OF_ASSIGNMENT = assignments.c[
-    "id", "key", "item_id", "person_id", "number", "shown", "state", "revision", "leased_until"
-]
+_IDS: Any = bindparam("ids", expanding=True)
+_OF_ITEM = assignments.c.item_id == items.c.id
+_MINE = assignments.c.person_id == bindparam("person")
+_IS_LEASED = assignments.c.state == "leased"
 _OWN = (
-    select(*_OF_ASSIGNMENT, items.c.practice)
-    .join(items, items.c.id == assignments.c.item_id)
-    .where(assignments.c.person_id == bindparam("person"))
+    select(
+        *assignments.c["id", "key", "item_id", "person_id", "number", "shown", "state", "revision", "leased_until"],
+        items.c.practice,
+    )
+    .join(items, _OF_ITEM)
+    .where(_MINE)
     .order_by(assignments.c.number)
 )
 _OWN_OPEN = _OWN.where(assignments.c.state.in_(("leased", "released")))
-_OWN_OF_ITEMS = _OWN.where(assignments.c.item_id.in_(bindparam("ids", expanding=True)))
+_OWN_OF_ITEMS = _OWN.where(assignments.c.item_id.in_(_IDS))
 _OWN_ONE = _OWN.where(assignments.c.key == bindparam("key"))
-_OWN_KEYS = select(assignments.c.key).where(
-    assignments.c.person_id == bindparam("person"), assignments.c.key.in_(bindparam("keys", expanding=True))
-)
-_GIVEN = exists().where(assignments.c.item_id == items.c.id, assignments.c.person_id == bindparam("person"))
+_OWN_KEYS = select(assignments.c.key).where(_MINE, assignments.c.key.in_(bindparam("keys", expanding=True)))
+_GIVEN = exists().where(_OF_ITEM, _MINE)
 _PRACTICE = select(items.c.id).where(items.c.practice, ~_GIVEN).order_by(items.c.id).limit(bindparam("most"))
-_PRACTISED = exists().where(
-    assignments.c.item_id == items.c.id,
-    assignments.c.person_id == bindparam("person"),
-    assignments.c.state.in_(("answered", "skipped")),
-)
+_PRACTISED = exists().where(_OF_ITEM, _MINE, assignments.c.state.in_(("answered", "skipped")))
 _UNPRACTISED = select(items.c.id).where(items.c.practice, ~_PRACTISED).limit(1)
+_UNSEEN_PRACTICE = select(func.count()).select_from(items).where(items.c.practice, ~_GIVEN)
 _WITH_SLOTS = and_(~items.c.practice, items.c.taken < bindparam("k"))
 _CANDIDATES = select(items.c.id).where(_WITH_SLOTS, ~_GIVEN).order_by(items.c.id)
-_FREE_OF_RELEASED = (
-    select(items.c.id)
-    .join(assignments, assignments.c.item_id == items.c.id)
-    .where(_WITH_SLOTS, assignments.c.person_id == bindparam("person"), assignments.c.state == "released")
-)
+_RELEASED = and_(_MINE, assignments.c.state == "released")
+_FREE_OF_RELEASED = select(items.c.id).join(assignments, _OF_ITEM).where(_WITH_SLOTS, _RELEASED)
 _FREE: Select[Any] = select(func.coalesce(func.sum(bindparam("k") - items.c.taken), 0)).where(_WITH_SLOTS)
-_LEASED_NOW = (
-    select(func.count())
-    .select_from(assignments.join(items, items.c.id == assignments.c.item_id))
-    .where(assignments.c.state == "leased", ~items.c.practice)
-)
-_mine = assignments.alias("mine")
-_HELD = exists().where(assignments.c.item_id == items.c.id, assignments.c.state == "leased")
-_DONE_OR_HELD_BY_ME = exists().where(
-    _mine.c.item_id == items.c.id, _mine.c.person_id == bindparam("person"), _mine.c.state != "released"
-)
-_WAITING = (
-    select(func.count())
-    .select_from(items)
-    .where(~items.c.practice, or_(items.c.taken < bindparam("k"), _HELD), ~_DONE_OR_HELD_BY_ME)
-)
+_LEASED_NOW = select(func.count()).select_from(assignments.join(items, _OF_ITEM)).where(_IS_LEASED, ~items.c.practice)
+_HELD = exists().where(_OF_ITEM, _IS_LEASED)
+_DONE_OR_HELD_BY_ME = exists().where(_OF_ITEM, _MINE, assignments.c.state != "released")
+_IS_OPEN = or_(items.c.taken < bindparam("k"), _HELD)
+_WAITING = select(func.count()).select_from(items).where(~items.c.practice, _IS_OPEN, ~_DONE_OR_HELD_BY_ME)
 _OPEN = select(func.count()).select_from(items).where(_WITH_SLOTS, ~_DONE_OR_HELD_BY_ME)
-_UNSEEN_PRACTICE = select(func.count()).select_from(items).where(items.c.practice, ~_GIVEN)
-_ACTIVE = (
-    select(func.count())
-    .select_from(people)
-    .where(people.c.role == "annotator", people.c.revoked_at.is_(None), people.c.seen_at > bindparam("since"))
-)
+_IS_ACTIVE = and_(people.c.role == "annotator", people.c.revoked_at.is_(None), people.c.seen_at > bindparam("since"))
+_ACTIVE = select(func.count()).select_from(people).where(_IS_ACTIVE)
 _PERSON = select(people.c.role, people.c.revoked_at).where(people.c.id == bindparam("person"))
 _SEEN = update(people).where(people.c.id == bindparam("person")).values(seen_at=bindparam("now"))
-_LEASE = (
-    update(assignments)
-    .where(assignments.c.id.in_(bindparam("ids", expanding=True)))
-    .values(state="leased", leased_until=bindparam("until"))
-)
-_LAST_NUMBER = select(func.coalesce(func.max(assignments.c.number), 0)).where(
-    assignments.c.person_id == bindparam("person")
-)
-_SIDES = (
-    select(assignments.c.shown, func.count())
-    .where(
-        assignments.c.person_id == bindparam("person"),
-        assignments.c.item_id.not_in(select(items.c.id).where(items.c.practice)),
-    )
-    .group_by(assignments.c.shown)
-)
+_LEASE = update(assignments).where(assignments.c.id.in_(_IDS)).values(state="leased", leased_until=bindparam("until"))
+_LAST_NUMBER = select(func.coalesce(func.max(assignments.c.number), 0)).where(_MINE)
+_OF_PRACTICE = assignments.c.item_id.in_(select(items.c.id).where(items.c.practice))
+_SIDES = select(assignments.c.shown, func.count()).where(_MINE, ~_OF_PRACTICE).group_by(assignments.c.shown)
 _SIDES_OF_ITEMS = (
     select(assignments.c.item_id, assignments.c.shown, func.count())
-    .where(assignments.c.item_id.in_(bindparam("ids", expanding=True)))
+    .where(assignments.c.item_id.in_(_IDS))
     .group_by(assignments.c.item_id, assignments.c.shown)
 )
 

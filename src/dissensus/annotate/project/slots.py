@@ -27,19 +27,11 @@ _TOO_LATE = (
     .order_by(assignments.c.id)
 )
 _COUNT = update(assignments).where(assignments.c.id == bindparam("assignment")).values(state="answered")
-_EXPIRE = (
-    update(assignments)
-    .where(assignments.c.state == "leased", assignments.c.leased_until <= bindparam("now"))
-    .values(state="released", leased_until=None)
-    .returning(assignments.c.item_id)
-)
+_IS_LEASED = assignments.c.state == "leased"
+_RELEASE = update(assignments).values(state="released", leased_until=None).returning(assignments.c.item_id)
+_EXPIRE = _RELEASE.where(_IS_LEASED, assignments.c.leased_until <= bindparam("now"))
 _EXPIRE_ONE = _EXPIRE.where(assignments.c.item_id == bindparam("item"))
-_LEAVE = (
-    update(assignments)
-    .where(assignments.c.state == "leased", assignments.c.person_id == bindparam("person"))
-    .values(state="released", leased_until=None)
-    .returning(assignments.c.item_id)
-)
+_LEAVE = _RELEASE.where(_IS_LEASED, assignments.c.person_id == bindparam("person"))
 
 
 def read_config(c: Connection) -> AnnotationConfig:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,18 +23,9 @@ Work = Callable[[Connection], Any]
 @dataclass
 class _Call:
     work: Work
-    loop: asyncio.AbstractEventLoop | None
-    future: Future[Any] | asyncio.Future[Any]
-    result: Any = field(default=None, init=False)
-    error: BaseException | None = field(default=None, init=False)
-
-    def resolve(self) -> None:
-        if self.future.done():  # the caller has gone; what was committed stays
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
+    future: Future[Any] = field(default_factory=Future)
+    result: Any = None
+    error: BaseException | None = None
 
 
 class Writer:
@@ -55,16 +44,11 @@ class Writer:
         """Run ``work`` in a transaction and return what it returns, after the commit. Blocks."""
         if threading.current_thread() is self._thread:
             raise ValueError("a write inside a write would wait for itself; use the connection that it was given")
-        future: Future[Any] = Future()
-        self._enqueue(_Call(work, None, future))
-        return future.result()
+        return self._enqueue(work).result()
 
     async def write_async(self, work: Work) -> Any:
         """Do the same without blocking the event loop."""
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        self._enqueue(_Call(work, loop, future))
-        return await future
+        return await asyncio.wrap_future(self._enqueue(work))
 
     def close(self) -> None:
         """Finish what waits, then stop."""
@@ -74,11 +58,13 @@ class Writer:
                 self._queue.put(None)
         self._thread.join()
 
-    def _enqueue(self, call: _Call) -> None:
+    def _enqueue(self, work: Work) -> Future[Any]:
+        call = _Call(work)
         with self._gate:  # nothing is queued behind the end
             if self._closed:
                 raise StorageUnavailable(f"{self._database.name}: is being closed; nothing was saved; try again")
             self._queue.put(call)
+        return call.future
 
     def _run(self) -> None:
         while call := self._queue.get():
@@ -87,8 +73,14 @@ class Writer:
                 waiting = self._queue.get()
                 more = waiting is not None
                 calls += [waiting] if waiting else []
+            # From here on nobody withdraws a call; who has gone already has nothing done.
+            calls = [call for call in calls if call.future.set_running_or_notify_cancel()]
             self._commit(calls)
-            _resolve(calls)
+            for call in calls:
+                if call.error is None:
+                    call.future.set_result(call.result)
+                else:
+                    call.future.set_exception(call.error)
             if not more:
                 return
 
@@ -120,20 +112,3 @@ def _attempt(call: _Call, connection: Connection) -> None:
             raise
         call.error = error
         savepoint.rollback()
-
-
-def _resolve(calls: list[_Call]) -> None:
-    by_loop: defaultdict[asyncio.AbstractEventLoop | None, list[_Call]] = defaultdict(list)
-    for call in calls:
-        by_loop[call.loop].append(call)
-    for loop, theirs in by_loop.items():
-        if loop is None:
-            _resolve_all(theirs)
-        else:
-            with suppress(RuntimeError):  # a loop that was closed has nobody waiting
-                loop.call_soon_threadsafe(_resolve_all, theirs)
-
-
-def _resolve_all(calls: list[_Call]) -> None:
-    for call in calls:
-        call.resolve()

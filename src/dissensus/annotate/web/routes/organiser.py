@@ -175,16 +175,8 @@ async def revoke(number: Number, request: Request) -> None:
 
 
 def _shown(person: Person, me: Person) -> PersonShown:
-    return PersonShown(
-        id=person.id,
-        name=person.name,
-        role=person.role,
-        revoked=person.revoked,
-        answered=person.answered,
-        seen_at=person.seen_at,
-        link=None if person.revoked else person.invite_state(now()),
-        is_self=person.id == me.id,
-    )
+    link = None if person.revoked else person.invite_state(now())
+    return PersonShown.model_validate(vars(person) | {"link": link, "is_self": person.id == me.id})
 
 
 def _link(request: Request, token: str) -> str:

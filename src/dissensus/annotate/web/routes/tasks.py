@@ -40,6 +40,14 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Act(_Body):
+    """One act of saving."""
+
+    id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{8,64}$")]
+    """Made by the browser, new for each act and the same whenever it is sent again."""
+    base: Base
+
+
 class Draft(_Body):
     """What is being written, and the revision that it started from."""
 
@@ -134,12 +142,9 @@ class Own(BaseModel):
     project: Project
 
 
-class Saying(_Body):
-    """One act of saving."""
+class Saying(Act):
+    """An answer, a skip, or the undoing of either."""
 
-    id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{8,64}$")]
-    """Made by the browser, new for each act and the same whenever it is sent again."""
-    base: Base
     kind: Kind
     answer: Shown | None = None
     reason: Annotated[str, StringConstraints(max_length=1000)] = ""
