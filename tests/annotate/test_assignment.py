@@ -222,12 +222,3 @@ def test_practice_comes_before_the_first_real_pair_again_once_its_skipping_is_un
     project.submit("Ada", practice.key, kind="withdraw", base=1)
     real = [task for task in project.lease("Ada", want=5).tasks if not task.practice]
     assert len(real) == 1  # what they hold stays theirs, and there is no more until they are through
-
-
-def test_where_the_app_was_started_is_known_in_old_projects_too(open_project):
-    project = open_project()
-    project.write(lambda c: c.exec_driver_sql("DROP TABLE served"))
-    assert project.read(access.noted_origin) is None
-    for origin in ("http://127.0.0.1:1234", "https://lab.example"):
-        project.write(lambda c, origin=origin: access.note_origin(c, origin, 1))
-        assert project.read(access.noted_origin) == origin

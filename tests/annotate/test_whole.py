@@ -200,6 +200,7 @@ def test_connections_that_say_nothing_are_closed_and_work_is_not(open_project, m
 
 def test_a_link_made_beside_the_app_names_where_it_was_started_last(open_project):
     project = open_project()
+    project.write(lambda c: c.exec_driver_sql("DROP TABLE served"))  # as in projects of older versions
 
     def invite(*more):
         done = annotations("invite", project.database, "Ada", "--secret-file", project.secret, *more)
@@ -208,8 +209,9 @@ def test_a_link_made_beside_the_app_names_where_it_was_started_last(open_project
     origin, told = invite()
     assert origin == "http://127.0.0.1:8700"
     assert "was not started" in told
-    project.write(lambda c: access.note_origin(c, "http://127.0.0.1:54321", 1))
-    assert invite() == ("http://127.0.0.1:54321", "")
+    for origin in ("http://127.0.0.1:54321", "https://lab.example"):
+        project.write(lambda c, origin=origin: access.note_origin(c, origin, 1))
+        assert invite() == (origin, "")
     assert invite("--origin", "https://lab.example/") == ("https://lab.example", "")
     for wrong in ("", " ", "lab.example", "ftp://lab.example", "https://", "https://lab.example/x"):
         with pytest.raises(InputError, match="is no address; expected one such as https://HOST"):
