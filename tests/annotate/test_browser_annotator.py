@@ -25,6 +25,7 @@ def _ready(page):
 
 
 def _say(page, left="7", save=True):
+    _ready(page)
     for key in ("m", "d", left):
         page.keyboard.press(key)
     if save:
