@@ -11,8 +11,6 @@ from dissensus.annotate.project.store import AnnotationStore
 from dissensus.errors import InputError
 from dissensus.files.writers import write_rows
 
-from .people import annotations
-
 FIELDS = {"prompt": [{"role": "user", "content": "Question?"}], "response_a": "Yes.", "response_b": "No."}
 U1, U2, U3 = (f"{n}0000000-0000-0000-0000-000000000000" for n in (1, 2, 3))
 
@@ -189,6 +187,8 @@ def test_the_forms_that_datasets_writes_are_read(form, tmp_path):
 
 
 def test_what_is_assumed_is_told(tmp_path):
+    from .people import annotations  # other tests load this file by itself, for what it writes
+
     (tmp_path / "r.json").write_text(json.dumps([_nested({"choice": {U1: "a", U2: "b", U3: "b"}})]))
     arguments = ["import", tmp_path / "r.json", "--db", tmp_path / "a.db", "--from", "argilla"]
     with pytest.raises(InputError, match="have no status"):
