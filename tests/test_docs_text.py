@@ -87,8 +87,7 @@ def _judge_with_personas(model: Path) -> None:
 def _annotated() -> None:
     """What Label Studio and Argilla export, each with two people's answers to one pair."""
     foreign = _load(TESTS / "annotate" / "test_foreign.py")
-    picked = [foreign._result("pick", "pairwise", selected="left")]
-    people = [foreign._annotation(number, number, picked) for number in (1, 2)]
+    people = [foreign._annotation(number, number, foreign._pick("left")) for number in (1, 2)]
     task = foreign._task(1, people, response_a="Yes.", response_b="No.")
     Path("export.json").write_text(json.dumps([task]))
     argilla = _load(TESTS / "annotate" / "test_argilla.py")

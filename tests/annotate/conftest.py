@@ -75,10 +75,16 @@ def open_site(open_project):
 
 
 @pytest.fixture(scope="module")
-def shared_site():
-    """A site of 40 pairs, for tests that leave it as it is or do not mind what others did."""
+def open_shared():
+    """`open_project`, of projects for all tests of a module: they leave them as they are, or do not mind."""
     with _projects() as make:
-        yield _site(make, pairs=40)
+        yield make
+
+
+@pytest.fixture(scope="module")
+def shared_site(open_shared):
+    """A site of 40 pairs."""
+    return _site(open_shared, pairs=40)
 
 
 @pytest.fixture(scope="module")

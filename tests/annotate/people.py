@@ -4,16 +4,24 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
+from click.testing import CliRunner
+
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project import access, adjudication, answers, assignment
 from dissensus.annotate.project.answers import Submission
 from dissensus.annotate.project.items import add_items
 from dissensus.annotate.project.sides import KnownAnswer, Said
 from dissensus.annotate.project.store import AnnotationStore
+from dissensus.cli import group
 from dissensus.records import Pair
 
 START = 1_800_000_000_000
 """A time, in milliseconds."""
+
+
+def annotations(*arguments):
+    """What ``dissensus annotations …`` prints; raises what it refuses with."""
+    return CliRunner().invoke(group, ["annotations", *map(str, arguments)], catch_exceptions=False)
 
 
 def make_pairs(n):
@@ -50,6 +58,10 @@ class Project:
 
     def read(self, work):
         return self.store.read(work)
+
+    def sql(self, query, *values):
+        """The rows of a query."""
+        return self.read(lambda c: c.exec_driver_sql(query, values).all())
 
     def add(self, name, role="annotator"):
         self.people[name] = self.write(lambda c: access.add_person(c, name, role, self.now)).id

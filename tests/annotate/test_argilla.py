@@ -3,13 +3,11 @@
 import json
 
 import pytest
-from click.testing import CliRunner
 
 from dissensus.annotate.exchange.argilla import read_argilla
 from dissensus.annotate.exchange.export import read_annotated
 from dissensus.annotate.exchange.other_tools import Names
 from dissensus.annotate.project.store import AnnotationStore
-from dissensus.cli import group
 from dissensus.errors import InputError
 from dissensus.files.writers import write_rows
 
@@ -99,10 +97,14 @@ def test_discarded_responses_are_skips_and_drafts_are_left_out(shape, tmp_path):
     assert found.left_out == {"drafts": 1}
 
 
-def test_a_discarded_response_without_values_is_a_skip(tmp_path):
-    record = _of_version_1({"choice": {U1: "a"}})
+def test_responses_without_values_are_skips_and_without_a_user_of_different_people(tmp_path):
+    record = _of_version_1({"choice": {U1: "a", U2: "b"}})
     record["responses"].append({"user_id": U2, "values": None, "status": "discarded"})
-    assert [answer.kind for answer in _read(tmp_path, record).answers] == ["answer", "skip"]
+    for response in record["responses"]:
+        response["user_id"] = None
+    answers = _read(tmp_path, record).answers
+    assert [answer.annotator for answer in answers] == ["unknown 1", "unknown 2", "unknown 3"]
+    assert [answer.kind for answer in answers] == ["answer", "answer", "skip"]
 
 
 RANKS = [
@@ -116,9 +118,9 @@ RANKS = [
 
 
 @pytest.mark.parametrize(("ranking", "choice"), RANKS)
-@pytest.mark.parametrize("shape", SHAPES, ids=SHAPE_NAMES)
-def test_a_ranking_of_the_two_responses_is_a_choice(ranking, choice, shape, tmp_path):
-    assert _said(_read(tmp_path, shape({"choice": {U1: ranking}}))) == [{"choice": choice}]
+def test_a_ranking_of_the_two_responses_is_a_choice(ranking, choice, tmp_path):
+    for shape in SHAPES:
+        assert _said(_read(tmp_path, shape({"choice": {U1: ranking}}))) == [{"choice": choice}]
 
 
 @pytest.mark.parametrize(
@@ -137,15 +139,16 @@ def test_a_ranking_that_does_not_name_the_two_is_refused_and_never_mapped_whole(
     assert "[" not in str(refusal.value).split("--value")[-1]
 
 
-def test_several_labels_are_no_ranking(tmp_path):
-    records = [_flat({"choice": {U1: ["response_a", "response_b"], U2: ["response_b"]}})]
-    with pytest.raises(InputError, match="one name in some answers and several in others"):
-        _read(tmp_path, *records)
-
-
-def test_a_ranking_is_an_answer_to_no_other_question(tmp_path):
-    with pytest.raises(InputError, match="a ranking is a choice: --question choice=estimate"):
-        _read(tmp_path, _flat({"estimate": {U1: ["response_a", "response_b"]}}))
+@pytest.mark.parametrize(
+    ("responses", "told"),
+    [
+        ({"choice": {U1: ["response_a", "response_b"], U2: ["response_b"]}}, "one name in some answers and several in"),
+        ({"estimate": {U1: ["response_a", "response_b"]}}, "a ranking is a choice: --question choice=estimate"),
+    ],
+)
+def test_several_labels_are_no_ranking_and_rankings_answer_no_other_question(responses, told, tmp_path):
+    with pytest.raises(InputError, match=told):
+        _read(tmp_path, _flat(responses))
 
 
 def test_without_statuses_nothing_is_taken_for_an_answer_unless_told_to(tmp_path):
@@ -168,13 +171,6 @@ def test_the_only_response_to_a_completed_record_was_submitted(tmp_path):
     assert found.assumed == 0
 
 
-def test_responses_without_a_user_are_of_different_people(tmp_path):
-    record = _of_version_1({"choice": {U1: "a", U2: "b"}})
-    for response in record["responses"]:
-        response["user_id"] = None
-    assert [answer.annotator for answer in _read(tmp_path, record).answers] == ["unknown 1", "unknown 2"]
-
-
 @pytest.mark.parametrize("form", ["json", "jsonl", "parquet"])
 def test_the_forms_that_datasets_writes_are_read(form, tmp_path):
     rows = [{**_flat({"choice": {U1: ["response_b", "response_a"]}}), "prompt": "Question?"}]
@@ -190,32 +186,22 @@ def test_the_forms_that_datasets_writes_are_read(form, tmp_path):
     assert _said(read_argilla(tmp_path / f"r.{form}")) == [{"choice": "b"}]
 
 
-def _import(folder, *records, more=()):
-    (folder / "records.json").write_text(json.dumps(records))
-    arguments = [
-        "annotations",
-        "import",
-        str(folder / "records.json"),
-        "--db",
-        str(folder / "a.db"),
-        "--from",
-        "argilla",
-    ]
-    return CliRunner().invoke(group, [*arguments, *more])
-
-
 def test_what_is_assumed_is_told(tmp_path):
-    record = _nested({"choice": {U1: "a", U2: "b", U3: "b"}})
-    assert "have no status" in str(_import(tmp_path, record).exception)
+    from .people import annotations  # other tests load this file by itself, for what it writes
+
+    (tmp_path / "r.json").write_text(json.dumps([_nested({"choice": {U1: "a", U2: "b", U3: "b"}})]))
+    arguments = ["import", tmp_path / "r.json", "--db", tmp_path / "a.db", "--from", "argilla"]
+    with pytest.raises(InputError, match="have no status"):
+        annotations(*arguments)
     assert not (tmp_path / "a.db").exists()
-    done = _import(tmp_path, record, more=["--assume-submitted"])
+    done = annotations(*arguments, "--assume-submitted")
     assert "3 answers of 3 people" in done.stdout
     assert "3 responses have no status and were taken for submitted" in done.stderr
     with AnnotationStore(tmp_path / "a.db") as store:
         [pair] = read_annotated(store)
     assert (pair.votes.a, pair.votes.b) == (1, 2)
-    refused = CliRunner().invoke(group, ["annotations", "import", "x", "--db", "y", "--assume-submitted"])
-    assert refused.exit_code != 0
+    with pytest.raises(InputError, match="--assume-submitted is for Argilla"):
+        annotations("import", tmp_path / "r.json", "--db", "y", "--assume-submitted")
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=SHAPE_NAMES)

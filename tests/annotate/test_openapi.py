@@ -1,7 +1,7 @@
 """The API is what its description says, whatever is sent to it."""
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from .web import ORIGIN
 
@@ -12,10 +12,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*unclosed.*:ResourceWarning"),
 ]
 
-EXAMPLES = 3
+EXAMPLES = 2
 
 
-@pytest.mark.parametrize("name", ["Ada", "Judith", "Olga", None])
+@pytest.mark.parametrize("name", ["Ada", "Olga", None])
 def test_nothing_that_is_sent_breaks_the_app(name, open_site):
     site = open_site(pairs=20)
     browser = site.nobody if name is None else site.browser(name)
@@ -30,19 +30,14 @@ def test_nothing_that_is_sent_breaks_the_app(name, open_site):
         schemathesis.specs.openapi.checks.response_schema_conformance,
         schemathesis.specs.openapi.checks.content_type_conformance,
     ]
-    seen = set()
-    for operation in schema.get_all_operations():
-        found = operation.ok()
-        if found.method.upper() == "DELETE":
-            continue  # it would sign the browser out
-        seen.add(found.label)
-        _try(found, headers, checks)
-    assert len(seen) >= 17
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) >= 18
+    for operation in operations:
+        if operation.method.upper() != "DELETE":  # which would sign the browser out
+            _try(operation, headers, checks)
 
 
 def _try(operation, headers, checks):
-    from hypothesis import given
-
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -52,7 +47,6 @@ def _try(operation, headers, checks):
     )
     @given(case=operation.as_strategy())
     def attempt(case):
-        reply = case.call(headers=headers)
-        case.validate_response(reply, checks=checks)
+        case.validate_response(case.call(headers=headers), checks=checks)
 
     attempt()

@@ -1,5 +1,6 @@
 """The app as a process: started, killed, ended, and refusing to be seen by strangers."""
 
+import contextlib
 import http.client
 import json
 import re
@@ -33,35 +34,30 @@ class Running:
 
     def __init__(self, folder, *arguments):
         self.log = (folder / "log").open("w+")
-        command = [sys.executable, "-m", "dissensus", "annotate", *arguments, "--port", "0"]
         # A suite that runs in the background hands SIGINT down as ignored; a terminal does not.
         self.process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "dissensus", "annotate", *arguments, "--port", "0"],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        self.links = [self.process.stdout.readline().strip()]
-        self.origin = self.links[0].split("/join#")[0]
-
-    def wait(self):
+        self.link = self.process.stdout.readline().strip()
         for _ in range(500):
             try:
-                with urllib.request.urlopen(f"{self.origin}/healthz", timeout=10) as reply:
-                    return reply.read()
+                with urllib.request.urlopen(f"{self.link.split('/join#')[0]}/healthz", timeout=10) as reply:
+                    assert json.load(reply) == {"status": "ok"}
+                    return
             except OSError:
-                time.sleep(0.02)
+                time.sleep(0.01)
         raise AssertionError("it does not answer")
 
     def end(self, number):
         self.process.send_signal(number)
         code = self.process.wait(timeout=30)
         self.log.seek(0)
-        told = self.log.read()
-        self.close()
-        return code, told
+        return code, self.log.read()
 
     def close(self):
         """End it for good, whatever came before."""
@@ -74,15 +70,8 @@ class Running:
 @pytest.fixture
 def run(tmp_path):
     """``run(*arguments)``: the app, which is gone when the test is over."""
-    started = []
-
-    def start(*arguments):
-        started.append(Running(tmp_path, *arguments))
-        return started[-1]
-
-    yield start
-    for app in started:
-        app.close()
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(contextlib.closing(Running(tmp_path, *arguments)))
 
 
 @pytest.fixture
@@ -93,22 +82,15 @@ def pairs(tmp_path):
 
 def test_it_is_started_killed_ended_and_started_again(pairs, run):
     app = run("pairs.jsonl", "--db", "a.db", "--no-practice")
-    assert json.loads(app.wait()) == {"status": "ok"}
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/join#[\w-]{43}", app.links[0])
-    code, told = app.end(signal.SIGKILL)
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/join#[\w-]{43}", app.link)
+    _, told = app.end(signal.SIGKILL)
     assert "5 pairs added" in told
-    assert app.links[0].split("#")[1] not in told
-    again = run("pairs.jsonl", "--db", "a.db")
-    assert json.loads(again.wait()) == {"status": "ok"}
-    code, told = again.end(signal.SIGTERM)
-    assert code == 0, told
-    assert "0 pairs added, 5 were there already" in told
-    assert "Traceback" not in told
-    last = run("--db", "a.db")
-    last.wait()
-    code, told = last.end(signal.SIGINT)
-    assert code == 130
-    assert "Traceback" not in told
+    assert app.link.split("#")[1] not in told
+    for number, code, words in ((signal.SIGTERM, 0, "0 pairs added, 5 were there already"), (signal.SIGINT, 130, "")):
+        found, told = run("pairs.jsonl", "--db", "a.db").end(number)
+        assert found == code, told
+        assert words in told
+        assert "Traceback" not in told
 
 
 def test_the_demo_needs_nothing_and_leaves_nothing():
@@ -158,11 +140,8 @@ def test_strangers_see_nothing_without_tls(host, tmp_path):
         check(Listening(host=host, tls_cert=certificate, tls_key=key))
     key.touch()
     check(Listening(host=host, tls_cert=certificate, tls_key=key))
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.7"])
-def test_this_machine_is_no_stranger(host):
-    check(Listening(host=host))
+    for own in ("127.0.0.1", "localhost", "127.0.0.7"):  # this machine is no stranger
+        check(Listening(host=own))
 
 
 def test_a_port_that_is_taken_is_said_so_and_no_project_is_made(pairs):

@@ -3,10 +3,12 @@
 import functools
 import itertools
 
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from dissensus.annotate.project.schema import metadata
 from dissensus.annotate.web.app import create_app
-from dissensus.annotate.web.hosts import hosts_for
+from dissensus.annotate.web.security import hosts_for
 
 PORT = 8700
 ORIGIN = f"http://127.0.0.1:{PORT}"
@@ -52,3 +54,15 @@ class Site:
         # The app's clock is the real one: links of a project whose clock stands in the future are good in both.
         assert made.sign_in(self.project.invite(name)).status_code == 200
         return made
+
+    def places(self):
+        """A task of Ada's, an item, and a person nobody misses."""
+        [task] = self.project.lease("Ada").tasks
+        return {"task": task.key, "item": self.item(), "person": self.project.people["Kofi"]}
+
+    def item(self):
+        return self.project.sql("SELECT key FROM items WHERE id = 1")[0].key
+
+    def everything(self):
+        """All rows of all tables."""
+        return self.project.read(lambda c: [c.execute(select(table)).all() for table in metadata.sorted_tables])

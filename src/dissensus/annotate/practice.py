@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from dissensus.annotate.project.sides import KnownAnswer
 from dissensus.annotate.web.markdown import render
+from dissensus.files.readers import Values
 from dissensus.records import Pair
 
 _CONTENT = Path(__file__).parent / "content"
@@ -35,5 +35,5 @@ def guide(text: str) -> str:
     return render(text.strip() or (_CONTENT / "guide.md").read_text(encoding="utf-8"))
 
 
-def _rows(name: str) -> list[dict[str, Any]]:
+def _rows(name: str) -> list[Values]:
     return [json.loads(line) for line in (_CONTENT / name).read_text(encoding="utf-8").splitlines()]

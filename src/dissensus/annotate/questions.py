@@ -17,16 +17,14 @@ class Option:
 
     value: str
     words: str
-    keys: str
-    """The keys that choose it, as shown."""
+    keys: str  # that choose it, as shown
 
 
 @dataclass(frozen=True)
 class Task:
     """A question with its options."""
 
-    name: str
-    """Of the field in an answer."""
+    name: str  # of the field in an answer
     title: str
     question: str
     options: tuple[Option, ...]

@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dissensus.annotate.config import AnnotationConfig, Listening
 from dissensus.errors import InputError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from dissensus.annotate.project.sides import Role
     from dissensus.annotate.project.store import AnnotationStore
-    from dissensus.annotate.web.hosts import Hosts
+    from dissensus.annotate.web.security import Hosts
 
 _DEMO_PEOPLE = ("Ada", "Grace", "Kofi")
 
@@ -59,12 +60,9 @@ class App:
     store: AnnotationStore
     hosts: Hosts
     settings: AnnotateSettings
-    links: dict[str, str]
-    """By person; each signs one browser in, once."""
-    added: int
-    """Pairs that are new."""
-    known: int
-    """Pairs that were there already."""
+    links: dict[str, str]  # by person; each signs one browser in, once
+    added: int  # pairs that are new
+    known: int  # pairs that were there already
     port: socket.socket
 
     def lines(self) -> list[str]:
@@ -74,7 +72,7 @@ class App:
     @property
     def notes(self) -> list[str]:
         """What else whoever starts the app has to know."""
-        from dissensus.annotate.web.hosts import is_everywhere
+        from dissensus.annotate.web.security import is_everywhere
 
         listening, config = self.settings.listening, self.store.config
         there = f", {self.known} were there already" if self.known else ""
@@ -113,7 +111,10 @@ def open_app(settings: AnnotateSettings) -> Iterator[App]:
     with ExitStack() as until_the_end:
         port, hosts = open_socket(settings.listening)  # first: a port that is in use is no reason to make a project
         until_the_end.enter_context(port)
-        database = settings.db or (until_the_end.enter_context(_demo_database()) if settings.demo else None)
+        database = settings.db
+        if database is None and settings.demo:
+            folder = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="dissensus-demo-"))
+            database = str(Path(folder) / "demo.db")
         if database is None:
             raise InputError("--db is missing: where is the project? Give a file such as annotations.db, or --demo")
         given = list(read_pairs(settings.pairs)) if settings.pairs else demo_pairs() if settings.demo else []
@@ -122,28 +123,18 @@ def open_app(settings: AnnotateSettings) -> Iterator[App]:
         store.write(lambda c: access.note_origin(c, hosts.origin, now()))
         people: dict[str, Role] = {settings.organiser: "organiser"}
         people |= dict.fromkeys(_DEMO_PEOPLE, "annotator") if settings.demo else {}
-        links = {name: f"{hosts.origin}/join#{_token(store, name, role)}" for name, role in people.items()}
+        links = {}
+        for name, role in people.items():
+            token = store.write(partial(access.invite_by_name, store=store, name=name, role=role, now=now()))
+            links[name] = f"{hosts.origin}/join#{token}"
         yield App(store, hosts, settings, links, added, len(given) - added, port)
-
-
-def _token(store: AnnotationStore, name: str, role: Role) -> str:
-    from dissensus.annotate.project import access
-    from dissensus.annotate.project.store import now
-
-    return store.write(lambda c: access.invite_by_name(c, store, name, role, now()))
-
-
-@contextmanager
-def _demo_database() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="dissensus-demo-") as folder:
-        yield str(Path(folder) / "demo.db")
 
 
 def _open(database: str, settings: AnnotateSettings, pairs: list[Pair]) -> tuple[AnnotationStore, int]:
     from dissensus.annotate.project.database import locate
     from dissensus.annotate.project.store import AnnotationStore
 
-    given = _given(settings)
+    given = settings.project.model_copy(update=_guide(settings.guide))
     if AnnotationStore.exists(database):
         store = AnnotationStore(database, secret=settings.secret_file)
         try:
@@ -154,31 +145,28 @@ def _open(database: str, settings: AnnotateSettings, pairs: list[Pair]) -> tuple
             raise
     if not pairs:
         raise InputError(f"{database}: there is no project yet; name the PAIRS to make one of")
-    config, name = AnnotationConfig(**given), locate(database).name
-    added: list[int] = []
+    name, added = locate(database).name, []
     store = AnnotationStore.create(
-        database, config, secret=settings.secret_file, fill=lambda c: added.append(_fill(c, config, name, pairs))
+        database, given, secret=settings.secret_file, fill=lambda c: added.append(_fill(c, given, name, pairs))
     )
     return store, added[0]
 
 
-def _given(settings: AnnotateSettings) -> dict[str, Any]:
-    """List the settings of the project that were given."""
-    given = settings.project.model_dump(exclude_unset=True)
-    if settings.guide is not None:
-        try:
-            given["guide"] = settings.guide.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{settings.guide}: is not UTF-8 text; save the guide as UTF-8") from error
-        except OSError as error:
-            raise InputError(f"{settings.guide}: cannot be read ({error.strerror}); name the guide's file") from error
-    return given
+def _guide(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        return {"guide": path.read_text(encoding="utf-8")}
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text; save the guide as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name the guide's file") from error
 
 
-def _refuse_changes(name: str, config: AnnotationConfig, given: Mapping[str, Any]) -> None:
-    for setting, value in given.items():
+def _refuse_changes(name: str, config: AnnotationConfig, given: AnnotationConfig) -> None:
+    for setting in AnnotationConfig.model_fields:
         kept = getattr(config, setting)
-        if kept != value:
+        if setting in given.model_fields_set and getattr(given, setting) != kept:
             shown = "another text" if setting == "guide" else repr(kept)
             raise InputError(
                 f"{name}: --{setting.replace('_', '-')} was settled when the project was made ({shown}); leave the "

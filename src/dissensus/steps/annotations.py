@@ -16,11 +16,9 @@ from dissensus.errors import InputError
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
 
 if TYPE_CHECKING:
-    from dissensus.annotate.analysis.annotator_agreement import Agreement
     from dissensus.annotate.exchange.export import Exported
     from dissensus.annotate.exchange.imports import Imported
-    from dissensus.annotate.exchange.other_tools import Found, Names
-    from dissensus.annotate.project.access import Person
+    from dissensus.annotate.exchange.other_tools import Found
     from dissensus.annotate.project.store import AnnotationStore
 
 _MOST_PEOPLE = 1000
@@ -101,8 +99,7 @@ class ImportResult:
 
     file: Path
     imported: Imported
-    annotators: int | None = None
-    """People per pair; None for an export of our own, which has them."""
+    annotators: int | None = None  # people per pair; None for an export of our own, which has them
     notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
@@ -118,6 +115,7 @@ def import_file(settings: ImportSettings) -> ImportResult:
     from dissensus.annotate.exchange.argilla import read_argilla
     from dissensus.annotate.exchange.imports import import_export
     from dissensus.annotate.exchange.label_studio import read_label_studio
+    from dissensus.annotate.exchange.other_tools import Names
 
     file = settings.file
     if settings.assume_submitted and settings.tool != "argilla":
@@ -126,26 +124,34 @@ def import_file(settings: ImportSettings) -> ImportResult:
         if settings.annotators is not None or settings.fields or settings.questions or settings.values:
             raise InputError("--annotators, --field, --question and --value are for other tools; leave them out")
         return ImportResult(file, import_export(file, settings.db, secret=settings.secret_file))
+    mapped = {}
+    for given in settings.values:
+        question, colon, rest = given.partition(":")
+        theirs, sign, ours = rest.rpartition("=")
+        if not (colon and sign):
+            raise InputError(f"--value {given!r}: expected QUESTION:THEIRS=OURS, such as correct:Yes=single")
+        mapped[question, theirs] = ours
+    names = Names(settings.fields, settings.questions, mapped)
     if settings.tool == "argilla":
-        found = read_argilla(file, _names(settings), assume_submitted=settings.assume_submitted)
+        found = read_argilla(file, names, assume_submitted=settings.assume_submitted)
     else:
-        found = read_label_studio(file, _names(settings))
+        found = read_label_studio(file, names)
     done, k = _import(found, settings)
     return ImportResult(file, done, k, tuple(_import_notes(found, done, k)))
 
 
 def _import(found: Found, settings: ImportSettings) -> tuple[Imported, int]:
     from dissensus.annotate.config import AnnotationConfig
-    from dissensus.annotate.exchange.imports import import_foreign, most_answers, write_foreign
+    from dissensus.annotate.exchange.imports import most_answers, write_foreign
     from dissensus.annotate.project.store import AnnotationStore
 
     database, annotators = settings.db, settings.annotators
     if AnnotationStore.exists(database):
         with _open(database, settings.secret_file) as store:
-            if annotators not in (None, store.config.annotators):
-                wants = store.config.annotators
+            wants = store.config.annotators
+            if annotators not in (None, wants):
                 raise InputError(f"{database}: wants {wants} people per pair; leave --annotators out")
-            return import_foreign(store, found), store.config.annotators
+            return store.write(lambda c: write_foreign(c, found, wants)), wants
     k = annotators or min(_MOST_PEOPLE, most_answers(found)) or AnnotationConfig().annotators
     done: list[Imported] = []
     AnnotationStore.create(
@@ -182,19 +188,6 @@ def _import_notes(found: Found, done: Imported, k: int) -> list[str]:
     if found.unread:
         notes.append(f"questions that were not read: {', '.join(found.unread)}")
     return notes
-
-
-def _names(settings: ImportSettings) -> Names:
-    from dissensus.annotate.exchange.other_tools import Names
-
-    mapped = {}
-    for given in settings.values:
-        question, colon, rest = given.partition(":")
-        theirs, sign, ours = rest.rpartition("=")
-        if not (colon and sign):
-            raise InputError(f"--value {given!r}: expected QUESTION:THEIRS=OURS, such as correct:Yes=single")
-        mapped[question, theirs] = ours
-    return Names(settings.fields, settings.questions, mapped)
 
 
 class InviteSettings(ProjectSettings):
@@ -239,13 +232,11 @@ def people(settings: PeopleSettings) -> Lines:
         everybody = store.read(access.people)
     if not everybody:
         return Lines((), (f'nobody yet; invite somebody: dissensus annotations invite {settings.db} "NAME"',))
-    width, at = max(len(person.name) for person in everybody), now()
-    return Lines(tuple(_person(person, width, at) for person in everybody))
-
-
-def _person(person: Person, width: int, at: int) -> str:
-    link = "access revoked" if person.revoked else f"link {person.invite_state(at) or 'none'}"
-    return f"{person.name:<{width}}  {person.role:<11}  {person.answered:>6,} answered  {link}"
+    width, at, found = max(len(person.name) for person in everybody), now(), []
+    for person in everybody:
+        link = "access revoked" if person.revoked else f"link {person.invite_state(at) or 'none'}"
+        found.append(f"{person.name:<{width}}  {person.role:<11}  {person.answered:>6,} answered  {link}")
+    return Lines(tuple(found))
 
 
 class RevokeSettings(ProjectSettings):
@@ -257,23 +248,16 @@ class RevokeSettings(ProjectSettings):
 
 def revoke(settings: RevokeSettings) -> Lines:
     """Revoke somebody's access. Raises InputError for a name that nobody has."""
-    from sqlalchemy import Connection
-
     from dissensus.annotate.project import access
     from dissensus.annotate.project.store import now
 
-    def work(c: Connection) -> None:
-        found = [person for person in access.people(c) if person.name == settings.name]
-        if not found:
-            raise InputError(
-                f"{settings.db}: there is nobody called {settings.name!r}; see: dissensus annotations people "
-                f"{settings.db}"
-            )
-        access.revoke(c, found[0].id, now())
-
-    with _open(settings.db) as store:
-        store.write(work)
-    return Lines((f"{settings.name}: access revoked; their answers stay",))
+    db, name = settings.db, settings.name
+    with _open(db) as store:
+        found = next((person.id for person in store.read(access.people) if person.name == name), None)
+        if found is None:
+            raise InputError(f"{db}: there is nobody called {name!r}; see: dissensus annotations people {db}")
+        store.write(lambda c: access.revoke(c, found, now()))
+    return Lines((f"{name}: access revoked; their answers stay",))
 
 
 class VerifySettings(ProjectSettings):
@@ -300,31 +284,19 @@ class AgreementSettings(ProjectSettings):
     """Print how well annotators agree, with 95 % intervals over pairs."""
 
 
-@dataclass(frozen=True)
-class AgreementResult:
-    """Coefficients of each question."""
-
-    rows: list[Agreement]
-
-    def lines(self) -> list[str]:
-        """Lay them out as a table."""
-        head = f"{'':<10}{'':<8}{'value':>7}  {'95 % interval':<16}{'pairs':>6}{'people':>8}"
-        return [head, *map(_agreement, self.rows)]
-
-
-def _agreement(row: Agreement) -> str:
-    value = "–" if row.value is None else f"{row.value:.2f}"
-    interval = "" if row.low is None else f"[{row.low:.2f}, {row.high:.2f}]"
-    return f"{row.question:<10}{row.name:<8}{value:>7}  {interval:<16}{row.pairs:>6}{row.people:>8}"
-
-
-def agreement(settings: AgreementSettings) -> AgreementResult:
-    """Measure the agreement of annotators."""
+def agreement(settings: AgreementSettings) -> Lines:
+    """Measure the agreement of annotators: a line for each coefficient of each question."""
     from dissensus.annotate.analysis.annotator_agreement import agreement
     from dissensus.annotate.analysis.answer_rows import read_rows
 
     with _open(settings.db) as store:
-        return AgreementResult(agreement(store.read(read_rows), own_choice=store.config.own_choice))
+        measured = agreement(store.read(read_rows), own_choice=store.config.own_choice)
+    found = [f"{'':<10}{'':<8}{'value':>7}  {'95 % interval':<16}{'pairs':>6}{'people':>8}"]
+    for row in measured:
+        value = "–" if row.value is None else f"{row.value:.2f}"
+        interval = "" if row.low is None else f"[{row.low:.2f}, {row.high:.2f}]"
+        found.append(f"{row.question:<10}{row.name:<8}{value:>7}  {interval:<16}{row.pairs:>6}{row.people:>8}")
+    return Lines(tuple(found))
 
 
 def _open(database: str, secret: Path | None = None) -> AnnotationStore:

@@ -17,13 +17,11 @@ from dissensus.records import LABEL_VALUE
 if TYPE_CHECKING:
     from dissensus.stats.agreement.ratings import RatingTable
     from dissensus.stats.metrics import FloatArray
-    from dissensus.stats.resampling.intervals import Estimate
 
 # The statistics are imported where they are used: the app starts without them.
 
 RESAMPLES = 1000
-FEWEST = 10
-"""Pairs with two answers or more, below which there is no interval."""
+FEWEST = 10  # pairs with two answers or more, below which there is no interval
 
 Coefficient = Callable[["RatingTable", "FloatArray | None"], "FloatArray"]
 
@@ -31,15 +29,12 @@ Coefficient = Callable[["RatingTable", "FloatArray | None"], "FloatArray"]
 class Agreement(BaseModel):
     """One coefficient for one question."""
 
-    question: str
-    """``correct``, ``distinct``, ``estimate`` or ``choice``."""
+    question: str  # correct, distinct, estimate or choice
     name: str
-    value: float | None
-    """None where it is undefined: no pair with two answers, or one value throughout."""
+    value: float | None  # None where it is undefined: no pair with two answers, or one value throughout
     low: float | None
     high: float | None
-    pairs: int
-    """With two answers or more."""
+    pairs: int  # with two answers or more
     people: int
 
 
@@ -64,7 +59,7 @@ def spread(table: RatingTable, weights: FloatArray | None = None) -> FloatArray:
     return mean
 
 
-def agreement(rows: Sequence[Row], *, own_choice: bool, resamples: int = RESAMPLES) -> list[Agreement]:
+def agreement(rows: Sequence[Row], *, own_choice: bool) -> list[Agreement]:
     """Measure agreement on each question over the answers that count.
 
     Raw agreement, Krippendorff's α, Fleiss' κ and Gwet's AC1 of the categories and own choices; of the estimates
@@ -90,7 +85,7 @@ def agreement(rows: Sequence[Row], *, own_choice: bool, resamples: int = RESAMPL
     return [
         found
         for name, value, coefficients, scale in questions
-        for found in _measure(name, _matrix(rows, value), coefficients, scale, resamples)
+        for found in _measure(name, _matrix(rows, value), coefficients, scale)
     ]
 
 
@@ -109,29 +104,33 @@ def _matrix(rows: Sequence[Row], value: Callable[[Said], float | None]) -> Float
 
 
 def _measure(
-    question: str, ratings: FloatArray, coefficients: Mapping[str, Coefficient], scale: list[float], resamples: int
+    question: str, ratings: FloatArray, coefficients: Mapping[str, Coefficient], scale: list[float]
 ) -> list[Agreement]:
     from dissensus.stats.agreement.ratings import tabulate
     from dissensus.stats.resampling.statistics import estimate_all
 
-    several = ratings[np.isfinite(ratings).sum(axis=1) >= 2] if ratings.size else ratings
-    n, people = several.shape[0], int(np.isfinite(several).any(axis=0).sum()) if several.size else 0
+    several = ratings[np.isfinite(ratings).sum(axis=1) >= 2]
+    n, people = several.shape[0], int(np.isfinite(several).any(axis=0).sum())
     if n == 0:
-        nothing = {"value": None, "low": None, "high": None, "pairs": 0, "people": people}
+        nothing = {"value": None, "low": None, "high": None, "pairs": 0, "people": 0}
         return [Agreement(question=question, name=name, **nothing) for name in coefficients]
     table = tabulate(several, np.array(scale, dtype=np.float64))
     found = estimate_all(
         {name: partial(f, table) for name, f in coefficients.items()},
         np.arange(n),
         np.zeros(n, dtype=np.intp),
-        resamples if n >= FEWEST else 0,
+        RESAMPLES if n >= FEWEST else 0,
         np.random.default_rng(0),
     )
-    return [_row(question, name, estimate, n, people) for name, estimate in found.items()]
-
-
-def _row(question: str, name: str, estimate: Estimate, pairs: int, people: int) -> Agreement:
-    value = estimate.value if math.isfinite(estimate.value) else None
-    return Agreement(
-        question=question, name=name, value=value, low=estimate.low, high=estimate.high, pairs=pairs, people=people
-    )
+    return [
+        Agreement(
+            question=question,
+            name=name,
+            value=estimate.value if math.isfinite(estimate.value) else None,
+            low=estimate.low,
+            high=estimate.high,
+            pairs=n,
+            people=people,
+        )
+        for name, estimate in found.items()
+    ]

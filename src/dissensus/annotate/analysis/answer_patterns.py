@@ -24,19 +24,13 @@ class AnswerPattern(BaseModel):
     """How one person answers real pairs."""
 
     person_id: int
-    leans: int
-    """Answers that prefer one side (an estimate other than 5)."""
-    left: int
-    """Those that prefer the left."""
-    left_share: float | None
-    """Their share, both orders weighed alike (`position_bias`); None without answers in both."""
-    left_low: float | None
+    leans: int  # answers that prefer one side (an estimate other than 5)
+    left: int  # those that prefer the left
+    left_share: float | None  # theirs, both orders weighed alike (`position_bias`); None without answers in both
+    left_low: float | None  # exact (Clopper-Pearson) 95 % interval of ``left`` of ``leans``
     left_high: float | None
-    """Exact (Clopper-Pearson) 95 % interval of ``left`` of ``leans``; None without answers."""
-    same: float | None
-    """The share of the most frequent complete answer (both categories and the estimate); None without answers."""
-    words_per_minute: float | None
-    """The median speed, over all words that were on the screen; None where no time is known."""
+    same: float | None  # share of the most frequent answer (both categories and the estimate)
+    words_per_minute: float | None  # the median speed, over all words that were on the screen
     notes: list[str]
 
 
@@ -50,11 +44,11 @@ def count_words(c: Connection, counted: Mapping[int, int] | None = None) -> dict
     """Count the words of real pairs, by item id. Items do not change: those that were counted are not read again."""
     known = dict(counted or {})
     fresh = select(items.c.id, items.c.pair).where(~items.c.practice, items.c.id > max(known, default=0))
-    return known | {item: _count(Pair.model_validate_json(pair)) for item, pair in c.execute(fresh)}
-
-
-def _count(pair: Pair) -> int:
-    return sum(len(plain_text(text).split()) for text in (pair.prompt, pair.response_a, pair.response_b))
+    for item, text in c.execute(fresh):
+        pair = Pair.model_validate_json(text)
+        texts = (pair.prompt, pair.response_a, pair.response_b)
+        known[item] = sum(len(plain_text(each).split()) for each in texts)
+    return known
 
 
 def _pattern(person: int, rows: Sequence[Row], words: Mapping[int, int]) -> AnswerPattern:
@@ -75,22 +69,19 @@ def _pattern(person: int, rows: Sequence[Row], words: Mapping[int, int]) -> Answ
         left_high=high,
         same=same,
         words_per_minute=speed,
-        notes=[*_side(left, len(lean), low, high), *_same(same), *_fast(speed)] if len(rows) >= FEWEST else [],
+        notes=_notes(left, len(lean), low, high, same, speed) if len(rows) >= FEWEST else [],
     )
 
 
-def _side(left: int, n: int, low: float | None, high: float | None) -> list[str]:
-    if low is None or high is None or low <= 0.5 <= high:
-        return []
-    side = "left" if low > 0.5 else "right"
-    return [f"prefers the {side} more often than chance would ({left} of {n} left)"]
-
-
-def _same(share: float | None) -> list[str]:
-    return [] if share is None or share < _SAME else [f"gives one and the same answer to {share:.0%} of pairs"]
-
-
-def _fast(speed: float | None) -> list[str]:
-    if speed is None or speed <= FASTEST_WORDS:
-        return []
-    return [f"is faster than people read ({speed:.0f} words per minute on the screen)"]
+def _notes(
+    left: int, leans: int, low: float | None, high: float | None, same: float | None, speed: float | None
+) -> list[str]:
+    notes = []
+    if low is not None and high is not None and not low <= 0.5 <= high:
+        side = "left" if low > 0.5 else "right"
+        notes.append(f"prefers the {side} more often than chance would ({left} of {leans} left)")
+    if same is not None and same >= _SAME:
+        notes.append(f"gives one and the same answer to {same:.0%} of pairs")
+    if speed is not None and speed > FASTEST_WORDS:
+        notes.append(f"is faster than people read ({speed:.0f} words per minute on the screen)")
+    return notes

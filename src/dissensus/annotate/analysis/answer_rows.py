@@ -25,10 +25,8 @@ class Row(NamedTuple):
     name: str
     shown: Order
     state: State
-    said: Said | None
-    """None where nothing was said yet, and where it was skipped or withdrawn."""
-    reason: str
-    """Of a skip."""
+    said: Said | None  # None where nothing was said yet, and where it was skipped or withdrawn
+    reason: str  # of a skip
     said_at: int | None
 
     @property
@@ -42,24 +40,9 @@ class Row(NamedTuple):
         return None if self.said is None else self.said.seconds
 
 
+_SAID = revisions.c["kind", "correct", "distinct", "estimate", "choice", "note", "reason", "seconds", "created_at"]
 _ROWS = (
-    select(
-        assignments.c.item_id,
-        items.c.practice,
-        assignments.c.person_id,
-        people.c.name,
-        assignments.c.shown,
-        assignments.c.state,
-        revisions.c.kind,
-        revisions.c.correct,
-        revisions.c.distinct,
-        revisions.c.estimate,
-        revisions.c.choice,
-        revisions.c.note,
-        revisions.c.reason,
-        revisions.c.seconds,
-        revisions.c.created_at,
-    )
+    select(*assignments.c["item_id", "person_id", "shown", "state"], items.c.practice, people.c.name, *_SAID)
     .join(items, items.c.id == assignments.c.item_id)
     .join(people, people.c.id == assignments.c.person_id)
     .outerjoin(

@@ -6,12 +6,12 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from dissensus.annotate.project.sides import Distinct, Said
 from dissensus.settings import Settings
 
-T = TypeVar("T", bound=str)
+T = TypeVar("T")
 
 CategoryRule = Literal["majority", "unanimous"]
 EstimateRule = Literal["mean", "median", "trimmed"]
@@ -29,26 +29,18 @@ class Rules(Settings):
     """Let decisions of adjudicators stand in place of what the answers come to."""
 
 
-@dataclass(frozen=True)
-class Majority(Generic[T]):
-    """The most frequent value; None where there is no answer, or where two are equally frequent."""
+def majority(values: Sequence[T | None], *, unanimous: bool = False) -> tuple[T | None, bool]:
+    """Return the value that most people named, None where there is none, and whether that is for a tie.
 
-    value: T | None
-    tied: bool
-
-
-def majority(values: Sequence[T | None], *, unanimous: bool = False) -> Majority[T]:
-    """Return the value that most people named.
-
-    >>> majority(["single", "multiple", "multiple"]).value, majority(["yes", "no"])
-    ('multiple', Majority(value=None, tied=True))
+    >>> majority(["single", "multiple", "multiple"]), majority(["yes", "no"])
+    (('multiple', False), (None, True))
     """
     counts = Counter(value for value in values if value is not None).most_common(2)
     if not counts:
-        return Majority(None, tied=False)
-    if len(counts) == 2 and (unanimous or counts[0][1] == counts[1][1]):
-        return Majority(None, tied=counts[0][1] == counts[1][1])
-    return Majority(counts[0][0], tied=False)
+        return None, False
+    is_tied = len(counts) == 2 and counts[0][1] == counts[1][1]
+    is_settled = not is_tied and not (unanimous and len(counts) == 2)
+    return counts[0][0] if is_settled else None, is_tied
 
 
 def aggregate_estimates(estimates: Sequence[int | None], rule: EstimateRule = "mean") -> float | None:
@@ -73,20 +65,20 @@ class Aggregate:
     category: str | None
     distinct: Distinct | None
     preference: float | None
-    tied: int
-    """How many of the two categories are tied."""
+    tied: int  # how many of the two categories are
 
 
 def aggregate(answers: Sequence[Said], decision: Said | None, rules: Rules) -> Aggregate:
     """Aggregate the answers to one pair; what was decided comes first, where the rules say so."""
     unanimous = rules.categories == "unanimous"
-    category = majority([said.correct for said in answers], unanimous=unanimous)
-    distinct: Majority[Distinct] = majority([said.distinct for said in answers], unanimous=unanimous)
-    preference = aggregate_estimates([said.estimate for said in answers], rules.estimates)
     settled = decision if rules.decisions and decision is not None else Said()
+    category, is_category_tied = majority([said.correct for said in answers], unanimous=unanimous)
+    of_distinct: tuple[Distinct | None, bool] = majority([said.distinct for said in answers], unanimous=unanimous)
+    distinct, is_distinct_tied = of_distinct
+    preference = aggregate_estimates([said.estimate for said in answers], rules.estimates)
     return Aggregate(
-        category=settled.correct or category.value,
-        distinct=settled.distinct or distinct.value,
+        category=settled.correct or category,
+        distinct=settled.distinct or distinct,
         preference=preference if settled.estimate is None else settled.estimate / 10,
-        tied=(category.tied and settled.correct is None) + (distinct.tied and settled.distinct is None),
+        tied=(is_category_tied and settled.correct is None) + (is_distinct_tied and settled.distinct is None),
     )

@@ -23,21 +23,18 @@ Show = Literal[
 
 
 class ItemSummary(BaseModel):
-    """A pair in the list."""
+    """A pair in the list; ``split_…``: the answers to that question differ."""
 
     key: str
     answers: int
     skips: int
     notes: int
     split_correct: bool
-    """Whether the answers to task 1 differ."""
     split_distinct: bool
-    spread: float | None
-    """Standard deviation (n - 1) of the estimates, in people of ten; None under two."""
+    spread: float | None  # standard deviation (n - 1) of the estimates, in people of ten; None under two
     split_choice: bool
     decided: bool
-    start: str
-    """The first words of the prompt."""
+    start: str  # the first words of the prompt
 
 
 class AnswerShown(Said):
@@ -53,8 +50,7 @@ class Suggestion(BaseModel):
 
     correct: Correct | None
     distinct: Distinct | None
-    estimate: float | None
-    """Of ten, how many prefer response a."""
+    estimate: float | None  # of ten, how many prefer response a
 
 
 class DecisionShown(Opinion):
@@ -86,45 +82,39 @@ def summaries(c: Connection, show: Show = "all", least_spread: float = 2.0) -> l
     decided = decisions(c)
     found = []
     for item, key, pair in c.execute(select(items.c.id, items.c.key, items.c.pair).where(~items.c.practice)):
-        if summary := _summary(key, pair, by_item[item], decided=item in decided):
+        summary = _summary(key, pair, by_item[item], decided=item in decided)
+        if (summary.answers or summary.skips) and _is_shown(summary, show, least_spread):
             found.append(summary)
-    wanted = [summary for summary in found if _is_shown(summary, show, least_spread)]
-    return sorted(wanted, key=lambda s: (-(s.split_correct + s.split_distinct), -(s.spread or 0), s.key))
+    return sorted(found, key=lambda s: (-(s.split_correct + s.split_distinct), -(s.spread or 0), s.key))
 
 
-def _summary(key: str, pair: str, rows: Sequence[Row], *, decided: bool) -> ItemSummary | None:
+def _summary(key: str, pair: str, rows: Sequence[Row], *, decided: bool) -> ItemSummary:
     said = [row.said for row in rows if row.said is not None]
-    skips = [row for row in rows if row.state == "skipped"]
-    if not said and not skips:
-        return None
     estimates = [one.estimate for one in said if one.estimate is not None]
     turns = Pair.model_validate_json(pair).prompt
     start = turns if isinstance(turns, str) else turns[-1].said
     return ItemSummary(
         key=key,
         answers=len(said),
-        skips=len(skips),
+        skips=sum(row.state == "skipped" for row in rows),
         notes=sum(bool(one.note) for one in said),
-        split_correct=_differ([one.correct for one in said]),
-        split_distinct=_differ([one.distinct for one in said]),
+        split_correct=len({one.correct for one in said} - {None}) > 1,
+        split_distinct=len({one.distinct for one in said} - {None}) > 1,
         spread=float(np.std(estimates, ddof=1)) if len(estimates) > 1 else None,
-        split_choice=_differ([one.choice for one in said]),
+        split_choice=len({one.choice for one in said} - {None}) > 1,
         decided=decided,
         start=" ".join(start.split())[:120],
     )
 
 
-def _differ(values: Sequence[str | None]) -> bool:
-    return len({value for value in values if value is not None}) > 1
-
-
 def _is_shown(summary: ItemSummary, show: Show, least_spread: float) -> bool:
+    is_spread = (summary.spread or 0) >= least_spread
     return {
         "all": True,
-        "disagreement": summary.split_correct or summary.split_distinct or (summary.spread or 0) >= least_spread,
+        "disagreement": summary.split_correct or summary.split_distinct or is_spread,
         "correct": summary.split_correct,
         "distinct": summary.split_distinct,
-        "estimate": (summary.spread or 0) >= least_spread,
+        "estimate": is_spread,
         "choice": summary.split_choice,
         "undecided": not summary.decided,
         "decided": summary.decided,
@@ -142,21 +132,24 @@ def show_item(c: Connection, key: str, *, names: bool) -> ItemShown:
     pair = Pair.model_validate_json(c.execute(select(items.c.pair).where(items.c.id == item_id)).scalar_one())
     rows = [row for row in read_rows(c, item_id) if row.said is not None or row.state == "skipped"]
     counted = [row.said for row in rows if row.counts and row.said is not None]
+    mean = aggregate_estimates([said.estimate for said in counted])
     decision = newest_decision(c, item_id)
+    shown = None
+    if decision is not None:
+        about = {"revision": decision.revision, "decided_at": decision.decided_at}
+        shown = DecisionShown.model_validate(about | decision.said.model_dump(exclude={"seconds"}))
     return ItemShown(
         key=key,
         prompt=render_turns(pair.prompt, "user"),
         response_a=render_turns(pair.response_a),
         response_b=render_turns(pair.response_b),
         answers=[_answer(row, row.name if names else f"Annotator {n}") for n, row in enumerate(rows, 1)],
-        suggestion=_suggest(counted),
-        decision=None
-        if decision is None
-        else DecisionShown(
-            revision=decision.revision,
-            decided_at=decision.decided_at,
-            **decision.said.model_dump(exclude={"seconds"}),
+        suggestion=Suggestion(
+            correct=majority([said.correct for said in counted])[0],
+            distinct=majority([said.distinct for said in counted])[0],
+            estimate=None if mean is None else 10 * mean,
         ),
+        decision=shown,
     )
 
 
@@ -164,12 +157,3 @@ def _answer(row: Row, name: str) -> AnswerShown:
     said = {} if row.said is None else row.said.model_dump()
     state = row.state if row.state in ("skipped", "surplus") else "answered"
     return AnswerShown.model_validate({**said, "annotator": name, "state": state, "reason": row.reason})
-
-
-def _suggest(counted: Sequence[Said]) -> Suggestion:
-    mean = aggregate_estimates([said.estimate for said in counted])
-    return Suggestion(
-        correct=majority([said.correct for said in counted]).value,
-        distinct=majority([said.distinct for said in counted]).value,
-        estimate=None if mean is None else 10 * mean,
-    )

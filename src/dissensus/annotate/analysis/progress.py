@@ -19,25 +19,20 @@ _HOUR = 3_600_000
 
 
 class PersonProgress(BaseModel):
-    """What one person did."""
+    """What one person did with real pairs, and in the practice."""
 
     id: int
     name: str
     role: Role
     revoked: bool
-    answered: int
-    """Real pairs whose answer counts."""
-    surplus: int
-    """Answers that came when all slots of the pair were taken; kept, not counted."""
+    answered: int  # answers that count
+    surplus: int  # that came when all slots of the pair were taken; kept, not counted
     skipped: int
     leased: int
-    last_hour: int
-    """Answers of the last hour."""
-    seconds: tuple[float, float, float] | None
-    """Active time per pair: lower quartile, median, upper quartile; None before the first answer."""
+    last_hour: int  # answers of the last hour
+    seconds: tuple[float, float, float] | None  # active time per pair: quartiles; None before the first answer
     practice_done: int
-    practice_right: float | None
-    """Share of the practice tasks answered as expected; None before the first."""
+    practice_right: float | None  # share of the practice tasks answered as expected; None before the first
     seen_at: int | None
 
 
@@ -45,8 +40,7 @@ class ItemProgress(BaseModel):
     """What was done about one pair."""
 
     key: str
-    number: int
-    """1, 2, … in the order of the file."""
+    number: int  # 1, 2, … in the order of the file
     answered: int
     leased: int
     skipped: int
@@ -56,22 +50,20 @@ class Totals(BaseModel):
     """The whole project."""
 
     pairs: int
-    wanted: int
-    """Answers: pairs times people per pair."""
+    wanted: int  # answers: pairs times people per pair
     answered: int
     leased: int
     skipped: int
     surplus: int
-    complete: int
-    """Pairs with all their answers."""
-    seconds_left: float | None
-    """Of one person's active time, at the median pace so far; None before the first answer."""
+    complete: int  # pairs with all their answers
+    seconds_left: float | None  # of one person's active time, at the median pace; None before the first answer
 
 
 def person_progress(c: Connection, rows: Sequence[Row], now: int) -> list[PersonProgress]:
     """Count what each person did."""
     by_person = grouped(rows, lambda row: row.person_id)
-    known = known_answers(c)
+    practice = c.execute(select(items.c.id, items.c.known).where(items.c.known.is_not(None)))
+    known = {item: KnownAnswer.model_validate_json(text) for item, text in practice}
     return [_person(person, by_person[person.id], known, now) for person in access.people(c)]
 
 
@@ -90,21 +82,14 @@ def _person(person: Person, rows: Sequence[Row], known: Mapping[int, KnownAnswer
         skipped=real["skipped"],
         leased=real["leased"],
         last_hour=sum(row.said_at is not None and row.said_at > now - _HOUR for row in said),
-        seconds=quartiles(row.seconds for row in said),
+        seconds=_quartiles(row.seconds for row in said),
         practice_done=len(practice),
         practice_right=float(np.mean(right)) if right else None,
         seen_at=person.seen_at,
     )
 
 
-def known_answers(c: Connection) -> dict[int, KnownAnswer]:
-    """Return what is known about the practice pairs, by item id."""
-    found = c.execute(select(items.c.id, items.c.known).where(items.c.known.is_not(None)))
-    return {item: KnownAnswer.model_validate_json(known) for item, known in found}
-
-
-def quartiles(values: Iterable[float | None]) -> tuple[float, float, float] | None:
-    """Return the quartiles of what is there; None where nothing is."""
+def _quartiles(values: Iterable[float | None]) -> tuple[float, float, float] | None:
     found = [value for value in values if value is not None]
     if not found:
         return None
@@ -129,9 +114,9 @@ def item_progress(c: Connection, rows: Sequence[Row]) -> list[ItemProgress]:
 
 
 def totals(pairs: Sequence[ItemProgress], rows: Sequence[Row], k: int) -> Totals:
-    """Add everything up."""
+    """Add everything up; ``k``: people per pair."""
     answered = sum(pair.answered for pair in pairs)
-    pace = quartiles(row.seconds for row in rows if row.counts)
+    pace = _quartiles(row.seconds for row in rows if row.counts)
     return Totals(
         pairs=len(pairs),
         wanted=len(pairs) * k,

@@ -11,6 +11,7 @@ from dissensus.files.sqlite import application_of
 from dissensus.records import Pair, plain_text
 
 _POSTGRES = ("postgres://", "postgresql://", "postgresql+psycopg://")
+_RESPONSES = ("response_a", "response_b")
 
 
 def is_database(source: str) -> bool:
@@ -46,19 +47,21 @@ def with_annotations(pairs: Sequence[Pair], annotated: Sequence[Pair], source: s
             f"{source}: none of its {len(annotated)} pairs is among the {len(pairs)} test pairs; "
             "annotate the study's own test pairs (pairs/test.parquet)"
         )
-    return [_annotated(pair, by_id[pair.id], source) if pair.id in by_id else pair for pair in pairs]
-
-
-def _annotated(pair: Pair, annotated: Pair, source: str) -> Pair:
-    there, here = ((plain_text(one.response_a), plain_text(one.response_b)) for one in (annotated, pair))
-    if there != here:
-        raise InputError(
-            f"{source}: pair {pair.id!r} has other responses than the study's; annotate the pairs of this run"
-        )
-    changes = {
-        "votes": annotated.votes or pair.votes,
-        "label_is_a_vote": None if annotated.votes else pair.label_is_a_vote,
-        "category": annotated.category or pair.category,
-        "distinct": annotated.distinct or pair.distinct,
-    }
-    return pair.model_copy(update=changes)
+    joined = []
+    for pair in pairs:
+        there = by_id.get(pair.id)
+        if there is None:
+            joined.append(pair)
+            continue
+        if any(plain_text(getattr(there, name)) != plain_text(getattr(pair, name)) for name in _RESPONSES):
+            raise InputError(
+                f"{source}: pair {pair.id!r} has other responses than the study's; annotate the pairs of this run"
+            )
+        changes = {
+            "votes": there.votes or pair.votes,
+            "label_is_a_vote": None if there.votes else pair.label_is_a_vote,
+            "category": there.category or pair.category,
+            "distinct": there.distinct or pair.distinct,
+        }
+        joined.append(pair.model_copy(update=changes))
+    return joined

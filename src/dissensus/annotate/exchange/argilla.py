@@ -18,14 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dissensus.annotate.exchange.other_tools import Found, Gathering, Names, read_objects
-from dissensus.annotate.exchange.rankings import as_rows
+from dissensus.annotate.exchange.other_tools import Found, Gathering, Names, as_rows, read_objects
 from dissensus.errors import InputError
-from dissensus.files.readers import kind_of
+from dissensus.files.readers import Values, kind_of
 
-TOOL = "Argilla"
 _COLUMN = ".responses"
-_DRAFTS = "drafts"
 
 
 class _Response(NamedTuple):
@@ -41,7 +38,7 @@ class _Response(NamedTuple):
 class _Given:
     """What one user gave to one record."""
 
-    values: dict[str, Any] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
     status: str | None = None
 
 
@@ -51,7 +48,7 @@ def read_argilla(path: Path, names: Names | None = None, *, assume_submitted: bo
     ``assume_submitted``: take responses whose status the file does not say as submitted; else they are refused.
     """
     gathering = Gathering(path, names or Names())
-    for number, record in enumerate(read_objects(path, TOOL), 1):
+    for number, record in enumerate(read_objects(path, "Argilla"), 1):
         identity = record.get("external_id") or record.get("id")
         place = f"{path}: record {identity or number}"
         fields = record.get("fields")
@@ -59,32 +56,28 @@ def read_argilla(path: Path, names: Names | None = None, *, assume_submitted: bo
         users = _by_user(record, gathering, place)
         is_submitted = record.get("status") == "completed" and len(users) == 1
         for user, given in users.items():
-            status = given.status
-            if status is None and not is_submitted:
+            if given.status is None and not is_submitted:
                 if not assume_submitted:
-                    raise InputError(_without_status(place))
+                    raise InputError(
+                        f"{place}: responses have no status, so discarded ones and drafts cannot be told from answers; "
+                        "export with to_list(flatten=True) or to_datasets(), which have it, or take all for "
+                        "submitted: --assume-submitted"
+                    )
                 gathering.assumed += 1
-            if status == "discarded":
+            if given.status == "discarded":
                 gathering.skip(pair, user, "discarded in Argilla", place)
-            elif status in (None, "submitted"):
+            elif given.status in (None, "submitted"):
                 gathering.add(pair, user, given.values, place, None, None)
             else:
-                gathering.leave_out(_DRAFTS)
+                gathering.left_out["drafts"] += 1
     return gathering.found()
-
-
-def _without_status(place: str) -> str:
-    return (
-        f"{place}: responses have no status, so discarded ones and drafts cannot be told from answers; export with "
-        "to_list(flatten=True) or to_datasets(), which have it, or take all for submitted: --assume-submitted"
-    )
 
 
 def _by_user(record: Mapping[str, Any], gathering: Gathering, place: str) -> dict[str, _Given]:
     users: dict[str, _Given] = {}
     for user, status, question, value in _responses(record, place):
         if question is not None:
-            gathering.asked([question])
+            gathering.asked[question] = None
         if status is None and value is None:
             continue
         given = users.setdefault(user, _Given())
@@ -140,18 +133,17 @@ def _of_users(responses: Any, place: str) -> Iterator[_Response]:
             yield _Response(user, status, question, given["value"] if is_wrapped else given)
 
 
-def _user(user: Any, number: int) -> str:
-    # Argilla 1 lets a response be without its user; two of those on a record may be of two people.
-    return f"unknown {number}" if user in (None, "") else str(user)
-
-
 def _of_columns(column: str, record: Mapping[str, Any], place: str) -> Iterator[_Response]:
     values, users, statuses = (record.get(name) or [] for name in (column, f"{column}.users", f"{column}.status"))
     if not isinstance(values, list) or not isinstance(users, list) or len(users) != len(values):
         raise InputError(f"{place}: {column} does not say whose they are ({column}.users); export it again")
     if not isinstance(statuses, list) or len(statuses) not in (0, len(values)):
         raise InputError(f"{place}: {column}.status does not say it of each of them; export it again")
-    question = column.removesuffix(_COLUMN)
     given = zip(values, users, statuses or [None] * len(values), strict=True)
     for number, (value, user, status) in enumerate(given, 1):
-        yield _Response(_user(user, number), status, question, value)
+        yield _Response(_user(user, number), status, column.removesuffix(_COLUMN), value)
+
+
+def _user(user: Any, number: int) -> str:
+    # Argilla 1 lets a response be without its user; two of those on a record may be of two people.
+    return f"unknown {number}" if user in (None, "") else str(user)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -18,7 +17,7 @@ from dissensus.annotate.project.schema import items
 from dissensus.annotate.project.sides import Said
 from dissensus.annotate.project.store import AnnotationStore
 from dissensus.errors import InputError
-from dissensus.files.readers import format_of
+from dissensus.files.readers import Values, format_of
 from dissensus.files.rows.columns import PAIR_COLUMNS
 from dissensus.files.rows.merge import votes_of
 from dissensus.files.rows.pair_rows import row_from_pair
@@ -36,15 +35,11 @@ class Annotated:
     """A pair with its annotations."""
 
     item_id: int
-    source: Pair
-    """As it came in."""
-    pair: Pair
-    """With the annotators' categories and votes; without any where nobody answered."""
+    source: Pair  # as it came in
+    pair: Pair  # with the annotators' categories and votes; without any where nobody answered
     aggregate: Aggregate
-    n: int
-    """Answers that count."""
-    mixed: bool = False
-    """Whether some of them have an estimate and others a choice alone, so that votes are choices of all."""
+    n: int  # answers that count
+    mixed: bool  # some of them have an estimate and others a choice alone, so that votes are choices of all
 
 
 def annotated_pairs(c: Connection, rules: Rules | None = None) -> list[Annotated]:
@@ -83,13 +78,12 @@ def _votes(answers: Mapping[str, Said], decision: Said | None, found: Aggregate,
     is_decided = rules.decisions and decision is not None and decision.estimate is not None
     if found.preference is not None and (is_decided or (by_estimate and rules.estimates != "mean")):
         return votes_of([Vote(annotator="aggregate", vote=_side(found.preference), estimate=found.preference)])
-    return votes_of([_vote(name, one, by_estimate=by_estimate) for name, one in said.items()])
-
-
-def _vote(name: str, said: Said, *, by_estimate: bool) -> Vote:
-    estimate = None if said.estimate is None else said.estimate / 10
-    vote = said.choice or ("tie" if estimate is None else _side(estimate))
-    return Vote(annotator=name, vote=vote, estimate=estimate if by_estimate else None)
+    votes = []
+    for name, one in said.items():
+        estimate = None if one.estimate is None else one.estimate / 10
+        vote = one.choice or ("tie" if estimate is None else _side(estimate))
+        votes.append(Vote(annotator=name, vote=vote, estimate=estimate if by_estimate else None))
+    return votes_of(votes)
 
 
 def _side(preference: float) -> Label:
@@ -109,16 +103,12 @@ class Exported:
     """An export, and what it holds."""
 
     out: Path
-    annotators: int
-    """Wanted per pair."""
+    annotators: int  # wanted per pair
     pairs: int
-    complete: int
-    """Pairs with all the answers that were wanted."""
+    complete: int  # pairs with all the answers that were wanted
     answers: int
-    tied: int
-    """Categories that have no majority."""
-    mixed: int
-    """Pairs with estimates of some people and choices alone of others."""
+    tied: int  # categories that have no majority
+    mixed: int  # pairs with estimates of some people and choices alone of others
 
     def lines(self) -> list[str]:
         """Count what was written."""
@@ -153,8 +143,8 @@ def export(store: AnnotationStore, path: str | Path, rules: Rules | None = None)
     if not found:
         raise InputError(f"{store.name}: there are no pairs to export; add some: dissensus annotate PAIRS --db …")
     is_nested = format_of(path) in ("jsonl", "jsonl.gz", "json")
-    columns: dict[str, Any] = {**PAIR_COLUMNS, HISTORY: str}
-    write_rows(path, _rows(found, histories, project, is_nested=is_nested), columns, for_spreadsheets=True)
+    rows = _rows(found, histories, project, is_nested=is_nested)
+    write_rows(path, rows, {**PAIR_COLUMNS, HISTORY: str}, for_spreadsheets=True)
     return Exported(
         out=Path(path),
         annotators=store.config.annotators,
@@ -168,16 +158,11 @@ def export(store: AnnotationStore, path: str | Path, rules: Rules | None = None)
 
 def _rows(
     found: Sequence[Annotated], histories: Mapping[int, ItemHistory], project: ProjectRecord, *, is_nested: bool
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Values]:
     for number, each in enumerate(found):
-        columns, item = row_from_pair(each.source), histories[each.item_id]
-        history = RowHistory(
-            item=item.item,
-            key=item.key,
-            assignments=item.assignments,
-            decisions=item.decisions,
-            source={name: columns[name] for name in OF_PEOPLE},
-            project=None if number else project,
-        ).values()
+        columns, item = row_from_pair(each.source), dict(histories[each.item_id])
+        source = {name: columns[name] for name in OF_PEOPLE}
+        whole = RowHistory(**item, source=source, project=None if number else project)
+        history = whole.model_dump(mode="json", exclude={"project"} if number else None)
         text = json.dumps(history, ensure_ascii=False)
         yield {**row_from_pair(each.pair), HISTORY: history if is_nested else text}

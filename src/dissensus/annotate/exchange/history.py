@@ -1,14 +1,14 @@
 """Histories of projects and items as records: what an export carries beside the pairs, and an import puts back.
 
-People are named by name. There are no tokens, hashes or sessions in it. Everything is in the order in which it came
-about, so equal projects give equal bytes.
+People are named by name; there are no tokens, hashes or sessions. All is in the order in which it came about, so equal
+projects give equal bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from typing import Annotated, Any
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Table, insert, select, update
@@ -18,6 +18,7 @@ from dissensus.annotate.project.answers import digest_of, said_in
 from dissensus.annotate.project.items import item_columns
 from dissensus.annotate.project.schema import adjudications, assignments, drafts, items, people, project, revisions
 from dissensus.annotate.project.sides import Correct, Distinct, Kind, KnownAnswer, Note, Role, State
+from dissensus.files.readers import Values
 from dissensus.records import Label, Order, Pair
 
 _Time = Annotated[int, Field(ge=0, lt=2**63)]
@@ -88,11 +89,6 @@ class ItemHistory(_Record):
     assignments: list[AssignmentRecord]
     decisions: list[DecisionRecord]
 
-    @property
-    def names(self) -> set[str]:
-        """Of the people in it."""
-        return {each.annotator for each in self.assignments} | {each.annotator for each in self.decisions}
-
 
 class PersonRecord(_Record):
     """Somebody who has access, or had."""
@@ -109,8 +105,7 @@ class PracticeRecord(_Record):
     """A practice pair with what is known about it and its history."""
 
     item: _Id
-    pair: str
-    """The `Pair` as JSON, as it was read."""
+    pair: str  # the Pair as JSON, as it was read
     known: KnownAnswer
     history: ItemHistory
 
@@ -128,14 +123,8 @@ class ProjectRecord(_Record):
 class RowHistory(ItemHistory):
     """The column ``annotation`` of an export's row."""
 
-    source: dict[str, Any]
-    """Columns of the pair that people's answers fill, as they were before."""
-    project: ProjectRecord | None = None
-    """In the first row."""
-
-    def values(self) -> dict[str, Any]:
-        """Return what is written: plain values, without a project where there is none."""
-        return self.model_dump(mode="json", exclude=None if self.project else {"project"})
+    source: Values  # columns of the pair that people's answers fill, as they were before
+    project: ProjectRecord | None = None  # in the first row
 
 
 Exported = tuple[Pair, KnownAnswer | None, ItemHistory]
@@ -160,18 +149,16 @@ def read_project(c: Connection, histories: dict[int, ItemHistory]) -> ProjectRec
 
 def read_histories(c: Connection) -> dict[int, ItemHistory]:
     """Read what happened to each item, by its id."""
-    said = _by(c.execute(select(revisions).order_by(revisions.c.assignment_id, revisions.c.revision)), "assignment_id")
+    said: defaultdict[int, list[RevisionRecord]] = defaultdict(list)
+    for row in c.execute(select(revisions).order_by(revisions.c.assignment_id, revisions.c.revision)):
+        said[row.assignment_id].append(RevisionRecord.model_validate(row))
     written = {row.assignment_id: DraftRecord.model_validate(row) for row in c.execute(select(drafts))}
-    given = select(assignments, people.c.name.label("annotator")).join(people, people.c.id == assignments.c.person_id)
-    given = given.order_by(assignments.c.item_id, assignments.c.id)
-    decided = select(adjudications, people.c.name.label("annotator"))
-    decided = decided.join(people, people.c.id == adjudications.c.person_id)
-    decided = decided.order_by(adjudications.c.item_id, adjudications.c.revision)
     found = {
         row.id: ItemHistory(item=row.id, key=row.key, assignments=[], decisions=[])
         for row in c.execute(select(items.c.id, items.c.key))
     }
-    for row in c.execute(given):
+    given = select(assignments, people.c.name.label("annotator")).join(people, people.c.id == assignments.c.person_id)
+    for row in c.execute(given.order_by(assignments.c.item_id, assignments.c.id)):
         found[row.item_id].assignments.append(
             AssignmentRecord(
                 annotator=row.annotator,
@@ -181,17 +168,15 @@ def read_histories(c: Connection) -> dict[int, ItemHistory]:
                 state=row.state,
                 leased_until=row.leased_until,
                 created_at=row.created_at,
-                revisions=[RevisionRecord.model_validate(revision) for revision in said.get(row.id, [])],
+                revisions=said[row.id],
                 draft=written.get(row.id),
             )
         )
-    for row in c.execute(decided):
+    decided = select(adjudications, people.c.name.label("annotator"))
+    decided = decided.join(people, people.c.id == adjudications.c.person_id)
+    for row in c.execute(decided.order_by(adjudications.c.item_id, adjudications.c.revision)):
         found[row.item_id].decisions.append(DecisionRecord.model_validate(row))
     return found
-
-
-def _by(rows: Iterable[Any], column: str) -> dict[int, list[Any]]:
-    return {key: list(some) for key, some in groupby(rows, key=lambda row: int(getattr(row, column)))}
 
 
 def write(c: Connection, settled: ProjectRecord, found: Sequence[Exported]) -> None:
@@ -203,7 +188,12 @@ def write(c: Connection, settled: ProjectRecord, found: Sequence[Exported]) -> N
         _go_on_counting(c, people)
     # With the numbers that they had, so that shuffles stay the same.
     rows = [
-        {**item_columns(pair, known), "id": history.item, "key": history.key, "taken": _held(history)}
+        {
+            **item_columns(pair, known),
+            "id": history.item,
+            "key": history.key,
+            "taken": sum(given.state in ("leased", "answered") for given in history.assignments),
+        }
         for pair, known, history in sorted(found, key=lambda each: each[2].item)
     ]
     if rows:
@@ -214,29 +204,22 @@ def write(c: Connection, settled: ProjectRecord, found: Sequence[Exported]) -> N
         _write_history(c, history, ids)
 
 
-def _held(history: ItemHistory) -> int:
-    return sum(given.state in ("leased", "answered") for given in history.assignments)
-
-
 def _write_history(c: Connection, history: ItemHistory, ids: dict[str, int]) -> None:
     for given in history.assignments:
         columns = given.model_dump(exclude={"annotator", "revisions", "draft"})
         columns |= {"item_id": history.item, "person_id": ids[given.annotator], "revision": len(given.revisions)}
         assignment = c.execute(insert(assignments).values(columns).returning(assignments.c.id)).scalar_one()
-        if given.revisions:
-            c.execute(insert(revisions), [_revision(assignment, n, said) for n, said in enumerate(given.revisions, 1)])
+        for number, record in enumerate(given.revisions, 1):
+            said = said_in(record) if record.kind == "answer" else None
+            about = {"assignment_id": assignment, "revision": number}
+            about["digest"] = digest_of(record.kind, said, record.reason)
+            c.execute(insert(revisions), about | record.model_dump())
         if given.draft is not None:
             c.execute(insert(drafts).values(assignment_id=assignment, **given.draft.model_dump()))
     for number, decision in enumerate(history.decisions, 1):
         columns = decision.model_dump(exclude={"annotator"})
         columns |= {"item_id": history.item, "person_id": ids[decision.annotator], "revision": number}
         c.execute(insert(adjudications).values(columns | {"digest": digest_of("decision", said_in(decision))}))
-
-
-def _revision(assignment: int, number: int, record: RevisionRecord) -> dict[str, Any]:
-    said = said_in(record) if record.kind == "answer" else None
-    digest = digest_of(record.kind, said, record.reason)
-    return {"assignment_id": assignment, "revision": number, "digest": digest, **record.model_dump()}
 
 
 def _go_on_counting(c: Connection, table: Table) -> None:

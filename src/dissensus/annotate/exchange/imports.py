@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from dissensus.annotate.exchange import history
 from dissensus.annotate.exchange.export import HISTORY
@@ -33,14 +34,10 @@ class Imported:
     answers: int
     people: int
     skips: int = 0
-    surplus: int = 0
-    """Answers that do not count, for their pairs have all that are wanted."""
-    most: int = 0
-    """Answers to the pair that has most of them in the file."""
-    there: int = 0
-    """Answers and skips that were passed over, for the same people had answered or skipped the same pairs."""
-    changed: int = 0
-    """Those of them that say something else than what is there."""
+    surplus: int = 0  # answers that do not count, for their pairs have all that are wanted
+    most: int = 0  # answers to the pair that has most of them in the file
+    there: int = 0  # passed over, for the same people had answered or skipped the same pairs
+    changed: int = 0  # those of them that say something else than what is there
 
 
 def import_export(path: Path, database: str | Path, *, secret: Path | None = None) -> Imported:
@@ -54,7 +51,15 @@ def import_export(path: Path, database: str | Path, *, secret: Path | None = Non
     if project is None:
         raise InputError(f"{path}: no row has the project; export it again, and import the whole file")
     names = {person.name for person in project.people}
-    found = [*_practice(path, project, names), *((_pair(row, item, names), None, item) for row, item in rows)]
+    found: list[history.Exported] = []
+    for practice in project.practice:
+        with _placed(f"{path}: practice pair {practice.item}"):
+            _refuse_strangers(practice.history, names)
+            found.append((Pair.model_validate_json(practice.pair), practice.known, practice.history))
+    for row, item in rows:
+        with _placed(row.place):
+            _refuse_strangers(item, names)
+            found.append((pair_from_row({**row.values, **item.source}), None, item))
     for column, values in (("item", [item.item for *_, item in found]), ("key", [item.key for *_, item in found])):
         if len(set(values)) < len(values):
             raise InputError(f"{path}: two rows are of one {column}; export the project again")
@@ -66,41 +71,28 @@ def import_export(path: Path, database: str | Path, *, secret: Path | None = Non
 
 def _history(row: Row) -> history.RowHistory:
     item = row.values.get(HISTORY)
-    try:
+    with _placed(f"{row.place}: {HISTORY}"):
         item = decode_json(item) if isinstance(item, str) else item
         if isinstance(item, dict):
             return history.RowHistory.model_validate(item)
-    except ValueError as error:
-        raise InputError(f"{row.place}: {HISTORY}: {describe(error)}; export the project again") from error
     raise InputError(
         f"{row.place}: {HISTORY} is {kind_of(item)}; expected the history that an export has; to annotate plain "
         "pairs: dissensus annotate PAIRS --db …"
     )
 
 
-def _pair(row: Row, item: history.RowHistory, names: Set[str]) -> Pair:
+@contextmanager
+def _placed(place: str) -> Iterator[None]:
     try:
-        _refuse_strangers(item, names)
-        return pair_from_row({**row.values, **item.source})
+        yield
     except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{row.place}: {describe(error) if isinstance(error, ValueError) else error}; export the project again"
-        ) from error
-
-
-def _practice(path: Path, project: history.ProjectRecord, names: Set[str]) -> Iterator[history.Exported]:
-    for row in project.practice:
-        try:
-            _refuse_strangers(row.history, names)
-            yield Pair.model_validate_json(row.pair), row.known, row.history
-        except ValueError as error:
-            raise InputError(
-                f"{path}: practice pair {row.item}: {describe(error)}; export the project again"
-            ) from error
+        problem = describe(error) if isinstance(error, ValueError) else error
+        raise InputError(f"{place}: {problem}; export the project again") from error
 
 
 def _refuse_strangers(item: history.ItemHistory, names: Set[str]) -> None:
-    if strangers := item.names - names:
+    told = {each.annotator for each in item.assignments} | {each.annotator for each in item.decisions}
+    if strangers := told - names:
         raise ValueError(f"{min(strangers)!r} is none of the project's people")
 
 
@@ -115,18 +107,13 @@ _SAID = select(assignments.c.item_id, assignments.c.person_id, revisions.c.diges
 )
 
 
-def import_foreign(store: AnnotationStore, found: Found) -> Imported:
+def write_foreign(c: Connection, found: Found, k: int) -> Imported:
     """Add pairs and the answers that another tool holds; people are added by name, without a link.
 
-    Every answer counts that finds a slot (`AnnotationConfig.annotators` people per pair); the others are kept as
-    surplus, and counted. What somebody said of a pair stays where it is there already, as when the next export of one
-    project is imported: it is passed over and counted.
+    Every answer counts that finds a slot (``k`` people per pair); the others are kept as surplus, and counted. What
+    somebody said of a pair stays where it is there already, as when the next export of one project is imported: it is
+    passed over and counted.
     """
-    return store.write(lambda c: write_foreign(c, found, store.config.annotators))
-
-
-def write_foreign(c: Connection, found: Found, k: int) -> Imported:
-    """`import_foreign` in a transaction that was begun; ``k``: the people per pair of the project."""
     add_items(c, found.pairs)
     states = _write_answers(c, found.answers, k)
     return Imported(
@@ -146,20 +133,21 @@ def _write_answers(c: Connection, given: Sequence[Foreign], k: int) -> Counter[s
     by_name = {name: person for person, name in c.execute(select(people.c.id, people.c.name))}
     ids = {pair_id: item for item, pair_id in c.execute(select(items.c.id, items.c.pair_id))}
     taken = dict(c.execute(select(items.c.id, items.c.taken)).all())
-    numbers: dict[int, int] = {}
-    for row in c.execute(select(assignments.c.person_id, assignments.c.number)):
-        numbers[row.person_id] = max(row.number, numbers.get(row.person_id, 0))
+    last = select(assignments.c.person_id, func.max(assignments.c.number)).group_by(assignments.c.person_id)
+    numbers = Counter(dict(c.execute(last).all()))
     there = {(row.item_id, row.person_id): row.digest for row in c.execute(_SAID)}
     states: Counter[str] = Counter()
     for answer in given:
-        person = by_name.get(answer.annotator) or _add_person(c, answer.annotator, at)
-        by_name[answer.annotator] = person
-        item = ids[answer.pair_id]
+        if answer.annotator not in by_name:
+            values = {"name": answer.annotator, "role": "annotator", "created_at": at}
+            added = c.execute(insert(people).values(values).returning(people.c.id))
+            by_name[answer.annotator] = int(added.scalar_one())
+        person, item = by_name[answer.annotator], ids[answer.pair_id]
         if (item, person) in there:
             states["there"] += 1
             states["changed"] += there[item, person] != digest_of(answer.kind, answer.said, answer.reason)
             continue
-        numbers[person] = numbers.get(person, 0) + 1
+        numbers[person] += 1
         state = "skipped" if answer.kind == "skip" else "answered" if taken[item] < k else "surplus"
         taken[item] += state == "answered"
         states[state] += 1
@@ -167,11 +155,6 @@ def _write_answers(c: Connection, given: Sequence[Foreign], k: int) -> Counter[s
     for item, n in taken.items():
         c.execute(update(items).where(items.c.id == item).values(taken=n))
     return states
-
-
-def _add_person(c: Connection, name: str, at: int) -> int:
-    values = {"name": name, "role": "annotator", "created_at": at}
-    return int(c.execute(insert(people).values(values).returning(people.c.id)).scalar_one())
 
 
 def _write_answer(c: Connection, answer: Foreign, item: int, person: int, number: int, state: str, at: int) -> None:

@@ -12,6 +12,7 @@ ranker are read. Annotations that were cancelled are skips here; the short forms
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,9 @@ from dissensus.errors import InputError
 from dissensus.files.readers import decode_json, kind_of
 from dissensus.records import Pair
 
-TOOL = "Label Studio"
 _OF_ANNOTATIONS = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "history")
 """Columns of the short forms that are neither the data's nor questions."""
 _KEYS = ("selected", "choices", "rating", "number", "text", "ranker")
-_RANK = "rank"
 _RENAMED = "_data_"
 """Before a column of the data in a CSV, where a question is called the same."""
 
@@ -34,22 +33,19 @@ def read_label_studio(path: Path, names: Names | None = None) -> Found:
     """Read pairs and answers. Raises InputError with file and task."""
     names = names or Names()
     gathering = Gathering(path, names)
-    for number, task in enumerate(read_objects(path, TOOL), 1):
+    for number, task in enumerate(read_objects(path, "Label Studio"), 1):
         place = f"{path}: task {task.get('id', number)}"
-        if "annotator" in task and "annotation_id" in task:
-            _read_row(task, names, gathering, place)
-        else:
-            _read_task(task, names, gathering, place)
+        read = _read_row if "annotator" in task and "annotation_id" in task else _read_task
+        read(task, names, gathering, place)
     return gathering.found()
 
 
 def _read_task(task: Mapping[str, Any], names: Names, gathering: Gathering, place: str) -> None:
-    data, given = task.get("data"), task.get("annotations")
+    data, given, drafts = task.get("data"), task.get("annotations"), task.get("drafts")
     if not isinstance(data, dict) or not isinstance(given, list):
         raise InputError(f"{place}: no data or annotations; export the project as JSON, JSON_MIN or CSV")
     pair = gathering.pair(data, data.get("id", task.get("id")), place)
-    drafts = task.get("drafts")
-    gathering.leave_out("drafts", len(drafts) if isinstance(drafts, list) else 0)
+    gathering.left_out["drafts"] += len(drafts) if isinstance(drafts, list) else 0
     for annotation in given:
         if not isinstance(annotation, dict) or not isinstance(annotation.get("result"), list):
             raise InputError(f"{place}: an annotation is {kind_of(annotation)}; expected an object with a result")
@@ -68,7 +64,7 @@ def _read_row(row: Mapping[str, Any], names: Names, gathering: Gathering, place:
     # A column of data cannot be told from one of a question.
     no_questions = {*_OF_ANNOTATIONS, *(names.theirs(name) for name in FIELDS)}
     columns = [name for name in row if name not in no_questions and not name.startswith(_RENAMED)]
-    gathering.may_ask(columns)
+    gathering.may_ask.update(dict.fromkeys(columns))
     if row["annotation_id"] not in (None, ""):
         values = {name: _of_question(row[name], place) for name in columns}
         person = _person(row, "annotator", pair, gathering, place)
@@ -91,12 +87,10 @@ def _of_question(value: Any, place: str) -> Any:
 
 
 def _from_json(value: Any) -> Any:
-    if not isinstance(value, str) or value[:1] not in ("[", "{"):
-        return value
-    try:
-        return decode_json(value)
-    except ValueError:
-        return value
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        with suppress(ValueError):
+            return decode_json(value)
+    return value
 
 
 def _values(results: list[Any], names: Names, gathering: Gathering, place: str) -> Iterator[tuple[str, Any]]:
@@ -107,7 +101,7 @@ def _values(results: list[Any], names: Names, gathering: Gathering, place: str) 
         if not isinstance(value, dict) or not isinstance(result.get("from_name"), str):
             raise InputError(f"{place}: a result is {kind_of(result)}; expected an object with from_name and value")
         question = result["from_name"]
-        gathering.asked([question])
+        gathering.asked[question] = None
         found = _value(value, place)
         if question == names.theirs("choice") and "selected" in value:
             # The pairwise tag's left is what its toName names first.
@@ -121,23 +115,18 @@ def _value(value: Mapping[str, Any], place: str) -> Any:
     if key is None:
         return dict(value)
     found = value[key]
-    if key == "ranker":
-        return _ranking(found, place)
-    # Several choices are no ranking of them.
-    return " ".join(map(str, found)) if isinstance(found, list) else found
-
-
-def _ranking(ranker: Any, place: str) -> Any:
-    if isinstance(ranker, dict) and list(ranker) == [_RANK]:
-        return ranker[_RANK]
-    boxes = ", ".join(map(str, ranker)) if isinstance(ranker, dict) else kind_of(ranker)
-    raise InputError(f"{place}: a ranker sorts into {boxes}, which have no order; expected one list, called {_RANK}")
+    if key != "ranker":  # several choices are no ranking of them
+        return " ".join(map(str, found)) if isinstance(found, list) else found
+    if isinstance(found, dict) and list(found) == ["rank"]:
+        return found["rank"]
+    boxes = ", ".join(map(str, found)) if isinstance(found, dict) else kind_of(found)
+    raise InputError(f"{place}: a ranker sorts into {boxes}, which have no order; expected one list, called rank")
 
 
 def _seconds(annotation: Mapping[str, Any]) -> float | None:
     try:
-        lead = float(annotation.get("lead_time"))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        lead = float(annotation["lead_time"])
+    except (KeyError, TypeError, ValueError):
         return None
     return min(86_400.0, lead) if lead >= 0 else None
 
@@ -149,10 +138,8 @@ def _person(annotation: Mapping[str, Any], key: str, pair: Pair, gathering: Gath
     if isinstance(person, Mapping):
         person = person.get("email") or person.get("id")
     if person in (None, ""):
-        # What a user said who was deleted since stays, without them.
-        return gathering.somebody(pair)
-    text = str(person)
-    return f"annotator {text}" if text.isdigit() else text
+        return gathering.somebody(pair)  # what a user said who was deleted since stays, without them
+    return f"annotator {person}" if str(person).isdigit() else str(person)
 
 
 def _time(annotation: Mapping[str, Any]) -> int | None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import secrets
 import unicodedata
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, inspect, select, update
 
 from dissensus.annotate.project import schema
-from dissensus.annotate.project.assignment import release_person
 from dissensus.annotate.project.errors import LinkExpired, LinkUsed, NotAllowed, NotFound
 from dissensus.annotate.project.schema import assignments, invites, items, sessions
 from dissensus.annotate.project.sides import Role
+from dissensus.annotate.project.slots import expire, leave, read_config
 from dissensus.annotate.project.store import AnnotationStore
 from dissensus.errors import InputError
 
 _LONGEST_NAME = 100
-_LARGEST_ID = 2**31 - 1
 _HOUR = 3_600_000
 
 
@@ -30,13 +29,10 @@ class Person:
     name: str
     role: Role
     created_at: int
-    seen_at: int | None
-    """When they last asked for work or gave some."""
+    seen_at: int | None  # when they last asked for work or gave some
     revoked: bool
-    answered: int = 0
-    """Real items whose answer counts; filled by `people` alone, as the two below."""
-    invite_expires_at: int | None = None
-    """Of the newest link."""
+    answered: int = 0  # real items whose answer counts; filled by `people` alone, as the two below
+    invite_expires_at: int | None = None  # of the newest link
     invite_used: bool = False
 
     def invite_state(self, now: int) -> Literal["open", "used", "expired"] | None:
@@ -50,17 +46,6 @@ class Person:
 
 def add_person(c: Connection, name: str, role: Role, now: int) -> Person:
     """Add somebody. Raises InputError for a name that is empty, too long, unprintable or there already."""
-    name = _checked_name(name)
-    if role not in get_args(Role):
-        raise InputError(f"role {role!r} is unknown; expected one of {', '.join(get_args(Role))}")
-    if c.execute(select(schema.people.c.id).where(schema.people.c.name == name)).first():
-        raise InputError(f"there is somebody called {name!r} already; add something that tells the two apart")
-    values = {"name": name, "role": role, "created_at": now}
-    added = c.execute(insert(schema.people).values(**values).returning(schema.people.c.id)).scalar_one()
-    return Person(added, name, role, now, None, revoked=False)
-
-
-def _checked_name(name: str) -> str:
     name = name.strip()
     if not name:
         raise InputError("the name is empty; expected one that tells the person from others")
@@ -68,14 +53,16 @@ def _checked_name(name: str) -> str:
         raise InputError(f"the name has {len(name)} characters; {_LONGEST_NAME} are allowed")
     if any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in name):
         raise InputError("the name has characters that cannot be printed; leave them out")
-    return name
+    if c.execute(select(schema.people.c.id).where(schema.people.c.name == name)).first():
+        raise InputError(f"there is somebody called {name!r} already; add something that tells the two apart")
+    values = {"name": name, "role": role, "created_at": now}
+    added = c.execute(insert(schema.people).values(**values).returning(schema.people.c.id)).scalar_one()
+    return Person(added, name, role, now, None, revoked=False)
 
 
 def person(c: Connection, person_id: int) -> Person:
     """Return one person. Raises NotFound."""
-    row = None
-    if 0 < person_id <= _LARGEST_ID:
-        row = c.execute(select(schema.people).where(schema.people.c.id == person_id)).one_or_none()
+    row = c.execute(select(schema.people).where(schema.people.c.id == person_id)).one_or_none()
     if row is None:
         raise NotFound("there is no such person; reload the list of people")
     return _person(row)
@@ -200,7 +187,9 @@ def revoke(c: Connection, person_id: int, now: int) -> None:
     c.execute(update(schema.people).where(schema.people.c.id == person_id).values(revoked_at=now))
     c.execute(delete(sessions).where(sessions.c.person_id == person_id))
     c.execute(delete(invites).where(invites.c.person_id == person_id, invites.c.used_at.is_(None)))
-    release_person(c, person_id, now)
+    k = read_config(c).annotators
+    expire(c, now, k)
+    leave(c, person_id, k)
 
 
 def note_origin(c: Connection, origin: str, now: int) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, insert, select
 
-from dissensus.annotate.project.answers import check_act, digest_of, said_columns, said_in
-from dissensus.annotate.project.assignment import KEY
+from dissensus.annotate.project.answers import digest_of, said_columns, said_in
 from dissensus.annotate.project.errors import Current, DuplicateRequest, EditConflict, InvalidAnswer, NotFound
 from dissensus.annotate.project.schema import adjudications, items
 from dissensus.annotate.project.sides import Said
@@ -31,8 +31,7 @@ class Decided:
 
     revision: int
     saved_at: int
-    repeated: bool
-    """Whether it was there before."""
+    repeated: bool  # whether it was there before
 
 
 def decide(c: Connection, person_id: int, item_key: str, id: str, base: int, decision: Said, now: int) -> Decided:
@@ -41,7 +40,6 @@ def decide(c: Connection, person_id: int, item_key: str, id: str, base: int, dec
     Raises NotFound where there is no such item (practice pairs are not decided), InvalidAnswer, EditConflict, and
     DuplicateRequest.
     """
-    check_act(id)
     if not decision.model_dump(include={"correct", "distinct", "estimate", "choice"}, exclude_none=True):
         raise InvalidAnswer("the decision is empty: settle at least one of the tasks")
     item_id = find_item(c, item_key)
@@ -65,9 +63,8 @@ def decide(c: Connection, person_id: int, item_key: str, id: str, base: int, dec
 
 def find_item(c: Connection, key: str) -> int:
     """Return the id of a real item. Raises NotFound."""
-    found = None
-    if KEY.fullmatch(key):
-        found = c.execute(select(items.c.id).where(items.c.key == key, ~items.c.practice)).scalar_one_or_none()
+    query = select(items.c.id).where(items.c.key == key, ~items.c.practice)
+    found = c.execute(query).scalar_one_or_none() if re.fullmatch("[0-9a-f]{16}", key) else None
     if found is None:
         raise NotFound("there is no such pair; go back to the list")
     return int(found)
@@ -75,13 +72,9 @@ def find_item(c: Connection, key: str) -> int:
 
 def newest_decision(c: Connection, item_id: int) -> Decision | None:
     """Return what was decided about an item; None where nothing was."""
-    rows = c.execute(
-        select(adjudications)
-        .where(adjudications.c.item_id == item_id)
-        .order_by(adjudications.c.revision.desc())
-        .limit(1)
-    )
-    return next((_decision(row) for row in rows), None)
+    query = select(adjudications).where(adjudications.c.item_id == item_id)
+    row = c.execute(query.order_by(adjudications.c.revision.desc()).limit(1)).one_or_none()
+    return None if row is None else _decision(row)
 
 
 def decisions(c: Connection) -> dict[int, Decision]:

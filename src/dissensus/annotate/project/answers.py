@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
 from dissensus.annotate.config import AnnotationConfig
-from dissensus.annotate.project.assignment import KEY, find, no_such_task
+from dissensus.annotate.project.assignment import find, no_such_task
 from dissensus.annotate.project.errors import Current, DuplicateRequest, EditConflict, InvalidAnswer, SlotTaken
 from dissensus.annotate.project.schema import assignments, drafts, items, people, revisions
 from dissensus.annotate.project.sides import Kind, Said, Shown, State, undo_sides
-from dissensus.annotate.project.slots import expire_of, give_back, lease_end, read_config, take
+from dissensus.annotate.project.slots import expire, give_back, lease_end, read_config, take
+from dissensus.files.readers import Values
 from dissensus.records import Order
 
-_ACT = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _SEEN_EVERY = 60_000
+_HOLDING = frozenset({"leased", "answered"})
 
 
 @dataclass(frozen=True)
 class Submission:
     """One act of saving."""
 
-    id: str
-    """Chosen by the client, new for each act and the same whenever it is sent again."""
-    base: int
-    """The revision that the person saw; 0 where nothing was said yet."""
+    id: str  # chosen by the client, new for each act and the same whenever it is sent again
+    base: int  # the revision that the person saw; 0 where nothing was said yet
     kind: Kind
-    answer: Said | Shown | None = None
-    """`Shown` comes from a screen: its sides are undone when it is saved."""
-    reason: str = ""
-    """Of a skip."""
+    answer: Said | Shown | None = None  # `Shown` comes from a screen: its sides are undone when it is saved
+    reason: str = ""  # of a skip
 
 
 @dataclass(frozen=True)
@@ -55,22 +51,14 @@ class Saved:
 
     revision: int
     saved_at: int
-    state: State
-    """Of the assignment now."""
-    repeated: bool
-    """Whether it was there before."""
+    state: State  # of the assignment now
+    repeated: bool  # whether it was there before
     task: Task
-    """What it is about."""
 
 
 _TASK = (
     select(
-        assignments.c.id,
-        assignments.c.item_id,
-        assignments.c.state,
-        assignments.c.shown,
-        assignments.c.leased_until,
-        assignments.c.revision,
+        *assignments.c["id", "item_id", "state", "shown", "leased_until", "revision"],
         items.c.practice,
         people.c.seen_at,
         drafts.c.base.label("draft"),
@@ -123,8 +111,9 @@ def submit(
     skip is undone and the slot was given to somebody else. An answer whose lease ran out counts where a slot is free;
     else it is kept as surplus, and counts as soon as one is.
     """
-    check_act(submission.id)
-    row = _task(c, person_id, key, submission.id)
+    row: Any = c.execute(_TASK, {"person": person_id, "key": key, "act": submission.id}).one_or_none()
+    if row is None:
+        raise no_such_task()
     task = Task(row.item_id, row.shown, row.practice)
     said = submission.answer
     said = undo_sides(said, task.shown) if isinstance(said, Shown) else said
@@ -132,14 +121,12 @@ def submit(
     columns = revision_columns(submission.kind, said, submission.reason)
     if row.saved is not None:
         if row.digest != columns["digest"]:
-            raise DuplicateRequest(
-                "this was sent before with other content; reload the page and save again", _current(c, row)
-            )
+            message = "this was sent before with other content; reload the page and save again"
+            raise DuplicateRequest(message, _current(c, row))
         return Saved(row.saved, row.saved_at, row.state, repeated=True, task=task)
     if submission.base != row.revision:
-        raise EditConflict(
-            "this pair was saved somewhere else in the meantime; look at both and save again", _current(c, row)
-        )
+        message = "this pair was saved somewhere else in the meantime; look at both and save again"
+        raise EditConflict(message, _current(c, row))
     state = _next_state(c, row, submission.kind, now, config)
     revision = row.revision + 1
     about = {"assignment_id": row.id, "revision": revision, "idempotency_key": submission.id, "created_at": now}
@@ -155,43 +142,22 @@ def submit(
     return Saved(revision, now, state, repeated=False, task=task)
 
 
-_HOLDING = frozenset({"leased", "answered"})
-
-
-def _task(c: Connection, person_id: int, key: str, act: str) -> Any:
-    found: Any = None
-    if KEY.fullmatch(key):
-        found = c.execute(_TASK, {"person": person_id, "key": key, "act": act}).one_or_none()
-    if found is None:
-        raise no_such_task()
-    return found
-
-
 def _next_state(c: Connection, row: Any, kind: Kind, now: int, config: AnnotationConfig) -> State:
+    def takes_slot() -> bool:
+        expire(c, now, config.annotators, row.item_id)
+        return bool(take(c, [row.item_id], config.annotators))
+
     if kind == "skip":
         return "skipped"
-    if kind == "withdraw":
-        return _after_undo(c, row, now, config)
-    if row.state in _HOLDING or _takes_slot(c, row.item_id, now, config):
-        return "answered"
-    return "surplus"
-
-
-def _after_undo(c: Connection, row: Any, now: int, config: AnnotationConfig) -> State:
-    if row.state == "answered":
-        return "leased"
+    if kind == "answer":
+        return "answered" if row.state in _HOLDING or takes_slot() else "surplus"
     if row.state in ("leased", "released"):
         raise InvalidAnswer("there is nothing to undo: nothing was said about this pair yet")
-    if _takes_slot(c, row.item_id, now, config):
+    if row.state == "answered" or takes_slot():
         return "leased"
     if row.state == "skipped":
         raise SlotTaken("this pair was given to somebody else in the meantime; go on with the next", _current(c, row))
     return "released"
-
-
-def _takes_slot(c: Connection, item_id: int, now: int, config: AnnotationConfig) -> bool:
-    expire_of(c, item_id, now, config.annotators)
-    return bool(take(c, [item_id], config.annotators))
 
 
 def _hear_of(c: Connection, person_id: int, now: int, config: AnnotationConfig) -> None:
@@ -214,25 +180,19 @@ def _check(submission: Submission, answer: Said | None, config: AnnotationConfig
         raise InvalidAnswer(f"the answer is not complete; not answered yet: {', '.join(missing)}")
 
 
-def check_act(key: str) -> None:
-    """Check the key of an act of saving. Raises InvalidAnswer."""
-    if not _ACT.fullmatch(key):
-        raise InvalidAnswer("the id of a save is 8 to 64 letters, digits, - or _")
-
-
 def digest_of(kind: str, said: Said | None, reason: str = "") -> bytes:
     """Hash what an act of saving says."""
     content = [kind, None if said is None else said.model_dump(mode="json"), reason]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
 
-def revision_columns(kind: Kind, said: Said | None, reason: str) -> dict[str, Any]:
+def revision_columns(kind: Kind, said: Said | None, reason: str) -> Values:
     """Lay out what an act of saving says as columns of revisions. Zero characters are left out of texts."""
     columns = {"kind": kind, "digest": digest_of(kind, said, reason), "reason": reason.replace("\0", "")}
     return columns | said_columns(said)
 
 
-def said_columns(said: Said | None) -> dict[str, Any]:
+def said_columns(said: Said | None) -> Values:
     """Lay out what was said as columns. Zero characters, which PostgreSQL does not keep, are left out."""
     values = (said or Said()).model_dump()
     return values | {"note": values["note"].replace("\0", "")}
@@ -243,14 +203,9 @@ def said_in(row: object) -> Said:
     return Said.model_validate(row, from_attributes=True)
 
 
-def newest_revision(c: Connection, assignment_id: int) -> Row[Any] | None:
-    """Return the newest row of revisions, of whatever kind; None where nothing was said yet."""
-    return c.execute(_NEWEST, {"assignment": assignment_id}).one_or_none()
-
-
 def newest(c: Connection, assignment_id: int) -> Said | None:
     """Return what is said now, in the pair's own terms; None where nothing, or where it was skipped or withdrawn."""
-    row = newest_revision(c, assignment_id)
+    row = c.execute(_NEWEST, {"assignment": assignment_id}).one_or_none()
     return said_in(row) if row is not None and row.kind == "answer" else None
 
 

@@ -10,7 +10,7 @@ import secrets
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -61,20 +61,24 @@ class Database(ABC):
     secret: Path
     """Where the secret of its links and sessions is kept unless somebody says otherwise."""
 
-    @abstractmethod
     def is_there(self) -> bool:
-        """Tell whether it may be opened: a server is asked, and of files only those of SQLite."""
+        """Tell whether it may be opened; a server is asked when it is."""
+        return True
 
     @abstractmethod
     def engine(self) -> Engine:
         """Make an engine whose transactions read, or write where the connection's option ``writing`` is set."""
 
-    @abstractmethod
-    def making(self) -> AbstractContextManager[Engine]:
+    @contextmanager
+    def making(self) -> Iterator[Engine]:
         """Give an engine to make the project with; it is there once the block is left without an error."""
+        engine = self.engine()
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
-    @abstractmethod
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 (a server looks after its files itself)
         """Raise StorageMoved where it is no longer what it was when it was located."""
 
     def storage_error(self, error: DBAPIError) -> OutputError:
@@ -105,7 +109,7 @@ class SqliteFile(Database):
 
     def engine(self) -> Engine:
         """Make an engine; a file that is gone is not made anew, as SQLite would by itself."""
-        address = f"file:{quote(str(self._path.absolute()))}?mode=rw"
+        address = f"file:{quote(str(self._absolute))}?mode=rw"
         engine = create_engine(
             URL.create("sqlite", database=str(self._path)),
             creator=lambda: sqlite3.connect(address, uri=True, check_same_thread=False),
@@ -126,7 +130,8 @@ class SqliteFile(Database):
             _publish(begun, self._path)
         finally:
             engine.dispose()
-            _remove(begun)
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                begun.with_name(f"{begun.name}{suffix}").unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise StorageMoved where the name means another file than at first, or none."""
@@ -150,28 +155,12 @@ class PostgresDatabase(Database):
         self.name = url.render_as_string(hide_password=True)
         self._url = url
 
-    def is_there(self) -> bool:
-        """Leave it to the server."""
-        return True
-
     def engine(self) -> Engine:
         """Make an engine. Plans are not kept: those made while tables were empty read them whole ever after."""
         arguments = {"connect_timeout": BUSY_SECONDS, "prepare_threshold": None}
         engine = create_engine(self._url, pool_pre_ping=True, connect_args=arguments)
         event.listen(engine, "begin", _begin_postgres)
         return engine
-
-    def check(self) -> None:
-        """Leave it to the server."""
-
-    @contextmanager
-    def making(self) -> Iterator[Engine]:
-        """Make the tables where they will be."""
-        engine = self.engine()
-        try:
-            yield engine
-        finally:
-            engine.dispose()
 
 
 def locate(database: str | Path) -> Database:
@@ -202,18 +191,15 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     # A deferred transaction that reads and then writes fails at once when another process wrote in between.
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if _is_writing(connection) else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writing") else "BEGIN")
 
 
 def _begin_postgres(connection: Connection) -> None:
-    if _is_writing(connection):  # one writer at a time, as on SQLite: what is counted stays counted until the commit
+    if connection.get_execution_options().get("writing"):
+        # One writer at a time, as on SQLite: what is counted stays counted until the commit.
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
     else:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-
-
-def _is_writing(connection: Connection) -> bool:
-    return bool(connection.get_execution_options().get("writing", False))
 
 
 def _write_ahead(engine: Engine) -> None:
@@ -271,12 +257,6 @@ def _link(temporary: Path, path: Path) -> None:
 
 def _exists(path: Path) -> InputError:
     return InputError(f"{path}: there is a file of that name already; choose another name, or remove it")
-
-
-def _remove(path: Path) -> None:
-    """Remove a database's file and its journals."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
 
 
 def read_secret(path: Path) -> bytes:

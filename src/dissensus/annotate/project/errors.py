@@ -1,18 +1,4 @@
-"""Errors of an annotation project: each a line that people can read.
-
-::
-
-    InputError
-    ├── NotFound              no such thing, or none of theirs: the two cannot be told apart
-    ├── NotAllowed            somebody without the right to it: revoked, or of another role
-    ├── InvalidAnswer         an answer with something missing, or that cannot be meant
-    ├── LinkExpired
-    ├── LinkUsed
-    └── Conflict              carries ``current``: what is there now
-        ├── EditConflict      somebody saved in between
-        ├── DuplicateRequest  a key of saving that came before, with other content
-        └── SlotTaken         the slot was given to somebody else
-"""
+"""Errors of an annotation project, each a line that people can read."""
 
 # ruff: noqa: N818 (these are named after what happened)
 
@@ -32,16 +18,15 @@ class Current:
     revision: int
     state: State
     answer: Said | None
-    shown: Order | None = None
-    """The side that the person saw; None where there are no sides."""
+    shown: Order | None = None  # the side that the person saw; None where there are no sides
 
 
 class NotFound(InputError):
-    """There is no such thing, or it is not theirs."""
+    """There is no such thing, or it is not theirs: the two cannot be told apart."""
 
 
 class NotAllowed(InputError):
-    """They have no right to it."""
+    """Somebody without the right to it: revoked, or of another role."""
 
 
 class InvalidAnswer(InputError):

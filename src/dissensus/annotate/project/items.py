@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, TypeVar
 
 from sqlalchemy import Connection, func, insert, select
 
 from dissensus.annotate.project.schema import items
 from dissensus.annotate.project.sides import KnownAnswer
 from dissensus.errors import InputError
+from dissensus.files.readers import Values
 from dissensus.records import Pair, content_id
-
-T = TypeVar("T")
 
 _MOST_PARAMETERS = 500
 
@@ -25,7 +23,22 @@ def add_items(c: Connection, pairs: Iterable[Pair], known: Mapping[str, KnownAns
 
     Raises InputError where a pair has the id of another with other texts.
     """
-    return sum(_add_some(c, some, known or {}) for some in in_chunks(pairs))
+    rest, added = iter(pairs), 0
+    while some := list(islice(rest, _MOST_PARAMETERS)):
+        rows = c.execute(select(items.c.pair_id, items.c.pair).where(items.c.pair_id.in_([pair.id for pair in some])))
+        there = {pair_id: Pair.model_validate_json(pair) for pair_id, pair in rows}
+        new: dict[str, Pair] = {}
+        for pair in some:
+            earlier = there.get(pair.id) or new.setdefault(pair.id, pair)
+            texts = [content_id(one.prompt, one.response_a, one.response_b) for one in (earlier, pair)]
+            if texts[0] != texts[1]:
+                raise InputError(
+                    f"pair {pair.id!r} is there already with other texts; give it another id, or leave it out"
+                )
+        if new:
+            c.execute(insert(items), [item_columns(pair, (known or {}).get(pair.id)) for pair in new.values()])
+        added += len(new)
+    return added
 
 
 def count_pairs(c: Connection) -> int:
@@ -33,25 +46,7 @@ def count_pairs(c: Connection) -> int:
     return int(c.execute(select(func.count()).where(~items.c.practice)).scalar_one())
 
 
-def _add_some(c: Connection, pairs: Sequence[Pair], known: Mapping[str, KnownAnswer]) -> int:
-    ids = [pair.id for pair in pairs]
-    rows = c.execute(select(items.c.pair_id, items.c.pair).where(items.c.pair_id.in_(ids)))
-    there = {pair_id: Pair.model_validate_json(pair) for pair_id, pair in rows}
-    new: dict[str, Pair] = {}
-    for pair in pairs:
-        earlier = there.get(pair.id) or new.setdefault(pair.id, pair)
-        if _content(earlier) != _content(pair):
-            raise InputError(f"pair {pair.id!r} is there already with other texts; give it another id, or leave it out")
-    if new:
-        c.execute(insert(items), [item_columns(pair, known.get(pair.id)) for pair in new.values()])
-    return len(new)
-
-
-def _content(pair: Pair) -> str:
-    return content_id(pair.prompt, pair.response_a, pair.response_b)
-
-
-def item_columns(pair: Pair, known: KnownAnswer | None) -> dict[str, Any]:
+def item_columns(pair: Pair, known: KnownAnswer | None) -> Values:
     """Lay a pair out as a row of items. Raises InputError for an id that databases do not keep."""
     if "\0" in pair.id:
         raise InputError(f"pair {pair.id!r}: its id has a zero character, which databases do not keep; rename it")
@@ -63,10 +58,3 @@ def item_columns(pair: Pair, known: KnownAnswer | None) -> dict[str, Any]:
         "known": None if known is None else known.model_dump_json(),
         "taken": 0,
     }
-
-
-def in_chunks(values: Iterable[T]) -> Iterator[list[T]]:
-    """Split values into as many as a statement may have parameters."""
-    rest = iter(values)
-    while some := list(islice(rest, _MOST_PARAMETERS)):
-        yield some

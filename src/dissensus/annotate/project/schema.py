@@ -16,163 +16,151 @@
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Column,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+import sqlalchemy as sa
 
 SCHEMA_VERSION = 1
 
-metadata = MetaData()
+metadata = sa.MetaData()
 
-project = Table(
+project = sa.Table(
     "project",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("schema_version", Integer, nullable=False),
-    Column("config", Text, nullable=False),  # AnnotationConfig as JSON
-    Column("seed", Text, nullable=False),  # 32 hex digits; shuffles of items and first sides
-    Column("created_at", BigInteger, nullable=False),
-    CheckConstraint("id = 1", name="one_project"),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("schema_version", sa.Integer, nullable=False),
+    sa.Column("config", sa.Text, nullable=False),  # AnnotationConfig as JSON
+    sa.Column("seed", sa.Text, nullable=False),  # 32 hex digits; shuffles of items and first sides
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("id = 1", name="one_project"),
 )
 
-items = Table(
+items = sa.Table(
     "items",
     metadata,
-    Column("id", Integer, primary_key=True),  # ascending: the order of the file
-    Column("key", Text, nullable=False, unique=True),  # 16 random hex digits: the name in adjudication's addresses
-    Column("pair_id", Text, nullable=False, unique=True),
-    Column("pair", Text, nullable=False),  # the Pair as JSON, as it was read
-    Column("practice", Boolean, nullable=False),
-    Column("known", Text),  # practice only: KnownAnswer as JSON
-    Column("taken", Integer, nullable=False, default=0),
+    sa.Column("id", sa.Integer, primary_key=True),  # ascending: the order of the file
+    sa.Column("key", sa.Text, nullable=False, unique=True),  # 16 random hex digits: in adjudication's addresses
+    sa.Column("pair_id", sa.Text, nullable=False, unique=True),
+    sa.Column("pair", sa.Text, nullable=False),  # the Pair as JSON, as it was read
+    sa.Column("practice", sa.Boolean, nullable=False),
+    sa.Column("known", sa.Text),  # practice only: KnownAnswer as JSON
+    sa.Column("taken", sa.Integer, nullable=False, default=0),
     # How many of the k slots are leased or answered; slots.py alone changes it.
-    CheckConstraint("taken >= 0", name="taken_is_a_count"),
+    sa.CheckConstraint("taken >= 0", name="taken_is_a_count"),
 )
-Index("items_with_places", items.c.practice, items.c.taken)  # whose slots are free
+sa.Index("items_with_places", items.c.practice, items.c.taken)  # whose slots are free
 
-people = Table(
+people = sa.Table(
     "people",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("role", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("seen_at", BigInteger),  # when they last asked for work or gave some
-    Column("revoked_at", BigInteger),
-    CheckConstraint("role in ('annotator', 'adjudicator', 'organiser')", name="known_role"),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("seen_at", sa.BigInteger),  # when they last asked for work or gave some
+    sa.Column("revoked_at", sa.BigInteger),
+    sa.CheckConstraint("role in ('annotator', 'adjudicator', 'organiser')", name="known_role"),
 )
 
-invites = Table(
+invites = sa.Table(
     "invites",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("token_hash", LargeBinary(32), nullable=False, unique=True),
-    Column("person_id", ForeignKey("people.id"), nullable=False, index=True),
-    Column("created_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger, nullable=False),
-    Column("used_at", BigInteger),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("token_hash", sa.LargeBinary(32), nullable=False, unique=True),
+    sa.Column("person_id", sa.ForeignKey("people.id"), nullable=False, index=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Column("used_at", sa.BigInteger),
 )
 
-sessions = Table(
+sessions = sa.Table(
     "sessions",
     metadata,
-    Column("token_hash", LargeBinary(32), primary_key=True),
-    Column("person_id", ForeignKey("people.id"), nullable=False, index=True),
-    Column("created_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger, nullable=False),
+    sa.Column("token_hash", sa.LargeBinary(32), primary_key=True),
+    sa.Column("person_id", sa.ForeignKey("people.id"), nullable=False, index=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
 )
 
-assignments = Table(
+assignments = sa.Table(
     "assignments",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("key", Text, nullable=False, unique=True),  # 16 random hex digits: all that an annotator learns of an item
-    Column("item_id", ForeignKey("items.id"), nullable=False),
-    Column("person_id", ForeignKey("people.id"), nullable=False),
-    Column("number", Integer, nullable=False),  # 1, 2, … in the person's own order
-    Column("shown", Text, nullable=False),  # 'ab': response_a on the left
-    Column("state", Text, nullable=False),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column(
+        "key", sa.Text, nullable=False, unique=True
+    ),  # 16 random hex digits: all that an annotator learns of an item
+    sa.Column("item_id", sa.ForeignKey("items.id"), nullable=False),
+    sa.Column("person_id", sa.ForeignKey("people.id"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),  # 1, 2, … in the person's own order
+    sa.Column("shown", sa.Text, nullable=False),  # 'ab': response_a on the left
+    sa.Column("state", sa.Text, nullable=False),
     # leased: theirs until leased_until; answered: counts as one of k; skipped; released: the lease ran out;
     # surplus: answered after the lease ran out and the slot was gone, kept but not counted.
-    Column("leased_until", BigInteger),  # set while leased
-    Column("revision", Integer, nullable=False, default=0),  # of the newest row in revisions; 0: nothing said yet
-    Column("created_at", BigInteger, nullable=False),
-    UniqueConstraint("item_id", "person_id", name="once_per_person"),
-    UniqueConstraint("person_id", "number", name="numbered"),
-    CheckConstraint("shown in ('ab', 'ba')", name="known_side"),
-    CheckConstraint("state in ('leased', 'answered', 'skipped', 'released', 'surplus')", name="known_state"),
+    sa.Column("leased_until", sa.BigInteger),  # set while leased
+    sa.Column("revision", sa.Integer, nullable=False, default=0),  # of the newest row in revisions; 0: nothing said yet
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("item_id", "person_id", name="once_per_person"),
+    sa.UniqueConstraint("person_id", "number", name="numbered"),
+    sa.CheckConstraint("shown in ('ab', 'ba')", name="known_side"),
+    sa.CheckConstraint("state in ('leased', 'answered', 'skipped', 'released', 'surplus')", name="known_state"),
 )
-Index("assignments_by_state", assignments.c.state, assignments.c.leased_until)
+sa.Index("assignments_by_state", assignments.c.state, assignments.c.leased_until)
 
-revisions = Table(
+revisions = sa.Table(
     "revisions",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("assignment_id", ForeignKey("assignments.id"), nullable=False),
-    Column("revision", Integer, nullable=False),  # 1, 2, … per assignment
-    Column("idempotency_key", Text, nullable=False),  # chosen by the client, one per act of saving
-    Column("digest", LargeBinary(32), nullable=False),  # of what came with it: a key is never used twice
-    Column("kind", Text, nullable=False),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("assignment_id", sa.ForeignKey("assignments.id"), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),  # 1, 2, … per assignment
+    sa.Column("idempotency_key", sa.Text, nullable=False),  # chosen by the client, one per act of saving
+    sa.Column("digest", sa.LargeBinary(32), nullable=False),  # of what came with it: a key is never used twice
+    sa.Column("kind", sa.Text, nullable=False),
     # What was said, in the pair's own terms, never in those of the screen:
-    Column("correct", Text),  # 'single' | 'multiple'
-    Column("distinct_", Text, key="distinct"),  # 'yes' | 'no'
-    Column("estimate", Integer),  # of 10 people, how many prefer response a
-    Column("choice", Text),  # 'a' | 'b' | 'tie': the annotator's own
-    Column("note", Text, nullable=False, default=""),
-    Column("reason", Text, nullable=False, default=""),  # of a skip
-    Column("seconds", Float),  # of active time, by the browser
-    Column("created_at", BigInteger, nullable=False),
-    UniqueConstraint("assignment_id", "revision", name="one_row_per_revision"),
-    UniqueConstraint("assignment_id", "idempotency_key", name="one_row_per_act"),
-    CheckConstraint("kind in ('answer', 'skip', 'withdraw')", name="known_kind"),
-    CheckConstraint("estimate is null or (estimate >= 0 and estimate <= 10)", name="eleven_steps"),
+    sa.Column("correct", sa.Text),  # 'single' | 'multiple'
+    sa.Column("distinct_", sa.Text, key="distinct"),  # 'yes' | 'no'
+    sa.Column("estimate", sa.Integer),  # of 10 people, how many prefer response a
+    sa.Column("choice", sa.Text),  # 'a' | 'b' | 'tie': the annotator's own
+    sa.Column("note", sa.Text, nullable=False, default=""),
+    sa.Column("reason", sa.Text, nullable=False, default=""),  # of a skip
+    sa.Column("seconds", sa.Float),  # of active time, by the browser
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("assignment_id", "revision", name="one_row_per_revision"),
+    sa.UniqueConstraint("assignment_id", "idempotency_key", name="one_row_per_act"),
+    sa.CheckConstraint("kind in ('answer', 'skip', 'withdraw')", name="known_kind"),
+    sa.CheckConstraint("estimate is null or (estimate >= 0 and estimate <= 10)", name="eleven_steps"),
 )
 
-drafts = Table(
+drafts = sa.Table(
     "drafts",
     metadata,
-    Column("assignment_id", ForeignKey("assignments.id"), primary_key=True),
-    Column("base", Integer, nullable=False),  # the revision that the draft started from
-    Column("body", Text, nullable=False),  # JSON, in the terms of the screen
-    Column("updated_at", BigInteger, nullable=False),
+    sa.Column("assignment_id", sa.ForeignKey("assignments.id"), primary_key=True),
+    sa.Column("base", sa.Integer, nullable=False),  # the revision that the draft started from
+    sa.Column("body", sa.Text, nullable=False),  # JSON, in the terms of the screen
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
 )
 
-adjudications = Table(
+adjudications = sa.Table(
     "adjudications",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("item_id", ForeignKey("items.id"), nullable=False),
-    Column("person_id", ForeignKey("people.id"), nullable=False),
-    Column("revision", Integer, nullable=False),
-    Column("idempotency_key", Text, nullable=False),
-    Column("digest", LargeBinary(32), nullable=False),
-    Column("correct", Text),
-    Column("distinct_", Text, key="distinct"),
-    Column("estimate", Integer),
-    Column("choice", Text),
-    Column("note", Text, nullable=False, default=""),
-    Column("created_at", BigInteger, nullable=False),
-    UniqueConstraint("item_id", "revision", name="one_decision_per_revision"),
-    UniqueConstraint("item_id", "idempotency_key", name="one_decision_per_act"),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("item_id", sa.ForeignKey("items.id"), nullable=False),
+    sa.Column("person_id", sa.ForeignKey("people.id"), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("idempotency_key", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary(32), nullable=False),
+    sa.Column("correct", sa.Text),
+    sa.Column("distinct_", sa.Text, key="distinct"),
+    sa.Column("estimate", sa.Integer),
+    sa.Column("choice", sa.Text),
+    sa.Column("note", sa.Text, nullable=False, default=""),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("item_id", "revision", name="one_decision_per_revision"),
+    sa.UniqueConstraint("item_id", "idempotency_key", name="one_decision_per_act"),
 )
 
-served = Table(
+served = sa.Table(
     "served",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("origin", Text, nullable=False),  # as links name it
-    Column("at", BigInteger, nullable=False),
-    CheckConstraint("id = 1", name="served_last"),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("origin", sa.Text, nullable=False),  # as links name it
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("id = 1", name="served_last"),
 )

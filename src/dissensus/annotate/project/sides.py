@@ -25,14 +25,10 @@ class Shown(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    correct: Correct | None = None
-    """Task 1: one correct answer, or several."""
-    distinct: Distinct | None = None
-    """Task 2: whether the two can be told apart."""
-    left: _TenPeople | None = None
-    """Task 3: of 10 people, how many prefer the answer on the left."""
-    choice: Side | None = None
-    """The annotator's own preference, where that is asked."""
+    correct: Correct | None = None  # task 1: one correct answer, or several
+    distinct: Distinct | None = None  # task 2: whether the two can be told apart
+    left: _TenPeople | None = None  # task 3: of 10 people, how many prefer the answer on the left
+    choice: Side | None = None  # the annotator's own preference, where that is asked
     note: Note = ""
     seconds: _Seconds | None = None
 
@@ -44,8 +40,7 @@ class Opinion(BaseModel):
 
     correct: Correct | None = None
     distinct: Distinct | None = None
-    estimate: _TenPeople | None = None
-    """Of 10 people, how many prefer response a."""
+    estimate: _TenPeople | None = None  # of 10 people, how many prefer response a
     choice: Label | None = None
     note: Note = ""
 
@@ -63,8 +58,7 @@ class KnownAnswer(BaseModel):
 
     correct: Correct
     distinct: Distinct
-    estimates: tuple[_TenPeople, _TenPeople]
-    """The least and the most people of 10 preferring response a that are accepted."""
+    estimates: tuple[_TenPeople, _TenPeople]  # the least and the most of 10 preferring response a that are accepted
     because: str
 
     def marks(self, said: Opinion) -> tuple[bool, bool, bool]:
@@ -79,9 +73,8 @@ def state_shown(state: State) -> State:
     return "answered" if state == "surplus" else state
 
 
-_OTHER: dict[str, str] = {"left": "right", "right": "left", "a": "b", "b": "a", "tie": "tie"}
-_OWN = {"left": "a", "right": "b", "tie": "tie"}
-_SIDE = {own: side for side, own in _OWN.items()}
+_OWN = {"ab": {"left": "a", "right": "b", "tie": "tie"}, "ba": {"left": "b", "right": "a", "tie": "tie"}}
+_SIDE = {shown: {own: side for side, own in sides.items()} for shown, sides in _OWN.items()}
 
 
 def undo_sides(answer: Shown, shown: Order) -> Said:
@@ -90,11 +83,10 @@ def undo_sides(answer: Shown, shown: Order) -> Said:
     >>> undo_sides(Shown(left=8, choice="left"), "ba")
     Said(correct=None, distinct=None, estimate=2, choice='b', note='', seconds=None)
     """
-    swap = shown == "ba"
-    choice = None if answer.choice is None else _OWN[_OTHER[answer.choice] if swap else answer.choice]
-    estimate = 10 - answer.left if swap and answer.left is not None else answer.left
-    rest = answer.model_dump(include={"correct", "distinct", "note", "seconds"})
-    return Said.model_validate({**rest, "estimate": estimate, "choice": choice})
+    values = answer.model_dump()
+    left, choice = values.pop("left"), values.pop("choice")
+    estimate = 10 - left if shown == "ba" and left is not None else left
+    return Said.model_validate({**values, "estimate": estimate, "choice": choice and _OWN[shown][choice]})
 
 
 def as_shown(said: Said, shown: Order) -> Shown:
@@ -103,8 +95,7 @@ def as_shown(said: Said, shown: Order) -> Shown:
     >>> as_shown(Said(estimate=2, choice="b"), "ba")
     Shown(correct=None, distinct=None, left=8, choice='left', note='', seconds=None)
     """
-    swap = shown == "ba"
-    choice = None if said.choice is None else _SIDE[_OTHER[said.choice] if swap else said.choice]
-    left = 10 - said.estimate if swap and said.estimate is not None else said.estimate
-    rest = said.model_dump(include={"correct", "distinct", "note", "seconds"})
-    return Shown.model_validate({**rest, "left": left, "choice": choice})
+    values = said.model_dump()
+    estimate, choice = values.pop("estimate"), values.pop("choice")
+    left = 10 - estimate if shown == "ba" and estimate is not None else estimate
+    return Shown.model_validate({**values, "left": left, "choice": choice and _SIDE[shown][choice]})

@@ -27,19 +27,11 @@ _TOO_LATE = (
     .order_by(assignments.c.id)
 )
 _COUNT = update(assignments).where(assignments.c.id == bindparam("assignment")).values(state="answered")
-_EXPIRE = (
-    update(assignments)
-    .where(assignments.c.state == "leased", assignments.c.leased_until <= bindparam("now"))
-    .values(state="released", leased_until=None)
-    .returning(assignments.c.item_id)
-)
+_IS_LEASED = assignments.c.state == "leased"
+_RELEASE = update(assignments).values(state="released", leased_until=None).returning(assignments.c.item_id)
+_EXPIRE = _RELEASE.where(_IS_LEASED, assignments.c.leased_until <= bindparam("now"))
 _EXPIRE_ONE = _EXPIRE.where(assignments.c.item_id == bindparam("item"))
-_LEAVE = (
-    update(assignments)
-    .where(assignments.c.state == "leased", assignments.c.person_id == bindparam("person"))
-    .values(state="released", leased_until=None)
-    .returning(assignments.c.item_id)
-)
+_LEAVE = _RELEASE.where(_IS_LEASED, assignments.c.person_id == bindparam("person"))
 
 
 def read_config(c: Connection) -> AnnotationConfig:
@@ -69,14 +61,12 @@ def give_back(c: Connection, item_ids: Collection[int], k: int) -> None:
             c.execute(_COUNT, {"assignment": late.id})
 
 
-def expire(c: Connection, now: int, k: int) -> None:
-    """Release all whose lease has run out."""
-    give_back(c, c.execute(_EXPIRE, {"now": now}).scalars().all(), k)
-
-
-def expire_of(c: Connection, item_id: int, now: int, k: int) -> None:
-    """The same for one item."""
-    give_back(c, c.execute(_EXPIRE_ONE, {"now": now, "item": item_id}).scalars().all(), k)
+def expire(c: Connection, now: int, k: int, item_id: int | None = None) -> None:
+    """Release all whose lease has run out, or those of one item."""
+    found = (
+        c.execute(_EXPIRE, {"now": now}) if item_id is None else c.execute(_EXPIRE_ONE, {"now": now, "item": item_id})
+    )
+    give_back(c, found.scalars().all(), k)
 
 
 def leave(c: Connection, person_id: int, k: int) -> None:

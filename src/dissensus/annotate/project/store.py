@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeVar
 
-from sqlalchemy import Connection, Engine, insert, inspect, select
+from sqlalchemy import Connection, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from dissensus.annotate.config import AnnotationConfig
@@ -41,19 +40,22 @@ class AnnotationStore:
     def __init__(self, database: str | Path, *, secret: Path | None = None) -> None:
         """Open the project in ``database``, a file or a postgresql:// URL. Raises InputError where there is none."""
         self._database = locate(database)
+        self.name = self._database.name
+        """The database, for messages: never with its password."""
         if not self._database.is_there():
             raise InputError(
                 f"{self.name}: there is no annotation project; check the name, or make one: dissensus annotate PAIRS "
                 "--db …"
             )
-        self._engine = self._database.engine()
+        self.engine = self._database.engine()
+        """For checks of the database itself; everything else goes through `read` and `write`."""
         self._secret_path = secret or self._database.secret
         try:
             self.config, self.seed = self.read(self._project)
         except BaseException:
-            self._engine.dispose()
+            self.engine.dispose()
             raise
-        self._writer = Writer(self._engine, self._database)
+        self._writer = Writer(self.engine, self._database)
 
     @classmethod
     def create(
@@ -95,21 +97,11 @@ class AnnotationStore:
         finally:
             engine.dispose()
 
-    @property
-    def name(self) -> str:
-        """The database, for messages: never with its password."""
-        return self._database.name
-
-    @property
-    def engine(self) -> Engine:
-        """For checks of the database itself; everything else goes through `read` and `write`."""
-        return self._engine
-
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction of its own that only reads: all it sees is of one moment."""
         self._database.check()
         try:
-            with self._engine.connect() as connection, connection.begin():
+            with self.engine.connect() as connection, connection.begin():
                 return work(connection)
         except DBAPIError as error:
             if is_of_one_call(error):
@@ -141,14 +133,12 @@ class AnnotationStore:
     def close(self) -> None:
         """Finish the writes that wait and let go of the database."""
         self._writer.close()
-        self._engine.dispose()
+        self.engine.dispose()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @cached_property
@@ -174,12 +164,5 @@ def _make_tables(c: Connection, name: str, config: AnnotationConfig) -> None:
     if inspect(c).has_table(project.name):
         raise InputError(f"{name}: there is an annotation project already; open it, or name another database")
     metadata.create_all(c)
-    c.execute(
-        insert(project).values(
-            id=1,
-            schema_version=SCHEMA_VERSION,
-            config=config.model_dump_json(),
-            seed=secrets.token_hex(16),
-            created_at=now(),
-        )
-    )
+    settled = {"schema_version": SCHEMA_VERSION, "config": config.model_dump_json(), "seed": secrets.token_hex(16)}
+    c.execute(insert(project).values(id=1, created_at=now(), **settled))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, case, func, or_, select
+from sqlalchemy import Connection, case, func, or_, select
 
 from dissensus.annotate.project.schema import adjudications, assignments, items, revisions
 from dissensus.annotate.project.store import AnnotationStore
@@ -14,7 +14,7 @@ _SAYS = {"answer": ("answered", "surplus"), "skip": ("skipped",), "withdraw": ("
 def check(store: AnnotationStore) -> list[str]:
     """Look for faults; returns a line for each, and none where all is well."""
     k = store.config.annotators
-    return store.read(lambda c: [*_database(c), *_slots(c, k), *_revisions(c), *_states(c), *_decisions(c)])
+    return store.read(lambda c: [*_database(c), *_slots(c, k), *_assignments(c), *_decisions(c)])
 
 
 def _database(c: Connection) -> list[str]:
@@ -53,39 +53,30 @@ def _slots(c: Connection, k: int) -> list[str]:
     return faults
 
 
-def _revisions(c: Connection) -> list[str]:
+def _assignments(c: Connection) -> list[str]:
+    newest = case((revisions.c.revision == assignments.c.revision, revisions.c.kind))
     rows = c.execute(
         select(
-            assignments.c.id,
-            assignments.c.revision,
-            func.count(revisions.c.id).label("rows"),
+            *assignments.c["id", "revision", "state", "leased_until"],
+            func.count(revisions.c.id).label("n"),
             func.coalesce(func.min(revisions.c.revision), 1).label("first"),
             func.coalesce(func.max(revisions.c.revision), 0).label("last"),
+            func.max(newest).label("kind"),
         )
         .outerjoin(revisions, revisions.c.assignment_id == assignments.c.id)
         .group_by(assignments.c.id)
         .order_by(assignments.c.id)
     )
-    return [
-        f"assignment {assignment}: is at revision {at}, but has {n} revisions, from {first} to {last}"
-        for assignment, at, n, first, last in rows
-        if not (first == 1 and n == last == at)
-    ]
-
-
-def _states(c: Connection) -> list[str]:
-    same = and_(revisions.c.assignment_id == assignments.c.id, revisions.c.revision == assignments.c.revision)
-    rows = c.execute(
-        select(assignments.c.id, assignments.c.state, assignments.c.leased_until, revisions.c.kind)
-        .outerjoin(revisions, same)
-        .order_by(assignments.c.id)
-    )
     faults = []
-    for assignment, state, until, kind in rows:
-        if state not in _SAYS[kind or "withdraw"]:
-            faults.append(f"assignment {assignment}: is {state}, but the last thing saved is {kind or 'nothing'}")
-        if (until is not None) != (state == "leased"):
-            faults.append(f"assignment {assignment}: is {state}, and its lease ends at {until}")
+    for row in rows:
+        name = f"assignment {row.id}"
+        if not (row.first == 1 and row.n == row.last == row.revision):
+            had = f"{row.n} revisions, from {row.first} to {row.last}"
+            faults.append(f"{name}: is at revision {row.revision}, but has {had}")
+        if row.state not in _SAYS[row.kind or "withdraw"]:
+            faults.append(f"{name}: is {row.state}, but the last thing saved is {row.kind or 'nothing'}")
+        if (row.leased_until is not None) != (row.state == "leased"):
+            faults.append(f"{name}: is {row.state}, and its lease ends at {row.leased_until}")
     return faults
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,18 +23,9 @@ Work = Callable[[Connection], Any]
 @dataclass
 class _Call:
     work: Work
-    future: Future[Any] | asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop | None = None
-    result: Any = field(default=None, init=False)
-    error: BaseException | None = field(default=None, init=False)
-
-    def resolve(self) -> None:
-        if self.future.done():  # the caller has gone; what was committed stays
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
+    future: Future[Any] = field(default_factory=Future)
+    result: Any = None
+    error: BaseException | None = None
 
 
 class Writer:
@@ -55,18 +44,11 @@ class Writer:
         """Run ``work`` in a transaction and return what it returns, after the commit. Blocks."""
         if threading.current_thread() is self._thread:
             raise ValueError("a write inside a write would wait for itself; use the connection that it was given")
-        call = _Call(work, Future())
-        self._enqueue(call)
-        assert isinstance(call.future, Future)
-        return call.future.result()
+        return self._enqueue(work).result()
 
     async def write_async(self, work: Work) -> Any:
         """Do the same without blocking the event loop."""
-        loop = asyncio.get_running_loop()
-        call = _Call(work, loop.create_future(), loop)
-        self._enqueue(call)
-        assert isinstance(call.future, asyncio.Future)
-        return await call.future
+        return await asyncio.wrap_future(self._enqueue(work))
 
     def close(self) -> None:
         """Finish what waits, then stop."""
@@ -76,33 +58,31 @@ class Writer:
                 self._queue.put(None)
         self._thread.join()
 
-    def _enqueue(self, call: _Call) -> None:
+    def _enqueue(self, work: Work) -> Future[Any]:
+        call = _Call(work)
         with self._gate:  # nothing is queued behind the end
             if self._closed:
                 raise StorageUnavailable(f"{self._database.name}: is being closed; nothing was saved; try again")
             self._queue.put(call)
+        return call.future
 
     def _run(self) -> None:
-        more = True
-        while more:
-            calls, more = self._take()
-            if calls:
-                self._commit(calls)
-                _resolve(calls)
-
-    def _take(self) -> tuple[list[_Call], bool]:
-        """Wait for a call, then take all that wait; False where the end came."""
-        calls: list[_Call] = []
-        call = self._queue.get()
-        while call is not None:
-            calls.append(call)
-            if len(calls) == _MOST_PER_COMMIT:
-                return calls, True
-            try:
-                call = self._queue.get_nowait()
-            except queue.Empty:
-                return calls, True
-        return calls, False
+        while call := self._queue.get():
+            calls, more = [call], True
+            while more and len(calls) < _MOST_PER_COMMIT and not self._queue.empty():
+                waiting = self._queue.get()
+                more = waiting is not None
+                calls += [waiting] if waiting else []
+            # From here on nobody withdraws a call; who has gone already has nothing done.
+            calls = [call for call in calls if call.future.set_running_or_notify_cancel()]
+            self._commit(calls)
+            for call in calls:
+                if call.error is None:
+                    call.future.set_result(call.result)
+                else:
+                    call.future.set_exception(call.error)
+            if not more:
+                return
 
     def _commit(self, calls: list[_Call]) -> None:
         try:
@@ -132,20 +112,3 @@ def _attempt(call: _Call, connection: Connection) -> None:
             raise
         call.error = error
         savepoint.rollback()
-
-
-def _resolve(calls: list[_Call]) -> None:
-    by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Call]] = defaultdict(list)
-    for call in calls:
-        if call.loop is None:
-            call.resolve()
-        else:
-            by_loop[call.loop].append(call)
-    for loop, theirs in by_loop.items():
-        with suppress(RuntimeError):  # a loop that was closed has nobody waiting
-            loop.call_soon_threadsafe(_resolve_all, theirs)
-
-
-def _resolve_all(calls: list[_Call]) -> None:
-    for call in calls:
-        call.resolve()

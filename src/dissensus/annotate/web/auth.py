@@ -1,7 +1,9 @@
-"""Authorisation of requests: the session behind each, and the roles that a route is for."""
+"""Authorisation of requests: the session behind each, the roles that a route is for, how often a sign-in may fail."""
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -14,13 +16,12 @@ from dissensus.annotate.project.access import Person
 from dissensus.annotate.project.errors import NotAllowed
 from dissensus.annotate.project.sides import Role
 from dissensus.annotate.project.store import AnnotationStore, now
-from dissensus.annotate.web.hosts import Hosts
+from dissensus.annotate.web.security import Hosts
 from dissensus.errors import InputError
 
 T = TypeVar("T")
 
 cookie_in_openapi = APIKeyCookie(name="dissensus", scheme_name="session", auto_error=False)
-_LONGEST_TOKEN = 100
 
 
 class SignedOut(InputError):  # noqa: N818 (named after what happened)
@@ -48,9 +49,8 @@ def cookie_name(hosts: Hosts) -> str:
 
 
 def token_of(request: Request) -> str:
-    """Return the session's token, "" where the browser sent none that can be one."""
-    token = request.cookies.get(cookie_name(hosts_of(request)), "")
-    return token if len(token) <= _LONGEST_TOKEN else ""
+    """Return the session's token, "" where the browser sent none."""
+    return request.cookies.get(cookie_name(hosts_of(request)), "")
 
 
 def who(c: Connection, store: AnnotationStore, token: str, roles: tuple[Role, ...]) -> Person:
@@ -63,16 +63,6 @@ def who(c: Connection, store: AnnotationStore, token: str, roles: tuple[Role, ..
             f"this is for {' and '.join(f'{role}s' for role in roles)}; you are signed in as {person.role}"
         )
     return person
-
-
-def allow(*roles: Role) -> Callable[[Request], Awaitable[Person]]:
-    """Make a dependency: the person who is signed in, if of one of these roles."""
-
-    async def signed_in(request: Request) -> Person:
-        store, token = store_of(request), token_of(request)
-        return await store.read_async(lambda c: who(c, store, token, roles))
-
-    return signed_in
 
 
 async def write_as(request: Request, roles: tuple[Role, ...], work: Callable[[Connection, Person], T]) -> T:
@@ -88,3 +78,47 @@ async def read_as(request: Request, roles: tuple[Role, ...], work: Callable[[Con
     """The same for what only reads."""
     store, token = store_of(request), token_of(request)
     return await store.read_async(lambda c: work(c, who(c, store, token, roles)))
+
+
+def allow(*roles: Role) -> Callable[[Request], Awaitable[Person]]:
+    """Make a dependency: the person who is signed in, if of one of these roles."""
+
+    async def signed_in(request: Request) -> Person:
+        return await read_as(request, roles, lambda c, person: person)
+
+    return signed_in
+
+
+class Throttled(InputError):  # noqa: N818 (named after what happened)
+    """Too many failed sign-ins from one address."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"too many links that are not valid came from your address; try again in {seconds} seconds")
+        self.seconds = seconds
+
+
+class Throttle:
+    """Lets an address fail ``allowed`` times in ``window`` seconds. Kept in memory, for ``addresses`` at most."""
+
+    allowed, window, addresses = 10, 300.0, 10_000
+
+    def __init__(self) -> None:
+        self._failed: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def check(self, address: str) -> None:
+        """Raise Throttled where the address has to wait."""
+        failures = self._failed.get(address)
+        if failures is None:
+            return
+        now = time.monotonic()
+        while failures and failures[0] <= now - self.window:
+            failures.popleft()
+        if len(failures) >= self.allowed:
+            raise Throttled(max(1, round(failures[0] + self.window - now)))
+
+    def failed(self, address: str) -> None:
+        """Count a failure."""
+        self._failed.setdefault(address, deque(maxlen=self.allowed)).append(time.monotonic())
+        self._failed.move_to_end(address)
+        if len(self._failed) > self.addresses:
+            self._failed.popitem(last=False)

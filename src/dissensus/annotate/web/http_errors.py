@@ -16,8 +16,7 @@ from dissensus.annotate.project.database import StorageFull, StorageMoved, Stora
 from dissensus.annotate.project.errors import Conflict, LinkExpired, LinkUsed, NotAllowed, NotFound
 from dissensus.annotate.project.sides import Said, Shown, State, as_shown, state_shown
 from dissensus.annotate.web import pages
-from dissensus.annotate.web.auth import SignedOut
-from dissensus.annotate.web.throttle import Throttled
+from dissensus.annotate.web.auth import SignedOut, Throttled
 from dissensus.errors import DissensusError
 
 _log = logging.getLogger("dissensus.annotate")
@@ -77,10 +76,6 @@ def _reply(request: Request, status: int, words: str, headers: dict[str, str] | 
     return pages.message(request, status, words, headers)
 
 
-def _status_of(error: DissensusError) -> HTTPStatus:
-    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), HTTPStatus.UNPROCESSABLE_ENTITY)
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, DissensusError)
     headers: dict[str, str] = {}
@@ -93,7 +88,8 @@ async def _refused(request: Request, error: Exception) -> Response:
         words = "nothing was saved: the server's storage cannot be used now; try again soon"
         if isinstance(error, StorageMoved):
             words = f"nothing was saved: {error.file} is no longer where it was on the server; tell the organiser"
-    return _reply(request, _status_of(error), words, headers)
+    known = (_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    return _reply(request, next(known, HTTPStatus.UNPROCESSABLE_ENTITY), words, headers)
 
 
 async def _conflict(request: Request, error: Exception) -> Response:

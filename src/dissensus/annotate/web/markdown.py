@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
@@ -25,16 +24,13 @@ _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
 _LEVELS_BELOW_THE_PAGE = 3  # h1 to h3 are the page's own
 _HH_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant): ?")
 _HH_ROLES = {"Human": "user", "Assistant": "assistant"}
-
-
 _ROLES = {"user", "assistant", "system", "tool"}
 
 
 class Turn(BaseModel):
     """Who speaks, and what, as HTML that is safe to insert."""
 
-    role: str
-    """user, assistant, system, tool; other names are ``other``, for they may tell whose response it is."""
+    role: str  # user, assistant, system, tool; other names are ``other``, for they may tell whose response it is
     html: str
 
 
@@ -94,9 +90,6 @@ def _lower(tag: str) -> str:
     return f"h{min(6, int(tag[1]) + _LEVELS_BELOW_THE_PAGE)}"
 
 
-def _make() -> MarkdownIt:
-    settings: dict[str, Any] = {"html": False, "breaks": True, "linkify": False, "maxNesting": 100}
-    return MarkdownIt("commonmark", settings, renderer_cls=_Renderer).enable(["table", "strikethrough"])
-
-
-_markdown = _make()
+_markdown = MarkdownIt(
+    "commonmark", {"html": False, "breaks": True, "linkify": False, "maxNesting": 100}, renderer_cls=_Renderer
+).enable(["table", "strikethrough"])

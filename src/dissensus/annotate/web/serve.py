@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import signal
 import socket
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from dissensus.annotate.config import Listening
 from dissensus.annotate.project.store import AnnotationStore
 from dissensus.annotate.web.app import create_app
-from dissensus.annotate.web.hosts import Hosts, hosts_for
-from dissensus.annotate.web.timeouts import Patient
+from dissensus.annotate.web.security import Hosts, hosts_for
 from dissensus.errors import InputError, OutputError
 
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.h11_impl import H11Protocol as _Protocol
+else:
+    _Protocol = AutoHTTPProtocol
+
+PATIENCE_SECONDS = 30.0
+"""Within which a request has to come; the largest that is taken has 256 KiB."""
 _asked_to_end: list[int] = []
 """Signals that came before the server took them."""
 
@@ -85,6 +93,50 @@ def serve(store: AnnotationStore, listening: Listening, taken: socket.socket, ho
         server.run(sockets=[taken])
 
 
+class Patient(_Protocol):
+    """uvicorn's protocol with an end to its patience: a request comes whole within a time, or is cut off.
+
+    uvicorn itself closes a connection that is idle after a response, and waits for ever for a first request or the rest
+    of one.
+    """
+
+    _since = 0.0  # when the request that is waited for could have begun
+    _answered: Any = None  # the exchange after which that was
+    _look_again: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self._look_again = self.loop.call_later(PATIENCE_SECONDS, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        if self._look_again is not None:
+            self._look_again.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take note where this is the beginning of another request."""
+        if self.cycle is not None and self.cycle.response_complete and self._answered is not self.cycle:
+            self._answered, self._since = self.cycle, self.loop.time()
+        super().data_received(data)
+
+    def _look(self) -> None:
+        left = self._since + PATIENCE_SECONDS - self.loop.time() if self._is_waiting() else PATIENCE_SECONDS
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._look_again = self.loop.call_later(left, self._look)
+
+    def _is_waiting(self) -> bool:
+        cycle = self.cycle
+        if cycle is None or cycle.more_body:
+            return True
+        # The app is at work, or has answered and uvicorn itself waits for what comes next.
+        return bool(cycle.response_complete) and self._answered is cycle
+
+
 def settings(app: FastAPI, **more: Any) -> uvicorn.Config:
     """Return how the app is served, wherever that is."""
     return uvicorn.Config(
@@ -104,9 +156,9 @@ def settings(app: FastAPI, **more: Any) -> uvicorn.Config:
 
 def end_on_sigterm() -> None:
     """Let SIGTERM end the process as if it had come to its end; uvicorn finishes first, then hands the signal on."""
-    signal.signal(signal.SIGTERM, _end)
 
+    def end(number: int, _frame: FrameType | None) -> None:
+        _asked_to_end.append(number)
+        raise SystemExit(0)
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    _asked_to_end.append(number)
-    raise SystemExit(0)
+    signal.signal(signal.SIGTERM, end)

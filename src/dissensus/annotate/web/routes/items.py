@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from dissensus.annotate.analysis.disagreements import ItemShown, ItemSummary, Show, show_item, summaries
@@ -16,6 +16,7 @@ from dissensus.annotate.project.sides import Opinion, Role, Said
 from dissensus.annotate.project.store import now
 from dissensus.annotate.web.auth import cookie_in_openapi, read_as, write_as
 from dissensus.annotate.web.http_errors import documented
+from dissensus.annotate.web.routes.tasks import Act
 
 router = APIRouter(prefix="/api/items", tags=["adjudication"], dependencies=[Depends(cookie_in_openapi)])
 
@@ -30,15 +31,10 @@ class Listed(BaseModel):
     total: int
 
 
-class Deciding(BaseModel):
+class Deciding(Act):
     """One act of deciding."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{8,64}$")]
-    base: Annotated[int, Field(ge=0, le=2**31 - 2)]
-    decision: Opinion
-    """What stays empty is not decided."""
+    decision: Opinion  # what stays empty is not decided
 
 
 @router.get("", responses=documented())

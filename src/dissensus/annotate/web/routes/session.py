@@ -13,14 +13,14 @@ from dissensus.annotate.project.access import Person
 from dissensus.annotate.project.errors import LinkExpired, LinkUsed, NotFound
 from dissensus.annotate.project.sides import Role
 from dissensus.annotate.project.store import now
-from dissensus.annotate.web.auth import SignedOut, allow, cookie_in_openapi, cookie_name, hosts_of, store_of, token_of
+from dissensus.annotate.web import auth
+from dissensus.annotate.web.auth import cookie_in_openapi, store_of, token_of
 from dissensus.annotate.web.http_errors import documented
 from dissensus.annotate.web.pages import HOME
-from dissensus.annotate.web.throttle import Throttle
 
 router = APIRouter(prefix="/api/session", tags=["session"])
 
-_anybody = allow("annotator", "adjudicator", "organiser")
+_anybody = auth.allow(*HOME)
 
 
 class Link(BaseModel):
@@ -48,7 +48,7 @@ class Welcome(SignedIn):
 async def sign_in(link: Link, request: Request, response: Response) -> Welcome:
     """Use a link up. The browser's earlier session, if any, ends."""
     store, earlier = store_of(request), token_of(request)
-    throttle: Throttle = request.app.state.throttle
+    throttle: auth.Throttle = request.app.state.throttle
     address = request.client.host if request.client else ""
     throttle.check(address)
 
@@ -56,10 +56,7 @@ async def sign_in(link: Link, request: Request, response: Response) -> Welcome:
         token = access.redeem(c, store, link.token, now())
         if earlier:
             access.end_session(c, store, earlier)
-        person = access.session(c, store, token, now())
-        if person is None:
-            raise SignedOut
-        return token, person
+        return token, auth.who(c, store, token, tuple(HOME))
 
     try:
         token, person = await store.write_async(redeem)
@@ -86,7 +83,7 @@ async def sign_out(request: Request, response: Response) -> None:
 
 
 def _set_cookie(request: Request, response: Response, token: str, seconds: int) -> None:
-    hosts = hosts_of(request)
+    hosts = auth.hosts_of(request)
     response.set_cookie(
-        cookie_name(hosts), token, max_age=seconds, path="/", secure=hosts.secure, httponly=True, samesite="strict"
+        auth.cookie_name(hosts), token, max_age=seconds, path="/", secure=hosts.secure, httponly=True, samesite="strict"
     )
