@@ -40,19 +40,22 @@ def paper_lines(groups: Sequence[str], missing: Sequence[str] = ()) -> list[Line
     domains = dataset_domains(groups, missing)
     groups = [*groups, *missing]
     titles = {"in": "In-domain (ID)", "out": "Out-of-domain (OOD)", None: "Data sets"}
-    sets = [group for group in groups if Group.parse(group).kind == "dataset"]
+    sections: dict[str, list[str]] = {title: [] for title in [titles[None], titles["in"], titles["out"]]}
+    sections |= {title: [] for title in _FIELD_SECTIONS.values()}
+    for group in groups:
+        kind = Group.parse(group).kind
+        if kind == "dataset":
+            section = titles[domains[group]]
+        elif group in _DOMAINS:
+            section = titles[_DOMAINS[group]]
+        else:
+            section = _FIELD_SECTIONS.get(kind, "Other groups")
+        if group != ALL:
+            sections.setdefault(section, []).append(group)
     lines = [
-        Line(titles[domain], Group.parse(group).row_label, group)
-        for domain in (None, "in", "out")
-        for group in _by_paper([*(s for s in sets if domains[s] == domain), *_present(groups, f"domain={domain}")])
+        Line(s, Group.parse(g).row_label, g) for s, members in sections.items() for g in sorted(members, key=_place)
     ]
-    placed = {line.group for line in lines} | {ALL}
-    rest = sorted((g for g in groups if g not in placed), key=lambda g: _section_number(g))
-    by_section: dict[str, list[str]] = {}
-    for group in rest:
-        by_section.setdefault(_section(group), []).append(group)
-    lines += [Line(s, Group.parse(g).row_label, g) for s, members in by_section.items() for g in _by_paper(members)]
-    return lines + [Line("All", Group().row_label, ALL) for _ in _present(groups, ALL)]
+    return lines + ([Line("All", Group().row_label, ALL)] if ALL in groups else [])
 
 
 def dataset_domains(groups: Sequence[str], missing: Sequence[str] = ()) -> dict[str, str | None]:
@@ -80,25 +83,7 @@ def _paper_domain(group: str) -> str | None:
     return "in" if name in IN_DOMAIN else "out" if name in OUT_OF_DOMAIN else None
 
 
-def _by_paper(groups: Sequence[str]) -> list[str]:
-    """Sort by the paper's order; what the paper does not know stands before its own section's totals."""
-
-    def place(group: str) -> tuple[bool, int]:
-        known = paper_group(group)
-        is_total = Group.parse(group).kind == "domain"
-        return is_total, _PAPER_ORDER.index(known) if known is not None else len(_PAPER_ORDER)
-
-    return sorted(groups, key=place)
-
-
-def _section_number(group: str) -> int:
-    fields = list(_FIELD_SECTIONS)
-    return fields.index(Group.parse(group).kind) if Group.parse(group).kind in fields else len(fields)
-
-
-def _section(group: str) -> str:
-    return _FIELD_SECTIONS.get(Group.parse(group).kind, "Other groups")
-
-
-def _present(groups: Sequence[str], group: str) -> list[str]:
-    return [group] if group in groups else []
+def _place(group: str) -> tuple[bool, int, str]:
+    """The place in the paper's order; what the paper does not know stands before its own section's totals."""
+    known, kind = paper_group(group), Group.parse(group).kind
+    return kind == "domain", _PAPER_ORDER.index(known) if known is not None else len(_PAPER_ORDER), kind
