@@ -64,15 +64,12 @@ def test_models_are_reward_models_alone(full, run_data):
 
 def test_r_within_data_sets_stands_before_the_pooled_one(full):
     table = GroupTable.of(Scores(full.metrics), "pearson")
+    assert "Share of the majority" not in table.sections, "which lacks r"
     first, second = table.sections[""]
     assert (first.label, second.label) == ("All pairs, within data sets", "All pairs, pooled")
     assert first.values["base"].value == 0.4
     assert table.around == [("reference", "longer response"), ("ceiling", "ceiling")]
     assert [row.value for row in second.around] == [0.1, 0.9]
-
-
-def test_groups_that_lack_a_metric_have_no_line(full):
-    assert "Share of the majority" not in GroupTable.of(Scores(full.metrics), "pearson").sections
 
 
 def test_every_part_finds_its_place_on_the_page(full):
@@ -114,12 +111,10 @@ def test_runs_on_other_pairs_are_warned_of(full):
     other = replace(joined, pairs=tuple(flipped))
     assert "different votes" in compare([full, replace(full, joined=other)], "ab").warning
     assert "not known" in compare([full, replace(full, joined=None)], "ab").warning
-
-
-def test_two_runs_of_one_title_are_told_apart(full):
-    html = render(full, replace(full, name="another"))
-    assert "(another)" in html
-    assert "2 runs compared" in html
+    found = compare([full, replace(full, joined=fewer)], ["one", "two"])
+    assert "Differences between the runs cannot be computed." in found.warning
+    assert found.baseline is None
+    assert all(row.differences == {} for row in found.rows)
 
 
 def test_the_methods_say_what_was_done_and_found(full):
@@ -133,6 +128,7 @@ def test_the_methods_say_what_was_done_and_found(full):
     for part in ("80 pairs of 40 prompts", "400 votes", "backbone minilm, epochs 2", "2 seeds (0, 1)", "90 %", "1,234"):
         assert part in said
     assert statement(find_findings(scores), scores) in said
+    assert "80 pairs" in methods_paragraph(replace(full, manifest=NOTHING_NOTED), scores)
 
 
 def _with(run, config, *stages):
@@ -290,14 +286,6 @@ def test_differences_between_runs_are_those_within_a_run(run_data, hostile):
         assert (row.low, row.high) == pytest.approx((known.low, known.high), abs=0.35 * (known.high - known.low))
 
 
-def test_without_the_same_pairs_there_is_no_difference(full):
-    fewer = replace(full, joined=replace(full.joined, pairs=full.joined.pairs[:70]))
-    found = compare([full, fewer], ["one", "two"])
-    assert "Differences between the runs cannot be computed." in found.warning
-    assert found.baseline is None
-    assert all(row.differences == {} for row in found.rows)
-
-
 def test_notes_are_numbered_and_listed(run_data):
     noted = [row.model_copy(update={"notes": ("take care", "look twice")}) for row in run_data.metrics[:1]]
     html = render(replace(run_data, metrics=[*noted, *run_data.metrics[1:]]))
@@ -305,13 +293,3 @@ def test_notes_are_numbered_and_listed(run_data):
         assert f'href="#note-0-{number}"' in html
         assert re.search(rf'<li id="note-0-{number}"><bdi>[^<]*: {text}', html)
     assert 'title="' not in html
-
-
-def test_seeds_are_told_apart_from_data(run_data):
-    rows = Scores(run_data.metrics).seed_rows("l1")
-    assert [(row.model, row.baseline) for row in rows][::2] == [("base", None), (rows[1].model, "base")]
-    assert "SD between seeds" in render(run_data)
-
-
-def test_methods_of_a_manifest_that_says_nothing_of_use(full):
-    assert "80 pairs" in methods_paragraph(replace(full, manifest=NOTHING_NOTED), Scores(full.metrics))

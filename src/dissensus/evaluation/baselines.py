@@ -92,9 +92,11 @@ def judge_references(
         EvaluationError: no judge has judged any of the pairs; a judgment is there twice.
     """
     judgments = list(judgments)
+    if not judgments:
+        return []
     found = judge_preferences(pairs, judgments)
     judges = list(dict.fromkeys(judgment.judge for judgment in judgments))
-    if judges and not found:
+    if not found:
         who = f"judge {judges[0]!r} has" if len(judges) == 1 else f"judges {', '.join(map(repr, judges))} have"
         raise EvaluationError(
             f"{who} judged none of the {len(pairs)} pairs with votes; "

@@ -203,8 +203,9 @@ class _Rows:
         return replace(found, low=min(value, max(found.low, least)), high=max(value, min(found.high, most)))
 
     def _seeds(self, keys: Sequence[int], metric: str) -> tuple[int | None, float | None]:
-        """Count the seeds, and find the standard deviation between them: of independent sides, of which the count is of
-        the side that has more. A side of one seed adds nothing that is known; none where no model has several.
+        """The count of seeds, of the side that has more, and the standard deviation between them; sides vary alone.
+
+        A side of one seed adds nothing that is known. None where no model has several.
         """
         if metric == "ece_null" or self.contenders[keys[0]].kind != "model":
             return None, None
@@ -226,24 +227,21 @@ class _Rows:
 
     def _row(self, keys: Sequence[int], metric: str) -> Metric:
         """Make the row of a contender, or of its difference to its rival."""
-        everyone, part, estimate = (
-            [self.contenders[k] for k in keys],
-            self.found.parts[keys[0]],
-            self._estimate(keys, metric),
-        )
-        contender, (seeds, seed_sd) = everyone[0], self._seeds(keys, metric)
+        everyone, part = [self.contenders[key] for key in keys], self.found.parts[keys[0]]
+        estimate, (seeds, seed_sd) = self._estimate(keys, metric), self._seeds(keys, metric)
+        contender = everyone[0]
+        decided = (contender.human[:, part.inside] != 0.5).sum(axis=1).mean()
         p_value = self.found.p_values.get(keys[0], {}).get(metric) if len(keys) > 1 else None
-        notes = [
-            self._story(keys, estimate) if metric == "pearson" else None,
-            _why_undefined(part, everyone, metric)
-            if not np.isfinite(estimate.value)
-            else _about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
-            _about_seeds(everyone, self.group) if estimate.low is not None or p_value is not None else None,
-            *self._left_out(contender, part),
-            "exploratory: grouped by the votes that predictions are compared with"
-            if self.group.is_exploratory
-            else None,
-        ]
+        notes = [self._story(keys, estimate) if metric == "pearson" else None]
+        if not np.isfinite(estimate.value):
+            notes.append(_why_undefined(part, everyone, metric))
+        elif self.n_resamples > 0 and metric != "ece_null":
+            notes.append(_about_interval(part, estimate))
+        if estimate.low is not None or p_value is not None:
+            notes.append(_about_seeds(everyone, self.group))
+        notes += self._left_out(contender, part)
+        if self.group.is_exploratory:
+            notes.append("exploratory: grouped by the votes that predictions are compared with")
         return Metric(
             model=contender.name,
             group=str(self.group),
@@ -251,9 +249,7 @@ class _Rows:
             value=_digits(estimate.value),
             low=_digits(estimate.low),
             high=_digits(estimate.high),
-            n=round(float((contender.human[:, part.inside] != 0.5).sum(axis=1).mean()))
-            if metric == "accuracy"
-            else part.n,
+            n=round(float(decided)) if metric == "accuracy" else part.n,
             clusters=part.clusters,
             baseline=everyone[1].name if len(keys) > 1 else None,
             notes=tuple(filter(None, notes)),
@@ -293,10 +289,8 @@ def _spread(resampled: FloatArray | None) -> float | None:
     return float(defined.std(ddof=1)) if defined.size > 1 else None
 
 
-def _about_interval(part: Part, estimate: Estimate, *, asked: bool) -> str | None:
+def _about_interval(part: Part, estimate: Estimate) -> str | None:
     """Say why there is no interval, or that it rests on little; None where all is well."""
-    if not asked:
-        return None
     if estimate.low is None and part.resampled:
         return "no interval: undefined in more than a tenth of the resamples"
     if estimate.low is None:

@@ -8,13 +8,12 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from dissensus.evaluation.scores import Scores, notes
 from dissensus.evaluation.tables.build import TARGETS, Against, make_tables
 from dissensus.evaluation.tables.latex import latex_table, latex_text
 from dissensus.evaluation.tables.number_format import plain
-from dissensus.evaluation.tables.table import Entry, Table, aligned_texts, column_widths, columns_that_fit
+from dissensus.evaluation.tables.table import Table, aligned_texts, column_widths, columns_that_fit
 from dissensus.files.formula_escape import ESCAPED, escape_cells
 from dissensus.records import Metric
 
@@ -93,36 +92,23 @@ def _csv(tables: Sequence[Table], said: Sequence[str]) -> str:
             place = (table.name, table.section_of(number), row[0])
             for column, entry in zip(table.header, row, strict=True):
                 if isinstance(entry, Metric):
-                    writer.writerow(escape_cells([*place, column, *_values(entry)], columns))
+                    fields = entry.model_dump() | {"notes": "; ".join(entry.notes)}
+                    writer.writerow(escape_cells([*place, column, *fields.values()], columns))
     return out.getvalue().rstrip("\n")
 
 
-def _values(entry: Metric) -> list[Any]:
-    return ["; ".join(value) if isinstance(value, tuple) else value for value in entry.model_dump().values()]
-
-
 def _json(tables: Sequence[Table], said: Sequence[str]) -> str:
-    made = [_table_object(table) for table in tables]
+    made = []
+    for table in tables:
+        rows = []
+        for number, (name, *entries) in enumerate(table.rows):
+            cells = [
+                {"column": column, **(entry.model_dump() if isinstance(entry, Metric) else {"value": entry})}
+                for column, entry in zip(table.header[1:], entries, strict=True)
+            ]
+            rows.append({"section": table.section_of(number) or None, "row": name, "cells": cells})
+        made.append({"name": table.name, "title": table.title, "rows": rows, "notes": list(table.notes)})
     return json.dumps({"tables": made, "notes": list(said)}, ensure_ascii=False, indent=2, allow_nan=False)
-
-
-def _table_object(table: Table) -> dict[str, Any]:
-    rows = [
-        {
-            "section": table.section_of(number) or None,
-            "row": row[0],
-            "cells": [
-                {"column": column, **_entry_object(entry)}
-                for column, entry in zip(table.header[1:], row[1:], strict=True)
-            ],
-        }
-        for number, row in enumerate(table.rows)
-    ]
-    return {"name": table.name, "title": table.title, "rows": rows, "notes": list(table.notes)}
-
-
-def _entry_object(entry: Entry) -> dict[str, Any]:
-    return entry.model_dump() if isinstance(entry, Metric) else {"value": entry}
 
 
 def _block(table: Table, columns: Sequence[int]) -> str:
