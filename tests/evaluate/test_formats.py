@@ -7,8 +7,7 @@ import pytest
 
 from dissensus.evaluation.scores import ESTIMATES_NOTE, Scores, notes
 from dissensus.evaluation.tables.build import group_table, metric_table
-from dissensus.evaluation.tables.latex import latex_text
-from dissensus.evaluation.tables.render import FORMATS, markdown_table, render, render_brief, terminal_table
+from dissensus.evaluation.tables.render import FORMATS, latex_text, markdown_table, render, render_brief, terminal_table
 from dissensus.evaluation.tables.table import Table
 from dissensus.files.formula_escape import ESCAPED, restore_cells
 from dissensus.records import Metric

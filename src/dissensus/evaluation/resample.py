@@ -183,7 +183,9 @@ def measure(
     report: Callable[[int], object] = lambda done: None,
 ) -> Iterator[tuple[Group, Measured]]:
     """Compute everything from one set of resamples and one set of swaps, for all contenders, group by group."""
-    calibrated = _calibrate_all(sample, contenders, level, seed) if sample.of_votes else {}
+    shown = [i for i, contender in enumerate(contenders) if contender.votes and contender.shown and sample.of_votes]
+    bands = [partial(_calibrate, sample, contenders[i], level, np.random.default_rng([seed, 3, i])) for i in shown]
+    calibrated = dict(zip(shown, in_threads(bands), strict=True))
     unweighted = ones(sample.clusters)
     deleted, blocks = delete_blocks(sample.clusters, np.random.default_rng([seed, 0]))
     for group, mask in {**sample.groups, **sample.accuracy_groups}.items():
@@ -261,14 +263,6 @@ def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[int, 
             for k in range(math.lcm(len(first), len(second)))
         ]
     return swaps
-
-
-def _calibrate_all(
-    sample: Sample, contenders: Sequence[Contender], level: float, seed: int
-) -> dict[int, dict[Group, NullBand]]:
-    shown = [i for i, contender in enumerate(contenders) if contender.votes and contender.shown]
-    jobs = [partial(_calibrate, sample, contenders[i], level, np.random.default_rng([seed, 3, i])) for i in shown]
-    return dict(zip(shown, in_threads(jobs), strict=True))
 
 
 def _calibrate(sample: Sample, contender: Contender, level: float, rng: np.random.Generator) -> dict[Group, NullBand]:

@@ -72,31 +72,19 @@ def make_card(run: RunData, scores: Scores) -> Card | None:
 
 
 def _row(name: str, pairs: Sequence[Pair], training: Sequence[Pair]) -> CardRow:
+    votes = [pair.votes for pair in pairs if pair.votes is not None]
+    counts = [own.n for own in votes]
+    fewest, most = min(counts), max(counts)
     return CardRow(
         name=name,
         training=len(training),
         pairs=len(pairs),
         prompts=count_prompts(pairs),
-        votes=_votes_per_pair(pairs),
-        split=_shares(_count_votes(pairs)),
+        votes=str(most) if fewest == most else f"{sum(counts) / len(counts):.1f} ({fewest}–{most})",
+        split=_shares(Counter({side: sum(getattr(own, side) for own in votes) for side in ("a", "b", "tie")})),
         labels=_shares(Counter(pair.label or "none" for pair in pairs)),
         categories=_listed(_categories(pairs)),
     )
-
-
-def _votes_per_pair(pairs: Sequence[Pair]) -> str:
-    counts = [pair.votes.n for pair in pairs if pair.votes is not None]
-    if min(counts) == max(counts):
-        return str(counts[0])
-    return f"{sum(counts) / len(counts):.1f} ({min(counts)}–{max(counts)})"
-
-
-def _count_votes(pairs: Sequence[Pair]) -> Counter[str]:
-    counted: Counter[str] = Counter()
-    for pair in pairs:
-        if pair.votes is not None:
-            counted.update({"a": pair.votes.a, "b": pair.votes.b, "tie": pair.votes.tie})
-    return counted
 
 
 def _categories(pairs: Sequence[Pair]) -> Counter[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from dissensus import __version__
 from dissensus.evaluation.groups import ALL, count_prompts
@@ -13,7 +13,7 @@ from dissensus.records import Pair
 from dissensus.reports.findings import find_findings, statement
 from dissensus.reports.folder.run_reader import RunData
 from dissensus.reward.objectives import OBJECTIVES
-from dissensus.run_records import CategoryCounts, JudgeCounts, MarginCounts, ModelRecord, TrainCounts
+from dissensus.run_records import CategoryCounts, JudgeCounts, MarginCounts, TrainCounts
 
 _DISTRIBUTED = {name for name, objective in OBJECTIVES.items() if objective.is_distributed}
 """Objectives whose rewards are distributions."""
@@ -105,15 +105,15 @@ def _models(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]
     said = [name if name == own.objective else f"{own.objective} ({name})" for name, own in models.items()]
     yield f"{'Objectives were' if len(said) > 1 else 'The objective was'} {', '.join(said)}."
     swept = _swept(run, list(models))
-    shared = [
-        (label, _shared(models, key))
-        for key, label in (
-            ("model", "backbone"), *([] if swept else [("learning_rate", "learning rate")]), ("epochs", "epochs"),
-            ("batch_size", "batch size"), ("max_length", "maximum length"),
-        )
-    ]  # fmt: skip
-    if any(value for _, value in shared):
-        yield f"Training used {', '.join(f'{label} {value}' for label, value in shared if value)}."
+    labels = {"model": "backbone", **({} if swept else {"learning_rate": "learning rate"}), "epochs": "epochs"}
+    labels |= {"batch_size": "batch size", "max_length": "maximum length"}
+    values = {label: [getattr(own, key) for own in models.values()] for key, label in labels.items()}
+    used = []
+    for label, of_each in values.items():
+        if known := dict.fromkeys(str(value) for value in of_each if value is not None):
+            used.append(f"{label} {' / '.join(known)}")
+    if used:
+        yield f"Training used {', '.join(used)}."
     if swept:
         yield swept
     if seeds := run.settings.seeds:
@@ -237,11 +237,6 @@ def _intervals(run: RunData, scores: Scores) -> Iterator[str]:
         ends = list(dict.fromkeys((number(min(spread)), number(max(spread)))))
         counts = "They count" if "t" in values | differences else "They do not count"
         yield f"{counts} the training seeds, between which the standard deviation of r was {' to '.join(ends)}."
-
-
-def _shared(models: Mapping[str, ModelRecord], key: str) -> str:
-    values = [getattr(own, key) for own in models.values()]
-    return " / ".join(dict.fromkeys(str(value) for value in values if value is not None))
 
 
 def _of(pairs: Sequence[Pair]) -> str:

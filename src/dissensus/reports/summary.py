@@ -70,7 +70,10 @@ def summarise(scores: Scores) -> Summary | None:
     if any(scores.value(model, "l1", CONTESTED) is not None for model in scores.models):
         sections["Contested pairs, which the votes themselves choose: exploratory"] = _section(scores, CONTESTED)
     rows = [row for section in sections.values() for row in section.rows]
-    limits = [_furthest([row.differences[k] for row in rows]) for k in range(len(shown))]
+    limits = []
+    for column in zip(*(row.differences for row in rows), strict=True):
+        ends = [end for row in column if row is not None for end in (row.value, row.low, row.high)]
+        limits.append(max((abs(end) for end in ends if end is not None), default=0.0))
     exploratory = [metric for metric in shown if scores.primary and metric not in scores.primary]
     return Summary(shown, exploratory, sections, limits)
 
@@ -105,8 +108,3 @@ def _words(finding: Finding) -> str:
         return _OUTCOMES[finding.outcome]
     names = [name_of(row.metric) for row in finding.changes if Finding.verdict_on(row) != "open"]
     return f"{_OUTCOMES[finding.outcome]}, in {listed(names)} alone"
-
-
-def _furthest(rows: Sequence[Metric | None]) -> float:
-    ends = [abs(end) for row in rows if row is not None for end in (row.value, row.low, row.high) if end is not None]
-    return max(ends, default=0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
@@ -20,9 +20,18 @@ from dissensus.evaluation.metrics import (
     name_of,
     title_of,
 )
-from dissensus.evaluation.paper_numbers import COUNTS_NOTE, INTERVAL_NOTE, missing_groups, published
+from dissensus.evaluation.paper_numbers import (
+    COUNTS_NOTE,
+    IN_DOMAIN,
+    INTERVAL_NOTE,
+    OUT_OF_DOMAIN,
+    PUBLISHED,
+    missing_groups,
+    paper_dataset,
+    paper_group,
+    published,
+)
 from dissensus.evaluation.scores import Scores
-from dissensus.evaluation.tables.layout import Line, paper_lines
 from dissensus.evaluation.tables.number_format import UNDEFINED, listed, number, plain, short_names, shorten
 from dissensus.evaluation.tables.table import DIFFERENCE, PUBLISHED_PREFIX, Entry, Table
 from dissensus.records import Metric
@@ -63,6 +72,17 @@ _NOTES = {
 }
 
 
+_PAPER_ORDER = list(PUBLISHED)
+_DOMAINS = {"domain=in": "in", "domain=out": "out"}
+_FIELD_SECTIONS = {
+    "category": "Categories",
+    "category&domain": "Categories",
+    "distinct": "Responses",
+    "contested": "By the votes themselves (exploratory)",
+    "majority": "By the majority's share of the votes (exploratory)",
+}
+
+
 def make_tables(scores: Scores, *, against: Against | None = None) -> list[Table]:
     """Make every table that there are rows for: the primary metrics by group and the paper's two first."""
     made = [group_table(scores, metric, against=against) for metric in group_metrics(scores)]
@@ -100,7 +120,10 @@ def group_table(scores: Scores, metric: str, *, against: Against | None = None) 
             sections.append((len(rows), line.section))
         for label, shown in _variants(scores, metric, line):
             ceiling = [scores.ceiling(shown, line.group)] if has_ceiling else []
-            paper = _paper_entries(shown, line.group) if against == "paper" else []
+            paper: list[Entry] = []
+            if against == "paper":
+                cells = published(shown, line.group)
+                paper = [None] * 4 if cells is None else [cells[0].n, *cells]
             rows.append((label, *_entries(scores, shown, line.group), *ceiling, *paper))
     header = ["", "n", *_model_columns(scores)]
     said = _marks(scores, rows)
@@ -282,11 +305,6 @@ def _counted(name: str, entries: Sequence[Metric | None]) -> tuple[Entry, ...]:
     return name, next((entry.n for entry in entries if entry is not None), None), *entries
 
 
-def _paper_entries(metric: str, group: str) -> list[Entry]:
-    cells = published(metric, group)
-    return [None] * 4 if cells is None else [cells[0].n, *cells]
-
-
 def _model_columns(scores: Scores) -> list[str]:
     names = short_names(scores.models, _NAME_WIDTH)
     columns = [] if scores.baseline is None else [names[scores.baseline]]
@@ -311,3 +329,70 @@ def _marks(scores: Scores, rows: Iterable[Sequence[Entry]]) -> list[str]:
         n = len(scores.counted)
         return [_NOTES["marks"].format(names, f"{n} hypotheses" if n > 1 else "one hypothesis")]
     return [_NOTES["exploratory"]] if {row.role for row in differences} == {"exploratory"} else []
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table: a group, its name there, and the section it stands in."""
+
+    section: str
+    label: str
+    group: str
+
+
+def paper_lines(groups: Sequence[str], missing: Sequence[str] = ()) -> list[Line]:
+    """Arrange groups of a scorecard, and those of the paper that it is missing, as the paper's tables do.
+
+    Data sets of each domain before the domain itself, categories before their combinations with a domain, responses
+    that can or cannot be told apart, and all pairs last. Groups of other fields keep their order.
+
+    >>> [line.label for line in paper_lines(["all", "dataset=prism", "domain=in", "dataset=hh-rlhf", "domain=out"])]
+    ['prism', 'All ID', 'hh-rlhf', 'All OOD', 'All pairs']
+    """
+    domains = dataset_domains(groups, missing)
+    groups = [*groups, *missing]
+    titles = {"in": "In-domain (ID)", "out": "Out-of-domain (OOD)", None: "Data sets"}
+    sections: dict[str, list[str]] = {title: [] for title in [titles[None], titles["in"], titles["out"]]}
+    sections |= {title: [] for title in _FIELD_SECTIONS.values()}
+    for group in groups:
+        kind = Group.parse(group).kind
+        if kind == "dataset":
+            section = titles[domains[group]]
+        elif group in _DOMAINS:
+            section = titles[_DOMAINS[group]]
+        else:
+            section = _FIELD_SECTIONS.get(kind, "Other groups")
+        if group != ALL:
+            sections.setdefault(section, []).append(group)
+    lines = [
+        Line(s, Group.parse(g).row_label, g) for s, members in sections.items() for g in sorted(members, key=_place)
+    ]
+    return lines + ([Line("All", Group().row_label, ALL)] if ALL in groups else [])
+
+
+def dataset_domains(groups: Sequence[str], missing: Sequence[str] = ()) -> dict[str, str | None]:
+    """Say which domain each data set's group belongs to; None where nobody knows.
+
+    Scorecards list the data sets of a domain right before the domain, as ``find_groups`` does. One that lists all data
+    sets before all domains tells nothing; then the data sets of the paper are in the paper's domains.
+    """
+    listed = [group for group in groups if Group.parse(group).kind in ("dataset", "domain")]
+    sets = [group for group in [*groups, *missing] if Group.parse(group).kind == "dataset"]
+    if not any(Group.parse(group).kind == "domain" for group in [*groups, *missing]):
+        return dict.fromkeys(sets)
+    ends = [listed.index(group) for group in _DOMAINS if group in listed]
+    told = bool(ends) and max((i for i, g in enumerate(listed) if g in sets), default=-1) > min(ends)
+    found: dict[str, str | None] = {}
+    for group in sets:
+        if told and group in listed:
+            found[group] = next((_DOMAINS[g] for g in listed[listed.index(group) :] if g in _DOMAINS), None)
+        else:
+            name = paper_dataset(group.removeprefix("dataset="))
+            found[group] = "in" if name in IN_DOMAIN else "out" if name in OUT_OF_DOMAIN else None
+    return found
+
+
+def _place(group: str) -> tuple[bool, int, str]:
+    """The place in the paper's order; what the paper does not know stands before its own section's totals."""
+    known, kind = paper_group(group), Group.parse(group).kind
+    return kind == "domain", _PAPER_ORDER.index(known) if known is not None else len(_PAPER_ORDER), kind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -131,7 +131,7 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
     models = {name: f"predictions/{name}.parquet" for name in settings.models}
     predicted = {*models.values(), *(f"predictions/{name}.parquet" for name in settings.pretrained)} or None
     runs = {f"models/{name}/seed-{seed}": (name, seed) for name in settings.models for seed in settings.seeds}
-    logs = {f"{place}/training.jsonl" for place in runs} or None
+    named_logs = {f"{place}/training.jsonl" for place in runs} or None
     written = None if manifest.config is None else {path for stage in manifest.stages for path in stage.outputs}
     if not folder.has_folder("models"):
         missing.append("the trained models (models)")
@@ -154,6 +154,10 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
         missing.append(f"the judgments (judgments.db{elsewhere})")
     judgments = [row for path in own("judged/*.parquet", written) for row in read_records(path, Judgment)]
     judge = manifest.counts("judge", JudgeCounts).judge
+    logs: dict[str, dict[str, Log]] = {}
+    for path in own("models/*/seed-*/training.jsonl", named_logs):
+        _, model, seed_folder, _ = path.relative_to(folder.path).parts
+        logs.setdefault(model, {})[seed_folder.removeprefix("seed-")] = read_log(path)
     return RunData(
         name=manifest.name or folder.path.resolve().name,
         manifest=manifest,
@@ -164,7 +168,7 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
         training=training,
         judged=_judged(folder, judged, judgments, training, pairs or [], judge=judge, level=settings.evaluation.level),
         margins=margins,
-        logs=_logs(folder, own("models/*/seed-*/training.jsonl", logs)),
+        logs=logs,
         missing=missing,
     )
 
@@ -183,14 +187,6 @@ def _judged(
         return load_judged(store, judgments, training, test, judge=judge, level=level)
     except EvaluationError as error:
         raise InputError(f"{folder.path}: {error}") from error
-
-
-def _logs(folder: RunFolder, paths: Iterable[Path]) -> dict[str, dict[str, Log]]:
-    logs: dict[str, dict[str, Log]] = {}
-    for path in paths:
-        _, model, seed, _ = path.relative_to(folder.path).parts
-        logs.setdefault(model, {})[seed.removeprefix("seed-")] = read_log(path)
-    return logs
 
 
 def _join(
