@@ -72,7 +72,10 @@ def load_run(path: Path, *, store: Path | None = None) -> RunData:
         InputError: the folder is no run folder, or a file in it cannot be read.
     """
     folder = RunFolder(path)
-    run = _of_study(folder, store) if _is_study(folder) else _of_verbs(folder, store)
+    try:
+        run = _of_study(folder, store) if _is_study(folder) else _of_verbs(folder, store)
+    except EvaluationError as error:
+        raise InputError(f"{path}: {error}") from error
     return replace(run, missing=[*run.missing, *folder.refused], refused=folder.refused, folder=str(path))
 
 
@@ -91,16 +94,15 @@ def _of_verbs(folder: RunFolder, store: Path | None) -> RunData:
             f"{''.join(f' ({words})' for words in folder.refused[:1])}; give the folder that 'dissensus study --out' "
             "wrote, or one with what 'dissensus evaluate' wrote"
         )
-    joined = None
-    if found.pairs and found.predictions:
-        joined = _join(folder.path, found.pairs, found.predictions, calibrated=found.calibrated)
     return RunData(
         name=folder.path.resolve().name,
         metrics=found.metrics,
-        joined=joined,
+        joined=join(found.pairs, found.predictions, calibrated=found.calibrated, allow_missing=True)
+        if found.pairs and found.predictions
+        else None,
         predictions=found.predictions,
         training=found.training,
-        judged=_judged(folder, store or found.store, found.judgments, found.training, found.pairs),
+        judged=load_judged(store or found.store, found.judgments, found.training, found.pairs),
         margins=found.margins,
         logs=found.logs,
         missing=found.missing,
@@ -163,36 +165,11 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
         manifest=manifest,
         config=config,
         metrics=metrics,
-        joined=_join(folder.path, pairs, predictions) if pairs and predictions else None,
+        joined=join(pairs, predictions, allow_missing=True) if pairs and predictions else None,
         predictions=predictions,
         training=training,
-        judged=_judged(folder, judged, judgments, training, pairs or [], judge=judge, level=settings.evaluation.level),
+        judged=load_judged(judged, judgments, training, pairs or [], judge=judge, level=settings.evaluation.level),
         margins=margins,
         logs=logs,
         missing=missing,
     )
-
-
-def _judged(
-    folder: RunFolder,
-    store: Path | None,
-    judgments: Sequence[Judgment],
-    training: Sequence[Pair],
-    test: Sequence[Pair],
-    *,
-    judge: str | None = None,
-    level: float = 0.95,
-) -> Judged:
-    try:
-        return load_judged(store, judgments, training, test, judge=judge, level=level)
-    except EvaluationError as error:
-        raise InputError(f"{folder.path}: {error}") from error
-
-
-def _join(
-    folder: Path, pairs: Sequence[Pair], predictions: Sequence[Prediction], *, calibrated: bool = False
-) -> Joined:
-    try:
-        return join(pairs, predictions, calibrated=calibrated, allow_missing=True)
-    except EvaluationError as error:
-        raise InputError(f"{folder}: {error}") from error
