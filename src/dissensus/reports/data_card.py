@@ -53,10 +53,10 @@ def make_card(run: RunData, scores: Scores) -> Card | None:
     names = sorted({pair.dataset for pair in pairs if pair.dataset is not None})
     groups = {ALL: names[0] if len(names) == 1 else "All"}
     groups |= {f"dataset={name}": name for name in names if len(names) > 1}
-    rows = [
-        _row(name, *([p for p in own if group in (ALL, f"dataset={p.dataset}")] for own in (pairs, training)))
-        for group, name in groups.items()
-    ]
+    rows = []
+    for group, name in groups.items():
+        own, trained_on = ([p for p in of if group in (ALL, f"dataset={p.dataset}")] for of in (pairs, training))
+        rows.append(_row(name, own, trained_on))
     known = {(row.kind, row.metric) for row in run.metrics}
     coefficients = [
         (title_of(metric), [scores.people(metric, group) for group in groups])
