@@ -245,14 +245,14 @@ class Classification(Record):
 
 
 class Prediction(Record):
-    """A reward model's opinion of one pair."""
+    """A reward model's opinion of one pair; of another source, the preference alone."""
 
     pair_id: str
     model: str
     seed: int | None = None
     """The training seed, where one model was trained several times."""
-    reward_a: FiniteFloat
-    reward_b: FiniteFloat
+    reward_a: FiniteFloat | None = None
+    reward_b: FiniteFloat | None = None
     preference_a: _Fraction
     """sigma(reward_a - reward_b); where rewards are distributions, integrated over both."""
     calibrated_a: _Fraction | None = None
@@ -260,6 +260,12 @@ class Prediction(Record):
     variance_a: _NonNegative | None = None
     """Of the reward of a, where rewards are distributions; ``reward_a`` is then the mean."""
     variance_b: _NonNegative | None = None
+
+    @model_validator(mode="after")
+    def _has_both_rewards_or_none(self) -> Self:
+        if (self.reward_a is None) != (self.reward_b is None):
+            raise ValueError("one of reward_a and reward_b is missing; give both, or preference_a alone")
+        return self
 
 
 class Metric(Record):

@@ -7,8 +7,7 @@ import pytest
 
 from dissensus.evaluation.scores import ESTIMATES_NOTE, Scores, notes
 from dissensus.evaluation.tables.build import group_table, metric_table
-from dissensus.evaluation.tables.latex import latex_table, latex_text
-from dissensus.evaluation.tables.render import FORMATS, markdown_table, render, render_brief, terminal_table
+from dissensus.evaluation.tables.render import FORMATS, latex_text, markdown_table, render, render_brief, terminal_table
 from dissensus.evaluation.tables.table import Table
 from dissensus.files.formula_escape import ESCAPED, restore_cells
 from dissensus.records import Metric
@@ -82,15 +81,12 @@ def test_control_characters_of_a_name_never_reach_the_terminal(make_scorecard):
     assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", render(rows))
 
 
-def test_names_cannot_break_a_markdown_table(make_scorecard):
+def test_names_cannot_break_a_markdown_table(make_scorecard, rows):
+    assert "| **In-domain (ID)** | |" in markdown_table(group_table(Scores(rows), "pearson"))
     rows = make_scorecard(models=("a|b", "c"), baseline="c")
     for table, bars in ((metric_table(Scores(rows)), 5), (group_table(Scores(rows), "l1"), 6)):
         lines = [line for line in markdown_table(table).splitlines() if line.startswith("|")]
         assert {line.replace("\\|", "").count("|") for line in lines} == {bars}
-
-
-def test_sections_of_a_markdown_table(rows):
-    assert "| **In-domain (ID)** | |" in markdown_table(group_table(Scores(rows), "pearson"))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +106,11 @@ def test_sections_of_a_markdown_table(rows):
         ("[1]", "{}[1]"),
         ("*", "{}*"),
         ("a\nb", "a b"),
+        ("a--b---c", "a-{}-b-{}-{}-c"),
+        ("``x''", "`{}`x'{}'"),
+        ("?`!`", "?{}`!{}`"),
+        (",,x", ",{},x"),
+        ("a-b, c", "a-b, c"),
     ],
 )
 def test_latex_prints_a_text_as_it_stands(text, latex):
@@ -140,12 +141,8 @@ def test_the_structure_of_latex_tables(make_scorecard, models):
                 assert line.startswith(rf"\multicolumn{{{len(columns)}}}{{@{{}}l}}{{\textit{{")
     labels = re.findall(r"\\label\{(.*?)\}", text)
     assert len(labels) == len(set(labels))
-
-
-def test_marks_of_significance_are_raised_and_signs_are_mathematics(rows):
-    text = latex_table(group_table(Scores(rows), "pearson"))
-    assert "]$^{*}$" in text
-    assert not re.search("[−Δ·—]", text)
+    assert "]$^{*}$" in text, "marks of significance are raised"
+    assert not re.search("[−Δ·—]", text), "signs are mathematics"
 
 
 def test_csv_has_one_row_per_cell_and_reads_back(rows):
@@ -157,11 +154,6 @@ def test_csv_has_one_row_per_cell_and_reads_back(rows):
     assert (found[0]["section"], found[0]["row"], found[1]["column"]) == ("Out-of-domain (OOD)", "prism", "Δ")
     fields = {name: found[1][name] or None for name in Metric.model_fields if name != "notes"}
     assert Metric.model_validate(fields, strict=False) in rows
-
-
-def test_csv_of_names_with_commas_quotes_and_lines(make_scorecard):
-    names = {r["model"] for r in csv.DictReader(io.StringIO(render(make_scorecard(("base", 'a,"b"\nc')), "csv"), ""))}
-    assert names == {"base", 'a,"b"\nc'}
 
 
 def test_json_reads_back(rows):
@@ -192,7 +184,7 @@ def test_nothing_to_show():
 
 def test_csv_holds_no_formulas_and_gives_every_name_back(make_scorecard):
     """Numbers below zero stay numbers; what was escaped is named in the last column."""
-    names = ("=cmd", "+1", "-0.5", "@x", "\trun", "'quoted", "a,b")
+    names = ("=cmd", "+1", "-0.5", "@x", "\trun", "'quoted", 'a,"b"\nc')
     rows = make_scorecard(models=names)
     rows = [r.model_copy(update={"group": "dataset=+1"}) if r.group.startswith("dataset") else r for r in rows]
     written = list(csv.DictReader(io.StringIO(render(rows, "csv"), newline="")))
@@ -241,17 +233,3 @@ def test_no_mark_of_markdown_is_left_a_mark(text, written):
     page = render([note.model_copy(update={"group": f"dataset={text}"})], "markdown")
     assert f"| {written} | 3 |" in page
     assert f"* {written}: x" in page
-
-
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("a--b---c", "a-{}-b-{}-{}-c"),
-        ("``x''", "`{}`x'{}'"),
-        ("?`!`", "?{}`!{}`"),
-        (",,x", ",{},x"),
-        ("a-b, c", "a-b, c"),
-    ],
-)
-def test_latex_makes_no_other_sign_of_two(text, written):
-    assert latex_text(text) == written

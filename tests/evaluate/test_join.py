@@ -5,6 +5,7 @@ import pytest
 
 from dissensus.errors import EvaluationError
 from dissensus.evaluation.join import join
+from dissensus.records import Prediction
 
 
 def test_joins_by_id_and_never_by_row_order(make_study):
@@ -15,46 +16,6 @@ def test_joins_by_id_and_never_by_row_order(make_study):
     for model in joined.models:
         assert np.sort(joined.predicted[model], axis=0) == pytest.approx(np.sort(shuffled.predicted[model], axis=0))
     assert joined.human.tolist() == [pair.votes.preference for pair in pairs]
-
-
-def test_pairs_without_votes_are_left_out_and_counted(make_pair, make_prediction):
-    joined = join([make_pair("p", 3), make_pair("q")], [make_prediction("p", 0.4), make_prediction("q", 0.6)])
-    assert [pair.id for pair in joined.pairs] == ["p"]
-    assert joined.without_votes == 1
-
-
-def test_a_pair_without_votes_needs_no_prediction(make_pair, make_prediction):
-    assert join([make_pair("p", 3), make_pair("q")], [make_prediction("p", 0.4)]).human.tolist() == [0.3]
-
-
-def test_no_votes_at_all(make_pair, make_prediction):
-    with pytest.raises(EvaluationError, match=r"none of the 2 pairs carries votes.*votes_a"):
-        join([make_pair("p"), make_pair("q")], [make_prediction("p", 0.5)])
-
-
-def test_missing_ids_are_counted_and_named(make_pair, make_prediction):
-    pairs = [make_pair(f"p{i}", 3) for i in range(9)]
-    predictions = [make_prediction("p0", 0.5, seed=4)]
-    with pytest.raises(EvaluationError, match=r"'m' \(seed 4\): no prediction for 8 of 9 pairs.*p1, p2, p3, …"):
-        join(pairs, predictions)
-
-
-def test_models_predicted_on_different_pairs_are_not_compared(make_study):
-    pairs, predictions = make_study()
-    with pytest.raises(EvaluationError, match="model 'better'"):
-        join(pairs, predictions[:-1])
-
-
-def test_doubled_predictions(make_pair, make_prediction):
-    with pytest.raises(
-        EvaluationError, match=r"1 prediction is given more than once by 'm': p; was a file given twice"
-    ):
-        join([make_pair("p", 3)], [make_prediction("p", 0.5)] * 2)
-
-
-def test_doubled_pairs(make_pair, make_prediction):
-    with pytest.raises(EvaluationError, match="1 pair id is more than once"):
-        join([make_pair("p", 3)] * 2, [make_prediction("p", 0.5)])
 
 
 def test_predictions_for_other_pairs_are_passed_over_and_counted(make_pair, make_prediction):
@@ -82,13 +43,6 @@ def test_a_hole_may_be_left_out(make_pair, make_prediction):
         join(pairs, apart, allow_missing=True)
 
 
-def test_nothing_to_join(make_pair, make_prediction):
-    with pytest.raises(EvaluationError, match="no pairs"):
-        join([], [make_prediction("p", 0.5)])
-    with pytest.raises(EvaluationError, match="no predictions"):
-        join([make_pair("p", 3)], [])
-
-
 def test_calibrated_preferences_are_joined_where_they_are_asked_for(make_pair, make_prediction):
     pairs = [make_pair("p1", 3), make_pair("p2", 5)]
     raw = [make_prediction("p1", 0.9), make_prediction("p2", 0.8)]
@@ -99,3 +53,43 @@ def test_calibrated_preferences_are_joined_where_they_are_asked_for(make_pair, m
     ]
     with pytest.raises(EvaluationError, match="model 'm': the prediction for p2 has no calibrated preference"):
         join(pairs, [calibrated[0], raw[1]], calibrated=True)
+
+
+def test_pairs_without_votes_need_no_prediction_and_are_counted(make_pair, make_prediction):
+    joined = join([make_pair("p", 3), make_pair("q")], [make_prediction("p", 0.4)])
+    assert (joined.human.tolist(), joined.without_votes) == ([0.3], 1)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "predicted", "said"),
+    [
+        ({}, ["p"], "no pairs"),
+        ({"p": 3}, [], "no predictions"),
+        ({"p": None, "q": None}, ["p"], r"none of the 2 pairs carries votes.*votes_a"),
+        (dict.fromkeys("pqrst", 3), ["p"], r"'m' \(seed 4\): no prediction for 4 of 5 pairs.*q, r, s, …"),
+        ({"p": 3}, ["p", "p"], "1 prediction is given more than once by 'm': p; was a file given twice"),
+    ],
+)
+def test_what_does_not_fit_together_is_counted_and_named(make_pair, make_prediction, pairs, predicted, said):
+    with pytest.raises(EvaluationError, match=said):
+        join([make_pair(i, a) for i, a in pairs.items()], [make_prediction(i, 0.5, seed=4) for i in predicted])
+
+
+def test_doubled_pairs(make_pair, make_prediction):
+    with pytest.raises(EvaluationError, match="1 pair id is more than once"):
+        join([make_pair("p", 3)] * 2, [make_prediction("p", 0.5)])
+
+
+def test_a_preference_needs_no_rewards_and_both_are_given_or_none(make_pair):
+    alone = [Prediction(pair_id=i, model="m", preference_a=x) for i, x in (("p", 0.0), ("q", 0.7))]
+    assert join([make_pair("p", 3), make_pair("q", 5)], alone).predicted["m"].tolist() == [[0.0, 0.7]]
+    with pytest.raises(ValueError, match="one of reward_a and reward_b is missing"):
+        Prediction(pair_id="p", model="m", preference_a=0.5, reward_a=0.1)
+    with pytest.raises(ValueError, match="less than or equal to 1"):
+        Prediction(pair_id="p", model="m", preference_a=1.5)
+
+
+def test_a_reward_that_is_no_number_is_named(make_pair, make_prediction):
+    broken = Prediction.model_construct(**make_prediction("p", 0.5).model_dump() | {"reward_a": float("nan")})
+    with pytest.raises(EvaluationError, match="model 'm': the rewards of pair p are nan"):
+        join([make_pair("p", 3)], [broken])

@@ -1,5 +1,5 @@
 from dissensus.evaluation.paper_numbers import missing_groups
-from dissensus.evaluation.tables.layout import dataset_domains, paper_lines
+from dissensus.evaluation.tables.build import dataset_domains, paper_lines
 
 PAPER = [
     ("In-domain (ID)", "webgpt"),

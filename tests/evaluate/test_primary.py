@@ -13,6 +13,7 @@ from dissensus.evaluation.tables.number_format import stars
 from dissensus.evaluation.tables.render import render
 from dissensus.records import Judgment, Metric
 from dissensus.stats.resampling.multiplicity import gated_holm
+from dissensus.steps.evaluate import EvaluateSettings
 
 QUICK = {"n_resamples": 0, "n_swaps": 199}
 
@@ -68,17 +69,6 @@ def test_everything_else_is_exploratory_and_earns_no_star(rows):
     assert {r.role for r in rows if r.baseline is None} == {None}
 
 
-def test_other_targets_are_exploratory(make_pair, make_prediction):
-    from dissensus.records import Margin
-
-    pairs = [make_pair(f"p{i}", i % 11) for i in range(30)]
-    predictions = [make_prediction(p.id, 0.2 + 0.02 * k, m) for m in ("base", "new") for k, p in enumerate(pairs)]
-    margins = [Margin(pair_id=p.id, margin=1, preference_a=0.5 + 0.5 * (i % 2)) for i, p in enumerate(pairs)]
-    rows = evaluate_predictions(pairs, predictions, baseline="base", targets={"own": margins}, **QUICK)
-    found = [r for r in rows if r.target == "own" and r.baseline]
-    assert {(r.role, r.p_holm) for r in found} == {("exploratory", None)}
-
-
 def test_of_one_data_set_r_is_the_r_within_it(study):
     pairs = [pair.model_copy(update={"dataset": "web", "domain": None, "category": None}) for pair in study[0]]
     rows = evaluate_predictions(pairs, study[1], baseline="base", **QUICK)
@@ -101,13 +91,6 @@ def test_where_r_within_data_sets_is_unknown_it_is_not_counted(make_pair, make_p
     assert alone["all"].p_holm == alone["all"].p_value  # it is the only family
     assert {r.role for r in rows if r.metric == "pearson" and r.baseline} == {"exploratory"}
     assert {r.group for r in rows if r.p_holm is not None} == {"all", *(f"dataset=d{k}" for k in range(6))}
-
-
-def test_another_metric_can_be_primary(study):
-    rows = evaluate_predictions(*study, baseline="base", primary=["accuracy"], **QUICK)
-    assert {r.metric for r in rows if r.role == "primary"} == {"accuracy"}
-    assert {r.metric for r in rows if r.p_holm is not None} == {"accuracy"}
-    assert render(rows, "csv").splitlines()[1].startswith("accuracy,")
 
 
 def test_without_tests_what_was_declared_is_still_primary(study):
@@ -148,6 +131,7 @@ def test_a_metric_that_is_not_tested_cannot_be_primary(study):
         evaluate_predictions(*study, primary=[])
     assert check_primary(["l1", "brier", "l1"]) == ("l1", "brier")
     assert check_primary("l1") == ("l1",)
+    assert EvaluateSettings.model_fields["primary"].default == PRIMARY
 
 
 def test_a_scorecard_of_an_earlier_version_keeps_its_stars(make_scorecard):
@@ -189,9 +173,3 @@ def test_where_nothing_differs_a_star_is_rare():
     rng = np.random.default_rng(5)
     starred = [any(stars(row) for row in with_roles(null_study(rng), ("pearson", "l1"))) for _ in range(400)]
     assert np.mean(starred) <= 0.05
-
-
-def test_the_default_of_the_command_line_is_that_of_python():
-    from dissensus.steps.evaluate import EvaluateSettings
-
-    assert EvaluateSettings.model_fields["primary"].default == PRIMARY

@@ -89,6 +89,8 @@ def test_difference_is_model_minus_baseline(rows):
     difference = find(rows, model="better", metric="l1", baseline="base")
     assert difference.value == pytest.approx(ours - theirs)
     assert difference.low < difference.value < difference.high
+    methods = {metric: find(rows, model="base", metric=metric).method for metric in ("pearson", "ece", "ece_null")}
+    assert methods == {"pearson": "t", "ece": "percentile", "ece_null": None}
     assert all(r.low <= r.value <= r.high for r in rows if r.low is not None and r.metric in {"l1", "brier"})
 
 
@@ -159,21 +161,9 @@ def test_clusters_are_prompts_and_few_of_them_are_noted(make_study, n, per_promp
     rows = [r for r in score(pairs, predictions, baseline="base", n_resamples=100) if r.metric != "ece_null"]
     row = find(rows, model="base", metric="l1")
     assert (row.n, row.clusters, row.notes[0]) == (n, n // per_prompt, note)
+    assert not [r for r in rows if r.metric == "pearson_within"], "of one data set it is r"
     if n // per_prompt < 5:
         assert all(r.low is None and r.p_value is None and note in r.notes for r in rows if r.group == "all")
-
-
-def test_equal_human_preferences_are_said_in_words(make_pair, make_prediction):
-    pairs = [make_pair(f"p{i}", 5) for i in range(4)]
-    rows = score(pairs, [make_prediction(p.id, 0.2 + i / 10) for i, p in enumerate(pairs)], n_resamples=50)
-    for metric, note in {
-        "pearson": "all human preferences are equal: r is undefined",
-        "accuracy": "people are split evenly on every pair: accuracy is undefined",
-    }.items():
-        row = find(rows, model="m", metric=metric)
-        assert (row.value, row.low, row.high) == (None, None, None)
-        assert row.notes[0].startswith(note)
-    assert find(rows, model="m", metric="l1").value == pytest.approx(0.15)
 
 
 def test_equal_predictions_are_said_in_words(make_pair, make_prediction):
@@ -186,24 +176,6 @@ def test_equal_predictions_are_said_in_words(make_pair, make_prediction):
     assert against.value is None
     assert "all predictions of flat are equal" in str(against.notes)
     assert "seed" not in str(against.notes)  # there is neither an interval nor a test that it could be said of
-
-
-def test_data_sets_too_small_for_an_r_of_their_own_are_said_in_words(make_pair, make_prediction):
-    pairs = [make_pair(f"p{i}", i % 6, 5, dataset=f"set-{i // 9}") for i in range(27)]
-    rows = score(pairs, [make_prediction(p.id, (1 + i % 7) / 10) for i, p in enumerate(pairs)], n_resamples=0)
-    assert find(rows, model="m", metric="pearson_within").notes[0].startswith("no data set has 10 pairs that differ")
-
-
-def test_accuracy_counts_the_pairs_that_have_a_winner(make_pair, make_prediction):
-    pairs = [make_pair("p", 5), make_pair("q", 9), make_pair("r", 8)]
-    rows = score(pairs, [make_prediction(p.id, 0.6) for p in pairs], n_resamples=0)
-    assert find(rows, model="m", metric="accuracy").n == 2
-
-
-def test_left_out_pairs_are_counted_in_a_note(make_pair, make_prediction):
-    pairs = [make_pair("p", 5), make_pair("q", 9), make_pair("r")]
-    rows = score(pairs, [make_prediction(p.id, 0.6) for p in pairs], n_resamples=0)
-    assert find(rows, model="m", metric="l1").notes == ("1 of 3 pairs carry no votes and are left out",)
 
 
 @pytest.mark.parametrize(
@@ -249,20 +221,9 @@ def test_the_spread_between_seeds_is_given_apart_from_that_of_the_data(study, ro
     assert row.value == pytest.approx(np.mean(by_seed))
     assert (row.seeds, row.seed_sd) == (2, pytest.approx(np.std(by_seed, ddof=1)))
     assert row.data_se < (row.high - row.low) / 4  # the interval counts the seeds, of which there are two
-    one = find(score(*study_of_one_seed(study), n_resamples=50), model="base", metric="l1")
+    one = find(score(pairs, [p for p in predictions if p.seed == 0], n_resamples=50), model="base", metric="l1")
     assert (one.seeds, one.seed_sd) == (None, None)
     assert one.data_se == pytest.approx((one.high - one.low) / 4, rel=0.35)
-
-
-def study_of_one_seed(study):
-    return study[0], [p for p in study[1] if p.seed == 0]
-
-
-def test_intervals_say_how_they_were_made(rows):
-    assert find(rows, model="base", metric="pearson").method == "t"
-    assert find(rows, model="better", metric="pearson", baseline="base").method == "t"
-    assert find(rows, model="base", metric="ece").method == "percentile"
-    assert find(rows, model="base", metric="ece_null").method is None
 
 
 def test_calibration_error_stands_beside_what_a_calibrated_model_would_have(make_pair, make_prediction):
@@ -334,29 +295,6 @@ def test_pooled_and_within_data_sets_that_tell_different_stories_are_noted(make_
     assert " within data sets and " in str(pooled.notes)
 
 
-def test_a_sample_of_one_data_set_has_no_second_story(make_study):
-    pairs, predictions = make_study()
-    pairs = [pair.model_copy(update={"dataset": "web"}) for pair in pairs]
-    assert not [r for r in score(pairs, predictions, n_resamples=50) if r.metric == "pearson_within"]
-
-
-def test_a_group_of_two_pairs_has_values_and_no_interval(make_study):
-    pairs, predictions = make_study(n=60, per_prompt=1)
-    pairs = [pair.model_copy(update={"distinct": "no" if i < 2 else "yes"}) for i, pair in enumerate(pairs)]
-    rows = score(pairs, predictions, baseline="base", n_resamples=100)
-    small = [r for r in rows if r.group == "distinct=no" and r.metric == "l1"]
-    assert len(small) == 3
-    assert all(r.value is not None and r.low is None and r.p_value is None for r in small)
-    assert all("2 prompts are too few to resample" in str(r.notes) for r in small)
-
-
-def test_a_reward_that_is_no_number_is_named(study):
-    pairs, predictions = study
-    broken = predictions[5].model_construct(**predictions[5].model_dump() | {"reward_a": float("nan")})
-    with pytest.raises(EvaluationError, match="model 'base': the rewards of pair p5 are nan"):
-        score(pairs, [*predictions[:5], broken, *predictions[6:]])
-
-
 def test_shown_models_do_not_depend_on_who_else_is_scored(study):
     pairs, predictions = study
     alone = score(pairs, [p for p in predictions if p.model == "base"], n_resamples=60, n_swaps=0)
@@ -369,3 +307,23 @@ def test_what_cannot_vary_has_an_interval_of_no_width(study):
     for metric, value in {"nll": np.log(2), "brier_resolution": 0, "accuracy": 0.5}.items():
         row = find(rows, model="one half", metric=metric)
         assert row.value == row.low == row.high == pytest.approx(value)
+
+
+def test_what_is_undefined_or_left_out_is_said_in_words(make_pair, make_prediction):
+    def rows_of(votes, predicted=None, **fields):
+        pairs = [make_pair(f"p{i}", a, **{k: f(i) for k, f in fields.items()}) for i, a in enumerate(votes)]
+        shares = predicted or [0.2 + i % 7 / 10 for i in range(len(votes))]
+        made = [make_prediction(p.id, x) for p, x in zip(pairs, shares, strict=True)]
+        return {row.metric: row for row in score(pairs, made, n_resamples=50) if row.group == "all"}
+
+    even = rows_of([5] * 4)
+    assert (even["pearson"].value, even["pearson"].low, even["pearson"].high) == (None, None, None)
+    assert even["pearson"].notes[0].startswith("all human preferences are equal: r is undefined")
+    assert even["accuracy"].notes[0].startswith("people are split evenly on every pair: accuracy is undefined")
+    assert even["l1"].value == pytest.approx(0.15)
+    some = rows_of([5, 9, 8, None], [0.6] * 4)
+    assert some["accuracy"].n == 2, "the pairs that have a winner"
+    assert some["l1"].notes[0] == "no interval: 3 prompts are too few to resample"
+    assert some["l1"].notes[-1] == "1 of 4 pairs carry no votes and are left out"
+    small = rows_of([i % 6 for i in range(27)], dataset=lambda i: f"set-{i // 9}")
+    assert small["pearson_within"].notes[0].startswith("no data set has 10 pairs that differ")

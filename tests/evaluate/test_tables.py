@@ -41,6 +41,7 @@ def test_without_a_baseline_there_are_no_differences(make_scorecard):
 
 def test_a_cell_is_value_and_interval():
     m = row("m", "l1", value=0.0141, low=-0.003, high=0.03)
+    assert number(-0.0001) == number(0.0001, signed=True) == ".000", "a rounded zero has no sign"
     assert cell(m) == ".014 [−.003, .030]"
     assert cell(m.model_copy(update={"baseline": "b"})) == "+.014 [−.003, .030]"
     assert cell(m.model_copy(update={"value": None, "low": None})) == "—"
@@ -62,18 +63,6 @@ def test_the_legend_stands_where_there_were_tests(make_scorecard, rows):
     assert "Holm" in said
     untested = [r.model_copy(update={"p_value": None, "p_holm": None}) for r in make_scorecard()]
     assert group_table(Scores(untested), "pearson").notes == ()
-
-
-def test_a_rounded_zero_has_no_sign():
-    assert number(-0.0001) == number(0.0001, signed=True) == ".000"
-
-
-def test_undefined_values_are_a_note(make_pair, make_prediction):
-    pairs = [make_pair(f"p{i}", 5) for i in range(4)]
-    scores = Scores(
-        score(join(pairs, [make_prediction(p.id, 0.2 + i / 10) for i, p in enumerate(pairs)]), n_resamples=20)
-    )
-    assert any("all: all human preferences are equal: r is undefined" in note for note in notes(scores))
 
 
 def test_notes_are_said_once_with_their_groups(rows):
@@ -155,6 +144,8 @@ def test_agreement_of_people_by_data_set(make_scorecard):
         for group in ("all", "dataset=prism")
         for metric in ("fleiss_kappa", "icc_2k")
     ]
+    assert [table.name for table in make_tables(Scores(make_scorecard()))] == ["pearson", "l1", "metrics"]
+    assert [table.name for table in make_tables(Scores(rows[-1:]))] == ["people"]
     table = table_of(rows, "people")
     assert table.header == ("", "n", "Fleiss κ", "ICC(2,k)")
     assert names(table) == ["prism", "All pairs"]
@@ -167,11 +158,8 @@ def test_calibration_shows_what_chance_alone_gives():
     table = table_of(rows, "calibration")
     assert table.header == ("", "n", "ECE", "ECE if calibrated", "Brier", "NLL")
     assert [cell(entry) for entry in table.rows[0][2:]] == [".090", ".080", ".100", "1.200"]
-
-
-def test_who_has_no_calibration_is_not_in_its_table(make_scorecard):
-    rows = [*make_scorecard(metrics=("ece", "brier")), row("gpt", "brier", kind="judge"), row("x", "ece", kind="judge")]
-    assert names(table_of(rows, "calibration"))[:3] == ["base", "margin", "x"]
+    other = [row("gpt", "brier", kind="judge"), row("x", "ece", kind="judge")]
+    assert names(table_of([*rows, *other], "calibration")) == ["m", "x"], "who has no calibration is not in it"
 
 
 def test_ways_to_aggregate_stand_beside_each_other(make_scorecard):
@@ -192,15 +180,6 @@ def test_the_spread_between_seeds_is_apart_from_that_of_the_data():
     assert [entries[0:2] + entries[3:] for entries in table.rows] == [("m", 3, ".012", ".040")]
 
 
-def test_tables_without_rows_are_left_out(make_scorecard):
-    assert [table.name for table in make_tables(Scores(make_scorecard()))] == ["pearson", "l1", "metrics"]
-    assert make_tables(Scores([])) == []
-
-
-def test_a_scorecard_of_people_alone():
-    assert [t.name for t in make_tables(Scores([row("people", "fleiss_kappa", kind="people")]))] == ["people"]
-
-
 def test_names_that_would_look_alike_are_numbered():
     long = [f"reward-model-with-a-long-name-{i}-of-the-large-backbone" for i in range(12)]
     short = short_names(long, 20)
@@ -218,6 +197,8 @@ def test_the_foot_of_a_table_says_what_is_primary_and_over_how_many(rows):
     assert not any(stars(entry) for entry in pooled)
     assert any(note.startswith("within:") and note.endswith("; it is exploratory") for note in table.notes)
     assert table_of(rows, "seeds").notes[0] == table.notes[0]
+    alone = [row("base", "l1"), row("m", "l1"), row("m", "l1", baseline="base", p_holm=0.01, role="primary")]
+    assert "(L1: one hypothesis)" in group_table(Scores(alone), "l1").notes[0]
 
 
 def test_all_metrics_stand_by_their_role(rows):
@@ -238,8 +219,3 @@ def test_a_primary_metric_of_ones_own_has_a_table_by_group(make_study):
         == tables[2].notes[0]
         == "exploratory: no difference here is primary, and none carries a mark"
     )
-
-
-def test_one_hypothesis_is_not_counted_as_several():
-    rows = [row("base", "l1"), row("m", "l1"), row("m", "l1", baseline="base", p_holm=0.01, role="primary")]
-    assert "(L1: one hypothesis)" in group_table(Scores(rows), "l1").notes[0]

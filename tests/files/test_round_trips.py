@@ -91,6 +91,7 @@ RECORDS = [
     [
         Prediction(pair_id="1", model="m", reward_a=0.1, reward_b=1e-300, preference_a=0.5),
         Prediction(pair_id="1", model="m", seed=3, reward_a=1, reward_b=2, preference_a=0.25),
+        Prediction(pair_id="1", model="of preferences alone", preference_a=1),
     ],
     [Metric(model="m", group="all", metric="pearson", value=None, n=0, notes=("no pairs", "not; one"))],
     [Annotator(id="user0", attributes={"gender": "Female", "age": ""}), Annotator(id="7")],

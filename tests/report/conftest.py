@@ -14,6 +14,7 @@ from dissensus.reports.charts import plots
 from dissensus.reports.folder.run_reader import RunData
 from dissensus.run_records import RunManifest
 
+from . import odd_folders
 from .opening import CHROMIUM
 
 HOSTILE = '</svg></style><script>alert("x")</script><img src=https://evil.example/x.png>'
@@ -58,16 +59,27 @@ def _drawn_once():
         return drawn
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in (
-            "forest",
-            "training_curves",
-            "density",
-            "calibration",
-            "margin_histogram",
-            "margin_against_people",
-        ):
+        names = "forest", "training_curves", "density", "calibration", "margin_histogram", "margin_against_people"
+        for name in names:
             patch.setattr(plots, name, once(getattr(plots, name)))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_simulations():
+    """Of calibrated models, whose precision is looked at with the statistics."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dissensus.evaluation.resample._SIMULATIONS", 100)
+        yield
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A folder with a study's run and one with what the verbs leave of it."""
+    folder = tmp_path_factory.mktemp("made")
+    odd_folders.make(folder / "run")
+    odd_folders.make_loose(folder / "run", folder / "loose")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +110,7 @@ def run_data():
             }
         ),
         config=f"name: run\n# see https://example.org {HOSTILE}\n",
-        metrics=score(join(pairs, predictions), baseline="base", n_resamples=50),
+        metrics=score(join(pairs, predictions), baseline="base", n_resamples=50, n_swaps=1999),
         joined=join(pairs, predictions),
         margins=[Margin(pair_id=f"t{i}", margin=(i % 6) / 5, n_judgments=9, n_invalid=1) for i in range(50)],
         logs={"base": {"0": log, "1": log}, HOSTILE: {"0": log}},
@@ -128,7 +140,8 @@ def full_run(run_data):
         for k, order in enumerate(("ab", "ba"))
         for choice in [rng.choice(["a", "b"])]
     ]
-    metrics = evaluate_predictions(pairs, predictions, baseline="base", judgments=judgments, n_resamples=50)
+    quick = {"n_resamples": 50, "n_swaps": 1999}
+    metrics = evaluate_predictions(pairs, predictions, baseline="base", judgments=judgments, **quick)
     return replace(run_data, metrics=metrics, joined=join(pairs, predictions), predictions=predictions)
 
 

@@ -56,7 +56,8 @@ def make(folder):
     folder.mkdir()
     write_json(folder / "manifest.json", MANIFEST)
     (folder / "study.yaml").write_text("title: A run\n")
-    write_json(folder / "scores.json", [row.model_dump() for row in score(join(pairs, predictions), baseline="base")])
+    rows = score(join(pairs, predictions), baseline="base", n_resamples=50, n_swaps=99)
+    write_json(folder / "scores.json", [row.model_dump() for row in rows])
     write_records(folder / "pairs" / "test.parquet", pairs)
     write_records(folder / "pairs" / "train_votes.parquet", pairs[:6])
     write_records(folder / "predictions" / "base.parquet", predictions)
@@ -144,9 +145,6 @@ FILES = {
     "noise": _as_bytes(lambda content: bytes(random.Random(1).randbytes(len(content) + 1))),
     "flipped": _as_bytes(_flipped),
     "not UTF-8": _as_bytes(lambda _: b"\xff\xfe\x80"),
-    "null": _as_bytes(lambda _: b"null"),
-    "number": _as_bytes(lambda _: b"7"),
-    "text": _as_bytes(lambda _: b'"x"'),
     "list": _as_bytes(lambda _: b"[[1], 2]"),
     "object": _as_bytes(lambda _: b'{"a": 1}'),
     "deep": _as_bytes(lambda _: _DEEPEST.encode()),

@@ -44,6 +44,18 @@ def file(four, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def desk(browser, file):
+    with opened(browser, file, viewport=LAPTOP) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def phone(browser, file):
+    with opened(browser, file, viewport=PHONE) as page:
+        yield page
+
+
 def _select(page, selector):
     return page.evaluate(
         """(selector) => {
@@ -54,74 +66,58 @@ def _select(page, selector):
     )
 
 
-def test_marks_of_notes_are_seen_and_not_copied(browser, file, four):
-    with opened(browser, file) as page:
-        cell = "#s0-l1 tr.all td.v"
-        assert page.locator(f"{cell} a.fn").count() >= 2
-        value = next(
-            row.value for row in four.metrics if row.model == NAMES[0] and row.metric == "l1" and row.group == "all"
-        )
-        number = f"{value:.3f}"[1:]
-        for copied in (
-            _select(page, cell),
-            page.locator(cell).first.inner_text(),
-            page.locator(cell).first.text_content(),
-        ):
-            first = copied.split("[")[0].strip()
-            assert first == number
-        seen = "getComputedStyle(document.querySelector('a.fn'), '::after').content"
-        assert page.evaluate(seen) in ('"1"', "attr(data-n)")
-        assert page.locator("a.fn").first.get_attribute("aria-label") == "note 1"
+def test_marks_of_notes_are_seen_and_not_copied(desk, four):
+    cell = "#s0-l1 tr.all td.v"
+    assert desk.locator(f"{cell} a.fn").count() >= 2
+    value = next(r.value for r in four.metrics if (r.model, r.metric, r.group) == (NAMES[0], "l1", "all"))
+    first = desk.locator(cell).first
+    for copied in (_select(desk, cell), first.inner_text(), first.text_content()):
+        assert copied.split("[")[0].strip() == f"{value:.3f}"[1:]
+    seen = "getComputedStyle(document.querySelector('a.fn'), '::after').content"
+    assert desk.evaluate(seen) in ('"1"', "attr(data-n)")
+    assert desk.locator("a.fn").first.get_attribute("aria-label") == "note 1"
 
 
-def test_a_row_is_copied_as_numbers_and_brackets_alone(browser, file):
-    with opened(browser, file) as page:
-        copied = _select(page, "#s0-pearson tr.all")
-        assert len(copied.split()) > 10
-        words = copied.replace("All pairs, within data sets", "").replace("p < ", "").replace("p ", "").split()
-        assert [word for word in words if not re.fullmatch(r"\[?[+−]?\d*\.?\d+[],]?", word)] == []
+def test_a_row_is_copied_as_numbers_and_brackets_alone(desk):
+    copied = _select(desk, "#s0-pearson tr.all")
+    assert len(copied.split()) > 10
+    words = copied.replace("All pairs, within data sets", "").replace("p < ", "").replace("p ", "").split()
+    assert [word for word in words if not re.fullmatch(r"\[?[+−]?\d*\.?\d+[],]?", word)] == []
 
 
-@pytest.mark.parametrize(("table", "title"), [("pearson", "Ceiling"), ("l1", "True preferences")])
-def test_at_1280_no_column_is_lost(browser, file, table, title):
-    with opened(browser, file, viewport=LAPTOP) as page:
-        last = page.locator(f"#s0-{table} > .scroll thead th").last
+def test_at_1280_no_column_is_lost(desk):
+    for table, title in (("pearson", "Ceiling"), ("l1", "True preferences")):
+        last = desk.locator(f"#s0-{table} > .scroll thead th").last
         assert last.inner_text() == title
         assert last.evaluate("(cell) => cell.getBoundingClientRect().right") <= 1280
-        assert page.locator(f"#s0-{table} > .scroll.wide").count() == 0
+        assert desk.locator(f"#s0-{table} > .scroll.wide").count() == 0
 
 
-def test_on_a_phone_the_headline_is_short_and_the_summary_fits(browser, file):
-    with opened(browser, file, viewport=PHONE) as page:
-        lines = "(h) => h.getBoundingClientRect().height / parseFloat(getComputedStyle(h).lineHeight)"
-        assert page.locator("h1").evaluate(lines) < 5.5
-        box = page.locator("#s0-summary .scroll")
-        assert box.evaluate("(box) => box.scrollWidth <= box.clientWidth")
+def test_on_a_phone_the_headline_is_short_and_the_summary_fits(phone):
+    lines = "(h) => h.getBoundingClientRect().height / parseFloat(getComputedStyle(h).lineHeight)"
+    assert phone.locator("h1").evaluate(lines) < 5.5
+    assert phone.locator("#s0-summary .scroll").evaluate("(box) => box.scrollWidth <= box.clientWidth")
 
 
-def test_what_scrolls_sideways_says_so_and_can_be_reached(browser, file):
-    with opened(browser, file, viewport=PHONE) as page:
-        box = page.locator("#s0-l1 > .scroll")
-        assert box.evaluate("(box) => box.scrollWidth > box.clientWidth")
-        assert "Scroll sideways" in box.evaluate("(box) => getComputedStyle(box, '::before').content")
-        assert "gradient" in box.evaluate("(box) => getComputedStyle(box).backgroundImage")
-        assert box.get_attribute("tabindex") == "0"
-        assert box.get_attribute("aria-label") == "L1"
-        box.focus()
-        page.keyboard.press("ArrowRight")
-        page.wait_for_function("() => document.querySelector('#s0-l1 > .scroll').scrollLeft > 0")
+def test_what_scrolls_sideways_says_so_and_can_be_reached(phone):
+    box = phone.locator("#s0-l1 > .scroll")
+    assert box.evaluate("(box) => box.scrollWidth > box.clientWidth")
+    assert "Scroll sideways" in box.evaluate("(box) => getComputedStyle(box, '::before').content")
+    assert "gradient" in box.evaluate("(box) => getComputedStyle(box).backgroundImage")
+    assert (box.get_attribute("tabindex"), box.get_attribute("aria-label")) == ("0", "L1")
+    box.focus()
+    phone.keyboard.press("ArrowRight")
+    phone.wait_for_function("() => document.querySelector('#s0-l1 > .scroll').scrollLeft > 0")
 
 
-def test_the_contents_lead_to_every_section_and_stay_in_sight(browser, file):
-    with opened(browser, file, viewport=LAPTOP) as page:
-        links = page.locator("nav.contents a")
-        targets = [link.get_attribute("href") for link in links.all()]
-        assert targets == [f"#{one.get_attribute('id')}" for one in page.locator("main section").all()]
-        page.locator('nav.contents a[href="#s0-metrics"]').click()
-        page.wait_for_function("() => document.querySelector('a[aria-current]')?.hash === '#s0-metrics'")
-        bar = page.locator("nav.contents").bounding_box()
-        assert bar["y"] == 0
-        assert page.locator("#s0-metrics h2").bounding_box()["y"] >= bar["height"]
+def test_the_contents_lead_to_every_section_and_stay_in_sight(desk):
+    targets = [link.get_attribute("href") for link in desk.locator("nav.contents a").all()]
+    assert targets == [f"#{one.get_attribute('id')}" for one in desk.locator("main section").all()]
+    desk.locator('nav.contents a[href="#s0-metrics"]').click()
+    desk.wait_for_function("() => document.querySelector('a[aria-current]')?.hash === '#s0-metrics'")
+    bar = desk.locator("nav.contents").bounding_box()
+    assert bar["y"] == 0
+    assert desk.locator("#s0-metrics h2").bounding_box()["y"] >= bar["height"]
 
 
 def test_a_run_without_anything_has_no_contents():

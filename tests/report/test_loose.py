@@ -9,17 +9,12 @@ from dissensus.evaluation.join import join
 from dissensus.evaluation.scorecard import score
 from dissensus.files import read_records, write_json, write_records
 from dissensus.records import Annotator, Judgment, Margin, Pair, Prediction, Votes
-from dissensus.reports.folder.loose_files import find_loose
 from dissensus.reports.folder.run_reader import load_run
-from dissensus.reports.folder.safe_folder import RunFolder
-
-from . import odd_folders
 
 
 @pytest.fixture
-def loose(tmp_path):
-    odd_folders.make(tmp_path / "run")
-    odd_folders.make_loose(tmp_path / "run", tmp_path / "loose")
+def loose(made, tmp_path):
+    shutil.copytree(made / "loose", tmp_path / "loose")
     return tmp_path / "loose"
 
 
@@ -188,20 +183,9 @@ def test_files_that_cannot_be_read_are_named_where_the_pairs_or_predictions_are_
     absent, why = load_run(loose).missing
     assert absent.startswith("the predictions (no file here has")
     assert why.startswith("not read: said.parquet: not readable as Parquet")
-
-
-def test_what_fits_nothing_is_named(loose, pairs):
-    write_records(loose / "asked.parquet", pairs[:1])
+    write_records(loose / "asked.jsonl", [pair.model_copy(update={"id": f"x{pair.id}"}) for pair in pairs])
     (loose / "said.parquet").unlink()
-    (said,) = load_run(loose).missing
-    assert said == "the predictions (no file here has those of a model that was scored)"
-
-
-def test_pairs_that_were_not_predicted_are_not_shown(loose, pairs):
-    write_records(loose / "asked.parquet", [pair.model_copy(update={"id": f"x{pair.id}"}) for pair in pairs])
-    assert "the test pairs (no file here has pairs with votes that predictions here are of)" in (
-        load_run(loose).missing
-    )
+    assert load_run(loose).missing == ["the predictions (no file here has those of a model that was scored)"]
 
 
 def test_several_scorecards_need_a_name(loose, pairs, predictions):
@@ -230,8 +214,3 @@ def test_the_yaml_of_a_study_to_come_may_lie_beside_them(loose):
     assert load_run(loose).joined.models == ("base", "other")
     (loose / "card.json").unlink()
     assert load_run(loose).config == "title: to come\n"
-
-
-def test_without_a_scorecard_there_is_nothing(loose):
-    (loose / "card.json").unlink()
-    assert find_loose(RunFolder(loose)) is None

@@ -36,16 +36,12 @@ def test_the_lists_are_in_order_and_have_one_pair_of_each_prompt(run_data):
     disputed = [row.measure for row in view.disputed]
     assert disputed == sorted(disputed, reverse=True)
     assert disputed[0] == max(disagreement(pair.votes, ties=False) for pair in run_data.joined.pairs)
-    for rows in view.wrong.values():
+    assert view_pairs(replace(run_data, joined=None), []) is None
+    for k, rows in enumerate(view.wrong.values()):
+        assert all(row.measure == pytest.approx(row.predicted[k] - row.human) for row in rows)
         errors = [abs(row.measure) for row in rows]
         assert errors == sorted(errors, reverse=True)
         assert len({row.prompt for row in rows}) == len(rows) == 10
-
-
-def test_an_error_is_what_is_predicted_less_what_people_say(run_data):
-    view = view_pairs(run_data, run_data.joined.models)
-    for k, rows in enumerate(view.wrong.values()):
-        assert all(row.measure == pytest.approx(row.predicted[k] - row.human) for row in rows)
 
 
 def test_a_small_budget_keeps_what_matters_most(run_data):
@@ -62,7 +58,3 @@ def test_texts_that_are_cut_say_by_how_much(run_data):
     pairs = [pair.model_copy(update={"response_b": "x" * 2000}) for pair in run_data.joined.pairs]
     view = view_pairs(replace(run_data, joined=replace(run_data.joined, pairs=tuple(pairs))), run_data.joined.models)
     assert json.loads(view.json)["pairs"][0]["texts"][2] == ["x" * 1500, 500]
-
-
-def test_a_run_without_predictions_has_no_pairs_to_show(run_data):
-    assert view_pairs(replace(run_data, joined=None), []) is None

@@ -19,27 +19,21 @@ def test_bins_of_few_points_are_left_out():
     assert binned_mean(x, x, np.array([0, 0.5, 1]))[0] == pytest.approx([0.1])
 
 
-def test_a_quantity_that_was_never_logged_has_no_figure():
-    assert training_curves({"m": {"0": [{"step": 1, "loss": 0.3}]}}, "nll", ["m"]) == ""
-
-
 @pytest.mark.parametrize("margins", [[0.4], [0.0, 1.0], [0.2, 0.2, 1.0], list(np.linspace(0, 1, 500))])
 def test_any_margins_can_be_drawn(margins):
     values, counts, width = count_margins(np.array(margins))
-    assert margin_histogram(values, counts, width).startswith("<svg")
+    svg = margin_histogram(values, counts, width)
+    assert svg.startswith("<svg")
+    assert "style" not in svg, "it needs none of its own"
+    assert "var(--series-1)" in svg
     assert counts.sum() == len(margins)
     assert 0 < width <= 0.08
 
 
 def test_names_in_any_script_are_left_to_the_browser_to_draw():
     log = {"0": [{"step": 1, "nll": 0.7}, {"step": 2, "nll": 0.6}]}
+    assert training_curves({"m": {"0": [{"step": 1, "loss": 0.3}]}}, "nll", ["m"]) == "", "which was never logged"
     assert "公平 ⚖️" in training_curves({"公平 ⚖️": log, "b": log}, "nll", ["公平 ⚖️", "b"])
-
-
-def test_a_drawing_needs_no_style_of_its_own():
-    svg = margin_histogram(np.array([0.2, 0.8]), np.array([3.0, 4.0]), 0.05)
-    assert "style" not in svg
-    assert "var(--series-1)" in svg
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):

@@ -13,6 +13,9 @@ def test_bins_hold_equally_many_and_keep_the_means():
     p, human, votes, prompts = _population(np.random.default_rng(0))
     found = reliability(p, human, votes, prompts)
     assert set(found.counts) == {200.0}
+    assert found.low.tolist() == reliability(p, human, votes, prompts).low.tolist(), "the same every time"
+    few = reliability(np.array([[0.5]]), np.array([1.0]), np.array([3]), np.array([0]))
+    assert few.counts.tolist() == [1.0], "fewer pairs than bins"
     assert found.predicted.mean() == pytest.approx(p.mean())
     assert found.observed.mean() == pytest.approx(human.mean())
     assert (np.diff(found.predicted) > 0).all()
@@ -44,12 +47,3 @@ def test_seeds_share_the_votes():
     one, two = reliability(p, human, votes, prompts), reliability(np.repeat(p, 2, axis=0), human, votes, prompts)
     assert two.error == pytest.approx(one.error)
     assert (two.high - two.low) == pytest.approx(one.high - one.low, rel=0.25)
-
-
-def test_it_is_the_same_every_time():
-    population = _population(np.random.default_rng(4), n=50)
-    assert reliability(*population).low.tolist() == reliability(*population).low.tolist()
-
-
-def test_fewer_pairs_than_bins():
-    assert reliability(np.array([[0.5]]), np.array([1.0]), np.array([3]), np.array([0])).counts.tolist() == [1.0]

@@ -76,22 +76,6 @@ def test_the_page_of_an_unfinished_run(folder):
     assert "Predicted against human preference" in html
 
 
-def test_a_folder_of_an_evaluation_alone(folder, tmp_path, run_data):
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    for old, new in {
-        "scores.json": "scores.json",
-        "pairs/test.parquet": "pairs.parquet",
-        "predictions/base.parquet": "predictions.parquet",
-    }.items():
-        (folder / old).rename(alone / new)
-    loaded = load_run(alone)
-    assert not loaded.missing
-    assert loaded.metrics == run_data.metrics
-    assert loaded.joined.models == run_data.joined.models
-    assert len(loaded.predictions) == 320
-
-
 def test_the_run_s_own_store_is_read(folder, run_data):
     pairs = run_data.joined.pairs[:3]
     judgments = [
@@ -224,13 +208,6 @@ def test_half_a_line_at_the_end_of_a_log_is_a_training_that_goes_on(folder):
     log.write_text('{"step": 1\n' + log.read_text())
     with pytest.raises(InputError, match=r"training.jsonl:1: not a JSON object"):
         load_run(folder)
-
-
-def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(InputError, match=r"neither manifest\.json nor study\.yaml"):
-        load_run(tmp_path)
-    with pytest.raises(InputError, match="no such folder"):
-        load_run(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def longer_response(pairs: Sequence[Pair], *, folds: int = 5, seed: int = 0) -> 
         return None
     votes = _votes(pairs)
     human, n = np.array([v.preference for v in votes]), np.array([v.n for v in votes], dtype=np.float64)
-    ratio = np.array([_length_ratio(pair) for pair in pairs])
+    lengths = np.array([[len(plain_text(text)) + 1 for text in (p.response_a, p.response_b)] for p in pairs])
+    ratio = np.log(lengths[:, 0] / lengths[:, 1])
     predicted = np.zeros(len(pairs))
     for held_out in np.unique(fold):
         inside = fold == held_out
@@ -91,9 +92,11 @@ def judge_references(
         EvaluationError: no judge has judged any of the pairs; a judgment is there twice.
     """
     judgments = list(judgments)
+    if not judgments:
+        return []
     found = judge_preferences(pairs, judgments)
     judges = list(dict.fromkeys(judgment.judge for judgment in judgments))
-    if judges and not found:
+    if not found:
         who = f"judge {judges[0]!r} has" if len(judges) == 1 else f"judges {', '.join(map(repr, judges))} have"
         raise EvaluationError(
             f"{who} judged none of the {len(pairs)} pairs with votes; "
@@ -129,11 +132,6 @@ def _folds(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.intp] | N
 def _number(seed: int, text: str) -> int:
     """A number that looks random and depends on the seed and a text alone."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{text}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
-
-
-def _length_ratio(pair: Pair) -> float:
-    length_a, length_b = len(plain_text(pair.response_a)), len(plain_text(pair.response_b))
-    return float(np.log((length_a + 1) / (length_b + 1)))
 
 
 def _fit_slope(ratio: FloatArray, human: FloatArray, n: FloatArray) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.evaluation.groups import Group, find_groups
+from dissensus.evaluation.groups import Group, find_groups, number_prompts
 from dissensus.evaluation.join import Joined
 from dissensus.evaluation.people import Ratings, ratings_of
 from dissensus.evaluation.resample import Resampling
@@ -62,15 +62,12 @@ def score_ceilings(joined: Joined, resampling: Resampling) -> list[Metric]:
     resample the ceiling with it, and count how seeds vary. Where few votes leave a ceiling open, its limits are part of
     the interval.
     """
-    ratings, history = _Everybody(joined.pairs), find_history(joined.pairs)
-    clusters = find_clusters(
-        number_labels([pair.group for pair in joined.pairs])[1],
-        number_labels([pair.dataset or "" for pair in joined.pairs])[1],
-    )
+    everybody, history = ratings_of(joined.pairs), find_history(joined.pairs)
+    clusters = find_clusters(*number_prompts(joined.pairs))
     groups = {
-        group: _Group(joined, mask, ratings.of(mask), clusters, history)
+        group: _Group(joined, mask, _ratings_of_group(joined.pairs, everybody, mask), clusters, history)
         for group, mask in find_groups(joined.pairs).items()
-        if (ratings.size[mask] >= 2).any() and not group.is_exploratory
+        if (everybody.table.size[mask] >= 2).any() and not group.is_exploratory
     }
     resampled = _resample(groups, clusters, replace(resampling, n=min(resampling.n, _MOST_RESAMPLES)))
     return [row for name, group in groups.items() for row in group.rows(name, resampled[name], resampling.level)]
@@ -96,20 +93,13 @@ def _resample(groups: Mapping[Group, _Group], clusters: Clusters, resampling: Re
     }
 
 
-class _Everybody:
-    """The ratings of all pairs, and who gave them where that is known of some."""
-
-    def __init__(self, pairs: Sequence[Pair]) -> None:
-        self._pairs, self._all = pairs, ratings_of(pairs)
-        self.size = self._all.table.size
-        self._raters = [_raters(pair) for pair in pairs]
-
-    def of(self, mask: NDArray[np.bool_]) -> Ratings:
-        """The ratings of some pairs. Where the same people rated them all, they count though others are not known."""
-        rows: list[int] = np.flatnonzero(mask).tolist()
-        if self._all.crossed or len({self._raters[row] for row in rows}) > 1 or not self._raters[rows[0]]:
-            return Ratings(self._all.table.rows(mask), crossed=self._all.crossed)
-        return ratings_of([self._pairs[row] for row in rows])
+def _ratings_of_group(pairs: Sequence[Pair], everybody: Ratings, mask: NDArray[np.bool_]) -> Ratings:
+    """The ratings of some pairs. Where the same people rated them all, they count though others are not known."""
+    own = [pair for pair, inside in zip(pairs, mask, strict=True) if inside]
+    raters = {_raters(pair) for pair in own}
+    if everybody.crossed or len(raters) > 1 or raters == {frozenset()}:
+        return Ratings(everybody.table.rows(mask), crossed=everybody.crossed)
+    return ratings_of(own)
 
 
 def _raters(pair: Pair) -> frozenset[str]:
@@ -176,7 +166,7 @@ class _Group:
         limits = self._limits()
         for (model, metric), by_seed in self._sample.items():
             key = model, metric
-            value, spread = float(by_seed.mean()), float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
+            value, spread = float(by_seed.mean()), float(by_seed.std(ddof=1)) if len(by_seed) > 1 else np.nan
             drawn = resampled.get(key, np.zeros((1, 0)))
             estimate = _open(_interval(metric, by_seed[:, 0], drawn, level, self._spare), limits.get(key))
             notes = self._notes(about, metric, limits.get(key)) if np.isfinite(value) else [_UNDEFINED]
@@ -192,8 +182,8 @@ class _Group:
                 n=self._n,
                 clusters=self._mine.size,
                 notes=tuple(notes),
-                seeds=len(by_seed) if spread is not None and np.isfinite(spread) else None,
-                seed_sd=spread if spread is not None and np.isfinite(spread) else None,
+                seeds=len(by_seed) if np.isfinite(spread) else None,
+                seed_sd=spread if np.isfinite(spread) else None,
             )
 
     def values(self, weights: FloatArray) -> _Values:
@@ -252,14 +242,7 @@ def _interval(metric: str, by_seed: FloatArray, drawn: FloatArray, level: float,
     """Percentile intervals of ceilings; of their quotient with r, which errs upwards in few prompts, bias-corrected.
 
     (BCa without acceleration, which made it worse in simulations of 12 and 25 prompts.) Those of the quotient count how
-    seeds vary.
-
-    Args:
-        metric: what the values are of.
-        by_seed: on the sample, shape (seeds,).
-        drawn: on the resamples, shape (seeds, resamples).
-        level: of the interval.
-        spare: what it is widened by.
+    seeds vary. ``by_seed`` has shape (seeds,), ``drawn`` (seeds, resamples).
     """
     value, mean = float(by_seed.mean()), drawn.mean(axis=0)
     if metric != "pearson_corrected":

@@ -47,9 +47,8 @@ def evaluate_predictions(
         pairs: with votes; those without are left out and counted in a note.
         predictions: of one or more models, one per pair, model and seed; those for other pairs are passed over.
         baseline: the model that the others are compared with; None for no comparison.
-        primary: the metrics that the comparison is about, among the tested ones of `dissensus.evaluation.metrics`.
-        Their
-            differences are tested as one family; everything else is exploratory and has no adjusted p-value.
+        primary: the metrics that the comparison is about, among the tested ones of `dissensus.evaluation.metrics`;
+            their differences are tested as one family; everything else is exploratory and has no adjusted p-value.
         calibrated: score the calibrated preferences instead of the raw ones.
         judgments: of judges that are compared with people as the models are; of all of the pairs or of some.
         targets: preferences under other rules of aggregation (`dissensus.aggregation`), by a name for each; the models

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 
 from dissensus.records import Pair
 from dissensus.stats.metrics import FloatArray
+from dissensus.stats.resampling.clusters import number_labels
 
 ALL: Final = "all"
 _OF_PAIRS: Final = ("dataset", "domain", "category", "distinct")
 _BY_VOTES: Final = ("contested", "majority")
 CONTESTED: Final = 0.3
 """A pair is contested where at least this share of its votes is for the less preferred response."""
-_MAJORITIES: Final = {"0.5-0.7": (0.5, 0.7), "0.7-0.9": (0.7, 0.9), "0.9-1": (0.9, 1.0), "1": (1.0, 2.0)}
 _ROUNDING: Final = 1e-9
+_ENDS: Final = (0.5 + _ROUNDING, 0.7 + _ROUNDING, 0.9 + _ROUNDING, 1 - _ROUNDING, 2.0)
+_MAJORITIES: Final = dict(zip(("0.5-0.7", "0.7-0.9", "0.9-1", "1"), pairwise(_ENDS), strict=True))
+"""Shares above the first and up to the second end."""
 _JOINT: Final = re.compile(rf"&(?=(?:{'|'.join((*_OF_PAIRS, *_BY_VOTES))})=)")
 
 
-@dataclass(frozen=True)
-class _Label:
-    """What a value of a field is called."""
-
+class _Label(NamedTuple):
     text: str
     row: str
     """In the first column of a table."""
@@ -100,6 +100,16 @@ Masks = dict[Group, NDArray[np.bool_]]
 """Groups of n pairs with their masks of shape (n,)."""
 
 
+def number_prompts(pairs: Sequence[Pair]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Number the prompts (``Pair.group``) and the data sets of n pairs: the clusters and strata of their resamples."""
+    return number_labels([pair.group for pair in pairs])[1], number_labels([pair.dataset or "" for pair in pairs])[1]
+
+
+def count_prompts(pairs: Iterable[Pair]) -> int:
+    """Count the prompts of pairs; one that stands in two data sets is two."""
+    return len({(pair.dataset, pair.group) for pair in pairs})
+
+
 def find_groups(pairs: Sequence[Pair]) -> Masks:
     """Find the groups among n pairs, in the order of the paper's tables.
 
@@ -108,17 +118,22 @@ def find_groups(pairs: Sequence[Pair]) -> Masks:
     that occurs in both domains is also there by domain. ``contested`` is by the votes themselves, which are also what
     predictions are compared with: such groups are exploratory.
     """
-    parts = {field: _split(pairs, field) for field in _OF_PAIRS}
-    groups: Masks = _sets_by_domain(parts["dataset"], parts["domain"]) | parts["category"]
-    for category, members in parts["category"].items():
+    sets, domains, categories, distinct = (_split(pairs, field) for field in _OF_PAIRS)
+    groups: Masks = {}
+    for domain, inside in domains.items():
+        groups |= {group: mask for group, mask in sets.items() if not (mask & ~inside).any()}
+        groups[domain] = inside
+    groups |= sets | categories
+    for category, members in categories.items():
         by_domain = {
             Group(category.parts + domain.parts): both
-            for domain, mask in parts["domain"].items()
+            for domain, mask in domains.items()
             if (both := members & mask).any()
         }
-        groups |= by_domain if len(by_domain) > 1 and len(parts["category"]) > 1 else {}
-    groups |= parts["distinct"] | _contested(pairs)
-    return {Group(): np.ones(len(pairs), dtype=np.bool_)} | _telling(groups)
+        groups |= by_domain if len(by_domain) > 1 and len(categories) > 1 else {}
+    share, limit = _majority_share(pairs), 1 - CONTESTED + _ROUNDING
+    contested = {Group((("contested", "yes"),)): share <= limit, Group((("contested", "no"),)): share > limit}
+    return {Group(): np.ones(len(pairs), dtype=np.bool_)} | _telling(groups | distinct | contested)
 
 
 def find_majority_groups(pairs: Sequence[Pair]) -> Masks:
@@ -128,7 +143,8 @@ def find_majority_groups(pairs: Sequence[Pair]) -> Masks:
     leaves that out. Pairs without a majority or without votes are in no group.
     """
     share = _majority_share(pairs)
-    return _telling({Group((("majority", name),)): _between(share, *ends) for name, ends in _MAJORITIES.items()})
+    bands = {name: (share > low) & (share <= high) for name, (low, high) in _MAJORITIES.items()}
+    return _telling({Group((("majority", name),)): inside for name, inside in bands.items()})
 
 
 def _telling(groups: Masks) -> Masks:
@@ -136,34 +152,11 @@ def _telling(groups: Masks) -> Masks:
     return {group: mask for group, mask in groups.items() if mask.any() and not mask.all()}
 
 
-def _sets_by_domain(sets: Masks, domains: Masks) -> Masks:
-    ordered: Masks = {}
-    for domain, inside in domains.items():
-        ordered |= {group: mask for group, mask in sets.items() if not (mask & ~inside).any()}
-        ordered[domain] = inside
-    return ordered | sets
-
-
 def _majority_share(pairs: Sequence[Pair]) -> FloatArray:
     """The share of the votes for the more preferred response, shape (n,); NaN where nobody voted."""
     preference = np.array([np.nan if pair.votes is None else pair.votes.preference for pair in pairs])
     share: FloatArray = np.maximum(preference, 1 - preference)
     return share
-
-
-def _between(share: FloatArray, low: float, high: float) -> NDArray[np.bool_]:
-    """Above low and at most high; but unanimity is apart from what lies below it."""
-    if high == 1:
-        return (share > low + _ROUNDING) & (share < 1 - _ROUNDING)
-    if low == 1:
-        return share > 1 - _ROUNDING
-    return (share > low + _ROUNDING) & (share <= high + _ROUNDING)
-
-
-def _contested(pairs: Sequence[Pair]) -> Masks:
-    share = _majority_share(pairs)
-    limit = 1 - CONTESTED + _ROUNDING
-    return {Group((("contested", "yes"),)): share <= limit, Group((("contested", "no"),)): share > limit}
 
 
 def _split(pairs: Sequence[Pair], field: str) -> Masks:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,12 @@ def join(
             with votes, and with it, no pair is left; calibrated preferences are asked for and a prediction has none; a
             reward is not a number.
     """
-    by_id = _unique(pairs)
+    listed = list(pairs)
+    by_id = {pair.id: pair for pair in listed}
+    if not listed:
+        raise EvaluationError("there are no pairs to evaluate on")
+    if doubled := [pair_id for pair_id, count in Counter(pair.id for pair in listed).items() if count > 1]:
+        raise EvaluationError(f"{_count(doubled, 'pair id')} more than once in the pairs: {_some(doubled)}")
     voted = [pair for pair in by_id.values() if pair.votes is not None]
     if not voted:
         raise EvaluationError(
@@ -91,45 +96,34 @@ def _name(model: str, seed: int | None) -> str:
     return f"model {model!r}" + (f" (seed {seed})" if seed is not None else "")
 
 
-def _unique(pairs: Iterable[Pair]) -> dict[str, Pair]:
-    listed = list(pairs)
-    if not listed:
-        raise EvaluationError("there are no pairs to evaluate on")
-    doubled = [pair_id for pair_id, count in Counter(pair.id for pair in listed).items() if count > 1]
-    if doubled:
-        raise EvaluationError(f"{_count(doubled, 'pair id')} more than once in the pairs: {_some(doubled)}")
-    return {pair.id: pair for pair in listed}
-
-
 def _by_run(predictions: Iterable[Prediction], *, calibrated: bool) -> dict[tuple[str, int | None], dict[str, float]]:
     by_run: dict[tuple[str, int | None], dict[str, float]] = {}
-    doubled: Counter[tuple[str, int | None, str]] = Counter()
+    doubled: dict[tuple[str, int | None, str], None] = {}
     for prediction in predictions:
         preference = by_run.setdefault((prediction.model, prediction.seed), {})
         if prediction.pair_id in preference:
-            doubled[prediction.model, prediction.seed, prediction.pair_id] += 1
-        _check_numbers(prediction)
-        preference[prediction.pair_id] = _calibrated(prediction) if calibrated else prediction.preference_a
+            doubled[prediction.model, prediction.seed, prediction.pair_id] = None
+        preference[prediction.pair_id] = _preference(prediction, calibrated=calibrated)
     if doubled:
         models = ", ".join(sorted({repr(model) for model, _, _ in doubled}))
         raise EvaluationError(
-            f"{_count(doubled, 'prediction')} given more than once by {models}: {_some(i for _, _, i in doubled)}; "
-            "was a file given twice, or does another model have the same name?"
+            f"{_count(list(doubled), 'prediction')} given more than once by {models}: "
+            f"{_some(i for _, _, i in doubled)}; was a file given twice, or does another model have the same name?"
         )
     return by_run
 
 
-def _check_numbers(prediction: Prediction) -> None:
-    """Refuse what is no number: files cannot hold it, but records that were made without validation can."""
-    numbers = (prediction.reward_a, prediction.reward_b, prediction.preference_a)
+def _preference(prediction: Prediction, *, calibrated: bool) -> float:
+    # Files cannot hold what is no number, but records that were made without validation can.
+    numbers = (prediction.preference_a, prediction.reward_a or 0.0, prediction.reward_b or 0.0)
     if not all(map(math.isfinite, numbers)):
         raise EvaluationError(
-            f"model {prediction.model!r}: the rewards of pair {prediction.pair_id} are {numbers[0]} and {numbers[1]}, "
-            f"its preference {numbers[2]}; all must be numbers, so look at the model (did its training diverge?)"
+            f"model {prediction.model!r}: the rewards of pair {prediction.pair_id} are {prediction.reward_a} and "
+            f"{prediction.reward_b}, its preference {prediction.preference_a}; all must be numbers, so look at the "
+            "model (did its training diverge?)"
         )
-
-
-def _calibrated(prediction: Prediction) -> float:
+    if not calibrated:
+        return prediction.preference_a
     if prediction.calibrated_a is None:
         raise EvaluationError(
             f"model {prediction.model!r}: the prediction for {prediction.pair_id} has no calibrated preference; "
@@ -155,9 +149,8 @@ def _check_ids(
         )
 
 
-def _count(things: Iterable[object], noun: str) -> str:
-    n = len(list(things))
-    return f"{n} {noun} is" if n == 1 else f"{n} {noun}s are"
+def _count(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun} is" if len(things) == 1 else f"{len(things)} {noun}s are"
 
 
 def _some(ids: Iterable[str], most: int = 3) -> str:

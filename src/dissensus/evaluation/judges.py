@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dissensus.errors import EvaluationError
+from dissensus.evaluation.groups import count_prompts, number_prompts
 from dissensus.evaluation.resample import Resampling
 from dissensus.records import Judgment, Order, Pair
 from dissensus.stats.agreement.judge_agreement import (
@@ -23,7 +24,6 @@ from dissensus.stats.agreement.judge_agreement import (
     person_agreement,
 )
 from dissensus.stats.metrics import FloatArray, accuracy, mean_absolute_error, pearson, pearson_symmetric
-from dissensus.stats.resampling.clusters import number_labels
 from dissensus.stats.resampling.intervals import Estimate
 from dissensus.stats.resampling.statistics import Statistic, estimate_all
 
@@ -124,16 +124,13 @@ def judge_preferences(pairs: Sequence[Pair], judgments: Iterable[Judgment]) -> d
     Raises:
         EvaluationError: a judgment is there twice.
     """
-    ids = tuple(pair.id for pair in pairs)
+    ids = [pair.id for pair in pairs]
     known = frozenset(ids)
     by_judge: dict[str, list[Judgment]] = {}
     for judgment in _once(judgments):
         if judgment.pair_id in known:
             by_judge.setdefault(judgment.judge, []).append(judgment)
-    return {
-        judge: _balanced(*_preferences(found, [judgment.value for judgment in found], ids))
-        for judge, found in by_judge.items()
-    }
+    return {judge: _balanced(*_preferences(found, ids)) for judge, found in by_judge.items()}
 
 
 def decompose(
@@ -151,17 +148,18 @@ def decompose(
     names = [np.array(column) for column in zip(*((j.pair_id, j.judge, j.order) for j, _ in valid), strict=True)]
     nested = nest(np.array([y for _, y in valid]), *names)
     judged = [by_id[pair_id] for pair_id in nested.pairs]
-    raw = _estimates([_component(nested, i) for i in range(len(LEVELS))], judged, resampling or Resampling())
-    values = [max(estimate.value, 0.0) if np.isfinite(estimate.value) else 0.0 for estimate in raw]
-    total = sum(values)
+    statistics = {level: _component(nested, i) for i, level in enumerate(LEVELS)}
+    raw = _estimates(statistics, judged, resampling or Resampling())
+    values = {level: max(found.value, 0.0) if np.isfinite(found.value) else 0.0 for level, found in raw.items()}
+    total = sum(values.values())
     return [
         Component(
             level=level,
             units=nested.units[i],
-            raw=None if level in nested.merged else raw[i],
+            raw=None if level in nested.merged else raw[level],
             random=None if level in nested.merged else float(nested.components()[i]),
-            value=values[i],
-            share=values[i] / total if total else float("nan"),
+            value=values[level],
+            share=values[level] / total if total else float("nan"),
             merged=nested.merged.get(level),
         )
         for i, level in enumerate(LEVELS)
@@ -203,39 +201,35 @@ def _name(judgment: Judgment) -> str:
 
 def _score(judge: str, judgments: Sequence[Judgment], by_id: Mapping[str, Pair], resampling: Resampling) -> JudgeScore:
     verdicts = [judgment.value for judgment in judgments]
-    ab, ba = _preferences(judgments, verdicts, tuple(by_id))
+    ab, ba = _preferences(judgments, by_id)
     judged = np.isfinite(ab) | np.isfinite(ba)
     pairs = [pair for pair, there in zip(by_id.values(), judged, strict=True) if there]
     ab, ba = ab[judged], ba[judged]
     balanced = _balanced(ab, ba)
-    flips, changes, first = _estimates(
-        [lambda w: flip_share(ab, ba, w), lambda w: change_share(ab, ba, w), lambda w: first_preference(ab, ba, w)],
-        pairs,
-        resampling,
-    )
+    statistics: dict[str, Statistic] = {
+        "flips": lambda w: flip_share(ab, ba, w),
+        "changes": lambda w: change_share(ab, ba, w),
+        "first": lambda w: first_preference(ab, ba, w),
+    }
     return JudgeScore(
         judge=judge,
         pairs=len(pairs),
-        prompts=len({(pair.dataset, pair.group) for pair in pairs}),
+        prompts=count_prompts(pairs),
         judgments=len(judgments),
         invalid=sum(y is None for y in verdicts) / len(verdicts),
         ties=sum(y == 0.5 for y in verdicts) / len(verdicts),
         compared=int(compared(ab, ba).sum()),
-        flips=flips,
-        changes=changes,
-        first=first,
+        **_estimates(statistics, pairs, resampling),
         people=_against_people(pairs, balanced, resampling),
     )
 
 
-def _preferences(
-    judgments: Sequence[Judgment], verdicts: Sequence[float | None], pair_ids: Sequence[str]
-) -> tuple[FloatArray, FloatArray]:
+def _preferences(judgments: Iterable[Judgment], pair_ids: Iterable[str]) -> tuple[FloatArray, FloatArray]:
     """The mean verdict on each pair in each order shown, NaN where there is none; two of shape (pairs,)."""
     row = {pair_id: i for i, pair_id in enumerate(pair_ids)}
     total, count = np.zeros((2, len(row))), np.zeros((2, len(row)))
-    for judgment, verdict in zip(judgments, verdicts, strict=True):
-        if verdict is not None:
+    for judgment in judgments:
+        if (verdict := judgment.value) is not None:
             cell = _ORDERS.index(judgment.order), row[judgment.pair_id]
             total[cell] += verdict
             count[cell] += 1
@@ -255,34 +249,22 @@ def _against_people(pairs: Sequence[Pair], preference: FloatArray, resampling: R
     human = np.array([votes.preference for _, votes, _ in voted])
     votes = np.array([(v.a, v.b, v.tie) for _, v, _ in voted])
     judge = np.array([p for _, _, p in voted])
-    agreement, against_others, person, r, symmetric, l1 = _estimates(
-        [
-            lambda w: accuracy(judge, human, w),
-            lambda w: agreement_with_others(judge, votes, w),
-            lambda w: person_agreement(votes, w),
-            lambda w: pearson(judge, human, w),
-            lambda w: pearson_symmetric(judge, human, w),
-            lambda w: mean_absolute_error(judge, human, w),
-        ],
-        [pair for pair, _, _ in voted],
-        resampling,
-    )
-    return AgainstPeople(
-        pairs=len(voted),
-        human_ties=int((human == 0.5).sum()),
-        agreement=agreement,
-        against_others=against_others,
-        person=person,
-        pearson=r,
-        pearson_symmetric=symmetric,
-        l1=l1,
-    )
+    statistics: dict[str, Statistic] = {
+        "agreement": lambda w: accuracy(judge, human, w),
+        "against_others": lambda w: agreement_with_others(judge, votes, w),
+        "person": lambda w: person_agreement(votes, w),
+        "pearson": lambda w: pearson(judge, human, w),
+        "pearson_symmetric": lambda w: pearson_symmetric(judge, human, w),
+        "l1": lambda w: mean_absolute_error(judge, human, w),
+    }
+    found = _estimates(statistics, [pair for pair, _, _ in voted], resampling)
+    return AgainstPeople(pairs=len(voted), human_ties=int((human == 0.5).sum()), **found)
 
 
-def _estimates(statistics: Sequence[Statistic], pairs: Sequence[Pair], resampling: Resampling) -> list[Estimate]:
+def _estimates(
+    statistics: Mapping[str, Statistic], pairs: Sequence[Pair], resampling: Resampling
+) -> dict[str, Estimate]:
     """Compute statistics of n pairs with BCa intervals, widened for few prompts, all on the same resamples."""
-    clusters = number_labels([pair.group for pair in pairs])[1]
-    strata = number_labels([pair.dataset or "" for pair in pairs])[1]
+    clusters, strata = number_prompts(pairs)
     rng = np.random.default_rng(resampling.seed)
-    found = estimate_all(dict(enumerate(statistics)), clusters, strata, resampling.n, rng, resampling.level)
-    return list(found.values())
+    return estimate_all(statistics, clusters, strata, resampling.n, rng, resampling.level)

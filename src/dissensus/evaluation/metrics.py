@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Literal
@@ -85,8 +84,8 @@ def primary_candidates() -> dict[str, of.Function]:
 
 def keys_of(*kinds: str) -> list[str]:
     """The keys of the metrics of some kinds, one kind after the other, each followed by what is shown beside it."""
-    tops = [found for kind in kinds for found in METRICS.values() if found.kind == kind and not found.beside]
-    return [key for top in tops for key in (top.key, *_companions(top.key))]
+    tops = [found.key for kind in kinds for found in METRICS.values() if found.kind == kind and not found.beside]
+    return [found.key for top in tops for found in METRICS.values() if top in (found.key, found.beside)]
 
 
 def title_of(key: str) -> str:
@@ -116,10 +115,6 @@ def lower_is_better(key: str) -> bool:
 def digits_of(key: str) -> int:
     """How many digits its values are shown with."""
     return METRICS[key].digits if key in METRICS else 3
-
-
-def _companions(key: str) -> Iterator[str]:
-    return (found.key for found in METRICS.values() if found.beside == key)
 
 
 _Correlation = partial(MetricDefinition, kind="correlation", scale="fisher", ends=(-1.0, 1.0))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dissensus.evaluation.groups import Group, find_groups
+from dissensus.evaluation.groups import Group, find_groups, number_prompts
 from dissensus.evaluation.resample import Resampling
 from dissensus.records import Metric, Pair
 from dissensus.stats.agreement.coefficients import COEFFICIENTS, agreement_intervals
@@ -67,19 +67,14 @@ def score_people(pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
     return rows
 
 
-@dataclass(frozen=True)
-class Aggregated:
-    """Preferences by a model of annotators."""
+def aggregated_preferences(pairs: Sequence[Pair]) -> dict[str, tuple[FloatArray, bool]]:
+    """Estimate preferences by models of annotators, ``dawid-skene`` and ``mace``; each data set is fitted by itself.
 
-    preference: FloatArray
-    """Shape (n,), of n pairs with votes. NaN for pairs of a data set in which some vote does not name its annotator, or
-    nobody voted on two pairs: there is nothing to learn about an annotator then."""
-    converged: bool
-    """Whether the fit of every data set ended because nothing moved any more."""
-
-
-def aggregated_preferences(pairs: Sequence[Pair]) -> dict[str, Aggregated]:
-    """Estimate preferences by models of annotators, ``dawid-skene`` and ``mace``; each data set is fitted by itself."""
+    Returns:
+        By model, preferences of shape (n,) and whether the fit of every data set ended because nothing moved any more.
+        NaN for pairs of a data set in which some vote does not name its annotator, or nobody voted on two pairs: there
+        is nothing to learn about an annotator then.
+    """
     estimates = {target: np.full(len(pairs), np.nan) for target in ("dawid-skene", "mace")}
     converged = dict.fromkeys(estimates, True)
     for dataset in dict.fromkeys(pair.dataset for pair in pairs):
@@ -87,7 +82,7 @@ def aggregated_preferences(pairs: Sequence[Pair]) -> dict[str, Aggregated]:
         for target, fit in _aggregate([pairs[row] for row in rows]).items():
             estimates[target][rows] = fit.posterior[:, 2] + fit.posterior[:, 1] / 2
             converged[target] &= fit.converged
-    return {target: Aggregated(estimates[target], converged[target]) for target in estimates}
+    return {target: (estimates[target], converged[target]) for target in estimates}
 
 
 def _aggregate(pairs: Sequence[Pair]) -> dict[str, DawidSkene | Mace]:
@@ -135,21 +130,14 @@ def _by_annotator(pairs: Sequence[Pair]) -> FloatArray | None:
 
 
 def _score_group(group: Group, pairs: Sequence[Pair], resampling: Resampling) -> list[Metric]:
-    ratings = ratings_of(pairs)
-    clusters = number_labels([pair.group for pair in pairs])[1]
-    strata = number_labels([pair.dataset or "" for pair in pairs])[1]
-    count = find_clusters(clusters, strata).count
+    ratings, (clusters, strata) = ratings_of(pairs), number_prompts(pairs)
+    rng = np.random.default_rng(resampling.seed)
     found = agreement_intervals(
-        ratings.table,
-        clusters,
-        strata,
-        resampling.n,
-        np.random.default_rng(resampling.seed),
-        resampling.level,
-        crossed=ratings.crossed,
+        ratings.table, clusters, strata, resampling.n, rng, resampling.level, crossed=ratings.crossed
     )
     found = {("icc_2k" if name == "icc_1k" else name): estimate for name, estimate in found.items()}
     rated = int(ratings.table.paired.sum())
+    count = find_clusters(clusters, strata).count
     return [_row(group, name, found[name], rated, count, crossed=ratings.crossed) for name in COEFFICIENTS]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dissensus.errors import EvaluationError
@@ -54,7 +54,13 @@ def with_roles(rows: Sequence[Metric], primary: Sequence[str] = PRIMARY) -> list
     counted = [family for family in families if rows[family[0]].p_value is not None]
     uncounted = {family[0] for family in families if family not in counted} if tested else set()
     members = {number for family in (counted if tested else families) for number in family} | uncounted
-    p_holm = _adjust(rows, counted)
+    tested_of = [[(number, p) for number in family if (p := rows[number].p_value) is not None] for family in counted]
+    adjusted = gated_holm([[p for _, p in family] for family in tested_of])
+    p_holm = {
+        number: value
+        for family, values in zip(tested_of, adjusted, strict=True)
+        for (number, _), value in zip(family, values, strict=True)
+    }
     return [
         row
         if row.baseline is None
@@ -87,31 +93,17 @@ def too_few_swaps(rows: Sequence[Metric], n_swaps: int) -> str | None:
 
 
 def _families(rows: Sequence[Metric], primary: Sequence[str]) -> list[list[int]]:
-    """Number the rows of each model and primary metric, all pairs first; left out where there are no such."""
+    """Number the rows of each model and primary metric, all pairs first; left out where there are no such.
+
+    Within one data set, r is the r within data sets as well.
+    """
     spanning = {(row.model, row.group) for row in rows if row.baseline is not None and row.metric == WITHIN}
     found: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(rows):
-        if row.baseline is not None and row.kind == "model" and not Group.parse(row.group).is_exploratory:
-            for metric in _declared_as(row, primary, spans=(row.model, row.group) in spanning):
-                found.setdefault((row.model, metric), []).append(number)
+        within = row.metric == "pearson" and row.metric not in primary and (row.model, row.group) not in spanning
+        metric = WITHIN if within else row.metric
+        differs = row.baseline is not None and row.kind == "model" and metric in primary
+        if differs and not Group.parse(row.group).is_exploratory:
+            found.setdefault((row.model, metric), []).append(number)
     ordered = [sorted(family, key=lambda number: rows[number].group != ALL) for family in found.values()]
     return [family for family in ordered if rows[family[0]].group == ALL]
-
-
-def _declared_as(row: Metric, primary: Sequence[str], *, spans: bool) -> Iterator[str]:
-    """Name the primary metrics that a row is of: within one data set, r is the r within data sets as well."""
-    if row.metric in primary:
-        yield row.metric
-    elif row.metric == "pearson" and WITHIN in primary and not spans:
-        yield WITHIN
-
-
-def _adjust(rows: Sequence[Metric], families: Sequence[Sequence[int]]) -> dict[int, float]:
-    """Adjust over all families: the numbers of rows to adjusted p-values."""
-    tested = [[(number, p) for number in family if (p := rows[number].p_value) is not None] for family in families]
-    adjusted = gated_holm([[p for _, p in family] for family in tested])
-    return {
-        number: value
-        for family, values in zip(tested, adjusted, strict=True)
-        for (number, _), value in zip(family, values, strict=True)
-    }

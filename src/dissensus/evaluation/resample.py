@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.evaluation.groups import Group, Masks, find_groups, find_majority_groups
+from dissensus.evaluation.groups import Group, Masks, find_groups, find_majority_groups, number_prompts
 from dissensus.evaluation.join import Joined
 from dissensus.evaluation.metrics import primary_candidates, scored_metrics
 from dissensus.records import Kind
@@ -25,7 +25,7 @@ from dissensus.stats.resampling.bootstrap import (
     ones,
     touched,
 )
-from dissensus.stats.resampling.clusters import Clusters, Freedom, IntArray, find_clusters, find_freedom, number_labels
+from dissensus.stats.resampling.clusters import Clusters, Freedom, IntArray, find_clusters, find_freedom
 from dissensus.stats.resampling.permutation import Swap, swap_test
 from dissensus.stats.resampling.training_seeds import NO_NOISE, SeedNoise, find_seed_noise
 from dissensus.stats.weighted import divide
@@ -87,21 +87,15 @@ class Sample:
     @classmethod
     def of(cls, joined: Joined, groups: Masks | None = None) -> Sample:
         """Number the prompts and data sets of the pairs, and find their groups unless they are given."""
-        prompts = number_labels([pair.group for pair in joined.pairs])[1]
-        stratum = number_labels([pair.dataset or "" for pair in joined.pairs])[1].astype(np.int64)
+        prompts, sets = number_prompts(joined.pairs)
         return cls(
             joined=joined,
-            clusters=find_clusters(prompts, stratum),
-            stratum=stratum,
+            clusters=find_clusters(prompts, sets),
+            stratum=sets.astype(np.int64),
             groups=find_groups(joined.pairs) if groups is None else groups,
             accuracy_groups=find_majority_groups(joined.pairs) if groups is None else {},
             of_votes=groups is None and not any(pair.votes and pair.votes.are_estimates for pair in joined.pairs),
         )
-
-    @property
-    def all_groups(self) -> Masks:
-        """Every group, those for accuracy alone last."""
-        return {**self.groups, **self.accuracy_groups}
 
 
 @dataclass(frozen=True)
@@ -114,31 +108,16 @@ class Part:
     resampled: bool
     """Whether there are clusters enough to resample."""
 
+    @classmethod
+    def of(cls, clusters: Clusters, inside: NDArray[np.bool_]) -> Part:
+        """Count the clusters of the pairs that are inside."""
+        count = np.unique(clusters.of_pair[inside]).size
+        return cls(inside, count, find_freedom(clusters, inside), clusters.can_be_resampled(inside))
+
     @property
     def n(self) -> int:
         """How many pairs there are."""
         return int(self.inside.sum())
-
-
-@dataclass(frozen=True)
-class Resampled:
-    """The metrics of a contender on resamples."""
-
-    mean: FloatArray
-    """Over its draws, shape (metrics, n_resamples); NaN where a metric is undefined for any, since a mean over the
-    others would compare unlike things."""
-    between: FloatArray
-    """The variance between its draws, averaged over the resamples, shape (metrics,); NaN where there is one draw."""
-
-    @classmethod
-    def of(cls, draws: Sequence[FloatArray]) -> Resampled:
-        """Summarise the metrics of each draw on the same resamples, arrays of shape (metrics, n_resamples)."""
-        if len(draws) == 1:
-            return cls(draws[0], np.full(len(draws[0]), np.nan))
-        variance = np.var(draws, axis=0, ddof=1)
-        defined = np.isfinite(variance)
-        mean = divide(np.where(defined, variance, 0).sum(axis=1), defined.sum(axis=1))
-        return cls(np.mean(draws, axis=0), mean)
 
 
 @dataclass
@@ -149,7 +128,11 @@ class Measured:
     parts: dict[int, Part] = field(default_factory=dict)
     by_draw: dict[int, FloatArray] = field(default_factory=dict)
     """Shape (draws, metrics): on the sample."""
-    resampled: dict[int, Resampled] = field(default_factory=dict)
+    resampled: dict[int, FloatArray] = field(default_factory=dict)
+    """The mean over draws, shape (metrics, n_resamples); NaN where a metric is undefined for any, since a mean over the
+    others would compare unlike things."""
+    between: dict[int, FloatArray] = field(default_factory=dict)
+    """The variance between draws, averaged over the resamples, shape (metrics,); NaN where there is one draw."""
     jackknife: dict[int, FloatArray] = field(default_factory=dict)
     """Shape (metrics, blocks)."""
     blocks: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -159,14 +142,24 @@ class Measured:
     calibrated: dict[int, NullBand] = field(default_factory=dict)
     """The ECE of a perfectly calibrated model."""
 
-    def value(self, key: int, metric: str) -> float:
-        """The mean over draws."""
-        return float(self.draws(key, metric).mean())
-
     def draws(self, key: int, metric: str) -> FloatArray:
         """By draw, on the sample, shape (draws,)."""
         found: FloatArray = self.by_draw[key][:, self.metrics.index(metric)]
         return found
+
+    def add(self, key: int, draws: Sequence[Sequence[FloatArray]]) -> None:
+        """Keep what `_measure_draw` found of each draw of a contender; only the first draws may be resampled."""
+        self.by_draw[key] = np.array([on_sample[:, 0] for on_sample, *_ in draws])
+        if len(draws[0]) == 1:
+            return
+        resampled = [values for values in draws if len(values) > 1]
+        self.jackknife[key] = np.mean([jackknife for _, jackknife, _ in resampled], axis=0)
+        values = np.array([values for *_, values in resampled])
+        self.resampled[key], self.between[key] = values.mean(axis=0), np.full(values.shape[1], np.nan)
+        if len(values) > 1:
+            variance = np.var(values, axis=0, ddof=1)
+            defined = np.isfinite(variance)
+            self.between[key] = divide(np.where(defined, variance, 0).sum(axis=1), defined.sum(axis=1))
 
     def seed_noise(self, keys: Sequence[int], metric: str) -> SeedNoise:
         """What the choice of seeds adds to the variance of a contender's value, or of the difference of two."""
@@ -174,8 +167,9 @@ class Measured:
         if len(keys) > 1 and np.array_equal(first, last, equal_nan=True):
             return NO_NOISE  # the same trained models twice, not two ways to train
         row = self.metrics.index(metric)
-        between = (self.resampled[key].between[row] if key in self.resampled else np.nan for key in keys)
-        return find_seed_noise([(self.draws(key, metric), float(b)) for key, b in zip(keys, between, strict=True)])
+        return find_seed_noise(
+            [(self.draws(k, metric), float(self.between[k][row]) if k in self.between else np.nan) for k in keys]
+        )
 
 
 def measure(
@@ -189,16 +183,18 @@ def measure(
     report: Callable[[int], object] = lambda done: None,
 ) -> Iterator[tuple[Group, Measured]]:
     """Compute everything from one set of resamples and one set of swaps, for all contenders, group by group."""
-    calibrated = _calibrated(sample, contenders, level, seed) if sample.of_votes else {}
+    shown = [i for i, contender in enumerate(contenders) if contender.votes and contender.shown and sample.of_votes]
+    bands = [partial(_calibrate, sample, contenders[i], level, np.random.default_rng([seed, 3, i])) for i in shown]
+    calibrated = dict(zip(shown, in_threads(bands), strict=True))
     unweighted = ones(sample.clusters)
     deleted, blocks = delete_blocks(sample.clusters, np.random.default_rng([seed, 0]))
-    for group, mask in sample.all_groups.items():
-        found = Measured(blocks=blocks, calibrated={i: band for (i, name), band in calibrated.items() if name == group})
+    for group, mask in {**sample.groups, **sample.accuracy_groups}.items():
+        found = Measured(blocks=blocks, calibrated={i: own[group] for i, own in calibrated.items() if group in own})
         rng = np.random.default_rng([seed, 1])
         draws = draw_clusters(touched(sample.clusters, mask), n_resamples, rng)
         jobs: list[tuple[int, Callable[[], list[FloatArray]]]] = []
         for i, contender in enumerate(contenders):
-            part = _part(sample, mask & contender.inside)
+            part = Part.of(sample.clusters, mask & contender.inside)
             # Of pairs chosen by all their votes, one vote says the contrary of the others.
             if not part.n or not (contender.votes or not group.is_exploratory):
                 continue
@@ -210,12 +206,7 @@ def measure(
                 jobs.append((i, partial(_measure_draw, sample, contender, part.inside, draw, weights, draws)))
         measured = in_threads([job for _, job in jobs], report)
         for i in found.parts:
-            own = [values for (key, _), values in zip(jobs, measured, strict=True) if key == i]
-            found.by_draw[i] = np.array([on_sample[:, 0] for on_sample, *_ in own])
-            if len(own[0]) > 1:
-                resampled = [values for values in own if len(values) > 1]
-                found.jackknife[i] = np.mean([jackknife for _, jackknife, _ in resampled], axis=0)
-                found.resampled[i] = Resampled.of([values for *_, values in resampled])
+            found.add(i, [values for (key, _), values in zip(jobs, measured, strict=True) if key == i])
         if n_swaps and not group.is_exploratory:
             noise = {
                 i: {metric: found.seed_noise([i, rival], metric) for metric in primary_candidates()}
@@ -231,12 +222,6 @@ def measure(
                 report=report,
             )
         yield group, found
-
-
-def _part(sample: Sample, inside: NDArray[np.bool_]) -> Part:
-    clusters = sample.clusters
-    count = np.unique(clusters.of_pair[inside]).size
-    return Part(inside, count, find_freedom(clusters, inside), clusters.can_be_resampled(inside))
 
 
 def _measure_draw(
@@ -271,29 +256,13 @@ def _swaps(sample: Sample, contenders: Sequence[Contender], parts: Mapping[int, 
         if rival is None or not part.resampled:
             continue
         first, second = contenders[i].predicted[:, part.inside], contenders[rival].predicted[:, part.inside]
-        human, clusters = contenders[i].human[0, part.inside], sample.clusters.of_pair[part.inside]
+        human, strata = contenders[i].human[0, part.inside], sample.stratum[part.inside]
+        clusters = sample.clusters.of_pair[part.inside]
         swaps[i] = [
-            Swap(
-                first[k % len(first)],
-                second[k % len(second)],
-                human,
-                clusters,
-                sample.stratum[part.inside],
-                metrics=primary_candidates(),
-            )
+            Swap(first[k % len(first)], second[k % len(second)], human, clusters, strata, metrics=primary_candidates())
             for k in range(math.lcm(len(first), len(second)))
         ]
     return swaps
-
-
-def _calibrated(
-    sample: Sample, contenders: Sequence[Contender], level: float, seed: int
-) -> dict[tuple[int, Group], NullBand]:
-    """By contender and group."""
-    shown = [i for i, contender in enumerate(contenders) if contender.votes and contender.shown]
-    jobs = [partial(_calibrate, sample, contenders[i], level, np.random.default_rng([seed, 3, i])) for i in shown]
-    found = zip(shown, in_threads(jobs), strict=True)
-    return {(i, group): band for i, bands in found for group, band in bands.items()}
 
 
 def _calibrate(sample: Sample, contender: Contender, level: float, rng: np.random.Generator) -> dict[Group, NullBand]:

@@ -18,9 +18,8 @@ from dissensus.evaluation.scores import ESTIMATES_NOTE
 from dissensus.records import Margin, Metric
 from dissensus.stats.metrics import FloatArray
 
-_ESTIMATED = ("dawid-skene", "mace")
 _UNSETTLED = "its fit was stopped while it still moved"
-_TAKEN = ("votes", *_ESTIMATED)
+_TAKEN = ("votes", "dawid-skene", "mace")
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,9 @@ class Target:
 
 def estimated_targets(joined: Joined) -> list[Target]:
     """Make targets of the models of annotators: Dawid-Skene and MACE."""
-    estimates = aggregated_preferences(joined.pairs)
     return [
-        Target(name, found.preference, (ESTIMATES_NOTE,) if found.converged else (ESTIMATES_NOTE, _UNSETTLED))
-        for name, found in ((name, estimates[name]) for name in _ESTIMATED)
+        Target(name, preference, (ESTIMATES_NOTE,) if converged else (ESTIMATES_NOTE, _UNSETTLED))
+        for name, (preference, converged) in aggregated_preferences(joined.pairs).items()
     ]
 
 
@@ -101,15 +99,9 @@ def score_targets(
             human=target.preference[known],
             predicted={model: values[:, known] for model, values in joined.predicted.items()},
         )
+        n, level, seed = resampling.n, resampling.level, resampling.seed
         scored = score(
-            there,
-            baseline=baseline,
-            n_resamples=resampling.n,
-            n_swaps=0,
-            level=resampling.level,
-            seed=resampling.seed,
-            groups=groups,
-            primary=(),
+            there, baseline=baseline, n_resamples=n, n_swaps=0, level=level, seed=seed, groups=groups, primary=()
         )
         rows += [
             row.model_copy(update={"target": target.name, "notes": target.notes})

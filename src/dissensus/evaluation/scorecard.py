@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,24 @@ from tqdm import tqdm
 from dissensus.errors import EvaluationError
 from dissensus.evaluation.groups import Group, Masks
 from dissensus.evaluation.join import Joined
-from dissensus.evaluation.metrics import METRICS, WITHIN, scored_metrics
-from dissensus.evaluation.notes import about_interval, about_seeds, about_stories, why_undefined
+from dissensus.evaluation.metrics import METRICS, WITHIN, name_of, scored_metrics
 from dissensus.evaluation.primary import PRIMARY, with_roles
 from dissensus.evaluation.resample import Contender, Measured, Part, Sample, measure
+from dissensus.evaluation.tables.number_format import number
 from dissensus.records import Metric
-from dissensus.stats.metrics import FloatArray
+from dissensus.stats.metrics import FEWEST_IN_STRATUM, FloatArray
 from dissensus.stats.resampling.intervals import Estimate, recentred_interval, t_interval
 from dissensus.stats.resampling.paired_differences import paired_difference
 from dissensus.stats.resampling.training_seeds import NO_NOISE
+
+FEW_CLUSTERS = 20
+"""Below this many prompts an interval is noted as a rough one."""
+
+_STORIES_DIFFER = 0.05
+"""By this much at least the pooled and the within-data-set correlation must differ to be told apart."""
+
+_VERDICTS_DIFFER = 0.02
+"""By this much at least, where one of them shows something and the other does not, or the contrary."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,9 @@ def score(
 ) -> list[Metric]:
     """Compare predictions with votes: metrics for each group and model, and paired differences to the baseline.
 
-    A model trained with several seeds is scored by the mean of the metric over its seeds, and the spread between them
-    is given apart; its intervals and tests count how seeds vary. Resamples draw prompts (``Pair.group``) within each
-    data set; all groups, models and metrics share them. A group of fewer than five prompts has neither interval nor
-    test. P-values of the primary differences are adjusted as one family (`dissensus.evaluation.primary.with_roles`).
+    A model of several seeds is scored by the mean of the metric over them; intervals and tests count how they vary.
+    Resamples draw prompts (``Pair.group``) within each data set; all groups, models and metrics share them. A group of
+    fewer than five prompts has neither interval nor test. P-values are adjusted by `with_roles`.
 
     Args:
         joined: pairs with votes, and the predictions of one or more models, one per pair, model and seed.
@@ -132,16 +140,6 @@ def _refer(reference: Reference, joined: Joined) -> Contender:
 
 
 @dataclass(frozen=True)
-class _Seeds:
-    """How a value varies between seeds."""
-
-    count: int
-    """Of the side that has more, where it is a difference."""
-    spread: float
-    """Standard deviation."""
-
-
-@dataclass(frozen=True)
 class _Rows:
     """Turns what was measured of a group into rows."""
 
@@ -158,11 +156,11 @@ class _Rows:
         metrics = [metric for metric in METRICS if metric in asked]
         keys = [i for i, c in enumerate(self.contenders) if c.shown and i in self.found.parts]
         for key in keys:
-            yield from (row for metric in metrics if (row := self._own(key, metric)) is not None)
+            yield from (self._row([key], metric) for metric in metrics if self._has(key, metric))
         for key in keys:
-            if self.contenders[key].rival is not None:
+            if (rival := self.contenders[key].rival) is not None:
                 compared = (m for m in metrics if METRICS[m].compared and self._has(key, m))
-                yield from (self._difference(key, metric) for metric in compared)
+                yield from (self._row([key, rival], metric) for metric in compared)
 
     def _has(self, key: int, metric: str) -> bool:
         """Within-data-set values are for groups that span data sets, the null for what is compared with votes."""
@@ -170,46 +168,19 @@ class _Rows:
             return bool(np.ptp(self.sample.stratum[self.found.parts[key].inside]) > 0)
         return metric != "ece_null" or key in self.found.calibrated
 
-    def _own(self, key: int, metric: str) -> Metric | None:
-        if not self._has(key, metric):
-            return None
-        if metric == "ece_null":
-            band = self.found.calibrated[key]
-            return self._row([key], metric, Estimate(band.mean, band.low, band.high), None)
-        estimate = self._estimate([key], metric)
-        note = self._story([key], estimate) if metric == "pearson" else None
-        return self._row([key], metric, estimate, self._resampled([key], metric), note=note)
-
-    def _difference(self, key: int, metric: str) -> Metric:
-        both = [key, self._rival(key)]
-        estimate = self._estimate(both, metric)
-        note = self._story(both, estimate) if metric == "pearson" else None
-        return self._row(
-            both,
-            metric,
-            estimate,
-            self._resampled(both, metric),
-            p_value=self.found.p_values.get(key, {}).get(metric),
-            note=note,
-        )
-
-    def _rival(self, key: int) -> int:
-        rival = self.contenders[key].rival
-        if rival is None:
-            raise ValueError(f"{self.contenders[key].name} is compared with nobody")
-        return rival
-
     def _resampled(self, keys: Sequence[int], metric: str) -> FloatArray | None:
         """Of one contender, or of the difference of two, shape (resamples,); None where there are no resamples."""
-        if not all(key in self.found.resampled for key in keys):
+        if metric == "ece_null" or not all(key in self.found.resampled for key in keys):
             return None
         row = self.found.metrics.index(metric)
-        difference: FloatArray = _first_less_second([self.found.resampled[key].mean[row] for key in keys])
-        return difference
+        return _first_less_second([self.found.resampled[key][row] for key in keys])
 
     def _estimate(self, keys: Sequence[int], metric: str) -> Estimate:
         """A contender's value, or the difference of two, with its interval."""
-        value = float(_first_less_second([np.float64(self.found.value(key, metric)) for key in keys]))
+        if metric == "ece_null":
+            band = self.found.calibrated[keys[0]]
+            return Estimate(band.mean, band.low, band.high)
+        value = float(_first_less_second([self.found.draws(key, metric).mean() for key in keys]))
         resampled, part = self._resampled(keys, metric), self.found.parts[keys[0]]
         if resampled is None:
             return Estimate(value)
@@ -231,56 +202,46 @@ class _Rows:
             least, most = least - most, most - least
         return replace(found, low=min(value, max(found.low, least)), high=max(value, min(found.high, most)))
 
-    def _seeds(self, keys: Sequence[int], metric: str) -> _Seeds | None:
-        """How a value, or a difference of two, varies with the seeds of its sides, which are independent of each other.
+    def _seeds(self, keys: Sequence[int], metric: str) -> tuple[int | None, float | None]:
+        """The count of seeds, of the side that has more, and the standard deviation between them; sides vary alone.
 
-        A side of one seed adds nothing that is known. None where there is no side of several, or no model.
+        A side of one seed adds nothing that is known. None where no model has several.
         """
         if metric == "ece_null" or self.contenders[keys[0]].kind != "model":
-            return None
+            return None, None
         sides = [self.found.draws(k, metric) for k in keys]
         variances = [float(side.var(ddof=1)) for side in sides if side.size > 1]
         if not variances or not np.isfinite(variances).all():
-            return None
-        return _Seeds(max(side.size for side in sides), float(np.sqrt(sum(variances))))
+            return None, None
+        return max(side.size for side in sides), float(np.sqrt(sum(variances)))
 
     def _story(self, keys: Sequence[int], pooled: Estimate) -> str | None:
-        if not self._has(keys[0], WITHIN) or keys[0] not in self.found.resampled:
+        first, second = (self._resampled(keys, metric) for metric in ("pearson", WITHIN))
+        if not self._has(keys[0], WITHIN) or first is None or second is None:
             return None
-        within = self._estimate(keys, WITHIN)
-        gaps = [self._resampled(keys, metric) for metric in ("pearson", WITHIN)]
-        if gaps[0] is None or gaps[1] is None:
-            return None
-        spare = self.found.parts[keys[0]].spare
-        difference = paired_difference(pooled.value, within.value, gaps[0], gaps[1], self.level, spare)
+        within, spare = self._estimate(keys, WITHIN), self.found.parts[keys[0]].spare
+        difference = paired_difference(pooled.value, within.value, first, second, self.level, spare)
         names = [self.contenders[key].name for key in keys]
         what = f"r of {names[0]}" if len(keys) == 1 else f"the difference in r of {names[0]} to {names[1]}"
-        return about_stories(what, pooled, within, difference)
+        return _about_stories(what, pooled, within, difference)
 
-    def _row(
-        self,
-        keys: Sequence[int],
-        metric: str,
-        estimate: Estimate,
-        resampled: FloatArray | None,
-        *,
-        p_value: float | None = None,
-        note: str | None = None,
-    ) -> Metric:
+    def _row(self, keys: Sequence[int], metric: str) -> Metric:
+        """Make the row of a contender, or of its difference to its rival."""
         everyone, part = [self.contenders[key] for key in keys], self.found.parts[keys[0]]
-        contender, seeds = everyone[0], self._seeds(keys, metric)
-        tested = p_value is not None and bool(np.isfinite(p_value))
-        notes = [
-            note,
-            why_undefined(part, everyone, metric)
-            if not np.isfinite(estimate.value)
-            else about_interval(part, estimate, asked=self.n_resamples > 0 and metric != "ece_null"),
-            about_seeds(everyone, self.group) if estimate.low is not None or p_value is not None else None,
-            *self._left_out(contender, part),
-            "exploratory: grouped by the votes that predictions are compared with"
-            if self.group.is_exploratory
-            else None,
-        ]
+        estimate, (seeds, seed_sd) = self._estimate(keys, metric), self._seeds(keys, metric)
+        contender = everyone[0]
+        decided = (contender.human[:, part.inside] != 0.5).sum(axis=1).mean()
+        p_value = self.found.p_values.get(keys[0], {}).get(metric) if len(keys) > 1 else None
+        notes = [self._story(keys, estimate) if metric == "pearson" else None]
+        if not np.isfinite(estimate.value):
+            notes.append(_why_undefined(part, everyone, metric))
+        elif self.n_resamples > 0 and metric != "ece_null":
+            notes.append(_about_interval(part, estimate))
+        if estimate.low is not None or p_value is not None:
+            notes.append(_about_seeds(everyone, self.group))
+        notes += self._left_out(contender, part)
+        if self.group.is_exploratory:
+            notes.append("exploratory: grouped by the votes that predictions are compared with")
         return Metric(
             model=contender.name,
             group=str(self.group),
@@ -288,18 +249,16 @@ class _Rows:
             value=_digits(estimate.value),
             low=_digits(estimate.low),
             high=_digits(estimate.high),
-            n=round(float((contender.human[:, part.inside] != 0.5).sum(axis=1).mean()))
-            if metric == "accuracy"
-            else part.n,
+            n=round(float(decided)) if metric == "accuracy" else part.n,
             clusters=part.clusters,
             baseline=everyone[1].name if len(keys) > 1 else None,
             notes=tuple(filter(None, notes)),
             kind=contender.kind,
             method=estimate.method if estimate.low is not None else None,
-            p_value=p_value if tested else None,
-            seeds=None if seeds is None else seeds.count,
-            seed_sd=None if seeds is None else _digits(seeds.spread),
-            data_se=_digits(_spread(resampled)),
+            p_value=p_value if p_value is not None and np.isfinite(p_value) else None,
+            seeds=seeds,
+            seed_sd=_digits(seed_sd),
+            data_se=_digits(_spread(self._resampled(keys, metric))),
         )
 
     def _left_out(self, contender: Contender, part: Part) -> Iterator[str]:
@@ -315,7 +274,7 @@ class _Rows:
             yield f"{total - part.n} of {total} pairs have no opinion of {contender.name} and are left out"
 
 
-def _first_less_second(values: Sequence[Any]) -> Any:
+def _first_less_second(values: Sequence[FloatArray]) -> FloatArray:
     """The one value there is, or the difference of two."""
     return values[0] if len(values) == 1 else values[0] - values[1]
 
@@ -328,3 +287,67 @@ def _digits(value: float | None) -> float | None:
 def _spread(resampled: FloatArray | None) -> float | None:
     defined = np.zeros(0) if resampled is None else resampled[np.isfinite(resampled)]
     return float(defined.std(ddof=1)) if defined.size > 1 else None
+
+
+def _about_interval(part: Part, estimate: Estimate) -> str | None:
+    """Say why there is no interval, or that it rests on little; None where all is well."""
+    if estimate.low is None and part.resampled:
+        return "no interval: undefined in more than a tenth of the resamples"
+    if estimate.low is None:
+        what = "one prompt is" if part.clusters == 1 else f"{part.clusters} prompts are"
+        return f"no interval: {what} too few to resample"
+    return f"interval rests on only {part.clusters} prompts" if part.clusters < FEW_CLUSTERS else None
+
+
+def _why_undefined(part: Part, contenders: Sequence[Contender], metric: str) -> str:
+    """Say why a metric of a contender, or of its difference to another, has no value."""
+    human = contenders[0].human[:, part.inside]
+    if metric == "accuracy":
+        return "people are split evenly on every pair: accuracy is undefined"
+    name = name_of(metric)
+    if part.n == 1:
+        return f"there is only one pair: {name} is undefined"
+    if (np.ptp(human, axis=1) == 0).any():
+        return f"all human preferences are equal: {name} is undefined"
+    constant = [c.name for c in contenders if (np.ptp(c.predicted[:, part.inside], axis=1) == 0).any()]
+    if constant:
+        return f"all predictions of {' and '.join(constant)} are equal: {name} is undefined"
+    return f"no data set has {FEWEST_IN_STRATUM} pairs that differ: {name} is undefined"
+
+
+def _about_stories(what: str, pooled: Estimate, within: Estimate, gap: Estimate) -> str | None:
+    """Warn where a correlation, or a difference of two, over all pairs and within data sets tells different stories.
+
+    ``gap`` is pooled - within, with the interval of the paired difference.
+    """
+    verdicts = [_sign(pooled), _sign(within)]
+    opposed = verdicts[0] != verdicts[1] and abs(gap.value) >= _VERDICTS_DIFFER
+    apart = abs(gap.value) >= _STORIES_DIFFER and _sign(gap) not in (0, None)
+    if None in verdicts or not (opposed or apart):
+        return None
+    return (
+        f"{what} is {number(within.value)} within data sets and {number(pooled.value)} pooled: the pooled one also has "
+        "what is between data sets, so look at each"
+    )
+
+
+def _about_seeds(contenders: Sequence[Contender], group: Group) -> str | None:
+    """Say of a comparison of two models on all pairs whose choice of seeds the interval and the test cannot count."""
+    if group.parts or len(contenders) < 2 or any(c.kind != "model" for c in contenders):
+        return None
+    once = [c.name for c in contenders if len(c.predicted) == 1]
+    if len(once) == len(contenders):
+        return (
+            "one training seed each: intervals and tests are about these trained models, not about the ways to train "
+            "them; with several seeds they count how seeds vary"
+        )
+    if once:
+        return f"{once[0]} has one training seed: how seeds of it vary is not counted in the interval and the test"
+    return None
+
+
+def _sign(estimate: Estimate) -> int | None:
+    """1 or -1 where the interval leaves out zero, 0 where it does not, None where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return None
+    return int(estimate.low > 0) - int(estimate.high < 0)

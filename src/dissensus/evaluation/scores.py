@@ -66,10 +66,6 @@ class Scores:
         """Find a measure of the people's agreement with each other."""
         return self._first("people", metric, group)
 
-    def groups_of(self, kind: Kind) -> list[str]:
-        """List the groups that rows of a kind are about."""
-        return _distinct(m.group for m in self.rows if m.kind == kind)
-
     def names(self, kind: Kind) -> list[str]:
         """List what there is of a kind, in the order of the rows."""
         return _distinct(m.model for m in self.rows if m.kind == kind)
@@ -81,6 +77,11 @@ class Scores:
     def groups_with(self, metric: str) -> list[str]:
         """List the groups that have this metric for a reward model."""
         return [g for g in self.groups if any(self.value(m, metric, g) is not None for m in self.models)]
+
+    def seed_rows(self, metric: str) -> list[Metric]:
+        """List the values of models that were trained with several seeds, then their differences."""
+        rows = [self.value(m, metric) for m in self.models] + [self.difference(m, metric) for m in self.others]
+        return [row for row in rows if row is not None and (row.seeds or 0) > 1]
 
     def _find(self, model: str, metric: str, group: str, baseline: str | None, target: str) -> Metric | None:
         found = (self._rows.get((kind, target, model, group, metric, baseline)) for kind in _KINDS)
@@ -104,13 +105,14 @@ def notes(scores: Scores) -> list[str]:
         for note in row.notes:
             if note != ESTIMATES_NOTE:
                 found.setdefault(note, {})[Group.parse(row.group).label] = None
-    return [f"{_some(list(groups))}: {note}" for note, groups in found.items()]
+    return [f"{name_some(list(groups))}: {note}" for note, groups in found.items()]
 
 
-def _some(names: list[str], most: int = 3) -> str:
-    shown = names if len(names) <= most + 1 else names[:most]
-    rest = len(names) - len(shown)
-    return ", ".join(shorten(name, _LABEL_WIDTH) for name in shown) + (f" and {rest} more groups" if rest else "")
+def name_some(groups: list[str]) -> str:
+    """Name three groups, or four where there are no more, and count the others."""
+    shown = groups if len(groups) <= 4 else groups[:3]
+    rest = len(groups) - len(shown)
+    return ", ".join(shorten(group, _LABEL_WIDTH) for group in shown) + (f" and {rest} more groups" if rest else "")
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

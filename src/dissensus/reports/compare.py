@@ -87,10 +87,9 @@ def _has_within(scores: Scores) -> bool:
 
 def _baseline(runs: Sequence[RunData], scorecards: Sequence[Scores]) -> tuple[int, str] | None:
     """The first run's baseline, or its first model where it has none."""
-    joined, scores = runs[0].joined, scorecards[0]
-    names = [scores.baseline, *scores.models, *(joined.models if joined is not None else ())]
-    found = next((name for name in names if joined is not None and name in joined.predicted), None)
-    return None if found is None else (0, found)
+    predicted = runs[0].joined.predicted if runs[0].joined is not None else {}
+    names = [scorecards[0].baseline, *scorecards[0].models, *predicted]
+    return next(((0, name) for name in names if name is not None and name in predicted), None)
 
 
 def _differences(
@@ -123,30 +122,24 @@ def _differences(
     }
     for row in scored:
         if row.baseline is not None and row.metric in shown and row.value is not None:
-            named = row.model_copy(
-                update={"model": names[row.model][1], "baseline": baseline[1], "role": "exploratory"}
-            )
-            found[names[row.model]][shown[row.metric]] = named
+            named = {"model": names[row.model][1], "baseline": baseline[1], "role": "exploratory"}
+            found[names[row.model]][shown[row.metric]] = row.model_copy(update=named)
     return found
 
 
 def _warning(runs: Sequence[RunData]) -> str:
     no_difference = " Differences between the runs cannot be computed."
     if any(run.joined is None for run in runs):
-        return (
-            "Not every run has its test pairs here, so it is not known whether they were tested on the same ones."
-            + no_difference
-        )
+        known = "Not every run has its test pairs here, so it is not known whether they were tested on the same ones."
+        return known + no_difference
     tests = [{pair.id: pair.votes for pair in run.joined.pairs} for run in runs if run.joined is not None]
     if all(test == tests[0] for test in tests):
         return ""
     shared = set(tests[0]).intersection(*tests[1:])
     sizes = ", ".join(f"{len(test):,}" for test in tests)
     if all(set(test) == shared for test in tests):
-        return (
-            "The runs have the same test pairs with different votes: their rows cannot be compared as they stand."
-            + no_difference
-        )
+        alike = "The runs have the same test pairs with different votes: their rows cannot be compared as they stand."
+        return alike + no_difference
     return (
         f"The test sets differ ({sizes} pairs, {len(shared):,} of them in every run): "
         f"a difference between rows may be one of pairs and not of models.{no_difference}"

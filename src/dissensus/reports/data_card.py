@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dissensus.evaluation.metrics import HEADLINE
+from dissensus.evaluation.groups import ALL, count_prompts
+from dissensus.evaluation.metrics import keys_of, title_of
 from dissensus.evaluation.scores import Scores
 from dissensus.records import Metric, Pair
 from dissensus.reports.folder.run_reader import RunData
 
-COEFFICIENTS = {
-    "agreement_raw": "raw agreement",
-    "fleiss_kappa": "Fleiss' κ",
-    "krippendorff_nominal": "Krippendorff's α, nominal",
-    "krippendorff_ordinal": "Krippendorff's α, ordinal",
-    "krippendorff_interval": "Krippendorff's α, interval",
-    "gwet_ac1": "Gwet's AC1",
-    "gwet_ac2": "Gwet's AC2",
-    "icc_2k": "ICC(2,k)",
-    "ceiling_pearson_within": "ceiling of r, within data sets",
-    "ceiling_pearson": "ceiling of r",
-    "ceiling_l1": "L1 of the true preferences",
+_CEILINGS = {
+    "pearson_within": "ceiling of r, within data sets",
+    "pearson": "ceiling of r",
+    "l1": "L1 of the true preferences",
 }
-"""How far people agree, and what a model that knows the true preferences would get with their votes."""
+"""What a model that knows the true preferences would get with people's votes."""
 
 
 @dataclass(frozen=True)
@@ -41,70 +34,57 @@ class CardRow:
     """How the votes are split over a, b and tie."""
     labels: str
     categories: str
-    agreement: Sequence[Metric | None]
-    """In the order of the card's coefficients."""
 
 
 @dataclass(frozen=True)
 class Card:
     """The data sets of a run, with the coefficients that are known of any."""
 
-    coefficients: Sequence[str]
+    coefficients: Sequence[tuple[str, Sequence[Metric | None]]]
+    """The names of those that are known, each with its value on each row."""
     rows: Sequence[CardRow]
-
-    @property
-    def agreement(self) -> list[tuple[str, list[Metric | None]]]:
-        """A coefficient's name with its value on each data set: few of the one and many of the other fit on paper."""
-        return [(name, [row.agreement[k] for row in self.rows]) for k, name in enumerate(self.coefficients)]
 
 
 def make_card(run: RunData, scores: Scores) -> Card | None:
     """Make the card of the test pairs; None where there are none yet."""
     if run.joined is None:
         return None
-    known = {row.metric for row in run.metrics if row.kind == "people"}
-    known |= {f"ceiling_{row.metric}" for row in run.metrics if row.kind == "ceiling"}
-    coefficients = [name for name in COEFFICIENTS if name in known]
-    return Card(coefficients, list(_rows(run, scores, coefficients)))
-
-
-def _rows(run: RunData, scores: Scores, coefficients: Sequence[str]) -> Iterator[CardRow]:
-    assert run.joined is not None
-    pairs = run.joined.pairs
+    pairs, training = run.joined.pairs, run.training
     names = sorted({pair.dataset for pair in pairs if pair.dataset is not None})
-    parts: list[tuple[str, Sequence[Pair], Sequence[Pair]]] = [("all", pairs, run.training)]
-    for name in names if len(names) > 1 else []:
-        mine = [pair for pair in pairs if pair.dataset == name]
-        parts.append((f"dataset={name}", mine, [pair for pair in run.training if pair.dataset == name]))
-    for group, own, training in parts:
-        people = {name: scores.people(name, group) for name in coefficients}
-        people |= {f"ceiling_{metric}": scores.ceiling(metric, group) for metric in HEADLINE}
-        yield CardRow(
-            name=group.removeprefix("dataset=") if group != "all" else names[0] if len(names) == 1 else "All",
-            training=len(training),
-            pairs=len(own),
-            prompts=len({(pair.dataset, pair.group) for pair in own}),
-            votes=_votes_per_pair(own),
-            split=_shares(_count_votes(own)),
-            labels=_shares(Counter(pair.label or "none" for pair in own)),
-            categories=_listed(_categories(own)),
-            agreement=[people.get(name) for name in coefficients],
-        )
+    groups = {ALL: names[0] if len(names) == 1 else "All"}
+    groups |= {f"dataset={name}": name for name in names if len(names) > 1}
+    rows = []
+    for group, name in groups.items():
+        own, trained_on = ([p for p in of if group in (ALL, f"dataset={p.dataset}")] for of in (pairs, training))
+        rows.append(_row(name, own, trained_on))
+    known = {(row.kind, row.metric) for row in run.metrics}
+    coefficients = [
+        (title_of(metric), [scores.people(metric, group) for group in groups])
+        for metric in keys_of("agreement")
+        if ("people", metric) in known
+    ]
+    coefficients += [
+        (title, [scores.ceiling(metric, group) for group in groups])
+        for metric, title in _CEILINGS.items()
+        if ("ceiling", metric) in known
+    ]
+    return Card(coefficients, rows)
 
 
-def _votes_per_pair(pairs: Sequence[Pair]) -> str:
-    counts = [pair.votes.n for pair in pairs if pair.votes is not None]
-    if min(counts) == max(counts):
-        return str(counts[0])
-    return f"{sum(counts) / len(counts):.1f} ({min(counts)}–{max(counts)})"
-
-
-def _count_votes(pairs: Sequence[Pair]) -> Counter[str]:
-    counted: Counter[str] = Counter()
-    for pair in pairs:
-        if pair.votes is not None:
-            counted.update({"a": pair.votes.a, "b": pair.votes.b, "tie": pair.votes.tie})
-    return counted
+def _row(name: str, pairs: Sequence[Pair], training: Sequence[Pair]) -> CardRow:
+    votes = [pair.votes for pair in pairs if pair.votes is not None]
+    counts = [own.n for own in votes]
+    fewest, most = min(counts), max(counts)
+    return CardRow(
+        name=name,
+        training=len(training),
+        pairs=len(pairs),
+        prompts=count_prompts(pairs),
+        votes=str(most) if fewest == most else f"{sum(counts) / len(counts):.1f} ({fewest}–{most})",
+        split=_shares(Counter({side: sum(getattr(own, side) for own in votes) for side in ("a", "b", "tie")})),
+        labels=_shares(Counter(pair.label or "none" for pair in pairs)),
+        categories=_listed(_categories(pairs)),
+    )
 
 
 def _categories(pairs: Sequence[Pair]) -> Counter[str]:

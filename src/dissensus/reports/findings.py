@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dissensus.evaluation.groups import ALL
 from dissensus.evaluation.metrics import WITHIN, lower_is_better, name_of
-from dissensus.evaluation.notes import FEW_CLUSTERS
+from dissensus.evaluation.scorecard import FEW_CLUSTERS
 from dissensus.evaluation.scores import Scores
 from dissensus.evaluation.tables.number_format import interval, listed, number, shorten
 from dissensus.records import Metric
@@ -26,7 +26,6 @@ class Finding:
     model: str
     rows: dict[str, Metric | None]
     """Each of the ``measures`` to the model's own value."""
-    baseline: dict[str, Metric | None]
     differences: dict[str, Metric | None]
 
     @property
@@ -60,14 +59,10 @@ class Finding:
 
         What is exploratory is open: nothing is shown by it.
         """
-        if (
-            row is None
-            or row.role == "exploratory"
-            or not _leaves_zero_out(row)
-            or (row.p_holm is not None and row.p_holm >= ALPHA)
-        ):
+        if row is None or row.role == "exploratory" or row.low is None or not _leaves_zero_out(row):
             return "open"
-        assert row.low is not None
+        if row.p_holm is not None and row.p_holm >= ALPHA:
+            return "open"
         return "better" if (row.low > 0) == (not lower_is_better(row.metric)) else "worse"
 
 
@@ -78,7 +73,6 @@ def find_findings(scores: Scores, group: str = ALL) -> list[Finding]:
         Finding(
             model,
             {metric: scores.value(model, metric, group) for metric in shown},
-            {metric: scores.value(scores.baseline, metric, group) if scores.baseline else None for metric in shown},
             {metric: scores.difference(model, metric, group) for metric in shown},
         )
         for model in scores.others
@@ -134,11 +128,10 @@ def headline(findings: Sequence[Finding], scores: Scores) -> str:
 
 def outcome_words(finding: Finding) -> str:
     """Say how a model follows people that is shown to differ, with ``{than}`` where the baseline may be named."""
-    by_way = {
-        way: ["r" if row.metric == WITHIN else name_of(row.metric) for row in finding.changes if _way(row) == way]
-        for way in dict.fromkeys(_way(row) for row in finding.changes)
-        if way != "open"
-    }
+    by_way: dict[str, list[str]] = {}
+    for row in finding.changes:
+        if (way := Finding.verdict_on(row)) != "open":
+            by_way.setdefault(way, []).append("r" if row.metric == WITHIN else name_of(row.metric))
     how = {"better": "more closely", "worse": "less closely"}
     (way, names), *others = by_way.items()
     words = f"{how[way]}{{than}}"
@@ -147,19 +140,10 @@ def outcome_words(finding: Finding) -> str:
     return words if finding.verdict == way else f"{words} in {listed(names)} alone"
 
 
-"""What a headline calls the metrics that have longer names elsewhere."""
-
-
-def _way(row: Metric) -> str:
-    return Finding.verdict_on(row)
-
-
 def _rank(finding: Finding) -> int:
     """Where a headline speaks of a model: the better ones first, those that are better in part, the worse ones last."""
-    whole = finding.verdict == finding.outcome
-    return {"better": 0 if whole else 1, "mixed": 2 if finding.verdict == "better" else 3, "worse": 5 if whole else 4}[
-        finding.outcome
-    ]
+    leads = finding.verdict == ("worse" if finding.outcome == "worse" else "better")
+    return {"better": (1, 0), "mixed": (3, 2), "worse": (4, 5)}[finding.outcome][leads]
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dissensus.evaluation.groups import ALL, Group
 from dissensus.evaluation.metrics import WITHIN, lower_is_better, title_of
-from dissensus.evaluation.scores import Scores
+from dissensus.evaluation.scores import Scores, name_some
 from dissensus.records import Kind, Metric
 from dissensus.reports.findings import Finding
 
@@ -124,6 +124,42 @@ def _lines(scores: Scores, metric: str, around: Sequence[tuple[Kind, str]]) -> I
                 differences={model: scores.difference(model, shown, group) for model in scores.others},
                 around=[scores.of_kind(kind, name, shown, group) for kind, name in around],
             )
+
+
+@dataclass(frozen=True)
+class Note:
+    """What must be said beside numbers, with the groups of pairs that it holds for."""
+
+    number: int
+    anchor: str
+    """The id of its place in the page."""
+    where: str
+    text: str
+
+
+class Notes:
+    """The notes of a run's rows, numbered in the order in which they come, so that each cell can point to its own."""
+
+    def __init__(self, metrics: Iterable[Metric], place: int = 0) -> None:
+        found: dict[str, dict[str, None]] = {}
+        for row in metrics:
+            for text in _texts(row):
+                found.setdefault(text, {})[label_of(row.group)] = None
+        self.all: list[Note] = [
+            Note(k, f"note-{place}-{k}", name_some(list(groups)), text)
+            for k, (text, groups) in enumerate(found.items(), start=1)
+        ]
+        self._by_text = {note.text: note for note in self.all}
+
+    def of(self, row: Metric | None) -> list[Note]:
+        """Find the notes of a row."""
+        found = [] if row is None else [self._by_text[text] for text in _texts(row)]
+        return sorted(found, key=lambda note: note.number)
+
+
+def _texts(row: Metric) -> Sequence[str]:
+    # That one half has no correlation with anything goes without saying, and other targets have no cell of their own.
+    return () if row.target != "votes" or (row.kind == "reference" and row.value is None) else row.notes
 
 
 def _has(scores: Scores, kind: Kind, name: str, metric: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,18 +20,6 @@ from dissensus.stats.resampling.intervals import Estimate
 
 RESAMPLES = 500
 """Of the judges' own intervals: of the many pairs that they judge, that is enough."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where the judgments of a run are."""
-
-    store: Path | None = None
-    """What judges said of the training pairs, and of the test pairs where there is nothing else."""
-    of_test: Sequence[Judgment] = ()
-    """What judges said of the test pairs."""
-    judge: str | None = None
-    """The full name of the judge that the margins are by, where it is known: a store may hold others' judgments."""
 
 
 @dataclass(frozen=True)
@@ -78,46 +67,44 @@ class Judged:
     """Pair ids to verdicts, for the pairs of the test set."""
 
 
-def load_judged(sources: Sources, training: Sequence[Pair], test: Sequence[Pair], *, level: float = 0.95) -> Judged:
+def load_judged(
+    path: Path | None,
+    of_test: Sequence[Judgment],
+    training: Sequence[Pair],
+    test: Sequence[Pair],
+    *,
+    judge: str | None = None,
+    level: float = 0.95,
+) -> Judged:
     """Summarise the judges over the training and the test pairs, and gather what they said of the test pairs.
+
+    Args:
+        path: a store of what judges said of the training pairs, and of the test pairs where there is nothing else.
+        of_test: what judges said of the test pairs.
+        training: pairs.
+        test: pairs.
+        judge: the full name of the judge that the margins are by, where it is known: a store may hold others' too.
+        level: of the intervals.
 
     Raises:
         InputError: the store is damaged or is none.
     """
-    if sources.store is None:
-        return _gather(sources, None, training, test, level)
-    with ReadOnlyStore(sources.store) as store:
-        return _gather(sources, store, training, test, level)
-
-
-def _gather(
-    sources: Sources, store: JudgmentStore | None, training: Sequence[Pair], test: Sequence[Pair], level: float
-) -> Judged:
-    own = [] if store is None else list(store.judgments(judge=sources.judge, pairs=training))
-    found = list(_summaries("training pairs", training, own, store, sources.judge, level))
     ids = {pair.id for pair in test}
-    judgments, distributions = [row for row in sources.of_test if row.pair_id in ids], None
-    if store is not None and not judgments:
-        judgments, distributions = list(store.judgments(pairs=test)), store
-    found += _summaries("test pairs", test, judgments, distributions, None, level)
-    return Judged(found, _verdicts(distributions, judgments, test))
+    judgments = [row for row in of_test if row.pair_id in ids]
+    with ReadOnlyStore(path) if path is not None else nullcontext() as store:
+        own = [] if store is None else list(store.judgments(judge=judge, pairs=training))
+        found = [_of_judgments(score, "training pairs") for score in _score(training, own, level)]
+        found += _of_distributions(store, training, "training pairs", judge)
+        distributions = store if not judgments else None
+        if distributions is not None:
+            judgments = list(distributions.judgments(pairs=test))
+        found += [_of_judgments(score, "test pairs") for score in _score(test, judgments, level)]
+        found += _of_distributions(distributions, test, "test pairs")
+        return Judged(found, _verdicts(distributions, judgments, test))
 
 
-def _summaries(
-    of: str,
-    pairs: Sequence[Pair],
-    judgments: Sequence[Judgment],
-    store: JudgmentStore | None,
-    judge: str | None,
-    level: float,
-) -> Iterator[JudgeSummary]:
-    if judgments:
-        for score in score_judges(pairs, judgments, Resampling(n=RESAMPLES, level=level)):
-            yield _of_judgments(score, of)
-    for name in ([judge] if judge else store.judges()) if store is not None and pairs else []:
-        assert store is not None
-        if (found := _of_distributions(store, name, pairs, of)) is not None:
-            yield found
+def _score(pairs: Sequence[Pair], judgments: Sequence[Judgment], level: float) -> list[JudgeScore]:
+    return score_judges(pairs, judgments, Resampling(n=RESAMPLES, level=level)) if judgments else []
 
 
 def _of_judgments(score: JudgeScore, of: str) -> JudgeSummary:
@@ -134,23 +121,28 @@ def _of_judgments(score: JudgeScore, of: str) -> JudgeSummary:
     )
 
 
-def _of_distributions(store: JudgmentStore, judge: str, pairs: Sequence[Pair], of: str) -> JudgeSummary | None:
-    rows = list(store.distributions(judge=judge, pairs=pairs))
-    if not rows:
-        return None
-    shares = [_shares(row) for row in rows]
-    views = sorted(((row.pair_id, row.persona), row.order, a, b) for row, (a, b, _) in zip(rows, shares, strict=True))
-    bias = position_bias(views)
-    return JudgeSummary(
-        judge=judge,
-        pairs=len({row.pair_id for row in rows}),
-        judgments=len(rows),
-        invalid=sum(none for _, _, none in shares) / len(rows),
-        first=None if bias.first is None else Estimate(bias.first),
-        compared=bias.compared,
-        flips=None if bias.flip_share is None else Estimate(bias.flip_share),
-        of=of,
-    )
+def _of_distributions(
+    store: JudgmentStore | None, pairs: Sequence[Pair], of: str, judge: str | None = None
+) -> Iterator[JudgeSummary]:
+    """Summarise each judge, or the one that is named, whose probabilities of the pairs were read."""
+    for name in ([judge] if judge else store.judges()) if store is not None and pairs else []:
+        assert store is not None
+        rows = list(store.distributions(judge=name, pairs=pairs))
+        if not rows:
+            continue
+        shares = [_shares(row) for row in rows]
+        views = sorted(((r.pair_id, r.persona), r.order, a, b) for r, (a, b, _) in zip(rows, shares, strict=True))
+        bias = position_bias(views)
+        yield JudgeSummary(
+            judge=name,
+            pairs=len({row.pair_id for row in rows}),
+            judgments=len(rows),
+            invalid=sum(none for _, _, none in shares) / len(rows),
+            first=None if bias.first is None else Estimate(bias.first),
+            compared=bias.compared,
+            flips=None if bias.flip_share is None else Estimate(bias.flip_share),
+            of=of,
+        )
 
 
 def _shares(row: StoredDistribution) -> tuple[float, float, float]:
@@ -177,22 +169,17 @@ def _verdicts(
             _count(found.setdefault((judgment.pair_id, judge), Verdicts(judge)), judgment)
         for margin in margins_from_judgments(own, {judgment.pair_id for judgment in own}, allow_missing=True):
             found[margin.pair_id, judge].margin = margin
-    for key, share in _read_shares(store, shown).items():
-        found.setdefault(key, Verdicts(key[1])).probability_a = share
+    read: dict[tuple[str, str], list[float]] = {}
+    for row in store.distributions(pairs=shown) if store is not None else ():
+        a, b, _ = _shares(row)
+        if a + b > 0:
+            read.setdefault((row.pair_id, row.judge), []).append(a / (a + b))
+    for key, values in read.items():
+        found.setdefault(key, Verdicts(key[1])).probability_a = sum(values) / len(values)
     by_pair: dict[str, list[Verdicts]] = {}
     for (pair_id, _), verdicts in found.items():
         by_pair.setdefault(pair_id, []).append(verdicts)
     return by_pair
-
-
-def _read_shares(store: JudgmentStore | None, shown: Sequence[Pair]) -> Mapping[tuple[str, str], float]:
-    """The share of a among a and b, where probabilities were read, by pair and judge."""
-    shares: dict[tuple[str, str], list[float]] = {}
-    for row in store.distributions(pairs=shown) if store is not None else ():
-        a, b, _ = _shares(row)
-        if a + b > 0:
-            shares.setdefault((row.pair_id, row.judge), []).append(a / (a + b))
-    return {key: sum(values) / len(values) for key, values in shares.items()}
 
 
 def _count(verdicts: Verdicts, judgment: Judgment) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from dissensus import __version__
-from dissensus.evaluation.groups import ALL
+from dissensus.evaluation.groups import ALL, count_prompts
 from dissensus.evaluation.metrics import HEADLINE, name_of
 from dissensus.evaluation.scores import Scores
 from dissensus.evaluation.tables.number_format import listed, number
@@ -13,7 +13,7 @@ from dissensus.records import Pair
 from dissensus.reports.findings import find_findings, statement
 from dissensus.reports.folder.run_reader import RunData
 from dissensus.reward.objectives import OBJECTIVES
-from dissensus.run_records import CategoryCounts, JudgeCounts, MarginCounts, ModelRecord, TrainCounts
+from dissensus.run_records import CategoryCounts, JudgeCounts, MarginCounts, TrainCounts
 
 _DISTRIBUTED = {name for name, objective in OBJECTIVES.items() if objective.is_distributed}
 """Objectives whose rewards are distributions."""
@@ -21,7 +21,9 @@ _DISTRIBUTED = {name for name, objective in OBJECTIVES.items() if objective.is_d
 
 def methods_paragraph(run: RunData, scores: Scores) -> str:
     """Write the paragraph; what is not known of the run is left out of it."""
-    names = _compared(run, scores)
+    predicted = scores.models if run.joined is None else run.joined.models
+    # Of a model that has not predicted yet nothing can be said.
+    names = list(dict.fromkeys([*(name for name in scores.models if name in predicted), *predicted]))
     return " ".join(
         sentence for part in (_data, _categories, _models, _judge, _evaluation) for sentence in part(run, scores, names)
     )
@@ -36,15 +38,6 @@ def percent(level: float) -> str:
     return f"{100 * level:g} %"
 
 
-def _compared(run: RunData, scores: Scores) -> list[str]:
-    """The models that have predicted: of one that is not trained yet nothing can be said."""
-    scored = scores.models
-    if run.joined is None:
-        return scored
-    known = run.joined.models
-    return [name for name in scored if name in known] + [name for name in known if name not in scored]
-
-
 def _data(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:
     if len(names) > 1:
         yield f"We compared {_count(len(names), 'reward model')}: {', '.join(names)}."
@@ -53,7 +46,7 @@ def _data(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:
     yield from _training(run, names)
     if run.joined is not None:
         votes = [pair.votes.n for pair in run.joined.pairs if pair.votes is not None]
-        prompts = len({(pair.dataset, pair.group) for pair in run.joined.pairs})
+        prompts = count_prompts(run.joined.pairs)
         yield (
             f"The test set holds {len(votes):,} pairs of {_count(prompts, 'prompt')}{_of(run.joined.pairs)}, on which "
             f"people cast {sum(votes):,} votes ({sum(votes) / len(votes):.3g} a pair)."
@@ -96,7 +89,7 @@ def _training(run: RunData, names: Sequence[str]) -> Iterator[str]:
         return
     start = f"Of {there}, "
     if left_out := run.manifest.counts("margin", MarginCounts).left_out:
-        start += f"{left_out:,} had no judgment that is a vote and {_was(left_out)} left out; "
+        start += f"{left_out:,} had no judgment that is a vote and {'was' if left_out == 1 else 'were'} left out; "
     yield start + "; ".join(said) + "."
 
 
@@ -112,15 +105,15 @@ def _models(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]
     said = [name if name == own.objective else f"{own.objective} ({name})" for name, own in models.items()]
     yield f"{'Objectives were' if len(said) > 1 else 'The objective was'} {', '.join(said)}."
     swept = _swept(run, list(models))
-    shared = [
-        (label, _shared(models, key))
-        for key, label in (
-            ("model", "backbone"), *([] if swept else [("learning_rate", "learning rate")]), ("epochs", "epochs"),
-            ("batch_size", "batch size"), ("max_length", "maximum length"),
-        )
-    ]  # fmt: skip
-    if any(value for _, value in shared):
-        yield f"Training used {', '.join(f'{label} {value}' for label, value in shared if value)}."
+    labels = {"model": "backbone", **({} if swept else {"learning_rate": "learning rate"}), "epochs": "epochs"}
+    labels |= {"batch_size": "batch size", "max_length": "maximum length"}
+    values = {label: [getattr(own, key) for own in models.values()] for key, label in labels.items()}
+    used = []
+    for label, of_each in values.items():
+        if known := dict.fromkeys(str(value) for value in of_each if value is not None):
+            used.append(f"{label} {' / '.join(known)}")
+    if used:
+        yield f"Training used {', '.join(used)}."
     if swept:
         yield swept
     if seeds := run.settings.seeds:
@@ -246,11 +239,6 @@ def _intervals(run: RunData, scores: Scores) -> Iterator[str]:
         yield f"{counts} the training seeds, between which the standard deviation of r was {' to '.join(ends)}."
 
 
-def _shared(models: Mapping[str, ModelRecord], key: str) -> str:
-    values = [getattr(own, key) for own in models.values()]
-    return " / ".join(dict.fromkeys(str(value) for value in values if value is not None))
-
-
 def _of(pairs: Sequence[Pair]) -> str:
     names = sorted({pair.dataset for pair in pairs if pair.dataset is not None})
     shown = names if len(names) < 8 else [*names[:6], f"{len(names) - 6} more data sets"]
@@ -259,7 +247,3 @@ def _of(pairs: Sequence[Pair]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def _was(count: int) -> str:
-    return "was" if count == 1 else "were"

@@ -15,7 +15,6 @@ from dissensus.evaluation.metrics import METRICS, lower_is_better
 from dissensus.evaluation.tables.number_format import UNDEFINED, interval, number
 from dissensus.records import Metric
 from dissensus.reports.compare import RESAMPLES, compare
-from dissensus.reports.data_card import COEFFICIENTS
 from dissensus.reports.embed import clean, isolate, source_hash
 from dissensus.reports.folder.run_reader import RunData, load_run
 from dissensus.reports.folder.safe_folder import check_page
@@ -78,42 +77,45 @@ def render(*runs: RunData) -> str:
     assert loader is not None
     style, script = (loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     titles = _name_runs(runs)
-    parts = [RunPart(run, title, k) for k, (run, title) in enumerate(zip(runs, titles, strict=True))]
+    parts = [RunPart.of(run, title, k) for k, (run, title) in enumerate(zip(runs, titles, strict=True))]
+    # What this page is made of is allowed, by its hash, and nothing else.
+    policy = (
+        f"default-src 'none'; script-src {source_hash(script)}; style-src {source_hash(style)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
     known = {
         "title": " · ".join(dict.fromkeys(titles)),
         "style": Markup(style),
         "script": Markup(script),
-        "policy": _policy(style, script),
+        "policy": policy,
         "version": __version__,
         "comparison": compare(runs, titles),
         "runs": parts,
     }
 
-    def write(budget: int) -> str:
+    def write(budget: int) -> tuple[str, int]:
         for part in parts:
             part.view = view_pairs(part.run, part.models, budget=budget)
         page = environment.get_template("report.html").render(known)
-        return clean(re.sub(r"\s*\n\s*(?=<(?:td|th|tr)\b)", "\n", page))
+        page = clean(re.sub(r"\s*\n\s*(?=<(?:td|th|tr)\b)", "\n", page))
+        return page, LIMIT - len(page.encode("utf-8"))
 
-    page = write(BUDGET // len(runs))
-    if _size(page) <= LIMIT:
+    page, room = write(BUDGET // len(runs))
+    if room >= 0:
         return page
-    page = write(_FEWEST_BYTES)
+    page, room = write(_FEWEST_BYTES)
     for kind, words in _DISPENSABLE.items():
-        if _size(page) <= LIMIT:
+        if room >= 0:
             break
         for part in parts:
             part.figures[kind] = []
             part.without.append(words)
-        page = write(_FEWEST_BYTES)
-    room = (LIMIT - _size(page)) // len(runs)
-    # Pairs in the lists take room outside of the data too, so not all of the room is for the data.
-    fuller = write(_FEWEST_BYTES + room // 2) if room > 4_000 else page
-    return fuller if _size(fuller) <= LIMIT else page
-
-
-def _size(page: str) -> int:
-    return len(page.encode("utf-8"))
+        page, room = write(_FEWEST_BYTES)
+    if room // len(runs) > 4_000:
+        # Pairs in the lists take room outside of the data too, so not all of the room is for the data.
+        fuller, left = write(_FEWEST_BYTES + room // len(runs) // 2)
+        page = fuller if left >= 0 else page
+    return page
 
 
 def _name_runs(runs: Sequence[RunData]) -> list[str]:
@@ -129,12 +131,8 @@ def _name_runs(runs: Sequence[RunData]) -> list[str]:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("dissensus.reports"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = PackageLoader("dissensus.reports")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.globals.update(
         interval_bar=IntervalBar,
         raw=_raw,
@@ -144,7 +142,6 @@ def _environment() -> Environment:
         undefined=UNDEFINED,
         titles={key: metric.title for key, metric in METRICS.items()},
         lower_is_better=frozenset(filter(lower_is_better, METRICS)),
-        coefficients=COEFFICIENTS,
         resamples={"judges": JUDGE_RESAMPLES, "comparison": RESAMPLES},
     )
     environment.filters.update(
@@ -158,14 +155,6 @@ def _environment() -> Environment:
         percent=percent,
     )
     return environment
-
-
-def _policy(style: str, script: str) -> str:
-    """Allow what this page is made of, by its hash, and nothing else."""
-    return (
-        f"default-src 'none'; script-src {source_hash(script)}; style-src {source_hash(style)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def _cell(value: Any) -> str:

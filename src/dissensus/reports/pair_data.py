@@ -110,16 +110,11 @@ def disagreement(votes: Votes, *, ties: bool = True, draws: int = 4000) -> float
 
 def _disputes(pairs: Sequence[Pair]) -> FloatArray:
     """Each pair's disagreement, shape (n,); ties are possible where anybody has said one."""
-    votes = [pair.votes for pair in pairs if pair.votes is not None]
-    ties = any(own.tie for own in votes)
-    known: dict[tuple[int, int, int], float] = {}
-    for own in votes:
-        # Which side is a makes no difference.
-        low, high = sorted((own.a, own.b))
-        key = (high, low, own.tie)
-        if key not in known:
-            known[key] = disagreement(Votes(a=high, b=low, tie=own.tie), ties=ties)
-    return np.array([known[max(own.a, own.b), min(own.a, own.b), own.tie] for own in votes])
+    # Which side is a makes no difference.
+    votes = [(max(v.a, v.b), min(v.a, v.b), v.tie) for pair in pairs if (v := pair.votes) is not None]
+    ties = any(tie for _, _, tie in votes)
+    known = {key: disagreement(Votes(a=key[0], b=key[1], tie=key[2]), ties=ties) for key in dict.fromkeys(votes)}
+    return np.array([known[key] for key in votes])
 
 
 def _order(pairs: Sequence[Pair], measure: FloatArray) -> list[int]:
@@ -187,9 +182,12 @@ class _Writer:
             "judges": [_judge(verdicts) for verdicts in self.run.judged.verdicts.get(pair.id, [])],
         }
 
-    def _rewards(self, pair: Pair, model: str) -> list[list[Any]]:
+    def _rewards(self, pair: Pair, model: str) -> list[list[float | None]]:
+        """Seed, rewards and preference of each prediction; rewards are empty where a source gives preferences alone."""
         rows = self.rewards.get((pair.id, model), [])
-        return [[row.seed, round(row.reward_a, 3), round(row.reward_b, 3), round(row.preference_a, 3)] for row in rows]
+        values = ((row.reward_a, row.reward_b, row.preference_a) for row in rows)
+        rounded = ([None if x is None else round(x, 3) for x in own] for own in values)
+        return [[row.seed, *own] for row, own in zip(rows, rounded, strict=True)]
 
 
 def _short(text: str) -> str:
@@ -197,13 +195,13 @@ def _short(text: str) -> str:
     return clean(kept) + ("…" if left else "")
 
 
-def _text(text: Text) -> list[Any]:
+def _text(text: Text) -> list[str | int]:
     """A text as the page shows it, and how many characters are left out."""
     plain, left = cut(plain_text(text), _TEXT)
     return [clean(plain), left]
 
 
-def _margin(margin: Margin | None) -> list[Any] | None:
+def _margin(margin: Margin | None) -> list[float] | None:
     """A margin with the judgments that it rests on: the votes, ties among them, and the others."""
     return None if margin is None else [round(margin.margin, 4), margin.n_judgments, margin.n_invalid]
 

@@ -2,131 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 
-from dissensus.evaluation.metrics import HEADLINE, name_of
+from dissensus.evaluation.groups import count_prompts
+from dissensus.evaluation.metrics import HEADLINE, name_of, title_of
 from dissensus.evaluation.scores import Scores
 from dissensus.evaluation.tables.build import group_metrics
 from dissensus.evaluation.tables.number_format import listed
+from dissensus.records import Metric
 from dissensus.reports.charts.figures import Figure, draw_figures
 from dissensus.reports.data_card import Card, make_card
 from dissensus.reports.findings import find_findings, headline
 from dissensus.reports.folder.run_reader import RunData
-from dissensus.reports.footnotes import Notes
-from dissensus.reports.group_tables import GroupTable
+from dissensus.reports.group_tables import GroupTable, Notes
 from dissensus.reports.methods import methods_paragraph, percent
 from dissensus.reports.pair_data import PairView
-from dissensus.reports.seed_spread import SeedRow, seed_rows
 from dissensus.reports.summary import Summary, summarise
 from dissensus.run_records import MarginCounts
 
-_BEFORE = (("summary", "Summary"), ("pairs", "Pairs"))
-"""Sections that stand before the tables by group."""
-_BEHIND = (
-    ("forest", "Differences"),
-    ("calibration", "Reliability"),
-    ("margins", "Margins"),
-    ("judges", "Judges"),
-    ("training", "Training"),
-    ("metrics", "All metrics"),
-    ("seeds", "Seeds"),
-    ("data", "Data"),
-    ("agreement", "Agreement"),
-    ("notes", "Notes"),
-    ("made", "How it was made"),
-)
+_TITLES = {
+    "summary": "Summary",
+    "pairs": "Pairs",
+    "forest": "Differences",
+    "calibration": "Reliability",
+    "margins": "Margins",
+    "judges": "Judges",
+    "training": "Training",
+    "metrics": "All metrics",
+    "seeds": "Seeds",
+    "data": "Data",
+    "agreement": "Agreement",
+    "notes": "Notes",
+    "made": "How it was made",
+}
 
 
 @dataclass
 class RunPart:
-    """One run on the page."""
+    """One run on the page, and what the page's templates ask of it."""
 
     run: RunData
     title: str
     place: int
     """Its number on the page, from 0."""
+    scores: Scores
+    models: list[str]
+    """Those that were scored, have predicted or were trained."""
+    headline: str
+    """What was found, in a sentence."""
+    summary: Summary | None
+    tables: list[GroupTable]
+    """By groups of pairs."""
+    notes: Notes
+    """Of all rows, numbered."""
+    seeds: dict[str, list[Metric]]
+    """Titles of metrics to the rows of what was trained with several seeds; empty where nothing was."""
+    figures: dict[str, list[Figure]]
+    """By section."""
+    card: Card | None
+    """Of the data sets."""
+    methods: str
+    judged: MarginCounts
+    hashes: dict[str, str]
+    """The files that stages have written, to their SHA-256."""
+    percent: str
+    """The coverage of the intervals."""
+    primary: str
+    """The primary metrics, in words."""
+    counts_seeds: bool
+    """Whether intervals count how training seeds vary."""
+    tested: bool
+    """Whether differences have p-values."""
     view: PairView | None = None
     """The pairs that one can look at."""
     without: list[str] = field(default_factory=list)
     """What is left out so that the page stays small, in words."""
 
-    @cached_property
-    def scores(self) -> Scores:
-        """The scorecard."""
-        return Scores(self.run.metrics)
-
-    @cached_property
-    def models(self) -> list[str]:
-        """The models that were scored, have predicted or were trained."""
-        predicted = self.run.joined.models if self.run.joined else ()
-        return list(dict.fromkeys([*(self.scores.models or predicted), *predicted, *self.run.logs]))
-
-    @cached_property
-    def headline(self) -> str:
-        """What was found, in a sentence."""
-        return headline(find_findings(self.scores), self.scores)
-
-    @cached_property
-    def summary(self) -> Summary | None:
-        """The numbers behind the headline."""
-        return summarise(self.scores)
-
-    @cached_property
-    def tables(self) -> list[GroupTable]:
-        """The tables by groups of pairs."""
-        return [GroupTable.of(self.scores, m) for m in group_metrics(self.scores)] if self.scores.models else []
-
-    @cached_property
-    def notes(self) -> Notes:
-        """The notes of all rows, numbered."""
-        return Notes(self.run.metrics, self.place)
-
-    @cached_property
-    def seeds(self) -> dict[str, Sequence[SeedRow]]:
-        """The spread between training seeds."""
-        return seed_rows(self.scores)
-
-    @cached_property
-    def figures(self) -> dict[str, list[Figure]]:
-        """The drawings, by section."""
-        return draw_figures(self.run, self.scores, self.models)
-
-    @cached_property
-    def card(self) -> Card | None:
-        """The card of the data sets."""
-        return make_card(self.run, self.scores)
-
-    @cached_property
-    def methods(self) -> str:
-        """The paragraph on methods."""
-        return methods_paragraph(self.run, self.scores)
-
-    @property
-    def counts_seeds(self) -> bool:
-        """Whether intervals count how training seeds vary."""
-        return any(row.method == "t" and row.kind == "model" for row in self.run.metrics)
-
-    @property
-    def percent(self) -> str:
-        """The coverage of the intervals."""
-        return percent(self.run.level)
-
-    @property
-    def tested(self) -> bool:
-        """Whether differences have p-values."""
-        return any(row.p_holm is not None for row in self.run.metrics)
-
-    @property
-    def primary(self) -> str:
-        """The primary metrics, in words."""
-        return listed([name_of(metric) for metric in self.scores.primary]) if self.scores.primary else ""
-
-    @property
-    def hashes(self) -> dict[str, str]:
-        """The files that stages have written, to their SHA-256."""
-        return {path: sha256 for stage in self.run.manifest.stages for path, sha256 in stage.outputs.items()}
+    @classmethod
+    def of(cls, run: RunData, title: str, place: int) -> RunPart:
+        """Compute all but the pairs, of which a page has room for some."""
+        scores = Scores(run.metrics)
+        predicted = run.joined.models if run.joined else ()
+        models = list(dict.fromkeys([*(scores.models or predicted), *predicted, *run.logs]))
+        seeds = {title_of(metric): scores.seed_rows(metric) for metric in (*HEADLINE, "brier")}
+        return cls(
+            run=run,
+            title=title,
+            place=place,
+            scores=scores,
+            models=models,
+            headline=headline(find_findings(scores), scores),
+            summary=summarise(scores),
+            tables=[GroupTable.of(scores, m) for m in group_metrics(scores)] if scores.models else [],
+            notes=Notes(run.metrics, place),
+            seeds={
+                title: found for title, rows in seeds.items() if (found := [r for r in rows if r.value is not None])
+            },
+            figures=draw_figures(run, scores, models),
+            card=make_card(run, scores),
+            methods=methods_paragraph(run, scores),
+            judged=_judged(run),
+            hashes={path: sha256 for stage in run.manifest.stages for path, sha256 in stage.outputs.items()},
+            percent=percent(run.level),
+            primary=listed([name_of(metric) for metric in scores.primary]) if scores.primary else "",
+            counts_seeds=any(row.method == "t" and row.kind == "model" for row in run.metrics),
+            tested=any(row.p_holm is not None for row in run.metrics),
+        )
 
     @property
     def overall_notes(self) -> list[str]:
@@ -148,44 +130,32 @@ class RunPart:
     @property
     def facts(self) -> Iterator[tuple[str, str]]:
         """What the run rests on, as (number, noun)."""
-        if self.run.joined is not None:
-            votes = sum(pair.votes.n for pair in self.run.joined.pairs if pair.votes is not None)
-            prompts = len({(pair.dataset, pair.group) for pair in self.run.joined.pairs})
-            yield f"{len(self.run.joined.pairs):,}", "test pairs"
+        if (joined := self.run.joined) is not None:
+            prompts, seeds = count_prompts(joined.pairs), max(len(rows) for rows in joined.predicted.values())
+            yield f"{len(joined.pairs):,}", "test pairs"
             yield f"{prompts:,}", "prompt" if prompts == 1 else "prompts"
-            yield f"{votes:,}", "votes of people"
-            yield str(len(self.run.joined.models)), "models" if len(self.run.joined.models) != 1 else "model"
-            seeds = max(len(rows) for rows in self.run.joined.predicted.values())
+            yield f"{sum(pair.votes.n for pair in joined.pairs if pair.votes is not None):,}", "votes of people"
+            yield str(len(joined.models)), "models" if len(joined.models) != 1 else "model"
             yield str(seeds), "seed each" if seeds == 1 else "seeds each"
-        elif (
-            row := next((r for m in self.scores.models if (r := self.scores.value(m, "l1")) is not None), None)
-        ) is not None:
-            yield f"{row.n:,}", "test pairs"
+        else:
+            rows = (self.scores.value(model, "l1") for model in self.scores.models)
+            if (row := next(filter(None, rows), None)) is not None:
+                yield f"{row.n:,}", "test pairs"
         if self.run.margins:
             yield f"{len(self.run.margins):,}", "margins for training"
         if seconds := sum(stage.seconds or 0 for stage in self.run.manifest.stages):
             yield duration(seconds), "in all"
 
     @property
-    def judged(self) -> MarginCounts:
-        """Judgments, invalid ones among them, and training pairs that are left out for want of a vote.
-
-        The manifest's counts hold those of pairs without a margin too; where it has none, the margins' own have to do.
-        """
-        invalid = sum(margin.n_invalid for margin in self.run.margins)
-        valid = sum(margin.n_judgments for margin in self.run.margins)
-        own = MarginCounts(judgments=valid + invalid, invalid=invalid, left_out=0)
-        return own.model_copy(update=dict(self.run.manifest.counts("margin", MarginCounts).shown()))
-
-    @property
     def contents(self) -> dict[str, str]:
-        """List the sections that there is something for: their keys to short titles."""
-        drawn = {key: bool(self.figures.get(key)) for key in ("forest", "calibration", "margins", "training")}
+        """The sections that there is something for: their keys to short titles, in the order of the page."""
         there = {
             "summary": self.summary is not None,
             "pairs": self.view is not None,
-            **drawn,
+            **{table.metric: True for table in self.tables},
+            **{key: bool(self.figures.get(key)) for key in ("forest", "calibration", "margins")},
             "judges": bool(self.run.judged.judges),
+            "training": bool(self.figures.get("training")),
             "metrics": bool(self.scores.models),
             "seeds": bool(self.seeds),
             "data": self.card is not None,
@@ -193,8 +163,19 @@ class RunPart:
             "notes": bool(self.notes.all),
             "made": True,
         }
-        before, behind = ({key: title for key, title in some if there[key]} for some in (_BEFORE, _BEHIND))
-        return {**before, **{table.metric: table.title for table in self.tables}, **behind}
+        titles = _TITLES | {table.metric: table.title for table in self.tables}
+        return {key: titles[key] for key, is_there in there.items() if is_there}
+
+
+def _judged(run: RunData) -> MarginCounts:
+    """Count judgments, invalid ones among them, and training pairs that are left out for want of a vote.
+
+    The manifest's counts hold those of pairs without a margin too; where it has none, the margins' own have to do.
+    """
+    invalid = sum(margin.n_invalid for margin in run.margins)
+    valid = sum(margin.n_judgments for margin in run.margins)
+    own = MarginCounts(judgments=valid + invalid, invalid=invalid, left_out=0)
+    return own.model_copy(update=dict(run.manifest.counts("margin", MarginCounts).shown()))
 
 
 def duration(seconds: float) -> str:

@@ -70,7 +70,10 @@ def summarise(scores: Scores) -> Summary | None:
     if any(scores.value(model, "l1", CONTESTED) is not None for model in scores.models):
         sections["Contested pairs, which the votes themselves choose: exploratory"] = _section(scores, CONTESTED)
     rows = [row for section in sections.values() for row in section.rows]
-    limits = [_furthest([row.differences[k] for row in rows]) for k in range(len(shown))]
+    limits = []
+    for column in zip(*(row.differences for row in rows), strict=True):
+        ends = [end for row in column if row is not None for end in (row.value, row.low, row.high)]
+        limits.append(max((abs(end) for end in ends if end is not None), default=0.0))
     exploratory = [metric for metric in shown if scores.primary and metric not in scores.primary]
     return Summary(shown, exploratory, sections, limits)
 
@@ -80,15 +83,12 @@ def _section(scores: Scores, group: str) -> SummarySection:
     nothing = [None] * len(shown)
     rows = []
     if scores.baseline is not None:
-        values = _values(scores, scores.baseline, shown, group)
+        values = [scores.value(scores.baseline, metric, group) for metric in shown]
         rows.append(SummaryRow(scores.baseline, "", "baseline", values, nothing))
     for finding in find_findings(scores, group):
-        outcome = finding.outcome if scores.baseline is not None else ""
-        words = _words(finding) if outcome else ""
-        differences = [finding.differences[metric] if outcome else None for metric in shown]
-        rows.append(
-            SummaryRow(finding.model, outcome, words, _values(scores, finding.model, shown, group), differences)
-        )
+        outcome, words = (finding.outcome, _words(finding)) if scores.baseline is not None else ("", "")
+        values, differences = list(finding.rows.values()), list(finding.differences.values())
+        rows.append(SummaryRow(finding.model, outcome, words, values, differences))
     ceiling = [scores.ceiling(metric, group) for metric in shown]
     if any(row is not None and row.value is not None for row in ceiling):
         rows.append(
@@ -104,17 +104,7 @@ def _words(finding: Finding) -> str:
         return "exploratory"
     if not finding.changes:
         return "no difference defined"
+    if finding.verdict != "open" or finding.outcome not in ("better", "worse"):
+        return _OUTCOMES[finding.outcome]
     names = [name_of(row.metric) for row in finding.changes if Finding.verdict_on(row) != "open"]
-    alone = (
-        f", in {listed(names)} alone" if finding.verdict == "open" and finding.outcome in ("better", "worse") else ""
-    )
-    return _OUTCOMES[finding.outcome] + alone
-
-
-def _values(scores: Scores, model: str, measures: Sequence[str], group: str) -> list[Metric | None]:
-    return [scores.value(model, metric, group) for metric in measures]
-
-
-def _furthest(rows: Sequence[Metric | None]) -> float:
-    ends = [abs(end) for row in rows if row is not None for end in (row.value, row.low, row.high) if end is not None]
-    return max(ends, default=0.0)
+    return f"{_OUTCOMES[finding.outcome]}, in {listed(names)} alone"

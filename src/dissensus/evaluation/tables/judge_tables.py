@@ -29,37 +29,20 @@ _NAME_WIDTH = 20
 def judge_tables(scores: Sequence[JudgeScore]) -> list[Table]:
     """Make tables of judges: against people, where there are votes, and by the order shown."""
     labels = _labels([score.judge for score in scores])
-    against = [(score.judge, score.people) for score in scores if score.people is not None]
-    people = [
-        (
-            labels[judge],
-            str(p.pairs),
-            str(p.human_ties),
-            _cell(p.agreement),
-            _cell(p.against_others),
-            _cell(Estimate(p.person.value)),
-            _cell(p.pearson),
-            _cell(p.l1),
-        )
-        for judge, p in against
-    ]
-    orders = [
-        (
-            labels[s.judge],
-            str(s.pairs),
-            str(s.judgments),
-            number(s.invalid),
-            number(s.ties),
-            str(s.compared),
-            *(_cell(estimate) for estimate in (s.flips, s.changes, s.first)),
-        )
-        for s in scores
-    ]
-    tables = [
-        Table(_PEOPLE, ("", "pairs", "even", "agreement", "all but one", "person", "Pearson r", "L1"), tuple(people))
-    ]
-    header = ("", "pairs", "n", "invalid", "ties", "compared", "flips", "changes", "first shown")
-    return (tables if people else []) + [Table(_ORDER, header, tuple(orders))]
+    people: list[tuple[str | int, ...]] = []
+    orders: list[tuple[str | int, ...]] = []
+    for s in scores:
+        counts = (s.pairs, s.judgments, number(s.invalid), number(s.ties), s.compared)
+        orders.append((labels[s.judge], *counts, *map(_cell, (s.flips, s.changes, s.first))))
+        if (p := s.people) is not None:
+            shares = (p.agreement, p.against_others, Estimate(p.person.value), p.pearson, p.l1)
+            people.append((labels[s.judge], p.pairs, p.human_ties, *map(_cell, shares)))
+    headers = (
+        ("", "pairs", "even", "agreement", "all but one", "person", "Pearson r", "L1"),
+        ("", "pairs", "n", "invalid", "ties", "compared", "flips", "changes", "first shown"),
+    )
+    tables = (Table(_PEOPLE, headers[0], tuple(people)), Table(_ORDER, headers[1], tuple(orders)))
+    return [table for table in tables if table.rows]
 
 
 def component_table(components: Sequence[Component]) -> Table:

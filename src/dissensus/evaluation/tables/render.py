@@ -7,19 +7,51 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dissensus.evaluation.scores import Scores, notes
 from dissensus.evaluation.tables.build import TARGETS, Against, make_tables
-from dissensus.evaluation.tables.latex import latex_table, latex_text
 from dissensus.evaluation.tables.number_format import plain
-from dissensus.evaluation.tables.table import Entry, Table, aligned_texts, column_widths, columns_that_fit
+from dissensus.evaluation.tables.table import Table, aligned_texts, column_widths, columns_that_fit, text_of
 from dissensus.files.formula_escape import ESCAPED, escape_cells
 from dissensus.records import Metric
 
 MAX_WIDTH = 120
+"""Of a terminal; as many characters fit the page of LaTeX at footnote size."""
 _FIRST = ("pearson", "l1", "baselines")
+
+
+_SYMBOLS = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "−": "$-$",
+    "—": "---",
+    "–": "--",
+    "…": r"\ldots{}",
+    "·": r"$\cdot$",
+    "×": r"$\times$",
+    "Δ": r"$\Delta$",
+    "κ": r"$\kappa$",
+    "α": r"$\alpha$",
+    "ρ": r"$\rho$",
+    "σ": r"$\sigma$",
+}
+_LIGATURES = re.compile(r"(?<=-)(?=-)|(?<=`)(?=`)|(?<=')(?=')|(?<=,)(?=,)|(?<=[?!])(?=`)")
+"""Between two characters that fonts would make one sign of."""
+_STARS = re.compile(r"(?<=[\d\]])(\*+)\Z")
 
 
 def render(metrics: Iterable[Metric], form: str = "terminal", *, against: Against | None = None) -> str:
@@ -62,6 +94,57 @@ def markdown_table(table: Table) -> str:
     return "\n".join([f"**{_markdown(table.title)}**", "", *lines, *said]).rstrip()
 
 
+def latex_text(text: str) -> str:
+    r"""Escape a text so that LaTeX prints it as it stands, and sets signs as mathematics.
+
+    >>> print(latex_text("a_b & 5 % of −.012"))
+    a\_b \& 5 \% of $-$.012
+    """
+    apart = _LIGATURES.sub("\0", unicodedata.normalize("NFC", plain(text)))
+    escaped = "".join("{}" if c == "\0" else _SYMBOLS.get(c, c) for c in apart)
+    # A bracket or star right after \\ would be its argument.
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
+
+
+def latex_table(table: Table) -> str:
+    """Write as floats of booktabs, one for each block of columns that fits the page."""
+    blocks = columns_that_fit(table, MAX_WIDTH)
+    return "\n\n".join("\n".join(_float(table, columns, number)) for number, columns in enumerate(blocks))
+
+
+def _float(table: Table, columns: Sequence[int], number: int) -> Iterator[str]:
+    continued = " (continued)" if number else ""
+    label = re.sub(r"[^a-z0-9]+", "-", table.name.lower()) + (f"-{number + 1}" if number else "")
+    yield r"\begin{table}[htbp]"
+    yield r"\centering\footnotesize"
+    yield rf"\caption{{{latex_text(table.title)}{continued}}}"
+    yield rf"\label{{tab:{label}}}"
+    yield rf"\begin{{tabular}}{{@{{}}l{'r' * (len(columns) - 1)}@{{}}}}"
+    yield r"\toprule"
+    yield _latex_line([table.header[c] for c in columns])
+    yield r"\midrule"
+    for row, entries in enumerate(table.rows):
+        if (heading := table.heading(row)) is not None:
+            yield from [r"\addlinespace"] if row else []
+            yield rf"\multicolumn{{{len(columns)}}}{{@{{}}l}}{{\textit{{{latex_text(heading)}}}}} \\"
+        yield _latex_line([text_of(entries[c]) for c in columns])
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+    for note in table.notes if number == len(columns_that_fit(table, MAX_WIDTH)) - 1 else ():
+        yield rf"\par\smallskip\raggedright {latex_text(note)}."
+    yield r"\end{table}"
+
+
+def _latex_line(texts: Sequence[str]) -> str:
+    return " & ".join(_latex_cell(text) for text in texts) + r" \\"
+
+
+def _latex_cell(text: str) -> str:
+    """Escape a cell; marks of significance are raised."""
+    stars = _STARS.search(text)
+    return latex_text(text) if stars is None else latex_text(text[: stars.start()]) + f"$^{{{stars.group()}}}$"
+
+
 def _terminal(tables: Sequence[Table], said: Sequence[str]) -> str:
     parts = [terminal_table(table) for table in tables]
     return "\n\n".join(parts + (["\n".join(_wrap(f"* {plain(note)}") for note in said)] if said else []))
@@ -93,36 +176,23 @@ def _csv(tables: Sequence[Table], said: Sequence[str]) -> str:
             place = (table.name, table.section_of(number), row[0])
             for column, entry in zip(table.header, row, strict=True):
                 if isinstance(entry, Metric):
-                    writer.writerow(escape_cells([*place, column, *_values(entry)], columns))
+                    fields = entry.model_dump() | {"notes": "; ".join(entry.notes)}
+                    writer.writerow(escape_cells([*place, column, *fields.values()], columns))
     return out.getvalue().rstrip("\n")
 
 
-def _values(entry: Metric) -> list[Any]:
-    return ["; ".join(value) if isinstance(value, tuple) else value for value in entry.model_dump().values()]
-
-
 def _json(tables: Sequence[Table], said: Sequence[str]) -> str:
-    made = [_table_object(table) for table in tables]
+    made = []
+    for table in tables:
+        rows = []
+        for number, (name, *entries) in enumerate(table.rows):
+            cells = [
+                {"column": column, **(entry.model_dump() if isinstance(entry, Metric) else {"value": entry})}
+                for column, entry in zip(table.header[1:], entries, strict=True)
+            ]
+            rows.append({"section": table.section_of(number) or None, "row": name, "cells": cells})
+        made.append({"name": table.name, "title": table.title, "rows": rows, "notes": list(table.notes)})
     return json.dumps({"tables": made, "notes": list(said)}, ensure_ascii=False, indent=2, allow_nan=False)
-
-
-def _table_object(table: Table) -> dict[str, Any]:
-    rows = [
-        {
-            "section": table.section_of(number) or None,
-            "row": row[0],
-            "cells": [
-                {"column": column, **_entry_object(entry)}
-                for column, entry in zip(table.header[1:], row[1:], strict=True)
-            ],
-        }
-        for number, row in enumerate(table.rows)
-    ]
-    return {"name": table.name, "title": table.title, "rows": rows, "notes": list(table.notes)}
-
-
-def _entry_object(entry: Entry) -> dict[str, Any]:
-    return entry.model_dump() if isinstance(entry, Metric) else {"value": entry}
 
 
 def _block(table: Table, columns: Sequence[int]) -> str:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def forest(scores: Scores, metric: str) -> str:
     """Draw the paired difference of every model to the baseline, with its interval, for each group."""
-    rows = [group for group in scores.groups if any(_drawable(scores, m, metric, group) for m in scores.others)]
+    known = ((group, scores.difference(model, metric, group)) for group in scores.groups for model in scores.others)
+    rows = list(dict.fromkeys(group for group, row in known if row is not None and row.value is not None))
     spread = 0.62 / max(1, len(scores.others))
     height = 0.75 + len(rows) * max(0.24, 0.17 * len(scores.others))
     with drawing(f"forest-{metric}", 4.3, height) as (axes, svg):
@@ -65,8 +66,10 @@ def training_curves(logs: Mapping[str, Mapping[str, Log]], key: str, models: Seq
                 x, y = _series(log, f"validation_{key}")
                 axes.plot(x, y, mark, color=colour, markersize=6, markerfacecolor="none")
         axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
-        axes.set_xlabel(_time_axis(logs))
-        _legend(axes, len(series))
+        has_epochs = any("epoch" in row for seeds in logs.values() for log in seeds.values() for row in log)
+        axes.set_xlabel("epoch" if has_epochs else "step")
+        if len(series) > 1:
+            axes.legend(loc="best", labelcolor=INK, handlelength=1.6, fontsize=9)
     return svg()
 
 
@@ -168,22 +171,11 @@ def binned_mean(x: FloatArray, y: FloatArray, edges: FloatArray, fewest: int = 5
     return np.array([x[m].mean() for m in members]), np.array([y[m].mean() for m in members])
 
 
-def _drawable(scores: Scores, model: str, metric: str, group: str) -> bool:
-    row = scores.difference(model, metric, group)
-    return row is not None and row.value is not None
-
-
 def _series(log: Log, key: str) -> tuple[FloatArray, FloatArray]:
     rows = [(row.get("epoch", row.get("step")), row[key]) for row in log if row.get(key) is not None]
     found = np.array([row for row in rows if row[0] is not None], dtype=np.float64).reshape(-1, 2)
     found = found[np.isfinite(found).all(axis=1)]
     return found[:, 0], found[:, 1]
-
-
-def _time_axis(logs: Mapping[str, Mapping[str, Log]]) -> str:
-    return (
-        "epoch" if any("epoch" in row for seeds in logs.values() for log in seeds.values() for row in log) else "step"
-    )
 
 
 def _thin(x: FloatArray, y: FloatArray, most: int = 200) -> tuple[FloatArray, FloatArray]:
@@ -197,8 +189,3 @@ def _fractions(axes: Axes) -> None:
     axes.set_yticks(ticks, ["0", "¼", "½", "¾", "1"])
     axes.set_xlim(-0.05, 1.05)
     axes.set_ylim(-0.02, 1.02)
-
-
-def _legend(axes: Axes, series: int) -> None:
-    if series > 1:
-        axes.legend(loc="best", labelcolor=INK, handlelength=1.6, fontsize=9)

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from dissensus.errors import InputError
 from dissensus.files import read_pairs as read_any_pairs
 from dissensus.files import read_records
-from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
+from dissensus.records import Metric, Pair
 
 Log = Sequence[Mapping[str, Any]]
 """The rows of one training.jsonl."""
@@ -33,20 +33,14 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
 
 
-def read_json(path: Path) -> Any:
-    """Read one JSON value."""
-    try:
-        return json.loads(read_text(path))
-    except RecursionError as error:
-        raise InputError(f"{path}: not valid JSON (nested too deeply); run the study again") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); run the study again") from error
-
-
 def read_metrics(path: Path) -> list[Metric]:
     """Read a scorecard."""
     if path.suffix == ".json":
-        rows = read_json(path)
+        try:
+            rows = json.loads(read_text(path))
+        except (ValueError, RecursionError) as error:
+            why = "nested too deeply" if isinstance(error, RecursionError) else error
+            raise InputError(f"{path}: not valid JSON ({why}); run the study again") from error
         if not isinstance(rows, list):
             raise InputError(f"{path}: expected a list of metrics; run 'dissensus evaluate' again")
         try:
@@ -105,18 +99,3 @@ def _countable(path: Path, pairs: Iterable[Pair]) -> list[Pair]:
         if pair.votes is not None and pair.votes.n > _MOST_VOTES:
             raise InputError(f"{path}: pair {pair.id!r:.60} has more votes than can be counted; look at the file")
     return listed
-
-
-def read_margins(path: Path) -> list[Margin]:
-    """Read margins."""
-    return list(read_records(path, Margin))
-
-
-def read_predictions(paths: Iterable[Path]) -> list[Prediction]:
-    """Read predictions out of several files."""
-    return [row for path in paths for row in read_records(path, Prediction)]
-
-
-def read_judgments(paths: Iterable[Path]) -> list[Judgment]:
-    """Read judgments out of several files."""
-    return [row for path in paths for row in read_records(path, Judgment)]

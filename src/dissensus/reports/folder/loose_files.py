@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from dissensus.errors import InputError
+import numpy as np
+
+from dissensus.errors import EvaluationError, InputError
+from dissensus.evaluation.groups import ALL
+from dissensus.evaluation.join import join
+from dissensus.files import read_records
 from dissensus.files.readers import format_of, read_rows
 from dissensus.judges.store.schema import is_store
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Record
-from dissensus.reports.folder.load_files import (
-    Log,
-    read_given_pairs,
-    read_judgments,
-    read_log,
-    read_margins,
-    read_metrics,
-    read_predictions,
-)
-from dissensus.reports.folder.matches_scores import is_calibrated
+from dissensus.reports.folder.load_files import Log, read_given_pairs, read_log, read_metrics
 from dissensus.reports.folder.safe_folder import RunFolder
 
 _R = TypeVar("_R")
+_ROUNDING = 1e-6
 _KINDS: tuple[type[Record], ...] = (Metric, Prediction, Judgment, Margin)
 
 
@@ -71,13 +69,19 @@ def find_loose(folder: RunFolder) -> Loose | None:
     metrics = read_metrics(folder.path / cards[0])
     predictions, missing = _predictions(folder, _usual_first(by_kind.get(Prediction, []), "predictions"), metrics)
     candidates, unreadable = _read_pairs(folder, by_kind.get(None, []))
-    calibrated = {name: is_calibrated(own, predictions, metrics) for name, own in candidates.items()}
+    calibrated = {name: _is_calibrated(own, predictions, metrics) for name, own in candidates.items()}
     others = [name for name, found in calibrated.items() if found is None]
     chosen = _evaluated({name: own for name, own in candidates.items() if name not in others}, predictions, metrics)
     if not predictions:
         missing.append("the predictions (no file here has those of a model that was scored)")
     elif chosen is None:
-        missing.append(_no_pairs(others))
+        why = "no file here has pairs with votes that predictions here are of"
+        if others:
+            why = (
+                f"with the predictions here, the votes of {', '.join(others)} do not give the scorecard's L1, so one "
+                "or the other is not what was evaluated"
+            )
+        missing.append(f"the test pairs ({why})")
     if chosen is None:
         missing += unreadable
     pairs = [] if chosen is None else candidates[chosen]
@@ -88,10 +92,11 @@ def find_loose(folder: RunFolder) -> Loose | None:
         if {pair.id for pair in candidates[name]} == known
     ]
     margins = _usual_first(by_kind.get(Margin, []), "margins")
-    found = read_margins(folder.path / margins[0]) if margins else []
-    stores = _usual_first(_stores(folder), "judgments")
+    found = list(read_records(folder.path / margins[0], Margin)) if margins else []
+    others_of = [name for name in folder.names() if format_of(name) is None and folder.has_file(name)]
+    stores = _usual_first([name for name in others_of if is_store(folder.path / name)], "judgments")
     judged = by_kind.get(Judgment, [])
-    judgments, aside = ([], []) if stores else _judgments(folder, judged)
+    judgments, aside = _judgments(folder, [] if stores else judged)
     missing += aside + _aside(cards, "a scorecard") + _aside(margins, "margins")
     missing += _aside([*stores, *judged] if stores else [], "judgments")
     return Loose(
@@ -115,11 +120,6 @@ def _by_kind(folder: RunFolder) -> dict[type[Record] | None, list[str]]:
         if format_of(name) is not None and folder.file(name) is not None:
             found.setdefault(_kind(folder.path / name), []).append(name)
     return found
-
-
-def _stores(folder: RunFolder) -> list[str]:
-    names = [name for name in folder.names() if format_of(name) is None and folder.has_file(name)]
-    return [name for name in names if is_store(folder.path / name)]
 
 
 def _scorecards(folder: RunFolder, names: Collection[str]) -> list[str]:
@@ -163,14 +163,13 @@ def _predictions(
 ) -> tuple[list[Prediction], list[str]]:
     """Read the predictions of the models that were scored; what several files have is left aside in all but one."""
     scored = {row.model for row in metrics if row.kind == "model"}
-    read = {name: read_predictions([folder.path / name]) for name in names}
-    own = {name: [row for row in rows if row.model in scored] for name, rows in read.items()}
-    return _once(own, lambda row: (row.model, row.seed, row.pair_id), lambda row: f"predictions of {row.model}")
+    read = {name: [r for r in read_records(folder.path / name, Prediction) if r.model in scored] for name in names}
+    return _once(read, lambda row: (row.model, row.seed, row.pair_id), lambda row: f"predictions of {row.model}")
 
 
 def _judgments(folder: RunFolder, names: Iterable[str]) -> tuple[list[Judgment], list[str]]:
     """Read judgments; what several files have is left aside in all but one."""
-    read = {name: read_judgments([folder.path / name]) for name in names}
+    read = {name: list(read_records(folder.path / name, Judgment)) for name in names}
     key = attrgetter("judge", "pair_id", "order", "sample", "persona")
     return _once(read, key, lambda row: f"judgments by {row.judge}")
 
@@ -220,15 +219,6 @@ def _evaluated(
     return max(sorted(name for name, own in compared.items() if own), key=rank, default=None)
 
 
-def _no_pairs(others: Sequence[str]) -> str:
-    if not others:
-        return "the test pairs (no file here has pairs with votes that predictions here are of)"
-    return (
-        f"the test pairs (with the predictions here, the votes of {', '.join(others)} do not give the scorecard's L1, "
-        "so one or the other is not what was evaluated)"
-    )
-
-
 def _compared(pairs: Sequence[Pair], predicted: Iterable[Collection[str]]) -> list[Pair]:
     """List the pairs with votes that every model and seed has predicted, of those with a prediction of any pair here.
 
@@ -248,3 +238,35 @@ def _training(
     if not most or counts.get(evaluated or "") == most:
         return ()
     return min((candidates[name] for name in sorted(counts) if counts[name] == most), key=len)
+
+
+def _is_calibrated(pairs: Sequence[Pair], predictions: Sequence[Prediction], metrics: Sequence[Metric]) -> bool | None:
+    """Tell whether calibrated or raw preferences give the L1 of a scorecard on all pairs; None where neither do.
+
+    What cannot be compared, as there are no votes or no L1, is taken for raw.
+    """
+    of_l1 = ("model", ALL, "l1", "votes", None)
+    known = {
+        row.model: row.value
+        for row in metrics
+        if (row.kind, row.group, row.metric, row.target, row.baseline) == of_l1 and row.value is not None
+    }
+    ids = {pair.id for pair in pairs}
+    own = [row for row in predictions if row.pair_id in ids]
+    raw = _l1(pairs, own, calibrated=False)
+    if not raw.keys() & known.keys():
+        return False
+    for calibrated, found in ((False, raw), (True, _l1(pairs, own, calibrated=True))):
+        both = found.keys() & known.keys()
+        if both and all(math.isclose(found[model], known[model], abs_tol=_ROUNDING) for model in both):
+            return calibrated
+    return None
+
+
+def _l1(pairs: Sequence[Pair], predictions: Sequence[Prediction], *, calibrated: bool) -> dict[str, float]:
+    """Compute each model's L1, the mean over its seeds; empty where pairs and predictions do not fit together."""
+    try:
+        joined = join(pairs, predictions, calibrated=calibrated, allow_missing=True)
+    except EvaluationError:
+        return {}
+    return {model: float(np.abs(rows - joined.human).mean()) for model, rows in joined.predicted.items()}

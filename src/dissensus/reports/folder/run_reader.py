@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from dissensus.errors import EvaluationError, InputError
 from dissensus.evaluation.join import Joined, join
-from dissensus.records import Margin, Metric, Pair, Prediction
-from dissensus.reports.folder.load_files import (
-    Log,
-    read_judgments,
-    read_log,
-    read_margins,
-    read_metrics,
-    read_pairs,
-    read_predictions,
-    read_text,
-)
+from dissensus.files import read_records
+from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
+from dissensus.reports.folder.load_files import Log, read_log, read_metrics, read_pairs, read_text
 from dissensus.reports.folder.loose_files import find_loose, find_scorecard
 from dissensus.reports.folder.safe_folder import RunFolder
-from dissensus.reports.judge_data import Judged, Sources, load_judged
+from dissensus.reports.judge_data import Judged, load_judged
 from dissensus.run_records import NOTHING_NOTED, JudgeCounts, RunManifest, SettingsRecord, read_manifest
 
 _T = TypeVar("_T")
@@ -61,23 +53,6 @@ class RunData:
         return self.manifest.settings
 
     @property
-    def predicted_files(self) -> Collection[str] | None:
-        """The files of predictions of the models that the settings name; None where they name none."""
-        names = [*self.settings.models, *self.settings.pretrained]
-        return {f"predictions/{name}.parquet" for name in names} or None
-
-    @property
-    def log_files(self) -> Collection[str] | None:
-        """The training logs of the models and seeds that the settings name; None where they name none."""
-        models, seeds = self.settings.models, self.settings.seeds
-        return {f"models/{name}/seed-{seed}/training.jsonl" for name in models for seed in seeds} or None
-
-    @property
-    def judged_files(self) -> Collection[str] | None:
-        """The files of judgments of test pairs that stages have written; None where there are no settings."""
-        return None if self.manifest.config is None else {path for one in self.manifest.stages for path in one.outputs}
-
-    @property
     def level(self) -> float:
         """The coverage of the intervals: as set, or what is used where nothing is."""
         return self.settings.evaluation.level
@@ -97,7 +72,10 @@ def load_run(path: Path, *, store: Path | None = None) -> RunData:
         InputError: the folder is no run folder, or a file in it cannot be read.
     """
     folder = RunFolder(path)
-    run = _of_study(folder, store) if _is_study(folder) else _of_verbs(folder, store)
+    try:
+        run = _of_study(folder, store) if _is_study(folder) else _of_verbs(folder, store)
+    except EvaluationError as error:
+        raise InputError(f"{path}: {error}") from error
     return replace(run, missing=[*run.missing, *folder.refused], refused=folder.refused, folder=str(path))
 
 
@@ -116,16 +94,15 @@ def _of_verbs(folder: RunFolder, store: Path | None) -> RunData:
             f"{''.join(f' ({words})' for words in folder.refused[:1])}; give the folder that 'dissensus study --out' "
             "wrote, or one with what 'dissensus evaluate' wrote"
         )
-    joined = None
-    if found.pairs and found.predictions:
-        joined = _join(folder.path, found.pairs, found.predictions, calibrated=found.calibrated)
     return RunData(
         name=folder.path.resolve().name,
         metrics=found.metrics,
-        joined=joined,
+        joined=join(found.pairs, found.predictions, calibrated=found.calibrated, allow_missing=True)
+        if found.pairs and found.predictions
+        else None,
         predictions=found.predictions,
         training=found.training,
-        judged=_judged(folder, Sources(store or found.store, found.judgments), found.training, found.pairs),
+        judged=load_judged(store or found.store, found.judgments, found.training, found.pairs),
         margins=found.margins,
         logs=found.logs,
         missing=found.missing,
@@ -150,79 +127,49 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
 
     manifest = part("manifest.json", "the manifest", read_manifest) or NOTHING_NOTED
     config = part("study.yaml", "the settings", read_text) or ""
-    margins = part("margins.parquet", "the margins", read_margins) or []
-    noted = RunData(name="", manifest=manifest)
+    margins = part("margins.parquet", "the margins", lambda path: list(read_records(path, Margin))) or []
+    settings = manifest.settings
+    # What the settings and stages name is the study's own; where there are none of them, all that is there.
+    models = {name: f"predictions/{name}.parquet" for name in settings.models}
+    predicted = {*models.values(), *(f"predictions/{name}.parquet" for name in settings.pretrained)} or None
+    runs = {f"models/{name}/seed-{seed}": (name, seed) for name in settings.models for seed in settings.seeds}
+    named_logs = {f"{place}/training.jsonl" for place in runs} or None
+    written = None if manifest.config is None else {path for stage in manifest.stages for path in stage.outputs}
     if not folder.has_folder("models"):
         missing.append("the trained models (models)")
     pairs = part("pairs/test.parquet", "the test pairs", read_pairs)
     if not folder.has_folder("predictions"):
         missing.append("the predictions (predictions)")
-    predictions = read_predictions(own("predictions/*.parquet", noted.predicted_files))
-    missing += _untrained(folder, noted)
+    files = own("predictions/*.parquet", predicted)
+    predictions = [row for path in files for row in read_records(path, Prediction)]
+    if folder.has_folder("models"):
+        absent = {place: run for place, run in runs.items() if not folder.has_folder(place)}
+        missing += [f"the model {name}, seed {seed} ({place})" for place, (name, seed) in absent.items()]
+    if folder.has_folder("predictions"):
+        missing += [f"the predictions of {name} ({path})" for name, path in models.items() if not folder.file(path)]
     metrics = part("scores.json", "the scores", read_metrics) or []
     training = read_pairs(gold) if (gold := folder.file("pairs/train_votes.parquet")) else []
     judged = store or folder.file("judgments.db")
     if judged is None:
-        missing.append(_no_store(noted))
-    judgments = read_judgments(own("judged/*.parquet", noted.judged_files))
-    sources = Sources(judged, judgments, manifest.counts("judge", JudgeCounts).judge)
+        named = settings.judge and settings.judge.store
+        elsewhere = f"; the settings name {named}, which is read where --store gives it" if named else ""
+        missing.append(f"the judgments (judgments.db{elsewhere})")
+    judgments = [row for path in own("judged/*.parquet", written) for row in read_records(path, Judgment)]
+    judge = manifest.counts("judge", JudgeCounts).judge
+    logs: dict[str, dict[str, Log]] = {}
+    for path in own("models/*/seed-*/training.jsonl", named_logs):
+        _, model, seed_folder, _ = path.relative_to(folder.path).parts
+        logs.setdefault(model, {})[seed_folder.removeprefix("seed-")] = read_log(path)
     return RunData(
         name=manifest.name or folder.path.resolve().name,
         manifest=manifest,
         config=config,
         metrics=metrics,
-        joined=_join(folder.path, pairs, predictions) if pairs and predictions else None,
+        joined=join(pairs, predictions, allow_missing=True) if pairs and predictions else None,
         predictions=predictions,
         training=training,
-        judged=_judged(folder, sources, training, pairs or [], noted.level),
+        judged=load_judged(judged, judgments, training, pairs or [], judge=judge, level=settings.evaluation.level),
         margins=margins,
-        logs=_logs(folder, own("models/*/seed-*/training.jsonl", noted.log_files)),
+        logs=logs,
         missing=missing,
     )
-
-
-def _judged(
-    folder: RunFolder, sources: Sources, training: Sequence[Pair], test: Sequence[Pair], level: float = 0.95
-) -> Judged:
-    try:
-        return load_judged(sources, training, test, level=level)
-    except EvaluationError as error:
-        raise InputError(f"{folder.path}: {error}") from error
-
-
-def _no_store(run: RunData) -> str:
-    named = run.settings.judge and run.settings.judge.store
-    elsewhere = f"; the settings name {named}, which is read where --store gives it" if named else ""
-    return f"the judgments (judgments.db{elsewhere})"
-
-
-def _logs(folder: RunFolder, paths: Iterable[Path]) -> dict[str, dict[str, Log]]:
-    logs: dict[str, dict[str, Log]] = {}
-    for path in paths:
-        _, model, seed, _ = path.relative_to(folder.path).parts
-        logs.setdefault(model, {})[seed.removeprefix("seed-")] = read_log(path)
-    return logs
-
-
-def _untrained(folder: RunFolder, run: RunData) -> list[str]:
-    """Name the models of the settings that are not trained, or have not predicted, by now."""
-    wanted = [
-        (f"the model {name}, seed {seed}", f"models/{name}/seed-{seed}")
-        for name in run.settings.models
-        for seed in run.settings.seeds
-        if folder.has_folder("models")
-    ]
-    absent = [f"{what} ({path})" for what, path in wanted if not folder.has_folder(path)]
-    if folder.has_folder("predictions"):
-        named = {name: f"predictions/{name}.parquet" for name in run.settings.models}
-        absent += [f"the predictions of {name} ({path})" for name, path in named.items() if not folder.file(path)]
-    return absent
-
-
-def _join(
-    folder: Path, pairs: Sequence[Pair], predictions: Sequence[Prediction], *, calibrated: bool = False
-) -> Joined:
-    try:
-        return join(pairs, predictions, calibrated=calibrated, allow_missing=True)
-    except EvaluationError as error:
-        raise InputError(f"{folder}: {error}") from error

@@ -296,15 +296,18 @@ function people(pair) {
 function models(explorer, pair) {
   const heads = ["Model", "Predicted", "Reward a", "Reward b"].map((text) => make("th", { scope: "col" }, text));
   const lines = explorer.models.map((name, model) => {
-    const seeds = (column) => pair.rewards[model].map((row) => row[column].toFixed(2).replace("-", "−")).join(" · ") || "—";
+    const written = (reward) => reward === null ? "—" : reward.toFixed(2).replace("-", "−");
+    const seeds = (column) => pair.rewards[model].map((row) => written(row[column])).join(" · ") || "—";
     const mark = make("svg", { class: `mark s${model % 8}`, viewBox: "-6 -6 12 12", "aria-hidden": "true" }, make("path", { d: explorer.shape(model) }));
     return make("tr", {},
       make("th", { scope: "row" }, mark, make("bdi", {}, name)),
       make("td", {}, `${number(pair.predicted[model])} `, make("span", { class: "quiet" }, `(${number(pair.predicted[model] - pair.human, true)})`)),
       make("td", {}, seeds(1)), make("td", {}, seeds(2)));
   });
+  const alone = explorer.models.filter((_, model) => pair.rewards[model].some((row) => row[1] === null));
+  const note = alone.length ? make("p", { class: "quiet" }, `Without rewards, as its predictions are preferences alone: ${alone.join(", ")}`) : null;
   const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...lines));
-  return make("div", { class: "scroll", role: "group", "aria-label": "Rewards by each model; several seeds stand side by side" }, table);
+  return make("div", { class: "scroll", role: "group", "aria-label": "Rewards by each model; several seeds stand side by side" }, table, note);
 }
 
 function judges(pair) {
