@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, log_expit, logit
 
@@ -54,6 +54,7 @@ def test_worked_by_hand():
 
 
 @pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.floats(-50, 50), st.floats(0, 1), st.integers(1, 20)), min_size=1, max_size=12).filter(
         lambda rows: any(abs(row[0]) > 1e-3 for row in rows)
@@ -81,6 +82,7 @@ def test_a_temperature_changes_no_order_and_no_antisymmetry(gaps: list[float], s
     assert np.array_equal(calibrated[far] > 0.5, gap[far] > 0)
 
 
+@settings(max_examples=20)
 @given(st.floats(1e-3, 1e3))
 def test_the_unit_of_rewards_does_not_matter(unit: float):
     gap, preference, weight = _votes(3, 40, 2.0)

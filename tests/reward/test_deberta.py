@@ -64,21 +64,17 @@ def assert_same(
         assert gap <= rtol * max(gradient.abs().max(), 1e-3 * scale), name
 
 
-@pytest.mark.parametrize(
-    ("layers", "hidden", "heads", "lengths", "only"),
-    [
-        (2, 1024, 16, (70, 1), ("",)),  # two layers of deberta-v3-large
-        # All of deberta-v3-xsmall: gradients of the deepest and the shallowest attention have passed through the rest.
-        (12, 384, 6, (70, 1), ("rel_embeddings", "layer.0.attention", "layer.11.attention")),
-    ],
-    ids=["large", "xsmall"],
-)
-def test_sizes_in_use_give_the_same_logits_and_gradients(layers, hidden, heads, lengths, only):
-    model, inputs = make(layers, hidden, heads), batch(lengths)
+def test_a_size_in_use_gives_the_same_logits_and_gradients_in_single_precision(monkeypatch) -> None:
+    """All of deberta-v3-xsmall: gradients of the deepest and the shallowest attention have passed through the rest."""
+    model, inputs = make(12, 384, 6), batch((70, 1))
+    only = ("rel_embeddings", "layer.0.attention", "layer.11.attention")
     for weight, parameter in model.named_parameters():
         parameter.requires_grad_(any(part in weight for part in only))
     expected = run(model, inputs)
-    assert use_fast_attention(model, gradients=False) is None
+    # Its own check would take as long again.
+    monkeypatch.setattr(deberta, "probe", lambda *_: None)
+    monkeypatch.setattr(deberta, "disagreement", lambda *_: None)
+    assert use_fast_attention(model) is None
     found = run(model, inputs)
     assert (found[0] - expected[0]).abs().max() < 1e-6
     assert_same(found, expected, rtol=1e-4)

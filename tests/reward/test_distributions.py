@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_expit, logsumexp
 
@@ -44,12 +44,14 @@ def test_the_integral_worked_by_hand():
     assert wide == pytest.approx(0.8413447, abs=1e-6)
 
 
+@settings(max_examples=40)
 @given(st.floats(-200, 200))
 def test_no_variance_is_bradley_terry(mean: float):
     found = log_expected_sigmoid(torch.tensor([mean]), torch.tensor([0.0]))
     torch.testing.assert_close(found, torch.nn.functional.logsigmoid(torch.tensor([mean])), atol=5e-7, rtol=1e-6)
 
 
+@settings(max_examples=40)
 @given(st.floats(0.01, 50), st.floats(0.1, 2500), st.floats(0.1, 2500))
 def test_variance_draws_a_preference_to_one_half(mean: float, one: float, other: float):
     gap = torch.tensor([mean, mean], dtype=torch.float64)
@@ -99,6 +101,7 @@ def test_atoms_worked_by_hand():
 LOGITS = st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=2, max_size=7)
 
 
+@settings(max_examples=40)
 @given(LOGITS)
 def test_atoms_agree_with_the_double_sum(logits: list[tuple[float, float]]):
     a, b = torch.tensor(logits, dtype=torch.float64).T.unsqueeze(1)

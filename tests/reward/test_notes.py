@@ -46,7 +46,7 @@ def test_reporters_are_those_of_transformers(monkeypatch: pytest.MonkeyPatch):
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
     # kubeflow is known by its environment, and by no package.
-    assert REPORTERS.keys() <= INTEGRATION_TO_CALLBACK.keys()
+    assert set(REPORTERS) <= INTEGRATION_TO_CALLBACK.keys()
     check_reporters(["all", "none"])
     with pytest.raises(ConfigError, match="--report-to tensorbord: expected one of azure_ml, clearml"):
         check_reporters(["tensorbord"])

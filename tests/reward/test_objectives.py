@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -23,7 +23,7 @@ def _objective(name: ObjectiveName, **settings: Any) -> Objective:
 FUNCTIONS = [_objective(name, atoms=5, center=center) for name in OBJECTIVES for center in (0.0, 0.1)]
 PLAIN, SCALED, NORMAL = (_objective(name) for name in ("bradley-terry", "scaled", "mean-variance"))
 every_objective = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f"{f.name}-{f.config.center}")
-SEEDS = st.integers(0, 10_000)
+SEEDS, few = st.integers(0, 10_000), settings(max_examples=10)
 
 
 def _batch(function: Objective, seed: int, pairs: int = 6) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -55,6 +55,7 @@ def test_a_new_objective_is_a_class_and_its_name(monkeypatch: pytest.MonkeyPatch
 
 
 @every_objective
+@few
 @given(SEEDS)
 def test_swapping_the_responses_changes_no_loss(function: Objective, seed: int):
     a, b, target, margin = _batch(function, seed)
@@ -64,6 +65,7 @@ def test_swapping_the_responses_changes_no_loss(function: Objective, seed: int):
 
 
 @every_objective
+@few
 @given(SEEDS)
 def test_permuting_pairs_with_their_margins_permutes_the_losses(function: Objective, seed: int):
     a, b, target, margin = _batch(function, seed)
@@ -80,6 +82,7 @@ def test_permuting_the_margins_alone_changes_the_mean(function: Objective):
     assert function.losses(a, b, target, torch.tensor([0.0, 1.0])).mean().item() != pytest.approx(one, abs=1e-3)
 
 
+@few
 @given(SEEDS)
 def test_a_loss_is_the_cross_entropy_of_its_preference(seed: int):
     for function in FUNCTIONS[::2]:
@@ -91,6 +94,7 @@ def test_a_loss_is_the_cross_entropy_of_its_preference(seed: int):
         torch.testing.assert_close(function.losses(a, b, target, margin), expected.float(), atol=1e-5, rtol=1e-4)
 
 
+@few
 @given(SEEDS)
 def test_a_reward_without_variance_is_bradley_terry(seed: int):
     a, b, target, margin = _batch(NORMAL, seed)

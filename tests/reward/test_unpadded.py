@@ -75,7 +75,7 @@ def test_other_routes_give_the_same(other: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_dropout_of_attention_has_the_distribution_of_transformers():
-    encoded, draws = _texts([20, 9], typed=True), 300
+    encoded, draws = _texts([20, 9], typed=True), 200
     drawn = {}
     for fast in (False, True):
         model = _model("bert", attention_probs_dropout_prob=0.2)
@@ -87,7 +87,9 @@ def test_dropout_of_attention_has_the_distribution_of_transformers():
     error = (drawn[True].var(dim=0) / draws + drawn[False].var(dim=0) / draws).sqrt()
     assert error.min() > 1e-4
     assert ((drawn[True].mean(dim=0) - drawn[False].mean(dim=0)).abs() < 4 * error).all()
-    torch.testing.assert_close(drawn[True].std(dim=0), drawn[False].std(dim=0), rtol=0.15, atol=0)
+    torch.testing.assert_close(
+        drawn[True].std(dim=0), drawn[False].std(dim=0), rtol=0.2, atol=0
+    )  # under three standard errors
 
 
 @pytest.mark.parametrize("broken", [float("nan"), 1.01])

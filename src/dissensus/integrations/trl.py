@@ -84,7 +84,10 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         if isinstance(objective, str) and objective not in OBJECTIVES:
             raise ConfigError(f"objective '{objective}': expected one of {', '.join(OBJECTIVES)}")
         config = TrainConfig(objective=objective) if isinstance(objective, str) else objective
-        self._config = config.model_copy(update={"center": _center(config, args)})
+        theirs = getattr(args, "center_rewards_coefficient", None)
+        if theirs is not None and config.center not in (0.0, theirs):
+            raise ConfigError(f"center is {config.center} and center_rewards_coefficient {theirs}; give one of them")
+        self._config = config.model_copy(update={"center": config.center if theirs is None else float(theirs)})
         self._objective = objective_of(self._config)
         self._by_length = by_length
         self._seen: dict[str, list[NDArray[np.float64]]] = {"train": [], "eval": []}
@@ -269,13 +272,6 @@ class LengthOrder(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         batches = sorted(self._batches, key=lambda batch: len(batch) < self._size)
         return chain.from_iterable(batches)
-
-
-def _center(config: TrainConfig, args: Any) -> float:
-    theirs = getattr(args, "center_rewards_coefficient", None)
-    if theirs is not None and config.center not in (0.0, theirs):
-        raise ConfigError(f"center is {config.center} and center_rewards_coefficient {theirs}; give one of them")
-    return config.center if theirs is None else float(theirs)
 
 
 @contextmanager

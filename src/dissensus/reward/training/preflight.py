@@ -18,23 +18,13 @@ from dissensus.reward.training.run_identity import RunIdentity, find_finished
 from dissensus.text.encoder import resolve_model
 from dissensus.text.pretrained import check_folder, explained
 
-REPORTERS = {
-    "azure_ml": "azureml",
-    "clearml": "clearml",
-    "codecarbon": "codecarbon",
-    "comet_ml": "comet_ml",
-    "dagshub": "dagshub",
-    "dvclive": "dvclive",
-    "flyte": "flytekit",
-    "mlflow": "mlflow",
-    "neptune": "neptune",
-    "swanlab": "swanlab",
-    "tensorboard": "tensorboard",
-    "trackio": "trackio",
-    "wandb": "wandb",
-}
-"""Reporters that transformers knows, and the package that each needs; ``all`` and ``none`` are names as well."""
-_INSTEAD = {"tensorboard": ("tensorboardX",)}
+REPORTERS = (
+    "azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "flyte", "mlflow", "neptune", "swanlab",
+    "tensorboard", "trackio", "wandb",
+)  # fmt: skip
+"""Reporters that transformers knows; ``all`` and ``none`` are names as well."""
+_PACKAGES = {"azure_ml": ("azureml",), "flyte": ("flytekit",), "tensorboard": ("tensorboard", "tensorboardX")}
+"""What a reporter needs, one of them, where that is not called as it is."""
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
@@ -43,9 +33,10 @@ def check_reporters(names: Sequence[str]) -> None:
     for name in sorted({*names} - {"all", "none"}):
         if name not in REPORTERS:
             raise ConfigError(f"--report-to {name}: expected one of {', '.join(REPORTERS)}, all or none")
-        package = REPORTERS[name]
-        if not any(importlib.util.find_spec(one) for one in (package, *_INSTEAD.get(name, ()))):
-            raise ConfigError(f"--report-to {name}: the package {package} is not installed; run: pip install {package}")
+        packages = _PACKAGES.get(name, (name,))
+        if not any(map(importlib.util.find_spec, packages)):
+            missing = packages[0]
+            raise ConfigError(f"--report-to {name}: the package {missing} is not installed; run: pip install {missing}")
 
 
 def check_settings(config: TrainConfig, out: Path) -> None:
