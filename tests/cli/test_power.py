@@ -68,9 +68,6 @@ def test_says_where_seeds_limit_the_power_and_how_many_it_takes():
     assert "2 seeds of each method, SD of r between seeds " in result.stdout
     assert "2 seeds that differ so much, and 3 annotators: a power of " in result.stdout
     assert "no number of pairs reaches 80%: it takes " in result.stdout
-    limited = found(*options)
-    assert all(row["pairs"] is None and row["limit"] < 0.5 for row in limited["plans"])
-    assert limited["design"]["seed_sd"] > 0.03
     alike = run("--seeds", "3").stdout
     assert "3 seeds of each method, which have the same r with the true preferences (--seed-sd)" in alike
     assert "at most" not in alike

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,19 +239,14 @@ class Quorum(_Rule):
         return Decision(np.where(undecided, 0.5, share), everybody, undecided=undecided)
 
 
-Rule = Annotated[Uniform | Weighted | PostStratified | WorstOff | Quorum, Field(discriminator="name")]
-RULES: dict[str, type[BaseModel]] = {
-    "uniform": Uniform,
-    "weighted": Weighted,
-    "post-stratified": PostStratified,
-    "worst-off": WorstOff,
-    "quorum": Quorum,
-}
+_AnyRule = Uniform | Weighted | PostStratified | WorstOff | Quorum
+Rule = Annotated[_AnyRule, Field(discriminator="name")]
+RULES: dict[str, type[BaseModel]] = {rule.model_fields["name"].default: rule for rule in get_args(_AnyRule)}
 
-_RULE: TypeAdapter[Uniform | Weighted | PostStratified | WorstOff | Quorum] = TypeAdapter(Rule)
+_RULE: TypeAdapter[_AnyRule] = TypeAdapter(Rule)
 
 
-def parse_rule(settings: Mapping[str, object]) -> Uniform | Weighted | PostStratified | WorstOff | Quorum:
+def parse_rule(settings: Mapping[str, object]) -> _AnyRule:
     """Read a rule from settings as YAML gives them: ``name`` and what the rule of that name takes.
 
     Raises a ConfigError naming the rule, the setting and what was expected.

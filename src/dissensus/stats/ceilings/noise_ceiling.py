@@ -17,8 +17,9 @@ mean E[p - 1/2 | votes] (h - 1/2) / sqrt(E(p - 1/2)^2 mean (h - 1/2)^2).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -150,7 +151,13 @@ class Yardstick:
             raise ValueError("only the number of votes can have been decided by them, not that of estimates")
         self._features = self._sum_features()
         self._panels = _find_panels(self._table, self._clusters, self._strata, self._count) if crossed else {}
-        self._parts = list(self._find_parts()) if (self._table.size >= 2).any() else []
+        # The votes in parts, each with the data set that it is of where the votes decided how many there are.
+        self._parts: list[tuple[int | None, VotePart]] = []
+        if (self._table.size >= 2).any():
+            votes = partial(VotePart, self._table, self._clusters, self._count)
+            others = ~np.isin(self._strata, [*self._decided, *np.flatnonzero(self._estimates)])
+            self._parts += [(number, votes(inside)) for number, inside in self._decided.items()]
+            self._parts += [(None, votes(*part)) for part in find_parts(self._table, self._strata, others)]
 
     def __call__(self, weights: FloatArray) -> Ceiling:
         """Find the ceilings for weights of shape (clusters, resamples); each has shape (resamples,)."""
@@ -165,10 +172,13 @@ class Yardstick:
         for number, panel in self._panels.items():
             within[number] = panel(weights, divide(variance[number], sums["pairs"][number]))
             plain = within[number] if self._sets == 1 else plain
+        # Within data sets that are large and have an r, weighed by their pairs.
+        counted = sums["pairs"] * (_varies(sums) & np.isfinite(within) & self._large[:, None])
+        summed = np.where(counted > 0, counted * np.maximum(within, 0), 0).sum(axis=0)
         return Ceiling(
             pearson=_root(np.where(_varies(total), plain, np.nan)),
             pearson_symmetric=_root(symmetric),
-            pearson_within=_root(self._mean(within, sums)),
+            pearson_within=_root(divide(summed, counted.sum(axis=0))),
             l1=divide(errors, total["pairs"]),
             reliability=symmetric,
         )
@@ -186,12 +196,6 @@ class Yardstick:
                 covariance[number], variance[number], wrong = votes.given_votes(weights)
                 errors += wrong
         return covariance, variance, errors
-
-    def _mean(self, reliability: FloatArray, sums: Mapping[str, FloatArray]) -> FloatArray:
-        """Mean over the data sets that are large and have an r, by their pairs."""
-        counted = sums["pairs"] * (_varies(sums) & np.isfinite(reliability) & self._large[:, None])
-        summed = np.where(counted > 0, counted * np.maximum(reliability, 0), 0).sum(axis=0)
-        return divide(summed, counted.sum(axis=0))
 
     def limits(self) -> Mapping[str, tuple[float, float]]:
         """Find how far the votes of the sample leave a ceiling open, by its name in `Ceiling`, where they do: the L1,
@@ -212,14 +216,6 @@ class Yardstick:
                 if np.isfinite(r):
                     limits[name] = (max(0.0, r * low / value), min(1.0, r * high / value))
         return limits
-
-    def _find_parts(self) -> Iterator[tuple[int | None, VotePart]]:
-        """The votes in parts, each with the data set that it is of where the votes decided how many there are."""
-        for number, inside in self._decided.items():
-            yield number, VotePart(self._table, self._clusters, self._count, inside)
-        others = ~np.isin(self._strata, [*self._decided, *np.flatnonzero(self._estimates)])
-        for inside, asked in find_parts(self._table, self._strata, others):
-            yield None, VotePart(self._table, self._clusters, self._count, inside, asked)
 
     def _sum_features(self) -> dict[str, sparse.csr_array]:
         """By the names of features, how much each cluster has of it in each data set: shape (sets, clusters)."""
