@@ -3,12 +3,14 @@ from functools import partial
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy import stats
 
 from dissensus.evaluation.metrics import scored_metrics
 from dissensus.stats.metrics import pearson_within
 from dissensus.stats.resampling import bootstrap as bootstrap_engine
 from dissensus.stats.resampling.bootstrap import bootstrap, delete_blocks, draw_clusters, ones, touched
 from dissensus.stats.resampling.clusters import find_clusters
+from dissensus.stats.resampling.intervals import bca_interval, find_acceleration
 
 METRICS = scored_metrics()
 ROWS = list(METRICS)
@@ -103,3 +105,28 @@ def test_equal_preferences_have_an_uncertainty_of_no_less_than_zero():
     assert_allclose(found, 0, atol=1e-15)
     assert (found >= 0).all()
     assert (METRICS["brier_uncertainty"](human, human, weights) >= 0).all()
+
+
+def test_bca_agrees_with_scipy():
+    """Every pair its own cluster, in one stratum, without the widening: then it is the plain BCa interval."""
+    rng = np.random.default_rng(3)
+    human = rng.integers(0, 6, 80) / 5
+    predicted = np.clip(0.5 * human + 0.25 + rng.normal(0, 0.2, 80), 0, 1)
+    clusters = find_clusters(np.arange(80), np.zeros(80))
+    cell = Cell(predicted, human, clusters.of_pair)
+    resampled = bootstrap(cell, draw_clusters(clusters, 20_000, rng))
+    weights, strata = delete_blocks(clusters, rng)
+    jackknife = cell(weights)
+    for name, statistic in {
+        "pearson": lambda p, h, axis: stats.pearsonr(p, h, axis=axis).statistic,
+        "l1": lambda p, h, axis: np.abs(p - h).mean(axis=axis),
+    }.items():
+        theirs = stats.bootstrap(
+            (predicted, human), statistic, paired=True, vectorized=True, n_resamples=20_000, rng=rng
+        ).confidence_interval
+        row = ROWS.index(name)
+        value = float(cell(ones(clusters))[row, 0])
+        ours = bca_interval(value, resampled[row], find_acceleration(jackknife[row], strata))
+        width = theirs.high - theirs.low
+        assert abs(ours.low - theirs.low) < 0.03 * width
+        assert abs(ours.high - theirs.high) < 0.03 * width
