@@ -47,12 +47,11 @@ def test_readings_give_votes_at_any_setting_without_asking_again(store):
     # At top-p 0.6 the first token alone is kept: whoever is shown first wins, in both orders.
     sure = list(Recall(store, judge.name, PAIRS, top_p=0.6).judgments())
     assert {(j.order, j.choice) for j in sure} == {("ab", "a"), ("ba", "b")}
-    more = list(Recall(store, judge.name, PAIRS, n=1000).judgments())
+    more = list(Recall(store, judge.name, PAIRS, n=250).judgments())
     share = np.mean([(j.choice == "a") == (j.order == "ab") for j in more])
     assert share == pytest.approx(0.7, abs=4 * np.sqrt(0.21 / len(more)))
-    assert {(j.pair_id, j.sample): j.choice for j in drawn}.items() <= {
-        (j.pair_id, j.sample): j.choice for j in more
-    }.items()
+    first, all_of_them = ({(j.pair_id, j.sample): j.choice for j in some} for some in (drawn, more))
+    assert first.items() <= all_of_them.items()
     assert set(model.asked.values()) == {1}
 
 

@@ -32,6 +32,7 @@ class Damaged:
         judge = LanguageJudge(LanguageSettings(model="fake", n=1), Model.identity)
         self.judgments: list[Judgment] = []
         store = JudgmentStore(folder / "growing.db")
+        store.connection.execute("PRAGMA synchronous = OFF")  # nobody kills it, and it commits 600 times
         store.register(judge.name, judge.settings())
         for number, pair in enumerate(PAIRS):
             if number == len(PAIRS) * 4 // 5:
