@@ -80,11 +80,13 @@ def test_whoever_waits_asks_once_each_time_and_gets_what_somebody_leaves(browser
         with page.expect_response("**/api/tasks"):
             pass  # its time came: there is half a second until the next
         page.on("request", lambda request: asked.append(request.method))
+        began = time.monotonic()
         for _ in range(3):
             with page.expect_response("**/api/tasks"):
                 page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         page.wait_for_timeout(50)
-        assert asked.count("POST") in (3, 4)  # once perhaps because its time had come
+        came = 1 + (time.monotonic() - began) // 0.5  # times that it may have asked because its time had come
+        assert 3 <= asked.count("POST") <= 3 + came
         project.submit("Grace", held.key, kind="skip", reason="broken")
         page.wait_for_selector("#pair:not([hidden])")  # without being asked
         _say(page)
