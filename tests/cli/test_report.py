@@ -1,6 +1,8 @@
 from click.testing import CliRunner
 
-from dissensus.cli.report import command
+from dissensus.cli.options import command_of_step
+
+command = command_of_step("report")
 
 
 def test_writes_beside_the_run_and_prints_the_path(tmp_path):

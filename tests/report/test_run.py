@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dissensus.cli.report import command
+from dissensus.cli.options import command_of_step
 from dissensus.errors import InputError
 from dissensus.files import write_json, write_records
 from dissensus.judges import JudgmentStore
@@ -16,6 +16,8 @@ from dissensus.judges.store.store import StoredDistribution
 from dissensus.records import Judgment, Pair, Votes
 from dissensus.reports.folder.run_reader import load_run
 from dissensus.reports.page import write_report
+
+command = command_of_step("report")
 
 PAIRS = [
     Pair(id=f"q{k}", prompt=f"question {k}", response_a="x", response_b="y", votes=Votes(a=1, b=0)) for k in range(2)

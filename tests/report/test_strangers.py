@@ -9,7 +9,7 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 
-from dissensus.cli.report import command
+from dissensus.cli.options import command_of_step
 from dissensus.errors import DissensusError, InputError, OutputError
 from dissensus.files import read_records, write_json
 from dissensus.judges.store.schema import APPLICATION_ID
@@ -19,6 +19,8 @@ from dissensus.reports.folder.run_reader import load_run
 from dissensus.reports.page import render, write_report
 
 from . import odd_folders
+
+command = command_of_step("report")
 
 
 @pytest.fixture

@@ -54,7 +54,6 @@ def test_every_preset_is_a_valid_study(name: str):
             "models.plain.objective: Input should be 'bradley-terry', .*found 'hinge'",
         ),
         ({"judge": {"name": "committee", "members": 3}}, "judge.members: unknown setting"),
-        ({"judge": {"name": "oracle"}}, "judge: .*committee, votes"),
         ({"baseline": "other"}, r"baseline 'other' is none of the models \(plain, margin\)"),
         ({"hold_out": {"by": "group", "count": 2, "share": 0.1}}, "hold_out: give one of count, share and names"),
         ({"models": {"../x": {}}, "baseline": "../x"}, "cannot name a folder"),
@@ -67,6 +66,15 @@ def test_every_preset_is_a_valid_study(name: str):
         ({"evaluation": {"primary": 1}}, "evaluation.primary: "),
         ({"evaluation": {"primary": []}}, "evaluation.primary: primary metrics: none is named; choose among"),
         ({"judges": {"committee": {"name": "committee", "m": 10}}}, r"judges\.committee\.m: unknown setting"),
+        (
+            {"judge": {"name": "server", "model": "m", "max_cost": 5}},
+            "judge: max_cost: nothing costs anything without a price",
+        ),
+        ({"test_judges": [{"name": "votes"}]}, "people's votes are what judges are compared with"),
+        (
+            {"out_of_domain": {"x": {"pairs": "x.jsonl", "colums": {}}}},
+            r"out_of_domain\.x\.colums: unknown setting; did you mean 'columns'",
+        ),
         ({"judge": {"name": "votess"}}, r"judge: no judge is called 'votess'; did you mean 'votes'\?"),
         ({"judge": {"name": "x"}}, "no judge is called 'x'; choose one of committee, votes"),
         (

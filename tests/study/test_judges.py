@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dissensus.errors import ConfigError, InputError, JudgeError
+from dissensus.errors import InputError, JudgeError
 from dissensus.files import read_pairs, read_records, write_records
 from dissensus.judges import HumanVotes, judge_pairs
 from dissensus.judges.base import parse_settings
@@ -195,19 +195,6 @@ def test_published_verdicts_become_margins(tmp_path, tiny_bert, pairs):
     assert {(m.margin, m.n_judgments) for m in margins} == {(0.0, 2), (1.0, 2)}
     with pytest.raises(InputError, match=r"no verdicts of a judge 'claude' on these pairs \(.*: has gpt4\)"):
         run(tmp_path / "run", tiny_bert, pairs, {"name": "published", "judge": "claude", "file": str(file)})
-
-
-def test_a_judge_that_is_none_and_a_setting_that_is_none_are_named(tmp_path):
-    study = tmp_path / "study.yaml"
-    study.write_text("pairs: p\nbaseline: m\nmodels: {m: {}}\njudge: {name: local, model: m, top_q: 0.9}\n")
-    with pytest.raises(ConfigError, match=r"judge.top_q: unknown setting; did you mean 'top_p'"):
-        load_study(study)
-    study.write_text("pairs: p\nbaseline: m\nmodels: {m: {}}\njudge: {name: server, model: m, max_cost: 5}\n")
-    with pytest.raises(ConfigError, match="judge: max_cost: nothing costs anything without a price"):
-        load_study(study)
-    study.write_text("pairs: p\nbaseline: m\nmodels: {m: {}}\njudge: {name: gpt}\n")
-    with pytest.raises(ConfigError, match="committee"):
-        load_study(study)
 
 
 @pytest.mark.real_data

@@ -218,7 +218,6 @@ def test_people_give_votes_and_categories_by_id(three: Path):
         ({"copies": "simulated"}, "'simulation' belongs to"),
         ({"categories": {"name": "judge"}}, "belong together"),
         ({"pretrained": {"plain": "x"}}, "share a name"),
-        ({"baseline": "x"}, "none of the models"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(three: Path, changes: dict[str, Any], message: str):

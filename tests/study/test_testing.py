@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dissensus.errors import ConfigError, InputError, JudgeError
+from dissensus.errors import InputError, JudgeError
 from dissensus.files import read_records, write_records
 from dissensus.judges import Committee
 from dissensus.records import Judgment, Pair
@@ -129,23 +129,11 @@ def test_a_committee_that_cannot_judge_the_test_pairs_ends_a_study_only_where_it
         _run({**settings, "test_judges": [settings["judge"]]}, tmp_path / "run")
 
 
-def test_people_are_no_judge_of_the_test_pairs(tmp_path: Path, tiny_bert: Path):
-    with pytest.raises(ValueError, match="people's votes are what judges are compared with"):
-        StudyConfig.model_validate(_settings(tmp_path, tiny_bert, test_judges=[{"name": "votes"}]))
-
-
 def test_two_sets_must_not_share_an_id(tmp_path: Path, tiny_bert: Path):
     settings = _settings(tmp_path, tiny_bert)
     settings["out_of_domain"] = {"same": settings["pairs"]}
     with pytest.raises(InputError, match=r"pair id 'own-.*' is in two of the sets"):
         _run(settings, tmp_path / "run")
-
-
-def test_an_unknown_setting_of_a_test_set_is_named(tmp_path: Path):
-    from dissensus.study import load_study
-
-    with pytest.raises(ConfigError, match=r"out_of_domain.x.colums: unknown setting; did you mean 'columns'"):
-        load_study("demo", overrides={"out_of_domain": {"x": {"pairs": "x.jsonl", "colums": {}}}})
 
 
 def test_default_names_of_judges_do_not_collide(tmp_path: Path, tiny_bert: Path):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import click
 
 from dissensus.cli.options import step_command
 from dissensus.cli.outputs import VerbGroup
-from dissensus.settings import Settings
 from dissensus.steps import annotations as steps
 
 
@@ -22,16 +19,6 @@ def command() -> None:
     """
 
 
-def _with_notes(run: Callable[[Settings], Any]) -> Callable[[Settings], Any]:
-    def noted(settings: Settings) -> Any:
-        found = run(settings)
-        for note in getattr(found, "notes", ()):
-            click.echo(note, err=True)
-        return found
-
-    return noted
-
-
 for _name, (_settings, _run) in steps.VERBS.items():
     _step = partial(_run, report=click.echo) if _name == "verify" else _run
-    command.add_command(step_command(_name, _settings, _with_notes(_step)))
+    command.add_command(step_command(_name, _settings, _step))

@@ -21,7 +21,8 @@ from dissensus.errors import InputError, OutputError
 def command(name: str, preset: str | None) -> None:
     """Write NAME.yaml, a study with a comment for every setting."""
     from dissensus.files import write_text
-    from dissensus.study.template import preset_text, template
+    from dissensus.study.config import preset_text
+    from dissensus.study.template import template
 
     if not Path(name).name or name.endswith("/"):
         raise InputError(f"{name!r} names no file; give a name, as in: dissensus new my-study")

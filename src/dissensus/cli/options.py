@@ -68,13 +68,15 @@ def step_command(
         name: of the verb.
         settings: its fields become arguments and options; a field of lists may be given several times, one of
             settings has options of its own, and what has no option is given by ``--set`` and ``--config``.
-        run: gets the settings; what it returns is printed by its ``lines()``, to stdout.
+        run: gets the settings; of what it returns, ``lines()`` go to stdout and ``notes`` to stderr.
         about: the help text; the docstring of the settings unless given.
         extra: parameters that are no settings, which ``run`` gets as further arguments by name.
     """
 
     def call(settings: Settings, **rest: Any) -> None:
         found = run(settings, **{str(param.name): rest[str(param.name)] for param in extra})
+        for note in getattr(found, "notes", ()):
+            click.echo(note, err=True)
         for line in found.lines() if hasattr(found, "lines") else ():
             click.echo(line)
 

@@ -41,7 +41,7 @@ class ReportResult:
     """A page that was written."""
 
     page: Path
-    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     """What was not read, and whether the page is larger than it should be."""
 
     def lines(self) -> Iterator[str]:
@@ -54,7 +54,7 @@ def run(settings: ReportSettings) -> ReportResult:
     from dissensus.reports.page import LIMIT, write_report
 
     out = settings.out or settings.runs[0] / "report.html"
-    warnings = [f"dissensus: {words}" for words in write_report(settings.runs, out, store=settings.store)]
+    notes = [f"dissensus: {words}" for words in write_report(settings.runs, out, store=settings.store)]
     if (size := out.stat().st_size) > LIMIT:
-        warnings.append(f"{out} has {size / 1e6:.1f} MB: of so many runs nothing more can be left out; give fewer")
-    return ReportResult(out, tuple(warnings))
+        notes.append(f"{out} has {size / 1e6:.1f} MB: of so many runs nothing more can be left out; give fewer")
+    return ReportResult(out, tuple(notes))

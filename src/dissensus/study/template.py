@@ -9,9 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from dissensus.reward.config import TrainConfig
-from dissensus.study.config import StudyConfig, preset_text
-
-__all__ = ["preset_text", "template"]
+from dissensus.study.config import StudyConfig
 
 _START: dict[str, object] = {
     "title": "My study",
@@ -59,10 +57,10 @@ def _fields(model: type[BaseModel]) -> list[tuple[str, str, Any]]:
     found = []
     for name, field in model.model_fields.items():
         default = None if field.is_required() else field.get_default(call_default_factory=True)
-        dumped = default.model_dump(mode="json", exclude_none=True) if isinstance(default, BaseModel) else default
-        found.append(
-            (name, " ".join((field.description or "").split()), list(dumped) if isinstance(dumped, tuple) else dumped)
-        )
+        if isinstance(default, BaseModel):
+            default = default.model_dump(mode="json", exclude_none=True)
+        words = " ".join((field.description or "").split())
+        found.append((name, words, list(default) if isinstance(default, tuple) else default))
     return found
 
 
