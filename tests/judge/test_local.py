@@ -48,14 +48,15 @@ def loaded(folder):
     return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
 
-def alone(folder, ask):
+@functools.cache
+def alone(folder, prompt):
     """Log-probabilities behind each token, by the library alone: one prompt, no cache, no padding."""
     model, tokenizer = loaded(folder)
     if tokenizer.chat_template:
-        chat = [{"role": "user", "content": ask.prompt}]
+        chat = [{"role": "user", "content": prompt}]
         text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     else:
-        text = tokenizer.bos_token + ask.prompt + "\n\n" if tokenizer.add_bos_token else ask.prompt + "\n\n"
+        text = tokenizer.bos_token + prompt + "\n\n" if tokenizer.add_bos_token else prompt + "\n\n"
     ids = tokenizer(text + PREFIX, add_special_tokens=False, return_tensors="pt")["input_ids"]
     with torch.no_grad():
         return model(ids).logits[0].double().log_softmax(-1), ids[0]
@@ -88,7 +89,7 @@ def test_readings_are_those_of_each_prompt_read_alone(folder, settings):
     assert len(answers) == len(asked)
     for ask in asked:
         reading = answers[ask.key].distribution
-        expected, ids = alone(folder, ask)
+        expected, ids = alone(folder, ask.prompt)
         wanted = expected[-1][reading.tokens].numpy()
         assert np.abs(np.exp(reading.logprobs) - np.exp(wanted)).max() < 1e-5
         assert np.abs(reading.logprobs - wanted).max() < 1e-4
@@ -102,7 +103,7 @@ def test_a_reading_holds_the_top_tokens_and_every_token_that_names_a_verdict(tin
     tokenizer = AutoTokenizer.from_pretrained(tiny_judge)
     (answer,) = model.answer(asks()[:1], None)
     reading = answer.distribution
-    expected, _ = alone(tiny_judge, answer.ask)
+    expected, _ = alone(tiny_judge, answer.ask.prompt)
     order = expected[-1].argsort(descending=True)
     assert reading.tokens[: reading.top].tolist() == order[: reading.top].tolist()
     assert reading.top >= 20
@@ -229,7 +230,7 @@ def test_a_recurrent_model_reads_and_writes_each_prompt_by_itself(tmp_path, tiny
     tokenizer.save_pretrained(tmp_path / "mamba")
     model = LocalModel(str(tmp_path / "mamba"), device="cpu")
     for answer in model.answer(asks(2), None):
-        expected, _ = alone(tmp_path / "mamba", answer.ask)
+        expected, _ = alone(tmp_path / "mamba", answer.ask.prompt)
         assert np.abs(answer.distribution.logprobs - expected[-1][answer.distribution.tokens].numpy()).max() < 1e-4
     sampling = Sampling(max_tokens=3)
     whole, part = (by_key(model.answer(asks(2, samples=numbers), sampling)) for numbers in (range(4), (1, 3)))
