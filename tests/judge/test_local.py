@@ -117,15 +117,6 @@ def test_a_reading_holds_the_top_tokens_and_every_token_that_names_a_verdict(tin
     assert len(listed) == len(reading.tokens)
 
 
-def test_the_tiny_judge_answers_as_a_judge_does(tiny_judge):
-    model = LocalModel(str(tiny_judge), device="cpu")
-    for answer in model.answer(asks(samples=range(3)), Sampling(max_tokens=8)):
-        assert set(answer.replies) <= {"Choice: A", "Choice: B"}
-        assert answer.usage.completion_tokens == 4 * 3
-    for answer in model.answer(asks(), None):
-        assert answer.distribution.is_forced(temperature=1.0, top_p=0.9)
-
-
 def test_layers_spread_over_all_devices_read_the_same(tiny_judge):
     one, spread = (LocalModel(str(tiny_judge), device=device).answer(asks(2), None) for device in ("cpu", "auto"))
     spread = by_key(spread)
@@ -237,18 +228,15 @@ def test_a_recurrent_model_reads_and_writes_each_prompt_by_itself(tmp_path, tiny
     assert all(part[key].replies == answer.replies[1::2] for key, answer in whole.items())
 
 
-def test_a_model_that_chats_first_has_no_forced_prefix(chatty_judge):
-    for answer in LocalModel(str(chatty_judge), device="cpu").answer(asks(2), None):
-        assert answer.distribution.forced == 0
-        assert not answer.distribution.is_forced(temperature=1.0, top_p=0.5)
-
-
-def test_a_prefix_that_is_likely_but_not_sure_is_certified_at_its_probability(make_judge, tmp_path):
+def test_a_prefix_that_is_not_sure_is_certified_at_its_probability_and_one_that_is_unlikely_not_at_all(
+    chatty_judge, make_judge, tmp_path
+):
     often = {"<|assistant|>": {"Choice": 18.0, " the": 16.0}, "Choice": {":": 25.0}, ":": {" A": 16.0, " B": 16.0}}
-    folder = make_judge(tmp_path, follows=often, spread=0.0)
-    for answer in LocalModel(str(folder), device="cpu").answer(asks(2), None):
-        assert answer.distribution.forced == pytest.approx(1 / (1 + np.exp(-2)), abs=0.1)
-        assert not answer.distribution.is_forced(temperature=1.0, top_p=0.99)
+    likely = make_judge(tmp_path, follows=often, spread=0.0)
+    for folder, forced, top_p in ((likely, 1 / (1 + np.exp(-2)), 0.99), (chatty_judge, 0.0, 0.5)):
+        for answer in LocalModel(str(folder), device="cpu").answer(asks(2), None):
+            assert answer.distribution.forced == pytest.approx(forced, abs=0.1 * forced)
+            assert not answer.distribution.is_forced(temperature=1.0, top_p=top_p)
 
 
 def test_replies_do_not_depend_on_what_is_sampled_beside_them(tiny_judge):
