@@ -2,8 +2,7 @@
 
 import pytest
 
-from dissensus.judges.language.reasoning import without_reasoning
-from dissensus.judges.language.verdict import parse_verdict
+from dissensus.judges.language.verdict import parse_verdict, without_reasoning
 
 GUESS = "The first answer is neat. A first guess is\n\nChoice: B\n\nbut a second look says the contrary."
 PAIRS = [
