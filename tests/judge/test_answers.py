@@ -26,7 +26,7 @@ from dissensus.judges.server.capabilities import ServerProfile
 from dissensus.judges.server.probe import cached_probe
 from dissensus.records import Pair
 
-PROFILE = ServerProfile(model="m", several=True, logprobs=5, raw=True, temperature=True, prefill=True, usage=True)
+PROFILE = ServerProfile(model="m", several=True, logprobs=5, raw=True, temperature=True, prefill=True)
 JUDGE = LanguageJudge(LanguageSettings(model="m"), {"model": "m"})
 ASK = JUDGE.ask(Pair(id="p", prompt="q", response_a="yes", response_b="no"), "ab", "", (0, 1))
 
