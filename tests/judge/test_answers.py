@@ -7,6 +7,8 @@ import contextlib
 import copy
 import math
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -21,10 +23,10 @@ from dissensus.judges.language.settings import LanguageSettings
 from dissensus.judges.server import retry
 from dissensus.judges.server.backend import Server
 from dissensus.judges.server.capabilities import ServerProfile
-from dissensus.judges.server.probe import probe
+from dissensus.judges.server.probe import cached_probe
 from dissensus.records import Pair
 
-PROFILE = ServerProfile(model="m", several=True, logprobs=5, raw=True, temperature=True, prefill=True, usage=True)
+PROFILE = ServerProfile(model="m", several=True, logprobs=5, raw=True, temperature=True, prefill=True)
 JUDGE = LanguageJudge(LanguageSettings(model="m"), {"model": "m"})
 ASK = JUDGE.ask(Pair(id="p", prompt="q", response_a="yes", response_b="no"), "ab", "", (0, 1))
 
@@ -134,10 +136,10 @@ ANY_ANSWER = {**CHAT, "data": [LISTING], "tokens": [1, 2]}
 @settings(max_examples=60)
 @given(spoiled(ANY_ANSWER))
 def test_a_probe_of_a_server_that_says_anything_is_a_profile_or_an_error_for_people(response):
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as cache:
         patch.setattr(retry, "_ATTEMPTS", 1)
         with contextlib.suppress(JudgeError):
-            assert asyncio.run(probe(Canned(response), "m")).describe()
+            assert asyncio.run(cached_probe(Canned(response), "m", cache=Path(cache))).describe()
 
 
 def test_a_label_written_in_two_ways_counts_with_both():

@@ -2,32 +2,19 @@
 
 import pytest
 
-from dissensus.judges.language.reasoning import without_reasoning
-from dissensus.judges.language.verdict import parse_verdict
+from dissensus.judges.language.verdict import parse_verdict, without_reasoning
 
 GUESS = "The first answer is neat. A first guess is\n\nChoice: B\n\nbut a second look says the contrary."
 PAIRS = [
-    ("<think>", "</think>"),
-    ("<think>\n", "\n</think>\n\n"),
-    ("<thinking>", "</thinking>"),
-    ("<Thought>", "</Thought>"),
-    ("<seed:think>", "</seed:think>"),
-    ("<longcat_think>", "</longcat_think>"),
-    ("<reasoning kind='short'>", "</reasoning>"),
-    ("<scratchpad>", "</scratchpad>\n"),
-    ("[THINK]", "[/THINK]"),
-    ("[REASONING]", "[/REASONING]"),
-    ("<rationale>", "</rationale>"),
-    ("<planning>", "</planning>"),
+    *(("<think>", "</think>"), ("<think>\n", "\n</think>\n\n"), ("<thinking>", "</thinking>")),
+    *(("<Thought>", "</Thought>"), ("<seed:think>", "</seed:think>"), ("<longcat_think>", "</longcat_think>")),
+    *(("<reasoning kind='short'>", "</reasoning>"), ("<scratchpad>", "</scratchpad>\n"), ("[THINK]", "[/THINK]")),
+    *(("[REASONING]", "[/REASONING]"), ("<rationale>", "</rationale>"), ("<planning>", "</planning>")),
     ('<details type="reasoning" done="true">\n<summary>Thought for 3 seconds</summary>\n', "\n</details>\n"),
-    ("◁think▷", "◁/think▷"),
-    ("<|START_THINKING|>", "<|END_THINKING|><|START_RESPONSE|>"),
-    ("<|begin_of_thought|>", "<|end_of_thought|>\n\n<|begin_of_solution|>"),
-    ("<|channel>thought\n", "<channel|>"),
-    ("Thinking...\n", "\n...done thinking.\n\n"),
-    ("Here is my thought process:\n", "\nHere is my response:\n"),
-    ("<|inner_prefix|>", "<|inner_suffix|>"),
-    ("<internal>", "</internal>"),
+    *(("◁think▷", "◁/think▷"), ("<|START_THINKING|>", "<|END_THINKING|><|START_RESPONSE|>")),
+    *(("<|begin_of_thought|>", "<|end_of_thought|>\n\n<|begin_of_solution|>"), ("<|channel>thought\n", "<channel|>")),
+    *(("Thinking...\n", "\n...done thinking.\n\n"), ("Here is my thought process:\n", "\nHere is my response:\n")),
+    *(("<|inner_prefix|>", "<|inner_suffix|>"), ("<internal>", "</internal>")),
 ]
 HARMONY = [
     f"<|channel|>analysis<|message|>{GUESS}<|end|><|start|>assistant<|channel|>final<|message|>",

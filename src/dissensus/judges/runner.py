@@ -178,7 +178,7 @@ def _nothing_judged(judge: str, tally: Tally, store: JudgmentStore) -> str:
 class _Questions:
     """A judge that is no language model, as the engine plans and asks it; keys have the pair's id."""
 
-    sampling = drawn_at = context = None
+    sampling = drawn_at = None
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge

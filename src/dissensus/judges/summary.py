@@ -73,65 +73,48 @@ class Summary:
 
     def lines(self) -> list[str]:
         """Say what the run did, one thing a line."""
-        tally = self.tally
-        what = " choice distributions" if self.mode == "exact" else ""
-        short = "before they named a winner; give more with --max-tokens"
-        earlier = tally.refused - tally.refused_new
-        is_open = tally.failed or tally.too_long or tally.refused or self.stopped
-        rows = [
-            ("judge", self.judge),
-            ("mode", self.mode),
-            ("pairs", f"{self.pairs:,}"),
-            (
-                "judgments",
-                f"{tally.made:,} new{what}, {tally.reused:,} already in {self.store}"
-                if tally.made or is_open
-                else f"nothing new: {self.store} has all {tally.reused:,}{what}",
-            ),
-            ("invalid", tally.invalid and f"{tally.invalid_share:.1%} of the new ones name no winner"),
-            (
-                "cut",
-                tally.cut
-                and f"{tally.cut:,} replies ended at {self.most_tokens:,} tokens or before their end"
-                + (f", {tally.cut_short:,} of them {short}" if tally.cut_short else ""),
-            ),
-            ("position", "" if self.bias is None else self.bias.in_words()),
-            (
-                "unforced",
-                tally.unforced
-                and f"{tally.unforced:,} of the new choice distributions: the model would not surely begin with "
-                "'Choice:', so they may differ from sampled replies (--mode sample asks for these)",
-            ),
-            (
-                "too long",
-                tally.too_long
-                and f"{tally.too_long:,} prompts, which were not cut: {', '.join(tally.too_long_pairs)}"
-                + (", …" if tally.too_long > len(tally.too_long_pairs) else ""),
-            ),
-            (
-                "refused",
-                tally.refused
-                and f"{tally.refused:,} by the server"
-                + (f", {earlier:,} of them in an earlier run (--ask-refused asks again)" if earlier else "")
-                + f": {', '.join(tally.refused_pairs)}",
-            ),
-            (
-                "elsewhere",
-                tally.elsewhere and f"{tally.elsewhere:,} requests were left to another run; run this again to be sure",
-            ),
-            (
-                "failed",
-                tally.failed and f"{tally.failed:,} were not answered{tally.because}; run the same command again",
-            ),
-            (
-                "requests",
-                tally.attempts
-                and f"{tally.attempts:,}, {tally.retries:,} of them failed and were repeated; "
-                f"{tally.prompt_tokens:,} + {tally.completion_tokens:,} tokens",
-            ),
-            ("cost", self.cost and f"${self.cost:,.4f} of this judge in this store so far"),
-            *(("label", note) for note in self.notes),
-            ("seconds", f"{self.seconds:.1f}"),
-            ("stopped", self.stopped and f"{self.stopped}; everything that was answered is kept"),
-        ]
-        return [f"{name:<10} {text}" for name, text in rows if text]
+        tally, exact = self.tally, " choice distributions" if self.mode == "exact" else ""
+        said = [("judge", self.judge), ("mode", self.mode), ("pairs", f"{self.pairs:,}")]
+        if tally.made or tally.failed or tally.too_long or tally.refused or self.stopped:
+            said.append(("judgments", f"{tally.made:,} new{exact}, {tally.reused:,} already in {self.store}"))
+        else:
+            said.append(("judgments", f"nothing new: {self.store} has all {tally.reused:,}{exact}"))
+        if tally.invalid:
+            said.append(("invalid", f"{tally.invalid_share:.1%} of the new ones name no winner"))
+        if tally.cut:
+            short = f", {tally.cut_short:,} of them before they named a winner; give more with --max-tokens"
+            cut = f"{tally.cut:,} replies ended at {self.most_tokens:,} tokens or before their end"
+            said.append(("cut", cut + (short if tally.cut_short else "")))
+        if self.bias is not None:
+            said.append(("position", self.bias.in_words()))
+        if tally.unforced:
+            unforced = (
+                f"{tally.unforced:,} of the new choice distributions: the model would not surely begin with 'Choice:', "
+                "so they may differ from sampled replies (--mode sample asks for these)"
+            )
+            said.append(("unforced", unforced))
+        if tally.too_long:
+            more = ", …" if tally.too_long > len(tally.too_long_pairs) else ""
+            named = ", ".join(tally.too_long_pairs) + more
+            said.append(("too long", f"{tally.too_long:,} prompts, which were not cut: {named}"))
+        if tally.refused:
+            earlier = tally.refused - tally.refused_new
+            again = f", {earlier:,} of them in an earlier run (--ask-refused asks again)" if earlier else ""
+            said.append(("refused", f"{tally.refused:,} by the server{again}: {', '.join(tally.refused_pairs)}"))
+        if tally.elsewhere:
+            said.append(
+                ("elsewhere", f"{tally.elsewhere:,} requests were left to another run; run this again to be sure")
+            )
+        if tally.failed:
+            said.append(("failed", f"{tally.failed:,} were not answered{tally.because}; run the same command again"))
+        if tally.attempts:
+            tokens = f"{tally.prompt_tokens:,} + {tally.completion_tokens:,} tokens"
+            tries = f"{tally.attempts:,}, {tally.retries:,} of them failed and were repeated"
+            said.append(("requests", f"{tries}; {tokens}"))
+        if self.cost:
+            said.append(("cost", f"${self.cost:,.4f} of this judge in this store so far"))
+        said += [("label", note) for note in self.notes]
+        said.append(("seconds", f"{self.seconds:.1f}"))
+        if self.stopped:
+            said.append(("stopped", f"{self.stopped}; everything that was answered is kept"))
+        return [f"{name:<10} {text}" for name, text in said if text]

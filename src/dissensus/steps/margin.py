@@ -111,45 +111,35 @@ class MarginResult(Margins):
         invalid = sum(margin.n_invalid for margin in margins)
         limits = [margin.margin_limit for margin in margins if margin.margin_limit is not None]
         read = f"of {len(found.probabilities):,} choice distributions"
-        instead = f"; sampled replies stand for {found.sampled_instead:,} of them" if found.sampled_instead else ""
-        rows = [
+        said = [
             ("judge", self.judge),
             ("margins", f"{len(margins):,} of {self.pairs:,} pairs, written to {self.out}"),
             ("mean", f"{sum(margin.margin for margin in margins) / len(margins):.3f}"),
-            (
-                "limit",
-                limits and f"{sum(limits) / len(limits):.3f} with ever more votes ({len(limits):,} pairs)",
-            ),
-            (
-                "left out",
-                self.pairs > len(margins) and f"{self.pairs - len(margins):,} pairs without a valid judgment",
-            ),
-            (
-                "unfinished",
-                found.unfinished
-                and f"{found.unfinished:,} pairs have fewer judgments than are planned or asked for with --n; "
-                "dissensus judge makes the rest",
-            ),
-            (
-                "one order",
-                found.in_one_order
-                and f"{found.in_one_order:,} pairs have votes in one presentation order alone, so a preference for the "
-                "response shown first is part of their margins",
-            ),
-            ("invalid", invalid and f"{invalid:,} judgments name no winner"),
-            (
-                "unforced",
-                found.uncertified
-                and f"{found.uncertified:,} {read}: the model would not surely begin with 'Choice:'{instead}",
-            ),
-            (
-                "inexact",
-                found.inexact
-                and f"{found.inexact:,} {read} saw too few tokens for these settings; probabilities are off by up to "
-                f"{found.largest_error:.3f}",
-            ),
         ]
-        return [f"{name:<10} {text}" for name, text in rows if text]
+        if limits:
+            said.append(("limit", f"{sum(limits) / len(limits):.3f} with ever more votes ({len(limits):,} pairs)"))
+        if self.pairs > len(margins):
+            said.append(("left out", f"{self.pairs - len(margins):,} pairs without a valid judgment"))
+        if found.unfinished:
+            lacking = (
+                "pairs have fewer judgments than are planned or asked for with --n; dissensus judge makes the rest"
+            )
+            said.append(("unfinished", f"{found.unfinished:,} {lacking}"))
+        if found.in_one_order:
+            bias = "so a preference for the response shown first is part of their margins"
+            said.append(
+                ("one order", f"{found.in_one_order:,} pairs have votes in one presentation order alone, {bias}")
+            )
+        if invalid:
+            said.append(("invalid", f"{invalid:,} judgments name no winner"))
+        if found.uncertified:
+            instead = f"; sampled replies stand for {found.sampled_instead:,} of them" if found.sampled_instead else ""
+            why = f"the model would not surely begin with 'Choice:'{instead}"
+            said.append(("unforced", f"{found.uncertified:,} {read}: {why}"))
+        if found.inexact:
+            off = f"probabilities are off by up to {found.largest_error:.3f}"
+            said.append(("inexact", f"{found.inexact:,} {read} saw too few tokens for these settings; {off}"))
+        return [f"{name:<10} {text}" for name, text in said]
 
 
 def run(settings: MarginSettings) -> MarginResult:

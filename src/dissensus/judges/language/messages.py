@@ -115,10 +115,6 @@ class Backend(Protocol):
     def identity(self) -> JsonObject:
         """JSON-able: what decides the model's answers to a prompt (model, revision, rendering); never where it runs."""
 
-    @property
-    def context(self) -> int | None:
-        """Tokens that fit into a prompt with its reply; None where it is not known."""
-
 
 class BatchBackend(Backend, Protocol):
     """A model in this process: best asked for many answers at once."""

@@ -92,7 +92,7 @@ def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, Jso
     """Load configuration and tokenizer, and say which model it is: by the content of a folder, or by id and commit.
 
     Raises:
-        InputError: there is no such model, or it is no causal language model.
+        InputError: there is no such model, it is no causal language model, or the folder has no weights.
     """
     from transformers import AutoConfig, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -107,23 +107,15 @@ def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, Jso
         raise InputError(f"--model {name}: not a causal language model ({kind}); give one that writes text")
     with explained(f"--model {name}: no such model", remedy):
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", **options)
-    if Path(name).is_dir():
-        return config, tokenizer, {"model": "folder", "digest": folder_digest(Path(name))}
-    return config, tokenizer, {"model": name, "revision": config._commit_hash or revision or "main"}
-
-
-def folder_digest(folder: Path) -> str:
-    """Hash what decides a model's answers: weights, configuration and tokenizer; 32 hex digits.
-
-    Raises:
-        InputError: the folder has no weights.
-    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return config, tokenizer, {"model": name, "revision": config._commit_hash or revision or "main"}
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not weights:
         raise InputError(f"--model {folder}: no weights; expected *.safetensors, as save_pretrained writes them")
     others = {path for pattern in _DECIDING for path in folder.glob(pattern) if path.is_file()}
-    files = (*weights, *sorted(others))
-    return digest_of(path.name.encode() + b"\0" + file_digest(path) for path in files)
+    digest = digest_of(path.name.encode() + b"\0" + file_digest(path) for path in (*weights, *sorted(others)))
+    return config, tokenizer, {"model": "folder", "digest": digest}
 
 
 def context_of(config: Any, tokenizer: Any) -> int | None:
