@@ -194,7 +194,7 @@ def test_names_that_are_not_there(rule, message):
         ({"name": "worst-off"}, "by is needed"),
         ({"name": "uniform", "by": "x"}, "by is unknown"),
         ({"name": "weighted", "weights": {"a": 0}}, "all weights are 0"),
-        ({"name": "post-stratified", "by": "x", "shares": {"a": 0}}, r"shares\.a is a number \(0\); expected more than 0"),
+        ({"name": "post-stratified", "by": "x", "shares": {"a": 0}}, r"shares\.a is .* more than 0"),
     ],
 )
 def test_settings_of_a_rule(rule, message):
