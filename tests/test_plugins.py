@@ -78,7 +78,9 @@ def test_a_package_names_its_modules_as_entry_points(tmp_path, monkeypatch):
         load_plugins()
 
 
-@pytest.mark.parametrize("text", ["1 / 0", "raise ValueError('two\\nlines')", "import nowhere_at_all", None])
+@pytest.mark.parametrize(
+    "text", ["1 / 0", "raise ValueError('two\\nlines')", "import nowhere_at_all", "raise SystemExit(0)", None]
+)
 def test_one_that_cannot_be_imported_is_named_in_one_line(text: str | None, tmp_path, monkeypatch):
     if text is not None:
         (tmp_path / "a_broken_plugin.py").write_text(text)
@@ -88,3 +90,5 @@ def test_one_that_cannot_be_imported_is_named_in_one_line(text: str | None, tmp_
     ) as said:
         CliRunner().invoke(cli.group, ["tables", "--help"], catch_exceptions=False)
     assert "\n" not in str(said.value)
+    with pytest.raises(ConfigError, match="plugin a_broken_plugin"):
+        ds.report(tmp_path, tmp_path / "page.html")

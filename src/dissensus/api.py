@@ -336,6 +336,7 @@ def report(run: str | Path | Sequence[str | Path], out: str | Path) -> Path:
     """
     from dissensus.reports.page import write_report
 
+    load_plugins()
     write_report(Path(run) if isinstance(run, str | Path) else [Path(one) for one in run], Path(out))
     return Path(out)
 

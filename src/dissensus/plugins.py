@@ -28,7 +28,7 @@ def load_plugins() -> None:
     for module, place, remedy in _named():
         try:
             importlib.import_module(module)
-        except Exception as error:  # whatever a stranger's module does
+        except (Exception, SystemExit) as error:  # whatever a stranger's module does, which may be a script
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ConfigError(f"plugin {module} of {place}: cannot be imported ({reason}); fix or {remedy}") from error
 

@@ -1,5 +1,6 @@
 """What people say is saved once, in order, and never lost."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -15,6 +16,7 @@ from sqlalchemy import func, select
 
 from dissensus.annotate.config import AnnotationConfig
 from dissensus.annotate.project import access, answers, verify
+from dissensus.annotate.project.answers import Submission
 from dissensus.annotate.project.database import StorageFull
 from dissensus.annotate.project.errors import DuplicateRequest, EditConflict, InvalidAnswer, SlotTaken
 from dissensus.annotate.project.schema import assignments, items, revisions
@@ -58,6 +60,40 @@ def test_of_two_tabs_the_second_is_told_what_the_first_saved_and_no_key_means_tw
     zero = Said(correct="single", distinct="no", estimate=2, note="a\0b")  # which PostgreSQL does not keep
     assert project.submit("Ada", task.key, zero, base=1).revision == 2
     assert project.read(lambda c: answers.newest(c, task.id)).note == "ab"
+
+
+def test_of_two_answers_whose_senders_have_gone_the_begun_one_is_saved_and_both_can_be_sent_again(open_project):
+    project = open_project()
+    [task] = project.lease("Ada").tasks
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def send(act, base):
+        def work(c):
+            begun.set()
+            go_on.wait(10)
+            submission = Submission(act, base, "answer", said(7))
+            return answers.submit(c, project.people["Ada"], task.key, submission, project.now, project.config)
+
+        await project.store.write_async(work)
+
+    async def send_both_and_go():
+        first = asyncio.create_task(send("first", 0))
+        await asyncio.to_thread(begun.wait)
+        second = asyncio.create_task(send("second", 1))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        second.cancel()
+        await asyncio.wait([first, second])
+        assert first.cancelled()
+        assert second.cancelled()
+        go_on.set()
+
+    asyncio.run(send_both_and_go())
+    assert project.answer("Ada", task.key, 7, id="first").repeated
+    assert _count(project) == 1
+    again = project.answer("Ada", task.key, 7, id="second", base=1)
+    assert (again.revision, again.repeated) == (2, False)
+    assert verify.check(project.store) == []
 
 
 def test_answers_are_only_ever_added_to(open_project):

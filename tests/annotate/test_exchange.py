@@ -188,6 +188,14 @@ def test_aggregates_do_not_hang_on_the_order_of_people():
         (lambda rows: rows[0]["annotation"]["project"].update(config={"annotators": -1}), r"b.jsonl:1: .*annotators"),
         (lambda rows: rows[1]["annotation"].pop("key"), r"b.jsonl:2: annotation: key is missing"),
         (
+            lambda rows: rows[1]["annotation"].update(key="x"),
+            r"b.jsonl:2: annotation: key is text \('x'\); expected text that matches \^\[0-9a-f\]\{16\}\$; export",
+        ),
+        (
+            lambda rows: rows[0]["annotation"]["project"]["config"].update(name="x" * 201),
+            "config.name is text .*; expected text of 200 characters or fewer; export",
+        ),
+        (
             lambda rows: rows[1]["annotation"]["assignments"][0].update(annotator="Zed"),
             "b.jsonl:2: 'Zed' is none of the project",
         ),

@@ -11,6 +11,7 @@ import pytest
 from tqdm import tqdm
 
 from dissensus.cli import refuse_other_systems
+from dissensus.cli.argument_names import as_options
 from dissensus.cli.terminal import visible, visible_output
 
 EVIL = "a\x1b]0;owned\x07\x1b[2J\x9b31mb\u202e\rc"
@@ -45,6 +46,13 @@ def test_texts_that_people_write_stay_as_they_are() -> None:
     for text in ("naïve – 日本語 🙂\tx\n", "שלום", "zero\u200dwidth\u200cjoiners"):
         assert visible(text) == text
     assert visible("half \ud83d") == "half \\ud83d"
+
+
+@pytest.mark.parametrize(
+    "text", [r"split='\x'/a.jsonl: no such file", "votes='a\nb'", "DataFrame(rows, columns=['a', 'b'])", "values='x'"]
+)
+def test_what_only_reads_like_an_argument_of_ours_stays_as_it_is(text: str) -> None:
+    assert as_options(text) == text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

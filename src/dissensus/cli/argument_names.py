@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from typing import Any
 
 _TEXT = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _TEXTS = rf"\{{{_TEXT}: {_TEXT}(?:, {_TEXT}: {_TEXT})*\}}"
@@ -31,10 +32,16 @@ def _option(found: re.Match[str]) -> str:
     name, literal, flag = found.groups()
     if flag:
         return _FLAGS[flag]
-    given = ast.literal_eval(literal)
-    words = [given] if isinstance(given, str) else given
-    if name == "columns":
-        words = [f"{ours}={theirs}" for ours, theirs in given.items()]
-    elif name == "values":
-        words = [f"{column}:{theirs}={ours}" for column, values in given.items() for theirs, ours in values.items()]
+    try:
+        words = _words(name, ast.literal_eval(literal))
+    except (AttributeError, SyntaxError, ValueError):  # no message of ours: a name of a file, a line of a traceback
+        return found[0]
     return " ".join(f"{_OPTIONS.get(name, f'--{name}')} {shlex.quote(word)}" for word in words)
+
+
+def _words(name: str, given: Any) -> list[str]:
+    if name == "columns":
+        return [f"{ours}={theirs}" for ours, theirs in given.items()]
+    if name == "values":
+        return [f"{column}:{theirs}={ours}" for column, values in given.items() for theirs, ours in values.items()]
+    return [given] if isinstance(given, str) else list(given)

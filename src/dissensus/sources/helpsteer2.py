@@ -21,7 +21,7 @@ from dissensus.records import Message, Vote
 from dissensus.sources.public_set import Source, one_table
 from dissensus.sources.row_reader import Reading, SourceRow, side_of
 
-_TURN = re.compile(r"\n<extra_id_1>(Assistant|User)\n")
+_TURN = re.compile(r"\n<extra_id_1>(Assistant|User)(?=\n)")
 _ROLES = {"Assistant": "assistant", "User": "user"}
 _NEITHER = -100
 """A person's strength where neither response is valid: no vote."""
@@ -110,10 +110,12 @@ def split_turns(prompt: str) -> tuple[Message, ...]:
 
     >>> [turn.role for turn in split_turns("Hi\\n<extra_id_1>Assistant\\nYes?\\n<extra_id_1>User\\nBye")]
     ['user', 'assistant', 'user']
+    >>> [turn.role for turn in split_turns("Hi\\n<extra_id_1>User\\n<extra_id_1>Assistant\\nYes?")]
+    ['user', 'user', 'assistant']
     """
     first, *parts = _TURN.split(prompt)
     turns = [Message(role="user", content=first)] if first or not parts else []
-    turns += [Message(role=_ROLES[tag], content=text) for tag, text in zip(parts[::2], parts[1::2], strict=True)]
+    turns += [Message(role=_ROLES[tag], content=text[1:]) for tag, text in zip(parts[::2], parts[1::2], strict=True)]
     return tuple(turns)
 
 

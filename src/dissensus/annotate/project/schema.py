@@ -84,9 +84,7 @@ assignments = sa.Table(
     "assignments",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column(
-        "key", sa.Text, nullable=False, unique=True
-    ),  # 16 random hex digits: all that an annotator learns of an item
+    sa.Column("key", sa.Text, nullable=False, unique=True),  # 16 random hex digits: all that annotators learn of items
     sa.Column("item_id", sa.ForeignKey("items.id"), nullable=False),
     sa.Column("person_id", sa.ForeignKey("people.id"), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),  # 1, 2, … in the person's own order

@@ -29,6 +29,8 @@ _BOUNDS = {
     "too_short": "{min_length} or more entries",
     "too_long": "{max_length} or fewer entries",
     "string_too_short": "text that is not empty",
+    "string_too_long": "text of {max_length} characters or fewer",
+    "string_pattern_mismatch": "text that matches {pattern}",
     "literal_error": "{expected}",
 }
 
