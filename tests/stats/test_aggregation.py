@@ -93,6 +93,29 @@ def test_the_objective_never_falls_and_stops_for_a_reason(model, seed):
     assert_allclose(stopped.log_posterior, fit.log_posterior[:3])
 
 
+def written_out(model, votes, fit, n_items):
+    """The objective, vote by vote: the likelihood, and the pseudo-votes of the prior."""
+    item, annotator, category = votes
+    if model is dawid_skene:
+        joint = np.log(np.tile(fit.prevalence, (n_items, 1)))
+        np.add.at(joint, item, np.log(fit.confusion[annotator, :, category]))
+        prior = ((1 + 3 * np.eye(3)) * np.log(fit.confusion)).sum() + np.log(fit.prevalence).sum()
+    else:
+        knows, guess = fit.competence[annotator, None], fit.guesses[annotator, category][:, None]
+        joint = np.full((n_items, 3), np.log(1 / 3))
+        np.add.at(joint, item, np.log(knows * (np.arange(3) == category[:, None]) + (1 - knows) * guess))
+        prior = np.log(fit.competence * (1 - fit.competence)).sum() + np.log(fit.guesses).sum() / 3
+    return np.log(np.exp(joint).sum(axis=1)).sum() + prior
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_objective_is_that_of_the_model_and_its_prior(model):
+    *votes, _ = simulate(random_matrices(6, 4), 60, 4, seed=4)
+    for steps in (1, 3, 20_000):
+        fit = model(*votes, max_iterations=steps)
+        assert written_out(model, votes, fit, 60) == pytest.approx(fit.log_posterior[-1], abs=1e-8)
+
+
 def one_step(model, votes, fit, n_items, n_people):
     """The posterior after one more step of the algorithm as its authors have it, with the pseudo-votes."""
     item, annotator, category = votes

@@ -81,7 +81,9 @@ def read_published(path: Path, pairs: Sequence[Pair], *, notice: Notice = print_
 
     ``judges`` maps a name to P(a) by the order shown (``AB``, ``BA``, or ``first=MODEL``, where ``model_a`` and
     ``model_b`` name models), or to P(a) alone where it is unknown; a list holds repetitions. Flat rows have ``pair_id``
-    or ``id``, ``judge``, ``choice`` or ``probability_a``; where known ``order``, ``sample``, ``reply``, ``persona``.
+    or ``id``, ``judge``, ``choice`` (a, b, tie, or null for a reply that named no winner) or ``probability_a``; where
+    known ``order``, ``sample``, ``reply``, ``persona``. Without ``sample``, rows of one pair and order are repetitions.
+    Aggregates (``mean_…``) are passed over, and so is a null outside a list, which Parquet fills in.
 
     Joined to ``pairs`` by id (a row of a pair without an id: by its texts). Verdicts on other pairs are told to
     ``notice`` and never asked for. Reading a file again gives judges of the same names, so that storing them again

@@ -140,7 +140,15 @@ def agreement_intervals(
     Intervals are as by `estimate_all`: annotators, where they are known, are taken as they are.
     ``bench/agreement_coverage.py`` has how often they hold the truth.
 
-    Where a column is no annotator (not ``crossed``: votes of a crowd), ``icc_1k`` takes the place of ``icc_2k``.
+    Args:
+        ratings: shape (n, annotators), NaN for "not rated"; or a table of them.
+        clusters: the cluster (prompt) of each item, shape (n,).
+        strata: the stratum (data set) of each item, shape (n,).
+        n_resamples: how many resamples; the same for all coefficients.
+        rng: the source of randomness.
+        level: of the intervals.
+        crossed: whether a column is an annotator. Where it is not (votes of a crowd), ``icc_1k`` takes the place of
+            ``icc_2k``.
     """
     table = tabulate(ratings)
     functions = {name: f for name, f in COEFFICIENTS.items() if crossed or f is not icc_2k}

@@ -263,9 +263,10 @@ def _correlations(values: FloatArray, terms: int = 60) -> tuple[FloatArray, Floa
 
 
 def estimate_power(design: Design, *, alpha: float = 0.05, studies: int = 2000, seed: int = 0) -> float:
-    """Find the share of studies of this design in which the swap test of r rejects at level alpha, of one test.
+    """Find the share of studies of this design in which the swap test of r rejects at level alpha.
 
-    Of two equally good models this is the size of the test.
+    ``alpha`` is that of this one test: where several share a level, its part. Of two equally good models the share is
+    the size of the test. The standard error of a share s is sqrt(s (1 - s) / studies).
     """
     rng, n_swaps = np.random.default_rng(seed), enough_swaps(alpha)
     rejected, chunk = 0, max(1, min(_STUDIES_AT_ONCE, _CELLS // (design.pairs * design.seeds)))
