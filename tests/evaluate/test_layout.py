@@ -66,5 +66,6 @@ def test_older_scorecards_list_data_sets_first_and_tell_no_domain():
 
 
 def test_categories_of_other_data_keep_their_names_and_their_order():
-    lines = paper_lines(["all", "category=coding", "category=writing", "category=coding&domain=in"])
-    assert [line.label for line in lines] == ["coding", "writing", "coding ID", "All pairs"]
+    groups = ["all", "zeta=1", "category=coding", "alpha=2", "category=coding&domain=in", "category=writing", "beta=3"]
+    labels = [line.label for line in paper_lines(groups)]
+    assert labels == ["coding", "writing", "coding ID", "1", "2", "3", "All pairs"]

@@ -45,6 +45,17 @@ def test_a_known_side_preference_is_recovered_by_platt_alone():
     assert platt.nll_after < fit_calibration(*data).nll_after
 
 
+def test_platt_is_logistic_regression():
+    from sklearn.linear_model import LogisticRegression
+
+    gap, preference, weight = _votes(2, 500, 1.7, intercept=-0.4)
+    both = np.repeat(gap, 2)[:, None], np.tile([1, 0], 500), np.stack([preference, 1 - preference], 1).ravel()
+    theirs = LogisticRegression(C=1e9, tol=1e-10).fit(both[0], both[1], sample_weight=both[2] * np.repeat(weight, 2))
+    ours = fit_calibration(gap, preference, weight, "platt")
+    assert ours.slope == pytest.approx(theirs.coef_[0, 0], abs=1e-4)
+    assert ours.intercept == pytest.approx(theirs.intercept_[0], abs=1e-4)
+
+
 def test_worked_by_hand():
     # Three of four voted for a at a gap of 2: sigma(2 s) = 3/4, so s = log(3) / 2. A million votes drown the prior.
     found = fit_calibration(np.array([2.0, -2.0]), np.array([0.75, 0.25]), np.array([1e6, 1e6]))

@@ -180,6 +180,8 @@ def test_given_lengths_stand_for_the_mask() -> None:
     assert use_fast_attention(model) is None
     expected = model(**inputs).logits
     torch.testing.assert_close(model(**inputs, lengths=list(LENGTHS)).logits, expected, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="padded on the right"):
+        model(inputs["input_ids"], inputs["attention_mask"].flip(1))
 
 
 @pytest.mark.parametrize("wrong", ["logits", "gradient"])

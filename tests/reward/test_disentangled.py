@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dissensus.reward.fast.disentangled import _SPARE, Layout, disentangled_attention, make_layout
+from dissensus.reward.fast.disentangled import _SPARE, Layout, count_tokens, disentangled_attention, make_layout
 
 HEADS, SIZE = 2, 4
 LENGTHS = [5, 70, 1, 69, 70, 3]
@@ -119,3 +119,10 @@ def test_groups_cover_all_texts_and_pad_little(lengths: list[int]) -> None:
 def test_lengths_of_all_kinds_make_few_shapes() -> None:
     layouts = [_layout([n, n - 1]) for n in range(33, 513)]
     assert len({layout.length for layout in layouts}) == len({len(layout.take) for layout in layouts}) == 64
+
+
+def test_padding_anywhere_but_on_the_right_is_refused() -> None:
+    assert count_tokens(torch.tensor([[1, 1, 1], [1, 0, 0]])) == [3, 1]
+    for row in ([0, 1, 1], [1, 0, 1], [0, 0, 0]):
+        with pytest.raises(ValueError, match="padded on the right"):
+            count_tokens(torch.tensor([[1, 1, 1], row]))

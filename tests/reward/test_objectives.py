@@ -113,6 +113,23 @@ def test_gradients_are_those_of_the_differences(function: Objective):
     )
 
 
+@every_objective
+@pytest.mark.parametrize("gap", [-100.0, 100.0])
+@pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
+def test_gradients_are_finite_at_every_gap(function: Objective, gap: float, target: float):
+    a = torch.zeros(1, function.outputs)
+    a[0, 0] = gap
+    a.requires_grad_()
+    b = torch.zeros(1, function.outputs, requires_grad=True)
+    losses = function.losses(a, b, torch.tensor([target]), torch.tensor([0.5]))
+    losses.sum().backward()
+    for tensor in (losses, a.grad, b.grad):
+        assert tensor is not None
+        assert torch.isfinite(tensor).all()
+    wrong = losses.item() > 20 and target in (0.0, 1.0)
+    assert not wrong or (a.grad is not None and a.grad.abs().max() > 0.2), "a certain mistake must still be felt"
+
+
 def test_the_centre_is_added_per_pair_and_never_weighed_by_the_margin():
     a, b, target = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [-1.0]]), torch.ones(2)
     for plain in (PLAIN, SCALED):

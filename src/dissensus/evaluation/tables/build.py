@@ -392,7 +392,11 @@ def dataset_domains(groups: Sequence[str], missing: Sequence[str] = ()) -> dict[
     return found
 
 
-def _place(group: str) -> tuple[bool, int, str]:
+def _place(group: str) -> tuple[bool, int, bool]:
     """The place in the paper's order; what the paper does not know stands before its own section's totals."""
     known, kind = paper_group(group), Group.parse(group).kind
-    return kind == "domain", _PAPER_ORDER.index(known) if known is not None else len(_PAPER_ORDER), kind
+    return (
+        kind == "domain",
+        _PAPER_ORDER.index(known) if known is not None else len(_PAPER_ORDER),
+        kind == "category&domain",
+    )

@@ -19,7 +19,7 @@ from transformers import DebertaV2ForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention, make_log_bucket_position
 
-from dissensus.reward.fast.disentangled import Layout, disentangled_attention, make_layout
+from dissensus.reward.fast.disentangled import Layout, count_tokens, disentangled_attention, make_layout
 from dissensus.reward.fast.equivalence import disagreement, probe
 
 _WEIGHTS = ("rel_embeddings.weight", "query_proj.weight", "key_proj.weight", "value_proj.bias")
@@ -67,7 +67,7 @@ def _forward(
 ) -> Any:
     """Return the logits of texts padded on the right; ``lengths`` spare asking the device for the mask's sums."""
     deberta, encoder = model.deberta, model.deberta.encoder
-    counts = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
+    counts = count_tokens(attention_mask) if lengths is None else lengths
     heads = model.config.num_attention_heads
     layout = make_layout(counts, input_ids.shape[1], heads=heads, device=input_ids.device)
     hidden = deberta.embeddings(

@@ -93,6 +93,18 @@ def make_layout(lengths: Sequence[int], width: int, *, heads: int, device: torch
     return Layout(order, take, positions, starts, groups, heads, tokens, spread, gather)
 
 
+def count_tokens(attention_mask: Tensor) -> list[int]:
+    """Count the tokens of texts, (texts, width). Raises ValueError for texts that are not padded on the right alone."""
+    counts = attention_mask.sum(dim=1)
+    places = torch.arange(attention_mask.shape[1], device=counts.device)
+    if not torch.equal(attention_mask.bool(), places < counts[:, None]) or not counts.all():
+        raise ValueError(
+            "the fast forward reads texts that are padded on the right; pad there, or load with fast=False"
+        )
+    lengths: list[int] = counts.tolist()
+    return lengths
+
+
 def _few_sizes(size: int) -> int:
     """Round up by at most a sixteenth, to one of sixteen sizes between each power of two and the next."""
     step = 1 << max(size.bit_length() - 5, 0)

@@ -18,7 +18,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from dissensus.reward.fast.disentangled import Layout, disentangled_attention, gathered, make_layout, spread_out, views
+from dissensus.reward.fast.disentangled import (
+    Layout,
+    count_tokens,
+    disentangled_attention,
+    gathered,
+    make_layout,
+    spread_out,
+    views,
+)
 from dissensus.reward.fast.equivalence import disagreement, probe
 
 LIKE_BERT = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
@@ -56,7 +64,7 @@ def _forward(
 ) -> Any:
     """Return the logits of texts padded on the right; ``lengths`` spare asking the device for the mask's sums."""
     backbone = getattr(model, model.base_model_prefix)
-    counts = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
+    counts = count_tokens(attention_mask) if lengths is None else lengths
     heads = model.config.num_attention_heads
     layout = make_layout(counts, input_ids.shape[1], heads=heads, device=input_ids.device)
     types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
