@@ -24,7 +24,7 @@ import numpy as np
 
 def evaluate(n: int, seeds: int) -> None:
     """Run one evaluation in this process, and print what it took."""
-    from dissensus import evaluate_predictions
+    from dissensus.evaluation.evaluate_predictions import evaluate_predictions
     from dissensus.records import Pair, Prediction, Votes
 
     rng = np.random.default_rng(0)

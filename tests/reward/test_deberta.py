@@ -1,5 +1,6 @@
 """Our DeBERTa against transformers' own, on random models."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +235,44 @@ def test_a_model_that_has_predicted_can_be_trained() -> None:
     with torch.inference_mode():
         model(**inputs)
     assert run(model, inputs)[1]
+
+
+def test_a_copy_stands_on_its_own_weights() -> None:
+    model, inputs = make(), batch((5, 3))
+    assert use_fast_attention(model) is None
+    expected = model(**inputs).logits
+    twin = copy.deepcopy(model)
+    torch.testing.assert_close(twin(**inputs).logits, expected, rtol=0, atol=0)
+    with torch.no_grad():
+        twin.deberta.encoder.layer[0].attention.self.value_proj.weight.mul_(2)
+    assert not torch.equal(twin(**inputs).logits, expected)
+    torch.testing.assert_close(model(**inputs).logits, expected, rtol=0, atol=0)
+
+
+class Adapted(nn.Module):
+    """A projection with a low-rank addition, as adapters make it."""
+
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__()
+        self.base = base
+        self.down, self.up = nn.Linear(base.in_features, 2, bias=False), nn.Linear(2, base.out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.up(self.down(x.to(self.down.weight.dtype)))
+
+
+def test_projections_replaced_later_are_the_ones_that_run() -> None:
+    model, inputs = make(), batch()
+    assert use_fast_attention(model) is None
+    model.requires_grad_(False)
+    for layer in model.deberta.encoder.layer:
+        attention = layer.attention.self
+        attention.query_proj, attention.value_proj = Adapted(attention.query_proj), Adapted(attention.value_proj)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(**inputs).logits.isfinite().all()
+    found = run(model, inputs)
+    restore(model)
+    expected = run(model, inputs)
+    assert (found[0] - expected[0]).abs().max() < 1e-6
+    assert_same(found, expected, rtol=1e-4)
+    assert set(found[1]) == {n for n, _ in model.named_parameters() if ".up." in n or ".down." in n}
