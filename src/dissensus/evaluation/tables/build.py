@@ -395,8 +395,5 @@ def dataset_domains(groups: Sequence[str], missing: Sequence[str] = ()) -> dict[
 def _place(group: str) -> tuple[bool, int, bool]:
     """The place in the paper's order; what the paper does not know stands before its own section's totals."""
     known, kind = paper_group(group), Group.parse(group).kind
-    return (
-        kind == "domain",
-        _PAPER_ORDER.index(known) if known is not None else len(_PAPER_ORDER),
-        kind == "category&domain",
-    )
+    place = len(_PAPER_ORDER) if known is None else _PAPER_ORDER.index(known)
+    return kind == "domain", place, kind == "category&domain"
