@@ -31,6 +31,8 @@ def label_probabilities(prompt: str) -> dict[str, float]:
 
 def next_token(prompt: str, written: str, forced: float) -> dict[str, float]:
     """What follows: a judge's reply where the prompt asks for one, else words about anything."""
+    if "Share:" in prompt:
+        return {} if written else {f"Share: {round(100 * unit('share', prompt))}%": 1.0}
     if "Choice:" not in prompt:
         return {} if written.count(" ") >= 40 else {f" word{i}": p for i, p in enumerate(_ZIPF)}
     if written == "Choice:":

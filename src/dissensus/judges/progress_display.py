@@ -74,7 +74,7 @@ class Tally:
                     self.cut_short += 1
                     self.pairs_cut_short.add(judgment.pair_id)
             elif order_is_known:
-                self.first += judgment.choice == judgment.order[0]
+                self.first += 0.5 if judgment.choice == "tie" else judgment.choice == judgment.order[0]
                 self.decided += 1
 
     def count_distribution(self, distribution: ChoiceDistribution, sampling: Sampling) -> None:

@@ -209,7 +209,7 @@ class StudyConfig(Settings):
             if self.in_domain and judging.lacks_file():
                 raise ValueError(f"judge {judging.name}: with in_domain's sets, name the file of its verdicts")
         for judging in self.test_judges or ():
-            if judging.vote_kind() != "drawn":
+            if getattr(judging, "votes", "drawn") != "drawn":
                 raise ValueError(
                     "test_judges: 'votes' is about margins; judges of test pairs are scored by their verdicts"
                 )

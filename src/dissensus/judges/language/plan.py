@@ -14,7 +14,6 @@ from dissensus.judges.job import Rows
 from dissensus.judges.language.messages import Answer, Ask, Sampling
 from dissensus.judges.language.prompt import Template, load_template
 from dissensus.judges.language.settings import LanguageSettings
-from dissensus.judges.language.verdict import parse_choice
 from dissensus.judges.store.keys import content_key, content_of
 from dissensus.judges.store.store import JudgmentStore, StoredDistribution
 from dissensus.records import Judgment, Order, Pair
@@ -154,12 +153,14 @@ class LanguageJudge:
         cuts = answer.cut or [False] * len(answer.replies)
         # A server may send fewer replies than it was asked for; the rest is asked for again.
         for sample, reply, cut in zip(ask.samples, answer.replies, cuts, strict=False):
+            choice, probability = self.template.read(reply, ask.order, cut=cut)
             judgment = Judgment(
                 pair_id=ask.pair.id,
                 judge=self.name,
                 sample=sample,
                 order=ask.order,
-                choice=parse_choice(reply, order=ask.order, cut=cut),
+                choice=choice,
+                probability_a=probability,
                 reply=reply,
                 persona=ask.persona,
             )

@@ -9,11 +9,16 @@ from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
-from dissensus.errors import InputError
-from dissensus.records import Order, Pair, Text
+from dissensus.errors import ConfigError, InputError
+from dissensus.judges.base import Mode
+from dissensus.judges.language.share import parse_share, share_of_a
+from dissensus.judges.language.verdict import parse_choice
+from dissensus.records import Label, Order, Pair, Text
 
 PREFIX = "Choice:"
 """How a reply begins; in `exact` mode the answer is read off right behind it. No space after it: templates trim it."""
+SHARE_PREFIX = "Share:"
+"""How a reply begins where a share of people is asked for instead of a choice."""
 
 _REQUIRED = ("prompt", "answer_0", "answer_1")
 _PERSONA = "persona"
@@ -41,6 +46,29 @@ class Template:
         return filled.strip()
 
     @cached_property
+    def asks_for_shares(self) -> bool:
+        """Whether replies are to name a share of people, and not a winner."""
+        text = self.text.casefold()
+        return SHARE_PREFIX.casefold() in text and PREFIX.casefold() not in text
+
+    def read(self, reply: str, order: Order, *, cut: bool = False) -> tuple[Label | None, float | None]:
+        """Read a reply and undo the presentation order.
+
+        Args:
+            reply: as a user would read it.
+            order: which response was shown first.
+            cut: whether the reply may have ended before its end.
+
+        Returns:
+            The winner, None where the reply names none, and the share of people for response a where that was asked
+            for: its side is then the winner, and 50 % a tie.
+        """
+        if not self.asks_for_shares:
+            return parse_choice(reply, order=order, cut=cut), None
+        percent = parse_share(reply, cut=cut)
+        return (None, None) if percent is None else share_of_a(percent, order)
+
+    @cached_property
     def _parts(self) -> list[tuple[str, str | None]]:
         """The literal texts, each with the field that follows it."""
         return [(literal, field) for literal, field, _, _ in string.Formatter().parse(self.text)]
@@ -60,17 +88,27 @@ def transcript(text: Text) -> str:
     return "\n\n".join(f"{turn.role.capitalize()}: {turn.said.strip()}" for turn in text)
 
 
-def load_template(template: str | Path = "paper") -> Template:
-    """Read a template by the name of a shipped one (``paper``, ``people``) or from a text file, and check its fields.
+def load_template(template: str | Path = "paper", *, mode: Mode = "sample") -> Template:
+    """Read a template by the name of a shipped one (``paper``, ``people``, ``share``) or from a text file.
 
     Raises:
+        ConfigError: it asks for shares, which mode ``exact`` cannot read.
         InputError: there is no such template, or a field is missing, unknown, repeated or formatted, or the text does
-            not ask for replies that begin with ``Choice:``.
+            not ask for replies that begin with ``Choice:`` or ``Share:``.
     """
-    name = str(template)
+    found = _load(str(template))
+    if mode == "exact" and found.asks_for_shares:
+        raise ConfigError(
+            f"--template {template}: asks for a share, a number of several tokens, and --mode exact reads one token; "
+            "use --mode sample"
+        )
+    return found
+
+
+def _load(name: str) -> Template:
     if name in templates():
         return Template(name, (_SHIPPED / f"{name}.txt").read_text(encoding="utf-8").strip())
-    path = Path(template)
+    path = Path(name)
     if not path.is_file():
         raise InputError(f"--template {name}: no such template; give a text file or one of: {', '.join(templates())}")
     try:
@@ -104,7 +142,8 @@ def _check(text: str, name: str) -> None:
             raise InputError(
                 f"{name}: {found} {{{field}}}; a template has {{prompt}}, {{answer_0}} and {{answer_1}} once each"
             )
-    if PREFIX.casefold() not in text.casefold():
+    if not any(prefix.casefold() in text.casefold() for prefix in (PREFIX, SHARE_PREFIX)):
         raise InputError(
-            f"{name}: does not ask for a reply of the form '{PREFIX} A' or '{PREFIX} B', which is what is read; say so"
+            f"{name}: does not ask for a reply of the form '{PREFIX} A' or '{PREFIX} B' (or '{SHARE_PREFIX}' and a "
+            "number), which is what is read; say so"
         )

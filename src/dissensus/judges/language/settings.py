@@ -64,7 +64,8 @@ class LanguageSettings(Settings):
     revision: str | None = None
     """Of a Hub id."""
     template: Annotated[str, Reads()] = "paper"
-    """paper, people or a text file with {prompt}, {answer_0}, {answer_1} and, if you like, {persona}."""
+    """paper, people, share (what share of people prefers A) or a text file with {prompt}, {answer_0}, {answer_1} and,
+    if you like, {persona}."""
     personas: Annotated[tuple[_Persona, ...], Option("--persona")] = ()
     """A line such as 'You are a nurse in Manila.', one for each person; several take turns."""
     deal: Annotated[Literal["cells", "pairs"], Option(is_hidden=True)] = "cells"
@@ -81,7 +82,7 @@ class LanguageSettings(Settings):
     top_p: float = Field(default=0.9, gt=0, le=1)
     """Of the replies, or of the draws."""
     max_tokens: PositiveInt = 16
-    """Of a reply, which is `Choice: A` or `Choice: B`; more where a template asks for reasons first."""
+    """Of a reply, such as `Choice: A` or `Share: 70`; more where a template asks for reasons first."""
     seed: int = Field(default=0, ge=0)
     """Of the replies, or of the draws."""
 
@@ -146,7 +147,7 @@ class ModelSettings(LanguageSettings, JudgeSettings):
         from dissensus.judges.store.store import JudgmentStore
 
         asked = self.language()  # what is wrong with it shows before anything is loaded or paid for
-        template = load_template(asked.template)
+        template = load_template(asked.template, mode=asked.mode)
         options = self.asking(progress=material.progress)
         backend, model = self.backend()
         judge = LanguageJudge(asked.model_copy(update={"model": model}), backend.identity, template=template)
@@ -208,8 +209,10 @@ class ModelSettings(LanguageSettings, JudgeSettings):
         )
 
     def vote_kind(self) -> VoteKind:
-        """Say what margins are made of."""
-        return self.votes
+        """Say what margins are made of: of shares their mean, whatever ``votes`` says."""
+        from dissensus.judges.language.prompt import load_template
+
+        return "limit" if load_template(self.template).asks_for_shares else self.votes
 
     def called(self) -> str:
         """Return the model's name."""

@@ -14,6 +14,7 @@ from dissensus.judges.base import JsonObject
 from dissensus.judges.language.choice_distribution import ChoiceDistribution, verdict_of_token
 from dissensus.judges.language.messages import AskError, Kind, Usage
 from dissensus.judges.language.prompt import PREFIX
+from dissensus.judges.language.share import parse_share
 from dissensus.judges.language.verdict import parse_verdict
 from dissensus.judges.server.failures import message_of, status_of
 
@@ -123,11 +124,15 @@ def check_end(choice: JsonObject) -> str:
         raise AskError(f"a reply that ended with {finish[:50]!r}", billed=True)
     if finish not in _STOPS and finish not in _CUT:
         text, held_back = reply_text(choice).strip(), _WITHHELD.search(finish) is not None
-        if not text or (held_back and parse_verdict(text, cut=True) is None):
+        if not text or (held_back and not _names_something(text)):
             what = "a reply without a verdict" if text else "an empty reply"
             kind: Kind = "withheld" if held_back else "failed"
             raise AskError(f"{what} that ended with {finish[:50]!r}", kind=kind, billed=True)
     return finish
+
+
+def _names_something(reply: str) -> bool:
+    return parse_verdict(reply, cut=True) is not None or parse_share(reply, cut=True) is not None
 
 
 def whole_characters(text: str) -> str:

@@ -15,7 +15,6 @@ from dissensus.files.atomic import atomic_path
 from dissensus.hashing import framed_digest
 from dissensus.judges.language.choice_distribution import ChoiceDistribution
 from dissensus.judges.language.plan import LanguageJudge
-from dissensus.judges.language.verdict import parse_choice
 from dissensus.judges.store.attempts import State
 from dissensus.judges.store.keys import checksum, content_key, judgment_checksum
 from dissensus.judges.store.salvage import PageReader
@@ -107,10 +106,12 @@ def _check_judgment(row: tuple[Any, ...], language: LanguageJudge | None = None)
         return f"no judgment ({str(error).splitlines()[0]})"
     if key not in ((of_texts,) if language is not None else (of_texts, of_pair)):
         return "its key is not that of its row"
-    # A reply that was cut may name a winner on the way and be no vote; before rows had checksums none was known as cut.
-    allowed = {parse_choice(reply, order=shown)} | ({None} if found is not None else set())
-    if language is not None and choice not in allowed:
-        return f"the reply {reply[:40]!r} is not {choice or 'one without a winner'}"
+    if language is not None:
+        # A reply that was cut may name a winner on the way and be no vote; before rows had checksums none was known as
+        # cut.
+        allowed = {language.template.read(reply, shown)} | ({(None, None)} if found is not None else set())
+        if (choice, probability) not in allowed:
+            return f"the reply {reply[:40]!r} is not {choice or 'one without a winner'}"
     if found is not None and found != judgment_checksum(pair_id, choice, probability, persona, reply):
         return "the row is not as it was stored"
     return None
