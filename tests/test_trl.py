@@ -99,6 +99,12 @@ def _rewards(trainer: Any, rows: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
             [0.3 + 0.7 * share for share in PREFERENCE],
             None,
         ),
+        (
+            TrainConfig(objective="brier", label_weight=-0.01),
+            {"preference": PREFERENCE},
+            [-0.01 + 1.01 * share for share in PREFERENCE],
+            None,
+        ),
         (TrainConfig(objective="scaled"), {"margin": WEIGHT}, [1.0] * 6, WEIGHT),
         # TRL refuses more outputs than one; the model keeps its own and its config says so.
         (TrainConfig(objective="mean-variance"), {}, [1.0] * 6, None),

@@ -85,13 +85,27 @@ def test_permuting_the_margins_alone_changes_the_mean(function: Objective):
 @few
 @given(SEEDS)
 def test_a_loss_is_the_cross_entropy_of_its_preference(seed: int):
-    for function in FUNCTIONS[::2]:
+    for function in (one for one in FUNCTIONS[::2] if one.name != "brier"):
         a, b, target, _ = _batch(function, seed)
         # No margin, or the weight 1, is the plain objective.
         margin = torch.ones(6) if function.name == "scaled" else torch.zeros(6)
         p = function.logit(a.double(), b.double()).sigmoid()
         expected = -(target * p.log() + (1 - target) * (1 - p).log())
         torch.testing.assert_close(function.losses(a, b, target, margin), expected.float(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("target", [0.0, 0.25, 0.5, 0.9, 1.0])
+def test_the_brier_score_has_its_optimum_at_the_target_and_a_bounded_gradient(target: float):
+    gap = torch.linspace(-40, 40, 80_001, dtype=torch.float64, requires_grad=True)
+    other, t = torch.zeros(len(gap), 1, dtype=torch.float64), torch.full_like(gap, target)
+    losses = _objective("brier").losses(gap[:, None], other, t, torch.zeros_like(gap))
+    # The gap that a proper score asks for; a sure label has none, and the loss falls to 0.
+    assert torch.sigmoid(gap[losses.argmin()]).item() == pytest.approx(target, abs=3e-4)
+    (gradient,) = torch.autograd.grad(losses.sum(), gap)
+    assert gradient.abs().max().item() <= 8 / 27 + 1e-9
+    if target in (0.0, 1.0):
+        worst = gap[gradient.abs().argmax()].item()
+        assert (gradient.abs().max().item(), abs(worst)) == pytest.approx((8 / 27, math.log(2)), abs=1e-3)
 
 
 @few

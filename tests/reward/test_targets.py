@@ -48,6 +48,35 @@ def test_soft_takes_the_judges_and_blend_weighs_them_with_the_label():
     assert blend.unlabelled_dropped == 1
 
 
+def test_brier_has_the_targets_of_blend_and_reads_no_margins_where_the_label_is_all():
+    blend, brier = (
+        build_targets(PAIRS, MARGINS, TrainConfig(objective=name, label_weight=0.25)) for name in ("blend", "brier")
+    )
+    assert brier.target.tolist() == blend.target.tolist()
+    alone = TrainConfig(objective="brier", label_weight=1)
+    assert not alone.reads_margins
+    assert build_targets(PAIRS, None, alone).target.tolist() == [1, 0, 0.5]
+    with pytest.raises(
+        TrainingError, match=r"'brier' needs margins; .*, or train on the labels alone \(label_weight 1"
+    ):
+        build_targets(PAIRS, None, TrainConfig(objective="brier"))
+
+
+def test_a_label_weight_below_0_goes_beyond_the_preference_as_far_as_the_pairs_allow():
+    # Label a at .7 lets the weight fall to -7/3, label b at .8 to -1/4; the tie at 1 to 0.
+    pairs, margins = PAIRS[:2], MARGINS[:3]
+    targets = build_targets(pairs, margins, TrainConfig(objective="blend", label_weight=-0.25))
+    assert targets.target.tolist() == pytest.approx([0.7 - 0.25 * 0.3, 1.0])
+    with pytest.raises(TrainingError) as error:
+        build_targets(pairs, margins, TrainConfig(objective="brier", label_weight=-0.5))
+    assert str(error.value) == (
+        "pair two: with label_weight -0.5 its target is 1.2, outside of 0 to 1, where the loss has no optimum (1 of 2 "
+        "pairs); these pairs allow label_weight -0.25 or more, calibrated margins less"
+    )
+    with pytest.raises(TrainingError, match="allow label_weight 0 or more"):
+        build_targets(PAIRS, MARGINS, TrainConfig(objective="blend", label_weight=-0.01))
+
+
 def test_a_missing_margin_names_its_pair():
     with pytest.raises(TrainingError, match=r"1 of 4 pairs have no margin \(first: three\)"):
         build_targets(PAIRS, MARGINS[:3], TrainConfig(objective="margin"))

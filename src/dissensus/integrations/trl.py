@@ -54,8 +54,8 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
     others. A row has what it has in TRL and, where the objective asks for it,
 
     - ``margin``: the term m of ``margin``, taken with its sign, or the weight of ``scaled``;
-    - ``preference``: the fraction of judgments or votes for the chosen response, for ``soft``, ``blend`` and
-      distributions with ``soft_targets``.
+    - ``preference``: the fraction of judgments or votes for the chosen response, for ``soft``, ``blend``, ``brier``
+      and distributions with ``soft_targets``.
 
     ``bradley-terry`` reads neither: unlike TRL's own loss it leaves a column ``margin`` alone. The head is and runs in
     float32, whatever the model's own dtype. With ``by_length``, pairs of like length stand in one batch, in an order
@@ -330,10 +330,12 @@ def _check_rows(dataset: Any, objective: Objective) -> None:
             f"objective '{objective.name}' needs a column '{column}', found {', '.join(dataset.column_names)}"
         )
     values = np.array(dataset[column][:], dtype=np.float64)
-    low, high = (0.0, 1.0) if column == "preference" else (objective.least_margin, np.inf)
+    # Below 0, a label weight takes the target of a preference that goes against the label below 0 as well.
+    lowest = max(0.0, objective.label_weight / (objective.label_weight - 1)) if column == "preference" else 0.0
+    low, high = (lowest, 1.0) if column == "preference" else (objective.least_margin, np.inf)
     wrong = np.flatnonzero(~(np.isfinite(values) & (values >= low) & (values <= high)))
     if wrong.size:
-        expected = "a number from 0 to 1" if high == 1 else "a weight of 0 or more" if low == 0 else "a number"
+        expected = f"a number from {low:.3g} to 1" if high == 1 else "a weight of 0 or more" if low == 0 else "a number"
         raise TrainingError(
             f"row {wrong[0]}: {column} is {values[wrong[0]]}, expected {expected} ({wrong.size} such rows); "
             "fix or remove them"

@@ -60,14 +60,16 @@ class TrainConfig(Settings):
     """Backbone: a folder, a Hub id, or ``minilm`` for the packaged all-MiniLM-L6-v2."""
     objective: ObjectiveName = "bradley-terry"
     """``bradley-terry`` (paper, eq. 1), ``margin`` (eq. 4), ``soft`` (cross-entropy to the judgments'
-    preference), ``blend`` (cross-entropy to label and judgments weighed together), ``scaled`` (each pair
-    weighs as much as its margin), ``mean-variance`` and ``categorical`` (the reward is a distribution)."""
+    preference), ``blend`` (cross-entropy to label and judgments weighed together), ``brier`` (Brier score to
+    the same), ``scaled`` (each pair weighs as much as its margin), ``mean-variance`` and ``categorical`` (the
+    reward is a distribution)."""
     margin_sign: Literal["unsigned", "signed"] = "unsigned"
     """``unsigned`` is the paper's: a judge majority against the label still earns a margin for it."""
     margin_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """The margin is multiplied by this before it enters the loss."""
-    label_weight: _Fraction = 0.5
-    """``blend`` trains towards label_weight * own label + (1 - label_weight) * judgments' preference."""
+    label_weight: Annotated[float, Field(ge=-1, le=1)] = 0.5
+    """``blend`` and ``brier`` train towards label_weight * own label + (1 - label_weight) * judgments' preference.
+    At 1 ``brier`` reads no judgments; below 0 the target lies beyond the preference, away from the label."""
     soft_targets: bool = False
     """``mean-variance`` and ``categorical`` train towards the target of ``blend`` instead of the label."""
     atoms: Annotated[int, Field(ge=2, le=1000)] = 10

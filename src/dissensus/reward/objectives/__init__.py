@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from dissensus.reward.objectives.kinds import Blend, BradleyTerry, Categorical, Margin, MeanVariance, Scaled, Soft
+from dissensus.reward.objectives.kinds import (
+    Blend,
+    BradleyTerry,
+    Brier,
+    Categorical,
+    Margin,
+    MeanVariance,
+    Scaled,
+    Soft,
+)
 from dissensus.reward.objectives.objective import Objective
 
 if TYPE_CHECKING:
     from dissensus.reward.config import TrainConfig
 
-ObjectiveName = Literal["bradley-terry", "margin", "soft", "blend", "scaled", "mean-variance", "categorical"]
+ObjectiveName = Literal["bradley-terry", "margin", "soft", "blend", "brier", "scaled", "mean-variance", "categorical"]
 OBJECTIVES: dict[ObjectiveName, type[Objective]] = {
     "bradley-terry": BradleyTerry,
     "margin": Margin,
     "soft": Soft,
     "blend": Blend,
+    "brier": Brier,
     "scaled": Scaled,
     "mean-variance": MeanVariance,
     "categorical": Categorical,

@@ -1,5 +1,5 @@
-"""Objectives: of scalar rewards, which share one formula (``losses``) and differ in target, margin and weight, and of
-rewards that are distributions, whose loss is the cross-entropy of their preference."""
+"""Objectives: of scalar rewards, which share one formula (``losses``; but ``brier``) and differ in target, margin and
+weight, and of rewards that are distributions, whose loss is the cross-entropy of their preference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from dissensus import records
 from dissensus.errors import TrainingError
 from dissensus.records import Label, Pair
-from dissensus.reward.objectives.objective import Objective
+from dissensus.reward.objectives.objective import Evidence, Objective
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -135,11 +135,31 @@ class Blend(BradleyTerry):
     )
     loss_settings = ("label_weight",)
     label = "any"
-    reads = "preference"
+    reads: Evidence | None = "preference"
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.label_weight = config.label_weight
+
+
+class Brier(Blend):
+    """The target of ``blend`` under the Brier score; with ``label_weight`` 1 the label alone, without margins."""
+
+    about = (
+        "Brier score, (σ(r(a) − r(b)) − t)² averaged over pairs, with a target t that weighs the pair's own label by "
+        "{label_weight:.6g}\nand the judgments' preference by {rest:.6g}. Sources: Brier (1950), *Monthly Weather "
+        "Review* 78; as an objective for\npreferences of people, arXiv:2510.00263."
+    )
+    without_margins = ", or train on the labels alone (label_weight 1)"
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.reads = None if self.label_weight == 1 else "preference"
+
+    def _losses(self, a: Tensor, b: Tensor, target: Tensor, margin: Tensor) -> Tensor:
+        from dissensus.reward.objectives.losses import brier
+
+        return brier(self.logit(a, b), target)
 
 
 class DistributedReward(Objective):

@@ -48,6 +48,17 @@ def cross_entropy(log_a: Tensor, log_b: Tensor, target: Tensor) -> Tensor:
     return -(target * log_a + (1 - target) * log_b)
 
 
+def brier(gap: Tensor, target: Tensor) -> Tensor:
+    """Return the Brier score (sigma(gap) - target)^2 of each pair; both of shape (pairs,).
+
+    Its optimum is the gap logit(target), as that of the cross-entropy. Its gradient is never above 8/27, and vanishes
+    for a pair that the model is sure of: a single wrong label pulls little. Source: Brier (1950), *Monthly Weather
+    Review* 78.
+    """
+    check_same_shape(gap=gap, target=target)
+    return (torch.sigmoid(in_float32(gap)) - in_float32(target)) ** 2
+
+
 def center_penalty(reward_a: Tensor, reward_b: Tensor, *, middle: float = 0.0) -> Tensor:
     """Return (reward_a + reward_b)^2 of each pair, rewards counted from ``middle``; all of shape (pairs,).
 

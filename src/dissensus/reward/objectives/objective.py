@@ -37,6 +37,8 @@ class Objective(ABC):
     """The label that a pair needs to be trained on: a or b, a tie as well, or none at all."""
     reads: Evidence | None = None
     """What it reads of judgments, beside the label."""
+    without_margins: ClassVar[str] = ""
+    """What else may be done where margins are missing."""
     about: ClassVar[str] = ""
     """What the loss is, and its source: a paragraph of the model card, in which {settings} stand for their values."""
     caveat: ClassVar[str] = ""

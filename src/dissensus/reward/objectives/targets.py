@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,17 +41,20 @@ def build_targets(
     """Pick the pairs that the objective can use and give each its target and margin.
 
     Objectives that train on labels (also ``mean-variance`` and ``categorical`` without ``soft_targets``) drop ties and
-    pairs without a label, and count them. ``soft`` needs no label; ``blend`` takes a tie as one half.
+    pairs without a label, and count them. ``soft`` needs no label; ``blend`` and ``brier`` take a tie as one half.
 
     Raises TrainingError where a margin is missing (with ``allow_missing`` such pairs are left out and counted), where
-    it has no preference and the target or its sign needs one, where a margin or preference is not a number, and where
-    the weights of ``scaled`` are negative or all 0.
+    it has no preference and the target or its sign needs one, where a margin or preference is not a number, where a
+    negative ``label_weight`` takes a target out of [0, 1], and where the weights of ``scaled`` are negative or all 0.
     """
     objective, given = objective_of(config), len(pairs)
     margin_of: dict[str, Margin] = {}
     if objective.reads is not None:
         if margins is None:
-            raise TrainingError(f"objective '{objective.name}' needs margins; make them with 'dissensus margin'")
+            raise TrainingError(
+                f"objective '{objective.name}' needs margins; make them with 'dissensus margin'"
+                f"{objective.without_margins}"
+            )
         margin_of = {margin.pair_id: margin for margin in margins}
         if len(margin_of) < len(margins):
             raise TrainingError(f"{len(margins) - len(margin_of)} margins repeat a pair id; make the file again")
@@ -77,6 +81,7 @@ def build_targets(
                 f"({broken.size} such pairs); make its margin again or leave the pair out"
             )
     objective.check_margins(usable, margin)
+    _check_range(usable, target, preferences, objective)
     return Targets(
         pairs=usable,
         target=target,
@@ -86,6 +91,34 @@ def build_targets(
         unlabelled_dropped=len(pairs) - len(usable) - ties,
         unjudged_dropped=given - len(pairs),
     )
+
+
+def lowest_label_weight(label: Floats, preference: Floats) -> float:
+    """Return the lowest label weight under which every target stays in [0, 1]; both of shape (pairs,).
+
+    Below 0 a target lies beyond the preference, away from the label: |weight| may reach (edge - preference) /
+    (preference - label), with the edge on that side.
+
+    >>> lowest_label_weight(np.array([1.0]), np.array([0.2]))
+    -0.25
+    """
+    apart = preference != label
+    away = preference[apart] - label[apart]
+    room = ((away > 0) - preference[apart]) / away
+    return -float(room.min(initial=1.0))
+
+
+def _check_range(pairs: Sequence[Pair], target: Floats, preferences: Sequence[float], objective: Objective) -> None:
+    """Refuse targets that no preference can reach: their loss falls without end."""
+    outside = np.flatnonzero((target < 0) | (target > 1))
+    if outside.size:
+        label = np.array([LABEL_VALUE[pair.label or "tie"] for pair in pairs])
+        lowest = math.ceil(1000 * lowest_label_weight(label, np.array(preferences)) - 1e-6) / 1000 + 0.0  # no -0
+        raise TrainingError(
+            f"pair {pairs[outside[0]].id}: with label_weight {objective.label_weight:g} its target is "
+            f"{target[outside[0]]:.3g}, outside of 0 to 1, where the loss has no optimum ({outside.size} of "
+            f"{len(pairs)} pairs); these pairs allow label_weight {lowest:g} or more, calibrated margins less"
+        )
 
 
 def _column(values: Iterable[float]) -> Floats:
