@@ -87,3 +87,23 @@ def test_a_store_that_is_missing_or_empty_says_what_to_run(files, tmp_path):
     JudgmentStore(tmp_path / "empty.db").close()
     with pytest.raises(InputError, match="no judgments yet"):
         margin(files | {"store": tmp_path / "empty.db"})
+
+
+def test_the_limit_of_judgments_that_say_how_probable_they_are_weighs_both_orders_alike(files):
+    said = [("ab", 0, 0.9), ("ab", 1, 0.7), ("ba", 0, 0.2)]
+    rows = [
+        Judgment(
+            pair_id=p.id, judge="gamma-00000004", sample=i, order=order, choice="a" if q > 0.5 else "b", probability_a=q
+        )
+        for p in PAIRS
+        for order, i, q in said
+    ]
+    rows += [Judgment(pair_id="p0", judge="gamma-00000004", sample=2, choice=None)]
+    with JudgmentStore(files["store"]) as store:
+        store.add(rows, BY_ID)
+    margin(files, "--judge", "gamma", "--votes", "limit")
+    found = list(read_records(files["out"], Margin))
+    assert [row.preference_a for row in found] == pytest.approx([0.5] * 4)  # (0.8 + 0.2) / 2
+    assert [(row.n_judgments, row.n_invalid) for row in found] == [(3, 1), (3, 0), (3, 0), (3, 0)]
+    with pytest.raises(JudgeError, match="no probabilities"):
+        margin(files, "--judge", "alpha", "--votes", "limit")

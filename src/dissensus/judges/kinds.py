@@ -148,7 +148,8 @@ class StoredSettings(JudgeSettings):
     judge: str = ""
     """Its full name, or the beginning of it; may be left out where the store has one judge."""
     votes: VoteKind = "drawn"
-    """Of a judge in mode exact: n drawn votes, the mean over such draws, or the limit of many."""
+    """n drawn votes; of a judge in mode exact the mean over such draws, or the limit of many, which any judge has whose
+    judgments say how probable they are."""
     n: PositiveInt | None = None
     """Judgments per pair; as many as were asked for unless given."""
     order: Orders | None = None

@@ -38,7 +38,8 @@ class MarginSettings(Settings):
     order: Orders | None = None
     """Use the judgments of one presentation order."""
     votes: VoteKind = "drawn"
-    """For a judge in mode exact: n drawn votes, the mean over such draws, or the limit of many."""
+    """n drawn votes; for a judge in mode exact the mean of such draws, or the limit of many, which any judge has whose
+    judgments say how probable they are (committee, graph, published verdicts)."""
     temperature: Annotated[float, Field(gt=0)] | None = None
     """Of the draws (mode exact)."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -70,7 +71,8 @@ def make_margins(
         pair_ids: the pairs that get a margin, in this order.
         votes: ``drawn``: from the n sampled judgments, or from n draws of the probabilities (the paper's margin);
             ``expected``: the mean over such draws; ``limit``: what many draws tend to. The last two need a judge in
-            mode ``exact``. Drawn margins of such a judge carry the limit beside them.
+            mode ``exact``, or for the limit one whose judgments all say how probable they are. Drawn margins of a judge
+            in mode ``exact`` carry the limit beside them.
         allow_missing: leave pairs without a valid judgment out.
 
     Raises:
@@ -79,6 +81,8 @@ def make_margins(
     from dissensus.judgment_margins import margins_from_counts, margins_from_probabilities
 
     ids = list(pair_ids)
+    if votes == "limit" and not recall.is_exact:
+        return _stated_margins(recall, ids, allow_missing=allow_missing)
     if votes != "drawn":
         recall.require_probabilities()
         found = recall.count(draw=False)
@@ -94,6 +98,22 @@ def make_margins(
     at_limit = margins_from_probabilities(found.probabilities, known, allow_missing=True)
     limits = {margin.pair_id: margin.margin_limit for margin in at_limit}
     return Margins([m.model_copy(update={"margin_limit": limits.get(m.pair_id)}) for m in margins], found)
+
+
+def _stated_margins(recall: Recall, ids: Sequence[str], *, allow_missing: bool) -> Margins:
+    """Make margins of the probabilities that come with judgments: those of one order are averaged, then the orders."""
+    from dissensus.judgment_margins import margins_from_probabilities
+
+    made = margins_from_probabilities(recall.stated_probabilities(), ids, allow_missing=allow_missing)
+    found = recall.count()
+    invalid = {
+        pair_id: sum(n for (_, choice), n in said.items() if choice is None) for pair_id, said in found.votes.items()
+    }
+    counts = {
+        pair_id: {"n_judgments": said.total() - invalid[pair_id], "n_invalid": invalid[pair_id]}
+        for pair_id, said in found.votes.items()
+    }
+    return Margins([margin.model_copy(update=counts[margin.pair_id]) for margin in made], found)
 
 
 @dataclass(frozen=True)
