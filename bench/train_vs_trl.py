@@ -170,6 +170,7 @@ def child_ours(
         epochs=epochs_for(len(pairs), count, rounds),
         max_length=WINDOW,
         precision=precision,
+        validation=0,
         runtime=Runtime(logging_steps=steps, checkpoint_steps=10**6),
         batching="prompt" if by_prompt else "length",
     )

@@ -227,6 +227,16 @@ def pairs() -> list[Pair]:
 
 
 @pytest.fixture(scope="session")
+def more_pairs(pairs: list[Pair]) -> list[Pair]:
+    """240 pairs of 60 prompts, of which a tenth is enough to calibrate on."""
+    return [
+        p.model_copy(update={"id": f"{p.id}-{i}", "prompt": f"{p.prompt} {WORDS[i]}", "group": f"{p.group} {i}"})
+        for i in range(10)
+        for p in pairs
+    ]
+
+
+@pytest.fixture(scope="session")
 def margins(pairs: list[Pair]) -> list[Margin]:
     """Ten judgments each, all of them with the label."""
     return [

@@ -81,7 +81,7 @@ def main() -> None:
         for objective in ("margin", "bradley-terry"):
             config = TrainConfig(
                 model=f"{folder}/backbone", objective=objective, epochs=1, batch_size=32, max_length=512,
-                learning_rate=1e-5, runtime=Runtime(checkpoint_steps=10_000),
+                learning_rate=1e-5, validation=0, runtime=Runtime(checkpoint_steps=10_000),
             )  # fmt: skip
             started = time.perf_counter()
             summary = train(pairs, config, f"{folder}/{objective}", margins=margins, progress=False)

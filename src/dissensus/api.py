@@ -279,7 +279,7 @@ def evaluate(
     swaps: int = 9999,
     level: float = 0.95,
     seed: int = 0,
-    calibrated: bool = False,
+    calibrated: bool | None = None,
     allow_missing: bool = False,
     progress: bool = False,
 ) -> Scorecard:
@@ -296,7 +296,8 @@ def evaluate(
         swaps: of each test of a difference; 0 for no tests.
         level: coverage of the intervals.
         seed: of the resamples.
-        calibrated: score the calibrated preferences instead of the raw ones.
+        calibrated: True insists on calibrated preferences and False takes raw ones; unless given, a model is scored by
+            calibrated ones where its predictions have them, and a note says so.
         allow_missing: leave out the pairs that a model or seed has no prediction for, and count them in a note.
         progress: show bars.
 

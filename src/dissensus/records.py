@@ -256,7 +256,9 @@ class Prediction(Record):
     preference_a: _Fraction
     """sigma(reward_a - reward_b); where rewards are distributions, integrated over both."""
     calibrated_a: _Fraction | None = None
-    """The same preference by the model's calibration, where that was asked for."""
+    """The same preference by the model's calibration, where it has one: what is compared with people."""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Of that calibration: what the log-odds were divided by."""
     variance_a: _NonNegative | None = None
     """Of the reward of a, where rewards are distributions; ``reward_a`` is then the mean."""
     variance_b: _NonNegative | None = None

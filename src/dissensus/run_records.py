@@ -125,6 +125,8 @@ class TrainCounts(Counts):
     """Learning rates that were tried."""
     learning_rate: _Number | None = None
     """The best of them."""
+    temperature: _Number | None = None
+    """Fitted on held-out prompts."""
 
 
 class PredictCounts(Counts):

@@ -32,18 +32,22 @@ def test_calibrate_then_predict_then_evaluate(files: Path, method: str, shown: s
     assert (saved["method"], saved["pairs"], saved["votes"]) == (method, 24, 24 * 4 + 6 * (1 + 2 + 3 + 4))
     assert shown in result.stdout
     assert f"nll {saved['nll_before']:.4f} before, {saved['nll_after']:.4f} after" in result.stdout
-    for name, options in (("raw", []), ("sure", ["--calibrated"])):
+    for name, options in (("raw", ["--raw"]), ("sure", [])):
         assert run("predict", pairs, "--model", model, "--out", files / f"{name}.parquet", *options).exit_code == 0
     raw, sure = (list(read_records(files / f"{name}.parquet", Prediction)) for name in ("raw", "sure"))
     assert [row.preference_a for row in raw] == [row.preference_a for row in sure]
     assert {row.calibrated_a is None for row in raw} == {True}
     assert {row.calibrated_a is None for row in sure} == {False}
+    assert {row.temperature for row in sure} == {1 / saved["slope"]}
     l1 = {}
-    for options in ([], ["--calibrated"]):
+    for options in (["--raw"], []):
         scored = ["evaluate", pairs, "--predictions", files / "sure.parquet", "--resamples", 0]
-        assert run(*scored, "--out", files / "scores.json", *options).exit_code == 0
+        shown = run(*scored, "--out", files / "scores.json", *options)
+        assert shown.exit_code == 0
+        told = f"preferences of m are calibrated: temperature {1 / saved['slope']:.3g}"
+        assert (told in shown.output.replace("\n", " ")) == (not options)
         rows = [Metric.model_validate(row) for row in json.loads((files / "scores.json").read_text())]
-        [l1[bool(options)]] = [row.value for row in rows if (row.kind, row.group, row.metric) == ("model", "all", "l1")]
+        [l1[not options]] = [row.value for row in rows if (row.kind, row.group, row.metric) == ("model", "all", "l1")]
     assert l1[True] < l1[False]
     result = run("evaluate", pairs, "--predictions", files / "raw.parquet", "--out", files / "s.json", "--calibrated")
     assert isinstance(result.exception, EvaluationError)

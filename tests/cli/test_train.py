@@ -43,7 +43,7 @@ def test_train_then_predict(run, files: Path, tiny_bert: Path):
         (["--objective", "hinge"], "--objective: Input should be 'bradley-terry', 'margin', 'soft'"),
         (["--objective", "margin"], "objective 'margin' needs margins; make them with 'dissensus margin'"),
         (["--epochs", "0"], "--epochs: Input should be greater than 0"),
-        (["--calibration", "platt"], "calibration 'platt' is fitted on validation prompts; set validation as well"),
+        (["--calibration", "platt", "--validation", "0"], "calibration 'platt' is fitted on validation prompts; set"),
         (["--objective", "scaled", "--margin-sign", "signed"], "must not be negative: use unsigned"),
         (["--lora-alpha", "8"], "lora_alpha scales adapters, and there are none; set lora_rank as well"),
         (["--sweep", "fast"], "--sweep: fast: expected two rates as in 1e-4..1e-6"),
@@ -153,17 +153,18 @@ def test_an_option_that_alters_nothing_is_told_of(run, files: Path, arguments: l
     assert len(err.splitlines()) == 2 + ("--sweep" in arguments)
 
 
-def test_the_run_shows_validation_and_temperature(run, files: Path, tiny_bert: Path):
+def test_the_run_shows_validation_and_temperature(run, files: Path, tiny_bert: Path, more_pairs: list[Pair]):
+    write_records(files / "pairs.parquet", more_pairs)
     settings = ["--model", tiny_bert, "--epochs", 1, "--max-length", 32, "--batch-size", 8, "--learning-rate", 1e-3]
-    train = ["train", files / "pairs.parquet", *settings, "--out", files / "m", "--validation", 0.34]
-    shown = [run(*train, "--calibration", "temperature") for _ in range(2)]
+    train = ["train", files / "pairs.parquet", *settings, "--out", files / "m"]
+    shown = [run(*train) for _ in range(2)]
     # The second time the run is there already, and is told of as before.
     assert shown[0][:2] == shown[1][:2]
     lines = shown[0][1].splitlines()
     assert lines[1].startswith("  validation: nll 0.")
-    assert lines[1].endswith(" on 8 pairs")
+    assert lines[1].endswith(" on 24 pairs")
     assert lines[2].startswith("  temperature ")
-    assert "fitted on 8 pairs (8 votes): nll" in lines[2]
-    code, _, err = run(*train)
+    assert "fitted on 24 pairs (24 votes): nll" in lines[2]
+    code, _, err = run(*train, "--calibration", "none")
     assert code == 2
     assert "holds this model with calibration 'temperature'; fit another with 'dissensus calibrate'" in err

@@ -43,14 +43,21 @@ def test_a_hole_may_be_left_out(make_pair, make_prediction):
         join(pairs, apart, allow_missing=True)
 
 
-def test_calibrated_preferences_are_joined_where_they_are_asked_for(make_pair, make_prediction):
+def test_calibrated_preferences_are_joined_where_a_model_has_them(make_pair, make_prediction):
     pairs = [make_pair("p1", 3), make_pair("p2", 5)]
     raw = [make_prediction("p1", 0.9), make_prediction("p2", 0.8)]
-    calibrated = [row.model_copy(update={"calibrated_a": row.preference_a - 0.2}) for row in raw]
-    assert join(pairs, calibrated).predicted["m"].tolist() == [[0.9, 0.8]]
-    assert join(pairs, calibrated, calibrated=True).predicted["m"].tolist() == [
-        [pytest.approx(0.7), pytest.approx(0.6)]
-    ]
+    fitted = {"temperature": 1.25, "seed": 1}
+    calibrated = [row.model_copy(update={"calibrated_a": row.preference_a - 0.2, **fitted}) for row in raw]
+    assert join(pairs, calibrated, calibrated=False).predicted["m"].tolist() == [[0.9, 0.8]]
+    assert join(pairs, calibrated, calibrated=False).calibrated == {}
+    for asked in (None, True):
+        joined = join(pairs, calibrated, calibrated=asked)
+        assert joined.predicted["m"].tolist() == [[pytest.approx(0.7), pytest.approx(0.6)]]
+        assert joined.calibrated == {"m": "temperature 1.25"}
+    other = [row.model_copy(update={"seed": 2}) for row in raw]
+    assert join(pairs, [*calibrated, *other]).calibrated == {"m": "temperatures 1.25, none"}
+    half = [calibrated[0], raw[1].model_copy(update={"seed": 1})]
+    assert join(pairs, half).predicted["m"].tolist() == [[0.9, 0.8]], "a hole makes all of a run raw"
     with pytest.raises(EvaluationError, match="model 'm': the prediction for p2 has no calibrated preference"):
         join(pairs, [calibrated[0], raw[1]], calibrated=True)
 

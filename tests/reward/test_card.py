@@ -23,10 +23,10 @@ def _trained(backbone: Path, out: Path, pairs: list[Pair], margins: list[Margin]
 
 
 @pytest.fixture(scope="module")
-def folder(tiny_bert: Path, pairs: list[Pair], margins: list[Margin], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tiny_bert: Path, more_pairs: list[Pair], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("card") / "m"
-    settings = {"objective": "margin", "validation": 0.3, "calibration": "temperature"}
-    return _trained(tiny_bert, out, pairs, margins, **settings)
+    margins = [Margin(pair_id=pair.id, margin=i % 6 / 5, n_judgments=10) for i, pair in enumerate(more_pairs)]
+    return _trained(tiny_bert, out, more_pairs, margins, objective="margin")
 
 
 def _front_matter(card: str) -> dict[str, Any]:

@@ -105,8 +105,8 @@ def test_a_message_names_what_changed(tiny_bert: Path, pairs: list[Pair], tmp_pa
     train(pairs, config, tmp_path / "m", progress=False)
     with pytest.raises(ConfigError, match="m holds a model of another config.*" + expected):
         train(pairs, other, tmp_path / "m", progress=False)
-    calibrated = config.model_copy(update={"calibration": "temperature"})
-    with pytest.raises(ConfigError, match="with calibration 'none'; fit another with 'dissensus calibrate'"):
+    calibrated = config.model_copy(update={"calibration": "platt"})
+    with pytest.raises(ConfigError, match="with calibration 'temperature'; fit another with 'dissensus calibrate'"):
         train(pairs, calibrated, tmp_path / "m", progress=False)
 
 

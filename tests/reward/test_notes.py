@@ -7,13 +7,14 @@ import pytest
 from transformers import TrainerCallback
 
 from dissensus.errors import ConfigError
-from dissensus.records import Pair, Votes
+from dissensus.records import Margin, Pair, Votes
+from dissensus.reward.config import TrainConfig
 from dissensus.reward.serving.calibration import load_calibration
 from dissensus.reward.training.preflight import REPORTERS, check_reporters
 from dissensus.reward.training.run import train
 from dissensus.reward.training.sweep import sweep
 
-from .tiny_config import log_of, tiny_config
+from .tiny_config import changed, log_of, tiny_config
 
 
 class Reporter(TrainerCallback):
@@ -55,10 +56,28 @@ def test_reporters_are_those_of_transformers(monkeypatch: pytest.MonkeyPatch):
         check_reporters(["wandb"])
 
 
-def test_the_summary_has_validation_and_temperature(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
-    voted = [pair.model_copy(update={"votes": Votes(a=3, b=1, tie=0)}) for pair in pairs]
-    config = tiny_config(tiny_bert, validation=0.34, calibration="temperature")
-    summary = train(voted, config, tmp_path / "m", progress=False)
+def test_few_prompts_or_labels_are_trained_on_whole_and_it_is_said(tiny_bert, pairs, more_pairs, tmp_path, capsys):
+    unlabelled = [pair.model_copy(update={"label": None}) for pair in more_pairs]
+    preferences = [Margin(pair_id=pair.id, margin=0.4, preference_a=0.7, n_judgments=10) for pair in more_pairs]
+    config = tiny_config(tiny_bert, epochs=1)
+    for n, (given, own) in enumerate(((pairs, config), (unlabelled, changed(config, objective="soft")))):
+        summary = train(given, own, tmp_path / str(n), margins=preferences, progress=False)
+        assert (summary.pairs, summary.validation_pairs, summary.temperature) == (len(given), 0, None)
+        assert "too few prompts, or labels among a tenth of them" in capsys.readouterr().err
+    # A share that somebody asks for is held out, and calibrates nothing where it says little.
+    summary = train(pairs, changed(config, validation=0.34), tmp_path / "asked", progress=False)
+    assert (summary.validation_pairs, summary.temperature) == (8, None)
+    assert "not calibrated: 8 of the held-out pairs have votes or a label" in capsys.readouterr().err
+    # Nor is anything said where every pair is asked for.
+    summary = train(pairs, tiny_config(tiny_bert, epochs=1, validation=0), tmp_path / "whole", progress=False)
+    assert (summary.pairs, capsys.readouterr().err.count("temperature")) == (24, 0)
+    assert TrainConfig(validation=0).calibration == "none"
+
+
+def test_the_summary_has_validation_and_temperature(tiny_bert: Path, more_pairs: list[Pair], tmp_path: Path):
+    voted = [pair.model_copy(update={"votes": Votes(a=3, b=1, tie=0)}) for pair in more_pairs]
+    summary = train(voted, tiny_config(tiny_bert, epochs=1), tmp_path / "m", progress=False)
+    assert (summary.pairs, summary.validation_pairs) == (216, 24), "a tenth is held out where nobody says"
     last = next(row for row in reversed(log_of(tmp_path / "m")) if "validation_nll" in row)
     found = (summary.validation_nll, summary.validation_accuracy)
     assert found == (last["validation_nll"], last["validation_accuracy"])

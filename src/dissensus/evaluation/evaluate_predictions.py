@@ -26,7 +26,7 @@ def evaluate_predictions(
     *,
     baseline: str | None = None,
     primary: str | Sequence[str] = PRIMARY,
-    calibrated: bool = False,
+    calibrated: bool | None = None,
     judgments: Iterable[Judgment] = (),
     targets: Mapping[str, Iterable[Margin]] | None = None,
     n_resamples: int = 2000,
@@ -49,7 +49,8 @@ def evaluate_predictions(
         baseline: the model that the others are compared with; None for no comparison.
         primary: the metrics that the comparison is about, among the tested ones of `dissensus.evaluation.metrics`;
             their differences are tested as one family; everything else is exploratory and has no adjusted p-value.
-        calibrated: score the calibrated preferences instead of the raw ones.
+        calibrated: True insists on calibrated preferences and False takes raw ones; unless given, a model is scored by
+            calibrated ones where its predictions have them, and a note says so.
         judgments: of judges that are compared with people as the models are; of all of the pairs or of some.
         targets: preferences under other rules of aggregation (`dissensus.aggregation`), by a name for each; the models
             are compared with them as well.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Joined:
     """Shape (n,): the fraction of people that prefers response a."""
     predicted: Mapping[str, FloatArray]
     """For each model, in the order of the predictions, preferences of shape (seeds, n)."""
+    calibrated: Mapping[str, str] = field(default_factory=dict)
+    """Of models whose preferences are calibrated, by what, in words: ``temperature 1.42``, or one for each seed."""
     without_votes: int = 0
     """Pairs that were left out because nobody voted on them."""
     without_predictions: int = 0
@@ -40,9 +42,16 @@ class Joined:
 
 
 def join(
-    pairs: Iterable[Pair], predictions: Iterable[Prediction], *, calibrated: bool = False, allow_missing: bool = False
+    pairs: Iterable[Pair],
+    predictions: Iterable[Prediction],
+    *,
+    calibrated: bool | None = None,
+    allow_missing: bool = False,
 ) -> Joined:
-    """Join predictions with votes by pair id, for every model and seed; with ``calibrated``, calibrated ones.
+    """Join predictions with votes by pair id, for every model and seed.
+
+    What a model says is its calibrated preference where all predictions of that model and seed have one, and otherwise
+    the raw one; ``calibrated`` False takes raw ones everywhere, True insists on calibrated ones.
 
     Pairs without votes are left out and counted, as are predictions for other pairs. With ``allow_missing``, so are
     pairs that a model or seed has no prediction for: every model is compared on the pairs that all have in common.
@@ -50,8 +59,8 @@ def join(
     Raises:
         EvaluationError: no pair carries votes; there are no predictions; a pair or a prediction occurs twice; a model
             or seed has predictions for other pairs only; without ``allow_missing``, it lacks a prediction for a pair
-            with votes, and with it, no pair is left; calibrated preferences are asked for and a prediction has none; a
-            reward is not a number.
+            with votes, and with it, no pair is left; calibrated preferences are insisted on and a prediction has none;
+            a reward is not a number.
     """
     listed = list(pairs)
     by_id = {pair.id: pair for pair in listed}
@@ -65,7 +74,8 @@ def join(
             f"none of the {len(by_id)} pairs carries votes, so there is nothing to compare with; "
             "give pairs with votes_a and votes_b (or a votes list)"
         )
-    by_run = _by_run(predictions, calibrated=calibrated)
+    said = {run: _Said.of(own, calibrated) for run, own in _by_run(predictions).items()}
+    by_run = {run: one.preference for run, one in said.items()}
     if not by_run:
         raise EvaluationError("there are no predictions; run 'dissensus predict' first")
     for run, preference in by_run.items():
@@ -86,6 +96,11 @@ def join(
         pairs=tuple(common),
         human=np.array([pair.votes.preference for pair in common if pair.votes is not None]),
         predicted={model: np.array(rows) for model, rows in predicted.items()},
+        calibrated={
+            model: words
+            for model in models
+            if (words := _calibration_in_words([said[run] for run in in_order if run[0] == model]))
+        },
         without_votes=len(by_id) - len(voted),
         without_predictions=len(voted) - len(common),
         predicted_elsewhere=len(set().union(*by_run.values()) - by_id.keys()),
@@ -96,14 +111,18 @@ def _name(model: str, seed: int | None) -> str:
     return f"model {model!r}" + (f" (seed {seed})" if seed is not None else "")
 
 
-def _by_run(predictions: Iterable[Prediction], *, calibrated: bool) -> dict[tuple[str, int | None], dict[str, float]]:
-    by_run: dict[tuple[str, int | None], dict[str, float]] = {}
+_Run = tuple[str, int | None]
+"""A model and its seed."""
+
+
+def _by_run(predictions: Iterable[Prediction]) -> dict[_Run, dict[str, Prediction]]:
+    by_run: dict[_Run, dict[str, Prediction]] = {}
     doubled: dict[tuple[str, int | None, str], None] = {}
     for prediction in predictions:
-        preference = by_run.setdefault((prediction.model, prediction.seed), {})
-        if prediction.pair_id in preference:
+        own = by_run.setdefault((prediction.model, prediction.seed), {})
+        if prediction.pair_id in own:
             doubled[prediction.model, prediction.seed, prediction.pair_id] = None
-        preference[prediction.pair_id] = _preference(prediction, calibrated=calibrated)
+        own[prediction.pair_id] = prediction
     if doubled:
         models = ", ".join(sorted({repr(model) for model, _, _ in doubled}))
         raise EvaluationError(
@@ -111,6 +130,36 @@ def _by_run(predictions: Iterable[Prediction], *, calibrated: bool) -> dict[tupl
             f"{_some(i for _, _, i in doubled)}; was a file given twice, or does another model have the same name?"
         )
     return by_run
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a model of one seed says."""
+
+    preference: Mapping[str, float]
+    """For response a, by the pair's id."""
+    is_calibrated: bool
+    temperature: float | None = None
+    """By which it is calibrated, where that is known."""
+
+    @classmethod
+    def of(cls, rows: Mapping[str, Prediction], calibrated: bool | None) -> _Said:
+        if calibrated is None:
+            calibrated = all(row.calibrated_a is not None for row in rows.values())
+        said = {pair_id: _preference(row, calibrated=calibrated) for pair_id, row in rows.items()}
+        return cls(said, calibrated, next(iter(rows.values())).temperature)
+
+
+def _calibration_in_words(seeds: Sequence[_Said]) -> str:
+    """Say by what a model's seeds are calibrated; nothing where none is."""
+    if not any(said.is_calibrated for said in seeds):
+        return ""
+    numbers = [
+        ("?" if one.temperature is None else f"{one.temperature:.3g}") if one.is_calibrated else "none" for one in seeds
+    ]
+    if set(numbers) == {"?"}:
+        return "by their source"
+    return f"temperature{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
 
 
 def _preference(prediction: Prediction, *, calibrated: bool) -> float:

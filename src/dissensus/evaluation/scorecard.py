@@ -240,6 +240,9 @@ class _Rows:
         if estimate.low is not None or p_value is not None:
             notes.append(_about_seeds(everyone, self.group))
         notes += self._left_out(contender, part)
+        if len(keys) == 1 and not self.group.parts and contender.kind == "model":
+            words = self.sample.joined.calibrated.get(contender.name)
+            notes.append(words and f"preferences of {contender.name} are calibrated: {words}")
         if self.group.is_exploratory:
             notes.append("exploratory: grouped by the votes that predictions are compared with")
         return Metric(

@@ -206,10 +206,12 @@ def _procedure(families: int, *, by_group: bool) -> str:
 def _preference(run: RunData, names: Sequence[str]) -> str:
     models = run.settings.models
     spread = [name for name in names if name in models and models[name].objective in _DISTRIBUTED]
+    fitted = {} if run.joined is None else run.joined.calibrated
+    said = "".join(f"; that of {name} is calibrated ({words})" for name, words in fitted.items() if name in names)
     if not spread:
-        return "σ(r_a − r_b)"
+        return f"σ(r_a − r_b){said}"
     which = "" if len(spread) == len(names) else f" for {', '.join(spread)},"
-    return f"σ(r_a − r_b),{which} whose rewards are distributions, integrated over both rewards"
+    return f"σ(r_a − r_b),{which} whose rewards are distributions, integrated over both rewards{said}"
 
 
 def _intervals(run: RunData, scores: Scores) -> Iterator[str]:

@@ -185,7 +185,10 @@ class _Writer:
     def _rewards(self, pair: Pair, model: str) -> list[list[float | None]]:
         """Seed, rewards and preference of each prediction; rewards are empty where a source gives preferences alone."""
         rows = self.rewards.get((pair.id, model), [])
-        values = ((row.reward_a, row.reward_b, row.preference_a) for row in rows)
+        joined = self.run.joined
+        calibrated = joined is not None and model in joined.calibrated
+        said = (row.calibrated_a if calibrated and row.calibrated_a is not None else row.preference_a for row in rows)
+        values = ((row.reward_a, row.reward_b, one) for row, one in zip(rows, said, strict=True))
         rounded = ([None if x is None else round(x, 3) for x in own] for own in values)
         return [[row.seed, *own] for row, own in zip(rows, rounded, strict=True)]
 

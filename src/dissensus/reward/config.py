@@ -11,6 +11,8 @@ from dissensus.reward.objectives import OBJECTIVES, ObjectiveName, objective_of
 from dissensus.settings import Option, Reads, Settings
 
 CalibrationMethod = Literal["temperature", "platt"]
+VALIDATION = 0.1
+"""Share of the prompts that is held out where nobody says."""
 SHORTEST = 8
 """Tokens that a window has at least."""
 
@@ -103,10 +105,14 @@ class TrainConfig(Settings):
     """Train low-rank adapters of this rank (PEFT) and the head instead of all weights; merged when saved."""
     lora_alpha: Annotated[PositiveFloat | None, Option(default="twice the rank")] = None
     """Scale of the adapters."""
-    calibration: Literal["none", "temperature", "platt"] = "none"
-    """Fitted after training on the votes (labels where there are none) of the validation prompts."""
-    validation: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Share of the prompts (groups) held out and scored after every epoch."""
+    calibration: Literal["none", "temperature", "platt"] = "temperature"
+    """Fitted after training on the labels (votes where pairs have them) of the validation prompts, and applied to what
+    the model predicts; none where validation is 0, or holds fewer than 20 such pairs."""
+    validation: Annotated[
+        Annotated[float, Field(ge=0, lt=0.5)] | None,
+        Option(default="0.1, where there are 10 prompts or more and a tenth holds 20 pairs with a label"),
+    ] = None
+    """Share of the prompts (groups) held out and scored after every epoch; 0 trains on all of them."""
     seed: int = 0
     """Decides the new head, the order of the pairs and what is held out."""
 
@@ -122,9 +128,17 @@ class TrainConfig(Settings):
         refuse_other_names(data)
         apart = {name: data[name] for name in Runtime.model_fields if name in data}
         rest = {name: value for name, value in data.items() if name not in {*apart, _GONE}}
+        if rest.get("validation") == 0:
+            # Whoever wants every pair trained on need not say that nothing can be fitted then.
+            rest = {"calibration": "none", **rest}
         given = rest.get("runtime", {})
         given = given.model_dump() if isinstance(given, Runtime) else given
         return {**rest, "runtime": {**given, **apart}} if apart else rest
+
+    @property
+    def held_share(self) -> float:
+        """Share of the prompts that is held out, where the data are enough for what nobody asked for."""
+        return VALIDATION if self.validation is None else self.validation
 
     @property
     def reads_margins(self) -> bool:
@@ -155,7 +169,7 @@ class TrainConfig(Settings):
         objective_of(self).check_settings()
         if self.lora_alpha is not None and self.lora_rank is None:
             raise ValueError("lora_alpha scales adapters, and there are none; set lora_rank as well")
-        if self.calibration != "none" and not self.validation:
+        if self.calibration != "none" and self.validation == 0:
             raise ValueError(
                 f"calibration '{self.calibration}' is fitted on validation prompts; set validation as well"
             )

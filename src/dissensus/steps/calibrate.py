@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class CalibrateSettings(Settings):
     """Calibrate the probabilities that a reward model predicts, on the votes of PAIRS that it was not trained on.
 
-    A pair without votes counts with its label. 'dissensus predict --calibrated' applies the calibration; the model and
-    its raw predictions stay as they are.
+    A pair without votes counts with its label. 'dissensus predict' applies the calibration from then on; rewards and
+    raw preferences stay as they are.
     """
 
     pairs: Annotated[str, Reads(), Argument()]
@@ -39,9 +39,7 @@ class CalibrateResult:
     def lines(self) -> Iterator[str]:
         """Yield what the command prints."""
         found = self.calibration
-        intercept = f", intercept {found.intercept:+.3f}" if found.method == "platt" else ""
-        fitted = f"from {found.pairs} pairs ({found.votes:g} votes)"
-        yield f"{self.path}: temperature {found.temperature:.4g}{intercept}, {fitted}"
+        yield f"{self.path}: {found}, from {found.pairs} pairs ({found.votes:g} votes)"
         yield f"  nll {found.nll_before:.4f} before, {found.nll_after:.4f} after, on the same votes"
         if found.note:
             yield f"  {found.note}"

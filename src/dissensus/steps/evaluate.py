@@ -70,8 +70,8 @@ class EvaluateSettings(Scoring, TableOptions):
     """Preferences under another rule, as aggregate wrote them, that models are compared with as well."""
     baseline: str | None = None
     """The model that the others are compared with."""
-    calibrated: Annotated[bool, Option("--calibrated")] = False
-    """Score the calibrated preferences instead of the raw ones."""
+    calibrated: Annotated[bool | None, Option("--calibrated/--raw", default="calibrated where predictions are")] = None
+    """Insist on calibrated preferences, or score the raw ones."""
     allow_missing: Annotated[bool, Option("--allow-missing")] = False
     """Leave out (and count) pairs that a model or seed has no prediction for, instead of stopping."""
 

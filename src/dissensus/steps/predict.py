@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from dissensus.reward.config import SHORTEST
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
+
+if TYPE_CHECKING:
+    from dissensus.reward.serving.calibration import Calibration
 
 
 class PredictSettings(Settings):
@@ -35,8 +38,8 @@ class PredictSettings(Settings):
     """Tokens per prompt and response."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of matrix products; bf16 is several times faster where the processor has it."""
-    calibrated: bool = False
-    """Add the preference by the model's calibration ('calibrate')."""
+    calibrated: Annotated[bool | None, Option("--calibrated/--raw", default="calibrated where the model can")] = None
+    """Add the preference by the model's calibration, which the comparison with people then takes, or leave it out."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,14 @@ class PredictResult:
 
     out: Path
     predictions: int
+    calibration: Calibration | None = None
+    """By which preferences were calibrated."""
 
     def lines(self) -> Iterator[str]:
         """Yield what the command prints."""
         yield f"{self.out}: {self.predictions} predictions"
+        if (found := self.calibration) is not None:
+            yield f"  calibrated: {found}, fitted on {found.pairs} pairs ({found.votes:g} votes)"
 
 
 def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
@@ -80,4 +87,4 @@ def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
         total=len(pairs),
         progress=progress,
     )
-    return PredictResult(settings.out, count)
+    return PredictResult(settings.out, count, None if settings.calibrated is False else model.calibration)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import model_validator
 
-from dissensus.reward.config import Runtime, Sweep, TrainConfig, refuse_other_names
+from dissensus.reward.config import VALIDATION, Runtime, Sweep, TrainConfig, refuse_other_names
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from dissensus.reward.model_record import TrainSummary
     from dissensus.reward.training.sweep import SweepSummary
 
-SWEEP_VALIDATION = 0.1
-"""Share of the prompts that a sweep holds out where nobody says."""
 _COUNTED = {"pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resumed_from"}
 
 
@@ -83,7 +81,9 @@ class TrainResult:
     def counts(self) -> Mapping[str, object]:
         """Return what a study keeps of it."""
         done, swept = self.summary, self.sweep
-        found = done.model_dump(include=_COUNTED) | {"nll": None if done.nll is None else round(done.nll, 4)}
+        fits = {"nll": done.nll, "temperature": done.temperature}
+        rounded = {name: None if fit is None else round(fit, 4) for name, fit in fits.items()}
+        found = done.model_dump(include=_COUNTED) | rounded
         return found | ({"rates": len(swept.rates), "learning_rate": swept.best} if swept else {})
 
     def _of_run(self) -> Iterator[str]:
@@ -123,7 +123,7 @@ class TrainResult:
         if (calibration := load_calibration(self.out)) is not None:
             fitted = f"fitted on {calibration.pairs} pairs ({calibration.votes:g} votes)"
             fit = f"nll {calibration.nll_before:.4f} before, {calibration.nll_after:.4f} after"
-            yield f"  temperature {calibration.temperature:.4g}, {fitted}: {fit}"
+            yield f"  {calibration}, {fitted}: {fit}"
             if calibration.note:
                 yield f"  {calibration.note}"
 
@@ -146,9 +146,9 @@ def run(
 
     config, rates, out = settings.training, settings.sweep.values(), settings.out
     missing, overwrite = settings.allow_missing, settings.overwrite
-    if rates and "validation" not in config.model_fields_set:
-        config = config.model_copy(update={"validation": SWEEP_VALIDATION})
-        _report(f"--validation {SWEEP_VALIDATION}, since a sweep chooses on held-out prompts")
+    if rates and config.validation is None:
+        config = config.model_copy(update={"validation": VALIDATION})
+        _report(f"--validation {VALIDATION}, since a sweep chooses on held-out prompts")
     check_settings(config, out)
     if margins is None and settings.margins is not None and config.reads_margins:
         margins = list(read_records(settings.margins, Margin))

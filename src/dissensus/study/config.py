@@ -203,7 +203,7 @@ class StudyConfig(Settings):
                 raise ValueError(
                     f"model '{name}': judge '{model.judge}' is none of the judges ({', '.join(self.judges)})"
                 )
-            if self.sweep is not None and not model.validation:
+            if self.sweep is not None and not model.held_share:
                 raise ValueError(f"sweep: model '{name}' holds nothing out to choose on; set validation, as in 0.05")
         for judging in (self.judge, *self.judges.values()):
             if self.in_domain and judging.lacks_file():

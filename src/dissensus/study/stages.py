@@ -322,7 +322,7 @@ def estimate_training(config: StudyConfig, name: str, seed: int, sizes: Sizes) -
     """Estimate the training of a model with a seed; the first seed speaks for all of them."""
     model = config.models[name]
     rates = len(config.sweep.values()) if config.sweep and seed == config.seeds[0] else 1
-    pairs = round(sizes.train * (1 - model.validation))
+    pairs = round(sizes.train * (1 - model.held_share))
     trained = pairs * model.epochs * rates
     if seed != config.seeds[0]:
         return Estimate([], trained)

@@ -34,7 +34,7 @@ class Loose:
     pairs: Sequence[Pair] = ()
     """The evaluated ones; empty where no file has them."""
     calibrated: bool = False
-    """Whether the calibrated preferences were evaluated."""
+    """Whether calibrated preferences were evaluated, of models that have them."""
     training: Sequence[Pair] = ()
     """Pairs of another file that the margins are of."""
     predictions: Sequence[Prediction] = ()
@@ -256,14 +256,14 @@ def _is_calibrated(pairs: Sequence[Pair], predictions: Sequence[Prediction], met
     raw = _l1(pairs, own, calibrated=False)
     if not raw.keys() & known.keys():
         return False
-    for calibrated, found in ((False, raw), (True, _l1(pairs, own, calibrated=True))):
+    for calibrated, found in ((False, raw), (True, _l1(pairs, own, calibrated=None))):
         both = found.keys() & known.keys()
         if both and all(math.isclose(found[model], known[model], abs_tol=_ROUNDING) for model in both):
             return calibrated
     return None
 
 
-def _l1(pairs: Sequence[Pair], predictions: Sequence[Prediction], *, calibrated: bool) -> dict[str, float]:
+def _l1(pairs: Sequence[Pair], predictions: Sequence[Prediction], *, calibrated: bool | None) -> dict[str, float]:
     """Compute each model's L1, the mean over its seeds; empty where pairs and predictions do not fit together."""
     try:
         joined = join(pairs, predictions, calibrated=calibrated, allow_missing=True)

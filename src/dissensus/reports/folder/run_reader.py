@@ -97,7 +97,7 @@ def _of_verbs(folder: RunFolder, store: Path | None) -> RunData:
     return RunData(
         name=folder.path.resolve().name,
         metrics=found.metrics,
-        joined=join(found.pairs, found.predictions, calibrated=found.calibrated, allow_missing=True)
+        joined=join(found.pairs, found.predictions, calibrated=None if found.calibrated else False, allow_missing=True)
         if found.pairs and found.predictions
         else None,
         predictions=found.predictions,

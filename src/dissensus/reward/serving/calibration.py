@@ -1,7 +1,8 @@
 """Calibration of predicted probabilities, fitted after training on votes that the model was not trained on.
 
 A calibrated preference is sigma(slope * gap + intercept), the gap being the difference of two rewards, or the
-log-odds of the preference where rewards are distributions. The model itself stays as it is.
+log-odds of the preference where rewards are distributions; of several members, the mean of theirs under one slope,
+fitted for that mean. The model itself stays as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, PositiveFloat, PositiveInt
 from scipy.optimize import brentq, minimize
-from scipy.special import expit
+from scipy.special import expit, log_expit, logsumexp, softmax
 
 from dissensus.errors import InputError, TrainingError
 from dissensus.files import write_json
@@ -24,12 +25,14 @@ from dissensus.reward.config import CalibrationMethod
 CALIBRATION_FILE = "calibration.json"
 
 FEW_PAIRS = 20
-"""A calibration on fewer pairs is noted as a rough one."""
+"""A calibration on fewer pairs is noted as a rough one, and none is fitted on fewer unless somebody asks for it."""
 _PRIOR_DEVIATION = 10.0
 """Of the prior on what calibration adds to a typical log-odds. One vote in favour weighs more, except where the data
 leave the slope free."""
 _LEAST_LOG_ODDS = 1e-3
 """That a gap of typical size is calibrated to, where the votes contradict the model."""
+_GRID = np.geomspace(1 / 64, 64, 61)
+"""Multiples of the raw slope that the fit of an average begins from."""
 
 FloatArray = NDArray[np.float64]
 
@@ -59,10 +62,18 @@ class Calibration(BaseModel):
         """What the gap is divided by: above 1 where the model was too sure."""
         return 1 / self.slope
 
+    def __str__(self) -> str:
+        """Say what it is: ``temperature 1.42``, with the intercept where it has one."""
+        intercept = f", intercept {self.intercept:+.3f}" if self.method == "platt" else ""
+        return f"temperature {self.temperature:.4g}{intercept}"
+
     def preference(self, gap: FloatArray) -> FloatArray:
-        """Return the calibrated probability that response a is preferred; shape (pairs,), as the gaps."""
+        """Return the calibrated probability that response a is preferred, shape (pairs,).
+
+        Gaps are of one model, shape (pairs,), or of several members, shape (members, pairs).
+        """
         calibrated: FloatArray = expit(self.slope * gap + self.intercept)
-        return calibrated
+        return calibrated if calibrated.ndim == 1 else calibrated.mean(axis=0)
 
 
 def fit_calibration(
@@ -70,7 +81,8 @@ def fit_calibration(
 ) -> Calibration:
     """Fit a calibration by maximum likelihood of votes; arrays of shape (pairs,).
 
-    ``preference`` is the fraction of a pair's votes for response a, ``weight`` the number of its votes.
+    ``preference`` is the fraction of a pair's votes for response a, ``weight`` the number of its votes. ``gap`` may be
+    of several members, shape (members, pairs), whose calibrated preferences are averaged.
 
     ``temperature`` (Guo et al., 2017, arXiv:1706.04599) has one positive factor, which keeps the order of the gaps and
     the antisymmetry of preferences. ``platt`` (Platt, 1999) adds an intercept, a preference for the side on which a
@@ -85,12 +97,14 @@ def fit_calibration(
     differ, a preference is outside [0, 1] or a weight is not positive.
     """
     _check(gap, preference, weight)
-    scale = float(np.sqrt(np.average(gap**2, weights=weight)))
+    gap = gap[0] if gap.shape[0] == 1 and gap.ndim == 2 else gap
+    squares = gap**2 if gap.ndim == 1 else (gap**2).mean(axis=0)
+    scale = float(np.sqrt(np.average(squares, weights=weight)))
     if scale == 0:
         raise TrainingError("the model gives both responses of every pair the same reward: nothing to calibrate")
     total = float(weight.sum())
     # In units of the typical gap, so that the fit is the same whatever unit rewards have.
-    design = np.stack([gap / scale, np.ones_like(gap)], axis=1)
+    design = np.stack([gap / scale, np.ones_like(gap)], axis=-1)
     raw, precision = np.array([scale, 0.0]), 1 / (_PRIOR_DEVIATION**2 * total)
 
     def loss(parameters: FloatArray) -> float:
@@ -98,21 +112,26 @@ def fit_calibration(
         return _nll(design @ parameters, preference, weight) + float(change @ change) * precision / 2
 
     def gradient(parameters: FloatArray) -> FloatArray:
-        residual: FloatArray = weight * (expit(design @ parameters) - preference) / total
+        by_gap = _slope_of_nll(design @ parameters, preference, weight)
         change: FloatArray = (parameters - raw) * precision
-        return np.asarray(design.T @ residual + change)
+        return np.asarray(np.tensordot(by_gap, design, axes=by_gap.ndim) + change)
 
     least = _LEAST_LOG_ODDS * min(scale, 1.0)
-    fitted = np.array([_root(lambda slope: float(gradient(np.array([slope, 0.0]))[0]), least, scale), 0.0])
-    if method == "platt":
+    if gap.ndim == 1:
+        fitted = np.array([_root(lambda slope: float(gradient(np.array([slope, 0.0]))[0]), least, scale), 0.0])
+    else:
+        # The likelihood of a mean of members may have several maxima: from the best of a grid to the one beside it.
+        fitted = min((np.array([max(slope, least), 0.0]) for slope in scale * _GRID), key=loss)
+    if method == "platt" or gap.ndim == 2:
+        free = (None, None) if method == "platt" else (0.0, 0.0)
         options = {"ftol": 0, "gtol": 1e-12}
-        fitted = minimize(loss, fitted, jac=gradient, bounds=[(least, None), (None, None)], options=options).x
+        fitted = minimize(loss, fitted, jac=gradient, bounds=[(least, None), free], options=options).x
     before, after = (_nll(design @ parameters, preference, weight) for parameters in (raw, fitted))
     if after > before:  # by rounding, where the raw model is the best one
         fitted, after = raw, before
     notes = []
-    if len(gap) < FEW_PAIRS:
-        notes.append(f"rests on only {len(gap)} pairs")
+    if len(preference) < FEW_PAIRS:
+        notes.append(f"rests on only {len(preference)} pairs")
     if _separates(gap, preference, method):
         notes.append("the model errs on none of these votes, so its calibrated probabilities rest on the prior")
     if float(fitted[0]) <= 1.01 * least:
@@ -123,7 +142,7 @@ def fit_calibration(
         intercept=float(fitted[1]),
         nll_before=before,
         nll_after=after,
-        pairs=len(gap),
+        pairs=len(preference),
         votes=total,
         note="; ".join(notes) or None,
     )
@@ -151,6 +170,15 @@ def check_observed(pairs: Sequence[Pair]) -> None:
         raise TrainingError(f"none of the {len(pairs)} pairs has votes or a label to calibrate on; give some that do")
 
 
+def check_enough(pairs: int) -> None:
+    """Raise TrainingError where so few held-out pairs have votes or a label that a calibration would be chance."""
+    if pairs < FEW_PAIRS:
+        raise TrainingError(
+            f"{pairs} of the held-out pairs have votes or a label, and fewer than {FEW_PAIRS} say little; raise "
+            "--validation, or run 'dissensus calibrate' on other pairs"
+        )
+
+
 def save_calibration(folder: str | Path, calibration: Calibration) -> Path:
     """Write ``calibration.json`` into a model's folder, at once or not at all, and return its path.
 
@@ -171,7 +199,7 @@ def load_calibration(folder: str | Path) -> Calibration | None:
 
 def not_calibrated(name: str) -> str:
     """Say what to do with a model of this name that has no calibration, and should have one."""
-    remedy = "fit one with 'dissensus calibrate' on pairs with votes, or predict without it"
+    remedy = "fit one with 'dissensus calibrate' on pairs with votes, or predict without --calibrated"
     return f"model '{name}' has no calibration; {remedy}"
 
 
@@ -193,19 +221,31 @@ def _root(slope: Callable[[float], float], low: float, high: float) -> float:
 
 
 def _nll(z: FloatArray, preference: FloatArray, weight: FloatArray) -> float:
-    """Mean of -log of the probability of a vote under sigma(z), stable for every z."""
-    return float(np.average(np.logaddexp(0, z) - preference * z, weights=weight))
+    """Mean of -log of the probability of a vote under sigma(z), or its mean over members; stable for every z."""
+    if z.ndim == 1:
+        return float(np.average(np.logaddexp(0, z) - preference * z, weights=weight))
+    for_a, for_b = (logsumexp(log_expit(sign * z), axis=0) - np.log(len(z)) for sign in (1, -1))
+    return float(np.average(-preference * for_a - (1 - preference) * for_b, weights=weight))
+
+
+def _slope_of_nll(z: FloatArray, preference: FloatArray, weight: FloatArray) -> FloatArray:
+    """Derivative of ``_nll`` by each z, of the same shape."""
+    share = weight / weight.sum()
+    if z.ndim == 1:
+        return np.asarray(share * (expit(z) - preference))
+    for_a, for_b = (softmax(log_expit(sign * z), axis=0) * expit(-sign * z) for sign in (1, -1))
+    return np.asarray(share * ((1 - preference) * for_b - preference * for_a))
 
 
 def _separates(gap: FloatArray, preference: FloatArray, method: CalibrationMethod) -> bool:
-    for_a, for_b = gap[preference > 0], gap[preference < 1]
+    for_a, for_b = gap[..., preference > 0], gap[..., preference < 1]
     if method == "platt":
         return bool(for_a.size == 0 or for_b.size == 0 or for_a.min() >= for_b.max())
     return bool((for_a >= 0).all() and (for_b <= 0).all())
 
 
 def _check(gap: FloatArray, preference: FloatArray, weight: FloatArray) -> None:
-    if gap.ndim != 1 or gap.shape != preference.shape or gap.shape != weight.shape:
+    if gap.ndim not in (1, 2) or gap.shape[-1:] != preference.shape or preference.shape != weight.shape:
         raise ValueError(f"expected one shape (pairs,), found {gap.shape}, {preference.shape} and {weight.shape}")
     if gap.size == 0:
         raise TrainingError("there are no pairs to calibrate on; give pairs with votes or labels")
@@ -213,6 +253,6 @@ def _check(gap: FloatArray, preference: FloatArray, weight: FloatArray) -> None:
         raise ValueError("a preference is a fraction from 0 to 1")
     if not ((weight > 0) & (weight < np.inf)).all():
         raise ValueError("a weight is a number of votes above 0")
-    broken = int((~np.isfinite(gap)).sum())
+    broken = int((~np.isfinite(np.atleast_2d(gap))).any(axis=0).sum())
     if broken:
-        raise TrainingError(f"the model gives rewards that are not numbers for {broken} of {gap.size} pairs")
+        raise TrainingError(f"the model gives rewards that are not numbers for {broken} of {preference.size} pairs")

@@ -167,15 +167,16 @@ class RewardModel:
         *,
         name: str,
         seed: int | None = None,
-        calibrated: bool = False,
+        calibrated: bool | None = None,
         progress: bool = False,
         lost: list[Shortened] | None = None,
     ) -> list[Prediction]:
         """Predict each pair: its two rewards, and the preference for a that they mean.
 
-        With ``calibrated``, the calibrated preference as well, beside the raw one. What of the texts does not fit into
-        the window is reported on stderr, or added to ``lost``. Raises InputError where the model has no calibration or
-        its chat template refuses a text, TrainingError where its rewards are not numbers.
+        Where the model has a calibration, the calibrated preference as well, beside the raw one; ``calibrated`` False
+        leaves it out, True insists on it. What of the texts does not fit into the window is reported on stderr, or
+        added to ``lost``. Raises InputError where a calibration is insisted on and there is none or the chat template
+        refuses a text, TrainingError where rewards are not numbers.
         """
         if calibrated and self.calibration is None:
             raise InputError(not_calibrated(name))
@@ -184,7 +185,7 @@ class RewardModel:
             self.report_shortened(shortened)
         else:
             lost.append(shortened)
-        calibration = self.calibration if calibrated else None
+        calibration = None if calibrated is False else self.calibration
         return predictions_of(pairs, outputs, self.objective, name=name, seed=seed, calibration=calibration)
 
     def report_shortened(self, lost: Shortened) -> None:
@@ -259,8 +260,11 @@ def predictions_of(
     if calibration is not None:
         columns["calibrated_a"] = calibration.preference(logits)
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    temperature = None if calibration is None else calibration.temperature
     return [
-        Prediction(pair_id=pair.id, model=name, seed=seed, **dict(zip(columns, row, strict=True)))
+        Prediction(
+            pair_id=pair.id, model=name, seed=seed, temperature=temperature, **dict(zip(columns, row, strict=True))
+        )
         for pair, row in zip(pairs, rows, strict=True)
     ]
 
@@ -273,7 +277,7 @@ def predict_file(
     name: str,
     identity: str,
     seed: int | None = None,
-    calibrated: bool = False,
+    calibrated: bool | None = None,
     window: int = WINDOW,
     total: int | None = None,
     progress: bool = False,

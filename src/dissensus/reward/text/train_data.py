@@ -13,9 +13,13 @@ from dissensus.errors import InputError, TrainingError
 from dissensus.records import Pair, Text
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.objectives.targets import Targets
+from dissensus.reward.serving.calibration import FEW_PAIRS, observed_preferences
 from dissensus.reward.text.encode import Encoding, UnreadableTextError
 from dissensus.reward.text.token_cache import EncodedTexts
 from dissensus.stats.resampling.clusters import number_labels
+
+FEW_PROMPTS = 10
+"""Of fewer prompts none is held out unless somebody asks for it."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,24 @@ class TrainingData:
 
 
 def split_targets(targets: Targets, config: TrainConfig) -> tuple[Targets, Targets | None]:
-    """Hold out whole prompts for validation, chosen by the seed."""
-    if not config.validation:
-        return targets, None
+    """Hold out whole prompts for validation, chosen by the seed.
+
+    Where nobody says how many, none of few prompts, and none where a calibration would rest on few pairs: a share that
+    is asked for is held out whatever it holds.
+    """
     names = sorted({pair.group for pair in targets.pairs})
-    held = max(round(config.validation * len(names)), 1)
+    by_default = config.validation is None
+    if not config.held_share or (by_default and len(names) < FEW_PROMPTS):
+        return targets, None
+    held = max(round(config.held_share * len(names)), 1)
     if held >= len(names):
         raise TrainingError(f"validation needs at least two prompts (groups), the data has {len(names)}")
     order = np.random.default_rng(config.seed).permutation(len(names))
     chosen = {names[index] for index in order[:held]}
     inside = np.array([pair.group in chosen for pair in targets.pairs])
+    judged, _, _ = observed_preferences(targets.pairs)
+    if by_default and inside[judged].sum() < FEW_PAIRS:
+        return targets, None
     trained, held_out = (
         replace(
             targets,

@@ -97,7 +97,9 @@ def sweep(
     OutputError where another process is writing it.
     """
     out = Path(out)
-    if not config.validation:
+    # A choice needs what it is made on, however little.
+    config = config.model_copy(update={"validation": config.held_share})
+    if not config.held_share:
         raise ConfigError("a sweep chooses on held-out prompts; set validation, for example --validation 0.1")
     with sole_writer(out):
         folder = out.with_name(out.name + ".sweep")
@@ -150,7 +152,7 @@ def _try(config: TrainConfig, folder: Path, fingerprint: str, learn: Callable[..
     last = last_validation(read_log(folder))
     if last is None:
         raise TrainingError(
-            f"{config.validation:g} of the prompts hold no pair with a label a or b to choose on; raise --validation"
+            f"{config.held_share:g} of the prompts hold no pair with a label a or b to choose on; raise --validation"
         )
     return SweptRate(rate, last.validation_nll, last.validation_accuracy, last.epoch, summary.seconds)
 
