@@ -141,7 +141,14 @@ def _fitted(command: list[str], page: str, url: str, model: str) -> list[str]:
 def test_the_commands_of_training_run(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     run(["pairs", str(DOCS / "examples" / "train.jsonl"), "--out", "pairs.parquet"])
-    names = {"PAIRS": "pairs.parquet", "VALIDATION_PAIRS": "pairs.parquet", "BACKBONE": str(tiny_bert), "DIR": "model"}
+    names = {
+        "PAIRS": "pairs.parquet",
+        "VALIDATION_PAIRS": "pairs.parquet",
+        "OTHER_PAIRS": "pairs.parquet",
+        "BACKBONE": str(tiny_bert),
+        "DIR": "model",
+        "FILE": "predictions.parquet",
+    }
     for command in commands(DOCS / "training.md", "text"):
         if command[0] == "push":
             continue

@@ -212,7 +212,7 @@ def test_people_give_votes_and_categories_by_id(three: Path):
         ({"test": None}, "say how many test pairs are drawn"),
         ({"out_of_domain": {"one": "x"}}, "set 'one' is in_domain and out_of_domain"),
         ({"models": {"plain": {"judge": "nobody"}}}, "judge 'nobody' is none of the judges"),
-        ({"sweep": {}}, "holds nothing out to choose on"),
+        ({"sweep": {}, "training": {"validation": 0, "calibration": "none"}}, "holds nothing out to choose on"),
         ({"sweep": {"rates": "high"}}, "expected two rates"),
         ({"judge": {"name": "published", "judge": "gpt4"}}, "name the file of its verdicts"),
         ({"copies": "simulated"}, "'simulation' belongs to"),

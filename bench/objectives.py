@@ -1,0 +1,316 @@
+"""Objectives compared on real votes: by how often each text is judged, by judge, and by backbone.
+
+    python bench/objectives.py --data FOLDER [--sets arguments …] [--backbone minilm …] [--density 1 2 4 8 all]
+        [--judge votes …] [--seeds 3] [--out FOLDER] [--figure FILE] [--simulated]
+
+One vote per pair is the label, the other votes are what a perfect judge would say. Prompts (debates, where a set has
+them) are left out in four parts; what is left is thinned until each text stands in at most so many pairs. All methods
+have four members, each without a quarter of the training prompts, and choose learning rate, epochs, temperature and
+the weight of length by the labels of what members left out: no vote of a test pair chooses anything, and all methods
+have the same compute, apart from what a judge costs. Features are frozen; the head on them has 64 units. `default` is
+the best of Bradley-Terry, `blend` and `soft` with the length covariate, by the same labels.
+
+Cells are kept in --out as they are made, and not made again. The table has means over seeds; differences are to
+Bradley-Terry, with 95 % intervals over prompts and p-values of paired swap tests (`dissensus evaluate`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from heads import Fitted, Floats, Ints, Problem, Recipe, Targets, fit_members, fit_weights
+from scipy.special import expit
+from scipy.stats import rankdata
+
+from dissensus.evaluation.evaluate_predictions import evaluate_predictions
+from dissensus.evaluation.groups import CONTESTED
+from dissensus.files import read_pairs
+from dissensus.judges.published import read_published
+from dissensus.records import Pair, Prediction, Votes, plain_text
+from dissensus.text.encoder import load_encoder
+
+FOLDS, MEMBERS = 4, 4
+SETS = ("arguments", "vicuna80", "pandalm")
+RECIPES = {True: (Recipe(1e-3, 3), Recipe(1e-3, 10)), False: (Recipe(1e-3, 1), Recipe(1e-3, 3))}
+"""To choose from, by whether each text is in few pairs."""
+FEW = 4
+NOISY = {"accuracy .70": 0.70, "accuracy .80": 0.80, "accuracy .90": 0.90}
+"""Judges that give one verdict in each order, each right (as the other votes have it) with this probability."""
+BASE = "bradley-terry"
+FREE = (BASE, f"{BASE} + length")
+JUDGED = ("margin", "soft", "blend", "brier", "margin + length", "soft + length", "blend + length")
+DEFAULT = (f"{BASE} + length", "blend + length", "soft + length")
+
+
+def read_problem(path: Path, backbone: str) -> Problem:
+    """Read pairs and encode their texts, each once."""
+    pairs = [pair for pair in read_pairs(path) if pair.votes is not None]
+    sides = [[(plain_text(p.prompt), plain_text(r)) for r in (p.response_a, p.response_b)] for p in pairs]
+    texts = list(dict.fromkeys(text for both in sides for text in both))
+    row = {text: i for i, text in enumerate(texts)}
+    index = np.array([[row[text] for text in both] for both in sides])
+    many = len({pair.category for pair in pairs} - {None}) >= FOLDS
+    judged: dict[str, Floats] = {}
+    published = read_published(path, pairs, notice=lambda _: None) if path.name.startswith(("vicuna", "panda")) else {}
+    for name, judge in published.items():
+        said: dict[str, list[float]] = {}
+        for verdict in judge.answer([q for pair in pairs for q in judge.questions(pair)]):
+            if (value := verdict.probability_a if verdict.probability_a is not None else verdict.value) is not None:
+                said.setdefault(verdict.pair_id, []).append(value)
+        judged[name] = np.array([float(np.mean(said[p.id])) if p.id in said else np.nan for p in pairs])
+    return Problem(
+        name=path.name.partition(".")[0],
+        features=load_encoder(backbone, max_length=512).features(texts),
+        log_length=np.log([len(response) + 1 for _, response in texts]),
+        a=index[:, 0],
+        b=index[:, 1],
+        votes=np.array([[v.a, v.b, v.tie] for pair in pairs if (v := pair.votes)], dtype=float),
+        group=np.array([pair.group for pair in pairs]),
+        unit=np.array([(pair.category if many else pair.group) or pair.group for pair in pairs]),
+        judged=judged,
+        ids=[pair.id for pair in pairs],
+    )
+
+
+def simulate_problem(seed: int = 0, prompts: int = 48, texts: int = 16, dim: int = 64) -> Problem:
+    """Draw texts whose utility is linear in features and log length, beside what features do not show; five votes."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(prompts * texts, dim)).astype(np.float32)
+    log_length = rng.normal(6, 0.6, prompts * texts)
+    weights = rng.normal(size=dim) / np.sqrt(dim)
+    utility = 0.8 * features @ weights + 1.0 * log_length + 0.6 * rng.normal(size=prompts * texts)
+    first, second = np.triu_indices(texts, 1)
+    start = np.repeat(np.arange(prompts) * texts, len(first))
+    a, b = start + np.tile(first, prompts), start + np.tile(second, prompts)
+    turned = rng.random(len(a)) < 0.5
+    a, b = np.where(turned, b, a), np.where(turned, a, b)
+    votes_a = rng.binomial(5, expit(utility[a] - utility[b])).astype(float)
+    group = np.repeat([f"prompt {i}" for i in range(prompts)], len(first))
+    votes = np.column_stack([votes_a, 5 - votes_a, np.zeros(len(a))])
+    names = [f"{i}" for i in range(len(a))]
+    return Problem("simulated", features, log_length, a, b, votes, group, group, {}, names)
+
+
+def deal(units: Sequence[str], parts: int, rng: np.random.Generator) -> Ints:
+    """Deal units into parts, in a random order; shape (pairs,)."""
+    names = sorted(set(units))
+    part = {names[unit]: i % parts for i, unit in enumerate(rng.permutation(len(names)))}
+    return np.array([part[unit] for unit in units])
+
+
+def thin(problem: Problem, rows: Ints, most: int | None, rng: np.random.Generator) -> Ints:
+    """Keep pairs, in a random order, as long as each of their texts is in at most so many."""
+    if most is None:
+        return rows
+    times: dict[int, int] = {}
+    kept = []
+    for row in rng.permutation(rows):
+        both = (int(problem.a[row]), int(problem.b[row]))
+        if all(times.get(text, 0) < most for text in both):
+            kept.append(row)
+            times.update({text: times.get(text, 0) + 1 for text in both})
+    return np.sort(np.array(kept))
+
+
+def draw_labels(problem: Problem, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+    """Draw one vote for a or b of each pair; returns it, the share of the other votes for a, and their number.
+
+    A pair on which all saw a tie has the label one half, and is not trained on.
+    """
+    decided = problem.votes[:, :2].sum(axis=1)
+    label = np.where(rng.random(len(decided)) * decided < problem.votes[:, 0], 1.0, 0.0)
+    label[decided == 0] = 0.5
+    left = problem.votes.copy()
+    left[np.arange(len(left)), np.select([label == 1, label == 0], [0, 1], 2)] -= 1
+    n = left.sum(axis=1)
+    return label, np.where(n > 0, (left[:, 0] + left[:, 2] / 2) / np.maximum(n, 1), 0.5), n
+
+
+def judge_shares(problem: Problem, judge: str, others: Floats, rng: np.random.Generator) -> Floats:
+    """What a judge says: the share of its judgments for a, both orders together; one half where it says nothing."""
+    if judge in NOISY:
+        majority = np.where(others == 0.5, rng.random(len(others)) < 0.5, others > 0.5)
+        right = rng.random((2, len(others))) < NOISY[judge]
+        return np.asarray(np.where(right, majority, ~majority).mean(axis=0))
+    if judge in problem.judged:
+        return np.asarray(np.nan_to_num(problem.judged[judge], nan=0.5))
+    return others
+
+
+def targets_of(method: str, label: Floats, share: Floats) -> Targets:
+    """Build what an objective trains towards."""
+    name = method.removesuffix(" + length")
+    if name in ("soft", "blend", "brier"):
+        weight = 0.0 if name == "soft" else 0.5
+        return Targets(weight * label + (1 - weight) * share, is_brier=name == "brier")
+    return Targets(label, np.abs(2 * share - 1) if name == "margin" else None)
+
+
+def run_cell(problem: Problem, most: int | None, judge: str, seed: int) -> dict[str, list[float]]:
+    """Predict every pair by members that saw nothing of its part; by method."""
+    rng = np.random.default_rng([seed, most or 0])
+    part = deal(problem.unit, FOLDS, rng)
+    label, others, _ = draw_labels(problem, rng)
+    share = judge_shares(problem, judge, others, np.random.default_rng([seed, 1]))
+    methods = FREE if judge == "none" else JUDGED
+    predicted = {method: np.zeros(len(part)) for method in methods}
+    nll = {method: np.zeros(FOLDS) for method in methods}
+    if judge == "none":
+        predicted["length alone"] = np.zeros(len(part))
+    for fold in range(FOLDS):
+        rows = thin(problem, np.flatnonzero((part != fold) & (label != 0.5)), most, rng)
+        test = np.flatnonzero(part == fold)
+        inner = deal(problem.group[rows], MEMBERS, rng)
+        for method in methods:
+            best: Fitted | None = None
+            for recipe in RECIPES[most is not None and most <= FEW]:
+                own = fit_members(
+                    problem,
+                    rows,
+                    test,
+                    label[rows],
+                    targets_of(method, label[rows], share[rows]),
+                    inner,
+                    recipe,
+                    covariate=method.endswith("length"),
+                    seed=seed,
+                )
+                best = own if best is None or own.nll < best.nll else best
+            assert best is not None
+            predicted[method][test], nll[method][fold] = best.predicted, best.nll
+        if judge == "none":
+            beta = fit_weights(problem.longer[rows][:, None], label[rows])[0][0]
+            predicted["length alone"][test] = expit(beta * problem.longer[test])
+    found = {method: values.round(5).tolist() for method, values in predicted.items()}
+    return found | {f"nll {method}": values.tolist() for method, values in nll.items()} | {"part": part.tolist()}
+
+
+def choose_default(free: dict[str, list[float]], judged: dict[str, list[float]]) -> list[float]:
+    """Take in each fold the method of the lowest NLL of training labels; both cells are of one seed and density."""
+    every = free | judged
+    part = np.array(free["part"])
+    chosen = np.argmin([every[f"nll {method}"] for method in DEFAULT], axis=0)
+    columns = np.array([every[method] for method in DEFAULT])
+    return np.asarray(columns[chosen[part], np.arange(len(part))]).tolist()
+
+
+def auroc(predicted: Floats, share: Floats) -> float:
+    """How well a preference near one half tells contested pairs from agreed ones."""
+    contested = np.minimum(share, 1 - share) >= CONTESTED - 1e-9
+    ranks = rankdata(-np.abs(predicted - 0.5))
+    n = contested.sum()
+    return float((ranks[contested].sum() - n * (n + 1) / 2) / (n * (len(share) - n)))
+
+
+def score(problem: Problem, cells: Sequence[dict[str, list[float]]]) -> Iterator[dict[str, object]]:
+    """Score methods against all votes, with paired differences to Bradley-Terry; one row for each method."""
+    votes = [Votes(a=int(a), b=int(b), tie=int(tie)) for a, b, tie in problem.votes]
+    named = zip(problem.ids, problem.group, votes, strict=True)
+    pairs = [Pair(id=i, prompt="-", response_a="a", response_b="b", group=str(g), votes=v) for i, g, v in named]
+    methods = [name for name in cells[0] if name != "part" and not name.startswith("nll ")]
+    predictions = [
+        Prediction(pair_id=pair.id, model=method, seed=seed, preference_a=value)
+        for seed, cell in enumerate(cells)
+        for method in methods
+        for pair, value in zip(pairs, cell[method], strict=True)
+    ]
+    rows = evaluate_predictions(pairs, predictions, baseline=BASE, n_resamples=1000, n_swaps=999, progress=False)
+    at = {(row.model, row.metric, row.baseline is None): row for row in rows if row.group == "all"}
+    for method in methods:
+        found: dict[str, object] = {"method": method}
+        for metric in ("pearson_symmetric", "l1", "brier", "accuracy"):
+            if (own := at.get((method, metric, True))) is not None:
+                found[metric] = own.value
+            if (gap := at.get((method, metric, False))) is not None:
+                found[f"{metric} difference"] = [gap.value, gap.low, gap.high, gap.p_value]
+        found["auroc"] = float(np.mean([auroc(np.array(cell[method]), problem.share) for cell in cells]))
+        yield found
+
+
+def show(problem: Problem, backbone: str, density: str, judge: str, rows: Sequence[dict[str, object]]) -> None:
+    """Print a cell: methods by their r, with differences to Bradley-Terry."""
+    wide = "difference, interval, p"
+    print(f"\n{problem.name}, {backbone}, at most {density} pairs a text, judge: {judge}")
+    print(f"{'method':24} {'r':>5} {wide:>31} {'L1':>5} {wide:>31} {'AUROC':>6}")
+    for row in rows:
+        line = f"{row['method']:24}"
+        for metric in ("pearson_symmetric", "l1"):
+            line += f" {row[metric]:>5.3f} "
+            if gap := row.get(f"{metric} difference"):
+                value, low, high, p = gap  # type: ignore[misc]
+                interval = f"[{low:+.3f}, {high:+.3f}]" if low is not None else "[no interval]"
+                line += f"{f'{value:+.3f} {interval}' + (f' p {p:.3f}' if p is not None else ''):>30} "
+            else:
+                line += " " * 31
+        print(f"{line} {row['auroc']:>6.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("DISSENSUS_REAL_DATA"), help="folder of real votes")
+    parser.add_argument("--sets", nargs="+", default=["arguments"])
+    parser.add_argument("--backbone", nargs="+", default=["minilm"], help="encoders: minilm, a folder or a Hub id")
+    parser.add_argument("--density", nargs="+", default=["1", "2", "4", "8", "all"])
+    parser.add_argument("--judge", nargs="+", default=["votes"], help=f"votes, {', '.join(NOISY)}, a published one")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("objectives"))
+    parser.add_argument("--simulated", action="store_true", help="a simulated population instead of the sets")
+    options = parser.parse_args()
+    if not options.simulated and (options.data is None or not options.data.is_dir()):
+        raise SystemExit("no real votes: name their folder with --data or DISSENSUS_REAL_DATA")
+    torch.set_num_threads(1)
+    options.out.mkdir(parents=True, exist_ok=True)
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
+    )
+    print("command: " + " ".join([Path(sys.executable).name, *sys.argv]))
+    for backbone in ["none"] if options.simulated else options.backbone:
+        for name in ["simulated"] if options.simulated else options.sets:
+            problem = (
+                simulate_problem() if options.simulated else read_problem(options.data / f"{name}.jsonl.gz", backbone)
+            )
+            for density in options.density:
+                run_density(problem, Path(backbone).name, density, options)
+
+
+def run_density(problem: Problem, backbone: str, density: str, options: argparse.Namespace) -> None:
+    """Make the cells of a density that are missing, and print them."""
+
+    def cell(judge: str, seed: int) -> dict[str, list[float]]:
+        file = options.out / f"{problem.name}-{backbone}-{density}-{judge.replace(' ', '-')}-{seed}.json"
+        if not file.is_file():
+            start = time.process_time()
+            found = run_cell(problem, None if density == "all" else int(density), judge, seed)
+            file.with_suffix(".part").write_text(json.dumps(found | {"seconds": [time.process_time() - start]}))
+            file.with_suffix(".part").rename(file)
+        made: dict[str, list[float]] = json.loads(file.read_text())
+        made.pop("seconds")
+        return made
+
+    seeds = range(options.seeds)
+    free = [cell("none", seed) for seed in seeds]
+    for judge in options.judge:
+        judged = [cell(judge, seed) for seed in seeds]
+        every = [
+            mine | {k: v for k, v in own.items() if k not in mine} | {"default": choose_default(mine, own)}
+            for mine, own in zip(free, judged, strict=True)
+        ]
+        rows = list(score(problem, every))
+        show(problem, backbone, density, judge, rows)
+        summary = options.out / f"{problem.name}-{backbone}-{density}-{judge.replace(' ', '-')}.scores.json"
+        summary.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
