@@ -33,11 +33,13 @@ from heads import Fitted, Floats, Ints, Problem, Recipe, Targets, fit_members, f
 from scipy.special import expit
 from scipy.stats import rankdata
 
+from dissensus.evaluation.baselines import LONGER_RESPONSE
 from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.evaluation.groups import CONTESTED
 from dissensus.files import read_pairs
 from dissensus.judges.published import read_published
 from dissensus.records import Pair, Prediction, Votes, plain_text
+from dissensus.stats.metrics import accuracy, brier, mean_absolute_error, pearson_symmetric
 from dissensus.text.encoder import load_encoder
 
 FOLDS, MEMBERS = 4, 4
@@ -50,6 +52,9 @@ NOISY = {"accuracy .70": 0.70, "accuracy .80": 0.80, "accuracy .90": 0.90}
 BASE = "bradley-terry"
 FREE = (BASE, f"{BASE} + length")
 JUDGED = ("margin", "soft", "blend", "brier", "margin + length", "soft + length", "blend + length")
+CLAIMED = (BASE, f"{BASE} + length", "length alone", "margin", "soft", "default")
+"""Methods whose differences to Bradley-Terry get intervals and tests."""
+RESAMPLES = 400
 DEFAULT = (f"{BASE} + length", "blend + length", "soft + length")
 
 
@@ -213,8 +218,17 @@ def auroc(predicted: Floats, share: Floats) -> float:
     return float((ranks[contested].sum() - n * (n + 1) / 2) / (n * (len(share) - n)))
 
 
+METRICS = {
+    "pearson_symmetric": pearson_symmetric,
+    "l1": mean_absolute_error,
+    "brier": brier,
+    "accuracy": accuracy,
+    "auroc": auroc,
+}
+
+
 def score(problem: Problem, cells: Sequence[dict[str, list[float]]]) -> Iterator[dict[str, object]]:
-    """Score methods against all votes, with paired differences to Bradley-Terry; one row for each method."""
+    """Score methods against all votes, one row each; those that a claim rests on with differences to Bradley-Terry."""
     votes = [Votes(a=int(a), b=int(b), tie=int(tie)) for a, b, tie in problem.votes]
     named = zip(problem.ids, problem.group, votes, strict=True)
     pairs = [Pair(id=i, prompt="-", response_a="a", response_b="b", group=str(g), votes=v) for i, g, v in named]
@@ -222,20 +236,22 @@ def score(problem: Problem, cells: Sequence[dict[str, list[float]]]) -> Iterator
     predictions = [
         Prediction(pair_id=pair.id, model=method, seed=seed, preference_a=value)
         for seed, cell in enumerate(cells)
-        for method in methods
+        for method in CLAIMED
         for pair, value in zip(pairs, cell[method], strict=True)
     ]
-    rows = evaluate_predictions(pairs, predictions, baseline=BASE, n_resamples=1000, n_swaps=999, progress=False)
-    at = {(row.model, row.metric, row.baseline is None): row for row in rows if row.group == "all"}
+    rows = evaluate_predictions(
+        pairs, predictions, baseline=BASE, n_resamples=RESAMPLES, n_swaps=RESAMPLES - 1, progress=False
+    )
+    at = {(row.model, row.metric): row for row in rows if row.group == "all" and row.baseline is not None}
     for method in methods:
         found: dict[str, object] = {"method": method}
-        for metric in ("pearson_symmetric", "l1", "brier", "accuracy"):
-            if (own := at.get((method, metric, True))) is not None:
-                found[metric] = own.value
-            if (gap := at.get((method, metric, False))) is not None:
+        for metric, function in METRICS.items():
+            found[metric] = float(np.mean([function(np.array(cell[method]), problem.share) for cell in cells]))
+            if (gap := at.get((method, metric))) is not None:
                 found[f"{metric} difference"] = [gap.value, gap.low, gap.high, gap.p_value]
-        found["auroc"] = float(np.mean([auroc(np.array(cell[method]), problem.share) for cell in cells]))
         yield found
+    reference = {row.metric: row.value for row in rows if row.group == "all" and row.model == LONGER_RESPONSE}
+    yield {"method": "longer, fitted to votes", **{metric: reference.get(metric) for metric in METRICS}}
 
 
 def show(problem: Problem, backbone: str, density: str, judge: str, rows: Sequence[dict[str, object]]) -> None:
@@ -246,14 +262,14 @@ def show(problem: Problem, backbone: str, density: str, judge: str, rows: Sequen
     for row in rows:
         line = f"{row['method']:24}"
         for metric in ("pearson_symmetric", "l1"):
-            line += f" {row[metric]:>5.3f} "
+            line += f" {row[metric]:>5.3f} " if row[metric] is not None else "       "
             if gap := row.get(f"{metric} difference"):
                 value, low, high, p = gap  # type: ignore[misc]
                 interval = f"[{low:+.3f}, {high:+.3f}]" if low is not None else "[no interval]"
                 line += f"{f'{value:+.3f} {interval}' + (f' p {p:.3f}' if p is not None else ''):>30} "
             else:
                 line += " " * 31
-        print(f"{line} {row['auroc']:>6.3f}")
+        print(line + (f" {row['auroc']:>6.3f}" if row["auroc"] is not None else ""))
 
 
 def main() -> None:
