@@ -28,7 +28,7 @@ Orders = Literal["ab", "ba", "both"]
 VoteKind = Literal["drawn", "expected", "limit"]
 """What a margin is made of: n votes, the mean over draws of n votes, or what ever more votes tend to."""
 _SHIPPED = ("kinds", "language.settings")
-_ORDER = ("committee", "votes", "published", "store", "local", "server", "vllm")
+_ORDER = ("committee", "votes", "published", "graph", "store", "local", "server", "vllm")
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class Committee:
                     judge=self.name,
                     sample=member,
                     choice="tie" if gap == 0 else "a" if gap > 0 else "b",
-                    probability_a=float(_sigmoid(np.array(gap))),
+                    probability_a=float(sigmoid(np.array(gap))),
                 )
 
     def _train(self, fold: int, member: int) -> tuple[Ints, Floats]:
@@ -156,27 +156,30 @@ class Committee:
         return short_digest(json.dumps([settings, self._encoder.digest, pairs]))
 
 
-def fit_bradley_terry(differences: Floats, labels: Floats, weights: Floats, *, l2: float) -> Floats:
-    """Fit w of P(a preferred) = sigmoid(w . differences) by Newton's method; returns shape (dim,).
+def fit_bradley_terry(
+    differences: Floats, labels: Floats, weights: Floats, *, l2: float, offsets: Floats | float = 0.0
+) -> Floats:
+    """Fit w of P(a preferred) = sigmoid(offsets + w . differences) by Newton's method; returns shape (dim,).
 
     Minimises sum of weights * logistic loss + l2/2 |w|^2, without an intercept. A step that raises the loss is halved.
 
     Args:
         differences: features of response a minus those of response b, shape (pairs, dim).
-        labels: 1 where response a is preferred, 0 where b is, shape (pairs,).
+        labels: 1 where response a is preferred, 0 where b is, 1/2 for a tie, shape (pairs,).
         weights: how often each pair counts, shape (pairs,).
         l2: strength of the penalty, positive.
+        offsets: the reward gap where w is 0, shape (pairs,).
     """
     head = np.zeros(differences.shape[1])
-    loss = _loss(head, differences, labels, weights, l2)
+    loss = _loss(head, differences, labels, weights, l2, offsets)
     for _ in range(50):
-        probability = _sigmoid(differences @ head)
+        probability = sigmoid(offsets + differences @ head)
         gradient = differences.T @ (weights * (probability - labels)) + l2 * head
         curvature = (differences * (weights * probability * (1 - probability))[:, None]).T @ differences
         curvature[np.diag_indices_from(curvature)] += l2
         step = np.linalg.solve(curvature, gradient)
         size = 1.0
-        while (shorter := _loss(head - size * step, differences, labels, weights, l2)) > loss and size > 1e-6:
+        while (shorter := _loss(head - size * step, differences, labels, weights, l2, offsets)) > loss and size > 1e-6:
             size /= 2
         head = head - size * step
         if loss - shorter <= 1e-10 * max(loss, 1.0):
@@ -185,10 +188,13 @@ def fit_bradley_terry(differences: Floats, labels: Floats, weights: Floats, *, l
     return head
 
 
-def _loss(head: Floats, differences: Floats, labels: Floats, weights: Floats, l2: float) -> float:
-    gaps = differences @ head
+def _loss(
+    head: Floats, differences: Floats, labels: Floats, weights: Floats, l2: float, offsets: Floats | float
+) -> float:
+    gaps = offsets + differences @ head
     return float(weights @ (np.logaddexp(0, gaps) - labels * gaps) + l2 / 2 * head @ head)
 
 
-def _sigmoid(gaps: Floats) -> Floats:
+def sigmoid(gaps: Floats) -> Floats:
+    """The logistic function, without overflow."""
     return np.exp(-np.logaddexp(0, -gaps))

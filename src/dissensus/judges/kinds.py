@@ -14,6 +14,7 @@ from dissensus.settings import Option, Reads
 
 if TYPE_CHECKING:
     from dissensus.judges.committee import Committee
+    from dissensus.judges.graph import LabelGraph
     from dissensus.judges.published import PublishedVerdicts
     from dissensus.judges.runner import Pairs
     from dissensus.judges.summary import Summary
@@ -64,6 +65,36 @@ class CommitteeSettings(JudgeSettings):
     def estimate(self, pairs: int, prompt_tokens: float) -> Estimate:
         """Count the votes."""
         return Estimate(f"a committee, {pairs:,} pairs × {self.n} = {pairs * self.n:,} judgments; no cost")
+
+
+class GraphSettings(JudgeSettings):
+    """The labels of a prompt's other pairs: Bradley-Terry over its responses, shrunk towards what length says."""
+
+    learns = True
+
+    name: Literal["graph"] = "graph"
+    own_label: Literal["held-out", "in"] = "held-out"
+    """Whether a pair's own label counts in its judgment: a target to train on may count it, a judge beside the label
+    must not."""
+    prior: Literal["length", "none"] = "length"
+    """What responses are shrunk towards: a learned slope times the log of their length, or each other."""
+    l2: Annotated[PositiveFloat | None, Option(default="by held-out labels")] = None
+    """Strength of the penalty l2/2 |theta - prior|^2 beside a log-likelihood summed over pairs; the one under which
+    held-out labels are the most likely unless given."""
+
+    def open(self, pairs: Sequence[Pair], material: Material) -> LabelGraph:
+        """Fit the graph to the labels of the pairs and of those to learn from."""
+        from dissensus.judges.graph import LabelGraph
+
+        return LabelGraph([*material.learn_from, *pairs], self)
+
+    def estimate(self, pairs: int, prompt_tokens: float) -> Estimate:
+        """Count the judgments."""
+        return Estimate(f"the labels of each prompt, {pairs:,} pairs = {pairs:,} judgments; no cost")
+
+    def vote_kind(self) -> VoteKind:
+        """Make margins of the one preference that there is."""
+        return "limit"
 
 
 class VotesSettings(JudgeSettings):
