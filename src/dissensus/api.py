@@ -146,7 +146,7 @@ def judge(
 
     Args:
         pairs: the pairs.
-        judge: a kind of judge (``committee``, ``votes``, ``published``, ``store``, ``local``, ``server``, ``vllm``), or
+        judge: a kind of judge (``committee``, ``votes``, ``published``, ``graph``, ``store``, ``local``, …), or
             its settings as in a study, with the kind as ``name``.
         store: a file that keeps the judgments, so that a run that was stopped goes on; none unless given.
         **settings: of the judge: ``n``, ``seed``, ``model``, …; ``progress=False`` shows no bar.

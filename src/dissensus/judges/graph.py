@@ -25,7 +25,9 @@ Floats = NDArray[np.float64]
 _Item = tuple[str, str]
 """A prompt and a response to it."""
 
-_L2_GRID = np.logspace(-2, 2, 33)
+_L2_GRID = np.logspace(-2, 2, 25)
+_ENOUGH = 20_000
+"""Labels that choose the penalty: more of them take longer and say the same."""
 _L2_UNKNOWN = 1.0
 """Where no text stands in two labelled pairs, held-out labels say nothing of the penalty."""
 _L2_SLOPE = 1.0
@@ -71,7 +73,7 @@ class LabelGraph:
             )
         self.slope = self._fit_slope(labelled) if settings.prior == "length" else 0.0
         shared = self._shared(labelled)
-        self.l2 = settings.l2 or self._choose_l2(shared)
+        self.l2 = settings.l2 or self._choose_l2(shared & labelled)
         self.name = f"graph-{self._digest()}"
         self.notes = self._describe(int(labelled.sum()), shared)
         self._gaps = self._fit()
@@ -120,11 +122,19 @@ class LabelGraph:
         )
 
     def _choose_l2(self, shared: NDArray[np.bool_]) -> float:
-        """Choose the penalty under which held-out labels are the most likely."""
-        prompts = {self._items[row][0][0] for row in np.flatnonzero(shared & ~np.isnan(self._labels)).tolist()}
-        rows = [row for row, (a, _) in enumerate(self._items) if a[0] in prompts and not np.isnan(self._labels[row])]
-        if not rows:
+        """Choose the penalty under which held-out labels are the most likely.
+
+        Args:
+            shared: the labelled pairs with a text that another one has as well, shape (pairs,).
+        """
+        times = Counter(self._items[row][0][0] for row in np.flatnonzero(~np.isnan(self._labels)).tolist())
+        useful = {self._items[row][0][0] for row in np.flatnonzero(shared).tolist()}
+        if not useful:
             return _L2_UNKNOWN
+        order = sorted(useful, key=short_digest)  # any prompts, and always the same
+        before = np.cumsum([0, *(times[prompt] for prompt in order)])
+        chosen = {prompt for prompt, count in zip(order, before.tolist(), strict=False) if count < _ENOUGH}
+        rows = [row for row, (a, _) in enumerate(self._items) if a[0] in chosen and not np.isnan(self._labels[row])]
         losses = np.zeros(len(_L2_GRID))
         for block in self._blocks(rows):
             losses += [block.fit(l2).held_out_loss() for l2 in _L2_GRID.tolist()]
@@ -158,7 +168,7 @@ class LabelGraph:
 
     def _describe(self, labelled: int, shared: NDArray[np.bool_]) -> list[str]:
         how = "given" if self._settings.l2 else "under which held-out labels are the most likely"
-        if not self._settings.l2 and not shared.any():
+        if not self._settings.l2 and not (shared & ~np.isnan(self._labels)).any():
             how = "by default: no text stands in two labelled pairs, so nothing says which"
         own = "held out of" if self._settings.own_label == "held-out" else "counted in"
         notes = [f"of {labelled:,} pairs, each {own} its own pair; l2 {self.l2:.3g} ({how})"]
@@ -275,7 +285,7 @@ class _Fit:
         weights = probabilities * (1 - probabilities)
         hessian = (known.design * weights[:, None]).T @ known.design
         hessian[np.diag_indices_from(hessian)] += known.l2
-        inverse = np.linalg.inv(hessian)
+        inverse: Floats = np.linalg.inv(hessian).astype(np.float64)
         solved = known.design @ inverse
         without = 1 / (1 - weights * np.einsum("ij,ij->i", known.design, solved))
         return _Curvature(gaps, probabilities, weights, inverse, solved, without)

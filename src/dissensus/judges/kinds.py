@@ -68,7 +68,7 @@ class CommitteeSettings(JudgeSettings):
 
 
 class GraphSettings(JudgeSettings):
-    """The labels of a prompt's other pairs: Bradley-Terry over its responses, shrunk towards what length says."""
+    """The labels of a prompt's other pairs: Bradley-Terry over its responses, no model."""
 
     learns = True
 
