@@ -214,36 +214,15 @@ def margins(
     if calibrate is not None:
         if pairs is None:
             raise ConfigError("calibrate: people's labels correct the judges; give the pairs that they judged")
-        return _calibrated(rows, read_pairs(pairs), calibrate, covariates, rewards, allow_missing=allow_missing)
+        from dissensus.judges.combined import combine
+
+        given = read_pairs(pairs)
+        combined = combine(rows, given, calibrate=calibrate, covariates=covariates, rewards=rewards)
+        found = CalibratedMargins(combined.margins([pair.id for pair in given], allow_missing=allow_missing))
+        found.calibration = combined.calibration
+        return found
     ids = [pair.id for pair in read_pairs(pairs)] if pairs is not None else list(dict.fromkeys(r.pair_id for r in rows))
     return Records(margins_from_judgments(rows, ids, allow_missing=allow_missing))
-
-
-def _calibrated(
-    judgments: Sequence[Judgment],
-    pairs: Sequence[Pair],
-    calibrate: Literal["labels", "votes"],
-    covariates: Literal["length", "none"],
-    rewards: str | Path | None,
-    *,
-    allow_missing: bool,
-) -> CalibratedMargins:
-    from dissensus.judges.combined import CombinedJudges, Opinion, read_reward_gaps
-
-    ids = [pair.id for pair in pairs]
-    by_judge: dict[str, list[Judgment]] = {}
-    for judgment in judgments:
-        by_judge.setdefault(judgment.judge, []).append(judgment)
-    combined = CombinedJudges(
-        pairs,
-        [Opinion.of(judge, rows, ids) for judge, rows in by_judge.items()],
-        calibrate=calibrate,
-        covariates=covariates,
-        gaps=None if rewards is None else read_reward_gaps(Path(rewards), ids),
-    )
-    found = CalibratedMargins(combined.margins(ids, allow_missing=allow_missing))
-    found.calibration = combined.calibration
-    return found
 
 
 def train(

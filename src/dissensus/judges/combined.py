@@ -241,6 +241,28 @@ class CombinedJudges:
         return digest_of([*texts, *names, *(np.ascontiguousarray(array).tobytes() for array in arrays)], size=4)
 
 
+def combine(
+    judgments: Iterable[Judgment],
+    pairs: Sequence[Pair],
+    *,
+    calibrate: Target,
+    covariates: Covariates = "length",
+    rewards: str | Path | None = None,
+) -> CombinedJudges:
+    """Combine the judges whose judgments these are; ``rewards`` is a file of predictions. As `CombinedJudges`."""
+    by_judge: dict[str, list[Judgment]] = {}
+    for judgment in judgments:
+        by_judge.setdefault(judgment.judge, []).append(judgment)
+    ids = [pair.id for pair in pairs]
+    return CombinedJudges(
+        pairs,
+        [Opinion.of(judge, rows, ids) for judge, rows in by_judge.items()],
+        calibrate=calibrate,
+        covariates=covariates,
+        gaps=None if rewards is None else read_reward_gaps(Path(rewards), ids),
+    )
+
+
 def observe(pairs: Sequence[Pair], target: Target) -> Observed:
     """Take what people said of pairs: labels, or shares of votes.
 
