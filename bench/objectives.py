@@ -230,8 +230,12 @@ METRICS = {
 def score(problem: Problem, cells: Sequence[dict[str, list[float]]]) -> Iterator[dict[str, object]]:
     """Score methods against all votes, one row each; those that a claim rests on with differences to Bradley-Terry."""
     votes = [Votes(a=int(a), b=int(b), tie=int(tie)) for a, b, tie in problem.votes]
-    named = zip(problem.ids, problem.group, votes, strict=True)
-    pairs = [Pair(id=i, prompt="-", response_a="a", response_b="b", group=str(g), votes=v) for i, g, v in named]
+    lengths = np.maximum(np.exp(problem.log_length).round().astype(int) - 1, 1)
+    texts = [("x" * lengths[a], "x" * lengths[b]) for a, b in zip(problem.a, problem.b, strict=True)]
+    pairs = [
+        Pair(id=name, prompt="-", response_a=a, response_b=b, group=str(group), votes=said)
+        for name, (a, b), group, said in zip(problem.ids, texts, problem.group, votes, strict=True)
+    ]
     methods = [name for name in cells[0] if name != "part" and not name.startswith("nll ")]
     predictions = [
         Prediction(pair_id=pair.id, model=method, seed=seed, preference_a=value)

@@ -15,6 +15,7 @@ from dissensus.plugins import load_plugins
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Record
 
 if TYPE_CHECKING:
+    from dissensus.judge_calibration import JudgeCalibration
     from dissensus.reward.config import TrainConfig
     from dissensus.reward.serving.reward_model import RewardModel
     from dissensus.steps.train import TrainResult
@@ -175,20 +176,51 @@ def judge(
     return Records(sorted(found, key=lambda one: (at[one.pair_id], one.sample, one.order)))
 
 
-def margins(judgments: Any, pairs: Any = None, *, allow_missing: bool = False) -> Records[Margin]:
+class CalibratedMargins(Records[Margin]):
+    """Margins of judges that were corrected and combined."""
+
+    calibration: JudgeCalibration
+    """What each judge counts, and how far they were off before and after."""
+
+
+def margins(
+    judgments: Any,
+    pairs: Any = None,
+    *,
+    calibrate: Literal["labels", "votes"] | None = None,
+    covariates: Literal["length", "none"] = "length",
+    rewards: str | Path | None = None,
+    allow_missing: bool = False,
+) -> Records[Margin]:
     """Turn judgments into margins m = |Σj − n/2| / (n/2) and preferences (the paper's equation 3).
 
     Args:
-        judgments: of one judge.
+        judgments: of one judge; of several in one list or in a list of lists, with ``calibrate``.
         pairs: which pairs get a margin, in which order; those that were judged, as they first come, unless given.
+        calibrate: correct and combine the judges by a logistic stack that is fitted to the pairs' labels, or to their
+            votes; a pair's preference never saw its own prompt. What comes back has a ``calibration``.
+        covariates: beside the judges the log ratio of the responses' lengths, or nothing.
+        rewards: a file of predictions of a reward model that was not trained on these pairs, as a further column.
         allow_missing: leave pairs without a valid judgment out.
 
     Raises:
-        JudgeError: a pair has no valid judgment.
+        ConfigError: judges are to be calibrated without pairs.
+        JudgeError: a pair has no valid judgment, or the judges cannot be combined.
     """
     from dissensus.judgment_margins import margins_from_judgments
 
-    rows = _records(judgments, Judgment)
+    several = isinstance(judgments, list | tuple) and judgments and all(isinstance(j, list | tuple) for j in judgments)
+    rows = [row for part in (judgments if several else [judgments]) for row in _records(part, Judgment)]
+    if calibrate is not None:
+        if pairs is None:
+            raise ConfigError("calibrate: people's labels correct the judges; give the pairs that they judged")
+        from dissensus.judges.combined import combine
+
+        given = read_pairs(pairs)
+        combined = combine(rows, given, calibrate=calibrate, covariates=covariates, rewards=rewards)
+        found = CalibratedMargins(combined.margins([pair.id for pair in given], allow_missing=allow_missing))
+        found.calibration = combined.calibration
+        return found
     ids = [pair.id for pair in read_pairs(pairs)] if pairs is not None else list(dict.fromkeys(r.pair_id for r in rows))
     return Records(margins_from_judgments(rows, ids, allow_missing=allow_missing))
 

@@ -76,6 +76,48 @@ def margins_from_counts(
     return [margin for margin in margins.values() if margin is not None]
 
 
+def margins_from_stated_probabilities(
+    judgments: Iterable[Judgment], pair_ids: Iterable[str], *, allow_missing: bool = False
+) -> list[Margin]:
+    """Turn judgments of one judge that say how probable they are into the limits of margins, |2q - 1|.
+
+    A member of a committee, a label graph or a published verdict has a probability; a sampled reply has none. q is the
+    mean within each presentation order, then over the orders. Judgments that name no winner are counted and have no
+    other part; those of other pairs are passed over.
+
+    Raises:
+        JudgeError: a judgment that names a winner has no probability, or a pair has no valid judgment (with
+            ``allow_missing`` it is left out instead).
+    """
+    ids = list(dict.fromkeys(pair_ids))
+    valid, invalid = Counter[str](), Counter[str]()
+    rows: list[ChoiceProbabilities] = []
+    for judgment in judgments:
+        is_valid, a = judgment.choice is not None, judgment.probability_a
+        if is_valid and a is None:
+            raise JudgeError(
+                f"{judgment.judge}: has sampled judgments and no probabilities; judge with --mode exact for these"
+            )
+        (valid if is_valid else invalid)[judgment.pair_id] += 1
+        for_a, for_b = (a, 1 - a) if is_valid and a is not None else (0.0, 0.0)
+        rows.append(
+            ChoiceProbabilities(
+                pair_id=judgment.pair_id,
+                judge=judgment.judge,
+                order=judgment.order,
+                probability_a=for_a,
+                probability_b=for_b,
+                probability_none=float(not is_valid),
+                certified=True,
+            )
+        )
+    made = margins_from_probabilities(rows, ids, allow_missing=allow_missing)
+    return [
+        margin.model_copy(update={"n_judgments": valid[margin.pair_id], "n_invalid": invalid[margin.pair_id]})
+        for margin in made
+    ]
+
+
 def margins_from_probabilities(
     probabilities: Iterable[ChoiceProbabilities],
     pair_ids: Iterable[str],

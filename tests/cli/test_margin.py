@@ -4,8 +4,9 @@ import pytest
 from click.testing import CliRunner
 
 from dissensus.cli.options import command_of_step
-from dissensus.errors import InputError, JudgeError
+from dissensus.errors import ConfigError, InputError, JudgeError
 from dissensus.files import read_records, write_records
+from dissensus.judge_calibration import read_calibration
 from dissensus.judges import JudgmentStore
 from dissensus.records import Judgment, Margin, Pair
 
@@ -107,3 +108,41 @@ def test_the_limit_of_judgments_that_say_how_probable_they_are_weighs_both_order
     assert [(row.n_judgments, row.n_invalid) for row in found] == [(3, 1), (3, 0), (3, 0), (3, 0)]
     with pytest.raises(JudgeError, match="no probabilities"):
         margin(files, "--judge", "alpha", "--votes", "limit")
+
+
+def test_several_judges_are_combined_and_what_was_found_is_kept_beside_the_margins(files):
+    pairs = [
+        Pair(
+            id=f"q{i}",
+            prompt=f"prompt {i % 6}",
+            response_a="x" * (9 - i % 5),
+            response_b="y" * (3 + i % 4),
+            label=label,
+        )
+        for i, label in enumerate(["a", "a", "b", "a", "b"] * 6)
+    ]
+    write_records(files["pairs"], pairs)
+    for_a = {pair.id: (8 if pair.label == "a" else 3) - (i % 7 == 0) * 4 for i, pair in enumerate(pairs)}
+    with JudgmentStore(files["store"]) as store:
+        rows = [row for pair in pairs for row in votes("beta-00000002", max(0, for_a[pair.id]), 10, [pair])]
+        store.add(rows + votes("zeta-00000005", 4, 10, pairs[::2]), {pair.id: pair for pair in pairs})
+    with pytest.raises(ConfigError, match="--judge is given 2 times, and margins are of one judge; combine them"):
+        margin(files, "--judge", "beta", "--judge", "zeta")
+    said = margin(files, "--judge", "beta", "--judge", "zeta", "--calibrate", "labels")
+    assert "zeta-00000005 is the same on every pair, and is left out" in said
+    rows = list(read_records(files["out"], Margin))
+    assert [row.n_judgments for row in rows] == [20, 10] * 15
+    assert all(row.margin == pytest.approx(abs(2 * row.preference_a - 1)) for row in rows)
+    found = read_calibration(files["out"].with_name("margins.calibration.json"))
+    assert [one.name for one in found.predictors] == ["beta-00000002", "length"]
+    assert found.calibrated.nll < found.judges[1].fit.nll
+    margin(files, "--judge", "beta", "--calibrate", "labels", "--covariates", "none")
+    assert len(read_calibration(files["out"].with_name("margins.calibration.json")).predictors) == 1
+    with pytest.raises(InputError, match="no judge is called 'omega'"):
+        margin(files, "--judge", "beta", "--judge", "omega", "--calibrate", "labels")
+    with pytest.raises(ConfigError, match="--rewards is a column beside calibrated judges"):
+        margin(files, "--judge", "beta", "--rewards", str(files["pairs"]))
+    with pytest.raises(ConfigError, match="--votes drawn: --calibrate takes a judge's probabilities"):
+        margin(files, "--judge", "beta", "--calibrate", "labels", "--votes", "drawn")
+    with pytest.raises(InputError, match="not valid JSON"):
+        read_calibration(files["pairs"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
@@ -16,7 +15,7 @@ from dissensus.hashing import short_digest
 from dissensus.judges.kinds import CommitteeSettings
 from dissensus.judges.runner import Question
 from dissensus.records import Judgment, Pair, plain_text
-from dissensus.stats.resampling.clusters import number_labels
+from dissensus.stats.resampling.clusters import deal_folds, number_labels
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -124,14 +123,7 @@ class Committee:
                 f"all {len(self._pairs)} pairs are of one group, and a committee votes on groups it did not learn "
                 "from; give pairs of at least two prompts, or set the column group"
             )
-        sizes = np.bincount(groups)
-        order = np.random.default_rng(self._config.seed).permutation(len(names))
-        folds = [(0, fold) for fold in range(min(self._config.folds, len(names)))]
-        fold_of = np.zeros(len(names), dtype=np.intp)
-        for group in sorted(order, key=lambda group: -sizes[group]):
-            size, fold = heapq.heappop(folds)  # the smallest fold so far
-            fold_of[group] = fold
-            heapq.heappush(folds, (size + int(sizes[group]), fold))
+        fold_of = deal_folds(np.bincount(groups), self._config.folds, seed=self._config.seed)
         return groups, fold_of[groups]
 
     def _check_labels(self) -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from dissensus.errors import InputError
+from dissensus.errors import ConfigError, InputError
+from dissensus.judge_calibration import ENDING, Covariates, JudgeCalibration, Target
 from dissensus.judges.base import Orders, VoteKind
 from dissensus.settings import Argument, Reads, Settings, Writes
 
 if TYPE_CHECKING:
     from dissensus.judges.store.query import Recall, Recalled
-    from dissensus.records import Margin
+    from dissensus.records import Margin, Pair
+
+
+def _as_names(value: Any) -> Any:
+    """Take one name, as files of settings have given it."""
+    return ((value,) if value else ()) if isinstance(value, str) else value
 
 
 class MarginSettings(Settings):
@@ -23,6 +29,7 @@ class MarginSettings(Settings):
 
     Where each pair was judged in both presentation orders, both count the same. A judge in mode exact has stored raw
     log-probabilities: its margins can be made again at another temperature, top-p or n without asking it anything.
+    With --calibrate, one judge or several are first corrected by what people say.
     """
 
     pairs: Annotated[str, Reads(), Argument()]
@@ -31,8 +38,16 @@ class MarginSettings(Settings):
     """The SQLite file of judgments."""
     out: Annotated[Path, Writes()]
     """Margins: .parquet, .jsonl(.gz) or .csv."""
-    judge: str = ""
-    """A judge's full name, or the beginning of it."""
+    judge: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = ()
+    """A judge's full name, or the beginning of it; several with --calibrate."""
+    calibrate: Target | None = None
+    """Correct and combine the judges: a logistic stack fitted to people's labels, or to their votes, in which a pair's
+    preference never saw its own prompt. Writes what it found beside the margins (OUT without its ending, and
+    .calibration.json)."""
+    covariates: Covariates = "length"
+    """With --calibrate: beside the judges the log ratio of the responses' lengths, or nothing."""
+    rewards: Annotated[Path | None, Reads("file")] = None
+    """With --calibrate: predictions of a reward model that was not trained on these pairs, as a further column."""
     n: Annotated[int, Field(ge=1)] | None = None
     """Use N judgments of each pair; as many as were asked for unless given."""
     order: Orders | None = None
@@ -78,11 +93,16 @@ def make_margins(
     Raises:
         JudgeError: a pair has no valid judgment, or the judge has no probabilities.
     """
-    from dissensus.judgment_margins import margins_from_counts, margins_from_probabilities
+    from dissensus.judgment_margins import (
+        margins_from_counts,
+        margins_from_probabilities,
+        margins_from_stated_probabilities,
+    )
 
     ids = list(pair_ids)
     if votes == "limit" and not recall.is_exact:
-        return _stated_margins(recall, ids, allow_missing=allow_missing)
+        stated = margins_from_stated_probabilities(recall.judgments(), ids, allow_missing=allow_missing)
+        return Margins(stated, recall.count())
     if votes != "drawn":
         recall.require_probabilities()
         found = recall.count(draw=False)
@@ -98,22 +118,6 @@ def make_margins(
     at_limit = margins_from_probabilities(found.probabilities, known, allow_missing=True)
     limits = {margin.pair_id: margin.margin_limit for margin in at_limit}
     return Margins([m.model_copy(update={"margin_limit": limits.get(m.pair_id)}) for m in margins], found)
-
-
-def _stated_margins(recall: Recall, ids: Sequence[str], *, allow_missing: bool) -> Margins:
-    """Make margins of the probabilities that come with judgments: those of one order are averaged, then the orders."""
-    from dissensus.judgment_margins import margins_from_probabilities
-
-    made = margins_from_probabilities(recall.stated_probabilities(), ids, allow_missing=allow_missing)
-    found = recall.count()
-    invalid = {
-        pair_id: sum(n for (_, choice), n in said.items() if choice is None) for pair_id, said in found.votes.items()
-    }
-    counts = {
-        pair_id: {"n_judgments": said.total() - invalid[pair_id], "n_invalid": invalid[pair_id]}
-        for pair_id, said in found.votes.items()
-    }
-    return Margins([margin.model_copy(update=counts[margin.pair_id]) for margin in made], found)
 
 
 @dataclass(frozen=True)
@@ -162,12 +166,44 @@ class MarginResult(Margins):
         return [f"{name:<10} {text}" for name, text in said]
 
 
-def run(settings: MarginSettings) -> MarginResult:
+@dataclass(frozen=True)
+class CalibratedResult:
+    """Calibrated margins that were written to a file, and what is behind them."""
+
+    margins: Sequence[Margin]
+    calibration: JudgeCalibration
+    pairs: int
+    """How many were asked about."""
+    out: Path
+
+    def lines(self) -> list[str]:
+        """Say what was found: the tables, then what was written."""
+        from dissensus.evaluation.tables.judge_tables import calibration_tables
+        from dissensus.evaluation.tables.render import terminal_table
+
+        tables = [line for table in calibration_tables(self.calibration) for line in (terminal_table(table), "")]
+        mean = sum(margin.margin for margin in self.margins) / len(self.margins)
+        said = [
+            ("margins", f"{len(self.margins):,} of {self.pairs:,} pairs, written to {self.out}"),
+            ("mean", f"{mean:.3f}"),
+            ("beside it", str(calibration_file(self.out))),
+        ]
+        return [*tables, *(f"{name:<10} {text}" for name, text in said)]
+
+
+def calibration_file(margins: Path) -> Path:
+    """Name the file of a calibration beside its margins."""
+    name = margins.name.removesuffix(".gz")
+    return margins.with_name(name.removesuffix(Path(name).suffix) + ENDING)
+
+
+def run(settings: MarginSettings) -> MarginResult | CalibratedResult:
     """Make margins and write them.
 
     Raises:
+        ConfigError: settings do not fit together.
         InputError: there is no such store or judge, or it judged none of the pairs.
-        JudgeError: a pair has no valid judgment, or a setting does not fit the judge.
+        JudgeError: a pair has no valid judgment, a setting does not fit the judge, or judges cannot be combined.
         OutputError: the file cannot be written.
     """
     from dissensus.files import write_records
@@ -175,17 +211,56 @@ def run(settings: MarginSettings) -> MarginResult:
     from dissensus.judges.store.store import JudgmentStore
     from dissensus.sources import read_pairs
 
+    _check(settings)
     rows = list(read_pairs(settings.pairs))
     with JudgmentStore(settings.store, create=False) as opened:
-        judge = choose_judge(settings.judge, opened)
+        judges = [choose_judge(name, opened) for name in settings.judge or ("",)]
         changes = settings.model_dump(include={"n", "order", "temperature", "top_p", "seed"})
-        recall = Recall(opened, judge, rows, **changes)
+        recalls = [Recall(opened, judge, rows, **changes) for judge in judges]
+        if settings.calibrate is not None:
+            return _calibrated(settings, recalls, rows)
         made = make_margins(
-            recall, [pair.id for pair in rows], votes=settings.votes, allow_missing=settings.allow_missing
+            recalls[0], [pair.id for pair in rows], votes=settings.votes, allow_missing=settings.allow_missing
         )
     if not made:
         raise InputError(
-            f"{settings.store}: {judge} judged none of the {len(rows)} pairs of {settings.pairs}; nothing is written"
+            f"{settings.store}: {judges[0]} judged none of the {len(rows)} pairs of {settings.pairs}; nothing is "
+            "written"
         )
     write_records(settings.out, made.margins)
-    return MarginResult(made.margins, made.recalled, judge, len(rows), settings.out)
+    return MarginResult(made.margins, made.recalled, judges[0], len(rows), settings.out)
+
+
+def _calibrated(settings: MarginSettings, recalls: Sequence[Recall], rows: Sequence[Pair]) -> CalibratedResult:
+    from dissensus.files import write_json, write_records
+    from dissensus.judges.combined import CombinedJudges, Opinion, read_reward_gaps
+
+    assert settings.calibrate is not None
+    ids = [pair.id for pair in rows]
+    combined = CombinedJudges(
+        rows,
+        [Opinion.recalled(recall, ids) for recall in recalls],
+        calibrate=settings.calibrate,
+        covariates=settings.covariates,
+        gaps=None if settings.rewards is None else read_reward_gaps(settings.rewards, ids),
+    )
+    margins = combined.margins(ids, allow_missing=settings.allow_missing)
+    write_records(settings.out, margins)
+    write_json(calibration_file(settings.out), combined.calibration.model_dump(mode="json"))
+    return CalibratedResult(margins, combined.calibration, len(rows), settings.out)
+
+
+def _check(settings: MarginSettings) -> None:
+    if settings.calibrate is None:
+        if len(settings.judge) > 1:
+            raise ConfigError(
+                f"--judge is given {len(settings.judge)} times, and margins are of one judge; combine them with "
+                "--calibrate labels"
+            )
+        if settings.rewards is not None:
+            raise ConfigError("--rewards is a column beside calibrated judges; add --calibrate labels, or leave it out")
+    elif "votes" in settings.model_fields_set and settings.votes != "limit":
+        raise ConfigError(
+            f"--votes {settings.votes}: --calibrate takes a judge's probabilities where there are some, and its votes "
+            "elsewhere; leave --votes out"
+        )

@@ -11,6 +11,7 @@ import numpy as np
 from dissensus.evaluation.judges import Component, JudgeScore
 from dissensus.evaluation.tables.number_format import UNDEFINED, number, shorten
 from dissensus.evaluation.tables.table import Table
+from dissensus.judge_calibration import JudgeCalibration
 from dissensus.stats.resampling.intervals import Estimate
 
 _PEOPLE = "Judges against people: the majority of all, the majority of all but one, that one person"
@@ -22,6 +23,8 @@ _MEANING = {
     "order": "order within judge (position)",
     "repetition": "repetition (noise)",
 }
+_STACK = "Judges, calibrated: log-odds times β, and by how much the NLL rises without each"
+_COLUMNS = {"length": "log length ratio", "reward": "reward gap"}
 _DIGEST = re.compile(r"-[0-9a-f]{8}\Z")
 _NAME_WIDTH = 20
 
@@ -60,6 +63,49 @@ def component_table(components: Sequence[Component]) -> Table:
     merged = ", ".join(f"{c.level} in {c.merged}" for c in components if c.merged is not None)
     title = "Variance of verdicts" + (f" (without replication: {merged})" if merged else "")
     return Table(title, ("", "units", "variance", "share", "random orders"), tuple(rows))
+
+
+def calibration_tables(found: JudgeCalibration) -> list[Table]:
+    """Make the tables of judges that were calibrated: what each counts, and how far off they were before and after."""
+    labels = _labels([judge.judge for judge in found.judges])
+    stack = [
+        (
+            labels.get(one.name, _COLUMNS.get(one.name, one.name)),
+            _cell(Estimate(one.coefficient, one.low, one.high)),
+            number(one.adds, signed=True, digits=4),
+            one.missing,
+        )
+        for one in found.predictors
+    ]
+    fits = [(labels[judge.judge], judge.pairs, judge.fit) for judge in found.judges]
+    if len(fits) > 1:
+        fits.append(("their mean", found.pairs, found.mean))
+    fits.append(("calibrated", found.pairs, found.calibrated))
+    rows = [
+        (name, pairs, *([UNDEFINED] * 3 if fit is None else map(number, (fit.nll, fit.brier, fit.ece))))
+        for name, pairs, fit in fits
+    ]
+    said = (calibration_note(found), *(f"{note}." for note in found.notes))
+    return [
+        Table(_STACK, ("", "β", "adds to NLL", "without"), tuple(stack), name="judges-calibrated"),
+        Table(
+            f"Judges against {found.target}",
+            ("", "pairs", "NLL", "Brier", "ECE"),
+            tuple(rows),
+            "judges-fit",
+            notes=said,
+        ),
+    ]
+
+
+def calibration_note(found: JudgeCalibration) -> str:
+    """Say in a sentence or two what calibrated judges were fitted to, and how."""
+    missing = f" {found.missing:,} pairs have no valid judgment of any judge." if found.missing else ""
+    return (
+        f"Fitted to {found.observations:,} {found.target} on {found.fitted:,} pairs of {found.prompts:,} prompts; "
+        f"preferences of {found.pairs:,} pairs are made without their own prompt ({found.folds} folds, λ = "
+        f"{found.ridge:g}); brackets are {100 * found.level:g} % intervals clustered by prompt.{missing}"
+    )
 
 
 def _labels(judges: Sequence[str]) -> dict[str, str]:

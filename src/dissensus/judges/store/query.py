@@ -160,40 +160,10 @@ class Recall:
     def require_probabilities(self) -> LanguageJudge:
         """Return the judge if it has choice distributions; raise JudgeError elsewhere."""
         if self._language is None or not self.is_exact:
-            raise self._without_probabilities()
+            raise JudgeError(
+                f"{self.judge}: has sampled judgments and no probabilities; judge with --mode exact for these"
+            )
         return self._language
-
-    def stated_probabilities(self) -> list[ChoiceProbabilities]:
-        """List the probabilities that come with a judge's judgments, a row for each; none where it names no winner.
-
-        A member of a committee, a label graph or a published verdict says how probable its choice is; a sampled reply
-        does not.
-
-        Raises:
-            JudgeError: a judgment that names a winner carries no probability.
-        """
-        return [self._stated(judgment) for judgment in self.judgments()]
-
-    def _stated(self, judgment: Judgment) -> ChoiceProbabilities:
-        a = judgment.probability_a
-        if judgment.choice is not None and a is None:
-            raise self._without_probabilities()
-        for_a, for_b = (0.0, 0.0) if judgment.choice is None or a is None else (a, 1 - a)
-        return ChoiceProbabilities(
-            pair_id=judgment.pair_id,
-            judge=self.judge,
-            order=judgment.order,
-            persona=judgment.persona,
-            probability_a=for_a,
-            probability_b=for_b,
-            probability_none=float(judgment.choice is None),
-            certified=True,
-        )
-
-    def _without_probabilities(self) -> JudgeError:
-        return JudgeError(
-            f"{self.judge}: has sampled judgments and no probabilities; judge with --mode exact for these"
-        )
 
     def count(self, *, draw: bool = True) -> Recalled:
         """Count the judgments of the plan by pair, order and winner, and compare them with it.

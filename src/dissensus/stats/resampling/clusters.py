@@ -6,6 +6,7 @@ narrow; and each data set keeps its number of prompts (a stratum).
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -98,6 +99,26 @@ def number_labels(labels: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
     names = sorted(set(labels))
     number = {name: index for index, name in enumerate(names)}
     return names, np.array([number[label] for label in labels], dtype=np.intp)
+
+
+def deal_folds(sizes: NDArray[np.intp], folds: int, *, seed: int) -> NDArray[np.intp]:
+    """Deal groups into folds of about the same number of pairs; returns the fold of each group, from 0.
+
+    The largest group goes first, each into the smallest fold so far; groups of one size are shuffled by the seed.
+
+    Args:
+        sizes: pairs of each group, shape (groups,).
+        folds: how many; fewer where there are fewer groups.
+        seed: of the shuffle.
+    """
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    filled = [(0, fold) for fold in range(min(folds, len(sizes)))]
+    fold_of = np.zeros(len(sizes), dtype=np.intp)
+    for group in sorted(order, key=lambda group: -sizes[group]):
+        size, fold = heapq.heappop(filled)
+        fold_of[group] = fold
+        heapq.heappush(filled, (size + int(sizes[group]), fold))
+    return fold_of
 
 
 def find_clusters(clusters: NDArray[np.generic], strata: NDArray[np.generic]) -> Clusters:
