@@ -293,7 +293,7 @@ def predict(
         pairs: the pairs.
         name: what the model is called in tables; the folder's name unless given.
         seed: that it was trained with, where several of one name are compared.
-        **options: ``calibrated``, ``progress`` of `RewardModel.predict`.
+        **options: ``calibrated``, ``debias``, ``progress`` of `RewardModel.predict`.
     """
     called = name or (Path(model).name if isinstance(model, str | Path) else "model")
     loaded = load_model(model) if isinstance(model, str | Path) else model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
@@ -92,6 +93,15 @@ def plain_text(text: Text) -> str:
     if len(text) == 1:
         return text[0].said
     return "\n\n".join(f"{turn.role}: {turn.said}" for turn in text)
+
+
+def log_length(text: Text) -> float:
+    """Return the natural logarithm of a text's length in characters, one added so that an empty text has one.
+
+    >>> log_length("")
+    0.0
+    """
+    return math.log(len(plain_text(text)) + 1)
 
 
 def is_empty(text: Text) -> bool:

@@ -121,6 +121,8 @@ class TrainCounts(Counts):
     resumed_from: _Count | None = None
     nll: _Number | None = None
     """Of the labels, on the training pairs."""
+    length_slope: _Number | None = None
+    """Times the log of a response's length: added to the reward."""
     rates: _Count | None = None
     """Learning rates that were tried."""
     learning_rate: _Number | None = None

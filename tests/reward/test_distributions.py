@@ -122,3 +122,11 @@ def test_gradients_survive_atoms_that_are_all_but_impossible():
     assert a.grad is not None
     assert torch.isfinite(a.grad).all()
     assert a.grad[0, 0].item() < -0.1
+
+
+def test_a_pair_shows_little_but_the_gap_over_the_root_of_its_variance():
+    """So means and variances are not identified: the error of the approximation is below .02 of a preference."""
+    gap, variance = torch.meshgrid(torch.linspace(0, 20, 41), torch.linspace(0, 60, 31), indexing="ij")
+    seen = gap.flatten() / (1 + math.pi * variance.flatten() / 8).sqrt()
+    found = log_expected_sigmoid(gap.flatten(), variance.flatten()).exp()
+    assert (found - seen.sigmoid()).abs().max().item() < 0.02

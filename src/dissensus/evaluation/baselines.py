@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from dissensus.errors import EvaluationError
@@ -15,13 +14,11 @@ from dissensus.evaluation.judges import judge_preferences
 from dissensus.evaluation.scorecard import Reference
 from dissensus.files.rows.columns import Notice
 from dissensus.files.source import print_notice
-from dissensus.records import Judgment, Pair, Votes, plain_text
-from dissensus.stats.metrics import FloatArray
+from dissensus.messages import log_length
+from dissensus.records import Judgment, Pair, Votes
+from dissensus.stats.slope import fit_slope
 
 ONE_HALF, LONGER_RESPONSE, ONE_PERSON = "one half", "longer response", "one person"
-
-_STEEPEST = 20.0
-"""Bound on the slope in the log ratio of lengths: a tenth longer then wins with .87."""
 
 
 def one_half(pairs: Sequence[Pair]) -> Reference:
@@ -47,12 +44,11 @@ def longer_response(pairs: Sequence[Pair], *, folds: int = 5, seed: int = 0) -> 
         return None
     votes = _votes(pairs)
     human, n = np.array([v.preference for v in votes]), np.array([v.n for v in votes], dtype=np.float64)
-    lengths = np.array([[len(plain_text(text)) + 1 for text in (p.response_a, p.response_b)] for p in pairs])
-    ratio = np.log(lengths[:, 0] / lengths[:, 1])
+    ratio = np.array([log_length(pair.response_a) - log_length(pair.response_b) for pair in pairs])
     predicted = np.zeros(len(pairs))
     for held_out in np.unique(fold):
         inside = fold == held_out
-        predicted[inside] = expit(_fit_slope(ratio[~inside], human[~inside], n[~inside]) * ratio[inside])
+        predicted[inside] = expit(fit_slope(ratio[~inside], human[~inside], n[~inside]) * ratio[inside])
     return Reference(LONGER_RESPONSE, "reference", predicted[None])
 
 
@@ -132,13 +128,3 @@ def _folds(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.intp] | N
 def _number(seed: int, text: str) -> int:
     """A number that looks random and depends on the seed and a text alone."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{text}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
-
-
-def _fit_slope(ratio: FloatArray, human: FloatArray, n: FloatArray) -> float:
-    """beta of the largest likelihood of n votes each; it is concave in beta, and bounded where votes are unanimous."""
-
-    def loss(beta: float) -> float:
-        reach = beta * ratio
-        return float(n @ (np.logaddexp(0, reach) - human * reach))
-
-    return float(minimize_scalar(loss, bounds=(-_STEEPEST, _STEEPEST), method="bounded", options={"xatol": 1e-8}).x)

@@ -116,6 +116,7 @@ def _models(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]
         yield f"Training used {', '.join(used)}."
     if swept:
         yield swept
+    yield from _lengths(run, list(models))
     if seeds := run.settings.seeds:
         each = "Each model" if len(models) > 1 else "It"
         yield f"{each} was trained with {_count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})."
@@ -130,6 +131,17 @@ def _swept(run: RunData, names: Sequence[str]) -> str:
     chosen = ", ".join(f"{rate:g} for {name}" for name, rate in best.items() if rate is not None)
     among = f"Learning rates were chosen among {sweep.rates} by the {sweep.metric} of held-out training"
     return f"{among} prompts{f': {chosen}' if chosen else ''}."
+
+
+def _lengths(run: RunData, names: Sequence[str]) -> Iterator[str]:
+    """Say to which rewards length adds, and with which slope for each seed."""
+    said = []
+    for name in names:
+        counts = (run.manifest.counts(f"train {name} seed {seed}", TrainCounts) for seed in run.settings.seeds)
+        if slopes := [f"{own.length_slope:.2f}" for own in counts if own.length_slope is not None]:
+            said.append(f"{' / '.join(slopes)} for {name}")
+    if said:
+        yield f"A multiple of the log length of a response in characters is part of the reward: {', '.join(said)}."
 
 
 def _judge(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:

@@ -18,6 +18,8 @@ SHORTEST = 8
 
 _GONE = "compile"
 """A setting of before that altered nothing."""
+_LATER: Mapping[str, object] = {"length_covariate": False, "layer_decay": 1.0, "head_learning_rate": None}
+"""Settings that models of before do not have, and the values under which they alter nothing."""
 _ELSEWHERE = {
     "lr": "learning_rate",
     "num_train_epochs": "epochs",
@@ -79,9 +81,17 @@ class TrainConfig(Settings):
     center: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Weight of the centre regulariser, the mean of (reward_a + reward_b)^2: it fixes the rewards' free constant.
     Rewards of ``categorical``, from 0 to 1, are drawn to one half."""
+    length_covariate: bool = False
+    """Add slope * log(characters of the response) to the reward. The slope is fitted to the training pairs before the
+    model and corrected on the validation prompts; ``predict --debias length`` leaves it out."""
 
     learning_rate: PositiveFloat = 2e-5
     """The highest, after the warm-up; it then falls to 0."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The rate of each layer of the backbone is that of the layer above it times this, the topmost having the learning
+    rate and the embeddings the lowest; 1 is one rate for all."""
+    head_learning_rate: Annotated[PositiveFloat | None, Option(default="the learning rate")] = None
+    """Of the head, a pooler included, which may be new."""
     epochs: PositiveInt = 2
     """Passes over the pairs."""
     batch_size: PositiveInt = 32
@@ -157,7 +167,9 @@ class TrainConfig(Settings):
         >>> TrainConfig(label_weight=0.3).deciding() == TrainConfig().deciding()
         True
         """
-        return self.model_dump(mode="json", exclude={"runtime", "calibration", *self.unread})
+        # A setting that came later and is off decides nothing: runs from before it keep their name.
+        off = {name for name, value in _LATER.items() if getattr(self, name) == value}
+        return self.model_dump(mode="json", exclude={"runtime", "calibration", *self.unread, *off})
 
     def loss(self) -> dict[str, object]:
         """Return the settings that say which loss a model is trained with."""
@@ -166,7 +178,13 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        objective_of(self).check_settings()
+        objective = objective_of(self)
+        objective.check_settings()
+        if self.length_covariate and objective.is_distributed:
+            raise ValueError(
+                f"length_covariate adds to a reward that is a number, and that of objective '{self.objective}' is a "
+                "distribution; leave it out, or take another objective"
+            )
         if self.lora_alpha is not None and self.lora_rank is None:
             raise ValueError("lora_alpha scales adapters, and there are none; set lora_rank as well")
         if self.calibration != "none" and self.validation == 0:

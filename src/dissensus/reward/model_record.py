@@ -48,6 +48,8 @@ class TrainSummary(BaseModel):
     validation_accuracy: float | None = None
     temperature: float | None = None
     """Fitted on the held-out votes, where a calibration was asked for; above 1: the model was too sure."""
+    length_slope: float | None = None
+    """Times the log of a response's length: what is added to the model's reward; None without the covariate."""
     note: str | None = None
     """What to beware of: that nothing was learnt."""
     responses_cut: int = 0

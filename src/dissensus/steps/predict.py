@@ -40,6 +40,8 @@ class PredictSettings(Settings):
     """Of matrix products; bf16 is several times faster where the processor has it."""
     calibrated: Annotated[bool | None, Option("--calibrated/--raw", default="calibrated where the model can")] = None
     """Add the preference by the model's calibration, which the comparison with people then takes, or leave it out."""
+    debias: Literal["length"] | None = None
+    """Leave out of rewards and preferences what length adds, of a model with --length-covariate."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +52,25 @@ class PredictResult:
     predictions: int
     calibration: Calibration | None = None
     """By which preferences were calibrated."""
+    length_slope: float | None = None
+    """Times the log of a response's length: in the rewards, or left out of them."""
+    debias: Literal["length"] | None = None
 
     def lines(self) -> Iterator[str]:
         """Yield what the command prints."""
         yield f"{self.out}: {self.predictions} predictions"
         if (found := self.calibration) is not None:
             yield f"  calibrated: {found}, fitted on {found.pairs} pairs ({found.votes:g} votes)"
+        if self.length_slope is not None:
+            which = "left out of" if self.debias else "in"
+            yield f"  length is {which} the rewards: {self.length_slope:+.3f} * log(characters of the response)"
 
 
 def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
     """Predict; faults of settings and files show before torch is loaded."""
     from dissensus.files import content_of
     from dissensus.files.writers import check_writable_name
-    from dissensus.reward.training.preflight import check_calibrated, check_model
+    from dissensus.reward.training.preflight import check_calibrated, check_debiased, check_model
     from dissensus.sources import PairFile
     from dissensus.text.encoder import resolve_model
 
@@ -71,6 +79,8 @@ def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
     name = settings.name or Path(settings.model).name
     if settings.calibrated:
         check_calibrated(settings.model, name)
+    if settings.debias is not None:
+        check_debiased(settings.model, name)
     pairs = PairFile(settings.pairs)
     # Torch is loaded from here on.
     from dissensus.reward.serving.reward_model import RewardModel, predict_file
@@ -84,7 +94,9 @@ def run(settings: PredictSettings, *, progress: bool = True) -> PredictResult:
         identity=content_of(resolve_model(settings.model)) or settings.model,
         seed=settings.seed,
         calibrated=settings.calibrated,
+        debias=settings.debias,
         total=len(pairs),
         progress=progress,
     )
-    return PredictResult(settings.out, count, None if settings.calibrated is False else model.calibration)
+    calibration = None if settings.calibrated is False else model.calibration
+    return PredictResult(settings.out, count, calibration, model.length_slope, settings.debias)

@@ -47,7 +47,8 @@ class TrainSettings(Settings):
         "Objective": tuple(
             f"training.{name}"
             for name in (
-                "objective", "margin_sign", "margin_scale", "label_weight", "soft_targets", "atoms", "center"
+                "objective", "margin_sign", "margin_scale", "label_weight", "soft_targets", "atoms", "center",
+                "length_covariate",
             )
         ),
         "Training": ("training",),
@@ -81,7 +82,7 @@ class TrainResult:
     def counts(self) -> Mapping[str, object]:
         """Return what a study keeps of it."""
         done, swept = self.summary, self.sweep
-        fits = {"nll": done.nll, "temperature": done.temperature}
+        fits = {"nll": done.nll, "temperature": done.temperature, "length_slope": done.length_slope}
         rounded = {name: None if fit is None else round(fit, 4) for name, fit in fits.items()}
         found = done.model_dump(include=_COUNTED) | rounded
         return found | ({"rates": len(swept.rates), "learning_rate": swept.best} if swept else {})
@@ -94,6 +95,7 @@ class TrainResult:
         if done.validation_nll is not None:
             fit = f"nll {done.validation_nll:.4f}, accuracy {done.validation_accuracy:.3f}"
             yield f"  validation: {fit} on {done.validation_pairs} pairs"
+        yield from self._of_length()
         yield from self._of_calibration()
         for count, what in (
             (done.ties_dropped, "pairs labelled tie dropped (this objective needs a winner)"),
@@ -115,7 +117,12 @@ class TrainResult:
             mark = "  <- kept" if row.learning_rate == sweep.best else ""
             fit = f"{row.nll:>8.4f} {row.accuracy:>9.3f} {row.epochs:>7.3g}"
             yield f"  {row.learning_rate:>9.3g} {fit} {row.seconds:>8.0f}{mark}"
+        yield from self._of_length()
         yield from self._of_calibration()
+
+    def _of_length(self) -> Iterator[str]:
+        if (slope := self.summary.length_slope) is not None:
+            yield f"  length: {slope:+.3f} * log(characters of the response) is in the reward"
 
     def _of_calibration(self) -> Iterator[str]:
         from dissensus.reward.serving.calibration import load_calibration

@@ -80,7 +80,7 @@ class Scaled(Margin):
         "over pairs.\nSource: Wang et al. (2024), *HelpSteer2-Preference*, arXiv:2410.01257."
     )
     caveat = ""
-    least_margin = 0.0
+    least_margin, weighs_by_margin = 0.0, True
 
     def check_settings(self) -> None:
         """Raise ValueError for weights that may be negative."""
@@ -200,13 +200,21 @@ class DistributedReward(Objective):
 class MeanVariance(DistributedReward):
     """A normal distribution: the outputs are its mean and, through softplus, its variance.
 
-    Raters differ in what they reward, by the variance, and choose with Bradley-Terry's noise on top.
+    Raters differ in what they reward, by the variance, and choose with Bradley-Terry's noise on top. Pairs do not tell
+    the two apart: of a gap d and a variance v of both rewards together, preferences show little but d / sqrt(1 + pi v /
+    8) (MacKay, 1992, *Neural Computation* 4), so that any change of scale of d with its v explains them as well.
     """
 
     about = (
         "The reward of a text is a normal distribution, whose mean and (through softplus) variance are the two "
         "outputs. The loss\nis minus the log of the expected σ(r(a) − r(b)). Sources: Siththaranjan et al. (2024), "
         "arXiv:2312.08358; Sun et al.\n(2025), arXiv:2503.22480."
+    )
+    caveat = (
+        "Means and variances are not identified from pairs (arXiv:2605.11865). A preference shows the reward gap over "
+        "√(1 + πv/8), v\nbeing the two variances together, and little else: a small gap between sure rewards and a "
+        "large one between unsure\nrewards come to the same. Read the preference; a variance says nothing of how far "
+        "people disagree about a text."
     )
     outputs = 2
     reward_code = "reward, variance = outputs[0].item(), torch.nn.functional.softplus(outputs[1]).item()"

@@ -48,6 +48,8 @@ class Objective(ABC):
     is_distributed: ClassVar[bool] = False
     """Whether a reward is a distribution."""
     least_margin: ClassVar[float] = -float("inf")
+    weighs_by_margin: ClassVar[bool] = False
+    """Whether the margin is the weight of the pair."""
     middle: ClassVar[float] = 0.0
     """Where the centre regulariser draws rewards to."""
 
@@ -82,12 +84,20 @@ class Objective(ABC):
         """Return the margin in the loss, or the weight of the pair."""
         return 0.0
 
-    def losses(self, a: Tensor, b: Tensor, target: Tensor, margin: Tensor) -> Tensor:
-        """Return the loss of each pair, centre regulariser included; target, margin and result of shape (pairs,)."""
-        from dissensus.reward.objectives.losses import center_penalty, in_float32
+    def losses(self, a: Tensor, b: Tensor, target: Tensor, margin: Tensor, added: Tensor | None = None) -> Tensor:
+        """Return the loss of each pair, centre regulariser included; target, margin and result of shape (pairs,).
+
+        ``added`` is a part of the reward gap that is not the model's, shape (pairs,), for rewards that are numbers;
+        the centre regulariser does not see it.
+        """
+        from dissensus.reward.objectives.losses import center_penalty, check_same_shape, in_float32
 
         a, b = self._as_pairs(a, b)
-        losses = self._losses(a, b, in_float32(target), in_float32(margin))
+        moved = a
+        if added is not None:
+            check_same_shape(added=added, target=target)
+            moved = a + in_float32(added).unsqueeze(1)
+        losses = self._losses(moved, b, in_float32(target), in_float32(margin))
         if self.config.center:
             losses = losses + self.config.center * center_penalty(self.reward(a), self.reward(b), middle=self.middle)
         return losses

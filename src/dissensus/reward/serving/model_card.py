@@ -82,6 +82,7 @@ def _render(folder: Path, scores: str | Path | None, repo: str | None) -> str:
         objective=objective,
         description=_Plain(objective.description()),
         reward_code=_Plain(objective.reward_code),
+        length_slope=_Plain(record.summary.length_slope),
         style=encoding_of(tokenizer, config.max_length, record.text_style).style,
         closing=tokenizer.eos_token_id is not None and tokenizer.eos_token_id != tokenizer.pad_token_id,
         summary=record.summary,

@@ -19,9 +19,11 @@ from dissensus.errors import InputError, TrainingError
 from dissensus.files import read_records, write_records
 from dissensus.files.locks import sole_writer
 from dissensus.hashing import framed_digest
+from dissensus.messages import log_length
 from dissensus.records import Pair, Prediction, Text
 from dissensus.reward.config import SHORTEST, CalibrationMethod, TrainConfig
 from dissensus.reward.fast.select import lay_out_for, settle
+from dissensus.reward.length_covariate import log_lengths, no_covariate
 from dissensus.reward.model_record import RECORD_FILE, left_record, read_record
 from dissensus.reward.objectives import Objective, objective_of
 from dissensus.reward.serving.calibration import (
@@ -42,6 +44,8 @@ from dissensus.text.encoder import best_device
 from dissensus.text.pretrained import position_limit, stated_positions
 
 Precision = Literal["fp32", "bf16"]
+Debias = Literal["length"]
+"""What may be left out of a prediction."""
 FloatArray = NDArray[np.float64]
 
 _WIDEST = 8192
@@ -75,6 +79,7 @@ class RewardModel:
         calibration: Calibration | None = None,
         precision: Precision = "fp32",
         style: Style | None = None,
+        length_slope: float | None = None,
     ) -> None:
         self.precision = precision
         self.model, self.tokenizer, self.config = model, tokenizer, config
@@ -83,6 +88,8 @@ class RewardModel:
         """What the model's outputs mean."""
         self.calibration = calibration
         """Of its predicted probabilities, where that was fitted."""
+        self.length_slope = length_slope
+        """Times the log of a response's length: added to what the model says of it; None without the covariate."""
         fast = config.runtime.fast if config else True
         layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
         self.layout = settle(model, layout, self.encoding)
@@ -134,6 +141,7 @@ class RewardModel:
             calibration=fitted,
             precision=precision,
             style=style,
+            length_slope=record.summary.length_slope if record and record.summary else None,
         )
 
     def outputs(
@@ -143,7 +151,10 @@ class RewardModel:
         tokens_per_batch: int = TOKENS_PER_BATCH,
         progress: bool = False,
     ) -> NDArray[np.float32]:
-        """Return the model's outputs for each (prompt, response), shape (texts, outputs); each distinct one once."""
+        """Return the model's outputs for each (prompt, response), shape (texts, outputs); each distinct one once.
+
+        What length adds to a reward is no part of them.
+        """
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         encoded = self.encoding.encode(list(distinct))
         scored = self._score(encoded, tokens_per_batch=tokens_per_batch, progress=progress)
@@ -153,13 +164,20 @@ class RewardModel:
         self,
         texts: Sequence[tuple[Text, Text]],
         *,
+        debias: Debias | None = None,
         tokens_per_batch: int = TOKENS_PER_BATCH,
         progress: bool = False,
     ) -> NDArray[np.float32]:
-        """Return the reward of each (prompt, response), shape (texts,): the mean where it is a distribution."""
+        """Return the reward of each (prompt, response), shape (texts,): the mean where it is a distribution.
+
+        With ``debias`` "length", what length adds is left out. Raises InputError where it adds nothing.
+        """
+        slope = self._slope(debias)
         outputs = self.outputs(texts, tokens_per_batch=tokens_per_batch, progress=progress)
         rewards: NDArray[np.float32] = self.objective.reward(torch.from_numpy(outputs)).numpy()
-        return rewards
+        if slope is None:
+            return rewards
+        return rewards + np.array([slope * log_length(response) for _, response in texts], dtype=np.float32)
 
     def predict(
         self,
@@ -168,25 +186,42 @@ class RewardModel:
         name: str,
         seed: int | None = None,
         calibrated: bool | None = None,
+        debias: Debias | None = None,
         progress: bool = False,
         lost: list[Shortened] | None = None,
     ) -> list[Prediction]:
         """Predict each pair: its two rewards, and the preference for a that they mean.
 
         Where the model has a calibration, the calibrated preference as well, beside the raw one; ``calibrated`` False
-        leaves it out, True insists on it. What of the texts does not fit into the window is reported on stderr, or
-        added to ``lost``. Raises InputError where a calibration is insisted on and there is none or the chat template
-        refuses a text, TrainingError where rewards are not numbers.
+        leaves it out, True insists on it. With ``debias`` "length", rewards and preferences are without what length
+        adds. What of the texts does not fit into the window is reported on stderr, or added to ``lost``.
+
+        Raises InputError where a calibration is insisted on and there is none, there is no length covariate to leave
+        out, or the chat template refuses a text; TrainingError where rewards are not numbers.
         """
         if calibrated and self.calibration is None:
             raise InputError(not_calibrated(name))
+        added = self._added(pairs, self._slope(debias, name))
         outputs, shortened = self._outputs_of_pairs(pairs, progress=progress)
         if lost is None:
             self.report_shortened(shortened)
         else:
             lost.append(shortened)
         calibration = None if calibrated is False else self.calibration
-        return predictions_of(pairs, outputs, self.objective, name=name, seed=seed, calibration=calibration)
+        return predictions_of(
+            pairs, outputs, self.objective, name=name, seed=seed, calibration=calibration, added=added
+        )
+
+    def _slope(self, debias: Debias | None, name: str = "") -> float | None:
+        """Return the slope of log length, None where nothing is added or it is left out."""
+        if debias is not None and self.length_slope is None:
+            raise InputError(no_covariate(name))
+        return None if debias == "length" else self.length_slope
+
+    @staticmethod
+    def _added(pairs: Sequence[Pair], slope: float | None) -> FloatArray | None:
+        """Return what length adds to the rewards of a and b, shape (pairs, 2)."""
+        return None if slope is None else slope * log_lengths(pairs)
 
     def report_shortened(self, lost: Shortened) -> None:
         """Say on stderr what of the texts did not fit into the window; nothing where all did."""
@@ -203,9 +238,10 @@ class RewardModel:
         """
         check_observed(pairs)
         rows, preference, weight = observed_preferences(pairs)
-        outputs, lost = self._outputs_of_pairs([pairs[row] for row in rows], progress=progress)
+        judged = [pairs[row] for row in rows]
+        outputs, lost = self._outputs_of_pairs(judged, progress=progress)
         self.report_shortened(lost)
-        logits = preference_logits(self.objective, outputs)
+        logits = preference_logits(self.objective, outputs, self._added(judged, self.length_slope))
         self.calibration = fit_calibration(logits, preference, weight, method)
         return self.calibration
 
@@ -223,17 +259,20 @@ class RewardModel:
         )
 
 
-def preference_logits(objective: Objective, outputs: NDArray[np.float32]) -> FloatArray:
+def preference_logits(
+    objective: Objective, outputs: NDArray[np.float32], added: FloatArray | None = None
+) -> FloatArray:
     """Return the log-odds that response a is preferred, shape (pairs,): the reward gap of scalar rewards.
 
-    ``outputs`` are those for a and b, shape (pairs, 2, outputs). Raises TrainingError where they are not numbers.
+    ``outputs`` are those for a and b, shape (pairs, 2, outputs); ``added``, of shape (pairs, 2), is what else belongs
+    to the rewards. Raises TrainingError where they are not numbers.
     """
     broken = int((~np.isfinite(outputs)).any(axis=(1, 2)).sum())
     if broken:
         raise TrainingError(f"the model gives rewards that are not numbers for {broken} of {len(outputs)} pairs")
     parts = torch.split(torch.from_numpy(outputs).double(), _PAIRS_AT_ONCE)
     logits: FloatArray = torch.cat([objective.logit(part[:, 0], part[:, 1]) for part in parts]).numpy()
-    return logits
+    return logits if added is None else logits + added[:, 0] - added[:, 1]
 
 
 def predictions_of(
@@ -244,17 +283,21 @@ def predictions_of(
     name: str,
     seed: int | None = None,
     calibration: Calibration | None = None,
+    added: FloatArray | None = None,
 ) -> list[Prediction]:
     """Predict each pair from the outputs for a and b, shape (pairs, 2, outputs), by the model of this name.
+
+    ``added``, of shape (pairs, 2), is what else belongs to the rewards: what length adds.
 
     Raises TrainingError where outputs are not numbers.
     """
     if not pairs:
         return []
-    logits = preference_logits(objective, outputs)
+    logits = preference_logits(objective, outputs, added)
     columns = {"preference_a": torch.from_numpy(logits).sigmoid().numpy()}
-    for side, one in zip("ab", torch.from_numpy(outputs).double().unbind(dim=1), strict=True):
-        columns[f"reward_{side}"] = objective.reward(one).numpy()
+    for i, one in enumerate(torch.from_numpy(outputs).double().unbind(dim=1)):
+        side, reward = "ab"[i], objective.reward(one).numpy()
+        columns[f"reward_{side}"] = reward if added is None else reward + added[:, i]
         if (variance := objective.variance(one)) is not None:
             columns[f"variance_{side}"] = variance.numpy()
     if calibration is not None:
@@ -278,6 +321,7 @@ def predict_file(
     identity: str,
     seed: int | None = None,
     calibrated: bool | None = None,
+    debias: Debias | None = None,
     window: int = WINDOW,
     total: int | None = None,
     progress: bool = False,
@@ -291,6 +335,7 @@ def predict_file(
     with sole_writer(out):
         part = out.with_name(out.name + ".part")
         settings = f"{identity}\0{name}\0{seed}\0{calibrated}\0{model.encoding.max_length}\0{model.precision}"
+        settings += f"\0{debias}" if debias else ""
         files: list[Path] = []
         lost = Shortened()
         with tqdm(total=total, desc="predict", unit="pair", disable=not progress) as bar:
@@ -301,7 +346,9 @@ def predict_file(
                 file = next(part.glob(f"{stem}-*.parquet"), None)
                 if file is None:
                     cut: list[Shortened] = []
-                    predictions = model.predict(rows, name=name, seed=seed, calibrated=calibrated, lost=cut)
+                    predictions = model.predict(
+                        rows, name=name, seed=seed, calibrated=calibrated, debias=debias, lost=cut
+                    )
                     # The name says what was cut of the texts, for when the command goes on another day.
                     counts = "-".join(str(count) for count in astuple(cut[0]))
                     file = part / f"{stem}-{counts}.parquet"

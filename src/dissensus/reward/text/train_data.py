@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dissensus.errors import InputError, TrainingError
 from dissensus.records import Pair, Text
 from dissensus.reward.config import TrainConfig
+from dissensus.reward.length_covariate import LengthSlope
 from dissensus.reward.objectives.targets import Targets
 from dissensus.reward.serving.calibration import FEW_PAIRS, observed_preferences
 from dissensus.reward.text.encode import Encoding, UnreadableTextError
@@ -33,6 +34,14 @@ class TrainingData:
     """Shape (pairs, 2): the texts of response a and b."""
     groups: NDArray[np.int64]
     """Shape (pairs,): each pair's prompt."""
+    added: NDArray[np.float32] | None = None
+    """Shape (pairs,): what length adds to the reward gap; None without a length covariate."""
+
+    @property
+    def columns(self) -> dict[str, NDArray[np.float32]]:
+        """What the loss takes of each pair, by name; each of shape (pairs,)."""
+        found = {"target": self.targets.target, "margin": self.targets.margin, "label": self.targets.label}
+        return found if self.added is None else {**found, "added": self.added}
 
 
 def split_targets(targets: Targets, config: TrainConfig) -> tuple[Targets, Targets | None]:
@@ -67,11 +76,14 @@ def split_targets(targets: Targets, config: TrainConfig) -> tuple[Targets, Targe
     return trained, held_out
 
 
-def encode_targets(targets: Targets, encoding: Encoding, *, cache: Path | None = None) -> TrainingData:
-    """Encode each distinct text once, through the cache of tokens if one is given."""
+def encode_targets(
+    targets: Targets, encoding: Encoding, *, cache: Path | None = None, length: LengthSlope | None = None
+) -> TrainingData:
+    """Encode each distinct text once, through the cache of tokens if one is given; ``length`` adds to the gaps."""
     encoded, texts = encode_pairs(targets.pairs, encoding, cache=cache)
     _, groups = number_labels([pair.group for pair in targets.pairs])
-    return TrainingData(targets, encoded, texts, groups.astype(np.int64))
+    added = None if length is None else length.added(targets.pairs)
+    return TrainingData(targets, encoded, texts, groups.astype(np.int64), added)
 
 
 def encode_pairs(

@@ -10,7 +10,8 @@ from pathlib import Path
 from dissensus.errors import ConfigError, InputError, MissingDependencyError, OutputError
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model_record import TrainSummary
+from dissensus.reward.length_covariate import no_covariate
+from dissensus.reward.model_record import TrainSummary, find_record
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import load_calibration, not_calibrated
 from dissensus.reward.text.train_data import split_targets
@@ -74,6 +75,15 @@ def check_calibrated(model: str, name: str) -> None:
     folder = Path(resolve_model(model))
     if folder.is_dir() and load_calibration(folder) is None:
         raise InputError(not_calibrated(name))
+
+
+def check_debiased(model: str, name: str) -> None:
+    """Raise InputError for the folder of a model without a length covariate; one on the Hub is not looked at."""
+    folder = Path(resolve_model(model))
+    if folder.is_dir():
+        record = find_record(folder)
+        if record is None or record.summary is None or record.summary.length_slope is None:
+            raise InputError(no_covariate(name))
 
 
 def check_model(model: str) -> None:

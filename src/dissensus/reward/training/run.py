@@ -23,6 +23,7 @@ from dissensus.files.locks import sole_writer
 from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.fast.select import Layout, lay_out_for, settle
+from dissensus.reward.length_covariate import LengthSlope, log_ratios
 from dissensus.reward.model_record import LogRow, ModelRecord, TrainSummary, last_validation, left_record
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.targets import Targets, build_targets
@@ -34,6 +35,7 @@ from dissensus.reward.text.batches import Collator, PairBatches
 from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
 from dissensus.reward.text.train_data import Shortened, TrainingData, encode_targets, split_targets
 from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
+from dissensus.reward.training.layer_rates import LayerRates
 from dissensus.reward.training.lora import add_adapters
 from dissensus.reward.training.preflight import check_settings
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
@@ -99,6 +101,10 @@ class _Prepared:
     data: TrainingData
     held: TrainingData | None
     """For validation."""
+    length: LengthSlope | None
+    """Of the length covariate, as it stands in the loss."""
+    rates: LayerRates | None
+    """Learning rates by layer; None where all weights have one."""
 
 
 def _train(
@@ -133,7 +139,7 @@ def _train(
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = [row for entry in trainer.state.log_history if (row := _log_row(entry)) is not None]
     trained, steps = trained_model(trainer), trainer.state.global_step
-    calibration = _calibration(trained, run)
+    calibration, length_slope = _fit_on_held(trained, run)
     note = learning.note(trained, steps=steps, right=trainer.right, counted=trainer.counted) if learning else None
     if note is not None:
         _report(note)
@@ -157,6 +163,7 @@ def _train(
         validation_nll=validated.validation_nll if validated else None,
         validation_accuracy=validated.validation_accuracy if validated else None,
         temperature=calibration.temperature if calibration else None,
+        length_slope=length_slope,
         note=note,
     )
     style, fingerprint = run.encoding.style, identity.fingerprint
@@ -204,29 +211,41 @@ def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig) ->
     layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.runtime.fast, sharded=_is_sharded())
     layout = settle(model, layout, encoding)
     with processes.main_process_first():
-        data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
-        held = encode_targets(held_out, encoding) if held_out else None
+        length = LengthSlope.fit(targets, objective_of(config)) if config.length_covariate else None
+        data = encode_targets(targets, encoding, cache=default_cache() / "tokens", length=length)
+        held = encode_targets(held_out, encoding, length=length) if held_out else None
     texts = (text for pair in targets.pairs for text in (pair.prompt, pair.response_a, pair.response_b))
     if encoding.loses_newlines() and any("\n" in plain_text(text) for text in texts):
         _report("this tokenizer reads line breaks as spaces: the model sees no paragraphs, lists or code layout")
+    by_layer = config.layer_decay < 1 or config.head_learning_rate is not None
+    rates = LayerRates(model, config) if by_layer else None
     if config.lora_rank is not None:
         model = add_adapters(model, config.lora_rank, config.lora_alpha, dropout=config.dropout)
-    return _Prepared(config, model, tokenizer, encoding, layout, data, held)
+    return _Prepared(config, model, tokenizer, encoding, layout, data, held, length, rates)
 
 
-def _calibration(model: Any, run: _Prepared) -> Calibration | None:
-    """Fit the calibration asked for; where the held-out pairs do not allow one, say so: the run is not lost for it."""
-    held, method = run.held, run.config.calibration
+def _fit_on_held(model: Any, run: _Prepared) -> tuple[Calibration | None, float | None]:
+    """Fit the calibration asked for, and with it the slope of the length covariate, which is returned as well.
+
+    Where the held-out pairs do not allow one, say so: the run is not lost for it.
+    """
+    held, method, length = run.held, run.config.calibration, run.length
+    slope = None if length is None else length.value
     if held is None or method == "none":
-        return None
+        return None, slope
     rows, preference, weight = observed_preferences(held.targets.pairs)
     try:
         check_enough(len(rows))
         outputs = score_texts(model, run.layout, held.encoded)[held.texts[rows]]
-        return fit_calibration(preference_logits(objective_of(run.config), outputs), preference, weight, method)
+        gap = preference_logits(objective_of(run.config), outputs)
+        if length is not None:
+            ratio = log_ratios(held.targets.pairs)[rows]
+            slope = length.corrected(gap, ratio, preference, weight)
+            gap = gap + slope * ratio
+        return fit_calibration(gap, preference, weight, method), slope
     except TrainingError as error:
         _report(f"not calibrated: {error}")
-        return None
+        return None, slope
 
 
 def _is_sharded() -> bool:
@@ -251,7 +270,7 @@ def _trainer(run: _Prepared, identity: RunIdentity, part: Path) -> PairTrainer:
     collator = Collator(
         data.encoded,
         data.texts,
-        {"target": data.targets.target, "margin": data.targets.margin, "label": data.targets.label},
+        data.columns,
         lay_out=run.layout,
         budget=config.runtime.tokens_per_batch or by_device,
         by_prompt=by_prompt,
@@ -268,6 +287,7 @@ def _trainer(run: _Prepared, identity: RunIdentity, part: Path) -> PairTrainer:
         objective=objective_of(config),
         pair_ids=[pair.id for pair in data.targets.pairs],
         validate=_validator(held, run.layout, config) if held else None,
+        rates=run.rates,
         callbacks=[ExtraSteps(len(batches) if held else None), MarkWhole(identity)],
     )
 
@@ -304,6 +324,7 @@ def _validator(held: TrainingData, layout: Layout, config: TrainConfig) -> Calla
     def validate(model: Any) -> dict[str, float]:
         outputs = torch.from_numpy(score_texts(model, layout, held.encoded))
         logit = objective.logit(outputs[held.texts[:, 0]], outputs[held.texts[:, 1]])
+        logit = logit if held.added is None else logit + torch.from_numpy(held.added)
         nll, correct, n = fit_to_labels(logit, label).tolist()
         return {"nll": nll / n, "accuracy": correct / n} if n else {}
 
@@ -359,10 +380,9 @@ class _LearningCheck:
         texts, places = np.unique(data.texts[self._rows], return_inverse=True)
         outputs = torch.from_numpy(score_texts(model, self._layout, data.encoded, rows=texts)).double()
         a, b = outputs[places.reshape(-1, 2)].unbind(dim=1)
-        target, margin = (
-            torch.from_numpy(values[self._rows]).double() for values in (data.targets.target, data.targets.margin)
-        )
-        loss, of_equals = (objective.losses(a, other, target, margin).mean().item() for other in (b, a))
+        of = {name: torch.from_numpy(values[self._rows]).double() for name, values in data.columns.items()}
+        target, margin, added = of["target"], of["margin"], of.get("added")
+        loss, of_equals = (objective.losses(a, other, target, margin, added).mean().item() for other in (b, a))
         return _Score(objective.logit(a, b).numpy(), loss, of_equals)
 
 

@@ -22,6 +22,7 @@ from dissensus.reward.objectives import Objective
 from dissensus.reward.objectives.losses import pair_losses
 from dissensus.reward.serving.score import memory_reported
 from dissensus.reward.text.batches import PairBatches
+from dissensus.reward.training.layer_rates import LayerRates
 
 WRITE_FAILURES = (OSError, RuntimeError, SafetensorError)
 """What saving weights raises on a full disk: the system's error, torch's, or that of safetensors."""
@@ -42,6 +43,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         objective: Objective,
         pair_ids: Sequence[str],
         validate: Callable[[Any], dict[str, float]] | None = None,
+        rates: LayerRates | None = None,
         **kwargs: Any,
     ) -> None:
         # A loss function of our own tells the parent that the loss is already scaled for accumulation.
@@ -49,6 +51,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self.remove_callback(PrinterCallback)
         self.add_callback(_SetEpoch(batches))
         self._batches, self._objective, self._pair_ids, self._validate = batches, objective, pair_ids, validate
+        self._rates = rates
         self.right, self.counted = 0.0, 0.0
         """Of the pairs with a winner that were logged while it trained: those put right, and all."""
         self._seen: list[Tensor] = []
@@ -61,6 +64,14 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Serve whole optimiser steps; every process draws the same ones and its collator takes its share."""
         return DataLoader(self.train_dataset, batch_sampler=self._batches, collate_fn=self.data_collator)
+
+    def create_optimizer(self, *arguments: Any, **options: Any) -> Any:
+        """Make the optimizer, weights in groups by their learning rates; biases and norms have no weight decay."""
+        fresh = self.optimizer is None
+        optimizer = super().create_optimizer(*arguments, **options)
+        if fresh and self._rates is not None:
+            self._rates.spread(optimizer, self.model)
+        return optimizer
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
         """Take the next optimiser step, and the count of its pairs."""
@@ -96,9 +107,11 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         outputs = model(**inputs["inputs"])
         logits = outputs.logits.float()
         a, b, weight = logits[inputs["a"]], logits[inputs["b"]], inputs["weight"]
-        losses = self._objective.losses(a, b, inputs["target"], inputs["margin"]) * weight
+        added = inputs.get("added")
+        losses = self._objective.losses(a, b, inputs["target"], inputs["margin"], added) * weight
         with torch.no_grad():
             gap = self._objective.logit(a, b)
+            gap = gap if added is None else gap + added
             # A pair of weight zero only fills in: as a tie it counts for nothing.
             self._seen.append(fit_to_labels(gap, torch.where(weight > 0, inputs["label"], 0.5)))
         # Gradients are averaged over the processes, so each part is scaled up by their number.
