@@ -71,7 +71,7 @@ def test_only_what_the_objective_reads_counts(tiny_bert: Path, pairs: list[Pair]
     }
     assert len(prints) == 4
     readers = {name for name in OBJECTIVES if TrainConfig(objective=name).reads_margins}
-    assert readers == {"margin", "soft", "blend", "scaled"}
+    assert readers == {"margin", "soft", "blend", "brier", "scaled"}
     assert TrainConfig(objective="categorical", soft_targets=True).reads_margins
 
 
