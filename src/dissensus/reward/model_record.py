@@ -46,8 +46,10 @@ class TrainSummary(BaseModel):
     validation_nll: float | None = None
     """The same of the held-out prompts, after the last epoch; None where nothing was held out."""
     validation_accuracy: float | None = None
+    members_nll: tuple[float, ...] = ()
+    """Of several members, each one's NLL on the held-out prompts, beside that of their average."""
     temperature: float | None = None
-    """Fitted on the held-out votes, where a calibration was asked for; above 1: the model was too sure."""
+    """Fitted on the held-out labels or votes; above 1: the model was too sure."""
     note: str | None = None
     """What to beware of: that nothing was learnt."""
     responses_cut: int = 0
@@ -99,6 +101,29 @@ def read_record(where: Path, content: Any = None) -> ModelRecord:
         return ModelRecord.model_validate_json(where.read_bytes())
     except (ValidationError, ValueError) as error:
         raise InputError(f"{where}: not written by this version of dissensus; train again") from error
+
+
+def member_folder(folder: Path, number: int) -> Path:
+    """Name the folder of a member, counted from 1, within that of its ensemble: a plain model of its own."""
+    return folder / f"member-{number}"
+
+
+def model_folders(folder: Path) -> list[Path]:
+    """List the folders of the models that a folder's predictions are the mean of: its members', or the folder itself.
+
+    Raises InputError where a member is missing.
+    """
+    record = find_record(folder)
+    if record is None or not record.config.keeps_members:
+        return [folder]
+    members = [member_folder(folder, number) for number in range(1, record.config.members + 1)]
+    for member in members:
+        if not (member / "config.json").is_file():
+            raise InputError(
+                f"{member}: missing, and the model is the mean of {len(members)} members; copy the folder again whole, "
+                "or train it again with --overwrite"
+            )
+    return members
 
 
 def write_log(folder: Path, rows: Sequence[LogRow]) -> None:

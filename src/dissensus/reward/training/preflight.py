@@ -10,7 +10,7 @@ from pathlib import Path
 from dissensus.errors import ConfigError, InputError, MissingDependencyError, OutputError
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model_record import TrainSummary
+from dissensus.reward.model_record import TrainSummary, model_folders
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import load_calibration, not_calibrated
 from dissensus.reward.text.train_data import split_targets
@@ -46,6 +46,8 @@ def check_settings(config: TrainConfig, out: Path) -> None:
     """
     check_reporters(config.runtime.report_to)
     check_model(config.model)
+    if len(members := model_folders(Path(resolve_model(config.model)))) > 1:
+        raise InputError(f"{config.model} is the mean of {len(members)} models; train one of them on: {members[0]}")
     if config.lora_rank is not None and importlib.util.find_spec("peft") is None:
         raise MissingDependencyError("peft", extra="lora", need="training low-rank adapters")
     if (file := next((parent for parent in out.parents if parent.is_file()), None)) is not None:
@@ -82,6 +84,7 @@ def check_model(model: str) -> None:
     with explained(f"cannot load model '{model}'", remedy):
         folder = Path(resolve_model(model))
         if folder.is_dir():
-            check_folder(folder)
+            for one in model_folders(folder):
+                check_folder(one)
         elif folder.exists() or not _HUB_ID.fullmatch(model):
             raise InputError(f"{'it is a file' if folder.exists() else 'no such folder'}; {remedy}")

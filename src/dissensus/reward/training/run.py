@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,13 @@ from dissensus.reward.fast.select import Layout, lay_out_for, settle
 from dissensus.reward.model_record import LogRow, ModelRecord, TrainSummary, last_validation, left_record
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.targets import Targets, build_targets
-from dissensus.reward.serving.calibration import Calibration, check_enough, fit_calibration, observed_preferences
+from dissensus.reward.serving.calibration import (
+    HELD_OUT_LOG_SD,
+    Calibration,
+    check_enough,
+    fit_calibration,
+    observed_preferences,
+)
 from dissensus.reward.serving.reward_model import preference_logits
 from dissensus.reward.serving.score import score_texts
 from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, report_window
@@ -34,6 +41,7 @@ from dissensus.reward.text.batches import Collator, PairBatches
 from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
 from dissensus.reward.text.train_data import Shortened, TrainingData, encode_targets, split_targets
 from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
+from dissensus.reward.training.ensemble import train_members
 from dissensus.reward.training.lora import add_adapters
 from dissensus.reward.training.preflight import check_settings
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
@@ -84,7 +92,13 @@ def train(
     check_settings(config, out)
     targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
     with sole_writer(out):
-        return _train(targets, config, out, overwrite=overwrite, callbacks=callbacks, progress=progress)
+        trained, held = split_targets(targets, config)
+        if held is None and config.validation is None and config.calibration != "none":
+            _report(NOTHING_HELD)
+        learn = partial(_train, trained, held, callbacks=callbacks, progress=progress)
+        if config.members > 1:
+            return train_members(trained, held, config, out, learn=learn, overwrite=overwrite)
+        return learn(config, out, overwrite=overwrite)
 
 
 @dataclass
@@ -102,16 +116,18 @@ class _Prepared:
 
 
 def _train(
-    every: Targets,
+    targets: Targets,
+    held_out: Targets | None,
     config: TrainConfig,
     out: Path,
     *,
     overwrite: bool,
     callbacks: Sequence[TrainerCallback],
     progress: bool,
+    head_seed: int | None = None,
 ) -> TrainSummary:
+    """Train one model; its new weights are drawn by ``head_seed`` where that is not its own seed."""
     started = time.perf_counter()
-    targets, held_out = split_targets(every, config)
     identity = RunIdentity(targets, config)
     part = out.with_name(out.name + ".part")
     processes = PartialState()
@@ -119,9 +135,7 @@ def _train(
         if (done := find_finished(out, identity, overwrite=overwrite)) is not None:
             return done
         checkpoint = find_checkpoint(part, identity, overwrite=overwrite)
-    if held_out is None and config.validation is None and config.calibration != "none":
-        _report(NOTHING_HELD)
-    run = _prepare(targets, held_out, config)
+    run = _prepare(targets, held_out, config, config.seed if head_seed is None else head_seed)
     bar = ProgressBar(f"{config.objective}, seed {config.seed}")
     trainer = _trainer(run, identity, part)
     for callback in (*callbacks, *([bar] if progress and processes.is_main_process else [])):
@@ -181,10 +195,10 @@ def _log_row(entry: Mapping[str, float]) -> LogRow | None:
     return LogRow.model_validate(entry) if "loss" in entry else None
 
 
-def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig) -> _Prepared:
+def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig, head_seed: int) -> _Prepared:
     """Load the backbone, find out how it is fed, and encode the texts."""
     processes = PartialState()
-    set_seed(config.seed)
+    set_seed(head_seed)
     outputs = objective_of(config).outputs
     model, tokenizer = load_backbone(config.model, new_head=True, outputs=outputs, dropout=config.dropout)
     limit = position_limit(model)
@@ -223,7 +237,8 @@ def _calibration(model: Any, run: _Prepared) -> Calibration | None:
     try:
         check_enough(len(rows))
         outputs = score_texts(model, run.layout, held.encoded)[held.texts[rows]]
-        return fit_calibration(preference_logits(objective_of(run.config), outputs), preference, weight, method)
+        gaps = preference_logits(objective_of(run.config), outputs)
+        return fit_calibration(gaps, preference, weight, method, log_sd=HELD_OUT_LOG_SD)
     except TrainingError as error:
         _report(f"not calibrated: {error}")
         return None

@@ -144,7 +144,7 @@ def _try(config: TrainConfig, folder: Path, fingerprint: str, learn: Callable[..
     try:
         summary = learn(config, folder)
     except TrainingError as error:
-        if not (folder.with_name(folder.name + ".part")).is_dir():
+        if not any(folder.with_name(folder.name + suffix).is_dir() for suffix in (".part", ".members")):
             raise  # It never began: what is wrong is not the rate.
         row = SweptRate(rate, None, None, 0.0, 0.0, failed=str(error))
         write_json(failure, {"fingerprint": fingerprint, "rate": asdict(row)})
