@@ -214,6 +214,8 @@ class ModelRecord(_Settings):
     batch_size: _Count | None = None
     max_length: _Count | None = None
     judge: str = ""
+    members: _Count = 1
+    average: str = "preferences"
 
 
 class SweepRecord(_Settings):

@@ -186,3 +186,21 @@ def test_the_fit_is_a_minimum():
         assert nll(found.slope + step, found.intercept) > found.nll_after
         assert nll(found.slope, found.intercept + step) > found.nll_after
     assert logit(found.preference(np.zeros(1))).item() == pytest.approx(found.intercept)
+
+
+def test_few_labels_draw_the_temperature_to_one_and_many_drown_the_prior():
+    """A model that hardly learnt is contradicted by thirty labels, or seems ten times too shy, by chance alone."""
+    rng = np.random.default_rng(0)
+    gap = 0.05 * rng.standard_normal((200, 30))
+    labels = rng.integers(0, 2, (200, 30)).astype(float)
+    fitted = [
+        [fit_calibration(g, label, np.ones(30), log_sd=sd).slope for g, label in zip(gap, labels, strict=True)]
+        for sd in (None, 1.0)
+    ]
+    assert np.abs(np.log(fitted[0])).max() > 3
+    assert np.abs(np.log(fitted[1])).max() < np.log(2)
+    few, many = (fit_calibration(*_votes(3, pairs, 3.0), log_sd=1.0).temperature for pairs in (50, 5000))
+    assert (1 < few < 3.6, many) == (True, pytest.approx(3, rel=0.05))
+    gap, preference, weight = _votes(4, 5000, 3.0)
+    alone, stacked = (fit_calibration(g, preference, weight, log_sd=1.0) for g in (gap, np.stack([gap, gap])))
+    assert stacked.slope == pytest.approx(alone.slope, rel=1e-6)

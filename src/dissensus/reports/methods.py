@@ -104,6 +104,13 @@ def _models(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]
         return
     said = [name if name == own.objective else f"{own.objective} ({name})" for name, own in models.items()]
     yield f"{'Objectives were' if len(said) > 1 else 'The objective was'} {', '.join(said)}."
+    averaged = [
+        f"{name} is the mean of the {own.average} of {own.members} models"
+        for name, own in models.items()
+        if own.members > 1
+    ]
+    if averaged:
+        yield f"{'; '.join(averaged)}."
     swept = _swept(run, list(models))
     labels = {"model": "backbone", **({} if swept else {"learning_rate": "learning rate"}), "epochs": "epochs"}
     labels |= {"batch_size": "batch size", "max_length": "maximum length"}

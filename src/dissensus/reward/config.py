@@ -125,6 +125,12 @@ class TrainConfig(Settings):
     """Share of the prompts (groups) held out and scored after every epoch; 0 trains on all of them."""
     seed: int = 0
     """Decides the new head, the order of the pairs and what is held out."""
+    members: Annotated[int, Field(ge=1, le=100)] = 1
+    """Models that are trained one after the other, with seeds that come from ``seed`` and the same prompts held out,
+    and are averaged: they err less than one, at as many times its cost."""
+    average: Literal["preferences", "weights"] = "preferences"
+    """Of members: ``preferences`` keeps them all and predicts their mean, ``weights`` starts them from one head and
+    leaves one plain model, whose every weight is the mean of theirs."""
 
     runtime: Annotated[Runtime, Option(prefix="")] = Runtime()
     """How it is run."""
@@ -151,6 +157,11 @@ class TrainConfig(Settings):
         return VALIDATION if self.validation is None else self.validation
 
     @property
+    def keeps_members(self) -> bool:
+        """Whether the folder holds several models, whose preferences are averaged."""
+        return self.members > 1 and self.average == "preferences"
+
+    @property
     def reads_margins(self) -> bool:
         """Whether the objective reads margins, or the preferences that come with them."""
         return objective_of(self).reads is not None
@@ -169,7 +180,8 @@ class TrainConfig(Settings):
         """
         # A setting that came later and is off decides nothing: runs from before it keep their name.
         off = {name for name, value in _LATER.items() if getattr(self, name) == value}
-        return self.model_dump(mode="json", exclude={"runtime", "calibration", *self.unread, *off})
+        alone = {"members", "average"} if self.members == 1 else set()
+        return self.model_dump(mode="json", exclude={"runtime", "calibration", *alone, *self.unread, *off})
 
     def loss(self) -> dict[str, object]:
         """Return the settings that say which loss a model is trained with."""

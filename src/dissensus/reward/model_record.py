@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dissensus.errors import InputError
 from dissensus.files import write_text
+from dissensus.files.location import is_hub_id
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.text.encode import Style
 from dissensus.reward.text.train_data import Shortened
@@ -46,8 +47,10 @@ class TrainSummary(BaseModel):
     validation_nll: float | None = None
     """The same of the held-out prompts, after the last epoch; None where nothing was held out."""
     validation_accuracy: float | None = None
+    members_nll: tuple[float, ...] = ()
+    """Of several members, each one's NLL on the held-out prompts, beside that of their average."""
     temperature: float | None = None
-    """Fitted on the held-out votes, where a calibration was asked for; above 1: the model was too sure."""
+    """Fitted on the held-out labels or votes; above 1: the model was too sure."""
     length_slope: float | None = None
     """Times the log of a response's length: what is added to the model's reward; None without the covariate."""
     note: str | None = None
@@ -103,6 +106,29 @@ def read_record(where: Path, content: Any = None) -> ModelRecord:
         raise InputError(f"{where}: not written by this version of dissensus; train again") from error
 
 
+def member_folder(folder: Path, number: int) -> Path:
+    """Name the folder of a member, counted from 1, within that of its ensemble: a plain model of its own."""
+    return folder / f"member-{number}"
+
+
+def model_folders(folder: Path) -> list[Path]:
+    """List the folders of the models that a folder's predictions are the mean of: its members', or the folder itself.
+
+    Raises InputError where a member is missing.
+    """
+    record = find_record(folder)
+    if record is None or not record.config.keeps_members:
+        return [folder]
+    members = [member_folder(folder, number) for number in range(1, record.config.members + 1)]
+    for member in members:
+        if not (member / "config.json").is_file():
+            raise InputError(
+                f"{member}: missing, and the model is the mean of {len(members)} members; copy the folder again whole, "
+                "or train it again with --overwrite"
+            )
+    return members
+
+
 def write_log(folder: Path, rows: Sequence[LogRow]) -> None:
     """Write a run's log into the folder of its model."""
     lines = (json.dumps(row.model_dump(exclude_none=True)) for row in rows)
@@ -142,4 +168,19 @@ def find_record(folder: Path) -> ModelRecord | None:
     try:
         return read_record(folder / RECORD_FILE) if (folder / RECORD_FILE).is_file() else None
     except InputError:
+        return None
+
+
+def fetch_members(name: str) -> Path | None:
+    """Fetch an ensemble from the Hub, where a plain model would lie at the top; None where there is none."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    from dissensus.text.encoder import resolve_model
+
+    if Path(resolve_model(name)).exists() or not is_hub_id(name):
+        return None
+    try:
+        record = find_record(Path(hf_hub_download(name, RECORD_FILE)).parent)
+        return Path(snapshot_download(name)) if record and record.config.keeps_members else None
+    except (OSError, ValueError):  # what the Hub's client raises is one of them
         return None

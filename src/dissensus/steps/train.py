@@ -96,6 +96,9 @@ class TrainResult:
             fit = f"nll {done.validation_nll:.4f}, accuracy {done.validation_accuracy:.3f}"
             yield f"  validation: {fit} on {done.validation_pairs} pairs"
         yield from self._of_length()
+        if done.members_nll:
+            each = ", ".join(f"{nll:.4f}" for nll in done.members_nll)
+            yield f"  members by themselves: nll {each}; validation is of the mean of their {self.config.average}"
         yield from self._of_calibration()
         for count, what in (
             (done.ties_dropped, "pairs labelled tie dropped (this objective needs a winner)"),
@@ -215,6 +218,8 @@ def idle(settings: TrainSettings) -> Iterator[str]:
     given |= {"--patience" if name == "patience" else f"--sweep-{name}" for name in settings.sweep.model_fields_set}
     if not config.reads_margins:
         why |= dict.fromkeys(("--margins", "--allow-missing"), f"{objective} reads no margins")
+    if config.members == 1:
+        why["--average"] = "there is one member; --members trains several"
     if settings.sweep.rates is None:
         why |= dict.fromkeys(("--sweep-points", "--sweep-metric", "--patience"), "it belongs to --sweep")
     else:

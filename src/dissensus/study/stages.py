@@ -10,7 +10,7 @@ from typing import Any
 from dissensus.files import content_of
 from dissensus.hashing import fingerprint_of
 from dissensus.judges.base import JudgeSettings
-from dissensus.run_records import Counts, JudgeCounts, StageRecord
+from dissensus.run_records import Counts, JudgeCounts, StageRecord, TrainCounts
 from dissensus.simulate.copies import ANNOTATIONS, copy_file
 from dissensus.steps import train
 from dissensus.study import work
@@ -183,6 +183,7 @@ def _train(run: Run, name: str) -> Iterator[Stage]:
     if config.reads_margins:
         judged.append(margin_files(config.judge)[0])
     read = [*map(_file, (TRAIN, *judged)), _outside(lambda: [_model_content(config.model)])]
+    members = "member-*/" if config.keeps_members else ""
     for seed in seeds:
         folder = model_folder(name, seed)
         first = [] if sweep is None or seed == seeds[0] else [_weights(_trained(name, seeds[0]))]
@@ -191,7 +192,7 @@ def _train(run: Run, name: str) -> Iterator[Stage]:
             lambda _, seed=seed: work.train(run, name, seed),  # type: ignore[misc]
             settings=train.fingerprint(work.training_settings(run, name, seed)),
             inputs=[*read, *first],
-            outputs=[f"{folder}/model*.safetensors*", f"{folder}/dissensus.json"],
+            outputs=[f"{folder}/{members}model*.safetensors*", f"{folder}/dissensus.json"],
             estimate=partial(estimate_training, run.config, name, seed),
         )
 
@@ -199,11 +200,12 @@ def _train(run: Run, name: str) -> Iterator[Stage]:
 def _predict(run: Run, name: str) -> Stage:
     seeds = run.config.seeds
     models = {seed: str(run.folder / model_folder(name, seed)) for seed in seeds}
+    trained = [_trained(name, seed) for seed in seeds]
     return Stage(
         f"predict {name}",
         lambda _: work.predict(run, name, models),
         settings=[name, list(seeds), run.config.models[name].max_length],
-        inputs=[_test_texts(run), *(_weights(_trained(name, seed)) for seed in seeds)],
+        inputs=[_test_texts(run), *map(_weights, trained), *map(_temperature, trained)],
         outputs=[predictions_file(name)],
     )
 
@@ -291,6 +293,17 @@ def _weights(stage: str) -> Input:
     return weights
 
 
+def _temperature(stage: str) -> Input:
+    """Read the temperature that a stage fitted, which the weights do not have."""
+
+    def temperature(made: Made) -> list[str]:
+        counts = made[stage].counts
+        fitted = counts.temperature if isinstance(counts, TrainCounts) else None
+        return [] if fitted is None else [f"temperature {fitted}"]
+
+    return temperature
+
+
 def _trained(name: str, seed: int) -> str:
     return f"train {name} seed {seed}"
 
@@ -323,14 +336,15 @@ def estimate_training(config: StudyConfig, name: str, seed: int, sizes: Sizes) -
     model = config.models[name]
     rates = len(config.sweep.values()) if config.sweep and seed == config.seeds[0] else 1
     pairs = round(sizes.train * (1 - model.held_share))
-    trained = pairs * model.epochs * rates
+    trained = pairs * model.epochs * rates * model.members
     if seed != config.seeds[0]:
         return Estimate([], trained)
     steps = -(-pairs // model.batch_size) * model.epochs
     swept = f"{rates} learning rates" if config.sweep else "1 learning rate"
     others = len(config.seeds) - 1
     more = f" and {others} more seeds" if others else ""
-    runs = f"{rates + others} runs of {steps:,} steps"
+    more += f", {model.members} members each" if model.members > 1 else ""
+    runs = f"{(rates + others) * model.members} runs of {steps:,} steps"
     return Estimate([f"train {name}: {model.model}, {model.objective}, {swept}{more}: {runs}"], trained)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,16 @@ class Targets:
     unlabelled_dropped: int
     unjudged_dropped: int
     """Pairs without a margin, where those may be left out."""
+
+    def rows(self, chosen: NDArray[np.bool_]) -> Targets:
+        """Keep some of the pairs; ``chosen`` has shape (pairs,)."""
+        return replace(
+            self,
+            pairs=[self.pairs[row] for row in np.flatnonzero(chosen)],
+            target=self.target[chosen],
+            margin=self.margin[chosen],
+            label=self.label[chosen],
+        )
 
 
 def build_targets(

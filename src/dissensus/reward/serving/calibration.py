@@ -26,6 +26,9 @@ CALIBRATION_FILE = "calibration.json"
 
 FEW_PAIRS = 20
 """A calibration on fewer pairs is noted as a rough one, and none is fitted on fewer unless somebody asks for it."""
+HELD_OUT_LOG_SD = 1.0
+"""Of the prior on log T where a temperature is fitted after training, on however few labels were held out: by it T is
+within a factor of 2.7 of 1 in two of three cases. A hundred labels of a model that is sure of itself drown it."""
 _PRIOR_DEVIATION = 10.0
 """Of the prior on what calibration adds to a typical log-odds. One vote in favour weighs more, except where the data
 leave the slope free."""
@@ -77,7 +80,12 @@ class Calibration(BaseModel):
 
 
 def fit_calibration(
-    gap: FloatArray, preference: FloatArray, weight: FloatArray, method: CalibrationMethod = "temperature"
+    gap: FloatArray,
+    preference: FloatArray,
+    weight: FloatArray,
+    method: CalibrationMethod = "temperature",
+    *,
+    log_sd: float | None = None,
 ) -> Calibration:
     """Fit a calibration by maximum likelihood of votes; arrays of shape (pairs,).
 
@@ -93,6 +101,9 @@ def fit_calibration(
     less likely than the raw model. The slope stays positive: where the votes contradict the model it stops where a
     typical gap means log-odds of 0.001. Both cases are reported in ``note``.
 
+    With ``log_sd`` the logarithm of the temperature has a normal prior of this standard deviation about 0: of few
+    votes, by which a model may be contradicted by chance, the temperature is drawn to 1.
+
     Raises TrainingError where there are no pairs, or all gaps are 0, or a gap is not a number; ValueError where shapes
     differ, a preference is outside [0, 1] or a weight is not positive.
     """
@@ -106,27 +117,31 @@ def fit_calibration(
     # In units of the typical gap, so that the fit is the same whatever unit rewards have.
     design = np.stack([gap / scale, np.ones_like(gap)], axis=-1)
     raw, precision = np.array([scale, 0.0]), 1 / (_PRIOR_DEVIATION**2 * total)
+    log_precision = 0.0 if log_sd is None else 1 / (log_sd**2 * total)
 
     def loss(parameters: FloatArray) -> float:
-        change = parameters - raw
-        return _nll(design @ parameters, preference, weight) + float(change @ change) * precision / 2
+        change, log_slope = parameters - raw, np.log(parameters[0] / scale)
+        prior = float(change @ change) * precision + float(log_slope**2) * log_precision
+        return mean_nll(design @ parameters, preference, weight) + prior / 2
 
     def gradient(parameters: FloatArray) -> FloatArray:
         by_gap = _slope_of_nll(design @ parameters, preference, weight)
         change: FloatArray = (parameters - raw) * precision
+        change[0] += np.log(parameters[0] / scale) / parameters[0] * log_precision
         return np.asarray(np.tensordot(by_gap, design, axes=by_gap.ndim) + change)
 
     least = _LEAST_LOG_ODDS * min(scale, 1.0)
-    if gap.ndim == 1:
+    is_convex = gap.ndim == 1 and log_sd is None
+    if is_convex:
         fitted = np.array([_root(lambda slope: float(gradient(np.array([slope, 0.0]))[0]), least, scale), 0.0])
     else:
-        # The likelihood of a mean of members may have several maxima: from the best of a grid to the one beside it.
+        # There may be several maxima: from the best of a grid to the one beside it.
         fitted = min((np.array([max(slope, least), 0.0]) for slope in scale * _GRID), key=loss)
-    if method == "platt" or gap.ndim == 2:
+    if method == "platt" or not is_convex:
         free = (None, None) if method == "platt" else (0.0, 0.0)
         options = {"ftol": 0, "gtol": 1e-12}
         fitted = minimize(loss, fitted, jac=gradient, bounds=[(least, None), free], options=options).x
-    before, after = (_nll(design @ parameters, preference, weight) for parameters in (raw, fitted))
+    before, after = (mean_nll(design @ parameters, preference, weight) for parameters in (raw, fitted))
     if after > before:  # by rounding, where the raw model is the best one
         fitted, after = raw, before
     notes = []
@@ -220,7 +235,7 @@ def _root(slope: Callable[[float], float], low: float, high: float) -> float:
     return float(brentq(slope, low, high, rtol=1e-12))
 
 
-def _nll(z: FloatArray, preference: FloatArray, weight: FloatArray) -> float:
+def mean_nll(z: FloatArray, preference: FloatArray, weight: FloatArray) -> float:
     """Mean of -log of the probability of a vote under sigma(z), or its mean over members; stable for every z."""
     if z.ndim == 1:
         return float(np.average(np.logaddexp(0, z) - preference * z, weights=weight))
@@ -229,7 +244,7 @@ def _nll(z: FloatArray, preference: FloatArray, weight: FloatArray) -> float:
 
 
 def _slope_of_nll(z: FloatArray, preference: FloatArray, weight: FloatArray) -> FloatArray:
-    """Derivative of ``_nll`` by each z, of the same shape."""
+    """Derivative of ``mean_nll`` by each z, of the same shape."""
     share = weight / weight.sum()
     if z.ndim == 1:
         return np.asarray(share * (expit(z) - preference))

@@ -15,7 +15,7 @@ from dissensus.errors import InputError
 from dissensus.files import read_records, write_text
 from dissensus.records import Metric
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model_record import RECORD_FILE, last_validation, read_log, read_record
+from dissensus.reward.model_record import RECORD_FILE, last_validation, model_folders, read_log, read_record
 from dissensus.reward.objectives import OBJECTIVES, objective_of
 from dissensus.reward.serving.calibration import load_calibration
 from dissensus.reward.text.encode import encoding_of
@@ -69,9 +69,11 @@ def _render(folder: Path, scores: str | Path | None, repo: str | None) -> str:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, _Plain) else escape_markdown(value),
     )
-    settings = config.model_dump(exclude={"runtime", *_ELSEWHERE}) | config.runtime.model_dump(exclude={"report_to"})
+    told = {"runtime", *_ELSEWHERE, *(("members", "average") if config.members == 1 else ())}
+    settings = config.model_dump(exclude=told) | config.runtime.model_dump(exclude={"report_to"})
     with explained(f"cannot load model '{folder}'", "train it again"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, **locate(str(folder)))
+        member = model_folders(folder)[0]
+        tokenizer = AutoTokenizer.from_pretrained(member, **locate(str(member)))
     return environment.get_template("card.md").render(
         front_matter=_Plain(_front_matter(config)),
         mark=_Plain(MARK),

@@ -22,9 +22,9 @@ from dissensus.hashing import framed_digest
 from dissensus.messages import log_length
 from dissensus.records import Pair, Prediction, Text
 from dissensus.reward.config import SHORTEST, CalibrationMethod, TrainConfig
-from dissensus.reward.fast.select import lay_out_for, settle
+from dissensus.reward.fast.select import Layout, lay_out_for, settle
 from dissensus.reward.length_covariate import log_lengths, no_covariate
-from dissensus.reward.model_record import RECORD_FILE, left_record, read_record
+from dissensus.reward.model_record import RECORD_FILE, fetch_members, left_record, model_folders, read_record
 from dissensus.reward.objectives import Objective, objective_of
 from dissensus.reward.serving.calibration import (
     CALIBRATION_FILE,
@@ -40,7 +40,7 @@ from dissensus.reward.text.backbone import load_backbone, model_file, report_win
 from dissensus.reward.text.encode import Style, encoding_of
 from dissensus.reward.text.token_cache import EncodedTexts
 from dissensus.reward.text.train_data import Shortened, encode_pairs
-from dissensus.text.encoder import best_device
+from dissensus.text.encoder import best_device, resolve_model
 from dissensus.text.pretrained import position_limit, stated_positions
 
 Precision = Literal["fp32", "bf16"]
@@ -80,7 +80,9 @@ class RewardModel:
         precision: Precision = "fp32",
         style: Style | None = None,
         length_slope: float | None = None,
+        others: Sequence[Any] = (),
     ) -> None:
+        """Take a model, or the first of several members and the ``others``, of one tokenizer and one objective."""
         self.precision = precision
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.encoding = encoding_of(tokenizer, max_length, style)
@@ -91,8 +93,12 @@ class RewardModel:
         self.length_slope = length_slope
         """Times the log of a response's length: added to what the model says of it; None without the covariate."""
         fast = config.runtime.fast if config else True
-        layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
-        self.layout = settle(model, layout, self.encoding)
+        self.members: list[tuple[Any, Layout]] = []
+        """The models whose preferences are averaged, most often one, and how each is fed."""
+        for one in (model, *others):
+            layout = lay_out_for(one, pad_id=tokenizer.pad_token_id, fast=fast, training=False)
+            self.members.append((one, settle(one, layout, self.encoding)))
+        self.layout = self.members[0][1]
 
     @classmethod
     def load(
@@ -103,26 +109,36 @@ class RewardModel:
         device: str | None = None,
         precision: Precision = "fp32",
     ) -> Self:
-        """Load what ``train`` wrote, or any one-output sequence classifier; a folder or Hub id.
+        """Load what ``train`` wrote, ensembles too, or any one-output sequence classifier; a folder or Hub id.
 
         ``max_length`` defaults to that of training, or to what model and tokenizer were made for (at most 8192, which
         bounds memory). With ``precision`` bf16, weights stay in float32 and matrix products are made in bfloat16: two
         to three times faster where the processor has them, rewards up to some hundredths of their spread apart.
-        Raises InputError when there is no such model, or it has more than one output.
+        Raises InputError when there is no such model, a member of it is missing, or it has more than one output.
         """
         if max_length is not None and max_length < SHORTEST:
             raise InputError(f"max_length {max_length} leaves no room beside special tokens; give at least {SHORTEST}")
-        model, tokenizer = load_backbone(str(folder), new_head=False)
+        members = model_folders(Path(resolve_model(str(folder))))
+        try:
+            named = [folder] if len(members) == 1 else members
+            loaded = [load_backbone(str(one), new_head=False) for one in named]
+        except InputError:
+            if (fetched := fetch_members(str(folder))) is None:
+                raise
+            return cls.load(fetched, max_length=max_length, device=device, precision=precision)
+        model, tokenizer = loaded[0]
         settings, calibration = (model_file(folder, file) for file in (RECORD_FILE, CALIBRATION_FILE))
         record = left_record(model.config) if settings is None else read_record(settings)
         config, style = (record.config, record.text_style) if record else (None, None)
         outputs = objective_of(config or TrainConfig()).outputs
-        if model.config.num_labels != outputs:
-            expected = f"'{config.objective}' has {outputs}" if config else "a reward model has one"
-            raise InputError(f"{folder}: {expected} output(s), this model has {model.config.num_labels}")
+        for one, _ in loaded:
+            if one.config.num_labels != outputs:
+                expected = f"'{config.objective}' has {outputs}" if config else "a reward model has one"
+                raise InputError(f"{folder}: {expected} output(s), this model has {one.config.num_labels}")
         device = device or best_device()
         with memory_reported(f"the weights of {folder} on {device}", "use a device or a machine with more of it"):
-            model.eval().to(device)
+            for one, _ in loaded:
+                one.eval().to(device)
         length = max_length or (config.max_length if config else window_of(model, tokenizer))
         if max_length is None and config is None:
             cut = f"{folder}: texts longer than {length} tokens are cut; max_length (--max-length) sets another window"
@@ -142,6 +158,7 @@ class RewardModel:
             precision=precision,
             style=style,
             length_slope=record.summary.length_slope if record and record.summary else None,
+            others=[one for one, _ in loaded[1:]],
         )
 
     def outputs(
@@ -153,12 +170,19 @@ class RewardModel:
     ) -> NDArray[np.float32]:
         """Return the model's outputs for each (prompt, response), shape (texts, outputs); each distinct one once.
 
-        What length adds to a reward is no part of them.
+        Of several members, shape (members, texts, outputs). What length adds to a reward is no part of them.
         """
+        scored = self._outputs(texts, tokens_per_batch=tokens_per_batch, progress=progress)
+        return scored if len(self.members) > 1 else scored[0]
+
+    def _outputs(
+        self, texts: Sequence[tuple[Text, Text]], *, tokens_per_batch: int, progress: bool
+    ) -> NDArray[np.float32]:
+        """Return the outputs of each member, shape (members, texts, outputs)."""
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         encoded = self.encoding.encode(list(distinct))
         scored = self._score(encoded, tokens_per_batch=tokens_per_batch, progress=progress)
-        return scored[[distinct[text] for text in texts]]
+        return scored[:, [distinct[text] for text in texts]]
 
     def rewards(
         self,
@@ -168,13 +192,15 @@ class RewardModel:
         tokens_per_batch: int = TOKENS_PER_BATCH,
         progress: bool = False,
     ) -> NDArray[np.float32]:
-        """Return the reward of each (prompt, response), shape (texts,): the mean where it is a distribution.
+        """Return the reward of each (prompt, response), shape (texts,): the mean where it is a distribution, and over
+        members where there are several.
 
         With ``debias`` "length", what length adds is left out. Raises InputError where it adds nothing.
         """
         slope = self._slope(debias)
-        outputs = self.outputs(texts, tokens_per_batch=tokens_per_batch, progress=progress)
-        rewards: NDArray[np.float32] = self.objective.reward(torch.from_numpy(outputs)).numpy()
+        outputs = self._outputs(texts, tokens_per_batch=tokens_per_batch, progress=progress)
+        each = [self.objective.reward(torch.from_numpy(own)) for own in outputs]
+        rewards: NDArray[np.float32] = (each[0] if len(each) == 1 else torch.stack(each).mean(dim=0)).numpy()
         if slope is None:
             return rewards
         return rewards + np.array([slope * log_length(response) for _, response in texts], dtype=np.float32)
@@ -241,22 +267,30 @@ class RewardModel:
         judged = [pairs[row] for row in rows]
         outputs, lost = self._outputs_of_pairs(judged, progress=progress)
         self.report_shortened(lost)
-        logits = preference_logits(self.objective, outputs, self._added(judged, self.length_slope))
-        self.calibration = fit_calibration(logits, preference, weight, method)
+        added = self._added(judged, self.length_slope)
+        gaps = np.stack([preference_logits(self.objective, own, added) for own in outputs])
+        self.calibration = fit_calibration(gaps, preference, weight, method)
         return self.calibration
 
+    def gaps(self, pairs: Sequence[Pair], *, progress: bool = False) -> FloatArray:
+        """Return the log-odds that response a is preferred, raw, by each member: shape (members, pairs)."""
+        outputs, _ = self._outputs_of_pairs(pairs, progress=progress)
+        return np.stack([preference_logits(self.objective, own) for own in outputs])
+
     def _outputs_of_pairs(self, pairs: Sequence[Pair], *, progress: bool) -> tuple[NDArray[np.float32], Shortened]:
-        """Return outputs of shape (pairs, 2, outputs), and what was cut."""
+        """Return outputs of shape (members, pairs, 2, outputs), and what was cut."""
         encoded, texts = encode_pairs(pairs, self.encoding)
-        return self._score(encoded, progress=progress)[texts], Shortened.of(encoded, texts)
+        return self._score(encoded, progress=progress)[:, texts], Shortened.of(encoded, texts)
 
     def _score(
         self, encoded: EncodedTexts, *, tokens_per_batch: int = TOKENS_PER_BATCH, progress: bool
     ) -> NDArray[np.float32]:
         half = self.precision == "bf16"
-        return score_texts(
-            self.model, self.layout, encoded, tokens_per_batch=tokens_per_batch, half=half, progress=progress
+        each = (
+            score_texts(model, layout, encoded, tokens_per_batch=tokens_per_batch, half=half, progress=progress)
+            for model, layout in self.members
         )
+        return np.stack(list(each))
 
 
 def preference_logits(
@@ -287,19 +321,22 @@ def predictions_of(
 ) -> list[Prediction]:
     """Predict each pair from the outputs for a and b, shape (pairs, 2, outputs), by the model of this name.
 
-    ``added``, of shape (pairs, 2), is what else belongs to the rewards: what length adds.
+    Of several members, shape (members, pairs, 2, outputs): preferences and rewards are the means of theirs. ``added``,
+    of shape (pairs, 2), is what else belongs to the rewards: what length adds.
 
     Raises TrainingError where outputs are not numbers.
     """
     if not pairs:
         return []
-    logits = preference_logits(objective, outputs, added)
-    columns = {"preference_a": torch.from_numpy(logits).sigmoid().numpy()}
-    for i, one in enumerate(torch.from_numpy(outputs).double().unbind(dim=1)):
-        side, reward = "ab"[i], objective.reward(one).numpy()
+    members = outputs.reshape(-1, *outputs.shape[-3:])
+    logits = np.stack([preference_logits(objective, own, added) for own in members])
+    columns = {"preference_a": torch.from_numpy(logits).sigmoid().numpy().mean(axis=0)}
+    for i, each in enumerate(torch.from_numpy(members).double().unbind(dim=2)):
+        side, reward = "ab"[i], np.stack([objective.reward(one).numpy() for one in each]).mean(axis=0)
         columns[f"reward_{side}"] = reward if added is None else reward + added[:, i]
-        if (variance := objective.variance(one)) is not None:
-            columns[f"variance_{side}"] = variance.numpy()
+        variances = [variance.numpy() for one in each if (variance := objective.variance(one)) is not None]
+        if variances:
+            columns[f"variance_{side}"] = np.stack(variances).mean(axis=0)
     if calibration is not None:
         columns["calibrated_a"] = calibration.preference(logits)
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)

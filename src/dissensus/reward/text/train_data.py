@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from dissensus.reward.objectives.targets import Targets
 from dissensus.reward.serving.calibration import FEW_PAIRS, observed_preferences
 from dissensus.reward.text.encode import Encoding, UnreadableTextError
 from dissensus.reward.text.token_cache import EncodedTexts
-from dissensus.stats.resampling.clusters import number_labels
+from dissensus.stats.resampling.clusters import deal_folds, number_labels
 
 FEW_PROMPTS = 10
 """Of fewer prompts none is held out unless somebody asks for it."""
@@ -63,17 +63,37 @@ def split_targets(targets: Targets, config: TrainConfig) -> tuple[Targets, Targe
     judged, _, _ = observed_preferences(targets.pairs)
     if by_default and inside[judged].sum() < FEW_PAIRS:
         return targets, None
-    trained, held_out = (
-        replace(
-            targets,
-            pairs=[targets.pairs[row] for row in np.flatnonzero(rows)],
-            target=targets.target[rows],
-            margin=targets.margin[rows],
-            label=targets.label[rows],
-        )
-        for rows in (~inside, inside)
-    )
-    return trained, held_out
+    return targets.rows(~inside), targets.rows(inside)
+
+
+@dataclass(frozen=True)
+class Division:
+    """What each member of a run is trained on, and what is held out of it."""
+
+    whole: Targets
+    """What decides the model: all that any member is trained on."""
+    parts: Sequence[tuple[Targets, Targets | None]]
+    """For each member what it is trained on, and what it does not see; one where there is a single model."""
+    in_turn: bool = False
+    """Whether each member leaves out a part of its own, so that every pair has one that did not see its prompt."""
+
+
+def divide_targets(targets: Targets, config: TrainConfig) -> Division:
+    """Say what each member is trained on.
+
+    Members whose preferences are averaged leave out a part of the prompts each, all parts of about as many pairs, where
+    nobody says what is to be held out (cross-fitting: no pair is lost to training, and all say something of
+    calibration); otherwise all hold out the same.
+    """
+    names, groups = number_labels([pair.group for pair in targets.pairs])
+    judged, _, _ = observed_preferences(targets.pairs)
+    enough = len(names) >= max(FEW_PROMPTS, config.members) and len(judged) >= FEW_PAIRS
+    if config.keeps_members and config.validation is None and enough:
+        fold = deal_folds(np.bincount(groups), config.members, seed=config.seed)[groups]
+        parts = [(targets.rows(fold != member), targets.rows(fold == member)) for member in range(config.members)]
+        return Division(targets, parts, in_turn=True)
+    trained, held = split_targets(targets, config)
+    return Division(trained, [(trained, held)] * config.members)
 
 
 def encode_targets(

@@ -11,10 +11,10 @@ from dissensus.errors import ConfigError, InputError, MissingDependencyError, Ou
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.length_covariate import no_covariate
-from dissensus.reward.model_record import TrainSummary, find_record
+from dissensus.reward.model_record import TrainSummary, find_record, model_folders
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import load_calibration, not_calibrated
-from dissensus.reward.text.train_data import split_targets
+from dissensus.reward.text.train_data import divide_targets
 from dissensus.reward.training.run_identity import RunIdentity, find_finished
 from dissensus.text.encoder import resolve_model
 from dissensus.text.pretrained import check_folder, explained
@@ -47,6 +47,8 @@ def check_settings(config: TrainConfig, out: Path) -> None:
     """
     check_reporters(config.runtime.report_to)
     check_model(config.model)
+    if len(members := model_folders(Path(resolve_model(config.model)))) > 1:
+        raise InputError(f"{config.model} is the mean of {len(members)} models; train one of them on: {members[0]}")
     if config.lora_rank is not None and importlib.util.find_spec("peft") is None:
         raise MissingDependencyError("peft", extra="lora", need="training low-rank adapters")
     if (file := next((parent for parent in out.parents if parent.is_file()), None)) is not None:
@@ -66,8 +68,8 @@ def check_data(
 
     Raises TrainingError for data that the objective cannot use, ConfigError where ``out`` holds another run.
     """
-    targets, _ = split_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
-    return None if overwrite else find_finished(out, RunIdentity(targets, config), overwrite=False)
+    division = divide_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
+    return None if overwrite else find_finished(out, RunIdentity(division.whole, config), overwrite=False)
 
 
 def check_calibrated(model: str, name: str) -> None:
@@ -92,6 +94,7 @@ def check_model(model: str) -> None:
     with explained(f"cannot load model '{model}'", remedy):
         folder = Path(resolve_model(model))
         if folder.is_dir():
-            check_folder(folder)
+            for one in model_folders(folder):
+                check_folder(one)
         elif folder.exists() or not _HUB_ID.fullmatch(model):
             raise InputError(f"{'it is a file' if folder.exists() else 'no such folder'}; {remedy}")

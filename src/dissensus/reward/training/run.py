@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import PartialState
-from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from dissensus.errors import ConfigError, TrainingError
@@ -27,15 +25,23 @@ from dissensus.reward.length_covariate import LengthSlope, log_ratios
 from dissensus.reward.model_record import LogRow, ModelRecord, TrainSummary, last_validation, left_record
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.targets import Targets, build_targets
-from dissensus.reward.serving.calibration import Calibration, check_enough, fit_calibration, observed_preferences
+from dissensus.reward.serving.calibration import (
+    HELD_OUT_LOG_SD,
+    Calibration,
+    check_enough,
+    fit_calibration,
+    observed_preferences,
+)
 from dissensus.reward.serving.reward_model import preference_logits
 from dissensus.reward.serving.score import score_texts
 from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, report_window
 from dissensus.reward.text.batches import Collator, PairBatches
 from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
-from dissensus.reward.text.train_data import Shortened, TrainingData, encode_targets, split_targets
+from dissensus.reward.text.train_data import Shortened, TrainingData, divide_targets, encode_targets
 from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
+from dissensus.reward.training.ensemble import train_members
 from dissensus.reward.training.layer_rates import LayerRates
+from dissensus.reward.training.learning_check import LearningCheck
 from dissensus.reward.training.lora import add_adapters
 from dissensus.reward.training.preflight import check_settings
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
@@ -50,14 +56,6 @@ NOTHING_HELD = (
     "too few prompts, or labels among a tenth of them, to hold some out: no temperature is fitted; --validation 0.2 "
     "holds out a fifth, and 'dissensus calibrate' fits a temperature on other pairs"
 )
-_SCORED = 32
-"""Pairs that are scored twice."""
-_STANDSTILL = 0.05
-"""Mean change of a pair's log-odds below which a run ends where it began; where they are large already, a fraction."""
-_COLLAPSED = 0.1
-"""Of the size of the log-odds before: below it the model no longer tells responses apart."""
-_BETTER = 0.98
-"""Of the loss before: what it is to fall to at least, on pairs that were trained on."""
 
 
 def train(
@@ -86,7 +84,14 @@ def train(
     check_settings(config, out)
     targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
     with sole_writer(out):
-        return _train(targets, config, out, overwrite=overwrite, callbacks=callbacks, progress=progress)
+        division = divide_targets(targets, config)
+        trained, held = division.parts[0]
+        if held is None and config.validation is None and config.calibration != "none":
+            _report(NOTHING_HELD)
+        learn = partial(_train, callbacks=callbacks, progress=progress)
+        if config.members > 1:
+            return train_members(division, config, out, learn=learn, overwrite=overwrite)
+        return learn(trained, held, config, out, overwrite=overwrite)
 
 
 @dataclass
@@ -108,16 +113,18 @@ class _Prepared:
 
 
 def _train(
-    every: Targets,
+    targets: Targets,
+    held_out: Targets | None,
     config: TrainConfig,
     out: Path,
     *,
     overwrite: bool,
     callbacks: Sequence[TrainerCallback],
     progress: bool,
+    head_seed: int | None = None,
 ) -> TrainSummary:
+    """Train one model; its new weights are drawn by ``head_seed`` where that is not its own seed."""
     started = time.perf_counter()
-    targets, held_out = split_targets(every, config)
     identity = RunIdentity(targets, config)
     part = out.with_name(out.name + ".part")
     processes = PartialState()
@@ -125,15 +132,13 @@ def _train(
         if (done := find_finished(out, identity, overwrite=overwrite)) is not None:
             return done
         checkpoint = find_checkpoint(part, identity, overwrite=overwrite)
-    if held_out is None and config.validation is None and config.calibration != "none":
-        _report(NOTHING_HELD)
-    run = _prepare(targets, held_out, config)
+    run = _prepare(targets, held_out, config, config.seed if head_seed is None else head_seed)
     bar = ProgressBar(f"{config.objective}, seed {config.seed}")
     trainer = _trainer(run, identity, part)
     for callback in (*callbacks, *([bar] if progress and processes.is_main_process else [])):
         trainer.add_callback(callback)
     # Weights that are spread over processes cannot be scored with before they are.
-    learning = None if _is_sharded() else _LearningCheck(trained_model(trainer), run.data, run.layout, config)
+    learning = None if _is_sharded() else LearningCheck(trained_model(trainer), run.data, run.layout, config)
     # Whatever ends training, what is said of it stands on a line of its own.
     with quiet_transformers(), closing(bar):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -188,10 +193,10 @@ def _log_row(entry: Mapping[str, float]) -> LogRow | None:
     return LogRow.model_validate(entry) if "loss" in entry else None
 
 
-def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig) -> _Prepared:
+def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig, head_seed: int) -> _Prepared:
     """Load the backbone, find out how it is fed, and encode the texts."""
     processes = PartialState()
-    set_seed(config.seed)
+    set_seed(head_seed)
     outputs = objective_of(config).outputs
     model, tokenizer = load_backbone(config.model, new_head=True, outputs=outputs, dropout=config.dropout)
     limit = position_limit(model)
@@ -242,7 +247,7 @@ def _fit_on_held(model: Any, run: _Prepared) -> tuple[Calibration | None, float 
             ratio = log_ratios(held.targets.pairs)[rows]
             slope = length.corrected(gap, ratio, preference, weight)
             gap = gap + slope * ratio
-        return fit_calibration(gap, preference, weight, method), slope
+        return fit_calibration(gap, preference, weight, method, log_sd=HELD_OUT_LOG_SD), slope
     except TrainingError as error:
         _report(f"not calibrated: {error}")
         return None, slope
@@ -329,67 +334,3 @@ def _validator(held: TrainingData, layout: Layout, config: TrainConfig) -> Calla
         return {"nll": nll / n, "accuracy": correct / n} if n else {}
 
     return validate
-
-
-class _LearningCheck:
-    """Compares what a model says of some training pairs before and after training."""
-
-    def __init__(self, model: Any, data: TrainingData, layout: Layout, config: TrainConfig) -> None:
-        pairs = len(data.texts)
-        self._rows = np.unique(np.linspace(0, pairs - 1, min(_SCORED, pairs)).astype(np.int64))
-        self._data, self._layout, self._config = data, layout, config
-        self._before = self._score(model)
-
-    def note(self, model: Any, *, steps: int, right: float, counted: float) -> str | None:
-        """Say that nothing was learnt, in one line; None where something was.
-
-        Nothing was where the model says of the pairs what it said before, or where its loss on them is no better than
-        before, or than that of equal rewards, and of all ``counted`` pairs seen in training no more were ``right`` than
-        chance puts right.
-        """
-        before, after = self._before, self._score(model)
-        moved, size, size_before = (
-            float(np.abs(gaps).mean()) for gaps in (after.gaps - before.gaps, after.gaps, before.gaps)
-        )
-        by_chance = right <= counted / 2 + math.sqrt(counted)
-        no_better = after.loss > _BETTER * min(before.loss, before.loss_of_equals)
-        where = f"in {steps} steps at learning rate {self._config.learning_rate:g}"
-        losses = f"loss {before.loss:.3f} before, {after.loss:.3f} after"
-        scored = f"{len(after.gaps)} training pairs"
-        search = "(--sweep 1e-3..1e-5 finds one)"
-        if size < _COLLAPSED * size_before and no_better:
-            return (
-                f"nothing was learnt {where}: all responses have nearly the same reward now ({losses} on {scored}); "
-                f"lower --learning-rate {search}, or look at the labels"
-            )
-        if moved < _STANDSTILL * max(1.0, size_before):
-            return (
-                f"the run ends where it began: {where} the log-odds of {scored} moved by {moved:.2g} on average "
-                f"({losses}); raise --learning-rate {search} or train longer (--epochs)"
-            )
-        if by_chance and no_better:
-            accuracy = f", accuracy {right / counted:.2f} over the run" if counted else ""
-            return (
-                f"nothing was learnt {where}: {losses} on {scored}{accuracy}; try another --learning-rate {search}, "
-                "train longer (--epochs), or look at the labels"
-            )
-        return None
-
-    def _score(self, model: Any) -> _Score:
-        data, objective = self._data, objective_of(self._config.model_copy(update={"center": 0.0}))
-        texts, places = np.unique(data.texts[self._rows], return_inverse=True)
-        outputs = torch.from_numpy(score_texts(model, self._layout, data.encoded, rows=texts)).double()
-        a, b = outputs[places.reshape(-1, 2)].unbind(dim=1)
-        of = {name: torch.from_numpy(values[self._rows]).double() for name, values in data.columns.items()}
-        target, margin, added = of["target"], of["margin"], of.get("added")
-        loss, of_equals = (objective.losses(a, other, target, margin, added).mean().item() for other in (b, a))
-        return _Score(objective.logit(a, b).numpy(), loss, of_equals)
-
-
-class _Score(NamedTuple):
-    gaps: NDArray[np.float64]
-    """Log-odds of each pair, shape (pairs,)."""
-    loss: float
-    """Mean over the pairs, without the centre regulariser."""
-    loss_of_equals: float
-    """The same where both responses of every pair have one reward."""

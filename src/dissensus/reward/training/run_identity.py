@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dissensus.errors import ConfigError
+from dissensus.errors import ConfigError, InputError
 from dissensus.files import content_of
 from dissensus.hashing import identity_of
 from dissensus.records import content_id
 from dissensus.reward.config import TrainConfig
-from dissensus.reward.model_record import RECORD_FILE, ModelRecord, TrainSummary, find_record
+from dissensus.reward.model_record import RECORD_FILE, ModelRecord, TrainSummary, find_record, model_folders
 from dissensus.reward.objectives.targets import Targets
 from dissensus.text.encoder import resolve_model
 
@@ -59,7 +59,13 @@ def find_finished(out: Path, identity: RunIdentity, *, overwrite: bool) -> Train
     found = find_record(out)
     same = found is not None and found.fingerprint == identity.fingerprint
     if found and same and found.config.calibration == identity.config.calibration and found.summary is not None:
-        return found.summary
+        try:
+            model_folders(out)
+        except InputError:
+            if not overwrite:
+                raise
+        else:
+            return found.summary
     if overwrite:
         shutil.rmtree(out)
         return None
@@ -70,7 +76,7 @@ def find_finished(out: Path, identity: RunIdentity, *, overwrite: bool) -> Train
         )
     raise ConfigError(
         f"{out} holds a model of another config, backbone or data; choose another --out, or pass --overwrite"
-        f"{_changes(found, identity.config)}"
+        f"{changes(found, identity.config)}"
     )
 
 
@@ -89,13 +95,13 @@ def find_checkpoint(part: Path, identity: RunIdentity, *, overwrite: bool) -> Pa
     if not overwrite:
         raise ConfigError(
             f"{newest} is a checkpoint of another config, backbone or data; choose another --out, or pass --overwrite"
-            f"{_changes(found, identity.config)}"
+            f"{changes(found, identity.config)}"
         )
     shutil.rmtree(part)
     return None
 
 
-def _changes(found: ModelRecord | None, config: TrainConfig) -> str:
+def changes(found: ModelRecord | None, config: TrainConfig) -> str:
     """Name the settings that are others than those found, where they were kept."""
     now, then = config.deciding(), found.config.deciding() if found else {}
     changed = [f"{name} was {then[name]}, is {value}" for name, value in now.items() if then.get(name, value) != value]

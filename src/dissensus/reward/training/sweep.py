@@ -21,7 +21,7 @@ from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.model_record import LOG_FILE, TrainSummary, last_validation, read_log
 from dissensus.reward.objectives.targets import build_targets
-from dissensus.reward.text.train_data import split_targets
+from dissensus.reward.text.train_data import divide_targets
 from dissensus.reward.training.checkpoints import REPORTS
 from dissensus.reward.training.run import train
 from dissensus.reward.training.run_identity import RunIdentity
@@ -117,7 +117,7 @@ def sweep(
         if out.exists() and not overwrite:
             raise ConfigError(f"{out} exists, and is not this sweep; choose another --out, or pass --overwrite")
         runs, tried = folder / f"patience-{patience}", []
-        targets, _ = split_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
+        targets = divide_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config).whole
         learn_rate = partial(learn, overwrite=overwrite, callbacks=[StopEarly(patience)])
         for rate in sorted(rates, reverse=True):
             run = config.model_copy(update={"learning_rate": rate})
@@ -144,7 +144,7 @@ def _try(config: TrainConfig, folder: Path, fingerprint: str, learn: Callable[..
     try:
         summary = learn(config, folder)
     except TrainingError as error:
-        if not (folder.with_name(folder.name + ".part")).is_dir():
+        if not any(folder.with_name(folder.name + suffix).is_dir() for suffix in (".part", ".members")):
             raise  # It never began: what is wrong is not the rate.
         row = SweptRate(rate, None, None, 0.0, 0.0, failed=str(error))
         write_json(failure, {"fingerprint": fingerprint, "rate": asdict(row)})

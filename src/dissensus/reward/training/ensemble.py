@@ -1,0 +1,279 @@
+"""An ensemble: members trained one after the other, which become one folder that is used like a single model.
+
+Members are trained in ``NAME.members``, each a run of its own, so that finished ones are kept and the current one goes
+on from its checkpoint. The folder gets its name when all are there and their average is calibrated (deep ensembles:
+Lakshminarayanan et al., 2017, arXiv:1612.01474), or when their weights are averaged (model soups: Wortsman et al.,
+2022, arXiv:2203.05482; of reward models: Ramé et al., 2024, arXiv:2401.12187).
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from dissensus.errors import ConfigError, TrainingError
+from dissensus.files import write_json
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.length_covariate import LengthSlope, log_ratios
+from dissensus.reward.model_record import (
+    RECORD_FILE,
+    LogRow,
+    ModelRecord,
+    TrainSummary,
+    find_record,
+    member_folder,
+    read_log,
+    read_record,
+    write_log,
+)
+from dissensus.reward.objectives import objective_of
+from dissensus.reward.serving.calibration import (
+    HELD_OUT_LOG_SD,
+    Calibration,
+    check_enough,
+    fit_calibration,
+    mean_nll,
+    observed_preferences,
+    save_calibration,
+)
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.text.backbone import load_backbone
+from dissensus.reward.text.train_data import Division
+from dissensus.reward.training.checkpoints import REPORTS
+from dissensus.reward.training.run_identity import RunIdentity, changes, find_finished
+from dissensus.text.encoder import quiet_transformers
+
+Learn = Callable[..., TrainSummary]
+"""Trains one model: what on, what is held out, a config, its folder, ``overwrite`` and ``head_seed``."""
+
+
+def member_config(config: TrainConfig, number: int) -> TrainConfig:
+    """Return the settings of a member, counted from 1: those of a single model, under a seed of its own.
+
+    The first has the seed of the ensemble. The others' come from it and their number, so that ensembles of
+    neighbouring seeds share no member.
+    """
+    seed = config.seed
+    if number > 1:
+        seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
+    return config.model_copy(update={"members": 1, "seed": seed})
+
+
+def train_members(division: Division, config: TrainConfig, out: Path, *, learn: Learn, overwrite: bool) -> TrainSummary:
+    """Train all members, each on its part, and give their folder its name.
+
+    Every process makes the call, one writes. Members of ``average: weights`` start from the head of the first: weights
+    can be averaged where the paths began in one place.
+
+    Raises ConfigError where ``out`` or ``out``.members holds something else, and what ``learn`` raises.
+    """
+    identity, work = RunIdentity(division.whole, config), out.with_name(out.name + ".members")
+    processes = PartialState()
+    with processes.main_process_first():
+        if (done := find_finished(out, identity, overwrite=overwrite)) is not None:
+            if processes.is_main_process and _is_ours(work, identity):
+                shutil.rmtree(work)  # the members of averaged weights, where a run was killed while they were removed
+            return done
+        if processes.is_main_process:
+            _claim(work, identity, overwrite=overwrite)
+    head_seed = config.seed if config.average == "weights" else None
+    summaries = [
+        learn(*part, member_config(config, n), member_folder(work, n), overwrite=overwrite, head_seed=head_seed)
+        for n, part in enumerate(division.parts, start=1)
+    ]
+    if processes.is_main_process:
+        _finish(work, out, identity, summaries, division)
+    processes.wait_for_everyone()
+    found = read_record(out / RECORD_FILE).summary
+    assert found is not None  # it was written before the folder got its name
+    return found
+
+
+def _claim(work: Path, identity: RunIdentity, *, overwrite: bool) -> None:
+    """Mark the folder of the members as this run's. Raises ConfigError where it is another's, unless overwritten."""
+    if _is_ours(work, identity):
+        return
+    if work.exists():
+        if not overwrite:
+            raise ConfigError(
+                f"{work} holds members of another config, backbone or data; choose another --out, or pass --overwrite"
+                f"{changes(find_record(work), identity.config)}"
+            )
+        shutil.rmtree(work)
+    mark = ModelRecord(config=identity.config, fingerprint=identity.fingerprint)
+    write_json(work / RECORD_FILE, mark.model_dump(mode="json"))
+
+
+def _is_ours(work: Path, identity: RunIdentity) -> bool:
+    found = find_record(work)
+    return found is not None and found.fingerprint == identity.fingerprint
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How an average does on held-out labels; None where there are none."""
+
+    nll: float | None = None
+    accuracy: float | None = None
+    calibration: Calibration | None = None
+    length_slope: float | None = None
+    """Of the length covariate, for all members together."""
+
+
+def _finish(
+    work: Path, out: Path, identity: RunIdentity, summaries: Sequence[TrainSummary], division: Division
+) -> None:
+    """Average the members, calibrate the average, write its record and log, and give the folder its name."""
+    config, members = identity.config, [member_folder(work, n + 1) for n in range(len(summaries))]
+    first = read_record(members[0] / RECORD_FILE)
+    folder = work
+    if not config.keeps_members:
+        folder = work / "average"
+        _average_weights(members, folder)
+        _keep_reports(members, folder)
+    record = first.model_copy(update={"config": config, "fingerprint": identity.fingerprint, "summary": None})
+    write_json(folder / RECORD_FILE, record.model_dump(mode="json"))
+    fit = _fit(folder, members, division, config)
+    summary = _summarise(summaries, fit, division, config)
+    logs = [read_log(member) for member in members]
+    write_log(folder, [*_mean_log(logs), *_last_row(logs[0], fit)])
+    if fit.calibration is not None:
+        save_calibration(folder, fit.calibration)
+    write_json(folder / RECORD_FILE, record.model_copy(update={"summary": summary}).model_dump(mode="json"))
+    folder.rename(out)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _average_weights(members: Sequence[Path], folder: Path) -> None:
+    """Save a plain model whose every weight is the mean of the members'."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model, tokenizer = load_backbone(str(members[0]), new_head=False)
+    mean: dict[str, Any] = {name: value.double() for name, value in _floats(model).items()}
+    for member in members[1:]:
+        other, _ = load_backbone(str(member), new_head=False)
+        for name, value in _floats(other).items():
+            mean[name] += value.double()
+    model.load_state_dict({name: (total / len(members)).float() for name, total in mean.items()}, strict=False)
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _floats(model: Any) -> Mapping[str, torch.Tensor]:
+    return {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+
+
+def _fit(folder: Path, members: Sequence[Path], division: Division, config: TrainConfig) -> _Fit:
+    """Load what was made, and score and calibrate it on the pairs that were held out."""
+    model = RewardModel.load(folder)
+    length = LengthSlope.fit(division.whole, objective_of(config)) if config.length_covariate else None
+    slope = None if length is None else length.value
+    left_out = [held for _, held in division.parts if held is not None]
+    if not left_out:
+        return _Fit(length_slope=slope)
+    if division.in_turn:
+        # Of each pair by the member that did not see its prompt.
+        own = [RewardModel.load(one).gaps(held.pairs) for one, held in zip(members, left_out, strict=True)]
+        gaps, pairs = np.concatenate(own, axis=1), [pair for held in left_out for pair in held.pairs]
+        label = np.concatenate([held.label for held in left_out])
+    else:
+        gaps, pairs, label = model.gaps(left_out[0].pairs), left_out[0].pairs, left_out[0].label
+    ratio = log_ratios(pairs)
+    with_length = gaps + (slope or 0.0) * ratio
+    nll, accuracy = _fit_to_labels(with_length, label.astype(np.float64))
+    if config.calibration == "none":
+        return _Fit(nll, accuracy, length_slope=slope)
+    rows, preference, weight = observed_preferences(pairs)
+    try:
+        check_enough(len(rows))
+        if length is not None:
+            slope = length.corrected(gaps[:, rows].mean(axis=0), ratio[rows], preference, weight)
+            with_length = gaps + slope * ratio
+        fitted = fit_calibration(with_length[:, rows], preference, weight, config.calibration, log_sd=HELD_OUT_LOG_SD)
+        return _Fit(nll, accuracy, fitted, slope)
+    except TrainingError as error:
+        _report(f"not calibrated: {error}")
+        return _Fit(nll, accuracy, length_slope=slope)
+
+
+def _fit_to_labels(gaps: NDArray[np.float64], label: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """Return the NLL and the accuracy of a mean of members on the pairs with a winner, as for a single model."""
+    decided = label != 0.5
+    if not decided.any():
+        return None, None
+    gaps, label = gaps[:, decided], label[decided]
+    nll = mean_nll(gaps, label, np.ones_like(label))
+    leads = np.sign(expit(gaps).mean(axis=0) - 0.5)
+    return nll, float(np.mean(0.5 * (1 + leads * np.sign(label - 0.5))))
+
+
+def _summarise(summaries: Sequence[TrainSummary], fit: _Fit, division: Division, config: TrainConfig) -> TrainSummary:
+    """Sum up the members' summaries: their steps and seconds, the mean of their NLL, and how their average does."""
+    members = tuple(one.validation_nll for one in summaries if one.validation_nll is not None)
+    notes = [f"member {n}: {one.note}" for n, one in enumerate(summaries, start=1) if one.note is not None]
+    if config.average == "weights" and fit.nll is not None and members and fit.nll > max(members):
+        notes.append(
+            "the average of the weights is worse on held-out labels than every member, so their paths do not meet; "
+            "use --average preferences"
+        )
+        _report(notes[-1])
+    known = [one.nll for one in summaries if one.nll is not None]
+    return summaries[0].model_copy(
+        update={
+            "pairs": len(division.whole.pairs),
+            "validation_pairs": len(division.whole.pairs) if division.in_turn else summaries[0].validation_pairs,
+            "steps": sum(one.steps for one in summaries),
+            "resumed_from": max(one.resumed_from for one in summaries),
+            "seconds": round(sum(one.seconds for one in summaries), 1),
+            "nll": fmean(known) if known else None,
+            "validation_nll": fit.nll,
+            "validation_accuracy": fit.accuracy,
+            "members_nll": members,
+            "temperature": fit.calibration.temperature if fit.calibration else None,
+            "length_slope": fit.length_slope,
+            "note": "; ".join(notes) or None,
+        }
+    )
+
+
+def _mean_log(logs: Sequence[Sequence[LogRow]]) -> Iterator[LogRow]:
+    """Yield the means of the members' log rows; of a step that one of them did not reach, nothing."""
+    names = [name for name in LogRow.model_fields if name not in ("step", "epoch")]
+    by_place = [{(row.step, row.validation_nll is None): row for row in log} for log in logs]
+    for place, row in by_place[0].items():
+        rows = [own[place] for own in by_place if place in own]
+        if len(rows) < len(logs):
+            continue
+        values = {name: [getattr(one, name) for one in rows] for name in names}
+        means = {name: None if None in found else fmean(found) for name, found in values.items()}
+        yield row.model_copy(update=means)
+
+
+def _last_row(log: Sequence[LogRow], fit: _Fit) -> list[LogRow]:
+    """Return the row of the average itself, after that of the last step."""
+    if not log or fit.nll is None:
+        return []
+    last = log[-1]
+    return [LogRow(step=last.step, epoch=last.epoch, validation_nll=fit.nll, validation_accuracy=fit.accuracy)]
+
+
+def _keep_reports(members: Sequence[Path], folder: Path) -> None:
+    """Keep what reporters wrote of members that go."""
+    for member in members:
+        if (reports := member / REPORTS).is_dir():
+            shutil.copytree(reports, folder / REPORTS / member.name)
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201

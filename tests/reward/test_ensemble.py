@@ -1,0 +1,216 @@
+"""Ensembles: the mean of their members, resumed member by member, used like one model."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from transformers import AutoModelForSequenceClassification, TrainerCallback
+
+from dissensus.errors import ConfigError, InputError
+from dissensus.records import LABEL_VALUE, Pair
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.length_covariate import log_ratios
+from dissensus.reward.model_record import LogRow, last_validation, read_log
+from dissensus.reward.objectives.targets import build_targets
+from dissensus.reward.serving.calibration import HELD_OUT_LOG_SD, fit_calibration, load_calibration, mean_nll
+from dissensus.reward.serving.hub import prepare
+from dissensus.reward.serving.reward_model import RewardModel
+from dissensus.reward.text.train_data import divide_targets
+from dissensus.reward.training.ensemble import member_config
+from dissensus.reward.training.preflight import check_model, check_settings
+from dissensus.reward.training.run import train
+from dissensus.study.config import StudyConfig
+from dissensus.study.run_folder import Run
+from dissensus.study.sets import Sizes
+from dissensus.study.stages import plan
+
+from .tiny_config import changed, tiny_config
+
+
+def _config(backbone: Path, **changes: Any) -> TrainConfig:
+    return tiny_config(backbone, **{"epochs": 1, "members": 3, "batch_size": 24, "seed": 5, **changes})
+
+
+@pytest.fixture(scope="module")
+def ensemble(tiny_bert: Path, more_pairs: list[Pair], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("ensemble") / "m"
+    train(more_pairs, _config(tiny_bert), out, progress=False)
+    return out
+
+
+def test_it_is_the_mean_of_its_members(ensemble: Path, pairs: list[Pair]):
+    whole = RewardModel.load(ensemble)
+    own = [RewardModel.load(ensemble / f"member-{n}") for n in (1, 2, 3)]
+    [rows, *each] = [model.predict(pairs, name="m") for model in (whole, *own)]
+    for field in ("preference_a", "reward_a", "reward_b"):
+        members = np.array([[getattr(row, field) for row in one] for one in each])
+        assert len(np.unique(members.round(9), axis=0)) == 3, "each member is a model of its own"
+        assert [getattr(row, field) for row in rows] == pytest.approx(members.mean(axis=0), abs=1e-12)
+    # One temperature for all, of which the mean is taken.
+    assert whole.calibration is not None
+    scaled = np.stack([model.gaps(pairs)[0] for model in own]) / whole.calibration.temperature
+    assert [row.calibrated_a for row in rows] == pytest.approx(expit(scaled).mean(axis=0), abs=1e-12)
+    assert {row.temperature for row in rows} == {whole.calibration.temperature}
+    texts = [(pair.prompt, pair.response_a) for pair in pairs]
+    assert whole.rewards(texts) == pytest.approx(np.mean([model.rewards(texts) for model in own], axis=0), abs=1e-6)
+    assert whole.outputs(texts).shape == (3, 24, 1)
+
+
+@pytest.mark.parametrize("covariate", [False, True])
+def test_members_leave_prompts_out_in_turn(tiny_bert: Path, more_pairs: list[Pair], tmp_path: Path, covariate: bool):
+    """Every label says something of the calibration, under the member that did not see its prompt."""
+    config = _config(tiny_bert, length_covariate=covariate)
+    targets = build_targets(more_pairs, None, config)
+    division = divide_targets(targets, config)
+    held = [part.pairs for _, part in division.parts if part is not None]
+    assert division.whole == targets
+    assert sorted(pair.id for part in held for pair in part) == sorted(pair.id for pair in more_pairs)
+    for trained, part in division.parts:
+        assert part is not None
+        assert not {pair.group for pair in trained.pairs} & {pair.group for pair in part.pairs}
+        assert len(trained.pairs) + len(part.pairs) == len(more_pairs)
+    asked = config.model_copy(update={"validation": 0.1})
+    assert len({id(part) for part in divide_targets(targets, asked).parts}) == 1, "a share that is asked for is shared"
+
+    summary = train(more_pairs, config, tmp_path / "m", progress=False)
+    whole = RewardModel.load(tmp_path / "m")
+    members = [RewardModel.load(tmp_path / "m" / f"member-{n}") for n in (1, 2, 3)]
+    gap = np.concatenate([member.gaps(part)[0] for member, part in zip(members, held, strict=True)])
+    every = [pair for part in held for pair in part]
+    slope = summary.length_slope or 0.0
+    label = np.array([LABEL_VALUE[pair.label or "tie"] for pair in every])
+    fitted = fit_calibration(gap + slope * log_ratios(every), label, np.ones(240), log_sd=HELD_OUT_LOG_SD)
+    assert whole.calibration is not None
+    assert whole.calibration.slope == pytest.approx(fitted.slope)
+    assert (summary.length_slope is not None) == covariate == (whole.length_slope is not None)
+    scaled = np.stack([member.gaps(every)[0] for member in members]) + slope * log_ratios(every)
+    said = [row.calibrated_a for row in whole.predict(every, name="m")]
+    assert said == pytest.approx(expit(fitted.slope * scaled).mean(axis=0), abs=1e-9)
+
+
+def test_what_is_known_of_it(ensemble: Path, tiny_bert: Path, more_pairs: list[Pair]):
+    model = RewardModel.load(ensemble)
+    summary = train(more_pairs, _config(tiny_bert), ensemble, progress=False)
+    assert (summary.pairs, summary.validation_pairs, summary.steps) == (240, 240, 21)
+    found = last_validation(read_log(ensemble))
+    assert isinstance(found, LogRow)
+    assert found.validation_nll == summary.validation_nll
+    members = [last_validation(read_log(ensemble / f"member-{n}")) for n in (1, 2, 3)]
+    assert summary.members_nll == tuple(one.validation_nll for one in members if one)
+    assert summary.validation_nll == pytest.approx(np.mean(summary.members_nll)), "of equal parts, each by one member"
+    assert model.calibration == load_calibration(ensemble)
+    assert model.calibration.pairs == 240
+    assert sorted(prepare(ensemble, "o/m").sizes) == sorted(
+        path.relative_to(ensemble).as_posix() for path in ensemble.rglob("*") if path.is_file()
+    )
+    card = (ensemble / "README.md").read_text()
+    assert "It is the mean of 3 models" in card
+    assert 'subfolder": "member-1"' in card
+
+
+def test_members_have_seeds_of_their_own_and_the_first_that_of_the_ensemble():
+    config = TrainConfig(members=4, seed=1)
+    seeds = {seed: [member_config(changed(config, seed=seed), n).seed for n in (1, 2, 3, 4)] for seed in range(4)}
+    assert [own[0] for own in seeds.values()] == [0, 1, 2, 3]
+    assert len({seed for own in seeds.values() for seed in own}) == 16
+    assert TrainConfig(average="weights").deciding() == TrainConfig().deciding(), "of one member nothing is averaged"
+
+
+class Killed(TrainerCallback):
+    """Counts runs, and is killed in that of any seed but the first's."""
+
+    def __init__(self, first: int | None = None) -> None:
+        self.first, self.runs = first, 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.runs += 1
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.first is not None and args.seed != self.first and state.global_step == 3:
+            raise KeyboardInterrupt
+
+
+def test_finished_members_are_kept_when_it_is_killed(ensemble, tiny_bert, more_pairs, pairs, tmp_path):
+    config, out = _config(tiny_bert, checkpoint_steps=1, logging_steps=1), tmp_path / "m"
+    with pytest.raises(KeyboardInterrupt):
+        train(more_pairs, config, out, progress=False, callbacks=[Killed(config.seed)])
+    assert not out.exists()
+    written = (tmp_path / "m.members/member-1/model.safetensors").stat().st_mtime_ns
+    with pytest.raises(ConfigError, match=r"m\.members holds members of another config.*seed was 5, is 6"):
+        train(more_pairs, changed(config, seed=6), out, progress=False)
+    counter = Killed()
+    summary = train(more_pairs, config, out, progress=False, callbacks=[counter])
+    assert (counter.runs, summary.resumed_from) == (2, 2)
+    assert (out / "member-1/model.safetensors").stat().st_mtime_ns == written
+    assert not (tmp_path / "m.members").exists()
+    found, expected = (RewardModel.load(folder).predict(pairs, name="m") for folder in (out, ensemble))
+    assert [row.calibrated_a for row in found] == pytest.approx([row.calibrated_a for row in expected], abs=1e-6)
+
+
+def test_weights_are_averaged_into_a_plain_model(tiny_bert: Path, more_pairs: list[Pair], tmp_path: Path, monkeypatch):
+    kept: list[dict[str, Any]] = []
+
+    def keep(members: list[Path], folder: Path) -> None:
+        kept.extend(AutoModelForSequenceClassification.from_pretrained(one).state_dict() for one in members)
+
+    monkeypatch.setattr("dissensus.reward.training.ensemble._keep_reports", keep)
+    config = _config(tiny_bert, average="weights", objective="mean-variance")
+    summary = train(more_pairs, config, tmp_path / "m", progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"m"}
+    found = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").state_dict()
+    for name, weight in found.items():
+        mean = sum(own[name].double() for own in kept) / 3
+        assert np.allclose(weight.numpy(), mean.numpy(), atol=1e-6), name
+    assert len(summary.members_nll) == 3
+    assert summary.temperature == RewardModel.load(tmp_path / "m").calibration.temperature
+    kept.clear()
+    still = changed(config, learning_rate=1e-12, members=2)
+    train(more_pairs, still, tmp_path / "n", progress=False)
+    heads = [own["classifier.weight"] for own in kept]
+    assert all(np.allclose(heads[0], head, atol=1e-9) for head in heads), "a new head is one for all members"
+
+
+def test_a_missing_member_is_one_line(ensemble, tiny_bert, more_pairs, tmp_path):
+    broken = Path(shutil.copytree(ensemble, tmp_path / "m"))
+    shutil.rmtree(broken / "member-2")
+    said = r"member-2: missing, and the model is the mean of 3 members; copy the folder again whole, or train"
+    for work in (lambda: RewardModel.load(broken), lambda: check_model(str(broken))):
+        with pytest.raises(InputError, match=said):
+            work()
+    with pytest.raises(InputError, match=said):
+        train(more_pairs, _config(tiny_bert), broken, progress=False)
+    train(more_pairs, _config(tiny_bert), broken, progress=False, overwrite=True)
+    assert (broken / "member-2/model.safetensors").is_file()
+    with pytest.raises(InputError, match=r"is the mean of 3 models; train one of them on: .*/member-1"):
+        check_settings(_config(ensemble), tmp_path / "n")
+
+
+def test_the_temperature_of_an_average_is_the_likeliest():
+    rng = np.random.default_rng(0)
+    truth = 2 * rng.standard_normal(3000)
+    gaps = 3 * (truth + rng.standard_normal((4, 3000)))
+    votes, weight = rng.binomial(5, expit(truth)) / 5, np.full(3000, 5.0)
+    found = fit_calibration(gaps, votes, weight)
+    at = [mean_nll(slope * gaps, votes, weight) for slope in found.slope * np.linspace(0.8, 1.25, 46)]
+    assert found.nll_after <= min(at) + 1e-6
+    assert found.nll_after < fit_calibration(gaps[0], votes, weight).nll_after, "an average knows more than a member"
+    # Members that agree are one model, with either method.
+    for method in ("temperature", "platt"):
+        one, four = (fit_calibration(own, votes, weight, method) for own in (gaps[0], np.stack([gaps[0]] * 4)))
+        assert (four.slope, four.intercept) == pytest.approx((one.slope, one.intercept), abs=1e-5)
+        assert four.preference(np.stack([gaps[0]] * 4)) == pytest.approx(one.preference(gaps[0]), abs=1e-5)
+
+
+def test_a_study_counts_members_and_keeps_their_weights(tmp_path: Path):
+    models = {"plain": {}, "four": {"members": 4}, "one": {"members": 2, "average": "weights"}}
+    config = StudyConfig.load({"pairs": "x.jsonl", "models": models, "baseline": "plain"}, place="study")
+    stages = {stage.name: stage for stage in plan(Run(config, tmp_path))}
+    sizes = Sizes(train=100, test=10, tokens=0, exact=True, sets=[], without_votes=0, prompts=10)
+    found = {name: stages[f"train {name} seed 0"] for name in models}
+    assert [stage.estimate(sizes).trained for stage in found.values()] == [180, 720, 360]
+    assert "4 members each: 4 runs of 6 steps" in found["four"].estimate(sizes).lines[0]
+    places = [stage.outputs[0].removeprefix(f"models/{name}/seed-0/") for name, stage in found.items()]
+    assert places == ["model*.safetensors*", "member-*/model*.safetensors*", "model*.safetensors*"]
