@@ -22,6 +22,7 @@ from dissensus.simulate import SimulationConfig
 from dissensus.steps.classify import Categories
 from dissensus.steps.evaluate import Scoring
 from dissensus.steps.split import HoldOut
+from dissensus.study.folds import CrossValidation
 
 _PRESETS = Path(__file__).parent / "presets"
 
@@ -119,9 +120,12 @@ class StudyConfig(Settings):
     of training, but for the judge ``votes``, which does not count the one that became the label again."""
     label_seed: int = 0
     """Of the votes that ``one-vote`` draws."""
-    hold_out: HoldOut = HoldOut(by="group", share=0.2)
+    hold_out: HoldOut | None = HoldOut(by="group", share=0.2)
     """Which pairs are kept for the comparison, by whole prompts (group), categories or data sets. Pairs of domain
     ``out`` are always held out."""
+    cross_validate: CrossValidation | None = None
+    """Instead of ``hold_out``: every pair is tested once, by models that saw nothing of its fold. Whole prompts
+    (group), categories or data sets are dealt into folds of about as many pairs."""
     out_of_domain: dict[str, Annotated[TestSet, BeforeValidator(as_set)]] = Field(default_factory=dict)
     """Data sets that are only tested on: name → source, or its settings."""
     judge: AnyJudge = CommitteeSettings()
@@ -163,6 +167,16 @@ class StudyConfig(Settings):
             return {**data, "models": models}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _hold_out_or_folds(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("cross_validate") is None:
+            return data
+        for other in ("hold_out", "test"):
+            if data.get(other) is not None:
+                raise ValueError(f"cross_validate stands instead of {other}; leave one of them out")
+        return {**data, "hold_out": None}
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         predicted = [*self.models, *self.pretrained]
@@ -188,8 +202,15 @@ class StudyConfig(Settings):
     def _sets_fit(self) -> None:
         if bool(self.pairs) == bool(self.in_domain):
             raise ValueError("give either pairs or in_domain")
-        if self.in_domain and self.test is None:
-            raise ValueError("in_domain: say how many test pairs are drawn of each set, as in test: {per_set: 25}")
+        if self.hold_out is None and self.cross_validate is None:
+            raise ValueError("give hold_out or cross_validate")
+        if self.in_domain and self.test is None and self.cross_validate is None:
+            raise ValueError(
+                "in_domain: say how many test pairs are drawn of each set, as in test: {per_set: 25}; or cross_validate"
+            )
+        split = [name for name, given in self.in_domain.items() if given.test_split is not None]
+        if split and self.cross_validate is not None:
+            raise ValueError(f"in_domain: set '{split[0]}' names a test_split, and cross_validate tests every pair")
         if self.test is not None and not self.in_domain:
             raise ValueError("test draws from in_domain's sets; with pairs, use hold_out")
         if self.copies == "simulated" and not self.in_domain:
