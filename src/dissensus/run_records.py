@@ -130,6 +130,8 @@ class TrainCounts(Counts):
     """Learning rates that were tried."""
     learning_rate: _Number | None = None
     """The best of them."""
+    chosen: dict[str, bool | int | float | str] | None = None
+    """What else was chosen."""
     temperature: _Number | None = None
     """Fitted on held-out prompts."""
 
@@ -245,10 +247,11 @@ class ModelRecord(_Settings):
 
 
 class SweepRecord(_Settings):
-    """The choice of learning rates among the settings."""
+    """The choice of learning rates, or of other settings, among the settings."""
 
-    rates: str
-    metric: str
+    rates: str | None = None
+    choose: dict[str, str] = Field(default_factory=dict)
+    metric: str | None = None
 
 
 class CategoriesRecord(_Settings):

@@ -6,7 +6,8 @@ import pytest
 
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.records import Margin, Pair
-from dissensus.reward.config import Sweep, TrainConfig
+from dissensus.reward.choices import Sweep
+from dissensus.reward.config import TrainConfig
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training import run as run_module
 from dissensus.reward.training import sweep as module

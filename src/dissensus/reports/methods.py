@@ -13,7 +13,15 @@ from dissensus.records import Pair
 from dissensus.reports.findings import find_findings, statement
 from dissensus.reports.folder.run_reader import RunData
 from dissensus.reward.objectives import OBJECTIVES
-from dissensus.run_records import CategoryCounts, FoldsRecord, JudgeCounts, MarginCounts, PairCounts, TrainCounts
+from dissensus.run_records import (
+    CategoryCounts,
+    FoldsRecord,
+    JudgeCounts,
+    MarginCounts,
+    PairCounts,
+    SweepRecord,
+    TrainCounts,
+)
 
 _DISTRIBUTED = {name for name, objective in OBJECTIVES.items() if objective.is_distributed}
 """Objectives whose rewards are distributions."""
@@ -158,17 +166,28 @@ def _models(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]
 
 
 def _swept(run: RunData, names: Sequence[str]) -> str:
-    """Say which learning rates a sweep has chosen; nothing where there was none."""
+    """Say which learning rates, or other settings, a sweep has chosen; nothing where there was none."""
     sweep = run.settings.sweep
     if sweep is None:
         return ""
-    of_folds = {name: [counts.learning_rate for counts in _trained_of_folds(run, name)] for name in names}
-    best = {
-        name: [f"{rate:g}" for rate in dict.fromkeys(rates) if rate is not None] for name, rates in of_folds.items()
-    }
-    chosen = ", ".join(f"{' / '.join(rates)} for {name}" for name, rates in best.items() if rates)
-    among = f"Learning rates were chosen among {sweep.rates} by the {sweep.metric} of held-out training"
-    return f"{among} prompts{f': {chosen}' if chosen else ''}."
+    best = {name: dict.fromkeys(_chosen(counts, sweep) for counts in _trained_of_folds(run, name)) for name in names}
+    said = ", ".join(f"{' / '.join(filter(None, found))} for {name}" for name, found in best.items() if any(found))
+    chosen = f": {said}" if said else ""
+    if not sweep.choose:
+        by = f"the {sweep.metric or 'nll'} of held-out training prompts"
+        return f"Learning rates were chosen among {sweep.rates} by {by}{chosen}."
+    among = {"learning rate": sweep.rates} if sweep.rates else {}
+    among |= {name.replace("_", " "): values.replace(",", ", ") for name, values in sweep.choose.items()}
+    settings = "; ".join(f"{name} among {values}" for name, values in among.items())
+    metric = sweep.metric or "calibrated-nll"
+    by = "NLL after a fitted temperature" if metric == "calibrated-nll" else metric
+    return f"Settings ({settings}) were chosen by the {by} of the labels of held-out training prompts{chosen}."
+
+
+def _chosen(counts: TrainCounts, sweep: SweepRecord) -> str:
+    """Say what was chosen for a model: 1e-05, label weight 0.2."""
+    rate = [] if counts.learning_rate is None or not sweep.rates else [f"{counts.learning_rate:g}"]
+    return ", ".join([*rate, *(f"{name.replace('_', ' ')} {value}" for name, value in (counts.chosen or {}).items())])
 
 
 def _lengths(run: RunData, names: Sequence[str]) -> Iterator[str]:

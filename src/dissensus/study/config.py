@@ -16,8 +16,9 @@ from dissensus.evaluation.people import PEOPLE
 from dissensus.judges.base import AnyJudge
 from dissensus.judges.kinds import CommitteeSettings
 from dissensus.plugins import load_plugins
-from dissensus.reward.config import Sweep, TrainConfig
-from dissensus.settings import Settings
+from dissensus.reward.choices import Sweep
+from dissensus.reward.config import TrainConfig
+from dissensus.settings import Option, Settings
 from dissensus.simulate import SimulationConfig
 from dissensus.steps.classify import Categories
 from dissensus.steps.evaluate import Scoring
@@ -63,10 +64,18 @@ def as_set(value: Any) -> Any:
 
 
 class StudySweep(Sweep):
-    """A choice of the learning rate for each model, with its first seed; other seeds take the same."""
+    """A choice of the learning rate, or of other settings, for each model, with its first seed; other seeds take the
+    same."""
 
-    rates: str = "1e-4..1e-6"
-    """Two ends, or a list: 1e-4,3e-5,1e-5."""
+    rates: Annotated[str | None, Option("--sweep", metavar="RATES")] = None
+    """Two ends, or a list: 1e-4,3e-5,1e-5; 1e-4..1e-6 where neither rates nor ``choose`` is given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rates_unless_others(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not (data.get("choose") or data.get("rates")):
+            return {**data, "rates": "1e-4..1e-6"}
+        return data
 
 
 class Throughput(Settings):
@@ -140,7 +149,8 @@ class StudyConfig(Settings):
     training: TrainConfig = TrainConfig()
     """Settings shared by all models."""
     sweep: StudySweep | None = None
-    """Choose each model's learning rate on its ``validation`` share; that of ``training`` unless given."""
+    """Choose each model's learning rate, or other settings (``choose``), by the labels of its ``validation`` share;
+    those of ``training`` unless given."""
     models: dict[str, ModelSettings]
     """Name → what differs from ``training``; validated together with it."""
     pretrained: dict[str, str] = Field(default_factory=dict)
@@ -226,6 +236,10 @@ class StudyConfig(Settings):
                 )
             if self.sweep is not None and not model.held_share:
                 raise ValueError(f"sweep: model '{name}' holds nothing out to choose on; set validation, as in 0.05")
+            try:
+                _ = self.sweep and self.sweep.among(model.training())
+            except ConfigError as error:
+                raise ValueError(f"sweep: model '{name}': {error}") from error
         for judging in (self.judge, *self.judges.values()):
             if self.in_domain and judging.lacks_file():
                 raise ValueError(f"judge {judging.name}: with in_domain's sets, name the file of its verdicts")

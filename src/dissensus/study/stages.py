@@ -157,7 +157,8 @@ def _margin(run: Run, name: str) -> Stage:
 
 def _train(run: Run, name: str) -> Iterator[Stage]:
     """Train a model, once with each seed; with a sweep, seeds after the first take its learning rate."""
-    config, sweep, seeds = run.config.models[name], run.config.sweep, run.config.seeds
+    config, seeds = run.config.models[name], run.config.seeds
+    swept = run.config.sweep is not None and run.config.sweep.among(config.training())
     # Without margins of its own, the baseline still trains on the pairs that the others can use.
     judged = [margin_files(judge)[1] for judge in run.judges]
     if config.reads_margins:
@@ -165,7 +166,7 @@ def _train(run: Run, name: str) -> Iterator[Stage]:
     read = [*map(_file, (TRAIN, *judged)), _outside(lambda: [_model_content(config.model)])]
     for seed in seeds:
         folder = model_folder(name, seed)
-        first = [] if sweep is None or seed == seeds[0] else [_weights(_trained(name, seeds[0]))]
+        first = [] if not swept or seed == seeds[0] else [_weights(_trained(name, seeds[0]))]
         yield Stage(
             _trained(name, seed),
             lambda _, seed=seed: work.train(run, name, seed),  # type: ignore[misc]
@@ -313,16 +314,17 @@ def estimate_judge(title: str, judging: JudgeSettings, pairs: int, sizes: Sizes,
 def estimate_training(config: StudyConfig, name: str, seed: int, sizes: Sizes) -> Estimate:
     """Estimate the training of a model with a seed; the first seed speaks for all of them."""
     model = config.models[name]
-    rates = len(config.sweep.values()) if config.sweep and seed == config.seeds[0] else 1
+    among = config.sweep.among(model.training()) if config.sweep else {}
+    settings = config.sweep.runs(model.training()) if config.sweep and seed == config.seeds[0] else [{}]
     pairs = round(sizes.train * (1 - model.held_share))
-    trained = pairs * model.epochs * rates
+    trained = pairs * sum(int(one.get("epochs", model.epochs)) for one in settings)
     if seed != config.seeds[0]:
         return Estimate([], trained)
     steps = -(-pairs // model.batch_size) * model.epochs
-    swept = f"{rates} learning rates" if config.sweep else "1 learning rate"
+    swept = ", ".join(f"{len(values)} {name.replace('_', ' ')}s" for name, values in among.items()) or "1 learning rate"
     others = len(config.seeds) - 1
     more = f" and {others} more seeds" if others else ""
-    runs = f"{rates + others} runs of {steps:,} steps"
+    runs = f"{len(settings) + others} runs of {steps:,} steps"
     return Estimate([f"train {name}: {model.model}, {model.objective}, {swept}{more}: {runs}"], trained)
 
 

@@ -9,7 +9,7 @@ from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.files import write_json, write_records
 from dissensus.judges.base import JudgeSettings
 from dissensus.records import Judgment, Margin, Pair, Prediction
-from dissensus.reward.config import Sweep
+from dissensus.reward.choices import Sweep
 from dissensus.run_records import (
     CategoryCounts,
     CopyCounts,
@@ -138,14 +138,14 @@ def make_margins(run: Run, name: str, judge: str) -> MarginCounts:
 
 
 def train(run: Run, name: str, seed: int) -> TrainCounts:
-    """Train a model with a seed; with a sweep, seeds after the first take the rate that it has chosen."""
+    """Train a model with a seed; with a sweep, seeds after the first take what it has chosen."""
     from dissensus.steps import train
 
     config = run.config
     margins = run.load(margin_files(config.models[name].judge)[0], Margin)
     settings = training_settings(run, name, seed)
-    if config.sweep is not None and seed != config.seeds[0]:
-        settings = train.with_rate_of(settings, run.folder / model_folder(name, config.seeds[0]))
+    if settings.sweep.among(settings.training) and seed != config.seeds[0]:
+        settings = train.with_choice_of(settings, run.folder / model_folder(name, config.seeds[0]))
     run.path(model_folder(name, seed))
     found = train.run(settings, pairs=trained_pairs(run), margins=margins, progress=run.progress)
     return TrainCounts.model_validate(found.counts())

@@ -27,7 +27,13 @@ from dissensus.reward.length_covariate import LengthSlope, log_ratios
 from dissensus.reward.model_record import LogRow, ModelRecord, TrainSummary, last_validation, left_record
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.targets import Targets, build_targets
-from dissensus.reward.serving.calibration import Calibration, check_enough, fit_calibration, observed_preferences
+from dissensus.reward.serving.calibration import (
+    Calibration,
+    calibrated_nll,
+    check_enough,
+    fit_calibration,
+    observed_preferences,
+)
 from dissensus.reward.serving.reward_model import preference_logits
 from dissensus.reward.serving.score import score_texts
 from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, report_window
@@ -183,7 +189,8 @@ def _report(line: str) -> None:
 def _log_row(entry: Mapping[str, float]) -> LogRow | None:
     """Take an entry of transformers' log; None for those of other things."""
     if "eval_nll" in entry:
-        scores = {"validation_nll": entry["eval_nll"], "validation_accuracy": entry["eval_accuracy"]}
+        names = ("nll", "accuracy", "calibrated_nll")
+        scores = {f"validation_{name}": entry[f"eval_{name}"] for name in names if f"eval_{name}" in entry}
         return LogRow(step=int(entry["step"]), epoch=entry["epoch"], **scores)
     return LogRow.model_validate(entry) if "loss" in entry else None
 
@@ -326,7 +333,10 @@ def _validator(held: TrainingData, layout: Layout, config: TrainConfig) -> Calla
         logit = objective.logit(outputs[held.texts[:, 0]], outputs[held.texts[:, 1]])
         logit = logit if held.added is None else logit + torch.from_numpy(held.added)
         nll, correct, n = fit_to_labels(logit, label).tolist()
-        return {"nll": nll / n, "accuracy": correct / n} if n else {}
+        if not n:
+            return {}
+        calibrated = calibrated_nll(logit.double().numpy(), label.double().numpy())
+        return {"nll": nll / n, "accuracy": correct / n, "calibrated_nll": calibrated}
 
     return validate
 
