@@ -201,9 +201,9 @@ def run(
     table = sweep(
         every,
         config,
-        among.pop("learning_rate", ()),
+        settings.sweep.values(),
         out,
-        choose=among,
+        choose={name: values for name, values in among.items() if name != "learning_rate" or not settings.sweep.rates},
         most=settings.sweep.most,
         metric=settings.sweep.chosen_by,
         patience=settings.sweep.patience,

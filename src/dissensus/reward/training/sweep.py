@@ -155,7 +155,12 @@ def sweep(
         trainer = partial(learn, overwrite=overwrite, callbacks=[StopEarly(patience, calibrated=calibrated)])
 
         def learn_one(config: TrainConfig, place: Path) -> SweptRun:
-            targets, _ = split_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
+            try:
+                targets, _ = split_targets(build_targets(pairs, margins, config, allow_missing=allow_missing), config)
+            except TrainingError as error:
+                if among.keys() <= {"learning_rate"}:
+                    raise  # What is wrong is not the rate.
+                return SweptRun(config.learning_rate, None, None, 0.0, 0.0, failed=str(error))
             # A failure says nothing of other data.
             return _try(config, place, RunIdentity(targets, config).fingerprint, trainer)
 
@@ -175,7 +180,7 @@ def _choose(
         names = {_folder_of(chosen | one): chosen | one for one in combinations(step)}
         for name, settings in names.items():
             if name not in tried:
-                tried[name] = _run_of(config, settings, runs / name, learn)
+                tried[name] = replace(learn(with_chosen(config, settings), runs / name), settings=settings)
         ranked = [
             (value, row.learning_rate, place)
             for place, row in enumerate(map(tried.__getitem__, names))
@@ -191,37 +196,15 @@ def _choose(
     return list(tried.values()), best
 
 
-def _run_of(
-    config: TrainConfig, settings: Chosen, place: Path, learn: Callable[[TrainConfig, Path], SweptRun]
-) -> SweptRun:
-    own = with_chosen(config, settings)
-    try:
-        return replace(learn(own, place), settings=settings)
-    except TrainingError as error:
-        if settings.keys() <= {"learning_rate"}:
-            raise  # It never began: what is wrong is not the rate.
-        return SweptRun(own.learning_rate, None, None, 0.0, 0.0, failed=str(error), settings=settings)
-
-
 def _folder_of(settings: Chosen) -> str:
     """Name the folder of a run.
 
     >>> _folder_of({"learning_rate": 1e-4, "label_weight": 0.2})
     'lr-0.0001_label_weight-0.2'
     """
-    given = (
-        f"lr-{value:.3g}"
-        if name == "learning_rate"
-        else f"{name}-{value:g}"
-        if _is_number(value)
-        else f"{name}-{value}"
-        for name, value in settings.items()
+    return "_".join(
+        f"lr-{value:.3g}" if name == "learning_rate" else f"{name}-{value}" for name, value in settings.items()
     )
-    return "_".join(given)
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _try(config: TrainConfig, folder: Path, fingerprint: str, learn: Callable[..., TrainSummary]) -> SweptRun:
@@ -233,13 +216,13 @@ def _try(config: TrainConfig, folder: Path, fingerprint: str, learn: Callable[..
         summary = learn(config, folder)
     except TrainingError as error:
         if not (folder.with_name(folder.name + ".part")).is_dir():
-            raise
+            raise  # It never began: what is wrong is not what is chosen.
         row = SweptRun(rate, None, None, 0.0, 0.0, failed=str(error))
         write_json(failure, {"fingerprint": fingerprint, "rate": asdict(row)})
         return row
     last = last_validation(read_log(folder))
     if last is None:
-        raise ConfigError(
+        raise TrainingError(
             f"{config.held_share:g} of the prompts hold no pair with a label a or b to choose on; raise --validation"
         )
     return SweptRun(
