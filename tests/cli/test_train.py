@@ -102,7 +102,7 @@ def test_a_choice_prints_its_table(run, files: Path, tiny_bert: Path):
         1e-3,
     ]
     choose = ["--choose", "epochs=1,2", "--choose", "label_weight=0,1"]
-    code, out, err = run("train", files / "pairs.parquet", *settings, *choose, "--out", files / "m")
+    code, out, _ = run("train", files / "pairs.parquet", *settings, *choose, "--out", files / "m")
     assert code == 0
     assert "the best by validation calibrated-nll" in out
     # Bradley-Terry reads no label weight.
