@@ -117,7 +117,8 @@ class TrainResult:
         names = {name: max(9, len(_heading(name))) for name in sweep.among}
         calibrated = sweep.metric == "calibrated-nll"
         header = "  ".join(f"{_heading(name):>{width}}" for name, width in names.items())
-        yield f"  {header} {'nll':>8}{' calibrated' if calibrated else ''} {'accuracy':>9} {'epochs':>7} {'seconds':>8}"
+        trained = "trained" if "epochs" in names else "epochs"
+        yield f"  {header} {'nll':>8}{' calibrated' if calibrated else ''} {'accuracy':>9} {trained:>7} {'seconds':>8}"
         for row in sweep.rates:
             given = "  ".join(f"{_shown(row.settings[name]):>{width}}" for name, width in names.items())
             if row.failed is not None:
