@@ -14,7 +14,7 @@ from dissensus.files import read_records, write_records
 from dissensus.records import Judgment, Metric, Pair, Prediction, Votes
 from dissensus.reports.folder.run_reader import load_run
 from dissensus.reports.methods import methods_paragraph
-from dissensus.stats.folds import deal
+from dissensus.stats.resampling.clusters import deal_folds
 from dissensus.study import StudyConfig, load_study, run_study
 from dissensus.study.dry_run import estimate_study
 from dissensus.study.folds import CrossValidation, fold_of_pairs
@@ -64,9 +64,10 @@ def test_groups_are_dealt_into_parts_of_about_equal_size():
     rng = np.random.default_rng(0)
     for n_folds in (2, 3, 7):
         sizes = rng.integers(1, 100, 40)
-        totals = np.bincount(deal(sizes, rng.permutation(40).tolist(), n_folds), weights=sizes)
-        assert np.ptp(totals) <= sizes.max()
-        assert totals.sum() == sizes.sum()
+        for mixed in (False, True):
+            totals = np.bincount(deal_folds(sizes, n_folds, seed=0, mixed=mixed), weights=sizes)
+            assert np.ptp(totals) <= sizes.max()
+            assert totals.sum() == sizes.sum()
 
 
 @pytest.mark.parametrize("by", ["group", "category"])

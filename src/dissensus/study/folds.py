@@ -12,7 +12,7 @@ from pydantic import Field
 from dissensus.errors import ConfigError
 from dissensus.records import Pair
 from dissensus.settings import Settings
-from dissensus.stats.folds import deal
+from dissensus.stats.resampling.clusters import deal_folds
 from dissensus.steps.split import By, value_of
 
 
@@ -56,12 +56,8 @@ def fold_of_pairs(pairs: Sequence[Pair], cross: CrossValidation) -> dict[str, in
 def _dealt(pairs: Iterable[Pair], value: Callable[[Pair], str], cross: CrossValidation) -> dict[str, int]:
     of_pair = {pair.id: value(pair) for pair in pairs}
     sizes = Counter(of_pair.values())
-    names = sorted(sizes, key=lambda name: (-sizes[name], name))
-    # Values of like size change places, so that the seed decides which come together while folds stay alike.
-    rng = np.random.default_rng(cross.seed)
-    blocks = (range(start, min(start + cross.folds, len(names))) for start in range(0, len(names), cross.folds))
-    order = [int(rank) for block in blocks for rank in rng.permutation(block)]
-    dealt = deal([sizes[name] for name in names], order, cross.folds)
+    names = sorted(sizes)  # in whichever order the pairs come
+    dealt = deal_folds(np.array([sizes[name] for name in names]), cross.folds, seed=cross.seed, mixed=True)
     fold = {name: int(number) + 1 for name, number in zip(names, dealt, strict=True)}
     return {pair_id: fold[name] for pair_id, name in of_pair.items()}
 
