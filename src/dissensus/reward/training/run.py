@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,6 @@ from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.targets import Targets, build_targets
 from dissensus.reward.serving.calibration import (
     Calibration,
-    calibrated_nll,
     check_enough,
     fit_calibration,
     observed_preferences,
@@ -41,11 +40,12 @@ from dissensus.reward.text.batches import Collator, PairBatches
 from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
 from dissensus.reward.text.train_data import Shortened, TrainingData, encode_targets, split_targets
 from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
+from dissensus.reward.training.held_out import validator
 from dissensus.reward.training.layer_rates import LayerRates
 from dissensus.reward.training.lora import add_adapters
 from dissensus.reward.training.preflight import check_settings
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
-from dissensus.reward.training.trainer import ExtraSteps, PairTrainer, ProgressBar, fit_to_labels
+from dissensus.reward.training.trainer import ExtraSteps, PairTrainer, ProgressBar
 from dissensus.text.encoder import best_device, default_cache, has_bfloat16, quiet_transformers
 from dissensus.text.pretrained import position_limit
 
@@ -293,7 +293,7 @@ def _trainer(run: _Prepared, identity: RunIdentity, part: Path) -> PairTrainer:
         batches=batches,
         objective=objective_of(config),
         pair_ids=[pair.id for pair in data.targets.pairs],
-        validate=_validator(held, run.layout, config) if held else None,
+        validate=validator(held, run.layout, config) if held else None,
         rates=run.rates,
         callbacks=[ExtraSteps(len(batches) if held else None), MarkWhole(identity)],
     )
@@ -323,22 +323,6 @@ def _arguments(config: TrainConfig, steps: int, part: Path) -> TrainingArguments
         dataloader_pin_memory=False,
         report_to=list(runtime.report_to) or "none",
     )
-
-
-def _validator(held: TrainingData, layout: Layout, config: TrainConfig) -> Callable[[Any], dict[str, float]]:
-    label, objective = torch.from_numpy(held.targets.label), objective_of(config)
-
-    def validate(model: Any) -> dict[str, float]:
-        outputs = torch.from_numpy(score_texts(model, layout, held.encoded))
-        logit = objective.logit(outputs[held.texts[:, 0]], outputs[held.texts[:, 1]])
-        logit = logit if held.added is None else logit + torch.from_numpy(held.added)
-        nll, correct, n = fit_to_labels(logit, label).tolist()
-        if not n:
-            return {}
-        calibrated = calibrated_nll(logit.double().numpy(), label.double().numpy())
-        return {"nll": nll / n, "accuracy": correct / n, "calibrated_nll": calibrated}
-
-    return validate
 
 
 class _LearningCheck:
