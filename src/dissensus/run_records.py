@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,8 @@ class PairCounts(Counts):
 
     train: _Count | None = None
     test: _Count | None = None
+    folds: list[_Count] | None = None
+    """Test pairs of each fold."""
     rows: list[_Count] | None = None
     """Pairs of each source."""
     held_out_with_a_test_prompt: _Count | None = None
@@ -127,6 +130,8 @@ class TrainCounts(Counts):
     """Learning rates that were tried."""
     learning_rate: _Number | None = None
     """The best of them."""
+    chosen: dict[str, bool | int | float | str] | None = None
+    """What else was chosen."""
     temperature: _Number | None = None
     """Fitted on held-out prompts."""
 
@@ -151,10 +156,34 @@ _KINDS: dict[str, type[Counts]] = {
     "margin": MarginCounts,
     "train": TrainCounts,
     "predict": PredictCounts,
+    "predictions": PredictCounts,
     "evaluate": ScoreCounts,
 }
-"""The first word of a stage's name to what it counts."""
+"""The first word of a stage's name, after that of its fold, to what it counts."""
 C = TypeVar("C", bound=Counts)
+
+
+def fold_place(number: int) -> str:
+    """Name the folder of a fold, counted from 1, in that of its study."""
+    return f"folds/{number}/"
+
+
+def in_fold(stage: str, number: int) -> str:
+    """Name a stage that is done in each fold.
+
+    >>> in_fold("train soft seed 0", 2)
+    'fold 2: train soft seed 0'
+    """
+    return f"fold {number}: {stage}"
+
+
+def without_fold(stage: str) -> str:
+    """Name a stage as in a study without folds.
+
+    >>> without_fold("fold 12: judge the test pairs: committee")
+    'judge the test pairs: committee'
+    """
+    return re.sub(r"^fold \d+: ", "", stage)
 
 
 class StageRecord(_Part):
@@ -178,7 +207,8 @@ class StageRecord(_Part):
         if isinstance(value, Counts):
             return value
         try:
-            return _KINDS.get(str(info.data.get("name")).partition(" ")[0], Counts).model_validate(value)
+            name = without_fold(str(info.data.get("name")))
+            return _KINDS.get(name.partition(" ")[0], Counts).model_validate(value)
         except ValidationError as error:
             raise ValueError(_first_line(error)) from error
 
@@ -219,10 +249,11 @@ class ModelRecord(_Settings):
 
 
 class SweepRecord(_Settings):
-    """The choice of learning rates among the settings."""
+    """The choice of learning rates, or of other settings, among the settings."""
 
-    rates: str
-    metric: str
+    rates: str | None = None
+    choose: dict[str, str] = Field(default_factory=dict)
+    metric: str | None = None
 
 
 class CategoriesRecord(_Settings):
@@ -238,6 +269,18 @@ class EvaluationRecord(_Settings):
     level: Annotated[float, Field(gt=1e-6, lt=1 - 1e-6)] = 0.95
 
 
+class FoldsRecord(_Settings):
+    """The cross-validation among the settings."""
+
+    by: str
+    folds: Annotated[int, Field(ge=1, le=1000)]
+
+    @property
+    def numbers(self) -> range:
+        """The folds, from 1."""
+        return range(1, self.folds + 1)
+
+
 class SettingsRecord(_Settings):
     """The settings of a study, as far as a report tells of them; a study's own have more."""
 
@@ -247,6 +290,7 @@ class SettingsRecord(_Settings):
     judge: JudgeRecord | None = None
     sweep: SweepRecord | None = None
     categories: CategoriesRecord | None = None
+    cross_validate: FoldsRecord | None = None
     evaluation: EvaluationRecord = EvaluationRecord()
 
 
@@ -278,9 +322,13 @@ class RunManifest(_Part):
         return self.model_dump(mode="json", exclude_unset=True)
 
     def counts(self, stage: str, kind: type[C]) -> C:
-        """Find what a stage has counted; nothing where it has not run."""
-        found = next((one.counts for one in self.stages if one.name == stage), None)
-        return found if isinstance(found, kind) else kind()
+        """Find what a stage has counted, of folds in the first; nothing where it has not run."""
+        return next(iter(self.counts_of_folds(stage, kind)), kind())
+
+    def counts_of_folds(self, stage: str, kind: type[C]) -> list[C]:
+        """Find what a stage has counted in each fold; once where there are none."""
+        found = [one.counts for one in self.stages if without_fold(one.name) == stage]
+        return [counts for counts in found if isinstance(counts, kind)]
 
 
 NOTHING_NOTED = RunManifest(name="", stages=[])

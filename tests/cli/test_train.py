@@ -88,6 +88,29 @@ def test_a_sweep_prints_its_table(run, files: Path, tiny_bert: Path):
     assert (files / "m" / "sweep.json").is_file()
 
 
+def test_a_choice_prints_its_table(run, files: Path, tiny_bert: Path):
+    settings = [
+        "--model",
+        tiny_bert,
+        "--max-length",
+        32,
+        "--batch-size",
+        8,
+        "--validation",
+        0.3,
+        "--learning-rate",
+        1e-3,
+    ]
+    choose = ["--choose", "epochs=1,2", "--choose", "label_weight=0,1"]
+    code, out, _ = run("train", files / "pairs.parquet", *settings, *choose, "--out", files / "m")
+    assert code == 0
+    assert "the best by validation calibrated-nll" in out
+    # Bradley-Terry reads no label weight.
+    assert "label" not in out
+    assert [line.split()[0] for line in out.splitlines()[2:4]] == ["1", "2"]
+    assert out.count("<- kept") == 1
+
+
 def test_faults_show_before_torch_is_loaded(files: Path, tiny_bert: Path):
     """Of options, of input files, of data and of the place to write to: torch alone takes seconds."""
     (files / "bad.jsonl").write_text('{"prompt": "why", "response_a": "a"}\n')

@@ -160,6 +160,28 @@ def test_the_methods_tell_of_sweeps_other_judges_and_categories(full):
         assert f"The margins of {names[0]} are those of committee-12ab instead." in said
 
 
+def test_the_methods_tell_of_chosen_settings_in_each_fold(full):
+    names = full.joined.models
+    config = {
+        "models": {name: {"objective": "blend"} for name in names},
+        "sweep": {"rates": None, "choose": {"label_weight": "0,0.2"}, "metric": None},
+        "cross_validate": {"by": "category", "folds": 2},
+        "seeds": [0],
+    }
+    counts = [
+        {"pairs": 40 + k, "learning_rate": 1e-5, "chosen": {"label_weight": weight}}
+        for k, weight in enumerate((0.0, 0.2))
+    ]
+    stages = [{"name": f"fold {k}: train {n} seed 0", "counts": counts[k - 1]} for n in names for k in (1, 2)]
+    said = _said(_with(full, config, *stages))
+    assert "2-fold cross-validation by category: whole categories were dealt into 2 folds" in said
+    assert "trained on 40 to 41 pairs of the other folds" in said
+    assert (
+        "Settings (label weight among 0, 0.2) were chosen by the NLL after a fitted temperature of the labels" in said
+    )
+    assert f"label weight 0.0 / label weight 0.2 for {names[0]}" in said
+
+
 def test_the_methods_name_both_kinds_of_intervals(run_data):
     said = _said(_with(run_data, {"evaluation": {"resamples": 50, "level": 0.95}}))
     assert (

@@ -2,20 +2,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dissensus.errors import ConfigError, TrainingError
-from dissensus.records import Margin, Pair
-from dissensus.reward.config import Sweep, TrainConfig
+from dissensus.records import Margin, Pair, Votes
+from dissensus.reward.choices import Metric, Sweep
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.serving.calibration import calibrated_nll
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training import run as run_module
 from dissensus.reward.training import sweep as module
-from dissensus.reward.training.sweep import SweepSummary, sweep
+from dissensus.reward.training.sweep import SweepSummary, SweptRun, read_sweep, sweep
 from dissensus.reward.training.trainer import PairTrainer
+from dissensus.steps.train import TrainSettings, with_choice_of
 
 from .tiny_config import changed, tiny_config
 
 RATES = [3e-3, 1e-3, 1e-7]
+METRICS: tuple[Metric, ...] = ("calibrated-nll", "nll")
 
 
 @pytest.fixture
@@ -180,3 +185,86 @@ def test_a_sweep_needs_something_to_choose_on(config: TrainConfig, pairs: list[P
     soft = config.model_copy(update={"objective": "soft", "epochs": 1})
     with pytest.raises(TrainingError, match="no pair with a label a or b"):
         _sweep(ties, soft, [1e-3], tmp_path / "m", margins=margins)
+
+
+def _learned(config: TrainConfig, _: Path) -> SweptRun:
+    """A run whose NLL is lowest at a label weight of 0.2 and two epochs."""
+    weight, epochs = config.label_weight, config.epochs
+    nll = 0.6 + (weight - 0.2) ** 2 + 0.01 * (epochs - 2) ** 2
+    return SweptRun(config.learning_rate, nll, 0.5, epochs, 1.0, calibrated_nll=nll)
+
+
+@pytest.mark.parametrize(("most", "runs"), [(16, 6), (5, 4)])
+def test_combinations_are_tried_together_or_one_setting_after_the_other(most: int, runs: int):
+    among: dict[str, list[Any]] = {"label_weight": [0.0, 0.2, 0.5], "epochs": [1, 2]}
+    asked = SweepSummary("calibrated-nll", [], 1e-3, among=among, most=most)
+    config = TrainConfig(objective="blend", epochs=2)
+    tried, best = module._choose(config, asked, Path("runs"), _learned)
+    assert len(tried) == len({str(row.settings) for row in tried}) == runs
+    assert best.settings == {"label_weight": 0.2, "epochs": 2}
+    assert len(Sweep(choose={"label_weight": "0,0.2,0.5", "epochs": "1,2"}, most=most).runs(config)) >= runs
+
+
+def test_the_scale_of_rewards_decides_nothing():
+    rng = np.random.default_rng(0)
+    gap = rng.normal(size=400)
+    label = (rng.random(400) < 1 / (1 + np.exp(-gap))).astype(float)
+    label[:20] = 0.5
+    true, wide = calibrated_nll(gap, label), calibrated_nll(7 * gap, label)
+    noisy = calibrated_nll(gap + rng.normal(size=400), label)
+    assert true == pytest.approx(wide, abs=1e-4)
+    assert true < noisy < np.log(2)
+    assert calibrated_nll(-gap, label) == pytest.approx(np.log(2), abs=1e-3)
+    assert calibrated_nll(0 * gap, label) == np.log(2)
+    # The plain NLL would take the noisy one of a fitting scale for better than the true one of another.
+    rows = [SweptRun(1e-3, 0.9, 0.7, 1, 1, calibrated_nll=wide), SweptRun(1e-3, 0.6, 0.6, 1, 1, calibrated_nll=noisy)]
+    assert [min(rows, key=lambda row: row.value(metric) or 0) for metric in METRICS] == rows
+
+
+def test_settings_are_chosen_by_labels_alone(config: TrainConfig, pairs: list[Pair], tmp_path: Path):
+    """Other votes choose nothing; a combination that its objective cannot take is a row; the table is read again."""
+    blend = config.model_copy(update={"objective": "blend", "epochs": 1})
+    margins = [Margin(pair_id=pair.id, margin=0.8, preference_a=0.9, n_judgments=10) for pair in pairs]
+    choose: dict[str, list[Any]] = {"label_weight": [-1.0, 0.1, 0.9]}
+    tables = []
+    for name, votes in (("x", Votes(a=9, b=0)), ("y", Votes(a=0, b=9))):
+        voted = [pair.model_copy(update={"votes": votes}) for pair in pairs]
+        summary = _sweep(voted, blend, [], tmp_path / name, choose=choose, margins=margins, metric="calibrated-nll")
+        tables.append([(row.settings, row.failed, row.calibrated_nll) for row in summary.rates])
+        assert read_sweep(tmp_path / name / "sweep.json") == summary
+    assert tables[0] == tables[1]
+    assert "outside of 0 to 1" in str(summary.rates[0].failed)
+    assert summary.chosen == min(summary.rates[1:], key=lambda row: row.calibrated_nll or 1).settings
+    assert RewardModel.load(tmp_path / "x").config.label_weight == summary.chosen["label_weight"]
+    settings = TrainSettings(pairs="", out=tmp_path / "z", training=blend, sweep=Sweep(choose={"label_weight": "0.1"}))
+    other = with_choice_of(settings, tmp_path / "x")
+    assert (other.training.label_weight, other.sweep.choose) == (summary.chosen["label_weight"], {})
+
+
+def test_the_table_of_an_earlier_version_is_read(tmp_path: Path):
+    row = {"learning_rate": 1e-4, "nll": 0.6, "accuracy": 0.7, "epochs": 1.0, "seconds": 3.0, "failed": None}
+    (tmp_path / "sweep.json").write_text(json.dumps({"metric": "nll", "rates": [row], "best": 1e-4, "patience": 1}))
+    found = read_sweep(tmp_path / "sweep.json")
+    assert found.chosen == found.rates[0].settings == {"learning_rate": 1e-4}
+    assert found.among == {"learning_rate": [1e-4]}
+
+
+@pytest.mark.parametrize(
+    ("choose", "message"),
+    [
+        ({"label_wieght": "0,1"}, "label_wieght is no setting to choose; did you mean 'label_weight'"),
+        ({"epochs": "1,many"}, "1,many: epochs: .*expected a list as in label_weight=0,0.2,0.5"),
+        ({"seed": "0,1"}, "seed is no setting to choose"),
+    ],
+)
+def test_what_cannot_be_chosen_says_so(choose: dict[str, str], message: str):
+    with pytest.raises(ConfigError, match=message):
+        Sweep.load({"choose": choose})
+
+
+def test_what_an_objective_does_not_read_is_not_chosen_for_it():
+    sweep = Sweep(choose={"label_weight": [0, 0.5], "epochs": [1, 2]})
+    assert sweep.among(TrainConfig()) == {"epochs": [1, 2]}
+    assert sweep.among(TrainConfig(objective="blend")) == {"label_weight": [0.0, 0.5], "epochs": [1, 2]}
+    with pytest.raises(ConfigError, match="given by rates and by choose"):
+        Sweep(rates="1e-4", choose={"learning_rate": "1e-4"}).among(TrainConfig())

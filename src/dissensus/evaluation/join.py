@@ -139,24 +139,29 @@ class _Said:
     preference: Mapping[str, float]
     """For response a, by the pair's id."""
     is_calibrated: bool
-    temperature: float | None = None
-    """By which it is calibrated, where that is known."""
+    temperatures: tuple[float, ...] = ()
+    """By which it is calibrated, where that is known, lowest first: one, or in a cross-validation one of each fold."""
 
     @classmethod
     def of(cls, rows: Mapping[str, Prediction], calibrated: bool | None) -> _Said:
         if calibrated is None:
             calibrated = all(row.calibrated_a is not None for row in rows.values())
         said = {pair_id: _preference(row, calibrated=calibrated) for pair_id, row in rows.items()}
-        return cls(said, calibrated, next(iter(rows.values())).temperature)
+        return cls(said, calibrated, tuple(sorted({row.temperature for row in rows.values() if row.temperature})))
+
+    def in_words(self) -> str:
+        """Write the temperature, or the lowest and the highest."""
+        if not self.is_calibrated:
+            return "none"
+        ends = dict.fromkeys(f"{one:.3g}" for one in (*self.temperatures[:1], *self.temperatures[-1:]))
+        return " to ".join(ends) or "?"
 
 
 def _calibration_in_words(seeds: Sequence[_Said]) -> str:
     """Say by what a model's seeds are calibrated; nothing where none is."""
     if not any(said.is_calibrated for said in seeds):
         return ""
-    numbers = [
-        ("?" if one.temperature is None else f"{one.temperature:.3g}") if one.is_calibrated else "none" for one in seeds
-    ]
+    numbers = [said.in_words() for said in seeds]
     if set(numbers) == {"?"}:
         return "by their source"
     return f"temperature{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"

@@ -13,7 +13,15 @@ from dissensus.records import Pair
 from dissensus.reports.findings import find_findings, statement
 from dissensus.reports.folder.run_reader import RunData
 from dissensus.reward.objectives import OBJECTIVES
-from dissensus.run_records import CategoryCounts, JudgeCounts, MarginCounts, TrainCounts
+from dissensus.run_records import (
+    CategoryCounts,
+    FoldsRecord,
+    JudgeCounts,
+    MarginCounts,
+    PairCounts,
+    SweepRecord,
+    TrainCounts,
+)
 
 _DISTRIBUTED = {name for name, objective in OBJECTIVES.items() if objective.is_distributed}
 """Objectives whose rewards are distributions."""
@@ -74,6 +82,9 @@ def _categories(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[
 
 def _training(run: RunData, names: Sequence[str]) -> Iterator[str]:
     """Say on how many pairs each model was trained, by the counts of its training."""
+    if run.settings.cross_validate is not None:
+        yield _cross_validated(run, run.settings.cross_validate, names)
+        return
     there = f"{len(run.training):,} training pairs{_of(run.training)}" if run.training else "the training pairs"
     by_count: dict[tuple[int, int], list[str]] = {}
     for name in names:
@@ -93,9 +104,41 @@ def _training(run: RunData, names: Sequence[str]) -> Iterator[str]:
     yield start + "; ".join(said) + "."
 
 
+def _cross_validated(run: RunData, cross: FoldsRecord, names: Sequence[str]) -> str:
+    """Say how pairs were dealt, and on how many pairs models were trained for each fold."""
+    folds = run.manifest.counts("pairs", PairCounts).folds or []
+    by = {"group": "prompt", "dataset": "data set"}.get(cross.by, cross.by)
+    of = f" of {_span(folds)} test pairs" if folds else ""
+    counts = [counts.pairs for name in names for counts in _trained_of_folds(run, name) if counts.pairs is not None]
+    trained = f"{_span(counts)} pairs" if counts else "pairs"
+    return (
+        f"We used {cross.folds}-fold cross-validation by {by}: whole {_plural(by)} were dealt into {cross.folds} "
+        f"folds{of}, and each test pair was predicted once with each seed, by a model that was trained on {trained} of "
+        "the other folds."
+    )
+
+
+def _plural(noun: str) -> str:
+    return noun.removesuffix("y") + "ies" if noun.endswith("y") else noun + "s"
+
+
+def _span(counts: Sequence[int]) -> str:
+    """Write the smallest and the largest of counts.
+
+    >>> _span([710, 700, 720]), _span([700, 700])
+    ('700 to 720', '700')
+    """
+    return " to ".join(f"{count:,}" for count in dict.fromkeys((min(counts), max(counts))))
+
+
 def _trained(run: RunData, name: str) -> TrainCounts:
-    found = (run.manifest.counts(f"train {name} seed {seed}", TrainCounts) for seed in run.settings.seeds)
-    return next((counts for counts in found if counts != TrainCounts()), TrainCounts())
+    return next(iter(_trained_of_folds(run, name)), TrainCounts())
+
+
+def _trained_of_folds(run: RunData, name: str) -> list[TrainCounts]:
+    """List what was counted in the training of a model, in each fold and with each seed."""
+    seeds = (run.manifest.counts_of_folds(f"train {name} seed {seed}", TrainCounts) for seed in run.settings.seeds)
+    return [counts for of_seed in seeds for counts in of_seed if counts != TrainCounts()]
 
 
 def _models(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:
@@ -130,14 +173,28 @@ def _models(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]
 
 
 def _swept(run: RunData, names: Sequence[str]) -> str:
-    """Say which learning rates a sweep has chosen; nothing where there was none."""
+    """Say which learning rates, or other settings, a sweep has chosen; nothing where there was none."""
     sweep = run.settings.sweep
     if sweep is None:
         return ""
-    best = {name: _trained(run, name).learning_rate for name in names}
-    chosen = ", ".join(f"{rate:g} for {name}" for name, rate in best.items() if rate is not None)
-    among = f"Learning rates were chosen among {sweep.rates} by the {sweep.metric} of held-out training"
-    return f"{among} prompts{f': {chosen}' if chosen else ''}."
+    best = {name: dict.fromkeys(_chosen(counts, sweep) for counts in _trained_of_folds(run, name)) for name in names}
+    said = ", ".join(f"{' / '.join(filter(None, found))} for {name}" for name, found in best.items() if any(found))
+    chosen = f": {said}" if said else ""
+    if not sweep.choose:
+        by = f"the {sweep.metric or 'nll'} of held-out training prompts"
+        return f"Learning rates were chosen among {sweep.rates} by {by}{chosen}."
+    among = {"learning rate": sweep.rates} if sweep.rates else {}
+    among |= {name.replace("_", " "): values.replace(",", ", ") for name, values in sweep.choose.items()}
+    settings = "; ".join(f"{name} among {values}" for name, values in among.items())
+    metric = sweep.metric or "calibrated-nll"
+    by = "NLL after a fitted temperature" if metric == "calibrated-nll" else metric
+    return f"Settings ({settings}) were chosen by the {by} of the labels of held-out training prompts{chosen}."
+
+
+def _chosen(counts: TrainCounts, sweep: SweepRecord) -> str:
+    """Say what was chosen for a model: 1e-05, label weight 0.2."""
+    rate = [] if counts.learning_rate is None or not sweep.rates else [f"{counts.learning_rate:g}"]
+    return ", ".join([*rate, *(f"{name.replace('_', ' ')} {value}" for name, value in (counts.chosen or {}).items())])
 
 
 def _lengths(run: RunData, names: Sequence[str]) -> Iterator[str]:
@@ -156,7 +213,7 @@ def _judge(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:
     if not known:
         return
     n = sum(m.n_judgments + m.n_invalid for m in known) / len(known)
-    judge = run.manifest.counts("judge", JudgeCounts).judge
+    judge = _who(run, "")
     made = run.manifest.counts("margin", MarginCounts)
     share = f" ({100 * made.invalid / made.judgments:.1f} %)" if made.judgments and made.invalid is not None else ""
     yield (
@@ -166,8 +223,14 @@ def _judge(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:
     for name in names:
         own = run.settings.models.get(name)
         if own is not None and own.judge and own.objective != "bradley-terry":
-            full = run.manifest.counts(f"judge {own.judge}", JudgeCounts).judge
-            yield f"The margins of {name} are those of {full or own.judge} instead."
+            yield f"The margins of {name} are those of {_who(run, own.judge) or own.judge} instead."
+
+
+def _who(run: RunData, name: str) -> str | None:
+    """Name a judge of the training pairs in full; one that learns is another in each fold."""
+    counts = run.manifest.counts_of_folds(f"judge {name}".strip(), JudgeCounts)
+    full = list(dict.fromkeys(one.judge for one in counts if one.judge))
+    return full[0] if len(full) == 1 else f"{full[0]} and, in other folds, {listed(full[1:])}" if full else None
 
 
 def _evaluation(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]:

@@ -175,6 +175,8 @@ def _judged(run: RunData) -> MarginCounts:
     invalid = sum(margin.n_invalid for margin in run.margins)
     valid = sum(margin.n_judgments for margin in run.margins)
     own = MarginCounts(judgments=valid + invalid, invalid=invalid, left_out=0)
+    if run.settings.cross_validate is not None:  # a pair is judged again in each fold, and the margins shown are of one
+        return own.model_copy(update={"left_out": max(0, len(run.training) - len(run.margins))})
     return own.model_copy(update=dict(run.manifest.counts("margin", MarginCounts).shown()))
 
 

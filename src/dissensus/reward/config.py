@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from dissensus.reward.objectives import OBJECTIVES, ObjectiveName, objective_of
 from dissensus.settings import Option, Reads, Settings
@@ -204,50 +204,3 @@ class TrainConfig(Settings):
                 f"calibration '{self.calibration}' is fitted on validation prompts; set validation as well"
             )
         return self
-
-
-class Sweep(Settings):
-    """A choice of the learning rate on validation."""
-
-    rates: Annotated[str | None, Option("--sweep", metavar="RATES")] = None
-    """Learning rates to choose from on validation: two ends, 1e-4..1e-6, or a list, 1e-4,3e-5,1e-5. One model is
-    trained with each, and the best is kept."""
-    points: Annotated[int, Field(ge=2)] = 5
-    """Rates between two ends, evenly spaced in the logarithm."""
-    metric: Literal["nll", "accuracy"] = "nll"
-    """What the best rate is chosen by."""
-    patience: Annotated[PositiveInt, Option("--patience")] = 1
-    """Epochs without a better NLL after which a rate is given up."""
-
-    @field_validator("rates")
-    @classmethod
-    def _rates_are_rates(cls, rates: str | None) -> str | None:
-        if rates is not None:
-            parse_rates(rates, points=2)
-        return rates
-
-    def values(self) -> list[float]:
-        """List the rates, highest first; none where there is no sweep."""
-        return [] if self.rates is None else parse_rates(self.rates, points=self.points)
-
-
-def parse_rates(text: str, *, points: int) -> list[float]:
-    """Read ``1e-4..1e-6`` (so many points, evenly spaced on the log scale) or ``1e-4,3e-5,1e-5``; highest first.
-
-    Raises ValueError for anything else.
-
-    >>> parse_rates("1e-6..1e-4", points=3)
-    [0.0001, 1e-05, 1e-06]
-    >>> parse_rates("3e-5,1e-4", points=3)
-    [0.0001, 3e-05]
-    """
-    try:
-        rates = [float(part) for part in text.replace("..", ",").split(",")]
-    except ValueError:
-        rates = []
-    if not rates or (".." in text and len(rates) != 2) or not all(0 < rate < float("inf") for rate in rates):
-        raise ValueError(f"{text}: expected two rates as in 1e-4..1e-6, or a list as in 1e-4,3e-5,1e-5")
-    if ".." in text:
-        step = (rates[1] / rates[0]) ** (1 / (points - 1))
-        rates = [float(f"{rates[0] * step**i:.3g}") for i in range(points)]
-    return sorted(set(rates), reverse=True)

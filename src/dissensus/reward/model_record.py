@@ -81,6 +81,8 @@ class LogRow(BaseModel):
     learning_rate: float | None = None
     validation_nll: float | None = None
     validation_accuracy: float | None = None
+    validation_calibrated_nll: float | None = None
+    """``validation_nll`` after a temperature that was fitted to the same labels."""
 
 
 class ModelRecord(BaseModel):

@@ -158,8 +158,8 @@ def split_pairs(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], l
     """
     inside = [pair for pair in pairs if pair.domain != "out"]
     held = _held_out(inside, hold_out)
-    train = [pair for pair in inside if _value(pair, hold_out) not in held]
-    test = [pair for pair in pairs if pair.domain == "out" or _value(pair, hold_out) in held]
+    train = [pair for pair in inside if _held_value(pair, hold_out) not in held]
+    test = [pair for pair in pairs if pair.domain == "out" or _held_value(pair, hold_out) in held]
     shared = {pair.group for pair in train} & {pair.group for pair in test if pair.domain != "out"}
     if shared:
         raise ConfigError(
@@ -176,7 +176,7 @@ def split_pairs(pairs: Sequence[Pair], hold_out: HoldOut) -> tuple[list[Pair], l
 def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:
     import numpy as np
 
-    values = sorted({_value(pair, hold_out) for pair in pairs})
+    values = sorted({_held_value(pair, hold_out) for pair in pairs})
     if hold_out.names is not None:
         missing = sorted(set(hold_out.names) - set(values))
         if missing:
@@ -191,8 +191,13 @@ def _held_out(pairs: Sequence[Pair], hold_out: HoldOut) -> set[str]:
     return {values[index] for index in order[:count]}
 
 
-def _value(pair: Pair, hold_out: HoldOut) -> str:
-    value = {"group": pair.group, "category": pair.category, "dataset": pair.dataset}[hold_out.by]
+def _held_value(pair: Pair, hold_out: HoldOut) -> str:
+    value = value_of(pair, hold_out.by)
     if value is None:
         raise ConfigError(f"holding out by {hold_out.by}: pair '{pair.id}' has no {hold_out.by}; hold out by group")
     return value
+
+
+def value_of(pair: Pair, by: By) -> str | None:
+    """Return what a pair belongs to."""
+    return {"group": pair.group, "category": pair.category, "dataset": pair.dataset}[by]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import model_validator
 
-from dissensus.reward.config import VALIDATION, Runtime, Sweep, TrainConfig, refuse_other_names
+from dissensus.reward.choices import Sweep, Value, with_chosen
+from dissensus.reward.config import VALIDATION, Runtime, TrainConfig, refuse_other_names
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ _COUNTED = {"pairs", "ties_dropped", "texts", "texts_truncated", "steps", "resum
 class TrainSettings(Settings):
     """Train a reward model on PAIRS; killed anywhere, the same command goes on.
 
-    With --sweep one model is trained for each learning rate and the best on validation is kept.
+    With --sweep one model is trained for each learning rate, with --choose for each value of another setting, and the
+    best on validation is kept.
     """
 
     pairs: Annotated[str, Reads(), Argument()]
@@ -37,7 +38,7 @@ class TrainSettings(Settings):
     training: Annotated[TrainConfig, Option(prefix="")] = TrainConfig()
     """What decides the model, and how it is run."""
     sweep: Annotated[Sweep, Option(prefix="sweep-")] = Sweep()
-    """A choice of the learning rate."""
+    """A choice of the learning rate, or of other settings, on held-out labels."""
     allow_missing: bool = False
     """Leave pairs without a margin out, and count them."""
     overwrite: bool = False
@@ -52,7 +53,7 @@ class TrainSettings(Settings):
             )
         ),
         "Training": ("training",),
-        "Choice of the learning rate": ("sweep",),
+        "Choice of settings on held-out labels": ("sweep",),
         "How it is run, which alters no result": tuple(f"training.runtime.{name}" for name in Runtime.model_fields),
     }  # fmt: skip
 
@@ -85,7 +86,10 @@ class TrainResult:
         fits = {"nll": done.nll, "temperature": done.temperature, "length_slope": done.length_slope}
         rounded = {name: None if fit is None else round(fit, 4) for name, fit in fits.items()}
         found = done.model_dump(include=_COUNTED) | rounded
-        return found | ({"rates": len(swept.rates), "learning_rate": swept.best} if swept else {})
+        if swept is None:
+            return found
+        beside = {name: value for name, value in swept.chosen.items() if name != "learning_rate"}
+        return found | {"rates": len(swept.rates), "learning_rate": swept.best, "chosen": beside or None}
 
     def _of_run(self) -> Iterator[str]:
         done = self.summary
@@ -111,15 +115,22 @@ class TrainResult:
         yield from (f"  {line}" for line in done.lost.notes(self.config.max_length))
 
     def _of_sweep(self, sweep: SweepSummary) -> Iterator[str]:
-        yield f"{self.out}: learning rate {sweep.best:.3g}, the best by validation {sweep.metric}"
-        yield f"  {'rate':>9} {'nll':>8} {'accuracy':>9} {'epochs':>7} {'seconds':>8}"
+        best = ", ".join(f"{_words(name)} {_shown(value)}" for name, value in sweep.chosen.items())
+        yield f"{self.out}: {best}, the best by validation {sweep.metric}"
+        names = {name: max(9, len(_heading(name))) for name in sweep.among}
+        calibrated = sweep.metric == "calibrated-nll"
+        header = "  ".join(f"{_heading(name):>{width}}" for name, width in names.items())
+        trained = "trained" if "epochs" in names else "epochs"
+        yield f"  {header} {'nll':>8}{' calibrated' if calibrated else ''} {'accuracy':>9} {trained:>7} {'seconds':>8}"
         for row in sweep.rates:
+            given = "  ".join(f"{_shown(row.settings[name]):>{width}}" for name, width in names.items())
             if row.failed is not None:
-                yield f"  {row.learning_rate:>9.3g} failed: {row.failed}"
+                yield f"  {given} failed: {row.failed}"
                 continue
-            mark = "  <- kept" if row.learning_rate == sweep.best else ""
-            fit = f"{row.nll:>8.4f} {row.accuracy:>9.3f} {row.epochs:>7.3g}"
-            yield f"  {row.learning_rate:>9.3g} {fit} {row.seconds:>8.0f}{mark}"
+            mark = "  <- kept" if row.settings == sweep.chosen else ""
+            after = f" {row.calibrated_nll:>10.4f}" if calibrated else ""
+            fit = f"{row.nll:>8.4f}{after} {row.accuracy:>9.3f} {row.epochs:>7.3g}"
+            yield f"  {given} {fit} {row.seconds:>8.0f}{mark}"
         yield from self._of_length()
         yield from self._of_calibration()
 
@@ -138,6 +149,19 @@ class TrainResult:
                 yield f"  {calibration.note}"
 
 
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _heading(name: str) -> str:
+    return "rate" if name == "learning_rate" else _words(name)
+
+
+def _shown(value: Value) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:.3g}" if is_number else str(value)
+
+
 def run(
     settings: TrainSettings,
     *,
@@ -154,16 +178,16 @@ def run(
     from dissensus.reward.training.preflight import check_data, check_settings
     from dissensus.sources import read_pairs
 
-    config, rates, out = settings.training, settings.sweep.values(), settings.out
+    config, among, out = settings.training, settings.sweep.among(settings.training), settings.out
     missing, overwrite = settings.allow_missing, settings.overwrite
-    if rates and config.validation is None:
+    if among and config.validation is None:
         config = config.model_copy(update={"validation": VALIDATION})
         _report(f"--validation {VALIDATION}, since a sweep chooses on held-out prompts")
     check_settings(config, out)
     if margins is None and settings.margins is not None and config.reads_margins:
         margins = list(read_records(settings.margins, Margin))
     every = list(read_pairs(settings.pairs)) if pairs is None else pairs
-    done = check_data(every, margins, config, out, allow_missing=missing, overwrite=overwrite or bool(rates))
+    done = check_data(every, margins, config, out, allow_missing=missing, overwrite=overwrite or bool(among))
     if done is not None:
         if done.note is not None:
             _report(done.note)
@@ -173,7 +197,7 @@ def run(
     from dissensus.reward.training.run import train
     from dissensus.reward.training.sweep import sweep
 
-    if not rates:
+    if not among:
         summary = train(
             every, config, out, margins=margins, allow_missing=missing, overwrite=overwrite, progress=progress
         )
@@ -181,9 +205,11 @@ def run(
     table = sweep(
         every,
         config,
-        rates,
+        settings.sweep.values(),
         out,
-        metric=settings.sweep.metric,
+        choose={name: values for name, values in among.items() if name != "learning_rate" or not settings.sweep.rates},
+        most=settings.sweep.most,
+        metric=settings.sweep.chosen_by,
         patience=settings.sweep.patience,
         margins=margins,
         allow_missing=missing,
@@ -197,35 +223,50 @@ def run(
 
 def fingerprint(settings: TrainSettings) -> list[object]:
     """Return what of the settings decides the model."""
-    sweep = settings.sweep.model_dump(mode="json") if settings.sweep.rates else None
+    swept = settings.sweep.among(settings.training)
+    # What an objective does not read, or what stands at its default as in earlier versions, decides nothing.
+    sweep = settings.sweep.model_dump(mode="json", exclude={"choose", "most", "metric"}) if swept else None
+    if sweep is not None:
+        sweep["metric"] = settings.sweep.chosen_by
+        chosen = {name: values for name, values in swept.items() if name != "learning_rate"}
+        sweep |= {"choose": chosen, "most": settings.sweep.most} if chosen else {}
     return [settings.training.deciding(), settings.training.calibration, sweep]
 
 
-def with_rate_of(settings: TrainSettings, first: Path) -> TrainSettings:
-    """Take the learning rate that a sweep chose for another seed, whose model is in ``first``."""
-    from dissensus.reward.training.sweep import SWEEP_FILE
+def with_choice_of(settings: TrainSettings, first: Path) -> TrainSettings:
+    """Take what a sweep chose for another seed, whose model is in ``first``."""
+    from dissensus.reward.training.sweep import SWEEP_FILE, read_sweep
 
-    best = json.loads((first / SWEEP_FILE).read_text(encoding="utf-8"))["best"]
-    training = settings.training.model_copy(update={"learning_rate": best})
+    chosen = read_sweep(first / SWEEP_FILE).chosen
+    training = with_chosen(settings.training, chosen)
     return settings.model_copy(update={"training": training, "sweep": Sweep()})
 
 
 def idle(settings: TrainSettings) -> Iterator[str]:
     """Name the options that were given and alter nothing, and say why."""
-    config, objective = settings.training, f"objective '{settings.training.objective}'"
+    config, objective, sweep = settings.training, f"objective '{settings.training.objective}'", settings.sweep
     why = {"--" + name.replace("_", "-"): f"{objective} does not read it" for name in config.unread}
     given = {"--" + name.replace("_", "-") for name in config.model_fields_set | settings.model_fields_set}
-    given |= {"--patience" if name == "patience" else f"--sweep-{name}" for name in settings.sweep.model_fields_set}
+    names = {"patience": "--patience", "choose": "--choose", "most": "--choose-most", "rates": "--sweep"}
+    given |= {names.get(name, f"--sweep-{name}") for name in sweep.model_fields_set}
     if not config.reads_margins:
         why |= dict.fromkeys(("--margins", "--allow-missing"), f"{objective} reads no margins")
     if config.members == 1:
         why["--average"] = "there is one member; --members trains several"
-    if settings.sweep.rates is None:
-        why |= dict.fromkeys(("--sweep-points", "--sweep-metric", "--patience"), "it belongs to --sweep")
+    chosen = sweep.choose.keys() - config.unread
+    why |= {f"--{name.replace('_', '-')}": "--choose chooses it" for name in chosen}
+    if sweep.rates is None:
+        why["--sweep-points"] = "it belongs to --sweep"
+        if not chosen:
+            why |= dict.fromkeys(("--sweep-metric", "--patience"), "it belongs to --sweep")
     else:
         why["--learning-rate"] = "--sweep chooses it"
-        if ".." not in settings.sweep.rates:
+        if ".." not in sweep.rates:
             why["--sweep-points"] = "--sweep lists its rates"
+    if not sweep.choose:
+        why["--choose-most"] = "it belongs to --choose"
+    elif not chosen:
+        why["--choose"] = f"{objective} reads nothing of it"
     return (f"{option} is left alone: {why[option]}" for option in sorted(given & why.keys()))
 
 

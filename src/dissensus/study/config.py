@@ -16,12 +16,14 @@ from dissensus.evaluation.people import PEOPLE
 from dissensus.judges.base import AnyJudge
 from dissensus.judges.kinds import CommitteeSettings
 from dissensus.plugins import load_plugins
-from dissensus.reward.config import Sweep, TrainConfig
-from dissensus.settings import Settings
+from dissensus.reward.choices import Sweep
+from dissensus.reward.config import TrainConfig
+from dissensus.settings import Option, Settings
 from dissensus.simulate import SimulationConfig
 from dissensus.steps.classify import Categories
 from dissensus.steps.evaluate import Scoring
 from dissensus.steps.split import HoldOut
+from dissensus.study.folds import CrossValidation
 
 _PRESETS = Path(__file__).parent / "presets"
 
@@ -62,10 +64,18 @@ def as_set(value: Any) -> Any:
 
 
 class StudySweep(Sweep):
-    """A choice of the learning rate for each model, with its first seed; other seeds take the same."""
+    """A choice of the learning rate, or of other settings, for each model, with its first seed; other seeds take the
+    same."""
 
-    rates: str = "1e-4..1e-6"
-    """Two ends, or a list: 1e-4,3e-5,1e-5."""
+    rates: Annotated[str | None, Option("--sweep", metavar="RATES")] = None
+    """Two ends, or a list: 1e-4,3e-5,1e-5; 1e-4..1e-6 where neither rates nor ``choose`` is given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rates_unless_others(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not (data.get("choose") or data.get("rates")):
+            return {**data, "rates": "1e-4..1e-6"}
+        return data
 
 
 class Throughput(Settings):
@@ -119,9 +129,12 @@ class StudyConfig(Settings):
     of training, but for the judge ``votes``, which does not count the one that became the label again."""
     label_seed: int = 0
     """Of the votes that ``one-vote`` draws."""
-    hold_out: HoldOut = HoldOut(by="group", share=0.2)
+    hold_out: HoldOut | None = HoldOut(by="group", share=0.2)
     """Which pairs are kept for the comparison, by whole prompts (group), categories or data sets. Pairs of domain
     ``out`` are always held out."""
+    cross_validate: CrossValidation | None = None
+    """Instead of ``hold_out``: every pair is tested once, by models that saw nothing of its fold. Whole prompts
+    (group), categories or data sets are dealt into folds of about as many pairs."""
     out_of_domain: dict[str, Annotated[TestSet, BeforeValidator(as_set)]] = Field(default_factory=dict)
     """Data sets that are only tested on: name → source, or its settings."""
     judge: AnyJudge = CommitteeSettings()
@@ -136,7 +149,8 @@ class StudyConfig(Settings):
     training: TrainConfig = TrainConfig()
     """Settings shared by all models."""
     sweep: StudySweep | None = None
-    """Choose each model's learning rate on its ``validation`` share; that of ``training`` unless given."""
+    """Choose each model's learning rate, or other settings (``choose``), by the labels of its ``validation`` share;
+    those of ``training`` unless given."""
     models: dict[str, ModelSettings]
     """Name → what differs from ``training``; validated together with it."""
     pretrained: dict[str, str] = Field(default_factory=dict)
@@ -163,6 +177,16 @@ class StudyConfig(Settings):
             return {**data, "models": models}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _hold_out_or_folds(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("cross_validate") is None:
+            return data
+        for other in ("hold_out", "test"):
+            if data.get(other) is not None:
+                raise ValueError(f"cross_validate stands instead of {other}; leave one of them out")
+        return {**data, "hold_out": None}
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         predicted = [*self.models, *self.pretrained]
@@ -188,8 +212,15 @@ class StudyConfig(Settings):
     def _sets_fit(self) -> None:
         if bool(self.pairs) == bool(self.in_domain):
             raise ValueError("give either pairs or in_domain")
-        if self.in_domain and self.test is None:
-            raise ValueError("in_domain: say how many test pairs are drawn of each set, as in test: {per_set: 25}")
+        if self.hold_out is None and self.cross_validate is None:
+            raise ValueError("give hold_out or cross_validate")
+        if self.in_domain and self.test is None and self.cross_validate is None:
+            raise ValueError(
+                "in_domain: say how many test pairs are drawn of each set, as in test: {per_set: 25}; or cross_validate"
+            )
+        split = [name for name, given in self.in_domain.items() if given.test_split is not None]
+        if split and self.cross_validate is not None:
+            raise ValueError(f"in_domain: set '{split[0]}' names a test_split, and cross_validate tests every pair")
         if self.test is not None and not self.in_domain:
             raise ValueError("test draws from in_domain's sets; with pairs, use hold_out")
         if self.copies == "simulated" and not self.in_domain:
@@ -205,6 +236,10 @@ class StudyConfig(Settings):
                 )
             if self.sweep is not None and not model.held_share:
                 raise ValueError(f"sweep: model '{name}' holds nothing out to choose on; set validation, as in 0.05")
+            try:
+                _ = self.sweep and self.sweep.among(model.training())
+            except ConfigError as error:
+                raise ValueError(f"sweep: model '{name}': {error}") from error
         for judging in (self.judge, *self.judges.values()):
             if self.in_domain and judging.lacks_file():
                 raise ValueError(f"judge {judging.name}: with in_domain's sets, name the file of its verdicts")

@@ -48,13 +48,16 @@ def _sizes(run: Run) -> Sizes:
 
 
 def _counted(sets: Sets) -> Sizes:
-    every = [*sets.train, *sets.test]
+    every = list({pair.id: pair for pair in (*sets.train, *sets.test)}.values())
+    numbers = sorted(set(sets.folds.values()))
+    of_fold = [len(sets.of_fold(number).train) for number in numbers]
     length = sum(sum(len(plain_text(t)) for t in (p.prompt, p.response_a, p.response_b)) for p in every) / len(every)
     names = dict.fromkeys((pair.dataset or "pairs", pair.domain or "in") for pair in every)
     rows = [(name, domain, sum((p.dataset or "pairs") == name for p in every)) for name, domain in names]
     return Sizes(
-        train=len(sets.train),
+        train=round(sum(of_fold) / len(of_fold)) if of_fold else len(sets.train),
         test=len(sets.test),
+        judged=len(sets.train) if of_fold else 0,
         tokens=_INSTRUCTION_TOKENS + length / _CHARACTERS,
         exact=True,
         sets=rows,
@@ -75,16 +78,20 @@ def _published(config: StudyConfig) -> Sizes:
         rows.append((name, domain, min(size or 0, limit) if limit else size or 0))
         return rows[-1][2]
 
-    train = test = 0
+    train = test = judged = 0
     if config.pairs:
         name = config.dataset or config.pairs
         size = add(name, "in", TestSet(pairs=config.pairs, columns=config.columns, split=config.split))
-        if config.hold_out.share is None and name not in unknown:
+        share = config.hold_out.share if config.hold_out else 0.0
+        if share is None and name not in unknown:
             unknown.append(name)
-        test = round(size * (config.hold_out.share or 0))
+        test = round(size * (share or 0))
         train = size - test
     for name, given in config.in_domain.items():
         train += add(name, "in", given)
+    if config.cross_validate:  # each pair is tested once, and trained on in all other folds
+        test = judged = train
+        train -= round(train / config.cross_validate.folds)
     for name, outside in config.out_of_domain.items():
         size = add(name, "out", outside)
         test += 0 if config.test else size
@@ -101,6 +108,7 @@ def _published(config: StudyConfig) -> Sizes:
         sets=rows,
         without_votes=max(0, test - annotated),
         prompts=test,
+        judged=judged,
         unknown=unknown,
     )
 
@@ -130,7 +138,10 @@ def _about_sets(config: StudyConfig, sizes: Sizes) -> Iterator[str]:
     how = "counted" if sizes.exact else "as published; empty, repeated and test prompts are still in it"
     if sizes.unknown:
         how += f"; how many of {', '.join(sizes.unknown)} is known once they are read: what follows is without them"
-    yield f"train on {sizes.train:,} pairs ({how})"
+    if cross := config.cross_validate:
+        yield f"train in each of {cross.folds} folds by {cross.by} on about {sizes.train:,} pairs ({how})"
+    else:
+        yield f"train on {sizes.train:,} pairs ({how})"
     yield f"test on {sizes.test:,} pairs" + (f", {config.test.per_set} of each set" if config.test else "")
 
 

@@ -24,7 +24,8 @@ from dissensus.study.run_folder import (
     make_folder,
     refuse_own_inputs,
 )
-from dissensus.study.stages import Stage, plan
+from dissensus.study.stage import Stage
+from dissensus.study.stages import plan
 
 
 def run_study(

@@ -16,6 +16,7 @@ from dissensus.files.overwrite import is_same, lies_in
 from dissensus.hashing import fingerprint_of
 from dissensus.judges.base import JudgeSettings
 from dissensus.records import Pair, Record
+from dissensus.run_records import fold_place
 from dissensus.simulate.copies import ANNOTATIONS, copy_file
 from dissensus.study.config import StudyConfig, TestSet
 from dissensus.study.sets import source_content
@@ -63,6 +64,25 @@ class Run:
     folder: Path
     progress: bool = False
     """Whether stages show how far they are."""
+    whole: Path | None = None
+    """Of a fold: the study's folder, where the store of all folds is."""
+
+    @property
+    def store(self) -> Path:
+        """The store of judgments: a judge that was asked about a pair in one fold is not asked in another."""
+        return (self.whole or self.folder) / STORE
+
+    @cached_property
+    def folds(self) -> dict[int, Run]:
+        """The folds by number, each a run of the same models and judges in a folder of its own; none where pairs are
+        held out once.
+        """
+        cross = self.config.cross_validate
+        if cross is None:
+            return {}
+        study = self.config.model_copy(update={"cross_validate": None, "categories": None})
+        numbers = range(1, cross.folds + 1)
+        return {n: Run(study, self.folder / fold_place(n), self.progress, self.folder) for n in numbers}
 
     @cached_property
     def config(self) -> StudyConfig:

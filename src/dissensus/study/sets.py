@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from dissensus.sources import find_source, read_pairs
 from dissensus.sources.label_votes import with_drawn_label
 from dissensus.steps.split import apart_from, prompt_keys, prompts_of, split_pairs
 from dissensus.study.config import DrawnTest, StudyConfig, TestSet
+from dissensus.study.folds import fold_of_pairs
 
 _HELD = "held_out_with_a_test_prompt"
 
@@ -36,6 +38,25 @@ class Sets:
     """What was left out, in words."""
     annotated: int = 0
     """Test pairs with votes out of the study's annotations; the others keep the votes that their set has, if any."""
+    folds: Mapping[str, int] = field(default_factory=dict)
+    """Where there are folds, that of each test pair, from 1; ``train`` then has all pairs that any fold trains on."""
+
+    def of_fold(self, number: int) -> Sets:
+        """Return what a fold trains on and is tested on. A pair whose prompt has the group or the text of one that is
+        tested is not trained on.
+
+        Raises ConfigError where nothing is left to train on.
+        """
+        test = [pair for pair in self.test if self.folds[pair.id] == number]
+        train = apart_from((pair for pair in self.train if self.folds[pair.id] != number), prompts_of(test))
+        if not train:
+            raise ConfigError(f"cross_validate: fold {number} leaves no pair to train on; set fewer folds")
+        return Sets(train, test, [])
+
+    def fold_sizes(self) -> list[int]:
+        """Count the test pairs of each fold."""
+        counts = Counter(self.folds[pair.id] for pair in self.test if self.folds)
+        return [counts[number] for number in sorted(counts)]
 
 
 @dataclass(frozen=True)
@@ -53,6 +74,8 @@ class Sizes:
     without_votes: int
     prompts: int
     """Distinct prompts of the test pairs."""
+    judged: int = 0
+    """Pairs that judges judge for training, where there are folds: those of all of them. ``train`` is of one fold."""
     unknown: Sequence[str] = ()
     """Sets whose size, or share in the test, nobody knows before they are read."""
 
@@ -72,7 +95,7 @@ def read_sets(config: StudyConfig) -> Sets:
             to be asked yet.
         ConfigError: the split leaves nothing on a side.
     """
-    sets = _drawn(config) if config.in_domain else _split(config)
+    sets = _folded(config) if config.cross_validate else _drawn(config) if config.in_domain else _split(config)
     whole = label_counts_as_vote(config)
     train = [labelled(p, config.label, seed=config.label_seed, votes_stay_whole=whole) for p in sets.train]
     train, test = _same_kind(train, sets.test)
@@ -82,8 +105,10 @@ def read_sets(config: StudyConfig) -> Sets:
         test = with_annotations(sets.test, said, config.annotations)
         voted = {pair.id for pair in said if pair.votes is not None}
         sets = replace(sets, test=test, annotated=sum(pair.id in voted for pair in test))
-    if not config.in_domain and not any(pair.votes for pair in sets.test):
-        raise InputError(f"{config.pairs}: no held-out pair has votes to compare with; add votes_a and votes_b")
+    if not (config.in_domain and config.test) and not any(pair.votes for pair in sets.test):
+        raise InputError(
+            f"{config.pairs or 'in_domain'}: no held-out pair has votes to compare with; add votes_a and votes_b"
+        )
     return sets
 
 
@@ -111,20 +136,52 @@ def annotations_content(source: str) -> str:
 
 
 def _split(config: StudyConfig) -> Sets:
+    assert config.hold_out is not None  # the settings see to it
     train, test = split_pairs(list(_own(config)), config.hold_out)
     others = [list(_outside(config, name)) for name in config.out_of_domain]
     outside = [pair for pairs in others for pair in pairs]
+    _refuse_doubles([*train, *test, *outside])
+    # Within the study's own pairs, hold_out says what belongs together; a set from elsewhere may have the same prompts.
+    free = _apart_from_outside(train, [*outside, *(pair for pair in test if pair.domain == "out")])
+    counts = {_HELD: len(train) - len(free)} if len(free) < len(train) else {}
+    return Sets(free, [*test, *outside], [len(train) + len(test), *map(len, others)], counts)
+
+
+def _folded(config: StudyConfig) -> Sets:
+    """Deal all pairs into folds; a pair of two sets that are trained on stays in the first."""
+    cross = config.cross_validate
+    assert cross is not None  # as above
+    inside = {name: list(_inside(config, name, cross.seed)) for name in config.in_domain}
+    own: dict[str, Pair] = {}
+    for pair in chain(*inside.values()):
+        own.setdefault(pair.id, pair)
+    every = list(own.values() if config.in_domain else _own(config))
+    others = {name: list(_outside(config, name)) for name in config.out_of_domain}
+    test = [*every, *chain(*others.values())]
+    _refuse_doubles(test)
+    outside = [pair for pair in test if pair.domain == "out"]
+    train = [pair for pair in every if pair.domain != "out"]
+    free = _apart_from_outside(train, outside)
+    counts = {_HELD: len(train) - len(free)} if len(free) < len(train) else {}
+    if doubled := sum(map(len, inside.values())) - len(own):
+        counts["in_two_sets"] = doubled
+    rows = [len(pairs) for pairs in (inside or {"": every}).values()]
+    return Sets(free, test, [*rows, *map(len, others.values())], counts, folds=fold_of_pairs(test, cross))
+
+
+def _refuse_doubles(pairs: Iterable[Pair]) -> None:
     seen: set[str] = set()
-    for pair in [*train, *test, *outside]:
+    for pair in pairs:
         if pair.id in seen:
             raise InputError(f"out_of_domain: pair id {pair.id!r} is in two of the sets; give each pair its own id")
         seen.add(pair.id)
-    # Within the study's own pairs, hold_out says what belongs together; a set from elsewhere may have the same prompts.
-    free = apart_from(train, prompts_of([*outside, *(pair for pair in test if pair.domain == "out")]))
+
+
+def _apart_from_outside(train: list[Pair], outside: Iterable[Pair]) -> list[Pair]:
+    free = apart_from(train, prompts_of(outside))
     if not free:
         raise ConfigError("out_of_domain: all prompts to train on are prompts of these sets as well; give other sets")
-    counts = {_HELD: len(train) - len(free)} if len(free) < len(train) else {}
-    return Sets(free, [*test, *outside], [len(train) + len(test), *map(len, others)], counts)
+    return free
 
 
 def _drawn(config: StudyConfig) -> Sets:
@@ -226,6 +283,12 @@ def _read_own(config: StudyConfig) -> Iterator[Pair]:
     from dissensus.simulate import SimulationConfig, simulate
 
     return iter(simulate(config.simulation or SimulationConfig()).pairs)
+
+
+def _inside(config: StudyConfig, name: str, seed: int) -> Iterator[Pair]:
+    given = config.in_domain[name]
+    for pair in draw_some(list(_read(given, config.copies)), given.limit, seed=seed, name=name):
+        yield _with(pair, dataset=name, domain="in")
 
 
 def _outside(config: StudyConfig, name: str) -> Iterator[Pair]:

@@ -1,16 +1,14 @@
-"""The stages of a study as data: what decides each, what it reads and writes, its work and its estimate."""
+"""The stages of a study: what decides each, what it reads and writes, its work and its estimate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from dissensus.files import content_of
 from dissensus.hashing import fingerprint_of
 from dissensus.judges.base import JudgeSettings
-from dissensus.run_records import Counts, JudgeCounts, StageRecord, TrainCounts
+from dissensus.run_records import JudgeCounts, StageRecord, TrainCounts, fold_place
 from dissensus.simulate.copies import ANNOTATIONS, copy_file
 from dissensus.steps import train
 from dissensus.study import work
@@ -31,54 +29,32 @@ from dissensus.study.run_folder import (
     predictions_file,
 )
 from dissensus.study.sets import Sizes, annotations_content, label_counts_as_vote, named_by_the_study
-
-Made = Mapping[str, StageRecord]
-"""The stages that are done, by name."""
-Input = Callable[[Made], Iterable[str]]
-"""Hashes, or other words, for something that a stage reads."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a stage would do."""
-
-    lines: Sequence[str] = field(default_factory=list)
-    trained: int = 0
-    """Pairs through a model in training."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of a study."""
-
-    name: str
-    work: Callable[[Made], Counts]
-    settings: Any = None
-    """Those that decide its result, as JSON-able values."""
-    inputs: Sequence[Input] = ()
-    outputs: Sequence[str] = ()
-    """The files that it writes, relative to the run's folder; one with a ``*`` stands for as many as there are."""
-    holds: Callable[[Counts], bool] = lambda _: True
-    """Whether what an earlier run left in a database, whose bytes are no content, is still there."""
-    estimate: Callable[[Sizes], Estimate] = lambda _: Estimate()
-    needs_votes: bool = False
-    """Whether it waits until people have voted on the test pairs."""
-
-    def fingerprint(self, made: Made, version: str) -> str:
-        """Hash all that decides its result."""
-        return fingerprint_of([self.name, version, self.settings, [part for one in self.inputs for part in one(made)]])
+from dissensus.study.stage import Estimate, Input, Made, Stage, of_fold
 
 
 def plan(run: Run) -> list[Stage]:
     """List the stages of a study in the order in which they run. Nothing is read or written for it."""
     stages = [*_copies(run), _pairs(run), *_categories(run)]
-    for name in run.judges:
-        stages += [_judge(run, name), _margin(run, name)]
-    for name in run.config.models:
-        stages += [*_train(run, name), _predict(run, name)]
+    # A judge that learns from labels learns in each fold anew; any other says the same of a pair in all of them.
+    learning = [name for name, judging in run.test_judges.items() if judging.learns]
+    for number, fold in run.folds.items():
+        judged = [_judge_test(fold, name) for name in learning]
+        stages += [of_fold(stage, number) for stage in (*_judged_and_trained(fold), *judged)]
+    if not run.folds:
+        stages += _judged_and_trained(run)
     stages += [_pretrained(run, name, source) for name, source in run.config.pretrained.items()]
-    stages += [_judge_test(run, name) for name in run.test_judges]
+    stages += [_judge_test(run, name) for name in run.test_judges if not (run.folds and name in learning)]
+    if run.folds:
+        stages.append(_put_together(run, learning))
     return [*stages, _evaluate(run), _report(run)]
+
+
+def _judged_and_trained(run: Run) -> Iterator[Stage]:
+    """List the stages from judging the training pairs to predicting the test pairs."""
+    for name in run.judges:
+        yield from (_judge(run, name), _margin(run, name))
+    for name in run.config.models:
+        yield from (*_train(run, name), _predict(run, name))
 
 
 def _copies(run: Run) -> Iterator[Stage]:
@@ -100,6 +76,8 @@ def _pairs(run: Run) -> Stage:
     chosen = {"columns", "split", "dataset", "simulation", "label", "label_seed", "hold_out", "out_of_domain"}
     if config.in_domain:
         chosen |= {"in_domain", "test"}
+    if config.cross_validate is not None:
+        chosen.add("cross_validate")
     settings = config.model_dump(mode="json", include=chosen)
     for one in (*settings["out_of_domain"].values(), *settings.get("in_domain", {}).values()):
         one.pop("pairs")  # its content counts, and its name where that is not known
@@ -113,7 +91,9 @@ def _pairs(run: Run) -> Stage:
         found = zip(run.contents, run.sources, strict=True)
         return [*(sha256 or f"named {source}" for sha256, source in found), *annotated]
 
-    return Stage("pairs", lambda _: work.make_pairs(run), settings, [contents], [TRAIN, run.drawn, GOLD])
+    outputs = [TRAIN, run.drawn, GOLD]
+    outputs += [fold_place(number) + file for number in run.folds for file in (TRAIN, TEST, GOLD)]
+    return Stage("pairs", lambda _: work.make_pairs(run), settings, [contents], outputs)
 
 
 def _categories(run: Run) -> Iterator[Stage]:
@@ -153,7 +133,7 @@ def _judge(run: Run, name: str) -> Stage:
         inputs=[_file(read), _outside(partial(judging.content, [run.config.pairs]))],
         holds=partial(work.has_judged, run, judging),
         estimate=lambda sizes: estimate_judge(
-            f"judge {name}".strip(), judging, sizes.train, sizes, run.config.throughput
+            f"judge {name}".strip(), judging, sizes.judged or sizes.train, sizes, run.config.throughput
         ),
     )
 
@@ -177,7 +157,8 @@ def _margin(run: Run, name: str) -> Stage:
 
 def _train(run: Run, name: str) -> Iterator[Stage]:
     """Train a model, once with each seed; with a sweep, seeds after the first take its learning rate."""
-    config, sweep, seeds = run.config.models[name], run.config.sweep, run.config.seeds
+    config, seeds = run.config.models[name], run.config.seeds
+    swept = run.config.sweep is not None and run.config.sweep.among(config.training())
     # Without margins of its own, the baseline still trains on the pairs that the others can use.
     judged = [margin_files(judge)[1] for judge in run.judges]
     if config.reads_margins:
@@ -186,7 +167,7 @@ def _train(run: Run, name: str) -> Iterator[Stage]:
     members = "member-*/" if config.keeps_members else ""
     for seed in seeds:
         folder = model_folder(name, seed)
-        first = [] if sweep is None or seed == seeds[0] else [_weights(_trained(name, seeds[0]))]
+        first = [] if not swept or seed == seeds[0] else [_weights(_trained(name, seeds[0]))]
         yield Stage(
             _trained(name, seed),
             lambda _, seed=seed: work.train(run, name, seed),  # type: ignore[misc]
@@ -239,6 +220,18 @@ def _judge_test(run: Run, name: str) -> Stage:
         inputs=[_test_texts(run), *learns, _outside(lambda: judging.content(run.sources) + judging.stored_content())],
         outputs=[judged_file(name)],
         estimate=estimate if asked else lambda _: Estimate(),
+    )
+
+
+def _put_together(run: Run, judges: Sequence[str]) -> Stage:
+    """Put together what was predicted and judged in the folds."""
+    files = [*map(predictions_file, run.config.models), *map(judged_file, judges)]
+    return Stage(
+        "predictions of all folds",
+        lambda _: work.put_together(run, judges),
+        settings=files,
+        inputs=[_file(fold_place(number) + file) for number in run.folds for file in files],
+        outputs=files,
     )
 
 
@@ -334,17 +327,18 @@ def estimate_judge(title: str, judging: JudgeSettings, pairs: int, sizes: Sizes,
 def estimate_training(config: StudyConfig, name: str, seed: int, sizes: Sizes) -> Estimate:
     """Estimate the training of a model with a seed; the first seed speaks for all of them."""
     model = config.models[name]
-    rates = len(config.sweep.values()) if config.sweep and seed == config.seeds[0] else 1
+    among = config.sweep.among(model.training()) if config.sweep else {}
+    settings = config.sweep.runs(model.training()) if config.sweep and seed == config.seeds[0] else [{}]
     pairs = round(sizes.train * (1 - model.held_share))
-    trained = pairs * model.epochs * rates * model.members
+    trained = pairs * sum(int(one.get("epochs", model.epochs)) for one in settings) * model.members
     if seed != config.seeds[0]:
         return Estimate([], trained)
     steps = -(-pairs // model.batch_size) * model.epochs
-    swept = f"{rates} learning rates" if config.sweep else "1 learning rate"
+    swept = ", ".join(f"{len(values)} {name.replace('_', ' ')}s" for name, values in among.items()) or "1 learning rate"
     others = len(config.seeds) - 1
     more = f" and {others} more seeds" if others else ""
     more += f", {model.members} members each" if model.members > 1 else ""
-    runs = f"{(rates + others) * model.members} runs of {steps:,} steps"
+    runs = f"{(len(settings) + others) * model.members} runs of {steps:,} steps"
     return Estimate([f"train {name}: {model.model}, {model.objective}, {swept}{more}: {runs}"], trained)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dissensus.errors import InputError, JudgeError
 from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.files import write_json, write_records
 from dissensus.judges.base import JudgeSettings
 from dissensus.records import Judgment, Margin, Pair, Prediction
-from dissensus.reward.config import Sweep
+from dissensus.reward.choices import Sweep
 from dissensus.run_records import (
     CategoryCounts,
     CopyCounts,
@@ -32,7 +32,6 @@ from dissensus.study.run_folder import (
     GOLD,
     REPORT,
     SCORES,
-    STORE,
     TEST,
     TRAIN,
     Run,
@@ -41,7 +40,7 @@ from dissensus.study.run_folder import (
     model_folder,
     predictions_file,
 )
-from dissensus.study.sets import read_sets
+from dissensus.study.sets import Sets, read_sets
 
 
 def write_copies(run: Run) -> CopyCounts:
@@ -55,18 +54,25 @@ def write_copies(run: Run) -> CopyCounts:
 def make_pairs(run: Run) -> PairCounts:
     """Read the sets and split them; the votes of training pairs go into a file of their own."""
     sets = read_sets(run.config)
-    write_records(run.path(GOLD), sets.train)
-    write_records(run.path(TRAIN), [pair.model_copy(update={"votes": None}) for pair in sets.train])
-    write_records(run.path(run.drawn), sets.test)
+    _write_sets(run, sets)
+    for number, fold in run.folds.items():
+        _write_sets(fold, sets.of_fold(number))
     unvoted = sum(pair.votes is None for pair in sets.test)
     return PairCounts(
         train=len(sets.train),
         test=len(sets.test),
+        folds=sets.fold_sizes() or None,
         rows=sets.rows,
         **sets.counts,
         test_annotated=None if run.config.annotations is None else sets.annotated,
         test_without_votes=unvoted or None,
     )
+
+
+def _write_sets(run: Run, sets: Sets) -> None:
+    write_records(run.path(GOLD), sets.train)
+    write_records(run.path(TRAIN), [pair.model_copy(update={"votes": None}) for pair in sets.train])
+    write_records(run.path(run.drawn), sets.test)
 
 
 def classify(run: Run, settings: Categories) -> CategoryCounts:
@@ -75,7 +81,7 @@ def classify(run: Run, settings: Categories) -> CategoryCounts:
 
     origin = "people" if run.config.annotations else "source"
     pairs = run.load(run.drawn, Pair)
-    found = classify.classify(pairs, settings, run.folder / STORE, origin=origin, progress=run.progress)
+    found = classify.classify(pairs, settings, run.store, origin=origin, progress=run.progress)
     write_records(run.path(TEST), found.pairs)
     write_records(run.path(CATEGORIES), found.classifications)
     write_json(run.path(CATEGORY_AGREEMENT), classify.agreement_rows(found.agreement))
@@ -87,7 +93,7 @@ def judge_training_pairs(run: Run, judging: JudgeSettings, read: str) -> JudgeCo
     summary = judge_step.run(
         judging,
         run.load(read, Pair),
-        run.folder / STORE,
+        run.store,
         sources=[run.config.pairs],
         label_was_drawn=run.config.label == "one-vote",
         progress=run.progress,
@@ -100,7 +106,7 @@ def has_judged(run: Run, judging: JudgeSettings, counts: Counts) -> bool:
     """Tell whether the store has at least what it had: others may have added to it, but it may have been lost."""
     if not isinstance(counts, JudgeCounts) or counts.judge is None:
         return False
-    return judge_step.is_kept(judging, counts.judge, 1 if counts.stored is None else counts.stored, run.folder / STORE)
+    return judge_step.is_kept(judging, counts.judge, 1 if counts.stored is None else counts.stored, run.store)
 
 
 def make_margins(run: Run, name: str, judge: str) -> MarginCounts:
@@ -111,7 +117,7 @@ def make_margins(run: Run, name: str, judge: str) -> MarginCounts:
     judging = run.judges[name]
     pairs = run.load(TRAIN, Pair)
     ids = [pair.id for pair in pairs]
-    with JudgmentStore(judging.store_path(run.folder / STORE), create=False) as store:
+    with JudgmentStore(judging.store_path(run.store), create=False) as store:
         recall = judging.recall(store, judge, pairs)
         made = margin.make_margins(recall, ids, votes=judging.vote_kind(), allow_missing=run.config.allow_missing)
     margins, found = made.margins, made.recalled
@@ -132,14 +138,14 @@ def make_margins(run: Run, name: str, judge: str) -> MarginCounts:
 
 
 def train(run: Run, name: str, seed: int) -> TrainCounts:
-    """Train a model with a seed; with a sweep, seeds after the first take the rate that it has chosen."""
+    """Train a model with a seed; with a sweep, seeds after the first take what it has chosen."""
     from dissensus.steps import train
 
     config = run.config
     margins = run.load(margin_files(config.models[name].judge)[0], Margin)
     settings = training_settings(run, name, seed)
-    if config.sweep is not None and seed != config.seeds[0]:
-        settings = train.with_rate_of(settings, run.folder / model_folder(name, config.seeds[0]))
+    if settings.sweep.among(settings.training) and seed != config.seeds[0]:
+        settings = train.with_choice_of(settings, run.folder / model_folder(name, config.seeds[0]))
     run.path(model_folder(name, seed))
     found = train.run(settings, pairs=trained_pairs(run), margins=margins, progress=run.progress)
     return TrainCounts.model_validate(found.counts())
@@ -190,7 +196,7 @@ def judge_test(run: Run, name: str) -> JudgeCounts:
         InputError: published verdicts, or a store, have nothing on any test pair; only for judges that were asked for.
         JudgeError: the judge cannot judge them, or was stopped; likewise.
     """
-    judging, store = run.test_judges[name], run.folder / STORE
+    judging, store = run.test_judges[name], run.store
     unlabelled = [pair.model_copy(update={"label": None}) for pair in run.load(TEST, Pair)]
     learn_from = run.load(TRAIN, Pair) if judging.learns else ()
     try:
@@ -208,6 +214,20 @@ def judge_test(run: Run, name: str) -> JudgeCounts:
         found, counts = [], JudgeCounts()
     write_records(run.path(judged_file(name)), [judgment.model_copy(update={"judge": name}) for judgment in found])
     return counts.model_copy(update={"judged": len({judgment.pair_id for judgment in found})})
+
+
+def put_together(run: Run, judges: Sequence[str]) -> PredictCounts:
+    """Put together what the models of all folds predict, and what the judges that learn in each fold have said."""
+    predicted = 0
+    for name in run.config.models:
+        file = predictions_file(name)
+        rows = [row for fold in run.folds.values() for row in fold.load(file, Prediction)]
+        write_records(run.path(file), rows)
+        predicted += len(rows)
+    for name in judges:
+        file = judged_file(name)
+        write_records(run.path(file), [row for fold in run.folds.values() for row in fold.load(file, Judgment)])
+    return PredictCounts(predictions=predicted)
 
 
 def score(run: Run) -> ScoreCounts:
@@ -234,6 +254,6 @@ def report(run: Run) -> Counts:
     from dissensus.reports.page import write_report
 
     judge = run.config.judge
-    store = judge.store_path(run.folder / STORE) if judge.has_own_store else None
+    store = judge.store_path(run.store) if judge.has_own_store else None
     write_report(run.folder, run.path(REPORT), store=store)
     return Counts()

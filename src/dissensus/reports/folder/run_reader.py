@@ -15,7 +15,14 @@ from dissensus.reports.folder.load_files import Log, read_log, read_metrics, rea
 from dissensus.reports.folder.loose_files import find_loose, find_scorecard
 from dissensus.reports.folder.safe_folder import RunFolder
 from dissensus.reports.judge_data import Judged, load_judged
-from dissensus.run_records import NOTHING_NOTED, JudgeCounts, RunManifest, SettingsRecord, read_manifest
+from dissensus.run_records import (
+    NOTHING_NOTED,
+    JudgeCounts,
+    RunManifest,
+    SettingsRecord,
+    fold_place,
+    read_manifest,
+)
 
 _T = TypeVar("_T")
 
@@ -127,22 +134,33 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
 
     manifest = part("manifest.json", "the manifest", read_manifest) or NOTHING_NOTED
     config = part("study.yaml", "the settings", read_text) or ""
-    margins = part("margins.parquet", "the margins", lambda path: list(read_records(path, Margin))) or []
     settings = manifest.settings
+    numbers = settings.cross_validate.numbers if settings.cross_validate else ()
+    places = {fold_place(number): f", fold {number}" for number in numbers} or {"": ""}
+    margins: dict[str, Margin] = {}
+    for place in places:
+        for margin in part(f"{place}margins.parquet", "the margins", _read_margins) or ():
+            margins.setdefault(margin.pair_id, margin)  # a pair has one in each fold but its own: the first stands
     # What the settings and stages name is the study's own; where there are none of them, all that is there.
     models = {name: f"predictions/{name}.parquet" for name in settings.models}
     predicted = {*models.values(), *(f"predictions/{name}.parquet" for name in settings.pretrained)} or None
-    runs = {f"models/{name}/seed-{seed}": (name, seed) for name in settings.models for seed in settings.seeds}
+    runs = {
+        f"{place}models/{name}/seed-{seed}": (name, f"{seed}{of_fold}")
+        for place, of_fold in places.items()
+        for name in settings.models
+        for seed in settings.seeds
+    }
     named_logs = {f"{place}/training.jsonl" for place in runs} or None
     written = None if manifest.config is None else {path for stage in manifest.stages for path in stage.outputs}
-    if not folder.has_folder("models"):
+    trained = any(folder.has_folder(f"{place}models") for place in places)
+    if not trained:
         missing.append("the trained models (models)")
     pairs = part("pairs/test.parquet", "the test pairs", read_pairs)
     if not folder.has_folder("predictions"):
         missing.append("the predictions (predictions)")
     files = own("predictions/*.parquet", predicted)
     predictions = [row for path in files for row in read_records(path, Prediction)]
-    if folder.has_folder("models"):
+    if trained:
         absent = {place: run for place, run in runs.items() if not folder.has_folder(place)}
         missing += [f"the model {name}, seed {seed} ({place})" for place, (name, seed) in absent.items()]
     if folder.has_folder("predictions"):
@@ -157,9 +175,10 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
     judgments = [row for path in own("judged/*.parquet", written) for row in read_records(path, Judgment)]
     judge = manifest.counts("judge", JudgeCounts).judge
     logs: dict[str, dict[str, Log]] = {}
-    for path in own("models/*/seed-*/training.jsonl", named_logs):
-        _, model, seed_folder, _ = path.relative_to(folder.path).parts
-        logs.setdefault(model, {})[seed_folder.removeprefix("seed-")] = read_log(path)
+    for place, of_fold in places.items():
+        for path in own(f"{place}models/*/seed-*/training.jsonl", named_logs):
+            model, seed_folder = path.relative_to(folder.path).parts[-3:-1]
+            logs.setdefault(model, {})[seed_folder.removeprefix("seed-") + of_fold] = read_log(path)
     return RunData(
         name=manifest.name or folder.path.resolve().name,
         manifest=manifest,
@@ -169,7 +188,11 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
         predictions=predictions,
         training=training,
         judged=load_judged(judged, judgments, training, pairs or [], judge=judge, level=settings.evaluation.level),
-        margins=margins,
+        margins=list(margins.values()),
         logs=logs,
         missing=missing,
     )
+
+
+def _read_margins(path: Path) -> list[Margin]:
+    return list(read_records(path, Margin))

@@ -163,6 +163,23 @@ def fit_calibration(
     )
 
 
+def calibrated_nll(gap: FloatArray, label: FloatArray) -> float:
+    """Return the mean NLL of labels after a temperature that is fitted to them: what scale a model has is not judged.
+
+    Never above log 2, which is that of equal rewards: a model that contradicts the labels is worth no more.
+
+    Args:
+        gap: log-odds for response a, shape (pairs,).
+        label: 1 for a, 0 for b, shape (pairs,); other pairs, ties among them, are left out.
+    """
+    decided = (label == 0) | (label == 1)
+    if not np.isfinite(gap).all():
+        return float("inf")
+    if not gap[decided].any():
+        return float(np.log(2))
+    return fit_calibration(gap[decided], label[decided], np.ones(int(decided.sum()))).nll_after
+
+
 def observed_preferences(pairs: Sequence[Pair]) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
     """Return which pairs people judged, with preference and weight to fit on; each of shape (judged pairs,).
 

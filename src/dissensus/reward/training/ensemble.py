@@ -264,8 +264,15 @@ def _last_row(log: Sequence[LogRow], fit: _Fit) -> list[LogRow]:
     """Return the row of the average itself, after that of the last step."""
     if not log or fit.nll is None:
         return []
-    last = log[-1]
-    return [LogRow(step=last.step, epoch=last.epoch, validation_nll=fit.nll, validation_accuracy=fit.accuracy)]
+    return [
+        LogRow(
+            step=log[-1].step,
+            epoch=log[-1].epoch,
+            validation_nll=fit.nll,
+            validation_accuracy=fit.accuracy,
+            validation_calibrated_nll=None if fit.calibration is None else fit.calibration.nll_after,
+        )
+    ]
 
 
 def _keep_reports(members: Sequence[Path], folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -40,12 +40,13 @@ from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
 from dissensus.reward.text.train_data import Shortened, TrainingData, divide_targets, encode_targets
 from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
 from dissensus.reward.training.ensemble import train_members
+from dissensus.reward.training.held_out import validator
 from dissensus.reward.training.layer_rates import LayerRates
 from dissensus.reward.training.learning_check import LearningCheck
 from dissensus.reward.training.lora import add_adapters
 from dissensus.reward.training.preflight import check_settings
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
-from dissensus.reward.training.trainer import ExtraSteps, PairTrainer, ProgressBar, fit_to_labels
+from dissensus.reward.training.trainer import ExtraSteps, PairTrainer, ProgressBar
 from dissensus.text.encoder import best_device, default_cache, has_bfloat16, quiet_transformers
 from dissensus.text.pretrained import position_limit
 
@@ -188,7 +189,8 @@ def _report(line: str) -> None:
 def _log_row(entry: Mapping[str, float]) -> LogRow | None:
     """Take an entry of transformers' log; None for those of other things."""
     if "eval_nll" in entry:
-        scores = {"validation_nll": entry["eval_nll"], "validation_accuracy": entry["eval_accuracy"]}
+        names = ("nll", "accuracy", "calibrated_nll")
+        scores = {f"validation_{name}": entry[f"eval_{name}"] for name in names if f"eval_{name}" in entry}
         return LogRow(step=int(entry["step"]), epoch=entry["epoch"], **scores)
     return LogRow.model_validate(entry) if "loss" in entry else None
 
@@ -291,7 +293,7 @@ def _trainer(run: _Prepared, identity: RunIdentity, part: Path) -> PairTrainer:
         batches=batches,
         objective=objective_of(config),
         pair_ids=[pair.id for pair in data.targets.pairs],
-        validate=_validator(held, run.layout, config) if held else None,
+        validate=validator(held, run.layout, config) if held else None,
         rates=run.rates,
         callbacks=[ExtraSteps(len(batches) if held else None), MarkWhole(identity)],
     )
@@ -321,16 +323,3 @@ def _arguments(config: TrainConfig, steps: int, part: Path) -> TrainingArguments
         dataloader_pin_memory=False,
         report_to=list(runtime.report_to) or "none",
     )
-
-
-def _validator(held: TrainingData, layout: Layout, config: TrainConfig) -> Callable[[Any], dict[str, float]]:
-    label, objective = torch.from_numpy(held.targets.label), objective_of(config)
-
-    def validate(model: Any) -> dict[str, float]:
-        outputs = torch.from_numpy(score_texts(model, layout, held.encoded))
-        logit = objective.logit(outputs[held.texts[:, 0]], outputs[held.texts[:, 1]])
-        logit = logit if held.added is None else logit + torch.from_numpy(held.added)
-        nll, correct, n = fit_to_labels(logit, label).tolist()
-        return {"nll": nll / n, "accuracy": correct / n} if n else {}
-
-    return validate

@@ -101,20 +101,27 @@ def number_labels(labels: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
     return names, np.array([number[label] for label in labels], dtype=np.intp)
 
 
-def deal_folds(sizes: NDArray[np.intp], folds: int, *, seed: int) -> NDArray[np.intp]:
+def deal_folds(sizes: NDArray[np.intp], folds: int, *, seed: int, mixed: bool = False) -> NDArray[np.intp]:
     """Deal groups into folds of about the same number of pairs; returns the fold of each group, from 0.
 
-    The largest group goes first, each into the smallest fold so far; groups of one size are shuffled by the seed.
+    The largest group goes first, each into the smallest fold so far; groups of one size are shuffled by the seed. The
+    largest and the smallest fold differ by no more than the largest group.
 
     Args:
         sizes: pairs of each group, shape (groups,).
         folds: how many; fewer where there are fewer groups.
         seed: of the shuffle.
+        mixed: shuffle groups of like size too, ``folds`` after ``folds``, so that another seed deals other folds where
+            no two groups have one size.
     """
-    order = np.random.default_rng(seed).permutation(len(sizes))
+    rng = np.random.default_rng(seed)
+    largest_first = sorted(rng.permutation(len(sizes)), key=lambda group: -sizes[group])
+    if mixed:
+        starts = range(0, len(sizes), folds)
+        largest_first = [group for start in starts for group in rng.permutation(largest_first[start : start + folds])]
     filled = [(0, fold) for fold in range(min(folds, len(sizes)))]
     fold_of = np.zeros(len(sizes), dtype=np.intp)
-    for group in sorted(order, key=lambda group: -sizes[group]):
+    for group in largest_first:
         size, fold = heapq.heappop(filled)
         fold_of[group] = fold
         heapq.heappush(filled, (size + int(sizes[group]), fold))
