@@ -137,5 +137,9 @@ def test_models_and_objectives_without_a_length_covariate(tiny_bert: Path, pairs
         with pytest.raises(ValidationError, match="length_covariate adds to a reward that is a number"):
             TrainConfig(objective=name, length_covariate=True)
     # Runs of before the setting are known by the same name, where it is off.
-    assert "length_covariate" not in TrainConfig().deciding()
-    assert TrainConfig(length_covariate=True).deciding()["length_covariate"] is True
+    assert "length_covariate" not in TrainConfig(length_covariate=False).deciding()
+    assert TrainConfig().deciding() == TrainConfig(length_covariate=True).deciding()
+    assert TrainConfig().deciding()["length_covariate"] is True
+    assert not TrainConfig(objective="categorical").adds_length
+    before = {"config": TrainConfig().model_dump(exclude={"length_covariate"})}
+    assert not read_record(Path(), before).config.adds_length

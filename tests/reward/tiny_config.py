@@ -11,7 +11,7 @@ from dissensus.reward.config import TrainConfig
 
 
 def tiny_config(model: Path, **changes: Any) -> TrainConfig:
-    """Train in single precision, for two epochs; ``changes`` are settings instead of these."""
+    """Train in single precision, for two epochs, without a length covariate; ``changes`` are settings instead."""
     settings: dict[str, Any] = {
         "model": str(model),
         "epochs": 2,
@@ -19,6 +19,7 @@ def tiny_config(model: Path, **changes: Any) -> TrainConfig:
         "learning_rate": 3e-3,
         "max_length": 32,
         "precision": "fp32",
+        "length_covariate": False,
     }
     return TrainConfig(**{**settings, **changes})
 

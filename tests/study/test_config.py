@@ -114,6 +114,11 @@ def test_broken_yaml_names_its_line(tmp_path: Path):
 def test_the_study_in_the_guide_is_valid_and_knows_every_preset(tmp_path: Path):
     guide = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```yaml\n(.*?)^```", guide, flags=re.M | re.S)
-    (tmp_path / "study.yaml").write_text("\n".join(blocks))
-    assert load_study(tmp_path / "study.yaml").baseline == "bradley-terry"
+    for folds in (False, True):  # which stand instead of hold_out
+        shown = [block for block in blocks if "cross_validate:" not in block or folds]
+        text = "\n".join(shown).replace("hold_out:", "# hold_out:" if folds else "hold_out:")
+        (tmp_path / "study.yaml").write_text(text)
+        study = load_study(tmp_path / "study.yaml")
+        assert study.baseline == "bradley-terry"
+        assert (study.cross_validate is not None) == folds
     assert all(f"| `{name}` |" in guide for name in presets())

@@ -18,7 +18,7 @@ SHORTEST = 8
 
 _GONE = "compile"
 """A setting of before that altered nothing."""
-_LATER: Mapping[str, object] = {"length_covariate": False, "layer_decay": 1.0, "head_learning_rate": None}
+_LATER: Mapping[str, object] = {"layer_decay": 1.0, "head_learning_rate": None}
 """Settings that models of before do not have, and the values under which they alter nothing."""
 _ELSEWHERE = {
     "lr": "learning_rate",
@@ -81,7 +81,7 @@ class TrainConfig(Settings):
     center: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Weight of the centre regulariser, the mean of (reward_a + reward_b)^2: it fixes the rewards' free constant.
     Rewards of ``categorical``, from 0 to 1, are drawn to one half."""
-    length_covariate: bool = False
+    length_covariate: Annotated[bool | None, Option(default="on where rewards are numbers")] = None
     """Add slope * log(characters of the response) to the reward. The slope is fitted to the training pairs before the
     model and corrected on the validation prompts; ``predict --debias length`` leaves it out."""
 
@@ -157,6 +157,11 @@ class TrainConfig(Settings):
         return VALIDATION if self.validation is None else self.validation
 
     @property
+    def adds_length(self) -> bool:
+        """Whether a multiple of the log length is part of the reward."""
+        return not objective_of(self).is_distributed if self.length_covariate is None else self.length_covariate
+
+    @property
     def keeps_members(self) -> bool:
         """Whether the folder holds several models, whose preferences are averaged."""
         return self.members > 1 and self.average == "preferences"
@@ -180,8 +185,9 @@ class TrainConfig(Settings):
         """
         # A setting that came later and is off decides nothing: runs from before it keep their name.
         off = {name for name, value in _LATER.items() if getattr(self, name) == value}
-        alone = {"members", "average"} if self.members == 1 else set()
-        return self.model_dump(mode="json", exclude={"runtime", "calibration", *alone, *self.unread, *off})
+        off |= {"members", "average"} if self.members == 1 else set()
+        found = self.model_dump(mode="json", exclude={"runtime", "calibration", "length_covariate", *self.unread, *off})
+        return {**found, "length_covariate": True} if self.adds_length else found
 
     def loss(self) -> dict[str, object]:
         """Return the settings that say which loss a model is trained with."""

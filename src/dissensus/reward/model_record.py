@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from dissensus.errors import InputError
 from dissensus.files import write_text
@@ -96,6 +96,14 @@ class ModelRecord(BaseModel):
     fingerprint: str | None = None
     """By which the run is known when it is started again."""
     summary: TrainSummary | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before_lengths(cls, data: Any) -> Any:
+        """Models of before had no length covariate, which is now the default."""
+        if isinstance(data, Mapping) and isinstance(data.get("config"), Mapping):
+            return {**data, "config": {"length_covariate": False, **data["config"]}}
+        return data
 
 
 def read_record(where: Path, content: Any = None) -> ModelRecord:

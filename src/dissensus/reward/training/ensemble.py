@@ -177,7 +177,7 @@ def _floats(model: Any) -> Mapping[str, torch.Tensor]:
 def _fit(folder: Path, members: Sequence[Path], division: Division, config: TrainConfig) -> _Fit:
     """Load what was made, and score and calibrate it on the pairs that were held out."""
     model = RewardModel.load(folder)
-    length = LengthSlope.fit(division.whole, objective_of(config)) if config.length_covariate else None
+    length = LengthSlope.fit(division.whole, objective_of(config)) if config.adds_length else None
     slope = None if length is None else length.value
     left_out = [held for _, held in division.parts if held is not None]
     if not left_out:
