@@ -241,7 +241,10 @@ class StoredSettings(JudgeSettings):
 
 
 class CombinedSettings(JudgeSettings):
-    """Several judges, corrected by people's labels or votes and combined into one preference of each pair."""
+    """Several judges, corrected by people's labels or votes and combined into one preference of each pair.
+
+    The judges stand under the key judges in a file of settings (--config), each as in a study.
+    """
 
     learns = True
 

@@ -103,7 +103,7 @@ def calibration_note(found: JudgeCalibration) -> str:
     missing = f" {found.missing:,} pairs have no valid judgment of any judge." if found.missing else ""
     return (
         f"Fitted to {found.observations:,} {found.target} on {found.fitted:,} pairs of {found.prompts:,} prompts; "
-        f"preferences of {found.pairs:,} pairs are made without their own prompt ({found.folds} folds, λ = "
+        f"preferences of {found.pairs:,} pairs are made with coefficients of other prompts ({found.folds} folds, λ = "
         f"{found.ridge:g}); brackets are {100 * found.level:g} % intervals clustered by prompt.{missing}"
     )
 
