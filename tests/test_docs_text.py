@@ -29,6 +29,7 @@ ELSEWHERE = {
     "postgresql://": "tests/annotate, with PostgreSQL",
     "--trusted-host": "tests/annotate/test_serve.py",
     "push": "tests/cli/test_push.py",
+    "--calibrate": "tests/cli/test_margin.py",
 }
 """Beginning, or part, of commands that are run elsewhere → where."""
 COMMANDS = [

@@ -198,7 +198,7 @@ def margins(
         judgments: of one judge; of several in one list or in a list of lists, with ``calibrate``.
         pairs: which pairs get a margin, in which order; those that were judged, as they first come, unless given.
         calibrate: correct and combine the judges by a logistic stack that is fitted to the pairs' labels, or to their
-            votes; a pair's preference never saw its own prompt. What comes back has a ``calibration``.
+            votes, for each pair on other prompts than its own. What comes back has a ``calibration``.
         covariates: beside the judges the log ratio of the responses' lengths, or nothing.
         rewards: a file of predictions of a reward model that was not trained on these pairs, as a further column.
         allow_missing: leave pairs without a valid judgment out.

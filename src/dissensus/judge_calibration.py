@@ -14,6 +14,8 @@ from dissensus.records import Record
 Target = Literal["labels", "votes"]
 Covariates = Literal["length", "none"]
 
+CALIBRATION = "calibration"
+"""Under which a store has the calibration among the settings of combined judges."""
 ENDING = ".calibration.json"
 """What the file of a calibration is called after: ``margins.calibration.json`` beside ``margins.parquet``."""
 

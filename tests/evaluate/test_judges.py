@@ -56,6 +56,15 @@ def test_more_replies_in_one_order_bring_no_position_bias(make_pair):
     assert 1 - score.people.l1.value == margin.preference_a == 0.5
 
 
+def test_one_judgment_that_says_how_probable_it_is_states_a_share_and_members_of_a_committee_vote(make_pair):
+    pairs = [make_pair("p", 8), make_pair("q", 3)]
+    rows = [judgment("p", "a"), judgment("q", "b")]
+    stated = [row.model_copy(update={"probability_a": p}) for row, p in zip(rows, (0.8, 0.3), strict=True)]
+    assert score_judges(pairs, stated, NONE)[0].people.l1.value == pytest.approx(0)
+    twice = [row.model_copy(update={"sample": i}) for row in stated for i in (0, 1)]
+    assert score_judges(pairs, twice, NONE)[0].people.l1.value == pytest.approx((0.2 + 0.3) / 2)
+
+
 def test_without_votes_the_order_and_the_variance_are_still_known(make_pair):
     pairs = [make_pair(f"p{i}") for i in range(8)]
     judgments = [

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 import dissensus as ds
 from dissensus.errors import ConfigError, JudgeError
+from dissensus.files import write_records
+from dissensus.judge_calibration import read_calibration
 from dissensus.judges.calibrate import Observed, StackFit
 from dissensus.judges.combined import CombinedJudges, Opinion
 from dissensus.records import Choice, Judgment, Pair, Votes
+from dissensus.steps import margin
 
 SWAP = {"a": "b", "b": "a", "tie": "tie", None: None}
 
@@ -185,6 +190,23 @@ def test_judges_must_have_pairs_in_common():
         combine(pairs, stated("x", pairs, q), stated("x", pairs, q))
     with pytest.raises(JudgeError, match="x has no valid judgment of any of the 20 pairs"):
         combine(pairs[:20], stated("x", pairs[20:], q[20:]))
+
+
+def test_a_combined_judge_leaves_its_calibration_in_the_store_and_margin_takes_both(tmp_path):
+    pairs, q = people(60, 6)
+    write_records(tmp_path / "pairs.jsonl", pairs)
+    rows = [{"pair_id": j.pair_id, "judge": "x", "probability_a": j.probability_a} for j in stated("x", pairs, q)]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judge = {"name": "combined", "judges": [{"name": "published", "judge": "x", "file": str(tmp_path / "said.jsonl")}]}
+    ds.judge(pairs, judge, store=tmp_path / "s.db", progress=False)
+    settings = {"pairs": str(tmp_path / "pairs.jsonl"), "store": tmp_path / "s.db", "out": tmp_path / "m.parquet"}
+    found = margin.run(margin.MarginSettings(**settings, judge="combined"))
+    assert [m.preference_a for m in found.margins] == pytest.approx(
+        [combine(pairs, stated("x", pairs, q)).preferences[pair.id] for pair in pairs]
+    )
+    assert read_calibration(tmp_path / "m.calibration.json") == found.calibration
+    with pytest.raises(JudgeError, match="votes-1: is people's votes, to which the others are to be calibrated"):
+        combine(pairs, stated("votes-1", pairs, q), calibrate="votes")
 
 
 def test_python_combines_lists_of_judgments():

@@ -10,6 +10,7 @@ import pytest
 
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import read_pairs, read_records, write_records
+from dissensus.judge_calibration import read_calibration
 from dissensus.judges import HumanVotes, judge_pairs
 from dissensus.judges.base import parse_settings
 from dissensus.judges.job import AskingOptions
@@ -19,7 +20,7 @@ from dissensus.judges.language.settings import LanguageSettings, LocalSettings, 
 from dissensus.judges.local.transformers import LocalModel
 from dissensus.judges.runner import ask_model
 from dissensus.judges.store.store import JudgmentStore
-from dissensus.records import Margin, Pair
+from dissensus.records import Judgment, Margin, Pair
 from dissensus.simulate import SimulationConfig, simulate
 from dissensus.steps import judge as judge_step
 from dissensus.study import StudyConfig, load_study, run_study
@@ -248,3 +249,26 @@ def test_settings_of_a_run_of_version_0_1_are_read_and_decide_the_same(name, cha
     settings = parse_settings({**before, **asked})
     assert settings.deciding() == before
     assert parse_settings(settings.model_dump(mode="json")) == settings
+
+
+def test_judges_are_corrected_and_combined_on_the_way(tmp_path, tiny_bert, tiny_judge, pairs):
+    model = {"name": "local", "model": str(tiny_judge), "mode": "exact"}
+    judge = {"name": "combined", "judges": [model, {"name": "votes"}], "calibrate": "labels"}
+    corrected = {"name": "combined", "judges": [model]}
+    folder = tmp_path / "run"
+    run(folder, tiny_bert, pairs, judge, test_judges=[corrected])
+    found = read_calibration(folder / "margins.calibration.json")
+    margins = read_margins(folder / "margins.parquet")
+    assert [one.reads for one in found.judges] == ["probabilities", "votes"]
+    assert found.pairs == found.fitted == len(margins)
+    assert all(m.margin == pytest.approx(abs(2 * (m.preference_a or 0) - 1)) for m in margins)
+    assert "Judges, calibrated" in (folder / "report.html").read_text(encoding="utf-8")
+    tested = list(read_records(folder / "judged" / "combined.parquet", Judgment))
+    assert {row.pair_id for row in tested} == {row.id for row in read_pairs(folder / "pairs" / "test.parquet")}
+    assert all(row.probability_a is not None for row in tested)
+    kept = run(folder, tiny_bert, pairs, judge, test_judges=[corrected])
+    assert all("unchanged, kept" in line for line in kept)
+    with pytest.raises(ValueError, match="people's votes are what the others are calibrated to"):
+        parse_settings({**judge, "calibrate": "votes"})
+    with pytest.raises(ValueError, match="people's votes are what judges are compared with"):
+        StudyConfig.model_validate({"pairs": "x", "models": {"m": {}}, "baseline": "m", "test_judges": [judge]})

@@ -225,16 +225,31 @@ def _score(judge: str, judgments: Sequence[Judgment], by_id: Mapping[str, Pair],
 
 
 def _preferences(judgments: Iterable[Judgment], pair_ids: Iterable[str]) -> tuple[FloatArray, FloatArray]:
-    """The mean verdict on each pair in each order shown, NaN where there is none; two of shape (pairs,)."""
+    """The mean verdict on each pair in each order shown, NaN where there is none; two of shape (pairs,).
+
+    Of a judge that gives one judgment a pair, in an order, and says how probable it is, the verdict is that: it states
+    a share instead of casting votes (combined judges, a label graph).
+    """
+    judgments = list(judgments)
     row = {pair_id: i for i, pair_id in enumerate(pair_ids)}
     total, count = np.zeros((2, len(row))), np.zeros((2, len(row)))
+    stated = _states_shares(judgments)
     for judgment in judgments:
         if (verdict := judgment.value) is not None:
+            if stated and judgment.probability_a is not None:
+                verdict = judgment.probability_a
             cell = _ORDERS.index(judgment.order), row[judgment.pair_id]
             total[cell] += verdict
             count[cell] += 1
     ab, ba = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     return ab, ba
+
+
+def _states_shares(judgments: Sequence[Judgment]) -> bool:
+    valid = [judgment for judgment in judgments if judgment.choice is not None]
+    places = {(judgment.pair_id, judgment.order) for judgment in valid}
+    stated = [judgment.probability_a for judgment in valid]
+    return len(places) == len(valid) and None not in stated and any(one not in (0, 0.5, 1) for one in stated)
 
 
 def _balanced(ab: FloatArray, ba: FloatArray) -> FloatArray:

@@ -28,7 +28,7 @@ Orders = Literal["ab", "ba", "both"]
 VoteKind = Literal["drawn", "expected", "limit"]
 """What a margin is made of: n votes, the mean over draws of n votes, or what ever more votes tend to."""
 _SHIPPED = ("kinds", "language.settings")
-_ORDER = ("committee", "votes", "published", "graph", "store", "local", "server", "vllm")
+_ORDER = ("committee", "votes", "published", "graph", "combined", "store", "local", "server", "vllm")
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,22 @@ class JudgeSettings(Settings):
     def vote_kind(self) -> VoteKind:
         """Say what margins are made of."""
         return "drawn"
+
+    def asks_for_money(self) -> bool:
+        """Whether it, or a judge that it asks, takes money or hours."""
+        return self.costs
+
+    def sees_votes(self) -> bool:
+        """Whether it, or a judge that it asks, reads people's votes on the pairs that it judges."""
+        return self.reads_votes
+
+    def sees_own_label(self) -> bool:
+        """Whether a pair's own label has a part in what it says of the pair."""
+        return False
+
+    def calibrates(self) -> bool:
+        """Whether it keeps a calibration of the judges that it asks with its settings in the store."""
+        return False
 
     def leaves_label_out(self) -> bool:
         """Whether the vote that became a pair's label is told apart and left out, so that it may stay with the rest."""

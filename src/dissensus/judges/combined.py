@@ -77,7 +77,7 @@ class Opinion:
 
 
 class CombinedJudges:
-    """A logistic stack of judges over ``pairs``, each of which gets its preference without the labels of its group.
+    """A logistic stack of judges over ``pairs``, each of which gets its preference with coefficients of other groups.
 
     Its columns are the judges' log-odds, the log ratio of the responses' lengths, and the reward gap of a model that
     did not learn from these pairs. Failed judgments count nowhere. Pairs that no judge has a valid judgment of have no
@@ -107,6 +107,8 @@ class CombinedJudges:
     ) -> None:
         every = sorted(pairs, key=lambda pair: pair.id)
         _check_opinions(opinions, every)
+        if calibrate == "votes" and (own := [one.judge for one in opinions if one.judge.startswith("votes-")]):
+            raise JudgeError(f"{own[0]}: is people's votes, to which the others are to be calibrated; leave it out")
         self._opinions = opinions
         self._pairs = [pair for pair in every if any(pair.id in one.margins for one in opinions)]
         self._observed = observe(self._pairs, calibrate)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from dissensus.errors import InputError
-from dissensus.judges.base import Estimate, JsonObject, JudgeSettings, Material, Orders, VoteKind
+from dissensus.judge_calibration import CALIBRATION, Covariates, Target
+from dissensus.judges.base import AnyJudge, Estimate, JsonObject, JudgeSettings, Material, Orders, VoteKind
 from dissensus.settings import Option, Reads
 
 if TYPE_CHECKING:
@@ -91,6 +93,10 @@ class GraphSettings(JudgeSettings):
     def estimate(self, pairs: int, prompt_tokens: float) -> Estimate:
         """Count the judgments."""
         return Estimate(f"the labels of each prompt, {pairs:,} pairs = {pairs:,} judgments; no cost")
+
+    def sees_own_label(self) -> bool:
+        """Whether that was asked for."""
+        return self.own_label == "in"
 
     def vote_kind(self) -> VoteKind:
         """Make margins of the one preference that there is."""
@@ -232,3 +238,102 @@ class StoredSettings(JudgeSettings):
 
         with JudgmentStore(Path(self.store), create=False) as opened:
             return choose_judge(self.judge, opened)
+
+
+class CombinedSettings(JudgeSettings):
+    """Several judges, corrected by people's labels or votes and combined into one preference of each pair.
+
+    The judges stand under the key judges in a file of settings (--config), each as in a study.
+    """
+
+    learns = True
+
+    name: Literal["combined"] = "combined"
+    judges: Annotated[tuple[AnyJudge, ...], Field(min_length=1), Option(is_hidden=True)]
+    """The judges, each with its own settings; one alone is corrected."""
+    calibrate: Target = "labels"
+    """What they are fitted to: the labels of the pairs, or the shares of people's votes."""
+    covariates: Covariates = "length"
+    """Beside the judges the log ratio of the responses' lengths, or nothing."""
+    rewards: Annotated[Path | None, Reads("file")] = None
+    """Predictions of a reward model that was not trained on these pairs, as a further column."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.calibrate == "votes" and any(judge.sees_votes() for judge in self.judges):
+            raise ValueError("judges: people's votes are what the others are calibrated to; leave the judge votes out")
+        if any(judge.sees_own_label() for judge in self.judges):
+            raise ValueError(
+                "judges: a graph with own_label: in says the label itself; combine it with own_label: held-out"
+            )
+        return self
+
+    def run(self, pairs: Pairs, store: Path, material: Material) -> Summary:
+        """Have every judge judge the pairs into the store, then put their calibrated preferences beside."""
+        from dissensus.judges.combined import CombinedJudges, Opinion, read_reward_gaps
+        from dissensus.judges.runner import judge_pairs
+        from dissensus.judges.store.store import JudgmentStore
+
+        asked = list(pairs)
+        known = {pair.id for pair in asked}
+        every = [*(pair for pair in material.learn_from if pair.id not in known), *asked]
+        ids = [pair.id for pair in every]
+        opinions = []
+        for judge in self.judges:
+            summary = judge.run(every, store, replace(material, learn_from=()))
+            summary.check_complete()
+            with JudgmentStore(judge.store_path(store), create=False) as opened:
+                opinions.append(Opinion.recalled(judge.recall(opened, summary.judge, every), ids))
+        combined = CombinedJudges(
+            every,
+            opinions,
+            calibrate=self.calibrate,
+            covariates=self.covariates,
+            gaps=None if self.rewards is None else read_reward_gaps(self.rewards, ids),
+        )
+        with JudgmentStore(store) as opened:
+            opened.register(combined.name, {CALIBRATION: combined.calibration.model_dump(mode="json")})
+            return judge_pairs(asked, combined, opened, progress=material.progress)
+
+    def content(self, sources: Sequence[str]) -> list[str]:
+        """Hash what the judges read, and the predictions."""
+        from dissensus.files import content_of
+
+        own = [] if self.rewards is None else [content_of(str(self.rewards)) or ""]
+        return [*own, *(part for judge in self.judges for part in (*judge.content(sources), *judge.stored_content()))]
+
+    def estimate(self, pairs: int, prompt_tokens: float) -> Estimate:
+        """Add up what the judges take."""
+        found = [judge.estimate(pairs, prompt_tokens) for judge in self.judges]
+        return Estimate(
+            f"{len(found)} judges, combined",
+            [line for one in found for line in (one.what, *(f"  {detail}" for detail in one.details))],
+            sum(one.asked for one in found),
+            sum(one.tokens_read for one in found),
+            sum(one.tokens_written for one in found),
+            sum(one.dollars for one in found),
+        )
+
+    def vote_kind(self) -> VoteKind:
+        """Take the calibrated preferences as they are."""
+        return "limit"
+
+    def asks_for_money(self) -> bool:
+        """Whether one of the judges does."""
+        return any(judge.asks_for_money() for judge in self.judges)
+
+    def sees_votes(self) -> bool:
+        """Whether votes are fitted to, or one of the judges reads them."""
+        return self.calibrate == "votes" or any(judge.sees_votes() for judge in self.judges)
+
+    def calibrates(self) -> bool:
+        """It does."""
+        return True
+
+    def leaves_label_out(self) -> bool:
+        """Whether one of the judges does."""
+        return any(judge.leaves_label_out() for judge in self.judges)
+
+    def lacks_file(self) -> bool:
+        """Whether one of the judges names no file of its verdicts."""
+        return any(judge.lacks_file() for judge in self.judges)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dissensus.evaluation.groups import count_prompts
 from dissensus.evaluation.metrics import HEADLINE, name_of, title_of
 from dissensus.evaluation.scores import Scores
 from dissensus.evaluation.tables.build import group_metrics
+from dissensus.evaluation.tables.judge_tables import calibration_tables
 from dissensus.evaluation.tables.number_format import listed
+from dissensus.evaluation.tables.table import Table
 from dissensus.records import Metric
 from dissensus.reports.charts.figures import Figure, draw_figures
 from dissensus.reports.data_card import Card, make_card
@@ -63,6 +65,8 @@ class RunPart:
     card: Card | None
     """Of the data sets."""
     methods: str
+    calibrated: Mapping[str, Sequence[Table]]
+    """The tables of calibrated judges, by the name of their margins."""
     judged: MarginCounts
     hashes: dict[str, str]
     """The files that stages have written, to their SHA-256."""
@@ -102,6 +106,7 @@ class RunPart:
             figures=draw_figures(run, scores, models),
             card=make_card(run, scores),
             methods=methods_paragraph(run, scores),
+            calibrated={name: calibration_tables(found) for name, found in run.calibrations.items()},
             judged=_judged(run),
             hashes={path: sha256 for stage in run.manifest.stages for path, sha256 in stage.outputs.items()},
             percent=percent(run.level),
@@ -154,7 +159,7 @@ class RunPart:
             "pairs": self.view is not None,
             **{table.metric: True for table in self.tables},
             **{key: bool(self.figures.get(key)) for key in ("forest", "calibration", "margins")},
-            "judges": bool(self.run.judged.judges),
+            "judges": bool(self.run.judged.judges or self.calibrated),
             "training": bool(self.figures.get("training")),
             "metrics": bool(self.scores.models),
             "seeds": bool(self.seeds),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from dissensus.errors import ConfigError, InputError
-from dissensus.judge_calibration import ENDING, Covariates, JudgeCalibration, Target
+from dissensus.judge_calibration import CALIBRATION, ENDING, Covariates, JudgeCalibration, Target
 from dissensus.judges.base import Orders, VoteKind
 from dissensus.settings import Argument, Reads, Settings, Writes
 
@@ -41,8 +41,8 @@ class MarginSettings(Settings):
     judge: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = ()
     """A judge's full name, or the beginning of it; several with --calibrate."""
     calibrate: Target | None = None
-    """Correct and combine the judges: a logistic stack fitted to people's labels, or to their votes, in which a pair's
-    preference never saw its own prompt. Writes what it found beside the margins (OUT without its ending, and
+    """Correct and combine the judges: a logistic stack fitted to people's labels, or to their votes, for each pair on
+    other prompts than its own. Writes what it found beside the margins (OUT without its ending, and
     .calibration.json)."""
     covariates: Covariates = "length"
     """With --calibrate: beside the judges the log ratio of the responses' lengths, or nothing."""
@@ -206,7 +206,7 @@ def run(settings: MarginSettings) -> MarginResult | CalibratedResult:
         JudgeError: a pair has no valid judgment, a setting does not fit the judge, or judges cannot be combined.
         OutputError: the file cannot be written.
     """
-    from dissensus.files import write_records
+    from dissensus.files import write_json, write_records
     from dissensus.judges.store.query import Recall, choose_judge
     from dissensus.judges.store.store import JudgmentStore
     from dissensus.sources import read_pairs
@@ -219,15 +219,18 @@ def run(settings: MarginSettings) -> MarginResult | CalibratedResult:
         recalls = [Recall(opened, judge, rows, **changes) for judge in judges]
         if settings.calibrate is not None:
             return _calibrated(settings, recalls, rows)
-        made = make_margins(
-            recalls[0], [pair.id for pair in rows], votes=settings.votes, allow_missing=settings.allow_missing
-        )
+        kept = opened.settings(judges[0]).get(CALIBRATION)  # of combined judges, whose judgments are shares
+        votes = settings.votes if kept is None else "limit"
+        made = make_margins(recalls[0], [pair.id for pair in rows], votes=votes, allow_missing=settings.allow_missing)
     if not made:
         raise InputError(
             f"{settings.store}: {judges[0]} judged none of the {len(rows)} pairs of {settings.pairs}; nothing is "
             "written"
         )
     write_records(settings.out, made.margins)
+    if kept is not None:
+        write_json(calibration_file(settings.out), kept)
+        return CalibratedResult(made.margins, JudgeCalibration.model_validate(kept), len(rows), settings.out)
     return MarginResult(made.margins, made.recalled, judges[0], len(rows), settings.out)
 
 

@@ -194,7 +194,7 @@ class StudyConfig(Settings):
             raise ValueError(f"baseline '{self.baseline}' is none of the models ({', '.join(predicted)})")
         self._sets_fit()
         self._judges_fit()
-        if any(judge.reads_votes for judge in self.test_judges or ()):
+        if any(judge.sees_votes() for judge in self.test_judges or ()):
             raise ValueError("test_judges: people's votes are what judges are compared with; choose another judge")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds repeat")

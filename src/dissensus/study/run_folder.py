@@ -14,6 +14,7 @@ from dissensus.errors import OutputError
 from dissensus.files import read_records, write_text
 from dissensus.files.overwrite import is_same, lies_in
 from dissensus.hashing import fingerprint_of
+from dissensus.judge_calibration import ENDING
 from dissensus.judges.base import JudgeSettings
 from dissensus.records import Pair, Record
 from dissensus.run_records import fold_place
@@ -39,6 +40,11 @@ def margin_files(judge: str) -> tuple[str, str]:
         if judge
         else ("margins.parquet", "left_out.json")
     )
+
+
+def calibration_file(judge: str) -> str:
+    """Name the file of what combined judges came to, beside their margins."""
+    return margin_files(judge)[0].removesuffix(".parquet") + ENDING
 
 
 def model_folder(name: str, seed: int) -> str:
@@ -138,7 +144,7 @@ class Run:
         """
         judges, own = self.config.test_judges, self.config.judge
         if judges is None:
-            judges = () if own.costs or own.reads_votes else (own,)
+            judges = () if own.asks_for_money() or own.sees_votes() else (own,)
         named: dict[str, JudgeSettings] = {}
         for judging in judges:
             name, count = judging.short_name(), 1

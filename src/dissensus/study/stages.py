@@ -23,6 +23,7 @@ from dissensus.study.run_folder import (
     TEST,
     TRAIN,
     Run,
+    calibration_file,
     judged_file,
     margin_files,
     model_folder,
@@ -125,7 +126,7 @@ def _estimate_categories(run: Run, judge: JudgeSettings | None, sizes: Sizes) ->
 def _judge(run: Run, name: str) -> Stage:
     """Have a judge judge the training pairs."""
     judging = run.judges[name]
-    read = GOLD if judging.reads_votes else TRAIN
+    read = GOLD if judging.sees_votes() else TRAIN
     return Stage(
         f"judge {name}".strip(),
         lambda _: work.judge_training_pairs(run, judging, read),
@@ -151,7 +152,7 @@ def _margin(run: Run, name: str) -> Stage:
         lambda made: work.make_margins(run, name, _full_name(made[judged])),
         settings=[judging.deciding(), run.config.allow_missing],
         inputs=[said],
-        outputs=margin_files(name),
+        outputs=[*margin_files(name), *([calibration_file(name)] if judging.calibrates() else [])],
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dissensus.errors import InputError, JudgeError
 from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.files import write_json, write_records
+from dissensus.judge_calibration import CALIBRATION
 from dissensus.judges.base import JudgeSettings
 from dissensus.records import Judgment, Margin, Pair, Prediction
 from dissensus.reward.choices import Sweep
@@ -35,6 +36,7 @@ from dissensus.study.run_folder import (
     TEST,
     TRAIN,
     Run,
+    calibration_file,
     judged_file,
     margin_files,
     model_folder,
@@ -120,6 +122,9 @@ def make_margins(run: Run, name: str, judge: str) -> MarginCounts:
     with JudgmentStore(judging.store_path(run.store), create=False) as store:
         recall = judging.recall(store, judge, pairs)
         made = margin.make_margins(recall, ids, votes=judging.vote_kind(), allow_missing=run.config.allow_missing)
+        calibration = store.settings(judge).get(CALIBRATION)
+    if judging.calibrates():
+        write_json(run.path(calibration_file(name)), calibration)
     margins, found = made.margins, made.recalled
     margins_file, left_out_file = margin_files(name)
     write_records(run.path(margins_file), margins)

@@ -23,7 +23,7 @@ _MEANING = {
     "order": "order within judge (position)",
     "repetition": "repetition (noise)",
 }
-_STACK = "Judges, calibrated: log-odds times β, and by how much the NLL rises without each"
+_STACK = "Judges, calibrated: β on the log-odds of each, and the NLL that it saves"
 _COLUMNS = {"length": "log length ratio", "reward": "reward gap"}
 _DIGEST = re.compile(r"-[0-9a-f]{8}\Z")
 _NAME_WIDTH = 20
@@ -87,7 +87,7 @@ def calibration_tables(found: JudgeCalibration) -> list[Table]:
     ]
     said = (calibration_note(found), *(f"{note}." for note in found.notes))
     return [
-        Table(_STACK, ("", "β", "adds to NLL", "without"), tuple(stack), name="judges-calibrated"),
+        Table(_STACK, ("", "β", "NLL saved", "missing"), tuple(stack), name="judges-calibrated"),
         Table(
             f"Judges against {found.target}",
             ("", "pairs", "NLL", "Brier", "ECE"),
@@ -103,7 +103,7 @@ def calibration_note(found: JudgeCalibration) -> str:
     missing = f" {found.missing:,} pairs have no valid judgment of any judge." if found.missing else ""
     return (
         f"Fitted to {found.observations:,} {found.target} on {found.fitted:,} pairs of {found.prompts:,} prompts; "
-        f"preferences of {found.pairs:,} pairs are made without their own prompt ({found.folds} folds, λ = "
+        f"preferences of {found.pairs:,} pairs are made with coefficients of other prompts ({found.folds} folds, λ = "
         f"{found.ridge:g}); brackets are {100 * found.level:g} % intervals clustered by prompt.{missing}"
     )
 

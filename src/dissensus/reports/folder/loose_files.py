@@ -16,6 +16,7 @@ from dissensus.evaluation.groups import ALL
 from dissensus.evaluation.join import join
 from dissensus.files import read_records
 from dissensus.files.readers import format_of, read_rows
+from dissensus.judge_calibration import ENDING
 from dissensus.judges.store.schema import is_store
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Record
 from dissensus.reports.folder.load_files import Log, read_given_pairs, read_log, read_metrics
@@ -117,7 +118,7 @@ def _by_kind(folder: RunFolder) -> dict[type[Record] | None, list[str]]:
     """Sort the files of records by what their first row is; None for anything else."""
     found: dict[type[Record] | None, list[str]] = {}
     for name in folder.names():
-        if format_of(name) is not None and folder.file(name) is not None:
+        if format_of(name) is not None and not name.endswith(ENDING) and folder.file(name) is not None:
             found.setdefault(_kind(folder.path / name), []).append(name)
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +10,7 @@ from typing import TypeVar
 from dissensus.errors import EvaluationError, InputError
 from dissensus.evaluation.join import Joined, join
 from dissensus.files import read_records
+from dissensus.judge_calibration import ENDING, JudgeCalibration, read_calibration
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.reports.folder.load_files import Log, read_log, read_metrics, read_pairs, read_text
 from dissensus.reports.folder.loose_files import find_loose, find_scorecard
@@ -45,6 +46,8 @@ class RunData:
     """The training pairs, with the votes that training did not see."""
     judged: Judged = field(default_factory=Judged)
     margins: Sequence[Margin] = ()
+    calibrations: Mapping[str, JudgeCalibration] = field(default_factory=dict)
+    """What calibrated judges came to, by the name of the margins that are theirs."""
     logs: Mapping[str, Mapping[str, Log]] = field(default_factory=dict)
     """For each model and seed the rows of its training log."""
     missing: Sequence[str] = ()
@@ -111,9 +114,14 @@ def _of_verbs(folder: RunFolder, store: Path | None) -> RunData:
         training=found.training,
         judged=load_judged(store or found.store, found.judgments, found.training, found.pairs),
         margins=found.margins,
+        calibrations=_calibrations(folder.path / name for name in folder.find(f"*{ENDING}")),
         logs=found.logs,
         missing=found.missing,
     )
+
+
+def _calibrations(files: Iterable[Path]) -> dict[str, JudgeCalibration]:
+    return {file.name.removesuffix(ENDING): read_calibration(file) for file in files}
 
 
 def _of_study(folder: RunFolder, store: Path | None) -> RunData:
@@ -189,6 +197,7 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
         training=training,
         judged=load_judged(judged, judgments, training, pairs or [], judge=judge, level=settings.evaluation.level),
         margins=list(margins.values()),
+        calibrations=_calibrations([*own(f"margins{ENDING}", written), *own(f"margins/*{ENDING}", written)]),
         logs=logs,
         missing=missing,
     )
