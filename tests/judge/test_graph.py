@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from scipy.optimize import brentq, minimize
 
+import dissensus as ds
 from dissensus.cli.judge import command
 from dissensus.errors import JudgeError
 from dissensus.files import read_pairs, write_records
@@ -138,6 +139,7 @@ def test_it_judges_on_the_command_line(tmp_path):
         settings = GraphSettings()
         made = make_margins(settings.recall(store, name, pairs), [p.id for p in pairs], votes=settings.vote_kind())
     assert {m.pair_id: m.preference_a for m in made.margins} == pytest.approx(preferences(pairs))
+    assert ds.margins(ds.judge(pairs, "graph"), votes="limit") == made.margins
 
 
 @pytest.mark.real_data
