@@ -187,6 +187,7 @@ def margins(
     judgments: Any,
     pairs: Any = None,
     *,
+    votes: Literal["drawn", "limit"] = "drawn",
     calibrate: Literal["labels", "votes"] | None = None,
     covariates: Literal["length", "none"] = "length",
     rewards: str | Path | None = None,
@@ -197,6 +198,7 @@ def margins(
     Args:
         judgments: of one judge; of several in one list or in a list of lists, with ``calibrate``.
         pairs: which pairs get a margin, in which order; those that were judged, as they first come, unless given.
+        votes: ``limit``: of a judge that says how probable it is (graph, shares, committee), |2q − 1| of its mean q.
         calibrate: correct and combine the judges by a logistic stack that is fitted to the pairs' labels, or to their
             votes, for each pair on other prompts than its own. What comes back has a ``calibration``.
         covariates: beside the judges the log ratio of the responses' lengths, or nothing.
@@ -207,7 +209,7 @@ def margins(
         ConfigError: judges are to be calibrated without pairs.
         JudgeError: a pair has no valid judgment, or the judges cannot be combined.
     """
-    from dissensus.judgment_margins import margins_from_judgments
+    from dissensus.judgment_margins import margins_from_judgments, margins_from_stated_probabilities
 
     several = isinstance(judgments, list | tuple) and judgments and all(isinstance(j, list | tuple) for j in judgments)
     rows = [row for part in (judgments if several else [judgments]) for row in _records(part, Judgment)]
@@ -222,7 +224,8 @@ def margins(
         found.calibration = combined.calibration
         return found
     ids = [pair.id for pair in read_pairs(pairs)] if pairs is not None else list(dict.fromkeys(r.pair_id for r in rows))
-    return Records(margins_from_judgments(rows, ids, allow_missing=allow_missing))
+    make = margins_from_judgments if votes == "drawn" else margins_from_stated_probabilities
+    return Records(make(rows, ids, allow_missing=allow_missing))
 
 
 def train(

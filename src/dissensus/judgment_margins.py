@@ -58,10 +58,7 @@ def margins_from_judgments(
         if judgment.pair_id in wanted:
             counts.setdefault(judgment.pair_id, Counter())[judgment.order, judgment.choice] += 1
             judges.add(judgment.judge)
-    if len(judges) > 1:
-        raise JudgeError(
-            f"the judgments come from {len(judges)} judges ({', '.join(sorted(judges))}); choose one with --judge"
-        )
+    _check_one(judges)
     return margins_from_counts(counts, wanted, allow_missing=allow_missing)
 
 
@@ -111,6 +108,7 @@ def margins_from_stated_probabilities(
                 certified=True,
             )
         )
+    _check_one({row.judge for row in rows})
     made = margins_from_probabilities(rows, ids, allow_missing=allow_missing)
     return [
         margin.model_copy(update={"n_judgments": valid[margin.pair_id], "n_invalid": invalid[margin.pair_id]})
@@ -230,6 +228,13 @@ def _margin(pair_id: str, counts: VoteCounts) -> Margin | None:
         n_judgments=n,
         n_invalid=counts["ab", None] + counts["ba", None],
     )
+
+
+def _check_one(judges: set[str]) -> None:
+    if len(judges) > 1:
+        raise JudgeError(
+            f"the judgments come from {len(judges)} judges ({', '.join(sorted(judges))}); choose one with --judge"
+        )
 
 
 def _describe(missing: list[str], total: int, undecided: int) -> str:

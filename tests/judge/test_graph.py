@@ -7,15 +7,18 @@ import pytest
 from click.testing import CliRunner
 from scipy.optimize import brentq, minimize
 
+import dissensus as ds
 from dissensus.cli.judge import command
 from dissensus.errors import JudgeError
-from dissensus.files import write_records
+from dissensus.files import read_pairs, write_records
 from dissensus.judges.graph import LabelGraph
 from dissensus.judges.kinds import GraphSettings
 from dissensus.judges.runner import Question
+from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import LABEL_VALUE, Pair
 from dissensus.sources.label_votes import draw_labels
 from dissensus.stats.metrics import pearson_symmetric
+from dissensus.steps.margin import make_margins
 
 TURNED = {"a": "b", "b": "a", "tie": "tie", None: None}
 
@@ -130,6 +133,13 @@ def test_it_judges_on_the_command_line(tmp_path):
     assert " new, 0 already in" in told
     assert "each held out of its own pair; l2 " in told
     assert "nothing new" in CliRunner().invoke(command, arguments, catch_exceptions=False).stdout
+    pairs = list(read_pairs(tmp_path / "pairs.jsonl"))
+    with JudgmentStore(tmp_path / "j.db") as store:
+        (name,) = store.judges()
+        settings = GraphSettings()
+        made = make_margins(settings.recall(store, name, pairs), [p.id for p in pairs], votes=settings.vote_kind())
+    assert {m.pair_id: m.preference_a for m in made.margins} == pytest.approx(preferences(pairs))
+    assert ds.margins(ds.judge(pairs, "graph"), votes="limit") == made.margins
 
 
 @pytest.mark.real_data

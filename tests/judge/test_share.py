@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from judge_helpers import PAIRS, QUIET, FakeServer, asked, judge_of
@@ -14,8 +15,10 @@ from dissensus.judges.base import parse_settings
 from dissensus.judges.language.prompt import load_template
 from dissensus.judges.language.share import parse_share
 from dissensus.judges.runner import ask_model
+from dissensus.judges.store.query import Recall
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.judges.store.verify import verify
+from dissensus.steps.margin import make_margins
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,13 @@ def test_shares_come_from_a_server_under_personas_too(store):
         asked(stub, PAIRS[:5], store, judge=judge)
     found = list(store.judgments(judge=judge.name))
     assert len(found) == 20
+    made = make_margins(Recall(store, judge.name, PAIRS[:5]), [pair.id for pair in PAIRS[:5]], votes="limit")
+    for margin in made.margins:
+        shares = {
+            order: [j.probability_a for j in found if (j.pair_id, j.order) == (margin.pair_id, order)]
+            for order in ("ab", "ba")
+        }
+        assert margin.preference_a == pytest.approx(np.mean([np.mean(shares["ab"]), np.mean(shares["ba"])]))
     for one in found:
         shown = float(one.reply.removeprefix("Share: ").removesuffix("%")) / 100
         assert one.probability_a == pytest.approx(shown if one.order == "ab" else 1 - shown)

@@ -19,7 +19,7 @@ from dissensus.hashing import short_digest
 from dissensus.judges.committee import fit_bradley_terry, sigmoid
 from dissensus.judges.kinds import GraphSettings
 from dissensus.judges.runner import Question
-from dissensus.records import LABEL_VALUE, Judgment, Pair, plain_text
+from dissensus.records import LABEL_VALUE, Judgment, Pair, Text, plain_text
 
 Floats = NDArray[np.float64]
 _Item = tuple[str, str]
@@ -316,8 +316,8 @@ def _distinct(pairs: Iterable[Pair]) -> list[Pair]:
     return [by_id[name] for name in sorted(by_id)]
 
 
-def _item(pair: Pair, response: object) -> _Item:
-    return plain_text(pair.prompt), plain_text(response)  # type: ignore[arg-type]
+def _item(pair: Pair, response: Text) -> _Item:
+    return plain_text(pair.prompt), plain_text(response)
 
 
 def _log_length(item: _Item) -> float:
