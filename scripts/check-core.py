@@ -49,7 +49,7 @@ def main() -> None:
     run("study", "paper", "--dry-run")
     said = run("train", pairs, "--out", str(folder / "model"), code=2)
     assert "pip install 'dissensus[train]'" in said, said
-    print("the core works with its own dependencies alone")  # noqa: T201
+    print("the core works with its own dependencies alone")
 
 
 if __name__ == "__main__":

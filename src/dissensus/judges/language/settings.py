@@ -60,7 +60,7 @@ class LanguageSettings(Settings):
     """How a language model is asked: the paper's way unless said otherwise."""
 
     model: Annotated[str, Reads()]
-    """A folder or a Hub id."""
+    """A folder, a Hub id or, for judge local, a GGUF file."""
     revision: str | None = None
     """Of a Hub id."""
     template: Annotated[str, Reads()] = "paper"

@@ -1,4 +1,4 @@
-"""A causal language model from a folder or the Hub: checked, loaded, and identified by its content."""
+"""A causal language model from a folder, a GGUF file or the Hub: checked, loaded, and identified by its content."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dissensus.files.source import print_notice
 from dissensus.hashing import digest_of, file_digest
 from dissensus.judges.base import JsonObject
 from dissensus.judges.language.settings import Dtype
+from dissensus.judges.local.gguf import gguf_file, how_to_read, how_to_unpack, remedy
 from dissensus.text.encoder import best_device, has_bfloat16, quiet_transformers
 from dissensus.text.pretrained import check_weights, explained, locate
 
@@ -37,7 +38,7 @@ class LanguageModel:
 def load_language_model(
     name: str, *, revision: str | None = None, device: str | None = None, dtype: Dtype = "auto"
 ) -> LanguageModel:
-    """Load a folder or a Hub id; ``device`` ``auto`` is all devices that there are.
+    """Load a folder, a GGUF file or a Hub id; ``device`` ``auto`` is all devices that there are.
 
     ``dtype`` ``auto`` is that of the weights, or float32 on a processor that does not compute in it: it would take a
     minute for what takes a second. What it is becomes part of the model's identity.
@@ -50,17 +51,19 @@ def load_language_model(
 
     with quiet_transformers():
         config, tokenizer, origin = load_parts(name, revision=revision)
-        revision = origin.get("revision", revision)
-        with explained(f"--model {name}: cannot be loaded", "give another model"):
+        source, options = _source(name, origin.get("revision", revision))
+        is_gguf = "gguf_file" in options
+        do = "give another model"
+        with explained(f"--model {name}: cannot be loaded", remedy(do) if is_gguf else do):
             model, loading = AutoModelForCausalLM.from_pretrained(
-                name,
+                source,
                 config=config,
-                revision=revision,
                 dtype=dtype if dtype == "auto" else getattr(torch, dtype),
                 device_map="auto" if device == "auto" else None,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
-                **locate(name, revision=revision),
+                **options,
+                **(how_to_unpack() if is_gguf else {}),
             )
             check_weights(model, loading)
     model.eval().requires_grad_(False)
@@ -89,7 +92,7 @@ def load_language_model(
 
 
 def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, JsonObject]:
-    """Load configuration and tokenizer, and say which model it is: by the content of a folder, or by id and commit.
+    """Load configuration and tokenizer, and say which model it is: by content, or by id and commit.
 
     Raises:
         InputError: there is no such model, it is no causal language model, or the folder has no weights.
@@ -97,16 +100,19 @@ def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, Jso
     from transformers import AutoConfig, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    remedy = "give a folder with config.json, weights and a tokenizer, or the id of a model on the Hub"
-    with explained(f"--model {name}: no such model", remedy):
-        options = {"revision": revision, **locate(name, revision=revision)}
-        config = AutoConfig.from_pretrained(name, **options)
+    do = "give a folder with config.json, weights and a tokenizer, a GGUF file, or the id of a model on the Hub"
+    file = gguf_file(name)
+    with explained(f"--model {name}: no such model", do if file is None else remedy(do)):
+        source, options = _source(name, revision)
+        config = AutoConfig.from_pretrained(source, **options)
     built = config.architectures or []
     if config.is_encoder_decoder or (built and not set(built) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())):
         kind = ", ".join(built) or config.model_type
         raise InputError(f"--model {name}: not a causal language model ({kind}); give one that writes text")
-    with explained(f"--model {name}: no such model", remedy):
-        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", **options)
+    with explained(f"--model {name}: no such model", do if file is None else remedy(do)):
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
+    if file is not None:  # which holds all that decides: nothing beside it is read
+        return config, tokenizer, {"model": "gguf", "digest": file_digest(file).hex()}
     folder = Path(name)
     if not folder.is_dir():
         return config, tokenizer, {"model": name, "revision": config._commit_hash or revision or "main"}
@@ -116,6 +122,13 @@ def load_parts(name: str, *, revision: str | None = None) -> tuple[Any, Any, Jso
     others = {path for pattern in _DECIDING for path in folder.glob(pattern) if path.is_file()}
     digest = digest_of(path.name.encode() + b"\0" + file_digest(path) for path in (*weights, *sorted(others)))
     return config, tokenizer, {"model": "folder", "digest": digest}
+
+
+def _source(name: str, revision: str | None) -> tuple[str, JsonObject]:
+    """Return what ``from_pretrained`` is to read, a folder or a Hub id, and the keyword arguments that say how."""
+    if (file := gguf_file(name)) is not None:
+        return str(file.parent), how_to_read(file)
+    return name, {"revision": revision, **locate(name, revision=revision)}
 
 
 def context_of(config: Any, tokenizer: Any) -> int | None:
