@@ -37,7 +37,7 @@ class Said:
     pairs: list[Pair]
     votes: Mapping[float, Floats]
     """By top-p: of each order shown, how probable a, b and no winner are; shape (n, 2, 3). Sampled replies have their
-    counts, at the top-p they were sampled with."""
+    counts, or the sums of the shares that they say, at the top-p they were sampled with."""
     certified: float | None
     """The share of choice distributions whose prefix would surely be written."""
 
@@ -76,7 +76,10 @@ def _said(store: JudgmentStore, judge: str, pairs: Sequence[Pair]) -> Said:
         found = {PAPER: {}}
         for one in store.judgments(judge=judge, pairs=pairs):
             counts = found[PAPER].setdefault((one.pair_id, one.order), np.zeros(3))
-            counts["ab".find(one.choice or "?")] += 1  # -1, the last, where there is no winner
+            if one.probability_a is None:
+                counts["ab".find(one.choice or "?")] += 1  # -1, the last, where there is no winner
+            else:  # a share that was asked for: so much of a vote for each
+                counts[:2] += one.probability_a, 1 - one.probability_a
     whole = [pair for pair in pairs if all((pair.id, order) in found[PAPER] for order in ORDERS)]
     votes = {
         top_p: np.array([[views[pair.id, order] for order in ORDERS] for pair in whole])
