@@ -199,7 +199,8 @@ def _out_of_fold(features: Floats, pairs: Sequence[Pair], folds: int = 5) -> tup
     fold = np.random.default_rng(0).permutation(len(names))[groups] % folds
     q, fitted = np.zeros(len(pairs)), []
     for out in (fold == number for number in range(folds)):
-        weights = fit_bradley_terry(features[~out], labels[~out], np.ones((~out).sum()), l2=1.0)
+        size = np.sqrt((features[~out] ** 2).mean(0))  # a judge's log-odds may be of hundredths
+        weights = fit_bradley_terry(features[~out] / size, labels[~out], np.ones((~out).sum()), l2=1.0) / size
         q[out] = _sigmoid(features[out] @ weights)
         fitted.append(weights)
     return q, np.mean(fitted, axis=0)
