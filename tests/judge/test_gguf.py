@@ -82,7 +82,7 @@ def gguf_package(llama_python, tmp_path, monkeypatch):
 @pytest.mark.llama_server
 @pytest.mark.usefixtures("gguf_package")
 def test_a_file_answers_as_the_model_that_it_was_made_of(make_judge, llama_python, tmp_path):
-    source, file = make_judge(tmp_path / "model"), tmp_path / "gguf" / "tiny.gguf"
+    source, file = make_judge(tmp_path / "model"), tmp_path / "alone" / "tiny.gguf"
     file.parent.mkdir()
     subprocess.run([llama_python, str(HERE / "tiny_gguf.py"), str(source), str(file)], check=True)
     asks = [Ask(b"k", Pair(id="p", prompt="Is it?", response_a="Yes.", response_b="No."), "ab", "Which is better?")]
@@ -97,5 +97,5 @@ def test_a_file_answers_as_the_model_that_it_was_made_of(make_judge, llama_pytho
     copy = shutil.copy(file, tmp_path / "copy.gguf")
     with copy.open("r+b") as changed:
         changed.seek(-1, 2)
-        changed.write(b"\x3f")
+        changed.write(b"\x40")
     assert LocalModel(str(copy), device="cpu").identity != read.identity
