@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
+from dissensus.judges.calibrate import Stack, StackFit
+from dissensus.judges.combined import log_length_ratios, observe
 from dissensus.judges.committee import fit_bradley_terry
 from dissensus.judges.language.choice_distribution import verdict_probabilities
 from dissensus.judges.store.store import JudgmentStore
-from dissensus.records import Pair, plain_text
+from dissensus.records import Pair
 from dissensus.stats.metrics import accuracy, brier, mean_absolute_error, nll, pearson_symmetric
 from dissensus.stats.resampling.clusters import number_labels
 from dissensus.stats.resampling.statistics import estimate_all
@@ -126,7 +129,7 @@ def _position(said: Said, wanted: int) -> Row:
 def _against_people(said: Said, resamples: int) -> list[Row]:
     readings = {f"top-p {top_p:g}, mean of orders": said.share(top_p).mean(1) for top_p in said.votes}
     if 1.0 in said.votes:
-        readings["top-p 1, mean log-odds"] = _sigmoid(said.log_odds(1.0))
+        readings["top-p 1, mean log-odds"] = expit(said.log_odds(1.0))
     return [
         {"judge": said.title, "read as": name, "pairs": len(said.pairs), **_scores(q, said.pairs, resamples)}
         for name, q in readings.items()
@@ -152,19 +155,13 @@ def _scores(q: Floats, pairs: Sequence[Pair], resamples: int) -> Row:
     return {name: None if np.isnan(cell["value"]) else cell for name, cell in shown.items()}
 
 
-def _log_ratio(pairs: Sequence[Pair]) -> Floats:
-    """The log ratio of lengths in characters."""
-    lengths = [[max(len(plain_text(text)), 1) for text in (pair.response_a, pair.response_b)] for pair in pairs]
-    return np.log(np.array(lengths, dtype=float)) @ np.array([1.0, -1.0])
-
-
 def _length(said: Said) -> Row:
     """Whether the longer response is preferred, and the slope of the log-odds in the log ratio of lengths."""
-    ratio, top_p = _log_ratio(said.pairs), max(said.votes)
+    ratio, top_p = log_length_ratios(said.pairs), max(said.votes)
     people = np.array([pair.votes.preference for pair in said.pairs])
     unequal = ratio != 0
     row: Row = {"judge": said.title, "pairs": int(unequal.sum())}
-    for who, share in (("judge", _sigmoid(said.log_odds(top_p))), ("people", people)):
+    for who, share in (("judge", expit(said.log_odds(top_p))), ("people", people)):
         toward = np.where(ratio > 0, share, 1 - share)[unequal]
         row[f"{who}: longer"] = float(((toward > 0.5) + 0.5 * (toward == 0.5)).mean())
         row[f"{who}: slope"] = float(fit_bradley_terry(ratio[:, None], share, np.ones(len(share)), l2=1e-6)[0])
@@ -173,7 +170,7 @@ def _length(said: Said) -> Row:
 
 def _calibrated(said: Said, resamples: int) -> list[Row]:
     """Before and after: coefficients from one vote a pair, of other prompts, scored against all votes."""
-    odds, ratio = said.log_odds(1.0), _log_ratio(said.pairs)
+    odds, ratio = said.log_odds(1.0), log_length_ratios(said.pairs)
     columns = {
         "one half": None,
         "as it is": None,
@@ -183,27 +180,18 @@ def _calibrated(said: Said, resamples: int) -> list[Row]:
     }
     rows = []
     for name, features in columns.items():
-        q = np.full(len(odds), 0.5) if name == "one half" else _sigmoid(odds)
+        q = np.full(len(odds), 0.5) if name == "one half" else expit(odds)
         weights = ""
         if features is not None:
-            q, mean = _out_of_fold(features, said.pairs)
-            weights = ", ".join(f"{weight:.2f}" for weight in mean)
+            stack = StackFit(features, observe(said.pairs, "labels")).stack()
+            q, weights = stack.preferences, _intervals(stack)
         rows.append({"judge": said.title, "calibrated": name, "weights": weights, **_scores(q, said.pairs, resamples)})
     return rows
 
 
-def _out_of_fold(features: Floats, pairs: Sequence[Pair], folds: int = 5) -> tuple[Floats, Floats]:
-    """Preferences of pairs from weights that were fitted on labels of other prompts, and the mean weights."""
-    labels = np.array([{"a": 1.0, "b": 0.0}.get(pair.label, 0.5) for pair in pairs])
-    names, groups = number_labels([pair.group for pair in pairs])
-    fold = np.random.default_rng(0).permutation(len(names))[groups] % folds
-    q, fitted = np.zeros(len(pairs)), []
-    for out in (fold == number for number in range(folds)):
-        size = np.sqrt((features[~out] ** 2).mean(0))  # a judge's log-odds may be of hundredths
-        weights = fit_bradley_terry(features[~out] / size, labels[~out], np.ones((~out).sum()), l2=1.0) / size
-        q[out] = _sigmoid(features[out] @ weights)
-        fitted.append(weights)
-    return q, np.mean(fitted, axis=0)
+def _intervals(stack: Stack) -> str:
+    of_each = zip(stack.coefficients, stack.low, stack.high, strict=True)
+    return ", ".join(f"{weight:.2f} [{low:.2f}, {high:.2f}]" for weight, low, high in of_each)
 
 
 def _sampled_against_exact(judges: Sequence[Said]) -> list[Row]:
@@ -275,7 +263,3 @@ def _against_float32(judges: Sequence[Said]) -> list[Row]:
             "same verdict": float(((sides[0] > 0.5) == (sides[1] > 0.5)).mean()),
         }
     ]
-
-
-def _sigmoid(odds: Floats) -> Floats:
-    return np.exp(-np.logaddexp(0, -odds))
