@@ -216,6 +216,7 @@ def test_the_scale_of_rewards_decides_nothing():
     assert true < noisy < np.log(2)
     assert calibrated_nll(-gap, label) == pytest.approx(np.log(2), abs=1e-3)
     assert calibrated_nll(0 * gap, label) == np.log(2)
+    assert calibrated_nll(np.stack([gap, gap]), label) == pytest.approx(true)  # the mean of equal members is each
     # The plain NLL would take the noisy one of a fitting scale for better than the true one of another.
     rows = [SweptRun(1e-3, 0.9, 0.7, 1, 1, calibrated_nll=wide), SweptRun(1e-3, 0.6, 0.6, 1, 1, calibrated_nll=noisy)]
     assert [min(rows, key=lambda row: row.value(metric) or 0) for metric in METRICS] == rows

@@ -183,7 +183,10 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
     judgments = [row for path in own("judged/*.parquet", written) for row in read_records(path, Judgment)]
     judge = manifest.counts("judge", JudgeCounts).judge
     logs: dict[str, dict[str, Log]] = {}
+    calibrations: dict[str, JudgeCalibration] = {}
     for place, of_fold in places.items():
+        found = _calibrations([*own(f"{place}margins{ENDING}", written), *own(f"{place}margins/*{ENDING}", written)])
+        calibrations |= {name + of_fold: one for name, one in found.items()}
         for path in own(f"{place}models/*/seed-*/training.jsonl", named_logs):
             model, seed_folder = path.relative_to(folder.path).parts[-3:-1]
             logs.setdefault(model, {})[seed_folder.removeprefix("seed-") + of_fold] = read_log(path)
@@ -197,7 +200,7 @@ def _of_study(folder: RunFolder, store: Path | None) -> RunData:
         training=training,
         judged=load_judged(judged, judgments, training, pairs or [], judge=judge, level=settings.evaluation.level),
         margins=list(margins.values()),
-        calibrations=_calibrations([*own(f"margins{ENDING}", written), *own(f"margins/*{ENDING}", written)]),
+        calibrations=calibrations,
         logs=logs,
         missing=missing,
     )

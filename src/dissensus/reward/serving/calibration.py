@@ -169,15 +169,15 @@ def calibrated_nll(gap: FloatArray, label: FloatArray) -> float:
     Never above log 2, which is that of equal rewards: a model that contradicts the labels is worth no more.
 
     Args:
-        gap: log-odds for response a, shape (pairs,).
+        gap: log-odds for response a, shape (pairs,), or (members, pairs) of models whose preferences are averaged.
         label: 1 for a, 0 for b, shape (pairs,); other pairs, ties among them, are left out.
     """
     decided = (label == 0) | (label == 1)
     if not np.isfinite(gap).all():
         return float("inf")
-    if not gap[decided].any():
+    if not gap[..., decided].any():
         return float(np.log(2))
-    return fit_calibration(gap[decided], label[decided], np.ones(int(decided.sum()))).nll_after
+    return fit_calibration(gap[..., decided], label[decided], np.ones(int(decided.sum()))).nll_after
 
 
 def observed_preferences(pairs: Sequence[Pair]) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -41,6 +41,7 @@ from dissensus.reward.objectives import objective_of
 from dissensus.reward.serving.calibration import (
     HELD_OUT_LOG_SD,
     Calibration,
+    calibrated_nll,
     check_enough,
     fit_calibration,
     mean_nll,
@@ -126,6 +127,7 @@ class _Fit:
 
     nll: float | None = None
     accuracy: float | None = None
+    calibrated_nll: float | None = None
     calibration: Calibration | None = None
     length_slope: float | None = None
     """Of the length covariate, for all members together."""
@@ -191,9 +193,9 @@ def _fit(folder: Path, members: Sequence[Path], division: Division, config: Trai
         gaps, pairs, label = model.gaps(left_out[0].pairs), left_out[0].pairs, left_out[0].label
     ratio = log_ratios(pairs)
     with_length = gaps + (slope or 0.0) * ratio
-    nll, accuracy = _fit_to_labels(with_length, label.astype(np.float64))
+    to_labels = _fit_to_labels(with_length, label.astype(np.float64))
     if config.calibration == "none":
-        return _Fit(nll, accuracy, length_slope=slope)
+        return replace(to_labels, length_slope=slope)
     rows, preference, weight = observed_preferences(pairs)
     try:
         check_enough(len(rows))
@@ -201,21 +203,22 @@ def _fit(folder: Path, members: Sequence[Path], division: Division, config: Trai
             slope = length.corrected(gaps[:, rows].mean(axis=0), ratio[rows], preference, weight)
             with_length = gaps + slope * ratio
         fitted = fit_calibration(with_length[:, rows], preference, weight, config.calibration, log_sd=HELD_OUT_LOG_SD)
-        return _Fit(nll, accuracy, fitted, slope)
+        return replace(to_labels, calibration=fitted, length_slope=slope)
     except TrainingError as error:
         _report(f"not calibrated: {error}")
-        return _Fit(nll, accuracy, length_slope=slope)
+        return replace(to_labels, length_slope=slope)
 
 
-def _fit_to_labels(gaps: NDArray[np.float64], label: NDArray[np.float64]) -> tuple[float | None, float | None]:
-    """Return the NLL and the accuracy of a mean of members on the pairs with a winner, as for a single model."""
+def _fit_to_labels(gaps: NDArray[np.float64], label: NDArray[np.float64]) -> _Fit:
+    """Compare a mean of members with the labels of the pairs with a winner, as a single model is compared."""
     decided = label != 0.5
     if not decided.any():
-        return None, None
+        return _Fit()
     gaps, label = gaps[:, decided], label[decided]
     nll = mean_nll(gaps, label, np.ones_like(label))
     leads = np.sign(expit(gaps).mean(axis=0) - 0.5)
-    return nll, float(np.mean(0.5 * (1 + leads * np.sign(label - 0.5))))
+    accuracy = float(np.mean(0.5 * (1 + leads * np.sign(label - 0.5))))
+    return _Fit(nll, accuracy, calibrated_nll(gaps, label))
 
 
 def _summarise(summaries: Sequence[TrainSummary], fit: _Fit, division: Division, config: TrainConfig) -> TrainSummary:
@@ -270,7 +273,7 @@ def _last_row(log: Sequence[LogRow], fit: _Fit) -> list[LogRow]:
             epoch=log[-1].epoch,
             validation_nll=fit.nll,
             validation_accuracy=fit.accuracy,
-            validation_calibrated_nll=None if fit.calibration is None else fit.calibration.nll_after,
+            validation_calibrated_nll=fit.calibrated_nll,
         )
     ]
 

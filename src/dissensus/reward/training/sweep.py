@@ -188,7 +188,7 @@ def _choose(
             if row.failed is None and (value := row.value(asked.metric)) is not None
         ]
         if not ranked:
-            first = tried[next(iter(names))].failed
+            first = tried[next(iter(names))].failed or f"it has no validation {asked.metric}"
             if list(asked.among) == ["learning_rate"]:
                 raise TrainingError(f"every learning rate failed; the first: {first}; try lower rates")
             raise TrainingError(f"every run failed; the first: {first}")
