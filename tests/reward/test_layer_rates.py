@@ -88,6 +88,9 @@ def test_a_run_has_these_rates_decays_no_bias_or_norm_and_resumes(
     for name, (rate, decay) in made[0].items():
         assert rate == next((rate for start, rate in rates.items() if name.startswith(start)), 6e-3), name
         assert decay == (0.0 if "bias" in name or "LayerNorm" in name else config.weight_decay), name
+    flat = torch.nn.ParameterDict({"_flat_param": torch.nn.Parameter(torch.zeros(1))})
+    with pytest.raises(TrainingError, match="FSDP 1 flattens them"):
+        LayerRates(_model("bert"), config).spread(torch.optim.SGD(flat.parameters(), lr=1.0), flat)
     assert made[0].keys() == load_file(tiny_bert / "model.safetensors").keys()
     train_until_killed(pairs, config, tmp_path / "broken", step=3)
     train(pairs, config, tmp_path / "broken", progress=False)

@@ -45,8 +45,16 @@ class LayerRates:
         return next((self._rates[part] for part in outward if part in self._rates), self._rate)
 
     def spread(self, optimizer: Optimizer, model: nn.Module) -> None:
-        """Divide the groups of a new optimizer by rate; first those of the rate that is logged."""
+        """Divide the groups of a new optimizer of this model by rate; first those of the rate that is logged.
+
+        Raises TrainingError where layers share a weight.
+        """
         names = {weight: name for name, weight in model.named_parameters()}
+        if any("_flat_param" in name for name in names.values()):
+            raise TrainingError(
+                "weights of several layers are one where FSDP 1 flattens them, and cannot have several learning rates; "
+                "set fsdp_version 2 or fsdp_use_orig_params, or leave out --layer-decay and --head-learning-rate"
+            )
         groups: list[dict[str, Any]] = []
         for group in optimizer.param_groups:
             rates = {weight: self[names[weight]] for weight in group["params"]}

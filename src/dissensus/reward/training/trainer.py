@@ -65,12 +65,14 @@ class PairTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         """Serve whole optimiser steps; every process draws the same ones and its collator takes its share."""
         return DataLoader(self.train_dataset, batch_sampler=self._batches, collate_fn=self.data_collator)
 
-    def create_optimizer(self, *arguments: Any, **options: Any) -> Any:
+    def create_optimizer(self, *models: Any, **options: Any) -> Any:
         """Make the optimizer, weights in groups by their learning rates; biases and norms have no weight decay."""
         fresh = self.optimizer is None
-        optimizer = super().create_optimizer(*arguments, **options)
+        optimizer = super().create_optimizer(*models, **options)
         if fresh and self._rates is not None:
-            self._rates.spread(optimizer, self.model)
+            # Where weights are spread over processes the library names the model whose weights they are now.
+            given = [*models, *options.values()]
+            self._rates.spread(optimizer, given[0] if given else self.model)
         return optimizer
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
