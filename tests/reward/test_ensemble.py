@@ -210,7 +210,7 @@ def test_a_study_counts_members_and_keeps_their_weights(tmp_path: Path):
     stages = {stage.name: stage for stage in plan(Run(config, tmp_path))}
     sizes = Sizes(train=100, test=10, tokens=0, exact=True, sets=[], without_votes=0, prompts=10)
     found = {name: stages[f"train {name} seed 0"] for name in models}
-    assert [stage.estimate(sizes).trained for stage in found.values()] == [180, 720, 360]
+    assert [stage.estimate(sizes).trained for stage in found.values()] == [180, 600, 360]
     assert "4 members each: 4 runs of 6 steps" in found["four"].estimate(sizes).lines[0]
     places = [stage.outputs[0].removeprefix(f"models/{name}/seed-0/") for name, stage in found.items()]
     assert places == ["model*.safetensors*", "member-*/model*.safetensors*", "model*.safetensors*"]

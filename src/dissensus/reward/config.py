@@ -126,8 +126,9 @@ class TrainConfig(Settings):
     seed: int = 0
     """Decides the new head, the order of the pairs and what is held out."""
     members: Annotated[int, Field(ge=1, le=100)] = 1
-    """Models that are trained one after the other, with seeds that come from ``seed`` and the same prompts held out,
-    and are averaged: they err less than one, at as many times its cost."""
+    """Models that are trained one after the other, with seeds that come from ``seed``, and are averaged: they err less
+    than one, at as many times its cost. Each leaves out prompts of its own, so that all labels say something of the
+    temperature; with ``validation`` or ``average: weights`` all hold out the same."""
     average: Literal["preferences", "weights"] = "preferences"
     """Of members: ``preferences`` keeps them all and predicts their mean, ``weights`` starts them from one head and
     leaves one plain model, whose every weight is the mean of theirs."""

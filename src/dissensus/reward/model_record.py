@@ -48,7 +48,8 @@ class TrainSummary(BaseModel):
     """The same of the held-out prompts, after the last epoch; None where nothing was held out."""
     validation_accuracy: float | None = None
     members_nll: tuple[float, ...] = ()
-    """Of several members, each one's NLL on the held-out prompts, beside that of their average."""
+    """Of several members, each one's NLL on the prompts that it did not see: where those are the same for all,
+    ``validation_nll`` is that of their average, and where each left out its own, the mean over all pairs."""
     temperature: float | None = None
     """Fitted on the held-out labels or votes; above 1: the model was too sure."""
     length_slope: float | None = None

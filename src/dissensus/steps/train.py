@@ -102,7 +102,9 @@ class TrainResult:
         yield from self._of_length()
         if done.members_nll:
             each = ", ".join(f"{nll:.4f}" for nll in done.members_nll)
-            yield f"  members by themselves: nll {each}; validation is of the mean of their {self.config.average}"
+            in_turn = done.validation_pairs == done.pairs
+            average = f"validation is of the mean of their {self.config.average}"
+            yield f"  members by themselves: nll {each}; {'each on the prompts it left out' if in_turn else average}"
         yield from self._of_calibration()
         for count, what in (
             (done.ties_dropped, "pairs labelled tie dropped (this objective needs a winner)"),

@@ -330,7 +330,9 @@ def estimate_training(config: StudyConfig, name: str, seed: int, sizes: Sizes) -
     model = config.models[name]
     among = config.sweep.among(model.training()) if config.sweep else {}
     settings = config.sweep.runs(model.training()) if config.sweep and seed == config.seeds[0] else [{}]
-    pairs = round(sizes.train * (1 - model.held_share))
+    # Members leave out prompts in turn where nobody says how many are held out.
+    in_turn = model.keeps_members and model.validation is None
+    pairs = round(sizes.train * (1 - (1 / model.members if in_turn else model.held_share)))
     trained = pairs * sum(int(one.get("epochs", model.epochs)) for one in settings) * model.members
     if seed != config.seeds[0]:
         return Estimate([], trained)
