@@ -1,7 +1,7 @@
 """Objectives compared on real votes: by how often each text is judged, by judge, and by backbone.
 
     python bench/objectives.py --data FOLDER [--sets arguments …] [--backbone minilm …] [--density 1 2 4 8 all]
-        [--judge votes …] [--seeds 3] [--out FOLDER] [--figure FILE] [--simulated]
+        [--judge votes …] [--seeds 3] [--out FOLDER] [--transfer SET] [--simulated]
 
 One vote per pair is the label, the other votes are what a perfect judge would say. Prompts (debates, where a set has
 them) are left out in four parts; what is left is thinned until each text stands in at most so many pairs. All methods
@@ -60,7 +60,7 @@ DEFAULT = (f"{BASE} + length", "blend + length", "soft + length")
 
 def read_problem(path: Path, backbone: str) -> Problem:
     """Read pairs and encode their texts, each once."""
-    pairs = [pair for pair in read_pairs(path) if pair.votes is not None]
+    pairs = [pair for pair in read_pairs(path) if pair.votes is not None or pair.label is not None]
     sides = [[(plain_text(p.prompt), plain_text(r)) for r in (p.response_a, p.response_b)] for p in pairs]
     texts = list(dict.fromkeys(text for both in sides for text in both))
     row = {text: i for i, text in enumerate(texts)}
@@ -80,12 +80,19 @@ def read_problem(path: Path, backbone: str) -> Problem:
         log_length=np.log([len(response) + 1 for _, response in texts]),
         a=index[:, 0],
         b=index[:, 1],
-        votes=np.array([[v.a, v.b, v.tie] for pair in pairs if (v := pair.votes)], dtype=float),
+        votes=np.array([_counts(pair) for pair in pairs], dtype=float),
         group=np.array([pair.group for pair in pairs]),
         unit=np.array([(pair.category if many else pair.group) or pair.group for pair in pairs]),
         judged=judged,
         ids=[pair.id for pair in pairs],
     )
+
+
+def _counts(pair: Pair) -> list[int]:
+    """Count votes for a, for b and ties; a label where there are no votes."""
+    if pair.votes is not None:
+        return [pair.votes.a, pair.votes.b, pair.votes.tie]
+    return [int(pair.label == label) for label in ("a", "b", "tie")]
 
 
 def simulate_problem(seed: int = 0, prompts: int = 48, texts: int = 16, dim: int = 64) -> Problem:
@@ -201,6 +208,52 @@ def run_cell(problem: Problem, most: int | None, judge: str, seed: int) -> dict[
     return found | {f"nll {method}": values.tolist() for method, values in nll.items()} | {"part": part.tolist()}
 
 
+def pool(problems: Sequence[Problem]) -> Problem:
+    """Put sets together; the unit of each pair is its set."""
+    starts = np.cumsum([0, *(len(one.log_length) for one in problems)])
+    return Problem(
+        name="+".join(one.name for one in problems),
+        features=np.concatenate([one.features for one in problems]),
+        log_length=np.concatenate([one.log_length for one in problems]),
+        a=np.concatenate([one.a + start for one, start in zip(problems, starts, strict=False)]),
+        b=np.concatenate([one.b + start for one, start in zip(problems, starts, strict=False)]),
+        votes=np.concatenate([one.votes for one in problems]),
+        group=np.concatenate([np.char.add(f"{one.name}: ", one.group) for one in problems]),
+        unit=np.concatenate([np.full(len(one.a), one.name) for one in problems]),
+        judged={},
+        ids=[f"{one.name}: {name}" for one in problems for name in one.ids],
+    )
+
+
+def transfer(problems: Sequence[Problem], target: Problem, seeds: int) -> None:
+    """Print how members that are trained on other sets predict a set that nothing was trained on."""
+    every = pool([*problems, target])
+    inside = every.unit == target.name
+    test, found = np.flatnonzero(inside), dict[str, list[Floats]]()
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        label, _, _ = draw_labels(every, rng)
+        rows = np.flatnonzero(~inside & (label != 0.5))
+        by_prompt, by_set = deal(every.group[rows], MEMBERS, rng), np.unique(every.unit[rows], return_inverse=True)[1]
+        ways = [(f"{BASE}", by_prompt, False), (f"{BASE} + length", by_prompt, True)]
+        if len(problems) > 2:
+            ways.append((f"{BASE} + length, members without a set", by_set, True))
+        for name, fold, covariate in ways:
+            fits = [
+                fit_members(
+                    every, rows, test, label[rows], Targets(label[rows]), fold, recipe, covariate=covariate, seed=seed
+                )
+                for recipe in RECIPES[False]
+            ]
+            found.setdefault(name, []).append(min(fits, key=lambda fit: fit.nll).predicted)
+        beta = fit_weights(every.longer[rows][:, None], label[rows])[0][0]
+        found.setdefault("length alone", []).append(expit(beta * every.longer[test]))
+    print(f"\ntrained on {'+'.join(one.name for one in problems)}, tested on {target.name}")
+    for name, predicted in found.items():
+        values = [np.mean([METRICS[m](one, target.share) for one in predicted]) for m in ("pearson_symmetric", "l1")]
+        print(f"{name:48} r {values[0]:.3f}  L1 {values[1]:.3f}")
+
+
 def choose_default(free: dict[str, list[float]], judged: dict[str, list[float]]) -> list[float]:
     """Take in each fold the method of the lowest NLL of training labels; both cells are of one seed and density."""
     every = free | judged
@@ -285,6 +338,7 @@ def main() -> None:
     parser.add_argument("--judge", nargs="+", default=["votes"], help=f"votes, {', '.join(NOISY)}, a published one")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("objectives"))
+    parser.add_argument("--transfer", metavar="SET", help="train on the sets and test on this one, nothing else")
     parser.add_argument("--simulated", action="store_true", help="a simulated population instead of the sets")
     options = parser.parse_args()
     if not options.simulated and (options.data is None or not options.data.is_dir()):
@@ -295,6 +349,11 @@ def main() -> None:
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
     )
     print("command: " + " ".join([Path(sys.executable).name, *sys.argv]))
+    if options.transfer:
+        for backbone in options.backbone:
+            sets = [read_problem(options.data / f"{name}.jsonl.gz", backbone) for name in options.sets]
+            transfer(sets, read_problem(options.data / f"{options.transfer}.jsonl.gz", backbone), options.seeds)
+        return
     for backbone in ["none"] if options.simulated else options.backbone:
         for name in ["simulated"] if options.simulated else options.sets:
             problem = (
