@@ -273,10 +273,7 @@ class RewardModel:
         return self.calibration
 
     def gaps(self, pairs: Sequence[Pair], *, progress: bool = False) -> FloatArray:
-        """Return the log-odds that response a is preferred, raw and without length, by each member.
-
-        Shape (members, pairs).
-        """
+        """Return each member's log-odds that response a is preferred, raw and without length: (members, pairs)."""
         outputs, _ = self._outputs_of_pairs(pairs, progress=progress)
         return np.stack([preference_logits(self.objective, own) for own in outputs])
 
