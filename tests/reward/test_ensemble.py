@@ -109,6 +109,8 @@ def test_what_is_known_of_it(ensemble: Path, tiny_bert: Path, more_pairs: list[P
     card = (ensemble / "README.md").read_text()
     assert "It is the mean of 3 models" in card
     assert 'subfolder": "member-1"' in card
+    assert card.count("from_pretrained(folder, **member") == 2
+    assert "The members' own: 0." in card
 
 
 def test_members_have_seeds_of_their_own_and_the_first_that_of_the_ensemble():
