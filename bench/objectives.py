@@ -299,6 +299,14 @@ def score(problem: Problem, cells: Sequence[dict[str, list[float]]]) -> Iterator
     rows = evaluate_predictions(
         pairs, predictions, baseline=BASE, n_resamples=RESAMPLES, n_swaps=RESAMPLES - 1, progress=False
     )
+    beside = [row for row in predictions if row.model in ("margin", "default")]
+    rows += [
+        row.model_copy(update={"metric": f"{row.metric} to margin"})
+        for row in evaluate_predictions(
+            pairs, beside, baseline="margin", n_resamples=RESAMPLES, n_swaps=RESAMPLES - 1, progress=False
+        )
+        if row.baseline is not None
+    ]
     at = {(row.model, row.metric): row for row in rows if row.group == "all" and row.baseline is not None}
     for method in methods:
         found: dict[str, object] = {"method": method}
@@ -306,6 +314,8 @@ def score(problem: Problem, cells: Sequence[dict[str, list[float]]]) -> Iterator
             found[metric] = float(np.mean([function(np.array(cell[method]), problem.share) for cell in cells]))
             if (gap := at.get((method, metric))) is not None:
                 found[f"{metric} difference"] = [gap.value, gap.low, gap.high, gap.p_value]
+            if (gap := at.get((method, f"{metric} to margin"))) is not None:
+                found[f"{metric} difference to margin"] = [gap.value, gap.low, gap.high, gap.p_value]
         yield found
     reference = {row.metric: row.value for row in rows if row.group == "all" and row.model == LONGER_RESPONSE}
     yield {"method": "longer, fitted to votes", **{metric: reference.get(metric) for metric in METRICS}}
