@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import dissensus as ds
 from dissensus.errors import InputError, JudgeError
 from dissensus.files import read_pairs, read_records, write_records
 from dissensus.judge_calibration import read_calibration
@@ -262,7 +263,8 @@ def test_judges_are_corrected_and_combined_on_the_way(tmp_path, tiny_bert, tiny_
     assert [one.reads for one in found.judges] == ["probabilities", "votes"]
     assert found.pairs == found.fitted == len(margins)
     assert all(m.margin == pytest.approx(abs(2 * (m.preference_a or 0) - 1)) for m in margins)
-    assert "Judges, calibrated" in (folder / "report.html").read_text(encoding="utf-8")
+    ds.report(folder, tmp_path / "page.html")
+    assert "Judges, calibrated" in (tmp_path / "page.html").read_text(encoding="utf-8")
     tested = list(read_records(folder / "judged" / "combined.parquet", Judgment))
     assert {row.pair_id for row in tested} == {row.id for row in read_pairs(folder / "pairs" / "test.parquet")}
     assert all(row.probability_a is not None for row in tested)
