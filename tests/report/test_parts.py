@@ -163,8 +163,8 @@ def test_the_methods_tell_of_sweeps_other_judges_and_categories(full):
 def test_the_methods_tell_of_chosen_settings_in_each_fold(full):
     names = full.joined.models
     config = {
-        "models": {name: {"objective": "blend"} for name in names},
-        "sweep": {"rates": None, "choose": {"label_weight": "0,0.2"}, "metric": None},
+        "models": {name: {"objective": "blend", "learning_rate": 5e-5, "epochs": 7} for name in names},
+        "sweep": {"rates": None, "choose": {"label_weight": "0,0.2", "epochs": "1"}, "metric": None},
         "cross_validate": {"by": "category", "folds": 2},
         "seeds": [0],
     }
