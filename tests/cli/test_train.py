@@ -28,7 +28,8 @@ def test_train_then_predict(run, files: Path, tiny_bert: Path):
     assert "margin on 24 pairs, 3 steps" in out
     assert "1 pairs labelled tie dropped" in out
     code, out, _ = run("predict", pairs, "--model", files / "m", "--out", files / "p.jsonl", "--seed", 3)
-    assert (code, out) == (0, f"{files / 'p.jsonl'}: 25 predictions\n")
+    assert (code, out.splitlines()[0]) == (0, f"{files / 'p.jsonl'}: 25 predictions")
+    assert "length is in the rewards" in out
     rows = list(read_records(files / "p.jsonl", Prediction))
     assert {(row.model, row.seed) for row in rows} == {("m", 3)}
     code, _, err = run(*train, "--learning-rate", 0.5)
@@ -84,7 +85,7 @@ def test_a_sweep_prints_its_table(run, files: Path, tiny_bert: Path):
     assert code == 0
     assert "--validation 0.1, since a sweep chooses on held-out prompts" in err
     assert out.count("<- kept") == 1
-    assert [line.split()[0] for line in out.splitlines()[-2:]] == ["0.001", "1e-05"]
+    assert [line.split()[0] for line in out.splitlines()[2:4]] == ["0.001", "1e-05"]
     assert (files / "m" / "sweep.json").is_file()
 
 
@@ -186,8 +187,9 @@ def test_the_run_shows_validation_and_temperature(run, files: Path, tiny_bert: P
     lines = shown[0][1].splitlines()
     assert lines[1].startswith("  validation: nll 0.")
     assert lines[1].endswith(" on 24 pairs")
-    assert lines[2].startswith("  temperature ")
-    assert "fitted on 24 pairs (24 votes): nll" in lines[2]
+    assert lines[2].startswith("  length: ")
+    assert lines[3].startswith("  temperature ")
+    assert "fitted on 24 pairs (24 votes): nll" in lines[3]
     code, _, err = run(*train, "--calibration", "none")
     assert code == 2
     assert "holds this model with calibration 'temperature'; fit another with 'dissensus calibrate'" in err

@@ -163,8 +163,8 @@ def test_the_methods_tell_of_sweeps_other_judges_and_categories(full):
 def test_the_methods_tell_of_chosen_settings_in_each_fold(full):
     names = full.joined.models
     config = {
-        "models": {name: {"objective": "blend"} for name in names},
-        "sweep": {"rates": None, "choose": {"label_weight": "0,0.2"}, "metric": None},
+        "models": {name: {"objective": "blend", "learning_rate": 5e-5, "epochs": 7} for name in names},
+        "sweep": {"rates": None, "choose": {"label_weight": "0,0.2", "epochs": "1"}, "metric": None},
         "cross_validate": {"by": "category", "folds": 2},
         "seeds": [0],
     }
@@ -176,9 +176,8 @@ def test_the_methods_tell_of_chosen_settings_in_each_fold(full):
     said = _said(_with(full, config, *stages))
     assert "2-fold cross-validation by category: whole categories were dealt into 2 folds" in said
     assert "trained on 40 to 41 pairs of the other folds" in said
-    assert (
-        "Settings (label weight among 0, 0.2) were chosen by the NLL after a fitted temperature of the labels" in said
-    )
+    assert "Training used learning rate 5e-05." in said  # and not the epochs of the settings
+    assert "Settings (label weight among 0, 0.2; epochs among 1) were chosen by the NLL after a fitted temp" in said
     assert f"label weight 0.0 / label weight 0.2 for {names[0]}" in said
 
 

@@ -240,6 +240,8 @@ def test_settings_are_chosen_by_labels_alone(config: TrainConfig, pairs: list[Pa
     settings = TrainSettings(pairs="", out=tmp_path / "z", training=blend, sweep=Sweep(choose={"label_weight": "0.1"}))
     other = with_choice_of(settings, tmp_path / "x")
     assert (other.training.label_weight, other.sweep.choose) == (summary.chosen["label_weight"], {})
+    by_default = settings.model_copy(update={"training": TrainConfig(objective="blend")})
+    assert with_choice_of(by_default, tmp_path / "x").training.validation == 0.1  # as the sweep held out
 
 
 def test_the_table_of_an_earlier_version_is_read(tmp_path: Path):

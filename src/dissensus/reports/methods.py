@@ -155,8 +155,11 @@ def _models(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]
     if averaged:
         yield f"{'; '.join(averaged)}."
     swept = _swept(run, list(models))
-    labels = {"model": "backbone", **({} if swept else {"learning_rate": "learning rate"}), "epochs": "epochs"}
+    labels = {"model": "backbone", "learning_rate": "learning rate", "epochs": "epochs"}
     labels |= {"batch_size": "batch size", "max_length": "maximum length"}
+    if (sweep := run.settings.sweep) is not None:  # what is chosen differs from what the settings say
+        chosen = {*sweep.choose, *(["learning_rate"] if sweep.rates else [])}
+        labels = {key: label for key, label in labels.items() if key not in chosen}
     values = {label: [getattr(own, key) for own in models.values()] for key, label in labels.items()}
     used = []
     for label, of_each in values.items():

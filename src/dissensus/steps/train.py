@@ -239,8 +239,9 @@ def with_choice_of(settings: TrainSettings, first: Path) -> TrainSettings:
     """Take what a sweep chose for another seed, whose model is in ``first``."""
     from dissensus.reward.training.sweep import SWEEP_FILE, read_sweep
 
-    chosen = read_sweep(first / SWEEP_FILE).chosen
-    training = with_chosen(settings.training, chosen)
+    # As much is held out as a sweep holds out, however little that is, so that all seeds train on as many pairs.
+    held = {"validation": settings.training.held_share}
+    training = with_chosen(settings.training, held | read_sweep(first / SWEEP_FILE).chosen)
     return settings.model_copy(update={"training": training, "sweep": Sweep()})
 
 
