@@ -52,7 +52,7 @@ def test_nothing_is_written_over_and_presets_can_begin_one():
     assert Path("mine.yaml").read_text(encoding="utf-8") == preset_text("paper")
     with pytest.raises(OutputError, match="is not written over"):
         new("mine")
-    with pytest.raises(ConfigError, match="no preset 'papr'; choose one of: demo, paper"):
+    with pytest.raises(ConfigError, match="no preset 'papr'; choose one of: demo, objectives, paper"):
         new("other", "--preset", "papr")
 
 

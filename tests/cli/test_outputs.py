@@ -68,6 +68,8 @@ def words_for(param: click.Parameter, value: str) -> list[str]:
 def invoke(verb: tuple[str, ...], given: dict[click.Parameter, str]) -> None:
     """Call a verb with these values, and with something for whatever else it must have."""
     words = list(verb)
+    if verb[-1] == "combined":  # its judges are no option
+        words += ["--set", "judges=[{name: committee}]"]
     for param in VERBS[verb].params:
         if param in given:
             words += words_for(param, given[param])
