@@ -7,7 +7,7 @@ One vote per pair is the label, the other votes are what a perfect judge would s
 them) are left out in four parts; what is left is thinned until each text stands in at most so many pairs. All methods
 have four members, each without a quarter of the training prompts, and choose learning rate, epochs, temperature and
 the weight of length by the labels of what members left out: no vote of a test pair chooses anything, and all methods
-have the same compute, apart from what a judge costs. Features are frozen; the head on them has 64 units. `default` is
+have the same compute, apart from what a judge costs. Features are frozen; the head on them has 64 units. `chosen` is
 the best of Bradley-Terry, `blend` and `soft` with the length covariate, by the same labels.
 
 Cells are kept in --out as they are made, and not made again. The table has means over seeds; differences are to
@@ -29,20 +29,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from heads import Fitted, Floats, Ints, Problem, Recipe, Targets, fit_members, fit_weights
+from heads import Fitted, Floats, Problem, Recipe, Targets, fit_members, fit_weights
+from problems import FOLDS, deal, draw_labels, pool, read_problem, simulate_problem, thin
 from scipy.special import expit
 from scipy.stats import rankdata
 
 from dissensus.evaluation.baselines import LONGER_RESPONSE
 from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.evaluation.groups import CONTESTED
-from dissensus.files import read_pairs
-from dissensus.judges.published import read_published
-from dissensus.records import Pair, Prediction, Votes, plain_text
+from dissensus.records import Pair, Prediction, Votes
 from dissensus.stats.metrics import accuracy, brier, mean_absolute_error, pearson_symmetric
-from dissensus.text.encoder import load_encoder
 
-FOLDS, MEMBERS = 4, 4
+MEMBERS = 4
 SETS = ("arguments", "vicuna80", "pandalm")
 RECIPES = {True: (Recipe(1e-3, 3), Recipe(1e-3, 10)), False: (Recipe(1e-3, 1), Recipe(1e-3, 3))}
 """To choose from, by whether each text is in few pairs."""
@@ -52,101 +50,10 @@ NOISY = {"accuracy .70": 0.70, "accuracy .80": 0.80, "accuracy .90": 0.90}
 BASE = "bradley-terry"
 FREE = (BASE, f"{BASE} + length")
 JUDGED = ("margin", "soft", "blend", "brier", "margin + length", "soft + length", "blend + length")
-CLAIMED = (BASE, f"{BASE} + length", "length alone", "margin", "soft", "default")
+CLAIMED = (BASE, f"{BASE} + length", "length alone", "margin", "soft", "chosen")
 """Methods whose differences to Bradley-Terry get intervals and tests."""
 RESAMPLES = 400
-DEFAULT = (f"{BASE} + length", "blend + length", "soft + length")
-
-
-def read_problem(path: Path, backbone: str) -> Problem:
-    """Read pairs and encode their texts, each once."""
-    pairs = [pair for pair in read_pairs(path) if pair.votes is not None or pair.label is not None]
-    sides = [[(plain_text(p.prompt), plain_text(r)) for r in (p.response_a, p.response_b)] for p in pairs]
-    texts = list(dict.fromkeys(text for both in sides for text in both))
-    row = {text: i for i, text in enumerate(texts)}
-    index = np.array([[row[text] for text in both] for both in sides])
-    many = len({pair.category for pair in pairs} - {None}) >= FOLDS
-    judged: dict[str, Floats] = {}
-    published = read_published(path, pairs, notice=lambda _: None) if path.name.startswith(("vicuna", "panda")) else {}
-    for name, judge in published.items():
-        said: dict[str, list[float]] = {}
-        for verdict in judge.answer([q for pair in pairs for q in judge.questions(pair)]):
-            if (value := verdict.probability_a if verdict.probability_a is not None else verdict.value) is not None:
-                said.setdefault(verdict.pair_id, []).append(value)
-        judged[name] = np.array([float(np.mean(said[p.id])) if p.id in said else np.nan for p in pairs])
-    return Problem(
-        name=path.name.partition(".")[0],
-        features=load_encoder(backbone, max_length=512).features(texts),
-        log_length=np.log([len(response) + 1 for _, response in texts]),
-        a=index[:, 0],
-        b=index[:, 1],
-        votes=np.array([_counts(pair) for pair in pairs], dtype=float),
-        group=np.array([pair.group for pair in pairs]),
-        unit=np.array([(pair.category if many else pair.group) or pair.group for pair in pairs]),
-        judged=judged,
-        ids=[pair.id for pair in pairs],
-    )
-
-
-def _counts(pair: Pair) -> list[int]:
-    """Count votes for a, for b and ties; a label where there are no votes."""
-    if pair.votes is not None:
-        return [pair.votes.a, pair.votes.b, pair.votes.tie]
-    return [int(pair.label == label) for label in ("a", "b", "tie")]
-
-
-def simulate_problem(seed: int = 0, prompts: int = 48, texts: int = 16, dim: int = 64) -> Problem:
-    """Draw texts whose utility is linear in features and log length, beside what features do not show; five votes."""
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(prompts * texts, dim)).astype(np.float32)
-    log_length = rng.normal(6, 0.6, prompts * texts)
-    weights = rng.normal(size=dim) / np.sqrt(dim)
-    utility = 0.8 * features @ weights + 1.0 * log_length + 0.6 * rng.normal(size=prompts * texts)
-    first, second = np.triu_indices(texts, 1)
-    start = np.repeat(np.arange(prompts) * texts, len(first))
-    a, b = start + np.tile(first, prompts), start + np.tile(second, prompts)
-    turned = rng.random(len(a)) < 0.5
-    a, b = np.where(turned, b, a), np.where(turned, a, b)
-    votes_a = rng.binomial(5, expit(utility[a] - utility[b])).astype(float)
-    group = np.repeat([f"prompt {i}" for i in range(prompts)], len(first))
-    votes = np.column_stack([votes_a, 5 - votes_a, np.zeros(len(a))])
-    names = [f"{i}" for i in range(len(a))]
-    return Problem("simulated", features, log_length, a, b, votes, group, group, {}, names)
-
-
-def deal(units: Sequence[str], parts: int, rng: np.random.Generator) -> Ints:
-    """Deal units into parts, in a random order; shape (pairs,)."""
-    names = sorted(set(units))
-    part = {names[unit]: i % parts for i, unit in enumerate(rng.permutation(len(names)))}
-    return np.array([part[unit] for unit in units])
-
-
-def thin(problem: Problem, rows: Ints, most: int | None, rng: np.random.Generator) -> Ints:
-    """Keep pairs, in a random order, as long as each of their texts is in at most so many."""
-    if most is None:
-        return rows
-    times: dict[int, int] = {}
-    kept = []
-    for row in rng.permutation(rows):
-        both = (int(problem.a[row]), int(problem.b[row]))
-        if all(times.get(text, 0) < most for text in both):
-            kept.append(row)
-            times.update({text: times.get(text, 0) + 1 for text in both})
-    return np.sort(np.array(kept))
-
-
-def draw_labels(problem: Problem, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
-    """Draw one vote for a or b of each pair; returns it, the share of the other votes for a, and their number.
-
-    A pair on which all saw a tie has the label one half, and is not trained on.
-    """
-    decided = problem.votes[:, :2].sum(axis=1)
-    label = np.where(rng.random(len(decided)) * decided < problem.votes[:, 0], 1.0, 0.0)
-    label[decided == 0] = 0.5
-    left = problem.votes.copy()
-    left[np.arange(len(left)), np.select([label == 1, label == 0], [0, 1], 2)] -= 1
-    n = left.sum(axis=1)
-    return label, np.where(n > 0, (left[:, 0] + left[:, 2] / 2) / np.maximum(n, 1), 0.5), n
+CANDIDATES = (f"{BASE} + length", "blend + length", "soft + length")
 
 
 def judge_shares(problem: Problem, judge: str, others: Floats, rng: np.random.Generator) -> Floats:
@@ -208,23 +115,6 @@ def run_cell(problem: Problem, most: int | None, judge: str, seed: int) -> dict[
     return found | {f"nll {method}": values.tolist() for method, values in nll.items()} | {"part": part.tolist()}
 
 
-def pool(problems: Sequence[Problem]) -> Problem:
-    """Put sets together; the unit of each pair is its set."""
-    starts = np.cumsum([0, *(len(one.log_length) for one in problems)])
-    return Problem(
-        name="+".join(one.name for one in problems),
-        features=np.concatenate([one.features for one in problems]),
-        log_length=np.concatenate([one.log_length for one in problems]),
-        a=np.concatenate([one.a + start for one, start in zip(problems, starts, strict=False)]),
-        b=np.concatenate([one.b + start for one, start in zip(problems, starts, strict=False)]),
-        votes=np.concatenate([one.votes for one in problems]),
-        group=np.concatenate([np.char.add(f"{one.name}: ", one.group) for one in problems]),
-        unit=np.concatenate([np.full(len(one.a), one.name) for one in problems]),
-        judged={},
-        ids=[f"{one.name}: {name}" for one in problems for name in one.ids],
-    )
-
-
 def transfer(problems: Sequence[Problem], target: Problem, seeds: int) -> None:
     """Print how members that are trained on other sets predict a set that nothing was trained on."""
     every = pool([*problems, target])
@@ -254,12 +144,12 @@ def transfer(problems: Sequence[Problem], target: Problem, seeds: int) -> None:
         print(f"{name:48} r {values[0]:.3f}  L1 {values[1]:.3f}")
 
 
-def choose_default(free: dict[str, list[float]], judged: dict[str, list[float]]) -> list[float]:
+def choose(free: dict[str, list[float]], judged: dict[str, list[float]]) -> list[float]:
     """Take in each fold the method of the lowest NLL of training labels; both cells are of one seed and density."""
     every = free | judged
     part = np.array(free["part"])
-    chosen = np.argmin([every[f"nll {method}"] for method in DEFAULT], axis=0)
-    columns = np.array([every[method] for method in DEFAULT])
+    chosen = np.argmin([every[f"nll {method}"] for method in CANDIDATES], axis=0)
+    columns = np.array([every[method] for method in CANDIDATES])
     return np.asarray(columns[chosen[part], np.arange(len(part))]).tolist()
 
 
@@ -299,7 +189,7 @@ def score(problem: Problem, cells: Sequence[dict[str, list[float]]]) -> Iterator
     rows = evaluate_predictions(
         pairs, predictions, baseline=BASE, n_resamples=RESAMPLES, n_swaps=RESAMPLES - 1, progress=False
     )
-    beside = [row for row in predictions if row.model in ("margin", "default")]
+    beside = [row for row in predictions if row.model in ("margin", "chosen")]
     rows += [
         row.model_copy(update={"metric": f"{row.metric} to margin"})
         for row in evaluate_predictions(
@@ -392,7 +282,7 @@ def run_density(problem: Problem, backbone: str, density: str, options: argparse
     for judge in options.judge:
         judged = [cell(judge, seed) for seed in seeds]
         every = [
-            mine | {k: v for k, v in own.items() if k not in mine} | {"default": choose_default(mine, own)}
+            mine | {k: v for k, v in own.items() if k not in mine} | {"chosen": choose(mine, own)}
             for mine, own in zip(free, judged, strict=True)
         ]
         rows = list(score(problem, every))

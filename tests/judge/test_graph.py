@@ -15,6 +15,7 @@ from dissensus.judges.graph import LabelGraph
 from dissensus.judges.kinds import GraphSettings
 from dissensus.judges.runner import Question
 from dissensus.judges.store.store import JudgmentStore
+from dissensus.messages import log_length
 from dissensus.records import LABEL_VALUE, Pair
 from dissensus.sources.label_votes import draw_labels
 from dissensus.stats.metrics import pearson_symmetric
@@ -53,7 +54,7 @@ def test_strengths_are_where_the_penalised_likelihood_is_largest():
     pairs = tournament(1, 5, 14, ties=0.2)
     judge = LabelGraph(pairs, GraphSettings(l2=0.7, own_label="in"))
     texts = sorted({text for one in pairs for text in (one.response_a, one.response_b)})
-    prior = judge.slope * np.log([len(text) for text in texts])
+    prior = judge.slope * np.array([log_length(text) for text in texts])
     at = np.array([[texts.index(one.response_a), texts.index(one.response_b)] for one in pairs])
     labels = np.array([LABEL_VALUE[one.label] for one in pairs])
 

@@ -28,7 +28,8 @@ from dissensus.judgment_margins import (
     margins_from_probabilities,
     margins_from_stated_probabilities,
 )
-from dissensus.records import LABEL_VALUE, Judgment, Margin, Pair, Prediction, plain_text
+from dissensus.messages import log_length
+from dissensus.records import LABEL_VALUE, Judgment, Margin, Pair, Prediction
 from dissensus.stats.resampling.clusters import number_labels
 
 _VERDICTS = (0.0, 0.5, 1.0)
@@ -298,11 +299,8 @@ def _noun(target: Target) -> str:
 
 
 def log_length_ratios(pairs: Sequence[Pair]) -> Floats:
-    """Compute log(length_a / length_b) of the responses in characters, shape (pairs,)."""
-    sides = [[max(1, len(plain_text(text))) for text in (pair.response_a, pair.response_b)] for pair in pairs]
-    logs = np.log(np.array(sides, dtype=np.float64).reshape(-1, 2))
-    ratios: Floats = logs[:, 0] - logs[:, 1]
-    return ratios
+    """Compute the difference of the responses' log lengths (`messages.log_length`), shape (pairs,)."""
+    return np.array([log_length(pair.response_a) - log_length(pair.response_b) for pair in pairs], dtype=np.float64)
 
 
 def read_reward_gaps(path: Path, pair_ids: Iterable[str]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from dissensus.hashing import short_digest
 from dissensus.judges.committee import fit_bradley_terry, sigmoid
 from dissensus.judges.kinds import GraphSettings
 from dissensus.judges.runner import Question
+from dissensus.messages import log_length
 from dissensus.records import LABEL_VALUE, Judgment, Pair, Text, plain_text
 
 Floats = NDArray[np.float64]
@@ -107,7 +108,7 @@ class LabelGraph:
         return gaps
 
     def _fit_slope(self, labelled: NDArray[np.bool_]) -> float:
-        ratios = np.array([_log_length(a) - _log_length(b) for a, b in self._items])[labelled, None]
+        ratios = np.array([log_length(a[1]) - log_length(b[1]) for a, b in self._items])[labelled, None]
         labels = self._labels[labelled]
         return float(fit_bradley_terry(ratios, labels, np.ones(len(labels)), l2=_L2_SLOPE)[0])
 
@@ -163,7 +164,7 @@ class LabelGraph:
         for index, row in enumerate(rows):
             for item, sign in zip(self._items[row], (1, -1), strict=True):
                 design[index, column[item]] += sign  # one text on both sides: no difference
-        prior = self.slope * np.array([_log_length(item) for item in items])
+        prior = self.slope * np.array([log_length(item[1]) for item in items])
         return _Block(np.array(rows), design, design @ prior, self._labels[rows])
 
     def _describe(self, labelled: int, shared: NDArray[np.bool_]) -> list[str]:
@@ -318,7 +319,3 @@ def _distinct(pairs: Iterable[Pair]) -> list[Pair]:
 
 def _item(pair: Pair, response: Text) -> _Item:
     return plain_text(pair.prompt), plain_text(response)
-
-
-def _log_length(item: _Item) -> float:
-    return float(np.log(max(1, len(item[1]))))

@@ -18,7 +18,7 @@ SHORTEST = 8
 
 _GONE = "compile"
 """A setting of before that altered nothing."""
-_LATER: Mapping[str, object] = {"layer_decay": 1.0, "head_learning_rate": None}
+_LATER: Mapping[str, object] = {"layer_decay": 1.0, "head_learning_rate": None, "members": 1}
 """Settings that models of before do not have, and the values under which they alter nothing."""
 _ELSEWHERE = {
     "lr": "learning_rate",
@@ -186,7 +186,7 @@ class TrainConfig(Settings):
         """
         # A setting that came later and is off decides nothing: runs from before it keep their name.
         off = {name for name, value in _LATER.items() if getattr(self, name) == value}
-        off |= {"members", "average"} if self.members == 1 else set()
+        off |= {"average"} if self.members == 1 else set()
         found = self.model_dump(mode="json", exclude={"runtime", "calibration", "length_covariate", *self.unread, *off})
         return {**found, "length_covariate": True} if self.adds_length else found
 

@@ -200,6 +200,8 @@ def _fit(folder: Path, members: Sequence[Path], division: Division, config: Trai
     try:
         check_enough(len(rows))
         if length is not None:
+            # In turn, the labels that are fitted to are those that the slope came from: no prior, or they count twice.
+            length = replace(length, precision=0.0) if division.in_turn else length
             slope = length.corrected(gaps[:, rows].mean(axis=0), ratio[rows], preference, weight)
             with_length = gaps + slope * ratio
         fitted = fit_calibration(with_length[:, rows], preference, weight, config.calibration, log_sd=HELD_OUT_LOG_SD)
