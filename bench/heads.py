@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from dissensus.reward.objectives.losses import brier, pair_losses
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.objectives import Objective, objective_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -72,41 +73,53 @@ class Targets:
     """What heads are trained towards; arrays of shape (pairs,)."""
 
     target: Floats
-    margin: Floats | None = None
-    is_brier: bool = False
+    margin: Floats
+    objective: Objective
+
+    @classmethod
+    def of(cls, config: TrainConfig, label: Floats, share: Floats) -> Targets:
+        """Build what an objective trains towards, from labels and a judge's shares for a."""
+        objective = objective_of(config)
+        weight = objective.label_weight
+        reads_margin = objective.reads == "margin"
+        return cls(weight * label + (1 - weight) * share, np.abs(2 * share - 1) * reads_margin, objective)
 
 
 def train_head(
-    features: NDArray[np.float32], a: Ints, b: Ints, targets: Targets, offset: Floats, recipe: Recipe, seed: int
-) -> Floats:
-    """Train one head on pairs, with a fixed part of each reward gap beside it; returns rewards, shape (texts,)."""
+    features: NDArray[np.float32], a: Ints, b: Ints, targets: Targets, offset: Floats | None, recipe: Recipe, seed: int
+) -> torch.Tensor:
+    """Train one head on pairs, with a fixed part of each reward gap beside it; returns outputs, (texts, outputs)."""
     generator = torch.Generator().manual_seed(seed)
-    dim = features.shape[1]
+    dim, objective = features.shape[1], targets.objective
     first = torch.randn(dim, HIDDEN, generator=generator) / math.sqrt(dim)
-    bias, last = torch.zeros(HIDDEN), torch.randn(HIDDEN, 1, generator=generator) / math.sqrt(HIDDEN)
-    weights = [tensor.requires_grad_() for tensor in (first, bias, last)]
+    last = torch.randn(HIDDEN, objective.outputs, generator=generator) / math.sqrt(HIDDEN)
+    weights = [tensor.requires_grad_() for tensor in (first, torch.zeros(HIDDEN), last)]
     optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=WEIGHT_DECAY)
     x, (side_a, side_b) = torch.from_numpy(features), (torch.from_numpy(side) for side in (a, b))
-    columns = [targets.target, np.zeros(len(a)) if targets.margin is None else targets.margin, offset]
-    target, margin, added = (torch.from_numpy(column).float() for column in columns)
+    target, margin = (torch.from_numpy(column).float() for column in (targets.target, targets.margin))
+    added = None if offset is None else torch.from_numpy(offset).float()
+    # Times 4, so that the Brier score is as steep at a gap of 0 as the cross-entropy.
+    times = 4 if objective.name == "brier" else 1
     batches = -(-len(a) // BATCH)
     steps = batches * recipe.epochs
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / (WARMUP * steps + 1)) * max(0.0, 1 - step / steps)
     )
+
+    def outputs(rows: torch.Tensor | slice) -> torch.Tensor:
+        return torch.tanh(x[rows] @ weights[0] + weights[1]) @ weights[2]
+
     for _ in range(recipe.epochs):
         for rows in torch.randperm(len(a), generator=generator).split(BATCH):
-            hidden = [torch.tanh(x[side[rows]] @ first + bias) @ last for side in (side_a, side_b)]
-            gap = (hidden[0] - hidden[1]).squeeze(1) + added[rows]
-            # Times 4, so that the Brier score is as steep at a gap of 0 as the cross-entropy.
-            losses = 4 * brier(gap, target[rows]) if targets.is_brier else pair_losses(gap, target[rows], margin[rows])
+            own = None if added is None else added[rows]
+            both = (outputs(side[rows]) for side in (side_a, side_b))
+            losses = times * objective.losses(*both, target[rows], margin[rows], own)
             optimizer.zero_grad()
             losses.mean().backward()
             optimizer.step()
             schedule.step()
     with torch.no_grad():
-        rewards: Floats = (torch.tanh(x @ first + bias) @ last).squeeze(1).double().numpy()
-    return rewards
+        return outputs(slice(None))
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,8 @@ def fit_members(
     rows: Ints,
     test: Ints,
     label: Floats,
-    targets: Targets,
+    config: TrainConfig,
+    shares: Floats,
     fold: Ints,
     recipe: Recipe,
     *,
@@ -136,6 +150,9 @@ def fit_members(
     seed: int,
 ) -> Fitted:
     """Train a member without each fold and calibrate on the labels of the folds left out; arrays of (training pairs,).
+
+    ``shares`` are a judge's, of shape (members, training pairs), since one that learns from labels may see those of
+    the member alone: with the others' in its targets, what is left out would say that the judge is better than it is.
 
     With ``covariate``, length is fitted first, to the targets, and stands in the gap that heads are trained with;
     without, it is one feature of many.
@@ -148,15 +165,12 @@ def fit_members(
     left_out, tested = np.zeros(len(rows)), []
     for member in np.unique(fold):
         inside = fold != member
-        mine = rows[inside]
-        beta = fit_weights(longer[mine][:, None], targets.target[inside])[0][0] if covariate else 0.0
-        own = Targets(
-            targets.target[inside], None if targets.margin is None else targets.margin[inside], targets.is_brier
-        )
-        rewards = train_head(
-            features, problem.a[mine], problem.b[mine], own, beta * longer[mine], recipe, 1000 * seed + int(member)
-        )
-        gap = rewards[problem.a] - rewards[problem.b]
+        mine, own = rows[inside], Targets.of(config, label[inside], shares[member, inside])
+        beta = fit_weights(longer[mine][:, None], own.target)[0][0] if covariate else 0.0
+        offset = beta * longer[mine] if covariate else None
+        number = 1000 * seed + int(member)
+        said = train_head(features, problem.a[mine], problem.b[mine], own, offset, recipe, number)
+        gap = own.objective.logit(said[problem.a], said[problem.b]).double().numpy()
         left_out[~inside] = gap[rows[~inside]]
         tested.append(gap[test])
     scale = left_out.std() + 1e-9

@@ -29,7 +29,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from heads import Fitted, Floats, Problem, Recipe, Targets, fit_members, fit_weights
+from heads import Fitted, Floats, Problem, Recipe, fit_members, fit_weights
+from label_judges import LABEL_JUDGES, shares_of_labels
 from problems import FOLDS, deal, draw_labels, pool, read_problem, simulate_problem, thin
 from scipy.special import expit
 from scipy.stats import rankdata
@@ -38,6 +39,8 @@ from dissensus.evaluation.baselines import LONGER_RESPONSE
 from dissensus.evaluation.evaluate_predictions import evaluate_predictions
 from dissensus.evaluation.groups import CONTESTED
 from dissensus.records import Pair, Prediction, Votes
+from dissensus.reward.config import TrainConfig
+from dissensus.reward.objectives import OBJECTIVES
 from dissensus.stats.metrics import accuracy, brier, mean_absolute_error, pearson_symmetric
 
 MEMBERS = 4
@@ -47,13 +50,14 @@ RECIPES = {True: (Recipe(1e-3, 3), Recipe(1e-3, 10)), False: (Recipe(1e-3, 1), R
 FEW = 4
 NOISY = {"accuracy .70": 0.70, "accuracy .80": 0.80, "accuracy .90": 0.90}
 """Judges that give one verdict in each order, each right (as the other votes have it) with this probability."""
-BASE = "bradley-terry"
-FREE = (BASE, f"{BASE} + length")
-JUDGED = ("margin", "soft", "blend", "brier", "margin + length", "soft + length", "blend + length")
-CLAIMED = (BASE, f"{BASE} + length", "length alone", "margin", "soft", "chosen")
+BASE, LENGTH = "bradley-terry", " + length"
+CONFIGS = {name: TrainConfig(objective=name) for name in OBJECTIVES}
+FREE = (BASE, f"{BASE}{LENGTH}", "mean-variance", "categorical")
+JUDGED = ("margin", "scaled", "soft", "blend", "brier", "margin + length", "soft + length", "blend + length")
+CLAIMED = (BASE, f"{BASE}{LENGTH}", "length alone", "margin", "soft", "chosen")
 """Methods whose differences to Bradley-Terry get intervals and tests."""
 RESAMPLES = 400
-CANDIDATES = (f"{BASE} + length", "blend + length", "soft + length")
+CANDIDATES = (f"{BASE}{LENGTH}", "blend + length", "soft + length")
 
 
 def judge_shares(problem: Problem, judge: str, others: Floats, rng: np.random.Generator) -> Floats:
@@ -67,22 +71,14 @@ def judge_shares(problem: Problem, judge: str, others: Floats, rng: np.random.Ge
     return others
 
 
-def targets_of(method: str, label: Floats, share: Floats) -> Targets:
-    """Build what an objective trains towards."""
-    name = method.removesuffix(" + length")
-    if name in ("soft", "blend", "brier"):
-        weight = 0.0 if name == "soft" else 0.5
-        return Targets(weight * label + (1 - weight) * share, is_brier=name == "brier")
-    return Targets(label, np.abs(2 * share - 1) if name == "margin" else None)
-
-
-def run_cell(problem: Problem, most: int | None, judge: str, seed: int) -> dict[str, list[float]]:
+def run_cell(
+    problem: Problem, most: int | None, judge: str, seed: int, methods: Sequence[str]
+) -> dict[str, list[float]]:
     """Predict every pair by members that saw nothing of its part; by method."""
     rng = np.random.default_rng([seed, most or 0])
     part = deal(problem.unit, FOLDS, rng)
     label, others, _ = draw_labels(problem, rng)
     share = judge_shares(problem, judge, others, np.random.default_rng([seed, 1]))
-    methods = FREE if judge == "none" else JUDGED
     predicted = {method: np.zeros(len(part)) for method in methods}
     nll = {method: np.zeros(FOLDS) for method in methods}
     if judge == "none":
@@ -91,28 +87,33 @@ def run_cell(problem: Problem, most: int | None, judge: str, seed: int) -> dict[
         rows = thin(problem, np.flatnonzero((part != fold) & (label != 0.5)), most, rng)
         test = np.flatnonzero(part == fold)
         inner = deal(problem.group[rows], MEMBERS, rng)
+        shares = np.tile(share[rows], (MEMBERS, 1))
+        for member in range(MEMBERS if judge in LABEL_JUDGES else 0):
+            own = inner != member
+            shares[member, own] = shares_of_labels(problem, rows[own], label[rows[own]], judge, seed)
         for method in methods:
             best: Fitted | None = None
             for recipe in RECIPES[most is not None and most <= FEW]:
-                own = fit_members(
+                found = fit_members(
                     problem,
                     rows,
                     test,
                     label[rows],
-                    targets_of(method, label[rows], share[rows]),
+                    CONFIGS[method.removesuffix(LENGTH)],
+                    shares,
                     inner,
                     recipe,
-                    covariate=method.endswith("length"),
+                    covariate=method.endswith(LENGTH),
                     seed=seed,
                 )
-                best = own if best is None or own.nll < best.nll else best
+                best = found if best is None or found.nll < best.nll else best
             assert best is not None
             predicted[method][test], nll[method][fold] = best.predicted, best.nll
         if judge == "none":
             beta = fit_weights(problem.longer[rows][:, None], label[rows])[0][0]
             predicted["length alone"][test] = expit(beta * problem.longer[test])
-    found = {method: values.round(5).tolist() for method, values in predicted.items()}
-    return found | {f"nll {method}": values.tolist() for method, values in nll.items()} | {"part": part.tolist()}
+    made = {method: values.round(5).tolist() for method, values in predicted.items()}
+    return made | {f"nll {method}": values.tolist() for method, values in nll.items()} | {"part": part.tolist()}
 
 
 def transfer(problems: Sequence[Problem], target: Problem, seeds: int) -> None:
@@ -124,6 +125,7 @@ def transfer(problems: Sequence[Problem], target: Problem, seeds: int) -> None:
         rng = np.random.default_rng(seed)
         label, _, _ = draw_labels(every, rng)
         rows = np.flatnonzero(~inside & (label != 0.5))
+        shares = np.tile(label[rows], (max(MEMBERS, len(problems)), 1))
         by_prompt, by_set = deal(every.group[rows], MEMBERS, rng), np.unique(every.unit[rows], return_inverse=True)[1]
         ways = [(f"{BASE}", by_prompt, False), (f"{BASE} + length", by_prompt, True)]
         if len(problems) > 2:
@@ -131,7 +133,7 @@ def transfer(problems: Sequence[Problem], target: Problem, seeds: int) -> None:
         for name, fold, covariate in ways:
             fits = [
                 fit_members(
-                    every, rows, test, label[rows], Targets(label[rows]), fold, recipe, covariate=covariate, seed=seed
+                    every, rows, test, label[rows], CONFIGS[BASE], shares, fold, recipe, covariate=covariate, seed=seed
                 )
                 for recipe in RECIPES[False]
             ]
@@ -235,7 +237,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["arguments"])
     parser.add_argument("--backbone", nargs="+", default=["minilm"], help="encoders: minilm, a folder or a Hub id")
     parser.add_argument("--density", nargs="+", default=["1", "2", "4", "8", "all"])
-    parser.add_argument("--judge", nargs="+", default=["votes"], help=f"votes, {', '.join(NOISY)}, a published one")
+    parser.add_argument(
+        "--judge", nargs="+", default=["votes"], help=f"votes, {', '.join((*NOISY, *LABEL_JUDGES))}, a published one"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("objectives"))
     parser.add_argument("--transfer", metavar="SET", help="train on the sets and test on this one, nothing else")
@@ -268,13 +272,14 @@ def run_density(problem: Problem, backbone: str, density: str, options: argparse
 
     def cell(judge: str, seed: int) -> dict[str, list[float]]:
         file = options.out / f"{problem.name}-{backbone}-{density}-{judge.replace(' ', '-')}-{seed}.json"
-        if not file.is_file():
+        made: dict[str, list[float]] = json.loads(file.read_text()) if file.is_file() else {}
+        seconds = made.pop("seconds", [])
+        if missing := [method for method in (FREE if judge == "none" else JUDGED) if method not in made]:
             start = time.process_time()
-            found = run_cell(problem, None if density == "all" else int(density), judge, seed)
-            file.with_suffix(".part").write_text(json.dumps(found | {"seconds": [time.process_time() - start]}))
+            made |= run_cell(problem, None if density == "all" else int(density), judge, seed, missing)
+            seconds.append(time.process_time() - start)
+            file.with_suffix(".part").write_text(json.dumps(made | {"seconds": seconds}))
             file.with_suffix(".part").rename(file)
-        made: dict[str, list[float]] = json.loads(file.read_text())
-        made.pop("seconds")
         return made
 
     seeds = range(options.seeds)

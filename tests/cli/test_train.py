@@ -186,10 +186,14 @@ def test_the_run_shows_validation_and_temperature(run, files: Path, tiny_bert: P
     assert shown[0][:2] == shown[1][:2]
     lines = shown[0][1].splitlines()
     assert lines[1].startswith("  validation: nll 0.")
-    assert lines[1].endswith(" on 24 pairs")
+    assert lines[1].endswith(" on 240 pairs")
     assert lines[2].startswith("  length: ")
-    assert lines[3].startswith("  temperature ")
-    assert "fitted on 24 pairs (24 votes): nll" in lines[3]
+    assert lines[3].startswith("  members by themselves: nll 0.")
+    assert lines[4].startswith("  temperature ")
+    assert "fitted on 240 pairs (240 votes): nll" in lines[4]
+    assert shown[0][2].count("few labels: 4 members are trained") == 1
+    assert "few labels" not in shown[1][2]
+    assert (files / "m" / "model.safetensors").is_file(), "a plain model, whatever it was made of"
     code, _, err = run(*train, "--calibration", "none")
     assert code == 2
     assert "holds this model with calibration 'temperature'; fit another with 'dissensus calibrate'" in err

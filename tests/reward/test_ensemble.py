@@ -20,7 +20,7 @@ from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import HELD_OUT_LOG_SD, fit_calibration, load_calibration, mean_nll
 from dissensus.reward.serving.hub import prepare
 from dissensus.reward.serving.reward_model import RewardModel
-from dissensus.reward.text.train_data import divide_targets
+from dissensus.reward.text.train_data import divide_targets, settle_members
 from dissensus.reward.training.ensemble import member_config
 from dissensus.reward.training.preflight import check_model, check_settings
 from dissensus.reward.training.run import train
@@ -33,7 +33,8 @@ from .tiny_config import changed, tiny_config
 
 
 def _config(backbone: Path, **changes: Any) -> TrainConfig:
-    return tiny_config(backbone, **{"epochs": 1, "members": 3, "batch_size": 24, "seed": 5, **changes})
+    settings = {"epochs": 1, "members": 3, "average": "preferences", "batch_size": 24, "seed": 5}
+    return tiny_config(backbone, **{**settings, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,24 @@ def test_members_have_seeds_of_their_own_and_the_first_that_of_the_ensemble():
     seeds = {seed: [member_config(changed(config, seed=seed), n).seed for n in (1, 2, 3, 4)] for seed in range(4)}
     assert [own[0] for own in seeds.values()] == [0, 1, 2, 3]
     assert len({seed for own in seeds.values() for seed in own}) == 16
-    assert TrainConfig(average="weights").deciding() == TrainConfig().deciding(), "of one member nothing is averaged"
+    one = TrainConfig(members=1)
+    assert changed(one, average="preferences").deciding() == one.deciding(), "of one member nothing is averaged"
+
+
+def test_how_many_there_are_where_nobody_says(more_pairs: list[Pair], monkeypatch):
+    """As many as few labels need, for which a tenth would say too little of temperature and length."""
+
+    def settled(pairs: list[Pair], **settings: Any) -> int | None:
+        config = TrainConfig(**settings)
+        return settle_members(build_targets(pairs, None, config), config).members
+
+    assert settled(more_pairs) == 4
+    assert settled(more_pairs, members=2) == 2
+    assert settled(more_pairs, validation=0.1) == settled(more_pairs, validation=0) == 1, "something else is held out"
+    assert settled([pair for pair in more_pairs if pair.group in {p.group for p in more_pairs[:5]}]) == 1, "few prompts"
+    assert settled(more_pairs[:19]) == 1, "few labels"
+    monkeypatch.setattr("dissensus.reward.text.train_data.MANY_LABELS", 240)
+    assert settled(more_pairs) == 1
 
 
 class Killed(TrainerCallback):
@@ -159,13 +177,28 @@ def test_finished_members_are_kept_when_it_is_killed(ensemble, tiny_bert, more_p
 
 def test_weights_are_averaged_into_a_plain_model(tiny_bert: Path, more_pairs: list[Pair], tmp_path: Path, monkeypatch):
     kept: list[dict[str, Any]] = []
+    left_out: list[Any] = []
+    every: list[Any] = []
 
     def keep(members: list[Path], folder: Path) -> None:
         kept.extend(AutoModelForSequenceClassification.from_pretrained(one).state_dict() for one in members)
+        parts = divide_targets(build_targets(more_pairs, None, config), config).parts
+        left_out[:] = [
+            RewardModel.load(one).gaps(held.pairs)[0] for one, (_, held) in zip(members, parts, strict=False)
+        ]
+        every[:] = [RewardModel.load(one).gaps(more_pairs)[0] for one in members]
 
     monkeypatch.setattr("dissensus.reward.training.ensemble._keep_reports", keep)
     config = _config(tiny_bert, average="weights", objective="mean-variance")
     summary = train(more_pairs, config, tmp_path / "m", progress=False)
+    assert (summary.pairs, summary.validation_pairs) == (240, 240), "prompts are left out in turn"
+    parts = divide_targets(build_targets(more_pairs, None, config), config).parts
+    label = np.array([LABEL_VALUE[pair.label or "tie"] for _, held in parts if held for pair in held.pairs])
+    # Its gaps are smaller than theirs, so one of its units is worth more.
+    model, mean = RewardModel.load(tmp_path / "m"), np.mean(every, axis=0)
+    scale = float(np.linalg.lstsq(model.gaps(more_pairs)[0][:, None], mean, rcond=None)[0][0])
+    fitted = fit_calibration(np.concatenate(left_out) / scale, label, np.ones(240), log_sd=HELD_OUT_LOG_SD)
+    assert model.calibration.slope == pytest.approx(fitted.slope, rel=1e-6), "of what no member saw"
     assert {path.name for path in tmp_path.iterdir()} == {"m"}
     found = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").state_dict()
     for name, weight in found.items():
@@ -212,12 +245,12 @@ def test_the_temperature_of_an_average_is_the_likeliest():
 
 
 def test_a_study_counts_members_and_keeps_their_weights(tmp_path: Path):
-    models = {"plain": {}, "four": {"members": 4}, "one": {"members": 2, "average": "weights"}}
+    models = {"plain": {}, "four": {"members": 4, "average": "preferences"}, "one": {"members": 2}}
     config = StudyConfig.load({"pairs": "x.jsonl", "models": models, "baseline": "plain"}, place="study")
     stages = {stage.name: stage for stage in plan(Run(config, tmp_path))}
     sizes = Sizes(train=100, test=10, tokens=0, exact=True, sets=[], without_votes=0, prompts=10)
     found = {name: stages[f"train {name} seed 0"] for name in models}
-    assert [stage.estimate(sizes).trained for stage in found.values()] == [180, 600, 360]
+    assert [stage.estimate(sizes).trained for stage in found.values()] == [180, 600, 200]
     assert "4 members each: 4 runs of 6 steps" in found["four"].estimate(sizes).lines[0]
     places = [stage.outputs[0].removeprefix(f"models/{name}/seed-0/") for name, stage in found.items()]
     assert places == ["model*.safetensors*", "member-*/model*.safetensors*", "model*.safetensors*"]

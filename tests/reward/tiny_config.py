@@ -11,7 +11,7 @@ from dissensus.reward.config import TrainConfig
 
 
 def tiny_config(model: Path, **changes: Any) -> TrainConfig:
-    """Train in single precision, for two epochs, without a length covariate; ``changes`` are settings instead."""
+    """Train one model in single precision, for two epochs, without a length covariate; or as ``changes`` say."""
     settings: dict[str, Any] = {
         "model": str(model),
         "epochs": 2,
@@ -20,6 +20,7 @@ def tiny_config(model: Path, **changes: Any) -> TrainConfig:
         "max_length": 32,
         "precision": "fp32",
         "length_covariate": False,
+        "members": 1,
     }
     return TrainConfig(**{**settings, **changes})
 

@@ -125,13 +125,14 @@ class TrainConfig(Settings):
     """Share of the prompts (groups) held out and scored after every epoch; 0 trains on all of them."""
     seed: int = 0
     """Decides the new head, the order of the pairs and what is held out."""
-    members: Annotated[int, Field(ge=1, le=100)] = 1
+    members: Annotated[Annotated[int, Field(ge=1, le=100)] | None, Option(default="4 for few labels, else 1")] = None
     """Models that are trained one after the other, with seeds that come from ``seed``, and are averaged: they err less
-    than one, at as many times its cost. Each leaves out prompts of its own, so that all labels say something of the
-    temperature; with ``validation`` or ``average: weights`` all hold out the same."""
-    average: Literal["preferences", "weights"] = "preferences"
-    """Of members: ``preferences`` keeps them all and predicts their mean, ``weights`` starts them from one head and
-    leaves one plain model, whose every weight is the mean of theirs."""
+    than one, at as many times its cost. Each leaves out prompts of its own, so that all labels say something of
+    temperature and length; with ``validation`` all hold out the same. Unless given, 4 where fewer than 5,000 pairs
+    have labels, 1 where there are more, or where validation is given."""
+    average: Literal["weights", "preferences"] = "weights"
+    """Of members: ``weights`` starts them from one head and leaves one plain model, whose every weight is the mean of
+    theirs, ``preferences`` keeps them all and predicts their mean."""
 
     runtime: Annotated[Runtime, Option(prefix="")] = Runtime()
     """How it is run."""
@@ -165,7 +166,12 @@ class TrainConfig(Settings):
     @property
     def keeps_members(self) -> bool:
         """Whether the folder holds several models, whose preferences are averaged."""
-        return self.members > 1 and self.average == "preferences"
+        return self.has_members and self.average == "preferences"
+
+    @property
+    def has_members(self) -> bool:
+        """Whether several models are trained; not known before the data where ``members`` is None."""
+        return self.members is not None and self.members > 1
 
     @property
     def reads_margins(self) -> bool:
@@ -185,8 +191,8 @@ class TrainConfig(Settings):
         True
         """
         # A setting that came later and is off decides nothing: runs from before it keep their name.
-        off = {name for name, value in _LATER.items() if getattr(self, name) == value}
-        off |= {"average"} if self.members == 1 else set()
+        off = {name for name, value in _LATER.items() if getattr(self, name) in (value, None)}
+        off |= set() if self.has_members else {"average"}
         found = self.model_dump(mode="json", exclude={"runtime", "calibration", "length_covariate", *self.unread, *off})
         return {**found, "length_covariate": True} if self.adds_length else found
 

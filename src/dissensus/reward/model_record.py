@@ -100,10 +100,10 @@ class ModelRecord(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_before_lengths(cls, data: Any) -> Any:
-        """Models of before had no length covariate, which is now the default."""
+    def _as_it_was(cls, data: Any) -> Any:
+        """Models of before had no length covariate and were one, which other defaults say now."""
         if isinstance(data, Mapping) and isinstance(data.get("config"), Mapping):
-            return {**data, "config": {"length_covariate": False, **data["config"]}}
+            return {**data, "config": {"length_covariate": False, "members": 1, **data["config"]}}
         return data
 
 
@@ -130,7 +130,7 @@ def model_folders(folder: Path) -> list[Path]:
     record = find_record(folder)
     if record is None or not record.config.keeps_members:
         return [folder]
-    members = [member_folder(folder, number) for number in range(1, record.config.members + 1)]
+    members = [member_folder(folder, number) for number in range(1, (record.config.members or 1) + 1)]
     for member in members:
         if not (member / "config.json").is_file():
             raise InputError(

@@ -92,6 +92,8 @@ class ModelSettings(TrainConfig):
 
     judge: str = ""
     """One of ``judges``; the study's ``judge`` unless given."""
+    members: Annotated[int, Field(ge=1, le=100)] = 1
+    """Of an ensemble, however few labels there are: models that are compared are trained at the same cost."""
 
     def training(self) -> TrainConfig:
         """Return how it is trained."""

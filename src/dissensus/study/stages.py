@@ -331,7 +331,7 @@ def estimate_training(config: StudyConfig, name: str, seed: int, sizes: Sizes) -
     among = config.sweep.among(model.training()) if config.sweep else {}
     settings = config.sweep.runs(model.training()) if config.sweep and seed == config.seeds[0] else [{}]
     # Members leave out prompts in turn where nobody says how many are held out.
-    in_turn = model.keeps_members and model.validation is None
+    in_turn = model.members > 1 and model.validation is None
     pairs = round(sizes.train * (1 - (1 / model.members if in_turn else model.held_share)))
     trained = pairs * sum(int(one.get("epochs", model.epochs)) for one in settings) * model.members
     if seed != config.seeds[0]:

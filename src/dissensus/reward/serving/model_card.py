@@ -69,7 +69,7 @@ def _render(folder: Path, scores: str | Path | None, repo: str | None) -> str:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, _Plain) else escape_markdown(value),
     )
-    told = {"runtime", *_ELSEWHERE, *(("members", "average") if config.members == 1 else ())}
+    told = {"runtime", *_ELSEWHERE, *(() if config.has_members else ("members", "average"))}
     settings = config.model_dump(exclude=told) | config.runtime.model_dump(exclude={"report_to"})
     with explained(f"cannot load model '{folder}'", "train it again"):
         member = model_folders(folder)[0]

@@ -21,6 +21,8 @@ from dissensus.stats.resampling.clusters import deal_folds, number_labels
 
 FEW_PROMPTS = 10
 """Of fewer prompts none is held out unless somebody asks for it."""
+MEMBERS, MANY_LABELS = 4, 5000
+"""Members that are trained where nobody says how many, and labels of which a tenth calibrates one model well."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +80,37 @@ class Division:
     """Whether each member leaves out a part of its own, so that every pair has one that did not see its prompt."""
 
 
-def divide_targets(targets: Targets, config: TrainConfig) -> Division:
-    """Say what each member is trained on.
-
-    Members whose preferences are averaged leave out a part of the prompts each, all parts of about as many pairs, where
-    nobody says what is to be held out (cross-fitting: no pair is lost to training, and all say something of
-    calibration); otherwise all hold out the same.
-    """
-    names, groups = number_labels([pair.group for pair in targets.pairs])
+def settle_members(targets: Targets, config: TrainConfig) -> TrainConfig:
+    """Say how many members are trained, where nobody did: several where a tenth of the labels would say too little."""
+    if config.members is not None:
+        return config
     judged, _, _ = observed_preferences(targets.pairs)
-    enough = len(names) >= max(FEW_PROMPTS, config.members) and len(judged) >= FEW_PAIRS
-    if config.keeps_members and config.validation is None and enough:
-        fold = deal_folds(np.bincount(groups), config.members, seed=config.seed)[groups]
-        parts = [(targets.rows(fold != member), targets.rows(fold == member)) for member in range(config.members)]
+    several = len(judged) < MANY_LABELS and _leaves_out_in_turn(targets, config)
+    return config.model_copy(update={"members": MEMBERS if several else 1})
+
+
+def _leaves_out_in_turn(targets: Targets, config: TrainConfig) -> bool:
+    prompts = len({pair.group for pair in targets.pairs})
+    judged, _, _ = observed_preferences(targets.pairs)
+    enough = prompts >= max(FEW_PROMPTS, config.members or 0) and len(judged) >= FEW_PAIRS
+    return config.validation is None and enough
+
+
+def divide_targets(targets: Targets, config: TrainConfig) -> Division:
+    """Say what each member is trained on; ``config`` says how many there are.
+
+    They leave out a part of the prompts each, all parts of about as many pairs, where nobody says what is to be held
+    out (cross-fitting: no pair is lost to training, and all say something of calibration); otherwise all hold out the
+    same.
+    """
+    members = config.members or 1
+    if members > 1 and _leaves_out_in_turn(targets, config):
+        _, groups = number_labels([pair.group for pair in targets.pairs])
+        fold = deal_folds(np.bincount(groups), members, seed=config.seed)[groups]
+        parts = [(targets.rows(fold != member), targets.rows(fold == member)) for member in range(members)]
         return Division(targets, parts, in_turn=True)
     trained, held = split_targets(targets, config)
-    return Division(trained, [(trained, held)] * config.members)
+    return Division(trained, [(trained, held)] * members)
 
 
 def encode_targets(

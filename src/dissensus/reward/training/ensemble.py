@@ -1,9 +1,9 @@
 """An ensemble: members trained one after the other, which become one folder that is used like a single model.
 
 Members are trained in ``NAME.members``, each a run of its own, so that finished ones are kept and the current one goes
-on from its checkpoint. The folder gets its name when all are there and their average is calibrated (deep ensembles:
-Lakshminarayanan et al., 2017, arXiv:1612.01474), or when their weights are averaged (model soups: Wortsman et al.,
-2022, arXiv:2203.05482; of reward models: Ramé et al., 2024, arXiv:2401.12187).
+on from its checkpoint. The folder gets its name when all are there and averaged: their weights, into a plain model
+(model soups: Wortsman et al., 2022, arXiv:2203.05482; of reward models: Ramé et al., 2024, arXiv:2401.12187), or their
+preferences (deep ensembles: Lakshminarayanan et al., 2017, arXiv:1612.01474).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from scipy.special import expit
 
 from dissensus.errors import ConfigError, TrainingError
 from dissensus.files import write_json
+from dissensus.records import Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.length_covariate import LengthSlope, log_ratios
 from dissensus.reward.model_record import (
@@ -121,6 +122,14 @@ def _is_ours(work: Path, identity: RunIdentity) -> bool:
     return found is not None and found.fingerprint == identity.fingerprint
 
 
+_COMPARED, _ALIKE = 512, 0.9
+"""Pairs on which averaged weights are compared with their members, and the least cosine of gaps that are alike."""
+_APART = (
+    "the average of the weights says something else than the mean of the members, so their paths do not meet; use "
+    "--average preferences"
+)
+
+
 @dataclass(frozen=True)
 class _Fit:
     """How an average does on held-out labels; None where there are none."""
@@ -139,15 +148,15 @@ def _finish(
     """Average the members, calibrate the average, write its record and log, and give the folder its name."""
     config, members = identity.config, [member_folder(work, n + 1) for n in range(len(summaries))]
     first = read_record(members[0] / RECORD_FILE)
-    folder = work
+    folder = work if config.keeps_members else work / "average"
     if not config.keeps_members:
-        folder = work / "average"
         _average_weights(members, folder)
         _keep_reports(members, folder)
     record = first.model_copy(update={"config": config, "fingerprint": identity.fingerprint, "summary": None})
     write_json(folder / RECORD_FILE, record.model_dump(mode="json"))
-    fit = _fit(folder, members, division, config)
-    summary = _summarise(summaries, fit, division, config)
+    average = None if config.keeps_members else _Averaged.of(folder, members, division.whole.pairs)
+    fit = _fit(folder, members, division, config, average)
+    summary = _summarise(summaries, fit, division, average)
     logs = [read_log(member) for member in members]
     write_log(folder, [*_mean_log(logs), *_last_row(logs[0], fit)])
     if fit.calibration is not None:
@@ -176,21 +185,48 @@ def _floats(model: Any) -> Mapping[str, torch.Tensor]:
     return {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
 
 
-def _fit(folder: Path, members: Sequence[Path], division: Division, config: TrainConfig) -> _Fit:
+@dataclass(frozen=True)
+class _Averaged:
+    """What a model of averaged weights makes of the members' rewards."""
+
+    scale: float
+    """The reward gap of the members' mean for one of the model's: averaged weights give smaller gaps."""
+    cosine: float
+    """Of its gaps and theirs. Paths that began in one place may end in different valleys with nothing between them;
+    then the average knows less than any member, whatever that was trained on."""
+
+    @classmethod
+    def of(cls, folder: Path, members: Sequence[Path], pairs: Sequence[Pair]) -> _Averaged:
+        """Compare them on some of the pairs, whose labels say nothing here."""
+        rows = np.linspace(0, len(pairs) - 1, min(len(pairs), _COMPARED)).round().astype(int)
+        some = [pairs[row] for row in rows.tolist()]
+        mean = np.concatenate([RewardModel.load(one).gaps(some) for one in members]).mean(axis=0)
+        found = RewardModel.load(folder).gaps(some)[0]
+        common, own = float(found @ mean), float(found @ found)
+        if common <= 0:  # nothing was learnt, or nothing is left of it
+            return cls(1.0, 0.0 if mean.any() else 1.0)
+        return cls(common / own, common / float(np.sqrt(own * (mean @ mean))))
+
+
+def _fit(
+    folder: Path, members: Sequence[Path], division: Division, config: TrainConfig, average: _Averaged | None
+) -> _Fit:
     """Load what was made, and score and calibrate it on the pairs that were held out."""
-    model = RewardModel.load(folder)
     length = LengthSlope.fit(division.whole, objective_of(config)) if config.adds_length else None
-    slope = None if length is None else length.value
+    scale = average.scale if average else 1.0
+    slope = None if length is None else length.value / scale
     left_out = [held for _, held in division.parts if held is not None]
     if not left_out:
         return _Fit(length_slope=slope)
     if division.in_turn:
-        # Of each pair by the member that did not see its prompt.
+        # Of each pair by the member that did not see its prompt; in units of the model of averaged weights.
         own = [RewardModel.load(one).gaps(held.pairs) for one, held in zip(members, left_out, strict=True)]
-        gaps, pairs = np.concatenate(own, axis=1), [pair for held in left_out for pair in held.pairs]
+        gaps = np.concatenate(own, axis=1) / scale
+        pairs = [pair for held in left_out for pair in held.pairs]
         label = np.concatenate([held.label for held in left_out])
     else:
-        gaps, pairs, label = model.gaps(left_out[0].pairs), left_out[0].pairs, left_out[0].label
+        pairs, label = left_out[0].pairs, left_out[0].label
+        gaps = RewardModel.load(folder).gaps(pairs)
     ratio = log_ratios(pairs)
     with_length = gaps + (slope or 0.0) * ratio
     to_labels = _fit_to_labels(with_length, label.astype(np.float64))
@@ -223,16 +259,15 @@ def _fit_to_labels(gaps: NDArray[np.float64], label: NDArray[np.float64]) -> _Fi
     return _Fit(nll, accuracy, calibrated_nll(gaps, label))
 
 
-def _summarise(summaries: Sequence[TrainSummary], fit: _Fit, division: Division, config: TrainConfig) -> TrainSummary:
+def _summarise(
+    summaries: Sequence[TrainSummary], fit: _Fit, division: Division, average: _Averaged | None
+) -> TrainSummary:
     """Sum up the members' summaries: their steps and seconds, the mean of their NLL, and how their average does."""
     members = tuple(one.validation_nll for one in summaries if one.validation_nll is not None)
     notes = [f"member {n}: {one.note}" for n, one in enumerate(summaries, start=1) if one.note is not None]
-    if config.average == "weights" and fit.nll is not None and members and fit.nll > max(members):
-        notes.append(
-            "the average of the weights is worse on held-out labels than every member, so their paths do not meet; "
-            "use --average preferences"
-        )
-        _report(notes[-1])
+    if average is not None and average.cosine < _ALIKE:
+        notes.append(_APART)
+        _report(_APART)
     known = [one.nll for one in summaries if one.nll is not None]
     return summaries[0].model_copy(
         update={

@@ -37,7 +37,7 @@ from dissensus.reward.serving.score import score_texts
 from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, report_window
 from dissensus.reward.text.batches import Collator, PairBatches
 from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
-from dissensus.reward.text.train_data import Shortened, TrainingData, divide_targets, encode_targets
+from dissensus.reward.text.train_data import Shortened, TrainingData, divide_targets, encode_targets, settle_members
 from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
 from dissensus.reward.training.ensemble import train_members
 from dissensus.reward.training.held_out import validator
@@ -56,6 +56,10 @@ thrice as many: what two forward passes of a step share is read twice."""
 NOTHING_HELD = (
     "too few prompts, or labels among a tenth of them, to hold some out: no temperature is fitted; --validation 0.2 "
     "holds out a fifth, and 'dissensus calibrate' fits a temperature on other pairs"
+)
+FEW_LABELS = (
+    "few labels: {members} members are trained, each without its own part of the prompts, whose labels fit temperature "
+    "and length, and their {average} are averaged; --members 1 trains one model in a fraction of the time"
 )
 
 
@@ -85,12 +89,16 @@ def train(
     check_settings(config, out)
     targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
     with sole_writer(out):
+        if config.members is None:
+            config = settle_members(targets, config)
+            if config.has_members:
+                _report(FEW_LABELS.format(members=config.members, average=config.average))
         division = divide_targets(targets, config)
         trained, held = division.parts[0]
         if held is None and config.validation is None and config.calibration != "none":
             _report(NOTHING_HELD)
         learn = partial(_train, callbacks=callbacks, progress=progress)
-        if config.members > 1:
+        if config.has_members:
             return train_members(division, config, out, learn=learn, overwrite=overwrite)
         return learn(trained, held, config, out, overwrite=overwrite)
 
