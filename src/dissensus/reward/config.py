@@ -129,7 +129,7 @@ class TrainConfig(Settings):
     """Models that are trained one after the other, with seeds that come from ``seed``, and are averaged: they err less
     than one, at as many times its cost. Each leaves out prompts of its own, so that all labels say something of
     temperature and length; with ``validation`` all hold out the same. Unless given, 4 where fewer than 5,000 pairs
-    have labels, 1 where there are more, or where validation is given."""
+    have labels, and 1 where there are more, and with validation or lora_rank."""
     average: Literal["weights", "preferences"] = "weights"
     """Of members: ``weights`` starts them from one head and leaves one plain model, whose every weight is the mean of
     theirs, ``preferences`` keeps them all and predicts their mean."""

@@ -81,11 +81,14 @@ class Division:
 
 
 def settle_members(targets: Targets, config: TrainConfig) -> TrainConfig:
-    """Say how many members are trained, where nobody did: several where a tenth of the labels would say too little."""
+    """Say how many members are trained, where nobody did: several where a tenth of the labels would say too little.
+
+    One where there are adapters: who trains these has a large model, and wants them by themselves.
+    """
     if config.members is not None:
         return config
     judged, _, _ = observed_preferences(targets.pairs)
-    several = len(judged) < MANY_LABELS and _leaves_out_in_turn(targets, config)
+    several = config.lora_rank is None and len(judged) < MANY_LABELS and _leaves_out_in_turn(targets, config)
     return config.model_copy(update={"members": MEMBERS if several else 1})
 
 
