@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 from transformers import AutoModelForSequenceClassification, TrainerCallback
 
-from dissensus.errors import ConfigError, InputError
+from dissensus.errors import ConfigError, InputError, TrainingError
 from dissensus.records import LABEL_VALUE, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.length_covariate import LengthSlope, log_ratios
@@ -95,6 +95,26 @@ def test_members_leave_prompts_out_in_turn(tiny_bert: Path, more_pairs: list[Pai
     scaled = np.stack([member.gaps(every)[0] for member in members]) + slope * log_ratios(every)
     said = [row.calibrated_a for row in whole.predict(every, name="m")]
     assert said == pytest.approx(expit(fitted.slope * scaled).mean(axis=0), abs=1e-9)
+
+
+def test_categories_are_held_out_whole_where_that_is_asked_for(more_pairs: list[Pair]):
+    """A calibration that shall hold for new data sets is fitted to data sets that a member did not see."""
+    kinds = [pair.model_copy(update={"category": "abc"[i % 3]}) for i, pair in enumerate(more_pairs)]
+    config = TrainConfig(hold_out_by="category", seed=3)
+    targets = build_targets(kinds, None, config)
+    config = settle_members(targets, config)
+    assert config.members == 3, "as many as categories, where these are few"
+    held = [{pair.category for pair in part.pairs} for _, part in divide_targets(targets, config).parts if part]
+    assert sorted(held, key=min) == [{"a"}, {"b"}, {"c"}]
+    trained, part = divide_targets(targets, changed(config, members=1, validation=0.1)).parts[0]
+    assert part is not None
+    assert len({pair.category for pair in part.pairs}) == 1
+    assert not {pair.category for pair in trained.pairs} & {pair.category for pair in part.pairs}
+    with pytest.raises(TrainingError, match=r"pair .*: no category \(240 pairs in all have none\)"):
+        settle_members(build_targets(more_pairs, None, config), changed(config, members=None))
+    one = build_targets([pair.model_copy(update={"category": "a"}) for pair in more_pairs], None, config)
+    with pytest.raises(TrainingError, match="at least two categories, the data has 1"):
+        divide_targets(one, changed(config, members=1, validation=0.1))
 
 
 def test_what_is_known_of_it(ensemble: Path, tiny_bert: Path, more_pairs: list[Pair]):

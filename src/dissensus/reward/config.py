@@ -18,7 +18,12 @@ SHORTEST = 8
 
 _GONE = "compile"
 """A setting of before that altered nothing."""
-_LATER: Mapping[str, object] = {"layer_decay": 1.0, "head_learning_rate": None, "members": 1}
+_LATER: Mapping[str, object] = {
+    "layer_decay": 1.0,
+    "head_learning_rate": None,
+    "members": 1,
+    "hold_out_by": "group",
+}
 """Settings that models of before do not have, and the values under which they alter nothing."""
 _ELSEWHERE = {
     "lr": "learning_rate",
@@ -123,6 +128,9 @@ class TrainConfig(Settings):
         Option(default="0.1, where there are 10 prompts or more and a tenth holds 20 pairs with a label"),
     ] = None
     """Share of the prompts (groups) held out and scored after every epoch; 0 trains on all of them."""
+    hold_out_by: Literal["group", "category"] = "group"
+    """What is held out whole, for validation and by members: prompts (groups), or categories, such as data sets or
+    debates, for a calibration that holds on new ones."""
     seed: int = 0
     """Decides the new head, the order of the pairs and what is held out."""
     members: Annotated[Annotated[int, Field(ge=1, le=100)] | None, Option(default="4 for few labels, else 1")] = None

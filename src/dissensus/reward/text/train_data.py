@@ -21,6 +21,7 @@ from dissensus.stats.resampling.clusters import deal_folds, number_labels
 
 FEW_PROMPTS = 10
 """Of fewer prompts none is held out unless somebody asks for it."""
+FEW_CATEGORIES = 3
 MEMBERS, MANY_LABELS = 4, 5000
 """Members that are trained where nobody says how many, and labels of which a tenth calibrates one model well."""
 
@@ -46,22 +47,37 @@ class TrainingData:
         return found if self.added is None else {**found, "added": self.added}
 
 
+def _units(targets: Targets, config: TrainConfig) -> list[str]:
+    """Name what is held out whole, for each pair: its prompt or its category."""
+    if config.hold_out_by == "group":
+        return [pair.group for pair in targets.pairs]
+    without = [pair.id for pair in targets.pairs if pair.category is None]
+    if without:
+        raise TrainingError(
+            f"pair {without[0]}: no category ({len(without)} pairs in all have none), and hold_out_by 'category' holds "
+            "out whole ones; add a column category, or hold out by group"
+        )
+    return [pair.category or "" for pair in targets.pairs]
+
+
 def split_targets(targets: Targets, config: TrainConfig) -> tuple[Targets, Targets | None]:
-    """Hold out whole prompts for validation, chosen by the seed.
+    """Hold out whole prompts, or categories, for validation, chosen by the seed.
 
     Where nobody says how many, none of few prompts, and none where a calibration would rest on few pairs: a share that
     is asked for is held out whatever it holds.
     """
-    names = sorted({pair.group for pair in targets.pairs})
-    by_default = config.validation is None
-    if not config.held_share or (by_default and len(names) < FEW_PROMPTS):
+    units = _units(targets, config)
+    names = sorted(set(units))
+    by_default, by_prompt = config.validation is None, config.hold_out_by == "group"
+    if not config.held_share or (by_default and len(names) < (FEW_PROMPTS if by_prompt else FEW_CATEGORIES)):
         return targets, None
     held = max(round(config.held_share * len(names)), 1)
     if held >= len(names):
-        raise TrainingError(f"validation needs at least two prompts (groups), the data has {len(names)}")
+        what = "prompts (groups)" if by_prompt else "categories"
+        raise TrainingError(f"validation needs at least two {what}, the data has {len(names)}")
     order = np.random.default_rng(config.seed).permutation(len(names))
     chosen = {names[index] for index in order[:held]}
-    inside = np.array([pair.group in chosen for pair in targets.pairs])
+    inside = np.array([unit in chosen for unit in units])
     judged, _, _ = observed_preferences(targets.pairs)
     if by_default and inside[judged].sum() < FEW_PAIRS:
         return targets, None
@@ -89,27 +105,28 @@ def settle_members(targets: Targets, config: TrainConfig) -> TrainConfig:
         return config
     judged, _, _ = observed_preferences(targets.pairs)
     several = config.lora_rank is None and len(judged) < MANY_LABELS and _leaves_out_in_turn(targets, config)
-    return config.model_copy(update={"members": MEMBERS if several else 1})
+    members = MEMBERS if config.hold_out_by == "group" else min(MEMBERS, len(set(_units(targets, config))))
+    return config.model_copy(update={"members": members if several else 1})
 
 
 def _leaves_out_in_turn(targets: Targets, config: TrainConfig) -> bool:
-    prompts = len({pair.group for pair in targets.pairs})
+    least = FEW_PROMPTS if config.hold_out_by == "group" else FEW_CATEGORIES
     judged, _, _ = observed_preferences(targets.pairs)
-    enough = prompts >= max(FEW_PROMPTS, config.members or 0) and len(judged) >= FEW_PAIRS
+    enough = len(set(_units(targets, config))) >= max(least, config.members or 0) and len(judged) >= FEW_PAIRS
     return config.validation is None and enough
 
 
 def divide_targets(targets: Targets, config: TrainConfig) -> Division:
     """Say what each member is trained on; ``config`` says how many there are.
 
-    They leave out a part of the prompts each, all parts of about as many pairs, where nobody says what is to be held
-    out (cross-fitting: no pair is lost to training, and all say something of calibration); otherwise all hold out the
-    same.
+    They leave out a part of the prompts (or categories) each, all parts of about as many pairs, where nobody says what
+    is to be held out (cross-fitting: no pair is lost to training, and all say something of calibration); otherwise all
+    hold out the same.
     """
     members = config.members or 1
     if members > 1 and _leaves_out_in_turn(targets, config):
-        _, groups = number_labels([pair.group for pair in targets.pairs])
-        fold = deal_folds(np.bincount(groups), members, seed=config.seed)[groups]
+        _, units = number_labels(_units(targets, config))
+        fold = deal_folds(np.bincount(units), members, seed=config.seed)[units]
         parts = [(targets.rows(fold != member), targets.rows(fold == member)) for member in range(members)]
         return Division(targets, parts, in_turn=True)
     trained, held = split_targets(targets, config)

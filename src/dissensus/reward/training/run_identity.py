@@ -23,9 +23,9 @@ from dissensus.text.encoder import resolve_model
 class RunIdentity:
     """A run's fingerprint: what decides its model, and by which it is known when it is started again.
 
-    It covers the settings that decide weights (`TrainConfig.deciding`), the backbone and, pair by pair, texts, group,
-    target, margin and label. A backbone in a folder counts with its content, wherever it lies, an id of the Hub by its
-    name alone.
+    It covers the settings that decide weights (`TrainConfig.deciding`), the backbone and, pair by pair, texts, group
+    (and the category where it decides what is held out), target, margin and label. A backbone in a folder counts with
+    its content, wherever it lies, an id of the Hub by its name alone.
     """
 
     def __init__(self, targets: Targets, config: TrainConfig) -> None:
@@ -44,7 +44,8 @@ class RunIdentity:
         rows = np.stack([targets.target, targets.margin, targets.label], axis=1)
         for pair, row in zip(targets.pairs, rows, strict=True):
             content = content_id(pair.prompt, pair.response_a, pair.response_b)
-            yield content.encode() + pair.group.encode("utf-8", "surrogatepass") + row.tobytes()
+            unit = pair.group + (f"\0{pair.category}" if self.config.hold_out_by == "category" else "")
+            yield content.encode() + unit.encode("utf-8", "surrogatepass") + row.tobytes()
 
 
 def find_finished(out: Path, identity: RunIdentity, *, overwrite: bool) -> TrainSummary | None:
