@@ -20,7 +20,7 @@ from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import HELD_OUT_LOG_SD, fit_calibration, load_calibration, mean_nll
 from dissensus.reward.serving.hub import prepare
 from dissensus.reward.serving.reward_model import RewardModel
-from dissensus.reward.text.train_data import divide_targets, settle_members
+from dissensus.reward.text.train_data import divide_targets, fill_in
 from dissensus.reward.training.ensemble import member_config
 from dissensus.reward.training.preflight import check_model, check_settings
 from dissensus.reward.training.run import train
@@ -102,7 +102,7 @@ def test_categories_are_held_out_whole_where_that_is_asked_for(more_pairs: list[
     kinds = [pair.model_copy(update={"category": "abc"[i % 3]}) for i, pair in enumerate(more_pairs)]
     config = TrainConfig(hold_out_by="category", seed=3)
     targets = build_targets(kinds, None, config)
-    config = settle_members(targets, config)
+    config = fill_in(targets, config)
     assert config.members == 3, "as many as categories, where these are few"
     held = [{pair.category for pair in part.pairs} for _, part in divide_targets(targets, config).parts if part]
     assert sorted(held, key=min) == [{"a"}, {"b"}, {"c"}]
@@ -111,7 +111,7 @@ def test_categories_are_held_out_whole_where_that_is_asked_for(more_pairs: list[
     assert len({pair.category for pair in part.pairs}) == 1
     assert not {pair.category for pair in trained.pairs} & {pair.category for pair in part.pairs}
     with pytest.raises(TrainingError, match=r"pair .*: no category \(240 pairs in all have none\)"):
-        settle_members(build_targets(more_pairs, None, config), changed(config, members=None))
+        fill_in(build_targets(more_pairs, None, config), changed(config, members=None))
     one = build_targets([pair.model_copy(update={"category": "a"}) for pair in more_pairs], None, config)
     with pytest.raises(TrainingError, match="at least two categories, the data has 1"):
         divide_targets(one, changed(config, members=1, validation=0.1))
@@ -153,7 +153,7 @@ def test_how_many_there_are_where_nobody_says(more_pairs: list[Pair], monkeypatc
 
     def settled(pairs: list[Pair], **settings: Any) -> int | None:
         config = TrainConfig(**settings)
-        return settle_members(build_targets(pairs, None, config), config).members
+        return fill_in(build_targets(pairs, None, config), config).members
 
     assert settled(more_pairs) == 4
     assert settled(more_pairs, members=2) == 2

@@ -90,14 +90,14 @@ class TrainConfig(Settings):
     """Add slope * log(characters of the response) to the reward. The slope is fitted to the training pairs before the
     model and corrected on the validation prompts; ``predict --debias length`` leaves it out."""
 
-    learning_rate: PositiveFloat = 2e-5
+    learning_rate: Annotated[PositiveFloat | None, Option(default="1e-4 for minilm, 2e-5 for other backbones")] = None
     """The highest, after the warm-up; it then falls to 0."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The rate of each layer of the backbone is that of the layer above it times this, the topmost having the learning
     rate and the embeddings the lowest; 1 is one rate for all."""
     head_learning_rate: Annotated[PositiveFloat | None, Option(default="the learning rate")] = None
     """Of the head, a pooler included, which may be new."""
-    epochs: PositiveInt = 2
+    epochs: Annotated[PositiveInt | None, Option(default="2, and 4 where they are fewer than 100 steps each")] = None
     """Passes over the pairs."""
     batch_size: PositiveInt = 32
     """Pairs per optimiser step, over all processes."""
@@ -160,6 +160,15 @@ class TrainConfig(Settings):
         given = rest.get("runtime", {})
         given = given.model_dump() if isinstance(given, Runtime) else given
         return {**rest, "runtime": {**given, **apart}} if apart else rest
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate, where nobody says that of a backbone whose best is known, or a careful one."""
+        return self.learning_rate or (1e-4 if self.model == "minilm" else 2e-5)
+
+    def passes(self, pairs: int) -> int:
+        """Passes over so many pairs: where nobody says, more over few pairs, of which two come to no learning."""
+        return self.epochs or (4 if pairs < 100 * self.batch_size else 2)
 
     @property
     def held_share(self) -> float:

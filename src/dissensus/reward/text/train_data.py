@@ -96,11 +96,14 @@ class Division:
     """Whether each member leaves out a part of its own, so that every pair has one that did not see its prompt."""
 
 
-def settle_members(targets: Targets, config: TrainConfig) -> TrainConfig:
-    """Say how many members are trained, where nobody did: several where a tenth of the labels would say too little.
+def fill_in(targets: Targets, config: TrainConfig) -> TrainConfig:
+    """Say what nobody said, and what the data decide: learning rate, epochs and the number of members.
 
-    One where there are adapters: who trains these has a large model, and wants them by themselves.
+    Several members where a tenth of the labels would say too little, but one where there are adapters: who trains these
+    has a large model, and wants them by themselves.
     """
+    passes = config.passes(len(targets.pairs))
+    config = config.model_copy(update={"learning_rate": config.rate, "epochs": passes})
     if config.members is not None:
         return config
     judged, _, _ = observed_preferences(targets.pairs)

@@ -29,7 +29,7 @@ class LayerRates:
     """
 
     def __init__(self, model: Any, config: TrainConfig) -> None:
-        self._rate, decay = config.learning_rate, config.layer_decay
+        self._rate, decay = config.rate, config.layer_decay
         try:
             head = head_modules(model)
         except TrainingError as error:

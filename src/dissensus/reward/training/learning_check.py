@@ -47,7 +47,7 @@ class LearningCheck:
         )
         by_chance = right <= counted / 2 + math.sqrt(counted)
         no_better = after.loss > _BETTER * min(before.loss, before.loss_of_equals)
-        where = f"in {steps} steps at learning rate {self._config.learning_rate:g}"
+        where = f"in {steps} steps at learning rate {self._config.rate:g}"
         losses = f"loss {before.loss:.3f} before, {after.loss:.3f} after"
         scored = f"{len(after.gaps)} training pairs"
         search = "(--sweep 1e-3..1e-5 finds one)"

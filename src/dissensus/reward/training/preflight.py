@@ -14,7 +14,7 @@ from dissensus.reward.length_covariate import no_covariate
 from dissensus.reward.model_record import TrainSummary, find_record, model_folders
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import load_calibration, not_calibrated
-from dissensus.reward.text.train_data import divide_targets, settle_members
+from dissensus.reward.text.train_data import divide_targets, fill_in
 from dissensus.reward.training.run_identity import RunIdentity, find_finished
 from dissensus.text.encoder import resolve_model
 from dissensus.text.pretrained import check_folder, explained
@@ -69,7 +69,7 @@ def check_data(
     Raises TrainingError for data that the objective cannot use, ConfigError where ``out`` holds another run.
     """
     targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
-    config = settle_members(targets, config)
+    config = fill_in(targets, config)
     division = divide_targets(targets, config)
     return None if overwrite else find_finished(out, RunIdentity(division.whole, config), overwrite=False)
 

@@ -37,7 +37,7 @@ from dissensus.reward.serving.score import score_texts
 from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, report_window
 from dissensus.reward.text.batches import Collator, PairBatches
 from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
-from dissensus.reward.text.train_data import Shortened, TrainingData, divide_targets, encode_targets, settle_members
+from dissensus.reward.text.train_data import Shortened, TrainingData, divide_targets, encode_targets, fill_in
 from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
 from dissensus.reward.training.ensemble import train_members
 from dissensus.reward.training.held_out import validator
@@ -89,10 +89,9 @@ def train(
     check_settings(config, out)
     targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
     with sole_writer(out):
-        if config.members is None:
-            config = settle_members(targets, config)
-            if config.has_members:
-                _report(FEW_LABELS.format(members=config.members, average=config.average))
+        asked, config = config, fill_in(targets, config)
+        if asked.members is None and config.has_members:
+            _report(FEW_LABELS.format(members=config.members, average=config.average))
         division = divide_targets(targets, config)
         trained, held = division.parts[0]
         if held is None and config.validation is None and config.calibration != "none":
@@ -280,7 +279,7 @@ def _trainer(run: _Prepared, identity: RunIdentity, part: Path) -> PairTrainer:
     by_prompt, size = config.batching == "prompt", config.batch_size
     lengths = data.encoded.lengths
     batches = PairBatches(data.texts, lengths, data.groups, batch_size=size, seed=config.seed, by_prompt=by_prompt)
-    arguments = _arguments(config, len(batches) * config.epochs, part)
+    arguments = _arguments(config, config.passes(len(data.texts)), len(batches), part)
     by_device = (1 + 2 * by_prompt) * (TOKENS_ON_CPU if best_device() == "cpu" else TOKENS_ON_GPU)
     collator = Collator(
         data.encoded,
@@ -307,15 +306,15 @@ def _trainer(run: _Prepared, identity: RunIdentity, part: Path) -> PairTrainer:
     )
 
 
-def _arguments(config: TrainConfig, steps: int, part: Path) -> TrainingArguments:
+def _arguments(config: TrainConfig, epochs: int, batches: int, part: Path) -> TrainingArguments:
     runtime = config.runtime
     return TrainingArguments(
         output_dir=str(part),
         run_name=part.name.removesuffix(".part"),
-        num_train_epochs=config.epochs,
+        num_train_epochs=epochs,
         per_device_train_batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        warmup_steps=round(config.warmup * steps),
+        learning_rate=config.rate,
+        warmup_steps=round(config.warmup * batches * epochs),
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=precision_is_bf16(config),

@@ -134,7 +134,7 @@ def sweep(
         raise ConfigError("a sweep chooses on held-out prompts; set validation, for example --validation 0.1")
     among: dict[str, list[Value]] = {"learning_rate": sorted(rates, reverse=True)} if rates else {}
     among |= {name: list(values) for name, values in (choose or {}).items()}
-    asked = SweepSummary(metric, [], config.learning_rate, patience, among=among, most=most)
+    asked = SweepSummary(metric, [], config.rate, patience, among=among, most=most)
     with sole_writer(out):
         folder = out.with_name(out.name + ".sweep")
         learn = partial(train, pairs, margins=margins, allow_missing=allow_missing, progress=progress)
@@ -161,7 +161,7 @@ def sweep(
             except TrainingError as error:
                 if among.keys() <= {"learning_rate"}:
                     raise  # What is wrong is not the rate.
-                return SweptRun(config.learning_rate, None, None, 0.0, 0.0, failed=str(error))
+                return SweptRun(config.rate, None, None, 0.0, 0.0, failed=str(error))
             # A failure says nothing of other data.
             return _try(config, place, RunIdentity(targets, config).fingerprint, trainer)
 
@@ -212,7 +212,7 @@ def _try(config: TrainConfig, folder: Path, fingerprint: str, learn: Callable[..
     failure = folder.with_name(folder.name + ".failed.json")
     if failure.is_file() and (content := json.loads(failure.read_text())).get("fingerprint") == fingerprint:
         return SweptRun(**content["rate"])
-    rate = config.learning_rate
+    rate = config.rate
     try:
         summary = learn(config, folder)
     except TrainingError as error:
