@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--context", type=int, default=4096, help="tokens of a prompt with its reply")
     parser.add_argument("--parallel", type=int, default=1, help="requests at once, each with the whole context")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--verbose", action="store_true", help="llama.cpp's log")
     options = parser.parse_args()
     if not options.model.is_file():
@@ -40,8 +40,11 @@ def main() -> None:
         params.verbosity = -1
     try:
         server = xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise SystemExit(f"{options.model}: llama.cpp does not serve it: {error}") from None
+    except RuntimeError:
+        raise SystemExit(
+            f"{options.model}: llama.cpp does not serve it: no model that it can read, or port {options.port} is taken"
+            " (--verbose shows its log)"
+        ) from None
     print(server.listening_address, flush=True)
     signal.sigwait(signals)
     sys.stdout.flush()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from dissensus.judges.server.capabilities import ServerProfile
 from dissensus.judges.store.store import JudgmentStore
 from dissensus.records import Pair
 
+LAUNCHER = Path(__file__).resolve().parents[2] / "scripts" / "llama_server.py"
 PAIRS = [Pair(id=f"p{i}", prompt=f"Is it {i}?", response_a="It is.", response_b=f"No, {i} is not.") for i in range(4)]
 # One worker starts a server, and keeps what its probe found.
 transformers_serve = pytest.mark.xdist_group("transformers_serve")
@@ -160,6 +163,17 @@ def test_probabilities_of_llama_cpp_agree_with_transformers(llama_server, tmp_pa
         ours = verdict_probabilities(outcome.distribution, temperature=1.0, top_p=1.0)
         theirs = verdict_probabilities(served[outcome.ask.pair.id, outcome.ask.order], temperature=1.0, top_p=1.0)
         np.testing.assert_allclose([theirs.a, theirs.b], [ours.a, ours.b], atol=2e-3)
+
+
+@pytest.mark.llama_server
+def test_what_llama_cpp_cannot_serve_is_said_in_a_line(llama_python, tmp_path):
+    (tmp_path / "bad.gguf").write_text("no model")
+    for name, said in (("bad.gguf", "no model that it can read, or port 9 is taken"), ("none.gguf", "no such file")):
+        command = [llama_python, str(LAUNCHER), str(tmp_path / name), "--port", "9"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.llama_server
