@@ -27,6 +27,8 @@ sys.path.append(str(HERE))  # its helpers: tests are no packages
 class RealServer(NamedTuple):
     base_url: str
     model: str
+    source: Path
+    """The folder that its weights are from."""
 
 
 def free_port() -> int:
@@ -82,15 +84,16 @@ def transformers_server(tiny_judge: Path, tmp_path_factory: pytest.TempPathFacto
     program = Path(sys.executable).with_name("transformers")
     command = [str(program), "serve", str(tiny_judge), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     with serving(command, url, tmp_path_factory.mktemp("transformers") / "serve.log"):
-        yield RealServer(url, str(tiny_judge))
+        yield RealServer(url, str(tiny_judge), tiny_judge)
 
 
 @pytest.fixture(scope="session")
 def llama_python() -> str:
-    """An interpreter with llama-cpp-python and gguf."""
+    """An interpreter with llama.cpp's server (xllamacpp) and gguf."""
     named = os.environ.get("DISSENSUS_LLAMA_PYTHON") or str(HERE.parents[1] / ".llama-venv" / "bin" / "python")
-    if not Path(named).is_file():
-        pytest.skip("no llama-cpp-python; build it with scripts/install-llama-server, or set DISSENSUS_LLAMA_PYTHON")
+    tried = [named, "-c", "import gguf, xllamacpp"]
+    if not Path(named).is_file() or subprocess.run(tried, capture_output=True, check=False).returncode:
+        pytest.skip("no llama.cpp; get it with scripts/install-llama-server, or set DISSENSUS_LLAMA_PYTHON")
     return named
 
 
@@ -98,27 +101,15 @@ def llama_python() -> str:
 def llama_server(
     make_judge: Callable[..., Path], llama_python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RealServer]:
-    """llama-cpp-python's server with real log-probabilities."""
+    """llama.cpp's own server, and in the folder ``model`` what its file was made of."""
     folder = tmp_path_factory.mktemp("llama")
-    model = folder / "tiny.gguf"
     source = make_judge(folder / "model")
-    subprocess.run([llama_python, str(HERE / "tiny_gguf.py"), str(source), str(model)], check=True)
-    port = free_port()
+    subprocess.run([llama_python, str(HERE / "tiny_gguf.py"), str(source), str(folder / "tiny.gguf")], check=True)
+    launcher, port = HERE.parents[1] / "scripts" / "llama_server.py", free_port()
     url = f"http://127.0.0.1:{port}/v1"
-    command = [
-        llama_python,
-        "-m",
-        "llama_cpp.server",
-        "--model",
-        str(model),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    command += ["--logits_all", "true", "--n_ctx", "2048", "--n_threads", "1", "--verbose", "false"]
-    with serving(command, url, folder / "serve.log"):
-        yield RealServer(url, str(model))
+    command = [llama_python, str(launcher), str(folder / "tiny.gguf"), "--port", str(port)]
+    with serving([*command, "--context", "2048", "--threads", "1"], url, folder / "serve.log"):
+        yield RealServer(url, "tiny.gguf", source)
 
 
 @pytest.fixture

@@ -136,10 +136,10 @@ class _Attempt:
         label: Step | None = None
         if profile.plan is None:
             profile.check(exact=True)
+        # Where log-probabilities are (or may be) scaled, temperature 1 leaves them as they are; a forced prefix is
+        # drawn all the same. Where they are raw nothing is left to chance: llama.cpp tells none of half a character.
+        temperature = 0.0 if profile.raw else 1.0
         if profile.plan == "greedy":
-            # Where log-probabilities are (or may be) scaled, temperature 1 leaves them as they are; a forced prefix is
-            # drawn all the same.
-            temperature = 0.0 if profile.raw else 1.0
             choices = await self._send(limit=_TOKENS_TO_LABEL, temperature=temperature, logprobs=True)
             check_end(choices[0])
             label, forced = find_label(steps_of(choices[0]))
@@ -147,7 +147,7 @@ class _Attempt:
                 # No distribution behind the prefix is known: all that is known is that the prefix is not forced.
                 return Answer(self._ask, distribution=ChoiceDistribution(np.zeros(1), "-", 1), usage=self.usage)
         if label is None:
-            choices = await self._send(limit=1, temperature=1.0, logprobs=True, prefix=PREFIX)
+            choices = await self._send(limit=1, temperature=temperature, logprobs=True, prefix=PREFIX)
             check_end(choices[0])
             label = next(iter(steps_of(choices[0])), None)
             if label is None:

@@ -13,7 +13,7 @@ from dissensus.judges.language.settings import Api
 Plan = Literal["greedy", "prefill"]
 Omitted = Literal["temperature", "top_p", "top_p=1", "seed"]
 LimitName = Literal["max_tokens", "max_completion_tokens"]
-Neutral = dict[str, int | float | str]
+Neutral = dict[str, int | float | str | list[str]]
 _OPTIONS = {"temperature": "--temperature", "top_p": "--top-p"}
 
 
@@ -128,10 +128,14 @@ class ServerProfile(BaseModel):
             "prefill": _supported(self.prefill),
             "context": "not reported: say it with --context" if self.context is None else f"{self.context:,} tokens",
             "not sent": ", ".join(left_out) or "nothing that is refused",
-            "also sent": ", ".join(f"{name} {value}" for name, value in self.neutral.items()) or "nothing",
+            "also sent": ", ".join(f"{name} {_shown(value)}" for name, value in self.neutral.items()) or "nothing",
             "plan": f"sample: {sample}; {exact}",
         }
         return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
+
+
+def _shown(value: object) -> str:
+    return " and then ".join(value) if isinstance(value, list) else str(value)
 
 
 def _supported(value: bool | None) -> str:

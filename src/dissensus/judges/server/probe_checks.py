@@ -25,8 +25,11 @@ from dissensus.judges.server.retry import AwayError, RefusedError, patiently
 _QUESTION = "Write one sentence about the sea, and then another one about the mountains."
 _NEUTRAL_SETS: tuple[Neutral, ...] = (
     {"top_k": -1, "repetition_penalty": 1.0, "min_p": 0.0},  # vLLM, SGLang
-    {"top_k": 0, "repeat_penalty": 1.0, "min_p": 0.0},  # llama.cpp, whose Python server defaults to 40 and 1.1
+    {"top_k": 0, "repeat_penalty": 1.0, "min_p": 0.0},  # llama-cpp-python, which defaults to 40 and 1.1
 )
+_LLAMA_CPP: Neutral = {"samplers": ["temperature", "top_p"], "mirostat": 0, "dynatemp_range": 0.0}
+"""For llama.cpp's own server: these steps in this order and no others, whatever it was started with. Left to itself it
+takes the most probable tokens with top-p first, and applies the temperature to what is left."""
 _IN_ONE: Neutral = {
     "generation_config": json.dumps({"do_sample": True, "top_k": 0, "repetition_penalty": 1.0, "min_p": 0.0})
 }
@@ -63,7 +66,7 @@ class Inquiry:
     async def run(self, listing: JsonObject) -> ServerProfile:
         """Ask all of them; ``listing`` is what the server lists of its model."""
         await self._hello(listing)
-        await self._neutral()
+        await self._neutral(listing)
         if (heat := await self._sampling()) is not None:
             await self._several(heat)
         await self._logprobs()
@@ -80,7 +83,7 @@ class Inquiry:
         steps = _steps(response)
         top = sorted((value for _, value in steps[0].top), reverse=True)[:2] if steps else []
         gap = min(top[0] - top[1], 20.0) if len(top) == 2 else 0.0
-        return (len(choices_of(response)), len(top), gap, _prompt_tokens(response) or 0)
+        return (len(choices_of(response)), len(top), gap, _tokens(response, "prompt_tokens") or 0)
 
     @property
     def _begun(self) -> str:
@@ -164,8 +167,10 @@ class Inquiry:
             if await self._try(temperature=1.0, top_p=0.9) is None:
                 self._note(omitted=("top_p",), temperature_and_top_p=True)
 
-    async def _neutral(self) -> None:
+    async def _neutral(self, listing: JsonObject) -> None:
         """Find the parameters that undo a server's own defaults and that it does not refuse: all, some, or its own."""
+        if listing.get("owned_by") == "llamacpp" and await self._takes(_LLAMA_CPP):
+            return
         for values in _NEUTRAL_SETS:
             if await self._takes(values):
                 return
@@ -255,24 +260,37 @@ class Inquiry:
         """Compare the first token's log-probabilities at temperatures 0, 1 and 2."""
         if self.profile.temperature is False:
             return  # what is the same at every temperature may be scaled by the server's own
-        number = self.profile.logprobs
-        answers = [await self._try(logprobs=number, temperature=t, prefix=self._begun) for t in (1.0, 2.0)]
-        cool, warm, hot = dict(cold.top), *(dict(steps[0].top) if (steps := _steps(a)) else {} for a in answers)
+        cool, warm, hot = dict(cold.top), await self._top(1.0), await self._top(2.0)
         shared = [cool[token] for token in cool if token in warm and token in hot]
         if len(shared) < 2 or max(shared) - min(shared) < 10 * _SAME:
             return  # a certain token tells nothing, nor do tokens that are all alike
         self._note(raw=all(abs(cool[t] - other[t]) < _SAME for other in (warm, hot) for t in cool if t in other))
 
+    async def _top(self, temperature: float) -> dict[str, float]:
+        """The first token's log-probabilities; llama.cpp tells none where half a character was drawn."""
+        for _ in range(3):
+            if steps := _steps(
+                await self._try(logprobs=self.profile.logprobs, temperature=temperature, prefix=self._begun)
+            ):
+                return dict(steps[0].top)
+        return {}
+
     async def _prefill(self) -> None:
         """Begin a reply: in a chat, fewer tokens are counted where the flag that leaves it open is supported.
 
-        Neither request wants a turn opened after it: a server may support that flag and not the other.
+        Neither request wants a turn opened after it: a server may support that flag and not the other. llama.cpp needs
+        none, and repeats what was begun before the one token that it was asked for.
         """
         if self.profile.api == "completions":
             self._note(prefill=True)
             return
-        begun = _prompt_tokens(await self._try(prefix=PREFIX))
-        closed = _prompt_tokens(await self._try(prefix=PREFIX, extra={"continue_final_message": False}))
+        if (answer := await self._try(prefix=PREFIX)) is None:
+            return
+        if _tokens(answer, "completion_tokens") == 1 and reply_text(choices_of(answer)[0]).startswith(PREFIX):
+            self._note(prefill=True)
+            return
+        begun = _tokens(answer, "prompt_tokens")
+        closed = _tokens(await self._try(prefix=PREFIX, extra={"continue_final_message": False}), "prompt_tokens")
         self._note(prefill=begun is not None and closed is not None and begun < closed)
 
     async def _context(self, listing: JsonObject) -> None:
@@ -347,7 +365,7 @@ def _steps(response: JsonObject | None) -> list[Step]:
         return []
 
 
-def _prompt_tokens(response: JsonObject | None) -> int | None:
+def _tokens(response: JsonObject | None, name: str) -> int | None:
     usage = (response or {}).get("usage")
-    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    tokens = usage.get(name) if isinstance(usage, dict) else None
     return tokens if isinstance(tokens, int) and 0 < tokens < 2**31 else None
