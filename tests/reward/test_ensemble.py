@@ -148,6 +148,20 @@ def test_members_have_seeds_of_their_own_and_the_first_that_of_the_ensemble():
     assert changed(one, average="preferences").deciding() == one.deciding(), "of one member nothing is averaged"
 
 
+def test_few_pairs_are_passed_over_more_often(more_pairs: list[Pair]):
+    """Two passes over some hundred pairs leave a model where it began; what is asked for stands."""
+
+    def filled(**settings: Any) -> tuple[float | None, int | None]:
+        config = TrainConfig(**settings)
+        found = fill_in(build_targets(more_pairs, None, config), config)
+        return found.learning_rate, found.epochs
+
+    assert filled() == (1e-4, 4)
+    assert filled(model="o/large") == (2e-5, 4), "the rate of a backbone of which nothing is known"
+    assert filled(batch_size=2) == (1e-4, 2), "120 steps"
+    assert filled(learning_rate=1e-5, epochs=1) == (1e-5, 1)
+
+
 def test_how_many_there_are_where_nobody_says(more_pairs: list[Pair], monkeypatch):
     """As many as few labels need, for which a tenth would say too little of temperature and length."""
 
@@ -270,7 +284,7 @@ def test_a_study_counts_members_and_keeps_their_weights(tmp_path: Path):
     stages = {stage.name: stage for stage in plan(Run(config, tmp_path))}
     sizes = Sizes(train=100, test=10, tokens=0, exact=True, sets=[], without_votes=0, prompts=10)
     found = {name: stages[f"train {name} seed 0"] for name in models}
-    assert [stage.estimate(sizes).trained for stage in found.values()] == [180, 600, 200]
-    assert "4 members each: 4 runs of 6 steps" in found["four"].estimate(sizes).lines[0]
+    assert [stage.estimate(sizes).trained for stage in found.values()] == [360, 1200, 400]
+    assert "4 members each: 4 runs of 12 steps" in found["four"].estimate(sizes).lines[0]
     places = [stage.outputs[0].removeprefix(f"models/{name}/seed-0/") for name, stage in found.items()]
     assert places == ["model*.safetensors*", "member-*/model*.safetensors*", "model*.safetensors*"]
