@@ -156,9 +156,10 @@ def test_few_pairs_are_passed_over_more_often(more_pairs: list[Pair]):
         found = fill_in(build_targets(more_pairs, None, config), config)
         return found.learning_rate, found.epochs
 
-    assert filled() == (1e-4, 4)
-    assert filled(model="o/large") == (2e-5, 4), "the rate of a backbone of which nothing is known"
-    assert filled(batch_size=2) == (1e-4, 2), "120 steps"
+    assert filled() == (1e-4, 8), "of 8 steps each"
+    assert filled(model="o/large") == (2e-5, 8), "the rate of a backbone of which nothing is known"
+    assert filled(batch_size=2) == (1e-4, 2), "of 120 steps each"
+    assert filled(batch_size=240) == (1e-4, 10), "no more than ten"
     assert filled(learning_rate=1e-5, epochs=1) == (1e-5, 1)
 
 
@@ -284,7 +285,7 @@ def test_a_study_counts_members_and_keeps_their_weights(tmp_path: Path):
     stages = {stage.name: stage for stage in plan(Run(config, tmp_path))}
     sizes = Sizes(train=100, test=10, tokens=0, exact=True, sets=[], without_votes=0, prompts=10)
     found = {name: stages[f"train {name} seed 0"] for name in models}
-    assert [stage.estimate(sizes).trained for stage in found.values()] == [360, 1200, 400]
-    assert "4 members each: 4 runs of 12 steps" in found["four"].estimate(sizes).lines[0]
+    assert [stage.estimate(sizes).trained for stage in found.values()] == [900, 3000, 1000]
+    assert "4 members each: 4 runs of 30 steps" in found["four"].estimate(sizes).lines[0]
     places = [stage.outputs[0].removeprefix(f"models/{name}/seed-0/") for name, stage in found.items()]
     assert places == ["model*.safetensors*", "member-*/model*.safetensors*", "model*.safetensors*"]

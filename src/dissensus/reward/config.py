@@ -13,6 +13,8 @@ from dissensus.settings import Option, Reads, Settings
 CalibrationMethod = Literal["temperature", "platt"]
 VALIDATION = 0.1
 """Share of the prompts that is held out where nobody says."""
+LEAST_STEPS, FEWEST_PASSES, MOST_PASSES = 60, 2, 10
+"""Steps of a run in which something can be learnt, and epochs to that end, where nobody says."""
 SHORTEST = 8
 """Tokens that a window has at least."""
 
@@ -97,7 +99,7 @@ class TrainConfig(Settings):
     rate and the embeddings the lowest; 1 is one rate for all."""
     head_learning_rate: Annotated[PositiveFloat | None, Option(default="the learning rate")] = None
     """Of the head, a pooler included, which may be new."""
-    epochs: Annotated[PositiveInt | None, Option(default="2, and 4 where they are fewer than 100 steps each")] = None
+    epochs: Annotated[PositiveInt | None, Option(default="2; over few pairs as many as make 60 steps, 10 at most")] = None
     """Passes over the pairs."""
     batch_size: PositiveInt = 32
     """Pairs per optimiser step, over all processes."""
@@ -168,7 +170,8 @@ class TrainConfig(Settings):
 
     def passes(self, pairs: int) -> int:
         """Passes over so many pairs: where nobody says, more over few pairs, of which two come to no learning."""
-        return self.epochs or (4 if pairs < 100 * self.batch_size else 2)
+        steps = max(-(-pairs // self.batch_size), 1)
+        return self.epochs or min(max(-(-LEAST_STEPS // steps), FEWEST_PASSES), MOST_PASSES)
 
     @property
     def held_share(self) -> float:
