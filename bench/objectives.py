@@ -52,8 +52,8 @@ NOISY = {"accuracy .70": 0.70, "accuracy .80": 0.80, "accuracy .90": 0.90}
 """Judges that give one verdict in each order, each right (as the other votes have it) with this probability."""
 BASE, LENGTH = "bradley-terry", " + length"
 CONFIGS = {name: TrainConfig(objective=name) for name in OBJECTIVES}
-FREE = (BASE, f"{BASE}{LENGTH}", "mean-variance", "categorical")
-JUDGED = ("margin", "scaled", "soft", "blend", "brier", "margin + length", "soft + length", "blend + length")
+FREE = (BASE, f"{BASE}{LENGTH}", "mean-variance")
+JUDGED = ("margin", "soft", "blend", "brier", "margin + length", "soft + length", "blend + length")
 CLAIMED = (BASE, f"{BASE}{LENGTH}", "length alone", "margin", "soft", "chosen")
 """Methods whose differences to Bradley-Terry get intervals and tests."""
 RESAMPLES = 400

@@ -21,7 +21,6 @@ datasets = pytest.importorskip("datasets")
 
 
 MARGIN = [0.0, 0.2, 1.0, 0.4, -0.6, 0.8]
-WEIGHT = [abs(margin) for margin in MARGIN]
 PREFERENCE = [0.5, 1.0, 0.7, 0.9, 0.2, 0.6]
 
 
@@ -105,10 +104,14 @@ def _rewards(trainer: Any, rows: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
             [-0.01 + 1.01 * share for share in PREFERENCE],
             None,
         ),
-        (TrainConfig(objective="scaled"), {"margin": WEIGHT}, [1.0] * 6, WEIGHT),
+        (
+            TrainConfig(objective="margin", margin_scale=2),
+            {"margin": MARGIN},
+            [1.0] * 6,
+            [2 * margin for margin in MARGIN],
+        ),
         # TRL refuses more outputs than one; the model keeps its own and its config says so.
         (TrainConfig(objective="mean-variance"), {}, [1.0] * 6, None),
-        (TrainConfig(objective="categorical", atoms=5), {}, [1.0] * 6, None),
     ],
     ids=lambda value: value.objective if isinstance(value, TrainConfig) else "",
 )
@@ -200,9 +203,14 @@ def test_the_trainers_batches_are_those_of_the_order(tiny_bert: Path, tmp_path: 
         ("margin", {"preference": PREFERENCE}, TrainingError, "needs a column 'margin'"),
         ("soft", {"preference": [*PREFERENCE[:5], 1.5]}, TrainingError, "row 5: preference is 1.5.*from 0 to 1"),
         ("margin", {"margin": [*MARGIN[:5], float("nan")]}, TrainingError, "row 5: margin is nan"),
-        ("scaled", {"margin": MARGIN}, TrainingError, "row 4: margin is -0.6, expected a weight"),
-        ("fair", {}, ConfigError, "objective 'fair': expected one of bradley-terry, margin"),
-        ("categorical", {}, ConfigError, "10 output.*num_labels=10"),
+        (
+            "scaled",
+            {"margin": MARGIN},
+            ConfigError,
+            "objective: 'scaled' is no longer trained: .*; take margin instead",
+        ),
+        ("fair", {}, ConfigError, "objective: Input should be 'bradley-terry', 'margin'"),
+        ("mean-variance", {}, ConfigError, "2 output.*num_labels=2"),
         (TrainConfig(center=0.2), {}, ConfigError, "give one of them"),
     ],
 )

@@ -7,12 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_expit, logsumexp
 
-from dissensus.reward.objectives.losses import (
-    _gauss_hermite,
-    _logistic_nodes,
-    log_atom_preference,
-    log_expected_sigmoid,
-)
+from dissensus.reward.objectives.losses import _gauss_hermite, _logistic_nodes, log_expected_sigmoid
 
 
 def _by_brute_force(mean: float, deviation: float) -> float:
@@ -90,38 +85,6 @@ def test_nodes_made_while_predicting_can_be_trained_through():
     mean = torch.ones(1, requires_grad=True)
     log_expected_sigmoid(mean, torch.ones(1)).backward()
     assert mean.grad is not None
-
-
-def test_atoms_worked_by_hand():
-    # p = (1/4, 3/4), q = (1/2, 1/2): above 3/8, level 1/8 + 3/8, so 3/8 + 1/4.
-    found = log_atom_preference(torch.tensor([[0.0, math.log(3)]]), torch.zeros(1, 2))
-    assert found.exp().item() == pytest.approx(5 / 8, abs=1e-6)
-
-
-LOGITS = st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=2, max_size=7)
-
-
-@settings(max_examples=40)
-@given(LOGITS)
-def test_atoms_agree_with_the_double_sum(logits: list[tuple[float, float]]):
-    a, b = torch.tensor(logits, dtype=torch.float64).T.unsqueeze(1)
-    p, q = a.softmax(-1)[0], b.softmax(-1)[0]
-    above = torch.ones(len(p), len(p), dtype=torch.float64).tril(-1) + 0.5 * torch.eye(len(p), dtype=torch.float64)
-    expected = (p[:, None] * q[None, :] * above).sum()
-    assert log_atom_preference(a, b).exp().item() == pytest.approx(expected.item(), abs=1e-12)
-    assert (log_atom_preference(a, b).exp() + log_atom_preference(b, a).exp()).item() == pytest.approx(1, abs=1e-12)
-
-
-def test_gradients_survive_atoms_that_are_all_but_impossible():
-    # All mass of a on the lowest atom, of b on the highest: a is preferred with probability e^-200 or so.
-    a = torch.tensor([[200.0, 0, 0, 0]], requires_grad=True)
-    b = torch.tensor([[0.0, 0, 0, 200]], requires_grad=True)
-    log = log_atom_preference(a, b)
-    log.sum().backward()
-    assert -202 < log.item() < -197
-    assert a.grad is not None
-    assert torch.isfinite(a.grad).all()
-    assert a.grad[0, 0].item() < -0.1
 
 
 def test_a_pair_shows_little_but_the_gap_over_the_root_of_its_variance():

@@ -37,7 +37,7 @@ def test_a_killed_run_goes_on_under_other_run_settings(tiny_bert: Path, pairs: l
     train(pairs, config, tmp_path / "whole", progress=False)
     train_until_killed(pairs, config, tmp_path / "m", step=3)
     moved = Path(shutil.copytree(tiny_bert, tmp_path / "elsewhere"))
-    other = changed(config, **RUN, model=str(moved), label_weight=0.1, atoms=3)
+    other = changed(config, **RUN, model=str(moved), label_weight=0.1)
     assert train(pairs, other, tmp_path / "m", progress=False).resumed_from == 2
     assert _rewards(tmp_path / "m", pairs) == pytest.approx(_rewards(tmp_path / "whole", pairs), abs=1e-3)
     # Finished, it is known again under the first settings and the second.
@@ -71,12 +71,12 @@ def test_only_what_the_objective_reads_counts(tiny_bert: Path, pairs: list[Pair]
     }
     assert len(prints) == 4
     readers = {name for name in OBJECTIVES if TrainConfig(objective=name).reads_margins}
-    assert readers == {"margin", "soft", "blend", "brier", "scaled"}
-    assert TrainConfig(objective="categorical", soft_targets=True).reads_margins
+    assert readers == {"margin", "soft", "blend", "brier"}
+    assert TrainConfig(objective="mean-variance", soft_targets=True).reads_margins
 
 
 def test_a_model_of_before_is_known(tiny_bert: Path, tmp_path: Path):
-    """Its record had the settings of the run among the others, and one that is gone (compile)."""
+    """Its record had the settings of the run among the others, and two that are gone (compile, atoms)."""
     record = Path(__file__).with_name("model_of_0_1.json")
     pairs = [
         Pair(id=f"p{i}", prompt=f"prompt {i // 2}", response_a="yes", response_b="no", label="ab"[i % 2])

@@ -87,7 +87,8 @@ def test_the_summary_has_validation_and_temperature(tiny_bert: Path, more_pairs:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "objective"), [("tiny_bert", "bradley-terry"), ("tiny_bert", "categorical"), ("tiny_llama", "margin")]
+    ("backbone", "objective"),
+    [("tiny_bert", "bradley-terry"), ("tiny_bert", "mean-variance"), ("tiny_llama", "margin")],
 )
 def test_a_run_that_ends_where_it_began_says_so(backbone, objective, request, pairs, margins, tmp_path, capsys):
     folder = request.getfixturevalue(backbone)

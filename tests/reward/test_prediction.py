@@ -33,7 +33,7 @@ def _with_objective(tiny_bert: Path, folder: Path, objective: ObjectiveName, out
     config = AutoConfig.from_pretrained(tiny_bert, num_labels=outputs)
     torch.manual_seed(1)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    content = {"config": TrainConfig(objective=objective, atoms=5, max_length=32).model_dump(mode="json")}
+    content = {"config": TrainConfig(objective=objective, max_length=32).model_dump(mode="json")}
     (folder / "dissensus.json").write_text(json.dumps(content))
     return folder
 
@@ -48,11 +48,6 @@ def test_predictions_worked_by_hand():
     [row] = predictions_of([pair], outputs, NORMAL, name="m")
     assert row.preference_a == pytest.approx(0.5)
     assert (row.variance_a, row.variance_b) == (pytest.approx(np.log(2)), pytest.approx(np.log1p(np.exp(3))))
-    # Atoms 0 and 1: probabilities (1/4, 3/4) against (1/2, 1/2) are preferred with 5/8.
-    outputs = np.array([[[0.0, np.log(3)], [0.0, 0.0]]], dtype=np.float32)
-    [row] = predictions_of([pair], outputs, objective_of(TrainConfig(objective="categorical", atoms=2)), name="m")
-    assert (row.reward_a, row.reward_b) == (pytest.approx(0.75), pytest.approx(0.5))
-    assert row.preference_a == pytest.approx(5 / 8)
     with pytest.raises(TrainingError, match="not numbers for 1 of 1 pairs"):
         predictions_of([pair], np.array([[[2.0], [np.nan]]], dtype=np.float32), PLAIN, name="m")
 
@@ -64,9 +59,8 @@ def test_many_pairs_are_integrated_in_parts(monkeypatch: pytest.MonkeyPatch):
     assert np.array_equal(preference_logits(NORMAL, outputs), whole)
 
 
-@pytest.mark.parametrize(("objective", "outputs"), [("mean-variance", 2), ("categorical", 5)])
-def test_a_folder_knows_its_objective(tiny_bert, pairs, tmp_path, objective, outputs):
-    model = RewardModel.load(_with_objective(tiny_bert, tmp_path / "m", objective, outputs))
+def test_a_folder_knows_its_objective(tiny_bert: Path, pairs: list[Pair], tmp_path: Path):
+    model = RewardModel.load(_with_objective(tiny_bert, tmp_path / "m", "mean-variance", 2))
     rows = model.predict(pairs, name="m")
     assert [row.reward_a for row in rows] == pytest.approx(
         model.rewards([(p.prompt, p.response_a) for p in pairs]).tolist(), abs=1e-6
@@ -80,12 +74,12 @@ def test_a_folder_knows_its_objective(tiny_bert, pairs, tmp_path, objective, out
 
 
 def test_other_outputs_than_the_objective_has_are_refused(tiny_bert: Path, tmp_path: Path):
-    with pytest.raises(InputError, match=r"'categorical' has 5 output\(s\), this model has 2"):
-        RewardModel.load(_with_objective(tiny_bert, tmp_path / "m", "categorical", 2))
+    with pytest.raises(InputError, match=r"'mean-variance' has 2 output\(s\), this model has 5"):
+        RewardModel.load(_with_objective(tiny_bert, tmp_path / "m", "mean-variance", 5))
     shutil.rmtree(tmp_path / "m")
-    folder = _with_objective(tiny_bert, tmp_path / "m", "categorical", 5)
+    folder = _with_objective(tiny_bert, tmp_path / "m", "mean-variance", 2)
     (folder / "dissensus.json").unlink()
-    with pytest.raises(InputError, match=r"a reward model has one output\(s\), this model has 5"):
+    with pytest.raises(InputError, match=r"a reward model has one output\(s\), this model has 2"):
         RewardModel.load(folder)
 
 
@@ -116,7 +110,7 @@ def test_pairs_that_nobody_judged_calibrate_nothing(tiny_bert: Path, pairs: list
 
 
 def test_a_model_on_the_hub_keeps_window_objective_and_calibration(tiny_bert, pairs, tmp_path, monkeypatch, capsys):
-    config = TrainConfig(model=str(tiny_bert), objective="categorical", epochs=1, max_length=24, precision="fp32")
+    config = TrainConfig(model=str(tiny_bert), objective="mean-variance", epochs=1, max_length=24, precision="fp32")
     train(pairs, config, tmp_path / "ours", progress=False)
     fitted = Calibration(method="temperature", slope=0.5, nll_before=1.0, nll_after=0.5, pairs=3, votes=9)
     save_calibration(tmp_path / "ours", fitted)

@@ -93,28 +93,8 @@ def test_no_usable_pair():
         build_targets(PAIRS[2:], None, TrainConfig())
 
 
-def test_scaled_weighs_each_pair_by_its_margin():
-    targets = build_targets(PAIRS, MARGINS, TrainConfig(objective="scaled", margin_scale=5))
-    assert targets.target.tolist() == [1, 0]
-    assert targets.margin.tolist() == pytest.approx([2.0, 3.0])
-    assert (targets.ties_dropped, targets.unlabelled_dropped) == (1, 1)
-
-
-def test_weights_that_are_all_zero_teach_nothing():
-    for margin, scale in ((0.0, 1.0), (0.5, 0.0)):
-        flat = [Margin(pair_id=pair.id, margin=margin, preference_a=0.5) for pair in PAIRS]
-        with pytest.raises(TrainingError, match="all 2 weights are 0, so nothing can be learnt"):
-            build_targets(PAIRS, flat, TrainConfig(objective="scaled", margin_scale=scale))
-
-
-def test_a_negative_weight_is_refused_with_its_pair():
-    negative = [MARGINS[0], MARGINS[1].model_copy(update={"margin": -0.6}), *MARGINS[2:]]
-    with pytest.raises(TrainingError, match=r"pair two: objective 'scaled' would weigh it -0.6 \(1 negative"):
-        build_targets(PAIRS, negative, TrainConfig(objective="scaled"))
-
-
-@pytest.mark.parametrize("objective", ["mean-variance", "categorical"])
-def test_distributions_train_on_labels_unless_told_otherwise(objective: ObjectiveName):
+def test_a_distribution_trains_on_labels_unless_told_otherwise():
+    objective: ObjectiveName = "mean-variance"
     plain = build_targets(PAIRS, None, TrainConfig(objective=objective))
     assert (plain.target.tolist(), plain.ties_dropped, plain.unlabelled_dropped) == ([1, 0], 1, 1)
     soft = build_targets(PAIRS, MARGINS, TrainConfig(objective=objective, soft_targets=True, label_weight=0.25))

@@ -31,7 +31,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from dissensus.errors import ConfigError, MissingDependencyError, TrainingError
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.model_record import leave_record
-from dissensus.reward.objectives import OBJECTIVES, Objective, ObjectiveName, objective_of
+from dissensus.reward.objectives import Objective, ObjectiveName, objective_of
 from dissensus.reward.text.backbone import keep_head_in_float32
 from dissensus.reward.text.batches import PairBatches
 from dissensus.reward.text.encode import Style
@@ -53,7 +53,7 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
     ``objective`` is a name, or a ``TrainConfig`` of which the settings of the objective and ``center`` count and no
     others. A row has what it has in TRL and, where the objective asks for it,
 
-    - ``margin``: the term m of ``margin``, taken with its sign, or the weight of ``scaled``;
+    - ``margin``: the term m of ``margin``, taken with its sign;
     - ``preference``: the fraction of judgments or votes for the chosen response, for ``soft``, ``blend``, ``brier``
       and distributions with ``soft_targets``.
 
@@ -81,9 +81,7 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         by_length: bool = True,
         **options: Any,
     ) -> None:
-        if isinstance(objective, str) and objective not in OBJECTIVES:
-            raise ConfigError(f"objective '{objective}': expected one of {', '.join(OBJECTIVES)}")
-        config = TrainConfig(objective=objective) if isinstance(objective, str) else objective
+        config = TrainConfig.load({"objective": objective}) if isinstance(objective, str) else objective
         theirs = getattr(args, "center_rewards_coefficient", None)
         if theirs is not None and config.center not in (0.0, theirs):
             raise ConfigError(f"center is {config.center} and center_rewards_coefficient {theirs}; give one of them")
@@ -332,10 +330,10 @@ def _check_rows(dataset: Any, objective: Objective) -> None:
     values = np.array(dataset[column][:], dtype=np.float64)
     # Below 0, a label weight takes the target of a preference that goes against the label below 0 as well.
     lowest = max(0.0, objective.label_weight / (objective.label_weight - 1)) if column == "preference" else 0.0
-    low, high = (lowest, 1.0) if column == "preference" else (objective.least_margin, np.inf)
+    low, high = (lowest, 1.0) if column == "preference" else (-np.inf, np.inf)
     wrong = np.flatnonzero(~(np.isfinite(values) & (values >= low) & (values <= high)))
     if wrong.size:
-        expected = f"a number from {low:.3g} to 1" if high == 1 else "a weight of 0 or more" if low == 0 else "a number"
+        expected = f"a number from {low:.3g} to 1" if high == 1 else "a number"
         raise TrainingError(
             f"row {wrong[0]}: {column} is {values[wrong[0]]}, expected {expected} ({wrong.size} such rows); "
             "fix or remove them"

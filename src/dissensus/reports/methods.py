@@ -12,7 +12,7 @@ from dissensus.evaluation.tables.number_format import listed, number
 from dissensus.records import Pair
 from dissensus.reports.findings import find_findings, statement
 from dissensus.reports.folder.run_reader import RunData
-from dissensus.reward.objectives import OBJECTIVES
+from dissensus.reward.objectives import OBJECTIVES, RETIRED
 from dissensus.run_records import (
     CategoryCounts,
     FoldsRecord,
@@ -23,7 +23,7 @@ from dissensus.run_records import (
     TrainCounts,
 )
 
-_DISTRIBUTED = {name for name, objective in OBJECTIVES.items() if objective.is_distributed}
+_DISTRIBUTED = {name for name, objective in (RETIRED | OBJECTIVES).items() if objective.is_distributed}
 """Objectives whose rewards are distributions."""
 
 

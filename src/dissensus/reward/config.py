@@ -18,8 +18,8 @@ LEAST_STEPS, FEWEST_PASSES, MOST_PASSES = 60, 2, 10
 SHORTEST = 8
 """Tokens that a window has at least."""
 
-_GONE = "compile"
-"""A setting of before that altered nothing."""
+_GONE = {"compile", "atoms"}
+"""Settings of before that alter nothing."""
 _LATER: Mapping[str, object] = {
     "layer_decay": 1.0,
     "head_learning_rate": None,
@@ -72,8 +72,7 @@ class TrainConfig(Settings):
     objective: ObjectiveName = "bradley-terry"
     """``bradley-terry`` (paper, eq. 1), ``margin`` (eq. 4), ``soft`` (cross-entropy to the judgments'
     preference), ``blend`` (cross-entropy to label and judgments weighed together), ``brier`` (Brier score to
-    the same), ``scaled`` (each pair weighs as much as its margin), ``mean-variance`` and ``categorical`` (the
-    reward is a distribution)."""
+    the same), ``mean-variance`` (the reward is a distribution)."""
     margin_sign: Literal["unsigned", "signed"] = "unsigned"
     """``unsigned`` is the paper's: a judge majority against the label still earns a margin for it."""
     margin_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
@@ -82,12 +81,9 @@ class TrainConfig(Settings):
     """``blend`` and ``brier`` train towards label_weight * own label + (1 - label_weight) * judgments' preference.
     At 1 ``brier`` reads no judgments; below 0 the target lies beyond the preference, away from the label."""
     soft_targets: bool = False
-    """``mean-variance`` and ``categorical`` train towards the target of ``blend`` instead of the label."""
-    atoms: Annotated[int, Field(ge=2, le=1000)] = 10
-    """Rewards that ``categorical`` spreads its probability over, evenly spaced from 0 to 1."""
+    """``mean-variance`` trains towards the target of ``blend`` instead of the label."""
     center: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Weight of the centre regulariser, the mean of (reward_a + reward_b)^2: it fixes the rewards' free constant.
-    Rewards of ``categorical``, from 0 to 1, are drawn to one half."""
+    """Weight of the centre regulariser, the mean of (reward_a + reward_b)^2: it fixes the rewards' free constant."""
     length_covariate: Annotated[bool | None, Option(default="on where rewards are numbers")] = None
     """Add slope * log(characters of the response) to the reward. The slope is fitted to the training pairs before the
     model and corrected on the validation prompts; ``predict --debias length`` leaves it out."""
@@ -155,7 +151,8 @@ class TrainConfig(Settings):
             return data
         refuse_other_names(data)
         apart = {name: data[name] for name in Runtime.model_fields if name in data}
-        rest = {name: value for name, value in data.items() if name not in {*apart, _GONE}}
+        gone = {*apart, *_GONE.difference(cls.model_fields)}
+        rest = {name: value for name, value in data.items() if name not in gone}
         if rest.get("validation") == 0:
             # Whoever wants every pair trained on need not say that nothing can be fitted then.
             rest = {"calibration": "none", **rest}
@@ -224,7 +221,6 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         objective = objective_of(self)
-        objective.check_settings()
         if self.length_covariate and objective.is_distributed:
             raise ValueError(
                 f"length_covariate adds to a reward that is a number, and that of objective '{self.objective}' is a "

@@ -20,7 +20,6 @@ from scipy.special import expit
 
 from dissensus.messages import log_length
 from dissensus.records import Pair
-from dissensus.reward.objectives import Objective
 from dissensus.reward.objectives.targets import Targets
 from dissensus.stats.slope import STEEPEST, fit_slope
 
@@ -54,13 +53,12 @@ class LengthSlope:
     """One over the variance of the estimate: the information on it in the pairs."""
 
     @classmethod
-    def fit(cls, targets: Targets, objective: Objective) -> LengthSlope:
-        """Fit to what a model is trained on, pairs weighing what they weigh there, by maximum likelihood."""
+    def fit(cls, targets: Targets) -> LengthSlope:
+        """Fit to what a model is trained on, by maximum likelihood."""
         ratio, target = log_ratios(targets.pairs), targets.target.astype(np.float64)
-        weight = targets.margin.astype(np.float64) if objective.weighs_by_margin else np.ones_like(ratio)
-        slope = fit_slope(ratio, target, weight)
+        slope = fit_slope(ratio, target, np.ones_like(ratio))
         sure = expit(slope * ratio)
-        return cls(slope, float(weight @ (sure * (1 - sure) * ratio**2)))
+        return cls(slope, float((sure * (1 - sure) * ratio**2).sum()))
 
     def added(self, pairs: Sequence[Pair]) -> NDArray[np.float32]:
         """Return what length adds to each pair's reward gap, shape (pairs,)."""

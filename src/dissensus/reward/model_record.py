@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -86,12 +86,20 @@ class LogRow(BaseModel):
     """``validation_nll`` after a temperature that was fitted to the same labels."""
 
 
+class RetiredConfig(TrainConfig):
+    """The settings of a model of before, whose objective trains no more."""
+
+    objective: Literal["scaled", "categorical"]  # type: ignore[assignment]  # in place of those that train
+    atoms: int = 10
+    """Rewards that ``categorical`` spread its probability over, evenly spaced from 0 to 1."""
+
+
 class ModelRecord(BaseModel):
     """What is known of a trained model. A checkpoint's has no summary; that of TRL's trainer, style and loss alone."""
 
     model_config = ConfigDict(frozen=True)
 
-    config: TrainConfig
+    config: TrainConfig | RetiredConfig
     text_style: Style | None = None
     """How prompt and response are put together; None leaves it to the tokenizer."""
     fingerprint: str | None = None

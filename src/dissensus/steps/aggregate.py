@@ -23,7 +23,7 @@ class AggregateSettings(Settings):
     """Make one preference of the votes on each of PAIRS under a rule, and show what it changes.
 
     What is written are margins with preferences for dissensus train --margins: objective soft follows the rule, blend
-    mixes it with the label, margin and scaled take the margin alone, bradley-terry reads none. Changes are against the
+    mixes it with the label, margin takes the margin alone, bradley-terry reads none. Changes are against the
     uniform rule, in which every vote counts the same.
     """
 

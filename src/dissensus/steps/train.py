@@ -48,7 +48,7 @@ class TrainSettings(Settings):
         "Objective": tuple(
             f"training.{name}"
             for name in (
-                "objective", "margin_sign", "margin_scale", "label_weight", "soft_targets", "atoms", "center",
+                "objective", "margin_sign", "margin_scale", "label_weight", "soft_targets", "center",
                 "length_covariate",
             )
         ),

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from dissensus.reward.objectives.kinds import (
-    Blend,
-    BradleyTerry,
-    Brier,
-    Categorical,
-    Margin,
-    MeanVariance,
-    Scaled,
-    Soft,
-)
+from pydantic import BeforeValidator
+
+from dissensus.reward.objectives.kinds import Blend, BradleyTerry, Brier, Margin, MeanVariance, Soft
 from dissensus.reward.objectives.objective import Objective
+from dissensus.reward.objectives.retired import RETIRED, refuse_retired
 
 if TYPE_CHECKING:
     from dissensus.reward.config import TrainConfig
 
-ObjectiveName = Literal["bradley-terry", "margin", "soft", "blend", "brier", "scaled", "mean-variance", "categorical"]
+ObjectiveName = Annotated[
+    Literal["bradley-terry", "margin", "soft", "blend", "brier", "mean-variance"], BeforeValidator(refuse_retired)
+]
 OBJECTIVES: dict[ObjectiveName, type[Objective]] = {
     "bradley-terry": BradleyTerry,
     "margin": Margin,
     "soft": Soft,
     "blend": Blend,
     "brier": Brier,
-    "scaled": Scaled,
     "mean-variance": MeanVariance,
-    "categorical": Categorical,
 }
 
-__all__ = ["OBJECTIVES", "Objective", "ObjectiveName", "objective_of"]
+__all__ = ["OBJECTIVES", "RETIRED", "Objective", "ObjectiveName", "objective_of"]
 
 
 def objective_of(config: TrainConfig) -> Objective:
-    """Return the objective that a config names, with its settings."""
-    return OBJECTIVES[config.objective](config)
+    """Return the objective that a config names, with its settings; also that of a model of before."""
+    return (RETIRED | OBJECTIVES)[config.objective](config)

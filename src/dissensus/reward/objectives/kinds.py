@@ -1,20 +1,16 @@
-"""Objectives: of scalar rewards, which share one formula (``losses``; but ``brier``) and differ in target, margin and
-weight, and of rewards that are distributions, whose loss is the cross-entropy of their preference."""
+"""Objectives: of scalar rewards, which share one formula (``losses``; but ``brier``) and differ in target and
+margin, and of rewards that are distributions, whose loss is the cross-entropy of their preference."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from dissensus import records
-from dissensus.errors import TrainingError
-from dissensus.records import Label, Pair
+from dissensus.records import Label
 from dissensus.reward.objectives.objective import Evidence, Objective
 
 if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from dissensus.reward.config import TrainConfig
@@ -67,47 +63,6 @@ class Margin(BradleyTerry):
         """Return the margin, negative where it is signed and the judgments are against the label."""
         signed = self.config.margin_sign == "signed" and label in ("a", "b")
         return self.config.margin_scale * (margin.signed("a" if label == "a" else "b") if signed else margin.margin)
-
-
-class Scaled(Margin):
-    """The label, each pair weighing as much as its margin; a margin of 1 is Bradley-Terry.
-
-    Source: the scaled Bradley-Terry of Wang et al. (2024), *HelpSteer2-Preference*, arXiv:2410.01257.
-    """
-
-    about = (
-        "Bradley-Terry in which each pair weighs as much as its margin m: −m log σ(r(chosen) − r(rejected)), averaged "
-        "over pairs.\nSource: Wang et al. (2024), *HelpSteer2-Preference*, arXiv:2410.01257."
-    )
-    caveat = ""
-    least_margin, weighs_by_margin = 0.0, True
-
-    def check_settings(self) -> None:
-        """Raise ValueError for weights that may be negative."""
-        if self.config.margin_sign == "signed":
-            raise ValueError(
-                "objective 'scaled' weighs pairs by their margin, which must not be negative: use unsigned"
-            )
-
-    def check_margins(self, pairs: Sequence[Pair], margins: NDArray[float32]) -> None:
-        """Refuse weights that reward a mistake without bound, or that all are 0."""
-        negative = (margins < 0).nonzero()[0]
-        if negative.size:
-            raise TrainingError(
-                f"pair {pairs[negative[0]].id}: objective 'scaled' would weigh it {margins[negative[0]]:g} "
-                f"({negative.size} negative weights in all); use unsigned margins, or objective 'margin'"
-            )
-        if not margins.any():
-            raise TrainingError(
-                f"objective 'scaled' weighs a pair by its margin, and all {len(margins)} weights are 0, so nothing can "
-                "be learnt; use objective 'margin' or 'bradley-terry', or margins that are not all 0"
-            )
-
-    def _losses(self, a: Tensor, b: Tensor, target: Tensor, margin: Tensor) -> Tensor:
-        from dissensus.reward.objectives.losses import check_same_shape
-
-        check_same_shape(target=target, margin=margin)
-        return margin * super()._losses(a, b, target, margin * 0)
 
 
 class Soft(BradleyTerry):
@@ -235,46 +190,3 @@ class MeanVariance(DistributedReward):
         from torch.nn.functional import softplus
 
         return softplus(self._in_shape(outputs)[:, 1])
-
-
-class Categorical(DistributedReward):
-    """A distribution over atoms, rewards evenly spaced from 0 to 1; the outputs are its logits.
-
-    The centre regulariser draws means to 1/2: drawn to 0, all mass would end on the lowest atom.
-    """
-
-    about = (
-        "The reward of a text is a distribution over {atoms} values evenly spaced from 0 to 1, whose logits are the\n"
-        "outputs. The loss is minus the log of the probability that the preferred response has the higher reward, a "
-        "tie counting\none half. Source: Siththaranjan et al. (2024), arXiv:2312.08358."
-    )
-    reward_code = "reward = (outputs.softmax(dim=0) * torch.linspace(0, 1, len(outputs))).sum().item()"
-    loss_settings: tuple[str, ...] = (*DistributedReward.loss_settings, "atoms")
-    middle: ClassVar[float] = 0.5
-
-    def __init__(self, config: TrainConfig) -> None:
-        super().__init__(config)
-        self.outputs = config.atoms
-
-    def log_preference(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the log-probability that the reward of a is higher, a tie counting half, shape (pairs,)."""
-        from dissensus.reward.objectives.losses import log_atom_preference
-
-        return log_atom_preference(*self._as_pairs(a, b))
-
-    def reward(self, outputs: Tensor) -> Tensor:
-        """Return the mean, shape (texts,)."""
-        probability, atoms = self._atoms(outputs)
-        return (probability * atoms).sum(dim=-1)
-
-    def variance(self, outputs: Tensor) -> Tensor:
-        """Return the variance, shape (texts,)."""
-        probability, atoms = self._atoms(outputs)
-        return (probability * (atoms - self.reward(outputs).unsqueeze(-1)) ** 2).sum(dim=-1)
-
-    def _atoms(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probability of each atom, shape (texts, atoms), and the atoms' rewards, shape (atoms,)."""
-        from torch import linspace
-
-        probability = self._in_shape(outputs).softmax(dim=-1)
-        return probability, linspace(0, 1, self.outputs, dtype=probability.dtype, device=probability.device)

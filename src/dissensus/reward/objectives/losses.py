@@ -13,7 +13,6 @@ which autocast would make half as precise.
 
 from __future__ import annotations
 
-import math
 from functools import cache
 
 import numpy as np
@@ -59,14 +58,14 @@ def brier(gap: Tensor, target: Tensor) -> Tensor:
     return (torch.sigmoid(in_float32(gap)) - in_float32(target)) ** 2
 
 
-def center_penalty(reward_a: Tensor, reward_b: Tensor, *, middle: float = 0.0) -> Tensor:
-    """Return (reward_a + reward_b)^2 of each pair, rewards counted from ``middle``; all of shape (pairs,).
+def center_penalty(reward_a: Tensor, reward_b: Tensor) -> Tensor:
+    """Return (reward_a + reward_b)^2 of each pair; all of shape (pairs,).
 
     Preferences leave a constant of the rewards free; this fixes it. Source: Eisenstein et al. (2023), *Helping or
     Herding?*, arXiv:2312.09244.
     """
     check_same_shape(reward_a=reward_a, reward_b=reward_b)
-    return (in_float32(reward_a) + in_float32(reward_b) - 2 * middle) ** 2
+    return (in_float32(reward_a) + in_float32(reward_b)) ** 2
 
 
 def log_expected_sigmoid(mean: Tensor, variance: Tensor) -> Tensor:
@@ -88,22 +87,6 @@ def log_expected_sigmoid(mean: Tensor, variance: Tensor) -> Tensor:
     narrow = _integrate_over_rewards(mean, deviation.clamp_max(_SWITCH))
     wide = _integrate_over_choice(mean, deviation.clamp_min(_SWITCH))
     return torch.where(deviation < _SWITCH, narrow, wide)
-
-
-def log_atom_preference(logits_a: Tensor, logits_b: Tensor) -> Tensor:
-    """Return log sum_ij p_i q_j ([i > j] + [i = j] / 2), p and q the softmax of logits of shape (pairs, atoms).
-
-    The probability that an atom drawn from p is above one drawn from q, a tie counting half; shape (pairs,). In
-    log-space and in time linear in the atoms. Source: the categorical model of Siththaranjan et al. (2024),
-    arXiv:2312.08358, without the entropy term that their code adds to the loss.
-    """
-    log_p, log_q = (F.log_softmax(in_float32(logits), dim=-1) for logits in (logits_a, logits_b))
-    below_or_equal = torch.logcumsumexp(log_q, dim=-1)
-    below = below_or_equal[:, :-1]
-    # Half a tie: the mean of what is below and what is below or equal; nothing is below the first atom.
-    first = below_or_equal[:, :1]
-    beaten = torch.cat([first, torch.logaddexp(below, below_or_equal[:, 1:])], dim=-1) - math.log(2)
-    return torch.logsumexp(log_p + beaten, dim=-1)
 
 
 def _integrate_over_rewards(mean: Tensor, deviation: Tensor) -> Tensor:

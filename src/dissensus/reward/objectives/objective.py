@@ -6,14 +6,11 @@ Importing an objective loads no torch: what it needs can be said before.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from dissensus.records import LABEL_VALUE, Label, Margin, Pair
 
 if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from dissensus.reward.config import TrainConfig
@@ -47,11 +44,6 @@ class Objective(ABC):
     """Python that makes the reward of one text's ``outputs``."""
     is_distributed: ClassVar[bool] = False
     """Whether a reward is a distribution."""
-    least_margin: ClassVar[float] = -float("inf")
-    weighs_by_margin: ClassVar[bool] = False
-    """Whether the margin is the weight of the pair."""
-    middle: ClassVar[float] = 0.0
-    """Where the centre regulariser draws rewards to."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config, self.name = config, config.objective
@@ -63,14 +55,8 @@ class Objective(ABC):
 
     def description(self) -> str:
         """Describe the loss in a paragraph of Markdown."""
-        config = self.config
-        return self.about.format(rest=1 - config.label_weight, **config.model_dump(include={"label_weight", "atoms"}))
-
-    def check_settings(self) -> None:  # noqa: B027
-        """Raise ValueError for settings that do not go together."""
-
-    def check_margins(self, pairs: Sequence[Pair], margins: NDArray[float32]) -> None:  # noqa: B027
-        """Raise TrainingError for margins, shape (pairs,), that cannot be trained with."""
+        weight = self.config.label_weight
+        return self.about.format(label_weight=weight, rest=1 - weight)
 
     def takes(self, pair: Pair) -> bool:
         """Whether a pair can be trained on, as far as its label says."""
@@ -81,7 +67,7 @@ class Objective(ABC):
         return self.label_weight * LABEL_VALUE[label or "tie"] + (1 - self.label_weight) * preference
 
     def margin(self, margin: Margin, label: Label | None) -> float:
-        """Return the margin in the loss, or the weight of the pair."""
+        """Return the margin in the loss."""
         return 0.0
 
     def losses(self, a: Tensor, b: Tensor, target: Tensor, margin: Tensor, added: Tensor | None = None) -> Tensor:
@@ -99,7 +85,7 @@ class Objective(ABC):
             moved = a + in_float32(added).unsqueeze(1)
         losses = self._losses(moved, b, in_float32(target), in_float32(margin))
         if self.config.center:
-            losses = losses + self.config.center * center_penalty(self.reward(a), self.reward(b), middle=self.middle)
+            losses = losses + self.config.center * center_penalty(self.reward(a), self.reward(b))
         return losses
 
     @abstractmethod

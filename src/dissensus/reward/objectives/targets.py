@@ -26,7 +26,7 @@ class Targets:
     target: Floats
     """Shape (pairs,): 1 where response a is preferred, 0 for b, or a fraction."""
     margin: Floats
-    """Shape (pairs,): the data term m, or the weight of ``scaled``; 0 for objectives without one."""
+    """Shape (pairs,): the data term m; 0 for objectives without one."""
     label: Floats
     """Shape (pairs,): the own label as 1, 0 or one half, for the plain Bradley-Terry NLL that is logged."""
     ties_dropped: int
@@ -50,12 +50,12 @@ def build_targets(
 ) -> Targets:
     """Pick the pairs that the objective can use and give each its target and margin.
 
-    Objectives that train on labels (also ``mean-variance`` and ``categorical`` without ``soft_targets``) drop ties and
+    Objectives that train on labels (also ``mean-variance`` without ``soft_targets``) drop ties and
     pairs without a label, and count them. ``soft`` needs no label; ``blend`` and ``brier`` take a tie as one half.
 
     Raises TrainingError where a margin is missing (with ``allow_missing`` such pairs are left out and counted), where
-    it has no preference and the target or its sign needs one, where a margin or preference is not a number, where a
-    negative ``label_weight`` takes a target out of [0, 1], and where the weights of ``scaled`` are negative or all 0.
+    it has no preference and the target or its sign needs one, where a margin or preference is not a number, and where
+    a negative ``label_weight`` takes a target out of [0, 1].
     """
     objective, given = objective_of(config), len(pairs)
     margin_of: dict[str, Margin] = {}
@@ -90,7 +90,6 @@ def build_targets(
                 f"pair {usable[broken[0]].id}: the {name} is {values[broken[0]]}, expected a number "
                 f"({broken.size} such pairs); make its margin again or leave the pair out"
             )
-    objective.check_margins(usable, margin)
     _check_range(usable, target, preferences, objective)
     return Targets(
         pairs=usable,

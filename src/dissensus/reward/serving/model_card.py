@@ -16,7 +16,7 @@ from dissensus.files import read_records, write_text
 from dissensus.records import Metric
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.model_record import RECORD_FILE, last_validation, model_folders, read_log, read_record
-from dissensus.reward.objectives import OBJECTIVES, objective_of
+from dissensus.reward.objectives import OBJECTIVES, RETIRED, objective_of
 from dissensus.reward.serving.calibration import load_calibration
 from dissensus.reward.text.encode import encoding_of
 from dissensus.text.pretrained import explained, locate
@@ -27,7 +27,7 @@ MARK = "<!-- Written by dissensus. Remove this line to keep changes of your own:
 _MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#!|~$&])")
-_ELSEWHERE = {"model", "objective", *(name for kind in OBJECTIVES.values() for name in kind.loss_settings)}
+_ELSEWHERE = {"model", "objective", *(name for kind in (RETIRED | OBJECTIVES).values() for name in kind.loss_settings)}
 """Settings that the card names in its text."""
 
 

@@ -38,7 +38,6 @@ from dissensus.reward.model_record import (
     read_record,
     write_log,
 )
-from dissensus.reward.objectives import objective_of
 from dissensus.reward.serving.calibration import (
     HELD_OUT_LOG_SD,
     Calibration,
@@ -212,7 +211,7 @@ def _fit(
     folder: Path, members: Sequence[Path], division: Division, config: TrainConfig, average: _Averaged | None
 ) -> _Fit:
     """Load what was made, and score and calibrate it on the pairs that were held out."""
-    length = LengthSlope.fit(division.whole, objective_of(config)) if config.adds_length else None
+    length = LengthSlope.fit(division.whole) if config.adds_length else None
     scale = average.scale if average else 1.0
     slope = None if length is None else length.value / scale
     left_out = [held for _, held in division.parts if held is not None]

@@ -225,7 +225,7 @@ def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig, he
     layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.runtime.fast, sharded=_is_sharded())
     layout = settle(model, layout, encoding)
     with processes.main_process_first():
-        length = LengthSlope.fit(targets, objective_of(config)) if config.adds_length else None
+        length = LengthSlope.fit(targets) if config.adds_length else None
         data = encode_targets(targets, encoding, cache=default_cache() / "tokens", length=length)
         held = encode_targets(held_out, encoding, length=length) if held_out else None
     texts = (text for pair in targets.pairs for text in (pair.prompt, pair.response_a, pair.response_b))
