@@ -95,10 +95,8 @@ class TrainConfig(Settings):
     rate and the embeddings the lowest; 1 is one rate for all."""
     head_learning_rate: Annotated[PositiveFloat | None, Option(default="the learning rate")] = None
     """Of the head, a pooler included, which may be new."""
-    epochs: Annotated[PositiveInt | None, Option(default="2; over few pairs as many as make 60 steps, 10 at most")] = (
-        None
-    )
-    """Passes over the pairs."""
+    epochs: Annotated[PositiveInt | None, Option(default="2; over few pairs as many as make 60 steps")] = None
+    """Passes over the pairs; at most ten unless given."""
     batch_size: PositiveInt = 32
     """Pairs per optimiser step, over all processes."""
     batching: Literal["length", "prompt"] = "length"
