@@ -22,13 +22,13 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from language_model_tables import tables_of
 
 from dissensus.files import read_pairs
-from dissensus.judges.job import AskingOptions
 from dissensus.judges.language.plan import LanguageJudge
 from dissensus.judges.language.settings import TINY, LocalSettings, ModelSettings, ServerSettings
 from dissensus.judges.runner import ask_model
@@ -71,10 +71,11 @@ def ask(settings: ModelSettings, sets: dict[str, list[Pair]], store: Path) -> No
     """
     backend, model = settings.backend()
     judge = LanguageJudge(settings.language().model_copy(update={"model": model}), backend.identity)
+    options = replace(settings.asking(progress=False), force_prefix=True)
     with JudgmentStore(store) as opened:
         for name, pairs in sets.items():
             for number, chunk in enumerate(chunks(pairs)):
-                summary = ask_model(chunk, judge, backend, opened, AskingOptions(force_prefix=True, progress=False))
+                summary = ask_model(chunk, judge, backend, opened, options)
                 done = min((number + 1) * CHUNK, len(pairs))
                 if summary.tally.made:
                     print(f"{judge.name}: {name} {done} of {len(pairs)}, {summary.seconds:.0f} s", flush=True)
