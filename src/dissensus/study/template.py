@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from dissensus.reward.config import TrainConfig
-from dissensus.study.config import StudyConfig
+from dissensus.settings import Option
+from dissensus.study.config import ModelSettings, StudyConfig
 
 _START: dict[str, object] = {
     "title": "My study",
@@ -49,14 +49,19 @@ def template() -> str:
         setting = _yaml({name: default if given is None else given})
         lines += setting if given is not None else [f"# {line}" for line in setting]
         if name == "training":
-            for own, about, value in _fields(TrainConfig):
-                lines += [f"  {line}" for line in _comment(f"{own}: {_yaml(value)[0]} unless given. {about}".strip())]
+            for own, about, value in _fields(ModelSettings):
+                if own != "judge":
+                    lines += [f"  {line}" for line in _comment(f"{own}: {_said(value)} unless given. {about}".strip())]
         lines.append("")
     return "\n".join(lines)
 
 
 def _yaml(value: Any) -> list[str]:
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=_WIDTH)).rstrip().splitlines()
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else _yaml(value)[0]
 
 
 def _fields(model: type[BaseModel]) -> list[tuple[str, str, Any]]:
@@ -66,6 +71,8 @@ def _fields(model: type[BaseModel]) -> list[tuple[str, str, Any]]:
         default = None if field.is_required() else field.get_default(call_default_factory=True)
         if isinstance(default, BaseModel):
             default = default.model_dump(mode="json", exclude_none=True)
+        if default is None:  # found out in the run: in words, where there are any
+            default = next((one.default for one in field.metadata if isinstance(one, Option) and one.default), None)
         words = " ".join((field.description or "").split())
         found.append((name, words, list(default) if isinstance(default, tuple) else default))
     return found
