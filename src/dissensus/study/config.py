@@ -93,8 +93,8 @@ class ModelSettings(TrainConfig):
     judge: str = ""
     """One of ``judges``; the study's ``judge`` unless given."""
     members: Annotated[int, Field(ge=1, le=100)] = 1
-    """Models that are trained one after the other and averaged, each without its own part of the prompts, whose labels fit
-    temperature and length. However few labels there are, as many as is said: models are compared at one cost."""
+    """Models that are trained one after the other and averaged, each without its own part of the prompts, whose labels
+    fit temperature and length. However few labels there are, as many as is said: models are compared at one cost."""
 
     def training(self) -> TrainConfig:
         """Return how it is trained."""
