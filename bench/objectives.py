@@ -160,6 +160,8 @@ def auroc(predicted: Floats, share: Floats) -> float:
     contested = np.minimum(share, 1 - share) >= CONTESTED - 1e-9
     ranks = rankdata(-np.abs(predicted - 0.5))
     n = contested.sum()
+    if n in (0, len(share)):
+        return float("nan")
     return float((ranks[contested].sum() - n * (n + 1) / 2) / (n * (len(share) - n)))
 
 
@@ -186,19 +188,20 @@ def score(problem: Problem, cells: Sequence[dict[str, list[float]]]) -> Iterator
         Prediction(pair_id=pair.id, model=method, seed=seed, preference_a=value)
         for seed, cell in enumerate(cells)
         for method in CLAIMED
+        if method in cell
         for pair, value in zip(pairs, cell[method], strict=True)
     ]
     rows = evaluate_predictions(
         pairs, predictions, baseline=BASE, n_resamples=RESAMPLES, n_swaps=RESAMPLES - 1, progress=False
     )
-    beside = [row for row in predictions if row.model in ("margin", "chosen")]
-    rows += [
-        row.model_copy(update={"metric": f"{row.metric} to margin"})
-        for row in evaluate_predictions(
-            pairs, beside, baseline="margin", n_resamples=RESAMPLES, n_swaps=RESAMPLES - 1, progress=False
-        )
-        if row.baseline is not None
-    ]
+    if beside := [row for row in predictions if row.model in ("margin", "chosen")]:
+        rows += [
+            row.model_copy(update={"metric": f"{row.metric} to margin"})
+            for row in evaluate_predictions(
+                pairs, beside, baseline="margin", n_resamples=RESAMPLES, n_swaps=RESAMPLES - 1, progress=False
+            )
+            if row.baseline is not None
+        ]
     at = {(row.model, row.metric): row for row in rows if row.group == "all" and row.baseline is not None}
     for method in methods:
         found: dict[str, object] = {"method": method}
@@ -284,12 +287,13 @@ def run_density(problem: Problem, backbone: str, density: str, options: argparse
 
     seeds = range(options.seeds)
     free = [cell("none", seed) for seed in seeds]
-    for judge in options.judge:
-        judged = [cell(judge, seed) for seed in seeds]
+    # Labels alone say nothing of others' votes, which judges are made of or held against.
+    for judge in options.judge if problem.votes.sum(axis=1).max() > 1 else ["none"]:
+        judged = [] if judge == "none" else [cell(judge, seed) for seed in seeds]
         every = [
             mine | {k: v for k, v in own.items() if k not in mine} | {"chosen": choose(mine, own)}
-            for mine, own in zip(free, judged, strict=True)
-        ]
+            for mine, own in zip(free, judged, strict=bool(judged))
+        ] or free
         rows = list(score(problem, every))
         show(problem, backbone, density, judge, rows)
         summary = options.out / f"{problem.name}-{backbone}-{density}-{judge.replace(' ', '-')}.scores.json"
