@@ -58,7 +58,7 @@ def predict_part(pairs: list[tuple[Pair, Pair]], part: np.ndarray, fold: int, wo
     return {
         "predicted": said,
         "labels": summary.pairs,
-        "members": done.config.members or max(len(summary.members_nll), 1),
+        "members": done.config.members,
         "validation_nll": summary.validation_nll,
         "temperature": summary.temperature,
         "length_slope": summary.length_slope,

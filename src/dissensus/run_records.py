@@ -129,7 +129,9 @@ class TrainCounts(Counts):
     rates: _Count | None = None
     """Learning rates that were tried."""
     learning_rate: _Number | None = None
-    """The best of them."""
+    """The best of them, or the one that was used."""
+    epochs: _Count | None = None
+    """Where nothing was tried."""
     chosen: dict[str, bool | int | float | str] | None = None
     """What else was chosen."""
     temperature: _Number | None = None

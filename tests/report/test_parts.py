@@ -314,3 +314,13 @@ def test_notes_are_numbered_and_listed(run_data):
         assert f'href="#note-0-{number}"' in html
         assert re.search(rf'<li id="note-0-{number}"><bdi>[^<]*: {text}', html)
     assert 'title="' not in html
+
+
+def test_the_methods_name_a_recipe_that_no_setting_names(full):
+    """Learning rate and epochs that the data decided are told as they were used."""
+    names = full.joined.models
+    config = {"models": {name: {"objective": "blend"} for name in names}, "sweep": None, "seeds": [0]}
+    stages = [
+        {"name": f"train {n} seed 0", "counts": {"pairs": 40, "learning_rate": 1e-4, "epochs": 10}} for n in names
+    ]
+    assert "Training used learning rate 0.0001, epochs 10." in _said(_with(full, config, *stages))

@@ -160,10 +160,13 @@ def _models(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]
     if (sweep := run.settings.sweep) is not None:  # what is chosen differs from what the settings say
         chosen = {*sweep.choose, *(["learning_rate"] if sweep.rates else [])}
         labels = {key: label for key, label in labels.items() if key not in chosen}
-    values = {label: [getattr(own, key) for own in models.values()] for key, label in labels.items()}
+    values = {
+        label: [value for name, own in models.items() for value in _used(run, name, getattr(own, key), key)]
+        for key, label in labels.items()
+    }
     used = []
     for label, of_each in values.items():
-        if known := dict.fromkeys(str(value) for value in of_each if value is not None):
+        if known := dict.fromkeys(map(str, of_each)):
             used.append(f"{label} {' / '.join(known)}")
     if used:
         yield f"Training used {', '.join(used)}."
@@ -173,6 +176,14 @@ def _models(run: RunData, scores: Scores, names: Sequence[str]) -> Iterator[str]
     if seeds := run.settings.seeds:
         each = "Each model" if len(models) > 1 else "It"
         yield f"{each} was trained with {_count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})."
+
+
+def _used(run: RunData, name: str, said: object, key: str) -> list[object]:
+    """Return a setting of a model as the study says it, or else as its trainings found it out."""
+    if said is not None:
+        return [said]
+    found = (getattr(counts, key, None) for counts in _trained_of_folds(run, name))
+    return [value for value in found if value is not None]
 
 
 def _swept(run: RunData, names: Sequence[str]) -> str:

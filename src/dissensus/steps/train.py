@@ -70,6 +70,7 @@ class TrainResult:
 
     out: Path
     config: TrainConfig
+    """As it was trained: with what nobody said and the data decided."""
     summary: TrainSummary
     sweep: SweepSummary | None = None
 
@@ -87,7 +88,7 @@ class TrainResult:
         rounded = {name: None if fit is None else round(fit, 4) for name, fit in fits.items()}
         found = done.model_dump(include=_COUNTED) | rounded
         if swept is None:
-            return found
+            return found | {"learning_rate": self.config.rate, "epochs": self.config.epochs}
         beside = {name: value for name, value in swept.chosen.items() if name != "learning_rate"}
         return found | {"rates": len(swept.rates), "learning_rate": swept.best, "chosen": beside or None}
 
@@ -177,6 +178,7 @@ def run(
     """
     from dissensus.files import read_records
     from dissensus.records import Margin
+    from dissensus.reward.model_record import RECORD_FILE, read_record
     from dissensus.reward.training.preflight import check_data, check_settings
     from dissensus.sources import read_pairs
 
@@ -193,9 +195,8 @@ def run(
     if done is not None:
         if done.note is not None:
             _report(done.note)
-        return TrainResult(out, config, done)
+        return TrainResult(out, read_record(out / RECORD_FILE).config, done)
     # Torch is loaded from here on.
-    from dissensus.reward.model_record import RECORD_FILE, read_record
     from dissensus.reward.training.run import train
     from dissensus.reward.training.sweep import sweep
 
@@ -203,7 +204,7 @@ def run(
         summary = train(
             every, config, out, margins=margins, allow_missing=missing, overwrite=overwrite, progress=progress
         )
-        return TrainResult(out, config, summary)
+        return TrainResult(out, read_record(out / RECORD_FILE).config, summary)
     table = sweep(
         every,
         config,
