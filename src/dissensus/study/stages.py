@@ -333,10 +333,11 @@ def estimate_training(config: StudyConfig, name: str, seed: int, sizes: Sizes) -
     # Members leave out prompts in turn where nobody says how many are held out.
     in_turn = model.members > 1 and model.validation is None
     pairs = round(sizes.train * (1 - (1 / model.members if in_turn else model.held_share)))
-    trained = pairs * sum(int(one.get("epochs") or model.passes(pairs)) for one in settings) * model.members
+    passes = model.passes(sizes.train)
+    trained = pairs * sum(int(one.get("epochs", passes)) for one in settings) * model.members
     if seed != config.seeds[0]:
         return Estimate([], trained)
-    steps = -(-pairs // model.batch_size) * model.passes(pairs)
+    steps = -(-pairs // model.batch_size) * passes
     swept = ", ".join(f"{len(values)} {name.replace('_', ' ')}s" for name, values in among.items()) or "1 learning rate"
     others = len(config.seeds) - 1
     more = f" and {others} more seeds" if others else ""

@@ -22,6 +22,7 @@ from dissensus.stats.resampling.clusters import deal_folds, number_labels
 FEW_PROMPTS = 10
 """Of fewer prompts none is held out unless somebody asks for it."""
 FEW_CATEGORIES = 3
+"""The same of categories, where these are held out whole: members need as many to leave out in turn."""
 MEMBERS, MANY_LABELS = 4, 5000
 """Members that are trained where nobody says how many, and labels of which a tenth calibrates one model well."""
 
