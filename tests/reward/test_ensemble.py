@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from dissensus.errors import ConfigError, InputError, TrainingError
 from dissensus.records import LABEL_VALUE, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.length_covariate import LengthSlope, log_ratios
-from dissensus.reward.model_record import LogRow, last_validation, read_log
+from dissensus.reward.model_record import LogRow, TrainSummary, last_validation, read_log
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import HELD_OUT_LOG_SD, fit_calibration, load_calibration, mean_nll
 from dissensus.reward.serving.hub import prepare
 from dissensus.reward.serving.reward_model import RewardModel
-from dissensus.reward.text.train_data import divide_targets, fill_in
+from dissensus.reward.text.train_data import Division, divide_targets, fill_in
+from dissensus.reward.training import ensemble as ensemble_module
 from dissensus.reward.training.ensemble import member_config
 from dissensus.reward.training.preflight import check_model, check_settings
 from dissensus.reward.training.run import train
@@ -245,6 +247,29 @@ def test_weights_are_averaged_into_a_plain_model(tiny_bert: Path, more_pairs: li
     train(more_pairs, still, tmp_path / "n", progress=False)
     heads = [own["classifier.weight"] for own in kept]
     assert all(np.allclose(heads[0], head, atol=1e-9) for head in heads), "a new head is one for all members"
+
+
+@pytest.mark.parametrize(
+    ("averaged", "scale", "cosine"),
+    [([0.5, 1.0, -0.5], 2.0, 1.0), ([1.0, -1.0, -1.0], 1.0, 0.0), ([0.0, 0.0, 0.0], 1.0, 0.0)],
+)
+def test_averaged_weights_are_held_against_the_mean_of_the_members(pairs, monkeypatch, averaged, scale, cosine):
+    """Gaps half as large need twice the slope; gaps of another kind, or none, are no average of what was learnt."""
+    said = {"average": averaged, "one": [2.0, 1.0, -1.0], "two": [0.0, 3.0, -1.0]}
+
+    def load(folder: Path) -> Any:
+        return SimpleNamespace(gaps=lambda some: np.array([said[folder.name][: len(some)]]))
+
+    monkeypatch.setattr(ensemble_module, "RewardModel", SimpleNamespace(load=load))
+    found = ensemble_module._Averaged.of(Path("average"), [Path("one"), Path("two")], pairs[:3])
+    assert (found.scale, found.cosine) == (pytest.approx(scale), pytest.approx(cosine))
+    counts = dict.fromkeys(
+        ("pairs", "ties_dropped", "unlabelled_dropped", "unjudged_dropped", "validation_pairs", "texts"), 3
+    )
+    own = TrainSummary(**counts, texts_truncated=0, layout="-", steps=1, resumed_from=0, seconds=1, nll=None)
+    division = Division(build_targets(pairs[:3], None, TrainConfig()), [])
+    note = ensemble_module._summarise([own] * 2, ensemble_module._Fit(), division, found).note
+    assert (note is not None and "their paths do not meet" in note) == (cosine < 0.9)
 
 
 def test_a_missing_member_is_one_line(ensemble, tiny_bert, more_pairs, tmp_path):
