@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,15 +83,17 @@ def deal(units: Sequence[str], parts: int, rng: np.random.Generator) -> Ints:
 
 def thin(problem: Problem, rows: Ints, most: int | None, rng: np.random.Generator) -> Ints:
     """Keep pairs, in a random order, as long as each of their texts is in at most so many."""
-    if most is None:
-        return rows
-    times: dict[int, int] = {}
+    return rows if most is None else thin_sides(list(zip(problem.a, problem.b, strict=True)), rows, most, rng)
+
+
+def thin_sides(sides: Sequence[tuple[Hashable, Hashable]], rows: Ints, most: int, rng: np.random.Generator) -> Ints:
+    """The same for pairs of anything that can be told apart."""
+    times: dict[Hashable, int] = {}
     kept = []
     for row in rng.permutation(rows):
-        both = (int(problem.a[row]), int(problem.b[row]))
-        if all(times.get(text, 0) < most for text in both):
+        if all(times.get(text, 0) < most for text in sides[row]):
             kept.append(row)
-            times.update({text: times.get(text, 0) + 1 for text in both})
+            times.update({text: times.get(text, 0) + 1 for text in sides[row]})
     return np.sort(np.array(kept))
 
 

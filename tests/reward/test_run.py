@@ -3,8 +3,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -19,8 +21,9 @@ from dissensus.reward.text.backbone import load_backbone
 from dissensus.reward.text.encode import Encoding
 from dissensus.reward.text.train_data import encode_targets, split_targets
 from dissensus.reward.training.lora import head_modules
-from dissensus.reward.training.run import TrainSummary, train
+from dissensus.reward.training.run import TrainSummary, precision_is_bf16, train
 from dissensus.reward.training.sweep import sweep
+from dissensus.text.encoder import gains_by_bfloat16
 from dissensus.text.pretrained import position_limit
 
 from .tiny_config import log_of, tiny_config
@@ -61,6 +64,20 @@ def test_the_folder_is_a_plain_sequence_classifier(backbone, precision, request,
         inputs["token_type_ids"] = torch.tensor([encoded.token_type_ids])
     assert reward_model.rewards([text])[0] == pytest.approx(model(**inputs).logits.item(), abs=5e-6)
     assert AutoTokenizer.from_pretrained(tmp_path / "m").pad_token_id == reward_model.tokenizer.pad_token_id
+
+
+@pytest.mark.parametrize(
+    ("native", "seconds", "gains"), [(True, [1, 2], True), (True, [2, 2], False), (False, [1, 2], False)]
+)
+def test_bfloat16_is_taken_where_it_is_faster(monkeypatch, native, seconds, gains):
+    took = iter([0.0, *(float(at) for at in np.cumsum(np.repeat(seconds, 6)).repeat(2))])
+    monkeypatch.setattr("dissensus.text.encoder.has_bfloat16", lambda device: native)
+    monkeypatch.setattr("dissensus.text.encoder.time", SimpleNamespace(perf_counter=lambda: next(took)))
+    gains_by_bfloat16.cache_clear()
+    assert precision_is_bf16(TrainConfig()) is bool(gains)
+    assert precision_is_bf16(TrainConfig(precision="bf16"))
+    assert not precision_is_bf16(TrainConfig(precision="fp32"))
+    gains_by_bfloat16.cache_clear()
 
 
 def test_the_last_step_is_logged_once_and_one_entry_is_the_mean_of_one_for_each(tiny_bert, pairs, tmp_path):

@@ -113,7 +113,7 @@ class TrainConfig(Settings):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the activations left out. Rewards of the same text must agree within a pair, so none by default."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """``auto`` uses bfloat16 autocast where the processor has it; head and loss are always float32."""
+    """``auto`` uses bfloat16 autocast where the processor is faster by it; head and loss are always float32."""
     lora_rank: Annotated[PositiveInt | None, Option(default="all weights")] = None
     """Train low-rank adapters of this rank (PEFT) and the head instead of all weights; merged when saved."""
     lora_alpha: Annotated[PositiveFloat | None, Option(default="twice the rank")] = None

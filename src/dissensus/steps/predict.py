@@ -37,7 +37,7 @@ class PredictSettings(Settings):
     ] = None
     """Tokens per prompt and response."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of matrix products; bf16 is several times faster where the processor has it."""
+    """Of matrix products; bf16 is up to several times as fast where the processor gains by it."""
     calibrated: Annotated[bool | None, Option("--calibrated/--raw", default="calibrated where the model can")] = None
     """Add the preference by the model's calibration, which the comparison with people then takes, or leave it out."""
     debias: Literal["length"] | None = None

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from dissensus.errors import ConfigError, TrainingError
@@ -47,7 +48,7 @@ from dissensus.reward.training.lora import add_adapters
 from dissensus.reward.training.preflight import check_settings
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
 from dissensus.reward.training.trainer import ExtraSteps, PairTrainer, ProgressBar
-from dissensus.text.encoder import best_device, default_cache, has_bfloat16, quiet_transformers
+from dissensus.text.encoder import best_device, default_cache, gains_by_bfloat16, quiet_transformers
 from dissensus.text.pretrained import position_limit
 
 TOKENS_ON_CPU, TOKENS_ON_GPU = 2048, 16384
@@ -268,9 +269,10 @@ def _is_sharded() -> bool:
 
 
 def precision_is_bf16(config: TrainConfig) -> bool:
-    """Whether training runs under bfloat16 autocast: asked for, or there and not asked against."""
+    """Whether all processes train under bfloat16 autocast: asked for, or faster and not asked against; they agree."""
     if config.precision == "auto":
-        return has_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
+        found = [gains_by_bfloat16("cuda" if torch.cuda.is_available() else "cpu")]
+        return bool(broadcast_object_list(found)[0])
     return config.precision == "bf16"
 
 
