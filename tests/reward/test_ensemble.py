@@ -122,6 +122,8 @@ def test_what_is_known_of_it(ensemble: Path, tiny_bert: Path, more_pairs: list[P
     model = RewardModel.load(ensemble)
     summary = train(more_pairs, _config(tiny_bert), ensemble, progress=False)
     assert (summary.pairs, summary.validation_pairs, summary.steps) == (240, 240, 21)
+    texts = {(pair.prompt, response) for pair in more_pairs for response in (pair.response_a, pair.response_b)}
+    assert summary.texts == len(texts), "those of all members together"
     found = last_validation(read_log(ensemble))
     assert isinstance(found, LogRow)
     assert found.validation_nll == summary.validation_nll
@@ -138,6 +140,17 @@ def test_what_is_known_of_it(ensemble: Path, tiny_bert: Path, more_pairs: list[P
     assert 'subfolder": "member-1"' in card
     assert card.count("from_pretrained(folder, **member") == 2
     assert "The members' own: 0." in card
+
+
+def test_what_holds_of_all_members_is_said_once(tiny_bert: Path, pairs: list[Pair], tmp_path: Path, capsys):
+    broken = [pair.model_copy(update={"response_a": pair.response_a.replace(" ", "\n")}) for pair in pairs]
+    config = _config(tiny_bert, objective="mean-variance", members=2)
+    for name in "mn":
+        train(broken, config, tmp_path / name, progress=False)
+        said = capsys.readouterr().err.splitlines()
+        assert sum("a new head is made (classifier" in line for line in said) == 1, "once in each run"
+        assert sum("reads line breaks as spaces" in line for line in said) == 1
+        assert len(said) == len(set(said))
 
 
 def test_members_have_seeds_of_their_own_and_the_first_that_of_the_ensemble():

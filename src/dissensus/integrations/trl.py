@@ -13,7 +13,6 @@ a script already::
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
@@ -22,7 +21,6 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import torch
-from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -31,6 +29,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from dissensus.errors import ConfigError, MissingDependencyError, TrainingError
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.model_record import leave_record
+from dissensus.reward.notices import report
 from dissensus.reward.objectives import Objective, ObjectiveName, objective_of
 from dissensus.reward.text.backbone import keep_head_in_float32
 from dissensus.reward.text.batches import PairBatches
@@ -97,7 +96,7 @@ class RewardTrainer(_RewardTrainer):  # type: ignore[misc]  # TRL ships no types
         inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         head = keep_head_in_float32(inner)
         if inner is not self.model and not any(weight.requires_grad for weight in head.parameters()):
-            _report("the head is not trained: name it in peft_config, as in modules_to_save=['score']")
+            report("the head is not trained: name it in peft_config, as in modules_to_save=['score']")
         # Decoders keep keys and values for generation unless told not to; encoders do not know the word.
         caches = "use_cache" in inspect.signature(type(inner).forward).parameters
         self._inputs = {"use_cache": False} if caches else {}
@@ -320,7 +319,7 @@ def _check_rows(dataset: Any, objective: Objective) -> None:
     column = objective.reads
     for other in set(_COLUMNS) - {column}:
         if other in (dataset.column_names or ()):
-            _report(f"the column '{other}' is left alone: objective '{objective.name}' does not read it")
+            report(f"the column '{other}' is left alone: objective '{objective.name}' does not read it")
     if column is None or not hasattr(dataset, "__len__"):
         return
     if column not in dataset.column_names:
@@ -338,11 +337,6 @@ def _check_rows(dataset: Any, objective: Objective) -> None:
             f"row {wrong[0]}: {column} is {values[wrong[0]]}, expected {expected} ({wrong.size} such rows); "
             "fix or remove them"
         )
-
-
-def _report(line: str) -> None:
-    if PartialState().is_main_process:
-        print(line, file=sys.stderr)  # noqa: T201
 
 
 def _lengths(dataset: Any) -> NDArray[np.int64]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from inspect import signature
 from pathlib import Path
 from types import MethodType
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from dissensus.errors import ConfigError, InputError
+from dissensus.reward.notices import report
 from dissensus.text.encoder import quiet_transformers, resolve_model
 from dissensus.text.pretrained import (
     check_table,
@@ -52,7 +51,7 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
             config.problem_type = "regression"
         # The checkpoint's own dtype may be half precision, in which a fresh head overflows.
         # A head of as many outputs is kept, so that a reward model can be trained further; another is made anew.
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
             source,
             config=config,
             dtype=torch.float32,
@@ -60,10 +59,10 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
             output_loading_info=True,
             **options,
         )
-        made = check_weights(model, report, spared=lambda weight: new_head and _in_head(model, weight))
+        made = check_weights(model, loading, spared=lambda weight: new_head and _in_head(model, weight))
         check_table(model, tokenizer)
-    if made and PartialState().is_main_process:
-        print(f"{name}: a new head is made ({', '.join(made)})", file=sys.stderr)  # noqa: T201
+    if made:
+        report(f"{name}: a new head is made ({', '.join(made)})")
     # Token types that the model does not take, or has but one of, are left out.
     takes = "token_type_ids" in signature(model.forward).parameters
     if not takes or getattr(model.config, "type_vocab_size", None) == 1:
@@ -155,8 +154,7 @@ def model_file(name: str | Path, file: str) -> Path | None:
     try:
         return Path(hf_hub_download(str(name), file))
     except LocalEntryNotFoundError:
-        notice = f"{name}: the Hub cannot be asked for {file}; going on as if there were none"
-        print(notice, file=sys.stderr)  # noqa: T201
+        report(f"{name}: the Hub cannot be asked for {file}; going on as if there were none")
         return None
     except EntryNotFoundError:
         return None
@@ -169,10 +167,9 @@ def report_window(model: Any, max_length: int, name: str) -> None:
     """
     stated = stated_positions(model)
     if position_limit(model) is None and stated is not None and max_length > stated:
-        print(  # noqa: T201
+        report(
             f"{name}: max_length {max_length} is more than the {stated} positions that its configuration names; "
-            "longer texts are beyond what it was made for (--max-length sets the window)",
-            file=sys.stderr,
+            "longer texts are beyond what it was made for (--max-length sets the window)"
         )
 
 

@@ -11,7 +11,6 @@ stand in a rendered text is found by rendering it with other contents: what is b
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
@@ -21,6 +20,7 @@ from typing import Any, Literal
 from dissensus.errors import InputError, OutputError
 from dissensus.hashing import framed_digest
 from dissensus.records import Text, plain_text
+from dissensus.reward.notices import report
 from dissensus.reward.text.token_cache import EncodedTexts, Row, from_cache, in_memory
 from dissensus.text.pretrained import first_line, fix_date
 from dissensus.text.tokenize import cut_overflow, kept_tokens
@@ -106,7 +106,7 @@ class Encoding:
                 key = self._key(texts)
                 return from_cache(self._rows(texts), typed=typed, closing=closing, folder=cache, key=key)
             except OutputError as error:
-                print(f"tokens are kept in memory: {error}", file=sys.stderr)  # noqa: T201
+                report(f"tokens are kept in memory: {error}")
         return in_memory(self._rows(texts), typed=typed, closing=closing)
 
     def loses_newlines(self) -> bool:
@@ -208,10 +208,9 @@ def encoding_of(tokenizer: Any, max_length: int, style: Style | None = None) -> 
     """
     encoding = Encoding(tokenizer, max_length, style=None if style == "tokens" else style)
     if style == "tokens":
-        print(  # noqa: T201
+        report(
             f"this model was trained on rows that were tokenised already: read as {encoding.style}, which may be "
-            "another way of putting prompt and response together",
-            file=sys.stderr,
+            "another way of putting prompt and response together"
         )
     return encoding
 

@@ -9,7 +9,6 @@ preferences (deep ensembles: Lakshminarayanan et al., 2017, arXiv:1612.01474).
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from dissensus.reward.model_record import (
     read_record,
     write_log,
 )
+from dissensus.reward.notices import report
 from dissensus.reward.serving.calibration import (
     HELD_OUT_LOG_SD,
     Calibration,
@@ -123,6 +123,7 @@ def _is_ours(work: Path, identity: RunIdentity) -> bool:
 
 _COMPARED, _ALIKE = 512, 0.9
 """Pairs on which averaged weights are compared with their members, and the least cosine of gaps that are alike."""
+_OF_TEXTS = ("texts", "texts_truncated", "responses_cut", "pairs_alike")
 _APART = (
     "the average of the weights says something else than the mean of the members, so their paths do not meet; use "
     "--average preferences"
@@ -242,7 +243,7 @@ def _fit(
         fitted = fit_calibration(with_length[:, rows], preference, weight, config.calibration, log_sd=HELD_OUT_LOG_SD)
         return replace(to_labels, calibration=fitted, length_slope=slope)
     except TrainingError as error:
-        _report(f"not calibrated: {error}")
+        report(f"not calibrated: {error}")
         return replace(to_labels, length_slope=slope)
 
 
@@ -266,10 +267,14 @@ def _summarise(
     notes = [f"member {n}: {one.note}" for n, one in enumerate(summaries, start=1) if one.note is not None]
     if average is not None and average.cosine < _ALIKE:
         notes.append(_APART)
-        _report(_APART)
+        report(_APART)
     known = [one.nll for one in summaries if one.nll is not None]
+    # What was counted of texts: each is read by all members, or by all but one.
+    readers = len(summaries) - division.in_turn
+    counts = {name: round(sum(getattr(one, name) for one in summaries) / readers) for name in _OF_TEXTS}
     return summaries[0].model_copy(
         update={
+            **counts,
             "pairs": len(division.whole.pairs),
             "validation_pairs": len(division.whole.pairs) if division.in_turn else summaries[0].validation_pairs,
             "steps": sum(one.steps for one in summaries),
@@ -319,7 +324,3 @@ def _keep_reports(members: Sequence[Path], folder: Path) -> None:
     for member in members:
         if (reports := member / REPORTS).is_dir():
             shutil.copytree(reports, folder / REPORTS / member.name)
-
-
-def _report(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201

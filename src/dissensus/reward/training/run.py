@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -24,6 +23,7 @@ from dissensus.reward.config import TrainConfig
 from dissensus.reward.fast.select import Layout, lay_out_for, settle
 from dissensus.reward.length_covariate import LengthSlope, log_ratios
 from dissensus.reward.model_record import LogRow, ModelRecord, TrainSummary, last_validation, left_record
+from dissensus.reward.notices import report, said_once
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.targets import Targets, build_targets
 from dissensus.reward.serving.calibration import (
@@ -89,14 +89,14 @@ def train(
     out = Path(out)
     check_settings(config, out)
     targets = build_targets(pairs, margins, config, allow_missing=allow_missing)
-    with sole_writer(out):
+    with sole_writer(out), said_once():
         asked, config = config, fill_in(targets, config)
         if asked.members is None and config.has_members:
-            _report(FEW_LABELS.format(members=config.members, average=config.average))
+            report(FEW_LABELS.format(members=config.members, average=config.average))
         division = divide_targets(targets, config)
         trained, held = division.parts[0]
         if held is None and config.validation is None and config.calibration != "none":
-            _report(NOTHING_HELD)
+            report(NOTHING_HELD)
         learn = partial(_train, callbacks=callbacks, progress=progress)
         if config.has_members:
             return train_members(division, config, out, learn=learn, overwrite=overwrite)
@@ -156,7 +156,7 @@ def _train(
     calibration, length_slope = _fit_on_held(trained, run)
     note = learning.note(trained, steps=steps, right=trainer.right, counted=trainer.counted) if learning else None
     if note is not None:
-        _report(note)
+        report(note)
     validated = last_validation(log)
     lost = Shortened.of(run.data.encoded, run.data.texts)
     summary = TrainSummary(
@@ -189,11 +189,6 @@ def _train(
     return summary
 
 
-def _report(line: str) -> None:
-    if PartialState().is_main_process:
-        print(line, file=sys.stderr)  # noqa: T201
-
-
 def _log_row(entry: Mapping[str, float]) -> LogRow | None:
     """Take an entry of transformers' log; None for those of other things."""
     if "eval_nll" in entry:
@@ -214,8 +209,7 @@ def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig, he
         raise ConfigError(
             f"max_length {config.max_length} is more than the {limit} positions of '{config.model}'; lower it"
         )
-    if processes.is_main_process:
-        report_window(model, config.max_length, config.model)
+    report_window(model, config.max_length, config.model)
     if config.runtime.gradient_checkpointing:
         checkpoint_activations(model)
     # A reward model that is trained further reads as it did before.
@@ -231,7 +225,7 @@ def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig, he
         held = encode_targets(held_out, encoding, length=length) if held_out else None
     texts = (text for pair in targets.pairs for text in (pair.prompt, pair.response_a, pair.response_b))
     if encoding.loses_newlines() and any("\n" in plain_text(text) for text in texts):
-        _report("this tokenizer reads line breaks as spaces: the model sees no paragraphs, lists or code layout")
+        report("this tokenizer reads line breaks as spaces: the model sees no paragraphs, lists or code layout")
     by_layer = config.layer_decay < 1 or config.head_learning_rate is not None
     rates = LayerRates(model, config) if by_layer else None
     if config.lora_rank is not None:
@@ -259,7 +253,7 @@ def _fit_on_held(model: Any, run: _Prepared) -> tuple[Calibration | None, float 
             gap = gap + slope * ratio
         return fit_calibration(gap, preference, weight, method, log_sd=HELD_OUT_LOG_SD), slope
     except TrainingError as error:
-        _report(f"not calibrated: {error}")
+        report(f"not calibrated: {error}")
         return None, slope
 
 

@@ -21,6 +21,7 @@ from dissensus.records import Margin, Pair
 from dissensus.reward.choices import Chosen, Metric, Value, combinations, steps_of, with_chosen
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.model_record import LOG_FILE, TrainSummary, last_validation, read_log
+from dissensus.reward.notices import said_once
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.text.train_data import divide_targets
 from dissensus.reward.training.checkpoints import REPORTS
@@ -135,7 +136,7 @@ def sweep(
     among: dict[str, list[Value]] = {"learning_rate": sorted(rates, reverse=True)} if rates else {}
     among |= {name: list(values) for name, values in (choose or {}).items()}
     asked = SweepSummary(metric, [], config.rate, patience, among=among, most=most)
-    with sole_writer(out):
+    with sole_writer(out), said_once():
         folder = out.with_name(out.name + ".sweep")
         learn = partial(train, pairs, margins=margins, allow_missing=allow_missing, progress=progress)
         if (done := _finished(out, asked)) is not None:
