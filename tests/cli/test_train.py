@@ -23,9 +23,11 @@ def test_train_then_predict(run, files: Path, tiny_bert: Path):
     settings = ["--model", tiny_bert, "--epochs", 1, "--max-length", 32, "--batch-size", 8]
     pairs, margins = files / "pairs.parquet", files / "margins.parquet"
     train = ["train", pairs, "--margins", margins, "--objective", "margin", *settings, "--out", files / "m"]
-    code, out, _ = run(*train)
+    train += ["--average", "preferences"]
+    code, out, err = run(*train)
     assert code == 0
     assert "margin on 24 pairs, 3 steps" in out
+    assert "--average is left alone: one model is trained, so there is nothing to average; --members 4" in err
     assert "1 pairs labelled tie dropped" in out
     code, out, _ = run("predict", pairs, "--model", files / "m", "--out", files / "p.jsonl", "--seed", 3)
     assert (code, out.splitlines()[0]) == (0, f"{files / 'p.jsonl'}: 25 predictions")

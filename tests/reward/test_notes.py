@@ -70,7 +70,8 @@ def test_few_prompts_or_labels_are_trained_on_whole_and_it_is_said(tiny_bert, pa
     assert "not calibrated: 8 of the held-out pairs have votes or a label" in capsys.readouterr().err
     # Nor is anything said where every pair is asked for.
     summary = train(pairs, tiny_config(tiny_bert, epochs=1, validation=0), tmp_path / "whole", progress=False)
-    assert (summary.pairs, capsys.readouterr().err.count("temperature")) == (24, 0)
+    said = capsys.readouterr().err
+    assert (summary.pairs, said.count("temperature"), said.count("--average")) == (24, 0, 0)
     assert TrainConfig(validation=0).calibration == "none"
 
 

@@ -255,8 +255,6 @@ def idle(settings: TrainSettings) -> Iterator[str]:
     given |= {names.get(name, f"--sweep-{name}") for name in sweep.model_fields_set}
     if not config.reads_margins:
         why |= dict.fromkeys(("--margins", "--allow-missing"), f"{objective} reads no margins")
-    if config.members == 1:
-        why["--average"] = "there is one member; --members trains several"
     chosen = sweep.choose.keys() - config.unread
     why |= {f"--{name.replace('_', '-')}": "--choose chooses it" for name in chosen}
     if sweep.rates is None:

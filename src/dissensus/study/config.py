@@ -97,8 +97,9 @@ class ModelSettings(TrainConfig):
     fit temperature and length. However few labels there are, as many as is said: models are compared at one cost."""
 
     def training(self) -> TrainConfig:
-        """Return how it is trained."""
-        return TrainConfig(**self.model_dump(exclude={"judge"}))
+        """Return how it is trained; what was not said stays unsaid."""
+        said = self.model_dump(exclude={"judge"}, exclude_unset=True)
+        return TrainConfig(**{**said, "members": self.members})
 
 
 class StudyConfig(Settings):

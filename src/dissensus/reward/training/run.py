@@ -38,7 +38,14 @@ from dissensus.reward.serving.score import score_texts
 from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, report_window
 from dissensus.reward.text.batches import Collator, PairBatches
 from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
-from dissensus.reward.text.train_data import Shortened, TrainingData, divide_targets, encode_targets, fill_in
+from dissensus.reward.text.train_data import (
+    MEMBERS,
+    Shortened,
+    TrainingData,
+    divide_targets,
+    encode_targets,
+    fill_in,
+)
 from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
 from dissensus.reward.training.ensemble import train_members
 from dissensus.reward.training.held_out import validator
@@ -61,6 +68,9 @@ NOTHING_HELD = (
 FEW_LABELS = (
     "few labels: {members} members are trained, each without its own part of the prompts, whose labels fit temperature "
     "and length, and their {average} are averaged; --members 1 trains one model in a fraction of the time"
+)
+NOTHING_TO_AVERAGE = (
+    "--average is left alone: one model is trained, so there is nothing to average; --members {members} trains several"
 )
 
 
@@ -93,6 +103,8 @@ def train(
         asked, config = config, fill_in(targets, config)
         if asked.members is None and config.has_members:
             report(FEW_LABELS.format(members=config.members, average=config.average))
+        if "average" in asked.model_fields_set and not config.has_members:
+            report(NOTHING_TO_AVERAGE.format(members=MEMBERS))
         division = divide_targets(targets, config)
         trained, held = division.parts[0]
         if held is None and config.validation is None and config.calibration != "none":
