@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from dissensus.errors import ConfigError
+from dissensus.errors import ConfigError, InputError
 from dissensus.records import Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.serving.reward_model import RewardModel
@@ -131,6 +131,10 @@ def test_a_folder_of_ours_keeps_its_reading_under_another_template(tiny_llama: P
     tokenizer.chat_template = None
     assert Encoding(tokenizer, 32).style == "text"
     assert RewardModel.load(tmp_path / "m").encoding.style == "chat"
+    tokenizer.save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "chat_template.jinja").unlink(missing_ok=True)
+    with pytest.raises(InputError, match="was trained on chats, and its tokenizer has no chat template"):
+        train(pairs, TrainConfig(model=str(tmp_path / "m"), max_length=32), tmp_path / "n", progress=False)
 
 
 def test_rows_that_were_tokenised_elsewhere_are_reported(tiny_llama, tmp_path, capsys):

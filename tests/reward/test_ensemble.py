@@ -1,7 +1,6 @@
 """Ensembles: the mean of their members, resumed member by member, used like one model."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,7 @@ from dissensus.errors import ConfigError, InputError, TrainingError
 from dissensus.records import LABEL_VALUE, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.length_covariate import LengthSlope, log_ratios
-from dissensus.reward.model_record import LogRow, TrainSummary, last_validation, read_log
+from dissensus.reward.model_record import RECORD_FILE, LogRow, TrainSummary, last_validation, read_log, read_record
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import HELD_OUT_LOG_SD, fit_calibration, load_calibration, mean_nll
 from dissensus.reward.serving.hub import prepare
@@ -87,7 +86,8 @@ def test_members_leave_prompts_out_in_turn(tiny_bert: Path, more_pairs: list[Pai
     slope = summary.length_slope or 0.0
     label = np.array([LABEL_VALUE[pair.label or "tie"] for pair in every])
     if covariate:  # the labels that β was trained with are those that it is fitted to again: they count once
-        once = replace(LengthSlope.fit(targets), precision=0.0)
+        lengths = [read_record(tmp_path / "m" / f"member-{n}" / RECORD_FILE).length for n in (1, 2, 3)]
+        once = LengthSlope(float(np.mean([length.value for length in lengths if length])), 0.0)
         assert slope == pytest.approx(once.corrected(gap, log_ratios(every), label, np.ones(240)), rel=1e-6)
     fitted = fit_calibration(gap + slope * log_ratios(every), label, np.ones(240), log_sd=HELD_OUT_LOG_SD)
     assert whole.calibration is not None

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from dissensus.reward.serving.model_card import write_card
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training.run import train
 
-from .tiny_config import tiny_config, train_until_killed
+from .tiny_config import changed, tiny_config, train_until_killed
 
 
 def _pairs(seed: int, n: int, slope: float) -> list[Pair]:
@@ -60,6 +61,51 @@ def test_a_known_slope_is_recovered_and_is_logistic_regression():
     assert _fit(swapped).value == pytest.approx(found.value, abs=1e-6)
     alike = [pair.model_copy(update={"response_b": pair.response_a}) for pair in pairs[:5]]
     assert _fit(alike) == LengthSlope(0.0, 0.0)
+
+
+def test_what_a_model_says_of_length_already_counts_once():
+    """Beside a model that is right of the pairs, length says what it said in its reward; and what is new is found."""
+    pairs, rng = _pairs(2, 4000, 0.0), np.random.default_rng(3)
+    ratio = log_ratios(pairs)
+    gap = rng.standard_normal(4000) + 0.8 * ratio  # a reward that likes longer texts by itself
+    bare = build_targets(pairs, None, TrainConfig())
+
+    def found(scale: float, slope: float, said: float) -> LengthSlope:
+        target = expit(scale * gap + slope * ratio).astype(np.float32)
+        return LengthSlope.fit_beside(gap, said, replace(bare, target=target))
+
+    assert found(1.0, 0.4, 0.4).value == pytest.approx(0.4, abs=1e-5), "nothing is new"
+    assert found(1.0, 0.0, 0.0).value == pytest.approx(0.0, abs=1e-5), "the classifier has it all"
+    assert found(0.5, 0.2, 0.4).value == pytest.approx(0.2, abs=0.01), "it was too sure"
+    assert found(1.0, -0.5, 0.4).value == pytest.approx(-0.5, abs=0.01), "people who like short texts"
+    labels = (rng.random(4000) < expit(0.5 * gap + 0.3 * ratio)).astype(np.float32)
+    drawn = LengthSlope.fit_beside(gap, 0.0, replace(bare, target=labels))
+    assert abs(drawn.value - 0.3) < 3 * drawn.precision**-0.5
+    assert 1 / drawn.precision == pytest.approx(_variance(gap, ratio, 0.5, 0.3), rel=0.1)
+    assert LengthSlope.fit_beside(0 * gap, 0.4, bare) == LengthSlope.fit(bare), "a model that says nothing"
+
+
+def _variance(gap: Any, ratio: Any, scale: float, slope: float) -> float:
+    """That of a slope that is fitted together with a scale, by the inverse of the information."""
+    sure = expit(scale * gap + slope * ratio)
+    design = np.stack([gap, ratio]) * np.sqrt(sure * (1 - sure))
+    return float(np.linalg.inv(design @ design.T)[1, 1])
+
+
+def test_a_model_is_trained_further_from_its_whole_reward(tiny_bert: Path, pairs: list[Pair], tmp_path: Path, capsys):
+    config = tiny_config(tiny_bert, length_covariate=True, epochs=4, validation=0)
+    slope = train(pairs, config, tmp_path / "m", progress=False).length_slope
+    assert slope
+    first = RewardModel.load(tmp_path / "m")
+    standing = changed(config, model=str(tmp_path / "m"), learning_rate=1e-12, epochs=1)
+    summary = train(pairs, standing, tmp_path / "n", progress=False)
+    expected = LengthSlope.fit_beside(first.gaps(pairs)[0], slope, build_targets(pairs, None, config))
+    assert summary.length_slope == pytest.approx(expected.value, abs=1e-6)
+    assert RewardModel.load(tmp_path / "n").gaps(pairs) == pytest.approx(first.gaps(pairs), abs=1e-5)
+    assert "is in its reward" not in capsys.readouterr().err
+    without = train(pairs, changed(standing, length_covariate=False), tmp_path / "o", progress=False)
+    assert without.length_slope is None
+    assert f"m: {slope:+.3f} * log(characters of the response) is in its reward, and left" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("scale", "slope"), [(0.25, 0.8), (2.0, -0.3)])

@@ -13,6 +13,7 @@ from dissensus.errors import InputError
 from dissensus.files import write_text
 from dissensus.files.location import is_hub_id
 from dissensus.reward.config import TrainConfig
+from dissensus.reward.length_covariate import LengthSlope
 from dissensus.reward.text.encode import Style
 from dissensus.reward.text.train_data import Shortened
 from dissensus.text.pretrained import first_line
@@ -105,6 +106,8 @@ class ModelRecord(BaseModel):
     fingerprint: str | None = None
     """By which the run is known when it is started again."""
     summary: TrainSummary | None = None
+    length: LengthSlope | None = None
+    """Of the length covariate, as it stood in the loss; that of the reward is in the summary."""
 
     @model_validator(mode="before")
     @classmethod

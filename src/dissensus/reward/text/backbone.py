@@ -30,10 +30,13 @@ from dissensus.text.pretrained import (
 _DROPOUT = re.compile(r"drop(out)?(_prob|_rate)?$|pdrop$|dropout")
 
 
-def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float = 0.0) -> tuple[Any, Any]:
+def load_backbone(
+    name: str, *, new_head: bool, outputs: int = 1, dropout: float = 0.0, made: list[str] | None = None
+) -> tuple[Any, Any]:
     """Load a sequence classifier and its tokenizer, in float32, with padding on the right.
 
-    With ``new_head`` it gets a fresh head of so many ``outputs``; otherwise the checkpoint's own head is kept.
+    With ``new_head`` it gets a fresh head where it has none of so many ``outputs``, whose weights are added to
+    ``made``; otherwise the checkpoint's own head is kept.
 
     Raises InputError when the folder or id cannot be loaded.
     """
@@ -59,10 +62,12 @@ def load_backbone(name: str, *, new_head: bool, outputs: int = 1, dropout: float
             output_loading_info=True,
             **options,
         )
-        made = check_weights(model, loading, spared=lambda weight: new_head and _in_head(model, weight))
+        fresh = check_weights(model, loading, spared=lambda weight: new_head and _in_head(model, weight))
         check_table(model, tokenizer)
-    if made:
-        report(f"{name}: a new head is made ({', '.join(made)})")
+    if fresh:
+        report(f"{name}: a new head is made ({', '.join(fresh)})")
+    if made is not None:
+        made += fresh
     # Token types that the model does not take, or has but one of, are left out.
     takes = "token_type_ids" in signature(model.forward).parameters
     if not takes or getattr(model.config, "type_vocab_size", None) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,10 @@ class TrainingData:
     """Shape (pairs,): each pair's prompt."""
     added: NDArray[np.float32] | None = None
     """Shape (pairs,): what length adds to the reward gap; None without a length covariate."""
+
+    def with_length(self, length: LengthSlope | None) -> TrainingData:
+        """Return them with what length adds to the gaps."""
+        return self if length is None else replace(self, added=length.added(self.targets.pairs))
 
     @property
     def columns(self) -> dict[str, NDArray[np.float32]]:
@@ -137,14 +141,11 @@ def divide_targets(targets: Targets, config: TrainConfig) -> Division:
     return Division(trained, [(trained, held)] * members)
 
 
-def encode_targets(
-    targets: Targets, encoding: Encoding, *, cache: Path | None = None, length: LengthSlope | None = None
-) -> TrainingData:
-    """Encode each distinct text once, through the cache of tokens if one is given; ``length`` adds to the gaps."""
+def encode_targets(targets: Targets, encoding: Encoding, *, cache: Path | None = None) -> TrainingData:
+    """Encode each distinct text once, through the cache of tokens if one is given."""
     encoded, texts = encode_pairs(targets.pairs, encoding, cache=cache)
     _, groups = number_labels([pair.group for pair in targets.pairs])
-    added = None if length is None else length.added(targets.pairs)
-    return TrainingData(targets, encoded, texts, groups.astype(np.int64), added)
+    return TrainingData(targets, encoded, texts, groups.astype(np.int64))
 
 
 def encode_pairs(

@@ -147,15 +147,17 @@ def _finish(
 ) -> None:
     """Average the members, calibrate the average, write its record and log, and give the folder its name."""
     config, members = identity.config, [member_folder(work, n + 1) for n in range(len(summaries))]
-    first = read_record(members[0] / RECORD_FILE)
+    records = [read_record(member / RECORD_FILE) for member in members]
+    length = _length_of([record.length for record in records], division) if config.adds_length else None
     folder = work if config.keeps_members else work / "average"
     if not config.keeps_members:
         _average_weights(members, folder)
         _keep_reports(members, folder)
-    record = first.model_copy(update={"config": config, "fingerprint": identity.fingerprint, "summary": None})
+    known = {"config": config, "fingerprint": identity.fingerprint, "summary": None, "length": length}
+    record = records[0].model_copy(update=known)
     write_json(folder / RECORD_FILE, record.model_dump(mode="json"))
     average = None if config.keeps_members else _Averaged.of(folder, members, division.whole.pairs)
-    fit = _fit(folder, members, division, config, average)
+    fit = _fit(folder, members, division, config, average, length)
     summary = _summarise(summaries, fit, division, average)
     logs = [read_log(member) for member in members]
     write_log(folder, [*_mean_log(logs), *_last_row(logs[0], fit)])
@@ -164,6 +166,14 @@ def _finish(
     write_json(folder / RECORD_FILE, record.model_copy(update={"summary": summary}).model_dump(mode="json"))
     folder.rename(out)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _length_of(slopes: Sequence[LengthSlope | None], division: Division) -> LengthSlope:
+    """Return the mean slope in the members' losses, which goes with the mean of their rewards."""
+    known = [slope for slope in slopes if slope is not None]
+    if len(known) < len(slopes):  # members of an earlier version, which kept none and trained no model further
+        return LengthSlope.fit(division.whole)
+    return LengthSlope(fmean(one.value for one in known), fmean(one.precision for one in known))
 
 
 def _average_weights(members: Sequence[Path], folder: Path) -> None:
@@ -209,10 +219,14 @@ class _Averaged:
 
 
 def _fit(
-    folder: Path, members: Sequence[Path], division: Division, config: TrainConfig, average: _Averaged | None
+    folder: Path,
+    members: Sequence[Path],
+    division: Division,
+    config: TrainConfig,
+    average: _Averaged | None,
+    length: LengthSlope | None,
 ) -> _Fit:
     """Load what was made, and score and calibrate it on the pairs that were held out."""
-    length = LengthSlope.fit(division.whole) if config.adds_length else None
     scale = average.scale if average else 1.0
     slope = None if length is None else length.value / scale
     left_out = [held for _, held in division.parts if held is not None]

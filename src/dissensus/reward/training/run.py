@@ -22,7 +22,7 @@ from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.fast.select import Layout, lay_out_for, settle
 from dissensus.reward.length_covariate import LengthSlope, log_ratios
-from dissensus.reward.model_record import LogRow, ModelRecord, TrainSummary, last_validation, left_record
+from dissensus.reward.model_record import LogRow, ModelRecord, TrainSummary, last_validation
 from dissensus.reward.notices import report, said_once
 from dissensus.reward.objectives import objective_of
 from dissensus.reward.objectives.targets import Targets, build_targets
@@ -38,14 +38,7 @@ from dissensus.reward.serving.score import score_texts
 from dissensus.reward.text.backbone import checkpoint_activations, load_backbone, report_window
 from dissensus.reward.text.batches import Collator, PairBatches
 from dissensus.reward.text.encode import Encoding, encoding_of, style_to_train
-from dissensus.reward.text.train_data import (
-    MEMBERS,
-    Shortened,
-    TrainingData,
-    divide_targets,
-    encode_targets,
-    fill_in,
-)
+from dissensus.reward.text.train_data import MEMBERS, Shortened, TrainingData, divide_targets, encode_targets, fill_in
 from dissensus.reward.training.checkpoints import MarkWhole, save_model, trained_model
 from dissensus.reward.training.ensemble import train_members
 from dissensus.reward.training.held_out import validator
@@ -54,6 +47,7 @@ from dissensus.reward.training.learning_check import LearningCheck
 from dissensus.reward.training.lora import add_adapters
 from dissensus.reward.training.preflight import check_settings
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
+from dissensus.reward.training.start import Start
 from dissensus.reward.training.trainer import ExtraSteps, PairTrainer, ProgressBar
 from dissensus.text.encoder import best_device, default_cache, gains_by_bfloat16, quiet_transformers
 from dissensus.text.pretrained import position_limit
@@ -193,7 +187,7 @@ def _train(
         note=note,
     )
     style, fingerprint = run.encoding.style, identity.fingerprint
-    record = ModelRecord(config=config, text_style=style, fingerprint=fingerprint, summary=summary)
+    record = ModelRecord(config=config, text_style=style, fingerprint=fingerprint, summary=summary, length=run.length)
     save_model(trainer, run.tokenizer, run.layout, run.data.encoded, record, log, calibration, part=part, out=out)
     # Weights, gradients and optimiser sit in reference cycles, and a study trains many models in turn.
     trainer.model = trainer.model_wrapped = trainer.optimizer = trainer.lr_scheduler = None
@@ -215,7 +209,8 @@ def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig, he
     processes = PartialState()
     set_seed(head_seed)
     outputs = objective_of(config).outputs
-    model, tokenizer = load_backbone(config.model, new_head=True, outputs=outputs, dropout=config.dropout)
+    made: list[str] = []
+    model, tokenizer = load_backbone(config.model, new_head=True, outputs=outputs, dropout=config.dropout, made=made)
     limit = position_limit(model)
     if limit is not None and config.max_length > limit:
         raise ConfigError(
@@ -225,16 +220,17 @@ def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig, he
     if config.runtime.gradient_checkpointing:
         checkpoint_activations(model)
     # A reward model that is trained further reads as it did before.
-    left = left_record(model.config)
-    style = (left.text_style if left else None) or style_to_train(tokenizer)
-    encoding = encoding_of(tokenizer, config.max_length, style)
+    start = Start.of(config.model, model, has_reward=not made)
+    encoding = encoding_of(tokenizer, config.max_length, start.style or style_to_train(tokenizer))
     # Before the texts are encoded, which may take minutes: what no text can be given to is no fault of the first one.
     layout = lay_out_for(model, pad_id=tokenizer.pad_token_id, fast=config.runtime.fast, sharded=_is_sharded())
     layout = settle(model, layout, encoding)
     with processes.main_process_first():
-        length = LengthSlope.fit(targets) if config.adds_length else None
-        data = encode_targets(targets, encoding, cache=default_cache() / "tokens", length=length)
-        held = encode_targets(held_out, encoding, length=length) if held_out else None
+        data = encode_targets(targets, encoding, cache=default_cache() / "tokens")
+        held = encode_targets(held_out, encoding) if held_out else None
+    start.report_loss_of_length(config)
+    length = start.fit_length(model, layout, data, config, sharded=_is_sharded())
+    data, held = data.with_length(length), held.with_length(length) if held else None
     texts = (text for pair in targets.pairs for text in (pair.prompt, pair.response_a, pair.response_b))
     if encoding.loses_newlines() and any("\n" in plain_text(text) for text in texts):
         report("this tokenizer reads line breaks as spaces: the model sees no paragraphs, lists or code layout")
