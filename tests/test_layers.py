@@ -10,7 +10,7 @@ SOURCE = Path(dissensus.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_version", "errors", "event_loops", "hashing"),
-    ("settings", "messages", "plugins"),
+    ("settings", "messages", "plugins", "versions"),
     ("records",),
     ("run_records", "judgment_margins", "judge_calibration"),
     ("files", "stats", "text"),

@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, ValidationError
 
 from dissensus.errors import InputError
 from dissensus.records import Record
+from dissensus.versions import unreadable, without_stamp
 
 Target = Literal["labels", "votes"]
 Covariates = Literal["length", "none"]
@@ -93,15 +94,16 @@ def read_calibration(path: Path) -> JudgeCalibration:
     Raises:
         InputError: the file cannot be read, or holds something else.
     """
+    content = None
     try:
-        return JudgeCalibration.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return JudgeCalibration.model_validate(without_stamp(content))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"{path}: no calibration of judges ({where}: {first['msg']}); make the margins again"
-        ) from error
+        otherwise = f"no calibration of judges ({where}: {first['msg']}); make the margins again"
+        raise unreadable(path, content, otherwise) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON; make the margins again") from error

@@ -27,6 +27,7 @@ from pydantic import (
 
 from dissensus import __version__
 from dissensus.errors import InputError
+from dissensus.versions import unreadable
 
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "scipy", "pyarrow", "pydantic")
 _Count = Annotated[int, Field(ge=0, le=10**15)]
@@ -344,13 +345,13 @@ def read_manifest(path: Path) -> RunManifest:
         InputError: it is none; names what is wrong in it, in one line.
     """
     try:
-        return RunManifest.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        return RunManifest.model_validate_json(content)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
     except ValidationError as error:
-        raise InputError(
-            f"{path}: not a manifest ({_first_line(error)}); remove it and run every stage of the study again"
-        ) from error
+        otherwise = f"not a manifest ({_first_line(error)}); remove it and run every stage of the study again"
+        raise unreadable(path, content, otherwise) from error
 
 
 def environment() -> dict[str, str]:

@@ -38,7 +38,9 @@ def read_records(source: str | Path | Any, record_type: type[R]) -> Iterator[R]:
         try:
             yield record_of(row.values, record_type)
         except ValueError as error:
-            faults(row.place, describe(error))
+            reason = describe(error)
+            is_new = reason.endswith("is unknown")
+            faults(row.place, f"{reason}, unless to a newer dissensus" if is_new else reason)
 
 
 @overload

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from dissensus.errors import InputError
 from dissensus.files import write_text
@@ -17,6 +17,7 @@ from dissensus.reward.length_covariate import LengthSlope
 from dissensus.reward.text.encode import Style
 from dissensus.reward.text.train_data import Shortened
 from dissensus.text.pretrained import first_line
+from dissensus.versions import NewerVersionError, stamped, unreadable, without_stamp
 
 RECORD_FILE = "dissensus.json"
 LOG_FILE = "training.jsonl"
@@ -27,7 +28,7 @@ _KEY = "dissensus"
 class TrainSummary(BaseModel):
     """What a run did; the counts are pairs unless named otherwise."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     pairs: int
     ties_dropped: int
@@ -96,9 +97,12 @@ class RetiredConfig(TrainConfig):
 
 
 class ModelRecord(BaseModel):
-    """What is known of a trained model. A checkpoint's has no summary; that of TRL's trainer, style and loss alone."""
+    """What is known of a trained model. A checkpoint's has no summary; that of TRL's trainer, style and loss alone.
 
-    model_config = ConfigDict(frozen=True)
+    What is unknown is refused: it may belong to the reward, as the length slope does.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     config: TrainConfig | RetiredConfig
     text_style: Style | None = None
@@ -118,14 +122,22 @@ class ModelRecord(BaseModel):
         return data
 
 
+def record_content(record: ModelRecord) -> dict[str, Any]:
+    """Return what is written of a record."""
+    return stamped(record.model_dump(mode="json"))
+
+
 def read_record(where: Path, content: Any = None) -> ModelRecord:
-    """Read a record from a file, or the ``content`` of one within another. Raises InputError for a damaged one."""
+    """Read a record from a file, or the ``content`` of one within another.
+
+    Raises InputError for a damaged one, of which NewerVersionError for one of a newer version.
+    """
     try:
-        if content is not None:
-            return ModelRecord.model_validate(content)
-        return ModelRecord.model_validate_json(where.read_bytes())
-    except (ValidationError, ValueError) as error:
-        raise InputError(f"{where}: not written by this version of dissensus; train again") from error
+        content = json.loads(where.read_bytes()) if content is None else content
+        return ModelRecord.model_validate(without_stamp(content))
+    except ValueError as error:
+        otherwise = "not written by this version of dissensus; train again"
+        raise unreadable(where, content, otherwise) from error
 
 
 def member_folder(folder: Path, number: int) -> Path:
@@ -176,7 +188,7 @@ def last_validation(rows: Sequence[LogRow]) -> LogRow | None:
 def leave_record(settings: Any, style: Style | None, config: TrainConfig, *, max_length: int | None) -> None:
     """Write style, loss and window into a transformers config, which is saved wherever the model is."""
     window = {} if max_length is None else {"max_length": max_length}
-    setattr(settings, _KEY, {"text_style": style, "config": {**config.loss(), **window}})
+    setattr(settings, _KEY, stamped({"text_style": style, "config": {**config.loss(), **window}}))
 
 
 def left_record(settings: Any) -> ModelRecord | None:
@@ -185,12 +197,19 @@ def left_record(settings: Any) -> ModelRecord | None:
     return read_record(Path("config.json"), found) if isinstance(found, Mapping) else None
 
 
-def find_record(folder: Path) -> ModelRecord | None:
-    """Return the record of a model's folder; None where it has none, or a damaged one, which is another run's then."""
+def find_record(folder: Path, *, overwrite: bool = False) -> ModelRecord | None:
+    """Return the record of a model's folder; None where it has none, or a damaged one, which is another run's then.
+
+    Raises NewerVersionError for one of a newer version, unless it is to be overwritten.
+    """
     try:
         return read_record(folder / RECORD_FILE) if (folder / RECORD_FILE).is_file() else None
+    except NewerVersionError:
+        if not overwrite:
+            raise
     except InputError:
-        return None
+        pass
+    return None
 
 
 def fetch_members(name: str) -> Path | None:

@@ -13,6 +13,7 @@ from dissensus.errors import ConfigError, InputError
 from dissensus.judge_calibration import CALIBRATION, ENDING, Covariates, JudgeCalibration, Target
 from dissensus.judges.base import Orders, VoteKind
 from dissensus.settings import Argument, Reads, Settings, Writes
+from dissensus.versions import stamped
 
 if TYPE_CHECKING:
     from dissensus.judges.store.query import Recall, Recalled
@@ -229,7 +230,7 @@ def run(settings: MarginSettings) -> MarginResult | CalibratedResult:
         )
     write_records(settings.out, made.margins)
     if kept is not None:
-        write_json(calibration_file(settings.out), kept)
+        write_json(calibration_file(settings.out), stamped(kept))
         return CalibratedResult(made.margins, JudgeCalibration.model_validate(kept), len(rows), settings.out)
     return MarginResult(made.margins, made.recalled, judges[0], len(rows), settings.out)
 
@@ -249,7 +250,7 @@ def _calibrated(settings: MarginSettings, recalls: Sequence[Recall], rows: Seque
     )
     margins = combined.margins(ids, allow_missing=settings.allow_missing)
     write_records(settings.out, margins)
-    write_json(calibration_file(settings.out), combined.calibration.model_dump(mode="json"))
+    write_json(calibration_file(settings.out), stamped(combined.calibration.model_dump(mode="json")))
     return CalibratedResult(margins, combined.calibration, len(rows), settings.out)
 
 

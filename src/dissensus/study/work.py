@@ -43,6 +43,7 @@ from dissensus.study.run_folder import (
     predictions_file,
 )
 from dissensus.study.sets import Sets, read_sets
+from dissensus.versions import stamped
 
 
 def write_copies(run: Run) -> CopyCounts:
@@ -124,7 +125,7 @@ def make_margins(run: Run, name: str, judge: str) -> MarginCounts:
         made = margin.make_margins(recall, ids, votes=judging.vote_kind(), allow_missing=run.config.allow_missing)
         calibration = store.settings(judge).get(CALIBRATION)
     if judging.calibrates():
-        write_json(run.path(calibration_file(name)), calibration)
+        write_json(run.path(calibration_file(name)), stamped(calibration))
     margins, found = made.margins, made.recalled
     margins_file, left_out_file = margin_files(name)
     write_records(run.path(margins_file), margins)

@@ -21,6 +21,7 @@ from dissensus.errors import InputError, TrainingError
 from dissensus.files import write_json
 from dissensus.records import LABEL_VALUE, Pair
 from dissensus.reward.config import CalibrationMethod
+from dissensus.versions import stamped, unreadable, without_stamp
 
 CALIBRATION_FILE = "calibration.json"
 
@@ -219,7 +220,7 @@ def save_calibration(folder: str | Path, calibration: Calibration) -> Path:
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder; a calibration is kept in the folder of its model, so give that")
     path = Path(folder) / CALIBRATION_FILE
-    write_json(path, calibration.model_dump(mode="json"))
+    write_json(path, stamped(calibration.model_dump(mode="json")))
     return path
 
 
@@ -236,11 +237,14 @@ def not_calibrated(name: str) -> str:
 
 
 def read_calibration(path: Path) -> Calibration:
-    """Read a calibration that ``save_calibration`` wrote. Raises InputError for a damaged file."""
+    """Read a calibration that ``save_calibration`` wrote. Raises InputError for a damaged or a newer file."""
+    content = None
     try:
-        return Calibration.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Calibration.model_validate(without_stamp(content))
     except ValueError as error:
-        raise InputError(f"{path}: not a calibration; run 'dissensus calibrate' again, or remove it") from error
+        otherwise = "not a calibration; run 'dissensus calibrate' again, or remove it"
+        raise unreadable(path, content, otherwise) from error
 
 
 def _root(slope: Callable[[float], float], low: float, high: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from dissensus.errors import ConfigError, DissensusError, OutputError
-from dissensus.reward.model_record import RECORD_FILE, read_record
+from dissensus.reward.model_record import RECORD_FILE, read_record, record_content
 from dissensus.reward.serving.model_card import backbone_name, write_card
 from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.text.encoder import quiet_transformers
@@ -94,7 +95,8 @@ def _content(path: Path) -> str | bytes:
         return str(path)
     record = read_record(path)
     config = record.config.model_copy(update={"model": backbone_name(record.config.model)})
-    return (record.model_copy(update={"config": config}).model_dump_json(indent=2) + "\n").encode()
+    content = record_content(record.model_copy(update={"config": config}))
+    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 @contextmanager

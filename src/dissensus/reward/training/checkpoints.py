@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 from dissensus.errors import OutputError, TrainingError
 from dissensus.files import write_json
 from dissensus.reward.fast.select import Layout
-from dissensus.reward.model_record import RECORD_FILE, LogRow, ModelRecord, write_log
+from dissensus.reward.model_record import RECORD_FILE, LogRow, ModelRecord, record_content, write_log
 from dissensus.reward.serving.calibration import Calibration, save_calibration
 from dissensus.reward.serving.model_card import backbone_name
 from dissensus.reward.serving.score import score_texts
@@ -30,6 +30,7 @@ from dissensus.reward.training.lora import ADAPTER_FOLDER, is_adapted, merge_ada
 from dissensus.reward.training.run_identity import RunIdentity
 from dissensus.reward.training.trainer import WRITE_FAILURES, PairTrainer
 from dissensus.text.encoder import quiet_transformers
+from dissensus.versions import stamped
 
 REPORTS = "runs"
 """In a model's folder: what reporters wrote while it was trained; where TensorBoard looks, and the Hub."""
@@ -42,7 +43,7 @@ class MarkWhole(TrainerCallback):  # type: ignore[misc]
     """Marks a checkpoint whose files are all written, with the run that it belongs to."""
 
     def __init__(self, identity: RunIdentity) -> None:
-        self._mark = {"fingerprint": identity.fingerprint, "config": identity.config.deciding()}
+        self._mark = stamped({"fingerprint": identity.fingerprint, "config": identity.config.deciding()})
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Mark the checkpoint that was just written."""
@@ -97,7 +98,7 @@ def save_model(
         if not worst <= _RELOAD_TOLERANCE * max(1.0, float(np.abs(after).max())):
             raise TrainingError(f"{folder}: the saved model gives rewards {worst:.2g} off those of the trained one")
         write_log(folder, log)
-        write_json(folder / RECORD_FILE, record.model_dump(mode="json"))
+        write_json(folder / RECORD_FILE, record_content(record))
         if calibration is not None:
             save_calibration(folder, calibration)
         _keep_reports(part, folder)

@@ -35,6 +35,7 @@ from dissensus.reward.model_record import (
     member_folder,
     read_log,
     read_record,
+    record_content,
     write_log,
 )
 from dissensus.reward.notices import report
@@ -83,7 +84,7 @@ def train_members(division: Division, config: TrainConfig, out: Path, *, learn: 
     processes = PartialState()
     with processes.main_process_first():
         if (done := find_finished(out, identity, overwrite=overwrite)) is not None:
-            if processes.is_main_process and _is_ours(work, identity):
+            if processes.is_main_process and _is_ours(work, identity, overwrite=overwrite):
                 shutil.rmtree(work)  # the members of averaged weights, where a run was killed while they were removed
             return done
         if processes.is_main_process:
@@ -103,7 +104,7 @@ def train_members(division: Division, config: TrainConfig, out: Path, *, learn: 
 
 def _claim(work: Path, identity: RunIdentity, *, overwrite: bool) -> None:
     """Mark the folder of the members as this run's. Raises ConfigError where it is another's, unless overwritten."""
-    if _is_ours(work, identity):
+    if _is_ours(work, identity, overwrite=overwrite):
         return
     if work.exists():
         if not overwrite:
@@ -113,11 +114,11 @@ def _claim(work: Path, identity: RunIdentity, *, overwrite: bool) -> None:
             )
         shutil.rmtree(work)
     mark = ModelRecord(config=identity.config, fingerprint=identity.fingerprint)
-    write_json(work / RECORD_FILE, mark.model_dump(mode="json"))
+    write_json(work / RECORD_FILE, record_content(mark))
 
 
-def _is_ours(work: Path, identity: RunIdentity) -> bool:
-    found = find_record(work)
+def _is_ours(work: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
+    found = find_record(work, overwrite=overwrite)
     return found is not None and found.fingerprint == identity.fingerprint
 
 
@@ -155,7 +156,7 @@ def _finish(
         _keep_reports(members, folder)
     known = {"config": config, "fingerprint": identity.fingerprint, "summary": None, "length": length}
     record = records[0].model_copy(update=known)
-    write_json(folder / RECORD_FILE, record.model_dump(mode="json"))
+    write_json(folder / RECORD_FILE, record_content(record))
     average = None if config.keeps_members else _Averaged.of(folder, members, division.whole.pairs)
     fit = _fit(folder, members, division, config, average, length)
     summary = _summarise(summaries, fit, division, average)
@@ -163,7 +164,7 @@ def _finish(
     write_log(folder, [*_mean_log(logs), *_last_row(logs[0], fit)])
     if fit.calibration is not None:
         save_calibration(folder, fit.calibration)
-    write_json(folder / RECORD_FILE, record.model_copy(update={"summary": summary}).model_dump(mode="json"))
+    write_json(folder / RECORD_FILE, record_content(record.model_copy(update={"summary": summary})))
     folder.rename(out)
     shutil.rmtree(work, ignore_errors=True)
 

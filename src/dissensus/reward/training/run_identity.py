@@ -57,7 +57,7 @@ def find_finished(out: Path, identity: RunIdentity, *, overwrite: bool) -> Train
         return None
     if not (out / RECORD_FILE).is_file():
         raise ConfigError(f"{out} exists and is no model of ours; choose another --out")
-    found = find_record(out)
+    found = find_record(out, overwrite=overwrite)
     same = found is not None and found.fingerprint == identity.fingerprint
     if found and same and found.config.calibration == identity.config.calibration and found.summary is not None:
         try:
@@ -90,7 +90,7 @@ def find_checkpoint(part: Path, identity: RunIdentity, *, overwrite: bool) -> Pa
     if not whole:
         return None
     newest = max(whole, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
-    found = find_record(newest)
+    found = find_record(newest, overwrite=overwrite)
     if found is not None and found.fingerprint == identity.fingerprint:
         return newest
     if not overwrite:

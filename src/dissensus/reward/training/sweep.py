@@ -27,6 +27,7 @@ from dissensus.reward.text.train_data import divide_targets
 from dissensus.reward.training.checkpoints import REPORTS
 from dissensus.reward.training.run import train
 from dissensus.reward.training.run_identity import RunIdentity
+from dissensus.versions import stamped, unreadable, without_stamp
 
 SWEEP_FILE = "sweep.json"
 SWEEP_LOGS = "sweep"
@@ -211,8 +212,8 @@ def _folder_of(settings: Chosen) -> str:
 
 def _try(config: TrainConfig, folder: Path, fingerprint: str, learn: Callable[..., TrainSummary]) -> SweptRun:
     failure = folder.with_name(folder.name + ".failed.json")
-    if failure.is_file() and (content := json.loads(failure.read_text())).get("fingerprint") == fingerprint:
-        return SweptRun(**content["rate"])
+    if (failed := _failed(failure, fingerprint)) is not None:
+        return failed
     rate = config.rate
     try:
         summary = learn(config, folder)
@@ -237,6 +238,15 @@ def _try(config: TrainConfig, folder: Path, fingerprint: str, learn: Callable[..
     )
 
 
+def _failed(file: Path, fingerprint: str) -> SweptRun | None:
+    """Read the failure of the same run; None where there is none, or one that this version cannot read."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return SweptRun(**content["rate"]) if content["fingerprint"] == fingerprint else None
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
 def _finished(out: Path, asked: SweepSummary) -> SweepSummary | None:
     """Return the summary of the same sweep where it is done: its table is written last."""
     path = out / SWEEP_FILE
@@ -248,8 +258,19 @@ def _finished(out: Path, asked: SweepSummary) -> SweepSummary | None:
 
 
 def read_sweep(path: Path) -> SweepSummary:
-    """Read the table of a sweep; one of an earlier version has learning rates alone."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    """Read the table of a sweep; one of an earlier version has learning rates alone.
+
+    Raises InputError for a damaged or a newer one.
+    """
+    content: Any = None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return _table_of(without_stamp(content))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise unreadable(path, content, "not the table of a sweep; sweep again with --overwrite") from error
+
+
+def _table_of(content: dict[str, Any]) -> SweepSummary:
     rows = [SweptRun(**row) for row in content.pop("rates")]
     rows = [row if row.settings else replace(row, settings={"learning_rate": row.learning_rate}) for row in rows]
     content.setdefault("chosen", {"learning_rate": content["best"]})
@@ -270,7 +291,7 @@ def _keep(run: Path, out: Path, folder: Path, summary: SweepSummary) -> None:
             # So do reports, those of rates that failed included; the best one's are where a single run has them.
             if reports.parent != run:
                 shutil.copytree(reports, logs / reports.parent.name.removesuffix(".part"), dirs_exist_ok=True)
-        write_json(run / SWEEP_FILE, asdict(summary))
+        write_json(run / SWEEP_FILE, stamped(asdict(summary)))
         run.rename(out)
         shutil.rmtree(folder)
     processes.wait_for_everyone()
