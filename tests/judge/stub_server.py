@@ -62,6 +62,8 @@ class StubOptions:
     empty reply), choice (an error in the choice), 302, 401, 404, key, model (words of theirs)."""
     most_replies: int = 10**9
     """More replies at once than this are answered with a 400."""
+    slots: int = 0
+    """Of llama.cpp's server, which tells how many it has."""
     shaky: bool = False
     """Replies at temperature 0 begin alike and differ then, as hosted models' do."""
     counts: str = "whole"
@@ -162,6 +164,8 @@ class StubServer:
             return _send(writer, 401, {"error": {"message": "a key is needed"}})
         if method == "GET" and path == "/v1/models":
             return _send(writer, *self._models())
+        if method == "GET" and path == "/props" and self.options.slots:
+            return _send(writer, 200, {"total_slots": self.options.slots})
         if path not in ("/v1/chat/completions", "/v1/completions"):
             return _send(writer, 404, {"error": {"message": "no such path"}})
         self.stats.requests += 1
@@ -177,6 +181,8 @@ class StubServer:
     def _models(self) -> tuple[int, Any]:
         name, style = self.options.model, self.options.listing
         entry: dict[str, Any] = {"id": name, "object": "model"}
+        if self.options.slots:
+            entry["owned_by"] = "llamacpp"
         if self.options.context < 10**9:
             entry["max_model_len"] = self.options.context
         lists: dict[str, Any] = {

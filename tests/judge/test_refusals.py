@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from judge_helpers import GOOD, PROFILE, asked, judge_of
+from judge_helpers import GOOD, PROFILE, asked, judge_of, probed
 from stub_server import StubOptions, StubServer
 
 from dissensus.errors import JudgeError
@@ -114,7 +114,7 @@ def test_a_server_that_turns_everybody_away_ends_the_run_with_its_reason(store, 
     assert not list(store.rows("SELECT 1 FROM attempts WHERE state IN ('refused', 'lost')"))
 
 
-@pytest.mark.parametrize(("most", "requests"), [(8, 60), (3, 120), (1, 180)])
+@pytest.mark.parametrize(("most", "requests"), [(8, 45), (3, 70), (1, 140)])
 def test_a_server_that_refuses_so_many_replies_at_once_is_asked_for_fewer(store, most, requests):
     with StubServer(StubOptions(most_replies=most, flags="400")) as stub:
         summary = asked(stub, [*GOOD, FLAGGED[0]], store, judge=judge_of(n=20))
@@ -122,6 +122,15 @@ def test_a_server_that_refuses_so_many_replies_at_once_is_asked_for_fewer(store,
         assert stub.stats.requests <= requests
     (refused,) = store.rows("SELECT COUNT(*) FROM attempts WHERE state = 'refused'")
     assert refused == (2,)
+
+
+def test_a_server_that_tells_how_many_replies_it_gives_is_asked_for_no_more(store):
+    with StubServer(StubOptions(most_replies=3, slots=3)) as stub:
+        profile = probed(stub.options, None)
+        assert (profile.several, profile.most_replies) == (True, 3)
+        assert "one request for up to 3 replies of an order" in profile.describe()
+        summary = asked(stub, GOOD, store, profile, judge=judge_of(n=20))
+        assert (summary.tally.made, summary.tally.retries, summary.tally.attempts) == (120, 0, 12 * 4)
 
 
 def test_what_the_account_cannot_pay_costs_nothing(store):

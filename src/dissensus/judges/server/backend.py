@@ -26,6 +26,8 @@ from dissensus.judges.server.openai_format import (
     usage_of,
 )
 
+_MOST_REPLIES = 128
+"""Replies that one request asks for, at most; no server is known to give more."""
 _LONG = 4000
 """Characters of a prompt from which on a server may cut it, as Ollama does at 2,048 tokens of 4,096."""
 _FEWEST = 0.75
@@ -63,7 +65,7 @@ class Server:
     @property
     def samples_per_request(self) -> int:
         """How many replies one request may ask for."""
-        return 128 if self.profile.several else 1
+        return min(self.profile.most_replies or _MOST_REPLIES, _MOST_REPLIES) if self.profile.several else 1
 
     async def __aenter__(self) -> Self:
         await self._endpoint.__aenter__()

@@ -30,6 +30,8 @@ class ServerProfile(BaseModel):
     """What one request with many parameters gave: a server that was started again with other settings gives another."""
     several: bool = False
     """Whether ``n`` gives n replies."""
+    most_replies: int | None = None
+    """The highest ``n``, where the server tells."""
     logprobs: int = 0
     """How many of the most probable tokens it names at each position; 0 for none."""
     raw: bool | None = None
@@ -106,13 +108,19 @@ class ServerProfile(BaseModel):
                 "give more with --max-tokens, such as 1000"
             )
 
+    def _said_of_n(self) -> str:
+        if not self.several:
+            return "one reply a request"
+        return "supported" if self.most_replies is None else f"supported, up to {self.most_replies}"
+
     def describe(self) -> str:
         """Write the profile as lines of a name and what was found."""
         raw = {None: "raw or scaled: not reported", True: "raw", False: "scaled by temperature"}[self.raw]
         left_out = [name.replace("=1", " where it is 1") for name in self.omitted]
         if not self.temperature_and_top_p:
             left_out.append("temperature or top_p, whichever is 1")
-        sample = "one request for all replies of an order" if self.several else "one request for each reply"
+        some = "all replies" if self.most_replies is None else f"up to {self.most_replies} replies"
+        sample = f"one request for {some} of an order" if self.several else "one request for each reply"
         exact = {
             "greedy": "exact by one greedy reply, which certifies itself",
             "prefill": "exact behind a prefix (not certified)",
@@ -121,7 +129,7 @@ class ServerProfile(BaseModel):
         rows = {
             "model": self.model,
             "api": self.api,
-            "n": "supported" if self.several else "one reply a request",
+            "n": self._said_of_n(),
             "log-probs": f"top {self.logprobs}, {raw}" if self.logprobs else "none",
             "temperature": _supported(self.temperature),
             "top_p": _supported(self.top_p),

@@ -18,7 +18,7 @@ from dissensus.event_loops import run_async
 from dissensus.judges.job import ALL_CUT, Job, Rows
 from dissensus.judges.language.messages import Answer, Ask, AskError, Outcome, ServerBackend, TooLong, Usage
 from dissensus.judges.server.rate_limits import Breaker, Budget, Concurrency, Rate, backoff
-from dissensus.judges.server.refusals import IN_A_ROW, Suspects, plain_question
+from dissensus.judges.server.refusals import IN_A_ROW, Suspects, allowed_replies, plain_question
 from dissensus.judges.store.attempts import Attempt, spent
 from dissensus.judges.writers import ThreadWriter
 from dissensus.records import Pair
@@ -186,11 +186,11 @@ class _Run:
     async def _attempts(self, ask: Ask) -> tuple[Outcome, Attempt] | None:
         """Attempt until there is an outcome; None where there is none to be had, or another run has it in hand.
 
-        Where several replies at once are refused, one is asked for: if that is answered, so many were the reason. The
-        outcome is then that of the first few.
+        Where several replies at once are refused, as many are asked for as the refusal names, and else one: if that is
+        answered, so many were the reason. The outcome is then that of the first few.
         """
         whole = ask
-        failures = refused = 0
+        failures, most = 0, self._most
         answered = False
         while not self._stop.is_set():
             if (reason := self._job.refused(ask)) is not None:
@@ -215,7 +215,9 @@ class _Run:
                 except AskError as error:
                     attempt = await self._fail(sent, error)
                     if error.kind == "refused" and len(ask.samples) > 1:
-                        refused, ask = len(ask.samples), self._job.judge.ask_for(ask, ask.samples[:1])
+                        named = allowed_replies(str(error), len(ask.samples))
+                        most = named or len(ask.samples) // 2
+                        ask = self._job.judge.ask_for(ask, ask.samples[: named or 1])
                         self._job.tally.retries += 1
                         continue
                     failures += error.kind == "failed"
@@ -230,7 +232,7 @@ class _Run:
                         wait = max(min(error.retry_after or 0.0, _LONGEST_WAIT), backoff(failures, self._random))
                 else:
                     answered = True  # a stop waits until this is on disk and counted
-                    self._most = min(self._most, refused // 2 or self._most)
+                    self._most = min(self._most, most)
                     return outcome, self._succeed(sent, outcome)
             finally:
                 if not answered:

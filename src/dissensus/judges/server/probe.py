@@ -20,7 +20,7 @@ from dissensus.judges.server.rate_limits import Breaker
 from dissensus.judges.server.retry import AwayError, patiently
 from dissensus.text.encoder import default_cache
 
-_VERSION = 5
+_VERSION = 6
 """Of what profiles hold: one of another version is probed again."""
 _PATIENCE = 600.0
 """Seconds that a server may be busy."""

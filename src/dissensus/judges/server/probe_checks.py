@@ -68,7 +68,7 @@ class Inquiry:
         await self._hello(listing)
         await self._neutral(listing)
         if (heat := await self._sampling()) is not None:
-            await self._several(heat)
+            await self._several(heat, listing)
         await self._logprobs()
         await self._prefill()
         await self._context(listing)
@@ -240,11 +240,17 @@ class Inquiry:
             answers.append(await self._try(limit=16, **settings))
         return [_words(choices_of(answer)[0]) for answer in answers if answer is not None]
 
-    async def _several(self, heat: float) -> None:
-        """Ask for two replies with one seed, as judgments are; two that are one and the same are no sample."""
+    async def _several(self, heat: float, listing: JsonObject) -> None:
+        """Ask for two replies with one seed, as judgments are; two that are one and the same are no sample.
+
+        llama.cpp gives as many as it has slots (``--parallel``), which it tells.
+        """
         if (response := await self._try(n=2, temperature=heat, seed=11, limit=16)) is not None:
             replies = [reply_text(choice) for choice in choices_of(response)]
             self._note(several=len(replies) == 2 and (replies[0] != replies[1] or not self.profile.temperature))
+        if self.profile.several and listing.get("owned_by") == "llamacpp":
+            slots = (await self._told("props")).get("total_slots")
+            self._note(most_replies=slots if isinstance(slots, int) and slots > 1 else None)
 
     async def _logprobs(self) -> None:
         for wanted in (20, 5):
@@ -295,16 +301,20 @@ class Inquiry:
 
     async def _context(self, listing: JsonObject) -> None:
         """Look for the context's length in what the server lists, and where llama.cpp and TGI tell it."""
-        context, root = context_in(listing), self._endpoint.base_url.removesuffix("/v1")
+        context = context_in(listing)
         for path in ("props", "info"):
             if context is None:
-                try:
-                    told = await self._endpoint.get(f"{root}/{path}")
-                except (AskError, JudgeError, ContextExceededError):
-                    continue
-                settings = told.get("default_generation_settings") if isinstance(told, dict) else None
-                context = context_in(told) or context_in(settings)
+                told = await self._told(path)
+                context = context_in(told) or context_in(told.get("default_generation_settings"))
         self._note(context=context)
+
+    async def _told(self, path: str) -> JsonObject:
+        """Get what some servers tell of themselves beside the API; nothing where it cannot be had."""
+        try:
+            told = await self._endpoint.get(f"{self._endpoint.base_url.removesuffix('/v1')}/{path}")
+        except (AskError, JudgeError, ContextExceededError):
+            return {}
+        return told if isinstance(told, dict) else {}
 
 
 def alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

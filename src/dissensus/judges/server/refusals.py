@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 
 from dissensus.hashing import framed_digest
@@ -13,12 +14,29 @@ from dissensus.records import Pair
 
 IN_A_ROW = 20
 """Questions that fail for good, one after the other, before a plain one is asked to see whether any is answered."""
+_AT_MOST = re.compile(
+    r"(?:<=|less than or equal to|at most|no more than|up to|maximum(?: value)?(?: of| is|:)?|between 1 and|\[1,)"
+    r"\s*(\d{1,3})\b",
+    re.I,
+)
+"""How servers name the highest n."""
 _PLAIN = Pair(
     id="a plain question",
     prompt="What colour is the sky on a clear day?",
     response_a="It is blue.",
     response_b="It is green.",
 )
+
+
+def allowed_replies(said: str, asked: int) -> int | None:
+    """Find in a refusal of so many replies at once how many there may be; None where it names no such number.
+
+    >>> allowed_replies("Field 'n': Value must be between 1 <= value <= 4, but got 10", 10)
+    4
+    >>> allowed_replies("this prompt cannot be answered", 10)
+    """
+    numbers = (int(found) for found in _AT_MOST.findall(said))
+    return next((number for number in numbers if 1 <= number < asked), None)
 
 
 class Suspects:
