@@ -193,32 +193,48 @@ def test_how_many_there_are_where_nobody_says(more_pairs: list[Pair], monkeypatc
     assert settled(more_pairs) == 1
 
 
-class Killed(TrainerCallback):
-    """Counts runs, and is killed in that of any seed but the first's."""
+def test_what_members_leave_out_is_decided_by_seed_and_prompts_alone(more_pairs: list[Pair]):
+    """Whoever goes on with a run that was killed leaves out the same prompts; in whatever order they are read."""
+    config = TrainConfig(members=4, seed=7)
 
-    def __init__(self, first: int | None = None) -> None:
-        self.first, self.runs = first, 0
+    def left_out(pairs: list[Pair], config: TrainConfig) -> list[set[str]]:
+        parts = divide_targets(build_targets(pairs, None, config), config).parts
+        return [{pair.group for pair in held.pairs} for _, held in parts if held is not None]
+
+    found = left_out(more_pairs, config)
+    shuffled = [more_pairs[row] for row in np.random.default_rng(0).permutation(len(more_pairs))]
+    assert found == left_out(more_pairs, config) == left_out(shuffled, config)
+    assert [len(part) for part in found] == [15, 15, 15, 15], "a quarter of 60 prompts each"
+    assert found != left_out(more_pairs, changed(config, seed=8))
+
+
+class Killed(TrainerCallback):
+    """Counts runs, and is killed in one of them, as by kill -9: nothing is put in order on the way."""
+
+    def __init__(self, run: int | None = None) -> None:
+        self.run, self.runs = run, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.runs += 1
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.first is not None and args.seed != self.first and state.global_step == 3:
+        if self.runs == self.run and state.global_step == 3:
             raise KeyboardInterrupt
 
 
 def test_finished_members_are_kept_when_it_is_killed(ensemble, tiny_bert, more_pairs, pairs, tmp_path):
     config, out = _config(tiny_bert, checkpoint_steps=1, logging_steps=1), tmp_path / "m"
     with pytest.raises(KeyboardInterrupt):
-        train(more_pairs, config, out, progress=False, callbacks=[Killed(config.seed)])
+        train(more_pairs, config, out, progress=False, callbacks=[Killed(run=3)])
     assert not out.exists()
-    written = (tmp_path / "m.members/member-1/model.safetensors").stat().st_mtime_ns
+    first, second = (f"member-{n}/model.safetensors" for n in (1, 2))
+    written = [(tmp_path / "m.members" / one).stat().st_mtime_ns for one in (first, second)]
     with pytest.raises(ConfigError, match=r"m\.members holds members of another config.*seed was 5, is 6"):
         train(more_pairs, changed(config, seed=6), out, progress=False)
     counter = Killed()
     summary = train(more_pairs, config, out, progress=False, callbacks=[counter])
-    assert (counter.runs, summary.resumed_from) == (2, 2)
-    assert (out / "member-1/model.safetensors").stat().st_mtime_ns == written
+    assert (counter.runs, summary.resumed_from) == (1, 2), "the third alone, from its checkpoint"
+    assert [(out / one).stat().st_mtime_ns for one in (first, second)] == written
     assert not (tmp_path / "m.members").exists()
     found, expected = (RewardModel.load(folder).predict(pairs, name="m") for folder in (out, ensemble))
     assert [row.calibrated_a for row in found] == pytest.approx([row.calibrated_a for row in expected], abs=1e-6)
