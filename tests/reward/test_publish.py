@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -10,16 +11,23 @@ import huggingface_hub
 import pytest
 
 from dissensus.errors import ConfigError, InputError, OutputError
-from dissensus.records import Pair
+from dissensus.files import read_records, write_records
+from dissensus.records import Pair, Prediction
 from dissensus.reward.config import TrainConfig
+from dissensus.reward.serving.calibration import Calibration, save_calibration
 from dissensus.reward.serving.hub import prepare, publish
+from dissensus.reward.serving.reward_model import RewardModel
 from dissensus.reward.training.run import train
+from dissensus.steps.predict import PredictSettings
+from dissensus.steps.predict import run as predict
 
 TOKEN = "hf_verysecret"
+_COMMIT = "a" * 40
 
 
 class Hub(ThreadingHTTPServer):
-    """The few answers of the Hub that a push needs; every small file is part of the commit itself."""
+    """The few answers of the Hub that a push needs, and a pull of what was pushed; every small file is part of the
+    commit itself."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
@@ -28,12 +36,29 @@ class Hub(ThreadingHTTPServer):
         self.commits: list[list[dict[str, Any]]] = []
         self.tokens: set[str | None] = set()
 
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Of the last commit."""
+        rows = self.commits[-1][1:] if self.commits else []
+        return {row["value"]["path"]: base64.b64decode(row["value"]["content"]) for row in rows}
+
 
 class _Answers(BaseHTTPRequestHandler):
     server: Hub
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
-        self._answer({"id": "org/name", "private": self.server.private})
+        path, files = self.path.partition("?")[0], self.server.files
+        if "/resolve/" in path:
+            content = files.get(path.split("/", 5)[5])
+            self._send(404 if content is None else 200, content or b"", hashlib.sha1(content or b"").hexdigest())
+        elif "/tree/" in path:
+            entries = [{"type": "file", "path": name, "size": len(files[name]), "oid": _COMMIT} for name in files]
+            self._answer(entries)
+        else:
+            self._answer({"id": "org/name", "private": self.server.private, "sha": _COMMIT})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -53,12 +78,20 @@ class _Answers(BaseHTTPRequestHandler):
 
     def _answer(self, content: Any) -> None:
         failed = self.server.status != 200
-        body = json.dumps({"error": self.server.said} if failed else content).encode()
-        self.send_response(self.server.status)
+        self._send(self.server.status, json.dumps({"error": self.server.said} if failed else content).encode())
+
+    def _send(self, status: int, body: bytes, etag: str = "") -> None:
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if etag:
+            self.send_header("X-Repo-Commit", _COMMIT)
+            self.send_header("ETag", f'"{etag}"')
+        if status == 404:
+            self.send_header("X-Error-Code", "EntryNotFound")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -69,7 +102,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with Hub() as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield server
@@ -98,6 +134,30 @@ def test_the_folder_goes_up_in_one_commit(folder: Path, hub: Hub, tiny_bert: Pat
     assert str(tiny_bert) not in b"".join(sent.values()).decode("latin-1")
     assert hub.tokens == {f"Bearer {TOKEN}"}
     assert "private" not in hub.created[0] or not hub.created[0]["private"]
+
+
+def test_an_ensemble_comes_back_from_the_hub_as_one_model(
+    tiny_bert: Path, pairs: list[Pair], hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = TrainConfig(model=str(tiny_bert), epochs=1, max_length=32, members=2, average="preferences")
+    train(pairs, config, tmp_path / "m", progress=False)
+    fitted = Calibration(method="temperature", slope=0.5, nll_before=1.0, nll_after=0.5, pairs=3, votes=9)
+    save_calibration(tmp_path / "m", fitted)
+    publish(prepare(tmp_path / "m", "org/name"), "org/name")
+    assert {"dissensus.json", "member-1/model.safetensors", "member-2/model.safetensors"} <= hub.files.keys()
+    assert str(tiny_bert) not in b"".join(hub.files.values()).decode("latin-1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    theirs, expected = RewardModel.load("org/name"), RewardModel.load(tmp_path / "m").predict(pairs, name="name")
+    assert (len(theirs.members), theirs.calibration) == (2, fitted)
+    assert theirs.predict(pairs, name="name") == expected
+    with pytest.raises(InputError, match="org/name is the mean of 2 models; fetch it with 'hf download org/name"):
+        train(pairs, config.model_copy(update={"model": "org/name"}), tmp_path / "n", progress=False)
+    # Afterwards the Hub's own cache has it.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    write_records(tmp_path / "pairs.parquet", pairs)
+    asked = PredictSettings(pairs=str(tmp_path / "pairs.parquet"), model="org/name", out=tmp_path / "p.parquet")
+    assert predict(asked, progress=False).predictions == 24
+    assert list(read_records(tmp_path / "p.parquet", Prediction)) == expected
 
 
 def test_private_is_private(folder: Path, hub: Hub):

@@ -16,7 +16,8 @@ from dissensus.reward.config import TrainConfig
 from dissensus.reward.length_covariate import LengthSlope
 from dissensus.reward.text.encode import Style
 from dissensus.reward.text.train_data import Shortened
-from dissensus.text.pretrained import first_line
+from dissensus.text.encoder import resolve_model
+from dissensus.text.pretrained import first_line, on_the_hub
 from dissensus.versions import NewerVersionError, stamped, unreadable, without_stamp
 
 RECORD_FILE = "dissensus.json"
@@ -212,16 +213,34 @@ def find_record(folder: Path, *, overwrite: bool = False) -> ModelRecord | None:
     return None
 
 
-def fetch_members(name: str) -> Path | None:
-    """Fetch an ensemble from the Hub, where a plain model would lie at the top; None where there is none."""
-    from huggingface_hub import hf_hub_download, snapshot_download
+def ensemble_on_hub(name: str) -> ModelRecord | None:
+    """Return the record of a model on the Hub that keeps its members; None for any other, or where it cannot be asked.
 
-    from dissensus.text.encoder import resolve_model
+    Raises NewerVersionError where a newer version wrote it.
+    """
+    from huggingface_hub import hf_hub_download
 
     if Path(resolve_model(name)).exists() or not is_hub_id(name):
         return None
     try:
-        record = find_record(Path(hf_hub_download(name, RECORD_FILE)).parent)
-        return Path(snapshot_download(name)) if record and record.config.keeps_members else None
-    except (OSError, ValueError):  # what the Hub's client raises is one of them
+        online = on_the_hub(name, RECORD_FILE)
+        file = Path(hf_hub_download(name, RECORD_FILE, local_files_only=not online))
+    except (InputError, OSError, ValueError):  # what the Hub's client raises is one of the last two
         return None
+    record = find_record(file.parent)
+    return record if record and record.config.keeps_members else None
+
+
+def fetch_members(name: str) -> Path | None:
+    """Fetch an ensemble from the Hub, where a plain model would lie at the top; None where there is none.
+
+    Raises InputError where it is there, and not all of it can be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    if ensemble_on_hub(name) is None:
+        return None
+    try:
+        return Path(snapshot_download(name))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: its members cannot be fetched ({first_line(error)}); run again") from error

@@ -51,7 +51,7 @@ def locate(name: str, *, revision: str | None = None) -> dict[str, bool]:
         return safe
     if path.exists():
         raise InputError("it is a file; give the folder that it lies in, with config.json, weights and tokenizer")
-    return safe | ({} if _on_the_hub(name, revision) else {"local_files_only": True})
+    return safe | ({} if on_the_hub(name, revision=revision) else {"local_files_only": True})
 
 
 def check_folder(folder: Path) -> None:
@@ -77,14 +77,17 @@ def check_pointer(path: Path) -> None:
         )
 
 
-def _on_the_hub(name: str, revision: str | None) -> bool:
-    """Whether the Hub has a model; False where it cannot be asked and its cache has it."""
+def on_the_hub(name: str, file: str = "config.json", *, revision: str | None = None) -> bool:
+    """Whether the Hub has a model with this file; False where it cannot be asked and its cache has it.
+
+    One request, which is not repeated. Raises InputError where the Hub does not give it.
+    """
     from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
     http_error = errors.HTTPError  # type: ignore[attr-defined]  # that of httpx or of httpx2
     try:
-        url = hf_hub_url(name, "config.json", revision=revision)
-        cached = isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
+        url = hf_hub_url(name, file, revision=revision)
+        cached = isinstance(try_to_load_from_cache(name, file, revision=revision), str)
         get_hf_file_metadata(url, timeout=_SECONDS)
     except errors.HFValidationError as error:
         said = "there is no such folder, and no model on the Hub can have this name; give a folder or a Hub id"
@@ -98,7 +101,7 @@ def _on_the_hub(name: str, revision: str | None) -> bool:
         said = "there is no such folder, and the Hub has no such model (or your token may not see it); check its name"
         raise InputError(said) from error
     except errors.EntryNotFoundError as error:
-        raise InputError("on the Hub it has no config.json; give a model that transformers can read") from error
+        raise InputError(f"on the Hub it has no {file}; give a model that transformers can read") from error
     except (errors.OfflineModeIsEnabled, errors.HfHubHTTPError, http_error, OSError) as error:
         if cached:
             return False

@@ -11,7 +11,7 @@ from dissensus.errors import ConfigError, InputError, MissingDependencyError, Ou
 from dissensus.records import Margin, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.length_covariate import no_covariate
-from dissensus.reward.model_record import TrainSummary, find_record, model_folders
+from dissensus.reward.model_record import TrainSummary, ensemble_on_hub, find_record, model_folders
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import load_calibration, not_calibrated
 from dissensus.reward.text.train_data import divide_targets, fill_in
@@ -53,6 +53,15 @@ def check_settings(config: TrainConfig, out: Path) -> None:
         raise MissingDependencyError("peft", extra="lora", need="training low-rank adapters")
     if (file := next((parent for parent in out.parents if parent.is_file()), None)) is not None:
         raise OutputError(f"{out}: {file} is a file and no folder; choose another --out")
+
+
+def refuse_ensemble_on_hub(model: str) -> None:
+    """Raise InputError where a model that could not be loaded from the Hub is an ensemble that keeps its members."""
+    if (record := ensemble_on_hub(model)) is not None:
+        raise InputError(
+            f"{model} is the mean of {record.config.members} models; fetch it with 'hf download {model} --local-dir "
+            "DIR' and train one of them on: DIR/member-1"
+        )
 
 
 def check_data(

@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from dissensus.errors import ConfigError, TrainingError
+from dissensus.errors import ConfigError, InputError, TrainingError
 from dissensus.files.locks import sole_writer
 from dissensus.records import Margin, Pair, plain_text
 from dissensus.reward.config import TrainConfig
@@ -45,7 +45,7 @@ from dissensus.reward.training.held_out import validator
 from dissensus.reward.training.layer_rates import LayerRates
 from dissensus.reward.training.learning_check import LearningCheck
 from dissensus.reward.training.lora import add_adapters
-from dissensus.reward.training.preflight import check_settings
+from dissensus.reward.training.preflight import check_settings, refuse_ensemble_on_hub
 from dissensus.reward.training.run_identity import RunIdentity, find_checkpoint, find_finished
 from dissensus.reward.training.start import Start
 from dissensus.reward.training.trainer import ExtraSteps, PairTrainer, ProgressBar
@@ -210,7 +210,13 @@ def _prepare(targets: Targets, held_out: Targets | None, config: TrainConfig, he
     set_seed(head_seed)
     outputs = objective_of(config).outputs
     made: list[str] = []
-    model, tokenizer = load_backbone(config.model, new_head=True, outputs=outputs, dropout=config.dropout, made=made)
+    try:
+        model, tokenizer = load_backbone(
+            config.model, new_head=True, outputs=outputs, dropout=config.dropout, made=made
+        )
+    except InputError:
+        refuse_ensemble_on_hub(config.model)
+        raise
     limit = position_limit(model)
     if limit is not None and config.max_length > limit:
         raise ConfigError(
