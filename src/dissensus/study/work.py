@@ -123,8 +123,8 @@ def make_margins(run: Run, name: str, judge: str) -> MarginCounts:
     with JudgmentStore(judging.store_path(run.store), create=False) as store:
         recall = judging.recall(store, judge, pairs)
         made = margin.make_margins(recall, ids, votes=judging.vote_kind(), allow_missing=run.config.allow_missing)
-        calibration = store.settings(judge).get(CALIBRATION)
-    if judging.calibrates():
+        calibration = store.settings(judge)[CALIBRATION] if judging.calibrates() else None
+    if calibration is not None:
         write_json(run.path(calibration_file(name)), stamped(calibration))
     margins, found = made.margins, made.recalled
     margins_file, left_out_file = margin_files(name)
