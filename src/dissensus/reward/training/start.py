@@ -72,6 +72,10 @@ class Start:
             return LengthSlope.fit(data.targets)
         own = self.length_slope or 0.0
         if sharded:
+            report(
+                f"{self.name}: sharded weights cannot be scored before training, so length begins with {own:+.3f} * "
+                "log(characters of the response), as in its reward; held-out labels alone correct it"
+            )
             return LengthSlope(own, 0.0)
         pairs = len(data.texts)
         rows = np.unique(np.linspace(0, pairs - 1, min(_SCORED, pairs)).astype(np.int64))
