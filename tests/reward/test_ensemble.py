@@ -15,6 +15,7 @@ from dissensus.records import LABEL_VALUE, Pair
 from dissensus.reward.config import TrainConfig
 from dissensus.reward.length_covariate import LengthSlope, log_ratios
 from dissensus.reward.model_record import RECORD_FILE, LogRow, TrainSummary, last_validation, read_log, read_record
+from dissensus.reward.notices import report, said_once
 from dissensus.reward.objectives.targets import build_targets
 from dissensus.reward.serving.calibration import HELD_OUT_LOG_SD, fit_calibration, load_calibration, mean_nll
 from dissensus.reward.serving.hub import prepare
@@ -145,12 +146,16 @@ def test_what_is_known_of_it(ensemble: Path, tiny_bert: Path, more_pairs: list[P
 def test_what_holds_of_all_members_is_said_once(tiny_bert: Path, pairs: list[Pair], tmp_path: Path, capsys):
     broken = [pair.model_copy(update={"response_a": pair.response_a.replace(" ", "\n")}) for pair in pairs]
     config = _config(tiny_bert, objective="mean-variance", members=2)
-    for name in "mn":
-        train(broken, config, tmp_path / name, progress=False)
-        said = capsys.readouterr().err.splitlines()
-        assert sum("a new head is made (classifier" in line for line in said) == 1, "once in each run"
-        assert sum("reads line breaks as spaces" in line for line in said) == 1
-        assert len(said) == len(set(said))
+    train(broken, config, tmp_path / "m", progress=False)
+    said = capsys.readouterr().err.splitlines()
+    assert sum("a new head is made (classifier" in line for line in said) == 1
+    assert sum("reads line breaks as spaces" in line for line in said) == 1
+    assert len(said) == len(set(said))
+    for _ in range(2):
+        with said_once():
+            report("the next run says it again")
+            report("the next run says it again")
+    assert capsys.readouterr().err.count("again") == 2
 
 
 def test_members_have_seeds_of_their_own_and_the_first_that_of_the_ensemble():

@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,11 +10,13 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from safetensors.torch import load_file, save_file
 
 from dissensus.errors import ConfigError, InputError, OutputError
-from dissensus.files import read_records, write_records
+from dissensus.files import read_records, write_json, write_records
 from dissensus.records import Pair, Prediction
 from dissensus.reward.config import TrainConfig
+from dissensus.reward.model_record import RECORD_FILE, member_folder, read_record, record_content
 from dissensus.reward.serving.calibration import Calibration, save_calibration
 from dissensus.reward.serving.hub import prepare, publish
 from dissensus.reward.serving.reward_model import RewardModel
@@ -136,11 +139,23 @@ def test_the_folder_goes_up_in_one_commit(folder: Path, hub: Hub, tiny_bert: Pat
     assert "private" not in hub.created[0] or not hub.created[0]["private"]
 
 
+def _ensemble_of(folder: Path, out: Path) -> TrainConfig:
+    """Lay an ensemble out as training does: of a model, and of the same with rewards twice as large."""
+    for n in (1, 2):
+        member = Path(shutil.copytree(folder, member_folder(out, n)))
+        weights = load_file(member / "model.safetensors")
+        save_file({k: v * n if k.startswith("classifier.") else v for k, v in weights.items()}, member / "m")
+        (member / "m").rename(member / "model.safetensors")
+    record = read_record(folder / RECORD_FILE)
+    config = record.config.model_copy(update={"members": 2, "average": "preferences"})
+    write_json(out / RECORD_FILE, record_content(record.model_copy(update={"config": config})))
+    return config
+
+
 def test_an_ensemble_comes_back_from_the_hub_as_one_model(
-    tiny_bert: Path, pairs: list[Pair], hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tiny_bert: Path, pairs: list[Pair], hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    config = TrainConfig(model=str(tiny_bert), epochs=1, max_length=32, members=2, average="preferences")
-    train(pairs, config, tmp_path / "m", progress=False)
+    config = _ensemble_of(folder, tmp_path / "m")
     fitted = Calibration(method="temperature", slope=0.5, nll_before=1.0, nll_after=0.5, pairs=3, votes=9)
     save_calibration(tmp_path / "m", fitted)
     publish(prepare(tmp_path / "m", "org/name"), "org/name")
