@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dissensus.errors import ConfigError, MissingDependencyError
+from dissensus.files.database_url import place_of
 from dissensus.plugins import load_plugins
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction, Record
 
@@ -149,7 +150,8 @@ def judge(
         pairs: the pairs.
         judge: a kind of judge (``committee``, ``votes``, ``published``, ``graph``, ``store``, ``local``, …), or
             its settings as in a study, with the kind as ``name``.
-        store: a file that keeps the judgments, so that a run that was stopped goes on; none unless given.
+        store: a file, or a postgresql:// URL, that keeps the judgments, so that a run that was stopped goes on; none
+            unless given.
         **settings: of the judge: ``n``, ``seed``, ``model``, …; ``progress=False`` shows no bar.
 
     Raises:
@@ -169,7 +171,7 @@ def judge(
     chosen = Chosen.load({"judge": given}).judge
     rows = read_pairs(pairs)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(store) if store is not None else Path(folder) / "judgments.db"
+        place = place_of(store) if store is not None else Path(folder) / "judgments.db"
         done = step.run(chosen, rows, place, progress=progress)
         found = step.judgments(chosen, done.judge, rows, place)
     at = {pair.id: number for number, pair in enumerate(rows)}

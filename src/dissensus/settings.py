@@ -22,9 +22,10 @@ from dissensus.errors import ConfigError
 class Reads:
     """Marks a field that names what is read."""
 
-    kind: Literal["source", "file", "folder", "copies", "named", "database"] = "source"
+    kind: Literal["source", "file", "folder", "copies", "named", "database", "store"] = "source"
     """``source``: a file, a folder, a Hub id or a data set's name; ``file`` and ``folder``: a path; ``copies``: a
-    folder in which new files may be put beside what is read; ``named``: NAME=SOURCE; ``database``: a file or a URL."""
+    folder in which new files may be put beside what is read; ``named``: NAME=SOURCE; ``database`` and
+    ``store``: a file or a URL."""
 
 
 @dataclass(frozen=True)

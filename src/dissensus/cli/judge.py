@@ -13,11 +13,14 @@ from dissensus.cli.complete_paths import complete_source
 from dissensus.cli.options import DescribedArgument, step_command
 from dissensus.cli.outputs import Output, Source
 from dissensus.errors import InputError, JudgeError
+from dissensus.files.database_url import StorePlace
 from dissensus.judges.base import JudgeSettings, kinds
 from dissensus.settings import nearest
 
 
-def _run(settings: JudgeSettings, pairs: str | None, store: Path | None, quiet: bool, probe: bool = False) -> None:
+def _run(
+    settings: JudgeSettings, pairs: str | None, store: StorePlace | None, quiet: bool, probe: bool = False
+) -> None:
     from dissensus.sources import PairFile
     from dissensus.steps import judge
 
@@ -63,7 +66,11 @@ class _Judges(click.Group):
                 metavar="PAIRS",
                 shell_complete=complete_source,
             ),
-            click.Option(["--store"], type=Output("store"), help="The SQLite file of judgments.  [required]"),
+            click.Option(
+                ["--store"],
+                type=Output("store"),
+                help="The judgments: an SQLite file or a postgresql:// URL.  [required]",
+            ),
             click.Option(["--quiet"], is_flag=True, help="No progress."),
         ]
         if hasattr(kind, "probe"):

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from dissensus.cli.complete_paths import complete_file, complete_source
 from dissensus.cli.outputs import Copies, Database, NamedSource, Output, Source, Verb
 from dissensus.errors import ConfigError
+from dissensus.files.database_url import DatabaseUrl
 from dissensus.settings import Argument, Option, Reads, Settings, Writes, is_union
 
 _CONFIG, _SET = "config_file", "set_values"
@@ -378,7 +379,7 @@ def _metadata(annotation: Any) -> Iterator[Any]:
 
 
 def _is_plain(annotation: Any) -> bool:
-    return annotation in (int, float, str, bool) or get_origin(annotation) is Literal
+    return annotation in (int, float, str, bool, Path, DatabaseUrl) or get_origin(annotation) is Literal
 
 
 def _choices(annotation: Any) -> list[str]:

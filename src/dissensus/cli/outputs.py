@@ -11,6 +11,7 @@ from typing import Any, Literal
 import click
 
 from dissensus.errors import OutputError
+from dissensus.files.database_url import DatabaseUrl, place_of
 
 Role = Literal["file", "folder", "run", "page", "store"]
 
@@ -20,7 +21,7 @@ class Output(click.Path):
 
     Roles: a ``file``; a ``folder`` that is made as a whole; the folder of a ``run``, which may hold what is read, and
     whose stages look after their own files; a ``page``, which may lie in the folder that it shows; a ``store`` that is
-    added to, by several processes at once if need be.
+    added to, by several processes at once if need be, and may be a postgresql:// URL.
     """
 
     def __init__(self, role: Role = "file") -> None:
@@ -31,6 +32,10 @@ class Output(click.Path):
         """Give the path a name of its own, which what waits beside it needs: "." and ".." have none."""
         if not str(value):
             self.fail("an empty text names no file or folder", param, ctx)
+        if self.role == "store":
+            value = place_of(os.fsdecode(value) if isinstance(value, str | bytes) else value)
+            if isinstance(value, DatabaseUrl):
+                return value
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if self.role == "run" or path.name not in ("", ".."):
             return path
@@ -127,6 +132,8 @@ def _noun(role: Role) -> str:
 def _written(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, Path, Role]]:
     for param in command.params:
         given = ctx.params.get(param.name or "")
+        if isinstance(given, DatabaseUrl):  # no file; a store is added to
+            continue
         if given is not None and isinstance(param.type, Output):
             yield _title(param), given, param.type.role
         if given is not None and isinstance(param.type, Database):

@@ -6,12 +6,12 @@ import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from dissensus.files.database_url import StorePlace
 from dissensus.settings import Option, Settings, nearest
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class JudgeSettings(Settings):
         """Make the judge, ready to be asked about ``pairs``. Raises JudgeError or InputError where it cannot judge."""
         raise NotImplementedError
 
-    def run(self, pairs: Pairs, store: Path, material: Material) -> Summary:
+    def run(self, pairs: Pairs, store: StorePlace, material: Material) -> Summary:
         """Have the judge judge ``pairs`` into a store.
 
         Raises:
@@ -124,7 +124,7 @@ class JudgeSettings(Settings):
         """Hash what a store of its own has of the judge."""
         return []
 
-    def store_path(self, default: Path) -> Path:
+    def store_path(self, default: StorePlace) -> StorePlace:
         """Name the store that its judgments are in."""
         return default
 

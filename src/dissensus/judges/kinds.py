@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from dissensus.errors import InputError
+from dissensus.files.database_url import DatabaseUrl, StorePlace, is_postgres, place_of
 from dissensus.judge_calibration import CALIBRATION, Covariates, Target
 from dissensus.judges.base import AnyJudge, Estimate, JsonObject, JudgeSettings, Material, Orders, VoteKind
 from dissensus.settings import Option, Reads
@@ -174,14 +175,19 @@ class PublishedSettings(JudgeSettings):
         return sources if self.file is None else [self.file]
 
 
+def _address(value: Any) -> Any:
+    """Read the address of a database; the name of a file stays as it is, since fingerprints have it."""
+    return DatabaseUrl.parse(value) if isinstance(value, str) and is_postgres(value) else value
+
+
 class StoredSettings(JudgeSettings):
     """Judgments that `dissensus judge` has made already."""
 
     has_own_store = True
 
     name: Literal["store"] = "store"
-    store: Annotated[str, Reads()]
-    """The SQLite file of judgments."""
+    store: Annotated[str | DatabaseUrl, BeforeValidator(_address), Reads("store")]
+    """The judgments: an SQLite file or a postgresql:// URL."""
     judge: str = ""
     """Its full name, or the beginning of it; may be left out where the store has one judge."""
     votes: VoteKind = "drawn"
@@ -198,12 +204,12 @@ class StoredSettings(JudgeSettings):
     seed: int | None = None
     """Of the draws of a judge in mode exact."""
 
-    def run(self, pairs: Pairs, store: Path, material: Material) -> Summary:
+    def run(self, pairs: Pairs, store: StorePlace, material: Material) -> Summary:
         """Ask nothing: whatever there is, is there."""
         from dissensus.judges.progress_display import Tally
         from dissensus.judges.summary import Summary
 
-        return Summary(self._full_name(), self.store, len(pairs), Tally(0))
+        return Summary(self._full_name(), str(self.store), len(pairs), Tally(0))
 
     def recalled_with(self, stored: Mapping[str, Any]) -> JsonObject:
         """Recall as these settings say."""
@@ -217,12 +223,12 @@ class StoredSettings(JudgeSettings):
         """Digest what the store has of the judge: its bytes change while it is open, and others may add to it."""
         from dissensus.judges.store.store import JudgmentStore
 
-        with JudgmentStore(Path(self.store), create=False) as opened:
+        with JudgmentStore(self.store, create=False) as opened:
             return [opened.digest(self._full_name())]
 
-    def store_path(self, default: Path) -> Path:
+    def store_path(self, default: StorePlace) -> StorePlace:
         """Return its own store."""
-        return Path(self.store)
+        return place_of(self.store)
 
     def vote_kind(self) -> VoteKind:
         """Say what margins are made of."""
@@ -236,7 +242,7 @@ class StoredSettings(JudgeSettings):
         from dissensus.judges.store.query import choose_judge
         from dissensus.judges.store.store import JudgmentStore
 
-        with JudgmentStore(Path(self.store), create=False) as opened:
+        with JudgmentStore(self.store, create=False) as opened:
             return choose_judge(self.judge, opened)
 
 
@@ -268,7 +274,7 @@ class CombinedSettings(JudgeSettings):
             )
         return self
 
-    def run(self, pairs: Pairs, store: Path, material: Material) -> Summary:
+    def run(self, pairs: Pairs, store: StorePlace, material: Material) -> Summary:
         """Have every judge judge the pairs into the store, then put their calibrated preferences beside."""
         from dissensus.judges.combined import CombinedJudges, Opinion, read_reward_gaps
         from dissensus.judges.runner import judge_pairs

@@ -21,14 +21,15 @@ def position_bias(store: JudgmentStore, judge: str, *, temperature: float = 1.0,
 
 def _verdicts(store: JudgmentStore, judge: str, temperature: float, top_p: float) -> Iterator[statistics.Verdicts]:
     rows = store.rows(
-        "SELECT pair_id, content, persona, shown, SUM((choice = 'a') + 0.5 * (choice = 'tie')), "
-        "SUM((choice = 'b') + 0.5 * (choice = 'tie')) FROM judgments "
+        "SELECT pair_id, content, persona, shown, COUNT(*) FILTER (WHERE choice = 'a'), "
+        "COUNT(*) FILTER (WHERE choice = 'b'), COUNT(*) FILTER (WHERE choice = 'tie') FROM judgments "
         "WHERE judge = ? AND choice IS NOT NULL GROUP BY pair_id, content, persona, shown "
         "ORDER BY pair_id, content, persona, shown",
         (judge,),
+        many=True,
     )
-    for pair, content, persona, shown, a, b in rows:
-        yield (pair, content, persona), shown, a, b
+    for pair, content, persona, shown, a, b, ties in rows:
+        yield (pair, content, persona), shown, a + ties / 2, b + ties / 2
     for view in store.distributions(judge=judge):
         shares = verdict_probabilities(view.distribution, temperature=temperature, top_p=top_p)
         a, b = (shares.a, shares.b) if view.order == "ab" else (shares.b, shares.a)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from dissensus.evaluation.judges import JudgeScore, score_judges
 from dissensus.evaluation.resample import Resampling
+from dissensus.files.database_url import StorePlace
 from dissensus.judges import JudgmentStore
 from dissensus.judges.language.choice_distribution import verdict_probabilities
 from dissensus.judges.store.store import StoredDistribution
@@ -68,7 +68,7 @@ class Judged:
 
 
 def load_judged(
-    path: Path | None,
+    path: StorePlace | None,
     of_test: Sequence[Judgment],
     training: Sequence[Pair],
     test: Sequence[Pair],

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from dissensus import __version__
 from dissensus.evaluation.metrics import METRICS, lower_is_better
 from dissensus.evaluation.tables.number_format import UNDEFINED, interval, number
+from dissensus.files.database_url import StorePlace
 from dissensus.records import Metric
 from dissensus.reports.compare import RESAMPLES, compare
 from dissensus.reports.embed import clean, isolate, source_hash
@@ -39,7 +40,7 @@ _DISPENSABLE = {
 """Figures that a page of many runs does without, the first first."""
 
 
-def write_report(run: Path | Sequence[Path], out: Path, *, store: Path | None = None) -> list[str]:
+def write_report(run: Path | Sequence[Path], out: Path, *, store: StorePlace | None = None) -> list[str]:
     """Write the page of a run's folder, or of several; an unfinished run gives a page that names what is missing.
 
     The page replaces nothing but an earlier page.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from dissensus.errors import ConfigError
+from dissensus.files.database_url import StorePlace
 from dissensus.settings import Argument, Reads, Settings, Writes
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class AggregateSettings(Settings):
     """Weight of those whom --weights does not name."""
     missing: Literal["leave-out", "unknown"] | None = None
     """People without the attribute."""
-    store: Annotated[Path | None, Reads("file")] = None
+    store: Annotated[StorePlace | None, Reads("store")] = None
     """Aggregate the personas of a judge instead of people."""
     judge: str = ""
     """Of the store: its full name, or the beginning of it."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, model_validator
 
 from dissensus.errors import ConfigError
+from dissensus.files.database_url import StorePlace
 from dissensus.judges.base import AnyJudge, JudgeSettings, parse_settings
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
 
@@ -69,7 +70,7 @@ class ClassifySettings(Settings):
     """Sampled replies, or probabilities read off the model."""
     n: PositiveInt = 1
     """Answers to each question; the majority counts."""
-    store: Annotated[Path | None, Writes("store")] = None
+    store: Annotated[StorePlace | None, Writes("store")] = None
     """Keeps a model's answers; needed with one."""
     price: str | None = None
     """Dollars per million tokens of prompt and reply, such as 0.5/1.5."""
@@ -192,7 +193,7 @@ def run(settings: ClassifySettings) -> ClassifyResult:
 def classify(
     pairs: Sequence[Pair],
     how: Categories,
-    store: Path,
+    store: StorePlace,
     *,
     origin: str = "source",
     replace: bool = False,
@@ -222,7 +223,7 @@ def classify(
 
 
 def _ask(
-    pairs: Sequence[Pair], question: Question, judge: JudgeSettings, store: Path, *, progress: bool
+    pairs: Sequence[Pair], question: Question, judge: JudgeSettings, store: StorePlace, *, progress: bool
 ) -> list[Classification]:
     from dissensus.steps import judge as judging
     from dissensus.taxonomy import classifications_from_judgments, one_pair_per_prompt

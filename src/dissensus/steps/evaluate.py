@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field, field_validator
 
 from dissensus.errors import ConfigError, EvaluationError
+from dissensus.files.database_url import DatabaseUrl, StorePlace
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
 from dissensus.steps.tables import TableOptions
 
@@ -64,7 +65,7 @@ class EvaluateSettings(Scoring, TableOptions):
     """Of one or more models."""
     out: Annotated[Path, Writes()]
     """scores.json: one row per model, group and metric."""
-    judgments: Annotated[tuple[Path, ...], Reads("file")] = ()
+    judgments: Annotated[tuple[StorePlace, ...], Reads("store")] = ()
     """Of judges on PAIRS, as rows beside the models: a store, or a file that it was exported to."""
     target: Annotated[tuple[Path, ...], Reads("file")] = ()
     """Preferences under another rule, as aggregate wrote them, that models are compared with as well."""
@@ -130,7 +131,7 @@ def _read_pairs(source: str) -> list[Pair]:
     return read_database(source) if is_database(source) else list(read_pairs(source))
 
 
-def _read_judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:
+def _read_judgments(file: StorePlace, pairs: Sequence[Pair]) -> Iterator[Judgment]:
     """Read what judges said of the pairs, from a store or a file of judgments."""
     from dissensus.files import read_records
     from dissensus.files.sqlite import application_of
@@ -138,7 +139,7 @@ def _read_judgments(file: Path, pairs: Sequence[Pair]) -> Iterator[Judgment]:
     from dissensus.judges.store.query import Recall, without_twins
     from dissensus.records import Judgment
 
-    if application_of(file) is None:
+    if not isinstance(file, DatabaseUrl) and application_of(file) is None:
         yield from read_records(file, Judgment)
         return
     with JudgmentStore(file, create=False) as store:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dissensus.files.database_url import StorePlace
 from dissensus.judges.base import JudgeSettings, Material
 from dissensus.judges.runner import Pairs
 from dissensus.judges.store.store import JudgmentStore
@@ -15,7 +16,7 @@ from dissensus.records import Judgment, Pair
 def run(
     settings: JudgeSettings,
     pairs: Pairs,
-    store: Path,
+    store: StorePlace,
     *,
     sources: Sequence[str] = (),
     learn_from: Sequence[Pair] = (),
@@ -27,7 +28,7 @@ def run(
     Args:
         settings: the judge.
         pairs: a list, or a file that is read each time it is iterated over (`dissensus.sources.PairFile`).
-        store: where the judgments go; it is made where there is none.
+        store: where the judgments go, a file or a database; it is made where there is none.
         sources: the files or data sets that the pairs are from, in which published verdicts may be.
         learn_from: labelled pairs that a committee learns from beside those that it judges.
         label_was_drawn: whether labels were drawn from the pairs' votes.
@@ -41,15 +42,15 @@ def run(
     return settings.run(pairs, store, Material(sources, learn_from, label_was_drawn, progress))
 
 
-def judgments(settings: JudgeSettings, judge: str, pairs: Sequence[Pair], store: Path) -> list[Judgment]:
+def judgments(settings: JudgeSettings, judge: str, pairs: Sequence[Pair], store: StorePlace) -> list[Judgment]:
     """List what a store has of a judge (by its full name) about pairs, as these settings would have it."""
     with JudgmentStore(settings.store_path(store), create=False) as opened:
         return list(settings.recall(opened, judge, pairs).judgments())
 
 
-def is_kept(settings: JudgeSettings, judge: str, count: int, store: Path) -> bool:
+def is_kept(settings: JudgeSettings, judge: str, count: int, store: StorePlace) -> bool:
     """Tell whether a store has at least ``count`` judgments of a judge: others may have added some, or lost it."""
-    if settings.has_own_store or not store.is_file():
+    if settings.has_own_store or (isinstance(store, Path) and not store.is_file()):
         return settings.has_own_store
     with JudgmentStore(store, create=False) as opened:
         return opened.judges().get(judge, 0) >= count

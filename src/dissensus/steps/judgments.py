@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import NonNegativeInt
 
 from dissensus.errors import InputError
+from dissensus.files.database_url import StorePlace
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class Lines:
 
 
 class _OfStore(Settings):
-    store: Annotated[Path, Reads("file")]
-    """The SQLite file of judgments."""
+    store: Annotated[StorePlace, Reads("store")]
+    """The judgments: an SQLite file or a postgresql:// URL."""
 
 
 class ListSettings(_OfStore):
@@ -167,8 +168,8 @@ class ImportSettings(Settings):
 
     file: Annotated[Path, Reads("file"), Argument()]
     """The verdicts."""
-    store: Annotated[Path, Writes("store")]
-    """The SQLite file of judgments."""
+    store: Annotated[StorePlace, Writes("store")]
+    """The judgments: an SQLite file or a postgresql:// URL."""
     pairs: Annotated[str, Reads()] = ""
     """The pairs that the verdicts are about; FILE itself by default."""
     judge: str = ""
@@ -207,8 +208,8 @@ class CompareSettings(Settings):
 
     pairs: Annotated[str, Reads(), Argument()]
     """The pairs that were judged, with votes."""
-    store: Annotated[Path, Reads("file")]
-    """The SQLite file of judgments."""
+    store: Annotated[StorePlace, Reads("store")]
+    """The judgments: an SQLite file or a postgresql:// URL."""
     judge: tuple[str, ...] = ()
     """A judge's full name, or the beginning of it; all by default."""
     resamples: NonNegativeInt = 2000
@@ -243,7 +244,7 @@ def compare(settings: CompareSettings) -> Lines:
     )
 
 
-def _open(store: Path) -> JudgmentStore:
+def _open(store: StorePlace) -> JudgmentStore:
     from dissensus.judges.store.store import JudgmentStore
 
     return JudgmentStore(store, create=False)

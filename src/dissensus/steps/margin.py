@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from dissensus.errors import ConfigError, InputError
+from dissensus.files.database_url import StorePlace
 from dissensus.judge_calibration import CALIBRATION, ENDING, Covariates, JudgeCalibration, Target
 from dissensus.judges.base import Orders, VoteKind
 from dissensus.settings import Argument, Reads, Settings, Writes
@@ -35,8 +36,8 @@ class MarginSettings(Settings):
 
     pairs: Annotated[str, Reads(), Argument()]
     """The pairs that were judged."""
-    store: Annotated[Path, Reads("file")]
-    """The SQLite file of judgments."""
+    store: Annotated[StorePlace, Reads("store")]
+    """The judgments: an SQLite file or a postgresql:// URL."""
     out: Annotated[Path, Writes()]
     """Margins: .parquet, .jsonl(.gz) or .csv."""
     judge: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = ()

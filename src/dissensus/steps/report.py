@@ -9,6 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from dissensus.files.database_url import StorePlace
 from dissensus.settings import Argument, Option, Reads, Settings, Writes
 
 
@@ -24,8 +25,8 @@ class ReportSettings(Settings):
     """The folder, or several."""
     out: Annotated[Path | None, Writes("page"), Option(default="RUN/report.html; needed for several runs")] = None
     """The page."""
-    store: Annotated[Path | None, Reads("file")] = None
-    """The judgments of RUN, where they are not in it."""
+    store: Annotated[StorePlace | None, Reads("store")] = None
+    """The judgments of RUN, where they are not in it: a file or a postgresql:// URL."""
 
     @model_validator(mode="after")
     def _of_one_run(self) -> Self:

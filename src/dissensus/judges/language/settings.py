@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from dissensus.errors import ConfigError, InputError, MissingDependencyError
+from dissensus.files.database_url import StorePlace
 from dissensus.judges.base import Estimate, JsonObject, JudgeSettings, Material, Mode, Orders, VoteKind, in_words
 from dissensus.settings import Option, Reads, Settings
 
@@ -139,7 +140,7 @@ class ModelSettings(LanguageSettings, JudgeSettings):
 
         return AskingOptions(force_prefix=self.force_prefix, take_over=self.take_over, progress=progress)
 
-    def run(self, pairs: Pairs, store: Path, material: Material) -> Summary:
+    def run(self, pairs: Pairs, store: StorePlace, material: Material) -> Summary:
         """Ask the model whatever the store lacks."""
         from dissensus.judges.language.plan import LanguageJudge
         from dissensus.judges.language.prompt import load_template

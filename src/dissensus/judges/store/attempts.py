@@ -8,23 +8,24 @@ from __future__ import annotations
 import math
 import os
 import socket
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 from dissensus.errors import InputError
 from dissensus.hashing import framed_digest
 from dissensus.judges.language.messages import Ask, Usage
+from dissensus.judges.store.database import Connection, process_name
 from dissensus.judges.store.store import JudgmentStore
 
 State = Literal["answered", "failed", "too long", "refused"]
 NO_ROOM = 0
 """In place of an attempt's number: it would have passed the most that may be spent."""
+_CLAIMED = -1
 _ROUNDING = 1e-9
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -106,21 +107,23 @@ class Ledger:
 
         With ``take_over`` the runs of other hosts are dead too: from here nobody can tell.
         """
+        database = self._store.database
         with self._store.transaction() as connection:
             open_runs = connection.execute("SELECT id, host, process FROM runs WHERE ended IS NULL").fetchall()
             for run, where, process in open_runs:
-                is_here = where == socket.gethostname()
-                if (is_here and _process(int(process.split(":")[0])) != process) or (take_over and not is_here):
+                if database.is_dead(run, where, process) or (take_over and where != socket.gethostname()):
                     _close(connection, run)
             (self.run,) = connection.execute(
                 "INSERT INTO runs (judge, host, process, started) VALUES (?, ?, ?, ?) RETURNING id",
-                (self.judge, socket.gethostname(), _process(os.getpid()), _now()),
+                (self.judge, socket.gethostname(), process_name(os.getpid()), _now()),
             ).fetchone()
+            database.hold_run(self.run)
         try:
             yield
         finally:
             with self._store.transaction() as connection:
                 _close(connection, self.run)
+            database.release_run(self.run)
 
     def claim(self, asks: Iterable[tuple[Ask, Usage, float]], room: float | None = None) -> list[int | None]:
         """Note (ask, estimated usage, estimated cost) as sent.
@@ -128,41 +131,57 @@ class Ledger:
         None in place of an id where another run has sent it, or has answered it since it was planned; `NO_ROOM` where
         it costs more than is left of ``room`` dollars.
         """
-        ids: list[int | None] = []
+        asks = list(asks)
+        taken = self._taken([ask.key for ask, _, _ in asks])
+        missing = self._store.missing({key for ask, _, _ in asks for key in ask.keys})
+        found: list[int | None] = []
+        rows: list[tuple[object, ...]] = []
         for ask, usage, cost in asks:
             if room is not None and cost > max(room, 0.0) + _ROUNDING:
-                ids.append(NO_ROOM)
-                continue
-            taken = self._connection.execute(
-                "SELECT 1 FROM attempts WHERE ask = ? AND state = 'sent' AND run != ?", (ask.key, self.run)
-            ).fetchone()
-            if taken or len(self._store.missing(ask.keys)) < len(ask.keys):
-                ids.append(None)
-                continue
-            about = (self.run, self.judge, ask.pair.id, ask.key, usage.prompt_tokens, usage.completion_tokens, cost)
-            (number,) = self._connection.execute(
+                found.append(NO_ROOM)
+            elif ask.key in taken or not missing.issuperset(ask.keys):
+                found.append(None)
+            else:
+                tokens = (usage.prompt_tokens, usage.completion_tokens)
+                rows.append((self.run, self.judge, ask.pair.id, ask.key, *tokens, cost))
+                found.append(_CLAIMED)
+                room = None if room is None else room - cost
+        numbers = iter(
+            self._store.database.insert(
                 "INSERT INTO attempts (run, judge, pair_id, ask, state, prompt_tokens, completion_tokens, estimated, "
                 "cost) VALUES (?, ?, ?, ?, 'sent', ?, ?, 1, ?) RETURNING id",
-                about,
-            ).fetchone()
-            ids.append(number)
-            room = None if room is None else room - cost
-        return ids
+                rows,
+            )
+        )
+        return [next(numbers) if one == _CLAIMED else one for one in found]
+
+    def _taken(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Find those of ``keys`` that other runs have in flight."""
+        found: set[bytes] = set()
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            query = f"SELECT ask FROM attempts WHERE state = 'sent' AND run != ? AND ask IN ({_marks(some)})"
+            found.update(key for (key,) in self._store.rows(query, (self.run, *some)))
+        return found
 
     def settle(self, attempts: Iterable[Attempt]) -> None:
         """Note how attempts ended. Those that cost nothing and failed in nothing leave no row."""
+        free: list[tuple[int]] = []
+        ended: list[tuple[object, ...]] = []
         for attempt in attempts:
-            if attempt.state == "answered" and not attempt.cost and not attempt.usage.prompt_tokens:
-                self._connection.execute("DELETE FROM attempts WHERE id = ?", (attempt.id,))
-                continue
             usage = attempt.usage
-            tokens = (usage.prompt_tokens, usage.completion_tokens, usage.estimated)
-            ended = (round(attempt.seconds, 4), attempt.refused, attempt.id)
-            self._connection.execute(
-                "UPDATE attempts SET state = ?, error = ?, prompt_tokens = ?, completion_tokens = ?, estimated = ?, "
-                "cost = ?, seconds = ?, ask = COALESCE(?, ask) WHERE id = ?",
-                (attempt.state, attempt.error, *tokens, attempt.cost, *ended),
-            )
+            if attempt.state == "answered" and not attempt.cost and not usage.prompt_tokens:
+                free.append((attempt.id,))
+                continue
+            tokens = (usage.prompt_tokens, usage.completion_tokens, int(usage.estimated))
+            about = (round(attempt.seconds, 4), attempt.refused, attempt.id)
+            ended.append((attempt.state, attempt.error, *tokens, attempt.cost, *about))
+        self._connection.executemany("DELETE FROM attempts WHERE id = ?", free)
+        self._connection.executemany(
+            "UPDATE attempts SET state = ?, error = ?, prompt_tokens = ?, completion_tokens = ?, estimated = ?, "
+            "cost = ?, seconds = ?, ask = COALESCE(?, ask) WHERE id = ?",
+            ended,
+        )
 
     def refused(self) -> dict[bytes, str]:
         """List what the server would not answer in earlier runs, with its reasons."""
@@ -177,7 +196,7 @@ class Ledger:
         )
 
 
-def _close(connection: sqlite3.Connection, run: int) -> None:
+def _close(connection: Connection, run: int) -> None:
     """End a run; what it had in flight is lost, and was paid for if anything is paid for."""
     connection.execute("DELETE FROM attempts WHERE run = ? AND state = 'sent' AND prompt_tokens = 0", (run,))
     connection.execute("UPDATE attempts SET state = 'lost' WHERE run = ? AND state = 'sent'", (run,))
@@ -192,9 +211,10 @@ def refused_view(content: str, order: str, persona: str) -> bytes:
 def spent(store: JudgmentStore, *judges: str) -> Spent:
     """Add up the attempts of judges, over all runs."""
     (row,) = store.rows(
-        "SELECT COUNT(*), SUM(state = 'failed'), SUM(state = 'refused'), SUM(state = 'lost'), "
-        "SUM(prompt_tokens), SUM(completion_tokens), "
-        f"SUM(cost), SUM(estimated) FROM attempts WHERE judge IN ({_marks(judges)}) AND state != 'sent'",
+        "SELECT COUNT(*), COUNT(*) FILTER (WHERE state = 'failed'), COUNT(*) FILTER (WHERE state = 'refused'), "
+        "COUNT(*) FILTER (WHERE state = 'lost'), CAST(SUM(prompt_tokens) AS BIGINT), "
+        "CAST(SUM(completion_tokens) AS BIGINT), SUM(cost), CAST(SUM(estimated) AS BIGINT) FROM attempts "
+        f"WHERE judge IN ({_marks(judges)}) AND state != 'sent'",
         judges,
     )
     return Spent(*(value or 0 for value in row))
@@ -239,21 +259,6 @@ def open_runs(store: JudgmentStore) -> list[OpenRun]:
         "FROM runs WHERE ended IS NULL ORDER BY id"
     )
     return [OpenRun(judge, host, int(process.split(":")[0]), began, n) for judge, host, process, began, n in rows]
-
-
-def _process(pid: int) -> str:
-    """Name a process by its number and, where the system tells, its start: numbers are given out again. "" if dead."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass  # another user's
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return f"{pid}:"
-    return f"{pid}:{stat.rpartition(')')[2].split()[19]}"
 
 
 def _now() -> str:

@@ -18,7 +18,7 @@ from dissensus.judges.language.plan import LanguageJudge
 from dissensus.judges.store.attempts import State
 from dissensus.judges.store.keys import checksum, content_key, judgment_checksum
 from dissensus.judges.store.salvage import PageReader
-from dissensus.judges.store.schema import choice_of_old
+from dissensus.judges.store.schema import COLUMNS, choice_of_old
 from dissensus.judges.store.store import JudgmentStore, judgment_of
 
 _NAMED = 5
@@ -59,20 +59,19 @@ class Findings:
 
 
 def verify(store: JudgmentStore) -> Findings:
-    """Check a store: SQLite's own pages, every row against its checksum and its key, every reply against its choice."""
+    """Check a store: a file's pages, every row against its checksum and its key, every reply against its choice."""
     findings = Findings()
-    for (message,) in store.rows("PRAGMA integrity_check"):
-        if message != "ok":
-            findings.note(f"SQLite: {message}")
+    for fault in store.database.faults():
+        findings.note(fault)
     judges = {}
     for name, settings, found in store.rows("SELECT name, settings, checksum FROM judges"):
         judges[name], problem = _check_judge(name, settings, found)
         findings.count(f"judge {name}", problem, is_proved=found is not None)
-    for row in store.rows(f"SELECT {', '.join(_COLUMNS['judgments'])} FROM judgments"):
+    for row in store.rows(f"SELECT {', '.join(COLUMNS['judgments'])} FROM judgments", many=True):
         findings.judgments += 1
         problem = _check_judgment(row, judges.get(row[1]))
         findings.count(f"judgment {row[4]} of pair {row[2]!r} by {row[1]}", problem, is_proved=row[-1] is not None)
-    for row in store.rows(f"SELECT {', '.join(_COLUMNS['readings'])} FROM readings"):
+    for row in store.rows(f"SELECT {', '.join(COLUMNS['readings'])} FROM readings", many=True):
         findings.distributions += 1
         problem = _check_distribution(row)
         name = f"choice distribution of pair {row[2]!r} by {row[1]}"
@@ -167,19 +166,6 @@ def recover(damaged: Path, out: Path) -> Recovered:
     return found
 
 
-_COLUMNS = {
-    "judges": ("name", "settings", "checksum"),
-    "judgments": (
-        *("key", "judge", "pair_id", "content", "sample", "shown", "choice", "probability_a", "reply"),
-        *("persona", "checksum"),
-    ),
-    "readings": ("key", "judge", "pair_id", "content", "shown", "persona", "reading", "checksum"),
-    "runs": ("id", "judge", "host", "process", "started", "ended"),
-    "attempts": (
-        *("id", "run", "judge", "pair_id", "ask", "state", "error", "prompt_tokens", "completion_tokens"),
-        *("estimated", "cost", "seconds"),
-    ),
-}
 _DEFAULTS: dict[str, tuple[Any, ...]] = {"persona": ("", None), "checksum": (None,)}
 """What a row of an older version lacks, from the column that its record ends before."""
 _SHAPES = {
@@ -198,8 +184,8 @@ _STATES = {"sent", "lost", *get_args(State)}
 
 
 def _copy(store: JudgmentStore, pages: PageReader) -> Recovered:
-    saved = dict.fromkeys(_COLUMNS, 0)
-    batches: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
+    saved = dict.fromkeys(COLUMNS, 0)
+    batches: dict[str, list[tuple[Any, ...]]] = {table: [] for table in COLUMNS}
     bad: set[tuple[str, Any]] = set()
     good: set[tuple[str, Any]] = set()
     for table, row, is_right in _recognised(pages, good):
@@ -215,11 +201,10 @@ def _copy(store: JudgmentStore, pages: PageReader) -> Recovered:
 
 
 def _insert(store: JudgmentStore, table: str, rows: list[tuple[Any, ...]]) -> int:
-    before = store.connection.total_changes
-    marks = ", ".join("?" * len(_COLUMNS[table]))
-    store.connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)
+    marks = ", ".join("?" * len(COLUMNS[table]))
+    added = store.connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows).rowcount
     rows.clear()
-    return store.connection.total_changes - before
+    return int(added)
 
 
 def _recognised(pages: PageReader, good: Container[tuple[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
@@ -239,7 +224,7 @@ def _recognised(pages: PageReader, good: Container[tuple[str, Any]]) -> Iterator
 
 def _answer(table: str, values: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
     """Complete a row as a store of today would have it, and check it; nothing where it is of another table."""
-    columns = _COLUMNS[table]
+    columns = COLUMNS[table]
     if len(values) < len(columns):
         values += _DEFAULTS[columns[len(values)]]
     if table == "judges":

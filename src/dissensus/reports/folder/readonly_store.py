@@ -11,8 +11,11 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from dissensus.errors import InputError
+from dissensus.files.database_url import DatabaseUrl
 from dissensus.judges import JudgmentStore
+from dissensus.judges.store.database import open_postgres
 from dissensus.judges.store.schema import APPLICATION_ID, VERSION, migrate
+from dissensus.judges.store.sqlite_file import SqliteFile
 from dissensus.judges.store.store import StoredDistribution
 from dissensus.records import Judgment, Pair
 
@@ -20,26 +23,21 @@ from dissensus.records import Judgment, Pair
 class ReadOnlyStore(JudgmentStore):
     """A store whose file is left byte for byte as it is, with nothing new beside it unless it is in use."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | DatabaseUrl) -> None:
         """Open the store at ``path``; one of an older version is read from a copy in memory.
 
         Raises:
             InputError: it is no store of judgments, is damaged or comes from a newer version.
+            OutputError: the server that it is on cannot be reached.
         """
-        self.path = path
-        # Where another process writes, or was killed, the newest rows are in the file beside; else no lock is needed.
-        in_use = any(_has_bytes(path.with_name(path.name + suffix)) for suffix in ("-wal", "-journal"))
-        options = "mode=ro" if in_use else "mode=ro&immutable=1"
+        if isinstance(path, DatabaseUrl):
+            self._use(open_postgres(path, create=False, read_only=True))
+        else:
+            self._use(SqliteFile.of(path, _open_file(path)))
         try:
-            self.connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{options}", uri=True, timeout=60)
-        except sqlite3.Error as error:
-            raise InputError(f"{path}: cannot be opened as a store of judgments ({error}); check the file") from error
-        try:
-            self._check()
-        except BaseException as error:
-            self.connection.close()
-            if isinstance(error, sqlite3.Error):
-                raise InputError(f"{path}: cannot be read as a store of judgments ({error}); check the file") from error
+            self._check_rows()
+        except BaseException:
+            self.close()
             raise
 
     def judgments(
@@ -71,25 +69,51 @@ class ReadOnlyStore(JudgmentStore):
             f"{self.path}: a row is no {what} ({why}); look at it with: dissensus judgments verify --store {self.path}"
         )
 
-    def _check(self) -> None:
-        (application,) = self.connection.execute("PRAGMA application_id").fetchone()
-        (version,) = self.connection.execute("PRAGMA user_version").fetchone()
-        if application != APPLICATION_ID:
-            raise InputError(f"{self.path}: is no store of judgments; take it out of the folder")
-        if not 0 < version <= VERSION:
-            raise InputError(f"{self.path}: a store of version {version}; this dissensus reads 1 to {VERSION}; upgrade")
-        if version < VERSION:
-            copy = sqlite3.connect(":memory:", isolation_level=None)
-            self.connection.backup(copy)
-            self.connection.close()
-            self.connection = copy
-            migrate(copy)
+    def _check_rows(self) -> None:
         for name, settings in self.rows("SELECT name, settings FROM judges"):
             if not (isinstance(name, str) and isinstance(settings, str) and _is_object(settings)):
                 raise self._no_row("judge", f"{name!r:.60}")
         for name in self.judges():
             if not isinstance(name, str):
                 raise self._no_row("judgment", f"its judge is {name!r:.60}")
+
+
+def _open_file(path: Path) -> sqlite3.Connection:
+    # Where another process writes, or was killed, the newest rows are in the file beside; else no lock is needed.
+    in_use = any(_has_bytes(path.with_name(path.name + suffix)) for suffix in ("-wal", "-journal"))
+    options = "mode=ro" if in_use else "mode=ro&immutable=1"
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{options}", uri=True, timeout=60)
+    except sqlite3.Error as error:
+        raise InputError(f"{path}: cannot be opened as a store of judgments ({error}); check the file") from error
+    try:
+        return _of_today(path, connection)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise InputError(f"{path}: cannot be read as a store of judgments ({error}); check the file") from error
+        raise
+
+
+def _of_today(path: Path, connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Check that a file is a store; returns its connection, or that of a copy that was brought up to date."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise InputError(f"{path}: is no store of judgments; take it out of the folder")
+    if not 0 < version <= VERSION:
+        raise InputError(f"{path}: a store of version {version}; this dissensus reads 1 to {VERSION}; upgrade")
+    if version == VERSION:
+        return connection
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        connection.backup(copy)
+        migrate(copy)
+    except BaseException:
+        copy.close()
+        raise
+    connection.close()
+    return copy
 
 
 def _is_object(text: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from dissensus.errors import EvaluationError, InputError
 from dissensus.evaluation.join import Joined, join
 from dissensus.files import read_records
+from dissensus.files.database_url import StorePlace
 from dissensus.judge_calibration import ENDING, JudgeCalibration, read_calibration
 from dissensus.records import Judgment, Margin, Metric, Pair, Prediction
 from dissensus.reports.folder.load_files import Log, read_log, read_metrics, read_pairs, read_text
@@ -68,7 +69,7 @@ class RunData:
         return self.settings.evaluation.level
 
 
-def load_run(path: Path, *, store: Path | None = None) -> RunData:
+def load_run(path: Path, *, store: StorePlace | None = None) -> RunData:
     """Load what a study's folder holds, or one with what the verbs of an evaluation wrote.
 
     Of the latter, ``scores.json`` and what belongs to it are found by content. Nothing outside of the folder is read,
@@ -96,7 +97,7 @@ def _is_study(folder: RunFolder) -> bool:
     return folder.file("study.yaml") is not None and (folder.has_folder("pairs") or find_scorecard(folder) is None)
 
 
-def _of_verbs(folder: RunFolder, store: Path | None) -> RunData:
+def _of_verbs(folder: RunFolder, store: StorePlace | None) -> RunData:
     found = find_loose(folder)
     if found is None:
         raise InputError(
@@ -124,7 +125,7 @@ def _calibrations(files: Iterable[Path]) -> dict[str, JudgeCalibration]:
     return {file.name.removesuffix(ENDING): read_calibration(file) for file in files}
 
 
-def _of_study(folder: RunFolder, store: Path | None) -> RunData:
+def _of_study(folder: RunFolder, store: StorePlace | None) -> RunData:
     missing: list[str] = []
 
     def part(name: str, what: str, read: Callable[[Path], _T]) -> _T | None:

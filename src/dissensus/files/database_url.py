@@ -1,0 +1,99 @@
+"""Addresses of PostgreSQL databases, whose passwords stay out of messages, records and fingerprints."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from pydantic import BeforeValidator, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from dissensus.errors import InputError
+
+POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
+"""What an address of PostgreSQL begins with."""
+_SECRETS = ("password", "sslpassword")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[\w.%-]*)(?::(\d*))?")
+
+
+@dataclass(frozen=True)
+class DatabaseUrl:
+    """``postgresql://USER@HOST/NAME``, with ``?schema=`` and whatever options libpq has."""
+
+    shown: str
+    """Without any password: what goes into messages, records and fingerprints."""
+    options: tuple[tuple[str, str], ...] = field(repr=False)
+    """What libpq is told, by its own keywords."""
+    schema: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an address. Raises InputError that does not repeat it: what cannot be read may be a password."""
+        try:
+            parts = urlsplit(text)
+            query = dict(parse_qsl(parts.query, strict_parsing=True, keep_blank_values=True)) if parts.query else {}
+        except ValueError:
+            raise _unreadable() from None
+        user, _, where = parts.netloc.rpartition("@")
+        hosts = [_HOST.fullmatch(one) for one in where.split(",")]
+        # A password with / ? # or @ that stand as they are is cut there, and would be shown in part.
+        if not all(hosts) or parts.fragment or "@" in user + parts.path + parts.query:
+            raise _unreadable()
+        name, _, password = user.partition(":")
+        found = {
+            "host": ",".join(unquote(one[1]).strip("[]") for one in hosts if one),
+            "port": ",".join(one[2] or "" for one in hosts if one),
+            "user": unquote(name),
+            "password": unquote(password),
+            "dbname": unquote(parts.path.removeprefix("/")),
+        }
+        given = {key: value for key, value in found.items() if value.strip(",")} | query
+        schema = given.pop("schema", None)
+        public = urlencode({k: v for k, v in query.items() if k not in _SECRETS}, quote_via=quote, safe="/")
+        shown = f"postgresql://{name}{'@' if name else ''}{where}{parts.path}{'?' if public else ''}{public}"
+        return cls(shown, tuple(given.items()), schema)
+
+    def __str__(self) -> str:
+        return self.shown
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let settings hold one; in JSON and YAML it has no password."""
+        shown = core_schema.plain_serializer_function_ser_schema(str, when_used="json")
+        return core_schema.is_instance_schema(cls, serialization=shown)
+
+
+def _unreadable() -> InputError:
+    return InputError(
+        "the database's address cannot be read; expected postgresql://USER@HOST/NAME, with what is special in a "
+        "password written as % codes"
+    )
+
+
+def is_postgres(text: str) -> bool:
+    """Tell whether a text is an address of PostgreSQL."""
+    scheme, colon, _ = text.partition("://")
+    return bool(colon) and scheme in POSTGRES
+
+
+def place_of(place: str | Path | DatabaseUrl) -> Path | DatabaseUrl:
+    """Tell a file from an address of PostgreSQL. Raises InputError for other addresses."""
+    if not isinstance(place, str) or "://" not in place:
+        return Path(place) if isinstance(place, str) else place
+    if place.startswith("sqlite:///"):
+        return Path(place.removeprefix("sqlite:///"))
+    if not is_postgres(place):
+        kind = place.partition("://")[0]
+        raise InputError(f"a database of type {kind} is not supported; give a file or a postgresql:// URL")
+    return DatabaseUrl.parse(place)
+
+
+def _if_text(value: Any) -> Any:
+    return place_of(value) if isinstance(value, str) else value
+
+
+StorePlace = Annotated[Path | DatabaseUrl, BeforeValidator(_if_text)]
+"""A field that names a store: a file, or a database by its address."""
